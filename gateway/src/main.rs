@@ -1,1 +1,3 @@
-fn main(){}
+//! The `gateway` program: arguments in, exit code out.
+
+fn main() {}

@@ -1,0 +1,91 @@
+//! Clients: what is registered (RFC 7591) and how a registration is decided.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::secret::SecretHash;
+
+/// A client identifier.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ClientId(String);
+
+impl ClientId {
+    /// An identifier from a request, a token or the store.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How a client proves at the token endpoint who it is (RFC 7591 §2).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "method", rename_all = "snake_case")]
+pub enum ClientAuthentication {
+    /// A public client; PKCE alone binds the code.
+    None,
+    /// `client_secret_basic`.
+    ClientSecretBasic {
+        /// Of the secret that was issued.
+        secret: SecretHash,
+    },
+    /// `client_secret_post`.
+    ClientSecretPost {
+        /// Of the secret that was issued.
+        secret: SecretHash,
+    },
+}
+
+impl ClientAuthentication {
+    /// The registered name of the method.
+    pub const fn method(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ClientSecretBasic { .. } => "client_secret_basic",
+            Self::ClientSecretPost { .. } => "client_secret_post",
+        }
+    }
+}
+
+/// How the gateway came to know a client, which decides how far its name is believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Registration {
+    /// It registered itself; its name is its own claim.
+    SelfRegistered,
+    /// The operator wrote it into the configuration.
+    PreRegistered,
+}
+
+/// A registered client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// Its identifier.
+    pub id: ClientId,
+    /// The name it gives itself; untrusted, already stripped of control characters and shortened.
+    pub name: Option<String>,
+    /// The redirect URIs as registered, byte for byte.
+    pub redirect_uris: Vec<String>,
+    /// How it authenticates.
+    pub authentication: ClientAuthentication,
+    /// How it is known.
+    pub registration: Registration,
+    /// When it was registered.
+    pub registered: Timestamp,
+    /// Members of the registration request that are echoed and otherwise not used
+    /// (`client_uri`, `application_type`, `scope`, `software_id`, …).
+    #[serde(default)]
+    pub echoed: serde_json::Map<String, serde_json::Value>,
+}

@@ -1,0 +1,92 @@
+//! Grants: what a person allowed a client to do. A grant is the thing that is revoked; every token
+//! and code names its grant.
+
+pub mod authorization_code;
+
+use std::fmt;
+
+use rand::RngCore;
+use serde::{Deserialize, Serialize};
+
+use crate::client::ClientId;
+use crate::clock::Timestamp;
+use crate::protocol::resource::Resource;
+use crate::protocol::scope::Scope;
+use crate::secret;
+
+/// Names a grant in tokens, logs and revocation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GrantId(String);
+
+impl GrantId {
+    /// A new one.
+    pub fn draw(random: &mut dyn RngCore) -> Self {
+        Self(secret::identifier("g_", random))
+    }
+
+    /// One that a token or the store names.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for GrantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Names a person. Never equal to a client identifier (RFC 9700 §4.15): the prefixes differ.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct UserId(String);
+
+impl UserId {
+    /// A new one.
+    pub fn draw(random: &mut dyn RngCore) -> Self {
+        Self(secret::identifier("u_", random))
+    }
+
+    /// One that a token or the store names.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for UserId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What one person allowed one client at one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its name.
+    pub id: GrantId,
+    /// Who allowed it.
+    pub user: UserId,
+    /// The person's name, for the backend and the log.
+    pub user_name: String,
+    /// Who may use it.
+    pub client: ClientId,
+    /// Where it may be used.
+    pub resource: Resource,
+    /// For what.
+    pub scope: Scope,
+    /// When consent was given.
+    pub created: Timestamp,
+    /// When the last token that it gave ends.
+    pub expires: Timestamp,
+}

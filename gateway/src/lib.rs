@@ -1,0 +1,43 @@
+//! The gateway: an OAuth 2.1 authorization server, a resource server and a reverse proxy in front
+//! of MCP servers. This page is the map of the house.
+//!
+//! Imports point down only; `tests/floors.rs` fails on an upward arrow or a cycle.
+//!
+//! | floor | modules | what lives there |
+//! |---|---|---|
+//! | 6 assembly | `main`, [`cli`], [`server`], [`app`], [`config`], [`keys`], [`supervisor`] | arguments, resolved configuration, keys on disk, wiring |
+//! | 5 edge | [`proxy`], [`admin`] | Pingora's hooks, admission, the exchange with a backend, live streams |
+//! | 4 endpoints | [`oauth`] | one file an endpoint or page: parse, load facts, call one decision, store, answer |
+//! | 3 outside world | [`store`], [`identity`], [`backend`] | what is kept, who a person is, what a backend offers |
+//! | 2 decisions | [`client`], [`grants`], [`access_token`], [`policy`], [`browser_session`], [`pages`] | pure: facts, `now` and randomness in, a value out |
+//! | 1 vocabulary | [`protocol`], [`reason`], [`clock`], [`secret`] | wire words: OAuth errors, scopes, PKCE, JSON-RPC, SSE |
+//!
+//! # The life of a request
+//!
+//! [`proxy::hooks`] → [`proxy::routes`] (one canonical path, or 400) → for an endpoint
+//! [`oauth::AuthorizationServer::answer`]; for a backend [`proxy::admission`]: bearer → verified
+//! token → revocation view → body judged → [`policy`] = `Permit` → [`proxy::exchange`]. Without a
+//! permit there is no upstream: the exchange takes it by value.
+
+pub mod access_token;
+pub mod admin;
+pub mod app;
+pub mod backend;
+pub mod browser_session;
+pub mod cli;
+pub mod client;
+pub mod clock;
+pub mod config;
+pub mod grants;
+pub mod identity;
+pub mod keys;
+pub mod oauth;
+pub mod pages;
+pub mod policy;
+pub mod protocol;
+pub mod proxy;
+pub mod reason;
+pub mod secret;
+pub mod server;
+pub mod store;
+pub mod supervisor;

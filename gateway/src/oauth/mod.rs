@@ -1,0 +1,77 @@
+//! The authorization server: one file an endpoint or page. Each parses its request, loads facts,
+//! calls one decision, stores what came of it, and answers.
+//!
+//! Owns: everything a client or a browser asks that is not for a backend. Not: the connection
+//! (`proxy`), what is decided (`client`, `grants`), how pages look (`pages`).
+
+pub mod authorize;
+pub mod consent;
+pub mod endpoint;
+pub mod home;
+pub mod login;
+pub mod metadata;
+pub mod register;
+pub mod revoke;
+pub mod setup;
+pub mod token;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access_token::Keys;
+use crate::backend::Catalogue;
+use crate::clock::Clock;
+use crate::identity::{Passwords, Setup};
+use crate::protocol::resource::{Issuer, Mount};
+use crate::protocol::web::{Request, Response};
+use crate::secret::TagKey;
+use crate::store::Records;
+
+use self::endpoint::Endpoint;
+
+/// What the operator decides about the authorization server.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The public origin.
+    pub issuer: Issuer,
+    /// The backends, in configuration order. At least one.
+    pub mounts: Vec<Mount>,
+    /// The name of this installation on pages and in the manifest.
+    pub title: String,
+    /// The lifetime of access tokens.
+    pub access_ttl: Duration,
+    /// The token that the ChatGPT app directory asks for at `/.well-known/openai-apps-challenge`.
+    pub apps_challenge: Option<String>,
+    /// `Contact` of security.txt (RFC 9116), a URI.
+    pub security_contact: Option<String>,
+    /// How many registrations one address may make in an hour.
+    pub registrations_per_hour: u64,
+}
+
+/// The authorization server with all that it needs. Built once, by `app`.
+#[derive(Debug)]
+pub struct AuthorizationServer {
+    /// What the operator decided.
+    pub settings: Settings,
+    /// What outlives a request.
+    pub records: Records,
+    /// The keys that sign access tokens.
+    pub keys: Arc<Keys>,
+    /// The key for tags in forms; derive one a purpose.
+    pub tags: TagKey,
+    /// Password hashing on its bounded pool.
+    pub passwords: Passwords,
+    /// The first owner's set-up.
+    pub setup: Setup,
+    /// What the backends offer, asked live.
+    pub catalogue: Arc<Catalogue>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl AuthorizationServer {
+    /// Answers a request to one of the endpoints. Never fails: a fault is an answer, too.
+    pub async fn answer(&self, endpoint: Endpoint, request: &Request) -> Response {
+        endpoint::answer(self, endpoint, request).await
+    }
+}

@@ -1,0 +1,1 @@
+//! Pages: data in, escaped HTML out; templates beside, in `gateway/templates`.

@@ -1,0 +1,104 @@
+//! A whole request and a whole response, as the endpoints see them. The edge reads the one from
+//! the connection and writes the other to it; endpoints never see a connection.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, Method, StatusCode};
+use serde::Serialize;
+
+/// A request whose body has been read, within the endpoint's limit.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// The canonical path.
+    pub path: String,
+    /// What follows the question mark, undecoded.
+    pub query: Option<String>,
+    /// All headers.
+    pub headers: HeaderMap,
+    /// The whole body.
+    pub body: Bytes,
+    /// The address that limits are counted by: the peer, or what a trusted proxy said.
+    pub peer: IpAddr,
+    /// Names this request in the log and on error pages.
+    pub request_id: String,
+}
+
+impl Request {
+    /// The value of a cookie, the first if it was sent twice.
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        self.headers
+            .get_all(http::header::COOKIE)
+            .iter()
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(|line| line.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find_map(|(key, value)| (key == name).then_some(value))
+    }
+}
+
+/// A response with its whole body.
+pub type Response = http::Response<Bytes>;
+
+/// A response without a body.
+pub fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
+
+/// A JSON response. `no-store` is the default; public documents replace it.
+pub fn json(status: StatusCode, body: &impl Serialize) -> Response {
+    // Only maps with keys that are no strings fail to serialise; no body of ours has one.
+    let text = serde_json::to_vec(body).expect("the gateway's own documents serialise");
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Plain text.
+pub fn text(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    response
+}
+
+/// 303 to `location`: whatever the method was, the next request is a GET (OAuth 2.1 §7.5.3).
+///
+/// Returns 500 where `location` is no header value, which a parsed URL always is.
+pub fn see_other(location: &str) -> Response {
+    match HeaderValue::from_str(location) {
+        Ok(value) => {
+            let mut response = empty(StatusCode::SEE_OTHER);
+            response.headers_mut().insert(LOCATION, value);
+            response
+                .headers_mut()
+                .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(_) => empty(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// Sets a header whose value is known to be one.
+pub fn with_header(mut response: Response, name: HeaderName, value: &str) -> Response {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+/// Adds `Retry-After` in seconds.
+pub fn with_retry_after(response: Response, seconds: u64) -> Response {
+    with_header(response, RETRY_AFTER, &seconds.to_string())
+}

@@ -1,0 +1,128 @@
+//! The one list of reason codes: why something was refused, in words for the log and the pages.
+//!
+//! The README's troubleshooting table is generated from [`Reason::ALL`].
+
+use std::fmt;
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $sentence:literal, $remedy:literal;)*) => {
+        /// Why a request was refused or something went wrong. One code each, stable across versions.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* #[doc = $sentence] $name,)* }
+
+        impl Reason {
+            /// Every reason, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The code in the log, in metrics and on pages.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// What happened, in one sentence.
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)* }
+            }
+
+            /// What to do about it.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$name => $remedy,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    // Authorization request
+    ClientUnknown = "client_unknown", "No client with this client_id is registered here.", "Remove the connection in the app and add it again; it will register anew.";
+    RedirectUriMismatch = "redirect_uri_mismatch", "The redirect_uri is not one that the client registered.", "Compare it character by character with the registered ones; only the port of a loopback address may differ.";
+    RequestMalformed = "request_malformed", "A parameter is missing, repeated or not of its form.", "The error description names the parameter.";
+    ResponseTypeUnsupported = "response_type_unsupported", "Only response_type=code is served.", "Configure the client for the authorization code flow.";
+    PkceMissing = "pkce_missing", "The request carries no code_challenge.", "The client must use PKCE with S256.";
+    PkceMethodUnsupported = "pkce_method_unsupported", "Only code_challenge_method=S256 is served.", "The client must use PKCE with S256.";
+    ResourceUnknown = "resource_unknown", "The resource is not one that this gateway serves.", "Use the MCP URL that the start page shows.";
+    UserDenied = "user_denied", "The person pressed Deny.", "Nothing to mend; start again to decide anew.";
+    PageExpired = "page_expired", "The page was open for too long, or was already used.", "Go back to the app and start the connection again.";
+    CrossSiteForm = "cross_site_form", "The form was not sent from a page of this gateway to the same browser.", "Allow cookies for this site and start the connection again in the app.";
+    // Login and set-up
+    LoginFailed = "login_failed", "The name or the password is wrong.", "Try again; the owner can set a new password with `gateway users hash`.";
+    LoginLimited = "login_limited", "Too many wrong passwords.", "Wait for the time that the page names.";
+    SetupCodeWrong = "setup_code_wrong", "The setup code is wrong, used or older than 15 minutes.", "Restart the gateway: while there is no owner it prints a new code.";
+    SetupDone = "setup_done", "This gateway has its owner.", "Log in instead.";
+    PasswordTooWeak = "password_too_weak", "The password is too short or too long.", "Take at least 12 characters.";
+    // Token endpoint
+    ClientAuthenticationFailed = "client_authentication_failed", "The client did not authenticate with its registered method.", "Remove the connection in the app and add it again.";
+    CodeUnknown = "code_unknown", "The authorization code is not one of ours, or is long gone.", "Start the connection again; if it recurs, two gateways answer under one name without a shared store.";
+    CodeExpired = "code_expired", "The authorization code is older than 60 seconds.", "Start the connection again; check that the clocks of the replicas agree.";
+    CodeReused = "code_reused", "The authorization code was redeemed before; the grant it gave is revoked.", "Start the connection again; the client or a prefetching browser sent it twice.";
+    CodeClientMismatch = "code_client_mismatch", "The authorization code was given to another client.", "Start the connection again.";
+    CodeRedirectMismatch = "code_redirect_mismatch", "The redirect_uri differs from the one of the authorization request.", "The client must send the same redirect_uri, or none.";
+    PkceMismatch = "pkce_mismatch", "The code_verifier does not match the code_challenge.", "Start the connection again; the client lost or mixed up its verifier.";
+    ResourceMismatch = "resource_mismatch", "The resource differs from the one that was consented to.", "The client must send the same resource at both endpoints.";
+    GrantTypeUnsupported = "grant_type_unsupported", "This grant_type is not served.", "Only authorization_code is served, and refresh_token where tokens.refresh is on.";
+    MediaTypeWrong = "media_type_wrong", "The body is not of the media type that the endpoint takes.", "Send application/x-www-form-urlencoded to the token endpoint, application/json to the registration and MCP endpoints.";
+    // Registration
+    RedirectUriInvalid = "redirect_uri_invalid", "A redirect URI is of a kind that is not accepted.", "Use https, a loopback http address, or the scheme of a known native app; no fragment, no user name.";
+    ClientMetadataInvalid = "client_metadata_invalid", "The client metadata can't be accepted.", "The error description names the member.";
+    RateLimited = "rate_limited", "Too many requests of this kind from one address.", "Wait for the time in Retry-After.";
+    // Resource server
+    TokenMissing = "token_missing", "The request carries no access token.", "This is how a client learns where to log in; nothing to mend unless it never comes back with a token.";
+    TokenMalformed = "token_malformed", "The Authorization header or the token in it is not of its form.", "Disconnect and connect again in the app.";
+    TokenBadSignature = "token_bad_signature", "The access token was not signed by this gateway.", "Keep the keys folder across restarts and share it between replicas.";
+    TokenKeyUnknown = "token_key_unknown", "The access token names a signing key that is not here.", "Keep the keys folder across restarts and share it between replicas.";
+    TokenExpired = "token_expired", "The access token is past its lifetime.", "Reconnect in the app; tokens.access_ttl sets the lifetime.";
+    TokenWrongAudience = "token_wrong_audience", "The access token is for another resource.", "Connect to this URL separately: each backend has its own token.";
+    TokenNarrowedUnsupported = "token_narrowed_unsupported", "The token carries appended blocks, which are not accepted.", "Use the token as it was issued.";
+    TokenOlderThanStore = "token_older_than_store", "The access token is older than the store, which was emptied since.", "Reconnect in the app; keep the store's data across restarts.";
+    GrantRevoked = "grant_revoked", "The grant behind this token was revoked.", "Reconnect in the app to grant access again.";
+    ScopeInsufficient = "scope_insufficient", "The token's scope does not cover this.", "Reconnect and grant the scope that the challenge names.";
+    ToolNotAllowed = "tool_not_allowed", "The token does not allow this tool.", "Reconnect and allow the tool on the consent page.";
+    OriginNotAllowed = "origin_not_allowed", "The Origin header names a site that is not allowed.", "Add it to allowed_origins if a page there is to call this gateway.";
+    MessageMalformed = "message_malformed", "The body is not one unambiguous JSON-RPC message.", "The error description names what is wrong.";
+    BodyTooLarge = "body_too_large", "The body is larger than the limit.", "Raise limits.request_body if such messages are expected.";
+    BodyCompressed = "body_compressed", "The body is compressed.", "The client must send it plain.";
+    BodyTooSlow = "body_too_slow", "The body did not arrive in time.", "Check the network between client and gateway.";
+    PathAmbiguous = "path_ambiguous", "The path can be read in more than one way.", "Use the MCP URL exactly as shown.";
+    RequestAmbiguous = "request_ambiguous", "The request's framing or headers can be read in more than one way.", "Repeat no header that may stand once.";
+    SessionUnknown = "session_unknown", "The session id was not given to this user and client.", "The client starts a new session by itself.";
+    NotFound = "not_found", "Nothing is served under this path.", "Use the MCP URL that the start page shows.";
+    MethodNotAllowed = "method_not_allowed", "The path does not take this method.", "The Allow header names those it takes.";
+    // Faults
+    StoreUnavailable = "store_unavailable", "The state store did not answer.", "Check the store; requests go on by themselves once it is back.";
+    UpstreamUnreachable = "upstream_unreachable", "The backend did not accept the connection.", "Check that the backend runs and that its url in the configuration is right.";
+    UpstreamTimeout = "upstream_timeout", "The backend accepted the connection but did not answer in time.", "Check the backend's own log.";
+    UpstreamFailed = "upstream_failed", "The backend broke off or answered something that is not HTTP.", "Check the backend's own log.";
+    UpstreamRefusedUs = "upstream_refused_us", "The backend itself asked for authentication.", "Give the gateway the backend's credential in backend.headers.";
+    UpstreamRefusedHost = "upstream_refused_host", "The backend refused the Host or Origin of the request.", "Use the host name that the backend expects in backend.url.";
+    Overloaded = "overloaded", "Too many requests wait for the same resource.", "Try again shortly.";
+    Internal = "internal", "Something in the gateway failed.", "The log has a line with the same request id; please report it.";
+}
+
+/// The code, as the log prints it.
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+impl log::kv::ToValue for Reason {
+    fn to_value(&self) -> log::kv::Value<'_> {
+        log::kv::Value::from(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_reason_has_its_own_code_and_a_sentence_and_a_remedy() {
+        let codes: HashSet<_> = Reason::ALL.iter().map(|reason| reason.code()).collect();
+        assert_eq!(codes.len(), Reason::ALL.len());
+        for reason in Reason::ALL {
+            assert!(reason.sentence().ends_with('.'), "{reason}");
+            assert!(reason.remedy().ends_with('.'), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Values that must not be guessed, compared in variable time, or printed.
+//!
+//! Owns: drawing random secrets, hashing them for storage, keyed tags. Not: keys on disk (`keys`),
+//! passwords (`identity`).
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, Mac as _};
+use rand::RngCore;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+/// A random value of 256 bits that its holder presents again: an authorization code, a session id.
+/// Only its [`SecretHash`] is stored.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Draws 256 bits from `random` and spells them in base64url (43 characters).
+    pub fn draw(random: &mut dyn RngCore) -> Self {
+        let mut bytes = [0; 32];
+        random.fill_bytes(&mut bytes);
+        Self(URL_SAFE_NO_PAD.encode(bytes))
+    }
+
+    /// What somebody presented: any text.
+    pub fn presented(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text to hand out. Never log it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// What may be stored and used as a key.
+    pub fn hash(&self) -> SecretHash {
+        SecretHash(URL_SAFE_NO_PAD.encode(Sha256::digest(self.0.as_bytes())))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// SHA-256 of a [`Secret`], in base64url. A secret of 256 random bits needs no salt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct SecretHash(String);
+
+impl SecretHash {
+    /// The text form, a store key.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether `presented` is the secret that was hashed, in constant time.
+    pub fn matches(&self, presented: &Secret) -> bool {
+        self.0
+            .as_bytes()
+            .ct_eq(presented.hash().0.as_bytes())
+            .into()
+    }
+}
+
+/// A key of this installation for tags that only this installation can make.
+#[derive(Clone)]
+pub struct TagKey([u8; 32]);
+
+impl TagKey {
+    /// A key from 256 random bits.
+    pub const fn new(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// A key for one purpose, so that a tag made for another never verifies.
+    pub fn derive(&self, purpose: &str) -> Self {
+        Self(self.mac(&[b"derive", purpose.as_bytes()]))
+    }
+
+    /// The tag over `parts` (HMAC-SHA-256 cut to 128 bits, base64url, 22 characters). Each part is
+    /// preceded by its length, so that no two lists of parts are the same message.
+    pub fn tag(&self, parts: &[&[u8]]) -> String {
+        URL_SAFE_NO_PAD.encode(&self.mac(parts)[..16])
+    }
+
+    /// Whether `tag` is the tag over `parts`, in constant time.
+    pub fn verify(&self, parts: &[&[u8]], tag: &str) -> bool {
+        self.tag(parts).as_bytes().ct_eq(tag.as_bytes()).into()
+    }
+
+    fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        for part in parts {
+            mac.update(&(part.len() as u64).to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for TagKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TagKey(…)")
+    }
+}
+
+/// A short random identifier that is no secret: `prefix` and 128 bits in base64url.
+pub fn identifier(prefix: &str, random: &mut dyn RngCore) -> String {
+    let mut bytes = [0; 16];
+    random.fill_bytes(&mut bytes);
+    format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_verifies_only_for_its_parts_and_its_purpose() {
+        let key = TagKey::new([7; 32]);
+        let tag = key.tag(&[b"ab", b"c"]);
+        assert!(key.verify(&[b"ab", b"c"], &tag));
+        assert!(!key.verify(&[b"a", b"bc"], &tag));
+        assert!(!key.derive("other").verify(&[b"ab", b"c"], &tag));
+        assert_eq!(tag.len(), 22);
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        let secret = Secret::draw(&mut rand::rngs::OsRng);
+        assert!(!format!("{secret:?}").contains(secret.reveal()));
+        assert!(secret.hash().matches(&secret));
+        assert!(!secret.hash().matches(&Secret::presented("x")));
+    }
+}

@@ -1,0 +1,202 @@
+//! What outlives a request. [`Store`] is a handful of atomic promises over bytes; [`Records`] puts
+//! the domain's types on them. The store judges nothing that it holds.
+//!
+//! Both implementations must pass one contract suite (`contract`).
+
+mod embedded;
+mod memory;
+mod records;
+mod redis;
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+pub use self::embedded::Embedded;
+pub use self::memory::Memory;
+pub use self::records::{Records, User};
+pub use self::redis::Redis;
+
+use crate::clock::Timestamp;
+
+/// What kinds of things are kept. Each has its own key space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// Registered clients, by client id.
+    Client,
+    /// People, by lower-case name.
+    User,
+    /// Grants, by id.
+    Grant,
+    /// Authorization codes, by hash.
+    Code,
+    /// Browser sessions, by hash.
+    Session,
+    /// Marks of things that may happen once, such as a consent form.
+    Once,
+    /// Single values: the setup code, fingerprints of keys.
+    Setting,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 7] = [
+        Self::Client,
+        Self::User,
+        Self::Grant,
+        Self::Code,
+        Self::Session,
+        Self::Once,
+        Self::Setting,
+    ];
+
+    /// Its name in keys and files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::User => "user",
+            Self::Grant => "grant",
+            Self::Code => "code",
+            Self::Session => "session",
+            Self::Once => "once",
+            Self::Setting => "setting",
+        }
+    }
+}
+
+/// The store did not do what was asked: it is away, slow, read-only or full. Nothing was
+/// acknowledged; whether it happened is unknown.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the store did not answer: {0}")]
+pub struct StoreError(pub String);
+
+/// What an insertion met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The value is there now, durably.
+    New,
+    /// Another value was there and stays.
+    Exists(Vec<u8>),
+}
+
+/// What taking a single-use value met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// This caller, and no other ever, has it.
+    Fresh(Vec<u8>),
+    /// Somebody had it before; this is what they got.
+    Again(Vec<u8>),
+    /// No such value, or past its time.
+    Unknown,
+}
+
+/// A position in the list of revocations; opaque outside of the store that gave it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor(pub u64);
+
+/// Something was revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// What: a grant id (later also a token's revocation id, a client, a user).
+    pub id: String,
+    /// When the last token that it concerns ends; the entry may be forgotten then.
+    pub expires: Timestamp,
+}
+
+/// When this store was first used. A store that was emptied has a new one, and tokens older than
+/// it are refused: their revocations are gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Birth {
+    /// A random name.
+    pub id: String,
+    /// The moment.
+    pub at: Timestamp,
+}
+
+/// The promises. Every write is durable before it is acknowledged. `now` decides what has expired;
+/// an expired value is never returned, whether or not it was swept.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync {
+    /// The birth mark: `candidate` if the store is new, else the one it has.
+    async fn birth(&self, candidate: &Birth) -> Result<Birth, StoreError>;
+
+    /// The value under a key.
+    async fn get(
+        &self,
+        table: Table,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Sets the value under a key, whatever was there.
+    async fn put(
+        &self,
+        table: Table,
+        key: &str,
+        value: &[u8],
+        expires: Option<Timestamp>,
+    ) -> Result<(), StoreError>;
+
+    /// Sets the value if there is none. Of concurrent callers exactly one sees [`Inserted::New`].
+    async fn insert(
+        &self,
+        table: Table,
+        key: &str,
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Inserted, StoreError>;
+
+    /// Sets the value if the present one is `seen`. `false` if it is another, or none.
+    async fn replace(
+        &self,
+        table: Table,
+        key: &str,
+        seen: &[u8],
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Takes a single-use value. Of all callers ever exactly one sees [`Taken::Fresh`]; later ones
+    /// see [`Taken::Again`] until it expires.
+    async fn take(&self, table: Table, key: &str, now: Timestamp) -> Result<Taken, StoreError>;
+
+    /// Removes a value. `false` if there was none.
+    async fn remove(&self, table: Table, key: &str) -> Result<bool, StoreError>;
+
+    /// Up to `limit` entries with keys after `after`, in key order.
+    async fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// Counts one event under a key and returns how many there were in the current window, this
+    /// one included. Windows start with their first event.
+    async fn count(&self, key: &str, window: Duration, now: Timestamp) -> Result<u64, StoreError>;
+
+    /// Appends a revocation. Every replica sees it at its next [`Store::revocations`].
+    async fn revoke(&self, revocation: &Revocation, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The revocations after a cursor, in order, without those past their time, and the cursor to
+    /// go on from. [`Cursor::default`] reads from the start.
+    async fn revocations(
+        &self,
+        after: Cursor,
+        now: Timestamp,
+    ) -> Result<(Vec<Revocation>, Cursor), StoreError>;
+
+    /// Waits until there may be new revocations, at most `limit`. May return early for no reason.
+    async fn revocation_hint(&self, limit: Duration);
+
+    /// Forgets what has expired. Called every few seconds.
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Whether the store answers and takes writes.
+    async fn ping(&self, now: Timestamp) -> Result<(), StoreError>;
+}

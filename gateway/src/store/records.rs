@@ -1,0 +1,261 @@
+//! The domain's types on the store's promises.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::browser_session::BrowserSession;
+use crate::client::{Client, ClientId};
+use crate::clock::Timestamp;
+use crate::grants::authorization_code::AuthorizationCode;
+use crate::grants::{Grant, GrantId, UserId};
+use crate::secret::SecretHash;
+use crate::store::{Inserted, Revocation, Store, StoreError, Table, Taken};
+
+/// A person who may log in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Never changes.
+    pub id: UserId,
+    /// The login name as its owner writes it.
+    pub name: String,
+    /// Argon2id, in the PHC string format.
+    pub password_hash: String,
+    /// When the person was added.
+    pub created: Timestamp,
+}
+
+/// What taking an authorization code met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TakenCode {
+    /// This request redeems it.
+    Fresh(AuthorizationCode),
+    /// It was redeemed before.
+    Replayed(AuthorizationCode),
+    /// There is no such code.
+    Unknown,
+}
+
+/// Typed access to the store.
+#[derive(Clone, Debug)]
+pub struct Records {
+    store: Arc<dyn Store>,
+}
+
+impl Records {
+    /// Records in `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store }
+    }
+
+    /// The promises themselves.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// A registered client.
+    pub async fn client(
+        &self,
+        id: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<Client>, StoreError> {
+        self.read(Table::Client, id.as_str(), now).await
+    }
+
+    /// Registers a client unless one with its id is there; returns the one that is there now.
+    pub async fn register_client(
+        &self,
+        client: &Client,
+        keep_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Client, StoreError> {
+        let value = encode(client);
+        let inserted = self
+            .store
+            .insert(
+                Table::Client,
+                client.id.as_str(),
+                &value,
+                Some(keep_until),
+                now,
+            )
+            .await?;
+        match inserted {
+            Inserted::New => Ok(client.clone()),
+            Inserted::Exists(bytes) => decode(&bytes),
+        }
+    }
+
+    /// Keeps a client that is in use until a later time.
+    pub async fn keep_client(&self, client: &Client, until: Timestamp) -> Result<(), StoreError> {
+        self.store
+            .put(
+                Table::Client,
+                client.id.as_str(),
+                &encode(client),
+                Some(until),
+            )
+            .await
+    }
+
+    /// A person, by login name in any case.
+    pub async fn user(&self, name: &str, now: Timestamp) -> Result<Option<User>, StoreError> {
+        self.read(Table::User, &name.to_lowercase(), now).await
+    }
+
+    /// Adds a person; `false` if the name is taken.
+    pub async fn add_user(&self, user: &User, now: Timestamp) -> Result<bool, StoreError> {
+        let key = user.name.to_lowercase();
+        let inserted = self
+            .store
+            .insert(Table::User, &key, &encode(user), None, now)
+            .await?;
+        Ok(inserted == Inserted::New)
+    }
+
+    /// Sets a person's record, new or not.
+    pub async fn put_user(&self, user: &User) -> Result<(), StoreError> {
+        let key = user.name.to_lowercase();
+        self.store.put(Table::User, &key, &encode(user), None).await
+    }
+
+    /// Whether anybody may log in yet.
+    pub async fn has_users(&self, now: Timestamp) -> Result<bool, StoreError> {
+        Ok(!self.store.list(Table::User, None, 1, now).await?.is_empty())
+    }
+
+    /// Keeps a code under its hash. It stays known after its 60 seconds, so that a late replay is
+    /// recognised for as long as the tokens live that it gave.
+    pub async fn put_code(
+        &self,
+        hash: &SecretHash,
+        code: &AuthorizationCode,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.store
+            .put(Table::Code, hash.as_str(), &encode(code), Some(keep_until))
+            .await
+    }
+
+    /// Looks at a code without taking it.
+    pub async fn code(
+        &self,
+        hash: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Option<AuthorizationCode>, StoreError> {
+        self.read(Table::Code, hash.as_str(), now).await
+    }
+
+    /// Takes a code: exactly one caller ever gets it fresh.
+    pub async fn take_code(
+        &self,
+        hash: &SecretHash,
+        now: Timestamp,
+    ) -> Result<TakenCode, StoreError> {
+        match self.store.take(Table::Code, hash.as_str(), now).await? {
+            Taken::Fresh(bytes) => Ok(TakenCode::Fresh(decode(&bytes)?)),
+            Taken::Again(bytes) => Ok(TakenCode::Replayed(decode(&bytes)?)),
+            Taken::Unknown => Ok(TakenCode::Unknown),
+        }
+    }
+
+    /// Keeps a grant until its last token ends.
+    pub async fn put_grant(&self, grant: &Grant) -> Result<(), StoreError> {
+        self.store
+            .put(
+                Table::Grant,
+                grant.id.as_str(),
+                &encode(grant),
+                Some(grant.expires),
+            )
+            .await
+    }
+
+    /// A grant.
+    pub async fn grant(&self, id: &GrantId, now: Timestamp) -> Result<Option<Grant>, StoreError> {
+        self.read(Table::Grant, id.as_str(), now).await
+    }
+
+    /// Revokes a grant: durable and visible to every replica before this returns. `expires` is
+    /// when the last token of the grant ends.
+    pub async fn revoke_grant(
+        &self,
+        id: &GrantId,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let revocation = Revocation {
+            id: id.as_str().to_owned(),
+            expires,
+        };
+        self.store.revoke(&revocation, now).await?;
+        self.store.remove(Table::Grant, id.as_str()).await?;
+        Ok(())
+    }
+
+    /// Opens a browser session under the hash of its cookie.
+    pub async fn open_session(
+        &self,
+        hash: &SecretHash,
+        session: &BrowserSession,
+    ) -> Result<(), StoreError> {
+        self.store
+            .put(
+                Table::Session,
+                hash.as_str(),
+                &encode(session),
+                Some(session.expires),
+            )
+            .await
+    }
+
+    /// A browser session.
+    pub async fn session(
+        &self,
+        hash: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Option<BrowserSession>, StoreError> {
+        self.read(Table::Session, hash.as_str(), now).await
+    }
+
+    /// Ends a browser session.
+    pub async fn end_session(&self, hash: &SecretHash) -> Result<(), StoreError> {
+        self.store.remove(Table::Session, hash.as_str()).await?;
+        Ok(())
+    }
+
+    /// Marks something that may happen once; `true` for the first caller only.
+    pub async fn once(
+        &self,
+        key: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let inserted = self
+            .store
+            .insert(Table::Once, key, b"1", Some(until), now)
+            .await?;
+        Ok(inserted == Inserted::New)
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        table: Table,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<T>, StoreError> {
+        match self.store.get(table, key, now).await? {
+            Some(bytes) => decode(&bytes).map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("records have text keys only, so they serialise")
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| StoreError(format!("a record can't be read: {error}")))
+}
