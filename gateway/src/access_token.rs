@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use biscuit_auth::builder::{Fact, Term, int, string};
+use biscuit_auth::builder::{Fact, boolean, int, string};
 use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit, KeyPair, PublicKey, error};
 
 use crate::client::ClientId;
@@ -131,7 +131,7 @@ pub fn mint(claims: &Claims, keys: &Keys) -> Result<Minted, error::Token> {
     }
     match &claims.tools {
         Tools::All => {
-            builder = builder.fact(Fact::new("all_tools".to_owned(), Vec::<Term>::new()))?
+            builder = builder.fact(Fact::new("all_tools".to_owned(), vec![boolean(true)]))?
         }
         Tools::Only(names) => {
             for name in names {
@@ -242,7 +242,7 @@ fn read_claims(biscuit: &Biscuit) -> Option<Claims> {
     let resource = exactly_one(texts("v($x) <- resource($x)")?)?;
     let scope = texts("v($x) <- scope($x)")?;
     let tools = texts("v($x) <- tool($x)")?;
-    let all_tools = !texts("v(\"all\") <- all_tools()")?.is_empty();
+    let all_tools = !texts("v(\"all\") <- all_tools(true)")?.is_empty();
     let mut moments = |rule: &str| -> Option<Timestamp> {
         let rows: Vec<(i64,)> = authorizer.query_with_limits(rule, limits.clone()).ok()?;
         let (secs,) = exactly_one(rows)?;
