@@ -1,0 +1,323 @@
+//! Where values come from: flags over environment over file over defaults. Every value remembers
+//! its origin; every problem names it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+
+use crate::config::schema::{self, Kind};
+
+/// Where a value was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A command-line flag.
+    Flag(&'static str),
+    /// An environment variable.
+    Environment(String),
+    /// A line of the file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+    },
+    /// Nowhere.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "flag {name}"),
+            Self::Environment(name) => write!(f, "environment {name}"),
+            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value before it has a type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Raw {
+    /// A text, number or boolean.
+    Scalar(String),
+    /// A list of them.
+    List(Vec<String>),
+    /// A table of them.
+    Map(Vec<(String, String)>),
+}
+
+/// Something that is wrong, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub origin: Origin,
+    /// What, and what to do.
+    pub sentence: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.origin {
+            Origin::Default => f.write_str(&self.sentence),
+            _ => write!(f, "{}: {}", self.origin, self.sentence),
+        }
+    }
+}
+
+/// Values by concrete path (`backend.0.url`), the strongest layer's each.
+#[derive(Clone, Debug, Default)]
+pub struct Layers {
+    values: BTreeMap<String, (Raw, Origin)>,
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+}
+
+impl Layers {
+    /// The value at a path and where it was written.
+    pub fn value(&self, path: &str) -> Option<&(Raw, Origin)> {
+        self.values.get(path)
+    }
+
+    /// All values that were written somewhere.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Raw, &Origin)> {
+        self.values
+            .iter()
+            .map(|(path, (raw, origin))| (path.as_str(), raw, origin))
+    }
+
+    /// How many backends are written, in any layer.
+    pub fn backends(&self) -> usize {
+        self.values
+            .keys()
+            .filter_map(|path| {
+                path.strip_prefix("backend.")?
+                    .split('.')
+                    .next()?
+                    .parse()
+                    .ok()
+            })
+            .map(|index: usize| index + 1)
+            .max()
+            .unwrap_or(0)
+    }
+
+    /// Sets a value from a flag. Call last: flags win.
+    pub fn flag(&mut self, path: &str, name: &'static str, value: &str) {
+        self.set_text(path, value, Origin::Flag(name));
+    }
+
+    /// Reads the file. Call first.
+    pub fn file(&mut self, path: &Path, text: &str) {
+        let lines = Lines { path, text };
+        let table = match DeTable::parse(text) {
+            Ok(table) => table,
+            Err(error) => {
+                let at = error.span().map_or(0, |span| span.start);
+                self.problem(lines.origin(at), error.message().to_owned());
+                return;
+            }
+        };
+        self.table("", table.get_ref(), &lines);
+    }
+
+    /// Reads the variables that are ours: `GATEWAY__SECTION__KEY`, and for the common ones
+    /// `GATEWAY_KEY`. Call after the file.
+    pub fn environment(&mut self, variables: impl Iterator<Item = (String, String)>) {
+        for (name, value) in variables {
+            let path = match name.as_str() {
+                "GATEWAY_PUBLIC_URL" => "public_url".to_owned(),
+                _ => match name.strip_prefix("GATEWAY__") {
+                    Some(rest) => rest.to_ascii_lowercase().replace("__", "."),
+                    None => continue,
+                },
+            };
+            let origin = Origin::Environment(name);
+            match schema::find(&path) {
+                // Compose files pass variables on that are set to nothing.
+                Some(_) if value.is_empty() => {}
+                Some(_) => self.set_text(&path, &value, origin),
+                None => self.unknown(&path, origin),
+            }
+        }
+    }
+
+    fn table(&mut self, prefix: &str, table: &DeTable<'_>, lines: &Lines<'_>) {
+        for (name, value) in table {
+            let path = if prefix.is_empty() {
+                name.get_ref().to_string()
+            } else {
+                format!("{prefix}.{}", name.get_ref())
+            };
+            let origin = lines.origin(name.span().start);
+            if let (DeValue::Array(items), "backend") = (value.get_ref(), path.as_str()) {
+                for (index, item) in items.iter().enumerate() {
+                    match item.get_ref() {
+                        DeValue::Table(inner) => {
+                            self.table(&format!("backend.{index}"), inner, lines)
+                        }
+                        _ => self.problem(
+                            origin.clone(),
+                            "each backend is a table: [[backend]]".to_owned(),
+                        ),
+                    }
+                }
+                continue;
+            }
+            match (schema::find(&path), value.get_ref()) {
+                (Some(_), value) => match raw(value) {
+                    Some(raw) => {
+                        self.values.insert(path, (raw, origin));
+                    }
+                    None => {
+                        self.problem(origin, format!("`{path}` can't be a {}", value.type_str()))
+                    }
+                },
+                (None, DeValue::Table(inner)) if schema::is_table(&path) => {
+                    self.table(&path, inner, lines);
+                }
+                (None, _) => self.unknown(&path, origin),
+            }
+        }
+    }
+
+    fn set_text(&mut self, path: &str, value: &str, origin: Origin) {
+        let raw = match schema::find(path).map(|key| key.kind) {
+            Some(Kind::List) => Raw::List(
+                value
+                    .split(',')
+                    .map(|part| part.trim().to_owned())
+                    .filter(|part| !part.is_empty())
+                    .collect(),
+            ),
+            Some(Kind::Map | Kind::SecretMap) => {
+                let pairs: Option<Vec<_>> = value
+                    .split(',')
+                    .filter(|pair| !pair.trim().is_empty())
+                    .map(|pair| {
+                        let (name, value) = pair.split_once('=')?;
+                        Some((name.trim().to_owned(), value.trim().to_owned()))
+                    })
+                    .collect();
+                match pairs {
+                    Some(pairs) => Raw::Map(pairs),
+                    None => {
+                        self.problem(
+                            origin,
+                            format!("`{path}` is written as name=value,name=value"),
+                        );
+                        return;
+                    }
+                }
+            }
+            _ => Raw::Scalar(value.to_owned()),
+        };
+        self.values.insert(path.to_owned(), (raw, origin));
+    }
+
+    fn unknown(&mut self, path: &str, origin: Origin) {
+        let sentence = match schema::suggestion(path) {
+            Some(known) => format!("unknown key `{path}`; did you mean `{known}`?"),
+            None => format!("unknown key `{path}`"),
+        };
+        self.problem(origin, sentence);
+    }
+
+    fn problem(&mut self, origin: Origin, sentence: String) {
+        self.problems.push(Problem { origin, sentence });
+    }
+}
+
+fn raw(value: &DeValue<'_>) -> Option<Raw> {
+    match value {
+        DeValue::Array(items) => items
+            .iter()
+            .map(|item| scalar(item.get_ref()))
+            .collect::<Option<_>>()
+            .map(Raw::List),
+        DeValue::Table(table) => table
+            .iter()
+            .map(|(name, value)| Some((name.get_ref().to_string(), scalar(value.get_ref())?)))
+            .collect::<Option<_>>()
+            .map(Raw::Map),
+        value => scalar(value).map(Raw::Scalar),
+    }
+}
+
+fn scalar(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Boolean(value) => Some(value.to_string()),
+        DeValue::Integer(number) => Some(number.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+struct Lines<'a> {
+    path: &'a Path,
+    text: &'a str,
+}
+
+impl Lines<'_> {
+    fn origin(&self, offset: usize) -> Origin {
+        let before = self.text.get(..offset).unwrap_or(self.text);
+        Origin::File {
+            path: self.path.to_owned(),
+            line: before.matches('\n').count() + 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Layers {
+        let mut layers = Layers::default();
+        layers.file(Path::new("gateway.toml"), text);
+        layers
+    }
+
+    #[test]
+    fn an_unknown_key_names_file_line_and_the_likely_key() {
+        let layers = read("title = \"x\"\n[tokens]\nacess_ttl = \"1h\"\n");
+        assert_eq!(
+            layers.problems[0].to_string(),
+            "gateway.toml:3: unknown key `tokens.acess_ttl`; did you mean `tokens.access_ttl`?"
+        );
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        let layers = read("title = \"x\"\nlisten = [\n");
+        assert!(layers.problems[0].to_string().starts_with("gateway.toml:"));
+    }
+
+    #[test]
+    fn a_flag_wins_over_the_environment_and_that_over_the_file() {
+        let mut layers = read(
+            "public_url = \"https://file\"\n[store]\nurl = \"file:a\"\n[[backend]]\nurl = \"http://b\"\n",
+        );
+        let variables = [
+            ("GATEWAY_PUBLIC_URL", "https://env"),
+            ("GATEWAY__STORE__URL", "file:env"),
+            ("GATEWAY__BACKEND__1__URL", "http://c"),
+            ("GATEWAY__LISTEN", "a:1, b:2"),
+            ("HOME", "x"),
+        ];
+        layers.environment(
+            variables
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned())),
+        );
+        layers.flag("store.url", "--store", "file:flag");
+        let text = |path: &str| layers.value(path).unwrap().0.clone();
+        assert_eq!(text("public_url"), Raw::Scalar("https://env".into()));
+        assert_eq!(text("store.url"), Raw::Scalar("file:flag".into()));
+        assert_eq!(text("listen"), Raw::List(vec!["a:1".into(), "b:2".into()]));
+        assert_eq!(layers.backends(), 2);
+        assert!(layers.problems.is_empty());
+    }
+}

@@ -1,0 +1,350 @@
+//! The keys of the configuration, written once: the file reader refuses any other, the environment
+//! is mapped onto them, `gateway check` prints them, and the reference in the README is made from
+//! them.
+
+/// What a value must look like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Any text.
+    Text,
+    /// `true` or `false`.
+    Bool,
+    /// A whole number.
+    Count,
+    /// A number with a unit of time: `15s`, `24h`.
+    Duration,
+    /// A number with a unit of bytes: `4MiB`, `64KiB`.
+    Size,
+    /// A list of texts.
+    List,
+    /// A table of texts.
+    Map,
+    /// Text that is never printed.
+    Secret,
+    /// A table of texts that are never printed.
+    SecretMap,
+}
+
+/// One key.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    /// Its dotted path; `backend[].url` stands for that key of every backend.
+    pub path: &'static str,
+    /// What it must look like.
+    pub kind: Kind,
+    /// The default, as one would write it in the environment. Empty: none.
+    pub default: &'static str,
+    /// What it decides, in a sentence.
+    pub about: &'static str,
+}
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, about: &'static str) -> Key {
+    Key {
+        path,
+        kind,
+        default,
+        about,
+    }
+}
+
+/// Every key, in the order of the documentation.
+pub const KEYS: &[Key] = &[
+    key(
+        "public_url",
+        Kind::Text,
+        "",
+        "The origin that clients and browsers use. The only source of every URL that is published. Default: `http://localhost:` and the port of `listen`.",
+    ),
+    key(
+        "listen",
+        Kind::List,
+        "127.0.0.1:8080",
+        "Where clients and browsers are served.",
+    ),
+    key(
+        "admin_listen",
+        Kind::Text,
+        "127.0.0.1:9090",
+        "Where health and metrics are served. Never make it public.",
+    ),
+    key(
+        "title",
+        Kind::Text,
+        "Cupcake Gateway",
+        "The name on pages and in the manifest.",
+    ),
+    key(
+        "threads",
+        Kind::Count,
+        "",
+        "Worker threads. Default: one per core.",
+    ),
+    key(
+        "keys_dir",
+        Kind::Text,
+        "",
+        "The folder of the signing keys. Default: `keys` in the state folder, `./state/keys` with a store that has none.",
+    ),
+    key(
+        "trusted_proxies",
+        Kind::List,
+        "",
+        "Addresses or networks whose X-Forwarded-For is believed, for limits and logs.",
+    ),
+    key(
+        "allowed_origins",
+        Kind::List,
+        "",
+        "Web origins besides our own whose pages may call the MCP endpoints.",
+    ),
+    key("log.format", Kind::Text, "json", "`json` or `pretty`."),
+    key(
+        "log.level",
+        Kind::Text,
+        "info",
+        "`error`, `warn`, `info`, `debug` or `trace`.",
+    ),
+    key(
+        "store.url",
+        Kind::Text,
+        "file:./state",
+        "`file:DIR`, `redis://…`, `rediss://…`, `redis+unix://…` or `memory:`.",
+    ),
+    key(
+        "store.password",
+        Kind::Secret,
+        "",
+        "The password for Redis, if it is not in the URL.",
+    ),
+    key(
+        "store.password_file",
+        Kind::Text,
+        "",
+        "A file that holds it.",
+    ),
+    key(
+        "tokens.access_ttl",
+        Kind::Duration,
+        "24h",
+        "The lifetime of access tokens.",
+    ),
+    key(
+        "tokens.refresh",
+        Kind::Bool,
+        "false",
+        "Refresh tokens. Not served by this version: must be false.",
+    ),
+    key(
+        "owner.name",
+        Kind::Text,
+        "",
+        "Unattended set-up: the owner's login name.",
+    ),
+    key(
+        "owner.password_hash",
+        Kind::Secret,
+        "",
+        "The owner's argon2id hash; `gateway users hash` makes one.",
+    ),
+    key(
+        "owner.password_hash_file",
+        Kind::Text,
+        "",
+        "A file that holds it.",
+    ),
+    key(
+        "identity.user_header",
+        Kind::Text,
+        "X-Forwarded-User",
+        "The header that tells a backend the user's name.",
+    ),
+    key(
+        "identity.client_header",
+        Kind::Text,
+        "X-Forwarded-Client",
+        "The header that tells it the client id.",
+    ),
+    key(
+        "identity.grant_header",
+        Kind::Text,
+        "X-Forwarded-Grant",
+        "The header that tells it the grant id.",
+    ),
+    key(
+        "limits.request_body",
+        Kind::Size,
+        "4MiB",
+        "The largest message that is passed to a backend.",
+    ),
+    key(
+        "limits.connections",
+        Kind::Count,
+        "20000",
+        "Connections at once.",
+    ),
+    key(
+        "limits.connections_per_address",
+        Kind::Count,
+        "5000",
+        "Connections at once from one address.",
+    ),
+    key(
+        "limits.registrations_per_hour",
+        Kind::Count,
+        "60",
+        "Client registrations from one address in an hour.",
+    ),
+    key(
+        "timeouts.header",
+        Kind::Duration,
+        "15s",
+        "From the first byte of a request to the end of its header.",
+    ),
+    key(
+        "timeouts.body",
+        Kind::Duration,
+        "30s",
+        "For a whole request body.",
+    ),
+    key(
+        "timeouts.keepalive",
+        Kind::Duration,
+        "15s",
+        "Silence on an event stream after which a comment is sent.",
+    ),
+    key(
+        "timeouts.shutdown",
+        Kind::Duration,
+        "10s",
+        "From SIGTERM until open requests are cut.",
+    ),
+    key(
+        "discovery.apps_challenge",
+        Kind::Text,
+        "",
+        "The token for /.well-known/openai-apps-challenge.",
+    ),
+    key(
+        "discovery.security_contact",
+        Kind::Text,
+        "",
+        "The Contact of /.well-known/security.txt: a mailto: or https: URI.",
+    ),
+    key(
+        "backend[].name",
+        Kind::Text,
+        "",
+        "The backend's name on pages and in the log.",
+    ),
+    key(
+        "backend[].path",
+        Kind::Text,
+        "/",
+        "Where it is mounted: `/` serves /mcp and /sse, `/notes` serves /notes/mcp and /notes/sse.",
+    ),
+    key(
+        "backend[].url",
+        Kind::Text,
+        "",
+        "Where it is: `http://host:port`, `https://…` or `unix:/path`.",
+    ),
+    key(
+        "backend[].mcp_path",
+        Kind::Text,
+        "/mcp",
+        "The path of its Streamable HTTP endpoint.",
+    ),
+    key(
+        "backend[].sse_path",
+        Kind::Text,
+        "/sse",
+        "The path of its legacy SSE stream.",
+    ),
+    key(
+        "backend[].headers",
+        Kind::SecretMap,
+        "",
+        "Headers for every request to it, such as its own credential.",
+    ),
+    key(
+        "backend[].command",
+        Kind::List,
+        "",
+        "A program to start beside the gateway, and its arguments. It ends with the gateway.",
+    ),
+    key(
+        "backend[].connect_timeout",
+        Kind::Duration,
+        "5s",
+        "How long connecting may take.",
+    ),
+    key(
+        "backend[].response_timeout",
+        Kind::Duration,
+        "300s",
+        "How long it may take to begin an answer.",
+    ),
+];
+
+/// The key at a concrete path such as `backend.0.url`.
+pub fn find(path: &str) -> Option<&'static Key> {
+    let general = general(path);
+    KEYS.iter().find(|key| key.path == general)
+}
+
+/// `backend.0.url` as the documentation writes it: `backend[].url`.
+pub fn general(path: &str) -> String {
+    match path
+        .strip_prefix("backend.")
+        .and_then(|rest| rest.split_once('.'))
+    {
+        Some((index, rest)) if index.bytes().all(|b| b.is_ascii_digit()) => {
+            format!("backend[].{rest}")
+        }
+        _ => path.to_owned(),
+    }
+}
+
+/// Whether some key lies below a path, so that it is a table and no value.
+pub fn is_table(path: &str) -> bool {
+    let below = format!("{}.", general(path));
+    KEYS.iter().any(|key| key.path.starts_with(&below))
+}
+
+/// The known key that an unknown one was probably meant to be.
+pub fn suggestion(path: &str) -> Option<&'static str> {
+    let general = general(path);
+    let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
+    KEYS.iter()
+        .map(|key| {
+            let whole = strsim::jaro_winkler(key.path, &general);
+            // The right word in the wrong table is the most common slip.
+            let word = strsim::jaro_winkler(&last(key.path), &last(&general)) - 0.05;
+            (key.path, whole.max(word))
+        })
+        .filter(|(_, likeness)| *likeness > 0.8)
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .map(|(path, _)| path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_key_gets_the_likely_one_suggested() {
+        assert_eq!(suggestion("pubic_url"), Some("public_url"));
+        assert_eq!(suggestion("tokens.acess_ttl"), Some("tokens.access_ttl"));
+        assert_eq!(suggestion("backend.2.uri"), Some("backend[].url"));
+        assert_eq!(suggestion("access_ttl"), Some("tokens.access_ttl"));
+        assert_eq!(suggestion("zzz"), None);
+    }
+
+    #[test]
+    fn concrete_paths_of_backends_are_known() {
+        assert!(find("backend.0.url").is_some());
+        assert!(find("backend.x.url").is_none());
+        assert!(is_table("store"));
+        assert!(!is_table("store.url"));
+    }
+}
