@@ -1,1 +1,222 @@
-//! Not written yet.
+//! The keys folder: made on first start, kept for good, private to its owner.
+//!
+//! `signing-N.key` holds an Ed25519 key for access tokens, the highest N signs; `tags.key` holds
+//! the key for tags in forms, cookies and session ids. Replicas share one folder.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use biscuit_auth::builder::Algorithm;
+use biscuit_auth::{KeyPair, PrivateKey};
+use rand::RngCore;
+
+use crate::access_token::Keys;
+use crate::secret::TagKey;
+
+const TAGS: &str = "tags.key";
+
+/// What the folder holds.
+#[derive(Debug)]
+pub struct KeysFolder {
+    /// For access tokens.
+    pub signing: Keys,
+    /// For tags.
+    pub tags: TagKey,
+    /// Whether this start made them.
+    pub created: bool,
+}
+
+/// Why the keys can't be used. Every one of them ends the start.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The file system refused.
+    #[error("{path}: {error}", path = .0.display(), error = .1)]
+    Io(PathBuf, io::Error),
+    /// Others on this machine could read a key.
+    #[error("{path} can be read by others (mode {mode:o}); run: chmod 600 {path}", path = .0.display(), mode = .1)]
+    Exposed(PathBuf, u32),
+    /// It is no key.
+    #[error("{path} is no key; restore it from a backup, or remove it to make a new one, which ends all connections", path = .0.display())]
+    Broken(PathBuf),
+}
+
+/// Reads the folder; makes it and its keys where they are missing.
+pub fn open(
+    folder: &Path,
+    random: &mut (impl RngCore + rand::CryptoRng),
+) -> Result<KeysFolder, KeysError> {
+    let io = |error| KeysError::Io(folder.to_owned(), error);
+    fs::create_dir_all(folder).map_err(io)?;
+    // A folder that is mounted read-only has its mode already.
+    let _ = fs::set_permissions(folder, Permissions::from_mode(0o700));
+
+    let mut created = false;
+    if signing_files(folder)?.is_empty() {
+        let pair = KeyPair::new_with_rng(Algorithm::Ed25519, random);
+        create(
+            &folder.join("signing-1.key"),
+            &pair.private().to_prefixed_string(),
+        )?;
+        created = true;
+    }
+    let tags = folder.join(TAGS);
+    if !tags.exists() {
+        let mut bytes = [0; 32];
+        random.fill_bytes(&mut bytes);
+        create(&tags, &hex(&bytes))?;
+        created = true;
+    }
+
+    let mut pairs = BTreeMap::new();
+    for (id, path) in signing_files(folder)? {
+        let private = read(&path)?
+            .parse::<PrivateKey>()
+            .map_err(|_| KeysError::Broken(path.clone()))?;
+        pairs.insert(id, KeyPair::from(&private));
+    }
+    let signing = Keys::new(pairs).ok_or_else(|| KeysError::Broken(folder.to_owned()))?;
+    let bytes = unhex(&read(&tags)?).ok_or_else(|| KeysError::Broken(tags.clone()))?;
+    if bytes == [0; 32] {
+        return Err(KeysError::Broken(tags));
+    }
+    Ok(KeysFolder {
+        signing,
+        tags: TagKey::new(bytes),
+        created,
+    })
+}
+
+fn signing_files(folder: &Path) -> Result<Vec<(u32, PathBuf)>, KeysError> {
+    let io = |error| KeysError::Io(folder.to_owned(), error);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(io)? {
+        let entry = entry.map_err(io)?;
+        let name = entry.file_name();
+        let id = name.to_str().and_then(|name| {
+            name.strip_prefix("signing-")?
+                .strip_suffix(".key")?
+                .parse()
+                .ok()
+        });
+        if let Some(id) = id {
+            files.push((id, entry.path()));
+        }
+    }
+    Ok(files)
+}
+
+fn read(path: &Path) -> Result<String, KeysError> {
+    let io = |error| KeysError::Io(path.to_owned(), error);
+    let mode = fs::metadata(path).map_err(io)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(KeysError::Exposed(path.to_owned(), mode));
+    }
+    Ok(fs::read_to_string(path).map_err(io)?.trim().to_owned())
+}
+
+/// Writes a file that was not there, whole or not at all. Where two replicas start at once, the
+/// second sees the first one's key.
+fn create(path: &Path, text: &str) -> Result<(), KeysError> {
+    let io = |error| KeysError::Io(path.to_owned(), error);
+    let unfinished = path.with_extension(format!("{}.new", std::process::id()));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&unfinished)
+        .map_err(io)?;
+    let written = file
+        .write_all(format!("{text}\n").as_bytes())
+        .and_then(|()| file.sync_all());
+    // Unlike a rename, a link never replaces a key that is there.
+    let linked = written.and_then(|()| match fs::hard_link(&unfinished, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
+    let _ = fs::remove_file(&unfinished);
+    linked.map_err(io)?;
+    if let Some(folder) = path.parent() {
+        File::open(folder)
+            .and_then(|folder| folder.sync_all())
+            .map_err(io)?;
+    }
+    Ok(())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let digits = text.as_bytes();
+    let mut bytes = [0; 32];
+    if digits.len() != 64 {
+        return None;
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::rngs::OsRng;
+
+    fn folder(name: &str) -> PathBuf {
+        let folder =
+            std::env::temp_dir().join(format!("gateway-keys-{}-{name}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        folder
+    }
+
+    #[test]
+    fn keys_are_made_once_and_then_kept() {
+        let folder = folder("kept");
+        let first = open(&folder, &mut OsRng).unwrap();
+        let second = open(&folder, &mut OsRng).unwrap();
+        assert!(first.created && !second.created);
+        assert_eq!(
+            first.signing.active_public(),
+            second.signing.active_public()
+        );
+        assert_eq!(first.tags.tag(&[b"x"]), second.tags.tag(&[b"x"]));
+        let mode = fs::metadata(folder.join("signing-1.key"))
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_ends_the_start() {
+        let folder = folder("exposed");
+        open(&folder, &mut OsRng).unwrap();
+        fs::set_permissions(folder.join("tags.key"), Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(
+            open(&folder, &mut OsRng),
+            Err(KeysError::Exposed(..))
+        ));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn a_broken_or_zero_key_ends_the_start() {
+        let folder = folder("broken");
+        open(&folder, &mut OsRng).unwrap();
+        for text in ["", "ed25519-private/00", &"0".repeat(64)] {
+            fs::write(folder.join("tags.key"), text).unwrap();
+            assert!(
+                matches!(open(&folder, &mut OsRng), Err(KeysError::Broken(_))),
+                "{text}"
+            );
+        }
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
