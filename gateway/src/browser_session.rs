@@ -1,9 +1,17 @@
-//! A person's session in a browser of the login pages.
+//! A person's session in a browser of the login pages: how long it lasts and what ends it.
+//!
+//! Not: the cookie that carries it (`oauth::browser`), where it is kept (`store`).
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::grants::UserId;
+use crate::secret::{Secret, SecretHash};
+
+/// How long a login lasts. Absolute: use does not extend it.
+pub const LIFETIME: Duration = Duration::from_secs(12 * 3600);
 
 /// What the store keeps under the hash of the session cookie.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,8 +20,49 @@ pub struct BrowserSession {
     pub user: UserId,
     /// That person's name.
     pub user_name: String,
+    /// A fingerprint of the password record that it was opened with: a new password ends it.
+    pub credential: SecretHash,
     /// When.
     pub started: Timestamp,
     /// When a new login is asked for.
     pub expires: Timestamp,
+}
+
+impl BrowserSession {
+    /// The session of a person who has just proved the password behind `password_hash`.
+    pub fn begin(user: UserId, user_name: String, password_hash: &str, now: Timestamp) -> Self {
+        Self {
+            user,
+            user_name,
+            credential: credential(password_hash),
+            started: now,
+            expires: now + LIFETIME,
+        }
+    }
+
+    /// Whether it still stands for the person whose record has this id and password hash.
+    pub fn is_live(&self, user: &UserId, password_hash: &str, now: Timestamp) -> bool {
+        now < self.expires && self.user == *user && self.credential == credential(password_hash)
+    }
+}
+
+fn credential(password_hash: &str) -> SecretHash {
+    Secret::presented(password_hash).hash()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_ends_after_twelve_hours_and_with_a_new_password() {
+        let now = Timestamp::from_secs(1_000);
+        let alice = UserId::new("u_1");
+        let session = BrowserSession::begin(alice.clone(), "alice".to_owned(), "$old", now);
+        let last = session.expires - Duration::from_millis(1);
+        assert!(session.is_live(&alice, "$old", last));
+        assert!(!session.is_live(&alice, "$old", session.expires));
+        assert!(!session.is_live(&alice, "$new", now));
+        assert!(!session.is_live(&UserId::new("u_2"), "$old", now));
+    }
 }

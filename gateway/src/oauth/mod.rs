@@ -10,6 +10,7 @@ pub mod endpoint;
 pub mod home;
 pub mod login;
 pub mod metadata;
+pub mod refusal;
 pub mod register;
 pub mod revoke;
 pub mod setup;

@@ -1,1 +1,1 @@
-//! Pages: data in, escaped HTML out; templates beside, in `gateway/templates`.
+//! The pages that people see: values in, escaped HTML out. No I/O, no clock.
