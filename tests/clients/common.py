@@ -1,0 +1,114 @@
+"""What the two Python drivers share: arguments, a token store in a file, and the
+report that ends every driver (one JSON object on stdout).
+
+    driver --url URL --transport http|sse --storage FILE --phase first|again
+
+`first` starts with nothing and must go through registration, login and consent.
+`again` must work with what `first` stored; it knows no password, so a gateway
+that forgot the registration or the token fails it.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+from person import Person
+
+REDIRECT_URI = "http://127.0.0.1:53682/callback"
+
+
+class FileStorage:
+    """The SDK's TokenStorage, kept in one JSON file."""
+
+    def __init__(self, path, token_type, client_type):
+        self.path, self.token_type, self.client_type = Path(path), token_type, client_type
+
+    def _read(self):
+        return json.loads(self.path.read_text()) if self.path.exists() else {}
+
+    def _write(self, key, value):
+        held = self._read()
+        held[key] = value.model_dump(mode="json", exclude_none=True)
+        self.path.write_text(json.dumps(held))
+
+    async def get_tokens(self):
+        held = self._read().get("tokens")
+        return self.token_type.model_validate(held) if held else None
+
+    async def set_tokens(self, tokens):
+        self._write("tokens", tokens)
+
+    async def get_client_info(self):
+        held = self._read().get("client")
+        return self.client_type.model_validate(held) if held else None
+
+    async def set_client_info(self, client_info):
+        self._write("client", client_info)
+
+
+class Redirects:
+    """The two callbacks of the SDK: send the person off, receive the answer."""
+
+    def __init__(self, phase):
+        self.phase, self.answer, self.count = phase, None, 0
+
+    async def redirect(self, url):
+        if self.phase != "first":
+            raise RuntimeError("a new login was asked for although a token is stored")
+        self.count += 1
+        person = Person(os.environ["OWNER_NAME"], os.environ["OWNER_PASSWORD"])
+        landed = await asyncio.to_thread(person.approve, url)
+        if not landed.startswith(REDIRECT_URI + "?"):
+            raise RuntimeError(f"sent to {landed.split('?')[0]}, not to the redirect URI")
+        query = parse_qs(urlsplit(landed).query)
+        if "error" in query:
+            raise RuntimeError(f"authorization refused: {query['error']}")
+        self.answer = query
+
+    def parameter(self, name):
+        values = self.answer.get(name) or [None]
+        if len(values) != 1:
+            raise RuntimeError(f"{name} came {len(values)} times")
+        return values[0]
+
+
+def text_of(result):
+    """The JSON in a tool result's single text item."""
+    (item,) = result.content
+    return json.loads(item.text)
+
+
+async def use_tools(list_tools, call_tool):
+    """List, search, fetch the first hit; returns what the report shows."""
+    names = sorted(tool.name for tool in (await list_tools()).tools)
+    hits = text_of(await call_tool("search", {"query": "gateway"}))["results"]
+    document = text_of(await call_tool("fetch", {"id": hits[0]["id"]}))
+    if document["id"] != hits[0]["id"] or not document["text"] or "://" not in document["url"]:
+        raise RuntimeError(f"fetch gave {document!r}")
+    return {"tools": names, "results": len(hits), "fetched": document["id"]}
+
+
+def run(drive):
+    """Parse the arguments, drive within two minutes, print the report."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--url", required=True)
+    parser.add_argument("--transport", choices=["http", "sse"], required=True)
+    parser.add_argument("--storage", required=True)
+    parser.add_argument("--phase", choices=["first", "again"], required=True)
+    arguments = parser.parse_args()
+    redirects = Redirects(arguments.phase)
+    try:
+        report = asyncio.run(asyncio.wait_for(drive(arguments, redirects), 120))
+        logins = 1 if arguments.phase == "first" else 0
+        if redirects.count != logins:
+            raise RuntimeError(f"{redirects.count} logins, expected {logins}")
+        print(json.dumps({"ok": True, **report}))
+    except BaseException as error:
+        traceback.print_exception(error)
+        print(json.dumps({"ok": False, "error": str(error)}))
+        sys.exit(1)

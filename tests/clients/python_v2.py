@@ -1,0 +1,42 @@
+"""The Python SDK 2.x as a client: see common.py for the arguments."""
+
+import httpx2
+from common import REDIRECT_URI, FileStorage, run, use_tools
+from mcp import Client
+from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
+
+
+async def drive(arguments, redirects):
+    async def callback():
+        return AuthorizationCodeResult(
+            code=redirects.parameter("code"), state=redirects.parameter("state"), iss=redirects.parameter("iss")
+        )
+
+    auth = OAuthClientProvider(
+        server_url=arguments.url,
+        client_metadata=OAuthClientMetadata(
+            client_name="Python SDK 2",
+            redirect_uris=[REDIRECT_URI],
+            grant_types=["authorization_code"],
+            response_types=["code"],
+        ),
+        storage=FileStorage(arguments.storage, OAuthToken, OAuthClientInformationFull),
+        redirect_handler=redirects.redirect,
+        callback_handler=callback,
+    )
+    if arguments.transport == "sse":
+        return await talk(sse_client(arguments.url, auth=auth))
+    async with httpx2.AsyncClient(auth=auth, timeout=httpx2.Timeout(30, read=300)) as http:
+        return await talk(streamable_http_client(arguments.url, http_client=http))
+
+
+async def talk(transport):
+    async with Client(transport) as client:
+        report = await use_tools(client.list_tools, client.call_tool)
+        return {**report, "protocol": client.protocol_version}
+
+
+run(drive)
