@@ -1,1 +1,33 @@
-//! Drives the real binaries over HTTP.
+//! Drives the real `gateway` and `mcp-backend` binaries from outside, over
+//! loopback sockets, the way clients, browsers and attackers do.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`world`] | one gateway in front of one recording backend: where a test begins |
+//! | [`gateway`] | the process: configuration, start, stop, kill, restart, its log |
+//! | [`program`] | any child process: where binaries are, free ports, captured lines |
+//! | [`recorder`] | a backend that writes down what arrived and plays scripted answers |
+//! | [`scripted_mcp`] | the MCP server that the recorder plays when a test scripts nothing |
+//! | [`browser`] | pages, forms and cookies; never follows a redirect by itself |
+//! | [`http`] | one HTTP exchange and its whole answer |
+//! | [`oauth`] | an OAuth client: register, authorize, redeem |
+//! | [`mcp`] | MCP calls over Streamable HTTP and over HTTP+SSE |
+//! | [`sse`] | an event stream read event by event, comments included |
+//! | [`raw`] | bytes on a socket, for requests that no library would send |
+//! | [`redis`] | a Redis server of the test's own |
+//!
+//! It looks at nothing but the wire, standard output and the log: no store file
+//! is opened and no code of `gateway` is imported. Every wait is bounded.
+
+pub mod browser;
+pub mod gateway;
+pub mod http;
+pub mod mcp;
+pub mod oauth;
+pub mod program;
+pub mod raw;
+pub mod recorder;
+pub mod redis;
+pub mod scripted_mcp;
+pub mod sse;
+pub mod world;

@@ -1,0 +1,277 @@
+//! A browser without JavaScript: pages, their forms, cookies of one origin. It
+//! follows no redirect by itself, so that a test sees every step, and it keeps
+//! `Secure` cookies on loopback as browsers do.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use scraper::{ElementRef, Html, Selector};
+use url::Url;
+
+use crate::http::{self, Reply};
+
+/// Steps from an authorization URL to the client; more is a loop.
+const MAX_STEPS: usize = 12;
+
+/// A page or redirect that the browser received, and where from.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The URL that was asked for.
+    pub url: Url,
+    /// The response.
+    pub reply: Reply,
+}
+
+/// A form as found on a page.
+#[derive(Clone, Debug, Default)]
+pub struct Form {
+    /// Absolute.
+    pub action: String,
+    /// `GET` or `POST`.
+    pub method: String,
+    /// Names and preset values of what would be sent; without buttons.
+    pub fields: Vec<(String, String)>,
+    /// The names of password fields.
+    pub passwords: Vec<String>,
+    /// The names of visible one-line text fields.
+    pub texts: Vec<String>,
+    /// Submit buttons: name, value, and what a person reads on them.
+    pub buttons: Vec<(String, String, String)>,
+}
+
+impl Form {
+    /// Set a field, adding it when the form has none of that name.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.fields.retain(|(key, _)| key != name);
+        self.fields.push((name.into(), value.into()));
+    }
+
+    /// The preset value of a field.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.fields
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// Press the button that reads `words` (ignoring case): what would be sent.
+    pub fn press(mut self, words: &str) -> Result<Self> {
+        let button = self
+            .buttons
+            .iter()
+            .find(|(_, _, text)| text.to_lowercase().starts_with(&words.to_lowercase()));
+        let (name, value, _) = button
+            .with_context(|| format!("no button {words:?} among {:?}", self.buttons))?
+            .clone();
+        if !name.is_empty() {
+            self.set(&name, &value);
+        }
+        Ok(self)
+    }
+}
+
+impl Page {
+    /// Where it redirects to, absolute.
+    pub fn location(&self) -> Option<Url> {
+        let location = self.reply.header("location");
+        if (300..400).contains(&self.reply.status) && !location.is_empty() {
+            self.url.join(location).ok()
+        } else {
+            None
+        }
+    }
+
+    /// Every form on the page.
+    pub fn forms(&self) -> Vec<Form> {
+        let html = Html::parse_document(&self.reply.text);
+        html.select(&selector("form"))
+            .map(|form| self.read_form(form))
+            .collect()
+    }
+
+    /// The form that asks for a password.
+    pub fn password_form(&self) -> Result<Form> {
+        self.forms()
+            .into_iter()
+            .find(|form| !form.passwords.is_empty())
+            .with_context(|| self.complaint("no password form"))
+    }
+
+    /// The form with a button that starts with `words`.
+    pub fn form_with_button(&self, words: &str) -> Result<Form> {
+        let has = |form: &Form| {
+            form.buttons
+                .iter()
+                .any(|(_, _, text)| text.to_lowercase().starts_with(&words.to_lowercase()))
+        };
+        self.forms()
+            .into_iter()
+            .find(has)
+            .with_context(|| self.complaint(&format!("no button {words:?}")))
+    }
+
+    /// What a person reads, white space collapsed.
+    pub fn words(&self) -> String {
+        let html = Html::parse_document(&self.reply.text);
+        let text: String = html
+            .select(&selector("body"))
+            .flat_map(|body| body.text())
+            .collect::<Vec<_>>()
+            .join(" ");
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    fn complaint(&self, what: &str) -> String {
+        format!(
+            "{what} at {} (status {}): {}",
+            self.url.path(),
+            self.reply.status,
+            self.reply.text.chars().take(1500).collect::<String>()
+        )
+    }
+
+    fn read_form(&self, form: ElementRef<'_>) -> Form {
+        let attribute =
+            |e: &ElementRef<'_>, name: &str| e.value().attr(name).unwrap_or_default().to_owned();
+        let action = self
+            .url
+            .join(&attribute(&form, "action"))
+            .map(String::from)
+            .unwrap_or_default();
+        let method = attribute(&form, "method").to_uppercase();
+        let mut read = Form {
+            action,
+            method: if method.is_empty() {
+                "GET".into()
+            } else {
+                method
+            },
+            ..Form::default()
+        };
+        for element in form.select(&selector("input, button, textarea, select")) {
+            let (name, value) = (attribute(&element, "name"), attribute(&element, "value"));
+            let kind = attribute(&element, "type").to_lowercase();
+            let words = element.text().collect::<String>().trim().to_owned();
+            match (element.value().name(), kind.as_str()) {
+                ("button", "button" | "reset") | ("input", "button" | "reset") => {}
+                ("button", _) => read.buttons.push((name, value, words)),
+                ("input", "submit") => read.buttons.push((name, value.clone(), value)),
+                ("input", "checkbox" | "radio") if element.value().attr("checked").is_none() => {}
+                _ => {
+                    if kind == "password" {
+                        read.passwords.push(name.clone());
+                    } else if matches!(kind.as_str(), "" | "text" | "email") {
+                        read.texts.push(name.clone());
+                    }
+                    read.fields.push((name, value));
+                }
+            }
+        }
+        read
+    }
+}
+
+fn selector(css: &str) -> Selector {
+    Selector::parse(css).expect("a constant selector")
+}
+
+/// Cookies and the person behind them.
+#[derive(Clone, Debug, Default)]
+pub struct Browser {
+    /// By name.
+    pub cookies: BTreeMap<String, String>,
+}
+
+impl Browser {
+    /// GET a page.
+    pub async fn open(&mut self, url: &Url) -> Result<Page> {
+        let request = http::client().get(url.clone());
+        self.exchange(url, request).await
+    }
+
+    /// Send a form as its page asks.
+    pub async fn submit(&mut self, form: &Form) -> Result<Page> {
+        let mut url = Url::parse(&form.action)?;
+        let request = if form.method == "POST" {
+            http::client()
+                .post(url.clone())
+                .header("Origin", url.origin().ascii_serialization())
+                .form(&form.fields)
+        } else {
+            url.set_query(None);
+            url.query_pairs_mut().extend_pairs(&form.fields);
+            http::client().get(url.clone())
+        };
+        self.exchange(&url, request).await
+    }
+
+    /// Follow redirects while they stay on the page's own origin.
+    pub async fn settle(&mut self, mut page: Page) -> Result<Page> {
+        for _ in 0..MAX_STEPS {
+            match page.location() {
+                Some(next) if next.origin() == page.url.origin() => page = self.open(&next).await?,
+                _ => return Ok(page),
+            }
+        }
+        bail!(
+            "redirected more than {MAX_STEPS} times, last to {}",
+            page.url.path()
+        )
+    }
+
+    /// Open a URL and follow redirects on its own origin.
+    pub async fn visit(&mut self, url: &Url) -> Result<Page> {
+        let page = self.open(url).await?;
+        self.settle(page).await
+    }
+
+    /// Fill in the login form of `page` and follow on.
+    pub async fn log_in(&mut self, page: &Page, name: &str, password: &str) -> Result<Page> {
+        let mut form = page.password_form()?;
+        for text in form.texts.clone() {
+            form.set(&text, name);
+        }
+        for secret in form.passwords.clone() {
+            form.set(&secret, password);
+        }
+        let next = self.submit(&form).await?;
+        self.settle(next).await
+    }
+
+    /// Press a consent button and return the answer, which leads to the client.
+    pub async fn answer(&mut self, page: &Page, words: &str) -> Result<Page> {
+        let form = page.form_with_button(words)?.press(words)?;
+        let next = self.submit(&form).await?;
+        self.settle(next).await
+    }
+
+    async fn exchange(&mut self, url: &Url, request: reqwest::RequestBuilder) -> Result<Page> {
+        let mut request = request.header("Accept", "text/html,application/xhtml+xml");
+        if !self.cookies.is_empty() {
+            let cookies: Vec<String> = self
+                .cookies
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect();
+            request = request.header("Cookie", cookies.join("; "));
+        }
+        let reply = http::send(request).await?;
+        for cookie in reply.header_values("set-cookie") {
+            let (name, value) = cookie
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .split_once('=')
+                .context("a cookie without a value")?;
+            if value.is_empty() || cookie.to_lowercase().contains("max-age=0") {
+                self.cookies.remove(name.trim());
+            } else {
+                self.cookies.insert(name.trim().into(), value.into());
+            }
+        }
+        Ok(Page {
+            url: url.clone(),
+            reply,
+        })
+    }
+}

@@ -1,0 +1,288 @@
+//! A `gateway serve` of the test's own: its configuration and folder, start, stop,
+//! kill and restart on the same state and port, and what it printed.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tempfile::TempDir;
+
+use crate::http;
+use crate::program::{self, Program, binary, free_port, workspace};
+
+/// How long a start may take on a busy machine.
+const START: Duration = Duration::from_secs(30);
+
+/// The person whose name and password the gateway was set up with.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// As typed into the login form.
+    pub name: String,
+    /// As typed into the login form.
+    pub password: String,
+}
+
+impl Owner {
+    /// The owner of every test gateway that is set up unattended.
+    pub fn alice() -> Self {
+        Owner {
+            name: "alice".into(),
+            password: "correct horse battery staple".into(),
+        }
+    }
+}
+
+/// How a gateway is to be started.
+pub struct Setup {
+    /// `[store] url`; the embedded store in the gateway's own folder when absent.
+    pub store: Option<String>,
+    /// `public_url`; the loopback origin it listens on when absent.
+    pub public_url: Option<String>,
+    /// Name, path and URL of each `[[backend]]`. None: the bundled `mcp-backend`, as in `conf/gateway.toml`.
+    pub backends: Vec<(String, String, String)>,
+    /// Set the owner up unattended; else the setup code is left to the test.
+    pub owner: Option<Owner>,
+    /// Top-level keys and tables, appended to the configuration file.
+    pub more: String,
+    /// Added to the environment.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Setup {
+            store: None,
+            public_url: None,
+            backends: Vec::new(),
+            owner: Some(Owner::alice()),
+            more: String::new(),
+            environment: Vec::new(),
+        }
+    }
+}
+
+impl Setup {
+    /// One backend at `/`.
+    #[must_use]
+    pub fn backend(self, url: &str) -> Self {
+        self.mounted("main", "/", url)
+    }
+
+    /// One more backend at a path.
+    #[must_use]
+    pub fn mounted(mut self, name: &str, path: &str, url: &str) -> Self {
+        self.backends.push((name.into(), path.into(), url.into()));
+        self
+    }
+
+    /// Tables for the end of the configuration file.
+    #[must_use]
+    pub fn more(mut self, toml: &str) -> Self {
+        self.more += toml;
+        self
+    }
+}
+
+/// A running gateway. Dropping it kills it and removes its folder.
+pub struct Gateway {
+    setup: Setup,
+    folder: TempDir,
+    program: Program,
+    /// The port of the public listener.
+    pub port: u16,
+    /// The port of the admin listener.
+    pub admin_port: u16,
+}
+
+impl Gateway {
+    /// Start and wait until it answers.
+    pub async fn start(setup: Setup) -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        if let Some(owner) = &setup.owner {
+            let (code, hash, errors) = program::run(
+                &binary("gateway"),
+                &["users", "hash"],
+                &format!("{}\n", owner.password),
+            )
+            .await?;
+            anyhow::ensure!(
+                code == 0,
+                "`gateway users hash` ended with {code}: {errors}"
+            );
+            std::fs::write(folder.path().join("password.hash"), hash.trim())?;
+        }
+        // Another test may take the port first; three tries make that a non-event.
+        let mut last = None;
+        for _ in 0..3 {
+            let (port, admin_port) = (free_port(), free_port());
+            match launch(&setup, &folder, port, admin_port).await {
+                Ok(program) => {
+                    return Ok(Gateway {
+                        setup,
+                        folder,
+                        program,
+                        port,
+                        admin_port,
+                    });
+                }
+                Err(error) if format!("{error:#}").contains("in use") => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.context("three tries were made")?)
+    }
+
+    /// The loopback origin that it listens on, without a trailing slash.
+    pub fn origin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// A URL on that origin.
+    pub fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.origin())
+    }
+
+    /// A URL on the admin listener.
+    pub fn admin_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.admin_port)
+    }
+
+    /// The socket of the public listener.
+    pub fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
+    /// The issuer: `public_url` as configured.
+    pub fn issuer(&self) -> String {
+        self.setup
+            .public_url
+            .clone()
+            .unwrap_or_else(|| self.origin())
+    }
+
+    /// Its own folder: configuration, state, documents of the test.
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_path_buf()
+    }
+
+    /// The process, for memory and signals.
+    pub fn program(&mut self) -> &mut Program {
+        &mut self.program
+    }
+
+    /// Everything on standard error so far.
+    pub fn log(&self) -> Vec<String> {
+        self.program.stderr.all()
+    }
+
+    /// Everything on standard output so far.
+    pub fn printed(&self) -> Vec<String> {
+        self.program.stdout.all()
+    }
+
+    /// The URL with the one-time code for the first owner, from standard output.
+    pub async fn setup_url(&self) -> Result<String> {
+        let line = self
+            .program
+            .stdout
+            .wait(Duration::from_secs(10), |line| {
+                line.contains("/setup?code=")
+            })
+            .await;
+        let line = line
+            .with_context(|| format!("no setup URL was printed\n{}", self.program.last_words()))?;
+        let word = line
+            .split_whitespace()
+            .find(|word| word.contains("/setup?code="))
+            .context("no URL in the line")?;
+        Ok(word.trim_matches(|c: char| !c.is_alphanumeric()).to_owned())
+    }
+
+    /// SIGTERM, wait for its exit, start again on the same state and ports.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.program.terminate(Duration::from_secs(30)).await?;
+        self.program = launch(&self.setup, &self.folder, self.port, self.admin_port).await?;
+        Ok(())
+    }
+
+    /// Kill -9, start again on the same state and ports.
+    pub async fn crash_and_restart(&mut self) -> Result<()> {
+        self.program.kill().await?;
+        self.program = launch(&self.setup, &self.folder, self.port, self.admin_port).await?;
+        Ok(())
+    }
+
+    /// Change how it will be started next.
+    pub fn setup(&mut self) -> &mut Setup {
+        &mut self.setup
+    }
+}
+
+/// Write the configuration, start the process, wait for `/healthz`.
+async fn launch(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) -> Result<Program> {
+    let config = folder.path().join("gateway.toml");
+    std::fs::write(&config, configuration(setup, folder, port, admin_port))?;
+    let arguments = [
+        "serve".to_owned(),
+        "--config".to_owned(),
+        config.display().to_string(),
+    ];
+    let mut program = Program::start(&binary("gateway"), &arguments, &setup.environment)?;
+    let deadline = Instant::now() + START;
+    loop {
+        if let Some(code) = program.ended() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            bail!("the gateway ended with {code}\n{}", program.last_words());
+        }
+        if http::get(&format!("http://127.0.0.1:{admin_port}/healthz"))
+            .await
+            .is_ok_and(|reply| reply.status == 200)
+            && tokio::net::TcpStream::connect(("127.0.0.1", port))
+                .await
+                .is_ok()
+        {
+            return Ok(program);
+        }
+        if Instant::now() > deadline {
+            bail!(
+                "the gateway is not ready after {START:?}\n{}",
+                program.last_words()
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn configuration(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) -> String {
+    let here = folder.path().display();
+    let public_url = setup
+        .public_url
+        .clone()
+        .unwrap_or_else(|| format!("http://127.0.0.1:{port}"));
+    let store = setup
+        .store
+        .clone()
+        .unwrap_or_else(|| format!("file:{here}/state"));
+    let mut toml = format!(
+        "public_url = \"{public_url}\"\nlisten = [\"127.0.0.1:{port}\"]\nadmin_listen = \"127.0.0.1:{admin_port}\"\n"
+    );
+    toml += &format!("\n[store]\nurl = \"{store}\"\n");
+    if let Some(owner) = &setup.owner {
+        toml += &format!(
+            "\n[owner]\nname = \"{}\"\npassword_hash_file = \"{here}/password.hash\"\n",
+            owner.name
+        );
+    }
+    for (name, path, url) in &setup.backends {
+        toml += &format!("\n[[backend]]\nname = \"{name}\"\npath = \"{path}\"\nurl = \"{url}\"\n");
+    }
+    if setup.backends.is_empty() {
+        let documents = workspace().join("conf/documents");
+        let command = binary("mcp-backend");
+        toml += &format!(
+            "\n[[backend]]\nname = \"documents\"\npath = \"/\"\ncommand = [{:?}, \"--documents\", {:?}, \"--until-stdin-closes\"]\n",
+            command, documents
+        );
+    }
+    toml + "\n" + &setup.more
+}

@@ -1,0 +1,242 @@
+//! A child process of a test: where the binaries are, a free port for them, their
+//! output line by line, and a sure end. Knows nothing of what the program does.
+
+use std::ffi::OsStr;
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use rand::Rng;
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::process::{Child, Command};
+
+/// Lines that a program wrote so far, in order; clones see the same lines.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<Mutex<Vec<String>>>);
+
+impl Lines {
+    /// Everything written so far.
+    pub fn all(&self) -> Vec<String> {
+        self.0
+            .lock()
+            .expect("no holder of this lock panics")
+            .clone()
+    }
+
+    /// The first line for which `found` holds, waiting at most `patience`.
+    pub async fn wait(&self, patience: Duration, found: impl Fn(&str) -> bool) -> Option<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(line) = self.all().into_iter().find(|line| found(line)) {
+                return Some(line);
+            }
+            if Instant::now() > deadline {
+                return None;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    fn follow(&self, source: impl AsyncRead + Unpin + Send + 'static) {
+        let held = self.clone();
+        tokio::spawn(async move {
+            let mut lines = BufReader::new(source).lines();
+            while let Ok(Some(line)) = lines.next_line().await {
+                held.0
+                    .lock()
+                    .expect("no holder of this lock panics")
+                    .push(line);
+            }
+        });
+    }
+}
+
+/// A running program. Dropping it kills it.
+pub struct Program {
+    child: Child,
+    name: String,
+    /// Standard output.
+    pub stdout: Lines,
+    /// Standard error.
+    pub stderr: Lines,
+}
+
+impl Program {
+    /// Start `binary` with `arguments` and `environment` added to a clean one.
+    pub fn start<A: AsRef<OsStr>>(
+        binary: &Path,
+        arguments: &[A],
+        environment: &[(String, String)],
+    ) -> Result<Self> {
+        let mut child = Command::new(binary)
+            .args(arguments)
+            .env_clear()
+            .envs(
+                std::env::vars()
+                    .filter(|(key, _)| matches!(key.as_str(), "PATH" | "HOME" | "TMPDIR" | "LANG")),
+            )
+            .envs(environment.iter().cloned())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {}", binary.display()))?;
+        let (stdout, stderr) = (Lines::default(), Lines::default());
+        stdout.follow(child.stdout.take().expect("piped above"));
+        stderr.follow(child.stderr.take().expect("piped above"));
+        let name = binary
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        Ok(Program {
+            child,
+            name,
+            stdout,
+            stderr,
+        })
+    }
+
+    /// The process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// `Some(code)` once it has ended; -1 when a signal ended it.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child
+            .try_wait()
+            .ok()
+            .flatten()
+            .map(|status| status.code().unwrap_or(-1))
+    }
+
+    /// SIGKILL, and wait until it is gone.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.child
+            .kill()
+            .await
+            .with_context(|| format!("kill {}", self.name))
+    }
+
+    /// SIGTERM; its exit code, or an error when it is still there after `patience`.
+    pub async fn terminate(&mut self, patience: Duration) -> Result<i32> {
+        if let Some(id) = self.child.id() {
+            signal(id, "TERM").await?;
+        }
+        match tokio::time::timeout(patience, self.child.wait()).await {
+            Ok(status) => Ok(status?.code().unwrap_or(-1)),
+            Err(_) => bail!("{} still runs {patience:?} after SIGTERM", self.name),
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub fn resident_memory(&self) -> Result<u64> {
+        let id = self.id().context("it has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .context("no VmRSS line")?;
+        let kilobytes: u64 = line
+            .split_whitespace()
+            .nth(1)
+            .context("no VmRSS value")?
+            .parse()?;
+        Ok(kilobytes * 1024)
+    }
+
+    /// What it wrote, for the message of a failure.
+    pub fn last_words(&self) -> String {
+        let tail = |lines: Vec<String>| lines[lines.len().saturating_sub(40)..].join("\n");
+        format!(
+            "--- {} stdout\n{}\n--- stderr\n{}",
+            self.name,
+            tail(self.stdout.all()),
+            tail(self.stderr.all())
+        )
+    }
+}
+
+/// Send a signal by name, for example `TERM` or `STOP`.
+pub async fn signal(id: u32, name: &str) -> Result<()> {
+    let done = Command::new("kill")
+        .arg(format!("-{name}"))
+        .arg(id.to_string())
+        .status()
+        .await?;
+    if !done.success() {
+        bail!("kill -{name} {id} failed");
+    }
+    Ok(())
+}
+
+/// Run a program to its end with `input`, within 30 seconds; its exit code and output.
+pub async fn run<A: AsRef<OsStr>>(
+    binary: &Path,
+    arguments: &[A],
+    input: &str,
+) -> Result<(i32, String, String)> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(input.as_bytes())?;
+    std::io::Seek::rewind(&mut file)?;
+    let ended = Command::new(binary)
+        .args(arguments)
+        .stdin(file)
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(30), ended)
+        .await
+        .context("not done after 30 s")??;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    Ok((
+        output.status.code().unwrap_or(-1),
+        text(&output.stdout),
+        text(&output.stderr),
+    ))
+}
+
+/// A binary of this workspace: `$GATEWAY_BINARIES/name`, else beside the test executable.
+pub fn binary(name: &str) -> PathBuf {
+    let folder = std::env::var_os("GATEWAY_BINARIES")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| {
+            let me = std::env::current_exe().expect("the test executable has a path");
+            me.ancestors()
+                .nth(2)
+                .expect("target/PROFILE/deps/test")
+                .to_path_buf()
+        });
+    let path = folder.join(name);
+    assert!(
+        path.exists(),
+        "{} is missing: run `cargo build` with the same profile first",
+        path.display()
+    );
+    path
+}
+
+/// The workspace's top folder.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("tests/ lies in the workspace")
+        .to_path_buf()
+}
+
+/// A port that was free a moment ago, below the range that outgoing connections use,
+/// so that nothing else on the machine is handed it before the program binds it.
+pub fn free_port() -> u16 {
+    for _ in 0..1000 {
+        let port = rand::thread_rng().gen_range(10_000..32_000);
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port between 10000 and 32000");
+}

@@ -1,0 +1,99 @@
+//! A Redis server of the test's own: free port, append-only file, fsync on every
+//! write, so that what it acknowledged survives a kill.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::program::{Program, free_port};
+
+/// A running `redis-server` with its folder; both end with the value.
+pub struct Redis {
+    program: Program,
+    folder: TempDir,
+    /// The port on 127.0.0.1.
+    pub port: u16,
+}
+
+impl Redis {
+    /// Start one and wait until it answers PING.
+    pub async fn start() -> Result<Self> {
+        let (folder, port) = (tempfile::tempdir()?, free_port());
+        let program = launch(folder.path(), port)?;
+        let redis = Redis {
+            program,
+            folder,
+            port,
+        };
+        redis.ready().await?;
+        Ok(redis)
+    }
+
+    /// The value for `[store] url`.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}/0", self.port)
+    }
+
+    /// Kill -9.
+    pub async fn kill(&mut self) -> Result<()> {
+        self.program.kill().await
+    }
+
+    /// Start again on the same port with the same append-only file.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.program = launch(self.folder.path(), self.port)?;
+        self.ready().await
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < deadline {
+            if let Ok(mut socket) = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await {
+                let mut answer = [0u8; 7];
+                socket.write_all(b"PING\r\n").await?;
+                let read =
+                    tokio::time::timeout(Duration::from_secs(1), socket.read_exact(&mut answer))
+                        .await;
+                if matches!(read, Ok(Ok(_))) && &answer == b"+PONG\r\n" {
+                    return Ok(());
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        bail!(
+            "redis-server does not answer: {}",
+            self.program.last_words()
+        )
+    }
+}
+
+fn launch(folder: &Path, port: u16) -> Result<Program> {
+    let port = port.to_string();
+    let folder = folder.display().to_string();
+    let arguments = [
+        "--port",
+        &port,
+        "--bind",
+        "127.0.0.1",
+        "--dir",
+        &folder,
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--save",
+        "",
+    ];
+    Program::start(&server(), &arguments, &[])
+}
+
+fn server() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|folder| folder.join("redis-server"))
+        .find(|candidate| candidate.exists())
+        .expect("redis-server is on the PATH; tests/run installs it")
+}
