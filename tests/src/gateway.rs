@@ -42,7 +42,9 @@ pub struct Setup {
     pub backends: Vec<(String, String, String)>,
     /// Set the owner up unattended; else the setup code is left to the test.
     pub owner: Option<Owner>,
-    /// Top-level keys and tables, appended to the configuration file.
+    /// Top-level keys for the configuration file.
+    pub top: String,
+    /// Tables for its end.
     pub more: String,
     /// Added to the environment.
     pub environment: Vec<(String, String)>,
@@ -55,6 +57,7 @@ impl Default for Setup {
             public_url: None,
             backends: Vec::new(),
             owner: Some(Owner::alice()),
+            top: String::new(),
             more: String::new(),
             environment: Vec::new(),
         }
@@ -227,7 +230,12 @@ async fn launch(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) -> 
         "--config".to_owned(),
         config.display().to_string(),
     ];
-    let mut program = Program::start(&binary("gateway"), &arguments, &setup.environment)?;
+    let mut program = Program::start(
+        &binary("gateway"),
+        folder.path(),
+        &arguments,
+        &setup.environment,
+    )?;
     let deadline = Instant::now() + START;
     loop {
         if let Some(code) = program.ended() {
@@ -264,8 +272,9 @@ fn configuration(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) ->
         .clone()
         .unwrap_or_else(|| format!("file:{here}/state"));
     let mut toml = format!(
-        "public_url = \"{public_url}\"\nlisten = [\"127.0.0.1:{port}\"]\nadmin_listen = \"127.0.0.1:{admin_port}\"\n"
+        "public_url = \"{public_url}\"\nlisten = [\"127.0.0.1:{port}\"]\nadmin_listen = \"127.0.0.1:{admin_port}\"\nkeys_dir = \"{here}/keys\"\n"
     );
+    toml += &setup.top;
     toml += &format!("\n[store]\nurl = \"{store}\"\n");
     if let Some(owner) = &setup.owner {
         toml += &format!(
@@ -277,11 +286,17 @@ fn configuration(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) ->
         toml += &format!("\n[[backend]]\nname = \"{name}\"\npath = \"{path}\"\nurl = \"{url}\"\n");
     }
     if setup.backends.is_empty() {
-        let documents = workspace().join("conf/documents");
-        let command = binary("mcp-backend");
+        let listen = format!("127.0.0.1:{}", free_port());
+        let command = [
+            binary("mcp-backend").display().to_string(),
+            "--documents".into(),
+            workspace().join("conf/documents").display().to_string(),
+            "--listen".into(),
+            listen.clone(),
+            "--until-stdin-closes".into(),
+        ];
         toml += &format!(
-            "\n[[backend]]\nname = \"documents\"\npath = \"/\"\ncommand = [{:?}, \"--documents\", {:?}, \"--until-stdin-closes\"]\n",
-            command, documents
+            "\n[[backend]]\nname = \"documents\"\npath = \"/\"\nurl = \"http://{listen}\"\ncommand = {command:?}\n"
         );
     }
     toml + "\n" + &setup.more

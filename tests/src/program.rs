@@ -66,14 +66,16 @@ pub struct Program {
 }
 
 impl Program {
-    /// Start `binary` with `arguments` and `environment` added to a clean one.
+    /// Start `binary` in `folder` with `arguments`, and `environment` added to a clean one.
     pub fn start<A: AsRef<OsStr>>(
         binary: &Path,
+        folder: &Path,
         arguments: &[A],
         environment: &[(String, String)],
     ) -> Result<Self> {
         let mut child = Command::new(binary)
             .args(arguments)
+            .current_dir(folder)
             .env_clear()
             .envs(
                 std::env::vars()

@@ -72,14 +72,11 @@ impl Redis {
 
 fn launch(folder: &Path, port: u16) -> Result<Program> {
     let port = port.to_string();
-    let folder = folder.display().to_string();
     let arguments = [
         "--port",
         &port,
         "--bind",
         "127.0.0.1",
-        "--dir",
-        &folder,
         "--appendonly",
         "yes",
         "--appendfsync",
@@ -87,7 +84,7 @@ fn launch(folder: &Path, port: u16) -> Result<Program> {
         "--save",
         "",
     ];
-    Program::start(&server(), &arguments, &[])
+    Program::start(&server(), folder, &arguments, &[])
 }
 
 fn server() -> PathBuf {
