@@ -70,14 +70,13 @@ pub fn response(reply: &Reply) -> Result<Value> {
         line.strip_prefix("data:")
             .map(|data| data.trim().to_owned())
     };
-    let messages = reply
+    let mut messages = reply
         .text
         .lines()
         .filter_map(data)
         .filter_map(|data| serde_json::from_str::<Value>(&data).ok());
     messages
-        .filter(|m| m.get("result").is_some() || m.get("error").is_some())
-        .next_back()
+        .rfind(|m| m.get("result").is_some() || m.get("error").is_some())
         .context("no response on the stream")
 }
 
