@@ -1,25 +1,97 @@
 //! What outlives a request. [`Store`] is a handful of atomic promises over bytes; [`Records`] puts
-//! the domain's types on them. The store judges nothing that it holds.
+//! the domain's types on them, [`RevocationView`] keeps the revocations where a call can see them
+//! without a round trip. The store judges nothing that it holds.
 //!
-//! Both implementations must pass one contract suite (`contract`).
+//! | URL | implementation | for |
+//! |---|---|---|
+//! | `file:FOLDER` | [`Embedded`] | one gateway on one machine; the default |
+//! | `redis://`, `rediss://`, `redis+unix://` | [`Redis`] | replicas that share what they know |
+//! | `memory:` | [`Memory`] | tests and trials; forgets at exit |
+//!
+//! All must pass one contract suite (`contract`).
 
+#[cfg(test)]
+mod contract;
 mod embedded;
 mod memory;
 mod records;
 mod redis;
+mod revocations;
+mod url;
 
 use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::runtime::Handle;
 
 pub use self::embedded::Embedded;
 pub use self::memory::Memory;
-pub use self::records::{Records, User};
+pub use self::records::{Records, TakenCode, User};
 pub use self::redis::Redis;
+pub use self::revocations::RevocationView;
+pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};
 
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+
+/// Opens the store that `url` names. A Redis server need not answer yet: until it does, every
+/// promise of it is a [`StoreError`]. `runtime` must outlive the store.
+pub fn open(url: &StoreUrl, runtime: &Handle) -> Result<Arc<dyn Store>, OpenError> {
+    Ok(match url {
+        StoreUrl::Memory => Arc::new(Memory::new()),
+        StoreUrl::Folder(folder) => Arc::new(Embedded::open(folder)?),
+        StoreUrl::Redis(url) => Arc::new(Redis::open(url, runtime.clone())?),
+    })
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The state folder has its gateway.
+    #[error(
+        "another gateway is using the state folder {}: stop it, give this one a folder of its own, \
+         or let both share a Redis", .0.display()
+    )]
+    InUse(PathBuf),
+    /// The state folder or the file in it can't be made or opened.
+    #[error("the state folder {} can't be used: {cause}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// There is a file, and it is not a sound store of this version.
+    #[error("the store in {} can't be read: {cause}", folder.display())]
+    Unreadable {
+        /// The folder.
+        folder: PathBuf,
+        /// What the database said.
+        cause: String,
+    },
+    /// The Redis client refuses its settings.
+    #[error("the Redis client can't be set up: {0}")]
+    Redis(String),
+}
+
+/// Sweeps the store every ten seconds for as long as somebody else holds it.
+pub fn keep_swept(store: &Arc<dyn Store>, clock: Clock, runtime: &Handle) {
+    const PERIOD: Duration = Duration::from_secs(10);
+    let store = Arc::downgrade(store);
+    runtime.spawn(async move {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            let Some(store) = store.upgrade() else { return };
+            if let Err(error) = store.sweep(clock.now()).await {
+                // The view of the revocations reports outages; this one does no harm.
+                log::debug!(event = "store_sweep_failed"; "{error}");
+            }
+        }
+    });
+}
 
 /// What kinds of things are kept. Each has its own key space.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,7 +202,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Vec<u8>>, StoreError>;
 
-    /// Sets the value under a key, whatever was there.
+    /// Sets the value under a key, whatever was there, taken or not.
     async fn put(
         &self,
         table: Table,
@@ -149,7 +221,8 @@ pub trait Store: fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<Inserted, StoreError>;
 
-    /// Sets the value if the present one is `seen`. `false` if it is another, or none.
+    /// Sets the value and its time if the present one is `seen`. `false` if it is another, or none.
+    /// A value that was taken stays taken.
     async fn replace(
         &self,
         table: Table,
@@ -164,7 +237,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// see [`Taken::Again`] until it expires.
     async fn take(&self, table: Table, key: &str, now: Timestamp) -> Result<Taken, StoreError>;
 
-    /// Removes a value. `false` if there was none.
+    /// Removes a value. `false` if there was none. One that is past its time may count as one that
+    /// was there.
     async fn remove(&self, table: Table, key: &str) -> Result<bool, StoreError>;
 
     /// Up to `limit` entries with keys after `after`, in key order.
@@ -177,14 +251,15 @@ pub trait Store: fmt::Debug + Send + Sync {
     ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
 
     /// Counts one event under a key and returns how many there were in the current window, this
-    /// one included. Windows start with their first event.
+    /// one included. Windows start with their first event. A crash may lose counts.
     async fn count(&self, key: &str, window: Duration, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Appends a revocation. Every replica sees it at its next [`Store::revocations`].
     async fn revoke(&self, revocation: &Revocation, now: Timestamp) -> Result<(), StoreError>;
 
     /// The revocations after a cursor, in order, without those past their time, and the cursor to
-    /// go on from. [`Cursor::default`] reads from the start.
+    /// go on from. [`Cursor::default`] reads from the start. The answer may be a page: go on until
+    /// the cursor stays where it is.
     async fn revocations(
         &self,
         after: Cursor,
@@ -192,6 +267,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     ) -> Result<(Vec<Revocation>, Cursor), StoreError>;
 
     /// Waits until there may be new revocations, at most `limit`. May return early for no reason.
+    /// For one waiter: a second one may be told late.
     async fn revocation_hint(&self, limit: Duration);
 
     /// Forgets what has expired. Called every few seconds.

@@ -1,0 +1,277 @@
+//! The revocations, where a call can look at them without a round trip. Owns: following the
+//! store's list. Not: what a revoked grant means for a call (`proxy::admission`).
+//!
+//! The store's list is the source of truth: it is asked every second, and at once on a hint. A
+//! hint that is lost costs a second, no more. Everything is read anew when the store has another
+//! [`Birth`], when it was away, and every half minute: a Redis that failed over may have lost the
+//! end of its list and given the same numbers again. An entry once seen is kept until its time,
+//! even if the store has lost it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::clock::{Clock, Timestamp};
+use crate::grants::GrantId;
+use crate::secret;
+use crate::store::{Birth, Cursor, Revocation, Store, StoreError};
+
+const PERIOD: Duration = Duration::from_secs(1);
+const FULL_READING: Duration = Duration::from_secs(30);
+
+/// What is revoked, as of a moment ago. Knows nothing until its first reading: until then
+/// [`RevocationView::age`] is [`Duration::MAX`].
+#[derive(Debug)]
+pub struct RevocationView {
+    state: RwLock<State>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When to forget it, by id.
+    revoked: HashMap<String, Timestamp>,
+    birth: Option<Birth>,
+    /// The last successful reading, on the wall clock and on one that never jumps.
+    read: Option<(Timestamp, Instant)>,
+}
+
+impl RevocationView {
+    /// A view that follows `store` on `runtime` for as long as somebody holds it.
+    pub fn follow(store: Arc<dyn Store>, clock: Clock, runtime: &Handle) -> Arc<Self> {
+        let view = Arc::new(Self::unread());
+        runtime.spawn(follow(Arc::downgrade(&view), store, clock));
+        view
+    }
+
+    /// A view with one reading, for whoever wants no store.
+    pub fn read_once(birth: Birth, revocations: &[Revocation], now: Timestamp) -> Arc<Self> {
+        let view = Self::unread();
+        view.add(revocations);
+        view.confirm(birth, now);
+        Arc::new(view)
+    }
+
+    fn unread() -> Self {
+        Self {
+            state: RwLock::default(),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// Whether the grant is revoked, as far as this view knows; see [`RevocationView::age`].
+    pub fn is_revoked(&self, grant: &GrantId) -> bool {
+        self.state.read().revoked.contains_key(grant.as_str())
+    }
+
+    /// The birth of the store; `None` before the first reading.
+    pub fn birth(&self) -> Option<Birth> {
+        self.state.read().birth.clone()
+    }
+
+    /// The time since the store was last read to its end. A clock that jumps back makes nothing
+    /// look fresh.
+    pub fn age(&self, now: Timestamp) -> Duration {
+        match self.state.read().read {
+            Some((wall, steady)) => now.since(wall).max(steady.elapsed()),
+            None => Duration::MAX,
+        }
+    }
+
+    /// Tells its holder when something was revoked or the birth changed.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Takes in what the store listed.
+    fn add(&self, revocations: &[Revocation]) {
+        let mut news = false;
+        {
+            let mut state = self.state.write();
+            for revocation in revocations {
+                let before = state
+                    .revoked
+                    .insert(revocation.id.clone(), revocation.expires);
+                match before {
+                    None => news = true,
+                    // The same grant revoked twice: the later end counts.
+                    Some(expires) if expires > revocation.expires => {
+                        state.revoked.insert(revocation.id.clone(), expires);
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        if news {
+            self.changed.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Notes that the store was read to its end.
+    fn confirm(&self, birth: Birth, now: Timestamp) {
+        let mut news = false;
+        {
+            let mut state = self.state.write();
+            state.read = Some((now, Instant::now()));
+            if state.birth.as_ref() != Some(&birth) {
+                state.birth = Some(birth);
+                news = true;
+            }
+        }
+        if news {
+            self.changed.send_modify(|version| *version += 1);
+        }
+    }
+
+    fn forget_expired(&self, now: Timestamp) {
+        let mut state = self.state.write();
+        state.revoked.retain(|_, expires| now < *expires);
+    }
+}
+
+async fn follow(view: Weak<RevocationView>, store: Arc<dyn Store>, clock: Clock) {
+    let mut cursor = Cursor::default();
+    let mut birth: Option<Birth> = None;
+    let mut full_reading = Instant::now();
+    let mut away = false;
+    while let Some(view) = view.upgrade() {
+        let now = clock.now();
+        if away || full_reading.elapsed() >= FULL_READING {
+            cursor = Cursor::default();
+            full_reading = Instant::now();
+            view.forget_expired(now);
+        }
+        match read(&view, store.as_ref(), &mut cursor, &mut birth, now).await {
+            Ok(()) if away => {
+                away = false;
+                log::info!(event = "store_back"; "the store answers again");
+            }
+            Ok(()) => {}
+            Err(error) if !away => {
+                away = true;
+                log::error!(
+                    event = "store_away",
+                    hint = "valid tokens work for one more minute; login and token answer 503";
+                    "{error}"
+                );
+            }
+            Err(_) => {}
+        }
+        drop(view);
+        store.revocation_hint(PERIOD).await;
+    }
+}
+
+/// One reading to the end of the list.
+async fn read(
+    view: &RevocationView,
+    store: &dyn Store,
+    cursor: &mut Cursor,
+    birth: &mut Option<Birth>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let candidate = Birth {
+        id: secret::identifier("b_", &mut rand::rngs::OsRng),
+        at: now,
+    };
+    let found = store.birth(&candidate).await?;
+    if birth.as_ref() != Some(&found) {
+        *cursor = Cursor::default();
+    }
+    loop {
+        let (revocations, next) = store.revocations(*cursor, now).await?;
+        view.add(&revocations);
+        if next == *cursor {
+            break;
+        }
+        *cursor = next;
+    }
+    view.confirm(found.clone(), now);
+    *birth = Some(found);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+
+    fn revocation(id: &str, expires: Timestamp) -> Revocation {
+        Revocation {
+            id: id.to_owned(),
+            expires,
+        }
+    }
+
+    async fn until(mut condition: impl FnMut() -> bool) {
+        for _ in 0..300 {
+            if condition() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not within 3 seconds");
+    }
+
+    #[tokio::test]
+    async fn a_view_knows_nothing_before_its_first_reading() {
+        let view = RevocationView::unread();
+        assert_eq!(view.age(Clock.now()), Duration::MAX);
+        assert_eq!(view.birth(), None);
+    }
+
+    #[tokio::test]
+    async fn a_view_learns_of_a_revocation_at_once_and_tells_its_watchers() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let now = Clock.now();
+        let end = now + Duration::from_secs(60);
+        let old = GrantId::new("g_old");
+        store.revoke(&revocation("g_old", end), now).await.unwrap();
+        let view = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
+        until(|| view.birth().is_some()).await;
+        assert!(view.is_revoked(&old));
+        assert!(view.age(Clock.now()) < Duration::from_secs(2));
+
+        let grant = GrantId::new("g_new");
+        let mut changed = view.changed();
+        changed.mark_unchanged();
+        assert!(!view.is_revoked(&grant));
+        store.revoke(&revocation("g_new", end), now).await.unwrap();
+        tokio::time::timeout(Duration::from_millis(500), changed.changed())
+            .await
+            .expect("a hint comes sooner than the next reading")
+            .unwrap();
+        assert!(view.is_revoked(&grant) && view.is_revoked(&old));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_makes_no_view_look_fresh() {
+        let now = Clock.now();
+        let birth = Birth {
+            id: "b".to_owned(),
+            at: now,
+        };
+        let view = RevocationView::read_once(birth, &[], now);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(view.age(now - Duration::from_secs(3600)) >= Duration::from_millis(20));
+        assert!(view.age(now + Duration::from_secs(61)) >= Duration::from_secs(61));
+    }
+
+    #[test]
+    fn a_view_forgets_what_expired_and_keeps_the_later_end() {
+        let now = Timestamp::from_secs(1000);
+        let view = RevocationView::unread();
+        let (short, long) = (now + Duration::from_secs(1), now + Duration::from_secs(9));
+        view.add(&[revocation("g_1", long), revocation("g_1", short)]);
+        view.add(&[revocation("g_2", short)]);
+        view.forget_expired(now + Duration::from_secs(5));
+        assert!(view.is_revoked(&GrantId::new("g_1")));
+        assert!(!view.is_revoked(&GrantId::new("g_2")));
+        view.forget_expired(now + Duration::from_secs(9));
+        assert!(!view.is_revoked(&GrantId::new("g_1")));
+    }
+}

@@ -1,0 +1,284 @@
+//! Where the store is, as the operator writes it. Owns: the grammar of store URLs and how they
+//! print without their password. Not: opening anything.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use redis::{ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _};
+use url::Url;
+
+/// A parsed store URL. Prints with its password masked.
+#[derive(Clone)]
+pub enum StoreUrl {
+    /// `memory:`: nothing outlives the process.
+    Memory,
+    /// `file:FOLDER`: the embedded store, for one gateway on one machine.
+    Folder(PathBuf),
+    /// `redis://`, `rediss://` or `redis+unix://`: shared by replicas.
+    Redis(Box<RedisUrl>),
+}
+
+/// A Redis server, a database on it, and the prefix of our keys there.
+#[derive(Clone)]
+pub struct RedisUrl {
+    pub(super) connection: ConnectionInfo,
+    pub(super) prefix: String,
+}
+
+/// Why a text is no store URL. Never contains the text itself: it may hold a password.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreUrlError {
+    /// The scheme is not one of ours.
+    #[error("the store URL starts with none of file:, memory:, redis://, rediss://, redis+unix://")]
+    Scheme,
+    /// `file:` without a folder, or with a host.
+    #[error("a file: store URL names a folder, such as file:./state or file:/var/lib/gateway")]
+    Folder,
+    /// Something after `memory:`.
+    #[error("nothing follows memory:")]
+    Memory,
+    /// Not a URL, or one that the Redis client refuses.
+    #[error("the Redis URL is malformed: {0}")]
+    Redis(String),
+    /// A parameter that is not known.
+    #[error(
+        "the Redis URL has an unknown parameter {0:?}; known are prefix, and for redis+unix db, user and pass"
+    )]
+    Parameter(String),
+    /// The prefix could not be told from the rest of a key.
+    #[error("the prefix of a Redis URL is 1 to 64 letters, digits, '-', '_', '.', '{{' or '}}'")]
+    Prefix,
+}
+
+const DEFAULT_PREFIX: &str = "gateway";
+
+impl FromStr for StoreUrl {
+    type Err = StoreUrlError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (scheme, rest) = text.split_once(':').ok_or(StoreUrlError::Scheme)?;
+        match scheme {
+            "memory" if rest.is_empty() => Ok(Self::Memory),
+            "memory" => Err(StoreUrlError::Memory),
+            "file" => folder(rest).map(Self::Folder),
+            "redis" | "rediss" | "redis+unix" => Ok(Self::Redis(Box::new(redis_url(text)?))),
+            _ => Err(StoreUrlError::Scheme),
+        }
+    }
+}
+
+impl StoreUrl {
+    /// The same store with a password that was kept out of the URL. Changes nothing where there is
+    /// nobody to show a password to.
+    pub fn with_password(self, password: &str) -> Self {
+        match self {
+            Self::Redis(mut url) => {
+                let settings = url.connection.redis_settings().clone();
+                url.connection = url
+                    .connection
+                    .set_redis_settings(settings.set_password(password));
+                Self::Redis(url)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Everything after `file:` is the path, except that `//` may introduce an empty host.
+fn folder(rest: &str) -> Result<PathBuf, StoreUrlError> {
+    let path = match rest.strip_prefix("//") {
+        Some(path) if path.starts_with('/') => path,
+        Some(_) => return Err(StoreUrlError::Folder),
+        None => rest,
+    };
+    if path.is_empty() || path.contains('\0') {
+        return Err(StoreUrlError::Folder);
+    }
+    Ok(PathBuf::from(path))
+}
+
+fn redis_url(text: &str) -> Result<RedisUrl, StoreUrlError> {
+    let malformed = |reason: &str| StoreUrlError::Redis(reason.to_owned());
+    let mut url = Url::parse(text).map_err(|error| malformed(&error.to_string()))?;
+    if url.fragment().is_some() {
+        return Err(malformed("it has a fragment"));
+    }
+    let unix = url.scheme() == "redis+unix";
+    let mut prefix = DEFAULT_PREFIX.to_owned();
+    let mut kept = Vec::new();
+    for (name, value) in url.query_pairs() {
+        match name.as_ref() {
+            "prefix" => prefix = value.into_owned(),
+            "db" | "user" | "pass" if unix => kept.push((name.into_owned(), value.into_owned())),
+            _ => return Err(StoreUrlError::Parameter(name.into_owned())),
+        }
+    }
+    if !is_prefix(&prefix) {
+        return Err(StoreUrlError::Prefix);
+    }
+    url.set_query(None);
+    for (name, value) in kept {
+        url.query_pairs_mut().append_pair(&name, &value);
+    }
+    let connection = url
+        .into_connection_info()
+        .map_err(|error| malformed(error.category()))?;
+    Ok(RedisUrl { connection, prefix })
+}
+
+fn is_prefix(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.{}".contains(&byte);
+    (1..=64).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+impl fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("memory:"),
+            Self::Folder(path) => write!(f, "file:{}", path.display()),
+            Self::Redis(url) => url.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings = self.connection.redis_settings();
+        let credentials = match (settings.username(), settings.password()) {
+            (None, None) => String::new(),
+            (user, None) => format!("{}@", user.unwrap_or_default()),
+            (user, Some(_)) => format!("{}:***@", user.unwrap_or_default()),
+        };
+        let database = settings.db();
+        match self.connection.addr() {
+            ConnectionAddr::Tcp(host, port) => {
+                write!(
+                    f,
+                    "redis://{credentials}{}:{port}/{database}",
+                    host_part(host)
+                )?;
+            }
+            ConnectionAddr::TcpTls { host, port, .. } => {
+                write!(
+                    f,
+                    "rediss://{credentials}{}:{port}/{database}",
+                    host_part(host)
+                )?;
+            }
+            other => write!(f, "redis+unix://{credentials}{other}?db={database}")?,
+        }
+        if self.prefix != DEFAULT_PREFIX {
+            let separator = match self.connection.addr() {
+                ConnectionAddr::Unix(_) => '&',
+                _ => '?',
+            };
+            write!(f, "{separator}prefix={}", self.prefix)?;
+        }
+        Ok(())
+    }
+}
+
+fn host_part(host: &str) -> String {
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    }
+}
+
+impl fmt::Debug for StoreUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StoreUrl({self})")
+    }
+}
+
+impl fmt::Debug for RedisUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RedisUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn printed(text: &str) -> String {
+        text.parse::<StoreUrl>().expect(text).to_string()
+    }
+
+    #[test]
+    fn a_store_url_prints_as_it_was_understood() {
+        assert_eq!(printed("memory:"), "memory:");
+        assert_eq!(printed("file:./state"), "file:./state");
+        assert_eq!(printed("file:///var/lib/gateway"), "file:/var/lib/gateway");
+        assert_eq!(printed("redis://cache"), "redis://cache:6379/0");
+        assert_eq!(printed("rediss://cache:7000/3"), "rediss://cache:7000/3");
+        assert_eq!(printed("redis://[::1]:7000"), "redis://[::1]:7000/0");
+        assert_eq!(
+            printed("redis://cache/?prefix=blue"),
+            "redis://cache:6379/0?prefix=blue"
+        );
+        assert_eq!(
+            printed("redis+unix:///run/redis.sock?db=2&prefix=blue"),
+            "redis+unix:///run/redis.sock?db=2&prefix=blue"
+        );
+    }
+
+    #[test]
+    fn a_password_is_understood_and_never_printed() {
+        for text in [
+            "redis://alice:s%40cret+x@cache",
+            "rediss://:s%40cret+x@cache/1",
+            "redis+unix:///run/redis.sock?user=alice&pass=s%40cret%2Bx",
+        ] {
+            let url: StoreUrl = text.parse().expect(text);
+            let StoreUrl::Redis(redis) = &url else {
+                panic!("{url} is no Redis URL")
+            };
+            let settings = redis.connection.redis_settings();
+            assert_eq!(settings.password(), Some("s@cret+x"));
+            for shown in [url.to_string(), format!("{url:?}"), format!("{redis:?}")] {
+                assert!(!shown.contains("cret"), "{shown}");
+                assert!(shown.contains("***"), "{shown}");
+            }
+        }
+        let url: StoreUrl = "redis://cache".parse().expect("a URL");
+        let StoreUrl::Redis(redis) = url.with_password("from a file") else {
+            panic!("no Redis URL")
+        };
+        assert_eq!(
+            redis.connection.redis_settings().password(),
+            Some("from a file")
+        );
+    }
+
+    #[test]
+    fn a_wrong_store_url_is_refused_without_showing_it() {
+        for (text, error) in [
+            ("", StoreUrlError::Scheme),
+            ("state", StoreUrlError::Scheme),
+            ("https://x", StoreUrlError::Scheme),
+            ("file:", StoreUrlError::Folder),
+            ("file://host/path", StoreUrlError::Folder),
+            ("memory:x", StoreUrlError::Memory),
+            ("redis://cache?prefix=", StoreUrlError::Prefix),
+            ("redis://cache?prefix=a:b", StoreUrlError::Prefix),
+            (
+                "redis://cache?pass=x",
+                StoreUrlError::Parameter("pass".into()),
+            ),
+        ] {
+            assert_eq!(text.parse::<StoreUrl>().expect_err(text), error);
+        }
+        for text in [
+            "redis://:secret@cache/not-a-number",
+            "redis://:secret@cache#insecure",
+            "redis://:secret@0.0.0.0",
+            "redis://:secret@cache:port",
+        ] {
+            let error = text.parse::<StoreUrl>().expect_err(text).to_string();
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}
