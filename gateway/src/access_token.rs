@@ -35,6 +35,11 @@ pub enum Tools {
 }
 
 impl Tools {
+    /// Whether every tool is allowed.
+    pub const fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
     /// Whether a tool is allowed.
     pub fn contains(&self, tool: &str) -> bool {
         match self {

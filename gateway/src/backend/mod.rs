@@ -2,13 +2,16 @@
 //! connection it runs on, and the tools that the consent page shows, are here.
 
 mod catalogue;
+mod connection;
+mod conversation;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-pub use self::catalogue::Catalogue;
+pub use self::catalogue::{Annotations, Catalogue, CatalogueError, Offer, Tool};
+pub use self::connection::{Connection, Connections, Failure, Pooling};
 
 use crate::protocol::resource::Mount;
 
@@ -47,4 +50,53 @@ pub struct Backend {
     pub connect_timeout: Duration,
     /// How long it may take until the head of its response.
     pub response_timeout: Duration,
+}
+
+impl Backend {
+    /// Its origin as a URL, for resolving what it calls its own paths.
+    pub fn origin(&self) -> String {
+        let scheme = match &self.address {
+            Address::Tcp { tls: true, .. } => "https",
+            _ => "http",
+        };
+        format!("{scheme}://{}", self.host)
+    }
+}
+
+/// The names of the headers that tell a backend who is calling. Every spelling of them that a
+/// client sends is dropped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityHeaders {
+    /// Carries the person's login name.
+    pub user: HeaderName,
+    /// Carries the client identifier.
+    pub client: HeaderName,
+    /// Carries the grant's name.
+    pub grant: HeaderName,
+}
+
+impl Default for IdentityHeaders {
+    fn default() -> Self {
+        Self {
+            user: HeaderName::from_static("x-forwarded-user"),
+            client: HeaderName::from_static("x-forwarded-client"),
+            grant: HeaderName::from_static("x-forwarded-grant"),
+        }
+    }
+}
+
+/// What a backend calls one of its own paths, as path and query: absolute or relative to its SSE
+/// endpoint. `None` if it names another origin.
+pub fn resolve_path(backend: &Backend, text: &str) -> Option<String> {
+    let base = url::Url::parse(&backend.origin()).ok()?;
+    let resolved = base.join(&backend.sse_path).ok()?.join(text).ok()?;
+    if resolved.host() != base.host()
+        || resolved.port_or_known_default() != base.port_or_known_default()
+    {
+        return None;
+    }
+    Some(match resolved.query() {
+        Some(query) => format!("{}?{query}", resolved.path()),
+        None => resolved.path().to_owned(),
+    })
 }

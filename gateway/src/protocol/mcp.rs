@@ -1,1 +1,300 @@
-//! Not written yet.
+//! The Model Context Protocol's own words: versions, methods, and what one call asks for. Revisions
+//! 2024-11-05 to 2026-07-28.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::jsonrpc::{Kind, Message};
+
+/// The member of `_meta` that names the protocol version (2026-07-28, Versioning).
+pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+
+/// `HeaderMismatch` of 2026-07-28: a header and the body say different things.
+pub const HEADER_MISMATCH: i64 = -32020;
+
+/// A protocol version as a request names it: a date, ordered as dates are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version([u8; 10]);
+
+impl Version {
+    /// Batches exist up to this one.
+    pub const V2025_03_26: Self = Self(*b"2025-03-26");
+    /// No sessions, headers that mirror the body.
+    pub const V2026_07_28: Self = Self(*b"2026-07-28");
+
+    /// Takes `YYYY-MM-DD`. Drafts and other names are no versions: nothing is known about them.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        let bytes: [u8; 10] = text.try_into().ok()?;
+        let is_date = bytes.iter().enumerate().all(|(at, byte)| match at {
+            4 | 7 => *byte == b'-',
+            _ => byte.is_ascii_digit(),
+        });
+        is_date.then_some(Self(bytes))
+    }
+}
+
+/// Whether a message array may be a batch under the `MCP-Protocol-Version` of the request. Batches
+/// were part of 2025-03-26 only, whose clients send no such header.
+pub fn takes_batches(header: Option<&[u8]>) -> bool {
+    match header {
+        None => true,
+        Some(text) => Version::parse(text).is_some_and(|version| version <= Version::V2025_03_26),
+    }
+}
+
+/// What one request to a backend asks for, as far as policy and retries need to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// The JSON-RPC method, or the empty text for a response of the client's.
+    pub method: String,
+    /// The tool, prompt or resource that it names.
+    pub name: Option<String>,
+}
+
+/// Methods that change nothing at the backend, so that they may be sent again after a connection
+/// broke before the first byte of an answer.
+const READ_ONLY: &[&str] = &[
+    "initialize",
+    "notifications/initialized",
+    "ping",
+    "server/discover",
+    "tools/list",
+    "prompts/list",
+    "prompts/get",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "completion/complete",
+];
+
+impl Call {
+    /// What a judged message asks for.
+    pub fn of(message: &Message) -> Self {
+        let name = match message.method.as_deref() {
+            Some("resources/read" | "resources/subscribe" | "resources/unsubscribe") => {
+                message.uri.clone()
+            }
+            _ => message.name.clone(),
+        };
+        Self {
+            method: message.method.clone().unwrap_or_default(),
+            name,
+        }
+    }
+
+    /// The tool that it runs.
+    pub fn tool(&self) -> Option<&str> {
+        match self.method.as_str() {
+            "tools/call" => self.name.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// Whether sending it twice is the same as sending it once.
+    pub fn is_read_only(&self) -> bool {
+        READ_ONLY.contains(&self.method.as_str())
+    }
+
+    /// Whether its answer is a stream that stays open until somebody ends it.
+    pub fn listens(&self) -> bool {
+        self.method == "subscriptions/listen"
+    }
+}
+
+/// Why a message can't be what its method says.
+pub fn check_shape(message: &Message) -> Result<(), &'static str> {
+    match (message.kind, message.method.as_deref()) {
+        (Kind::Request, Some("tools/call" | "prompts/get")) if message.name.is_none() => {
+            Err("params.name is missing or no text")
+        }
+        (Kind::Notification, Some("tools/call")) => Err("tools/call needs an id"),
+        (_, Some("resources/read")) if message.uri.is_none() => {
+            Err("params.uri is missing or no text")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The headers of 2026-07-28 that mirror the body, as they stand in the request.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct MirrorHeaders<'a> {
+    /// `MCP-Protocol-Version`.
+    pub version: Option<&'a [u8]>,
+    /// `Mcp-Method`.
+    pub method: Option<&'a [u8]>,
+    /// `Mcp-Name`.
+    pub name: Option<&'a [u8]>,
+}
+
+impl MirrorHeaders<'_> {
+    /// Whether the request says that it is of a revision that demands these headers.
+    pub fn are_binding(&self) -> bool {
+        self.version
+            .and_then(Version::parse)
+            .is_some_and(|version| version >= Version::V2026_07_28)
+    }
+
+    /// Compares the headers with the body (2026-07-28, Streamable HTTP, Server Validation). The
+    /// gateway decides on the body alone; this keeps others who trust the headers from being
+    /// misled. Older revisions and requests without a version are not looked at.
+    pub fn check(&self, message: &Message) -> Result<(), &'static str> {
+        if !self.are_binding() || message.kind == Kind::Response {
+            return Ok(());
+        }
+        let method = message.method.as_deref().unwrap_or_default();
+        match self.method {
+            None => return Err("the Mcp-Method header is missing"),
+            Some(header) if header != method.as_bytes() => {
+                return Err("the Mcp-Method header differs from the body's method");
+            }
+            Some(_) => {}
+        }
+        let named = match method {
+            "tools/call" | "prompts/get" => message.name.as_deref(),
+            "resources/read" => message.uri.as_deref(),
+            _ => None,
+        };
+        match (named, self.name) {
+            (Some(_), None) => return Err("the Mcp-Name header is missing"),
+            (Some(name), Some(header)) => {
+                let decoded =
+                    decode_sentinel(header).ok_or("the Mcp-Name header can't be decoded")?;
+                if decoded != name.as_bytes() {
+                    return Err("the Mcp-Name header differs from the body's name");
+                }
+            }
+            (None, _) => {}
+        }
+        match message.version.as_deref() {
+            Some(version) if Some(version.as_bytes()) != self.version => {
+                Err("the MCP-Protocol-Version header differs from the version in _meta")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Values that are no plain ASCII travel as `=?base64?…?=`.
+fn decode_sentinel(value: &[u8]) -> Option<std::borrow::Cow<'_, [u8]>> {
+    match value
+        .strip_prefix(b"=?base64?")
+        .and_then(|rest| rest.strip_suffix(b"?="))
+    {
+        Some(encoded) => STANDARD.decode(encoded).ok().map(Into::into),
+        None => Some(value.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::jsonrpc::{self, Body};
+    use super::*;
+
+    fn message(text: &str) -> Message {
+        match jsonrpc::judge(text.as_bytes(), false).unwrap() {
+            Body::One(message) => message,
+            Body::Batch(_) => unreachable!("an object is no batch"),
+        }
+    }
+
+    const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"sea é","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+
+    #[test]
+    fn versions_are_dates() {
+        assert!(Version::parse(b"2025-11-25").unwrap() < Version::V2026_07_28);
+        for text in [
+            &b"2025-11-2"[..],
+            b"DRAFT-2026",
+            b"2025/11/25",
+            b"",
+            b"2025-11-25 ",
+        ] {
+            assert_eq!(Version::parse(text), None);
+        }
+    }
+
+    #[test]
+    fn batches_are_of_the_first_streamable_revision_only() {
+        assert!(takes_batches(None));
+        assert!(takes_batches(Some(b"2025-03-26")));
+        for version in [&b"2025-06-18"[..], b"2025-11-25", b"2026-07-28", b"draft"] {
+            assert!(!takes_batches(Some(version)));
+        }
+    }
+
+    #[test]
+    fn headers_of_2026_07_28_must_say_what_the_body_says() {
+        let call = message(CALL);
+        let good = MirrorHeaders {
+            version: Some(b"2026-07-28"),
+            method: Some(b"tools/call"),
+            name: Some(b"=?base64?c2VhIMOp?="),
+        };
+        assert_eq!(good.check(&call), Ok(()));
+        assert_eq!(
+            good.check(&message(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#)),
+            Ok(())
+        );
+        for bad in [
+            MirrorHeaders {
+                method: None,
+                ..good
+            },
+            MirrorHeaders {
+                method: Some(b"tools/list"),
+                ..good
+            },
+            MirrorHeaders {
+                method: Some(b"Tools/Call"),
+                ..good
+            },
+            MirrorHeaders { name: None, ..good },
+            MirrorHeaders {
+                name: Some(b"other"),
+                ..good
+            },
+            MirrorHeaders {
+                name: Some(b"=?base64?!!?="),
+                ..good
+            },
+            MirrorHeaders {
+                version: Some(b"2026-10-01"),
+                ..good
+            },
+        ] {
+            assert!(bad.check(&call).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn older_revisions_are_judged_by_the_body_alone() {
+        let call = message(CALL);
+        for version in [None, Some(&b"2025-11-25"[..]), Some(b"draft")] {
+            let headers = MirrorHeaders {
+                version,
+                method: Some(b"tools/list"),
+                name: None,
+            };
+            assert_eq!(headers.check(&call), Ok(()));
+        }
+    }
+
+    #[test]
+    fn only_a_call_runs_a_tool_and_it_is_never_sent_twice() {
+        let call = Call::of(&message(CALL));
+        assert_eq!(call.tool(), Some("sea é"));
+        assert!(!call.is_read_only());
+        let list = Call::of(&message(
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
+        ));
+        assert_eq!(list.tool(), None);
+        assert!(list.is_read_only());
+    }
+
+    #[test]
+    fn a_call_names_its_tool() {
+        let nameless = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#;
+        assert!(check_shape(&message(nameless)).is_err());
+        assert_eq!(check_shape(&message(CALL)), Ok(()));
+    }
+}

@@ -1,0 +1,453 @@
+//! A short conversation with a backend in MCP's own words, to learn who it is and what tools it
+//! has: Streamable HTTP with a session, the stateless revision of 2026-07-28, or legacy HTTP+SSE.
+//!
+//! Owns: the three dialogues. Not: the connection, nor how long an answer is believed
+//! (`catalogue`).
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pingora::http::RequestHeader;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Backend;
+use super::catalogue::{CatalogueError, Offer, Tool};
+use super::connection::{Connection, Connections, Pooling};
+use crate::protocol::mcp::META_VERSION;
+use crate::protocol::sse::{Event, Splitter};
+
+const SESSIONS: &str = "2025-11-25";
+const STATELESS: &str = "2026-07-28";
+const LEGACY: &str = "2024-11-05";
+
+/// Bounds on what a backend may answer.
+const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
+const MOST_PAGES: usize = 50;
+const MOST_TOOLS: usize = 2000;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+
+/// Asks one backend on behalf of one person.
+pub(super) struct Asker<'a> {
+    pub(super) connections: &'a Connections,
+    pub(super) backend: &'a Backend,
+    /// Says who asks, in the header that the backend knows; empty for the gateway itself.
+    pub(super) identity: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// An answer, read whole or up to the message that was waited for.
+struct Answer {
+    status: StatusCode,
+    session: Option<HeaderValue>,
+    message: Option<Message>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    #[serde(default)]
+    id: Value,
+    result: Option<Value>,
+    error: Option<RpcError>,
+}
+
+#[derive(Deserialize)]
+struct RpcError {
+    code: i64,
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct ListResult {
+    #[serde(default)]
+    tools: Vec<Tool>,
+    #[serde(rename = "nextCursor")]
+    next_cursor: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+struct ServerInfo {
+    #[serde(default)]
+    name: String,
+    #[serde(default)]
+    version: String,
+}
+
+impl Asker<'_> {
+    /// Asks in every dialogue that the backend may understand, the most common one first.
+    pub(super) async fn ask(&self) -> Result<Offer, CatalogueError> {
+        let first = match self.ask_with_session().await {
+            Err(CatalogueError::NotUnderstood(why)) => why,
+            answer => return answer,
+        };
+        match self.ask_stateless().await {
+            Err(CatalogueError::NotUnderstood(_)) => {}
+            answer => return answer,
+        }
+        match self.ask_legacy().await {
+            Err(CatalogueError::NotUnderstood(_)) => Err(CatalogueError::NotUnderstood(first)),
+            answer => answer,
+        }
+    }
+
+    async fn ask_with_session(&self) -> Result<Offer, CatalogueError> {
+        let hello = self
+            .post(&self.backend.mcp_path, &[], &initialize(SESSIONS), 1)
+            .await?;
+        let session = hello.session.clone();
+        let hello = hello.result()?;
+        let version = hello["protocolVersion"].as_str().unwrap_or(SESSIONS);
+        let mut headers = vec![(
+            VERSION,
+            HeaderValue::from_str(version).map_err(|_| garbled())?,
+        )];
+        headers.extend(session.map(|id| (SESSION, id)));
+        let asked = self.list_in_session(&headers).await;
+        if headers.len() > 1 {
+            // Courtesy; a backend that knows no DELETE answers 405.
+            let _ = self
+                .request(Method::DELETE, &self.backend.mcp_path, &headers, None, 0)
+                .await;
+        }
+        Ok(offer(server_info(&hello["serverInfo"]), asked?))
+    }
+
+    async fn list_in_session(
+        &self,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Vec<Tool>, CatalogueError> {
+        let path = &self.backend.mcp_path;
+        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        self.post(path, headers, &initialized, 0).await?;
+        let mut pages = Pages::default();
+        while let Some(id) = pages.next_id() {
+            let answer = self
+                .post(path, headers, &pages.request(json!({})), id)
+                .await?;
+            pages.take(answer.result()?)?;
+        }
+        Ok(pages.tools)
+    }
+
+    async fn ask_stateless(&self) -> Result<Offer, CatalogueError> {
+        let meta = json!({"_meta": {
+            META_VERSION: STATELESS,
+            "io.modelcontextprotocol/clientInfo": client_info(),
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }});
+        let headers = |method: &'static str| {
+            [
+                (VERSION, HeaderValue::from_static(STATELESS)),
+                (METHOD, HeaderValue::from_static(method)),
+            ]
+        };
+        let path = &self.backend.mcp_path;
+        let discover =
+            json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": meta});
+        let discovered = self
+            .post(path, &headers("server/discover"), &discover, 1)
+            .await?
+            .result()?;
+        let info = server_info(
+            discovered
+                .pointer("/_meta/io.modelcontextprotocol~1serverInfo")
+                .unwrap_or(&discovered["serverInfo"]),
+        );
+        let mut pages = Pages::default();
+        while let Some(id) = pages.next_id() {
+            let body = pages.request(meta.clone());
+            let answer = self.post(path, &headers("tools/list"), &body, id).await?;
+            pages.take(answer.result()?)?;
+        }
+        Ok(offer(info, pages.tools))
+    }
+
+    async fn ask_legacy(&self) -> Result<Offer, CatalogueError> {
+        let mut stream = self.open_stream().await?;
+        let endpoint = stream.wait(|event| event.name == "endpoint").await?;
+        let path = super::resolve_path(self.backend, &endpoint.data).ok_or_else(garbled)?;
+        self.tell(&path, &initialize(LEGACY)).await?;
+        let hello = stream.answer(1).await?;
+        self.tell(
+            &path,
+            &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        )
+        .await?;
+        let mut pages = Pages::default();
+        while let Some(id) = pages.next_id() {
+            self.tell(&path, &pages.request(json!({}))).await?;
+            pages.take(stream.answer(id).await?)?;
+        }
+        stream.connection.abandon().await;
+        Ok(offer(server_info(&hello["serverInfo"]), pages.tools))
+    }
+
+    /// Posts a message of the legacy transport, whose answer comes over the stream.
+    async fn tell(&self, path: &str, message: &Value) -> Result<(), CatalogueError> {
+        let answer = self.post(path, &[], message, 0).await?;
+        match answer.status.is_success() {
+            true => Ok(()),
+            false => Err(CatalogueError::NotUnderstood(format!(
+                "status {}",
+                answer.status.as_u16()
+            ))),
+        }
+    }
+
+    async fn open_stream(&self) -> Result<Stream, CatalogueError> {
+        let mut connection = self.connections.open(self.backend, Pooling::Fresh).await?;
+        let mut head = self.head(Method::GET, &self.backend.sse_path, &[])?;
+        insert(
+            &mut head,
+            ACCEPT,
+            HeaderValue::from_static("text/event-stream"),
+        )?;
+        connection.send(head, None).await?;
+        let response = connection.read_head().await?;
+        if response.status != StatusCode::OK {
+            let status = response.status.as_u16();
+            return Err(CatalogueError::NotUnderstood(format!("status {status}")));
+        }
+        Ok(Stream {
+            connection,
+            splitter: Splitter::default(),
+            events: Vec::new().into_iter(),
+        })
+    }
+
+    async fn post(
+        &self,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        message: &Value,
+        id: u64,
+    ) -> Result<Answer, CatalogueError> {
+        let body = Bytes::from(message.to_string());
+        self.request(Method::POST, path, headers, Some(body), id)
+            .await
+    }
+
+    /// One request; `id` is the message that is waited for, 0 for none.
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Option<Bytes>,
+        id: u64,
+    ) -> Result<Answer, CatalogueError> {
+        let mut connection = self.connections.open(self.backend, Pooling::Fresh).await?;
+        let mut head = self.head(method, path, headers)?;
+        if let Some(body) = &body {
+            insert(
+                &mut head,
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            )?;
+            insert(&mut head, CONTENT_LENGTH, HeaderValue::from(body.len()))?;
+        }
+        let accept = HeaderValue::from_static("application/json, text/event-stream");
+        insert(&mut head, ACCEPT, accept)?;
+        connection.send(head, body).await?;
+        let response = connection.read_head().await?;
+        let status = response.status;
+        let session = response.headers.get(&SESSION).cloned();
+        let is_stream = response
+            .headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let message = if is_stream && id != 0 {
+            let mut stream = Stream {
+                connection,
+                splitter: Splitter::default(),
+                events: Vec::new().into_iter(),
+            };
+            let message = stream.message(id).await?;
+            stream.connection.abandon().await;
+            Some(message)
+        } else {
+            let mut body = Vec::new();
+            while let Some(chunk) = connection.read_body().await? {
+                body.extend_from_slice(&chunk);
+                if body.len() > LARGEST_ANSWER {
+                    return Err(garbled());
+                }
+            }
+            self.connections.release(connection).await;
+            serde_json::from_slice(&body).ok()
+        };
+        Ok(Answer {
+            status,
+            session,
+            message,
+        })
+    }
+
+    fn head(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<RequestHeader, CatalogueError> {
+        let mut head = RequestHeader::build_no_case(method, path.as_bytes(), Some(8))
+            .map_err(|_| garbled())?;
+        let host = HeaderValue::from_str(&self.backend.host).map_err(|_| garbled())?;
+        insert(&mut head, HOST, host)?;
+        for (name, value) in self
+            .backend
+            .headers
+            .iter()
+            .chain(&self.identity)
+            .chain(headers)
+        {
+            insert(&mut head, name.clone(), value.clone())?;
+        }
+        Ok(head)
+    }
+}
+
+/// An event stream that is being read.
+struct Stream {
+    connection: Connection,
+    splitter: Splitter,
+    events: std::vec::IntoIter<Vec<u8>>,
+}
+
+impl Stream {
+    async fn wait(&mut self, wanted: impl Fn(&Event) -> bool) -> Result<Event, CatalogueError> {
+        loop {
+            for bytes in self.events.by_ref() {
+                if let Some(event) = Event::parse(&bytes)
+                    && wanted(&event)
+                {
+                    return Ok(event);
+                }
+            }
+            let chunk = self.connection.read_body().await?.ok_or_else(garbled)?;
+            let events = self
+                .splitter
+                .split(&chunk, LARGEST_ANSWER)
+                .map_err(|_| garbled())?;
+            self.events = events.into_iter();
+        }
+    }
+
+    async fn message(&mut self, id: u64) -> Result<Message, CatalogueError> {
+        loop {
+            let event = self.wait(|event| event.name == "message").await?;
+            if let Ok(message) = serde_json::from_str::<Message>(&event.data)
+                && message.id == id
+            {
+                return Ok(message);
+            }
+        }
+    }
+
+    async fn answer(&mut self, id: u64) -> Result<Value, CatalogueError> {
+        self.message(id).await?.into_result()
+    }
+}
+
+/// The pages of one `tools/list`.
+#[derive(Default)]
+struct Pages {
+    tools: Vec<Tool>,
+    cursor: Option<String>,
+    asked: usize,
+    done: bool,
+}
+
+impl Pages {
+    /// The id of the next request, counted from 2; `None` when there is nothing more to ask.
+    fn next_id(&self) -> Option<u64> {
+        let more = !self.done && self.asked < MOST_PAGES && self.tools.len() < MOST_TOOLS;
+        more.then_some(self.asked as u64 + 2)
+    }
+
+    fn request(&self, mut params: Value) -> Value {
+        if let Some(cursor) = &self.cursor {
+            params["cursor"] = json!(cursor);
+        }
+        json!({"jsonrpc": "2.0", "id": self.next_id(), "method": "tools/list", "params": params})
+    }
+
+    fn take(&mut self, result: Value) -> Result<(), CatalogueError> {
+        let page: ListResult = serde_json::from_value(result).map_err(|_| garbled())?;
+        self.tools.extend(page.tools);
+        self.tools.truncate(MOST_TOOLS);
+        self.asked += 1;
+        self.done = page.next_cursor.is_none() || page.next_cursor == self.cursor;
+        self.cursor = page.next_cursor;
+        Ok(())
+    }
+}
+
+impl Answer {
+    fn result(self) -> Result<Value, CatalogueError> {
+        if matches!(
+            self.status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
+            return Err(CatalogueError::Refused(self.status.as_u16()));
+        }
+        let status = self.status.as_u16();
+        match self.message {
+            Some(message) if self.status.is_success() => message.into_result(),
+            _ => Err(CatalogueError::NotUnderstood(format!("status {status}"))),
+        }
+    }
+}
+
+impl Message {
+    fn into_result(self) -> Result<Value, CatalogueError> {
+        match (self.result, self.error) {
+            (Some(result), None) => Ok(result),
+            // A server without tools answers "method not found" where it did not declare them.
+            (_, Some(error)) => Err(CatalogueError::NotUnderstood(format!(
+                "error {}: {}",
+                error.code,
+                error.message.chars().take(100).collect::<String>()
+            ))),
+            (None, None) => Err(garbled()),
+        }
+    }
+}
+
+fn initialize(version: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": version,
+        "capabilities": {},
+        "clientInfo": client_info(),
+    }})
+}
+
+fn client_info() -> Value {
+    json!({"name": "cupcake-gateway", "version": env!("CARGO_PKG_VERSION")})
+}
+
+fn server_info(value: &Value) -> ServerInfo {
+    ServerInfo::deserialize(value).unwrap_or_default()
+}
+
+fn offer(info: ServerInfo, tools: Vec<Tool>) -> Offer {
+    Offer {
+        name: info.name,
+        version: info.version,
+        tools,
+    }
+}
+
+fn garbled() -> CatalogueError {
+    CatalogueError::NotUnderstood("the answer is not MCP".to_owned())
+}
+
+fn insert(
+    head: &mut RequestHeader,
+    name: HeaderName,
+    value: HeaderValue,
+) -> Result<(), CatalogueError> {
+    head.insert_header(name, value).map_err(|_| garbled())
+}
