@@ -1,0 +1,188 @@
+//! The `url` of a document: what a person opens from a citation.
+
+use std::str::FromStr;
+
+use url::Url;
+
+use crate::catalog::Entry;
+use crate::document::DocumentId;
+use crate::outline;
+
+/// Makes the address of a document from where it stands.
+///
+/// Either a base such as `https://docs.example.com`, under which this server's viewer is reached at
+/// `/documents/{id}`, or a template with `{id}`, `{path}` (below the folder, with extension) and
+/// `{section}` (the heading as an anchor).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AddressTemplate(String);
+
+/// The text is not a base address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// It cannot be an address for a browser.
+    #[error("the base URL must be absolute and start with http:// or https://")]
+    NotWeb,
+    /// A placeholder stands where the host is, or is not one of ours.
+    #[error("the base URL may hold {{id}}, {{path}} and {{section}}, after the host")]
+    Placeholder,
+}
+
+impl FromStr for AddressTemplate {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let filled = fill(text, "x", "x", "x");
+        if filled.contains(['{', '}']) {
+            return Err(AddressError::Placeholder);
+        }
+        let url = Url::parse(&filled).map_err(|_| AddressError::NotWeb)?;
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(AddressError::NotWeb);
+        }
+        if filled == text {
+            return Ok(Self(format!(
+                "{}/documents/{{id}}",
+                text.trim_end_matches('/')
+            )));
+        }
+        let other =
+            Url::parse(&fill(text, "y", "y", "y")).map_err(|_| AddressError::Placeholder)?;
+        if other.origin() != url.origin() {
+            return Err(AddressError::Placeholder);
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl AddressTemplate {
+    /// The document's own address, else one made from the template.
+    pub fn address(&self, id: &DocumentId, entry: &Entry) -> String {
+        let document = entry.document();
+        if let Some(url) = &document.url {
+            return url.to_string();
+        }
+        let heading = entry.section().and_then(|section| section.headings.last());
+        let section = heading
+            .map(|heading| outline::slug(heading))
+            .unwrap_or_default();
+        let address = fill(
+            &self.0,
+            id.as_str(),
+            &encoded(&document.source),
+            &encoded(&section),
+        );
+        address.trim_end_matches('#').to_owned()
+    }
+}
+
+fn fill(template: &str, id: &str, path: &str, section: &str) -> String {
+    template
+        .replace("{id}", id)
+        .replace("{section}", section)
+        .replace("{path}", path)
+}
+
+/// Percent-encodes all but what RFC 3986 calls unreserved, and `/`.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                encoded.push(char::from(byte))
+            }
+            _ => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::format::Format;
+
+    fn entries(source: &str, text: &str) -> Vec<(DocumentId, Entry)> {
+        let parsed = Format::of(source)
+            .unwrap()
+            .parse(source, text.as_bytes())
+            .unwrap();
+        parsed
+            .documents
+            .into_iter()
+            .flat_map(|document| Entry::all(&Arc::new(document)))
+            .collect()
+    }
+
+    fn template(text: &str) -> AddressTemplate {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_plain_base_leads_to_the_viewer() {
+        let (id, entry) = entries("a.md", "# A\n").remove(0);
+        for base in ["https://example.com/notes", "https://example.com/notes/"] {
+            assert_eq!(
+                template(base).address(&id, &entry),
+                format!("https://example.com/notes/documents/{id}")
+            );
+        }
+    }
+
+    #[test]
+    fn a_template_is_filled_and_nothing_in_a_path_can_break_out() {
+        let entries = entries("a b/ü?x#y{id}.md", "# A\n\ntext\n\n## Was? Ja\n\nmore\n");
+        let template = template("https://example.com/{path}#{section}");
+        let path = "a%20b/%C3%BC%3Fx%23y%7Bid%7D.md";
+        assert_eq!(
+            template.address(&entries[0].0, &entries[0].1),
+            format!("https://example.com/{path}")
+        );
+        assert_eq!(
+            template.address(&entries[2].0, &entries[2].1),
+            format!("https://example.com/{path}#was-ja")
+        );
+    }
+
+    #[test]
+    fn a_record_keeps_its_own_address() {
+        let (id, entry) = entries(
+            "r.json",
+            r#"[{"id":"1","title":"t","text":"x","url":"https://example.org/1"}]"#,
+        )
+        .remove(0);
+        assert_eq!(
+            template("https://example.com").address(&id, &entry),
+            "https://example.org/1"
+        );
+    }
+
+    #[test]
+    fn what_no_browser_opens_is_refused() {
+        for text in [
+            "",
+            "example.com",
+            "/documents",
+            "file:///tmp/{path}",
+            "javascript:alert(1)",
+        ] {
+            assert_eq!(
+                text.parse::<AddressTemplate>(),
+                Err(AddressError::NotWeb),
+                "{text}"
+            );
+        }
+        for text in [
+            "https://example.com/{file}",
+            "https://{id}/x",
+            "https://{path}.example.com/",
+        ] {
+            assert_eq!(
+                text.parse::<AddressTemplate>(),
+                Err(AddressError::Placeholder),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,398 @@
+//! What can be found and fetched at one moment: texts by id, with a view of the index beside them.
+//!
+//! A catalog never changes; [`Library`] holds the newest one and swaps it as a whole, so that an
+//! answer never mixes two states of the folder.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::document::{Document, DocumentId, Section};
+use crate::index::{IndexError, Searcher};
+use crate::query::Query;
+use crate::snippet;
+
+/// Results of a search at most.
+pub const MOST_RESULTS: usize = 10;
+/// Results from one document at most, so that one long document does not hide the others.
+const MOST_OF_A_DOCUMENT: usize = 3;
+/// Hits looked at to find them.
+const HITS: usize = 60;
+/// A longer document is fetched section by section (bytes).
+const LONG_DOCUMENT: usize = 100_000;
+
+/// Holds the newest catalog.
+pub struct Library {
+    current: RwLock<Arc<Catalog>>,
+}
+
+/// All entries at one moment.
+pub struct Catalog {
+    entries: HashMap<DocumentId, Entry>,
+    searcher: Searcher,
+}
+
+/// A document or a section of it, as it is found.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    document: Arc<Document>,
+    section: Option<usize>,
+}
+
+/// One result of a search.
+#[derive(Debug)]
+pub struct Found {
+    /// Fetches it.
+    pub id: DocumentId,
+    /// What it is.
+    pub entry: Entry,
+    /// The words around the match.
+    pub snippet: String,
+}
+
+/// One fetched document.
+#[derive(Debug)]
+pub struct Page {
+    /// What it is.
+    pub entry: Entry,
+    /// Its text.
+    pub text: String,
+    /// What is known about it.
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Library {
+    /// A library whose first catalog is this.
+    pub fn new(catalog: Catalog) -> Self {
+        Self {
+            current: RwLock::new(Arc::new(catalog)),
+        }
+    }
+
+    /// The newest catalog.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a newer catalog in place.
+    pub fn publish(&self, catalog: Catalog) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(catalog);
+    }
+}
+
+impl Catalog {
+    /// A catalog of these entries, found through this view of the index.
+    pub fn new(entries: HashMap<DocumentId, Entry>, searcher: Searcher) -> Self {
+        Self { entries, searcher }
+    }
+
+    /// The entries that fit best, best first; none for a query without words.
+    ///
+    /// # Errors
+    /// The index is damaged.
+    pub fn search(&self, query: &Query) -> Result<Vec<Found>, IndexError> {
+        let mut taken: HashMap<DocumentId, usize> = HashMap::new();
+        let mut results = Vec::new();
+        for id in self.searcher.search(query, HITS)? {
+            let Some(entry) = self.entries.get(&id) else {
+                continue;
+            };
+            let of_this_document = taken.entry(entry.document.id()).or_insert(0);
+            if *of_this_document == MOST_OF_A_DOCUMENT {
+                continue;
+            }
+            *of_this_document += 1;
+            results.push(Found {
+                snippet: entry.snippet(query),
+                entry: entry.clone(),
+                id,
+            });
+            if results.len() == MOST_RESULTS {
+                break;
+            }
+        }
+        Ok(results)
+    }
+
+    /// The text under an id.
+    pub fn fetch(&self, id: &DocumentId) -> Option<Page> {
+        self.entries.get(id).map(Entry::page)
+    }
+
+    /// How many entries there are, sections and whole documents.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// There is nothing to find.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+impl Entry {
+    /// The entries of a document: itself, and its sections if it has several.
+    pub fn all(document: &Arc<Document>) -> Vec<(DocumentId, Self)> {
+        let whole = Self {
+            document: Arc::clone(document),
+            section: None,
+        };
+        let mut entries = vec![(document.id(), whole)];
+        if document.sections.len() > 1 {
+            entries.extend(
+                document
+                    .sections
+                    .iter()
+                    .enumerate()
+                    .map(|(index, section)| {
+                        (
+                            document.id_of(section),
+                            Self {
+                                document: Arc::clone(document),
+                                section: Some(index),
+                            },
+                        )
+                    }),
+            );
+        }
+        entries
+    }
+
+    /// The document it is, or is part of.
+    pub fn document(&self) -> &Document {
+        &self.document
+    }
+
+    /// The section it is; `None` for a whole document.
+    pub fn section(&self) -> Option<&Section> {
+        self.document.sections.get(self.section?)
+    }
+
+    /// The document's title, and the section's own heading.
+    pub fn title(&self) -> String {
+        let title = &self.document.title;
+        match self.section().and_then(|section| section.headings.last()) {
+            Some(heading) if heading != title => format!("{title} — {heading}"),
+            _ => title.clone(),
+        }
+    }
+
+    /// The headings above it on one line.
+    pub fn headings(&self) -> String {
+        match self.section() {
+            Some(section) => section.headings.join(" "),
+            None => {
+                let own = self
+                    .document
+                    .sections
+                    .iter()
+                    .filter_map(|section| section.headings.last());
+                own.map(String::as_str).collect::<Vec<_>>().join(" ")
+            }
+        }
+    }
+
+    /// The text that is searched.
+    pub fn body(&self) -> String {
+        match self.section() {
+            Some(section) => self.document.plain_of(section).to_owned(),
+            None => {
+                let bodies = self
+                    .document
+                    .sections
+                    .iter()
+                    .map(|section| self.document.plain_of(section));
+                bodies.collect::<Vec<_>>().join("\n")
+            }
+        }
+    }
+
+    fn snippet(&self, query: &Query) -> String {
+        let section = self
+            .section()
+            .or_else(|| self.section_with_most(query.words()));
+        section
+            .map(|section| snippet::snippet(self.document.plain_of(section), query.words()))
+            .unwrap_or_default()
+    }
+
+    /// The first section that no other has more of the words than.
+    fn section_with_most(&self, words: &[String]) -> Option<&Section> {
+        let mut best = None;
+        let mut most = 0;
+        for section in &self.document.sections {
+            let matched = snippet::matched(self.document.plain_of(section), words);
+            if matched > most || best.is_none() {
+                most = matched;
+                best = Some(section);
+            }
+            if most == words.len() {
+                break;
+            }
+        }
+        best
+    }
+
+    /// A short document is fetched whole whichever of its ids is asked for, a long one by section.
+    fn page(&self) -> Page {
+        let document = &self.document;
+        let mut metadata = document.metadata.clone();
+        metadata.insert("source".to_owned(), document.source.clone());
+        if let Some(record) = &document.record {
+            metadata.insert("record".to_owned(), record.clone());
+        }
+        if let Some(section) = self
+            .section()
+            .filter(|section| !section.headings.is_empty())
+        {
+            metadata.insert("section".to_owned(), section.headings.join(" › "));
+        }
+        if document.text.len() <= LONG_DOCUMENT {
+            return Page {
+                entry: self.clone(),
+                text: document.text.clone(),
+                metadata,
+            };
+        }
+
+        let index = self.section.unwrap_or(0);
+        let mut link = |name: &str, index: Option<usize>| {
+            if let Some(section) = index.and_then(|index| document.sections.get(index)) {
+                metadata.insert(name.to_owned(), document.id_of(section).to_string());
+            }
+        };
+        link("previous", index.checked_sub(1));
+        link("next", Some(index + 1));
+        metadata.insert(
+            "part".to_owned(),
+            format!("{} of {}", index + 1, document.sections.len()),
+        );
+        let text = document
+            .sections
+            .get(index)
+            .map(|section| document.text_of(section).to_owned())
+            .unwrap_or_default();
+        Page {
+            entry: self.clone(),
+            text,
+            metadata,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+    use crate::index::{Index, IndexEntry};
+
+    fn catalog(files: &[(&str, &str)]) -> Catalog {
+        let mut index = Index::new().unwrap();
+        let mut entries = HashMap::new();
+        for (source, text) in files {
+            let parsed = Format::of(source)
+                .unwrap()
+                .parse(source, text.as_bytes())
+                .unwrap();
+            for document in parsed.documents {
+                for (id, entry) in Entry::all(&Arc::new(document)) {
+                    let indexed = IndexEntry {
+                        id: &id,
+                        title: &entry.title(),
+                        headings: &entry.headings(),
+                        body: &entry.body(),
+                    };
+                    index.add(source, &indexed).unwrap();
+                    entries.insert(id, entry);
+                }
+            }
+        }
+        let searcher = index.commit().unwrap();
+        Catalog::new(entries, searcher)
+    }
+
+    fn long_document() -> String {
+        (1..=6)
+            .map(|number| {
+                format!(
+                    "## Part {number}\n\n{} marker{number}\n\n",
+                    "word ".repeat(5_000)
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_section_that_answers_is_found_by_itself() {
+        let catalog = catalog(&[(
+            "a.md",
+            "# Guide\n\nIntro.\n\n## Revoke\n\nPress the red button.\n\n## Other\n\nNothing.\n",
+        )]);
+        let results = catalog.search(&Query::parse("red button")).unwrap();
+        assert_eq!(results[0].entry.title(), "Guide — Revoke");
+        assert_eq!(results[0].snippet, "Press the red button.");
+    }
+
+    #[test]
+    fn words_spread_over_sections_find_the_whole_document() {
+        let catalog = catalog(&[
+            ("a.md", "# Guide\n\n## One\n\nsalt\n\n## Two\n\npepper\n"),
+            ("b.md", "# B\n\nother\n"),
+        ]);
+        let results = catalog.search(&Query::parse("salt pepper")).unwrap();
+        assert!(results[0].entry.section().is_none());
+        assert_eq!(results[0].entry.title(), "Guide");
+    }
+
+    #[test]
+    fn one_document_does_not_fill_the_results() {
+        let many: String = (0..20)
+            .map(|number| format!("## H{number}\n\ncake\n\n"))
+            .collect();
+        let catalog = catalog(&[
+            ("many.md", &many),
+            (
+                "one.md",
+                "# One\n\ncake and a lot of other words beside it\n",
+            ),
+        ]);
+        let results = catalog.search(&Query::parse("cake")).unwrap();
+        assert_eq!(results.len(), 4);
+    }
+
+    #[test]
+    fn every_id_that_is_found_can_be_fetched() {
+        let catalog = catalog(&[("a.md", &long_document())]);
+        for found in catalog.search(&Query::parse("word marker3")).unwrap() {
+            assert!(catalog.fetch(&found.id).is_some());
+        }
+    }
+
+    #[test]
+    fn a_short_document_is_fetched_whole_from_any_of_its_ids() {
+        let text = "# Guide\n\nIntro.\n\n## Revoke\n\nPress.\n";
+        let catalog = catalog(&[("a.md", text)]);
+        let page = catalog
+            .fetch(&DocumentId::of("a.md", None, Some("guide/revoke")))
+            .unwrap();
+        assert_eq!(page.text, text);
+        assert_eq!(page.metadata["section"], "Guide › Revoke");
+        assert_eq!(page.metadata["source"], "a.md");
+        assert!(!page.metadata.contains_key("next"));
+    }
+
+    #[test]
+    fn a_long_document_is_read_through_by_following_next() {
+        let text = long_document();
+        let catalog = catalog(&[("a.md", &text)]);
+        let mut page = catalog.fetch(&DocumentId::of("a.md", None, None)).unwrap();
+        assert!(!page.metadata.contains_key("previous"));
+        let mut read = page.text.clone();
+        while let Some(next) = page.metadata.get("next") {
+            page = catalog.fetch(&DocumentId::parse(next).unwrap()).unwrap();
+            assert!(page.metadata.contains_key("previous"));
+            read.push_str(&page.text);
+        }
+        assert_eq!(read, text);
+        assert_eq!(page.metadata["part"], "6 of 6");
+    }
+}

@@ -1,0 +1,171 @@
+//! Runs the server: reads the folder, then serves on a socket or on stdin until told to end.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::serve::ListenerExt;
+use rmcp::ServiceExt;
+use rmcp::transport::stdio_pipes;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::address::AddressTemplate;
+use crate::folder::Folder;
+use crate::hosts::Hosts;
+use crate::http::{self, Served};
+use crate::indexer::Indexer;
+use crate::options::ServeOptions;
+use crate::server::DocumentServer;
+use crate::tools::Tools;
+use crate::watch;
+
+/// After the signal to end, answers under way have this long.
+const LAST_ANSWERS: Duration = Duration::from_secs(3);
+
+/// Serves until a signal, or until stdin closes where that was asked for.
+///
+/// # Errors
+/// The folder cannot be read or the address not be listened on.
+pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
+    let ending = CancellationToken::new();
+    end_on_signals(&ending)?;
+    let documents = options.documents.clone();
+    let indexer = tokio::task::spawn_blocking(move || open(&documents)).await??;
+    if options.stdio {
+        serve_stdio(options, indexer, ending).await
+    } else {
+        serve_http(options, indexer, ending).await
+    }
+}
+
+fn open(documents: &std::path::Path) -> anyhow::Result<Indexer> {
+    let folder =
+        Folder::open(documents).context("name the folder of documents with --documents")?;
+    let (indexer, changes) = Indexer::start(folder)?;
+    log::info!(
+        event = "folder_read", folder = indexer.folder().root().display().to_string().as_str(),
+        files = changes.files, entries = changes.entries;
+        "the documents are ready"
+    );
+    Ok(indexer)
+}
+
+async fn serve_http(
+    options: ServeOptions,
+    indexer: Indexer,
+    ending: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    let address = listener.local_addr()?;
+    let base_url = match options.base_url {
+        Some(base_url) => base_url,
+        None => own_address(address)?,
+    };
+    if options.until_stdin_closes {
+        end_with(tokio::io::stdin(), &ending);
+    }
+    if !address.ip().is_loopback() && options.allowed_host.is_empty() {
+        log::warn!(event = "only_loopback_hosts"; "requests that name another Host than localhost are refused; see --allowed-host");
+    }
+
+    let library = indexer.library();
+    watch::follow(indexer)?;
+    let server = DocumentServer::new(Tools::new(std::sync::Arc::clone(&library), base_url));
+    let hosts = Hosts::new(&options.allowed_host);
+    let router = http::router(Served {
+        server,
+        library,
+        hosts,
+        ending: ending.clone(),
+    });
+
+    // Events are small and must not wait for the next one to fill a packet.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            log::debug!(event = "nodelay"; "{error}");
+        }
+    });
+    log::info!(event = "listening", address = address.to_string().as_str(); "listening on http://{address}");
+    println!("listening on http://{address}");
+
+    let serving =
+        axum::serve(listener, router).with_graceful_shutdown(ending.clone().cancelled_owned());
+    let patience = async {
+        ending.cancelled().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    first_of(serving.into_future(), patience)
+        .await
+        .transpose()?;
+    log::info!(event = "ended"; "ended");
+    Ok(())
+}
+
+async fn serve_stdio(
+    options: ServeOptions,
+    indexer: Indexer,
+    ending: CancellationToken,
+) -> anyhow::Result<()> {
+    let base_url = match options.base_url {
+        Some(base_url) => base_url,
+        None => own_address(options.listen)?,
+    };
+    let server = DocumentServer::new(Tools::new(indexer.library(), base_url));
+    watch::follow(indexer)?;
+    let session = async {
+        match server.serve_with_ct(stdio_pipes(), ending.clone()).await {
+            Ok(running) => drop(running.waiting().await),
+            Err(error) => log::warn!(event = "session_not_started"; "{error}"),
+        }
+    };
+    first_of(session, ending.cancelled()).await;
+    Ok(())
+}
+
+/// The viewer of this server, as a person on this machine reaches it.
+fn own_address(listen: SocketAddr) -> anyhow::Result<AddressTemplate> {
+    let host = match listen.ip() {
+        ip if ip.is_unspecified() => "localhost".to_owned(),
+        std::net::IpAddr::V6(ip) => format!("[{ip}]"),
+        std::net::IpAddr::V4(ip) => ip.to_string(),
+    };
+    Ok(format!("http://{host}:{}", listen.port()).parse()?)
+}
+
+fn end_on_signals(ending: &CancellationToken) -> std::io::Result<()> {
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut signals = signal(kind)?;
+        let ending = ending.clone();
+        tokio::spawn(async move {
+            signals.recv().await;
+            ending.cancel();
+        });
+    }
+    Ok(())
+}
+
+/// Ends when a stream is closed; what comes before is ignored.
+fn end_with(mut input: impl AsyncRead + Unpin + Send + 'static, ending: &CancellationToken) {
+    let ending = ending.clone();
+    tokio::spawn(async move {
+        let mut ignored = [0; 512];
+        while matches!(input.read(&mut ignored).await, Ok(1..)) {}
+        log::info!(event = "stdin_closed"; "stdin is closed: ending");
+        ending.cancel();
+    });
+}
+
+async fn first_of<T>(work: impl Future<Output = T>, end: impl Future<Output = ()>) -> Option<T> {
+    let (work, end) = (pin!(work), pin!(end));
+    tokio::select! {
+        result = work => Some(result),
+        () = end => None,
+    }
+}

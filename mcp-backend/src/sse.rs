@@ -1,0 +1,241 @@
+//! The HTTP+SSE transport of MCP 2024-11-05: `GET /sse` opens a stream whose first event names the
+//! address to post to; answers to what is posted there come on the stream.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures::channel::mpsc;
+use futures::{SinkExt, Stream, StreamExt, stream};
+use rmcp::ServiceExt;
+use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{KEEP_ALIVE, too_many_sessions};
+use crate::server::DocumentServer;
+
+/// Messages that wait in a session, each way.
+const WAITING_MESSAGES: usize = 16;
+/// A client that does not read its answers this long gets no more questions taken.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The open streams.
+#[derive(Clone)]
+pub struct Sessions {
+    server: DocumentServer,
+    limit: usize,
+    ending: CancellationToken,
+    open: Arc<Mutex<HashMap<SessionId, mpsc::Sender<ClientJsonRpcMessage>>>>,
+}
+
+/// Names a stream to the one who opened it: 128 random bits. Knowing it is needed to post, but
+/// it is no authentication; that is the gateway's part.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+pub struct SessionId(String);
+
+/// The query of a post.
+#[derive(Debug, Deserialize)]
+pub struct PostQuery {
+    session_id: SessionId,
+}
+
+impl Sessions {
+    /// No streams yet; at most `limit`, all ended by `ending`.
+    pub fn new(server: DocumentServer, limit: usize, ending: CancellationToken) -> Self {
+        Self {
+            server,
+            limit,
+            ending,
+            open: Arc::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, mpsc::Sender<ClientJsonRpcMessage>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sender(&self, id: &SessionId) -> Option<mpsc::Sender<ClientJsonRpcMessage>> {
+        self.lock().get(id).cloned()
+    }
+}
+
+/// Removes the session when its stream is dropped, for whatever reason; the MCP server behind it
+/// then sees the end of its input.
+struct Registered {
+    sessions: Sessions,
+    id: SessionId,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.sessions.lock().remove(&self.id);
+    }
+}
+
+/// `GET /sse`
+pub async fn open(State(sessions): State<Sessions>) -> Response {
+    let Ok(id) = SessionId::random() else {
+        log::error!(event = "no_randomness"; "the system gives no random bytes");
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let (to_server, from_client) = mpsc::channel(WAITING_MESSAGES);
+    let (to_client, from_server) = mpsc::channel(WAITING_MESSAGES);
+    {
+        let mut open = sessions.lock();
+        if open.len() >= sessions.limit {
+            return too_many_sessions();
+        }
+        open.insert(id.clone(), to_server);
+    }
+    let registered = Registered {
+        sessions: sessions.clone(),
+        id: id.clone(),
+    };
+    tokio::spawn(serve(sessions.clone(), to_client, from_client));
+
+    let events = events(&id, from_server, sessions.ending.clone(), registered);
+    let stream =
+        Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keepalive"));
+    ([("x-accel-buffering", "no")], stream).into_response()
+}
+
+/// `POST /messages?session_id=…`
+pub async fn receive(
+    State(sessions): State<Sessions>,
+    Query(query): Query<PostQuery>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    // A page of another origin can post text, but not JSON, without asking first.
+    if !is_json(&headers) {
+        return (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "the body must be application/json\n",
+        )
+            .into_response();
+    }
+    let Some(mut session) = sessions.sender(&query.session_id) else {
+        return (StatusCode::NOT_FOUND, "no such session\n").into_response();
+    };
+    let message: ClientJsonRpcMessage = match serde_json::from_slice(&body) {
+        Ok(message) => message,
+        Err(_) => {
+            return (
+                StatusCode::BAD_REQUEST,
+                "the body is not a JSON-RPC message\n",
+            )
+                .into_response();
+        }
+    };
+    match tokio::time::timeout(PATIENCE, session.send(message)).await {
+        Ok(Ok(())) => (StatusCode::ACCEPTED, "accepted\n").into_response(),
+        Ok(Err(_)) => (StatusCode::NOT_FOUND, "the session has ended\n").into_response(),
+        Err(_) => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            [(header::RETRY_AFTER, "10")],
+            "the session is busy\n",
+        )
+            .into_response(),
+    }
+}
+
+async fn serve(
+    sessions: Sessions,
+    to_client: mpsc::Sender<ServerJsonRpcMessage>,
+    from_client: mpsc::Receiver<ClientJsonRpcMessage>,
+) {
+    let transport = (to_client, from_client);
+    match sessions
+        .server
+        .clone()
+        .serve_with_ct(transport, sessions.ending.child_token())
+        .await
+    {
+        Ok(running) => drop(running.waiting().await),
+        Err(error) => log::debug!(event = "session_not_started"; "{error}"),
+    }
+}
+
+fn events(
+    id: &SessionId,
+    messages: mpsc::Receiver<ServerJsonRpcMessage>,
+    ending: CancellationToken,
+    registered: Registered,
+) -> impl Stream<Item = Result<Event, Infallible>> + use<> {
+    let endpoint = Event::default()
+        .event("endpoint")
+        .data(format!("/messages?session_id={}", id.0));
+    let messages = messages.map(move |message| {
+        // Held here, the registration lives exactly as long as the stream.
+        let _ = &registered;
+        let json = serde_json::to_string(&message)
+            .expect("MCP messages have string keys and always serialize");
+        Event::default().event("message").data(json)
+    });
+    stream::iter([endpoint])
+        .chain(messages)
+        .map(Ok)
+        .take_until(ending.cancelled_owned())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case("application/json")
+}
+
+impl SessionId {
+    fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0_u8; 16];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(bytes.iter().fold(
+            String::with_capacity(32),
+            |mut hex, byte| {
+                // Writing to a string cannot fail.
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            },
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn session_ids_are_long_and_never_the_same() {
+        let ids: std::collections::HashSet<_> =
+            (0..100).map(|_| SessionId::random().unwrap()).collect();
+        assert_eq!(ids.len(), 100);
+        assert!(ids.iter().all(|id| id.0.len() == 32));
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        let with = |value: &'static str| {
+            HeaderMap::from_iter([(header::CONTENT_TYPE, value.parse().unwrap())])
+        };
+        assert!(is_json(&with("application/json")));
+        assert!(is_json(&with("Application/JSON; charset=utf-8")));
+        for other in [
+            "text/plain",
+            "application/jsonp",
+            "application/x-www-form-urlencoded",
+        ] {
+            assert!(!is_json(&with(other)));
+        }
+        assert!(!is_json(&HeaderMap::new()));
+    }
+}

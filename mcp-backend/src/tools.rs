@@ -1,0 +1,288 @@
+//! The two tools, `search` and `fetch`, by the contract ChatGPT checks: their definitions, their
+//! arguments and their results. Transport-free.
+//!
+//! The schemas are written out, not derived: clients compare them word for word.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rmcp::model::{JsonObject, Tool, ToolAnnotations};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::address::AddressTemplate;
+use crate::catalog::Library;
+use crate::document::DocumentId;
+use crate::index::IndexError;
+use crate::query::Query;
+
+/// What the tools work on.
+#[derive(Clone)]
+pub struct Tools {
+    library: Arc<Library>,
+    addresses: Arc<AddressTemplate>,
+}
+
+/// A tool call that was understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Call {
+    /// Find documents.
+    Search(Query),
+    /// Read one; `None` if no document can have the id.
+    Fetch(Option<DocumentId>),
+}
+
+/// Why a call has no result. The sentence is read by the model.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such tool.
+    #[error("There is no tool with this name. The tools are search and fetch.")]
+    UnknownTool,
+    /// The arguments are not what the schema asks for.
+    #[error("The tool {tool} takes exactly one argument: \"{argument}\", a string.")]
+    Arguments {
+        /// The tool.
+        tool: &'static str,
+        /// What it takes.
+        argument: &'static str,
+    },
+    /// No document has the id.
+    #[error(
+        "No document has this id. Ids come from the results of search; the document may have been removed since."
+    )]
+    UnknownId,
+    /// A fault of ours.
+    #[error("The search failed on the server's side. Try again later.")]
+    Index(#[from] IndexError),
+}
+
+#[derive(Serialize)]
+struct SearchResult {
+    results: Vec<SearchItem>,
+}
+
+#[derive(Serialize)]
+struct SearchItem {
+    id: String,
+    title: String,
+    url: String,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct FetchResult {
+    id: String,
+    title: String,
+    text: String,
+    url: String,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Call {
+    /// Reads a call; nothing but the one argument is accepted.
+    ///
+    /// # Errors
+    /// Unknown tool, or arguments that do not fit its schema.
+    pub fn parse(name: &str, arguments: Option<&JsonObject>) -> Result<Self, Refusal> {
+        match name {
+            "search" => only_string(arguments, "search", "query")
+                .map(|query| Self::Search(Query::parse(query))),
+            "fetch" => {
+                only_string(arguments, "fetch", "id").map(|id| Self::Fetch(DocumentId::parse(id)))
+            }
+            _ => Err(Refusal::UnknownTool),
+        }
+    }
+}
+
+impl Tools {
+    /// The tools over a library.
+    pub fn new(library: Arc<Library>, addresses: AddressTemplate) -> Self {
+        Self {
+            library,
+            addresses: Arc::new(addresses),
+        }
+    }
+
+    /// Answers a call with the object that is its result. Takes milliseconds of computing.
+    ///
+    /// # Errors
+    /// Unknown id, or a damaged index.
+    pub fn answer(&self, call: &Call) -> Result<Value, Refusal> {
+        let result = match call {
+            Call::Search(query) => serde_json::to_value(self.search(query)?),
+            Call::Fetch(id) => serde_json::to_value(self.fetch(id.as_ref())?),
+        };
+        Ok(result.expect("strings and maps with string keys always serialize"))
+    }
+
+    fn search(&self, query: &Query) -> Result<SearchResult, Refusal> {
+        let found = self.library.catalog().search(query)?;
+        let results = found
+            .into_iter()
+            .map(|found| SearchItem {
+                title: found.entry.title(),
+                url: self.addresses.address(&found.id, &found.entry),
+                id: found.id.to_string(),
+                text: found.snippet,
+            })
+            .collect();
+        Ok(SearchResult { results })
+    }
+
+    fn fetch(&self, id: Option<&DocumentId>) -> Result<FetchResult, Refusal> {
+        let id = id.ok_or(Refusal::UnknownId)?;
+        let page = self.library.catalog().fetch(id).ok_or(Refusal::UnknownId)?;
+        Ok(FetchResult {
+            id: id.to_string(),
+            title: page.entry.title(),
+            text: page.text,
+            url: self.addresses.address(id, &page.entry),
+            metadata: page.metadata,
+        })
+    }
+}
+
+/// The tools as `tools/list` shows them.
+pub fn definitions() -> Vec<Tool> {
+    let search = Tool::new(
+        "search",
+        "Search the documents by words; there is no query syntax. Returns up to ten results, best first, each with an id, a title, \
+         a URL to cite and the words around the match. Use fetch with an id to read the text.",
+        input_schema("query"),
+    );
+    let fetch = Tool::new(
+        "fetch",
+        "Read a document found by search. Returns its text, title, URL to cite and metadata. \
+         A long document comes in parts: metadata.next and metadata.previous are the ids to fetch for the others.",
+        input_schema("id"),
+    );
+    vec![
+        finished(search, "Search documents", search_output_schema()),
+        finished(fetch, "Fetch a document", fetch_output_schema()),
+    ]
+}
+
+fn finished(tool: Tool, title: &str, output_schema: JsonObject) -> Tool {
+    let annotations = ToolAnnotations::with_title(title)
+        .read_only(true)
+        .destructive(false)
+        .idempotent(true)
+        .open_world(false);
+    tool.with_title(title)
+        .with_raw_output_schema(Arc::new(output_schema))
+        .with_annotations(annotations)
+}
+
+fn input_schema(argument: &str) -> JsonObject {
+    object(json!({
+        "type": "object",
+        "properties": { argument: { "type": "string" } },
+        "required": [argument],
+        "additionalProperties": false,
+    }))
+}
+
+fn search_output_schema() -> JsonObject {
+    object(json!({
+        "type": "object",
+        "properties": {
+            "results": {
+                "type": "array",
+                "maxItems": crate::catalog::MOST_RESULTS,
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "id": { "type": "string" },
+                        "title": { "type": "string" },
+                        "url": { "type": "string", "format": "uri" },
+                        "text": { "type": "string" },
+                    },
+                    "required": ["id", "title", "url", "text"],
+                    "additionalProperties": false,
+                },
+            },
+        },
+        "required": ["results"],
+        "additionalProperties": false,
+    }))
+}
+
+fn fetch_output_schema() -> JsonObject {
+    object(json!({
+        "type": "object",
+        "properties": {
+            "id": { "type": "string" },
+            "title": { "type": "string" },
+            "text": { "type": "string" },
+            "url": { "type": "string", "format": "uri" },
+            "metadata": { "type": "object", "additionalProperties": { "type": "string" } },
+        },
+        "required": ["id", "title", "text", "url", "metadata"],
+        "additionalProperties": false,
+    }))
+}
+
+fn object(schema: Value) -> JsonObject {
+    match schema {
+        Value::Object(object) => object,
+        _ => JsonObject::new(),
+    }
+}
+
+fn only_string<'a>(
+    arguments: Option<&'a JsonObject>,
+    tool: &'static str,
+    argument: &'static str,
+) -> Result<&'a str, Refusal> {
+    arguments
+        .filter(|arguments| arguments.len() == 1)
+        .and_then(|arguments| arguments.get(argument))
+        .and_then(Value::as_str)
+        .ok_or(Refusal::Arguments { tool, argument })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(value: Value) -> JsonObject {
+        object(value)
+    }
+
+    #[test]
+    fn exactly_one_string_is_accepted() {
+        let call = Call::parse("search", Some(&arguments(json!({ "query": "cake" }))));
+        assert_eq!(call.unwrap(), Call::Search(Query::parse("cake")));
+        for wrong in [
+            json!({}),
+            json!({ "query": 1 }),
+            json!({ "query": null }),
+            json!({ "query": "a", "top_k": 5 }),
+            json!({ "q": "a" }),
+        ] {
+            let refusal = Call::parse("search", Some(&arguments(wrong.clone()))).unwrap_err();
+            assert!(refusal.to_string().contains("\"query\""), "{wrong}");
+        }
+        assert!(matches!(
+            Call::parse("fetch", None),
+            Err(Refusal::Arguments {
+                tool: "fetch",
+                argument: "id"
+            })
+        ));
+        assert!(matches!(
+            Call::parse("delete", None),
+            Err(Refusal::UnknownTool)
+        ));
+    }
+
+    #[test]
+    fn an_id_that_cannot_be_ours_is_still_a_call() {
+        let call = Call::parse(
+            "fetch",
+            Some(&arguments(json!({ "id": "../../etc/passwd" }))),
+        );
+        assert_eq!(call.unwrap(), Call::Fetch(None));
+    }
+}
