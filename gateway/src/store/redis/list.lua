@@ -1,0 +1,19 @@
+-- A page of a table in key order: key, value, key, value.
+-- KEYS: the table's keys in order. ARGV: what the names of values start with, where to begin,
+-- how many, now.
+local start, limit, now = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local page = {}
+while #page < 2 * limit do
+  local keys = redis.call('ZRANGEBYLEX', KEYS[1], start, '+', 'LIMIT', 0, 100)
+  if #keys == 0 then break end
+  for _, key in ipairs(keys) do
+    local found = redis.call('HMGET', ARGV[1] .. key, 'value', 'expires')
+    local live = found[1] and not (found[2] and now >= tonumber(found[2]))
+    if live and #page < 2 * limit then
+      page[#page + 1] = key
+      page[#page + 1] = found[1]
+    end
+  end
+  start = '(' .. keys[#keys]
+end
+return page

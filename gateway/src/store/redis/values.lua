@@ -1,0 +1,57 @@
+-- One value, in one step that nobody can come between.
+-- KEYS: the value (a hash), the table's keys in order, what expires.
+-- ARGV: operation, key, its name among what expires, now, value, expires ("" = never),
+--       when Redis itself may drop it, the value seen before.
+local operation, key, name, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
+local value, expires, backstop, seen = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
+
+local function live()
+  local found = redis.call('HMGET', KEYS[1], 'value', 'expires', 'used')
+  if not found[1] then return nil end
+  if found[2] and now >= tonumber(found[2]) then return nil end
+  return { value = found[1], used = found[3] }
+end
+
+-- HSET comes first: a server that is out of memory refuses a script only at its first write, and
+-- only if that write is one that grows.
+local function set(used)
+  redis.call('HSET', KEYS[1], 'value', value)
+  if not used then redis.call('HDEL', KEYS[1], 'used') end
+  redis.call('ZADD', KEYS[2], 0, key)
+  if expires == '' then
+    redis.call('HDEL', KEYS[1], 'expires')
+    redis.call('PERSIST', KEYS[1])
+    redis.call('ZREM', KEYS[3], name)
+  else
+    redis.call('HSET', KEYS[1], 'expires', expires)
+    redis.call('PEXPIREAT', KEYS[1], backstop)
+    redis.call('ZADD', KEYS[3], expires, name)
+  end
+end
+
+if operation == 'put' then
+  set(false)
+  return { 'done' }
+elseif operation == 'insert' then
+  local found = live()
+  if found then return { 'exists', found.value } end
+  set(false)
+  return { 'new' }
+elseif operation == 'replace' then
+  local found = live()
+  if not found or found.value ~= seen then return { 'other' } end
+  set(found.used)
+  return { 'done' }
+elseif operation == 'take' then
+  local found = live()
+  if not found then return { 'unknown' } end
+  if found.used then return { 'again', found.value } end
+  redis.call('HSET', KEYS[1], 'used', '1')
+  return { 'fresh', found.value }
+elseif operation == 'remove' then
+  redis.call('ZREM', KEYS[2], key)
+  redis.call('ZREM', KEYS[3], name)
+  if redis.call('DEL', KEYS[1]) == 0 then return { 'unknown' } end
+  return { 'done' }
+end
+return redis.error_reply('ERR unknown operation')
