@@ -4,7 +4,7 @@
 //! Owns minting and verifying. Not: whether the grant behind a token was revoked (the store's
 //! revocation view), what a call needs (`policy`), keys on disk (`keys`).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use biscuit_auth::builder::{Fact, boolean, int, string};
@@ -12,6 +12,7 @@ use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit, KeyPair, Public
 
 use crate::client::ClientId;
 use crate::clock::Timestamp;
+pub use crate::grants::Tools;
 use crate::grants::{GrantId, UserId};
 use crate::protocol::bearer::BearerToken;
 use crate::protocol::resource::Resource;
@@ -24,30 +25,6 @@ pub const LEEWAY: Duration = Duration::from_secs(30);
 /// The library's own limit of 1 ms refuses valid tokens under load; our block has facts only, so
 /// evaluation ends by itself long before this.
 const EVALUATION_TIME: Duration = Duration::from_millis(100);
-
-/// Which tools a token allows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Tools {
-    /// Every tool of the backend, also later ones.
-    All,
-    /// These, by name.
-    Only(BTreeSet<String>),
-}
-
-impl Tools {
-    /// Whether every tool is allowed.
-    pub const fn is_all(&self) -> bool {
-        matches!(self, Self::All)
-    }
-
-    /// Whether a tool is allowed.
-    pub fn contains(&self, tool: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(names) => names.contains(tool),
-        }
-    }
-}
 
 /// What an access token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -298,6 +275,8 @@ fn authority_id(biscuit: &Biscuit) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn keys(id: u32) -> Keys {

@@ -1,12 +1,25 @@
 //! Authorization codes: what is kept behind one, and how it is redeemed (OAuth 2.1 §4.1.3).
+//!
+//! Owns: the decisions. Not: that only one caller ever gets a code fresh, which the store promises.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::client::ClientId;
 use crate::clock::Timestamp;
-use crate::grants::{GrantId, UserId};
+use crate::grants::{Grant, GrantId, Tools, UserId};
+use crate::protocol::pkce::{CodeChallenge, CodeVerifier};
 use crate::protocol::resource::Resource;
 use crate::protocol::scope::Scope;
+use crate::reason::Reason;
+
+/// How long a code may be redeemed (OAuth 2.1 §4.1.2 allows ten minutes; clients need seconds).
+pub const LIFETIME: Duration = Duration::from_secs(60);
+
+/// How far in the future a code may have been made: the clocks of replicas differ. A clock that
+/// jumps back by more must not make codes live longer.
+const SKEW: Duration = Duration::from_secs(30);
 
 /// What the store keeps under the hash of a code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,17 +31,257 @@ pub struct AuthorizationCode {
     /// The redirect URI of the authorization request, byte for byte.
     pub redirect_uri: String,
     /// The S256 challenge (RFC 7636).
-    pub code_challenge: String,
+    pub code_challenge: CodeChallenge,
     /// The consented resource.
     pub resource: Resource,
     /// The consented scope.
     pub scope: Scope,
+    /// The consented tools.
+    pub tools: Tools,
     /// Who consented.
     pub user: UserId,
     /// That person's name.
     pub user_name: String,
     /// When consent was given.
     pub issued: Timestamp,
-    /// 60 seconds later.
+    /// [`LIFETIME`] later.
     pub expires: Timestamp,
+}
+
+/// What a token request shows to redeem a code. The client has authenticated.
+#[derive(Clone, Debug)]
+pub struct Presented<'a> {
+    /// Who asks.
+    pub client: &'a ClientId,
+    /// Optional in OAuth 2.1 (§10.2), but if sent it must be the same.
+    pub redirect_uri: Option<&'a str>,
+    /// The PKCE verifier; `None` if it was not sent or not of its form.
+    pub verifier: Option<&'a CodeVerifier>,
+    /// The canonical resource that it asks for, if it names one (RFC 8707 §2.2).
+    pub resource: Option<&'a Resource>,
+}
+
+/// Why a code is not redeemed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RedeemError {
+    /// It was given to another client.
+    #[error("another client's code")]
+    ClientMismatch,
+    /// The redirect URI is another.
+    #[error("another redirect URI")]
+    RedirectMismatch,
+    /// The verifier is missing or another.
+    #[error("no proof for the challenge")]
+    PkceMismatch,
+    /// Another resource was consented to.
+    #[error("another resource")]
+    ResourceMismatch,
+    /// Its time is over.
+    #[error("expired")]
+    Expired,
+}
+
+impl RedeemError {
+    /// For the log.
+    pub const fn reason(self) -> Reason {
+        match self {
+            Self::ClientMismatch => Reason::CodeClientMismatch,
+            Self::RedirectMismatch => Reason::CodeRedirectMismatch,
+            Self::PkceMismatch => Reason::PkceMismatch,
+            Self::ResourceMismatch => Reason::ResourceMismatch,
+            Self::Expired => Reason::CodeExpired,
+        }
+    }
+}
+
+/// A code together with the proof that the one who presents it is the one it was made for. Made by
+/// [`AuthorizationCode::prove`] only.
+#[derive(Debug)]
+pub struct ProvenCode<'a> {
+    code: &'a AuthorizationCode,
+}
+
+impl AuthorizationCode {
+    /// Judges who presents the code, not whether it is still in time: a replay is a replay at any
+    /// time, and only one with this proof may revoke the grant (OAuth 2.1 §7.5.2), because anybody
+    /// can send a code that leaked without its verifier.
+    pub fn prove(&self, presented: &Presented<'_>) -> Result<ProvenCode<'_>, RedeemError> {
+        if *presented.client != self.client {
+            return Err(RedeemError::ClientMismatch);
+        }
+        if presented
+            .redirect_uri
+            .is_some_and(|uri| uri != self.redirect_uri)
+        {
+            return Err(RedeemError::RedirectMismatch);
+        }
+        if !presented
+            .verifier
+            .is_some_and(|verifier| self.code_challenge.is_met_by(verifier))
+        {
+            return Err(RedeemError::PkceMismatch);
+        }
+        if presented
+            .resource
+            .is_some_and(|resource| *resource != self.resource)
+        {
+            return Err(RedeemError::ResourceMismatch);
+        }
+        Ok(ProvenCode { code: self })
+    }
+
+    /// Until when the code must be remembered, so that a replay is recognised for as long as the
+    /// tokens live that it gave.
+    pub fn remember_until(&self, access_ttl: Duration) -> Timestamp {
+        self.expires + access_ttl + SKEW
+    }
+}
+
+impl ProvenCode<'_> {
+    /// The grant that a freshly taken code makes. Its tokens live `access_ttl`.
+    pub fn redeem(&self, access_ttl: Duration, now: Timestamp) -> Result<Grant, RedeemError> {
+        let code = self.code;
+        if now >= code.expires || now + SKEW < code.issued {
+            return Err(RedeemError::Expired);
+        }
+        Ok(Grant {
+            id: code.grant.clone(),
+            user: code.user.clone(),
+            user_name: code.user_name.clone(),
+            client: code.client.clone(),
+            resource: code.resource.clone(),
+            scope: code.scope.clone(),
+            tools: code.tools.clone(),
+            created: code.issued,
+            expires: now + access_ttl,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 7636, appendix B.
+    const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+    const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+    const TTL: Duration = Duration::from_secs(86_400);
+
+    fn code() -> AuthorizationCode {
+        AuthorizationCode {
+            grant: GrantId::new("g_1"),
+            client: ClientId::new("c_1"),
+            redirect_uri: "http://127.0.0.1:5000/cb".to_owned(),
+            code_challenge: CodeChallenge::parse(CHALLENGE).unwrap(),
+            resource: Resource::from_token("https://mcp.example.com/mcp"),
+            scope: Scope::parse("mcp"),
+            tools: Tools::All,
+            user: UserId::new("u_1"),
+            user_name: "alice".to_owned(),
+            issued: Timestamp::from_secs(1000),
+            expires: Timestamp::from_secs(1000) + LIFETIME,
+        }
+    }
+
+    fn refusal(change: impl FnOnce(&mut Presented<'_>)) -> Option<RedeemError> {
+        let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
+        let mut presented = Presented {
+            client: &client,
+            redirect_uri: Some("http://127.0.0.1:5000/cb"),
+            verifier: Some(&verifier),
+            resource: None,
+        };
+        change(&mut presented);
+        code().prove(&presented).err()
+    }
+
+    #[test]
+    fn a_code_is_proven_by_its_client_with_its_verifier_only() {
+        assert_eq!(refusal(|_| {}), None);
+        assert_eq!(refusal(|p| p.redirect_uri = None), None);
+        assert_eq!(
+            refusal(|p| p.redirect_uri = Some("http://127.0.0.1:5001/cb")),
+            Some(RedeemError::RedirectMismatch)
+        );
+        assert_eq!(
+            refusal(|p| p.verifier = None),
+            Some(RedeemError::PkceMismatch)
+        );
+        let same = code().resource;
+        let other = Resource::from_token("https://mcp.example.com/mcp2");
+        let other_client = ClientId::new("c_2");
+        let other_verifier = CodeVerifier::parse(CHALLENGE).unwrap();
+        let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
+        let presented = Presented {
+            client: &client,
+            redirect_uri: None,
+            verifier: Some(&verifier),
+            resource: Some(&same),
+        };
+        assert!(code().prove(&presented).is_ok());
+        for (presented, error) in [
+            (
+                Presented {
+                    resource: Some(&other),
+                    ..presented.clone()
+                },
+                RedeemError::ResourceMismatch,
+            ),
+            (
+                Presented {
+                    client: &other_client,
+                    ..presented.clone()
+                },
+                RedeemError::ClientMismatch,
+            ),
+            (
+                Presented {
+                    verifier: Some(&other_verifier),
+                    ..presented
+                },
+                RedeemError::PkceMismatch,
+            ),
+        ] {
+            assert_eq!(code().prove(&presented).err(), Some(error));
+        }
+    }
+
+    #[test]
+    fn a_code_lives_sixty_seconds_whatever_the_clock_does() {
+        let code = code();
+        let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
+        let presented = Presented {
+            client: &client,
+            redirect_uri: None,
+            verifier: Some(&verifier),
+            resource: None,
+        };
+        let proven = code.prove(&presented).unwrap();
+        let at = |secs| proven.redeem(TTL, Timestamp::from_secs(secs));
+        assert!(at(1000).is_ok());
+        assert!(at(1059).is_ok());
+        assert_eq!(at(1060), Err(RedeemError::Expired));
+        assert!(at(970).is_ok());
+        assert_eq!(at(969), Err(RedeemError::Expired));
+        assert_eq!(at(0), Err(RedeemError::Expired));
+    }
+
+    #[test]
+    fn the_grant_is_what_was_consented_to_and_not_what_is_asked_for() {
+        let code = code();
+        let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
+        let presented = Presented {
+            client: &client,
+            redirect_uri: None,
+            verifier: Some(&verifier),
+            resource: None,
+        };
+        let now = Timestamp::from_secs(1010);
+        let grant = code.prove(&presented).unwrap().redeem(TTL, now).unwrap();
+        assert_eq!(grant.resource, code.resource);
+        assert_eq!(grant.scope, code.scope);
+        assert_eq!(grant.tools, code.tools);
+        assert_eq!(grant.expires, now + TTL);
+        assert!(code.remember_until(TTL) > grant.expires);
+    }
 }

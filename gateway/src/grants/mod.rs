@@ -3,6 +3,7 @@
 
 pub mod authorization_code;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rand::RngCore;
@@ -70,6 +71,31 @@ impl fmt::Display for UserId {
     }
 }
 
+/// Which tools a grant allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tools {
+    /// Every tool of the backend, also later ones.
+    All,
+    /// These, by name.
+    Only(BTreeSet<String>),
+}
+
+impl Tools {
+    /// Whether every tool is allowed.
+    pub const fn is_all(&self) -> bool {
+        matches!(self, Self::All)
+    }
+
+    /// Whether a tool is allowed.
+    pub fn contains(&self, tool: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Only(names) => names.contains(tool),
+        }
+    }
+}
+
 /// What one person allowed one client at one resource.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Grant {
@@ -85,6 +111,8 @@ pub struct Grant {
     pub resource: Resource,
     /// For what.
     pub scope: Scope,
+    /// With which tools.
+    pub tools: Tools,
     /// When consent was given.
     pub created: Timestamp,
     /// When the last token that it gave ends.

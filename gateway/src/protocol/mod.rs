@@ -2,6 +2,7 @@
 //! knowledge of any other floor.
 
 pub mod bearer;
+pub mod form;
 pub mod jsonrpc;
 pub mod mcp;
 pub mod oauth;

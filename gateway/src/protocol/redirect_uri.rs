@@ -1,1 +1,543 @@
-//! Not written yet.
+//! Redirect URIs: which a client may register, and when a requested one is a registered one.
+//!
+//! The kinds: `https` anywhere; `http` on this computer's loopback, at any port (RFC 8252 §7.3,
+//! OAuth 2.1 §8.4.2; `localhost` too, because native clients in wide use register it without the
+//! port that they will listen on); the private-use schemes of known native apps and reverse-domain
+//! schemes (RFC 8252 §7.1). Everything but a loopback port is compared byte for byte
+//! (OAuth 2.1 §4.1.1, RFC 9700 §4.1.3).
+
+use std::fmt;
+
+use url::Url;
+
+/// Longer ones are refused.
+pub const MAX_LENGTH: usize = 2000;
+
+/// The schemes of native apps that are in use with MCP and are no reverse domain names.
+const KNOWN_APPS: [&str; 3] = ["cursor", "vscode", "vscode-insiders"];
+
+const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
+
+/// Parameters of the authorization response (RFC 6749 §4.1.2, RFC 9207 §2). A registered query
+/// that had one would put two into the response.
+const RESPONSE_PARAMETERS: [&str; 6] = [
+    "code",
+    "error",
+    "error_description",
+    "error_uri",
+    "iss",
+    "state",
+];
+
+/// Schemes that the operator accepts besides the built-in ones.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PrivateUseSchemes(Vec<String>);
+
+impl PrivateUseSchemes {
+    /// The operator's list. Schemes are compared in lower case.
+    pub fn new(schemes: impl IntoIterator<Item = String>) -> Self {
+        Self(
+            schemes
+                .into_iter()
+                .map(|scheme| scheme.to_ascii_lowercase())
+                .collect(),
+        )
+    }
+
+    fn allow(&self, scheme: &str) -> bool {
+        // No list can bring in a scheme whose URLs run script or read this computer's files.
+        !is_dangerous(scheme)
+            && (KNOWN_APPS.contains(&scheme)
+                || is_reverse_domain(scheme)
+                || self.0.iter().any(|allowed| allowed == scheme))
+    }
+}
+
+/// Where a redirect leads, in the order of how much its host says about who receives it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// A web site: the host as it is shown to the person, with a port if it is not 443.
+    Web(String),
+    /// A program on this computer, whichever listens: the host.
+    Loopback(String),
+    /// An app on this computer, whichever took the scheme: the scheme.
+    App(String),
+}
+
+/// A redirect URI of an accepted kind, as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RedirectUri {
+    text: String,
+    destination: Destination,
+}
+
+/// Why a text is no redirect URI that is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RedirectUriError {
+    /// Not an absolute URI, or not in its normal form (RFC 3986 §6): what two parsers could read
+    /// differently is not accepted.
+    #[error("is not an absolute URI in its normal form")]
+    Malformed,
+    /// Longer than [`MAX_LENGTH`].
+    #[error("is too long")]
+    TooLong,
+    /// OAuth 2.1 §2.3.
+    #[error("has a fragment")]
+    Fragment,
+    /// `https://known.example@evil.example/` deceives the reader.
+    #[error("has a user name")]
+    UserInfo,
+    /// Nothing is matched by pattern.
+    #[error("has a wildcard")]
+    Wildcard,
+    /// `http` to a host that is not this computer.
+    #[error("must be https unless it is on a loopback address")]
+    NotHttps,
+    /// A scheme that is not accepted.
+    #[error("has a scheme that is not accepted")]
+    Scheme,
+    /// Its query has a parameter of the response.
+    #[error("has a query parameter that the authorization response uses")]
+    ResponseParameter,
+}
+
+impl RedirectUri {
+    /// Judges a redirect URI that a client registers or asks for.
+    pub fn parse(text: &str, schemes: &PrivateUseSchemes) -> Result<Self, RedirectUriError> {
+        if text.len() > MAX_LENGTH {
+            return Err(RedirectUriError::TooLong);
+        }
+        // Before any parser sees it: URL parsers drop tabs and line breaks and turn backslashes.
+        if !text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\') {
+            return Err(RedirectUriError::Malformed);
+        }
+        if text.contains('#') {
+            return Err(RedirectUriError::Fragment);
+        }
+        if text.contains('*') {
+            return Err(RedirectUriError::Wildcard);
+        }
+        let url = Url::parse(text).map_err(|_| RedirectUriError::Malformed)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(RedirectUriError::UserInfo);
+        }
+        let destination = destination(text, &url, schemes)?;
+        if !is_normal(text, &url) {
+            return Err(RedirectUriError::Malformed);
+        }
+        if url
+            .query_pairs()
+            .any(|(name, _)| RESPONSE_PARAMETERS.contains(&name.as_ref()))
+        {
+            return Err(RedirectUriError::ResponseParameter);
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            destination,
+        })
+    }
+
+    /// The text, byte for byte.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Where it leads, for the person who decides.
+    pub const fn destination(&self) -> &Destination {
+        &self.destination
+    }
+
+    /// Whether this is the registered one: the same bytes, or the same loopback URI at another
+    /// port.
+    pub fn is_registered_as(&self, registered: &str) -> bool {
+        self.text == registered
+            || match (without_port(&self.text), without_port(registered)) {
+                (Some(requested), Some(registered)) => requested == registered,
+                _ => false,
+            }
+    }
+}
+
+impl fmt::Display for RedirectUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+fn destination(
+    text: &str,
+    url: &Url,
+    schemes: &PrivateUseSchemes,
+) -> Result<Destination, RedirectUriError> {
+    match url.scheme() {
+        "https" => {
+            let host = url.host_str().ok_or(RedirectUriError::Malformed)?;
+            Ok(Destination::Web(match url.port() {
+                Some(port) => format!("{host}:{port}"),
+                None => host.to_owned(),
+            }))
+        }
+        "http" => match without_port(text) {
+            Some((host, _)) => Ok(Destination::Loopback(host.to_owned())),
+            None => Err(RedirectUriError::NotHttps),
+        },
+        scheme if schemes.allow(scheme) => Ok(Destination::App(scheme.to_owned())),
+        _ => Err(RedirectUriError::Scheme),
+    }
+}
+
+/// Host and the rest of an `http` URI on loopback, without its port.
+fn without_port(text: &str) -> Option<(&str, &str)> {
+    let after_scheme = text.strip_prefix("http://")?;
+    let host = LOOPBACK_HOSTS
+        .into_iter()
+        .find(|host| after_scheme.starts_with(host))?;
+    let after_host = &after_scheme[host.len()..];
+    let rest = match after_host.strip_prefix(':') {
+        Some(after_colon) => {
+            let digits = after_colon.bytes().take_while(u8::is_ascii_digit).count();
+            let port: u16 = after_colon[..digits].parse().ok()?;
+            if port == 0 {
+                return None;
+            }
+            &after_colon[digits..]
+        }
+        None => after_host,
+    };
+    (rest.is_empty() || rest.starts_with(['/', '?'])).then_some((host, rest))
+}
+
+/// Whether the text is what a parser would write for what it read: no dot segments, no default
+/// port, no other spelling of a host. Only the slash of an empty path may be left out.
+fn is_normal(text: &str, url: &Url) -> bool {
+    let written = url.as_str();
+    written == text
+        || (url.path() == "/" && {
+            let (origin, query) = text
+                .split_once('?')
+                .map_or((text, None), |(origin, query)| (origin, Some(query)));
+            !origin.ends_with('/')
+                && query == url.query()
+                && written.split('?').next() == Some(&format!("{origin}/"))
+        })
+}
+
+/// `com.example.app` (RFC 8252 §7.1): what stands first is a top-level domain.
+fn is_reverse_domain(scheme: &str) -> bool {
+    let mut labels = scheme.split('.');
+    let top = labels.next().unwrap_or_default();
+    let mut below = 0;
+    let well_formed = labels.all(|label| {
+        below += 1;
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    });
+    well_formed
+        && below > 0
+        && (2..=63).contains(&top.len())
+        && top.bytes().all(|b| b.is_ascii_alphabetic())
+}
+
+/// Schemes that a browser runs, reads local things with, or hands to the system.
+fn is_dangerous(scheme: &str) -> bool {
+    const DANGEROUS: [&str; 16] = [
+        "about",
+        "blob",
+        "content",
+        "data",
+        "file",
+        "filesystem",
+        "ftp",
+        "intent",
+        "javascript",
+        "jar",
+        "mailto",
+        "ms-settings",
+        "resource",
+        "vbscript",
+        "view-source",
+        "ws",
+    ];
+    DANGEROUS.contains(&scheme)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<RedirectUri, RedirectUriError> {
+        RedirectUri::parse(text, &PrivateUseSchemes::default())
+    }
+
+    #[test]
+    fn the_redirect_uris_of_clients_in_use_are_accepted() {
+        let web = |host: &str| Destination::Web(host.to_owned());
+        let loopback = |host: &str| Destination::Loopback(host.to_owned());
+        let app = |scheme: &str| Destination::App(scheme.to_owned());
+        for (text, destination) in [
+            (
+                "https://chatgpt.com/connector_platform_oauth_redirect",
+                web("chatgpt.com"),
+            ),
+            ("https://claude.ai/api/mcp/auth_callback", web("claude.ai")),
+            ("https://app.example.com", web("app.example.com")),
+            ("https://app.example.com?a=b", web("app.example.com")),
+            (
+                "https://app.example.com:8443/cb?a=b%20c",
+                web("app.example.com:8443"),
+            ),
+            ("http://localhost:8787/callback", loopback("localhost")),
+            ("http://127.0.0.1/", loopback("127.0.0.1")),
+            ("http://127.0.0.1:33418/", loopback("127.0.0.1")),
+            ("http://[::1]:1/cb", loopback("[::1]")),
+            (
+                "cursor://anysphere.cursor-mcp/oauth/callback",
+                app("cursor"),
+            ),
+            ("vscode-insiders://x/cb", app("vscode-insiders")),
+            ("com.example.app:/oauth2redirect", app("com.example.app")),
+            ("com.example.app://callback", app("com.example.app")),
+        ] {
+            let parsed = parse(text).unwrap();
+            assert_eq!(parsed.as_str(), text);
+            assert_eq!(parsed.destination(), &destination, "{text}");
+        }
+    }
+
+    #[test]
+    fn schemes_that_run_or_read_something_are_refused_in_any_spelling() {
+        for scheme in [
+            "javascript",
+            "JaVaScRiPt",
+            "data",
+            "vbscript",
+            "blob",
+            "file",
+            "view-source",
+            "intent",
+            "about",
+            "ftp",
+            "ws",
+            "wss",
+            "http+unix",
+            "x-apple.systempreferences",
+            "myapp",
+            "a.b",
+        ] {
+            for rest in ["alert(1)", "//x/y", "/x", "https://app.example.com/"] {
+                let text = format!("{scheme}:{rest}");
+                assert!(parse(&text).is_err(), "{text}");
+            }
+        }
+        for text in [
+            "java\tscript:alert(1)",
+            "\tjavascript:alert(1)",
+            "java\nscript:x",
+            "\u{1}javascript:x",
+            "javascript\u{0}:x",
+            "https://a.example/\r\nSet-Cookie: x",
+        ] {
+            assert_eq!(parse(text), Err(RedirectUriError::Malformed), "{text:?}");
+        }
+        let listed = PrivateUseSchemes::new(["JavaScript".to_owned(), "MyApp".to_owned()]);
+        assert!(RedirectUri::parse("javascript:alert(1)", &listed).is_err());
+        assert!(RedirectUri::parse("myapp://cb", &listed).is_ok());
+    }
+
+    #[test]
+    fn what_two_parsers_could_read_differently_is_refused() {
+        use RedirectUriError::{
+            Fragment, Malformed, NotHttps, ResponseParameter, Scheme, TooLong, UserInfo, Wildcard,
+        };
+        for (text, error) in [
+            ("", Malformed),
+            ("/callback", Malformed),
+            ("//a.example/cb", Malformed),
+            ("a.example/cb", Malformed),
+            ("https:a.example/cb", Malformed),
+            ("https:/a.example/cb", Malformed),
+            ("https:///a.example/cb", Malformed),
+            ("HTTPS://a.example/cb", Malformed),
+            ("https://A.example/cb", Malformed),
+            ("https://a.example:443/cb", Malformed),
+            ("https://a.example/../cb", Malformed),
+            ("https://a.example/x/%2e%2e/cb", Malformed),
+            ("https://a.example/./cb", Malformed),
+            ("https://a.example\\cb", Malformed),
+            ("https://a%2eexample/cb", Malformed),
+            ("https://a.example/c b", Malformed),
+            ("https://é.example/cb", Malformed),
+            ("https://a.example/cb#x", Fragment),
+            ("https://a.example/cb#", Fragment),
+            ("https://user@a.example/cb", UserInfo),
+            ("https://user:pw@a.example/cb", UserInfo),
+            ("https://@a.example/cb", Malformed),
+            ("https://*.example/cb", Wildcard),
+            ("https://a.example/*", Wildcard),
+            ("https://a.example/cb?code=1", ResponseParameter),
+            ("https://a.example/cb?x=1&st%61te=1", ResponseParameter),
+            ("http://a.example/cb", NotHttps),
+            ("http://127.0.0.1.evil.example/cb", NotHttps),
+            ("http://localhost.evil.example/cb", NotHttps),
+            ("http://127.0.0.2/cb", NotHttps),
+            ("http://0.0.0.0/cb", NotHttps),
+            ("http://127.1/cb", NotHttps),
+            ("http://2130706433/cb", NotHttps),
+            ("http://localhost:0/cb", NotHttps),
+            ("http://localhost:80/cb", Malformed),
+            ("http://localhost:00081/cb", Malformed),
+            ("urn:ietf:wg:oauth:2.0:oob", Scheme),
+        ] {
+            assert_eq!(parse(text), Err(error), "{text}");
+        }
+        let long = format!("https://a.example/{}", "a".repeat(MAX_LENGTH));
+        assert_eq!(parse(&long), Err(TooLong));
+    }
+
+    #[test]
+    fn only_the_port_of_a_loopback_uri_is_free() {
+        let matches = |requested: &str, registered: &str| {
+            parse(requested).unwrap().is_registered_as(registered)
+        };
+        for (requested, registered) in [
+            ("http://127.0.0.1:5555/cb", "http://127.0.0.1/cb"),
+            ("http://127.0.0.1:5555/cb", "http://127.0.0.1:1/cb"),
+            ("http://localhost/cb?a=b", "http://localhost:99/cb?a=b"),
+            ("http://[::1]:5555/cb", "http://[::1]/cb"),
+        ] {
+            assert!(matches(requested, registered), "{requested}");
+        }
+        for (requested, registered) in [
+            ("http://127.0.0.1:5555/cb", "http://localhost:5555/cb"),
+            ("http://127.0.0.1:5555/cb", "http://[::1]:5555/cb"),
+            ("http://127.0.0.1:5555/cb/", "http://127.0.0.1/cb"),
+            ("http://127.0.0.1:5555/cb?a=c", "http://127.0.0.1/cb?a=b"),
+            ("http://127.0.0.1:5555/CB", "http://127.0.0.1/cb"),
+            ("https://localhost:5555/cb", "https://localhost:5556/cb"),
+            ("https://a.example:5555/cb", "https://a.example/cb"),
+            (
+                "http://localhost:5555/cb",
+                "http://localhost.evil.example/cb",
+            ),
+            ("https://a.example", "https://a.example/"),
+        ] {
+            assert!(!matches(requested, registered), "{requested}");
+        }
+    }
+
+    /// Thousands of mutations of registered URIs: whatever is not the same bytes is refused,
+    /// except digits of a loopback port.
+    #[test]
+    fn no_variant_of_a_registered_uri_matches_it() {
+        let registered = [
+            "https://app.example.com/cb",
+            "https://app.example.com/a/b?x=1",
+            "http://127.0.0.1:8080/cb",
+            "http://localhost/cb",
+            "cursor://anysphere.cursor-mcp/oauth/callback",
+        ];
+        let inserts = [
+            "/",
+            "//",
+            ".",
+            "..",
+            "/..",
+            "/.",
+            "%2f",
+            "%2e%2e",
+            "\\",
+            "@",
+            "@evil.example",
+            ":",
+            ":80",
+            ":443",
+            ".evil.example",
+            "evil.example",
+            "?",
+            "?x",
+            "&",
+            ";",
+            "#",
+            "%00",
+            "\0",
+            "\t",
+            "\n",
+            "\r\n",
+            " ",
+            "%20",
+            "+",
+            "*",
+            "a",
+            "A",
+            "é",
+            "。",
+            "\u{ff0e}",
+            "%",
+            "evil.example/",
+            "//evil.example",
+            "http://",
+            "https://evil.example/",
+        ];
+        let mut tried = 0;
+        let mut check = |variant: String, original: &str| {
+            tried += 1;
+            if variant == original {
+                return;
+            }
+            let Ok(parsed) = parse(&variant) else { return };
+            if parsed.is_registered_as(original) {
+                let port_only = matches!(parsed.destination(), Destination::Loopback(_))
+                    && strip_digits(&variant) == strip_digits(original);
+                assert!(port_only, "{variant} matched {original}");
+            }
+        };
+        for original in registered {
+            for at in 0..=original.len() {
+                for insert in inserts {
+                    check(
+                        format!("{}{insert}{}", &original[..at], &original[at..]),
+                        original,
+                    );
+                    if at < original.len() {
+                        check(
+                            format!("{}{insert}{}", &original[..at], &original[at + 1..]),
+                            original,
+                        );
+                    }
+                }
+                for end in at..=original.len() {
+                    check(format!("{}{}", &original[..at], &original[end..]), original);
+                }
+                if at < original.len() {
+                    let upper = original[at..=at].to_ascii_uppercase();
+                    check(
+                        format!("{}{upper}{}", &original[..at], &original[at + 1..]),
+                        original,
+                    );
+                    let encoded = format!("%{:02x}", original.as_bytes()[at]);
+                    check(
+                        format!("{}{encoded}{}", &original[..at], &original[at + 1..]),
+                        original,
+                    );
+                }
+            }
+        }
+        assert!(tried > 10_000, "{tried}");
+
+        /// Host, path and query without the port, written independently of the code under test.
+        fn strip_digits(text: &str) -> String {
+            let (scheme, rest) = text.split_once("://").unwrap();
+            let end = rest.find(['/', '?']).unwrap_or(rest.len());
+            let (authority, path) = rest.split_at(end);
+            let host = authority
+                .rsplit_once(':')
+                .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+                .map_or(authority, |(host, _)| host);
+            format!("{scheme}://{host}{path}")
+        }
+    }
+}

@@ -112,6 +112,14 @@ impl Mount {
         format!("{}/messages", self.prefix)
     }
 
+    /// Whether a path of the public origin is one of this mount's: an endpoint or the prefix
+    /// itself, with or without one trailing slash.
+    fn owns(&self, path: &str) -> bool {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        path.strip_prefix(self.prefix.as_str())
+            .is_some_and(|rest| matches!(rest, "" | "/mcp" | "/sse" | "/messages"))
+    }
+
     /// The canonical identifier of this backend: the audience of its tokens.
     pub fn resource(&self, issuer: &Issuer) -> Resource {
         Resource(issuer.join(&self.mcp_path()))
@@ -138,5 +146,204 @@ impl Resource {
 impl fmt::Display for Resource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// The mount that a path of the public origin belongs to. The origin itself (empty, or `/`)
+/// belongs to the mount at `/`, or to the only one there is.
+pub fn mount_at<'a>(path: &str, mounts: &'a [Mount]) -> Option<&'a Mount> {
+    mounts
+        .iter()
+        .find(|mount| mount.owns(path))
+        .or_else(|| match (path, mounts) {
+            ("" | "/", [only]) => Some(only),
+            _ => None,
+        })
+}
+
+/// The mount for a client that names no resource, as those of the revision 2025-03-26 do: the one
+/// at `/`, else the first.
+pub fn default_mount(mounts: &[Mount]) -> Option<&Mount> {
+    mounts
+        .iter()
+        .find(|mount| mount.prefix.is_empty())
+        .or_else(|| mounts.first())
+}
+
+/// Why a `resource` parameter names no mount (`invalid_target`, RFC 8707 §2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResourceError {
+    /// Not an absolute URI without fragment, or one that can be read in two ways.
+    #[error("the resource is not an absolute URI without fragment in its normal form")]
+    Malformed,
+    /// Nothing is served there.
+    #[error("the resource is not one that this gateway serves")]
+    Unknown,
+    /// Two values that mean different mounts; a token is for one.
+    #[error("the resource values name different resources")]
+    Several,
+}
+
+/// The mount that the `resource` values of a request mean; `None` if there are none. Scheme and
+/// host in upper case, the default port and a trailing slash mean the same (RFC 3986 §6.2): real
+/// clients send what their URL parser made of the identifier.
+pub fn requested_mount<'a, 'v>(
+    values: impl IntoIterator<Item = &'v str>,
+    issuer: &Issuer,
+    mounts: &'a [Mount],
+) -> Result<Option<&'a Mount>, ResourceError> {
+    let mut named = None;
+    for value in values.into_iter().filter(|value| !value.is_empty()) {
+        let mount = mount_of(value, issuer, mounts)?;
+        if named.is_some_and(|earlier| earlier != mount) {
+            return Err(ResourceError::Several);
+        }
+        named = Some(mount);
+    }
+    Ok(named)
+}
+
+fn mount_of<'a>(
+    text: &str,
+    issuer: &Issuer,
+    mounts: &'a [Mount],
+) -> Result<&'a Mount, ResourceError> {
+    let plain = text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    if !plain || text.contains('#') {
+        return Err(ResourceError::Malformed);
+    }
+    let url = Url::parse(text).map_err(|_| ResourceError::Malformed)?;
+    let after_scheme = text.split_once("://").ok_or(ResourceError::Malformed)?.1;
+    let path_and_query = after_scheme
+        .find(['/', '?'])
+        .map_or("", |at| &after_scheme[at..]);
+    // The parser's own reading of the path must be the written one: no dot segments.
+    if path_and_query != &url[url::Position::BeforePath..] && !path_and_query.is_empty()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        return Err(ResourceError::Malformed);
+    }
+    if url.origin().ascii_serialization() != issuer.as_str() {
+        return Err(ResourceError::Unknown);
+    }
+    mount_at(path_and_query, mounts).ok_or(ResourceError::Unknown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(name: &str, prefix: &str) -> Mount {
+        Mount {
+            name: name.to_owned(),
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    fn issuer() -> Issuer {
+        Issuer::parse("https://mcp.example.com").unwrap()
+    }
+
+    #[test]
+    fn an_issuer_is_an_https_origin_or_http_on_loopback() {
+        for (text, issuer) in [
+            ("https://mcp.example.com", "https://mcp.example.com"),
+            ("https://mcp.example.com/", "https://mcp.example.com"),
+            ("HTTPS://MCP.Example.com:443/", "https://mcp.example.com"),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("http://[::1]:8080", "http://[::1]:8080"),
+        ] {
+            assert_eq!(Issuer::parse(text).unwrap().as_str(), issuer);
+        }
+        for (text, error) in [
+            ("mcp.example.com", IssuerError::NotAUrl),
+            ("http://mcp.example.com", IssuerError::NotHttps),
+            ("ftp://localhost", IssuerError::NotHttps),
+            ("https://mcp.example.com/x", IssuerError::NotAnOrigin),
+            ("https://mcp.example.com/?x", IssuerError::NotAnOrigin),
+            ("https://u@mcp.example.com", IssuerError::NotAnOrigin),
+        ] {
+            assert_eq!(Issuer::parse(text), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_form_that_clients_send_names_its_mount() {
+        let mounts = [mount("notes", ""), mount("files", "/files")];
+        for (resource, name) in [
+            ("https://mcp.example.com", "notes"),
+            ("https://mcp.example.com/", "notes"),
+            ("HTTPS://MCP.example.COM:443/mcp", "notes"),
+            ("https://mcp.example.com/mcp", "notes"),
+            ("https://mcp.example.com/mcp/", "notes"),
+            ("https://mcp.example.com/sse/", "notes"),
+            ("https://mcp.example.com/messages", "notes"),
+            ("https://mcp.example.com/files", "files"),
+            ("https://mcp.example.com/files/", "files"),
+            ("https://mcp.example.com/files/mcp", "files"),
+            ("https://mcp.example.com/files/sse", "files"),
+        ] {
+            let named = requested_mount([resource], &issuer(), &mounts);
+            assert_eq!(named.unwrap().unwrap().name, name, "{resource}");
+        }
+    }
+
+    #[test]
+    fn what_names_no_mount_is_refused() {
+        let mounts = [mount("notes", ""), mount("files", "/files")];
+        for (resource, error) in [
+            ("https://mcp.example.com/mcp2", ResourceError::Unknown),
+            ("https://mcp.example.com/MCP", ResourceError::Unknown),
+            ("https://mcp.example.com/mcp//", ResourceError::Unknown),
+            ("https://mcp.example.com/mcp?x=1", ResourceError::Unknown),
+            ("https://mcp.example.com/filesmcp", ResourceError::Unknown),
+            ("https://mcp.example.com:8443/mcp", ResourceError::Unknown),
+            ("http://mcp.example.com/mcp", ResourceError::Unknown),
+            ("https://evil.example/mcp", ResourceError::Unknown),
+            (
+                "https://mcp.example.com.evil.example/mcp",
+                ResourceError::Unknown,
+            ),
+            ("https://mcp.example.com/x/../mcp", ResourceError::Malformed),
+            ("https://mcp.example.com/%2e/mcp", ResourceError::Malformed),
+            ("https://mcp.example.com\\mcp", ResourceError::Malformed),
+            ("https://mcp.example.com/mcp#x", ResourceError::Malformed),
+            ("https://u@mcp.example.com/mcp", ResourceError::Malformed),
+            ("https:mcp.example.com/mcp", ResourceError::Malformed),
+            ("/mcp", ResourceError::Malformed),
+            ("mcp", ResourceError::Malformed),
+        ] {
+            let named = requested_mount([resource], &issuer(), &mounts);
+            assert_eq!(named, Err(error), "{resource}");
+        }
+    }
+
+    #[test]
+    fn several_values_must_mean_one_mount() {
+        let mounts = [mount("notes", ""), mount("files", "/files")];
+        let of = |values: &[&str]| {
+            requested_mount(values.iter().copied(), &issuer(), &mounts)
+                .map(|mount| mount.map(|mount| mount.name.clone()))
+        };
+        let (mcp, sse) = ("https://mcp.example.com/mcp", "https://mcp.example.com/sse");
+        assert_eq!(of(&[mcp, sse, ""]), Ok(Some("notes".to_owned())));
+        assert_eq!(
+            of(&[mcp, "https://mcp.example.com/files/mcp"]),
+            Err(ResourceError::Several)
+        );
+        assert_eq!(of(&[]), Ok(None));
+        assert_eq!(of(&[""]), Ok(None));
+    }
+
+    #[test]
+    fn the_origin_names_the_only_backend_and_no_one_of_several() {
+        let only = [mount("files", "/files")];
+        let several = [mount("files", "/files"), mount("mail", "/mail")];
+        assert_eq!(mount_at("", &only), Some(&only[0]));
+        assert_eq!(mount_at("/", &only), Some(&only[0]));
+        assert_eq!(mount_at("", &several), None);
+        assert_eq!(mount_at("/mcp", &only), None);
+        assert_eq!(default_mount(&several), Some(&several[0]));
     }
 }

@@ -8,6 +8,11 @@ use serde::{Deserialize, Serialize};
 /// The scope that every MCP endpoint asks for.
 pub const MCP: &str = "mcp";
 
+/// A scope parameter with a character that no scope has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the scope has a character that no scope has")]
+pub struct ScopeMalformed;
+
 /// A set of scope tokens.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -17,6 +22,30 @@ impl Scope {
     /// The tokens of a space-separated list. Empty parts are skipped.
     pub fn parse(text: &str) -> Self {
         Self(text.split_ascii_whitespace().map(str::to_owned).collect())
+    }
+
+    /// Everything that is served.
+    pub fn supported() -> Self {
+        Self::parse(MCP)
+    }
+
+    /// What a request may be granted: the supported part of what it asks for, or all where that
+    /// leaves nothing. Clients ask for what they know from elsewhere (`openid`, `offline_access`);
+    /// the answer says what was granted (RFC 6749 §3.3).
+    pub fn grantable(requested: Option<&str>) -> Result<Self, ScopeMalformed> {
+        let requested = requested.unwrap_or_default();
+        let well_formed = requested
+            .bytes()
+            .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\');
+        if !well_formed {
+            return Err(ScopeMalformed);
+        }
+        let granted = Self::parse(requested).intersection(&Self::supported());
+        Ok(if granted.is_empty() {
+            Self::supported()
+        } else {
+            granted
+        })
     }
 
     /// Whether a token is in the set.
@@ -60,5 +89,31 @@ impl fmt::Display for Scope {
             f.write_str(token)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_scopes_are_dropped_and_none_means_the_default() {
+        for requested in [
+            None,
+            Some(""),
+            Some("mcp"),
+            Some("openid mcp  email"),
+            Some("admin"),
+        ] {
+            let granted = Scope::grantable(requested).unwrap();
+            assert_eq!(granted.to_string(), "mcp", "{requested:?}");
+        }
+    }
+
+    #[test]
+    fn a_scope_has_only_the_characters_of_rfc_6749() {
+        for malformed in ["mcp\"", "mcp\\", "mcp\t", "mcp\n", "é"] {
+            assert_eq!(Scope::grantable(Some(malformed)), Err(ScopeMalformed));
+        }
     }
 }
