@@ -1,11 +1,18 @@
-//! Clients: what is registered (RFC 7591) and how a registration is decided.
+//! Clients: what is registered about one. How a registration is decided is `client::registration`.
+
+pub mod registration;
 
 use std::fmt;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::secret::SecretHash;
+use crate::secret::{Secret, SecretHash};
+
+/// How long a client is remembered after it was last registered or allowed something. Apps keep
+/// the client id that they once got for as long as the connection exists.
+pub const REMEMBERED: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// A client identifier.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -57,6 +64,30 @@ impl ClientAuthentication {
             Self::ClientSecretPost { .. } => "client_secret_post",
         }
     }
+
+    /// Whether `presented` authenticates the client. Only the registered method does: a client
+    /// that could also use a weaker one would be as weak as that (OAuth 2.1 §2.4).
+    pub fn is_met_by(&self, presented: &Credential) -> bool {
+        match (self, presented) {
+            (Self::None, Credential::None) => true,
+            (Self::ClientSecretBasic { secret }, Credential::Basic(presented))
+            | (Self::ClientSecretPost { secret }, Credential::Post(presented)) => {
+                secret.matches(presented)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What a request shows to authenticate its client, by method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credential {
+    /// A `client_id` alone.
+    None,
+    /// A secret in the Authorization header.
+    Basic(Secret),
+    /// A secret in the body.
+    Post(Secret),
 }
 
 /// How the gateway came to know a client, which decides how far its name is believed.

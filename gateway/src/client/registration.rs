@@ -1,0 +1,540 @@
+//! Dynamic client registration as a decision: RFC 7591 metadata in, what will be kept out.
+//!
+//! Owns: which metadata is accepted, replaced, dropped or refused. Not: how often one may register
+//! (`oauth::register`), where clients are kept (`store`).
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::{Client, ClientAuthentication, ClientId, Registration};
+use crate::clock::Timestamp;
+use crate::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri, RedirectUriError};
+use crate::protocol::resource::is_loopback;
+use crate::protocol::scope::Scope;
+use crate::secret::{Secret, TagKey};
+
+/// More redirect URIs than any client registers.
+pub const MAX_REDIRECT_URIS: usize = 50;
+
+/// Characters of a name that is kept and shown.
+pub const MAX_NAME: usize = 60;
+
+/// Bytes of metadata that are kept for one client, so that registering cannot fill the store.
+const MAX_KEPT: usize = 16 * 1024;
+
+/// Members that are kept and echoed, and mean nothing to the gateway. All others are ignored
+/// (RFC 7591 §2).
+const ECHOED: [&str; 5] = [
+    "application_type",
+    "client_uri",
+    "contacts",
+    "software_id",
+    "software_version",
+];
+
+/// Why client metadata is refused (RFC 7591 §3.2.2).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RegistrationError {
+    /// `redirect_uris` is missing, empty or no list of texts.
+    #[error("redirect_uris must be a list of at least one URI")]
+    NoRedirectUris,
+    /// More than [`MAX_REDIRECT_URIS`].
+    #[error("redirect_uris must have at most {MAX_REDIRECT_URIS} URIs")]
+    TooManyRedirectUris,
+    /// One redirect URI can't be accepted; the first one at fault, by its place in the list.
+    #[error("redirect_uris[{index}] {error}: {uri}")]
+    RedirectUri {
+        /// Its place.
+        index: usize,
+        /// As it was sent.
+        uri: String,
+        /// What is wrong.
+        error: RedirectUriError,
+    },
+    /// A member is of the wrong JSON type.
+    #[error("{0} must be {1}")]
+    Type(String, &'static str),
+    /// A member that is a URI is none, or has a scheme that could run in a browser.
+    #[error("{0} must be an absolute https URI")]
+    Uri(String),
+    /// No authentication method that is served.
+    #[error("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")]
+    AuthenticationMethod,
+    /// The metadata that would be kept is larger than [`MAX_KEPT`].
+    #[error("the metadata is too large")]
+    TooLarge,
+}
+
+impl RegistrationError {
+    /// Whether a redirect URI is at fault (`invalid_redirect_uri`), else other metadata
+    /// (`invalid_client_metadata`).
+    pub const fn concerns_redirect_uris(&self) -> bool {
+        matches!(
+            self,
+            Self::NoRedirectUris | Self::TooManyRedirectUris | Self::RedirectUri { .. }
+        )
+    }
+}
+
+/// The authentication methods that are served, in the order of metadata.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Method {
+    None,
+    ClientSecretPost,
+    ClientSecretBasic,
+}
+
+/// Metadata that will be registered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AcceptedMetadata {
+    name: Option<String>,
+    redirect_uris: Vec<String>,
+    method: Method,
+    echoed: Map<String, Value>,
+}
+
+impl AcceptedMetadata {
+    /// Judges a registration request.
+    pub fn accept(
+        metadata: &Map<String, Value>,
+        schemes: &PrivateUseSchemes,
+    ) -> Result<Self, RegistrationError> {
+        let redirect_uris = redirect_uris(metadata.get("redirect_uris"), schemes)?;
+        let dropped = judge_uris(metadata)?;
+        let accepted = Self {
+            name: text(metadata, "client_name")?.and_then(displayable),
+            redirect_uris,
+            method: method(metadata)?,
+            echoed: echoed(metadata, &dropped)?,
+        };
+        if accepted.canonical().len() > MAX_KEPT {
+            return Err(RegistrationError::TooLarge);
+        }
+        Ok(accepted)
+    }
+
+    /// Whether the client gets no secret.
+    pub fn is_public(&self) -> bool {
+        self.method == Method::None
+    }
+
+    /// The client id of a public client: a tag over its metadata, so that registering the same
+    /// metadata again gives the same client. It is no secret and starts with `c_`, never with
+    /// `https://`, which would be taken for a metadata document's address.
+    pub fn public_id(&self, key: &TagKey) -> ClientId {
+        ClientId::new(format!("c_{}", key.tag(&[&self.canonical()])))
+    }
+
+    /// The client without a secret.
+    pub fn into_public_client(self, id: ClientId, now: Timestamp) -> Client {
+        self.into_client(id, ClientAuthentication::None, now)
+    }
+
+    /// The client that authenticates with `secret`, by the method it asked for.
+    pub fn into_confidential_client(self, id: ClientId, secret: &Secret, now: Timestamp) -> Client {
+        let secret = secret.hash();
+        let authentication = match self.method {
+            Method::ClientSecretPost => ClientAuthentication::ClientSecretPost { secret },
+            Method::ClientSecretBasic | Method::None => {
+                ClientAuthentication::ClientSecretBasic { secret }
+            }
+        };
+        self.into_client(id, authentication, now)
+    }
+
+    fn into_client(
+        self,
+        id: ClientId,
+        authentication: ClientAuthentication,
+        registered: Timestamp,
+    ) -> Client {
+        Client {
+            id,
+            name: self.name,
+            redirect_uris: self.redirect_uris,
+            authentication,
+            registration: Registration::SelfRegistered,
+            registered,
+            echoed: self.echoed,
+        }
+    }
+
+    /// One text for one meaning: members in a fixed order.
+    fn canonical(&self) -> Vec<u8> {
+        let echoed: Vec<_> = ECHOED.iter().map(|name| self.echoed.get(*name)).collect();
+        serde_json::to_vec(&(&self.name, &self.redirect_uris, self.method as u8, echoed))
+            .expect("texts and lists of texts serialise")
+    }
+}
+
+/// The scope that a registration answer names: what requests of the client will be granted.
+pub fn registered_scope() -> Scope {
+    Scope::supported()
+}
+
+fn redirect_uris(
+    member: Option<&Value>,
+    schemes: &PrivateUseSchemes,
+) -> Result<Vec<String>, RegistrationError> {
+    let uris = member
+        .and_then(Value::as_array)
+        .filter(|uris| !uris.is_empty())
+        .ok_or(RegistrationError::NoRedirectUris)?;
+    if uris.len() > MAX_REDIRECT_URIS {
+        return Err(RegistrationError::TooManyRedirectUris);
+    }
+    let mut accepted = Vec::<String>::with_capacity(uris.len());
+    for (index, uri) in uris.iter().enumerate() {
+        let uri = uri.as_str().ok_or(RegistrationError::NoRedirectUris)?;
+        let parsed = RedirectUri::parse(uri, schemes).map_err(|error| {
+            let uri = uri.chars().take(100).collect();
+            RegistrationError::RedirectUri { index, uri, error }
+        })?;
+        if !accepted.iter().any(|earlier| earlier == parsed.as_str()) {
+            accepted.push(parsed.as_str().to_owned());
+        }
+    }
+    Ok(accepted)
+}
+
+/// Judges every member that is a URI by its name, known or not; returns those to leave out. A
+/// scheme that a browser would run is never worth guessing about (RFC 7591 §5).
+fn judge_uris(metadata: &Map<String, Value>) -> Result<Vec<&str>, RegistrationError> {
+    let mut dropped = Vec::new();
+    for (name, value) in metadata {
+        let base_name = name.split('#').next().unwrap_or_default();
+        if !base_name.ends_with("_uri") || value.is_null() {
+            continue;
+        }
+        let refused = || RegistrationError::Uri(short(name));
+        let uri = value
+            .as_str()
+            .ok_or_else(|| RegistrationError::Type(short(name), "a text"))?;
+        if uri.is_empty() {
+            dropped.push(name.as_str());
+            continue;
+        }
+        // URL parsers drop tabs and line breaks: looked for first.
+        if uri.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            return Err(refused());
+        }
+        let url = Url::parse(uri).map_err(|_| refused())?;
+        match url.scheme() {
+            "https" => {}
+            "http" if is_loopback(&url) => {}
+            "http" => dropped.push(name),
+            _ => return Err(refused()),
+        }
+    }
+    Ok(dropped)
+}
+
+/// The first of the client's wishes that is served; `none` where it has none (clients that leave
+/// it out are public ones that would not use a secret).
+fn method(metadata: &Map<String, Value>) -> Result<Method, RegistrationError> {
+    let served = |name: &str| match name {
+        "none" => Some(Method::None),
+        "client_secret_post" => Some(Method::ClientSecretPost),
+        "client_secret_basic" => Some(Method::ClientSecretBasic),
+        _ => None,
+    };
+    let Some(wish) = text(metadata, "token_endpoint_auth_method")? else {
+        return Ok(Method::None);
+    };
+    if let Some(method) = served(wish) {
+        return Ok(method);
+    }
+    // Clients with a preferred method and others that they can do name those in the plural member.
+    metadata
+        .get("token_endpoint_auth_methods_supported")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .find_map(served)
+        .ok_or(RegistrationError::AuthenticationMethod)
+}
+
+fn echoed(
+    metadata: &Map<String, Value>,
+    dropped: &[&str],
+) -> Result<Map<String, Value>, RegistrationError> {
+    let mut echoed = Map::new();
+    for name in ECHOED {
+        if dropped.contains(&name) {
+            continue;
+        }
+        let value = match name {
+            "contacts" => texts(metadata, name)?.map(Value::from),
+            _ => text(metadata, name)?.map(Value::from),
+        };
+        if let Some(value) = value {
+            echoed.insert(name.to_owned(), value);
+        }
+    }
+    Ok(echoed)
+}
+
+fn text<'a>(
+    metadata: &'a Map<String, Value>,
+    name: &str,
+) -> Result<Option<&'a str>, RegistrationError> {
+    match metadata.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
+        Some(_) => Err(RegistrationError::Type(name.to_owned(), "a text")),
+    }
+}
+
+fn texts(
+    metadata: &Map<String, Value>,
+    name: &str,
+) -> Result<Option<Vec<String>>, RegistrationError> {
+    let wrong = || RegistrationError::Type(name.to_owned(), "a list of texts");
+    match metadata.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(values)) => values
+            .iter()
+            .map(|value| value.as_str().map(str::to_owned).ok_or_else(wrong))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some),
+        Some(_) => Err(wrong()),
+    }
+}
+
+fn short(name: &str) -> String {
+    name.chars().take(60).collect()
+}
+
+/// A name as it may be shown: without characters that are invisible or that turn the direction of
+/// what follows, spaces joined, at most [`MAX_NAME`] characters. `None` if nothing is left.
+fn displayable(name: &str) -> Option<String> {
+    let visible: String = name
+        .chars()
+        .map(|c| if c.is_whitespace() { ' ' } else { c })
+        .filter(|&c| !c.is_control() && !is_invisible(c))
+        .collect();
+    let words: Vec<_> = visible.split(' ').filter(|word| !word.is_empty()).collect();
+    let joined = words.join(" ");
+    if joined.is_empty() {
+        return None;
+    }
+    if joined.chars().count() <= MAX_NAME {
+        return Some(joined);
+    }
+    // The cut is visible, so that a long name can't hide its end.
+    let cut: String = joined.chars().take(MAX_NAME - 1).collect();
+    Some(format!("{}…", cut.trim_end()))
+}
+
+/// Format characters (Unicode category Cf), fillers, variation selectors and private use: none
+/// shows as itself, some reorder or imitate what stands beside.
+const fn is_invisible(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{600}'..='\u{605}'
+            | '\u{61c}'
+            | '\u{6dd}'
+            | '\u{70f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{e000}'..='\u{f8ff}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff0}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e0fff}'
+            | '\u{f0000}'..='\u{10ffff}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn accept(metadata: &Value) -> Result<AcceptedMetadata, RegistrationError> {
+        let Value::Object(metadata) = metadata else {
+            panic!("metadata of tests are objects")
+        };
+        AcceptedMetadata::accept(metadata, &PrivateUseSchemes::default())
+    }
+
+    fn with(name: &str, value: Value) -> Value {
+        let mut metadata = json!({ "redirect_uris": ["https://app.example.com/cb"] });
+        metadata[name] = value;
+        metadata
+    }
+
+    #[test]
+    fn several_redirect_uris_of_all_kinds_register_together() {
+        let uris = [
+            "cursor://anysphere.cursor-mcp/oauth/callback",
+            "https://www.cursor.com/agents/mcp/oauth/callback",
+            "http://localhost:8787/callback",
+        ];
+        let accepted = accept(&json!({ "redirect_uris": uris })).unwrap();
+        assert_eq!(accepted.redirect_uris, uris);
+        assert!(accepted.is_public());
+    }
+
+    #[test]
+    fn the_redirect_uri_at_fault_is_named() {
+        let error = accept(&json!({ "redirect_uris": ["https://a.example/", "http://b.example/"] }))
+            .unwrap_err();
+        assert!(error.concerns_redirect_uris());
+        assert_eq!(
+            error.to_string(),
+            "redirect_uris[1] must be https unless it is on a loopback address: http://b.example/"
+        );
+        for bad in [
+            json!({}),
+            json!({ "redirect_uris": [] }),
+            json!({ "redirect_uris": "https://a.example/" }),
+            json!({ "redirect_uris": [1] }),
+            json!({ "redirect_uris": vec!["https://a.example/"; MAX_REDIRECT_URIS + 1] }),
+        ] {
+            assert!(accept(&bad).unwrap_err().concerns_redirect_uris(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_script_scheme_is_refused_in_every_uri_member() {
+        for scheme in [
+            "javascript:alert(1)",
+            "JaVaScRiPt:alert(1)",
+            "java\tscript:alert(1)",
+            " javascript:alert(1)",
+            "data:text/html,x",
+            "vbscript:x",
+            "blob:https://a.example/x",
+            "file:///etc/passwd",
+            "view-source:https://a.example/",
+            "intent://x",
+            "/relative",
+        ] {
+            for member in [
+                "client_uri",
+                "logo_uri",
+                "tos_uri",
+                "policy_uri",
+                "jwks_uri",
+                "initiate_login_uri",
+                "client_uri#de",
+            ] {
+                let error = accept(&with(member, json!(scheme))).unwrap_err();
+                assert!(!error.concerns_redirect_uris());
+                assert!(error.to_string().contains(member), "{error}");
+            }
+            assert!(accept(&json!({ "redirect_uris": [scheme] })).is_err());
+        }
+    }
+
+    #[test]
+    fn a_plain_http_home_page_is_left_out_and_not_refused() {
+        let echoed = |uri: &str| accept(&with("client_uri", json!(uri))).unwrap().echoed;
+        assert!(echoed("http://a.example/").is_empty());
+        assert!(echoed("").is_empty());
+        assert_eq!(echoed("https://a.example/")["client_uri"], "https://a.example/");
+        assert!(!echoed("http://localhost:3000/").is_empty());
+    }
+
+    #[test]
+    fn the_method_is_none_unless_a_served_one_is_asked_for() {
+        let method = |metadata: Value| accept(&metadata).map(|accepted| accepted.method);
+        let named = |name: &str| method(with("token_endpoint_auth_method", json!(name)));
+        assert_eq!(method(with("x", json!(1))), Ok(Method::None));
+        assert_eq!(named("none"), Ok(Method::None));
+        assert_eq!(named("client_secret_post"), Ok(Method::ClientSecretPost));
+        assert_eq!(named("client_secret_basic"), Ok(Method::ClientSecretBasic));
+        assert_eq!(
+            named("private_key_jwt"),
+            Err(RegistrationError::AuthenticationMethod)
+        );
+        let mut both = with("token_endpoint_auth_method", json!("private_key_jwt"));
+        both["token_endpoint_auth_methods_supported"] = json!(["private_key_jwt", "none"]);
+        assert_eq!(method(both), Ok(Method::None));
+    }
+
+    #[test]
+    fn unknown_members_and_grant_types_are_ignored() {
+        let metadata = json!({
+            "redirect_uris": ["https://app.example.com/cb"],
+            "grant_types": ["authorization_code", "refresh_token",
+                "urn:ietf:params:oauth:grant-type:jwt-bearer"],
+            "response_types": ["code"],
+            "scope": "mcp admin",
+            "application_type": "native",
+            "nested": { "deep": [[[{}]]] },
+            "client_name#ja": "名前",
+        });
+        let accepted = accept(&metadata).unwrap();
+        assert_eq!(accepted.echoed.len(), 1);
+        assert_eq!(accepted.echoed["application_type"], "native");
+    }
+
+    #[test]
+    fn members_of_the_wrong_type_are_named() {
+        for (name, value) in [
+            ("client_name", json!(1)),
+            ("contacts", json!("a")),
+            ("contacts", json!([1])),
+            ("application_type", json!({})),
+            ("logo_uri", json!(["x"])),
+            ("token_endpoint_auth_method", json!(["none"])),
+        ] {
+            let error = accept(&with(name, value)).unwrap_err();
+            assert!(error.to_string().starts_with(name), "{error}");
+        }
+        let large = json!(vec!["x".repeat(1000); 20]);
+        assert_eq!(
+            accept(&with("contacts", large)),
+            Err(RegistrationError::TooLarge)
+        );
+    }
+
+    #[test]
+    fn identical_metadata_give_one_client_id_and_any_difference_another() {
+        let key = TagKey::new([1; 32]);
+        let id = |metadata: &Value| accept(metadata).unwrap().public_id(&key);
+        let base = with("client_name", json!("App"));
+        let reordered = json!({
+            "client_name": "App",
+            "ignored": true,
+            "redirect_uris": ["https://app.example.com/cb"],
+        });
+        assert_eq!(id(&base), id(&reordered));
+        assert!(id(&base).as_str().starts_with("c_"));
+        assert_ne!(id(&base), id(&with("client_name", json!("Ap"))));
+        assert_ne!(id(&base), id(&with("software_id", json!("App"))));
+        assert_ne!(
+            id(&base),
+            accept(&base).unwrap().public_id(&TagKey::new([2; 32]))
+        );
+    }
+
+    #[test]
+    fn a_name_is_shown_without_what_hides_or_turns_it() {
+        for (name, shown) in [
+            ("ChatGPT", Some("ChatGPT")),
+            ("  Chat\tGPT\u{a0} x\r\n", Some("Chat GPT x")),
+            ("\u{202e}TPGtahC\u{200b}", Some("TPGtahC")),
+            ("\u{0}\u{7}\u{1b}[31m", Some("[31m")),
+            ("\u{200b}\u{feff}\u{e0041}", None),
+            ("", None),
+        ] {
+            assert_eq!(displayable(name).as_deref(), shown, "{name:?}");
+        }
+        let long = displayable(&"é".repeat(500)).unwrap();
+        assert_eq!(long.chars().count(), MAX_NAME);
+        assert!(long.ends_with('…'));
+    }
+}
