@@ -6,11 +6,10 @@
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::{Client, ClientAuthentication, ClientId, Registration};
+use crate::client::{Client, ClientAuthentication, ClientId, Registration};
 use crate::clock::Timestamp;
 use crate::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri, RedirectUriError};
 use crate::protocol::resource::is_loopback;
-use crate::protocol::scope::Scope;
 use crate::secret::{Secret, TagKey};
 
 /// More redirect URIs than any client registers.
@@ -165,11 +164,6 @@ impl AcceptedMetadata {
         serde_json::to_vec(&(&self.name, &self.redirect_uris, self.method as u8, echoed))
             .expect("texts and lists of texts serialise")
     }
-}
-
-/// The scope that a registration answer names: what requests of the client will be granted.
-pub fn registered_scope() -> Scope {
-    Scope::supported()
 }
 
 fn redirect_uris(
@@ -388,8 +382,9 @@ mod tests {
 
     #[test]
     fn the_redirect_uri_at_fault_is_named() {
-        let error = accept(&json!({ "redirect_uris": ["https://a.example/", "http://b.example/"] }))
-            .unwrap_err();
+        let error =
+            accept(&json!({ "redirect_uris": ["https://a.example/", "http://b.example/"] }))
+                .unwrap_err();
         assert!(error.concerns_redirect_uris());
         assert_eq!(
             error.to_string(),
@@ -443,7 +438,10 @@ mod tests {
         let echoed = |uri: &str| accept(&with("client_uri", json!(uri))).unwrap().echoed;
         assert!(echoed("http://a.example/").is_empty());
         assert!(echoed("").is_empty());
-        assert_eq!(echoed("https://a.example/")["client_uri"], "https://a.example/");
+        assert_eq!(
+            echoed("https://a.example/")["client_uri"],
+            "https://a.example/"
+        );
         assert!(!echoed("http://localhost:3000/").is_empty());
     }
 

@@ -1,1 +1,204 @@
-//! Not written yet.
+//! `/authorize`: looks at the request and the session and names the next step: an error page, the
+//! login, the consent page, or a redirect. And what Allow does.
+//!
+//! Nothing is stored for a visitor: the raw query travels through the pages and is validated anew
+//! each time.
+
+use http::{Method, StatusCode};
+use rand::rngs::OsRng;
+
+use crate::browser_session::BrowserSession;
+use crate::client::REMEMBERED;
+use crate::clock::Timestamp;
+use crate::grants::authorization_code::{self, AuthorizationCode};
+use crate::grants::{GrantId, Tools};
+use crate::oauth::authorization_request::{Rules, client_id, judge};
+use crate::oauth::{AuthorizationServer, consent, login, outcome, refusal};
+use crate::protocol::form::{Form, has_media_type};
+use crate::protocol::oauth::OAuthError;
+use crate::protocol::web::{Request, Response};
+use crate::reason::Reason;
+use crate::secret::Secret;
+use crate::store::StoreError;
+
+pub use crate::oauth::authorization_request::{AuthorizationRequest, AuthorizeRefusal, Callback};
+
+/// Longer queries are refused: a client that sends this much means something else.
+const MAX_QUERY: usize = 16 * 1024;
+
+/// `GET /authorize`, and `POST` with the same parameters as a form (OAuth 2.1 §3.1).
+pub(super) async fn answer(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    let raw_query = match raw_query(request) {
+        Ok(raw_query) => raw_query,
+        Err(reason) => return refuse(server, request, reason, None),
+    };
+    let judged = match validate(server, raw_query, now).await {
+        Err(AuthorizeRefusal::Page(reason, detail)) => {
+            return refuse(server, request, reason, Some(&detail));
+        }
+        Err(AuthorizeRefusal::Fault(error)) => return fault(server, request, &error),
+        Err(AuthorizeRefusal::Redirect(callback, error)) => Err((callback, error)),
+        Ok(valid) => Ok(valid),
+    };
+    // The person logs in before anything is sent to a client that registered itself, errors too:
+    // else anybody could make this origin redirect to any place (OAuth 2.1 §7.13.2).
+    let session = match login::session(server, request, now).await {
+        Ok(Some((_, session))) => session,
+        Ok(None) => return login::page(server, request, Some(raw_query)),
+        Err(error) => return fault(server, request, &error),
+    };
+    match judged {
+        Ok(valid) => {
+            let asked = consent::Asked {
+                client: valid.client(),
+                redirect_uri: valid.callback().redirect_uri().as_str(),
+                mount: valid.mount(),
+                raw_query: valid.raw_query(),
+            };
+            consent::page(server, request, &session, asked).await
+        }
+        Err((callback, error)) => {
+            outcome::log("authorization_refused", request, None, &error);
+            callback.refused(&error)
+        }
+    }
+}
+
+/// Judges an authorization request anew, wherever it comes from: the address bar or a form.
+pub async fn validate(
+    server: &AuthorizationServer,
+    raw_query: &str,
+    now: Timestamp,
+) -> Result<AuthorizationRequest, AuthorizeRefusal> {
+    let malformed = |detail: String| AuthorizeRefusal::Page(Reason::RequestMalformed, detail);
+    if raw_query.len() > MAX_QUERY {
+        return Err(malformed("the request is too long".to_owned()));
+    }
+    let form = Form::parse(raw_query.as_bytes()).map_err(|error| malformed(error.to_string()))?;
+    let id = client_id(&form)?;
+    let client = server
+        .records
+        .client(&id, now)
+        .await
+        .map_err(AuthorizeRefusal::Fault)?
+        .ok_or_else(|| {
+            AuthorizeRefusal::Page(Reason::ClientUnknown, outcome::loggable(id.as_str()))
+        })?;
+    let settings = &server.settings;
+    let rules = Rules {
+        issuer: &settings.issuer,
+        mounts: &settings.mounts,
+        schemes: &settings.redirect_schemes,
+    };
+    judge(raw_query, &form, client, rules)
+}
+
+/// What Allow does: a code for what was consented to, durable before the browser carries it away.
+pub async fn approve(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    asked: AuthorizationRequest,
+    tools: Tools,
+    now: Timestamp,
+) -> Response {
+    let secret = Secret::draw(&mut OsRng);
+    let code = AuthorizationCode {
+        grant: GrantId::draw(&mut OsRng),
+        client: asked.client().id.clone(),
+        redirect_uri: asked.callback().redirect_uri().as_str().to_owned(),
+        code_challenge: asked.code_challenge().clone(),
+        resource: asked.resource().clone(),
+        scope: asked.scope().clone(),
+        tools,
+        user: session.user.clone(),
+        user_name: session.user_name.clone(),
+        issued: now,
+        expires: now + authorization_code::LIFETIME,
+    };
+    if let Err(error) = keep(server, &asked, &secret, &code, now).await {
+        return fault(server, request, &error);
+    }
+    log::info!(
+        event = "authorization_granted",
+        client = code.client.as_str(),
+        grant = code.grant.as_str(),
+        user = code.user.as_str(),
+        resource = code.resource.as_str(),
+        scope:% = code.scope,
+        request_id = request.request_id.as_str();
+        "a person allowed a client; it has {} s to redeem the code",
+        authorization_code::LIFETIME.as_secs()
+    );
+    asked.callback().granted(&secret)
+}
+
+/// The client is kept first, for as long as anything lives that comes from this code: a grant must
+/// never outlive its client.
+async fn keep(
+    server: &AuthorizationServer,
+    asked: &AuthorizationRequest,
+    secret: &Secret,
+    code: &AuthorizationCode,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let remember_code = code.remember_until(server.settings.access_ttl);
+    let remember_client = remember_code.max(now + REMEMBERED);
+    server
+        .records
+        .keep_client(asked.client(), remember_client)
+        .await?;
+    server
+        .records
+        .put_code(&secret.hash(), code, remember_code)
+        .await
+}
+
+/// The parameters, undecoded: the query, or the body of a form. Never both.
+fn raw_query(request: &Request) -> Result<&str, Reason> {
+    let query = request.query.as_deref().unwrap_or_default();
+    if request.method != Method::POST {
+        return Ok(query);
+    }
+    if !has_media_type(&request.headers, "application/x-www-form-urlencoded") {
+        return Err(Reason::MediaTypeWrong);
+    }
+    if !query.is_empty() {
+        return Err(Reason::RequestMalformed);
+    }
+    std::str::from_utf8(&request.body).map_err(|_| Reason::RequestMalformed)
+}
+
+fn refuse(
+    server: &AuthorizationServer,
+    request: &Request,
+    reason: Reason,
+    detail: Option<&str>,
+) -> Response {
+    log::warn!(
+        event = "authorization_refused",
+        reason = reason,
+        hint = reason.remedy(),
+        detail = detail.map(outcome::loggable).as_deref(),
+        peer:% = request.peer,
+        request_id = request.request_id.as_str();
+        "{}", reason.sentence()
+    );
+    refusal::page(server, request, StatusCode::BAD_REQUEST, reason, detail)
+}
+
+fn fault(server: &AuthorizationServer, request: &Request, error: &StoreError) -> Response {
+    let error = OAuthError::fault(Reason::StoreUnavailable, error);
+    outcome::log("authorization_failed", request, None, &error);
+    refusal::page(
+        server,
+        request,
+        error.code.status(),
+        Reason::StoreUnavailable,
+        None,
+    )
+}

@@ -1,1 +1,65 @@
-//! Not written yet.
+//! What clients discover: authorization server metadata (RFC 8414) and protected resource
+//! metadata (RFC 9728).
+//!
+//! Every URL comes from the configured issuer; no request header changes a byte (RFC 9700 §4.13).
+//!
+//! Authorization server metadata stands at the root form alone. Some clients also try the form
+//! with the MCP path in it (`/.well-known/oauth-authorization-server/mcp`), which is the address of
+//! another issuer, `{origin}/mcp`: strict ones must not use a document there whose `issuer` is the
+//! bare origin (RFC 8414 §3.3) and give up, while each client that tries that form goes on to the
+//! root form after a 404. The same holds for `/.well-known/openid-configuration`: a document
+//! without `jwks_uri` and its like makes some clients fail, 404 makes all go on.
+
+use serde_json::json;
+
+use crate::oauth::endpoint::path;
+use crate::oauth::{AuthorizationServer, document};
+use crate::protocol::scope::Scope;
+use crate::protocol::web::{Request, Response};
+
+/// `/.well-known/oauth-authorization-server`
+pub(super) fn authorization_server(server: &AuthorizationServer, request: &Request) -> Response {
+    let issuer = &server.settings.issuer;
+    let methods = ["none", "client_secret_post", "client_secret_basic"];
+    let metadata = json!({
+        "issuer": issuer.as_str(),
+        "authorization_endpoint": issuer.join(path::AUTHORIZE),
+        "token_endpoint": issuer.join(path::TOKEN),
+        "registration_endpoint": issuer.join(path::REGISTER),
+        "revocation_endpoint": issuer.join(path::REVOKE),
+        "scopes_supported": scopes(),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": ["authorization_code"],
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "authorization_response_iss_parameter_supported": true,
+        "service_documentation": issuer.join(path::HOME),
+    });
+    document::json(request, "application/json", &metadata)
+}
+
+/// `/.well-known/oauth-protected-resource{path}`: `resource` is the origin with exactly the path
+/// that was asked for, because clients compare it with the URL that was typed.
+pub(super) fn protected_resource(
+    server: &AuthorizationServer,
+    request: &Request,
+    resource_path: &str,
+    mount: &str,
+) -> Response {
+    let issuer = &server.settings.issuer;
+    let metadata = json!({
+        "resource": issuer.join(resource_path),
+        "authorization_servers": [issuer.as_str()],
+        "scopes_supported": scopes(),
+        "bearer_methods_supported": ["header"],
+        "resource_name": format!("{} ({mount})", server.settings.title),
+        "resource_documentation": issuer.join(path::HOME),
+    });
+    document::json(request, "application/json", &metadata)
+}
+
+fn scopes() -> Vec<String> {
+    Scope::supported().iter().map(str::to_owned).collect()
+}

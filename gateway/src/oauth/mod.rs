@@ -4,12 +4,17 @@
 //! Owns: everything a client or a browser asks that is not for a backend. Not: the connection
 //! (`proxy`), what is decided (`client`, `grants`), how pages look (`pages`).
 
+mod authorization_request;
 pub mod authorize;
+mod client_authentication;
 pub mod consent;
+mod discovery;
+mod document;
 pub mod endpoint;
 pub mod home;
 pub mod login;
 pub mod metadata;
+mod outcome;
 pub mod refusal;
 pub mod register;
 pub mod revoke;
@@ -23,6 +28,7 @@ use crate::access_token::Keys;
 use crate::backend::Catalogue;
 use crate::clock::Clock;
 use crate::identity::{Passwords, Setup};
+use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::resource::{Issuer, Mount};
 use crate::protocol::web::{Request, Response};
 use crate::secret::TagKey;
@@ -45,6 +51,8 @@ pub struct Settings {
     pub apps_challenge: Option<String>,
     /// `Contact` of security.txt (RFC 9116), a URI.
     pub security_contact: Option<String>,
+    /// Private-use schemes of redirect URIs that are accepted besides the built-in ones.
+    pub redirect_schemes: PrivateUseSchemes,
     /// How many registrations one address may make in an hour.
     pub registrations_per_hour: u64,
 }

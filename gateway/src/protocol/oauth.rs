@@ -1,5 +1,7 @@
 //! Errors of the OAuth endpoints: RFC 6749 §5.2, RFC 7591 §3.2.2, RFC 8707 §2, RFC 7009 §2.2.1.
 
+use std::fmt;
+
 use http::StatusCode;
 use http::header::{HeaderName, WWW_AUTHENTICATE};
 use serde::Serialize;
@@ -82,6 +84,8 @@ pub struct OAuthError {
     pub reason: Reason,
     /// For the client's developer. ASCII without quotes or backslashes (RFC 6749 §5.2).
     pub description: String,
+    /// For the log alone: what failed inside.
+    pub cause: Option<String>,
 }
 
 impl OAuthError {
@@ -106,12 +110,21 @@ impl OAuthError {
             code,
             reason,
             description,
+            cause: None,
         }
     }
 
-    /// The store did not answer: 503, never a reason to forget a token.
-    pub fn store_unavailable() -> Self {
-        Self::new(ErrorCode::TemporarilyUnavailable, Reason::StoreUnavailable)
+    /// A fault of ours: 503, never a reason to forget a token or to register anew.
+    pub fn fault(reason: Reason, cause: impl fmt::Display) -> Self {
+        Self {
+            cause: Some(cause.to_string()),
+            ..Self::new(ErrorCode::TemporarilyUnavailable, reason)
+        }
+    }
+
+    /// Whether it is our fault and not the client's.
+    pub fn is_fault(&self) -> bool {
+        self.code == ErrorCode::TemporarilyUnavailable
     }
 
     /// The direct answer: JSON, `no-store`, the code's status; `Retry-After` where waiting helps;

@@ -1,0 +1,493 @@
+//! The authorization request (OAuth 2.1 §4.1.1): its checks, in order, on one page; and the answer
+//! to it (§4.1.2).
+//!
+//! Owns: what is valid, and what a redirect to a client says. Not: who the person is, what that
+//! person answers (`login`, `consent`), what is stored (`authorize`).
+
+use url::form_urlencoded;
+
+use crate::client::{Client, ClientId};
+use crate::protocol::form::{Form, FormError};
+use crate::protocol::oauth::{ErrorCode, OAuthError};
+use crate::protocol::pkce::{CodeChallenge, S256};
+use crate::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri};
+use crate::protocol::resource::{Issuer, Mount, Resource, default_mount, requested_mount};
+use crate::protocol::scope::Scope;
+use crate::protocol::web::{self, Response};
+use crate::reason::Reason;
+use crate::secret::Secret;
+use crate::store::StoreError;
+
+/// Why a request gets no consent page, and where that can be said.
+#[derive(Clone, Debug)]
+pub enum AuthorizeRefusal {
+    /// On a page, to the person: nobody has been found to redirect to. The text names the value
+    /// that was wrong; it may hold what a stranger sent.
+    Page(Reason, String),
+    /// To the client, once the person has logged in (OAuth 2.1 §7.13.2).
+    Redirect(Callback, OAuthError),
+    /// The store did not answer.
+    Fault(StoreError),
+}
+
+/// Where it is safe to redirect: made only after client and redirect URI were checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Callback {
+    redirect_uri: RedirectUri,
+    state: Option<String>,
+    issuer: Issuer,
+}
+
+impl Callback {
+    /// The redirect URI of the request.
+    pub const fn redirect_uri(&self) -> &RedirectUri {
+        &self.redirect_uri
+    }
+
+    /// 303 to the client with a code.
+    pub fn granted(&self, code: &Secret) -> Response {
+        self.redirect(&[("code", code.reveal())])
+    }
+
+    /// 303 to the client: the person pressed Deny.
+    pub fn denied(&self) -> Response {
+        self.refused(&OAuthError::new(
+            ErrorCode::AccessDenied,
+            Reason::UserDenied,
+        ))
+    }
+
+    /// 303 to the client with an error (OAuth 2.1 §4.1.2.1).
+    pub fn refused(&self, error: &OAuthError) -> Response {
+        self.redirect(&[
+            ("error", error.code.as_str()),
+            ("error_description", &error.description),
+        ])
+    }
+
+    /// Every answer carries `state` as it came and `iss` (RFC 9207), and keeps the query that the
+    /// client registered.
+    fn redirect(&self, parameters: &[(&str, &str)]) -> Response {
+        let mut location = self.redirect_uri.as_str().to_owned();
+        if !location.contains('?') {
+            location.push('?');
+        } else if !location.ends_with(['?', '&']) {
+            location.push('&');
+        }
+        let end = location.len();
+        let mut query = form_urlencoded::Serializer::for_suffix(location, end);
+        query.extend_pairs(parameters);
+        if let Some(state) = &self.state {
+            query.append_pair("state", state);
+        }
+        query.append_pair("iss", self.issuer.as_str());
+        web::see_other(&query.finish())
+    }
+}
+
+/// A valid request: what a person may be asked to allow.
+#[derive(Clone, Debug)]
+pub struct AuthorizationRequest {
+    client: Client,
+    callback: Callback,
+    mount: Mount,
+    resource: Resource,
+    scope: Scope,
+    code_challenge: CodeChallenge,
+    raw_query: String,
+}
+
+impl AuthorizationRequest {
+    /// Who asks.
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Where the answer goes.
+    pub const fn callback(&self) -> &Callback {
+        &self.callback
+    }
+
+    /// The backend that is asked for.
+    pub const fn mount(&self) -> &Mount {
+        &self.mount
+    }
+
+    /// Its canonical identifier.
+    pub const fn resource(&self) -> &Resource {
+        &self.resource
+    }
+
+    /// The scope that would be granted.
+    pub const fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
+    /// The challenge that the code will be bound to.
+    pub const fn code_challenge(&self) -> &CodeChallenge {
+        &self.code_challenge
+    }
+
+    /// The whole request, undecoded, to be validated anew.
+    pub fn raw_query(&self) -> &str {
+        &self.raw_query
+    }
+}
+
+/// What the checks hold a request against.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules<'a> {
+    pub(super) issuer: &'a Issuer,
+    pub(super) mounts: &'a [Mount],
+    pub(super) schemes: &'a PrivateUseSchemes,
+}
+
+/// Who the request claims to come from: the one thing that must be known before it is judged.
+pub(super) fn client_id(form: &Form) -> Result<ClientId, AuthorizeRefusal> {
+    match form.one("client_id") {
+        Ok(Some(id)) => Ok(ClientId::new(id)),
+        Ok(None) => Err(page("The parameter client_id is missing.")),
+        Err(error) => Err(page(&error.to_string())),
+    }
+}
+
+/// The checks, in order. First those after which nobody can be redirected to.
+pub(super) fn judge(
+    raw_query: &str,
+    form: &Form,
+    client: Client,
+    rules: Rules<'_>,
+) -> Result<AuthorizationRequest, AuthorizeRefusal> {
+    let callback = callback(form, &client, rules)?;
+    let to_client = |error| AuthorizeRefusal::Redirect(callback.clone(), error);
+    form.one("state").map_err(malformed).map_err(to_client)?;
+    response_type(form).map_err(to_client)?;
+    let code_challenge = code_challenge(form).map_err(to_client)?;
+    let scope = scope(form).map_err(to_client)?;
+    let mount = mount(form, rules).map_err(to_client)?.clone();
+    Ok(AuthorizationRequest {
+        resource: mount.resource(rules.issuer),
+        client,
+        callback,
+        mount,
+        scope,
+        code_challenge,
+        raw_query: raw_query.to_owned(),
+    })
+}
+
+/// The redirect URI must be a registered one; it may be left out where only one is registered.
+fn callback(form: &Form, client: &Client, rules: Rules<'_>) -> Result<Callback, AuthorizeRefusal> {
+    let requested = form
+        .one("redirect_uri")
+        .map_err(|error| page(&error.to_string()))?;
+    let requested = match (requested, client.redirect_uris.as_slice()) {
+        (Some(requested), _) => requested,
+        (None, [only]) => only,
+        (None, _) => return Err(page("The parameter redirect_uri is missing.")),
+    };
+    let redirect_uri = RedirectUri::parse(requested, rules.schemes)
+        .ok()
+        .filter(|uri| {
+            let mut registered = client.redirect_uris.iter();
+            registered.any(|registered| uri.is_registered_as(registered))
+        })
+        .ok_or_else(|| AuthorizeRefusal::Page(Reason::RedirectUriMismatch, requested.to_owned()))?;
+    Ok(Callback {
+        redirect_uri,
+        // A state that was sent twice is refused right after, and then not returned.
+        state: form.one("state").ok().flatten().map(str::to_owned),
+        issuer: rules.issuer.clone(),
+    })
+}
+
+fn response_type(form: &Form) -> Result<(), OAuthError> {
+    match form.one("response_type").map_err(malformed)? {
+        Some("code") => {}
+        Some(_) => {
+            return Err(OAuthError::new(
+                ErrorCode::UnsupportedResponseType,
+                Reason::ResponseTypeUnsupported,
+            ));
+        }
+        None => return Err(invalid("The parameter response_type is missing.")),
+    }
+    match form.one("response_mode").map_err(malformed)? {
+        None | Some("query") => Ok(()),
+        Some(_) => Err(invalid("Only response_mode=query is served.")),
+    }
+}
+
+fn code_challenge(form: &Form) -> Result<CodeChallenge, OAuthError> {
+    let refused = |reason| OAuthError::new(ErrorCode::InvalidRequest, reason);
+    let method = form.one("code_challenge_method").map_err(malformed)?;
+    let challenge = form
+        .one("code_challenge")
+        .map_err(malformed)?
+        .ok_or_else(|| refused(Reason::PkceMissing))?;
+    // Without the parameter the method is `plain` (RFC 7636 §4.3).
+    if method != Some(S256) {
+        return Err(refused(Reason::PkceMethodUnsupported));
+    }
+    CodeChallenge::parse(challenge)
+        .ok_or_else(|| invalid("code_challenge is not the base64url of a SHA-256 digest."))
+}
+
+fn scope(form: &Form) -> Result<Scope, OAuthError> {
+    let requested = form.one("scope").map_err(malformed)?;
+    Scope::grantable(requested).map_err(|error| {
+        OAuthError::described(
+            ErrorCode::InvalidScope,
+            Reason::RequestMalformed,
+            error.to_string(),
+        )
+    })
+}
+
+fn mount<'a>(form: &Form, rules: Rules<'a>) -> Result<&'a Mount, OAuthError> {
+    let unknown = |description: &str| {
+        OAuthError::described(
+            ErrorCode::InvalidTarget,
+            Reason::ResourceUnknown,
+            description,
+        )
+    };
+    requested_mount(form.all("resource"), rules.issuer, rules.mounts)
+        .map_err(|error| unknown(&error.to_string()))?
+        .or_else(|| default_mount(rules.mounts))
+        .ok_or_else(|| unknown("Nothing is served here."))
+}
+
+fn page(detail: &str) -> AuthorizeRefusal {
+    AuthorizeRefusal::Page(Reason::RequestMalformed, detail.to_owned())
+}
+
+fn invalid(description: &str) -> OAuthError {
+    OAuthError::described(
+        ErrorCode::InvalidRequest,
+        Reason::RequestMalformed,
+        description,
+    )
+}
+
+fn malformed(error: FormError) -> OAuthError {
+    invalid(&error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::{ClientAuthentication, Registration};
+    use crate::clock::Timestamp;
+
+    const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+
+    fn client(redirect_uris: &[&str]) -> Client {
+        Client {
+            id: ClientId::new("c_1"),
+            name: None,
+            redirect_uris: redirect_uris.iter().map(|&uri| uri.to_owned()).collect(),
+            authentication: ClientAuthentication::None,
+            registration: Registration::SelfRegistered,
+            registered: Timestamp::from_secs(0),
+            echoed: serde_json::Map::new(),
+        }
+    }
+
+    fn judged_for(client: Client, query: &str) -> Result<AuthorizationRequest, AuthorizeRefusal> {
+        let mounts = [("notes", ""), ("files", "/files")].map(|(name, prefix)| Mount {
+            name: name.to_owned(),
+            prefix: prefix.to_owned(),
+        });
+        let rules = Rules {
+            issuer: &Issuer::parse("https://mcp.example.com").unwrap(),
+            mounts: &mounts,
+            schemes: &PrivateUseSchemes::default(),
+        };
+        judge(
+            query,
+            &Form::parse(query.as_bytes()).unwrap(),
+            client,
+            rules,
+        )
+    }
+
+    fn judged(query: &str) -> Result<AuthorizationRequest, AuthorizeRefusal> {
+        judged_for(client(&["https://app.example.com/cb?keep=1"]), query)
+    }
+
+    fn valid() -> String {
+        format!(
+            "client_id=c_1&response_type=code&code_challenge={CHALLENGE}&code_challenge_method=S256"
+        )
+    }
+
+    fn location(response: &Response) -> &str {
+        response.headers()["location"].to_str().unwrap()
+    }
+
+    /// The error that is redirected, with the location.
+    fn redirected(query: &str) -> (&'static str, String) {
+        match judged(query) {
+            Err(AuthorizeRefusal::Redirect(callback, error)) => (
+                error.code.as_str(),
+                location(&callback.refused(&error)).to_owned(),
+            ),
+            other => panic!("{query}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_request_with_the_least_that_clients_send_is_valid() {
+        let request = judged(&valid()).unwrap();
+        assert_eq!(request.mount().name, "notes");
+        assert_eq!(request.resource().as_str(), "https://mcp.example.com/mcp");
+        assert_eq!(request.scope().to_string(), "mcp");
+        assert_eq!(
+            request.code_challenge().clone(),
+            CodeChallenge::parse(CHALLENGE).unwrap()
+        );
+    }
+
+    #[test]
+    fn what_other_providers_know_is_tolerated() {
+        let query = format!(
+            "{}&prompt=none&id_token_hint=x&login_hint=a&audience=b&nonce=n&nonce=n&scope=openid+mcp",
+            valid()
+        );
+        assert_eq!(judged(&query).unwrap().scope().to_string(), "mcp");
+    }
+
+    #[test]
+    fn state_comes_back_byte_for_byte_and_iss_with_every_answer() {
+        for (sent, value) in [
+            ("state=a%2Bb%20c", Some("a+b c")),
+            (
+                "state=%26iss%3Dhttps%3A%2F%2Fevil.example",
+                Some("&iss=https://evil.example"),
+            ),
+            ("state=%C3%A9%00", Some("é\0")),
+            ("state=", None),
+            ("", None),
+        ] {
+            let request = judged(&format!("{}&{sent}", valid())).unwrap();
+            let code = Secret::presented("the-code");
+            for response in [
+                request.callback().granted(&code),
+                request.callback().denied(),
+            ] {
+                assert_eq!(response.status(), 303);
+                let url = url::Url::parse(location(&response)).unwrap();
+                assert!(location(&response).starts_with("https://app.example.com/cb?keep=1&"));
+                let all = |name: &str| -> Vec<String> {
+                    url.query_pairs()
+                        .filter(|(key, _)| key == name)
+                        .map(|(_, value)| value.into_owned())
+                        .collect()
+                };
+                assert_eq!(all("iss"), ["https://mcp.example.com"]);
+                assert_eq!(all("state"), value.into_iter().collect::<Vec<_>>());
+                assert_eq!(all("code").len() + all("error").len(), 1);
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_registered_redirect_uri_nothing_redirects() {
+        for query in [
+            "redirect_uri=https://evil.example/cb",
+            "redirect_uri=https://app.example.com/cb",
+            "redirect_uri=https://app.example.com/cb?keep=1%26x",
+            "redirect_uri=https://app.example.com/cb?keep=1&redirect_uri=https://evil.example/",
+            "redirect_uri=https://app.example.com/cb?keep=1%23x",
+            "redirect_uri=javascript:alert(1)",
+            "redirect_uri=/cb",
+        ] {
+            let refusal = judged(&format!("{}&{query}", valid())).unwrap_err();
+            assert!(matches!(refusal, AuthorizeRefusal::Page(..)), "{query}");
+        }
+        let two = client(&["https://a.example/", "https://b.example/"]);
+        let refusal = judged_for(two, &valid()).unwrap_err();
+        assert!(matches!(refusal, AuthorizeRefusal::Page(..)));
+        // Registered once, refused by today's rules.
+        let script = client(&["javascript:alert(1)"]);
+        let refusal = judged_for(script, &valid()).unwrap_err();
+        assert!(matches!(refusal, AuthorizeRefusal::Page(..)));
+    }
+
+    #[test]
+    fn other_errors_go_to_the_client_with_state_and_iss() {
+        let without = |name: &str| {
+            let valid = valid();
+            let kept: Vec<_> = valid
+                .split('&')
+                .filter(|pair| !pair.starts_with(&format!("{name}=")))
+                .collect();
+            kept.join("&")
+        };
+        for (query, error) in [
+            (without("response_type"), "invalid_request"),
+            (
+                without("response_type") + "&response_type=token",
+                "unsupported_response_type",
+            ),
+            (
+                without("response_type") + "&response_type=code+token",
+                "unsupported_response_type",
+            ),
+            (without("code_challenge"), "invalid_request"),
+            (
+                without("code_challenge") + "&code_challenge=",
+                "invalid_request",
+            ),
+            (
+                without("code_challenge") + "&code_challenge=short",
+                "invalid_request",
+            ),
+            (without("code_challenge_method"), "invalid_request"),
+            (
+                without("code_challenge_method") + "&code_challenge_method=plain",
+                "invalid_request",
+            ),
+            (
+                without("code_challenge_method") + "&code_challenge_method=s256",
+                "invalid_request",
+            ),
+            (valid() + "&code_challenge_method=plain", "invalid_request"),
+            (valid() + "&response_mode=fragment", "invalid_request"),
+            (valid() + "&scope=mcp&scope=mcp", "invalid_request"),
+            (valid() + "&scope=%22", "invalid_scope"),
+            (
+                valid() + "&resource=https://evil.example/mcp",
+                "invalid_target",
+            ),
+            (
+                valid() + "&resource=https://mcp.example.com/mcp2",
+                "invalid_target",
+            ),
+            (
+                valid()
+                    + "&resource=https://mcp.example.com/mcp&resource=https://mcp.example.com/files/mcp",
+                "invalid_target",
+            ),
+        ] {
+            let (code, location) = redirected(&format!("{query}&state=s"));
+            assert_eq!(code, error, "{query}");
+            assert!(location.starts_with("https://app.example.com/cb?keep=1&error="));
+            assert!(
+                location.ends_with("&state=s&iss=https%3A%2F%2Fmcp.example.com"),
+                "{location}"
+            );
+        }
+        let (code, location) = redirected(&(valid() + "&state=a&state=b"));
+        assert_eq!(code, "invalid_request");
+        assert!(!location.contains("state="), "{location}");
+    }
+
+    #[test]
+    fn resource_values_of_one_mount_may_repeat() {
+        let query = valid()
+            + "&resource=https://mcp.example.com/files/mcp&resource=HTTPS://MCP.example.com/files/sse/";
+        assert_eq!(judged(&query).unwrap().mount().name, "files");
+    }
+}

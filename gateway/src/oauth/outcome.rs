@@ -1,0 +1,46 @@
+//! How a refusal leaves the endpoints that programs call: one log line, one JSON answer.
+
+use crate::protocol::oauth::OAuthError;
+use crate::protocol::web::{Request, Response};
+
+/// Logs a refusal under `event` and answers it. `client` is what the request claims; it may be
+/// anything.
+pub(super) fn refused(
+    event: &str,
+    request: &Request,
+    client: Option<&str>,
+    error: &OAuthError,
+) -> Response {
+    log(event, request, client, error);
+    error.to_response()
+}
+
+/// Logs a refusal that is answered in another way, such as a redirect.
+pub(super) fn log(event: &str, request: &Request, client: Option<&str>, error: &OAuthError) {
+    let level = if error.is_fault() {
+        log::Level::Error
+    } else {
+        log::Level::Warn
+    };
+    let client = client.map(loggable);
+    log::log!(
+        level,
+        event = event,
+        reason = error.reason,
+        hint = error.reason.remedy(),
+        error = error.code.as_str(),
+        client = client.as_deref(),
+        peer:% = request.peer,
+        cause = error.cause.as_deref(),
+        request_id = request.request_id.as_str();
+        "{}", error.description
+    );
+}
+
+/// What a stranger sent, fit for one line.
+pub(super) fn loggable(text: &str) -> String {
+    text.chars()
+        .take(100)
+        .map(|c| if c.is_ascii_graphic() { c } else { '?' })
+        .collect()
+}
