@@ -25,7 +25,7 @@ pub enum AuthorizeRefusal {
     /// that was wrong; it may hold what a stranger sent.
     Page(Reason, String),
     /// To the client, once the person has logged in (OAuth 2.1 §7.13.2).
-    Redirect(Callback, OAuthError),
+    Redirect(Box<Callback>, OAuthError),
     /// The store did not answer.
     Fault(StoreError),
 }
@@ -159,7 +159,7 @@ pub(super) fn judge(
     rules: Rules<'_>,
 ) -> Result<AuthorizationRequest, AuthorizeRefusal> {
     let callback = callback(form, &client, rules)?;
-    let to_client = |error| AuthorizeRefusal::Redirect(callback.clone(), error);
+    let to_client = |error| AuthorizeRefusal::Redirect(Box::new(callback.clone()), error);
     form.one("state").map_err(malformed).map_err(to_client)?;
     response_type(form).map_err(to_client)?;
     let code_challenge = code_challenge(form).map_err(to_client)?;

@@ -16,31 +16,31 @@ pub struct Issuer(String);
 pub enum IssuerError {
     /// Not an absolute URL.
     #[error("is not an absolute URL")]
-    NotAUrl,
+    Url,
     /// OAuth endpoints are https (OAuth 2.1 §1.5); loopback is the exception for trying things out.
     #[error("must be https, or http on a loopback address")]
-    NotHttps,
+    Insecure,
     /// The well-known documents stand at the origin.
     #[error("must be an origin: no path, query, fragment or user name")]
-    NotAnOrigin,
+    Excess,
 }
 
 impl Issuer {
     /// Parses a public URL.
     pub fn parse(text: &str) -> Result<Self, IssuerError> {
-        let url = Url::parse(text).map_err(|_| IssuerError::NotAUrl)?;
+        let url = Url::parse(text).map_err(|_| IssuerError::Url)?;
         if !url.username().is_empty()
             || url.password().is_some()
             || url.path() != "/"
             || url.query().is_some()
             || url.fragment().is_some()
         {
-            return Err(IssuerError::NotAnOrigin);
+            return Err(IssuerError::Excess);
         }
         match url.scheme() {
             "https" => {}
             "http" if is_loopback(&url) => {}
-            _ => return Err(IssuerError::NotHttps),
+            _ => return Err(IssuerError::Insecure),
         }
         Ok(Self(url.origin().ascii_serialization()))
     }
@@ -155,7 +155,7 @@ pub fn mount_at<'a>(path: &str, mounts: &'a [Mount]) -> Option<&'a Mount> {
     mounts
         .iter()
         .find(|mount| mount.owns(path))
-        .or_else(|| match (path, mounts) {
+        .or(match (path, mounts) {
             ("" | "/", [only]) => Some(only),
             _ => None,
         })
@@ -257,12 +257,12 @@ mod tests {
             assert_eq!(Issuer::parse(text).unwrap().as_str(), issuer);
         }
         for (text, error) in [
-            ("mcp.example.com", IssuerError::NotAUrl),
-            ("http://mcp.example.com", IssuerError::NotHttps),
-            ("ftp://localhost", IssuerError::NotHttps),
-            ("https://mcp.example.com/x", IssuerError::NotAnOrigin),
-            ("https://mcp.example.com/?x", IssuerError::NotAnOrigin),
-            ("https://u@mcp.example.com", IssuerError::NotAnOrigin),
+            ("mcp.example.com", IssuerError::Url),
+            ("http://mcp.example.com", IssuerError::Insecure),
+            ("ftp://localhost", IssuerError::Insecure),
+            ("https://mcp.example.com/x", IssuerError::Excess),
+            ("https://mcp.example.com/?x", IssuerError::Excess),
+            ("https://u@mcp.example.com", IssuerError::Excess),
         ] {
             assert_eq!(Issuer::parse(text), Err(error), "{text}");
         }
