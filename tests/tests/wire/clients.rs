@@ -1,0 +1,169 @@
+//! Real MCP clients, unattended: each SDK goes from discovery to a fetched document
+//! through the real pages, and again after a restart with what it stored.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tests::gateway::{Gateway, Owner, Setup};
+use tests::program::workspace;
+use tests::redis::Redis;
+use tests::world::StoreKind;
+
+/// One SDK's driver: interpreter and script.
+#[derive(Clone, Copy)]
+enum Sdk {
+    PythonV1,
+    PythonV2,
+    TypeScriptV1,
+    TypeScriptV2,
+}
+
+impl Sdk {
+    fn command(self) -> (PathBuf, PathBuf) {
+        let tests = workspace().join("tests");
+        let python = |version: &str| tests.join(format!(".work/python-{version}/bin/python"));
+        let node = std::env::var_os("TEST_NODE")
+            .map(PathBuf::from)
+            .unwrap_or_else(|| tests.join(".work/node"));
+        match self {
+            Sdk::PythonV1 => (python("v1"), tests.join("clients/python_v1.py")),
+            Sdk::PythonV2 => (python("v2"), tests.join("clients/python_v2.py")),
+            Sdk::TypeScriptV1 => (node, tests.join("clients/node/ts_v1.mjs")),
+            Sdk::TypeScriptV2 => (node, tests.join("clients/node/ts_v2.mjs")),
+        }
+    }
+}
+
+/// Run a driver to its end; its report.
+async fn drive(sdk: Sdk, arguments: &[&str], owner: Option<&Owner>) -> Result<Value> {
+    let (interpreter, script) = sdk.command();
+    assert!(
+        interpreter.exists(),
+        "{} is missing: `tests/run` installs it",
+        interpreter.display()
+    );
+    let mut command = tokio::process::Command::new(interpreter);
+    command
+        .arg(script)
+        .args(arguments)
+        .kill_on_drop(true)
+        .env_remove("OWNER_NAME")
+        .env_remove("OWNER_PASSWORD");
+    // A proxy of the machine is not asked for the way to loopback.
+    for variable in [
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+    ] {
+        command.env_remove(variable);
+    }
+    if let Some(owner) = owner {
+        command
+            .env("OWNER_NAME", &owner.name)
+            .env("OWNER_PASSWORD", &owner.password);
+    }
+    let output = tokio::time::timeout(Duration::from_secs(150), command.output())
+        .await
+        .context("the driver hangs")??;
+    let out = String::from_utf8_lossy(&output.stdout);
+    let report: Value = out
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or_default();
+    anyhow::ensure!(
+        output.status.success() && report["ok"] == true,
+        "{out}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(report)
+}
+
+async fn works_before_and_after_a_restart(
+    sdk: Sdk,
+    transport: &str,
+    store: StoreKind,
+) -> Result<()> {
+    let redis = if store == StoreKind::Redis {
+        Some(Redis::start().await?)
+    } else {
+        None
+    };
+    let mut gateway = Gateway::start(Setup {
+        store: redis.as_ref().map(Redis::url),
+        ..Setup::default()
+    })
+    .await?;
+    let folder = tempfile::tempdir()?;
+    let storage = folder.path().join("storage.json").display().to_string();
+    let url = gateway.url(if transport == "sse" { "/sse" } else { "/mcp" });
+    let arguments = |phase| {
+        [
+            "--url",
+            &url,
+            "--transport",
+            transport,
+            "--storage",
+            &storage,
+            "--phase",
+            phase,
+        ]
+        .map(String::from)
+    };
+    for phase in ["first", "again"] {
+        let arguments = arguments(phase);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let owner = Owner::alice();
+        let report = drive(sdk, &arguments, (phase == "first").then_some(&owner))
+            .await
+            .with_context(|| format!("phase {phase}\n{}", gateway.log().join("\n")))?;
+        assert_eq!(
+            report["tools"],
+            serde_json::json!(["fetch", "search"]),
+            "{report}"
+        );
+        assert!(
+            report["results"]
+                .as_u64()
+                .is_some_and(|results| results > 0),
+            "{report}"
+        );
+        if phase == "first" {
+            gateway.restart().await?;
+        }
+    }
+    Ok(())
+}
+
+macro_rules! sdk_tests {
+    ($($name:ident: $sdk:ident, $transport:literal, $store:ident;)*) => {$(
+        #[tokio::test]
+        async fn $name() -> Result<()> {
+            works_before_and_after_a_restart(Sdk::$sdk, $transport, StoreKind::$store).await
+        }
+    )*};
+}
+
+sdk_tests! {
+    the_python_sdk_v1_works_over_http_on_the_embedded_store: PythonV1, "http", Embedded;
+    the_python_sdk_v1_works_over_sse_on_the_embedded_store: PythonV1, "sse", Embedded;
+    the_python_sdk_v1_works_over_http_on_redis: PythonV1, "http", Redis;
+    the_python_sdk_v1_works_over_sse_on_redis: PythonV1, "sse", Redis;
+    the_python_sdk_v2_works_over_http_on_the_embedded_store: PythonV2, "http", Embedded;
+    the_python_sdk_v2_works_over_sse_on_the_embedded_store: PythonV2, "sse", Embedded;
+    the_python_sdk_v2_works_over_http_on_redis: PythonV2, "http", Redis;
+    the_python_sdk_v2_works_over_sse_on_redis: PythonV2, "sse", Redis;
+    the_typescript_sdk_v1_works_over_http_on_the_embedded_store: TypeScriptV1, "http", Embedded;
+    the_typescript_sdk_v1_works_over_sse_on_the_embedded_store: TypeScriptV1, "sse", Embedded;
+    the_typescript_sdk_v1_works_over_http_on_redis: TypeScriptV1, "http", Redis;
+    the_typescript_sdk_v1_works_over_sse_on_redis: TypeScriptV1, "sse", Redis;
+    the_typescript_sdk_v2_works_over_http_on_the_embedded_store: TypeScriptV2, "http", Embedded;
+    the_typescript_sdk_v2_works_over_sse_on_the_embedded_store: TypeScriptV2, "sse", Embedded;
+    the_typescript_sdk_v2_works_over_http_on_redis: TypeScriptV2, "http", Redis;
+    the_typescript_sdk_v2_works_over_sse_on_redis: TypeScriptV2, "sse", Redis;
+}

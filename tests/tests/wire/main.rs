@@ -1,0 +1,22 @@
+//! End to end: the real `gateway` binary, driven over HTTP. A module a part of the
+//! URL space, then the attacks; a test's name is the requirement it holds.
+
+mod admin;
+mod authorize;
+mod clients;
+mod config;
+mod consent;
+mod hostile_bodies;
+mod hostile_framing;
+mod hostile_sessions;
+mod hostile_tokens;
+mod login;
+mod mcp;
+mod redis;
+mod register;
+mod restart;
+mod revoke;
+mod setup;
+mod sse;
+mod token;
+mod well_known;

@@ -1,0 +1,552 @@
+//! The protected endpoints over Streamable HTTP: the challenge, and what passes through.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::json;
+use tests::gateway::{Gateway, Setup};
+use tests::http::{self, ask};
+use tests::mcp::{self, call, initialize, response, send};
+use tests::program::free_port;
+use tests::recorder::{Answer, Recorder, Step};
+use tests::scripted_mcp::{self, SESSION};
+use tests::world::{StoreKind, World};
+
+const PROTECTED: [&str; 5] = ["/mcp", "/mcp/", "/sse", "/sse/", "/messages"];
+
+#[tokio::test]
+async fn without_a_token_every_method_gets_the_challenge_and_nothing_reaches_the_backend()
+-> Result<()> {
+    let world = World::start().await?;
+    let issuer = world.gateway.issuer();
+    let before = world.backend.requests().len();
+    for path in PROTECTED {
+        for method in [
+            "GET", "POST", "DELETE", "HEAD", "PUT", "PATCH", "OPTIONS", "FROB",
+        ] {
+            let reply = ask(
+                method,
+                &world.url(path),
+                &[("MCP-Protocol-Version", "2024-11-05")],
+            )
+            .await?;
+            assert_eq!(reply.status, 401, "{method} {path}: {}", reply.text);
+            let challenge = reply.header("www-authenticate");
+            assert!(
+                challenge.starts_with("Bearer "),
+                "{method} {path}: {challenge}"
+            );
+            assert!(
+                challenge.contains(&format!(
+                    "resource_metadata=\"{issuer}/.well-known/oauth-protected-resource{path}\""
+                )),
+                "{method} {path}: {challenge}"
+            );
+            assert!(challenge.contains("scope=\"mcp\""), "{challenge}");
+            assert!(
+                !challenge.contains("error="),
+                "an error although no token was sent: {challenge}"
+            );
+            if method != "HEAD" {
+                assert!(
+                    reply.header("content-type").starts_with("application/json"),
+                    "{method} {path}"
+                );
+                assert!(reply.json().is_object());
+            }
+        }
+    }
+    assert_eq!(world.backend.requests().len(), before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_that_is_no_good_gets_invalid_token() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    let before = world.backend.marked("tools/call").len();
+    let mut flipped = token.clone().into_bytes();
+    let middle = flipped.len() / 2;
+    flipped[middle] = if flipped[middle] == b'A' { b'B' } else { b'A' };
+    let flipped = String::from_utf8(flipped)?;
+    for (what, value) in [
+        ("flipped", flipped.as_str()),
+        ("truncated", &token[..token.len() - 4]),
+        ("extended", &format!("{token}AAAA")),
+        ("words", "not-a-token"),
+        ("long", &"A".repeat(6000)),
+        ("a JWT", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9."),
+    ] {
+        let reply = send(&world.url("/mcp"), value, &call(1, "echo", &json!({}))).await?;
+        assert_eq!(reply.status, 401, "{what}: {}", reply.text);
+        assert!(
+            reply
+                .header("www-authenticate")
+                .contains("error=\"invalid_token\""),
+            "{what}: {}",
+            reply.header("www-authenticate")
+        );
+        assert!(!reply.text.contains(value), "{what}: the token is echoed");
+    }
+    assert_eq!(world.backend.marked("tools/call").len(), before);
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_authorization_header_has_one_meaning() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    let body = initialize().to_string();
+    for (value, status) in [
+        (format!("Bearer {token}"), 200),
+        (format!("bearer {token}"), 200),
+        (format!("Basic {token}"), 401),
+        (format!("Bearer{token}"), 401),
+        ("Bearer".into(), 401),
+        (format!("Bearer {token} {token}"), 401),
+        (format!("Bearer {token},Bearer {token}"), 401),
+        (token.clone(), 401),
+    ] {
+        let headers = [
+            ("Authorization", value.as_str()),
+            ("Accept", "application/json, text/event-stream"),
+        ];
+        let reply = http::post(
+            &world.url("/mcp"),
+            "application/json",
+            body.clone(),
+            &headers,
+        )
+        .await?;
+        let shown = value.replace(&token, "TOKEN");
+        assert!(
+            reply.status == status || (status == 401 && reply.status == 400),
+            "{shown}: {}",
+            reply.status
+        );
+    }
+    let twice = http::client()
+        .post(world.url("/mcp"))
+        .header("Authorization", format!("Bearer {token}"))
+        .header("Authorization", "Bearer x")
+        .header("Content-Type", "application/json")
+        .body(body);
+    let reply = http::send(twice).await?;
+    assert!(
+        [400, 401].contains(&reply.status),
+        "two Authorization headers: {}",
+        reply.status
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_call_reaches_the_backend_byte_for_byte_with_the_verified_user() -> Result<()> {
+    let world = World::start().await?;
+    let (client, token) = world.signed_in().await?;
+    let body = "{\"jsonrpc\":\"2.0\", \"id\":7 ,\"method\":\"tools/call\",\"params\":{\"name\":\"echo\",\"arguments\":{\"n\":1.50,\"big\":123456789012345678901234567890,\"text\":\"marker \\u00e9 é\"}}}";
+    let request = http::client()
+        .post(world.url("/mcp?a=b%20c"))
+        .bearer_auth(&token)
+        .header("Accept", "application/json, text/event-stream")
+        .header("Content-Type", "application/json")
+        .header("Mcp-Param-City", "=?base64?w6k=?=")
+        .header("MCP-Protocol-Version", mcp::REVISION)
+        .header("Last-Event-ID", "41")
+        .header("Cookie", "session=secret")
+        .header("Proxy-Authorization", "Basic secret")
+        .header("X-Forwarded-User", "mallory")
+        .header("X_Forwarded_User", "mallory")
+        .header("x-forwarded-USER", "mallory")
+        .header("X-Forwarded-Email", "mallory@example.com")
+        .header("X-Forwarded-Client", "mallory")
+        .header("X-Forwarded-Grant", "mallory")
+        .header("X-Remote-User", "mallory")
+        .header("Connection", "keep-alive, X-Drop-Me")
+        .header("X-Drop-Me", "please")
+        .header("TE", "trailers")
+        .body(body);
+    let reply = http::send(request).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let arrived = world.backend.marked("marker").pop().expect("it arrived");
+    assert_eq!(String::from_utf8_lossy(&arrived.body), body);
+    assert_eq!(arrived.target, "/mcp?a=b%20c");
+    assert_eq!(
+        arrived.header("host"),
+        Some(world.backend.address.to_string().as_str())
+    );
+    assert_eq!(
+        arrived.header_values("x-forwarded-user"),
+        [world.owner.name.as_str()]
+    );
+    assert_eq!(
+        arrived.header_values("x-forwarded-client"),
+        [client.client_id.as_str()]
+    );
+    assert_eq!(arrived.header("mcp-param-city"), Some("=?base64?w6k=?="));
+    assert_eq!(arrived.header("mcp-protocol-version"), Some(mcp::REVISION));
+    assert_eq!(arrived.header("last-event-id"), Some("41"));
+    for dropped in [
+        "authorization",
+        "cookie",
+        "proxy-authorization",
+        "origin",
+        "x-drop-me",
+        "te",
+        "x_forwarded_user",
+        "x-remote-user",
+    ] {
+        assert_eq!(
+            arrived.header(dropped),
+            None,
+            "{dropped} reached the backend"
+        );
+    }
+    let everything = format!("{:?}", arrived.headers);
+    assert!(
+        !everything.contains("mallory") && !everything.contains(&token),
+        "{everything}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_answer_of_the_backend_comes_back_as_it_was() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    for (status, body) in [
+        (202, ""),
+        (
+            400,
+            "{\"jsonrpc\":\"2.0\",\"id\":1,\"error\":{\"code\":-32022,\"message\":\"Unsupported\",\"data\":{\"supported\":[\"2025-11-25\"]}}}",
+        ),
+        (
+            404,
+            "{\"jsonrpc\":\"2.0\",\"id\":1, \"error\":{\"code\":-32601,\"message\":\"no\"}}",
+        ),
+        (405, "Method Not Allowed"),
+        (406, "{}"),
+        (500, "oops"),
+        (503, "{\"a\":1}"),
+    ] {
+        let text = body.to_owned();
+        world.backend.play(move |_| {
+            Answer::Full(
+                status,
+                vec![
+                    ("Content-Type".into(), "application/json".into()),
+                    ("X-Backend".into(), "yes".into()),
+                ],
+                text.clone().into_bytes(),
+            )
+        });
+        let reply = send(&world.url("/mcp"), &token, &call(1, "echo", &json!({}))).await?;
+        assert_eq!((reply.status, reply.text.as_str()), (status, body));
+        assert_eq!(reply.header("x-backend"), "yes");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backends_own_401_is_never_taken_for_ours() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    world.backend.play(|_| {
+        Answer::Full(
+            401,
+            vec![("WWW-Authenticate".into(), "Bearer realm=\"backend\"".into())],
+            b"{\"error\":\"invalid_token\"}".to_vec(),
+        )
+    });
+    let reply = send(&world.url("/mcp"), &token, &call(1, "echo", &json!({}))).await?;
+    assert_eq!(reply.status, 502, "{}", reply.text);
+    assert!(reply.header("www-authenticate").is_empty());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backend_sets_no_cookie_and_no_security_header_on_the_login_origin() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    let bad = [
+        ("Set-Cookie", "__Host-session=stolen; Path=/"),
+        ("Set-Cookie2", "a=b"),
+        ("Strict-Transport-Security", "max-age=0"),
+        ("Content-Security-Policy", "default-src *"),
+        ("Clear-Site-Data", "\"*\""),
+        ("Access-Control-Allow-Origin", "*"),
+        ("Access-Control-Allow-Credentials", "true"),
+        ("Service-Worker-Allowed", "/"),
+        ("Alt-Svc", "h3=\":443\""),
+        ("Public-Key-Pins", "x"),
+    ];
+    world.backend.play(move |request| {
+        let mut answer = Answer::json(200, &scripted_mcp::reply(&request.json()));
+        for (name, value) in bad {
+            answer = answer.with(name, value);
+        }
+        answer
+    });
+    let reply = send(&world.url("/mcp"), &token, &call(1, "echo", &json!({}))).await?;
+    assert_eq!(reply.status, 200);
+    for (name, value) in bad {
+        assert!(
+            !reply.header_values(name).contains(&value),
+            "{name}: {value} reached the client"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_session_passes_through_all_three_methods() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    let url = world.url("/mcp");
+    let opened = send(&url, &token, &initialize()).await?;
+    assert_eq!(opened.header("mcp-session-id"), SESSION);
+    let request = mcp::post(&url, &token, &call(2, "echo", &json!({"x": 1})))
+        .header("Mcp-Session-Id", SESSION);
+    assert_eq!(response(&http::send(request).await?)?["id"], 2);
+    let delete = http::send(
+        http::client()
+            .delete(&url)
+            .bearer_auth(&token)
+            .header("Mcp-Session-Id", SESSION),
+    )
+    .await?;
+    assert_eq!(delete.status, 200);
+    let arrived = world.backend.requests();
+    assert!(
+        arrived
+            .iter()
+            .any(|r| r.method == "DELETE" && r.header("mcp-session-id") == Some(SESSION))
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_that_is_a_stream_arrives_event_by_event() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    world.backend.play(|_| {
+        let event =
+            |n: u32| Step::Send(format!("id: {n}\nevent: message\ndata: {{\"n\":{n}}}\n\n"));
+        Answer::events(vec![event(1), Step::Wait(Duration::from_secs(2)), event(2)])
+    });
+    let mut stream = tests::sse::EventStream::open(mcp::post(
+        &world.url("/mcp"),
+        &token,
+        &call(1, "echo", &json!({})),
+    ))
+    .await?;
+    assert_eq!(
+        stream.event(Duration::from_secs(1)).await?.1,
+        "{\"n\":1}",
+        "the first event was held back"
+    );
+    assert!(stream.age() < Duration::from_millis(1500));
+    assert_eq!(stream.header("x-accel-buffering"), "no");
+    assert!(
+        stream.header("cache-control").contains("no-"),
+        "{}",
+        stream.header("cache-control")
+    );
+    assert_eq!(stream.event(Duration::from_secs(5)).await?.1, "{\"n\":2}");
+    assert!(stream.end(Duration::from_secs(2)).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_web_page_of_another_origin_is_refused_even_with_a_token() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    for (origin, status) in [
+        ("https://evil.example", 403),
+        ("null", 403),
+        (world.gateway.issuer().as_str(), 200),
+    ] {
+        let reply = http::send(
+            mcp::post(&world.url("/mcp"), &token, &initialize()).header("Origin", origin),
+        )
+        .await?;
+        assert_eq!(reply.status, status, "{origin}: {}", reply.text);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backend_that_is_down_is_told_at_once_and_the_others_go_on() -> Result<()> {
+    let alive = Recorder::start(scripted_mcp::answer).await?;
+    let setup = Setup::default()
+        .mounted("alive", "/alive", &alive.url())
+        .mounted(
+            "gone",
+            "/gone",
+            &format!("http://127.0.0.1:{}", free_port()),
+        );
+    let gateway = Gateway::start(setup).await?;
+    let client = tests::oauth::OAuthClient::register(&gateway.origin(), "Client").await?;
+    let owner = tests::gateway::Owner::alice();
+    let gone = client
+        .sign_in_for(&owner, &gateway.url("/gone/mcp"))
+        .await?;
+    let good = client
+        .sign_in_for(&owner, &gateway.url("/alive/mcp"))
+        .await?;
+    let reply = send(
+        &gateway.url("/gone/mcp"),
+        &gone,
+        &call(3, "echo", &json!({})),
+    )
+    .await?;
+    assert!(
+        [502, 504].contains(&reply.status),
+        "{}: {}",
+        reply.status,
+        reply.text
+    );
+    assert!(reply.took < Duration::from_secs(6), "{:?}", reply.took);
+    assert!(reply.json().is_object());
+    assert!(reply.header("www-authenticate").is_empty());
+    let reply = send(
+        &gateway.url("/alive/mcp"),
+        &good,
+        &call(4, "echo", &json!({})),
+    )
+    .await?;
+    assert_eq!(response(&reply)?["id"], 4);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_backend_that_breaks_off_is_never_taken_for_a_whole_answer() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    let json_head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
+    let cases: Vec<(&str, Answer)> = vec![
+        ("reset before an answer", Answer::Reset),
+        (
+            "shorter than its length",
+            Answer::Bytes(
+                format!("{json_head}Content-Length: 100\r\n\r\n{{\"jsonrpc\":").into_bytes(),
+            ),
+        ),
+        (
+            "chunks without an end",
+            Answer::Bytes(
+                format!("{json_head}Transfer-Encoding: chunked\r\n\r\n5\r\n{{\"a\":\r\n")
+                    .into_bytes(),
+            ),
+        ),
+        (
+            "garbage chunk",
+            Answer::Bytes(
+                format!("{json_head}Transfer-Encoding: chunked\r\n\r\nzz\r\n{{}}\r\n").into_bytes(),
+            ),
+        ),
+        (
+            "no HTTP",
+            Answer::Bytes(b"hello, this is not HTTP\r\n\r\n".to_vec()),
+        ),
+    ];
+    for (what, answer) in cases {
+        world.backend.play(move |_| answer.clone());
+        let outcome = send(&world.url("/mcp"), &token, &call(1, "echo", &json!({}))).await;
+        if let Ok(reply) = outcome {
+            assert_ne!(
+                reply.status, 200,
+                "{what} was passed on as whole: {:?}",
+                reply.text
+            );
+            assert!(
+                (500..600).contains(&reply.status),
+                "{what}: {}",
+                reply.status
+            );
+        }
+    }
+    world.backend.play(scripted_mcp::answer);
+    assert_eq!(
+        send(&world.url("/mcp"), &token, &initialize())
+            .await?
+            .status,
+        200
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_call_is_ever_sent_twice() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    world.backend.play(|_| Answer::Reset);
+    let _ = send(
+        &world.url("/mcp"),
+        &token,
+        &call(1, "echo", &json!({"marker": "only-once"})),
+    )
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(world.backend.marked("only-once").len(), 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_backend_has_its_own_prefix_tokens_and_tools() -> Result<()> {
+    let one = Recorder::start(scripted_mcp::answer).await?;
+    let two = Recorder::start(scripted_mcp::answer).await?;
+    let gateway = Gateway::start(Setup::default().mounted("one", "/one", &one.url()).mounted(
+        "two",
+        "/two",
+        &two.url(),
+    ))
+    .await?;
+    let client = tests::oauth::OAuthClient::register(&gateway.origin(), "Client").await?;
+    let owner = tests::gateway::Owner::alice();
+    let token = client.sign_in_for(&owner, &gateway.url("/one/mcp")).await?;
+    let reply = send(
+        &gateway.url("/one/mcp"),
+        &token,
+        &call(1, "echo", &json!({"marker": "first"})),
+    )
+    .await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert_eq!(one.marked("first").len(), 1);
+    assert_eq!(
+        one.marked("first")[0].target,
+        "/mcp",
+        "the prefix is ours, not the backend's"
+    );
+    let reply = send(
+        &gateway.url("/two/mcp"),
+        &token,
+        &call(1, "echo", &json!({"marker": "second"})),
+    )
+    .await?;
+    assert_eq!(reply.status, 401, "a token for /one opened /two");
+    assert!(two.marked("second").is_empty());
+    for path in ["/mcp", "/one", "/one/mcp2", "/three/mcp"] {
+        let reply = send(&gateway.url(path), &token, &initialize()).await?;
+        assert_eq!(reply.status, 404, "{path}: {}", reply.text);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_redirect_of_the_backend_never_shows_its_own_address() -> Result<()> {
+    let world = World::with(StoreKind::Embedded, |setup| setup).await?;
+    let (_, token) = world.signed_in().await?;
+    let address = world.backend.url();
+    let target = format!("{address}/mcp/");
+    world
+        .backend
+        .play(move |_| Answer::Full(307, vec![("Location".into(), target.clone())], vec![]));
+    let reply = send(&world.url("/mcp"), &token, &initialize()).await?;
+    assert!(
+        !format!("{:?}{}", reply.headers, reply.text).contains(&address),
+        "{:?}",
+        reply.headers
+    );
+    Ok(())
+}

@@ -1,0 +1,209 @@
+//! The store goes away and comes back; replicas share it.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tests::browser::Browser;
+use tests::gateway::{Gateway, Setup};
+use tests::http::{self, get};
+use tests::mcp::{initialize, send};
+use tests::oauth::{OAuthClient, REDIRECT_URI, register};
+use tests::sse::EventStream;
+use tests::world::{StoreKind, World};
+
+#[tokio::test]
+async fn without_its_store_login_and_token_answer_503_and_calls_go_on() -> Result<()> {
+    let mut world = World::on(StoreKind::Redis).await?;
+    let (client, token) = world.signed_in().await?;
+    let request = client.authorization();
+    let code = client.allow(&request, &world.owner).await?.code();
+    let mut browser = Browser::default();
+    let login = browser.visit(&client.authorization().url()).await?;
+    let mut stream =
+        EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(&token)).await?;
+    world
+        .backend
+        .await_streams(1, Duration::from_secs(5))
+        .await?;
+    let redis = world.redis.as_mut().expect("this world has one");
+    redis.kill().await?;
+
+    assert_eq!(
+        send(&world.gateway.url("/mcp"), &token, &initialize())
+            .await?
+            .status,
+        200,
+        "a call with a valid token"
+    );
+    world
+        .backend
+        .push(tests::scripted_mcp::MCP_STREAM, "data: still here\n\n");
+    assert_eq!(stream.event(Duration::from_secs(5)).await?.1, "still here");
+    let fields = client.token_request(&code, &request.pkce.verifier);
+    let asked = [
+        ("/token", client.token(&fields).await?),
+        (
+            "/register",
+            register(
+                &client.base,
+                &serde_json::json!({"client_name": "x", "redirect_uris": [REDIRECT_URI]}),
+            )
+            .await?,
+        ),
+        ("/revoke", client.revoke(&token).await?),
+        (
+            "/authorize",
+            Browser::default()
+                .visit(&client.authorization().url())
+                .await?
+                .reply,
+        ),
+        (
+            "login",
+            browser
+                .log_in(&login, &world.owner.name, &world.owner.password)
+                .await?
+                .reply,
+        ),
+    ];
+    for (what, reply) in asked {
+        assert_eq!(reply.status, 503, "{what}: {}", reply.text);
+        assert!(!reply.header("retry-after").is_empty(), "{what}");
+        assert!(
+            reply.took < Duration::from_secs(4),
+            "{what} took {:?}",
+            reply.took
+        );
+    }
+    assert_eq!(
+        get(&world.gateway.url("/.well-known/oauth-authorization-server"))
+            .await?
+            .status,
+        200
+    );
+
+    let redis = world.redis.as_mut().expect("this world has one");
+    redis.restart().await?;
+    let back = Instant::now();
+    loop {
+        let reply = client.token(&fields).await?;
+        match reply.status {
+            200 => break,
+            503 => assert!(
+                back.elapsed() < Duration::from_secs(5),
+                "still 503 {:?} after the store came back",
+                back.elapsed()
+            ),
+            other => panic!("{other}: {}", reply.text),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn replicas_share_everything_and_a_revocation_reaches_all_within_5_seconds() -> Result<()> {
+    let world = World::on(StoreKind::Redis).await?;
+    let issuer = world.gateway.issuer();
+    let host = issuer.trim_start_matches("http://").to_owned();
+    // The second replica: same store, same keys, same public URL, another port.
+    let keys = world.gateway.folder().join("keys");
+    let folder = tempfile::tempdir()?;
+    copy_folder(&keys, &folder.path().join("keys"))?;
+    let setup = Setup {
+        store: world.redis.as_ref().map(tests::redis::Redis::url),
+        public_url: Some(issuer.clone()),
+        environment: vec![(
+            "GATEWAY__KEYS_DIR".into(),
+            folder.path().join("keys").display().to_string(),
+        )],
+        ..Setup::default()
+    };
+    let second = Gateway::start(setup.backend(&world.backend.url())).await?;
+    let host = ("Host", host.as_str());
+
+    let client = world.client("Client").await?;
+    let request = client.authorization();
+    let code = client.allow(&request, &world.owner).await?.code();
+    let fields = client.token_request(&code, &request.pkce.verifier);
+    let elsewhere = http::send(
+        http::client()
+            .post(second.url("/token"))
+            .header(host.0, host.1)
+            .form(&fields),
+    )
+    .await?;
+    assert_eq!(
+        elsewhere.status, 200,
+        "a code of the first replica at the second: {}",
+        elsewhere.text
+    );
+    let token = elsewhere.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    assert_eq!(
+        send(&world.url("/mcp"), &token, &initialize())
+            .await?
+            .status,
+        200,
+        "at the first"
+    );
+    let call = || {
+        http::send(
+            tests::mcp::post(&second.url("/mcp"), &token, &initialize()).header(host.0, host.1),
+        )
+    };
+    assert_eq!(call().await?.status, 200, "at the second");
+    let mut stream = EventStream::open(
+        http::client()
+            .get(second.url("/mcp"))
+            .header(host.0, host.1)
+            .bearer_auth(&token),
+    )
+    .await?;
+
+    let start = Instant::now();
+    assert_eq!(client.revoke(&token).await?.status, 200);
+    assert!(
+        stream.end(Duration::from_secs(5)).await?,
+        "the stream at the second replica was cut"
+    );
+    while call().await?.status != 401 {
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "the second replica still lets it in"
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        // `copy` keeps the mode, which the gateway insists on.
+        std::fs::copy(entry.path(), to.join(entry.file_name()))?;
+    }
+    std::fs::set_permissions(to, std::fs::metadata(from)?.permissions())?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_registered_before_the_store_died_works_after_it() -> Result<()> {
+    let mut world = World::on(StoreKind::Redis).await?;
+    let client: OAuthClient = world.client("Client").await?;
+    let redis = world.redis.as_mut().expect("this world has one");
+    redis.kill().await?;
+    redis.restart().await?;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while client.sign_in(&world.owner).await.is_err() {
+        assert!(
+            Instant::now() < deadline,
+            "no sign-in five seconds after the store came back"
+        );
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}

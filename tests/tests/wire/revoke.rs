@@ -1,0 +1,140 @@
+//! `/revoke` (RFC 7009): dead at the next call, streams ended.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use tests::http;
+use tests::mcp::{self, LegacySession};
+use tests::sse::EventStream;
+use tests::world::{StoreKind, World};
+
+async fn revocation_is_effective(store: StoreKind) -> Result<()> {
+    let world = World::on(store).await?;
+    let (client, token) = world.signed_in().await?;
+    let other = world.client("Bystander").await?;
+    let kept = other.sign_in(&world.owner).await?;
+    let legacy = LegacySession::open(&world.url("/sse"), &token).await?;
+    let mut legacy = legacy.stream;
+    let mut stream =
+        EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(&token)).await?;
+    let mut kept_stream =
+        EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(&kept)).await?;
+    world
+        .backend
+        .await_streams(3, Duration::from_secs(5))
+        .await?;
+
+    let start = Instant::now();
+    let reply = client.revoke(&token).await?;
+    assert_eq!((reply.status, reply.text.as_str()), (200, ""));
+    let refused = mcp::send(&world.url("/mcp"), &token, &mcp::initialize()).await?;
+    assert_eq!(refused.status, 401, "the next call");
+    assert!(
+        refused
+            .header("www-authenticate")
+            .contains("error=\"invalid_token\""),
+        "{}",
+        refused.header("www-authenticate")
+    );
+    assert!(
+        legacy.end(Duration::from_secs(5)).await?,
+        "the SSE stream was cut instead of ended"
+    );
+    assert!(
+        stream.end(Duration::from_secs(5)).await?,
+        "the GET stream was cut instead of ended"
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "took {:?}",
+        start.elapsed()
+    );
+    world
+        .backend
+        .await_streams(1, Duration::from_secs(2))
+        .await?;
+
+    assert_eq!(
+        mcp::send(&world.url("/mcp"), &kept, &mcp::initialize())
+            .await?
+            .status,
+        200,
+        "another client's token died too"
+    );
+    world.backend.push(
+        tests::scripted_mcp::MCP_STREAM,
+        "data: {\"still\":\"here\"}\n\n",
+    );
+    assert_eq!(
+        kept_stream.event(Duration::from_secs(5)).await?.1,
+        "{\"still\":\"here\"}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_dead_at_the_next_call_and_its_streams_end_on_the_embedded_store()
+-> Result<()> {
+    revocation_is_effective(StoreKind::Embedded).await
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_dead_at_the_next_call_and_its_streams_end_on_redis() -> Result<()> {
+    revocation_is_effective(StoreKind::Redis).await
+}
+
+#[tokio::test]
+async fn an_unknown_token_is_revoked_with_the_same_answer() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    for token in ["never issued", "x", &"y".repeat(3000)] {
+        let reply = client.revoke(token).await?;
+        assert_eq!((reply.status, reply.text.as_str()), (200, ""));
+    }
+    let reply = http::post_form(&world.url("/revoke"), &[("client_id", &client.client_id)]).await?;
+    assert_eq!(
+        (reply.status, reply.error().as_str()),
+        (400, "invalid_request")
+    );
+    let reply = http::post_form(
+        &world.url("/revoke"),
+        &[("token", "x"), ("client_id", "nobody")],
+    )
+    .await?;
+    assert_eq!(
+        (reply.status, reply.error().as_str()),
+        (401, "invalid_client")
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_cannot_revoke_the_token_of_another() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    let other = world.client("Other").await?;
+    let reply = other.revoke(&token).await?;
+    assert_eq!(reply.status, 200);
+    assert_eq!(
+        mcp::send(&world.url("/mcp"), &token, &mcp::initialize())
+            .await?
+            .status,
+        200
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_revocation_outlives_a_crash() -> Result<()> {
+    let mut world = World::start().await?;
+    let (client, token) = world.signed_in().await?;
+    assert_eq!(client.revoke(&token).await?.status, 200);
+    world.gateway.crash_and_restart().await?;
+    assert_eq!(
+        mcp::send(&world.url("/mcp"), &token, &mcp::initialize())
+            .await?
+            .status,
+        401
+    );
+    Ok(())
+}

@@ -1,0 +1,474 @@
+//! `/token`: the code, its proof, its single use.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::Result;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use tests::http;
+use tests::mcp;
+use tests::oauth::{Authorization, OAuthClient, Pkce, REDIRECT_URI};
+use tests::world::{StoreKind, World};
+
+async fn fresh_code(world: &World, client: &OAuthClient) -> Result<(String, Authorization)> {
+    let request = client.authorization();
+    let callback = client.allow(&request, &world.owner).await?;
+    Ok((callback.code(), request))
+}
+
+#[tokio::test]
+async fn a_code_becomes_a_bearer_token_of_24_hours() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    let (code, request) = fresh_code(&world, &client).await?;
+    let reply = client.redeem(&code, &request.pkce.verifier).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert!(reply.header("content-type").starts_with("application/json"));
+    assert!(reply.header("cache-control").contains("no-store"));
+    assert_eq!(reply.header("pragma"), "no-cache");
+    assert_eq!(reply.header("access-control-allow-origin"), "*");
+    let answer = reply.json();
+    assert!(
+        answer["token_type"]
+            .as_str()
+            .is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"))
+    );
+    assert_eq!(answer["expires_in"], 86400);
+    assert_eq!(answer["scope"], "mcp");
+    assert!(answer.get("refresh_token").is_none(), "refresh is off");
+    let token = answer["access_token"].as_str().expect("a string");
+    assert!(token.len() < 4096 && token.is_ascii());
+    assert_eq!(
+        mcp::send(&world.url("/mcp"), token, &mcp::initialize())
+            .await?
+            .status,
+        200
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_code_redeemed_twice_revokes_its_tokens() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    let (code, request) = fresh_code(&world, &client).await?;
+    let token = client.redeem(&code, &request.pkce.verifier).await?.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    let replay = client.redeem(&code, &request.pkce.verifier).await?;
+    assert_eq!(
+        (replay.status, replay.error().as_str()),
+        (400, "invalid_grant")
+    );
+    let reply = mcp::send(&world.url("/mcp"), &token, &mcp::initialize()).await?;
+    assert_eq!(
+        reply.status, 401,
+        "the token of a replayed code is still good"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_replay_by_someone_who_cannot_prove_anything_revokes_nothing() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    let other = world.client("Other").await?;
+    let (code, request) = fresh_code(&world, &client).await?;
+    let token = client.redeem(&code, &request.pkce.verifier).await?.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    for attempt in [
+        client.redeem(&code, &Pkce::fresh().verifier).await?,
+        other.redeem(&code, &request.pkce.verifier).await?,
+    ] {
+        assert_eq!(
+            (attempt.status, attempt.error().as_str()),
+            (400, "invalid_grant"),
+            "{}",
+            attempt.text
+        );
+    }
+    assert_eq!(
+        mcp::send(&world.url("/mcp"), &token, &mcp::initialize())
+            .await?
+            .status,
+        200
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_code_presented_wrongly_gives_no_token() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    let other = world.client("Other").await?;
+    let (code, request) = fresh_code(&world, &client).await?;
+    let good = client.token_request(&code, &request.pkce.verifier);
+    let with = |name: &str, value: &str| -> Vec<(String, String)> {
+        good.iter()
+            .map(|(k, v)| (k.clone(), if k == name { value.into() } else { v.clone() }))
+            .collect()
+    };
+    let flipped: String = code.chars().rev().collect();
+    for (what, fields) in [
+        ("truncated", with("code", &code[..code.len() - 1])),
+        ("extended", with("code", &format!("{code}A"))),
+        ("reversed", with("code", &flipped)),
+        ("empty", with("code", "")),
+        ("another's client_id", with("client_id", &other.client_id)),
+        (
+            "another redirect_uri",
+            with("redirect_uri", "http://127.0.0.1:53680/other"),
+        ),
+        (
+            "another verifier",
+            with("code_verifier", &Pkce::fresh().verifier),
+        ),
+    ] {
+        // Each attempt has a code of its own where the code itself is good.
+        let fields = if fields.iter().any(|(k, v)| k == "code" && *v == code) {
+            let (code, request) = fresh_code(&world, &client).await?;
+            let verifier = request.pkce.verifier;
+            fields
+                .into_iter()
+                .map(|(k, v)| match k.as_str() {
+                    "code" => (k, code.clone()),
+                    "code_verifier" if what != "another verifier" => (k, verifier.clone()),
+                    _ => (k, v),
+                })
+                .collect()
+        } else {
+            fields
+        };
+        let reply = client.token(&fields).await?;
+        assert_eq!(reply.status, 400, "{what}: {}", reply.text);
+        assert!(
+            ["invalid_grant", "invalid_request"].contains(&reply.error().as_str()),
+            "{what}: {}",
+            reply.text
+        );
+        assert!(reply.header("cache-control").contains("no-store"), "{what}");
+    }
+    assert_eq!(
+        client.redeem(&code, &request.pkce.verifier).await?.status,
+        200,
+        "guesses at other codes cost this one its life"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_verifier_must_be_a_verifier() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    for (what, make) in [
+        ("42 characters", "a".repeat(42)),
+        ("129 characters", "a".repeat(129)),
+        ("characters outside the set", format!("{}!", "a".repeat(42))),
+        ("empty", String::new()),
+    ] {
+        // A challenge that the bad verifier would even meet.
+        let mut request = client.authorization();
+        request = request.with("code_challenge", &tests::oauth::challenge_of(&make));
+        let callback = client.allow(&request, &world.owner).await?;
+        let reply = client.redeem(&callback.code(), &make).await?;
+        assert_eq!(reply.status, 400, "{what}: {}", reply.text);
+    }
+    let request = client.authorization();
+    let callback = client.allow(&request, &world.owner).await?;
+    let reply = client
+        .redeem(&callback.code(), &request.pkce.challenge)
+        .await?;
+    assert_eq!(
+        (reply.status, reply.error().as_str()),
+        (400, "invalid_grant"),
+        "the challenge as verifier"
+    );
+    let callback = client.allow(&request, &world.owner).await?;
+    let fields: Vec<_> = client
+        .token_request(&callback.code(), "")
+        .into_iter()
+        .filter(|(name, _)| name != "code_verifier")
+        .collect();
+    assert_eq!(
+        client.token(&fields).await?.status,
+        400,
+        "no verifier at all"
+    );
+    Ok(())
+}
+
+async fn sixty_four_redemptions(store: StoreKind) -> Result<()> {
+    let world = World::on(store).await?;
+    let client = world.client("Client").await?;
+    for round in 0..3 {
+        let (code, request) = fresh_code(&world, &client).await?;
+        let attempts: Vec<_> = (0..64)
+            .map(|_| {
+                let (client, code, verifier) =
+                    (client.clone(), code.clone(), request.pkce.verifier.clone());
+                tokio::spawn(async move { client.redeem(&code, &verifier).await })
+            })
+            .collect();
+        let mut statuses = Vec::new();
+        for attempt in attempts {
+            let reply = attempt.await??;
+            if reply.status != 200 {
+                assert_eq!(
+                    (reply.status, reply.error().as_str()),
+                    (400, "invalid_grant"),
+                    "{}",
+                    reply.text
+                );
+            }
+            statuses.push(reply.status);
+        }
+        let won = statuses.iter().filter(|status| **status == 200).count();
+        assert_eq!(
+            won, 1,
+            "round {round} on {store:?}: {won} of 64 redemptions won"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn of_64_concurrent_redemptions_exactly_one_wins_on_the_embedded_store() -> Result<()> {
+    sixty_four_redemptions(StoreKind::Embedded).await
+}
+
+#[tokio::test]
+async fn of_64_concurrent_redemptions_exactly_one_wins_on_redis() -> Result<()> {
+    sixty_four_redemptions(StoreKind::Redis).await
+}
+
+#[tokio::test]
+async fn a_code_dies_after_a_minute() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    let (code, request) = fresh_code(&world, &client).await?;
+    tokio::time::sleep(Duration::from_secs(62)).await;
+    let reply = client.redeem(&code, &request.pkce.verifier).await?;
+    assert_eq!(
+        (reply.status, reply.error().as_str()),
+        (400, "invalid_grant")
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn codes_and_tokens_never_repeat() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    let mut seen = HashSet::new();
+    for _ in 0..10 {
+        let (code, request) = fresh_code(&world, &client).await?;
+        let token =
+            client.redeem(&code, &request.pkce.verifier).await?.json()["access_token"].to_string();
+        assert!(seen.insert(code) && seen.insert(token));
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn requests_that_make_no_sense_get_the_rfcs_errors() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    let url = world.url("/token");
+    let id = client.client_id.as_str();
+    for (fields, error) in [
+        (vec![("client_id", id)], "invalid_request"),
+        (
+            vec![
+                ("grant_type", "password"),
+                ("client_id", id),
+                ("username", "a"),
+                ("password", "b"),
+            ],
+            "unsupported_grant_type",
+        ),
+        (
+            vec![("grant_type", "client_credentials"), ("client_id", id)],
+            "unsupported_grant_type",
+        ),
+        (
+            vec![
+                ("grant_type", "refresh_token"),
+                ("client_id", id),
+                ("refresh_token", "x"),
+            ],
+            "unsupported_grant_type",
+        ),
+        (
+            vec![("grant_type", "authorization_code"), ("client_id", id)],
+            "invalid_request",
+        ),
+        (
+            vec![
+                ("grant_type", "authorization_code"),
+                ("grant_type", "authorization_code"),
+                ("client_id", id),
+                ("code", "x"),
+            ],
+            "invalid_request",
+        ),
+        (
+            vec![
+                ("grant_type", "authorization_code"),
+                ("client_id", id),
+                ("code", "x"),
+                ("code_verifier", &"v".repeat(43)),
+            ],
+            "invalid_grant",
+        ),
+    ] {
+        let reply = http::post_form(&url, &fields).await?;
+        assert_eq!(
+            (reply.status, reply.error().as_str()),
+            (400, error),
+            "{fields:?}: {}",
+            reply.text
+        );
+        assert!(
+            reply.header("cache-control").contains("no-store"),
+            "{fields:?}"
+        );
+    }
+    let reply = http::post_form(
+        &url,
+        &[
+            ("grant_type", "authorization_code"),
+            ("client_id", "nobody"),
+            ("code", "x"),
+            ("code_verifier", &"v".repeat(43)),
+        ],
+    )
+    .await?;
+    assert_eq!(
+        (reply.status, reply.error().as_str()),
+        (401, "invalid_client")
+    );
+    for (kind, body) in [
+        ("application/json", r#"{"grant_type":"authorization_code"}"#),
+        ("multipart/form-data; boundary=x", "--x--"),
+        (
+            "application/x-www-form-urlencoded-not",
+            "grant_type=authorization_code",
+        ),
+        ("", "grant_type=authorization_code"),
+        (
+            "application/x-www-form-urlencoded",
+            "%ff%fe=%00&&&==&grant_type",
+        ),
+    ] {
+        let reply = http::post(&url, kind, body, &[]).await?;
+        assert!(
+            [400, 401].contains(&reply.status),
+            "{kind}: {} {}",
+            reply.status,
+            reply.text
+        );
+        assert!(reply.json()["error"].is_string());
+    }
+    for method in ["GET", "PUT", "DELETE"] {
+        let reply = http::ask(method, &format!("{url}?grant_type=authorization_code"), &[]).await?;
+        assert_eq!(reply.status, 405, "{method}: {}", reply.text);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_resource_that_is_not_the_consented_one_is_invalid_target_and_costs_nothing() -> Result<()>
+{
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    let (code, request) = fresh_code(&world, &client).await?;
+    for resource in [
+        "https://other.example/mcp",
+        "not a url",
+        "",
+        "http://127.0.0.1:1/mcp",
+    ] {
+        let mut fields = client.token_request(&code, &request.pkce.verifier);
+        fields.push(("resource".into(), resource.into()));
+        if resource.is_empty() {
+            continue;
+        }
+        let reply = client.token(&fields).await?;
+        assert_eq!(
+            (reply.status, reply.error().as_str()),
+            (400, "invalid_target"),
+            "{resource}: {}",
+            reply.text
+        );
+    }
+    let mut fields = client.token_request(&code, &request.pkce.verifier);
+    fields.push(("resource".into(), format!("{}/mcp", world.gateway.issuer())));
+    assert_eq!(
+        client.token(&fields).await?.status,
+        200,
+        "the code was used up by a request that named another resource"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_client_with_a_secret_must_show_it_in_the_way_it_registered() -> Result<()> {
+    let world = World::start().await?;
+    let basic =
+        |id: &str, secret: &str| format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+    for method in ["client_secret_basic", "client_secret_post"] {
+        let metadata = json!({"client_name": method, "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": method});
+        let client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
+        let secret = client.registration["client_secret"]
+            .as_str()
+            .expect("a secret")
+            .to_owned();
+        let (code, request) = fresh_code(&world, &client).await?;
+        let fields = client.token_request(&code, &request.pkce.verifier);
+        let send = |fields: Vec<(String, String)>, authorization: Option<String>| {
+            let mut request = http::client().post(world.url("/token")).form(&fields);
+            if let Some(value) = authorization {
+                request = request.header("Authorization", value);
+            }
+            http::send(request)
+        };
+        let with_secret = |secret: &str| {
+            fields
+                .iter()
+                .cloned()
+                .chain([("client_secret".to_owned(), secret.to_owned())])
+                .collect::<Vec<_>>()
+        };
+        let wrong = [
+            send(fields.clone(), None).await?,
+            send(with_secret("wrong"), None).await?,
+            send(fields.clone(), Some(basic(&client.client_id, "wrong"))).await?,
+        ];
+        for reply in wrong {
+            assert_eq!(
+                (reply.status, reply.error().as_str()),
+                (401, "invalid_client"),
+                "{method}: {}",
+                reply.text
+            );
+        }
+        let failed = send(fields.clone(), Some(basic(&client.client_id, "wrong"))).await?;
+        assert!(
+            failed.header("www-authenticate").starts_with("Basic"),
+            "{method}"
+        );
+        // The code is unharmed: nobody was authenticated. Basic with client_id in the body is what the Python SDK sends.
+        let reply = if method == "client_secret_basic" {
+            send(fields.clone(), Some(basic(&client.client_id, &secret))).await?
+        } else {
+            send(with_secret(&secret), None).await?
+        };
+        assert_eq!(reply.status, 200, "{method}: {}", reply.text);
+    }
+    Ok(())
+}
