@@ -111,9 +111,14 @@ impl Embedded {
     ) -> Result<T, StoreError> {
         let (tell, told) = oneshot::channel();
         let job = Job(Box::new(move |batch| {
-            let answer = change(batch)?;
-            // A caller that gave up is not waiting for it.
-            Ok(Box::new(move || drop(tell.send(answer))))
+            // A caller that gave up is not waiting for either.
+            match change(batch) {
+                Ok(answer) => Ok(Box::new(move || drop(tell.send(Ok(answer))))),
+                Err(fault) => {
+                    let _ = tell.send(Err(failed(&fault)));
+                    Err(fault)
+                }
+            }
         }));
         let queue = self.queue.as_ref().expect("it is taken in drop only");
         queue.try_send(job).map_err(|error| match error {
@@ -121,7 +126,7 @@ impl Embedded {
             TrySendError::Disconnected(_) => self.shared.error(),
         })?;
         match tokio::time::timeout(PATIENCE, told).await {
-            Ok(Ok(answer)) => Ok(answer),
+            Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(self.shared.error()),
             Err(_) => Err(StoreError("the disk is too slow".to_owned())),
         }
@@ -177,8 +182,12 @@ impl Shared {
     }
 }
 
-fn unreadable(error: &redb::Error) -> StoreError {
-    StoreError(format!("a read failed: {error}"))
+fn unreadable(fault: &redb::Error) -> StoreError {
+    StoreError(format!("a read failed: {fault}"))
+}
+
+fn failed(fault: &redb::Error) -> StoreError {
+    StoreError(format!("a write failed: {fault}"))
 }
 
 /// The one who writes.
@@ -207,8 +216,9 @@ impl Writer {
                 // Dropping a job tells its caller of the fault.
                 continue;
             }
-            match self.commit(batch) {
-                Ok(acknowledgements) => acknowledgements.into_iter().for_each(|tell| tell()),
+            let mut acknowledgements = Vec::with_capacity(batch.len());
+            match self.commit(batch, &mut acknowledgements) {
+                Ok(()) => acknowledgements.into_iter().for_each(|tell| tell()),
                 Err(fault) => self.distrust(&fault),
             }
         }
@@ -216,13 +226,17 @@ impl Writer {
         *self.shared.database.write() = None;
     }
 
-    fn commit(&self, jobs: Vec<Job>) -> Result<Vec<Acknowledge>, redb::Error> {
+    /// Applies the jobs and makes them durable. On a fault none of them is to be acknowledged.
+    fn commit(
+        &self,
+        jobs: Vec<Job>,
+        acknowledgements: &mut Vec<Acknowledge>,
+    ) -> Result<(), redb::Error> {
         let mut transaction = match self.shared.database.read().as_ref() {
             Some(database) => database.begin_write()?,
             None => return Err(redb::Error::DatabaseClosed),
         };
         let mut batch = Batch::new(&transaction);
-        let mut acknowledgements = Vec::with_capacity(jobs.len());
         for Job(apply) in jobs {
             acknowledgements.push(apply(&mut batch)?);
         }
@@ -238,7 +252,7 @@ impl Writer {
             }
             Change::Values => transaction.commit()?,
         }
-        Ok(acknowledgements)
+        Ok(())
     }
 
     /// Whether a commit may be tried; opens the file anew if it had to be closed.
@@ -262,7 +276,7 @@ impl Writer {
 
     /// After a failed commit: nothing of it was acknowledged, and the open file is given up.
     fn distrust(&mut self, fault: &redb::Error) {
-        *self.shared.fault.lock() = format!("a write failed: {fault}");
+        *self.shared.fault.lock() = failed(fault).0;
         *self.shared.database.write() = None;
         if disk::is_full(fault) {
             log::error!(event = "store_full"; "the store can't write: {fault}; trying again every second");
