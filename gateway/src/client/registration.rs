@@ -59,6 +59,9 @@ pub enum RegistrationError {
     /// No authentication method that is served.
     #[error("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")]
     AuthenticationMethod,
+    /// `response_types` without `code`: a client that can't use what is served.
+    #[error("response_types must have code")]
+    ResponseTypes,
     /// The metadata that would be kept is larger than [`MAX_KEPT`].
     #[error("the metadata is too large")]
     TooLarge,
@@ -99,6 +102,7 @@ impl AcceptedMetadata {
         schemes: &PrivateUseSchemes,
     ) -> Result<Self, RegistrationError> {
         let redirect_uris = redirect_uris(metadata.get("redirect_uris"), schemes)?;
+        response_types(metadata)?;
         let dropped = judge_uris(metadata)?;
         let accepted = Self {
             name: text(metadata, "client_name")?.and_then(displayable),
@@ -247,6 +251,17 @@ fn method(metadata: &Map<String, Value>) -> Result<Method, RegistrationError> {
         .filter_map(Value::as_str)
         .find_map(served)
         .ok_or(RegistrationError::AuthenticationMethod)
+}
+
+/// Grant types that are not served are left out of the answer, but a client that expects another
+/// response than a code is told at once.
+fn response_types(metadata: &Map<String, Value>) -> Result<(), RegistrationError> {
+    match texts(metadata, "response_types")? {
+        Some(types) if !types.is_empty() && !types.iter().any(|name| name == "code") => {
+            Err(RegistrationError::ResponseTypes)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn echoed(
@@ -488,6 +503,8 @@ mod tests {
             ("application_type", json!({})),
             ("logo_uri", json!(["x"])),
             ("token_endpoint_auth_method", json!(["none"])),
+            ("response_types", json!("code")),
+            ("response_types", json!(["token"])),
         ] {
             let error = accept(&with(name, value)).unwrap_err();
             assert!(error.to_string().starts_with(name), "{error}");

@@ -176,16 +176,13 @@ pub(super) fn judge(
     })
 }
 
-/// The redirect URI must be a registered one; it may be left out where only one is registered.
+/// The redirect URI must be sent and be a registered one. OAuth 2.1 §4.1.1 lets a client with only
+/// one leave it out; every MCP client sends it, and one that forgot it is told so.
 fn callback(form: &Form, client: &Client, rules: Rules<'_>) -> Result<Callback, AuthorizeRefusal> {
     let requested = form
         .one("redirect_uri")
-        .map_err(|error| page(&error.to_string()))?;
-    let requested = match (requested, client.redirect_uris.as_slice()) {
-        (Some(requested), _) => requested,
-        (None, [only]) => only,
-        (None, _) => return Err(page("The parameter redirect_uri is missing.")),
-    };
+        .map_err(|error| page(&error.to_string()))?
+        .ok_or_else(|| page("The parameter redirect_uri is missing."))?;
     let redirect_uri = RedirectUri::parse(requested, rules.schemes)
         .ok()
         .filter(|uri| {
@@ -316,10 +313,15 @@ mod tests {
         judged_for(client(&["https://app.example.com/cb?keep=1"]), query)
     }
 
-    fn valid() -> String {
+    /// All that is needed but the redirect URI.
+    fn parameters() -> String {
         format!(
             "client_id=c_1&response_type=code&code_challenge={CHALLENGE}&code_challenge_method=S256"
         )
+    }
+
+    fn valid() -> String {
+        parameters() + "&redirect_uri=https://app.example.com/cb?keep=1"
     }
 
     fn location(response: &Response) -> &str {
@@ -395,6 +397,8 @@ mod tests {
     #[test]
     fn without_a_registered_redirect_uri_nothing_redirects() {
         for query in [
+            "",
+            "redirect_uri=",
             "redirect_uri=https://evil.example/cb",
             "redirect_uri=https://app.example.com/cb",
             "redirect_uri=https://app.example.com/cb?keep=1%26x",
@@ -403,15 +407,13 @@ mod tests {
             "redirect_uri=javascript:alert(1)",
             "redirect_uri=/cb",
         ] {
-            let refusal = judged(&format!("{}&{query}", valid())).unwrap_err();
+            let refusal = judged(&format!("{}&{query}", parameters())).unwrap_err();
             assert!(matches!(refusal, AuthorizeRefusal::Page(..)), "{query}");
         }
-        let two = client(&["https://a.example/", "https://b.example/"]);
-        let refusal = judged_for(two, &valid()).unwrap_err();
-        assert!(matches!(refusal, AuthorizeRefusal::Page(..)));
         // Registered once, refused by today's rules.
         let script = client(&["javascript:alert(1)"]);
-        let refusal = judged_for(script, &valid()).unwrap_err();
+        let query = parameters() + "&redirect_uri=javascript:alert(1)";
+        let refusal = judged_for(script, &query).unwrap_err();
         assert!(matches!(refusal, AuthorizeRefusal::Page(..)));
     }
 

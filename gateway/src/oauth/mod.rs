@@ -19,6 +19,8 @@ pub mod refusal;
 pub mod register;
 pub mod revoke;
 pub mod setup;
+#[cfg(test)]
+mod tests;
 pub mod token;
 
 use std::sync::Arc;

@@ -64,7 +64,7 @@ async fn register(
         .map_err(|error| refusal(&error))?;
     let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
     if !accepted.is_public() {
-        within_limit(server, request.peer, now).await?;
+        within_limit(server, request.peer, Known::New, now).await?;
         let (id, secret) = (
             ClientId::new(identifier("c_", &mut OsRng)),
             Secret::draw(&mut OsRng),
@@ -77,10 +77,11 @@ async fn register(
             new: true,
         });
     }
-    // Apps register at every attempt to connect: one that is known costs nothing and is not
-    // counted, so that a flood from its address can't lock it out.
+    // Apps register at every attempt to connect: what is known is counted apart, so that a flood of
+    // new registrations from its address can't lock it out.
     let id = accepted.public_id(&server.tags.derive("client_id"));
     if let Some(client) = server.records.client(&id, now).await.map_err(unavailable)? {
+        within_limit(server, request.peer, Known::Again, now).await?;
         server
             .records
             .keep_client(&client, now + REMEMBERED)
@@ -92,7 +93,7 @@ async fn register(
             new: false,
         });
     }
-    within_limit(server, request.peer, now).await?;
+    within_limit(server, request.peer, Known::New, now).await?;
     let client = accepted.into_public_client(id, now);
     let client = keep(server, &client, now).await.map_err(unavailable)?;
     Ok(Registered {
@@ -130,20 +131,35 @@ fn refusal(error: &RegistrationError) -> OAuthError {
     OAuthError::described(code, reason, error.to_string())
 }
 
-/// Counts a new registration against its address.
+#[derive(Clone, Copy)]
+enum Known {
+    New,
+    Again,
+}
+
+/// Registering the same again adds nothing to the store, so it may happen more often.
+const AGAIN: u64 = 10;
+
+/// Counts a registration against its address.
 async fn within_limit(
     server: &AuthorizationServer,
     peer: IpAddr,
+    known: Known,
     now: Timestamp,
 ) -> Result<(), OAuthError> {
-    let key = format!("registrations/{}", network(peer));
+    let limit = server.settings.registrations_per_hour;
+    let (name, limit) = match known {
+        Known::New => ("registrations", limit),
+        Known::Again => ("registrations-again", limit.saturating_mul(AGAIN)),
+    };
+    let key = format!("{name}/{}", network(peer));
     let count = server
         .records
         .store()
         .count(&key, WINDOW, now)
         .await
         .map_err(|error| OAuthError::fault(Reason::StoreUnavailable, error))?;
-    if count > server.settings.registrations_per_hour {
+    if count > limit {
         return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
     }
     Ok(())
