@@ -1,13 +1,24 @@
 //! The consent page and its answer: what a person is asked before an app gets a code.
+//!
+//! Consent is asked every time. Nothing is stored for a page that was only looked at; the answer
+//! carries the whole authorization request, which is judged anew.
 
 use http::StatusCode;
+use rand::rngs::OsRng;
 
+use crate::backend::Tool;
 use crate::browser_session::BrowserSession;
 use crate::client::Client;
-use crate::oauth::AuthorizationServer;
+use crate::clock::Timestamp;
+use crate::oauth::browser::{self, BrowserName, Cookie};
+use crate::oauth::seal::{self, Purpose};
+use crate::oauth::{AuthorizationServer, login, refusal};
+use crate::pages::{self, Capabilities, Consent};
+use crate::protocol::redirect_uri::RedirectUri;
 use crate::protocol::resource::Mount;
-use crate::protocol::web::{self, Request, Response};
+use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
+use crate::store::StoreError;
 
 /// What a valid authorization request asks for, as far as a person is told.
 #[derive(Clone, Copy, Debug)]
@@ -15,7 +26,7 @@ pub struct Asked<'a> {
     /// Who asks.
     pub client: &'a Client,
     /// Where the code would go; already compared with the registered ones.
-    pub redirect_uri: &'a str,
+    pub redirect_uri: &'a RedirectUri,
     /// Which backend.
     pub mount: &'a Mount,
     /// The whole request, undecoded: the form carries it and it is validated anew.
@@ -24,15 +35,155 @@ pub struct Asked<'a> {
 
 /// The consent page.
 pub async fn page(
-    _server: &AuthorizationServer,
-    _request: &Request,
-    _session: &BrowserSession,
-    _asked: Asked<'_>,
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    asked: Asked<'_>,
 ) -> Response {
-    web::text(StatusCode::SERVICE_UNAVAILABLE, Reason::Internal.sentence())
+    let Some(raw_query) = browser::authorization_request(asked.raw_query) else {
+        let status = StatusCode::BAD_REQUEST;
+        let detail = "the authorization request is longer than 8 KiB or not plain ASCII";
+        return refusal::page(
+            server,
+            request,
+            status,
+            Reason::RequestMalformed,
+            Some(detail),
+        );
+    };
+    let now = server.clock.now();
+    let browser = BrowserName::of(server, request);
+    let bound = bound(&browser.value, session, raw_query);
+    let page = Consent {
+        frame: browser::frame(server, request),
+        client_name: asked.client.name.as_deref(),
+        registration: asked.client.registration,
+        registered: now.since(asked.client.registered),
+        backend: &asked.mount.name,
+        user_name: &session.user_name,
+        destination: asked.redirect_uri.destination(),
+        capabilities: capabilities(server, request, asked.mount, session).await,
+        lifetime: server.settings.access_ttl,
+        authorization_request: raw_query,
+        seal: &seal::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
+        log_out_seal: &login::log_out_seal(server, &browser, session, now),
+    }
+    .page();
+    let mut response = pages::respond(StatusCode::OK, page, server.settings.issuer.is_https());
+    browser.keep(server, &mut response);
+    response
 }
 
 /// `POST /consent`.
-pub async fn submit(_server: &AuthorizationServer, _request: &Request) -> Response {
-    web::text(StatusCode::SERVICE_UNAVAILABLE, Reason::Internal.sentence())
+pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
+    match answer(server, request).await {
+        Ok(Ok(_answer)) => refusal::page(
+            server,
+            request,
+            StatusCode::SERVICE_UNAVAILABLE,
+            Reason::Internal,
+            None,
+        ),
+        Ok(Err(response)) => *response,
+        Err(error) => refusal::store_unavailable(server, request, &error),
+    }
+}
+
+/// An answer that came from our page, from the person it was shown to, for the first time.
+struct Answer {
+    session: BrowserSession,
+    raw_query: String,
+    allowed: bool,
+}
+
+async fn answer(
+    server: &AuthorizationServer,
+    request: &Request,
+) -> Result<Result<Answer, Box<Response>>, StoreError> {
+    let now = server.clock.now();
+    let form = match browser::posted_form(server, request) {
+        Ok(form) => form,
+        Err(response) => return Ok(Err(response)),
+    };
+    let field = |name| form.one(name).ok().flatten().unwrap_or_default();
+    let raw_query = browser::authorization_request(field("request"));
+    let Some((_, session)) = login::session(server, request, now).await? else {
+        let page = login::page_after_session(server, request, raw_query);
+        return Ok(Err(Box::new(page)));
+    };
+    let refuse = |reason: Reason, allow_reopen: bool| {
+        log::warn!(
+            event = "consent_refused", reason, hint = reason.remedy(),
+            user = session.user_name.as_str(), request_id = request.request_id; ""
+        );
+        let reopen = raw_query.filter(|_| allow_reopen);
+        let status = StatusCode::FORBIDDEN;
+        let page = refusal::page_with_way_back(server, request, status, reason, reopen);
+        Ok(Err(Box::new(page)))
+    };
+    let (Some(raw_query), Some(browser)) =
+        (raw_query, Cookie::Browser.read(&server.settings, request))
+    else {
+        return refuse(Reason::CrossSiteForm, false);
+    };
+    let bound = bound(browser, &session, raw_query);
+    let unsealed = match seal::unseal(&server.tags, Purpose::Consent, &bound, field("seal"), now) {
+        Ok(unsealed) => unsealed,
+        Err(seal::SealError::Broken) => return refuse(Reason::CrossSiteForm, true),
+        Err(seal::SealError::Expired) => return refuse(Reason::PageExpired, true),
+    };
+    let allowed = match field("decision") {
+        "allow" => true,
+        "deny" => false,
+        _ => return refuse(Reason::RequestMalformed, true),
+    };
+    let once = format!("consent:{}", unsealed.nonce);
+    if !server.records.once(&once, unsealed.expires, now).await? {
+        return refuse(Reason::PageExpired, true);
+    }
+    Ok(Ok(Answer {
+        session,
+        raw_query: raw_query.to_owned(),
+        allowed,
+    }))
+}
+
+/// What must be the same when the answer comes back. The person and the browser, not the session:
+/// somebody who logs in again in a second tab can still answer in the first.
+fn bound<'a>(browser: &'a str, session: &'a BrowserSession, raw_query: &'a str) -> [&'a [u8]; 3] {
+    [
+        browser.as_bytes(),
+        session.user.as_str().as_bytes(),
+        raw_query.as_bytes(),
+    ]
+}
+
+async fn capabilities(
+    server: &AuthorizationServer,
+    request: &Request,
+    mount: &Mount,
+    session: &BrowserSession,
+) -> Capabilities {
+    let user = Some(session.user_name.as_str());
+    match server.catalogue.tools(&mount.name, user).await {
+        Ok(tools) => Capabilities::Tools(tools.iter().map(shown).collect()),
+        Err(error) => {
+            let reason = Reason::UpstreamFailed;
+            log::warn!(
+                event = "tools_unknown", reason, hint = reason.remedy(),
+                backend = mount.name.as_str(), error:% = error, request_id = request.request_id; ""
+            );
+            Capabilities::Unknown
+        }
+    }
+}
+
+fn shown(tool: &Tool) -> pages::Tool {
+    pages::Tool {
+        name: tool.name.clone(),
+        title: Some(tool.display_name().to_owned()),
+        description: tool.description.clone(),
+        read_only: tool.annotations.read_only_hint,
+        destructive: tool.annotations.destructive_hint,
+    }
 }

@@ -1,14 +1,26 @@
 //! `/login` and `/logout`: from a password to a browser session, and its end.
+//!
+//! Not: what comes afterwards. Both go on to `/authorize` with the request that the form carries,
+//! or to the start page; no form and no parameter can name another place.
+
+use std::time::Duration;
 
 use http::StatusCode;
+use rand::rngs::OsRng;
 
-use crate::browser_session::BrowserSession;
+use crate::browser_session::{self, BrowserSession};
 use crate::clock::Timestamp;
-use crate::oauth::AuthorizationServer;
+use crate::identity::{LoginName, Password};
+use crate::oauth::browser::{self, BrowserName, Cookie};
+use crate::oauth::login_limit::Attempt;
+use crate::oauth::seal::{self, Purpose, SealError};
+use crate::oauth::{AuthorizationServer, device, refusal};
+use crate::pages::{self, Login, LoginProblem};
+use crate::protocol::form::Form;
 use crate::protocol::web::{self, Request, Response};
 use crate::reason::Reason;
-use crate::secret::SecretHash;
-use crate::store::StoreError;
+use crate::secret::{Secret, SecretHash};
+use crate::store::{StoreError, User};
 
 /// The session that the request's cookie stands for: not expired, and of a person whose password
 /// is still the one it was opened with.
@@ -17,30 +29,295 @@ pub async fn session(
     request: &Request,
     now: Timestamp,
 ) -> Result<Option<(SecretHash, BrowserSession)>, StoreError> {
-    let Some(cookie) = request.cookie("session") else {
+    let Some(cookie) = Cookie::Session.read(&server.settings, request) else {
         return Ok(None);
     };
-    let hash = crate::secret::Secret::presented(cookie).hash();
-    let session = server.records.session(&hash, now).await?;
-    Ok(session.map(|session| (hash, session)))
+    let hash = Secret::presented(cookie).hash();
+    let Some(session) = server.records.session(&hash, now).await? else {
+        return Ok(None);
+    };
+    let user = server.records.user(&session.user_name, now).await?;
+    let live = user.is_some_and(|user| session.is_live(&user.id, &user.password_hash, now));
+    Ok(live.then_some((hash, session)))
 }
 
 /// The login page. `authorization_request` is the raw query that `/authorize` goes on with
 /// afterwards; `None` leads to the start page.
 pub fn page(
-    _server: &AuthorizationServer,
-    _request: &Request,
-    _authorization_request: Option<&str>,
+    server: &AuthorizationServer,
+    request: &Request,
+    authorization_request: Option<&str>,
 ) -> Response {
-    web::text(StatusCode::SERVICE_UNAVAILABLE, Reason::Internal.sentence())
+    show(server, request, authorization_request, "", None)
 }
 
 /// `POST /login`.
 pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
-    page(server, request, None)
+    match attempt(server, request).await {
+        Ok(response) => response,
+        Err(Refused::Answered(response)) => *response,
+        Err(Refused::Store(error)) => refusal::store_unavailable(server, request, &error),
+    }
 }
 
 /// `POST /logout`: ends the session; goes on to `/authorize` if the form names a request.
 pub async fn logout(server: &AuthorizationServer, request: &Request) -> Response {
-    page(server, request, None)
+    match end(server, request).await {
+        Ok(response) => response,
+        Err(Refused::Answered(response)) => *response,
+        Err(Refused::Store(error)) => refusal::store_unavailable(server, request, &error),
+    }
+}
+
+/// Opens a session for somebody who has just proved who they are: always under a new id, and the
+/// one that the browser had before is dead.
+pub(super) async fn open_session(
+    server: &AuthorizationServer,
+    request: &Request,
+    user: &User,
+    location: &str,
+    now: Timestamp,
+) -> Result<Response, StoreError> {
+    if let Some(old) = Cookie::Session.read(&server.settings, request) {
+        let old = Secret::presented(old).hash();
+        server.records.end_session(&old).await?;
+    }
+    let id = Secret::draw(&mut OsRng);
+    let session =
+        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.password_hash, now);
+    server.records.open_session(&id.hash(), &session).await?;
+    let mut response = web::see_other(location);
+    let settings = &server.settings;
+    let lifetime = Some(browser_session::LIFETIME);
+    Cookie::Session.set(settings, &mut response, id.reveal(), lifetime);
+    let device = device::prove(&server.tags, &user.id, now, &mut OsRng);
+    Cookie::Device.set(settings, &mut response, &device, Some(device::LIFETIME));
+    Ok(response)
+}
+
+/// The seal of a log-out form for the person of `session`.
+pub(super) fn log_out_seal(
+    server: &AuthorizationServer,
+    browser: &BrowserName,
+    session: &BrowserSession,
+    now: Timestamp,
+) -> String {
+    let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
+    seal::seal(&server.tags, Purpose::LogOut, &bound, now, &mut OsRng)
+}
+
+/// The login page after another page found that the session had ended.
+pub(super) fn page_after_session(
+    server: &AuthorizationServer,
+    request: &Request,
+    authorization_request: Option<&str>,
+) -> Response {
+    let problem = Some(LoginProblem::SessionEnded);
+    show(server, request, authorization_request, "", problem)
+}
+
+enum Refused {
+    Answered(Box<Response>),
+    Store(StoreError),
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Box<Response>> for Refused {
+    fn from(response: Box<Response>) -> Self {
+        Self::Answered(response)
+    }
+}
+
+async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
+    let now = server.clock.now();
+    let form = browser::posted_form(server, request)?;
+    let fields = Fields::read(server, request, &form)?;
+    let again = |problem| {
+        let goal = fields.authorization_request;
+        Ok(show(server, request, goal, fields.name, Some(problem)))
+    };
+    match check_seal(server, request, &fields, now) {
+        Ok(()) => {}
+        Err(SealError::Expired) => return again(LoginProblem::PageExpired),
+        Err(SealError::Broken) => return Ok(cross_site(server, request)),
+    }
+    let user = match LoginName::parse(fields.name) {
+        Some(name) => server.records.user(name.as_str(), now).await?,
+        None => None,
+    };
+    let device = user.as_ref().and_then(|user| {
+        let proof = Cookie::Device.read(&server.settings, request)?;
+        device::verify(&server.tags, &user.id, proof, now)
+    });
+    let attempt = Attempt::new(request.peer, fields.name, device);
+    if let Some(wait) = attempt.wait(&server.records, now).await? {
+        return again(limited(request, wait));
+    }
+    let Ok(right) = check_password(server, user.as_ref(), fields.password, now).await? else {
+        return Ok(refusal::overloaded(server, request));
+    };
+    let Some(user) = user.filter(|_| right) else {
+        attempt.count_failure(&server.records, now).await?;
+        let reason = Reason::LoginFailed;
+        // The name is not logged: people type passwords into the wrong field.
+        log::warn!(
+            event = "login_refused", reason, hint = reason.remedy(), peer:% = request.peer,
+            request_id = request.request_id; ""
+        );
+        return again(LoginProblem::Failed);
+    };
+    // Guesses that were on their way when the limit was reached are refused, right ones too.
+    if let Some(wait) = attempt.wait(&server.records, server.clock.now()).await? {
+        return again(limited(request, wait));
+    }
+    log::info!(event = "login", user = user.name.as_str(), request_id = request.request_id; "");
+    let location = fields.location();
+    Ok(open_session(server, request, &user, &location, now).await?)
+}
+
+async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
+    let now = server.clock.now();
+    let form = browser::posted_form(server, request)?;
+    let fields = Fields::read(server, request, &form)?;
+    let mut response = web::see_other(&fields.location());
+    let Some((hash, session)) = session(server, request, now).await? else {
+        return Ok(response);
+    };
+    let browser = BrowserName::of(server, request);
+    let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
+    if seal::unseal(&server.tags, Purpose::LogOut, &bound, fields.seal, now).is_err() {
+        return Ok(cross_site(server, request));
+    }
+    server.records.end_session(&hash).await?;
+    Cookie::Session.clear(&server.settings, &mut response);
+    log::info!(event = "logout", user = session.user_name.as_str(), request_id = request.request_id; "");
+    Ok(response)
+}
+
+/// What the forms of this file carry.
+struct Fields<'f> {
+    authorization_request: Option<&'f str>,
+    seal: &'f str,
+    name: &'f str,
+    password: &'f str,
+}
+
+impl<'f> Fields<'f> {
+    fn read(
+        server: &AuthorizationServer,
+        request: &Request,
+        form: &'f Form,
+    ) -> Result<Self, Box<Response>> {
+        let one = |name| {
+            form.one(name)
+                .map(Option::unwrap_or_default)
+                .map_err(|error| browser::malformed(server, request, &error))
+        };
+        Ok(Self {
+            authorization_request: browser::authorization_request(one("request")?),
+            seal: one("seal")?,
+            name: one("name")?.trim(),
+            password: one("password")?,
+        })
+    }
+
+    /// Where the browser goes next: always on this origin.
+    fn location(&self) -> String {
+        match self.authorization_request {
+            Some(query) => format!("/authorize?{query}"),
+            None => "/".to_owned(),
+        }
+    }
+}
+
+fn check_seal(
+    server: &AuthorizationServer,
+    request: &Request,
+    fields: &Fields<'_>,
+    now: Timestamp,
+) -> Result<(), SealError> {
+    let browser = Cookie::Browser
+        .read(&server.settings, request)
+        .ok_or(SealError::Broken)?;
+    let goal = fields.authorization_request.unwrap_or_default();
+    let bound = [browser.as_bytes(), goal.as_bytes()];
+    seal::unseal(&server.tags, Purpose::Login, &bound, fields.seal, now).map(drop)
+}
+
+/// Whether the password is the user's. For a name that nobody has, the hash of somebody else is
+/// computed and its answer thrown away, so that the time does not tell which names exist.
+async fn check_password(
+    server: &AuthorizationServer,
+    user: Option<&User>,
+    password: &str,
+    now: Timestamp,
+) -> Result<Result<bool, crate::identity::Overloaded>, StoreError> {
+    let decoy = server.records.any_user(now).await?;
+    let hash = user
+        .or(decoy.as_ref())
+        .map(|user| user.password_hash.as_str());
+    let Some(password) = Password::presented(password) else {
+        return Ok(Ok(false));
+    };
+    let checked = server.passwords.check(hash, password).await;
+    Ok(checked.map(|right| right && user.is_some()))
+}
+
+fn limited(request: &Request, wait: Duration) -> LoginProblem {
+    let reason = Reason::LoginLimited;
+    log::warn!(
+        event = "login_refused", reason, hint = reason.remedy(), peer:% = request.peer,
+        request_id = request.request_id; ""
+    );
+    LoginProblem::Limited(wait)
+}
+
+fn cross_site(server: &AuthorizationServer, request: &Request) -> Response {
+    let reason = Reason::CrossSiteForm;
+    log::warn!(
+        event = "login_refused", reason, hint = reason.remedy(), peer:% = request.peer,
+        request_id = request.request_id; ""
+    );
+    refusal::page(server, request, StatusCode::FORBIDDEN, reason, None)
+}
+
+fn show(
+    server: &AuthorizationServer,
+    request: &Request,
+    authorization_request: Option<&str>,
+    name: &str,
+    problem: Option<LoginProblem>,
+) -> Response {
+    let now = server.clock.now();
+    let browser = BrowserName::of(server, request);
+    let goal = authorization_request.and_then(browser::authorization_request);
+    let bound = [
+        browser.value.as_bytes(),
+        goal.unwrap_or_default().as_bytes(),
+    ];
+    let seal = seal::seal(&server.tags, Purpose::Login, &bound, now, &mut OsRng);
+    let page = Login {
+        frame: browser::frame(server, request),
+        authorization_request: goal,
+        seal: &seal,
+        name,
+        problem,
+    }
+    .page();
+    let (status, wait) = match problem {
+        None | Some(LoginProblem::SessionEnded) => (StatusCode::OK, None),
+        Some(LoginProblem::Failed | LoginProblem::PageExpired) => (StatusCode::FORBIDDEN, None),
+        Some(LoginProblem::Limited(wait)) => (StatusCode::TOO_MANY_REQUESTS, Some(wait)),
+    };
+    let mut response = pages::respond(status, page, server.settings.issuer.is_https());
+    if let Some(wait) = wait {
+        response = web::with_retry_after(response, wait.as_secs() + 1);
+    }
+    browser.keep(server, &mut response);
+    response
 }

@@ -6,18 +6,22 @@
 
 mod authorization_request;
 pub mod authorize;
+mod browser;
 mod client_authentication;
 pub mod consent;
+mod device;
 mod discovery;
 mod document;
 pub mod endpoint;
 pub mod home;
 pub mod login;
+mod login_limit;
 pub mod metadata;
 mod outcome;
 pub mod refusal;
 pub mod register;
 pub mod revoke;
+mod seal;
 pub mod setup;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,220 @@
+//! The consent page.
+
+use std::time::Duration;
+
+use askama::Template;
+
+use crate::client::Registration;
+use crate::pages::{Forms, Frame, Page, ago, clean, in_words};
+use crate::protocol::redirect_uri::Destination;
+
+/// The longest name of a client that is shown.
+const LONGEST_NAME: usize = 60;
+/// The longest description of a tool that is shown.
+const LONGEST_DESCRIPTION: usize = 240;
+/// The most tools that are named one by one in a group.
+const MOST_TOOLS: usize = 100;
+
+/// Asks a person whether an app may use a backend.
+#[derive(Clone, Debug)]
+pub struct Consent<'a> {
+    /// Around it.
+    pub frame: Frame<'a>,
+    /// The name that the client gives itself.
+    pub client_name: Option<&'a str>,
+    /// How the client is known, which decides how far its name is believed.
+    pub registration: Registration,
+    /// How long ago it was registered.
+    pub registered: Duration,
+    /// The backend.
+    pub backend: &'a str,
+    /// Who is asked.
+    pub user_name: &'a str,
+    /// Where the answer goes.
+    pub destination: &'a Destination,
+    /// What it could do.
+    pub capabilities: Capabilities,
+    /// How long it could.
+    pub lifetime: Duration,
+    /// The whole authorization request, undecoded.
+    pub authorization_request: &'a str,
+    /// Proves that Allow and Deny come from this page.
+    pub seal: &'a str,
+    /// Proves that the log-out comes from this page.
+    pub log_out_seal: &'a str,
+}
+
+/// What the backend offers.
+#[derive(Clone, Debug)]
+pub enum Capabilities {
+    /// Its live list of tools.
+    Tools(Vec<Tool>),
+    /// It could not be asked.
+    Unknown,
+}
+
+/// One tool, as its backend describes it.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    /// Its name.
+    pub name: String,
+    /// Its name for people.
+    pub title: Option<String>,
+    /// What it says of itself.
+    pub description: Option<String>,
+    /// Whether it says that it changes nothing.
+    pub read_only: Option<bool>,
+    /// Whether it says that it may destroy something.
+    pub destructive: Option<bool>,
+}
+
+impl Consent<'_> {
+    /// Renders it.
+    pub fn page(&self) -> Page {
+        let (groups, offer) = match &self.capabilities {
+            Capabilities::Unknown => (Vec::new(), Offer::Unknown),
+            Capabilities::Tools(tools) if tools.is_empty() => (Vec::new(), Offer::Nothing),
+            Capabilities::Tools(tools) => (group(tools), Offer::Tools),
+        };
+        let template = ConsentTemplate {
+            frame: self.frame,
+            client_name: self
+                .client_name
+                .map(|name| clean(name, LONGEST_NAME))
+                .filter(|name| !name.is_empty()),
+            self_registered: self.registration == Registration::SelfRegistered,
+            registered: ago(self.registered),
+            backend: self.backend,
+            user_name: self.user_name,
+            destination: self.destination,
+            groups,
+            offer,
+            lifetime: in_words(self.lifetime),
+            authorization_request: self.authorization_request,
+            seal: self.seal,
+            log_out_seal: self.log_out_seal,
+        };
+        Page::render(&template, Forms::Beyond)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "consent.html")]
+struct ConsentTemplate<'a> {
+    frame: Frame<'a>,
+    client_name: Option<String>,
+    self_registered: bool,
+    registered: String,
+    backend: &'a str,
+    user_name: &'a str,
+    destination: &'a Destination,
+    groups: Vec<Group>,
+    offer: Offer,
+    lifetime: String,
+    authorization_request: &'a str,
+    seal: &'a str,
+    log_out_seal: &'a str,
+}
+
+#[derive(PartialEq, Eq)]
+enum Offer {
+    Tools,
+    Nothing,
+    Unknown,
+}
+
+/// Tools of one effect.
+struct Group {
+    effect: Effect,
+    count: usize,
+    tools: Vec<ToolLine>,
+    unnamed: usize,
+}
+
+struct ToolLine {
+    name: String,
+    title: Option<String>,
+    description: Option<String>,
+    destructive: bool,
+}
+
+/// What calling a tool does, as far as its annotations say. The order is that of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Effect {
+    Read,
+    Change,
+    Unlabelled,
+}
+
+impl Effect {
+    fn of(tool: &Tool) -> Self {
+        match (tool.read_only, tool.destructive) {
+            (Some(true), _) => Self::Read,
+            (Some(false), _) | (None, Some(_)) => Self::Change,
+            (None, None) => Self::Unlabelled,
+        }
+    }
+
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::Read => "Read",
+            Self::Change => "Change things",
+            Self::Unlabelled => "Not labelled",
+        }
+    }
+
+    const fn note(self) -> &'static str {
+        match self {
+            Self::Read => "The backend says that these change nothing.",
+            Self::Change => "These may add, alter or send something.",
+            Self::Unlabelled => "The backend does not say what these do: take them for changes.",
+        }
+    }
+
+    const fn class(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Change | Self::Unlabelled => "change",
+        }
+    }
+}
+
+fn group(tools: &[Tool]) -> Vec<Group> {
+    [Effect::Read, Effect::Change, Effect::Unlabelled]
+        .into_iter()
+        .filter_map(|effect| {
+            let count = tools
+                .iter()
+                .filter(|tool| Effect::of(tool) == effect)
+                .count();
+            (count > 0).then(|| Group {
+                effect,
+                count,
+                tools: tools
+                    .iter()
+                    .filter(|tool| Effect::of(tool) == effect)
+                    .take(MOST_TOOLS)
+                    .map(ToolLine::new)
+                    .collect(),
+                unnamed: count.saturating_sub(MOST_TOOLS),
+            })
+        })
+        .collect()
+}
+
+impl ToolLine {
+    fn new(tool: &Tool) -> Self {
+        let name = clean(&tool.name, LONGEST_NAME);
+        let shown = |text: &Option<String>, longest| {
+            text.as_deref()
+                .map(|text| clean(text, longest))
+                .filter(|text| !text.is_empty() && *text != name)
+        };
+        Self {
+            title: shown(&tool.title, LONGEST_NAME),
+            description: shown(&tool.description, LONGEST_DESCRIPTION),
+            destructive: tool.destructive == Some(true) && tool.read_only != Some(true),
+            name,
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The login page.
+
+use std::time::Duration;
+
+use askama::Template;
+
+use crate::pages::{Forms, Frame, Page, in_words};
+
+/// Asks for name and password.
+#[derive(Clone, Copy, Debug)]
+pub struct Login<'a> {
+    /// Around it.
+    pub frame: Frame<'a>,
+    /// The raw query with which `/authorize` goes on; `None` leads to the start page.
+    pub authorization_request: Option<&'a str>,
+    /// Proves that the form came from this page.
+    pub seal: &'a str,
+    /// The name that was typed before.
+    pub name: &'a str,
+    /// Why the page is shown again.
+    pub problem: Option<LoginProblem>,
+}
+
+/// Why somebody is not logged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LoginProblem {
+    /// Name or password is wrong; which, is not said.
+    Failed,
+    /// Too many were wrong; try again after this time.
+    Limited(Duration),
+    /// The page was open for too long.
+    PageExpired,
+    /// The session ended while another page was open.
+    SessionEnded,
+}
+
+impl Login<'_> {
+    /// Renders it.
+    pub fn page(&self) -> Page {
+        let alert = self.problem.map(|problem| match problem {
+            LoginProblem::Failed => "The name or the password is wrong.".to_owned(),
+            LoginProblem::Limited(wait) => format!(
+                "Too many wrong passwords. Wait {} and try again.",
+                in_words(wait)
+            ),
+            LoginProblem::PageExpired => {
+                "This page was open for too long. Please log in again.".to_owned()
+            }
+            LoginProblem::SessionEnded => "Your login has ended. Please log in again.".to_owned(),
+        });
+        let template = LoginTemplate {
+            frame: self.frame,
+            authorization_request: self.authorization_request,
+            seal: self.seal,
+            name: self.name,
+            invalid: self.problem == Some(LoginProblem::Failed),
+            alert,
+        };
+        Page::render(&template, Forms::Beyond)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginTemplate<'a> {
+    frame: Frame<'a>,
+    authorization_request: Option<&'a str>,
+    seal: &'a str,
+    name: &'a str,
+    invalid: bool,
+    alert: Option<String>,
+}
