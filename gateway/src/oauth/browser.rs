@@ -200,7 +200,9 @@ mod tests {
     #[test]
     fn a_form_of_another_site_is_refused() {
         let issuer = "https://mcp.example.com";
-        let same = |lines| is_same_origin(&headers(lines), issuer);
+        fn same(lines: &[(&'static str, &'static str)]) -> bool {
+            is_same_origin(&headers(lines), "https://mcp.example.com")
+        }
         assert!(same(&[]));
         assert!(same(&[("origin", issuer)]));
         assert!(same(&[

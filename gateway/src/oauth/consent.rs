@@ -9,7 +9,6 @@ use rand::rngs::OsRng;
 use crate::backend::Tool;
 use crate::browser_session::BrowserSession;
 use crate::client::Client;
-use crate::clock::Timestamp;
 use crate::oauth::browser::{self, BrowserName, Cookie};
 use crate::oauth::seal::{self, Purpose};
 use crate::oauth::{AuthorizationServer, login, refusal};
@@ -77,16 +76,20 @@ pub async fn page(
 /// `POST /consent`.
 pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     match answer(server, request).await {
-        Ok(Ok(_answer)) => refusal::page(
-            server,
-            request,
-            StatusCode::SERVICE_UNAVAILABLE,
-            Reason::Internal,
-            None,
-        ),
+        Ok(Ok(answer)) => finish(server, request, answer).await,
         Ok(Err(response)) => *response,
         Err(error) => refusal::store_unavailable(server, request, &error),
     }
+}
+
+// Until `authorize` can be asked for the code: an honest 503.
+async fn finish(server: &AuthorizationServer, request: &Request, answer: Answer) -> Response {
+    log::error!(
+        event = "consent_without_authorize", user = answer.session.user_name.as_str(),
+        allowed = answer.allowed, length = answer.raw_query.len(); ""
+    );
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    refusal::page(server, request, status, Reason::Internal, None)
 }
 
 /// An answer that came from our page, from the person it was shown to, for the first time.

@@ -20,8 +20,10 @@ pub fn clean(text: &str, longest: usize) -> String {
             continue;
         }
         if length == longest {
-            let kept = line.trim_end().chars().count().min(longest - 1);
-            return line.chars().take(kept).chain(['…']).collect();
+            line.pop();
+            line.truncate(line.trim_end().len());
+            line.push('…');
+            return line;
         }
         line.push(c);
         length += 1;
