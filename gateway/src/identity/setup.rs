@@ -46,7 +46,8 @@ impl SetupCode {
         Self(characters)
     }
 
-    /// A code as typed: any case, with or without the dash and spaces.
+    /// A code as typed: any case, with or without the dash and spaces. What has eight letters and
+    /// digits is a code, perhaps a wrong one.
     pub fn parse(text: &str) -> Option<Self> {
         let bare: String = text
             .chars()
@@ -54,7 +55,7 @@ impl SetupCode {
             .filter(|c| !matches!(c, '-' | ' '))
             .map(|c| c.to_ascii_uppercase())
             .collect();
-        let valid = bare.len() == 8 && bare.bytes().all(|b| ALPHABET.contains(&b));
+        let valid = bare.len() == 8 && bare.bytes().all(|b| b.is_ascii_alphanumeric());
         valid.then(|| Self(format!("{}-{}", &bare[..4], &bare[4..])))
     }
 

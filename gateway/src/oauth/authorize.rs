@@ -48,14 +48,14 @@ pub(super) async fn answer(
     // else anybody could make this origin redirect to any place (OAuth 2.1 §7.13.2).
     let session = match login::session(server, request, now).await {
         Ok(Some((_, session))) => session,
-        Ok(None) => return login::page(server, request, Some(raw_query)),
+        Ok(None) => return login::page(server, request, Some(raw_query)).await,
         Err(error) => return fault(server, request, &error),
     };
     match judged {
         Ok(valid) => {
             let asked = consent::Asked {
                 client: valid.client(),
-                redirect_uri: valid.callback().redirect_uri().as_str(),
+                redirect_uri: valid.callback().redirect_uri(),
                 mount: valid.mount(),
                 raw_query: valid.raw_query(),
             };

@@ -171,13 +171,16 @@ fn is_same_origin(headers: &HeaderMap, issuer: &str) -> bool {
 }
 
 /// A raw authorization request that came back in a form, fit to stand in a URL of ours: visible
-/// ASCII without `#`, at most 8 KiB. It only ever leads to `/authorize`, which judges it anew.
+/// ASCII without `#`, at most [`MAX_REQUEST`] bytes. It only ever leads to `/authorize`, which judges it anew.
 pub(super) fn authorization_request(text: &str) -> Option<&str> {
     let fits = !text.is_empty()
-        && text.len() <= 8 * 1024
+        && text.len() <= MAX_REQUEST
         && text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
     fits.then_some(text)
 }
+
+/// The longest authorization request that the pages carry, in bytes.
+const MAX_REQUEST: usize = 16 * 1024;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -228,7 +231,7 @@ mod tests {
             "a\r\nSet-Cookie: x=1",
             "a#b",
             "é",
-            &"a".repeat(8_193),
+            &"a".repeat(MAX_REQUEST + 1),
         ] {
             assert!(authorization_request(text).is_none(), "{text}");
         }

@@ -9,6 +9,9 @@ use rand::rngs::OsRng;
 use crate::backend::Tool;
 use crate::browser_session::BrowserSession;
 use crate::client::Client;
+use crate::clock::Timestamp;
+use crate::grants::Tools;
+use crate::oauth::authorize::{self, AuthorizeRefusal};
 use crate::oauth::browser::{self, BrowserName, Cookie};
 use crate::oauth::seal::{self, Purpose};
 use crate::oauth::{AuthorizationServer, login, refusal};
@@ -41,7 +44,7 @@ pub async fn page(
 ) -> Response {
     let Some(raw_query) = browser::authorization_request(asked.raw_query) else {
         let status = StatusCode::BAD_REQUEST;
-        let detail = "the authorization request is longer than 8 KiB or not plain ASCII";
+        let detail = "the authorization request is too long or not plain ASCII";
         return refusal::page(
             server,
             request,
@@ -75,21 +78,43 @@ pub async fn page(
 
 /// `POST /consent`.
 pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
-    match answer(server, request).await {
-        Ok(Ok(answer)) => finish(server, request, answer).await,
+    let now = server.clock.now();
+    match answer(server, request, now).await {
+        Ok(Ok(answer)) => finish(server, request, answer, now).await,
         Ok(Err(response)) => *response,
         Err(error) => refusal::store_unavailable(server, request, &error),
     }
 }
 
-// Until `authorize` can be asked for the code: an honest 503.
-async fn finish(server: &AuthorizationServer, request: &Request, answer: Answer) -> Response {
-    log::error!(
-        event = "consent_without_authorize", user = answer.session.user_name.as_str(),
-        allowed = answer.allowed, length = answer.raw_query.len(); ""
+/// The request is judged anew: the client may be gone, or the configuration another.
+async fn finish(
+    server: &AuthorizationServer,
+    request: &Request,
+    answer: Answer,
+    now: Timestamp,
+) -> Response {
+    let asked = match authorize::validate(server, &answer.raw_query, now).await {
+        Ok(asked) => asked,
+        Err(AuthorizeRefusal::Page(reason, detail)) => {
+            let status = StatusCode::BAD_REQUEST;
+            return refusal::page(server, request, status, reason, Some(&detail));
+        }
+        Err(AuthorizeRefusal::Redirect(callback, error)) => return callback.refused(&error),
+        Err(AuthorizeRefusal::Fault(error)) => {
+            return refusal::store_unavailable(server, request, &error);
+        }
+    };
+    if answer.allowed {
+        let session = &answer.session;
+        return authorize::approve(server, request, session, asked, Tools::All, now).await;
+    }
+    let reason = Reason::UserDenied;
+    log::info!(
+        event = "authorization_denied", reason, hint = reason.remedy(),
+        client = asked.client().id.as_str(), user = answer.session.user.as_str(),
+        request_id = request.request_id.as_str(); "{}", reason.sentence()
     );
-    let status = StatusCode::SERVICE_UNAVAILABLE;
-    refusal::page(server, request, status, Reason::Internal, None)
+    asked.callback().denied()
 }
 
 /// An answer that came from our page, from the person it was shown to, for the first time.
@@ -102,8 +127,8 @@ struct Answer {
 async fn answer(
     server: &AuthorizationServer,
     request: &Request,
+    now: Timestamp,
 ) -> Result<Result<Answer, Box<Response>>, StoreError> {
-    let now = server.clock.now();
     let form = match browser::posted_form(server, request) {
         Ok(form) => form,
         Err(response) => return Ok(Err(response)),
@@ -117,7 +142,7 @@ async fn answer(
     let refuse = |reason: Reason, allow_reopen: bool| {
         log::warn!(
             event = "consent_refused", reason, hint = reason.remedy(),
-            user = session.user_name.as_str(), request_id = request.request_id; ""
+            user = session.user.as_str(), request_id = request.request_id.as_str(); "{}", reason.sentence()
         );
         let reopen = raw_query.filter(|_| allow_reopen);
         let status = StatusCode::FORBIDDEN;
@@ -174,7 +199,7 @@ async fn capabilities(
             let reason = Reason::UpstreamFailed;
             log::warn!(
                 event = "tools_unknown", reason, hint = reason.remedy(),
-                backend = mount.name.as_str(), error:% = error, request_id = request.request_id; ""
+                backend = mount.name.as_str(), error:% = error, request_id = request.request_id.as_str(); "{}", reason.sentence()
             );
             Capabilities::Unknown
         }

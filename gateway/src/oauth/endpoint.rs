@@ -260,7 +260,7 @@ async fn dispatch(
         Endpoint::Asset => home::asset(server, request),
         Endpoint::Authorize => authorize::answer(server, request, now).await,
         Endpoint::Login if submitted => login::submit(server, request).await,
-        Endpoint::Login => login::page(server, request, None),
+        Endpoint::Login => login::page(server, request, None).await,
         Endpoint::Logout => login::logout(server, request).await,
         Endpoint::Consent => consent::submit(server, request).await,
         Endpoint::Setup if submitted => setup::submit(server, request).await,

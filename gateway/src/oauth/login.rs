@@ -15,7 +15,7 @@ use crate::oauth::browser::{self, BrowserName, Cookie};
 use crate::oauth::login_limit::Attempt;
 use crate::oauth::seal::{self, Purpose, SealError};
 use crate::oauth::{AuthorizationServer, device, refusal};
-use crate::pages::{self, Login, LoginProblem};
+use crate::pages::{self, Login, LoginProblem, Ownerless};
 use crate::protocol::form::Form;
 use crate::protocol::web::{self, Request, Response};
 use crate::reason::Reason;
@@ -42,13 +42,17 @@ pub async fn session(
 }
 
 /// The login page. `authorization_request` is the raw query that `/authorize` goes on with
-/// afterwards; `None` leads to the start page.
-pub fn page(
+/// afterwards; `None` leads to the start page. While nobody can log in yet it says what to do.
+pub async fn page(
     server: &AuthorizationServer,
     request: &Request,
     authorization_request: Option<&str>,
 ) -> Response {
-    show(server, request, authorization_request, "", None)
+    match server.records.has_users(server.clock.now()).await {
+        Ok(true) => show(server, request, authorization_request, "", None),
+        Ok(false) => ownerless(server, request, authorization_request),
+        Err(error) => refusal::store_unavailable(server, request, &error),
+    }
 }
 
 /// `POST /login`.
@@ -167,7 +171,7 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
         // The name is not logged: people type passwords into the wrong field.
         log::warn!(
             event = "login_refused", reason, hint = reason.remedy(), peer:% = request.peer,
-            request_id = request.request_id; ""
+            request_id = request.request_id.as_str(); "{}", reason.sentence()
         );
         return again(LoginProblem::Failed);
     };
@@ -175,7 +179,8 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     if let Some(wait) = attempt.wait(&server.records, server.clock.now()).await? {
         return again(limited(request, wait));
     }
-    log::info!(event = "login", user = user.name.as_str(), request_id = request.request_id; "");
+    log::info!(event = "login", user = user.id.as_str(), request_id = request.request_id.as_str();
+        "a person logged in");
     let location = fields.location();
     Ok(open_session(server, request, &user, &location, now).await?)
 }
@@ -195,7 +200,8 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
     }
     server.records.end_session(&hash).await?;
     Cookie::Session.clear(&server.settings, &mut response);
-    log::info!(event = "logout", user = session.user_name.as_str(), request_id = request.request_id; "");
+    log::info!(event = "logout", user = session.user.as_str(), request_id = request.request_id.as_str();
+        "a person logged out");
     Ok(response)
 }
 
@@ -272,7 +278,7 @@ fn limited(request: &Request, wait: Duration) -> LoginProblem {
     let reason = Reason::LoginLimited;
     log::warn!(
         event = "login_refused", reason, hint = reason.remedy(), peer:% = request.peer,
-        request_id = request.request_id; ""
+        request_id = request.request_id.as_str(); "{}", reason.sentence()
     );
     LoginProblem::Limited(wait)
 }
@@ -281,9 +287,22 @@ fn cross_site(server: &AuthorizationServer, request: &Request) -> Response {
     let reason = Reason::CrossSiteForm;
     log::warn!(
         event = "login_refused", reason, hint = reason.remedy(), peer:% = request.peer,
-        request_id = request.request_id; ""
+        request_id = request.request_id.as_str(); "{}", reason.sentence()
     );
     refusal::page(server, request, StatusCode::FORBIDDEN, reason, None)
+}
+
+fn ownerless(
+    server: &AuthorizationServer,
+    request: &Request,
+    authorization_request: Option<&str>,
+) -> Response {
+    let page = Ownerless {
+        frame: browser::frame(server, request),
+        authorization_request: authorization_request.and_then(browser::authorization_request),
+    }
+    .page();
+    pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
 }
 
 fn show(
@@ -310,9 +329,9 @@ fn show(
     }
     .page();
     let (status, wait) = match problem {
-        None | Some(LoginProblem::SessionEnded) => (StatusCode::OK, None),
-        Some(LoginProblem::Failed | LoginProblem::PageExpired) => (StatusCode::FORBIDDEN, None),
+        None => (StatusCode::OK, None),
         Some(LoginProblem::Limited(wait)) => (StatusCode::TOO_MANY_REQUESTS, Some(wait)),
+        Some(_) => (StatusCode::FORBIDDEN, None),
     };
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());
     if let Some(wait) = wait {

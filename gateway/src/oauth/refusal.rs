@@ -41,7 +41,7 @@ pub fn store_unavailable(
     let reason = Reason::StoreUnavailable;
     log::error!(
         event = "store_unavailable", reason, hint = reason.remedy(), error:% = error,
-        request_id = request.request_id; ""
+        request_id = request.request_id.as_str(); "{}", reason.sentence()
     );
     page(
         server,
@@ -56,7 +56,7 @@ pub fn store_unavailable(
 pub(super) fn overloaded(server: &AuthorizationServer, request: &Request) -> Response {
     let reason = Reason::Overloaded;
     log::warn!(
-        event = "overloaded", reason, hint = reason.remedy(), request_id = request.request_id; ""
+        event = "overloaded", reason, hint = reason.remedy(), request_id = request.request_id.as_str(); "{}", reason.sentence()
     );
     page(
         server,

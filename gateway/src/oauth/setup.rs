@@ -81,7 +81,8 @@ async fn become_owner(
     if let Err(refusal) = claimed.await {
         return refused(server, request, refusal, || again(SetupProblem::Code));
     }
-    log::info!(event = "owner_set", user = owner.name.as_str(), request_id = request.request_id; "");
+    log::info!(event = "owner_set", user = owner.id.as_str(), request_id = request.request_id.as_str();
+        "the gateway has its owner");
     login::open_session(server, request, &owner, "/", now).await
 }
 
@@ -111,7 +112,7 @@ fn refused(
             let reason = Reason::SetupCodeWrong;
             log::warn!(
                 event = "setup_refused", reason, hint = reason.remedy(), peer:% = request.peer,
-                request_id = request.request_id; ""
+                request_id = request.request_id.as_str(); "{}", reason.sentence()
             );
             again()
         }

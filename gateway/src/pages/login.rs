@@ -1,4 +1,4 @@
-//! The login page.
+//! The login page, and what stands in its place while there is nobody to log in.
 
 use std::time::Duration;
 
@@ -69,4 +69,31 @@ struct LoginTemplate<'a> {
     name: &'a str,
     invalid: bool,
     alert: Option<String>,
+}
+
+/// Says that nobody can log in yet, and how that is mended.
+#[derive(Clone, Copy, Debug)]
+pub struct Ownerless<'a> {
+    /// Around it.
+    pub frame: Frame<'a>,
+    /// The raw query with which `/authorize` can be opened again.
+    pub authorization_request: Option<&'a str>,
+}
+
+impl Ownerless<'_> {
+    /// Renders it.
+    pub fn page(&self) -> Page {
+        let template = OwnerlessTemplate {
+            frame: self.frame,
+            authorization_request: self.authorization_request,
+        };
+        Page::render(&template, Forms::None)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "ownerless.html")]
+struct OwnerlessTemplate<'a> {
+    frame: Frame<'a>,
+    authorization_request: Option<&'a str>,
 }

@@ -55,6 +55,7 @@ impl SetupForm<'_> {
         let template = SetupTemplate {
             frame: self.frame,
             code: self.code,
+            asks_for_code: self.code.is_empty() || self.problem == Some(SetupProblem::Code),
             name: self.name,
             problem: self.problem,
         };
@@ -67,6 +68,7 @@ impl SetupForm<'_> {
 struct SetupTemplate<'a> {
     frame: Frame<'a>,
     code: &'a str,
+    asks_for_code: bool,
     name: &'a str,
     problem: Option<SetupProblem>,
 }

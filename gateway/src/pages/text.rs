@@ -32,31 +32,37 @@ pub fn clean(text: &str, longest: usize) -> String {
     line
 }
 
-/// How long ago something was: `4 minutes ago`.
+/// How long ago something was, rounded down: `4 minutes ago`.
 pub fn ago(duration: Duration) -> String {
     match duration.as_secs() {
-        0..60 => "less than a minute ago".to_owned(),
-        _ => format!("{} ago", in_words(duration)),
+        0..MINUTE => "less than a minute ago".to_owned(),
+        seconds => format!("{} ago", words(seconds, |seconds, unit| seconds / unit)),
     }
 }
 
 /// A duration in its largest fitting unit, rounded up, so that nobody who waits that long comes
 /// too early: `24 hours`, `1 minute`, `30 days`.
 pub fn in_words(duration: Duration) -> String {
-    const MINUTE: u64 = 60;
-    const HOUR: u64 = 60 * MINUTE;
-    const DAY: u64 = 24 * HOUR;
-    let seconds = duration.as_millis().div_ceil(1000);
+    let seconds = duration.as_millis().div_ceil(1000).max(1);
     let seconds = u64::try_from(seconds).unwrap_or(u64::MAX);
-    let (count, unit) = match seconds {
-        0..MINUTE => (seconds.max(1), "second"),
-        MINUTE..HOUR => (seconds.div_ceil(MINUTE), "minute"),
+    words(seconds, u64::div_ceil)
+}
+
+const MINUTE: u64 = 60;
+const HOUR: u64 = 60 * MINUTE;
+const DAY: u64 = 24 * HOUR;
+
+fn words(seconds: u64, divide: impl Fn(u64, u64) -> u64) -> String {
+    let (unit, name) = match seconds {
+        0..MINUTE => (1, "second"),
+        MINUTE..HOUR => (MINUTE, "minute"),
         // A lifetime of 24 hours is called so, and so is one of 36.
-        HOUR..=172_799 => (seconds.div_ceil(HOUR), "hour"),
-        _ => (seconds.div_ceil(DAY), "day"),
+        _ if seconds < 2 * DAY => (HOUR, "hour"),
+        _ => (DAY, "day"),
     };
+    let count = divide(seconds, unit);
     let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {unit}{plural}")
+    format!("{count} {name}{plural}")
 }
 
 /// Characters that have no business in a name: general categories Cc and Cf, line separators,
@@ -123,6 +129,6 @@ mod tests {
         assert_eq!(words(86_400), "24 hours");
         assert_eq!(words(30 * 86_400), "30 days");
         assert_eq!(ago(Duration::from_secs(3)), "less than a minute ago");
-        assert_eq!(ago(Duration::from_secs(240)), "4 minutes ago");
+        assert_eq!(ago(Duration::from_secs(299)), "4 minutes ago");
     }
 }
