@@ -54,6 +54,18 @@ impl Form {
             .map(|(_, value)| value.as_str())
     }
 
+    /// With a person's name and password typed in. A one-time code stays as the page set it.
+    #[must_use]
+    pub fn filled(mut self, name: &str, password: &str) -> Self {
+        for text in self.texts.clone().iter().filter(|text| *text != "code") {
+            self.set(text, name);
+        }
+        for secret in self.passwords.clone() {
+            self.set(&secret, password);
+        }
+        self
+    }
+
     /// Press the button that reads `words` (ignoring case): what would be sent.
     pub fn press(mut self, words: &str) -> Result<Self> {
         let button = self
@@ -227,14 +239,9 @@ impl Browser {
 
     /// Fill in the login form of `page` and follow on.
     pub async fn log_in(&mut self, page: &Page, name: &str, password: &str) -> Result<Page> {
-        let mut form = page.password_form()?;
-        for text in form.texts.clone() {
-            form.set(&text, name);
-        }
-        for secret in form.passwords.clone() {
-            form.set(&secret, password);
-        }
-        let next = self.submit(&form).await?;
+        let next = self
+            .submit(&page.password_form()?.filled(name, password))
+            .await?;
         self.settle(next).await
     }
 

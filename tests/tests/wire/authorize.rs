@@ -422,14 +422,10 @@ async fn parameters_that_name_a_next_page_are_not_followed() -> Result<()> {
         let page = browser
             .visit(&client.authorization().with(name, evil).url())
             .await?;
-        let mut form = page.password_form()?;
+        let mut form = page
+            .password_form()?
+            .filled(&world.owner.name, &world.owner.password);
         form.set(name, evil);
-        for text in form.texts.clone() {
-            form.set(&text, &world.owner.name);
-        }
-        for secret in form.passwords.clone() {
-            form.set(&secret, &world.owner.password);
-        }
         let next = browser.submit(&form).await?;
         let next = browser.settle(next).await?;
         assert!(

@@ -30,8 +30,8 @@ impl Sdk {
         match self {
             Sdk::PythonV1 => (python("v1"), tests.join("clients/python_v1.py")),
             Sdk::PythonV2 => (python("v2"), tests.join("clients/python_v2.py")),
-            Sdk::TypeScriptV1 => (node, tests.join("clients/node/ts_v1.mjs")),
-            Sdk::TypeScriptV2 => (node, tests.join("clients/node/ts_v2.mjs")),
+            Sdk::TypeScriptV1 => (node, tests.join("clients/ts_v1.mjs")),
+            Sdk::TypeScriptV2 => (node, tests.join("clients/ts_v2.mjs")),
         }
     }
 }

@@ -13,18 +13,7 @@ use tests::world::World;
 async fn filled_form(world: &World, browser: &mut Browser, password: &str) -> Result<Form> {
     let client = world.client("Client").await?;
     let page = browser.visit(&client.authorization().url()).await?;
-    fill(&page, &world.owner.name, password)
-}
-
-fn fill(page: &Page, name: &str, password: &str) -> Result<Form> {
-    let mut form = page.password_form()?;
-    for text in form.texts.clone() {
-        form.set(&text, name);
-    }
-    for secret in form.passwords.clone() {
-        form.set(&secret, password);
-    }
-    Ok(form)
+    Ok(page.password_form()?.filled(&world.owner.name, password))
 }
 
 /// POST a form with an `Origin` (or none) and this browser's cookies, as another site could make a browser do.

@@ -1,10 +1,10 @@
-// The TypeScript SDK 1.x as a client: see ../common.mjs for the arguments.
+// The TypeScript SDK 1.x as a client: see common.mjs for the arguments.
 
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { UnauthorizedError } from "@modelcontextprotocol/sdk/client/auth.js";
-import { run } from "../common.mjs";
+import { run } from "./common.mjs";
 
 await run({
   name: "TypeScript SDK 1",

@@ -1,7 +1,7 @@
-// The TypeScript SDK 2.x as a client: see ../common.mjs for the arguments.
+// The TypeScript SDK 2.x as a client: see common.mjs for the arguments.
 
 import { Client, SSEClientTransport, StreamableHTTPClientTransport, UnauthorizedError } from "@modelcontextprotocol/client";
-import { run } from "../common.mjs";
+import { run } from "./common.mjs";
 
 await run({
   name: "TypeScript SDK 2",

@@ -1,0 +1,266 @@
+// Chromium in front of the real pages. Every page is photographed in light, dark and at 320 px into
+// tests/.work/screenshots, and every run fails on a console error or a request to another host.
+
+import assert from "node:assert/strict";
+import { mkdirSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { resolve } from "node:path";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+import { OWNER, startClient, startGateway } from "./gateway.mjs";
+
+const SHOTS = resolve(import.meta.dirname, "../.work/screenshots");
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const LOOKS = [
+  ["light", { colorScheme: "light", viewport: { width: 1000, height: 800 } }],
+  ["dark", { colorScheme: "dark", viewport: { width: 1000, height: 800 } }],
+  ["phone", { colorScheme: "light", viewport: { width: 320, height: 640 } }],
+];
+
+let browser, gateway;
+before(async () => {
+  mkdirSync(SHOTS, { recursive: true });
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  gateway = await startGateway();
+});
+after(async () => {
+  await browser?.close();
+  await gateway?.stop();
+});
+
+/** A fresh browser profile whose complaints and foreign requests end the test. */
+async function withPage(options, use, origins = [gateway.origin]) {
+  const context = await browser.newContext({ javaScriptEnabled: true, ...options });
+  const complaints = [];
+  const page = await context.newPage();
+  page.setDefaultTimeout(15_000);
+  page.on("console", (message) => {
+    // The browser itself reports the status of a page that is an error page on purpose.
+    if (message.type() === "error" && !message.text().startsWith("Failed to load resource")) complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("request", (request) => {
+    const url = new URL(request.url());
+    if (url.protocol.startsWith("http") && url.hostname !== "127.0.0.1" && !origins.includes(url.origin)) complaints.push(`asked ${url.origin}`);
+  });
+  try {
+    await use(page, context);
+    assert.deepEqual(complaints, []);
+  } finally {
+    await context.close();
+  }
+}
+
+/** Photograph a page in every look and hold it to what every page must be. */
+async function inspect(page, name) {
+  for (const [look, { colorScheme, viewport }] of LOOKS) {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize(viewport);
+    await page.screenshot({ path: `${SHOTS}/${name}-${look}.png`, fullPage: true });
+    const { overflow, small } = await page.evaluate(() => ({
+      overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+      small: [...document.querySelectorAll("button.button, input:not([type=hidden])")].filter((e) => e.getBoundingClientRect().height < 24).length,
+    }));
+    assert.ok(overflow <= 0, `${name} (${look}) scrolls sideways by ${overflow} px`);
+    assert.equal(small, 0, `${name} (${look}) has targets under 24 px`);
+    const problems = await page.evaluate(`(() => { ${AXE}; return axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21aa", "wcag22aa"] }).then((r) => r.violations.map((v) => v.id + ": " + v.nodes.map((n) => n.target).join(" "))); })()`);
+    assert.deepEqual(problems, [], `${name} (${look})`);
+  }
+  await page.setViewportSize(LOOKS[0][1].viewport);
+}
+
+async function logIn(page, password = OWNER.password) {
+  await page.getByLabel("Name").fill(OWNER.name);
+  await page.getByLabel("Password").fill(password);
+  await page.getByRole("button", { name: "Log in" }).click();
+}
+
+/** The whole way, with whatever way of pressing is given. */
+async function arrive(page, client, button) {
+  await page.getByRole("button", { name: button, exact: true }).click();
+  await page.getByRole("heading", { name: "Back at the app" }).waitFor();
+  assert.equal(client.arrivals.length, 1);
+  return client.arrivals[0];
+}
+
+async function withClient(name, use) {
+  const client = await startClient(gateway, name);
+  try {
+    await use(client);
+  } finally {
+    await client.stop();
+  }
+}
+
+test("login, consent and Allow lead back to the app with a code that works", async () => {
+  await withClient("Notes for Teams", (client) => withPage({}, async (page) => {
+    await page.goto(client.authorizeUrl);
+    await inspect(page, "login");
+    await logIn(page);
+    await page.getByRole("button", { name: "Allow", exact: true }).waitFor();
+    assert.match(await page.locator("body").innerText(), /Notes for Teams/);
+    await inspect(page, "consent");
+    for (const tools of await page.locator("details > summary").all()) await tools.click();
+    await page.screenshot({ path: `${SHOTS}/consent-tools-light.png`, fullPage: true });
+    const [allow, deny] = await Promise.all(["Allow", "Deny"].map((name) => page.getByRole("button", { name, exact: true }).boundingBox()));
+    assert.ok(Math.abs(allow.width - deny.width) <= 1 && Math.abs(allow.height - deny.height) <= 1, "Allow and Deny differ in size");
+    const query = await arrive(page, client, "Allow");
+    assert.equal(query.get("state"), "s t/a+te");
+    assert.equal(query.get("iss"), gateway.origin);
+    const answer = await client.redeem(query.get("code"));
+    assert.equal(typeof answer.access_token, "string", JSON.stringify(answer));
+  }));
+});
+
+test("Deny leads back with access_denied", async () => {
+  await withClient("Curious app", (client) => withPage({}, async (page) => {
+    await page.goto(client.authorizeUrl);
+    await logIn(page);
+    const query = await arrive(page, client, "Deny");
+    assert.equal(query.get("error"), "access_denied");
+    assert.equal(query.get("code"), null);
+  }));
+});
+
+test("a wrong password says so, keeps the name, and the right one goes on", async () => {
+  await withClient("App", (client) => withPage({}, async (page) => {
+    await page.goto(client.authorizeUrl);
+    await logIn(page, "not the password");
+    await page.getByRole("alert").waitFor();
+    await inspect(page, "wrong-password");
+    assert.equal(await page.getByLabel("Name").inputValue(), OWNER.name);
+    assert.equal(await page.getByLabel("Password").inputValue(), "");
+    await page.getByLabel("Password").fill(OWNER.password);
+    await page.getByRole("button", { name: "Log in" }).click();
+    await arrive(page, client, "Allow");
+  }));
+});
+
+test("the keyboard alone is enough", async () => {
+  await withClient("App", (client) => withPage({}, async (page) => {
+    const focused = () => page.evaluate(() => {
+      const e = document.activeElement;
+      const style = getComputedStyle(e);
+      return { id: e.id, words: e.innerText?.trim(), visible: style.outlineStyle !== "none" || style.boxShadow !== "none" };
+    });
+    const tabTo = async (found) => {
+      for (let n = 0; n < 30; n += 1) {
+        await page.keyboard.press("Tab");
+        const now = await focused();
+        if (found(now)) { assert.ok(now.visible, `no focus mark on ${JSON.stringify(now)}`); return; }
+      }
+      assert.fail("not reached by Tab");
+    };
+    await page.goto(client.authorizeUrl);
+    await tabTo((now) => now.id === "name");
+    await page.keyboard.type(OWNER.name);
+    await tabTo((now) => now.id === "password");
+    await page.keyboard.type(OWNER.password);
+    await page.keyboard.press("Enter");
+    await page.getByRole("button", { name: "Allow", exact: true }).waitFor();
+    await tabTo((now) => now.words === "Allow");
+    await page.keyboard.press("Space");
+    await page.getByRole("heading", { name: "Back at the app" }).waitFor();
+    assert.ok(client.arrivals[0].get("code"));
+  }));
+});
+
+test("everything works without JavaScript", async () => {
+  await withClient("App", (client) => withPage({ javaScriptEnabled: false }, async (page) => {
+    await page.goto(client.authorizeUrl);
+    await logIn(page);
+    const query = await arrive(page, client, "Allow");
+    assert.ok(query.get("code"));
+  }));
+});
+
+test("a page that has gone stale says so and offers the way on", async () => {
+  await withClient("App", (client) => withPage({}, async (page, context) => {
+    await page.goto(client.authorizeUrl);
+    await logIn(page);
+    await page.getByRole("button", { name: "Allow", exact: true }).waitFor();
+    // What a person meets whose login ended while the page stood open.
+    await context.clearCookies();
+    await page.getByRole("button", { name: "Allow", exact: true }).click();
+    await page.waitForLoadState();
+    await inspect(page, "expired");
+    const again = page.getByRole("link", { name: /again/i });
+    if (await again.count()) await again.first().click();
+    else await page.goto(client.authorizeUrl);
+    await logIn(page);
+    await arrive(page, client, "Allow");
+  }));
+});
+
+test("a page of an unknown app explains itself and leads nowhere", async () => {
+  await withPage({}, async (page) => {
+    const url = new URL(`${gateway.origin}/authorize`);
+    url.search = new URLSearchParams({ response_type: "code", client_id: "gone", redirect_uri: "https://evil.example/cb", code_challenge: "x", code_challenge_method: "S256" });
+    const response = await page.goto(url.href);
+    assert.equal(response.status(), 400);
+    assert.equal(new URL(page.url()).origin, gateway.origin);
+    await inspect(page, "unknown-app");
+  });
+});
+
+test("the gateway cannot be framed", async () => {
+  await withClient("App", (client) => withPage({}, async (page) => {
+    await page.goto(client.redirectUri);
+    await page.setContent(`<iframe src="${client.authorizeUrl.replaceAll("&", "&amp;")}"></iframe>`);
+    await page.waitForTimeout(1500);
+    const inside = page.frames()[1];
+    assert.equal(await inside?.getByRole("button").count().catch(() => 0) ?? 0, 0, "the login page shows inside a frame");
+  }).catch((error) => {
+    // The refusal itself is the one complaint that this test wants.
+    if (!/frame-ancestors|X-Frame-Options|Framing/i.test(String(error))) throw error;
+  }));
+});
+
+test("the home page shows the URL to copy", async () => {
+  await withPage({}, async (page) => {
+    await page.goto(gateway.origin);
+    assert.match(await page.locator("body").innerText(), new RegExp(`${gateway.origin}/mcp`));
+    await inspect(page, "home");
+  });
+});
+
+test("the setup code makes an owner who can log in at once", async () => {
+  const fresh = await startGateway({ owner: false });
+  try {
+    await withPage({}, async (page) => {
+      await page.goto(await fresh.setupUrl());
+      await inspect(page, "setup");
+      await page.getByLabel("Name").fill("bob");
+      await page.getByLabel("Password", { exact: true }).fill("too short");
+      await page.getByLabel("Password again").fill("too short");
+      // The browser's own check, so that a person need not wait for ours.
+      await page.getByRole("button", { name: /owner/i }).click();
+      assert.ok(await page.getByLabel("Password", { exact: true }).evaluate((field) => !field.checkValidity()));
+      await page.getByLabel("Password", { exact: true }).fill("a password of some length");
+      await page.getByLabel("Password again").fill("a password of another length");
+      await page.getByRole("button", { name: /owner/i }).click();
+      await page.getByRole("alert").waitFor();
+      await inspect(page, "setup-refused");
+      await page.getByLabel("Password", { exact: true }).fill("a password of some length");
+      await page.getByLabel("Password again").fill("a password of some length");
+      await page.getByRole("button", { name: /owner/i }).click();
+      await page.waitForLoadState();
+      await page.screenshot({ path: `${SHOTS}/setup-done-light.png`, fullPage: true });
+      assert.equal(await page.getByLabel("Setup code").count(), 0, "the form is still there");
+    }, [fresh.origin]);
+    const client = await startClient(fresh, "First app");
+    await withPage({}, async (page) => {
+      await page.goto(client.authorizeUrl);
+      await page.getByLabel("Name").fill("bob");
+      await page.getByLabel("Password").fill("a password of some length");
+      await page.getByRole("button", { name: "Log in" }).click();
+      await arrive(page, client, "Allow");
+    }, [fresh.origin]);
+    await client.stop();
+  } finally {
+    await fresh.stop();
+  }
+});
