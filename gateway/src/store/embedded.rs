@@ -81,7 +81,7 @@ impl Embedded {
         let database = opener.open()?;
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(database)),
-            fault: Mutex::new(String::new()),
+            fault: Mutex::new("the writer has ended".to_owned()),
         });
         let (queue, jobs) = sync_channel(QUEUE);
         let folder = opener.folder().to_owned();

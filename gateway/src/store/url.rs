@@ -15,7 +15,9 @@ pub enum StoreUrl {
     Memory,
     /// `file:FOLDER`: the embedded store, for one gateway on one machine.
     Folder(PathBuf),
-    /// `redis://`, `rediss://` or `redis+unix://`: shared by replicas.
+    /// `redis://`, `rediss://` or `redis+unix://`: shared by replicas. `?prefix=NAME` starts its keys
+    /// with another word than `gateway`; `?ca=FILE` of `rediss://` trusts the certificate authorities
+    /// of that PEM file instead of the system's.
     Redis(Box<RedisUrl>),
 }
 
@@ -23,6 +25,8 @@ pub enum StoreUrl {
 #[derive(Clone)]
 pub struct RedisUrl {
     pub(super) connection: ConnectionInfo,
+    /// Whom to trust instead of the system's certificate authorities (PEM).
+    pub(super) authority: Option<PathBuf>,
     pub(super) prefix: String,
 }
 
@@ -105,11 +109,14 @@ fn redis_url(text: &str) -> Result<RedisUrl, StoreUrlError> {
         return Err(malformed("it has a fragment"));
     }
     let unix = url.scheme() == "redis+unix";
+    let tls = url.scheme() == "rediss";
+    let mut authority = None;
     let mut prefix = DEFAULT_PREFIX.to_owned();
     let mut kept = Vec::new();
     for (name, value) in url.query_pairs() {
         match name.as_ref() {
             "prefix" => prefix = value.into_owned(),
+            "ca" if tls => authority = Some(PathBuf::from(value.into_owned())),
             "db" | "user" | "pass" if unix => kept.push((name.into_owned(), value.into_owned())),
             _ => return Err(StoreUrlError::Parameter(name.into_owned())),
         }
@@ -124,7 +131,11 @@ fn redis_url(text: &str) -> Result<RedisUrl, StoreUrlError> {
     let connection = url
         .into_connection_info()
         .map_err(|error| malformed(error.category()))?;
-    Ok(RedisUrl { connection, prefix })
+    Ok(RedisUrl {
+        connection,
+        authority,
+        prefix,
+    })
 }
 
 fn is_prefix(text: &str) -> bool {
@@ -168,11 +179,15 @@ impl fmt::Display for RedisUrl {
             }
             other => write!(f, "redis+unix://{credentials}{other}?db={database}")?,
         }
+        let mut separator = match self.connection.addr() {
+            ConnectionAddr::Unix(_) => '&',
+            _ => '?',
+        };
+        if let Some(authority) = &self.authority {
+            write!(f, "{separator}ca={}", authority.display())?;
+            separator = '&';
+        }
         if self.prefix != DEFAULT_PREFIX {
-            let separator = match self.connection.addr() {
-                ConnectionAddr::Unix(_) => '&',
-                _ => '?',
-            };
             write!(f, "{separator}prefix={}", self.prefix)?;
         }
         Ok(())
@@ -218,6 +233,10 @@ mod tests {
         assert_eq!(
             printed("redis://cache/?prefix=blue"),
             "redis://cache:6379/0?prefix=blue"
+        );
+        assert_eq!(
+            printed("rediss://cache?prefix=blue&ca=/etc/ca.pem"),
+            "rediss://cache:6379/0?ca=/etc/ca.pem&prefix=blue"
         );
         assert_eq!(
             printed("redis+unix:///run/redis.sock?db=2&prefix=blue"),

@@ -83,6 +83,11 @@ async fn busy(
                     return;
                 }
                 tell("registered", &key);
+                // Counts are committed without a sync; that must not loosen the rest.
+                let counted = store.count(&key, Duration::from_secs(60), now);
+                if counted.await.is_err() {
+                    return;
+                }
                 let put = store.put(Table::Code, &key, key.as_bytes(), Some(until));
                 if put.await.is_err() {
                     return;

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
-    RedisResult, ScriptInvocation,
+    RedisResult, ScriptInvocation, TlsCertificates,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
@@ -63,8 +63,20 @@ impl Line {
             .connection
             .clone()
             .set_redis_settings(settings.set_protocol(ProtocolVersion::RESP3));
-        let client =
-            Client::open(connection).map_err(|error| OpenError::Redis(error.to_string()))?;
+        let opened = match &url.authority {
+            None => Client::open(connection),
+            Some(path) => {
+                let root_cert = std::fs::read(path).map_err(|error| {
+                    OpenError::Redis(format!("{} can't be read: {error}", path.display()))
+                })?;
+                let certificates = TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(root_cert),
+                };
+                Client::build_with_tls(connection, certificates)
+            }
+        };
+        let client = opened.map_err(|error| OpenError::Redis(error.to_string()))?;
         Ok(Self(Arc::new(Inner {
             client,
             channel,

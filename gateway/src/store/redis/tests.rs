@@ -24,13 +24,10 @@ impl Server {
         let name = crate::secret::identifier("gateway-redis-", &mut rand::rngs::OsRng);
         let folder = std::env::temp_dir().join(name);
         std::fs::create_dir(&folder).unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let mut server = Self {
             folder,
-            port,
+            port: free_port(),
             options,
             child: None,
         };
@@ -105,6 +102,11 @@ impl Drop for Server {
         self.kill();
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }
 
 fn open(url: &str) -> Arc<dyn Store> {
@@ -217,7 +219,7 @@ async fn an_emptied_redis_is_born_anew_and_everybody_notices() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    wait(&|| view.is_revoked(&grant)).await;
+    wait(&|| view.birth().is_some() && view.is_revoked(&grant)).await;
     let first = view.birth().unwrap();
 
     server.kill();
@@ -339,4 +341,90 @@ async fn redis_is_reached_over_its_socket_and_from_short_lived_runtimes() {
             .unwrap()
             .is_some()
     );
+}
+
+/// Makes a certificate authority and with it a certificate for 127.0.0.1.
+fn certify(folder: &std::path::Path) {
+    let openssl = |words: &str| {
+        let said = Command::new("openssl")
+            .args(words.split(' '))
+            .current_dir(folder)
+            .output()
+            .expect("no openssl: install it (apt-get install openssl) or run tests/run");
+        assert!(said.status.success(), "{words}: {said:?}");
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!(
+        "req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=ca"
+    ));
+    openssl(&format!(
+        "req {key} -keyout key.pem -out request.pem -subj /CN=redis"
+    ));
+    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1").unwrap();
+    openssl(
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -days 2 -extfile names -out cert.pem",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_reached_over_tls_and_only_with_a_trusted_certificate() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = std::env::temp_dir().join(crate::secret::identifier(
+        "gateway-certificates-",
+        &mut rand::rngs::OsRng,
+    ));
+    std::fs::create_dir(&folder).unwrap();
+    certify(&folder);
+    let file = |name: &str| folder.join(name).display().to_string();
+    let port = free_port();
+    let server = Server::start(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &file("cert.pem"),
+        "--tls-key-file",
+        &file("key.pem"),
+        "--tls-ca-cert-file",
+        &file("ca.pem"),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let url = format!("rediss://127.0.0.1:{port}");
+    let trusting = open(&format!("{url}?ca={}", file("ca.pem")));
+    write(trusting.as_ref()).await.unwrap();
+    let system = open(&url);
+    let error = assert_refused(system.as_ref()).await;
+    assert!(error.to_string().contains("certificate"), "{error}");
+    drop(server);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_reaches_another_replica_at_once_even_after_an_outage() {
+    let mut server = Server::start(&["--appendonly", "yes"]);
+    let (here, there) = (open(&server.url()), open(&server.url()));
+    let view = RevocationView::follow(there, Clock, &Handle::current());
+    let mut changed = view.changed();
+    for round in 0..2 {
+        let read = Instant::now();
+        // A reading after this moment says that the view's replica hears hints.
+        while view.age(Clock.now()) > read.elapsed() {
+            assert!(read.elapsed() < Duration::from_secs(5), "no reading");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let id = format!("g_{round}");
+        let grant = GrantId::new(&id);
+        let expires = Clock.now() + Duration::from_secs(600);
+        changed.mark_unchanged();
+        let revoked = Instant::now();
+        here.revoke(&Revocation { id, expires }, Clock.now())
+            .await
+            .unwrap();
+        changed.changed().await.unwrap();
+        assert!(view.is_revoked(&grant));
+        assert!(revoked.elapsed() < Duration::from_millis(300), "no hint");
+        server.kill();
+        server.run();
+        recovery(here.as_ref()).await;
+    }
 }
