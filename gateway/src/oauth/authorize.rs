@@ -4,12 +4,14 @@
 //! Nothing is stored for a visitor: the raw query travels through the pages and is validated anew
 //! each time.
 
+use std::time::Duration;
+
 use http::{Method, StatusCode};
 use rand::rngs::OsRng;
 
 use crate::browser_session::BrowserSession;
 use crate::client::REMEMBERED;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::grants::authorization_code::{self, AuthorizationCode};
 use crate::grants::{GrantId, Tools};
 use crate::oauth::authorization_request::{Rules, client_id, judge};
@@ -18,13 +20,16 @@ use crate::protocol::form::{Form, has_media_type};
 use crate::protocol::oauth::OAuthError;
 use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
-use crate::secret::Secret;
-use crate::store::StoreError;
+use crate::secret::{Secret, SecretHash};
+use crate::store::{Records, StoreError, TakenCode};
 
 pub use crate::oauth::authorization_request::{AuthorizationRequest, AuthorizeRefusal, Callback};
 
 /// Longer queries are refused: a client that sends this much means something else.
 const MAX_QUERY: usize = 16 * 1024;
+
+/// When an app that has not redeemed its code never will.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// `GET /authorize`, and `POST` with the same parameters as a form (OAuth 2.1 §3.1).
 pub(super) async fn answer(
@@ -134,7 +139,31 @@ pub async fn approve(
         "a person allowed a client; it has {} s to redeem the code",
         authorization_code::LIFETIME.as_secs()
     );
+    tokio::spawn(watch(
+        server.records.clone(),
+        secret.hash(),
+        code,
+        server.clock,
+    ));
     asked.callback().granted(&secret)
+}
+
+/// Tells the operator when an app never came for its code: the person saw an error of the app, and
+/// nothing else here would show it.
+async fn watch(records: Records, hash: SecretHash, code: AuthorizationCode, clock: Clock) {
+    tokio::time::sleep(PATIENCE).await;
+    // The code is past its time, so that taking it only asks whether anybody did.
+    if let Ok(TakenCode::Fresh(_)) = records.take_code(&hash, clock.now()).await {
+        log::warn!(
+            event = "authorization_unused",
+            reason = Reason::CodeNeverRedeemed,
+            hint = Reason::CodeNeverRedeemed.remedy(),
+            client = code.client.as_str(),
+            grant = code.grant.as_str(),
+            user = code.user.as_str();
+            "{}", Reason::CodeNeverRedeemed.sentence()
+        );
+    }
 }
 
 /// The client is kept first, for as long as anything lives that comes from this code: a grant must

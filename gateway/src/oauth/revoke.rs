@@ -6,6 +6,7 @@ use http::header::CACHE_CONTROL;
 use crate::access_token::{self, LEEWAY, VerifiedToken};
 use crate::client::Client;
 use crate::clock::Timestamp;
+use crate::grants::GrantId;
 use crate::oauth::client_authentication::{authenticate, form, malformed};
 use crate::oauth::{AuthorizationServer, outcome};
 use crate::protocol::bearer::BearerToken;
@@ -62,7 +63,8 @@ async fn revoke(
         .as_ref()
         .is_some_and(|token| token.claims().client == client.id);
     if let (true, Some(token)) = (own, &token) {
-        end_grant(server, token, now)
+        let claims = token.claims();
+        end_grant(server, &claims.grant, claims.expires, now)
             .await
             .map_err(|error| OAuthError::fault(Reason::StoreUnavailable, error))?;
     }
@@ -73,19 +75,28 @@ async fn revoke(
     })
 }
 
-/// Revokes the grant behind a token for as long as any of its tokens could live.
-async fn end_grant(
+/// Revokes a grant for as long as any of its tokens could live: `last_token_ends`, or what the
+/// grant itself says if that is later. Asked again it adds nothing, so that nobody can fill the
+/// list of revocations with one grant.
+pub(super) async fn end_grant(
     server: &AuthorizationServer,
-    token: &VerifiedToken,
+    id: &GrantId,
+    last_token_ends: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let claims = token.claims();
-    let grant = server.records.grant(&claims.grant, now).await?;
-    let last_token_ends = grant.map_or(claims.expires, |grant| grant.expires.max(claims.expires));
-    server
-        .records
-        .revoke_grant(&claims.grant, last_token_ends + 2 * LEEWAY, now)
-        .await
+    let records = &server.records;
+    let grant = records.grant(id, now).await?;
+    let until = grant
+        .as_ref()
+        .map_or(last_token_ends, |grant| grant.expires.max(last_token_ends))
+        + 2 * LEEWAY;
+    // Without a record the grant was ended before, or it is being made this moment by the request
+    // that a replay races with: that one must find it revoked.
+    let pending = grant.is_some() || records.once(&format!("ended/{id}"), until, now).await?;
+    if pending {
+        records.revoke_grant(id, until, now).await?;
+    }
+    Ok(())
 }
 
 impl Outcome {

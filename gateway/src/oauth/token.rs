@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::grants::Grant;
 use crate::grants::authorization_code::{AuthorizationCode, Presented, RedeemError};
 use crate::oauth::client_authentication::{authenticate, form, malformed};
+use crate::oauth::revoke::end_grant;
 use crate::oauth::{AuthorizationServer, outcome};
 use crate::protocol::form::Form;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
@@ -127,10 +128,7 @@ async fn revoke(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let last_token_ends = code.remember_until(server.settings.access_ttl);
-    server
-        .records
-        .revoke_grant(&code.grant, last_token_ends, now)
-        .await?;
+    end_grant(server, &code.grant, last_token_ends, now).await?;
     log::warn!(
         event = "grant_revoked",
         reason = Reason::CodeReused,

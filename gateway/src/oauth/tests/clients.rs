@@ -1,0 +1,89 @@
+//! Registration, its limit, and how long a client lives.
+
+use super::*;
+
+#[tokio::test]
+async fn registering_the_same_again_is_the_same_client_and_floods_are_limited() {
+    let server = server();
+    let first = public_client(&server, "App").await;
+    for _ in 0..10 {
+        assert_eq!(public_client(&server, "App").await, first);
+    }
+    let register_another = |n: usize| {
+        let metadata = json!({ "client_name": format!("App {n}"), "redirect_uris": [CALLBACK] });
+        let server = &server;
+        async move { post_metadata(server, &metadata).await }
+    };
+    for n in 1..5 {
+        assert_eq!(register_another(n).await.status(), 201);
+    }
+    let response = register_another(5).await;
+    assert_eq!(response.status(), 429);
+    assert!(!header(&response, "retry-after").is_empty());
+    // Whoever was there before is not locked out.
+    assert_eq!(public_client(&server, "App").await, first);
+}
+
+#[tokio::test]
+async fn a_registration_says_what_was_registered() {
+    let server = server();
+    let metadata = json!({
+        "client_name": "App\u{202e}\n",
+        "redirect_uris": [CALLBACK, "http://localhost:1/cb"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "scope": "mcp admin",
+        "application_type": "native",
+        "logo_uri": "https://app.example.com/logo.png",
+        "client_id": "mine",
+        "client_secret": "mine",
+    });
+    let response = post_metadata(&server, &metadata).await;
+    assert_eq!(response.status(), 201);
+    assert_eq!(header(&response, "cache-control"), "no-store");
+    let client = body(&response);
+    assert_eq!(client["client_name"], "App");
+    assert_eq!(client["redirect_uris"], metadata["redirect_uris"]);
+    assert_eq!(client["grant_types"], json!(["authorization_code"]));
+    assert_eq!(client["response_types"], json!(["code"]));
+    assert_eq!(client["token_endpoint_auth_method"], "none");
+    assert_eq!(client["scope"], "mcp");
+    assert_eq!(client["application_type"], "native");
+    assert!(client["client_id"].as_str().unwrap().starts_with("c_"));
+    assert!(client.get("client_secret").is_none());
+    let response = post_metadata(
+        &server,
+        &json!({ "redirect_uris": ["javascript:alert(1)"] }),
+    )
+    .await;
+    assert_eq!(error(&response), (400, "invalid_redirect_uri".to_owned()));
+    let response = post_metadata(&server, &json!([1])).await;
+    assert_eq!(
+        error(&response),
+        (400, "invalid_client_metadata".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_client_lives_ninety_days_from_its_last_approval() {
+    let server = server();
+    let client = public_client(&server, "App").await;
+    let day = |n: u64| NOW + Duration::from_secs(n * 24 * 3600);
+    code(&server, &client, day(80)).await;
+    let id = crate::client::ClientId::new(client);
+    assert!(
+        server
+            .records
+            .client(&id, day(169))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        server
+            .records
+            .client(&id, day(171))
+            .await
+            .unwrap()
+            .is_none()
+    );
+}

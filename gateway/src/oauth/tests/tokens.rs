@@ -1,0 +1,263 @@
+//! From a code to a token and to its end.
+
+use super::*;
+
+#[tokio::test]
+async fn a_code_becomes_a_token_for_what_was_consented_to() {
+    let server = server();
+    let client = public_client(&server, "App").await;
+    let code = code(&server, &client, NOW).await;
+    let response = redeem(&server, &redemption(&client, &code), NOW).await;
+    assert_eq!(response.status(), 200);
+    assert_eq!(header(&response, "cache-control"), "no-store");
+    assert_eq!(header(&response, "pragma"), "no-cache");
+    let answer = body(&response);
+    assert_eq!(answer["token_type"], "Bearer");
+    assert_eq!(answer["expires_in"], 86_400);
+    assert_eq!(answer["scope"], "mcp");
+    let claims = claims(&server, &answer);
+    assert_eq!(
+        claims.resource.as_str(),
+        "https://mcp.example.com/files/mcp"
+    );
+    assert_eq!(
+        claims.tools,
+        Tools::Only(BTreeSet::from(["search".to_owned()]))
+    );
+    assert_eq!(claims.client.as_str(), client);
+    assert_eq!(claims.expires.since(NOW), server.settings.access_ttl);
+    let grant = server.records.grant(&claims.grant, NOW).await.unwrap();
+    assert_eq!(grant.unwrap().tools, claims.tools);
+}
+
+#[tokio::test]
+async fn a_code_redeemed_twice_revokes_its_grant_also_after_its_minute() {
+    let server = server();
+    let client = public_client(&server, "App").await;
+    for later in [0, 3_600] {
+        let code = code(&server, &client, NOW).await;
+        let answer = body(&redeem(&server, &redemption(&client, &code), NOW).await);
+        let grant = claims(&server, &answer).grant;
+        let replayed = NOW + Duration::from_secs(later);
+        let response = redeem(&server, &redemption(&client, &code), replayed).await;
+        assert_eq!(error(&response), (400, "invalid_grant".to_owned()));
+        assert!(
+            revocations(&server, replayed)
+                .await
+                .contains(&grant.as_str().to_owned())
+        );
+        assert_eq!(server.records.grant(&grant, replayed).await.unwrap(), None);
+    }
+}
+
+#[tokio::test]
+async fn a_grant_is_revoked_once_however_often_that_is_asked() {
+    let server = server();
+    let client = public_client(&server, "App").await;
+    let code = code(&server, &client, NOW).await;
+    let answer = body(&redeem(&server, &redemption(&client, &code), NOW).await);
+    let token = answer["access_token"].as_str().unwrap();
+    for _ in 0..3 {
+        let response = redeem(&server, &redemption(&client, &code), NOW).await;
+        assert_eq!(error(&response), (400, "invalid_grant".to_owned()));
+        let request = form("/revoke", &[], &format!("client_id={client}&token={token}"));
+        let response = revoke::answer(&server, &request, NOW).await;
+        assert_eq!(response.status(), 200);
+    }
+    // The second is the mark of one that might have been racing with the redemption.
+    assert!(revocations(&server, NOW).await.len() <= 2);
+}
+
+#[tokio::test]
+async fn a_code_presented_without_its_proof_is_neither_used_up_nor_a_replay() {
+    let server = server();
+    let client = public_client(&server, "App").await;
+    let other = public_client(&server, "Other").await;
+    let code = code(&server, &client, NOW).await;
+    let good = redemption(&client, &code);
+    let wrong = [
+        (good.replace(&client, &other), "invalid_grant"),
+        (good.replace(VERIFIER, CHALLENGE), "invalid_grant"),
+        (good.replace(VERIFIER, &VERIFIER[..42]), "invalid_grant"),
+        (good.replace(VERIFIER, ""), "invalid_grant"),
+        (
+            good.replace(CALLBACK, "https://app.example.com/"),
+            "invalid_grant",
+        ),
+        (good.replace(&code, &code[..42]), "invalid_grant"),
+        (good.replace(&code, &format!("{code}A")), "invalid_grant"),
+        (format!("{good}&resource={ORIGIN}/mcp"), "invalid_target"),
+        (
+            format!("{good}&resource={ORIGIN}/files/mcp%23x"),
+            "invalid_target",
+        ),
+        (
+            format!("{good}&resource=https://evil.example/"),
+            "invalid_target",
+        ),
+        (format!("{good}&code={code}"), "invalid_request"),
+    ];
+    for (body, expected) in &wrong {
+        let response = redeem(&server, body, NOW).await;
+        assert_eq!(error(&response), (400, (*expected).to_owned()), "{body}");
+    }
+    let response = redeem(&server, &format!("{good}&resource={ORIGIN}/files/"), NOW).await;
+    assert_eq!(response.status(), 200);
+    for (body, expected) in &wrong {
+        let response = redeem(&server, body, NOW).await;
+        assert_eq!(error(&response), (400, (*expected).to_owned()), "{body}");
+    }
+    assert!(revocations(&server, NOW).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_code_lives_for_sixty_seconds() {
+    let server = server();
+    let client = public_client(&server, "App").await;
+    for (seconds, status) in [(59, 200), (60, 400), (61, 400)] {
+        let code = code(&server, &client, NOW).await;
+        let later = NOW + Duration::from_secs(seconds);
+        let response = redeem(&server, &redemption(&client, &code), later).await;
+        assert_eq!(response.status(), status, "{seconds}");
+    }
+}
+
+#[tokio::test]
+async fn of_64_concurrent_redemptions_one_succeeds() {
+    let server = Arc::new(server());
+    let client = public_client(&server, "App").await;
+    let code = code(&server, &client, NOW).await;
+    let tasks: Vec<_> = (0..64)
+        .map(|_| {
+            let (server, body) = (Arc::clone(&server), redemption(&client, &code));
+            tokio::spawn(async move { redeem(&server, &body, NOW).await.status() })
+        })
+        .collect();
+    let mut successes = 0;
+    for task in tasks {
+        successes += u32::from(task.await.unwrap() == 200);
+    }
+    assert_eq!(successes, 1);
+}
+
+#[tokio::test]
+async fn a_client_authenticates_by_its_registered_method_and_no_other() {
+    let server = server();
+    for method in ["client_secret_basic", "client_secret_post"] {
+        let client = registered(&server, method, method).await;
+        assert_eq!(client["client_secret_expires_at"], 0);
+        let id = client["client_id"].as_str().unwrap();
+        let secret = client["client_secret"].as_str().unwrap();
+        let code = code(&server, id, NOW).await;
+        let plain = redemption(id, &code);
+        let with_basic = |secret: &str| {
+            let line = format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")));
+            form("/token", &[("authorization", &line)], &plain)
+        };
+        let with_post =
+            |secret: &str| form("/token", &[], &format!("{plain}&client_secret={secret}"));
+        let (right, wrong) = match method {
+            "client_secret_basic" => (with_basic(secret), with_post(secret)),
+            _ => (with_post(secret), with_basic(secret)),
+        };
+        for request in [
+            form("/token", &[], &plain),
+            wrong,
+            with_basic("guess"),
+            with_post("guess"),
+        ] {
+            let response = token::answer(&server, &request, NOW).await;
+            assert_eq!(error(&response), (401, "invalid_client".to_owned()));
+            assert!(header(&response, "www-authenticate").starts_with("Basic "));
+        }
+        // Nothing was consumed.
+        assert_eq!(token::answer(&server, &right, NOW).await.status(), 200);
+    }
+    let client = public_client(&server, "Public").await;
+    let code = code(&server, &client, NOW).await;
+    let body = redemption(&client, &code) + "&client_secret=made-up";
+    let response = redeem(&server, &body, NOW).await;
+    assert_eq!(error(&response), (401, "invalid_client".to_owned()));
+}
+
+#[tokio::test]
+async fn requests_that_are_no_token_requests_get_the_errors_of_the_rfc() {
+    let server = server();
+    let client = public_client(&server, "App").await;
+    for (body, status, code) in [
+        ("", 400, "invalid_request"),
+        ("grant_type=", 400, "invalid_request"),
+        ("grant_type=password", 400, "unsupported_grant_type"),
+        (
+            "grant_type=refresh_token&client_id=c_1",
+            400,
+            "unsupported_grant_type",
+        ),
+        (
+            "grant_type=authorization_code&code=x",
+            400,
+            "invalid_request",
+        ),
+        (
+            "grant_type=authorization_code&client_id=c_1&code=x",
+            401,
+            "invalid_client",
+        ),
+        (
+            "grant_type=authorization_code&grant_type=authorization_code",
+            400,
+            "invalid_request",
+        ),
+        ("grant_type=%zz", 400, "invalid_request"),
+    ] {
+        let response = redeem(&server, body, NOW).await;
+        assert_eq!(error(&response), (status, code.to_owned()), "{body}");
+    }
+    let body = format!("grant_type=authorization_code&client_id={client}");
+    let response = redeem(&server, &body, NOW).await;
+    assert_eq!(error(&response), (400, "invalid_request".to_owned()));
+    for content_type in [
+        "application/json",
+        "text/plain",
+        "application/x-www-form-urlencodedx",
+    ] {
+        let headers = [("content-type", content_type)];
+        let request = request(Method::POST, "/token", &headers, &redemption(&client, "x"));
+        let response = token::answer(&server, &request, NOW).await;
+        assert_eq!(error(&response), (400, "invalid_request".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_client_revokes_its_own_grant_and_nobody_elses() {
+    let server = server();
+    let client = public_client(&server, "App").await;
+    let other = public_client(&server, "Other").await;
+    let code = code(&server, &client, NOW).await;
+    let answer = body(&redeem(&server, &redemption(&client, &code), NOW).await);
+    let token = answer["access_token"].as_str().unwrap();
+    let revoke = |client: &str, token: &str, now: Timestamp| {
+        let body = format!("client_id={client}&token={token}&token_type_hint=access_token");
+        let request = form("/revoke", &[], &body);
+        let server = &server;
+        async move { revoke::answer(server, &request, now).await }
+    };
+    for (client, token) in [(&other, token), (&client, "unknown"), (&client, "%00")] {
+        let response = revoke(client, token, NOW).await;
+        assert_eq!(response.status(), 200);
+        assert!(response.body().is_empty());
+    }
+    assert!(revocations(&server, NOW).await.is_empty());
+    assert_eq!(
+        error(&revoke(&client, "", NOW).await),
+        (400, "invalid_request".to_owned())
+    );
+    assert_eq!(
+        error(&revoke("c_nobody", token, NOW).await),
+        (401, "invalid_client".to_owned())
+    );
+    let expired = NOW + server.settings.access_ttl;
+    assert_eq!(revoke(&client, token, expired).await.status(), 200);
+    let grant = claims(&server, &answer).grant;
+    assert_eq!(revocations(&server, expired).await, [grant.as_str()]);
+}
