@@ -90,20 +90,25 @@ impl Catalog {
     /// # Errors
     /// The index is damaged.
     pub fn search(&self, query: &Query) -> Result<Vec<Found>, IndexError> {
-        let mut taken: HashMap<DocumentId, usize> = HashMap::new();
+        let mut shown: HashMap<DocumentId, Vec<String>> = HashMap::new();
         let mut results = Vec::new();
         for id in self.searcher.search(query, HITS)? {
             let Some(entry) = self.entries.get(&id) else {
                 continue;
             };
-            let of_this_document = taken.entry(entry.document.id()).or_insert(0);
-            if *of_this_document == MOST_OF_A_DOCUMENT {
+            let of_this_document = shown.entry(entry.document.id()).or_default();
+            if of_this_document.len() == MOST_OF_A_DOCUMENT {
                 continue;
             }
-            *of_this_document += 1;
+            let snippet = entry.snippet(query);
+            // A document and its section often match by the same words: once is enough.
+            if of_this_document.contains(&snippet) {
+                continue;
+            }
+            of_this_document.push(snippet.clone());
             results.push(Found {
-                snippet: entry.snippet(query),
                 entry: entry.clone(),
+                snippet,
                 id,
             });
             if results.len() == MOST_RESULTS {
@@ -176,17 +181,16 @@ impl Entry {
         }
     }
 
-    /// The headings above it on one line.
+    /// The words around the text: the headings above a section; for a whole document those in it,
+    /// and what its metadata says.
     pub fn headings(&self) -> String {
         match self.section() {
             Some(section) => section.headings.join(" "),
             None => {
-                let own = self
-                    .document
-                    .sections
-                    .iter()
-                    .filter_map(|section| section.headings.last());
-                own.map(String::as_str).collect::<Vec<_>>().join(" ")
+                let sections = self.document.sections.iter();
+                let own = sections.filter_map(|section| section.headings.last());
+                let words = own.chain(self.document.metadata.values());
+                words.map(String::as_str).collect::<Vec<_>>().join(" ")
             }
         }
     }
@@ -346,7 +350,7 @@ mod tests {
     #[test]
     fn one_document_does_not_fill_the_results() {
         let many: String = (0..20)
-            .map(|number| format!("## H{number}\n\ncake\n\n"))
+            .map(|number| format!("## Many {number}\n\ncake {number}\n\n"))
             .collect();
         let catalog = catalog(&[
             ("many.md", &many),
@@ -356,7 +360,38 @@ mod tests {
             ),
         ]);
         let results = catalog.search(&Query::parse("cake")).unwrap();
-        assert_eq!(results.len(), 4);
+        let titles: Vec<_> = results.iter().map(|found| found.entry.title()).collect();
+        assert_eq!(
+            titles
+                .iter()
+                .filter(|title| title.starts_with("Many"))
+                .count(),
+            3,
+            "{titles:?}"
+        );
+        assert!(titles.contains(&"One".to_owned()), "{titles:?}");
+    }
+
+    #[test]
+    fn the_same_words_are_shown_once() {
+        let catalog = catalog(&[("a.md", "# Guide\n\nRed button.\n\n## Other\n\nNothing.\n")]);
+        assert_eq!(
+            catalog.search(&Query::parse("red button")).unwrap().len(),
+            1
+        );
+    }
+
+    #[test]
+    fn what_the_metadata_says_can_be_found() {
+        let record = r#"[{"id":"1","title":"Order","text":"Twelve cakes.","metadata":{"payment":"unpaid"}}]"#;
+        let catalog = catalog(&[("r.json", record)]);
+        assert_eq!(
+            catalog
+                .search(&Query::parse("unpaid orders"))
+                .unwrap()
+                .len(),
+            1
+        );
     }
 
     #[test]

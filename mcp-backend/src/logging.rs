@@ -5,8 +5,8 @@ use std::io::Write;
 
 use env_logger::{Builder, Env};
 use log::Record;
-use log::kv::{Error, Key, Value, VisitSource};
-use serde_json::{Map, json};
+use log::kv::{self, Key, VisitSource};
+use serde_json::{Map, Value, json};
 
 use crate::options::LogFormat;
 
@@ -15,31 +15,39 @@ pub fn start(format: LogFormat) {
     let mut builder = Builder::from_env(Env::default().default_filter_or("warn,mcp_backend=info"));
     if format == LogFormat::Json {
         builder.format(|out, record| {
-            let mut line = line(record);
-            line.insert("ts".to_owned(), json!(out.timestamp_millis().to_string()));
-            writeln!(out, "{}", serde_json::Value::Object(line))
+            let time = out.timestamp_millis().to_string();
+            writeln!(out, "{}", line(&time, record))
         });
     }
     // A second start in one program (tests) keeps the first.
     let _ = builder.try_init();
 }
 
-fn line(record: &Record<'_>) -> Map<String, serde_json::Value> {
-    let mut line = Map::new();
-    line.insert(
-        "level".to_owned(),
-        json!(record.level().as_str().to_ascii_lowercase()),
-    );
-    line.insert("message".to_owned(), json!(record.args().to_string()));
+/// One JSON object: time, level and event first, where a reader looks for them.
+fn line(time: &str, record: &Record<'_>) -> String {
+    let mut fields = Map::new();
     // The collector never fails.
-    let _ = record.key_values().visit(&mut Collector(&mut line));
+    let _ = record.key_values().visit(&mut Collector(&mut fields));
+    let event = fields
+        .remove("event")
+        .unwrap_or_else(|| json!(record.target()));
+    let mut line = format!(
+        r#"{{"ts":{},"level":{},"event":{event},"message":{}"#,
+        json!(time),
+        json!(record.level().as_str().to_ascii_lowercase()),
+        json!(record.args().to_string()),
+    );
+    for (name, value) in fields {
+        line.push_str(&format!(",{}:{value}", json!(name)));
+    }
+    line.push('}');
     line
 }
 
-struct Collector<'a>(&'a mut Map<String, serde_json::Value>);
+struct Collector<'a>(&'a mut Map<String, Value>);
 
 impl<'kvs> VisitSource<'kvs> for Collector<'_> {
-    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: kv::Value<'kvs>) -> Result<(), kv::Error> {
         let value = value
             .to_u64()
             .map_or_else(|| json!(value.to_string()), |number| json!(number));
@@ -53,21 +61,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_holds_level_message_and_fields_and_stays_one_line() {
+    fn a_line_is_one_json_object_with_time_level_and_event_first() {
         let fields = [
-            ("event", Value::from("folder\nchanged")),
-            ("files", Value::from(3)),
+            ("event", kv::Value::from("folder\nchanged")),
+            ("files", kv::Value::from(3)),
         ];
         let record = Record::builder()
             .level(log::Level::Warn)
             .args(format_args!("a \"quoted\"\nmessage"))
             .key_values(&fields)
             .build();
-        let text = serde_json::Value::Object(line(&record)).to_string();
-        assert!(!text.contains('\n'));
-        let parsed: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(parsed["level"], "warn");
+        let line = line("2026-01-01T00:00:00.000Z", &record);
+        assert!(!line.contains('\n'));
+        assert!(
+            line.starts_with(r#"{"ts":"2026-01-01T00:00:00.000Z","level":"warn","event":"folder"#)
+        );
+        let parsed: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(parsed["message"], "a \"quoted\"\nmessage");
         assert_eq!(parsed["files"], 3);
-        assert_eq!(parsed["event"], "folder\nchanged");
     }
 }
