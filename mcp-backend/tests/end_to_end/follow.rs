@@ -15,7 +15,7 @@ fn titles(backend: &Backend, query: &str) -> Vec<String> {
     .search(query);
     results
         .iter()
-        .map(|found| found["title"].as_str().unwrap().to_owned())
+        .map(|found| found["title"].as_str().expect("a title").to_owned())
         .collect()
 }
 

@@ -18,7 +18,8 @@ fn started() -> (Documents, Backend) {
 
 fn assert_serves(client: &mut impl Client) {
     let tools = client.ask("tools/list", json!({}));
-    assert_eq!(tools["result"]["tools"].as_array().unwrap().len(), 2);
+    let tools = tools["result"]["tools"].as_array().expect("tools").len();
+    assert_eq!(tools, 2);
     let found = client.search("flour");
     let result = client.call("fetch", json!({ "id": found[0]["id"] }));
     assert_eq!(result["structuredContent"]["title"], "Cakes");
