@@ -18,8 +18,6 @@ pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
 const TRIES: u32 = 5;
 /// The key of the open code in [`Table::Setting`].
 const KEY: &str = "setup";
-/// How often a count is tried that another request changed in between.
-const CONTENTION: usize = 8;
 
 /// Digits and capitals without those that look alike: 30 characters.
 const ALPHABET: &[u8; 30] = b"23456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -125,7 +123,9 @@ impl Setup {
         presented: &SetupCode,
         now: Timestamp,
     ) -> Result<AcceptedCode, SetupRefusal> {
-        for _ in 0..CONTENTION {
+        // A count that fails was overtaken by another wrong code, and after [`TRIES`] of those the
+        // offer is closed: the loop never ends without an answer from inside.
+        for _ in 0..=TRIES {
             let Some(seen) = records.store().get(Table::Setting, KEY, now).await? else {
                 return Err(closed(records, now).await?);
             };

@@ -62,6 +62,7 @@ pub(super) async fn answer(
                 client: valid.client(),
                 redirect_uri: valid.callback().redirect_uri(),
                 mount: valid.mount(),
+                scope: valid.scope(),
                 raw_query: valid.raw_query(),
             };
             consent::page(server, request, &session, asked).await

@@ -18,6 +18,7 @@ use crate::oauth::{AuthorizationServer, login, refusal};
 use crate::pages::{self, Capabilities, Consent};
 use crate::protocol::redirect_uri::RedirectUri;
 use crate::protocol::resource::Mount;
+use crate::protocol::scope::Scope;
 use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
 use crate::store::StoreError;
@@ -31,6 +32,8 @@ pub struct Asked<'a> {
     pub redirect_uri: &'a RedirectUri,
     /// Which backend.
     pub mount: &'a Mount,
+    /// What would be granted.
+    pub scope: &'a Scope,
     /// The whole request, undecoded: the form carries it and it is validated anew.
     pub raw_query: &'a str,
 }
@@ -62,6 +65,7 @@ pub async fn page(
         registration: asked.client.registration,
         registered: now.since(asked.client.registered),
         backend: &asked.mount.name,
+        scope: &asked.scope.to_string(),
         user_name: &session.user_name,
         destination: asked.redirect_uri.destination(),
         capabilities: capabilities(server, request, asked.mount, session).await,

@@ -28,6 +28,8 @@ pub struct Consent<'a> {
     pub registered: Duration,
     /// The backend.
     pub backend: &'a str,
+    /// The scope that would be granted.
+    pub scope: &'a str,
     /// Who is asked.
     pub user_name: &'a str,
     /// Where the answer goes.
@@ -85,6 +87,7 @@ impl Consent<'_> {
             self_registered: self.registration == Registration::SelfRegistered,
             registered: ago(self.registered),
             backend: self.backend,
+            scope: self.scope,
             user_name: self.user_name,
             destination: self.destination,
             groups,
@@ -106,6 +109,7 @@ struct ConsentTemplate<'a> {
     self_registered: bool,
     registered: String,
     backend: &'a str,
+    scope: &'a str,
     user_name: &'a str,
     destination: &'a Destination,
     groups: Vec<Group>,
@@ -159,7 +163,7 @@ impl Effect {
         match self {
             Self::Read => "Read",
             Self::Change => "Change things",
-            Self::Unlabelled => "Not labelled",
+            Self::Unlabelled => "Not labelled: may change things",
         }
     }
 
@@ -167,7 +171,7 @@ impl Effect {
         match self {
             Self::Read => "The backend says that these change nothing.",
             Self::Change => "These may add, alter or send something.",
-            Self::Unlabelled => "The backend does not say what these do: take them for changes.",
+            Self::Unlabelled => "The backend does not say whether these change anything.",
         }
     }
 

@@ -9,6 +9,8 @@ mod home;
 mod login;
 mod refusal;
 mod setup;
+#[cfg(test)]
+mod tests;
 mod text;
 
 use askama::Template;

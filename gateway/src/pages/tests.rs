@@ -1,0 +1,360 @@
+//! Every page, rendered with what strangers may send.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
+    X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
+
+use super::*;
+use crate::client::Registration;
+use crate::protocol::redirect_uri::Destination;
+use crate::reason::Reason;
+
+const FRAME: Frame<'static> = Frame {
+    site: "Cupcake Gateway",
+    authority: "mcp.example.com",
+    request_id: "r_7Qm2Xw9LdT",
+};
+const REQUEST: &str = "response_type=code&client_id=c_1&state=%22%3E%3Cscript%3E";
+
+fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) -> Consent<'a> {
+    Consent {
+        frame: FRAME,
+        client_name: Some(name),
+        registration: Registration::SelfRegistered,
+        registered: Duration::from_secs(250),
+        backend: "notes",
+        scope: "mcp",
+        user_name: "alice",
+        destination,
+        capabilities: Capabilities::Tools(tools),
+        lifetime: Duration::from_secs(24 * 3600),
+        authorization_request: REQUEST,
+        seal: "1795439140889.6OjDWf6eYxa283jaQoOQ_Q.wdh0iLzafWKR9DdVe_cz8g",
+        log_out_seal: "1795439140889.7XpynyyXQaiiVw2aJjul0w.5H28EdTgWO986mgwWFSHWA",
+    }
+}
+
+fn tool(name: &str, description: &str, read_only: Option<bool>, destructive: Option<bool>) -> Tool {
+    Tool {
+        name: name.to_owned(),
+        title: None,
+        description: Some(description.to_owned()),
+        read_only,
+        destructive,
+    }
+}
+
+fn tools() -> Vec<Tool> {
+    vec![
+        tool(
+            "search",
+            "Finds documents by words.",
+            Some(true),
+            Some(true),
+        ),
+        tool("fetch", "Reads one document in full.", Some(true), None),
+        tool(
+            "create_note",
+            "Writes a new note.",
+            Some(false),
+            Some(false),
+        ),
+        tool(
+            "delete_note",
+            "Removes a note for good.",
+            Some(false),
+            Some(true),
+        ),
+        tool("summarise", "Makes a summary.", None, None),
+    ]
+}
+
+fn home(awaits_owner: bool, loopback: bool) -> Home<'static> {
+    let urls = |name: &str, prefix: &str| MountUrls {
+        name: name.to_owned(),
+        mcp: format!("https://mcp.example.com{prefix}/mcp"),
+        sse: format!("https://mcp.example.com{prefix}/sse"),
+    };
+    Home {
+        frame: FRAME,
+        mounts: vec![urls("notes", ""), urls("files", "/files")],
+        awaits_owner: Some(awaits_owner),
+        loopback,
+        person: (!awaits_owner).then_some(("alice", "1.2.3")),
+    }
+}
+
+fn login(problem: Option<LoginProblem>) -> Page {
+    Login {
+        frame: FRAME,
+        authorization_request: Some(REQUEST),
+        seal: "1.2.3",
+        name: "alice",
+        problem,
+    }
+    .page()
+}
+
+fn setup(code: &str, problem: Option<SetupProblem>) -> Page {
+    SetupForm {
+        frame: FRAME,
+        code,
+        name: "",
+        problem,
+    }
+    .page()
+}
+
+fn refusal(status: StatusCode, reason: Reason, detail: Option<&str>) -> Page {
+    Refusal {
+        frame: FRAME,
+        status,
+        reason,
+        detail,
+        reopen: (reason == Reason::PageExpired).then_some(REQUEST),
+    }
+    .page()
+}
+
+/// One of each, as people meet them.
+fn every_page() -> Vec<(&'static str, Page)> {
+    let web = Destination::Web("chatgpt.com".to_owned());
+    let loopback = Destination::Loopback("127.0.0.1".to_owned());
+    let app = Destination::App("cursor".to_owned());
+    let limited = LoginProblem::Limited(Duration::from_secs(290));
+    let unknown = Consent {
+        capabilities: Capabilities::Unknown,
+        registration: Registration::PreRegistered,
+        ..consent("ChatGPT", &web, Vec::new())
+    };
+    let wrong =
+        "redirect_uri: https://evil.example/cb?x=<script>\nregistered: https://app.example/cb";
+    vec![
+        ("home", home(false, false).page()),
+        ("home-new", home(true, true).page()),
+        ("login", login(None)),
+        ("login-failed", login(Some(LoginProblem::Failed))),
+        ("login-limited", login(Some(limited))),
+        (
+            "login-ownerless",
+            Ownerless {
+                frame: FRAME,
+                authorization_request: Some(REQUEST),
+            }
+            .page(),
+        ),
+        ("setup", setup("H7K2-9QWM", None)),
+        ("setup-code", setup("H7K2-9QWM", Some(SetupProblem::Code))),
+        (
+            "setup-short",
+            setup("H7K2-9QWM", Some(SetupProblem::PasswordShort)),
+        ),
+        ("consent", consent("ChatGPT", &web, tools()).page()),
+        (
+            "consent-loopback",
+            consent("Claude Code", &loopback, tools()).page(),
+        ),
+        ("consent-app", consent("", &app, Vec::new()).page()),
+        ("consent-unknown", unknown.page()),
+        (
+            "error-redirect",
+            refusal(
+                StatusCode::BAD_REQUEST,
+                Reason::RedirectUriMismatch,
+                Some(wrong),
+            ),
+        ),
+        (
+            "error-expired",
+            refusal(StatusCode::FORBIDDEN, Reason::PageExpired, None),
+        ),
+        (
+            "error-store",
+            refusal(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Reason::StoreUnavailable,
+                None,
+            ),
+        ),
+        (
+            "error-setup-done",
+            refusal(StatusCode::NOT_FOUND, Reason::SetupDone, None),
+        ),
+    ]
+}
+
+#[test]
+fn every_page_forbids_script_framing_storing_and_foreign_content() {
+    for (name, page) in every_page() {
+        let response = respond(StatusCode::OK, page.clone(), true);
+        let headers = response.headers();
+        let policy = headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
+        for directive in [
+            "default-src 'none'",
+            "style-src 'self'",
+            "img-src 'self'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        ] {
+            assert!(
+                policy.split("; ").any(|part| part == directive),
+                "{name}: {policy}"
+            );
+        }
+        assert!(
+            !policy.contains("script-src") && !policy.contains("unsafe"),
+            "{name}: {policy}"
+        );
+        let redirects = name.starts_with("consent") || name.starts_with("login");
+        let leaves = redirects && name != "login-ownerless";
+        assert_eq!(policy.contains("form-action"), !leaves, "{name}: {policy}");
+        assert_eq!(headers[X_FRAME_OPTIONS], "DENY");
+        assert_eq!(headers[X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(headers[REFERRER_POLICY], "same-origin");
+        assert_eq!(headers[CACHE_CONTROL], "no-store");
+        assert!(headers.contains_key(STRICT_TRANSPORT_SECURITY));
+        let plain = respond(StatusCode::OK, page, false);
+        assert!(!plain.headers().contains_key(STRICT_TRANSPORT_SECURITY));
+    }
+}
+
+#[test]
+fn every_page_works_without_script_and_can_be_read_aloud() {
+    for (name, page) in every_page() {
+        let html = page.html();
+        assert!(html.contains("<html lang=\"en\">"), "{name}");
+        assert_eq!(html.matches("<h1>").count(), 1, "{name}");
+        assert_eq!(html.matches("<main>").count(), 1, "{name}");
+        assert!(html.contains(FRAME.request_id), "{name}");
+        for absent in [
+            "<script",
+            "style=\"",
+            " onclick",
+            "javascript:",
+            "autofocus",
+            "src=\"http",
+        ] {
+            assert!(!html.contains(absent), "{name} has {absent}");
+        }
+        for input in html.split("<input ").skip(1) {
+            let tag = input.split('>').next().unwrap();
+            if tag.contains("type=\"hidden\"") {
+                continue;
+            }
+            let id = tag
+                .split("id=\"")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next())
+                .unwrap();
+            assert!(
+                html.contains(&format!("<label for=\"{id}\">")),
+                "{name}: {id}"
+            );
+            assert!(tag.contains("autocomplete=\""), "{name}: {id}");
+        }
+        for described in html.split("aria-describedby=\"").skip(1) {
+            for id in described.split('"').next().unwrap().split(' ') {
+                assert!(html.contains(&format!("id=\"{id}\"")), "{name}: {id}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_stranger_sends_is_text_and_nothing_more() {
+    let hostile = "<script>alert(1)</script>\"'>&\u{202E}✓</bdi></p>{{7*7}}";
+    let web = Destination::Web("evil.example\"><script>".to_owned());
+    let mut tools = tools();
+    tools.push(tool(hostile, hostile, None, None));
+    let mut asked = consent(hostile, &web, tools);
+    asked.backend = hostile;
+    asked.user_name = hostile;
+    asked.authorization_request = "a=\"><script>";
+    let pages = [
+        asked.page(),
+        refusal(
+            StatusCode::BAD_REQUEST,
+            Reason::RequestMalformed,
+            Some(hostile),
+        ),
+        setup(hostile, Some(SetupProblem::Code)),
+        Login {
+            frame: FRAME,
+            authorization_request: Some("a=\"><script>"),
+            seal: hostile,
+            name: hostile,
+            problem: Some(LoginProblem::Failed),
+        }
+        .page(),
+    ];
+    for page in pages {
+        assert!(!page.html().contains("<script"), "{}", page.html());
+        assert!(!page.html().contains("\"'>"), "{}", page.html());
+    }
+}
+
+#[test]
+fn a_long_name_is_cut_and_cannot_claim_to_be_set_up_by_the_operator() {
+    let web = Destination::Web("evil.example".to_owned());
+    let long = "x".repeat(10_000);
+    let page = consent(&long, &web, Vec::new()).page();
+    assert!(page.html().len() < 8_000);
+    assert!(page.html().contains("x…"));
+    let page = consent("ChatGPT ✓ Set up by the operator", &web, Vec::new()).page();
+    assert!(page.html().contains("Unverified name"));
+    assert!(!page.html().contains("class=\"badge good\""));
+    assert!(!page.html().contains('✓'));
+}
+
+#[test]
+fn deny_stands_before_allow_and_both_are_of_one_size() {
+    let web = Destination::Web("chatgpt.com".to_owned());
+    let page = consent("ChatGPT", &web, tools()).page();
+    let html = page.html();
+    let (deny, allow) = (html.find(">Deny<").unwrap(), html.find(">Allow<").unwrap());
+    assert!(deny < allow);
+    assert_eq!(html.matches("name=\"decision\"").count(), 2);
+}
+
+#[test]
+fn tools_are_grouped_by_what_the_backend_says_they_do() {
+    let web = Destination::Web("chatgpt.com".to_owned());
+    let page = consent("ChatGPT", &web, tools()).page();
+    let groups: Vec<_> = page.html().split("<details").skip(1).collect();
+    assert_eq!(groups.len(), 3);
+    for (group, heading, names) in [
+        (groups[0], "Read", ["search", "fetch"].as_slice()),
+        (groups[1], "Change things", &["create_note", "delete_note"]),
+        (groups[2], "Not labelled: may change things", &["summarise"]),
+    ] {
+        assert!(group.contains(&format!("<strong>{heading}</strong>")));
+        for tool in tools() {
+            let here = names.contains(&tool.name.as_str());
+            assert_eq!(
+                group.contains(&tool.name),
+                here,
+                "{} in {heading}",
+                tool.name
+            );
+        }
+    }
+    assert_eq!(page.html().matches("may delete or overwrite").count(), 1);
+}
+
+#[test]
+fn the_start_page_names_every_url_and_never_a_code() {
+    let page = home(true, true).page();
+    for url in [
+        "https://mcp.example.com/mcp",
+        "https://mcp.example.com/files/sse",
+    ] {
+        assert!(page.html().contains(url));
+    }
+    assert!(page.html().contains("Nobody owns this gateway yet"));
+    assert!(page.html().contains("Reachable from this computer only"));
+    assert!(!page.html().contains("code="));
+}
