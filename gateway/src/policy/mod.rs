@@ -230,6 +230,7 @@ mod tests {
         Call {
             method: method.to_owned(),
             name: name.map(str::to_owned),
+            id: None,
         }
     }
 

@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::jsonrpc::{Kind, Message};
+use super::jsonrpc::{Id, Kind, Message};
 
 /// The member of `_meta` that names the protocol version (2026-07-28, Versioning).
 pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -49,6 +49,8 @@ pub struct Call {
     pub method: String,
     /// The tool, prompt or resource that it names.
     pub name: Option<String>,
+    /// The id under which it waits for an answer.
+    pub id: Option<Id>,
 }
 
 /// Methods that change nothing at the backend, so that they may be sent again after a connection
@@ -79,6 +81,7 @@ impl Call {
         Self {
             method: message.method.clone().unwrap_or_default(),
             name,
+            id: message.id.clone().filter(|_| message.kind == Kind::Request),
         }
     }
 

@@ -1,1 +1,275 @@
-//! Not written yet.
+//! Admission: the questions between a request for a backend and its permit, in order. Nothing is
+//! read of a body, and nothing said about methods, before the token has been confirmed.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, Method};
+use pingora::protocols::http::ServerSession;
+use sha2::{Digest as _, Sha256};
+
+use super::denial::Denial;
+use super::endings::Lease;
+use super::listener::Lifeline;
+use super::routes::{Door, Target};
+use super::serve::{Stop, Visit};
+use super::upstream_head::forwarded_query;
+use super::{Gateway, Place, body};
+use crate::access_token::{self, Claims, VerifiedToken};
+use crate::policy::{self, AccessToken, Permit, Rejection, Standing};
+use crate::protocol::bearer::{BearerToken, Presented};
+use crate::protocol::jsonrpc::{self, Kind};
+use crate::protocol::mcp::{self, Call, MirrorHeaders};
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+/// A request that may go to its backend, with all that the exchange needs of it.
+pub(super) struct Admitted {
+    pub(super) permit: Permit,
+    pub(super) lease: Lease,
+    /// Path and query at the backend.
+    pub(super) target: String,
+    /// The backend's own session id.
+    pub(super) session: Option<String>,
+    pub(super) body: Option<Bytes>,
+    /// Whether the answer is a stream that waits for events, rather than that of a call.
+    pub(super) waits_for_events: bool,
+}
+
+impl Gateway {
+    /// From bearer to permit.
+    pub(super) async fn admit(
+        &self,
+        session: &mut ServerSession,
+        place: &Place,
+        door: Door,
+        asked: &Target<'_>,
+        visit: &mut Visit,
+    ) -> Result<Admitted, Stop> {
+        let token = self.confirm(&session.req_header().headers, place)?;
+        visit.belongs_to(token.claims());
+        let lease = Lease::new(&self.revocations, token.claims(), self.clock.now());
+        if let Some(lifeline) = Lifeline::current() {
+            lifeline.lease(lease.clone());
+        }
+        let head = session.req_header();
+        let method = head.method.clone();
+        check_method(door, &method)?;
+        let target = self.target(place, door, asked, token.claims())?;
+        let bound_session = self.session(&head.headers, place, door, token.claims())?;
+        let (calls, body) = match method {
+            Method::POST => self.read_calls(session).await?,
+            _ => {
+                refuse_body(session)?;
+                (Vec::new(), None)
+            }
+        };
+        visit.asks_for(&calls);
+        let waits_for_events = method == Method::GET || calls.iter().any(Call::listens);
+        let permit = policy::decide(token, calls).map_err(Denial::from)?;
+        Ok(Admitted {
+            permit,
+            lease,
+            target,
+            session: bound_session,
+            body,
+            waits_for_events,
+        })
+    }
+
+    fn confirm(&self, headers: &HeaderMap, place: &Place) -> Result<AccessToken, Denial> {
+        let lines = headers
+            .get_all(AUTHORIZATION)
+            .iter()
+            .map(|line| line.as_bytes());
+        let bearer = match Presented::read(lines) {
+            Presented::Nothing => return Err(Denial::NoToken),
+            Presented::Malformed => return Err(Denial::MalformedToken),
+            Presented::Repeated => return Err(Denial::Ambiguous("two Authorization headers")),
+            Presented::Token(bearer) => bearer,
+        };
+        let token = self.verified(&bearer)?;
+        let now = self.clock.now();
+        let standing = Standing {
+            revoked: self.revocations.is_revoked(&token.claims().grant),
+            remembers_since: self.revocations.birth().map(|birth| birth.at),
+            age: self.revocations.age(now),
+        };
+        Ok(AccessToken::confirm(token, &place.resource, standing, now)?)
+    }
+
+    /// Signature and form, once for each token: afterwards the hash of its text is enough.
+    fn verified(&self, bearer: &BearerToken) -> Result<Arc<VerifiedToken>, Denial> {
+        let key: [u8; 32] = Sha256::digest(bearer.as_str()).into();
+        if let Some(token) = self.tokens.get(&key) {
+            return Ok(token);
+        }
+        let token = access_token::verify(bearer, &self.keys)
+            .map_err(|error| Denial::Token(Rejection::Invalid(error.reason())))?;
+        let token = Arc::new(token);
+        self.tokens.insert(key, Arc::clone(&token));
+        Ok(token)
+    }
+
+    async fn read_calls(
+        &self,
+        session: &mut ServerSession,
+    ) -> Result<(Vec<Call>, Option<Bytes>), Stop> {
+        body::check_form(&session.req_header().headers)?;
+        let (limit, patience) = (self.settings.request_body, self.settings.timeouts.body);
+        let body = body::read(session, limit, patience).await?;
+        let calls = judge(&session.req_header().headers, &body)?;
+        Ok((calls, Some(body)))
+    }
+
+    /// Where the request goes at the backend.
+    fn target(
+        &self,
+        place: &Place,
+        door: Door,
+        asked: &Target<'_>,
+        claims: &Claims,
+    ) -> Result<String, Denial> {
+        let backend = &place.backend;
+        match door {
+            Door::Mcp => Ok(with_query(&backend.mcp_path, asked.query)),
+            Door::Sse => Ok(with_query(&backend.sse_path, asked.query)),
+            Door::Messages => self
+                .sessions
+                .unbind_endpoint(asked.query, claims, &backend.mount)
+                .ok_or(Denial::SessionUnknown),
+        }
+    }
+
+    /// The backend's session id. Sessions are no authentication: one that was given to another
+    /// user, client or backend is unknown. 2026-07-28 has none: there the header is ignored.
+    fn session(
+        &self,
+        headers: &HeaderMap,
+        place: &Place,
+        door: Door,
+        claims: &Claims,
+    ) -> Result<Option<String>, Denial> {
+        let Some(presented) = headers.get(SESSION) else {
+            return Ok(None);
+        };
+        if door != Door::Mcp || mirror(headers).are_binding() {
+            return Ok(None);
+        }
+        let id = presented
+            .to_str()
+            .ok()
+            .and_then(|text| self.sessions.unbind(text, claims, &place.backend.mount))
+            .ok_or(Denial::SessionUnknown)?;
+        Ok(Some(id.to_owned()))
+    }
+}
+
+/// The calls in a body, each judged.
+fn judge(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Call>, Denial> {
+    let mirror = mirror(headers);
+    let judged = jsonrpc::judge(body, mcp::takes_batches(mirror.version))
+        .map_err(|refused| Denial::BadMessage(refused.0))?;
+    for message in judged.messages() {
+        mcp::check_shape(message).map_err(|what| Denial::BadMessage(what.to_owned()))?;
+        mirror.check(message).map_err(|what| {
+            let id = message.id.clone().filter(|_| message.kind == Kind::Request);
+            Denial::HeaderMismatch(what, id)
+        })?;
+    }
+    Ok(judged.messages().iter().map(Call::of).collect())
+}
+
+fn mirror(headers: &HeaderMap) -> MirrorHeaders<'_> {
+    let value = |name: &HeaderName| headers.get(name).map(|value| value.as_bytes());
+    MirrorHeaders {
+        version: value(&VERSION),
+        method: value(&METHOD),
+        name: value(&NAME),
+    }
+}
+
+/// `/sse` is no endpoint for messages; 404 is what makes clients fall back to GET there.
+fn check_method(door: Door, method: &Method) -> Result<(), Denial> {
+    match (door, method) {
+        (Door::Mcp, &(Method::GET | Method::HEAD | Method::POST | Method::DELETE)) => Ok(()),
+        (Door::Mcp, _) => Err(Denial::Method("GET, HEAD, POST, DELETE, OPTIONS")),
+        (Door::Sse, &(Method::GET | Method::HEAD)) => Ok(()),
+        (Door::Sse, &Method::POST) => Err(Denial::NotFound),
+        (Door::Sse, _) => Err(Denial::Method("GET, HEAD, OPTIONS")),
+        (Door::Messages, &Method::POST) => Ok(()),
+        (Door::Messages, _) => Err(Denial::Method("POST, OPTIONS")),
+    }
+}
+
+/// Only POST has a body here; one on another method would be dropped by some and read by others.
+fn refuse_body(session: &mut ServerSession) -> Result<(), Denial> {
+    let headers = &session.req_header().headers;
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .is_some_and(|length| length != "0");
+    match declared || headers.contains_key(TRANSFER_ENCODING) {
+        true => Err(Denial::Ambiguous("this method has no body")),
+        false => Ok(()),
+    }
+}
+
+fn with_query(path: &str, query: Option<&str>) -> String {
+    match forwarded_query(query) {
+        None => path.to_owned(),
+        Some(query) if path.contains('?') => format!("{path}&{query}"),
+        Some(query) => format!("{path}?{query}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_are_those_of_the_transports() {
+        for (door, method, expected) in [
+            (Door::Mcp, Method::POST, Ok(())),
+            (Door::Mcp, Method::DELETE, Ok(())),
+            (Door::Sse, Method::GET, Ok(())),
+            (Door::Sse, Method::POST, Err(Denial::NotFound)),
+            (Door::Messages, Method::POST, Ok(())),
+            (
+                Door::Messages,
+                Method::GET,
+                Err(Denial::Method("POST, OPTIONS")),
+            ),
+        ] {
+            assert_eq!(check_method(door, &method), expected);
+        }
+        for method in ["TRACE", "CONNECT", "PUT", "PATCH", "get", "post", "BREW"] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap();
+            for door in [Door::Mcp, Door::Sse, Door::Messages] {
+                assert!(check_method(door, &method).is_err(), "{method} {door:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_path_of_a_backend_keeps_its_own_query() {
+        assert_eq!(with_query("/mcp", None), "/mcp");
+        assert_eq!(with_query("/mcp", Some("a=1")), "/mcp?a=1");
+        assert_eq!(with_query("/mcp?k=v", Some("a=1")), "/mcp?k=v&a=1");
+        assert_eq!(with_query("/mcp", Some("access_token=x")), "/mcp");
+    }
+
+    #[test]
+    fn a_batch_is_judged_by_the_version_of_its_request() {
+        let batch = br#"[{"jsonrpc":"2.0","id":1,"method":"tools/list"},{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"a"}}]"#;
+        let mut headers = HeaderMap::new();
+        assert_eq!(judge(&headers, batch).unwrap().len(), 2);
+        headers.insert(VERSION, "2025-03-26".parse().unwrap());
+        assert_eq!(judge(&headers, batch).unwrap()[1].tool(), Some("a"));
+        headers.insert(VERSION, "2025-06-18".parse().unwrap());
+        assert!(matches!(judge(&headers, batch), Err(Denial::BadMessage(_))));
+    }
+}

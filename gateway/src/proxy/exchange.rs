@@ -1,1 +1,240 @@
-//! Not written yet.
+//! One exchange with a backend, for every MCP request: the request sent, repeated only where that
+//! can do no harm, a redirect within the backend followed, the answer judged and relayed. It takes
+//! the permit by value.
+
+use bytes::Bytes;
+use http::header::{LOCATION, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pingora::ErrorType;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
+
+use super::admission::Admitted;
+use super::denial::Denial;
+use super::endings::{self, End};
+use super::relay::Relay;
+use super::response_head::{self, Shape};
+use super::rewrite::{self, EndpointRewriter, Redirect};
+use super::routes::Door;
+use super::serve::{Stop, Visit, allow_reading};
+use super::upstream_head::{self, Asking};
+use super::{Gateway, Place};
+use crate::backend::{Connection, Failure, Pooling};
+use crate::policy::{Permit, Rejection};
+use crate::reason::Reason;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+impl Gateway {
+    /// Exchanges one request and its answer with the backend of `place`.
+    pub(super) async fn exchange(
+        &self,
+        session: &mut ServerSession,
+        visit: &Visit,
+        place: &Place,
+        door: Door,
+        admitted: Admitted,
+        origin: Option<&HeaderValue>,
+    ) -> Result<(), Stop> {
+        let lease = admitted.lease.clone();
+        let revoked = lease.ended();
+        let leaving = endings::shutdown(&self.draining, admitted.waits_for_events);
+        tokio::pin!(revoked, leaving);
+        let mut client = ClientWatch::default();
+        let request = session.req_header().clone();
+
+        let mut connection = tokio::select! {
+            biased;
+            end = &mut revoked => return Err(denied_by(end).into()),
+            end = &mut leaving => return Err(denied_by(end).into()),
+            () = client.gone(session) => return Err(gone()),
+            reached = self.reach(place, &request, &admitted) => reached?,
+        };
+
+        let head = connection
+            .read_head()
+            .await
+            .map_err(|failure| Denial::Upstream(failure, None))?;
+        refuse_unusable(head, place)?;
+        let is_stream =
+            door == Door::Sse && request.method == Method::GET && head.status == StatusCode::OK;
+        let shape = Shape::of(head, request.method == Method::HEAD);
+        if is_stream && shape != Shape::Events {
+            return Err(Denial::UpstreamUnusable.into());
+        }
+        let claims = admitted.permit.token().claims();
+        let bound = head
+            .headers
+            .get(SESSION)
+            .and_then(|id| id.to_str().ok())
+            .map(|id| self.sessions.bind(id, claims, &place.backend.mount));
+        let mut answer = response_head::build(head, shape, bound, !session.is_http2())?;
+        if let Some(origin) = origin {
+            let mut headers = http::HeaderMap::new();
+            allow_reading(&mut headers, origin);
+            for (name, value) in &headers {
+                answer.insert_header(name.clone(), value.clone())?;
+            }
+        }
+        let status = answer.status.as_u16();
+        session.write_response_header(Box::new(answer)).await?;
+
+        let relay = Relay {
+            gateway: self,
+            place,
+            visit,
+            permit: &admitted.permit,
+            shape,
+            endpoint: is_stream.then(EndpointRewriter::new),
+            waits_for_events: admitted.waits_for_events,
+            status,
+        };
+        relay
+            .run(session, connection, &mut client, revoked, leaving)
+            .await
+    }
+
+    /// A connection on which the backend has answered with the head of a final response.
+    async fn reach(
+        &self,
+        place: &Place,
+        request: &pingora::http::RequestHeader,
+        admitted: &Admitted,
+    ) -> Result<Connection, Denial> {
+        let backend = &place.backend;
+        let permit = &admitted.permit;
+        let id = || {
+            permit
+                .calls()
+                .first()
+                .filter(|_| permit.calls().len() == 1)
+                .and_then(|call| call.id.clone())
+        };
+        let mut target = admitted.target.clone();
+        let mut pooling = Pooling::Reuse;
+        let mut redirected = false;
+        loop {
+            let asking = Asking {
+                method: &request.method,
+                target: &target,
+                client_headers: &request.headers,
+                session: admitted.session.as_deref(),
+                body_length: admitted.body.as_ref().map(Bytes::len),
+                backend,
+                identity: &self.settings.identity_headers,
+                claims: permit.token().claims(),
+            };
+            let head = upstream_head::build(&asking).ok_or(Denial::Unspeakable)?;
+            let mut connection = self
+                .connections
+                .open(backend, pooling)
+                .await
+                .map_err(|failure| Denial::Upstream(failure, id()))?;
+            let asked = async {
+                connection.send(head, admitted.body.clone()).await?;
+                connection.read_head().await.map(|_| ())
+            };
+            let answered = timeout(backend.response_timeout, asked)
+                .await
+                .unwrap_or(Err(Failure::TimedOut("the head of the response")));
+            match answered {
+                Ok(()) => {}
+                Err(failure) if connection.is_reused() && may_repeat(&failure, permit) => {
+                    pooling = Pooling::Fresh;
+                    continue;
+                }
+                Err(failure) => return Err(Denial::Upstream(failure, id())),
+            }
+            let head = connection
+                .read_head()
+                .await
+                .map_err(|failure| Denial::Upstream(failure, id()))?;
+            let location = head
+                .headers
+                .get(LOCATION)
+                .and_then(|value| value.to_str().ok());
+            match rewrite::redirect(backend, &target, head.status, location) {
+                Redirect::No => return Ok(connection),
+                Redirect::Within(other) if !redirected => {
+                    redirected = true;
+                    target = other;
+                    connection.abandon().await;
+                }
+                Redirect::Within(_) | Redirect::Elsewhere => return Err(Denial::UpstreamRedirects),
+            }
+        }
+    }
+}
+
+/// A kept connection may turn out to be dead. What was not sent whole was not run; what was sent
+/// and not answered may have been, so it is repeated only if that changes nothing.
+fn may_repeat(failure: &Failure, permit: &Permit) -> bool {
+    match failure {
+        Failure::NotSent(_) => true,
+        Failure::NoAnswer(_) => permit.is_read_only(),
+        _ => false,
+    }
+}
+
+/// A backend that wants credentials wants them from the gateway: its challenge would send the
+/// client to log in where there is no login. A 403 or 421 without a challenge is about the call
+/// or the Host; it goes on, and a line in the log names the likely cause.
+fn refuse_unusable(head: &ResponseHeader, place: &Place) -> Result<(), Denial> {
+    let challenges = head.headers.contains_key(WWW_AUTHENTICATE);
+    match head.status.as_u16() {
+        401 | 407 => Err(Denial::UpstreamRefusedUs),
+        403 if challenges => Err(Denial::UpstreamRefusedUs),
+        status @ (403 | 421) => {
+            let reason = Reason::UpstreamRefusedHost;
+            log::warn!(
+                event = "upstream_refused", reason = reason.code(), hint = reason.remedy(), status = status,
+                backend = place.backend.mount.name;
+                "the backend refused a request"
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn denied_by(end: End) -> Denial {
+    match end {
+        End::Revoked => Denial::Token(Rejection::Invalid(Reason::GrantRevoked)),
+        End::Expired => Denial::Token(Rejection::Invalid(Reason::TokenExpired)),
+        End::Shutdown => Denial::Leaving,
+    }
+}
+
+/// The client closed its connection.
+pub(super) fn gone() -> Stop {
+    Stop::Broken(pingora::Error::explain(
+        ErrorType::ConnectionClosed,
+        "the client is gone",
+    ))
+}
+
+/// Notices that a client closes its connection while it waits.
+#[derive(Default)]
+pub(super) struct ClientWatch {
+    blind: bool,
+}
+
+impl ClientWatch {
+    /// Ends when the client is gone. Safe to drop and call again.
+    pub(super) async fn gone(&mut self, session: &mut ServerSession) {
+        if self.blind {
+            return std::future::pending().await;
+        }
+        let read = session.read_body_or_idle(true).await;
+        if let Err(error) = &read
+            && *error.etype() == ErrorType::ConnectError
+        {
+            // The next request came before this answer: its first byte is taken, so it can't be
+            // answered on this connection, but this one can.
+            self.blind = true;
+            session.set_keepalive(None);
+            std::future::pending().await
+        }
+    }
+}

@@ -1,1 +1,109 @@
-//! Not written yet.
+//! Pingora's hooks, a few lines each. Every request is answered in `request_filter`; the proxy path
+//! behind it is closed.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::modules::http::HttpModules;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType};
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use super::Gateway;
+use super::listener::Lifeline;
+use super::serve::Visit;
+
+/// How long the rest of a body that nobody wants may take before its connection is closed.
+const DRAIN: Duration = Duration::from_secs(2);
+
+pub(super) struct Hooks {
+    gateway: Arc<Gateway>,
+}
+
+impl Hooks {
+    pub(super) const fn new(gateway: Arc<Gateway>) -> Self {
+        Self { gateway }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Hooks {
+    type CTX = Visit;
+
+    fn new_ctx(&self) -> Visit {
+        Visit::new(self.gateway.draining.enter())
+    }
+
+    /// No modules: answers are not compressed here, and streams least of all.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn early_request_filter(
+        &self,
+        session: &mut Session,
+        _visit: &mut Visit,
+    ) -> pingora::Result<()> {
+        if let Some(lifeline) = Lifeline::current() {
+            lifeline.head_is_read();
+        }
+        let timeouts = &self.gateway.settings.timeouts;
+        session.set_write_timeout(Some(timeouts.write));
+        session.set_total_drain_timeout(Some(DRAIN));
+        // Only where Pingora would keep the connection: it closes those with two framings.
+        if session.get_keepalive().is_some() {
+            let idle = (!self.gateway.draining.has_begun()).then_some(timeouts.idle.as_secs());
+            session.set_keepalive(idle);
+        }
+        Ok(())
+    }
+
+    async fn request_filter(
+        &self,
+        session: &mut Session,
+        visit: &mut Visit,
+    ) -> pingora::Result<bool> {
+        self.gateway
+            .serve(&mut session.downstream_session, visit)
+            .await?;
+        Ok(true)
+    }
+
+    /// Never reached: `request_filter` answers everything. If it ever were, there is no peer.
+    async fn upstream_peer(
+        &self,
+        _session: &mut Session,
+        _visit: &mut Visit,
+    ) -> pingora::Result<Box<HttpPeer>> {
+        Error::e_explain(
+            ErrorType::InternalError,
+            "backends are reached through the exchange only",
+        )
+    }
+
+    /// What failed has been logged where it failed, and an answer that has begun can't be replaced.
+    async fn fail_to_proxy(
+        &self,
+        _session: &mut Session,
+        _error: &Error,
+        _visit: &mut Visit,
+    ) -> FailToProxy {
+        FailToProxy {
+            error_code: 0,
+            can_reuse_downstream: false,
+        }
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _visit: &Visit, _error: &Error) -> bool {
+        true
+    }
+
+    /// Marks the connection as one that has carried a request.
+    fn persist_connection_context(
+        &self,
+        _session: &Session,
+        _visit: &Visit,
+    ) -> Option<Box<dyn Any + Send + Sync>> {
+        Some(Box::new(()))
+    }
+}

@@ -1,6 +1,216 @@
 //! The edge: Pingora's hooks, routes, admission and the exchange with a backend.
+//!
+//! Everything that reaches a backend goes through one loop, [`exchange`], and that loop takes a
+//! [`crate::policy::Permit`]. Pingora's own proxy path is closed: [`hooks`] answers every request
+//! itself and names no upstream peer.
 
-pub mod admission;
-pub mod exchange;
-pub mod hooks;
-pub mod routes;
+mod admission;
+mod answer;
+mod body;
+mod denial;
+mod drain;
+mod endings;
+mod exchange;
+mod framing;
+mod hooks;
+mod listener;
+mod peer;
+mod relay;
+mod response_head;
+mod rewrite;
+mod routes;
+mod serve;
+mod sessions;
+mod streams;
+mod upstream_head;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use pingora::server::configuration::ServerConf;
+use quick_cache::sync::Cache;
+
+pub use self::drain::Drain;
+pub use self::listener::Listener;
+pub use self::streams::{StreamView, Streams};
+
+use crate::access_token::{Keys, VerifiedToken};
+use crate::backend::{Backend, Connections, IdentityHeaders};
+use crate::clock::Clock;
+use crate::oauth::AuthorizationServer;
+use crate::protocol::resource::{Issuer, Mount, Resource};
+use crate::secret::TagKey;
+use crate::store::RevocationView;
+
+use self::drain::Draining;
+use self::listener::Caps;
+use self::sessions::Sessions;
+
+/// How many verified tokens are remembered, so that a token's signature is checked once.
+const TOKENS: usize = 16_384;
+
+/// What the operator decides about the edge.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The public origin.
+    pub issuer: Issuer,
+    /// Origins beside the issuer's whose pages may call the MCP endpoints.
+    pub allowed_origins: Vec<String>,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The headers that tell a backend who is calling.
+    pub identity_headers: IdentityHeaders,
+    /// The largest body of an MCP request, in bytes.
+    pub request_body: usize,
+    /// How many connections are open at once.
+    pub connections: usize,
+    /// How many of them one address may hold; trusted proxies are not counted.
+    pub connections_per_address: usize,
+    /// The silence on an event stream after which a comment is sent.
+    pub keep_alive: Duration,
+    /// The bounds on what a client may take its time for.
+    pub timeouts: Timeouts,
+}
+
+/// Bounds on what a client may take its time for.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// From the start of a connection to the end of the first request's head.
+    pub head: Duration,
+    /// Between two requests of a connection.
+    pub idle: Duration,
+    /// For the whole body of an MCP request.
+    pub body: Duration,
+    /// For the whole body of a request to one of the gateway's own endpoints.
+    pub endpoint_body: Duration,
+    /// For one write to a client that reads slowly.
+    pub write: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(10),
+            idle: Duration::from_secs(60),
+            body: Duration::from_secs(30),
+            endpoint_body: Duration::from_secs(10),
+            write: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What the edge works with.
+#[derive(Debug)]
+pub struct Parts {
+    /// Answers everything that is not for a backend.
+    pub server: Arc<AuthorizationServer>,
+    /// Verify access tokens.
+    pub keys: Arc<Keys>,
+    /// What was revoked.
+    pub revocations: Arc<RevocationView>,
+    /// The key for tags on session ids.
+    pub tags: TagKey,
+    /// The time.
+    pub clock: Clock,
+    /// The backends, in configuration order.
+    pub backends: Vec<Arc<Backend>>,
+    /// The connections to them, shared with the catalogue.
+    pub connections: Arc<Connections>,
+}
+
+/// The edge, ready to be given to listeners.
+#[derive(Clone, Debug)]
+pub struct Edge {
+    gateway: Arc<Gateway>,
+}
+
+impl Edge {
+    /// Puts the edge together. Needs no runtime.
+    pub fn new(settings: Settings, parts: Parts) -> Self {
+        let places: Vec<Place> = parts
+            .backends
+            .iter()
+            .map(|backend| Place::of(backend, &settings))
+            .collect();
+        let gateway = Gateway {
+            mounts: places
+                .iter()
+                .map(|place| place.backend.mount.clone())
+                .collect(),
+            places,
+            sessions: Sessions::new(&parts.tags, &settings.issuer),
+            tokens: Cache::new(TOKENS),
+            streams: Streams::default(),
+            draining: Draining::default(),
+            caps: Arc::default(),
+            server: parts.server,
+            keys: parts.keys,
+            revocations: parts.revocations,
+            clock: parts.clock,
+            connections: parts.connections,
+            settings,
+        };
+        Self {
+            gateway: Arc::new(gateway),
+        }
+    }
+
+    /// The app for `pingora::services::listening::Service::new`. Every listener needs its own;
+    /// caps, caches and streams are shared.
+    pub fn listener(&self, conf: &Arc<ServerConf>) -> Listener {
+        Listener::new(Arc::clone(&self.gateway), conf)
+    }
+
+    /// The handle that ends streams at shutdown and tells what is still running.
+    pub fn drain(&self) -> Drain {
+        Drain::of(&self.gateway.draining)
+    }
+
+    /// The live streams.
+    pub fn streams(&self) -> &Streams {
+        &self.gateway.streams
+    }
+}
+
+/// Everything that a request needs, shared by all of them.
+struct Gateway {
+    settings: Settings,
+    server: Arc<AuthorizationServer>,
+    keys: Arc<Keys>,
+    revocations: Arc<RevocationView>,
+    clock: Clock,
+    places: Vec<Place>,
+    mounts: Vec<Mount>,
+    connections: Arc<Connections>,
+    sessions: Sessions,
+    /// By SHA-256 of the token's text.
+    tokens: Cache<[u8; 32], Arc<VerifiedToken>>,
+    streams: Streams,
+    draining: Draining,
+    caps: Arc<Caps>,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A backend and what is known about its public place.
+struct Place {
+    backend: Arc<Backend>,
+    resource: Resource,
+}
+
+impl Place {
+    fn of(backend: &Arc<Backend>, settings: &Settings) -> Self {
+        Self {
+            resource: backend.mount.resource(&settings.issuer),
+            backend: Arc::clone(backend),
+        }
+    }
+}

@@ -1,1 +1,256 @@
-//! Not written yet.
+//! Where a request goes: one canonical path, then an endpoint of our own, a backend, or nothing.
+//! What is decided about a path and what is forwarded can't differ, because every path that could
+//! be read in two ways is refused.
+
+use http::Method;
+
+use super::{Gateway, Place};
+use crate::oauth::endpoint::Endpoint;
+use crate::protocol::resource::Issuer;
+
+/// A request target that has one reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target<'a> {
+    pub(super) path: &'a str,
+    pub(super) query: Option<&'a str>,
+}
+
+/// The target can be read in more than one way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Ambiguous(pub(super) &'static str);
+
+impl<'a> Target<'a> {
+    /// Reads a request target: origin-form, or absolute-form that names this gateway (RFC 9112
+    /// §3.2). No segment is empty or a dot segment, and nothing is percent-encoded: no path that
+    /// is served here needs it.
+    pub(super) fn read(raw: &'a [u8], issuer: &Issuer) -> Result<Self, Ambiguous> {
+        let text = std::str::from_utf8(raw).map_err(|_| Ambiguous("the target is not ASCII"))?;
+        let text = origin_form(text, issuer)?;
+        let (path, query) = match text.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (text, None),
+        };
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:/".contains(&b);
+        if !path.bytes().all(plain) {
+            return Err(Ambiguous(
+                "the path has a character that is read in several ways",
+            ));
+        }
+        let mut segments = path.split('/');
+        if segments.next() != Some("") {
+            return Err(Ambiguous("the path is not absolute"));
+        }
+        let mut segments = segments.peekable();
+        while let Some(segment) = segments.next() {
+            let is_last = segments.peek().is_none();
+            if matches!(segment, "." | "..") || (segment.is_empty() && !is_last) {
+                return Err(Ambiguous("the path has an empty or a dot segment"));
+            }
+        }
+        if query.is_some_and(|query| !query.bytes().all(|b| b.is_ascii_graphic() && b != b'#')) {
+            return Err(Ambiguous("the query has a character that must be encoded"));
+        }
+        Ok(Self { path, query })
+    }
+}
+
+fn origin_form<'a>(text: &'a str, issuer: &Issuer) -> Result<&'a str, Ambiguous> {
+    if text.starts_with('/') {
+        return Ok(text);
+    }
+    let rest = text
+        .split_once("://")
+        .filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
+        .map(|(_, rest)| rest)
+        .ok_or(Ambiguous("the target is neither a path nor a URL"))?;
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    if !authority.eq_ignore_ascii_case(issuer.authority()) {
+        return Err(Ambiguous("the target names another host"));
+    }
+    match rest.starts_with('/') {
+        true => Ok(rest),
+        false => Err(Ambiguous("the target has no path")),
+    }
+}
+
+/// Which of a backend's endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Door {
+    /// Streamable HTTP.
+    Mcp,
+    /// The stream of the legacy transport.
+    Sse,
+    /// The messages of the legacy transport.
+    Messages,
+}
+
+/// Where a request goes.
+pub(super) enum Route<'a> {
+    Endpoint(Endpoint),
+    Backend(&'a Place, Door),
+    Nowhere,
+}
+
+impl Gateway {
+    /// The route of a canonical path. A person opens `/` with GET; everything else at the place of
+    /// a backend at `/` is MCP.
+    pub(super) fn route(&self, method: &Method, path: &str) -> Route<'_> {
+        let for_people = matches!(*method, Method::GET | Method::HEAD);
+        for place in &self.places {
+            let door = door(path, &place.backend.mount.prefix, for_people);
+            if let Some(door) = door {
+                return Route::Backend(place, door);
+            }
+        }
+        match Endpoint::find(path, &self.mounts) {
+            Some(endpoint) => Route::Endpoint(endpoint),
+            None => Route::Nowhere,
+        }
+    }
+}
+
+fn door(path: &str, prefix: &str, for_people: bool) -> Option<Door> {
+    let rest = path.strip_prefix(prefix)?;
+    match rest.strip_suffix('/').unwrap_or(rest) {
+        "/mcp" => Some(Door::Mcp),
+        "/sse" => Some(Door::Sse),
+        "/messages" => Some(Door::Messages),
+        "" if !for_people => Some(Door::Mcp),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn issuer() -> Issuer {
+        Issuer::parse("https://mcp.example.com:8443").unwrap()
+    }
+
+    fn read(raw: &str) -> Option<(String, Option<String>)> {
+        Target::read(raw.as_bytes(), &issuer())
+            .ok()
+            .map(|target| (target.path.to_owned(), target.query.map(str::to_owned)))
+    }
+
+    #[test]
+    fn plain_paths_pass_unchanged() {
+        for path in [
+            "/",
+            "/mcp",
+            "/mcp/",
+            "/notes/mcp",
+            "/.well-known/oauth-protected-resource/notes/mcp/",
+            "/a.b/..c/...",
+            "/~x",
+        ] {
+            assert_eq!(read(path), Some((path.to_owned(), None)), "{path}");
+        }
+        assert_eq!(
+            read("/a?b=/../%2f;?"),
+            Some(("/a".into(), Some("b=/../%2f;?".into())))
+        );
+        assert_eq!(read("/a?"), Some(("/a".into(), Some(String::new()))));
+    }
+
+    #[test]
+    fn paths_with_two_readings_are_refused() {
+        for path in [
+            "",
+            "*",
+            "mcp",
+            "//mcp",
+            "/mcp//",
+            "/./mcp",
+            "/a/../mcp",
+            "/mcp/..",
+            "/mcp/.",
+            "/..",
+            "/%6dcp",
+            "/%2e%2e/mcp",
+            "/a%2fmcp",
+            "/a%5cmcp",
+            "/mcp%00",
+            "/mcp%2500",
+            "/mcp;x",
+            "/mcp;/sse",
+            "/a\\mcp",
+            "\\mcp",
+            "/mcp#x",
+            "/mcp@x",
+            "/mcp x",
+            "/mcp\u{7f}",
+            "/mcp\0",
+            "/mcp\t",
+            "/mçp",
+            "/mcp\"",
+            "/mcp<",
+            "/mcp|",
+            "/mcp^",
+            "/mcp`",
+            "/mcp{",
+            "/%",
+            "/%zz",
+            "/a?b#c",
+            "/a?b c",
+            "/a?ä",
+        ] {
+            assert_eq!(read(path), None, "{path:?}");
+        }
+        assert!(Target::read(b"/mcp\xff", &issuer()).is_err());
+    }
+
+    #[test]
+    fn an_absolute_form_must_name_this_gateway() {
+        assert_eq!(
+            read("https://mcp.example.com:8443/mcp?x=1"),
+            Some(("/mcp".into(), Some("x=1".into())))
+        );
+        assert_eq!(
+            read("http://MCP.example.com:8443/mcp"),
+            Some(("/mcp".into(), None))
+        );
+        for target in [
+            "https://mcp.example.com/mcp",
+            "https://evil.example/mcp",
+            "https://a@mcp.example.com:8443/mcp",
+            "https://mcp.example.com:8443",
+            "https://mcp.example.com:8443?x",
+            "ftp://mcp.example.com:8443/mcp",
+            "https:///mcp",
+            "https:/mcp",
+            "mcp.example.com:8443",
+        ] {
+            assert_eq!(read(target), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_backend_has_three_doors_and_its_root_for_programs() {
+        for (path, prefix, expected) in [
+            ("/mcp", "", Some(Door::Mcp)),
+            ("/mcp/", "", Some(Door::Mcp)),
+            ("/sse/", "", Some(Door::Sse)),
+            ("/messages/", "", Some(Door::Messages)),
+            ("/notes/mcp", "/notes", Some(Door::Mcp)),
+            ("/notes/mcp", "", None),
+            ("/notesmcp", "/notes", None),
+            ("/mcp2", "", None),
+            ("/MCP", "", None),
+            ("/mcp/x", "", None),
+            ("/mcp/.well-known/oauth-protected-resource", "", None),
+            ("/messages/x", "", None),
+            ("/", "", None),
+            ("/notes/", "/notes", None),
+        ] {
+            assert_eq!(door(path, prefix, true), expected, "{path} at {prefix}");
+        }
+        assert_eq!(door("/", "", false), Some(Door::Mcp));
+        assert_eq!(door("/notes", "/notes", false), Some(Door::Mcp));
+        assert_eq!(door("/notes2", "/notes", false), None);
+        assert_eq!(door("/register", "", false), None);
+    }
+}

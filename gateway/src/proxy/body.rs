@@ -1,0 +1,164 @@
+//! Reading a request's body whole, bounded in size and time.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
+
+use super::denial::Denial;
+use super::serve::Stop;
+
+/// Reads the body: at most `limit` bytes within `patience`. What is declared as larger is refused
+/// before a byte is read.
+pub(super) async fn read(
+    session: &mut ServerSession,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes, Stop> {
+    let headers = &session.req_header().headers;
+    let declared = declared_length(headers);
+    if declared.is_some_and(|length| length > limit) {
+        return Err(Denial::TooLarge.into());
+    }
+    if headers.contains_key(EXPECT) {
+        session.write_continue_response().await?;
+    }
+    match timeout(patience, read_bounded(session, limit, declared)).await {
+        Ok(read) => read,
+        Err(_) => {
+            session.set_keepalive(None);
+            Err(Denial::TooSlow.into())
+        }
+    }
+}
+
+async fn read_bounded(
+    session: &mut ServerSession,
+    limit: usize,
+    declared: Option<usize>,
+) -> Result<Bytes, Stop> {
+    let Some(first) = session.read_request_body().await? else {
+        return Ok(Bytes::new());
+    };
+    // Most bodies arrive in one piece, which is used as it is.
+    if declared == Some(first.len()) {
+        return match session.read_request_body().await? {
+            None => Ok(first),
+            Some(_) => Err(Denial::TooLarge.into()),
+        };
+    }
+    let mut whole = BytesMut::with_capacity(declared.unwrap_or(0).min(limit));
+    whole.extend_from_slice(&first);
+    while whole.len() <= limit {
+        match session.read_request_body().await? {
+            Some(chunk) => whole.extend_from_slice(&chunk),
+            None => return Ok(whole.freeze()),
+        }
+    }
+    session.set_keepalive(None);
+    Err(Denial::TooLarge.into())
+}
+
+fn declared_length(headers: &HeaderMap) -> Option<usize> {
+    let text = headers.get(CONTENT_LENGTH)?.to_str().ok()?;
+    // A length that does not fit is larger than any limit.
+    Some(text.trim().parse().unwrap_or(usize::MAX))
+}
+
+/// Whether the body of an MCP message is of the form that is taken: JSON in UTF-8, plain.
+pub(super) fn check_form(headers: &HeaderMap) -> Result<(), Denial> {
+    let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
+    if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
+        return Err(Denial::Compressed);
+    }
+    let kind = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .ok_or(Denial::MediaType)?;
+    let mut parts = kind.split(';').map(str::trim);
+    if !parts
+        .next()
+        .is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
+    {
+        return Err(Denial::MediaType);
+    }
+    for parameter in parts {
+        if let Some((name, value)) = parameter.split_once('=')
+            && name.trim().eq_ignore_ascii_case("charset")
+            && !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+        {
+            return Err(Denial::MediaType);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(lines: &[(&'static str, &str)]) -> Result<(), Denial> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, value.parse().unwrap());
+        }
+        check_form(&headers)
+    }
+
+    #[test]
+    fn a_message_is_plain_json_in_utf_8() {
+        for kind in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/json;charset=\"utf-8\"",
+            "application/json; x=y",
+        ] {
+            assert_eq!(form(&[("content-type", kind)]), Ok(()), "{kind}");
+        }
+        for kind in [
+            "",
+            "text/plain",
+            "application/json-rpc",
+            "application/x-www-form-urlencoded",
+            "application/json; charset=utf-16",
+            "text/plain; application/json",
+        ] {
+            assert_eq!(
+                form(&[("content-type", kind)]),
+                Err(Denial::MediaType),
+                "{kind}"
+            );
+        }
+        assert_eq!(form(&[]), Err(Denial::MediaType));
+    }
+
+    #[test]
+    fn a_compressed_body_is_refused_before_it_is_read() {
+        for coding in ["gzip", "br", "identity, gzip", ""] {
+            assert_eq!(
+                form(&[
+                    ("content-type", "application/json"),
+                    ("content-encoding", coding)
+                ]),
+                Err(Denial::Compressed)
+            );
+        }
+        assert_eq!(
+            form(&[
+                ("content-type", "application/json"),
+                ("content-encoding", "identity")
+            ]),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn a_length_that_no_number_holds_is_too_large() {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_LENGTH, "99999999999999999999999".parse().unwrap());
+        assert_eq!(declared_length(&headers), Some(usize::MAX));
+    }
+}

@@ -1,0 +1,343 @@
+//! Why the edge refuses a request, and the one match that makes the answer of it: status,
+//! challenge (RFC 6750 §3, RFC 9728 §5.1), JSON body.
+
+use http::StatusCode;
+use http::header::{ALLOW, WWW_AUTHENTICATE};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::backend::Failure;
+use crate::policy::{Refusal, Rejection};
+use crate::protocol::jsonrpc::Id;
+use crate::protocol::mcp::HEADER_MISMATCH;
+use crate::protocol::scope;
+use crate::protocol::web::{self, Response};
+use crate::reason::Reason;
+
+/// Why a request is refused. Facts; what they mean in HTTP is below.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Denial {
+    #[error("{0}")]
+    Ambiguous(&'static str),
+    #[error("{0}")]
+    AmbiguousPath(&'static str),
+    #[error("nothing is served here")]
+    NotFound,
+    #[error("the method is not served here")]
+    Method(&'static str),
+    #[error("the origin is not allowed")]
+    Origin,
+    #[error("no token")]
+    NoToken,
+    #[error("malformed token")]
+    MalformedToken,
+    #[error("{0}")]
+    Token(Rejection),
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("{0}")]
+    BadMessage(String),
+    #[error("{0}")]
+    HeaderMismatch(&'static str, Option<Id>),
+    #[error("not JSON")]
+    MediaType,
+    #[error("compressed")]
+    Compressed,
+    #[error("too large")]
+    TooLarge,
+    #[error("too slow")]
+    TooSlow,
+    #[error("not this user's session")]
+    SessionUnknown,
+    #[error("{0}")]
+    Upstream(Failure, Option<Id>),
+    #[error("the backend asks for authentication")]
+    UpstreamRefusedUs,
+    #[error("the backend redirects elsewhere")]
+    UpstreamRedirects,
+    #[error("the backend's answer can't be passed on")]
+    UpstreamUnusable,
+    #[error("a value for the backend can't be put in a header")]
+    Unspeakable,
+    #[error("the gateway shuts down")]
+    Leaving,
+}
+
+/// What a challenge refers to.
+pub(super) struct Challenge {
+    /// The URL of the protected resource metadata of the path that was asked for.
+    pub(super) resource_metadata: String,
+}
+
+impl Denial {
+    /// For log and documentation.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Ambiguous(_) => Reason::RequestAmbiguous,
+            Self::AmbiguousPath(_) => Reason::PathAmbiguous,
+            Self::NotFound => Reason::NotFound,
+            Self::Method(_) => Reason::MethodNotAllowed,
+            Self::Origin => Reason::OriginNotAllowed,
+            Self::NoToken => Reason::TokenMissing,
+            Self::MalformedToken => Reason::TokenMalformed,
+            Self::Token(Rejection::Invalid(reason)) => *reason,
+            Self::Token(Rejection::Unknown) => Reason::StoreUnavailable,
+            Self::Refused(refusal) => refusal.reason(),
+            Self::BadMessage(_) | Self::HeaderMismatch(..) => Reason::MessageMalformed,
+            Self::MediaType => Reason::MediaTypeWrong,
+            Self::Compressed => Reason::BodyCompressed,
+            Self::TooLarge => Reason::BodyTooLarge,
+            Self::TooSlow => Reason::BodyTooSlow,
+            Self::SessionUnknown => Reason::SessionUnknown,
+            Self::Upstream(Failure::Unreachable(_), _) => Reason::UpstreamUnreachable,
+            Self::Upstream(Failure::TimedOut("connecting"), _) => Reason::UpstreamUnreachable,
+            Self::Upstream(Failure::TimedOut(_), _) => Reason::UpstreamTimeout,
+            Self::Upstream(..) | Self::UpstreamRedirects | Self::UpstreamUnusable => {
+                Reason::UpstreamFailed
+            }
+            Self::UpstreamRefusedUs => Reason::UpstreamRefusedUs,
+            Self::Unspeakable => Reason::Internal,
+            Self::Leaving => Reason::Overloaded,
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Ambiguous(_)
+            | Self::AmbiguousPath(_)
+            | Self::BadMessage(_)
+            | Self::HeaderMismatch(..) => StatusCode::BAD_REQUEST,
+            Self::NoToken | Self::MalformedToken | Self::Token(Rejection::Invalid(_)) => {
+                StatusCode::UNAUTHORIZED
+            }
+            Self::Token(Rejection::Unknown) | Self::Leaving => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Origin | Self::Refused(_) => StatusCode::FORBIDDEN,
+            Self::NotFound | Self::SessionUnknown => StatusCode::NOT_FOUND,
+            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::MediaType | Self::Compressed => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Upstream(Failure::TimedOut(_), _) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Upstream(..)
+            | Self::UpstreamRefusedUs
+            | Self::UpstreamRedirects
+            | Self::UpstreamUnusable => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// Whether the fault is ours or the backend's rather than the client's.
+    pub(super) fn is_fault(&self) -> bool {
+        self.status().is_server_error()
+    }
+
+    /// The answer. `challenge` is absent where no token would help, because no backend is there.
+    pub(super) fn response(&self, challenge: Option<&Challenge>, request_id: &str) -> Response {
+        let status = self.status();
+        let response = match self.rpc_error() {
+            Some((id, code)) => web::json(
+                status,
+                &json!({
+                    "jsonrpc": "2.0",
+                    "id": id.map_or(json!(null), |id| match id {
+                        Id::Text(text) => json!(text),
+                        Id::Number(number) => json!(number),
+                        Id::Large(number) => json!(number),
+                    }),
+                    "error": {
+                        "code": code,
+                        "message": self.description(),
+                        "data": {"reason": self.reason().code(), "request_id": request_id},
+                    },
+                }),
+            ),
+            None => web::json(
+                status,
+                &ErrorBody {
+                    error: self.error_code().unwrap_or(self.reason().code()),
+                    error_description: self.description(),
+                    reason: self.reason().code(),
+                    request_id,
+                },
+            ),
+        };
+        let response = match self {
+            Self::Method(allow) => web::with_header(response, ALLOW, allow),
+            Self::Token(Rejection::Unknown) | Self::Leaving => web::with_retry_after(response, 2),
+            Self::Upstream(..) => web::with_retry_after(response, 5),
+            _ => response,
+        };
+        match (challenge, status) {
+            (Some(challenge), StatusCode::UNAUTHORIZED) => {
+                web::with_header(response, WWW_AUTHENTICATE, &self.challenge(challenge))
+            }
+            (Some(challenge), StatusCode::FORBIDDEN) if self.error_code().is_some() => {
+                web::with_header(response, WWW_AUTHENTICATE, &self.challenge(challenge))
+            }
+            _ => response,
+        }
+    }
+
+    /// RFC 6750 §3: a request without credentials learns no error code.
+    fn challenge(&self, challenge: &Challenge) -> String {
+        let error = match self {
+            Self::NoToken => String::new(),
+            _ => format!(
+                "error=\"{}\", error_description=\"{}\", ",
+                self.error_code().unwrap_or("invalid_token"),
+                self.reason().sentence(),
+            ),
+        };
+        format!(
+            "Bearer {error}resource_metadata=\"{}\", scope=\"{}\"",
+            challenge.resource_metadata,
+            scope::MCP,
+        )
+    }
+
+    /// The code of RFC 6750 §3.1, for what is about the token.
+    fn error_code(&self) -> Option<&'static str> {
+        match self {
+            Self::NoToken | Self::MalformedToken | Self::Token(Rejection::Invalid(_)) => {
+                Some("invalid_token")
+            }
+            Self::Refused(_) => Some("insufficient_scope"),
+            _ => None,
+        }
+    }
+
+    /// What is answered in JSON-RPC: the mismatch that 2026-07-28 has a code for, and a backend's
+    /// failure to answer a request whose id is known.
+    fn rpc_error(&self) -> Option<(Option<&Id>, i64)> {
+        match self {
+            Self::HeaderMismatch(_, id) => Some((id.as_ref(), HEADER_MISMATCH)),
+            Self::Upstream(_, Some(id)) => Some((Some(id), -32603)),
+            _ => None,
+        }
+    }
+
+    fn description(&self) -> String {
+        let sentence = self.reason().sentence();
+        match self {
+            Self::Ambiguous(what) | Self::AmbiguousPath(what) | Self::HeaderMismatch(what, _) => {
+                format!("{sentence} In particular: {what}.")
+            }
+            Self::BadMessage(what) => format!("{sentence} In particular: {what}."),
+            Self::NoToken => format!("{sentence} WWW-Authenticate tells where to log in."),
+            Self::Refused(Refusal::Tool(_) | Refusal::Method(_)) => {
+                format!("{sentence} {}", self.reason().remedy())
+            }
+            _ => sentence.to_owned(),
+        }
+    }
+}
+
+impl From<Rejection> for Denial {
+    fn from(rejection: Rejection) -> Self {
+        Self::Token(rejection)
+    }
+}
+
+impl From<Refusal> for Denial {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+#[derive(Serialize)]
+struct ErrorBody<'a> {
+    error: &'a str,
+    error_description: String,
+    reason: &'a str,
+    request_id: &'a str,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn challenge() -> Challenge {
+        Challenge {
+            resource_metadata: "https://h/.well-known/oauth-protected-resource/mcp".to_owned(),
+        }
+    }
+
+    fn header(denial: &Denial) -> Option<String> {
+        let response = denial.response(Some(&challenge()), "r1");
+        let value = response.headers().get(WWW_AUTHENTICATE)?;
+        Some(value.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn without_a_token_the_challenge_names_no_error() {
+        assert_eq!(
+            header(&Denial::NoToken).unwrap(),
+            "Bearer resource_metadata=\"https://h/.well-known/oauth-protected-resource/mcp\", scope=\"mcp\""
+        );
+    }
+
+    #[test]
+    fn a_token_that_does_not_count_is_named_as_such() {
+        let denial = Denial::Token(Rejection::Invalid(Reason::TokenExpired));
+        assert_eq!(
+            header(&denial).unwrap(),
+            "Bearer error=\"invalid_token\", error_description=\"The access token is past its lifetime.\", \
+             resource_metadata=\"https://h/.well-known/oauth-protected-resource/mcp\", scope=\"mcp\""
+        );
+        assert_eq!(denial.response(Some(&challenge()), "r1").status(), 401);
+    }
+
+    #[test]
+    fn a_missing_right_is_403_with_the_scope_that_is_needed() {
+        let denial = Denial::Refused(Refusal::Scope);
+        assert_eq!(denial.response(Some(&challenge()), "r1").status(), 403);
+        assert!(
+            header(&denial)
+                .unwrap()
+                .starts_with("Bearer error=\"insufficient_scope\", ")
+        );
+        assert_eq!(header(&Denial::Origin), None);
+    }
+
+    #[test]
+    fn a_fault_of_ours_never_looks_like_a_bad_token() {
+        for (denial, status) in [
+            (Denial::Token(Rejection::Unknown), 503),
+            (Denial::Upstream(Failure::TimedOut("the answer"), None), 504),
+            (
+                Denial::Upstream(Failure::Unreachable("x".into()), None),
+                502,
+            ),
+            (Denial::UpstreamRefusedUs, 502),
+        ] {
+            let response = denial.response(Some(&challenge()), "r1");
+            assert_eq!(response.status(), status);
+            assert!(!response.headers().contains_key(WWW_AUTHENTICATE));
+            assert!(denial.is_fault());
+        }
+    }
+
+    #[test]
+    fn every_sentence_of_a_challenge_is_a_quoted_string() {
+        for reason in Reason::ALL {
+            let sentence = reason.sentence();
+            let quotable = |c: char| (' '..='~').contains(&c) && c != '"' && c != '\\';
+            assert!(sentence.chars().all(quotable), "{sentence}");
+        }
+    }
+
+    #[test]
+    fn a_header_mismatch_is_answered_with_its_json_rpc_code() {
+        let denial = Denial::HeaderMismatch("x", Some(Id::Number(3)));
+        let response = denial.response(None, "r1");
+        let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
+        assert_eq!(
+            (
+                response.status().as_u16(),
+                &body["id"],
+                &body["error"]["code"]
+            ),
+            (400, &json!(3), &json!(-32020))
+        );
+    }
+}

@@ -1,0 +1,105 @@
+//! What ends an exchange from outside: the grant is revoked, the token runs out, the gateway shuts
+//! down. One wait for the loop that serves a request, and one for the guard that drops the request
+//! when that loop is stuck in a write.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::drain::{Draining, Phase};
+use crate::access_token::{Claims, LEEWAY};
+use crate::clock::Timestamp;
+use crate::grants::GrantId;
+use crate::store::RevocationView;
+
+/// How long a soft end may take before the request is dropped: a client that stopped reading keeps
+/// the loop from ending it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// At shutdown streams end spread over this, so that their clients do not all come back at once.
+const SPREAD_MILLIS: u64 = 1000;
+
+/// Why an exchange ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The grant was revoked.
+    Revoked,
+    /// The token ran out.
+    Expired,
+    /// The gateway shuts down.
+    Shutdown,
+}
+
+impl End {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "grant_revoked",
+            Self::Expired => "token_expired",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// The right to go on, for as long as it lasts.
+#[derive(Clone, Debug)]
+pub(super) struct Lease {
+    revocations: Arc<RevocationView>,
+    grant: GrantId,
+    ends: Instant,
+}
+
+impl Lease {
+    pub(super) fn new(revocations: &Arc<RevocationView>, claims: &Claims, now: Timestamp) -> Self {
+        Self {
+            revocations: Arc::clone(revocations),
+            grant: claims.grant.clone(),
+            ends: Instant::now() + (claims.expires + LEEWAY).since(now),
+        }
+    }
+
+    /// Waits until the grant is revoked or the token has run out.
+    pub(super) async fn ended(&self) -> End {
+        let mut changed = self.revocations.changed();
+        loop {
+            if self.revocations.is_revoked(&self.grant) {
+                return End::Revoked;
+            }
+            tokio::select! {
+                change = changed.changed() => if change.is_err() {
+                    // Nobody follows the store any more: the process is ending.
+                    std::future::pending::<()>().await;
+                },
+                () = sleep_until(self.ends) => return End::Expired,
+            }
+        }
+    }
+
+    /// Waits until the loop should have ended by itself long ago.
+    pub(super) async fn overstayed(&self) -> End {
+        let end = self.ended().await;
+        sleep(PATIENCE).await;
+        end
+    }
+}
+
+/// Waits for the shutdown as far as it concerns an exchange: at once for a stream that waits for
+/// events, in its last moment for one that answers a call.
+pub(super) async fn shutdown(draining: &Draining, waits_for_events: bool) -> End {
+    let wanted = match waits_for_events {
+        true => Phase::Draining,
+        false => Phase::Closing,
+    };
+    let mut phase = draining.watch();
+    if phase.wait_for(|phase| *phase >= wanted).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    if waits_for_events {
+        let spread = sleep(Duration::from_millis(rand::random::<u64>() % SPREAD_MILLIS));
+        tokio::select! {
+            () = spread => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Closing) => {}
+        }
+    }
+    End::Shutdown
+}

@@ -1,0 +1,187 @@
+//! The body of an answer on its way from a backend to a client: unbuffered, kept alive between
+//! events, ended properly when something outside ends it, and never ended properly when the
+//! backend broke off.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use pingora::ErrorType;
+use pingora::protocols::http::ServerSession;
+use tokio::time::{Instant, sleep};
+
+use super::endings::End;
+use super::exchange::{ClientWatch, gone};
+use super::response_head::Shape;
+use super::rewrite::EndpointRewriter;
+use super::serve::{Stop, Visit};
+use super::streams::{Held, StreamView};
+use super::{Gateway, Place};
+use crate::backend::{Connection, Failure};
+use crate::policy::Permit;
+use crate::protocol::sse::{Boundary, KEEP_ALIVE};
+
+/// Tells clients of an ended stream to come back in a second.
+const FAREWELL: &[u8] = b": the gateway restarts\nretry: 1000\n\n";
+
+pub(super) struct Relay<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) place: &'a Place,
+    pub(super) visit: &'a Visit,
+    pub(super) permit: &'a Permit,
+    pub(super) shape: Shape,
+    pub(super) endpoint: Option<EndpointRewriter>,
+    pub(super) waits_for_events: bool,
+    pub(super) status: u16,
+}
+
+/// What happens next to an answer.
+enum Next {
+    Chunk(Bytes),
+    Done,
+    Failed(Failure),
+    Ended(End),
+    Quiet,
+    Gone,
+}
+
+impl Relay<'_> {
+    /// Relays until the answer is complete or something ends it.
+    pub(super) async fn run(
+        mut self,
+        session: &mut ServerSession,
+        mut connection: Connection,
+        client: &mut ClientWatch,
+        mut revoked: Pin<&mut impl Future<Output = End>>,
+        mut leaving: Pin<&mut impl Future<Output = End>>,
+    ) -> Result<(), Stop> {
+        let is_events = self.shape == Shape::Events;
+        let keep_alive = self.gateway.settings.keep_alive;
+        let quiet = sleep(keep_alive);
+        tokio::pin!(quiet);
+        let mut boundary = Boundary::default();
+        let mut held = self.waits_for_events.then(|| self.hold());
+        loop {
+            let next = tokio::select! {
+                biased;
+                end = &mut revoked => Next::Ended(end),
+                end = &mut leaving => Next::Ended(end),
+                () = client.gone(session) => Next::Gone,
+                read = connection.read_body() => match read {
+                    Ok(Some(chunk)) => Next::Chunk(chunk),
+                    Ok(None) => Next::Done,
+                    Err(failure) => Next::Failed(failure),
+                },
+                () = &mut quiet, if is_events => Next::Quiet,
+            };
+            match next {
+                Next::Chunk(chunk) => {
+                    let chunk = self.rewritten(chunk)?;
+                    if is_events {
+                        boundary.advance(&chunk);
+                        quiet.as_mut().reset(Instant::now() + keep_alive);
+                    }
+                    session.write_response_body(chunk, false).await?;
+                }
+                Next::Quiet => {
+                    if boundary.is_between_events() {
+                        session
+                            .write_response_body(Bytes::from_static(KEEP_ALIVE), false)
+                            .await?;
+                    }
+                    held.get_or_insert_with(|| self.hold());
+                    quiet.as_mut().reset(Instant::now() + keep_alive);
+                }
+                Next::Done => {
+                    session.write_response_body(Bytes::new(), true).await?;
+                    self.gateway.connections.release(connection).await;
+                    self.log("done");
+                    return Ok(());
+                }
+                Next::Ended(end) => {
+                    connection.abandon().await;
+                    self.log(end.as_str());
+                    if !is_events {
+                        return Err(aborted());
+                    }
+                    if end == End::Shutdown && boundary.is_between_events() {
+                        session
+                            .write_response_body(Bytes::from_static(FAREWELL), false)
+                            .await?;
+                    }
+                    session.set_keepalive(None);
+                    session.write_response_body(Bytes::new(), true).await?;
+                    return Ok(());
+                }
+                Next::Gone => {
+                    connection.abandon().await;
+                    self.log("client_gone");
+                    return Err(gone());
+                }
+                Next::Failed(failure) => {
+                    self.warn(&failure);
+                    return Err(aborted());
+                }
+            }
+        }
+    }
+
+    fn rewritten(&mut self, chunk: Bytes) -> Result<Bytes, Stop> {
+        let Some(endpoint) = &mut self.endpoint else {
+            return Ok(chunk);
+        };
+        let claims = self.permit.token().claims();
+        endpoint
+            .rewrite(chunk, &self.place.backend, claims, &self.gateway.sessions)
+            .map_err(|unusable| {
+                let failure = Failure::Broken(unusable.to_string());
+                self.warn(&failure);
+                aborted()
+            })
+    }
+
+    fn hold(&self) -> Held {
+        let claims = self.permit.token().claims();
+        self.gateway.streams.hold(StreamView {
+            backend: self.place.backend.mount.name.clone(),
+            user: claims.user.clone(),
+            client: claims.client.clone(),
+            grant: claims.grant.clone(),
+            since: self.gateway.clock.now(),
+        })
+    }
+
+    fn log(&self, outcome: &str) {
+        let visit = self.visit;
+        log::info!(
+            event = "exchanged", outcome = outcome, status = self.status, backend = self.place.backend.mount.name,
+            user = visit.user, client = visit.client, grant = visit.grant, token = self.token(), call = visit.call,
+            ms = u64::try_from(visit.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = visit.id;
+            "exchange with a backend"
+        );
+    }
+
+    fn warn(&self, failure: &Failure) {
+        let reason = crate::reason::Reason::UpstreamFailed;
+        let visit = self.visit;
+        log::warn!(
+            event = "exchange_failed", reason = reason.code(), hint = reason.remedy(), status = self.status,
+            backend = self.place.backend.mount.name, user = visit.user, client = visit.client, grant = visit.grant,
+            call = visit.call, request_id = visit.id;
+            "{failure}"
+        );
+    }
+
+    /// Enough of the token's name to find it.
+    fn token(&self) -> &str {
+        let id = self.permit.token().id();
+        id.get(..16).unwrap_or(id)
+    }
+}
+
+/// The connection is broken off, so that nobody takes the answer for complete.
+fn aborted() -> Stop {
+    Stop::Broken(pingora::Error::explain(
+        ErrorType::InternalError,
+        "the answer can't be completed",
+    ))
+}

@@ -1,0 +1,357 @@
+//! One request from its head to its answer: framing, route, then an endpoint of our own or
+//! admission and exchange. Refusals become answers here, and are logged here.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use pingora::Error;
+use pingora::protocols::http::ServerSession;
+
+use super::denial::{Challenge, Denial};
+use super::drain::Running;
+use super::routes::{Door, Route, Target};
+use super::{Gateway, Place, answer, body, framing, peer};
+use crate::access_token::Claims;
+use crate::oauth::endpoint::Endpoint;
+use crate::protocol::mcp::Call;
+use crate::protocol::web::{self, Request, Response};
+
+/// Headers that a page may send to an MCP endpoint (beside those that need no permission).
+const SENT: &str = "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name, Last-Event-ID";
+
+/// Headers of an answer that a page may read.
+const READ: &str = "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, Retry-After";
+
+/// Why a request ends before its answer is complete.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// It is refused; nothing has been written yet.
+    Denied(Denial),
+    /// The connection broke, or was broken on purpose because the answer can't be completed.
+    Broken(Box<Error>),
+}
+
+impl From<Denial> for Stop {
+    fn from(denial: Denial) -> Self {
+        Self::Denied(denial)
+    }
+}
+
+impl From<Box<Error>> for Stop {
+    fn from(error: Box<Error>) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// What is known about a request for the log.
+#[derive(Debug)]
+pub(super) struct Visit {
+    pub(super) id: String,
+    pub(super) started: Instant,
+    pub(super) user: String,
+    pub(super) client: String,
+    pub(super) grant: String,
+    pub(super) call: String,
+    pub(super) _running: Running,
+}
+
+impl Visit {
+    pub(super) fn new(running: Running) -> Self {
+        Self {
+            id: format!("{:016x}", rand::random::<u64>()),
+            started: Instant::now(),
+            user: String::new(),
+            client: String::new(),
+            grant: String::new(),
+            call: String::new(),
+            _running: running,
+        }
+    }
+
+    pub(super) fn belongs_to(&mut self, claims: &Claims) {
+        claims.user.as_str().clone_into(&mut self.user);
+        claims.client.as_str().clone_into(&mut self.client);
+        claims.grant.as_str().clone_into(&mut self.grant);
+    }
+
+    /// Method and tool, as far as they are safe to print.
+    pub(super) fn asks_for(&mut self, calls: &[Call]) {
+        for call in calls.iter().take(3) {
+            if !self.call.is_empty() {
+                self.call.push(' ');
+            }
+            self.call
+                .extend(call.method.chars().filter(|c| !c.is_control()).take(64));
+            if let Some(tool) = call.tool() {
+                self.call.push(':');
+                self.call
+                    .extend(tool.chars().filter(|c| !c.is_control()).take(64));
+            }
+        }
+    }
+}
+
+/// What the Origin header of a request means for it.
+enum Origin {
+    Absent,
+    Allowed(HeaderValue),
+    Foreign,
+}
+
+impl Gateway {
+    /// Answers the request whose head `session` has read. An error means that its connection is of
+    /// no more use.
+    pub(super) async fn serve(
+        &self,
+        session: &mut ServerSession,
+        visit: &mut Visit,
+    ) -> pingora::Result<()> {
+        if let Err(what) = framing::check(session) {
+            session.set_keepalive(None);
+            return self
+                .refuse(session, visit, &Denial::Ambiguous(what), None, "")
+                .await;
+        }
+        let raw = session.req_header().raw_path().to_vec();
+        let target = match Target::read(&raw, &self.settings.issuer) {
+            Ok(target) => target,
+            Err(what) => {
+                return self
+                    .refuse(session, visit, &Denial::AmbiguousPath(what.0), None, "")
+                    .await;
+            }
+        };
+        match self.route(&session.req_header().method, target.path) {
+            Route::Endpoint(endpoint) => {
+                self.serve_endpoint(session, visit, endpoint, &target).await
+            }
+            Route::Backend(place, door) => {
+                self.serve_backend(session, visit, place, door, &target)
+                    .await
+            }
+            Route::Nowhere => {
+                self.refuse(session, visit, &Denial::NotFound, None, "")
+                    .await
+            }
+        }
+    }
+
+    async fn serve_endpoint(
+        &self,
+        session: &mut ServerSession,
+        visit: &mut Visit,
+        endpoint: Endpoint,
+        target: &Target<'_>,
+    ) -> pingora::Result<()> {
+        let patience = self.settings.timeouts.endpoint_body;
+        let body = match body::read(session, endpoint.body_limit(), patience).await {
+            Ok(body) => body,
+            Err(Stop::Denied(denial)) => {
+                return self.refuse(session, visit, &denial, None, "").await;
+            }
+            Err(Stop::Broken(error)) => return Err(error),
+        };
+        let head = session.req_header();
+        let request = Request {
+            method: head.method.clone(),
+            path: target.path.to_owned(),
+            query: target.query.map(str::to_owned),
+            headers: head.headers.clone(),
+            body,
+            peer: self.peer(session),
+            request_id: visit.id.clone(),
+        };
+        let response = self.server.answer(endpoint, &request).await;
+        answer::write(session, response).await
+    }
+
+    async fn serve_backend(
+        &self,
+        session: &mut ServerSession,
+        visit: &mut Visit,
+        place: &Place,
+        door: Door,
+        target: &Target<'_>,
+    ) -> pingora::Result<()> {
+        let name = &place.backend.mount.name;
+        let origin = self.origin(&session.req_header().headers);
+        let allowed = match origin {
+            Origin::Foreign => {
+                return self
+                    .refuse(session, visit, &Denial::Origin, None, name)
+                    .await;
+            }
+            Origin::Allowed(origin) => Some(origin),
+            Origin::Absent => None,
+        };
+        if let Some(response) = preflight(session, allowed.as_ref()) {
+            return answer::write(session, response).await;
+        }
+        let admitted = self.admit(session, place, door, target, visit).await;
+        let outcome = match admitted {
+            Ok(admitted) => {
+                self.exchange(session, visit, place, door, admitted, allowed.as_ref())
+                    .await
+            }
+            Err(stop) => Err(stop),
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Stop::Broken(error)) => Err(error),
+            Err(Stop::Denied(denial)) => {
+                let challenge = self.challenge(place, door, target.path);
+                let answer = Some((&challenge, allowed.as_ref()));
+                self.refuse(session, visit, &denial, answer, name).await
+            }
+        }
+    }
+
+    /// Answers with a denial, and logs it.
+    async fn refuse(
+        &self,
+        session: &mut ServerSession,
+        visit: &Visit,
+        denial: &Denial,
+        for_backend: Option<(&Challenge, Option<&HeaderValue>)>,
+        backend: &str,
+    ) -> pingora::Result<()> {
+        let mut response = denial.response(for_backend.map(|(challenge, _)| challenge), &visit.id);
+        if let Some((_, Some(origin))) = for_backend {
+            allow_reading(response.headers_mut(), origin);
+        }
+        let reason = denial.reason();
+        let status = response.status().as_u16();
+        let level = match denial.is_fault() {
+            true => log::Level::Warn,
+            false => log::Level::Info,
+        };
+        let head = session.req_header();
+        log::log!(
+            level,
+            event = "refused", reason = reason.code(), hint = reason.remedy(), status = status,
+            backend = backend, user = visit.user, client = visit.client, grant = visit.grant, call = visit.call,
+            method = head.method.as_str(), peer = self.peer(session).to_string(), request_id = visit.id;
+            "{denial}"
+        );
+        answer::write(session, response).await
+    }
+
+    /// The metadata that belongs to the path as it was asked for. Messages of the legacy transport
+    /// belong to its stream.
+    fn challenge(&self, place: &Place, door: Door, path: &str) -> Challenge {
+        let path = match door {
+            Door::Messages => place.backend.mount.sse_path(),
+            _ if path == "/" => String::new(),
+            _ => path.to_owned(),
+        };
+        let path = format!("/.well-known/oauth-protected-resource{path}");
+        Challenge {
+            resource_metadata: self.settings.issuer.join(&path),
+        }
+    }
+
+    fn origin(&self, headers: &HeaderMap) -> Origin {
+        let Some(origin) = headers.get(ORIGIN) else {
+            return Origin::Absent;
+        };
+        let allowed = origin == self.settings.issuer.as_str()
+            || self
+                .settings
+                .allowed_origins
+                .iter()
+                .any(|allowed| origin == allowed.as_str());
+        match allowed {
+            true => Origin::Allowed(origin.clone()),
+            false => Origin::Foreign,
+        }
+    }
+
+    fn peer(&self, session: &ServerSession) -> IpAddr {
+        let connection = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .map(|inet| inet.ip());
+        peer::address(
+            connection,
+            &session.req_header().headers,
+            &self.settings.trusted_proxies,
+        )
+    }
+}
+
+/// The answer to a CORS preflight from an allowed origin. It carries no credentials, so it is
+/// asked for none.
+fn preflight(session: &ServerSession, origin: Option<&HeaderValue>) -> Option<Response> {
+    let head = session.req_header();
+    if head.method != Method::OPTIONS || !head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+        return None;
+    }
+    let mut response = web::empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    allow_reading(headers, origin?);
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, DELETE"),
+    );
+    let asked = head
+        .headers
+        .get(ACCESS_CONTROL_REQUEST_HEADERS)
+        .and_then(|value| value.to_str().ok());
+    if let Ok(value) = HeaderValue::from_str(&sendable(asked.unwrap_or_default())) {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, value);
+    }
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
+    Some(response)
+}
+
+/// The headers that a page may send; of the family `Mcp-Param-*` those that it asks for.
+fn sendable(asked: &str) -> String {
+    let mut list = SENT.to_owned();
+    for name in asked.split(',').map(str::trim) {
+        let is_parameter =
+            name.len() > 10 && name.as_bytes()[..10].eq_ignore_ascii_case(b"mcp-param-");
+        if is_parameter
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        {
+            list.push_str(", ");
+            list.push_str(name);
+        }
+    }
+    list
+}
+
+/// Lets a page of an allowed origin read the answer.
+pub(super) fn allow_reading(headers: &mut HeaderMap, origin: &HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static(READ),
+    );
+    headers.append(VARY, HeaderValue::from_static("Origin"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_may_send_mirrored_parameters_and_nothing_odd() {
+        assert_eq!(sendable(""), SENT);
+        assert_eq!(
+            sendable("mcp-param-q, x-evil"),
+            format!("{SENT}, mcp-param-q")
+        );
+        assert_eq!(
+            sendable("mcp-param-, mcp-param-a\u{7f}, ä-param-abcdef"),
+            SENT
+        );
+    }
+}

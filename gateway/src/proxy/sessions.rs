@@ -1,0 +1,193 @@
+//! Session ids towards clients: the backend's own id and a tag over who it was given to. Nothing
+//! is stored, replicas with the same keys agree, and a stolen id is worth nothing to another user,
+//! client or backend.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::access_token::Claims;
+use crate::protocol::resource::{Issuer, Mount};
+use crate::secret::TagKey;
+
+/// Binds session ids to user, client and backend.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    ids: TagKey,
+    messages: TagKey,
+    issuer: Issuer,
+}
+
+impl Sessions {
+    pub(super) fn new(tags: &TagKey, issuer: &Issuer) -> Self {
+        Self {
+            ids: tags.derive("mcp-session-id"),
+            messages: tags.derive("legacy message endpoint"),
+            issuer: issuer.clone(),
+        }
+    }
+
+    /// What the client gets for the backend's `Mcp-Session-Id`.
+    pub(super) fn bind(&self, id: &str, claims: &Claims, mount: &Mount) -> String {
+        format!("{id}~{}", self.ids.tag(&parts(id, claims, mount)))
+    }
+
+    /// The backend's id in what the client presents; `None` if it was given to somebody else.
+    pub(super) fn unbind<'a>(
+        &self,
+        presented: &'a str,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<&'a str> {
+        let (id, tag) = presented.rsplit_once('~')?;
+        self.ids
+            .verify(&parts(id, claims, mount), tag)
+            .then_some(id)
+    }
+
+    /// The public URL for the path and query where a legacy session takes its messages.
+    pub(super) fn bind_endpoint(&self, target: &str, claims: &Claims, mount: &Mount) -> String {
+        let tag = self.messages.tag(&parts(target, claims, mount));
+        let path = mount.messages_path();
+        let encoded = URL_SAFE_NO_PAD.encode(target);
+        self.issuer.join(&format!("{path}?session={encoded}~{tag}"))
+    }
+
+    /// The backend's path and query in the query of a message's URL.
+    pub(super) fn unbind_endpoint(
+        &self,
+        query: Option<&str>,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<String> {
+        let mut sessions = query?
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("session="));
+        let presented = sessions.next()?;
+        if sessions.next().is_some() {
+            return None;
+        }
+        let (encoded, tag) = presented.rsplit_once('~').or_else(|| {
+            // Some clients encode the tilde, which needs none.
+            presented
+                .rsplit_once("%7E")
+                .or_else(|| presented.rsplit_once("%7e"))
+        })?;
+        let target = String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()?;
+        self.messages
+            .verify(&parts(&target, claims, mount), tag)
+            .then_some(target)
+    }
+}
+
+fn parts<'a>(id: &'a str, claims: &'a Claims, mount: &'a Mount) -> [&'a [u8]; 4] {
+    [
+        claims.user.as_str().as_bytes(),
+        claims.client.as_str().as_bytes(),
+        mount.name.as_bytes(),
+        id.as_bytes(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access_token::Tools;
+    use crate::client::ClientId;
+    use crate::clock::Timestamp;
+    use crate::grants::{GrantId, UserId};
+    use crate::protocol::resource::Resource;
+    use crate::protocol::scope::Scope;
+
+    fn claims(user: &str, client: &str) -> Claims {
+        Claims {
+            user: UserId::new(user),
+            user_name: "alice".to_owned(),
+            client: ClientId::new(client),
+            grant: GrantId::new("g_1"),
+            resource: Resource::from_token("https://h/mcp"),
+            scope: Scope::parse("mcp"),
+            tools: Tools::All,
+            issued: Timestamp::from_secs(1),
+            expires: Timestamp::from_secs(2),
+        }
+    }
+
+    fn mount(name: &str) -> Mount {
+        Mount {
+            name: name.to_owned(),
+            prefix: format!("/{name}"),
+        }
+    }
+
+    fn sessions() -> Sessions {
+        Sessions::new(&TagKey::new([1; 32]), &Issuer::parse("https://h").unwrap())
+    }
+
+    #[test]
+    fn a_session_id_is_worth_nothing_to_anybody_else() {
+        let bound = sessions().bind("a~b", &claims("u_1", "c_1"), &mount("notes"));
+        let unbind = |text: &str, claims: &Claims, mount: &Mount| {
+            sessions().unbind(text, claims, mount).map(str::to_owned)
+        };
+        assert_eq!(
+            unbind(&bound, &claims("u_1", "c_1"), &mount("notes")),
+            Some("a~b".to_owned())
+        );
+        assert_eq!(unbind(&bound, &claims("u_2", "c_1"), &mount("notes")), None);
+        assert_eq!(unbind(&bound, &claims("u_1", "c_2"), &mount("notes")), None);
+        assert_eq!(unbind(&bound, &claims("u_1", "c_1"), &mount("other")), None);
+        for forged in [
+            "",
+            "~",
+            "a~b",
+            "a",
+            &bound[1..],
+            &bound[..bound.len() - 1],
+            &format!("x{bound}"),
+        ] {
+            assert_eq!(
+                unbind(forged, &claims("u_1", "c_1"), &mount("notes")),
+                None,
+                "{forged}"
+            );
+        }
+        let other_key = Sessions::new(&TagKey::new([2; 32]), &Issuer::parse("https://h").unwrap());
+        assert_eq!(
+            other_key.unbind(&bound, &claims("u_1", "c_1"), &mount("notes")),
+            None
+        );
+    }
+
+    #[test]
+    fn a_legacy_endpoint_is_public_and_bound() {
+        let url = sessions().bind_endpoint(
+            "/messages/?session_id=ä&x=1",
+            &claims("u_1", "c_1"),
+            &mount("notes"),
+        );
+        let query = url.strip_prefix("https://h/notes/messages?").unwrap();
+        let unbind = |query: &str, user: &str| {
+            sessions().unbind_endpoint(Some(query), &claims(user, "c_1"), &mount("notes"))
+        };
+        assert_eq!(
+            unbind(query, "u_1").as_deref(),
+            Some("/messages/?session_id=ä&x=1")
+        );
+        assert_eq!(
+            unbind(&query.replace('~', "%7E"), "u_1").as_deref(),
+            Some("/messages/?session_id=ä&x=1")
+        );
+        assert_eq!(unbind(query, "u_2"), None);
+        assert_eq!(unbind(&format!("{query}&{query}"), "u_1"), None);
+        assert_eq!(unbind("session=L21lc3NhZ2Vz~x", "u_1"), None);
+        assert_eq!(unbind("", "u_1"), None);
+        assert_eq!(
+            sessions().unbind_endpoint(None, &claims("u_1", "c_1"), &mount("notes")),
+            None
+        );
+        // A tag of the one kind is none of the other.
+        let id = sessions().bind("/messages", &claims("u_1", "c_1"), &mount("notes"));
+        let tag = id.rsplit_once('~').unwrap().1;
+        assert_eq!(unbind(&format!("session=L21lc3NhZ2Vz~{tag}"), "u_1"), None);
+    }
+}
