@@ -167,7 +167,8 @@ impl Gateway {
             peer: self.peer(session),
             request_id: visit.id.clone(),
         };
-        let response = self.server.answer(endpoint, &request).await;
+        // Boxed, so that streams, which never get here, need not have room for it.
+        let response = Box::pin(self.server.answer(endpoint, &request)).await;
         answer::write(session, response).await
     }
 
