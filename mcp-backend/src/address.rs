@@ -4,8 +4,8 @@ use std::str::FromStr;
 
 use url::Url;
 
-use crate::catalog::Entry;
 use crate::document::DocumentId;
+use crate::entry::Entry;
 use crate::outline;
 
 /// Makes the address of a document from where it stands.

@@ -1,15 +1,15 @@
-//! What can be found and fetched at one moment: texts by id, with a view of the index beside them.
+//! What can be found and fetched at one moment: entries by id, with a view of the index beside them.
 //!
 //! A catalog never changes; [`Library`] holds the newest one and swaps it as a whole, so that an
 //! answer never mixes two states of the folder.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use crate::document::{Document, DocumentId, Section};
+use crate::document::DocumentId;
+use crate::entry::{Entry, Page};
 use crate::index::{IndexError, Searcher};
 use crate::query::Query;
-use crate::snippet;
 
 /// Results of a search at most.
 pub const MOST_RESULTS: usize = 10;
@@ -17,8 +17,6 @@ pub const MOST_RESULTS: usize = 10;
 const MOST_OF_A_DOCUMENT: usize = 3;
 /// Hits looked at to find them.
 const HITS: usize = 60;
-/// A longer document is fetched section by section (bytes).
-const LONG_DOCUMENT: usize = 100_000;
 
 /// Holds the newest catalog.
 pub struct Library {
@@ -31,13 +29,6 @@ pub struct Catalog {
     searcher: Searcher,
 }
 
-/// A document or a section of it, as it is found.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    document: Arc<Document>,
-    section: Option<usize>,
-}
-
 /// One result of a search.
 #[derive(Debug)]
 pub struct Found {
@@ -47,17 +38,6 @@ pub struct Found {
     pub entry: Entry,
     /// The words around the match.
     pub snippet: String,
-}
-
-/// One fetched document.
-#[derive(Debug)]
-pub struct Page {
-    /// What it is.
-    pub entry: Entry,
-    /// Its text.
-    pub text: String,
-    /// What is known about it.
-    pub metadata: BTreeMap<String, String>,
 }
 
 impl Library {
@@ -96,7 +76,7 @@ impl Catalog {
             let Some(entry) = self.entries.get(&id) else {
                 continue;
             };
-            let of_this_document = shown.entry(entry.document.id()).or_default();
+            let of_this_document = shown.entry(entry.document().id()).or_default();
             if of_this_document.len() == MOST_OF_A_DOCUMENT {
                 continue;
             }
@@ -131,155 +111,6 @@ impl Catalog {
     /// There is nothing to find.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
-    }
-}
-
-impl Entry {
-    /// The entries of a document: itself, and its sections if it has several.
-    pub fn all(document: &Arc<Document>) -> Vec<(DocumentId, Self)> {
-        let whole = Self {
-            document: Arc::clone(document),
-            section: None,
-        };
-        let mut entries = vec![(document.id(), whole)];
-        if document.sections.len() > 1 {
-            entries.extend(
-                document
-                    .sections
-                    .iter()
-                    .enumerate()
-                    .map(|(index, section)| {
-                        (
-                            document.id_of(section),
-                            Self {
-                                document: Arc::clone(document),
-                                section: Some(index),
-                            },
-                        )
-                    }),
-            );
-        }
-        entries
-    }
-
-    /// The document it is, or is part of.
-    pub fn document(&self) -> &Document {
-        &self.document
-    }
-
-    /// The section it is; `None` for a whole document.
-    pub fn section(&self) -> Option<&Section> {
-        self.document.sections.get(self.section?)
-    }
-
-    /// The document's title, and the section's own heading.
-    pub fn title(&self) -> String {
-        let title = &self.document.title;
-        match self.section().and_then(|section| section.headings.last()) {
-            Some(heading) if heading != title => format!("{title} — {heading}"),
-            _ => title.clone(),
-        }
-    }
-
-    /// The words around the text: the headings above a section; for a whole document those in it,
-    /// and what its metadata says.
-    pub fn headings(&self) -> String {
-        match self.section() {
-            Some(section) => section.headings.join(" "),
-            None => {
-                let sections = self.document.sections.iter();
-                let own = sections.filter_map(|section| section.headings.last());
-                let words = own.chain(self.document.metadata.values());
-                words.map(String::as_str).collect::<Vec<_>>().join(" ")
-            }
-        }
-    }
-
-    /// The text that is searched.
-    pub fn body(&self) -> String {
-        match self.section() {
-            Some(section) => self.document.plain_of(section).to_owned(),
-            None => {
-                let bodies = self
-                    .document
-                    .sections
-                    .iter()
-                    .map(|section| self.document.plain_of(section));
-                bodies.collect::<Vec<_>>().join("\n")
-            }
-        }
-    }
-
-    fn snippet(&self, query: &Query) -> String {
-        let section = self
-            .section()
-            .or_else(|| self.section_with_most(query.words()));
-        section
-            .map(|section| snippet::snippet(self.document.plain_of(section), query.words()))
-            .unwrap_or_default()
-    }
-
-    /// The first section that no other has more of the words than.
-    fn section_with_most(&self, words: &[String]) -> Option<&Section> {
-        let mut best = None;
-        let mut most = 0;
-        for section in &self.document.sections {
-            let matched = snippet::matched(self.document.plain_of(section), words);
-            if matched > most || best.is_none() {
-                most = matched;
-                best = Some(section);
-            }
-            if most == words.len() {
-                break;
-            }
-        }
-        best
-    }
-
-    /// A short document is fetched whole whichever of its ids is asked for, a long one by section.
-    fn page(&self) -> Page {
-        let document = &self.document;
-        let mut metadata = document.metadata.clone();
-        metadata.insert("source".to_owned(), document.source.clone());
-        if let Some(record) = &document.record {
-            metadata.insert("record".to_owned(), record.clone());
-        }
-        if let Some(section) = self
-            .section()
-            .filter(|section| !section.headings.is_empty())
-        {
-            metadata.insert("section".to_owned(), section.headings.join(" › "));
-        }
-        if document.text.len() <= LONG_DOCUMENT {
-            return Page {
-                entry: self.clone(),
-                text: document.text.clone(),
-                metadata,
-            };
-        }
-
-        let index = self.section.unwrap_or(0);
-        let mut link = |name: &str, index: Option<usize>| {
-            if let Some(section) = index.and_then(|index| document.sections.get(index)) {
-                metadata.insert(name.to_owned(), document.id_of(section).to_string());
-            }
-        };
-        link("previous", index.checked_sub(1));
-        link("next", Some(index + 1));
-        metadata.insert(
-            "part".to_owned(),
-            format!("{} of {}", index + 1, document.sections.len()),
-        );
-        let text = document
-            .sections
-            .get(index)
-            .map(|section| document.text_of(section).to_owned())
-            .unwrap_or_default();
-        Page {
-            entry: self.clone(),
-            text,
-            metadata,
-        }
     }
 }
 

@@ -62,7 +62,7 @@ pub fn router(served: Served) -> Router {
     let streamable = Router::new()
         .route_service("/mcp", streamable.clone())
         .route_service("/mcp/", streamable)
-        .layer(middleware::from_fn_with_state(sessions, room_for_a_session));
+        .layer(middleware::from_fn_with_state(sessions, around_sessions));
 
     let legacy = Sessions::new(server, MOST_SESSIONS, ending);
     let legacy = Router::new()
@@ -119,18 +119,24 @@ async fn only_our_hosts(State(hosts): State<Arc<Hosts>>, request: Request, next:
     }
 }
 
-/// Refuses to start a session when there are too many; those that exist go on.
-async fn room_for_a_session(
+/// What `rmcp` leaves to us: refuses to start a session when there are too many (those that exist
+/// go on), ends one with a status that clients expect, and asks proxies not to buffer.
+async fn around_sessions(
     State(sessions): State<Arc<LocalSessionManager>>,
     request: Request,
     next: Next,
 ) -> Response {
+    let is_delete = request.method() == Method::DELETE;
     if may_start_session(request.method(), request.headers())
         && sessions.sessions.read().await.len() >= MOST_SESSIONS
     {
         return too_many_sessions();
     }
     let mut response = next.run(request).await;
+    if is_delete && response.status() == StatusCode::ACCEPTED {
+        // The session has ended; "accepted" makes the Python SDK warn that it may not have.
+        return StatusCode::NO_CONTENT.into_response();
+    }
     response
         .headers_mut()
         .insert("x-accel-buffering", header::HeaderValue::from_static("no"));

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use crate::catalog::{Catalog, Entry, Library};
-use crate::document::DocumentId;
+use crate::catalog::{Catalog, Library};
+use crate::document::{Document, DocumentId};
+use crate::entry::Entry;
 use crate::folder::{Folder, FolderError, LeftOut, Listed, Stamp};
 use crate::index::{Index, IndexEntry, IndexError};
 
@@ -202,11 +203,7 @@ impl Indexer {
         Ok(true)
     }
 
-    fn add(
-        &mut self,
-        known: &mut Known,
-        document: &Arc<crate::document::Document>,
-    ) -> Result<(), Fault> {
+    fn add(&mut self, known: &mut Known, document: &Arc<Document>) -> Result<(), Fault> {
         for (id, entry) in Entry::all(document) {
             let indexed = IndexEntry {
                 id: &id,

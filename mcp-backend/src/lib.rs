@@ -11,7 +11,7 @@
 //! | [`viewer`] | a page for each document, so that citations open |
 //! | [`server`], [`tools`], [`address`] | MCP: what the server says of itself, the two tools, URLs |
 //! | [`watch`], [`indexer`] | keeping up with the folder |
-//! | [`catalog`], [`index`] | what can be found and fetched at one moment; BM25 |
+//! | [`catalog`], [`entry`], [`index`] | what can be found and fetched at one moment; BM25 |
 //! | [`folder`] | the only place that opens files: what may be read |
 //! | [`format`], [`outline`], [`document`] | bytes to documents, sections and ids (pure) |
 //! | [`query`], [`snippet`], [`words`], [`text`] | words: asked for, shown, cut, cleaned (pure) |
@@ -23,6 +23,7 @@
 pub mod address;
 pub mod catalog;
 pub mod document;
+pub mod entry;
 pub mod folder;
 pub mod format;
 pub mod healthcheck;

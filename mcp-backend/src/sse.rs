@@ -213,6 +213,23 @@ impl SessionId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folder::Folder;
+    use crate::indexer::Indexer;
+    use crate::tools::Tools;
+
+    #[tokio::test]
+    async fn one_stream_too_many_is_refused_until_another_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let (indexer, _) = Indexer::start(Folder::open(folder.path()).unwrap()).unwrap();
+        let tools = Tools::new(indexer.library(), "https://example.com".parse().unwrap());
+        let sessions = Sessions::new(DocumentServer::new(tools), 1, CancellationToken::new());
+        let first = open(State(sessions.clone())).await;
+        assert_eq!(first.status(), StatusCode::OK);
+        let second = open(State(sessions.clone())).await;
+        assert_eq!(second.status(), StatusCode::SERVICE_UNAVAILABLE);
+        drop(first);
+        assert_eq!(open(State(sessions)).await.status(), StatusCode::OK);
+    }
 
     #[test]
     fn session_ids_are_long_and_never_the_same() {

@@ -9,8 +9,9 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::catalog::{Library, Page};
+use crate::catalog::Library;
 use crate::document::DocumentId;
+use crate::entry::Page;
 
 const SECURITY: [(header::HeaderName, &str); 5] = [
     (
@@ -120,7 +121,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::catalog::Entry;
+    use crate::entry::Entry;
     use crate::format::Format;
 
     #[test]
