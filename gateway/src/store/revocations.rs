@@ -241,7 +241,7 @@ mod tests {
         changed.mark_unchanged();
         assert!(!view.is_revoked(&grant));
         store.revoke(&revocation("g_new", end), now).await.unwrap();
-        tokio::time::timeout(Duration::from_millis(500), changed.changed())
+        tokio::time::timeout(Duration::from_millis(700), changed.changed())
             .await
             .expect("a hint comes sooner than the next reading")
             .unwrap();
