@@ -7,9 +7,10 @@ use http::header::{HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 use rand::rngs::OsRng;
 
-use crate::oauth::{AuthorizationServer, Settings, refusal};
+use crate::oauth::refusal::{self, Refused};
+use crate::oauth::{AuthorizationServer, Settings};
 use crate::pages::Frame;
-use crate::protocol::form::{Form, FormError, has_media_type};
+use crate::protocol::form::{Form, has_media_type};
 use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
 use crate::secret::Secret;
@@ -113,9 +114,10 @@ pub(super) fn frame<'a>(server: &'a AuthorizationServer, request: &'a Request) -
 pub(super) fn posted_form(
     server: &AuthorizationServer,
     request: &Request,
-) -> Result<Form, Box<Response>> {
+) -> Result<PostedForm, Refused> {
     let refuse = |status, reason, detail: &str| {
-        Box::new(refusal::page(server, request, status, reason, Some(detail)))
+        refusal::log("form_refused", request, reason);
+        Refused::from(refusal::page(server, request, status, reason, Some(detail)))
     };
     if !is_same_origin(&request.headers, server.settings.issuer.as_str()) {
         let origin = request.headers.get(ORIGIN).and_then(|o| o.to_str().ok());
@@ -124,36 +126,32 @@ pub(super) fn posted_form(
             origin.unwrap_or("another site"),
             server.settings.issuer
         );
-        return Err(refuse(
-            StatusCode::FORBIDDEN,
-            Reason::CrossSiteForm,
-            &detail,
-        ));
+        let status = StatusCode::FORBIDDEN;
+        return Err(refuse(status, Reason::CrossSiteForm, &detail));
     }
-    if !has_media_type(&request.headers, "application/x-www-form-urlencoded") {
-        let detail = "expected: application/x-www-form-urlencoded";
-        return Err(refuse(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Reason::MediaTypeWrong,
-            detail,
-        ));
+    if !has_media_type(&request.headers, FORM) {
+        let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        let detail = format!("expected: {FORM}");
+        return Err(refuse(status, Reason::MediaTypeWrong, &detail));
     }
-    Form::parse(&request.body).map_err(|error| malformed(server, request, &error))
+    match Form::parse(&request.body) {
+        Ok(form) => Ok(PostedForm(form)),
+        Err(error) => {
+            let status = StatusCode::BAD_REQUEST;
+            let detail = error.to_string();
+            Err(refuse(status, Reason::RequestMalformed, &detail))
+        }
+    }
 }
 
-/// The page for a form that can't be read.
-pub(super) fn malformed(
-    server: &AuthorizationServer,
-    request: &Request,
-    error: &FormError,
-) -> Box<Response> {
-    Box::new(refusal::page(
-        server,
-        request,
-        StatusCode::BAD_REQUEST,
-        Reason::RequestMalformed,
-        Some(&error.to_string()),
-    ))
+/// The fields of a form of ours.
+pub(super) struct PostedForm(Form);
+
+impl PostedForm {
+    /// A field. One that is missing is empty, and so is one that our pages never send twice.
+    pub(super) fn field(&self, name: &'static str) -> &str {
+        self.0.one(name).ok().flatten().unwrap_or_default()
+    }
 }
 
 /// Whether a POST may come from a page of ours. Browsers say so themselves: `Sec-Fetch-Site`
@@ -181,6 +179,8 @@ pub(super) fn authorization_request(text: &str) -> Option<&str> {
 
 /// The longest authorization request that the pages carry, in bytes.
 const MAX_REQUEST: usize = 16 * 1024;
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 

@@ -13,15 +13,15 @@ use crate::clock::Timestamp;
 use crate::grants::Tools;
 use crate::oauth::authorize::{self, AuthorizeRefusal};
 use crate::oauth::browser::{self, BrowserName, Cookie};
-use crate::oauth::seal::{self, Purpose};
-use crate::oauth::{AuthorizationServer, login, refusal};
+use crate::oauth::refusal::{self, Refused};
+use crate::oauth::seal::{self, Purpose, SealError};
+use crate::oauth::{AuthorizationServer, login};
 use crate::pages::{self, Capabilities, Consent};
 use crate::protocol::redirect_uri::RedirectUri;
 use crate::protocol::resource::Mount;
 use crate::protocol::scope::Scope;
 use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
-use crate::store::StoreError;
 
 /// What a valid authorization request asks for, as far as a person is told.
 #[derive(Clone, Copy, Debug)]
@@ -84,9 +84,8 @@ pub async fn page(
 pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     let now = server.clock.now();
     match answer(server, request, now).await {
-        Ok(Ok(answer)) => finish(server, request, answer, now).await,
-        Ok(Err(response)) => *response,
-        Err(error) => refusal::store_unavailable(server, request, &error),
+        Ok(answer) => finish(server, request, answer, now).await,
+        Err(refused) => refused.page(server, request),
     }
 }
 
@@ -105,7 +104,7 @@ async fn finish(
         }
         Err(AuthorizeRefusal::Redirect(callback, error)) => return callback.refused(&error),
         Err(AuthorizeRefusal::Fault(error)) => {
-            return refusal::store_unavailable(server, request, &error);
+            return Refused::from(error).page(server, request);
         }
     };
     if answer.allowed {
@@ -132,52 +131,49 @@ async fn answer(
     server: &AuthorizationServer,
     request: &Request,
     now: Timestamp,
-) -> Result<Result<Answer, Box<Response>>, StoreError> {
-    let form = match browser::posted_form(server, request) {
-        Ok(form) => form,
-        Err(response) => return Ok(Err(response)),
-    };
-    let field = |name| form.one(name).ok().flatten().unwrap_or_default();
-    let raw_query = browser::authorization_request(field("request"));
-    let Some((_, session)) = login::session(server, request, now).await? else {
-        let page = login::page_after_session(server, request, raw_query);
-        return Ok(Err(Box::new(page)));
-    };
-    let refuse = |reason: Reason, allow_reopen: bool| {
-        log::warn!(
-            event = "consent_refused", reason, hint = reason.remedy(),
-            user = session.user.as_str(), request_id = request.request_id.as_str(); "{}", reason.sentence()
-        );
-        let reopen = raw_query.filter(|_| allow_reopen);
+) -> Result<Answer, Refused> {
+    let form = browser::posted_form(server, request)?;
+    let raw_query = browser::authorization_request(form.field("request"));
+    let refuse = |reason: Reason| {
+        refusal::log("consent_refused", request, reason);
         let status = StatusCode::FORBIDDEN;
-        let page = refusal::page_with_way_back(server, request, status, reason, reopen);
-        Ok(Err(Box::new(page)))
+        Refused::from(refusal::page_with_way_back(
+            server, request, status, reason, raw_query,
+        ))
     };
-    let (Some(raw_query), Some(browser)) =
-        (raw_query, Cookie::Browser.read(&server.settings, request))
-    else {
-        return refuse(Reason::CrossSiteForm, false);
+    let Some((_, session)) = login::session(server, request, now).await? else {
+        return Err(login::page_after_session(server, request, raw_query).into());
+    };
+    let browser = Cookie::Browser.read(&server.settings, request);
+    let (Some(raw_query), Some(browser)) = (raw_query, browser) else {
+        return Err(refuse(Reason::CrossSiteForm));
     };
     let bound = bound(browser, &session, raw_query);
-    let unsealed = match seal::unseal(&server.tags, Purpose::Consent, &bound, field("seal"), now) {
-        Ok(unsealed) => unsealed,
-        Err(seal::SealError::Broken) => return refuse(Reason::CrossSiteForm, true),
-        Err(seal::SealError::Expired) => return refuse(Reason::PageExpired, true),
-    };
-    let allowed = match field("decision") {
+    let unsealed = seal::unseal(
+        &server.tags,
+        Purpose::Consent,
+        &bound,
+        form.field("seal"),
+        now,
+    )
+    .map_err(|error| match error {
+        SealError::Broken => refuse(Reason::CrossSiteForm),
+        SealError::Expired => refuse(Reason::PageExpired),
+    })?;
+    let allowed = match form.field("decision") {
         "allow" => true,
         "deny" => false,
-        _ => return refuse(Reason::RequestMalformed, true),
+        _ => return Err(refuse(Reason::RequestMalformed)),
     };
     let once = format!("consent:{}", unsealed.nonce);
     if !server.records.once(&once, unsealed.expires, now).await? {
-        return refuse(Reason::PageExpired, true);
+        return Err(refuse(Reason::PageExpired));
     }
-    Ok(Ok(Answer {
+    Ok(Answer {
         session,
         raw_query: raw_query.to_owned(),
         allowed,
-    }))
+    })
 }
 
 /// What must be the same when the answer comes back. The person and the browser, not the session:

@@ -257,7 +257,7 @@ async fn dispatch(
     match endpoint {
         Endpoint::Health => web::text(StatusCode::OK, "ok\n"),
         Endpoint::Home => home::page(server, request).await,
-        Endpoint::Asset => home::asset(server, request),
+        Endpoint::Asset => home::asset(request),
         Endpoint::Authorize => authorize::answer(server, request, now).await,
         Endpoint::Login if submitted => login::submit(server, request).await,
         Endpoint::Login => login::page(server, request, None).await,

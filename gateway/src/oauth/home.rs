@@ -45,7 +45,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
 }
 
 /// `GET /assets/…`: a file of the pages, named after its content.
-pub fn asset(_server: &AuthorizationServer, request: &Request) -> Response {
+pub fn asset(request: &Request) -> Response {
     pages::asset(&request.path)
         .unwrap_or_else(|| web::text(StatusCode::NOT_FOUND, Reason::NotFound.sentence()))
 }

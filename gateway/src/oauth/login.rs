@@ -11,12 +11,12 @@ use rand::rngs::OsRng;
 use crate::browser_session::{self, BrowserSession};
 use crate::clock::Timestamp;
 use crate::identity::{LoginName, Password};
-use crate::oauth::browser::{self, BrowserName, Cookie};
+use crate::oauth::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::oauth::login_limit::Attempt;
+use crate::oauth::refusal::{self, Refused};
 use crate::oauth::seal::{self, Purpose, SealError};
-use crate::oauth::{AuthorizationServer, device, refusal};
+use crate::oauth::{AuthorizationServer, device};
 use crate::pages::{self, Login, LoginProblem, Ownerless};
-use crate::protocol::form::Form;
 use crate::protocol::web::{self, Request, Response};
 use crate::reason::Reason;
 use crate::secret::{Secret, SecretHash};
@@ -51,7 +51,7 @@ pub async fn page(
     match server.records.has_users(server.clock.now()).await {
         Ok(true) => show(server, request, authorization_request, "", None),
         Ok(false) => ownerless(server, request, authorization_request),
-        Err(error) => refusal::store_unavailable(server, request, &error),
+        Err(error) => Refused::from(error).page(server, request),
     }
 }
 
@@ -59,8 +59,7 @@ pub async fn page(
 pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     match attempt(server, request).await {
         Ok(response) => response,
-        Err(Refused::Answered(response)) => *response,
-        Err(Refused::Store(error)) => refusal::store_unavailable(server, request, &error),
+        Err(refused) => refused.page(server, request),
     }
 }
 
@@ -68,8 +67,7 @@ pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response
 pub async fn logout(server: &AuthorizationServer, request: &Request) -> Response {
     match end(server, request).await {
         Ok(response) => response,
-        Err(Refused::Answered(response)) => *response,
-        Err(Refused::Store(error)) => refusal::store_unavailable(server, request, &error),
+        Err(refused) => refused.page(server, request),
     }
 }
 
@@ -120,88 +118,61 @@ pub(super) fn page_after_session(
     show(server, request, authorization_request, "", problem)
 }
 
-enum Refused {
-    Answered(Box<Response>),
-    Store(StoreError),
-}
-
-impl From<StoreError> for Refused {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<Box<Response>> for Refused {
-    fn from(response: Box<Response>) -> Self {
-        Self::Answered(response)
-    }
-}
-
 async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
     let form = browser::posted_form(server, request)?;
-    let fields = Fields::read(server, request, &form)?;
-    let again = |problem| {
-        let goal = fields.authorization_request;
-        Ok(show(server, request, goal, fields.name, Some(problem)))
-    };
-    match check_seal(server, request, &fields, now) {
-        Ok(()) => {}
-        Err(SealError::Expired) => return again(LoginProblem::PageExpired),
-        Err(SealError::Broken) => return Ok(cross_site(server, request)),
-    }
+    let fields = Fields::of(&form);
+    check_seal(server, request, &fields, now)?;
     let user = match LoginName::parse(fields.name) {
         Some(name) => server.records.user(name.as_str(), now).await?,
         None => None,
     };
-    let device = user.as_ref().and_then(|user| {
-        let proof = Cookie::Device.read(&server.settings, request)?;
-        device::verify(&server.tags, &user.id, proof, now)
-    });
-    let attempt = Attempt::new(request.peer, fields.name, device);
-    if let Some(wait) = attempt.wait(&server.records, now).await? {
-        return again(limited(request, wait));
-    }
-    let Ok(right) = check_password(server, user.as_ref(), fields.password, now).await? else {
-        return Ok(refusal::overloaded(server, request));
-    };
+    let attempt = Attempt::new(
+        request.peer,
+        fields.name,
+        known_device(server, request, user.as_ref(), now),
+    );
+    let wait = attempt.wait(&server.records, now).await?;
+    refuse_while_limited(server, request, &fields, wait)?;
+    let right = check_password(server, user.as_ref(), fields.password, now).await?;
     let Some(user) = user.filter(|_| right) else {
         attempt.count_failure(&server.records, now).await?;
-        let reason = Reason::LoginFailed;
         // The name is not logged: people type passwords into the wrong field.
-        log::warn!(
-            event = "login_refused", reason, hint = reason.remedy(), peer:% = request.peer,
-            request_id = request.request_id.as_str(); "{}", reason.sentence()
-        );
-        return again(LoginProblem::Failed);
+        refusal::log("login_refused", request, Reason::LoginFailed);
+        return Err(again(server, request, &fields, LoginProblem::Failed));
     };
     // Guesses that were on their way when the limit was reached are refused, right ones too.
-    if let Some(wait) = attempt.wait(&server.records, server.clock.now()).await? {
-        return again(limited(request, wait));
-    }
-    log::info!(event = "login", user = user.id.as_str(), request_id = request.request_id.as_str();
-        "a person logged in");
-    let location = fields.location();
-    Ok(open_session(server, request, &user, &location, now).await?)
+    let wait = attempt.wait(&server.records, server.clock.now()).await?;
+    refuse_while_limited(server, request, &fields, wait)?;
+    log::info!(
+        event = "login",
+        user = user.id.as_str(),
+        request_id = request.request_id.as_str();
+        "a person logged in"
+    );
+    Ok(open_session(server, request, &user, &fields.location(), now).await?)
 }
 
 async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
     let form = browser::posted_form(server, request)?;
-    let fields = Fields::read(server, request, &form)?;
+    let fields = Fields::of(&form);
     let mut response = web::see_other(&fields.location());
     let Some((hash, session)) = session(server, request, now).await? else {
         return Ok(response);
     };
     let browser = BrowserName::of(server, request);
     let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
-    if seal::unseal(&server.tags, Purpose::LogOut, &bound, fields.seal, now).is_err() {
-        return Ok(cross_site(server, request));
-    }
+    seal::unseal(&server.tags, Purpose::LogOut, &bound, fields.seal, now)
+        .map_err(|_| cross_site(server, request, "logout_refused"))?;
     server.records.end_session(&hash).await?;
     Cookie::Session.clear(&server.settings, &mut response);
-    log::info!(event = "logout", user = session.user.as_str(), request_id = request.request_id.as_str();
-        "a person logged out");
+    log::info!(
+        event = "logout",
+        user = session.user.as_str(),
+        request_id = request.request_id.as_str();
+        "a person logged out"
+    );
     Ok(response)
 }
 
@@ -214,22 +185,13 @@ struct Fields<'f> {
 }
 
 impl<'f> Fields<'f> {
-    fn read(
-        server: &AuthorizationServer,
-        request: &Request,
-        form: &'f Form,
-    ) -> Result<Self, Box<Response>> {
-        let one = |name| {
-            form.one(name)
-                .map(Option::unwrap_or_default)
-                .map_err(|error| browser::malformed(server, request, &error))
-        };
-        Ok(Self {
-            authorization_request: browser::authorization_request(one("request")?),
-            seal: one("seal")?,
-            name: one("name")?.trim(),
-            password: one("password")?,
-        })
+    fn of(form: &'f PostedForm) -> Self {
+        Self {
+            authorization_request: browser::authorization_request(form.field("request")),
+            seal: form.field("seal"),
+            name: form.field("name").trim(),
+            password: form.field("password"),
+        }
     }
 
     /// Where the browser goes next: always on this origin.
@@ -241,18 +203,50 @@ impl<'f> Fields<'f> {
     }
 }
 
+/// Nobody but the page that this browser was shown may log it in: else a stranger could log it in
+/// as somebody else, and consent would be given under that name.
 fn check_seal(
     server: &AuthorizationServer,
     request: &Request,
     fields: &Fields<'_>,
     now: Timestamp,
-) -> Result<(), SealError> {
+) -> Result<(), Refused> {
     let browser = Cookie::Browser
         .read(&server.settings, request)
-        .ok_or(SealError::Broken)?;
+        .unwrap_or_default();
     let goal = fields.authorization_request.unwrap_or_default();
     let bound = [browser.as_bytes(), goal.as_bytes()];
-    seal::unseal(&server.tags, Purpose::Login, &bound, fields.seal, now).map(drop)
+    match seal::unseal(&server.tags, Purpose::Login, &bound, fields.seal, now) {
+        Ok(_) => Ok(()),
+        Err(SealError::Broken) => Err(cross_site(server, request, "login_refused")),
+        Err(SealError::Expired) => Err(again(server, request, fields, LoginProblem::PageExpired)),
+    }
+}
+
+/// The name of a browser in which this person has logged in before.
+fn known_device<'r>(
+    server: &AuthorizationServer,
+    request: &'r Request,
+    user: Option<&User>,
+    now: Timestamp,
+) -> Option<&'r str> {
+    let proof = Cookie::Device.read(&server.settings, request)?;
+    device::verify(&server.tags, &user?.id, proof, now)
+}
+
+fn refuse_while_limited(
+    server: &AuthorizationServer,
+    request: &Request,
+    fields: &Fields<'_>,
+    wait: Option<Duration>,
+) -> Result<(), Refused> {
+    match wait {
+        None => Ok(()),
+        Some(wait) => {
+            refusal::log("login_refused", request, Reason::LoginLimited);
+            Err(again(server, request, fields, LoginProblem::Limited(wait)))
+        }
+    }
 }
 
 /// Whether the password is the user's. For a name that nobody has, the hash of somebody else is
@@ -262,34 +256,32 @@ async fn check_password(
     user: Option<&User>,
     password: &str,
     now: Timestamp,
-) -> Result<Result<bool, crate::identity::Overloaded>, StoreError> {
+) -> Result<bool, Refused> {
     let decoy = server.records.any_user(now).await?;
     let hash = user
         .or(decoy.as_ref())
         .map(|user| user.password_hash.as_str());
     let Some(password) = Password::presented(password) else {
-        return Ok(Ok(false));
+        return Ok(false);
     };
-    let checked = server.passwords.check(hash, password).await;
-    Ok(checked.map(|right| right && user.is_some()))
+    let right = server.passwords.check(hash, password).await?;
+    Ok(right && user.is_some())
 }
 
-fn limited(request: &Request, wait: Duration) -> LoginProblem {
-    let reason = Reason::LoginLimited;
-    log::warn!(
-        event = "login_refused", reason, hint = reason.remedy(), peer:% = request.peer,
-        request_id = request.request_id.as_str(); "{}", reason.sentence()
-    );
-    LoginProblem::Limited(wait)
+fn again(
+    server: &AuthorizationServer,
+    request: &Request,
+    fields: &Fields<'_>,
+    problem: LoginProblem,
+) -> Refused {
+    let goal = fields.authorization_request;
+    show(server, request, goal, fields.name, Some(problem)).into()
 }
 
-fn cross_site(server: &AuthorizationServer, request: &Request) -> Response {
+fn cross_site(server: &AuthorizationServer, request: &Request, event: &str) -> Refused {
     let reason = Reason::CrossSiteForm;
-    log::warn!(
-        event = "login_refused", reason, hint = reason.remedy(), peer:% = request.peer,
-        request_id = request.request_id.as_str(); "{}", reason.sentence()
-    );
-    refusal::page(server, request, StatusCode::FORBIDDEN, reason, None)
+    refusal::log(event, request, reason);
+    refusal::page(server, request, StatusCode::FORBIDDEN, reason, None).into()
 }
 
 fn ownerless(

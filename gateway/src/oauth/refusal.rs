@@ -1,7 +1,9 @@
-//! The error page: names what was wrong, why, and what to do next; never redirects.
+//! The error page: names what was wrong, why, and what to do next; never redirects. And how a form
+//! that is not taken ends there.
 
 use http::StatusCode;
 
+use crate::identity::Overloaded;
 use crate::oauth::{AuthorizationServer, browser};
 use crate::pages::{self, Refusal};
 use crate::protocol::web::{self, Request, Response};
@@ -31,40 +33,65 @@ pub(super) fn page_with_way_back(
     answer(server, request, status, reason, None, authorization_request)
 }
 
-/// The page for a store that did not answer: nothing is the person's fault, and trying again
-/// helps.
-pub fn store_unavailable(
-    server: &AuthorizationServer,
-    request: &Request,
-    error: &StoreError,
-) -> Response {
-    let reason = Reason::StoreUnavailable;
-    log::error!(
-        event = "store_unavailable", reason, hint = reason.remedy(), error:% = error,
-        request_id = request.request_id.as_str(); "{}", reason.sentence()
+/// One log line for a form that was not taken.
+pub(super) fn log(event: &str, request: &Request, reason: Reason) {
+    log::warn!(
+        event = event,
+        reason = reason,
+        hint = reason.remedy(),
+        peer:% = request.peer,
+        request_id = request.request_id.as_str();
+        "{}", reason.sentence()
     );
-    page(
-        server,
-        request,
-        StatusCode::SERVICE_UNAVAILABLE,
-        reason,
-        None,
-    )
 }
 
-/// The page for more passwords than the gateway hashes at a time.
-pub(super) fn overloaded(server: &AuthorizationServer, request: &Request) -> Response {
-    let reason = Reason::Overloaded;
-    log::warn!(
-        event = "overloaded", reason, hint = reason.remedy(), request_id = request.request_id.as_str(); "{}", reason.sentence()
-    );
-    page(
-        server,
-        request,
-        StatusCode::SERVICE_UNAVAILABLE,
-        reason,
-        None,
-    )
+/// What ends the way of a form through its checks.
+pub(super) enum Refused {
+    /// A page that says what was wrong; already logged.
+    Answered(Box<Response>),
+    /// The store did not answer. Nothing is the person's fault, and trying again helps.
+    Store(StoreError),
+    /// More passwords wait than the gateway hashes at a time.
+    Overloaded(Overloaded),
+}
+
+impl Refused {
+    /// The page. Logs what is a fault of ours.
+    pub(super) fn page(self, server: &AuthorizationServer, request: &Request) -> Response {
+        let (reason, cause) = match self {
+            Self::Answered(response) => return *response,
+            Self::Store(error) => (Reason::StoreUnavailable, error.to_string()),
+            Self::Overloaded(error) => (Reason::Overloaded, error.to_string()),
+        };
+        log::error!(
+            event = "page_failed",
+            reason = reason,
+            hint = reason.remedy(),
+            cause = cause.as_str(),
+            request_id = request.request_id.as_str();
+            "{}", reason.sentence()
+        );
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        page(server, request, status, reason, None)
+    }
+}
+
+impl From<Response> for Refused {
+    fn from(response: Response) -> Self {
+        Self::Answered(Box::new(response))
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Overloaded> for Refused {
+    fn from(error: Overloaded) -> Self {
+        Self::Overloaded(error)
+    }
 }
 
 fn answer(

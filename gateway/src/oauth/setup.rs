@@ -8,12 +8,13 @@ use rand::rngs::OsRng;
 
 use crate::grants::UserId;
 use crate::identity::{self, LoginName, Password, SetupCode, SetupRefusal};
-use crate::oauth::{AuthorizationServer, browser, login, refusal};
+use crate::oauth::refusal::{self, Refused};
+use crate::oauth::{AuthorizationServer, browser, login};
 use crate::pages::{self, SetupForm, SetupProblem};
 use crate::protocol::form::Form;
 use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
-use crate::store::{StoreError, User};
+use crate::store::User;
 
 /// `GET /setup?code=…`; 404 once there is an owner.
 pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
@@ -25,7 +26,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
             let code = form.one("code").ok().flatten().unwrap_or_default();
             show(server, request, code, "", None)
         }
-        Err(error) => refusal::store_unavailable(server, request, &error),
+        Err(error) => Refused::from(error).page(server, request),
     }
 }
 
@@ -33,90 +34,63 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
 pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     match become_owner(server, request).await {
         Ok(response) => response,
-        Err(error) => refusal::store_unavailable(server, request, &error),
+        Err(refused) => refused.page(server, request),
     }
 }
 
 async fn become_owner(
     server: &AuthorizationServer,
     request: &Request,
-) -> Result<Response, StoreError> {
+) -> Result<Response, Refused> {
     let now = server.clock.now();
     if server.records.has_users(now).await? {
         return Ok(done(server, request));
     }
-    let form = match browser::posted_form(server, request) {
-        Ok(form) => form,
-        Err(response) => return Ok(*response),
-    };
-    let field = |name| form.one(name).ok().flatten().unwrap_or_default();
+    let form = browser::posted_form(server, request)?;
     let again = |problem| {
-        let (code, name) = (field("code"), field("name"));
-        Ok(show(server, request, code, name, Some(problem)))
+        let (code, name) = (form.field("code"), form.field("name"));
+        Refused::from(show(server, request, code, name, Some(problem)))
     };
-    let Some(name) = LoginName::parse(field("name")) else {
-        return again(SetupProblem::Name);
+    let refused = |refusal| match refusal {
+        SetupRefusal::Store(error) => Refused::from(error),
+        SetupRefusal::Done => done(server, request).into(),
+        SetupRefusal::CodeWrong => {
+            refusal::log("setup_refused", request, Reason::SetupCodeWrong);
+            again(SetupProblem::Code)
+        }
     };
-    let password = match new_password(field("password"), field("again")) {
-        Ok(password) => password,
-        Err(problem) => return again(problem),
-    };
-    let Some(code) = SetupCode::parse(field("code")) else {
-        return again(SetupProblem::Code);
-    };
-    let accepted = match server.setup.accept(&server.records, &code, now).await {
-        Ok(accepted) => accepted,
-        Err(refusal) => return refused(server, request, refusal, || again(SetupProblem::Code)),
-    };
-    let Ok(hash) = server.passwords.hash(password).await else {
-        return Ok(refusal::overloaded(server, request));
-    };
+    let name = LoginName::parse(form.field("name")).ok_or_else(|| again(SetupProblem::Name))?;
+    let password = new_password(form.field("password"), form.field("again")).map_err(again)?;
+    let code =
+        SetupCode::parse(form.field("code")).ok_or_else(|| refused(SetupRefusal::CodeWrong))?;
+    let accepted = server.setup.accept(&server.records, &code, now).await;
+    let accepted = accepted.map_err(refused)?;
     let owner = User {
         id: UserId::draw(&mut OsRng),
         name: name.as_str().to_owned(),
-        password_hash: hash.as_str().to_owned(),
+        password_hash: server.passwords.hash(password).await?.as_str().to_owned(),
         created: now,
     };
     let claimed = server.setup.claim(&server.records, accepted, &owner, now);
-    if let Err(refusal) = claimed.await {
-        return refused(server, request, refusal, || again(SetupProblem::Code));
-    }
-    log::info!(event = "owner_set", user = owner.id.as_str(), request_id = request.request_id.as_str();
-        "the gateway has its owner");
-    login::open_session(server, request, &owner, "/", now).await
+    claimed.await.map_err(refused)?;
+    log::info!(
+        event = "owner_set",
+        user = owner.id.as_str(),
+        request_id = request.request_id.as_str();
+        "the gateway has its owner"
+    );
+    Ok(login::open_session(server, request, &owner, "/", now).await?)
 }
 
 fn new_password(password: &str, again: &str) -> Result<Password, SetupProblem> {
     if password.len() > identity::LONGEST {
         return Err(SetupProblem::PasswordLong);
     }
-    let Some(accepted) = Password::new(password) else {
-        return Err(SetupProblem::PasswordShort);
-    };
+    let accepted = Password::new(password).ok_or(SetupProblem::PasswordShort)?;
     if password != again {
         return Err(SetupProblem::PasswordsDiffer);
     }
     Ok(accepted)
-}
-
-fn refused(
-    server: &AuthorizationServer,
-    request: &Request,
-    refusal: SetupRefusal,
-    again: impl FnOnce() -> Result<Response, StoreError>,
-) -> Result<Response, StoreError> {
-    match refusal {
-        SetupRefusal::Store(error) => Err(error),
-        SetupRefusal::Done => Ok(done(server, request)),
-        SetupRefusal::CodeWrong => {
-            let reason = Reason::SetupCodeWrong;
-            log::warn!(
-                event = "setup_refused", reason, hint = reason.remedy(), peer:% = request.peer,
-                request_id = request.request_id.as_str(); "{}", reason.sentence()
-            );
-            again()
-        }
-    }
 }
 
 fn done(server: &AuthorizationServer, request: &Request) -> Response {
