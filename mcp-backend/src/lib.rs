@@ -5,7 +5,7 @@
 //!
 //! | module | what it owns |
 //! |---|---|
-//! | [`options`], [`logging`], [`healthcheck`], [`run`] | command line, log, start and end |
+//! | [`options`], [`logging`], [`limits`], [`healthcheck`], [`run`] | command line, log, start and end |
 //! | [`http`], [`hosts`] | routes, limits, which hosts are answered |
 //! | [`sse`] | the HTTP+SSE transport; Streamable HTTP and stdio are `rmcp`'s |
 //! | [`viewer`] | a page for each document, so that citations open |
@@ -31,6 +31,7 @@ pub mod hosts;
 pub mod http;
 pub mod index;
 pub mod indexer;
+pub mod limits;
 pub mod logging;
 pub mod options;
 pub mod outline;

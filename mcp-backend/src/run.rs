@@ -19,6 +19,7 @@ use crate::folder::Folder;
 use crate::hosts::Hosts;
 use crate::http::{self, Served};
 use crate::indexer::Indexer;
+use crate::limits;
 use crate::options::ServeOptions;
 use crate::server::DocumentServer;
 use crate::tools::Tools;
@@ -34,6 +35,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(3);
 pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
     let ending = CancellationToken::new();
     end_on_signals(&ending)?;
+    limits::raise_open_files();
     let documents = options.documents.clone();
     let indexer = tokio::task::spawn_blocking(move || open(&documents)).await??;
     if options.stdio {

@@ -14,6 +14,8 @@ use tempfile::TempDir;
 /// Everything a test waits for happens within this time, or the test fails.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_mcp-backend");
+
 /// A running backend. Killed when dropped.
 pub(crate) struct Backend {
     pub(crate) address: SocketAddr,
@@ -55,7 +57,21 @@ impl Backend {
 
     /// Starts on a free port with further arguments, and waits until it listens.
     pub(crate) fn start_with(documents: &Path, arguments: &[&str]) -> Self {
-        let mut child = command()
+        Self::spawn(command(), documents, arguments)
+    }
+
+    /// Starts under a lower limit of open files.
+    pub(crate) fn start_with_few_files(documents: &Path, files: usize) -> Self {
+        let mut shell = command_of("sh");
+        shell
+            .arg("-c")
+            .arg(format!("ulimit -S -n {files} && exec \"$0\" \"$@\""))
+            .arg(PROGRAM);
+        Self::spawn(shell, documents, &[])
+    }
+
+    fn spawn(mut command: Command, documents: &Path, arguments: &[&str]) -> Self {
+        let mut child = command
             .arg("--documents")
             .arg(documents)
             .args(["--listen", "127.0.0.1:0", "--until-stdin-closes"])
@@ -113,7 +129,11 @@ impl Drop for Backend {
 
 /// The program, with none of the caller's settings.
 pub(crate) fn command() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-backend"));
+    command_of(PROGRAM)
+}
+
+fn command_of(program: &str) -> Command {
+    let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("MCP_BACKEND_") {
             command.env_remove(name);

@@ -204,6 +204,19 @@ fn streams_end_properly_and_at_once_on_sigterm() {
 }
 
 #[test]
+fn more_streams_are_held_than_the_usual_limit_of_open_files_allows() {
+    let documents = Documents::new(&[("a.md", "# Cakes\n\nFlour and sugar.\n")]);
+    let backend = Backend::start_with_few_files(documents.path(), 64);
+    let streams: Vec<_> = (0..150)
+        .map(|_| LegacyClient::open(backend.address))
+        .collect();
+    assert_serves(&mut StatelessClient {
+        address: backend.address,
+    });
+    drop(streams);
+}
+
+#[test]
 fn it_ends_when_stdin_closes() {
     let (_documents, mut backend) = started();
     let (_client, _) = LegacyClient::connect(backend.address, "2024-11-05");
