@@ -1,0 +1,174 @@
+//! The gateway under measurement: configured like any other, its tokens fetched through
+//! the real pages.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail, ensure};
+use tests::gateway::Owner;
+use tests::oauth::OAuthClient;
+use tests::program::{self, binary};
+use tests::{http, mcp};
+
+use crate::programs::{self, Listening, free_address};
+
+/// How a gateway is started.
+pub(crate) struct Setup<'a> {
+    /// For its log and its folder.
+    pub(crate) name: &'a str,
+    /// Where those lie.
+    pub(crate) folder: &'a Path,
+    /// Processors to run on.
+    pub(crate) processors: Option<&'a str>,
+    /// Worker threads.
+    pub(crate) threads: usize,
+    /// `[store] url`; the embedded store when absent.
+    pub(crate) store: Option<String>,
+    /// Path and address of each backend.
+    pub(crate) backends: Vec<(&'static str, SocketAddr)>,
+}
+
+/// A running gateway.
+pub(crate) struct Gateway<'a> {
+    setup: Setup<'a>,
+    address: SocketAddr,
+    admin: SocketAddr,
+    /// The program.
+    pub(crate) listening: Listening,
+}
+
+impl<'a> Gateway<'a> {
+    /// Start it, with its owner set up.
+    pub(crate) async fn start(setup: Setup<'a>) -> Result<Self> {
+        let (address, admin) = (free_address(), free_address());
+        let folder = setup.folder.join(setup.name);
+        std::fs::create_dir(&folder)?;
+        let password = format!("{}\n", Owner::alice().password);
+        let (code, hash, errors) =
+            program::run(&binary("gateway"), &["users", "hash"], &password).await?;
+        ensure!(
+            code == 0,
+            "`gateway users hash` ended with {code}: {errors}"
+        );
+        std::fs::write(folder.join("password.hash"), hash.trim())?;
+        std::fs::write(
+            folder.join("gateway.toml"),
+            configuration(&setup, &folder, address, admin),
+        )?;
+        let listening = launch(&setup, address, admin).await?;
+        Ok(Gateway {
+            setup,
+            address,
+            admin,
+            listening,
+        })
+    }
+
+    /// End it and start it again on the same state, so that its memory is that of a fresh process.
+    pub(crate) async fn restart(self) -> Result<Self> {
+        let Gateway {
+            setup,
+            address,
+            admin,
+            listening,
+        } = self;
+        listening.end().await;
+        let listening = launch(&setup, address, admin).await?;
+        Ok(Gateway {
+            setup,
+            address,
+            admin,
+            listening,
+        })
+    }
+
+    /// Register, log in, consent, redeem: an access token for the backend mounted at `path`.
+    pub(crate) async fn token(&self, path: &str) -> Result<String> {
+        let base = format!("http://{}", self.address);
+        let client = OAuthClient::register(&base, "The benchmark").await?;
+        let resource = format!("{base}{}/mcp", path.trim_end_matches('/'));
+        client.sign_in_for(&Owner::alice(), &resource).await
+    }
+}
+
+/// A session with an MCP server that wants one: its id, ready for calls.
+pub(crate) async fn session(url: &str, token: &str) -> Result<String> {
+    let reply = mcp::send(url, token, &mcp::initialize()).await?;
+    ensure!(
+        reply.status == 200,
+        "initialize was answered {}: {}",
+        reply.status,
+        reply.text
+    );
+    let session = reply.header("mcp-session-id").to_owned();
+    let initialized = serde_json::json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    let noted = mcp::post(url, token, &initialized).header("Mcp-Session-Id", &session);
+    let noted = http::send(noted).await?;
+    ensure!(
+        noted.status == 202,
+        "notifications/initialized was answered {}: {}",
+        noted.status,
+        noted.text
+    );
+    Ok(session)
+}
+
+async fn launch(setup: &Setup<'_>, address: SocketAddr, admin: SocketAddr) -> Result<Listening> {
+    let file = setup.folder.join(setup.name).join("gateway.toml");
+    let arguments = ["serve", "--config", &file.display().to_string()].map(String::from);
+    let mut listening = programs::start(
+        setup.name,
+        setup.folder,
+        setup.processors,
+        &binary("gateway"),
+        &arguments,
+        address,
+    )
+    .await?;
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let health = format!("http://{admin}/healthz");
+    while !http::get(&health).await.is_ok_and(|r| r.status == 200) {
+        if listening.program.ended().is_some() || Instant::now() > deadline {
+            bail!("the gateway does not become healthy");
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(listening)
+}
+
+fn configuration(
+    setup: &Setup<'_>,
+    folder: &Path,
+    address: SocketAddr,
+    admin: SocketAddr,
+) -> String {
+    let here = folder.display();
+    let store = setup
+        .store
+        .clone()
+        .unwrap_or_else(|| format!("file:{here}/state"));
+    let mut toml = format!(
+        "public_url = \"http://{address}\"
+listen = [\"{address}\"]
+admin_listen = \"{admin}\"
+keys_dir = \"{here}/keys\"
+threads = {}
+
+[store]
+url = \"{store}\"
+
+[owner]
+name = \"{}\"
+password_hash_file = \"{here}/password.hash\"
+",
+        setup.threads,
+        Owner::alice().name,
+    );
+    for (number, (path, backend)) in setup.backends.iter().enumerate() {
+        toml += &format!(
+            "\n[[backend]]\nname = \"backend-{number}\"\npath = \"{path}\"\nurl = \"http://{backend}\"\n"
+        );
+    }
+    toml
+}

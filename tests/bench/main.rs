@@ -1,0 +1,282 @@
+//! The benchmark: what the gateway costs, beside the same calls without it and through
+//! proxies that everyone knows. One run on one machine prints everything; `tests/bench/run`
+//! builds what it needs and starts it.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `rig` | everything that runs during the rounds, and their order |
+//! | `subject` | one way to reach a backend, and one measurement of it |
+//! | `load`, `wire` | the load generator |
+//! | `accounts`, `placement` | CPU time and memory as the kernel counts them; who runs where |
+//! | `programs`, `gateways`, `jwt` | what is measured: started, configured, authorized |
+//! | `backend` | the backend behind all of them |
+//! | `streams` | idle event streams and their memory |
+//! | `round_trips` | what the gateway asks of Redis |
+//! | `report` | Markdown and JSON |
+
+mod accounts;
+mod backend;
+mod gateways;
+mod jwt;
+mod load;
+mod placement;
+mod programs;
+mod report;
+mod rig;
+mod round_trips;
+mod streams;
+mod subject;
+mod wire;
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use clap::{Parser, Subcommand};
+use tests::program::{self, binary, workspace};
+use tests::redis::Redis;
+
+use crate::gateways::{Gateway, Setup};
+use crate::load::Bounds;
+use crate::placement::Placement;
+use crate::programs::{find, version};
+use crate::report::Report;
+use crate::rig::{Plan, Rig};
+use crate::round_trips::RoundTrips;
+use crate::subject::{Loads, Subject};
+use crate::wire::Call;
+
+/// No run of the load makes more calls.
+const MOST_CALLS: usize = 400_000;
+/// The whole benchmark ends by then.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Measures what the gateway costs.
+#[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The backend that is measured behind every proxy; the benchmark starts it itself.
+    ServeBackend {
+        /// On loopback.
+        #[arg(long)]
+        port: u16,
+    },
+}
+
+#[derive(clap::Args)]
+struct Options {
+    /// Rounds; in each, every subject is measured once.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=20))]
+    rounds: u8,
+    /// Length of each run under load; the runs with one connection are half as long.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=10))]
+    seconds: u8,
+    /// Connections under load.
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u8).range(1..=64))]
+    connections: u8,
+    /// Worker threads of every proxy.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    threads: u8,
+    /// Event streams to hold.
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=3000))]
+    streams: u16,
+    /// Leave the gateway out.
+    #[arg(long)]
+    without_gateway: bool,
+}
+
+impl Options {
+    fn loads(&self) -> Loads {
+        let time = Duration::from_secs(self.seconds.into());
+        let busy = Bounds {
+            connections: self.connections.into(),
+            time,
+            calls: MOST_CALLS,
+        };
+        let alone = Bounds {
+            connections: 1,
+            time: time / 2,
+            calls: MOST_CALLS,
+        };
+        Loads { busy, alone }
+    }
+
+    fn method(&self, placement: &Placement) -> Vec<String> {
+        let Options {
+            rounds,
+            seconds,
+            connections,
+            threads,
+            ..
+        } = self;
+        vec![
+            format!("Median (least–greatest) of {rounds} rounds; in a round every row is measured once, one after the other: {seconds} s with {connections} keep-alive connections that ask again as soon as they are answered, then half as long with one (\"alone\")."),
+            format!("Every proxy: {threads} worker thread(s), keep-alive to client and backend, plain HTTP on loopback, one log line for each request. {}", placement.describe()),
+            "The backend of the first rows answers a fixed result on one thread and does nothing else: what is measured is the proxy. HAProxy verifies signature, expiry and audience at every request and sends the user's name on; spoilt tokens were refused before the rounds began.".to_owned(),
+            "CPU is what the kernel accounts to the proxy's processes, to a hundredth of a second; resident memory leaves out the kernel's socket buffers, which are the same for all.".to_owned(),
+        ]
+    }
+}
+
+// One thread: the load generator must not take a second processor from what it measures.
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    if let Some(Command::ServeBackend { port }) = arguments.command {
+        backend::serve(port).await?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    tokio::select! {
+        outcome = benchmark(&arguments.options) => outcome,
+        () = tokio::time::sleep(LONGEST) => anyhow::bail!("not done after {LONGEST:?}"),
+        _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+    }
+}
+
+async fn benchmark(options: &Options) -> Result<ExitCode> {
+    let folder = workspace().join("tests/.work/bench");
+    // The last run's state and logs; there may be none.
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder)?;
+    let placement = Placement::new(usize::from(options.threads))?;
+    placement.place_ourselves().await?;
+    let plan = Plan {
+        folder: &folder,
+        placement: &placement,
+        threads: options.threads.into(),
+        gateway: !options.without_gateway,
+        now: output("date", &["+%s"]).await?.parse()?,
+    };
+
+    eprintln!("starting backends and proxies");
+    let mut rig = Rig::start(&plan).await?;
+    let watch = Watch::start()?;
+    let subjects = rig.measure(options.rounds.into(), options.loads()).await?;
+    let others = watch.others(placement.processors)?;
+    eprintln!("holding {} streams through each", options.streams);
+    let streams = rig.hold_streams(options.streams.into()).await?;
+    rig.end().await;
+    let round_trips = if plan.gateway {
+        eprintln!("counting round trips to Redis");
+        Some(count_round_trips(&plan, options.loads().busy).await?)
+    } else {
+        None
+    };
+
+    let report = Report {
+        date: output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).await?,
+        machine: format!(
+            "{} × {}, Linux {}",
+            placement.processors,
+            accounts::processor(),
+            output("uname", &["-r"]).await?
+        ),
+        versions: versions(plan.gateway).await?,
+        method: options.method(&placement),
+        subjects,
+        streams,
+        round_trips,
+        others,
+    };
+    publish(&report, &folder)
+}
+
+fn publish(report: &Report, folder: &Path) -> Result<ExitCode> {
+    let json = folder.join("report.json");
+    std::fs::write(&json, serde_json::to_vec_pretty(&report.json())?)?;
+    println!("{}", report.markdown());
+    eprintln!("every round: {}", json.display());
+    let trips = report.round_trips.as_ref();
+    Ok(match trips.is_none_or(RoundTrips::none_per_call) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// A gateway of its own on a Redis of its own, under the same load.
+async fn count_round_trips(plan: &Plan<'_>, bounds: Bounds) -> Result<RoundTrips> {
+    let redis = Redis::start().await?;
+    let light = programs::light_backend(plan.folder, plan.placement.rest.as_deref()).await?;
+    let gateway = Gateway::start(Setup {
+        name: "gateway-on-redis",
+        folder: plan.folder,
+        processors: plan.placement.proxies.as_deref(),
+        threads: plan.threads,
+        store: Some(redis.url()),
+        backends: vec![("/", light.address)],
+    })
+    .await?;
+    let token = gateway.token("/").await?;
+    let address = gateway.listening.address;
+    let bearer = format!("Bearer {token}");
+    let subject = Subject {
+        name: "gateway on Redis",
+        address,
+        call: Call::search("/mcp", &address.to_string(), &[("Authorization", &bearer)]),
+        proxy: None,
+        backend: light.id()?,
+    };
+    let counted = round_trips::count(redis.port, &subject, bounds).await?;
+    gateway.listening.end().await;
+    light.end().await;
+    Ok(counted)
+}
+
+/// What the machine did besides us.
+struct Watch {
+    since: Instant,
+    machine: (f64, f64),
+    ours: f64,
+}
+
+impl Watch {
+    fn start() -> Result<Self> {
+        Ok(Watch {
+            since: Instant::now(),
+            machine: accounts::machine()?,
+            ours: accounts::cpu(std::process::id())?,
+        })
+    }
+
+    /// Shares of the machine: other programs, and what its host kept back.
+    fn others(&self, processors: usize) -> Result<(f64, f64)> {
+        let (busy, stolen) = accounts::machine()?;
+        let ours = accounts::cpu(std::process::id())? - self.ours;
+        let whole = self.since.elapsed().as_secs_f64() * 1e6 * processors as f64;
+        let programs = (busy - self.machine.0 - ours).max(0.0) / whole;
+        Ok((programs, (stolen - self.machine.1) / whole))
+    }
+}
+
+async fn versions(gateway: bool) -> Result<Vec<(&'static str, String)>> {
+    let mut versions = vec![
+        ("nginx", version(&find("nginx")?, "-v").await?),
+        ("HAProxy", version(&find("haproxy")?, "-v").await?),
+        (
+            "mcp-backend",
+            version(&binary("mcp-backend"), "--version").await?,
+        ),
+    ];
+    if gateway {
+        versions.insert(
+            0,
+            ("gateway", version(&binary("gateway"), "--version").await?),
+        );
+    }
+    Ok(versions)
+}
+
+async fn output(name: &str, arguments: &[&str]) -> Result<String> {
+    let (code, stdout, errors) = program::run(&find(name)?, arguments, "").await?;
+    ensure!(code == 0, "{name}: {errors}");
+    Ok(stdout.trim().to_owned())
+}
