@@ -13,7 +13,7 @@
 //! | [`watch`], [`indexer`] | keeping up with the folder |
 //! | [`catalog`], [`entry`], [`index`] | what can be found and fetched at one moment; BM25 |
 //! | [`folder`] | the only place that opens files: what may be read |
-//! | [`format`], [`outline`], [`document`] | bytes to documents, sections and ids (pure) |
+//! | [`format`](mod@format), [`outline`], [`document`] | bytes to documents, sections and ids (pure) |
 //! | [`query`], [`snippet`], [`words`], [`text`] | words: asked for, shown, cut, cleaned (pure) |
 //!
 //! The way of a call: `http` or stdio → `rmcp` → `server` → `tools` → `catalog`. The way of a file:

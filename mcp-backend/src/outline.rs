@@ -24,6 +24,8 @@ pub struct Heading {
 pub const LONGEST_HEADING: usize = 160;
 /// A longer section is cut into parts (bytes).
 const LONGEST_SECTION: usize = 50_000;
+/// Slug of what comes before the first heading; no heading has it.
+const PREAMBLE: &str = ".top";
 /// Headings beyond this many do not start a section of their own.
 const MOST_SECTIONS: usize = 2_000;
 
@@ -43,7 +45,7 @@ pub fn sections(text: &str, headings: &[Heading]) -> Vec<Section> {
         cut(
             text,
             Vec::new(),
-            slugs.unique("top".to_owned()),
+            slugs.unique(PREAMBLE.to_owned()),
             0..first,
             0..first,
             &mut sections,
@@ -212,7 +214,7 @@ mod tests {
     #[test]
     fn sections_are_named_by_their_headings_and_cover_the_text() {
         let text = "intro\n# A\nx\n## B c\ny\n# D\nz\n";
-        assert_eq!(slugs(text), ["top", "a", "a/b-c", "d"]);
+        assert_eq!(slugs(text), [".top", "a", "a/b-c", "d"]);
         let joined: String = outline(text)
             .iter()
             .map(|s| &text[s.range.clone()])
@@ -260,8 +262,8 @@ mod tests {
 
     #[test]
     fn a_text_without_headings_is_one_section_even_if_empty() {
-        assert_eq!(slugs(""), ["top"]);
-        assert_eq!(slugs("x"), ["top"]);
+        assert_eq!(slugs(""), [".top"]);
+        assert_eq!(slugs("x"), [".top"]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Runs the server: reads the folder, then serves on a socket or on stdin until told to end.
 
 use std::future::Future;
+use std::io::Write;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -95,7 +96,8 @@ async fn serve_http(
         }
     });
     log::info!(event = "listening", address = address.to_string().as_str(); "listening on http://{address}");
-    println!("listening on http://{address}");
+    // Nobody may be reading; that is no reason to fail.
+    let _ = writeln!(std::io::stdout(), "listening on http://{address}");
 
     let serving =
         axum::serve(listener, router).with_graceful_shutdown(ending.clone().cancelled_owned());
