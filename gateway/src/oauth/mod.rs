@@ -7,8 +7,6 @@
 mod authorization_request;
 pub mod authorize;
 mod browser;
-#[cfg(test)]
-mod browser_tests;
 mod client_authentication;
 pub mod consent;
 mod device;

@@ -1,5 +1,6 @@
 //! The endpoints over the memory store: registration, approval, redemption, revocation.
 
+mod browser;
 mod clients;
 mod discovery;
 mod faults;
