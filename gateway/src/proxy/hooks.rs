@@ -50,6 +50,8 @@ impl ProxyHttp for Hooks {
         let timeouts = &self.gateway.settings.timeouts;
         session.set_write_timeout(Some(timeouts.write));
         session.set_total_drain_timeout(Some(DRAIN));
+        // `answer` decides this for each body that nobody wants.
+        session.set_close_on_response_before_downstream_finish(false);
         // Only where Pingora would keep the connection: it closes those with two framings.
         if session.get_keepalive().is_some() {
             let idle = (!self.gateway.draining.has_begun()).then_some(timeouts.idle.as_secs());

@@ -22,6 +22,8 @@ mod routes;
 mod serve;
 mod sessions;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod upstream_head;
 
 use std::fmt;

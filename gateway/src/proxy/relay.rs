@@ -59,6 +59,7 @@ impl Relay<'_> {
         let quiet = sleep(keep_alive);
         tokio::pin!(quiet);
         let mut boundary = Boundary::default();
+        let mut passed = 0;
         let mut held = self.waits_for_events.then(|| self.hold());
         loop {
             let next = tokio::select! {
@@ -80,6 +81,12 @@ impl Relay<'_> {
                         boundary.advance(&chunk);
                         quiet.as_mut().reset(Instant::now() + keep_alive);
                     }
+                    passed += chunk.len() as u64;
+                    if self.shape == Shape::Bytes(Some(passed))
+                        && connection.read_body().await == Ok(None)
+                    {
+                        return self.finish(session, connection, chunk).await;
+                    }
                     session.write_response_body(chunk, false).await?;
                 }
                 Next::Quiet => {
@@ -91,12 +98,7 @@ impl Relay<'_> {
                     held.get_or_insert_with(|| self.hold());
                     quiet.as_mut().reset(Instant::now() + keep_alive);
                 }
-                Next::Done => {
-                    session.write_response_body(Bytes::new(), true).await?;
-                    self.gateway.connections.release(connection).await;
-                    self.log("done");
-                    return Ok(());
-                }
+                Next::Done => return self.finish(session, connection, Bytes::new()).await,
                 Next::Ended(end) => {
                     connection.abandon().await;
                     self.log(end.as_str());
@@ -123,6 +125,20 @@ impl Relay<'_> {
                 }
             }
         }
+    }
+
+    /// Writes the last bytes of a complete answer. The connection is given back first, so that it
+    /// is there for the client's next request.
+    async fn finish(
+        &self,
+        session: &mut ServerSession,
+        connection: Connection,
+        last: Bytes,
+    ) -> Result<(), Stop> {
+        self.gateway.connections.release(connection).await;
+        session.write_response_body(last, true).await?;
+        self.log("done");
+        Ok(())
     }
 
     fn rewritten(&mut self, chunk: Bytes) -> Result<Bytes, Stop> {

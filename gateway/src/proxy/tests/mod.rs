@@ -1,0 +1,259 @@
+//! The edge over real sockets: a client that writes bytes, a backend that does as it is told and
+//! records what arrived.
+
+mod backends;
+mod client;
+mod requests;
+mod scripted;
+mod streams;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use biscuit_auth::KeyPair;
+use pingora::apps::ServerApp;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::{GetSocketDigest as _, SocketDigest};
+use pingora::server::configuration::ServerConf;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use self::client::{Reply, ask};
+use self::scripted::{Act, Scripted};
+use super::*;
+use crate::access_token::{Claims, Tools, mint};
+use crate::backend::{Address, Catalogue};
+use crate::client::ClientId;
+use crate::clock::Timestamp;
+use crate::grants::{GrantId, UserId};
+use crate::identity::{Passwords, Setup};
+use crate::oauth;
+use crate::protocol::redirect_uri::PrivateUseSchemes;
+use crate::protocol::scope::Scope;
+use crate::store::{Memory, Records, Revocation, Store};
+
+const ISSUER: &str = "https://mcp.example.com";
+const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+const CALL: &str =
+    r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"search","arguments":{}}}"#;
+const PONG: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
+
+/// A gateway in front of one backend at `/` and one that nobody listens for at `/gone`.
+struct World {
+    address: SocketAddr,
+    backend: Scripted,
+    edge: Edge,
+    keys: Arc<Keys>,
+    store: Arc<dyn Store>,
+}
+
+impl World {
+    async fn new(act: impl Fn(&scripted::Asked) -> Act + Send + Sync + 'static) -> Self {
+        Self::with(act, |_| {}).await
+    }
+
+    async fn with(
+        act: impl Fn(&scripted::Asked) -> Act + Send + Sync + 'static,
+        adjust: impl FnOnce(&mut Settings),
+    ) -> Self {
+        let backend = Scripted::start(act).await;
+        let unused = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        let backends = vec![
+            Arc::new(backend_at("notes", "", backend.address)),
+            Arc::new(backend_at("gone", "/gone", unused)),
+        ];
+        let mut settings = Settings {
+            issuer: Issuer::parse(ISSUER).unwrap(),
+            allowed_origins: vec!["https://inspector.example".to_owned()],
+            trusted_proxies: Vec::new(),
+            identity_headers: IdentityHeaders::default(),
+            request_body: 64 * 1024,
+            connections: 1000,
+            connections_per_address: 1000,
+            keep_alive: Duration::from_millis(150),
+            timeouts: Timeouts {
+                head: Duration::from_millis(600),
+                body: Duration::from_millis(600),
+                ..Timeouts::default()
+            },
+        };
+        adjust(&mut settings);
+        let keys = Arc::new(Keys::new(BTreeMap::from([(1, KeyPair::new())])).unwrap());
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let revocations = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
+        while revocations.birth().is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let connections = Arc::new(Connections::default());
+        let mounts = backends
+            .iter()
+            .map(|backend| backend.mount.clone())
+            .collect();
+        let edge = Edge::new(
+            settings,
+            Parts {
+                server: Arc::new(authorization_server(mounts, &keys, &store)),
+                keys: Arc::clone(&keys),
+                revocations,
+                tags: TagKey::new([3; 32]),
+                clock: Clock,
+                backends,
+                connections,
+            },
+        );
+        let address = serve(&edge).await;
+        Self {
+            address,
+            backend,
+            edge,
+            keys,
+            store,
+        }
+    }
+
+    fn claims(&self) -> Claims {
+        let now = Timestamp::from_secs(Clock.now().secs());
+        Claims {
+            user: UserId::new("u_1"),
+            user_name: "alice".to_owned(),
+            client: ClientId::new("c_1"),
+            grant: GrantId::new("g_1"),
+            resource: Resource::from_token(format!("{ISSUER}/mcp")),
+            scope: Scope::parse("mcp"),
+            tools: Tools::All,
+            issued: now,
+            expires: now + Duration::from_secs(3600),
+        }
+    }
+
+    fn mint(&self, claims: &Claims) -> String {
+        mint(claims, &self.keys).unwrap().token
+    }
+
+    fn token(&self) -> String {
+        self.mint(&self.claims())
+    }
+
+    async fn revoke(&self, grant: &str) {
+        let revocation = Revocation {
+            id: grant.to_owned(),
+            expires: Clock.now() + Duration::from_secs(3600),
+        };
+        self.store.revoke(&revocation, Clock.now()).await.unwrap();
+    }
+
+    /// A request with a valid token; `lines` are further header lines.
+    fn request(&self, method: &str, path: &str, lines: &str, body: &str) -> String {
+        let token = self.token();
+        message(
+            method,
+            path,
+            &format!("Authorization: Bearer {token}\r\n{lines}"),
+            body,
+        )
+    }
+
+    async fn ask(&self, method: &str, path: &str, lines: &str, body: &str) -> Reply {
+        ask(self.address, &self.request(method, path, lines, body)).await
+    }
+
+    /// A request as it is, without a token of ours.
+    async fn raw(&self, request: &str) -> Reply {
+        ask(self.address, request).await
+    }
+}
+
+fn message(method: &str, path: &str, lines: &str, body: &str) -> String {
+    let content = match body.is_empty() {
+        true => String::new(),
+        false => format!(
+            "Content-Type: application/json\r\nContent-Length: {}\r\n",
+            body.len()
+        ),
+    };
+    format!("{method} {path} HTTP/1.1\r\nHost: mcp.example.com\r\n{lines}{content}\r\n{body}")
+}
+
+fn backend_at(name: &str, prefix: &str, address: SocketAddr) -> Backend {
+    Backend {
+        mount: Mount {
+            name: name.to_owned(),
+            prefix: prefix.to_owned(),
+        },
+        address: Address::Tcp {
+            host: address.ip().to_string(),
+            port: address.port(),
+            tls: false,
+        },
+        host: address.to_string(),
+        mcp_path: "/mcp".to_owned(),
+        sse_path: "/sse".to_owned(),
+        headers: Vec::new(),
+        connect_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(2),
+    }
+}
+
+fn authorization_server(
+    mounts: Vec<Mount>,
+    keys: &Arc<Keys>,
+    store: &Arc<dyn Store>,
+) -> AuthorizationServer {
+    AuthorizationServer {
+        settings: oauth::Settings {
+            issuer: Issuer::parse(ISSUER).unwrap(),
+            mounts,
+            title: "Test".to_owned(),
+            access_ttl: Duration::from_secs(3600),
+            apps_challenge: None,
+            security_contact: None,
+            redirect_schemes: PrivateUseSchemes::default(),
+            registrations_per_hour: 100,
+        },
+        records: Records::new(Arc::clone(store)),
+        keys: Arc::clone(keys),
+        tags: TagKey::new([4; 32]),
+        passwords: Passwords::default(),
+        setup: Setup,
+        catalogue: Arc::new(Catalogue::default()),
+        clock: Clock,
+    }
+}
+
+/// Accepts connections as Pingora's service does.
+async fn serve(edge: &Edge) -> SocketAddr {
+    let app = Arc::new(edge.listener(&Arc::new(ServerConf::default())));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((tcp, peer)) = listener.accept().await {
+            let app = Arc::clone(&app);
+            let digest = SocketDigest::from_raw_fd(tcp.as_raw_fd());
+            digest.peer_addr.set(Some(peer.into())).unwrap();
+            let mut stream = Stream::from(tcp);
+            stream.set_socket_digest(digest);
+            tokio::spawn(async move {
+                let (_keep, shutdown) = watch::channel(false);
+                app.process_new(Box::new(stream), &shutdown).await;
+            });
+        }
+    });
+    address
+}
+
+fn only(tools: &[&str]) -> Tools {
+    Tools::Only(
+        tools
+            .iter()
+            .map(|tool| (*tool).to_owned())
+            .collect::<BTreeSet<_>>(),
+    )
+}
