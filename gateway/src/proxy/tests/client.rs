@@ -77,7 +77,7 @@ impl Client {
         let body = match length {
             Some(length) => self.exactly(length).await,
             None if reply.header("transfer-encoding") == Some("chunked") => self.chunks().await,
-            None => (self.to_the_end().await, true),
+            None => (self.everything().await, true),
         };
         reply.complete = body.1;
         reply.body = String::from_utf8(body.0).unwrap();
@@ -115,7 +115,7 @@ impl Client {
     }
 
     /// Everything until the connection ends.
-    pub(super) async fn to_the_end(&mut self) -> Vec<u8> {
+    pub(super) async fn everything(&mut self) -> Vec<u8> {
         while self.read_more().await {}
         std::mem::take(&mut self.unread)
     }
