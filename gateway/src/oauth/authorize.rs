@@ -130,7 +130,7 @@ pub async fn approve(
         return fault(server, request, &error);
     }
     log::info!(
-        event = "authorization_granted",
+        event = "code_issued",
         client = code.client.as_str(),
         grant = code.grant.as_str(),
         user = code.user.as_str(),

@@ -1,11 +1,11 @@
 //! The endpoints: path, methods, body limit and CORS policy of each, written once. Metadata prints
 //! the paths, routes match them.
 //!
-//! Also what every endpoint has in common: HEAD, OPTIONS, a method that is not taken.
+//! Also what every endpoint has in common: OPTIONS, and a method that is not taken.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONTENT_LENGTH,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW,
 };
 use http::{Method, StatusCode};
 use serde_json::json;
@@ -220,7 +220,8 @@ impl Endpoint {
     }
 }
 
-/// One answer from one endpoint.
+/// One answer from one endpoint. HEAD is answered like GET: the connection leaves the body out, and
+/// knows its length (RFC 9110 §9.3.2).
 pub(super) async fn answer(
     server: &AuthorizationServer,
     endpoint: Endpoint,
@@ -233,13 +234,8 @@ pub(super) async fn answer(
     } else {
         dispatch(server, &endpoint, request, server.clock.now()).await
     };
-    let response = if endpoint.is_cross_origin() {
+    if endpoint.is_cross_origin() {
         cross_origin(response, &endpoint, request)
-    } else {
-        response
-    };
-    if request.method == Method::HEAD {
-        without_body(response)
     } else {
         response
     }
@@ -328,16 +324,6 @@ fn cross_origin(response: Response, endpoint: &Endpoint, request: &Request) -> R
          Mcp-Method, Mcp-Name, Mcp-Session-Id",
     );
     web::with_header(response, ACCESS_CONTROL_MAX_AGE, "7200")
-}
-
-/// The same head, with the length that the body would have (RFC 9110 §9.3.2).
-fn without_body(mut response: Response) -> Response {
-    let length = response.body().len();
-    response.body_mut().clear();
-    if response.status() == StatusCode::NOT_MODIFIED {
-        return response;
-    }
-    web::with_header(response, CONTENT_LENGTH, &length.to_string())
 }
 
 #[cfg(test)]

@@ -92,11 +92,7 @@ async fn documents_answer_head_and_conditions_and_absent_ones_answer_json() {
         assert!(header(&full, "cache-control").starts_with("public"));
         let head = ask(&server, &request(Method::HEAD, path, &[], "")).await;
         assert_eq!(head.status(), 200);
-        assert!(head.body().is_empty());
-        assert_eq!(
-            header(&head, "content-length"),
-            full.body().len().to_string()
-        );
+        assert_eq!(head.headers(), full.headers());
         let etag = format!("\"x\", W/{}", header(&full, "etag"));
         let again = request(Method::GET, path, &[("if-none-match", &etag)], "");
         let again = ask(&server, &again).await;
