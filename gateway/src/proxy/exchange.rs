@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::header::{LOCATION, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
 use pingora::ErrorType;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
@@ -69,7 +69,8 @@ impl Gateway {
             .get(SESSION)
             .and_then(|id| id.to_str().ok())
             .map(|id| self.sessions.bind(id, claims, &place.backend.mount));
-        let mut answer = response_head::build(head, shape, bound, !session.is_http2())?;
+        let mut answer =
+            response_head::build(head, shape, bound, request.version == Version::HTTP_11)?;
         if let Some(origin) = origin {
             let mut headers = http::HeaderMap::new();
             allow_reading(&mut headers, origin);

@@ -55,8 +55,12 @@ impl Relay<'_> {
         mut leaving: Pin<&mut impl Future<Output = End>>,
     ) -> Result<(), Stop> {
         let is_events = self.shape == Shape::Events;
-        let keep_alive = self.gateway.settings.keep_alive;
-        let quiet = sleep(keep_alive);
+        // Silence: between events it is filled, within an answer of known kind it is a failure.
+        let patience = match is_events {
+            true => self.gateway.settings.keep_alive,
+            false => self.place.backend.response_timeout,
+        };
+        let quiet = sleep(patience);
         tokio::pin!(quiet);
         let mut boundary = Boundary::default();
         let mut passed = 0;
@@ -72,15 +76,18 @@ impl Relay<'_> {
                     Ok(None) => Next::Done,
                     Err(failure) => Next::Failed(failure),
                 },
-                () = &mut quiet, if is_events => Next::Quiet,
+                () = &mut quiet => match is_events {
+                    true => Next::Quiet,
+                    false => Next::Failed(Failure::TimedOut("the rest of the response")),
+                },
             };
             match next {
                 Next::Chunk(chunk) => {
                     let chunk = self.rewritten(chunk)?;
                     if is_events {
                         boundary.advance(&chunk);
-                        quiet.as_mut().reset(Instant::now() + keep_alive);
                     }
+                    quiet.as_mut().reset(Instant::now() + patience);
                     passed += chunk.len() as u64;
                     if self.shape == Shape::Bytes(Some(passed))
                         && connection.read_body().await == Ok(None)
@@ -96,7 +103,7 @@ impl Relay<'_> {
                             .await?;
                     }
                     held.get_or_insert_with(|| self.hold());
-                    quiet.as_mut().reset(Instant::now() + keep_alive);
+                    quiet.as_mut().reset(Instant::now() + patience);
                 }
                 Next::Done => return self.finish(session, connection, Bytes::new()).await,
                 Next::Ended(end) => {

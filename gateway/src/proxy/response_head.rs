@@ -61,12 +61,14 @@ impl Shape {
     }
 }
 
-/// The head for the client. `session` is the bound form of the backend's session id.
+/// The head for the client. `session` is the bound form of the backend's session id;
+/// `takes_chunks` is true for HTTP/1.1 (in 1.0 the end of the connection is the end of the body,
+/// HTTP/2 has frames).
 pub(super) fn build(
     upstream: &ResponseHeader,
     shape: Shape,
     session: Option<String>,
-    is_http1: bool,
+    takes_chunks: bool,
 ) -> pingora::Result<ResponseHeader> {
     let size = upstream.headers.len() + 8;
     let mut head = ResponseHeader::build_no_case(upstream.status, Some(size))?;
@@ -97,7 +99,7 @@ pub(super) fn build(
         Shape::Bytes(Some(length)) => {
             head.insert_header(CONTENT_LENGTH, HeaderValue::from(length))?
         }
-        Shape::Bytes(None) | Shape::Events if is_http1 => {
+        Shape::Bytes(None) | Shape::Events if takes_chunks => {
             head.insert_header(TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
         }
         _ => {}

@@ -278,3 +278,30 @@ async fn a_client_that_goes_away_takes_its_request_with_it() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_stops_half_way_is_broken_off() {
+    let world = World::new(|_| {
+        let head =
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
+        Act::Stream(vec![(0, head.to_owned())])
+    })
+    .await;
+    let reply = world.ask("POST", "/mcp", "", PING).await;
+    assert_eq!((reply.status, reply.complete), (200, false));
+    assert!(world.backend.all_closed_within(1000).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_of_http_1_0_gets_no_chunks() {
+    let chunked = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
+    let world = World::new(move |_| Act::Answer(chunked.to_owned())).await;
+    let request = world
+        .request("POST", "/mcp", "", PING)
+        .replace("HTTP/1.1", "HTTP/1.0");
+    let reply = world.raw(&request).await;
+    assert_eq!(
+        (reply.header("transfer-encoding"), reply.body.as_str()),
+        (None, "{}")
+    );
+}

@@ -2,6 +2,7 @@
 //! records what arrived.
 
 mod backends;
+mod catalogue;
 mod client;
 mod requests;
 mod scripted;
