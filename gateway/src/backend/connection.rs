@@ -97,10 +97,11 @@ pub enum Failure {
     Broken(String),
 }
 
-/// A connection to a backend, good for one request.
+/// A connection to a backend, good for one request. Boxed within: it is moved through the futures
+/// of a stream, which would have room for every copy.
 pub struct Connection {
-    session: HttpSession,
-    peer: HttpPeer,
+    session: Box<HttpSession>,
+    peer: Box<HttpPeer>,
     reused: bool,
     sent: bool,
 }
@@ -169,8 +170,8 @@ impl Connections {
             })?;
         peer.group_key = shared;
         Ok(Connection {
-            session,
-            peer,
+            session: Box::new(session),
+            peer: Box::new(peer),
             reused,
             sent: false,
         })
@@ -179,9 +180,12 @@ impl Connections {
     /// Takes back a connection whose response was read to its end. One that can't be used again
     /// is closed.
     pub async fn release(&self, connection: Connection) {
-        self.connector
-            .release_http_session(connection.session, &connection.peer, Some(IDLE))
-            .await;
+        let Connection { session, peer, .. } = connection;
+        Box::pin(
+            self.connector
+                .release_http_session(*session, &*peer, Some(IDLE)),
+        )
+        .await;
     }
 
     async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {

@@ -49,7 +49,8 @@ impl Gateway {
             end = &mut revoked => return Err(denied_by(end).into()),
             end = &mut leaving => return Err(denied_by(end).into()),
             () = client.gone(session) => return Err(gone()),
-            reached = self.reach(place, &request, &admitted) => reached?,
+            // Boxed: a stream, which is done with it, need not have room for it.
+            reached = Box::pin(self.reach(place, &request, &admitted)) => reached?,
         };
 
         let head = connection
