@@ -1,1 +1,205 @@
-//! Not written yet.
+//! The composition root: concrete types meet here and nowhere else.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand::rngs::OsRng;
+use tokio::runtime::Handle;
+use tokio::time::sleep;
+
+use crate::access_token::Keys;
+use crate::backend::{Backend, Catalogue, Connections};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::identity::{Passwords, Setup};
+use crate::keys::KeysFolder;
+use crate::oauth::{AuthorizationServer, Settings};
+use crate::protocol::redirect_uri::PrivateUseSchemes;
+use crate::secret::{self, TagKey};
+use crate::store::{
+    self, Birth, Inserted, OpenError, Records, RevocationView, Store, StoreError, Table,
+};
+
+/// How long a start waits for a store that is not up yet, as in a compose file.
+const STORE_START: Duration = Duration::from_secs(30);
+
+/// Everything that is built once and shared.
+pub struct App {
+    /// The endpoints.
+    pub authorization_server: Arc<AuthorizationServer>,
+    /// Typed access to the store.
+    pub records: Records,
+    /// The signing keys.
+    pub keys: Arc<Keys>,
+    /// The key for tags.
+    pub tags: TagKey,
+    /// What was revoked.
+    pub revocations: Arc<RevocationView>,
+    /// What the backends offer.
+    pub catalogue: Arc<Catalogue>,
+    /// The backends.
+    pub backends: Vec<Arc<Backend>>,
+    /// The connections to them.
+    pub connections: Arc<Connections>,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Why the gateway can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store can't be opened at all.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The store does not answer.
+    #[error("{url} does not answer: {error}")]
+    StoreAway {
+        /// The store, its password masked.
+        url: String,
+        /// What the last attempt met.
+        error: StoreError,
+    },
+    /// Another gateway signs with another key under the same number.
+    #[error(
+        "the store belongs to a gateway with other keys: signing key {0} differs. \
+         Replicas must share one keys_dir; to start anew with these keys, use an empty store"
+    )]
+    OtherKeys(u32),
+}
+
+impl App {
+    /// Opens the store, waits for the first reading of the revocations, and wires the rest.
+    pub async fn build(
+        config: &Config,
+        keys: KeysFolder,
+        runtime: &Handle,
+    ) -> Result<Self, StartError> {
+        let clock = Clock;
+        let url = config.store.to_string();
+        let store = store::open(&config.store, runtime)?;
+        answering(&url, store.as_ref(), clock).await?;
+        let records = Records::new(store.clone());
+        same_keys(&url, store.as_ref(), &keys.signing, clock).await?;
+        store::keep_swept(&store, clock, runtime);
+        let revocations = RevocationView::follow(store, clock, runtime);
+        first_reading(&url, &revocations, clock).await?;
+
+        let backends: Vec<Arc<Backend>> = config
+            .backends
+            .iter()
+            .map(|configured| Arc::new(configured.backend.clone()))
+            .collect();
+        let connections = Arc::new(Connections::default());
+        let catalogue = Arc::new(Catalogue::new(
+            backends.clone(),
+            connections.clone(),
+            config.identity.clone(),
+        ));
+        let signing = Arc::new(keys.signing);
+        let authorization_server = Arc::new(AuthorizationServer {
+            settings: Settings {
+                issuer: config.issuer.clone(),
+                mounts: backends
+                    .iter()
+                    .map(|backend| backend.mount.clone())
+                    .collect(),
+                title: config.title.clone(),
+                access_ttl: config.access_ttl,
+                apps_challenge: config.apps_challenge.clone(),
+                security_contact: config.security_contact.clone(),
+                redirect_schemes: PrivateUseSchemes::new(config.redirect_schemes.iter().cloned()),
+                registrations_per_hour: config.registrations_per_hour,
+            },
+            records: records.clone(),
+            keys: signing.clone(),
+            tags: keys.tags.clone(),
+            passwords: Passwords::default(),
+            setup: Setup,
+            catalogue: catalogue.clone(),
+            clock,
+        });
+        Ok(Self {
+            authorization_server,
+            records,
+            keys: signing,
+            tags: keys.tags,
+            revocations,
+            catalogue,
+            backends,
+            connections,
+            clock,
+        })
+    }
+}
+
+/// Waits until the store answers and has its birth mark.
+async fn answering(url: &str, store: &dyn Store, clock: Clock) -> Result<(), StartError> {
+    let started = Instant::now();
+    loop {
+        let candidate = Birth {
+            id: secret::identifier("b_", &mut OsRng),
+            at: clock.now(),
+        };
+        match store.birth(&candidate).await {
+            Ok(_) => return Ok(()),
+            Err(error) if started.elapsed() > STORE_START => {
+                return Err(StartError::StoreAway {
+                    url: url.to_owned(),
+                    error,
+                });
+            }
+            Err(error) => {
+                log::warn!(event = "store_awaited", store = url, error = error.to_string(); "the store does not answer yet");
+                sleep(Duration::from_secs(1)).await;
+            }
+        }
+    }
+}
+
+/// Two gateways with different keys on one store would refuse each other's tokens at random: the
+/// second one does not start.
+async fn same_keys(
+    url: &str,
+    store: &dyn Store,
+    keys: &Keys,
+    clock: Clock,
+) -> Result<(), StartError> {
+    let id = keys.active_id();
+    let public = keys.active_public().to_bytes_hex();
+    let inserted = store
+        .insert(
+            Table::Setting,
+            &format!("signing_key:{id}"),
+            public.as_bytes(),
+            None,
+            clock.now(),
+        )
+        .await
+        .map_err(|error| StartError::StoreAway {
+            url: url.to_owned(),
+            error,
+        })?;
+    match inserted {
+        Inserted::Exists(other) if other != public.as_bytes() => Err(StartError::OtherKeys(id)),
+        _ => Ok(()),
+    }
+}
+
+/// No call is served before the revocations were read once.
+async fn first_reading(
+    url: &str,
+    revocations: &RevocationView,
+    clock: Clock,
+) -> Result<(), StartError> {
+    let started = Instant::now();
+    while revocations.age(clock.now()) == Duration::MAX {
+        if started.elapsed() > STORE_START {
+            return Err(StartError::StoreAway {
+                url: url.to_owned(),
+                error: StoreError("the revocations could not be read".to_owned()),
+            });
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}

@@ -1,6 +1,6 @@
 //! The one list of reason codes: why something was refused, in words for the log and the pages.
 //!
-//! The README's troubleshooting table is generated from [`Reason::ALL`].
+//! The README's tables are generated here: [`troubleshooting`] and [`reference`].
 
 use std::fmt;
 
@@ -97,6 +97,128 @@ reasons! {
     UpstreamRefusedHost = "upstream_refused_host", "The backend refused the Host or Origin of the request.", "Use the host name that the backend expects in backend.url.";
     Overloaded = "overloaded", "Too many requests wait for the same resource.", "Try again shortly.";
     Internal = "internal", "Something in the gateway failed.", "The log has a line with the same request id; please report it.";
+}
+
+/// What an app shows its user when a connection fails, and the reasons that the log may then give.
+#[derive(Clone, Copy, Debug)]
+pub struct Symptom {
+    /// The app's words.
+    pub shown: &'static str,
+    /// What lies behind them, in a sentence.
+    pub meaning: &'static str,
+    /// The reasons to look for in the log, likeliest first.
+    pub reasons: &'static [Reason],
+}
+
+/// The troubleshooting table, keyed by what ChatGPT shows.
+pub const SYMPTOMS: &[Symptom] = &[
+    Symptom {
+        shown: "Missing access token, received 400 … invalid_grant",
+        meaning: "The token endpoint refused the authorization code.",
+        reasons: &[
+            Reason::CodeReused,
+            Reason::CodeExpired,
+            Reason::CodeUnknown,
+            Reason::PkceMismatch,
+            Reason::CodeRedirectMismatch,
+            Reason::CodeClientMismatch,
+            Reason::ResourceMismatch,
+            Reason::MediaTypeWrong,
+            Reason::ClientAuthenticationFailed,
+        ],
+    },
+    Symptom {
+        shown: "OAuthCallback",
+        meaning: "The browser came back to ChatGPT without a code it could use: Deny was pressed, the login took too long, or another browser profile answered. If the log says code_issued and nothing after it, the gateway's part is done: clear ChatGPT's cookies, or use a private window.",
+        reasons: &[
+            Reason::UserDenied,
+            Reason::PageExpired,
+            Reason::ResourceUnknown,
+            Reason::PkceMissing,
+        ],
+    },
+    Symptom {
+        shown: "Unable to load conversation",
+        meaning: "A message of ChatGPT's own pages, not of OAuth: start a new chat and add the connection again. If calls fail then, the log names the reason.",
+        reasons: &[
+            Reason::TokenExpired,
+            Reason::GrantRevoked,
+            Reason::TokenBadSignature,
+        ],
+    },
+    Symptom {
+        shown: "Something went wrong with setting up the connection",
+        meaning: "Discovery or registration failed, mostly because public_url is not the URL that ChatGPT was given.",
+        reasons: &[
+            Reason::NotFound,
+            Reason::RedirectUriInvalid,
+            Reason::ClientMetadataInvalid,
+            Reason::RateLimited,
+            Reason::ClientUnknown,
+            Reason::RedirectUriMismatch,
+        ],
+    },
+    Symptom {
+        shown: "Connection has expired. Reconnect",
+        meaning: "The access token is no longer accepted.",
+        reasons: &[
+            Reason::TokenExpired,
+            Reason::GrantRevoked,
+            Reason::TokenKeyUnknown,
+            Reason::TokenBadSignature,
+            Reason::TokenOlderThanStore,
+            Reason::TokenWrongAudience,
+        ],
+    },
+    Symptom {
+        shown: "Connected, but no tools; a call fails",
+        meaning: "The token is good; the backend or the message is not.",
+        reasons: &[
+            Reason::UpstreamUnreachable,
+            Reason::UpstreamTimeout,
+            Reason::UpstreamRefusedHost,
+            Reason::UpstreamRefusedUs,
+            Reason::SessionUnknown,
+            Reason::MessageMalformed,
+            Reason::StoreUnavailable,
+        ],
+    },
+];
+
+/// The troubleshooting table in Markdown, as it stands in the README.
+pub fn troubleshooting() -> String {
+    let mut table = String::from(
+        "| ChatGPT shows | reason in the log | what happened | what to do |\n|---|---|---|---|\n",
+    );
+    for symptom in SYMPTOMS {
+        table.push_str(&format!(
+            "| **{}** | | {} | |\n",
+            symptom.shown, symptom.meaning
+        ));
+        for reason in symptom.reasons {
+            table.push_str(&format!(
+                "| | `{}` | {} | {} |\n",
+                reason.code(),
+                reason.sentence(),
+                reason.remedy()
+            ));
+        }
+    }
+    table
+}
+
+/// Every reason in Markdown, as it stands in the README.
+pub fn reference() -> String {
+    let mut table = String::from("| reason | what happened | what to do |\n|---|---|---|\n");
+    for reason in Reason::ALL {
+        table.push_str(&format!(
+            "| `{}` | {} | {} |\n",
+            reason.code(),
+            reason.sentence(),
+            reason.remedy()
+        ));
+    }
+    table
 }
 
 /// The code, as the log prints it.

@@ -1,1 +1,140 @@
-//! Not written yet.
+//! Pingora's server: listeners, threads, and a shutdown that ends streams properly.
+
+use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora::services::listening::Service;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::Admin;
+use crate::app::App;
+use crate::config::Config;
+use crate::proxy::{Drain, Edge, Parts, Settings, Timeouts};
+
+/// What Pingora sleeps after it closed the listeners, for requests of the last moment.
+const LAST_MOMENT: u64 = 1;
+
+/// Tries every address once, so that one in use is a clear error instead of a panic of a thread.
+pub fn can_listen(config: &Config) -> anyhow::Result<()> {
+    for address in config.listen.iter().chain([&config.admin_listen]) {
+        try_listen(*address)?;
+    }
+    Ok(())
+}
+
+fn try_listen(address: SocketAddr) -> anyhow::Result<()> {
+    match TcpListener::bind(address) {
+        Ok(_) => Ok(()),
+        Err(error) => anyhow::bail!("can't listen on {address}: {error}"),
+    }
+}
+
+/// Serves until SIGTERM or SIGINT.
+pub fn serve(config: &Config, app: App) {
+    let mut server = Server::new_with_opt_and_conf(
+        None,
+        ServerConf {
+            threads: config.threads,
+            grace_period_seconds: Some(LAST_MOMENT),
+            graceful_shutdown_timeout_seconds: Some(LAST_MOMENT),
+            ..ServerConf::default()
+        },
+    );
+    server.bootstrap();
+
+    let clock = app.clock;
+    let store = app.records.store().clone();
+    let revocations = app.revocations.clone();
+    let edge = Edge::new(settings(config), parts(app));
+    let admin = Admin {
+        store,
+        revocations,
+        streams: edge.streams().clone(),
+        clock,
+    };
+    let mut public = Service::new("public".to_owned(), edge.listener(&server.configuration));
+    for address in &config.listen {
+        public.add_tcp(&address.to_string());
+    }
+    let mut loopback = Service::new("admin".to_owned(), admin);
+    loopback.threads = Some(1);
+    loopback.add_tcp(&config.admin_listen.to_string());
+    server.add_service(public);
+    server.add_service(loopback);
+    log::info!(event = "serving", public_url = config.issuer.as_str(); "serving");
+    server.run(RunArgs {
+        shutdown_signal: Box::new(Farewell {
+            drain: edge.drain(),
+            grace: config.shutdown,
+        }),
+    });
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        issuer: config.issuer.clone(),
+        allowed_origins: config.allowed_origins.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        identity_headers: config.identity.clone(),
+        request_body: config.request_body,
+        connections: config.connections,
+        connections_per_address: config.connections_per_address,
+        keep_alive: config.keepalive,
+        timeouts: Timeouts {
+            head: config.header_timeout,
+            body: config.body_timeout,
+            ..Timeouts::default()
+        },
+    }
+}
+
+fn parts(app: App) -> Parts {
+    Parts {
+        server: app.authorization_server,
+        keys: app.keys,
+        revocations: app.revocations,
+        tags: app.tags,
+        clock: app.clock,
+        backends: app.backends,
+        connections: app.connections,
+    }
+}
+
+/// Waits for a signal. SIGTERM and SIGINT: streams are ended, open requests get `grace`, then the
+/// listeners close. A second signal: at once.
+struct Farewell {
+    drain: Drain,
+    grace: Duration,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Farewell {
+    async fn recv(&self) -> ShutdownSignal {
+        stop_signal().await;
+        log::info!(event = "shutdown_started", running = self.drain.running(); "shutdown started");
+        tokio::select! {
+            left = self.drain.finish(self.grace) => {
+                log::info!(event = "shutdown_drained", left = left; "shutdown drained");
+                ShutdownSignal::GracefulTerminate
+            }
+            () = stop_signal() => ShutdownSignal::FastShutdown,
+        }
+    }
+}
+
+async fn stop_signal() {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        // Without handlers the signals end the process by themselves.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

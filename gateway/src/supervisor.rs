@@ -48,10 +48,13 @@ async fn keep_running(
         match child {
             Ok(mut child) => {
                 log::info!(event = "backend_started", backend = name, pid = child.id().unwrap_or(0); "backend started");
+                // Held here: waiting for a child closes the pipe that it holds itself.
+                let pipe = child.stdin.take();
                 relay(&name, child.stdout.take());
                 relay(&name, child.stderr.take());
                 tokio::select! {
                     () = stopped(&mut stop) => {
+                        drop(pipe);
                         end(child).await;
                         return;
                     }
@@ -107,7 +110,6 @@ fn beside_us(program: &str) -> PathBuf {
 }
 
 async fn end(mut child: Child) {
-    drop(child.stdin.take());
     if timeout(FAREWELL, child.wait()).await.is_err() {
         let _ = child.kill().await;
     }

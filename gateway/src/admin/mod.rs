@@ -1,1 +1,137 @@
-//! Not written yet.
+//! The admin listener: health, readiness and metrics, on an address that is never public.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{Method, Response, StatusCode};
+use pingora::apps::http_app::ServeHttp;
+use pingora::protocols::http::ServerSession;
+use prometheus::{Gauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use tokio::time::timeout;
+
+use crate::clock::Clock;
+use crate::proxy::Streams;
+use crate::store::{RevocationView, Store};
+
+/// A probe that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Calls are refused when the revocation view is older than this.
+const STALE: Duration = Duration::from_secs(60);
+
+/// What the listener answers from.
+pub struct Admin {
+    /// Asked by `/readyz`.
+    pub store: Arc<dyn Store>,
+    /// Asked by `/readyz`.
+    pub revocations: Arc<RevocationView>,
+    /// Counted by `/metrics`.
+    pub streams: Streams,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admin")
+    }
+}
+
+#[async_trait]
+impl ServeHttp for Admin {
+    async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
+        let request = session.req_header();
+        match (&request.method, request.uri.path()) {
+            (&Method::GET | &Method::HEAD, "/healthz" | "/livez") => {
+                text(StatusCode::OK, "ok\n".to_owned())
+            }
+            (&Method::GET | &Method::HEAD, "/readyz") => self.ready().await,
+            (&Method::GET, "/metrics") => self.metrics(),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "try /healthz, /readyz or /metrics\n".to_owned(),
+            ),
+        }
+    }
+}
+
+impl Admin {
+    /// Ready while new logins and calls can both be served. Each check has a line.
+    async fn ready(&self) -> Response<Vec<u8>> {
+        let now = self.clock.now();
+        let store = match timeout(PATIENCE, self.store.ping(now)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err("the store did not answer in time".to_owned()),
+        };
+        let age = self.revocations.age(now);
+        let view = if age <= STALE {
+            Ok(())
+        } else {
+            Err("the list of revocations is out of date".to_owned())
+        };
+        let mut body = String::new();
+        let mut status = StatusCode::OK;
+        for (name, check) in [("store", store), ("revocations", view)] {
+            match check {
+                Ok(()) => body.push_str(&format!("{name}: ok\n")),
+                Err(sentence) => {
+                    status = StatusCode::SERVICE_UNAVAILABLE;
+                    body.push_str(&format!("{name}: FAILED, {sentence}\n"));
+                }
+            }
+        }
+        text(status, body)
+    }
+
+    fn metrics(&self) -> Response<Vec<u8>> {
+        match self.exposition() {
+            Ok(body) => text(StatusCode::OK, body),
+            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+        }
+    }
+
+    /// The state of this moment in Prometheus' text format.
+    fn exposition(&self) -> prometheus::Result<String> {
+        let now = self.clock.now();
+        let registry = Registry::new();
+        let build = IntGaugeVec::new(
+            Opts::new("gateway_build_info", "The running version."),
+            &["version"],
+        )?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(build))?;
+        let streams = IntGaugeVec::new(
+            Opts::new("gateway_open_streams", "Event streams that are held open."),
+            &["backend"],
+        )?;
+        for (backend, count) in self.streams.count_by_backend() {
+            streams
+                .with_label_values(&[&backend])
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        registry.register(Box::new(streams))?;
+        let age = Gauge::with_opts(Opts::new(
+            "gateway_revocations_age_seconds",
+            "Time since the revocations were last read; calls are refused from 60 on.",
+        ))?;
+        age.set(self.revocations.age(now).as_secs_f64());
+        registry.register(Box::new(age))?;
+        TextEncoder::new().encode_to_string(&registry.gather())
+    }
+}
+
+fn text(status: StatusCode, body: String) -> Response<Vec<u8>> {
+    let length = body.len();
+    let mut response = Response::new(body.into_bytes());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(http::header::CONTENT_LENGTH, HeaderValue::from(length));
+    response
+}

@@ -1,1 +1,136 @@
-//! Not written yet.
+//! The commands: one file each. Arguments in, exit code out.
+
+mod check;
+mod healthcheck;
+mod logging;
+mod reasons;
+mod serve;
+mod summary;
+mod token;
+mod users;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::layers::{Layers, Problem};
+use crate::config::{self, Config};
+
+/// The configuration is wrong (`EX_USAGE` of sysexits.h).
+const USAGE: u8 = 64;
+/// Something that the gateway needs is not there (`EX_UNAVAILABLE`).
+const UNAVAILABLE: u8 = 69;
+
+/// An OAuth 2.1 authorization server and reverse proxy in front of MCP servers.
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway
+    Serve(Configuration),
+    /// Print the resolved configuration and where each value came from; exit 64 with all problems
+    Check(Configuration),
+    /// Exit 0 if a running gateway is ready to serve (for containers)
+    Healthcheck(Configuration),
+    /// People who may log in
+    Users {
+        #[command(subcommand)]
+        command: users::Command,
+    },
+    /// Access tokens
+    Token {
+        #[command(subcommand)]
+        command: token::Command,
+    },
+    /// Print every reason code with its meaning and remedy
+    Reasons,
+}
+
+/// Where the configuration comes from. A flag wins over the environment, that over the file.
+#[derive(Debug, Args)]
+struct Configuration {
+    /// The configuration file
+    #[arg(long, short, env = "GATEWAY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The origin that clients and browsers use, such as https://mcp.example.com
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Where clients and browsers are served
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<String>,
+    /// Where health and metrics are served
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+    /// file:DIR, redis://…, rediss://… or memory:
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// The backend, where there is one and no file names it
+    #[arg(long, value_name = "URL")]
+    backend: Option<String>,
+    /// json or pretty
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<String>,
+}
+
+impl Configuration {
+    /// All layers. A file that can't be read is a problem, too.
+    fn layers(&self) -> Layers {
+        let mut layers = Layers::default();
+        if let Some(path) = &self.config {
+            match std::fs::read_to_string(path) {
+                Ok(text) => layers.file(path, &text),
+                Err(error) => layers.problems.push(Problem {
+                    origin: config::layers::Origin::Flag("--config"),
+                    sentence: format!("{}: {error}", path.display()),
+                }),
+            }
+        }
+        layers.environment(std::env::vars());
+        let flags = [
+            ("public_url", "--public-url", &self.public_url),
+            ("listen", "--listen", &self.listen),
+            ("admin_listen", "--admin-listen", &self.admin_listen),
+            ("store.url", "--store", &self.store),
+            ("backend.0.url", "--backend", &self.backend),
+            ("log.format", "--log-format", &self.log_format),
+        ];
+        for (path, name, value) in flags {
+            if let Some(value) = value {
+                layers.flag(path, name, value);
+            }
+        }
+        layers
+    }
+
+    /// The configuration, or all problems on stderr and the exit code for them.
+    fn resolve(&self) -> Result<Config, ExitCode> {
+        config::resolve(&self.layers()).map_err(|problems| report(&problems))
+    }
+}
+
+fn report(problems: &[Problem]) -> ExitCode {
+    for problem in problems {
+        eprintln!("error: {problem}");
+    }
+    ExitCode::from(USAGE)
+}
+
+/// Runs the command that the arguments name.
+pub fn run() -> ExitCode {
+    // Two TLS providers in one process would be a panic later; ring is the one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match Cli::parse().command {
+        Command::Serve(configuration) => serve::run(&configuration),
+        Command::Check(configuration) => check::run(&configuration),
+        Command::Healthcheck(configuration) => healthcheck::run(&configuration),
+        Command::Users { command } => users::run(&command),
+        Command::Token { command } => token::run(&command),
+        Command::Reasons => reasons::run(),
+    }
+}

@@ -16,8 +16,9 @@ use http::{HeaderName, HeaderValue};
 use ipnet::IpNet;
 use url::Url;
 
-use crate::backend::{Address, Backend};
+use crate::backend::{Address, Backend, IdentityHeaders};
 use crate::protocol::resource::{Issuer, Mount};
+use crate::store::StoreUrl;
 
 use self::layers::{Layers, Origin, Problem, Raw};
 use self::schema::Kind;
@@ -72,14 +73,16 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `log.level`
     pub log_level: log::LevelFilter,
-    /// `store.url`, with the password in it
-    pub store_url: String,
+    /// `store.url`, with the password of its own key
+    pub store: StoreUrl,
     /// `tokens.access_ttl`
     pub access_ttl: Duration,
     /// `owner`
     pub owner: Option<Owner>,
-    /// `identity.*_header`: user, client, grant
-    pub identity_headers: [HeaderName; 3],
+    /// `clients.redirect_schemes`
+    pub redirect_schemes: Vec<String>,
+    /// `identity`
+    pub identity: IdentityHeaders,
     /// `limits.request_body`, in bytes
     pub request_body: usize,
     /// `limits.connections`
@@ -192,11 +195,13 @@ impl Reader<'_> {
                 None
             }
         });
-        let store_url = self.store_url();
+        let store = self.store();
         let keys_dir = self.text("keys_dir").map(PathBuf::from).or_else(|| {
-            let url = store_url.as_deref()?;
-            let state = url.strip_prefix("file:").unwrap_or("./state");
-            Some(PathBuf::from(state).join("keys"))
+            let state = match store.as_ref()? {
+                StoreUrl::Folder(folder) => folder.clone(),
+                _ => PathBuf::from("./state"),
+            };
+            Some(state.join("keys"))
         });
         let threads = match self.text("threads") {
             Some(_) => self.count("threads"),
@@ -239,14 +244,15 @@ impl Reader<'_> {
                 text.parse()
                     .map_err(|_| "must be error, warn, info, debug or trace".to_owned())
             })?,
-            store_url: store_url?,
+            store: store?,
             access_ttl: access_ttl?,
             owner: self.owner(),
-            identity_headers: [
-                self.header("identity.user_header")?,
-                self.header("identity.client_header")?,
-                self.header("identity.grant_header")?,
-            ],
+            redirect_schemes: self.list("clients.redirect_schemes", |text| Ok(text.to_owned())),
+            identity: IdentityHeaders {
+                user: self.header("identity.user_header")?,
+                client: self.header("identity.client_header")?,
+                grant: self.header("identity.grant_header")?,
+            },
             request_body: self.parsed("limits.request_body", units::size)?,
             connections: self.count("limits.connections")?,
             connections_per_address: self.count("limits.connections_per_address")?,
@@ -261,20 +267,20 @@ impl Reader<'_> {
         })
     }
 
-    /// The store's URL, with the password from its own key put in.
-    fn store_url(&mut self) -> Option<String> {
+    fn store(&mut self) -> Option<StoreUrl> {
         let text = self.text("store.url")?;
-        let Some(password) = self.secret("store.password", "store.password_file") else {
-            return Some(text);
+        let url = match text.parse::<StoreUrl>() {
+            Ok(url) => url,
+            Err(error) => {
+                // The text may hold a password.
+                self.wrong("store.url", &format!("can't be used: {error}"));
+                return None;
+            }
         };
-        let with_password = Url::parse(&text).ok().and_then(|mut url| {
-            url.set_password(Some(&password)).ok()?;
-            Some(url.to_string())
-        });
-        if with_password.is_none() {
-            self.wrong("store.password", "goes with a redis URL only");
+        match self.secret("store.password", "store.password_file") {
+            Some(password) => Some(url.with_password(&password)),
+            None => Some(url),
         }
-        with_password
     }
 
     fn owner(&mut self) -> Option<Owner> {

@@ -327,6 +327,19 @@ pub fn suggestion(path: &str) -> Option<&'static str> {
         .map(|(path, _)| path)
 }
 
+/// Every key in Markdown, as it stands in the README.
+pub fn reference() -> String {
+    let mut table = String::from("| key | default | meaning |\n|---|---|---|\n");
+    for key in KEYS {
+        let default = match key.default {
+            "" => String::new(),
+            text => format!("`{text}`"),
+        };
+        table.push_str(&format!("| `{}` | {default} | {} |\n", key.path, key.about));
+    }
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -87,6 +87,7 @@ pub struct AuthorizationServer {
 impl AuthorizationServer {
     /// Answers a request to one of the endpoints. Never fails: a fault is an answer, too.
     pub async fn answer(&self, endpoint: Endpoint, request: &Request) -> Response {
-        endpoint::answer(self, endpoint, request).await
+        // Boxed: the futures of all endpoints in one would be a stack of its own for every request.
+        Box::pin(endpoint::answer(self, endpoint, request)).await
     }
 }

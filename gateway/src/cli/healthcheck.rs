@@ -1,0 +1,81 @@
+//! `gateway healthcheck`: asks the admin listener of a running gateway, without any client program
+//! in the image.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use pingora::connectors::http::Connector;
+use pingora::http::RequestHeader;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::time::timeout;
+
+use crate::cli::{Configuration, UNAVAILABLE};
+
+const PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) fn run(configuration: &Configuration) -> ExitCode {
+    let address = match configuration.resolve() {
+        Ok(config) => reachable(config.admin_listen),
+        Err(code) => return code,
+    };
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: {error}");
+            return ExitCode::from(UNAVAILABLE);
+        }
+    };
+    let answer = runtime.block_on(async { timeout(PATIENCE, ask(address)).await });
+    match answer {
+        Ok(Ok((StatusCode::OK, _))) => ExitCode::SUCCESS,
+        Ok(Ok((status, body))) => {
+            eprintln!("{status}\n{}", body.trim());
+            ExitCode::FAILURE
+        }
+        Ok(Err(error)) => {
+            eprintln!("{address}: {error}");
+            ExitCode::FAILURE
+        }
+        Err(_) => {
+            eprintln!("{address}: no answer within {} s", PATIENCE.as_secs());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An address that is listened on everywhere is asked on loopback.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+async fn ask(address: SocketAddr) -> pingora::Result<(StatusCode, String)> {
+    let connector = Connector::new(None);
+    let peer = HttpPeer::new(address, false, String::new());
+    let (mut session, _reused) = connector.get_http_session(&peer).await?;
+    let mut request = RequestHeader::build(Method::GET, b"/readyz", None)?;
+    request.insert_header(http::header::HOST, address.to_string())?;
+    session.write_request_header(Box::new(request)).await?;
+    session.finish_request_body().await?;
+    session.read_response_header().await?;
+    let status = session
+        .response_header()
+        .map_or(StatusCode::BAD_GATEWAY, |header| header.status);
+    let mut body = Vec::new();
+    while let Some(chunk) = session.read_response_body().await? {
+        body.extend_from_slice(&chunk);
+        if body.len() > 64 * 1024 {
+            break;
+        }
+    }
+    Ok((status, String::from_utf8_lossy(&body).into_owned()))
+}

@@ -1,0 +1,79 @@
+//! The log: one line a decision on stderr, JSON or for people.
+
+use std::io::Write as _;
+
+use env_logger::fmt::Formatter;
+use log::kv::{Error, Key, Value, VisitSource};
+use log::{LevelFilter, Record};
+use serde_json::{Map, json};
+
+use crate::clock::Clock;
+use crate::config::LogFormat;
+
+/// Sets the logger for the rest of the process.
+pub(super) fn start(format: LogFormat, level: LevelFilter) {
+    let mut builder = env_logger::Builder::new();
+    builder.filter_level(level);
+    // Pingora logs every client that goes away as an error, and its own start-up at length.
+    if level < LevelFilter::Debug {
+        for module in ["pingora_core", "pingora_proxy", "pingora_pool", "rustls"] {
+            builder.filter_module(module, LevelFilter::Off);
+        }
+    }
+    match format {
+        LogFormat::Json => builder.format(json_line),
+        LogFormat::Pretty => builder.format(pretty_line),
+    };
+    builder.target(env_logger::Target::Stderr).init();
+}
+
+fn json_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
+    let mut line = Map::new();
+    line.insert(
+        "ts".to_owned(),
+        json!(humantime::format_rfc3339_millis(Clock.now().to_system_time()).to_string()),
+    );
+    line.insert(
+        "level".to_owned(),
+        json!(record.level().as_str().to_lowercase()),
+    );
+    let mut fields = Fields(Vec::new());
+    let _ = record.key_values().visit(&mut fields);
+    for (name, value) in fields.0 {
+        line.insert(name, value);
+    }
+    line.insert("message".to_owned(), json!(record.args().to_string()));
+    line.insert("module".to_owned(), json!(record.target()));
+    serde_json::to_writer(&mut *buffer, &line)?;
+    buffer.write_all(b"\n")
+}
+
+fn pretty_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
+    let style = buffer.default_level_style(record.level());
+    let at = humantime::format_rfc3339_seconds(Clock.now().to_system_time());
+    write!(buffer, "{at} {style}{:5}{style:#} ", record.level())?;
+    // A line break in a value would forge a line.
+    write!(buffer, "{}", record.args().to_string().escape_debug())?;
+    let mut fields = Fields(Vec::new());
+    let _ = record.key_values().visit(&mut fields);
+    for (name, value) in fields.0 {
+        write!(buffer, " {name}={value}")?;
+    }
+    buffer.write_all(b"\n")
+}
+
+struct Fields(Vec<(String, serde_json::Value)>);
+
+impl<'kvs> VisitSource<'kvs> for Fields {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        let value = if let Some(number) = value.to_u64() {
+            json!(number)
+        } else if let Some(flag) = value.to_bool() {
+            json!(flag)
+        } else {
+            json!(value.to_string())
+        };
+        self.0.push((key.as_str().to_owned(), value));
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+//! `gateway reasons`: the tables of reason codes, as the README prints them.
+
+use std::process::ExitCode;
+
+use crate::reason;
+
+pub(super) fn run() -> ExitCode {
+    println!("{}\n{}", reason::troubleshooting(), reason::reference());
+    ExitCode::SUCCESS
+}

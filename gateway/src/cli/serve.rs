@@ -1,0 +1,96 @@
+//! `gateway serve`: start, say what was done, serve until told to stop.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use rand::rngs::OsRng;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::app::App;
+use crate::cli::{Configuration, UNAVAILABLE, logging, summary};
+use crate::config::Config;
+use crate::identity::{LoginName, PasswordPhc, ensure_owner};
+use crate::{keys, server, supervisor};
+
+/// How long a backend that was started may take to come up before the summary says so.
+const BACKEND_START: Duration = Duration::from_secs(10);
+
+pub(super) fn run(configuration: &Configuration) -> ExitCode {
+    let config = match configuration.resolve() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    logging::start(config.log_format, config.log_level);
+    match start(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(UNAVAILABLE)
+        }
+    }
+}
+
+fn start(config: &Config) -> anyhow::Result<()> {
+    server::can_listen(config)?;
+    let keys = keys::open(&config.keys_dir, &mut OsRng)?;
+    let keys_created = keys.created;
+    // Lives as long as the process: the store's connection and the programs beside us run on it.
+    // Pingora makes its own runtimes only once it serves.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("background")
+        .enable_all()
+        .build()?;
+    let stop = watch::Sender::new(false);
+    let app = runtime.block_on(async {
+        let app = App::build(config, keys, runtime.handle()).await?;
+        owner_of_configuration(config, &app).await?;
+        let started = start_programs(config, runtime.handle(), &stop).await?;
+        let patience = if started {
+            BACKEND_START
+        } else {
+            Duration::ZERO
+        };
+        summary::print(config, &app, keys_created, patience).await?;
+        anyhow::Ok(app)
+    })?;
+    server::serve(config, app);
+    stop.send_replace(true);
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    Ok(())
+}
+
+async fn owner_of_configuration(config: &Config, app: &App) -> anyhow::Result<()> {
+    let Some(owner) = &config.owner else {
+        return Ok(());
+    };
+    let name = LoginName::parse(&owner.name)
+        .context("owner.name: 1 to 64 letters, digits or . _ - + @")?;
+    let password = PasswordPhc::parse(&owner.password_hash).context("owner.password_hash")?;
+    ensure_owner(&app.records, &name, &password, app.clock.now(), &mut OsRng).await?;
+    Ok(())
+}
+
+/// Starts the programs of the backends that have one. Whether there were any.
+async fn start_programs(
+    config: &Config,
+    runtime: &Handle,
+    stop: &watch::Sender<bool>,
+) -> anyhow::Result<bool> {
+    let mut any = false;
+    for configured in &config.backends {
+        if configured.command.is_empty() {
+            continue;
+        }
+        any = true;
+        let name = configured.backend.mount.name.clone();
+        supervisor::supervise(runtime, name, configured.command.clone(), stop.subscribe())
+            .await
+            .map_err(|error| {
+                anyhow::anyhow!("backend {}: {error}", configured.backend.mount.name)
+            })?;
+    }
+    Ok(any)
+}

@@ -1,0 +1,58 @@
+//! What the README says of keys and reasons is what the program says. To bring it up to date:
+//! `UPDATE_README=1 cargo test -p gateway --test readme`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use gateway::config::layers::Layers;
+use gateway::config::{self, schema};
+use gateway::reason;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The text between the two marks of a section must be `expected`.
+fn section(name: &str, expected: &str) {
+    let path = root().join("README.md");
+    let readme = fs::read_to_string(&path).unwrap();
+    let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
+    let (before, rest) = readme
+        .split_once(&open)
+        .expect("the section's opening mark");
+    let (inside, after) = rest.split_once(&close).expect("the section's closing mark");
+    if std::env::var_os("UPDATE_README").is_some() && inside != expected {
+        fs::write(&path, format!("{before}{open}{expected}{close}{after}")).unwrap();
+        return;
+    }
+    assert_eq!(
+        inside, expected,
+        "the README's section `{name}` is out of date"
+    );
+}
+
+// One test, so that two updates never write the file at once.
+#[test]
+fn the_tables_of_the_readme_are_the_programs_own() {
+    section("troubleshooting", &reason::troubleshooting());
+    section("reasons", &reason::reference());
+    section("keys", &schema::reference());
+}
+
+#[test]
+fn every_file_in_conf_is_a_working_configuration() {
+    let mut seen = 0;
+    for entry in fs::read_dir(root().join("conf")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|ending| ending != "toml") {
+            continue;
+        }
+        let mut layers = Layers::default();
+        layers.file(&path, &fs::read_to_string(&path).unwrap());
+        if let Err(problems) = config::resolve(&layers) {
+            panic!("{}: {problems:?}", path.display());
+        }
+        seen += 1;
+    }
+    assert!(seen >= 2);
+}
