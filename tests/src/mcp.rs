@@ -52,6 +52,20 @@ pub async fn send(url: &str, token: &str, body: &Value) -> Result<Reply> {
     http::send(post(url, token, body)).await
 }
 
+/// `initialize`; the session id as the client is given it.
+pub async fn open_session(url: &str, token: &str) -> Result<String> {
+    let reply = send(url, token, &initialize()).await?;
+    anyhow::ensure!(
+        reply.status == 200,
+        "status {}: {}",
+        reply.status,
+        reply.text
+    );
+    let id = reply.header("mcp-session-id").to_owned();
+    anyhow::ensure!(!id.is_empty(), "no session id: {:?}", reply.headers);
+    Ok(id)
+}
+
 /// The JSON-RPC response in an answer, whether it came as JSON or as one SSE event.
 pub fn response(reply: &Reply) -> Result<Value> {
     anyhow::ensure!(

@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::json;
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
-use tests::mcp::{self, LegacySession, call, initialize, send};
+use tests::mcp::{self, LegacySession, call, open_session, send};
 use tests::oauth::OAuthClient;
 use tests::recorder::Recorder;
 use tests::scripted_mcp::{self, MCP_STREAM, SESSION};
@@ -29,17 +29,12 @@ async fn another_clients_session_is_unknown_on_every_method_and_its_owner_notice
         .sign_in(&world.owner)
         .await?;
     let url = world.url("/mcp");
-    assert_eq!(
-        send(&url, &owners, &initialize())
-            .await?
-            .header("mcp-session-id"),
-        SESSION
-    );
+    let session = open_session(&url, &owners).await?;
     let mut stream = EventStream::open(
         http::client()
             .get(&url)
             .bearer_auth(&owners)
-            .header("Mcp-Session-Id", SESSION),
+            .header("Mcp-Session-Id", &session),
     )
     .await?;
     let attempts = [
@@ -50,7 +45,7 @@ async fn another_clients_session_is_unknown_on_every_method_and_its_owner_notice
                 &thiefs,
                 &call(1, "echo", &json!({"marker": "STOLEN"})),
             )
-            .header("Mcp-Session-Id", SESSION),
+            .header("Mcp-Session-Id", &session),
         ),
         (
             "GET",
@@ -58,7 +53,7 @@ async fn another_clients_session_is_unknown_on_every_method_and_its_owner_notice
                 .get(&url)
                 .bearer_auth(&thiefs)
                 .header("Accept", "text/event-stream")
-                .header("Mcp-Session-Id", SESSION)
+                .header("Mcp-Session-Id", &session)
                 .timeout(Duration::from_secs(3)),
         ),
         (
@@ -67,7 +62,7 @@ async fn another_clients_session_is_unknown_on_every_method_and_its_owner_notice
                 .get(&url)
                 .bearer_auth(&thiefs)
                 .header("Accept", "text/event-stream")
-                .header("Mcp-Session-Id", SESSION)
+                .header("Mcp-Session-Id", &session)
                 .header("Last-Event-ID", "1")
                 .timeout(Duration::from_secs(3)),
         ),
@@ -76,7 +71,7 @@ async fn another_clients_session_is_unknown_on_every_method_and_its_owner_notice
             http::client()
                 .delete(&url)
                 .bearer_auth(&thiefs)
-                .header("Mcp-Session-Id", SESSION),
+                .header("Mcp-Session-Id", &session),
         ),
     ];
     let before = world.backend.requests().len();
@@ -96,7 +91,7 @@ async fn another_clients_session_is_unknown_on_every_method_and_its_owner_notice
     world.backend.push(MCP_STREAM, "data: undisturbed\n\n");
     assert_eq!(stream.event(Duration::from_secs(3)).await?.1, "undisturbed");
     let own =
-        mcp::post(&url, &owners, &call(2, "echo", &json!({}))).header("Mcp-Session-Id", SESSION);
+        mcp::post(&url, &owners, &call(2, "echo", &json!({}))).header("Mcp-Session-Id", &session);
     assert_eq!(http::send(own).await?.status, 200);
     Ok(())
 }
@@ -106,7 +101,7 @@ async fn a_session_id_nobody_was_given_is_unknown() -> Result<()> {
     let world = World::start().await?;
     let (_, token) = world.signed_in().await?;
     let before = world.backend.marked("STOLEN").len();
-    for id in ["made-up", "", "../x", &"s".repeat(4000)] {
+    for id in ["made-up", SESSION, "", "../x", &"s".repeat(4000)] {
         let request = mcp::post(
             &world.url("/mcp"),
             &token,
@@ -171,18 +166,13 @@ async fn a_session_of_one_backend_is_unknown_at_another() -> Result<()> {
     let second = client
         .sign_in_for(&Owner::alice(), &gateway.url("/two/mcp"))
         .await?;
-    assert_eq!(
-        send(&gateway.url("/one/mcp"), &first, &initialize())
-            .await?
-            .header("mcp-session-id"),
-        SESSION
-    );
+    let session = open_session(&gateway.url("/one/mcp"), &first).await?;
     let request = mcp::post(
         &gateway.url("/two/mcp"),
         &second,
         &call(1, "echo", &json!({"marker": "STOLEN"})),
     )
-    .header("Mcp-Session-Id", SESSION);
+    .header("Mcp-Session-Id", &session);
     let reply = http::send(request).await?;
     assert!([403, 404].contains(&reply.status), "{}", reply.status);
     assert!(two.marked("STOLEN").is_empty());
@@ -195,15 +185,10 @@ async fn a_session_ends_with_its_grant() -> Result<()> {
     let client = world.client("Client").await?;
     let first = client.sign_in(&world.owner).await?;
     let url = world.url("/mcp");
-    assert_eq!(
-        send(&url, &first, &initialize())
-            .await?
-            .header("mcp-session-id"),
-        SESSION
-    );
+    let session = open_session(&url, &first).await?;
     assert_eq!(client.revoke(&first).await?.status, 200);
     let reply = http::send(
-        mcp::post(&url, &first, &call(1, "echo", &json!({}))).header("Mcp-Session-Id", SESSION),
+        mcp::post(&url, &first, &call(1, "echo", &json!({}))).header("Mcp-Session-Id", &session),
     )
     .await?;
     assert_eq!(reply.status, 401);

@@ -303,16 +303,15 @@ async fn a_session_passes_through_all_three_methods() -> Result<()> {
     let world = World::start().await?;
     let (_, token) = world.signed_in().await?;
     let url = world.url("/mcp");
-    let opened = send(&url, &token, &initialize()).await?;
-    assert_eq!(opened.header("mcp-session-id"), SESSION);
+    let session = mcp::open_session(&url, &token).await?;
     let request = mcp::post(&url, &token, &call(2, "echo", &json!({"x": 1})))
-        .header("Mcp-Session-Id", SESSION);
+        .header("Mcp-Session-Id", &session);
     assert_eq!(response(&http::send(request).await?)?["id"], 2);
     let delete = http::send(
         http::client()
             .delete(&url)
             .bearer_auth(&token)
-            .header("Mcp-Session-Id", SESSION),
+            .header("Mcp-Session-Id", &session),
     )
     .await?;
     assert_eq!(delete.status, 200);
