@@ -19,7 +19,7 @@ pub const MAX_REDIRECT_URIS: usize = 50;
 pub const MAX_NAME: usize = 60;
 
 /// Bytes of metadata that are kept for one client, so that registering cannot fill the store.
-const MAX_KEPT: usize = 16 * 1024;
+pub const MAX_KEPT: usize = 16 * 1024;
 
 /// Members that are kept and echoed, and mean nothing to the gateway. All others are ignored
 /// (RFC 7591 §2).

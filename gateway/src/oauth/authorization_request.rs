@@ -33,12 +33,18 @@ pub enum AuthorizeRefusal {
 /// Where it is safe to redirect: made only after client and redirect URI were checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Callback {
+    client: ClientId,
     redirect_uri: RedirectUri,
     state: Option<String>,
     issuer: Issuer,
 }
 
 impl Callback {
+    /// Whose it is.
+    pub const fn client(&self) -> &ClientId {
+        &self.client
+    }
+
     /// The redirect URI of the request.
     pub const fn redirect_uri(&self) -> &RedirectUri {
         &self.redirect_uri
@@ -191,6 +197,7 @@ fn callback(form: &Form, client: &Client, rules: Rules<'_>) -> Result<Callback, 
         })
         .ok_or_else(|| AuthorizeRefusal::Page(Reason::RedirectUriMismatch, requested.to_owned()))?;
     Ok(Callback {
+        client: client.id.clone(),
         redirect_uri,
         // A state that was sent twice is refused right after, and then not returned.
         state: form.one("state").ok().flatten().map(str::to_owned),

@@ -68,7 +68,8 @@ pub(super) async fn answer(
             consent::page(server, request, &session, asked).await
         }
         Err((callback, error)) => {
-            outcome::log("authorization_refused", request, None, &error);
+            let client = callback.client().as_str();
+            outcome::log("authorization_refused", request, Some(client), &error);
             callback.refused(&error)
         }
     }

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
 /// More parameters than any request of OAuth has.
-const MAX_PARAMETERS: usize = 100;
+pub const MAX_PARAMETERS: usize = 100;
 
 /// Why parameters can't be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -219,3 +219,91 @@ fn resource_values_of_one_mount_may_repeat() {
         + "&resource=https://mcp.example.com/files/mcp&resource=HTTPS://MCP.example.com/files/sse/";
     assert_eq!(judged(&query).unwrap().mount().name, "files");
 }
+
+/// Fifty thousand mutations from a fixed seed: whatever else becomes of a request, nobody is sent
+/// anywhere but to the registered URI, with one code or error, the issuer, and at most one state.
+#[test]
+fn no_mutated_request_redirects_elsewhere_or_says_anything_twice() {
+    use rand::rngs::StdRng;
+    use rand::{Rng as _, SeedableRng as _};
+
+    const REGISTERED: &str = "https://app.example.com/cb?keep=1";
+    const PIECES: [&str; 24] = [
+        "&",
+        "=",
+        "%",
+        "%26",
+        "%3D",
+        "%23",
+        "#",
+        "+",
+        "%00",
+        "%0d%0a",
+        "\\",
+        "@evil.example",
+        "//evil.example/",
+        "&redirect_uri=https://evil.example/",
+        "&redirect_uri=https://app.example.com/cb?keep=1",
+        "&state=x",
+        "&state=%26code%3D1",
+        "&iss=https://evil.example",
+        "&code=1",
+        "&client_id=c_1",
+        "&response_type=token",
+        "&response_mode=fragment",
+        "&resource=https://mcp.example.com/files",
+        "&scope=%22",
+    ];
+    let mut random = StdRng::seed_from_u64(7636);
+    let (mut pages, mut errors, mut granted) = (0, 0, 0);
+    for _ in 0..50_000 {
+        let mut query = valid().into_bytes();
+        for _ in 0..random.gen_range(1..=3) {
+            let at = random.gen_range(0..query.len());
+            match random.gen_range(0..4) {
+                0 => drop(query.splice(at..at, PIECES[random.gen_range(0..24)].bytes())),
+                1 => drop(query.remove(at)),
+                2 => query[at] = random.gen_range(b' '..=b'~'),
+                _ => query[at] ^= 0x20,
+            }
+        }
+        let query = String::from_utf8_lossy(&query).into_owned();
+        let Ok(form) = Form::parse(query.as_bytes()) else {
+            pages += 1;
+            continue;
+        };
+        if client_id(&form).is_err() {
+            pages += 1;
+            continue;
+        }
+        let (callback, response) = match judged(&query) {
+            Ok(request) => {
+                granted += 1;
+                let code = Secret::presented("the-code");
+                (
+                    request.callback().clone(),
+                    request.callback().granted(&code),
+                )
+            }
+            Err(AuthorizeRefusal::Redirect(callback, error)) => {
+                errors += 1;
+                let response = callback.refused(&error);
+                (*callback, response)
+            }
+            Err(_) => {
+                pages += 1;
+                continue;
+            }
+        };
+        assert_eq!(callback.redirect_uri().as_str(), REGISTERED, "{query}");
+        let location = location(&response);
+        assert!(location.starts_with(&format!("{REGISTERED}&")), "{query}");
+        let answer = url::Url::parse(location).unwrap();
+        let count = |name: &str| answer.query_pairs().filter(|(key, _)| key == name).count();
+        assert_eq!(count("code") + count("error"), 1, "{query}");
+        assert_eq!(count("iss"), 1, "{query}");
+        assert!(count("state") <= 1, "{query}");
+    }
+    // All three ways were taken, often.
+    assert!(pages > 1_000 && errors > 1_000 && granted > 1_000);
+}
