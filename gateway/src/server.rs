@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Admin;
@@ -32,8 +33,22 @@ fn try_listen(address: SocketAddr) -> anyhow::Result<()> {
     }
 }
 
+/// Allows as many open files as the system permits: a stream is two, and the usual 1,024 are meant
+/// for programs that hold few.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::warn!(event = "open_files_limited", error = error.to_string(); "the limit of open files stays");
+    }
+}
+
 /// Serves until SIGTERM or SIGINT.
 pub fn serve(config: &Config, app: App) {
+    raise_open_files();
     let mut server = Server::new_with_opt_and_conf(
         None,
         ServerConf {
