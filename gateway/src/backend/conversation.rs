@@ -276,7 +276,8 @@ impl Asker<'_> {
                     return Err(garbled());
                 }
             }
-            self.connections.release(connection).await;
+            // Never given back: it may belong to the runtime of the start, which ends.
+            connection.abandon().await;
             serde_json::from_slice(&body).ok()
         };
         Ok(Answer {

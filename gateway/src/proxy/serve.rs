@@ -237,7 +237,7 @@ impl Gateway {
             level,
             event = "refused", reason = reason.code(), hint = reason.remedy(), status = status,
             backend = backend, user = visit.user, client = visit.client, grant = visit.grant, call = visit.call,
-            method = head.method.as_str(), peer = self.peer(session).to_string(), request_id = visit.id;
+            method = head.method.as_str(), path = logged_path(head.raw_path()), peer = self.peer(session).to_string(), request_id = visit.id;
             "{denial}"
         );
         answer::write(session, response).await
@@ -284,6 +284,23 @@ impl Gateway {
             &self.settings.trusted_proxies,
         )
     }
+}
+
+/// A path for the log: without the query, and without segments so long that they may be a secret
+/// that somebody put there.
+fn logged_path(raw: &[u8]) -> String {
+    let path = raw
+        .split(|byte| matches!(byte, b'?' | b'#'))
+        .next()
+        .unwrap_or_default();
+    let segments = path
+        .split(|byte| *byte == b'/')
+        .take(8)
+        .map(|segment| match segment.len() {
+            0..=24 => segment.escape_ascii().to_string(),
+            _ => "…".to_owned(),
+        });
+    segments.collect::<Vec<_>>().join("/")
 }
 
 /// The answer to a CORS preflight from an allowed origin. It carries no credentials, so it is
@@ -342,6 +359,19 @@ pub(super) fn allow_reading(headers: &mut HeaderMap, origin: &HeaderValue) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_shows_no_query_and_nothing_long() {
+        assert_eq!(
+            logged_path(b"/.well-known/oauth-protected-resource/mcp?a=secret"),
+            "/.well-known/oauth-protected-resource/mcp"
+        );
+        assert_eq!(
+            logged_path(b"/mcp/EmUKJwoEMTIzNBgDIgkKBwgKEgMYgAgSJAgAEiDzUVpJ"),
+            "/mcp/…"
+        );
+        assert_eq!(logged_path(b"/a\n\xff"), "/a\\n\\xff");
+    }
 
     #[test]
     fn a_page_may_send_mirrored_parameters_and_nothing_odd() {

@@ -305,3 +305,29 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
         (None, "{}")
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backend_is_reached_by_name_and_by_unix_socket() {
+    let world = World::new(|_| json(PONG)).await;
+    for name in ["named", "socket"] {
+        let claims = Claims {
+            resource: Resource::from_token(format!("{ISSUER}/{name}/mcp")),
+            ..world.claims()
+        };
+        let lines = format!("Authorization: Bearer {}\r\n", world.mint(&claims));
+        for _ in 0..3 {
+            let reply = world
+                .raw(&message("POST", &format!("/{name}/mcp"), &lines, PING))
+                .await;
+            assert_eq!((reply.status, reply.body.as_str()), (200, PONG), "{name}");
+        }
+        let foreign = format!("Authorization: Bearer {}\r\n", world.token());
+        assert_eq!(
+            world
+                .raw(&message("POST", &format!("/{name}/mcp"), &foreign, PING))
+                .await
+                .status,
+            401
+        );
+    }
+}

@@ -11,6 +11,7 @@ mod streams;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,13 +44,21 @@ const CALL: &str =
     r#"{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"search","arguments":{}}}"#;
 const PONG: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
 
-/// A gateway in front of one backend at `/` and one that nobody listens for at `/gone`.
+/// A gateway in front of one backend at `/`, by its name at `/named`, by a unix socket at `/socket`,
+/// and of one that does not listen at `/gone`.
 struct World {
     address: SocketAddr,
     backend: Scripted,
     edge: Edge,
     keys: Arc<Keys>,
     store: Arc<dyn Store>,
+    socket: PathBuf,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.socket);
+    }
 }
 
 impl World {
@@ -62,6 +71,13 @@ impl World {
         adjust: impl FnOnce(&mut Settings),
     ) -> Self {
         let backend = Scripted::start(act).await;
+        let by_name = Address::Tcp {
+            host: "localhost".to_owned(),
+            port: backend.address.port(),
+            tls: false,
+        };
+        let socket = backend.socket();
+        let by_socket = Address::Unix(socket.clone());
         let unused = TcpListener::bind("127.0.0.1:0")
             .await
             .unwrap()
@@ -70,6 +86,14 @@ impl World {
         let backends = vec![
             Arc::new(backend_at("notes", "", backend.address)),
             Arc::new(backend_at("gone", "/gone", unused)),
+            Arc::new(Backend {
+                address: by_name,
+                ..backend_at("named", "/named", backend.address)
+            }),
+            Arc::new(Backend {
+                address: by_socket,
+                ..backend_at("socket", "/socket", backend.address)
+            }),
         ];
         let mut settings = Settings {
             issuer: Issuer::parse(ISSUER).unwrap(),
@@ -117,6 +141,7 @@ impl World {
             edge,
             keys,
             store,
+            socket,
         }
     }
 

@@ -1,13 +1,14 @@
 //! A backend that does as it is told, byte for byte, and records what arrived.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::time::sleep;
 
 /// A request as it arrived.
@@ -128,6 +129,27 @@ impl Scripted {
                 }
             }
         }
+    }
+
+    /// A unix socket that leads to it.
+    pub(super) fn socket(&self) -> PathBuf {
+        let path = std::env::temp_dir().join(format!(
+            "edge-{}-{}.sock",
+            std::process::id(),
+            self.address.port()
+        ));
+        let _ = std::fs::remove_file(&path);
+        let listener = UnixListener::bind(&path).unwrap();
+        let address = self.address;
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut tcp = TcpStream::connect(address).await.unwrap();
+                    let _ = copy_bidirectional(&mut socket, &mut tcp).await;
+                });
+            }
+        });
+        path
     }
 
     /// What has arrived.
