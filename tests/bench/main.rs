@@ -258,21 +258,23 @@ impl Watch {
 }
 
 async fn versions(gateway: bool) -> Result<Vec<(&'static str, String)>> {
-    let mut versions = vec![
-        ("nginx", version(&find("nginx")?, "-v").await?),
-        ("HAProxy", version(&find("haproxy")?, "-v").await?),
-        (
-            "mcp-backend",
-            version(&binary("mcp-backend"), "--version").await?,
-        ),
-    ];
+    let mut versions = Vec::new();
     if gateway {
-        versions.insert(
-            0,
-            ("gateway", version(&binary("gateway"), "--version").await?),
-        );
+        let said = version(&binary("gateway"), "--version").await?;
+        versions.push(("gateway", format!("{said}{}", commit().await)));
     }
+    versions.push(("nginx", version(&find("nginx")?, "-v").await?));
+    versions.push(("HAProxy", version(&find("haproxy")?, "-v").await?));
     Ok(versions)
+}
+
+/// Which commit is checked out, in brackets; nothing outside a repository.
+async fn commit() -> String {
+    let folder = workspace().display().to_string();
+    output("git", &["-C", &folder, "rev-parse", "--short", "HEAD"])
+        .await
+        .map(|commit| format!(" ({commit})"))
+        .unwrap_or_default()
 }
 
 async fn output(name: &str, arguments: &[&str]) -> Result<String> {

@@ -81,12 +81,13 @@ pub(crate) async fn start(
     let mut listening = Listening { program, address };
     let deadline = Instant::now() + Duration::from_secs(20);
     while tokio::net::TcpStream::connect(address).await.is_err() {
-        if listening.program.ended().is_some() || Instant::now() > deadline {
+        let ended = listening.program.ended();
+        if ended.is_some() || Instant::now() > deadline {
+            let what = ended.map_or("does not listen".to_owned(), |code| {
+                format!("ended with {code}, and was to listen")
+            });
             let log = std::fs::read_to_string(folder.join(format!("{name}.log")));
-            bail!(
-                "{name} does not listen on {address}:\n{}",
-                log.unwrap_or_default()
-            );
+            bail!("{name} {what} on {address}:\n{}", log.unwrap_or_default());
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -238,7 +239,7 @@ backend mcp
     .await
 }
 
-/// What a program says its version is: the last word of the first line with a digit in it.
+/// What a program says its version is: the first word with a digit in it.
 pub(crate) async fn version(binary: &Path, argument: &str) -> Result<String> {
     let (_, stdout, stderr) = program::run(binary, &[argument], "").await?;
     let said = stdout + &stderr;
