@@ -167,7 +167,12 @@ async fn benchmark(options: &Options) -> Result<ExitCode> {
     rig.end().await;
     let round_trips = if plan.gateway {
         eprintln!("counting round trips to Redis");
-        Some(count_round_trips(&plan, options.loads().busy).await?)
+        let busy = options.loads().busy;
+        let longer = Bounds {
+            time: busy.time * 2,
+            ..busy
+        };
+        Some(count_round_trips(&plan, longer).await?)
     } else {
         None
     };
