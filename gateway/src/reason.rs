@@ -129,9 +129,10 @@ pub const SYMPTOMS: &[Symptom] = &[
     },
     Symptom {
         shown: "OAuthCallback",
-        meaning: "The browser came back to ChatGPT without a code it could use: Deny was pressed, the login took too long, or another browser profile answered. If the log says code_issued and nothing after it, the gateway's part is done: clear ChatGPT's cookies, or use a private window.",
+        meaning: "The browser came back to ChatGPT without a code it could use: Deny was pressed, the login took too long, or another browser profile answered. If the log says code_issued and then code_never_redeemed, the gateway's part is done: clear ChatGPT's cookies, or use a private window.",
         reasons: &[
             Reason::UserDenied,
+            Reason::CodeNeverRedeemed,
             Reason::PageExpired,
             Reason::ResourceUnknown,
             Reason::PkceMissing,
