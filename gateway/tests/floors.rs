@@ -1,5 +1,8 @@
 //! Imports point down only: the map in `lib.rs` is held against every `use crate::` line.
 
+// Helpers of tests, outside of the test functions that the lint knows.
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

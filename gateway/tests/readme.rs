@@ -1,6 +1,9 @@
 //! What the README says of keys and reasons is what the program says. To bring it up to date:
 //! `UPDATE_README=1 cargo test -p gateway --test readme`.
 
+// Helpers of tests, outside of the test functions that the lint knows.
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
