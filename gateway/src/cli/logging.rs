@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use env_logger::fmt::Formatter;
-use log::kv::{Error, Key, Value, VisitSource};
+use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::{LevelFilter, Record};
 use serde_json::{Map, json};
 
@@ -64,8 +64,24 @@ fn pretty_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<(
 
 struct Fields(Vec<(String, serde_json::Value)>);
 
+/// Succeeds for a value that is not there: an `Option` that is `None` is no field.
+struct Null;
+
+impl<'v> VisitValue<'v> for Null {
+    fn visit_any(&mut self, _value: Value<'_>) -> Result<(), Error> {
+        Err(Error::msg("not null"))
+    }
+
+    fn visit_null(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
 impl<'kvs> VisitSource<'kvs> for Fields {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        if value.visit(Null).is_ok() {
+            return Ok(());
+        }
         let value = if let Some(number) = value.to_u64() {
             json!(number)
         } else if let Some(flag) = value.to_bool() {
