@@ -79,6 +79,7 @@ reasons! {
     ScopeInsufficient = "scope_insufficient", "The token's scope does not cover this.", "Reconnect and grant the scope that the challenge names.";
     ToolNotAllowed = "tool_not_allowed", "The token does not allow this tool.", "Reconnect and allow the tool on the consent page.";
     OriginNotAllowed = "origin_not_allowed", "The Origin header names a site that is not allowed.", "Add it to allowed_origins if a page there is to call this gateway.";
+    HostNotOurs = "host_not_ours", "The Host header names another host.", "Set public_url to the name that clients use; a proxy in front that changes Host belongs in trusted_proxies.";
     MessageMalformed = "message_malformed", "The body is not one unambiguous JSON-RPC message.", "The error description names what is wrong.";
     BodyTooLarge = "body_too_large", "The body is larger than the limit.", "Raise limits.request_body if such messages are expected.";
     BodyCompressed = "body_compressed", "The body is compressed.", "The client must send it plain.";

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Method};
 use pingora::protocols::http::ServerSession;
 use sha2::{Digest as _, Sha256};
@@ -12,7 +12,8 @@ use sha2::{Digest as _, Sha256};
 use super::denial::Denial;
 use super::endings::Lease;
 use super::listener::Lifeline;
-use super::routes::{Door, Target};
+use super::peer::is_trusted;
+use super::routes::{Door, Target, is_own_host};
 use super::serve::{Stop, Visit};
 use super::upstream_head::forwarded_query;
 use super::{Gateway, Place, body};
@@ -56,9 +57,10 @@ impl Gateway {
         if let Some(lifeline) = Lifeline::current() {
             lifeline.lease(lease.clone());
         }
-        let head = session.req_header();
-        let method = head.method.clone();
+        let method = session.req_header().method.clone();
+        self.check_host(session)?;
         check_method(door, &method)?;
+        let head = session.req_header();
         let target = self.target(place, door, asked, token.claims())?;
         let bound_session = self.session(&head.headers, place, door, token.claims())?;
         let (calls, body) = match method {
@@ -79,6 +81,23 @@ impl Gateway {
             body,
             waits_for_events,
         })
+    }
+
+    /// A trusted proxy may have put its own name for this gateway there.
+    fn check_host(&self, session: &ServerSession) -> Result<(), Denial> {
+        let head = session.req_header();
+        let named = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+        let authority = named.or_else(|| head.uri.authority().map(|authority| authority.as_str()));
+        let peer = session.client_addr().and_then(|address| address.as_inet());
+        let is_from_proxy =
+            peer.is_some_and(|peer| is_trusted(peer.ip(), &self.settings.trusted_proxies));
+        match authority {
+            // HTTP/1.0 without Host; later versions have been refused.
+            None => Ok(()),
+            Some(_) if is_from_proxy => Ok(()),
+            Some(authority) if is_own_host(authority, &self.settings.issuer) => Ok(()),
+            Some(_) => Err(Denial::Host),
+        }
     }
 
     fn confirm(&self, headers: &HeaderMap, place: &Place) -> Result<AccessToken, Denial> {

@@ -27,6 +27,8 @@ pub(super) enum Denial {
     Method(&'static str),
     #[error("the origin is not allowed")]
     Origin,
+    #[error("the host is another one")]
+    Host,
     #[error("no token")]
     NoToken,
     #[error("malformed token")]
@@ -78,6 +80,7 @@ impl Denial {
             Self::NotFound => Reason::NotFound,
             Self::Method(_) => Reason::MethodNotAllowed,
             Self::Origin => Reason::OriginNotAllowed,
+            Self::Host => Reason::HostNotOurs,
             Self::NoToken => Reason::TokenMissing,
             Self::MalformedToken => Reason::TokenMalformed,
             Self::Token(Rejection::Invalid(reason)) => *reason,
@@ -115,6 +118,7 @@ impl Denial {
             Self::Origin | Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::NotFound | Self::SessionUnknown => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Host => StatusCode::MISDIRECTED_REQUEST,
             Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::MediaType | Self::Compressed => StatusCode::UNSUPPORTED_MEDIA_TYPE,

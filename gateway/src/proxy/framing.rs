@@ -1,7 +1,7 @@
 //! The head of a request as a whole: one framing, no header twice that may stand once, bounded
 //! size. What Pingora accepts and others read differently is refused here (RFC 9112 §6.3).
 
-use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{AUTHORIZATION, EXPECT, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Version};
 use pingora::protocols::http::ServerSession;
 
@@ -31,7 +31,9 @@ pub(super) fn check(session: &ServerSession) -> Result<(), &'static str> {
     let head = session.req_header();
     check_headers(&head.headers, head.raw_path().len())?;
     if let Some(h1) = session.as_http1() {
-        check_lines(&h1.get_headers_raw_bytes())?;
+        let raw = h1.get_headers_raw_bytes();
+        check_lines(&raw)?;
+        check_target(&raw, head.raw_path())?;
     }
     let has_host = head.headers.contains_key(HOST) || head.uri.authority().is_some();
     if head.version >= Version::HTTP_11 && !has_host {
@@ -41,8 +43,10 @@ pub(super) fn check(session: &ServerSession) -> Result<(), &'static str> {
 }
 
 fn check_headers(headers: &HeaderMap, target: usize) -> Result<(), &'static str> {
+    // A token that is too long is refused as a token.
     let bytes: usize = headers
         .iter()
+        .filter(|(name, _)| **name != AUTHORIZATION)
         .map(|(name, value)| name.as_str().len() + value.len() + 4)
         .sum();
     if headers.len() > MOST_LINES || bytes + target > MOST_BYTES {
@@ -80,6 +84,14 @@ fn check_lines(raw: &[u8]) -> Result<(), &'static str> {
         return Err("Content-Length and Transfer-Encoding exclude each other");
     }
     Ok(())
+}
+
+/// The target as it came in is the one that is looked at: parsing drops a fragment.
+fn check_target(raw: &[u8], target: &[u8]) -> Result<(), &'static str> {
+    match raw.split(|byte| *byte == b' ').nth(1) {
+        Some(sent) if sent == target => Ok(()),
+        _ => Err("the target is not what it seems"),
+    }
 }
 
 #[cfg(test)]
@@ -137,6 +149,13 @@ mod tests {
         let long = "a".repeat(MOST_BYTES);
         assert!(check_headers(&headers(&[("x-a", &long)]), 1).is_err());
         assert!(check_headers(&headers(&[]), MOST_BYTES + 1).is_err());
+    }
+
+    #[test]
+    fn the_target_is_read_as_it_was_sent() {
+        assert!(check_target(b"GET /a?b HTTP/1.1\r\n", b"/a?b").is_ok());
+        assert!(check_target(b"GET /a#b HTTP/1.1\r\n", b"/a").is_err());
+        assert!(check_target(b"GET", b"").is_err());
     }
 
     #[test]

@@ -9,6 +9,8 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 
+use super::upstream_head::is_named_by_connection;
+
 /// What a backend may say about its answer.
 const PASSED: &[&str] = &[
     "allow",
@@ -20,12 +22,27 @@ const PASSED: &[&str] = &[
     "retry-after",
     "traceparent",
     "tracestate",
-    "x-correlation-id",
-    "x-request-id",
 ];
 
 /// And whole families of it.
-const PASSED_STARTING: &[&str] = &["mcp-", "ratelimit", "x-ratelimit-"];
+const PASSED_STARTING: &[&str] = &["mcp-", "ratelimit", "x-"];
+
+/// But not these, which tell browsers, proxies and crawlers what to do.
+const STOPPED_STARTING: &[&str] = &[
+    "x-accel-",
+    "x-content-",
+    "x-dns-prefetch-control",
+    "x-download-options",
+    "x-forwarded-",
+    "x-frame-options",
+    "x-permitted-cross-domain-policies",
+    "x-powered-by",
+    "x-robots-tag",
+    "x-sendfile",
+    "x-ua-compatible",
+    "x-webkit-csp",
+    "x-xss-protection",
+];
 
 const SESSION: &str = "mcp-session-id";
 
@@ -73,7 +90,7 @@ pub(super) fn build(
     let size = upstream.headers.len() + 8;
     let mut head = ResponseHeader::build_no_case(upstream.status, Some(size))?;
     for (name, value) in &upstream.headers {
-        if is_passed(name) {
+        if is_passed(name, &upstream.headers) {
             head.append_header(name.clone(), value.clone())?;
         }
     }
@@ -107,10 +124,11 @@ pub(super) fn build(
     Ok(head)
 }
 
-fn is_passed(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    PASSED.contains(&text)
-        || PASSED_STARTING.iter().any(|start| text.starts_with(start)) && text != SESSION
+fn is_passed(name: &HeaderName, upstream: &HeaderMap) -> bool {
+    let name = name.as_str();
+    let starts = |family: &[&str]| family.iter().any(|start| name.starts_with(start));
+    let is_passed = PASSED.contains(&name) || starts(PASSED_STARTING) && !starts(STOPPED_STARTING);
+    is_passed && name != SESSION && !is_named_by_connection(name, upstream)
 }
 
 fn media_type(headers: &HeaderMap) -> String {
@@ -227,6 +245,7 @@ mod tests {
             ("retry-after", "5"),
             ("allow", "POST"),
             ("x-ratelimit-remaining", "3"),
+            ("x-backend", "yes"),
         ];
         let head = passed(&lines);
         for (name, value) in lines {

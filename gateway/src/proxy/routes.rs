@@ -75,6 +75,30 @@ fn origin_form<'a>(text: &'a str, issuer: &Issuer) -> Result<&'a str, Ambiguous>
     }
 }
 
+/// Whether a Host names this gateway: the public name with any port, an address, `localhost`, or a
+/// name without a dot, which only a local network resolves. A page on another name that was made to
+/// resolve to this gateway (DNS rebinding) sends its own name.
+pub(super) fn is_own_host(authority: &str, issuer: &Issuer) -> bool {
+    let host = without_port(authority);
+    let is_address = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<std::net::IpAddr>()
+        .is_ok();
+    let is_local = !host.is_empty() && !host.contains('.');
+    is_address
+        || is_local
+        || host.to_ascii_lowercase().ends_with(".localhost")
+        || host.eq_ignore_ascii_case(without_port(issuer.authority()))
+}
+
+fn without_port(authority: &str) -> &str {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
 /// Which of a backend's endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Door {
@@ -117,7 +141,7 @@ fn door(path: &str, prefix: &str, for_people: bool) -> Option<Door> {
         "/mcp" => Some(Door::Mcp),
         "/sse" => Some(Door::Sse),
         "/messages" => Some(Door::Messages),
-        "" if !for_people => Some(Door::Mcp),
+        "" if prefix.is_empty() && !for_people => Some(Door::Mcp),
         _ => None,
     }
 }
@@ -229,6 +253,34 @@ mod tests {
     }
 
     #[test]
+    fn a_foreign_host_is_told_from_our_own() {
+        for host in [
+            "mcp.example.com",
+            "MCP.example.com:8443",
+            "mcp.example.com:1",
+            "127.0.0.1:80",
+            "[::1]:80",
+            "[::1]",
+            "localhost:8080",
+            "a.localhost",
+            "gateway:8080",
+        ] {
+            assert!(is_own_host(host, &issuer()), "{host}");
+        }
+        for host in [
+            "",
+            ":80",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "mcp.example.com.evil",
+            "xmcp.example.com",
+        ] {
+            assert!(!is_own_host(host, &issuer()), "{host}");
+        }
+    }
+
+    #[test]
     fn a_backend_has_three_doors_and_its_root_for_programs() {
         for (path, prefix, expected) in [
             ("/mcp", "", Some(Door::Mcp)),
@@ -249,7 +301,7 @@ mod tests {
             assert_eq!(door(path, prefix, true), expected, "{path} at {prefix}");
         }
         assert_eq!(door("/", "", false), Some(Door::Mcp));
-        assert_eq!(door("/notes", "/notes", false), Some(Door::Mcp));
+        assert_eq!(door("/notes", "/notes", false), None);
         assert_eq!(door("/notes2", "/notes", false), None);
         assert_eq!(door("/register", "", false), None);
     }

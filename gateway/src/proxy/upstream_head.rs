@@ -42,7 +42,10 @@ const NEVER: &[&str] = &[
 
 /// Never forwarded, by how they start.
 const NEVER_STARTING: &[&str] = &[
+    "x-authenticated-",
     "x-forwarded-",
+    "x-remote-",
+    "x-webauth-",
     "x-auth-request-",
     "sec-fetch-",
     "access-control-request-",
@@ -143,7 +146,8 @@ const fn is_joint(byte: u8) -> bool {
     matches!(byte, b'-' | b'_' | b'.')
 }
 
-fn is_named_by_connection(name: &str, headers: &HeaderMap) -> bool {
+/// Whether the Connection header says that `name` is for this hop only (RFC 9110 §7.6.1).
+pub(super) fn is_named_by_connection(name: &str, headers: &HeaderMap) -> bool {
     headers
         .get_all(CONNECTION)
         .iter()
@@ -252,6 +256,7 @@ mod tests {
             "mcp-session-id",
             "mcp_session_id",
             "remote_user",
+            "x-remote-user",
             "x-forwarded-anything",
         ];
         for name in spellings {
