@@ -1,5 +1,7 @@
 //! Clients: what is registered about one. How a registration is decided is `client::registration`.
 
+pub mod known_documents;
+pub mod metadata_document;
 pub mod registration;
 
 use std::fmt;
@@ -98,6 +100,8 @@ pub enum Registration {
     SelfRegistered,
     /// The operator wrote it into the configuration.
     PreRegistered,
+    /// Its id is the address of its metadata document, whose host vouches for it.
+    MetadataDocument,
 }
 
 /// A registered client.

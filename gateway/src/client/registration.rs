@@ -170,7 +170,7 @@ impl AcceptedMetadata {
     }
 }
 
-fn redirect_uris(
+pub(super) fn redirect_uris(
     member: Option<&Value>,
     schemes: &PrivateUseSchemes,
 ) -> Result<Vec<String>, RegistrationError> {
@@ -197,7 +197,7 @@ fn redirect_uris(
 
 /// Judges every member that is a URI by its name, known or not; returns those to leave out. A
 /// scheme that a browser would run is never worth guessing about (RFC 7591 §5).
-fn judge_uris(metadata: &Map<String, Value>) -> Result<Vec<&str>, RegistrationError> {
+pub(super) fn judge_uris(metadata: &Map<String, Value>) -> Result<Vec<&str>, RegistrationError> {
     let mut dropped = Vec::new();
     for (name, value) in metadata {
         let base_name = name.split('#').next().unwrap_or_default();
@@ -317,7 +317,7 @@ fn short(name: &str) -> String {
 
 /// A name as it may be shown: without characters that are invisible or that turn the direction of
 /// what follows, spaces joined, at most [`MAX_NAME`] characters. `None` if nothing is left.
-fn displayable(name: &str) -> Option<String> {
+pub(super) fn displayable(name: &str) -> Option<String> {
     let visible: String = name
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })

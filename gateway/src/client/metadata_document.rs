@@ -1,0 +1,254 @@
+//! Client ID Metadata Documents: a client id that is the address of the client's own description.
+//!
+//! Owns: which ids are such addresses, and what a document must say. Not: fetching it (`fetch`),
+//! the documents that are built in (`known_documents`).
+
+use serde_json::{Map, Value};
+use url::Url;
+
+use crate::client::registration::{self, RegistrationError};
+use crate::client::{Client, ClientAuthentication, ClientId, Registration};
+use crate::clock::Timestamp;
+use crate::protocol::redirect_uri::PrivateUseSchemes;
+
+/// Why a client id is not the address of a document (CIMD §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a client_id that is a URL must be https with a path, and have no fragment, user name or dot segment"
+)]
+pub struct DocumentUrlError;
+
+/// The address of a metadata document, which is also the client id, byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct DocumentUrl {
+    url: Url,
+    id: ClientId,
+}
+
+impl DocumentUrl {
+    /// `None` for an id that is no URL: such a client is looked up in the store.
+    pub fn parse(id: &ClientId) -> Option<Result<Self, DocumentUrlError>> {
+        let text = id.as_str();
+        if !text.to_ascii_lowercase().starts_with("https:") {
+            return None;
+        }
+        Some(Self::strictly(text).ok_or(DocumentUrlError))
+    }
+
+    fn strictly(text: &str) -> Option<Self> {
+        let plain = text.len() <= 1024
+            && text.starts_with("https://")
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && b != b'\\' && b != b'#');
+        let url = Url::parse(text).ok().filter(|_| plain)?;
+        let path = url.path();
+        // The parser resolves dot segments and lower-cases the host: only what it leaves alone is
+        // one identifier and not several (CIMD §3, simple string comparison).
+        let normal =
+            url.as_str() == text && path != "/" && !path.to_ascii_lowercase().contains("%2e");
+        let bare = url.username().is_empty() && url.password().is_none();
+        (normal && bare).then(|| Self {
+            id: ClientId::new(text),
+            url,
+        })
+    }
+
+    /// What to fetch.
+    pub const fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The client id.
+    pub const fn id(&self) -> &ClientId {
+        &self.id
+    }
+
+    /// Whom a person can hold responsible for the document.
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default()
+    }
+}
+
+/// Why a document is refused. Nothing of it is used then.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DocumentError {
+    /// No JSON object.
+    #[error("the document is no JSON object")]
+    NotAnObject,
+    /// Its `client_id` is not its own address (CIMD §4.1).
+    #[error("the document's client_id is not its own address")]
+    OtherClient,
+    /// A member that a document must not have: everybody can read it (CIMD §4.1).
+    #[error("the document has {0}")]
+    Secret(&'static str),
+    /// It lacks `client_name`, which the consent page shows.
+    #[error("the document has no client_name")]
+    Nameless,
+    /// It offers no authentication method that is served.
+    #[error("the document offers no token_endpoint_auth_method that is served: none")]
+    AuthenticationMethod,
+    /// Its redirect URIs or other members can't be accepted.
+    #[error("the document's {0}")]
+    Metadata(#[from] RegistrationError),
+}
+
+/// Judges the document at `address`.
+pub fn judge(
+    address: &DocumentUrl,
+    document: &[u8],
+    schemes: &PrivateUseSchemes,
+    now: Timestamp,
+) -> Result<Client, DocumentError> {
+    let document: Map<String, Value> =
+        serde_json::from_slice(document).map_err(|_| DocumentError::NotAnObject)?;
+    if document.get("client_id").and_then(Value::as_str) != Some(address.id().as_str()) {
+        return Err(DocumentError::OtherClient);
+    }
+    for member in ["client_secret", "client_secret_expires_at"] {
+        if document.contains_key(member) {
+            return Err(DocumentError::Secret(member));
+        }
+    }
+    if !offers_none(&document) {
+        return Err(DocumentError::AuthenticationMethod);
+    }
+    let name = document
+        .get("client_name")
+        .and_then(Value::as_str)
+        .and_then(registration::displayable)
+        .ok_or(DocumentError::Nameless)?;
+    registration::judge_uris(&document)?;
+    Ok(Client {
+        id: address.id().clone(),
+        name: Some(name),
+        redirect_uris: registration::redirect_uris(document.get("redirect_uris"), schemes)?,
+        authentication: ClientAuthentication::None,
+        registration: Registration::MetadataDocument,
+        registered: now,
+        echoed: Map::new(),
+    })
+}
+
+/// Whether the client can do with PKCE alone. The plural list is what it offers (SEP-3149); the
+/// singular member of RFC 7591 is its preference, and all there is in older documents. A document
+/// with neither is one of RFC 7591's default, `client_secret_basic`, which no document can have:
+/// taken as `none`, like its authors mean it.
+fn offers_none(document: &Map<String, Value>) -> bool {
+    if let Some(offered) = document
+        .get("token_endpoint_auth_methods_supported")
+        .and_then(Value::as_array)
+    {
+        return offered.iter().any(|method| method == "none");
+    }
+    document
+        .get("token_endpoint_auth_method")
+        .is_none_or(|method| method == "none")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const ID: &str = "https://app.example.com/oauth/client.json";
+
+    fn address(text: &str) -> Option<Result<DocumentUrl, DocumentUrlError>> {
+        DocumentUrl::parse(&ClientId::new(text))
+    }
+
+    fn judged(change: impl FnOnce(&mut Value)) -> Result<Client, DocumentError> {
+        let mut document = json!({
+            "client_id": ID,
+            "client_name": "App",
+            "redirect_uris": ["https://app.example.com/callback"],
+            "token_endpoint_auth_method": "private_key_jwt",
+            "token_endpoint_auth_methods_supported": ["none", "private_key_jwt"],
+            "grant_types": ["authorization_code", "refresh_token", "urn:ietf:params:oauth:grant-type:device_code"],
+            "unknown_member": {"a": [1]},
+        });
+        change(&mut document);
+        judge(
+            &address(ID).unwrap().unwrap(),
+            document.to_string().as_bytes(),
+            &PrivateUseSchemes::default(),
+            Timestamp::from_secs(1),
+        )
+    }
+
+    #[test]
+    fn only_an_https_url_with_a_path_is_the_address_of_a_document() {
+        for good in [
+            ID,
+            "https://a.example/x?y=z",
+            "https://localhost:8443/client.json",
+        ] {
+            assert_eq!(address(good).unwrap().unwrap().id().as_str(), good);
+        }
+        for bad in [
+            "https://a.example",
+            "https://a.example/",
+            "https://a.example/#x",
+            "https://a.example/x#",
+            "https://u@a.example/x",
+            "https://u:p@a.example/x",
+            "https://a.example/./x",
+            "https://a.example/a/../x",
+            "https://a.example/%2e%2e/x",
+            "https://a.example/a/%2E./x",
+            "HTTPS://a.example/x",
+            "https://A.example/x",
+            "https://a.example:443/x",
+            "https:/a.example/x",
+            "https:\\\\a.example\\x",
+            "https://a.example/x y",
+            "https://a.example/\u{fc}",
+            "https://",
+        ] {
+            assert_eq!(address(bad), Some(Err(DocumentUrlError)), "{bad}");
+        }
+        for other in ["c_1", "http://a.example/x", "urn:x", ""] {
+            assert_eq!(address(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_document_that_prefers_a_key_and_offers_none_is_taken_as_public() {
+        let client = judged(|_| ()).unwrap();
+        assert_eq!(client.authentication, ClientAuthentication::None);
+        assert_eq!(client.registration, Registration::MetadataDocument);
+        assert_eq!(client.name.as_deref(), Some("App"));
+    }
+
+    #[test]
+    fn a_document_must_be_its_own_and_keep_no_secret() {
+        assert_eq!(
+            judged(|document| document["client_id"] =
+                json!("https://app.example.com/oauth/client.json?")),
+            Err(DocumentError::OtherClient)
+        );
+        assert_eq!(
+            judged(|document| document["client_secret"] = json!("x")),
+            Err(DocumentError::Secret("client_secret"))
+        );
+        assert_eq!(
+            judged(
+                |document| document["token_endpoint_auth_methods_supported"] =
+                    json!(["client_secret_post"])
+            ),
+            Err(DocumentError::AuthenticationMethod)
+        );
+        assert_eq!(
+            judged(|document| document["client_name"] = json!(7)),
+            Err(DocumentError::Nameless)
+        );
+        assert!(matches!(
+            judged(|document| document["redirect_uris"] = json!(["javascript:alert(1)"])),
+            Err(DocumentError::Metadata(_))
+        ));
+        assert!(matches!(
+            judged(|document| document["logo_uri"] = json!("javascript:alert(1)")),
+            Err(DocumentError::Metadata(_))
+        ));
+    }
+}
