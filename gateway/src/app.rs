@@ -11,6 +11,7 @@ use crate::access_token::Keys;
 use crate::backend::{Backend, Catalogue, Connections};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::fetch::{Documents, Fetcher, Limits};
 use crate::identity::{Passwords, Setup};
 use crate::keys::KeysFolder;
 use crate::oauth::{AuthorizationServer, Settings};
@@ -108,6 +109,7 @@ impl App {
                 apps_challenge: config.apps_challenge.clone(),
                 security_contact: config.security_contact.clone(),
                 redirect_schemes: PrivateUseSchemes::new(config.redirect_schemes.iter().cloned()),
+                document_hosts: config.metadata_hosts.clone(),
                 registrations_per_hour: config.registrations_per_hour,
             },
             records: records.clone(),
@@ -116,6 +118,12 @@ impl App {
             passwords: Passwords::default(),
             setup: Setup,
             catalogue: catalogue.clone(),
+            documents: config.metadata_documents.then(|| {
+                Documents::new(Fetcher::new(
+                    Limits::default(),
+                    config.private_hosts.iter().cloned(),
+                ))
+            }),
             clock,
         });
         Ok(Self {

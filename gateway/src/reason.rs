@@ -35,6 +35,9 @@ macro_rules! reasons {
 reasons! {
     // Authorization request
     ClientUnknown = "client_unknown", "No client with this client_id is registered here.", "Remove the connection in the app and add it again; it will register anew.";
+    ClientDocumentUnreachable = "cimd_unreachable", "The client's metadata document could not be fetched, and none is known.", "Check that this machine reaches the host of the client_id by https; or switch clients.metadata_documents off, so that clients register themselves.";
+    ClientDocumentInvalid = "cimd_invalid", "The client's metadata document, or its address, is not as it must be.", "The page and the log name what is wrong; the app's vendor must mend it.";
+    ClientDocumentHostNotAllowed = "cimd_host_not_allowed", "The host of the client's metadata document is not one that the operator allows.", "Add it to clients.metadata_hosts.";
     RedirectUriMismatch = "redirect_uri_mismatch", "The redirect_uri is not one that the client registered.", "Compare it character by character with the registered ones; only the port of a loopback address may differ.";
     RequestMalformed = "request_malformed", "A parameter is missing, repeated or not of its form.", "The error description names the parameter.";
     ResponseTypeUnsupported = "response_type_unsupported", "Only response_type=code is served.", "Configure the client for the authorization code flow.";

@@ -79,6 +79,12 @@ pub struct Config {
     pub access_ttl: Duration,
     /// `owner`
     pub owner: Option<Owner>,
+    /// `clients.metadata_documents`
+    pub metadata_documents: bool,
+    /// `clients.metadata_hosts`
+    pub metadata_hosts: Vec<String>,
+    /// `clients.private_hosts`
+    pub private_hosts: Vec<String>,
     /// `clients.redirect_schemes`
     pub redirect_schemes: Vec<String>,
     /// `identity`
@@ -247,6 +253,9 @@ impl Reader<'_> {
             store: store?,
             access_ttl: access_ttl?,
             owner: self.owner(),
+            metadata_documents: self.flag("clients.metadata_documents")?,
+            metadata_hosts: self.hosts("clients.metadata_hosts"),
+            private_hosts: self.hosts("clients.private_hosts"),
             redirect_schemes: self.list("clients.redirect_schemes", |text| Ok(text.to_owned())),
             identity: IdentityHeaders {
                 user: self.header("identity.user_header")?,
@@ -422,6 +431,13 @@ impl Reader<'_> {
     fn header(&mut self, key: &str) -> Option<HeaderName> {
         self.parsed(key, |text| {
             HeaderName::try_from(text).map_err(|_| "is no header name".to_owned())
+        })
+    }
+
+    fn hosts(&mut self, key: &str) -> Vec<String> {
+        self.list(key, |text| match url::Host::parse(text) {
+            Ok(host) => Ok(host.to_string()),
+            Err(_) => Err("is no host name".to_owned()),
         })
     }
 

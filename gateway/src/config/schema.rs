@@ -153,6 +153,30 @@ pub const KEYS: &[Key] = &[
         "A file that holds it.",
     ),
     key(
+        "clients.metadata_documents",
+        Kind::Bool,
+        "true",
+        "Client ID Metadata Documents: a client_id may be the https address of the client's own description.",
+    ),
+    key(
+        "clients.metadata_hosts",
+        Kind::List,
+        "",
+        "The hosts whose documents are taken. Default: any public host.",
+    ),
+    key(
+        "clients.private_hosts",
+        Kind::List,
+        "",
+        "Hosts of your own network whose documents may have a private address or another port.",
+    ),
+    key(
+        "clients.redirect_schemes",
+        Kind::List,
+        "",
+        "Private-use schemes of native apps that may be redirect URIs, besides `cursor`, `vscode`, `vscode-insiders` and reverse-domain ones.",
+    ),
+    key(
         "identity.user_header",
         Kind::Text,
         "X-Forwarded-User",

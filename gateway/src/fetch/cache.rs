@@ -8,11 +8,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
 use url::Url;
 
 use crate::clock::Timestamp;
-use crate::fetch::{FetchError, Fetcher};
+use crate::fetch::{FetchError, Fetched, Fetcher};
 
+/// How many documents are fetched at once.
+const AT_ONCE: usize = 8;
 /// How many documents are kept.
 const CAPACITY: usize = 512;
 /// A document is kept at least this long, whatever its host says, so that its users do not become
@@ -27,6 +30,8 @@ const DEFAULT: Duration = Duration::from_secs(60 * 60);
 pub struct Documents {
     fetcher: Fetcher,
     kept: Cache<String, Kept>,
+    /// Bounds what strangers can make this machine ask at once.
+    at_once: Semaphore,
     /// One lock a URL that is being fetched; gone when nobody waits.
     flights: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -43,6 +48,7 @@ impl Documents {
         Self {
             fetcher,
             kept: Cache::new(CAPACITY),
+            at_once: Semaphore::new(AT_ONCE),
             flights: Mutex::default(),
         }
     }
@@ -65,7 +71,7 @@ impl Documents {
         if let Some(kept) = self.fresh(url, now) {
             return judge(&kept.body);
         }
-        let fetched = match self.fetcher.get(url).await {
+        let fetched = match self.fetch(url).await {
             Ok(fetched) => judge(&fetched.body).map(|value| (value, fetched)),
             Err(error) => Err(E::from(error)),
         };
@@ -86,6 +92,11 @@ impl Documents {
                 None => Err(error),
             },
         }
+    }
+
+    async fn fetch(&self, url: &Url) -> Result<Fetched, FetchError> {
+        let _place = self.at_once.try_acquire().map_err(|_| FetchError::Busy)?;
+        self.fetcher.get(url).await
     }
 
     fn fresh(&self, url: &Url, now: Timestamp) -> Option<Kept> {

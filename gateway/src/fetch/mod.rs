@@ -67,6 +67,9 @@ pub enum FetchError {
     /// More than the limit.
     #[error("the answer is too large")]
     TooLarge,
+    /// Too many others are being fetched.
+    #[error("too many documents are being fetched")]
+    Busy,
     /// Slower than the limit.
     #[error("the answer took too long")]
     TooSlow,

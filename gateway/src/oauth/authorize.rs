@@ -15,6 +15,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::grants::authorization_code::{self, AuthorizationCode};
 use crate::grants::{GrantId, Tools};
 use crate::oauth::authorization_request::{Rules, client_id, judge};
+use crate::oauth::clients::{self, NotFound};
 use crate::oauth::{AuthorizationServer, consent, login, outcome, refusal};
 use crate::protocol::form::{Form, has_media_type};
 use crate::protocol::oauth::OAuthError;
@@ -87,13 +88,13 @@ pub async fn validate(
     }
     let form = Form::parse(raw_query.as_bytes()).map_err(|error| malformed(error.to_string()))?;
     let id = client_id(&form)?;
-    let client = server
-        .records
-        .client(&id, now)
+    let client = clients::find(server, &id, now)
         .await
-        .map_err(AuthorizeRefusal::Fault)?
-        .ok_or_else(|| {
-            AuthorizeRefusal::Page(Reason::ClientUnknown, outcome::loggable(id.as_str()))
+        .map_err(|error| match error {
+            NotFound::Unknown(reason, detail) => {
+                AuthorizeRefusal::Page(reason, outcome::loggable(&detail))
+            }
+            NotFound::Fault(error) => AuthorizeRefusal::Fault(error),
         })?;
     let settings = &server.settings;
     let rules = Rules {

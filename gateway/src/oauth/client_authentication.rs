@@ -8,6 +8,7 @@ use http::header::AUTHORIZATION;
 use crate::client::{Client, ClientId, Credential};
 use crate::clock::Timestamp;
 use crate::oauth::AuthorizationServer;
+use crate::oauth::clients::{self, NotFound};
 use crate::protocol::form::{self, Form, FormError, has_media_type};
 use crate::protocol::oauth::{ErrorCode, OAuthError};
 use crate::protocol::web::Request;
@@ -42,12 +43,12 @@ pub(super) async fn authenticate(
     now: Timestamp,
 ) -> Result<Client, OAuthError> {
     let (id, credential) = presented(&request.headers, form)?;
-    let client = server
-        .records
-        .client(&id, now)
+    let client = clients::find(server, &id, now)
         .await
-        .map_err(|error| OAuthError::fault(Reason::StoreUnavailable, error))?
-        .ok_or_else(|| OAuthError::new(ErrorCode::InvalidClient, Reason::ClientUnknown))?;
+        .map_err(|error| match error {
+            NotFound::Unknown(reason, _) => OAuthError::new(ErrorCode::InvalidClient, reason),
+            NotFound::Fault(error) => OAuthError::fault(Reason::StoreUnavailable, error),
+        })?;
     if !client.authentication.is_met_by(&credential) {
         return Err(OAuthError::described(
             ErrorCode::InvalidClient,

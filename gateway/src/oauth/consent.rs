@@ -9,6 +9,7 @@ use rand::rngs::OsRng;
 use crate::backend::Tool;
 use crate::browser_session::BrowserSession;
 use crate::client::Client;
+use crate::client::metadata_document::DocumentUrl;
 use crate::clock::Timestamp;
 use crate::grants::Tools;
 use crate::oauth::authorize::{self, AuthorizeRefusal};
@@ -59,10 +60,12 @@ pub async fn page(
     let now = server.clock.now();
     let browser = BrowserName::of(server, request);
     let bound = bound(&browser.value, session, raw_query);
+    let address = DocumentUrl::parse(&asked.client.id).and_then(Result::ok);
     let page = Consent {
         frame: browser::frame(server, request),
         client_name: asked.client.name.as_deref(),
         registration: asked.client.registration,
+        vouched_by: address.as_ref().map(DocumentUrl::host),
         registered: now.since(asked.client.registered),
         backend: &asked.mount.name,
         scope: &asked.scope.to_string(),

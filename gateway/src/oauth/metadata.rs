@@ -21,7 +21,7 @@ use crate::protocol::web::{Request, Response};
 pub(super) fn authorization_server(server: &AuthorizationServer, request: &Request) -> Response {
     let issuer = &server.settings.issuer;
     let methods = ["none", "client_secret_post", "client_secret_basic"];
-    let metadata = json!({
+    let mut metadata = json!({
         "issuer": issuer.as_str(),
         "authorization_endpoint": issuer.join(path::AUTHORIZE),
         "token_endpoint": issuer.join(path::TOKEN),
@@ -37,6 +37,10 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
         "authorization_response_iss_parameter_supported": true,
         "service_documentation": issuer.join(path::HOME),
     });
+    // Absent rather than false while it is off: some clients look at its presence.
+    if server.documents.is_some() {
+        metadata["client_id_metadata_document_supported"] = true.into();
+    }
     document::json(request, "application/json", &metadata)
 }
 

@@ -8,6 +8,7 @@ mod authorization_request;
 pub mod authorize;
 mod browser;
 mod client_authentication;
+mod clients;
 pub mod consent;
 mod device;
 mod discovery;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use crate::access_token::Keys;
 use crate::backend::Catalogue;
 use crate::clock::Clock;
+use crate::fetch::Documents;
 use crate::identity::{Passwords, Setup};
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::resource::{Issuer, Mount};
@@ -59,6 +61,8 @@ pub struct Settings {
     pub security_contact: Option<String>,
     /// Private-use schemes of redirect URIs that are accepted besides the built-in ones.
     pub redirect_schemes: PrivateUseSchemes,
+    /// The hosts whose metadata documents are taken; all, if there is none.
+    pub document_hosts: Vec<String>,
     /// How many registrations one address may make in an hour.
     pub registrations_per_hour: u64,
 }
@@ -80,6 +84,8 @@ pub struct AuthorizationServer {
     pub setup: Setup,
     /// What the backends offer, asked live.
     pub catalogue: Arc<Catalogue>,
+    /// Metadata documents of clients; `None` switches them off.
+    pub documents: Option<Documents>,
     /// The time.
     pub clock: Clock,
 }

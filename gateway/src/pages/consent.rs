@@ -24,6 +24,8 @@ pub struct Consent<'a> {
     pub client_name: Option<&'a str>,
     /// How the client is known, which decides how far its name is believed.
     pub registration: Registration,
+    /// The host of its metadata document, for a client that has one.
+    pub vouched_by: Option<&'a str>,
     /// How long ago it was registered.
     pub registered: Duration,
     /// The backend.
@@ -85,6 +87,9 @@ impl Consent<'_> {
                 .map(|name| clean(name, LONGEST_NAME))
                 .filter(|name| !name.is_empty()),
             self_registered: self.registration == Registration::SelfRegistered,
+            vouched_by: self
+                .vouched_by
+                .filter(|_| self.registration == Registration::MetadataDocument),
             registered: ago(self.registered),
             backend: self.backend,
             scope: self.scope,
@@ -107,6 +112,7 @@ struct ConsentTemplate<'a> {
     frame: Frame<'a>,
     client_name: Option<String>,
     self_registered: bool,
+    vouched_by: Option<&'a str>,
     registered: String,
     backend: &'a str,
     scope: &'a str,

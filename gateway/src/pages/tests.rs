@@ -25,6 +25,7 @@ fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) ->
         frame: FRAME,
         client_name: Some(name),
         registration: Registration::SelfRegistered,
+        vouched_by: None,
         registered: Duration::from_secs(250),
         backend: "notes",
         scope: "mcp",

@@ -1,6 +1,10 @@
 //! Registration, its limit, and how long a client lives.
 
 use super::*;
+use crate::client::{Client, ClientId, Registration};
+use crate::fetch::{Documents, Fetcher, Limits};
+use crate::oauth::clients::{self, NotFound};
+use crate::reason::Reason;
 
 #[tokio::test]
 async fn registering_the_same_again_is_the_same_client_and_floods_are_limited() {
@@ -85,5 +89,74 @@ async fn a_client_lives_ninety_days_from_its_last_approval() {
             .await
             .unwrap()
             .is_none()
+    );
+}
+
+const NOW: Timestamp = Timestamp::from_secs(1_000);
+
+/// A fetcher that has no time to fetch anything: what is not known otherwise is unreachable.
+fn unreachable_documents() -> Documents {
+    let limits = Limits {
+        total: Duration::ZERO,
+        ..Limits::default()
+    };
+    Documents::new(Fetcher::new(limits, []))
+}
+
+async fn found(server: &AuthorizationServer, id: &str) -> Result<Client, Reason> {
+    match clients::find(server, &ClientId::new(id), NOW).await {
+        Ok(client) => Ok(client),
+        Err(NotFound::Unknown(reason, _)) => Err(reason),
+        Err(NotFound::Fault(error)) => panic!("{error}"),
+    }
+}
+
+const CHATGPT: &str = "https://chatgpt.com/oauth/client.json";
+
+#[tokio::test]
+async fn a_well_known_app_is_known_even_while_its_document_cannot_be_fetched() {
+    let mut server = server();
+    server.documents = Some(unreachable_documents());
+    let client = found(&server, CHATGPT).await.unwrap();
+    assert_eq!(client.name.as_deref(), Some("ChatGPT"));
+    assert_eq!(client.registration, Registration::MetadataDocument);
+    assert_eq!(
+        found(&server, "https://app.example.com/client.json").await,
+        Err(Reason::ClientDocumentUnreachable)
+    );
+}
+
+#[tokio::test]
+async fn an_app_that_was_allowed_is_known_as_it_was_then_while_its_document_is_away() {
+    let mut server = server();
+    server.documents = Some(unreachable_documents());
+    let id = "https://app.example.com/client.json";
+    let allowed = Client {
+        id: crate::client::ClientId::new(id),
+        ..found(&server, CHATGPT).await.unwrap()
+    };
+    server
+        .records
+        .keep_client(&allowed, NOW + Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(found(&server, id).await, Ok(allowed));
+}
+
+#[tokio::test]
+async fn documents_can_be_switched_off_or_limited_to_some_hosts() {
+    let mut server = server();
+    assert_eq!(found(&server, CHATGPT).await, Err(Reason::ClientUnknown));
+    server.documents = Some(unreachable_documents());
+    server.settings.document_hosts = vec!["claude.ai".to_owned()];
+    assert_eq!(
+        found(&server, CHATGPT).await,
+        Err(Reason::ClientDocumentHostNotAllowed)
+    );
+    let claude = "https://claude.ai/oauth/mcp-oauth-client-metadata";
+    assert!(found(&server, claude).await.is_ok());
+    assert_eq!(
+        found(&server, "https://claude.ai/../x").await,
+        Err(Reason::ClientDocumentInvalid)
     );
 }

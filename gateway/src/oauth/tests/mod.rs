@@ -55,6 +55,7 @@ fn server() -> AuthorizationServer {
             apps_challenge: None,
             security_contact: Some("mailto:security@example.com".to_owned()),
             redirect_schemes: PrivateUseSchemes::default(),
+            document_hosts: Vec::new(),
             registrations_per_hour: 5,
         },
         records: Records::new(Arc::new(Memory::new())),
@@ -63,6 +64,7 @@ fn server() -> AuthorizationServer {
         passwords: Passwords::default(),
         setup: Setup,
         catalogue: Arc::new(Catalogue::default()),
+        documents: None,
         clock: Clock,
     }
 }

@@ -234,6 +234,7 @@ fn authorization_server(
     store: &Arc<dyn Store>,
 ) -> AuthorizationServer {
     AuthorizationServer {
+        documents: None,
         settings: oauth::Settings {
             issuer: Issuer::parse(ISSUER).unwrap(),
             mounts,
@@ -242,6 +243,7 @@ fn authorization_server(
             apps_challenge: None,
             security_contact: None,
             redirect_schemes: PrivateUseSchemes::default(),
+            document_hosts: Vec::new(),
             registrations_per_hour: 100,
         },
         records: Records::new(Arc::clone(store)),
