@@ -1,0 +1,194 @@
+//! The backends of the configuration: where each is, and where it is mounted.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use http::{HeaderName, HeaderValue};
+use url::Url;
+
+use crate::backend::{Address, Backend};
+use crate::config::ConfiguredBackend;
+use crate::config::layers::Raw;
+use crate::config::reader::Reader;
+use crate::protocol::resource::Mount;
+
+impl Reader<'_> {
+    pub(super) fn backends(&mut self) -> Vec<ConfiguredBackend> {
+        let count = self.layers.backends();
+        if count == 0 {
+            self.wrong("backend", "is missing: the gateway stands in front of at least one. Write a [[backend]] with a url, or give --backend URL");
+        }
+        let backends: Vec<_> = (0..count)
+            .filter_map(|index| self.backend(index, count))
+            .collect();
+        let mut names = HashSet::new();
+        let mut prefixes = HashSet::new();
+        for configured in &backends {
+            let mount = &configured.backend.mount;
+            if !names.insert(mount.name.clone()) {
+                self.wrong(
+                    "backend",
+                    &format!("`{}` is the name of two backends", mount.name),
+                );
+            }
+            if !prefixes.insert(mount.prefix.clone()) {
+                self.wrong(
+                    "backend",
+                    &format!("`{}/` is the path of two backends", mount.prefix),
+                );
+            }
+        }
+        backends
+    }
+
+    fn backend(&mut self, index: usize, count: usize) -> Option<ConfiguredBackend> {
+        let at = |key: &str| format!("backend.{index}.{key}");
+        let url = self.text(&at("url"));
+        if url.is_none() {
+            self.wrong(&at("url"), "is missing");
+        }
+        let reached = url.and_then(|text| {
+            let reached = reached(&text);
+            if let Err(sentence) = &reached {
+                self.wrong(&at("url"), sentence);
+            }
+            reached.ok()
+        });
+        let path = self.text(&at("path"))?;
+        let prefix = match mount_prefix(&path) {
+            Ok(prefix) => Some(prefix),
+            Err(sentence) => {
+                self.wrong(&at("path"), sentence);
+                None
+            }
+        };
+        let name = match self.text(&at("name")) {
+            Some(name) => name,
+            None if count == 1 => "backend".to_owned(),
+            None => {
+                self.wrong(
+                    &at("name"),
+                    "is missing: with several backends each has a name",
+                );
+                return None;
+            }
+        };
+        let headers = self.headers(&at("headers"));
+        let (address, host) = reached?;
+        Some(ConfiguredBackend {
+            command: self.list(&at("command"), |text| Ok(text.to_owned())),
+            backend: Backend {
+                mount: Mount {
+                    name,
+                    prefix: prefix?,
+                },
+                address,
+                host,
+                mcp_path: self.path(&at("mcp_path"))?,
+                sse_path: self.path(&at("sse_path"))?,
+                headers,
+                connect_timeout: self.duration(&at("connect_timeout"))?,
+                response_timeout: self.duration(&at("response_timeout"))?,
+            },
+        })
+    }
+
+    fn headers(&mut self, path: &str) -> Vec<(HeaderName, HeaderValue)> {
+        let Some((Raw::Map(pairs), _)) = self.layers.value(path) else {
+            if self.layers.value(path).is_some() {
+                self.wrong(path, "is a table of header names and values");
+            }
+            return Vec::new();
+        };
+        let mut headers = Vec::new();
+        for (name, value) in pairs {
+            match (
+                HeaderName::try_from(name.as_str()),
+                HeaderValue::try_from(value.as_str()),
+            ) {
+                (Ok(name), Ok(mut value)) => {
+                    value.set_sensitive(true);
+                    headers.push((name, value));
+                }
+                _ => self.wrong(path, &format!("`{name}` is no header with a value")),
+            }
+        }
+        headers
+    }
+}
+
+fn mount_prefix(path: &str) -> Result<String, &'static str> {
+    let prefix = path.strip_suffix('/').unwrap_or(path);
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+    };
+    match prefix.strip_prefix('/') {
+        _ if prefix.is_empty() => Ok(String::new()),
+        Some(rest) if rest.split('/').all(plain) => {
+            let first = rest.split('/').next().unwrap_or_default();
+            let ours = [
+                "authorize",
+                "login",
+                "logout",
+                "consent",
+                "token",
+                "register",
+                "revoke",
+                "setup",
+                "account",
+                "assets",
+                ".well-known",
+                "healthz",
+                "mcp",
+                "sse",
+                "messages",
+                "introspect",
+            ];
+            if ours.contains(&first) {
+                Err("begins with a path of the gateway's own")
+            } else {
+                Ok(prefix.to_owned())
+            }
+        }
+        _ => Err("must be `/` or an absolute path of letters, digits, `-`, `_` and `.`"),
+    }
+}
+
+/// Address and `Host` of a backend's URL.
+fn reached(text: &str) -> Result<(Address, String), String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok((Address::Unix(PathBuf::from(path)), "localhost".to_owned()));
+    }
+    let url = Url::parse(text).map_err(|_| format!("is no URL; it is `{text}`"))?;
+    let tls = match url.scheme() {
+        "http" => false,
+        "https" => true,
+        _ => return Err("must be http://, https:// or unix:/path".to_owned()),
+    };
+    let host = url.host_str().ok_or("names no host")?;
+    if url.path() != "/"
+        || url.query().is_some()
+        || !url.username().is_empty()
+        || url.password().is_some()
+    {
+        return Err(
+            "must be an origin; a path goes to mcp_path and sse_path, a credential to headers"
+                .to_owned(),
+        );
+    }
+    let port = url.port_or_known_default().ok_or("names no port")?;
+    let authority = match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    };
+    let host = host
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .to_owned();
+    Ok((Address::Tcp { host, port, tls }, authority))
+}

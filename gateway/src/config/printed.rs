@@ -1,0 +1,52 @@
+//! What `gateway check` prints of the configuration.
+
+use url::Url;
+
+use crate::config::layers::{Layers, Origin, Raw};
+use crate::config::schema::{self, Kind};
+
+/// One line of `gateway check`: path, value with secrets masked, origin.
+pub fn printed(layers: &Layers) -> Vec<(String, String, Origin)> {
+    let mut lines = Vec::new();
+    for key in schema::KEYS {
+        let paths: Vec<String> = match key.path.strip_prefix("backend[].") {
+            Some(rest) => (0..layers.backends())
+                .map(|index| format!("backend.{index}.{rest}"))
+                .collect(),
+            None => vec![key.path.to_owned()],
+        };
+        for path in paths {
+            let (value, origin) = match layers.value(&path) {
+                Some((raw, origin)) => (masked(key.kind, raw), origin.clone()),
+                None => (key.default.to_owned(), Origin::Default),
+            };
+            lines.push((path, value, origin));
+        }
+    }
+    lines
+}
+
+fn masked(kind: Kind, raw: &Raw) -> String {
+    match (kind, raw) {
+        (Kind::Secret, _) => "********".to_owned(),
+        (Kind::SecretMap, Raw::Map(pairs)) => pairs
+            .iter()
+            .map(|(name, _)| format!("{name}=********"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        (_, Raw::Map(pairs)) => pairs
+            .iter()
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>()
+            .join(", "),
+        (_, Raw::List(items)) => items.join(", "),
+        (_, Raw::Scalar(text)) => match Url::parse(text) {
+            // A password can hide in a URL.
+            Ok(mut url) if url.password().is_some() => {
+                let _ = url.set_password(Some("********"));
+                url.to_string()
+            }
+            _ => text.clone(),
+        },
+    }
+}

@@ -1,0 +1,291 @@
+//! Gives values their types, one key after the other, and notes every problem.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderName;
+use ipnet::IpNet;
+use url::Url;
+
+use crate::backend::IdentityHeaders;
+use crate::config::layers::{Layers, Origin, Problem, Raw};
+use crate::config::{Config, LogFormat, Owner, schema, units};
+use crate::protocol::resource::Issuer;
+use crate::store::StoreUrl;
+
+/// Reads the layers.
+pub(super) struct Reader<'a> {
+    pub(super) layers: &'a Layers,
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    pub(super) fn config(&mut self) -> Option<Config> {
+        let listen = self.list("listen", |text| {
+            text.parse::<SocketAddr>()
+                .map_err(|_| "is no address with a port, such as 127.0.0.1:8080".to_owned())
+        });
+        if listen.is_empty() {
+            self.wrong("listen", "names no address");
+        }
+        let admin_listen = self.parsed("admin_listen", |text| {
+            text.parse::<SocketAddr>()
+                .map_err(|_| "is no address with a port, such as 127.0.0.1:9090".to_owned())
+        });
+        let default_url = listen
+            .first()
+            .map(|address| format!("http://localhost:{}", address.port()));
+        let public_url = self.text("public_url").or(default_url);
+        let issuer = public_url.and_then(|text| match Issuer::parse(&text) {
+            Ok(issuer) => Some(issuer),
+            Err(error) => {
+                self.wrong("public_url", &format!("{error}; it is `{text}`"));
+                None
+            }
+        });
+        let store = self.store();
+        let keys_dir = self.text("keys_dir").map(PathBuf::from).or_else(|| {
+            let state = match store.as_ref()? {
+                StoreUrl::Folder(folder) => folder.clone(),
+                _ => PathBuf::from("./state"),
+            };
+            Some(state.join("keys"))
+        });
+        let threads = match self.text("threads") {
+            Some(_) => self.count("threads"),
+            None => Some(std::thread::available_parallelism().map_or(2, usize::from)),
+        };
+        if self.flag("tokens.refresh") == Some(true) {
+            self.wrong(
+                "tokens.refresh",
+                "isn't served by this version; set it to false",
+            );
+        }
+        let access_ttl = self.duration("tokens.access_ttl");
+        if access_ttl.is_some_and(|ttl| ttl < Duration::from_secs(60)) {
+            self.wrong("tokens.access_ttl", "must be at least 60s");
+        }
+        let backends = self.backends();
+        Some(Config {
+            listen,
+            admin_listen: admin_listen?,
+            issuer: issuer?,
+            title: self.text("title")?,
+            threads: threads?.max(1),
+            keys_dir: keys_dir?,
+            trusted_proxies: self.list("trusted_proxies", |text| {
+                text.parse::<IpNet>()
+                    .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+                    .map_err(|_| "is no address and no network, such as 10.0.0.0/8".to_owned())
+            }),
+            allowed_origins: self.list("allowed_origins", |text| {
+                let url =
+                    Url::parse(text).map_err(|_| "is no origin, such as https://example.com")?;
+                Ok(url.origin().ascii_serialization())
+            }),
+            log_format: self.parsed("log.format", |text| match text {
+                "json" => Ok(LogFormat::Json),
+                "pretty" => Ok(LogFormat::Pretty),
+                _ => Err("must be `json` or `pretty`".to_owned()),
+            })?,
+            log_level: self.parsed("log.level", |text| {
+                text.parse()
+                    .map_err(|_| "must be error, warn, info, debug or trace".to_owned())
+            })?,
+            store: store?,
+            access_ttl: access_ttl?,
+            owner: self.owner(),
+            metadata_documents: self.flag("clients.metadata_documents")?,
+            metadata_hosts: self.hosts("clients.metadata_hosts"),
+            private_hosts: self.hosts("clients.private_hosts"),
+            redirect_schemes: self.list("clients.redirect_schemes", |text| Ok(text.to_owned())),
+            identity: IdentityHeaders {
+                user: self.header("identity.user_header")?,
+                client: self.header("identity.client_header")?,
+                grant: self.header("identity.grant_header")?,
+            },
+            request_body: self.parsed("limits.request_body", units::size)?,
+            connections: self.count("limits.connections")?,
+            connections_per_address: self.count("limits.connections_per_address")?,
+            registrations_per_hour: self.count("limits.registrations_per_hour")? as u64,
+            header_timeout: self.duration("timeouts.header")?,
+            body_timeout: self.duration("timeouts.body")?,
+            keepalive: self.duration("timeouts.keepalive")?,
+            shutdown: self.duration("timeouts.shutdown")?,
+            apps_challenge: self.text("discovery.apps_challenge"),
+            security_contact: self.text("discovery.security_contact"),
+            backends,
+        })
+    }
+
+    fn store(&mut self) -> Option<StoreUrl> {
+        let text = self.text("store.url")?;
+        let url = match text.parse::<StoreUrl>() {
+            Ok(url) => url,
+            Err(error) => {
+                // The text may hold a password.
+                self.wrong("store.url", &format!("can't be used: {error}"));
+                return None;
+            }
+        };
+        match self.secret("store.password", "store.password_file") {
+            Some(password) => Some(url.with_password(&password)),
+            None => Some(url),
+        }
+    }
+
+    fn owner(&mut self) -> Option<Owner> {
+        let name = self.text("owner.name");
+        let hash = self.secret("owner.password_hash", "owner.password_hash_file");
+        match (name, hash) {
+            (Some(name), Some(password_hash)) => Some(Owner {
+                name,
+                password_hash,
+            }),
+            (None, None) => None,
+            (Some(_), None) => {
+                self.wrong(
+                    "owner.password_hash_file",
+                    "must be given with owner.name; `gateway users hash` makes the hash",
+                );
+                None
+            }
+            (None, Some(_)) => {
+                self.wrong("owner.name", "must be given with the owner's password hash");
+                None
+            }
+        }
+    }
+
+    pub(super) fn path(&mut self, key: &str) -> Option<String> {
+        self.parsed(key, |text| {
+            if text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic()) {
+                Ok(text.to_owned())
+            } else {
+                Err("must be an absolute path".to_owned())
+            }
+        })
+    }
+
+    fn header(&mut self, key: &str) -> Option<HeaderName> {
+        self.parsed(key, |text| {
+            HeaderName::try_from(text).map_err(|_| "is no header name".to_owned())
+        })
+    }
+
+    fn hosts(&mut self, key: &str) -> Vec<String> {
+        self.list(key, |text| match url::Host::parse(text) {
+            Ok(host) => Ok(host.to_string()),
+            Err(_) => Err("is no host name".to_owned()),
+        })
+    }
+
+    pub(super) fn duration(&mut self, key: &str) -> Option<Duration> {
+        self.parsed(key, units::duration)
+    }
+
+    fn count(&mut self, key: &str) -> Option<usize> {
+        self.parsed(key, |text| {
+            text.parse()
+                .map_err(|_| "must be a whole number".to_owned())
+        })
+    }
+
+    fn flag(&mut self, key: &str) -> Option<bool> {
+        self.parsed(key, |text| {
+            text.parse().map_err(|_| "must be true or false".to_owned())
+        })
+    }
+
+    fn secret(&mut self, key: &str, file_key: &str) -> Option<String> {
+        let inline = self.text(key);
+        let Some(file) = self.text(file_key) else {
+            return inline;
+        };
+        if inline.is_some() {
+            self.wrong(
+                file_key,
+                &format!("stands beside `{key}`; give one of them"),
+            );
+            return None;
+        }
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
+            Err(error) => {
+                self.wrong(file_key, &format!("can't be read: {error}"));
+                None
+            }
+        }
+    }
+
+    /// The scalar at a path, or its default; `None` where there is neither.
+    pub(super) fn text(&mut self, path: &str) -> Option<String> {
+        match self.layers.value(path) {
+            Some((Raw::Scalar(text), _)) if !text.is_empty() => Some(text.clone()),
+            Some((Raw::Scalar(_), _)) | None => schema::find(path)
+                .map(|key| key.default)
+                .filter(|default| !default.is_empty())
+                .map(str::to_owned),
+            Some(_) => {
+                self.wrong(path, "takes one value");
+                None
+            }
+        }
+    }
+
+    pub(super) fn parsed<T>(
+        &mut self,
+        path: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let text = self.text(path)?;
+        match parse(&text) {
+            Ok(value) => Some(value),
+            Err(sentence) => {
+                self.wrong(path, &format!("{sentence}; it is `{text}`"));
+                None
+            }
+        }
+    }
+
+    pub(super) fn list<T>(
+        &mut self,
+        path: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Vec<T> {
+        let items = match self.layers.value(path) {
+            Some((Raw::List(items), _)) => items.clone(),
+            Some((Raw::Scalar(text), _)) => vec![text.clone()],
+            Some((Raw::Map(_), _)) => {
+                self.wrong(path, "takes a list");
+                Vec::new()
+            }
+            None => schema::find(path)
+                .map(|key| key.default)
+                .filter(|default| !default.is_empty())
+                .map(str::to_owned)
+                .into_iter()
+                .collect(),
+        };
+        let mut values = Vec::new();
+        for item in items {
+            match parse(&item) {
+                Ok(value) => values.push(value),
+                Err(sentence) => self.wrong(path, &format!("{sentence}; it is `{item}`")),
+            }
+        }
+        values
+    }
+
+    pub(super) fn wrong(&mut self, path: &str, sentence: &str) {
+        let origin = self
+            .layers
+            .value(path)
+            .map_or(Origin::Default, |(_, origin)| origin.clone());
+        self.problems.push(Problem {
+            origin,
+            sentence: format!("`{path}` {sentence}"),
+        });
+    }
+}
