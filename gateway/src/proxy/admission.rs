@@ -64,7 +64,7 @@ impl Gateway {
         let target = self.target(place, door, asked, token.claims())?;
         let bound_session = self.session(&head.headers, place, door, token.claims())?;
         let (calls, body) = match method {
-            Method::POST => self.read_calls(session).await?,
+            Method::POST => self.read_calls(session, door).await?,
             _ => {
                 refuse_body(session)?;
                 (Vec::new(), None)
@@ -137,11 +137,12 @@ impl Gateway {
     async fn read_calls(
         &self,
         session: &mut ServerSession,
+        door: Door,
     ) -> Result<(Vec<Call>, Option<Bytes>), Stop> {
         body::check_form(&session.req_header().headers)?;
         let (limit, patience) = (self.settings.request_body, self.settings.timeouts.body);
         let body = body::read(session, limit, patience).await?;
-        let calls = judge(&session.req_header().headers, &body)?;
+        let calls = judge(door, &session.req_header().headers, &body)?;
         Ok((calls, Some(body)))
     }
 
@@ -188,17 +189,20 @@ impl Gateway {
     }
 }
 
-/// The calls in a body, each judged.
-fn judge(headers: &HeaderMap, body: &[u8]) -> Result<Vec<Call>, Denial> {
+/// The calls in a body, each judged. Mirrored headers are a rule of Streamable HTTP: on the legacy
+/// transport clients of 2026-07-28 send its version and none of them.
+fn judge(door: Door, headers: &HeaderMap, body: &[u8]) -> Result<Vec<Call>, Denial> {
     let mirror = mirror(headers);
     let judged = jsonrpc::judge(body, mcp::takes_batches(mirror.version))
         .map_err(|refused| Denial::BadMessage(refused.0))?;
     for message in judged.messages() {
         mcp::check_shape(message).map_err(|what| Denial::BadMessage(what.to_owned()))?;
-        mirror.check(message).map_err(|what| {
-            let id = message.id.clone().filter(|_| message.kind == Kind::Request);
-            Denial::HeaderMismatch(what, id)
-        })?;
+        if door == Door::Mcp {
+            mirror.check(message).map_err(|what| {
+                let id = message.id.clone().filter(|_| message.kind == Kind::Request);
+                Denial::HeaderMismatch(what, id)
+            })?;
+        }
     }
     Ok(judged.messages().iter().map(Call::of).collect())
 }
@@ -285,10 +289,28 @@ mod tests {
     fn a_batch_is_judged_by_the_version_of_its_request() {
         let batch = br#"[{"jsonrpc":"2.0","id":1,"method":"tools/list"},{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"a"}}]"#;
         let mut headers = HeaderMap::new();
-        assert_eq!(judge(&headers, batch).unwrap().len(), 2);
+        assert_eq!(judge(Door::Mcp, &headers, batch).unwrap().len(), 2);
         headers.insert(VERSION, "2025-03-26".parse().unwrap());
-        assert_eq!(judge(&headers, batch).unwrap()[1].tool(), Some("a"));
+        assert_eq!(
+            judge(Door::Mcp, &headers, batch).unwrap()[1].tool(),
+            Some("a")
+        );
         headers.insert(VERSION, "2025-06-18".parse().unwrap());
-        assert!(matches!(judge(&headers, batch), Err(Denial::BadMessage(_))));
+        assert!(matches!(
+            judge(Door::Mcp, &headers, batch),
+            Err(Denial::BadMessage(_))
+        ));
+    }
+
+    #[test]
+    fn mirrored_headers_are_asked_for_on_streamable_http_alone() {
+        let message = br#"{"jsonrpc":"2.0","id":1,"method":"server/discover"}"#;
+        let mut headers = HeaderMap::new();
+        headers.insert(VERSION, "2026-07-28".parse().unwrap());
+        assert!(matches!(
+            judge(Door::Mcp, &headers, message),
+            Err(Denial::HeaderMismatch(..))
+        ));
+        assert_eq!(judge(Door::Messages, &headers, message).unwrap().len(), 1);
     }
 }
