@@ -84,6 +84,7 @@ impl App {
         store::keep_swept(&store, clock, runtime);
         let revocations = RevocationView::follow(store, clock, runtime);
         first_reading(&url, &revocations, clock).await?;
+        let records = records.with_view(revocations.clone());
 
         let backends: Vec<Arc<Backend>> = config
             .backends

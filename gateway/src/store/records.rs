@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::grants::authorization_code::AuthorizationCode;
 use crate::grants::{Grant, GrantId, UserId};
 use crate::secret::SecretHash;
-use crate::store::{Inserted, Revocation, Store, StoreError, Table, Taken};
+use crate::store::{Inserted, Revocation, RevocationView, Store, StoreError, Table, Taken};
 
 /// A person who may log in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,12 +40,23 @@ pub enum TakenCode {
 #[derive(Clone, Debug)]
 pub struct Records {
     store: Arc<dyn Store>,
+    view: Option<Arc<RevocationView>>,
 }
 
 impl Records {
     /// Records in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, view: None }
+    }
+
+    /// The same records; what is revoked through them is known to `view` at once, so that this
+    /// replica refuses the next call without waiting for its own reading.
+    #[must_use]
+    pub fn with_view(self, view: Arc<RevocationView>) -> Self {
+        Self {
+            view: Some(view),
+            ..self
+        }
     }
 
     /// The promises themselves.
@@ -195,6 +206,9 @@ impl Records {
             expires,
         };
         self.store.revoke(&revocation, now).await?;
+        if let Some(view) = &self.view {
+            view.add(&[revocation]);
+        }
         self.store.remove(Table::Grant, id.as_str()).await?;
         Ok(())
     }

@@ -87,8 +87,8 @@ impl RevocationView {
         self.changed.subscribe()
     }
 
-    /// Takes in what the store listed.
-    fn add(&self, revocations: &[Revocation]) {
+    /// Takes in what the store listed, or has just acknowledged.
+    pub(super) fn add(&self, revocations: &[Revocation]) {
         let mut news = false;
         {
             let mut state = self.state.write();
