@@ -13,7 +13,9 @@ use crate::config::LogFormat;
 /// Sets the logger for the rest of the process.
 pub(super) fn start(format: LogFormat, level: LevelFilter) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(level);
+    // Libraries write what passes through them, tokens and cookies too, into their finer levels.
+    builder.filter_level(level.min(LevelFilter::Warn));
+    builder.filter_module("gateway", level);
     // Pingora logs every client that goes away as an error, and its own start-up at length.
     if level < LevelFilter::Debug {
         for module in ["pingora_core", "pingora_proxy", "pingora_pool", "rustls"] {
