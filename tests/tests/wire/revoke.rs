@@ -84,6 +84,27 @@ async fn a_revoked_token_is_dead_at_the_next_call_and_its_streams_end_on_redis()
 }
 
 #[tokio::test]
+async fn once_a_revocation_is_acknowledged_no_call_reaches_the_backend() -> Result<()> {
+    for store in [StoreKind::Embedded, StoreKind::Redis] {
+        let world = World::on(store).await?;
+        let client = world.client("Client").await?;
+        for round in 0..8 {
+            let token = client.sign_in(&world.owner).await?;
+            assert_eq!(client.revoke(&token).await?.status, 200);
+            let late = mcp::call(1, "echo", &serde_json::json!({"marker": "TOO-LATE"}));
+            let reply = mcp::send(&world.url("/mcp"), &token, &late).await?;
+            assert_eq!(reply.status, 401, "round {round} on {store:?}");
+            let arrived = world.backend.marked("TOO-LATE");
+            assert!(
+                arrived.is_empty(),
+                "round {round} on {store:?}: {arrived:?}"
+            );
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_unknown_token_is_revoked_with_the_same_answer() -> Result<()> {
     let world = World::start().await?;
     let client = world.client("Client").await?;
