@@ -85,7 +85,8 @@ pub(super) fn is_own_host(authority: &str, issuer: &Issuer) -> bool {
         .trim_end_matches(']')
         .parse::<std::net::IpAddr>()
         .is_ok();
-    let is_local = !host.is_empty() && !host.contains('.');
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let is_local = !host.is_empty() && host.bytes().all(is_name);
     is_address
         || is_local
         || host.to_ascii_lowercase().ends_with(".localhost")
@@ -272,6 +273,10 @@ mod tests {
             ":80",
             "evil.example",
             "localhost.evil.example",
+            "a b",
+            "user@localhost",
+            "localhost, evil.example",
+            "localhost/evil.example",
             "127.0.0.1.evil.example",
             "mcp.example.com.evil",
             "xmcp.example.com",

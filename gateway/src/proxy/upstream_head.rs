@@ -47,7 +47,6 @@ const NEVER_STARTING: &[&str] = &[
     "x-remote-",
     "x-webauth-",
     "x-auth-request-",
-    "x-remote-",
     "x-webauth-",
     "sec-fetch-",
     "access-control-request-",
