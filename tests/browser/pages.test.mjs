@@ -59,7 +59,7 @@ async function inspect(page, name) {
   for (const [look, { colorScheme, viewport }] of LOOKS) {
     await page.emulateMedia({ colorScheme });
     await page.setViewportSize(viewport);
-    await page.screenshot({ path: `${SHOTS}/${name}-${look}.png`, fullPage: true });
+    await page.screenshot({ path: `${SHOTS}/${name}-${look}.png`, fullPage: true, animations: "disabled" });
     const { overflow, small } = await page.evaluate(() => ({
       overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
       small: [...document.querySelectorAll("button.button, input:not([type=hidden])")].filter((e) => e.getBoundingClientRect().height < 24).length,

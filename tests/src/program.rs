@@ -1,6 +1,7 @@
 //! A child process of a test: where the binaries are, a free port for them, their
 //! output line by line, and a sure end. Knows nothing of what the program does.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::net::TcpListener;
@@ -231,12 +232,15 @@ pub fn workspace() -> PathBuf {
         .to_path_buf()
 }
 
-/// A port that was free a moment ago, below the range that outgoing connections use,
-/// so that nothing else on the machine is handed it before the program binds it.
+/// A port that was free a moment ago, below the range that outgoing connections use, and given to
+/// nobody else in this process: it stays its test's own while what listens there restarts.
 pub fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().expect("no holder of this lock panics");
     for _ in 0..1000 {
         let port = rand::thread_rng().gen_range(10_000..32_000);
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        if !given.contains(&port) && TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            given.insert(port);
             return port;
         }
     }

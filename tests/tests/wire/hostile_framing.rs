@@ -111,7 +111,7 @@ async fn a_second_request_hidden_in_a_body_never_arrives() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_page_that_was_rebound_to_us_is_refused_even_with_a_token() -> Result<()> {
+async fn a_host_that_is_not_ours_is_refused_even_with_a_token() -> Result<()> {
     let world = World::start().await?;
     let (_, token) = world.signed_in().await?;
     let bearer = format!("Bearer {token}");
@@ -121,27 +121,25 @@ async fn a_page_that_was_rebound_to_us_is_refused_even_with_a_token() -> Result<
         ("Content-Type", "application/json"),
         ("Accept", "application/json, text/event-stream"),
     ];
-    // DNS rebinding: the browser believes that our address is evil.example, and says so twice.
     for host in [
         "evil.example",
         "localhost.evil.example",
         "127.0.0.1.evil.example",
+        "user@127.0.0.1",
+        "a b",
+        "127.0.0.1, evil.example",
     ] {
+        // With and without the Origin that a browser adds for a page that rebound its name to us.
         let origin = format!("http://{host}");
-        let mut headers = headers.to_vec();
-        headers.push(("Origin", &origin));
-        let bytes = request("POST", "/mcp", host, &headers, body.as_bytes());
-        let answer = exchange(world.gateway.address(), &bytes, PATIENCE).await?;
-        assert_eq!(answer.status(), 403, "{host:?}: {}", answer.text);
-    }
-    for host in ["user@127.0.0.1", "a b", "127.0.0.1, evil.example"] {
-        let bytes = request("POST", "/mcp", host, &headers, body.as_bytes());
-        let answer = exchange(world.gateway.address(), &bytes, PATIENCE).await?;
-        assert!(
-            (400..500).contains(&answer.status()),
-            "{host:?}: {}",
-            answer.text
-        );
+        for headers in [
+            headers.to_vec(),
+            [headers.as_slice(), &[("Origin", &origin)]].concat(),
+        ] {
+            let bytes = request("POST", "/mcp", host, &headers, body.as_bytes());
+            let answer = exchange(world.gateway.address(), &bytes, PATIENCE).await?;
+            let status = answer.status();
+            assert!((400..500).contains(&status), "{host:?}: {}", answer.text);
+        }
     }
     assert!(world.backend.marked("FOREIGN").is_empty());
     Ok(())
@@ -173,6 +171,7 @@ async fn a_path_with_two_readings_is_never_forwarded() -> Result<()> {
         "/mcp%5c",
         "/%6dcp",
         "/mcp/..;/x",
+        "/mcp#x",
         "mcp",
         "/MCP",
         "/mcp/extra",
