@@ -1,6 +1,6 @@
 //! The one list of reason codes: why something was refused, in words for the log and the pages.
 //!
-//! The README's tables are generated here: [`troubleshooting`] and [`reference`].
+//! The README's tables are generated here: [`troubleshooting`] and [`reference()`].
 
 use std::fmt;
 
