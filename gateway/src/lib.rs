@@ -14,9 +14,9 @@
 //!
 //! # The life of a request
 //!
-//! [`proxy::hooks`] → [`proxy::routes`] (one canonical path, or 400) → for an endpoint
-//! [`oauth::AuthorizationServer::answer`]; for a backend [`proxy::admission`]: bearer → verified
-//! token → revocation view → body judged → [`policy`] = `Permit` → [`proxy::exchange`]. Without a
+//! `proxy::hooks` → `proxy::routes` (one canonical path, or 400) → for an endpoint
+//! [`oauth::AuthorizationServer::answer`]; for a backend `proxy::admission`: bearer → verified
+//! token → revocation view → body judged → [`policy`] = `Permit` → `proxy::exchange`. Without a
 //! permit there is no upstream: the exchange takes it by value.
 
 pub mod access_token;

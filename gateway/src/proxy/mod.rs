@@ -1,7 +1,7 @@
 //! The edge: Pingora's hooks, routes, admission and the exchange with a backend.
 //!
-//! Everything that reaches a backend goes through one loop, [`exchange`], and that loop takes a
-//! [`crate::policy::Permit`]. Pingora's own proxy path is closed: [`hooks`] answers every request
+//! Everything that reaches a backend goes through one loop, `exchange`, and that loop takes a
+//! [`crate::policy::Permit`]. Pingora's own proxy path is closed: `hooks` answers every request
 //! itself and names no upstream peer.
 
 mod admission;
