@@ -12,6 +12,7 @@ mod hostile_sessions;
 mod hostile_tokens;
 mod login;
 mod mcp;
+mod quickstart;
 mod redis;
 mod register;
 mod restart;
