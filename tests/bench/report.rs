@@ -273,6 +273,7 @@ fn figures(figures: &Figures) -> Value {
         "requests_per_second": figures.rate,
         "p50_us": figures.p50,
         "p99_us": figures.p99,
+        "longest_us": figures.longest,
         "proxy_cpu_us": figures.proxy_cpu,
         "backend_cpu_us": figures.backend_cpu,
         "load_cpu_us": figures.load_cpu,

@@ -52,6 +52,8 @@ pub(crate) struct Figures {
     pub(crate) p50: f64,
     /// 99th percentile, microseconds.
     pub(crate) p99: f64,
+    /// Longest latency, microseconds: tells a stall of the machine from a slow program.
+    pub(crate) longest: f64,
     /// CPU time of the proxy for each call, microseconds; 0 without one.
     pub(crate) proxy_cpu: f64,
     /// CPU time of the backend for each call, microseconds.
@@ -121,6 +123,7 @@ impl Subject {
             rate: outcome.rate(),
             p50: outcome.percentile(0.50),
             p99: outcome.percentile(0.99),
+            longest: outcome.percentile(1.0),
             proxy_cpu: each(0),
             backend_cpu: each(1),
             load_cpu: each(2),
