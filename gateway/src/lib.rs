@@ -8,6 +8,7 @@
 //! | 6 assembly | `main`, [`cli`], [`server`], [`app`], [`config`], [`keys`], [`supervisor`] | arguments, resolved configuration, keys on disk, wiring |
 //! | 5 edge | [`proxy`], [`admin`] | Pingora's hooks, admission, the exchange with a backend, live streams |
 //! | 4 endpoints | [`oauth`] | one file an endpoint or page: parse, load facts, call one decision, store, answer |
+//! | 4 outside observer | [`doctor`] | what clients meet at a deployment: exchanges, and judgements over them |
 //! | 3 outside world | [`store`], [`identity`], [`backend`], [`fetch`] | what is kept, who a person is, what a backend offers |
 //! | 2 decisions | [`client`], [`grants`], [`access_token`], [`policy`], [`browser_session`], [`pages`] | pure: facts, `now` and randomness in, a value out |
 //! | 1 vocabulary | [`protocol`], [`reason`], [`clock`], [`secret`] | wire words: OAuth errors, scopes, PKCE, JSON-RPC, SSE |
@@ -28,6 +29,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod doctor;
 pub mod fetch;
 pub mod grants;
 pub mod identity;

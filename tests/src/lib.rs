@@ -9,6 +9,7 @@
 //! | [`recorder`] | a backend that writes down what arrived and plays scripted answers |
 //! | [`scripted_mcp`] | the MCP server that the recorder plays when a test scripts nothing |
 //! | [`browser`] | pages, forms and cookies; never follows a redirect by itself |
+//! | [`broken`] | a reverse proxy in front of a healthy gateway, with one fault at a time |
 //! | [`http`] | one HTTP exchange and its whole answer |
 //! | [`oauth`] | an OAuth client: register, authorize, redeem |
 //! | [`mcp`] | MCP calls over Streamable HTTP and over HTTP+SSE |
@@ -19,6 +20,7 @@
 //! It looks at nothing but the wire, standard output and the log: no store file
 //! is opened and no code of `gateway` is imported. Every wait is bounded.
 
+pub mod broken;
 pub mod browser;
 pub mod gateway;
 pub mod http;

@@ -1,6 +1,7 @@
 //! The commands: one file each. Arguments in, exit code out.
 
 mod check;
+mod doctor;
 mod healthcheck;
 mod logging;
 mod reasons;
@@ -36,6 +37,9 @@ enum Command {
     Serve(Configuration),
     /// Print the resolved configuration and where each value came from; exit 64 with all problems
     Check(Configuration),
+    /// Do what ChatGPT and Claude do at an MCP URL, and say what would stop them; exit 0 if all is
+    /// well, 1 on warnings, 2 on failures
+    Doctor(doctor::Arguments),
     /// Exit 0 if a running gateway is ready to serve (for containers)
     Healthcheck(Configuration),
     /// People who may log in
@@ -128,6 +132,7 @@ pub fn run() -> ExitCode {
     match Cli::parse().command {
         Command::Serve(configuration) => serve::run(&configuration),
         Command::Check(configuration) => check::run(&configuration),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Healthcheck(configuration) => healthcheck::run(&configuration),
         Command::Users { command } => users::run(&command),
         Command::Token { command } => token::run(&command),

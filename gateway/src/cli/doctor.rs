@@ -1,0 +1,141 @@
+//! `gateway doctor URL`: what a client would meet there, check by check.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::{UNAVAILABLE, USAGE};
+use crate::doctor::{Check, Options, Person, Target, examine};
+use crate::secret::Secret;
+
+/// How long the operator may take to log in.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(5 * 60);
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// The MCP URL as people type it, such as https://mcp.example.com/mcp
+    #[arg(required_unless_present = "list")]
+    url: Option<String>,
+    /// Print the report as JSON, with why, evidence and next step of every check
+    #[arg(long)]
+    json: bool,
+    /// Print why, evidence and next step of what is not well
+    #[arg(long)]
+    explain: bool,
+    /// Log in unattended as this person, by the gateway's own forms
+    #[arg(long, value_name = "NAME", requires = "password_file")]
+    login: Option<String>,
+    /// The file with that person's password
+    #[arg(long, value_name = "FILE", requires = "login")]
+    password_file: Option<PathBuf>,
+    /// Ask nobody to log in; what is behind the login is skipped
+    #[arg(long, conflicts_with = "login")]
+    no_browser: bool,
+    /// How long to wait for the login in the browser, 5m at a terminal; without one nobody is asked
+    /// unless this is given
+    #[arg(long, value_name = "DURATION", conflicts_with_all = ["login", "no_browser"], value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
+    /// Certificates to trust beside those of this machine, in PEM
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// How long one answer may take; Claude waits 10s
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = humantime::parse_duration)]
+    timeout: Duration,
+    /// Leave out the minute of watching a quiet stream
+    #[arg(long)]
+    quick: bool,
+    /// Print the table of checks and exit
+    #[arg(long)]
+    list: bool,
+}
+
+/// Exit code 0: all is well; 1: warnings; 2: failures.
+pub(super) fn run(arguments: &Arguments) -> ExitCode {
+    if arguments.list {
+        return list();
+    }
+    let options = match arguments.options() {
+        Ok(options) => options,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let examined = match runtime {
+        Ok(runtime) => runtime
+            .block_on(examine(&options, &|line| eprintln!("{line}")))
+            .map_err(|error| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    };
+    let report = match examined {
+        Ok(report) => report,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            return ExitCode::from(UNAVAILABLE);
+        }
+    };
+    if arguments.json {
+        println!("{:#}", report.json());
+    } else {
+        print!("{}", report.text(arguments.explain));
+    }
+    ExitCode::from(report.exit_code())
+}
+
+fn list() -> ExitCode {
+    let width = Check::ALL.iter().map(|check| check.id().len()).max();
+    for check in Check::ALL {
+        println!(
+            "{check:width$}  {}",
+            check.why(),
+            width = width.unwrap_or(0)
+        );
+    }
+    ExitCode::SUCCESS
+}
+
+impl Arguments {
+    fn options(&self) -> Result<Options, String> {
+        let url = self.url.as_deref().unwrap_or_default();
+        let target = Target::parse(url).map_err(|error| format!("{url}: {error}"))?;
+        Ok(Options {
+            target,
+            person: self.person()?,
+            ca_file: self.ca_file.clone(),
+            timeout: self.timeout,
+            quick: self.quick,
+        })
+    }
+
+    /// Without a terminal nobody would see the URL to open, unless something waits for it.
+    fn person(&self) -> Result<Person, String> {
+        if let (Some(name), Some(path)) = (&self.login, &self.password_file) {
+            return Ok(Person::Unattended {
+                name: name.clone(),
+                password: password(path)?,
+            });
+        }
+        if self.no_browser || (self.wait.is_none() && !std::io::stderr().is_terminal()) {
+            return Ok(Person::Nobody);
+        }
+        Ok(Person::Operator {
+            patience: self.wait.unwrap_or(LOGIN_PATIENCE),
+        })
+    }
+}
+
+/// The first line of the file.
+fn password(path: &Path) -> Result<Secret, String> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(Secret::presented(line)),
+        _ => Err(format!("{}: the first line is empty", path.display())),
+    }
+}

@@ -1,0 +1,106 @@
+//! The examination in the order of a client: reach, discover, be challenged, register, authorize,
+//! redeem, call, stream, be revoked. Makes exchanges; what they mean is decided in `judge`.
+
+mod authorization;
+mod challenge;
+mod discovery;
+mod network;
+mod session;
+mod streams;
+
+use super::check::Check;
+use super::exchange::Exchange;
+use super::finding::{Finding, Report};
+use super::judge;
+use super::judge::discovery::{Discovery, Endpoints};
+use super::target::Target;
+use super::trust::{TrustError, client_config};
+use super::wire::Wire;
+use super::{Options, Person};
+
+/// An examination under way.
+struct Tour<'a> {
+    options: &'a Options,
+    target: &'a Target,
+    wire: Wire,
+    /// Tells the operator what to do.
+    say: &'a (dyn Fn(&str) + Sync),
+    findings: Vec<Finding>,
+    notes: Vec<String>,
+}
+
+/// Examines a deployment. `say` shows the operator what to open in the browser.
+pub async fn examine(options: &Options, say: &(dyn Fn(&str) + Sync)) -> Result<Report, TrustError> {
+    let tls = client_config(options.ca_file.as_deref())?;
+    let mut tour = Tour {
+        options,
+        target: &options.target,
+        wire: Wire::new(tls.clone(), options.timeout),
+        say,
+        findings: Vec::new(),
+        notes: Vec::new(),
+    };
+    let network = network::look(&options.target, tls, options.timeout).await;
+    let found = judge::network::network(tour.target, &network);
+    tour.findings.extend(found);
+    if network.is_usable() {
+        tour.walk().await;
+        let found = judge::network::obstacles(&tour.wire.log());
+        tour.findings.extend(found);
+    }
+    Ok(Report::new(
+        options.target.typed.clone(),
+        tour.findings,
+        tour.notes,
+    ))
+}
+
+impl Tour<'_> {
+    async fn walk(&mut self) {
+        let discovery = self.discover().await;
+        self.look_like_clients(&discovery).await;
+        self.be_challenged(&discovery).await;
+        let Some(endpoints) = discovery.endpoints(self.target) else {
+            return;
+        };
+        let Some(client) = self.register(&endpoints).await else {
+            return;
+        };
+        self.refuse_bad_code(&endpoints, &client).await;
+        self.look_at_pages(&endpoints, &client).await;
+        if matches!(self.options.person, Person::Nobody) {
+            self.notes.push(
+                "Nobody logged in, so nothing behind the login was looked at: run with --login and \
+                 --password-file, or in a terminal without --no-browser."
+                    .to_owned(),
+            );
+        } else if let Some(grant) = self.authorize(&endpoints, &client).await {
+            let session = self.use_token(&grant).await;
+            self.stream_and_end(&endpoints, &grant, session).await;
+            self.redeem_again(&endpoints, &grant).await;
+        }
+        self.deregister(&client).await;
+    }
+
+    fn found(&mut self, finding: Finding) {
+        self.findings.push(finding);
+    }
+}
+
+/// A registered client.
+struct Client {
+    id: String,
+    redirect_uri: url::Url,
+    /// Waits for the operator's browser; `None` in an unattended flow.
+    callback: Option<super::callback::Callback>,
+    /// The answer to the registration.
+    registration: serde_json::Value,
+}
+
+/// What an authorized client holds.
+struct Grant {
+    client_id: String,
+    token: String,
+    /// The fields of the token request that gave it.
+    redeemed: Vec<(String, String)>,
+}

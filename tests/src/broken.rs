@@ -1,0 +1,659 @@
+//! A reverse proxy in front of a healthy gateway that does one thing wrong at a time, as proxies,
+//! firewalls and wrong configurations do. The gateway believes that the proxy's origin is its own.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use url::Url;
+
+const SERVER_METADATA: &str = "/.well-known/oauth-authorization-server";
+const RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource/mcp";
+const BODY_LIMIT: usize = 8 * 1024 * 1024;
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])* $name:ident => $id:literal,)*) => {
+        /// What the proxy does wrong.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fault { $($(#[doc = $doc])* $name,)* }
+
+        impl Fault {
+            /// Every fault.
+            pub const ALL: &[Fault] = &[$(Fault::$name,)*];
+
+            /// The id of the one check of `gateway doctor` that has to fail.
+            pub fn check(self) -> &'static str {
+                match self { $(Fault::$name => $id,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    /// `issuer` ends in a slash.
+    IssuerWithSlash => "issuer",
+    /// `resource` is the origin instead of the MCP URL.
+    ResourceMismatch => "resource",
+    /// S256 is not listed.
+    NoS256 => "pkce-s256",
+    /// `none` is not listed.
+    NoPublicClients => "public-clients",
+    /// The `iss` flag is not set.
+    NoIssFlag => "iss-flag",
+    /// An HTML 404 where authorization server metadata belongs.
+    ServerMetadataNotFound => "authorization-server-metadata",
+    /// An HTML page with 200 where protected resource metadata belongs.
+    ResourceMetadataPage => "protected-resource-metadata",
+    /// An HTML page with 200 for a well-known path that does not exist.
+    CatchAllPage => "unknown-well-known",
+    /// Half an OpenID document.
+    HalfOpenid => "openid-configuration",
+    /// An HTML page where the manifest belongs.
+    ManifestPage => "manifest",
+    /// HEAD is not passed on.
+    HeadRefused => "metadata-head",
+    /// CORS headers are stripped.
+    NoCors => "metadata-cors",
+    /// X-Forwarded-Host changes the documents.
+    ForwardedHostTrusted => "metadata-stable",
+    /// A backend's address in `token_endpoint`.
+    InternalTokenEndpoint => "private-host",
+    /// An endpoint on another public origin.
+    EndpointElsewhere => "endpoints-origin",
+    /// The MCP URL redirects.
+    McpRedirect => "no-redirect",
+    /// A bot check in front of POSTs to the MCP URL.
+    BotPage => "bot-page",
+    /// The clock is an hour ahead.
+    ClockAhead => "clock",
+    /// 401 loses its challenge.
+    ChallengeStripped => "challenge",
+    /// DELETE is refused before it is authenticated.
+    DeleteRefused => "challenge",
+    /// The older transport answers POST with 405 before it is authenticated.
+    SsePostRefused => "challenge-sse",
+    /// A challenge with another host in it.
+    ChallengeElsewhere => "challenge-metadata",
+    /// An invalid token gets the challenge for no token.
+    InvalidTokenUnsaid => "challenge-invalid-token",
+    /// Preflights are asked for a token.
+    PreflightChallenged => "preflight",
+    /// Registration is not passed on.
+    RegistrationRefused => "registration",
+    /// A registration's error is a page.
+    RegistrationErrorPage => "registration-errors",
+    /// An unregistered redirect URI is redirected to.
+    OpenRedirect => "bad-redirect",
+    /// The loopback port must be the registered one.
+    LoopbackPortFixed => "loopback-port",
+    /// The login page may be cached.
+    LoginPageCached => "login-page-cache",
+    /// The login page may be framed.
+    LoginPageFramed => "login-page-framing",
+    /// `state` is lost when the answer is Deny.
+    DenyWithoutState => "deny",
+    /// `state` comes back changed.
+    StateMangled => "authorization-response",
+    /// `iss` is lost.
+    IssStripped => "iss",
+    /// Errors of the token endpoint are replaced by a page.
+    TokenErrorPage => "token-error",
+    /// `expires_in` is lost.
+    NoExpiresIn => "token-response",
+    /// The token response may be stored.
+    TokenStored => "token-no-store",
+    /// A retry of a token request gets the first answer.
+    TokenRepeated => "code-single-use",
+    /// `server/discover` gets an error page.
+    DiscoverPage => "server-discover",
+    /// The first handshake gets an error.
+    InitializeFails => "initialize",
+    /// `search` answers with two items.
+    SearchTwoItems => "search",
+    /// A 404 becomes a 500.
+    SessionNotFoundHidden => "session-unknown",
+    /// A token in the query is taken.
+    QueryTokenTaken => "query-token",
+    /// Origin is stripped.
+    OriginStripped => "origin",
+    /// Event streams are compressed.
+    StreamCompressed => "stream-compression",
+    /// The first event is held back.
+    FirstEventHeldBack => "sse-first-event",
+    /// The `endpoint` event names a backend.
+    EndpointInternal => "sse-endpoint",
+    /// Later events are held back.
+    LaterEventsHeldBack => "sse-buffering",
+    /// A quiet stream is cut.
+    IdleStreamCut => "stream-idle",
+    /// Revocation is swallowed.
+    RevocationSwallowed => "revocation",
+}
+
+/// The proxy.
+pub struct Broken {
+    /// Where it listens.
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    upstream: Mutex<Option<String>>,
+    fault: Mutex<Option<Fault>>,
+    /// Token requests and what they got.
+    tokens: Mutex<Vec<(Bytes, Bytes)>>,
+    client: reqwest::Client,
+}
+
+impl Drop for Broken {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Broken {
+    /// Listen, healthy for now, in front of nothing yet.
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        let shared = Arc::new(Shared {
+            upstream: Mutex::default(),
+            fault: Mutex::default(),
+            tokens: Mutex::default(),
+            client,
+        });
+        let router = Router::new().fallback(relay).with_state(shared.clone());
+        let task = tokio::spawn(async move {
+            let _ = axum::serve(listener, router).await;
+        });
+        Ok(Broken {
+            address,
+            shared,
+            task,
+        })
+    }
+
+    /// The origin that clients know.
+    pub fn origin(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Stand in front of this origin.
+    pub fn front(&self, upstream: &str) {
+        *self.shared.upstream.lock().expect("no panic under it") = Some(upstream.to_owned());
+    }
+
+    /// Do this wrong from now on.
+    pub fn set(&self, fault: Option<Fault>) {
+        *self.shared.fault.lock().expect("no panic under it") = fault;
+    }
+}
+
+/// A request as it came.
+struct Asked {
+    method: Method,
+    path: String,
+    query: String,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Asked {
+    fn is(&self, method: Method, path: &str) -> bool {
+        self.method == method && self.path == path
+    }
+
+    fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name).and_then(|value| value.to_str().ok());
+        value.unwrap_or_default()
+    }
+
+    fn has_token(&self) -> bool {
+        self.headers.contains_key(header::AUTHORIZATION)
+    }
+
+    fn has_good_token(&self) -> bool {
+        self.has_token() && !self.header("authorization").ends_with("invalid")
+    }
+
+    fn rpc_method(&self) -> String {
+        let message: Value = serde_json::from_slice(&self.body).unwrap_or_default();
+        message["method"].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+async fn relay(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    let fault = *shared.fault.lock().expect("no panic under it");
+    let (head, body) = request.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    let asked = Asked {
+        method: head.method,
+        path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
+        headers: head.headers,
+        body,
+    };
+    if let Some(response) = fault.and_then(|fault| instead(fault, &asked, &shared)) {
+        return response;
+    }
+    match pass_on(&shared, fault, asked).await {
+        Ok(response) => response,
+        Err(error) => (StatusCode::BAD_GATEWAY, format!("{error:#}")).into_response(),
+    }
+}
+
+fn in_json(status: u16, document: &Value) -> Response {
+    let status = StatusCode::from_u16(status).expect("a constant status");
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (status, kind, document.to_string()).into_response()
+}
+
+fn page(status: u16) -> Response {
+    let status = StatusCode::from_u16(status).expect("a constant status");
+    let html = "<!doctype html><title>Oops</title><p>Just a moment…";
+    (status, [(header::CONTENT_TYPE, "text/html")], html).into_response()
+}
+
+/// What the proxy answers itself.
+fn instead(fault: Fault, asked: &Asked, shared: &Shared) -> Option<Response> {
+    let get_or_head = matches!(asked.method, Method::GET | Method::HEAD);
+    let answered = match fault {
+        Fault::ServerMetadataNotFound if asked.path == SERVER_METADATA && get_or_head => page(404),
+        Fault::ResourceMetadataPage if asked.path == RESOURCE_METADATA && get_or_head => page(200),
+        Fault::CatchAllPage if asked.path == format!("{SERVER_METADATA}/mcp") => page(200),
+        Fault::ManifestPage if asked.path.ends_with("/manifest.json") => page(200),
+        Fault::HeadRefused
+            if asked.method == Method::HEAD && asked.path.starts_with("/.well-known/") =>
+        {
+            StatusCode::METHOD_NOT_ALLOWED.into_response()
+        }
+        Fault::HalfOpenid if asked.path == "/.well-known/openid-configuration" => {
+            in_json(200, &json!({"issuer": "https://mcp.example.com"}))
+        }
+        Fault::McpRedirect if asked.path == "/mcp" => {
+            (StatusCode::MOVED_PERMANENTLY, [(header::LOCATION, "/mcp/")]).into_response()
+        }
+        Fault::BotPage if asked.is(Method::POST, "/mcp") => page(403),
+        Fault::DeleteRefused if asked.is(Method::DELETE, "/mcp") && !asked.has_token() => {
+            StatusCode::METHOD_NOT_ALLOWED.into_response()
+        }
+        Fault::SsePostRefused if asked.is(Method::POST, "/sse") => {
+            StatusCode::METHOD_NOT_ALLOWED.into_response()
+        }
+        Fault::PreflightChallenged if asked.is(Method::OPTIONS, "/mcp") => {
+            StatusCode::UNAUTHORIZED.into_response()
+        }
+        Fault::RegistrationRefused if asked.is(Method::POST, "/register") => {
+            StatusCode::METHOD_NOT_ALLOWED.into_response()
+        }
+        Fault::OpenRedirect
+            if asked.path == "/authorize" && asked.query.contains("gateway-doctor.invalid") =>
+        {
+            let location = "https://gateway-doctor.invalid/callback?error=invalid_request";
+            (StatusCode::FOUND, [(header::LOCATION, location)]).into_response()
+        }
+        Fault::LoopbackPortFixed
+            if asked.path == "/authorize" && asked.query.contains("%3A38474%2F") =>
+        {
+            page(400)
+        }
+        Fault::DiscoverPage if asked.has_token() && asked.rpc_method() == "server/discover" => {
+            page(500)
+        }
+        Fault::InitializeFails
+            if asked.has_good_token()
+                && asked.path == "/mcp"
+                && asked.rpc_method() == "initialize" =>
+        {
+            in_json(422, &json!({"detail": "no"}))
+        }
+        Fault::RevocationSwallowed if asked.is(Method::POST, "/revoke") => {
+            StatusCode::OK.into_response()
+        }
+        Fault::TokenRepeated if asked.is(Method::POST, "/token") => {
+            let tokens = shared.tokens.lock().expect("no panic under it");
+            let (_, answer) = tokens.iter().find(|(body, _)| *body == asked.body)?;
+            (
+                [
+                    (header::CONTENT_TYPE, "application/json"),
+                    (header::CACHE_CONTROL, "no-store"),
+                ],
+                answer.clone(),
+            )
+                .into_response()
+        }
+        _ => return None,
+    };
+    Some(answered)
+}
+
+async fn pass_on(shared: &Shared, fault: Option<Fault>, mut asked: Asked) -> Result<Response> {
+    let upstream = shared.upstream.lock().expect("no panic under it").clone();
+    let upstream = upstream.context("in front of nothing")?;
+    if fault == Some(Fault::OriginStripped) && asked.is(Method::POST, "/mcp") {
+        asked.headers.remove(header::ORIGIN);
+    }
+    if fault == Some(Fault::QueryTokenTaken) {
+        let query = url::form_urlencoded::parse(asked.query.as_bytes());
+        if let Some((_, token)) = query.into_iter().find(|(name, _)| name == "access_token") {
+            let value = HeaderValue::from_str(&format!("Bearer {token}"))?;
+            asked.headers.insert(header::AUTHORIZATION, value);
+        }
+        if asked.path == "/mcp" {
+            asked.query.clear();
+        }
+    }
+    let mut url = Url::parse(&upstream)?.join(&asked.path)?;
+    url.set_query((!asked.query.is_empty()).then_some(&asked.query));
+    let mut request = shared.client.request(asked.method.clone(), url);
+    for (name, value) in &asked.headers {
+        if !matches!(
+            *name,
+            header::CONNECTION | header::CONTENT_LENGTH | header::TRANSFER_ENCODING
+        ) {
+            request = request.header(name, value);
+        }
+    }
+    let response = request.body(asked.body.clone()).send().await?;
+    let status = response.status();
+    let mut headers = response.headers().clone();
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING] {
+        headers.remove(name);
+    }
+    let kind = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let kind = kind.unwrap_or_default().to_owned();
+    if kind.starts_with("text/event-stream") && asked.method == Method::GET {
+        return Ok(stream(fault, &asked, headers, response));
+    }
+    let body = response.bytes().await?;
+    let mut answer = Answered {
+        status,
+        headers,
+        body,
+    };
+    if let Some(fault) = fault {
+        spoil(fault, &asked, &mut answer, shared)?;
+    }
+    if asked.method != Method::HEAD {
+        answer.headers.remove(header::CONTENT_LENGTH);
+    }
+    Ok((answer.status, answer.headers, answer.body).into_response())
+}
+
+/// A whole answer on its way back.
+struct Answered {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+impl Answered {
+    fn change_json(&mut self, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut document: Value = serde_json::from_slice(&self.body)?;
+        change(&mut document);
+        self.body = document.to_string().into();
+        Ok(())
+    }
+
+    /// Change the parameters of a redirect for which `found` holds.
+    fn change_location(
+        &mut self,
+        found: impl Fn(&str) -> bool,
+        change: impl Fn(&str, String) -> Option<String>,
+    ) -> Result<()> {
+        let Some(location) = self.headers.get(header::LOCATION) else {
+            return Ok(());
+        };
+        let location = location.to_str()?.to_owned();
+        let Ok(mut url) = Url::parse(&location) else {
+            return Ok(());
+        };
+        if !found(&location) {
+            return Ok(());
+        }
+        let parameters: Vec<(String, String)> = url
+            .query_pairs()
+            .filter_map(|(name, value)| {
+                Some((name.to_string(), change(&name, value.into_owned())?))
+            })
+            .collect();
+        url.query_pairs_mut().clear().extend_pairs(parameters);
+        self.headers
+            .insert(header::LOCATION, HeaderValue::from_str(url.as_str())?);
+        Ok(())
+    }
+}
+
+/// Change a whole answer.
+fn spoil(fault: Fault, asked: &Asked, answer: &mut Answered, shared: &Shared) -> Result<()> {
+    let server = asked.is(Method::GET, SERVER_METADATA);
+    let resource = asked.is(Method::GET, RESOURCE_METADATA);
+    let token = asked.is(Method::POST, "/token");
+    let back = |location: &str| location.contains("/callback?");
+    match fault {
+        Fault::IssuerWithSlash if server => answer.change_json(|document| {
+            document["issuer"] = json!(format!(
+                "{}/",
+                document["issuer"].as_str().unwrap_or_default()
+            ));
+        })?,
+        Fault::NoS256 if server => {
+            answer.change_json(|document| {
+                document["code_challenge_methods_supported"] = json!(["plain"])
+            })?;
+        }
+        Fault::NoPublicClients if server => answer.change_json(|document| {
+            document["token_endpoint_auth_methods_supported"] = json!(["client_secret_basic"]);
+        })?,
+        Fault::NoIssFlag if server => answer.change_json(|document| {
+            document["authorization_response_iss_parameter_supported"] = json!(false);
+        })?,
+        Fault::InternalTokenEndpoint if server => {
+            answer.change_json(|document| {
+                document["token_endpoint"] = json!("http://gateway:8080/token")
+            })?;
+        }
+        Fault::EndpointElsewhere if server => answer.change_json(|document| {
+            document["introspection_endpoint"] = json!("https://login.example.com/introspect");
+        })?,
+        Fault::ResourceMismatch if resource => answer.change_json(|document| {
+            let origin = document["authorization_servers"][0].clone();
+            document["resource"] = origin;
+        })?,
+        Fault::ForwardedHostTrusted if server && !asked.header("x-forwarded-host").is_empty() => {
+            let text = String::from_utf8_lossy(&answer.body);
+            answer.body = text
+                .replace(asked.header("host"), asked.header("x-forwarded-host"))
+                .into();
+        }
+        Fault::NoCors if asked.path.starts_with("/.well-known/") => {
+            answer.headers.remove(header::ACCESS_CONTROL_ALLOW_ORIGIN);
+        }
+        Fault::ClockAhead => {
+            if let Some(date) = answer.headers.get(header::DATE) {
+                let ahead = httpdate::parse_http_date(date.to_str()?)? + Duration::from_secs(3600);
+                let date = HeaderValue::from_str(&httpdate::fmt_http_date(ahead))?;
+                answer.headers.insert(header::DATE, date);
+            }
+        }
+        Fault::ChallengeStripped if asked.path == "/mcp" => {
+            answer.headers.remove(header::WWW_AUTHENTICATE);
+        }
+        Fault::ChallengeElsewhere if asked.path == "/mcp" => {
+            let challenge = answer
+                .headers
+                .get(header::WWW_AUTHENTICATE)
+                .and_then(|value| value.to_str().ok());
+            if let Some(challenge) = challenge {
+                let challenge = challenge.replace("://127.0.0.1:", "://10.0.0.7:");
+                answer
+                    .headers
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_str(&challenge)?);
+            }
+        }
+        Fault::InvalidTokenUnsaid if asked.path == "/mcp" => {
+            let challenge = answer
+                .headers
+                .get(header::WWW_AUTHENTICATE)
+                .and_then(|value| value.to_str().ok());
+            if let Some(challenge) = challenge {
+                let challenge = challenge.replace("error=\"invalid_token\"", "hint=\"none\"");
+                answer
+                    .headers
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_str(&challenge)?);
+            }
+        }
+        Fault::RegistrationErrorPage
+            if asked.path == "/register" && answer.status == StatusCode::BAD_REQUEST =>
+        {
+            html(answer);
+        }
+        Fault::LoginPageCached if asked.method == Method::GET && asked.path == "/authorize" => {
+            let value = HeaderValue::from_static("public, max-age=600");
+            answer.headers.insert(header::CACHE_CONTROL, value);
+        }
+        Fault::LoginPageFramed if asked.path == "/authorize" => {
+            answer.headers.remove(header::CONTENT_SECURITY_POLICY);
+            answer.headers.remove(header::X_FRAME_OPTIONS);
+        }
+        Fault::DenyWithoutState => answer.change_location(
+            |location| back(location) && location.contains("error=access_denied"),
+            |name, value| (name != "state").then_some(value),
+        )?,
+        Fault::StateMangled => answer.change_location(
+            |location| back(location) && location.contains("code="),
+            |name, value| {
+                Some(if name == "state" {
+                    value.replace(' ', "+")
+                } else {
+                    value
+                })
+            },
+        )?,
+        Fault::IssStripped => {
+            answer.change_location(back, |name, value| (name != "iss").then_some(value))?
+        }
+        Fault::TokenErrorPage if token && answer.status != StatusCode::OK => html(answer),
+        Fault::NoExpiresIn if token && answer.status == StatusCode::OK => {
+            answer.change_json(|document| document["expires_in"] = Value::Null)?;
+        }
+        Fault::TokenStored if token => {
+            answer.headers.remove(header::CACHE_CONTROL);
+        }
+        Fault::TokenRepeated if token && answer.status == StatusCode::OK => {
+            let mut tokens = shared.tokens.lock().expect("no panic under it");
+            tokens.push((asked.body.clone(), answer.body.clone()));
+        }
+        Fault::SearchTwoItems if asked.rpc_method() == "tools/call" => {
+            let text = String::from_utf8_lossy(&answer.body);
+            let two = text.replacen(
+                "\"content\":[",
+                "\"content\":[{\"type\":\"text\",\"text\":\"hello\"},",
+                1,
+            );
+            answer.body = two.into();
+        }
+        Fault::SessionNotFoundHidden
+            if asked.has_token() && answer.status == StatusCode::NOT_FOUND =>
+        {
+            answer.status = StatusCode::INTERNAL_SERVER_ERROR;
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// The same answer as an error page.
+fn html(answer: &mut Answered) {
+    answer
+        .headers
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    answer.body = Bytes::from_static(b"<html><h1>Error</h1></html>");
+}
+
+/// Relay an event stream: held back until its end, cut, or changed.
+fn stream(
+    fault: Option<Fault>,
+    asked: &Asked,
+    mut headers: HeaderMap,
+    mut upstream: reqwest::Response,
+) -> Response {
+    let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(16);
+    let legacy = asked.path == "/sse";
+    if fault == Some(Fault::StreamCompressed) {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    let patience = match fault {
+        Some(Fault::IdleStreamCut) => Duration::from_secs(2),
+        _ => Duration::from_secs(600),
+    };
+    tokio::spawn(async move {
+        let mut held = Vec::new();
+        let mut first = true;
+        while let Ok(Ok(Some(mut chunk))) = tokio::time::timeout(patience, upstream.chunk()).await {
+            let hold = match fault {
+                Some(Fault::FirstEventHeldBack) => legacy,
+                Some(Fault::LaterEventsHeldBack) => legacy && !first,
+                _ => false,
+            };
+            match fault {
+                Some(Fault::EndpointInternal) if legacy && first => {
+                    let text = String::from_utf8_lossy(&chunk);
+                    let path = text.find("/messages").unwrap_or(0);
+                    let path = &text[path..];
+                    chunk = format!("event: endpoint\ndata: http://10.0.0.7:9000{path}").into();
+                }
+                Some(Fault::StreamCompressed) => chunk = gzip(&chunk, first),
+                _ => {}
+            }
+            first = false;
+            if hold {
+                held.push(chunk);
+            } else if sender.send(chunk).await.is_err() {
+                return;
+            }
+        }
+        for chunk in held {
+            let _ = sender.send(chunk).await;
+        }
+    });
+    let body = futures::stream::poll_fn(move |context| {
+        receiver
+            .poll_recv(context)
+            .map(|chunk| chunk.map(Ok::<_, Infallible>))
+    });
+    (StatusCode::OK, headers, Body::from_stream(body)).into_response()
+}
+
+/// A piece of a gzip stream that stores its bytes (RFC 1951, 3.2.4; RFC 1952).
+fn gzip(chunk: &[u8], first: bool) -> Bytes {
+    let head: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
+    let mut packed = if first { head.to_vec() } else { Vec::new() };
+    for block in chunk.chunks(usize::from(u16::MAX)) {
+        let length = u16::try_from(block.len()).expect("cut to that size");
+        packed.push(0);
+        packed.extend(length.to_le_bytes());
+        packed.extend((!length).to_le_bytes());
+        packed.extend(block);
+    }
+    packed.into()
+}
