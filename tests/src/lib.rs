@@ -15,6 +15,7 @@
 //! | [`mcp`] | MCP calls over Streamable HTTP and over HTTP+SSE |
 //! | [`sse`] | an event stream read event by event, comments included |
 //! | [`raw`] | bytes on a socket, for requests that no library would send |
+//! | [`tls`] | a TLS front with certificates of the test's own |
 //! | [`redis`] | a Redis server of the test's own |
 //!
 //! It looks at nothing but the wire, standard output and the log: no store file
@@ -32,4 +33,5 @@ pub mod recorder;
 pub mod redis;
 pub mod scripted_mcp;
 pub mod sse;
+pub mod tls;
 pub mod world;

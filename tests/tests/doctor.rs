@@ -10,6 +10,7 @@ use tests::broken::{Broken, Fault};
 use tests::browser::Browser;
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::program::{Program, binary, free_port};
+use tests::tls::{Certificates, TlsFront};
 use tokio::process::Command;
 
 /// The longest run watches a stream for a minute.
@@ -40,6 +41,14 @@ async fn doctor(arguments: &[&str]) -> Result<(i32, String, String)> {
     Ok((code, text(&output.stdout), text(&output.stderr)))
 }
 
+/// The same with its report read.
+async fn diagnose(arguments: &[&str]) -> Result<Diagnosis> {
+    let (code, printed, errors) = doctor(arguments).await?;
+    let report = serde_json::from_str(&printed)
+        .with_context(|| format!("exit {code}: {printed}{errors}"))?;
+    Ok(Diagnosis { code, report })
+}
+
 impl Clinic {
     async fn open() -> Result<Self> {
         let broken = Broken::start().await?;
@@ -58,10 +67,7 @@ impl Clinic {
         let url = format!("{}/mcp", self.broken.origin());
         let mut arguments = vec![url.as_str(), "--json"];
         arguments.extend(more);
-        let (code, printed, errors) = doctor(&arguments).await?;
-        let report = serde_json::from_str(&printed)
-            .with_context(|| format!("exit {code}: {printed}{errors}"))?;
-        Ok(Diagnosis { code, report })
+        diagnose(&arguments).await
     }
 
     async fn examine_logged_in(&self, more: &[&str]) -> Result<Diagnosis> {
@@ -258,13 +264,88 @@ async fn a_wrong_password_fails_the_login_check() -> Result<()> {
 }
 
 #[tokio::test]
+async fn over_tls_a_healthy_gateway_passes_every_check_of_the_network() -> Result<()> {
+    let certificates = Certificates::make("IP:127.0.0.1", 90)?;
+    let front = TlsFront::start(&certificates).await?;
+    let setup = Setup {
+        public_url: Some(front.origin()),
+        ..Setup::default()
+    };
+    let gateway = Gateway::start(setup).await?;
+    front.front(gateway.address());
+    let url = format!("{}/mcp", front.origin());
+    let authority = certificates.authority().display().to_string();
+    let password = gateway.folder().join("password");
+    std::fs::write(&password, Owner::alice().password)?;
+    let password = password.display().to_string();
+    let who = ["--login", "alice", "--password-file", &password];
+    let arguments = [
+        &[url.as_str(), "--json", "--quick", "--ca-file", &authority][..],
+        &who,
+    ]
+    .concat();
+    let diagnosis = diagnose(&arguments).await?;
+    assert_eq!(diagnosis.unwell(), [""; 0]);
+    for id in [
+        "https",
+        "tls-version",
+        "tls-certificate",
+        "login",
+        "tools-list",
+        "sse-buffering",
+    ] {
+        assert!(
+            diagnosis.ids("PASS").contains(&id),
+            "{id}: {:#}",
+            diagnosis.report
+        );
+    }
+
+    let trusting_nobody = diagnose(&[&url, "--json"]).await?;
+    assert_eq!(trusting_nobody.ids("FAIL"), ["tls-certificate"]);
+    let plain = diagnose(&[&url.replace("https:", "http:"), "--json"]).await?;
+    assert!(
+        plain.ids("FAIL").contains(&"protected-resource-metadata"),
+        "{:#}",
+        plain.report
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_bad_certificate_is_told_from_a_port_without_tls() -> Result<()> {
+    for (name, days, verdict) in [
+        ("IP:127.0.0.1", -1, "FAIL"),
+        ("DNS:mcp.example.com", 90, "FAIL"),
+        ("IP:127.0.0.1", 3, "WARN"),
+    ] {
+        let certificates = Certificates::make(name, days)?;
+        let front = TlsFront::start(&certificates).await?;
+        let url = format!("{}/mcp", front.origin());
+        let authority = certificates.authority().display().to_string();
+        let diagnosis = diagnose(&[&url, "--json", "--ca-file", &authority]).await?;
+        assert!(
+            diagnosis.ids(verdict).contains(&"tls-certificate"),
+            "{name}: {:#}",
+            diagnosis.report
+        );
+    }
+    let clinic = Clinic::open().await?;
+    let url = format!("https://{}/mcp", clinic.broken.address);
+    let diagnosis = diagnose(&[&url, "--json"]).await?;
+    assert_eq!(
+        diagnosis.ids("FAIL"),
+        ["tls-version"],
+        "{:#}",
+        diagnosis.report
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_fails_one_check() -> Result<()> {
     let url = format!("http://127.0.0.1:{}/mcp", free_port());
-    let (code, printed, _) = doctor(&[&url, "--json"]).await?;
-    let diagnosis = Diagnosis {
-        code,
-        report: serde_json::from_str(&printed)?,
-    };
+    let diagnosis = diagnose(&[&url, "--json"]).await?;
     assert_eq!(diagnosis.ids("FAIL"), ["connects"]);
     assert_eq!(diagnosis.code, 2);
     Ok(())
