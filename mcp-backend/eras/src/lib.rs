@@ -1,0 +1,57 @@
+//! The eras of MCP, and one translated into another: pure functions over JSON-RPC messages.
+//!
+//! Two families share almost everything but how a conversation begins. *Sessions* (2024-11-05 to
+//! 2025-11-25) shake hands with `initialize`, and whoever answers remembers it. In the *stateless*
+//! revision 2026-07-28 each request says in `_meta` all that there is to know. Transports
+//! (HTTP+SSE, Streamable HTTP, stdio) are not looked at here: they carry the same messages.
+//!
+//! | who speaks sessions | module |
+//! |---|---|
+//! | the server; the client is stateless | [`to_sessions`] |
+//! | the client; the server is stateless | [`to_stateless`] |
+//!
+//! What nobody here knows survives: members, their order, methods, and the digits of numbers stay
+//! as they were sent, because values are kept as text until somebody asks ([`Object`]).
+//!
+//! # What can't be translated
+//!
+//! | from | to | what | instead |
+//! |---|---|---|---|
+//! | sessions | stateless | a server's request outside of `tools/call`, `prompts/get`, `resources/read` | the server is answered with the error -32601 |
+//! | sessions | stateless | a server's request that the client has not declared | the same |
+//! | sessions | stateless | `notifications/elicitation/complete`, task status | dropped: 2026-07-28 has no such words |
+//! | sessions | stateless | error -32042 (2025-11-25, URL elicitation required) | `input_required` if the client can open URLs, else -32021 |
+//! | stateless | sessions | a result type of an extension | the error -32603: a session client would take it for a result |
+//! | stateless | sessions | tasks of 2025-11-25 | the capability is not passed on |
+
+mod headers;
+mod message;
+mod object;
+mod revision;
+mod rpc_error;
+pub mod to_sessions;
+pub mod to_stateless;
+
+pub use headers::{Mirrored, decode_value, encode_value, standard_headers};
+pub use message::{Id, Kind, Malformed, Message};
+pub use object::Object;
+pub use revision::{Era, Eras, LATEST_SESSIONS, SESSION_REVISIONS, STATELESS, is_session_revision};
+pub use rpc_error::{RpcError, code};
+
+/// The members of `_meta` that 2026-07-28 reserves for every request and result.
+pub mod meta {
+    /// The protocol version of a request.
+    pub const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+    /// Who the client is.
+    pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
+    /// What the client can do.
+    pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+    /// The lowest level of log messages that the client wants.
+    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
+    /// The `subscriptions/listen` request that a notification belongs to.
+    pub const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+    /// Who the server is.
+    pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
+    /// Opts a request into progress notifications; of every revision.
+    pub const PROGRESS_TOKEN: &str = "progressToken";
+}

@@ -1,0 +1,97 @@
+//! What a stateless request says of its sender.
+
+use serde_json::value::RawValue;
+
+use super::LEVELS;
+use crate::message::{Id, Message};
+use crate::meta;
+use crate::object::Object;
+use crate::revision::STATELESS;
+use crate::rpc_error::{RpcError, code};
+
+/// The sender of a stateless request, as `_meta` describes it.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// What it can do.
+    pub capabilities: Object,
+    info: Option<Box<RawValue>>,
+    level: Option<usize>,
+    /// The token under which it wants progress notifications.
+    pub progress_token: Option<Id>,
+}
+
+/// Why a request is not of 2026-07-28.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// A member that every request must carry is missing.
+    #[error("_meta lacks a required member: {0}")]
+    Incomplete(&'static str),
+    /// It is of another revision.
+    #[error("the protocol version {0} is not spoken here")]
+    Version(String),
+}
+
+impl Refused {
+    /// The response; its HTTP status is 400.
+    pub fn response(&self, id: Option<&Id>) -> Message {
+        let error = match self {
+            Self::Incomplete(name) => {
+                RpcError::new(code::INVALID_PARAMS, &format!("_meta lacks {name}"))
+            }
+            Self::Version(requested) => RpcError::unsupported_version(requested),
+        };
+        Message::error(id, &error)
+    }
+}
+
+impl Caller {
+    /// Reads `_meta` (2026-07-28, Base Protocol, Per-request protocol fields).
+    pub fn of(request: &Message) -> Result<Self, Refused> {
+        let meta = request.meta();
+        let version = meta
+            .text(meta::VERSION)
+            .ok_or(Refused::Incomplete(meta::VERSION))?;
+        if version != STATELESS {
+            return Err(Refused::Version(version));
+        }
+        let capabilities = meta
+            .object(meta::CLIENT_CAPABILITIES)
+            .ok_or(Refused::Incomplete(meta::CLIENT_CAPABILITIES))?;
+        let level = meta.text(meta::LOG_LEVEL);
+        Ok(Self {
+            capabilities,
+            info: meta.raw(meta::CLIENT_INFO).map(ToOwned::to_owned),
+            level: level.and_then(|level| LEVELS.iter().position(|known| *known == level)),
+            progress_token: request.progress_token(),
+        })
+    }
+
+    /// Whether it declared `capability.part`. Elicitation without parts means forms (2025-11-25,
+    /// Elicitation, Capabilities).
+    pub fn can(&self, capability: &str, part: &str) -> bool {
+        self.capabilities
+            .object(capability)
+            .is_some_and(|parts| parts.has(part))
+    }
+
+    /// Its `clientInfo`; a name for one that gave none, because `initialize` demands one.
+    pub fn client_info(&self) -> Box<RawValue> {
+        self.info.clone().unwrap_or_else(|| {
+            RawValue::from_string(r#"{"name":"unknown","version":"0"}"#.to_owned())
+                .expect("the text is JSON")
+        })
+    }
+
+    /// What tells two callers apart that can't share a session: what they can do and who they are.
+    pub fn identity(&self) -> String {
+        format!("{} {}", self.capabilities, self.client_info())
+    }
+
+    /// Whether it wants log messages of this level: none, unless it asked for them.
+    pub(super) fn wants(&self, level: &Option<String>) -> bool {
+        let rank = level
+            .as_deref()
+            .and_then(|level| LEVELS.iter().position(|known| *known == level));
+        matches!((self.level, rank), (Some(least), Some(rank)) if rank >= least)
+    }
+}

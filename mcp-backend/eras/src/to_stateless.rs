@@ -1,0 +1,291 @@
+//! A client with sessions in front of a stateless server (2026-07-28): what was said once in
+//! `initialize` is said again in every request, and the results lose what the client does not know.
+
+use serde_json::value::RawValue;
+
+use crate::message::{Id, Message};
+use crate::meta;
+use crate::object::Object;
+use crate::revision::{LATEST_SESSIONS, STATELESS, is_session_revision};
+use crate::rpc_error::{RpcError, code};
+use crate::to_sessions::Filter;
+
+/// What a client said in `initialize`, and what its session must remember of it.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// The revision that was agreed on.
+    pub revision: String,
+    /// What the client can do.
+    pub capabilities: Object,
+    /// Who it is.
+    pub client_info: Option<Box<RawValue>>,
+}
+
+impl Hello {
+    /// Reads an `initialize` request. The revision is the one it asks for if that is one with
+    /// sessions, or else the newest of those (2025-11-25, Lifecycle, Version Negotiation).
+    pub fn of(initialize: &Message) -> Self {
+        let params = initialize.params();
+        let asked = params.text("protocolVersion").unwrap_or_default();
+        Self {
+            revision: match is_session_revision(&asked) {
+                true => asked,
+                false => LATEST_SESSIONS.to_owned(),
+            },
+            capabilities: params.object("capabilities").unwrap_or_default(),
+            client_info: params.raw("clientInfo").map(ToOwned::to_owned),
+        }
+    }
+
+    /// As it is written into a session id. Icons and the like are left out: a header has no room
+    /// for them.
+    pub fn object(&self) -> Object {
+        let mut object = Object::new()
+            .with("v", &self.revision)
+            .with("c", &self.capabilities);
+        if let Some(info) = &self.client_info {
+            let whole = Object::parse(info.get()).unwrap_or_default();
+            let mut brief = Object::new();
+            for name in ["name", "title", "version"] {
+                if let Some(value) = whole.raw(name) {
+                    brief.set(name, value);
+                }
+            }
+            object.set("i", &brief);
+        }
+        object
+    }
+
+    /// Reads what [`Hello::object`] wrote.
+    pub fn read(object: &Object) -> Option<Self> {
+        Some(Self {
+            revision: object.text("v")?,
+            capabilities: object.object("c")?,
+            client_info: object.raw("i").map(ToOwned::to_owned),
+        })
+    }
+
+    /// What the client can do, in words of 2026-07-28. Tasks are another thing there.
+    fn stateless_capabilities(&self) -> Object {
+        let mut capabilities = self.capabilities.clone();
+        capabilities.remove("tasks");
+        capabilities
+    }
+}
+
+/// What becomes of a message of a client with sessions.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// The handshake: ask the server with [`discover`], answer with [`initialized`].
+    Initialize,
+    /// A request for the server, after [`request`].
+    Call,
+    /// It is answered at once, with an empty result: the server need not know.
+    Answered,
+    /// The client wants log messages from this level on.
+    Level(String),
+    /// The client wants to hear about a resource.
+    Subscribe(String),
+    /// The client no longer wants to hear about it.
+    Unsubscribe(String),
+    /// The client gives up on a request: its response stream is closed.
+    Cancel(Id),
+    /// The client answers a question, which had this id.
+    Answer(Id),
+    /// Nobody needs to know.
+    Ignored,
+    /// The client's fault.
+    Refused(RpcError),
+}
+
+/// Judges a message of a client with sessions.
+pub fn step(message: &Message) -> Step {
+    let method = message.method();
+    let params = message.params();
+    let invalid = |what: &str| {
+        let sentence = format!("params.{what} is missing or no text");
+        Step::Refused(RpcError::new(code::INVALID_PARAMS, &sentence))
+    };
+    match (message.kind(), method.as_str()) {
+        (crate::Kind::Response, _) => match message.id() {
+            Some(id) => Step::Answer(id),
+            None => Step::Ignored,
+        },
+        (crate::Kind::Notification, "notifications/cancelled") => match message.cancelled() {
+            Some(id) => Step::Cancel(id),
+            None => Step::Ignored,
+        },
+        (crate::Kind::Notification, _) => Step::Ignored,
+        (_, "initialize") => Step::Initialize,
+        (_, "ping") => Step::Answered,
+        (_, "logging/setLevel") => params
+            .text("level")
+            .map_or_else(|| invalid("level"), Step::Level),
+        (_, "resources/subscribe") => params
+            .text("uri")
+            .map_or_else(|| invalid("uri"), Step::Subscribe),
+        (_, "resources/unsubscribe") => params
+            .text("uri")
+            .map_or_else(|| invalid("uri"), Step::Unsubscribe),
+        _ => Step::Call,
+    }
+}
+
+/// A request as the stateless server takes it.
+#[must_use]
+pub fn request(mut message: Message, hello: &Hello, level: Option<&str>) -> Message {
+    message.edit_params(|params| {
+        params.remove("task");
+        params.edit("_meta", |meta| {
+            meta.set(meta::VERSION, STATELESS);
+            meta.set(meta::CLIENT_CAPABILITIES, &hello.stateless_capabilities());
+            if let Some(info) = &hello.client_info {
+                meta.set(meta::CLIENT_INFO, info);
+            }
+            if let Some(level) = level {
+                meta.set(meta::LOG_LEVEL, level);
+            }
+        });
+    });
+    message
+}
+
+/// The question that stands for the handshake.
+pub fn discover(hello: &Hello, id: &Id) -> Message {
+    let bare = Message::request(id, "server/discover", &Object::new());
+    request(bare, hello, None)
+}
+
+/// The result of `initialize`, from that of `server/discover`.
+pub fn initialized(discovered: &Object, hello: &Hello) -> Object {
+    let info = discovered
+        .object("_meta")
+        .and_then(|meta| meta.raw(meta::SERVER_INFO).map(ToOwned::to_owned))
+        .or_else(|| discovered.raw("serverInfo").map(ToOwned::to_owned));
+    let mut result = Object::new().with("protocolVersion", &hello.revision).with(
+        "capabilities",
+        &discovered.object("capabilities").unwrap_or_default(),
+    );
+    match info {
+        Some(info) => result.set("serverInfo", &info),
+        // The handshake demands one.
+        None => result.set(
+            "serverInfo",
+            &Object::new().with("name", "unknown").with("version", "0"),
+        ),
+    }
+    if let Some(instructions) = discovered.raw("instructions") {
+        result.set("instructions", instructions);
+    }
+    result
+}
+
+/// The answer of a stateless server.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// The response for the client.
+    Done(Message),
+    /// The client is asked first; its answers go into a [`retry`].
+    Asks(Questions),
+}
+
+/// What a stateless server asks before it can answer.
+#[derive(Clone, Debug)]
+pub struct Questions {
+    /// By the server's own names for them: method and parameters.
+    pub requests: Vec<(String, String, Object)>,
+    state: Option<String>,
+}
+
+/// Reads the response of a stateless server.
+pub fn outcome(id: &Id, response: &Message) -> Outcome {
+    if let Some(error) = response.failure() {
+        return Outcome::Done(Message::error(Some(id), &error));
+    }
+    let fail = |sentence: &str| {
+        Outcome::Done(Message::error(
+            Some(id),
+            &RpcError::new(code::INTERNAL, sentence),
+        ))
+    };
+    let Some(mut result) = response.outcome() else {
+        return fail("The result is no object");
+    };
+    match result.text("resultType").as_deref() {
+        None | Some("complete") => {
+            for name in ["resultType", "ttlMs", "cacheScope"] {
+                result.remove(name);
+            }
+            Outcome::Done(Message::result(id, &result))
+        }
+        Some("input_required") => {
+            let asked = result.object("inputRequests").unwrap_or_default();
+            let state = result.text("requestState");
+            if asked.is_empty() && state.is_none() {
+                return fail("The server wants input and names none");
+            }
+            let requests = asked
+                .iter()
+                .filter_map(|(name, _)| {
+                    let request = asked.object(name)?;
+                    let params = request.object("params").unwrap_or_default();
+                    Some((name.to_owned(), request.text("method")?, params))
+                })
+                .collect();
+            Outcome::Asks(Questions { requests, state })
+        }
+        Some(_) => fail("The result is of a type that this revision does not know"),
+    }
+}
+
+/// The request again, with the client's answers to `questions`. Both are in words of 2026-07-28.
+#[must_use]
+pub fn retry(
+    mut original: Message,
+    id: &Id,
+    questions: &Questions,
+    answers: &[(String, Object)],
+) -> Message {
+    original.edit_params(|params| {
+        let mut responses = Object::new();
+        for (name, answer) in answers {
+            responses.set(name, answer);
+        }
+        params.remove("inputResponses");
+        if !responses.is_empty() {
+            params.set("inputResponses", &responses);
+        }
+        params.remove("requestState");
+        if let Some(state) = &questions.state {
+            params.set("requestState", state);
+        }
+    });
+    original.with_id(id)
+}
+
+/// The subscription that stands for the stream on which a server with sessions speaks unasked.
+/// `None` if this server never does.
+pub fn listen(hello: &Hello, id: &Id, filter: &Filter) -> Option<Message> {
+    if filter.is_empty() {
+        return None;
+    }
+    let params = Object::new().with("notifications", &filter.object());
+    let bare = Message::request(id, "subscriptions/listen", &params);
+    Some(request(bare, hello, None))
+}
+
+/// A notification for the client. `None` for what only subscriptions have.
+pub fn notification(mut message: Message) -> Option<Message> {
+    if message.method() == "notifications/subscriptions/acknowledged" {
+        return None;
+    }
+    message.edit_params(|params| {
+        params.edit("_meta", |meta| {
+            meta.remove(meta::SUBSCRIPTION);
+        });
+    });
+    Some(message)
+}
+
+#[cfg(test)]
+mod tests;
