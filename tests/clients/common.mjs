@@ -1,5 +1,5 @@
 // What the two TypeScript-SDK drivers share; the same contract as common.py:
-//   driver --url URL --transport http|sse --storage FILE --phase first|again
+//   driver --url URL --transport http|sse --storage FILE --phase first|again [--calls JSON]
 // `again` knows no password: a gateway that forgot the registration or the
 // token fails it. One JSON object on stdout ends every run.
 
@@ -51,6 +51,20 @@ const json = (result) => {
   return JSON.parse(result.content[0].text);
 };
 
+/** List, and call each of `calls` ([{name, arguments}]) in turn; with progress, where it is told. */
+async function callTools(client, calls, callTool) {
+  const tools = (await client.listTools()).tools.map((tool) => tool.name).sort();
+  const called = [];
+  for (const call of calls) {
+    const began = Date.now();
+    const progress = [];
+    const onprogress = ({ progress: done }) => progress.push({ done, after_ms: Date.now() - began });
+    const result = await callTool(client, call, { onprogress });
+    called.push({ ...result, progress });
+  }
+  return { tools, called };
+}
+
 /** List, search, fetch the first hit; returns what the report shows. */
 async function useTools(client) {
   const tools = (await client.listTools()).tools.map((tool) => tool.name).sort();
@@ -62,12 +76,12 @@ async function useTools(client) {
 
 /**
  * Drive one SDK: `makeClient()` gives a fresh client, `makeTransport(kind, url, provider)` a fresh
- * transport, `finish(transport, query)` hands it the authorization response, `agreed(client, transport)`
- * names the protocol revision.
+ * transport, `finish(transport, query)` hands it the authorization response, `callTool(client, call,
+ * options)` calls a tool, `agreed(client, transport)` names the protocol revision.
  */
-export async function run({ name, Unauthorized, makeClient, makeTransport, finish, agreed }) {
+export async function run({ name, Unauthorized, makeClient, makeTransport, finish, callTool, agreed }) {
   const { values } = parseArgs({
-    options: { url: { type: "string" }, transport: { type: "string" }, storage: { type: "string" }, phase: { type: "string" } },
+    options: { url: { type: "string" }, transport: { type: "string" }, storage: { type: "string" }, phase: { type: "string" }, calls: { type: "string" } },
   });
   const deadline = setTimeout(() => report({ ok: false, error: "not done after two minutes" }), 120_000);
   const provider = new Provider(values.storage, values.phase, name);
@@ -86,7 +100,7 @@ export async function run({ name, Unauthorized, makeClient, makeTransport, finis
       await finish(error.transport, provider.landed);
       session = await connect();
     }
-    const used = await useTools(session.client);
+    const used = await (values.calls ? callTools(session.client, JSON.parse(values.calls), callTool) : useTools(session.client));
     const protocol = agreed(session.client, session.transport);
     await session.client.close();
     const expected = values.phase === "first" ? 1 : 0;

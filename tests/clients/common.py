@@ -1,7 +1,7 @@
 """What the two Python drivers share: arguments, a token store in a file, and the
 report that ends every driver (one JSON object on stdout).
 
-    driver --url URL --transport http|sse --storage FILE --phase first|again
+    driver --url URL --transport http|sse --storage FILE --phase first|again [--calls JSON]
 
 `first` starts with nothing and must go through registration, login and consent.
 `again` must work with what `first` stored; it knows no password, so a gateway
@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import sys
+import time
 import traceback
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -83,8 +84,25 @@ def text_of(result):
     return json.loads(item.text)
 
 
-async def use_tools(list_tools, call_tool):
+async def call_tools(calls, list_tools, call_tool):
+    """List, and call each of `calls` ([{name, arguments}]) in turn; with progress, where it is told."""
+    names = sorted(tool.name for tool in (await list_tools()).tools)
+    called = []
+    for call in calls:
+        began, progress = time.monotonic(), []
+
+        async def told(done, total, message):
+            progress.append({"done": done, "after_ms": round(1000 * (time.monotonic() - began))})
+
+        result = await call_tool(call["name"], call["arguments"], progress_callback=told)
+        called.append({**result.model_dump(mode="json", by_alias=True, exclude_none=True), "progress": progress})
+    return {"tools": names, "called": called}
+
+
+async def use_tools(arguments, list_tools, call_tool):
     """List, search, fetch the first hit; returns what the report shows."""
+    if arguments.calls:
+        return await call_tools(json.loads(arguments.calls), list_tools, call_tool)
     names = sorted(tool.name for tool in (await list_tools()).tools)
     hits = text_of(await call_tool("search", {"query": "gateway"}))["results"]
     document = text_of(await call_tool("fetch", {"id": hits[0]["id"]}))
@@ -100,6 +118,7 @@ def run(drive):
     parser.add_argument("--transport", choices=["http", "sse"], required=True)
     parser.add_argument("--storage", required=True)
     parser.add_argument("--phase", choices=["first", "again"], required=True)
+    parser.add_argument("--calls")
     arguments = parser.parse_args()
     redirects = Redirects(arguments.phase)
     try:

@@ -28,7 +28,7 @@ async def drive(arguments, redirects):
     async with connect(arguments.url, auth=auth) as streams:
         async with ClientSession(streams[0], streams[1]) as session:
             agreed = await session.initialize()
-            report = await use_tools(session.list_tools, session.call_tool)
+            report = await use_tools(arguments, session.list_tools, session.call_tool)
             return {**report, "protocol": agreed.protocolVersion}
 
 

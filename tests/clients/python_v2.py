@@ -28,14 +28,14 @@ async def drive(arguments, redirects):
         callback_handler=callback,
     )
     if arguments.transport == "sse":
-        return await talk(sse_client(arguments.url, auth=auth))
+        return await talk(arguments, sse_client(arguments.url, auth=auth))
     async with httpx2.AsyncClient(auth=auth, timeout=httpx2.Timeout(30, read=300)) as http:
-        return await talk(streamable_http_client(arguments.url, http_client=http))
+        return await talk(arguments, streamable_http_client(arguments.url, http_client=http))
 
 
-async def talk(transport):
+async def talk(arguments, transport):
     async with Client(transport) as client:
-        report = await use_tools(client.list_tools, client.call_tool)
+        report = await use_tools(arguments, client.list_tools, client.call_tool)
         return {**report, "protocol": client.protocol_version}
 
 

@@ -13,5 +13,6 @@ await run({
   makeTransport: (kind, url, authProvider) =>
     kind === "sse" ? new SSEClientTransport(url, { authProvider }) : new StreamableHTTPClientTransport(url, { authProvider }),
   finish: (transport, query) => transport.finishAuth(query.get("code")),
+  callTool: (client, call, options) => client.callTool(call, undefined, options),
   agreed: (_client, transport) => transport.protocolVersion ?? transport._protocolVersion,
 });

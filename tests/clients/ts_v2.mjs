@@ -11,5 +11,6 @@ await run({
     kind === "sse" ? new SSEClientTransport(url, { authProvider }) : new StreamableHTTPClientTransport(url, { authProvider }),
   // The whole query: the SDK checks `iss` (RFC 9207) itself.
   finish: (transport, query) => transport.finishAuth(query),
+  callTool: (client, call, options) => client.callTool(call, options),
   agreed: (client) => client.getNegotiatedProtocolVersion?.() ?? null,
 });

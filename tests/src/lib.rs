@@ -13,6 +13,8 @@
 //! | [`http`] | one HTTP exchange and its whole answer |
 //! | [`oauth`] | an OAuth client: register, authorize, redeem |
 //! | [`mcp`] | MCP calls over Streamable HTTP and over HTTP+SSE |
+//! | [`server`] | the MCP servers and bridges that people run, from the locked packages |
+//! | [`sdk`] | the official SDKs as clients: log in, list, call |
 //! | [`sse`] | an event stream read event by event, comments included |
 //! | [`raw`] | bytes on a socket, for requests that no library would send |
 //! | [`tls`] | a TLS front with certificates of the test's own |
@@ -32,6 +34,8 @@ pub mod raw;
 pub mod recorder;
 pub mod redis;
 pub mod scripted_mcp;
+pub mod sdk;
+pub mod server;
 pub mod sse;
 pub mod tls;
 pub mod world;

@@ -56,10 +56,11 @@ impl Lines {
     }
 }
 
-/// A running program. Dropping it kills it.
+/// A running program. Dropping it kills it, and with it its whole group if it leads one.
 pub struct Program {
     child: Child,
     name: String,
+    group: Option<u32>,
     /// Standard output.
     pub stdout: Lines,
     /// Standard error.
@@ -74,8 +75,40 @@ impl Program {
         arguments: &[A],
         environment: &[(String, String)],
     ) -> Result<Self> {
-        let mut child = Command::new(binary)
+        Self::spawn(
+            Command::new(binary).args(arguments),
+            binary,
+            folder,
+            environment,
+        )
+    }
+
+    /// The same as the leader of a process group, for a program that starts others: they end with
+    /// it, and it ends with the test's thread even if that is killed.
+    pub fn start_group<A: AsRef<OsStr>>(
+        binary: &Path,
+        folder: &Path,
+        arguments: &[A],
+        environment: &[(String, String)],
+    ) -> Result<Self> {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "TERM", "--"])
+            .arg(binary)
             .args(arguments)
+            .process_group(0);
+        let mut program = Self::spawn(&mut command, binary, folder, environment)?;
+        program.group = program.id();
+        Ok(program)
+    }
+
+    fn spawn(
+        command: &mut Command,
+        binary: &Path,
+        folder: &Path,
+        environment: &[(String, String)],
+    ) -> Result<Self> {
+        let mut child = command
             .current_dir(folder)
             .env_clear()
             .envs(
@@ -100,6 +133,7 @@ impl Program {
         Ok(Program {
             child,
             name,
+            group: None,
             stdout,
             stderr,
         })
@@ -138,6 +172,27 @@ impl Program {
         }
     }
 
+    /// SIGTERM to the whole group, SIGKILL to what is left of it after `patience`. Says whether
+    /// everything went by itself.
+    pub fn end_group(&mut self, patience: Duration) -> bool {
+        let Some(group) = self.group.take() else {
+            return true;
+        };
+        signal_group(group, "TERM");
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            // A leader that nobody has waited for still counts as a member.
+            let _ = self.child.try_wait();
+            if !signal_group(group, "0") {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        signal_group(group, "KILL");
+        let _ = self.child.try_wait();
+        false
+    }
+
     /// Resident memory in bytes.
     pub fn resident_memory(&self) -> Result<u64> {
         let id = self.id().context("it has ended")?;
@@ -164,6 +219,21 @@ impl Program {
             tail(self.stderr.all())
         )
     }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        self.end_group(Duration::from_secs(3));
+    }
+}
+
+/// Whether there was anything in the group to send it to.
+fn signal_group(group: u32, name: &str) -> bool {
+    std::process::Command::new("kill")
+        .args(["-s", name, "--", &format!("-{group}")])
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Send a signal by name, for example `TERM` or `STOP`.
