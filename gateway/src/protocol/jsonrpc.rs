@@ -4,13 +4,16 @@
 //!
 //! Owns: JSON's form, keys, and the three shapes of a message. Not: what methods mean (`mcp`).
 
+mod collect;
 mod walk;
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+use self::collect::Collected;
 use self::walk::{Any, Key, Keys, Scalar, ScalarValue, Text};
+use super::arguments::Arguments;
 use super::mcp::META_VERSION;
 
 /// A batch may have this many messages.
@@ -57,6 +60,18 @@ pub struct Message {
     pub uri: Option<String>,
     /// The protocol version in `params._meta`, if it is a text.
     pub version: Option<String>,
+    /// `params.arguments` by path; `None` if the judge was not asked to keep them.
+    pub arguments: Option<Arguments>,
+}
+
+/// Whether a judged message keeps its arguments. Keeping them costs, so only who decides by them
+/// asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// They are judged and forgotten.
+    Nothing,
+    /// They are judged and kept by path.
+    Arguments,
 }
 
 /// A judged body.
@@ -91,6 +106,11 @@ impl Refused {
 
 /// Judges a body. `batches`: whether the revision of the request knows message arrays.
 pub fn judge(body: &[u8], batches: bool) -> Result<Body, Refused> {
+    judge_and_keep(body, batches, Keep::Nothing)
+}
+
+/// As [`judge`], in the same one reading, keeping what is asked for.
+pub fn judge_and_keep(body: &[u8], batches: bool, keep: Keep) -> Result<Body, Refused> {
     let text = std::str::from_utf8(body).map_err(|_| Refused::because("the body is not UTF-8"))?;
     let mut json = serde_json::Deserializer::from_str(text);
     let top = match text
@@ -98,8 +118,8 @@ pub fn judge(body: &[u8], batches: bool) -> Result<Body, Refused> {
         .as_bytes()
         .first()
     {
-        Some(b'{') => MessageSeed.deserialize(&mut json).map(Body::One),
-        Some(b'[') if batches => BatchSeed.deserialize(&mut json).map(Body::Batch),
+        Some(b'{') => MessageSeed(keep).deserialize(&mut json).map(Body::One),
+        Some(b'[') if batches => BatchSeed(keep).deserialize(&mut json).map(Body::Batch),
         Some(b'[') => {
             return Err(Refused::because(
                 "message arrays are of protocol version 2025-03-26 only",
@@ -121,7 +141,7 @@ fn describe(error: &serde_json::Error) -> String {
     format!("{ours} (line {}, column {})", error.line(), error.column())
 }
 
-struct BatchSeed;
+struct BatchSeed(Keep);
 
 impl<'de> DeserializeSeed<'de> for BatchSeed {
     type Value = Vec<Message>;
@@ -140,7 +160,7 @@ impl<'de> Visitor<'de> for BatchSeed {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut messages: Vec<Message> = Vec::new();
-        while let Some(message) = seq.next_element_seed(MessageSeed)? {
+        while let Some(message) = seq.next_element_seed(MessageSeed(self.0))? {
             if messages.len() == BATCH {
                 return Err(A::Error::custom("a batch has at most 100 messages"));
             }
@@ -160,7 +180,7 @@ impl<'de> Visitor<'de> for BatchSeed {
     }
 }
 
-struct MessageSeed;
+struct MessageSeed(Keep);
 
 impl<'de> DeserializeSeed<'de> for MessageSeed {
     type Value = Message;
@@ -187,7 +207,7 @@ impl<'de> Visitor<'de> for MessageSeed {
                 "jsonrpc" => version = Some(map.next_value_seed(Scalar)?),
                 "id" => id = Some(map.next_value_seed(Scalar)?),
                 "method" => method = Some(map.next_value_seed(Scalar)?),
-                "params" => params = map.next_value_seed(ParamsSeed)?,
+                "params" => params = map.next_value_seed(ParamsSeed(self.0))?,
                 "result" => {
                     map.next_value_seed(Any { depth: 2 })?;
                     result = true;
@@ -240,6 +260,10 @@ impl<'de> Visitor<'de> for MessageSeed {
             name: params.name,
             uri: params.uri,
             version: params.version,
+            arguments: match self.0 {
+                Keep::Nothing => None,
+                Keep::Arguments => Some(params.arguments.unwrap_or_default()),
+            },
         })
     }
 }
@@ -250,9 +274,10 @@ struct Params {
     name: Option<String>,
     uri: Option<String>,
     version: Option<String>,
+    arguments: Option<Arguments>,
 }
 
-struct ParamsSeed;
+struct ParamsSeed(Keep);
 
 impl<'de> DeserializeSeed<'de> for ParamsSeed {
     type Value = Params;
@@ -288,6 +313,9 @@ impl<'de> Visitor<'de> for ParamsSeed {
                 "name" => params.name = map.next_value_seed(Text { depth: 3 })?,
                 "uri" => params.uri = map.next_value_seed(Text { depth: 3 })?,
                 "_meta" => params.version = map.next_value_seed(Meta)?,
+                "arguments" if self.0 == Keep::Arguments => {
+                    params.arguments = Some(map.next_value_seed(Collected { depth: 3 })?);
+                }
                 _ => map.next_value_seed(Any { depth: 3 })?,
             }
             keys.note(key)?;

@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::arguments::Arguments;
 use super::jsonrpc::{Id, Kind, Message};
 
 /// The member of `_meta` that names the protocol version (2026-07-28, Versioning).
@@ -51,6 +52,8 @@ pub struct Call {
     pub name: Option<String>,
     /// The id under which it waits for an answer.
     pub id: Option<Id>,
+    /// Its arguments by path; `None` where nobody asked the judge to keep them.
+    pub arguments: Option<Arguments>,
 }
 
 /// Methods that change nothing at the backend, so that they may be sent again after a connection
@@ -82,6 +85,7 @@ impl Call {
             method: message.method.clone().unwrap_or_default(),
             name,
             id: message.id.clone().filter(|_| message.kind == Kind::Request),
+            arguments: message.arguments.clone(),
         }
     }
 

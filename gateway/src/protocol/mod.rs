@@ -1,6 +1,7 @@
 //! The words of the wire: types that parse strictly and can't be wrong afterwards. No I/O, no
 //! knowledge of any other floor.
 
+pub mod arguments;
 pub mod bearer;
 pub mod form;
 pub mod jsonrpc;

@@ -287,7 +287,7 @@ impl<'de> Visitor<'de> for Any {
     }
 }
 
-fn deeper<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
+pub(super) fn deeper<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
     if depth > DEPTH {
         return Err(E::custom("containers are nested deeper than 64"));
     }

@@ -1,0 +1,263 @@
+//! The arguments of a call, by path: what a narrowed token or a policy is asked about. Filled by
+//! the one reading of `jsonrpc`, so that nobody judges another reading than the one that was
+//! judged.
+//!
+//! A path names one value: `path`, `filter.owner`, `tags[0]`. In a key that holds `.`, `[`, `]` or
+//! `\` each of these has a `\` before it, so that no two values share a path.
+//!
+//! Owns: paths, their bounds, and what a text must be like for a prefix to mean something. Not:
+//! who asks (`access_token`, `policy`).
+
+use std::fmt;
+
+/// So many values, and this many bytes of paths and texts, are kept. A call with more is not known
+/// in full, and has no argument that anybody could vouch for.
+const VALUES: usize = 512;
+const BYTES: usize = 64 * 1024;
+
+/// A value at a path.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A text.
+    Text(String),
+    /// An integer of 64 bits.
+    Integer(i64),
+    /// `true` or `false`.
+    Bool(bool),
+    /// `null`.
+    Null,
+    /// A number that is no such integer: parsers round it differently.
+    Number,
+    /// An object; its members have paths of their own.
+    Object,
+    /// An array; its elements have paths of their own.
+    Array,
+}
+
+/// Never the value itself: arguments are not for logs.
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text(_) => "Text(…)",
+            Self::Integer(_) => "Integer(…)",
+            Self::Bool(_) => "Bool(…)",
+            Self::Null => "Null",
+            Self::Number => "Number",
+            Self::Object => "Object",
+            Self::Array => "Array",
+        })
+    }
+}
+
+/// All arguments of one call.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arguments {
+    values: Vec<(String, Value)>,
+    bytes: usize,
+    /// There is more than is kept, or it is no object, or a key is one that parsers trip over.
+    unknowable: bool,
+}
+
+impl Arguments {
+    /// The value at a path. `None` if there is none, and also if another path differs from it in
+    /// case or folding only: some backend would take the other one for it.
+    pub fn get(&self, path: &str) -> Option<&Value> {
+        if self.unknowable {
+            return None;
+        }
+        let wanted = fold(path);
+        let mut found = None;
+        for (other, value) in &self.values {
+            if other == path {
+                found = Some(value);
+            } else if fold(other) == wanted {
+                return None;
+            }
+        }
+        found
+    }
+
+    /// Every value with its path, in the order of the message. `None` if not everything is known.
+    pub fn iter(&self) -> Option<impl Iterator<Item = (&str, &Value)>> {
+        (!self.unknowable).then(|| {
+            self.values
+                .iter()
+                .map(|(path, value)| (path.as_str(), value))
+        })
+    }
+
+    /// Whether not everything is known, so that nothing is vouched for.
+    pub const fn are_unknowable(&self) -> bool {
+        self.unknowable
+    }
+
+    /// Gives up on knowing them.
+    pub(super) fn give_up(&mut self) {
+        self.unknowable = true;
+        self.values = Vec::new();
+    }
+
+    /// Adds a value, or gives up if that is too much.
+    pub(super) fn push(&mut self, path: &str, value: Value) {
+        if self.unknowable {
+            return;
+        }
+        let text = match &value {
+            Value::Text(text) => text.len(),
+            _ => 0,
+        };
+        self.bytes += path.len() + text;
+        if self.values.len() == VALUES || self.bytes > BYTES {
+            self.give_up();
+            return;
+        }
+        self.values.push((path.to_owned(), value));
+    }
+}
+
+/// Adds a key to a path. `false` for a key that no path can stand for: parsers cut it off at NUL,
+/// or set a prototype.
+pub(super) fn add_key(path: &mut String, key: &str) -> bool {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    for character in key.chars() {
+        if matches!(character, '.' | '[' | ']' | '\\') {
+            path.push('\\');
+        }
+        path.push(character);
+    }
+    !key.contains('\0') && key != "__proto__"
+}
+
+/// Adds an index to a path.
+pub(super) fn add_index(path: &mut String, index: usize) {
+    path.push('[');
+    path.push_str(&index.to_string());
+    path.push(']');
+}
+
+fn fold(text: &str) -> String {
+    text.chars()
+        .flat_map(char::to_uppercase)
+        .flat_map(char::to_lowercase)
+        .collect()
+}
+
+/// Whether a text stays below any prefix that it starts with, however a backend reads it as a path
+/// or a URL: no step up or aside (`..`, `.`, also with `;parameters`, trailing dots and spaces, or
+/// `\` for `/`), no empty step but at its ends and after a scheme, nothing percent-encoded that is
+/// one of these, no control character.
+pub fn stays_below(text: &str) -> bool {
+    if text.chars().any(char::is_control) {
+        return false;
+    }
+    let encoded = text.to_ascii_lowercase();
+    if ["%2e", "%2f", "%5c", "%25", "%00"]
+        .iter()
+        .any(|code| encoded.contains(code))
+    {
+        return false;
+    }
+    let after_scheme = text.find("://").map(|at| at + 3);
+    let rest = match after_scheme {
+        Some(at) if text[..at - 3].bytes().all(|b| b.is_ascii_alphanumeric()) => &text[at..],
+        _ => text,
+    };
+    let steps: Vec<&str> = rest.split(['/', '\\']).collect();
+    let last = steps.len() - 1;
+    steps.iter().enumerate().all(|(at, step)| {
+        if step.is_empty() {
+            return at == 0 || at == last;
+        }
+        let name = step.split(';').next().unwrap_or_default();
+        !name.trim_matches(['.', ' ']).is_empty()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(values: &[(&str, &str)]) -> Arguments {
+        let mut arguments = Arguments::default();
+        for (path, text) in values {
+            arguments.push(path, Value::Text((*text).to_owned()));
+        }
+        arguments
+    }
+
+    #[test]
+    fn a_value_that_a_backend_could_take_another_one_for_is_no_value() {
+        let one = arguments(&[("path", "/public/a"), ("other", "x")]);
+        assert_eq!(one.get("path"), Some(&Value::Text("/public/a".to_owned())));
+        assert_eq!(one.get("Path"), None);
+        for twin in ["Path", "PATH", "\u{17f}"] {
+            let path = if twin == "\u{17f}" { "s" } else { "path" };
+            let two = arguments(&[(path, "/public/a"), (twin, "/secret")]);
+            assert_eq!(two.get(path), None, "{twin}");
+        }
+    }
+
+    #[test]
+    fn more_than_is_kept_is_not_known() {
+        let mut many = Arguments::default();
+        for index in 0..=VALUES {
+            many.push(&format!("a{index}"), Value::Null);
+        }
+        assert!(many.are_unknowable() && many.get("a0").is_none() && many.iter().is_none());
+        let mut long = Arguments::default();
+        long.push("a", Value::Text("x".repeat(BYTES)));
+        assert!(long.are_unknowable());
+    }
+
+    #[test]
+    fn no_two_values_share_a_path() {
+        let (mut one, mut two) = ("a".to_owned(), String::new());
+        assert!(add_key(&mut one, "b"));
+        assert!(add_key(&mut two, "a.b"));
+        assert_eq!((one.as_str(), two.as_str()), ("a.b", "a\\.b"));
+        add_index(&mut one, 0);
+        assert_eq!(one, "a.b[0]");
+        assert!(!add_key(&mut one, "x\0y") && !add_key(&mut two, "__proto__"));
+    }
+
+    #[test]
+    fn a_prefix_means_something_only_for_a_text_that_stays_below_it() {
+        for text in [
+            "/public/",
+            "/public/a",
+            "/public/a/b.txt",
+            "/public/..a",
+            "/public/a..b",
+            "/public/.hidden",
+            "notes/a",
+            "https://example.com/docs/a?q=1",
+            "",
+            "plain words, and a dot.",
+        ] {
+            assert!(stays_below(text), "{text}");
+        }
+        for text in [
+            "/public/../secret",
+            "/public/..",
+            "/public/./x",
+            "/public//etc/passwd",
+            "/public/..\\secret",
+            "/public\\..\\secret",
+            "/public/.. /secret",
+            "/public/.../secret",
+            "/public/..;/secret",
+            "/public/%2e%2e/secret",
+            "/public/%2E./secret",
+            "/public/a%2fb",
+            "/public/%252e%252e/secret",
+            "/public/a\0.txt",
+            "/public/a\n",
+            "https://example.com/docs/../x",
+            "https://example.com//evil",
+        ] {
+            assert!(!stays_below(text), "{text}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! `params.arguments` walked as everything else is, and kept by path for whoever asks.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+
+use super::walk::{Key, Keys, deeper};
+use crate::protocol::arguments::{self, Arguments, Value};
+
+/// The member `arguments`: an object, or nothing that is known.
+pub(super) struct Collected {
+    pub(super) depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for Collected {
+    type Value = Arguments;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Arguments, D::Error> {
+        let mut into = Arguments::default();
+        let mut path = String::new();
+        let root = json.deserialize_any(Node {
+            into: &mut into,
+            path: &mut path,
+            depth: self.depth,
+        })?;
+        if root == Root::Other {
+            into.give_up();
+        }
+        Ok(into)
+    }
+}
+
+/// What stands at a node, as far as the root must know.
+#[derive(PartialEq, Eq)]
+enum Root {
+    ObjectOrNull,
+    Other,
+}
+
+struct Node<'a> {
+    into: &'a mut Arguments,
+    path: &'a mut String,
+    depth: usize,
+}
+
+impl Node<'_> {
+    fn keep<E>(self, value: Value) -> Result<Root, E> {
+        let kind = match value {
+            Value::Null | Value::Object => Root::ObjectOrNull,
+            _ => Root::Other,
+        };
+        if !self.path.is_empty() {
+            self.into.push(self.path, value);
+        }
+        Ok(kind)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Node<'_> {
+    type Value = Root;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Root, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Node<'_> {
+    type Value = Root;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Root, E> {
+        self.keep(Value::Text(text.to_owned()))
+    }
+
+    fn visit_unit<E>(self) -> Result<Root, E> {
+        self.keep(Value::Null)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Root, E> {
+        self.keep(Value::Bool(value))
+    }
+
+    fn visit_i64<E>(self, number: i64) -> Result<Root, E> {
+        self.keep(Value::Integer(number))
+    }
+
+    fn visit_u64<E>(self, number: u64) -> Result<Root, E> {
+        self.keep(i64::try_from(number).map_or(Value::Number, Value::Integer))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Root, E> {
+        self.keep(Value::Number)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Root, A::Error> {
+        let Self { into, path, depth } = self;
+        let below = deeper(depth)?;
+        if !path.is_empty() {
+            into.push(path, Value::Array);
+        }
+        let length = path.len();
+        for index in 0.. {
+            arguments::add_index(path, index);
+            let node = Node {
+                into: &mut *into,
+                path: &mut *path,
+                depth: below,
+            };
+            let more = seq.next_element_seed(node)?.is_some();
+            path.truncate(length);
+            if !more {
+                break;
+            }
+        }
+        Ok(Root::Other)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Root, A::Error> {
+        let Self { into, path, depth } = self;
+        let below = deeper(depth)?;
+        if !path.is_empty() {
+            into.push(path, Value::Object);
+        }
+        let mut keys = Keys::named(&[]);
+        let length = path.len();
+        while let Some(Key(key)) = map.next_key()? {
+            // An empty key would share its path with the object that it stands in.
+            if !arguments::add_key(path, &key) || key.is_empty() {
+                into.give_up();
+            }
+            map.next_value_seed(Node {
+                into: &mut *into,
+                path: &mut *path,
+                depth: below,
+            })?;
+            path.truncate(length);
+            keys.insert(key)?;
+        }
+        Ok(Root::ObjectOrNull)
+    }
+}
