@@ -97,7 +97,7 @@ impl App {
             connections.clone(),
             config.identity.clone(),
         ));
-        let signing = Arc::new(keys.signing);
+        let signing = Arc::new(keys.signing.with_approvers(config.approvers.clone()));
         let authorization_server = Arc::new(AuthorizationServer {
             settings: Settings {
                 issuer: config.issuer.clone(),

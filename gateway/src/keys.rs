@@ -72,10 +72,7 @@ pub fn open(
 
     let mut pairs = BTreeMap::new();
     for (id, path) in signing_files(folder)? {
-        let private = read(&path)?
-            .parse::<PrivateKey>()
-            .map_err(|_| KeysError::Broken(path.clone()))?;
-        pairs.insert(id, KeyPair::from(&private));
+        pairs.insert(id, read_pair(&path)?);
     }
     let signing = Keys::new(pairs).ok_or_else(|| KeysError::Broken(folder.to_owned()))?;
     let bytes = unhex(&read(&tags)?).ok_or_else(|| KeysError::Broken(tags.clone()))?;
@@ -87,6 +84,24 @@ pub fn open(
         tags: TagKey::new(bytes),
         created,
     })
+}
+
+/// Makes a key of its own in a file that was not there: an approver's.
+pub fn create_pair(
+    path: &Path,
+    random: &mut (impl RngCore + rand::CryptoRng),
+) -> Result<KeyPair, KeysError> {
+    let pair = KeyPair::new_with_rng(Algorithm::Ed25519, random);
+    create(path, &pair.private().to_prefixed_string())?;
+    read_pair(path)
+}
+
+/// Reads such a key. Refused if others could read it.
+pub fn read_pair(path: &Path) -> Result<KeyPair, KeysError> {
+    let private = read(path)?
+        .parse::<PrivateKey>()
+        .map_err(|_| KeysError::Broken(path.to_owned()))?;
+    Ok(KeyPair::from(&private))
 }
 
 fn signing_files(folder: &Path) -> Result<Vec<(u32, PathBuf)>, KeysError> {
@@ -139,7 +154,10 @@ fn create(path: &Path, text: &str) -> Result<(), KeysError> {
     });
     let _ = fs::remove_file(&unfinished);
     linked.map_err(io)?;
-    if let Some(folder) = path.parent() {
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder {
         File::open(folder)
             .and_then(|folder| folder.sync_all())
             .map_err(io)?;

@@ -76,10 +76,12 @@ reasons! {
     TokenKeyUnknown = "token_key_unknown", "The access token names a signing key that is not here.", "Keep the keys folder across restarts and share it between replicas.";
     TokenExpired = "token_expired", "The access token is past its lifetime.", "Reconnect in the app; tokens.access_ttl sets the lifetime.";
     TokenWrongAudience = "token_wrong_audience", "The access token is for another resource.", "Connect to this URL separately: each backend has its own token.";
-    TokenNarrowedUnsupported = "token_narrowed_unsupported", "The token carries appended blocks, which are not accepted.", "Use the token as it was issued.";
+    TokenNarrowingRefused = "token_narrowing_refused", "A block that was appended to the token is none of those that are taken.", "Narrow tokens with gateway token narrow, or with checks of the documented form; gateway token inspect shows the block.";
     TokenOlderThanStore = "token_older_than_store", "The access token is older than the store, which was emptied since.", "Reconnect in the app; keep the store's data across restarts.";
     GrantRevoked = "grant_revoked", "The grant behind this token was revoked.", "Reconnect in the app to grant access again.";
     ScopeInsufficient = "scope_insufficient", "The token's scope does not cover this.", "Reconnect and grant the scope that the challenge names.";
+    TokenNarrowed = "token_narrowed", "Whoever narrowed this token left this call out.", "Use the token that it was made from, or narrow it less; gateway token inspect shows its conditions.";
+    ApprovalMissing = "approval_missing", "The tool needs an approval that the token does not carry.", "Ask an approver for gateway token approve, and use the token that comes of it before the approval ends.";
     ToolNotAllowed = "tool_not_allowed", "The token does not allow this tool.", "Reconnect and allow the tool on the consent page.";
     OriginNotAllowed = "origin_not_allowed", "The Origin header names a site that is not allowed.", "Add it to allowed_origins if a page there is to call this gateway.";
     HostNotOurs = "host_not_ours", "The Host header names another host.", "Set public_url to the name that clients use; a proxy in front that changes Host belongs in trusted_proxies.";

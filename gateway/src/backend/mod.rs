@@ -5,6 +5,7 @@ mod catalogue;
 mod connection;
 mod conversation;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -46,6 +47,11 @@ pub struct Backend {
     pub sse_path: String,
     /// Headers of the operator's that every request to it carries, such as its own credential.
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// The tools of it that need an approval.
+    pub approval_required: BTreeSet<String>,
+    /// The header that carries a token of who calls, if it is to have one. Every spelling of it
+    /// that a client sends is dropped.
+    pub token_header: Option<HeaderName>,
     /// How long connecting may take.
     pub connect_timeout: Duration,
     /// How long it may take until the head of its response.

@@ -3,6 +3,9 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+};
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
@@ -74,6 +77,7 @@ impl Reader<'_> {
             }
         };
         let headers = self.headers(&at("headers"));
+        let token_header = self.token_header(&at("token_header"));
         let (address, host) = reached?;
         Some(ConfiguredBackend {
             command: self.list(&at("command"), |text| Ok(text.to_owned())),
@@ -87,10 +91,37 @@ impl Reader<'_> {
                 mcp_path: self.path(&at("mcp_path"))?,
                 sse_path: self.path(&at("sse_path"))?,
                 headers,
+                approval_required: self
+                    .list(&at("approval_required"), |text| Ok(text.to_owned()))
+                    .into_iter()
+                    .collect(),
+                token_header,
                 connect_timeout: self.duration(&at("connect_timeout"))?,
                 response_timeout: self.duration(&at("response_timeout"))?,
             },
         })
+    }
+
+    /// A header that is nobody else's.
+    fn token_header(&mut self, path: &str) -> Option<HeaderName> {
+        self.text(path)?;
+        let name = self.header(path)?;
+        let taken = [
+            CONNECTION,
+            CONTENT_LENGTH,
+            CONTENT_TYPE,
+            EXPECT,
+            HOST,
+            TE,
+            TRAILER,
+            TRANSFER_ENCODING,
+            UPGRADE,
+        ];
+        if taken.contains(&name) || name.as_str().starts_with("mcp-") {
+            self.wrong(path, &format!("`{name}` has another meaning"));
+            return None;
+        }
+        Some(name)
     }
 
     fn headers(&mut self, path: &str) -> Vec<(HeaderName, HeaderValue)> {

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::access_token::Approver;
 use crate::backend::{Backend, IdentityHeaders};
 use crate::protocol::resource::Issuer;
 use crate::store::StoreUrl;
@@ -111,6 +112,8 @@ pub struct Config {
     pub apps_challenge: Option<String>,
     /// `discovery.security_contact`
     pub security_contact: Option<String>,
+    /// `approvers`
+    pub approvers: Vec<Approver>,
     /// `backend`
     pub backends: Vec<ConfiguredBackend>,
 }

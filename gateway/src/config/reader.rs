@@ -8,6 +8,7 @@ use http::HeaderName;
 use ipnet::IpNet;
 use url::Url;
 
+use crate::access_token::{self, Approver};
 use crate::backend::IdentityHeaders;
 use crate::config::layers::{Layers, Origin, Problem, Raw};
 use crate::config::{Config, LogFormat, Owner, schema, units};
@@ -115,8 +116,36 @@ impl Reader<'_> {
             shutdown: self.duration("timeouts.shutdown")?,
             apps_challenge: self.text("discovery.apps_challenge"),
             security_contact: self.text("discovery.security_contact"),
+            approvers: self.approvers(),
             backends,
         })
+    }
+
+    fn approvers(&mut self) -> Vec<Approver> {
+        let pairs = match self.layers.value("approvers") {
+            Some((Raw::Map(pairs), _)) => pairs.clone(),
+            Some(_) => {
+                self.wrong("approvers", "is a table of names and public keys");
+                return Vec::new();
+            }
+            None => return Vec::new(),
+        };
+        let mut approvers: Vec<Approver> = Vec::new();
+        for (name, text) in pairs {
+            match access_token::approver_key(&text) {
+                Some(key) if approvers.iter().any(|other| other.key == key) => {
+                    self.wrong("approvers", &format!("`{name}` has the key of another one"));
+                }
+                Some(key) => approvers.push(Approver { name, key }),
+                None => self.wrong(
+                    "approvers",
+                    &format!(
+                        "`{name}` is no Ed25519 public key, which gateway token approver-key prints"
+                    ),
+                ),
+            }
+        }
+        approvers
     }
 
     fn store(&mut self) -> Option<StoreUrl> {
@@ -168,7 +197,7 @@ impl Reader<'_> {
         })
     }
 
-    fn header(&mut self, key: &str) -> Option<HeaderName> {
+    pub(super) fn header(&mut self, key: &str) -> Option<HeaderName> {
         self.parsed(key, |text| {
             HeaderName::try_from(text).map_err(|_| "is no header name".to_owned())
         })

@@ -255,6 +255,12 @@ pub const KEYS: &[Key] = &[
         "The Contact of /.well-known/security.txt: a mailto: or https: URI.",
     ),
     key(
+        "approvers",
+        Kind::Map,
+        "",
+        "Whose approvals of tools count: names and the public keys that `gateway token approver-key` prints.",
+    ),
+    key(
         "backend[].name",
         Kind::Text,
         "",
@@ -289,6 +295,18 @@ pub const KEYS: &[Key] = &[
         Kind::SecretMap,
         "",
         "Headers for every request to it, such as its own credential.",
+    ),
+    key(
+        "backend[].approval_required",
+        Kind::List,
+        "",
+        "Tools that need an approval of one of the approvers, carried by the token.",
+    ),
+    key(
+        "backend[].token_header",
+        Kind::Text,
+        "",
+        "A header that carries a signed, short-lived token of who calls, which the backend can check offline. Default: none.",
     ),
     key(
         "backend[].command",

@@ -80,6 +80,24 @@ pub(super) fn manifest(server: &AuthorizationServer, request: &Request) -> Respo
     document::json(request, "application/json", &manifest)
 }
 
+/// `/.well-known/biscuit-web-keys`: every key that verifies a token of ours, so that a backend can
+/// check offline what the gateway tells it.
+pub(super) fn web_keys(server: &AuthorizationServer, request: &Request) -> Response {
+    let keys: Vec<Value> = server
+        .keys
+        .public_keys()
+        .map(|(id, key)| {
+            json!({
+                "algorithm": key.algorithm_string(),
+                "key_bytes": key.to_bytes_hex(),
+                "key_id": id,
+                "issuer": server.settings.issuer.as_str(),
+            })
+        })
+        .collect();
+    document::json(request, "application/json", &Value::Array(keys))
+}
+
 /// `/.well-known/openai-apps-challenge`
 pub(super) fn apps_challenge(request: &Request, token: &str) -> Response {
     document::answer(request, TEXT, token.to_owned())

@@ -51,6 +51,8 @@ pub mod path {
     pub const MANIFEST: &str = "/.well-known/mcp/manifest.json";
     /// What directories look for today.
     pub const SERVER_CARD: &str = "/.well-known/mcp/server-card.json";
+    /// The public keys that verify tokens, as the Biscuit project publishes such.
+    pub const WEB_KEYS: &str = "/.well-known/biscuit-web-keys";
     /// ChatGPT's app directory.
     pub const APPS_CHALLENGE: &str = "/.well-known/openai-apps-challenge";
     /// RFC 9116
@@ -103,6 +105,8 @@ pub enum Endpoint {
     WellKnownServerCard(Mount),
     /// `{mcp}/server-card`
     ServerCard(Mount),
+    /// [`path::WEB_KEYS`]
+    WebKeys,
     /// [`path::APPS_CHALLENGE`]
     AppsChallenge,
     /// [`path::SECURITY_TXT`]
@@ -136,6 +140,7 @@ impl Endpoint {
             path::AUTHORIZATION_SERVER_METADATA => Self::AuthorizationServerMetadata,
             path::MANIFEST => Self::Manifest,
             path::SERVER_CARD => Self::WellKnownServerCard(default_mount(mounts)?.clone()),
+            path::WEB_KEYS => Self::WebKeys,
             path::APPS_CHALLENGE => Self::AppsChallenge,
             path::SECURITY_TXT => Self::SecurityTxt,
             path::ROBOTS => Self::Robots,
@@ -204,6 +209,7 @@ impl Endpoint {
             | Self::Manifest
             | Self::WellKnownServerCard(_)
             | Self::ServerCard(_)
+            | Self::WebKeys
             | Self::AppsChallenge
             | Self::SecurityTxt
             | Self::Robots
@@ -273,6 +279,7 @@ async fn dispatch(
             discovery::well_known_server_card(server, request, mount)
         }
         Endpoint::ServerCard(mount) => discovery::server_card(server, request, mount),
+        Endpoint::WebKeys => discovery::web_keys(server, request),
         Endpoint::AppsChallenge => match &settings.apps_challenge {
             Some(token) => discovery::apps_challenge(request, token),
             None => discovery::absent(),

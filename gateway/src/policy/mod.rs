@@ -5,10 +5,11 @@
 //! Owns: the order of the questions and their answers. Not: reading the request (`proxy`),
 //! signatures (`access_token`), what was revoked (the store's view).
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access_token::{Claims, LEEWAY, VerifiedToken};
+use crate::access_token::{Claims, LEEWAY, Narrowing, ToolCall, Unmet, VerifiedToken};
 use crate::clock::Timestamp;
 use crate::protocol::mcp::Call;
 use crate::protocol::resource::Resource;
@@ -18,10 +19,10 @@ use crate::reason::Reason;
 /// A view of the revocations that is older than this decides nothing any more.
 pub const VIEW_LIFETIME: Duration = Duration::from_secs(60);
 
-/// What the revocation view says about a grant at one moment.
+/// What the revocation view says about a token at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Standing {
-    /// Whether the grant was revoked.
+    /// Whether the grant, or one of the token's blocks, was revoked.
     pub revoked: bool,
     /// Since when the store remembers; `None` while it was never reached.
     pub remembers_since: Option<Timestamp>,
@@ -40,6 +41,15 @@ pub enum Rejection {
     Unknown,
 }
 
+/// Where a token is presented.
+#[derive(Clone, Copy, Debug)]
+pub struct Audience<'a> {
+    /// The resource that it must have been minted for.
+    pub resource: &'a Resource,
+    /// The name of the backend behind it, which a narrowed token may have excluded.
+    pub backend: &'a str,
+}
+
 /// A token that counts here and now: signed by us, for this resource, within its lifetime, its
 /// grant not revoked.
 #[derive(Clone, Debug)]
@@ -49,7 +59,7 @@ impl AccessToken {
     /// Confirms a verified token for a resource.
     pub fn confirm(
         token: Arc<VerifiedToken>,
-        resource: &Resource,
+        audience: Audience<'_>,
         standing: Standing,
         now: Timestamp,
     ) -> Result<Self, Rejection> {
@@ -57,7 +67,8 @@ impl AccessToken {
         if token.is_expired(now) {
             return Err(Rejection::Invalid(Reason::TokenExpired));
         }
-        if claims.resource != *resource {
+        let narrowing = token.narrowing();
+        if claims.resource != *audience.resource || !narrowing.allows_backend(audience.backend) {
             return Err(Rejection::Invalid(Reason::TokenWrongAudience));
         }
         if standing.revoked {
@@ -85,6 +96,34 @@ impl AccessToken {
     pub fn id(&self) -> &str {
         self.0.id()
     }
+
+    /// What its holders appended.
+    pub fn narrowing(&self) -> &Narrowing {
+        self.0.narrowing()
+    }
+
+    /// The token itself.
+    pub const fn verified(&self) -> &Arc<VerifiedToken> {
+        &self.0
+    }
+
+    /// Whether an approver has approved this tool, and still does.
+    pub fn is_approved(&self, tool: &str, now: Timestamp) -> bool {
+        let mut approvals = self.0.approvals().iter();
+        approvals.any(|approval| approval.tool == tool && now < approval.until)
+    }
+}
+
+/// What a decision needs to know besides token and calls.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances<'a> {
+    /// The time.
+    pub now: Timestamp,
+    /// The tools that need an approval.
+    pub approval_required: &'a BTreeSet<String>,
+    /// The tools that say that they change nothing; asked for only where the token is narrowed to
+    /// such.
+    pub read_only_tools: &'a BTreeSet<String>,
 }
 
 /// Why a call is refused although the token counts.
@@ -100,6 +139,12 @@ pub enum Refusal {
     /// tools in ways that are not known here either.
     #[error("the method is not allowed")]
     Method(String),
+    /// Whoever narrowed the token left this out.
+    #[error("the token was narrowed: {0}")]
+    Narrowed(Unmet),
+    /// The tool needs an approval.
+    #[error("the tool needs an approval")]
+    Approval(String),
 }
 
 impl Refusal {
@@ -108,6 +153,8 @@ impl Refusal {
         match self {
             Self::Scope => Reason::ScopeInsufficient,
             Self::Tool(_) | Self::Method(_) => Reason::ToolNotAllowed,
+            Self::Narrowed(_) => Reason::TokenNarrowed,
+            Self::Approval(_) => Reason::ApprovalMissing,
         }
     }
 }
@@ -137,21 +184,68 @@ impl Permit {
 }
 
 /// Decides about the calls of one request. A batch passes as a whole or not at all.
-pub fn decide(token: AccessToken, calls: Vec<Call>) -> Result<Permit, Refusal> {
-    let claims = token.claims();
-    if !claims.scope.contains(scope::MCP) {
+pub fn decide(
+    token: AccessToken,
+    calls: Vec<Call>,
+    circumstances: Circumstances<'_>,
+) -> Result<Permit, Refusal> {
+    if !token.claims().scope.contains(scope::MCP) {
         return Err(Refusal::Scope);
     }
     for call in &calls {
-        if let Some(tool) = call.tool() {
-            if !claims.tools.contains(tool) {
-                return Err(Refusal::Tool(tool.to_owned()));
-            }
-        } else if !claims.tools.is_all() && !is_known(&call.method) {
-            return Err(Refusal::Method(call.method.clone()));
+        match call.tool() {
+            Some(tool) => decide_tool(&token, call, tool, circumstances)?,
+            None => decide_method(&token, call)?,
         }
     }
     Ok(Permit { token, calls })
+}
+
+fn decide_tool(
+    token: &AccessToken,
+    call: &Call,
+    tool: &str,
+    circumstances: Circumstances<'_>,
+) -> Result<(), Refusal> {
+    if !token.claims().tools.contains(tool) {
+        return Err(Refusal::Tool(tool.to_owned()));
+    }
+    let asked = ToolCall {
+        tool,
+        read_only: circumstances.read_only_tools.contains(tool),
+        arguments: call.arguments.as_ref(),
+    };
+    token
+        .narrowing()
+        .allows_call(&asked)
+        .map_err(Refusal::Narrowed)?;
+    let needs_approval = circumstances.approval_required.contains(tool);
+    if needs_approval && !token.is_approved(tool, circumstances.now) {
+        return Err(Refusal::Approval(tool.to_owned()));
+    }
+    Ok(())
+}
+
+fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
+    let method = call.method.as_str();
+    if !token.claims().tools.is_all() && !is_known(method) {
+        return Err(Refusal::Method(method.to_owned()));
+    }
+    match token
+        .narrowing()
+        .allows_method(is_opening(method), call.is_read_only())
+    {
+        true => Ok(()),
+        false => Err(Refusal::Narrowed(Unmet("method"))),
+    }
+}
+
+/// Methods that open or keep up a session, or list tools: without them no call would be possible.
+fn is_opening(method: &str) -> bool {
+    matches!(
+        method,
+        "initialize" | "logging/setLevel" | "ping" | "server/discover" | "tools/list"
+    ) || method.starts_with("notifications/")
 }
 
 /// Methods of the protocol's revisions that run no tool.
@@ -182,9 +276,10 @@ fn is_known(method: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
-    use biscuit_auth::KeyPair;
+    use biscuit_auth::builder::BlockBuilder;
+    use biscuit_auth::{KeyPair, UnverifiedBiscuit};
 
     use super::*;
     use crate::access_token::{Keys, Tools, mint, verify};
@@ -222,8 +317,32 @@ mod tests {
         Arc::new(verify(&BearerToken::parse_token(&minted.token).unwrap(), &keys).unwrap())
     }
 
+    fn at(resource: &Resource) -> Audience<'_> {
+        Audience {
+            resource,
+            backend: "notes",
+        }
+    }
+
+    fn confirmed(token: Arc<VerifiedToken>) -> AccessToken {
+        AccessToken::confirm(token, at(&resource()), GOOD, ISSUED).unwrap()
+    }
+
     fn token(scope: &str, tools: Tools) -> AccessToken {
-        AccessToken::confirm(verified(scope, tools), &resource(), GOOD, ISSUED).unwrap()
+        confirmed(verified(scope, tools))
+    }
+
+    fn decide(token: AccessToken, calls: Vec<Call>) -> Result<Permit, Refusal> {
+        let nothing = BTreeSet::new();
+        super::decide(
+            token,
+            calls,
+            Circumstances {
+                now: ISSUED,
+                approval_required: &nothing,
+                read_only_tools: &nothing,
+            },
+        )
     }
 
     fn call(method: &str, name: Option<&str>) -> Call {
@@ -231,13 +350,14 @@ mod tests {
             method: method.to_owned(),
             name: name.map(str::to_owned),
             id: None,
+            arguments: None,
         }
     }
 
     #[test]
     fn a_token_counts_only_here_only_now_and_only_until_it_is_revoked() {
         let confirm = |resource: &Resource, standing, now| {
-            AccessToken::confirm(verified("mcp", Tools::All), resource, standing, now).err()
+            AccessToken::confirm(verified("mcp", Tools::All), at(resource), standing, now).err()
         };
         let invalid = |reason| Some(Rejection::Invalid(reason));
         let late = EXPIRES + LEEWAY;
@@ -274,7 +394,13 @@ mod tests {
             ..GOOD
         };
         let confirm = |standing| {
-            AccessToken::confirm(verified("mcp", Tools::All), &resource(), standing, ISSUED).err()
+            AccessToken::confirm(
+                verified("mcp", Tools::All),
+                at(&resource()),
+                standing,
+                ISSUED,
+            )
+            .err()
         };
         assert_eq!(confirm(born(ISSUED + LEEWAY)), None);
         assert_eq!(
@@ -286,7 +412,13 @@ mod tests {
     #[test]
     fn what_cannot_be_known_is_a_fault_of_ours_and_no_bad_token() {
         let confirm = |standing| {
-            AccessToken::confirm(verified("mcp", Tools::All), &resource(), standing, ISSUED).err()
+            AccessToken::confirm(
+                verified("mcp", Tools::All),
+                at(&resource()),
+                standing,
+                ISSUED,
+            )
+            .err()
         };
         assert_eq!(
             confirm(Standing {
@@ -350,5 +482,92 @@ mod tests {
                 Some(Refusal::Scope)
             );
         }
+    }
+
+    /// A token with blocks that its holder appended.
+    fn narrowed(blocks: &[&str]) -> Arc<VerifiedToken> {
+        let keys = Keys::new(BTreeMap::from([(1, KeyPair::new())])).unwrap();
+        let claims = verified("mcp", Tools::All).claims().clone();
+        let minted = mint(&claims, &keys).unwrap();
+        let mut token = UnverifiedBiscuit::from_base64(&minted.token).unwrap();
+        for block in blocks {
+            token = token
+                .append(BlockBuilder::new().code(block).unwrap())
+                .unwrap();
+        }
+        let text = token.to_base64().unwrap();
+        Arc::new(verify(&BearerToken::parse_token(&text).unwrap(), &keys).unwrap())
+    }
+
+    #[test]
+    fn a_token_that_was_narrowed_elsewhere_or_to_an_earlier_end_does_not_count() {
+        let confirm = |blocks: &[&str], now| {
+            AccessToken::confirm(narrowed(blocks), at(&resource()), GOOD, now).err()
+        };
+        let invalid = |reason| Some(Rejection::Invalid(reason));
+        assert_eq!(confirm(&["check if backend(\"notes\")"], ISSUED), None);
+        assert_eq!(
+            confirm(&["check if backend(\"files\")"], ISSUED),
+            invalid(Reason::TokenWrongAudience)
+        );
+        // 15_000 seconds after the epoch.
+        let early = ["check if time($t), $t < 1970-01-01T04:10:00Z"];
+        let end = Timestamp::from_secs(15_000);
+        assert_eq!(confirm(&early, end - Duration::from_millis(1)), None);
+        assert_eq!(confirm(&early, end), invalid(Reason::TokenExpired));
+    }
+
+    #[test]
+    fn a_token_narrowed_in_its_operations_can_use_no_method_of_unknown_effect() {
+        let tools = || confirmed(narrowed(&["check if tool(\"search\")"]));
+        let reads = || confirmed(narrowed(&["check if read_only(true)"]));
+        let place = || confirmed(narrowed(&["check if backend(\"notes\")"]));
+        for method in [
+            "initialize",
+            "ping",
+            "tools/list",
+            "notifications/cancelled",
+        ] {
+            for token in [tools(), reads(), place()] {
+                assert!(decide(token, vec![call(method, None)]).is_ok(), "{method}");
+            }
+        }
+        for method in ["resources/read", "prompts/get", "completion/complete"] {
+            let refused = decide(tools(), vec![call(method, Some("x"))]).err();
+            assert_eq!(
+                refused,
+                Some(Refusal::Narrowed(Unmet("method"))),
+                "{method}"
+            );
+            assert!(decide(reads(), vec![call(method, Some("x"))]).is_ok());
+            assert!(decide(place(), vec![call(method, Some("x"))]).is_ok());
+        }
+        for method in [
+            "",
+            "tasks/result",
+            "subscriptions/listen",
+            "tools/call_many",
+        ] {
+            for token in [tools(), reads()] {
+                assert!(decide(token, vec![call(method, None)]).is_err(), "{method}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tool_that_needs_an_approval_is_refused_without_one() {
+        let required = BTreeSet::from(["deploy".to_owned()]);
+        let nothing = BTreeSet::new();
+        let circumstances = Circumstances {
+            now: ISSUED,
+            approval_required: &required,
+            read_only_tools: &nothing,
+        };
+        let ask = |tool: &str| {
+            let calls = vec![call("tools/call", Some(tool))];
+            super::decide(token("mcp", Tools::All), calls, circumstances).err()
+        };
+        assert_eq!(ask("deploy"), Some(Refusal::Approval("deploy".to_owned())));
+        assert_eq!(ask("search"), None);
     }
 }

@@ -1,6 +1,7 @@
 //! Admission: the questions between a request for a backend and its permit, in order. Nothing is
 //! read of a body, and nothing said about methods, before the token has been confirmed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,9 +19,9 @@ use super::serve::{Stop, Visit};
 use super::upstream_head::forwarded_query;
 use super::{Gateway, Place, body};
 use crate::access_token::{self, Claims, VerifiedToken};
-use crate::policy::{self, AccessToken, Permit, Rejection, Standing};
+use crate::policy::{self, AccessToken, Audience, Circumstances, Permit, Rejection, Standing};
 use crate::protocol::bearer::{BearerToken, Presented};
-use crate::protocol::jsonrpc::{self, Kind};
+use crate::protocol::jsonrpc::{self, Keep, Kind};
 use crate::protocol::mcp::{self, Call, MirrorHeaders};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -53,7 +54,7 @@ impl Gateway {
     ) -> Result<Admitted, Stop> {
         let token = self.confirm(&session.req_header().headers, place)?;
         visit.belongs_to(token.claims());
-        let lease = Lease::new(&self.revocations, token.claims(), self.clock.now());
+        let lease = Lease::new(&self.revocations, token.verified(), self.clock.now());
         if let Some(lifeline) = Lifeline::current() {
             lifeline.lease(lease.clone());
         }
@@ -64,7 +65,13 @@ impl Gateway {
         let target = self.target(place, door, asked, token.claims())?;
         let bound_session = self.session(&head.headers, place, door, token.claims())?;
         let (calls, body) = match method {
-            Method::POST => self.read_calls(session, door).await?,
+            Method::POST => {
+                let keep = match token.narrowing().asks_for_arguments() {
+                    true => Keep::Arguments,
+                    false => Keep::Nothing,
+                };
+                self.read_calls(session, door, keep).await?
+            }
             _ => {
                 refuse_body(session)?;
                 (Vec::new(), None)
@@ -72,7 +79,16 @@ impl Gateway {
         };
         visit.asks_for(&calls);
         let waits_for_events = method == Method::GET || calls.iter().any(Call::listens);
-        let permit = policy::decide(token, calls).map_err(Denial::from)?;
+        let read_only_tools = match token.narrowing().asks_for_effects() {
+            true => self.read_only_tools(place, &token).await,
+            false => BTreeSet::new(),
+        };
+        let circumstances = Circumstances {
+            now: self.clock.now(),
+            approval_required: &place.backend.approval_required,
+            read_only_tools: &read_only_tools,
+        };
+        let permit = policy::decide(token, calls, circumstances).map_err(Denial::from)?;
         Ok(Admitted {
             permit,
             lease,
@@ -100,6 +116,25 @@ impl Gateway {
         }
     }
 
+    /// The tools that say that they change nothing. None where the backend can't be asked.
+    async fn read_only_tools(&self, place: &Place, token: &AccessToken) -> BTreeSet<String> {
+        let user = Some(token.claims().user_name.as_str());
+        let catalogue = &self.server.catalogue;
+        // Boxed: only tokens that are narrowed to such tools need room for it.
+        let tools = Box::pin(catalogue.tools(&place.backend.mount.name, user))
+            .await
+            .unwrap_or_default();
+        let (read_only, changing): (Vec<_>, Vec<_>) = tools
+            .into_iter()
+            .partition(|tool| tool.annotations.read_only_hint == Some(true));
+        let mut names: BTreeSet<String> = read_only.into_iter().map(|tool| tool.name).collect();
+        // A name that stands twice means the worse of the two.
+        for tool in changing {
+            names.remove(&tool.name);
+        }
+        names
+    }
+
     fn confirm(&self, headers: &HeaderMap, place: &Place) -> Result<AccessToken, Denial> {
         let lines = headers
             .get_all(AUTHORIZATION)
@@ -114,11 +149,17 @@ impl Gateway {
         let token = self.verified(&bearer)?;
         let now = self.clock.now();
         let standing = Standing {
-            revoked: self.revocations.is_revoked(&token.claims().grant),
+            revoked: self
+                .revocations
+                .is_any_revoked(&token.claims().grant, token.ids()),
             remembers_since: self.revocations.birth().map(|birth| birth.at),
             age: self.revocations.age(now),
         };
-        Ok(AccessToken::confirm(token, &place.resource, standing, now)?)
+        let audience = Audience {
+            resource: &place.resource,
+            backend: &place.backend.mount.name,
+        };
+        Ok(AccessToken::confirm(token, audience, standing, now)?)
     }
 
     /// Signature and form, once for each token: afterwards the hash of its text is enough.
@@ -138,11 +179,12 @@ impl Gateway {
         &self,
         session: &mut ServerSession,
         door: Door,
+        keep: Keep,
     ) -> Result<(Vec<Call>, Option<Bytes>), Stop> {
         body::check_form(&session.req_header().headers)?;
         let (limit, patience) = (self.settings.request_body, self.settings.timeouts.body);
         let body = body::read(session, limit, patience).await?;
-        let calls = judge(door, &session.req_header().headers, &body)?;
+        let calls = judge(door, &session.req_header().headers, &body, keep)?;
         Ok((calls, Some(body)))
     }
 
@@ -191,9 +233,9 @@ impl Gateway {
 
 /// The calls in a body, each judged. Mirrored headers are a rule of Streamable HTTP: on the legacy
 /// transport clients of 2026-07-28 send its version and none of them.
-fn judge(door: Door, headers: &HeaderMap, body: &[u8]) -> Result<Vec<Call>, Denial> {
+fn judge(door: Door, headers: &HeaderMap, body: &[u8], keep: Keep) -> Result<Vec<Call>, Denial> {
     let mirror = mirror(headers);
-    let judged = jsonrpc::judge(body, mcp::takes_batches(mirror.version))
+    let judged = jsonrpc::judge_and_keep(body, mcp::takes_batches(mirror.version), keep)
         .map_err(|refused| Denial::BadMessage(refused.0))?;
     for message in judged.messages() {
         mcp::check_shape(message).map_err(|what| Denial::BadMessage(what.to_owned()))?;
@@ -289,15 +331,20 @@ mod tests {
     fn a_batch_is_judged_by_the_version_of_its_request() {
         let batch = br#"[{"jsonrpc":"2.0","id":1,"method":"tools/list"},{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"a"}}]"#;
         let mut headers = HeaderMap::new();
-        assert_eq!(judge(Door::Mcp, &headers, batch).unwrap().len(), 2);
+        assert_eq!(
+            judge(Door::Mcp, &headers, batch, Keep::Nothing)
+                .unwrap()
+                .len(),
+            2
+        );
         headers.insert(VERSION, "2025-03-26".parse().unwrap());
         assert_eq!(
-            judge(Door::Mcp, &headers, batch).unwrap()[1].tool(),
+            judge(Door::Mcp, &headers, batch, Keep::Nothing).unwrap()[1].tool(),
             Some("a")
         );
         headers.insert(VERSION, "2025-06-18".parse().unwrap());
         assert!(matches!(
-            judge(Door::Mcp, &headers, batch),
+            judge(Door::Mcp, &headers, batch, Keep::Nothing),
             Err(Denial::BadMessage(_))
         ));
     }
@@ -308,9 +355,14 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(VERSION, "2026-07-28".parse().unwrap());
         assert!(matches!(
-            judge(Door::Mcp, &headers, message),
+            judge(Door::Mcp, &headers, message, Keep::Nothing),
             Err(Denial::HeaderMismatch(..))
         ));
-        assert_eq!(judge(Door::Messages, &headers, message).unwrap().len(), 1);
+        assert_eq!(
+            judge(Door::Messages, &headers, message, Keep::Nothing)
+                .unwrap()
+                .len(),
+            1
+        );
     }
 }

@@ -228,7 +228,7 @@ impl Denial {
             }
             Self::BadMessage(what) => format!("{sentence} In particular: {what}."),
             Self::NoToken => format!("{sentence} WWW-Authenticate tells where to log in."),
-            Self::Refused(Refusal::Tool(_) | Refusal::Method(_)) => {
+            Self::Refused(refusal) if *refusal != Refusal::Scope => {
                 format!("{sentence} {}", self.reason().remedy())
             }
             _ => sentence.to_owned(),

@@ -8,9 +8,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::drain::{Draining, Phase};
-use crate::access_token::{Claims, LEEWAY};
+use crate::access_token::VerifiedToken;
 use crate::clock::Timestamp;
-use crate::grants::GrantId;
 use crate::store::RevocationView;
 
 /// How long a soft end may take before the request is dropped: a client that stopped reading keeps
@@ -23,7 +22,7 @@ const SPREAD_MILLIS: u64 = 1000;
 /// Why an exchange ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The grant was revoked.
+    /// The grant, or one of the token's blocks, was revoked.
     Revoked,
     /// The token ran out.
     Expired,
@@ -45,24 +44,29 @@ impl End {
 #[derive(Clone, Debug)]
 pub(super) struct Lease {
     revocations: Arc<RevocationView>,
-    grant: GrantId,
+    token: Arc<VerifiedToken>,
     ends: Instant,
 }
 
 impl Lease {
-    pub(super) fn new(revocations: &Arc<RevocationView>, claims: &Claims, now: Timestamp) -> Self {
+    pub(super) fn new(
+        revocations: &Arc<RevocationView>,
+        token: &Arc<VerifiedToken>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             revocations: Arc::clone(revocations),
-            grant: claims.grant.clone(),
-            ends: Instant::now() + (claims.expires + LEEWAY).since(now),
+            token: Arc::clone(token),
+            ends: Instant::now() + token.ends().since(now),
         }
     }
 
-    /// Waits until the grant is revoked or the token has run out.
+    /// Waits until the grant or the token is revoked or the token has run out.
     pub(super) async fn ended(&self) -> End {
         let mut changed = self.revocations.changed();
         loop {
-            if self.revocations.is_revoked(&self.grant) {
+            let grant = &self.token.claims().grant;
+            if self.revocations.is_any_revoked(grant, self.token.ids()) {
                 return End::Revoked;
             }
             tokio::select! {

@@ -2,6 +2,8 @@
 //! can do no harm, a redirect within the backend followed, the answer judged and relayed. It takes
 //! the permit by value.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -20,6 +22,7 @@ use super::routes::Door;
 use super::serve::{Stop, Visit, allow_reading};
 use super::upstream_head::{self, Asking};
 use super::{Gateway, Place};
+use crate::access_token::{self, PassedToken};
 use crate::backend::{Connection, Failure, Pooling};
 use crate::policy::{Permit, Rejection};
 use crate::reason::Reason;
@@ -97,6 +100,32 @@ impl Gateway {
             .await
     }
 
+    /// The token that tells the backend who calls, where it is to have one. Minted once in minutes
+    /// for each of a client's tokens.
+    fn token_for(
+        &self,
+        place: &Place,
+        permit: &Permit,
+    ) -> Result<Option<Arc<PassedToken>>, Denial> {
+        if place.backend.token_header.is_none() {
+            return Ok(None);
+        }
+        let (token, now) = (permit.token().verified(), self.clock.now());
+        let Some(id) = token.ids().last() else {
+            return Err(Denial::Unspeakable);
+        };
+        if let Some(passed) = self.passed.get(id)
+            && !passed.is_stale(token, now)
+        {
+            return Ok(Some(passed));
+        }
+        let passed = access_token::pass_on(token, &place.backend.mount.name, &self.keys, now)
+            .map_err(|_| Denial::Unspeakable)?;
+        let passed = Arc::new(passed);
+        self.passed.insert(id.clone(), Arc::clone(&passed));
+        Ok(Some(passed))
+    }
+
     /// A connection on which the backend has answered with the head of a final response.
     async fn reach(
         &self,
@@ -116,6 +145,7 @@ impl Gateway {
         let mut target = admitted.target.clone();
         let mut pooling = Pooling::Reuse;
         let mut redirected = false;
+        let token = self.token_for(place, permit)?;
         loop {
             let asking = Asking {
                 method: &request.method,
@@ -126,6 +156,7 @@ impl Gateway {
                 backend,
                 identity: &self.settings.identity_headers,
                 claims: permit.token().claims(),
+                token: token.as_deref().map(PassedToken::as_str),
             };
             let head = upstream_head::build(&asking).ok_or(Denial::Unspeakable)?;
             let mut connection = self

@@ -38,7 +38,7 @@ pub use self::drain::Drain;
 pub use self::listener::Listener;
 pub use self::streams::{StreamView, Streams};
 
-use crate::access_token::{Keys, VerifiedToken};
+use crate::access_token::{Keys, PassedToken, VerifiedToken};
 use crate::backend::{Backend, Connections, IdentityHeaders};
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
@@ -144,6 +144,7 @@ impl Edge {
             places,
             sessions: Sessions::new(&parts.tags, &settings.issuer),
             tokens: Cache::new(TOKENS),
+            passed: Cache::new(TOKENS),
             streams: Streams::default(),
             draining: Draining::default(),
             caps: Arc::default(),
@@ -189,6 +190,8 @@ struct Gateway {
     sessions: Sessions,
     /// By SHA-256 of the token's text.
     tokens: Cache<[u8; 32], Arc<VerifiedToken>>,
+    /// What backends are given, by the last revocation id of the token that it stands for.
+    passed: Cache<String, Arc<PassedToken>>,
     streams: Streams,
     draining: Draining,
     caps: Arc<Caps>,

@@ -140,6 +140,8 @@ mod tests {
             mcp_path: "/mcp".into(),
             sse_path: "/v1/sse".into(),
             headers: Vec::new(),
+            approval_required: Default::default(),
+            token_header: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
         }

@@ -64,6 +64,8 @@ pub(super) struct Asking<'a> {
     pub(super) backend: &'a Backend,
     pub(super) identity: &'a IdentityHeaders,
     pub(super) claims: &'a Claims,
+    /// The token that says so, where the backend is to have one.
+    pub(super) token: Option<&'a str>,
 }
 
 /// Spells the head out. `None` if a value of ours is no header value, which a login name with
@@ -102,6 +104,11 @@ pub(super) fn build(asking: &Asking<'_>) -> Option<RequestHeader> {
         let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
         head.insert_header(name.clone(), value).ok()?;
     }
+    if let (Some(name), Some(token)) = (&asking.backend.token_header, asking.token) {
+        let mut value = HeaderValue::from_str(token).ok()?;
+        value.set_sensitive(true);
+        head.insert_header(name.clone(), value).ok()?;
+    }
     Some(head)
 }
 
@@ -110,6 +117,11 @@ fn is_dropped(name: &HeaderName, asking: &Asking<'_>) -> bool {
     is_never_forwarded(name)
         || is_named_by_connection(name, asking.client_headers)
         || is_identity(name, asking.identity)
+        || asking
+            .backend
+            .token_header
+            .as_ref()
+            .is_some_and(|own| is_spelling_of(name, own.as_str()))
         || asking
             .backend
             .headers
@@ -200,6 +212,8 @@ mod tests {
                 AUTHORIZATION,
                 HeaderValue::from_static("Bearer backend's own"),
             )],
+            approval_required: Default::default(),
+            token_header: Some(HeaderName::from_static("x-gateway-token")),
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
         }
@@ -233,6 +247,7 @@ mod tests {
             backend: &backend(),
             identity: &IdentityHeaders::default(),
             claims: &claims,
+            token: Some("tok"),
         })
         .unwrap()
     }
@@ -259,6 +274,8 @@ mod tests {
             "remote_user",
             "x-remote-user",
             "x-forwarded-anything",
+            "x-gateway-token",
+            "X_Gateway.Token",
         ];
         for name in spellings {
             let head = built(&[(name, "mallory"), (name, "mallory")]);
@@ -275,6 +292,7 @@ mod tests {
         );
         assert_eq!(head.headers["x-forwarded-client"], "c_1");
         assert_eq!(head.headers["x-forwarded-grant"], "g_1");
+        assert_eq!(head.headers["x-gateway-token"], "tok");
         assert_eq!(head.headers["mcp-session-id"], "s1");
         assert_eq!(head.headers["authorization"], "Bearer backend's own");
         assert_eq!(head.headers["host"], "127.0.0.1:9000");

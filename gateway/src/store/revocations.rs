@@ -68,6 +68,13 @@ impl RevocationView {
         self.state.read().revoked.contains_key(grant.as_str())
     }
 
+    /// Whether the grant, or one of the tokens with these revocation ids, is revoked. Ids are
+    /// hexadecimal, so none is a grant's name.
+    pub fn is_any_revoked(&self, grant: &GrantId, ids: &[String]) -> bool {
+        let revoked = &self.state.read().revoked;
+        revoked.contains_key(grant.as_str()) || ids.iter().any(|id| revoked.contains_key(id))
+    }
+
     /// The birth of the store; `None` before the first reading.
     pub fn birth(&self) -> Option<Birth> {
         self.state.read().birth.clone()

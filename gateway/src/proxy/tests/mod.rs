@@ -223,6 +223,8 @@ fn backend_at(name: &str, prefix: &str, address: SocketAddr) -> Backend {
         mcp_path: "/mcp".to_owned(),
         sse_path: "/sse".to_owned(),
         headers: Vec::new(),
+        approval_required: Default::default(),
+        token_header: None,
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(2),
     }

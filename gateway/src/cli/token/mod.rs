@@ -1,0 +1,111 @@
+//! `gateway token`: what a token says, and tokens made from it offline.
+
+mod approve;
+mod inspect;
+mod narrow;
+
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use crate::cli::USAGE;
+use crate::clock::{Clock, Timestamp};
+use crate::protocol::bearer::BearerToken;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Print what a token says, what was appended to it, and whether it verifies here
+    Inspect(inspect::Inspect),
+    /// Make a token that allows less, for a sub-agent or another machine. Needs nothing but the
+    /// token: no key, no network
+    Narrow(narrow::Narrow),
+    /// Approve tools for one token, with an approver's key
+    Approve(approve::Approve),
+    /// Make an approver's key, and print the public part for the configuration
+    ApproverKey(approve::ApproverKey),
+}
+
+pub(super) fn run(command: &Command) -> ExitCode {
+    let outcome = match command {
+        Command::Inspect(inspect) => inspect.print(),
+        Command::Narrow(narrow) => narrow.run().map(|token| println!("{token}")),
+        Command::Approve(approve) => approve.run().map(|token| println!("{token}")),
+        Command::ApproverKey(key) => key.run().map(|public| println!("{public}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            eprintln!("error: {sentence}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Where the token comes from.
+#[derive(Debug, Args)]
+struct Source {
+    /// The file that holds the token; standard input where this is missing, which keeps it out of
+    /// the shell's history
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// The token itself. Others on this machine can see it: better a file or standard input
+    #[arg(long, value_name = "TOKEN", conflicts_with = "token_file")]
+    token: Option<String>,
+}
+
+impl Source {
+    fn read(&self) -> Result<BearerToken, String> {
+        match (&self.token, &self.token_file) {
+            (Some(text), _) => parsed(text),
+            (None, Some(path)) => {
+                let text = std::fs::read_to_string(path)
+                    .map_err(|error| format!("{}: {error}", path.display()))?;
+                parsed(&text)
+            }
+            (None, None) => parsed(&standard_input()?),
+        }
+    }
+}
+
+fn standard_input() -> Result<String, String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    Ok(text)
+}
+
+fn parsed(text: &str) -> Result<BearerToken, String> {
+    let text = text.trim();
+    let text = text.strip_prefix("Bearer ").unwrap_or(text).trim();
+    BearerToken::parse_token(text).ok_or_else(|| "this is no bearer token".to_owned())
+}
+
+/// An end: after some time, or at a moment.
+#[derive(Debug, Args)]
+struct End {
+    /// How long it counts, such as 15m
+    #[arg(long = "for", value_name = "DURATION", value_parser = humantime::parse_duration)]
+    lasts: Option<Duration>,
+    /// Until when it counts, such as 2030-01-31T15:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "lasts")]
+    until: Option<Timestamp>,
+}
+
+impl End {
+    fn at(&self) -> Option<Timestamp> {
+        self.until
+            .or_else(|| self.lasts.map(|lasts| Clock.now() + lasts))
+    }
+}
+
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
+    let since = time
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_err(|_| "is long past".to_owned())?;
+    Ok(Timestamp::from_secs(since.as_secs()))
+}

@@ -1,0 +1,102 @@
+//! `gateway token narrow`
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+
+use super::{End, Source};
+use crate::access_token::{self, Check, Constant, Match};
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Narrow {
+    #[command(flatten)]
+    source: Source,
+    /// A tool that stays allowed; give it once for each. Others are not
+    #[arg(long, value_name = "NAME")]
+    tool: Vec<String>,
+    /// A backend that it stays good for; give it once for each
+    #[arg(long, value_name = "NAME")]
+    backend: Vec<String>,
+    #[command(flatten)]
+    end: End,
+    /// An argument and how it must start, such as path=/public/
+    #[arg(long, value_name = "PATH=PREFIX", value_parser = pair)]
+    argument: Vec<(String, String)>,
+    /// An argument and what it must be, such as dry_run=true: a text, an integer, true or false
+    #[arg(long, value_name = "PATH=VALUE", value_parser = pair)]
+    argument_is: Vec<(String, String)>,
+    /// Only tools that say that they change nothing
+    #[arg(long)]
+    read_only: bool,
+    /// Nobody can narrow it further, nor have it approved
+    #[arg(long)]
+    seal: bool,
+}
+
+impl Narrow {
+    pub(super) fn run(&self) -> Result<String, String> {
+        let checks = self.checks();
+        if checks.is_empty() && !self.seal {
+            return Err(
+                "nothing to narrow: give --tool, --backend, --for, --until, --argument, \
+                 --argument-is, --read-only or --seal"
+                    .to_owned(),
+            );
+        }
+        for (path, prefix) in &self.argument {
+            if !prefix.ends_with('/') {
+                eprintln!(
+                    "note: {path}={prefix} also allows {prefix}…; end it with / to stay in a folder"
+                );
+            }
+        }
+        let token = self.source.read()?;
+        access_token::narrow(&token, &checks, self.seal).map_err(|error| error.to_string())
+    }
+
+    fn checks(&self) -> Vec<Check> {
+        let set = |names: &[String]| names.iter().cloned().collect::<BTreeSet<_>>();
+        let mut checks = Vec::new();
+        if !self.tool.is_empty() {
+            checks.push(Check::Tool(set(&self.tool)));
+        }
+        if !self.backend.is_empty() {
+            checks.push(Check::Backend(set(&self.backend)));
+        }
+        if let Some(end) = self.end.at() {
+            checks.push(Check::Before(end.secs()));
+        }
+        if self.read_only {
+            checks.push(Check::ReadOnly);
+        }
+        for (path, prefix) in &self.argument {
+            checks.push(Check::Argument {
+                path: path.clone(),
+                is: Match::StartsWith(prefix.clone()),
+            });
+        }
+        for (path, value) in &self.argument_is {
+            checks.push(Check::Argument {
+                path: path.clone(),
+                is: Match::OneOf([constant(value)].into()),
+            });
+        }
+        checks
+    }
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((path, value)) if !path.is_empty() => Ok((path.to_owned(), value.to_owned())),
+        _ => Err("is no PATH=VALUE".to_owned()),
+    }
+}
+
+fn constant(text: &str) -> Constant {
+    match (text, text.parse()) {
+        ("true", _) => Constant::Bool(true),
+        ("false", _) => Constant::Bool(false),
+        (_, Ok(number)) => Constant::Integer(number),
+        _ => Constant::Text(text.to_owned()),
+    }
+}
