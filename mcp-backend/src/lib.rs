@@ -1,4 +1,5 @@
-//! An MCP server over a folder of documents, with the two tools `search` and `fetch`.
+//! An MCP server over a folder of documents, with the two tools `search` and `fetch`; and, as
+//! `mcp-backend bridge`, the way to HTTP for any other server that speaks on stdin and stdout.
 //!
 //! It is a program of its own: the gateway starts it beside itself, or it runs alone. It knows
 //! nothing of OAuth; who may call it is the gateway's part. From the outside in:
@@ -15,12 +16,14 @@
 //! | [`folder`] | the only place that opens files: what may be read |
 //! | [`format`](mod@format), [`outline`], [`document`] | bytes to documents, sections and ids (pure) |
 //! | [`query`], [`snippet`], [`words`], [`text`] | words: asked for, shown, cut, cleaned (pure) |
+//! | [`bridge`] | any server on stdio behind HTTP; nothing of the documents |
 //!
 //! The way of a call: `http` or stdio → `rmcp` → `server` → `tools` → `catalog`. The way of a file:
 //! `watch` → `indexer` → `folder` → `format` → `index` and `catalog`. The two meet in one swap of a
 //! pointer, [`catalog::Library::publish`], so an answer never mixes two states of the folder.
 
 pub mod address;
+pub mod bridge;
 pub mod catalog;
 pub mod document;
 pub mod entry;

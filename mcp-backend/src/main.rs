@@ -1,9 +1,11 @@
 //! Parses arguments, runs, and turns the outcome into an exit code. All else is in the library.
 
+use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use mcp_backend::bridge::{self, keeper};
 use mcp_backend::options::{Command, Options};
 use mcp_backend::{healthcheck, logging, run};
 
@@ -13,9 +15,14 @@ fn main() -> ExitCode {
         Some(Command::Healthcheck { listen }) => {
             healthcheck::ask(listen).map_err(anyhow::Error::from)
         }
+        Some(Command::Keep { parent, command }) => keeper::keep(parent, &command),
+        Some(Command::Bridge(options)) => {
+            logging::start(options.log_format);
+            until_done(bridge::run::serve(*options))
+        }
         None => {
             logging::start(options.serve.log_format);
-            serve(options)
+            until_done(run::serve(options.serve))
         }
     };
     match outcome {
@@ -27,11 +34,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(options: Options) -> anyhow::Result<()> {
+fn until_done(serving: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let outcome = runtime.block_on(run::serve(options.serve));
+    let outcome = runtime.block_on(serving);
     // A pending read of stdin cannot be cancelled, and must not keep the program alive.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::address::AddressTemplate;
+use crate::bridge::options::BridgeOptions;
 
 /// An MCP server over a folder of documents: the tools search and fetch.
 ///
@@ -31,6 +32,18 @@ pub enum Command {
         /// The address it listens on.
         #[arg(long, value_name = "ADDR", env = "MCP_BACKEND_LISTEN", default_value = DEFAULT_LISTEN)]
         listen: SocketAddr,
+    },
+    /// Put a server that speaks on stdin and stdout behind HTTP, for clients of every revision.
+    Bridge(Box<BridgeOptions>),
+    /// Run a command for the bridge: see `bridge::keeper`.
+    #[command(hide = true)]
+    Keep {
+        /// The process that asks for it.
+        #[arg(long)]
+        parent: u32,
+        /// Program and arguments.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
     },
 }
 

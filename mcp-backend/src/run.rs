@@ -143,7 +143,7 @@ fn own_address(listen: SocketAddr) -> anyhow::Result<AddressTemplate> {
     Ok(format!("http://{host}:{}", listen.port()).parse()?)
 }
 
-fn end_on_signals(ending: &CancellationToken) -> std::io::Result<()> {
+pub(crate) fn end_on_signals(ending: &CancellationToken) -> std::io::Result<()> {
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut signals = signal(kind)?;
         let ending = ending.clone();
@@ -156,7 +156,10 @@ fn end_on_signals(ending: &CancellationToken) -> std::io::Result<()> {
 }
 
 /// Ends when a stream is closed; what comes before is ignored.
-fn end_with(mut input: impl AsyncRead + Unpin + Send + 'static, ending: &CancellationToken) {
+pub(crate) fn end_with(
+    mut input: impl AsyncRead + Unpin + Send + 'static,
+    ending: &CancellationToken,
+) {
     let ending = ending.clone();
     tokio::spawn(async move {
         let mut ignored = [0; 512];

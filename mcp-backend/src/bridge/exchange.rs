@@ -1,0 +1,117 @@
+//! One request and what the process says to it, as its sender reads it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use eras::{Id, Message};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::failure::Failure;
+use super::link::Link;
+
+/// What happens to a request when nobody waits for its answer any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnLeave {
+    /// The process is told (2026-07-28: to leave is to cancel).
+    Cancel,
+    /// Nothing (until 2025-11-25: to leave is not to cancel).
+    Forget,
+}
+
+/// What is heard.
+#[derive(Debug)]
+pub enum Heard {
+    /// A notification, or a question of the server; the answer is still to come.
+    Notice(Message),
+    /// The answer. Nothing comes after it.
+    Answer(Message),
+}
+
+/// A request under way. Dropping it is leaving.
+#[derive(Debug)]
+pub struct Exchange {
+    link: Arc<Link>,
+    number: u64,
+    id: Id,
+    notices: Option<mpsc::Receiver<Message>>,
+    answer: Option<oneshot::Receiver<Message>>,
+    on_leave: OnLeave,
+    patience: Duration,
+}
+
+impl Exchange {
+    pub(super) fn new(
+        link: Arc<Link>,
+        (number, id): (u64, Id),
+        (notices, answer): (mpsc::Receiver<Message>, oneshot::Receiver<Message>),
+        on_leave: OnLeave,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            link,
+            number,
+            id,
+            notices: Some(notices),
+            answer: Some(answer),
+            on_leave,
+            patience,
+        }
+    }
+
+    /// The sender takes nothing but the answer.
+    pub fn answer_only(&mut self) {
+        self.notices = None;
+    }
+
+    /// The next thing that is heard; `None` after the answer. Can be dropped and asked again.
+    pub async fn next(&mut self) -> Option<Heard> {
+        self.answer.as_ref()?;
+        let heard = timeout(self.patience, self.hear()).await;
+        let heard = heard.unwrap_or_else(|_| {
+            self.link.leave(self.number, OnLeave::Cancel, "timeout");
+            Heard::Answer(Failure::Silent(self.patience).response(Some(&self.id)))
+        });
+        if matches!(heard, Heard::Answer(_)) {
+            self.answer = None;
+        }
+        Some(heard)
+    }
+
+    /// The answer alone.
+    pub async fn answer(&mut self) -> Message {
+        self.answer_only();
+        match self.next().await {
+            Some(Heard::Answer(message)) => message,
+            _ => Failure::Ended("it was asked twice".to_owned()).response(Some(&self.id)),
+        }
+    }
+
+    async fn hear(&mut self) -> Heard {
+        if let Some(notices) = &mut self.notices {
+            // All that came before the answer is read before it: the senders go together.
+            if let Some(notice) = notices.recv().await {
+                return Heard::Notice(notice);
+            }
+            self.notices = None;
+        }
+        let answer = match &mut self.answer {
+            Some(answer) => answer.await.ok(),
+            None => None,
+        };
+        Heard::Answer(answer.unwrap_or_else(|| {
+            let how = self.link.how_it_ended();
+            let failure = Failure::Ended(how.unwrap_or_else(|| "stopped".to_owned()));
+            failure.response(Some(&self.id))
+        }))
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if self.answer.take().is_some() {
+            self.link
+                .leave(self.number, self.on_leave, "the client has left");
+        }
+    }
+}

@@ -1,0 +1,561 @@
+//! The conversation with one running process: every request under a number of ours, so that several
+//! clients can't meet, and every answer back to who asked.
+//!
+//! Owns: what is pending, in both directions, and where a message of the process goes. Not: the
+//! process (`child`), starting it again (`server`), questions to stateless clients (`questions`).
+
+use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use eras::to_sessions::{self, Caller};
+use eras::{Id, Kind, Message, Object, RpcError, code, meta};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::timeout;
+
+use super::child::{Recipe, Running};
+use super::exchange::{Exchange, OnLeave};
+use super::failure::Failure;
+use super::outbox::Outbox;
+use super::questions::{Question, fingerprint};
+use super::subscribers::Subscribers;
+
+/// Notifications that wait for the reader of one answer.
+pub(super) const UNREAD: usize = 256;
+/// A process that takes no line for this long does not read its input.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A process that has closed its output may take this long to end by itself.
+const LAST_BREATH: Duration = Duration::from_secs(1);
+
+/// For whom a process runs.
+#[derive(Clone, Debug)]
+pub enum Audience {
+    /// One session: whatever the process says is for it.
+    One(Arc<Outbox>),
+    /// Several clients, or one without sessions: what changed goes to those who subscribed.
+    Many(Arc<Subscribers>),
+}
+
+/// A conversation with one process. The process ends when this is dropped.
+#[derive(Debug)]
+pub struct Link {
+    running: Running,
+    audience: Audience,
+    numbers: Arc<AtomicU64>,
+    table: Mutex<Table>,
+    name: String,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    /// Requests of clients that the process has not answered, by our number; the newest is last.
+    pub(super) pending: BTreeMap<u64, Pending>,
+    /// Requests of the process that a client has not answered: our number, the id of the process.
+    asked: HashMap<u64, Id>,
+    /// How the process ended.
+    ended: Option<String>,
+}
+
+/// A request that waits for its answer.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// Whose it is: the number of a session, 0 without one.
+    owner: u64,
+    /// What its sender calls it.
+    pub(super) id: Id,
+    pub(super) method: String,
+    pub(super) progress: Option<Id>,
+    pub(super) way: Way,
+    since: Instant,
+    /// Set for a stateless client in front of a server with sessions.
+    pub(super) caller: Option<Caller>,
+    /// What a retry of the request must be equal to, where there may be one.
+    pub(super) fingerprint: Option<[u8; 32]>,
+}
+
+impl Pending {
+    fn listens(&self) -> bool {
+        self.method == LISTEN
+    }
+}
+
+const LISTEN: &str = "subscriptions/listen";
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// To somebody who waits for it.
+    Open {
+        notices: mpsc::Sender<Message>,
+        answer: oneshot::Sender<Message>,
+    },
+    /// Nobody waits now: the client was asked something and will come back.
+    Parked(Question),
+}
+
+/// How a request is asked.
+#[derive(Debug)]
+pub struct Asking {
+    /// The number of the session, 0 without one.
+    pub owner: u64,
+    /// What happens when nobody waits for the answer any more.
+    pub on_leave: OnLeave,
+    /// Who asks, when a stateless client is translated for a server with sessions.
+    pub caller: Option<Caller>,
+    /// Silence for this long is taken for no answer.
+    pub patience: Duration,
+}
+
+impl Link {
+    /// Starts a process.
+    ///
+    /// # Errors
+    /// There can be no process now.
+    pub fn start(
+        recipe: &Recipe,
+        audience: Audience,
+        numbers: Arc<AtomicU64>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Arc<Self>, Failure> {
+        let (running, mut lines) = recipe
+            .start(place)
+            .map_err(|error| Failure::NotStarted(error.to_string()))?;
+        let ended = running.ended();
+        let link = Arc::new(Self {
+            running,
+            audience,
+            numbers,
+            table: Mutex::default(),
+            name: recipe.name.clone(),
+        });
+        let weak = Arc::downgrade(&link);
+        tokio::spawn(async move {
+            while let Some(line) = lines.recv().await {
+                let Some(link) = weak.upgrade() else { return };
+                link.take(&line);
+            }
+            let mut ended = pin!(ended);
+            let how = match timeout(LAST_BREATH, &mut ended).await {
+                Ok(how) => how,
+                Err(_) => {
+                    // Without its output a process is of no use.
+                    if let Some(link) = weak.upgrade() {
+                        link.running.stop();
+                    }
+                    ended.await
+                }
+            };
+            if let Some(link) = weak.upgrade() {
+                link.close(how);
+            }
+        });
+        Ok(link)
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the process still runs, as far as is known.
+    pub fn is_alive(&self) -> bool {
+        self.lock().ended.is_none()
+    }
+
+    /// Whether somebody waits for an answer, other than to a subscription, which ends only when
+    /// nobody is there any more.
+    pub fn is_busy(&self) -> bool {
+        self.lock()
+            .pending
+            .values()
+            .any(|pending| !pending.listens())
+    }
+
+    /// Whether a client without sessions has subscribed to something.
+    pub fn is_listened_to(&self) -> bool {
+        let table = self.lock();
+        table
+            .pending
+            .values()
+            .any(|pending| pending.owner == 0 && pending.listens())
+    }
+
+    /// Ends the process.
+    pub fn stop(&self) {
+        self.running.stop();
+    }
+
+    /// The number of the process, for the log.
+    pub fn pid(&self) -> u32 {
+        self.running.pid
+    }
+
+    /// Asks the process.
+    ///
+    /// # Errors
+    /// The process has ended, or does not read.
+    pub async fn ask(
+        self: &Arc<Self>,
+        request: Message,
+        asking: Asking,
+    ) -> Result<Exchange, Failure> {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        let ours = Id::number(number);
+        let id = request.id().unwrap_or_else(|| ours.clone());
+        let progress = request.progress_token();
+        let (notices, notices_read) = mpsc::channel(UNREAD);
+        let (answer, answer_read) = oneshot::channel();
+        let pending = Pending {
+            owner: asking.owner,
+            id: id.clone(),
+            method: request.method(),
+            progress: progress.clone(),
+            way: Way::Open { notices, answer },
+            since: Instant::now(),
+            fingerprint: asking
+                .caller
+                .as_ref()
+                .filter(|caller| !caller.capabilities.is_empty())
+                .map(|_| fingerprint(&request)),
+            caller: asking.caller,
+        };
+        {
+            let mut table = self.lock();
+            if let Some(how) = &table.ended {
+                return Err(Failure::Ended(how.clone()));
+            }
+            table.pending.insert(number, pending);
+        }
+        let exchange = Exchange::new(
+            Arc::clone(self),
+            (number, id),
+            (notices_read, answer_read),
+            asking.on_leave,
+            asking.patience,
+        );
+        let mut request = request.with_id(&ours);
+        if progress.is_some() {
+            request = to_sessions::with_progress_token(request, &ours);
+        }
+        self.write(&request).await?;
+        Ok(exchange)
+    }
+
+    /// Tells the process something.
+    ///
+    /// # Errors
+    /// The process has ended, or does not read.
+    pub async fn write(&self, message: &Message) -> Result<(), Failure> {
+        if self.running.write(message.to_string(), PATIENCE).await {
+            return Ok(());
+        }
+        Err(match &self.lock().ended {
+            Some(how) => Failure::Ended(how.clone()),
+            None => Failure::Deaf,
+        })
+    }
+
+    /// Tells the process something if it reads.
+    pub(super) fn try_write(&self, message: &Message) {
+        if !self.running.try_write(message.to_string()) {
+            log::warn!(event = "process_does_not_read", server = self.name.as_str(), pid = self.pid(); "the process does not read its input");
+        }
+    }
+
+    /// Asks the process something whose answer nobody waits for.
+    pub(super) fn ask_unheard(&self, method: &str, params: &Object) {
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        self.try_write(&Message::request(&Id::number(number), method, params));
+    }
+
+    /// Passes a client's answer on to the process that asked. `false`: nothing like it was asked.
+    pub async fn answer(&self, response: Message) -> bool {
+        let asked = number_of(response.id()).and_then(|number| self.lock().asked.remove(&number));
+        match asked {
+            Some(id) => self.write(&response.with_id(&id)).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Passes a client's `notifications/cancelled` on, in the terms of the process.
+    pub async fn cancel(&self, owner: u64, notification: Message) {
+        let Some(id) = notification.cancelled() else {
+            return;
+        };
+        let number = self
+            .lock()
+            .pending
+            .iter()
+            .find(|(_, pending)| pending.owner == owner && pending.id == id)
+            .map(|(number, _)| *number);
+        if let Some(number) = number {
+            let mut notification = notification;
+            notification.edit_params(|params| params.set("requestId", &number));
+            let _ = self.write(&notification).await;
+        }
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn leave(&self, number: u64, on_leave: OnLeave, reason: &str) {
+        let mut table = self.lock();
+        match table.pending.get(&number).map(|pending| &pending.way) {
+            // The client will come back.
+            None | Some(Way::Parked(_)) => return,
+            Some(Way::Open { .. }) => {}
+        }
+        if on_leave == OnLeave::Cancel {
+            table.pending.remove(&number);
+            drop(table);
+            self.try_write(&to_sessions::cancelled(&Id::number(number), reason));
+        }
+    }
+
+    /// Gives up what nobody has waited for since `before`: answers that never came, questions that
+    /// were never answered.
+    pub fn sweep(&self, before: Instant, questions_before: Instant) {
+        let mut given_up = Vec::new();
+        self.lock().pending.retain(|number, pending| {
+            let keep = match &pending.way {
+                Way::Open { answer, .. } => !answer.is_closed() || pending.since > before,
+                Way::Parked(question) => question.since > questions_before,
+            };
+            if !keep {
+                given_up.push(*number);
+            }
+            keep
+        });
+        for number in given_up {
+            self.try_write(&to_sessions::cancelled(
+                &Id::number(number),
+                "nobody waits for it",
+            ));
+        }
+    }
+
+    fn close(&self, how: String) {
+        let mut table = self.lock();
+        table.ended = Some(how);
+        // Those who wait see their channels close.
+        table.pending.clear();
+        table.asked.clear();
+        drop(table);
+        if let Audience::Many(subscribers) = &self.audience {
+            subscribers.close();
+        }
+    }
+
+    /// How the process ended, if it has.
+    pub fn how_it_ended(&self) -> Option<String> {
+        self.lock().ended.clone()
+    }
+
+    fn take(&self, line: &str) {
+        let text = line.trim();
+        let messages = match text.starts_with('[') {
+            // 2025-03-26 has arrays of messages.
+            true => serde_json::from_str::<Vec<Object>>(text)
+                .ok()
+                .map(|all| all.into_iter().map(Message::of).collect()),
+            false => Some(vec![Message::parse(text)]),
+        };
+        for message in messages.unwrap_or_else(|| vec![Err(eras::Malformed)]) {
+            match message {
+                Ok(message) => match message.kind() {
+                    Kind::Response => self.answered(message),
+                    Kind::Notification => self.told(message),
+                    Kind::Request => self.asked(message),
+                },
+                Err(eras::Malformed) => self.complain(text),
+            }
+        }
+    }
+
+    /// Programs print greetings on stdout; what looks like a message may be a document.
+    fn complain(&self, line: &str) {
+        let shown = match line.starts_with(['{', '[']) {
+            true => "(not shown)".to_owned(),
+            false => line.chars().take(200).collect::<String>(),
+        };
+        log::warn!(event = "process_line_no_message", server = self.name.as_str(), pid = self.pid(), bytes = line.len(); "the process wrote a line that is no message: {shown}");
+    }
+
+    fn answered(&self, response: Message) {
+        let Some(number) = number_of(response.id()) else {
+            // An error about something that could not be read.
+            let code = response.failure().map_or(0, |error| error.code());
+            log::warn!(event = "process_error", server = self.name.as_str(), pid = self.pid(), code = code; "the process reports an error that belongs to no request");
+            return;
+        };
+        let mut table = self.lock();
+        match table.pending.remove(&number) {
+            Some(Pending {
+                way: Way::Open { answer, .. },
+                id,
+                method,
+                ..
+            }) => {
+                drop(table);
+                let response = match (method.as_str(), response.outcome()) {
+                    // The end of a subscription names it, in terms of ours.
+                    (LISTEN, Some(mut result)) => {
+                        result.edit("_meta", |meta| meta.set(meta::SUBSCRIPTION, &id));
+                        Message::result(&id, &result)
+                    }
+                    _ => response.with_id(&id),
+                };
+                // It may have left.
+                let _ = answer.send(response);
+            }
+            Some(mut pending) => {
+                if let Way::Parked(question) = &mut pending.way {
+                    question.finished = Some(response);
+                }
+                table.pending.insert(number, pending);
+            }
+            None => {}
+        }
+    }
+
+    fn told(&self, mut notification: Message) {
+        let method = notification.method();
+        let subscription: Option<Id> = notification.meta().read(meta::SUBSCRIPTION);
+        let about = match method.as_str() {
+            "notifications/progress" => number_of(notification.progressed()),
+            _ => number_of(subscription),
+        };
+        if let Some(number) = about {
+            let table = self.lock();
+            let Some(pending) = table.pending.get(&number) else {
+                return;
+            };
+            match (&pending.progress, method.as_str()) {
+                (Some(token), "notifications/progress") => {
+                    notification.edit_params(|params| params.set(meta::PROGRESS_TOKEN, token));
+                }
+                (None, "notifications/progress") => return,
+                _ => notification = to_sessions::subscribed(notification, &pending.id),
+            }
+            if let Way::Open { notices, .. } = &pending.way {
+                // A reader that is too slow misses some; the answer comes in any case.
+                let _ = notices.try_send(notification);
+            }
+            return;
+        }
+        if method == "notifications/cancelled" {
+            // The process takes a question back, in terms of its own.
+            let id = notification.cancelled();
+            let mut table = self.lock();
+            let asked = table
+                .asked
+                .iter()
+                .find(|(_, asked)| Some(*asked) == id.as_ref());
+            let Some(number) = asked.map(|(number, _)| *number) else {
+                return;
+            };
+            table.asked.remove(&number);
+            notification.edit_params(|params| params.set("requestId", &number));
+        }
+        match &self.audience {
+            Audience::One(outbox) => self.tell_session(outbox, notification),
+            Audience::Many(subscribers) => self.tell_many(subscribers, notification),
+        }
+    }
+
+    /// A notification of no request. What is said during a call most likely belongs to it; what
+    /// changed belongs to the session.
+    fn tell_session(&self, outbox: &Outbox, notification: Message) {
+        let is_change = notification.method().ends_with("changed")
+            || notification.method() == "notifications/resources/updated";
+        let left = match is_change && outbox.is_open() {
+            true => Some(notification),
+            false => self.tell_newest(notification, |_| true),
+        };
+        if let Some(notification) = left
+            && outbox.put(notification, Instant::now()).is_err()
+        {
+            log::warn!(event = "client_does_not_read", server = self.name.as_str(), pid = self.pid(); "a client does not read its stream; a notification is dropped");
+        }
+    }
+
+    fn tell_many(&self, subscribers: &Subscribers, notification: Message) {
+        if notification.method() == "notifications/message" {
+            // Log messages name no request. With one caller's process they are for the caller.
+            if subscribers.is_one_caller() {
+                let wants = |pending: &Pending| {
+                    pending.caller.as_ref().is_some_and(|caller| {
+                        let passing =
+                            to_sessions::pass(notification.clone(), &pending.method, caller);
+                        matches!(passing, to_sessions::Passing::On(_))
+                    })
+                };
+                let _ = self.tell_newest(notification.clone(), wants);
+            }
+            return;
+        }
+        subscribers.tell(&notification);
+    }
+
+    /// Gives a message to whoever waits for the newest answer; gives it back if nobody takes it.
+    fn tell_newest(&self, message: Message, wants: impl Fn(&Pending) -> bool) -> Option<Message> {
+        let mut message = message;
+        let table = self.lock();
+        for pending in table
+            .pending
+            .values()
+            .rev()
+            .filter(|pending| wants(pending))
+        {
+            if let Way::Open { notices, .. } = &pending.way {
+                match notices.try_send(message) {
+                    Ok(()) => return None,
+                    Err(error) => message = error.into_inner(),
+                }
+            }
+        }
+        Some(message)
+    }
+
+    /// The process asks.
+    fn asked(&self, request: Message) {
+        let Some(theirs) = request.id() else { return };
+        match &self.audience {
+            Audience::One(outbox) => {
+                let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+                self.lock().asked.insert(number, theirs);
+                let request = request.with_id(&Id::number(number));
+                let left = self.tell_newest(request, |_| true);
+                if let Some(request) = left
+                    && let Err(request) = outbox.put(request, Instant::now())
+                {
+                    self.refuse(request);
+                }
+            }
+            Audience::Many(subscribers) => {
+                if let Some(refused) = self.ask_back(request, subscribers.is_one_caller()) {
+                    self.try_write(&refused);
+                }
+            }
+        }
+    }
+
+    /// Tells the process that its question reaches nobody. The request is one that was to go out.
+    pub fn refuse(&self, request: Message) {
+        let asked = number_of(request.id()).and_then(|number| self.lock().asked.remove(&number));
+        if let Some(theirs) = asked {
+            let answer = match request.method().as_str() {
+                "ping" => Message::result(&theirs, &Object::new()),
+                _ => Message::error(
+                    Some(&theirs),
+                    &RpcError::new(code::INTERNAL, "The client holds no stream to be asked on"),
+                ),
+            };
+            self.try_write(&answer);
+        }
+    }
+}
+
+fn number_of(id: Option<Id>) -> Option<u64> {
+    id?.to_string().parse().ok()
+}

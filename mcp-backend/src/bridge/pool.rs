@@ -1,0 +1,226 @@
+//! All servers of a bridge: one for each session, one for each caller without, or one for all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use eras::to_sessions::Caller;
+use tokio_util::sync::CancellationToken;
+
+use super::link::Audience;
+use super::server::{Kit, Opening, Server};
+use super::session::Session;
+use super::subscribers::Subscribers;
+
+/// Sessions at once. Without a process a session is small.
+const MOST_SESSIONS: usize = 4_096;
+/// Callers without sessions that are remembered.
+const MOST_CALLERS: usize = 1_024;
+/// A session without any request this long is ended. Long, because a client that only waits is not
+/// gone, and not every client starts again after a 404.
+const IDLE_SESSION: Duration = Duration::from_secs(8 * 60 * 60);
+
+/// Who gets a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Sharing {
+    /// Each session has one, and each person's each client without sessions.
+    Session,
+    /// All share one.
+    Shared,
+}
+
+/// All servers.
+#[derive(Debug)]
+pub struct Pool {
+    kit: Arc<Kit>,
+    sharing: Sharing,
+    me: Weak<Pool>,
+    all: Mutex<All>,
+}
+
+#[derive(Debug, Default)]
+struct All {
+    sessions: HashMap<String, Arc<Session>>,
+    callers: HashMap<String, Arc<Server>>,
+    shared: Option<Arc<Server>>,
+}
+
+impl Pool {
+    /// No servers yet.
+    pub fn new(kit: Kit, sharing: Sharing) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            kit: Arc::new(kit),
+            sharing,
+            me: me.clone(),
+            all: Mutex::default(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What all servers have in common.
+    pub fn kit(&self) -> &Kit {
+        &self.kit
+    }
+
+    /// Who gets a process.
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
+    }
+
+    /// A server of one session's own.
+    pub fn server(&self, opening: Opening, audience: Audience) -> Arc<Server> {
+        Arc::new(Server::new(
+            Arc::clone(&self.kit),
+            self.me.clone(),
+            opening,
+            audience,
+        ))
+    }
+
+    /// The server of a client without sessions; `person` tells who it is as far as is known.
+    pub fn of_caller(&self, person: &str, caller: Caller) -> Arc<Server> {
+        if self.sharing == Sharing::Shared {
+            return self.shared();
+        }
+        // Part of it, because a server behaves differently towards clients that can do different
+        // things.
+        let key = format!("{person}\n{}", caller.identity());
+        if let Some(server) = self.lock().callers.get(&key) {
+            return Arc::clone(server);
+        }
+        let audience = Audience::Many(Arc::new(Subscribers::new(true)));
+        let server = self.server(Opening::OfCaller(caller), audience);
+        let mut all = self.lock();
+        if all.callers.len() >= MOST_CALLERS {
+            let idle = all
+                .callers
+                .iter()
+                .filter(|(_, server)| !server.is_listened_to())
+                .filter(|(_, server)| server.running().is_none_or(|open| !open.link.is_busy()))
+                .min_by_key(|(_, server)| server.used());
+            if let Some(key) = idle.map(|(key, _)| key.clone()) {
+                all.callers.remove(&key);
+            }
+        }
+        Arc::clone(all.callers.entry(key).or_insert(server))
+    }
+
+    /// The server that all share. It is told of no capabilities of clients, since theirs differ.
+    pub fn shared(&self) -> Arc<Server> {
+        let mut all = self.lock();
+        let shared = all.shared.get_or_insert_with(|| {
+            let audience = Audience::Many(Arc::new(Subscribers::new(false)));
+            self.server(Opening::OfCaller(super::session::nobody()), audience)
+        });
+        Arc::clone(shared)
+    }
+
+    /// Takes a session in; the longest unused one makes room. `false`: all are in use.
+    pub fn admit(&self, session: Arc<Session>) -> bool {
+        let mut all = self.lock();
+        let mut ended = None;
+        if all.sessions.len() >= MOST_SESSIONS {
+            let unused = all
+                .sessions
+                .values()
+                .filter(|session| !session.outbox.is_open())
+                .min_by_key(|session| session.used())
+                .map(|session| session.id.clone());
+            let Some(unused) = unused else { return false };
+            ended = all.sessions.remove(&unused);
+        }
+        all.sessions.insert(session.id.clone(), session);
+        drop(all);
+        if let Some(ended) = ended {
+            ended.end();
+        }
+        true
+    }
+
+    /// A session, for whom it was opened.
+    pub fn session(&self, id: &str, person: &str) -> Option<Arc<Session>> {
+        let session = self.lock().sessions.get(id).cloned();
+        session.filter(|session| session.person == person)
+    }
+
+    /// Ends a session.
+    pub fn end(&self, id: &str) {
+        let session = self.lock().sessions.remove(id);
+        if let Some(session) = session {
+            session.end();
+        }
+    }
+
+    fn servers(&self) -> Vec<Arc<Server>> {
+        let all = self.lock();
+        let own = all
+            .sessions
+            .values()
+            .filter_map(|session| session.server.get());
+        own.chain(all.callers.values())
+            .chain(&all.shared)
+            .map(Arc::clone)
+            .collect()
+    }
+
+    /// Stops the process that is missed the least, because another is needed more: one that has
+    /// nothing to do, the longest unused, best one that nobody listens to. `false`: all are busy.
+    pub fn make_room(&self) -> bool {
+        let unused = self
+            .servers()
+            .into_iter()
+            .filter_map(|server| Some(((server.is_listened_to(), server.idle_since()?), server)))
+            .min_by_key(|(rank, _)| *rank);
+        let Some((_, server)) = unused else {
+            return false;
+        };
+        log::info!(event = "process_makes_room", server = self.kit.recipe.name.as_str(); "a process without use is stopped: another is needed");
+        server.rest();
+        true
+    }
+
+    /// Does from time to time what must be done, until `ending`.
+    pub async fn keep(self: Arc<Self>, ending: CancellationToken) {
+        let pause = (self.kit.idle / 4).clamp(Duration::from_millis(100), Duration::from_secs(10));
+        loop {
+            tokio::select! {
+                () = ending.cancelled() => return,
+                () = tokio::time::sleep(pause) => self.sweep(Instant::now()),
+            }
+        }
+    }
+
+    fn sweep(&self, now: Instant) {
+        for server in self.servers() {
+            server.sweep(now);
+        }
+        let forgotten: Vec<String> = {
+            let all = self.lock();
+            let gone = all.sessions.values().filter(|session| {
+                !session.outbox.is_open() && now.duration_since(session.used()) >= IDLE_SESSION
+            });
+            gone.map(|session| session.id.clone()).collect()
+        };
+        for id in forgotten {
+            self.end(&id);
+        }
+    }
+
+    /// Stops all processes.
+    pub fn close(&self) {
+        let All {
+            sessions,
+            shared,
+            callers,
+        } = std::mem::take(&mut *self.lock());
+        for session in sessions.into_values() {
+            session.end();
+        }
+        for server in callers.into_values().chain(shared) {
+            server.retire();
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! HTTP responses: an answer alone as JSON, an answer with something before it as an event stream.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use eras::{Id, Message, RpcError};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::exchange::{Exchange, Heard};
+use crate::http::KEEP_ALIVE;
+
+/// An answer that takes longer than this comes as an event stream, which can be kept alive.
+const SOON: Duration = Duration::from_secs(5);
+
+/// What a client takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Accepts {
+    json: bool,
+    events: bool,
+}
+
+impl Accepts {
+    /// Reads `Accept`. None at all, or one that names neither, is taken for both.
+    pub fn of(headers: &HeaderMap) -> Self {
+        let names = |wanted: &[&str]| {
+            headers
+                .get_all(header::ACCEPT)
+                .iter()
+                .filter_map(|value| value.to_str().ok())
+                .flat_map(|value| value.split(','))
+                .filter_map(|part| part.split(';').next())
+                .any(|part| {
+                    wanted
+                        .iter()
+                        .any(|name| part.trim().eq_ignore_ascii_case(name))
+                })
+        };
+        let json = names(&["application/json", "application/*", "*/*"]);
+        let events = names(&["text/event-stream", "text/*", "*/*"]);
+        match (json, events) {
+            (false, false) => Self {
+                json: true,
+                events: true,
+            },
+            (json, events) => Self { json, events },
+        }
+    }
+
+    /// Whether it takes single messages.
+    pub fn json(self) -> bool {
+        self.json
+    }
+
+    /// Whether it takes event streams.
+    pub fn events(self) -> bool {
+        self.events
+    }
+}
+
+/// What an exchange gives, as a stream.
+pub fn heard(exchange: Exchange) -> BoxStream<'static, Heard> {
+    stream::unfold(exchange, async |mut exchange| {
+        exchange.next().await.map(|heard| (heard, exchange))
+    })
+    .boxed()
+}
+
+/// The response to a request. `status` is that of an answer which comes alone.
+pub async fn respond(
+    mut heard: BoxStream<'static, Heard>,
+    accepts: Accepts,
+    status: impl Fn(&Message) -> StatusCode,
+) -> Response {
+    if !accepts.events {
+        while let Some(next) = heard.next().await {
+            if let Heard::Answer(answer) = next {
+                return json(status(&answer), &answer);
+            }
+        }
+        return StatusCode::BAD_GATEWAY.into_response();
+    }
+    let first = match timeout(SOON, heard.next()).await {
+        Ok(Some(Heard::Answer(answer))) if accepts.json => return json(status(&answer), &answer),
+        Ok(Some(Heard::Answer(message) | Heard::Notice(message))) => Some(message),
+        Ok(None) => return StatusCode::BAD_GATEWAY.into_response(),
+        Err(_) => None,
+    };
+    let rest = heard.map(|heard| match heard {
+        Heard::Answer(message) | Heard::Notice(message) => message,
+    });
+    events(
+        stream::iter(first)
+            .chain(rest)
+            .map(|message| event(&message)),
+    )
+}
+
+/// A response with one message.
+pub fn json(status: StatusCode, message: &Message) -> Response {
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        Body::from(message.to_string()),
+    )
+        .into_response()
+}
+
+/// A refusal in words of JSON-RPC.
+pub fn refuse(status: StatusCode, id: Option<&Id>, code: i64, text: &str) -> Response {
+    json(status, &Message::error(id, &RpcError::new(code, text)))
+}
+
+/// What comes out of a channel, as a stream.
+pub fn received<T: Send + 'static>(
+    messages: mpsc::Receiver<T>,
+) -> impl Stream<Item = T> + Send + use<T> {
+    stream::unfold(messages, |mut messages| async move {
+        messages.recv().await.map(|message| (message, messages))
+    })
+}
+
+/// An event stream that is kept alive.
+pub fn events(messages: impl Stream<Item = Event> + Send + 'static) -> Response {
+    let stream = Sse::new(messages.map(Ok::<_, Infallible>))
+        .keep_alive(KeepAlive::new().interval(KEEP_ALIVE).text("keepalive"));
+    ([("x-accel-buffering", "no")], stream).into_response()
+}
+
+/// A message as an event.
+pub fn event(message: &Message) -> Event {
+    Event::default().event("message").data(message.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn accepts(value: Option<&str>) -> (bool, bool) {
+        let mut headers = HeaderMap::new();
+        if let Some(value) = value {
+            headers.insert(header::ACCEPT, value.parse().unwrap());
+        }
+        let accepts = Accepts::of(&headers);
+        (accepts.json, accepts.events)
+    }
+
+    #[test]
+    fn a_client_gets_what_it_takes() {
+        assert_eq!(accepts(None), (true, true));
+        assert_eq!(
+            accepts(Some("application/json, text/event-stream")),
+            (true, true)
+        );
+        assert_eq!(accepts(Some("*/*;q=0.8")), (true, true));
+        assert_eq!(
+            accepts(Some("Application/JSON; charset=utf-8")),
+            (true, false)
+        );
+        assert_eq!(accepts(Some("text/event-stream")), (false, true));
+        assert_eq!(accepts(Some("text/html")), (true, true));
+    }
+}

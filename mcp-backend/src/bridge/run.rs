@@ -1,0 +1,155 @@
+//! Runs the bridge: listens, serves, and at the end leaves no process behind.
+
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::serve::ListenerExt;
+use rustix::fs::Mode;
+use rustix::process::umask;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::child::Recipe;
+use super::http::{Front, router};
+use super::options::{BridgeOptions, Listen, environment};
+use super::pool::Pool;
+use super::server::Kit;
+use crate::hosts::Hosts;
+use crate::{limits, run};
+
+/// After the signal to end, answers under way have this long.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// Processes have this long to end.
+const LAST_PROCESSES: Duration = Duration::from_secs(10);
+
+/// Serves until a signal, or until stdin closes where that was asked for.
+///
+/// # Errors
+/// The address can't be listened on.
+pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
+    let ending = CancellationToken::new();
+    run::end_on_signals(&ending)?;
+    limits::raise_open_files();
+    if options.until_stdin_closes {
+        run::end_with(tokio::io::stdin(), &ending);
+    }
+    let pool = Pool::new(kit(&options)?, options.process);
+    tokio::spawn(Arc::clone(&pool).keep(ending.clone()));
+    let is_private = match &options.listen {
+        Listen::Unix(_) => true,
+        Listen::Tcp(address) => address.ip().is_loopback(),
+    };
+    if !is_private {
+        log::warn!(event = "identity_not_believed"; "anybody can reach this address, so nobody is believed to speak for a person: clients without sessions share a process");
+    }
+    let front = Front {
+        pool: Arc::clone(&pool),
+        hosts: Arc::new(Hosts::new(&options.allowed_host)),
+        identity: is_private.then(|| (options.user_header.clone(), options.client_header.clone())),
+        ending: ending.clone(),
+        numbers: Arc::new(AtomicU64::new(1)),
+    };
+    let router = router(front, options.largest_body);
+    let served = match &options.listen {
+        Listen::Tcp(address) => {
+            let listener = TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address}"))?;
+            say(&format!("http://{}", listener.local_addr()?));
+            let listener = listener.tap_io(|connection| {
+                // Events are small and must not wait for the next one to fill a packet.
+                let _ = connection.set_nodelay(true);
+            });
+            until(listener, router, &ending).await
+        }
+        Listen::Unix(path) => {
+            let listener = bind(path)
+                .await
+                .with_context(|| format!("cannot listen on {}", path.display()))?;
+            say(&format!("unix:{}", path.display()));
+            let served = until(listener, router, &ending).await;
+            let _ = std::fs::remove_file(path);
+            served
+        }
+    };
+    pool.close();
+    let all = u32::from(options.processes);
+    let _ = timeout(LAST_PROCESSES, pool.kit().places.acquire_many(all)).await;
+    log::info!(event = "ended"; "ended");
+    served
+}
+
+fn kit(options: &BridgeOptions) -> anyhow::Result<Kit> {
+    let (environment, missing) = environment(&options.env, |name| std::env::var(name).ok());
+    for name in missing {
+        log::warn!(event = "variable_not_set", name = name.as_str(); "--env {name}: there is no such variable here");
+    }
+    if let Some(folder) = &options.working_directory {
+        anyhow::ensure!(folder.is_dir(), "{} is no folder", folder.display());
+    }
+    let program = options.command.first().map_or("", String::as_str);
+    let name = options.name.clone().unwrap_or_else(|| {
+        let file = Path::new(program).file_name().unwrap_or_default();
+        file.to_string_lossy().into_owned()
+    });
+    Ok(Kit {
+        recipe: Recipe {
+            name,
+            command: options.command.clone(),
+            environment,
+            working_directory: options.working_directory.clone(),
+            longest_line: options.longest_line,
+        },
+        start: options.start_timeout,
+        silence: options.answer_timeout,
+        idle: options.idle,
+        places: Arc::new(Semaphore::new(usize::from(options.processes))),
+        known: AtomicU8::new(0),
+    })
+}
+
+/// A socket that only this user can connect to, in place of one that a killed bridge left behind.
+async fn bind(path: &Path) -> std::io::Result<UnixListener> {
+    match tokio::net::UnixStream::connect(path).await {
+        Ok(_) => return Err(std::io::ErrorKind::AddrInUse.into()),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)?;
+        }
+        Err(_) => {}
+    }
+    // Set before the socket exists, so that there is no moment in which others could connect.
+    let usual = umask(Mode::RWXG | Mode::RWXO);
+    let listener = UnixListener::bind(path);
+    umask(usual);
+    listener
+}
+
+async fn until<L>(listener: L, router: Router, ending: &CancellationToken) -> anyhow::Result<()>
+where
+    L: axum::serve::Listener,
+    L::Addr: std::fmt::Debug,
+{
+    let serving =
+        axum::serve(listener, router).with_graceful_shutdown(ending.clone().cancelled_owned());
+    let patience = async {
+        ending.cancelled().await;
+        tokio::time::sleep(LAST_ANSWERS).await;
+    };
+    tokio::select! {
+        served = serving.into_future() => Ok(served?),
+        () = patience => Ok(()),
+    }
+}
+
+fn say(address: &str) {
+    log::info!(event = "listening", address = address; "listening on {address}");
+    // Nobody may be reading; that is no reason to fail.
+    let _ = writeln!(std::io::stdout(), "listening on {address}");
+}

@@ -1,0 +1,510 @@
+//! One server, as one session or one caller has it: its process is started when it is needed, said
+//! hello to, started again when it has ended, and stopped when nobody needs it.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use eras::to_sessions::{self, Caller};
+use eras::{Id, LATEST_SESSIONS, Message, Object, STATELESS, code, meta, to_stateless};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{sleep, timeout};
+
+use super::child::Recipe;
+use super::exchange::{Exchange, OnLeave};
+use super::failure::Failure;
+use super::link::{Asking, Audience, Link};
+use super::pool::Pool;
+use super::questions::UNANSWERED;
+
+/// A server that never heard of `server/discover` may keep silent about it.
+const PROBE: Duration = Duration::from_secs(5);
+/// A process that lives this long was well.
+const LONG_LIFE: Duration = Duration::from_secs(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A pause that is waited out instead of being reported.
+const SHORT_PAUSE: Duration = Duration::from_secs(1);
+/// How long a place among the processes is waited for, once one was asked to end.
+const MAKE_ROOM: Duration = Duration::from_secs(8);
+
+/// What all servers of a bridge have in common.
+#[derive(Debug)]
+pub struct Kit {
+    /// What to start.
+    pub recipe: Recipe,
+    /// How long a start may take until the process has said hello.
+    pub start: Duration,
+    /// How long a process may be silent about a request.
+    pub silence: Duration,
+    /// Without use for this long a process is stopped.
+    pub idle: Duration,
+    /// How many processes there may be.
+    pub places: Arc<Semaphore>,
+    /// Which way of saying hello worked last: it is the same program each time.
+    pub(super) known: AtomicU8,
+}
+
+const KNOWN_SESSIONS: u8 = 1;
+const KNOWN_STATELESS: u8 = 2;
+
+/// What a process said when it was said hello to.
+#[derive(Debug)]
+pub enum Hello {
+    /// The result of `initialize`, as it was sent and as it is understood.
+    Sessions(Object, to_sessions::Server),
+    /// The result of `server/discover`.
+    Stateless(Object),
+}
+
+/// How a process is said hello to.
+#[derive(Debug)]
+pub enum Opening {
+    /// With the `initialize` of the one client that it is for.
+    OfClient(Message),
+    /// With one of ours on behalf of this caller, after trying `server/discover`.
+    OfCaller(Caller),
+}
+
+/// A process that was said hello to.
+#[derive(Clone, Debug)]
+pub struct Open {
+    /// The conversation.
+    pub link: Arc<Link>,
+    /// What it said.
+    pub hello: Arc<Hello>,
+    /// The level of log messages that it was told.
+    pub level: Arc<Level>,
+}
+
+/// A level of log messages, as it was told last.
+#[derive(Debug, Default)]
+pub struct Level(Mutex<String>);
+
+impl Level {
+    /// Takes note of another level. `false`: it is the same.
+    pub fn change(&self, level: &str) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_other = *told != level;
+        level.clone_into(&mut told);
+        is_other
+    }
+}
+
+/// One server. Its process, if any, ends when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    kit: Arc<Kit>,
+    pool: Weak<Pool>,
+    opening: Opening,
+    audience: Audience,
+    numbers: Arc<AtomicU64>,
+    now: Mutex<Now>,
+    /// Held by the one that starts a process.
+    starting: tokio::sync::Mutex<Health>,
+}
+
+#[derive(Debug)]
+struct Now {
+    open: Option<Open>,
+    used: Instant,
+    retired: bool,
+    /// Whether there was a process before.
+    was_open: bool,
+    /// What a new process must be told again: the log level, subscribed resources.
+    told: Vec<(String, Message)>,
+}
+
+/// How the processes fared.
+#[derive(Debug, Default)]
+struct Health {
+    short_lives: u32,
+    started: Option<Instant>,
+    ended: Option<(Instant, String)>,
+}
+
+impl Server {
+    /// A server without a process yet.
+    pub fn new(kit: Arc<Kit>, pool: Weak<Pool>, opening: Opening, audience: Audience) -> Self {
+        Self {
+            kit,
+            pool,
+            opening,
+            audience,
+            // 0 is what the absence of a number looks like in too many places.
+            numbers: Arc::new(AtomicU64::new(1)),
+            now: Mutex::new(Now {
+                open: None,
+                used: Instant::now(),
+                retired: false,
+                was_open: false,
+                told: Vec::new(),
+            }),
+            starting: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn now(&self) -> MutexGuard<'_, Now> {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// For whom it runs.
+    pub fn audience(&self) -> &Audience {
+        &self.audience
+    }
+
+    /// What all servers have in common.
+    pub fn kit(&self) -> &Kit {
+        &self.kit
+    }
+
+    /// The process, if it runs.
+    pub fn running(&self) -> Option<Open> {
+        let open = self.now().open.clone();
+        open.filter(|open| open.link.is_alive())
+    }
+
+    /// The process, started if it does not run.
+    ///
+    /// # Errors
+    /// It can't be started, or does not say hello.
+    pub async fn open(&self) -> Result<Open, Failure> {
+        self.now().used = Instant::now();
+        if let Some(open) = self.running() {
+            return Ok(open);
+        }
+        let mut health = self.starting.lock().await;
+        if let Some(open) = self.running() {
+            return Ok(open);
+        }
+        if self.now().retired {
+            return Err(Failure::Ended("the session has ended".to_owned()));
+        }
+        let last = self.now().open.take();
+        health.learn(last.and_then(|open| open.link.how_it_ended()));
+        health.rest().await?;
+        let place = self.place().await?;
+        health.started = Some(Instant::now());
+        let opened = self.start(place).await;
+        match opened {
+            Ok(open) => {
+                let was_open = self.keep(&open)?;
+                if was_open && matches!(self.opening, Opening::OfClient(_)) {
+                    self.tell_again(&open).await;
+                }
+                Ok(open)
+            }
+            Err(failure) => {
+                if !matches!(failure, Failure::Refused(_)) {
+                    health.learn(Some(failure.to_string()));
+                }
+                Err(failure)
+            }
+        }
+    }
+
+    /// Takes a new process in. Whether there was one before.
+    fn keep(&self, open: &Open) -> Result<bool, Failure> {
+        let mut now = self.now();
+        if now.retired {
+            return Err(Failure::Ended("the session has ended".to_owned()));
+        }
+        now.open = Some(open.clone());
+        Ok(std::mem::replace(&mut now.was_open, true))
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        if let Ok(place) = Arc::clone(&self.kit.places).try_acquire_owned() {
+            return Ok(place);
+        }
+        if !self.pool.upgrade().is_some_and(|pool| pool.make_room()) {
+            return Err(Failure::Full);
+        }
+        timeout(MAKE_ROOM, Arc::clone(&self.kit.places).acquire_owned())
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .ok_or(Failure::Full)
+    }
+
+    async fn start(&self, place: OwnedSemaphorePermit) -> Result<Open, Failure> {
+        let link = Link::start(
+            &self.kit.recipe,
+            self.audience.clone(),
+            Arc::clone(&self.numbers),
+            place,
+        )?;
+        let hello = match &self.opening {
+            Opening::OfClient(initialize) => {
+                within(self.kit.start, self.pass_hello(&link, initialize)).await??
+            }
+            Opening::OfCaller(caller) => {
+                let hello = within(self.kit.start, self.say_hello(&link, caller)).await??;
+                if matches!(hello, Hello::Sessions(..)) {
+                    link.write(&to_sessions::initialized()).await?;
+                }
+                hello
+            }
+        };
+        Ok(Open {
+            link,
+            hello: Arc::new(hello),
+            level: Arc::default(),
+        })
+    }
+
+    /// Passes the client's own `initialize` on. A server that refuses it may be stateless.
+    async fn pass_hello(&self, link: &Arc<Link>, initialize: &Message) -> Result<Hello, Failure> {
+        let mut asked = self.ask(link, initialize.clone()).await?;
+        let refused = match initialized(&mut asked).await {
+            Err(Failure::Refused(error)) => error,
+            hello => return hello,
+        };
+        let hello = to_stateless::Hello::of(initialize);
+        let discover = to_stateless::discover(&hello, &Id::number(0));
+        let mut probe = self.ask(link, discover).await?;
+        match discovered(&probe.answer().await) {
+            Some(Ok(hello)) => Ok(hello),
+            _ => Err(Failure::Refused(refused)),
+        }
+    }
+
+    /// Stateless first (2026-07-28, stdio, Backward Compatibility): a server of both eras must not
+    /// be tied to a session by us.
+    async fn say_hello(&self, link: &Arc<Link>, caller: &Caller) -> Result<Hello, Failure> {
+        let known = self.kit.known.load(Ordering::Relaxed);
+        let mut probe = match known {
+            KNOWN_SESSIONS => None,
+            _ => Some(self.ask(link, discover(caller)).await?),
+        };
+        if let Some(probe) = &mut probe {
+            let patience = if known == KNOWN_STATELESS {
+                self.kit.start
+            } else {
+                PROBE
+            };
+            if let Ok(answer) = timeout(patience, probe.answer()).await
+                && let Some(hello) = discovered(&answer)
+            {
+                self.kit.known.store(KNOWN_STATELESS, Ordering::Relaxed);
+                return hello;
+            }
+        }
+        let initialize = to_sessions::initialize(caller, &Id::number(0), LATEST_SESSIONS);
+        let mut asked = self.ask(link, initialize).await?;
+        let hello = match probe {
+            // It may have been busy with its own start; then the first answer is the right one.
+            Some(mut probe) => tokio::select! {
+                answer = probe.answer() => match discovered(&answer) {
+                    Some(hello) => hello?,
+                    None => initialized(&mut asked).await?,
+                },
+                hello = initialized(&mut asked) => hello?,
+            },
+            None => initialized(&mut asked).await?,
+        };
+        let known = match hello {
+            Hello::Sessions(..) => KNOWN_SESSIONS,
+            Hello::Stateless(_) => KNOWN_STATELESS,
+        };
+        self.kit.known.store(known, Ordering::Relaxed);
+        Ok(hello)
+    }
+
+    async fn ask(&self, link: &Arc<Link>, request: Message) -> Result<Exchange, Failure> {
+        let asking = Asking {
+            owner: u64::MAX,
+            on_leave: OnLeave::Forget,
+            caller: None,
+            patience: self.kit.start,
+        };
+        link.ask(request, asking).await
+    }
+
+    /// Tells a new process what an earlier one of the same session was told.
+    async fn tell_again(&self, open: &Open) {
+        if matches!(*open.hello, Hello::Stateless(_)) {
+            return;
+        }
+        let told: Vec<Message> = self
+            .now()
+            .told
+            .iter()
+            .map(|(_, told)| told.clone())
+            .collect();
+        let _ = open.link.write(&to_sessions::initialized()).await;
+        for message in told {
+            if let Ok(mut answer) = self.ask(&open.link, message).await {
+                tokio::spawn(async move { answer.answer().await });
+            }
+        }
+    }
+
+    /// Remembers what a new process must be told, too.
+    pub fn remember(&self, message: &Message) {
+        let (method, params) = (message.method(), message.params());
+        let uri = params.text("uri").unwrap_or_default();
+        let subject = match method.as_str() {
+            "logging/setLevel" => "level".to_owned(),
+            "resources/subscribe" | "resources/unsubscribe" => format!("uri {uri}"),
+            _ => return,
+        };
+        let mut now = self.now();
+        now.told.retain(|(known, _)| *known != subject);
+        if method != "resources/unsubscribe" && now.told.len() < 256 {
+            now.told.push((subject, message.clone()));
+        }
+    }
+
+    /// Stops the process; it is started again when it is needed.
+    pub fn rest(&self) {
+        if let Some(open) = self.now().open.take() {
+            open.link.stop();
+        }
+    }
+
+    /// Stops the process for good.
+    pub fn retire(&self) {
+        self.now().retired = true;
+        self.rest();
+    }
+
+    /// Since when nobody has used the process: `None` while there is none, or it has work to do.
+    pub fn idle_since(&self) -> Option<Instant> {
+        let now = self.now();
+        let open = now.open.as_ref()?;
+        (!open.link.is_busy()).then_some(now.used)
+    }
+
+    /// Whether somebody holds a stream on which the process could say something.
+    pub fn is_listened_to(&self) -> bool {
+        match &self.audience {
+            Audience::One(outbox) => outbox.is_open(),
+            Audience::Many(subscribers) => {
+                subscribers.any()
+                    || self
+                        .running()
+                        .is_some_and(|open| open.link.is_listened_to())
+            }
+        }
+    }
+
+    /// What must be done from time to time.
+    pub fn sweep(&self, now: Instant) {
+        let open = self.now().open.clone();
+        let Some(open) = open else { return };
+        let before = now.checked_sub(self.kit.silence).unwrap_or(now);
+        let questions_before = now.checked_sub(UNANSWERED).unwrap_or(now);
+        open.link.sweep(before, questions_before);
+        if let Audience::One(outbox) = &self.audience {
+            for question in outbox.unasked(now) {
+                open.link.refuse(question);
+            }
+        }
+        let is_idle = self
+            .idle_since()
+            .is_some_and(|since| now.duration_since(since) >= self.kit.idle);
+        if is_idle && !self.is_listened_to() {
+            log::info!(event = "process_idle", server = self.kit.recipe.name.as_str(), pid = open.link.pid(); "the process has had no use for {} s and is stopped", self.kit.idle.as_secs());
+            self.rest();
+        }
+    }
+
+    /// When it was used last.
+    pub fn used(&self) -> Instant {
+        self.now().used
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.retire();
+    }
+}
+
+impl Health {
+    /// Takes note of the end of a process that was not asked to end.
+    fn learn(&mut self, how: Option<String>) {
+        let Some(how) = how.filter(|how| how != "stopped") else {
+            return;
+        };
+        let lived = self.started.take().map(|started| started.elapsed());
+        match lived {
+            Some(lived) if lived < LONG_LIFE => self.short_lives += 1,
+            Some(_) => self.short_lives = 0,
+            None => {}
+        }
+        self.ended = Some((Instant::now(), how));
+    }
+
+    /// Lets time pass before a process is started that has ended soon after its last starts.
+    async fn rest(&self) -> Result<(), Failure> {
+        let Some((ended, how)) = &self.ended else {
+            return Ok(());
+        };
+        if self.short_lives == 0 {
+            return Ok(());
+        }
+        let doubled = 2_u32.saturating_pow((self.short_lives - 1).min(16));
+        let pause = FIRST_PAUSE.saturating_mul(doubled).min(LONGEST_PAUSE);
+        let again = pause.saturating_sub(ended.elapsed());
+        if again > SHORT_PAUSE {
+            return Err(Failure::Resting {
+                how: how.clone(),
+                again,
+            });
+        }
+        sleep(again).await;
+        Ok(())
+    }
+}
+
+async fn within<T>(patience: Duration, work: impl Future<Output = T>) -> Result<T, Failure> {
+    timeout(patience, work)
+        .await
+        .map_err(|_| Failure::NoHello(patience))
+}
+
+async fn initialized(asked: &mut Exchange) -> Result<Hello, Failure> {
+    let answer = asked.answer().await;
+    if let Some(error) = answer.failure() {
+        return Err(Failure::Refused(error));
+    }
+    let result = answer.outcome().unwrap_or_default();
+    let server = to_sessions::Server::of(&result).ok_or_else(|| {
+        Failure::NotStarted("its answer to `initialize` names no protocol version".to_owned())
+    })?;
+    Ok(Hello::Sessions(result, server))
+}
+
+fn discover(caller: &Caller) -> Message {
+    let meta = Object::new()
+        .with(meta::VERSION, STATELESS)
+        .with(meta::CLIENT_INFO, &caller.client_info())
+        .with(meta::CLIENT_CAPABILITIES, &caller.capabilities);
+    let params = Object::new().with("_meta", &meta);
+    Message::request(&Id::number(0), "server/discover", &params)
+}
+
+/// What the answer to `server/discover` says of the server; `None` if it says that it knows no
+/// such thing, which is for `initialize` to find out.
+fn discovered(answer: &Message) -> Option<Result<Hello, Failure>> {
+    if let Some(error) = answer.failure() {
+        // A stateless server of another revision: `initialize` would be wrong, and so are we.
+        let is_stateless = error.code() == code::UNSUPPORTED_VERSION;
+        let speaks_sessions = error.data().is_some_and(|data| {
+            let supported: Vec<String> = data.read("supported").unwrap_or_default();
+            supported
+                .iter()
+                .any(|version| eras::is_session_revision(version))
+        });
+        return (is_stateless && !speaks_sessions).then_some(Err(Failure::Refused(error)));
+    }
+    let result = answer.outcome()?;
+    let versions: Vec<String> = result.read("supportedVersions")?;
+    versions
+        .iter()
+        .any(|version| version == STATELESS)
+        .then_some(Ok(Hello::Stateless(result)))
+}

@@ -1,0 +1,279 @@
+//! A session of the revisions until 2025-11-25, over HTTP+SSE or Streamable HTTP: what its client
+//! sends, and where that goes.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Instant;
+
+use eras::to_sessions::{Caller, Filter};
+use eras::{Id, Kind, Message, Object, RpcError, STATELESS, code, is_session_revision, meta};
+use tokio::sync::mpsc;
+
+use super::exchange::{Exchange, Heard, OnLeave};
+use super::failure::Failure;
+use super::link::{Asking, Audience};
+use super::outbox::Outbox;
+use super::pool::{Pool, Sharing};
+use super::server::{Hello, Open, Opening, Server};
+use super::subscribers::Subscription;
+use super::translated::Translated;
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    /// Its name, which only its client knows.
+    pub id: String,
+    /// For whom it was opened.
+    pub person: String,
+    /// The way to its client outside of answers.
+    pub outbox: Arc<Outbox>,
+    /// Its server, from `initialize` on.
+    pub server: OnceLock<Arc<Server>>,
+    number: u64,
+    used: Mutex<Instant>,
+    subscription: OnceLock<Subscription>,
+    /// Set where the server is of another era.
+    translated: OnceLock<Arc<Translated>>,
+}
+
+/// What is to be done about a message of the client.
+#[derive(Debug)]
+pub enum Taken {
+    /// The process is asked.
+    Asked(Exchange),
+    /// The process is asked, and what it says comes translated.
+    Told(mpsc::Receiver<Heard>),
+    /// The answer is known here.
+    Known(Message),
+    /// There is nothing to answer.
+    Noted,
+}
+
+impl Session {
+    /// A session without a server yet; `number` tells it from others within one process.
+    pub fn new(id: String, person: String, number: u64) -> Self {
+        Self {
+            id,
+            person,
+            outbox: Arc::default(),
+            server: OnceLock::new(),
+            number,
+            used: Mutex::new(Instant::now()),
+            subscription: OnceLock::new(),
+            translated: OnceLock::new(),
+        }
+    }
+
+    /// When it was used last.
+    pub fn used(&self) -> Instant {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn touch(&self) {
+        *self.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Ends it, and its process if that is its own.
+    pub fn end(&self) {
+        self.outbox.close();
+        if let Some(server) = self.server.get()
+            && matches!(server.audience(), Audience::One(_))
+        {
+            server.retire();
+        }
+    }
+
+    /// Takes a message of the client.
+    pub async fn take(&self, pool: &Pool, message: Message) -> Taken {
+        self.touch();
+        let id = message.id();
+        let taken = match self.server.get() {
+            None if message.method() == "initialize" => self.initialize(pool, message).await,
+            None if message.kind() == Kind::Request => {
+                let error = RpcError::new(code::INVALID_PARAMS, "Say `initialize` first");
+                Ok(Taken::Known(Message::error(id.as_ref(), &error)))
+            }
+            None => Ok(Taken::Noted),
+            Some(server) => match (self.translated.get(), server.audience()) {
+                (Some(translated), _) => translated.take(server, message).await,
+                (None, Audience::One(_)) => self.pass(server, message).await,
+                (None, Audience::Many(_)) => self.pass_to_shared(server, message).await,
+            },
+        };
+        match (taken, id) {
+            (Ok(taken), _) => taken,
+            (Err(failure), Some(id)) => Taken::Known(failure.response(Some(&id))),
+            (Err(_), None) => Taken::Noted,
+        }
+    }
+
+    async fn initialize(&self, pool: &Pool, message: Message) -> Result<Taken, Failure> {
+        let id = message.id().unwrap_or_else(|| Id::number(0));
+        let server = match pool.sharing() {
+            Sharing::Shared => pool.shared(),
+            Sharing::Session => pool.server(
+                Opening::OfClient(message.clone()),
+                Audience::One(Arc::clone(&self.outbox)),
+            ),
+        };
+        let open = server.open().await?;
+        let result = match (&*open.hello, server.audience()) {
+            (Hello::Sessions(result, _), Audience::One(_)) => result.clone(),
+            (Hello::Sessions(result, said), Audience::Many(subscribers)) => {
+                let filter = Filter::everything(&said.capabilities, Vec::new());
+                let subscription = subscribers.add(filter, None, Arc::clone(&self.outbox));
+                let _ = self.subscription.set(subscription);
+                shared_result(result.clone(), &message)
+            }
+            (Hello::Stateless(discovered), _) => {
+                let translated = Translated::new(
+                    &message,
+                    discovered.clone(),
+                    Arc::clone(&self.outbox),
+                    self.number,
+                );
+                translated.listen(&open);
+                let result = translated.initialized();
+                let _ = self.translated.set(translated);
+                result
+            }
+        };
+        let _ = self.server.set(server);
+        Ok(Taken::Known(Message::result(&id, &result)))
+    }
+
+    /// The process is this session's own: everything goes to it.
+    async fn pass(&self, server: &Arc<Server>, message: Message) -> Result<Taken, Failure> {
+        // A process that has ended is not started for the sake of an answer to its question.
+        if message.kind() == Kind::Response {
+            if let Some(open) = server.running() {
+                open.link.answer(message).await;
+            }
+            return Ok(Taken::Noted);
+        }
+        match message.kind() {
+            Kind::Request => {
+                let open = server.open().await?;
+                server.remember(&message);
+                self.ask(server, &open, message).await
+            }
+            _ => {
+                match server.running() {
+                    Some(open) if message.method() == "notifications/cancelled" => {
+                        open.link.cancel(self.number, message).await;
+                    }
+                    Some(open) => open.link.write(&message).await?,
+                    None => {}
+                }
+                Ok(Taken::Noted)
+            }
+        }
+    }
+
+    /// The process is several sessions': what would change it for the others stays here.
+    async fn pass_to_shared(
+        &self,
+        server: &Arc<Server>,
+        message: Message,
+    ) -> Result<Taken, Failure> {
+        let (method, id) = (message.method(), message.id());
+        let done = |id: Option<Id>| {
+            let id = id.unwrap_or_else(|| Id::number(0));
+            Ok(Taken::Known(Message::result(&id, &Object::new())))
+        };
+        let uri = message.params().text("uri").unwrap_or_default();
+        match (message.kind(), method.as_str()) {
+            (Kind::Response, _)
+            | (_, "notifications/initialized" | "notifications/roots/list_changed") => {
+                return Ok(Taken::Noted);
+            }
+            (_, "notifications/cancelled") => {
+                if let Some(open) = server.running() {
+                    open.link.cancel(self.number, message).await;
+                }
+                return Ok(Taken::Noted);
+            }
+            (Kind::Notification, _) => {
+                if let Some(open) = server.running() {
+                    open.link.write(&message).await?;
+                }
+                return Ok(Taken::Noted);
+            }
+            // What a process logs names no session, so it is told to none.
+            (_, "logging/setLevel") => {
+                let error = RpcError::new(code::METHOD_NOT_FOUND, "Method not found");
+                return Ok(Taken::Known(Message::error(id.as_ref(), &error)));
+            }
+            (_, "initialize") => {
+                let open = server.open().await?;
+                let Hello::Sessions(result, _) = &*open.hello else {
+                    return done(id);
+                };
+                let id = id.unwrap_or_else(|| Id::number(0));
+                let result = shared_result(result.clone(), &message);
+                return Ok(Taken::Known(Message::result(&id, &result)));
+            }
+            (_, "resources/subscribe") => self.edit_updates(|updates| updates.push(uri)),
+            (_, "resources/unsubscribe") => {
+                self.edit_updates(|updates| updates.retain(|own| *own != uri));
+                let Audience::Many(subscribers) = server.audience() else {
+                    return done(id);
+                };
+                if subscribers.want_updates_of(&uri) {
+                    return done(id);
+                }
+            }
+            _ => {}
+        }
+        let open = server.open().await?;
+        self.ask(server, &open, message).await
+    }
+
+    fn edit_updates(&self, change: impl FnOnce(&mut Vec<String>)) {
+        if let Some(subscription) = self.subscription.get() {
+            subscription.edit_updates(change);
+        }
+    }
+
+    async fn ask(&self, server: &Server, open: &Open, message: Message) -> Result<Taken, Failure> {
+        let asking = Asking {
+            owner: self.number,
+            on_leave: OnLeave::Forget,
+            caller: None,
+            patience: server.kit().silence,
+        };
+        open.link.ask(message, asking).await.map(Taken::Asked)
+    }
+}
+
+/// The result of `initialize` for one of several sessions of a process.
+fn shared_result(mut result: Object, asked: &Message) -> Object {
+    // The handshake was ours, and of the newest revision; an older one is a part of it.
+    if let Some(version) = asked.params().text("protocolVersion")
+        && is_session_revision(&version)
+        && result
+            .text("protocolVersion")
+            .is_some_and(|own| own > version)
+    {
+        result.set("protocolVersion", &version);
+    }
+    result.edit("capabilities", |capabilities| {
+        capabilities.remove("logging");
+    });
+    if !result.has("capabilities") {
+        result.set("capabilities", &Object::new());
+    }
+    result
+}
+
+/// The caller on whose behalf a shared process is said hello to: one that can do nothing.
+pub(super) fn nobody() -> Caller {
+    let info = Object::new()
+        .with("name", "mcp-backend bridge")
+        .with("version", env!("CARGO_PKG_VERSION"));
+    let meta = Object::new()
+        .with(meta::VERSION, STATELESS)
+        .with(meta::CLIENT_INFO, &info)
+        .with(meta::CLIENT_CAPABILITIES, &Object::new());
+    let request = Message::notification("", &Object::new().with("_meta", &meta));
+    Caller::of(&request).expect("the members that are asked for are all there")
+}

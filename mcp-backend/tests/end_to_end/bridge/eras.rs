@@ -1,0 +1,327 @@
+//! Clients of every revision, in front of servers of both eras.
+
+use serde_json::{Value, json};
+
+use super::{Bridge, said, session, stateless};
+use crate::backend::eventually;
+use crate::mcp::{self, Client, LegacyClient, SESSION_REVISIONS, SessionClient, StatelessClient};
+use crate::wire;
+
+fn uses(client: &mut impl Client) {
+    let tools = client.ask("tools/list", json!({}));
+    assert_eq!(tools["result"]["tools"][0]["name"], "echo", "{tools}");
+    let echoed = client.call("echo", json!({ "é": [1, 2.5, null] }));
+    assert_eq!(said(&echoed), json!({ "é": [1, 2.5, null] }));
+    let unknown = client.ask("tools/call", json!({ "name": "no such tool" }));
+    assert_eq!(unknown["error"]["code"], -32602);
+}
+
+#[test]
+fn every_revision_is_served_in_front_of_a_server_of_each_era() {
+    for mode in ["sessions", "stateless"] {
+        let bridge = Bridge::start(mode);
+        for revision in SESSION_REVISIONS {
+            let mut client = SessionClient::connect(bridge.address, revision);
+            assert_eq!(client.initialized["protocolVersion"], revision, "{mode}");
+            assert_eq!(client.initialized["serverInfo"]["name"], "scripted");
+            uses(&mut client);
+        }
+        let (mut legacy, initialized) = LegacyClient::connect(bridge.address, "2024-11-05");
+        assert_eq!(initialized["protocolVersion"], "2024-11-05");
+        uses(&mut legacy);
+        let mut stateless = stateless(&bridge);
+        let discovered = stateless.ask("server/discover", json!({}));
+        let versions = &discovered["result"]["supportedVersions"];
+        assert_eq!(versions[0], "2026-07-28", "{mode}");
+        uses(&mut stateless);
+    }
+}
+
+#[test]
+fn all_share_one_process_where_that_is_asked_for() {
+    for mode in ["sessions", "stateless"] {
+        let bridge = Bridge::start_with(mode, &["--process", "shared"]);
+        let mut session = session(&bridge);
+        let (mut legacy, initialized) = LegacyClient::connect(bridge.address, "2024-11-05");
+        assert_eq!(initialized["protocolVersion"], "2024-11-05");
+        let mut stateless = stateless(&bridge);
+        uses(&mut session);
+        uses(&mut legacy);
+        uses(&mut stateless);
+        assert_eq!(super::pid(&mut session), super::pid(&mut legacy));
+        assert_eq!(super::pid(&mut session), super::pid(&mut stateless));
+        assert_eq!(bridge.events("process_started").len(), 1);
+    }
+}
+
+#[test]
+fn order_unknown_members_and_forms_of_numbers_survive_both_ways() {
+    let bridge = Bridge::start("sessions");
+    let client = session(&bridge);
+    let body = "{\n \"x\": [1.50],\n \"method\": \"x/verbatim\",\n \"jsonrpc\":\"2.0\",\n \"params\": {\"z\": 1E400, \"a\": 12345678901234567890123},\n \"id\": \"\\u0061\"}";
+    let mut headers = client.headers().to_vec();
+    headers.push(("content-type", "application/json"));
+    let answer = wire::exchange(bridge.address, "POST", "/mcp", &headers, body);
+    assert_eq!(
+        answer.body,
+        r#"{"result":{"z":1.0,"a":12345678901234567890123,"e":1E400,"u":"\u00e9"},"x":[1.50],"id":"\u0061","jsonrpc":"2.0"}"#
+    );
+    let mut client = client;
+    let heard = said(&client.call("heard", json!({})));
+    let heard = heard.as_array().expect("lines");
+    let line = heard
+        .iter()
+        .filter_map(Value::as_str)
+        .find(|line| line.contains("x/verbatim"))
+        .expect("the request");
+    assert!(line.starts_with(r#"{"x":[1.50],"method":"x/verbatim","jsonrpc":"2.0","params":{"z": 1E400, "a": 12345678901234567890123},"id":"#), "{line}");
+}
+
+#[test]
+fn progress_comes_on_the_stream_of_the_request_with_its_own_token() {
+    let bridge = Bridge::start("sessions");
+    let session = session(&bridge);
+    let call = mcp::request(
+        7,
+        "tools/call",
+        json!({ "name": "progress", "_meta": { "progressToken": "p" } }),
+    );
+    let answer = mcp::post(bridge.address, &session.headers(), &call);
+    let progress: Vec<&str> = answer
+        .body
+        .lines()
+        .filter(|line| line.contains("notifications/progress"))
+        .collect();
+    assert_eq!(progress.len(), 3, "{answer:?}");
+    assert!(progress[0].contains(r#""progressToken":"p""#));
+    assert_eq!(mcp::message(&answer)["id"], 7);
+}
+
+/// The header rules of 2026-07-28, Streamable HTTP, Server Validation.
+#[test]
+fn headers_that_differ_from_the_body_and_revisions_that_are_not_spoken_are_refused() {
+    let bridge = Bridge::start("sessions");
+    let params = StatelessClient::with_meta(json!({ "name": "echo", "arguments": {} }));
+    let call = mcp::request(1, "tools/call", params);
+    let good = [
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "=?base64?ZWNobw==?="),
+    ];
+    assert_eq!(mcp::post(bridge.address, &good, &call).status, 200);
+    for (at, wrong) in [
+        (0, "2025-11-25"),
+        (1, "tools/list"),
+        (1, "TOOLS/CALL"),
+        (2, "other"),
+        (2, "=?base64?!?="),
+    ] {
+        let mut headers = good;
+        headers[at].1 = wrong;
+        let answer = mcp::post(bridge.address, &headers, &call);
+        assert_eq!(answer.status, 400, "{headers:?}");
+        assert_eq!(mcp::message(&answer)["error"]["code"], -32020);
+    }
+    for missing in 0..3 {
+        let mut headers = good.to_vec();
+        headers.remove(missing);
+        let answer = mcp::post(bridge.address, &headers, &call);
+        assert_eq!(answer.status, 400, "{headers:?}");
+        assert_eq!(mcp::message(&answer)["error"]["code"], -32020);
+    }
+
+    let mut old = call.clone();
+    old["params"]["_meta"]["io.modelcontextprotocol/protocolVersion"] = json!("1900-01-01");
+    let mut headers = good;
+    headers[0].1 = "1900-01-01";
+    let answer = mcp::post(bridge.address, &headers, &old);
+    assert_eq!(answer.status, 400);
+    let error = &mcp::message(&answer)["error"];
+    assert_eq!(error["code"], -32022);
+    assert_eq!(error["data"]["supported"][0], "2026-07-28");
+    assert_eq!(error["data"]["requested"], "1900-01-01");
+
+    let mut bare = call;
+    bare["params"]["_meta"] = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28" });
+    let answer = mcp::post(bridge.address, &good, &bare);
+    assert_eq!(
+        (answer.status, &mcp::message(&answer)["error"]["code"]),
+        (400, &json!(-32602))
+    );
+
+    for gone in ["ping", "no/such", "resources/subscribe"] {
+        let answer = stateless(&bridge).answer(gone, json!({}));
+        assert_eq!(answer.status, 404, "{gone}");
+        assert_eq!(mcp::message(&answer)["error"]["code"], -32601);
+    }
+    let unread = stateless(&bridge).answer("resources/read", json!({ "uri": "test://x" }));
+    assert_eq!(unread.status, 400, "Mcp-Name is missing: {unread:?}");
+}
+
+#[test]
+fn a_session_is_known_to_its_client_alone_and_ends_when_it_is_told_to() {
+    let bridge = Bridge::start("sessions");
+    let session = session(&bridge);
+    let list = mcp::request(1, "tools/list", json!({}));
+    let post = |headers: &[(&str, &str)]| mcp::post(bridge.address, headers, &list).status;
+    assert_eq!(post(&session.headers()), 200);
+    assert_eq!(post(&[]), 400);
+    assert_eq!(post(&[("mcp-session-id", "0")]), 404);
+    let mut stolen = session.headers().to_vec();
+    stolen.push(("x-forwarded-user", "mallory"));
+    assert_eq!(post(&stolen), 404);
+    let mut odd = session.headers();
+    odd[1].1 = "2025-11-26";
+    assert_eq!(post(&odd), 400);
+    let delete = || wire::exchange(bridge.address, "DELETE", "/mcp", &session.headers(), "");
+    assert_eq!(delete().status, 204);
+    assert_eq!(delete().status, 404);
+    assert_eq!(post(&session.headers()), 404);
+    assert_eq!(wire::get(bridge.address, "/mcp").status, 405);
+    eventually("the end of the session's process", || {
+        (bridge.events("process_ended").len() == 1).then_some(())
+    });
+}
+
+#[test]
+fn what_changed_is_told_on_the_stream_of_each_era() {
+    for mode in ["", "shared"] {
+        let options: &[&str] = match mode {
+            "" => &[],
+            mode => &["--process", mode],
+        };
+        let bridge = Bridge::start_with("sessions", options);
+        let mut session = session(&bridge);
+        let headers = session
+            .headers()
+            .map(|(name, value)| (name, value.to_owned()));
+        let mut all = vec![("accept", "text/event-stream")];
+        all.extend(headers.iter().map(|(name, value)| (*name, value.as_str())));
+        let mut stream = wire::open(bridge.address, "GET", "/mcp", &all, "");
+        assert_eq!(stream.status, 200);
+        if mode == "shared" {
+            session.ask("resources/subscribe", json!({ "uri": "test://a" }));
+        }
+
+        let mut listening = listen(
+            &bridge,
+            json!({ "toolsListChanged": true, "promptsListChanged": true, "resourceSubscriptions": ["test://b"] }),
+        );
+        let acknowledged = listening.message();
+        assert_eq!(
+            acknowledged["method"],
+            "notifications/subscriptions/acknowledged"
+        );
+        assert_eq!(
+            acknowledged["params"]["notifications"],
+            json!({ "toolsListChanged": true, "resourceSubscriptions": ["test://b"] }),
+            "prompts are not this server's"
+        );
+
+        session.call("change", json!({}));
+        stateless(&bridge).call("change", json!({}));
+        assert_eq!(
+            stream.message()["method"],
+            "notifications/tools/list_changed"
+        );
+        assert_eq!(stream.message()["params"]["uri"], "test://a");
+        let changed = listening.message();
+        assert_eq!(changed["method"], "notifications/tools/list_changed");
+        assert_eq!(
+            changed["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"],
+            "listen"
+        );
+        let updated = listening.message();
+        assert_eq!(updated["params"]["uri"], "test://b", "{updated}");
+    }
+}
+
+fn listen(bridge: &Bridge, notifications: Value) -> wire::Streaming {
+    let params = StatelessClient::with_meta(json!({ "notifications": notifications }));
+    let mut message = mcp::request(0, "subscriptions/listen", params);
+    message["id"] = json!("listen");
+    let headers = [
+        ("content-type", "application/json"),
+        ("accept", "application/json, text/event-stream"),
+        ("mcp-protocol-version", "2026-07-28"),
+        ("mcp-method", "subscriptions/listen"),
+    ];
+    wire::open(
+        bridge.address,
+        "POST",
+        "/mcp",
+        &headers,
+        &message.to_string(),
+    )
+}
+
+#[test]
+fn a_subscription_at_a_server_that_knows_them_keeps_its_clients_number() {
+    let bridge = Bridge::start("stateless");
+    let mut listening = listen(&bridge, json!({ "toolsListChanged": true }));
+    for _ in 0..2 {
+        let message = listening.message();
+        assert_eq!(
+            message["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"], "listen",
+            "{message}"
+        );
+    }
+    // The same for a client with sessions: it never sees that there is a subscription.
+    let session = session(&bridge);
+    let headers = session.headers();
+    let all = [("accept", "text/event-stream"), headers[0], headers[1]];
+    let mut stream = wire::open(bridge.address, "GET", "/mcp", &all, "");
+    let message = stream.message();
+    assert_eq!(message["method"], "notifications/tools/list_changed");
+    assert_eq!(message["params"], Value::Null, "{message}");
+}
+
+#[test]
+fn the_messages_of_an_array_are_all_answered() {
+    let bridge = Bridge::start("sessions");
+    let session = SessionClient::connect(bridge.address, "2025-03-26");
+    let array = json!([
+        mcp::request(1, "tools/list", json!({})),
+        { "jsonrpc": "2.0", "method": "notifications/x" },
+        mcp::request(2, "tools/call", json!({ "name": "echo", "arguments": {} })),
+    ]);
+    let answer = mcp::post(bridge.address, &session.headers(), &array);
+    for id in ["\"id\":1", "\"id\":2"] {
+        assert!(answer.body.contains(id), "{answer:?}");
+    }
+}
+
+#[test]
+fn log_messages_go_to_the_request_that_asked_for_them() {
+    let bridge = Bridge::start("sessions");
+    let call = |level: Option<&str>| {
+        let mut params =
+            StatelessClient::with_meta(json!({ "name": "log", "arguments": { "who": "me" } }));
+        if let Some(level) = level {
+            params["_meta"]["io.modelcontextprotocol/logLevel"] = json!(level);
+        }
+        let headers = [
+            ("mcp-protocol-version", "2026-07-28"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", "log"),
+        ];
+        mcp::post(
+            bridge.address,
+            &headers,
+            &mcp::request(1, "tools/call", params),
+        )
+        .body
+    };
+    assert!(!call(None).contains("notifications/message"));
+    let warned = call(Some("warning"));
+    assert!(warned.contains("a warning of me"), "{warned}");
+    assert!(!warned.contains("a debug of me"), "{warned}");
+    let session = session(&bridge);
+    let message = mcp::request(
+        1,
+        "tools/call",
+        json!({ "name": "log", "arguments": { "who": "us" } }),
+    );
+    let answer = mcp::post(bridge.address, &session.headers(), &message);
+    assert!(answer.body.contains("a debug of us"), "{answer:?}");
+}
