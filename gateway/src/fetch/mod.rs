@@ -5,11 +5,14 @@
 
 mod address;
 mod cache;
+mod names;
 
 use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use self::names::Names;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
@@ -88,6 +91,7 @@ pub struct Fetched {
 /// judged is the address that is asked.
 pub struct Fetcher {
     connector: Connector,
+    names: Names,
     limits: Limits,
     /// Hosts of the operator's own network, which may have private addresses and other ports.
     private_hosts: HashSet<String>,
@@ -98,6 +102,7 @@ impl Fetcher {
     pub fn new(limits: Limits, private_hosts: impl IntoIterator<Item = String>) -> Self {
         Self {
             connector: Connector::new(Some(ConnectorOptions::new(0))),
+            names: Names::System,
             limits,
             private_hosts: private_hosts.into_iter().collect(),
         }
@@ -116,7 +121,9 @@ impl Fetcher {
         if url.scheme() != "https" || (url.port().is_some() && !private) {
             return Err(FetchError::Scheme);
         }
-        let address = resolve(host, url.port().unwrap_or(443), private).await?;
+        let address = self
+            .resolve(host, url.port().unwrap_or(443), private)
+            .await?;
         let mut peer = HttpPeer::new(address, true, host.to_owned());
         peer.options.alpn = ALPN::H1;
         peer.options.connection_timeout = Some(self.limits.total);
@@ -147,6 +154,32 @@ impl Fetcher {
             max_age,
         })
     }
+
+    /// One address of the host; none if a single one of them is not public, since whoever controls
+    /// the name chooses their order. The connection is made to what this returns, so that a second
+    /// answer of the name server is never asked for.
+    async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+        private: bool,
+    ) -> Result<SocketAddr, FetchError> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let addresses = self
+            .names
+            .look_up(bare, port)
+            .await
+            .ok_or(FetchError::Name)?;
+        if !private && addresses.iter().any(|address| !is_public(address.ip())) {
+            return Err(FetchError::Address);
+        }
+        addresses
+            .iter()
+            .find(|address| address.is_ipv4())
+            .or(addresses.first())
+            .copied()
+            .ok_or(FetchError::Name)
+    }
 }
 
 impl fmt::Debug for Fetcher {
@@ -156,26 +189,6 @@ impl fmt::Debug for Fetcher {
             .field("private_hosts", &self.private_hosts)
             .finish_non_exhaustive()
     }
-}
-
-/// One address of the host; none if a single one of them is not public, since whoever controls the
-/// name chooses their order. The connection is made to what this returns, so that a second answer
-/// of the name server is never asked for.
-async fn resolve(host: &str, port: u16, private: bool) -> Result<SocketAddr, FetchError> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((bare, port))
-        .await
-        .map_err(|_| FetchError::Name)?
-        .collect();
-    if !private && addresses.iter().any(|address| !is_public(address.ip())) {
-        return Err(FetchError::Address);
-    }
-    addresses
-        .iter()
-        .find(|address| address.is_ipv4())
-        .or(addresses.first())
-        .copied()
-        .ok_or(FetchError::Name)
 }
 
 fn request(url: &Url) -> pingora::Result<RequestHeader> {
@@ -300,6 +313,60 @@ mod tests {
             let fetcher = Fetcher::new(Limits::default(), []);
             assert_eq!(fetcher.get(&url).await, Err(FetchError::Address), "{host}");
         }
+    }
+
+    /// What a name server of the attacker's answers, look-up by look-up.
+    async fn asked_with(answers: &[&[&str]]) -> (Result<Fetched, FetchError>, usize) {
+        let answers = answers.iter().map(|answer| {
+            let addresses = answer.iter().map(|address| address.parse().unwrap());
+            addresses.collect::<Vec<SocketAddr>>()
+        });
+        let names = Names::answering(answers);
+        let fetcher = Fetcher {
+            names: names.clone(),
+            ..Fetcher::new(
+                Limits {
+                    total: Duration::from_millis(500),
+                    ..Limits::default()
+                },
+                [],
+            )
+        };
+        let url = Url::parse("https://app.example.com/client.json").unwrap();
+        (fetcher.get(&url).await, names.asked())
+    }
+
+    #[tokio::test]
+    async fn no_packet_goes_to_a_private_address_whatever_the_name_server_says() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let private = listener.local_addr().unwrap().to_string();
+        let mapped = format!(
+            "[::ffff:127.0.0.1]:{}",
+            listener.local_addr().unwrap().port()
+        );
+        // A public one, at a port where nobody answers.
+        let public = "1.1.1.1:9";
+        for answer in [
+            vec![private.as_str()],
+            vec![public, &private],
+            vec![&private, public],
+            vec![&mapped],
+            vec!["[2606:4700::1111]:443", &mapped],
+        ] {
+            let (result, asked) = asked_with(&[&answer]).await;
+            assert_eq!(result, Err(FetchError::Address), "{answer:?}");
+            assert_eq!(asked, 1);
+        }
+        // The name turns private after it was judged: it is asked once, and never again.
+        let (result, asked) = asked_with(&[&[public], &[&private], &[&private]]).await;
+        assert!(matches!(
+            result,
+            Err(FetchError::Connection | FetchError::TooSlow)
+        ));
+        assert_eq!(asked, 1);
+        assert_eq!(asked_with(&[&[]]).await.0, Err(FetchError::Name));
+        let heard = timeout(Duration::from_millis(100), listener.accept()).await;
+        assert!(heard.is_err(), "a packet came");
     }
 
     #[tokio::test]
