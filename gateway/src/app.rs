@@ -110,6 +110,7 @@ impl App {
                 apps_challenge: config.apps_challenge.clone(),
                 security_contact: config.security_contact.clone(),
                 redirect_schemes: PrivateUseSchemes::new(config.redirect_schemes.iter().cloned()),
+                clients: config.clients.clone(),
                 document_hosts: config.metadata_hosts.clone(),
                 registrations_per_hour: config.registrations_per_hour,
             },
@@ -119,12 +120,10 @@ impl App {
             passwords: Passwords::default(),
             setup: Setup,
             catalogue: catalogue.clone(),
-            documents: config.metadata_documents.then(|| {
-                Documents::new(Fetcher::new(
-                    Limits::default(),
-                    config.private_hosts.iter().cloned(),
-                ))
-            }),
+            documents: config
+                .metadata_documents
+                .then(|| documents(&config.private_hosts)),
+            key_sets: documents(&config.private_hosts),
             clock,
         });
         Ok(Self {
@@ -139,6 +138,14 @@ impl App {
             clock,
         })
     }
+}
+
+/// What is fetched from addresses that strangers name.
+fn documents(private_hosts: &[String]) -> Documents {
+    Documents::new(Fetcher::new(
+        Limits::default(),
+        private_hosts.iter().cloned(),
+    ))
 }
 
 /// Waits until the store answers and has its birth mark.

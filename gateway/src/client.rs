@@ -1,5 +1,8 @@
 //! Clients: what is registered about one. How a registration is decided is `client::registration`.
 
+pub mod assertion;
+pub mod fingerprint;
+pub mod keys;
 pub mod known_documents;
 pub mod metadata_document;
 pub mod registration;
@@ -9,8 +12,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::assertion::Assertion;
+use crate::client::keys::KeySource;
 use crate::clock::Timestamp;
 use crate::secret::{Secret, SecretHash};
+
+pub use self::fingerprint::{Allowed, Change, Fingerprint};
 
 /// How long a client is remembered after it was last registered or allowed something. Apps keep
 /// the client id that they once got for as long as the connection exists.
@@ -55,23 +62,45 @@ pub enum ClientAuthentication {
         /// Of the secret that was issued.
         secret: SecretHash,
     },
+    /// `private_key_jwt`.
+    PrivateKeyJwt {
+        /// Of the client.
+        keys: KeySource,
+    },
+    /// Either `none` or `private_key_jwt`, as the client's metadata document offers both: without
+    /// an assertion PKCE alone binds the code, with one it must be good.
+    NoneOrPrivateKeyJwt {
+        /// Of the client.
+        keys: KeySource,
+    },
 }
 
 impl ClientAuthentication {
-    /// The registered name of the method.
+    /// The registered name of the method; of the two, the one that shows nothing.
     pub const fn method(&self) -> &'static str {
         match self {
-            Self::None => "none",
+            Self::None | Self::NoneOrPrivateKeyJwt { .. } => "none",
             Self::ClientSecretBasic { .. } => "client_secret_basic",
             Self::ClientSecretPost { .. } => "client_secret_post",
+            Self::PrivateKeyJwt { .. } => "private_key_jwt",
+        }
+    }
+
+    /// The keys that an assertion of the client must be signed with; `None` where it can't
+    /// authenticate with one.
+    pub const fn keys(&self) -> Option<&KeySource> {
+        match self {
+            Self::PrivateKeyJwt { keys } | Self::NoneOrPrivateKeyJwt { keys } => Some(keys),
+            _ => None,
         }
     }
 
     /// Whether `presented` authenticates the client. Only the registered method does: a client
-    /// that could also use a weaker one would be as weak as that (OAuth 2.1 §2.4).
+    /// that could also use a weaker one would be as weak as that (OAuth 2.1 §2.4). An assertion is
+    /// judged with the keys of [`Self::keys`], and never here.
     pub fn is_met_by(&self, presented: &Credential) -> bool {
         match (self, presented) {
-            (Self::None, Credential::None) => true,
+            (Self::None | Self::NoneOrPrivateKeyJwt { .. }, Credential::None) => true,
             (Self::ClientSecretBasic { secret }, Credential::Basic(presented))
             | (Self::ClientSecretPost { secret }, Credential::Post(presented)) => {
                 secret.matches(presented)
@@ -82,7 +111,7 @@ impl ClientAuthentication {
 }
 
 /// What a request shows to authenticate its client, by method.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Credential {
     /// A `client_id` alone.
     None,
@@ -90,6 +119,8 @@ pub enum Credential {
     Basic(Secret),
     /// A secret in the body.
     Post(Secret),
+    /// A signed assertion.
+    Assertion(Box<Assertion>),
 }
 
 /// How the gateway came to know a client, which decides how far its name is believed.

@@ -55,6 +55,10 @@ reasons! {
     PasswordTooWeak = "password_too_weak", "The password is too short or too long.", "Take at least 12 characters.";
     // Token endpoint
     ClientAuthenticationFailed = "client_authentication_failed", "The client did not authenticate with its registered method.", "Remove the connection in the app and add it again.";
+    ClientAssertionInvalid = "client_assertion_invalid", "The client's signed assertion was not accepted.", "The error description names what is wrong; check the client's clock and its published keys.";
+    ClientAssertionReused = "client_assertion_reused", "The client sent the same signed assertion twice.", "The client must sign a new one, with a jti of its own, for every request.";
+    ClientKeysUnreachable = "client_keys_unreachable", "The client's published keys could not be fetched.", "Check that this machine reaches the client's jwks_uri by https; requests go on by themselves once it does.";
+    ClientChanged = "client_changed", "The client's metadata document has other redirect URIs or keys than when the person allowed it.", "Start the connection again; the consent page tells of the change.";
     CodeUnknown = "code_unknown", "The authorization code is not one of ours, or is long gone.", "Start the connection again; if it recurs, two gateways answer under one name without a shared store.";
     CodeExpired = "code_expired", "The authorization code is older than 60 seconds.", "Start the connection again; check that the clocks of the replicas agree.";
     CodeReused = "code_reused", "The authorization code was redeemed before; the grant it gave is revoked.", "Start the connection again; the client or a prefetching browser sent it twice.";

@@ -53,6 +53,17 @@ impl fmt::Debug for Secret {
 pub struct SecretHash(String);
 
 impl SecretHash {
+    /// A hash that was made elsewhere: 64 hexadecimal digits, as `sha256sum` prints them.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        let bytes: Option<Vec<u8>> = (0..32)
+            .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).ok())
+            .collect();
+        Some(Self(URL_SAFE_NO_PAD.encode(bytes?)))
+    }
+
     /// The text form, a store key.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -129,6 +140,25 @@ mod tests {
         assert!(!key.verify(&[b"a", b"bc"], &tag));
         assert!(!key.derive("other").verify(&[b"ab", b"c"], &tag));
         assert_eq!(tag.len(), 22);
+    }
+
+    #[test]
+    fn a_hash_that_a_tool_made_is_the_hash_that_we_make() {
+        // `printf %s secret | sha256sum`
+        let hash = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
+        for hash in [hash.to_owned(), hash.to_uppercase()] {
+            let hash = SecretHash::from_hex(&hash).unwrap();
+            assert!(hash.matches(&Secret::presented("secret")));
+        }
+        for bad in [
+            "",
+            "2bb8",
+            &hash[1..],
+            &hash.replace('2', "g"),
+            &hash.replace('2', "é"),
+        ] {
+            assert_eq!(SecretHash::from_hex(bad), None, "{bad}");
+        }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! answer programs in data centres with a bot check. A client that saw that documents are served
 //! does not fall back to registering itself.
 //!
-//! Facts as published by the vendors, November 2026. A fetched document always wins.
+//! Facts as published by the vendors, November 2026. A fetched document always wins. Cursor's
+//! document is known from what others saw of it, and may list more than stands here. The documents
+//! of ChatGPT's single connections are taken to offer what its common one offers.
 
 use serde_json::json;
 
@@ -12,18 +14,24 @@ struct Known {
     id: &'static str,
     name: &'static str,
     redirect_uris: &'static [&'static str],
+    keys: Option<&'static str>,
 }
+
+/// ChatGPT signs with RS256 where it may, and does without otherwise.
+const CHATGPT_KEYS: Option<&str> = Some("https://chatgpt.com/oauth/jwks.json");
 
 const KNOWN: &[Known] = &[
     Known {
         id: "https://chatgpt.com/oauth/client.json",
         name: "ChatGPT",
         redirect_uris: &["https://chatgpt.com/connector_platform_oauth_redirect"],
+        keys: CHATGPT_KEYS,
     },
     Known {
         id: "https://chatgpt.com/oauth/codex/client.json",
         name: "Codex",
         redirect_uris: &["http://127.0.0.1/callback", "http://localhost/callback"],
+        keys: None,
     },
     Known {
         id: "https://claude.ai/oauth/mcp-oauth-client-metadata",
@@ -32,16 +40,19 @@ const KNOWN: &[Known] = &[
             "https://claude.ai/api/mcp/auth_callback",
             "https://claude.com/api/mcp/auth_callback",
         ],
+        keys: None,
     },
     Known {
         id: "https://claude.ai/oauth/claude-code-client-metadata",
         name: "Claude Code",
         redirect_uris: &["http://localhost/callback", "http://127.0.0.1/callback"],
+        keys: None,
     },
     Known {
         id: "https://vscode.dev/oauth/client-metadata.json",
         name: "Visual Studio Code",
         redirect_uris: &["http://127.0.0.1:33418/", "https://vscode.dev/redirect"],
+        keys: None,
     },
     Known {
         id: "https://cursor.com/oauth/mcp-client.json",
@@ -49,13 +60,23 @@ const KNOWN: &[Known] = &[
         redirect_uris: &[
             "cursor://anysphere.cursor-mcp/oauth/callback",
             "https://www.cursor.com/agents/mcp/oauth/callback",
+            "https://www.cursor.com/bot/mcp/oauth/callback",
             "http://localhost:8787/callback",
+            "http://127.0.0.1:8787/callback",
         ],
+        keys: None,
+    },
+    Known {
+        id: "https://zed.dev/oauth/client-metadata.json",
+        name: "Zed",
+        redirect_uris: &["http://127.0.0.1/callback"],
+        keys: None,
     },
     Known {
         id: "https://opencode.ai/oauth/opencode/client.json",
         name: "opencode",
-        redirect_uris: &["http://127.0.0.1:19876/mcp/oauth/callback"],
+        redirect_uris: &["http://127.0.0.1/callback", "http://localhost/callback"],
+        keys: None,
     },
 ];
 
@@ -63,19 +84,18 @@ const KNOWN: &[Known] = &[
 pub fn document(address: &DocumentUrl) -> Option<Vec<u8>> {
     let id = address.id().as_str();
     if let Some(known) = KNOWN.iter().find(|known| known.id == id) {
-        return Some(rendered(id, known.name, known.redirect_uris));
+        return Some(rendered(id, known.name, known.redirect_uris, known.keys));
     }
     // ChatGPT and Codex have one document a connection as well, named by its callback.
     let rest = id.strip_prefix("https://chatgpt.com/oauth/")?;
-    let callback = |text: &'static str, name: &str| {
-        let callback = text_between(rest, text, "/client.json")?;
-        let uri = match name {
-            "Codex" => format!("http://127.0.0.1/callback/{callback}"),
-            _ => format!("https://chatgpt.com/connector/oauth/{callback}"),
-        };
-        Some(rendered(id, name, &[&uri]))
-    };
-    callback("codex/", "Codex").or_else(|| callback("", "ChatGPT"))
+    if let Some(callback) = text_between(rest, "codex/", "/client.json") {
+        let uris =
+            ["127.0.0.1", "localhost"].map(|host| format!("http://{host}/callback/{callback}"));
+        return Some(rendered(id, "Codex", &[&uris[0], &uris[1]], None));
+    }
+    let callback = text_between(rest, "", "/client.json")?;
+    let uri = format!("https://chatgpt.com/connector/oauth/{callback}");
+    Some(rendered(id, "ChatGPT", &[&uri], CHATGPT_KEYS))
 }
 
 fn text_between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
@@ -87,22 +107,27 @@ fn text_between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str>
     plain.then_some(inner)
 }
 
-fn rendered(id: &str, name: &str, redirect_uris: &[&str]) -> Vec<u8> {
-    json!({
+fn rendered(id: &str, name: &str, redirect_uris: &[&str], keys: Option<&str>) -> Vec<u8> {
+    let mut document = json!({
         "client_id": id,
         "client_name": name,
         "redirect_uris": redirect_uris,
         "token_endpoint_auth_method": "none",
-    })
-    .to_string()
-    .into_bytes()
+    });
+    if let Some(keys) = keys {
+        document["token_endpoint_auth_method"] = "private_key_jwt".into();
+        document["token_endpoint_auth_methods_supported"] = json!(["none", "private_key_jwt"]);
+        document["jwks_uri"] = keys.into();
+    }
+    document.to_string().into_bytes()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::ClientId;
+    use crate::client::keys::KeySource;
     use crate::client::metadata_document::judge;
+    use crate::client::{ClientAuthentication, ClientId};
     use crate::clock::Timestamp;
     use crate::protocol::redirect_uri::PrivateUseSchemes;
 
@@ -121,6 +146,24 @@ mod tests {
     }
 
     #[test]
+    fn chatgpt_may_sign_and_may_do_without() {
+        for id in [
+            "https://chatgpt.com/oauth/client.json",
+            "https://chatgpt.com/oauth/x/client.json",
+        ] {
+            let ClientAuthentication::NoneOrPrivateKeyJwt { keys } =
+                client(id).unwrap().authentication
+            else {
+                panic!("{id}");
+            };
+            let at = "https://chatgpt.com/oauth/jwks.json".to_owned();
+            assert_eq!(keys, KeySource::JwksUri(at));
+        }
+        let codex = client("https://chatgpt.com/oauth/codex/client.json").unwrap();
+        assert_eq!(codex.authentication, ClientAuthentication::None);
+    }
+
+    #[test]
     fn the_documents_of_single_connections_are_known_by_their_form() {
         assert_eq!(
             client("https://chatgpt.com/oauth/Ab-1_c/client.json")
@@ -132,7 +175,10 @@ mod tests {
             client("https://chatgpt.com/oauth/codex/Ab-1/client.json")
                 .unwrap()
                 .redirect_uris,
-            ["http://127.0.0.1/callback/Ab-1"]
+            [
+                "http://127.0.0.1/callback/Ab-1",
+                "http://localhost/callback/Ab-1"
+            ]
         );
         for id in [
             "https://chatgpt.com/oauth/a/b/client.json",

@@ -86,7 +86,10 @@ pub enum DocumentError {
     #[error("the document has no client_name")]
     Nameless,
     /// It offers no authentication method that is served.
-    #[error("the document offers no token_endpoint_auth_method that is served: none")]
+    #[error(
+        "the document offers no token_endpoint_auth_method that is served: none, or \
+         private_key_jwt with jwks or jwks_uri"
+    )]
     AuthenticationMethod,
     /// Its redirect URIs or other members can't be accepted.
     #[error("the document's {0}")]
@@ -110,9 +113,6 @@ pub fn judge(
             return Err(DocumentError::Secret(member));
         }
     }
-    if !offers_none(&document) {
-        return Err(DocumentError::AuthenticationMethod);
-    }
     let name = document
         .get("client_name")
         .and_then(Value::as_str)
@@ -123,33 +123,52 @@ pub fn judge(
         id: address.id().clone(),
         name: Some(name),
         redirect_uris: registration::redirect_uris(document.get("redirect_uris"), schemes)?,
-        authentication: ClientAuthentication::None,
+        authentication: authentication(&document)?,
         registration: Registration::MetadataDocument,
         registered: now,
         echoed: Map::new(),
     })
 }
 
-/// Whether the client can do with PKCE alone. The plural list is what it offers (SEP-3149); the
-/// singular member of RFC 7591 is its preference, and all there is in older documents. A document
-/// with neither is one of RFC 7591's default, `client_secret_basic`, which no document can have:
-/// taken as `none`, like its authors mean it.
-fn offers_none(document: &Map<String, Value>) -> bool {
-    if let Some(offered) = document
-        .get("token_endpoint_auth_methods_supported")
-        .and_then(Value::as_array)
-    {
-        return offered.iter().any(|method| method == "none");
+/// What the client offers and we serve. The plural list is what it offers (SEP-3149); the singular
+/// member of RFC 7591 is its preference, and all there is in older documents. A document with
+/// neither is one of RFC 7591's default, `client_secret_basic`, which no document can have: taken as
+/// `none`, like its authors mean it.
+fn authentication(document: &Map<String, Value>) -> Result<ClientAuthentication, DocumentError> {
+    let offered = match registration::texts(document, METHODS)? {
+        Some(offered) => offered,
+        None => vec![
+            registration::text(document, METHOD)?
+                .unwrap_or("none")
+                .to_owned(),
+        ],
+    };
+    let offers = |method: &str| offered.iter().any(|offered| offered == method);
+    let keys = if offers("private_key_jwt") {
+        registration::keys(document)?
+    } else {
+        None
+    };
+    match (offers("none"), keys) {
+        (true, None) => Ok(ClientAuthentication::None),
+        (true, Some(keys)) => Ok(ClientAuthentication::NoneOrPrivateKeyJwt { keys }),
+        (false, Some(keys)) => Ok(ClientAuthentication::PrivateKeyJwt { keys }),
+        (false, None) => Err(DocumentError::AuthenticationMethod),
     }
-    document
-        .get("token_endpoint_auth_method")
-        .is_none_or(|method| method == "none")
 }
+
+const METHOD: &str = "token_endpoint_auth_method";
+const METHODS: &str = "token_endpoint_auth_methods_supported";
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use rand::rngs::StdRng;
+    use rand::seq::SliceRandom as _;
+    use rand::{Rng as _, SeedableRng as _};
     use serde_json::json;
+
+    use super::*;
+    use crate::protocol::redirect_uri::RedirectUri;
 
     const ID: &str = "https://app.example.com/oauth/client.json";
 
@@ -250,5 +269,165 @@ mod tests {
             judged(|document| document["logo_uri"] = json!("javascript:alert(1)")),
             Err(DocumentError::Metadata(_))
         ));
+    }
+
+    fn keys() -> Value {
+        let n = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+        json!({ "keys": [{ "kty": "RSA", "n": n, "e": "AQAB" }] })
+    }
+
+    #[test]
+    fn what_is_offered_and_served_is_what_the_client_is_held_to() {
+        let method =
+            |singular: Option<&str>, plural: Option<Value>, keys: Option<(&str, Value)>| {
+                judged(|document| {
+                    let members = document.as_object_mut().unwrap();
+                    members.remove("token_endpoint_auth_method");
+                    members.remove("token_endpoint_auth_methods_supported");
+                    if let Some(singular) = singular {
+                        members.insert("token_endpoint_auth_method".to_owned(), json!(singular));
+                    }
+                    if let Some(plural) = plural {
+                        members.insert("token_endpoint_auth_methods_supported".to_owned(), plural);
+                    }
+                    if let Some((name, value)) = keys {
+                        members.insert(name.to_owned(), value);
+                    }
+                })
+                .map(|client| client.authentication)
+            };
+        let at = || Some(("jwks_uri", json!("https://app.example.com/keys")));
+        let here = || Some(("jwks", keys()));
+        let both = || Some(json!(["client_secret_post", "private_key_jwt", "none"]));
+        let refused = Err(DocumentError::AuthenticationMethod);
+        assert_eq!(method(None, None, None), Ok(ClientAuthentication::None));
+        assert_eq!(
+            method(Some("none"), None, at()),
+            Ok(ClientAuthentication::None)
+        );
+        assert_eq!(
+            method(Some("private_key_jwt"), both(), None),
+            Ok(ClientAuthentication::None)
+        );
+        for keys in [at(), here()] {
+            assert!(matches!(
+                method(Some("private_key_jwt"), both(), keys.clone()),
+                Ok(ClientAuthentication::NoneOrPrivateKeyJwt { .. })
+            ));
+            assert!(matches!(
+                method(Some("private_key_jwt"), None, keys.clone()),
+                Ok(ClientAuthentication::PrivateKeyJwt { .. })
+            ));
+            // The plural list is what it offers, whatever the singular member prefers.
+            assert!(matches!(
+                method(Some("none"), Some(json!(["private_key_jwt"])), keys),
+                Ok(ClientAuthentication::PrivateKeyJwt { .. })
+            ));
+        }
+        assert_eq!(method(Some("private_key_jwt"), None, None), refused);
+        assert_eq!(method(Some("client_secret_basic"), None, at()), refused);
+        assert_eq!(method(None, Some(json!([])), at()), refused);
+        for (singular, plural, keys) in [
+            (Some("none"), Some(json!("none")), None),
+            (Some("none"), Some(json!([1])), None),
+            (
+                None,
+                both(),
+                Some(("jwks_uri", json!("http://app.example.com/keys"))),
+            ),
+            (
+                None,
+                both(),
+                Some(("jwks", json!({ "keys": [{ "kty": "oct", "k": "AQ" }] }))),
+            ),
+        ] {
+            let judged = method(singular, plural, keys);
+            assert!(
+                matches!(judged, Err(DocumentError::Metadata(_))),
+                "{judged:?}"
+            );
+        }
+        let twice = judged(|document| {
+            document["jwks_uri"] = json!("https://app.example.com/keys");
+            document["jwks"] = keys();
+        });
+        assert_eq!(
+            twice,
+            Err(DocumentError::Metadata(RegistrationError::KeysTwice))
+        );
+    }
+
+    /// Documents with members swapped for JSON of every shape, and bytes cut and changed: never a
+    /// panic, and what is accepted is still the document's own, with redirects of accepted kinds.
+    #[test]
+    fn no_generated_document_gets_past_the_rules() {
+        const NAMES: [&str; 10] = [
+            "client_id",
+            "client_name",
+            "redirect_uris",
+            "token_endpoint_auth_method",
+            "token_endpoint_auth_methods_supported",
+            "jwks",
+            "jwks_uri",
+            "client_secret",
+            "logo_uri",
+            "response_types",
+        ];
+        let schemes = PrivateUseSchemes::default();
+        let address = address(ID).unwrap().unwrap();
+        let mut random = StdRng::seed_from_u64(7591);
+        let mut accepted = 0;
+        for round in 0..5_000 {
+            let mut document = json!({
+                "client_id": ID, "client_name": "App", "jwks": keys(),
+                "redirect_uris": ["https://app.example.com/callback"],
+            });
+            for _ in 0..random.gen_range(0..3) {
+                document[*NAMES.choose(&mut random).unwrap()] = shape(&mut random, 3);
+            }
+            let mut bytes = document.to_string().into_bytes();
+            if round % 3 == 0 {
+                let at = random.gen_range(0..bytes.len());
+                bytes[at] = random.r#gen();
+                bytes.truncate(random.gen_range(at..=bytes.len()));
+            }
+            let Ok(client) = judge(&address, &bytes, &schemes, Timestamp::from_secs(1)) else {
+                continue;
+            };
+            accepted += 1;
+            let read: Value = serde_json::from_slice(&bytes).unwrap();
+            assert_eq!(read["client_id"], ID);
+            assert!(read.get("client_secret").is_none());
+            assert!(client.name.is_some_and(|name| !name.is_empty()));
+            assert!(!client.redirect_uris.is_empty());
+            for uri in &client.redirect_uris {
+                assert!(RedirectUri::parse(uri, &schemes).is_ok(), "{uri}");
+            }
+        }
+        assert!(accepted > 100, "{accepted}");
+    }
+
+    fn shape(random: &mut StdRng, depth: u8) -> Value {
+        const TEXTS: [&str; 10] = [
+            "none",
+            "private_key_jwt",
+            ID,
+            "javascript:alert(1)",
+            "https://app.example.com/x",
+            "http://127.0.0.1/cb",
+            "\u{202e}",
+            "",
+            "code",
+            "data:,x",
+        ];
+        match random.gen_range(0..if depth == 0 { 4 } else { 7 }) {
+            0 => Value::Null,
+            1 => json!(random.r#gen::<i32>()),
+            2 | 3 => json!(*TEXTS.choose(random).unwrap()),
+            4 | 5 => (0..random.gen_range(0..4))
+                .map(|_| shape(random, depth - 1))
+                .collect(),
+            _ => json!({ "keys": shape(random, depth - 1), "kty": shape(random, depth - 1) }),
+        }
     }
 }

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 use url::Url;
 
+use crate::client::keys::{KeySet, KeySetError, KeySource};
 use crate::client::{Client, ClientAuthentication, ClientId, Registration};
 use crate::clock::Timestamp;
 use crate::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri, RedirectUriError};
@@ -57,8 +58,17 @@ pub enum RegistrationError {
     #[error("{0} must be an absolute https URI")]
     Uri(String),
     /// No authentication method that is served.
-    #[error("token_endpoint_auth_method must be none, client_secret_basic or client_secret_post")]
+    #[error(
+        "token_endpoint_auth_method must be none, client_secret_basic, client_secret_post, or \
+         private_key_jwt with jwks or jwks_uri"
+    )]
     AuthenticationMethod,
+    /// Both `jwks` and `jwks_uri` (RFC 7591 §2).
+    #[error("jwks and jwks_uri must not stand together")]
+    KeysTwice,
+    /// `jwks` can't be used.
+    #[error("jwks {0}")]
+    Keys(KeySetError),
     /// `response_types` without `code`: a client that can't use what is served.
     #[error("response_types must have code")]
     ResponseTypes,
@@ -78,13 +88,22 @@ impl RegistrationError {
     }
 }
 
-/// The authentication methods that are served, in the order of metadata.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The authentication methods that are served.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Method {
     None,
     ClientSecretPost,
     ClientSecretBasic,
+    PrivateKeyJwt(KeySource),
 }
+
+/// Their names, as metadata lists them.
+pub const METHODS: [&str; 4] = [
+    "none",
+    "client_secret_post",
+    "client_secret_basic",
+    "private_key_jwt",
+];
 
 /// Metadata that will be registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,21 +135,30 @@ impl AcceptedMetadata {
         Ok(accepted)
     }
 
-    /// Whether the client gets no secret.
-    pub fn is_public(&self) -> bool {
-        self.method == Method::None
+    /// Whether the client is issued a secret.
+    pub const fn needs_secret(&self) -> bool {
+        matches!(
+            self.method,
+            Method::ClientSecretPost | Method::ClientSecretBasic
+        )
     }
 
-    /// The client id of a public client: a tag over its metadata, so that registering the same
-    /// metadata again gives the same client. It is no secret and starts with `c_`, never with
-    /// `https://`, which would be taken for a metadata document's address.
-    pub fn public_id(&self, key: &TagKey) -> ClientId {
+    /// The client id of a client that is issued no secret: a tag over its metadata, so that
+    /// registering the same metadata again gives the same client. It is no secret and starts with
+    /// `c_`, never with `https://`, which would be taken for a metadata document's address.
+    pub fn derived_id(&self, key: &TagKey) -> ClientId {
         ClientId::new(format!("c_{}", key.tag(&[&self.canonical()])))
     }
 
-    /// The client without a secret.
-    pub fn into_public_client(self, id: ClientId, now: Timestamp) -> Client {
-        self.into_client(id, ClientAuthentication::None, now)
+    /// The client without a secret of ours.
+    pub fn into_client_without_secret(self, id: ClientId, now: Timestamp) -> Client {
+        let authentication = match &self.method {
+            Method::PrivateKeyJwt(keys) => {
+                ClientAuthentication::PrivateKeyJwt { keys: keys.clone() }
+            }
+            _ => ClientAuthentication::None,
+        };
+        self.into_client(id, authentication, now)
     }
 
     /// The client that authenticates with `secret`, by the method it asked for.
@@ -138,9 +166,7 @@ impl AcceptedMetadata {
         let secret = secret.hash();
         let authentication = match self.method {
             Method::ClientSecretPost => ClientAuthentication::ClientSecretPost { secret },
-            Method::ClientSecretBasic | Method::None => {
-                ClientAuthentication::ClientSecretBasic { secret }
-            }
+            _ => ClientAuthentication::ClientSecretBasic { secret },
         };
         self.into_client(id, authentication, now)
     }
@@ -165,11 +191,23 @@ impl AcceptedMetadata {
     /// One text for one meaning: members in a fixed order.
     fn canonical(&self) -> Vec<u8> {
         let echoed: Vec<_> = ECHOED.iter().map(|name| self.echoed.get(*name)).collect();
-        serde_json::to_vec(&(&self.name, &self.redirect_uris, self.method as u8, echoed))
-            .expect("texts and lists of texts serialise")
+        // Public clients have the number 0 alone here, as ever: their ids must not change.
+        let (method, keys) = match &self.method {
+            Method::None => (0, None),
+            Method::ClientSecretPost => (1, None),
+            Method::ClientSecretBasic => (2, None),
+            Method::PrivateKeyJwt(keys) => (3, Some(keys)),
+        };
+        let mut canonical = serde_json::to_vec(&(&self.name, &self.redirect_uris, method, echoed))
+            .expect("texts and lists of texts serialise");
+        if let Some(keys) = keys {
+            canonical.extend(serde_json::to_vec(keys).expect("keys are texts"));
+        }
+        canonical
     }
 }
 
+/// The redirect URIs of a client, byte for byte, each once.
 pub(super) fn redirect_uris(
     member: Option<&Value>,
     schemes: &PrivateUseSchemes,
@@ -230,28 +268,63 @@ pub(super) fn judge_uris(metadata: &Map<String, Value>) -> Result<Vec<&str>, Reg
 /// The first of the client's wishes that is served; `none` where it has none (clients that leave
 /// it out are public ones that would not use a secret).
 fn method(metadata: &Map<String, Value>) -> Result<Method, RegistrationError> {
+    let wish = text(metadata, "token_endpoint_auth_method")?;
+    let others = texts(metadata, "token_endpoint_auth_methods_supported")?.unwrap_or_default();
+    let signs = |name: &str| name == "private_key_jwt";
+    // Keys that are of no use are not worth a refusal.
+    let keys = match wish.is_some_and(signs) || others.iter().any(|name| signs(name)) {
+        true => keys(metadata)?,
+        false => None,
+    };
     let served = |name: &str| match name {
         "none" => Some(Method::None),
         "client_secret_post" => Some(Method::ClientSecretPost),
         "client_secret_basic" => Some(Method::ClientSecretBasic),
+        "private_key_jwt" => keys.clone().map(Method::PrivateKeyJwt),
         _ => None,
     };
-    let Some(wish) = text(metadata, "token_endpoint_auth_method")? else {
+    let Some(wish) = wish else {
         return Ok(Method::None);
     };
     if let Some(method) = served(wish) {
         return Ok(method);
     }
     // Clients with a preferred method and others that they can do name those in the plural member.
-    metadata
-        .get("token_endpoint_auth_methods_supported")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .find_map(served)
+    others
+        .iter()
+        .find_map(|name| served(name))
         .ok_or(RegistrationError::AuthenticationMethod)
 }
+
+/// Where the client's keys are, if it names any (RFC 7591 §2).
+pub(super) fn keys(metadata: &Map<String, Value>) -> Result<Option<KeySource>, RegistrationError> {
+    let uri = text(metadata, "jwks_uri")?;
+    match (metadata.get("jwks").filter(|set| !set.is_null()), uri) {
+        (Some(_), Some(_)) => Err(RegistrationError::KeysTwice),
+        (Some(set), None) => KeySet::parse(set)
+            .map(|set| Some(KeySource::Jwks(set)))
+            .map_err(RegistrationError::Keys),
+        (None, Some(uri)) => keys_at(uri).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Keys are asked for by https alone, also on this computer: who answers is what they prove.
+pub(crate) fn keys_at(uri: &str) -> Result<KeySource, RegistrationError> {
+    let refused = || RegistrationError::Uri("jwks_uri".to_owned());
+    let plain = uri.len() <= MAX_URI && uri.bytes().all(|b| b.is_ascii_graphic());
+    let url = Url::parse(uri)
+        .ok()
+        .filter(|url| plain && url.scheme() == "https")
+        .ok_or_else(refused)?;
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(refused());
+    }
+    Ok(KeySource::JwksUri(url.into()))
+}
+
+/// The longest URI that is fetched.
+const MAX_URI: usize = 2000;
 
 /// Grant types that are not served are left out of the answer, but a client that expects another
 /// response than a code is told at once.
@@ -275,6 +348,11 @@ fn echoed(
         }
         let value = match name {
             "contacts" => texts(metadata, name)?.map(Value::from),
+            // Redirect URIs are held to the same rules whatever a client says that it is: this is
+            // for servers of OpenID Connect, and clients mix kinds (OpenID Connect Registration §2).
+            "application_type" => text(metadata, name)?
+                .filter(|kind| matches!(*kind, "native" | "web"))
+                .map(Value::from),
             _ => text(metadata, name)?.map(Value::from),
         };
         if let Some(value) = value {
@@ -284,7 +362,7 @@ fn echoed(
     Ok(echoed)
 }
 
-fn text<'a>(
+pub(super) fn text<'a>(
     metadata: &'a Map<String, Value>,
     name: &str,
 ) -> Result<Option<&'a str>, RegistrationError> {
@@ -295,7 +373,7 @@ fn text<'a>(
     }
 }
 
-fn texts(
+pub(super) fn texts(
     metadata: &Map<String, Value>,
     name: &str,
 ) -> Result<Option<Vec<String>>, RegistrationError> {
@@ -317,7 +395,7 @@ fn short(name: &str) -> String {
 
 /// A name as it may be shown: without characters that are invisible or that turn the direction of
 /// what follows, spaces joined, at most [`MAX_NAME`] characters. `None` if nothing is left.
-pub(super) fn displayable(name: &str) -> Option<String> {
+pub(crate) fn displayable(name: &str) -> Option<String> {
     let visible: String = name
         .chars()
         .map(|c| if c.is_whitespace() { ' ' } else { c })

@@ -90,16 +90,19 @@ impl Layers {
 
     /// How many backends are written, in any layer.
     pub fn backends(&self) -> usize {
+        self.count("backend")
+    }
+
+    /// How many tables of a list are written, in any layer.
+    pub fn count(&self, list: &str) -> usize {
+        let index = |path: &str| -> Option<usize> {
+            let rest = path.strip_prefix(list)?.strip_prefix('.')?;
+            rest.split('.').next()?.parse().ok()
+        };
         self.values
             .keys()
-            .filter_map(|path| {
-                path.strip_prefix("backend.")?
-                    .split('.')
-                    .next()?
-                    .parse()
-                    .ok()
-            })
-            .map(|index: usize| index + 1)
+            .filter_map(|path| index(path))
+            .map(|index| index + 1)
             .max()
             .unwrap_or(0)
     }
@@ -152,15 +155,17 @@ impl Layers {
                 format!("{prefix}.{}", name.get_ref())
             };
             let origin = lines.origin(name.span().start);
-            if let (DeValue::Array(items), "backend") = (value.get_ref(), path.as_str()) {
+            if let (DeValue::Array(items), true) =
+                (value.get_ref(), schema::LISTS.contains(&path.as_str()))
+            {
                 for (index, item) in items.iter().enumerate() {
                     match item.get_ref() {
                         DeValue::Table(inner) => {
-                            self.table(&format!("backend.{index}"), inner, lines)
+                            self.table(&format!("{path}.{index}"), inner, lines)
                         }
                         _ => self.problem(
                             origin.clone(),
-                            "each backend is a table: [[backend]]".to_owned(),
+                            format!("each {path} is a table: [[{path}]]"),
                         ),
                     }
                 }

@@ -4,6 +4,7 @@
 //! module gives them types. Modules below declare the settings they need; `app` fills those in.
 
 mod backends;
+mod clients;
 pub mod layers;
 mod printed;
 mod reader;
@@ -18,6 +19,7 @@ use ipnet::IpNet;
 
 use crate::access_token::Approver;
 use crate::backend::{Backend, IdentityHeaders};
+use crate::client::Client;
 use crate::protocol::resource::Issuer;
 use crate::store::StoreUrl;
 
@@ -88,6 +90,8 @@ pub struct Config {
     pub metadata_hosts: Vec<String>,
     /// `clients.private_hosts`
     pub private_hosts: Vec<String>,
+    /// `client`
+    pub clients: Vec<Client>,
     /// `clients.redirect_schemes`
     pub redirect_schemes: Vec<String>,
     /// `identity`

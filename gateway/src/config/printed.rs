@@ -9,9 +9,9 @@ use crate::config::schema::{self, Kind};
 pub fn printed(layers: &Layers) -> Vec<(String, String, Origin)> {
     let mut lines = Vec::new();
     for key in schema::KEYS {
-        let paths: Vec<String> = match key.path.strip_prefix("backend[].") {
-            Some(rest) => (0..layers.backends())
-                .map(|index| format!("backend.{index}.{rest}"))
+        let paths: Vec<String> = match key.path.split_once("[].") {
+            Some((list, rest)) => (0..layers.count(list))
+                .map(|index| format!("{list}.{index}.{rest}"))
                 .collect(),
             None => vec![key.path.to_owned()],
         };

@@ -100,7 +100,8 @@ impl Reader<'_> {
             metadata_documents: self.flag("clients.metadata_documents")?,
             metadata_hosts: self.hosts("clients.metadata_hosts"),
             private_hosts: self.hosts("clients.private_hosts"),
-            redirect_schemes: self.list("clients.redirect_schemes", |text| Ok(text.to_owned())),
+            clients: self.clients(),
+            redirect_schemes: self.redirect_schemes(),
             identity: IdentityHeaders {
                 user: self.header("identity.user_header")?,
                 client: self.header("identity.client_header")?,
@@ -227,7 +228,11 @@ impl Reader<'_> {
         })
     }
 
-    fn secret(&mut self, key: &str, file_key: &str) -> Option<String> {
+    pub(super) fn redirect_schemes(&mut self) -> Vec<String> {
+        self.list("clients.redirect_schemes", |text| Ok(text.to_owned()))
+    }
+
+    pub(super) fn secret(&mut self, key: &str, file_key: &str) -> Option<String> {
         let inline = self.text(key);
         let Some(file) = self.text(file_key) else {
             return inline;

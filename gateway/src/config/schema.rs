@@ -174,7 +174,7 @@ pub const KEYS: &[Key] = &[
         "clients.redirect_schemes",
         Kind::List,
         "",
-        "Private-use schemes of native apps that may be redirect URIs, besides `cursor`, `vscode`, `vscode-insiders` and reverse-domain ones.",
+        "Private-use schemes of native apps that may be redirect URIs, besides `cursor`, `grokbot`, `vscode`, `vscode-insiders` and reverse-domain ones.",
     ),
     key(
         "identity.user_header",
@@ -326,6 +326,60 @@ pub const KEYS: &[Key] = &[
         "300s",
         "How long it may take to begin an answer.",
     ),
+    key(
+        "client[].id",
+        Kind::Text,
+        "",
+        "A client that you register yourself: its client_id, which you type into the app.",
+    ),
+    key(
+        "client[].name",
+        Kind::Text,
+        "",
+        "Its name on the consent page, which says that you set it up.",
+    ),
+    key(
+        "client[].redirect_uris",
+        Kind::List,
+        "",
+        "Where the app may be sent back to; the port of a loopback address is free.",
+    ),
+    key(
+        "client[].method",
+        Kind::Text,
+        "none",
+        "How it authenticates: `none`, `client_secret_basic`, `client_secret_post` or `private_key_jwt`.",
+    ),
+    key(
+        "client[].secret_hash",
+        Kind::Secret,
+        "",
+        "The SHA-256 of its secret in hexadecimal: `openssl rand -hex 32` makes a secret, `printf %s SECRET | sha256sum` the hash.",
+    ),
+    key(
+        "client[].secret_file",
+        Kind::Text,
+        "",
+        "A file that holds the secret itself, of 32 characters or more.",
+    ),
+    key(
+        "client[].jwks",
+        Kind::Text,
+        "",
+        "For `private_key_jwt`: its public keys, a JWK Set in JSON.",
+    ),
+    key(
+        "client[].jwks_file",
+        Kind::Text,
+        "",
+        "A file that holds them.",
+    ),
+    key(
+        "client[].jwks_uri",
+        Kind::Text,
+        "",
+        "The https URL that they are fetched from.",
+    ),
 ];
 
 /// The key at a concrete path such as `backend.0.url`.
@@ -334,14 +388,17 @@ pub fn find(path: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.path == general)
 }
 
+/// The tables that may stand several times: `[[backend]]`.
+pub const LISTS: [&str; 2] = ["backend", "client"];
+
 /// `backend.0.url` as the documentation writes it: `backend[].url`.
 pub fn general(path: &str) -> String {
-    match path
-        .strip_prefix("backend.")
-        .and_then(|rest| rest.split_once('.'))
-    {
-        Some((index, rest)) if index.bytes().all(|b| b.is_ascii_digit()) => {
-            format!("backend[].{rest}")
+    let mut parts = path.splitn(3, '.');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some(list), Some(index), Some(rest))
+            if LISTS.contains(&list) && index.bytes().all(|b| b.is_ascii_digit()) =>
+        {
+            format!("{list}[].{rest}")
         }
         _ => path.to_owned(),
     }
@@ -399,6 +456,8 @@ mod tests {
     fn concrete_paths_of_backends_are_known() {
         assert!(find("backend.0.url").is_some());
         assert!(find("backend.x.url").is_none());
+        assert!(find("client.12.redirect_uris").is_some());
+        assert!(find("other.0.url").is_none());
         assert!(is_table("store"));
         assert!(!is_table("store.url"));
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::ClientId;
+use crate::client::{ClientId, Fingerprint};
 use crate::clock::Timestamp;
 use crate::grants::{Grant, GrantId, Tools, UserId};
 use crate::protocol::pkce::{CodeChallenge, CodeVerifier};
@@ -28,6 +28,9 @@ pub struct AuthorizationCode {
     pub grant: GrantId,
     /// The client it was given to.
     pub client: ClientId,
+    /// What that client was when the person allowed it, if it can change.
+    #[serde(default)]
+    pub client_fingerprint: Option<Fingerprint>,
     /// The redirect URI of the authorization request, byte for byte.
     pub redirect_uri: String,
     /// The S256 challenge (RFC 7636).
@@ -53,6 +56,8 @@ pub struct AuthorizationCode {
 pub struct Presented<'a> {
     /// Who asks.
     pub client: &'a ClientId,
+    /// What that client is now, if it can change.
+    pub client_fingerprint: Option<&'a Fingerprint>,
     /// Optional in OAuth 2.1 (§10.2), but if sent it must be the same.
     pub redirect_uri: Option<&'a str>,
     /// The PKCE verifier; `None` if it was not sent or not of its form.
@@ -67,6 +72,9 @@ pub enum RedeemError {
     /// It was given to another client.
     #[error("another client's code")]
     ClientMismatch,
+    /// It was given to the same client when that had other redirect URIs or keys.
+    #[error("the client has changed")]
+    ClientChanged,
     /// The redirect URI is another.
     #[error("another redirect URI")]
     RedirectMismatch,
@@ -86,6 +94,7 @@ impl RedeemError {
     pub const fn reason(self) -> Reason {
         match self {
             Self::ClientMismatch => Reason::CodeClientMismatch,
+            Self::ClientChanged => Reason::ClientChanged,
             Self::RedirectMismatch => Reason::CodeRedirectMismatch,
             Self::PkceMismatch => Reason::PkceMismatch,
             Self::ResourceMismatch => Reason::ResourceMismatch,
@@ -108,6 +117,9 @@ impl AuthorizationCode {
     pub fn prove(&self, presented: &Presented<'_>) -> Result<ProvenCode<'_>, RedeemError> {
         if *presented.client != self.client {
             return Err(RedeemError::ClientMismatch);
+        }
+        if presented.client_fingerprint != self.client_fingerprint.as_ref() {
+            return Err(RedeemError::ClientChanged);
         }
         if presented
             .redirect_uri
@@ -149,6 +161,7 @@ impl ProvenCode<'_> {
             user: code.user.clone(),
             user_name: code.user_name.clone(),
             client: code.client.clone(),
+            client_fingerprint: code.client_fingerprint.clone(),
             resource: code.resource.clone(),
             scope: code.scope.clone(),
             tools: code.tools.clone(),
@@ -167,10 +180,18 @@ mod tests {
     const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
     const TTL: Duration = Duration::from_secs(86_400);
 
+    fn fingerprint(redirect_uris: &str) -> Fingerprint {
+        Fingerprint {
+            redirect_uris: redirect_uris.to_owned(),
+            authentication: "k".to_owned(),
+        }
+    }
+
     fn code() -> AuthorizationCode {
         AuthorizationCode {
             grant: GrantId::new("g_1"),
             client: ClientId::new("c_1"),
+            client_fingerprint: Some(fingerprint("a")),
             redirect_uri: "http://127.0.0.1:5000/cb".to_owned(),
             code_challenge: CodeChallenge::parse(CHALLENGE).unwrap(),
             resource: Resource::from_token("https://mcp.example.com/mcp"),
@@ -185,8 +206,10 @@ mod tests {
 
     fn refusal(change: impl FnOnce(&mut Presented<'_>)) -> Option<RedeemError> {
         let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
+        let own = fingerprint("a");
         let mut presented = Presented {
             client: &client,
+            client_fingerprint: Some(&own),
             redirect_uri: Some("http://127.0.0.1:5000/cb"),
             verifier: Some(&verifier),
             resource: None,
@@ -212,8 +235,10 @@ mod tests {
         let other_client = ClientId::new("c_2");
         let other_verifier = CodeVerifier::parse(CHALLENGE).unwrap();
         let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
+        let own = fingerprint("a");
         let presented = Presented {
             client: &client,
+            client_fingerprint: Some(&own),
             redirect_uri: None,
             verifier: Some(&verifier),
             resource: Some(&same),
@@ -226,6 +251,20 @@ mod tests {
                     ..presented.clone()
                 },
                 RedeemError::ResourceMismatch,
+            ),
+            (
+                Presented {
+                    client_fingerprint: Some(&fingerprint("b")),
+                    ..presented.clone()
+                },
+                RedeemError::ClientChanged,
+            ),
+            (
+                Presented {
+                    client_fingerprint: None,
+                    ..presented.clone()
+                },
+                RedeemError::ClientChanged,
             ),
             (
                 Presented {
@@ -250,8 +289,10 @@ mod tests {
     fn a_code_lives_sixty_seconds_whatever_the_clock_does() {
         let code = code();
         let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
+        let own = fingerprint("a");
         let presented = Presented {
             client: &client,
+            client_fingerprint: Some(&own),
             redirect_uri: None,
             verifier: Some(&verifier),
             resource: None,
@@ -270,8 +311,10 @@ mod tests {
     fn the_grant_is_what_was_consented_to_and_not_what_is_asked_for() {
         let code = code();
         let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
+        let own = fingerprint("a");
         let presented = Presented {
             client: &client,
+            client_fingerprint: Some(&own),
             redirect_uri: None,
             verifier: Some(&verifier),
             resource: None,

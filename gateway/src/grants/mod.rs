@@ -9,7 +9,7 @@ use std::fmt;
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
-use crate::client::ClientId;
+use crate::client::{ClientId, Fingerprint};
 use crate::clock::Timestamp;
 use crate::protocol::resource::Resource;
 use crate::protocol::scope::Scope;
@@ -107,6 +107,10 @@ pub struct Grant {
     pub user_name: String,
     /// Who may use it.
     pub client: ClientId,
+    /// What that client was when it was allowed, if it can change. One that is something else now
+    /// must not use the grant (`client::fingerprint`).
+    #[serde(default)]
+    pub client_fingerprint: Option<Fingerprint>,
     /// Where it may be used.
     pub resource: Resource,
     /// For what.

@@ -10,7 +10,7 @@ use http::{Method, StatusCode};
 use rand::rngs::OsRng;
 
 use crate::browser_session::BrowserSession;
-use crate::client::REMEMBERED;
+use crate::client::{Allowed, REMEMBERED, Registration};
 use crate::clock::{Clock, Timestamp};
 use crate::grants::authorization_code::{self, AuthorizationCode};
 use crate::grants::{GrantId, Tools};
@@ -118,6 +118,7 @@ pub async fn approve(
     let code = AuthorizationCode {
         grant: GrantId::draw(&mut OsRng),
         client: asked.client().id.clone(),
+        client_fingerprint: asked.client().fingerprint(),
         redirect_uri: asked.callback().redirect_uri().as_str().to_owned(),
         code_challenge: asked.code_challenge().clone(),
         resource: asked.resource().clone(),
@@ -180,10 +181,19 @@ async fn keep(
 ) -> Result<(), StoreError> {
     let remember_code = code.remember_until(server.settings.access_ttl);
     let remember_client = remember_code.max(now + REMEMBERED);
-    server
-        .records
-        .keep_client(asked.client(), remember_client)
-        .await?;
+    // What the configuration says of a client is asked anew each time.
+    if asked.client().registration != Registration::PreRegistered {
+        server
+            .records
+            .keep_client(asked.client(), remember_client)
+            .await?;
+    }
+    if let Some(allowed) = Allowed::now(asked.client(), now) {
+        server
+            .records
+            .put_allowed(&code.user, &code.client, &allowed, remember_client)
+            .await?;
+    }
     server
         .records
         .put_code(&secret.hash(), code, remember_code)

@@ -1,14 +1,16 @@
-//! Client authentication at the token and revocation endpoints: OAuth 2.1 §2.4, RFC 6749 §2.3.
+//! Client authentication at the token and revocation endpoints: OAuth 2.1 §2.4, RFC 6749 §2.3,
+//! RFC 7521 §4.2. What an assertion proves is found out in `client_assertion`.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use crate::client::assertion::{self, Assertion};
 use crate::client::{Client, ClientId, Credential};
 use crate::clock::Timestamp;
-use crate::oauth::AuthorizationServer;
 use crate::oauth::clients::{self, NotFound};
+use crate::oauth::{AuthorizationServer, client_assertion};
 use crate::protocol::form::{self, Form, FormError, has_media_type};
 use crate::protocol::oauth::{ErrorCode, OAuthError};
 use crate::protocol::web::Request;
@@ -49,6 +51,12 @@ pub(super) async fn authenticate(
             NotFound::Unknown(reason, _) => OAuthError::new(ErrorCode::InvalidClient, reason),
             NotFound::Fault(error) => OAuthError::fault(Reason::StoreUnavailable, error),
         })?;
+    if let (Credential::Assertion(assertion), Some(keys)) =
+        (&credential, client.authentication.keys())
+    {
+        client_assertion::verify(server, request, &client, assertion, keys, now).await?;
+        return Ok(client);
+    }
     if !client.authentication.is_met_by(&credential) {
         return Err(OAuthError::described(
             ErrorCode::InvalidClient,
@@ -68,8 +76,17 @@ pub(super) async fn authenticate(
 fn presented(headers: &HeaderMap, form: &Form) -> Result<(ClientId, Credential), OAuthError> {
     let body_id = form.one("client_id").map_err(malformed)?;
     let body_secret = form.one("client_secret").map_err(malformed)?;
-    if form.one("client_assertion").map_err(malformed)?.is_some() {
-        return Err(failed("client_assertion is not a method that is served."));
+    if let Some(assertion) = assertion(form)? {
+        if body_secret.is_some() || headers.contains_key(AUTHORIZATION) {
+            return Err(refused("The client authenticates in two ways at once."));
+        }
+        let id = assertion.claimed();
+        if body_id.is_some_and(|body_id| body_id != id.as_str()) {
+            return Err(refused(
+                "client_id differs from the sub of client_assertion.",
+            ));
+        }
+        return Ok((id, Credential::Assertion(Box::new(assertion))));
     }
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     match (lines.next(), lines.next()) {
@@ -97,6 +114,24 @@ fn presented(headers: &HeaderMap, form: &Form) -> Result<(ClientId, Credential),
             });
             Ok((ClientId::new(id), credential))
         }
+    }
+}
+
+/// The assertion of a request that carries one (RFC 7521 §4.2).
+fn assertion(form: &Form) -> Result<Option<Assertion>, OAuthError> {
+    let kind = form.one("client_assertion_type").map_err(malformed)?;
+    let text = form.one("client_assertion").map_err(malformed)?;
+    match (kind, text) {
+        (None, None) => Ok(None),
+        (Some(assertion::TYPE), Some(text)) => Assertion::parse(text)
+            .map(Some)
+            .map_err(client_assertion::refusal),
+        (Some(_), Some(_)) => Err(failed(
+            "Only jwt-bearer is served as client_assertion_type.",
+        )),
+        _ => Err(refused(
+            "client_assertion and client_assertion_type stand together.",
+        )),
     }
 }
 
@@ -193,9 +228,23 @@ mod tests {
                 "{line}"
             );
         }
-        assert_eq!(
-            read(&[], "client_id=c_1&client_assertion=x"),
-            Err(ErrorCode::InvalidClient)
-        );
+        for (body, code) in [
+            ("client_assertion=x", ErrorCode::InvalidRequest),
+            (
+                "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer",
+                ErrorCode::InvalidRequest,
+            ),
+            (
+                "client_assertion=x&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Asaml2-bearer",
+                ErrorCode::InvalidClient,
+            ),
+            (
+                "client_assertion=x&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer",
+                ErrorCode::InvalidClient,
+            ),
+        ] {
+            let body = format!("client_id=c_1&{body}");
+            assert_eq!(read(&[], &body), Err(code), "{body}");
+        }
     }
 }

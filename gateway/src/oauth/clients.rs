@@ -1,4 +1,5 @@
-//! Finding a client by its id: in the store, or in the metadata document whose address the id is.
+//! Finding a client by its id: in the configuration, in the store, or in the metadata document
+//! whose address the id is.
 
 use crate::client::known_documents;
 use crate::client::metadata_document::{self, DocumentError, DocumentUrl};
@@ -24,6 +25,14 @@ pub(super) async fn find(
     id: &ClientId,
     now: Timestamp,
 ) -> Result<Client, NotFound> {
+    if let Some(client) = server
+        .settings
+        .clients
+        .iter()
+        .find(|client| client.id == *id)
+    {
+        return Ok(client.clone());
+    }
     match DocumentUrl::parse(id) {
         None => match server.records.client(id, now).await {
             Ok(Some(client)) => Ok(client),
@@ -54,6 +63,17 @@ impl Unusable {
             Self::Document(_) => Reason::ClientDocumentInvalid,
         }
     }
+}
+
+/// The client as it is built in.
+pub(super) fn built_in(
+    server: &AuthorizationServer,
+    address: &DocumentUrl,
+    now: Timestamp,
+) -> Option<Client> {
+    let document = known_documents::document(address)?;
+    let schemes = &server.settings.redirect_schemes;
+    metadata_document::judge(address, &document, schemes, now).ok()
 }
 
 /// The client as its document describes it; where that can't be had, as it was when a person last
@@ -94,8 +114,7 @@ async fn described(
         .client(address.id(), now)
         .await
         .map_err(NotFound::Fault)?;
-    let built_in = || known_documents::document(address).and_then(|document| judge(&document).ok());
     last_allowed
-        .or_else(built_in)
+        .or_else(|| built_in(server, address, now))
         .ok_or_else(|| NotFound::Unknown(unusable.reason(), unusable.to_string()))
 }

@@ -8,21 +8,22 @@ use rand::rngs::OsRng;
 
 use crate::backend::Tool;
 use crate::browser_session::BrowserSession;
-use crate::client::Client;
 use crate::client::metadata_document::DocumentUrl;
+use crate::client::{Change, Client};
 use crate::clock::Timestamp;
 use crate::grants::Tools;
 use crate::oauth::authorize::{self, AuthorizeRefusal};
 use crate::oauth::browser::{self, BrowserName, Cookie};
 use crate::oauth::refusal::{self, Refused};
 use crate::oauth::seal::{self, Purpose, SealError};
-use crate::oauth::{AuthorizationServer, login};
-use crate::pages::{self, Capabilities, Consent};
+use crate::oauth::{AuthorizationServer, clients, login};
+use crate::pages::{self, Capabilities, Changed, Consent};
 use crate::protocol::redirect_uri::RedirectUri;
 use crate::protocol::resource::Mount;
 use crate::protocol::scope::Scope;
 use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
+use crate::store::StoreError;
 
 /// What a valid authorization request asks for, as far as a person is told.
 #[derive(Clone, Copy, Debug)]
@@ -59,7 +60,12 @@ pub async fn page(
     };
     let now = server.clock.now();
     let browser = BrowserName::of(server, request);
-    let bound = bound(&browser.value, session, raw_query);
+    let change = match change(server, session, asked.client, now).await {
+        Ok(change) => change,
+        Err(error) => return Refused::from(error).page(server, request),
+    };
+    let as_shown = as_shown(asked.client);
+    let bound = bound(&browser.value, session, raw_query, &as_shown);
     let address = DocumentUrl::parse(&asked.client.id).and_then(Result::ok);
     let page = Consent {
         frame: browser::frame(server, request),
@@ -67,6 +73,13 @@ pub async fn page(
         registration: asked.client.registration,
         vouched_by: address.as_ref().map(DocumentUrl::host),
         registered: now.since(asked.client.registered),
+        changed: change.as_ref().map(|change| Changed {
+            allowed: now.since(change.allowed),
+            name: change.name.as_deref(),
+            redirect_uris: change.redirect_uris,
+            authentication: change.authentication,
+        }),
+        client_as_shown: &as_shown,
         backend: &asked.mount.name,
         scope: &asked.scope.to_string(),
         user_name: &session.user_name,
@@ -110,6 +123,14 @@ async fn finish(
             return Refused::from(error).page(server, request);
         }
     };
+    // What was allowed is the client that the page showed, and no other under its id.
+    if as_shown(asked.client()) != answer.client_as_shown {
+        let reason = Reason::ClientChanged;
+        refusal::log("consent_refused", request, reason);
+        let status = StatusCode::FORBIDDEN;
+        let query = Some(asked.raw_query());
+        return refusal::page_with_way_back(server, request, status, reason, query);
+    }
     if answer.allowed {
         let session = &answer.session;
         return authorize::approve(server, request, session, asked, Tools::All, now).await;
@@ -127,6 +148,7 @@ async fn finish(
 struct Answer {
     session: BrowserSession,
     raw_query: String,
+    client_as_shown: String,
     allowed: bool,
 }
 
@@ -151,7 +173,8 @@ async fn answer(
     let (Some(raw_query), Some(browser)) = (raw_query, browser) else {
         return Err(refuse(Reason::CrossSiteForm));
     };
-    let bound = bound(browser, &session, raw_query);
+    let as_shown = form.field("client");
+    let bound = bound(browser, &session, raw_query, as_shown);
     let unsealed = seal::unseal(
         &server.tags,
         Purpose::Consent,
@@ -175,18 +198,47 @@ async fn answer(
     Ok(Answer {
         session,
         raw_query: raw_query.to_owned(),
+        client_as_shown: as_shown.to_owned(),
         allowed,
     })
 }
 
 /// What must be the same when the answer comes back. The person and the browser, not the session:
 /// somebody who logs in again in a second tab can still answer in the first.
-fn bound<'a>(browser: &'a str, session: &'a BrowserSession, raw_query: &'a str) -> [&'a [u8]; 3] {
+fn bound<'a>(
+    browser: &'a str,
+    session: &'a BrowserSession,
+    raw_query: &'a str,
+    client_as_shown: &'a str,
+) -> [&'a [u8]; 4] {
     [
         browser.as_bytes(),
         session.user.as_str().as_bytes(),
         raw_query.as_bytes(),
+        client_as_shown.as_bytes(),
     ]
+}
+
+/// What the client is on the page, where its document may change before the answer.
+fn as_shown(client: &Client) -> String {
+    let fingerprint = client.fingerprint();
+    fingerprint.map_or_else(String::new, |fingerprint| fingerprint.to_text())
+}
+
+/// How the client has changed since this person allowed it.
+async fn change(
+    server: &AuthorizationServer,
+    session: &BrowserSession,
+    client: &Client,
+    now: Timestamp,
+) -> Result<Option<Change>, StoreError> {
+    let Some(Ok(address)) = DocumentUrl::parse(&client.id) else {
+        return Ok(None);
+    };
+    let records = &server.records;
+    let allowed = records.allowed(&session.user, &client.id, now).await?;
+    let built_in = clients::built_in(server, &address, now);
+    Ok(allowed.and_then(|allowed| allowed.change(client, built_in.as_ref())))
 }
 
 async fn capabilities(

@@ -12,6 +12,8 @@
 
 use serde_json::json;
 
+use crate::client::keys::Algorithm;
+use crate::client::registration;
 use crate::oauth::endpoint::path;
 use crate::oauth::{AuthorizationServer, document};
 use crate::protocol::scope::Scope;
@@ -20,7 +22,8 @@ use crate::protocol::web::{Request, Response};
 /// `/.well-known/oauth-authorization-server`
 pub(super) fn authorization_server(server: &AuthorizationServer, request: &Request) -> Response {
     let issuer = &server.settings.issuer;
-    let methods = ["none", "client_secret_post", "client_secret_basic"];
+    let methods = registration::METHODS;
+    let algorithms = Algorithm::NAMES;
     let mut metadata = json!({
         "issuer": issuer.as_str(),
         "authorization_endpoint": issuer.join(path::AUTHORIZE),
@@ -33,7 +36,9 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
         "grant_types_supported": ["authorization_code"],
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "authorization_response_iss_parameter_supported": true,
         "service_documentation": issuer.join(path::HOME),
     });

@@ -7,6 +7,7 @@
 mod authorization_request;
 pub mod authorize;
 mod browser;
+mod client_assertion;
 mod client_authentication;
 mod clients;
 pub mod consent;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use crate::access_token::Keys;
 use crate::backend::Catalogue;
+use crate::client::Client;
 use crate::clock::Clock;
 use crate::fetch::Documents;
 use crate::identity::{Passwords, Setup};
@@ -61,6 +63,8 @@ pub struct Settings {
     pub security_contact: Option<String>,
     /// Private-use schemes of redirect URIs that are accepted besides the built-in ones.
     pub redirect_schemes: PrivateUseSchemes,
+    /// The clients that the operator registered.
+    pub clients: Vec<Client>,
     /// The hosts whose metadata documents are taken; all, if there is none.
     pub document_hosts: Vec<String>,
     /// How many registrations one address may make in an hour.
@@ -86,6 +90,8 @@ pub struct AuthorizationServer {
     pub catalogue: Arc<Catalogue>,
     /// Metadata documents of clients; `None` switches them off.
     pub documents: Option<Documents>,
+    /// The keys of clients that say where theirs are.
+    pub key_sets: Documents,
     /// The time.
     pub clock: Clock,
 }

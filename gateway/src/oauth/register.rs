@@ -9,6 +9,7 @@ use http::header::HeaderName;
 use rand::rngs::OsRng;
 use serde_json::{Map, Value, json};
 
+use crate::client::keys::KeySource;
 use crate::client::registration::{AcceptedMetadata, RegistrationError};
 use crate::client::{Client, ClientId, REMEMBERED};
 use crate::clock::Timestamp;
@@ -63,7 +64,7 @@ async fn register(
     let accepted = AcceptedMetadata::accept(&metadata, &server.settings.redirect_schemes)
         .map_err(|error| refusal(&error))?;
     let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
-    if !accepted.is_public() {
+    if accepted.needs_secret() {
         within_limit(server, request.peer, Known::New, now).await?;
         let (id, secret) = (
             ClientId::new(identifier("c_", &mut OsRng)),
@@ -79,7 +80,7 @@ async fn register(
     }
     // Apps register at every attempt to connect: what is known is counted apart, so that a flood of
     // new registrations from its address can't lock it out.
-    let id = accepted.public_id(&server.tags.derive("client_id"));
+    let id = accepted.derived_id(&server.tags.derive("client_id"));
     if let Some(client) = server.records.client(&id, now).await.map_err(unavailable)? {
         within_limit(server, request.peer, Known::Again, now).await?;
         server
@@ -94,7 +95,7 @@ async fn register(
         });
     }
     within_limit(server, request.peer, Known::New, now).await?;
-    let client = accepted.into_public_client(id, now);
+    let client = accepted.into_client_without_secret(id, now);
     let client = keep(server, &client, now).await.map_err(unavailable)?;
     Ok(Registered {
         client,
@@ -205,6 +206,11 @@ impl Registered {
         set("scope", json!(Scope::supported().to_string()));
         if let Some(name) = &client.name {
             set("client_name", json!(name));
+        }
+        match client.authentication.keys() {
+            Some(KeySource::Jwks(keys)) => drop(set("jwks", json!(keys))),
+            Some(KeySource::JwksUri(uri)) => drop(set("jwks_uri", json!(uri))),
+            None => {}
         }
         if let Some(secret) = &self.secret {
             set("client_secret", json!(secret.reveal()));

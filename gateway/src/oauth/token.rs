@@ -77,8 +77,10 @@ async fn redeem(
     let verifier = form.one("code_verifier").map_err(malformed)?;
     let verifier = verifier.and_then(CodeVerifier::parse);
     let resource = resource(server, form)?;
+    let fingerprint = client.fingerprint();
     let presented = Presented {
         client: &client.id,
+        client_fingerprint: fingerprint.as_ref(),
         redirect_uri: form.one("redirect_uri").map_err(malformed)?,
         verifier: verifier.as_ref(),
         resource: resource.as_ref(),

@@ -28,6 +28,10 @@ pub struct Consent<'a> {
     pub vouched_by: Option<&'a str>,
     /// How long ago it was registered.
     pub registered: Duration,
+    /// How it has changed since this person allowed it.
+    pub changed: Option<Changed<'a>>,
+    /// Names what the client is now; the answer must be about the same.
+    pub client_as_shown: &'a str,
     /// The backend.
     pub backend: &'a str,
     /// The scope that would be granted.
@@ -46,6 +50,30 @@ pub struct Consent<'a> {
     pub seal: &'a str,
     /// Proves that the log-out comes from this page.
     pub log_out_seal: &'a str,
+}
+
+/// How a client that is known by its document differs from what the person allowed before.
+#[derive(Clone, Copy, Debug)]
+pub struct Changed<'a> {
+    /// How long ago it was allowed.
+    pub allowed: Duration,
+    /// It had this name then.
+    pub name: Option<&'a str>,
+    /// Its answers could go elsewhere.
+    pub redirect_uris: bool,
+    /// It proved itself in another way, or with other keys.
+    pub authentication: bool,
+}
+
+impl Changed<'_> {
+    /// What changed, as the object of a sentence.
+    fn what(&self) -> String {
+        let name = self.name.map(|_| "its name");
+        let uris = self.redirect_uris.then_some("where it may send you");
+        let keys = self.authentication.then_some("how it proves who it is");
+        let all: Vec<_> = [name, uris, keys].into_iter().flatten().collect();
+        all.join(" and ")
+    }
 }
 
 /// What the backend offers.
@@ -91,6 +119,12 @@ impl Consent<'_> {
                 .vouched_by
                 .filter(|_| self.registration == Registration::MetadataDocument),
             registered: ago(self.registered),
+            changed: self.changed.map(|changed| ChangedLine {
+                allowed: ago(changed.allowed),
+                name: changed.name.map(|name| clean(name, LONGEST_NAME)),
+                what: changed.what(),
+            }),
+            client_as_shown: self.client_as_shown,
             backend: self.backend,
             scope: self.scope,
             user_name: self.user_name,
@@ -114,6 +148,8 @@ struct ConsentTemplate<'a> {
     self_registered: bool,
     vouched_by: Option<&'a str>,
     registered: String,
+    changed: Option<ChangedLine>,
+    client_as_shown: &'a str,
     backend: &'a str,
     scope: &'a str,
     user_name: &'a str,
@@ -124,6 +160,12 @@ struct ConsentTemplate<'a> {
     authorization_request: &'a str,
     seal: &'a str,
     log_out_seal: &'a str,
+}
+
+struct ChangedLine {
+    allowed: String,
+    name: Option<String>,
+    what: String,
 }
 
 #[derive(PartialEq, Eq)]

@@ -27,6 +27,8 @@ fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) ->
         registration: Registration::SelfRegistered,
         vouched_by: None,
         registered: Duration::from_secs(250),
+        changed: None,
+        client_as_shown: "",
         backend: "notes",
         scope: "mcp",
         user_name: "alice",
@@ -132,6 +134,17 @@ fn every_page() -> Vec<(&'static str, Page)> {
         registration: Registration::PreRegistered,
         ..consent("ChatGPT", &web, Vec::new())
     };
+    let changed = Consent {
+        registration: Registration::MetadataDocument,
+        vouched_by: Some("chatgpt.com"),
+        changed: Some(Changed {
+            allowed: Duration::from_secs(3 * 24 * 3600),
+            name: Some("ChatGPT Classic"),
+            redirect_uris: true,
+            authentication: true,
+        }),
+        ..consent("ChatGPT", &web, tools())
+    };
     let wrong =
         "redirect_uri: https://evil.example/cb?x=<script>\nregistered: https://app.example/cb";
     vec![
@@ -161,6 +174,7 @@ fn every_page() -> Vec<(&'static str, Page)> {
         ),
         ("consent-app", consent("", &app, Vec::new()).page()),
         ("consent-unknown", unknown.page()),
+        ("consent-changed", changed.page()),
         (
             "error-redirect",
             refusal(

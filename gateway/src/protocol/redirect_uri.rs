@@ -13,8 +13,9 @@ use url::Url;
 /// Longer ones are refused.
 pub const MAX_LENGTH: usize = 2000;
 
-/// The schemes of native apps that are in use with MCP and are no reverse domain names.
-const KNOWN_APPS: [&str; 3] = ["cursor", "vscode", "vscode-insiders"];
+/// The schemes of native apps that are in use with MCP and are no reverse domain names. Cursor
+/// registers `grokbot` beside its own, and gives up if one of its URIs is refused.
+const KNOWN_APPS: [&str; 4] = ["cursor", "grokbot", "vscode", "vscode-insiders"];
 
 const LOOPBACK_HOSTS: [&str; 3] = ["127.0.0.1", "[::1]", "localhost"];
 

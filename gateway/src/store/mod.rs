@@ -108,7 +108,7 @@ pub enum Table {
     Session,
     /// Marks of things that may happen once, such as a consent form.
     Once,
-    /// Single values: the setup code, fingerprints of keys.
+    /// Single values: the setup code, fingerprints of keys, what a person allowed an app last.
     Setting,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::browser_session::BrowserSession;
-use crate::client::{Client, ClientId};
+use crate::client::{Allowed, Client, ClientId};
 use crate::clock::Timestamp;
 use crate::grants::authorization_code::AuthorizationCode;
 use crate::grants::{Grant, GrantId, UserId};
@@ -106,6 +106,32 @@ impl Records {
                 &encode(client),
                 Some(until),
             )
+            .await
+    }
+
+    /// What a person allowed a client last, if that client can change.
+    pub async fn allowed(
+        &self,
+        user: &UserId,
+        client: &ClientId,
+        now: Timestamp,
+    ) -> Result<Option<Allowed>, StoreError> {
+        self.read(Table::Setting, &allowed_key(user, client), now)
+            .await
+    }
+
+    /// Keeps what a person allows a client now.
+    pub async fn put_allowed(
+        &self,
+        user: &UserId,
+        client: &ClientId,
+        allowed: &Allowed,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let key = allowed_key(user, client);
+        let value = encode(allowed);
+        self.store
+            .put(Table::Setting, &key, &value, Some(keep_until))
             .await
     }
 
@@ -269,6 +295,10 @@ impl Records {
             None => Ok(None),
         }
     }
+}
+
+fn allowed_key(user: &UserId, client: &ClientId) -> String {
+    format!("allowed:{user}:{client}")
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {

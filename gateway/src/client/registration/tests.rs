@@ -25,7 +25,7 @@ fn several_redirect_uris_of_all_kinds_register_together() {
     ];
     let accepted = accept(&json!({ "redirect_uris": uris })).unwrap();
     assert_eq!(accepted.redirect_uris, uris);
-    assert!(accepted.is_public());
+    assert!(!accepted.needs_secret());
 }
 
 #[test]
@@ -124,6 +124,20 @@ fn unknown_members_and_grant_types_are_ignored() {
     let accepted = accept(&metadata).unwrap();
     assert_eq!(accepted.echoed.len(), 1);
     assert_eq!(accepted.echoed["application_type"], "native");
+    let strange = accept(&with("application_type", json!("toaster"))).unwrap();
+    assert!(strange.echoed.is_empty());
+}
+
+/// Clients mix kinds, and what they say of themselves decides nothing about their redirect URIs.
+#[test]
+fn the_application_type_is_told_back_and_changes_no_rule() {
+    for kind in ["native", "web"] {
+        let mut metadata = with("application_type", json!(kind));
+        metadata["redirect_uris"] = json!(["https://a.example/cb", "http://localhost/cb"]);
+        assert_eq!(accept(&metadata).unwrap().echoed["application_type"], kind);
+        metadata["redirect_uris"] = json!(["http://a.example/cb"]);
+        assert!(accept(&metadata).unwrap_err().concerns_redirect_uris());
+    }
 }
 
 #[test]
@@ -151,7 +165,7 @@ fn members_of_the_wrong_type_are_named() {
 #[test]
 fn identical_metadata_give_one_client_id_and_any_difference_another() {
     let key = TagKey::new([1; 32]);
-    let id = |metadata: &Value| accept(metadata).unwrap().public_id(&key);
+    let id = |metadata: &Value| accept(metadata).unwrap().derived_id(&key);
     let base = with("client_name", json!("App"));
     let reordered = json!({
         "client_name": "App",
@@ -164,7 +178,7 @@ fn identical_metadata_give_one_client_id_and_any_difference_another() {
     assert_ne!(id(&base), id(&with("software_id", json!("App"))));
     assert_ne!(
         id(&base),
-        accept(&base).unwrap().public_id(&TagKey::new([2; 32]))
+        accept(&base).unwrap().derived_id(&TagKey::new([2; 32]))
     );
 }
 

@@ -21,6 +21,7 @@ use crate::access_token::{self, Keys, Tools};
 use crate::backend::Catalogue;
 use crate::browser_session::BrowserSession;
 use crate::clock::{Clock, Timestamp};
+use crate::fetch::{Documents, Fetcher, Limits};
 use crate::grants::UserId;
 use crate::identity::{Passwords, Setup};
 use crate::oauth::endpoint::Endpoint;
@@ -55,6 +56,7 @@ fn server() -> AuthorizationServer {
             apps_challenge: None,
             security_contact: Some("mailto:security@example.com".to_owned()),
             redirect_schemes: PrivateUseSchemes::default(),
+            clients: Vec::new(),
             document_hosts: Vec::new(),
             registrations_per_hour: 5,
         },
@@ -65,6 +67,7 @@ fn server() -> AuthorizationServer {
         setup: Setup,
         catalogue: Arc::new(Catalogue::default()),
         documents: None,
+        key_sets: Documents::new(Fetcher::new(Limits::default(), [])),
         clock: Clock,
     }
 }

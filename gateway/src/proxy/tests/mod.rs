@@ -31,6 +31,7 @@ use crate::access_token::{Claims, Tools, mint};
 use crate::backend::{Address, Catalogue};
 use crate::client::ClientId;
 use crate::clock::Timestamp;
+use crate::fetch::{Documents, Fetcher, Limits};
 use crate::grants::{GrantId, UserId};
 use crate::identity::{Passwords, Setup};
 use crate::oauth;
@@ -237,6 +238,7 @@ fn authorization_server(
 ) -> AuthorizationServer {
     AuthorizationServer {
         documents: None,
+        key_sets: Documents::new(Fetcher::new(Limits::default(), [])),
         settings: oauth::Settings {
             issuer: Issuer::parse(ISSUER).unwrap(),
             mounts,
@@ -245,6 +247,7 @@ fn authorization_server(
             apps_challenge: None,
             security_contact: None,
             redirect_schemes: PrivateUseSchemes::default(),
+            clients: Vec::new(),
             document_hosts: Vec::new(),
             registrations_per_hour: 100,
         },
