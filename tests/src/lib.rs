@@ -17,6 +17,8 @@
 //! | [`sdk`] | the official SDKs as clients: log in, list, call |
 //! | [`sse`] | an event stream read event by event, comments included |
 //! | [`raw`] | bytes on a socket, for requests that no library would send |
+//! | [`documents`] | a web site with metadata documents and keys of clients |
+//! | [`keys`] | keys of clients, and the assertions that they sign |
 //! | [`tls`] | a TLS front with certificates of the test's own |
 //! | [`redis`] | a Redis server of the test's own |
 //!
@@ -25,8 +27,10 @@
 
 pub mod broken;
 pub mod browser;
+pub mod documents;
 pub mod gateway;
 pub mod http;
+pub mod keys;
 pub mod mcp;
 pub mod oauth;
 pub mod program;

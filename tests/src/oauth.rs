@@ -160,6 +160,16 @@ impl OAuthClient {
         })
     }
 
+    /// A client that needs no registration: known by a metadata document or the configuration.
+    pub fn known(base: &str, client_id: &str, redirect_uri: &str) -> Self {
+        OAuthClient {
+            base: base.into(),
+            client_id: client_id.into(),
+            redirect_uri: redirect_uri.into(),
+            registration: Value::Null,
+        }
+    }
+
     /// A complete authorization request for `{base}/mcp`.
     pub fn authorization(&self) -> Authorization {
         self.authorization_for(&format!("{}/mcp", self.base))

@@ -10,6 +10,7 @@ mod hostile_bodies;
 mod hostile_framing;
 mod hostile_sessions;
 mod hostile_tokens;
+mod identity;
 mod login;
 mod mcp;
 mod quickstart;
