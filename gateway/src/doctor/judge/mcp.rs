@@ -193,10 +193,24 @@ fn contract(
     call: Option<(&Exchange, u64)>,
     judge: impl Fn(&Value) -> Result<String, &'static str>,
 ) -> Finding {
-    let Some(tool) = tools.iter().find(|tool| tool["name"] == name) else {
-        let summary = format!("there is no {name} tool: no deep research, no company knowledge");
-        return Finding::warn(check, summary);
+    let offered = |name: &str| tools.iter().find(|tool| tool["name"] == name);
+    // One without the other is some other tool of that name, such as one that fetches a URL.
+    let alone = |there: &str, missing: &str| {
+        let summary =
+            format!("there is {there} without {missing}: no deep research, no company knowledge");
+        Finding::warn(check, summary)
     };
+    let (searches, fetches) = match (offered("search"), offered("fetch")) {
+        (Some(searches), Some(fetches)) => (searches, fetches),
+        (Some(_), None) => return alone("search", "fetch"),
+        (None, Some(_)) => return alone("fetch", "search"),
+        (None, None) => {
+            let summary =
+                "neither search nor fetch, which only deep research and company knowledge need";
+            return Finding::skip(check, summary);
+        }
+    };
+    let tool = if name == "search" { searches } else { fetches };
     let schema = &tool["inputSchema"];
     let properties = schema["properties"].as_object();
     let exact = properties.is_some_and(|properties| properties.len() == 1)
@@ -374,12 +388,12 @@ mod tests {
 
     #[test]
     fn search_is_judged_by_schema_and_answer() {
-        let tools = [tool("search", "query")];
+        let tools = [tool("search", "query"), tool("fetch", "id")];
         let hit = json!({"id": "1", "title": "One", "url": "https://x.example/1"});
         let good = rpc(&content(&json!({"results": [hit]})));
         assert_eq!(search(&tools, Some((&good, 1))).verdict, Verdict::Pass);
-        assert_eq!(search(&[], None).verdict, Verdict::Warn);
-        assert_eq!(search(&[tool("search", "q")], None).verdict, Verdict::Fail);
+        let other = [tool("search", "q"), tool("fetch", "id")];
+        assert_eq!(search(&other, None).verdict, Verdict::Fail);
         let relative = rpc(&content(
             &json!({"results": [{"id": "1", "title": "One", "url": "/1"}]}),
         ));
@@ -396,7 +410,7 @@ mod tests {
 
     #[test]
     fn fetch_is_judged_by_schema_and_answer() {
-        let tools = [tool("fetch", "id")];
+        let tools = [tool("search", "query"), tool("fetch", "id")];
         let whole = json!({"id": "1", "title": "One", "text": "…", "url": "https://x.example/1"});
         assert_eq!(
             fetch(&tools, Some((&rpc(&content(&whole)), 1))).verdict,
@@ -408,6 +422,20 @@ mod tests {
             fetch(&tools, Some((&rpc(&content(&lacking)), 1))).verdict,
             Verdict::Fail
         );
+    }
+
+    #[test]
+    fn a_server_of_another_kind_is_not_held_to_the_contract() {
+        let neither = [tool("echo", "message")];
+        assert_eq!(search(&neither, None).verdict, Verdict::Skip);
+        assert_eq!(fetch(&neither, None).verdict, Verdict::Skip);
+        // A tool that fetches a URL is no half of a search.
+        let one = [tool("fetch", "url")];
+        assert_eq!(search(&one, None).verdict, Verdict::Warn);
+        assert_eq!(fetch(&one, None).verdict, Verdict::Warn);
+        let one = [tool("search", "words")];
+        assert_eq!(search(&one, None).verdict, Verdict::Warn);
+        assert_eq!(fetch(&one, None).verdict, Verdict::Warn);
     }
 
     #[test]
