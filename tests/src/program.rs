@@ -193,6 +193,11 @@ impl Program {
         false
     }
 
+    /// A signal by name to the whole group, for example `STOP`; whether anybody was there.
+    pub fn signal_group(&self, name: &str) -> bool {
+        self.group.is_some_and(|group| signal_group(group, name))
+    }
+
     /// Resident memory in bytes.
     pub fn resident_memory(&self) -> Result<u64> {
         let id = self.id().context("it has ended")?;

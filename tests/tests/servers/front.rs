@@ -43,11 +43,17 @@ impl Front {
         .await
     }
 
-    async fn with(setup: Setup) -> Result<Self> {
+    /// As it is set up.
+    pub(crate) async fn with(setup: Setup) -> Result<Self> {
         Ok(Front {
             gateway: Gateway::start(setup).await?,
             owner: Owner::alice(),
         })
+    }
+
+    /// The owner's password.
+    pub(crate) fn password(&self) -> &str {
+        &self.owner.password
     }
 
     /// What an official SDK sees at a path, from the login on.

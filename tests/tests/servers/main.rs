@@ -4,11 +4,15 @@
 //!
 //! | module | owns |
 //! |---|---|
+//! | [`doctor`] | `gateway doctor` in front of them |
+//! | [`faults`] | what a client meets when they die, stall, come back, or hang up first |
 //! | [`front`] | the gateway in front of one server, and the same question asked with and without it |
 //! | [`node`] | servers on Node |
 //! | [`python`] | servers on Python |
 //! | [`readme`] | README's table of them |
 
+mod doctor;
+mod faults;
 mod front;
 mod node;
 mod python;

@@ -1,0 +1,109 @@
+//! `gateway doctor` in front of servers that are not our own: what is well is said to be well.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tests::program::binary;
+use tests::server::{Launch, Lock, Server, sample};
+use tokio::process::Command;
+
+use crate::front::{Front, watched};
+
+/// The report on a path, with a login, without the minute of watching a quiet stream.
+async fn examined(front: &Front, path: &str) -> Result<Value> {
+    let password = front.gateway.folder().join("password");
+    std::fs::write(&password, front.password())?;
+    let ended = Command::new(binary("gateway"))
+        .args(["doctor", &front.gateway.url(path), "--json", "--quick"])
+        .args(["--login", "alice", "--password-file"])
+        .arg(&password)
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(120), ended).await??;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    serde_json::from_str(&printed)
+        .with_context(|| format!("{printed}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
+/// What is said of every gateway that stands on loopback.
+const ON_LOOPBACK: [&str; 2] = ["public-address", "https"];
+
+/// Nothing is wrong at this path but that it stands on loopback, and these warnings.
+async fn is_well(server: &Server, path: &str, but: &[&str]) -> Result<()> {
+    let front = Front::of(&server.url()).await?;
+    let report = examined(&front, path).await?;
+    let checks = report["checks"].as_array().cloned().unwrap_or_default();
+    anyhow::ensure!(checks.len() > 30, "{report:#}");
+    let of = |verdict: &str| -> Vec<&Value> {
+        let found = checks.iter().filter(|check| check["verdict"] == verdict);
+        found.collect()
+    };
+    anyhow::ensure!(of("FAIL").is_empty(), "{path}: {:#?}", of("FAIL"));
+    let warned: Vec<_> = of("WARN")
+        .iter()
+        .filter_map(|check| check["id"].as_str())
+        .collect();
+    let expected = [&ON_LOOPBACK, but].concat();
+    anyhow::ensure!(warned == expected, "{path}: {:#?}", of("WARN"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_doctor_finds_server_everything_well() -> Result<()> {
+    let server = Server::start(|port, _| {
+        Launch::npm("@modelcontextprotocol/server-everything/dist/index.js")
+            .arg("streamableHttp")
+            .env("PORT", &port.to_string())
+    });
+    watched(server, async |server| is_well(server, "/mcp", &[]).await).await
+}
+
+#[tokio::test]
+async fn the_doctor_finds_a_memory_behind_a_bridge_well() -> Result<()> {
+    let server = Server::start(|port, folder| {
+        let file = folder.join("memory.jsonl").display().to_string();
+        let memory = Launch::npm("@modelcontextprotocol/server-memory/dist/index.js")
+            .env("MEMORY_FILE_PATH", &file);
+        Launch::npm("mcp-proxy/dist/bin/mcp-proxy.mjs")
+            .args(&["--host", "127.0.0.1", "--port", &port.to_string(), "--"])
+            .then(memory)
+    });
+    watched(server, async |server| is_well(server, "/it/mcp", &[]).await).await
+}
+
+#[tokio::test]
+async fn the_doctor_finds_the_typescript_sdk_well() -> Result<()> {
+    let server =
+        Server::start(|port, _| Launch::node_sample("ts_sdk_v2.mjs").arg(&port.to_string()));
+    watched(server, async |server| {
+        is_well(server, "/mcp", &["tool-annotations"]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_doctor_finds_the_python_sdk_well() -> Result<()> {
+    let server = Server::start(|port, _| {
+        Launch::python(Lock::PythonV2, "python")
+            .args(&[&sample("python_sdk_v2.py"), &port.to_string()])
+    });
+    watched(server, async |server| {
+        is_well(server, "/it/mcp", &["tool-annotations"]).await
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_doctor_takes_no_tool_that_fetches_urls_for_one_of_documents() -> Result<()> {
+    let server = Server::start(|port, _| {
+        Launch::python(Lock::PythonV1, "mcp-proxy")
+            .args(&["--pass-environment", "--port", &port.to_string(), "--"])
+            .then(Launch::python(Lock::PythonV2, "mcp-server-fetch"))
+    });
+    let alone = ["search", "fetch"];
+    watched(server, async |server| {
+        is_well(server, "/it/sse", &alone).await
+    })
+    .await
+}
