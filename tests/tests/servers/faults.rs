@@ -2,6 +2,7 @@
 //! under the gateway's hands; and what a server notices when a client is gone. The wire tests do
 //! the same against a scripted backend; here uvicorn and Node are themselves.
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use tests::http::{self, Reply};
 use tests::mcp::{self, LegacySession};
 use tests::server::{Launch, Lock, Server, sample};
 use tests::sse::{EventStream, Happening};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::front::{Front, message, watched};
 
@@ -327,6 +329,76 @@ async fn a_server_is_told_within_two_seconds_that_its_clients_are_gone() -> Resu
         }
         assert_eq!(noticed(), before + STREAMS, "after {:?}", gone.elapsed());
         println!("{STREAMS} streams, all ended after {:?}", gone.elapsed());
+        Ok(())
+    })
+    .await
+}
+
+/// A port that takes no connection and refuses none: its queue is full.
+struct BlackHole {
+    address: SocketAddr,
+    _listener: TcpListener,
+    _waiting: Vec<TcpStream>,
+}
+
+impl BlackHole {
+    async fn open() -> Result<Self> {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind("127.0.0.1:0".parse()?)?;
+        let listener = socket.listen(1)?;
+        let address = listener.local_addr()?;
+        let mut waiting = Vec::new();
+        // Until one more gets no answer.
+        while waiting.len() < 16 {
+            let more =
+                tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address));
+            match more.await {
+                Ok(connected) => waiting.push(connected?),
+                Err(_) => {
+                    return Ok(BlackHole {
+                        address,
+                        _listener: listener,
+                        _waiting: waiting,
+                    });
+                }
+            }
+        }
+        anyhow::bail!("sixteen connections were taken")
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_swallows_connections_costs_the_connect_timeout_and_no_neighbour()
+-> Result<()> {
+    watched(on_node(), async |server| {
+        let hole = BlackHole::open().await?;
+        let setup = Setup::default().backend(&server.url()).mounted(
+            "hole",
+            "/hole",
+            &format!("http://{}", hole.address),
+        );
+        let front = Front::with(setup).await?;
+        let lost = Oven::at(&front, "/hole/mcp", false).await?;
+        let other = Oven::at(&front, "/mcp", false).await?;
+        let neighbour = async {
+            let mut slowest = Duration::ZERO;
+            for _ in 0..100 {
+                let served = other.bake(1).await?;
+                anyhow::ensure!(served.status == 200, "{served:?}");
+                slowest = slowest.max(served.took);
+            }
+            anyhow::Ok(slowest)
+        };
+        let swallowed = futures::future::try_join_all((0..20).map(|_| lost.bake(1)));
+        let (swallowed, slowest) = tokio::try_join!(swallowed, neighbour)?;
+        for refused in &swallowed {
+            assert!(matches!(refused.status, 502 | 504), "{refused:?}");
+            assert!(refused.json()["error"].is_object(), "{refused:?}");
+            // Five seconds, and what a busy machine adds.
+            assert!(refused.took < Duration::from_secs(8), "{refused:?}");
+        }
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+        println!("20 calls swallowed, the slowest of 100 beside them took {slowest:?}");
         Ok(())
     })
     .await

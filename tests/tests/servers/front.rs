@@ -15,7 +15,7 @@ use tests::server::Server;
 use tokio::sync::Semaphore;
 
 /// Servers at once: each brings a runtime of its own, and they share two cores.
-static PLACES: Semaphore = Semaphore::const_new(3);
+static PLACES: Semaphore = Semaphore::const_new(4);
 
 /// The gateway.
 pub(crate) struct Front {
