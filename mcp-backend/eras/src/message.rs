@@ -222,10 +222,15 @@ impl Message {
     }
 }
 
-/// Its JSON text, in one line.
+/// Its JSON text, in one line: what carries messages line by line (stdio, event streams) needs that,
+/// and a line break within JSON is never but white space.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.object.fmt(f)
+        let text = self.object.to_string();
+        match text.contains(['\n', '\r']) {
+            true => f.write_str(&text.replace(['\n', '\r'], " ")),
+            false => f.write_str(&text),
+        }
     }
 }
 
@@ -260,6 +265,17 @@ mod tests {
         ] {
             assert!(Message::parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_message_is_one_line() {
+        let pretty = "{\n  \"jsonrpc\": \"2.0\",\r\n  \"id\": 1, \"result\": {\n    \"a\": \"x\\ny\"\n  }\n}";
+        let line = Message::parse(pretty).unwrap().to_string();
+        assert!(!line.contains(['\n', '\r']), "{line}");
+        assert_eq!(
+            Message::parse(&line).unwrap().outcome().unwrap().text("a"),
+            Some("x\ny".to_owned())
+        );
     }
 
     #[test]
