@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use crate::access_token::Keys;
-use crate::backend::{Backend, Catalogue, Connections};
+use crate::backend::{Backend, Catalogue, Connections, Spoken};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::fetch::{Documents, Fetcher, Limits};
@@ -40,6 +40,8 @@ pub struct App {
     pub catalogue: Arc<Catalogue>,
     /// The backends.
     pub backends: Vec<Arc<Backend>>,
+    /// What each of them speaks.
+    pub spoken: Vec<Arc<Spoken>>,
     /// The connections to them.
     pub connections: Arc<Connections>,
     /// The time.
@@ -92,6 +94,16 @@ impl App {
             .map(|configured| Arc::new(configured.backend.clone()))
             .collect();
         let connections = Arc::new(Connections::default());
+        let spoken = config
+            .backends
+            .iter()
+            .zip(&backends)
+            .map(|(configured, backend)| {
+                let spoken = Spoken::new(configured.eras, configured.answer_discover);
+                spoken.follow(backend.clone(), connections.clone(), runtime);
+                spoken
+            })
+            .collect();
         let catalogue = Arc::new(Catalogue::new(
             backends.clone(),
             connections.clone(),
@@ -134,6 +146,7 @@ impl App {
             revocations,
             catalogue,
             backends,
+            spoken,
             connections,
             clock,
         })

@@ -114,6 +114,7 @@ fn parts(app: App) -> Parts {
         tags: app.tags,
         clock: app.clock,
         backends: app.backends,
+        spoken: app.spoken,
         connections: app.connections,
     }
 }

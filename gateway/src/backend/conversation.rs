@@ -1,8 +1,10 @@
 //! A short conversation with a backend in MCP's own words, to learn who it is and what tools it
 //! has: Streamable HTTP with a session, the stateless revision of 2026-07-28, or legacy HTTP+SSE.
 //!
-//! Owns: the three dialogues. Not: the connection, nor how long an answer is believed
-//! (`catalogue`).
+//! Owns: the three dialogues, and which of them a backend understands. Not: the connection, nor how
+//! long an answer is believed (`catalogue`, `spoken`).
+
+mod spoken_eras;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
@@ -10,6 +12,8 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
 use serde::Deserialize;
 use serde_json::{Value, json};
+
+pub(super) use self::spoken_eras::Found;
 
 use super::Backend;
 use super::catalogue::{CatalogueError, Offer, Tool};
@@ -132,25 +136,17 @@ impl Asker<'_> {
         Ok(pages.tools)
     }
 
-    async fn ask_stateless(&self) -> Result<Offer, CatalogueError> {
-        let meta = json!({"_meta": {
-            META_VERSION: STATELESS,
-            "io.modelcontextprotocol/clientInfo": client_info(),
-            "io.modelcontextprotocol/clientCapabilities": {},
-        }});
-        let headers = |method: &'static str| {
-            [
-                (VERSION, HeaderValue::from_static(STATELESS)),
-                (METHOD, HeaderValue::from_static(method)),
-            ]
-        };
-        let path = &self.backend.mcp_path;
+    async fn discover(&self) -> Result<Answer, CatalogueError> {
         let discover =
-            json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": meta});
-        let discovered = self
-            .post(path, &headers("server/discover"), &discover, 1)
-            .await?
-            .result()?;
+            json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": envelope()});
+        let headers = stateless_headers("server/discover");
+        self.post(&self.backend.mcp_path, &headers, &discover, 1)
+            .await
+    }
+
+    async fn ask_stateless(&self) -> Result<Offer, CatalogueError> {
+        let path = &self.backend.mcp_path;
+        let discovered = self.discover().await?.result()?;
         let info = server_info(
             discovered
                 .pointer("/_meta/io.modelcontextprotocol~1serverInfo")
@@ -158,8 +154,9 @@ impl Asker<'_> {
         );
         let mut pages = Pages::default();
         while let Some(id) = pages.next_id() {
-            let body = pages.request(meta.clone());
-            let answer = self.post(path, &headers("tools/list"), &body, id).await?;
+            let body = pages.request(envelope());
+            let headers = stateless_headers("tools/list");
+            let answer = self.post(path, &headers, &body, id).await?;
             pages.take(answer.result()?)?;
         }
         Ok(offer(info, pages.tools))
@@ -423,6 +420,22 @@ fn initialize(version: &str) -> Value {
         "capabilities": {},
         "clientInfo": client_info(),
     }})
+}
+
+/// What every request of 2026-07-28 says.
+fn envelope() -> Value {
+    json!({"_meta": {
+        META_VERSION: STATELESS,
+        "io.modelcontextprotocol/clientInfo": client_info(),
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }})
+}
+
+fn stateless_headers(method: &'static str) -> [(HeaderName, HeaderValue); 2] {
+    [
+        (VERSION, HeaderValue::from_static(STATELESS)),
+        (METHOD, HeaderValue::from_static(method)),
+    ]
 }
 
 fn client_info() -> Value {

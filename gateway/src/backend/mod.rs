@@ -4,6 +4,7 @@
 mod catalogue;
 mod connection;
 mod conversation;
+mod spoken;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use http::{HeaderName, HeaderValue};
 
 pub use self::catalogue::{Annotations, Catalogue, CatalogueError, Offer, Tool};
 pub use self::connection::{Connection, Connections, Failure, Pooling};
+pub use self::spoken::Spoken;
 
 use crate::protocol::resource::Mount;
 

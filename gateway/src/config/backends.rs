@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
+use eras::Era;
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
@@ -81,6 +82,15 @@ impl Reader<'_> {
         let (address, host) = reached?;
         Some(ConfiguredBackend {
             command: self.list(&at("command"), |text| Ok(text.to_owned())),
+            eras: self
+                .list(&at("eras"), |text| {
+                    Era::named(text).ok_or_else(|| {
+                        "is none of `2024-11-05`, `2025` and `2026-07-28`".to_owned()
+                    })
+                })
+                .into_iter()
+                .collect(),
+            answer_discover: self.flag(&at("answer_discover"))?,
             backend: Backend {
                 mount: Mount {
                     name,

@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use eras::Eras;
 use ipnet::IpNet;
 
 use crate::access_token::Approver;
@@ -53,6 +54,10 @@ pub struct ConfiguredBackend {
     pub backend: Backend,
     /// Program and arguments. Empty: it runs by itself.
     pub command: Vec<String>,
+    /// The eras that it speaks; none: it is asked.
+    pub eras: Eras,
+    /// Whether `server/discover` is answered for it if it does not know that.
+    pub answer_discover: bool,
 }
 
 /// Everything that the operator decided.

@@ -222,7 +222,7 @@ impl Reader<'_> {
         })
     }
 
-    fn flag(&mut self, key: &str) -> Option<bool> {
+    pub(super) fn flag(&mut self, key: &str) -> Option<bool> {
         self.parsed(key, |text| {
             text.parse().map_err(|_| "must be true or false".to_owned())
         })

@@ -291,6 +291,18 @@ pub const KEYS: &[Key] = &[
         "The path of its legacy SSE stream.",
     ),
     key(
+        "backend[].eras",
+        Kind::List,
+        "",
+        "The eras of MCP that it speaks, of `2024-11-05`, `2025` and `2026-07-28`. Default: found out by asking it.",
+    ),
+    key(
+        "backend[].answer_discover",
+        Kind::Bool,
+        "false",
+        "Whether `server/discover` is answered for a backend that does not know it. Clients that know older revisions, too, then use 2026-07-28, translated.",
+    ),
+    key(
         "backend[].headers",
         Kind::SecretMap,
         "",

@@ -150,6 +150,8 @@ impl MirrorHeaders<'_> {
         }
         let method = message.method.as_deref().unwrap_or_default();
         match self.method {
+            // What notifications must carry is not defined.
+            None if message.kind == Kind::Notification => {}
             None => return Err("the Mcp-Method header is missing"),
             Some(header) if header != method.as_bytes() => {
                 return Err("the Mcp-Method header differs from the body's method");
@@ -163,6 +165,9 @@ impl MirrorHeaders<'_> {
         };
         match (named, self.name) {
             (Some(_), None) => return Err("the Mcp-Name header is missing"),
+            (Some(_), Some(header)) if !header.iter().all(|b| matches!(b, b' '..=b'~' | b'\t')) => {
+                return Err("the Mcp-Name header has characters that no header has");
+            }
             (Some(name), Some(header)) => {
                 let decoded =
                     decode_sentinel(header).ok_or("the Mcp-Name header can't be decoded")?;
@@ -242,6 +247,17 @@ mod tests {
             good.check(&message(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#)),
             Ok(())
         );
+        let notification = message(r#"{"jsonrpc":"2.0","method":"notifications/x"}"#);
+        let bare = MirrorHeaders {
+            method: None,
+            name: None,
+            ..good
+        };
+        assert_eq!(bare.check(&notification), Ok(()));
+        assert!(
+            good.check(&notification).is_err(),
+            "it names another method"
+        );
         for bad in [
             MirrorHeaders {
                 method: None,
@@ -266,6 +282,10 @@ mod tests {
             },
             MirrorHeaders {
                 version: Some(b"2026-10-01"),
+                ..good
+            },
+            MirrorHeaders {
+                name: Some("sea é".as_bytes()),
                 ..good
             },
         ] {

@@ -37,9 +37,22 @@ pub(super) struct Admitted {
     pub(super) target: String,
     /// The backend's own session id.
     pub(super) session: Option<String>,
+    /// What of the gateway's own the request belongs to, rather than the backend's.
+    pub(super) own: Option<Own>,
+    /// Whether it says that it is of 2026-07-28 or later.
+    pub(super) is_stateless: bool,
     pub(super) body: Option<Bytes>,
     /// Whether the answer is a stream that waits for events, rather than that of a call.
     pub(super) waits_for_events: bool,
+}
+
+/// Something that a translation keeps for a client, by what is written into its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// A session.
+    Session(String),
+    /// A legacy stream, for which a message is posted.
+    Stream(String),
 }
 
 impl Gateway {
@@ -62,8 +75,15 @@ impl Gateway {
         self.check_host(session)?;
         check_method(door, &method)?;
         let head = session.req_header();
-        let target = self.target(place, door, asked, token.claims())?;
-        let bound_session = self.session(&head.headers, place, door, token.claims())?;
+        let own = self.own(&head.headers, place, door, asked, token.claims());
+        let is_stateless = door == Door::Mcp && mirror(&head.headers).are_binding();
+        let (target, bound_session) = match own {
+            Some(_) => (String::new(), None),
+            None => (
+                self.target(place, door, asked, token.claims())?,
+                self.session(&head.headers, place, door, token.claims())?,
+            ),
+        };
         let (calls, body) = match method {
             Method::POST => {
                 let keep = match token.narrowing().asks_for_arguments() {
@@ -94,6 +114,8 @@ impl Gateway {
             lease,
             target,
             session: bound_session,
+            own,
+            is_stateless,
             body,
             waits_for_events,
         })
@@ -204,6 +226,30 @@ impl Gateway {
                 .sessions
                 .unbind_endpoint(asked.query, claims, &backend.mount)
                 .ok_or(Denial::SessionUnknown),
+        }
+    }
+
+    /// What of the gateway's own the request names. It is bound as the backend's are.
+    fn own(
+        &self,
+        headers: &HeaderMap,
+        place: &Place,
+        door: Door,
+        asked: &Target<'_>,
+        claims: &Claims,
+    ) -> Option<Own> {
+        let mount = &place.backend.mount;
+        match door {
+            Door::Mcp if !mirror(headers).are_binding() => {
+                let presented = headers.get(SESSION)?.to_str().ok()?;
+                let text = self.sessions.unbind_own(presented, claims, mount)?;
+                Some(Own::Session(text.to_owned()))
+            }
+            Door::Messages => self
+                .sessions
+                .unbind_own_endpoint(asked.query, claims, mount)
+                .map(Own::Stream),
+            Door::Mcp | Door::Sse => None,
         }
     }
 

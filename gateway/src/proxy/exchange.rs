@@ -53,7 +53,12 @@ impl Gateway {
             end = &mut leaving => return Err(denied_by(end).into()),
             () = client.gone(session) => return Err(gone()),
             // Boxed: a stream, which is done with it, need not have room for it.
-            reached = Box::pin(self.reach(place, &request, &admitted)) => reached?,
+            reached = Box::pin(self.reach(place, &request, &admitted)) => reached.inspect_err(|denial| {
+                // A backend that came back may be another one.
+                if matches!(denial, Denial::Upstream(Failure::Unreachable(_) | Failure::NoAnswer(_), _)) {
+                    place.spoken.doubt();
+                }
+            })?,
         };
 
         let head = connection
@@ -61,6 +66,16 @@ impl Gateway {
             .await
             .map_err(|failure| Denial::Upstream(failure, None))?;
         refuse_unusable(head, place)?;
+        let is_first = door == Door::Sse
+            || admitted
+                .permit
+                .calls()
+                .first()
+                .is_some_and(|call| call.method == "initialize");
+        if is_first && matches!(head.status.as_u16(), 400 | 404 | 405) {
+            // It may have been replaced by one of another era.
+            place.spoken.doubt();
+        }
         let is_stream =
             door == Door::Sse && request.method == Method::GET && head.status == StatusCode::OK;
         let shape = Shape::of(head, request.method == Method::HEAD);
@@ -102,7 +117,7 @@ impl Gateway {
 
     /// The token that tells the backend who calls, where it is to have one. Minted once in minutes
     /// for each of a client's tokens.
-    fn token_for(
+    pub(super) fn token_for(
         &self,
         place: &Place,
         permit: &Permit,
@@ -231,7 +246,7 @@ fn refuse_unusable(head: &ResponseHeader, place: &Place) -> Result<(), Denial> {
     }
 }
 
-fn denied_by(end: End) -> Denial {
+pub(super) fn denied_by(end: End) -> Denial {
     match end {
         End::Revoked => Denial::Token(Rejection::Invalid(Reason::GrantRevoked)),
         End::Expired => Denial::Token(Rejection::Invalid(Reason::TokenExpired)),

@@ -24,6 +24,7 @@ mod sessions;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod translate;
 mod upstream_head;
 
 use std::fmt;
@@ -39,7 +40,7 @@ pub use self::listener::Listener;
 pub use self::streams::{StreamView, Streams};
 
 use crate::access_token::{Keys, PassedToken, VerifiedToken};
-use crate::backend::{Backend, Connections, IdentityHeaders};
+use crate::backend::{Backend, Connections, IdentityHeaders, Spoken};
 use crate::clock::Clock;
 use crate::oauth::AuthorizationServer;
 use crate::protocol::resource::{Issuer, Mount, Resource};
@@ -49,6 +50,7 @@ use crate::store::RevocationView;
 use self::drain::Draining;
 use self::listener::Caps;
 use self::sessions::Sessions;
+use self::translate::Translator;
 
 /// How many verified tokens are remembered, so that a token's signature is checked once.
 const TOKENS: usize = 16_384;
@@ -118,6 +120,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The backends, in configuration order.
     pub backends: Vec<Arc<Backend>>,
+    /// What each of them speaks, in the same order.
+    pub spoken: Vec<Arc<Spoken>>,
     /// The connections to them, shared with the catalogue.
     pub connections: Arc<Connections>,
 }
@@ -134,7 +138,8 @@ impl Edge {
         let places: Vec<Place> = parts
             .backends
             .iter()
-            .map(|backend| Place::of(backend, &settings))
+            .zip(&parts.spoken)
+            .map(|(backend, spoken)| Place::of(backend, spoken, &settings))
             .collect();
         let gateway = Gateway {
             mounts: places
@@ -146,6 +151,7 @@ impl Edge {
             tokens: Cache::new(TOKENS),
             passed: Cache::new(TOKENS),
             streams: Streams::default(),
+            translator: Translator::default(),
             draining: Draining::default(),
             caps: Arc::default(),
             server: parts.server,
@@ -193,6 +199,7 @@ struct Gateway {
     /// What backends are given, by the last revocation id of the token that it stands for.
     passed: Cache<String, Arc<PassedToken>>,
     streams: Streams,
+    translator: Translator,
     draining: Draining,
     caps: Arc<Caps>,
 }
@@ -208,12 +215,14 @@ impl fmt::Debug for Gateway {
 /// A backend and what is known about its public place.
 struct Place {
     backend: Arc<Backend>,
+    spoken: Arc<Spoken>,
     resource: Resource,
 }
 
 impl Place {
-    fn of(backend: &Arc<Backend>, settings: &Settings) -> Self {
+    fn of(backend: &Arc<Backend>, spoken: &Arc<Spoken>, settings: &Settings) -> Self {
         Self {
+            spoken: Arc::clone(spoken),
             resource: backend.mount.resource(&settings.issuer),
             backend: Arc::clone(backend),
         }

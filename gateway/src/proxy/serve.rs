@@ -16,6 +16,7 @@ use pingora::protocols::http::ServerSession;
 use super::denial::{Challenge, Denial};
 use super::drain::Running;
 use super::routes::{Door, Route, Target};
+use super::translate::Way;
 use super::{Gateway, Place, answer, body, framing, peer};
 use crate::access_token::Claims;
 use crate::oauth::endpoint::Endpoint;
@@ -196,10 +197,18 @@ impl Gateway {
         }
         let admitted = self.admit(session, place, door, target, visit).await;
         let outcome = match admitted {
-            Ok(admitted) => {
-                self.exchange(session, visit, place, door, admitted, allowed.as_ref())
-                    .await
-            }
+            Ok(admitted) => match self.way(place, door, session, &admitted) {
+                Way::Through => {
+                    self.exchange(session, visit, place, door, admitted, allowed.as_ref())
+                        .await
+                }
+                // Boxed: what passes through need not have room for it.
+                way => {
+                    let translated =
+                        self.translate(session, visit, place, way, admitted, allowed.as_ref());
+                    Box::pin(translated).await
+                }
+            },
             Err(stop) => Err(stop),
         };
         match outcome {

@@ -14,6 +14,9 @@ use crate::secret::TagKey;
 pub(super) struct Sessions {
     ids: TagKey,
     messages: TagKey,
+    own: TagKey,
+    own_messages: TagKey,
+    states: TagKey,
     issuer: Issuer,
 }
 
@@ -22,6 +25,9 @@ impl Sessions {
         Self {
             ids: tags.derive("mcp-session-id"),
             messages: tags.derive("legacy message endpoint"),
+            own: tags.derive("session id of a translation"),
+            own_messages: tags.derive("message endpoint of a translation"),
+            states: tags.derive("request state of a translation"),
             issuer: issuer.clone(),
         }
     }
@@ -46,7 +52,11 @@ impl Sessions {
 
     /// The public URL for the path and query where a legacy session takes its messages.
     pub(super) fn bind_endpoint(&self, target: &str, claims: &Claims, mount: &Mount) -> String {
-        let tag = self.messages.tag(&parts(target, claims, mount));
+        self.endpoint(&self.messages, target, claims, mount)
+    }
+
+    fn endpoint(&self, key: &TagKey, target: &str, claims: &Claims, mount: &Mount) -> String {
+        let tag = key.tag(&parts(target, claims, mount));
         let path = mount.messages_path();
         let encoded = URL_SAFE_NO_PAD.encode(target);
         self.issuer.join(&format!("{path}?session={encoded}~{tag}"))
@@ -55,6 +65,49 @@ impl Sessions {
     /// The backend's path and query in the query of a message's URL.
     pub(super) fn unbind_endpoint(
         &self,
+        query: Option<&str>,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<String> {
+        self.target(&self.messages, query, claims, mount)
+    }
+
+    /// What the client gets for a session that the gateway itself keeps for it.
+    pub(super) fn bind_own(&self, text: &str, claims: &Claims, mount: &Mount) -> String {
+        format!("{text}~{}", self.own.tag(&parts(text, claims, mount)))
+    }
+
+    /// The text in such an id; `None` if it is none, or another's.
+    pub(super) fn unbind_own<'a>(
+        &self,
+        presented: &'a str,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<&'a str> {
+        let (text, tag) = presented.rsplit_once('~')?;
+        self.own
+            .verify(&parts(text, claims, mount), tag)
+            .then_some(text)
+    }
+
+    /// The public URL for the messages of a legacy stream that the gateway itself holds.
+    pub(super) fn bind_own_endpoint(&self, name: &str, claims: &Claims, mount: &Mount) -> String {
+        self.endpoint(&self.own_messages, name, claims, mount)
+    }
+
+    /// The name of that stream in the query of a message's URL.
+    pub(super) fn unbind_own_endpoint(
+        &self,
+        query: Option<&str>,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<String> {
+        self.target(&self.own_messages, query, claims, mount)
+    }
+
+    fn target(
+        &self,
+        key: &TagKey,
         query: Option<&str>,
         claims: &Claims,
         mount: &Mount,
@@ -73,9 +126,39 @@ impl Sessions {
                 .or_else(|| presented.rsplit_once("%7e"))
         })?;
         let target = String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()?;
-        self.messages
-            .verify(&parts(&target, claims, mount), tag)
+        key.verify(&parts(&target, claims, mount), tag)
             .then_some(target)
+    }
+}
+
+/// Binds what a stateless client brings back of an exchange that was interrupted.
+#[derive(Clone, Debug)]
+pub(super) struct StateTags {
+    key: TagKey,
+    claims: Claims,
+    mount: Mount,
+}
+
+impl StateTags {
+    pub(super) fn new(sessions: &Sessions, claims: &Claims, mount: &Mount) -> Self {
+        Self {
+            key: sessions.states.clone(),
+            claims: claims.clone(),
+            mount: mount.clone(),
+        }
+    }
+
+    /// What the client gets.
+    pub(super) fn bind(&self, name: &str) -> String {
+        let tag = self.key.tag(&parts(name, &self.claims, &self.mount));
+        format!("{name}~{tag}")
+    }
+
+    /// The name in what it brings back; `None` if it was given to somebody else.
+    pub(super) fn unbind(&self, presented: &str) -> Option<String> {
+        let (name, tag) = presented.rsplit_once('~')?;
+        let parts = parts(name, &self.claims, &self.mount);
+        self.key.verify(&parts, tag).then(|| name.to_owned())
     }
 }
 

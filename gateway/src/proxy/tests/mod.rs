@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use biscuit_auth::KeyPair;
+use eras::Eras;
 use pingora::apps::ServerApp;
 use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::{GetSocketDigest as _, SocketDigest};
@@ -131,6 +132,10 @@ impl World {
                 revocations,
                 tags: TagKey::new([3; 32]),
                 clock: Clock,
+                spoken: backends
+                    .iter()
+                    .map(|_| Spoken::new(Eras::NONE, false))
+                    .collect(),
                 backends,
                 connections,
             },

@@ -1,0 +1,145 @@
+//! Which eras of MCP a backend speaks: asked at the start, again whenever there is doubt, and never
+//! on the way of a request, which reads one number.
+//!
+//! Owns: when to ask and what is believed. Not: the questions (`conversation`).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use eras::{Era, Eras};
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::{sleep, timeout};
+
+use super::Backend;
+use super::connection::Connections;
+use super::conversation::{Asker, Found};
+
+/// The pause before a question is asked again: it doubles from the first to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(60);
+
+/// Doubts that come within this time are one.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// What is known of one backend.
+#[derive(Debug, Default)]
+pub struct Spoken {
+    /// Those that it speaks, and three bits further up those that it may speak.
+    known: AtomicU8,
+    doubted: Notify,
+    is_fixed: bool,
+    answers_discover: bool,
+}
+
+impl Spoken {
+    /// What the operator says, or nothing yet; and whether `server/discover` is answered for it.
+    pub fn new(fixed: Eras, answers_discover: bool) -> Arc<Self> {
+        Arc::new(Self {
+            known: AtomicU8::new(fixed.bits()),
+            doubted: Notify::new(),
+            is_fixed: !fixed.is_empty(),
+            answers_discover,
+        })
+    }
+
+    /// The eras that it is known to speak; none while nothing is known.
+    pub fn eras(&self) -> Eras {
+        Eras::from_bits(self.known.load(Ordering::Relaxed))
+    }
+
+    /// Whether what is said in this era goes to it as it is: it speaks the era, or that is not
+    /// known.
+    pub fn may_speak(&self, era: Era) -> bool {
+        let known = self.known.load(Ordering::Relaxed);
+        Eras::from_bits(known).is_empty()
+            || Eras::from_bits(known).has(era)
+            || Eras::from_bits(known >> 3).has(era)
+    }
+
+    /// Whether `server/discover` is answered for it where it does not know that.
+    pub const fn answers_discover(&self) -> bool {
+        self.answers_discover
+    }
+
+    /// Something went wrong that would not if what is known were true: it is asked again, in the
+    /// background.
+    pub fn doubt(&self) {
+        if !self.is_fixed {
+            self.doubted.notify_one();
+        }
+    }
+
+    /// Asks the backend until it has answered, and again after each doubt, for as long as the
+    /// runtime runs.
+    pub fn follow(
+        self: &Arc<Self>,
+        backend: Arc<Backend>,
+        connections: Arc<Connections>,
+        runtime: &Handle,
+    ) {
+        if self.is_fixed {
+            return;
+        }
+        let spoken = Arc::clone(self);
+        runtime.spawn(async move {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let asker = Asker {
+                    connections: &connections,
+                    backend: &backend,
+                    identity: Vec::new(),
+                };
+                let found = asker.eras().await;
+                // A backend that says nothing at all is away; what was known of it stays.
+                if !found.speaks.is_empty() {
+                    spoken.learn(found, &backend);
+                }
+                if !found.speaks.is_empty() && found.unclear.is_empty() {
+                    pause = FIRST_PAUSE;
+                    spoken.doubted.notified().await;
+                    sleep(SETTLE).await;
+                } else {
+                    // Whoever needs the answer now need not wait for the whole pause.
+                    let _ = timeout(pause, spoken.doubted.notified()).await;
+                    sleep(FIRST_PAUSE).await;
+                    pause = (pause * 2).min(LAST_PAUSE);
+                }
+            }
+        });
+    }
+
+    fn learn(&self, found: Found, backend: &Backend) {
+        let known = found.speaks.bits() | found.unclear.bits() << 3;
+        if self.known.swap(known, Ordering::Relaxed) != known {
+            let eras = found.speaks.to_string();
+            log::info!(
+                event = "eras_known", backend = backend.mount.name, eras = eras;
+                "what the backend speaks is known"
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_known_passes() {
+        let spoken = Spoken::new(Eras::NONE, false);
+        assert!(spoken.eras().is_empty());
+        assert!(Era::ALL.into_iter().all(|era| spoken.may_speak(era)));
+        let fixed = Spoken::new(Eras::NONE.and(Era::Stateless), false);
+        assert!(fixed.may_speak(Era::Stateless) && !fixed.may_speak(Era::Sessions));
+        let half = Spoken {
+            known: AtomicU8::new(
+                Eras::NONE.and(Era::Stateless).bits() | Eras::NONE.and(Era::Sessions).bits() << 3,
+            ),
+            ..Spoken::default()
+        };
+        assert!(half.may_speak(Era::Sessions) && !half.may_speak(Era::HttpSse));
+        assert!(!half.eras().has(Era::Sessions));
+    }
+}

@@ -1,0 +1,308 @@
+//! What a client gets: one response as JSON, or events as they come, kept alive between them and
+//! ended by what ends every exchange.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use eras::{Id, Kind, Message};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, StatusCode, Version};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use tokio::time::{Instant, sleep};
+
+use super::task::Answers;
+use crate::access_token::Claims;
+use crate::backend::Failure;
+use crate::protocol::sse::KEEP_ALIVE;
+use crate::protocol::web::Response;
+use crate::proxy::denial::Denial;
+use crate::proxy::endings::{self, End, Lease};
+use crate::proxy::exchange::{ClientWatch, denied_by, gone};
+use crate::proxy::response_head::{self, Shape};
+use crate::proxy::serve::{Stop, Visit, allow_reading};
+use crate::proxy::streams::{Held, StreamView};
+use crate::proxy::{Gateway, Place, answer};
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// Tells clients of an ended stream to come back in a second.
+const FAREWELL: &str = ": the gateway restarts\nretry: 1000\n\n";
+
+/// The client's side of one translated exchange.
+pub(super) struct Front<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) place: &'a Place,
+    pub(super) visit: &'a Visit,
+    pub(super) lease: Lease,
+    pub(super) claims: Claims,
+    pub(super) origin: Option<&'a HeaderValue>,
+    /// What is translated into what, for the log.
+    pub(super) way: &'static str,
+}
+
+/// What happens next to a stream.
+enum Next {
+    Message(Message),
+    Done,
+    Ended(End),
+    Quiet,
+    Gone,
+}
+
+/// The HTTP status of a response that is the whole answer.
+pub(super) type StatusOf = fn(&Message) -> u16;
+
+/// In revisions with sessions every response is a 200.
+pub(super) const fn always_ok(_: &Message) -> u16 {
+    200
+}
+
+impl Front<'_> {
+    /// Answers a request with its response, or with events if something comes before it or it takes
+    /// long.
+    pub(super) async fn answer(
+        &self,
+        session: &mut ServerSession,
+        mut answers: Answers,
+        id: Option<&Id>,
+        status: StatusOf,
+    ) -> Result<(), Stop> {
+        let revoked = self.lease.ended();
+        let leaving = endings::shutdown(&self.gateway.draining, false);
+        tokio::pin!(revoked, leaving);
+        let mut client = ClientWatch::default();
+        let first = tokio::select! {
+            biased;
+            end = &mut revoked => return Err(denied_by(end).into()),
+            end = &mut leaving => return Err(denied_by(end).into()),
+            () = client.gone(session) => return Err(gone()),
+            message = answers.messages.recv() => match message {
+                Some(message) if message.kind() == Kind::Response => {
+                    return self.respond(session, &message, status(&message), None).await;
+                }
+                Some(message) => Some(message),
+                None => return Err(broken_off(id).into()),
+            },
+            () = sleep(self.gateway.settings.keep_alive) => None,
+        };
+        self.begin(session).await?;
+        if let Some(message) = first {
+            session.write_response_body(event(&message), false).await?;
+        }
+        let end = EndOfStream::default();
+        self.relay(session, &mut client, answers, revoked, leaving, end)
+            .await
+    }
+
+    /// Waits for the backend for as long as the client does and may.
+    pub(super) async fn while_wanted<T>(
+        &self,
+        session: &mut ServerSession,
+        work: impl Future<Output = T>,
+    ) -> Result<T, Stop> {
+        let leaving = endings::shutdown(&self.gateway.draining, false);
+        let mut client = ClientWatch::default();
+        tokio::select! {
+            biased;
+            end = self.lease.ended() => Err(denied_by(end).into()),
+            end = leaving => Err(denied_by(end).into()),
+            () = client.gone(session) => Err(gone()),
+            done = work => Ok(done),
+        }
+    }
+
+    /// Answers with events until somebody ends them. `first` goes out before any message.
+    pub(super) async fn stream(
+        &self,
+        session: &mut ServerSession,
+        answers: Answers,
+        first: Option<Bytes>,
+        farewell: Option<&Message>,
+    ) -> Result<(), Stop> {
+        let revoked = self.lease.ended();
+        let leaving = endings::shutdown(&self.gateway.draining, true);
+        tokio::pin!(revoked, leaving);
+        let mut client = ClientWatch::default();
+        self.begin(session).await?;
+        if let Some(first) = first {
+            session.write_response_body(first, false).await?;
+        }
+        let end = EndOfStream {
+            _held: Some(self.hold()),
+            farewell: farewell.map(event),
+        };
+        self.relay(session, &mut client, answers, revoked, leaving, end)
+            .await
+    }
+
+    /// Answers with one response, and the id of the session that it begins.
+    pub(super) async fn respond(
+        &self,
+        session: &mut ServerSession,
+        message: &Message,
+        status: u16,
+        own_session: Option<&str>,
+    ) -> Result<(), Stop> {
+        let mut response = Response::new(Bytes::from(message.to_string()));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        if let Some(own) = own_session
+            && let Ok(value) = HeaderValue::from_str(own)
+        {
+            response.headers_mut().insert(SESSION, value);
+        }
+        self.finish(session, response, status).await
+    }
+
+    /// Answers that a message was taken, or a session ended.
+    pub(super) async fn accept(
+        &self,
+        session: &mut ServerSession,
+        status: u16,
+    ) -> Result<(), Stop> {
+        self.finish(session, Response::new(Bytes::new()), status)
+            .await
+    }
+
+    async fn finish(
+        &self,
+        session: &mut ServerSession,
+        mut response: Response,
+        status: u16,
+    ) -> Result<(), Stop> {
+        *response.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if let Some(origin) = self.origin {
+            allow_reading(response.headers_mut(), origin);
+        }
+        answer::write(session, response).await?;
+        self.log("done", status);
+        Ok(())
+    }
+
+    async fn begin(&self, session: &mut ServerSession) -> Result<(), Stop> {
+        let mut ours = ResponseHeader::build(StatusCode::OK, Some(8))?;
+        let events = HeaderValue::from_static("text/event-stream");
+        ours.insert_header(CONTENT_TYPE, events)?;
+        let takes_chunks = session.req_header().version == Version::HTTP_11;
+        let mut head = response_head::build(&ours, Shape::Events, None, takes_chunks)?;
+        if let Some(origin) = self.origin {
+            let mut headers = http::HeaderMap::new();
+            allow_reading(&mut headers, origin);
+            for (name, value) in &headers {
+                head.insert_header(name.clone(), value.clone())?;
+            }
+        }
+        session.write_response_header(Box::new(head)).await?;
+        Ok(())
+    }
+
+    async fn relay(
+        &self,
+        session: &mut ServerSession,
+        client: &mut ClientWatch,
+        mut answers: Answers,
+        mut revoked: Pin<&mut impl Future<Output = End>>,
+        mut leaving: Pin<&mut impl Future<Output = End>>,
+        end: EndOfStream,
+    ) -> Result<(), Stop> {
+        let patience = self.gateway.settings.keep_alive;
+        let quiet = sleep(patience);
+        tokio::pin!(quiet);
+        loop {
+            let next = tokio::select! {
+                biased;
+                end = &mut revoked => Next::Ended(end),
+                end = &mut leaving => Next::Ended(end),
+                () = client.gone(session) => Next::Gone,
+                message = answers.messages.recv() => message.map_or(Next::Done, Next::Message),
+                () = &mut quiet => Next::Quiet,
+            };
+            match next {
+                Next::Message(message) => {
+                    quiet.as_mut().reset(Instant::now() + patience);
+                    session.write_response_body(event(&message), false).await?;
+                }
+                Next::Quiet => {
+                    quiet.as_mut().reset(Instant::now() + patience);
+                    let comment = Bytes::from_static(KEEP_ALIVE);
+                    session.write_response_body(comment, false).await?;
+                }
+                Next::Done => {
+                    session.write_response_body(Bytes::new(), true).await?;
+                    self.log("done", 200);
+                    return Ok(());
+                }
+                Next::Ended(why) => {
+                    drop(answers);
+                    self.log(why.as_str(), 200);
+                    if why == End::Shutdown {
+                        let farewell = end
+                            .farewell
+                            .unwrap_or(Bytes::from_static(FAREWELL.as_bytes()));
+                        session.write_response_body(farewell, false).await?;
+                    }
+                    session.set_keepalive(None);
+                    session.write_response_body(Bytes::new(), true).await?;
+                    return Ok(());
+                }
+                Next::Gone => {
+                    self.log("client_gone", 200);
+                    return Err(gone());
+                }
+            }
+        }
+    }
+
+    fn hold(&self) -> Held {
+        self.gateway.streams.hold(StreamView {
+            backend: self.place.backend.mount.name.clone(),
+            user: self.claims.user.clone(),
+            client: self.claims.client.clone(),
+            grant: self.claims.grant.clone(),
+            since: self.gateway.clock.now(),
+        })
+    }
+
+    fn log(&self, outcome: &str, status: u16) {
+        let visit = self.visit;
+        log::info!(
+            event = "exchanged", outcome = outcome, status = status, translated = self.way, backend = self.place.backend.mount.name,
+            user = visit.user, client = visit.client, grant = visit.grant, call = visit.call,
+            ms = u64::try_from(visit.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = visit.id;
+            "translated exchange with a backend"
+        );
+    }
+}
+
+/// What a stream has until its end, and what it says then.
+#[derive(Default)]
+struct EndOfStream {
+    _held: Option<Held>,
+    farewell: Option<Bytes>,
+}
+
+/// A message as an event.
+pub(super) fn event(message: &Message) -> Bytes {
+    Bytes::from(format!("event: message\ndata: {message}\n\n"))
+}
+
+/// A response that never came.
+pub(super) fn broken_off(id: Option<&Id>) -> Denial {
+    let id = id.and_then(rpc_id);
+    Denial::Upstream(Failure::Broken("no answer".to_owned()), id)
+}
+
+/// An id as refusals name it.
+pub(super) fn rpc_id(id: &Id) -> Option<crate::protocol::jsonrpc::Id> {
+    use crate::protocol::jsonrpc;
+    match serde_json::from_str::<serde_json::Value>(&id.to_string()).ok()? {
+        serde_json::Value::String(text) => Some(jsonrpc::Id::Text(text)),
+        serde_json::Value::Number(number) => number
+            .as_i64()
+            .map(jsonrpc::Id::Number)
+            .or_else(|| number.as_u64().map(jsonrpc::Id::Large)),
+        _ => None,
+    }
+}

@@ -1,0 +1,171 @@
+//! The sessions that the gateway holds with backends: bounded in number, ended when nobody uses
+//! them, when their grant is revoked, and when the last token that used them runs out.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::link::Link;
+use super::task::Task;
+use crate::access_token::Claims;
+use crate::proxy::endings::Lease;
+
+/// A session that is not used ends after this.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+
+/// How many a person has by one client with one backend.
+const MOST_OWNED: usize = 16;
+
+/// How many there are.
+const MOST: usize = 4096;
+
+/// Whose a session is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Owner {
+    user: String,
+    client: String,
+    backend: String,
+}
+
+impl Owner {
+    pub(super) fn of(claims: &Claims, backend: &str) -> Self {
+        Self {
+            user: claims.user.as_str().to_owned(),
+            client: claims.client.as_str().to_owned(),
+            backend: backend.to_owned(),
+        }
+    }
+}
+
+/// Whose, and which of them.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) owner: Owner,
+    pub(super) name: String,
+}
+
+struct Entry {
+    link: Arc<Link>,
+    used: Instant,
+    lease: Lease,
+    uses: u64,
+    _watch: Task,
+}
+
+/// All of them.
+#[derive(Default)]
+pub(super) struct Links {
+    table: Mutex<HashMap<Key, Entry>>,
+    opening: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl Links {
+    /// The session of this key. It lasts as long as the lease of its latest use.
+    pub(super) fn find(&self, key: &Key, lease: &Lease) -> Option<Arc<Link>> {
+        let mut table = self.table.lock();
+        let entry = table.get_mut(key)?;
+        entry.used = Instant::now();
+        entry.lease = lease.clone();
+        entry.uses += 1;
+        Some(Arc::clone(&entry.link))
+    }
+
+    /// Keeps a session. Where its owner has too many, the one that was not used for longest ends.
+    pub(super) fn keep(self: &Arc<Self>, key: Key, link: Arc<Link>, lease: &Lease) {
+        let watch = Task::start(watch(Arc::downgrade(self), key.clone(), link.end_signal()));
+        let entry = Entry {
+            link,
+            used: Instant::now(),
+            lease: lease.clone(),
+            uses: 0,
+            _watch: watch,
+        };
+        let mut table = self.table.lock();
+        let owned = table.keys().filter(|other| other.owner == key.owner);
+        let is_full = table.len() >= MOST;
+        if is_full || owned.count() >= MOST_OWNED {
+            let oldest = table
+                .iter()
+                .filter(|(other, _)| is_full || other.owner == key.owner)
+                .min_by_key(|(_, entry)| entry.used)
+                .map(|(other, _)| other.clone());
+            if let Some(entry) = oldest.and_then(|oldest| table.remove(&oldest)) {
+                entry.link.end();
+            }
+        }
+        table.insert(key, entry);
+    }
+
+    /// Ends the session of this key. Whether there was one.
+    pub(super) fn end(&self, key: &Key) -> bool {
+        let entry = self.table.lock().remove(key);
+        entry.is_some_and(|entry| {
+            entry.link.end();
+            true
+        })
+    }
+
+    /// Ends the session of this key if it is still this one.
+    pub(super) fn end_this(&self, key: &Key, link: &Arc<Link>) {
+        let mut table = self.table.lock();
+        if table
+            .get(key)
+            .is_some_and(|entry| Arc::ptr_eq(&entry.link, link))
+        {
+            table.remove(key);
+            link.end();
+        }
+    }
+
+    /// The turn to open the session of this key: one at a time.
+    pub(super) async fn turn(&self, key: &Key) -> tokio::sync::OwnedMutexGuard<()> {
+        let turn = {
+            let mut opening = self.opening.lock();
+            opening.retain(|_, turn| Arc::strong_count(turn) > 1);
+            Arc::clone(opening.entry(key.clone()).or_default())
+        };
+        turn.lock_owned().await
+    }
+
+    fn terms(&self, key: &Key) -> Option<(Lease, Instant, u64)> {
+        let table = self.table.lock();
+        let entry = table.get(key)?;
+        // A session that somebody listens to is used.
+        let used = match entry.link.is_quiet() {
+            true => entry.used,
+            false => Instant::now(),
+        };
+        Some((entry.lease.clone(), used, entry.uses))
+    }
+}
+
+/// Ends a session when its time has come.
+async fn watch(links: Weak<Links>, key: Key, mut ended: watch::Receiver<bool>) {
+    loop {
+        let terms = links.upgrade().and_then(|links| links.terms(&key));
+        let Some((lease, used, uses)) = terms else {
+            return;
+        };
+        let is_over = tokio::select! {
+            _ = lease.ended() => links
+                .upgrade()
+                .and_then(|links| links.terms(&key))
+                .is_none_or(|(_, _, now)| now == uses),
+            () = sleep_until(used + IDLE) => links
+                .upgrade()
+                .and_then(|links| links.terms(&key))
+                .is_none_or(|(_, used, _)| used.elapsed() >= IDLE),
+            _ = ended.wait_for(|ended| *ended) => true,
+        };
+        if is_over {
+            if let Some(links) = links.upgrade() {
+                links.end(&key);
+            }
+            return;
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Tool parameters that a stateless backend wants mirrored in headers. The client does not know of
+//! them, so the gateway mirrors for it: once the backend has said which, in `tools/list`.
+
+use std::sync::Arc;
+
+use eras::to_stateless::{self, Hello};
+use eras::{Id, Message, Mirrored, Object};
+use http::HeaderName;
+use quick_cache::sync::Cache;
+use serde_json::Value;
+
+use super::kept_session::ask;
+use super::voice::{More, Voice};
+use crate::backend::Failure;
+
+/// How many tools are remembered.
+const TOOLS: usize = 2048;
+
+/// `tools/list` is followed up to this page.
+const MOST_PAGES: usize = 50;
+
+/// What is known of tools, by backend, person and name.
+#[derive(Debug)]
+pub(super) struct MirroredTools(Cache<(String, String, String), Arc<Mirrored>>);
+
+impl Default for MirroredTools {
+    fn default() -> Self {
+        Self(Cache::new(TOOLS))
+    }
+}
+
+impl MirroredTools {
+    /// The headers for a call, as far as its tool is known.
+    pub(super) fn headers(&self, voice: &Voice, request: &Message) -> More {
+        if request.method() != "tools/call" {
+            return More::new();
+        }
+        let params = request.params();
+        let known = params
+            .text("name")
+            .and_then(|name| self.0.get(&key(voice, &name)));
+        let Some(known) = known else {
+            return More::new();
+        };
+        let arguments = params.object("arguments").unwrap_or_default();
+        known
+            .headers(&arguments)
+            .into_iter()
+            .filter_map(|(name, value)| Some((HeaderName::try_from(name).ok()?, value)))
+            .collect()
+    }
+
+    /// Remembers what a page of `tools/list` says. Tools without such parameters, which are nearly
+    /// all, cost nothing.
+    pub(super) fn note(&self, voice: &Voice, listed: &Message) {
+        let Some(result) = listed.outcome() else {
+            return;
+        };
+        let is_mirrored = result
+            .raw("tools")
+            .is_some_and(|tools| tools.get().contains("x-mcp-header"));
+        if !is_mirrored {
+            return;
+        }
+        let tools: Vec<Object> = result.read("tools").unwrap_or_default();
+        for tool in tools {
+            let schema: Value = tool.read("inputSchema").unwrap_or_default();
+            if let (Some(name), Some(mirrored)) = (tool.text("name"), Mirrored::read(&schema))
+                && !mirrored.is_empty()
+            {
+                self.0.insert(key(voice, &name), Arc::new(mirrored));
+            }
+        }
+    }
+
+    /// Asks the backend for its tools: it refused a call whose headers are not what it wants
+    /// (2026-07-28, Streamable HTTP, Client Behavior).
+    pub(super) async fn learn(&self, voice: &Arc<Voice>, hello: &Hello) -> Result<(), Failure> {
+        let mut params = Object::new();
+        for _ in 0..MOST_PAGES {
+            let list = Message::request(&Id::text("tools"), "tools/list", &params);
+            let list = to_stateless::request(list, hello, None);
+            // Boxed: it is asked for in the middle of asking.
+            let listed = Box::pin(ask(voice, self, &list, None)).await?;
+            self.note(voice, &listed);
+            let cursor = listed.outcome().and_then(|page| page.text("nextCursor"));
+            let Some(cursor) = cursor else { break };
+            params = Object::new().with("cursor", &cursor);
+        }
+        Ok(())
+    }
+}
+
+fn key(voice: &Voice, tool: &str) -> (String, String, String) {
+    let user = voice.permit().token().claims().user.as_str().to_owned();
+    (voice.backend.mount.name.clone(), user, tool.to_owned())
+}

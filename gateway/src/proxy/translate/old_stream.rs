@@ -1,0 +1,212 @@
+//! A client of HTTP+SSE (2024-11-05) in front of a backend that has none of it: the gateway holds
+//! the stream, takes the messages that are posted for it, and answers them over the stream.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use eras::to_stateless::{self, Hello};
+use eras::{Id, Kind, Message};
+use parking_lot::Mutex;
+use pingora::protocols::http::ServerSession;
+use rand::rngs::OsRng;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::front::Front;
+use super::kept_session::{self, KeptSession, Memory, failed};
+use super::link::{Link, Wire};
+use super::mirrored::MirroredTools;
+use super::task::{Answers, Outlet};
+use super::voice::Voice;
+use super::{Back, Translator};
+use crate::proxy::denial::Denial;
+use crate::proxy::serve::Stop;
+use crate::secret;
+
+/// How many messages wait for a stream to take them.
+const POSTED: usize = 64;
+
+/// How many requests of a stream are answered at once.
+const MOST_RUNNING: usize = 64;
+
+/// One message that was posted, and who posted it.
+struct Posted {
+    voice: Arc<Voice>,
+    message: Message,
+}
+
+/// The streams that are open here, by their names.
+#[derive(Default)]
+pub(super) struct OldStreams(Mutex<HashMap<String, mpsc::Sender<Posted>>>);
+
+/// Keeps a stream's name for as long as it is open.
+struct Named {
+    streams: Arc<OldStreams>,
+    name: String,
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        self.streams.0.lock().remove(&self.name);
+    }
+}
+
+impl Translator {
+    /// Opens a stream and serves what is posted for it until it ends.
+    pub(super) async fn open_old_stream(
+        &self,
+        front: &Front<'_>,
+        session: &mut ServerSession,
+        back: Back,
+    ) -> Result<(), Stop> {
+        let name = secret::identifier("", &mut OsRng);
+        let (post, posted) = mpsc::channel(POSTED);
+        self.old_streams.0.lock().insert(name.clone(), post);
+        let named = Named {
+            streams: Arc::clone(&self.old_streams),
+            name: name.clone(),
+        };
+        let mount = &front.place.backend.mount;
+        let url = front
+            .gateway
+            .sessions
+            .bind_own_endpoint(&name, &front.claims, mount);
+        let endpoint = Bytes::from(format!("event: endpoint\ndata: {url}\n\n"));
+        let mirrored = Arc::clone(&self.mirrored);
+        let answers = Answers::of(move |out| async move {
+            let _named = named;
+            serve(posted, back, mirrored, out).await;
+        });
+        front.stream(session, answers, Some(endpoint), None).await
+    }
+
+    /// Takes a message for the stream of this name.
+    pub(super) async fn post_to_old_stream(
+        &self,
+        front: &Front<'_>,
+        session: &mut ServerSession,
+        name: &str,
+        voice: Arc<Voice>,
+        message: Message,
+    ) -> Result<(), Stop> {
+        let post = self.old_streams.0.lock().get(name).cloned();
+        let post = post.ok_or(Denial::SessionUnknown)?;
+        match post.try_send(Posted { voice, message }) {
+            Ok(()) => front.accept(session, 202).await,
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(Denial::SessionUnknown.into()),
+            Err(mpsc::error::TrySendError::Full(_)) => Err(Denial::Leaving.into()),
+        }
+    }
+}
+
+/// What a stream's messages are for.
+enum Behind {
+    /// Nothing yet: the handshake comes first.
+    Nobody,
+    Session(Arc<Link>),
+    Stateless(Arc<KeptSession>),
+}
+
+/// Answers what is posted, several requests at a time. The handshake is waited for, because
+/// whatever comes after it depends on it.
+async fn serve(
+    mut posted: mpsc::Receiver<Posted>,
+    back: Back,
+    mirrored: Arc<MirroredTools>,
+    out: Outlet,
+) {
+    let mut behind = Behind::Nobody;
+    let mut running = JoinSet::new();
+    loop {
+        let Posted { voice, message } = tokio::select! {
+            posted = posted.recv() => match posted {
+                Some(posted) => posted,
+                None => return,
+            },
+            Some(_) = running.join_next(), if !running.is_empty() => continue,
+            () = out.closed() => return,
+        };
+        let id = message.id();
+        if running.len() >= MOST_RUNNING && message.kind() == Kind::Request {
+            let failure = crate::backend::Failure::Broken("too many at once".to_owned());
+            let id = id.unwrap_or_else(|| Id::number(0));
+            let _ = out.send(failed(&id, &failure)).await;
+            continue;
+        }
+        match &behind {
+            Behind::Nobody => {
+                if let Some((answer, now)) = begin(back, &mirrored, voice, message).await {
+                    behind = now;
+                    if out.send(answer).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Behind::Session(link) => {
+                if message.kind() == Kind::Request {
+                    let answers = super::own_session::called(link, &voice, message);
+                    running.spawn(forward(answers, out.clone()));
+                    continue;
+                }
+                let is_initialized = message.method() == "notifications/initialized";
+                // In order: an answer to a question must not overtake it.
+                let _ = link.tell(&voice, &message).await;
+                if is_initialized {
+                    link.listen(out.clone());
+                }
+            }
+            Behind::Stateless(kept) => {
+                let is_initialized = message.method() == "notifications/initialized";
+                if let Some(answers) = kept.take(Arc::clone(&voice), message) {
+                    running.spawn(forward(answers, out.clone()));
+                }
+                if is_initialized && kept.may_be_told() {
+                    running.spawn(forward(kept.listen(voice), out.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// The handshake: its answer, and who is behind the stream from now on.
+async fn begin(
+    back: Back,
+    mirrored: &Arc<MirroredTools>,
+    voice: Arc<Voice>,
+    message: Message,
+) -> Option<(Message, Behind)> {
+    let id = message.id()?;
+    if message.method() != "initialize" {
+        let error = eras::RpcError::new(eras::code::INTERNAL, "initialize comes first");
+        return Some((Message::error(Some(&id), &error), Behind::Nobody));
+    }
+    if back == Back::Sessions {
+        return Some(match Link::open(voice, Wire::Streamable, message).await {
+            Ok(link) if link.hello.is_error() => (link.hello.clone(), Behind::Nobody),
+            Ok(link) => (link.hello.clone(), Behind::Session(link)),
+            Err(trouble) => (failed(&id, &trouble.failure()), Behind::Nobody),
+        });
+    }
+    let hello = Hello::of(&message);
+    let discovered = match kept_session::handshake(&voice, &hello).await {
+        Ok(discovered) => discovered,
+        Err(failure) => return Some((failed(&id, &failure), Behind::Nobody)),
+    };
+    let Some(result) = discovered.outcome() else {
+        return Some((discovered.with_id(&id), Behind::Nobody));
+    };
+    let answer = Message::result(&id, &to_stateless::initialized(&result, &hello));
+    let capabilities = result.object("capabilities").unwrap_or_default();
+    let memory = Arc::new(Memory::default());
+    let kept = KeptSession::new(hello, capabilities, memory, Arc::clone(mirrored));
+    Some((answer, Behind::Stateless(Arc::new(kept))))
+}
+
+async fn forward(mut answers: Answers, out: Outlet) {
+    while let Some(message) = answers.messages.recv().await {
+        if out.send(message).await.is_err() {
+            return;
+        }
+    }
+}

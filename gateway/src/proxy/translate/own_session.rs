@@ -1,0 +1,301 @@
+//! A client of Streamable HTTP with sessions, in front of a backend that has none of that kind. In
+//! front of a stateless backend the session's id says all that was agreed on, so that nothing need
+//! be kept: replicas agree on it, and a restart does not end it. In front of HTTP+SSE it names a
+//! session that the gateway holds.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use eras::to_stateless::{self, Hello};
+use eras::{Kind, Message, Object};
+use http::Method;
+use pingora::protocols::http::ServerSession;
+use rand::rngs::OsRng;
+
+use super::Translator;
+use super::front::{Front, always_ok, rpc_id};
+use super::kept_session::{self, KeptSession, Memory, failed};
+use super::link::{Link, Trouble, Wire};
+use super::links::{Key, Owner};
+use super::task::Answers;
+use super::voice::Voice;
+use crate::proxy::denial::Denial;
+use crate::proxy::serve::Stop;
+use crate::secret;
+
+/// A session id has room for this much: proxies on the way take 8 KiB of headers at least, and an
+/// access token is among them.
+const LONGEST: usize = 3 * 1024;
+
+/// What is written into the id of a session of the gateway's own.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    nonce: String,
+    /// What was agreed on with a stateless backend, and what of its capabilities matters later;
+    /// absent for a session that the gateway holds.
+    agreed: Option<(Hello, Object)>,
+}
+
+impl Written {
+    fn text(&self) -> String {
+        let mut object = Object::new().with("n", &self.nonce);
+        if let Some((hello, capabilities)) = &self.agreed {
+            object.set("h", &hello.object());
+            object.set("s", capabilities);
+        }
+        URL_SAFE_NO_PAD.encode(object.to_string())
+    }
+
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let object = Object::parse(std::str::from_utf8(&bytes).ok()?)?;
+        let agreed = object
+            .object("h")
+            .and_then(|hello| Some((Hello::read(&hello)?, object.object("s")?)));
+        Some(Self {
+            nonce: object.text("n")?,
+            agreed,
+        })
+    }
+}
+
+/// What of a server's capabilities says whether it ever speaks unasked.
+fn telling(capabilities: &Object) -> Object {
+    let mut telling = Object::new();
+    for feature in ["tools", "prompts", "resources"] {
+        let mut flags = Object::new();
+        for flag in ["listChanged", "subscribe"] {
+            let is_set = capabilities
+                .object(feature)
+                .and_then(|feature| feature.read(flag));
+            if is_set == Some(true) {
+                flags.set(flag, &true);
+            }
+        }
+        if !flags.is_empty() {
+            telling.set(feature, &flags);
+        }
+    }
+    telling
+}
+
+impl Translator {
+    /// `initialize`, for a stateless backend.
+    pub(super) async fn begin_stateless(
+        &self,
+        front: &Front<'_>,
+        session: &mut ServerSession,
+        voice: Arc<Voice>,
+        message: &Message,
+    ) -> Result<(), Stop> {
+        let id = message.id();
+        let hello = Hello::of(message);
+        let discovered = front
+            .while_wanted(session, kept_session::handshake(&voice, &hello))
+            .await?
+            .inspect_err(|_| front.place.spoken.doubt())
+            .map_err(|failure| Denial::Upstream(failure, id.as_ref().and_then(rpc_id)))?;
+        let id = id.unwrap_or_else(|| eras::Id::number(0));
+        let Some(result) = discovered.outcome() else {
+            front.place.spoken.doubt();
+            let refusal = discovered.with_id(&id);
+            return front.respond(session, &refusal, 200, None).await;
+        };
+        let capabilities = result.object("capabilities").unwrap_or_default();
+        let written = Written {
+            nonce: secret::identifier("", &mut OsRng),
+            agreed: Some((hello.clone(), telling(&capabilities))),
+        };
+        let text = written.text();
+        if text.len() > LONGEST {
+            let what = "what the client can do takes more room than a session id has";
+            return Err(Denial::BadMessage(what.to_owned()).into());
+        }
+        let own = self.bind_session(&text, front);
+        let answer = Message::result(&id, &to_stateless::initialized(&result, &hello));
+        front.respond(session, &answer, 200, Some(&own)).await
+    }
+
+    /// `initialize`, for a backend of HTTP+SSE.
+    pub(super) async fn begin_over_stream(
+        &self,
+        front: &Front<'_>,
+        session: &mut ServerSession,
+        voice: Arc<Voice>,
+        message: Message,
+    ) -> Result<(), Stop> {
+        let id = message.id();
+        let opened = Link::open(voice, Wire::HttpSse, message);
+        let link = front
+            .while_wanted(session, opened)
+            .await?
+            .inspect_err(|_| front.place.spoken.doubt())
+            .map_err(|trouble| Denial::Upstream(trouble.failure(), id.as_ref().and_then(rpc_id)))?;
+        let hello = link.hello.clone();
+        if hello.is_error() {
+            return front.respond(session, &hello, 200, None).await;
+        }
+        let written = Written {
+            nonce: secret::identifier("", &mut OsRng),
+            agreed: None,
+        };
+        self.links
+            .keep(own_key(&written, front), link, &front.lease);
+        let own = self.bind_session(&written.text(), front);
+        front.respond(session, &hello, 200, Some(&own)).await
+    }
+
+    /// Everything in a session of the gateway's own.
+    pub(super) async fn in_own_session(
+        &self,
+        front: &Front<'_>,
+        session: &mut ServerSession,
+        voice: Arc<Voice>,
+        written: Written,
+        message: Option<Message>,
+    ) -> Result<(), Stop> {
+        let method = session.req_header().method.clone();
+        if method == Method::HEAD {
+            return Err(Denial::Method("GET, POST, DELETE, OPTIONS").into());
+        }
+        match &written.agreed {
+            Some((hello, capabilities)) => {
+                let kept = self.kept(&written, hello.clone(), capabilities.clone());
+                match (method, message) {
+                    (Method::DELETE, _) => {
+                        self.memories.remove(&written.nonce);
+                        front.accept(session, 200).await
+                    }
+                    (_, Some(message)) => {
+                        let id = message.id();
+                        match kept.take(voice, message) {
+                            Some(answers) => {
+                                front.answer(session, answers, id.as_ref(), always_ok).await
+                            }
+                            None => front.accept(session, 202).await,
+                        }
+                    }
+                    _ if kept.may_be_told() => {
+                        front.stream(session, kept.listen(voice), None, None).await
+                    }
+                    _ => Err(Denial::Method("POST, DELETE, OPTIONS").into()),
+                }
+            }
+            None => {
+                let key = own_key(&written, front);
+                if method == Method::DELETE {
+                    return match self.links.end(&key) {
+                        true => front.accept(session, 200).await,
+                        false => Err(Denial::SessionUnknown.into()),
+                    };
+                }
+                // Its stream is gone: the backend ended it, nobody used it, or this gateway was
+                // restarted. The client begins anew.
+                let link = self
+                    .links
+                    .find(&key, &front.lease)
+                    .ok_or(Denial::SessionUnknown)?;
+                match message {
+                    Some(message) if message.kind() == Kind::Request => {
+                        let id = message.id();
+                        let answers = called(&link, &voice, message);
+                        front.answer(session, answers, id.as_ref(), always_ok).await
+                    }
+                    Some(message) => {
+                        let told = front
+                            .while_wanted(session, link.tell(&voice, &message))
+                            .await?;
+                        match told {
+                            Ok(()) => front.accept(session, 202).await,
+                            Err(Trouble::Lost) => {
+                                self.links.end_this(&key, &link);
+                                Err(Denial::SessionUnknown.into())
+                            }
+                            Err(trouble) => Err(Denial::Upstream(trouble.failure(), None).into()),
+                        }
+                    }
+                    None => {
+                        let answers = Answers::of(|out| async move {
+                            let mut over = link.end_signal();
+                            link.listen(out.clone());
+                            tokio::select! {
+                                () = out.closed() => {}
+                                _ = over.wait_for(|over| *over) => {}
+                            }
+                        });
+                        front.stream(session, answers, None, None).await
+                    }
+                }
+            }
+        }
+    }
+
+    fn bind_session(&self, text: &str, front: &Front<'_>) -> String {
+        let mount = &front.place.backend.mount;
+        front.gateway.sessions.bind_own(text, &front.claims, mount)
+    }
+
+    fn kept(&self, written: &Written, hello: Hello, capabilities: Object) -> Arc<KeptSession> {
+        let memory = self
+            .memories
+            .get_or_insert_with(&written.nonce, || {
+                Ok::<_, std::convert::Infallible>(Arc::new(Memory::default()))
+            })
+            .unwrap_or_default();
+        let mirrored = Arc::clone(&self.mirrored);
+        Arc::new(KeptSession::new(hello, capabilities, memory, mirrored))
+    }
+}
+
+fn own_key(written: &Written, front: &Front<'_>) -> Key {
+    Key {
+        owner: Owner::of(&front.claims, &front.place.backend.mount.name),
+        name: written.nonce.clone(),
+    }
+}
+
+/// A request over a session, its failure told as its response.
+pub(super) fn called(link: &Arc<Link>, voice: &Arc<Voice>, message: Message) -> Answers {
+    let (link, voice) = (Arc::clone(link), Arc::clone(voice));
+    Answers::of(move |out| async move {
+        let id = message.id();
+        if let Err(trouble) = link.call(&voice, message, out.clone()).await
+            && let Some(id) = id
+        {
+            let _ = out.send(failed(&id, &trouble.failure())).await;
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_says_what_was_agreed_on() {
+        let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{"roots":{}},"clientInfo":{"name":"a","version":"1"}}}"#;
+        let capabilities = Object::parse(
+            r#"{"tools":{"listChanged":true},"resources":{"subscribe":false},"logging":{}}"#,
+        )
+        .unwrap();
+        let written = Written {
+            nonce: "n".to_owned(),
+            agreed: Some((
+                Hello::of(&Message::parse(initialize).unwrap()),
+                telling(&capabilities),
+            )),
+        };
+        let text = written.text();
+        assert!(text.bytes().all(|b| b.is_ascii_graphic()));
+        let (hello, capabilities) = Written::read(&text).unwrap().agreed.unwrap();
+        assert_eq!(hello.revision, "2025-06-18");
+        assert_eq!(
+            capabilities.to_string(),
+            r#"{"tools":{"listChanged":true}}"#
+        );
+        for forged in ["", "e30", "!", &text[1..]] {
+            assert!(Written::read(forged).is_none(), "{forged}");
+        }
+    }
+}

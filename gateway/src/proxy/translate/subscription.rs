@@ -1,0 +1,97 @@
+//! `subscriptions/listen` of a stateless client: what a backend with sessions says unasked, as far
+//! as the client wants it. Resources are never unsubscribed from, because the session is shared by
+//! whatever else the client listens to; what nobody wants goes no further than here.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use eras::to_sessions::{self, Caller, Filter, Passing};
+use eras::{Id, Kind, Message, Object, meta};
+use pingora::protocols::http::ServerSession;
+
+use super::Translator;
+use super::front::Front;
+use super::link::Link;
+use super::own_session::called;
+use super::stateless::server_of;
+use super::task::Answers;
+use super::voice::Voice;
+use crate::proxy::denial::Denial;
+use crate::proxy::serve::Stop;
+
+impl Translator {
+    /// Opens the stream and serves it until somebody ends it.
+    pub(super) async fn subscribe(
+        &self,
+        front: &Front<'_>,
+        session: &mut ServerSession,
+        voice: Arc<Voice>,
+        link: Arc<Link>,
+        message: &Message,
+    ) -> Result<(), Stop> {
+        let server = server_of(&link).ok_or(Denial::UpstreamUnusable)?;
+        let id = message.id().unwrap_or_else(|| Id::number(0));
+        let granted = Filter::of(message).granted(&server.capabilities);
+        let acknowledged = to_sessions::acknowledged(&id, &granted);
+        let ended = to_sessions::ended(&id);
+        let first = self
+            .requests
+            .fetch_add(granted.updates.len() as u64, Ordering::Relaxed);
+        let answers = Answers::of(move |out| async move {
+            if out.send(acknowledged).await.is_err() {
+                return;
+            }
+            let mut heard = Answers::of({
+                let link = Arc::clone(&link);
+                |out| async move {
+                    link.listen(out.clone());
+                    out.closed().await;
+                }
+            });
+            for (number, uri) in (first..).zip(&granted.updates) {
+                let params = Object::new().with("uri", uri);
+                let request = Message::request(&Id::number(number), "resources/subscribe", &params);
+                let mut answered = called(&link, &voice, request);
+                while answered.messages.recv().await.is_some() {}
+            }
+            let mut over = link.end_signal();
+            loop {
+                let message = tokio::select! {
+                    message = heard.messages.recv() => message,
+                    _ = over.wait_for(|over| *over) => None,
+                    () = out.closed() => return,
+                };
+                let Some(message) = message else { break };
+                if message.kind() == Kind::Request {
+                    // A subscription carries no questions.
+                    if let Passing::Answered(answer) = refuse(message) {
+                        let _ = link.tell(&voice, &answer).await;
+                    }
+                } else if granted.takes(&message)
+                    && out
+                        .send(to_sessions::subscribed(message, &id))
+                        .await
+                        .is_err()
+                {
+                    return;
+                }
+            }
+            let _ = out.send(to_sessions::ended(&id)).await;
+        });
+        front.stream(session, answers, None, Some(&ended)).await
+    }
+}
+
+/// A question that belongs to no call.
+fn refuse(message: Message) -> Passing {
+    let nobody = Object::new().with(
+        "_meta",
+        &Object::new()
+            .with(meta::VERSION, eras::STATELESS)
+            .with(meta::CLIENT_CAPABILITIES, &Object::new()),
+    );
+    match Caller::of(&Message::request(&Id::number(0), "", &nobody)) {
+        Ok(nobody) => to_sessions::pass(message, "", &nobody),
+        Err(_) => Passing::Dropped,
+    }
+}
