@@ -8,6 +8,7 @@
 //! | [`program`] | any child process: where binaries are, free ports, captured lines |
 //! | [`recorder`] | a backend that writes down what arrived and plays scripted answers |
 //! | [`scripted_mcp`] | the MCP server that the recorder plays when a test scripts nothing |
+//! | [`scripted_eras`] | the same, of one era of MCP alone |
 //! | [`browser`] | pages, forms and cookies; never follows a redirect by itself |
 //! | [`broken`] | a reverse proxy in front of a healthy gateway, with one fault at a time |
 //! | [`http`] | one HTTP exchange and its whole answer |
@@ -37,6 +38,7 @@ pub mod program;
 pub mod raw;
 pub mod recorder;
 pub mod redis;
+pub mod scripted_eras;
 pub mod scripted_mcp;
 pub mod sdk;
 pub mod server;

@@ -6,6 +6,7 @@ mod authorize;
 mod clients;
 mod config;
 mod consent;
+mod eras;
 mod hostile_bodies;
 mod hostile_framing;
 mod hostile_sessions;
