@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::fetch::{Documents, Fetcher, Limits};
 use crate::identity::{Passwords, Setup};
+use crate::journal::{self, Journal};
 use crate::keys::KeysFolder;
 use crate::oauth::{AuthorizationServer, Settings};
 use crate::protocol::redirect_uri::PrivateUseSchemes;
@@ -44,6 +45,8 @@ pub struct App {
     pub spoken: Vec<Arc<Spoken>>,
     /// The connections to them.
     pub connections: Arc<Connections>,
+    /// The audit log.
+    pub journal: Journal,
     /// The time.
     pub clock: Clock,
 }
@@ -54,6 +57,9 @@ pub enum StartError {
     /// The store can't be opened at all.
     #[error(transparent)]
     Store(#[from] OpenError),
+    /// The audit log can't be opened.
+    #[error("audit.file: {0}")]
+    Audit(#[from] journal::OpenError),
     /// The store does not answer.
     #[error("{url} does not answer: {error}")]
     StoreAway {
@@ -87,6 +93,10 @@ impl App {
         let revocations = RevocationView::follow(store, clock, runtime);
         first_reading(&url, &revocations, clock).await?;
         let records = records.with_view(revocations.clone());
+        let journal = match &config.audit {
+            Some(settings) => Journal::open(settings, &keys.tags, clock)?,
+            None => Journal::off(),
+        };
 
         let backends: Vec<Arc<Backend>> = config
             .backends
@@ -136,6 +146,7 @@ impl App {
                 .metadata_documents
                 .then(|| documents(&config.private_hosts)),
             key_sets: documents(&config.private_hosts),
+            journal: journal.clone(),
             clock,
         });
         Ok(Self {
@@ -148,6 +159,7 @@ impl App {
             backends,
             spoken,
             connections,
+            journal,
             clock,
         })
     }

@@ -9,8 +9,8 @@
 //! | 5 edge | [`proxy`], [`admin`] | Pingora's hooks, admission, the exchange with a backend, live streams |
 //! | 4 endpoints | [`oauth`] | one file an endpoint or page: parse, load facts, call one decision, store, answer |
 //! | 4 outside observer | [`doctor`] | what clients meet at a deployment: exchanges, and judgements over them |
-//! | 3 outside world | [`store`], [`identity`], [`backend`], [`fetch`] | what is kept, who a person is, what a backend offers |
-//! | 2 decisions | [`client`], [`grants`], [`access_token`], [`policy`], [`browser_session`], [`pages`] | pure: facts, `now` and randomness in, a value out |
+//! | 3 outside world | [`store`], [`identity`], [`backend`], [`fetch`], [`journal`] | what is kept and written down, who a person is, what a backend offers |
+//! | 2 decisions | [`client`], [`grants`], [`access_token`], [`policy`], [`browser_session`], [`pages`], [`audit`] | pure: facts, `now` and randomness in, a value out |
 //! | 1 vocabulary | [`protocol`], [`reason`], [`clock`], [`secret`] | wire words: OAuth errors, scopes, PKCE, JSON-RPC, SSE |
 //!
 //! # The life of a request
@@ -25,6 +25,7 @@
 pub mod access_token;
 pub mod admin;
 pub mod app;
+pub mod audit;
 pub mod backend;
 pub mod browser_session;
 pub mod cli;
@@ -35,6 +36,7 @@ pub mod doctor;
 pub mod fetch;
 pub mod grants;
 pub mod identity;
+pub mod journal;
 pub mod keys;
 pub mod oauth;
 pub mod pages;

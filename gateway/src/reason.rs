@@ -99,6 +99,7 @@ reasons! {
     NotFound = "not_found", "Nothing is served under this path.", "Use the MCP URL that the start page shows.";
     MethodNotAllowed = "method_not_allowed", "The path does not take this method.", "The Allow header names those it takes.";
     // Faults
+    AuditUnavailable = "audit_unavailable", "The audit log can't be written, so nothing is given that it would have to hold.", "Check the space and rights of the disk that audit.file is on; requests go on by themselves once it takes records. audit.on_failure decides.";
     StoreUnavailable = "store_unavailable", "The state store did not answer.", "Check the store; requests go on by themselves once it is back.";
     UpstreamUnreachable = "upstream_unreachable", "The backend did not accept the connection.", "Check that the backend runs and that its url in the configuration is right.";
     UpstreamTimeout = "upstream_timeout", "The backend accepted the connection but did not answer in time.", "Check the backend's own log.";

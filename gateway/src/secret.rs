@@ -93,6 +93,11 @@ impl TagKey {
         Self(self.mac(&[b"derive", purpose.as_bytes()]))
     }
 
+    /// The key itself, as the seed of a key of another kind. Derive it for that purpose first.
+    pub const fn seed(&self) -> [u8; 32] {
+        self.0
+    }
+
     /// The tag over `parts` (HMAC-SHA-256 cut to 128 bits, base64url, 22 characters). Each part is
     /// preceded by its length, so that no two lists of parts are the same message.
     pub fn tag(&self, parts: &[&[u8]]) -> String {

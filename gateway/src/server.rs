@@ -113,6 +113,7 @@ fn parts(app: App) -> Parts {
         revocations: app.revocations,
         tags: app.tags,
         clock: app.clock,
+        journal: app.journal,
         backends: app.backends,
         spoken: app.spoken,
         connections: app.connections,

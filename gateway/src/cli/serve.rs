@@ -56,7 +56,9 @@ fn start(config: &Config) -> anyhow::Result<()> {
         summary::print(config, &app, keys_created, patience).await?;
         anyhow::Ok(app)
     })?;
+    let journal = app.journal.clone();
     server::serve(config, app);
+    journal.close();
     stop.send_replace(true);
     runtime.shutdown_timeout(Duration::from_secs(5));
     Ok(())

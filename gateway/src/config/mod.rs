@@ -3,6 +3,7 @@
 //! [`schema`] names the keys, [`layers`] reads them from file, environment and flags, and this
 //! module gives them types. Modules below declare the settings they need; `app` fills those in.
 
+mod audit;
 mod backends;
 mod clients;
 pub mod layers;
@@ -21,6 +22,7 @@ use ipnet::IpNet;
 use crate::access_token::Approver;
 use crate::backend::{Backend, IdentityHeaders};
 use crate::client::Client;
+use crate::journal;
 use crate::protocol::resource::Issuer;
 use crate::store::StoreUrl;
 
@@ -99,6 +101,8 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// `clients.redirect_schemes`
     pub redirect_schemes: Vec<String>,
+    /// `audit`; `None` switches it off
+    pub audit: Option<journal::Settings>,
     /// `identity`
     pub identity: IdentityHeaders,
     /// `limits.request_body`, in bytes

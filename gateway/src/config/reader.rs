@@ -68,6 +68,7 @@ impl Reader<'_> {
             self.wrong("tokens.access_ttl", "must be at least 60s");
         }
         let backends = self.backends();
+        let audit = self.audit(store.as_ref());
         Some(Config {
             listen,
             admin_listen: admin_listen?,
@@ -102,6 +103,7 @@ impl Reader<'_> {
             private_hosts: self.hosts("clients.private_hosts"),
             clients: self.clients(),
             redirect_schemes: self.redirect_schemes(),
+            audit,
             identity: IdentityHeaders {
                 user: self.header("identity.user_header")?,
                 client: self.header("identity.client_header")?,
@@ -215,7 +217,7 @@ impl Reader<'_> {
         self.parsed(key, units::duration)
     }
 
-    fn count(&mut self, key: &str) -> Option<usize> {
+    pub(super) fn count(&mut self, key: &str) -> Option<usize> {
         self.parsed(key, |text| {
             text.parse()
                 .map_err(|_| "must be a whole number".to_owned())

@@ -177,6 +177,42 @@ pub const KEYS: &[Key] = &[
         "Private-use schemes of native apps that may be redirect URIs, besides `cursor`, `grokbot`, `vscode`, `vscode-insiders` and reverse-domain ones.",
     ),
     key(
+        "audit.file",
+        Kind::Text,
+        "",
+        "The audit log. Default: `audit/audit.jsonl` in the state folder, none with a store that has no folder. `off`: none.",
+    ),
+    key(
+        "audit.max_size",
+        Kind::Size,
+        "32MiB",
+        "The size at which a new file begins; the old one gets a number.",
+    ),
+    key(
+        "audit.keep",
+        Kind::Count,
+        "16",
+        "How many numbered files are kept.",
+    ),
+    key(
+        "audit.arguments",
+        Kind::Text,
+        "hash",
+        "How the arguments of a call are written: `hash` (keyed), `none` or `full`.",
+    ),
+    key(
+        "audit.checkpoint_every",
+        Kind::Duration,
+        "60s",
+        "The longest time from a line to the signature over it.",
+    ),
+    key(
+        "audit.on_failure",
+        Kind::Text,
+        "refuse",
+        "While the log can't be written: `refuse` logins, tokens and calls with 503, or `continue` without.",
+    ),
+    key(
         "identity.user_header",
         Kind::Text,
         "X-Forwarded-User",

@@ -87,6 +87,14 @@ impl Tools {
         matches!(self, Self::All)
     }
 
+    /// Their names for the log.
+    pub fn in_words(&self) -> String {
+        match self {
+            Self::All => "all".to_owned(),
+            Self::Only(names) => names.iter().cloned().collect::<Vec<_>>().join(", "),
+        }
+    }
+
     /// Whether a tool is allowed.
     pub fn contains(&self, tool: &str) -> bool {
         match self {

@@ -9,11 +9,13 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use rand::rngs::OsRng;
 
+use crate::audit::{Event, Record};
 use crate::browser_session::BrowserSession;
 use crate::client::{Allowed, REMEMBERED, Registration};
 use crate::clock::{Clock, Timestamp};
 use crate::grants::authorization_code::{self, AuthorizationCode};
 use crate::grants::{GrantId, Tools};
+use crate::oauth::audited::audited;
 use crate::oauth::authorization_request::{Rules, client_id, judge};
 use crate::oauth::clients::{self, NotFound};
 use crate::oauth::{AuthorizationServer, consent, login, outcome, refusal};
@@ -71,7 +73,11 @@ pub(super) async fn answer(
         Err((callback, error)) => {
             let client = callback.client().as_str();
             outcome::log("authorization_refused", request, Some(client), &error);
-            callback.refused(&error)
+            let record = Record {
+                user: Some(session.user.as_str().to_owned()),
+                ..outcome::record("authorization_refused", Some(client), &error)
+            };
+            audited(callback.refused(&error), record)
         }
     }
 }
@@ -143,13 +149,21 @@ pub async fn approve(
         "a person allowed a client; it has {} s to redeem the code",
         authorization_code::LIFETIME.as_secs()
     );
+    let record = Record {
+        user: Some(code.user.as_str().to_owned()),
+        client: Some(code.client.as_str().to_owned()),
+        grant: Some(code.grant.as_str().to_owned()),
+        backend: Some(asked.mount().name.clone()),
+        detail: Some(format!("scope {}; tools {}", code.scope, code.tools.in_words())),
+        ..Record::of(Event::Consent)
+    };
     tokio::spawn(watch(
         server.records.clone(),
         secret.hash(),
         code,
         server.clock,
     ));
-    asked.callback().granted(&secret)
+    audited(asked.callback().granted(&secret), record)
 }
 
 /// Tells the operator when an app never came for its code: the person saw an error of the app, and

@@ -6,12 +6,14 @@
 use http::StatusCode;
 use rand::rngs::OsRng;
 
+use crate::audit::{Event, Record};
 use crate::backend::Tool;
 use crate::browser_session::BrowserSession;
 use crate::client::metadata_document::DocumentUrl;
 use crate::client::{Change, Client};
 use crate::clock::Timestamp;
 use crate::grants::Tools;
+use crate::oauth::audited::audited;
 use crate::oauth::authorize::{self, AuthorizeRefusal};
 use crate::oauth::browser::{self, BrowserName, Cookie};
 use crate::oauth::refusal::{self, Refused};
@@ -141,7 +143,13 @@ async fn finish(
         client = asked.client().id.as_str(), user = answer.session.user.as_str(),
         request_id = request.request_id.as_str(); "{}", reason.sentence()
     );
-    asked.callback().denied()
+    let record = Record {
+        user: Some(answer.session.user.as_str().to_owned()),
+        client: Some(asked.client().id.as_str().to_owned()),
+        backend: Some(asked.mount().name.clone()),
+        ..Record::refused(Event::Consent, reason, false)
+    };
+    audited(asked.callback().denied(), record)
 }
 
 /// An answer that came from our page, from the person it was shown to, for the first time.

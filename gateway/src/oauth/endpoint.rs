@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::clock::Timestamp;
 use crate::oauth::{
-    AuthorizationServer, authorize, consent, discovery, home, login, metadata, register, revoke,
+    AuthorizationServer, audited, authorize, consent, discovery, home, login, metadata, register, revoke,
     setup, token,
 };
 use crate::protocol::resource::{Mount, default_mount, mount_at};
@@ -237,8 +237,11 @@ pub(super) async fn answer(
         web::with_header(web::empty(StatusCode::NO_CONTENT), ALLOW, &endpoint.allow())
     } else if !endpoint.methods().contains(&request.method) {
         method_not_allowed(&endpoint, request)
+    } else if let Some(unready) = audited::unready(server, &endpoint, request) {
+        unready
     } else {
-        dispatch(server, &endpoint, request, server.clock.now()).await
+        let response = dispatch(server, &endpoint, request, server.clock.now()).await;
+        audited::entered(server, &endpoint, request, response).await
     };
     if endpoint.is_cross_origin() {
         cross_origin(response, &endpoint, request)

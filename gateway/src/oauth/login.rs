@@ -8,9 +8,11 @@ use std::time::Duration;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
+use crate::audit::{Event, Record};
 use crate::browser_session::{self, BrowserSession};
 use crate::clock::Timestamp;
 use crate::identity::{LoginName, Password};
+use crate::oauth::audited::audited;
 use crate::oauth::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::oauth::login_limit::Attempt;
 use crate::oauth::refusal::{self, Refused};
@@ -150,7 +152,12 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
         request_id = request.request_id.as_str();
         "a person logged in"
     );
-    Ok(open_session(server, request, &user, &fields.location(), now).await?)
+    let opened = open_session(server, request, &user, &fields.location(), now).await?;
+    let record = Record {
+        user: Some(user.id.as_str().to_owned()),
+        ..Record::of(Event::Login)
+    };
+    Ok(audited(opened, record))
 }
 
 async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
@@ -173,7 +180,11 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
         request_id = request.request_id.as_str();
         "a person logged out"
     );
-    Ok(response)
+    let record = Record {
+        user: Some(session.user.as_str().to_owned()),
+        ..Record::of(Event::Logout)
+    };
+    Ok(audited(response, record))
 }
 
 /// What the forms of this file carry.
@@ -275,7 +286,12 @@ fn again(
     problem: LoginProblem,
 ) -> Refused {
     let goal = fields.authorization_request;
-    show(server, request, goal, fields.name, Some(problem)).into()
+    let reason = match problem {
+        LoginProblem::Limited(_) => Reason::LoginLimited,
+        _ => Reason::LoginFailed,
+    };
+    let page = show(server, request, goal, fields.name, Some(problem));
+    audited(page, Record::refused(Event::Login, reason, false)).into()
 }
 
 fn cross_site(server: &AuthorizationServer, request: &Request, event: &str) -> Refused {

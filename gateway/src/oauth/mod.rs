@@ -4,6 +4,7 @@
 //! Owns: everything a client or a browser asks that is not for a backend. Not: the connection
 //! (`proxy`), what is decided (`client`, `grants`), how pages look (`pages`).
 
+mod audited;
 mod authorization_request;
 pub mod authorize;
 mod browser;
@@ -38,6 +39,7 @@ use crate::client::Client;
 use crate::clock::Clock;
 use crate::fetch::Documents;
 use crate::identity::{Passwords, Setup};
+use crate::journal::Journal;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::resource::{Issuer, Mount};
 use crate::protocol::web::{Request, Response};
@@ -92,6 +94,8 @@ pub struct AuthorizationServer {
     pub documents: Option<Documents>,
     /// The keys of clients that say where theirs are.
     pub key_sets: Documents,
+    /// The audit log.
+    pub journal: Journal,
     /// The time.
     pub clock: Clock,
 }

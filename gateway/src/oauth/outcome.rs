@@ -1,5 +1,7 @@
 //! How a refusal leaves the endpoints that programs call: one log line, one JSON answer.
 
+use crate::audit::{Event, Record};
+use crate::oauth::audited::audited;
 use crate::protocol::oauth::OAuthError;
 use crate::protocol::web::{Request, Response};
 
@@ -12,7 +14,22 @@ pub(super) fn refused(
     error: &OAuthError,
 ) -> Response {
     log(event, request, client, error);
-    error.to_response()
+    audited(error.to_response(), record(event, client, error))
+}
+
+/// The audit log's record of a refusal that is logged under `event`.
+pub(super) fn record(event: &str, client: Option<&str>, error: &OAuthError) -> Record {
+    let event = match event {
+        "token_refused" => Event::Token,
+        "registration_refused" => Event::Registration,
+        "revocation_refused" => Event::Revocation,
+        "authorization_refused" => Event::Authorization,
+        _ => Event::Page,
+    };
+    Record {
+        client: client.map(loggable),
+        ..Record::refused(event, error.reason, error.is_fault())
+    }
 }
 
 /// Logs a refusal that is answered in another way, such as a redirect.

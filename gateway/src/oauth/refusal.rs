@@ -3,7 +3,9 @@
 
 use http::StatusCode;
 
+use crate::audit::{Event, Record};
 use crate::identity::Overloaded;
+use crate::oauth::audited::audited;
 use crate::oauth::{AuthorizationServer, browser};
 use crate::pages::{self, Refusal};
 use crate::protocol::web::{self, Request, Response};
@@ -111,6 +113,8 @@ fn answer(
     }
     .page();
     let response = pages::respond(status, page, server.settings.issuer.is_https());
+    let record = Record::refused(Event::Page, reason, status.is_server_error());
+    let response = audited(response, record);
     match status {
         StatusCode::SERVICE_UNAVAILABLE => web::with_retry_after(response, 2),
         StatusCode::TOO_MANY_REQUESTS => web::with_retry_after(response, 60),

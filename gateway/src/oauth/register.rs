@@ -10,9 +10,11 @@ use rand::rngs::OsRng;
 use serde_json::{Map, Value, json};
 
 use crate::client::keys::KeySource;
+use crate::audit::{Event, Record};
 use crate::client::registration::{AcceptedMetadata, RegistrationError};
 use crate::client::{Client, ClientId, REMEMBERED};
 use crate::clock::Timestamp;
+use crate::oauth::audited::audited;
 use crate::oauth::{AuthorizationServer, outcome};
 use crate::protocol::form::has_media_type;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
@@ -43,7 +45,12 @@ pub(super) async fn answer(
                 request_id = request.request_id.as_str();
                 "a client registered itself"
             );
-            registered.to_response()
+            let record = Record {
+                client: Some(client.id.as_str().to_owned()),
+                detail: client.name.clone(),
+                ..Record::of(Event::Registration)
+            };
+            audited(registered.to_response(), record)
         }
         Err(error) => outcome::refused("registration_refused", request, None, &error),
     }

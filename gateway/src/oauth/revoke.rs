@@ -3,10 +3,12 @@
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 
+use crate::audit::{Event, Record};
 use crate::access_token::{self, LEEWAY, VerifiedToken};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::grants::GrantId;
+use crate::oauth::audited::audited;
 use crate::oauth::client_authentication::{authenticate, form, malformed};
 use crate::oauth::{AuthorizationServer, outcome};
 use crate::protocol::bearer::BearerToken;
@@ -31,7 +33,8 @@ pub(super) async fn answer(
     match revoke(server, request, &form, now).await {
         Ok(outcome) => {
             outcome.log(request);
-            web::with_header(web::empty(StatusCode::OK), CACHE_CONTROL, "no-store")
+            let response = web::with_header(web::empty(StatusCode::OK), CACHE_CONTROL, "no-store");
+            outcome.audited(response)
         }
         Err(error) => outcome::refused("revocation_refused", request, claimed, &error),
     }
@@ -100,6 +103,22 @@ pub(super) async fn end_grant(
 }
 
 impl Outcome {
+    /// What was ended; a token that is unknown or another client's ends nothing.
+    fn audited(&self, response: Response) -> Response {
+        let Some(token) = self.token.as_ref().filter(|_| self.revoked) else {
+            return response;
+        };
+        let claims = token.claims();
+        let record = Record {
+            user: Some(claims.user.as_str().to_owned()),
+            client: Some(claims.client.as_str().to_owned()),
+            grant: Some(claims.grant.as_str().to_owned()),
+            token: Some(token.id().chars().take(16).collect()),
+            ..Record::of(Event::Revocation)
+        };
+        audited(response, record)
+    }
+
     fn log(&self, request: &Request) {
         let claims = self.token.as_ref().map(VerifiedToken::claims);
         let event = if self.revoked {

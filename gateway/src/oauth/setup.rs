@@ -6,8 +6,10 @@
 use http::StatusCode;
 use rand::rngs::OsRng;
 
+use crate::audit::{Event, Record};
 use crate::grants::UserId;
 use crate::identity::{self, LoginName, Password, SetupCode, SetupRefusal};
+use crate::oauth::audited::audited;
 use crate::oauth::refusal::{self, Refused};
 use crate::oauth::{AuthorizationServer, browser, login};
 use crate::pages::{self, SetupForm, SetupProblem};
@@ -56,7 +58,11 @@ async fn become_owner(
         SetupRefusal::Done => done(server, request).into(),
         SetupRefusal::CodeWrong => {
             refusal::log("setup_refused", request, Reason::SetupCodeWrong);
-            again(SetupProblem::Code)
+            let Refused::Answered(page) = again(SetupProblem::Code) else {
+                return again(SetupProblem::Code);
+            };
+            let record = Record::refused(Event::OwnerSet, Reason::SetupCodeWrong, false);
+            audited(*page, record).into()
         }
     };
     let name = LoginName::parse(form.field("name")).ok_or_else(|| again(SetupProblem::Name))?;
@@ -79,7 +85,12 @@ async fn become_owner(
         request_id = request.request_id.as_str();
         "the gateway has its owner"
     );
-    Ok(login::open_session(server, request, &owner, "/", now).await?)
+    let opened = login::open_session(server, request, &owner, "/", now).await?;
+    let record = Record {
+        user: Some(owner.id.as_str().to_owned()),
+        ..Record::of(Event::OwnerSet)
+    };
+    Ok(audited(opened, record))
 }
 
 fn new_password(password: &str, again: &str) -> Result<Password, SetupProblem> {

@@ -11,10 +11,12 @@ use http::header::HeaderName;
 use serde_json::json;
 
 use crate::access_token::{self, Claims, Minted};
+use crate::audit::{Event, Record};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::grants::Grant;
 use crate::grants::authorization_code::{AuthorizationCode, Presented, RedeemError};
+use crate::oauth::audited::audited;
 use crate::oauth::client_authentication::{authenticate, form, malformed};
 use crate::oauth::revoke::end_grant;
 use crate::oauth::{AuthorizationServer, outcome};
@@ -51,7 +53,7 @@ pub(super) async fn answer(
     match redeem(server, &client, &form, now).await {
         Ok(issued) => {
             issued.log(request);
-            issued.to_response(now)
+            audited(issued.to_response(now), issued.record())
         }
         Err(error) => refused(Some(client.id.as_str()), &error),
     }
@@ -178,6 +180,18 @@ impl Issued {
             request_id = request.request_id.as_str();
             "an authorization code was redeemed"
         );
+    }
+
+    fn record(&self) -> Record {
+        let grant = &self.grant;
+        Record {
+            user: Some(grant.user.as_str().to_owned()),
+            client: Some(grant.client.as_str().to_owned()),
+            grant: Some(grant.id.as_str().to_owned()),
+            token: Some(self.minted.id.chars().take(16).collect()),
+            detail: Some(format!("resource {}", grant.resource.as_str())),
+            ..Record::of(Event::Token)
+        }
     }
 
     fn to_response(&self, now: Timestamp) -> Response {

@@ -17,7 +17,7 @@ use super::peer::is_trusted;
 use super::routes::{Door, Target, is_own_host};
 use super::serve::{Stop, Visit};
 use super::upstream_head::forwarded_query;
-use super::{Gateway, Place, body};
+use super::{Gateway, Place, audited, body};
 use crate::access_token::{self, Claims, VerifiedToken};
 use crate::policy::{self, AccessToken, Audience, Circumstances, Permit, Rejection, Standing};
 use crate::protocol::bearer::{BearerToken, Presented};
@@ -109,6 +109,8 @@ impl Gateway {
             read_only_tools: &read_only_tools,
         };
         let permit = policy::decide(token, calls, circumstances).map_err(Denial::from)?;
+        let permit = policy::decide(token, calls).map_err(Denial::from)?;
+        self.enter_calls(&permit, place, visit, body.as_ref())?;
         Ok(Admitted {
             permit,
             lease,
@@ -119,6 +121,22 @@ impl Gateway {
             body,
             waits_for_events,
         })
+    }
+
+    /// Writes down what is let through, before it is: nothing reaches a backend unseen.
+    fn enter_calls(
+        &self,
+        permit: &Permit,
+        place: &Place,
+        visit: &Visit,
+        body: Option<&Bytes>,
+    ) -> Result<(), Denial> {
+        let backend = &place.backend.mount.name;
+        let body = body.map(|body| &body[..]);
+        for record in audited::permitted(permit, backend, visit, body, &self.journal) {
+            self.journal.note(record).map_err(|_| Denial::AuditDown)?;
+        }
+        Ok(())
     }
 
     /// A trusted proxy may have put its own name for this gateway there.

@@ -61,6 +61,8 @@ pub(super) enum Denial {
     UpstreamUnusable,
     #[error("a value for the backend can't be put in a header")]
     Unspeakable,
+    #[error("the audit log can't be written")]
+    AuditDown,
     #[error("the gateway shuts down")]
     Leaving,
 }
@@ -100,6 +102,7 @@ impl Denial {
             }
             Self::UpstreamRefusedUs => Reason::UpstreamRefusedUs,
             Self::Unspeakable => Reason::Internal,
+            Self::AuditDown => Reason::AuditUnavailable,
             Self::Leaving => Reason::Overloaded,
         }
     }
@@ -113,7 +116,9 @@ impl Denial {
             Self::NoToken | Self::MalformedToken | Self::Token(Rejection::Invalid(_)) => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::Token(Rejection::Unknown) | Self::Leaving => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Token(Rejection::Unknown) | Self::AuditDown | Self::Leaving => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Origin | Self::Refused(_) => StatusCode::FORBIDDEN,
             Self::NotFound | Self::SessionUnknown => StatusCode::NOT_FOUND,
@@ -167,7 +172,9 @@ impl Denial {
         };
         let response = match self {
             Self::Method(allow) => web::with_header(response, ALLOW, allow),
-            Self::Token(Rejection::Unknown) | Self::Leaving => web::with_retry_after(response, 2),
+            Self::Token(Rejection::Unknown) | Self::AuditDown | Self::Leaving => {
+                web::with_retry_after(response, 2)
+            }
             Self::Upstream(..) => web::with_retry_after(response, 5),
             _ => response,
         };

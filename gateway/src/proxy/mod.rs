@@ -6,6 +6,7 @@
 
 mod admission;
 mod answer;
+mod audited;
 mod body;
 mod denial;
 mod drain;
@@ -42,6 +43,7 @@ pub use self::streams::{StreamView, Streams};
 use crate::access_token::{Keys, PassedToken, VerifiedToken};
 use crate::backend::{Backend, Connections, IdentityHeaders, Spoken};
 use crate::clock::Clock;
+use crate::journal::Journal;
 use crate::oauth::AuthorizationServer;
 use crate::protocol::resource::{Issuer, Mount, Resource};
 use crate::secret::TagKey;
@@ -118,6 +120,8 @@ pub struct Parts {
     pub tags: TagKey,
     /// The time.
     pub clock: Clock,
+    /// The audit log.
+    pub journal: Journal,
     /// The backends, in configuration order.
     pub backends: Vec<Arc<Backend>>,
     /// What each of them speaks, in the same order.
@@ -158,6 +162,7 @@ impl Edge {
             keys: parts.keys,
             revocations: parts.revocations,
             clock: parts.clock,
+            journal: parts.journal,
             connections: parts.connections,
             settings,
         };
@@ -190,6 +195,7 @@ struct Gateway {
     keys: Arc<Keys>,
     revocations: Arc<RevocationView>,
     clock: Clock,
+    journal: Journal,
     places: Vec<Place>,
     mounts: Vec<Mount>,
     connections: Arc<Connections>,

@@ -17,7 +17,7 @@ use super::denial::{Challenge, Denial};
 use super::drain::Running;
 use super::routes::{Door, Route, Target};
 use super::translate::Way;
-use super::{Gateway, Place, answer, body, framing, peer};
+use super::{Gateway, Place, answer, audited, body, framing, peer};
 use crate::access_token::Claims;
 use crate::oauth::endpoint::Endpoint;
 use crate::protocol::mcp::Call;
@@ -59,6 +59,7 @@ pub(super) struct Visit {
     pub(super) client: String,
     pub(super) grant: String,
     pub(super) call: String,
+    pub(super) peer: Option<IpAddr>,
     pub(super) _running: Running,
 }
 
@@ -71,6 +72,7 @@ impl Visit {
             client: String::new(),
             grant: String::new(),
             call: String::new(),
+            peer: None,
             _running: running,
         }
     }
@@ -195,6 +197,7 @@ impl Gateway {
         if let Some(response) = preflight(session, allowed.as_ref()) {
             return answer::write(session, response).await;
         }
+        visit.peer = Some(self.peer(session));
         let admitted = self.admit(session, place, door, target, visit).await;
         let outcome = match admitted {
             Ok(admitted) => match self.way(place, door, session, &admitted) {
@@ -249,6 +252,12 @@ impl Gateway {
             method = head.method.as_str(), path = logged_path(head.raw_path()), peer = self.peer(session).to_string(), request_id = visit.id;
             "{denial}"
         );
+        let record = audited::refused(denial, backend, visit, self.peer(session));
+        match visit.user.is_empty() {
+            true => self.journal.note_stranger(record),
+            // It is refused already; that the log is away is told elsewhere.
+            false => drop(self.journal.note(record)),
+        }
         answer::write(session, response).await
     }
 

@@ -68,6 +68,7 @@ fn server() -> AuthorizationServer {
         catalogue: Arc::new(Catalogue::default()),
         documents: None,
         key_sets: Documents::new(Fetcher::new(Limits::default(), [])),
+        journal: crate::journal::Journal::off(),
         clock: Clock,
     }
 }

@@ -127,6 +127,7 @@ impl World {
         let edge = Edge::new(
             settings,
             Parts {
+                journal: crate::journal::Journal::off(),
                 server: Arc::new(authorization_server(mounts, &keys, &store)),
                 keys: Arc::clone(&keys),
                 revocations,
@@ -262,6 +263,7 @@ fn authorization_server(
         passwords: Passwords::default(),
         setup: Setup,
         catalogue: Arc::new(Catalogue::default()),
+        journal: crate::journal::Journal::off(),
         clock: Clock,
     }
 }

@@ -1,0 +1,24 @@
+//! The audit log's words and its chain: what is written about a decision, how each line holds the
+//! one before it, and how a reader finds that a line was changed, removed, added or moved. Pure.
+//!
+//! A line is one JSON object. Its last member, `hash`, is the SHA-256 of all bytes of the line
+//! before that member; `prev` is the hash of the line before, so every line stands for all lines
+//! before it. Now and then a line is a checkpoint: an Ed25519 signature over the chain's name, the
+//! line's number and `prev`. Whoever rewrites lines can compute hashes, but not signatures.
+//!
+//! What a chain can't show by itself is that its end was cut off, checkpoint and all. The gateway's
+//! own log names number and hash of each checkpoint; `gateway audit verify --expect` compares.
+//!
+//! Owns: records, chain, checkpoints, verification. Not: files and threads (`journal`).
+
+mod chain;
+mod checkpoint;
+mod flood;
+mod record;
+mod verify;
+
+pub use self::chain::{Chain, ChainId, Head};
+pub use self::checkpoint::{CheckpointKey, PublicKey};
+pub use self::flood::{Flood, Passed};
+pub use self::record::{Arguments, Event, Outcome, Record};
+pub use self::verify::{Fault, Line, Place, Report, Verifier};

@@ -1,0 +1,167 @@
+//! What one line of the audit log says.
+
+use std::net::IpAddr;
+
+use serde::{Serialize, Serializer};
+
+use crate::reason::Reason;
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The first owner was set up.
+    OwnerSet,
+    /// Somebody logged in, or failed to.
+    Login,
+    /// Somebody logged out.
+    Logout,
+    /// A client registered itself, or was refused.
+    Registration,
+    /// An authorization request was refused before anybody was asked.
+    Authorization,
+    /// A person allowed or denied an app.
+    Consent,
+    /// The token endpoint gave a token, or refused one.
+    Token,
+    /// A backend asked about a token.
+    Introspection,
+    /// A call was let through to a backend, or refused.
+    Call,
+    /// An event stream was let through to a backend, or refused.
+    Stream,
+    /// A form or page of the gateway's own was refused.
+    Page,
+    /// Access was taken back.
+    Revocation,
+    /// The operator did something through the admin listener.
+    Operator,
+    /// Refusals of strangers that were counted and not written one by one.
+    Unwritten,
+    /// The gateway opened the log.
+    Opened,
+    /// The gateway closed the log.
+    Closed,
+    /// A new file began.
+    Rotated,
+    /// An unfinished line, or lines that could not be written, are missing before this one.
+    Recovered,
+}
+
+/// How it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was done, or let through.
+    Allowed,
+    /// It was refused; `reason` says why.
+    Refused,
+    /// A fault of the gateway's own prevented it.
+    Failed,
+}
+
+/// How a call's arguments are written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arguments {
+    /// A keyed hash of their text: equal arguments have equal hashes, and nobody without the key can
+    /// try out what they were.
+    Hash(String),
+    /// Their text.
+    Full(String),
+}
+
+/// One line, without its place in the chain. Members that are not known are left out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Record {
+    /// What happened.
+    pub event: Event,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why it was refused.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "code")]
+    pub reason: Option<Reason>,
+    /// The person's identifier.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The client identifier, as far as it is known; before authentication it is a claim.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// The grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// The first 16 digits of the token's revocation id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+    /// The backend, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backend: Option<String>,
+    /// The JSON-RPC method.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// The tool, prompt or resource.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The call's arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<Arguments>,
+    /// What the other members can't say: the tools of a consent, the operator's command, a count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// From where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peer: Option<IpAddr>,
+    /// The request's name in the other log.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+impl Record {
+    /// A record of `event` that ended well, about nobody yet.
+    pub const fn of(event: Event) -> Self {
+        Self {
+            event,
+            outcome: Outcome::Allowed,
+            reason: None,
+            user: None,
+            client: None,
+            grant: None,
+            token: None,
+            backend: None,
+            method: None,
+            name: None,
+            arguments: None,
+            detail: None,
+            peer: None,
+            request_id: None,
+        }
+    }
+
+    /// A record of a refusal; `is_fault` tells our own faults apart from it.
+    pub fn refused(event: Event, reason: Reason, is_fault: bool) -> Self {
+        Self {
+            outcome: match is_fault {
+                true => Outcome::Failed,
+                false => Outcome::Refused,
+            },
+            reason: Some(reason),
+            ..Self::of(event)
+        }
+    }
+
+    /// The same record with where it came from.
+    #[must_use]
+    pub fn from_request(self, peer: IpAddr, request_id: &str) -> Self {
+        Self {
+            peer: Some(peer),
+            request_id: Some(request_id.to_owned()),
+            ..self
+        }
+    }
+}
+
+// The signature is serde's.
+#[allow(clippy::ref_option)]
+fn code<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(reason.map_or("", Reason::code))
+}

@@ -1,0 +1,91 @@
+//! What an endpoint did, for the audit log. Endpoints attach records to their answers; here they
+//! are entered before the answer leaves, so that whatever gives or takes access is on disk first.
+//!
+//! Every refusal passes `outcome` or `refusal`, which attach theirs: a new one can't forget it.
+
+use http::StatusCode;
+
+use crate::audit::{Outcome, Record};
+use crate::journal::Unwritable;
+use crate::oauth::endpoint::Endpoint;
+use crate::oauth::{AuthorizationServer, outcome, refusal};
+use crate::protocol::oauth::OAuthError;
+use crate::protocol::web::{Request, Response};
+use crate::reason::Reason;
+
+/// The records of one answer.
+#[derive(Clone, Debug, Default)]
+struct Records(Vec<Record>);
+
+/// Attaches a record to an answer.
+pub(super) fn audited(mut response: Response, record: Record) -> Response {
+    response
+        .extensions_mut()
+        .get_or_insert_default::<Records>()
+        .0
+        .push(record);
+    response
+}
+
+/// Refuses a form or a request that would give something, while the log can't be written: before
+/// anything is consumed. Taking access back never waits for the log.
+pub(super) fn unready(
+    server: &AuthorizationServer,
+    endpoint: &Endpoint,
+    request: &Request,
+) -> Option<Response> {
+    let gives = matches!(
+        endpoint,
+        Endpoint::Login | Endpoint::Consent | Endpoint::Setup | Endpoint::Token | Endpoint::Register
+    );
+    match server.journal.ready() {
+        Err(error) if gives && request.method == http::Method::POST => {
+            Some(unavailable(server, endpoint, request, error))
+        }
+        _ => None,
+    }
+}
+
+/// Enters what is attached to an answer, and gives the answer, or 503 in its place where giving
+/// something could not be written down.
+pub(super) async fn entered(
+    server: &AuthorizationServer,
+    endpoint: &Endpoint,
+    request: &Request,
+    mut response: Response,
+) -> Response {
+    let Some(Records(records)) = response.extensions_mut().remove::<Records>() else {
+        return response;
+    };
+    for record in records {
+        let record = record.from_request(request.peer, &request.request_id);
+        if record.user.is_none() {
+            server.journal.note_stranger(record);
+            continue;
+        }
+        let gives = record.outcome == Outcome::Allowed && *endpoint != Endpoint::Revoke;
+        if let Err(error) = server.journal.enter(record).await
+            && gives
+        {
+            return unavailable(server, endpoint, request, error);
+        }
+    }
+    response
+}
+
+fn unavailable(
+    server: &AuthorizationServer,
+    endpoint: &Endpoint,
+    request: &Request,
+    error: Unwritable,
+) -> Response {
+    let fault = OAuthError::fault(Reason::AuditUnavailable, error);
+    outcome::log("audit_unavailable", request, None, &fault);
+    match endpoint {
+        Endpoint::Token | Endpoint::Register | Endpoint::Revoke => fault.to_response(),
+        _ => {
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            refusal::page(server, request, status, Reason::AuditUnavailable, None)
+        }
+    }
+}
