@@ -63,8 +63,10 @@ pub fn serve(config: &Config, app: App) {
     let clock = app.clock;
     let store = app.records.store().clone();
     let revocations = app.revocations.clone();
+    let journal = app.journal.clone();
     let edge = Edge::new(settings(config), parts(app));
     let admin = Admin {
+        journal,
         store,
         revocations,
         streams: edge.streams().clone(),

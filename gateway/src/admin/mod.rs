@@ -9,10 +9,11 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
-use prometheus::{Gauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Gauge, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
+use crate::journal::Journal;
 use crate::proxy::Streams;
 use crate::store::{RevocationView, Store};
 
@@ -27,6 +28,8 @@ pub struct Admin {
     pub store: Arc<dyn Store>,
     /// Asked by `/readyz`.
     pub revocations: Arc<RevocationView>,
+    /// Asked by `/readyz` and `/metrics`.
+    pub journal: Journal,
     /// Counted by `/metrics`.
     pub streams: Streams,
     /// The time.
@@ -74,7 +77,11 @@ impl Admin {
         };
         let mut body = String::new();
         let mut status = StatusCode::OK;
-        for (name, check) in [("store", store), ("revocations", view)] {
+        let audit = match self.journal.is_failing() {
+            false => Ok(()),
+            true => Err("the audit log can't be written".to_owned()),
+        };
+        for (name, check) in [("store", store), ("revocations", view), ("audit", audit)] {
             match check {
                 Ok(()) => body.push_str(&format!("{name}: ok\n")),
                 Err(sentence) => {
@@ -119,6 +126,12 @@ impl Admin {
         ))?;
         age.set(self.revocations.age(now).as_secs_f64());
         registry.register(Box::new(age))?;
+        let failing = IntGauge::with_opts(Opts::new(
+            "gateway_audit_failing",
+            "1 while the audit log can't be written.",
+        ))?;
+        failing.set(i64::from(self.journal.is_failing()));
+        registry.register(Box::new(failing))?;
         TextEncoder::new().encode_to_string(&registry.gather())
     }
 }

@@ -50,13 +50,7 @@ impl PublicKey {
         Some(Self(unhex(text)?.try_into().ok()?))
     }
 
-    pub(super) fn verifies(
-        &self,
-        chain: &ChainId,
-        seq: u64,
-        prev: &Hash,
-        signature: &str,
-    ) -> bool {
+    pub(super) fn verifies(&self, chain: &ChainId, seq: u64, prev: &Hash, signature: &str) -> bool {
         unhex(signature).is_some_and(|signature| {
             UnparsedPublicKey::new(&ED25519, &self.0)
                 .verify(message(chain, seq, prev).as_bytes(), &signature)

@@ -1,5 +1,6 @@
 //! The commands: one file each. Arguments in, exit code out.
 
+mod audit;
 mod check;
 mod doctor;
 mod healthcheck;
@@ -51,6 +52,11 @@ enum Command {
     Token {
         #[command(subcommand)]
         command: token::Command,
+    },
+    /// The audit log
+    Audit {
+        #[command(subcommand)]
+        command: audit::Command,
     },
     /// Print every reason code with its meaning and remedy
     Reasons,
@@ -136,6 +142,7 @@ pub fn run() -> ExitCode {
         Command::Healthcheck(configuration) => healthcheck::run(&configuration),
         Command::Users { command } => users::run(&command),
         Command::Token { command } => token::run(&command),
+        Command::Audit { command } => audit::run(&command),
         Command::Reasons => reasons::run(),
     }
 }

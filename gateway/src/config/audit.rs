@@ -30,9 +30,13 @@ impl Reader<'_> {
             _ => Err("must be `hash`, `none` or `full`".to_owned()),
         });
         let checkpoint_every =
-            self.parsed("audit.checkpoint_every", |text| match units::duration(text)? {
-                every if every < Duration::from_secs(1) => Err("must be at least 1s".to_owned()),
-                every => Ok(every),
+            self.parsed("audit.checkpoint_every", |text| {
+                match units::duration(text)? {
+                    every if every < Duration::from_secs(1) => {
+                        Err("must be at least 1s".to_owned())
+                    }
+                    every => Ok(every),
+                }
             });
         let on_failure = self.parsed("audit.on_failure", |text| match text {
             "refuse" => Ok(OnFailure::Refuse),

@@ -48,7 +48,10 @@ pub(super) struct Current {
 impl Current {
     /// Opens or creates it, readable by its owner only, and looks at its end.
     pub(super) fn open(path: &Path) -> io::Result<(Self, End)> {
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
             fs::create_dir_all(folder)?;
         }
         let mut file = OpenOptions::new()

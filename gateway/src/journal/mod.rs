@@ -196,7 +196,9 @@ impl Journal {
         match shared.arguments {
             ArgumentsMode::None => None,
             ArgumentsMode::Hash => Some(Arguments::Hash(shared.arguments_key.tag(&[text]))),
-            ArgumentsMode::Full => Some(Arguments::Full(String::from_utf8_lossy(text).into_owned())),
+            ArgumentsMode::Full => {
+                Some(Arguments::Full(String::from_utf8_lossy(text).into_owned()))
+            }
         }
     }
 

@@ -36,7 +36,11 @@ pub(super) fn unready(
 ) -> Option<Response> {
     let gives = matches!(
         endpoint,
-        Endpoint::Login | Endpoint::Consent | Endpoint::Setup | Endpoint::Token | Endpoint::Register
+        Endpoint::Login
+            | Endpoint::Consent
+            | Endpoint::Setup
+            | Endpoint::Token
+            | Endpoint::Register
     );
     match server.journal.ready() {
         Err(error) if gives && request.method == http::Method::POST => {

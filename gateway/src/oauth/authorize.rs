@@ -154,7 +154,11 @@ pub async fn approve(
         client: Some(code.client.as_str().to_owned()),
         grant: Some(code.grant.as_str().to_owned()),
         backend: Some(asked.mount().name.clone()),
-        detail: Some(format!("scope {}; tools {}", code.scope, code.tools.in_words())),
+        detail: Some(format!(
+            "scope {}; tools {}",
+            code.scope,
+            code.tools.in_words()
+        )),
         ..Record::of(Event::Consent)
     };
     tokio::spawn(watch(

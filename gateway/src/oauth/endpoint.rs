@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::clock::Timestamp;
 use crate::oauth::{
-    AuthorizationServer, audited, authorize, consent, discovery, home, login, metadata, register, revoke,
-    setup, token,
+    AuthorizationServer, audited, authorize, consent, discovery, home, login, metadata, register,
+    revoke, setup, token,
 };
 use crate::protocol::resource::{Mount, default_mount, mount_at};
 use crate::protocol::web::{self, Request, Response};

@@ -3,8 +3,8 @@
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 
-use crate::audit::{Event, Record};
 use crate::access_token::{self, LEEWAY, VerifiedToken};
+use crate::audit::{Event, Record};
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::grants::GrantId;

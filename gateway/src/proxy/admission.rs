@@ -109,7 +109,6 @@ impl Gateway {
             read_only_tools: &read_only_tools,
         };
         let permit = policy::decide(token, calls, circumstances).map_err(Denial::from)?;
-        let permit = policy::decide(token, calls).map_err(Denial::from)?;
         self.enter_calls(&permit, place, visit, body.as_ref())?;
         Ok(Admitted {
             permit,

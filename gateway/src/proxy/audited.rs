@@ -110,7 +110,10 @@ mod tests {
         let call = r#"{"id":1,"params":{"name":"a","arguments":{ "x" : 1.0 }}}"#;
         let one = vec![Some(r#"{ "x" : 1.0 }"#.to_owned())];
         assert_eq!(text(call), one);
-        assert_eq!(text(&format!("[{call},{{"id":2}}]")), [one, vec![None]].concat());
+        assert_eq!(
+            text(&format!(r#"[{call},{{"id":2}}]"#)),
+            [one, vec![None]].concat()
+        );
         assert_eq!(text("no JSON"), Vec::new());
     }
 }

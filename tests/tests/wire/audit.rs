@@ -1,0 +1,358 @@
+//! The audit log: everything that was given, refused or taken back is in it, it can't be changed
+//! unseen, and what it could not hold was not given.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tests::browser::Browser;
+use tests::gateway::Gateway;
+use tests::http;
+use tests::mcp::{self, call, initialize, send};
+use tests::program::{binary, run};
+use tests::world::{StoreKind, World};
+
+fn file(gateway: &Gateway) -> PathBuf {
+    gateway.folder().join("audit.jsonl")
+}
+
+async fn audited(more: &str) -> Result<World> {
+    World::with(StoreKind::Embedded, |setup| {
+        setup.more(&format!("[audit]\nfile = \"audit.jsonl\"\n{more}\n"))
+    })
+    .await
+}
+
+fn records(path: &Path) -> Result<Vec<Value>> {
+    std::fs::read_to_string(path)?
+        .lines()
+        .map(|line| serde_json::from_str(line).context(line.to_owned()))
+        .collect()
+}
+
+/// Calls are on disk within a fraction of a second.
+async fn settled(path: &Path, found: impl Fn(&Value) -> bool) -> Result<Value> {
+    let start = Instant::now();
+    loop {
+        if let Some(record) = records(path)?.into_iter().rev().find(&found) {
+            return Ok(record);
+        }
+        anyhow::ensure!(
+            start.elapsed() < Duration::from_secs(5),
+            "not in the log:\n{}",
+            std::fs::read_to_string(path)?
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// `gateway audit verify`: exit code and what it said.
+async fn verify(gateway: &Gateway, more: &[&str]) -> Result<(i32, String)> {
+    let config = gateway.folder().join("gateway.toml").display().to_string();
+    let mut words = vec!["audit", "verify", "--config", &config];
+    words.extend(more);
+    let folder = gateway.folder();
+    let file = folder.join("audit.jsonl").display().to_string();
+    if !more.iter().any(|word| !word.starts_with("--")) {
+        words.push(&file);
+    }
+    let (code, out, errors) = run(&binary("gateway"), &words, "").await?;
+    Ok((code, format!("{out}{errors}")))
+}
+
+#[tokio::test]
+async fn what_was_given_refused_and_taken_back_is_written_with_who_and_why() -> Result<()> {
+    let mut world = audited("").await?;
+    let path = file(&world.gateway);
+    let client = world.client("Audited").await?;
+    let mut browser = Browser::default();
+    let denied = client.authorization();
+    client
+        .walk(&mut browser, &denied, &world.owner, "Deny")
+        .await?;
+    let token = client.sign_in(&world.owner).await?;
+    let arguments = json!({"query": "canary-in-an-argument"});
+    let url = world.url("/mcp");
+    send(&url, &token, &initialize()).await?;
+    send(&url, &token, &call(7, "search", &arguments)).await?;
+    send(&url, "nonsense", &initialize()).await?;
+    client.redeem("no-such-code", &"v".repeat(43)).await?;
+    client.revoke(&token).await?;
+    send(&url, &token, &initialize()).await?;
+
+    let of = |event: &str, outcome: &str| {
+        let (event, outcome) = (event.to_owned(), outcome.to_owned());
+        move |record: &Value| record["event"] == *event && record["outcome"] == *outcome
+    };
+    for event in ["registration", "login", "consent", "token", "revocation"] {
+        let record = settled(&path, of(event, "allowed")).await?;
+        assert!(record["request_id"].is_string(), "{record}");
+        assert_eq!(record["peer"], "127.0.0.1", "{record}");
+        assert_eq!(
+            event == "registration",
+            record["user"].is_null(),
+            "{record}"
+        );
+    }
+    let refused = settled(&path, of("consent", "refused")).await?;
+    assert_eq!(refused["reason"], "user_denied");
+    let ran = settled(&path, |record| record["name"] == "search").await?;
+    assert_eq!(
+        (&ran["event"], &ran["method"]),
+        (&json!("call"), &json!("tools/call"))
+    );
+    assert_eq!(
+        ran["grant"],
+        settled(&path, of("token", "allowed")).await?["grant"]
+    );
+    assert!(ran["arguments"]["hash"].is_string(), "{ran}");
+    for reason in ["token_malformed", "code_unknown", "grant_revoked"] {
+        settled(&path, |record| record["reason"] == reason).await?;
+    }
+    world.gateway.restart().await?;
+    let (code, said) = verify(&world.gateway, &[]).await?;
+    assert_eq!(code, 0, "{said}");
+
+    // No secret is in either log: no token, code, verifier, password or argument.
+    let log = world.gateway.log().join("\n") + &std::fs::read_to_string(&path)?;
+    for canary in [
+        token.as_str(),
+        &token[20..60],
+        "canary-in-an-argument",
+        &world.owner.password,
+    ] {
+        assert!(!log.contains(canary), "{canary}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_log_that_was_changed_anywhere_is_found_out() -> Result<()> {
+    let mut world = audited("checkpoint_every = \"1s\"").await?;
+    let path = file(&world.gateway);
+    let (_, token) = world.signed_in().await?;
+    for id in 1..20 {
+        send(&world.url("/mcp"), &token, &call(id, "search", &json!({}))).await?;
+    }
+    let gone = settled(&path, |record| {
+        record["event"] == "checkpoint" && record["seq"].as_u64() > Some(10)
+    })
+    .await?;
+    world.gateway.restart().await?;
+    let whole = std::fs::read_to_string(&path)?;
+    let lines: Vec<&str> = whole.lines().collect();
+    let expect = format!(
+        "--expect={}:{}",
+        gone["seq"],
+        gone["hash"].as_str().unwrap_or_default()
+    );
+    assert_eq!(verify(&world.gateway, &[&expect]).await?.0, 0);
+
+    let copy = world.gateway.folder().join("copy.jsonl");
+    let name = copy.display().to_string();
+    let last = lines.len() - 1;
+    for at in [0, 1, 5, last - 1] {
+        let mut removed = lines.clone();
+        removed.remove(at);
+        let changed = lines[at].replacen("\"outcome\":\"", "\"outcome\":\"x", 1);
+        let mut edited = lines.clone();
+        edited[at] = &changed;
+        let mut moved = lines.clone();
+        moved.swap(at, at + 1);
+        let mut twice = lines.clone();
+        twice.insert(at, lines[at]);
+        for (what, forged) in [
+            ("removed", removed),
+            ("edited", edited),
+            ("moved", moved),
+            ("twice", twice),
+        ] {
+            if what == "edited" && !lines[at].contains("\"outcome\":\"") {
+                continue;
+            }
+            std::fs::write(&copy, forged.join("\n") + "\n")?;
+            let (code, said) = verify(&world.gateway, &[&name]).await?;
+            // The very first line can be missing because its file was rotated away: that is said.
+            let expected = if (what, at) == ("removed", 0) { 1 } else { 2 };
+            assert_eq!(code, expected, "{what} at {at}: {said}");
+        }
+    }
+    // The end cut off, signatures and all: only who wrote a checkpoint's hash down can tell.
+    std::fs::write(&copy, lines[..6].join("\n") + "\n")?;
+    assert_eq!(verify(&world.gateway, &[&name, &expect]).await?.0, 2);
+    // Another installation's key signs nothing here.
+    std::fs::write(&copy, &whole)?;
+    let foreign = format!("--public-key={}", "ab".repeat(32));
+    assert_eq!(verify(&world.gateway, &[&name, &foreign]).await?.0, 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn kills_in_the_middle_leave_a_log_that_verifies_and_holds_what_was_acknowledged()
+-> Result<()> {
+    let mut world = audited("max_size = \"64KiB\"\nkeep = 100").await?;
+    let path = file(&world.gateway);
+    let (_, token) = world.signed_in().await?;
+    let mut logins = 0;
+    for round in 0..12 {
+        let url = world.url("/mcp");
+        let load = tokio::spawn({
+            let token = token.clone();
+            async move {
+                for id in 0..400 {
+                    if send(&url, &token, &call(id, "search", &json!({})))
+                        .await
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+            }
+        });
+        let client = world.client(&format!("Round {round}")).await?;
+        client.sign_in(&world.owner).await?;
+        logins += 1;
+        world.gateway.crash_and_restart().await?;
+        load.abort();
+    }
+    let mut files: Vec<String> = std::fs::read_dir(world.gateway.folder())?
+        .filter_map(|entry| Some(entry.ok()?.path().display().to_string()))
+        .filter(|name| name.contains("audit.jsonl."))
+        .collect();
+    files.sort();
+    assert!(files.len() > 1, "nothing was rotated: {files:?}");
+    files.push(path.display().to_string());
+    let files: Vec<&str> = files.iter().map(String::as_str).collect();
+    let (code, said) = verify(&world.gateway, &files).await?;
+    assert_eq!(code, 0, "{said}");
+    let config = world.gateway.folder().join("gateway.toml");
+    let config = config.display().to_string();
+    let mut words = vec!["audit", "export", "--config", &config];
+    words.extend(["--event", "token", "--outcome", "allowed"]);
+    words.extend(&files);
+    let (_, exported, _) = run(&binary("gateway"), &words, "").await?;
+    assert_eq!(
+        exported.lines().count(),
+        logins + 1,
+        "tokens that were given"
+    );
+    assert!(path.exists());
+    Ok(())
+}
+
+#[tokio::test]
+async fn strangers_cannot_push_anything_out_of_the_log() -> Result<()> {
+    let world = audited("").await?;
+    let path = file(&world.gateway);
+    let url = world.url("/mcp");
+    let client = http::client();
+    for _ in 0..900 {
+        assert_eq!(
+            client.post(&url).json(&initialize()).send().await?.status(),
+            401
+        );
+    }
+    settled(&path, |record| record["reason"] == "token_missing").await?;
+    let written = records(&path)?
+        .iter()
+        .filter(|record| record["reason"] == "token_missing")
+        .count();
+    assert!(written <= 600, "{written}");
+    Ok(())
+}
+
+/// A small file system of the test's own; `None` where this user may not mount.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    async fn mount() -> Result<Option<Self>> {
+        let folder = tempfile::tempdir()?;
+        let place = folder.path().display().to_string();
+        let words = ["-t", "tmpfs", "-o", "size=256k", "tmpfs", &place];
+        let (code, ..) = run(Path::new("mount"), &words, "").await?;
+        Ok((code == 0).then_some(Self(folder)))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount")
+            .arg("-l")
+            .arg(self.0.path())
+            .status();
+    }
+}
+
+async fn on_a_full_disk(on_failure: &str) -> Result<Option<(World, SmallDisk, u16)>> {
+    let Some(disk) = SmallDisk::mount().await? else {
+        eprintln!("not shown here: this user may not mount a file system");
+        return Ok(None);
+    };
+    let log = disk.0.path().join("audit.jsonl");
+    let world = World::with(StoreKind::Embedded, |setup| {
+        setup.more(&format!(
+            "[audit]\nfile = \"{}\"\non_failure = \"{on_failure}\"\n",
+            log.display()
+        ))
+    })
+    .await?;
+    let (_, token) = world.signed_in().await?;
+    std::fs::write(disk.0.path().join("filler"), vec![0; 1 << 20]).ok();
+    let mut last = 0;
+    // The log fails at the first record that finds no room, and says so to the next one.
+    for id in 0..200 {
+        last = send(&world.url("/mcp"), &token, &call(id, "search", &json!({})))
+            .await?
+            .status;
+        if last != 200 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    Ok(Some((world, disk, last)))
+}
+
+#[tokio::test]
+async fn what_the_log_cannot_hold_is_not_given_and_space_mends_it() -> Result<()> {
+    let Some((world, disk, status)) = on_a_full_disk("refuse").await? else {
+        return Ok(());
+    };
+    assert_eq!(status, 503);
+    let client = world.client("Late").await;
+    assert!(client.is_err(), "a registration was given");
+    let ready = http::get(&world.gateway.admin_url("/readyz")).await?;
+    assert!(ready.text.contains("audit: FAILED"), "{}", ready.text);
+    std::fs::remove_file(disk.0.path().join("filler"))?;
+    let start = Instant::now();
+    while http::get(&world.gateway.admin_url("/readyz")).await?.status != 200 {
+        assert!(
+            start.elapsed() < Duration::from_secs(5),
+            "space did not mend it"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.signed_in().await?;
+    let log = disk.0.path().join("audit.jsonl").display().to_string();
+    let (code, said) = verify(&world.gateway, &[&log]).await?;
+    // 1: no checkpoint signs so young a log yet.
+    assert!(code < 2, "{said}");
+    assert!(std::fs::read_to_string(&log)?.contains("could not be written"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_operator_may_choose_to_go_on_without_the_log() -> Result<()> {
+    let Some((world, _disk, status)) = on_a_full_disk("continue").await? else {
+        return Ok(());
+    };
+    assert_eq!(status, 200);
+    let (_, token) = world.signed_in().await?;
+    assert_eq!(
+        mcp::send(&world.url("/mcp"), &token, &initialize())
+            .await?
+            .status,
+        200
+    );
+    Ok(())
+}
