@@ -9,8 +9,8 @@ use http::header::HeaderName;
 use rand::rngs::OsRng;
 use serde_json::{Map, Value, json};
 
-use crate::client::keys::KeySource;
 use crate::audit::{Event, Record};
+use crate::client::keys::KeySource;
 use crate::client::registration::{AcceptedMetadata, RegistrationError};
 use crate::client::{Client, ClientId, REMEMBERED};
 use crate::clock::Timestamp;
