@@ -83,7 +83,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     let is_hex = text
         .bytes()
         .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-    if !is_hex || text.len() % 2 != 0 {
+    if !is_hex || !text.len().is_multiple_of(2) {
         return None;
     }
     (0..text.len())

@@ -151,7 +151,7 @@ impl Record {
 
     /// The same record with where it came from.
     #[must_use]
-    pub fn from_request(self, peer: IpAddr, request_id: &str) -> Self {
+    pub fn asked_by(self, peer: IpAddr, request_id: &str) -> Self {
         Self {
             peer: Some(peer),
             request_id: Some(request_id.to_owned()),

@@ -62,7 +62,7 @@ pub(super) async fn entered(
         return response;
     };
     for record in records {
-        let record = record.from_request(request.peer, &request.request_id);
+        let record = record.asked_by(request.peer, &request.request_id);
         if record.user.is_none() {
             server.journal.note_stranger(record);
             continue;
