@@ -1,5 +1,6 @@
 //! The composition root: concrete types meet here and nowhere else.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,14 +11,14 @@ use tokio::time::sleep;
 use crate::access_token::Keys;
 use crate::backend::{Backend, Catalogue, Connections, Spoken};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, ConfiguredBackend};
 use crate::fetch::{Documents, Fetcher, Limits};
 use crate::identity::{Passwords, Setup};
 use crate::journal::{self, Journal};
 use crate::keys::KeysFolder;
 use crate::oauth::{AuthorizationServer, Settings};
 use crate::protocol::redirect_uri::PrivateUseSchemes;
-use crate::secret::{self, TagKey};
+use crate::secret::{self, SecretHash, TagKey};
 use crate::store::{
     self, Birth, Inserted, OpenError, Records, RevocationView, Store, StoreError, Table,
 };
@@ -129,6 +130,8 @@ impl App {
                     .collect(),
                 title: config.title.clone(),
                 access_ttl: config.access_ttl,
+                refresh: config.refresh,
+                introspection: introspection(config),
                 apps_challenge: config.apps_challenge.clone(),
                 security_contact: config.security_contact.clone(),
                 redirect_schemes: PrivateUseSchemes::new(config.redirect_schemes.iter().cloned()),
@@ -171,6 +174,15 @@ fn documents(private_hosts: &[String]) -> Documents {
         Limits::default(),
         private_hosts.iter().cloned(),
     ))
+}
+
+/// The backends that may introspect, by name.
+fn introspection(config: &Config) -> BTreeMap<String, SecretHash> {
+    let credential = |configured: &ConfiguredBackend| {
+        let hash = configured.introspection.clone()?;
+        Some((configured.backend.mount.name.clone(), hash))
+    };
+    config.backends.iter().filter_map(credential).collect()
 }
 
 /// Waits until the store answers and has its birth mark.

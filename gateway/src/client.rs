@@ -150,8 +150,15 @@ pub struct Client {
     pub registration: Registration,
     /// When it was registered.
     pub registered: Timestamp,
+    /// Whether it may have refresh tokens: it named the grant type, or no grant types at all.
+    #[serde(default = "yes")]
+    pub may_refresh: bool,
     /// Members of the registration request that are echoed and otherwise not used
     /// (`client_uri`, `application_type`, `scope`, `software_id`, …).
     #[serde(default)]
     pub echoed: serde_json::Map<String, serde_json::Value>,
+}
+
+const fn yes() -> bool {
+    true
 }

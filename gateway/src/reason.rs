@@ -67,7 +67,14 @@ reasons! {
     CodeRedirectMismatch = "code_redirect_mismatch", "The redirect_uri differs from the one of the authorization request.", "The client must send the same redirect_uri, or none.";
     PkceMismatch = "pkce_mismatch", "The code_verifier does not match the code_challenge.", "Start the connection again; the client lost or mixed up its verifier.";
     ResourceMismatch = "resource_mismatch", "The resource differs from the one that was consented to.", "The client must send the same resource at both endpoints.";
+    RefreshExpired = "refresh_expired", "The refresh token was not used in time, or the grant reached its longest life.", "Reconnect in the app; tokens.refresh_idle and tokens.refresh_max set the times.";
+    RefreshReused = "refresh_reused", "A refresh token was used again after its grace; the grant is revoked.", "Reconnect in the app. If it recurs, the app keeps an old token or two of its copies share one; tokens.refresh_grace allows for slow ones.";
+    RefreshUnknown = "refresh_unknown", "The refresh token is not one of ours, or its grant ended long ago.", "Reconnect in the app; keep the store's data and the keys folder across restarts.";
+    RefreshClientMismatch = "refresh_client_mismatch", "The refresh token was given to another client.", "Reconnect in the app; nothing was revoked.";
+    RefreshNotRegistered = "refresh_not_registered", "The client's registration names its grant types, and refresh_token is not among them.", "The client must register refresh_token to use it.";
+    RefreshScopeWider = "refresh_scope_wider", "A refresh asks for a scope that was not granted.", "The client must ask for no more than it was granted, or start a new authorization.";
     GrantTypeUnsupported = "grant_type_unsupported", "This grant_type is not served.", "Only authorization_code is served, and refresh_token where tokens.refresh is on.";
+    IntrospectionUnauthenticated = "introspection_unauthenticated", "A request to the introspection endpoint does not come from a configured backend.", "Send the backend's name and its secret as HTTP Basic; backend.introspection_secret_hash holds the secret's SHA-256.";
     MediaTypeWrong = "media_type_wrong", "The body is not of the media type that the endpoint takes.", "Send application/x-www-form-urlencoded to the token endpoint, application/json to the registration and MCP endpoints.";
     // Registration
     RedirectUriInvalid = "redirect_uri_invalid", "A redirect URI is of a kind that is not accepted.", "Use https, a loopback http address, or the scheme of a known native app; no fragment, no user name.";
@@ -78,7 +85,7 @@ reasons! {
     TokenMalformed = "token_malformed", "The Authorization header or the token in it is not of its form.", "Disconnect and connect again in the app.";
     TokenBadSignature = "token_bad_signature", "The access token was not signed by this gateway.", "Keep the keys folder across restarts and share it between replicas.";
     TokenKeyUnknown = "token_key_unknown", "The access token names a signing key that is not here.", "Keep the keys folder across restarts and share it between replicas.";
-    TokenExpired = "token_expired", "The access token is past its lifetime.", "Reconnect in the app; tokens.access_ttl sets the lifetime.";
+    TokenExpired = "token_expired", "The access token is past its lifetime.", "The app refreshes it by itself where tokens.refresh is on; else reconnect in the app. tokens.access_ttl sets the lifetime.";
     TokenWrongAudience = "token_wrong_audience", "The access token is for another resource.", "Connect to this URL separately: each backend has its own token.";
     TokenNarrowingRefused = "token_narrowing_refused", "A block that was appended to the token is none of those that are taken.", "Narrow tokens with gateway token narrow, or with checks of the documented form; gateway token inspect shows the block.";
     TokenOlderThanStore = "token_older_than_store", "The access token is older than the store, which was emptied since.", "Reconnect in the app; keep the store's data across restarts.";
@@ -172,9 +179,12 @@ pub const SYMPTOMS: &[Symptom] = &[
     },
     Symptom {
         shown: "Connection has expired. Reconnect",
-        meaning: "The access token is no longer accepted.",
+        meaning: "The access token is no longer accepted, and it could not be refreshed.",
         reasons: &[
             Reason::TokenExpired,
+            Reason::RefreshExpired,
+            Reason::RefreshReused,
+            Reason::RefreshUnknown,
             Reason::GrantRevoked,
             Reason::TokenKeyUnknown,
             Reason::TokenBadSignature,

@@ -104,6 +104,12 @@ impl TagKey {
         URL_SAFE_NO_PAD.encode(&self.mac(parts)[..16])
     }
 
+    /// A secret of 256 bits that whoever has this key can derive from `parts` again, and nobody
+    /// else. Parts as for [`TagKey::tag`].
+    pub fn secret(&self, parts: &[&[u8]]) -> Secret {
+        Secret(URL_SAFE_NO_PAD.encode(self.mac(parts)))
+    }
+
     /// Whether `tag` is the tag over `parts`, in constant time.
     pub fn verify(&self, parts: &[&[u8]], tag: &str) -> bool {
         self.tag(parts).as_bytes().ct_eq(tag.as_bytes()).into()

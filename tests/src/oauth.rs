@@ -283,6 +283,43 @@ impl OAuthClient {
             .into())
     }
 
+    /// Everything from the authorization request to the whole answer of `/token`.
+    pub async fn connect(&self, owner: &Owner) -> Result<Value> {
+        self.connect_by(&self.authorization(), owner).await
+    }
+
+    /// The same with an authorization request of the test's own.
+    pub async fn connect_by(&self, request: &Authorization, owner: &Owner) -> Result<Value> {
+        let callback = self.allow(request, owner).await?;
+        let reply = self
+            .redeem(&callback.code(), &request.pkce.verifier)
+            .await?;
+        anyhow::ensure!(
+            reply.status == 200,
+            "/token answered {}: {}",
+            reply.status,
+            reply.text
+        );
+        Ok(reply.json())
+    }
+
+    /// The fields of a complete refresh request.
+    pub fn refresh_request(&self, token: &str) -> Vec<(String, String)> {
+        let fields = [
+            ("grant_type", "refresh_token"),
+            ("refresh_token", token),
+            ("client_id", &self.client_id),
+        ];
+        fields
+            .map(|(name, value)| (name.into(), value.into()))
+            .to_vec()
+    }
+
+    /// Exchange a refresh token.
+    pub async fn refresh(&self, token: &str) -> Result<Reply> {
+        self.token(&self.refresh_request(token)).await
+    }
+
     /// POST to `/revoke`.
     pub async fn revoke(&self, token: &str) -> Result<Reply> {
         http::post_form(

@@ -63,6 +63,19 @@ impl World {
         })
     }
 
+    /// Another gateway on the same Redis, with the same keys and the same public URL, on a port of
+    /// its own: what is sent to it must carry the Host of [`Gateway::issuer`].
+    pub async fn replica(&self, change: impl FnOnce(Setup) -> Setup) -> Result<Gateway> {
+        let keys = self.gateway.folder().join("keys");
+        let setup = Setup {
+            store: self.redis.as_ref().map(Redis::url),
+            public_url: Some(self.gateway.issuer()),
+            environment: vec![("GATEWAY__KEYS_DIR".into(), keys.display().to_string())],
+            ..Setup::default()
+        };
+        Gateway::start(change(setup.backend(&self.backend.url()))).await
+    }
+
     /// A URL of the gateway.
     pub fn url(&self, path: &str) -> String {
         self.gateway.url(path)

@@ -119,6 +119,7 @@ mod tests {
             authentication: ClientAuthentication::None,
             registration,
             registered: Timestamp::from_secs(1),
+            may_refresh: true,
             echoed: serde_json::Map::new(),
         }
     }

@@ -126,6 +126,7 @@ pub fn judge(
         authentication: authentication(&document)?,
         registration: Registration::MetadataDocument,
         registered: now,
+        may_refresh: registration::may_refresh(&document)?,
         echoed: Map::new(),
     })
 }

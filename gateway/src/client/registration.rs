@@ -111,6 +111,7 @@ pub struct AcceptedMetadata {
     name: Option<String>,
     redirect_uris: Vec<String>,
     method: Method,
+    may_refresh: bool,
     echoed: Map<String, Value>,
 }
 
@@ -127,6 +128,7 @@ impl AcceptedMetadata {
             name: text(metadata, "client_name")?.and_then(displayable),
             redirect_uris,
             method: method(metadata)?,
+            may_refresh: may_refresh(metadata)?,
             echoed: echoed(metadata, &dropped)?,
         };
         if accepted.canonical().len() > MAX_KEPT {
@@ -184,6 +186,7 @@ impl AcceptedMetadata {
             authentication,
             registration: Registration::SelfRegistered,
             registered,
+            may_refresh: self.may_refresh,
             echoed: self.echoed,
         }
     }
@@ -202,6 +205,10 @@ impl AcceptedMetadata {
             .expect("texts and lists of texts serialise");
         if let Some(keys) = keys {
             canonical.extend(serde_json::to_vec(keys).expect("keys are texts"));
+        }
+        // Clients that don't refuse refresh tokens keep the id that they had before there were any.
+        if !self.may_refresh {
+            canonical.extend(b"no refresh");
         }
         canonical
     }
@@ -335,6 +342,13 @@ fn response_types(metadata: &Map<String, Value>) -> Result<(), RegistrationError
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the client may have refresh tokens. One that does not say may: the default of RFC 7591
+/// §2 is older than the clients that leave it out and refresh all the same.
+pub(super) fn may_refresh(metadata: &Map<String, Value>) -> Result<bool, RegistrationError> {
+    let types = texts(metadata, "grant_types")?.unwrap_or_default();
+    Ok(types.is_empty() || types.iter().any(|name| name == "refresh_token"))
 }
 
 fn echoed(

@@ -15,6 +15,7 @@ use crate::config::ConfiguredBackend;
 use crate::config::layers::Raw;
 use crate::config::reader::Reader;
 use crate::protocol::resource::Mount;
+use crate::secret::SecretHash;
 
 impl Reader<'_> {
     pub(super) fn backends(&mut self) -> Vec<ConfiguredBackend> {
@@ -79,6 +80,7 @@ impl Reader<'_> {
         };
         let headers = self.headers(&at("headers"));
         let token_header = self.token_header(&at("token_header"));
+        let introspection = self.introspection(index);
         let (address, host) = reached?;
         Some(ConfiguredBackend {
             command: self.list(&at("command"), |text| Ok(text.to_owned())),
@@ -91,6 +93,7 @@ impl Reader<'_> {
                 .into_iter()
                 .collect(),
             answer_discover: self.flag(&at("answer_discover"))?,
+            introspection,
             backend: Backend {
                 mount: Mount {
                     name,
@@ -132,6 +135,24 @@ impl Reader<'_> {
             return None;
         }
         Some(name)
+    }
+
+    /// `sha256sum` prints a file name after the hash: what follows the digits is left out.
+    fn introspection(&mut self, index: usize) -> Option<SecretHash> {
+        let key = format!("backend.{index}.introspection_secret_hash");
+        let file = format!("{key}_file");
+        let text = self.secret(&key, &file)?;
+        let digits = text.split_ascii_whitespace().next().unwrap_or_default();
+        let hash = SecretHash::from_hex(digits);
+        if hash.is_none() {
+            let at = if self.text(&key).is_some() {
+                &key
+            } else {
+                &file
+            };
+            self.wrong(at, "is no SHA-256 in 64 hexadecimal digits");
+        }
+        hash
     }
 
     fn headers(&mut self, path: &str) -> Vec<(HeaderName, HeaderValue)> {

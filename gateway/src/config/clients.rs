@@ -68,6 +68,7 @@ impl Reader<'_> {
             authentication: authentication?,
             registration: Registration::PreRegistered,
             registered: Timestamp::from_secs(0),
+            may_refresh: true,
             echoed: Map::new(),
         })
     }

@@ -22,8 +22,10 @@ use ipnet::IpNet;
 use crate::access_token::Approver;
 use crate::backend::{Backend, IdentityHeaders};
 use crate::client::Client;
+use crate::grants::refresh_token::Lifetimes;
 use crate::journal;
 use crate::protocol::resource::Issuer;
+use crate::secret::SecretHash;
 use crate::store::StoreUrl;
 
 pub use self::printed::printed;
@@ -60,6 +62,8 @@ pub struct ConfiguredBackend {
     pub eras: Eras,
     /// Whether `server/discover` is answered for it if it does not know that.
     pub answer_discover: bool,
+    /// Of the secret with which it may introspect tokens, if it may.
+    pub introspection: Option<SecretHash>,
 }
 
 /// Everything that the operator decided.
@@ -89,6 +93,8 @@ pub struct Config {
     pub store: StoreUrl,
     /// `tokens.access_ttl`
     pub access_ttl: Duration,
+    /// `tokens.refresh_idle`, `refresh_max` and `refresh_grace`, where `tokens.refresh` is on
+    pub refresh: Option<Lifetimes>,
     /// `owner`
     pub owner: Option<Owner>,
     /// `clients.metadata_documents`
@@ -188,6 +194,32 @@ mod tests {
             "gateway.toml:11: `backend.1.path` begins with a path of the gateway's own",
         ] {
             assert!(text.contains(expected), "{expected}\n{text}");
+        }
+    }
+
+    #[test]
+    fn with_refresh_tokens_access_tokens_live_an_hour_unless_it_is_said_otherwise() {
+        let read = |tokens: &str| {
+            let backend = "[[backend]]\nurl = \"http://127.0.0.1:9000\"\n";
+            read(&format!("[tokens]\n{tokens}\n{backend}"))
+        };
+        let config = read("refresh = true").unwrap();
+        assert_eq!(config.access_ttl, Duration::from_secs(3600));
+        let refresh = config.refresh.unwrap();
+        assert_eq!(refresh.idle, Duration::from_secs(30 * 86_400));
+        assert_eq!(refresh.absolute, Duration::from_secs(180 * 86_400));
+        assert_eq!(refresh.grace, Duration::from_secs(60));
+        let config = read("refresh = true\naccess_ttl = \"5m\"").unwrap();
+        assert_eq!(config.access_ttl, Duration::from_secs(300));
+        assert!(read("refresh = false").unwrap().refresh.is_none());
+        for wrong in [
+            "refresh_grace = \"0s\"",
+            "refresh_grace = \"6m\"",
+            "refresh_idle = \"1h\"",
+            "refresh_max = \"29d\"",
+        ] {
+            let problems = read(&format!("refresh = true\n{wrong}")).unwrap_err();
+            assert_eq!(problems.len(), 1, "{wrong}: {problems:?}");
         }
     }
 

@@ -12,6 +12,7 @@ use crate::access_token::{self, Approver};
 use crate::backend::IdentityHeaders;
 use crate::config::layers::{Layers, Origin, Problem, Raw};
 use crate::config::{Config, LogFormat, Owner, schema, units};
+use crate::grants::refresh_token::Lifetimes;
 use crate::protocol::resource::Issuer;
 use crate::store::StoreUrl;
 
@@ -57,15 +58,11 @@ impl Reader<'_> {
             Some(_) => self.count("threads"),
             None => Some(std::thread::available_parallelism().map_or(2, usize::from)),
         };
-        if self.flag("tokens.refresh") == Some(true) {
-            self.wrong(
-                "tokens.refresh",
-                "isn't served by this version; set it to false",
-            );
-        }
-        let access_ttl = self.duration("tokens.access_ttl");
-        if access_ttl.is_some_and(|ttl| ttl < Duration::from_secs(60)) {
-            self.wrong("tokens.access_ttl", "must be at least 60s");
+        let refresh = self.flag("tokens.refresh").unwrap_or_default();
+        let access_ttl = self.access_ttl(refresh);
+        let lifetimes = self.refresh_lifetimes();
+        if let (true, Some(lifetimes)) = (refresh, lifetimes) {
+            self.check_lifetimes(lifetimes, access_ttl);
         }
         let backends = self.backends();
         let audit = self.audit(store.as_ref());
@@ -97,6 +94,7 @@ impl Reader<'_> {
             })?,
             store: store?,
             access_ttl: access_ttl?,
+            refresh: lifetimes.filter(|_| refresh),
             owner: self.owner(),
             metadata_documents: self.flag("clients.metadata_documents")?,
             metadata_hosts: self.hosts("clients.metadata_hosts"),
@@ -149,6 +147,43 @@ impl Reader<'_> {
             }
         }
         approvers
+    }
+
+    /// Whoever can refresh needs no token that lives long.
+    fn access_ttl(&mut self, refresh: bool) -> Option<Duration> {
+        const KEY: &str = "tokens.access_ttl";
+        if self.text(KEY).is_none() {
+            let hours = if refresh { 1 } else { 24 };
+            return Some(Duration::from_secs(hours * 3600));
+        }
+        let ttl = self.duration(KEY)?;
+        if ttl < Duration::from_secs(60) {
+            self.wrong(KEY, "must be at least 60s");
+        }
+        Some(ttl)
+    }
+
+    fn refresh_lifetimes(&mut self) -> Option<Lifetimes> {
+        Some(Lifetimes {
+            idle: self.duration("tokens.refresh_idle")?,
+            absolute: self.duration("tokens.refresh_max")?,
+            grace: self.duration("tokens.refresh_grace")?,
+        })
+    }
+
+    fn check_lifetimes(&mut self, lifetimes: Lifetimes, access_ttl: Option<Duration>) {
+        if access_ttl.is_some_and(|ttl| lifetimes.idle <= ttl) {
+            let sentence = "must be longer than access tokens live";
+            self.wrong("tokens.refresh_idle", sentence);
+        }
+        if lifetimes.absolute < lifetimes.idle {
+            let sentence = "must not be shorter than tokens.refresh_idle";
+            self.wrong("tokens.refresh_max", sentence);
+        }
+        let (least, most) = (Duration::from_secs(1), Duration::from_secs(300));
+        if lifetimes.grace < least || lifetimes.grace > most {
+            self.wrong("tokens.refresh_grace", "must be between 1s and 5m");
+        }
     }
 
     fn store(&mut self) -> Option<StoreUrl> {

@@ -125,14 +125,32 @@ pub const KEYS: &[Key] = &[
     key(
         "tokens.access_ttl",
         Kind::Duration,
-        "24h",
-        "The lifetime of access tokens.",
+        "",
+        "The lifetime of access tokens. Default: 24h, and 1h with `tokens.refresh`.",
     ),
     key(
         "tokens.refresh",
         Kind::Bool,
         "false",
-        "Refresh tokens. Not served by this version: must be false.",
+        "Refresh tokens: apps renew their access without asking a person.",
+    ),
+    key(
+        "tokens.refresh_idle",
+        Kind::Duration,
+        "30d",
+        "How long a refresh token lives that is not used; each use begins this time anew.",
+    ),
+    key(
+        "tokens.refresh_max",
+        Kind::Duration,
+        "180d",
+        "How long after its consent an app must ask a person again, however often it refreshed.",
+    ),
+    key(
+        "tokens.refresh_grace",
+        Kind::Duration,
+        "60s",
+        "How long a used refresh token gives the same successor again, for parallel requests and lost answers. A later use revokes the grant.",
     ),
     key(
         "owner.name",
@@ -361,6 +379,18 @@ pub const KEYS: &[Key] = &[
         Kind::List,
         "",
         "A program to start beside the gateway, and its arguments. It ends with the gateway.",
+    ),
+    key(
+        "backend[].introspection_secret_hash",
+        Kind::Secret,
+        "",
+        "Lets the backend ask /introspect what a token for it says: the SHA-256 of a random secret of its own, as `sha256sum` prints it.",
+    ),
+    key(
+        "backend[].introspection_secret_hash_file",
+        Kind::Text,
+        "",
+        "A file that holds it.",
     ),
     key(
         "backend[].connect_timeout",

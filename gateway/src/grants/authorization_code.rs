@@ -143,9 +143,9 @@ impl AuthorizationCode {
     }
 
     /// Until when the code must be remembered, so that a replay is recognised for as long as the
-    /// tokens live that it gave.
-    pub fn remember_until(&self, access_ttl: Duration) -> Timestamp {
-        self.expires + access_ttl + SKEW
+    /// tokens live that it gave: `lifetime` is that of the longest.
+    pub fn remember_until(&self, lifetime: Duration) -> Timestamp {
+        self.expires + lifetime + SKEW
     }
 }
 
@@ -167,6 +167,7 @@ impl ProvenCode<'_> {
             tools: code.tools.clone(),
             created: code.issued,
             expires: now + access_ttl,
+            refresh: None,
         })
     }
 }

@@ -2,6 +2,7 @@
 //! and code names its grant.
 
 pub mod authorization_code;
+pub mod refresh_token;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::client::{ClientId, Fingerprint};
 use crate::clock::Timestamp;
+use crate::grants::refresh_token::RefreshTokens;
 use crate::protocol::resource::Resource;
 use crate::protocol::scope::Scope;
 use crate::secret;
@@ -129,4 +131,7 @@ pub struct Grant {
     pub created: Timestamp,
     /// When the last token that it gave ends.
     pub expires: Timestamp,
+    /// What is kept of its refresh tokens, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<RefreshTokens>,
 }

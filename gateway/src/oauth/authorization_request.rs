@@ -146,6 +146,8 @@ pub(super) struct Rules<'a> {
     pub(super) issuer: &'a Issuer,
     pub(super) mounts: &'a [Mount],
     pub(super) schemes: &'a PrivateUseSchemes,
+    /// Whether refresh tokens are served at all.
+    pub(super) refresh: bool,
 }
 
 /// Who the request claims to come from: the one thing that must be known before it is judged.
@@ -169,7 +171,7 @@ pub(super) fn judge(
     form.one("state").map_err(malformed).map_err(to_client)?;
     response_type(form).map_err(to_client)?;
     let code_challenge = code_challenge(form).map_err(to_client)?;
-    let scope = scope(form).map_err(to_client)?;
+    let scope = scope(form, rules.refresh && client.may_refresh).map_err(to_client)?;
     let mount = mount(form, rules).map_err(to_client)?.clone();
     Ok(AuthorizationRequest {
         resource: mount.resource(rules.issuer),
@@ -237,9 +239,9 @@ fn code_challenge(form: &Form) -> Result<CodeChallenge, OAuthError> {
         .ok_or_else(|| invalid("code_challenge is not the base64url of a SHA-256 digest."))
 }
 
-fn scope(form: &Form) -> Result<Scope, OAuthError> {
+fn scope(form: &Form, refresh: bool) -> Result<Scope, OAuthError> {
     let requested = form.one("scope").map_err(malformed)?;
-    Scope::grantable(requested).map_err(|error| {
+    Scope::grantable(requested, refresh).map_err(|error| {
         OAuthError::described(
             ErrorCode::InvalidScope,
             Reason::RequestMalformed,

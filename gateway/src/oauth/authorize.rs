@@ -107,6 +107,7 @@ pub async fn validate(
         issuer: &settings.issuer,
         mounts: &settings.mounts,
         schemes: &settings.redirect_schemes,
+        refresh: settings.refresh.is_some(),
     };
     judge(raw_query, &form, client, rules)
 }
@@ -197,7 +198,7 @@ async fn keep(
     code: &AuthorizationCode,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let remember_code = code.remember_until(server.settings.access_ttl);
+    let remember_code = code.remember_until(server.settings.longest_token());
     let remember_client = remember_code.max(now + REMEMBERED);
     // What the configuration says of a client is asked anew each time.
     if asked.client().registration != Registration::PreRegistered {

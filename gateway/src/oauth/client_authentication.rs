@@ -136,7 +136,7 @@ fn assertion(form: &Form) -> Result<Option<Assertion>, OAuthError> {
 }
 
 /// Id and secret of a Basic header, each form-encoded before they were joined (RFC 6749 §2.3.1).
-fn basic(header: &str) -> Option<(String, String)> {
+pub(super) fn basic(header: &str) -> Option<(String, String)> {
     let (scheme, encoded) = header.split_once(' ')?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;

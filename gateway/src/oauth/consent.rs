@@ -87,7 +87,7 @@ pub async fn page(
         user_name: &session.user_name,
         destination: asked.redirect_uri.destination(),
         capabilities: capabilities(server, request, asked.mount, session).await,
-        lifetime: server.settings.access_ttl,
+        lifetime: server.settings.longest_grant(asked.client),
         authorization_request: raw_query,
         seal: &seal::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
         log_out_seal: &login::log_out_seal(server, &browser, session, now),

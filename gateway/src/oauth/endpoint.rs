@@ -12,8 +12,8 @@ use serde_json::json;
 
 use crate::clock::Timestamp;
 use crate::oauth::{
-    AuthorizationServer, audited, authorize, consent, discovery, home, login, metadata, register,
-    revoke, setup, token,
+    AuthorizationServer, audited, authorize, consent, discovery, home, introspect, login, metadata,
+    register, revoke, setup, token,
 };
 use crate::protocol::resource::{Mount, default_mount, mount_at};
 use crate::protocol::web::{self, Request, Response};
@@ -33,6 +33,8 @@ pub mod path {
     pub const REGISTER: &str = "/register";
     /// RFC 7009
     pub const REVOKE: &str = "/revoke";
+    /// RFC 7662
+    pub const INTROSPECT: &str = "/introspect";
     /// The login form's target.
     pub const LOGIN: &str = "/login";
     /// Ends the browser session.
@@ -90,6 +92,8 @@ pub enum Endpoint {
     Register,
     /// [`path::REVOKE`]
     Revoke,
+    /// [`path::INTROSPECT`]
+    Introspect,
     /// [`path::AUTHORIZATION_SERVER_METADATA`]
     AuthorizationServerMetadata,
     /// [`path::PROTECTED_RESOURCE_METADATA`] with the path of one of a mount's endpoints
@@ -137,6 +141,7 @@ impl Endpoint {
             path::TOKEN => Self::Token,
             path::REGISTER => Self::Register,
             path::REVOKE => Self::Revoke,
+            path::INTROSPECT => Self::Introspect,
             path::AUTHORIZATION_SERVER_METADATA => Self::AuthorizationServerMetadata,
             path::MANIFEST => Self::Manifest,
             path::SERVER_CARD => Self::WellKnownServerCard(default_mount(mounts)?.clone()),
@@ -183,7 +188,12 @@ impl Endpoint {
         const SUBMIT: &[Method] = &[Method::POST];
         const BOTH: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
         match self {
-            Self::Token | Self::Register | Self::Revoke | Self::Consent | Self::Logout => SUBMIT,
+            Self::Token
+            | Self::Register
+            | Self::Revoke
+            | Self::Introspect
+            | Self::Consent
+            | Self::Logout => SUBMIT,
             Self::Authorize | Self::Login | Self::Setup => BOTH,
             _ => READ,
         }
@@ -200,6 +210,7 @@ impl Endpoint {
             | Self::Login
             | Self::Logout
             | Self::Consent
+            | Self::Introspect
             | Self::Setup => false,
             Self::Token
             | Self::Register
@@ -273,6 +284,7 @@ async fn dispatch(
         Endpoint::Token => token::answer(server, request, now).await,
         Endpoint::Register => register::answer(server, request, now).await,
         Endpoint::Revoke => revoke::answer(server, request, now).await,
+        Endpoint::Introspect => introspect::answer(server, request, now),
         Endpoint::AuthorizationServerMetadata => metadata::authorization_server(server, request),
         Endpoint::ProtectedResourceMetadata { path, mount } => {
             metadata::protected_resource(server, request, path, mount)

@@ -24,16 +24,20 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
     let issuer = &server.settings.issuer;
     let methods = registration::METHODS;
     let algorithms = Algorithm::NAMES;
+    let grant_types: &[&str] = match server.settings.refresh {
+        Some(_) => &["authorization_code", "refresh_token"],
+        None => &["authorization_code"],
+    };
     let mut metadata = json!({
         "issuer": issuer.as_str(),
         "authorization_endpoint": issuer.join(path::AUTHORIZE),
         "token_endpoint": issuer.join(path::TOKEN),
         "registration_endpoint": issuer.join(path::REGISTER),
         "revocation_endpoint": issuer.join(path::REVOKE),
-        "scopes_supported": scopes(),
+        "scopes_supported": Scope::advertised(server.settings.refresh.is_some()),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
-        "grant_types_supported": ["authorization_code"],
+        "grant_types_supported": grant_types,
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": algorithms,
@@ -45,6 +49,10 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
     // Absent rather than false while it is off: some clients look at its presence.
     if server.documents.is_some() {
         metadata["client_id_metadata_document_supported"] = true.into();
+    }
+    if !server.settings.introspection.is_empty() {
+        metadata["introspection_endpoint"] = issuer.join(path::INTROSPECT).into();
+        metadata["introspection_endpoint_auth_methods_supported"] = json!(["client_secret_basic"]);
     }
     document::json(request, "application/json", &metadata)
 }
@@ -61,14 +69,10 @@ pub(super) fn protected_resource(
     let metadata = json!({
         "resource": issuer.join(resource_path),
         "authorization_servers": [issuer.as_str()],
-        "scopes_supported": scopes(),
+        "scopes_supported": Scope::supported(),
         "bearer_methods_supported": ["header"],
         "resource_name": format!("{} ({mount})", server.settings.title),
         "resource_documentation": issuer.join(path::HOME),
     });
     document::json(request, "application/json", &metadata)
-}
-
-fn scopes() -> Vec<String> {
-    Scope::supported().iter().map(str::to_owned).collect()
 }

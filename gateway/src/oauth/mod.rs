@@ -17,6 +17,7 @@ mod discovery;
 mod document;
 pub mod endpoint;
 pub mod home;
+pub mod introspect;
 pub mod login;
 mod login_limit;
 pub mod metadata;
@@ -30,6 +31,7 @@ pub mod setup;
 mod tests;
 pub mod token;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,12 +40,13 @@ use crate::backend::Catalogue;
 use crate::client::Client;
 use crate::clock::Clock;
 use crate::fetch::Documents;
+use crate::grants::refresh_token::Lifetimes;
 use crate::identity::{Passwords, Setup};
 use crate::journal::Journal;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::resource::{Issuer, Mount};
 use crate::protocol::web::{Request, Response};
-use crate::secret::TagKey;
+use crate::secret::{SecretHash, TagKey};
 use crate::store::Records;
 
 use self::endpoint::Endpoint;
@@ -59,6 +62,10 @@ pub struct Settings {
     pub title: String,
     /// The lifetime of access tokens.
     pub access_ttl: Duration,
+    /// Refresh tokens, where they are served.
+    pub refresh: Option<Lifetimes>,
+    /// Backends that may ask what a token says, by name.
+    pub introspection: BTreeMap<String, SecretHash>,
     /// The token that the ChatGPT app directory asks for at `/.well-known/openai-apps-challenge`.
     pub apps_challenge: Option<String>,
     /// `Contact` of security.txt (RFC 9116), a URI.
@@ -71,6 +78,25 @@ pub struct Settings {
     pub document_hosts: Vec<String>,
     /// How many registrations one address may make in an hour.
     pub registrations_per_hour: u64,
+}
+
+impl Settings {
+    /// The refresh tokens that a client may have.
+    fn refresh_for(&self, client: &Client) -> Option<&Lifetimes> {
+        self.refresh.as_ref().filter(|_| client.may_refresh)
+    }
+
+    /// How long a client may use what it is granted, without asking a person again.
+    fn longest_grant(&self, client: &Client) -> Duration {
+        self.refresh_for(client)
+            .map_or(self.access_ttl, |refresh| refresh.absolute)
+    }
+
+    /// How long a token that nobody renews lives at most.
+    fn longest_token(&self) -> Duration {
+        let refresh = self.refresh.map_or(Duration::ZERO, |refresh| refresh.idle);
+        self.access_ttl.max(refresh)
+    }
 }
 
 /// The authorization server with all that it needs. Built once, by `app`.

@@ -50,7 +50,7 @@ pub(super) async fn answer(
                 detail: client.name.clone(),
                 ..Record::of(Event::Registration)
             };
-            audited(registered.to_response(), record)
+            audited(registered.to_response(server), record)
         }
         Err(error) => outcome::refused("registration_refused", request, None, &error),
     }
@@ -197,14 +197,18 @@ async fn keep(
 
 impl Registered {
     /// RFC 7591 §3.2.1: all that is registered, also what was replaced.
-    fn to_response(&self) -> Response {
+    fn to_response(&self, server: &AuthorizationServer) -> Response {
         let client = &self.client;
+        let grant_types = match server.settings.refresh_for(client) {
+            Some(_) => json!(["authorization_code", "refresh_token"]),
+            None => json!(["authorization_code"]),
+        };
         let mut body = client.echoed.clone();
         let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
         set("client_id", json!(client.id.as_str()));
         set("client_id_issued_at", json!(client.registered.secs()));
         set("redirect_uris", json!(client.redirect_uris));
-        set("grant_types", json!(["authorization_code"]));
+        set("grant_types", grant_types);
         set("response_types", json!(["code"]));
         set(
             "token_endpoint_auth_method",

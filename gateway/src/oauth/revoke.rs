@@ -3,11 +3,12 @@
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 
-use crate::access_token::{self, LEEWAY, VerifiedToken};
+use crate::access_token::{self, LEEWAY};
 use crate::audit::{Event, Record};
-use crate::client::Client;
+use crate::client::{Client, ClientId};
 use crate::clock::Timestamp;
-use crate::grants::GrantId;
+use crate::grants::refresh_token::{Presenter, RefreshToken};
+use crate::grants::{GrantId, UserId};
 use crate::oauth::audited::audited;
 use crate::oauth::client_authentication::{authenticate, form, malformed};
 use crate::oauth::{AuthorizationServer, outcome};
@@ -42,8 +43,19 @@ pub(super) async fn answer(
 
 struct Outcome {
     client: Client,
-    token: Option<VerifiedToken>,
+    token: Option<Named>,
     revoked: bool,
+}
+
+/// What a token names, whatever kind it is: `token_type_hint` may be wrong and is not needed, for
+/// the forms differ (RFC 7009 §2.1).
+struct Named {
+    grant: GrantId,
+    client: ClientId,
+    user: UserId,
+    last_token_ends: Timestamp,
+    /// The access token's name in the log.
+    id: Option<String>,
 }
 
 async fn revoke(
@@ -60,22 +72,56 @@ async fn revoke(
             "The parameter token is missing.",
         )
     })?;
-    let token = BearerToken::parse_token(presented)
-        .and_then(|bearer| access_token::verify(&bearer, &server.keys).ok());
-    let own = token
-        .as_ref()
-        .is_some_and(|token| token.claims().client == client.id);
-    if let (true, Some(token)) = (own, &token) {
-        let claims = token.claims();
-        end_grant(server, &claims.grant, claims.expires, now)
+    let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
+    let token = named(server, presented, now).await.map_err(unavailable)?;
+    let own = token.as_ref().filter(|token| token.client == client.id);
+    if let Some(token) = own {
+        end_grant(server, &token.grant, token.last_token_ends, now)
             .await
-            .map_err(|error| OAuthError::fault(Reason::StoreUnavailable, error))?;
+            .map_err(unavailable)?;
     }
     Ok(Outcome {
+        revoked: own.is_some(),
         client,
         token,
-        revoked: own,
     })
+}
+
+/// What the token names, if it is one of ours: expired, exchanged or good.
+async fn named(
+    server: &AuthorizationServer,
+    presented: &str,
+    now: Timestamp,
+) -> Result<Option<Named>, StoreError> {
+    if let Some(token) = RefreshToken::parse(presented) {
+        let kept = server.records.kept_grant(&token.grant, now).await?;
+        return Ok(kept
+            .map(|kept| kept.grant)
+            .filter(|grant| {
+                token
+                    .prove(grant, Presenter::owner(grant), &server.tags)
+                    .is_ok()
+            })
+            .map(|grant| Named {
+                grant: grant.id,
+                client: grant.client,
+                user: grant.user,
+                last_token_ends: grant.expires,
+                id: None,
+            }));
+    }
+    let token = BearerToken::parse_token(presented)
+        .and_then(|bearer| access_token::verify(&bearer, &server.keys).ok());
+    Ok(token.map(|token| {
+        let claims = token.claims();
+        Named {
+            grant: claims.grant.clone(),
+            client: claims.client.clone(),
+            user: claims.user.clone(),
+            last_token_ends: claims.expires,
+            id: Some(token.id().to_owned()),
+        }
+    }))
 }
 
 /// Revokes a grant for as long as any of its tokens could live: `last_token_ends`, or what the
@@ -89,10 +135,10 @@ pub(super) async fn end_grant(
 ) -> Result<(), StoreError> {
     let records = &server.records;
     let grant = records.grant(id, now).await?;
-    let until = grant
-        .as_ref()
-        .map_or(last_token_ends, |grant| grant.expires.max(last_token_ends))
-        + 2 * LEEWAY;
+    let recorded = grant.as_ref().map_or(now, |grant| grant.expires);
+    // A refresh may just be giving a token that the record as we read it does not know of.
+    let given_now = now + server.settings.longest_token();
+    let until = last_token_ends.max(recorded).max(given_now) + 2 * LEEWAY;
     // Without a record the grant was ended before, or it is being made this moment by the request
     // that a replay races with: that one must find it revoked.
     let pending = grant.is_some() || records.once(&format!("ended/{id}"), until, now).await?;
@@ -108,19 +154,18 @@ impl Outcome {
         let Some(token) = self.token.as_ref().filter(|_| self.revoked) else {
             return response;
         };
-        let claims = token.claims();
         let record = Record {
-            user: Some(claims.user.as_str().to_owned()),
-            client: Some(claims.client.as_str().to_owned()),
-            grant: Some(claims.grant.as_str().to_owned()),
-            token: Some(token.id().chars().take(16).collect()),
+            user: Some(token.user.as_str().to_owned()),
+            client: Some(token.client.as_str().to_owned()),
+            grant: Some(token.grant.as_str().to_owned()),
+            token: token.id.as_deref().map(|id| id.chars().take(16).collect()),
             ..Record::of(Event::Revocation)
         };
         audited(response, record)
     }
 
     fn log(&self, request: &Request) {
-        let claims = self.token.as_ref().map(VerifiedToken::claims);
+        let token = self.token.as_ref();
         let event = if self.revoked {
             "grant_revoked"
         } else {
@@ -129,12 +174,12 @@ impl Outcome {
         log::info!(
             event = event,
             client = self.client.id.as_str(),
-            grant = claims.map(|claims| claims.grant.as_str()),
-            user = claims.map(|claims| claims.user.as_str()),
-            token = self.token.as_ref().map(VerifiedToken::id),
+            grant = token.map(|token| token.grant.as_str()),
+            user = token.map(|token| token.user.as_str()),
+            token = token.and_then(|token| token.id.as_deref()),
             request_id = request.request_id.as_str();
             "{}",
-            match (self.revoked, claims.is_some()) {
+            match (self.revoked, token.is_some()) {
                 (true, _) => "the client gave its access back",
                 (false, true) => "the token is another client's",
                 (false, false) => "the token is not one of ours",

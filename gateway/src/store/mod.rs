@@ -30,7 +30,7 @@ use tokio::runtime::Handle;
 
 pub use self::embedded::Embedded;
 pub use self::memory::Memory;
-pub use self::records::{Records, TakenCode, User};
+pub use self::records::{KeptGrant, Records, TakenCode, User};
 pub use self::redis::Redis;
 pub use self::revocations::RevocationView;
 pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};

@@ -1,6 +1,7 @@
 //! The domain's types on the store's promises.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -35,6 +36,18 @@ pub enum TakenCode {
     /// There is no such code.
     Unknown,
 }
+
+/// A grant as it was read, so that what is decided about it replaces exactly that.
+#[derive(Clone, Debug)]
+pub struct KeptGrant {
+    /// The grant. It may have ended.
+    pub grant: Grant,
+    seen: Vec<u8>,
+}
+
+/// How long a grant with refresh tokens is remembered after its end, so that a late refresh is told
+/// that it is late and not that it is unknown.
+const REMEMBERED_AFTER_END: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// Typed access to the store.
 #[derive(Clone, Debug)]
@@ -135,6 +148,24 @@ impl Records {
             .await
     }
 
+    /// Keeps the stored record of a client, whatever it says, until a later time. Not there: nothing
+    /// is done.
+    pub async fn extend_client(
+        &self,
+        id: &ClientId,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let key = id.as_str();
+        if let Some(value) = self.store.get(Table::Client, key, now).await? {
+            // Another writer in between has set a later time itself.
+            self.store
+                .replace(Table::Client, key, &value, &value, Some(until), now)
+                .await?;
+        }
+        Ok(())
+    }
+
     /// A person, by login name in any case.
     pub async fn user(&self, name: &str, now: Timestamp) -> Result<Option<User>, StoreError> {
         self.read(Table::User, &name.to_lowercase(), now).await
@@ -202,21 +233,61 @@ impl Records {
         }
     }
 
-    /// Keeps a grant until its last token ends.
+    /// Keeps a new grant until its last token ends. One that is there already is changed by
+    /// [`Records::replace_grant`] only: refresh tokens depend on it.
     pub async fn put_grant(&self, grant: &Grant) -> Result<(), StoreError> {
         self.store
             .put(
                 Table::Grant,
                 grant.id.as_str(),
                 &encode(grant),
-                Some(grant.expires),
+                Some(remembered_until(grant)),
             )
             .await
     }
 
-    /// A grant.
+    /// A grant that has not ended.
     pub async fn grant(&self, id: &GrantId, now: Timestamp) -> Result<Option<Grant>, StoreError> {
-        self.read(Table::Grant, id.as_str(), now).await
+        let grant: Option<Grant> = self.read(Table::Grant, id.as_str(), now).await?;
+        Ok(grant.filter(|grant| now < grant.expires))
+    }
+
+    /// A grant to be changed, ended or not.
+    pub async fn kept_grant(
+        &self,
+        id: &GrantId,
+        now: Timestamp,
+    ) -> Result<Option<KeptGrant>, StoreError> {
+        let seen = self.store.get(Table::Grant, id.as_str(), now).await?;
+        seen.map(|seen| {
+            let grant = decode(&seen)?;
+            Ok(KeptGrant { grant, seen })
+        })
+        .transpose()
+    }
+
+    /// Sets a grant if it still is what was read. `false` if somebody changed or revoked it since.
+    pub async fn replace_grant(
+        &self,
+        kept: &KeptGrant,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.store
+            .replace(
+                Table::Grant,
+                kept.grant.id.as_str(),
+                &kept.seen,
+                &encode(grant),
+                Some(remembered_until(grant)),
+                now,
+            )
+            .await
+    }
+
+    /// The view that knows of revocations without a round trip, where there is one.
+    pub fn view(&self) -> Option<&RevocationView> {
+        self.view.as_deref()
     }
 
     /// Revokes a grant: durable and visible to every replica before this returns. `expires` is
@@ -299,6 +370,13 @@ impl Records {
 
 fn allowed_key(user: &UserId, client: &ClientId) -> String {
     format!("allowed:{user}:{client}")
+}
+
+fn remembered_until(grant: &Grant) -> Timestamp {
+    match grant.refresh {
+        Some(_) => grant.expires + REMEMBERED_AFTER_END,
+        None => grant.expires,
+    }
 }
 
 fn encode(value: &impl Serialize) -> Vec<u8> {

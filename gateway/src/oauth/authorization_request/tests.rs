@@ -14,6 +14,7 @@ fn client(redirect_uris: &[&str]) -> Client {
         authentication: ClientAuthentication::None,
         registration: Registration::SelfRegistered,
         registered: Timestamp::from_secs(0),
+        may_refresh: true,
         echoed: serde_json::Map::new(),
     }
 }
@@ -27,6 +28,7 @@ fn judged_for(client: Client, query: &str) -> Result<AuthorizationRequest, Autho
         issuer: &Issuer::parse("https://mcp.example.com").unwrap(),
         mounts: &mounts,
         schemes: &PrivateUseSchemes::default(),
+        refresh: false,
     };
     judge(
         query,

@@ -4,6 +4,8 @@ mod browser;
 mod clients;
 mod discovery;
 mod faults;
+mod introspect;
+mod refresh;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +55,8 @@ fn server() -> AuthorizationServer {
             mounts: mounts.to_vec(),
             title: "Test".to_owned(),
             access_ttl: Duration::from_secs(86_400),
+            refresh: None,
+            introspection: BTreeMap::new(),
             apps_challenge: None,
             security_contact: Some("mailto:security@example.com".to_owned()),
             redirect_schemes: PrivateUseSchemes::default(),

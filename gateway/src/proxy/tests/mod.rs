@@ -250,6 +250,8 @@ fn authorization_server(
             mounts,
             title: "Test".to_owned(),
             access_ttl: Duration::from_secs(3600),
+            refresh: None,
+            introspection: BTreeMap::new(),
             apps_challenge: None,
             security_contact: None,
             redirect_schemes: PrivateUseSchemes::default(),

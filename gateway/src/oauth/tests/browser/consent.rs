@@ -22,6 +22,7 @@ async fn register(server: &AuthorizationServer, name: &str) -> String {
         authentication: ClientAuthentication::None,
         registration: Registration::SelfRegistered,
         registered: now - Duration::from_secs(240),
+        may_refresh: true,
         echoed: serde_json::Map::new(),
     };
     let keep_until = now + Duration::from_secs(3600);

@@ -1,0 +1,129 @@
+//! `/introspect`: token introspection (RFC 7662) for the configured backends, each with a credential
+//! of its own.
+//!
+//! A backend behind this gateway never sees an access token. This is for one that is given a token
+//! by other means and wants to know what it says. It learns of tokens for itself alone: all others, and
+//! whatever is no access token, are inactive, without a word more (§2.2, §4).
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::{AUTHORIZATION, HeaderName};
+use serde_json::{Value, json};
+
+use crate::access_token::{self, VerifiedToken};
+use crate::clock::Timestamp;
+use crate::oauth::client_authentication::{basic, form, malformed};
+use crate::oauth::{AuthorizationServer, discovery, outcome};
+use crate::policy::{AccessToken, Audience, Rejection, Standing};
+use crate::protocol::bearer::BearerToken;
+use crate::protocol::oauth::{ErrorCode, OAuthError};
+use crate::protocol::resource::Mount;
+use crate::protocol::web::{self, Request, Response};
+use crate::reason::Reason;
+use crate::secret::Secret;
+
+/// `POST /introspect`. 404 where no backend has a credential.
+pub(super) fn answer(server: &AuthorizationServer, request: &Request, now: Timestamp) -> Response {
+    if server.settings.introspection.is_empty() {
+        return discovery::absent();
+    }
+    match introspect(server, request, now) {
+        Ok(answer) => {
+            let response = web::json(StatusCode::OK, &answer);
+            web::with_header(response, HeaderName::from_static("pragma"), "no-cache")
+        }
+        Err(error) => outcome::refused("introspection_refused", request, None, &error),
+    }
+}
+
+fn introspect(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Value, OAuthError> {
+    let mount = caller(server, request)?;
+    let form = form(request)?;
+    let presented = form.one("token").map_err(malformed)?.ok_or_else(|| {
+        OAuthError::described(
+            ErrorCode::InvalidRequest,
+            Reason::RequestMalformed,
+            "The parameter token is missing.",
+        )
+    })?;
+    let token = BearerToken::parse_token(presented)
+        .and_then(|bearer| access_token::verify(&bearer, &server.keys).ok());
+    let confirmed = token.map(|token| confirm(server, token, mount, now));
+    match confirmed {
+        Some(Ok(token)) => Ok(described(server, &token)),
+        None | Some(Err(Rejection::Invalid(_))) => Ok(json!({ "active": false })),
+        Some(Err(Rejection::Unknown)) => Err(OAuthError::fault(
+            Reason::StoreUnavailable,
+            "what was revoked is not known",
+        )),
+    }
+}
+
+/// The backend that asks: its name and secret in a Basic header, and nothing else (§2.1).
+fn caller<'a>(server: &'a AuthorizationServer, request: &Request) -> Result<&'a Mount, OAuthError> {
+    let settings = &server.settings;
+    let mut lines = request.headers.get_all(AUTHORIZATION).iter();
+    let presented = match (lines.next(), lines.next()) {
+        (Some(line), None) => line.to_str().ok().and_then(basic),
+        _ => None,
+    };
+    presented
+        .and_then(|(name, secret)| {
+            let expected = settings.introspection.get(&name)?;
+            let known = expected.matches(&Secret::presented(secret));
+            let mut mounts = settings.mounts.iter();
+            mounts.find(|mount| known && mount.name == name)
+        })
+        .ok_or_else(|| {
+            OAuthError::described(
+                ErrorCode::InvalidClient,
+                Reason::IntrospectionUnauthenticated,
+                "A backend's name and introspection secret are needed, as HTTP Basic.",
+            )
+        })
+}
+
+/// Confirmed as at the MCP endpoints, so that the two never differ.
+fn confirm(
+    server: &AuthorizationServer,
+    token: VerifiedToken,
+    mount: &Mount,
+    now: Timestamp,
+) -> Result<AccessToken, Rejection> {
+    let view = server.records.view().ok_or(Rejection::Unknown)?;
+    let standing = Standing {
+        revoked: view.is_any_revoked(&token.claims().grant, token.ids()),
+        remembers_since: view.birth().map(|birth| birth.at),
+        age: view.age(now),
+    };
+    let audience = Audience {
+        resource: &mount.resource(&server.settings.issuer),
+        backend: &mount.name,
+    };
+    AccessToken::confirm(Arc::new(token), audience, standing, now)
+}
+
+/// What an active token says (§2.2). A narrowed one ends when its holder wrote that it ends; what
+/// else it was narrowed to has no member.
+fn described(server: &AuthorizationServer, token: &AccessToken) -> Value {
+    let claims = token.claims();
+    let narrowed = token.narrowing().ends();
+    let expires = narrowed.map_or(claims.expires, |ends| ends.min(claims.expires));
+    json!({
+        "active": true,
+        "client_id": claims.client.as_str(),
+        "username": claims.user_name,
+        "sub": claims.user.as_str(),
+        "scope": claims.scope.to_string(),
+        "aud": claims.resource.as_str(),
+        "iss": server.settings.issuer.as_str(),
+        "exp": expires.secs(),
+        "iat": claims.issued.secs(),
+        "token_type": "Bearer",
+    })
+}

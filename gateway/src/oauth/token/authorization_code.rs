@@ -1,0 +1,101 @@
+//! From an authorization code to a grant (OAuth 2.1 §4.1.3).
+//!
+//! A code is looked at and judged before it is taken, so that a request without the proof (another
+//! client, another verifier, another resource) neither uses it up nor revokes anything: codes leak,
+//! and whoever finds one must not be able to disturb its owner. The same request sent again with
+//! the proof is a replay and revokes the grant (OAuth 2.1 §7.5.2). The grant is durable before the
+//! token leaves.
+
+use rand::rngs::OsRng;
+
+use crate::client::Client;
+use crate::clock::Timestamp;
+use crate::grants::authorization_code::{AuthorizationCode, Presented, RedeemError};
+use crate::oauth::AuthorizationServer;
+use crate::oauth::client_authentication::malformed;
+use crate::oauth::revoke::end_grant;
+use crate::oauth::token::{Granted, required, resource, unavailable};
+use crate::protocol::form::Form;
+use crate::protocol::oauth::{ErrorCode, OAuthError};
+use crate::protocol::pkce::CodeVerifier;
+use crate::reason::Reason;
+use crate::secret::Secret;
+use crate::store::{StoreError, TakenCode};
+
+/// The grant that the code of a request makes, with a refresh token for every client that may have
+/// one: many don't ask and need it all the same (OAuth 2.1 §4.3 leaves it to the server).
+pub(super) async fn redeem(
+    server: &AuthorizationServer,
+    client: &Client,
+    form: &Form,
+    now: Timestamp,
+) -> Result<Granted, OAuthError> {
+    let settings = &server.settings;
+    let code = Secret::presented(required(form, "code")?).hash();
+    let verifier = form.one("code_verifier").map_err(malformed)?;
+    let verifier = verifier.and_then(CodeVerifier::parse);
+    let resource = resource(server, form)?;
+    let fingerprint = client.fingerprint();
+    let presented = Presented {
+        client: &client.id,
+        client_fingerprint: fingerprint.as_ref(),
+        redirect_uri: form.one("redirect_uri").map_err(malformed)?,
+        verifier: verifier.as_ref(),
+        resource: resource.as_ref(),
+    };
+    let records = &server.records;
+    if let Some(code) = records.code(&code, now).await.map_err(unavailable)? {
+        code.prove(&presented).map_err(refusal)?;
+    }
+    match records.take_code(&code, now).await.map_err(unavailable)? {
+        TakenCode::Fresh(code) => {
+            let proven = code.prove(&presented).map_err(refusal)?;
+            let mut grant = proven.redeem(settings.access_ttl, now).map_err(refusal)?;
+            if let Some(lifetimes) = settings.refresh_for(client) {
+                grant = grant.with_refresh_tokens(lifetimes, now, &mut OsRng);
+            }
+            records.put_grant(&grant).await.map_err(unavailable)?;
+            Ok(Granted {
+                scope: grant.scope.clone(),
+                refresh_token: grant.first_refresh_token(&server.tags),
+                grant,
+            })
+        }
+        TakenCode::Replayed(code) => {
+            code.prove(&presented).map_err(refusal)?;
+            revoke(server, &code, now).await.map_err(unavailable)?;
+            Err(OAuthError::new(ErrorCode::InvalidGrant, Reason::CodeReused))
+        }
+        TakenCode::Unknown => Err(OAuthError::new(
+            ErrorCode::InvalidGrant,
+            Reason::CodeUnknown,
+        )),
+    }
+}
+
+async fn revoke(
+    server: &AuthorizationServer,
+    code: &AuthorizationCode,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let last_token_ends = code.remember_until(server.settings.longest_token());
+    end_grant(server, &code.grant, last_token_ends, now).await?;
+    log::warn!(
+        event = "grant_revoked",
+        reason = Reason::CodeReused,
+        hint = Reason::CodeReused.remedy(),
+        client = code.client.as_str(),
+        grant = code.grant.as_str(),
+        user = code.user.as_str();
+        "an authorization code was redeemed twice"
+    );
+    Ok(())
+}
+
+fn refusal(error: RedeemError) -> OAuthError {
+    let code = match error {
+        RedeemError::ResourceMismatch => ErrorCode::InvalidTarget,
+        _ => ErrorCode::InvalidGrant,
+    };
+    OAuthError::new(code, error.reason())
+}

@@ -1,0 +1,207 @@
+//! From a refresh token to the next one (OAuth 2.1 §4.3).
+//!
+//! What is judged is the grant's record; what is decided replaces exactly that record, so that of
+//! parallel requests one moves the grant on and the others find that it has been. A request without
+//! the proof (another client, a forged token) changes nothing and revokes nothing. A fault of the
+//! store is 503: whether the grant was moved on or not, the same token gives the same successor
+//! when it is sent again.
+
+use crate::client::{Client, REMEMBERED};
+use crate::clock::Timestamp;
+use crate::grants::Grant;
+use crate::grants::GrantId;
+use crate::grants::refresh_token::{Exchange, Lifetimes, Presenter, RefreshError, RefreshToken};
+use crate::oauth::AuthorizationServer;
+use crate::oauth::client_authentication::malformed;
+use crate::oauth::revoke::end_grant;
+use crate::oauth::token::{Granted, required, resource, unavailable};
+use crate::protocol::form::Form;
+use crate::protocol::oauth::{ErrorCode, OAuthError};
+use crate::protocol::scope::{NarrowError, Scope};
+use crate::reason::Reason;
+use crate::store::{KeptGrant, StoreError};
+
+/// How often somebody else may move the grant on between our reading and our writing. Whoever
+/// presents one token is beaten once, and then finds it exchanged.
+const ATTEMPTS: usize = 8;
+
+/// What the refresh token of a request gives.
+pub(super) async fn refresh(
+    server: &AuthorizationServer,
+    client: &Client,
+    form: &Form,
+    now: Timestamp,
+) -> Result<Granted, OAuthError> {
+    let Some(lifetimes) = server.settings.refresh_for(client) else {
+        return Err(OAuthError::new(
+            ErrorCode::UnauthorizedClient,
+            Reason::RefreshNotRegistered,
+        ));
+    };
+    let token = RefreshToken::parse(required(form, "refresh_token")?)
+        .ok_or_else(|| gone(RefreshError::Unknown))?;
+    let records = &server.records;
+    for _ in 0..ATTEMPTS {
+        let kept = records
+            .kept_grant(&token.grant, now)
+            .await
+            .map_err(unavailable)?;
+        let Some(kept) = kept else {
+            return Err(absent(server, &token.grant));
+        };
+        match turn(server, client, &token, &kept.grant, lifetimes, form, now) {
+            Ok(Turn { next, granted }) => {
+                let done = match next {
+                    Some(next) => replace(server, client, &kept, &next, now)
+                        .await
+                        .map_err(unavailable)?,
+                    None => true,
+                };
+                if done {
+                    return Ok(granted);
+                }
+            }
+            Err(Refused::Reused) => {
+                revoke(server, &kept.grant, now)
+                    .await
+                    .map_err(unavailable)?;
+                return Err(gone(RefreshError::Reused));
+            }
+            Err(Refused::Error(error)) => return Err(error),
+        }
+    }
+    let cause = "others kept changing the grant";
+    Err(OAuthError::fault(Reason::Overloaded, cause))
+}
+
+/// What a request decides about the grant as it was read.
+struct Turn {
+    /// What to store first, if the grant moves on.
+    next: Option<Box<Grant>>,
+    granted: Granted,
+}
+
+enum Refused {
+    /// The grant must end.
+    Reused,
+    Error(OAuthError),
+}
+
+impl From<RefreshError> for Refused {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Reused => Self::Reused,
+            error => Self::Error(gone(error)),
+        }
+    }
+}
+
+/// The questions, in order.
+fn turn(
+    server: &AuthorizationServer,
+    client: &Client,
+    token: &RefreshToken,
+    grant: &Grant,
+    lifetimes: &Lifetimes,
+    form: &Form,
+    now: Timestamp,
+) -> Result<Turn, Refused> {
+    let settings = &server.settings;
+    let fingerprint = client.fingerprint();
+    let presenter = Presenter {
+        client: &client.id,
+        fingerprint: fingerprint.as_ref(),
+    };
+    let proven = token.prove(grant, presenter, &server.tags)?;
+    if is_revoked(server, &grant.id) {
+        let revoked = OAuthError::new(ErrorCode::InvalidGrant, Reason::GrantRevoked);
+        return Err(Refused::Error(revoked));
+    }
+    let exchange = proven.exchange(lifetimes, settings.access_ttl, now)?;
+    // Clients recover from `invalid_grant` when a backend is gone, not from `invalid_target`.
+    let mut mounts = settings.mounts.iter();
+    if !mounts.any(|mount| mount.resource(&settings.issuer) == grant.resource) {
+        let dropped = OAuthError::new(ErrorCode::InvalidGrant, Reason::ResourceUnknown);
+        return Err(Refused::Error(dropped));
+    }
+    let resource = resource(server, form).map_err(Refused::Error)?;
+    proven.covers(resource.as_ref())?;
+    let scope = scope(grant, form).map_err(Refused::Error)?;
+    let next = match exchange {
+        Exchange::Rotated(next) => Some(next),
+        Exchange::Repeated => None,
+    };
+    Ok(Turn {
+        granted: Granted {
+            grant: next.as_deref().unwrap_or(grant).clone(),
+            scope,
+            refresh_token: Some(proven.successor(&server.tags)),
+        },
+        next,
+    })
+}
+
+/// The grant's own scope is not changed by a narrower one: the next request may ask for all of it
+/// again (RFC 6749 §6).
+fn scope(grant: &Grant, form: &Form) -> Result<Scope, OAuthError> {
+    let requested = form.one("scope").map_err(malformed)?;
+    grant.scope.narrowed(requested).map_err(|error| {
+        let reason = match error {
+            NarrowError::Malformed(_) => Reason::RequestMalformed,
+            NarrowError::Wider => Reason::RefreshScopeWider,
+        };
+        OAuthError::described(ErrorCode::InvalidScope, reason, error.to_string())
+    })
+}
+
+/// The client is kept for longer first: a grant must never outlive its client.
+async fn replace(
+    server: &AuthorizationServer,
+    client: &Client,
+    kept: &KeptGrant,
+    next: &Grant,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let until = next.expires.max(now + REMEMBERED);
+    server.records.extend_client(&client.id, until, now).await?;
+    server.records.replace_grant(kept, next, now).await
+}
+
+async fn revoke(
+    server: &AuthorizationServer,
+    grant: &Grant,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    end_grant(server, &grant.id, grant.expires, now).await?;
+    log::warn!(
+        event = "grant_revoked",
+        reason = Reason::RefreshReused,
+        hint = Reason::RefreshReused.remedy(),
+        client = grant.client.as_str(),
+        grant = grant.id.as_str(),
+        user = grant.user.as_str();
+        "a refresh token was used again after its grace"
+    );
+    Ok(())
+}
+
+fn is_revoked(server: &AuthorizationServer, grant: &GrantId) -> bool {
+    let view = server.records.view();
+    view.is_some_and(|view| view.is_revoked(grant))
+}
+
+/// Nothing is stored under the grant that the token names.
+fn absent(server: &AuthorizationServer, grant: &GrantId) -> OAuthError {
+    if is_revoked(server, grant) {
+        return OAuthError::new(ErrorCode::InvalidGrant, Reason::GrantRevoked);
+    }
+    gone(RefreshError::Unknown)
+}
+
+fn gone(error: RefreshError) -> OAuthError {
+    let code = match error {
+        RefreshError::ResourceMismatch => ErrorCode::InvalidTarget,
+        _ => ErrorCode::InvalidGrant,
+    };
+    OAuthError::new(code, error.reason())
+}
