@@ -114,6 +114,16 @@ faults! {
     TokenStored => "token-no-store",
     /// A retry of a token request gets the first answer.
     TokenRepeated => "code-single-use",
+    /// offline_access is not listed.
+    NoOfflineAccess => "offline-access",
+    /// The code gives no refresh token.
+    RefreshTokenLost => "refresh-token",
+    /// A refresh gets the error of a token that is gone.
+    RefreshRefused => "refresh",
+    /// A refresh gives the token that it was made with.
+    RefreshNotRotated => "refresh-rotation",
+    /// Of two refreshes with one token the second is refused.
+    SecondRefreshRefused => "refresh-grace",
     /// `server/discover` gets an error page.
     DiscoverPage => "server-discover",
     /// The first handshake gets an error.
@@ -223,6 +233,16 @@ impl Asked {
         value.unwrap_or_default()
     }
 
+    /// The refresh token of a token request that has one.
+    fn refreshes(&self) -> Option<String> {
+        if !self.is(Method::POST, "/token") {
+            return None;
+        }
+        let mut fields = url::form_urlencoded::parse(&self.body);
+        let (_, token) = fields.find(|(name, _)| name == "refresh_token")?;
+        Some(token.into_owned())
+    }
+
     fn has_token(&self) -> bool {
         self.headers.contains_key(header::AUTHORIZATION)
     }
@@ -326,6 +346,17 @@ fn instead(fault: Fault, asked: &Asked, shared: &Shared) -> Option<Response> {
         }
         Fault::RevocationSwallowed if asked.is(Method::POST, "/revoke") => {
             StatusCode::OK.into_response()
+        }
+        Fault::RefreshRefused if asked.refreshes().is_some() => {
+            in_json(400, &json!({"error": "invalid_grant"}))
+        }
+        Fault::SecondRefreshRefused if asked.refreshes().is_some() => {
+            let mut tokens = shared.tokens.lock().expect("no panic under it");
+            if tokens.iter().any(|(body, _)| *body == asked.body) {
+                return Some(in_json(400, &json!({"error": "invalid_grant"})));
+            }
+            tokens.push((asked.body.clone(), Bytes::new()));
+            return None;
         }
         Fault::TokenRepeated if asked.is(Method::POST, "/token") => {
             let tokens = shared.tokens.lock().expect("no panic under it");
@@ -555,6 +586,17 @@ fn spoil(fault: Fault, asked: &Asked, answer: &mut Answered, shared: &Shared) ->
         Fault::TokenErrorPage if token && answer.status != StatusCode::OK => html(answer),
         Fault::NoExpiresIn if token && answer.status == StatusCode::OK => {
             answer.change_json(|document| document["expires_in"] = Value::Null)?;
+        }
+        Fault::NoOfflineAccess if server => {
+            answer.change_json(|document| document["scopes_supported"] = json!(["mcp"]))?;
+        }
+        Fault::RefreshTokenLost if token && answer.status == StatusCode::OK => {
+            answer.change_json(|document| document["refresh_token"] = Value::Null)?;
+        }
+        Fault::RefreshNotRotated if token && answer.status == StatusCode::OK => {
+            if let Some(same) = asked.refreshes() {
+                answer.change_json(|document| document["refresh_token"] = json!(same))?;
+            }
         }
         Fault::TokenStored if token => {
             answer.headers.remove(header::CACHE_CONTROL);

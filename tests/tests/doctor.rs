@@ -50,12 +50,18 @@ async fn diagnose(arguments: &[&str]) -> Result<Diagnosis> {
 }
 
 impl Clinic {
+    /// With refresh tokens, so that every check has something to look at.
     async fn open() -> Result<Self> {
+        Self::with("[tokens]\nrefresh = true\n").await
+    }
+
+    async fn with(more: &str) -> Result<Self> {
         let broken = Broken::start().await?;
         let setup = Setup {
             public_url: Some(broken.origin()),
             ..Setup::default()
-        };
+        }
+        .more(more);
         let gateway = Gateway::start(setup).await?;
         broken.front(&gateway.origin());
         let password = format!("{}\n", Owner::alice().password);
@@ -129,6 +135,24 @@ async fn a_healthy_gateway_passes_every_check() -> Result<()> {
                 "{check}"
             );
         }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn where_nothing_is_refreshed_nothing_of_it_is_judged() -> Result<()> {
+    let clinic = Clinic::with("").await?;
+    let diagnosis = clinic.examine_logged_in(&["--quick"]).await?;
+    assert_eq!(diagnosis.unwell(), [""; 0]);
+    let skipped = diagnosis.ids("SKIP");
+    for id in [
+        "offline-access",
+        "refresh-token",
+        "refresh",
+        "refresh-rotation",
+        "refresh-grace",
+    ] {
+        assert!(skipped.contains(&id), "{id}: {:#}", diagnosis.report);
     }
     Ok(())
 }

@@ -60,6 +60,7 @@ checks! {
     ClientIdMetadataDocuments = "client-id-metadata-documents", "ChatGPT and Claude prefer client metadata documents to registration: the host that asks is then verified.", "Upgrade the gateway, or turn client metadata documents on if the configuration turns them off.";
     RegistrationEndpoint = "registration-endpoint", "Cursor and other clients can only register dynamically (RFC 7591).", "Upgrade the gateway, and let nothing rewrite its metadata.";
     Scopes = "scopes", "Clients ask for all scopes that they read; offline_access does not belong to a resource.", "Let nothing rewrite the protected resource metadata; its scopes_supported is [\"mcp\"].";
+    OfflineAccess = "offline-access", "Claude, Codex and the SDKs ask for a refresh token only where scopes_supported of the authorization server has offline_access.", "Let nothing rewrite the authorization server's metadata; the gateway lists it where tokens.refresh is on.";
     OpenidConfiguration = "openid-configuration", "ChatGPT asks for it, and half a document makes some clients stop.", "Answer 404 there (the gateway does), or serve a whole OpenID document.";
     UnknownWellKnown = "unknown-well-known", "Clients take a 200 or a 401 at a guessed well-known path for an answer.", "Let the gateway answer everything under /.well-known/ and below the MCP paths; no catch-all page in front of it.";
     Manifest = "manifest", "Old guides and some directories look for /.well-known/mcp/manifest.json.", "Let /.well-known/mcp/manifest.json through to the gateway unchanged.";
@@ -97,6 +98,10 @@ checks! {
     ToolAnnotations = "tool-annotations", "ChatGPT takes a tool without readOnlyHint for one that changes things, and asks each time.", "Annotate the backend's tools (readOnlyHint, destructiveHint, openWorldHint).";
     Search = "search", "Deep research and company knowledge need `search` exactly as the contract says.", "Use the bundled mcp-backend, or make the backend's search take one string `query` and answer one text item with {\"results\":[{\"id\",\"title\",\"url\"}]}.";
     Fetch = "fetch", "Deep research and company knowledge need `fetch` exactly as the contract says.", "Use the bundled mcp-backend, or make the backend's fetch take one string `id` and answer one text item with id, title, text and url.";
+    RefreshToken = "refresh-token", "Without a refresh token people must reconnect when the access token ends, although the metadata says otherwise.", "Let POST /token through unchanged; the client's registration must allow refresh_token.";
+    Refresh = "refresh", "A refresh that fails ends in \"Connection has expired. Reconnect\".", "Let POST /token through unchanged; the gateway's log names the reason of a refusal (token_refused).";
+    RefreshRotation = "refresh-rotation", "A refresh token that is never replaced stays good for whoever stole it.", "Upgrade the gateway, and let nothing cache or rewrite the answers of /token.";
+    RefreshGrace = "refresh-grace", "Clients with parallel calls refresh in parallel; if all but one fail, the app logs itself out.", "Give all replicas the same [store] url (redis://…) and the same keys_dir; tokens.refresh_grace is the time for it.";
     SessionUnknown = "session-unknown", "Only 404 makes a client with a forgotten session start a new one.", "Let 404 answers and their bodies through unchanged.";
     QueryToken = "query-token", "A token in a URL ends in logs; it must not work.", "Let nothing turn query parameters into an Authorization header.";
     Origin = "origin", "A web page of a stranger must not call the server with a token it got hold of.", "Keep the Origin header on the way to the gateway, and keep allowed_origins short.";

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use super::{Problem, all_well, answer, described, document, settle, strings};
+use super::{Problem, all_well, answer, described, document, refresh, settle, strings};
 use crate::doctor::check::Check;
 use crate::doctor::exchange::Exchange;
 use crate::doctor::finding::Finding;
@@ -48,6 +48,8 @@ pub(in crate::doctor) struct Endpoints {
     pub(in crate::doctor) scope: Option<String>,
     /// Whether responses are to carry `iss`.
     pub(in crate::doctor) iss: bool,
+    /// Whether refresh tokens are offered.
+    pub(in crate::doctor) refresh: bool,
 }
 
 impl Discovery {
@@ -78,6 +80,7 @@ impl Discovery {
             revocation: endpoint("revocation_endpoint"),
             scope: (!scopes.is_empty()).then(|| scopes.join(" ")),
             iss: server["authorization_response_iss_parameter_supported"] == true,
+            refresh: refresh::is_offered(&server),
         })
     }
 
@@ -118,6 +121,7 @@ pub(in crate::doctor) fn discovery(target: &Target, facts: &Discovery) -> Vec<Fi
     if let Ok(server) = &server {
         findings.push(endpoints_origin(target, server));
         findings.extend(capabilities(server));
+        findings.push(refresh::offline_access(server));
     }
     findings
 }

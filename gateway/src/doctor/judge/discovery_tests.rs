@@ -16,7 +16,8 @@ fn server() -> Value {
         "token_endpoint": format!("{ORIGIN}/token"),
         "registration_endpoint": format!("{ORIGIN}/register"),
         "response_types_supported": ["code"],
-        "grant_types_supported": ["authorization_code"],
+        "grant_types_supported": ["authorization_code", "refresh_token"],
+        "scopes_supported": ["mcp", "offline_access"],
         "code_challenge_methods_supported": ["S256"],
         "token_endpoint_auth_methods_supported": ["none"],
         "authorization_response_iss_parameter_supported": true,
@@ -111,6 +112,12 @@ fn each_wrong_member_is_told_by_its_own_check() {
             "response_types_supported",
             json!(["token"]),
             Check::CodeFlow,
+            Verdict::Fail,
+        ),
+        (
+            "scopes_supported",
+            json!(["mcp"]),
+            Check::OfflineAccess,
             Verdict::Fail,
         ),
         (

@@ -5,6 +5,7 @@ pub(super) mod challenge;
 pub(super) mod discovery;
 pub(super) mod mcp;
 pub(super) mod network;
+pub(super) mod refresh;
 pub(super) mod streams;
 pub(super) mod token;
 

@@ -48,7 +48,7 @@ impl Tour<'_> {
         );
         let exchange = self
             .wire
-            .send(Ask::json(url, &metadata(&redirect_uri)))
+            .send(Ask::json(url, &metadata(&redirect_uri, endpoints.refresh)))
             .await;
         self.found(authorization::registration(
             &exchange,
@@ -359,6 +359,7 @@ impl Tour<'_> {
         Some(Grant {
             client_id: client.id.clone(),
             token: body["access_token"].as_str()?.to_owned(),
+            refresh_token: body["refresh_token"].as_str().map(str::to_owned),
             redeemed,
         })
     }
@@ -426,11 +427,16 @@ impl Request {
 }
 
 /// Client metadata as command-line clients send it.
-fn metadata(redirect_uri: &Url) -> Value {
+fn metadata(redirect_uri: &Url, refresh: bool) -> Value {
+    let grant_types: &[&str] = if refresh {
+        &["authorization_code", "refresh_token"]
+    } else {
+        &["authorization_code"]
+    };
     json!({
         "client_name": CLIENT_NAME,
         "redirect_uris": [redirect_uri.as_str()],
-        "grant_types": ["authorization_code"],
+        "grant_types": grant_types,
         "response_types": ["code"],
         "token_endpoint_auth_method": "none",
         "application_type": "native",

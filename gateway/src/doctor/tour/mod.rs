@@ -1,10 +1,11 @@
 //! The examination in the order of a client: reach, discover, be challenged, register, authorize,
-//! redeem, call, stream, be revoked. Makes exchanges; what they mean is decided in `judge`.
+//! redeem, call, refresh, stream, be revoked. Makes exchanges; what they mean is decided in `judge`.
 
 mod authorization;
 mod challenge;
 mod discovery;
 mod network;
+mod refresh;
 mod session;
 mod streams;
 
@@ -76,6 +77,7 @@ impl Tour<'_> {
             );
         } else if let Some(grant) = self.authorize(&endpoints, &client).await {
             let session = self.use_token(&grant).await;
+            self.refresh(&endpoints, &grant).await;
             self.stream_and_end(&endpoints, &grant, session).await;
             self.redeem_again(&endpoints, &grant).await;
         }
@@ -101,6 +103,7 @@ struct Client {
 struct Grant {
     client_id: String,
     token: String,
+    refresh_token: Option<String>,
     /// The fields of the token request that gave it.
     redeemed: Vec<(String, String)>,
 }
