@@ -21,6 +21,7 @@
 //! | [`documents`] | a web site with metadata documents and keys of clients |
 //! | [`keys`] | keys of clients, and the assertions that they sign |
 //! | [`tls`] | a TLS front with certificates of the test's own |
+//! | [`verifier`] | how a backend checks offline who calls: an example |
 //! | [`redis`] | a Redis server of the test's own |
 //!
 //! It looks at nothing but the wire, standard output and the log: no store file
@@ -44,4 +45,5 @@ pub mod sdk;
 pub mod server;
 pub mod sse;
 pub mod tls;
+pub mod verifier;
 pub mod world;

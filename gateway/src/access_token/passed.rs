@@ -47,8 +47,9 @@ impl PassedToken {
 
 /// Mints the token that tells the backend of this name who calls.
 ///
-/// It says `user`, `user_name`, `client`, `grant`, each `scope`, `issued` and `expires`, and checks
-/// `backend` and `time`.
+/// It says `audience` (the backend), `user`, `user_name`, `client`, `grant`, each `scope`, `issued`
+/// and `expires`, and checks `backend` and `time`. An access token has no `audience`: whoever asks
+/// for it takes none for this.
 pub fn pass_on(
     token: &VerifiedToken,
     backend: &str,
@@ -60,6 +61,7 @@ pub fn pass_on(
     let ends = Timestamp::from_secs((now + LIFETIME).min(token.ends()).secs());
     let mut builder = Biscuit::builder()
         .root_key_id(keys.active)
+        .fact(fact("audience", backend))?
         .fact(fact("user", claims.user.as_str()))?
         .fact(fact("user_name", &claims.user_name))?
         .fact(fact("client", claims.client.as_str()))?
@@ -108,7 +110,7 @@ mod tests {
             .unwrap()
             .fact(fact("time", Term::Date(now.secs())))
             .unwrap()
-            .code("allow if user(\"u_1\"), client(\"c_1\"), grant(\"g_1\");")
+            .code("allow if audience(\"notes\"), user(\"u_1\"), client(\"c_1\"), grant(\"g_1\");")
             .unwrap()
             .build(token)
             .unwrap()
@@ -128,6 +130,7 @@ mod tests {
         assert!(!taken(&biscuit, "notes", end));
         assert!(!taken(&biscuit, "files", NOW));
         assert!(biscuit.append(Default::default()).is_err());
+        assert!(!taken(&issuer.token(Tools::All), "notes", NOW));
         let bearer = BearerToken::parse_token(passed.as_str()).unwrap();
         assert_eq!(verify(&bearer, &issuer.keys), Err(TokenError::Malformed));
     }

@@ -17,6 +17,7 @@ mod introspect;
 mod legacy;
 mod login;
 mod mcp;
+mod narrowing;
 mod quickstart;
 mod redis;
 mod refresh;
