@@ -11,17 +11,21 @@
 //! | [`scripted_eras`] | the same, of one era of MCP alone |
 //! | [`browser`] | pages, forms and cookies; never follows a redirect by itself |
 //! | [`broken`] | a reverse proxy in front of a healthy gateway, with one fault at a time |
+//! | [`desk`] | a home folder for a desktop client, and a browser that somebody sits at |
 //! | [`http`] | one HTTP exchange and its whole answer |
 //! | [`oauth`] | an OAuth client: register, authorize, redeem |
-//! | [`mcp`] | MCP calls over Streamable HTTP and over HTTP+SSE |
 //! | [`server`] | the MCP servers and bridges that people run, from the locked packages |
 //! | [`sdk`] | the official SDKs as clients: log in, list, call |
+//! | [`injector`] | a proxy that puts a token into the requests of a client that cannot |
+//! | [`mcp`] | MCP calls over Streamable HTTP and over HTTP+SSE |
+//! | [`model`] | a scripted language model, for clients that call tools only when one asks |
 //! | [`sse`] | an event stream read event by event, comments included |
 //! | [`raw`] | bytes on a socket, for requests that no library would send |
 //! | [`documents`] | a web site with metadata documents and keys of clients |
 //! | [`keys`] | keys of clients, and the assertions that they sign |
 //! | [`tls`] | a TLS front with certificates of the test's own |
 //! | [`verifier`] | how a backend checks offline who calls: an example |
+//! | [`shown`] | what a run showed to work, and the tables of README that say so |
 //! | [`redis`] | a Redis server of the test's own |
 //!
 //! It looks at nothing but the wire, standard output and the log: no store file
@@ -29,11 +33,14 @@
 
 pub mod broken;
 pub mod browser;
+pub mod desk;
 pub mod documents;
 pub mod gateway;
 pub mod http;
+pub mod injector;
 pub mod keys;
 pub mod mcp;
+pub mod model;
 pub mod oauth;
 pub mod program;
 pub mod raw;
@@ -43,6 +50,7 @@ pub mod scripted_eras;
 pub mod scripted_mcp;
 pub mod sdk;
 pub mod server;
+pub mod shown;
 pub mod sse;
 pub mod tls;
 pub mod verifier;

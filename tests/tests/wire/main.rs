@@ -4,7 +4,6 @@
 mod admin;
 mod audit;
 mod authorize;
-mod clients;
 mod config;
 mod consent;
 mod eras;

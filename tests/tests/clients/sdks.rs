@@ -1,5 +1,5 @@
-//! Real MCP clients, unattended: each SDK goes from discovery to a fetched document
-//! through the real pages, and again after a restart with what it stored.
+//! The official SDKs: each goes from discovery to a fetched document, and again after a
+//! kill of the gateway with what it stored.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,10 @@ use serde_json::Value;
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::program::workspace;
 use tests::redis::Redis;
+use tests::shown;
 use tests::world::StoreKind;
+
+use crate::drive::SHOWN;
 
 /// One SDK's driver: interpreter and script.
 #[derive(Clone, Copy)]
@@ -21,6 +24,29 @@ enum Sdk {
 }
 
 impl Sdk {
+    /// As in the table, and the version that is pinned.
+    fn name_and_version(self) -> Result<(&'static str, String)> {
+        let python = |version: &str| {
+            let pins = workspace().join(format!("tests/clients/python-{version}/requirements.txt"));
+            let pins = std::fs::read_to_string(pins)?;
+            let pin = pins.lines().find_map(|line| line.strip_prefix("mcp=="));
+            let version = pin.and_then(|pin| pin.split_whitespace().next());
+            anyhow::Ok(version.context("mcp is not pinned")?.to_owned())
+        };
+        let node = |package: &str| {
+            let lock = std::fs::read_to_string(workspace().join("tests/package.json"))?;
+            let lock: Value = serde_json::from_str(&lock)?;
+            let version = lock["dependencies"][package].as_str();
+            anyhow::Ok(version.context("the SDK is not pinned")?.to_owned())
+        };
+        Ok(match self {
+            Sdk::PythonV1 => ("Python SDK 1", python("v1")?),
+            Sdk::PythonV2 => ("Python SDK 2", python("v2")?),
+            Sdk::TypeScriptV1 => ("TypeScript SDK 1", node("@modelcontextprotocol/sdk")?),
+            Sdk::TypeScriptV2 => ("TypeScript SDK 2", node("@modelcontextprotocol/client")?),
+        })
+    }
+
     fn command(self) -> (PathBuf, PathBuf) {
         let tests = workspace().join("tests");
         let python = |version: &str| tests.join(format!(".work/python-{version}/bin/python"));
@@ -84,11 +110,24 @@ async fn drive(sdk: Sdk, arguments: &[&str], owner: Option<&Owner>) -> Result<Va
     Ok(report)
 }
 
-async fn works_before_and_after_a_restart(
-    sdk: Sdk,
-    transport: &str,
-    store: StoreKind,
-) -> Result<()> {
+/// Both phases on a store; the embedded one's outcome goes into the table.
+async fn works_before_and_after_a_kill(sdk: Sdk, transport: &str, store: StoreKind) -> Result<()> {
+    let outcome = both_phases(sdk, transport, store).await;
+    if store == StoreKind::Embedded {
+        let (name, version) = sdk.name_and_version()?;
+        let protocol = outcome.as_ref().map_or("", |protocol| protocol);
+        let transport = match transport {
+            "sse" => "HTTP+SSE".to_owned(),
+            _ => format!("Streamable HTTP, {protocol}"),
+        };
+        shown::note(name, &version, &transport, outcome.is_ok().then_some(SHOWN))?;
+    }
+    outcome.map(|_| ())
+}
+
+/// The revision that the client and the backend agreed on.
+async fn both_phases(sdk: Sdk, transport: &str, store: StoreKind) -> Result<String> {
+    let mut protocol = String::new();
     let redis = if store == StoreKind::Redis {
         Some(Redis::start().await?)
     } else {
@@ -133,18 +172,22 @@ async fn works_before_and_after_a_restart(
                 .is_some_and(|results| results > 0),
             "{report}"
         );
+        report["protocol"]
+            .as_str()
+            .unwrap_or_default()
+            .clone_into(&mut protocol);
         if phase == "first" {
-            gateway.restart().await?;
+            gateway.crash_and_restart().await?;
         }
     }
-    Ok(())
+    Ok(protocol)
 }
 
 macro_rules! sdk_tests {
     ($($name:ident: $sdk:ident, $transport:literal, $store:ident;)*) => {$(
         #[tokio::test]
         async fn $name() -> Result<()> {
-            works_before_and_after_a_restart(Sdk::$sdk, $transport, StoreKind::$store).await
+            works_before_and_after_a_kill(Sdk::$sdk, $transport, StoreKind::$store).await
         }
     )*};
 }

@@ -1,0 +1,303 @@
+//! A desk of its own for a desktop client: a home folder, a bare environment, and a
+//! browser at which the owner sits and answers the gateway's pages. The owner can
+//! leave: what asks for a login then is written down and gets none.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::gateway::Owner;
+use crate::program::workspace;
+
+/// What may start a browser, by any name that a client tries.
+const LAUNCHERS: [&str; 5] = [
+    "xdg-open",
+    "open",
+    "sensible-browser",
+    "www-browser",
+    "x-www-browser",
+];
+
+/// Switches that keep clients from calling home. There is no way out of the test machine; this
+/// keeps them from waiting for one.
+const QUIET: [(&str, &str); 8] = [
+    ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
+    ("DISABLE_AUTOUPDATER", "1"),
+    ("DISABLE_TELEMETRY", "1"),
+    ("DO_NOT_TRACK", "1"),
+    ("FASTMCP_CHECK_FOR_UPDATES", "off"),
+    ("NO_UPDATE_NOTIFIER", "1"),
+    ("OPENCODE_DISABLE_AUTOUPDATE", "1"),
+    ("OPENCODE_DISABLE_MODELS_FETCH", "1"),
+];
+
+/// A home folder with a browser. Dropping it removes the folder.
+pub struct Desk {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// A program that ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The exit code; -1 after a signal.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub errors: String,
+}
+
+impl Desk {
+    /// A desk at which `owner` sits.
+    pub fn new(owner: &Owner) -> Result<Self> {
+        let desk = Desk {
+            folder: tempfile::Builder::new().prefix("desk").tempdir()?,
+            environment: Vec::new(),
+        };
+        std::fs::create_dir(desk.home())?;
+        std::fs::create_dir(desk.programs())?;
+        desk.seat(Some(owner))?;
+        Ok(desk)
+    }
+
+    /// The home folder, which is also where programs start.
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
+    /// One more variable for every program started here.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
+    /// Write a file under the home folder.
+    pub fn write(&self, path: &str, text: &str) -> Result<()> {
+        let path = self.home().join(path);
+        std::fs::create_dir_all(path.parent().context("a file has a folder")?)?;
+        Ok(std::fs::write(path, text)?)
+    }
+
+    /// The owner goes away: from now on nobody answers the pages.
+    pub fn leave(&self) -> Result<()> {
+        self.seat(None)
+    }
+
+    /// Every URL for which a browser was started, in order.
+    pub fn opened(&self) -> Vec<String> {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        log.lines()
+            .filter_map(|line| line.strip_prefix("opened "))
+            .map(String::from)
+            .collect()
+    }
+
+    /// What the browser wrote down, for the message of a failure.
+    pub fn browser_log(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// Run a program to its end within `patience`; on the way out its whole process group goes.
+    pub async fn run(
+        &self,
+        program: &Path,
+        arguments: &[&str],
+        patience: Duration,
+    ) -> Result<Ended> {
+        let mut command = self.command(program, arguments);
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        let group = Group(child.id());
+        let output = tokio::time::timeout(patience, child.wait_with_output()).await;
+        drop(group);
+        let output = output.with_context(|| {
+            format!(
+                "{} {arguments:?} is not done after {patience:?}; its browser:\n{}",
+                program.display(),
+                self.browser_log()
+            )
+        })??;
+        Ok(Ended {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            errors: String::from_utf8_lossy(&output.stderr).into_owned(),
+        })
+    }
+
+    /// The same at a terminal, for programs that ask for one. Both outputs come as one.
+    pub async fn run_at_terminal(
+        &self,
+        program: &Path,
+        arguments: &[&str],
+        patience: Duration,
+    ) -> Result<Ended> {
+        let quoted: Vec<String> = std::iter::once(program.display().to_string())
+            .chain(arguments.iter().map(ToString::to_string))
+            .map(|word| format!("'{}'", word.replace('\'', r"'\''")))
+            .collect();
+        let line = quoted.join(" ");
+        self.run(Path::new("script"), &["-qec", &line, "/dev/null"], patience)
+            .await
+    }
+
+    /// Start a program that is spoken to in lines of JSON.
+    pub fn converse(&self, program: &Path, arguments: &[&str]) -> Result<Conversation> {
+        let errors = std::fs::File::create(self.folder.path().join("errors.log"))?;
+        let mut child = self
+            .command(program, arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .with_context(|| format!("start {}", program.display()))?;
+        let group = Group(child.id());
+        let input = child.stdin.take().context("piped above")?;
+        let output = BufReader::new(child.stdout.take().context("piped above")?).lines();
+        Ok(Conversation {
+            input,
+            output,
+            errors: self.folder.path().join("errors.log"),
+            next_id: 1,
+            _group: group,
+            _child: child,
+        })
+    }
+
+    fn command(&self, program: &Path, arguments: &[&str]) -> Command {
+        let home = self.home();
+        let node = workspace().join("tests/.work");
+        let path = std::env::var("PATH").unwrap_or_default();
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .current_dir(&home)
+            .env_clear()
+            .env("HOME", &home)
+            .env("XDG_CONFIG_HOME", home.join(".config"))
+            .env(
+                "PATH",
+                format!("{}:{}:{path}", self.programs().display(), node.display()),
+            )
+            .env("BROWSER", self.programs().join("xdg-open"))
+            .env("TERM", "xterm")
+            .env("LANG", "C.UTF-8")
+            .envs(QUIET)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .kill_on_drop(true)
+            .process_group(0);
+        command
+    }
+
+    fn programs(&self) -> PathBuf {
+        self.folder.path().join("bin")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("browser.log")
+    }
+
+    fn seat(&self, owner: Option<&Owner>) -> Result<()> {
+        let who = owner.map(|owner| {
+            format!(
+                "OWNER_NAME='{}' OWNER_PASSWORD='{}' ",
+                owner.name, owner.password
+            )
+        });
+        let script = format!(
+            "#!/bin/sh\n{}exec '{}' '{}' '{}' \"$@\"\n",
+            who.unwrap_or_default(),
+            workspace()
+                .join("tests/.work/python-v1/bin/python")
+                .display(),
+            workspace().join("tests/clients/browser.py").display(),
+            self.log().display(),
+        );
+        for launcher in LAUNCHERS {
+            let path = self.programs().join(launcher);
+            std::fs::write(&path, &script)?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
+        }
+        Ok(())
+    }
+}
+
+/// A process group of the test's own, which ends with this value.
+struct Group(Option<u32>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(id) = self.0 {
+            let _ = std::process::Command::new("kill")
+                .args(["-KILL", "--", &format!("-{id}")])
+                .stderr(Stdio::null())
+                .status();
+        }
+    }
+}
+
+/// A program spoken to in lines of JSON-RPC. Dropping it ends it.
+pub struct Conversation {
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    errors: PathBuf,
+    next_id: u64,
+    _group: Group,
+    _child: Child,
+}
+
+impl Conversation {
+    /// Send a request; its `result`, waiting at most `patience`. Messages in between are dropped.
+    pub async fn ask(&mut self, method: &str, params: Value, patience: Duration) -> Result<Value> {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+            .await?;
+        let reply = tokio::time::timeout(patience, async {
+            while let Some(line) = self.output.next_line().await? {
+                let message: Value = serde_json::from_str(&line).unwrap_or_default();
+                if message["id"] == id && message.get("method").is_none() {
+                    return Ok::<_, anyhow::Error>(message);
+                }
+            }
+            anyhow::bail!("it ended")
+        });
+        let reply = reply
+            .await
+            .context("no answer in time")
+            .and_then(|reply| reply)
+            .with_context(|| {
+                format!(
+                    "{method}\n{}",
+                    std::fs::read_to_string(&self.errors).unwrap_or_default()
+                )
+            })?;
+        anyhow::ensure!(reply.get("result").is_some(), "{method} gave {reply}");
+        Ok(reply["result"].clone())
+    }
+
+    /// Send a notification.
+    pub async fn tell(&mut self, method: &str) -> Result<()> {
+        self.send(&json!({"jsonrpc": "2.0", "method": method}))
+            .await
+    }
+
+    async fn send(&mut self, message: &Value) -> Result<()> {
+        self.input
+            .write_all(format!("{message}\n").as_bytes())
+            .await?;
+        Ok(self.input.flush().await?)
+    }
+}
