@@ -2,6 +2,7 @@
 //! URL space, then the attacks; a test's name is the requirement it holds.
 
 mod admin;
+mod apps;
 mod audit;
 mod authorize;
 mod config;
