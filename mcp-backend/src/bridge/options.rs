@@ -51,9 +51,15 @@ pub struct BridgeOptions {
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub idle: Duration,
 
-    /// How many seconds a process may take to start and say hello.
+    /// How many seconds a process may take to start and say hello; the first start may take five
+    /// times as long.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     pub start_timeout: Duration,
+
+    /// Start the server once when the bridge starts: what it has to install is there when clients
+    /// come, and what is wrong with it is in the log.
+    #[arg(long)]
+    pub warm_up: bool,
 
     /// A request is cancelled when the process has said nothing about it for so many seconds.
     #[arg(long, value_name = "SECONDS", default_value = "900", value_parser = seconds)]

@@ -118,6 +118,27 @@ impl Pool {
         Arc::clone(shared)
     }
 
+    /// Starts a process without anybody waiting for it. One that all are to share goes on; another
+    /// is stopped again.
+    pub async fn warm_up(self: Arc<Self>) {
+        let server = match self.sharing {
+            Sharing::Shared => self.shared(),
+            Sharing::Session => {
+                let audience = Audience::Many(Arc::new(Subscribers::new(false)));
+                self.server(Opening::OfCaller(super::session::nobody()), audience)
+            }
+        };
+        let name = self.kit.recipe.name.as_str();
+        match server.open().await {
+            Ok(open) => {
+                log::info!(event = "server_answers", server = name; "the server answers: {}", open.hello)
+            }
+            Err(failure) => {
+                log::error!(event = "server_does_not_answer", server = name; "{failure}")
+            }
+        }
+    }
+
     /// Takes a session in; the longest unused one makes room. `false`: all are in use.
     pub fn admit(&self, session: Arc<Session>) -> bool {
         let mut all = self.lock();

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,7 +20,7 @@ use super::child::Recipe;
 use super::http::{Front, router};
 use super::options::{BridgeOptions, Listen, environment};
 use super::pool::Pool;
-use super::server::Kit;
+use super::server::{Kit, Known};
 use crate::hosts::Hosts;
 use crate::{limits, run};
 
@@ -42,6 +42,9 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
     }
     let pool = Pool::new(kit(&options)?, options.process);
     tokio::spawn(Arc::clone(&pool).keep(ending.clone()));
+    if options.warm_up {
+        tokio::spawn(Arc::clone(&pool).warm_up());
+    }
     let is_private = match &options.listen {
         Listen::Unix(_) => true,
         Listen::Tcp(address) => address.ip().is_loopback(),
@@ -111,7 +114,7 @@ fn kit(options: &BridgeOptions) -> anyhow::Result<Kit> {
         silence: options.answer_timeout,
         idle: options.idle,
         places: Arc::new(Semaphore::new(usize::from(options.processes))),
-        known: AtomicU8::new(0),
+        known: Known::default(),
     })
 }
 

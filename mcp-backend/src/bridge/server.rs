@@ -2,7 +2,7 @@
 //! hello to, started again when it has ended, and stopped when nobody needs it.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,8 @@ use super::questions::UNANSWERED;
 
 /// A server that never heard of `server/discover` may keep silent about it.
 const PROBE: Duration = Duration::from_secs(5);
+/// The first start may take this many times as long as any other.
+const FIRST_START: u32 = 5;
 /// A process that lives this long was well.
 const LONG_LIFE: Duration = Duration::from_secs(10);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -42,8 +44,30 @@ pub struct Kit {
     pub idle: Duration,
     /// How many processes there may be.
     pub places: Arc<Semaphore>,
-    /// Which way of saying hello worked last: it is the same program each time.
-    pub(super) known: AtomicU8,
+    /// What is known of the program.
+    pub(super) known: Known,
+}
+
+/// What is known of the program: it is the same one each time.
+#[derive(Debug, Default)]
+pub struct Known {
+    /// Which way of saying hello worked last.
+    era: AtomicU8,
+    /// Whether it has ever said hello.
+    is_proven: AtomicBool,
+    /// Held by the one that starts it while it never has: programs such as `npx` install what they
+    /// run, and do that badly twice at a time.
+    first: tokio::sync::Mutex<()>,
+}
+
+impl Kit {
+    /// How long a start may take now. The first may have to install something.
+    fn patience(&self) -> Duration {
+        match self.known.is_proven.load(Ordering::Relaxed) {
+            true => self.start,
+            false => self.start * FIRST_START,
+        }
+    }
 }
 
 const KNOWN_SESSIONS: u8 = 1;
@@ -56,6 +80,21 @@ pub enum Hello {
     Sessions(Object, to_sessions::Server),
     /// The result of `server/discover`.
     Stateless(Object),
+}
+
+impl std::fmt::Display for Hello {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (info, revision) = match self {
+            Self::Sessions(result, said) => (result.object("serverInfo"), said.revision.as_str()),
+            Self::Stateless(result) => {
+                let meta = result.object("_meta").unwrap_or_default();
+                (meta.object(meta::SERVER_INFO), STATELESS)
+            }
+        };
+        let info = info.unwrap_or_default();
+        let part = |name: &str| info.text(name).unwrap_or_default();
+        write!(f, "{} {} ({revision})", part("name"), part("version"))
+    }
 }
 
 /// How a process is said hello to.
@@ -184,11 +223,17 @@ impl Server {
         let last = self.now().open.take();
         health.learn(last.and_then(|open| open.link.how_it_ended()));
         health.rest().await?;
+        let first = match self.kit.known.is_proven.load(Ordering::Relaxed) {
+            true => None,
+            false => Some(self.kit.known.first.lock().await),
+        };
         let place = self.place().await?;
         health.started = Some(Instant::now());
         let opened = self.start(place).await;
         match opened {
             Ok(open) => {
+                self.kit.known.is_proven.store(true, Ordering::Relaxed);
+                drop(first);
                 let was_open = self.keep(&open)?;
                 if was_open && matches!(self.opening, Opening::OfClient(_)) {
                     self.tell_again(&open).await;
@@ -237,10 +282,10 @@ impl Server {
         )?;
         let hello = match &self.opening {
             Opening::OfClient(initialize) => {
-                within(self.kit.start, self.pass_hello(&link, initialize)).await??
+                within(self.kit.patience(), self.pass_hello(&link, initialize)).await??
             }
             Opening::OfCaller(caller) => {
-                let hello = within(self.kit.start, self.say_hello(&link, caller)).await??;
+                let hello = within(self.kit.patience(), self.say_hello(&link, caller)).await??;
                 if matches!(hello, Hello::Sessions(..)) {
                     link.write(&to_sessions::initialized()).await?;
                 }
@@ -273,7 +318,7 @@ impl Server {
     /// Stateless first (2026-07-28, stdio, Backward Compatibility): a server of both eras must not
     /// be tied to a session by us.
     async fn say_hello(&self, link: &Arc<Link>, caller: &Caller) -> Result<Hello, Failure> {
-        let known = self.kit.known.load(Ordering::Relaxed);
+        let known = self.kit.known.era.load(Ordering::Relaxed);
         let mut probe = match known {
             KNOWN_SESSIONS => None,
             _ => Some(self.ask(link, discover(caller)).await?),
@@ -287,7 +332,7 @@ impl Server {
             if let Ok(answer) = timeout(patience, probe.answer()).await
                 && let Some(hello) = discovered(&answer)
             {
-                self.kit.known.store(KNOWN_STATELESS, Ordering::Relaxed);
+                self.kit.known.era.store(KNOWN_STATELESS, Ordering::Relaxed);
                 return hello;
             }
         }
@@ -308,7 +353,7 @@ impl Server {
             Hello::Sessions(..) => KNOWN_SESSIONS,
             Hello::Stateless(_) => KNOWN_STATELESS,
         };
-        self.kit.known.store(known, Ordering::Relaxed);
+        self.kit.known.era.store(known, Ordering::Relaxed);
         Ok(hello)
     }
 
@@ -317,7 +362,7 @@ impl Server {
             owner: u64::MAX,
             on_leave: OnLeave::Forget,
             caller: None,
-            patience: self.kit.start,
+            patience: self.kit.patience(),
         };
         link.ask(request, asking).await
     }

@@ -86,12 +86,12 @@ fn a_program_that_is_not_there_is_named() {
     let answer = mcp::post(bridge.address, &[], &mcp::initialize("2025-11-25"));
     let message = mcp::message(&answer)["error"]["message"].to_string();
     assert!(message.contains("ended"), "{message}");
-    let log = bridge.events("process_stderr");
-    assert!(
+    eventually("a line of the log that names it", || {
+        let log = bridge.events("process_stderr");
         log.iter()
-            .any(|line| line.to_string().contains("no-such-program")),
-        "{log:?}"
-    );
+            .any(|line| line.to_string().contains("no-such-program"))
+            .then_some(())
+    });
 }
 
 #[test]
