@@ -18,31 +18,38 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a program may take to end by itself at shutdown.
 const FAREWELL: Duration = Duration::from_secs(3);
 
+/// A program to run beside us.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// The name of its backend, for the log.
+    pub name: String,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// What is added to its environment.
+    pub environment: Vec<(String, String)>,
+}
+
 /// Starts a program and keeps it running until `stop` turns true.
 ///
 /// Returns when the first start was tried; a program that can't be started at all is an error.
 pub async fn supervise(
     runtime: &Handle,
-    name: String,
-    command: Vec<String>,
+    program: Program,
     stop: watch::Receiver<bool>,
 ) -> Result<tokio::task::JoinHandle<()>, String> {
-    let child = start(&command).map_err(|error| format!("`{}`: {error}", command.join(" ")))?;
-    Ok(runtime.spawn(keep_running(name, command, child, stop)))
+    let child =
+        start(&program).map_err(|error| format!("`{}`: {error}", program.command.join(" ")))?;
+    Ok(runtime.spawn(keep_running(program, child, stop)))
 }
 
-async fn keep_running(
-    name: String,
-    command: Vec<String>,
-    first: Child,
-    mut stop: watch::Receiver<bool>,
-) {
+async fn keep_running(program: Program, first: Child, mut stop: watch::Receiver<bool>) {
+    let name = program.name.clone();
     let mut pause = FIRST_PAUSE;
     let mut running = Some(first);
     loop {
         let child = match running.take() {
             Some(child) => Ok(child),
-            None => start(&command),
+            None => start(&program),
         };
         let started = Instant::now();
         match child {
@@ -84,7 +91,12 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-fn start(command: &[String]) -> std::io::Result<Child> {
+fn start(program: &Program) -> std::io::Result<Child> {
+    let Program {
+        command,
+        environment,
+        ..
+    } = program;
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| std::io::Error::other("the command is empty"))?;
@@ -93,6 +105,7 @@ fn start(command: &[String]) -> std::io::Result<Child> {
         // The gateway's own environment may hold its secrets.
         .env_clear()
         .envs(std::env::vars().filter(|(name, _)| !name.starts_with("GATEWAY")))
+        .envs(environment.iter().cloned())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -121,7 +134,43 @@ fn relay(name: &str, output: Option<impl AsyncRead + Unpin + Send + 'static>) {
     tokio::spawn(async move {
         let mut lines = BufReader::new(output).lines();
         while let Ok(Some(line)) = lines.next_line().await {
-            log::debug!(event = "backend_output", backend = name; "{line}");
+            let (level, said) = level_and_message(&line);
+            log::log!(level, event = "backend_output", backend = name; "{said}");
         }
     });
+}
+
+/// The level and the message of a line: programs of ours log in JSON, as we do. What others print is
+/// for those who look closely.
+fn level_and_message(line: &str) -> (log::Level, String) {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        level: String,
+        message: String,
+    }
+    let ours = serde_json::from_str::<Line>(line).ok();
+    match ours.and_then(|line| Some((line.level.parse().ok()?, line.message))) {
+        Some(parsed) => parsed,
+        None => (log::Level::Debug, line.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_of_ours_logs_keeps_its_level() {
+        let line = r#"{"ts":"x","level":"warn","event":"process_stderr","message":"a \"b\""}"#;
+        assert_eq!(
+            level_and_message(line),
+            (log::Level::Warn, "a \"b\"".to_owned())
+        );
+        for line in ["listening", "{}", r#"{"level":"loud","message":"a"}"#] {
+            assert_eq!(
+                level_and_message(line),
+                (log::Level::Debug, line.to_owned())
+            );
+        }
+    }
 }

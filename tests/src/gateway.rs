@@ -48,6 +48,8 @@ pub struct Setup {
     pub more: String,
     /// Added to the environment.
     pub environment: Vec<(String, String)>,
+    /// A server on stdin and stdout, as the words after `--`.
+    pub stdio: Vec<String>,
 }
 
 impl Default for Setup {
@@ -60,6 +62,7 @@ impl Default for Setup {
             top: String::new(),
             more: String::new(),
             environment: Vec::new(),
+            stdio: Vec::new(),
         }
     }
 }
@@ -225,11 +228,15 @@ impl Gateway {
 async fn launch(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) -> Result<Program> {
     let config = folder.path().join("gateway.toml");
     std::fs::write(&config, configuration(setup, folder, port, admin_port))?;
-    let arguments = [
+    let mut arguments = vec![
         "serve".to_owned(),
         "--config".to_owned(),
         config.display().to_string(),
     ];
+    if !setup.stdio.is_empty() {
+        arguments.push("--".to_owned());
+        arguments.extend(setup.stdio.iter().cloned());
+    }
     let mut program = Program::start(
         &binary("gateway"),
         folder.path(),

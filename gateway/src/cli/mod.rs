@@ -56,7 +56,7 @@ enum Command {
     /// The audit log
     Audit {
         #[command(subcommand)]
-        command: audit::Command,
+        command: Box<audit::Command>,
     },
     /// Print every reason code with its meaning and remedy
     Reasons,
@@ -81,11 +81,14 @@ struct Configuration {
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// The backend, where there is one and no file names it
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "stdio")]
     backend: Option<String>,
     /// json or pretty
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+    /// A server that speaks on stdin and stdout, to stand in front of: a program and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    stdio: Vec<String>,
 }
 
 impl Configuration {
@@ -114,6 +117,10 @@ impl Configuration {
             if let Some(value) = value {
                 layers.flag(path, name, value);
             }
+        }
+        if !self.stdio.is_empty() {
+            let instead_of = ["backend.0.url", "backend.0.command"];
+            layers.words("backend.0.stdio", &self.stdio, &instead_of);
         }
         layers
     }

@@ -12,10 +12,12 @@ use crate::app::App;
 use crate::cli::{Configuration, UNAVAILABLE, logging, summary};
 use crate::config::Config;
 use crate::identity::{LoginName, PasswordPhc, ensure_owner};
-use crate::{keys, server, supervisor};
+use crate::supervisor::{self, Program};
+use crate::{keys, server};
 
-/// How long a backend that was started may take to come up before the summary says so.
-const BACKEND_START: Duration = Duration::from_secs(10);
+/// How long a backend that was started may take to come up before the summary says so: long enough
+/// for one that has to install itself first.
+const BACKEND_START: Duration = Duration::from_secs(20);
 
 pub(super) fn run(configuration: &Configuration) -> ExitCode {
     let config = match configuration.resolve() {
@@ -88,7 +90,12 @@ async fn start_programs(
         }
         any = true;
         let name = configured.backend.mount.name.clone();
-        supervisor::supervise(runtime, name, configured.command.clone(), stop.subscribe())
+        let program = Program {
+            name,
+            command: configured.command.clone(),
+            environment: configured.environment.clone(),
+        };
+        supervisor::supervise(runtime, program, stop.subscribe())
             .await
             .map_err(|error| {
                 anyhow::anyhow!("backend {}: {error}", configured.backend.mount.name)

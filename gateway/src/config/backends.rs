@@ -1,9 +1,9 @@
 //! The backends of the configuration: where each is, and where it is mounted.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use eras::Era;
+use eras::{Era, Eras};
 use http::header::{
     CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
@@ -18,13 +18,14 @@ use crate::protocol::resource::Mount;
 use crate::secret::SecretHash;
 
 impl Reader<'_> {
-    pub(super) fn backends(&mut self) -> Vec<ConfiguredBackend> {
+    /// `state`: the folder for the sockets of bridges.
+    pub(super) fn backends(&mut self, state: &Path) -> Vec<ConfiguredBackend> {
         let count = self.layers.backends();
         if count == 0 {
-            self.wrong("backend", "is missing: the gateway stands in front of at least one. Write a [[backend]] with a url, or give --backend URL");
+            self.wrong("backend", "is missing: the gateway stands in front of at least one. Write a [[backend]] with a url or stdio, or give --backend URL or -- COMMAND");
         }
         let backends: Vec<_> = (0..count)
-            .filter_map(|index| self.backend(index, count))
+            .filter_map(|index| self.backend(index, count, state))
             .collect();
         let mut names = HashSet::new();
         let mut prefixes = HashSet::new();
@@ -46,19 +47,8 @@ impl Reader<'_> {
         backends
     }
 
-    fn backend(&mut self, index: usize, count: usize) -> Option<ConfiguredBackend> {
+    fn backend(&mut self, index: usize, count: usize, state: &Path) -> Option<ConfiguredBackend> {
         let at = |key: &str| format!("backend.{index}.{key}");
-        let url = self.text(&at("url"));
-        if url.is_none() {
-            self.wrong(&at("url"), "is missing");
-        }
-        let reached = url.and_then(|text| {
-            let reached = reached(&text);
-            if let Err(sentence) = &reached {
-                self.wrong(&at("url"), sentence);
-            }
-            reached.ok()
-        });
         let path = self.text(&at("path"))?;
         let prefix = match mount_prefix(&path) {
             Ok(prefix) => Some(prefix),
@@ -81,17 +71,41 @@ impl Reader<'_> {
         let headers = self.headers(&at("headers"));
         let token_header = self.token_header(&at("token_header"));
         let introspection = self.introspection(index);
-        let (address, host) = reached?;
+        let before = self.problems.len();
+        let bridge = self.bridge(index, &name, state);
+        if bridge.is_none() && self.problems.len() > before {
+            return None;
+        }
+        let mut eras: Eras = self
+            .list(&at("eras"), |text| {
+                Era::named(text)
+                    .ok_or_else(|| "is none of `2024-11-05`, `2025` and `2026-07-28`".to_owned())
+            })
+            .into_iter()
+            .collect();
+        let (address, host, command, environment) = match bridge {
+            Some(bridge) => {
+                if eras.is_empty() {
+                    // The bridge need not be asked.
+                    eras = Era::ALL.into_iter().collect();
+                }
+                (
+                    bridge.address,
+                    "localhost".to_owned(),
+                    bridge.command,
+                    bridge.environment,
+                )
+            }
+            None => {
+                let (address, host) = self.reached(&at("url"))?;
+                let command = self.list(&at("command"), |text| Ok(text.to_owned()));
+                (address, host, command, Vec::new())
+            }
+        };
         Some(ConfiguredBackend {
-            command: self.list(&at("command"), |text| Ok(text.to_owned())),
-            eras: self
-                .list(&at("eras"), |text| {
-                    Era::named(text).ok_or_else(|| {
-                        "is none of `2024-11-05`, `2025` and `2026-07-28`".to_owned()
-                    })
-                })
-                .into_iter()
-                .collect(),
+            command,
+            environment,
+            eras,
             answer_discover: self.flag(&at("answer_discover"))?,
             introspection,
             backend: Backend {
@@ -113,6 +127,19 @@ impl Reader<'_> {
                 response_timeout: self.duration(&at("response_timeout"))?,
             },
         })
+    }
+
+    /// Address and `Host` of a backend that is reached by its URL.
+    fn reached(&mut self, path: &str) -> Option<(Address, String)> {
+        let Some(text) = self.text(path) else {
+            self.wrong(path, "is missing");
+            return None;
+        };
+        let reached = reached(&text);
+        if let Err(sentence) = &reached {
+            self.wrong(path, sentence);
+        }
+        reached.ok()
     }
 
     /// A header that is nobody else's.

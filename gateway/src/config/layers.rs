@@ -112,6 +112,15 @@ impl Layers {
         self.set_text(path, value, Origin::Flag(name));
     }
 
+    /// Sets a list from the words after `--`, and takes out what the list stands instead of.
+    pub fn words(&mut self, path: &str, words: &[String], instead_of: &[&str]) {
+        for other in instead_of {
+            self.values.remove(*other);
+        }
+        let value = (Raw::List(words.to_vec()), Origin::Flag("--"));
+        self.values.insert(path.to_owned(), value);
+    }
+
     /// Reads the file. Call first.
     pub fn file(&mut self, path: &Path, text: &str) {
         let lines = Lines { path, text };
@@ -190,7 +199,7 @@ impl Layers {
 
     fn set_text(&mut self, path: &str, value: &str, origin: Origin) {
         let raw = match schema::find(path).map(|key| key.kind) {
-            Some(Kind::List) => Raw::List(
+            Some(Kind::List | Kind::SecretList) => Raw::List(
                 value
                     .split(',')
                     .map(|part| part.trim().to_owned())

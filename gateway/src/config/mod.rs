@@ -10,6 +10,7 @@ pub mod layers;
 mod printed;
 mod reader;
 pub mod schema;
+mod stdio;
 mod units;
 
 use std::net::SocketAddr;
@@ -64,6 +65,8 @@ pub struct ConfiguredBackend {
     pub answer_discover: bool,
     /// Of the secret with which it may introspect tokens, if it may.
     pub introspection: Option<SecretHash>,
+    /// What is added to the program's environment.
+    pub environment: Vec<(String, String)>,
 }
 
 /// Everything that the operator decided.
@@ -233,12 +236,64 @@ mod tests {
     }
 
     #[test]
+    fn a_server_on_stdio_is_bridged_through_a_socket_beside_the_state() {
+        let config = read(
+            "[store]\nurl = \"file:s\"\n[[backend]]\nstdio = [\"npx\", \"-y\", \"a server\"]\n\
+             environment = [\"TOKEN=hunter2\", \"LANG\"]\nprocess = \"shared\"\n",
+        )
+        .unwrap();
+        let backend = &config.backends[0];
+        assert_eq!(
+            backend.backend.address,
+            crate::backend::Address::Unix(PathBuf::from("s/backend.sock"))
+        );
+        let command = backend.command.join(" ");
+        assert!(command.starts_with("mcp-backend bridge --listen unix:s/backend.sock"));
+        assert!(command.contains("--process shared --env TOKEN --env LANG"));
+        assert!(command.ends_with("--until-stdin-closes -- npx -y a server"));
+        // Arguments can be read by everybody on the machine.
+        assert!(!command.contains("hunter2"));
+        assert_eq!(
+            backend.environment,
+            [("TOKEN".to_owned(), "hunter2".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_backend_is_a_url_or_a_server_on_stdio() {
+        for (text, expected) in [
+            (
+                "url = \"http://x\"\nstdio = [\"a\"]\n",
+                "`backend.0.stdio` stands beside a url",
+            ),
+            (
+                "url = \"http://x\"\nenvironment = [\"A=b\"]\n",
+                "`backend.0.environment` is for stdio",
+            ),
+            (
+                "stdio = [\"a\"]\nprocess = \"each\"\n",
+                "`backend.0.process` must be `session` or `shared`",
+            ),
+            (
+                "stdio = [\"a\"]\nenvironment = [\"=b\"]\n",
+                "`backend.0.environment` is written as NAME or NAME=VALUE",
+            ),
+        ] {
+            let problems = read(&format!("[[backend]]\n{text}")).unwrap_err();
+            assert!(
+                problems[0].to_string().contains(expected),
+                "{expected}: {problems:?}"
+            );
+        }
+    }
+
+    #[test]
     fn secrets_are_masked_when_printed() {
         let mut layers = Layers::default();
         layers.file(
             Path::new("gateway.toml"),
             "[store]\nurl = \"redis://u:hunter2@h/\"\n[owner]\npassword_hash = \"hunter2\"\n\
-             [[backend]]\nurl = \"http://x\"\nheaders = { Authorization = \"Bearer hunter2\" }\n",
+             [[backend]]\nurl = \"http://x\"\nheaders = { Authorization = \"Bearer hunter2\" }\nenvironment = [\"A=hunter2\"]\n",
         );
         let text = format!("{:?}", printed(&layers));
         assert!(!text.contains("hunter2"), "{text}");

@@ -34,6 +34,15 @@ fn masked(kind: Kind, raw: &Raw) -> String {
             .map(|(name, _)| format!("{name}=********"))
             .collect::<Vec<_>>()
             .join(", "),
+        (Kind::SecretList, Raw::List(items)) => items
+            .iter()
+            .map(|item| match item.split_once('=') {
+                Some((name, _)) => format!("{name}=********"),
+                None => item.clone(),
+            })
+            .collect::<Vec<_>>()
+            .join(", "),
+        (Kind::SecretList, Raw::Scalar(_)) => "********".to_owned(),
         (_, Raw::Map(pairs)) => pairs
             .iter()
             .map(|(name, value)| format!("{name}={value}"))

@@ -48,11 +48,9 @@ impl Reader<'_> {
         });
         let store = self.store();
         let keys_dir = self.text("keys_dir").map(PathBuf::from).or_else(|| {
-            let state = match store.as_ref()? {
-                StoreUrl::Folder(folder) => folder.clone(),
-                _ => PathBuf::from("./state"),
-            };
-            Some(state.join("keys"))
+            store
+                .as_ref()
+                .map(|store| Self::state_folder(Some(store)).join("keys"))
         });
         let threads = match self.text("threads") {
             Some(_) => self.count("threads"),
@@ -64,8 +62,8 @@ impl Reader<'_> {
         if let (true, Some(lifetimes)) = (refresh, lifetimes) {
             self.check_lifetimes(lifetimes, access_ttl);
         }
-        let backends = self.backends();
         let audit = self.audit(store.as_ref());
+        let backends = self.backends(&Self::state_folder(store.as_ref()));
         Some(Config {
             listen,
             admin_listen: admin_listen?,

@@ -23,6 +23,8 @@ pub enum Kind {
     Secret,
     /// A table of texts that are never printed.
     SecretMap,
+    /// A list of `NAME` or `NAME=VALUE`, the values of which are never printed.
+    SecretList,
 }
 
 /// One key.
@@ -391,6 +393,30 @@ pub const KEYS: &[Key] = &[
         Kind::Text,
         "",
         "A file that holds it.",
+    ),
+    key(
+        "backend[].stdio",
+        Kind::List,
+        "",
+        "Instead of a url: a server that speaks on stdin and stdout, as a program and its arguments. `mcp-backend bridge` is started in front of it.",
+    ),
+    key(
+        "backend[].environment",
+        Kind::SecretList,
+        "",
+        "The environment of that server, as `NAME=VALUE`, or `NAME` to pass the gateway's own on. Besides PATH and HOME it gets no others.",
+    ),
+    key(
+        "backend[].process",
+        Kind::Text,
+        "session",
+        "Who gets a process of that server: each `session`, or all one that is `shared`.",
+    ),
+    key(
+        "backend[].working_directory",
+        Kind::Text,
+        "",
+        "The folder that it runs in.",
     ),
     key(
         "backend[].connect_timeout",

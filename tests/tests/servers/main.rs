@@ -9,6 +9,7 @@
 //! | [`front`] | the gateway in front of one server, and the same question asked with and without it |
 //! | [`node`] | servers on Node |
 //! | [`python`] | servers on Python |
+//! | [`stdio`] | servers on stdin and stdout, which the gateway itself puts behind HTTP |
 //! | [`readme`] | README's table of them |
 
 mod doctor;
@@ -17,3 +18,4 @@ mod front;
 mod node;
 mod python;
 mod readme;
+mod stdio;
