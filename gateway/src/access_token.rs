@@ -12,11 +12,12 @@ mod form;
 mod hostile;
 mod narrowing;
 mod passed;
+mod tools;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use biscuit_auth::builder::{Fact, boolean, int, string};
+use biscuit_auth::builder::{Fact, int, string};
 use biscuit_auth::{Biscuit, KeyPair, PublicKey, error};
 
 use crate::client::ClientId;
@@ -139,15 +140,8 @@ pub fn mint(claims: &Claims, keys: &Keys) -> Result<Minted, error::Token> {
     for token in claims.scope.iter() {
         builder = builder.fact(fact("scope", token))?;
     }
-    match &claims.tools {
-        Tools::All => {
-            builder = builder.fact(Fact::new("granted_all".to_owned(), vec![boolean(true)]))?
-        }
-        Tools::Only(names) => {
-            for name in names {
-                builder = builder.fact(fact("granted", name))?;
-            }
-        }
+    for fact in tools::facts(&claims.tools) {
+        builder = builder.fact(fact)?;
     }
     let biscuit = builder.build(keys.signing())?;
     Ok(Minted {
@@ -303,11 +297,7 @@ fn read_claims(authority: &Block) -> Option<Claims> {
         grant: GrantId::new(authority.only_text("grant")?),
         resource: Resource::from_token(authority.only_text("resource")?),
         scope: authority.texts("scope")?.into_iter().collect(),
-        tools: if authority.is_so("granted_all") {
-            Tools::All
-        } else {
-            Tools::Only(authority.texts("granted")?.into_iter().collect())
-        },
+        tools: tools::read(authority)?,
         issued: authority.only_moment("issued")?,
         expires: authority.only_moment("expires")?,
     })

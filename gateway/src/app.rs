@@ -13,6 +13,7 @@ use crate::backend::{Backend, Catalogue, Connections, Spoken};
 use crate::clock::Clock;
 use crate::config::{Config, ConfiguredBackend};
 use crate::fetch::{Documents, Fetcher, Limits};
+use crate::grants::PinKey;
 use crate::identity::{Passwords, Setup};
 use crate::journal::{self, Journal};
 use crate::keys::KeysFolder;
@@ -119,6 +120,7 @@ impl App {
             backends.clone(),
             connections.clone(),
             config.identity.clone(),
+            PinKey::new(&keys.tags),
         ));
         let signing = Arc::new(keys.signing.with_approvers(config.approvers.clone()));
         let authorization_server = Arc::new(AuthorizationServer {

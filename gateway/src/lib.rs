@@ -21,6 +21,17 @@
 //! permit there is no upstream: the exchange takes it by value. Where the backend speaks another era
 //! of MCP than the client, `proxy::translate` takes the permit instead, with the mapping of the crate
 //! [`eras`]; the head of that module says what is translated, why, and what can't be.
+//!
+//! # Consent over tools
+//!
+//! `oauth::consent` shows the live list of `backend::Catalogue`; the answer is judged against the
+//! list of that moment ([`grants::choice`]), and each chosen tool is granted with a *pin*, a keyed
+//! tag over its whole definition ([`grants::Tools`], [`protocol::tool_definition`]). The token carries
+//! `granted(name)` facts and the pins. Each call of a pinned tool is judged by how the tool stands now
+//! (`backend::Definitions`, in memory; the backend is asked only where nothing is known), each list
+//! on its way to a restricted token is cut in its text (`proxy::lists`, [`protocol::tool_list`]),
+//! and of all other methods only harmless ones pass (the table at `policy::decide`). Refusals are
+//! answered within MCP (`proxy::refused`). For unrestricted tokens nothing is looked into.
 
 pub mod access_token;
 pub mod admin;

@@ -93,7 +93,12 @@ reasons! {
     ScopeInsufficient = "scope_insufficient", "The token's scope does not cover this.", "Reconnect and grant the scope that the challenge names.";
     TokenNarrowed = "token_narrowed", "Whoever narrowed this token left this call out.", "Use the token that it was made from, or narrow it less; gateway token inspect shows its conditions.";
     ApprovalMissing = "approval_missing", "The tool needs an approval that the token does not carry.", "Ask an approver for gateway token approve, and use the token that comes of it before the approval ends.";
-    ToolNotAllowed = "tool_not_allowed", "The token does not allow this tool.", "Reconnect and allow the tool on the consent page.";
+    ToolNotAllowed = "tool_not_allowed", "The token does not allow this tool.", "Reconnect in the app and allow the tool on the consent page.";
+    ToolDefinitionChanged = "tool_definition_changed", "The backend changed the definition of this tool since it was allowed.", "Reconnect in the app: the consent page shows the tool as it is now.";
+    ToolDefinitionUnknown = "tool_definition_unknown", "The backend could not be asked whether this tool is still the one that was allowed.", "Check that the backend runs and answers tools/list; calls go on by themselves once it does.";
+    RpcMethodNotAllowed = "rpc_method_not_allowed", "A token for chosen tools does not allow this method of MCP.", "Reconnect in the app and allow everything on the consent page, if resources and prompts are wanted.";
+    ToolsChangedMeanwhile = "tools_changed_meanwhile", "The backend changed a tool while the consent page was open, so nothing was granted.", "The page is shown again with the tools as they are now; if it recurs, the backend changes its definitions all the time.";
+    ToolsUnknown = "tools_unknown", "The backend could not be asked for its tools.", "Check that the backend runs and answers tools/list.";
     OriginNotAllowed = "origin_not_allowed", "The Origin header names a site that is not allowed.", "Add it to allowed_origins if a page there is to call this gateway.";
     HostNotOurs = "host_not_ours", "The Host header names another host.", "Set public_url to the name that clients use; a proxy in front that changes Host belongs in trusted_proxies.";
     MessageMalformed = "message_malformed", "The body is not one unambiguous JSON-RPC message.", "The error description names what is wrong.";
@@ -194,12 +199,15 @@ pub const SYMPTOMS: &[Symptom] = &[
     },
     Symptom {
         shown: "Connected, but no tools; a call fails",
-        meaning: "The token is good; the backend or the message is not.",
+        meaning: "The token is good; the backend or the message is not, or it is about a tool that was not allowed.",
         reasons: &[
             Reason::UpstreamUnreachable,
             Reason::UpstreamTimeout,
             Reason::UpstreamRefusedHost,
             Reason::UpstreamRefusedUs,
+            Reason::ToolDefinitionChanged,
+            Reason::ToolNotAllowed,
+            Reason::RpcMethodNotAllowed,
             Reason::SessionUnknown,
             Reason::MessageMalformed,
             Reason::StoreUnavailable,

@@ -110,6 +110,11 @@ impl TagKey {
         Secret(URL_SAFE_NO_PAD.encode(self.mac(parts)))
     }
 
+    /// The same before it is cut and spelled.
+    pub fn bytes(&self, parts: &[&[u8]]) -> [u8; 32] {
+        self.mac(parts)
+    }
+
     /// Whether `tag` is the tag over `parts`, in constant time.
     pub fn verify(&self, parts: &[&[u8]], tag: &str) -> bool {
         self.tag(parts).as_bytes().ct_eq(tag.as_bytes()).into()

@@ -14,8 +14,8 @@ const binaries = process.env.GATEWAY_BINARIES ?? join(root, "target/release");
 
 export const OWNER = { name: "alice", password: "correct horse battery staple" };
 
-/** Start one; `owner: false` leaves the setup code to the test. */
-export async function startGateway({ owner = true, more = "" } = {}) {
+/** Start one; `owner: false` leaves the setup code to the test; `url` is a backend of the test's own. */
+export async function startGateway({ owner = true, more = "", url } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "gateway-browser-"));
   const [port, admin, backend] = await Promise.all([freePort(), freePort(), freePort()]);
   const origin = `http://localhost:${port}`;
@@ -26,7 +26,8 @@ export async function startGateway({ owner = true, more = "" } = {}) {
     writeFileSync(join(folder, "password.hash"), hash.trim());
     toml += `[owner]\nname = "${OWNER.name}"\npassword_hash_file = "${folder}/password.hash"\n`;
   }
-  toml += `[[backend]]\nname = "documents"\npath = "/"\nurl = "http://127.0.0.1:${backend}"\ncommand = ${JSON.stringify(command)}\n${more}`;
+  toml += url ? `[[backend]]\nname = "notes"\npath = "/"\nurl = "${url}"\n${more}`
+    : `[[backend]]\nname = "documents"\npath = "/"\nurl = "http://127.0.0.1:${backend}"\ncommand = ${JSON.stringify(command)}\n${more}`;
   writeFileSync(join(folder, "gateway.toml"), toml);
   const child = spawn(join(binaries, "gateway"), ["serve", "--config", join(folder, "gateway.toml")], { cwd: folder });
   let printed = "", log = "";
@@ -82,6 +83,39 @@ export async function startClient(gateway, name) {
     },
     stop: () => new Promise((done) => { server.closeAllConnections(); server.close(done); }),
   };
+}
+
+/** An MCP server with these tools, which a test may change; it counts the calls of each. */
+export async function startBackend(tools) {
+  const backend = { tools, calls: [] };
+  const server = createServer(async (request, response) => {
+    let body = "";
+    for await (const chunk of request) body += chunk;
+    const message = body ? JSON.parse(body) : {};
+    if (message.id === undefined) return void response.writeHead(202).end();
+    const results = {
+      initialize: () => ({ protocolVersion: message.params.protocolVersion, capabilities: { tools: {} }, serverInfo: { name: "scripted", version: "1" } }),
+      "tools/list": () => ({ tools: backend.tools }),
+      "tools/call": () => (backend.calls.push(message.params.name), { content: [{ type: "text", text: "done" }] }),
+    };
+    const result = results[message.method]?.();
+    const answer = result ? { result } : { error: { code: -32601, message: "no such method" } };
+    response.setHeader("Content-Type", "application/json").end(JSON.stringify({ jsonrpc: "2.0", id: message.id, ...answer }));
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  backend.url = `http://127.0.0.1:${server.address().port}`;
+  backend.stop = () => new Promise((done) => { server.closeAllConnections(); server.close(done); });
+  return backend;
+}
+
+/** One JSON-RPC request with a token; its answer. */
+export async function ask(gateway, token, method, params = {}) {
+  const response = await fetch(`${gateway.origin}/mcp`, {
+    method: "POST",
+    headers: { Authorization: `Bearer ${token}`, "Content-Type": "application/json", Accept: "application/json, text/event-stream" },
+    body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
+  });
+  return response.json();
 }
 
 async function until(look, what, patience = 30_000) {

@@ -68,6 +68,12 @@ async function callTools(client, calls, callTool) {
 /** List, search, fetch the first hit; returns what the report shows. */
 async function useTools(client) {
   const tools = (await client.listTools()).tools.map((tool) => tool.name).sort();
+  if (process.env.FORBIDDEN) {
+    // The session must survive the refusal.
+    const refused = await client.callTool({ name: process.env.FORBIDDEN, arguments: {} });
+    const allowed = await client.callTool({ name: process.env.CHOSEN.split(",")[0], arguments: { a: 1 } });
+    return { tools, refused: refused.isError ? refused.content[0].text : null, allowed: !allowed.isError };
+  }
   const { results } = json(await client.callTool({ name: "search", arguments: { query: "gateway" } }));
   const page = json(await client.callTool({ name: "fetch", arguments: { id: results[0].id } }));
   if (page.id !== results[0].id || !page.text || !page.url.includes("://")) throw new Error(`fetch gave ${JSON.stringify(page)}`);

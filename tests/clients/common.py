@@ -18,7 +18,7 @@ import traceback
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from person import Person
+from person import owner
 
 REDIRECT_URI = "http://127.0.0.1:53682/callback"
 
@@ -62,8 +62,7 @@ class Redirects:
         if self.phase != "first":
             raise RuntimeError("a new login was asked for although a token is stored")
         self.count += 1
-        person = Person(os.environ["OWNER_NAME"], os.environ["OWNER_PASSWORD"])
-        landed = await asyncio.to_thread(person.approve, url)
+        landed = await asyncio.to_thread(owner().approve, url)
         if not landed.startswith(REDIRECT_URI + "?"):
             raise RuntimeError(f"sent to {landed.split('?')[0]}, not to the redirect URI")
         query = parse_qs(urlsplit(landed).query)
@@ -104,11 +103,21 @@ async def use_tools(arguments, list_tools, call_tool):
     if arguments.calls:
         return await call_tools(json.loads(arguments.calls), list_tools, call_tool)
     names = sorted(tool.name for tool in (await list_tools()).tools)
+    if os.environ.get("FORBIDDEN"):
+        return {"tools": names, **await try_forbidden(call_tool)}
     hits = text_of(await call_tool("search", {"query": "gateway"}))["results"]
     document = text_of(await call_tool("fetch", {"id": hits[0]["id"]}))
     if document["id"] != hits[0]["id"] or not document["text"] or "://" not in document["url"]:
         raise RuntimeError(f"fetch gave {document!r}")
     return {"tools": names, "results": len(hits), "fetched": document["id"]}
+
+
+async def try_forbidden(call_tool):
+    """Call what was not chosen, then what was: the session must survive the refusal."""
+    refused = await call_tool(os.environ["FORBIDDEN"], {})
+    allowed = await call_tool(os.environ["CHOSEN"].split(",")[0], {"a": 1})
+    failed = lambda result: bool(getattr(result, "is_error", None) or getattr(result, "isError", None))
+    return {"refused": refused.content[0].text if failed(refused) else None, "allowed": not failed(allowed)}
 
 
 def run(drive):

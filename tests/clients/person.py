@@ -48,10 +48,11 @@ class Forms(HTMLParser):
 
 
 class Person:
-    """Someone who knows the owner's name and password and answers `Allow`."""
+    """Someone who knows the owner's name and password and answers `Allow`: to what the page
+    offers first, or to the `tools` alone that are named here."""
 
-    def __init__(self, name, password, answer="allow"):
-        self.name, self.password, self.answer = name, password, answer
+    def __init__(self, name, password, answer="allow", tools=None):
+        self.name, self.password, self.answer, self.tools = name, password, answer, tools
         self.cookies = {}
 
     def approve(self, url):
@@ -73,21 +74,23 @@ class Person:
 
     def _answer(self, url, html):
         for form in Forms(html).forms:
-            fields = dict((f["name"], f["value"]) for f in form["fields"] if f["name"])
+            fields = [(f["name"], f["value"]) for f in form["fields"] if f["name"]]
             secret = [f["name"] for f in form["fields"] if f["type"] == "password"]
             press = form["buttons"][0] if form["buttons"] else None
             if secret:
-                for field in form["fields"]:
-                    if field["type"] in ("text", "email"):
-                        fields[field["name"]] = self.name
-                fields[secret[0]] = self.password
+                texts = [f["name"] for f in form["fields"] if f["type"] in ("text", "email")]
+                fields = [(n, v) for n, v in fields if n not in texts + secret[:1]]
+                fields += [(name, self.name) for name in texts] + [(secret[0], self.password)]
             else:
                 wanted = [b for b in form["buttons"] if b["text"].strip().lower().startswith(self.answer)]
                 if not wanted:
                     continue
                 press = wanted[0]
+                if self.tools is not None and any(n == "tools" for n, _ in fields):
+                    fields = [(n, v) for n, v in fields if n not in ("tools", "tool")]
+                    fields += [("tools", "chosen")] + [("tool", tool) for tool in self.tools]
             if press and press["name"]:
-                fields[press["name"]] = press["value"]
+                fields.append((press["name"], press["value"]))
             return form["method"], urljoin(url, form["action"]), urlencode(fields)
         raise RuntimeError(f"no login form and no `{self.answer}` button on {url.split('?')[0]}: {html[:600]}")
 
@@ -116,5 +119,12 @@ class Person:
         return response.status, response.headers.get("Location"), html
 
 
+def owner():
+    """The person that the environment describes; CHOSEN names tools."""
+    chosen = os.environ.get("CHOSEN")
+    tools = chosen.split(",") if chosen else None
+    return Person(os.environ["OWNER_NAME"], os.environ["OWNER_PASSWORD"], tools=tools)
+
+
 if __name__ == "__main__":
-    print(Person(os.environ["OWNER_NAME"], os.environ["OWNER_PASSWORD"]).approve(sys.argv[1]))
+    print(owner().approve(sys.argv[1]))

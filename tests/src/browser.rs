@@ -35,6 +35,8 @@ pub struct Form {
     pub passwords: Vec<String>,
     /// The names of visible one-line text fields.
     pub texts: Vec<String>,
+    /// Radio buttons that can be pressed: name and value.
+    pub radios: Vec<(String, String)>,
     /// Submit buttons: name, value, and what a person reads on them.
     pub buttons: Vec<(String, String, String)>,
 }
@@ -44,6 +46,27 @@ impl Form {
     pub fn set(&mut self, name: &str, value: &str) {
         self.fields.retain(|(key, _)| key != name);
         self.fields.push((name.into(), value.into()));
+    }
+
+    /// Press a radio button. Fails when there is none that can be pressed.
+    pub fn choose(&mut self, name: &str, value: &str) -> Result<()> {
+        let wanted = (name.to_owned(), value.to_owned());
+        anyhow::ensure!(
+            self.radios.contains(&wanted),
+            "no {wanted:?} among {:?}",
+            self.radios
+        );
+        self.set(name, value);
+        Ok(())
+    }
+
+    /// Choose tools one by one: these boxes are ticked and no others.
+    pub fn choose_tools(&mut self, tools: &[&str]) -> Result<()> {
+        self.choose("tools", "chosen")?;
+        self.fields.retain(|(name, _)| name != "tool");
+        let ticked = tools.iter().map(|tool| ("tool".into(), (*tool).into()));
+        self.fields.extend(ticked);
+        Ok(())
     }
 
     /// The preset value of a field.
@@ -164,6 +187,9 @@ impl Page {
             let (name, value) = (attribute(&element, "name"), attribute(&element, "value"));
             let kind = attribute(&element, "type").to_lowercase();
             let words = element.text().collect::<String>().trim().to_owned();
+            if kind == "radio" && element.value().attr("disabled").is_none() {
+                read.radios.push((name.clone(), value.clone()));
+            }
             match (element.value().name(), kind.as_str()) {
                 ("button", "button" | "reset") | ("input", "button" | "reset") => {}
                 ("button", _) => read.buttons.push((name, value, words)),
@@ -245,9 +271,11 @@ impl Browser {
         self.settle(next).await
     }
 
-    /// Press a consent button and return the answer, which leads to the client.
+    /// Press a consent button and return the answer, which leads to the client. Where there is a
+    /// choice, everything is allowed: what the page offers first is tested where that matters.
     pub async fn answer(&mut self, page: &Page, words: &str) -> Result<Page> {
-        let form = page.form_with_button(words)?.press(words)?;
+        let mut form = page.form_with_button(words)?.press(words)?;
+        let _ = form.choose("tools", "all");
         let next = self.submit(&form).await?;
         self.settle(next).await
     }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::browser::Browser;
+use crate::browser::{Browser, Form};
 use crate::gateway::Owner;
 use crate::http::{self, Reply};
 
@@ -262,6 +262,29 @@ impl OAuthClient {
     /// Everything from the authorization request to the access token.
     pub async fn sign_in(&self, owner: &Owner) -> Result<String> {
         self.sign_in_for(owner, &format!("{}/mcp", self.base)).await
+    }
+
+    /// The same with the consent form filled in as the test wants it.
+    pub async fn sign_in_choosing(
+        &self,
+        owner: &Owner,
+        choose: impl FnOnce(&mut Form) -> Result<()>,
+    ) -> Result<String> {
+        let request = self.authorization();
+        let mut browser = Browser::default();
+        let page = browser.visit(&request.url()).await?;
+        let page = browser.log_in(&page, &owner.name, &owner.password).await?;
+        let mut form = page.form_with_button("Allow")?.press("Allow")?;
+        choose(&mut form)?;
+        let last = browser.submit(&form).await?;
+        let last = browser.settle(last).await?;
+        let url = last.location().with_context(|| last.words())?;
+        let callback = Callback { url };
+        let reply = self
+            .redeem(&callback.code(), &request.pkce.verifier)
+            .await?;
+        let token = reply.json()["access_token"].as_str().map(str::to_owned);
+        token.with_context(|| reply.text.clone())
     }
 
     /// The same for another resource.

@@ -1,6 +1,8 @@
-//! What a backend offers: its live `tools/list`, for the consent page and the start-up summary.
+//! What a backend offers: its live `tools/list`, for the consent page, the start-up summary, and to
+//! tell whether a tool is still the one that was allowed.
 //!
-//! Owns: how long asking may take and an answer is believed. Not: the dialogue (`conversation`).
+//! Owns: how long asking may take. Not: the dialogue (`conversation`), what is remembered and how
+//! long it is believed (`definitions`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,24 +11,35 @@ use std::time::Duration;
 use http::HeaderValue;
 use parking_lot::Mutex;
 use serde::Deserialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 
 use super::connection::{Connections, Failure};
 use super::conversation::Asker;
+use super::definitions::{BELIEVED, Definitions, Known};
 use super::{Backend, IdentityHeaders};
+use crate::grants::{Current, Pin, PinKey};
+use crate::protocol::tool_definition::Definition;
 
 /// How long asking may take, all requests together.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long an answer is believed.
-const BELIEVED: Duration = Duration::from_secs(30);
-
-/// How many answers are kept.
-const KEPT: usize = 256;
+/// From this many on, questions that nobody waits for are forgotten.
+const WAITING: usize = 256;
 
 /// A tool as the backend describes it. Everything is the backend's own claim.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
+    /// What is shown of it.
+    pub shown: Shown,
+    /// All that it says.
+    pub definition: Definition,
+    /// Stands for all that it says.
+    pub pin: Pin,
+}
+
+/// What people are shown of a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Shown {
     /// What calls name it by.
     pub name: String,
     /// What people may call it.
@@ -41,6 +54,26 @@ pub struct Tool {
 }
 
 impl Tool {
+    /// Reads one element of `tools`. `None` for one that can be read in two ways.
+    pub(super) fn read(value: &serde_json::Value, pins: &PinKey) -> Option<Self> {
+        let definition = Definition::read(&value.to_string())?;
+        Some(Self {
+            shown: Shown::deserialize(value).ok()?,
+            pin: pins.pin(&definition),
+            definition,
+        })
+    }
+}
+
+impl std::ops::Deref for Tool {
+    type Target = Shown;
+
+    fn deref(&self) -> &Shown {
+        &self.shown
+    }
+}
+
+impl Shown {
     /// What to call it before people.
     pub fn display_name(&self) -> &str {
         let title = self.title.as_deref().or(self.annotations.title.as_deref());
@@ -77,6 +110,22 @@ pub struct Offer {
     pub tools: Vec<Tool>,
 }
 
+impl Offer {
+    /// The tool of this name, if it is there.
+    pub fn tool(&self, name: &str) -> Option<&Tool> {
+        self.tools.iter().find(|tool| tool.name == name)
+    }
+
+    /// How a tool stands.
+    pub fn current(&self, name: &str) -> Current {
+        self.tool(name)
+            .map_or(Current::Gone, |tool| Current::Defined(tool.pin))
+    }
+}
+
+/// A backend's name and the person who asked.
+type Key = (String, Option<String>);
+
 /// Why a backend's tools are not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CatalogueError {
@@ -97,16 +146,16 @@ pub enum CatalogueError {
     NotUnderstood(String),
 }
 
-/// A backend's name and the person who asked.
-type Key = (String, Option<String>);
-
-/// Asks backends for their tools.
-#[derive(Debug, Default)]
+/// Asks backends for their tools, and remembers how the tools stand.
+#[derive(Debug)]
 pub struct Catalogue {
     backends: Vec<Arc<Backend>>,
     connections: Arc<Connections>,
     identity: IdentityHeaders,
-    known: Mutex<HashMap<Key, (Instant, Offer)>>,
+    pins: PinKey,
+    known: Definitions,
+    /// One question at a time for each backend and person: a crowd of calls waits for one answer.
+    asking: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Catalogue {
@@ -115,29 +164,93 @@ impl Catalogue {
         backends: Vec<Arc<Backend>>,
         connections: Arc<Connections>,
         identity: IdentityHeaders,
+        pins: PinKey,
     ) -> Self {
         Self {
             backends,
             connections,
             identity,
-            known: Mutex::default(),
+            pins,
+            known: Definitions::default(),
+            asking: Mutex::default(),
         }
+    }
+
+    /// Makes the pins of this installation.
+    pub const fn pins(&self) -> &PinKey {
+        &self.pins
+    }
+
+    /// How tools stand, as far as it is known without asking.
+    pub const fn definitions(&self) -> &Definitions {
+        &self.known
     }
 
     /// The tools of the backend `name`, as it shows them to the person with the login name `user`.
     pub async fn tools(&self, name: &str, user: Option<&str>) -> Result<Vec<Tool>, CatalogueError> {
-        self.offer(name, user).await.map(|offer| offer.tools)
+        let offer = self.offer(name, user).await?;
+        Ok(offer.tools.clone())
     }
 
     /// Who the backend `name` is and what it offers. At most 30 s old; takes at most 5 s.
-    pub async fn offer(&self, name: &str, user: Option<&str>) -> Result<Offer, CatalogueError> {
+    pub async fn offer(
+        &self,
+        name: &str,
+        user: Option<&str>,
+    ) -> Result<Arc<Offer>, CatalogueError> {
+        self.offer_within(name, user, BELIEVED).await
+    }
+
+    /// The same, at most a second old: what is there at this moment.
+    pub async fn offer_now(
+        &self,
+        name: &str,
+        user: Option<&str>,
+    ) -> Result<Arc<Offer>, CatalogueError> {
+        self.offer_within(name, user, Duration::from_secs(1)).await
+    }
+
+    /// How a tool stands at the backend `name` for a person. Known from the last answer and from
+    /// lists that passed by; asked, and waited for, only where nothing is known or it is too old.
+    pub async fn current(self: &Arc<Self>, name: &str, user: &str, tool: &str) -> Current {
+        match self.known.of(name, user, tool) {
+            Known::Fresh(current) => current,
+            Known::Ageing(current) => {
+                if self.known.begin_refresh(name, user) {
+                    let (catalogue, name, user) =
+                        (Arc::clone(self), name.to_owned(), user.to_owned());
+                    tokio::spawn(async move {
+                        // What is known stays in force for its time if the backend is away.
+                        let _ = catalogue.offer_now(&name, Some(&user)).await;
+                        catalogue.known.end_refresh(&name, &user);
+                    });
+                }
+                current
+            }
+            Known::Nothing => match self.offer(name, Some(user)).await {
+                Ok(offer) => offer.current(tool),
+                Err(_) => Current::Unknown,
+            },
+        }
+    }
+
+    async fn offer_within(
+        &self,
+        name: &str,
+        user: Option<&str>,
+        age: Duration,
+    ) -> Result<Arc<Offer>, CatalogueError> {
         let backend = self
             .backends
             .iter()
             .find(|backend| backend.mount.name == name)
             .ok_or(CatalogueError::UnknownBackend)?;
-        let key = (name.to_owned(), user.map(str::to_owned));
-        if let Some(offer) = self.believed(&key) {
+        if let Some(offer) = self.known.offer(name, user, age) {
+            return Ok(offer);
+        }
+        let turn = self.turn(name, user);
+        let _turn = turn.lock().await;
+        if let Some(offer) = self.known.offer(name, user, age) {
             return Ok(offer);
         }
         let identity = user
@@ -147,27 +260,26 @@ impl Catalogue {
             connections: &self.connections,
             backend,
             identity: identity.into_iter().collect(),
+            pins: Some(&self.pins),
         };
         let offer = timeout(PATIENCE, asker.ask())
             .await
             .unwrap_or(Err(CatalogueError::TooSlow))?;
-        self.remember(key, offer.clone());
+        let offer = Arc::new(offer);
+        self.known.learn(name, user, Arc::clone(&offer));
         Ok(offer)
     }
 
-    fn believed(&self, key: &Key) -> Option<Offer> {
-        let known = self.known.lock();
-        let (at, offer) = known.get(key)?;
-        (at.elapsed() < BELIEVED).then(|| offer.clone())
-    }
-
-    fn remember(&self, key: Key, offer: Offer) {
-        let mut known = self.known.lock();
-        if known.len() >= KEPT {
-            known.retain(|_, (at, _)| at.elapsed() < BELIEVED);
+    fn turn(&self, name: &str, user: Option<&str>) -> Arc<tokio::sync::Mutex<()>> {
+        let mut asking = self.asking.lock();
+        // Those that nobody waits for.
+        if asking.len() >= WAITING {
+            asking.retain(|_, turn| Arc::strong_count(turn) > 1);
         }
-        if known.len() < KEPT {
-            known.insert(key, (Instant::now(), offer));
-        }
+        Arc::clone(
+            asking
+                .entry((name.to_owned(), user.map(str::to_owned)))
+                .or_default(),
+        )
     }
 }

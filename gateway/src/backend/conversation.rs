@@ -18,6 +18,7 @@ pub(super) use self::spoken_eras::Found;
 use super::Backend;
 use super::catalogue::{CatalogueError, Offer, Tool};
 use super::connection::{Connection, Connections, Pooling};
+use crate::grants::PinKey;
 use crate::protocol::mcp::META_VERSION;
 use crate::protocol::sse::{Event, Splitter};
 
@@ -40,6 +41,8 @@ pub(super) struct Asker<'a> {
     pub(super) backend: &'a Backend,
     /// Says who asks, in the header that the backend knows; empty for the gateway itself.
     pub(super) identity: Vec<(HeaderName, HeaderValue)>,
+    /// Makes the pins of its tools; `None` where tools are not asked for.
+    pub(super) pins: Option<&'a PinKey>,
 }
 
 /// An answer, read whole or up to the message that was waited for.
@@ -67,7 +70,7 @@ struct RpcError {
 #[derive(Deserialize)]
 struct ListResult {
     #[serde(default)]
-    tools: Vec<Tool>,
+    tools: Vec<Value>,
     #[serde(rename = "nextCursor")]
     next_cursor: Option<String>,
 }
@@ -131,7 +134,7 @@ impl Asker<'_> {
             let answer = self
                 .post(path, headers, &pages.request(json!({})), id)
                 .await?;
-            pages.take(answer.result()?)?;
+            pages.take(answer.result()?, self.pins)?;
         }
         Ok(pages.tools)
     }
@@ -157,7 +160,7 @@ impl Asker<'_> {
             let body = pages.request(envelope());
             let headers = stateless_headers("tools/list");
             let answer = self.post(path, &headers, &body, id).await?;
-            pages.take(answer.result()?)?;
+            pages.take(answer.result()?, self.pins)?;
         }
         Ok(offer(info, pages.tools))
     }
@@ -176,7 +179,7 @@ impl Asker<'_> {
         let mut pages = Pages::default();
         while let Some(id) = pages.next_id() {
             self.tell(&path, &pages.request(json!({}))).await?;
-            pages.take(stream.answer(id).await?)?;
+            pages.take(stream.answer(id).await?, self.pins)?;
         }
         stream.connection.abandon().await;
         Ok(offer(server_info(&hello["serverInfo"]), pages.tools))
@@ -372,9 +375,11 @@ impl Pages {
         json!({"jsonrpc": "2.0", "id": self.next_id(), "method": "tools/list", "params": params})
     }
 
-    fn take(&mut self, result: Value) -> Result<(), CatalogueError> {
+    fn take(&mut self, result: Value, pins: Option<&PinKey>) -> Result<(), CatalogueError> {
         let page: ListResult = serde_json::from_value(result).map_err(|_| garbled())?;
-        self.tools.extend(page.tools);
+        let tools = page.tools.iter();
+        self.tools
+            .extend(tools.filter_map(|tool| Tool::read(tool, pins?)));
         self.tools.truncate(MOST_TOOLS);
         self.asked += 1;
         self.done = page.next_cursor.is_none() || page.next_cursor == self.cursor;

@@ -4,6 +4,7 @@
 mod catalogue;
 mod connection;
 mod conversation;
+mod definitions;
 mod spoken;
 
 use std::collections::BTreeSet;
@@ -12,8 +13,9 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-pub use self::catalogue::{Annotations, Catalogue, CatalogueError, Offer, Tool};
+pub use self::catalogue::{Annotations, Catalogue, CatalogueError, Offer, Shown, Tool};
 pub use self::connection::{Connection, Connections, Failure, Pooling};
+pub use self::definitions::Definitions;
 pub use self::spoken::Spoken;
 
 use crate::protocol::resource::Mount;

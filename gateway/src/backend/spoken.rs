@@ -90,6 +90,7 @@ impl Spoken {
                     connections: &connections,
                     backend: &backend,
                     identity: Vec::new(),
+                    pins: None,
                 };
                 let found = asker.eras().await;
                 // A backend that says nothing at all is away; what was known of it stays.

@@ -2,13 +2,16 @@
 //! and code names its grant.
 
 pub mod authorization_code;
+pub mod choice;
 pub mod refresh_token;
+mod tools;
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
+
+pub use self::tools::{Current, NotAllowed, Pin, PinKey, Tools};
 
 use crate::client::{ClientId, Fingerprint};
 use crate::clock::Timestamp;
@@ -70,39 +73,6 @@ impl UserId {
 impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-/// Which tools a grant allows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tools {
-    /// Every tool of the backend, also later ones.
-    All,
-    /// These, by name.
-    Only(BTreeSet<String>),
-}
-
-impl Tools {
-    /// Whether every tool is allowed.
-    pub const fn is_all(&self) -> bool {
-        matches!(self, Self::All)
-    }
-
-    /// Their names for the log.
-    pub fn in_words(&self) -> String {
-        match self {
-            Self::All => "all".to_owned(),
-            Self::Only(names) => names.iter().cloned().collect::<Vec<_>>().join(", "),
-        }
-    }
-
-    /// Whether a tool is allowed.
-    pub fn contains(&self, tool: &str) -> bool {
-        match self {
-            Self::All => true,
-            Self::Only(names) => names.contains(tool),
-        }
     }
 }
 

@@ -134,7 +134,7 @@ pub(super) fn posted_form(
         let detail = format!("expected: {FORM}");
         return Err(refuse(status, Reason::MediaTypeWrong, &detail));
     }
-    match Form::parse(&request.body) {
+    match Form::parse_up_to(&request.body, MOST_FIELDS) {
         Ok(form) => Ok(PostedForm(form)),
         Err(error) => {
             let status = StatusCode::BAD_REQUEST;
@@ -151,6 +151,11 @@ impl PostedForm {
     /// A field. One that is missing is empty, and so is one that our pages never send twice.
     pub(super) fn field(&self, name: &'static str) -> &str {
         self.0.one(name).ok().flatten().unwrap_or_default()
+    }
+
+    /// The values of a field that may stand more than once: boxes that were ticked.
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.0.all(name)
     }
 }
 
@@ -179,6 +184,9 @@ pub(super) fn authorization_request(text: &str) -> Option<&str> {
 
 /// The longest authorization request that the pages carry, in bytes.
 const MAX_REQUEST: usize = 16 * 1024;
+
+/// More fields than any form of ours has: a box for each tool that the consent page shows.
+const MOST_FIELDS: usize = 300;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 

@@ -1,25 +1,29 @@
 //! The consent page and its answer: what a person is asked before an app gets a code.
 //!
 //! Consent is asked every time. Nothing is stored for a page that was only looked at; the answer
-//! carries the whole authorization request, which is judged anew.
+//! carries the whole authorization request, which is judged anew, and what the page showed of each
+//! tool, which is compared with what the backend offers at that moment.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use http::StatusCode;
 use rand::rngs::OsRng;
 
 use crate::audit::{Event, Record};
-use crate::backend::Tool;
+use crate::backend::{Offer, Tool};
 use crate::browser_session::BrowserSession;
 use crate::client::metadata_document::DocumentUrl;
-use crate::client::{Change, Client};
+use crate::client::{Change, Client, Registration};
 use crate::clock::Timestamp;
-use crate::grants::Tools;
+use crate::grants::choice::{self, Choice, NotGranted, Offered};
 use crate::oauth::audited::audited;
 use crate::oauth::authorize::{self, AuthorizeRefusal};
 use crate::oauth::browser::{self, BrowserName, Cookie};
 use crate::oauth::refusal::{self, Refused};
-use crate::oauth::seal::{self, Purpose, SealError};
+use crate::oauth::seal::{self, Purpose, SealError, Unsealed};
 use crate::oauth::{AuthorizationServer, clients, login};
-use crate::pages::{self, Capabilities, Changed, Consent};
+use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Preset};
 use crate::protocol::redirect_uri::RedirectUri;
 use crate::protocol::resource::Mount;
 use crate::protocol::scope::Scope;
@@ -42,12 +46,31 @@ pub struct Asked<'a> {
     pub raw_query: &'a str,
 }
 
+/// The most tools that a page shows, and the most that their names may take, in bytes: they come
+/// back with the answer.
+const MOST_SHOWN: usize = 200;
+const MOST_NAMES: usize = 8 * 1024;
+const LONGEST_NAME: usize = 128;
+
 /// The consent page.
 pub async fn page(
     server: &AuthorizationServer,
     request: &Request,
     session: &BrowserSession,
     asked: Asked<'_>,
+) -> Response {
+    let offer = ask_backend(server, request, asked.mount, session).await;
+    show(server, request, session, asked, offer.as_deref(), None).await
+}
+
+/// Renders the page over what the backend offers; `again` says why, where it is not the first time.
+async fn show(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    asked: Asked<'_>,
+    offer: Option<&Offer>,
+    again: Option<(ConsentProblem, Preset)>,
 ) -> Response {
     let Some(raw_query) = browser::authorization_request(asked.raw_query) else {
         let status = StatusCode::BAD_REQUEST;
@@ -67,8 +90,25 @@ pub async fn page(
         Err(error) => return Refused::from(error).page(server, request),
     };
     let as_shown = as_shown(asked.client);
-    let bound = bound(&browser.value, session, raw_query, &as_shown);
+    let tools = offer.map(|offer| shown_tools(offer));
+    let shown = spell(tools.as_deref());
+    let bound = bound(&browser.value, session, raw_query, [&as_shown, &shown]);
     let address = DocumentUrl::parse(&asked.client.id).and_then(Result::ok);
+    let capabilities = match (offer, &tools) {
+        (Some(offer), Some(tools)) => Capabilities::Tools(
+            tools.iter().map(|tool| described(tool)).collect(),
+            offer.tools.len() - tools.len(),
+        ),
+        _ => Capabilities::Unknown,
+    };
+    let (problem, preset) = match (again, &capabilities) {
+        (Some((problem, preset)), _) if preset.choice.is_some() => (Some(problem), preset),
+        (again, Capabilities::Tools(tools, _)) => {
+            let preset = Preset::first(tools, is_verified(asked.client));
+            (again.map(|(problem, _)| problem), preset)
+        }
+        (again, Capabilities::Unknown) => (again.map(|(problem, _)| problem), Preset::default()),
+    };
     let page = Consent {
         frame: browser::frame(server, request),
         client_name: asked.client.name.as_deref(),
@@ -86,7 +126,10 @@ pub async fn page(
         scope: &asked.scope.to_string(),
         user_name: &session.user_name,
         destination: asked.redirect_uri.destination(),
-        capabilities: capabilities(server, request, asked.mount, session).await,
+        capabilities,
+        preset,
+        shown: &shown,
+        problem,
         lifetime: server.settings.longest_grant(asked.client),
         authorization_request: raw_query,
         seal: &seal::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
@@ -101,29 +144,35 @@ pub async fn page(
 /// `POST /consent`.
 pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
     let now = server.clock.now();
-    match answer(server, request, now).await {
+    let answered = match answer(server, request, now).await {
         Ok(answer) => finish(server, request, answer, now).await,
-        Err(refused) => refused.page(server, request),
-    }
+        Err(refused) => Err(refused),
+    };
+    answered.unwrap_or_else(|refused| refused.page(server, request))
 }
 
-/// The request is judged anew: the client may be gone, or the configuration another.
+/// The request is judged anew: the client may be gone, the configuration another, and the tools no
+/// longer those that the page showed.
 async fn finish(
     server: &AuthorizationServer,
     request: &Request,
     answer: Answer,
     now: Timestamp,
-) -> Response {
+) -> Result<Response, Refused> {
     let asked = match authorize::validate(server, &answer.raw_query, now).await {
         Ok(asked) => asked,
         Err(AuthorizeRefusal::Page(reason, detail)) => {
             let status = StatusCode::BAD_REQUEST;
-            return refusal::page(server, request, status, reason, Some(&detail));
+            return Ok(refusal::page(
+                server,
+                request,
+                status,
+                reason,
+                Some(&detail),
+            ));
         }
-        Err(AuthorizeRefusal::Redirect(callback, error)) => return callback.refused(&error),
-        Err(AuthorizeRefusal::Fault(error)) => {
-            return Refused::from(error).page(server, request);
-        }
+        Err(AuthorizeRefusal::Redirect(callback, error)) => return Ok(callback.refused(&error)),
+        Err(AuthorizeRefusal::Fault(error)) => return Err(error.into()),
     };
     // What was allowed is the client that the page showed, and no other under its id.
     if as_shown(asked.client()) != answer.client_as_shown {
@@ -131,33 +180,136 @@ async fn finish(
         refusal::log("consent_refused", request, reason);
         let status = StatusCode::FORBIDDEN;
         let query = Some(asked.raw_query());
-        return refusal::page_with_way_back(server, request, status, reason, query);
+        return Ok(refusal::page_with_way_back(
+            server, request, status, reason, query,
+        ));
     }
-    if answer.allowed {
-        let session = &answer.session;
-        return authorize::approve(server, request, session, asked, Tools::All, now).await;
-    }
-    let reason = Reason::UserDenied;
-    log::info!(
-        event = "authorization_denied", reason, hint = reason.remedy(),
-        client = asked.client().id.as_str(), user = answer.session.user.as_str(),
-        request_id = request.request_id.as_str(); "{}", reason.sentence()
-    );
-    let record = Record {
-        user: Some(answer.session.user.as_str().to_owned()),
-        client: Some(asked.client().id.as_str().to_owned()),
-        backend: Some(asked.mount().name.clone()),
-        ..Record::refused(Event::Consent, reason, false)
+    let Decision::Allow(choice) = &answer.decision else {
+        answer.use_up(server, request, now).await?;
+        let reason = Reason::UserDenied;
+        log::info!(
+            event = "authorization_denied", reason, hint = reason.remedy(),
+            client = asked.client().id.as_str(), user = answer.session.user.as_str(),
+            request_id = request.request_id.as_str(); "{}", reason.sentence()
+        );
+        let record = Record {
+            user: Some(answer.session.user.as_str().to_owned()),
+            client: Some(asked.client().id.as_str().to_owned()),
+            backend: Some(asked.mount().name.clone()),
+            ..Record::refused(Event::Consent, reason, false)
+        };
+        return Ok(audited(asked.callback().denied(), record));
     };
-    audited(asked.callback().denied(), record)
+    let offer = ask_backend(server, request, asked.mount(), &answer.session).await;
+    let live = offer.as_deref().map(shown_tools);
+    let live: Option<Vec<Offered>> = live.map(|tools| tools.into_iter().map(offered).collect());
+    let shown = answer.shown.as_deref();
+    let verified = is_verified(asked.client());
+    match choice::grant(choice, shown, live.as_deref(), verified) {
+        Ok(tools) => {
+            answer.use_up(server, request, now).await?;
+            let session = &answer.session;
+            Ok(authorize::approve(server, request, session, asked, tools, now).await)
+        }
+        Err(problem) => {
+            log_problem(request, &answer, asked.client(), &problem);
+            let client = Asked {
+                client: asked.client(),
+                redirect_uri: asked.callback().redirect_uri(),
+                mount: asked.mount(),
+                scope: asked.scope(),
+                raw_query: asked.raw_query(),
+            };
+            let preset = Preset {
+                choice: Some(choice.clone()).filter(|_| answer.shown.is_some()),
+                ticked: answer.ticked.clone(),
+            };
+            let again = Some((problem_shown(problem), preset));
+            let session = &answer.session;
+            let offer = offer.as_deref();
+            Ok(show(server, request, session, client, offer, again).await)
+        }
+    }
 }
 
-/// An answer that came from our page, from the person it was shown to, for the first time.
+fn problem_shown(problem: NotGranted) -> ConsentProblem {
+    match problem {
+        NotGranted::Changed(names) => ConsentProblem::Changed(names),
+        NotGranted::Nothing => ConsentProblem::Nothing,
+        NotGranted::TooMany => ConsentProblem::TooMany,
+        NotGranted::Unknown => ConsentProblem::Unknown,
+    }
+}
+
+/// What the person did wrong is no event; what the backend did is.
+fn log_problem(request: &Request, answer: &Answer, client: &Client, problem: &NotGranted) {
+    let reason = match problem {
+        NotGranted::Changed(_) => Reason::ToolsChangedMeanwhile,
+        NotGranted::Unknown => Reason::ToolsUnknown,
+        NotGranted::Nothing | NotGranted::TooMany => return,
+    };
+    log::warn!(
+        event = "consent_asked_again", reason, hint = reason.remedy(),
+        client = client.id.as_str(), user = answer.session.user.as_str(),
+        request_id = request.request_id.as_str(); "{}", reason.sentence()
+    );
+}
+
+/// Whether somebody vouches for an app: the operator, or the site that describes it.
+fn is_verified(client: &Client) -> bool {
+    client.registration != Registration::SelfRegistered
+}
+
+/// An answer that came from our page, from the person it was shown to.
 struct Answer {
     session: BrowserSession,
     raw_query: String,
     client_as_shown: String,
-    allowed: bool,
+    decision: Decision,
+    /// The tools that the page showed; `None` if it could show none.
+    shown: Option<Vec<Offered>>,
+    ticked: BTreeSet<String>,
+    unsealed: Unsealed,
+}
+
+enum Decision {
+    Allow(Choice),
+    Deny,
+}
+
+impl Answer {
+    /// An answer counts once; one that led to another page did not count.
+    async fn use_up(
+        &self,
+        server: &AuthorizationServer,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<(), Refused> {
+        let once = format!("consent:{}", self.unsealed.nonce);
+        let expires = self.unsealed.expires;
+        match server.records.once(&once, expires, now).await? {
+            true => Ok(()),
+            false => Err(refuse(
+                server,
+                request,
+                Reason::PageExpired,
+                Some(&self.raw_query),
+            )),
+        }
+    }
+}
+
+fn refuse(
+    server: &AuthorizationServer,
+    request: &Request,
+    reason: Reason,
+    raw_query: Option<&str>,
+) -> Refused {
+    refusal::log("consent_refused", request, reason);
+    let status = StatusCode::FORBIDDEN;
+    Refused::from(refusal::page_with_way_back(
+        server, request, status, reason, raw_query,
+    ))
 }
 
 async fn answer(
@@ -167,13 +319,7 @@ async fn answer(
 ) -> Result<Answer, Refused> {
     let form = browser::posted_form(server, request)?;
     let raw_query = browser::authorization_request(form.field("request"));
-    let refuse = |reason: Reason| {
-        refusal::log("consent_refused", request, reason);
-        let status = StatusCode::FORBIDDEN;
-        Refused::from(refusal::page_with_way_back(
-            server, request, status, reason, raw_query,
-        ))
-    };
+    let refuse = |reason: Reason| refuse(server, request, reason, raw_query);
     let Some((_, session)) = login::session(server, request, now).await? else {
         return Err(login::page_after_session(server, request, raw_query).into());
     };
@@ -182,7 +328,8 @@ async fn answer(
         return Err(refuse(Reason::CrossSiteForm));
     };
     let as_shown = form.field("client");
-    let bound = bound(browser, &session, raw_query, as_shown);
+    let shown = form.field("shown");
+    let bound = bound(browser, &session, raw_query, [as_shown, shown]);
     let unsealed = seal::unseal(
         &server.tags,
         Purpose::Consent,
@@ -194,36 +341,44 @@ async fn answer(
         SealError::Broken => refuse(Reason::CrossSiteForm),
         SealError::Expired => refuse(Reason::PageExpired),
     })?;
-    let allowed = match form.field("decision") {
-        "allow" => true,
-        "deny" => false,
+    let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
+    let decision = match (form.field("decision"), form.field("tools")) {
+        ("deny", _) => Decision::Deny,
+        ("allow", "read") => Decision::Allow(Choice::ReadOnly),
+        ("allow", "today") => Decision::Allow(Choice::Today),
+        ("allow", "all") => Decision::Allow(Choice::Everything),
+        // A browser that does not insist on a choice sends none: no tool is chosen then.
+        ("allow", "") => Decision::Allow(Choice::Chosen(BTreeSet::new())),
+        ("allow", "chosen") => Decision::Allow(Choice::Chosen(ticked.clone())),
         _ => return Err(refuse(Reason::RequestMalformed)),
     };
-    let once = format!("consent:{}", unsealed.nonce);
-    if !server.records.once(&once, unsealed.expires, now).await? {
-        return Err(refuse(Reason::PageExpired));
-    }
+    let shown = serde_json::from_str(shown).map_err(|_| refuse(Reason::CrossSiteForm))?;
     Ok(Answer {
         session,
         raw_query: raw_query.to_owned(),
         client_as_shown: as_shown.to_owned(),
-        allowed,
+        decision,
+        shown,
+        ticked,
+        unsealed,
     })
 }
 
-/// What must be the same when the answer comes back. The person and the browser, not the session:
-/// somebody who logs in again in a second tab can still answer in the first.
+/// What must be the same when the answer comes back: what was shown, too. The person and the
+/// browser, not the session: somebody who logs in again in a second tab can still answer in the
+/// first.
 fn bound<'a>(
     browser: &'a str,
     session: &'a BrowserSession,
     raw_query: &'a str,
-    client_as_shown: &'a str,
-) -> [&'a [u8]; 4] {
+    [client, tools]: [&'a str; 2],
+) -> [&'a [u8]; 5] {
     [
         browser.as_bytes(),
         session.user.as_str().as_bytes(),
         raw_query.as_bytes(),
-        client_as_shown.as_bytes(),
+        client.as_bytes(),
+        tools.as_bytes(),
     ]
 }
 
@@ -249,27 +404,59 @@ async fn change(
     Ok(allowed.and_then(|allowed| allowed.change(client, built_in.as_ref())))
 }
 
-async fn capabilities(
+/// What the backend offers at this moment.
+async fn ask_backend(
     server: &AuthorizationServer,
     request: &Request,
     mount: &Mount,
     session: &BrowserSession,
-) -> Capabilities {
+) -> Option<Arc<Offer>> {
     let user = Some(session.user_name.as_str());
-    match server.catalogue.tools(&mount.name, user).await {
-        Ok(tools) => Capabilities::Tools(tools.iter().map(shown).collect()),
-        Err(error) => {
-            let reason = Reason::UpstreamFailed;
+    let offer = server.catalogue.offer_now(&mount.name, user).await;
+    offer
+        .inspect_err(|error| {
+            let reason = Reason::ToolsUnknown;
             log::warn!(
                 event = "tools_unknown", reason, hint = reason.remedy(),
                 backend = mount.name.as_str(), error:% = error, request_id = request.request_id.as_str(); "{}", reason.sentence()
             );
-            Capabilities::Unknown
+        })
+        .ok()
+}
+
+/// The tools that a page shows, each name once, in the order of the backend. One whose name is no
+/// name (control characters, or longer than MCP allows) can't be granted by itself.
+fn shown_tools(offer: &Offer) -> Vec<&Tool> {
+    let mut names = BTreeSet::new();
+    let mut room = MOST_NAMES;
+    let fits = |tool: &&Tool| {
+        let name = tool.name.as_str();
+        let is_name = (1..=LONGEST_NAME).contains(&name.len()) && !name.contains(char::is_control);
+        if !is_name || name.len() > room || !names.insert(name.to_owned()) {
+            return false;
         }
+        room -= name.len();
+        true
+    };
+    offer.tools.iter().filter(fits).take(MOST_SHOWN).collect()
+}
+
+fn offered(tool: &Tool) -> Offered {
+    Offered {
+        name: tool.name.clone(),
+        pin: tool.pin,
+        reads_only: tool.annotations.read_only_hint == Some(true),
     }
 }
 
-fn shown(tool: &Tool) -> pages::Tool {
+/// What was shown, as it travels with the form; `null` where nothing is known.
+fn spell(tools: Option<&[&Tool]>) -> String {
+    let tools: Option<Vec<Offered>> =
+        tools.map(|tools| tools.iter().map(|tool| offered(tool)).collect());
+    serde_json::to_string(&tools).expect("names, pins and flags are JSON")
+}
+
+fn described(tool: &Tool) -> pages::Tool {
     pages::Tool {
         name: tool.name.clone(),
         title: Some(tool.display_name().to_owned()),

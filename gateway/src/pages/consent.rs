@@ -1,10 +1,12 @@
 //! The consent page.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use askama::Template;
 
 use crate::client::Registration;
+use crate::grants::choice::Choice;
 use crate::pages::{Forms, Frame, Page, ago, clean, in_words};
 use crate::protocol::redirect_uri::Destination;
 
@@ -12,8 +14,8 @@ use crate::protocol::redirect_uri::Destination;
 const LONGEST_NAME: usize = 60;
 /// The longest description of a tool that is shown.
 const LONGEST_DESCRIPTION: usize = 240;
-/// The most tools that are named one by one in a group.
-const MOST_TOOLS: usize = 100;
+/// Up to this many tools the groups are open.
+const FEW_TOOLS: usize = 12;
 
 /// Asks a person whether an app may use a backend.
 #[derive(Clone, Debug)]
@@ -42,6 +44,12 @@ pub struct Consent<'a> {
     pub destination: &'a Destination,
     /// What it could do.
     pub capabilities: Capabilities,
+    /// What stands there chosen.
+    pub preset: Preset,
+    /// The shown tools in a form in which they come back with the answer.
+    pub shown: &'a str,
+    /// Why the page is shown again.
+    pub problem: Option<ConsentProblem>,
     /// How long it could.
     pub lifetime: Duration,
     /// The whole authorization request, undecoded.
@@ -76,11 +84,53 @@ impl Changed<'_> {
     }
 }
 
+/// What stands chosen when the page is opened. Radio buttons and boxes, so that it works without
+/// script.
+#[derive(Clone, Debug, Default)]
+pub struct Preset {
+    /// One of the ways to choose; `None`: the person has to take one.
+    pub choice: Option<Choice>,
+    /// The boxes that are ticked for [`Choice::Chosen`].
+    pub ticked: BTreeSet<String>,
+}
+
+impl Preset {
+    /// What an app is offered at first. One that nobody vouches for starts with reading.
+    pub fn first(tools: &[Tool], is_verified: bool) -> Self {
+        let reads = |tool: &&Tool| Effect::of(tool) == Effect::Read;
+        let readers = tools.iter().filter(reads).count();
+        let choice = match is_verified {
+            _ if tools.is_empty() => None,
+            true => Some(Choice::Today),
+            false if readers > 0 => Some(Choice::ReadOnly),
+            false => Some(Choice::Chosen(BTreeSet::new())),
+        };
+        let ticked = tools.iter().filter(|tool| is_verified || reads(tool));
+        Self {
+            choice,
+            ticked: ticked.map(|tool| tool.name.clone()).collect(),
+        }
+    }
+}
+
+/// Why the page is shown again after Allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ConsentProblem {
+    /// These tools changed meanwhile.
+    Changed(BTreeSet<String>),
+    /// Nothing was chosen.
+    Nothing,
+    /// More was chosen than a token can carry.
+    TooMany,
+    /// The backend could not be asked.
+    Unknown,
+}
+
 /// What the backend offers.
 #[derive(Clone, Debug)]
 pub enum Capabilities {
-    /// Its live list of tools.
-    Tools(Vec<Tool>),
+    /// Its live list of tools, and how many more it has that can't be shown.
+    Tools(Vec<Tool>, usize),
     /// It could not be asked.
     Unknown,
 }
@@ -103,11 +153,24 @@ pub struct Tool {
 impl Consent<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
-        let (groups, offer) = match &self.capabilities {
-            Capabilities::Unknown => (Vec::new(), Offer::Unknown),
-            Capabilities::Tools(tools) if tools.is_empty() => (Vec::new(), Offer::Nothing),
-            Capabilities::Tools(tools) => (group(tools), Offer::Tools),
+        let (tools, unshown, offer) = match &self.capabilities {
+            Capabilities::Unknown => (&[][..], 0, Offer::Unknown),
+            Capabilities::Tools(tools, unshown) if tools.is_empty() => {
+                (&[][..], *unshown, Offer::Nothing)
+            }
+            Capabilities::Tools(tools, unshown) => (&tools[..], *unshown, Offer::Tools),
         };
+        let changed = match &self.problem {
+            Some(ConsentProblem::Changed(names)) => names.clone(),
+            _ => BTreeSet::new(),
+        };
+        let groups = group(tools, &self.preset.ticked, &changed);
+        let is_verified = self.registration != Registration::SelfRegistered;
+        let readers = groups
+            .iter()
+            .filter(|group| group.effect == Effect::Read)
+            .map(|group| group.tools.len())
+            .sum();
         let template = ConsentTemplate {
             frame: self.frame,
             client_name: self
@@ -129,8 +192,16 @@ impl Consent<'_> {
             scope: self.scope,
             user_name: self.user_name,
             destination: self.destination,
+            is_open: tools.len() <= FEW_TOOLS || self.preset.is_chosen(),
+            count: tools.len(),
+            readers,
+            unshown,
             groups,
             offer,
+            is_verified,
+            preset: &self.preset,
+            shown: self.shown,
+            problem: self.problem.as_ref(),
             lifetime: in_words(self.lifetime),
             authorization_request: self.authorization_request,
             seal: self.seal,
@@ -155,7 +226,15 @@ struct ConsentTemplate<'a> {
     user_name: &'a str,
     destination: &'a Destination,
     groups: Vec<Group>,
+    is_open: bool,
+    count: usize,
+    readers: usize,
+    unshown: usize,
     offer: Offer,
+    is_verified: bool,
+    preset: &'a Preset,
+    shown: &'a str,
+    problem: Option<&'a ConsentProblem>,
     lifetime: String,
     authorization_request: &'a str,
     seal: &'a str,
@@ -178,12 +257,16 @@ enum Offer {
 /// Tools of one effect.
 struct Group {
     effect: Effect,
-    count: usize,
     tools: Vec<ToolLine>,
-    unnamed: usize,
 }
 
 struct ToolLine {
+    /// Tells lines apart in the document.
+    number: usize,
+    /// The name as calls spell it.
+    value: String,
+    is_ticked: bool,
+    is_changed: bool,
     name: String,
     title: Option<String>,
     description: Option<String>,
@@ -231,27 +314,43 @@ impl Effect {
     }
 }
 
-fn group(tools: &[Tool]) -> Vec<Group> {
+fn group(tools: &[Tool], ticked: &BTreeSet<String>, changed: &BTreeSet<String>) -> Vec<Group> {
     [Effect::Read, Effect::Change, Effect::Unlabelled]
         .into_iter()
-        .filter_map(|effect| {
-            let count = tools
+        .map(|effect| Group {
+            effect,
+            tools: tools
                 .iter()
-                .filter(|tool| Effect::of(tool) == effect)
-                .count();
-            (count > 0).then(|| Group {
-                effect,
-                count,
-                tools: tools
-                    .iter()
-                    .filter(|tool| Effect::of(tool) == effect)
-                    .take(MOST_TOOLS)
-                    .map(ToolLine::new)
-                    .collect(),
-                unnamed: count.saturating_sub(MOST_TOOLS),
-            })
+                .enumerate()
+                .filter(|(_, tool)| Effect::of(tool) == effect)
+                .map(|(number, tool)| ToolLine {
+                    number,
+                    is_ticked: ticked.contains(&tool.name) && !changed.contains(&tool.name),
+                    is_changed: changed.contains(&tool.name),
+                    ..ToolLine::new(tool)
+                })
+                .collect(),
         })
+        .filter(|group| !group.tools.is_empty())
         .collect()
+}
+
+impl Preset {
+    fn is_read_only(&self) -> bool {
+        self.choice == Some(Choice::ReadOnly)
+    }
+
+    fn is_today(&self) -> bool {
+        self.choice == Some(Choice::Today)
+    }
+
+    fn is_chosen(&self) -> bool {
+        matches!(self.choice, Some(Choice::Chosen(_)))
+    }
+
+    fn is_everything(&self) -> bool {
+        self.choice == Some(Choice::Everything)
+    }
 }
 
 impl ToolLine {
@@ -263,6 +362,10 @@ impl ToolLine {
                 .filter(|text| !text.is_empty() && *text != name)
         };
         Self {
+            number: 0,
+            value: tool.name.clone(),
+            is_ticked: false,
+            is_changed: false,
             title: shown(&tool.title, LONGEST_NAME),
             description: shown(&tool.description, LONGEST_DESCRIPTION),
             destructive: tool.destructive == Some(true) && tool.read_only != Some(true),

@@ -22,7 +22,7 @@ use http::header::{
 use http::{HeaderName, StatusCode};
 
 pub use self::assets::asset;
-pub use self::consent::{Capabilities, Changed, Consent, Tool};
+pub use self::consent::{Capabilities, Changed, Consent, ConsentProblem, Preset, Tool};
 pub use self::home::{Home, MountUrls};
 pub use self::login::{Login, LoginProblem, Ownerless};
 pub use self::refusal::Refusal;

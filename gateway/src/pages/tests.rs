@@ -10,6 +10,7 @@ use http::header::{
 
 use super::*;
 use crate::client::Registration;
+use crate::grants::choice::Choice;
 use crate::protocol::redirect_uri::Destination;
 use crate::reason::Reason;
 
@@ -33,7 +34,10 @@ fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) ->
         scope: "mcp",
         user_name: "alice",
         destination,
-        capabilities: Capabilities::Tools(tools),
+        preset: Preset::first(&tools, false),
+        capabilities: Capabilities::Tools(tools, 0),
+        shown: "[]",
+        problem: None,
         lifetime: Duration::from_secs(24 * 3600),
         authorization_request: REQUEST,
         seal: "1795439140889.6OjDWf6eYxa283jaQoOQ_Q.wdh0iLzafWKR9DdVe_cz8g",
@@ -131,10 +135,9 @@ fn every_page() -> Vec<(&'static str, Page)> {
     let limited = LoginProblem::Limited(Duration::from_secs(290));
     let unknown = Consent {
         capabilities: Capabilities::Unknown,
-        registration: Registration::PreRegistered,
         ..consent("ChatGPT", &web, Vec::new())
     };
-    let changed = Consent {
+    let changed_client = Consent {
         registration: Registration::MetadataDocument,
         vouched_by: Some("chatgpt.com"),
         changed: Some(Changed {
@@ -143,6 +146,24 @@ fn every_page() -> Vec<(&'static str, Page)> {
             redirect_uris: true,
             authentication: true,
         }),
+        ..consent("ChatGPT", &web, tools())
+    };
+    let unknown_verified = Consent {
+        registration: Registration::PreRegistered,
+        ..unknown.clone()
+    };
+    let changed = Consent {
+        problem: Some(ConsentProblem::Changed(["fetch".to_owned()].into())),
+        preset: Preset {
+            choice: Some(Choice::Chosen(Default::default())),
+            ticked: ["search".to_owned(), "fetch".to_owned()].into(),
+        },
+        ..consent("ChatGPT", &web, tools())
+    };
+    let verified = Consent {
+        registration: Registration::MetadataDocument,
+        vouched_by: Some("chatgpt.com"),
+        preset: Preset::first(&tools(), true),
         ..consent("ChatGPT", &web, tools())
     };
     let wrong =
@@ -173,8 +194,11 @@ fn every_page() -> Vec<(&'static str, Page)> {
             consent("Claude Code", &loopback, tools()).page(),
         ),
         ("consent-app", consent("", &app, Vec::new()).page()),
-        ("consent-unknown", unknown.page()),
+        ("consent-verified", verified.page()),
         ("consent-changed", changed.page()),
+        ("consent-unknown", unknown.page()),
+        ("consent-changed-client", changed_client.page()),
+        ("consent-unknown-verified", unknown_verified.page()),
         (
             "error-redirect",
             refusal(
@@ -269,7 +293,8 @@ fn every_page_works_without_script_and_can_be_read_aloud() {
                 html.contains(&format!("<label for=\"{id}\">")),
                 "{name}: {id}"
             );
-            assert!(tag.contains("autocomplete=\""), "{name}: {id}");
+            let is_choice = tag.contains("type=\"radio\"") || tag.contains("type=\"checkbox\"");
+            assert!(is_choice || tag.contains("autocomplete=\""), "{name}: {id}");
         }
         for described in html.split("aria-describedby=\"").skip(1) {
             for id in described.split('"').next().unwrap().split(' ') {
@@ -317,7 +342,7 @@ fn a_long_name_is_cut_and_cannot_claim_to_be_set_up_by_the_operator() {
     let web = Destination::Web("evil.example".to_owned());
     let long = "x".repeat(10_000);
     let page = consent(&long, &web, Vec::new()).page();
-    assert!(page.html().len() < 8_000);
+    assert!(page.html().len() < 9_000);
     assert!(page.html().contains("x…"));
     let page = consent("ChatGPT ✓ Set up by the operator", &web, Vec::new()).page();
     assert!(page.html().contains("Unverified name"));
@@ -358,6 +383,80 @@ fn tools_are_grouped_by_what_the_backend_says_they_do() {
         }
     }
     assert_eq!(page.html().matches("may delete or overwrite").count(), 1);
+}
+
+/// The values of the radio buttons that can be pressed, and those that are.
+fn choices(page: &Page) -> (Vec<&str>, Vec<&str>) {
+    let tags = page
+        .html()
+        .split("<input type=\"radio\" name=\"tools\" value=\"");
+    let tags: Vec<(&str, &str)> = tags
+        .skip(1)
+        .filter_map(|rest| rest.split('>').next()?.split_once('"'))
+        .collect();
+    let with = |mark: &str, wanted: bool| {
+        let found = tags.iter().filter(|(_, tag)| tag.contains(mark) == wanted);
+        found.map(|(value, _)| *value).collect()
+    };
+    (with(" disabled", false), with(" checked", true))
+}
+
+fn ticked(page: &Page) -> Vec<String> {
+    let tags = page
+        .html()
+        .split("<input type=\"checkbox\" name=\"tool\" value=\"")
+        .skip(1);
+    tags.filter(|rest| rest.split('>').next().unwrap().ends_with(" checked"))
+        .map(|rest| rest.split('"').next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn reading_is_what_an_unverified_app_is_offered_first() {
+    let web = Destination::Web("chatgpt.com".to_owned());
+    let page = consent("ChatGPT", &web, tools()).page();
+    assert_eq!(
+        choices(&page),
+        (vec!["read", "today", "chosen", "all"], vec!["read"])
+    );
+    assert_eq!(ticked(&page), ["search", "fetch"]);
+    let verified = Consent {
+        registration: Registration::PreRegistered,
+        preset: Preset::first(&tools(), true),
+        ..consent("ChatGPT", &web, tools())
+    };
+    let page = verified.page();
+    assert_eq!(choices(&page).1, ["today"]);
+    assert_eq!(ticked(&page).len(), 5);
+    // Nothing reads: then nothing is ticked.
+    let writers = tools().split_off(2);
+    let page = consent("ChatGPT", &web, writers).page();
+    assert_eq!(
+        choices(&page),
+        (vec!["today", "chosen", "all"], vec!["chosen"])
+    );
+    assert!(ticked(&page).is_empty());
+}
+
+#[test]
+fn nothing_that_is_not_known_can_be_allowed_to_an_unverified_app() {
+    let web = Destination::Web("chatgpt.com".to_owned());
+    let unknown = Consent {
+        capabilities: Capabilities::Unknown,
+        ..consent("ChatGPT", &web, Vec::new())
+    };
+    let page = unknown.page();
+    assert!(choices(&page).0.is_empty());
+    assert!(!page.html().contains("value=\"allow\""));
+    assert!(page.html().contains(">Try again<"));
+    let verified = Consent {
+        registration: Registration::PreRegistered,
+        ..unknown
+    };
+    assert_eq!(choices(&verified.page()), (vec!["all"], vec![]));
+    // A list that is empty is known; what comes later has to be wanted.
+    let page = consent("ChatGPT", &web, Vec::new()).page();
+    assert_eq!(choices(&page), (vec!["all"], vec![]));
 }
 
 #[test]

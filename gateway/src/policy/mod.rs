@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use crate::access_token::{Claims, LEEWAY, Narrowing, ToolCall, Unmet, VerifiedToken};
 use crate::clock::Timestamp;
+use crate::grants::{Current, NotAllowed};
 use crate::protocol::mcp::Call;
 use crate::protocol::resource::Resource;
 use crate::protocol::scope;
@@ -112,6 +113,25 @@ impl AccessToken {
         let mut approvals = self.0.approvals().iter();
         approvals.any(|approval| approval.tool == tool && now < approval.until)
     }
+
+    /// Whether it is good for less than everything at its backend. Then lists of tools are cut, and
+    /// methods are refused that are not known to be harmless.
+    pub fn is_restricted(&self) -> bool {
+        !self.claims().tools.is_all() || !self.narrowing().is_empty()
+    }
+
+    /// Whether a list may show a tool that stands so: granted as it is, and not narrowed away.
+    pub fn shows(
+        &self,
+        tool: &str,
+        reads_only: bool,
+        current: impl FnOnce() -> Current,
+    ) -> Result<(), NotAllowed> {
+        match self.narrowing().allows_tool(tool, reads_only) {
+            true => self.claims().tools.admit(tool, current),
+            false => Err(NotAllowed::Never),
+        }
+    }
 }
 
 /// What a decision needs to know besides token and calls.
@@ -124,6 +144,8 @@ pub struct Circumstances<'a> {
     /// The tools that say that they change nothing; asked for only where the token is narrowed to
     /// such.
     pub read_only_tools: &'a BTreeSet<String>,
+    /// How the called tools stand at the backend, where the token has pins for them.
+    pub standing: &'a [(String, Current)],
 }
 
 /// Why a call is refused although the token counts.
@@ -132,11 +154,10 @@ pub enum Refusal {
     /// The token's scope does not cover MCP at all.
     #[error("the scope does not cover this")]
     Scope,
-    /// The person did not allow this tool.
-    #[error("the tool is not allowed")]
-    Tool(String),
-    /// A token for some tools only does not cover methods that are not known here: they may run
-    /// tools in ways that are not known here either.
+    /// The person did not allow this tool, or not as it is now.
+    #[error("{1}")]
+    Tool(String, NotAllowed),
+    /// A token for chosen tools does not cover this method.
     #[error("the method is not allowed")]
     Method(String),
     /// Whoever narrowed the token left this out.
@@ -152,11 +173,21 @@ impl Refusal {
     pub const fn reason(&self) -> Reason {
         match self {
             Self::Scope => Reason::ScopeInsufficient,
-            Self::Tool(_) | Self::Method(_) => Reason::ToolNotAllowed,
+            Self::Tool(_, why) => why.reason(),
+            Self::Method(_) => Reason::RpcMethodNotAllowed,
             Self::Narrowed(_) => Reason::TokenNarrowed,
             Self::Approval(_) => Reason::ApprovalMissing,
         }
     }
+}
+
+/// A refusal, and what was asked: an answer needs the ids.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Why.
+    pub refusal: Refusal,
+    /// The calls of the request.
+    pub calls: Vec<Call>,
 }
 
 /// The right to one exchange with one backend. Made by [`decide`] only.
@@ -188,17 +219,28 @@ pub fn decide(
     token: AccessToken,
     calls: Vec<Call>,
     circumstances: Circumstances<'_>,
-) -> Result<Permit, Refusal> {
-    if !token.claims().scope.contains(scope::MCP) {
-        return Err(Refusal::Scope);
+) -> Result<Permit, Refused> {
+    let refusal = match token.claims().scope.contains(scope::MCP) {
+        false => Some(Refusal::Scope),
+        true => calls
+            .iter()
+            .find_map(|call| judge(&token, call, circumstances).err()),
+    };
+    match refusal {
+        Some(refusal) => Err(Refused { refusal, calls }),
+        None => Ok(Permit { token, calls }),
     }
-    for call in &calls {
-        match call.tool() {
-            Some(tool) => decide_tool(&token, call, tool, circumstances)?,
-            None => decide_method(&token, call)?,
-        }
+}
+
+fn judge(
+    token: &AccessToken,
+    call: &Call,
+    circumstances: Circumstances<'_>,
+) -> Result<(), Refusal> {
+    match call.tool() {
+        Some(tool) => decide_tool(token, call, tool, circumstances),
+        None => decide_method(token, call),
     }
-    Ok(Permit { token, calls })
 }
 
 fn decide_tool(
@@ -207,9 +249,15 @@ fn decide_tool(
     tool: &str,
     circumstances: Circumstances<'_>,
 ) -> Result<(), Refusal> {
-    if !token.claims().tools.contains(tool) {
-        return Err(Refusal::Tool(tool.to_owned()));
-    }
+    let current = || {
+        let found = circumstances.standing.iter().find(|(name, _)| name == tool);
+        found.map_or(Current::Unknown, |(_, current)| *current)
+    };
+    token
+        .claims()
+        .tools
+        .admit(tool, current)
+        .map_err(|why| Refusal::Tool(tool.to_owned(), why))?;
     let asked = ToolCall {
         tool,
         read_only: circumstances.read_only_tools.contains(tool),
@@ -227,51 +275,44 @@ fn decide_tool(
 }
 
 fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
-    let method = call.method.as_str();
-    if !token.claims().tools.is_all() && !is_known(method) {
-        return Err(Refusal::Method(method.to_owned()));
+    let is_harmless = is_harmless(call);
+    if !token.claims().tools.is_all() && !is_harmless {
+        return Err(Refusal::Method(call.method.clone()));
     }
     match token
         .narrowing()
-        .allows_method(is_opening(method), call.is_read_only())
+        .allows_method(is_harmless, call.is_read_only())
     {
         true => Ok(()),
         false => Err(Refusal::Narrowed(Unmet("method"))),
     }
 }
 
-/// Methods that open or keep up a session, or list tools: without them no call would be possible.
-fn is_opening(method: &str) -> bool {
-    matches!(
-        method,
-        "initialize" | "logging/setLevel" | "ping" | "server/discover" | "tools/list"
-    ) || method.starts_with("notifications/")
-}
-
-/// Methods of the protocol's revisions that run no tool.
-fn is_known(method: &str) -> bool {
-    matches!(
-        method,
-        "" | "initialize"
-            | "ping"
-            | "completion/complete"
-            | "logging/setLevel"
-            | "prompts/get"
-            | "prompts/list"
-            | "resources/list"
-            | "resources/read"
-            | "resources/subscribe"
-            | "resources/templates/list"
-            | "resources/unsubscribe"
-            | "server/discover"
-            | "subscriptions/listen"
-            | "tasks/cancel"
-            | "tasks/get"
-            | "tasks/list"
-            | "tasks/result"
-            | "tasks/update"
-            | "tools/list"
-    ) || method.starts_with("notifications/")
+/// What a token for chosen tools may do beside calling them: what a session needs, and nothing that
+/// reads, runs or answers anything. Everything else is refused, also what is not known here:
+///
+/// | allowed | refused |
+/// |---|---|
+/// | `initialize`, `server/discover`, `ping`, `tools/list` (cut to the chosen tools), `logging/setLevel` | `resources/*`, `prompts/*`, `completion/complete`, `tasks/*`, `subscriptions/listen`, any other method |
+/// | `notifications/initialized`, `…/cancelled`, `…/progress`, `…/roots/list_changed` | any other notification |
+/// | a response that says nothing (`ping`) or declines (an error) | a response with a result (`sampling/createMessage`, `elicitation/create`, `roots/list`) |
+/// | the event stream (GET) and the end of a session (DELETE) | |
+fn is_harmless(call: &Call) -> bool {
+    match call.method.as_str() {
+        "" => !call.carries_result,
+        method => matches!(
+            method,
+            "initialize"
+                | "logging/setLevel"
+                | "notifications/cancelled"
+                | "notifications/initialized"
+                | "notifications/progress"
+                | "notifications/roots/list_changed"
+                | "ping"
+                | "server/discover"
+                | "tools/list"
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -284,7 +325,7 @@ mod tests {
     use super::*;
     use crate::access_token::{Keys, Tools, mint, verify};
     use crate::client::ClientId;
-    use crate::grants::{GrantId, UserId};
+    use crate::grants::{GrantId, Pin, UserId};
     use crate::protocol::bearer::BearerToken;
     use crate::protocol::scope::Scope;
 
@@ -333,7 +374,17 @@ mod tests {
     }
 
     fn decide(token: AccessToken, calls: Vec<Call>) -> Result<Permit, Refusal> {
+        decide_by(token, calls, Current::Unknown).map_err(|refused| refused.refusal)
+    }
+
+    fn decide_by(
+        token: AccessToken,
+        calls: Vec<Call>,
+        current: Current,
+    ) -> Result<Permit, Refused> {
         let nothing = BTreeSet::new();
+        let tools = calls.iter().filter_map(Call::tool);
+        let standing: Vec<_> = tools.map(|tool| (tool.to_owned(), current)).collect();
         super::decide(
             token,
             calls,
@@ -341,6 +392,7 @@ mod tests {
                 now: ISSUED,
                 approval_required: &nothing,
                 read_only_tools: &nothing,
+                standing: &standing,
             },
         )
     }
@@ -351,6 +403,7 @@ mod tests {
             name: name.map(str::to_owned),
             id: None,
             arguments: None,
+            carries_result: false,
         }
     }
 
@@ -448,38 +501,121 @@ mod tests {
         );
     }
 
+    fn decided(token: AccessToken, calls: &[Call], current: Current) -> Result<(), Refusal> {
+        match decide_by(token, calls.to_vec(), current) {
+            Ok(permit) => {
+                assert_eq!(permit.calls(), calls);
+                Ok(())
+            }
+            Err(refused) => {
+                assert_eq!(refused.calls, calls);
+                Err(refused.refusal)
+            }
+        }
+    }
+
     #[test]
     fn a_tool_that_was_not_allowed_refuses_the_whole_batch() {
+        let pin = Pin::new([1; 8]);
+        let here = Current::Defined(pin);
+        let pinned = Tools::Pinned(BTreeMap::from([("search".to_owned(), pin)]));
         let only = Tools::Only(BTreeSet::from(["search".to_owned()]));
         let search = call("tools/call", Some("search"));
         let fetch = call("tools/call", Some("fetch"));
-        assert!(decide(token("mcp", only.clone()), vec![search.clone()]).is_ok());
+        for tools in [&pinned, &only] {
+            let decided = |calls: &[Call]| decided(token("mcp", tools.clone()), calls, here);
+            assert_eq!(decided(std::slice::from_ref(&search)), Ok(()));
+            assert_eq!(
+                decided(&[search.clone(), fetch.clone()]),
+                Err(Refusal::Tool("fetch".to_owned(), NotAllowed::Never))
+            );
+        }
         assert_eq!(
-            decide(token("mcp", only.clone()), vec![search, fetch.clone()]).err(),
-            Some(Refusal::Tool("fetch".to_owned()))
+            decided(token("mcp", Tools::All), &[fetch], Current::Unknown),
+            Ok(())
         );
-        assert!(decide(token("mcp", Tools::All), vec![fetch]).is_ok());
-        let unknown = call("tools/call_many", Some("search"));
-        assert_eq!(
-            decide(token("mcp", only.clone()), vec![unknown.clone()]).err(),
-            Some(Refusal::Method("tools/call_many".to_owned()))
-        );
-        assert!(decide(token("mcp", Tools::All), vec![unknown]).is_ok());
-        assert!(
-            decide(
-                token("mcp", only),
-                vec![call("notifications/cancelled", None)]
+        for (current, why) in [
+            (Current::Defined(Pin::new([2; 8])), NotAllowed::Changed),
+            (Current::Gone, NotAllowed::Changed),
+            (Current::Unknown, NotAllowed::Unknown),
+        ] {
+            let token = token("mcp", pinned.clone());
+            assert_eq!(
+                decided(token, std::slice::from_ref(&search), current),
+                Err(Refusal::Tool("search".to_owned(), why))
+            );
+        }
+    }
+
+    #[test]
+    fn chosen_tools_are_no_resources_prompts_tasks_or_answers() {
+        let only = Tools::Only(BTreeSet::from(["search".to_owned()]));
+        let decided = |tools: &Tools, call: &Call| {
+            decided(
+                token("mcp", tools.clone()),
+                std::slice::from_ref(call),
+                Current::Unknown,
             )
-            .is_ok()
+        };
+        for method in [
+            "resources/list",
+            "resources/read",
+            "resources/templates/list",
+            "resources/subscribe",
+            "prompts/list",
+            "prompts/get",
+            "completion/complete",
+            "tasks/get",
+            "tasks/result",
+            "tasks/list",
+            "subscriptions/listen",
+            "tools/call_many",
+            "tools/List",
+            "notifications/anything",
+            "notifications/resources/updated",
+            "x",
+        ] {
+            let asked = call(method, Some("search"));
+            assert_eq!(
+                decided(&only, &asked),
+                Err(Refusal::Method(method.to_owned()))
+            );
+            assert_eq!(decided(&Tools::All, &asked), Ok(()));
+        }
+        for method in [
+            "initialize",
+            "server/discover",
+            "ping",
+            "tools/list",
+            "logging/setLevel",
+            "notifications/initialized",
+            "notifications/cancelled",
+        ] {
+            assert_eq!(decided(&only, &call(method, None)), Ok(()), "{method}");
+        }
+        let pong = call("", None);
+        let sampled = Call {
+            carries_result: true,
+            ..pong.clone()
+        };
+        assert_eq!(decided(&only, &pong), Ok(()));
+        assert_eq!(
+            decided(&only, &sampled),
+            Err(Refusal::Method(String::new()))
         );
+        assert_eq!(decided(&Tools::All, &sampled), Ok(()));
     }
 
     #[test]
     fn without_the_scope_nothing_is_allowed() {
         for scope in ["", "other", "MCP", "mcp2"] {
             assert_eq!(
-                decide(token(scope, Tools::All), vec![call("ping", None)]).err(),
-                Some(Refusal::Scope)
+                decided(
+                    token(scope, Tools::All),
+                    &[call("ping", None)],
+                    Current::Unknown
+                ),
+                Err(Refusal::Scope)
             );
         }
     }
@@ -548,8 +684,12 @@ mod tests {
             "subscriptions/listen",
             "tools/call_many",
         ] {
+            let asked = Call {
+                carries_result: true,
+                ..call(method, None)
+            };
             for token in [tools(), reads()] {
-                assert!(decide(token, vec![call(method, None)]).is_err(), "{method}");
+                assert!(decide(token, vec![asked.clone()]).is_err(), "{method}");
             }
         }
     }
@@ -562,10 +702,12 @@ mod tests {
             now: ISSUED,
             approval_required: &required,
             read_only_tools: &nothing,
+            standing: &[],
         };
         let ask = |tool: &str| {
             let calls = vec![call("tools/call", Some(tool))];
-            super::decide(token("mcp", Tools::All), calls, circumstances).err()
+            let decided = super::decide(token("mcp", Tools::All), calls, circumstances);
+            decided.err().map(|refused| refused.refusal)
         };
         assert_eq!(ask("deploy"), Some(Refusal::Approval("deploy".to_owned())));
         assert_eq!(ask("search"), None);

@@ -31,12 +31,17 @@ pub struct Form(Vec<(String, String)>);
 impl Form {
     /// Reads a query or a body.
     pub fn parse(encoded: &[u8]) -> Result<Self, FormError> {
+        Self::parse_up_to(encoded, MAX_PARAMETERS)
+    }
+
+    /// Reads one that may have `most` parameters, such as a form with many boxes to tick.
+    pub fn parse_up_to(encoded: &[u8], most: usize) -> Result<Self, FormError> {
         let mut parameters = Vec::new();
         for pair in encoded.split(|&byte| byte == b'&') {
             if pair.is_empty() {
                 continue;
             }
-            if parameters.len() == MAX_PARAMETERS {
+            if parameters.len() == most {
                 return Err(FormError::TooMany);
             }
             let (name, value) = match pair.iter().position(|&byte| byte == b'=') {

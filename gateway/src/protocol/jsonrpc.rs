@@ -5,14 +5,14 @@
 //! Owns: JSON's form, keys, and the three shapes of a message. Not: what methods mean (`mcp`).
 
 mod collect;
-mod walk;
+pub(in crate::protocol) mod walk;
 
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use self::collect::Collected;
-use self::walk::{Any, Key, Keys, Scalar, ScalarValue, Text};
+use self::walk::{Any, IsEmpty, Key, Keys, Scalar, ScalarValue, Text};
 use super::arguments::Arguments;
 use super::mcp::META_VERSION;
 
@@ -20,7 +20,8 @@ use super::mcp::META_VERSION;
 const BATCH: usize = 100;
 
 /// The members of a message, and those of its `params`, that anybody decides by.
-const MESSAGE_KEYS: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
+pub(in crate::protocol) const MESSAGE_KEYS: &[&str] =
+    &["jsonrpc", "id", "method", "params", "result", "error"];
 const PARAMS_KEYS: &[&str] = &["name", "uri", "arguments", "_meta", "cursor", "task"];
 
 /// Which of the three shapes a message has.
@@ -62,6 +63,9 @@ pub struct Message {
     pub version: Option<String>,
     /// `params.arguments` by path; `None` if the judge was not asked to keep them.
     pub arguments: Option<Arguments>,
+    /// Whether it has a `result` that says something: any but an object without members, `_meta`
+    /// aside.
+    pub carries_result: bool,
 }
 
 /// Whether a judged message keeps its arguments. Keeping them costs, so only who decides by them
@@ -201,7 +205,7 @@ impl<'de> Visitor<'de> for MessageSeed {
         let mut keys = Keys::named(MESSAGE_KEYS);
         let (mut version, mut id, mut method) = (None, None, None);
         let mut params = Params::default();
-        let (mut result, mut error) = (false, false);
+        let (mut result, mut error, mut carries_result) = (false, false, false);
         while let Some(Key(key)) = map.next_key()? {
             match key.as_ref() {
                 "jsonrpc" => version = Some(map.next_value_seed(Scalar)?),
@@ -209,7 +213,7 @@ impl<'de> Visitor<'de> for MessageSeed {
                 "method" => method = Some(map.next_value_seed(Scalar)?),
                 "params" => params = map.next_value_seed(ParamsSeed(self.0))?,
                 "result" => {
-                    map.next_value_seed(Any { depth: 2 })?;
+                    carries_result = !map.next_value_seed(IsEmpty { depth: 2 })?;
                     result = true;
                 }
                 "error" => {
@@ -264,6 +268,7 @@ impl<'de> Visitor<'de> for MessageSeed {
                 Keep::Nothing => None,
                 Keep::Arguments => Some(params.arguments.unwrap_or_default()),
             },
+            carries_result,
         })
     }
 }

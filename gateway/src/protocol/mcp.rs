@@ -54,6 +54,9 @@ pub struct Call {
     pub id: Option<Id>,
     /// Its arguments by path; `None` where nobody asked the judge to keep them.
     pub arguments: Option<Arguments>,
+    /// For a response of the client's: whether it says anything, as the answer to `sampling` or
+    /// `elicitation` does and the answer to `ping` does not.
+    pub carries_result: bool,
 }
 
 /// Methods that change nothing at the backend, so that they may be sent again after a connection
@@ -86,6 +89,7 @@ impl Call {
             name,
             id: message.id.clone().filter(|_| message.kind == Kind::Request),
             arguments: message.arguments.clone(),
+            carries_result: message.carries_result,
         }
     }
 

@@ -12,4 +12,6 @@ pub mod redirect_uri;
 pub mod resource;
 pub mod scope;
 pub mod sse;
+pub mod tool_definition;
+pub mod tool_list;
 pub mod web;

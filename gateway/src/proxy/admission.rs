@@ -10,19 +10,22 @@ use http::{HeaderMap, HeaderName, Method};
 use pingora::protocols::http::ServerSession;
 use sha2::{Digest as _, Sha256};
 
-use super::denial::Denial;
+use super::denial::{Challenge, Denial};
 use super::endings::Lease;
 use super::listener::Lifeline;
 use super::peer::is_trusted;
+use super::refused::{RefusedCall, Way};
 use super::routes::{Door, Target, is_own_host};
 use super::serve::{Stop, Visit};
 use super::upstream_head::forwarded_query;
 use super::{Gateway, Place, audited, body};
 use crate::access_token::{self, Claims, VerifiedToken};
+use crate::grants::Current;
 use crate::policy::{self, AccessToken, Audience, Circumstances, Permit, Rejection, Standing};
 use crate::protocol::bearer::{BearerToken, Presented};
 use crate::protocol::jsonrpc::{self, Keep, Kind};
 use crate::protocol::mcp::{self, Call, MirrorHeaders};
+use crate::protocol::scope;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -103,12 +106,29 @@ impl Gateway {
             true => self.read_only_tools(place, &token).await,
             false => BTreeSet::new(),
         };
+        let standing = self.standing_of_tools(&token, place, &calls).await;
         let circumstances = Circumstances {
             now: self.clock.now(),
             approval_required: &place.backend.approval_required,
             read_only_tools: &read_only_tools,
+            standing: &standing,
         };
-        let permit = policy::decide(token, calls, circumstances).map_err(Denial::from)?;
+        let permit = match policy::decide(token.clone(), calls, circumstances) {
+            Ok(permit) => permit,
+            Err(refused) => {
+                let call = RefusedCall {
+                    refused,
+                    is_batch: body.as_deref().is_some_and(is_batch),
+                    way: match door {
+                        Door::Messages => Way::NoStream,
+                        Door::Mcp | Door::Sse => Way::Response,
+                    },
+                };
+                let challenge = self.challenge(place, door, asked.path);
+                let claims = token.claims();
+                return Err(self.deliver(call, place, claims, &target, &challenge, visit));
+            }
+        };
         self.enter_calls(&permit, place, visit, body.as_ref())?;
         Ok(Admitted {
             permit,
@@ -136,6 +156,49 @@ impl Gateway {
             self.journal.note(record).map_err(|_| Denial::AuditDown)?;
         }
         Ok(())
+    }
+
+    /// How the tools stand that are about to be called, where the token allows them in one
+    /// definition only. Known in memory; the backend is asked only where it is not.
+    async fn standing_of_tools(
+        &self,
+        token: &AccessToken,
+        place: &Place,
+        calls: &[Call],
+    ) -> Vec<(String, Current)> {
+        let claims = token.claims();
+        let mut standing = Vec::new();
+        for tool in calls.iter().filter_map(Call::tool) {
+            if claims.tools.pin(tool).is_some() && claims.scope.contains(scope::MCP) {
+                let catalogue = &self.server.catalogue;
+                let name = &place.backend.mount.name;
+                let current = catalogue.current(name, &claims.user_name, tool).await;
+                standing.push((tool.to_owned(), current));
+            }
+        }
+        standing
+    }
+
+    /// The refusal of a call. On the legacy transport clients read answers on their stream only.
+    fn deliver(
+        &self,
+        mut call: RefusedCall,
+        place: &Place,
+        claims: &Claims,
+        target: &str,
+        challenge: &Challenge,
+        visit: &Visit,
+    ) -> Stop {
+        if call.way == Way::NoStream {
+            let denial = Denial::Refused(Box::new(call.clone()));
+            let answer = denial.answer_within(Some(challenge), &visit.id);
+            let is_told =
+                answer.is_some_and(|answer| self.mailboxes.deliver(place, claims, target, &answer));
+            if is_told {
+                call.way = Way::Stream;
+            }
+        }
+        Denial::Refused(Box::new(call)).into()
     }
 
     /// A trusted proxy may have put its own name for this gateway there.
@@ -166,7 +229,8 @@ impl Gateway {
         let (read_only, changing): (Vec<_>, Vec<_>) = tools
             .into_iter()
             .partition(|tool| tool.annotations.read_only_hint == Some(true));
-        let mut names: BTreeSet<String> = read_only.into_iter().map(|tool| tool.name).collect();
+        let mut names: BTreeSet<String> =
+            read_only.into_iter().map(|tool| tool.shown.name).collect();
         // A name that stands twice means the worse of the two.
         for tool in changing {
             names.remove(&tool.name);
@@ -310,6 +374,11 @@ fn judge(door: Door, headers: &HeaderMap, body: &[u8], keep: Keep) -> Result<Vec
         }
     }
     Ok(judged.messages().iter().map(Call::of).collect())
+}
+
+/// Whether a judged body is an array of messages.
+fn is_batch(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"[")
 }
 
 fn mirror(headers: &HeaderMap) -> MirrorHeaders<'_> {

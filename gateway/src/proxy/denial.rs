@@ -6,6 +6,7 @@ use http::header::{ALLOW, WWW_AUTHENTICATE};
 use serde::Serialize;
 use serde_json::json;
 
+use super::refused::RefusedCall;
 use crate::backend::Failure;
 use crate::policy::{Refusal, Rejection};
 use crate::protocol::jsonrpc::Id;
@@ -35,8 +36,8 @@ pub(super) enum Denial {
     MalformedToken,
     #[error("{0}")]
     Token(Rejection),
-    #[error("{0}")]
-    Refused(Refusal),
+    #[error("{}", .0.refusal())]
+    Refused(Box<RefusedCall>),
     #[error("{0}")]
     BadMessage(String),
     #[error("{0}")]
@@ -87,7 +88,7 @@ impl Denial {
             Self::MalformedToken => Reason::TokenMalformed,
             Self::Token(Rejection::Invalid(reason)) => *reason,
             Self::Token(Rejection::Unknown) => Reason::StoreUnavailable,
-            Self::Refused(refusal) => refusal.reason(),
+            Self::Refused(call) => call.refusal().reason(),
             Self::BadMessage(_) | Self::HeaderMismatch(..) => Reason::MessageMalformed,
             Self::MediaType => Reason::MediaTypeWrong,
             Self::Compressed => Reason::BodyCompressed,
@@ -120,7 +121,8 @@ impl Denial {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Origin | Self::Refused(_) => StatusCode::FORBIDDEN,
+            Self::Origin => StatusCode::FORBIDDEN,
+            Self::Refused(call) => call.status(),
             Self::NotFound | Self::SessionUnknown => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Self::Host => StatusCode::MISDIRECTED_REQUEST,
@@ -143,7 +145,12 @@ impl Denial {
     /// The answer. `challenge` is absent where no token would help, because no backend is there.
     pub(super) fn response(&self, challenge: Option<&Challenge>, request_id: &str) -> Response {
         let status = self.status();
+        if status == StatusCode::ACCEPTED {
+            return web::empty(status);
+        }
+        let within = self.answer_within(challenge, request_id);
         let response = match self.rpc_error() {
+            None if within.is_some() => web::json(status, &within),
             Some((id, code)) => web::json(
                 status,
                 &json!({
@@ -175,6 +182,7 @@ impl Denial {
             Self::Token(Rejection::Unknown) | Self::AuditDown | Self::Leaving => {
                 web::with_retry_after(response, 2)
             }
+            Self::Refused(_) if status.is_server_error() => web::with_retry_after(response, 5),
             Self::Upstream(..) => web::with_retry_after(response, 5),
             _ => response,
         };
@@ -189,13 +197,26 @@ impl Denial {
         }
     }
 
+    /// The answer to a refused call, within MCP.
+    pub(super) fn answer_within(
+        &self,
+        challenge: Option<&Challenge>,
+        request_id: &str,
+    ) -> Option<serde_json::Value> {
+        let Self::Refused(call) = self else {
+            return None;
+        };
+        let challenge = challenge.map(|challenge| self.challenge(challenge));
+        call.answer(&self.description(), challenge.as_deref(), request_id)
+    }
+
     /// RFC 6750 §3: a request without credentials learns no error code.
     fn challenge(&self, challenge: &Challenge) -> String {
         let error = match self {
             Self::NoToken => String::new(),
             _ => format!(
                 "error=\"{}\", error_description=\"{}\", ",
-                self.error_code().unwrap_or("invalid_token"),
+                self.error_code().unwrap_or("insufficient_scope"),
                 self.reason().sentence(),
             ),
         };
@@ -212,7 +233,7 @@ impl Denial {
             Self::NoToken | Self::MalformedToken | Self::Token(Rejection::Invalid(_)) => {
                 Some("invalid_token")
             }
-            Self::Refused(_) => Some("insufficient_scope"),
+            Self::Refused(call) if *call.refusal() == Refusal::Scope => Some("insufficient_scope"),
             _ => None,
         }
     }
@@ -235,7 +256,7 @@ impl Denial {
             }
             Self::BadMessage(what) => format!("{sentence} In particular: {what}."),
             Self::NoToken => format!("{sentence} WWW-Authenticate tells where to log in."),
-            Self::Refused(refusal) if *refusal != Refusal::Scope => {
+            Self::Refused(call) if *call.refusal() != Refusal::Scope => {
                 format!("{sentence} {}", self.reason().remedy())
             }
             _ => sentence.to_owned(),
@@ -246,12 +267,6 @@ impl Denial {
 impl From<Rejection> for Denial {
     fn from(rejection: Rejection) -> Self {
         Self::Token(rejection)
-    }
-}
-
-impl From<Refusal> for Denial {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
     }
 }
 
@@ -266,6 +281,8 @@ struct ErrorBody<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Refused;
+    use crate::proxy::refused::Way;
 
     fn challenge() -> Challenge {
         Challenge {
@@ -300,7 +317,14 @@ mod tests {
 
     #[test]
     fn a_missing_right_is_403_with_the_scope_that_is_needed() {
-        let denial = Denial::Refused(Refusal::Scope);
+        let denial = Denial::Refused(Box::new(RefusedCall {
+            refused: Refused {
+                refusal: Refusal::Scope,
+                calls: Vec::new(),
+            },
+            is_batch: false,
+            way: Way::Response,
+        }));
         assert_eq!(denial.response(Some(&challenge()), "r1").status(), 403);
         assert!(
             header(&denial)

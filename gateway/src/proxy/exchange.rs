@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::admission::Admitted;
 use super::denial::Denial;
 use super::endings::{self, End};
+use super::lists::{self, EventFilter, LARGEST_LIST, Lists};
 use super::relay::Relay;
 use super::response_head::{self, Shape};
 use super::rewrite::{self, EndpointRewriter, Redirect};
@@ -25,6 +26,7 @@ use super::{Gateway, Place};
 use crate::access_token::{self, PassedToken};
 use crate::backend::{Connection, Failure, Pooling};
 use crate::policy::{Permit, Rejection};
+use crate::protocol::jsonrpc::Id;
 use crate::reason::Reason;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -82,14 +84,47 @@ impl Gateway {
         if is_stream && shape != Shape::Events {
             return Err(Denial::UpstreamUnusable.into());
         }
-        let claims = admitted.permit.token().claims();
+        let token = admitted.permit.token();
+        let lists = Lists {
+            gateway: self,
+            place,
+            visit,
+            token,
+        };
+        let is_restricted = token.is_restricted();
+        let is_list = is_restricted
+            && matches!(shape, Shape::Bytes(_))
+            && lists::are_asked_for(&admitted.permit);
+        let is_filtered = is_restricted && shape == Shape::Events;
+        if (is_list || is_filtered) && !lists::can_be_read(head) {
+            return Err(Denial::UpstreamUnusable.into());
+        }
+        let head = head.clone();
+        let (shape, list) = match is_list {
+            false => (shape, None),
+            true => {
+                let is_lenient = door == Door::Messages || !head.status.is_success();
+                let whole = whole_list(&mut connection, lists, is_lenient, place);
+                let list = tokio::select! {
+                    biased;
+                    end = &mut revoked => return Err(denied_by(end).into()),
+                    end = &mut leaving => return Err(denied_by(end).into()),
+                    () = client.gone(session) => return Err(gone()),
+                    list = whole => list.map_err(|failure| {
+                        Denial::Upstream(failure, single_id(&admitted.permit))
+                    })?,
+                };
+                (Shape::Bytes(Some(list.len() as u64)), Some(list))
+            }
+        };
+        let claims = token.claims();
         let bound = head
             .headers
             .get(SESSION)
             .and_then(|id| id.to_str().ok())
             .map(|id| self.sessions.bind(id, claims, &place.backend.mount));
         let mut answer =
-            response_head::build(head, shape, bound, request.version == Version::HTTP_11)?;
+            response_head::build(&head, shape, bound, request.version == Version::HTTP_11)?;
         if let Some(origin) = origin {
             let mut headers = http::HeaderMap::new();
             allow_reading(&mut headers, origin);
@@ -107,9 +142,14 @@ impl Gateway {
             permit: &admitted.permit,
             shape,
             endpoint: is_stream.then(EndpointRewriter::new),
+            mailbox: None,
+            filter: is_filtered.then(EventFilter::default),
             waits_for_events: admitted.waits_for_events,
             status,
         };
+        if let Some(list) = list {
+            return relay.finish(session, connection, list).await;
+        }
         relay
             .run(session, connection, &mut client, revoked, leaving)
             .await
@@ -150,13 +190,7 @@ impl Gateway {
     ) -> Result<Connection, Denial> {
         let backend = &place.backend;
         let permit = &admitted.permit;
-        let id = || {
-            permit
-                .calls()
-                .first()
-                .filter(|_| permit.calls().len() == 1)
-                .and_then(|call| call.id.clone())
-        };
+        let id = || single_id(permit);
         let mut target = admitted.target.clone();
         let mut pooling = Pooling::Reuse;
         let mut redirected = false;
@@ -213,6 +247,40 @@ impl Gateway {
             }
         }
     }
+}
+
+/// The id of the one request that waits for the answer, if it is one.
+fn single_id(permit: &Permit) -> Option<Id> {
+    match permit.calls() {
+        [call] => call.id.clone(),
+        _ => None,
+    }
+}
+
+/// The whole of an answer that may hold a list, cut to what the token allows.
+async fn whole_list(
+    connection: &mut Connection,
+    lists: Lists<'_>,
+    is_lenient: bool,
+    place: &Place,
+) -> Result<Bytes, Failure> {
+    let mut body = Vec::new();
+    loop {
+        let read = timeout(place.backend.response_timeout, connection.read_body())
+            .await
+            .unwrap_or(Err(Failure::TimedOut("the rest of the response")))?;
+        match read {
+            Some(chunk) if body.len() + chunk.len() <= LARGEST_LIST => {
+                body.extend_from_slice(&chunk)
+            }
+            Some(_) => return Err(Failure::Broken("the list of tools is too large".to_owned())),
+            None => break,
+        }
+    }
+    lists
+        .judge_body(body, is_lenient)
+        .await
+        .map_err(|unreadable| Failure::Broken(unreadable.to_string()))
 }
 
 /// A kept connection may turn out to be dead. What was not sent whole was not run; what was sent

@@ -15,7 +15,10 @@ mod exchange;
 mod framing;
 mod hooks;
 mod listener;
+mod lists;
+mod mailbox;
 mod peer;
+mod refused;
 mod relay;
 mod response_head;
 mod rewrite;
@@ -51,6 +54,7 @@ use crate::store::RevocationView;
 
 use self::drain::Draining;
 use self::listener::Caps;
+use self::mailbox::Mailboxes;
 use self::sessions::Sessions;
 use self::translate::Translator;
 
@@ -157,6 +161,7 @@ impl Edge {
             streams: Streams::default(),
             translator: Translator::default(),
             draining: Draining::default(),
+            mailboxes: Arc::default(),
             caps: Arc::default(),
             server: parts.server,
             keys: parts.keys,
@@ -207,6 +212,7 @@ struct Gateway {
     streams: Streams,
     translator: Translator,
     draining: Draining,
+    mailboxes: Arc<Mailboxes>,
     caps: Arc<Caps>,
 }
 

@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep};
 
 use super::endings::End;
 use super::exchange::{ClientWatch, gone};
+use super::lists::{EventFilter, Lists};
+use super::mailbox::Mailbox;
 use super::response_head::Shape;
 use super::rewrite::EndpointRewriter;
 use super::serve::{Stop, Visit};
@@ -30,6 +32,10 @@ pub(super) struct Relay<'a> {
     pub(super) permit: &'a Permit,
     pub(super) shape: Shape,
     pub(super) endpoint: Option<EndpointRewriter>,
+    /// Of the legacy transport: opened once the endpoint is announced.
+    pub(super) mailbox: Option<Mailbox>,
+    /// Judges events, for a restricted token.
+    pub(super) filter: Option<EventFilter>,
     pub(super) waits_for_events: bool,
     pub(super) status: u16,
 }
@@ -40,11 +46,12 @@ enum Next {
     Done,
     Failed(Failure),
     Ended(End),
+    Letter(Bytes),
     Quiet,
     Gone,
 }
 
-impl Relay<'_> {
+impl<'a> Relay<'a> {
     /// Relays until the answer is complete or something ends it.
     pub(super) async fn run(
         mut self,
@@ -64,6 +71,7 @@ impl Relay<'_> {
         tokio::pin!(quiet);
         let mut boundary = Boundary::default();
         let mut passed = 0;
+        let mut letters = Vec::new();
         let mut held = self.waits_for_events.then(|| self.hold());
         loop {
             let next = tokio::select! {
@@ -76,6 +84,7 @@ impl Relay<'_> {
                     Ok(None) => Next::Done,
                     Err(failure) => Next::Failed(failure),
                 },
+                letter = letter(&mut self.mailbox) => Next::Letter(letter),
                 () = &mut quiet => match is_events {
                     true => Next::Quiet,
                     false => Next::Failed(Failure::TimedOut("the rest of the response")),
@@ -83,7 +92,7 @@ impl Relay<'_> {
             };
             match next {
                 Next::Chunk(chunk) => {
-                    let chunk = self.rewritten(chunk)?;
+                    let chunk = self.rewritten(chunk).await?;
                     if is_events {
                         boundary.advance(&chunk);
                     }
@@ -94,8 +103,19 @@ impl Relay<'_> {
                     {
                         return self.finish(session, connection, chunk).await;
                     }
-                    session.write_response_body(chunk, false).await?;
+                    if !chunk.is_empty() {
+                        session.write_response_body(chunk, false).await?;
+                    }
+                    if boundary.is_between_events() {
+                        for letter in letters.drain(..) {
+                            session.write_response_body(letter, false).await?;
+                        }
+                    }
                 }
+                Next::Letter(letter) if boundary.is_between_events() => {
+                    session.write_response_body(letter, false).await?;
+                }
+                Next::Letter(letter) => letters.push(letter),
                 Next::Quiet => {
                     if boundary.is_between_events() {
                         session
@@ -105,7 +125,10 @@ impl Relay<'_> {
                     held.get_or_insert_with(|| self.hold());
                     quiet.as_mut().reset(Instant::now() + patience);
                 }
-                Next::Done => return self.finish(session, connection, Bytes::new()).await,
+                Next::Done => {
+                    let rest = self.rest().await?;
+                    return self.finish(session, connection, rest).await;
+                }
                 Next::Ended(end) => {
                     connection.abandon().await;
                     self.log(end.as_str());
@@ -136,7 +159,7 @@ impl Relay<'_> {
 
     /// Writes the last bytes of a complete answer. The connection is given back first, so that it
     /// is there for the client's next request.
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         session: &mut ServerSession,
         connection: Connection,
@@ -148,18 +171,52 @@ impl Relay<'_> {
         Ok(())
     }
 
-    fn rewritten(&mut self, chunk: Bytes) -> Result<Bytes, Stop> {
-        let Some(endpoint) = &mut self.endpoint else {
-            return Ok(chunk);
-        };
+    /// What goes on of the next bytes: the endpoint made public, lists cut.
+    async fn rewritten(&mut self, chunk: Bytes) -> Result<Bytes, Stop> {
         let claims = self.permit.token().claims();
-        endpoint
-            .rewrite(chunk, &self.place.backend, claims, &self.gateway.sessions)
-            .map_err(|unusable| {
-                let failure = Failure::Broken(unusable.to_string());
-                self.warn(&failure);
-                aborted()
-            })
+        let chunk = match &mut self.endpoint {
+            None => chunk,
+            Some(endpoint) => endpoint
+                .rewrite(chunk, &self.place.backend, claims, &self.gateway.sessions)
+                .map_err(|unusable| self.unusable(&unusable))?,
+        };
+        if let Some(target) = self.endpoint.as_mut().and_then(EndpointRewriter::announced) {
+            let mailboxes = &self.gateway.mailboxes;
+            self.mailbox = Some(mailboxes.open(self.place, claims, &target));
+        }
+        let lists = self.lists();
+        match &mut self.filter {
+            None => Ok(chunk),
+            Some(filter) => filter
+                .pass(&chunk, lists)
+                .await
+                .map_err(|unreadable| self.unusable(&unreadable)),
+        }
+    }
+
+    /// What is left at the end of the backend's answer.
+    async fn rest(&mut self) -> Result<Bytes, Stop> {
+        match self.filter.take() {
+            None => Ok(Bytes::new()),
+            Some(filter) => filter
+                .rest(self.lists())
+                .await
+                .map_err(|unreadable| self.unusable(&unreadable)),
+        }
+    }
+
+    fn lists(&self) -> Lists<'a> {
+        Lists {
+            gateway: self.gateway,
+            place: self.place,
+            visit: self.visit,
+            token: self.permit.token(),
+        }
+    }
+
+    fn unusable(&self, why: &impl std::fmt::Display) -> Stop {
+        self.warn(&Failure::Broken(why.to_string()));
+        aborted()
     }
 
     fn hold(&self) -> Held {
@@ -198,6 +255,18 @@ impl Relay<'_> {
     fn token(&self) -> &str {
         let id = self.permit.token().id();
         id.get(..16).unwrap_or(id)
+    }
+}
+
+/// The next answer of the gateway's own for this stream; never, if it has no mailbox.
+async fn letter(mailbox: &mut Option<Mailbox>) -> Bytes {
+    let next = match mailbox {
+        Some(mailbox) => mailbox.next().await,
+        None => None,
+    };
+    match next {
+        Some(letter) => letter,
+        None => std::future::pending().await,
     }
 }
 

@@ -16,7 +16,8 @@ const PREAMBLE: usize = 64 * 1024;
 /// on; everything after it goes on as it comes.
 pub(super) enum EndpointRewriter {
     Waiting(Splitter),
-    Done,
+    /// The path and query at the backend that was announced, until somebody asks for it.
+    Done(Option<String>),
 }
 
 /// The stream can't be passed on.
@@ -48,26 +49,34 @@ impl EndpointRewriter {
             .split(&chunk, PREAMBLE)
             .map_err(|_| Unusable::NoEndpoint)?;
         let mut out = Vec::new();
-        let mut found = false;
+        let mut found = None;
         for bytes in events {
             match Event::parse(&bytes) {
-                Some(event) if event.name == "endpoint" && !found => {
+                Some(event) if event.name == "endpoint" && found.is_none() => {
                     let target =
                         resolve_path(backend, &event.data).ok_or(Unusable::ForeignEndpoint)?;
                     let url = sessions.bind_endpoint(&target, claims, &backend.mount);
                     out.extend_from_slice(format!("event: endpoint\ndata: {url}\n\n").as_bytes());
-                    found = true;
+                    found = Some(target);
                 }
                 _ => out.extend_from_slice(&bytes),
             }
         }
-        if found {
-            let Self::Waiting(splitter) = std::mem::replace(self, Self::Done) else {
+        if found.is_some() {
+            let Self::Waiting(splitter) = std::mem::replace(self, Self::Done(found)) else {
                 unreachable!("it was waiting a moment ago, and nobody else holds it");
             };
             out.extend_from_slice(&splitter.rest());
         }
         Ok(Bytes::from(out))
+    }
+
+    /// Where the backend takes the messages of this stream; told once.
+    pub(super) fn announced(&mut self) -> Option<String> {
+        match self {
+            Self::Waiting(_) => None,
+            Self::Done(target) => target.take(),
+        }
     }
 }
 

@@ -263,7 +263,7 @@ impl Gateway {
 
     /// The metadata that belongs to the path as it was asked for. Messages of the legacy transport
     /// belong to its stream.
-    fn challenge(&self, place: &Place, door: Door, path: &str) -> Challenge {
+    pub(super) fn challenge(&self, place: &Place, door: Door, path: &str) -> Challenge {
         let path = match door {
             Door::Messages => place.backend.mount.sse_path(),
             _ if path == "/" => String::new(),

@@ -10,7 +10,7 @@ use tests::gateway::{Gateway, Owner, Setup};
 use tests::program::workspace;
 use tests::redis::Redis;
 use tests::shown;
-use tests::world::StoreKind;
+use tests::world::{StoreKind, World};
 
 use crate::drive::SHOWN;
 
@@ -64,6 +64,16 @@ impl Sdk {
 
 /// Run a driver to its end; its report.
 async fn drive(sdk: Sdk, arguments: &[&str], owner: Option<&Owner>) -> Result<Value> {
+    drive_with(sdk, arguments, owner, &[]).await
+}
+
+/// The same with more in its environment.
+async fn drive_with(
+    sdk: Sdk,
+    arguments: &[&str],
+    owner: Option<&Owner>,
+    environment: &[(&str, &str)],
+) -> Result<Value> {
     let (interpreter, script) = sdk.command();
     assert!(
         interpreter.exists(),
@@ -76,7 +86,8 @@ async fn drive(sdk: Sdk, arguments: &[&str], owner: Option<&Owner>) -> Result<Va
         .args(arguments)
         .kill_on_drop(true)
         .env_remove("OWNER_NAME")
-        .env_remove("OWNER_PASSWORD");
+        .env_remove("OWNER_PASSWORD")
+        .envs(environment.iter().copied());
     // A proxy of the machine is not asked for the way to loopback.
     for variable in [
         "http_proxy",
@@ -209,4 +220,58 @@ sdk_tests! {
     the_typescript_sdk_v2_works_over_sse_on_the_embedded_store: TypeScriptV2, "sse", Embedded;
     the_typescript_sdk_v2_works_over_http_on_redis: TypeScriptV2, "http", Redis;
     the_typescript_sdk_v2_works_over_sse_on_redis: TypeScriptV2, "sse", Redis;
+}
+
+/// A person ticks one tool; the SDK sees that one, and calling another reaches nobody.
+async fn sees_the_chosen_tool_alone(sdk: Sdk, transport: &str) -> Result<()> {
+    let world = World::start().await?;
+    let folder = tempfile::tempdir()?;
+    let storage = folder.path().join("storage.json").display().to_string();
+    let url = world.url(if transport == "sse" { "/sse" } else { "/mcp" });
+    let arguments = [
+        "--url",
+        &url,
+        "--transport",
+        transport,
+        "--storage",
+        &storage,
+        "--phase",
+        "first",
+    ];
+    let environment = [("CHOSEN", "look"), ("FORBIDDEN", "erase")];
+    let report = drive_with(sdk, &arguments, Some(&world.owner), &environment)
+        .await
+        .with_context(|| world.gateway.log().join("\n"))?;
+    assert_eq!(report["tools"], serde_json::json!(["look"]), "{report}");
+    let refused = report["refused"].as_str().unwrap_or_default();
+    assert!(refused.contains("does not allow this tool"), "{report}");
+    assert_eq!(report["allowed"], true, "{report}");
+    let called: Vec<String> = world
+        .backend
+        .marked("tools/call")
+        .iter()
+        .map(|request| request.json()["params"]["name"].to_string())
+        .collect();
+    assert_eq!(called, ["\"look\""]);
+    Ok(())
+}
+
+macro_rules! chosen_tests {
+    ($($name:ident: $sdk:ident, $transport:literal;)*) => {$(
+        #[tokio::test]
+        async fn $name() -> Result<()> {
+            sees_the_chosen_tool_alone(Sdk::$sdk, $transport).await
+        }
+    )*};
+}
+
+chosen_tests! {
+    the_python_sdk_v1_sees_the_chosen_tool_alone_over_http: PythonV1, "http";
+    the_python_sdk_v1_sees_the_chosen_tool_alone_over_sse: PythonV1, "sse";
+    the_python_sdk_v2_sees_the_chosen_tool_alone_over_http: PythonV2, "http";
+    the_python_sdk_v2_sees_the_chosen_tool_alone_over_sse: PythonV2, "sse";
+    the_typescript_sdk_v1_sees_the_chosen_tool_alone_over_http: TypeScriptV1, "http";
+    the_typescript_sdk_v1_sees_the_chosen_tool_alone_over_sse: TypeScriptV1, "sse";
+    the_typescript_sdk_v2_sees_the_chosen_tool_alone_over_http: TypeScriptV2, "http";
+    the_typescript_sdk_v2_sees_the_chosen_tool_alone_over_sse: TypeScriptV2, "sse";
 }

@@ -27,4 +27,5 @@ mod revoke;
 mod setup;
 mod sse;
 mod token;
+mod tools;
 mod well_known;

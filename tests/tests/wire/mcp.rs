@@ -7,7 +7,6 @@ use serde_json::json;
 use tests::gateway::{Gateway, Setup};
 use tests::http::{self, ask};
 use tests::mcp::{self, call, initialize, response, send};
-use tests::program::free_port;
 use tests::recorder::{Answer, Recorder, Step};
 use tests::scripted_mcp::{self, SESSION};
 use tests::world::{StoreKind, World};
@@ -379,13 +378,10 @@ async fn a_web_page_of_another_origin_is_refused_even_with_a_token() -> Result<(
 #[tokio::test]
 async fn a_backend_that_is_down_is_told_at_once_and_the_others_go_on() -> Result<()> {
     let alive = Recorder::start(scripted_mcp::answer).await?;
+    let leaving = Recorder::start(scripted_mcp::answer).await?;
     let setup = Setup::default()
         .mounted("alive", "/alive", &alive.url())
-        .mounted(
-            "gone",
-            "/gone",
-            &format!("http://127.0.0.1:{}", free_port()),
-        );
+        .mounted("gone", "/gone", &leaving.url());
     let gateway = Gateway::start(setup).await?;
     let client = tests::oauth::OAuthClient::register(&gateway.origin(), "Client").await?;
     let owner = tests::gateway::Owner::alice();
@@ -395,6 +391,7 @@ async fn a_backend_that_is_down_is_told_at_once_and_the_others_go_on() -> Result
     let good = client
         .sign_in_for(&owner, &gateway.url("/alive/mcp"))
         .await?;
+    drop(leaving);
     let reply = send(
         &gateway.url("/gone/mcp"),
         &gone,

@@ -135,9 +135,6 @@ fn print_verified(token: &VerifiedToken) {
     }
     match &claims.tools {
         Tools::All => println!("// tools granted: all"),
-        Tools::Only(names) => println!(
-            "// tools granted: {}",
-            names.iter().cloned().collect::<Vec<_>>().join(", ")
-        ),
+        tools => println!("// tools granted: {}", tools.names().join(", ")),
     }
 }

@@ -20,11 +20,11 @@ use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use crate::access_token::{self, Keys, Tools};
-use crate::backend::Catalogue;
+use crate::backend::{Catalogue, IdentityHeaders};
 use crate::browser_session::BrowserSession;
 use crate::clock::{Clock, Timestamp};
 use crate::fetch::{Documents, Fetcher, Limits};
-use crate::grants::UserId;
+use crate::grants::{PinKey, UserId};
 use crate::identity::{Passwords, Setup};
 use crate::oauth::endpoint::Endpoint;
 use crate::oauth::{AuthorizationServer, Settings, authorize, register, revoke, token};
@@ -69,7 +69,12 @@ fn server() -> AuthorizationServer {
         tags: TagKey::new([3; 32]),
         passwords: Passwords::default(),
         setup: Setup,
-        catalogue: Arc::new(Catalogue::default()),
+        catalogue: Arc::new(Catalogue::new(
+            Vec::new(),
+            Arc::default(),
+            IdentityHeaders::default(),
+            PinKey::new(&TagKey::new([3; 32])),
+        )),
         documents: None,
         key_sets: Documents::new(Fetcher::new(Limits::default(), [])),
         journal: crate::journal::Journal::off(),

@@ -16,7 +16,7 @@ const DEPTH: usize = 64;
 const FEW: usize = 16;
 
 /// A key, without a copy where it has no escapes.
-pub(super) struct Key<'de>(pub(super) Cow<'de, str>);
+pub(in crate::protocol) struct Key<'de>(pub(in crate::protocol) Cow<'de, str>);
 
 impl<'de> serde::Deserialize<'de> for Key<'de> {
     fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
@@ -42,14 +42,14 @@ impl<'de> serde::Deserialize<'de> for Key<'de> {
 
 /// The keys of one object so far. A key that stands twice is refused: parsers differ in which of
 /// the two they keep.
-pub(super) struct Keys<'de> {
+pub(in crate::protocol) struct Keys<'de> {
     known: &'static [&'static str],
     few: Vec<Cow<'de, str>>,
     many: HashSet<Cow<'de, str>>,
 }
 
 impl<'de> Keys<'de> {
-    pub(super) fn named(known: &'static [&'static str]) -> Self {
+    pub(in crate::protocol) fn named(known: &'static [&'static str]) -> Self {
         Self {
             known,
             few: Vec::new(),
@@ -57,7 +57,10 @@ impl<'de> Keys<'de> {
         }
     }
 
-    pub(super) fn note<E: serde::de::Error>(&mut self, key: Cow<'de, str>) -> Result<(), E> {
+    pub(in crate::protocol) fn note<E: serde::de::Error>(
+        &mut self,
+        key: Cow<'de, str>,
+    ) -> Result<(), E> {
         if is_mistakable(&key, self.known) {
             return Err(E::custom(
                 "a key resembles a known one but for case or folding",
@@ -66,7 +69,10 @@ impl<'de> Keys<'de> {
         self.insert(key)
     }
 
-    pub(super) fn insert<E: serde::de::Error>(&mut self, key: Cow<'de, str>) -> Result<(), E> {
+    pub(in crate::protocol) fn insert<E: serde::de::Error>(
+        &mut self,
+        key: Cow<'de, str>,
+    ) -> Result<(), E> {
         let fresh = if self.few.len() < FEW {
             let fresh = !self.few.contains(&key);
             self.few.push(key);
@@ -110,8 +116,8 @@ fn fold(text: &str) -> String {
 }
 
 /// A value that must be a text to mean anything; another value is walked and means nothing.
-pub(super) struct Text {
-    pub(super) depth: usize,
+pub(in crate::protocol) struct Text {
+    pub(in crate::protocol) depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Text {
@@ -163,10 +169,10 @@ impl<'de> Visitor<'de> for Text {
 }
 
 /// A member that is no container.
-pub(super) struct Scalar;
+pub(in crate::protocol) struct Scalar;
 
 #[derive(PartialEq)]
-pub(super) enum ScalarValue {
+pub(in crate::protocol) enum ScalarValue {
     Null,
     Text(String),
     Number(i64),
@@ -175,7 +181,7 @@ pub(super) enum ScalarValue {
 }
 
 impl ScalarValue {
-    pub(super) fn into_id(self) -> Option<Id> {
+    pub(in crate::protocol) fn into_id(self) -> Option<Id> {
         match self {
             Self::Text(text) => Some(Id::Text(text)),
             Self::Number(number) => Some(Id::Number(number)),
@@ -227,8 +233,8 @@ impl<'de> Visitor<'de> for Scalar {
 }
 
 /// Any value: walked to its end for depth, double keys and texts, and forgotten.
-pub(super) struct Any {
-    pub(super) depth: usize,
+pub(in crate::protocol) struct Any {
+    pub(in crate::protocol) depth: usize,
 }
 
 impl<'de> DeserializeSeed<'de> for Any {
@@ -287,7 +293,68 @@ impl<'de> Visitor<'de> for Any {
     }
 }
 
-pub(super) fn deeper<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
+/// Any value, walked; whether it is an object without members but `_meta`.
+pub(in crate::protocol) struct IsEmpty {
+    pub(in crate::protocol) depth: usize,
+}
+
+impl<'de> DeserializeSeed<'de> for IsEmpty {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for IsEmpty {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<bool, A::Error> {
+        Any { depth: self.depth }.visit_seq(seq).map(|()| false)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let depth = deeper(self.depth)?;
+        let mut keys = Keys::named(&[]);
+        let mut empty = true;
+        while let Some(Key(key)) = map.next_key()? {
+            empty &= key == "_meta";
+            map.next_value_seed(Any { depth })?;
+            keys.insert(key)?;
+        }
+        Ok(empty)
+    }
+}
+
+pub(in crate::protocol) fn deeper<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
     if depth > DEPTH {
         return Err(E::custom("containers are nested deeper than 64"));
     }

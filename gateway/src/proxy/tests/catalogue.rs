@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::scripted::{Asked, EVENTS, Scripted, response};
 use super::*;
-use crate::backend::{CatalogueError, Offer, Tool};
+use crate::backend::{CatalogueError, Offer};
 
 fn message_of(asked: &Asked) -> Value {
     serde_json::from_str(&asked.body).unwrap_or_default()
@@ -39,9 +39,14 @@ fn hello(message: &Value) -> Value {
     }})
 }
 
-async fn offer(backend: &Scripted) -> Result<Offer, CatalogueError> {
+async fn offer(backend: &Scripted) -> Result<Arc<Offer>, CatalogueError> {
     let backend = Arc::new(backend_at("notes", "", backend.address));
-    let catalogue = Catalogue::new(vec![backend], Arc::default(), IdentityHeaders::default());
+    let catalogue = Catalogue::new(
+        vec![backend],
+        Arc::default(),
+        IdentityHeaders::default(),
+        PinKey::new(&TagKey::new([4; 32])),
+    );
     catalogue.offer("notes", Some("alice")).await
 }
 
@@ -50,7 +55,7 @@ fn assert_both_tools(offer: &Offer) {
         (offer.name.as_str(), offer.version.as_str()),
         ("notes", "1.2")
     );
-    let names: Vec<_> = offer.tools.iter().map(Tool::display_name).collect();
+    let names: Vec<_> = offer.tools.iter().map(|tool| tool.display_name()).collect();
     assert_eq!(names, ["Search", "fetch"]);
     assert_eq!(offer.tools[0].annotations.read_only_hint, Some(true));
 }
@@ -157,7 +162,12 @@ async fn a_legacy_backend_answers_over_its_stream() {
     })
     .await;
     let backend = Arc::new(backend_at("notes", "", front));
-    let catalogue = Catalogue::new(vec![backend], Arc::default(), IdentityHeaders::default());
+    let catalogue = Catalogue::new(
+        vec![backend],
+        Arc::default(),
+        IdentityHeaders::default(),
+        PinKey::new(&TagKey::new([4; 32])),
+    );
     assert_both_tools(&catalogue.offer("notes", None).await.unwrap());
     assert_eq!(relay.load(Ordering::SeqCst), 3);
 }
@@ -234,7 +244,12 @@ async fn an_answer_is_believed_for_a_while() {
     })
     .await;
     let place = Arc::new(backend_at("notes", "", backend.address));
-    let catalogue = Catalogue::new(vec![place], Arc::default(), IdentityHeaders::default());
+    let catalogue = Catalogue::new(
+        vec![place],
+        Arc::default(),
+        IdentityHeaders::default(),
+        PinKey::new(&TagKey::new([4; 32])),
+    );
     assert_eq!(
         catalogue.tools("notes", Some("alice")).await.unwrap().len(),
         2

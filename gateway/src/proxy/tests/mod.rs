@@ -33,7 +33,7 @@ use crate::backend::{Address, Catalogue};
 use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::fetch::{Documents, Fetcher, Limits};
-use crate::grants::{GrantId, UserId};
+use crate::grants::{GrantId, PinKey, UserId};
 use crate::identity::{Passwords, Setup};
 use crate::oauth;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
@@ -120,15 +120,11 @@ impl World {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let connections = Arc::new(Connections::default());
-        let mounts = backends
-            .iter()
-            .map(|backend| backend.mount.clone())
-            .collect();
         let edge = Edge::new(
             settings,
             Parts {
                 journal: crate::journal::Journal::off(),
-                server: Arc::new(authorization_server(mounts, &keys, &store)),
+                server: Arc::new(authorization_server(&backends, &keys, &store)),
                 keys: Arc::clone(&keys),
                 revocations,
                 tags: TagKey::new([3; 32]),
@@ -238,7 +234,7 @@ fn backend_at(name: &str, prefix: &str, address: SocketAddr) -> Backend {
 }
 
 fn authorization_server(
-    mounts: Vec<Mount>,
+    backends: &[Arc<Backend>],
     keys: &Arc<Keys>,
     store: &Arc<dyn Store>,
 ) -> AuthorizationServer {
@@ -247,7 +243,10 @@ fn authorization_server(
         key_sets: Documents::new(Fetcher::new(Limits::default(), [])),
         settings: oauth::Settings {
             issuer: Issuer::parse(ISSUER).unwrap(),
-            mounts,
+            mounts: backends
+                .iter()
+                .map(|backend| backend.mount.clone())
+                .collect(),
             title: "Test".to_owned(),
             access_ttl: Duration::from_secs(3600),
             refresh: None,
@@ -264,8 +263,13 @@ fn authorization_server(
         tags: TagKey::new([4; 32]),
         passwords: Passwords::default(),
         setup: Setup,
-        catalogue: Arc::new(Catalogue::default()),
         journal: crate::journal::Journal::off(),
+        catalogue: Arc::new(Catalogue::new(
+            backends.to_vec(),
+            Arc::default(),
+            IdentityHeaders::default(),
+            PinKey::new(&TagKey::new([4; 32])),
+        )),
         clock: Clock,
     }
 }

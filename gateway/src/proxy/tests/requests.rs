@@ -156,33 +156,44 @@ async fn a_token_that_does_not_count_is_401_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn missing_rights_are_403() {
+async fn a_missing_scope_is_403() {
     let world = world().await;
-    for (claims, body) in [
-        (
-            Claims {
-                scope: Scope::parse("other"),
-                ..world.claims()
-            },
-            PING,
-        ),
-        (
-            Claims {
-                tools: only(&["fetch"]),
-                ..world.claims()
-            },
-            CALL,
-        ),
-    ] {
-        let lines = format!("Authorization: Bearer {}\r\n", world.mint(&claims));
-        let reply = world.raw(&message("POST", "/mcp", &lines, body)).await;
-        assert_eq!(reply.status, 403);
-        let challenge = reply.header("www-authenticate").unwrap();
-        assert!(
-            challenge.starts_with("Bearer error=\"insufficient_scope\""),
-            "{challenge}"
-        );
-    }
+    let claims = Claims {
+        scope: Scope::parse("other"),
+        ..world.claims()
+    };
+    let lines = format!("Authorization: Bearer {}\r\n", world.mint(&claims));
+    let reply = world.raw(&message("POST", "/mcp", &lines, PING)).await;
+    assert_eq!(reply.status, 403);
+    let challenge = reply.header("www-authenticate").unwrap();
+    assert!(
+        challenge.starts_with("Bearer error=\"insufficient_scope\""),
+        "{challenge}"
+    );
+    assert!(world.backend.asked().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_that_was_not_allowed_is_refused_within_the_session() {
+    let world = world().await;
+    let claims = Claims {
+        tools: only(&["fetch"]),
+        ..world.claims()
+    };
+    let lines = format!("Authorization: Bearer {}\r\n", world.mint(&claims));
+    let reply = world.raw(&message("POST", "/mcp", &lines, CALL)).await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.header("www-authenticate"), None);
+    let answer: serde_json::Value = serde_json::from_str(&reply.body).unwrap();
+    assert_eq!(answer["id"], 2);
+    assert_eq!(answer["result"]["isError"], true);
+    let challenge = answer["result"]["_meta"]["mcp/www_authenticate"][0].as_str();
+    assert!(
+        challenge
+            .unwrap()
+            .starts_with("Bearer error=\"insufficient_scope\""),
+        "{challenge:?}"
+    );
     assert!(world.backend.asked().is_empty());
 }
 

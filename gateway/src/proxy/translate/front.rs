@@ -14,11 +14,13 @@ use tokio::time::{Instant, sleep};
 use super::task::Answers;
 use crate::access_token::Claims;
 use crate::backend::Failure;
+use crate::policy::AccessToken;
 use crate::protocol::sse::KEEP_ALIVE;
 use crate::protocol::web::Response;
 use crate::proxy::denial::Denial;
 use crate::proxy::endings::{self, End, Lease};
 use crate::proxy::exchange::{ClientWatch, denied_by, gone};
+use crate::proxy::lists::Lists;
 use crate::proxy::response_head::{self, Shape};
 use crate::proxy::serve::{Stop, Visit, allow_reading};
 use crate::proxy::streams::{Held, StreamView};
@@ -36,6 +38,7 @@ pub(super) struct Front<'a> {
     pub(super) visit: &'a Visit,
     pub(super) lease: Lease,
     pub(super) claims: Claims,
+    pub(super) token: AccessToken,
     pub(super) origin: Option<&'a HeaderValue>,
     /// What is translated into what, for the log.
     pub(super) way: &'static str,
@@ -88,7 +91,8 @@ impl Front<'_> {
         };
         self.begin(session).await?;
         if let Some(message) = first {
-            session.write_response_body(event(&message), false).await?;
+            let event = self.event(&message).await?;
+            session.write_response_body(event, false).await?;
         }
         let end = EndOfStream::default();
         self.relay(session, &mut client, answers, revoked, leaving, end)
@@ -144,7 +148,7 @@ impl Front<'_> {
         status: u16,
         own_session: Option<&str>,
     ) -> Result<(), Stop> {
-        let mut response = Response::new(Bytes::from(message.to_string()));
+        let mut response = Response::new(Bytes::from(self.spelled(message).await?));
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
         if let Some(own) = own_session
@@ -153,6 +157,33 @@ impl Front<'_> {
             response.headers_mut().insert(SESSION, value);
         }
         self.finish(session, response, status).await
+    }
+
+    /// A message as this client may see it: lists of tools cut to what its token allows.
+    async fn spelled(&self, message: &Message) -> Result<String, Stop> {
+        let text = message.to_string();
+        if !self.token.is_restricted() {
+            return Ok(text);
+        }
+        let lists = Lists {
+            gateway: self.gateway,
+            place: self.place,
+            visit: self.visit,
+            token: &self.token,
+        };
+        match lists.judge(&text).await {
+            Ok(None) => Ok(text),
+            Ok(Some(cut)) => Ok(cut),
+            Err(unreadable) => Err(Stop::Broken(pingora::Error::explain(
+                pingora::ErrorType::InternalError,
+                unreadable.to_string(),
+            ))),
+        }
+    }
+
+    async fn event(&self, message: &Message) -> Result<Bytes, Stop> {
+        let text = self.spelled(message).await?;
+        Ok(Bytes::from(format!("event: message\ndata: {text}\n\n")))
     }
 
     /// Answers that a message was taken, or a session ended.
@@ -222,7 +253,8 @@ impl Front<'_> {
             match next {
                 Next::Message(message) => {
                     quiet.as_mut().reset(Instant::now() + patience);
-                    session.write_response_body(event(&message), false).await?;
+                    let event = self.event(&message).await?;
+                    session.write_response_body(event, false).await?;
                 }
                 Next::Quiet => {
                     quiet.as_mut().reset(Instant::now() + patience);

@@ -142,6 +142,7 @@ impl Gateway {
             visit,
             lease,
             claims: permit.token().claims().clone(),
+            token: permit.token().clone(),
             origin,
             way: way.name(),
         };

@@ -12,15 +12,24 @@ use crate::client::{Client, ClientAuthentication, ClientId, Registration};
 use crate::oauth::AuthorizationServer;
 use crate::protocol::web::Response;
 
-/// A request for alice's notes, from a client that registered itself under `name`.
+/// A request for alice's notes, from a client that the operator registered under `name`: no backend
+/// answers here, and an app that registered itself gets nothing unseen.
 async fn register(server: &AuthorizationServer, name: &str) -> String {
+    register_as(server, name, Registration::PreRegistered).await
+}
+
+async fn register_as(
+    server: &AuthorizationServer,
+    name: &str,
+    registration: Registration,
+) -> String {
     let now = server.clock.now();
     let client = Client {
         id: ClientId::new("c_app"),
         name: Some(name.to_owned()),
         redirect_uris: vec!["https://app.example/callback".to_owned()],
         authentication: ClientAuthentication::None,
-        registration: Registration::SelfRegistered,
+        registration,
         registered: now - Duration::from_secs(240),
         may_refresh: true,
         echoed: serde_json::Map::new(),
@@ -62,7 +71,13 @@ async fn decide(
     seal: &str,
     decision: &str,
 ) -> Response {
-    let form = [("request", goal), ("seal", seal), ("decision", decision)];
+    let form = [
+        ("request", goal),
+        ("seal", seal),
+        ("shown", "null"),
+        ("tools", "all"),
+        ("decision", decision),
+    ];
     ask(server, &browser.post("/consent", &form)).await
 }
 
@@ -169,16 +184,23 @@ async fn a_consent_page_is_worth_nothing_after_log_out() {
 }
 
 #[tokio::test]
-async fn a_backend_that_cannot_be_asked_is_no_secret_on_the_consent_page() {
+async fn an_unverified_app_gets_nothing_of_a_backend_that_cannot_be_asked() {
     let server = server_of_alice().await;
-    let goal = register(&server, "App").await;
-    let (_, page) = at_consent(&server, &goal).await;
+    let goal = register_as(&server, "App", Registration::SelfRegistered).await;
+    let (browser, page) = at_consent(&server, &goal).await;
     assert!(text(&page).contains("could not be asked for its tools"));
     assert!(
         text(&page).contains("registered itself 4 minutes ago"),
         "{}",
         text(&page)
     );
+    assert!(!text(&page).contains(">Allow<"));
+    let seal = consent_seal(&page);
+    let answer = decide(&server, &browser, &goal, &seal, "allow").await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(text(&answer).contains("Nothing was allowed"));
+    let denied = decide(&server, &browser, &goal, &seal, "deny").await;
+    assert!(location(&denied).contains("error=access_denied"));
 }
 
 #[tokio::test]

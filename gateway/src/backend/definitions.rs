@@ -1,0 +1,248 @@
+//! How the tools of the backends stand, as far as it is known without asking: the last whole answer,
+//! and the definitions that passed by in lists since. In memory, for each backend and person.
+//!
+//! A call of a tool with a pin is judged by this. What is at most 30 s old is believed; what is at
+//! most 2 min old is believed once more while it is asked anew in the background; older is nothing.
+//! Whoever reads a list through this gateway, or hears that it changed, brings it up to date at
+//! once.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::catalogue::Offer;
+use crate::grants::{Current, Pin};
+use crate::protocol::tool_definition::Definition;
+
+/// How long an answer is believed.
+pub(super) const BELIEVED: Duration = Duration::from_secs(30);
+
+/// How long it is believed while a new one is on its way.
+const AGEING: Duration = Duration::from_secs(120);
+
+/// About how many persons are remembered, over all backends.
+const PERSONS: usize = 4096;
+
+/// How many definitions from lists are remembered for each of them.
+const SEEN: usize = 2000;
+
+/// What is known about a tool without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Believe it.
+    Fresh(Current),
+    /// Believe it, and ask.
+    Ageing(Current),
+    /// Ask first.
+    Nothing,
+}
+
+/// What is known about the tools.
+#[derive(Debug, Default)]
+pub struct Definitions {
+    /// By backend, then by login name; `None` for the gateway's own look.
+    persons: Mutex<HashMap<String, HashMap<Option<String>, Person>>>,
+}
+
+#[derive(Debug, Default)]
+struct Person {
+    answer: Option<(Instant, Arc<Offer>)>,
+    seen: HashMap<String, (Instant, Pin)>,
+    refreshing: bool,
+}
+
+impl Person {
+    fn is_alive(&self) -> bool {
+        let young = |at: &Instant| at.elapsed() <= AGEING;
+        self.answer.as_ref().is_some_and(|(at, _)| young(at))
+            || self.seen.values().any(|(at, _)| young(at))
+    }
+
+    fn of(&self, tool: &str) -> Option<(Instant, Current)> {
+        let answered = self
+            .answer
+            .as_ref()
+            .map(|(at, offer)| (*at, offer.current(tool)));
+        let seen = self
+            .seen
+            .get(tool)
+            .map(|(at, pin)| (*at, Current::Defined(*pin)));
+        match (answered, seen) {
+            (Some(answered), Some(seen)) if seen.0 < answered.0 => Some(answered),
+            (answered, seen) => seen.or(answered),
+        }
+    }
+}
+
+impl Definitions {
+    /// A definition passed by in a list that the backend showed to this person.
+    pub fn saw(&self, backend: &str, user: &str, tool: &str, pin: Pin) {
+        self.with(backend, Some(user), |person| {
+            if person.seen.len() < SEEN || person.seen.contains_key(tool) {
+                person.seen.insert(tool.to_owned(), (Instant::now(), pin));
+            }
+        });
+    }
+
+    /// The backend says that its tools changed: nothing is known about them.
+    pub fn forget(&self, backend: &str) {
+        self.persons.lock().remove(backend);
+    }
+
+    /// Whether `definition` is what the backend shows to this person, or a part of it, and what it
+    /// shows has this pin. `None` if nothing is known about it.
+    pub fn is_part_of_pinned(
+        &self,
+        backend: &str,
+        user: &str,
+        definition: &Definition,
+        pin: Pin,
+    ) -> Option<bool> {
+        let offer = self.offer(backend, Some(user), AGEING)?;
+        let whole = offer.tool(definition.name());
+        Some(
+            whole.is_some_and(|whole| whole.pin == pin && definition.is_part_of(&whole.definition)),
+        )
+    }
+
+    pub(super) fn of(&self, backend: &str, user: &str, tool: &str) -> Known {
+        let persons = self.persons.lock();
+        let found = persons
+            .get(backend)
+            .and_then(|persons| persons.get(&Some(user.to_owned())))
+            .and_then(|person| person.of(tool));
+        match found {
+            Some((at, current)) if at.elapsed() <= BELIEVED => Known::Fresh(current),
+            Some((at, current)) if at.elapsed() <= AGEING => Known::Ageing(current),
+            _ => Known::Nothing,
+        }
+    }
+
+    pub(super) fn offer(
+        &self,
+        backend: &str,
+        user: Option<&str>,
+        age: Duration,
+    ) -> Option<Arc<Offer>> {
+        let persons = self.persons.lock();
+        let person = persons.get(backend)?.get(&user.map(str::to_owned))?;
+        let (at, offer) = person.answer.as_ref()?;
+        (at.elapsed() <= age).then(|| Arc::clone(offer))
+    }
+
+    pub(super) fn learn(&self, backend: &str, user: Option<&str>, offer: Arc<Offer>) {
+        self.with(backend, user, |person| {
+            person.answer = Some((Instant::now(), offer));
+            person.seen.clear();
+        });
+    }
+
+    /// Whether the caller is to ask in the background; nobody else is until it has.
+    pub(super) fn begin_refresh(&self, backend: &str, user: &str) -> bool {
+        let mut first = false;
+        self.with(backend, Some(user), |person| {
+            first = !std::mem::replace(&mut person.refreshing, true);
+        });
+        first
+    }
+
+    pub(super) fn end_refresh(&self, backend: &str, user: &str) {
+        self.with(backend, Some(user), |person| person.refreshing = false);
+    }
+
+    fn with(&self, backend: &str, user: Option<&str>, change: impl FnOnce(&mut Person)) {
+        let mut backends = self.persons.lock();
+        let persons = backends.entry(backend.to_owned()).or_default();
+        if persons.len() >= PERSONS {
+            persons.retain(|_, person| person.is_alive());
+        }
+        if persons.len() >= PERSONS {
+            // Nothing is known about them then: they are asked about again.
+            persons.clear();
+        }
+        change(persons.entry(user.map(str::to_owned)).or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::catalogue::Tool;
+    use crate::grants::PinKey;
+    use crate::secret::TagKey;
+
+    fn tool(json: &str) -> Tool {
+        let pins = PinKey::new(&TagKey::new([1; 32]));
+        Tool::read(&serde_json::from_str(json).unwrap(), &pins).unwrap()
+    }
+
+    fn offer(tools: &[&str]) -> Arc<Offer> {
+        Arc::new(Offer {
+            tools: tools.iter().map(|json| tool(json)).collect(),
+            ..Offer::default()
+        })
+    }
+
+    const A: &str = r#"{"name":"a","description":"x"}"#;
+    const CHANGED: &str = r#"{"name":"a","description":"y"}"#;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_ages_and_is_forgotten() {
+        let known = Definitions::default();
+        assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
+        known.learn("notes", Some("alice"), offer(&[A]));
+        let defined = Current::Defined(tool(A).pin);
+        assert_eq!(known.of("notes", "alice", "a"), Known::Fresh(defined));
+        assert_eq!(known.of("notes", "alice", "b"), Known::Fresh(Current::Gone));
+        assert_eq!(known.of("notes", "bob", "a"), Known::Nothing);
+        assert_eq!(known.of("files", "alice", "a"), Known::Nothing);
+        tokio::time::advance(Duration::from_secs(31)).await;
+        assert_eq!(known.of("notes", "alice", "a"), Known::Ageing(defined));
+        assert!(known.begin_refresh("notes", "alice"));
+        assert!(!known.begin_refresh("notes", "alice"));
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_passes_by_counts_from_then_on() {
+        let known = Definitions::default();
+        known.learn("notes", Some("alice"), offer(&[A]));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let changed = tool(CHANGED).pin;
+        known.saw("notes", "alice", "a", changed);
+        assert_eq!(
+            known.of("notes", "alice", "a"),
+            Known::Fresh(Current::Defined(changed))
+        );
+        tokio::time::advance(Duration::from_secs(1)).await;
+        known.learn("notes", Some("alice"), offer(&[A]));
+        assert_eq!(
+            known.of("notes", "alice", "a"),
+            Known::Fresh(Current::Defined(tool(A).pin))
+        );
+        known.forget("notes");
+        assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
+    }
+
+    #[test]
+    fn a_shorter_form_counts_if_the_whole_one_is_pinned() {
+        let known = Definitions::default();
+        let short = tool(r#"{"name":"a"}"#).definition;
+        let is_part = |definition: &Definition, pin| {
+            known.is_part_of_pinned("notes", "alice", definition, pin)
+        };
+        assert_eq!(is_part(&short, tool(A).pin), None);
+        known.learn("notes", Some("alice"), offer(&[A]));
+        assert_eq!(is_part(&short, tool(A).pin), Some(true));
+        assert_eq!(is_part(&short, tool(CHANGED).pin), Some(false));
+        assert_eq!(is_part(&tool(CHANGED).definition, tool(A).pin), Some(false));
+        assert_eq!(
+            is_part(&tool(r#"{"name":"b"}"#).definition, tool(A).pin),
+            Some(false)
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! From what a person chose on the consent page to what is granted. Pure: what the page showed, what
+//! the backend offers now and the choice go in.
+//!
+//! What was shown is what is granted: a tool that is not as it was shown is not granted, and the
+//! person is asked again. An unverified app gets nothing that nobody saw.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Pin, Tools};
+
+/// A tool as the consent page shows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offered {
+    /// Its name.
+    pub name: String,
+    /// Stands for its whole definition.
+    pub pin: Pin,
+    /// Whether it says that it changes nothing.
+    pub reads_only: bool,
+}
+
+/// What a person chose.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The shown tools that say that they change nothing.
+    ReadOnly,
+    /// All shown tools.
+    Today,
+    /// These of the shown tools.
+    Chosen(BTreeSet<String>),
+    /// Every tool, also later ones, and everything else that the backend has.
+    Everything,
+}
+
+/// Why nothing is granted yet: the page is shown again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotGranted {
+    /// These chosen tools are no longer as they were shown.
+    #[error("the backend changed {0:?}")]
+    Changed(BTreeSet<String>),
+    /// No tool is among the chosen ones.
+    #[error("no tool was chosen")]
+    Nothing,
+    /// No token can carry so many.
+    #[error("too many tools were chosen")]
+    TooMany,
+    /// What the backend offers is not known, or was not when the page was made.
+    #[error("the tools of the backend are not known")]
+    Unknown,
+}
+
+/// What is granted. `shown` and `live` are `None` where the backend could not be asked, when the page
+/// was made and now. `is_verified`: somebody vouches for the app.
+pub fn grant(
+    choice: &Choice,
+    shown: Option<&[Offered]>,
+    live: Option<&[Offered]>,
+    is_verified: bool,
+) -> Result<Tools, NotGranted> {
+    if *choice == Choice::Everything {
+        return match shown.is_some() || is_verified {
+            true => Ok(Tools::All),
+            false => Err(NotGranted::Unknown),
+        };
+    }
+    let (Some(shown), Some(live)) = (shown, live) else {
+        return Err(NotGranted::Unknown);
+    };
+    let live: BTreeMap<&str, Pin> = live
+        .iter()
+        .map(|tool| (tool.name.as_str(), tool.pin))
+        .collect();
+    let is_chosen = |tool: &&Offered| match choice {
+        Choice::ReadOnly => tool.reads_only,
+        Choice::Chosen(names) => names.contains(&tool.name),
+        Choice::Today | Choice::Everything => true,
+    };
+    let chosen: Vec<&Offered> = shown.iter().filter(is_chosen).collect();
+    let is_changed = |tool: &&&Offered| live.get(tool.name.as_str()) != Some(&tool.pin);
+    let changed: BTreeSet<String> = chosen
+        .iter()
+        .filter(is_changed)
+        .map(|tool| tool.name.clone())
+        .collect();
+    if !changed.is_empty() {
+        return Err(NotGranted::Changed(changed));
+    }
+    if chosen.is_empty() {
+        return Err(NotGranted::Nothing);
+    }
+    let pins = chosen.iter().map(|tool| (tool.name.clone(), tool.pin));
+    let tools = Tools::Pinned(pins.collect());
+    match tools.fit_a_token() {
+        true => Ok(tools),
+        false => Err(NotGranted::TooMany),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tool(name: &str, version: u8, reads_only: bool) -> Offered {
+        Offered {
+            name: name.to_owned(),
+            pin: Pin::new([version; 8]),
+            reads_only,
+        }
+    }
+
+    fn offer() -> Vec<Offered> {
+        vec![
+            tool("fetch", 1, true),
+            tool("search", 1, true),
+            tool("erase", 1, false),
+        ]
+    }
+
+    fn names(names: &[&str]) -> BTreeSet<String> {
+        names.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn granted(choice: &Choice, live: &[Offered]) -> Result<Vec<String>, NotGranted> {
+        let tools = grant(choice, Some(&offer()), Some(live), false)?;
+        Ok(tools.names().into_iter().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn what_is_chosen_is_granted_in_the_form_in_which_it_was_shown() {
+        let live = offer();
+        assert_eq!(
+            granted(&Choice::ReadOnly, &live),
+            Ok(vec!["fetch".into(), "search".into()])
+        );
+        assert_eq!(granted(&Choice::Today, &live).unwrap().len(), 3);
+        assert_eq!(
+            granted(&Choice::Chosen(names(&["erase", "not shown"])), &live),
+            Ok(vec!["erase".into()])
+        );
+        let tools = grant(&Choice::Today, Some(&live), Some(&live), false).unwrap();
+        assert_eq!(tools.pin("erase"), Some(Pin::new([1; 8])));
+        assert_eq!(
+            grant(&Choice::Everything, Some(&live), None, false),
+            Ok(Tools::All)
+        );
+    }
+
+    #[test]
+    fn a_tool_that_changed_while_the_page_was_open_is_asked_about_again() {
+        let mut live = offer();
+        live[1] = tool("search", 2, true);
+        let changed = Err(NotGranted::Changed(names(&["search"])));
+        assert_eq!(granted(&Choice::ReadOnly, &live), changed);
+        assert_eq!(granted(&Choice::Today, &live), changed);
+        assert_eq!(granted(&Choice::Chosen(names(&["search"])), &live), changed);
+        assert_eq!(
+            granted(&Choice::Chosen(names(&["fetch"])), &live),
+            Ok(vec!["fetch".into()])
+        );
+        // Withdrawn, or now called something else.
+        live.remove(1);
+        assert_eq!(granted(&Choice::ReadOnly, &live), changed);
+    }
+
+    #[test]
+    fn what_came_after_the_page_was_made_is_not_granted() {
+        let mut live = offer();
+        live.push(tool("new", 1, true));
+        let read = Ok(vec!["fetch".into(), "search".into()]);
+        assert_eq!(granted(&Choice::ReadOnly, &live), read);
+        assert_eq!(
+            granted(&Choice::Chosen(names(&["new"])), &live),
+            Err(NotGranted::Nothing)
+        );
+    }
+
+    #[test]
+    fn nothing_is_granted_unseen_to_an_app_that_nobody_vouches_for() {
+        for choice in [
+            Choice::ReadOnly,
+            Choice::Today,
+            Choice::Chosen(names(&["search"])),
+        ] {
+            for verified in [false, true] {
+                let unknown = Err(NotGranted::Unknown);
+                assert_eq!(grant(&choice, None, Some(&offer()), verified), unknown);
+                assert_eq!(grant(&choice, Some(&offer()), None, verified), unknown);
+            }
+        }
+        assert_eq!(
+            grant(&Choice::Everything, None, Some(&offer()), false),
+            Err(NotGranted::Unknown)
+        );
+        assert_eq!(grant(&Choice::Everything, None, None, true), Ok(Tools::All));
+    }
+
+    #[test]
+    fn nothing_and_too_much_are_asked_about_again() {
+        let nothing = Choice::Chosen(BTreeSet::new());
+        assert_eq!(granted(&nothing, &offer()), Err(NotGranted::Nothing));
+        let many: Vec<Offered> = (0..200)
+            .map(|n| tool(&format!("a_tool_of_some_{n:05}"), 1, true))
+            .collect();
+        assert_eq!(
+            grant(&Choice::Today, Some(&many), Some(&many), true),
+            Err(NotGranted::TooMany)
+        );
+    }
+}

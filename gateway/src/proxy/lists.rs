@@ -1,0 +1,324 @@
+//! Lists of tools on their way to a restricted token: they show what the token allows, as it was
+//! when it was allowed, and nothing else. Answers of known kind that list nothing, and all answers
+//! for unrestricted tokens, do not come here.
+//!
+//! Owns: which tool stays, events and bodies taken apart and put together. Not: finding lists in a
+//! text (`protocol::tool_list`).
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use pingora::http::ResponseHeader;
+
+use super::serve::Visit;
+use super::{Gateway, Place};
+use crate::grants::{Current, NotAllowed};
+use crate::policy::{AccessToken, Permit};
+use crate::protocol::mcp::Call;
+use crate::protocol::sse::{Event, Splitter};
+use crate::protocol::tool_definition::Definition;
+use crate::protocol::tool_list::{self, Unreadable};
+use crate::reason::Reason;
+
+/// The largest event that is held to be judged. One that is larger ends its stream.
+const LARGEST_EVENT: usize = 16 * 1024 * 1024;
+
+/// The largest list that is not in an event.
+pub(super) const LARGEST_LIST: usize = 4 * 1024 * 1024;
+
+/// Characters that some readers of event streams take for the end of a line, though the standard
+/// does not (Python's `splitlines`): they could hide an event within another.
+const LINE_BREAKS: [char; 8] = [
+    '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
+];
+
+/// Judges what one exchange answers.
+#[derive(Clone, Copy)]
+pub(super) struct Lists<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) place: &'a Place,
+    pub(super) visit: &'a Visit,
+    pub(super) token: &'a AccessToken,
+}
+
+impl Lists<'_> {
+    /// A message or batch with the tools cut out that the token does not allow. `None`: unchanged.
+    pub(super) async fn judge(&self, text: &str) -> Result<Option<String>, Unreadable> {
+        if text.contains("tools/list_changed") {
+            let backend = &self.place.backend.mount.name;
+            self.gateway.server.catalogue.definitions().forget(backend);
+        }
+        let mut is_doubtful = false;
+        for definition in tool_list::listed(text)? {
+            is_doubtful |= self.is_doubtful(&definition);
+        }
+        if is_doubtful {
+            // What comes of it is remembered; without it the tool is hidden.
+            let _ = self
+                .gateway
+                .server
+                .catalogue
+                .offer(self.backend(), Some(self.user()))
+                .await;
+        }
+        tool_list::cut(text, &mut |definition| self.keeps(definition))
+    }
+
+    fn backend(&self) -> &str {
+        &self.place.backend.mount.name
+    }
+
+    fn user(&self) -> &str {
+        &self.token.claims().user_name
+    }
+
+    /// Whether a tool differs from what was allowed, and it is not known whether only because this
+    /// list leaves something out.
+    fn is_doubtful(&self, definition: &Definition) -> bool {
+        self.admit(definition) == Err(NotAllowed::Changed) && self.is_part(definition).is_none()
+    }
+
+    fn admit(&self, definition: &Definition) -> Result<(), NotAllowed> {
+        let pins = self.gateway.server.catalogue.pins();
+        self.token
+            .shows(definition.name(), definition.reads_only(), || {
+                Current::Defined(pins.pin(definition))
+            })
+    }
+
+    fn is_part(&self, definition: &Definition) -> Option<bool> {
+        let pin = self.token.claims().tools.pin(definition.name())?;
+        let definitions = self.gateway.server.catalogue.definitions();
+        definitions.is_part_of_pinned(self.backend(), self.user(), definition, pin)
+    }
+
+    fn keeps(&self, definition: &Definition) -> bool {
+        match self.admit(definition) {
+            Ok(()) => {
+                self.saw(definition);
+                true
+            }
+            Err(NotAllowed::Changed) if self.is_part(definition) == Some(true) => true,
+            Err(NotAllowed::Changed) => {
+                self.saw(definition);
+                self.log(definition);
+                false
+            }
+            Err(NotAllowed::Never | NotAllowed::Unknown) => false,
+        }
+    }
+
+    fn saw(&self, definition: &Definition) {
+        let catalogue = &self.gateway.server.catalogue;
+        let name = definition.name();
+        if self.token.claims().tools.pin(name).is_some() {
+            let pin = catalogue.pins().pin(definition);
+            let definitions = catalogue.definitions();
+            definitions.saw(self.backend(), self.user(), name, pin);
+        }
+    }
+
+    fn log(&self, definition: &Definition) {
+        let reason = Reason::ToolDefinitionChanged;
+        let visit = self.visit;
+        let tool: String = definition
+            .name()
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(64)
+            .collect();
+        log::warn!(
+            event = "tool_hidden", reason = reason.code(), hint = reason.remedy(), tool = tool,
+            backend = self.backend(), user = visit.user, client = visit.client, grant = visit.grant,
+            request_id = visit.id;
+            "{}", reason.sentence()
+        );
+    }
+
+    /// A body that may hold a list. With `is_lenient` it need not be JSON: an error page, or the
+    /// acknowledgement of the legacy transport, in which nobody looks for a list.
+    pub(super) async fn judge_body(
+        &self,
+        body: Vec<u8>,
+        is_lenient: bool,
+    ) -> Result<Bytes, Unreadable> {
+        let text = String::from_utf8(body).map_err(|_| Unreadable)?;
+        // UTF-16 of ASCII is valid UTF-8 with NULs, and some clients read it.
+        if text.contains('\0') {
+            return Err(Unreadable);
+        }
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+        if !is_json && !is_lenient && !text.is_empty() {
+            return Err(Unreadable);
+        }
+        match self.judge(&text).await {
+            Ok(None) => Ok(Bytes::from(text)),
+            Ok(Some(cut)) => Ok(Bytes::from(cut)),
+            Err(_) if !is_json && is_lenient => Ok(Bytes::from(text)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One event, as it may go on.
+    async fn judge_event(&self, bytes: Vec<u8>) -> Result<Vec<u8>, Unreadable> {
+        let text = std::str::from_utf8(&bytes).map_err(|_| Unreadable)?;
+        let has_breaks = text.contains(LINE_BREAKS);
+        let Some(event) = Event::parse(&bytes) else {
+            return Ok(if has_breaks { Vec::new() } else { bytes });
+        };
+        let cut = self.judge(&event.data).await?;
+        if cut.is_none() && !has_breaks {
+            return Ok(bytes);
+        }
+        let data = cut.as_deref().unwrap_or(&event.data);
+        Ok(with_data(text, &without_breaks(data)))
+    }
+}
+
+/// Whether an answer may hold a list outside of an event: one was asked for.
+pub(super) fn are_asked_for(permit: &Permit) -> bool {
+    let lists = |call: &Call| call.method == "tools/list";
+    permit.calls().iter().any(lists)
+}
+
+/// Whether an answer can be looked into at all.
+pub(super) fn can_be_read(head: &ResponseHeader) -> bool {
+    let coding = head.headers.get(CONTENT_ENCODING);
+    let kind = head.headers.get(CONTENT_TYPE);
+    let kind = kind.map(|kind| kind.as_bytes().to_ascii_lowercase());
+    let charset = kind
+        .as_deref()
+        .map(String::from_utf8_lossy)
+        .and_then(|kind| {
+            let (_, charset) = kind.split_once("charset=")?;
+            let end = charset.find(';').unwrap_or(charset.len());
+            Some(charset[..end].trim_matches([' ', '"']).to_owned())
+        });
+    let is_plain = coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    is_plain && charset.is_none_or(|charset| ["utf-8", "utf8", "us-ascii"].contains(&&*charset))
+}
+
+/// Follows a stream of events and lets whole, judged events pass.
+#[derive(Default)]
+pub(super) struct EventFilter {
+    splitter: Splitter,
+}
+
+impl EventFilter {
+    /// Takes the next bytes of the backend and gives those that go on.
+    pub(super) async fn pass(
+        &mut self,
+        chunk: &[u8],
+        lists: Lists<'_>,
+    ) -> Result<Bytes, Unreadable> {
+        let events = self
+            .splitter
+            .split(chunk, LARGEST_EVENT)
+            .map_err(|_| Unreadable)?;
+        let mut passed = Vec::with_capacity(chunk.len());
+        for event in events {
+            passed.extend(lists.judge_event(event).await?);
+        }
+        Ok(Bytes::from(passed))
+    }
+
+    /// What is left of a stream that ended within an event.
+    pub(super) async fn rest(self, lists: Lists<'_>) -> Result<Bytes, Unreadable> {
+        lists
+            .judge_event(self.splitter.rest())
+            .await
+            .map(Bytes::from)
+    }
+}
+
+fn without_breaks(data: &str) -> Cow<'_, str> {
+    if !data.contains(LINE_BREAKS) {
+        return Cow::Borrowed(data);
+    }
+    let mut escaped = String::with_capacity(data.len() + 16);
+    for c in data.chars() {
+        match LINE_BREAKS.contains(&c) {
+            true => escaped.push_str(&format!("\\u{:04x}", c as u32)),
+            false => escaped.push(c),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// An event with other data; its other lines stay, but for those that could be read as two.
+fn with_data(event: &str, data: &str) -> Vec<u8> {
+    let event = event.replace("\r\n", "\n").replace('\r', "\n");
+    let mut out = String::with_capacity(event.len());
+    let mut is_written = false;
+    for line in event.split('\n') {
+        let field = line.split_once(':').map_or(line, |(field, _)| field);
+        if field.trim_start_matches('\u{feff}') != "data" {
+            if !line.is_empty() && !line.contains(LINE_BREAKS) {
+                out.push_str(line);
+                out.push('\n');
+            }
+            continue;
+        }
+        if !std::mem::replace(&mut is_written, true) {
+            for line in data.split('\n') {
+                out.push_str("data: ");
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    out.push('\n');
+    out.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_keeps_its_other_lines() {
+        let with = |event: &str, data: &str| String::from_utf8(with_data(event, data)).unwrap();
+        assert_eq!(
+            with(
+                "\nid: 3\r\nevent: message\r\ndata: {a\r\ndata: b}\r\n: note\r\nretry: 5\r\n\r\n",
+                "x\ny"
+            ),
+            "id: 3\nevent: message\ndata: x\ndata: y\n: note\nretry: 5\n\n"
+        );
+        assert_eq!(
+            with("data: a\n: b\u{2028}data: c\nid: 1\u{85}2\n\n", "d"),
+            "data: d\n\n"
+        );
+    }
+
+    #[test]
+    fn what_some_take_for_the_end_of_a_line_is_escaped() {
+        assert_eq!(
+            without_breaks("{\"a\":\"b\u{2028}c\"}"),
+            r#"{"a":"b\u2028c"}"#
+        );
+        assert!(matches!(without_breaks("é"), Cow::Borrowed("é")));
+    }
+
+    #[test]
+    fn answers_in_other_encodings_are_not_looked_into() {
+        let head = |lines: &[(&'static str, &str)]| {
+            let mut head = ResponseHeader::build_no_case(200, None).unwrap();
+            for (name, value) in lines {
+                head.append_header(*name, *value).unwrap();
+            }
+            can_be_read(&head)
+        };
+        assert!(head(&[]));
+        assert!(head(&[(
+            "content-type",
+            "application/json; Charset=\"UTF-8\"; x=y"
+        )]));
+        assert!(!head(&[(
+            "content-type",
+            "application/json; charset=utf-16"
+        )]));
+        assert!(!head(&[("content-encoding", "gzip")]));
+    }
+}

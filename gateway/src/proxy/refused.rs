@@ -1,0 +1,203 @@
+//! How a refused call is answered: within MCP, so that the session goes on and model and person read
+//! why.
+//!
+//! A refused `tools/call` gets a result with `isError`, which models read, and with the challenge in
+//! `_meta["mcp/www_authenticate"]`, from which ChatGPT offers to connect again. Any other method
+//! gets the JSON-RPC error *method not found*, as from a server that does not have it. Neither is an
+//! HTTP error: clients end their session on one, or start a login that would change nothing. Only
+//! what can't be answered within MCP (no request with an id), and what the scope does not cover at
+//! all, is 403.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use crate::grants::NotAllowed;
+use crate::policy::{Refusal, Refused};
+use crate::protocol::jsonrpc::Id;
+use crate::protocol::mcp::Call;
+
+/// JSON-RPC 2.0 §5.1.
+const METHOD_NOT_FOUND: i64 = -32601;
+const INVALID_REQUEST: i64 = -32600;
+
+/// Where the answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// It is the body of the response.
+    Response,
+    /// It was put on the event stream of the legacy transport; the response says no more than that.
+    Stream,
+    /// It belongs on such a stream, which is not here: the response has to be an error.
+    NoStream,
+}
+
+/// A refused request, as far as its answer needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RefusedCall {
+    pub(super) refused: Refused,
+    pub(super) is_batch: bool,
+    pub(super) way: Way,
+}
+
+impl RefusedCall {
+    pub(super) fn refusal(&self) -> &Refusal {
+        &self.refused.refusal
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        match (self.refusal(), self.way) {
+            (Refusal::Scope, _) => StatusCode::FORBIDDEN,
+            (_, Way::Stream) => StatusCode::ACCEPTED,
+            (Refusal::Tool(_, NotAllowed::Unknown), _) => StatusCode::SERVICE_UNAVAILABLE,
+            (_, Way::Response) if self.is_answerable() => StatusCode::OK,
+            _ => StatusCode::FORBIDDEN,
+        }
+    }
+
+    fn is_answerable(&self) -> bool {
+        self.refused.calls.iter().any(|call| call.id.is_some())
+    }
+
+    /// The answer within MCP; `None` where there is none to give.
+    pub(super) fn answer(
+        &self,
+        words: &str,
+        challenge: Option<&str>,
+        request_id: &str,
+    ) -> Option<Value> {
+        if *self.refusal() == Refusal::Scope || !self.is_answerable() {
+            return None;
+        }
+        let reason = self.refusal().reason().code();
+        let answer = |call: &Call| {
+            let id = id(call.id.as_ref()?);
+            if call.tool().is_some() {
+                let mut meta = json!({"reason": reason, "request_id": request_id});
+                if let Some(challenge) = challenge {
+                    meta["mcp/www_authenticate"] = json!([challenge]);
+                }
+                let content = json!([{"type": "text", "text": words}]);
+                let result = json!({"content": content, "isError": true, "_meta": meta});
+                return Some(json!({"jsonrpc": "2.0", "id": id, "result": result}));
+            }
+            let code = match self.refusal() {
+                Refusal::Method(method) if *method == call.method => METHOD_NOT_FOUND,
+                _ => INVALID_REQUEST,
+            };
+            let data = json!({"reason": reason, "request_id": request_id});
+            let error = json!({"code": code, "message": words, "data": data});
+            Some(json!({"jsonrpc": "2.0", "id": id, "error": error}))
+        };
+        let mut answers = self.refused.calls.iter().filter_map(answer);
+        match self.is_batch {
+            true => Some(answers.collect()),
+            false => answers.next(),
+        }
+    }
+}
+
+fn id(id: &Id) -> Value {
+    match id {
+        Id::Text(text) => json!(text),
+        Id::Number(number) => json!(number),
+        Id::Large(number) => json!(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(method: &str, name: Option<&str>, id: Option<Id>) -> Call {
+        Call {
+            method: method.to_owned(),
+            name: name.map(str::to_owned),
+            id,
+            arguments: None,
+            carries_result: false,
+        }
+    }
+
+    fn refused(refusal: Refusal, calls: &[Call], is_batch: bool) -> RefusedCall {
+        RefusedCall {
+            refused: Refused {
+                refusal,
+                calls: calls.to_vec(),
+            },
+            is_batch,
+            way: Way::Response,
+        }
+    }
+
+    #[test]
+    fn a_refused_call_is_a_result_that_a_model_can_read() {
+        let refusal = Refusal::Tool("erase".to_owned(), NotAllowed::Never);
+        let asked = call("tools/call", Some("erase"), Some(Id::Text("7".to_owned())));
+        let refused = refused(refusal, &[asked], false);
+        assert_eq!(refused.status(), StatusCode::OK);
+        assert_eq!(
+            refused
+                .answer("No.", Some("Bearer error=\"x\""), "r1")
+                .unwrap(),
+            json!({"jsonrpc": "2.0", "id": "7", "result": {
+                "content": [{"type": "text", "text": "No."}],
+                "isError": true,
+                "_meta": {"reason": "tool_not_allowed", "request_id": "r1", "mcp/www_authenticate": ["Bearer error=\"x\""]},
+            }})
+        );
+    }
+
+    #[test]
+    fn a_refused_method_is_one_that_is_not_there() {
+        let refusal = Refusal::Method("resources/read".to_owned());
+        let asked = call("resources/read", None, Some(Id::Number(7)));
+        let answer = refused(refusal, &[asked], false).answer("No.", None, "r1");
+        let answer = answer.unwrap();
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&json!(7), &json!(-32601))
+        );
+    }
+
+    #[test]
+    fn every_request_of_a_refused_batch_is_answered() {
+        let refusal = Refusal::Tool("erase".to_owned(), NotAllowed::Never);
+        let calls = [
+            call("tools/list", None, Some(Id::Number(1))),
+            call("notifications/initialized", None, None),
+            call("tools/call", Some("erase"), Some(Id::Number(2))),
+        ];
+        let answer = refused(refusal, &calls, true).answer("No.", None, "r1");
+        let answer = answer.unwrap();
+        assert_eq!(answer.as_array().unwrap().len(), 2);
+        assert_eq!(answer[0]["error"]["code"], json!(-32600));
+        assert_eq!(answer[1]["result"]["isError"], json!(true));
+    }
+
+    #[test]
+    fn what_cannot_be_answered_within_mcp_is_403_or_503() {
+        let method = Refusal::Method(String::new());
+        let unanswerable = refused(method.clone(), &[call("", None, None)], false);
+        assert_eq!(unanswerable.status(), StatusCode::FORBIDDEN);
+        assert_eq!(unanswerable.answer("No.", None, "r1"), None);
+        let asked = [call("x", None, Some(Id::Number(1)))];
+        let scope = refused(Refusal::Scope, &asked, false);
+        assert_eq!(scope.status(), StatusCode::FORBIDDEN);
+        assert_eq!(scope.answer("No.", None, "r1"), None);
+        let unknown = Refusal::Tool("a".to_owned(), NotAllowed::Unknown);
+        let status = |way| {
+            RefusedCall {
+                way,
+                ..refused(unknown.clone(), &asked, false)
+            }
+            .status()
+        };
+        assert_eq!(status(Way::Response), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(Way::Stream), StatusCode::ACCEPTED);
+        let gone = RefusedCall {
+            way: Way::NoStream,
+            ..refused(method, &asked, false)
+        };
+        assert_eq!(gone.status(), StatusCode::FORBIDDEN);
+    }
+}
