@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::program::{Program, free_port, workspace};
 
 /// How long a start may take on a busy machine.
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_secs(150);
 
 /// Where a package comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
