@@ -80,7 +80,12 @@ impl Changed<'_> {
         let uris = self.redirect_uris.then_some("where it may send you");
         let keys = self.authentication.then_some("how it proves who it is");
         let all: Vec<_> = [name, uris, keys].into_iter().flatten().collect();
-        all.join(" and ")
+        match all.as_slice() {
+            [before @ .., last] if !before.is_empty() => {
+                format!("{} and {last}", before.join(", "))
+            }
+            _ => all.join(""),
+        }
     }
 }
 

@@ -472,3 +472,22 @@ fn the_start_page_names_every_url_and_never_a_code() {
     assert!(page.html().contains("Reachable from this computer only"));
     assert!(!page.html().contains("code="));
 }
+
+#[test]
+fn the_consent_page_names_what_a_document_changed() {
+    let pages = every_page();
+    let (_, page) = pages.iter().find(|(name, _)| *name == "consent-changed").unwrap();
+    let html = page.html();
+    for said in [
+        "Changed since you allowed it",
+        "3 days ago",
+        "ChatGPT Classic",
+        "its name, where it may send you and how it proves who it is",
+    ] {
+        assert!(html.contains(said), "{said}");
+    }
+    for (name, page) in &pages {
+        let says = page.html().contains("Changed since");
+        assert_eq!(says, *name == "consent-changed", "{name}");
+    }
+}
