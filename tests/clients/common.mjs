@@ -13,14 +13,14 @@ const REDIRECT_URI = "http://127.0.0.1:53683/callback";
 /** An OAuthClientProvider whose memory is one JSON file and whose browser is person.py. */
 export class Provider {
   constructor(file, phase, clientName) {
-    Object.assign(this, { file, phase, clientName, logins: 0, landed: undefined });
+    Object.assign(this, { file, phase, clientName, logins: 0, landed: undefined, saved: [] });
   }
   get redirectUrl() { return REDIRECT_URI; }
   get clientMetadata() {
     return {
       client_name: this.clientName,
       redirect_uris: [REDIRECT_URI],
-      grant_types: ["authorization_code"],
+      grant_types: ["authorization_code", "refresh_token"],
       response_types: ["code"],
       token_endpoint_auth_method: "none",
     };
@@ -29,7 +29,7 @@ export class Provider {
   clientInformation() { return this.#held().client; }
   saveClientInformation(client) { this.#keep({ client }); }
   tokens() { return this.#held().tokens; }
-  saveTokens(tokens) { this.#keep({ tokens }); }
+  saveTokens(tokens) { this.saved.push(tokens); this.#keep({ tokens }); }
   saveCodeVerifier(verifier) { this.verifier = verifier; }
   codeVerifier() { return this.verifier; }
   redirectToAuthorization(url) {
@@ -80,6 +80,18 @@ async function useTools(client) {
   return { tools, results: results.length, fetched: page.id };
 }
 
+/** Rest until the access token has ended, then make four calls at once; how they were refreshed. */
+async function refreshInParallel(client, provider, seconds) {
+  await new Promise((done) => setTimeout(done, seconds * 1000));
+  const before = provider.saved.length;
+  const calls = [1, 2, 3, 4].map(() => client.callTool({ name: "search", arguments: { query: "gateway" } }));
+  for (const result of await Promise.all(calls)) {
+    if (!json(result).results.length) throw new Error(`search gave ${JSON.stringify(result)}`);
+  }
+  const saved = provider.saved.slice(before);
+  return { refreshes: saved.length, successors: new Set(saved.map((tokens) => tokens.refresh_token)).size };
+}
+
 /**
  * Drive one SDK: `makeClient()` gives a fresh client, `makeTransport(kind, url, provider)` a fresh
  * transport, `finish(transport, query)` hands it the authorization response, `callTool(client, call,
@@ -87,9 +99,10 @@ async function useTools(client) {
  */
 export async function run({ name, Unauthorized, makeClient, makeTransport, finish, callTool, agreed }) {
   const { values } = parseArgs({
-    options: { url: { type: "string" }, transport: { type: "string" }, storage: { type: "string" }, phase: { type: "string" }, calls: { type: "string" } },
+    options: { url: { type: "string" }, transport: { type: "string" }, storage: { type: "string" }, phase: { type: "string" }, calls: { type: "string" }, linger: { type: "string", default: "0" } },
   });
-  const deadline = setTimeout(() => report({ ok: false, error: "not done after two minutes" }), 120_000);
+  const seconds = Number(values.linger);
+  const deadline = setTimeout(() => report({ ok: false, error: "not done in time" }), 120_000 + seconds * 1000);
   const provider = new Provider(values.storage, values.phase, name);
   const connect = async () => {
     const client = makeClient();
@@ -107,11 +120,12 @@ export async function run({ name, Unauthorized, makeClient, makeTransport, finis
       session = await connect();
     }
     const used = await (values.calls ? callTools(session.client, JSON.parse(values.calls), callTool) : useTools(session.client));
+    const refreshed = seconds > 0 ? await refreshInParallel(session.client, provider, seconds) : {};
     const protocol = agreed(session.client, session.transport);
     await session.client.close();
     const expected = values.phase === "first" ? 1 : 0;
     if (provider.logins !== expected) throw new Error(`${provider.logins} logins, expected ${expected}`);
-    report({ ok: true, ...used, protocol });
+    report({ ok: true, ...used, ...refreshed, protocol });
   } catch (error) {
     console.error(error);
     report({ ok: false, error: String(error.message ?? error) });

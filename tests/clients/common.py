@@ -5,7 +5,9 @@ report that ends every driver (one JSON object on stdout).
 
 `first` starts with nothing and must go through registration, login and consent.
 `again` must work with what `first` stored; it knows no password, so a gateway
-that forgot the registration or the token fails it.
+that forgot the registration or the token fails it. With --linger the connection
+rests until its access token has ended; then four calls go out at once, and the
+report counts the refreshes.
 """
 
 import argparse
@@ -28,6 +30,7 @@ class FileStorage:
 
     def __init__(self, path, token_type, client_type):
         self.path, self.token_type, self.client_type = Path(path), token_type, client_type
+        self.saved = []
 
     def _read(self):
         return json.loads(self.path.read_text()) if self.path.exists() else {}
@@ -42,6 +45,7 @@ class FileStorage:
         return self.token_type.model_validate(held) if held else None
 
     async def set_tokens(self, tokens):
+        self.saved.append(tokens.refresh_token)
         self._write("tokens", tokens)
 
     async def get_client_info(self):
@@ -120,18 +124,32 @@ async def try_forbidden(call_tool):
     return {"refused": refused.content[0].text if failed(refused) else None, "allowed": not failed(allowed)}
 
 
+async def refresh_in_parallel(arguments, storage, call_tool):
+    """Rest until the access token has ended, then make four calls at once; how they were refreshed."""
+    if not arguments.linger:
+        return {}
+    await asyncio.sleep(arguments.linger)
+    before = len(storage.saved)
+    for result in await asyncio.gather(*[call_tool("search", {"query": "gateway"}) for _ in range(4)]):
+        if not text_of(result)["results"]:
+            raise RuntimeError(f"search gave {result!r}")
+    saved = storage.saved[before:]
+    return {"refreshes": len(saved), "successors": len(set(saved))}
+
+
 def run(drive):
-    """Parse the arguments, drive within two minutes, print the report."""
+    """Parse the arguments, drive within two minutes and the rest, print the report."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--url", required=True)
     parser.add_argument("--transport", choices=["http", "sse"], required=True)
     parser.add_argument("--storage", required=True)
     parser.add_argument("--phase", choices=["first", "again"], required=True)
     parser.add_argument("--calls")
+    parser.add_argument("--linger", type=float, default=0)
     arguments = parser.parse_args()
     redirects = Redirects(arguments.phase)
     try:
-        report = asyncio.run(asyncio.wait_for(drive(arguments, redirects), 120))
+        report = asyncio.run(asyncio.wait_for(drive(arguments, redirects), 120 + arguments.linger))
         logins = 1 if arguments.phase == "first" else 0
         if redirects.count != logins:
             raise RuntimeError(f"{redirects.count} logins, expected {logins}")

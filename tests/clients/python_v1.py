@@ -1,6 +1,6 @@
 """The Python SDK 1.x as a client: see common.py for the arguments."""
 
-from common import REDIRECT_URI, FileStorage, run, use_tools
+from common import REDIRECT_URI, FileStorage, refresh_in_parallel, run, use_tools
 from mcp import ClientSession
 from mcp.client.auth import OAuthClientProvider
 from mcp.client.sse import sse_client
@@ -12,15 +12,16 @@ async def drive(arguments, redirects):
     async def callback():
         return redirects.parameter("code"), redirects.parameter("state")
 
+    storage = FileStorage(arguments.storage, OAuthToken, OAuthClientInformationFull)
     auth = OAuthClientProvider(
         server_url=arguments.url,
         client_metadata=OAuthClientMetadata(
             client_name="Python SDK 1",
             redirect_uris=[REDIRECT_URI],
-            grant_types=["authorization_code"],
+            grant_types=["authorization_code", "refresh_token"],
             response_types=["code"],
         ),
-        storage=FileStorage(arguments.storage, OAuthToken, OAuthClientInformationFull),
+        storage=storage,
         redirect_handler=redirects.redirect,
         callback_handler=callback,
     )
@@ -29,7 +30,8 @@ async def drive(arguments, redirects):
         async with ClientSession(streams[0], streams[1]) as session:
             agreed = await session.initialize()
             report = await use_tools(arguments, session.list_tools, session.call_tool)
-            return {**report, "protocol": agreed.protocolVersion}
+            refreshed = await refresh_in_parallel(arguments, storage, session.call_tool)
+            return {**report, **refreshed, "protocol": agreed.protocolVersion}
 
 
 run(drive)

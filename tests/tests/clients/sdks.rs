@@ -104,7 +104,7 @@ async fn drive_with(
             .env("OWNER_NAME", &owner.name)
             .env("OWNER_PASSWORD", &owner.password);
     }
-    let output = tokio::time::timeout(Duration::from_secs(150), command.output())
+    let output = tokio::time::timeout(Duration::from_secs(270), command.output())
         .await
         .context("the driver hangs")??;
     let out = String::from_utf8_lossy(&output.stdout);
@@ -192,6 +192,81 @@ async fn both_phases(sdk: Sdk, transport: &str, store: StoreKind) -> Result<Stri
         }
     }
     Ok(protocol)
+}
+
+/// Logs in, rests until the access token of a minute has ended, makes four calls at once and goes
+/// on after a restart; between any two phases the gateway is started anew.
+async fn stays_connected_by_refreshing(sdk: Sdk, transport: &str, store: StoreKind) -> Result<()> {
+    let redis = if store == StoreKind::Redis {
+        Some(Redis::start().await?)
+    } else {
+        None
+    };
+    let setup = Setup {
+        store: redis.as_ref().map(Redis::url),
+        ..Setup::default()
+    };
+    let setup = setup.more("[tokens]\nrefresh = true\naccess_ttl = \"60s\"\n");
+    let mut gateway = Gateway::start(setup).await?;
+    let folder = tempfile::tempdir()?;
+    let storage = folder.path().join("storage.json").display().to_string();
+    let url = gateway.url(if transport == "sse" { "/sse" } else { "/mcp" });
+    // The Python SDKs refresh when they think that the token has ended, and know it only where
+    // they logged in; the TypeScript SDKs when it is refused, half a minute of leeway later.
+    let (phases, proactive): (&[(&str, &str)], bool) = match sdk {
+        Sdk::PythonV1 | Sdk::PythonV2 => (&[("first", "62"), ("again", "0")], true),
+        Sdk::TypeScriptV1 | Sdk::TypeScriptV2 => {
+            (&[("first", "0"), ("again", "93"), ("again", "0")], false)
+        }
+    };
+    for (phase, linger) in phases {
+        let arguments = [
+            "--url",
+            &url,
+            "--transport",
+            transport,
+            "--storage",
+            &storage,
+            "--phase",
+            phase,
+            "--linger",
+            linger,
+        ];
+        let owner = Owner::alice();
+        let report = drive(sdk, &arguments, (*phase == "first").then_some(&owner))
+            .await
+            .with_context(|| format!("phase {phase} {linger}\n{}", gateway.log().join("\n")))?;
+        if *linger != "0" {
+            println!("{report}");
+            let refreshes = report["refreshes"].as_u64().unwrap_or_default();
+            let expected = if proactive { 1 } else { 4 };
+            assert_eq!(refreshes, expected, "{report}");
+            assert_eq!(report["successors"], 1, "{report}");
+            let log = gateway.log();
+            let exchanged = |line: &&String| line.contains("a refresh token was exchanged");
+            let seen = log.iter().filter(exchanged).count();
+            assert_eq!(seen as u64, refreshes, "{}", log.join("\n"));
+        }
+        gateway.restart().await?;
+    }
+    Ok(())
+}
+
+macro_rules! refresh_tests {
+    ($($name:ident: $sdk:ident, $transport:literal, $store:ident;)*) => {$(
+        #[tokio::test]
+        async fn $name() -> Result<()> {
+            stays_connected_by_refreshing(Sdk::$sdk, $transport, StoreKind::$store).await
+        }
+    )*};
+}
+
+refresh_tests! {
+    four_parallel_refreshes_of_the_typescript_sdk_v1_succeed_over_http: TypeScriptV1, "http", Redis;
+    four_parallel_refreshes_of_the_typescript_sdk_v1_succeed_over_sse: TypeScriptV1, "sse", Embedded;
+    four_parallel_refreshes_of_the_typescript_sdk_v2_succeed_over_http: TypeScriptV2, "http", Embedded;
+    the_python_sdk_v1_refreshes_before_its_token_ends: PythonV1, "http", Embedded;
+    the_python_sdk_v2_refreshes_before_its_token_ends: PythonV2, "http", Redis;
 }
 
 macro_rules! sdk_tests {
