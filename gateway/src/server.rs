@@ -15,6 +15,10 @@ use crate::app::App;
 use crate::config::Config;
 use crate::proxy::{Drain, Edge, Parts, Settings, Timeouts};
 
+/// How long a stream lives at most, where access tokens are short and refreshed. Without refresh
+/// tokens a stream ends with its token.
+const LONGEST_STREAM: Duration = Duration::from_secs(24 * 3600);
+
 /// What Pingora sleeps after it closed the listeners, for requests of the last moment.
 const LAST_MOMENT: u64 = 1;
 
@@ -100,6 +104,7 @@ fn settings(config: &Config) -> Settings {
         connections: config.connections,
         connections_per_address: config.connections_per_address,
         keep_alive: config.keepalive,
+        streams_outlast_tokens: config.refresh.map(|_| LONGEST_STREAM),
         timeouts: Timeouts {
             head: config.header_timeout,
             body: config.body_timeout,

@@ -476,7 +476,10 @@ fn the_start_page_names_every_url_and_never_a_code() {
 #[test]
 fn the_consent_page_names_what_a_document_changed() {
     let pages = every_page();
-    let (_, page) = pages.iter().find(|(name, _)| *name == "consent-changed").unwrap();
+    let (_, page) = pages
+        .iter()
+        .find(|(name, _)| *name == "consent-changed")
+        .unwrap();
     let html = page.html();
     for said in [
         "Changed since you allowed it",

@@ -70,7 +70,9 @@ impl Gateway {
     ) -> Result<Admitted, Stop> {
         let token = self.confirm(&session.req_header().headers, place)?;
         visit.belongs_to(token.claims());
-        let lease = Lease::new(&self.revocations, token.verified(), self.clock.now());
+        let outlasts = self.settings.streams_outlast_tokens;
+        let now = self.clock.now();
+        let lease = Lease::new(&self.revocations, token.verified(), outlasts, now);
         if let Some(lifeline) = Lifeline::current() {
             lifeline.lease(lease.clone());
         }

@@ -49,15 +49,23 @@ pub(super) struct Lease {
 }
 
 impl Lease {
+    /// `outlasts`: how long an exchange may go on after the token that began it, for clients that
+    /// refresh: a new token can't be handed to a request that is under way. What a holder narrowed
+    /// in time ends when it says.
     pub(super) fn new(
         revocations: &Arc<RevocationView>,
         token: &Arc<VerifiedToken>,
+        outlasts: Option<Duration>,
         now: Timestamp,
     ) -> Self {
+        let ends = match outlasts {
+            Some(longest) if token.narrowing().ends().is_none() => token.ends().max(now + longest),
+            _ => token.ends(),
+        };
         Self {
             revocations: Arc::clone(revocations),
             token: Arc::clone(token),
-            ends: Instant::now() + token.ends().since(now),
+            ends: Instant::now() + ends.since(now),
         }
     }
 

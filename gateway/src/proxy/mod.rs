@@ -80,6 +80,9 @@ pub struct Settings {
     pub connections_per_address: usize,
     /// The silence on an event stream after which a comment is sent.
     pub keep_alive: Duration,
+    /// How long a stream may go on after the token that opened it has ended, where clients get
+    /// new tokens by refreshing. Revocation ends it at once all the same.
+    pub streams_outlast_tokens: Option<Duration>,
     /// The bounds on what a client may take its time for.
     pub timeouts: Timeouts,
 }

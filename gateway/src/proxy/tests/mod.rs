@@ -105,6 +105,7 @@ impl World {
             request_body: 64 * 1024,
             connections: 1000,
             connections_per_address: 1000,
+            streams_outlast_tokens: None,
             keep_alive: Duration::from_millis(150),
             timeouts: Timeouts {
                 head: Duration::from_millis(600),
