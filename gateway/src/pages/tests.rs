@@ -478,7 +478,7 @@ fn the_consent_page_names_what_a_document_changed() {
     let pages = every_page();
     let (_, page) = pages
         .iter()
-        .find(|(name, _)| *name == "consent-changed")
+        .find(|(name, _)| *name == "consent-changed-client")
         .unwrap();
     let html = page.html();
     for said in [
@@ -491,6 +491,6 @@ fn the_consent_page_names_what_a_document_changed() {
     }
     for (name, page) in &pages {
         let says = page.html().contains("Changed since");
-        assert_eq!(says, *name == "consent-changed", "{name}");
+        assert_eq!(says, *name == "consent-changed-client", "{name}");
     }
 }
