@@ -28,6 +28,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const LONGEST_STDERR_LINE: usize = 8 * 1024;
 /// Lines of stderr in a second that are logged; the rest is counted.
 const STDERR_LINES: u32 = 100;
+/// The second that they are counted in.
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What to start, and how.
 #[derive(Clone, Debug)]
@@ -319,14 +321,27 @@ async fn read_line(
 /// the keeper said so.
 async fn log_lines(errors: Option<impl AsyncRead + Unpin>, called: Called) -> Option<String> {
     let mut errors = BufReader::new(errors?);
-    let mut how = None;
+    let (mut how, mut part) = (None, Vec::new());
     let (mut second, mut logged, mut dropped) = (Instant::now(), 0_u32, 0_u64);
-    while let Some(line) = read_cut_line(&mut errors).await {
+    loop {
+        let next = read_cut_line(&mut errors, &mut part);
+        let line = match dropped {
+            0 => next.await,
+            // A program that falls silent after a flood has the flood told all the same.
+            _ => match timeout(SECOND.saturating_sub(second.elapsed()), next).await {
+                Ok(line) => line,
+                Err(_) => {
+                    say_dropped(&called, &mut dropped);
+                    continue;
+                }
+            },
+        };
+        let Some(line) = line else { break };
         if let Some(words) = line.strip_prefix(ENDED_WITH) {
             how = Some(words.to_owned());
             continue;
         }
-        if second.elapsed() >= Duration::from_secs(1) {
+        if second.elapsed() >= SECOND {
             say_dropped(&called, &mut dropped);
             (second, logged) = (Instant::now(), 0);
         }
@@ -348,13 +363,16 @@ fn say_dropped(called: &Called, dropped: &mut u64) {
     }
 }
 
-/// The next line, cut where it is longer than what is kept.
-async fn read_cut_line(input: &mut (impl AsyncBufRead + Unpin)) -> Option<String> {
-    let mut line = Vec::new();
+/// The next line, cut where it is longer than what is kept. `line` holds what was read of it, so
+/// that nothing is lost where the wait is given up.
+async fn read_cut_line(
+    input: &mut (impl AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+) -> Option<String> {
     loop {
         let available = input.fill_buf().await.ok()?;
         if available.is_empty() {
-            return (!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned());
+            return (!line.is_empty()).then(|| whole(line));
         }
         let end = available.iter().position(|byte| *byte == b'\n');
         let part = &available[..end.unwrap_or(available.len())];
@@ -363,9 +381,15 @@ async fn read_cut_line(input: &mut (impl AsyncBufRead + Unpin)) -> Option<String
         let read = part.len() + usize::from(end.is_some());
         input.consume(read);
         if end.is_some() {
-            return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
+            return Some(whole(line));
         }
     }
+}
+
+fn whole(line: &mut Vec<u8>) -> String {
+    let text = String::from_utf8_lossy(line).trim_end().to_owned();
+    line.clear();
+    text
 }
 
 #[cfg(test)]
@@ -390,10 +414,15 @@ mod tests {
         let text = format!("{}\nnext\n", "x".repeat(3 * LONGEST_STDERR_LINE));
         let mut input = BufReader::new(text.as_bytes());
         assert_eq!(
-            read_cut_line(&mut input).await.map(|line| line.len()),
+            read_cut_line(&mut input, &mut Vec::new())
+                .await
+                .map(|line| line.len()),
             Some(LONGEST_STDERR_LINE)
         );
-        assert_eq!(read_cut_line(&mut input).await.as_deref(), Some("next"));
-        assert_eq!(read_cut_line(&mut input).await, None);
+        assert_eq!(
+            read_cut_line(&mut input, &mut Vec::new()).await.as_deref(),
+            Some("next")
+        );
+        assert_eq!(read_cut_line(&mut input, &mut Vec::new()).await, None);
     }
 }
