@@ -86,7 +86,9 @@ class Person:
                 if not wanted:
                     continue
                 press = wanted[0]
-                if self.tools is not None and any(n == "tools" for n, _ in fields):
+                if os.environ.get("ALLOW_EVERYTHING") and 'name="tools" value="all"' in html:
+                    fields = [(n, v) for n, v in fields if n not in ("tools", "tool")] + [("tools", "all")]
+                elif self.tools is not None and any(n == "tools" for n, _ in fields):
                     fields = [(n, v) for n, v in fields if n not in ("tools", "tool")]
                     fields += [("tools", "chosen")] + [("tool", tool) for tool in self.tools]
             if press and press["name"]:
@@ -120,7 +122,7 @@ class Person:
 
 
 def owner():
-    """The person that the environment describes; CHOSEN names tools."""
+    """The person that the environment describes; CHOSEN names tools. ALLOW_EVERYTHING chooses that."""
     chosen = os.environ.get("CHOSEN")
     tools = chosen.split(",") if chosen else None
     return Person(os.environ["OWNER_NAME"], os.environ["OWNER_PASSWORD"], tools=tools)

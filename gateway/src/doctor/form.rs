@@ -5,6 +5,10 @@ use url::Url;
 
 use super::exchange::Exchange;
 
+/// The choice of this gateway's consent page that shows the doctor all tools: what it gets is given
+/// back at the end.
+const EVERYTHING: (&str, &str) = ("tools", "all");
+
 /// An HTML page and where it came from.
 pub(super) struct Page {
     url: Url,
@@ -23,6 +27,8 @@ pub(super) struct Form {
     /// The names of visible one-line fields.
     pub(super) texts: Vec<String>,
     pub(super) buttons: Vec<Button>,
+    /// Whether the person may allow everything there.
+    offers_everything: bool,
 }
 
 /// A submit button.
@@ -118,6 +124,7 @@ impl Page {
             passwords: Vec::new(),
             texts: Vec::new(),
             buttons: Vec::new(),
+            offers_everything: false,
         };
         for element in form.select(&selector("input, button, textarea, select")) {
             let (name, value) = (attribute(&element, "name"), attribute(&element, "value"));
@@ -131,6 +138,9 @@ impl Page {
                     words: value.clone(),
                     value,
                 }),
+                ("input", "radio") if (name.as_str(), value.as_str()) == EVERYTHING => {
+                    read.offers_everything = true;
+                }
                 ("input", "checkbox" | "radio") if element.value().attr("checked").is_none() => {}
                 _ => {
                     match kind.as_str() {
@@ -167,6 +177,9 @@ impl Form {
             .clone();
         if !button.name.is_empty() {
             self.set(&button.name, &button.value);
+        }
+        if self.offers_everything {
+            self.set(EVERYTHING.0, EVERYTHING.1);
         }
         Some(self)
     }

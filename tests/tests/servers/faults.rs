@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tests::gateway::Setup;
+use tests::gateway::{Owner, Setup};
 use tests::http::{self, Reply};
 use tests::mcp::{self, LegacySession};
+use tests::oauth::{OAuthClient, REDIRECT_URI};
 use tests::server::{Launch, Lock, Server, sample};
 use tests::sse::{EventStream, Happening};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -377,8 +378,19 @@ async fn a_server_that_swallows_connections_costs_the_connect_timeout_and_no_nei
             "/hole",
             &format!("http://{}", hole.address),
         );
+        // What a backend offers that never answers is not known, so only a client that the operator
+        // vouches for can be allowed there.
+        let setup = setup.more(&format!(
+            "[[client]]\nid = \"baker\"\nname = \"Baker\"\nredirect_uris = [\"{REDIRECT_URI}\"]\n"
+        ));
         let front = Front::with(setup).await?;
-        let lost = Oven::at(&front, "/hole/mcp", false).await?;
+        let url = front.gateway.url("/hole/mcp");
+        let baker = OAuthClient::known(&front.gateway.origin(), "baker", REDIRECT_URI);
+        let lost = Oven {
+            token: baker.sign_in_for(&Owner::alice(), &url).await?,
+            session: None,
+            url,
+        };
         let other = Oven::at(&front, "/mcp", false).await?;
         let neighbour = async {
             let mut slowest = Duration::ZERO;

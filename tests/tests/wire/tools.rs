@@ -431,6 +431,8 @@ async fn a_tool_whose_definition_changes_is_gone_until_it_is_approved_again() ->
         ["echo", "look", "erase", "late"]
     );
     assert!(response(&send(&url, &everything, &look).await?)?["result"]["isError"].is_null());
+    // The page asks anew for what is older than a second.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     // Approved again by connecting again; the earlier token stays what it was.
     let again = client
         .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look"]))
