@@ -7,9 +7,9 @@
 mod spoken_eras;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use pingora::http::RequestHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -230,15 +230,14 @@ impl Asker<'_> {
             .await
     }
 
-    /// One request; `id` is the message that is waited for, 0 for none.
-    async fn request(
+    /// One request and the head of its answer.
+    async fn exchange(
         &self,
         method: Method,
         path: &str,
         headers: &[(HeaderName, HeaderValue)],
         body: Option<Bytes>,
-        id: u64,
-    ) -> Result<Answer, CatalogueError> {
+    ) -> Result<(Connection, ResponseHeader), CatalogueError> {
         let mut connection = self.connections.open(self.backend, Pooling::Fresh).await?;
         let mut head = self.head(method, path, headers)?;
         if let Some(body) = &body {
@@ -252,7 +251,35 @@ impl Asker<'_> {
         let accept = HeaderValue::from_static("application/json, text/event-stream");
         insert(&mut head, ACCEPT, accept)?;
         connection.send(head, body).await?;
-        let response = connection.read_head().await?;
+        let response = connection.read_head().await?.clone();
+        Ok((connection, response))
+    }
+
+    /// Where the backend says that a path of its own has moved to.
+    fn moved(&self, response: &ResponseHeader) -> Option<String> {
+        let is_redirect = matches!(response.status.as_u16(), 307 | 308);
+        let location = response.headers.get(LOCATION).filter(|_| is_redirect)?;
+        super::resolve_path(self.backend, location.to_str().ok()?)
+    }
+
+    /// One request; `id` is the message that is waited for, 0 for none.
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Option<Bytes>,
+        id: u64,
+    ) -> Result<Answer, CatalogueError> {
+        let (mut connection, mut response) = self
+            .exchange(method.clone(), path, headers, body.clone())
+            .await?;
+        if let Some(other) = self.moved(&response) {
+            // As calls are: a redirect within the backend is followed once.
+            connection.abandon().await;
+            (connection, response) = self.exchange(method, &other, headers, body).await?;
+        }
+
         let status = response.status;
         let session = response.headers.get(&SESSION).cloned();
         let is_stream = response
