@@ -102,10 +102,7 @@ impl Appended {
         }
         let signer = match &signed.external_signature {
             None => None,
-            Some(external) if signed.version != Some(BOUND_TO_ITS_TOKEN) => {
-                let _ = external;
-                return None;
-            }
+            Some(_) if signed.version != Some(BOUND_TO_ITS_TOKEN) => return None,
             Some(external) if external.public_key.algorithm != ED25519 => return None,
             Some(external) => {
                 Some(PublicKey::from_bytes(&external.public_key.key, Algorithm::Ed25519).ok()?)
