@@ -127,7 +127,7 @@ async fn named(
 /// Revokes a grant for as long as any of its tokens could live: `last_token_ends`, or what the
 /// grant itself says if that is later. Asked again it adds nothing, so that nobody can fill the
 /// list of revocations with one grant.
-pub(super) async fn end_grant(
+async fn end_grant(
     server: &AuthorizationServer,
     id: &GrantId,
     last_token_ends: Timestamp,
@@ -145,6 +145,42 @@ pub(super) async fn end_grant(
     if pending {
         records.revoke_grant(id, until, now).await?;
     }
+    Ok(())
+}
+
+/// What was used again that may be used once, and whose it was.
+pub(super) struct Reused<'a> {
+    pub(super) reason: Reason,
+    pub(super) grant: &'a GrantId,
+    pub(super) client: &'a ClientId,
+    pub(super) user: &'a UserId,
+    pub(super) last_token_ends: Timestamp,
+}
+
+/// Ends the grant of a code or refresh token that was used again (OAuth 2.1 §4.3.1, §7.5.2). The
+/// revocation is a record of its own, under the person's name: the refusal of the request that
+/// caused it is one of many that a stranger can provoke.
+pub(super) async fn end_reused(
+    server: &AuthorizationServer,
+    reused: Reused<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    end_grant(server, reused.grant, reused.last_token_ends, now).await?;
+    let (client, user) = (reused.client.as_str(), reused.user.as_str());
+    let (reason, grant) = (reused.reason, reused.grant.as_str());
+    log::warn!(
+        event = "grant_revoked", reason = reason, hint = reason.remedy(),
+        client = client, grant = grant, user = user; "{}", reason.sentence()
+    );
+    let record = Record {
+        reason: Some(reason),
+        user: Some(user.to_owned()),
+        client: Some(client.to_owned()),
+        grant: Some(grant.to_owned()),
+        ..Record::of(Event::Revocation)
+    };
+    // Access was taken back whether or not it can be written down; a failing log is told elsewhere.
+    let _ = server.journal.enter(record).await;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! `/token`: the phases that every grant type goes through (OAuth 2.1 §3.2): the form, the grant
 //! type, the client's authentication, then what the grant type itself decides, then the access
-//! token. What differs is in a file each: [`authorization_code`], [`refresh_token`].
+//! token. What differs is in a file each: `authorization_code`, `refresh_token`.
 
 mod authorization_code;
 mod refresh_token;

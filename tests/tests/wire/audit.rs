@@ -78,6 +78,11 @@ async fn what_was_given_refused_and_taken_back_is_written_with_who_and_why() -> 
     send(&url, &token, &call(7, "search", &arguments)).await?;
     send(&url, "nonsense", &initialize()).await?;
     client.redeem("no-such-code", &"v".repeat(43)).await?;
+    let reused = client.authorization();
+    let code = client.allow(&reused, &world.owner).await?.code();
+    for _ in 0..2 {
+        client.redeem(&code, &reused.pkce.verifier).await?;
+    }
     client.revoke(&token).await?;
     send(&url, &token, &initialize()).await?;
 
@@ -102,11 +107,19 @@ async fn what_was_given_refused_and_taken_back_is_written_with_who_and_why() -> 
         (&ran["event"], &ran["method"]),
         (&json!("call"), &json!("tools/call"))
     );
-    assert_eq!(
-        ran["grant"],
-        settled(&path, of("token", "allowed")).await?["grant"]
-    );
+    settled(&path, |record| {
+        record["event"] == "token" && record["grant"] == ran["grant"]
+    })
+    .await?;
     assert!(ran["arguments"]["hash"].is_string(), "{ran}");
+    let ended = settled(&path, |record| {
+        record["event"] == "revocation" && record["reason"] == "code_reused"
+    })
+    .await?;
+    assert!(
+        ended["user"].is_string() && ended["grant"].is_string(),
+        "{ended}"
+    );
     for reason in ["token_malformed", "code_unknown", "grant_revoked"] {
         settled(&path, |record| record["reason"] == reason).await?;
     }

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::grants::authorization_code::{AuthorizationCode, Presented, RedeemError};
 use crate::oauth::AuthorizationServer;
 use crate::oauth::client_authentication::malformed;
-use crate::oauth::revoke::end_grant;
+use crate::oauth::revoke::{Reused, end_reused};
 use crate::oauth::token::{Granted, required, resource, unavailable};
 use crate::protocol::form::Form;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
@@ -78,18 +78,14 @@ async fn revoke(
     code: &AuthorizationCode,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let last_token_ends = code.remember_until(server.settings.longest_token());
-    end_grant(server, &code.grant, last_token_ends, now).await?;
-    log::warn!(
-        event = "grant_revoked",
-        reason = Reason::CodeReused,
-        hint = Reason::CodeReused.remedy(),
-        client = code.client.as_str(),
-        grant = code.grant.as_str(),
-        user = code.user.as_str();
-        "an authorization code was redeemed twice"
-    );
-    Ok(())
+    let reused = Reused {
+        reason: Reason::CodeReused,
+        grant: &code.grant,
+        client: &code.client,
+        user: &code.user,
+        last_token_ends: code.remember_until(server.settings.longest_token()),
+    };
+    end_reused(server, reused, now).await
 }
 
 fn refusal(error: RedeemError) -> OAuthError {

@@ -13,7 +13,7 @@ use crate::grants::GrantId;
 use crate::grants::refresh_token::{Exchange, Lifetimes, Presenter, RefreshError, RefreshToken};
 use crate::oauth::AuthorizationServer;
 use crate::oauth::client_authentication::malformed;
-use crate::oauth::revoke::end_grant;
+use crate::oauth::revoke::{Reused, end_reused};
 use crate::oauth::token::{Granted, required, resource, unavailable};
 use crate::protocol::form::Form;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
@@ -172,17 +172,14 @@ async fn revoke(
     grant: &Grant,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    end_grant(server, &grant.id, grant.expires, now).await?;
-    log::warn!(
-        event = "grant_revoked",
-        reason = Reason::RefreshReused,
-        hint = Reason::RefreshReused.remedy(),
-        client = grant.client.as_str(),
-        grant = grant.id.as_str(),
-        user = grant.user.as_str();
-        "a refresh token was used again after its grace"
-    );
-    Ok(())
+    let reused = Reused {
+        reason: Reason::RefreshReused,
+        grant: &grant.id,
+        client: &grant.client,
+        user: &grant.user,
+        last_token_ends: grant.expires,
+    };
+    end_reused(server, reused, now).await
 }
 
 fn is_revoked(server: &AuthorizationServer, grant: &GrantId) -> bool {
