@@ -8,7 +8,7 @@ use crate::audit::{Event, Record};
 use crate::client::{Client, ClientId};
 use crate::clock::Timestamp;
 use crate::grants::refresh_token::{Presenter, RefreshToken};
-use crate::grants::{GrantId, UserId};
+use crate::grants::{Grant, GrantId, UserId};
 use crate::oauth::audited::audited;
 use crate::oauth::client_authentication::{authenticate, form, malformed};
 use crate::oauth::{AuthorizationServer, outcome};
@@ -122,6 +122,30 @@ async fn named(
             id: Some(token.id().to_owned()),
         }
     }))
+}
+
+/// Takes a grant back for good: its tokens, what was narrowed from them and its refresh tokens count
+/// no more on any replica, and its streams end. Durable when this returns. The record is for the
+/// caller to enter or to attach to its answer.
+pub async fn take_back(
+    server: &AuthorizationServer,
+    grant: &Grant,
+    now: Timestamp,
+) -> Result<Record, StoreError> {
+    end_grant(server, &grant.id, grant.expires, now).await?;
+    log::info!(
+        event = "grant_revoked",
+        client = grant.client.as_str(),
+        grant = grant.id.as_str(),
+        user = grant.user.as_str();
+        "access was taken back"
+    );
+    Ok(Record {
+        user: Some(grant.user.as_str().to_owned()),
+        client: Some(grant.client.as_str().to_owned()),
+        grant: Some(grant.id.as_str().to_owned()),
+        ..Record::of(Event::Revocation)
+    })
 }
 
 /// Revokes a grant for as long as any of its tokens could live: `last_token_ends`, or what the

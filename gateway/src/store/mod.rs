@@ -13,6 +13,7 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod listing;
 mod memory;
 mod records;
 mod redis;
@@ -29,6 +30,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 pub use self::embedded::Embedded;
+pub use self::listing::{GrantsOf, Page};
 pub use self::memory::Memory;
 pub use self::records::{KeptGrant, Records, TakenCode, User};
 pub use self::redis::Redis;
