@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use eras::{Era, Eras};
 use tokio::runtime::Handle;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 
 use super::Backend;
@@ -23,12 +23,17 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 /// Doubts that come within this time are one.
 const SETTLE: Duration = Duration::from_secs(1);
 
+/// The longest that a request waits for the first answer.
+const FIRST_ANSWER: Duration = Duration::from_secs(3);
+
 /// What is known of one backend.
 #[derive(Debug, Default)]
 pub struct Spoken {
     /// Those that it speaks, and three bits further up those that it may speak.
     known: AtomicU8,
     doubted: Notify,
+    /// How often it was asked, each time to the end.
+    rounds: watch::Sender<u64>,
     is_fixed: bool,
     answers_discover: bool,
 }
@@ -39,6 +44,7 @@ impl Spoken {
         Arc::new(Self {
             known: AtomicU8::new(fixed.bits()),
             doubted: Notify::new(),
+            rounds: watch::Sender::default(),
             is_fixed: !fixed.is_empty(),
             answers_discover,
         })
@@ -71,6 +77,22 @@ impl Spoken {
         }
     }
 
+    /// Waits, where nothing is known yet, until the backend was asked once more: the first request
+    /// after a start must not go a way that the second would not. A backend that is away is known
+    /// to be so at once.
+    pub async fn asked(&self) {
+        if self.known.load(Ordering::Relaxed) != 0 {
+            return;
+        }
+        let mut rounds = self.rounds.subscribe();
+        self.doubted.notify_one();
+        // The round that is under way may have begun before the backend listened.
+        let enough = *rounds.borrow() + 2;
+        let answered =
+            rounds.wait_for(|round| *round >= enough || self.known.load(Ordering::Relaxed) != 0);
+        let _ = timeout(FIRST_ANSWER, answered).await;
+    }
+
     /// Asks the backend until it has answered, and again after each doubt, for as long as the
     /// runtime runs.
     pub fn follow(
@@ -97,6 +119,7 @@ impl Spoken {
                 if !found.speaks.is_empty() {
                     spoken.learn(found, &backend);
                 }
+                spoken.rounds.send_modify(|round| *round += 1);
                 if !found.speaks.is_empty() && found.unclear.is_empty() {
                     pause = FIRST_PAUSE;
                     spoken.doubted.notified().await;

@@ -200,18 +200,24 @@ impl Gateway {
         visit.peer = Some(self.peer(session));
         let admitted = self.admit(session, place, door, target, visit).await;
         let outcome = match admitted {
-            Ok(admitted) => match self.way(place, door, session, &admitted) {
-                Way::Through => {
-                    self.exchange(session, visit, place, door, admitted, allowed.as_ref())
-                        .await
+            Ok(admitted) => {
+                if place.spoken.eras().is_empty() {
+                    // Boxed: it happens hardly ever.
+                    Box::pin(place.spoken.asked()).await;
                 }
-                // Boxed: what passes through need not have room for it.
-                way => {
-                    let translated =
-                        self.translate(session, visit, place, way, admitted, allowed.as_ref());
-                    Box::pin(translated).await
+                match self.way(place, door, session, &admitted) {
+                    Way::Through => {
+                        self.exchange(session, visit, place, door, admitted, allowed.as_ref())
+                            .await
+                    }
+                    // Boxed: what passes through need not have room for it.
+                    way => {
+                        let translated =
+                            self.translate(session, visit, place, way, admitted, allowed.as_ref());
+                        Box::pin(translated).await
+                    }
                 }
-            },
+            }
             Err(stop) => Err(stop),
         };
         match outcome {

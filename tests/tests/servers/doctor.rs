@@ -107,3 +107,17 @@ async fn the_doctor_takes_no_tool_that_fetches_urls_for_one_of_documents() -> Re
     })
     .await
 }
+
+#[tokio::test]
+async fn the_doctor_finds_a_server_of_http_sse_alone_well() -> Result<()> {
+    for path in ["/it/mcp", "/sse"] {
+        let server = Server::start(|port, _| {
+            let documents = format!("{}:mcp", sample("fastmcp_documents.py"));
+            Launch::python(Lock::PythonV2, "fastmcp")
+                .args(&["run", &documents, "--transport", "sse", "--no-banner"])
+                .args(&["--port", &port.to_string()])
+        });
+        watched(server, async |server| is_well(server, path, &[]).await).await?;
+    }
+    Ok(())
+}

@@ -186,6 +186,25 @@ async fn a_session_client_uses_a_stateless_backend() -> Result<()> {
 }
 
 #[tokio::test]
+async fn the_first_request_to_a_backend_that_woke_late_goes_the_right_way() -> Result<()> {
+    let mut cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    cell.backend.play(|_| Answer::json(503, &json!({})));
+    cell.gateway.crash_and_restart().await?;
+    // Long enough that the gateway's own next question is seconds away.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    cell.backend.play(scripted_eras::stateless);
+    let hello = http::send(cell.post(&mcp::initialize())).await?;
+    assert_eq!(hello.status, 200, "{}", hello.text);
+    assert_eq!(
+        hello.json()["result"]["protocolVersion"],
+        mcp::REVISION,
+        "{}",
+        hello.text
+    );
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_session_in_front_of_a_stateless_backend_survives_a_restart_and_is_bound() -> Result<()> {
     let mut cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
     let hello = http::send(cell.post(&mcp::initialize())).await?;
