@@ -18,6 +18,7 @@ use crate::identity::{Passwords, Setup};
 use crate::journal::{self, Journal};
 use crate::keys::KeysFolder;
 use crate::oauth::{AuthorizationServer, Settings};
+use crate::policy::PolicyInForce;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::secret::{self, SecretHash, TagKey};
 use crate::store::{
@@ -49,6 +50,8 @@ pub struct App {
     pub connections: Arc<Connections>,
     /// The audit log.
     pub journal: Journal,
+    /// The operator's policy.
+    pub policy: PolicyInForce,
     /// The time.
     pub clock: Clock,
 }
@@ -165,6 +168,7 @@ impl App {
             spoken,
             connections,
             journal,
+            policy: PolicyInForce::new(config.policy.clone()),
             clock,
         })
     }

@@ -31,7 +31,18 @@
 //! (`backend::Definitions`, in memory; the backend is asked only where nothing is known), each list
 //! on its way to a restricted token is cut in its text (`proxy::lists`, [`protocol::tool_list`]),
 //! and of all other methods only harmless ones pass (the table at `policy::decide`). Refusals are
-//! answered within MCP (`proxy::refused`). For unrestricted tokens nothing is looked into.
+//! answered within MCP (`proxy::refused`). For unrestricted tokens nothing is looked into, unless
+//! there is a policy.
+//!
+//! # The operator's policy
+//!
+//! [`policy::rules`] reads a file of Datalog once, with all its faults, and judges a call by facts
+//! that the gateway alone states (`policy/rules/vocabulary.rs` lists them; `proxy::ruled` gathers
+//! them). [`policy::decide`] asks it last, about every message and every stream that is opened: it can
+//! only take away. `policy/rules/listing.rs` derives from it what holds of a tool whatever its
+//! arguments are, by which lists are cut. [`policy::PolicyInForce`] is where everybody takes it from;
+//! `cli::reload` replaces it on SIGHUP. The evaluator wants plain values and no token, so
+//! `gateway explain` and dry runs ask the same one.
 
 pub mod access_token;
 pub mod admin;

@@ -93,6 +93,10 @@ reasons! {
     ScopeInsufficient = "scope_insufficient", "The token's scope does not cover this.", "Reconnect and grant the scope that the challenge names.";
     TokenNarrowed = "token_narrowed", "Whoever narrowed this token left this call out.", "Use the token that it was made from, or narrow it less; gateway token inspect shows its conditions.";
     ApprovalMissing = "approval_missing", "The tool needs an approval that the token does not carry.", "Ask an approver for gateway token approve, and use the token that comes of it before the approval ends.";
+    PolicyDenied = "policy_denied", "The operator's policy does not allow this.", "The log and the audit record name the statement of the policy (rule=FILE:LINE); ask the operator if it is meant otherwise.";
+    PolicyFailed = "policy_failed", "The operator's policy could not be evaluated for this call, so it is refused.", "The log says why: mostly an argument of another kind than a rule expects, or a path that can be read as another one.";
+    PolicyUnreadable = "policy_unreadable", "SIGHUP found a fault in the configuration or its policy; the old policy stays in force.", "The log and `gateway check` name every fault with its line; mend them and send SIGHUP again.";
+    PolicyArgumentsUnclear = "policy_arguments_unclear", "The operator's policy asks about arguments that are too many to be known, or resemble each other too much.", "Send fewer arguments, and none whose names differ in case only.";
     ToolNotAllowed = "tool_not_allowed", "The token does not allow this tool.", "Reconnect in the app and allow the tool on the consent page.";
     ToolDefinitionChanged = "tool_definition_changed", "The backend changed the definition of this tool since it was allowed.", "Reconnect in the app: the consent page shows the tool as it is now.";
     ToolDefinitionUnknown = "tool_definition_unknown", "The backend could not be asked whether this tool is still the one that was allowed.", "Check that the backend runs and answers tools/list; calls go on by themselves once it does.";
@@ -207,6 +211,7 @@ pub const SYMPTOMS: &[Symptom] = &[
             Reason::UpstreamRefusedUs,
             Reason::ToolDefinitionChanged,
             Reason::ToolNotAllowed,
+            Reason::PolicyDenied,
             Reason::RpcMethodNotAllowed,
             Reason::SessionUnknown,
             Reason::MessageMalformed,

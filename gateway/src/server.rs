@@ -121,6 +121,7 @@ fn parts(app: App) -> Parts {
         tags: app.tags,
         clock: app.clock,
         journal: app.journal,
+        policy: app.policy,
         backends: app.backends,
         spoken: app.spoken,
         connections: app.connections,

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use gateway::config::layers::Layers;
 use gateway::config::{self, schema};
+use gateway::policy::rules;
 use gateway::reason;
 
 fn root() -> PathBuf {
@@ -40,10 +41,13 @@ fn the_tables_of_the_readme_are_the_programs_own() {
     section("troubleshooting", &reason::troubleshooting());
     section("reasons", &reason::reference());
     section("keys", &schema::reference());
+    section("facts", &rules::reference());
 }
 
 #[test]
 fn every_file_in_conf_is_a_working_configuration() {
+    // Files that a configuration names are found from where the gateway is started.
+    std::env::set_current_dir(root()).unwrap();
     let mut seen = 0;
     for entry in fs::read_dir(root().join("conf")).unwrap() {
         let path = entry.unwrap().path();
@@ -58,4 +62,24 @@ fn every_file_in_conf_is_a_working_configuration() {
         seen += 1;
     }
     assert!(seen >= 2);
+}
+
+#[test]
+fn every_policy_in_conf_is_a_working_policy() {
+    std::env::set_current_dir(root()).unwrap();
+    let path = root().join("conf/policy.toml");
+    let configuration = fs::read_to_string(&path).unwrap();
+    let mut seen = 0;
+    for entry in fs::read_dir(root().join("conf/policies")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let mut layers = Layers::default();
+        layers.file(&path, &configuration);
+        layers.flag("policy.file", "--policy", &format!("conf/policies/{name}"));
+        match config::resolve(&layers) {
+            Ok(config) => assert!(config.policy.is_some(), "{name}"),
+            Err(problems) => panic!("{name}: {problems:?}"),
+        }
+        seen += 1;
+    }
+    assert!(seen >= 5);
 }

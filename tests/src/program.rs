@@ -265,6 +265,7 @@ pub async fn run<A: AsRef<OsStr>>(
     std::io::Seek::rewind(&mut file)?;
     let ended = Command::new(binary)
         .args(arguments)
+        .current_dir(workspace())
         .stdin(file)
         .kill_on_drop(true)
         .output();

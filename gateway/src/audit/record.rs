@@ -105,7 +105,8 @@ pub struct Record {
     /// The call's arguments.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<Arguments>,
-    /// What the other members can't say: the tools of a consent, the operator's command, a count.
+    /// What the other members can't say: the tools of a consent, the operator's command, a count,
+    /// the statement of the policy that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
     /// From where.

@@ -15,10 +15,10 @@ use tokio::time::timeout;
 
 use super::connection::{Connections, Failure};
 use super::conversation::Asker;
-use super::definitions::{BELIEVED, Definitions, Known};
+use super::definitions::{AGEING, BELIEVED, Definitions, Known};
 use super::{Backend, IdentityHeaders};
 use crate::grants::{Current, Pin, PinKey};
-use crate::protocol::tool_definition::Definition;
+use crate::protocol::tool_definition::{Definition, Labels};
 
 /// How long asking may take, all requests together.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -114,6 +114,14 @@ impl Offer {
     /// The tool of this name, if it is there.
     pub fn tool(&self, name: &str) -> Option<&Tool> {
         self.tools.iter().find(|tool| tool.name == name)
+    }
+
+    /// What a tool says about its effects. `None` if it is not there.
+    pub fn labels(&self, name: &str) -> Option<Labels> {
+        let tools = self.tools.iter().filter(|tool| tool.name == name);
+        tools
+            .map(|tool| tool.definition.labels())
+            .reduce(Labels::of_both)
     }
 
     /// How a tool stands.
@@ -216,21 +224,44 @@ impl Catalogue {
         match self.known.of(name, user, tool) {
             Known::Fresh(current) => current,
             Known::Ageing(current) => {
-                if self.known.begin_refresh(name, user) {
-                    let (catalogue, name, user) =
-                        (Arc::clone(self), name.to_owned(), user.to_owned());
-                    tokio::spawn(async move {
-                        // What is known stays in force for its time if the backend is away.
-                        let _ = catalogue.offer_now(&name, Some(&user)).await;
-                        catalogue.known.end_refresh(&name, &user);
-                    });
-                }
+                self.refresh(name, user);
                 current
             }
             Known::Nothing => match self.offer(name, Some(user)).await {
                 Ok(offer) => offer.current(tool),
                 Err(_) => Current::Unknown,
             },
+        }
+    }
+
+    /// What a tool says about its effects, known as [`Self::current`] knows it. Of a tool that is
+    /// not there, and where the backend can't be asked: nothing.
+    pub async fn labels(self: &Arc<Self>, name: &str, user: &str, tool: &str) -> Labels {
+        if let Some(offer) = self.known.offer(name, Some(user), AGEING) {
+            if self.known.offer(name, Some(user), BELIEVED).is_none() {
+                self.refresh(name, user);
+            }
+            return offer.labels(tool).unwrap_or_default();
+        }
+        let offer = self.offer(name, Some(user)).await.ok();
+        let labels = offer.and_then(|offer| offer.labels(tool));
+        labels.unwrap_or_default()
+    }
+
+    /// The same without asking.
+    pub fn known_labels(&self, name: &str, user: &str, tool: &str) -> Option<Labels> {
+        self.known.offer(name, Some(user), AGEING)?.labels(tool)
+    }
+
+    /// Asks in the background, once at a time. What is known stays in force for its time if the
+    /// backend is away.
+    fn refresh(self: &Arc<Self>, name: &str, user: &str) {
+        if self.known.begin_refresh(name, user) {
+            let (catalogue, name, user) = (Arc::clone(self), name.to_owned(), user.to_owned());
+            tokio::spawn(async move {
+                let _ = catalogue.offer_now(&name, Some(&user)).await;
+                catalogue.known.end_refresh(&name, &user);
+            });
         }
     }
 

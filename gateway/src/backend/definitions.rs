@@ -21,7 +21,7 @@ use crate::protocol::tool_definition::Definition;
 pub(super) const BELIEVED: Duration = Duration::from_secs(30);
 
 /// How long it is believed while a new one is on its way.
-const AGEING: Duration = Duration::from_secs(120);
+pub(super) const AGEING: Duration = Duration::from_secs(120);
 
 /// About how many persons are remembered, over all backends.
 const PERSONS: usize = 4096;

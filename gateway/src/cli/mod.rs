@@ -6,6 +6,7 @@ mod doctor;
 mod healthcheck;
 mod logging;
 mod reasons;
+mod reload;
 mod serve;
 mod summary;
 mod token;
@@ -63,7 +64,7 @@ enum Command {
 }
 
 /// Where the configuration comes from. A flag wins over the environment, that over the file.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 struct Configuration {
     /// The configuration file
     #[arg(long, short, env = "GATEWAY_CONFIG", value_name = "FILE")]

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::cli::{Configuration, UNAVAILABLE, logging, summary};
+use crate::cli::{Configuration, UNAVAILABLE, logging, reload, summary};
 use crate::config::Config;
 use crate::identity::{LoginName, PasswordPhc, ensure_owner};
 use crate::supervisor::{self, Program};
@@ -25,7 +25,7 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
         Err(code) => return code,
     };
     logging::start(config.log_format, config.log_level);
-    match start(&config) {
+    match start(configuration, &config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -34,7 +34,7 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
     }
 }
 
-fn start(config: &Config) -> anyhow::Result<()> {
+fn start(configuration: &Configuration, config: &Config) -> anyhow::Result<()> {
     server::can_listen(config)?;
     let keys = keys::open(&config.keys_dir, &mut OsRng)?;
     let keys_created = keys.created;
@@ -59,6 +59,12 @@ fn start(config: &Config) -> anyhow::Result<()> {
         anyhow::Ok(app)
     })?;
     let journal = app.journal.clone();
+    reload::follow(
+        runtime.handle(),
+        configuration,
+        app.policy.clone(),
+        journal.clone(),
+    )?;
     server::serve(config, app);
     journal.close();
     stop.send_replace(true);

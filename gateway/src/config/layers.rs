@@ -23,6 +23,15 @@ pub enum Origin {
         /// Its line, from 1.
         line: usize,
     },
+    /// A place in another file that the configuration names.
+    Place {
+        /// The file.
+        path: PathBuf,
+        /// Its line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+    },
     /// Nowhere.
     Default,
 }
@@ -33,6 +42,9 @@ impl fmt::Display for Origin {
             Self::Flag(name) => write!(f, "flag {name}"),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
+            Self::Place { path, line, column } => {
+                write!(f, "{}:{line}:{column}", path.display())
+            }
             Self::Default => f.write_str("default"),
         }
     }

@@ -7,6 +7,7 @@ mod audit;
 mod backends;
 mod clients;
 pub mod layers;
+mod policy;
 mod printed;
 mod reader;
 pub mod schema;
@@ -15,6 +16,7 @@ mod units;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use eras::Eras;
@@ -25,6 +27,7 @@ use crate::backend::{Backend, IdentityHeaders};
 use crate::client::Client;
 use crate::grants::refresh_token::Lifetimes;
 use crate::journal;
+use crate::policy::rules::Rules;
 use crate::protocol::resource::Issuer;
 use crate::secret::SecretHash;
 use crate::store::StoreUrl;
@@ -136,6 +139,8 @@ pub struct Config {
     pub security_contact: Option<String>,
     /// `approvers`
     pub approvers: Vec<Approver>,
+    /// `policy`, on the ground of `group` and `network`
+    pub policy: Option<Arc<Rules>>,
     /// `backend`
     pub backends: Vec<ConfiguredBackend>,
 }

@@ -64,6 +64,9 @@ impl Reader<'_> {
         }
         let audit = self.audit(store.as_ref());
         let backends = self.backends(&Self::state_folder(store.as_ref()));
+        let clients = self.clients();
+        let approvers = self.approvers();
+        let policy = self.policy(&backends, &clients, &approvers);
         Some(Config {
             listen,
             admin_listen: admin_listen?,
@@ -97,7 +100,7 @@ impl Reader<'_> {
             metadata_documents: self.flag("clients.metadata_documents")?,
             metadata_hosts: self.hosts("clients.metadata_hosts"),
             private_hosts: self.hosts("clients.private_hosts"),
-            clients: self.clients(),
+            clients,
             redirect_schemes: self.redirect_schemes(),
             audit,
             identity: IdentityHeaders {
@@ -115,7 +118,8 @@ impl Reader<'_> {
             shutdown: self.duration("timeouts.shutdown")?,
             apps_challenge: self.text("discovery.apps_challenge"),
             security_contact: self.text("discovery.security_contact"),
-            approvers: self.approvers(),
+            approvers,
+            policy,
             backends,
         })
     }

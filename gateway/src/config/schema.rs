@@ -317,6 +317,37 @@ pub const KEYS: &[Key] = &[
         "Whose approvals of tools count: names and the public keys that `gateway token approver-key` prints.",
     ),
     key(
+        "policy.file",
+        Kind::Text,
+        "",
+        "The policy: a file of Biscuit Datalog that decides about every call. Read again, with groups and networks, on SIGHUP. Default: none; what a token grants is allowed.",
+    ),
+    key(
+        "policy.utc_offset",
+        Kind::Text,
+        "+00:00",
+        "How far local time is ahead of UTC, for the policy's `hour` and `weekday`: `+02:00`, `-05:30`.",
+    ),
+    key(
+        "group[].name",
+        Kind::Text,
+        "",
+        "A group of people that the policy speaks of.",
+    ),
+    key("group[].users", Kind::List, "", "Their login names."),
+    key(
+        "network[].name",
+        Kind::Text,
+        "",
+        "A network that the policy speaks of.",
+    ),
+    key(
+        "network[].addresses",
+        Kind::List,
+        "",
+        "Its addresses or networks, such as `192.0.2.0/24`.",
+    ),
+    key(
         "backend[].name",
         Kind::Text,
         "",
@@ -493,7 +524,7 @@ pub fn find(path: &str) -> Option<&'static Key> {
 }
 
 /// The tables that may stand several times: `[[backend]]`.
-pub const LISTS: [&str; 2] = ["backend", "client"];
+pub const LISTS: [&str; 4] = ["backend", "client", "group", "network"];
 
 /// `backend.0.url` as the documentation writes it: `backend[].url`.
 pub fn general(path: &str) -> String {

@@ -3,7 +3,11 @@
 //! backend: it takes one by value.
 //!
 //! Owns: the order of the questions and their answers. Not: reading the request (`proxy`),
-//! signatures (`access_token`), what was revoked (the store's view).
+//! signatures (`access_token`), what was revoked (the store's view), what the operator's policy says
+//! ([`rules`]).
+
+mod in_force;
+pub mod rules;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,7 +19,12 @@ use crate::grants::{Current, NotAllowed};
 use crate::protocol::mcp::Call;
 use crate::protocol::resource::Resource;
 use crate::protocol::scope;
+use crate::protocol::tool_definition::Labels;
 use crate::reason::Reason;
+
+pub use self::in_force::PolicyInForce;
+
+use self::rules::{Asked, Failure, Rules, Ruling, Statement, Surroundings, Verdict};
 
 /// A view of the revocations that is older than this decides nothing any more.
 pub const VIEW_LIFETIME: Duration = Duration::from_secs(60);
@@ -98,6 +107,12 @@ impl AccessToken {
         self.0.id()
     }
 
+    /// The revocation id of its last block, which no other token has.
+    pub fn last_id(&self) -> &str {
+        let last = self.0.ids().last();
+        last.map(String::as_str).unwrap_or_default()
+    }
+
     /// What its holders appended.
     pub fn narrowing(&self) -> &Narrowing {
         self.0.narrowing()
@@ -146,6 +161,37 @@ pub struct Circumstances<'a> {
     pub read_only_tools: &'a BTreeSet<String>,
     /// How the called tools stand at the backend, where the token has pins for them.
     pub standing: &'a [(String, Current)],
+    /// The operator's policy, if there is one.
+    pub policy: Option<Question<'a>>,
+}
+
+/// What the operator's policy is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The policy.
+    pub rules: &'a Rules,
+    /// Who asks, where and when.
+    pub around: Surroundings<'a>,
+    /// What the called tools say about their effects; asked for only where the policy asks.
+    pub labels: &'a [(String, Labels)],
+    /// What a request without a message is for.
+    pub without_message: Asked<'a>,
+}
+
+impl Question<'_> {
+    fn judge(&self, token: &AccessToken, call: Option<&Call>) -> Ruling {
+        let Some(call) = call else {
+            return self.ask(token, &self.without_message);
+        };
+        let known = |tool: &str| self.labels.iter().find(|(name, _)| name == tool);
+        let labels = call.tool().and_then(known);
+        let labels = labels.map_or_else(Labels::default, |(_, labels)| *labels);
+        self.ask(token, &Asked::of(call, labels))
+    }
+
+    fn ask(&self, token: &AccessToken, asked: &Asked<'_>) -> Ruling {
+        self.rules.judge_for(token.last_id(), &self.around, asked)
+    }
 }
 
 /// Why a call is refused although the token counts.
@@ -166,6 +212,19 @@ pub enum Refusal {
     /// The tool needs an approval.
     #[error("the tool needs an approval")]
     Approval(String),
+    /// The operator's policy does not allow this method, or could not be asked.
+    #[error("the policy: {}", described(.1))]
+    Policy(String, Box<Ruling>),
+}
+
+/// What a policy decided, for the log.
+fn described(ruling: &Ruling) -> String {
+    match (&ruling.verdict, ruling.unmet.first(), &ruling.by) {
+        (Verdict::Failed(failure), ..) => failure.to_string(),
+        (_, Some(check), _) => format!("{check} does not hold"),
+        (_, None, Some(rule)) => format!("{rule} denies it"),
+        (_, None, None) => "nothing allows it".to_owned(),
+    }
 }
 
 impl Refusal {
@@ -177,6 +236,19 @@ impl Refusal {
             Self::Method(_) => Reason::RpcMethodNotAllowed,
             Self::Narrowed(_) => Reason::TokenNarrowed,
             Self::Approval(_) => Reason::ApprovalMissing,
+            Self::Policy(_, ruling) => match &ruling.verdict {
+                Verdict::Failed(Failure::Arguments) => Reason::PolicyArgumentsUnclear,
+                Verdict::Failed(_) => Reason::PolicyFailed,
+                Verdict::Allowed | Verdict::Denied => Reason::PolicyDenied,
+            },
+        }
+    }
+
+    /// The statement of the operator's policy that it rests on.
+    pub fn rule(&self) -> Option<&Statement> {
+        match self {
+            Self::Policy(_, ruling) => ruling.place(),
+            _ => None,
         }
     }
 }
@@ -195,6 +267,7 @@ pub struct Refused {
 pub struct Permit {
     token: AccessToken,
     calls: Vec<Call>,
+    rules: Vec<Option<Statement>>,
 }
 
 impl Permit {
@@ -206,6 +279,12 @@ impl Permit {
     /// What for. Empty for a stream, a session's end, or a response of the client's.
     pub fn calls(&self) -> &[Call] {
         &self.calls
+    }
+
+    /// The statement of the operator's policy that allowed each call, in their order; one where
+    /// there is no call.
+    pub fn rule(&self, call: usize) -> Option<&Statement> {
+        self.rules.get(call)?.as_ref()
     }
 
     /// Whether the exchange may be repeated after a broken connection.
@@ -226,9 +305,42 @@ pub fn decide(
             .iter()
             .find_map(|call| judge(&token, call, circumstances).err()),
     };
-    match refusal {
-        Some(refusal) => Err(Refused { refusal, calls }),
-        None => Ok(Permit { token, calls }),
+    if let Some(refusal) = refusal {
+        return Err(Refused { refusal, calls });
+    }
+    match ask_policy(&token, &calls, circumstances.policy) {
+        Ok(rules) => Ok(Permit {
+            token,
+            calls,
+            rules,
+        }),
+        Err(refusal) => Err(Refused { refusal, calls }),
+    }
+}
+
+/// What the operator's policy says about each call, or about a request without any. It is asked
+/// last: it can only take away.
+fn ask_policy(
+    token: &AccessToken,
+    calls: &[Call],
+    question: Option<Question<'_>>,
+) -> Result<Vec<Option<Statement>>, Refusal> {
+    let Some(question) = question else {
+        return Ok(Vec::new());
+    };
+    let judge = |call: Option<&Call>| {
+        let ruling = question.judge(token, call);
+        match ruling.is_allowed() {
+            true => Ok(ruling.by),
+            false => {
+                let method = call.map_or_else(String::new, |call| call.method.clone());
+                Err(Refusal::Policy(method, Box::new(ruling)))
+            }
+        }
+    };
+    match calls {
+        [] => judge(None).map(|rule| vec![rule]),
+        calls => calls.iter().map(|call| judge(Some(call))).collect(),
     }
 }
 
@@ -393,6 +505,7 @@ mod tests {
                 approval_required: &nothing,
                 read_only_tools: &nothing,
                 standing: &standing,
+                policy: None,
             },
         )
     }
@@ -703,6 +816,7 @@ mod tests {
             approval_required: &required,
             read_only_tools: &nothing,
             standing: &[],
+            policy: None,
         };
         let ask = |tool: &str| {
             let calls = vec![call("tools/call", Some(tool))];

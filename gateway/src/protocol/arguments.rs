@@ -8,6 +8,7 @@
 //! Owns: paths, their bounds, and what a text must be like for a prefix to mean something. Not:
 //! who asks (`access_token`, `policy`).
 
+use std::collections::HashSet;
 use std::fmt;
 
 /// So many values, and this many bytes of paths and texts, are kept. A call with more is not known
@@ -26,6 +27,8 @@ pub enum Value {
     Bool(bool),
     /// `null`.
     Null,
+    /// Such an integer, written with a fraction or an exponent: `1.0`, `1e3`.
+    Whole(i64),
     /// A number that is no such integer: parsers round it differently.
     Number,
     /// An object; its members have paths of their own.
@@ -42,6 +45,7 @@ impl fmt::Debug for Value {
             Self::Integer(_) => "Integer(…)",
             Self::Bool(_) => "Bool(…)",
             Self::Null => "Null",
+            Self::Whole(_) => "Whole(…)",
             Self::Number => "Number",
             Self::Object => "Object",
             Self::Array => "Array",
@@ -75,6 +79,20 @@ impl Arguments {
             }
         }
         found
+    }
+
+    /// Whether there is another path that differs from this one in case or folding only: some
+    /// backend would take the value there for the one here.
+    pub fn has_twin(&self, path: &str) -> bool {
+        let wanted = fold(path);
+        let mut others = self.values.iter().filter(|(other, _)| other != path);
+        others.any(|(other, _)| fold(other) == wanted)
+    }
+
+    /// Whether any path has such a twin.
+    pub fn have_twins(&self) -> bool {
+        let mut seen = HashSet::with_capacity(self.values.len());
+        !self.values.iter().all(|(path, _)| seen.insert(fold(path)))
     }
 
     /// Every value with its path, in the order of the message. `None` if not everything is known.

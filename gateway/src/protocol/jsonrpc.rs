@@ -135,6 +135,14 @@ pub fn judge_and_keep(body: &[u8], batches: bool, keep: Keep) -> Result<Body, Re
     top.map_err(|error| Refused(describe(&error)))
 }
 
+/// The arguments of a call alone, as they would stand in `params.arguments`.
+pub fn judge_arguments(json: &str) -> Result<Arguments, Refused> {
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    let arguments = Collected { depth: 3 }.deserialize(&mut deserializer);
+    let arguments = arguments.and_then(|arguments| deserializer.end().map(|()| arguments));
+    arguments.map_err(|error| Refused(describe(&error)))
+}
+
 /// serde_json's words name positions and kinds of tokens; those of ours name the rule. Neither
 /// repeats what the client sent.
 fn describe(error: &serde_json::Error) -> String {

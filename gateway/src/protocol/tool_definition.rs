@@ -29,11 +29,47 @@ const TOOL_KEYS: &[&str] = &[
 /// SHA-256 over the canonical form of a definition or of one of its members.
 pub type Digest = [u8; 32];
 
+/// What a tool says about its effects (MCP schema, `ToolAnnotations`): hints, not promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Labels {
+    /// `readOnlyHint`: it changes nothing.
+    pub read_only: Option<bool>,
+    /// `destructiveHint`: it may destroy something.
+    pub destructive: Option<bool>,
+}
+
+impl Labels {
+    /// Whether it says that it changes nothing.
+    pub fn reads_only(self) -> bool {
+        self.read_only == Some(true)
+    }
+
+    /// Whether it may destroy something: it neither changes nothing nor says that it doesn't.
+    pub fn may_destroy(self) -> bool {
+        !self.reads_only() && self.destructive != Some(false)
+    }
+
+    /// Whether it says nothing about its effects.
+    pub const fn are_absent(self) -> bool {
+        self.read_only.is_none() && self.destructive.is_none()
+    }
+
+    /// What is known of a name that two tools have: nothing that only one of them says.
+    #[must_use]
+    pub fn of_both(self, other: Self) -> Self {
+        let both = |a: Option<bool>, b: Option<bool>| a.filter(|_| a == b);
+        Self {
+            read_only: both(self.read_only, other.read_only),
+            destructive: both(self.destructive, other.destructive),
+        }
+    }
+}
+
 /// A tool's definition: its name, and digests that stand for all that it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Definition {
     name: String,
-    reads_only: bool,
+    labels: Labels,
     members: BTreeMap<String, Digest>,
 }
 
@@ -52,8 +88,13 @@ impl Definition {
     }
 
     /// Whether it says that it changes nothing (`annotations.readOnlyHint`).
-    pub const fn reads_only(&self) -> bool {
-        self.reads_only
+    pub fn reads_only(&self) -> bool {
+        self.labels.reads_only()
+    }
+
+    /// What it says about its effects.
+    pub const fn labels(&self) -> Labels {
+        self.labels
     }
 
     /// Stands for everything that the definition says.
@@ -95,7 +136,7 @@ impl<'de> Visitor<'de> for ToolSeed {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Definition, A::Error> {
         let mut keys = Keys::named(TOOL_KEYS);
-        let (mut name, mut reads_only) = (None, false);
+        let (mut name, mut labels) = (None, Labels::default());
         let mut members = BTreeMap::new();
         while let Some(Key(key)) = map.next_key()? {
             let value = map.next_value_seed(Canonical { depth: 4 })?;
@@ -103,7 +144,7 @@ impl<'de> Visitor<'de> for ToolSeed {
                 name = value.text.clone();
             }
             if key == "annotations" {
-                reads_only = value.reads_only;
+                labels = value.labels;
             }
             members.insert(key.clone().into_owned(), Sha256::digest(&value.form).into());
             keys.note(key)?;
@@ -111,7 +152,7 @@ impl<'de> Visitor<'de> for ToolSeed {
         let name = name.ok_or_else(|| A::Error::custom("a tool without a name"))?;
         Ok(Definition {
             name,
-            reads_only,
+            labels,
             members,
         })
     }
@@ -128,8 +169,8 @@ struct Value {
     form: Vec<u8>,
     /// The value itself, where it is a text.
     text: Option<String>,
-    /// Whether it is an object that says `"readOnlyHint": true`.
-    reads_only: bool,
+    /// What it says, where it is an object of annotations.
+    labels: Labels,
 }
 
 impl Value {
@@ -137,7 +178,7 @@ impl Value {
         Self {
             form: form.into(),
             text: None,
-            reads_only: false,
+            labels: Labels::default(),
         }
     }
 }
@@ -221,7 +262,15 @@ impl<'de> Visitor<'de> for Canonical {
             members.insert(key.clone().into_owned(), value.form);
             keys.insert(key)?;
         }
-        let reads_only = members.get("readOnlyHint").is_some_and(|form| form == b"t");
+        let hint = |name: &str| match members.get(name)?.as_slice() {
+            b"t" => Some(true),
+            b"f" => Some(false),
+            _ => None,
+        };
+        let labels = Labels {
+            read_only: hint("readOnlyHint"),
+            destructive: hint("destructiveHint"),
+        };
         let mut form = vec![b'{'];
         for (key, value) in members {
             text(&mut form, b's', &key);
@@ -229,7 +278,7 @@ impl<'de> Visitor<'de> for Canonical {
         }
         form.push(b'}');
         Ok(Value {
-            reads_only,
+            labels,
             ..Value::plain(form)
         })
     }
@@ -255,6 +304,19 @@ mod tests {
         let nested =
             r#"{"name":"a","annotations":{"x":{"readOnlyHint":true}},"readOnlyHint":true}"#;
         assert!(!Definition::read(nested).unwrap().reads_only());
+        assert!(Definition::read(nested).unwrap().labels().are_absent());
+        let says = |hints: &str| {
+            let json = format!(r#"{{"name":"a","annotations":{{{hints}}}}}"#);
+            let labels = Definition::read(&json).unwrap().labels();
+            (labels.reads_only(), labels.may_destroy())
+        };
+        assert_eq!(says(""), (false, true));
+        assert_eq!(says(r#""readOnlyHint":"true""#), (false, true));
+        assert_eq!(says(r#""destructiveHint":false"#), (false, false));
+        assert_eq!(
+            says(r#""readOnlyHint":true,"destructiveHint":true"#),
+            (true, false)
+        );
     }
 
     #[test]

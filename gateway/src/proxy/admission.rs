@@ -16,12 +16,16 @@ use super::listener::Lifeline;
 use super::peer::is_trusted;
 use super::refused::{RefusedCall, Way};
 use super::routes::{Door, Target, is_own_host};
+use super::ruled::Around;
 use super::serve::{Stop, Visit};
 use super::upstream_head::forwarded_query;
 use super::{Gateway, Place, audited, body};
 use crate::access_token::{self, Claims, VerifiedToken};
 use crate::grants::Current;
-use crate::policy::{self, AccessToken, Audience, Circumstances, Permit, Rejection, Standing};
+use crate::policy::rules::{Asked, Rules};
+use crate::policy::{
+    self, AccessToken, Audience, Circumstances, Permit, Question, Rejection, Standing,
+};
 use crate::protocol::bearer::{BearerToken, Presented};
 use crate::protocol::jsonrpc::{self, Keep, Kind};
 use crate::protocol::mcp::{self, Call, MirrorHeaders};
@@ -89,9 +93,11 @@ impl Gateway {
                 self.session(&head.headers, place, door, token.claims())?,
             ),
         };
+        let rules = self.policy.current();
         let (calls, body) = match method {
             Method::POST => {
-                let keep = match token.narrowing().asks_for_arguments() {
+                let by_policy = rules.as_deref().is_some_and(Rules::asks_for_arguments);
+                let keep = match by_policy || token.narrowing().asks_for_arguments() {
                     true => Keep::Arguments,
                     false => Keep::Nothing,
                 };
@@ -109,11 +115,26 @@ impl Gateway {
             false => BTreeSet::new(),
         };
         let standing = self.standing_of_tools(&token, place, &calls).await;
+        let labels = match &rules {
+            Some(rules) => self.labels(rules, place, &token, &calls).await,
+            None => Vec::new(),
+        };
+        let now = self.clock.now();
+        let around = Around::of(&token, place, visit, now);
         let circumstances = Circumstances {
-            now: self.clock.now(),
+            now,
             approval_required: &place.backend.approval_required,
             read_only_tools: &read_only_tools,
             standing: &standing,
+            policy: rules.as_deref().map(|rules| Question {
+                rules,
+                around: around.facts(),
+                labels: &labels,
+                without_message: match method {
+                    Method::DELETE => Asked::end(),
+                    _ => Asked::stream(),
+                },
+            }),
         };
         let permit = match policy::decide(token.clone(), calls, circumstances) {
             Ok(permit) => permit,

@@ -33,8 +33,12 @@ pub(super) fn permitted(
         request_id: Some(visit.id.clone()),
         ..Record::of(event)
     };
+    let rule = |call| permit.rule(call).map(|rule| format!("policy {rule}"));
     let Some(body) = body else {
-        return vec![about(Event::Stream)];
+        return vec![Record {
+            detail: rule(0),
+            ..about(Event::Stream)
+        }];
     };
     let arguments = arguments(body);
     let calls = permit.calls().iter().enumerate();
@@ -43,6 +47,7 @@ pub(super) fn permitted(
         .map(|(at, call)| Record {
             method: Some(call.method.clone()),
             name: call.name.clone(),
+            detail: rule(at),
             arguments: arguments
                 .get(at)
                 .copied()
@@ -55,12 +60,14 @@ pub(super) fn permitted(
 
 /// The record of a refusal.
 pub(super) fn refused(denial: &Denial, backend: &str, visit: &Visit, peer: IpAddr) -> Record {
+    let rule = denial.rule();
     Record {
         user: known(&visit.user),
         client: known(&visit.client),
         grant: known(&visit.grant),
         backend: known(backend),
         method: known(&visit.call),
+        detail: known(&rule).map(|rule| format!("policy {rule}")),
         peer: Some(peer),
         request_id: Some(visit.id.clone()),
         ..Record::refused(Event::Call, denial.reason(), denial.is_fault())

@@ -108,6 +108,15 @@ impl Denial {
         }
     }
 
+    /// The statement of the operator's policy that it rests on; empty where it rests on none.
+    pub(super) fn rule(&self) -> String {
+        match self {
+            Self::Refused(call) => call.refusal().rule().map(ToString::to_string),
+            _ => None,
+        }
+        .unwrap_or_default()
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Ambiguous(_)
@@ -206,7 +215,10 @@ impl Denial {
         let Self::Refused(call) = self else {
             return None;
         };
-        let challenge = challenge.map(|challenge| self.challenge(challenge));
+        // To connect again changes nothing about the operator's policy.
+        let challenge = challenge
+            .filter(|_| !matches!(call.refusal(), Refusal::Policy(..)))
+            .map(|challenge| self.challenge(challenge));
         call.answer(&self.description(), challenge.as_deref(), request_id)
     }
 

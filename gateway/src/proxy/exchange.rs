@@ -91,7 +91,7 @@ impl Gateway {
             visit,
             token,
         };
-        let is_restricted = token.is_restricted();
+        let is_restricted = self.cuts_lists(token);
         let is_list = is_restricted
             && matches!(shape, Shape::Bytes(_))
             && lists::are_asked_for(&admitted.permit);

@@ -11,9 +11,11 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use pingora::http::ResponseHeader;
 
+use super::ruled::Around;
 use super::serve::Visit;
 use super::{Gateway, Place};
 use crate::grants::{Current, NotAllowed};
+use crate::policy::rules::Asked;
 use crate::policy::{AccessToken, Permit};
 use crate::protocol::mcp::Call;
 use crate::protocol::sse::{Event, Splitter};
@@ -94,6 +96,28 @@ impl Lists<'_> {
     }
 
     fn keeps(&self, definition: &Definition) -> bool {
+        self.policy_shows(definition) && self.token_shows(definition)
+    }
+
+    /// Whether the operator's policy allows some call of the tool. What the list leaves out for
+    /// clients of older revisions is known from the whole one.
+    fn policy_shows(&self, definition: &Definition) -> bool {
+        let Some(rules) = self.gateway.policy.current() else {
+            return true;
+        };
+        let mut labels = definition.labels();
+        if labels.are_absent() && rules.asks_for_labels() {
+            let catalogue = &self.gateway.server.catalogue;
+            let known = catalogue.known_labels(self.backend(), self.user(), definition.name());
+            labels = known.unwrap_or(labels);
+        }
+        let now = self.gateway.clock.now();
+        let around = Around::of(self.token, self.place, self.visit, now);
+        let asked = Asked::tool(definition.name(), labels, None);
+        rules.may_call(self.token.last_id(), &around.facts(), &asked)
+    }
+
+    fn token_shows(&self, definition: &Definition) -> bool {
         match self.admit(definition) {
             Ok(()) => {
                 self.saw(definition);

@@ -23,6 +23,7 @@ mod relay;
 mod response_head;
 mod rewrite;
 mod routes;
+mod ruled;
 mod serve;
 mod sessions;
 mod streams;
@@ -48,6 +49,7 @@ use crate::backend::{Backend, Connections, IdentityHeaders, Spoken};
 use crate::clock::Clock;
 use crate::journal::Journal;
 use crate::oauth::AuthorizationServer;
+use crate::policy::PolicyInForce;
 use crate::protocol::resource::{Issuer, Mount, Resource};
 use crate::secret::TagKey;
 use crate::store::RevocationView;
@@ -129,6 +131,8 @@ pub struct Parts {
     pub clock: Clock,
     /// The audit log.
     pub journal: Journal,
+    /// The operator's policy.
+    pub policy: PolicyInForce,
     /// The backends, in configuration order.
     pub backends: Vec<Arc<Backend>>,
     /// What each of them speaks, in the same order.
@@ -171,6 +175,7 @@ impl Edge {
             revocations: parts.revocations,
             clock: parts.clock,
             journal: parts.journal,
+            policy: parts.policy,
             connections: parts.connections,
             settings,
         };
@@ -204,6 +209,7 @@ struct Gateway {
     revocations: Arc<RevocationView>,
     clock: Clock,
     journal: Journal,
+    policy: PolicyInForce,
     places: Vec<Place>,
     mounts: Vec<Mount>,
     connections: Arc<Connections>,

@@ -12,6 +12,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::grants::NotAllowed;
+use crate::policy::rules::{Failure, Verdict};
 use crate::policy::{Refusal, Refused};
 use crate::protocol::jsonrpc::Id;
 use crate::protocol::mcp::Call;
@@ -49,6 +50,11 @@ impl RefusedCall {
             (Refusal::Scope, _) => StatusCode::FORBIDDEN,
             (_, Way::Stream) => StatusCode::ACCEPTED,
             (Refusal::Tool(_, NotAllowed::Unknown), _) => StatusCode::SERVICE_UNAVAILABLE,
+            (Refusal::Policy(_, ruling), _)
+                if matches!(ruling.verdict, Verdict::Failed(Failure::Limit(_))) =>
+            {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             (_, Way::Response) if self.is_answerable() => StatusCode::OK,
             _ => StatusCode::FORBIDDEN,
         }
@@ -81,7 +87,9 @@ impl RefusedCall {
                 return Some(json!({"jsonrpc": "2.0", "id": id, "result": result}));
             }
             let code = match self.refusal() {
-                Refusal::Method(method) if *method == call.method => METHOD_NOT_FOUND,
+                Refusal::Method(method) | Refusal::Policy(method, _) if *method == call.method => {
+                    METHOD_NOT_FOUND
+                }
                 _ => INVALID_REQUEST,
             };
             let data = json!({"reason": reason, "request_id": request_id});

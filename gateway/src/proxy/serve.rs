@@ -17,7 +17,7 @@ use super::denial::{Challenge, Denial};
 use super::drain::Running;
 use super::routes::{Door, Route, Target};
 use super::translate::Way;
-use super::{Gateway, Place, answer, audited, body, framing, peer};
+use super::{Gateway, Place, answer, audited, body, framing, peer, ruled};
 use crate::access_token::Claims;
 use crate::oauth::endpoint::Endpoint;
 use crate::protocol::mcp::Call;
@@ -60,6 +60,8 @@ pub(super) struct Visit {
     pub(super) grant: String,
     pub(super) call: String,
     pub(super) peer: Option<IpAddr>,
+    /// The revision of MCP that its header names.
+    pub(super) protocol_version: Option<String>,
     pub(super) _running: Running,
 }
 
@@ -73,6 +75,7 @@ impl Visit {
             grant: String::new(),
             call: String::new(),
             peer: None,
+            protocol_version: None,
             _running: running,
         }
     }
@@ -198,6 +201,7 @@ impl Gateway {
             return answer::write(session, response).await;
         }
         visit.peer = Some(self.peer(session));
+        visit.protocol_version = ruled::protocol_version(&session.req_header().headers);
         let admitted = self.admit(session, place, door, target, visit).await;
         let outcome = match admitted {
             Ok(admitted) => {
@@ -253,7 +257,7 @@ impl Gateway {
         let head = session.req_header();
         log::log!(
             level,
-            event = "refused", reason = reason.code(), hint = reason.remedy(), status = status,
+            event = "refused", reason = reason.code(), hint = reason.remedy(), status = status, rule = denial.rule(),
             backend = backend, user = visit.user, client = visit.client, grant = visit.grant, call = visit.call,
             method = head.method.as_str(), path = logged_path(head.raw_path()), peer = self.peer(session).to_string(), request_id = visit.id;
             "{denial}"

@@ -91,8 +91,13 @@ impl<'de> Visitor<'de> for Node<'_> {
         self.keep(i64::try_from(number).map_or(Value::Number, Value::Integer))
     }
 
-    fn visit_f64<E>(self, _: f64) -> Result<Root, E> {
-        self.keep(Value::Number)
+    fn visit_f64<E>(self, number: f64) -> Result<Root, E> {
+        const EXACT: f64 = 9_007_199_254_740_992.0;
+        self.keep(match number.fract() == 0.0 && number.abs() < EXACT {
+            #[allow(clippy::cast_possible_truncation)] // whole, and within 53 bits
+            true => Value::Whole(number as i64),
+            false => Value::Number,
+        })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Root, A::Error> {

@@ -125,6 +125,7 @@ impl World {
             settings,
             Parts {
                 journal: crate::journal::Journal::off(),
+                policy: Default::default(),
                 server: Arc::new(authorization_server(&backends, &keys, &store)),
                 keys: Arc::clone(&keys),
                 revocations,

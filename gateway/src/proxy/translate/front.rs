@@ -162,7 +162,7 @@ impl Front<'_> {
     /// A message as this client may see it: lists of tools cut to what its token allows.
     async fn spelled(&self, message: &Message) -> Result<String, Stop> {
         let text = message.to_string();
-        if !self.token.is_restricted() {
+        if !self.gateway.cuts_lists(&self.token) {
             return Ok(text);
         }
         let lists = Lists {

@@ -1,0 +1,83 @@
+//! SIGHUP: the policy is read anew, with the groups and networks that it speaks of. Streams go on;
+//! what is wrong with the new one leaves the old one in force.
+
+use tokio::runtime::Handle;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::audit::{Event, Record};
+use crate::cli::Configuration;
+use crate::config;
+use crate::journal::Journal;
+use crate::policy::PolicyInForce;
+use crate::reason::Reason;
+
+/// Listens from now on. Only where there is a policy: without one the signal ends the program, as
+/// the closing of its terminal should.
+pub(super) fn follow(
+    runtime: &Handle,
+    configuration: &Configuration,
+    policy: PolicyInForce,
+    journal: Journal,
+) -> anyhow::Result<()> {
+    if policy.current().is_none() {
+        return Ok(());
+    }
+    let _entered = runtime.enter();
+    let mut hangups = signal(SignalKind::hangup())?;
+    let configuration = configuration.clone();
+    runtime.spawn(async move {
+        while hangups.recv().await.is_some() {
+            let (configuration, policy) = (configuration.clone(), policy.clone());
+            // Reads files, and may not block what runs here.
+            let done = tokio::task::spawn_blocking(move || reload(&configuration, &policy)).await;
+            let record = done.unwrap_or_else(|error| {
+                log::error!(event = "policy_kept", error = error.to_string(); "the policy could not be read; the old one stays in force");
+                kept("a fault of the gateway's own".to_owned())
+            });
+            // That the audit log can't be written is known and told elsewhere.
+            let _ = journal.note(record);
+        }
+    });
+    Ok(())
+}
+
+/// Puts the policy of the configuration in force, and says how that ended.
+fn reload(configuration: &Configuration, policy: &PolicyInForce) -> Record {
+    let config = match config::resolve(&configuration.layers()) {
+        Ok(config) => config,
+        Err(problems) => {
+            for problem in &problems {
+                log::error!(event = "policy_fault", fault = problem.to_string(); "the configuration can't be used");
+            }
+            let count = problems.len();
+            log::error!(event = "policy_kept", faults = count; "the policy was not read anew; the old one stays in force");
+            let first = problems.first().map(ToString::to_string);
+            return kept(first.unwrap_or_default());
+        }
+    };
+    let statements = config.policy.as_ref().map_or(0, |rules| rules.len());
+    let is_there = config.policy.is_some();
+    policy.replace(config.policy);
+    match is_there {
+        true => {
+            log::info!(event = "policy_reloaded", statements = statements; "the policy was read anew");
+        }
+        false => {
+            log::warn!(event = "policy_removed"; "no policy is configured any more; what tokens grant is allowed");
+        }
+    }
+    Record {
+        detail: Some(match is_there {
+            true => format!("policy reloaded: {statements} statements"),
+            false => "policy removed".to_owned(),
+        }),
+        ..Record::of(Event::Operator)
+    }
+}
+
+fn kept(fault: String) -> Record {
+    Record {
+        detail: Some(format!("policy kept: {fault}")),
+        ..Record::refused(Event::Operator, Reason::PolicyUnreadable, false)
+    }
+}

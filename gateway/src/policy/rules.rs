@@ -1,0 +1,444 @@
+//! The operator's policy: one file of Biscuit Datalog, read once, asked about every call.
+//!
+//! ```text
+//! check if …;     every one of them must hold, whatever else is said
+//! allow if …;     the first `allow` or `deny` in the file that matches decides;
+//! deny if …;      if none does, the call is denied
+//! head(…) <- …;   facts and rules of the policy's own, for the others to use
+//! ```
+//!
+//! It is evaluated by Biscuit's authorizer over the facts of `vocabulary` and nothing else: no
+//! block of any token is in it, so nobody but the operator can state a fact. What a token grants
+//! stays the upper bound; a policy only takes away. An evaluation that fails (the limits, an
+//! operation on values of other types) is a refusal.
+//!
+//! Owns: what a policy says about a call. Not: who asks it ([`super::decide`], `gateway explain`),
+//! where the file is and when it is read again (`config`, `cli`).
+
+mod facts;
+mod listing;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use biscuit_auth::builder::{AuthorizerBuilder, Term};
+use biscuit_auth::datalog::ExternFunc;
+use biscuit_auth::error::{FailedCheck, Logic, MatchedPolicy, Token};
+use biscuit_auth::{Authorizer, AuthorizerLimits};
+use ipnet::IpNet;
+use quick_cache::sync::Cache;
+use url::Url;
+
+use crate::protocol::arguments::{Arguments, stays_below};
+use crate::protocol::tool_definition::Labels;
+
+pub use self::facts::{Asked, Message, Surroundings};
+pub use self::reader::Fault;
+pub use self::vocabulary::reference;
+
+/// What an evaluation may cost. The time is tested between steps only, so what a policy may say is
+/// bounded by the reader as well.
+const LIMITS: AuthorizerLimits = AuthorizerLimits {
+    max_facts: 4000,
+    max_iterations: 100,
+    max_time: Duration::from_millis(100),
+};
+
+/// How many decisions are remembered, and the longest names among them.
+const REMEMBERED: usize = 8192;
+const LONGEST_REMEMBERED: usize = 256;
+
+/// What a policy stands on besides its file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ground {
+    /// The login names in each group.
+    pub groups: BTreeMap<String, BTreeSet<String>>,
+    /// The addresses of each named network.
+    pub networks: BTreeMap<String, Vec<IpNet>>,
+    /// The names of the backends.
+    pub backends: BTreeSet<String>,
+    /// The names of the approvers.
+    pub approvers: BTreeSet<String>,
+    /// The ids of the clients that the operator registered.
+    pub clients: BTreeSet<String>,
+    /// Seconds by which local time is ahead of UTC, for hours and weekdays.
+    pub utc_offset: i64,
+}
+
+impl Ground {
+    /// How a client is known, and the host that vouches for it, if one does.
+    fn kind_of(&self, client: &str) -> (&'static str, Option<String>) {
+        if self.clients.contains(client) {
+            return ("pre_registered", None);
+        }
+        let document = client.strip_prefix("https://").and(Url::parse(client).ok());
+        match document {
+            Some(url) => ("document", url.host_str().map(str::to_owned)),
+            None => ("self_registered", None),
+        }
+    }
+}
+
+/// A statement of the policy, and where it stands.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Statement(Arc<Place>);
+
+#[derive(PartialEq, Eq)]
+struct Place {
+    file: String,
+    line: usize,
+    text: String,
+}
+
+impl Statement {
+    /// Its first line, from 1.
+    pub fn line(&self) -> usize {
+        self.0.line
+    }
+
+    /// As it is written.
+    pub fn text(&self) -> &str {
+        &self.0.text
+    }
+}
+
+/// `FILE:LINE`.
+impl fmt::Display for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0.file, self.0.line)
+    }
+}
+
+impl fmt::Debug for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self} {}", self.text())
+    }
+}
+
+/// Why a policy could not be asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It took too long, or made too many facts: nobody's fault but the policy's or the machine's.
+    #[error("{0}")]
+    Limit(String),
+    /// A rule did something with a value that can't be done with it.
+    #[error("{0}")]
+    Evaluation(String),
+    /// It asks about arguments that can't be known in full, or read in one way only.
+    #[error("the arguments are too many, or can be read in more than one way")]
+    Arguments,
+}
+
+/// How a policy decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It allows the call.
+    Allowed,
+    /// It does not.
+    Denied,
+    /// It could not be asked, so the call is refused.
+    Failed(Failure),
+}
+
+/// A policy's decision about one call, and what it rests on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// The decision.
+    pub verdict: Verdict,
+    /// The `allow` or `deny` that matched first; of a failure, the statement that failed, where it
+    /// is known. `None`: nothing matched.
+    pub by: Option<Statement>,
+    /// Every `check` that did not hold.
+    pub unmet: Vec<Statement>,
+}
+
+impl Ruling {
+    fn failed(failure: Failure) -> Self {
+        Self {
+            verdict: Verdict::Failed(failure),
+            by: None,
+            unmet: Vec::new(),
+        }
+    }
+
+    /// Whether the call may go on.
+    pub fn is_allowed(&self) -> bool {
+        self.verdict == Verdict::Allowed
+    }
+
+    /// The statement to look at: the first check that did not hold, else what decided.
+    pub fn place(&self) -> Option<&Statement> {
+        self.unmet.first().or(self.by.as_ref())
+    }
+}
+
+/// Which arguments a policy asks about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum AskedArguments {
+    /// Those at these paths.
+    At(BTreeSet<String>),
+    /// Any of them.
+    All,
+}
+
+impl AskedArguments {
+    fn asks_for(&self, path: &str) -> bool {
+        match self {
+            Self::At(paths) => paths.contains(path),
+            Self::All => true,
+        }
+    }
+
+    /// Whether everything that is asked for is known, and no other argument could be taken for it.
+    fn are_clear(&self, arguments: &Arguments) -> bool {
+        !arguments.are_unknowable()
+            && match self {
+                Self::At(paths) => !paths.iter().any(|path| arguments.has_twin(path)),
+                Self::All => !arguments.have_twins(),
+            }
+    }
+}
+
+/// What decisions that differ in nothing else are remembered by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Remembered {
+    token: String,
+    general: bool,
+    message: Message,
+    method: String,
+    name: Option<String>,
+    labels: Labels,
+    harmless: bool,
+    address: Option<std::net::IpAddr>,
+    protocol_version: Option<String>,
+}
+
+/// A policy that was read and found good.
+pub struct Rules {
+    ground: Ground,
+    /// Everything but the facts of a call.
+    prepared: AuthorizerBuilder,
+    /// The same, for what holds of a tool whatever its arguments are.
+    general: AuthorizerBuilder,
+    checks: Vec<Statement>,
+    policies: Vec<Statement>,
+    /// The names of the facts that are asked for.
+    uses: BTreeSet<&'static str>,
+    /// Those of them that are the same for every call of a tool.
+    uses_in_general: BTreeSet<&'static str>,
+    arguments: AskedArguments,
+    remembered: Cache<Remembered, Ruling>,
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules")
+            .field("checks", &self.checks)
+            .field("policies", &self.policies)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rules {
+    /// Reads a policy. `file` is what it is called in faults, logs and records. All faults at once.
+    pub fn read(file: &str, text: &str, ground: Ground) -> Result<Self, Vec<Fault>> {
+        reader::read(file, text, ground)
+    }
+
+    /// How many statements it has that decide: `check`, `allow` and `deny`.
+    pub fn len(&self) -> usize {
+        self.checks.len() + self.policies.len()
+    }
+
+    /// Never: a policy without a statement is refused when it is read.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether it asks about arguments, so that the judge must keep them.
+    pub fn asks_for_arguments(&self) -> bool {
+        self.uses.contains("argument") || self.uses.contains("argument_type")
+    }
+
+    /// Whether it asks what tools say about their effects.
+    pub fn asks_for_labels(&self) -> bool {
+        ["read_only", "destructive", "unlabelled"]
+            .iter()
+            .any(|name| self.uses.contains(name))
+    }
+
+    /// Decides about one call. Pure, and evaluated each time.
+    pub fn judge(&self, around: &Surroundings<'_>, asked: &Asked<'_>) -> Ruling {
+        if self.asks_for_arguments()
+            && (asked.method == "tools/call" || asked.method == "prompts/get")
+            && !asked
+                .arguments
+                .is_some_and(|arguments| self.arguments.are_clear(arguments))
+        {
+            return Ruling::failed(Failure::Arguments);
+        }
+        self.evaluate(&self.prepared, around, asked, false)
+    }
+
+    /// As [`Self::judge`]. Decisions that rest on nothing that differs between two calls of one
+    /// tool with one token are remembered by the token's id.
+    pub fn judge_for(&self, token: &str, around: &Surroundings<'_>, asked: &Asked<'_>) -> Ruling {
+        let is_steady = self.uses == self.uses_in_general;
+        self.remember(token, around, asked, false, is_steady, || {
+            self.judge(around, asked)
+        })
+    }
+
+    /// Whether a tool can be called at all: with some arguments, at some time, with some approval.
+    /// A list shows those tools. What is said here is no permission.
+    pub fn may_call(&self, token: &str, around: &Surroundings<'_>, asked: &Asked<'_>) -> bool {
+        let ruling = self.remember(token, around, asked, true, true, || {
+            self.evaluate(&self.general, around, asked, true)
+        });
+        ruling.is_allowed()
+    }
+
+    /// The facts that [`Self::judge`] goes by, as Datalog: those that the policy asks for.
+    pub fn stated(&self, around: &Surroundings<'_>, asked: &Asked<'_>) -> Vec<String> {
+        let facts = facts::facts(self, around, asked, false);
+        facts.iter().map(ToString::to_string).collect()
+    }
+
+    fn remember(
+        &self,
+        token: &str,
+        around: &Surroundings<'_>,
+        asked: &Asked<'_>,
+        general: bool,
+        is_steady: bool,
+        ruling: impl FnOnce() -> Ruling,
+    ) -> Ruling {
+        let length = asked.method.len() + asked.name.map_or(0, str::len);
+        if !is_steady || length > LONGEST_REMEMBERED {
+            return ruling();
+        }
+        let by_address = self.uses.contains("address") || self.uses.contains("network");
+        let by_version = self.uses.contains("protocol_version");
+        let key = Remembered {
+            token: token.to_owned(),
+            general,
+            message: asked.message,
+            method: asked.method.to_owned(),
+            name: asked.name.map(str::to_owned),
+            labels: asked.labels,
+            harmless: asked.harmless,
+            address: around.address.filter(|_| by_address),
+            protocol_version: around
+                .protocol_version
+                .filter(|_| by_version)
+                .map(str::to_owned),
+        };
+        if let Some(ruling) = self.remembered.get(&key) {
+            return ruling;
+        }
+        let ruling = ruling();
+        // A limit that was reached says more about the moment than about the call.
+        if !matches!(ruling.verdict, Verdict::Failed(_)) {
+            self.remembered.insert(key, ruling.clone());
+        }
+        ruling
+    }
+
+    fn evaluate(
+        &self,
+        prepared: &AuthorizerBuilder,
+        around: &Surroundings<'_>,
+        asked: &Asked<'_>,
+        general: bool,
+    ) -> Ruling {
+        let mut builder = prepared.clone();
+        for fact in facts::facts(self, around, asked, general) {
+            builder = match builder.fact(fact) {
+                Ok(builder) => builder,
+                Err(error) => return Ruling::failed(Failure::Evaluation(error.to_string())),
+            };
+        }
+        let decided = builder
+            .build_unauthenticated()
+            .and_then(|mut authorizer: Authorizer| authorizer.authorize());
+        self.ruling(decided, general)
+    }
+
+    /// What the authorizer said. The numbers of statements are those of the file only where
+    /// everything is evaluated, and in general nobody asks for places.
+    fn ruling(&self, decided: Result<usize, Token>, general: bool) -> Ruling {
+        let policy = |index: usize| match general {
+            true => None,
+            false => self.policies.get(index).cloned(),
+        };
+        let unmet = |checks: Vec<FailedCheck>| -> Vec<Statement> {
+            checks
+                .into_iter()
+                .filter_map(|check| match check {
+                    FailedCheck::Authorizer(check) if !general => self
+                        .checks
+                        .get(usize::try_from(check.check_id).ok()?)
+                        .cloned(),
+                    _ => None,
+                })
+                .collect()
+        };
+        let denied = |by, checks| Ruling {
+            verdict: Verdict::Denied,
+            by,
+            unmet: unmet(checks),
+        };
+        match decided {
+            Ok(index) => Ruling {
+                verdict: Verdict::Allowed,
+                by: policy(index),
+                unmet: Vec::new(),
+            },
+            Err(Token::FailedLogic(Logic::Unauthorized {
+                policy: MatchedPolicy::Allow(index) | MatchedPolicy::Deny(index),
+                checks,
+            })) => denied(policy(index), checks),
+            Err(Token::FailedLogic(Logic::NoMatchingPolicy { checks })) => denied(None, checks),
+            Err(Token::RunLimit(limit)) => Ruling::failed(Failure::Limit(limit.to_string())),
+            Err(Token::Execution(error)) => Ruling::failed(Failure::Evaluation(error.to_string())),
+            Err(error) => Ruling::failed(Failure::Evaluation(error.to_string())),
+        }
+    }
+}
+
+/// The name under which `starts_with` of a policy is evaluated.
+const STARTS_WITH: &str = "starts_with";
+
+/// A builder with the limits and with what `starts_with` means here.
+fn builder() -> AuthorizerBuilder {
+    AuthorizerBuilder::new()
+        .set_limits(LIMITS)
+        .register_extern_func(
+            STARTS_WITH.to_owned(),
+            ExternFunc::new(Arc::new(starts_with)),
+        )
+}
+
+/// A prefix with a `/` is that of a folder or URL. Whether a text that steps up or aside lies below
+/// it depends on who reads it, so such a text is no answer: neither an `allow` nor a `deny` may go
+/// by it.
+fn starts_with(value: Term, prefix: Option<Term>) -> Result<Term, String> {
+    match (value, prefix) {
+        (Term::Str(text), Some(Term::Str(prefix))) => {
+            if prefix.contains(['/', '\\']) && !stays_below(&text) {
+                return Err("a text that can be read as another path".to_owned());
+            }
+            Ok(Term::Bool(text.starts_with(&prefix)))
+        }
+        (Term::Array(array), Some(Term::Array(prefix))) => {
+            Ok(Term::Bool(array.starts_with(&prefix)))
+        }
+        _ => Err("starts_with takes two texts".to_owned()),
+    }
+}

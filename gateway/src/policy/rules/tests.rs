@@ -1,0 +1,798 @@
+use super::*;
+use crate::access_token::Approval;
+use crate::clock::Timestamp;
+use crate::protocol::jsonrpc::{Keep, judge_and_keep, judge_arguments};
+use crate::protocol::mcp::Call;
+
+/// Tuesday, 2026-11-24, 12:00:00 UTC.
+const NOON: Timestamp = Timestamp::from_secs(1_795_521_600);
+
+const READS: Labels = Labels {
+    read_only: Some(true),
+    destructive: None,
+};
+const CHANGES: Labels = Labels {
+    read_only: Some(false),
+    destructive: None,
+};
+const SILENT: Labels = Labels {
+    read_only: None,
+    destructive: None,
+};
+
+fn ground() -> Ground {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let office = [
+        "192.0.2.0/24".parse().unwrap(),
+        "2001:db8::/32".parse().unwrap(),
+    ];
+    Ground {
+        groups: BTreeMap::from([("staff".to_owned(), names(&["alice"]))]),
+        networks: BTreeMap::from([("office".to_owned(), office.to_vec())]),
+        backends: names(&["notes"]),
+        approvers: names(&["ops"]),
+        clients: names(&["our-editor"]),
+        utc_offset: 0,
+    }
+}
+
+fn rules(text: &str) -> Rules {
+    Rules::read("p", text, ground()).unwrap_or_else(|faults| panic!("{text}: {faults:?}"))
+}
+
+fn faults(text: &str) -> Vec<String> {
+    let faults = Rules::read("p", text, ground()).err().unwrap_or_default();
+    faults.iter().map(ToString::to_string).collect()
+}
+
+fn around() -> Surroundings<'static> {
+    Surroundings {
+        user: "alice",
+        client: "c_1",
+        grant: "g_1",
+        scopes: &["mcp"],
+        backend: "notes",
+        resource: "https://mcp.example.com/mcp",
+        approvals: &[],
+        address: Some("192.0.2.7".parse().unwrap()),
+        protocol_version: Some("2025-11-25"),
+        now: NOON,
+    }
+}
+
+/// How the call of a tool with these arguments is judged.
+fn ruled(rules: &Rules, tool: &str, labels: Labels, arguments: &str) -> Ruling {
+    let arguments = judge_arguments(arguments).unwrap();
+    rules.judge(&around(), &Asked::tool(tool, labels, Some(&arguments)))
+}
+
+fn allows(rules: &Rules, tool: &str, arguments: &str) -> bool {
+    ruled(rules, tool, SILENT, arguments).is_allowed()
+}
+
+/// How a message without arguments is judged.
+fn sent(rules: &Rules, message: &str) -> bool {
+    let body = judge_and_keep(message.as_bytes(), false, Keep::Arguments).unwrap();
+    let call = Call::of(&body.messages()[0]);
+    rules
+        .judge(&around(), &Asked::of(&call, SILENT))
+        .is_allowed()
+}
+
+fn request(method: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"a","uri":"file:///docs/a"}}}}"#
+    )
+}
+
+#[test]
+fn the_first_that_matches_decides_and_without_one_the_answer_is_no() {
+    let rules = rules(
+        "allow if tool(\"a\");\n\ndeny if tool(\"a\");\ndeny if tool(\"b\");\nallow if tool(\"b\");\n",
+    );
+    let place = |tool: &str| {
+        let ruling = ruled(&rules, tool, SILENT, "{}");
+        (ruling.is_allowed(), ruling.by.map(|by| by.to_string()))
+    };
+    assert_eq!(place("a"), (true, Some("p:1".to_owned())));
+    assert_eq!(place("b"), (false, Some("p:4".to_owned())));
+    assert_eq!(place("c"), (false, None));
+}
+
+#[test]
+fn every_check_must_hold_whatever_allows() {
+    let rules = rules(
+        "allow if true;\ncheck if user(\"alice\");\ncheck if user(\"bob\")\n  or user(\"carol\");\ncheck if backend(\"notes\");",
+    );
+    let ruling = ruled(&rules, "a", SILENT, "{}");
+    assert_eq!(ruling.verdict, Verdict::Denied);
+    assert_eq!(ruling.by.as_ref().unwrap().line(), 1);
+    assert_eq!(ruling.unmet.len(), 1);
+    assert_eq!(ruling.place().unwrap().to_string(), "p:3");
+    assert!(
+        ruling
+            .place()
+            .unwrap()
+            .text()
+            .starts_with("check if user(\"bob\")")
+    );
+}
+
+#[test]
+fn what_is_known_of_a_call_can_be_asked() {
+    let approvals = [
+        Approval {
+            tool: "deploy".to_owned(),
+            approver: "ops".to_owned(),
+            until: Timestamp::from_secs(NOON.secs() + 1),
+        },
+        Approval {
+            tool: "erase".to_owned(),
+            approver: "ops".to_owned(),
+            until: NOON,
+        },
+    ];
+    let holds = |condition: &str| {
+        let rules = rules(&format!("allow if {condition};"));
+        let arguments = judge_arguments(r#"{"a":1}"#).unwrap();
+        let around = Surroundings {
+            approvals: &approvals,
+            ..around()
+        };
+        let ruling = rules.judge(&around, &Asked::tool("deploy", CHANGES, Some(&arguments)));
+        assert!(
+            !matches!(ruling.verdict, Verdict::Failed(_)),
+            "{condition}: {ruling:?}"
+        );
+        ruling.is_allowed()
+    };
+    for condition in [
+        "user(\"alice\")",
+        "group(\"staff\")",
+        "client(\"c_1\")",
+        "client_kind(\"self_registered\")",
+        "grant(\"g_1\")",
+        "scope(\"mcp\")",
+        "backend(\"notes\")",
+        "resource(\"https://mcp.example.com/mcp\")",
+        "message(\"request\")",
+        "method(\"tools/call\")",
+        "tool(\"deploy\")",
+        "read_only(false)",
+        "destructive(true)",
+        "argument(\"a\", 1)",
+        "argument_type(\"a\", \"number\")",
+        "approved(\"deploy\", \"ops\")",
+        "time($t), $t > 2026-11-24T11:59:59Z, $t < 2026-11-24T12:00:01Z",
+        "hour(12)",
+        "weekday(\"tuesday\")",
+        "address(\"192.0.2.7\")",
+        "network(\"office\")",
+        "protocol_version(\"2025-11-25\")",
+    ] {
+        assert!(holds(condition), "{condition}");
+    }
+    for condition in [
+        "user(\"Alice\")",
+        "scope(\"admin\")",
+        "method(\"tools/list\")",
+        "harmless(true)",
+        "read_only(true)",
+        "unlabelled(true)",
+        "client_host($h)",
+        "prompt($p)",
+        "uri($u)",
+        "approved(\"erase\", \"ops\")",
+        "hour(13)",
+    ] {
+        assert!(!holds(condition), "{condition}");
+    }
+}
+
+#[test]
+fn a_client_is_known_as_it_came() {
+    let rules = rules(
+        "allow if client_kind(\"document\"), client_host(\"chatgpt.com\");\nallow if client_kind(\"pre_registered\");",
+    );
+    let allows = |client| {
+        let around = Surroundings { client, ..around() };
+        rules.judge(&around, &Asked::stream()).is_allowed()
+    };
+    assert!(allows("https://chatgpt.com/oauth/x.json"));
+    assert!(allows("our-editor"));
+    for other in [
+        "c_1",
+        "https://chatgpt.com.evil.example/x",
+        "chatgpt.com",
+        "http://chatgpt.com/x",
+        "https://evil@other.example/chatgpt.com",
+    ] {
+        assert!(!allows(other), "{other}");
+    }
+}
+
+#[test]
+fn local_time_is_ahead_of_utc_by_the_configured_offset() {
+    let at = |utc_offset, condition: &str| {
+        let ground = Ground {
+            utc_offset,
+            ..ground()
+        };
+        let rules = Rules::read("p", &format!("allow if {condition};"), ground).unwrap();
+        rules.judge(&around(), &Asked::stream()).is_allowed()
+    };
+    assert!(at(12 * 3600, "hour(0), weekday(\"wednesday\")"));
+    assert!(at(-12 * 3600 - 60, "hour(23), weekday(\"monday\")"));
+}
+
+#[test]
+fn methods_are_judged_by_what_they_do_and_unknown_ones_are_denied() {
+    let rules =
+        rules("allow if harmless(true);\nallow if uri($u), $u.starts_with(\"file:///docs/\");");
+    for method in [
+        "initialize",
+        "ping",
+        "tools/list",
+        "server/discover",
+        "logging/setLevel",
+        "resources/read",
+    ] {
+        assert!(sent(&rules, &request(method)), "{method}");
+    }
+    for method in [
+        "resources/list",
+        "prompts/get",
+        "completion/complete",
+        "tasks/result",
+        "subscriptions/listen",
+        "tools/List",
+        "tools/call",
+        "stream",
+        "response",
+        "x",
+    ] {
+        assert!(!sent(&rules, &request(method)), "{method}");
+    }
+    assert!(sent(
+        &rules,
+        r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#
+    ));
+    assert!(!sent(
+        &rules,
+        r#"{"jsonrpc":"2.0","method":"notifications/anything"}"#
+    ));
+    assert!(sent(&rules, r#"{"jsonrpc":"2.0","id":1,"result":{}}"#));
+    assert!(!sent(
+        &rules,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"role":"assistant"}}"#
+    ));
+    assert!(rules.judge(&around(), &Asked::stream()).is_allowed());
+    assert!(rules.judge(&around(), &Asked::end()).is_allowed());
+}
+
+#[test]
+fn what_a_method_is_called_makes_it_no_other_message() {
+    let rules = rules(
+        "allow if message(\"response\");\nallow if message(\"stream\");\nallow if message(\"end\");",
+    );
+    for method in ["response", "stream", "end", "GET", "DELETE"] {
+        assert!(!sent(&rules, &request(method)), "{method}");
+    }
+    assert!(sent(
+        &rules,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"role":"assistant"}}"#
+    ));
+}
+
+#[test]
+fn arguments_have_their_types() {
+    let rules = rules(
+        "allow if tool(\"number\"), argument(\"n\", 5);\nallow if tool(\"text\"), argument(\"n\", \"5\");\nallow if tool(\"bool\"), argument(\"n\", true);\n\
+         allow if tool(\"null\"), argument(\"n\", null);\nallow if tool(\"deep\"), argument(\"a.b[1]\", 5);\nallow if tool(\"most\"), argument(\"n\", $n), $n <= 5;",
+    );
+    for (tool, arguments) in [
+        ("number", r#"{"n":5}"#),
+        ("number", r#"{"n":5.0}"#),
+        ("number", r#"{"n":0.5e1}"#),
+        ("text", r#"{"n":"5"}"#),
+        ("text", r#"{"n":"\u0035"}"#),
+        ("bool", r#"{"n":true}"#),
+        ("null", r#"{"n":null}"#),
+        ("deep", r#"{"a":{"b":[1,5]}}"#),
+        ("most", r#"{"n":-7}"#),
+    ] {
+        assert!(allows(&rules, tool, arguments), "{tool} {arguments}");
+    }
+    for (tool, arguments) in [
+        ("number", r#"{"n":"5"}"#),
+        ("number", r#"{"n":[5]}"#),
+        ("number", r#"{"n":{"n":5}}"#),
+        ("number", r#"{"n":true}"#),
+        ("number", r#"{"n":5.5}"#),
+        ("number", r#"{"a":{"n":5}}"#),
+        ("number", r#"{"N":5}"#),
+        ("number", r#"{"n":5,"N":9}"#),
+        ("number", r#"{"n":5,"a":1,"\u004e":9}"#),
+        ("number", "{}"),
+        ("number", "null"),
+        ("text", r#"{"n":5}"#),
+        ("text", r#"{"n":"５"}"#),
+        ("bool", r#"{"n":"true"}"#),
+        ("bool", r#"{"n":1}"#),
+        ("null", r#"{"n":"null"}"#),
+        ("null", "{}"),
+        ("deep", r#"{"a.b[1]":5}"#),
+        ("deep", r#"{"a":{"b":{"1":5}}}"#),
+        ("most", r#"{"n":6}"#),
+        ("most", r#"{"n":"4"}"#),
+        ("most", r#"{"n":4.5}"#),
+        ("most", r#"{"n":18446744073709551615}"#),
+        ("most", r#"{"n":[4]}"#),
+        ("most", r#"{"n":null}"#),
+    ] {
+        assert!(!allows(&rules, tool, arguments), "{tool} {arguments}");
+    }
+}
+
+#[test]
+fn a_value_of_another_kind_is_no_way_around_a_deny() {
+    let rules = rules("deny if argument(\"n\", $n), $n > 5;\nallow if true;");
+    assert!(allows(&rules, "a", r#"{"n":5}"#));
+    assert!(allows(&rules, "a", "{}"));
+    let denied = ruled(&rules, "a", SILENT, r#"{"n":6}"#);
+    assert_eq!(denied.verdict, Verdict::Denied);
+    for arguments in [
+        r#"{"n":"6"}"#,
+        r#"{"n":6.5}"#,
+        r#"{"n":[6]}"#,
+        r#"{"n":{}}"#,
+        r#"{"n":null}"#,
+        r#"{"n":1e300}"#,
+    ] {
+        let ruling = ruled(&rules, "a", SILENT, arguments);
+        assert!(
+            matches!(ruling.verdict, Verdict::Failed(Failure::Evaluation(_))),
+            "{arguments}: {ruling:?}"
+        );
+    }
+    for arguments in [r#"{"N":6}"#, r#"{"n":1,"N":6}"#] {
+        let ruling = ruled(&rules, "a", SILENT, arguments);
+        assert_eq!(
+            ruling.verdict,
+            Verdict::Failed(Failure::Arguments),
+            "{arguments}"
+        );
+    }
+}
+
+#[test]
+fn more_arguments_than_are_kept_are_refused_where_arguments_are_asked_about() {
+    let many: Vec<String> = (0..600).map(|n| format!("\"a{n}\":1")).collect();
+    let many = format!("{{{}}}", many.join(","));
+    let asks = rules("deny if argument(\"n\", 6);\nallow if true;");
+    assert_eq!(
+        ruled(&asks, "a", SILENT, &many).verdict,
+        Verdict::Failed(Failure::Arguments)
+    );
+    assert!(allows(&rules("allow if true;"), "a", &many));
+    // Nobody kept them: not to know is no reason to allow.
+    let ruling = asks.judge(&around(), &Asked::tool("a", SILENT, None));
+    assert_eq!(ruling.verdict, Verdict::Failed(Failure::Arguments));
+}
+
+#[test]
+fn a_folder_is_not_left_by_a_path_that_steps_out_of_it() {
+    let allow = rules("allow if argument(\"path\", $p), $p.starts_with(\"/public/\");");
+    let deny =
+        rules("deny if argument(\"path\", $p), $p.starts_with(\"/secret/\");\nallow if true;");
+    let of = |path: &str| serde_json::json!({ "path": path }).to_string();
+    for path in ["/public/a", "/public/b/c.txt", "/public/..a"] {
+        assert!(
+            allows(&allow, "a", &of(path)) && allows(&deny, "a", &of(path)),
+            "{path}"
+        );
+    }
+    for path in [
+        "/public/../secret/a",
+        "/public/%2e%2e/secret",
+        "/public\\..\\secret",
+        "/public//secret/a",
+        "/public/a\u{0}",
+        "/x/../secret/a",
+    ] {
+        assert!(
+            !allows(&allow, "a", &of(path)) && !allows(&deny, "a", &of(path)),
+            "{path}"
+        );
+    }
+    for path in ["/publicity", "/Public/a", "public/a", ""] {
+        assert!(!allows(&allow, "a", &of(path)), "{path}");
+    }
+    // A prefix that is no folder is compared as text.
+    let words = rules("allow if argument(\"q\", $q), $q.starts_with(\"SELECT \");");
+    assert!(allows(&words, "a", r#"{"q":"SELECT a\nFROM b -- ../"}"#));
+}
+
+#[test]
+fn arrays_and_objects_are_asked_as_a_whole_and_by_their_parts() {
+    let rules = rules(
+        "allow if tool(\"mail\"), argument(\"to\", $to), $to.all($one -> $one.ends_with(\"@example.com\"));\n\
+         allow if tool(\"tag\"), argument(\"tags\", $tags), $tags.contains(\"public\");\n\
+         allow if tool(\"one\"), argument(\"tags[0]\", \"public\");\n\
+         allow if tool(\"map\"), argument(\"where\", $w), $w.get(\"a.b\") == 1, $w.get(\"c\").get(\"d\") == 2;",
+    );
+    for (tool, arguments) in [
+        ("mail", r#"{"to":["a@example.com","b@example.com"]}"#),
+        ("tag", r#"{"tags":["x","public"]}"#),
+        ("one", r#"{"tags":["public","x"]}"#),
+        ("map", r#"{"where":{"a.b":1,"c":{"d":2}}}"#),
+    ] {
+        assert!(allows(&rules, tool, arguments), "{tool} {arguments}");
+    }
+    for (tool, arguments) in [
+        ("mail", r#"{"to":["a@example.com","b@evil.example"]}"#),
+        ("mail", r#"{"to":"a@example.com"}"#),
+        ("mail", r#"{"to":[["a@example.com"]]}"#),
+        ("tag", r#"{"tags":[["public"]]}"#),
+        (
+            "tag",
+            r#"{"tags":"public"}"#.replace("public", "x").as_str(),
+        ),
+        ("one", r#"{"tags":["x","public"]}"#),
+        ("map", r#"{"where":{"a":{"b":1},"c":{"d":2}}}"#),
+    ] {
+        assert!(!allows(&rules, tool, arguments), "{tool} {arguments}");
+    }
+}
+
+#[test]
+fn nobody_but_the_operator_states_anything() {
+    // What a client sends enters as a value, whatever it looks like.
+    let rules = rules("allow if group(\"staff\"), argument(\"q\", \"x\");");
+    let around = Surroundings {
+        user: "mallory\"); group(\"staff",
+        client: "group(\"staff\")",
+        scopes: &["mcp", "group(\"staff\")"],
+        ..around()
+    };
+    let arguments =
+        judge_arguments(r#"{"q":"x","group":"staff","x\"); group(\"staff":1}"#).unwrap();
+    let asked = Asked::tool("group(\"staff\");", SILENT, Some(&arguments));
+    assert_eq!(rules.judge(&around, &asked).verdict, Verdict::Denied);
+}
+
+#[test]
+fn a_list_shows_what_could_be_called_with_some_arguments_at_some_time() {
+    let shows = |policy: &str, tool: &str, labels: Labels| {
+        rules(policy).may_call("t", &around(), &Asked::tool(tool, labels, None))
+    };
+    // Decided without arguments.
+    assert!(shows("allow if tool(\"a\");", "a", SILENT));
+    assert!(!shows("allow if tool(\"a\");", "b", SILENT));
+    assert!(!shows("deny if tool(\"a\");\nallow if true;", "a", SILENT));
+    assert!(shows("allow if read_only(true);", "a", READS));
+    assert!(!shows("allow if read_only(true);", "a", CHANGES));
+    assert!(!shows(
+        "check if user(\"bob\");\nallow if true;",
+        "a",
+        SILENT
+    ));
+    assert!(!shows(
+        "reject if tool(\"a\");\nallow if true;",
+        "a",
+        SILENT
+    ));
+    // Arguments, time and approvals may allow it.
+    for condition in [
+        "tool(\"a\"), argument(\"n\", 1)",
+        "tool(\"a\"), argument(\"n\", $n), $n > 5",
+        "tool(\"a\"), argument($p, $v), $p.starts_with(\"x\")",
+        "tool(\"a\"), hour($h), $h < 3",
+        "tool(\"a\"), approved(\"a\", \"ops\")",
+        "may(\"a\")",
+        "far($t), tool($t)",
+    ] {
+        let own = "may($t) <- tool($t), argument(\"n\", 1);\nfar($v) <- argument(\"n\", $v);\n";
+        let policy = format!("{own}allow if {condition};");
+        assert!(shows(&policy, "a", SILENT), "{condition}");
+        let hidden = shows(&policy, "b", SILENT);
+        assert_eq!(hidden, condition.starts_with("far"), "{condition}");
+        let check = format!("{own}check if {condition};\nallow if true;");
+        assert!(shows(&check, "a", SILENT), "{condition}");
+    }
+    // And they may not deny it.
+    for condition in [
+        "argument(\"n\", 1)",
+        "tool(\"a\"), hour($h), $h > 3",
+        "may($t)",
+    ] {
+        let policy = format!(
+            "may($t) <- tool($t), argument(\"n\", 1);\ndeny if {condition};\nallow if true;"
+        );
+        assert!(shows(&policy, "a", SILENT), "{condition}");
+    }
+    assert!(!shows(
+        "deny if argument(\"n\", 1) or tool(\"a\");\nallow if true;",
+        "a",
+        SILENT
+    ));
+    assert!(!shows(
+        "allow if group(\"staff\"), tool(\"b\"), argument(\"n\", 1);",
+        "a",
+        SILENT
+    ));
+}
+
+/// Whatever a call is allowed with, the list shows its tool.
+#[test]
+fn no_list_hides_a_tool_that_can_be_called() {
+    let conditions = [
+        "tool(\"a\")",
+        "tool(\"b\")",
+        "read_only(true)",
+        "argument(\"n\", 1)",
+        "argument(\"n\", $n), $n > 0",
+        "hour(12)",
+        "hour(3)",
+        "group(\"staff\")",
+        "user(\"bob\")",
+        "d($x)",
+        "e(\"a\")",
+        "harmless(true)",
+    ];
+    let own = "d($t) <- tool($t), argument(\"n\", 1);\ne($t) <- d($t);\ne(\"b\");\n";
+    let mut state = 7_u64;
+    let mut draw = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let mut allowed = 0;
+    for _ in 0..400 {
+        let mut policy = own.to_owned();
+        for _ in 0..=draw(4) {
+            let kind = [
+                "allow if",
+                "allow if",
+                "deny if",
+                "check if",
+                "reject if",
+                "check all",
+            ][draw(6)];
+            let (one, other) = (
+                conditions[draw(conditions.len())],
+                conditions[draw(conditions.len())],
+            );
+            policy += &match draw(3) {
+                0 => format!("{kind} {one};\n"),
+                1 if !(one.contains("$n") && other.contains("$n")) => {
+                    format!("{kind} {one}, {other};\n")
+                }
+                _ => format!("{kind} {one} or {other};\n"),
+            };
+        }
+        let Ok(rules) = Rules::read("p", &policy, ground()) else {
+            continue;
+        };
+        for tool in ["a", "b", "c"] {
+            for labels in [READS, CHANGES, SILENT] {
+                for arguments in ["{}", r#"{"n":1}"#, r#"{"n":2}"#] {
+                    if ruled(&rules, tool, labels, arguments).is_allowed() {
+                        allowed += 1;
+                        assert!(
+                            rules.may_call("t", &around(), &Asked::tool(tool, labels, None)),
+                            "{policy} {tool} {arguments}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+    assert!(allowed > 500, "{allowed}");
+}
+
+#[test]
+fn decisions_are_remembered_only_where_nothing_else_could_change_them() {
+    let asked = |tool| Asked::tool(tool, SILENT, None);
+    let steady = rules("allow if tool(\"a\"), user(\"alice\"), network(\"office\");");
+    assert!(steady.judge_for("t", &around(), &asked("a")).is_allowed());
+    assert!(steady.judge_for("t", &around(), &asked("a")).is_allowed());
+    assert!(!steady.judge_for("t", &around(), &asked("b")).is_allowed());
+    let elsewhere = Surroundings {
+        address: Some("198.51.100.1".parse().unwrap()),
+        ..around()
+    };
+    assert!(!steady.judge_for("t", &elsewhere, &asked("a")).is_allowed());
+    let bob = Surroundings {
+        user: "bob",
+        ..around()
+    };
+    assert!(!steady.judge_for("another", &bob, &asked("a")).is_allowed());
+    assert_eq!(steady.remembered.len(), 4);
+    let timed = rules("allow if hour(12);");
+    let later = Surroundings {
+        now: Timestamp::from_secs(NOON.secs() + 3600),
+        ..around()
+    };
+    assert!(timed.judge_for("t", &around(), &asked("a")).is_allowed());
+    assert!(!timed.judge_for("t", &later, &asked("a")).is_allowed());
+    let argued = rules("allow if argument(\"n\", 1);");
+    for (n, allowed) in [(1, true), (2, false)] {
+        let arguments = judge_arguments(&format!("{{\"n\":{n}}}")).unwrap();
+        let asked = Asked::tool("a", SILENT, Some(&arguments));
+        assert_eq!(
+            argued.judge_for("t", &around(), &asked).is_allowed(),
+            allowed
+        );
+    }
+    assert_eq!(timed.remembered.len() + argued.remembered.len(), 0);
+}
+
+#[test]
+fn an_evaluation_without_end_is_refused() {
+    let numbers: Vec<String> = (0..70).map(|n| format!("n({n});")).collect();
+    let text = format!(
+        "{}\nm($x, $y) <- n($x), n($y);\nallow if true;",
+        numbers.join("\n")
+    );
+    let ruling = ruled(&rules(&text), "a", SILENT, "{}");
+    assert!(
+        matches!(ruling.verdict, Verdict::Failed(Failure::Limit(_))),
+        "{ruling:?}"
+    );
+}
+
+#[test]
+fn faults_name_their_place_and_what_was_probably_meant() {
+    for (text, expected) in [
+        (
+            "\n  alow if tool(\"a\");",
+            "2:3: `alow if` begins no statement; did you mean `allow if`?",
+        ),
+        (
+            "allow if tol(\"a\");",
+            "1:10: nothing states `tol`; did you mean `tool(NAME)`?",
+        ),
+        (
+            "allow if true;\nallow if user(\"a\"), tool(\"a\", 1);",
+            "2:21: `tool` is written `tool(NAME)`",
+        ),
+        ("allow if zzzz(1);", "1:10: nothing states `zzzz`"),
+        (
+            "staf(\"a\");\nallow if staff(\"a\");",
+            "2:10: nothing states `staff`; did you mean `staf`?",
+        ),
+        (
+            "staff(\"a\");\nallow if staff(\"a\", 1);",
+            "2:10: `staff` is stated with 1 terms, not 2",
+        ),
+        (
+            "allow if group(\"staf\");",
+            "1:10: `group(\"staf\")` is never stated: \"staf\" is none of the configured groups; did you mean \"staff\"?",
+        ),
+        (
+            "allow if network(\"home\");",
+            "1:10: `network(\"home\")` is never stated: \"home\" is none of the configured networks, which are office",
+        ),
+        (
+            "allow if backend(\"note\");",
+            "1:10: `backend(\"note\")` is never stated: \"note\" is none of the backends; did you mean \"notes\"?",
+        ),
+        (
+            "allow if weekday(\"Monday\");",
+            "1:10: `weekday(\"Monday\")` is never stated: \"Monday\" is none of the known values; did you mean \"monday\"?",
+        ),
+        (
+            "allow if hour(\"7\");",
+            "1:10: `hour(\"7\")` is never stated: a number stands there",
+        ),
+        (
+            "allow if harmless(false);",
+            "1:10: `harmless(false)` is never stated: it is stated with `true`, or not at all",
+        ),
+        (
+            "allow if tool(7);",
+            "1:10: `tool(7)` is never stated: a text stands there",
+        ),
+        (
+            "user(\"root\");\nallow if true;",
+            "1:1: `user` is stated by the gateway; give what the policy states another name",
+        ),
+        (
+            "user($x) <- group($x);\nallow if true;",
+            "1:1: `user` is stated by the gateway; give what the policy states another name",
+        ),
+        (
+            "allow if tool($t), $x > 1;",
+            "1:20: `$x` is bound by no fact of this statement",
+        ),
+        (
+            "allow if tool($t), {who} == $t;",
+            "1:20: nothing fills in `{who}`",
+        ),
+        (
+            "allow if tool($t), $t.matches(\"(\");",
+            "1:23: `(` is no regular expression",
+        ),
+        (
+            "allow if tool($t), argument(\"p\", $p), $t.matches($p);",
+            "1:42: `matches` takes a pattern that is written out",
+        ),
+        (
+            "allow if tool($t), $t.extern::f();",
+            "1:23: there is no function `extern::f` here",
+        ),
+        (
+            "allow if tool($t) trusting authority;",
+            "1:1: `trusting` has no use here: a policy sees the gateway's facts only",
+        ),
+        (
+            "allow if tool($t) trusting ed25519/00;",
+            "1:1: `trusting` has no use here: a policy sees the gateway's facts only",
+        ),
+        (
+            "allow if argument($p, $v), argument($q, $v);",
+            "1:10: every argument would be compared with every other one; name the path of all but one",
+        ),
+        (
+            "check if true;",
+            "1:1: there is no `allow if` and no `deny if`: nothing would ever be allowed",
+        ),
+        (
+            " \n",
+            "1:1: there is no `allow if` and no `deny if`: nothing would ever be allowed",
+        ),
+    ] {
+        assert_eq!(faults(text), [expected], "{text}");
+    }
+}
+
+#[test]
+fn a_statement_that_can_not_be_read_is_a_fault_at_its_line() {
+    for (text, line) in [
+        ("allow if true;\nallow if tool(\"a\"\nallow if true;\n", 2),
+        (
+            "allow if true;\n\nallow if tool(\"a\")\nallow if tool(\"b\");",
+            3,
+        ),
+        ("allow if true;\nallow if ;", 2),
+        ("allow if true;\nallow tool(\"a\");", 2),
+        ("allow if true;\nuser(", 2),
+        ("allow if true;\nx(1) <- ;", 2),
+        ("allow if true;\n/* never closed", 2),
+        ("x(1);\nfar($y) <- x($x);\nallow if true;", 2),
+        ("allow if true;\n\"é\" ü;", 2),
+        ("\u{feff}allow if true;", 1),
+    ] {
+        let faults = Rules::read("p", text, ground()).err().unwrap_or_default();
+        assert!(!faults.is_empty(), "{text}");
+        assert!(
+            (line..line + 2).contains(&faults[0].line),
+            "{text}: {faults:?}"
+        );
+        assert!(
+            faults[0].column >= 1 && !faults[0].sentence.is_empty(),
+            "{text}: {faults:?}"
+        );
+    }
+}
+
+#[test]
+fn every_fault_is_told_at_once() {
+    let faults = faults("allow if tol(\"a\");\nallow if group(\"x\");\ncheck if usr(\"b\");");
+    assert_eq!(faults.len(), 3, "{faults:?}");
+    let faults = self::faults("alow if tool(\"a\");\nallow if true;\ndenny if tool(\"b\");");
+    assert_eq!(faults.len(), 2, "{faults:?}");
+}
+
+#[test]
+fn the_facts_of_a_decision_can_be_shown() {
+    let rules = rules("allow if user($u), tool($t), argument(\"n\", $n), $n > 1;");
+    let arguments = judge_arguments(r#"{"n":5,"secret":"x"}"#).unwrap();
+    let stated = rules.stated(&around(), &Asked::tool("a", SILENT, Some(&arguments)));
+    assert_eq!(
+        stated,
+        ["user(\"alice\")", "tool(\"a\")", "argument(\"n\", 5)"]
+    );
+}

@@ -1,0 +1,243 @@
+//! The facts that a policy can speak of: their names, what they hold, and what they mean. A rule
+//! over anything else would never be asked, so the reader refuses it; the README's table is made
+//! from here.
+
+/// What one place of a fact holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// A text.
+    Text(&'static str),
+    /// One of these texts.
+    OneOf(&'static [&'static str]),
+    /// The name of a configured group.
+    Group,
+    /// The name of a configured network.
+    Network,
+    /// The name of a configured backend.
+    Backend,
+    /// The name of a configured approver.
+    Approver,
+    /// An integer.
+    Integer(&'static str),
+    /// `true` or `false`.
+    Bool,
+    /// Always `true`: where it is not so, the fact is not there.
+    True,
+    /// A date.
+    Date,
+    /// A value of any kind.
+    Any,
+}
+
+/// A fact that the gateway states about every call, or about those that it is true of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stated {
+    pub(super) name: &'static str,
+    pub(super) terms: &'static [Holds],
+    /// Whether it can differ between two calls of one tool with one token.
+    pub(super) varies: bool,
+    /// What it means, in words.
+    pub(super) about: &'static str,
+}
+
+const fn steady(name: &'static str, terms: &'static [Holds], about: &'static str) -> Stated {
+    Stated {
+        name,
+        terms,
+        varies: false,
+        about,
+    }
+}
+
+const fn varying(name: &'static str, terms: &'static [Holds], about: &'static str) -> Stated {
+    Stated {
+        varies: true,
+        ..steady(name, terms, about)
+    }
+}
+
+pub(super) const CLIENT_KINDS: &[&str] = &["self_registered", "document", "pre_registered"];
+pub(super) const MESSAGES: &[&str] = &["request", "notification", "response", "stream", "end"];
+pub(super) const WEEKDAYS: &[&str] = &[
+    "monday",
+    "tuesday",
+    "wednesday",
+    "thursday",
+    "friday",
+    "saturday",
+    "sunday",
+];
+pub(super) const ARGUMENT_TYPES: &[&str] =
+    &["text", "number", "boolean", "null", "array", "object"];
+
+/// Every fact, in the order of the documentation.
+pub(super) const STATED: &[Stated] = &[
+    steady(
+        "user",
+        &[Holds::Text("NAME")],
+        "The login name of the person on whose behalf it is.",
+    ),
+    steady(
+        "group",
+        &[Holds::Group],
+        "Each `[[group]]` that the person is in.",
+    ),
+    steady("client", &[Holds::Text("ID")], "The client id of the app."),
+    steady(
+        "client_kind",
+        &[Holds::OneOf(CLIENT_KINDS)],
+        "How the app is known: it registered itself, by its metadata document, or by your configuration.",
+    ),
+    steady(
+        "client_host",
+        &[Holds::Text("HOST")],
+        "The host that vouches for the app; only of a metadata document.",
+    ),
+    steady("grant", &[Holds::Text("ID")], "The grant behind the token."),
+    steady("scope", &[Holds::Text("SCOPE")], "Each scope of the token."),
+    steady("backend", &[Holds::Backend], "The backend that is called."),
+    steady(
+        "resource",
+        &[Holds::Text("URL")],
+        "The resource that the token is for.",
+    ),
+    steady(
+        "message",
+        &[Holds::OneOf(MESSAGES)],
+        "What is sent: a request, a notification, the client's own response, or nothing: a stream is opened (GET), a session ended (DELETE).",
+    ),
+    steady(
+        "method",
+        &[Holds::Text("METHOD")],
+        "The method of a request or notification, such as `tools/call`.",
+    ),
+    steady(
+        "harmless",
+        &[Holds::True],
+        "It only opens, keeps up or ends a session, or lists tools (which shows those that the policy allows).",
+    ),
+    steady(
+        "tool",
+        &[Holds::Text("NAME")],
+        "The tool that is called (`tools/call`).",
+    ),
+    steady(
+        "prompt",
+        &[Holds::Text("NAME")],
+        "The prompt that is asked for (`prompts/get`).",
+    ),
+    steady(
+        "uri",
+        &[Holds::Text("URI")],
+        "The resource that is read, subscribed to or unsubscribed from (`resources/*`).",
+    ),
+    steady(
+        "read_only",
+        &[Holds::Bool],
+        "Whether the tool says that it changes nothing; of a method, whether MCP says so.",
+    ),
+    steady(
+        "destructive",
+        &[Holds::Bool],
+        "Whether the tool may destroy something: it does not say otherwise.",
+    ),
+    steady(
+        "unlabelled",
+        &[Holds::True],
+        "The tool says neither whether it reads nor whether it destroys.",
+    ),
+    varying(
+        "argument",
+        &[Holds::Text("PATH"), Holds::Any],
+        "Each argument of a tool or prompt by path (`path`, `filter.owner`, `tags[0]`): a text, a whole number, a boolean or null; an array or object as a whole, and its parts under paths of their own. A number that is no 64-bit integer is a value that can't be compared.",
+    ),
+    varying(
+        "argument_type",
+        &[Holds::Text("PATH"), Holds::OneOf(ARGUMENT_TYPES)],
+        "What kind of value stands there.",
+    ),
+    varying(
+        "approved",
+        &[Holds::Text("TOOL"), Holds::Approver],
+        "Each approval in the token that has not ended.",
+    ),
+    varying("time", &[Holds::Date], "The time."),
+    varying(
+        "hour",
+        &[Holds::Integer("0..23")],
+        "The hour of the day, at `policy.utc_offset`.",
+    ),
+    varying(
+        "weekday",
+        &[Holds::OneOf(WEEKDAYS)],
+        "The day of the week, at `policy.utc_offset`.",
+    ),
+    steady(
+        "address",
+        &[Holds::Text("IP")],
+        "Where the request comes from, through `trusted_proxies`.",
+    ),
+    steady(
+        "network",
+        &[Holds::Network],
+        "Each `[[network]]` that the address is in.",
+    ),
+    steady(
+        "protocol_version",
+        &[Holds::Text("DATE")],
+        "The revision of MCP that the request names, where it names one.",
+    ),
+];
+
+/// The fact of this name.
+pub(super) fn stated(name: &str) -> Option<&'static Stated> {
+    STATED.iter().find(|stated| stated.name == name)
+}
+
+/// The known name that another one was probably meant to be.
+pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .into_iter()
+        .map(|known| (known, strsim::jaro_winkler(known, name)))
+        .filter(|(_, likeness)| *likeness > 0.75)
+        .max_by(|a, b| a.1.total_cmp(&b.1))
+        .map(|(known, _)| known)
+}
+
+impl Stated {
+    /// How it is written: `argument(PATH, VALUE)`.
+    pub(super) fn form(&self) -> String {
+        let terms: Vec<String> = self.terms.iter().map(|term| term.shown()).collect();
+        format!("{}({})", self.name, terms.join(", "))
+    }
+}
+
+impl Holds {
+    fn shown(self) -> String {
+        match self {
+            Self::Text(what) | Self::Integer(what) => what.to_owned(),
+            Self::OneOf(values) => match values {
+                [first, .., last] if values.len() > 5 => format!("\"{first}\"…\"{last}\""),
+                _ => {
+                    let values: Vec<String> =
+                        values.iter().map(|value| format!("\"{value}\"")).collect();
+                    values.join(" or ")
+                }
+            },
+            Self::Group | Self::Network | Self::Backend | Self::Approver => "NAME".to_owned(),
+            Self::Bool => "true or false".to_owned(),
+            Self::True => "true".to_owned(),
+            Self::Date => "DATE".to_owned(),
+            Self::Any => "VALUE".to_owned(),
+        }
+    }
+}
+
+/// Every fact in Markdown, as it stands in the README.
+pub fn reference() -> String {
+    let mut table = String::from("| fact | meaning |\n|---|---|\n");
+    for stated in STATED {
+        table.push_str(&format!("| `{}` | {} |\n", stated.form(), stated.about));
+    }
+    table
+}
