@@ -40,7 +40,7 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 pub(super) struct Admitted {
     pub(super) permit: Permit,
     pub(super) lease: Lease,
-    /// Path and query at the backend.
+    /// Path and query at the backend; for what is the gateway's own, its name.
     pub(super) target: String,
     /// The backend's own session id.
     pub(super) session: Option<String>,
@@ -86,8 +86,8 @@ impl Gateway {
         let head = session.req_header();
         let own = self.own(&head.headers, place, door, asked, token.claims());
         let is_stateless = door == Door::Mcp && mirror(&head.headers).are_binding();
-        let (target, bound_session) = match own {
-            Some(_) => (String::new(), None),
+        let (target, bound_session) = match &own {
+            Some(Own::Session(name) | Own::Stream(name)) => (name.clone(), None),
             None => (
                 self.target(place, door, asked, token.claims())?,
                 self.session(&head.headers, place, door, token.claims())?,
@@ -216,7 +216,7 @@ impl Gateway {
             let denial = Denial::Refused(Box::new(call.clone()));
             let answer = denial.answer_within(Some(challenge), &visit.id);
             let is_told =
-                answer.is_some_and(|answer| self.mailboxes.deliver(place, claims, target, &answer));
+                answer.is_some_and(|answer| self.mailboxes.deliver(place, claims, target, answer));
             if is_told {
                 call.way = Way::Stream;
             }

@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::Place;
@@ -15,19 +15,20 @@ use crate::access_token::Claims;
 /// More answers than this wait for no stream.
 const WAITING: usize = 64;
 
-/// Backend, user, client, and where the backend takes the messages of the stream.
+/// Backend, user, client, and where the backend takes the messages of the stream; for a stream that
+/// the gateway holds, its name.
 type Key = [String; 4];
 
 #[derive(Debug, Default)]
 pub(super) struct Mailboxes {
-    open: Mutex<HashMap<Key, mpsc::Sender<Bytes>>>,
+    open: Mutex<HashMap<Key, mpsc::Sender<Value>>>,
 }
 
 /// The mailbox of one stream. Closed when dropped.
 pub(super) struct Mailbox {
     mailboxes: Arc<Mailboxes>,
     key: Key,
-    letters: mpsc::Receiver<Bytes>,
+    letters: mpsc::Receiver<Value>,
 }
 
 impl Mailboxes {
@@ -49,19 +50,21 @@ impl Mailboxes {
         place: &Place,
         claims: &Claims,
         target: &str,
-        message: &serde_json::Value,
+        message: Value,
     ) -> bool {
-        let event = Bytes::from(format!("event: message\ndata: {message}\n\n"));
         let open = self.open.lock();
         open.get(&key(place, claims, target))
-            .is_some_and(|sender| sender.try_send(event).is_ok())
+            .is_some_and(|sender| sender.try_send(message).is_ok())
     }
 }
 
 impl Mailbox {
-    /// The next event to put onto the stream.
-    pub(super) async fn next(&mut self) -> Option<Bytes> {
-        self.letters.recv().await
+    /// The next message to put onto the stream; waits for ever where none can come.
+    pub(super) async fn next(&mut self) -> Value {
+        match self.letters.recv().await {
+            Some(message) => message,
+            None => std::future::pending().await,
+        }
     }
 }
 

@@ -260,12 +260,11 @@ impl<'a> Relay<'a> {
 
 /// The next answer of the gateway's own for this stream; never, if it has no mailbox.
 async fn letter(mailbox: &mut Option<Mailbox>) -> Bytes {
-    let next = match mailbox {
-        Some(mailbox) => mailbox.next().await,
-        None => None,
-    };
-    match next {
-        Some(letter) => letter,
+    match mailbox {
+        Some(mailbox) => {
+            let message = mailbox.next().await;
+            Bytes::from(format!("event: message\ndata: {message}\n\n"))
+        }
         None => std::future::pending().await,
     }
 }

@@ -435,6 +435,28 @@ async fn held_sessions_are_bounded() -> Result<()> {
 // --- a client of HTTP+SSE -----------------------------------------------------------------------
 
 #[tokio::test]
+async fn a_refused_call_is_told_on_a_stream_that_the_gateway_holds() -> Result<()> {
+    for (eras, script) in [
+        ("2025", scripted_eras::sessions as fn(&Recorded) -> Answer),
+        ("2026-07-28", scripted_eras::stateless),
+    ] {
+        let cell = Cell::start(eras, script).await?;
+        let reader = cell
+            .client
+            .sign_in_choosing(&Owner::alice(), |form| form.choose("tools", "today"))
+            .await?;
+        let mut legacy = LegacySession::open(&cell.gateway.url("/sse"), &reader).await?;
+        legacy.request(&mcp::initialize()).await?;
+        let refused = legacy.request(&mcp::call(3, "other", &json!({}))).await?;
+        assert_eq!(refused["result"]["isError"], true, "{eras}: {refused}");
+        assert!(cell.arrived("tools/call").is_empty());
+        let pong = legacy.request(&mcp::message(4, "ping", &json!({}))).await?;
+        assert_eq!(pong["id"], 4, "{eras}: {pong}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_http_sse_client_uses_a_backend_with_sessions() -> Result<()> {
     let cell = Cell::start("2025", scripted_eras::sessions).await?;
     let mut legacy = LegacySession::open(&cell.gateway.url("/sse"), &cell.token).await?;

@@ -21,6 +21,7 @@ use super::task::{Answers, Outlet};
 use super::voice::Voice;
 use super::{Back, Translator};
 use crate::proxy::denial::Denial;
+use crate::proxy::mailbox::Mailbox;
 use crate::proxy::serve::Stop;
 use crate::secret;
 
@@ -74,9 +75,11 @@ impl Translator {
             .bind_own_endpoint(&name, &front.claims, mount);
         let endpoint = Bytes::from(format!("event: endpoint\ndata: {url}\n\n"));
         let mirrored = Arc::clone(&self.mirrored);
+        let mailboxes = &front.gateway.mailboxes;
+        let mailbox = mailboxes.open(front.place, &front.claims, &name);
         let answers = Answers::of(move |out| async move {
             let _named = named;
-            serve(posted, back, mirrored, out).await;
+            serve(posted, mailbox, back, mirrored, out).await;
         });
         front.stream(session, answers, Some(endpoint), None).await
     }
@@ -112,6 +115,7 @@ enum Behind {
 /// whatever comes after it depends on it.
 async fn serve(
     mut posted: mpsc::Receiver<Posted>,
+    mut mailbox: Mailbox,
     back: Back,
     mirrored: Arc<MirroredTools>,
     out: Outlet,
@@ -124,6 +128,14 @@ async fn serve(
                 Some(posted) => posted,
                 None => return,
             },
+            refusal = mailbox.next() => {
+                if let Ok(refusal) = Message::parse(&refusal.to_string())
+                    && out.send(refusal).await.is_err()
+                {
+                    return;
+                }
+                continue;
+            }
             Some(_) = running.join_next(), if !running.is_empty() => continue,
             () = out.closed() => return,
         };
