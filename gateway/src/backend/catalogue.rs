@@ -35,7 +35,12 @@ pub struct Tool {
     pub definition: Definition,
     /// Stands for all that it says.
     pub pin: Pin,
+    /// All that it says, as JSON, for people who want to see it; `None` if that is very long.
+    pub whole: Option<Box<str>>,
 }
+
+/// The longest definition that is kept to be shown, in bytes.
+const LONGEST_SHOWN: usize = 16 * 1024;
 
 /// What people are shown of a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -56,11 +61,13 @@ pub struct Shown {
 impl Tool {
     /// Reads one element of `tools`. `None` for one that can be read in two ways.
     pub(super) fn read(value: &serde_json::Value, pins: &PinKey) -> Option<Self> {
-        let definition = Definition::read(&value.to_string())?;
+        let whole = value.to_string();
+        let definition = Definition::read(&whole)?;
         Some(Self {
             shown: Shown::deserialize(value).ok()?,
             pin: pins.pin(&definition),
             definition,
+            whole: (whole.len() <= LONGEST_SHOWN).then(|| whole.into_boxed_str()),
         })
     }
 }
@@ -262,6 +269,14 @@ impl Catalogue {
                 let _ = catalogue.offer_now(&name, Some(&user)).await;
                 catalogue.known.end_refresh(&name, &user);
             });
+        }
+    }
+
+    /// How a tool stands at this moment: at most a second old.
+    pub async fn current_now(&self, name: &str, user: &str, tool: &str) -> Current {
+        match self.offer_now(name, Some(user)).await {
+            Ok(offer) => offer.current(tool),
+            Err(_) => Current::Unknown,
         }
     }
 

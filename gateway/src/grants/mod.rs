@@ -1,6 +1,7 @@
 //! Grants: what a person allowed a client to do. A grant is the thing that is revoked; every token
 //! and code names its grant.
 
+pub mod amendment;
 pub mod authorization_code;
 pub mod choice;
 pub mod refresh_token;

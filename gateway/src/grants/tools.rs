@@ -9,6 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::amendment::Amended;
 use crate::protocol::tool_definition::Definition;
 use crate::reason::Reason;
 use crate::secret::TagKey;
@@ -180,12 +181,29 @@ impl Tools {
         }
     }
 
+    /// The definition in which a tool is allowed now, where that matters. What was never allowed is
+    /// not amended.
+    pub fn pin_amended(&self, tool: &str, amended: Option<&Amended>) -> Option<Pin> {
+        let pin = self.pin(tool)?;
+        Some(amended.and_then(|amended| amended.pin(tool)).unwrap_or(pin))
+    }
+
     /// Whether a tool is allowed as it stands. `current` is asked only where it matters.
     pub fn admit(&self, tool: &str, current: impl FnOnce() -> Current) -> Result<(), NotAllowed> {
+        self.admit_amended(tool, None, current)
+    }
+
+    /// The same, where the person has approved a later definition of some of them.
+    pub fn admit_amended(
+        &self,
+        tool: &str,
+        amended: Option<&Amended>,
+        current: impl FnOnce() -> Current,
+    ) -> Result<(), NotAllowed> {
         if !self.contains(tool) {
             return Err(NotAllowed::Never);
         }
-        match self.pin(tool).map(|pin| (pin, current())) {
+        match self.pin_amended(tool, amended).map(|pin| (pin, current())) {
             None => Ok(()),
             Some((pin, Current::Defined(now))) if now == pin => Ok(()),
             Some((_, Current::Defined(_) | Current::Gone)) => Err(NotAllowed::Changed),
@@ -212,6 +230,9 @@ impl Tools {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::grants::GrantId;
+    use crate::grants::amendment::Amendment;
 
     fn definition(json: &str) -> Definition {
         Definition::read(json).unwrap()
@@ -262,6 +283,34 @@ mod tests {
                 Err(NotAllowed::Never)
             );
         }
+    }
+
+    #[test]
+    fn what_was_approved_later_stands_in_place_of_what_was_allowed_first() {
+        let tools = pinned(&["search"]);
+        let mut amended = Amended::default();
+        for tool in ["search", "erase"] {
+            let amendment = Amendment {
+                grant: GrantId::new("g_1"),
+                tool: tool.to_owned(),
+                pin: Pin([2; 8]),
+                at: Timestamp::from_secs(1),
+            };
+            amended.take(amendment, Timestamp::from_secs(2));
+        }
+        let admit = |tool: &str, pin| {
+            tools.admit_amended(tool, Some(&amended), || Current::Defined(Pin(pin)))
+        };
+        assert_eq!(admit("search", [2; 8]), Ok(()));
+        assert_eq!(admit("search", [1; 8]), Err(NotAllowed::Changed));
+        assert_eq!(admit("search", [3; 8]), Err(NotAllowed::Changed));
+        // An amendment never adds a tool.
+        assert_eq!(admit("erase", [2; 8]), Err(NotAllowed::Never));
+        let never = || -> Current { unreachable!("nobody needs to know") };
+        assert_eq!(
+            Tools::All.admit_amended("erase", Some(&amended), never),
+            Ok(())
+        );
     }
 
     #[test]

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use crate::access_token::{Claims, LEEWAY, Narrowing, ToolCall, Unmet, VerifiedToken};
 use crate::clock::Timestamp;
-use crate::grants::{Current, NotAllowed};
+use crate::grants::amendment::Amended;
+use crate::grants::{Current, NotAllowed, Pin};
 use crate::protocol::mcp::Call;
 use crate::protocol::resource::Resource;
 use crate::protocol::scope;
@@ -63,7 +64,7 @@ pub struct Audience<'a> {
 /// A token that counts here and now: signed by us, for this resource, within its lifetime, its
 /// grant not revoked.
 #[derive(Clone, Debug)]
-pub struct AccessToken(Arc<VerifiedToken>);
+pub struct AccessToken(Arc<VerifiedToken>, Option<Arc<Amended>>);
 
 impl AccessToken {
     /// Confirms a verified token for a resource.
@@ -94,7 +95,30 @@ impl AccessToken {
         if claims.issued + LEEWAY < since {
             return Err(Rejection::Invalid(Reason::TokenOlderThanStore));
         }
-        Ok(Self(token))
+        Ok(Self(token, None))
+    }
+
+    /// The same token with what the person has approved under its grant since it was given.
+    #[must_use]
+    pub fn amended(self, amended: Option<Arc<Amended>>) -> Self {
+        Self(self.0, amended)
+    }
+
+    /// The definition in which a tool is granted, where that matters.
+    pub fn pin(&self, tool: &str) -> Option<Pin> {
+        self.claims().tools.pin_amended(tool, self.1.as_deref())
+    }
+
+    /// Whether the person has approved a later definition of this tool.
+    pub fn is_amended(&self, tool: &str) -> bool {
+        let amended = self.1.as_deref();
+        amended.is_some_and(|amended| amended.pin(tool).is_some())
+    }
+
+    /// Whether a tool is granted as it stands. `current` is asked only where it matters.
+    pub fn admit(&self, tool: &str, current: impl FnOnce() -> Current) -> Result<(), NotAllowed> {
+        let amended = self.1.as_deref();
+        self.claims().tools.admit_amended(tool, amended, current)
     }
 
     /// What it says.
@@ -143,7 +167,7 @@ impl AccessToken {
         current: impl FnOnce() -> Current,
     ) -> Result<(), NotAllowed> {
         match self.narrowing().allows_tool(tool, reads_only) {
-            true => self.claims().tools.admit(tool, current),
+            true => self.admit(tool, current),
             false => Err(NotAllowed::Never),
         }
     }
@@ -366,8 +390,6 @@ fn decide_tool(
         found.map_or(Current::Unknown, |(_, current)| *current)
     };
     token
-        .claims()
-        .tools
         .admit(tool, current)
         .map_err(|why| Refusal::Tool(tool.to_owned(), why))?;
     let asked = ToolCall {
@@ -437,7 +459,7 @@ mod tests {
     use super::*;
     use crate::access_token::{Keys, Tools, mint, verify};
     use crate::client::ClientId;
-    use crate::grants::{GrantId, Pin, UserId};
+    use crate::grants::{GrantId, UserId};
     use crate::protocol::bearer::BearerToken;
     use crate::protocol::scope::Scope;
 

@@ -21,7 +21,7 @@ use super::serve::{Stop, Visit};
 use super::upstream_head::forwarded_query;
 use super::{Gateway, Place, audited, body};
 use crate::access_token::{self, Claims, VerifiedToken};
-use crate::grants::Current;
+use crate::grants::{Current, NotAllowed};
 use crate::policy::rules::{Asked, Rules};
 use crate::policy::{
     self, AccessToken, Audience, Circumstances, Permit, Question, Rejection, Standing,
@@ -195,7 +195,13 @@ impl Gateway {
             if claims.tools.pin(tool).is_some() && claims.scope.contains(scope::MCP) {
                 let catalogue = &self.server.catalogue;
                 let name = &place.backend.mount.name;
-                let current = catalogue.current(name, &claims.user_name, tool).await;
+                let user = &claims.user_name;
+                let mut current = catalogue.current(name, user, tool).await;
+                let has_changed = || token.admit(tool, || current) == Err(NotAllowed::Changed);
+                if token.is_amended(tool) && has_changed() {
+                    // Approved on another replica since this one asked.
+                    current = catalogue.current_now(name, user, tool).await;
+                }
                 standing.push((tool.to_owned(), current));
             }
         }
@@ -285,7 +291,8 @@ impl Gateway {
             resource: &place.resource,
             backend: &place.backend.mount.name,
         };
-        Ok(AccessToken::confirm(token, audience, standing, now)?)
+        let amended = self.revocations.amended(&token.claims().grant);
+        Ok(AccessToken::confirm(token, audience, standing, now)?.amended(amended))
     }
 
     /// Signature and form, once for each token: afterwards the hash of its text is enough.

@@ -47,6 +47,14 @@ pub(super) struct Lists<'a> {
 impl Lists<'_> {
     /// A message or batch with the tools cut out that the token does not allow. `None`: unchanged.
     pub(super) async fn judge(&self, text: &str) -> Result<Option<String>, Unreadable> {
+        // A stream outlasts what was known when it began.
+        let amended = self.gateway.revocations.amended(&self.token.claims().grant);
+        let token = self.token.clone().amended(amended);
+        let token = &token;
+        Lists { token, ..*self }.judge_as_it_stands(text).await
+    }
+
+    async fn judge_as_it_stands(&self, text: &str) -> Result<Option<String>, Unreadable> {
         if text.contains("tools/list_changed") {
             let backend = &self.place.backend.mount.name;
             self.gateway.server.catalogue.definitions().forget(backend);
@@ -90,7 +98,7 @@ impl Lists<'_> {
     }
 
     fn is_part(&self, definition: &Definition) -> Option<bool> {
-        let pin = self.token.claims().tools.pin(definition.name())?;
+        let pin = self.token.pin(definition.name())?;
         let definitions = self.gateway.server.catalogue.definitions();
         definitions.is_part_of_pinned(self.backend(), self.user(), definition, pin)
     }
@@ -136,7 +144,7 @@ impl Lists<'_> {
     fn saw(&self, definition: &Definition) {
         let catalogue = &self.gateway.server.catalogue;
         let name = definition.name();
-        if self.token.claims().tools.pin(name).is_some() {
+        if self.token.pin(name).is_some() {
             let pin = catalogue.pins().pin(definition);
             let definitions = catalogue.definitions();
             definitions.saw(self.backend(), self.user(), name, pin);

@@ -13,6 +13,7 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod last_use;
 mod listing;
 mod memory;
 mod records;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 pub use self::embedded::Embedded;
+pub use self::last_use::LastUse;
 pub use self::listing::{GrantsOf, Page};
 pub use self::memory::Memory;
 pub use self::records::{KeptGrant, Records, TakenCode, User};
@@ -110,7 +112,8 @@ pub enum Table {
     Session,
     /// Marks of things that may happen once, such as a consent form.
     Once,
-    /// Single values: the setup code, fingerprints of keys, what a person allowed an app last.
+    /// Single values: the setup code, fingerprints of keys, what a person allowed an app last,
+    /// when a grant was used.
     Setting,
 }
 

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::browser_session::BrowserSession;
 use crate::client::{Allowed, Client, ClientId};
 use crate::clock::Timestamp;
+use crate::grants::amendment::Amendment;
 use crate::grants::authorization_code::AuthorizationCode;
 use crate::grants::{Grant, GrantId, UserId};
 use crate::secret::SecretHash;
@@ -285,6 +286,89 @@ impl Records {
             .await
     }
 
+    /// Sets a grant and makes its tokens in use follow, on every replica: the amendment is durable
+    /// before the grant is replaced, so that a fault in between leaves nothing that can't be mended by
+    /// approving once more. `false` as for [`Records::replace_grant`]. `expires` is when the last
+    /// token that carries the old pin ends.
+    pub async fn amend_grant(
+        &self,
+        kept: &KeptGrant,
+        grant: &Grant,
+        amendment: &Amendment,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let entry = Revocation {
+            id: amendment.to_entry(),
+            expires,
+        };
+        self.store.revoke(&entry, now).await?;
+        if let Some(view) = &self.view {
+            view.add(&[entry]);
+        }
+        self.replace_grant(kept, grant, now).await
+    }
+
+    /// When a grant was used last, to about ten minutes.
+    pub async fn last_use(
+        &self,
+        grant: &GrantId,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.read(Table::Setting, &last_use_key(grant), now).await
+    }
+
+    /// Keeps when a grant was used, unless a later use is kept.
+    pub(super) async fn put_last_use(
+        &self,
+        grant: &GrantId,
+        at: Timestamp,
+        keep_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (key, value, until) = (last_use_key(grant), encode(&at), Some(keep_until));
+        let store = &self.store;
+        let inserted = store
+            .insert(Table::Setting, &key, &value, until, now)
+            .await?;
+        let Inserted::Exists(seen) = inserted else {
+            return Ok(());
+        };
+        let earlier: Timestamp = decode(&seen)?;
+        if earlier < at {
+            // Beaten by another replica, whose use was at about this time.
+            store
+                .replace(Table::Setting, &key, &seen, &value, until, now)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Ends every browser session of a person; how many there were. One that begins meanwhile may
+    /// stay: whoever began it has just proved the password.
+    pub async fn end_sessions(&self, user: &UserId, now: Timestamp) -> Result<usize, StoreError> {
+        const PAGE: usize = 500;
+        let (mut after, mut ended) = (None, 0);
+        loop {
+            let page = self
+                .store
+                .list(Table::Session, after.as_deref(), PAGE, now)
+                .await?;
+            for (key, bytes) in &page {
+                // One that can't be read is nobody's, and can't be used.
+                let session: Result<BrowserSession, _> = decode(bytes);
+                if session.is_ok_and(|session| session.user == *user) {
+                    self.store.remove(Table::Session, key).await?;
+                    ended += 1;
+                }
+            }
+            match page.last() {
+                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
+                _ => return Ok(ended),
+            }
+        }
+    }
+
     /// The view that knows of revocations without a round trip, where there is one.
     pub fn view(&self) -> Option<&RevocationView> {
         self.view.as_deref()
@@ -366,6 +450,10 @@ impl Records {
             None => Ok(None),
         }
     }
+}
+
+fn last_use_key(grant: &GrantId) -> String {
+    format!("last_use:{grant}")
 }
 
 fn allowed_key(user: &UserId, client: &ClientId) -> String {

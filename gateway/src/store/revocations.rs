@@ -1,6 +1,9 @@
 //! The revocations, where a call can look at them without a round trip. Owns: following the
 //! store's list. Not: what a revoked grant means for a call (`proxy::admission`).
 //!
+//! The same list carries amendments (`grants::amendment`): the later definition of a tool that a
+//! person approved.
+//!
 //! The store's list is the source of truth: it is asked every second, and at once on a hint. A
 //! hint that is lost costs a second, no more. Everything is read anew when the store has another
 //! [`Birth`], when it was away, and every half minute: a Redis that failed over may have lost the
@@ -17,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::clock::{Clock, Timestamp};
 use crate::grants::GrantId;
+use crate::grants::amendment::{Amended, Amendment};
 use crate::secret;
 use crate::store::{Birth, Cursor, Revocation, Store, StoreError};
 
@@ -35,6 +39,8 @@ pub struct RevocationView {
 struct State {
     /// When to forget it, by id.
     revoked: HashMap<String, Timestamp>,
+    /// By grant.
+    amended: HashMap<GrantId, Arc<Amended>>,
     birth: Option<Birth>,
     /// The last successful reading, on the wall clock and on one that never jumps.
     read: Option<(Timestamp, Instant)>,
@@ -75,6 +81,12 @@ impl RevocationView {
         revoked.contains_key(grant.as_str()) || ids.iter().any(|id| revoked.contains_key(id))
     }
 
+    /// What the person approved under this grant since its tokens were given, as far as this view
+    /// knows.
+    pub fn amended(&self, grant: &GrantId) -> Option<Arc<Amended>> {
+        self.state.read().amended.get(grant).cloned()
+    }
+
     /// The birth of the store; `None` before the first reading.
     pub fn birth(&self) -> Option<Birth> {
         self.state.read().birth.clone()
@@ -100,6 +112,11 @@ impl RevocationView {
         {
             let mut state = self.state.write();
             for revocation in revocations {
+                if let Some(amendment) = Amendment::parse(&revocation.id) {
+                    let of_grant = state.amended.entry(amendment.grant.clone()).or_default();
+                    Arc::make_mut(of_grant).take(amendment, revocation.expires);
+                    continue;
+                }
                 let before = state
                     .revoked
                     .insert(revocation.id.clone(), revocation.expires);
@@ -137,6 +154,9 @@ impl RevocationView {
     fn forget_expired(&self, now: Timestamp) {
         let mut state = self.state.write();
         state.revoked.retain(|_, expires| now < *expires);
+        state
+            .amended
+            .retain(|_, amended| Arc::make_mut(amended).retain(now));
     }
 }
 
@@ -205,6 +225,7 @@ async fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::grants::Pin;
     use crate::store::Memory;
 
     fn revocation(id: &str, expires: Timestamp) -> Revocation {
@@ -253,6 +274,33 @@ mod tests {
             .expect("a hint comes sooner than the next reading")
             .unwrap();
         assert!(view.is_revoked(&grant) && view.is_revoked(&old));
+    }
+
+    #[tokio::test]
+    async fn an_amendment_is_known_everywhere_at_once_revokes_nothing_and_is_forgotten() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let now = Clock.now();
+        let view = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
+        until(|| view.birth().is_some()).await;
+        let grant = GrantId::new("g_1");
+        let amendment = Amendment {
+            grant: grant.clone(),
+            tool: "look".to_owned(),
+            pin: Pin::new([2; 8]),
+            at: now,
+        };
+        let end = now + Duration::from_secs(60);
+        let entry = revocation(&amendment.to_entry(), end);
+        store.revoke(&entry, now).await.unwrap();
+        until(|| view.amended(&grant).is_some()).await;
+        assert_eq!(
+            view.amended(&grant).unwrap().pin("look"),
+            Some(amendment.pin)
+        );
+        assert!(!view.is_revoked(&grant));
+        assert!(view.amended(&GrantId::new("g_2")).is_none());
+        view.forget_expired(end);
+        assert!(view.amended(&grant).is_none());
     }
 
     #[test]
