@@ -22,7 +22,7 @@ use crate::policy::PolicyInForce;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::secret::{self, SecretHash, TagKey};
 use crate::store::{
-    self, Birth, Inserted, OpenError, Records, RevocationView, Store, StoreError, Table,
+    self, Birth, Inserted, LastUse, OpenError, Records, RevocationView, Store, StoreError, Table,
 };
 
 /// How long a start waits for a store that is not up yet, as in a compose file.
@@ -126,6 +126,7 @@ impl App {
             PinKey::new(&keys.tags),
         ));
         let signing = Arc::new(keys.signing.with_approvers(config.approvers.clone()));
+        let last_use = LastUse::follow(records.clone(), longest_rest(config), clock, runtime);
         let authorization_server = Arc::new(AuthorizationServer {
             settings: Settings {
                 issuer: config.issuer.clone(),
@@ -145,6 +146,7 @@ impl App {
                 registrations_per_hour: config.registrations_per_hour,
             },
             records: records.clone(),
+            last_use,
             keys: signing.clone(),
             tags: keys.tags.clone(),
             passwords: Passwords::default(),
@@ -172,6 +174,14 @@ impl App {
             clock,
         })
     }
+}
+
+/// How long a grant can rest and still be used.
+fn longest_rest(config: &Config) -> Duration {
+    let idle = config
+        .refresh
+        .map_or(Duration::ZERO, |refresh| refresh.idle);
+    config.access_ttl.max(idle)
 }
 
 /// What is fetched from addresses that strangers name.

@@ -34,6 +34,10 @@
 //! answered within MCP (`proxy::refused`). For unrestricted tokens nothing is looked into, unless
 //! there is a policy.
 //!
+//! A tool that changed is approved again at `oauth::account`: the grant's record gets the new pin, and
+//! an *amendment* ([`grants::amendment`]) goes to every replica in the list of revocations, where
+//! [`store::RevocationView`] finds it for tokens that carry the old one.
+//!
 //! # The operator's policy
 //!
 //! [`policy::rules`] reads a file of Datalog once, with all its faults, and judges a call by facts

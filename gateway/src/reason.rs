@@ -98,7 +98,7 @@ reasons! {
     PolicyUnreadable = "policy_unreadable", "SIGHUP found a fault in the configuration or its policy; the old policy stays in force.", "The log and `gateway check` name every fault with its line; mend them and send SIGHUP again.";
     PolicyArgumentsUnclear = "policy_arguments_unclear", "The operator's policy asks about arguments that are too many to be known, or resemble each other too much.", "Send fewer arguments, and none whose names differ in case only.";
     ToolNotAllowed = "tool_not_allowed", "The token does not allow this tool.", "Reconnect in the app and allow the tool on the consent page.";
-    ToolDefinitionChanged = "tool_definition_changed", "The backend changed the definition of this tool since it was allowed.", "Reconnect in the app: the consent page shows the tool as it is now.";
+    ToolDefinitionChanged = "tool_definition_changed", "The backend changed the definition of this tool since it was allowed.", "The page /account shows the tool as it is now: approve it again there, or reconnect in the app.";
     ToolDefinitionUnknown = "tool_definition_unknown", "The backend could not be asked whether this tool is still the one that was allowed.", "Check that the backend runs and answers tools/list; calls go on by themselves once it does.";
     RpcMethodNotAllowed = "rpc_method_not_allowed", "A token for chosen tools does not allow this method of MCP.", "Reconnect in the app and allow everything on the consent page, if resources and prompts are wanted.";
     ToolsChangedMeanwhile = "tools_changed_meanwhile", "The backend changed a tool while the consent page was open, so nothing was granted.", "The page is shown again with the tools as they are now; if it recurs, the backend changes its definitions all the time.";

@@ -1,6 +1,7 @@
 //! Pingora's server: listeners, threads, and a shutdown that ends streams properly.
 
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,8 +13,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::Admin;
 use crate::app::App;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::proxy::{Drain, Edge, Parts, Settings, Timeouts};
+use crate::store::LastUse;
 
 /// How long a stream lives at most, where access tokens are short and refreshed. Without refresh
 /// tokens a stream ends with its token.
@@ -21,6 +24,9 @@ const LONGEST_STREAM: Duration = Duration::from_secs(24 * 3600);
 
 /// What Pingora sleeps after it closed the listeners, for requests of the last moment.
 const LAST_MOMENT: u64 = 1;
+
+/// How long the shutdown waits for the store to take when grants were used last.
+const WRITING_DOWN: Duration = Duration::from_secs(2);
 
 /// Tries every address once, so that one in use is a clear error instead of a panic of a thread.
 pub fn can_listen(config: &Config) -> anyhow::Result<()> {
@@ -68,6 +74,7 @@ pub fn serve(config: &Config, app: App) {
     let store = app.records.store().clone();
     let revocations = app.revocations.clone();
     let journal = app.journal.clone();
+    let last_use = app.authorization_server.last_use.clone();
     let edge = Edge::new(settings(config), parts(app));
     let admin = Admin {
         journal,
@@ -90,6 +97,8 @@ pub fn serve(config: &Config, app: App) {
         shutdown_signal: Box::new(Farewell {
             drain: edge.drain(),
             grace: config.shutdown,
+            last_use,
+            clock,
         }),
     });
 }
@@ -133,6 +142,16 @@ fn parts(app: App) -> Parts {
 struct Farewell {
     drain: Drain,
     grace: Duration,
+    last_use: Arc<LastUse>,
+    clock: Clock,
+}
+
+impl Farewell {
+    /// What is nice to have, within a time that nobody minds.
+    async fn write_down(&self) {
+        let written = self.last_use.write_all(self.clock.now());
+        let _ = tokio::time::timeout(WRITING_DOWN, written).await;
+    }
 }
 
 #[async_trait]
@@ -143,6 +162,7 @@ impl ShutdownSignalWatch for Farewell {
         tokio::select! {
             left = self.drain.finish(self.grace) => {
                 log::info!(event = "shutdown_drained", left = left; "shutdown drained");
+                self.write_down().await;
                 ShutdownSignal::GracefulTerminate
             }
             () = stop_signal() => ShutdownSignal::FastShutdown,

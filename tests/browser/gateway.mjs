@@ -85,14 +85,26 @@ export async function startClient(gateway, name) {
   };
 }
 
-/** An MCP server with these tools, which a test may change; it counts the calls of each. */
+/** An MCP server with these tools, which a test may change; it counts the calls of each, and the
+ * event streams that are open. A call of `hold` is never answered. */
 export async function startBackend(tools) {
-  const backend = { tools, calls: [] };
+  const backend = { tools, calls: [], streams: 0, held: 0 };
   const server = createServer(async (request, response) => {
+    if (request.method === "GET") {
+      backend.streams += 1;
+      response.on("close", () => (backend.streams -= 1));
+      response.writeHead(200, { "Content-Type": "text/event-stream" }).write(": open\n\n");
+      return;
+    }
     let body = "";
     for await (const chunk of request) body += chunk;
     const message = body ? JSON.parse(body) : {};
     if (message.id === undefined) return void response.writeHead(202).end();
+    if (message.params?.name === "hold") {
+      backend.held += 1;
+      response.on("close", () => (backend.held -= 1));
+      return;
+    }
     const results = {
       initialize: () => ({ protocolVersion: message.params.protocolVersion, capabilities: { tools: {} }, serverInfo: { name: "scripted", version: "1" } }),
       "tools/list": () => ({ tools: backend.tools }),
@@ -118,7 +130,7 @@ export async function ask(gateway, token, method, params = {}) {
   return response.json();
 }
 
-async function until(look, what, patience = 30_000) {
+export async function until(look, what, patience = 30_000) {
   const deadline = Date.now() + patience;
   for (;;) {
     const found = await look();

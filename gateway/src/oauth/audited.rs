@@ -38,6 +38,7 @@ pub(super) fn unready(
         endpoint,
         Endpoint::Login
             | Endpoint::Consent
+            | Endpoint::AccountApprove
             | Endpoint::Setup
             | Endpoint::Token
             | Endpoint::Register
@@ -67,7 +68,8 @@ pub(super) async fn entered(
             server.journal.note_stranger(record);
             continue;
         }
-        let gives = record.outcome == Outcome::Allowed && *endpoint != Endpoint::Revoke;
+        let takes = matches!(endpoint, Endpoint::Revoke | Endpoint::AccountRevoke);
+        let gives = record.outcome == Outcome::Allowed && !takes;
         if let Err(error) = server.journal.enter(record).await
             && gives
         {

@@ -19,6 +19,7 @@ use crate::oauth::audited::audited;
 use crate::oauth::authorization_request::{Rules, client_id, judge};
 use crate::oauth::clients::{self, NotFound};
 use crate::oauth::{AuthorizationServer, consent, login, outcome, refusal};
+use crate::pages::Goal;
 use crate::protocol::form::{Form, has_media_type};
 use crate::protocol::oauth::OAuthError;
 use crate::protocol::web::{Request, Response};
@@ -56,7 +57,7 @@ pub(super) async fn answer(
     // else anybody could make this origin redirect to any place (OAuth 2.1 §7.13.2).
     let session = match login::session(server, request, now).await {
         Ok(Some((_, session))) => session,
-        Ok(None) => return login::page(server, request, Some(raw_query)).await,
+        Ok(None) => return login::page(server, request, Goal::Authorize(raw_query)).await,
         Err(error) => return fault(server, request, &error),
     };
     match judged {

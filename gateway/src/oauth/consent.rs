@@ -23,7 +23,7 @@ use crate::oauth::browser::{self, BrowserName, Cookie};
 use crate::oauth::refusal::{self, Refused};
 use crate::oauth::seal::{self, Purpose, SealError, Unsealed};
 use crate::oauth::{AuthorizationServer, clients, login};
-use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Preset};
+use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Goal, Preset};
 use crate::protocol::redirect_uri::RedirectUri;
 use crate::protocol::resource::Mount;
 use crate::protocol::scope::Scope;
@@ -321,7 +321,8 @@ async fn answer(
     let raw_query = browser::authorization_request(form.field("request"));
     let refuse = |reason: Reason| refuse(server, request, reason, raw_query);
     let Some((_, session)) = login::session(server, request, now).await? else {
-        return Err(login::page_after_session(server, request, raw_query).into());
+        let goal = raw_query.map_or(Goal::Start, Goal::Authorize);
+        return Err(login::page_after_session(server, request, goal).into());
     };
     let browser = Cookie::Browser.read(&server.settings, request);
     let (Some(raw_query), Some(browser)) = (raw_query, browser) else {
@@ -456,7 +457,8 @@ fn spell(tools: Option<&[&Tool]>) -> String {
     serde_json::to_string(&tools).expect("names, pins and flags are JSON")
 }
 
-fn described(tool: &Tool) -> pages::Tool {
+/// What people are shown of a tool.
+pub(super) fn described(tool: &Tool) -> pages::Tool {
     pages::Tool {
         name: tool.name.clone(),
         title: Some(tool.display_name().to_owned()),

@@ -12,9 +12,10 @@ use serde_json::json;
 
 use crate::clock::Timestamp;
 use crate::oauth::{
-    AuthorizationServer, audited, authorize, consent, discovery, home, introspect, login, metadata,
-    register, revoke, setup, token,
+    AuthorizationServer, account, audited, authorize, consent, discovery, home, introspect, login,
+    metadata, register, revoke, setup, token,
 };
+use crate::pages::Goal;
 use crate::protocol::resource::{Mount, default_mount, mount_at};
 use crate::protocol::web::{self, Request, Response};
 use crate::reason::Reason;
@@ -43,6 +44,12 @@ pub mod path {
     pub const CONSENT: &str = "/consent";
     /// The first owner's set-up.
     pub const SETUP: &str = "/setup";
+    /// A person's apps.
+    pub const ACCOUNT: &str = "/account";
+    /// Takes an app's access back.
+    pub const ACCOUNT_REVOKE: &str = "/account/revoke";
+    /// Approves a changed tool.
+    pub const ACCOUNT_APPROVE: &str = "/account/approve";
     /// For load balancers.
     pub const HEALTH: &str = "/healthz";
     /// RFC 8414 §3
@@ -86,6 +93,12 @@ pub enum Endpoint {
     Consent,
     /// [`path::SETUP`]
     Setup,
+    /// [`path::ACCOUNT`]
+    Account,
+    /// [`path::ACCOUNT_REVOKE`]
+    AccountRevoke,
+    /// [`path::ACCOUNT_APPROVE`]
+    AccountApprove,
     /// [`path::TOKEN`]
     Token,
     /// [`path::REGISTER`]
@@ -138,6 +151,9 @@ impl Endpoint {
             path::LOGOUT => Self::Logout,
             path::CONSENT => Self::Consent,
             path::SETUP => Self::Setup,
+            path::ACCOUNT => Self::Account,
+            path::ACCOUNT_REVOKE => Self::AccountRevoke,
+            path::ACCOUNT_APPROVE => Self::AccountApprove,
             path::TOKEN => Self::Token,
             path::REGISTER => Self::Register,
             path::REVOKE => Self::Revoke,
@@ -194,7 +210,11 @@ impl Endpoint {
             | Self::Introspect
             | Self::Consent
             | Self::Logout => SUBMIT,
-            Self::Authorize | Self::Login | Self::Setup => BOTH,
+            Self::Authorize
+            | Self::Login
+            | Self::Setup
+            | Self::AccountRevoke
+            | Self::AccountApprove => BOTH,
             _ => READ,
         }
     }
@@ -211,7 +231,10 @@ impl Endpoint {
             | Self::Logout
             | Self::Consent
             | Self::Introspect
-            | Self::Setup => false,
+            | Self::Setup
+            | Self::Account
+            | Self::AccountRevoke
+            | Self::AccountApprove => false,
             Self::Token
             | Self::Register
             | Self::Revoke
@@ -276,11 +299,16 @@ async fn dispatch(
         Endpoint::Asset => home::asset(request),
         Endpoint::Authorize => authorize::answer(server, request, now).await,
         Endpoint::Login if submitted => login::submit(server, request).await,
-        Endpoint::Login => login::page(server, request, None).await,
+        Endpoint::Login => login::page(server, request, Goal::Start).await,
         Endpoint::Logout => login::logout(server, request).await,
         Endpoint::Consent => consent::submit(server, request).await,
         Endpoint::Setup if submitted => setup::submit(server, request).await,
         Endpoint::Setup => setup::page(server, request).await,
+        Endpoint::Account => account::page(server, request).await,
+        Endpoint::AccountRevoke if submitted => account::revoke(server, request).await,
+        Endpoint::AccountApprove if submitted => account::approve(server, request).await,
+        // Reloaded from the address bar after a button was pressed.
+        Endpoint::AccountRevoke | Endpoint::AccountApprove => web::see_other(path::ACCOUNT),
         Endpoint::Token => token::answer(server, request, now).await,
         Endpoint::Register => register::answer(server, request, now).await,
         Endpoint::Revoke => revoke::answer(server, request, now).await,

@@ -1,7 +1,7 @@
 //! `/login` and `/logout`: from a password to a browser session, and its end.
 //!
-//! Not: what comes afterwards. Both go on to `/authorize` with the request that the form carries,
-//! or to the start page; no form and no parameter can name another place.
+//! Not: what comes afterwards. Both go on to `/authorize` with the request that the form carries, to
+//! the person's apps or to the start page; no form and no parameter can name another place.
 
 use std::time::Duration;
 
@@ -14,11 +14,12 @@ use crate::clock::Timestamp;
 use crate::identity::{LoginName, Password};
 use crate::oauth::audited::audited;
 use crate::oauth::browser::{self, BrowserName, Cookie, PostedForm};
+use crate::oauth::endpoint::path;
 use crate::oauth::login_limit::Attempt;
 use crate::oauth::refusal::{self, Refused};
 use crate::oauth::seal::{self, Purpose, SealError};
 use crate::oauth::{AuthorizationServer, device};
-use crate::pages::{self, Login, LoginProblem, Ownerless};
+use crate::pages::{self, Goal, Login, LoginProblem, Ownerless};
 use crate::protocol::web::{self, Request, Response};
 use crate::reason::Reason;
 use crate::secret::{Secret, SecretHash};
@@ -43,16 +44,11 @@ pub async fn session(
     Ok(live.then_some((hash, session)))
 }
 
-/// The login page. `authorization_request` is the raw query that `/authorize` goes on with
-/// afterwards; `None` leads to the start page. While nobody can log in yet it says what to do.
-pub async fn page(
-    server: &AuthorizationServer,
-    request: &Request,
-    authorization_request: Option<&str>,
-) -> Response {
+/// The login page. While nobody can log in yet it says what to do.
+pub async fn page(server: &AuthorizationServer, request: &Request, goal: Goal<'_>) -> Response {
     match server.records.has_users(server.clock.now()).await {
-        Ok(true) => show(server, request, authorization_request, "", None),
-        Ok(false) => ownerless(server, request, authorization_request),
+        Ok(true) => show(server, request, goal, "", None),
+        Ok(false) => ownerless(server, request, goal.authorization_request()),
         Err(error) => Refused::from(error).page(server, request),
     }
 }
@@ -65,7 +61,8 @@ pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response
     }
 }
 
-/// `POST /logout`: ends the session; goes on to `/authorize` if the form names a request.
+/// `POST /logout`: ends the session, or all of the person's; goes on to `/authorize` if the form names
+/// a request.
 pub async fn logout(server: &AuthorizationServer, request: &Request) -> Response {
     match end(server, request).await {
         Ok(response) => response,
@@ -114,10 +111,10 @@ pub(super) fn log_out_seal(
 pub(super) fn page_after_session(
     server: &AuthorizationServer,
     request: &Request,
-    authorization_request: Option<&str>,
+    goal: Goal<'_>,
 ) -> Response {
     let problem = Some(LoginProblem::SessionEnded);
-    show(server, request, authorization_request, "", problem)
+    show(server, request, goal, "", problem)
 }
 
 async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
@@ -172,16 +169,22 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
     let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
     seal::unseal(&server.tags, Purpose::LogOut, &bound, fields.seal, now)
         .map_err(|_| cross_site(server, request, "logout_refused"))?;
+    let everywhere = form.field("where") == "everywhere";
+    if everywhere {
+        server.records.end_sessions(&session.user, now).await?;
+    }
     server.records.end_session(&hash).await?;
     Cookie::Session.clear(&server.settings, &mut response);
     log::info!(
         event = "logout",
         user = session.user.as_str(),
+        everywhere = everywhere,
         request_id = request.request_id.as_str();
         "a person logged out"
     );
     let record = Record {
         user: Some(session.user.as_str().to_owned()),
+        detail: everywhere.then(|| "every browser".to_owned()),
         ..Record::of(Event::Logout)
     };
     Ok(audited(response, record))
@@ -189,7 +192,7 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
 
 /// What the forms of this file carry.
 struct Fields<'f> {
-    authorization_request: Option<&'f str>,
+    goal: Goal<'f>,
     seal: &'f str,
     name: &'f str,
     password: &'f str,
@@ -198,7 +201,11 @@ struct Fields<'f> {
 impl<'f> Fields<'f> {
     fn of(form: &'f PostedForm) -> Self {
         Self {
-            authorization_request: browser::authorization_request(form.field("request")),
+            goal: match browser::authorization_request(form.field("request")) {
+                Some(query) => Goal::Authorize(query),
+                None if form.field("goal") == "account" => Goal::Account,
+                None => Goal::Start,
+            },
             seal: form.field("seal"),
             name: form.field("name").trim(),
             password: form.field("password"),
@@ -207,10 +214,20 @@ impl<'f> Fields<'f> {
 
     /// Where the browser goes next: always on this origin.
     fn location(&self) -> String {
-        match self.authorization_request {
-            Some(query) => format!("/authorize?{query}"),
-            None => "/".to_owned(),
+        match self.goal {
+            Goal::Authorize(query) => format!("{}?{query}", path::AUTHORIZE),
+            Goal::Account => path::ACCOUNT.to_owned(),
+            Goal::Start => path::HOME.to_owned(),
         }
+    }
+}
+
+/// What the seal of a login form binds of its goal. No query has a `#`.
+const fn sealed(goal: Goal<'_>) -> &str {
+    match goal {
+        Goal::Authorize(query) => query,
+        Goal::Account => "#account",
+        Goal::Start => "",
     }
 }
 
@@ -225,8 +242,7 @@ fn check_seal(
     let browser = Cookie::Browser
         .read(&server.settings, request)
         .unwrap_or_default();
-    let goal = fields.authorization_request.unwrap_or_default();
-    let bound = [browser.as_bytes(), goal.as_bytes()];
+    let bound = [browser.as_bytes(), sealed(fields.goal).as_bytes()];
     match seal::unseal(&server.tags, Purpose::Login, &bound, fields.seal, now) {
         Ok(_) => Ok(()),
         Err(SealError::Broken) => Err(cross_site(server, request, "login_refused")),
@@ -285,12 +301,11 @@ fn again(
     fields: &Fields<'_>,
     problem: LoginProblem,
 ) -> Refused {
-    let goal = fields.authorization_request;
     let reason = match problem {
         LoginProblem::Limited(_) => Reason::LoginLimited,
         _ => Reason::LoginFailed,
     };
-    let page = show(server, request, goal, fields.name, Some(problem));
+    let page = show(server, request, fields.goal, fields.name, Some(problem));
     audited(page, Record::refused(Event::Login, reason, false)).into()
 }
 
@@ -316,21 +331,23 @@ fn ownerless(
 fn show(
     server: &AuthorizationServer,
     request: &Request,
-    authorization_request: Option<&str>,
+    goal: Goal<'_>,
     name: &str,
     problem: Option<LoginProblem>,
 ) -> Response {
     let now = server.clock.now();
     let browser = BrowserName::of(server, request);
-    let goal = authorization_request.and_then(browser::authorization_request);
-    let bound = [
-        browser.value.as_bytes(),
-        goal.unwrap_or_default().as_bytes(),
-    ];
+    let goal = match goal {
+        Goal::Authorize(query) => {
+            browser::authorization_request(query).map_or(Goal::Start, Goal::Authorize)
+        }
+        goal => goal,
+    };
+    let bound = [browser.value.as_bytes(), sealed(goal).as_bytes()];
     let seal = seal::seal(&server.tags, Purpose::Login, &bound, now, &mut OsRng);
     let page = Login {
         frame: browser::frame(server, request),
-        authorization_request: goal,
+        goal,
         seal: &seal,
         name,
         problem,

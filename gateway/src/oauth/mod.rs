@@ -4,6 +4,7 @@
 //! Owns: everything a client or a browser asks that is not for a backend. Not: the connection
 //! (`proxy`), what is decided (`client`, `grants`), how pages look (`pages`).
 
+pub mod account;
 mod audited;
 mod authorization_request;
 pub mod authorize;
@@ -47,7 +48,7 @@ use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::resource::{Issuer, Mount};
 use crate::protocol::web::{Request, Response};
 use crate::secret::{SecretHash, TagKey};
-use crate::store::Records;
+use crate::store::{LastUse, Records};
 
 use self::endpoint::Endpoint;
 
@@ -93,7 +94,7 @@ impl Settings {
     }
 
     /// How long a token that nobody renews lives at most.
-    fn longest_token(&self) -> Duration {
+    pub fn longest_token(&self) -> Duration {
         let refresh = self.refresh.map_or(Duration::ZERO, |refresh| refresh.idle);
         self.access_ttl.max(refresh)
     }
@@ -106,6 +107,8 @@ pub struct AuthorizationServer {
     pub settings: Settings,
     /// What outlives a request.
     pub records: Records,
+    /// When grants were used last.
+    pub last_use: Arc<LastUse>,
     /// The keys that sign access tokens.
     pub keys: Arc<Keys>,
     /// The key for tags in forms; derive one a purpose.

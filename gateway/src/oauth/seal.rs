@@ -19,6 +19,10 @@ pub(super) enum Purpose {
     Consent,
     /// Log out.
     LogOut,
+    /// Take access back.
+    Revoke,
+    /// Approve a changed tool.
+    Approve,
 }
 
 impl Purpose {
@@ -27,14 +31,16 @@ impl Purpose {
             Self::Login => "form login",
             Self::Consent => "form consent",
             Self::LogOut => "form log out",
+            Self::Revoke => "form revoke",
+            Self::Approve => "form approve",
         }
     }
 
     /// How long a page may stay open.
     const fn lifetime(self) -> Duration {
         match self {
-            Self::Consent => Duration::from_secs(10 * 60),
-            Self::Login | Self::LogOut => Duration::from_secs(60 * 60),
+            Self::Consent | Self::Approve => Duration::from_secs(10 * 60),
+            Self::Login | Self::LogOut | Self::Revoke => Duration::from_secs(60 * 60),
         }
     }
 }

@@ -11,9 +11,9 @@ use crate::pages::{Forms, Frame, Page, ago, clean, in_words};
 use crate::protocol::redirect_uri::Destination;
 
 /// The longest name of a client that is shown.
-const LONGEST_NAME: usize = 60;
+pub(super) const LONGEST_NAME: usize = 60;
 /// The longest description of a tool that is shown.
-const LONGEST_DESCRIPTION: usize = 240;
+pub(super) const LONGEST_DESCRIPTION: usize = 240;
 /// Up to this many tools the groups are open.
 const FEW_TOOLS: usize = 12;
 

@@ -6,13 +6,34 @@ use askama::Template;
 
 use crate::pages::{Forms, Frame, Page, in_words};
 
+/// Where a login leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal<'a> {
+    /// To the start page.
+    Start,
+    /// To the person's apps.
+    Account,
+    /// To `/authorize` with this raw query.
+    Authorize(&'a str),
+}
+
+impl<'a> Goal<'a> {
+    /// The raw query, if it has one.
+    pub const fn authorization_request(self) -> Option<&'a str> {
+        match self {
+            Self::Authorize(query) => Some(query),
+            Self::Start | Self::Account => None,
+        }
+    }
+}
+
 /// Asks for name and password.
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {
     /// Around it.
     pub frame: Frame<'a>,
-    /// The raw query with which `/authorize` goes on; `None` leads to the start page.
-    pub authorization_request: Option<&'a str>,
+    /// What comes afterwards.
+    pub goal: Goal<'a>,
     /// Proves that the form came from this page.
     pub seal: &'a str,
     /// The name that was typed before.
@@ -50,7 +71,8 @@ impl Login<'_> {
         });
         let template = LoginTemplate {
             frame: self.frame,
-            authorization_request: self.authorization_request,
+            authorization_request: self.goal.authorization_request(),
+            is_for_account: self.goal == Goal::Account,
             seal: self.seal,
             name: self.name,
             invalid: self.problem == Some(LoginProblem::Failed),
@@ -65,6 +87,7 @@ impl Login<'_> {
 struct LoginTemplate<'a> {
     frame: Frame<'a>,
     authorization_request: Option<&'a str>,
+    is_for_account: bool,
     seal: &'a str,
     name: &'a str,
     invalid: bool,

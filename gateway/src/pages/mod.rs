@@ -3,6 +3,7 @@
 //! Owns: templates, the style sheet, words for durations, how a stranger's text is shown, and the
 //! headers that every page carries. Not: cookies and forms' seals (`oauth`), what is decided.
 
+mod account;
 mod assets;
 mod consent;
 mod home;
@@ -21,13 +22,17 @@ use http::header::{
 };
 use http::{HeaderName, StatusCode};
 
+pub use self::account::{
+    Account, AccountNotice, Allowed, App, ChangedTool, Connection, Known, NewDefinition, Place,
+    RevokeForm,
+};
 pub use self::assets::asset;
 pub use self::consent::{Capabilities, Changed, Consent, ConsentProblem, Preset, Tool};
 pub use self::home::{Home, MountUrls};
-pub use self::login::{Login, LoginProblem, Ownerless};
+pub use self::login::{Goal, Login, LoginProblem, Ownerless};
 pub use self::refusal::Refusal;
 pub use self::setup::{SetupForm, SetupProblem};
-pub use self::text::{ago, clean, in_words};
+pub use self::text::{ago, clean, exact, in_words};
 
 use crate::protocol::web::Response;
 

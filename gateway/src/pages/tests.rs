@@ -10,6 +10,7 @@ use http::header::{
 
 use super::*;
 use crate::client::Registration;
+use crate::clock::Timestamp;
 use crate::grants::choice::Choice;
 use crate::protocol::redirect_uri::Destination;
 use crate::reason::Reason;
@@ -98,12 +99,153 @@ fn home(awaits_owner: bool, loopback: bool) -> Home<'static> {
 fn login(problem: Option<LoginProblem>) -> Page {
     Login {
         frame: FRAME,
-        authorization_request: Some(REQUEST),
+        goal: Goal::Authorize(REQUEST),
         seal: "1.2.3",
         name: "alice",
         problem,
     }
     .page()
+}
+
+const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+fn ago_by(seconds: u64) -> Timestamp {
+    NOW - Duration::from_secs(seconds)
+}
+
+fn connection(allowed: Allowed) -> Connection {
+    Connection {
+        place: Place::Backend("notes".to_owned()),
+        scope: "mcp".to_owned(),
+        allowed,
+        since: ago_by(3 * 86_400),
+        last_used: Some(ago_by(130)),
+        ends: NOW + Duration::from_secs(20 * 3600),
+        is_renewed: false,
+        changed: Vec::new(),
+        is_unknown: false,
+        revoke: RevokeForm {
+            grants: "g_1".to_owned(),
+            seal: "1.2.3".to_owned(),
+        },
+    }
+}
+
+fn app(name: &str, known: Known, connections: Vec<Connection>) -> App {
+    App {
+        name: Some(name.to_owned()),
+        known,
+        connections,
+        revoke: RevokeForm {
+            grants: "g_1 g_2".to_owned(),
+            seal: "1.2.3".to_owned(),
+        },
+    }
+}
+
+fn account(apps: Vec<App>, notice: Option<AccountNotice>) -> Page {
+    Account {
+        frame: FRAME,
+        user_name: "alice",
+        now: NOW,
+        notice,
+        apps,
+        is_cut: false,
+        log_out_seal: "1.2.3",
+    }
+    .page()
+}
+
+fn names(names: &[&str]) -> Vec<String> {
+    names.iter().map(|name| (*name).to_owned()).collect()
+}
+
+/// A connection with a tool that changed and one that is gone.
+fn with_changes(name: &str, description: &str, whole: Option<&str>) -> Connection {
+    let new = NewDefinition {
+        tool: tool(name, description, Some(false), Some(true)),
+        whole: whole.map(str::to_owned),
+        grant: "g_1".to_owned(),
+        pin: "0102030405060708".to_owned(),
+        seal: "1.2.3".to_owned(),
+    };
+    let changed = vec![
+        ChangedTool {
+            name: name.to_owned(),
+            now: Some(new),
+        },
+        ChangedTool {
+            name: "gone".to_owned(),
+            now: None,
+        },
+    ];
+    Connection {
+        changed,
+        ..connection(Allowed::AsTheyWere(names(&[name, "gone", "search"])))
+    }
+}
+
+fn account_pages() -> Vec<(&'static str, Page)> {
+    let apps = vec![
+        app(
+            "Notes for Teams",
+            Known::SelfRegistered(ago_by(3 * 86_400)),
+            vec![
+                with_changes("fetch", "Returns a note.", Some("{\"name\":\"fetch\"}")),
+                Connection {
+                    last_used: None,
+                    is_renewed: true,
+                    ..connection(Allowed::Everything)
+                },
+            ],
+        ),
+        app(
+            "ChatGPT",
+            Known::Document("chatgpt.com".to_owned()),
+            vec![Connection {
+                is_unknown: true,
+                ..connection(Allowed::AsTheyWere(names(&["search"])))
+            }],
+        ),
+        app(
+            "Deployer",
+            Known::Operator,
+            vec![Connection {
+                place: Place::Gone("https://mcp.example.com/old/mcp".to_owned()),
+                ..connection(Allowed::Named(names(&["search", "fetch"])))
+            }],
+        ),
+        App {
+            name: None,
+            ..app(
+                "",
+                Known::Gone("c_1".to_owned()),
+                vec![connection(Allowed::Everything)],
+            )
+        },
+    ];
+    let tool = || "fetch".to_owned();
+    let said = [
+        ("account-approved", AccountNotice::Approved(tool())),
+        (
+            "account-approved-before",
+            AccountNotice::AlreadyApproved(tool()),
+        ),
+        ("account-changed-again", AccountNotice::ChangedAgain(tool())),
+        ("account-withdrawn", AccountNotice::Withdrawn(tool())),
+        ("account-not-asked", AccountNotice::NotAsked(tool())),
+        ("account-expired", AccountNotice::PageExpired),
+        ("account-over", AccountNotice::AlreadyOver),
+    ];
+    let said = said
+        .into_iter()
+        .map(|(name, notice)| (name, account(apps.clone(), Some(notice))));
+    let revoked = AccountNotice::Revoked(Some("Notes for Teams".to_owned()));
+    let mut pages: Vec<_> = said.collect();
+    pages.push(("account", account(apps.clone(), None)));
+    pages.push(("account-empty", account(Vec::new(), None)));
+    pages.push(("account-revoked", account(apps, Some(revoked))));
+    pages
 }
 
 fn setup(code: &str, problem: Option<SetupProblem>) -> Page {
@@ -168,7 +310,16 @@ fn every_page() -> Vec<(&'static str, Page)> {
     };
     let wrong =
         "redirect_uri: https://evil.example/cb?x=<script>\nregistered: https://app.example/cb";
-    vec![
+    let for_account = Login {
+        frame: FRAME,
+        goal: Goal::Account,
+        seal: "1.2.3",
+        name: "",
+        problem: None,
+    };
+    let mut pages = account_pages();
+    pages.extend([
+        ("login-account", for_account.page()),
         ("home", home(false, false).page()),
         ("home-new", home(true, true).page()),
         ("login", login(None)),
@@ -223,7 +374,8 @@ fn every_page() -> Vec<(&'static str, Page)> {
             "error-setup-done",
             refusal(StatusCode::NOT_FOUND, Reason::SetupDone, None),
         ),
-    ]
+    ]);
+    pages
 }
 
 #[test]
@@ -314,8 +466,18 @@ fn what_a_stranger_sends_is_text_and_nothing_more() {
     asked.backend = hostile;
     asked.user_name = hostile;
     asked.authorization_request = "a=\"><script>";
+    let mut hostile_app = app(
+        hostile,
+        Known::Document(hostile.to_owned()),
+        vec![with_changes(hostile, hostile, Some(hostile))],
+    );
+    hostile_app.connections[0].scope = hostile.to_owned();
+    hostile_app.connections[0].place = Place::Backend(hostile.to_owned());
+    let gone = app(hostile, Known::Gone(hostile.to_owned()), Vec::new());
+    let revoked = AccountNotice::Revoked(Some(hostile.to_owned()));
     let pages = [
         asked.page(),
+        account(vec![hostile_app, gone], Some(revoked)),
         refusal(
             StatusCode::BAD_REQUEST,
             Reason::RequestMalformed,
@@ -324,7 +486,7 @@ fn what_a_stranger_sends_is_text_and_nothing_more() {
         setup(hostile, Some(SetupProblem::Code)),
         Login {
             frame: FRAME,
-            authorization_request: Some("a=\"><script>"),
+            goal: Goal::Authorize("a=\"><script>"),
             seal: hostile,
             name: hostile,
             problem: Some(LoginProblem::Failed),
@@ -457,6 +619,49 @@ fn nothing_that_is_not_known_can_be_allowed_to_an_unverified_app() {
     // A list that is empty is known; what comes later has to be wanted.
     let page = consent("ChatGPT", &web, Vec::new()).page();
     assert_eq!(choices(&page), (vec!["all"], vec![]));
+}
+
+#[test]
+fn the_account_says_of_each_app_who_it_is_what_it_may_and_what_changed() {
+    let pages = account_pages();
+    let of = |name: &str| {
+        let (_, page) = pages.iter().find(|(found, _)| *found == name).unwrap();
+        page.html()
+    };
+    for said in [
+        "Unverified name",
+        "registered itself 3 days ago",
+        "Verified: <bdi>chatgpt.com</bdi>",
+        "Set up by the operator",
+        "Not known any more",
+        "2 minutes ago",
+        "Not yet",
+        "ends in <time datetime=\"1970-01-13T09:46:40Z\">20 hours</time> unless it is used",
+        "Everything, also what comes later",
+        "These 3, as they were when you allowed them",
+        "This one, as it was when you allowed it",
+        "These 2, however the backend changes them",
+        "has changed since you allowed it",
+        "is not offered any more",
+        "may delete or overwrite",
+        "which is not served here any more",
+        "The backend does not answer right now",
+    ] {
+        assert!(of("account").contains(said), "{said}");
+    }
+    // One button an app, one a connection where there are several, one a tool that can be approved.
+    let forms = |action: &str| of("account").matches(action).count();
+    assert_eq!(forms("action=\"/account/revoke\""), 4 + 2);
+    assert_eq!(forms("action=\"/account/approve\""), 1);
+    assert!(of("account-empty").contains("No app may use anything in your name"));
+    assert!(of("account-revoked").contains("“Notes for Teams” lost its access"));
+    for (name, role) in [
+        ("account-revoked", "class=\"done\" role=\"status\""),
+        ("account-over", "class=\"said\" role=\"status\""),
+        ("account-changed-again", "class=\"alert\" role=\"alert\""),
+    ] {
+        assert!(of(name).contains(role), "{name}");
+    }
 }
 
 #[test]

@@ -32,6 +32,24 @@ pub fn clean(text: &str, longest: usize) -> String {
     line
 }
 
+/// A stranger's text as it is, at most `longest` characters of it: what nobody would see stands there
+/// as an escape, so that a person sees what a model reads.
+pub fn exact(text: &str, longest: usize) -> String {
+    let mut shown = String::with_capacity(text.len().min(longest));
+    let mut characters = text.chars();
+    for c in characters.by_ref().take(longest) {
+        match c {
+            '\n' | ' ' => shown.push(c),
+            _ if is_unfit(c) || c.is_whitespace() => shown.extend(c.escape_unicode()),
+            _ => shown.push(c),
+        }
+    }
+    if characters.next().is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
 /// How long ago something was, rounded down: `4 minutes ago`.
 pub fn ago(duration: Duration) -> String {
     match duration.as_secs() {
@@ -108,6 +126,16 @@ mod tests {
             "e\u{301}\u{301}"
         );
         assert_eq!(clean("Zoë の メモ", 60), "Zoë の メモ");
+    }
+
+    #[test]
+    fn what_is_hidden_in_a_definition_is_brought_to_light() {
+        assert_eq!(exact("a\n  b é", 60), "a\n  b é");
+        assert_eq!(
+            exact("\u{202E}x\u{200B}\u{E0041}\t", 60),
+            "\\u{202e}x\\u{200b}\\u{e0041}\\u{9}"
+        );
+        assert_eq!(exact("abcdef", 5), "abcde…");
     }
 
     #[test]

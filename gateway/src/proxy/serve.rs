@@ -203,6 +203,10 @@ impl Gateway {
         visit.peer = Some(self.peer(session));
         visit.protocol_version = ruled::protocol_version(&session.req_header().headers);
         let admitted = self.admit(session, place, door, target, visit).await;
+        if let Ok(admitted) = &admitted {
+            let grant = &admitted.permit.token().claims().grant;
+            self.server.last_use.note(grant, self.clock.now());
+        }
         let outcome = match admitted {
             Ok(admitted) => {
                 if place.spoken.eras().is_empty() {

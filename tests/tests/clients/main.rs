@@ -4,4 +4,5 @@
 
 mod apps;
 mod drive;
+mod held;
 mod sdks;

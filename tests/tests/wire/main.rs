@@ -1,6 +1,7 @@
 //! End to end: the real `gateway` binary, driven over HTTP. A module a part of the
 //! URL space, then the attacks; a test's name is the requirement it holds.
 
+mod account;
 mod admin;
 mod apps;
 mod audit;

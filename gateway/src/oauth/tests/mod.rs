@@ -65,6 +65,7 @@ fn server() -> AuthorizationServer {
             registrations_per_hour: 5,
         },
         records: Records::new(Arc::new(Memory::new())),
+        last_use: Arc::default(),
         keys: Arc::new(Keys::new(BTreeMap::from([(1, KeyPair::new())])).unwrap()),
         tags: TagKey::new([3; 32]),
         passwords: Passwords::default(),

@@ -261,6 +261,7 @@ fn authorization_server(
             registrations_per_hour: 100,
         },
         records: Records::new(Arc::clone(store)),
+        last_use: Arc::default(),
         keys: Arc::clone(keys),
         tags: TagKey::new([4; 32]),
         passwords: Passwords::default(),

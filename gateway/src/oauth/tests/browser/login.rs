@@ -6,6 +6,7 @@ use rand::rngs::OsRng;
 use super::{Browser, PASSWORD, location, server_of_alice, text, value};
 use crate::identity::{self, LoginName, Password};
 use crate::oauth::{home, login};
+use crate::pages::Goal;
 use crate::protocol::web::Response;
 
 #[tokio::test]
@@ -113,7 +114,12 @@ async fn the_right_password_is_refused_while_its_address_has_to_wait() {
 async fn a_login_form_of_another_browser_request_or_site_is_refused() {
     let server = server_of_alice().await;
     let mut browser = Browser::new();
-    let page = login::page(&server, &browser.get("/login"), Some("client_id=c")).await;
+    let page = login::page(
+        &server,
+        &browser.get("/login"),
+        Goal::Authorize("client_id=c"),
+    )
+    .await;
     browser.keep(&page);
     let seal = value(&page, "seal");
     let form = |request: &'static str| {
@@ -161,7 +167,7 @@ async fn no_form_leads_to_another_origin() {
         "x\r\ny: z",
     ] {
         let mut browser = Browser::new();
-        let page = login::page(&server, &browser.get("/login"), Some(goal)).await;
+        let page = login::page(&server, &browser.get("/login"), Goal::Authorize(goal)).await;
         browser.keep(&page);
         let form = [
             ("seal", &*value(&page, "seal")),

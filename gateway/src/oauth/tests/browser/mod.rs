@@ -1,5 +1,6 @@
 //! The pages as a browser meets them: cookies, forms and seals together.
 
+mod account;
 mod consent;
 mod login;
 mod setup;
@@ -13,6 +14,7 @@ use rand::rngs::OsRng;
 use super::{ORIGIN, ask, request, server};
 use crate::identity::{self, LoginName, Password};
 use crate::oauth::{AuthorizationServer, login as login_page};
+use crate::pages::Goal;
 use crate::protocol::web::{Request, Response};
 
 const PASSWORD: &str = "correct horse battery";
@@ -93,7 +95,8 @@ impl Browser {
         goal: Option<&str>,
         password: &str,
     ) -> Response {
-        let page = login_page::page(server, &self.get("/login"), goal).await;
+        let to = goal.map_or(Goal::Start, Goal::Authorize);
+        let page = login_page::page(server, &self.get("/login"), to).await;
         self.keep(&page);
         let seal = value(&page, "seal");
         let form = [

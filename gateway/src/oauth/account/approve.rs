@@ -1,0 +1,141 @@
+//! The button that approves a changed tool again: exactly the definition that the page showed, and
+//! only while it is what the backend offers.
+
+use crate::access_token::LEEWAY;
+use crate::audit::{Event, Record};
+use crate::clock::Timestamp;
+use crate::grants::amendment::{Amendment, NotAmended, amend};
+use crate::grants::{Current, Grant, GrantId, Pin};
+use crate::oauth::AuthorizationServer;
+use crate::oauth::audited::audited;
+use crate::oauth::refusal::Refused;
+use crate::oauth::seal::Purpose;
+use crate::pages::AccountNotice;
+use crate::protocol::web::{Request, Response};
+use crate::reason::Reason;
+use crate::store::StoreError;
+
+use super::{Pressed, cards, pressed, show};
+
+/// How often a refresh may move the grant on between our reading and our writing.
+const ATTEMPTS: usize = 8;
+
+/// `POST /account/approve`.
+pub(in crate::oauth) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
+    let answered = answer(server, request).await;
+    answered.unwrap_or_else(|refused| refused.page(server, request))
+}
+
+async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
+    let now = server.clock.now();
+    let names = ["grant", "tool", "pin"];
+    let pressed = pressed(server, request, Purpose::Approve, &names, now).await?;
+    let tool = pressed.fields[1].clone();
+    let done = match pressed.is_fresh {
+        true => approve(server, &pressed, now).await?,
+        false => Done::Not(AccountNotice::PageExpired),
+    };
+    let (notice, record) = match done {
+        Done::Not(notice) => (notice, None),
+        Done::Approved(grant, amendment) => {
+            log::info!(
+                event = "tool_approved_again", tool = tool.as_str(), grant = grant.id.as_str(),
+                client = grant.client.as_str(), user = grant.user.as_str(),
+                request_id = request.request_id.as_str();
+                "a person approved a changed tool"
+            );
+            let record = Record {
+                user: Some(grant.user.as_str().to_owned()),
+                client: Some(grant.client.as_str().to_owned()),
+                grant: Some(grant.id.as_str().to_owned()),
+                backend: cards::mount(server, &grant).map(|mount| mount.name.clone()),
+                name: Some(tool.clone()),
+                detail: Some(format!("approved again, as pin {}", amendment.pin)),
+                ..Record::of(Event::Consent)
+            };
+            (AccountNotice::Approved(tool), Some(record))
+        }
+    };
+    let response = show(server, request, &pressed.session, Some(notice)).await;
+    // What was done is written down, also if the page can't be shown.
+    let response = response.unwrap_or_else(|refused| refused.page(server, request));
+    Ok(record.into_iter().fold(response, audited))
+}
+
+enum Done {
+    Approved(Box<Grant>, Amendment),
+    Not(AccountNotice),
+}
+
+async fn approve(
+    server: &AuthorizationServer,
+    pressed: &Pressed,
+    now: Timestamp,
+) -> Result<Done, Refused> {
+    let [id, tool, pin] = &pressed.fields[..] else {
+        return Ok(Done::Not(AccountNotice::AlreadyOver));
+    };
+    let (id, Some(pin)) = (GrantId::new(id), Pin::parse(pin)) else {
+        return Ok(Done::Not(AccountNotice::AlreadyOver));
+    };
+    let records = &server.records;
+    for _ in 0..ATTEMPTS {
+        let is_revoked = records.view().is_some_and(|view| view.is_revoked(&id));
+        let kept = records.kept_grant(&id, now).await?;
+        let Some(kept) = kept.filter(|_| !is_revoked) else {
+            return Ok(Done::Not(AccountNotice::AlreadyOver));
+        };
+        let current = current(server, &kept.grant, tool).await;
+        let known = records.view().and_then(|view| view.amended(&id));
+        let user = &pressed.session.user;
+        match amend(&kept.grant, user, tool, pin, current, known.as_deref(), now) {
+            Ok((grant, amendment)) => {
+                let until = last_use_of_old_pins(server, &grant, now);
+                if records
+                    .amend_grant(&kept, &grant, &amendment, until, now)
+                    .await?
+                {
+                    return Ok(Done::Approved(Box::new(grant), amendment));
+                }
+            }
+            Err(why) => return Ok(Done::Not(notice(why, tool.clone()))),
+        }
+    }
+    let cause = "others kept changing the grant".to_owned();
+    Err(StoreError(cause).into())
+}
+
+/// How the tool stands at this moment.
+async fn current(server: &AuthorizationServer, grant: &Grant, tool: &str) -> Current {
+    let Some(mount) = cards::mount(server, grant) else {
+        return Current::Gone;
+    };
+    let user = Some(grant.user_name.as_str());
+    match server.catalogue.offer_now(&mount.name, user).await {
+        Ok(offer) => offer.current(tool),
+        Err(error) => {
+            let reason = Reason::ToolsUnknown;
+            log::warn!(
+                event = "tools_unknown", reason, hint = reason.remedy(),
+                backend = mount.name.as_str(), error:% = error; "{}", reason.sentence()
+            );
+            Current::Unknown
+        }
+    }
+}
+
+/// When the last token ends that may carry an earlier pin of the grant.
+fn last_use_of_old_pins(server: &AuthorizationServer, grant: &Grant, now: Timestamp) -> Timestamp {
+    let given_now = now + server.settings.longest_token();
+    grant.expires.max(given_now) + 2 * LEEWAY
+}
+
+fn notice(why: NotAmended, tool: String) -> AccountNotice {
+    match why {
+        NotAmended::Ended | NotAmended::NeverAllowed => AccountNotice::AlreadyOver,
+        NotAmended::Already => AccountNotice::AlreadyApproved(tool),
+        NotAmended::ChangedAgain => AccountNotice::ChangedAgain(tool),
+        NotAmended::Gone => AccountNotice::Withdrawn(tool),
+        NotAmended::Unknown => AccountNotice::NotAsked(tool),
+    }
+}
