@@ -136,6 +136,7 @@ impl App {
                     .collect(),
                 title: config.title.clone(),
                 access_ttl: config.access_ttl,
+                scopes: config.scopes.clone(),
                 refresh: config.refresh,
                 introspection: introspection(config),
                 apps_challenge: config.apps_challenge.clone(),

@@ -47,6 +47,14 @@
 //! arguments are, by which lists are cut. [`policy::PolicyInForce`] is where everybody takes it from;
 //! `cli::reload` replaces it on SIGHUP. The evaluator wants plain values and no token, so
 //! `gateway explain` and dry runs ask the same one.
+//!
+//! # Scopes
+//!
+//! [`policy::ScopeTable`] holds the tables `[scope.NAME]`, for each backend its [`policy::Scopes`]: what
+//! a request is granted, what an operation needs, what the challenges name. Every confirmed token
+//! carries them with it, so that lists and calls are judged alike. Without tables `mcp` covers
+//! everything, as it always does for tokens that have it. What another scope would cover is the one
+//! refusal that is HTTP (403), and the one that lists don't hide.
 
 pub mod access_token;
 pub mod admin;

@@ -90,7 +90,8 @@ reasons! {
     TokenNarrowingRefused = "token_narrowing_refused", "A block that was appended to the token is none of those that are taken.", "Narrow tokens with gateway token narrow, or with checks of the documented form; gateway token inspect shows the block.";
     TokenOlderThanStore = "token_older_than_store", "The access token is older than the store, which was emptied since.", "Reconnect in the app; keep the store's data across restarts.";
     GrantRevoked = "grant_revoked", "The grant behind this token was revoked.", "Reconnect in the app to grant access again.";
-    ScopeInsufficient = "scope_insufficient", "The token's scope does not cover this.", "Reconnect and grant the scope that the challenge names.";
+    ScopeInsufficient = "scope_insufficient", "The token's scope does not cover this.", "Apps that know how ask for the scope that the challenge names by themselves; else reconnect in the app and allow it.";
+    ToolInNoScope = "tool_in_no_scope", "No scope of this gateway covers this tool, so nobody can be granted it.", "Name the tool in a [scope.NAME] of the configuration, or add [scope.mcp], which covers everything.";
     TokenNarrowed = "token_narrowed", "Whoever narrowed this token left this call out.", "Use the token that it was made from, or narrow it less; gateway token inspect shows its conditions.";
     ApprovalMissing = "approval_missing", "The tool needs an approval that the token does not carry.", "Ask an approver for gateway token approve, and use the token that comes of it before the approval ends.";
     PolicyDenied = "policy_denied", "The operator's policy does not allow this.", "The log and the audit record name the statement of the policy (rule=FILE:LINE); ask the operator if it is meant otherwise.";
@@ -100,7 +101,7 @@ reasons! {
     ToolNotAllowed = "tool_not_allowed", "The token does not allow this tool.", "Reconnect in the app and allow the tool on the consent page.";
     ToolDefinitionChanged = "tool_definition_changed", "The backend changed the definition of this tool since it was allowed.", "The page /account shows the tool as it is now: approve it again there, or reconnect in the app.";
     ToolDefinitionUnknown = "tool_definition_unknown", "The backend could not be asked whether this tool is still the one that was allowed.", "Check that the backend runs and answers tools/list; calls go on by themselves once it does.";
-    RpcMethodNotAllowed = "rpc_method_not_allowed", "A token for chosen tools does not allow this method of MCP.", "Reconnect in the app and allow everything on the consent page, if resources and prompts are wanted.";
+    RpcMethodNotAllowed = "rpc_method_not_allowed", "The token does not allow this method of MCP.", "Reconnect in the app and allow everything on the consent page, if resources and prompts are wanted; where the configuration has scopes, one of them must name the method.";
     ToolsChangedMeanwhile = "tools_changed_meanwhile", "The backend changed a tool while the consent page was open, so nothing was granted.", "The page is shown again with the tools as they are now; if it recurs, the backend changes its definitions all the time.";
     ToolsUnknown = "tools_unknown", "The backend could not be asked for its tools.", "Check that the backend runs and answers tools/list.";
     OriginNotAllowed = "origin_not_allowed", "The Origin header names a site that is not allowed.", "Add it to allowed_origins if a page there is to call this gateway.";

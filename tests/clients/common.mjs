@@ -66,8 +66,17 @@ async function callTools(client, calls, callTool) {
 }
 
 /** List, search, fetch the first hit; returns what the report shows. */
-async function useTools(client) {
+async function useTools(client, again) {
   const tools = (await client.listTools()).tools.map((tool) => tool.name).sort();
+  if (process.env.STEP_UP) {
+    // The SDK asks for more by itself, and loses nothing by it.
+    const texts = [];
+    for (const name of [process.env.CALLED, process.env.STEP_UP, process.env.CALLED]) {
+      const call = () => client.callTool({ name, arguments: { a: 1 } });
+      texts.push((await call().catch(again(call))).content[0].text);
+    }
+    return { tools, texts };
+  }
   if (process.env.FORBIDDEN) {
     // The session must survive the refusal.
     const refused = await client.callTool({ name: process.env.FORBIDDEN, arguments: {} });
@@ -119,11 +128,17 @@ export async function run({ name, Unauthorized, makeClient, makeTransport, finis
       await finish(error.transport, provider.landed);
       session = await connect();
     }
-    const used = await (values.calls ? callTools(session.client, JSON.parse(values.calls), callTool) : useTools(session.client));
+    // After its redirect the SDK leaves it to the app to hand in the answer and to call again.
+    const again = (call) => async (error) => {
+      if (!(error instanceof Unauthorized)) throw error;
+      await finish(session.transport, provider.landed);
+      return call();
+    };
+    const used = await (values.calls ? callTools(session.client, JSON.parse(values.calls), callTool) : useTools(session.client, again));
     const refreshed = seconds > 0 ? await refreshInParallel(session.client, provider, seconds) : {};
     const protocol = agreed(session.client, session.transport);
     await session.client.close();
-    const expected = values.phase === "first" ? 1 : 0;
+    const expected = values.phase === "first" ? Number(process.env.LOGINS ?? 1) : 0;
     if (provider.logins !== expected) throw new Error(`${provider.logins} logins, expected ${expected}`);
     report({ ok: true, ...used, ...refreshed, protocol });
   } catch (error) {

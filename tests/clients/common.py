@@ -107,6 +107,8 @@ async def use_tools(arguments, list_tools, call_tool):
     if arguments.calls:
         return await call_tools(json.loads(arguments.calls), list_tools, call_tool)
     names = sorted(tool.name for tool in (await list_tools()).tools)
+    if os.environ.get("STEP_UP"):
+        return {"tools": names, **await step_up(call_tool)}
     if os.environ.get("FORBIDDEN"):
         return {"tools": names, **await try_forbidden(call_tool)}
     hits = text_of(await call_tool("search", {"query": "gateway"}))["results"]
@@ -122,6 +124,14 @@ async def try_forbidden(call_tool):
     allowed = await call_tool(os.environ["CHOSEN"].split(",")[0], {"a": 1})
     failed = lambda result: bool(getattr(result, "is_error", None) or getattr(result, "isError", None))
     return {"refused": refused.content[0].text if failed(refused) else None, "allowed": not failed(allowed)}
+
+
+async def step_up(call_tool):
+    """Call what the first scope covers, what only another does, and the first again: the SDK asks for
+    more by itself, and loses nothing by it."""
+    first, other = os.environ["CALLED"], os.environ["STEP_UP"]
+    texts = [(await call_tool(tool, {"a": 1})).content[0].text for tool in (first, other, first)]
+    return {"texts": texts}
 
 
 async def refresh_in_parallel(arguments, storage, call_tool):
@@ -150,7 +160,7 @@ def run(drive):
     redirects = Redirects(arguments.phase)
     try:
         report = asyncio.run(asyncio.wait_for(drive(arguments, redirects), 120 + arguments.linger))
-        logins = 1 if arguments.phase == "first" else 0
+        logins = int(os.environ.get("LOGINS", 1)) if arguments.phase == "first" else 0
         if redirects.count != logins:
             raise RuntimeError(f"{redirects.count} logins, expected {logins}")
         print(json.dumps({"ok": True, **report}))

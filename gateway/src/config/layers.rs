@@ -1,7 +1,7 @@
 //! Where values come from: flags over environment over file over defaults. Every value remembers
 //! its origin; every problem names it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -117,6 +117,15 @@ impl Layers {
             .map(|index| index + 1)
             .max()
             .unwrap_or(0)
+    }
+
+    /// The names under which a table is written, in any layer.
+    pub fn names(&self, table: &str) -> BTreeSet<String> {
+        let name = |path: &str| -> Option<String> {
+            let rest = path.strip_prefix(table)?.strip_prefix('.')?;
+            Some(rest.split('.').next()?.to_owned())
+        };
+        self.values.keys().filter_map(|path| name(path)).collect()
     }
 
     /// Sets a value from a flag. Call last: flags win.

@@ -11,6 +11,7 @@ mod policy;
 mod printed;
 mod reader;
 pub mod schema;
+mod scopes;
 mod stdio;
 mod units;
 
@@ -27,6 +28,7 @@ use crate::backend::{Backend, IdentityHeaders};
 use crate::client::Client;
 use crate::grants::refresh_token::Lifetimes;
 use crate::journal;
+use crate::policy::ScopeTable;
 use crate::policy::rules::Rules;
 use crate::protocol::resource::Issuer;
 use crate::secret::SecretHash;
@@ -137,6 +139,8 @@ pub struct Config {
     pub apps_challenge: Option<String>,
     /// `discovery.security_contact`
     pub security_contact: Option<String>,
+    /// `scope`
+    pub scopes: ScopeTable,
     /// `approvers`
     pub approvers: Vec<Approver>,
     /// `policy`, on the ground of `group` and `network`

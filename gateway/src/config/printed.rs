@@ -9,11 +9,17 @@ use crate::config::schema::{self, Kind};
 pub fn printed(layers: &Layers) -> Vec<(String, String, Origin)> {
     let mut lines = Vec::new();
     for key in schema::KEYS {
-        let paths: Vec<String> = match key.path.split_once("[].") {
-            Some((list, rest)) => (0..layers.count(list))
+        let of_list = key.path.split_once("[].");
+        let paths: Vec<String> = match (of_list, key.path.split_once(".NAME.")) {
+            (Some((list, rest)), _) => (0..layers.count(list))
                 .map(|index| format!("{list}.{index}.{rest}"))
                 .collect(),
-            None => vec![key.path.to_owned()],
+            (_, Some((table, rest))) => layers
+                .names(table)
+                .iter()
+                .map(|name| format!("{table}.{name}.{rest}"))
+                .collect(),
+            (None, None) => vec![key.path.to_owned()],
         };
         for path in paths {
             let (value, origin) = match layers.value(&path) {

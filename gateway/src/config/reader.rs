@@ -118,6 +118,7 @@ impl Reader<'_> {
             shutdown: self.duration("timeouts.shutdown")?,
             apps_challenge: self.text("discovery.apps_challenge"),
             security_contact: self.text("discovery.security_contact"),
+            scopes: self.scopes(&backends),
             approvers,
             policy,
             backends,

@@ -311,6 +311,48 @@ pub const KEYS: &[Key] = &[
         "The Contact of /.well-known/security.txt: a mailto: or https: URI.",
     ),
     key(
+        "scope.NAME.words",
+        Kind::Text,
+        "",
+        "What the consent page says that this scope allows, such as `Read your notes`. Where no scope is configured, `mcp` is the only one and covers everything.",
+    ),
+    key(
+        "scope.NAME.tools",
+        Kind::List,
+        "",
+        "The tools that it covers: names, in which `*` stands for any characters.",
+    ),
+    key(
+        "scope.NAME.read_only",
+        Kind::Bool,
+        "false",
+        "Instead of `tools`: all tools that the backend calls read-only.",
+    ),
+    key(
+        "scope.NAME.methods",
+        Kind::List,
+        "",
+        "The methods of MCP beside tools that it covers, such as `resources/*`.",
+    ),
+    key(
+        "scope.NAME.includes",
+        Kind::List,
+        "",
+        "Other scopes that it covers along.",
+    ),
+    key(
+        "scope.NAME.default",
+        Kind::Bool,
+        "false",
+        "Whether an app gets it that asks for no scope, and is told so at its first visit. If no scope is a default, all are.",
+    ),
+    key(
+        "scope.NAME.backends",
+        Kind::List,
+        "",
+        "The backends that have it, by name. Default: all.",
+    ),
+    key(
         "approvers",
         Kind::Map,
         "",
@@ -526,7 +568,11 @@ pub fn find(path: &str) -> Option<&'static Key> {
 /// The tables that may stand several times: `[[backend]]`.
 pub const LISTS: [&str; 4] = ["backend", "client", "group", "network"];
 
-/// `backend.0.url` as the documentation writes it: `backend[].url`.
+/// The tables that may stand several times under names: `[scope.read]`.
+pub const NAMED: [&str; 1] = ["scope"];
+
+/// `backend.0.url` and `scope.read.tools` as the documentation writes them: `backend[].url`,
+/// `scope.NAME.tools`.
 pub fn general(path: &str) -> String {
     let mut parts = path.splitn(3, '.');
     match (parts.next(), parts.next(), parts.next()) {
@@ -535,6 +581,10 @@ pub fn general(path: &str) -> String {
         {
             format!("{list}[].{rest}")
         }
+        (Some(table), Some(_), Some(rest)) if NAMED.contains(&table) => {
+            format!("{table}.NAME.{rest}")
+        }
+        (Some(table), Some(_), None) if NAMED.contains(&table) => format!("{table}.NAME"),
         _ => path.to_owned(),
     }
 }
@@ -593,6 +643,9 @@ mod tests {
         assert!(find("backend.x.url").is_none());
         assert!(find("client.12.redirect_uris").is_some());
         assert!(find("other.0.url").is_none());
+        assert!(find("scope.read.tools").is_some());
+        assert!(find("scope.read").is_none() && is_table("scope.read") && is_table("scope"));
+        assert!(find("scope.a.b.tools").is_none() && !is_table("scope.a.b"));
         assert!(is_table("store"));
         assert!(!is_table("store.url"));
     }

@@ -7,6 +7,7 @@
 use url::form_urlencoded;
 
 use crate::client::{Client, ClientId};
+use crate::policy::{ScopeTable, Scopes};
 use crate::protocol::form::{Form, FormError};
 use crate::protocol::oauth::{ErrorCode, OAuthError};
 use crate::protocol::pkce::{CodeChallenge, S256};
@@ -146,6 +147,7 @@ pub(super) struct Rules<'a> {
     pub(super) issuer: &'a Issuer,
     pub(super) mounts: &'a [Mount],
     pub(super) schemes: &'a PrivateUseSchemes,
+    pub(super) scopes: &'a ScopeTable,
     /// Whether refresh tokens are served at all.
     pub(super) refresh: bool,
 }
@@ -171,8 +173,10 @@ pub(super) fn judge(
     form.one("state").map_err(malformed).map_err(to_client)?;
     response_type(form).map_err(to_client)?;
     let code_challenge = code_challenge(form).map_err(to_client)?;
-    let scope = scope(form, rules.refresh && client.may_refresh).map_err(to_client)?;
     let mount = mount(form, rules).map_err(to_client)?.clone();
+    let scopes = rules.scopes.at(&mount.name);
+    let refresh = rules.refresh && client.may_refresh;
+    let scope = scope(form, scopes, refresh).map_err(to_client)?;
     Ok(AuthorizationRequest {
         resource: mount.resource(rules.issuer),
         client,
@@ -239,9 +243,9 @@ fn code_challenge(form: &Form) -> Result<CodeChallenge, OAuthError> {
         .ok_or_else(|| invalid("code_challenge is not the base64url of a SHA-256 digest."))
 }
 
-fn scope(form: &Form, refresh: bool) -> Result<Scope, OAuthError> {
+fn scope(form: &Form, scopes: &Scopes, refresh: bool) -> Result<Scope, OAuthError> {
     let requested = form.one("scope").map_err(malformed)?;
-    Scope::grantable(requested, refresh).map_err(|error| {
+    scopes.grantable(requested, refresh).map_err(|error| {
         OAuthError::described(
             ErrorCode::InvalidScope,
             Reason::RequestMalformed,

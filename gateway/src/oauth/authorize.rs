@@ -67,6 +67,7 @@ pub(super) async fn answer(
                 redirect_uri: valid.callback().redirect_uri(),
                 mount: valid.mount(),
                 scope: valid.scope(),
+                scopes: server.settings.scopes.at(&valid.mount().name),
                 raw_query: valid.raw_query(),
             };
             consent::page(server, request, &session, asked).await
@@ -108,6 +109,7 @@ pub async fn validate(
         issuer: &settings.issuer,
         mounts: &settings.mounts,
         schemes: &settings.redirect_schemes,
+        scopes: &settings.scopes,
         refresh: settings.refresh.is_some(),
     };
     judge(raw_query, &form, client, rules)

@@ -23,10 +23,12 @@ use crate::oauth::browser::{self, BrowserName, Cookie};
 use crate::oauth::refusal::{self, Refused};
 use crate::oauth::seal::{self, Purpose, SealError, Unsealed};
 use crate::oauth::{AuthorizationServer, clients, login};
-use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Goal, Preset};
+use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Goal, Preset, ScopeLine};
+use crate::policy::{Coverage, Operation, Scopes};
 use crate::protocol::redirect_uri::RedirectUri;
 use crate::protocol::resource::Mount;
-use crate::protocol::scope::Scope;
+use crate::protocol::scope::{OFFLINE_ACCESS, Scope};
+use crate::protocol::tool_definition::Labels;
 use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
 use crate::store::StoreError;
@@ -42,6 +44,8 @@ pub struct Asked<'a> {
     pub mount: &'a Mount,
     /// What would be granted.
     pub scope: &'a Scope,
+    /// What the scopes of that backend cover.
+    pub scopes: &'a Scopes,
     /// The whole request, undecoded: the form carries it and it is validated anew.
     pub raw_query: &'a str,
 }
@@ -90,14 +94,15 @@ async fn show(
         Err(error) => return Refused::from(error).page(server, request),
     };
     let as_shown = as_shown(asked.client);
-    let tools = offer.map(|offer| shown_tools(offer));
+    let covered = offer.map(|offer| covered_tools(offer, asked.scopes, asked.scope));
+    let tools = covered.as_deref().map(shown_tools);
     let shown = spell(tools.as_deref());
     let bound = bound(&browser.value, session, raw_query, [&as_shown, &shown]);
     let address = DocumentUrl::parse(&asked.client.id).and_then(Result::ok);
-    let capabilities = match (offer, &tools) {
-        (Some(offer), Some(tools)) => Capabilities::Tools(
+    let capabilities = match (&covered, &tools) {
+        (Some(covered), Some(tools)) => Capabilities::Tools(
             tools.iter().map(|tool| described(tool)).collect(),
-            offer.tools.len() - tools.len(),
+            covered.len() - tools.len(),
         ),
         _ => Capabilities::Unknown,
     };
@@ -124,6 +129,8 @@ async fn show(
         client_as_shown: &as_shown,
         backend: &asked.mount.name,
         scope: &asked.scope.to_string(),
+        scopes: in_words(asked.scopes, asked.scope),
+        covers_everything: asked.scopes.is_everything(asked.scope),
         user_name: &session.user_name,
         destination: asked.redirect_uri.destination(),
         capabilities,
@@ -201,7 +208,11 @@ async fn finish(
         return Ok(audited(asked.callback().denied(), record));
     };
     let offer = ask_backend(server, request, asked.mount(), &answer.session).await;
-    let live = offer.as_deref().map(shown_tools);
+    let scopes = server.settings.scopes.at(&asked.mount().name);
+    let covered = offer
+        .as_deref()
+        .map(|offer| covered_tools(offer, scopes, asked.scope()));
+    let live = covered.as_deref().map(shown_tools);
     let live: Option<Vec<Offered>> = live.map(|tools| tools.into_iter().map(offered).collect());
     let shown = answer.shown.as_deref();
     let verified = is_verified(asked.client());
@@ -218,6 +229,7 @@ async fn finish(
                 redirect_uri: asked.callback().redirect_uri(),
                 mount: asked.mount(),
                 scope: asked.scope(),
+                scopes,
                 raw_query: asked.raw_query(),
             };
             let preset = Preset {
@@ -427,7 +439,7 @@ async fn ask_backend(
 
 /// The tools that a page shows, each name once, in the order of the backend. One whose name is no
 /// name (control characters, or longer than MCP allows) can't be granted by itself.
-fn shown_tools(offer: &Offer) -> Vec<&Tool> {
+fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
     let mut names = BTreeSet::new();
     let mut room = MOST_NAMES;
     let fits = |tool: &&Tool| {
@@ -439,7 +451,37 @@ fn shown_tools(offer: &Offer) -> Vec<&Tool> {
         room -= name.len();
         true
     };
-    offer.tools.iter().filter(fits).take(MOST_SHOWN).collect()
+    let shown = covered.iter().copied().filter(fits);
+    shown.take(MOST_SHOWN).collect()
+}
+
+/// The tools that a scope covers: no other is offered to the person.
+fn covered_tools<'a>(offer: &'a Offer, scopes: &Scopes, scope: &Scope) -> Vec<&'a Tool> {
+    let is_covered = |tool: &&Tool| {
+        let operation = Operation::Tool {
+            name: &tool.name,
+            reads_only: offer.labels(&tool.name).is_some_and(Labels::reads_only),
+        };
+        scopes.coverage(scope, operation) == Coverage::Covered
+    };
+    offer.tools.iter().filter(is_covered).collect()
+}
+
+/// What a scope allows, in the operator's words; nothing where there are none.
+fn in_words<'a>(scopes: &'a Scopes, scope: &'a Scope) -> Vec<ScopeLine<'a>> {
+    if !scopes.are_configured() {
+        return Vec::new();
+    }
+    let line = |name| {
+        let words = scopes.words(name)?;
+        Some(ScopeLine { name, words })
+    };
+    let stays = ScopeLine {
+        name: OFFLINE_ACCESS,
+        words: "Stay connected for as long as is said below",
+    };
+    let stays = Some(stays).filter(|line| scope.contains(line.name));
+    scope.iter().filter_map(line).chain(stays).collect()
 }
 
 fn offered(tool: &Tool) -> Offered {

@@ -104,6 +104,7 @@ fn confirm(
     let audience = Audience {
         resource: &mount.resource(&server.settings.issuer),
         backend: &mount.name,
+        scopes: server.settings.scopes.at(&mount.name),
     };
     AccessToken::confirm(Arc::new(token), audience, standing, now)
 }

@@ -16,7 +16,6 @@ use crate::client::keys::Algorithm;
 use crate::client::registration;
 use crate::oauth::endpoint::path;
 use crate::oauth::{AuthorizationServer, document};
-use crate::protocol::scope::Scope;
 use crate::protocol::web::{Request, Response};
 
 /// `/.well-known/oauth-authorization-server`
@@ -34,7 +33,7 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
         "token_endpoint": issuer.join(path::TOKEN),
         "registration_endpoint": issuer.join(path::REGISTER),
         "revocation_endpoint": issuer.join(path::REVOKE),
-        "scopes_supported": Scope::advertised(server.settings.refresh.is_some()),
+        "scopes_supported": server.settings.scopes.advertised(server.settings.refresh.is_some()),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": grant_types,
@@ -69,7 +68,7 @@ pub(super) fn protected_resource(
     let metadata = json!({
         "resource": issuer.join(resource_path),
         "authorization_servers": [issuer.as_str()],
-        "scopes_supported": Scope::supported(),
+        "scopes_supported": server.settings.scopes.at(mount).supported(),
         "bearer_methods_supported": ["header"],
         "resource_name": format!("{} ({mount})", server.settings.title),
         "resource_documentation": issuer.join(path::HOME),

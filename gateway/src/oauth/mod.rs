@@ -44,6 +44,7 @@ use crate::fetch::Documents;
 use crate::grants::refresh_token::Lifetimes;
 use crate::identity::{Passwords, Setup};
 use crate::journal::Journal;
+use crate::policy::ScopeTable;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::resource::{Issuer, Mount};
 use crate::protocol::web::{Request, Response};
@@ -63,6 +64,8 @@ pub struct Settings {
     pub title: String,
     /// The lifetime of access tokens.
     pub access_ttl: Duration,
+    /// What scopes there are.
+    pub scopes: ScopeTable,
     /// Refresh tokens, where they are served.
     pub refresh: Option<Lifetimes>,
     /// Backends that may ask what a token says, by name.

@@ -18,7 +18,6 @@ use crate::oauth::audited::audited;
 use crate::oauth::{AuthorizationServer, outcome};
 use crate::protocol::form::has_media_type;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
-use crate::protocol::scope::Scope;
 use crate::protocol::web::{self, Request, Response};
 use crate::reason::Reason;
 use crate::secret::{Secret, identifier};
@@ -214,7 +213,10 @@ impl Registered {
             "token_endpoint_auth_method",
             json!(client.authentication.method()),
         );
-        set("scope", json!(Scope::supported().to_string()));
+        set(
+            "scope",
+            json!(server.settings.scopes.supported().to_string()),
+        );
         if let Some(name) = &client.name {
             set("client_name", json!(name));
         }

@@ -38,6 +38,10 @@ pub struct Consent<'a> {
     pub backend: &'a str,
     /// The scope that would be granted.
     pub scope: &'a str,
+    /// What each part of it allows, in the operator's words; none where `mcp` is the only scope.
+    pub scopes: Vec<ScopeLine<'a>>,
+    /// Whether it covers everything that the backend has.
+    pub covers_everything: bool,
     /// Who is asked.
     pub user_name: &'a str,
     /// Where the answer goes.
@@ -58,6 +62,15 @@ pub struct Consent<'a> {
     pub seal: &'a str,
     /// Proves that the log-out comes from this page.
     pub log_out_seal: &'a str,
+}
+
+/// One scope, as a person is told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct ScopeLine<'a> {
+    /// Its token.
+    pub name: &'a str,
+    /// What it allows.
+    pub words: &'a str,
 }
 
 /// How a client that is known by its document differs from what the person allowed before.
@@ -195,6 +208,8 @@ impl Consent<'_> {
             client_as_shown: self.client_as_shown,
             backend: self.backend,
             scope: self.scope,
+            scopes: &self.scopes,
+            covers_everything: self.covers_everything,
             user_name: self.user_name,
             destination: self.destination,
             is_open: tools.len() <= FEW_TOOLS || self.preset.is_chosen(),
@@ -228,6 +243,8 @@ struct ConsentTemplate<'a> {
     client_as_shown: &'a str,
     backend: &'a str,
     scope: &'a str,
+    scopes: &'a [ScopeLine<'a>],
+    covers_everything: bool,
     user_name: &'a str,
     destination: &'a Destination,
     groups: Vec<Group>,

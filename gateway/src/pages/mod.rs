@@ -27,7 +27,7 @@ pub use self::account::{
     RevokeForm,
 };
 pub use self::assets::asset;
-pub use self::consent::{Capabilities, Changed, Consent, ConsentProblem, Preset, Tool};
+pub use self::consent::{Capabilities, Changed, Consent, ConsentProblem, Preset, ScopeLine, Tool};
 pub use self::home::{Home, MountUrls};
 pub use self::login::{Goal, Login, LoginProblem, Ownerless};
 pub use self::refusal::Refusal;

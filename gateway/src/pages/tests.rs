@@ -33,6 +33,8 @@ fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) ->
         client_as_shown: "",
         backend: "notes",
         scope: "mcp",
+        scopes: Vec::new(),
+        covers_everything: true,
         user_name: "alice",
         destination,
         preset: Preset::first(&tools, false),

@@ -8,6 +8,7 @@
 
 mod in_force;
 pub mod rules;
+mod scopes;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -19,11 +20,14 @@ use crate::grants::amendment::Amended;
 use crate::grants::{Current, NotAllowed, Pin};
 use crate::protocol::mcp::Call;
 use crate::protocol::resource::Resource;
-use crate::protocol::scope;
+use crate::protocol::scope::Scope;
 use crate::protocol::tool_definition::Labels;
 use crate::reason::Reason;
 
 pub use self::in_force::PolicyInForce;
+pub use self::scopes::{
+    Coverage, Operation, Pattern, ScopeFault, ScopeRule, ScopeTable, ScopedTools, Scopes,
+};
 
 use self::rules::{Asked, Failure, Rules, Ruling, Statement, Surroundings, Verdict};
 
@@ -59,12 +63,18 @@ pub struct Audience<'a> {
     pub resource: &'a Resource,
     /// The name of the backend behind it, which a narrowed token may have excluded.
     pub backend: &'a str,
+    /// The scopes of that backend.
+    pub scopes: &'a Arc<Scopes>,
 }
 
 /// A token that counts here and now: signed by us, for this resource, within its lifetime, its
 /// grant not revoked.
 #[derive(Clone, Debug)]
-pub struct AccessToken(Arc<VerifiedToken>, Option<Arc<Amended>>);
+pub struct AccessToken {
+    token: Arc<VerifiedToken>,
+    scopes: Arc<Scopes>,
+    amended: Option<Arc<Amended>>,
+}
 
 impl AccessToken {
     /// Confirms a verified token for a resource.
@@ -95,80 +105,114 @@ impl AccessToken {
         if claims.issued + LEEWAY < since {
             return Err(Rejection::Invalid(Reason::TokenOlderThanStore));
         }
-        Ok(Self(token, None))
+        Ok(Self {
+            token,
+            scopes: Arc::clone(audience.scopes),
+            amended: None,
+        })
     }
 
     /// The same token with what the person has approved under its grant since it was given.
     #[must_use]
     pub fn amended(self, amended: Option<Arc<Amended>>) -> Self {
-        Self(self.0, amended)
+        Self { amended, ..self }
     }
 
     /// The definition in which a tool is granted, where that matters.
     pub fn pin(&self, tool: &str) -> Option<Pin> {
-        self.claims().tools.pin_amended(tool, self.1.as_deref())
+        self.claims()
+            .tools
+            .pin_amended(tool, self.amended.as_deref())
     }
 
     /// Whether the person has approved a later definition of this tool.
     pub fn is_amended(&self, tool: &str) -> bool {
-        let amended = self.1.as_deref();
+        let amended = self.amended.as_deref();
         amended.is_some_and(|amended| amended.pin(tool).is_some())
     }
 
     /// Whether a tool is granted as it stands. `current` is asked only where it matters.
     pub fn admit(&self, tool: &str, current: impl FnOnce() -> Current) -> Result<(), NotAllowed> {
-        let amended = self.1.as_deref();
+        let amended = self.amended.as_deref();
         self.claims().tools.admit_amended(tool, amended, current)
     }
 
     /// What it says.
     pub fn claims(&self) -> &Claims {
-        self.0.claims()
+        self.token.claims()
     }
 
     /// Its name in the log.
     pub fn id(&self) -> &str {
-        self.0.id()
+        self.token.id()
     }
 
     /// The revocation id of its last block, which no other token has.
     pub fn last_id(&self) -> &str {
-        let last = self.0.ids().last();
+        let last = self.token.ids().last();
         last.map(String::as_str).unwrap_or_default()
     }
 
     /// What its holders appended.
     pub fn narrowing(&self) -> &Narrowing {
-        self.0.narrowing()
+        self.token.narrowing()
     }
 
     /// The token itself.
     pub const fn verified(&self) -> &Arc<VerifiedToken> {
-        &self.0
+        &self.token
     }
 
     /// Whether an approver has approved this tool, and still does.
     pub fn is_approved(&self, tool: &str, now: Timestamp) -> bool {
-        let mut approvals = self.0.approvals().iter();
+        let mut approvals = self.token.approvals().iter();
         approvals.any(|approval| approval.tool == tool && now < approval.until)
     }
 
     /// Whether it is good for less than everything at its backend. Then lists of tools are cut, and
     /// methods are refused that are not known to be harmless.
     pub fn is_restricted(&self) -> bool {
-        !self.claims().tools.is_all() || !self.narrowing().is_empty()
+        let claims = self.claims();
+        !claims.tools.is_all()
+            || !self.narrowing().is_empty()
+            || !self.scopes.is_everything(&claims.scope)
     }
 
-    /// Whether a list may show a tool that stands so: granted as it is, and not narrowed away.
+    /// Whether what tools say of their effects decides about it.
+    pub fn asks_for_effects(&self) -> bool {
+        self.narrowing().asks_for_effects() || self.scopes.ask_for_effects(&self.claims().scope)
+    }
+
+    /// The scopes that it comes to: its own, and those that they include.
+    pub fn scopes(&self) -> Vec<&str> {
+        self.scopes.all(&self.claims().scope)
+    }
+
+    /// Whether its scope covers an operation, and if not, which would.
+    pub fn coverage(&self, operation: Operation<'_>) -> Coverage {
+        self.scopes.coverage(&self.claims().scope, operation)
+    }
+
+    /// Whether a list may show a tool that stands so: granted as it is, and not narrowed away. A
+    /// tool that another scope covers is shown, too: no client asks for more scope unless it calls a
+    /// tool that needs it, and none calls a tool that it never saw.
     pub fn shows(
         &self,
         tool: &str,
         reads_only: bool,
         current: impl FnOnce() -> Current,
     ) -> Result<(), NotAllowed> {
-        match self.narrowing().allows_tool(tool, reads_only) {
-            true => self.admit(tool, current),
-            false => Err(NotAllowed::Never),
+        if !self.narrowing().allows_tool(tool, reads_only) {
+            return Err(NotAllowed::Never);
+        }
+        let operation = Operation::Tool {
+            name: tool,
+            reads_only,
+        };
+        match self.coverage(operation) {
+            Coverage::Covered => self.admit(tool, current),
+            Coverage::Needs(_) => Ok(()),
+            Coverage::Never => Err(NotAllowed::Never),
         }
     }
 }
@@ -180,8 +224,7 @@ pub struct Circumstances<'a> {
     pub now: Timestamp,
     /// The tools that need an approval.
     pub approval_required: &'a BTreeSet<String>,
-    /// The tools that say that they change nothing; asked for only where the token is narrowed to
-    /// such.
+    /// The called tools that say that they change nothing; asked for only where that decides.
     pub read_only_tools: &'a BTreeSet<String>,
     /// How the called tools stand at the backend, where the token has pins for them.
     pub standing: &'a [(String, Current)],
@@ -221,9 +264,12 @@ impl Question<'_> {
 /// Why a call is refused although the token counts.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The token's scope does not cover MCP at all.
-    #[error("the scope does not cover this")]
-    Scope,
+    /// The token's scope does not cover this; this one would.
+    #[error("the scope does not cover this, {0} would")]
+    Scope(Scope),
+    /// No scope of the configuration covers this tool.
+    #[error("no scope covers the tool")]
+    Unscoped(String),
     /// The person did not allow this tool, or not as it is now.
     #[error("{1}")]
     Tool(String, NotAllowed),
@@ -255,7 +301,8 @@ impl Refusal {
     /// For the log.
     pub const fn reason(&self) -> Reason {
         match self {
-            Self::Scope => Reason::ScopeInsufficient,
+            Self::Scope(_) => Reason::ScopeInsufficient,
+            Self::Unscoped(_) => Reason::ToolInNoScope,
             Self::Tool(_, why) => why.reason(),
             Self::Method(_) => Reason::RpcMethodNotAllowed,
             Self::Narrowed(_) => Reason::TokenNarrowed,
@@ -317,18 +364,28 @@ impl Permit {
     }
 }
 
-/// Decides about the calls of one request. A batch passes as a whole or not at all.
+/// Decides about the calls of one request. A batch passes as a whole or not at all. If all that it
+/// lacks is scope, the refusal names the scope that all its calls together need.
 pub fn decide(
     token: AccessToken,
     calls: Vec<Call>,
     circumstances: Circumstances<'_>,
 ) -> Result<Permit, Refused> {
-    let refusal = match token.claims().scope.contains(scope::MCP) {
-        false => Some(Refusal::Scope),
-        true => calls
-            .iter()
-            .find_map(|call| judge(&token, call, circumstances).err()),
-    };
+    let mut refusal = covered(&token, Operation::Session).err();
+    for call in &calls {
+        match (judge(&token, call, circumstances), &mut refusal) {
+            (Ok(()), _) => {}
+            (Err(Refusal::Scope(needed)), Some(Refusal::Scope(more))) => {
+                *more = more.union(&needed);
+            }
+            (Err(lacks @ Refusal::Scope(_)), none) => *none = Some(lacks),
+            // More scope would not help.
+            (Err(other), _) => {
+                refusal = Some(other);
+                break;
+            }
+        }
+    }
     if let Some(refusal) = refusal {
         return Err(Refused { refusal, calls });
     }
@@ -379,12 +436,34 @@ fn judge(
     }
 }
 
+fn covered(token: &AccessToken, operation: Operation<'_>) -> Result<(), Refusal> {
+    match (token.coverage(operation), operation) {
+        (Coverage::Covered, _) => Ok(()),
+        (Coverage::Needs(scope), _) => Err(Refusal::Scope(scope)),
+        (Coverage::Never, Operation::Tool { name, .. }) => Err(Refusal::Unscoped(name.to_owned())),
+        (Coverage::Never, Operation::Method(method)) => Err(Refusal::Method(method.to_owned())),
+        (Coverage::Never, Operation::Session) => Err(Refusal::Method(String::new())),
+    }
+}
+
 fn decide_tool(
     token: &AccessToken,
     call: &Call,
     tool: &str,
     circumstances: Circumstances<'_>,
 ) -> Result<(), Refusal> {
+    let reads_only = circumstances.read_only_tools.contains(tool);
+    let operation = Operation::Tool {
+        name: tool,
+        reads_only,
+    };
+    match covered(token, operation) {
+        // Nobody narrowed a token in order that its holder asks for another.
+        Err(Refusal::Scope(_)) if !token.narrowing().allows_tool(tool, reads_only) => {
+            return Err(Refusal::Narrowed(Unmet("tool")));
+        }
+        covered => covered?,
+    }
     let current = || {
         let found = circumstances.standing.iter().find(|(name, _)| name == tool);
         found.map_or(Current::Unknown, |(_, current)| *current)
@@ -394,7 +473,7 @@ fn decide_tool(
         .map_err(|why| Refusal::Tool(tool.to_owned(), why))?;
     let asked = ToolCall {
         tool,
-        read_only: circumstances.read_only_tools.contains(tool),
+        read_only: reads_only,
         arguments: call.arguments.as_ref(),
     };
     token
@@ -410,13 +489,21 @@ fn decide_tool(
 
 fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
     let is_harmless = is_harmless(call);
+    let operation = match is_harmless {
+        true => Operation::Session,
+        false => Operation::Method(&call.method),
+    };
+    let is_left = token
+        .narrowing()
+        .allows_method(is_harmless, call.is_read_only());
+    match covered(token, operation) {
+        Err(Refusal::Scope(_)) if !is_left => {}
+        covered => covered?,
+    }
     if !token.claims().tools.is_all() && !is_harmless {
         return Err(Refusal::Method(call.method.clone()));
     }
-    match token
-        .narrowing()
-        .allows_method(is_harmless, call.is_read_only())
-    {
+    match is_left {
         true => Ok(()),
         false => Err(Refusal::Narrowed(Unmet("method"))),
     }
@@ -463,6 +550,8 @@ mod tests {
     use crate::protocol::bearer::BearerToken;
     use crate::protocol::scope::Scope;
 
+    static MCP_ALONE: std::sync::LazyLock<Arc<Scopes>> = std::sync::LazyLock::new(Arc::default);
+
     const ISSUED: Timestamp = Timestamp::from_secs(10_000);
     const EXPIRES: Timestamp = Timestamp::from_secs(20_000);
     const GOOD: Standing = Standing {
@@ -496,6 +585,7 @@ mod tests {
         Audience {
             resource,
             backend: "notes",
+            scopes: &MCP_ALONE,
         }
     }
 
@@ -750,7 +840,7 @@ mod tests {
                     &[call("ping", None)],
                     Current::Unknown
                 ),
-                Err(Refusal::Scope)
+                Err(Refusal::Scope(Scope::parse("mcp")))
             );
         }
     }

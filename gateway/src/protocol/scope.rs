@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The scope that every MCP endpoint asks for.
+/// The scope that covers everything; where the configuration names no others, the only one.
 pub const MCP: &str = "mcp";
 
 /// What clients ask for that want refresh tokens (OpenID Connect Core §11). It is about the grant
@@ -39,47 +39,6 @@ impl Scope {
         Self(text.split_ascii_whitespace().map(str::to_owned).collect())
     }
 
-    /// Everything that a resource knows.
-    pub fn supported() -> Self {
-        Self::parse(MCP)
-    }
-
-    /// Everything that an authorization request may ask for.
-    pub fn advertised(refresh: bool) -> Self {
-        let mut scope = Self::supported();
-        if refresh {
-            scope.0.insert(OFFLINE_ACCESS.to_owned());
-        }
-        scope
-    }
-
-    /// What a request may be granted: the supported part of what it asks for, or all where that
-    /// leaves nothing for a resource. Clients ask for what they know from elsewhere (`openid`, or
-    /// `offline_access` where nothing can be refreshed); the answer says what was granted
-    /// (RFC 6749 §3.3).
-    pub fn grantable(requested: Option<&str>, refresh: bool) -> Result<Self, ScopeMalformed> {
-        let requested = Self::strictly(requested.unwrap_or_default())?;
-        let mut granted = requested.intersection(&Self::advertised(refresh));
-        if granted.for_resource().is_empty() {
-            granted.0.extend(Self::supported().0);
-        }
-        Ok(granted)
-    }
-
-    /// The scope of an access token that a refresh request asks for: never more than this one, and
-    /// all of it where nothing is asked for that is known here (RFC 6749 §6).
-    pub fn narrowed(&self, requested: Option<&str>) -> Result<Self, NarrowError> {
-        let known =
-            Self::strictly(requested.unwrap_or_default())?.intersection(&Self::advertised(true));
-        if !known.for_resource().is_subset(self) {
-            return Err(NarrowError::Wider);
-        }
-        if known.for_resource().is_empty() {
-            return Ok(self.clone());
-        }
-        Ok(known.intersection(self))
-    }
-
     /// What an access token carries.
     #[must_use]
     pub fn for_resource(&self) -> Self {
@@ -87,7 +46,8 @@ impl Scope {
         Self(tokens.cloned().collect())
     }
 
-    fn strictly(text: &str) -> Result<Self, ScopeMalformed> {
+    /// The same, for a text that must have no other characters than a scope has (RFC 6749 §3.3).
+    pub fn strictly(text: &str) -> Result<Self, ScopeMalformed> {
         let well_formed = text
             .bytes()
             .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\');
@@ -111,6 +71,12 @@ impl Scope {
     /// The tokens in both sets.
     pub fn intersection(&self, other: &Self) -> Self {
         Self(self.0.intersection(&other.0).cloned().collect())
+    }
+
+    /// The tokens in one of the sets.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        Self(self.0.union(&other.0).cloned().collect())
     }
 
     /// Whether every token is in `other`.
@@ -147,65 +113,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_scopes_are_dropped_and_none_means_the_default() {
-        for requested in [
-            None,
-            Some(""),
-            Some("mcp"),
-            Some("openid mcp  email"),
-            Some("admin"),
-            Some("offline_access"),
-        ] {
-            let granted = Scope::grantable(requested, false).unwrap();
-            assert_eq!(granted.to_string(), "mcp", "{requested:?}");
-        }
-    }
-
-    #[test]
-    fn offline_access_is_granted_where_refresh_is_and_is_in_no_access_token() {
-        for requested in [
-            "offline_access",
-            "mcp offline_access",
-            "openid offline_access",
-        ] {
-            let granted = Scope::grantable(Some(requested), true).unwrap();
-            assert_eq!(granted.to_string(), "mcp offline_access", "{requested}");
-            assert_eq!(granted.for_resource().to_string(), "mcp");
-        }
-        let granted = Scope::grantable(Some("mcp"), true).unwrap();
-        assert_eq!(granted.to_string(), "mcp");
-    }
-
-    #[test]
-    fn a_scope_narrows_and_never_widens() {
+    fn offline_access_is_in_no_access_token() {
         let granted = Scope::parse("mcp offline_access");
-        for (requested, narrowed) in [
-            (None, "mcp offline_access"),
-            (Some(""), "mcp offline_access"),
-            (Some("openid email"), "mcp offline_access"),
-            (Some("offline_access"), "mcp offline_access"),
-            (Some("mcp"), "mcp"),
-            (Some("mcp offline_access openid"), "mcp offline_access"),
-        ] {
-            let scope = granted.narrowed(requested).unwrap();
-            assert_eq!(scope.to_string(), narrowed, "{requested:?}");
-        }
-        let other = Scope::parse("other");
-        assert_eq!(other.narrowed(Some("mcp")), Err(NarrowError::Wider));
-        // Asked for anew, but never granted: no more than a wish.
-        let plain = Scope::parse("mcp");
-        let scope = plain.narrowed(Some("mcp offline_access")).unwrap();
-        assert_eq!(scope, plain);
-        assert_eq!(
-            plain.narrowed(Some("m\"")),
-            Err(NarrowError::Malformed(ScopeMalformed))
-        );
+        assert_eq!(granted.for_resource().to_string(), "mcp");
     }
 
     #[test]
     fn a_scope_has_only_the_characters_of_rfc_6749() {
         for malformed in ["mcp\"", "mcp\\", "mcp\t", "mcp\n", "é"] {
-            assert_eq!(Scope::grantable(Some(malformed), true), Err(ScopeMalformed));
+            assert_eq!(Scope::strictly(malformed), Err(ScopeMalformed));
         }
     }
 }

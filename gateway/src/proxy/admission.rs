@@ -29,7 +29,6 @@ use crate::policy::{
 use crate::protocol::bearer::{BearerToken, Presented};
 use crate::protocol::jsonrpc::{self, Keep, Kind};
 use crate::protocol::mcp::{self, Call, MirrorHeaders};
-use crate::protocol::scope;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -110,8 +109,8 @@ impl Gateway {
         };
         visit.asks_for(&calls);
         let waits_for_events = method == Method::GET || calls.iter().any(Call::listens);
-        let read_only_tools = match token.narrowing().asks_for_effects() {
-            true => self.read_only_tools(place, &token).await,
+        let read_only_tools = match token.asks_for_effects() {
+            true => self.read_only_tools(place, &token, &calls).await,
             false => BTreeSet::new(),
         };
         let standing = self.standing_of_tools(&token, place, &calls).await;
@@ -192,7 +191,7 @@ impl Gateway {
         let claims = token.claims();
         let mut standing = Vec::new();
         for tool in calls.iter().filter_map(Call::tool) {
-            if claims.tools.pin(tool).is_some() && claims.scope.contains(scope::MCP) {
+            if claims.tools.pin(tool).is_some() {
                 let catalogue = &self.server.catalogue;
                 let name = &place.backend.mount.name;
                 let user = &claims.user_name;
@@ -247,24 +246,23 @@ impl Gateway {
         }
     }
 
-    /// The tools that say that they change nothing. None where the backend can't be asked.
-    async fn read_only_tools(&self, place: &Place, token: &AccessToken) -> BTreeSet<String> {
-        let user = Some(token.claims().user_name.as_str());
-        let catalogue = &self.server.catalogue;
-        // Boxed: only tokens that are narrowed to such tools need room for it.
-        let tools = Box::pin(catalogue.tools(&place.backend.mount.name, user))
-            .await
-            .unwrap_or_default();
-        let (read_only, changing): (Vec<_>, Vec<_>) = tools
-            .into_iter()
-            .partition(|tool| tool.annotations.read_only_hint == Some(true));
-        let mut names: BTreeSet<String> =
-            read_only.into_iter().map(|tool| tool.shown.name).collect();
-        // A name that stands twice means the worse of the two.
-        for tool in changing {
-            names.remove(&tool.name);
+    /// The called tools that say that they change nothing. None where the backend can't be asked.
+    async fn read_only_tools(
+        &self,
+        place: &Place,
+        token: &AccessToken,
+        calls: &[Call],
+    ) -> BTreeSet<String> {
+        let (name, user) = (&place.backend.mount.name, &token.claims().user_name);
+        let mut read_only = BTreeSet::new();
+        for tool in calls.iter().filter_map(Call::tool) {
+            // Boxed: only tokens that this decides about need room for it.
+            let labels = Box::pin(self.server.catalogue.labels(name, user, tool)).await;
+            if labels.reads_only() {
+                read_only.insert(tool.to_owned());
+            }
         }
-        names
+        read_only
     }
 
     fn confirm(&self, headers: &HeaderMap, place: &Place) -> Result<AccessToken, Denial> {
@@ -290,6 +288,7 @@ impl Gateway {
         let audience = Audience {
             resource: &place.resource,
             backend: &place.backend.mount.name,
+            scopes: &place.scopes,
         };
         let amended = self.revocations.amended(&token.claims().grant);
         Ok(AccessToken::confirm(token, audience, standing, now)?.amended(amended))

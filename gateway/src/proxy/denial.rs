@@ -11,7 +11,7 @@ use crate::backend::Failure;
 use crate::policy::{Refusal, Rejection};
 use crate::protocol::jsonrpc::Id;
 use crate::protocol::mcp::HEADER_MISMATCH;
-use crate::protocol::scope;
+use crate::protocol::scope::Scope;
 use crate::protocol::web::{self, Response};
 use crate::reason::Reason;
 
@@ -72,6 +72,8 @@ pub(super) enum Denial {
 pub(super) struct Challenge {
     /// The URL of the protected resource metadata of the path that was asked for.
     pub(super) resource_metadata: String,
+    /// The scope that a client is to ask for that has nothing yet.
+    pub(super) scope: Scope,
 }
 
 impl Denial {
@@ -215,9 +217,10 @@ impl Denial {
         let Self::Refused(call) = self else {
             return None;
         };
-        // To connect again changes nothing about the operator's policy.
+        // To connect again changes nothing about the operator's policy and scopes.
+        let is_final = matches!(call.refusal(), Refusal::Policy(..) | Refusal::Unscoped(_));
         let challenge = challenge
-            .filter(|_| !matches!(call.refusal(), Refusal::Policy(..)))
+            .filter(|_| !is_final)
             .map(|challenge| self.challenge(challenge));
         call.answer(&self.description(), challenge.as_deref(), request_id)
     }
@@ -232,10 +235,14 @@ impl Denial {
                 self.reason().sentence(),
             ),
         };
+        let scope = match self {
+            Self::Refused(call) => call.needed_scope(),
+            _ => None,
+        };
         format!(
             "Bearer {error}resource_metadata=\"{}\", scope=\"{}\"",
             challenge.resource_metadata,
-            scope::MCP,
+            scope.unwrap_or(&challenge.scope),
         )
     }
 
@@ -245,7 +252,7 @@ impl Denial {
             Self::NoToken | Self::MalformedToken | Self::Token(Rejection::Invalid(_)) => {
                 Some("invalid_token")
             }
-            Self::Refused(call) if *call.refusal() == Refusal::Scope => Some("insufficient_scope"),
+            Self::Refused(call) if call.needed_scope().is_some() => Some("insufficient_scope"),
             _ => None,
         }
     }
@@ -268,7 +275,7 @@ impl Denial {
             }
             Self::BadMessage(what) => format!("{sentence} In particular: {what}."),
             Self::NoToken => format!("{sentence} WWW-Authenticate tells where to log in."),
-            Self::Refused(call) if *call.refusal() != Refusal::Scope => {
+            Self::Refused(call) if call.needed_scope().is_none() => {
                 format!("{sentence} {}", self.reason().remedy())
             }
             _ => sentence.to_owned(),
@@ -299,6 +306,7 @@ mod tests {
     fn challenge() -> Challenge {
         Challenge {
             resource_metadata: "https://h/.well-known/oauth-protected-resource/mcp".to_owned(),
+            scope: Scope::parse("mcp"),
         }
     }
 
@@ -331,18 +339,16 @@ mod tests {
     fn a_missing_right_is_403_with_the_scope_that_is_needed() {
         let denial = Denial::Refused(Box::new(RefusedCall {
             refused: Refused {
-                refusal: Refusal::Scope,
+                refusal: Refusal::Scope(Scope::parse("write read")),
                 calls: Vec::new(),
             },
             is_batch: false,
             way: Way::Response,
         }));
         assert_eq!(denial.response(Some(&challenge()), "r1").status(), 403);
-        assert!(
-            header(&denial)
-                .unwrap()
-                .starts_with("Bearer error=\"insufficient_scope\", ")
-        );
+        let challenge = header(&denial).unwrap();
+        assert!(challenge.starts_with("Bearer error=\"insufficient_scope\", "));
+        assert!(challenge.ends_with("/mcp\", scope=\"read write\""));
         assert_eq!(header(&Denial::Origin), None);
     }
 

@@ -49,7 +49,7 @@ use crate::backend::{Backend, Connections, IdentityHeaders, Spoken};
 use crate::clock::Clock;
 use crate::journal::Journal;
 use crate::oauth::AuthorizationServer;
-use crate::policy::PolicyInForce;
+use crate::policy::{PolicyInForce, ScopeTable, Scopes};
 use crate::protocol::resource::{Issuer, Mount, Resource};
 use crate::secret::TagKey;
 use crate::store::RevocationView;
@@ -154,7 +154,10 @@ impl Edge {
             .backends
             .iter()
             .zip(&parts.spoken)
-            .map(|(backend, spoken)| Place::of(backend, spoken, &settings))
+            .map(|(backend, spoken)| {
+                let scopes = &parts.server.settings.scopes;
+                Place::of(backend, spoken, scopes, &settings)
+            })
             .collect();
         let gateway = Gateway {
             mounts: places
@@ -238,11 +241,18 @@ struct Place {
     backend: Arc<Backend>,
     spoken: Arc<Spoken>,
     resource: Resource,
+    scopes: Arc<Scopes>,
 }
 
 impl Place {
-    fn of(backend: &Arc<Backend>, spoken: &Arc<Spoken>, settings: &Settings) -> Self {
+    fn of(
+        backend: &Arc<Backend>,
+        spoken: &Arc<Spoken>,
+        scopes: &ScopeTable,
+        settings: &Settings,
+    ) -> Self {
         Self {
+            scopes: Arc::clone(scopes.at(&backend.mount.name)),
             spoken: Arc::clone(spoken),
             resource: backend.mount.resource(&settings.issuer),
             backend: Arc::clone(backend),

@@ -5,8 +5,8 @@
 //! `_meta["mcp/www_authenticate"]`, from which ChatGPT offers to connect again. Any other method
 //! gets the JSON-RPC error *method not found*, as from a server that does not have it. Neither is an
 //! HTTP error: clients end their session on one, or start a login that would change nothing. Only
-//! what can't be answered within MCP (no request with an id), and what the scope does not cover at
-//! all, is 403.
+//! what can't be answered within MCP (no request with an id), and what another scope would cover, is
+//! 403: from that clients know to ask for more (RFC 6750 §3.1).
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -16,6 +16,7 @@ use crate::policy::rules::{Failure, Verdict};
 use crate::policy::{Refusal, Refused};
 use crate::protocol::jsonrpc::Id;
 use crate::protocol::mcp::Call;
+use crate::protocol::scope::Scope;
 
 /// JSON-RPC 2.0 §5.1.
 const METHOD_NOT_FOUND: i64 = -32601;
@@ -45,9 +46,17 @@ impl RefusedCall {
         &self.refused.refusal
     }
 
+    /// The scope that would be enough, where that is what is missing.
+    pub(super) fn needed_scope(&self) -> Option<&Scope> {
+        match self.refusal() {
+            Refusal::Scope(scope) => Some(scope),
+            _ => None,
+        }
+    }
+
     pub(super) fn status(&self) -> StatusCode {
         match (self.refusal(), self.way) {
-            (Refusal::Scope, _) => StatusCode::FORBIDDEN,
+            (Refusal::Scope(_), _) => StatusCode::FORBIDDEN,
             (_, Way::Stream) => StatusCode::ACCEPTED,
             (Refusal::Tool(_, NotAllowed::Unknown), _) => StatusCode::SERVICE_UNAVAILABLE,
             (Refusal::Policy(_, ruling), _)
@@ -71,7 +80,7 @@ impl RefusedCall {
         challenge: Option<&str>,
         request_id: &str,
     ) -> Option<Value> {
-        if *self.refusal() == Refusal::Scope || !self.is_answerable() {
+        if self.needed_scope().is_some() || !self.is_answerable() {
             return None;
         }
         let reason = self.refusal().reason().code();
@@ -189,7 +198,7 @@ mod tests {
         assert_eq!(unanswerable.status(), StatusCode::FORBIDDEN);
         assert_eq!(unanswerable.answer("No.", None, "r1"), None);
         let asked = [call("x", None, Some(Id::Number(1)))];
-        let scope = refused(Refusal::Scope, &asked, false);
+        let scope = refused(Refusal::Scope(Scope::parse("mcp")), &asked, false);
         assert_eq!(scope.status(), StatusCode::FORBIDDEN);
         assert_eq!(scope.answer("No.", None, "r1"), None);
         let unknown = Refusal::Tool("a".to_owned(), NotAllowed::Unknown);

@@ -27,7 +27,7 @@ impl<'a> Around<'a> {
         now: Timestamp,
     ) -> Self {
         Self {
-            scopes: token.claims().scope.iter().collect(),
+            scopes: token.scopes(),
             token,
             place,
             visit,

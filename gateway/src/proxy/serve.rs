@@ -286,6 +286,7 @@ impl Gateway {
         let path = format!("/.well-known/oauth-protected-resource{path}");
         Challenge {
             resource_metadata: self.settings.issuer.join(&path),
+            scope: place.scopes.defaults(),
         }
     }
 

@@ -350,3 +350,92 @@ chosen_tests! {
     the_typescript_sdk_v2_sees_the_chosen_tool_alone_over_http: TypeScriptV2, "http";
     the_typescript_sdk_v2_sees_the_chosen_tool_alone_over_sse: TypeScriptV2, "sse";
 }
+
+/// The first scope covers reading. A call of `erase` is refused once; the SDK asks the person for
+/// the scope that the challenge names, calls again, and can still read.
+async fn steps_up_by_itself(sdk: Sdk, refresh: bool) -> Result<()> {
+    const SCOPES: &str = "[scope.read]\nwords = \"Read\"\nread_only = true\ndefault = true\n\
+                          [scope.erase]\nwords = \"Delete\"\ntools = [\"erase\"]\n";
+    let more = format!("[tokens]\nrefresh = {refresh}\n{SCOPES}");
+    let world = World::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
+    let folder = tempfile::tempdir()?;
+    let storage = folder.path().join("storage.json").display().to_string();
+    let url = world.url("/mcp");
+    let arguments = [
+        "--url",
+        &url,
+        "--transport",
+        "http",
+        "--storage",
+        &storage,
+        "--phase",
+        "first",
+    ];
+    let environment = [
+        ("CALLED", "look"),
+        ("STEP_UP", "erase"),
+        ("LOGINS", "2"),
+        ("ALLOW_EVERYTHING", "1"),
+    ];
+    let report = drive_with(sdk, &arguments, Some(&world.owner), &environment)
+        .await
+        .with_context(|| world.gateway.log().join("\n"))?;
+    // Seen before it was granted: nothing else would have made the SDK call it.
+    let tools = serde_json::json!(["echo", "erase", "look"]);
+    assert_eq!(report["tools"], tools, "{report}");
+    let texts = serde_json::json!([r#"{"a":1}"#, r#"{"a":1}"#, r#"{"a":1}"#]);
+    assert_eq!(report["texts"], texts, "{report}");
+    let called: Vec<String> = world
+        .backend
+        .marked("tools/call")
+        .iter()
+        .map(|request| request.json()["params"]["name"].to_string())
+        .collect();
+    assert_eq!(called, ["\"look\"", "\"erase\"", "\"look\""]);
+    let log = world.gateway.log();
+    let lines = |event: &str| -> Vec<Value> {
+        let events = log
+            .iter()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        events
+            .filter(|line: &Value| line["event"] == event)
+            .collect()
+    };
+    let scopes: Vec<_> = lines("code_issued")
+        .iter()
+        .map(|line| line["scope"].to_string())
+        .collect();
+    let expected = match scopes[0].contains("offline_access") {
+        true => ["\"offline_access read\"", "\"erase offline_access read\""],
+        false => ["\"read\"", "\"erase read\""],
+    };
+    assert_eq!(scopes, expected);
+    let refused = lines("refused");
+    let insufficient = |line: &&Value| line["reason"] == "scope_insufficient";
+    assert_eq!(
+        refused.iter().filter(insufficient).count(),
+        1,
+        "{refused:?}"
+    );
+    Ok(())
+}
+
+macro_rules! step_up_tests {
+    ($($name:ident: $sdk:ident, $refresh:literal;)*) => {$(
+        #[tokio::test]
+        async fn $name() -> Result<()> {
+            steps_up_by_itself(Sdk::$sdk, $refresh).await
+        }
+    )*};
+}
+
+// With a refresh token the TypeScript SDK 1 refreshes instead of asking for more.
+step_up_tests! {
+    the_python_sdk_v1_steps_up: PythonV1, false;
+    the_python_sdk_v1_steps_up_with_a_refresh_token: PythonV1, true;
+    the_python_sdk_v2_steps_up: PythonV2, false;
+    the_python_sdk_v2_steps_up_with_a_refresh_token: PythonV2, true;
+    the_typescript_sdk_v1_steps_up: TypeScriptV1, false;
+    the_typescript_sdk_v2_steps_up: TypeScriptV2, false;
+    the_typescript_sdk_v2_steps_up_with_a_refresh_token: TypeScriptV2, true;
+}

@@ -25,6 +25,7 @@ mod refresh;
 mod register;
 mod restart;
 mod revoke;
+mod scopes;
 mod setup;
 mod sse;
 mod token;

@@ -28,6 +28,7 @@ fn judged_for(client: Client, query: &str) -> Result<AuthorizationRequest, Autho
         issuer: &Issuer::parse("https://mcp.example.com").unwrap(),
         mounts: &mounts,
         schemes: &PrivateUseSchemes::default(),
+        scopes: &ScopeTable::default(),
         refresh: false,
     };
     judge(

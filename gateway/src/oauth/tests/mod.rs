@@ -55,6 +55,7 @@ fn server() -> AuthorizationServer {
             mounts: mounts.to_vec(),
             title: "Test".to_owned(),
             access_ttl: Duration::from_secs(86_400),
+            scopes: Default::default(),
             refresh: None,
             introspection: BTreeMap::new(),
             apps_challenge: None,

@@ -15,6 +15,7 @@ use crate::oauth::AuthorizationServer;
 use crate::oauth::client_authentication::malformed;
 use crate::oauth::revoke::{Reused, end_reused};
 use crate::oauth::token::{Granted, required, resource, unavailable};
+use crate::policy::Scopes;
 use crate::protocol::form::Form;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
 use crate::protocol::scope::{NarrowError, Scope};
@@ -120,13 +121,15 @@ fn turn(
     let exchange = proven.exchange(lifetimes, settings.access_ttl, now)?;
     // Clients recover from `invalid_grant` when a backend is gone, not from `invalid_target`.
     let mut mounts = settings.mounts.iter();
-    if !mounts.any(|mount| mount.resource(&settings.issuer) == grant.resource) {
+    let Some(mount) = mounts.find(|mount| mount.resource(&settings.issuer) == grant.resource)
+    else {
         let dropped = OAuthError::new(ErrorCode::InvalidGrant, Reason::ResourceUnknown);
         return Err(Refused::Error(dropped));
-    }
+    };
     let resource = resource(server, form).map_err(Refused::Error)?;
     proven.covers(resource.as_ref())?;
-    let scope = scope(grant, form).map_err(Refused::Error)?;
+    let scopes = settings.scopes.at(&mount.name);
+    let scope = scope(scopes, grant, form).map_err(Refused::Error)?;
     let next = match exchange {
         Exchange::Rotated(next) => Some(next),
         Exchange::Repeated => None,
@@ -143,9 +146,9 @@ fn turn(
 
 /// The grant's own scope is not changed by a narrower one: the next request may ask for all of it
 /// again (RFC 6749 §6).
-fn scope(grant: &Grant, form: &Form) -> Result<Scope, OAuthError> {
+fn scope(scopes: &Scopes, grant: &Grant, form: &Form) -> Result<Scope, OAuthError> {
     let requested = form.one("scope").map_err(malformed)?;
-    grant.scope.narrowed(requested).map_err(|error| {
+    scopes.narrowed(&grant.scope, requested).map_err(|error| {
         let reason = match error {
             NarrowError::Malformed(_) => Reason::RequestMalformed,
             NarrowError::Wider => Reason::RefreshScopeWider,

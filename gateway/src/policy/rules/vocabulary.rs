@@ -94,7 +94,11 @@ pub(super) const STATED: &[Stated] = &[
         "The host that vouches for the app; only of a metadata document.",
     ),
     steady("grant", &[Holds::Text("ID")], "The grant behind the token."),
-    steady("scope", &[Holds::Text("SCOPE")], "Each scope of the token."),
+    steady(
+        "scope",
+        &[Holds::Text("SCOPE")],
+        "Each scope of the token, and each that these include.",
+    ),
     steady("backend", &[Holds::Backend], "The backend that is called."),
     steady(
         "resource",

@@ -251,6 +251,7 @@ fn authorization_server(
                 .collect(),
             title: "Test".to_owned(),
             access_ttl: Duration::from_secs(3600),
+            scopes: Default::default(),
             refresh: None,
             introspection: BTreeMap::new(),
             apps_challenge: None,
