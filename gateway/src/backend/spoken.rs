@@ -4,7 +4,7 @@
 //! Owns: when to ask and what is believed. Not: the questions (`conversation`).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use eras::{Era, Eras};
@@ -35,6 +35,8 @@ pub struct Spoken {
     /// How often it was asked, each time to the end.
     rounds: watch::Sender<u64>,
     is_fixed: bool,
+    /// Whether anybody asks.
+    is_followed: AtomicBool,
     answers_discover: bool,
 }
 
@@ -46,6 +48,7 @@ impl Spoken {
             doubted: Notify::new(),
             rounds: watch::Sender::default(),
             is_fixed: !fixed.is_empty(),
+            is_followed: AtomicBool::new(false),
             answers_discover,
         })
     }
@@ -81,7 +84,8 @@ impl Spoken {
     /// after a start must not go a way that the second would not. A backend that is away is known
     /// to be so at once.
     pub async fn asked(&self) {
-        if self.known.load(Ordering::Relaxed) != 0 {
+        let nobody_asks = !self.is_followed.load(Ordering::Relaxed);
+        if nobody_asks || self.known.load(Ordering::Relaxed) != 0 {
             return;
         }
         let mut rounds = self.rounds.subscribe();
@@ -104,6 +108,7 @@ impl Spoken {
         if self.is_fixed {
             return;
         }
+        self.is_followed.store(true, Ordering::Relaxed);
         let spoken = Arc::clone(self);
         runtime.spawn(async move {
             let mut pause = FIRST_PAUSE;
