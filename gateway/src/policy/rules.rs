@@ -27,15 +27,16 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use biscuit_auth::builder::{AuthorizerBuilder, Term};
+use biscuit_auth::AuthorizerLimits;
+use biscuit_auth::builder::{AuthorizerBuilder, Fact, Term};
 use biscuit_auth::datalog::ExternFunc;
 use biscuit_auth::error::{FailedCheck, Logic, MatchedPolicy, Token};
-use biscuit_auth::{Authorizer, AuthorizerLimits};
 use ipnet::IpNet;
 use quick_cache::sync::Cache;
 use url::Url;
 
-use crate::protocol::arguments::{Arguments, stays_below};
+use crate::protocol::arguments::{Arguments, Paths, stays_below};
+use crate::protocol::jsonrpc::Keep;
 use crate::protocol::tool_definition::Labels;
 
 pub use self::facts::{Asked, Message, Surroundings};
@@ -49,6 +50,9 @@ const LIMITS: AuthorizerLimits = AuthorizerLimits {
     max_iterations: 100,
     max_time: Duration::from_millis(100),
 };
+
+/// How many statements are tried to find the one that fails: a client can make them fail.
+const ALONE: usize = 32;
 
 /// How many decisions are remembered, and the longest names among them.
 const REMEMBERED: usize = 8192;
@@ -182,7 +186,7 @@ impl Ruling {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum AskedArguments {
     /// Those at these paths.
-    At(BTreeSet<String>),
+    At(Paths),
     /// Any of them.
     All,
 }
@@ -228,6 +232,8 @@ pub struct Rules {
     general: AuthorizerBuilder,
     checks: Vec<Statement>,
     policies: Vec<Statement>,
+    /// Statements that can fail, each alone.
+    alone: Vec<(AuthorizerBuilder, Statement)>,
     /// The names of the facts that are asked for.
     uses: BTreeSet<&'static str>,
     /// Those of them that are the same for every call of a tool.
@@ -261,7 +267,16 @@ impl Rules {
         self.len() == 0
     }
 
-    /// Whether it asks about arguments, so that the judge must keep them.
+    /// Which arguments the judge of messages must keep for it.
+    pub fn keep(&self) -> Keep<'_> {
+        match (&self.arguments, self.asks_for_arguments()) {
+            (_, false) => Keep::Nothing,
+            (AskedArguments::At(paths), true) => Keep::At(paths),
+            (AskedArguments::All, true) => Keep::Arguments,
+        }
+    }
+
+    /// Whether it asks about arguments.
     pub fn asks_for_arguments(&self) -> bool {
         self.uses.contains("argument") || self.uses.contains("argument_type")
     }
@@ -357,17 +372,24 @@ impl Rules {
         asked: &Asked<'_>,
         general: bool,
     ) -> Ruling {
-        let mut builder = prepared.clone();
-        for fact in facts::facts(self, around, asked, general) {
-            builder = match builder.fact(fact) {
-                Ok(builder) => builder,
-                Err(error) => return Ruling::failed(Failure::Evaluation(error.to_string())),
-            };
+        let facts = facts::facts(self, around, asked, general);
+        let ruling = self.ruling(authorize(prepared, &facts), general);
+        match ruling.verdict {
+            Verdict::Failed(Failure::Evaluation(_)) => Ruling {
+                by: self.failing(&facts),
+                ..ruling
+            },
+            _ => ruling,
         }
-        let decided = builder
-            .build_unauthenticated()
-            .and_then(|mut authorizer: Authorizer| authorizer.authorize());
-        self.ruling(decided, general)
+    }
+
+    /// The statement that fails over these facts. The authorizer does not tell.
+    fn failing(&self, facts: &[Fact]) -> Option<Statement> {
+        let fails = |(alone, _): &&(AuthorizerBuilder, Statement)| {
+            matches!(authorize(alone, facts), Err(Token::Execution(_)))
+        };
+        let found = self.alone.iter().find(fails);
+        found.map(|(_, statement)| statement.clone())
     }
 
     /// What the authorizer said. The numbers of statements are those of the file only where
@@ -410,6 +432,14 @@ impl Rules {
             Err(error) => Ruling::failed(Failure::Evaluation(error.to_string())),
         }
     }
+}
+
+fn authorize(prepared: &AuthorizerBuilder, facts: &[Fact]) -> Result<usize, Token> {
+    let mut builder = prepared.clone();
+    for fact in facts {
+        builder = builder.fact(fact.clone())?;
+    }
+    builder.build_unauthenticated()?.authorize()
 }
 
 /// The name under which `starts_with` of a policy is evaluated.

@@ -8,7 +8,7 @@
 //! Owns: paths, their bounds, and what a text must be like for a prefix to mean something. Not:
 //! who asks (`access_token`, `policy`).
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
 /// So many values, and this many bytes of paths and texts, are kept. A call with more is not known
@@ -130,6 +130,54 @@ impl Arguments {
             return;
         }
         self.values.push((path.to_owned(), value));
+    }
+}
+
+/// The paths that somebody asks about. Kept are the values there, what lies within them, and those
+/// that some backend would take for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Paths {
+    exact: BTreeSet<String>,
+    folded: BTreeSet<String>,
+}
+
+impl Paths {
+    /// Whether one of them is this one, letter by letter.
+    pub fn contains(&self, path: &str) -> bool {
+        self.exact.contains(path)
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.exact.iter().map(String::as_str)
+    }
+
+    /// Whether the value at a path is kept.
+    pub(super) fn concern(&self, path: &str) -> bool {
+        let is_within = |at: Option<&[u8]>, rest: Option<&[u8]>, wanted: &str| {
+            at.is_some_and(|at| at.eq_ignore_ascii_case(wanted.as_bytes()))
+                && rest.is_some_and(|rest| matches!(rest.first(), None | Some(b'.' | b'[')))
+        };
+        let concerns = |path: &[u8]| {
+            self.folded.iter().any(|wanted| {
+                let length = wanted.len();
+                is_within(path.get(..length), path.get(length..), wanted)
+            })
+        };
+        match path.is_ascii() {
+            true => concerns(path.as_bytes()),
+            false => concerns(fold(path).as_bytes()),
+        }
+    }
+}
+
+impl FromIterator<String> for Paths {
+    fn from_iter<I: IntoIterator<Item = String>>(paths: I) -> Self {
+        let exact: BTreeSet<String> = paths.into_iter().collect();
+        Self {
+            folded: exact.iter().map(|path| fold(path)).collect(),
+            exact,
+        }
     }
 }
 

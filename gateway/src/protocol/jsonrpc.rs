@@ -13,7 +13,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 
 use self::collect::Collected;
 use self::walk::{Any, IsEmpty, Key, Keys, Scalar, ScalarValue, Text};
-use super::arguments::Arguments;
+use super::arguments::{Arguments, Paths};
 use super::mcp::META_VERSION;
 
 /// A batch may have this many messages.
@@ -71,11 +71,13 @@ pub struct Message {
 /// Whether a judged message keeps its arguments. Keeping them costs, so only who decides by them
 /// asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
+pub enum Keep<'a> {
     /// They are judged and forgotten.
     Nothing,
     /// They are judged and kept by path.
     Arguments,
+    /// Those at these paths are kept.
+    At(&'a Paths),
 }
 
 /// A judged body.
@@ -114,7 +116,7 @@ pub fn judge(body: &[u8], batches: bool) -> Result<Body, Refused> {
 }
 
 /// As [`judge`], in the same one reading, keeping what is asked for.
-pub fn judge_and_keep(body: &[u8], batches: bool, keep: Keep) -> Result<Body, Refused> {
+pub fn judge_and_keep(body: &[u8], batches: bool, keep: Keep<'_>) -> Result<Body, Refused> {
     let text = std::str::from_utf8(body).map_err(|_| Refused::because("the body is not UTF-8"))?;
     let mut json = serde_json::Deserializer::from_str(text);
     let top = match text
@@ -138,7 +140,11 @@ pub fn judge_and_keep(body: &[u8], batches: bool, keep: Keep) -> Result<Body, Re
 /// The arguments of a call alone, as they would stand in `params.arguments`.
 pub fn judge_arguments(json: &str) -> Result<Arguments, Refused> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
-    let arguments = Collected { depth: 3 }.deserialize(&mut deserializer);
+    let all = Collected {
+        depth: 3,
+        wanted: None,
+    };
+    let arguments = all.deserialize(&mut deserializer);
     let arguments = arguments.and_then(|arguments| deserializer.end().map(|()| arguments));
     arguments.map_err(|error| Refused(describe(&error)))
 }
@@ -153,9 +159,9 @@ fn describe(error: &serde_json::Error) -> String {
     format!("{ours} (line {}, column {})", error.line(), error.column())
 }
 
-struct BatchSeed(Keep);
+struct BatchSeed<'k>(Keep<'k>);
 
-impl<'de> DeserializeSeed<'de> for BatchSeed {
+impl<'de> DeserializeSeed<'de> for BatchSeed<'_> {
     type Value = Vec<Message>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
@@ -163,7 +169,7 @@ impl<'de> DeserializeSeed<'de> for BatchSeed {
     }
 }
 
-impl<'de> Visitor<'de> for BatchSeed {
+impl<'de> Visitor<'de> for BatchSeed<'_> {
     type Value = Vec<Message>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -192,9 +198,9 @@ impl<'de> Visitor<'de> for BatchSeed {
     }
 }
 
-struct MessageSeed(Keep);
+struct MessageSeed<'k>(Keep<'k>);
 
-impl<'de> DeserializeSeed<'de> for MessageSeed {
+impl<'de> DeserializeSeed<'de> for MessageSeed<'_> {
     type Value = Message;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Message, D::Error> {
@@ -202,7 +208,7 @@ impl<'de> DeserializeSeed<'de> for MessageSeed {
     }
 }
 
-impl<'de> Visitor<'de> for MessageSeed {
+impl<'de> Visitor<'de> for MessageSeed<'_> {
     type Value = Message;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -274,7 +280,7 @@ impl<'de> Visitor<'de> for MessageSeed {
             version: params.version,
             arguments: match self.0 {
                 Keep::Nothing => None,
-                Keep::Arguments => Some(params.arguments.unwrap_or_default()),
+                Keep::Arguments | Keep::At(_) => Some(params.arguments.unwrap_or_default()),
             },
             carries_result,
         })
@@ -290,9 +296,9 @@ struct Params {
     arguments: Option<Arguments>,
 }
 
-struct ParamsSeed(Keep);
+struct ParamsSeed<'k>(Keep<'k>);
 
-impl<'de> DeserializeSeed<'de> for ParamsSeed {
+impl<'de> DeserializeSeed<'de> for ParamsSeed<'_> {
     type Value = Params;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Params, D::Error> {
@@ -300,7 +306,7 @@ impl<'de> DeserializeSeed<'de> for ParamsSeed {
     }
 }
 
-impl<'de> Visitor<'de> for ParamsSeed {
+impl<'de> Visitor<'de> for ParamsSeed<'_> {
     type Value = Params;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -326,8 +332,13 @@ impl<'de> Visitor<'de> for ParamsSeed {
                 "name" => params.name = map.next_value_seed(Text { depth: 3 })?,
                 "uri" => params.uri = map.next_value_seed(Text { depth: 3 })?,
                 "_meta" => params.version = map.next_value_seed(Meta)?,
-                "arguments" if self.0 == Keep::Arguments => {
-                    params.arguments = Some(map.next_value_seed(Collected { depth: 3 })?);
+                "arguments" if self.0 != Keep::Nothing => {
+                    let wanted = match self.0 {
+                        Keep::At(paths) => Some(paths),
+                        Keep::Nothing | Keep::Arguments => None,
+                    };
+                    let collected = Collected { depth: 3, wanted };
+                    params.arguments = Some(map.next_value_seed(collected)?);
                 }
                 _ => map.next_value_seed(Any { depth: 3 })?,
             }

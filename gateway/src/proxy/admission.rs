@@ -22,7 +22,7 @@ use super::upstream_head::forwarded_query;
 use super::{Gateway, Place, audited, body};
 use crate::access_token::{self, Claims, VerifiedToken};
 use crate::grants::{Current, NotAllowed};
-use crate::policy::rules::{Asked, Rules};
+use crate::policy::rules::Asked;
 use crate::policy::{
     self, AccessToken, Audience, Circumstances, Permit, Question, Rejection, Standing,
 };
@@ -95,10 +95,10 @@ impl Gateway {
         let rules = self.policy.current();
         let (calls, body) = match method {
             Method::POST => {
-                let by_policy = rules.as_deref().is_some_and(Rules::asks_for_arguments);
-                let keep = match by_policy || token.narrowing().asks_for_arguments() {
-                    true => Keep::Arguments,
-                    false => Keep::Nothing,
+                let keep = match (token.narrowing().asks_for_arguments(), &rules) {
+                    (true, _) => Keep::Arguments,
+                    (false, Some(rules)) => rules.keep(),
+                    (false, None) => Keep::Nothing,
                 };
                 self.read_calls(session, door, keep).await?
             }
@@ -311,7 +311,7 @@ impl Gateway {
         &self,
         session: &mut ServerSession,
         door: Door,
-        keep: Keep,
+        keep: Keep<'_>,
     ) -> Result<(Vec<Call>, Option<Bytes>), Stop> {
         body::check_form(&session.req_header().headers)?;
         let (limit, patience) = (self.settings.request_body, self.settings.timeouts.body);
@@ -389,7 +389,12 @@ impl Gateway {
 
 /// The calls in a body, each judged. Mirrored headers are a rule of Streamable HTTP: on the legacy
 /// transport clients of 2026-07-28 send its version and none of them.
-fn judge(door: Door, headers: &HeaderMap, body: &[u8], keep: Keep) -> Result<Vec<Call>, Denial> {
+fn judge(
+    door: Door,
+    headers: &HeaderMap,
+    body: &[u8],
+    keep: Keep<'_>,
+) -> Result<Vec<Call>, Denial> {
     let mirror = mirror(headers);
     let judged = jsonrpc::judge_and_keep(body, mcp::takes_batches(mirror.version), keep)
         .map_err(|refused| Denial::BadMessage(refused.0))?;

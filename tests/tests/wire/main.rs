@@ -19,6 +19,7 @@ mod legacy;
 mod login;
 mod mcp;
 mod narrowing;
+mod policy;
 mod quickstart;
 mod redis;
 mod refresh;

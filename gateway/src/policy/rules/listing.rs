@@ -42,10 +42,32 @@ impl Program {
         }
         Ok(builder)
     }
+
+    /// Each check and policy, in order, as a program of its own with the rules; `None` for one that
+    /// can't fail, because it computes nothing.
+    pub(super) fn alone(&self) -> impl Iterator<Item = Option<Self>> {
+        let computes = |queries: &[Rule]| queries.iter().any(|query| !query.expressions.is_empty());
+        let with = |checks, policies| Self {
+            rules: self.rules.clone(),
+            checks,
+            policies,
+        };
+        let checks = self.checks.iter().map(move |check| {
+            computes(&check.queries).then(|| with(vec![check.clone()], Vec::new()))
+        });
+        let policies = self.policies.iter().map(move |policy| {
+            computes(&policy.queries).then(|| with(Vec::new(), vec![policy.clone()]))
+        });
+        checks.chain(policies)
+    }
+
+    /// The program without what varies.
+    pub(super) fn relaxed(&self) -> Self {
+        relax(&self.rules, &self.checks, &self.policies)
+    }
 }
 
-/// The program without what varies.
-pub(super) fn relax(rules: &[Rule], checks: &[Check], policies: &[Policy]) -> Program {
+fn relax(rules: &[Rule], checks: &[Check], policies: &[Policy]) -> Program {
     let names = Names::of(rules);
     let relaxed = |queries: &[Rule]| -> Vec<Rule> {
         queries

@@ -15,7 +15,9 @@ use biscuit_parser::error::LanguageError;
 use quick_cache::sync::Cache;
 
 use super::vocabulary::{self, Holds, STATED, nearest};
-use super::{AskedArguments, Ground, Place, REMEMBERED, Rules, STARTS_WITH, Statement, listing};
+use super::{
+    ALONE, AskedArguments, Ground, Place, REMEMBERED, Rules, STARTS_WITH, Statement, listing,
+};
 
 /// Something that is wrong with a policy, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,18 +79,27 @@ pub(super) fn read(name: &str, text: &str, ground: Ground) -> Result<Rules, Vec<
         }))
     };
     let unusable = |error: error::Token| vec![source.fault(0, format!("can't be used: {error}"))];
-    let general = listing::relax(&rules, &checks, &policies);
+    let check_places = each(file.checks.iter(), |check| place(check.at, check.text));
+    let policy_places = each(file.policies.iter(), |policy| place(policy.at, policy.text));
+    let program = listing::Program {
+        rules,
+        checks,
+        policies,
+    };
+    let alone = program
+        .alone()
+        .zip(check_places.iter().chain(&policy_places))
+        .filter_map(|(alone, statement)| Some((alone?, statement.clone())))
+        .take(ALONE)
+        .map(|(alone, statement)| Ok((alone.builder(&facts)?, statement)))
+        .collect::<Result<_, _>>()
+        .map_err(unusable)?;
     Ok(Rules {
-        prepared: listing::Program {
-            rules,
-            checks,
-            policies,
-        }
-        .builder(&facts)
-        .map_err(unusable)?,
-        general: general.builder(&facts).map_err(unusable)?,
-        checks: each(file.checks.iter(), |check| place(check.at, check.text)),
-        policies: each(file.policies.iter(), |policy| place(policy.at, policy.text)),
+        alone,
+        general: program.relaxed().builder(&facts).map_err(unusable)?,
+        prepared: program.builder(&facts).map_err(unusable)?,
+        checks: check_places,
+        policies: policy_places,
         uses_in_general: uses
             .iter()
             .copied()
@@ -96,7 +107,7 @@ pub(super) fn read(name: &str, text: &str, ground: Ground) -> Result<Rules, Vec<
             .collect(),
         uses,
         arguments: match paths {
-            Some(paths) => AskedArguments::At(paths),
+            Some(paths) => AskedArguments::At(paths.into_iter().collect()),
             None => AskedArguments::All,
         },
         ground,
@@ -136,8 +147,14 @@ impl<'t> Source<'t> {
         if self.text.trim().is_empty() {
             return Err(vec![self.fault(0, NOTHING.to_owned())]);
         }
-        let parsed = parser::parse_source(self.text)
-            .map_err(|errors| each(errors.into_iter(), |error| self.syntax(&error)))?;
+        let parsed = parser::parse_source(self.text).map_err(|errors| {
+            // After a fault the parser stumbles over white space at the end of the file.
+            let (empty, real): (Vec<_>, Vec<_>) = errors
+                .into_iter()
+                .partition(|error| self.text[self.offset(error.input)..].trim().is_empty());
+            let errors = if real.is_empty() { empty } else { real };
+            each(errors.into_iter(), |error| self.syntax(&error))
+        })?;
         // Keys are of no use here, and turning a malformed one into a rule is a panic.
         let mut faults = Vec::new();
         let mut trusts = |source: &str, trusts: bool| {

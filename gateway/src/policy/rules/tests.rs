@@ -355,6 +355,8 @@ fn a_value_of_another_kind_is_no_way_around_a_deny() {
             "{arguments}: {ruling:?}"
         );
     }
+    let ruling = ruled(&rules, "a", SILENT, r#"{"n":"6"}"#);
+    assert_eq!(ruling.place().map(Statement::line), Some(1));
     for arguments in [r#"{"N":6}"#, r#"{"n":1,"N":6}"#] {
         let ruling = ruled(&rules, "a", SILENT, arguments);
         assert_eq!(
@@ -378,6 +380,60 @@ fn more_arguments_than_are_kept_are_refused_where_arguments_are_asked_about() {
     // Nobody kept them: not to know is no reason to allow.
     let ruling = asks.judge(&around(), &Asked::tool("a", SILENT, None));
     assert_eq!(ruling.verdict, Verdict::Failed(Failure::Arguments));
+}
+
+/// Read as the edge reads it: with what the policy asks for, and nothing else.
+fn read_for(rules: &Rules, arguments: &str) -> Ruling {
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a","arguments":{arguments}}}}}"#
+    );
+    let body = judge_and_keep(body.as_bytes(), false, rules.keep()).unwrap();
+    let call = Call::of(&body.messages()[0]);
+    rules.judge(&around(), &Asked::of(&call, SILENT))
+}
+
+#[test]
+fn what_nobody_asks_about_may_be_large() {
+    let rules = rules(
+        "allow if argument(\"path\", $p), $p.starts_with(\"/public/\");\nallow if argument(\"tags\", $t), $t.contains(\"x\");",
+    );
+    let large = "x".repeat(300_000);
+    let many = vec!["1"; 2000].join(",");
+    let with = |more: &str| {
+        format!(r#"{{"content":"{large}","rows":[{many}],"pathology":"{large}",{more}}}"#)
+    };
+    assert!(read_for(&rules, &with(r#""path":"/public/a""#)).is_allowed());
+    assert!(read_for(&rules, &with(r#""tags":["y","x"]"#)).is_allowed());
+    assert_eq!(
+        read_for(&rules, &with(r#""path":"/secret""#)).verdict,
+        Verdict::Denied
+    );
+    for twin in ["Path", "PATH", "p\\u0061TH"] {
+        let twins = with(&format!(r#""path":"/public/a","{twin}":"/secret""#));
+        assert_eq!(
+            read_for(&rules, &twins).verdict,
+            Verdict::Failed(Failure::Arguments),
+            "{twin}"
+        );
+    }
+    // What is asked about is bounded.
+    let long = with(&format!(r#""path":"/public/{large}""#));
+    assert_eq!(
+        read_for(&rules, &long).verdict,
+        Verdict::Failed(Failure::Arguments)
+    );
+    let wide = with(&format!(r#""tags":[{many}]"#));
+    assert_eq!(
+        read_for(&rules, &wide).verdict,
+        Verdict::Failed(Failure::Arguments)
+    );
+    // A letter that only folding makes one of the path's.
+    let rules = self::rules("deny if argument(\"k\", 1);\nallow if true;");
+    assert_eq!(
+        read_for(&rules, r#"{"\u212a":1}"#).verdict,
+        Verdict::Failed(Failure::Arguments)
+    );
+    assert!(read_for(&rules, r#"{"\u017f":1,"kk":1}"#).is_allowed());
 }
 
 #[test]
@@ -782,7 +838,7 @@ fn a_statement_that_can_not_be_read_is_a_fault_at_its_line() {
 fn every_fault_is_told_at_once() {
     let faults = faults("allow if tol(\"a\");\nallow if group(\"x\");\ncheck if usr(\"b\");");
     assert_eq!(faults.len(), 3, "{faults:?}");
-    let faults = self::faults("alow if tool(\"a\");\nallow if true;\ndenny if tool(\"b\");");
+    let faults = self::faults("alow if tool(\"a\");\nallow if true;\ndenny if tool(\"b\");\n\n");
     assert_eq!(faults.len(), 2, "{faults:?}");
 }
 

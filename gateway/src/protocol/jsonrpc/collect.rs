@@ -5,14 +5,16 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::walk::{Key, Keys, deeper};
-use crate::protocol::arguments::{self, Arguments, Value};
+use crate::protocol::arguments::{self, Arguments, Paths, Value};
 
 /// The member `arguments`: an object, or nothing that is known.
-pub(super) struct Collected {
+pub(super) struct Collected<'k> {
     pub(super) depth: usize,
+    /// Whose values are kept; `None`: all.
+    pub(super) wanted: Option<&'k Paths>,
 }
 
-impl<'de> DeserializeSeed<'de> for Collected {
+impl<'de> DeserializeSeed<'de> for Collected<'_> {
     type Value = Arguments;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Arguments, D::Error> {
@@ -21,6 +23,7 @@ impl<'de> DeserializeSeed<'de> for Collected {
         let root = json.deserialize_any(Node {
             into: &mut into,
             path: &mut path,
+            wanted: self.wanted,
             depth: self.depth,
         })?;
         if root == Root::Other {
@@ -40,6 +43,7 @@ enum Root {
 struct Node<'a> {
     into: &'a mut Arguments,
     path: &'a mut String,
+    wanted: Option<&'a Paths>,
     depth: usize,
 }
 
@@ -49,10 +53,14 @@ impl Node<'_> {
             Value::Null | Value::Object => Root::ObjectOrNull,
             _ => Root::Other,
         };
-        if !self.path.is_empty() {
+        if self.is_wanted() {
             self.into.push(self.path, value);
         }
         Ok(kind)
+    }
+
+    fn is_wanted(&self) -> bool {
+        !self.path.is_empty() && self.wanted.is_none_or(|wanted| wanted.concern(self.path))
     }
 }
 
@@ -72,7 +80,10 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_str<E>(self, text: &str) -> Result<Root, E> {
-        self.keep(Value::Text(text.to_owned()))
+        match self.is_wanted() {
+            true => self.keep(Value::Text(text.to_owned())),
+            false => Ok(Root::Other),
+        }
     }
 
     fn visit_unit<E>(self) -> Result<Root, E> {
@@ -101,17 +112,23 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Root, A::Error> {
-        let Self { into, path, depth } = self;
-        let below = deeper(depth)?;
-        if !path.is_empty() {
-            into.push(path, Value::Array);
+        if self.is_wanted() {
+            self.into.push(self.path, Value::Array);
         }
+        let Self {
+            into,
+            path,
+            wanted,
+            depth,
+        } = self;
+        let below = deeper(depth)?;
         let length = path.len();
         for index in 0.. {
             arguments::add_index(path, index);
             let node = Node {
                 into: &mut *into,
                 path: &mut *path,
+                wanted,
                 depth: below,
             };
             let more = seq.next_element_seed(node)?.is_some();
@@ -124,11 +141,16 @@ impl<'de> Visitor<'de> for Node<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Root, A::Error> {
-        let Self { into, path, depth } = self;
-        let below = deeper(depth)?;
-        if !path.is_empty() {
-            into.push(path, Value::Object);
+        if self.is_wanted() {
+            self.into.push(self.path, Value::Object);
         }
+        let Self {
+            into,
+            path,
+            wanted,
+            depth,
+        } = self;
+        let below = deeper(depth)?;
         let mut keys = Keys::named(&[]);
         let length = path.len();
         while let Some(Key(key)) = map.next_key()? {
@@ -139,6 +161,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             map.next_value_seed(Node {
                 into: &mut *into,
                 path: &mut *path,
+                wanted,
                 depth: below,
             })?;
             path.truncate(length);
