@@ -3,7 +3,7 @@
 use askama::Template;
 use http::StatusCode;
 
-use super::consent::{LONGEST_DESCRIPTION, LONGEST_NAME};
+use super::consent::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME};
 use super::{Forms, Frame, Page, Tool, ago, clean, exact, in_words};
 use crate::clock::Timestamp;
 
@@ -296,10 +296,46 @@ struct ConnectionLine<'a> {
     revoke: &'a RevokeForm,
 }
 
-enum AllowedLine {
-    Everything,
-    Named(Vec<String>),
-    AsTheyWere(Vec<String>),
+/// What is allowed in words, and the names of the tools where it is not everything.
+struct AllowedLine {
+    words: String,
+    tools: Vec<String>,
+}
+
+impl AllowedLine {
+    fn new(allowed: &Allowed) -> Self {
+        let (tools, one, several) = match allowed {
+            Allowed::Everything => {
+                return Self {
+                    words: "Everything, also what comes later".to_owned(),
+                    tools: Vec::new(),
+                };
+            }
+            Allowed::Named(tools) => (
+                tools,
+                "This one, however the backend changes it",
+                "however the backend changes them",
+            ),
+            Allowed::AsTheyWere(tools) => (
+                tools,
+                "This one, as it was when you allowed it",
+                "as they were when you allowed them",
+            ),
+        };
+        Self {
+            words: match tools.len() {
+                0 => "None".to_owned(),
+                1 => one.to_owned(),
+                count => format!("These {count}, {several}"),
+            },
+            tools: tools.iter().map(|name| clean(name, LONGEST_NAME)).collect(),
+        }
+    }
+
+    /// Whether the names are folded away.
+    const fn is_long(&self) -> bool {
+        self.tools.len() > FEW_TOOLS
+    }
 }
 
 /// A moment for people and for programs.
@@ -352,19 +388,11 @@ impl<'a> AppCard<'a> {
 
 impl<'a> ConnectionLine<'a> {
     fn new(connection: &'a Connection, now: Timestamp, numbers: &mut Numbers) -> Self {
-        let names = |names: &[String]| {
-            let cleaned = names.iter().map(|name| clean(name, LONGEST_NAME));
-            cleaned.collect()
-        };
         Self {
             number: numbers.next(),
             place: &connection.place,
             scope: &connection.scope,
-            allowed: match &connection.allowed {
-                Allowed::Everything => AllowedLine::Everything,
-                Allowed::Named(tools) => AllowedLine::Named(names(tools)),
-                Allowed::AsTheyWere(tools) => AllowedLine::AsTheyWere(names(tools)),
-            },
+            allowed: AllowedLine::new(&connection.allowed),
             since: When::before(connection.since, now),
             last_used: connection.last_used.map(|at| When::before(at, now)),
             ends: When {

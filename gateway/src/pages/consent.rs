@@ -15,7 +15,7 @@ pub(super) const LONGEST_NAME: usize = 60;
 /// The longest description of a tool that is shown.
 pub(super) const LONGEST_DESCRIPTION: usize = 240;
 /// Up to this many tools the groups are open.
-const FEW_TOOLS: usize = 12;
+pub(super) const FEW_TOOLS: usize = 12;
 
 /// Asks a person whether an app may use a backend.
 #[derive(Clone, Debug)]

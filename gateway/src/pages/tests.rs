@@ -204,10 +204,15 @@ fn account_pages() -> Vec<(&'static str, Page)> {
         app(
             "ChatGPT",
             Known::Document("chatgpt.com".to_owned()),
-            vec![Connection {
-                is_unknown: true,
-                ..connection(Allowed::AsTheyWere(names(&["search"])))
-            }],
+            vec![
+                Connection {
+                    is_unknown: true,
+                    ..connection(Allowed::AsTheyWere(names(&["search"])))
+                },
+                connection(Allowed::AsTheyWere(
+                    (1..=30).map(|n| format!("tool_{n}")).collect(),
+                )),
+            ],
         ),
         app(
             "Deployer",
@@ -643,6 +648,7 @@ fn the_account_says_of_each_app_who_it_is_what_it_may_and_what_changed() {
         "These 3, as they were when you allowed them",
         "This one, as it was when you allowed it",
         "These 2, however the backend changes them",
+        "<summary>These 30, as they were when you allowed them</summary>",
         "has changed since you allowed it",
         "is not offered any more",
         "may delete or overwrite",
@@ -653,7 +659,7 @@ fn the_account_says_of_each_app_who_it_is_what_it_may_and_what_changed() {
     }
     // One button an app, one a connection where there are several, one a tool that can be approved.
     let forms = |action: &str| of("account").matches(action).count();
-    assert_eq!(forms("action=\"/account/revoke\""), 4 + 2);
+    assert_eq!(forms("action=\"/account/revoke\""), 4 + 2 + 2);
     assert_eq!(forms("action=\"/account/approve\""), 1);
     assert!(of("account-empty").contains("No app may use anything in your name"));
     assert!(of("account-revoked").contains("“Notes for Teams” lost its access"));
