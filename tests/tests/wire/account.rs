@@ -525,3 +525,122 @@ async fn an_approval_outlives_a_crash_and_refreshed_tokens_carry_it() -> Result<
     assert!(!inspect(token).await?.contains(pin));
     Ok(())
 }
+
+#[tokio::test]
+async fn while_the_store_is_away_nothing_is_said_to_be_done() -> Result<()> {
+    let mut world = World::on(StoreKind::Redis).await?;
+    let client = world.client("Client").await?;
+    let token = client
+        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look"]))
+        .await?;
+    world.backend.play(saying("another"));
+    a_moment().await;
+    let (mut browser, page) = at_account(&world.gateway, &world.owner).await?;
+    let forms = [
+        page.form_with_button("Revoke access")?,
+        page.form_with_button("Approve again")?,
+        page.form_with_button("Log out")?
+            .press("Log out everywhere")?,
+    ];
+    let redis = world.redis.as_mut().context("this world has one")?;
+    redis.kill().await?;
+    for form in &forms {
+        let answer = browser.submit(form).await?;
+        assert_eq!(
+            answer.reply.status,
+            503,
+            "{}: {}",
+            form.action,
+            answer.words()
+        );
+        assert!(!answer.reply.header("retry-after").is_empty());
+    }
+    let shown = browser.open(&url(&world.gateway, "/account")).await?;
+    assert_eq!(shown.reply.status, 503, "{}", shown.words());
+    redis.restart().await?;
+    // The forms are as good as they were, once the store is back.
+    let deadline = Instant::now() + Duration::from_secs(15);
+    loop {
+        let answer = browser.submit(&forms[1]).await?;
+        if answer.reply.status == 200 {
+            assert!(
+                answer.words().contains("may be used again"),
+                "{}",
+                answer.words()
+            );
+            break;
+        }
+        anyhow::ensure!(Instant::now() < deadline, "{}", answer.words());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(refusal(&world.gateway, &token).await?, "");
+    let answer = browser.submit(&forms[0]).await?;
+    assert!(
+        answer.words().contains("lost its access"),
+        "{}",
+        answer.words()
+    );
+    assert_eq!(status(&world.gateway, &token).await?, 401);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_approval_and_a_refresh_of_the_same_moment_both_count() -> Result<()> {
+    let world = World::with(StoreKind::Embedded, |setup| {
+        setup.more("[tokens]\nrefresh = true\n")
+    })
+    .await?;
+    let gateway = &world.gateway;
+    let client = world.client("Client").await?;
+    let mut answer = Value::Null;
+    let (mut browser, _) = at_account(gateway, &world.owner).await?;
+    let request = client.authorization();
+    let page = browser.visit(&request.url()).await?;
+    let mut form = page.form_with_button("Allow")?.press("Allow")?;
+    form.choose_tools(&["look"])?;
+    let last = browser.submit(&form).await?;
+    let callback = tests::oauth::Callback {
+        url: last.location().context("a redirect")?,
+    };
+    let reply = client
+        .redeem(&callback.code(), &request.pkce.verifier)
+        .await?;
+    let first = reply.json();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut refresh = text(&first["refresh_token"]);
+    for description in ["the second", "the third", "the fourth", "the fifth"] {
+        world.backend.play(saying(description));
+        a_moment().await;
+        let page = browser.visit(&url(gateway, "/account")).await?;
+        let form = page.form_with_button("Approve again")?;
+        let fields = client.refresh_request(&refresh);
+        let (approved, refreshed) = tokio::join!(browser.submit(&form), client.token(&fields));
+        let (approved, refreshed) = (approved?, refreshed?);
+        let words = approved.words();
+        assert!(
+            words.contains("may be used again"),
+            "{description}: {words}"
+        );
+        assert_eq!(refreshed.status, 200, "{description}: {}", refreshed.text);
+        answer = refreshed.json();
+        refresh = text(&answer["refresh_token"]);
+        // Whichever came first, the token of before and the one of now are good for it.
+        for token in [&first["access_token"], &answer["access_token"]] {
+            assert_eq!(refusal(gateway, &text(token)).await?, "", "{description}");
+        }
+    }
+    // Nothing was taken for a theft, and revoking ends all of it.
+    let page = browser.visit(&url(gateway, "/account")).await?;
+    assert!(
+        page.words().contains("unless it is used"),
+        "{}",
+        page.words()
+    );
+    press(&mut browser, &page, "Revoke access").await?;
+    for token in [&first["access_token"], &answer["access_token"]] {
+        assert_eq!(status(gateway, &text(token)).await?, 401);
+    }
+    let late = client.token(&client.refresh_request(&refresh)).await?;
+    assert_eq!((late.status, late.error().as_str()), (400, "invalid_grant"));
+    Ok(())
+}
