@@ -468,7 +468,7 @@ fn covered_tools<'a>(offer: &'a Offer, scopes: &Scopes, scope: &Scope) -> Vec<&'
 }
 
 /// What a scope allows, in the operator's words; nothing where there are none.
-fn in_words<'a>(scopes: &'a Scopes, scope: &'a Scope) -> Vec<ScopeLine<'a>> {
+pub(super) fn in_words<'a>(scopes: &'a Scopes, scope: &'a Scope) -> Vec<ScopeLine<'a>> {
     if !scopes.are_configured() {
         return Vec::new();
     }

@@ -152,6 +152,8 @@ pub struct Connection {
     pub place: Place,
     /// The scope.
     pub scope: String,
+    /// What each part of it allows, in the operator's words; none where there are no such words.
+    pub scope_words: Vec<String>,
     /// Which tools.
     pub allowed: Allowed,
     /// When.
@@ -184,6 +186,8 @@ pub enum Place {
 pub enum Allowed {
     /// All, also later ones.
     Everything,
+    /// All that the scope covers, also later ones.
+    EverythingOfItsScope,
     /// These, however they are defined.
     Named(Vec<String>),
     /// These, as they were.
@@ -286,6 +290,7 @@ struct ConnectionLine<'a> {
     number: usize,
     place: &'a Place,
     scope: &'a str,
+    scope_words: &'a [String],
     allowed: AllowedLine,
     since: When,
     last_used: Option<When>,
@@ -305,11 +310,9 @@ struct AllowedLine {
 impl AllowedLine {
     fn new(allowed: &Allowed) -> Self {
         let (tools, one, several) = match allowed {
-            Allowed::Everything => {
-                return Self {
-                    words: "Everything, also what comes later".to_owned(),
-                    tools: Vec::new(),
-                };
+            Allowed::Everything => return Self::all("Everything, also what comes later"),
+            Allowed::EverythingOfItsScope => {
+                return Self::all("Everything that is covered above, also what comes later");
             }
             Allowed::Named(tools) => (
                 tools,
@@ -329,6 +332,13 @@ impl AllowedLine {
                 count => format!("These {count}, {several}"),
             },
             tools: tools.iter().map(|name| clean(name, LONGEST_NAME)).collect(),
+        }
+    }
+
+    fn all(words: &str) -> Self {
+        Self {
+            words: words.to_owned(),
+            tools: Vec::new(),
         }
     }
 
@@ -392,6 +402,7 @@ impl<'a> ConnectionLine<'a> {
             number: numbers.next(),
             place: &connection.place,
             scope: &connection.scope,
+            scope_words: &connection.scope_words,
             allowed: AllowedLine::new(&connection.allowed),
             since: When::before(connection.since, now),
             last_used: connection.last_used.map(|at| When::before(at, now)),

@@ -119,6 +119,7 @@ fn connection(allowed: Allowed) -> Connection {
     Connection {
         place: Place::Backend("notes".to_owned()),
         scope: "mcp".to_owned(),
+        scope_words: Vec::new(),
         allowed,
         since: ago_by(3 * 86_400),
         last_used: Some(ago_by(130)),
@@ -198,6 +199,10 @@ fn account_pages() -> Vec<(&'static str, Page)> {
                     last_used: None,
                     is_renewed: true,
                     ..connection(Allowed::Everything)
+                },
+                Connection {
+                    scope_words: vec!["Read <notes>".to_owned(), "Write notes".to_owned()],
+                    ..connection(Allowed::EverythingOfItsScope)
                 },
             ],
         ),
@@ -479,6 +484,7 @@ fn what_a_stranger_sends_is_text_and_nothing_more() {
         vec![with_changes(hostile, hostile, Some(hostile))],
     );
     hostile_app.connections[0].scope = hostile.to_owned();
+    hostile_app.connections[0].scope_words = vec![hostile.to_owned()];
     hostile_app.connections[0].place = Place::Backend(hostile.to_owned());
     let gone = app(hostile, Known::Gone(hostile.to_owned()), Vec::new());
     let revoked = AccountNotice::Revoked(Some(hostile.to_owned()));
@@ -645,6 +651,8 @@ fn the_account_says_of_each_app_who_it_is_what_it_may_and_what_changed() {
         "Not yet",
         "ends in <time datetime=\"1970-01-13T09:46:40Z\">20 hours</time> unless it is used",
         "Everything, also what comes later",
+        "<li><bdi>Read &#60;notes&#62;</bdi></li>",
+        "Everything that is covered above, also what comes later",
         "These 3, as they were when you allowed them",
         "This one, as it was when you allowed it",
         "These 2, however the backend changes them",
@@ -659,7 +667,7 @@ fn the_account_says_of_each_app_who_it_is_what_it_may_and_what_changed() {
     }
     // One button an app, one a connection where there are several, one a tool that can be approved.
     let forms = |action: &str| of("account").matches(action).count();
-    assert_eq!(forms("action=\"/account/revoke\""), 4 + 2 + 2);
+    assert_eq!(forms("action=\"/account/revoke\""), 4 + 3 + 2);
     assert_eq!(forms("action=\"/account/approve\""), 1);
     assert!(of("account-empty").contains("No app may use anything in your name"));
     assert!(of("account-revoked").contains("“Notes for Teams” lost its access"));

@@ -17,6 +17,7 @@ use crate::pages::{
     Allowed, App, ChangedTool, Connection, Known, NewDefinition, Place, RevokeForm,
 };
 use crate::protocol::resource::Mount;
+use crate::protocol::scope::OFFLINE_ACCESS;
 use crate::store::{GrantsOf, StoreError};
 
 use super::Sealer;
@@ -190,6 +191,8 @@ fn connection(
     offers: &Offers,
 ) -> Connection {
     let mount = mount(sealer.server, grant);
+    let scopes = mount.map(|mount| sealer.server.settings.scopes.at(&mount.name));
+    let is_limited = scopes.is_some_and(|scopes| !scopes.is_everything(&grant.scope));
     let offer = mount.and_then(|mount| offers.get(&mount.name));
     let names = || {
         let names = grant.tools.names().into_iter();
@@ -201,7 +204,14 @@ fn connection(
             None => Place::Gone(grant.resource.as_str().to_owned()),
         },
         scope: grant.scope.to_string(),
+        scope_words: scopes.map_or_else(Vec::new, |scopes| {
+            let lines = consent::in_words(scopes, &grant.scope).into_iter();
+            // How long it stays is said by itself.
+            let lines = lines.filter(|line| line.name != OFFLINE_ACCESS);
+            lines.map(|line| line.words.to_owned()).collect()
+        }),
         allowed: match &grant.tools {
+            Tools::All if is_limited => Allowed::EverythingOfItsScope,
             Tools::All => Allowed::Everything,
             Tools::Only(_) => Allowed::Named(names()),
             Tools::Pinned(_) => Allowed::AsTheyWere(names()),
