@@ -20,7 +20,8 @@ pub struct BrowserSession {
     pub user: UserId,
     /// That person's name.
     pub user_name: String,
-    /// A fingerprint of the password record that it was opened with: a new password ends it.
+    /// A fingerprint of what the person proved then: a new password ends it, and so does the
+    /// operator.
     pub credential: SecretHash,
     /// When.
     pub started: Timestamp,
@@ -29,25 +30,26 @@ pub struct BrowserSession {
 }
 
 impl BrowserSession {
-    /// The session of a person who has just proved the password behind `password_hash`.
-    pub fn begin(user: UserId, user_name: String, password_hash: &str, now: Timestamp) -> Self {
+    /// The session of a person who has just proved the password in `proven`, the credential of
+    /// that person's record.
+    pub fn begin(user: UserId, user_name: String, proven: &str, now: Timestamp) -> Self {
         Self {
             user,
             user_name,
-            credential: credential(password_hash),
+            credential: credential(proven),
             started: now,
             expires: now + LIFETIME,
         }
     }
 
-    /// Whether it still stands for the person whose record has this id and password hash.
-    pub fn is_live(&self, user: &UserId, password_hash: &str, now: Timestamp) -> bool {
-        now < self.expires && self.user == *user && self.credential == credential(password_hash)
+    /// Whether it still stands for the person whose record has this id and credential.
+    pub fn is_live(&self, user: &UserId, current: &str, now: Timestamp) -> bool {
+        now < self.expires && self.user == *user && self.credential == credential(current)
     }
 }
 
-fn credential(password_hash: &str) -> SecretHash {
-    Secret::presented(password_hash).hash()
+fn credential(text: &str) -> SecretHash {
+    Secret::presented(text).hash()
 }
 
 #[cfg(test)]

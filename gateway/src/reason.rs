@@ -48,11 +48,16 @@ reasons! {
     PageExpired = "page_expired", "The page was open for too long, or was already used.", "Go back to the app and start the connection again.";
     CrossSiteForm = "cross_site_form", "The form was not sent from a page of this gateway to the same browser.", "Allow cookies for this site and start the connection again in the app.";
     // Login and set-up
-    LoginFailed = "login_failed", "The name or the password is wrong.", "Try again; the owner can set a new password with `gateway users hash`.";
+    LoginFailed = "login_failed", "The name or the password is wrong.", "Try again; the operator can set a new password with `gateway users password`, for the owner of the configuration with `gateway users hash`.";
+    UserDisabled = "user_disabled", "This person may not log in.", "The operator can let them in again with `gateway users enable`.";
     LoginLimited = "login_limited", "Too many wrong passwords.", "Wait for the time that the page names.";
     SetupCodeWrong = "setup_code_wrong", "The setup code is wrong, used or older than 15 minutes.", "Restart the gateway: while there is no owner it prints a new code.";
     SetupDone = "setup_done", "This gateway has its owner.", "Log in instead.";
     PasswordTooWeak = "password_too_weak", "The password is too short or too long.", "Take at least 12 characters.";
+    UserExists = "user_exists", "Somebody has this login name.", "Take another name; `gateway users ls` lists those that are taken.";
+    InConfiguration = "in_configuration", "This stands in the configuration.", "Change it there and restart the gateway.";
+    AdminTokenWrong = "admin_token_wrong", "A request to the operator's API does not carry the token of this gateway.", "Run the command as the gateway's user with its configuration: the token is admin.token in keys_dir.";
+    AdminRequestForeign = "admin_request_foreign", "A request to the operator's API comes from a web page, or is for a host by name.", "Ask the address of admin_listen itself, from a program.";
     // Token endpoint
     ClientAuthenticationFailed = "client_authentication_failed", "The client did not authenticate with its registered method.", "Remove the connection in the app and add it again.";
     ClientAssertionInvalid = "client_assertion_invalid", "The client's signed assertion was not accepted.", "The error description names what is wrong; check the client's clock and its published keys.";

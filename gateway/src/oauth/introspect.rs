@@ -97,7 +97,7 @@ fn confirm(
 ) -> Result<AccessToken, Rejection> {
     let view = server.records.view().ok_or(Rejection::Unknown)?;
     let standing = Standing {
-        revoked: view.is_any_revoked(&token.claims().grant, token.ids()),
+        revoked: view.revokes(&token),
         remembers_since: view.birth().map(|birth| birth.at),
         age: view.age(now),
     };

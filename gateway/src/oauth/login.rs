@@ -25,8 +25,8 @@ use crate::reason::Reason;
 use crate::secret::{Secret, SecretHash};
 use crate::store::{StoreError, User};
 
-/// The session that the request's cookie stands for: not expired, and of a person whose password
-/// is still the one it was opened with.
+/// The session that the request's cookie stands for: not expired, and of a person who may log in and
+/// whose password is still the one it was opened with.
 pub async fn session(
     server: &AuthorizationServer,
     request: &Request,
@@ -40,7 +40,9 @@ pub async fn session(
         return Ok(None);
     };
     let user = server.records.user(&session.user_name, now).await?;
-    let live = user.is_some_and(|user| session.is_live(&user.id, &user.password_hash, now));
+    let live = user.is_some_and(|user| {
+        user.disabled.is_none() && session.is_live(&user.id, &user.credential(), now)
+    });
     Ok(live.then_some((hash, session)))
 }
 
@@ -85,7 +87,7 @@ pub(super) async fn open_session(
     }
     let id = Secret::draw(&mut OsRng);
     let session =
-        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.password_hash, now);
+        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now);
     server.records.open_session(&id.hash(), &session).await?;
     let mut response = web::see_other(location);
     let settings = &server.settings;
@@ -134,11 +136,18 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     let wait = attempt.wait(&server.records, now).await?;
     refuse_while_limited(server, request, &fields, wait)?;
     let right = check_password(server, user.as_ref(), fields.password, now).await?;
-    let Some(user) = user.filter(|_| right) else {
+    let is_disabled = user.as_ref().is_some_and(|user| user.disabled.is_some());
+    let Some(user) = user.filter(|_| right && !is_disabled) else {
         attempt.count_failure(&server.records, now).await?;
-        // The name is not logged: people type passwords into the wrong field.
-        refusal::log("login_refused", request, Reason::LoginFailed);
-        return Err(again(server, request, &fields, LoginProblem::Failed));
+        // The name is not logged: people type passwords into the wrong field. The page says the same
+        // to everybody, so that it tells nobody who is disabled.
+        let reason = match right && is_disabled {
+            true => Reason::UserDisabled,
+            false => Reason::LoginFailed,
+        };
+        refusal::log("login_refused", request, reason);
+        let page = show_again(server, request, &fields, LoginProblem::Failed);
+        return Err(audited(page, Record::refused(Event::Login, reason, false)).into());
     };
     // Guesses that were on their way when the limit was reached are refused, right ones too.
     let wait = attempt.wait(&server.records, server.clock.now()).await?;
@@ -305,8 +314,17 @@ fn again(
         LoginProblem::Limited(_) => Reason::LoginLimited,
         _ => Reason::LoginFailed,
     };
-    let page = show(server, request, fields.goal, fields.name, Some(problem));
+    let page = show_again(server, request, fields, problem);
     audited(page, Record::refused(Event::Login, reason, false)).into()
+}
+
+fn show_again(
+    server: &AuthorizationServer,
+    request: &Request,
+    fields: &Fields<'_>,
+    problem: LoginProblem,
+) -> Response {
+    show(server, request, fields.goal, fields.name, Some(problem))
 }
 
 fn cross_site(server: &AuthorizationServer, request: &Request, event: &str) -> Refused {

@@ -13,6 +13,7 @@ mod client_assertion;
 mod client_authentication;
 mod clients;
 pub mod consent;
+pub mod cut;
 mod device;
 mod discovery;
 mod document;

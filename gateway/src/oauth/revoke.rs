@@ -1,4 +1,11 @@
 //! `/revoke`: token revocation (RFC 7009). A client ends its own grant with any of its tokens.
+//!
+//! A narrowed token ends itself alone, with what was narrowed from it: RFC 7009 §2.1 leaves open
+//! what else goes with an access token, and whoever was handed a part must not be able to end the
+//! whole. Nobody knows how many such tokens there are, so they are revoked within a limit; a client
+//! that reaches it can still end the grant.
+
+use std::time::Duration;
 
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
@@ -17,7 +24,7 @@ use crate::protocol::form::Form;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
 use crate::protocol::web::{self, Request, Response};
 use crate::reason::Reason;
-use crate::store::StoreError;
+use crate::store::{Revoked, StoreError};
 
 /// `POST /revoke`. 200 without a body, also for a token that is unknown or another client's: there
 /// is nothing that the client could do about it (RFC 7009 §2.2).
@@ -41,6 +48,12 @@ pub(super) async fn answer(
     }
 }
 
+/// Narrowed tokens of one grant that may be revoked in [`WINDOW`].
+const NARROWED: u64 = 200;
+const WINDOW: Duration = Duration::from_secs(3600);
+
+const NARROWED_ONLY: &str = "a narrowed token, and what was narrowed from it";
+
 struct Outcome {
     client: Client,
     token: Option<Named>,
@@ -56,6 +69,16 @@ struct Named {
     last_token_ends: Timestamp,
     /// The access token's name in the log.
     id: Option<String>,
+    narrowed: Option<Narrowed>,
+}
+
+/// A token that somebody narrowed.
+struct Narrowed {
+    /// The revocation id of its last block.
+    id: String,
+    ends: Timestamp,
+    /// Whether it counts no more already.
+    is_over: bool,
 }
 
 async fn revoke(
@@ -75,10 +98,16 @@ async fn revoke(
     let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
     let token = named(server, presented, now).await.map_err(unavailable)?;
     let own = token.as_ref().filter(|token| token.client == client.id);
-    if let Some(token) = own {
-        end_grant(server, &token.grant, token.last_token_ends, now)
+    match own {
+        Some(Named {
+            narrowed: Some(narrowed),
+            grant,
+            ..
+        }) => end_narrowed(server, narrowed, grant, now).await?,
+        Some(token) => end_grant(server, &token.grant, token.last_token_ends, now)
             .await
-            .map_err(unavailable)?;
+            .map_err(unavailable)?,
+        None => {}
     }
     Ok(Outcome {
         revoked: own.is_some(),
@@ -108,20 +137,51 @@ async fn named(
                 user: grant.user,
                 last_token_ends: grant.expires,
                 id: None,
+                narrowed: None,
             }));
     }
     let token = BearerToken::parse_token(presented)
         .and_then(|bearer| access_token::verify(&bearer, &server.keys).ok());
     Ok(token.map(|token| {
         let claims = token.claims();
+        let view = server.records.view();
+        let narrowed = token.ids().split_first().and_then(|(_, appended)| {
+            Some(Narrowed {
+                id: appended.last()?.clone(),
+                ends: token.ends(),
+                is_over: token.is_expired(now) || view.is_some_and(|view| view.revokes(&token)),
+            })
+        });
         Named {
             grant: claims.grant.clone(),
             client: claims.client.clone(),
             user: claims.user.clone(),
             last_token_ends: claims.expires,
             id: Some(token.id().to_owned()),
+            narrowed,
         }
     }))
+}
+
+async fn end_narrowed(
+    server: &AuthorizationServer,
+    narrowed: &Narrowed,
+    grant: &GrantId,
+    now: Timestamp,
+) -> Result<(), OAuthError> {
+    if narrowed.is_over {
+        return Ok(());
+    }
+    let records = &server.records;
+    let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
+    let key = format!("narrowed/{grant}");
+    let count = records.store().count(&key, WINDOW, now).await;
+    if count.map_err(unavailable)? > NARROWED {
+        return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
+    }
+    let what = Revoked::Token(narrowed.id.clone());
+    let until = narrowed.ends + LEEWAY;
+    records.revoke(&what, until, now).await.map_err(unavailable)
 }
 
 /// Takes a grant back for good: its tokens, what was narrowed from them and its refresh tokens count
@@ -214,11 +274,14 @@ impl Outcome {
         let Some(token) = self.token.as_ref().filter(|_| self.revoked) else {
             return response;
         };
+        let named = token.narrowed.as_ref().map(|narrowed| &narrowed.id);
+        let named = named.or(token.id.as_ref());
         let record = Record {
             user: Some(token.user.as_str().to_owned()),
             client: Some(token.client.as_str().to_owned()),
             grant: Some(token.grant.as_str().to_owned()),
-            token: token.id.as_deref().map(|id| id.chars().take(16).collect()),
+            token: named.map(|id| id.chars().take(16).collect()),
+            detail: token.narrowed.as_ref().map(|_| NARROWED_ONLY.to_owned()),
             ..Record::of(Event::Revocation)
         };
         audited(response, record)
@@ -226,10 +289,11 @@ impl Outcome {
 
     fn log(&self, request: &Request) {
         let token = self.token.as_ref();
-        let event = if self.revoked {
-            "grant_revoked"
-        } else {
-            "revocation_without_effect"
+        let narrowed = token.and_then(|token| token.narrowed.as_ref());
+        let event = match (self.revoked, narrowed) {
+            (true, None) => "grant_revoked",
+            (true, Some(_)) => "token_revoked",
+            (false, _) => "revocation_without_effect",
         };
         log::info!(
             event = event,
@@ -237,9 +301,11 @@ impl Outcome {
             grant = token.map(|token| token.grant.as_str()),
             user = token.map(|token| token.user.as_str()),
             token = token.and_then(|token| token.id.as_deref()),
+            narrowed = narrowed.map(|narrowed| narrowed.id.as_str()),
             request_id = request.request_id.as_str();
             "{}",
             match (self.revoked, token.is_some()) {
+                (true, _) if narrowed.is_some() => NARROWED_ONLY,
                 (true, _) => "the client gave its access back",
                 (false, true) => "the token is another client's",
                 (false, false) => "the token is not one of ours",

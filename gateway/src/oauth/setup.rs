@@ -71,12 +71,8 @@ async fn become_owner(
         SetupCode::parse(form.field("code")).ok_or_else(|| refused(SetupRefusal::CodeWrong))?;
     let accepted = server.setup.accept(&server.records, &code, now).await;
     let accepted = accepted.map_err(refused)?;
-    let owner = User {
-        id: UserId::draw(&mut OsRng),
-        name: name.as_str().to_owned(),
-        password_hash: server.passwords.hash(password).await?.as_str().to_owned(),
-        created: now,
-    };
+    let hash = server.passwords.hash(password).await?;
+    let owner = User::new(UserId::draw(&mut OsRng), name.as_str(), hash.as_str(), now);
     let claimed = server.setup.claim(&server.records, accepted, &owner, now);
     claimed.await.map_err(refused)?;
     log::info!(

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::access_token::{self, Claims, Minted};
 use crate::audit::{Event, Record};
 use crate::clock::Timestamp;
-use crate::grants::Grant;
+use crate::grants::{Grant, UserId};
 use crate::oauth::audited::audited;
 use crate::oauth::client_authentication::{authenticate, form, malformed};
 use crate::oauth::{AuthorizationServer, outcome};
@@ -200,6 +200,18 @@ fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, OAuthErro
             format!("The parameter {name} is missing."),
         )
     })
+}
+
+/// Whether somebody may not use the gateway any more. Asked at every redemption and refresh, after
+/// what is redeemed was read and before anything is given (`oauth::cut` says why in this order).
+async fn is_disabled(
+    server: &AuthorizationServer,
+    id: &UserId,
+    name: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let user = server.records.user(name, now).await?;
+    Ok(user.is_none_or(|user| user.id != *id || user.disabled.is_some()))
 }
 
 fn unavailable(error: StoreError) -> OAuthError {

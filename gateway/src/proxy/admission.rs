@@ -279,9 +279,7 @@ impl Gateway {
         let token = self.verified(&bearer)?;
         let now = self.clock.now();
         let standing = Standing {
-            revoked: self
-                .revocations
-                .is_any_revoked(&token.claims().grant, token.ids()),
+            revoked: self.revocations.revokes(&token),
             remembers_since: self.revocations.birth().map(|birth| birth.at),
             age: self.revocations.age(now),
         };

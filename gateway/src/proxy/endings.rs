@@ -1,10 +1,12 @@
-//! What ends an exchange from outside: the grant is revoked, the token runs out, the gateway shuts
-//! down. One wait for the loop that serves a request, and one for the guard that drops the request
+//! What ends an exchange from outside: the token is revoked or runs out, the operator closes the
+//! stream, the gateway shuts down. One wait for the loop that serves a request, and one for the guard that drops the request
 //! when that loop is stuck in a write.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::drain::{Draining, Phase};
@@ -22,10 +24,12 @@ const SPREAD_MILLIS: u64 = 1000;
 /// Why an exchange ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The grant, or one of the token's blocks, was revoked.
+    /// The token was revoked, in whatever way.
     Revoked,
     /// The token ran out.
     Expired,
+    /// The operator closed the stream. The token is as good as before.
+    Closed,
     /// The gateway shuts down.
     Shutdown,
 }
@@ -35,6 +39,7 @@ impl End {
         match self {
             Self::Revoked => "grant_revoked",
             Self::Expired => "token_expired",
+            Self::Closed => "closed_by_operator",
             Self::Shutdown => "shutdown",
         }
     }
@@ -46,6 +51,31 @@ pub(super) struct Lease {
     revocations: Arc<RevocationView>,
     token: Arc<VerifiedToken>,
     ends: Instant,
+    closing: Arc<Closing>,
+}
+
+/// Ends one exchange and nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Closing {
+    is_closed: AtomicBool,
+    told: Notify,
+}
+
+impl Closing {
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    async fn closed(&self) {
+        let told = self.told.notified();
+        tokio::pin!(told);
+        // Waiting begins before the look: a close in between is not missed.
+        told.as_mut().enable();
+        if !self.is_closed.load(Ordering::Acquire) {
+            told.await;
+        }
+    }
 }
 
 impl Lease {
@@ -66,15 +96,20 @@ impl Lease {
             revocations: Arc::clone(revocations),
             token: Arc::clone(token),
             ends: Instant::now() + ends.since(now),
+            closing: Arc::default(),
         }
     }
 
-    /// Waits until the grant or the token is revoked or the token has run out.
+    /// What ends this exchange alone.
+    pub(super) const fn closing(&self) -> &Arc<Closing> {
+        &self.closing
+    }
+
+    /// Waits until the token is revoked or has run out, or the exchange is closed.
     pub(super) async fn ended(&self) -> End {
         let mut changed = self.revocations.changed();
         loop {
-            let grant = &self.token.claims().grant;
-            if self.revocations.is_any_revoked(grant, self.token.ids()) {
+            if self.revocations.revokes(&self.token) {
                 return End::Revoked;
             }
             tokio::select! {
@@ -83,6 +118,7 @@ impl Lease {
                     std::future::pending::<()>().await;
                 },
                 () = sleep_until(self.ends) => return End::Expired,
+                () = self.closing.closed() => return End::Closed,
             }
         }
     }

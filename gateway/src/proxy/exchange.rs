@@ -143,6 +143,7 @@ impl Gateway {
             shape,
             endpoint: is_stream.then(EndpointRewriter::new),
             mailbox: None,
+            lease: &lease,
             filter: is_filtered.then(EventFilter::default),
             waits_for_events: admitted.waits_for_events,
             status,
@@ -318,7 +319,7 @@ pub(super) fn denied_by(end: End) -> Denial {
     match end {
         End::Revoked => Denial::Token(Rejection::Invalid(Reason::GrantRevoked)),
         End::Expired => Denial::Token(Rejection::Invalid(Reason::TokenExpired)),
-        End::Shutdown => Denial::Leaving,
+        End::Closed | End::Shutdown => Denial::Leaving,
     }
 }
 

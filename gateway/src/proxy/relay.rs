@@ -9,7 +9,7 @@ use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep};
 
-use super::endings::End;
+use super::endings::{End, Lease};
 use super::exchange::{ClientWatch, gone};
 use super::lists::{EventFilter, Lists};
 use super::mailbox::Mailbox;
@@ -37,6 +37,7 @@ pub(super) struct Relay<'a> {
     /// Judges events, for a restricted token.
     pub(super) filter: Option<EventFilter>,
     pub(super) waits_for_events: bool,
+    pub(super) lease: &'a Lease,
     pub(super) status: u16,
 }
 
@@ -221,13 +222,15 @@ impl<'a> Relay<'a> {
 
     fn hold(&self) -> Held {
         let claims = self.permit.token().claims();
-        self.gateway.streams.hold(StreamView {
+        let stream = StreamView {
             backend: self.place.backend.mount.name.clone(),
             user: claims.user.clone(),
+            user_name: claims.user_name.clone(),
             client: claims.client.clone(),
             grant: claims.grant.clone(),
             since: self.gateway.clock.now(),
-        })
+        };
+        self.gateway.streams.hold(stream, self.lease.closing())
     }
 
     fn log(&self, outcome: &str) {

@@ -1,5 +1,5 @@
-//! The registry of live event streams: who holds them, for metrics and the admin listener. What
-//! ends them is `endings`.
+//! The registry of live event streams: who holds them, for metrics and the admin listener, and a
+//! way to close one. What ends them otherwise is `endings`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use super::endings::Closing;
 use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::grants::{GrantId, UserId};
@@ -18,6 +19,8 @@ pub struct StreamView {
     pub backend: String,
     /// Whose.
     pub user: UserId,
+    /// That person's login name.
+    pub user_name: String,
     /// By which client.
     pub client: ClientId,
     /// Under which grant.
@@ -26,11 +29,17 @@ pub struct StreamView {
     pub since: Timestamp,
 }
 
-/// The live streams.
+/// The live streams of this process.
 #[derive(Clone, Debug, Default)]
 pub struct Streams {
     next: Arc<AtomicU64>,
-    live: Arc<Mutex<HashMap<u64, StreamView>>>,
+    live: Arc<Mutex<HashMap<u64, Live>>>,
+}
+
+#[derive(Debug)]
+struct Live {
+    view: StreamView,
+    closing: Arc<Closing>,
 }
 
 impl Streams {
@@ -43,24 +52,40 @@ impl Streams {
     pub fn count_by_backend(&self) -> HashMap<String, usize> {
         let mut counts = HashMap::new();
         for stream in self.live.lock().values() {
-            *counts.entry(stream.backend.clone()).or_default() += 1;
+            *counts.entry(stream.view.backend.clone()).or_default() += 1;
         }
         counts
     }
 
-    /// All of them, oldest first.
-    pub fn list(&self) -> Vec<StreamView> {
-        let mut streams: Vec<_> = self.live.lock().values().cloned().collect();
-        streams.sort_by_key(|stream| stream.since);
+    /// All of them with their numbers, oldest first. A number is given once in the life of the
+    /// process.
+    pub fn list(&self) -> Vec<(u64, StreamView)> {
+        let live = self.live.lock();
+        let mut streams: Vec<_> = live
+            .iter()
+            .map(|(number, stream)| (*number, stream.view.clone()))
+            .collect();
+        drop(live);
+        streams.sort_by_key(|(number, _)| *number);
         streams
     }
 
+    /// Ends a stream properly, within seconds. `None` if there is none of this number. Its client
+    /// may open another: the token is as good as before.
+    pub fn close(&self, number: u64) -> Option<StreamView> {
+        let live = self.live.lock();
+        let stream = live.get(&number)?;
+        stream.closing.close();
+        Some(stream.view.clone())
+    }
+
     /// Enters a stream for as long as the result lives.
-    pub(super) fn hold(&self, stream: StreamView) -> Held {
-        let id = self.next.fetch_add(1, Ordering::Relaxed);
-        self.live.lock().insert(id, stream);
+    pub(super) fn hold(&self, view: StreamView, closing: &Arc<Closing>) -> Held {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let closing = Arc::clone(closing);
+        self.live.lock().insert(number, Live { view, closing });
         Held {
-            id,
+            number,
             live: Arc::clone(&self.live),
         }
     }
@@ -69,13 +94,13 @@ impl Streams {
 /// Keeps one stream in the registry.
 #[derive(Debug)]
 pub(super) struct Held {
-    id: u64,
-    live: Arc<Mutex<HashMap<u64, StreamView>>>,
+    number: u64,
+    live: Arc<Mutex<HashMap<u64, Live>>>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.live.lock().remove(&self.id);
+        self.live.lock().remove(&self.number);
     }
 }
 
@@ -89,13 +114,18 @@ mod tests {
         let view = |backend: &str, at| StreamView {
             backend: backend.to_owned(),
             user: UserId::new("u_1"),
+            user_name: "alice".to_owned(),
             client: ClientId::new("c_1"),
             grant: GrantId::new("g_1"),
             since: Timestamp::from_secs(at),
         };
-        let first = streams.hold(view("a", 2));
-        let second = streams.hold(view("b", 1));
-        assert_eq!(streams.list()[0].backend, "b");
+        let closing = Arc::default();
+        let first = streams.hold(view("a", 2), &closing);
+        let second = streams.hold(view("b", 1), &Arc::default());
+        let numbers: Vec<u64> = streams.list().iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [1, 2]);
+        assert!(streams.close(3).is_none());
+        assert_eq!(streams.close(1).unwrap().backend, "a");
         assert_eq!(streams.count_by_backend()["a"], 1);
         drop(first);
         drop(second);

@@ -4,16 +4,23 @@
 //! There is no index: a filter reads the whole table, in pages. That is for pages that a person
 //! opens and commands that an operator types, never for a call.
 
+use std::time::Duration;
+
 use serde::de::DeserializeOwned;
 
+use crate::access_token::LEEWAY;
 use crate::client::{Client, ClientId};
 use crate::clock::Timestamp;
+use crate::grants::authorization_code::AuthorizationCode;
 use crate::grants::{Grant, UserId};
 use crate::store::records::{Records, User, decode};
 use crate::store::{StoreError, Table};
 
 /// Records read in one round trip.
 const READ: usize = 500;
+
+/// How long a request may take to redeem a code that was in time, with clocks that differ.
+const IN_FLIGHT: Duration = Duration::from_secs(120);
 
 /// Part of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,9 +41,8 @@ pub struct GrantsOf<'a> {
 }
 
 impl GrantsOf<'_> {
-    fn includes(&self, grant: &Grant) -> bool {
-        self.user.is_none_or(|user| *user == grant.user)
-            && self.client.is_none_or(|client| *client == grant.client)
+    fn includes(&self, user: &UserId, client: &ClientId) -> bool {
+        self.user.is_none_or(|of| of == user) && self.client.is_none_or(|of| of == client)
     }
 }
 
@@ -50,10 +56,35 @@ impl Records {
         now: Timestamp,
     ) -> Result<Page<Grant>, StoreError> {
         let live = |grant: &Grant| {
-            let revoked = self.view().is_some_and(|view| view.is_revoked(&grant.id));
-            of.includes(grant) && now < grant.expires && !revoked
+            let revoked = self.view().is_some_and(|view| view.revokes_grant(grant));
+            of.includes(&grant.user, &grant.client) && now < grant.expires && !revoked
         };
         self.page(Table::Grant, after, limit, now, live).await
+    }
+
+    /// Every grant that a token may still name, also where it was cut off.
+    pub async fn all_grants(
+        &self,
+        of: GrantsOf<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<Grant>, StoreError> {
+        let named =
+            |grant: &Grant| of.includes(&grant.user, &grant.client) && now < grant.expires + LEEWAY;
+        let page = self.page(Table::Grant, None, usize::MAX, now, named);
+        Ok(page.await?.entries)
+    }
+
+    /// The codes that may be redeemed, or are being redeemed at this moment.
+    pub async fn open_codes(
+        &self,
+        of: GrantsOf<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<AuthorizationCode>, StoreError> {
+        let open = |code: &AuthorizationCode| {
+            of.includes(&code.user, &code.client) && now < code.expires + IN_FLIGHT
+        };
+        let page = self.page(Table::Code, None, usize::MAX, now, open);
+        Ok(page.await?.entries)
     }
 
     /// Up to `limit` stored clients after the client `after`: those that registered themselves, and
@@ -121,7 +152,6 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::*;
     use crate::grants::{GrantId, Tools};

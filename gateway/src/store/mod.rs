@@ -19,6 +19,8 @@ mod memory;
 mod records;
 mod redis;
 mod revocations;
+mod revoked;
+mod revoking;
 mod url;
 
 use std::fmt;
@@ -34,9 +36,10 @@ pub use self::embedded::Embedded;
 pub use self::last_use::LastUse;
 pub use self::listing::{GrantsOf, Page};
 pub use self::memory::Memory;
-pub use self::records::{KeptGrant, Records, TakenCode, User};
+pub use self::records::{Disabled, KeptGrant, Records, TakenCode, User};
 pub use self::redis::Redis;
 pub use self::revocations::RevocationView;
+pub use self::revoked::Revoked;
 pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};
 
 use crate::clock::{Clock, Timestamp};
@@ -176,7 +179,7 @@ pub struct Cursor(pub u64);
 /// Something was revoked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revocation {
-    /// What: a grant id (later also a token's revocation id, a client, a user).
+    /// What, as [`Revoked`] writes it.
     pub id: String,
     /// When the last token that it concerns ends; the entry may be forgotten then.
     pub expires: Timestamp,

@@ -12,7 +12,7 @@ use crate::grants::amendment::Amendment;
 use crate::grants::authorization_code::AuthorizationCode;
 use crate::grants::{Grant, GrantId, UserId};
 use crate::secret::SecretHash;
-use crate::store::{Inserted, Revocation, RevocationView, Store, StoreError, Table, Taken};
+use crate::store::{Inserted, RevocationView, Store, StoreError, Table, Taken};
 
 /// A person who may log in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +25,45 @@ pub struct User {
     pub password_hash: String,
     /// When the person was added.
     pub created: Timestamp,
+    /// Why the person may not log in, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<Disabled>,
+    /// Whether the configuration names this person as the owner.
+    #[serde(default)]
+    pub configured: bool,
+    /// What browser sessions stand for besides the password: with another text they are over.
+    #[serde(default)]
+    pub sessions: String,
+}
+
+/// Why a person may not log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disabled {
+    /// The operator said so.
+    ByOperator,
+    /// The configuration named this person as the owner, and now names somebody else.
+    FormerOwner,
+}
+
+impl User {
+    /// A person who may log in.
+    pub fn new(id: UserId, name: &str, password_hash: &str, created: Timestamp) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            password_hash: password_hash.to_owned(),
+            created,
+            disabled: None,
+            configured: false,
+            sessions: String::new(),
+        }
+    }
+
+    /// What a browser session of this person stands for.
+    pub fn credential(&self) -> String {
+        format!("{}{}", self.password_hash, self.sessions)
+    }
 }
 
 /// What taking an authorization code met.
@@ -49,6 +88,9 @@ pub struct KeptGrant {
 /// How long a grant with refresh tokens is remembered after its end, so that a late refresh is told
 /// that it is late and not that it is unknown.
 const REMEMBERED_AFTER_END: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How often somebody else may come between reading a person's record and writing it.
+const CHANGES: usize = 8;
 
 /// Typed access to the store.
 #[derive(Clone, Debug)]
@@ -180,6 +222,31 @@ impl Records {
             .insert(Table::User, &key, &encode(user), None, now)
             .await?;
         Ok(inserted == Inserted::New)
+    }
+
+    /// Changes a person's record as it is at that moment. `None` if there is nobody of this name.
+    pub async fn change_user(
+        &self,
+        name: &str,
+        now: Timestamp,
+        change: impl Fn(User) -> User + Send,
+    ) -> Result<Option<User>, StoreError> {
+        let key = name.to_lowercase();
+        for _ in 0..CHANGES {
+            let Some(seen) = self.store.get(Table::User, &key, now).await? else {
+                return Ok(None);
+            };
+            let user = change(decode(&seen)?);
+            let value = encode(&user);
+            if self
+                .store
+                .replace(Table::User, &key, &seen, &value, None, now)
+                .await?
+            {
+                return Ok(Some(user));
+            }
+        }
+        Err(StoreError("others kept changing the record".to_owned()))
     }
 
     /// Sets a person's record, new or not.
@@ -372,26 +439,6 @@ impl Records {
     /// The view that knows of revocations without a round trip, where there is one.
     pub fn view(&self) -> Option<&RevocationView> {
         self.view.as_deref()
-    }
-
-    /// Revokes a grant: durable and visible to every replica before this returns. `expires` is
-    /// when the last token of the grant ends.
-    pub async fn revoke_grant(
-        &self,
-        id: &GrantId,
-        expires: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let revocation = Revocation {
-            id: id.as_str().to_owned(),
-            expires,
-        };
-        self.store.revoke(&revocation, now).await?;
-        if let Some(view) = &self.view {
-            view.add(&[revocation]);
-        }
-        self.store.remove(Table::Grant, id.as_str()).await?;
-        Ok(())
     }
 
     /// Opens a browser session under the hash of its cookie.

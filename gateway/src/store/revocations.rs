@@ -11,6 +11,8 @@
 //! even if the store has lost it.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -18,11 +20,13 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
+use crate::access_token::VerifiedToken;
+use crate::client::ClientId;
 use crate::clock::{Clock, Timestamp};
-use crate::grants::GrantId;
 use crate::grants::amendment::{Amended, Amendment};
+use crate::grants::{Grant, GrantId, UserId};
 use crate::secret;
-use crate::store::{Birth, Cursor, Revocation, Store, StoreError};
+use crate::store::{Birth, Cursor, Revocation, Revoked, Store, StoreError};
 
 const PERIOD: Duration = Duration::from_secs(1);
 const FULL_READING: Duration = Duration::from_secs(30);
@@ -37,13 +41,84 @@ pub struct RevocationView {
 
 #[derive(Debug, Default)]
 struct State {
-    /// When to forget it, by id.
-    revoked: HashMap<String, Timestamp>,
+    /// When to forget it, by the id of a grant or a token.
+    named: HashMap<String, Timestamp>,
+    clients: HashMap<ClientId, Cut>,
+    users: HashMap<UserId, Cut>,
     /// By grant.
     amended: HashMap<GrantId, Arc<Amended>>,
     birth: Option<Birth>,
     /// The last successful reading, on the wall clock and on one that never jumps.
     read: Option<(Timestamp, Instant)>,
+}
+
+/// What was given before a moment is revoked.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    before: Timestamp,
+    /// When to forget it.
+    until: Timestamp,
+}
+
+impl Cut {
+    /// In whole seconds, as tokens tell their time: what was given within the same second counts,
+    /// for whoever revokes and connects again at once. What a cut misses by that, and by clocks that
+    /// differ, is revoked by name (`oauth::cut`).
+    const fn concerns(self, given: Timestamp) -> bool {
+        given.secs() < self.before.secs()
+    }
+}
+
+impl State {
+    /// Whether something counts no more that did.
+    fn add(&mut self, revocation: &Revocation) -> bool {
+        let until = revocation.expires;
+        if let Some(amendment) = Amendment::parse(&revocation.id) {
+            let of_grant = self.amended.entry(amendment.grant.clone()).or_default();
+            Arc::make_mut(of_grant).take(amendment, until);
+            return false;
+        }
+        match Revoked::parse(&revocation.id) {
+            Revoked::Grant(_) | Revoked::Token(_) => {
+                let known = self.named.get_mut(&revocation.id);
+                if let Some(known) = known {
+                    // The same grant revoked twice: the later end counts.
+                    *known = (*known).max(until);
+                    return false;
+                }
+                self.named.insert(revocation.id.clone(), until);
+                true
+            }
+            Revoked::Client(client, before) => add_cut(&mut self.clients, client, before, until),
+            Revoked::User(user, before) => add_cut(&mut self.users, user, before, until),
+        }
+    }
+
+    fn is_cut(&self, user: &UserId, client: &ClientId, given: Timestamp) -> bool {
+        let cuts = [self.users.get(user), self.clients.get(client)];
+        cuts.into_iter().flatten().any(|cut| cut.concerns(given))
+    }
+}
+
+fn add_cut<K: Eq + Hash>(
+    cuts: &mut HashMap<K, Cut>,
+    whose: K,
+    before: Timestamp,
+    until: Timestamp,
+) -> bool {
+    match cuts.entry(whose) {
+        Entry::Vacant(entry) => {
+            entry.insert(Cut { before, until });
+            true
+        }
+        Entry::Occupied(mut entry) => {
+            let known = entry.get_mut();
+            let news = known.before < before;
+            known.before = known.before.max(before);
+            known.until = known.until.max(until);
+            news
+        }
+    }
 }
 
 impl RevocationView {
@@ -69,16 +144,28 @@ impl RevocationView {
         }
     }
 
-    /// Whether the grant is revoked, as far as this view knows; see [`RevocationView::age`].
+    /// Whether the grant of this id is revoked, as far as this view knows; see
+    /// [`RevocationView::age`].
     pub fn is_revoked(&self, grant: &GrantId) -> bool {
-        self.state.read().revoked.contains_key(grant.as_str())
+        self.state.read().named.contains_key(grant.as_str())
     }
 
-    /// Whether the grant, or one of the tokens with these revocation ids, is revoked. Ids are
-    /// hexadecimal, so none is a grant's name.
-    pub fn is_any_revoked(&self, grant: &GrantId, ids: &[String]) -> bool {
-        let revoked = &self.state.read().revoked;
-        revoked.contains_key(grant.as_str()) || ids.iter().any(|id| revoked.contains_key(id))
+    /// Whether the grant is revoked: itself, or with all that its client or its person was cut off
+    /// from.
+    pub fn revokes_grant(&self, grant: &Grant) -> bool {
+        let state = self.state.read();
+        state.named.contains_key(grant.id.as_str())
+            || state.is_cut(&grant.user, &grant.client, grant.created)
+    }
+
+    /// Whether the token is revoked: itself, one that it was narrowed from, its grant, or all that
+    /// its client or its person was cut off from. A few look-ups in memory.
+    pub fn revokes(&self, token: &VerifiedToken) -> bool {
+        let claims = token.claims();
+        let state = self.state.read();
+        state.named.contains_key(claims.grant.as_str())
+            || token.ids().iter().any(|id| state.named.contains_key(id))
+            || state.is_cut(&claims.user, &claims.client, claims.issued)
     }
 
     /// What the person approved under this grant since its tokens were given, as far as this view
@@ -112,22 +199,7 @@ impl RevocationView {
         {
             let mut state = self.state.write();
             for revocation in revocations {
-                if let Some(amendment) = Amendment::parse(&revocation.id) {
-                    let of_grant = state.amended.entry(amendment.grant.clone()).or_default();
-                    Arc::make_mut(of_grant).take(amendment, revocation.expires);
-                    continue;
-                }
-                let before = state
-                    .revoked
-                    .insert(revocation.id.clone(), revocation.expires);
-                match before {
-                    None => news = true,
-                    // The same grant revoked twice: the later end counts.
-                    Some(expires) if expires > revocation.expires => {
-                        state.revoked.insert(revocation.id.clone(), expires);
-                    }
-                    Some(_) => {}
-                }
+                news |= state.add(revocation);
             }
         }
         if news {
@@ -153,7 +225,9 @@ impl RevocationView {
 
     fn forget_expired(&self, now: Timestamp) {
         let mut state = self.state.write();
-        state.revoked.retain(|_, expires| now < *expires);
+        state.named.retain(|_, until| now < *until);
+        state.clients.retain(|_, cut| now < cut.until);
+        state.users.retain(|_, cut| now < cut.until);
         state
             .amended
             .retain(|_, amended| Arc::make_mut(amended).retain(now));
@@ -314,6 +388,29 @@ mod tests {
         std::thread::sleep(Duration::from_millis(20));
         assert!(view.age(now - Duration::from_secs(3600)) >= Duration::from_millis(20));
         assert!(view.age(now + Duration::from_secs(61)) >= Duration::from_secs(61));
+    }
+
+    #[test]
+    fn a_cut_concerns_what_was_given_before_it_and_nobody_else() {
+        let at = Timestamp::from_millis(1_000_500);
+        let until = at + Duration::from_secs(60);
+        let view = RevocationView::unread();
+        let state = |user: &str, client: &str, given: Timestamp| {
+            let (user, client) = (UserId::new(user), ClientId::new(client));
+            view.state.read().is_cut(&user, &client, given)
+        };
+        let cut = |what: Revoked| view.add(&[revocation(&what.to_string(), until)]);
+        cut(Revoked::Client(ClientId::new("c_1"), at));
+        cut(Revoked::User(UserId::new("u_1"), at));
+        let before = at - Duration::from_secs(1);
+        assert!(state("u_2", "c_1", before) && state("u_1", "c_2", before));
+        assert!(!state("u_2", "c_2", before));
+        assert!(!state("u_1", "c_1", Timestamp::from_millis(1_000_000)));
+        // Read again from the start of the list, an older cut takes nothing back.
+        cut(Revoked::Client(ClientId::new("c_1"), before));
+        assert!(state("u_2", "c_1", before));
+        view.forget_expired(until);
+        assert!(!state("u_1", "c_1", before));
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod discovery;
 mod faults;
 mod introspect;
 mod refresh;
+mod revoked;
 mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,7 +34,7 @@ use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::resource::{Issuer, Mount};
 use crate::protocol::web::{Request, Response};
 use crate::secret::TagKey;
-use crate::store::{Cursor, Memory, Records};
+use crate::store::{Cursor, Memory, Records, User};
 
 /// Where no clock is asked. Far ahead, so that what was made at this time is there for those that
 /// ask the clock.
@@ -167,6 +168,8 @@ async fn code(server: &AuthorizationServer, client: &str, now: Timestamp) -> Str
     );
     let asked = authorize::validate(server, &query, now).await.unwrap();
     let user = UserId::new("u_1");
+    let alice = User::new(user.clone(), "alice", "$argon2id", now);
+    server.records.add_user(&alice, now).await.unwrap();
     let session = BrowserSession::begin(user, "alice".to_owned(), "$argon2id", now);
     let tools = Tools::Only(BTreeSet::from(["search".to_owned()]));
     let request = request(Method::POST, "/consent", &[], "");

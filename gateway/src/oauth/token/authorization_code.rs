@@ -10,11 +10,12 @@ use rand::rngs::OsRng;
 
 use crate::client::Client;
 use crate::clock::Timestamp;
+use crate::grants::Grant;
 use crate::grants::authorization_code::{AuthorizationCode, Presented, RedeemError};
 use crate::oauth::AuthorizationServer;
 use crate::oauth::client_authentication::malformed;
 use crate::oauth::revoke::{Reused, end_reused};
-use crate::oauth::token::{Granted, required, resource, unavailable};
+use crate::oauth::token::{Granted, is_disabled, required, resource, unavailable};
 use crate::protocol::form::Form;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
 use crate::protocol::pkce::CodeVerifier;
@@ -51,6 +52,9 @@ pub(super) async fn redeem(
         TakenCode::Fresh(code) => {
             let proven = code.prove(&presented).map_err(refusal)?;
             let mut grant = proven.redeem(settings.access_ttl, now).map_err(refusal)?;
+            if let Some(reason) = taken_back(server, &grant, now).await.map_err(unavailable)? {
+                return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
+            }
             if let Some(lifetimes) = settings.refresh_for(client) {
                 grant = grant.with_refresh_tokens(lifetimes, now, &mut OsRng);
             }
@@ -71,6 +75,20 @@ pub(super) async fn redeem(
             Reason::CodeUnknown,
         )),
     }
+}
+
+/// Why what the person allowed a minute ago counts no more, if so.
+async fn taken_back(
+    server: &AuthorizationServer,
+    grant: &Grant,
+    now: Timestamp,
+) -> Result<Option<Reason>, StoreError> {
+    if is_disabled(server, &grant.user, &grant.user_name, now).await? {
+        return Ok(Some(Reason::UserDisabled));
+    }
+    let view = server.records.view();
+    let revoked = view.is_some_and(|view| view.revokes_grant(grant));
+    Ok(revoked.then_some(Reason::GrantRevoked))
 }
 
 async fn revoke(

@@ -14,7 +14,7 @@ use crate::grants::refresh_token::{Exchange, Lifetimes, Presenter, RefreshError,
 use crate::oauth::AuthorizationServer;
 use crate::oauth::client_authentication::malformed;
 use crate::oauth::revoke::{Reused, end_reused};
-use crate::oauth::token::{Granted, required, resource, unavailable};
+use crate::oauth::token::{Granted, is_disabled, required, resource, unavailable};
 use crate::policy::Scopes;
 use crate::protocol::form::Form;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
@@ -50,7 +50,20 @@ pub(super) async fn refresh(
         let Some(kept) = kept else {
             return Err(absent(server, &token.grant));
         };
-        match turn(server, client, &token, &kept.grant, lifetimes, form, now) {
+        let person = (&kept.grant.user, &kept.grant.user_name);
+        let turned = turn(server, client, &token, &kept.grant, lifetimes, form, now);
+        // Only to whoever has shown the proof is it told what became of the person.
+        if turned.is_ok()
+            && is_disabled(server, person.0, person.1, now)
+                .await
+                .map_err(unavailable)?
+        {
+            return Err(OAuthError::new(
+                ErrorCode::InvalidGrant,
+                Reason::UserDisabled,
+            ));
+        }
+        match turned {
             Ok(Turn { next, granted }) => {
                 let done = match next {
                     Some(next) => replace(server, client, &kept, &next, now)
@@ -114,7 +127,8 @@ fn turn(
         fingerprint: fingerprint.as_ref(),
     };
     let proven = token.prove(grant, presenter, &server.tags)?;
-    if is_revoked(server, &grant.id) {
+    let view = server.records.view();
+    if view.is_some_and(|view| view.revokes_grant(grant)) {
         let revoked = OAuthError::new(ErrorCode::InvalidGrant, Reason::GrantRevoked);
         return Err(Refused::Error(revoked));
     }

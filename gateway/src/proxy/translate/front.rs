@@ -288,13 +288,15 @@ impl Front<'_> {
     }
 
     fn hold(&self) -> Held {
-        self.gateway.streams.hold(StreamView {
+        let stream = StreamView {
             backend: self.place.backend.mount.name.clone(),
             user: self.claims.user.clone(),
+            user_name: self.claims.user_name.clone(),
             client: self.claims.client.clone(),
             grant: self.claims.grant.clone(),
             since: self.gateway.clock.now(),
-        })
+        };
+        self.gateway.streams.hold(stream, self.lease.closing())
     }
 
     fn log(&self, outcome: &str, status: u16) {
