@@ -1,7 +1,8 @@
 //! The keys folder: made on first start, kept for good, private to its owner.
 //!
 //! `signing-N.key` holds an Ed25519 key for access tokens, the highest N signs; `tags.key` holds
-//! the key for tags in forms, cookies and session ids. Replicas share one folder.
+//! the key for tags in forms, cookies and session ids; `admin.token` is what the operator's commands
+//! show to a running gateway. Replicas share one folder.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -14,9 +15,10 @@ use biscuit_auth::{KeyPair, PrivateKey};
 use rand::RngCore;
 
 use crate::access_token::Keys;
-use crate::secret::TagKey;
+use crate::secret::{Secret, TagKey};
 
 const TAGS: &str = "tags.key";
+const ADMIN: &str = "admin.token";
 
 /// What the folder holds.
 #[derive(Debug)]
@@ -84,6 +86,38 @@ pub fn open(
         tags: TagKey::new(bytes),
         created,
     })
+}
+
+/// The token for the operator's commands, made where it is missing. `None` where it can't be: in a
+/// folder from before there was one, mounted read-only. The commands are refused then, and all else
+/// works. For the gateway itself: a file that a command made for another user could not be read.
+pub fn make_admin_token(
+    folder: &Path,
+    random: &mut (impl RngCore + rand::CryptoRng),
+) -> Result<Option<Secret>, KeysError> {
+    let path = folder.join(ADMIN);
+    if !path.exists()
+        && let Err(error) = create(&path, Secret::draw(random).reveal())
+    {
+        log::warn!(
+            event = "admin_token_missing", hint = "the operator's commands are refused until it is there";
+            "{error}"
+        );
+        return Ok(None);
+    }
+    admin_token(folder).map(Some)
+}
+
+/// Reads the token for the operator's commands. Refused if others could read it.
+pub fn admin_token(folder: &Path) -> Result<Secret, KeysError> {
+    let path = folder.join(ADMIN);
+    let text = read(&path)?;
+    // What `open` writes has 43 characters; one that was set by hand must be as hard to guess.
+    let is_token = text.len() >= 32 && text.bytes().all(|b| b.is_ascii_graphic());
+    match is_token {
+        true => Ok(Secret::presented(text)),
+        false => Err(KeysError::Broken(path)),
+    }
 }
 
 /// Makes a key of its own in a file that was not there: an approver's.
@@ -204,11 +238,19 @@ mod tests {
             second.signing.active_public()
         );
         assert_eq!(first.tags.tag(&[b"x"]), second.tags.tag(&[b"x"]));
-        let mode = fs::metadata(folder.join("signing-1.key"))
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
+        let token = make_admin_token(&folder, &mut OsRng).unwrap().unwrap();
+        assert_eq!(
+            make_admin_token(&folder, &mut OsRng).unwrap().unwrap(),
+            token
+        );
+        assert_eq!(admin_token(&folder).unwrap(), token);
+        for name in ["signing-1.key", "tags.key", "admin.token"] {
+            let mode = fs::metadata(folder.join(name))
+                .unwrap()
+                .permissions()
+                .mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
         fs::remove_dir_all(folder).unwrap();
     }
 
@@ -235,6 +277,10 @@ mod tests {
                 "{text}"
             );
         }
+        make_admin_token(&folder, &mut OsRng).unwrap();
+        fs::write(folder.join("admin.token"), "guess me").unwrap();
+        let guessable = make_admin_token(&folder, &mut OsRng);
+        assert!(matches!(guessable, Err(KeysError::Broken(_))));
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::proxy::{Drain, Edge, Parts, Settings, Timeouts};
+use crate::secret::SecretHash;
 use crate::store::LastUse;
 
 /// How long a stream lives at most, where access tokens are short and refreshed. Without refresh
@@ -56,8 +57,8 @@ fn raise_open_files() {
     }
 }
 
-/// Serves until SIGTERM or SIGINT.
-pub fn serve(config: &Config, app: App) {
+/// Serves until SIGTERM or SIGINT. `admin_token`: what the operator's commands must show.
+pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
     raise_open_files();
     let mut server = Server::new_with_opt_and_conf(
         None,
@@ -70,18 +71,15 @@ pub fn serve(config: &Config, app: App) {
     );
     server.bootstrap();
 
-    let clock = app.clock;
-    let store = app.records.store().clone();
+    let authorization_server = app.authorization_server.clone();
     let revocations = app.revocations.clone();
-    let journal = app.journal.clone();
     let last_use = app.authorization_server.last_use.clone();
     let edge = Edge::new(settings(config), parts(app));
     let admin = Admin {
-        journal,
-        store,
+        server: authorization_server,
         revocations,
         streams: edge.streams().clone(),
-        clock,
+        token: admin_token,
     };
     let mut public = Service::new("public".to_owned(), edge.listener(&server.configuration));
     for address in &config.listen {

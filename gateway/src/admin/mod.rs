@@ -1,4 +1,15 @@
-//! The admin listener: health, readiness and metrics, on an address that is never public.
+//! The admin listener: health, readiness, metrics and the operator's API, on an address that is
+//! never public. Health and metrics are open to whoever reaches it and name nobody; the API wants
+//! the token of the keys folder.
+
+mod api;
+mod clients;
+mod failure;
+mod grants;
+mod guard;
+mod streams;
+mod tokens;
+mod users;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,10 +23,10 @@ use pingora::protocols::http::ServerSession;
 use prometheus::{Gauge, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tokio::time::timeout;
 
-use crate::clock::Clock;
-use crate::journal::Journal;
+use crate::oauth::AuthorizationServer;
 use crate::proxy::Streams;
-use crate::store::{RevocationView, Store};
+use crate::secret::SecretHash;
+use crate::store::RevocationView;
 
 /// A probe that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -24,16 +35,14 @@ const STALE: Duration = Duration::from_secs(60);
 
 /// What the listener answers from.
 pub struct Admin {
-    /// Asked by `/readyz`.
-    pub store: Arc<dyn Store>,
+    /// What endpoints answer from: the store, the audit log, the keys.
+    pub server: Arc<AuthorizationServer>,
     /// Asked by `/readyz`.
     pub revocations: Arc<RevocationView>,
-    /// Asked by `/readyz` and `/metrics`.
-    pub journal: Journal,
     /// Counted by `/metrics`.
     pub streams: Streams,
-    /// The time.
-    pub clock: Clock,
+    /// What the operator's commands must show; without it they are refused.
+    pub token: Option<SecretHash>,
 }
 
 impl fmt::Debug for Admin {
@@ -52,6 +61,10 @@ impl ServeHttp for Admin {
             }
             (&Method::GET | &Method::HEAD, "/readyz") => self.ready().await,
             (&Method::GET, "/metrics") => self.metrics(),
+            // Boxed: probes need not have room for it.
+            (_, path) if path.starts_with("/v1/") => {
+                Box::pin(api::answer(self, session)).await.map(Vec::from)
+            }
             _ => text(
                 StatusCode::NOT_FOUND,
                 "try /healthz, /readyz or /metrics\n".to_owned(),
@@ -63,8 +76,8 @@ impl ServeHttp for Admin {
 impl Admin {
     /// Ready while new logins and calls can both be served. Each check has a line.
     async fn ready(&self) -> Response<Vec<u8>> {
-        let now = self.clock.now();
-        let store = match timeout(PATIENCE, self.store.ping(now)).await {
+        let now = self.server.clock.now();
+        let store = match timeout(PATIENCE, self.server.records.store().ping(now)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(error.to_string()),
             Err(_) => Err("the store did not answer in time".to_owned()),
@@ -77,7 +90,7 @@ impl Admin {
         };
         let mut body = String::new();
         let mut status = StatusCode::OK;
-        let audit = match self.journal.is_failing() {
+        let audit = match self.server.journal.is_failing() {
             false => Ok(()),
             true => Err("the audit log can't be written".to_owned()),
         };
@@ -102,7 +115,7 @@ impl Admin {
 
     /// The state of this moment in Prometheus' text format.
     fn exposition(&self) -> prometheus::Result<String> {
-        let now = self.clock.now();
+        let now = self.server.clock.now();
         let registry = Registry::new();
         let build = IntGaugeVec::new(
             Opts::new("gateway_build_info", "The running version."),
@@ -130,7 +143,7 @@ impl Admin {
             "gateway_audit_failing",
             "1 while the audit log can't be written.",
         ))?;
-        failing.set(i64::from(self.journal.is_failing()));
+        failing.set(i64::from(self.server.journal.is_failing()));
         registry.register(Box::new(failing))?;
         TextEncoder::new().encode_to_string(&registry.gather())
     }

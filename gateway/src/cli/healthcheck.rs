@@ -1,7 +1,7 @@
 //! `gateway healthcheck`: asks the admin listener of a running gateway, without any client program
 //! in the image.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
+use crate::cli::operator::reachable;
 use crate::cli::{Configuration, UNAVAILABLE};
 
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -46,16 +47,6 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An address that is listened on everywhere is asked on loopback.
-fn reachable(listen: SocketAddr) -> SocketAddr {
-    let ip = match listen.ip() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, listen.port())
 }
 
 async fn ask(address: SocketAddr) -> pingora::Result<(StatusCode, String)> {

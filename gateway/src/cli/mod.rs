@@ -5,6 +5,7 @@ mod check;
 mod doctor;
 mod healthcheck;
 mod logging;
+mod operator;
 mod reasons;
 mod reload;
 mod serve;
@@ -49,6 +50,21 @@ enum Command {
         #[command(subcommand)]
         command: users::Command,
     },
+    /// What people allowed apps
+    Grants {
+        #[command(subcommand)]
+        command: operator::grants::Command,
+    },
+    /// Apps that are known
+    Clients {
+        #[command(subcommand)]
+        command: operator::clients::Command,
+    },
+    /// Event streams that are held open
+    Streams {
+        #[command(subcommand)]
+        command: operator::streams::Command,
+    },
     /// Access tokens
     Token {
         #[command(subcommand)]
@@ -75,7 +91,7 @@ struct Configuration {
     /// Where clients and browsers are served
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where health and metrics are served
+    /// Where health, metrics and the operator's commands are served
     #[arg(long, value_name = "ADDRESS")]
     admin_listen: Option<String>,
     /// file:DIR, redis://…, rediss://… or memory:
@@ -149,6 +165,9 @@ pub fn run() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Healthcheck(configuration) => healthcheck::run(&configuration),
         Command::Users { command } => users::run(&command),
+        Command::Grants { command } => operator::grants::run(&command),
+        Command::Clients { command } => operator::clients::run(&command),
+        Command::Streams { command } => operator::streams::run(&command),
         Command::Token { command } => token::run(&command),
         Command::Audit { command } => audit::run(&command),
         Command::Reasons => reasons::run(),

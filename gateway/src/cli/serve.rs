@@ -9,9 +9,11 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::app::App;
+use crate::audit::{Event, Record};
 use crate::cli::{Configuration, UNAVAILABLE, logging, reload, summary};
 use crate::config::Config;
-use crate::identity::{LoginName, PasswordPhc, ensure_owner};
+use crate::identity::{LoginName, PasswordPhc, ensure_owner, forget_former_owner};
+use crate::oauth::cut::{Whose, cut_off};
 use crate::supervisor::{self, Program};
 use crate::{keys, server};
 
@@ -38,6 +40,7 @@ fn start(configuration: &Configuration, config: &Config) -> anyhow::Result<()> {
     server::can_listen(config)?;
     let keys = keys::open(&config.keys_dir, &mut OsRng)?;
     let keys_created = keys.created;
+    let admin_token = keys::make_admin_token(&config.keys_dir, &mut OsRng)?;
     // Lives as long as the process: the store's connection and the programs beside us run on it.
     // Pingora makes its own runtimes only once it serves.
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -65,7 +68,7 @@ fn start(configuration: &Configuration, config: &Config) -> anyhow::Result<()> {
         app.policy.clone(),
         journal.clone(),
     )?;
-    server::serve(config, app);
+    server::serve(config, app, admin_token.map(|token| token.hash()));
     journal.close();
     stop.send_replace(true);
     runtime.shutdown_timeout(Duration::from_secs(5));
@@ -79,7 +82,28 @@ async fn owner_of_configuration(config: &Config, app: &App) -> anyhow::Result<()
     let name = LoginName::parse(&owner.name)
         .context("owner.name: 1 to 64 letters, digits or . _ - + @")?;
     let password = PasswordPhc::parse(&owner.password_hash).context("owner.password_hash")?;
-    ensure_owner(&app.records, &name, &password, app.clock.now(), &mut OsRng).await?;
+    let (records, now) = (&app.records, app.clock.now());
+    let former = ensure_owner(records, &name, &password, now, &mut OsRng).await?;
+    for former in former {
+        let revoked = cut_off(&app.authorization_server, Whose::User(&former.id), now).await?;
+        log::warn!(
+            event = "former_owner_disabled", user = former.id.as_str(), grants = revoked,
+            hint = "gateway users enable lets them in again";
+            "owner.name is another: {} may no longer log in", former.name
+        );
+        println!(
+            "! owner      {} is no longer the owner and may not log in",
+            former.name
+        );
+        let record = Record {
+            user: Some(former.id.as_str().to_owned()),
+            detail: Some("owner.name is another: disabled".to_owned()),
+            ..Record::of(Event::Operator)
+        };
+        // Taking access back never waits for the log.
+        let _ = app.journal.enter(record).await;
+        forget_former_owner(records, &former, now).await?;
+    }
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod approve;
 mod inspect;
 mod narrow;
+mod revoke;
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub(super) enum Command {
     /// Make a token that allows less, for a sub-agent or another machine. Needs nothing but the
     /// token: no key, no network
     Narrow(narrow::Narrow),
+    /// Revoke one token with all that was narrowed from it, at the running gateway
+    Revoke(Box<revoke::Revoke>),
     /// Approve tools for one token, with an approver's key
     Approve(approve::Approve),
     /// Make an approver's key, and print the public part for the configuration
@@ -31,6 +34,7 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command) -> ExitCode {
     let outcome = match command {
         Command::Inspect(inspect) => inspect.print(),
+        Command::Revoke(revoke) => return revoke.run(),
         Command::Narrow(narrow) => narrow.run().map(|token| println!("{token}")),
         Command::Approve(approve) => approve.run().map(|token| println!("{token}")),
         Command::ApproverKey(key) => key.run().map(|public| println!("{public}")),

@@ -1,0 +1,98 @@
+//! How a request of the operator's fails: one reason, one sentence, one status.
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::identity::Overloaded;
+use crate::journal::Unwritable;
+use crate::protocol::form::FormError;
+use crate::protocol::web::{self, Response};
+use crate::reason::Reason;
+use crate::store::StoreError;
+
+/// What stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) reason: Reason,
+    pub(super) sentence: String,
+}
+
+impl Failure {
+    pub(super) fn new(reason: Reason, sentence: impl Into<String>) -> Self {
+        Self {
+            reason,
+            sentence: sentence.into(),
+        }
+    }
+
+    pub(super) fn unknown(what: &str, id: &str) -> Self {
+        Self::new(Reason::NotFound, format!("there is no {what} {id:?}"))
+    }
+
+    pub(super) fn malformed(sentence: impl Into<String>) -> Self {
+        Self::new(Reason::RequestMalformed, sentence)
+    }
+
+    const fn status(&self) -> StatusCode {
+        match self.reason {
+            Reason::AdminTokenWrong => StatusCode::UNAUTHORIZED,
+            Reason::AdminRequestForeign => StatusCode::FORBIDDEN,
+            Reason::NotFound => StatusCode::NOT_FOUND,
+            Reason::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Reason::MediaTypeWrong => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Reason::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Reason::BodyTooSlow => StatusCode::REQUEST_TIMEOUT,
+            Reason::UserExists | Reason::InConfiguration => StatusCode::CONFLICT,
+            Reason::RequestMalformed | Reason::PasswordTooWeak => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// Whether it is ours.
+    pub(super) fn is_fault(&self) -> bool {
+        self.status() == StatusCode::SERVICE_UNAVAILABLE
+    }
+
+    pub(super) fn to_response(&self) -> Response {
+        let body = json!({
+            "error": self.reason.code(),
+            "message": self.sentence,
+            "remedy": self.reason.remedy(),
+        });
+        let response = web::json(self.status(), &body);
+        match self.is_fault() {
+            true => web::with_retry_after(response, 2),
+            false => response,
+        }
+    }
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason, reason.sentence())
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::new(Reason::StoreUnavailable, error.to_string())
+    }
+}
+
+impl From<Unwritable> for Failure {
+    fn from(error: Unwritable) -> Self {
+        Self::new(Reason::AuditUnavailable, error.to_string())
+    }
+}
+
+impl From<Overloaded> for Failure {
+    fn from(error: Overloaded) -> Self {
+        Self::new(Reason::Overloaded, error.to_string())
+    }
+}
+
+impl From<FormError> for Failure {
+    fn from(error: FormError) -> Self {
+        Self::malformed(error.to_string())
+    }
+}

@@ -1,0 +1,130 @@
+//! `users`: the people who may log in.
+//!
+//! A password comes in the body of a request from this machine, is hashed at once and is in no log.
+
+use rand::rngs::OsRng;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Admin;
+use super::api::{About, Asked, Done};
+use super::failure::Failure;
+use crate::identity::{self, LoginName, Password, PasswordPhc, people};
+use crate::oauth::cut::{Whose, cut_off};
+use crate::reason::Reason;
+use crate::store::{Disabled, User};
+
+pub(super) async fn list(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
+    let records = &admin.server.records;
+    let page = records
+        .users(asked.one("after")?, asked.limit()?, asked.now)
+        .await?;
+    let users: Vec<Value> = page.entries.iter().map(shown).collect();
+    Ok(Done::read(json!({ "users": users, "next": page.next })))
+}
+
+/// Names a person.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Named {
+    name: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WithPassword {
+    name: String,
+    password: String,
+}
+
+pub(super) async fn add(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
+    let WithPassword { name, password } = asked.json()?;
+    let name = LoginName::parse(&name).ok_or_else(|| {
+        Failure::malformed("a login name has 1 to 64 letters, digits or . _ - + @")
+    })?;
+    let password = hashed(admin, password).await?;
+    let records = &admin.server.records;
+    match people::add(records, &name, &password, asked.now, &mut OsRng).await? {
+        Some(user) => Ok(changed(&user)),
+        None => {
+            let sentence = format!("somebody has the name {}", name.as_str());
+            Err(Failure::new(Reason::UserExists, sentence))
+        }
+    }
+}
+
+/// The person's record says so first; then everything of theirs is cut off (`oauth::cut`).
+pub(super) async fn disable(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
+    let Named { name } = asked.json()?;
+    let server = &admin.server;
+    let why = Disabled::ByOperator;
+    let user = people::disable(&server.records, &name, why, asked.now, &mut OsRng).await?;
+    let user = user.ok_or_else(|| named(&name))?;
+    let revoked = cut_off(server, Whose::User(&user.id), asked.now).await?;
+    let mut done = changed(&user);
+    done.body["revoked"] = json!(revoked);
+    Ok(done)
+}
+
+pub(super) async fn enable(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
+    let Named { name } = asked.json()?;
+    let user = people::enable(&admin.server.records, &name, asked.now).await?;
+    Ok(changed(&user.ok_or_else(|| named(&name))?))
+}
+
+pub(super) async fn password(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
+    let WithPassword { name, password } = asked.json()?;
+    let records = &admin.server.records;
+    let user = records.user(&name, asked.now).await?;
+    let user = user.ok_or_else(|| named(&name))?;
+    if user.configured {
+        let sentence = format!(
+            "the password of {} stands in the configuration (owner.password_hash); change it there",
+            user.name
+        );
+        return Err(Failure::new(Reason::InConfiguration, sentence));
+    }
+    let password = hashed(admin, password).await?;
+    let user = people::set_password(records, &name, &password, asked.now).await?;
+    Ok(changed(&user.ok_or_else(|| named(&name))?))
+}
+
+/// There is nobody of this name.
+pub(super) fn named(name: &str) -> Failure {
+    Failure::unknown("person", name)
+}
+
+async fn hashed(admin: &Admin, password: String) -> Result<PasswordPhc, Failure> {
+    let Some(password) = Password::new(password) else {
+        let sentence = format!(
+            "a password has {} characters at least and {} bytes at most",
+            identity::SHORTEST,
+            identity::LONGEST
+        );
+        return Err(Failure::new(Reason::PasswordTooWeak, sentence));
+    };
+    Ok(admin.server.passwords.hash(password).await?)
+}
+
+fn changed(user: &User) -> Done {
+    let about = About {
+        user: Some(user.id.as_str().to_owned()),
+        what: user.name.clone(),
+        ..About::default()
+    };
+    Done::new(json!({ "user": shown(user) }), about)
+}
+
+fn shown(user: &User) -> Value {
+    let disabled = user.disabled.map(|why| match why {
+        Disabled::ByOperator => "by the operator",
+        Disabled::FormerOwner => "no longer named as owner",
+    });
+    json!({
+        "id": user.id.as_str(),
+        "name": user.name,
+        "owner_of_configuration": user.configured && user.disabled != Some(Disabled::FormerOwner),
+        "disabled": disabled,
+        "created": user.created.to_string(),
+    })
+}

@@ -1,0 +1,181 @@
+//! The operator's commands: what they have in common. Each asks the admin listener of a running
+//! gateway, shows the token of its keys folder, and prints a table or JSON.
+//!
+//! Exit codes: 0 done; 1 there is no such thing, or it can't be done; 64 the command or the
+//! configuration is wrong; 69 the gateway does not run or can't do it now; 77 the token is not here,
+//! or is another gateway's.
+
+pub(super) mod clients;
+pub(super) mod grants;
+pub(super) mod passwords;
+pub(super) mod streams;
+mod table;
+mod wire;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Args;
+use http::StatusCode;
+use serde_json::Value;
+
+pub(super) use self::table::{Table, cell};
+pub(super) use self::wire::{Gateway, reachable};
+
+use crate::cli::{Configuration, UNAVAILABLE, USAGE};
+
+/// `EX_NOPERM` of sysexits.h.
+const FORBIDDEN: u8 = 77;
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    pub(super) configuration: Configuration,
+}
+
+/// Which part of a list.
+#[derive(Debug, Args)]
+pub(super) struct Paging {
+    /// How many, up to 1000
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    limit: u16,
+    /// Go on after this one
+    #[arg(long, value_name = "ID")]
+    after: Option<String>,
+}
+
+impl Paging {
+    /// As parameters.
+    pub(super) fn query(&self) -> Vec<(&'static str, Option<String>)> {
+        vec![
+            ("limit", Some(self.limit.to_string())),
+            ("after", self.after.clone()),
+        ]
+    }
+}
+
+/// Why a command did nothing: its exit code, and a sentence.
+#[derive(Debug, thiserror::Error)]
+#[error("{sentence}")]
+pub(super) struct Failed {
+    code: u8,
+    sentence: String,
+}
+
+impl Failed {
+    pub(super) fn usage(sentence: impl Into<String>) -> Self {
+        Self {
+            code: USAGE,
+            sentence: sentence.into(),
+        }
+    }
+
+    fn unavailable(sentence: impl Into<String>) -> Self {
+        Self {
+            code: UNAVAILABLE,
+            sentence: sentence.into(),
+        }
+    }
+
+    fn forbidden(sentence: impl Into<String>) -> Self {
+        Self {
+            code: FORBIDDEN,
+            sentence: sentence.into(),
+        }
+    }
+
+    /// What the gateway answered instead of doing it.
+    fn answered(status: StatusCode, body: &Value) -> Self {
+        let said = |member: &str| body[member].as_str().map(|text| cell(text, 300));
+        let message = said("message").unwrap_or_else(|| format!("the gateway answered {status}"));
+        let remedy = said("remedy").map_or_else(String::new, |remedy| format!("\n  {remedy}"));
+        let code = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FORBIDDEN,
+            status if status.is_server_error() => UNAVAILABLE,
+            StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED => USAGE,
+            _ => 1,
+        };
+        Self {
+            code,
+            sentence: format!("{message}{remedy}"),
+        }
+    }
+}
+
+/// Runs a command that has resolved nothing yet.
+pub(super) fn run(
+    common: &Common,
+    command: impl FnOnce(&Gateway) -> Result<Printed, Failed>,
+) -> ExitCode {
+    let config = match common.configuration.resolve() {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    let printed = Gateway::of(&config).and_then(|gateway| command(&gateway));
+    match printed.and_then(|printed| printed.print(common.json)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failed) => {
+            eprintln!("error: {}", failed.sentence);
+            ExitCode::from(failed.code)
+        }
+    }
+}
+
+/// What a command has to say: as the gateway answered it, and for people.
+pub(super) struct Printed {
+    body: Value,
+    people: String,
+}
+
+impl Printed {
+    /// A sentence.
+    pub(super) fn sentence(body: Value, sentence: impl Into<String>) -> Self {
+        Self {
+            body,
+            people: format!("{}\n", sentence.into()),
+        }
+    }
+
+    /// A list.
+    pub(super) fn table(body: Value, table: &Table) -> Self {
+        Self {
+            body,
+            people: table.to_string(),
+        }
+    }
+
+    fn print(&self, json: bool) -> Result<(), Failed> {
+        let text = match json {
+            true => format!("{:#}\n", self.body),
+            false => self.people.clone(),
+        };
+        let mut stdout = io::stdout().lock();
+        let written = stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush());
+        match written {
+            // Whoever reads has seen enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => return Err(Failed::unavailable(error.to_string())),
+            Ok(()) => {}
+        }
+        if let Some(next) = self.body["next"].as_str()
+            && !json
+        {
+            eprintln!("there are more: --after {}", cell(next, 300));
+        }
+        Ok(())
+    }
+}
+
+/// `1 grant`, `2 grants`.
+pub(super) fn counted(body: &Value, member: &str, one: &str) -> String {
+    match body[member].as_u64().unwrap_or_default() {
+        1 => format!("1 {one}"),
+        n => format!("{n} {one}s"),
+    }
+}

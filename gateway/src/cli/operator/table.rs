@@ -1,0 +1,99 @@
+//! Tables on a terminal. What is in them was written by strangers, so every cell is made harmless.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::pages::clean;
+
+/// Between two columns.
+const GAP: &str = "  ";
+
+/// Rows under headings.
+pub(in crate::cli) struct Table {
+    headings: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+}
+
+/// A stranger's text fit for a terminal: one line without control or invisible characters.
+pub(in crate::cli) fn cell(text: &str, longest: usize) -> String {
+    clean(text, longest)
+}
+
+impl Table {
+    pub(in crate::cli) fn new(headings: &[&'static str]) -> Self {
+        Self {
+            headings: headings.to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// A table of what `list` of `body` holds, a row for each entry.
+    pub(in crate::cli) fn of(
+        headings: &[&'static str],
+        body: &Value,
+        list: &str,
+        row: impl Fn(&Value) -> Vec<String>,
+    ) -> Self {
+        let mut table = Self::new(headings);
+        for entry in body[list].as_array().into_iter().flatten() {
+            table.row(row(entry));
+        }
+        table
+    }
+
+    pub(in crate::cli) fn row(&mut self, cells: Vec<String>) {
+        let cells = cells.iter().map(|text| {
+            let text = cell(text, 200);
+            if text.is_empty() {
+                "-".to_owned()
+            } else {
+                text
+            }
+        });
+        self.rows.push(cells.collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headings: Vec<String> = self.headings.iter().map(|&text| text.to_owned()).collect();
+        let lines = || std::iter::once(&headings).chain(&self.rows);
+        let widths: Vec<usize> = (0..headings.len())
+            .map(|column| {
+                let widths = lines().filter_map(|line| line.get(column));
+                widths.map(|text| text.chars().count()).max().unwrap_or(0)
+            })
+            .collect();
+        for line in lines() {
+            let mut text = String::new();
+            for (cell, width) in line.iter().zip(&widths) {
+                text.push_str(cell);
+                let padding = width.saturating_sub(cell.chars().count());
+                text.extend(std::iter::repeat_n(' ', padding));
+                text.push_str(GAP);
+            }
+            writeln!(f, "{}", text.trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_stand_under_each_other_and_strangers_write_no_escapes() {
+        let mut table = Table::new(&["ID", "NAME"]);
+        table.row(vec![
+            "c_1".to_owned(),
+            "\u{1b}[2JEvil\u{202e}\nApp".to_owned(),
+        ]);
+        table.row(vec!["c_long".to_owned(), String::new()]);
+        assert_eq!(
+            table.to_string(),
+            "ID      NAME\nc_1     [2JEvil App\nc_long  -\n"
+        );
+    }
+}
