@@ -55,6 +55,17 @@
 //! carries them with it, so that lists and calls are judged alike. Without tables `mcp` covers
 //! everything, as it always does for tokens that have it. What another scope would cover is the one
 //! refusal that is HTTP (403), and the one that lists don't hide.
+//!
+//! answered within MCP (`proxy::refused`). For unrestricted tokens nothing is looked into.
+//!
+//! # Revocation
+//!
+//! A grant, a token by the id of any of its blocks, and by a cut in time all of a client or a person
+//! ([`store::Revoked`]) are entries of one list in the store, durable before they are acknowledged.
+//! Each replica follows it in memory ([`store::RevocationView`]): admission and introspection ask the
+//! view, and `proxy::endings` ends streams and running calls when it changes. What has to be revoked
+//! for what stands in [`oauth::revoke`] and [`oauth::cut`]: one way for clients, people and the
+//! operator, who speaks through [`admin`] and the commands of [`cli`].
 
 pub mod access_token;
 pub mod admin;

@@ -2,7 +2,7 @@
 //! the real pages.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
@@ -25,6 +25,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) threads: usize,
     /// `[store] url`; the embedded store when absent.
     pub(crate) store: Option<String>,
+    /// The gateway whose keys and public URL it shares, by name and address.
+    pub(crate) replica_of: Option<(&'a str, SocketAddr)>,
     /// Path and address of each backend.
     pub(crate) backends: Vec<(&'static str, SocketAddr)>,
 }
@@ -33,7 +35,8 @@ pub(crate) struct Setup<'a> {
 pub(crate) struct Gateway<'a> {
     setup: Setup<'a>,
     address: SocketAddr,
-    admin: SocketAddr,
+    /// Where the operator asks.
+    pub(crate) admin: SocketAddr,
     /// The program.
     pub(crate) listening: Listening,
 }
@@ -81,6 +84,17 @@ impl<'a> Gateway<'a> {
             admin,
             listening,
         })
+    }
+
+    /// A file of its folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.setup.folder.join(self.setup.name).join(name)
+    }
+
+    /// What the operator's commands show.
+    pub(crate) fn admin_token(&self) -> Result<String> {
+        let text = std::fs::read_to_string(self.file("keys/admin.token"))?;
+        Ok(text.trim().to_owned())
     }
 
     /// Register, log in, consent, redeem: an access token for the backend mounted at `path`.
@@ -148,11 +162,16 @@ fn configuration(
         .store
         .clone()
         .unwrap_or_else(|| format!("file:{here}/state"));
+    let (keys, public) = match setup.replica_of {
+        Some((name, public)) => (setup.folder.join(name).join("keys"), public),
+        None => (folder.join("keys"), address),
+    };
+    let keys = keys.display();
     let mut toml = format!(
-        "public_url = \"http://{address}\"
+        "public_url = \"http://{public}\"
 listen = [\"{address}\"]
 admin_listen = \"{admin}\"
-keys_dir = \"{here}/keys\"
+keys_dir = \"{keys}\"
 threads = {}
 
 [store]

@@ -12,6 +12,7 @@
 //! | `backend` | the backend behind all of them |
 //! | `streams` | idle event streams and their memory |
 //! | `round_trips` | what the gateway asks of Redis |
+//! | `revocation` | from a revocation to the last byte of each stream |
 //! | `report` | Markdown and JSON |
 
 mod accounts;
@@ -22,13 +23,14 @@ mod load;
 mod placement;
 mod programs;
 mod report;
+mod revocation;
 mod rig;
 mod round_trips;
 mod streams;
 mod subject;
 mod wire;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -64,6 +66,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Only how long streams on two replicas live on after access was taken back.
+    Revocation {
+        /// Streams, half on each replica.
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(20..=3000))]
+        streams: u16,
+    },
     /// The backend that is measured behind every proxy; the benchmark starts it itself.
     ServeBackend {
         /// On loopback.
@@ -87,7 +95,7 @@ struct Options {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
     threads: u8,
     /// Event streams to hold.
-    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..=3000))]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(20..=3000))]
     streams: u16,
     /// Leave the gateway out.
     #[arg(long)]
@@ -135,18 +143,39 @@ async fn main() -> Result<ExitCode> {
         backend::serve(port).await?;
         return Ok(ExitCode::SUCCESS);
     }
+    let measured = async {
+        match arguments.command {
+            Some(Command::Revocation { streams }) => revocation_alone(streams.into()).await,
+            _ => benchmark(&arguments.options).await,
+        }
+    };
     tokio::select! {
-        outcome = benchmark(&arguments.options) => outcome,
+        outcome = measured => outcome,
         () = tokio::time::sleep(LONGEST) => anyhow::bail!("not done after {LONGEST:?}"),
         _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
     }
 }
 
-async fn benchmark(options: &Options) -> Result<ExitCode> {
+/// An empty folder: the last run's state and logs go.
+fn folder() -> Result<PathBuf> {
     let folder = workspace().join("tests/.work/bench");
-    // The last run's state and logs; there may be none.
+    // There may be none.
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+async fn revocation_alone(streams: usize) -> Result<ExitCode> {
+    let folder = folder()?;
+    let placement = Placement::new(1)?;
+    placement.place_ourselves().await?;
+    let revoked = revocation::measure(&folder, &placement, 1, streams).await?;
+    println!("{}", report::revocation(&revoked));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn benchmark(options: &Options) -> Result<ExitCode> {
+    let folder = folder()?;
     let placement = Placement::new(usize::from(options.threads))?;
     placement.place_ourselves().await?;
     let plan = Plan {
@@ -176,6 +205,13 @@ async fn benchmark(options: &Options) -> Result<ExitCode> {
     } else {
         None
     };
+    let revoked = if plan.gateway {
+        eprintln!("taking access back from {} streams", options.streams);
+        let streams = options.streams.into();
+        revocation::measure(&folder, &placement, plan.threads, streams).await?
+    } else {
+        Vec::new()
+    };
 
     let report = Report {
         date: output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).await?,
@@ -190,6 +226,7 @@ async fn benchmark(options: &Options) -> Result<ExitCode> {
         subjects,
         streams,
         round_trips,
+        revoked,
         others,
     };
     publish(&report, &folder)
@@ -217,6 +254,7 @@ async fn count_round_trips(plan: &Plan<'_>, bounds: Bounds) -> Result<RoundTrips
         processors: plan.placement.proxies.as_deref(),
         threads: plan.threads,
         store: Some(redis.url()),
+        replica_of: None,
         backends: vec![("/", light.address)],
     })
     .await?;

@@ -1,7 +1,10 @@
 //! What is printed: Markdown for the README, JSON for machines.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
+use crate::revocation::Revoked;
 use crate::round_trips::RoundTrips;
 use crate::streams::{HOLD, Held};
 use crate::subject::{Figures, Sample};
@@ -22,6 +25,8 @@ pub(crate) struct Report {
     pub(crate) streams: Vec<Held>,
     /// Commands that Redis ran.
     pub(crate) round_trips: Option<RoundTrips>,
+    /// How long streams lived on after a revocation.
+    pub(crate) revoked: Vec<Revoked>,
     /// Share of the machine that others used meanwhile, 0 to 1: other programs, and its host.
     pub(crate) others: (f64, f64),
 }
@@ -86,6 +91,7 @@ impl Report {
         text += &self.ratios();
         text += &self.memory();
         text += &self.store();
+        text += &revocation(&self.revoked);
         for sentence in &self.method {
             text += &format!("- {sentence}\n");
         }
@@ -245,6 +251,20 @@ impl Report {
                 "none_per_call": trips.none_per_call(),
             })
         });
+        let revoked: Vec<Value> = self
+            .revoked
+            .iter()
+            .map(|revoked| {
+                let ended: Vec<f64> = revoked.ended.iter().map(Duration::as_secs_f64).collect();
+                json!({
+                    "way": revoked.way,
+                    "streams": revoked.streams,
+                    "acknowledged_seconds": revoked.acknowledged.as_secs_f64(),
+                    "refused_seconds": revoked.refused.as_secs_f64(),
+                    "ended_seconds": ended,
+                })
+            })
+            .collect();
         let versions: serde_json::Map<String, Value> = self
             .versions
             .iter()
@@ -258,9 +278,34 @@ impl Report {
             "subjects": subjects,
             "streams": streams,
             "store": round_trips,
+            "revocation": revoked,
             "others": {"programs": self.others.0, "host": self.others.1},
         })
     }
+}
+
+/// From revocation to last byte.
+pub(crate) fn revocation(revoked: &[Revoked]) -> String {
+    let Some(first) = revoked.first() else {
+        return String::new();
+    };
+    let mut text = format!(
+        "| revoked, with {} streams on two replicas and one Redis | acknowledged | last byte of a stream: median | 99 % | of the last | first call refused at the other replica |\n|---|---|---|---|---|---|\n",
+        first.streams
+    );
+    for revoked in revoked {
+        let millis = |time: Duration| format!("{:.0} ms", time.as_secs_f64() * 1e3);
+        text += &format!(
+            "| {} | {} | {} | {} | {} | {} |\n",
+            revoked.way,
+            millis(revoked.acknowledged),
+            millis(revoked.percentile(0.5)),
+            millis(revoked.percentile(0.99)),
+            millis(revoked.percentile(1.0)),
+            millis(revoked.refused),
+        );
+    }
+    text + "\nTimes count from the moment the request is sent. Every stream ended with its last chunk; streams of another person on both replicas went on.\n\n"
 }
 
 fn spread(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> Spread {

@@ -158,6 +158,7 @@ impl<'a> Rig<'a> {
             processors: plan.placement.proxies.as_deref(),
             threads: plan.threads,
             store: None,
+            replica_of: None,
             backends: vec![
                 ("/", self.light.address),
                 (DOCUMENTS, self.documents.address),
@@ -225,6 +226,7 @@ fn relay<'t>(name: &'static str, listening: &Listening, token: &'t str) -> Resul
     Ok(Relay {
         name,
         address: listening.address,
+        host: listening.address.to_string(),
         id: listening.id()?,
         token,
     })

@@ -24,6 +24,8 @@ pub(crate) struct Relay<'a> {
     pub(crate) name: &'static str,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// What clients call it.
+    pub(crate) host: String,
     /// Its process.
     pub(crate) id: u32,
     /// The token it wants.
@@ -80,10 +82,11 @@ pub(crate) async fn hold(relays: &[Relay<'_>], count: usize) -> Result<Vec<Held>
     Ok(held)
 }
 
-async fn open_all(relay: &Relay<'_>, count: usize) -> Result<Vec<TcpStream>> {
+/// Opens streams, and waits for the first event of each.
+pub(crate) async fn open_all(relay: &Relay<'_>, count: usize) -> Result<Vec<TcpStream>> {
     let request = format!(
         "GET /mcp HTTP/1.1\r\nHost: {}\r\nAccept: text/event-stream\r\nMCP-Protocol-Version: 2025-11-25\r\nAuthorization: Bearer {}\r\n\r\n",
-        relay.address, relay.token
+        relay.host, relay.token
     );
     let mut streams = Vec::with_capacity(count);
     while streams.len() < count {
@@ -135,7 +138,7 @@ async fn open(address: SocketAddr, request: String) -> Result<TcpStream> {
 }
 
 /// Whether anything came on an open stream; an error when it has ended.
-fn came_since(stream: &TcpStream) -> Result<bool> {
+pub(crate) fn came_since(stream: &TcpStream) -> Result<bool> {
     let mut piece = [0u8; 4096];
     match stream.try_read(&mut piece) {
         Ok(0) => anyhow::bail!("a held stream was closed"),

@@ -14,6 +14,7 @@
 //! | [`desk`] | a home folder for a desktop client, and a browser that somebody sits at |
 //! | [`http`] | one HTTP exchange and its whole answer |
 //! | [`oauth`] | an OAuth client: register, authorize, redeem |
+//! | [`operator`] | the operator's commands against a running gateway |
 //! | [`server`] | the MCP servers and bridges that people run, from the locked packages |
 //! | [`sdk`] | the official SDKs as clients: log in, list, call |
 //! | [`injector`] | a proxy that puts a token into the requests of a client that cannot |
@@ -42,6 +43,7 @@ pub mod keys;
 pub mod mcp;
 pub mod model;
 pub mod oauth;
+pub mod operator;
 pub mod program;
 pub mod raw;
 pub mod recorder;

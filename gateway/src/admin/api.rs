@@ -30,6 +30,7 @@ const USUAL: usize = 100;
 
 /// No request of ours is larger: ids, a token, a password.
 const LARGEST: usize = 64 * 1024;
+const DRAINED: usize = 4 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Says who types the command, as far as the command knows. A note for the log and no proof.
@@ -95,6 +96,9 @@ impl Asked {
 
     /// The body. What is wrong with it is told without any of its values.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        if self.body.trim_ascii_start().first() != Some(&b'{') {
+            return Err(Failure::malformed("the body is no JSON object"));
+        }
         serde_json::from_slice(&self.body).map_err(|error| {
             let sentence = match error.is_data() {
                 true => "the body has not the members that this operation takes",
@@ -278,19 +282,25 @@ async fn asked(
     })
 }
 
+/// What is too large is read on for a while, so that its sender sees the answer.
 async fn read(session: &mut ServerSession) -> Result<Bytes, Failure> {
     let reading = async {
         let mut body = BytesMut::new();
-        loop {
+        let mut length = 0;
+        while length <= DRAINED {
             match session.read_request_body().await {
-                Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-                Ok(None) => return Ok(body.freeze()),
+                Ok(Some(chunk)) => {
+                    length += chunk.len();
+                    if length <= LARGEST {
+                        body.extend_from_slice(&chunk);
+                    }
+                }
+                Ok(None) if length <= LARGEST => return Ok(body.freeze()),
+                Ok(None) => break,
                 Err(error) => return Err(Failure::malformed(error.to_string())),
             }
-            if body.len() > LARGEST {
-                return Err(Reason::BodyTooLarge.into());
-            }
         }
+        Err(Reason::BodyTooLarge.into())
     };
     timeout(PATIENCE, reading)
         .await

@@ -67,7 +67,7 @@ pub const KEYS: &[Key] = &[
         "admin_listen",
         Kind::Text,
         "127.0.0.1:9090",
-        "Where health and metrics are served. Never make it public.",
+        "Where health, metrics and the operator's commands are served. Never make it public.",
     ),
     key(
         "title",

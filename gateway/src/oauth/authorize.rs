@@ -203,12 +203,19 @@ async fn keep(
 ) -> Result<(), StoreError> {
     let remember_code = code.remember_until(server.settings.longest_token());
     let remember_client = remember_code.max(now + REMEMBERED);
-    // What the configuration says of a client is asked anew each time.
-    if asked.client().registration != Registration::PreRegistered {
-        server
-            .records
-            .keep_client(asked.client(), remember_client)
-            .await?;
+    let (records, client) = (&server.records, asked.client());
+    match client.registration {
+        // What the configuration says of a client is asked anew each time.
+        Registration::PreRegistered => {}
+        // One that the operator removed meanwhile stays removed.
+        Registration::SelfRegistered => {
+            records
+                .extend_client(&client.id, remember_client, now)
+                .await?;
+        }
+        Registration::MetadataDocument => {
+            records.keep_client(client, remember_client).await?;
+        }
     }
     if let Some(allowed) = Allowed::now(asked.client(), now) {
         server

@@ -1,0 +1,48 @@
+//! The operator at a terminal: the commands of the `gateway` binary against a running gateway.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+use crate::gateway::Gateway;
+use crate::program::{binary, run};
+
+/// What a command came to.
+#[derive(Clone, Debug)]
+pub struct Commanded {
+    /// The exit code.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub errors: String,
+}
+
+impl Commanded {
+    /// Standard output as JSON. Panics when it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.out)
+            .unwrap_or_else(|error| panic!("no JSON ({error}): {self:?}"))
+    }
+}
+
+/// `gateway WORDS… --config …` with the configuration of `gateway`, and `input` on standard input.
+pub async fn command(gateway: &Gateway, words: &[&str], input: &str) -> Result<Commanded> {
+    let config = gateway.folder().join("gateway.toml").display().to_string();
+    let words: Vec<&str> = [words, &["--config", &config]].concat();
+    let (code, out, errors) = run(&binary("gateway"), &words, input).await?;
+    Ok(Commanded { code, out, errors })
+}
+
+/// The same; an error unless it ends with 0.
+pub async fn done(gateway: &Gateway, words: &[&str], input: &str) -> Result<Commanded> {
+    let commanded = command(gateway, words, input).await?;
+    anyhow::ensure!(commanded.code == 0, "{words:?}: {commanded:?}");
+    Ok(commanded)
+}
+
+/// What the commands show to the gateway.
+pub fn token(gateway: &Gateway) -> Result<String> {
+    let file = gateway.folder().join("keys/admin.token");
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    Ok(text.trim().to_owned())
+}

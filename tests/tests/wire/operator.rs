@@ -1,0 +1,522 @@
+//! The operator's commands and the API behind them: what was given is seen and taken back, people
+//! come and go, and nobody else gets in.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tests::browser::Browser;
+use tests::gateway::Owner;
+use tests::http;
+use tests::mcp::{initialize, send};
+use tests::operator::{command, done, token};
+use tests::program::{binary, run};
+use tests::sse::EventStream;
+use tests::world::{StoreKind, World};
+
+const SOON: Duration = Duration::from_secs(5);
+
+fn bob() -> Owner {
+    Owner {
+        name: "Bob".into(),
+        password: "a second correct horse".into(),
+    }
+}
+
+async fn stream(world: &World, token: &str) -> Result<EventStream> {
+    EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(token)).await
+}
+
+async fn status(world: &World, token: &str) -> Result<u16> {
+    Ok(send(&world.url("/mcp"), token, &initialize()).await?.status)
+}
+
+/// Whether somebody can log in with a new browser, which is returned.
+async fn login(world: &World, person: &Owner) -> Result<(bool, Browser)> {
+    let client = world.client("Login").await?;
+    let mut browser = Browser::default();
+    let page = browser.visit(&client.authorization().url()).await?;
+    let page = browser
+        .log_in(&page, &person.name, &person.password)
+        .await?;
+    Ok((page.password_form().is_err(), browser))
+}
+
+/// Whether a browser is still logged in.
+async fn is_logged_in(world: &World, browser: &mut Browser) -> Result<bool> {
+    let client = world.client("Login").await?;
+    let page = browser.visit(&client.authorization().url()).await?;
+    Ok(page.password_form().is_err())
+}
+
+async fn audit(world: &World) -> Result<Vec<Value>> {
+    let text = std::fs::read_to_string(world.gateway.folder().join("state/audit/audit.jsonl"))?;
+    Ok(text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("a line of JSON"))
+        .collect())
+}
+
+#[tokio::test]
+async fn the_operator_sees_what_was_given_and_takes_it_back_at_once() -> Result<()> {
+    let world = World::start().await?;
+    let (client, given) = world.signed_in().await?;
+    let kept = world
+        .client("Bystander")
+        .await?
+        .sign_in(&world.owner)
+        .await?;
+    let mut ended = stream(&world, &given).await?;
+    let mut goes_on = stream(&world, &kept).await?;
+    world.backend.await_streams(2, SOON).await?;
+    let gateway = &world.gateway;
+
+    let all = done(gateway, &["grants", "ls", "--json"], "").await?.json();
+    assert_eq!(all["grants"].as_array().map(Vec::len), Some(2), "{all}");
+    let of = ["grants", "ls", "--json", "--client", &client.client_id];
+    let mine = done(gateway, &of, "").await?.json();
+    let grant = &mine["grants"][0];
+    assert_eq!(mine["grants"].as_array().map(Vec::len), Some(1), "{mine}");
+    assert_eq!(grant["user_name"], json!(world.owner.name));
+    assert_eq!(grant["client_name"], "A test client");
+    assert_eq!(grant["tools"], "all");
+    let id = grant["id"].as_str().expect("an id");
+    let page = done(gateway, &["grants", "ls", "--limit", "1"], "").await?;
+    assert_eq!(page.out.lines().count(), 2, "{page:?}");
+    assert!(page.out.starts_with("GRANT "), "{page:?}");
+    assert!(page.errors.contains("--after g_"), "{page:?}");
+    let shown = done(gateway, &["grants", "show", id], "").await?;
+    assert!(shown.out.contains("A test client"), "{shown:?}");
+    let streams = done(gateway, &["streams", "ls", "--grant", id, "--json"], "").await?;
+    assert_eq!(streams.json()["streams"][0]["grant"], json!(id));
+
+    let start = Instant::now();
+    let revoked = done(gateway, &["grants", "revoke", id], "").await?;
+    assert_eq!(revoked.out, "revoked 1 grant\n");
+    assert_eq!(status(&world, &given).await?, 401, "the next call");
+    assert!(ended.end(SOON).await?, "cut instead of ended");
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+    assert_eq!(status(&world, &kept).await?, 200);
+    world
+        .backend
+        .push(tests::scripted_mcp::MCP_STREAM, "data: still here\n\n");
+    assert_eq!(goes_on.event(SOON).await?.1, "still here");
+    let gone = command(gateway, &["grants", "revoke", id], "").await?;
+    assert_eq!(gone.code, 1, "{gone:?}");
+    assert!(gone.errors.contains("there is no grant"), "{gone:?}");
+    let left = done(gateway, &["grants", "ls", "--json"], "").await?.json();
+    assert_eq!(left["grants"].as_array().map(Vec::len), Some(1), "{left}");
+
+    let records = audit(&world).await?;
+    let record = records
+        .iter()
+        .find(|record| record["event"] == "operator" && record["grant"] == json!(id))
+        .expect("a record of the operator");
+    assert_eq!(record["outcome"], "allowed");
+    assert_eq!(record["client"], json!(client.client_id));
+    let detail = record["detail"].as_str().expect("what and by whom");
+    assert!(detail.starts_with("grants revoke, by "), "{detail}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_removed_client_is_unknown_and_everything_it_had_is_dead() -> Result<()> {
+    for store in [StoreKind::Embedded, StoreKind::Redis] {
+        let world = World::on(store).await?;
+        let (client, given) = world.signed_in().await?;
+        let other = world.client("Bystander").await?;
+        let kept = other.sign_in(&world.owner).await?;
+        let open = client.authorization();
+        let code = client.allow(&open, &world.owner).await?.code();
+        let mut ended = stream(&world, &given).await?;
+        let gateway = &world.gateway;
+
+        let listed = done(gateway, &["clients", "ls"], "").await?;
+        assert!(listed.out.contains("A test client"), "{listed:?}");
+        let shown = done(gateway, &["clients", "show", &client.client_id], "").await?;
+        assert!(shown.out.contains("grants"), "{shown:?}");
+        let removed = done(gateway, &["clients", "rm", &client.client_id], "").await?;
+        assert!(removed.out.starts_with("removed; revoked 1"), "{removed:?}");
+        assert_eq!(status(&world, &given).await?, 401);
+        assert!(ended.end(SOON).await?, "cut instead of ended");
+        let redeemed = client.redeem(&code, &open.pkce.verifier).await?;
+        assert_eq!(redeemed.error(), "invalid_client", "{}", redeemed.text);
+        let page = Browser::default()
+            .open(&client.authorization().url())
+            .await?;
+        assert!(
+            page.location().is_none(),
+            "an unknown client is sent nowhere"
+        );
+        assert_eq!(status(&world, &kept).await?, 200);
+
+        // What is the same app registers again and is allowed again.
+        let again = world.client("A test client").await?;
+        let token = again.sign_in(&world.owner).await?;
+        assert_eq!(status(&world, &token).await?, 200);
+        assert_eq!(status(&world, &given).await?, 401);
+        let unknown = command(gateway, &["clients", "rm", "c_nobody"], "").await?;
+        assert_eq!(unknown.code, 1, "{unknown:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_person_is_added_disabled_and_let_in_again() -> Result<()> {
+    for store in [StoreKind::Embedded, StoreKind::Redis] {
+        let world = World::on(store).await?;
+        let (gateway, bob) = (&world.gateway, bob());
+        let line = format!("{}\n", bob.password);
+        assert!(!login(&world, &bob).await?.0);
+        done(gateway, &["users", "add", &bob.name], &line).await?;
+        for (words, code) in [
+            (vec!["users", "add", "bob"], 1),
+            (vec!["users", "add", "no good name"], 1),
+            (vec!["users", "disable", "nobody"], 1),
+        ] {
+            let refused = command(gateway, &words, &line).await?;
+            assert_eq!(refused.code, code, "{words:?} {refused:?}");
+        }
+        let short = command(gateway, &["users", "add", "carol"], "short\n").await?;
+        assert_eq!(short.code, 64, "{short:?}");
+
+        let client = world.client("Client").await?;
+        let alices = client.sign_in(&world.owner).await?;
+        let bobs = client.sign_in(&bob).await?;
+        let (entered, mut browser) = login(&world, &bob).await?;
+        assert!(entered);
+        let open = client.authorization();
+        let code = client
+            .walk(&mut browser, &open, &bob, "Allow")
+            .await?
+            .code();
+        let mut ended = stream(&world, &bobs).await?;
+        let mut goes_on = stream(&world, &alices).await?;
+        world.backend.await_streams(2, SOON).await?;
+
+        let start = Instant::now();
+        let disabled = done(gateway, &["users", "disable", "BOB"], "").await?;
+        assert_eq!(disabled.out, "BOB is disabled; revoked 1 grant\n");
+        assert_eq!(status(&world, &bobs).await?, 401);
+        assert!(ended.end(SOON).await?, "cut instead of ended");
+        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+        assert!(
+            !is_logged_in(&world, &mut browser).await?,
+            "a session of before"
+        );
+        assert!(!login(&world, &bob).await?.0);
+        let redeemed = client.redeem(&code, &open.pkce.verifier).await?;
+        assert_eq!(
+            (redeemed.status, redeemed.error()),
+            (400, "invalid_grant".into())
+        );
+        assert_eq!(status(&world, &alices).await?, 200);
+        world
+            .backend
+            .push(tests::scripted_mcp::MCP_STREAM, "data: still here\n\n");
+        assert_eq!(goes_on.event(SOON).await?.1, "still here");
+        let listed = done(gateway, &["users", "ls"], "").await?;
+        assert!(
+            listed.out.contains("disabled, by the operator"),
+            "{listed:?}"
+        );
+
+        done(gateway, &["users", "enable", "bob"], "").await?;
+        assert!(
+            !is_logged_in(&world, &mut browser).await?,
+            "came back to life"
+        );
+        assert_eq!(status(&world, &bobs).await?, 401, "came back to life");
+        let token = client.sign_in(&bob).await?;
+        assert_eq!(status(&world, &token).await?, 200);
+
+        // A new password ends the browser sessions, and no more.
+        let (entered, mut browser) = login(&world, &bob).await?;
+        assert!(entered);
+        let new = Owner {
+            password: "another good password".into(),
+            ..bob.clone()
+        };
+        done(gateway, &["users", "password", "bob"], &new.password).await?;
+        assert!(!is_logged_in(&world, &mut browser).await?);
+        assert!(!login(&world, &bob).await?.0, "the old password");
+        assert!(login(&world, &new).await?.0, "the new password");
+        assert_eq!(status(&world, &token).await?, 200);
+        let configured = command(gateway, &["users", "password", "alice"], &line).await?;
+        assert_eq!(configured.code, 1, "{configured:?}");
+        assert!(
+            configured.errors.contains("owner.password_hash"),
+            "{configured:?}"
+        );
+
+        let seen = format!("{:?}{:?}", world.gateway.log(), audit(&world).await.ok());
+        for secret in [
+            &bob.password,
+            &new.password,
+            &token,
+            &alices,
+            &self::token(gateway)?,
+        ] {
+            assert!(!seen.contains(secret.as_str()), "a secret was written down");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_stream_is_closed_and_its_token_is_as_good_as_before() -> Result<()> {
+    let world = World::start().await?;
+    let (_, given) = world.signed_in().await?;
+    let mut first = stream(&world, &given).await?;
+    let mut second = stream(&world, &given).await?;
+    world.backend.await_streams(2, SOON).await?;
+    let gateway = &world.gateway;
+    let listed = done(gateway, &["streams", "ls", "--json"], "")
+        .await?
+        .json();
+    let numbers: Vec<String> = listed["streams"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|stream| stream["stream"].to_string())
+        .collect();
+    assert_eq!(numbers.len(), 2, "{listed}");
+    let closed = done(gateway, &["streams", "close", &numbers[0]], "").await?;
+    assert_eq!(closed.out, "closed 1 stream\n");
+    assert!(first.end(SOON).await?, "cut instead of ended");
+    world
+        .backend
+        .push(tests::scripted_mcp::MCP_STREAM, "data: still here\n\n");
+    assert_eq!(second.event(SOON).await?.1, "still here");
+    assert_eq!(status(&world, &given).await?, 200);
+    let again = command(gateway, &["streams", "close", &numbers[0]], "").await?;
+    assert_eq!(again.code, 1, "{again:?}");
+    let all = done(gateway, &["streams", "close", "--user", "alice"], "").await?;
+    assert_eq!(all.out, "closed 1 stream\n");
+    assert!(second.end(SOON).await?, "cut instead of ended");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_token_is_revoked_with_what_was_narrowed_from_it_and_nothing_above() -> Result<()> {
+    let world = World::start().await?;
+    let (client, given) = world.signed_in().await?;
+    let gateway = &world.gateway;
+    let narrow = async |token: &str| -> Result<String> {
+        let words = ["token", "narrow", "--tool", "echo"];
+        let (code, out, errors) = run(&binary("gateway"), &words, token).await?;
+        anyhow::ensure!(code == 0, "{errors}");
+        Ok(out.trim().to_owned())
+    };
+    let (child, sibling) = (narrow(&given).await?, narrow(&given).await?);
+    let grandchild = narrow(&child).await?;
+    let mut ended = stream(&world, &grandchild).await?;
+    let mut goes_on = stream(&world, &given).await?;
+    world.backend.await_streams(2, SOON).await?;
+
+    done(gateway, &["token", "revoke"], &child).await?;
+    assert_eq!(status(&world, &child).await?, 401);
+    assert_eq!(status(&world, &grandchild).await?, 401);
+    assert!(ended.end(SOON).await?, "cut instead of ended");
+    assert_eq!(status(&world, &sibling).await?, 200);
+    world
+        .backend
+        .push(tests::scripted_mcp::MCP_STREAM, "data: still here\n\n");
+    assert_eq!(goes_on.event(SOON).await?.1, "still here");
+
+    // By its holder, at /revoke: the same.
+    let (mine, my_child) = (narrow(&given).await?, narrow(&sibling).await?);
+    assert_eq!(client.revoke(&mine).await?.status, 200);
+    assert_eq!(status(&world, &mine).await?, 401);
+    assert_eq!(client.revoke(&sibling).await?.status, 200);
+    assert_eq!(status(&world, &my_child).await?, 401);
+    assert_eq!(status(&world, &given).await?, 200);
+
+    // By its id, as `inspect` prints it: the token itself, and so everything made from it.
+    let keys = gateway.folder().join("keys").display().to_string();
+    let inspect = ["token", "inspect", "--keys-dir", &keys];
+    let (code, shown, errors) = run(&binary("gateway"), &inspect, &given).await?;
+    assert_eq!(code, 0, "{errors}");
+    let id = shown
+        .lines()
+        .find_map(|line| line.strip_prefix("// revocation id of block 0: "))
+        .expect("inspect prints the ids");
+    done(gateway, &["token", "revoke", "--id", id], "").await?;
+    assert_eq!(status(&world, &given).await?, 401);
+    assert!(goes_on.end(SOON).await?, "cut instead of ended");
+    for (words, input, code) in [
+        (vec!["token", "revoke"], "nonsense", 1),
+        (vec!["token", "revoke", "--id", "00ff"], "", 1),
+        (vec!["token", "revoke"], "", 64),
+    ] {
+        let refused = command(gateway, &words, input).await?;
+        assert_eq!(refused.code, code, "{words:?} {refused:?}");
+        assert!(!refused.errors.contains("nonsense"), "{refused:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nobody_but_a_program_with_the_token_gets_in() -> Result<()> {
+    let world = World::start().await?;
+    let (_, given) = world.signed_in().await?;
+    let url = world.gateway.admin_url("/v1/users/disable");
+    let body = json!({ "name": world.owner.name }).to_string();
+    let bearer = format!("Bearer {}", token(&world.gateway)?);
+    let right = ("Authorization", bearer.as_str());
+    let json = "application/json";
+    let theirs = format!("Bearer {given}");
+    let host = format!("rebound.example.com:{}", world.gateway.admin_port);
+    let origin = world.gateway.admin_url("");
+    let origin = origin.trim_end_matches('/');
+    for (what, kind, headers, status) in [
+        ("no token", json, vec![], 401),
+        (
+            "a wrong token",
+            json,
+            vec![("Authorization", "Bearer x")],
+            401,
+        ),
+        (
+            "an access token",
+            json,
+            vec![("Authorization", theirs.as_str())],
+            401,
+        ),
+        ("a cookie", json, vec![("Cookie", bearer.as_str())], 401),
+        ("its own origin", json, vec![right, ("Origin", origin)], 403),
+        (
+            "another origin",
+            json,
+            vec![right, ("Origin", "https://evil.example")],
+            403,
+        ),
+        (
+            "a host by name",
+            json,
+            vec![right, ("Host", host.as_str())],
+            403,
+        ),
+        (
+            "a form",
+            "application/x-www-form-urlencoded",
+            vec![right],
+            415,
+        ),
+        ("plain text", "text/plain", vec![right], 415),
+    ] {
+        let reply = http::post(&url, kind, body.clone(), &headers).await?;
+        assert_eq!(reply.status, status, "{what}: {}", reply.text);
+        assert!(!reply.error().is_empty(), "{what}");
+        let cors = reply.header("access-control-allow-origin");
+        assert_eq!(cors, "", "{what}");
+    }
+    let reply = http::ask("GET", &url, &[right]).await?;
+    assert_eq!(reply.status, 405, "a link must change nothing");
+    let huge = format!("{{\"name\":\"{}\"}}", "x".repeat(1024 * 1024));
+    let reply = http::post(&url, json, huge, &[right]).await;
+    assert!(reply.is_ok_and(|reply| reply.status == 413));
+    for wrong in [
+        "",
+        "[]",
+        "{\"name\":1}",
+        "{\"name\":\"alice\",\"more\":1}",
+        "null",
+    ] {
+        let reply = http::post(&url, json, wrong, &[right]).await?;
+        assert_eq!(reply.status, 422, "{wrong}: {}", reply.text);
+    }
+    let reading = world.gateway.admin_url("/v1/users");
+    assert_eq!(http::get(&reading).await?.status, 401);
+    assert_eq!(
+        http::get(&world.url("/v1/users")).await?.status,
+        404,
+        "in public"
+    );
+    for open in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(http::get(&world.gateway.admin_url(open)).await?.status, 200);
+    }
+    assert_eq!(status(&world, &given).await?, 200, "nothing was done");
+    let refused = audit(&world).await?;
+    let refused: Vec<&Value> = refused
+        .iter()
+        .filter(|record| record["event"] == "operator")
+        .collect();
+    assert!(refused.len() >= 9, "{refused:?}");
+    assert!(refused.iter().all(|record| record["outcome"] == "refused"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn commands_say_what_is_wrong_by_sentence_and_exit_code() -> Result<()> {
+    let mut world = World::start().await?;
+    let keys = world.gateway.folder().join("keys");
+    let file = keys.join("admin.token");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file)?.permissions());
+    assert_eq!(mode & 0o777, 0o600);
+
+    let right = std::fs::read_to_string(&file)?;
+    std::fs::write(&file, "x".repeat(43))?;
+    let refused = command(&world.gateway, &["grants", "ls"], "").await?;
+    assert_eq!(refused.code, 77, "{refused:?}");
+    assert!(refused.errors.contains("admin.token"), "{refused:?}");
+    std::fs::rename(&file, keys.join("away"))?;
+    let missing = command(&world.gateway, &["users", "ls"], "").await?;
+    assert_eq!(missing.code, 77, "{missing:?}");
+    std::fs::rename(keys.join("away"), &file)?;
+    std::fs::write(&file, right)?;
+    done(&world.gateway, &["users", "ls"], "").await?;
+
+    world.gateway.program().kill().await?;
+    let away = command(&world.gateway, &["grants", "ls"], "").await?;
+    assert_eq!(away.code, 69, "{away:?}");
+    assert!(away.errors.contains("Is it running"), "{away:?}");
+    let (code, _, errors) = run(&binary("gateway"), &["grants", "revoke"], "").await?;
+    assert_eq!(code, 2, "{errors}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_owner_who_is_no_longer_named_is_kept_out_and_the_log_says_so() -> Result<()> {
+    let mut world = World::start().await?;
+    let (client, alices) = world.signed_in().await?;
+    let alice = world.owner.clone();
+    let (entered, mut browser) = login(&world, &alice).await?;
+    assert!(entered);
+    // The hash of the configuration goes with the name: the new owner has the same password.
+    let bob = Owner {
+        name: "bob".into(),
+        ..alice.clone()
+    };
+    world.gateway.setup().owner = Some(bob.clone());
+    world.gateway.restart().await?;
+    assert!(!login(&world, &alice).await?.0);
+    assert!(!is_logged_in(&world, &mut browser).await?);
+    assert_eq!(status(&world, &alices).await?, 401);
+    assert!(login(&world, &bob).await?.0);
+    let log = world.gateway.log().join("\n");
+    assert!(log.contains("former_owner_disabled"), "{log}");
+    let told = world.gateway.printed().join("\n");
+    assert!(told.contains("alice is no longer the owner"), "{told}");
+    let listed = done(&world.gateway, &["users", "ls"], "").await?;
+    assert!(
+        listed.out.contains("no longer named as owner"),
+        "{listed:?}"
+    );
+
+    world.gateway.setup().owner = Some(alice.clone());
+    world.gateway.restart().await?;
+    assert!(!login(&world, &bob).await?.0);
+    let token = client.sign_in(&alice).await?;
+    assert_eq!(status(&world, &token).await?, 200);
+    assert_eq!(status(&world, &alices).await?, 401);
+
+    done(&world.gateway, &["users", "disable", "alice"], "").await?;
+    world.gateway.crash_and_restart().await?;
+    assert!(
+        !login(&world, &alice).await?.0,
+        "a restart undid the operator"
+    );
+    assert_eq!(status(&world, &token).await?, 401);
+    Ok(())
+}
