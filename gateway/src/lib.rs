@@ -56,8 +56,6 @@
 //! everything, as it always does for tokens that have it. What another scope would cover is the one
 //! refusal that is HTTP (403), and the one that lists don't hide.
 //!
-//! answered within MCP (`proxy::refused`). For unrestricted tokens nothing is looked into.
-//!
 //! # Revocation
 //!
 //! A grant, a token by the id of any of its blocks, and by a cut in time all of a client or a person
