@@ -71,6 +71,7 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
     );
     server.bootstrap();
 
+    let clock = app.clock;
     let authorization_server = app.authorization_server.clone();
     let revocations = app.revocations.clone();
     let last_use = app.authorization_server.last_use.clone();

@@ -12,7 +12,7 @@ use crate::grants::amendment::Amendment;
 use crate::grants::authorization_code::AuthorizationCode;
 use crate::grants::{Grant, GrantId, UserId};
 use crate::secret::SecretHash;
-use crate::store::{Inserted, RevocationView, Store, StoreError, Table, Taken};
+use crate::store::{Inserted, Revocation, RevocationView, Store, StoreError, Table, Taken};
 
 /// A person who may log in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
