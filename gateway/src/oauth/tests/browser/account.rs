@@ -11,7 +11,7 @@ use super::{Browser, ORIGIN, PASSWORD, ask, location, server_of_alice, text, val
 use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::grants::{Grant, GrantId, Pin, Tools, UserId};
-use crate::identity::{self, LoginName, Password};
+use crate::identity::{self, LoginName, Password, people};
 use crate::oauth::AuthorizationServer;
 use crate::oauth::tests::revocations;
 use crate::pages::Goal;
@@ -26,7 +26,7 @@ async fn server_of_two() -> AuthorizationServer {
         .hash(Password::new(PASSWORD).unwrap())
         .await;
     let (bob, now) = (LoginName::parse("bob").unwrap(), server.clock.now());
-    identity::ensure_owner(&server.records, &bob, &phc.unwrap(), now, &mut OsRng)
+    people::add(&server.records, &bob, &phc.unwrap(), now, &mut OsRng)
         .await
         .unwrap();
     server
