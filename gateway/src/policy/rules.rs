@@ -16,13 +16,17 @@
 //! where the file is and when it is read again (`config`, `cli`).
 
 mod facts;
+mod ground;
+mod judge;
 mod listing;
 mod reader;
+mod ruling;
+mod source;
 #[cfg(test)]
 mod tests;
 mod vocabulary;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,16 +35,16 @@ use biscuit_auth::AuthorizerLimits;
 use biscuit_auth::builder::{AuthorizerBuilder, Fact, Term};
 use biscuit_auth::datalog::ExternFunc;
 use biscuit_auth::error::{FailedCheck, Logic, MatchedPolicy, Token};
-use ipnet::IpNet;
 use quick_cache::sync::Cache;
-use url::Url;
 
 use crate::protocol::arguments::{Arguments, Paths, stays_below};
 use crate::protocol::jsonrpc::Keep;
 use crate::protocol::tool_definition::Labels;
 
 pub use self::facts::{Asked, Message, Surroundings};
-pub use self::reader::Fault;
+pub use self::ground::Ground;
+pub use self::ruling::{Failure, Ruling, Statement, Verdict};
+pub use self::source::Fault;
 pub use self::vocabulary::reference;
 
 /// What an evaluation may cost. The time is tested between steps only, so what a policy may say is
@@ -57,130 +61,6 @@ const ALONE: usize = 32;
 /// How many decisions are remembered, and the longest names among them.
 const REMEMBERED: usize = 8192;
 const LONGEST_REMEMBERED: usize = 256;
-
-/// What a policy stands on besides its file.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ground {
-    /// The login names in each group.
-    pub groups: BTreeMap<String, BTreeSet<String>>,
-    /// The addresses of each named network.
-    pub networks: BTreeMap<String, Vec<IpNet>>,
-    /// The names of the backends.
-    pub backends: BTreeSet<String>,
-    /// The names of the approvers.
-    pub approvers: BTreeSet<String>,
-    /// The ids of the clients that the operator registered.
-    pub clients: BTreeSet<String>,
-    /// Seconds by which local time is ahead of UTC, for hours and weekdays.
-    pub utc_offset: i64,
-}
-
-impl Ground {
-    /// How a client is known, and the host that vouches for it, if one does.
-    fn kind_of(&self, client: &str) -> (&'static str, Option<String>) {
-        if self.clients.contains(client) {
-            return ("pre_registered", None);
-        }
-        let document = client.strip_prefix("https://").and(Url::parse(client).ok());
-        match document {
-            Some(url) => ("document", url.host_str().map(str::to_owned)),
-            None => ("self_registered", None),
-        }
-    }
-}
-
-/// A statement of the policy, and where it stands.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Statement(Arc<Place>);
-
-#[derive(PartialEq, Eq)]
-struct Place {
-    file: String,
-    line: usize,
-    text: String,
-}
-
-impl Statement {
-    /// Its first line, from 1.
-    pub fn line(&self) -> usize {
-        self.0.line
-    }
-
-    /// As it is written.
-    pub fn text(&self) -> &str {
-        &self.0.text
-    }
-}
-
-/// `FILE:LINE`.
-impl fmt::Display for Statement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.0.file, self.0.line)
-    }
-}
-
-impl fmt::Debug for Statement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self} {}", self.text())
-    }
-}
-
-/// Why a policy could not be asked.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// It took too long, or made too many facts: nobody's fault but the policy's or the machine's.
-    #[error("{0}")]
-    Limit(String),
-    /// A rule did something with a value that can't be done with it.
-    #[error("{0}")]
-    Evaluation(String),
-    /// It asks about arguments that can't be known in full, or read in one way only.
-    #[error("the arguments are too many, or can be read in more than one way")]
-    Arguments,
-}
-
-/// How a policy decided.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It allows the call.
-    Allowed,
-    /// It does not.
-    Denied,
-    /// It could not be asked, so the call is refused.
-    Failed(Failure),
-}
-
-/// A policy's decision about one call, and what it rests on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ruling {
-    /// The decision.
-    pub verdict: Verdict,
-    /// The `allow` or `deny` that matched first; of a failure, the statement that failed, where it
-    /// is known. `None`: nothing matched.
-    pub by: Option<Statement>,
-    /// Every `check` that did not hold.
-    pub unmet: Vec<Statement>,
-}
-
-impl Ruling {
-    fn failed(failure: Failure) -> Self {
-        Self {
-            verdict: Verdict::Failed(failure),
-            by: None,
-            unmet: Vec::new(),
-        }
-    }
-
-    /// Whether the call may go on.
-    pub fn is_allowed(&self) -> bool {
-        self.verdict == Verdict::Allowed
-    }
-
-    /// The statement to look at: the first check that did not hold, else what decided.
-    pub fn place(&self) -> Option<&Statement> {
-        self.unmet.first().or(self.by.as_ref())
-    }
-}
 
 /// Which arguments a policy asks about.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,280 @@
+//! Judges what a policy says before it is in force. What would be a silent hole is a fault: a fact
+//! that the gateway never states, a group that is not configured, a text where a number stands, a
+//! variable that nothing binds. So is what would make an evaluation expensive for whoever sends many
+//! arguments.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use biscuit_auth::builder::{Binary, Op, Predicate, Rule, Term, Unary};
+
+use super::Ground;
+use super::source::{Fault, File, NOTHING, Source, Written};
+use super::vocabulary::{self, Holds, STATED, nearest};
+
+/// Looks for what would never be as it is written.
+pub(super) struct Judge<'a> {
+    source: &'a Source<'a>,
+    ground: &'a Ground,
+    /// The policy's own facts and rules: name, and the numbers of their terms.
+    own: BTreeMap<&'a str, BTreeSet<usize>>,
+    pub(super) uses: BTreeSet<&'static str>,
+    /// The paths of the arguments that are asked about; `None`: any.
+    pub(super) paths: Option<BTreeSet<String>>,
+    pub(super) faults: Vec<Fault>,
+}
+
+impl<'a> Judge<'a> {
+    pub(super) fn new(source: &'a Source<'a>, file: &'a File<'_>, ground: &'a Ground) -> Self {
+        let mut own: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+        let facts = file.facts.iter().map(|fact| &fact.is.predicate);
+        for head in facts.chain(file.rules.iter().map(|rule| &rule.is.head)) {
+            own.entry(&head.name).or_default().insert(head.terms.len());
+        }
+        Self {
+            source,
+            ground,
+            own,
+            uses: BTreeSet::new(),
+            paths: Some(BTreeSet::new()),
+            faults: Vec::new(),
+        }
+    }
+
+    /// Looks at every statement.
+    pub(super) fn file(&mut self, file: &File<'_>) {
+        for fact in &file.facts {
+            self.head(fact, &fact.is.predicate);
+        }
+        for rule in &file.rules {
+            self.head(rule, &rule.is.head);
+            self.query(rule, &rule.is);
+        }
+        for check in &file.checks {
+            check
+                .is
+                .queries
+                .iter()
+                .for_each(|query| self.query(check, query));
+        }
+        for policy in &file.policies {
+            policy
+                .is
+                .queries
+                .iter()
+                .for_each(|query| self.query(policy, query));
+        }
+        if file.policies.is_empty() {
+            self.faults.push(self.source.fault(0, NOTHING.to_owned()));
+        }
+    }
+
+    /// `part`: what of the statement it is about, for the column.
+    fn wrong<T>(&mut self, statement: &Written<'_, T>, part: &str, sentence: String) {
+        let within = statement.text.find(part).unwrap_or_default();
+        self.faults
+            .push(self.source.fault(statement.at + within, sentence));
+    }
+
+    /// What the policy states itself must not be what the gateway states.
+    fn head<T>(&mut self, statement: &Written<'_, T>, head: &Predicate) {
+        if vocabulary::stated(&head.name).is_some() {
+            let sentence = format!(
+                "`{}` is stated by the gateway; give what the policy states another name",
+                head.name
+            );
+            self.wrong(statement, &head.name, sentence);
+        }
+        for term in &head.terms {
+            self.term(statement, term);
+        }
+    }
+
+    fn query<T>(&mut self, statement: &Written<'_, T>, query: &Rule) {
+        let mut bound = BTreeSet::new();
+        let mut open_arguments = 0;
+        for predicate in &query.body {
+            self.predicate(statement, predicate);
+            bound.extend(predicate.terms.iter().filter_map(variable));
+            let is_argument = matches!(predicate.name.as_str(), "argument" | "argument_type");
+            if is_argument && !matches!(predicate.terms.first(), Some(Term::Str(_))) {
+                open_arguments += 1;
+            }
+        }
+        if open_arguments > 1 {
+            let sentence = "every argument would be compared with every other one; name the path of all but one";
+            self.wrong(statement, "argument", sentence.to_owned());
+        }
+        for name in query.head.terms.iter().filter_map(variable) {
+            self.bound(statement, name, &bound);
+        }
+        for expression in &query.expressions {
+            self.operations(statement, &expression.ops, &bound);
+        }
+    }
+
+    fn bound<T>(&mut self, statement: &Written<'_, T>, name: &str, bound: &BTreeSet<&str>) {
+        if !bound.contains(name) {
+            let sentence = format!("`${name}` is bound by no fact of this statement");
+            self.wrong(statement, &format!("${name}"), sentence);
+        }
+    }
+
+    fn operations<T>(&mut self, statement: &Written<'_, T>, ops: &[Op], bound: &BTreeSet<&str>) {
+        for (at, op) in ops.iter().enumerate() {
+            match op {
+                Op::Value(Term::Variable(name)) => self.bound(statement, name, bound),
+                Op::Value(term) => self.term(statement, term),
+                Op::Closure(parameters, ops) => {
+                    let mut bound = bound.clone();
+                    bound.extend(parameters.iter().map(String::as_str));
+                    self.operations(statement, ops, &bound);
+                }
+                Op::Unary(Unary::Ffi(name)) | Op::Binary(Binary::Ffi(name)) => {
+                    let sentence = format!("there is no function `extern::{name}` here");
+                    self.wrong(statement, "extern::", sentence);
+                }
+                Op::Binary(Binary::Regex) => self.pattern(statement, ops.get(at.wrapping_sub(1))),
+                Op::Unary(_) | Op::Binary(_) => {}
+            }
+        }
+    }
+
+    /// A pattern that is none would match nothing, and one from an argument could be any.
+    fn pattern<T>(&mut self, statement: &Written<'_, T>, pattern: Option<&Op>) {
+        let sentence = match pattern {
+            Some(Op::Value(Term::Str(pattern))) => match regex::Regex::new(pattern) {
+                Ok(_) => return,
+                Err(_) => format!("`{pattern}` is no regular expression"),
+            },
+            _ => "`matches` takes a pattern that is written out".to_owned(),
+        };
+        self.wrong(statement, "matches", sentence);
+    }
+
+    fn predicate<T>(&mut self, statement: &Written<'_, T>, predicate: &Predicate) {
+        let (name, count) = (predicate.name.as_str(), predicate.terms.len());
+        for term in &predicate.terms {
+            self.term(statement, term);
+        }
+        let Some(stated) = vocabulary::stated(name) else {
+            self.own_predicate(statement, predicate);
+            return;
+        };
+        self.uses.insert(stated.name);
+        if count != stated.terms.len() {
+            let sentence = format!("`{name}` is written `{}`", stated.form());
+            self.wrong(statement, name, sentence);
+            return;
+        }
+        for (holds, term) in stated.terms.iter().zip(&predicate.terms) {
+            if let Some(problem) = self.never(*holds, term) {
+                let sentence = format!("`{predicate}` is never stated: {problem}");
+                self.wrong(statement, &format!("{name}("), sentence);
+            }
+        }
+        if matches!(name, "argument" | "argument_type") {
+            match (predicate.terms.first(), &mut self.paths) {
+                (Some(Term::Str(path)), Some(paths)) => {
+                    paths.insert(path.clone());
+                }
+                _ => self.paths = None,
+            }
+        }
+    }
+
+    fn own_predicate<T>(&mut self, statement: &Written<'_, T>, predicate: &Predicate) {
+        let (name, count) = (predicate.name.as_str(), predicate.terms.len());
+        let sentence = match self.own.get(name) {
+            Some(counts) if counts.contains(&count) => return,
+            Some(counts) => {
+                let counts: Vec<String> = counts.iter().map(ToString::to_string).collect();
+                format!(
+                    "`{name}` is stated with {} terms, not {count}",
+                    counts.join(" or ")
+                )
+            }
+            None => {
+                let known = STATED.iter().map(|stated| stated.name);
+                let meant = nearest(name, known.chain(self.own.keys().copied()));
+                match meant {
+                    Some(meant) => {
+                        let form = vocabulary::stated(meant)
+                            .map_or_else(|| meant.to_owned(), vocabulary::Stated::form);
+                        format!("nothing states `{name}`; did you mean `{form}`?")
+                    }
+                    None => format!("nothing states `{name}`"),
+                }
+            }
+        };
+        self.wrong(statement, &format!("{name}("), sentence);
+    }
+
+    /// Why a constant never stands there. Variables stand for anything.
+    fn never(&self, holds: Holds, term: &Term) -> Option<String> {
+        if matches!(term, Term::Variable(_) | Term::Parameter(_)) {
+            return None;
+        }
+        let one_of = |what: &str, text: &str, known: Vec<&str>| {
+            if known.contains(&text) {
+                return None;
+            }
+            let hint = match nearest(text, known.iter().copied()) {
+                Some(meant) => format!("; did you mean \"{meant}\"?"),
+                None if known.is_empty() => String::new(),
+                None => format!(", which are {}", known.join(", ")),
+            };
+            Some(format!("\"{text}\" is none of the {what}{hint}"))
+        };
+        let names = |set: &'a BTreeSet<String>| set.iter().map(String::as_str).collect();
+        match (holds, term) {
+            (Holds::Any, _)
+            | (Holds::Text(_), Term::Str(_))
+            | (Holds::Integer(_), Term::Integer(_))
+            | (Holds::Bool, Term::Bool(_))
+            | (Holds::Date, Term::Date(_))
+            | (Holds::True, Term::Bool(true)) => None,
+            (Holds::OneOf(known), Term::Str(text)) => one_of("known values", text, known.to_vec()),
+            (Holds::Group, Term::Str(text)) => {
+                let groups = self.ground.groups.keys().map(String::as_str).collect();
+                one_of("configured groups", text, groups)
+            }
+            (Holds::Network, Term::Str(text)) => {
+                let networks = self.ground.networks.keys().map(String::as_str).collect();
+                one_of("configured networks", text, networks)
+            }
+            (Holds::Backend, Term::Str(text)) => {
+                one_of("backends", text, names(&self.ground.backends))
+            }
+            (Holds::Approver, Term::Str(text)) => {
+                one_of("approvers", text, names(&self.ground.approvers))
+            }
+            (Holds::True, _) => Some("it is stated with `true`, or not at all".to_owned()),
+            (Holds::Bool, _) => Some("`true` or `false` stands there".to_owned()),
+            (Holds::Integer(_), _) => Some("a number stands there".to_owned()),
+            (Holds::Date, _) => {
+                Some("a date stands there, such as 2030-01-31T00:00:00Z".to_owned())
+            }
+            _ => Some("a text stands there".to_owned()),
+        }
+    }
+
+    fn term<T>(&mut self, statement: &Written<'_, T>, term: &Term) {
+        match term {
+            Term::Parameter(name) => {
+                let sentence = format!("nothing fills in `{{{name}}}`");
+                self.wrong(statement, &format!("{{{name}}}"), sentence);
+            }
+            Term::Set(terms) => terms.iter().for_each(|term| self.term(statement, term)),
+            Term::Array(terms) => terms.iter().for_each(|term| self.term(statement, term)),
+            Term::Map(terms) => terms.values().for_each(|term| self.term(statement, term)),
+            _ => {}
+        }
+    }
+}
+
+fn variable(term: &Term) -> Option<&str> {
+    match term {
+        Term::Variable(name) => Some(name),
+        _ => None,
+    }
+}
