@@ -83,7 +83,7 @@ impl AskedArguments {
     fn are_clear(&self, arguments: &Arguments) -> bool {
         !arguments.are_unknowable()
             && match self {
-                Self::At(paths) => !paths.iter().any(|path| arguments.has_twin(path)),
+                Self::At(paths) => !arguments.resemble(paths),
                 Self::All => !arguments.have_twins(),
             }
     }

@@ -81,15 +81,17 @@ impl Arguments {
         found
     }
 
-    /// Whether there is another path that differs from this one in case or folding only: some
-    /// backend would take the value there for the one here.
-    pub fn has_twin(&self, path: &str) -> bool {
-        let wanted = fold(path);
-        let mut others = self.values.iter().filter(|(other, _)| other != path);
-        others.any(|(other, _)| fold(other) == wanted)
+    /// Whether some value stands at a path that differs from one of these in case or folding only:
+    /// some backend would take it for the one there.
+    pub fn resemble(&self, paths: &Paths) -> bool {
+        let mut seen = HashSet::new();
+        self.values.iter().any(|(path, _)| {
+            let folded = fold(path);
+            paths.folded.contains(&folded) && (!paths.contains(path) || !seen.insert(folded))
+        })
     }
 
-    /// Whether any path has such a twin.
+    /// Whether two values stand at paths that differ so.
     pub fn have_twins(&self) -> bool {
         let mut seen = HashSet::with_capacity(self.values.len());
         !self.values.iter().all(|(path, _)| seen.insert(fold(path)))
@@ -145,11 +147,6 @@ impl Paths {
     /// Whether one of them is this one, letter by letter.
     pub fn contains(&self, path: &str) -> bool {
         self.exact.contains(path)
-    }
-
-    /// Each of them.
-    pub fn iter(&self) -> impl Iterator<Item = &str> {
-        self.exact.iter().map(String::as_str)
     }
 
     /// Whether the value at a path is kept.

@@ -565,6 +565,84 @@ async fn over_the_legacy_stream_calls_are_judged_and_lists_are_cut() -> Result<(
 }
 
 #[tokio::test]
+async fn what_a_policy_allows_must_be_granted_as_well() -> Result<()> {
+    let ruled = Ruled::by("allow if true;\n").await?;
+    let client = ruled.world.client("A choosing client").await?;
+    let chosen = client
+        .sign_in_choosing(&ruled.world.owner, |form| form.choose_tools(&["look"]))
+        .await?;
+    let words = ["token", "narrow", "--tool", "look"];
+    let (code, narrowed, errors) = run(&binary("gateway"), &words, &ruled.token).await?;
+    assert_eq!(code, 0, "{errors}");
+    for (token, reason) in [
+        (chosen.as_str(), "tool_not_allowed"),
+        (narrowed.trim(), "token_narrowed"),
+    ] {
+        let url = ruled.world.url("/mcp");
+        let answer = response(&send(&url, token, &call(1, "erase", &json!({}))).await?)?;
+        assert_eq!(answer["result"]["_meta"]["reason"], reason, "{answer}");
+        let list = message(2, "tools/list", &json!({}));
+        assert_eq!(
+            names(&response(&send(&url, token, &list).await?)?),
+            ["look"]
+        );
+        let answer = response(&send(&url, token, &call(3, "look", &json!({}))).await?)?;
+        assert!(answer["result"]["isError"].is_null(), "{answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn requests_without_sessions_are_judged_too() -> Result<()> {
+    let stateless = Recorder::start(scripted_eras::stateless).await?;
+    let url = stateless.url();
+    let ruled = Ruled::with(
+        "allow if harmless(true);\nallow if tool(\"plain\"), protocol_version(\"2026-07-28\");\n",
+        "",
+        |setup| setup.mounted("new", "/new", &url),
+    )
+    .await?;
+    let client = ruled.world.client("Another").await?;
+    let url = ruled.world.url("/new/mcp");
+    let token = client.sign_in_for(&ruled.world.owner, &url).await?;
+    let ask = |method: &'static str, name: &'static str| {
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let body = message(
+            1,
+            method,
+            &json!({"name": name, "arguments": {}, "_meta": meta}),
+        );
+        let request = http::client()
+            .post(&url)
+            .bearer_auth(&token)
+            .header("Accept", "application/json, text/event-stream")
+            .header("Content-Type", "application/json")
+            .header("MCP-Protocol-Version", "2026-07-28")
+            .header("Mcp-Method", method)
+            .header("Mcp-Name", name)
+            .body(body.to_string());
+        async move { response(&http::send(request).await?) }
+    };
+    let listed = ask("tools/list", "").await?;
+    assert!(names(&listed).is_empty(), "{listed}");
+    let answer = ask("tools/call", "erase").await?;
+    assert_eq!(answer["result"]["_meta"]["reason"], "policy_denied");
+    let answer = ask("subscriptions/listen", "").await?;
+    assert_eq!(answer["error"]["code"], -32601, "{answer}");
+    let answer = ask("tools/call", "plain").await?;
+    assert!(answer["result"]["isError"].is_null(), "{answer}");
+    let reached = |request: &Recorded| {
+        let text = String::from_utf8_lossy(&request.body).into_owned();
+        text.contains("erase") || text.contains("subscriptions/listen")
+    };
+    assert!(!stateless.requests().iter().any(reached));
+    Ok(())
+}
+
+#[tokio::test]
 async fn whoever_is_denied_everything_opens_no_stream() -> Result<()> {
     let ruled = Ruled::by("deny if user(\"alice\");\nallow if true;\n").await?;
     for path in ["/mcp", "/sse"] {

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::access_token::Approval;
 use crate::clock::Timestamp;
@@ -851,4 +853,89 @@ fn the_facts_of_a_decision_can_be_shown() {
         stated,
         ["user(\"alice\")", "tool(\"a\")", "argument(\"n\", 5)"]
     );
+}
+
+/// What people mistype is told, and never a panic; what is taken can be evaluated.
+#[test]
+fn a_file_with_slips_is_read_or_faulted() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../conf/policies");
+    let files = std::fs::read_dir(folder).unwrap();
+    let texts: Vec<String> = files
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    let bits = [
+        ";",
+        "(",
+        ")",
+        "\"",
+        "$",
+        "<-",
+        "or ",
+        "{",
+        "}",
+        "[",
+        "//",
+        "/*",
+        "\\",
+        ",",
+        "\0",
+        "é",
+        "š",
+        "hex:",
+        "ed25519/0",
+        "trusting ",
+        "allow if ",
+        "1e9",
+        "-",
+        "2026-11-24T00:00:00Z",
+        ".",
+        "!",
+        "&&",
+        "\u{feff}",
+        "\r\n",
+    ];
+    let mut state = 11_u64;
+    let mut draw = |below: usize| {
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    let (mut taken, mut faulted) = (0, 0);
+    for round in 0..1500 {
+        let mut text = texts[round % texts.len()].clone();
+        for _ in 0..=draw(3) {
+            let places: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            let at = places[draw(places.len())];
+            match draw(3) {
+                0 => text.truncate(at.max(1)),
+                1 => drop(text.remove(at)),
+                _ => text.insert_str(at, bits[draw(bits.len())]),
+            }
+            if text.is_empty() {
+                text.push(' ');
+            }
+        }
+        match Rules::read("p", &text, ground()) {
+            Ok(rules) => {
+                taken += 1;
+                ruled(
+                    &rules,
+                    "deploy",
+                    CHANGES,
+                    r#"{"path":"/public/a","to":["b"],"amount":1}"#,
+                );
+            }
+            Err(faults) => {
+                faulted += 1;
+                assert!(!faults.is_empty());
+                let lines = text.matches('\n').count() + 1;
+                assert!(
+                    faults.iter().all(|fault| (1..=lines).contains(&fault.line)),
+                    "{faults:?}"
+                );
+            }
+        }
+    }
+    assert!(taken > 100 && faulted > 500, "{taken} {faulted}");
 }
