@@ -11,6 +11,7 @@ use super::clients::known;
 use super::failure::Failure;
 use super::users::named;
 use crate::client::ClientId;
+use crate::clock::Timestamp;
 use crate::grants::{Grant, GrantId, Tools, UserId};
 use crate::oauth::cut::{Whose, cut_off};
 use crate::oauth::revoke::take_back;
@@ -40,7 +41,8 @@ pub(super) async fn list(admin: &Admin, asked: &Asked) -> Result<Done, Failure> 
             let client = known(admin, &grant.client, asked.now).await?;
             names.insert(grant.client.clone(), client.and_then(|client| client.name));
         }
-        grants.push(shown(grant, names[&grant.client].as_deref()));
+        let last_used = last_used(admin, grant, asked).await?;
+        grants.push(shown(grant, names[&grant.client].as_deref(), last_used));
     }
     Ok(Done::read(json!({ "grants": grants, "next": page.next })))
 }
@@ -50,9 +52,9 @@ pub(super) async fn show(admin: &Admin, asked: &Asked) -> Result<Done, Failure> 
     let grant = find(admin, id, asked).await?;
     let client = known(admin, &grant.client, asked.now).await?;
     let name = client.and_then(|client| client.name);
-    Ok(Done::read(
-        json!({ "grant": shown(&grant, name.as_deref()) }),
-    ))
+    let last_used = last_used(admin, &grant, asked).await?;
+    let shown = shown(&grant, name.as_deref(), last_used);
+    Ok(Done::read(json!({ "grant": shown })))
 }
 
 /// What is to be revoked: grants by their ids, or all of a client or of a person.
@@ -138,7 +140,17 @@ async fn find(admin: &Admin, id: &str, asked: &Asked) -> Result<Grant, Failure> 
     grant.ok_or_else(|| Failure::unknown("grant", id))
 }
 
-fn shown(grant: &Grant, client_name: Option<&str>) -> Value {
+/// When a token of it was used last: as it is written down, or as this process has seen since.
+async fn last_used(
+    admin: &Admin,
+    grant: &Grant,
+    asked: &Asked,
+) -> Result<Option<Timestamp>, Failure> {
+    let written = admin.server.records.last_use(&grant.id, asked.now).await?;
+    Ok(written.max(admin.server.last_use.seen(&grant.id)))
+}
+
+fn shown(grant: &Grant, client_name: Option<&str>, last_used: Option<Timestamp>) -> Value {
     let tools = match &grant.tools {
         Tools::All => json!("all"),
         tools => json!(tools.names()),
@@ -153,6 +165,7 @@ fn shown(grant: &Grant, client_name: Option<&str>) -> Value {
         "scope": grant.scope.to_string(),
         "tools": tools,
         "created": grant.created.to_string(),
+        "last_used": last_used.map(|at| at.to_string()),
         "expires": grant.expires.to_string(),
         "refreshes": grant.refresh.is_some(),
     })

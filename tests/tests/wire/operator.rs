@@ -85,6 +85,7 @@ async fn the_operator_sees_what_was_given_and_takes_it_back_at_once() -> Result<
     assert_eq!(page.out.lines().count(), 2, "{page:?}");
     assert!(page.out.starts_with("GRANT "), "{page:?}");
     assert!(page.errors.contains("--after g_"), "{page:?}");
+    assert!(grant["last_used"].is_string(), "it holds a stream: {grant}");
     let shown = done(gateway, &["grants", "show", id], "").await?;
     assert!(shown.out.contains("A test client"), "{shown:?}");
     let streams = done(gateway, &["streams", "ls", "--grant", id, "--json"], "").await?;

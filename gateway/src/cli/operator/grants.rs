@@ -71,7 +71,14 @@ impl Ls {
         query.push(("client", self.client.clone()));
         let body = gateway.get("/v1/grants", &query)?;
         let headings = [
-            "GRANT", "PERSON", "APP", "CLIENT", "RESOURCE", "TOOLS", "SINCE", "UNTIL",
+            "GRANT",
+            "PERSON",
+            "APP",
+            "CLIENT",
+            "RESOURCE",
+            "TOOLS",
+            "SINCE",
+            "LAST USED",
         ];
         let table = Table::of(&headings, &body, "grants", |grant| {
             let mut cells = texts(
@@ -82,7 +89,7 @@ impl Ls {
                 Value::Array(tools) => format!("{} chosen", tools.len()),
                 _ => "all".to_owned(),
             });
-            cells.extend(texts(grant, &["created", "expires"]));
+            cells.extend(texts(grant, &["created", "last_used"]));
             cells
         });
         Ok(Printed::table(body, &table))
