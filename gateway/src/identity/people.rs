@@ -57,6 +57,22 @@ pub async fn disable(
     records.change_user(name, now, change).await
 }
 
+/// Ends every browser session of a person, at once and wherever they are. `None` if there is nobody of
+/// this name.
+pub async fn end_sessions(
+    records: &Records,
+    name: &str,
+    now: Timestamp,
+    random: &mut (dyn RngCore + Send),
+) -> Result<Option<User>, StoreError> {
+    let sessions = Secret::draw(random).reveal().to_owned();
+    let change = |user: User| User {
+        sessions: sessions.clone(),
+        ..user
+    };
+    records.change_user(name, now, change).await
+}
+
 /// Lets a person log in again. `None` if there is nobody of this name.
 pub async fn enable(
     records: &Records,

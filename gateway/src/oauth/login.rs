@@ -11,7 +11,7 @@ use rand::rngs::OsRng;
 use crate::audit::{Event, Record};
 use crate::browser_session::{self, BrowserSession};
 use crate::clock::Timestamp;
-use crate::identity::{LoginName, Password};
+use crate::identity::{LoginName, Password, people};
 use crate::oauth::audited::audited;
 use crate::oauth::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::oauth::endpoint::path;
@@ -180,7 +180,7 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
         .map_err(|_| cross_site(server, request, "logout_refused"))?;
     let everywhere = form.field("where") == "everywhere";
     if everywhere {
-        server.records.end_sessions(&session.user, now).await?;
+        people::end_sessions(&server.records, &session.user_name, now, &mut OsRng).await?;
     }
     server.records.end_session(&hash).await?;
     Cookie::Session.clear(&server.settings, &mut response);

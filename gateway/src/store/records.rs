@@ -411,31 +411,6 @@ impl Records {
         Ok(())
     }
 
-    /// Ends every browser session of a person; how many there were. One that begins meanwhile may
-    /// stay: whoever began it has just proved the password.
-    pub async fn end_sessions(&self, user: &UserId, now: Timestamp) -> Result<usize, StoreError> {
-        const PAGE: usize = 500;
-        let (mut after, mut ended) = (None, 0);
-        loop {
-            let page = self
-                .store
-                .list(Table::Session, after.as_deref(), PAGE, now)
-                .await?;
-            for (key, bytes) in &page {
-                // One that can't be read is nobody's, and can't be used.
-                let session: Result<BrowserSession, _> = decode(bytes);
-                if session.is_ok_and(|session| session.user == *user) {
-                    self.store.remove(Table::Session, key).await?;
-                    ended += 1;
-                }
-            }
-            match page.last() {
-                Some((last, _)) if page.len() == PAGE => after = Some(last.clone()),
-                _ => return Ok(ended),
-            }
-        }
-    }
-
     /// The view that knows of revocations without a round trip, where there is one.
     pub fn view(&self) -> Option<&RevocationView> {
         self.view.as_deref()

@@ -13,7 +13,7 @@ use crate::oauth::seal::Purpose;
 use crate::pages::AccountNotice;
 use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
-use crate::store::StoreError;
+use crate::store::{KeptGrant, StoreError};
 
 use super::{Pressed, cards, pressed, show};
 
@@ -80,13 +80,14 @@ async fn approve(
     };
     let records = &server.records;
     for _ in 0..ATTEMPTS {
-        let is_revoked = records.view().is_some_and(|view| view.is_revoked(&id));
+        let view = records.view();
+        let is_good = |kept: &KeptGrant| !view.is_some_and(|view| view.revokes_grant(&kept.grant));
         let kept = records.kept_grant(&id, now).await?;
-        let Some(kept) = kept.filter(|_| !is_revoked) else {
+        let Some(kept) = kept.filter(is_good) else {
             return Ok(Done::Not(AccountNotice::AlreadyOver));
         };
         let current = current(server, &kept.grant, tool).await;
-        let known = records.view().and_then(|view| view.amended(&id));
+        let known = view.and_then(|view| view.amended(&id));
         let user = &pressed.session.user;
         match amend(&kept.grant, user, tool, pin, current, known.as_deref(), now) {
             Ok((grant, amendment)) => {

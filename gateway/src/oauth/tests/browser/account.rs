@@ -17,6 +17,7 @@ use crate::oauth::tests::revocations;
 use crate::pages::Goal;
 use crate::protocol::scope::Scope;
 use crate::protocol::web::Response;
+use crate::store::Disabled;
 
 /// Bob, too, with the same password.
 async fn server_of_two() -> AuthorizationServer {
@@ -242,6 +243,25 @@ async fn without_a_login_no_button_does_anything() {
         ("seal", &*seal),
     ];
     let answer = ask(&server, &browser.post("/account/approve", &form)).await;
+    assert!(text(&answer).contains("Your login has ended"));
+    assert!(is_there(&server, &grant).await);
+}
+
+#[tokio::test]
+async fn whoever_is_kept_out_sees_nothing_and_presses_nothing() {
+    let server = server_of_two().await;
+    let grant = granted(&server, "bob", "g_bob", "c_1").await;
+    let mut bob = logged_in(&server, "bob").await;
+    let page = account(&server, &mut bob).await;
+    let (grants, seal) = revoke_form(&page);
+    let (why, now) = (Disabled::ByOperator, server.clock.now());
+    people::disable(&server.records, "bob", why, now, &mut OsRng)
+        .await
+        .unwrap();
+    let page = ask(&server, &bob.get("/account")).await;
+    assert!(text(&page).contains("name=\"password\"") && !text(&page).contains("g_bob"));
+    let answer = press(&server, &bob, &grants, &seal).await;
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     assert!(text(&answer).contains("Your login has ended"));
     assert!(is_there(&server, &grant).await);
 }
