@@ -97,12 +97,17 @@ fn shown(client: &Client) -> Value {
         Registration::PreRegistered => "configuration",
         Registration::MetadataDocument => "document",
     };
+    let registered = match client.registration {
+        // The configuration does not say when.
+        Registration::PreRegistered => None,
+        _ => Some(client.registered.to_string()),
+    };
     json!({
         "id": client.id.as_str(),
         "name": client.name,
         "registration": registration,
         "authentication": client.authentication.method(),
         "redirect_uris": client.redirect_uris,
-        "registered": client.registered.to_string(),
+        "registered": registered,
     })
 }

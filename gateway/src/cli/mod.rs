@@ -80,7 +80,7 @@ enum Command {
 }
 
 /// Where the configuration comes from. A flag wins over the environment, that over the file.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 struct Configuration {
     /// The configuration file
     #[arg(long, short, env = "GATEWAY_CONFIG", value_name = "FILE")]

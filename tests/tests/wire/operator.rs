@@ -472,6 +472,12 @@ async fn commands_say_what_is_wrong_by_sentence_and_exit_code() -> Result<()> {
     let away = command(&world.gateway, &["grants", "ls"], "").await?;
     assert_eq!(away.code, 69, "{away:?}");
     assert!(away.errors.contains("Is it running"), "{away:?}");
+    // A gateway that runs without a file, and its backend as words: no backend is asked for.
+    let state = format!("file:{}/elsewhere", world.gateway.folder().display());
+    let words = ["users", "ls", "--store", &state];
+    let (code, _, errors) = run(&binary("gateway"), &words, "").await?;
+    assert_eq!(code, 77, "{errors}");
+    assert!(errors.contains("elsewhere/keys/admin.token"), "{errors}");
     let (code, _, errors) = run(&binary("gateway"), &["grants", "revoke"], "").await?;
     assert_eq!(code, 2, "{errors}");
     Ok(())

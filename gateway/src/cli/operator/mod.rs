@@ -13,6 +13,7 @@ mod table;
 mod wire;
 
 use std::io::{self, Write as _};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -22,7 +23,8 @@ use serde_json::Value;
 pub(super) use self::table::{Table, cell};
 pub(super) use self::wire::{Gateway, reachable};
 
-use crate::cli::{Configuration, UNAVAILABLE, USAGE};
+use crate::cli::{Configuration, UNAVAILABLE, USAGE, report};
+use crate::config::{self, Config};
 
 /// `EX_NOPERM` of sysexits.h.
 const FORBIDDEN: u8 = 77;
@@ -34,7 +36,39 @@ pub(super) struct Common {
     #[arg(long)]
     pub(super) json: bool,
     #[command(flatten)]
-    pub(super) configuration: Configuration,
+    running: Running,
+}
+
+/// Which gateway is asked: what it runs with, as far as a command needs it.
+#[derive(Debug, Args)]
+struct Running {
+    /// The configuration file that the gateway runs with
+    #[arg(long, short, env = "GATEWAY_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where it serves these commands, if it was told by a flag
+    #[arg(long, value_name = "ADDRESS")]
+    admin_listen: Option<String>,
+    /// Its store, if it was told by a flag: the keys are in the folder of one that has a folder
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+}
+
+impl Running {
+    fn resolve(&self) -> Result<Config, ExitCode> {
+        let configuration = Configuration {
+            config: self.config.clone(),
+            admin_listen: self.admin_listen.clone(),
+            store: self.store.clone(),
+            ..Configuration::default()
+        };
+        let mut layers = configuration.layers();
+        // A gateway whose backend was given on its command line has none in the configuration, and
+        // no command here needs one.
+        if layers.backends() == 0 {
+            layers.flag("backend.0.url", "--backend", "http://127.0.0.1:9");
+        }
+        config::resolve(&layers).map_err(|problems| report(&problems))
+    }
 }
 
 /// Which part of a list.
@@ -111,7 +145,7 @@ pub(super) fn run(
     common: &Common,
     command: impl FnOnce(&Gateway) -> Result<Printed, Failed>,
 ) -> ExitCode {
-    let config = match common.configuration.resolve() {
+    let config = match common.running.resolve() {
         Ok(config) => config,
         Err(code) => return code,
     };
