@@ -48,6 +48,10 @@
 //! `cli::reload` replaces it on SIGHUP. The evaluator wants plain values and no token, so
 //! `gateway explain` and dry runs ask the same one.
 //!
+//! `cli::explain` asks `policy::decide` about one call, with what it gathers from files;
+//! `policy/rules/unknown.rs` decides where facts are missing, by which `cli::policy` judges the audit
+//! log anew.
+//!
 //! # Scopes
 //!
 //! [`policy::ScopeTable`] holds the tables `[scope.NAME]`, for each backend its [`policy::Scopes`]: what

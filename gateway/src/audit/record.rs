@@ -71,6 +71,36 @@ pub enum Arguments {
     Full(String),
 }
 
+/// What else a policy can ask about a call, so that another policy can be tried on the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Facts {
+    /// The person's login name.
+    pub user_name: String,
+    /// The scope of the token.
+    pub scope: String,
+    /// The revision of MCP that the request named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol_version: Option<String>,
+    /// What the called tool said about its effects, where that was known at that moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Labelled>,
+    /// The approvals of tools that the token carried, each with who gave it; of a refused call they
+    /// are not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Vec<(String, String)>>,
+}
+
+/// What a tool said about its effects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Labelled {
+    /// `readOnlyHint`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_only: Option<bool>,
+    /// `destructiveHint`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub destructive: Option<bool>,
+}
+
 /// One line, without its place in the chain. Members that are not known are left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Record {
@@ -109,6 +139,9 @@ pub struct Record {
     /// the statement of the policy that decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
+    /// What else a policy can ask about a call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub facts: Option<Facts>,
     /// From where.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<IpAddr>,
@@ -133,6 +166,7 @@ impl Record {
             name: None,
             arguments: None,
             detail: None,
+            facts: None,
             peer: None,
             request_id: None,
         }

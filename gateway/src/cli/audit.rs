@@ -30,7 +30,7 @@ pub(super) enum Command {
 }
 
 #[derive(Debug, Args)]
-struct Source {
+pub(super) struct Source {
     /// The files, oldest first. Default: those of the configuration
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -39,7 +39,7 @@ struct Source {
     #[arg(long, value_name = "HEX")]
     public_key: Option<String>,
     #[command(flatten)]
-    configuration: Configuration,
+    pub(super) configuration: Configuration,
 }
 
 #[derive(Debug, Args)]
@@ -112,7 +112,7 @@ fn own_key(config: &Config) -> Result<PublicKey, String> {
 
 impl Source {
     /// The files, and the key of their checkpoints. The configuration is read for what is missing.
-    fn open(&self) -> Result<(Vec<PathBuf>, PublicKey), String> {
+    pub(super) fn open(&self) -> Result<(Vec<PathBuf>, PublicKey), String> {
         let config = || {
             self.configuration
                 .resolve()
@@ -139,13 +139,13 @@ impl Source {
 }
 
 /// Something that a reader of the report has to know.
-enum Note {
+pub(super) enum Note {
     Broken(String),
     Unsure(String),
 }
 
 /// Reads files one after the other, and gives each good line to `each`.
-fn read(
+pub(super) fn read(
     files: &[PathBuf],
     key: PublicKey,
     mut each: impl FnMut(&str, &Line) -> io::Result<()>,

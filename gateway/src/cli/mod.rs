@@ -3,9 +3,11 @@
 mod audit;
 mod check;
 mod doctor;
+mod explain;
 mod healthcheck;
 mod logging;
 mod operator;
+mod policy;
 mod reasons;
 mod reload;
 mod serve;
@@ -13,7 +15,7 @@ mod summary;
 mod token;
 mod users;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -70,6 +72,14 @@ enum Command {
         #[command(subcommand)]
         command: token::Command,
     },
+    /// Say what would be decided about a call, which check or statement decides, and on which
+    /// facts; exit 0 if it would be allowed, 1 if refused, 2 if there is no such question
+    Explain(Box<explain::Explain>),
+    /// The operator's policy
+    Policy {
+        #[command(subcommand)]
+        command: Box<policy::Command>,
+    },
     /// The audit log
     Audit {
         #[command(subcommand)]
@@ -108,7 +118,24 @@ struct Configuration {
     stdio: Vec<String>,
 }
 
+/// The layers of a configuration with another policy in it, if one is given.
+fn policy_of(configuration: &Configuration, policy: Option<&Path>) -> Layers {
+    let mut layers = configuration.layers();
+    if let Some(path) = policy {
+        layers.flag("policy.file", "--policy", &path.display().to_string());
+    }
+    layers
+}
+
 impl Configuration {
+    /// One that is all in a file, and in the environment.
+    fn of_file(config: Option<PathBuf>) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+
     /// All layers. A file that can't be read is a problem, too.
     fn layers(&self) -> Layers {
         let mut layers = Layers::default();
@@ -169,6 +196,8 @@ pub fn run() -> ExitCode {
         Command::Clients { command } => operator::clients::run(&command),
         Command::Streams { command } => operator::streams::run(&command),
         Command::Token { command } => token::run(&command),
+        Command::Explain(explain) => explain::run(&explain),
+        Command::Policy { command } => policy::run(&command),
         Command::Audit { command } => audit::run(&command),
         Command::Reasons => reasons::run(),
     }

@@ -24,6 +24,7 @@ mod ruling;
 mod source;
 #[cfg(test)]
 mod tests;
+mod unknown;
 mod vocabulary;
 
 use std::collections::BTreeSet;
@@ -110,6 +111,9 @@ pub struct Rules {
     prepared: AuthorizerBuilder,
     /// The same, for what holds of a tool whatever its arguments are.
     general: AuthorizerBuilder,
+    /// What both were made from.
+    program: listing::Program,
+    facts: Vec<Fact>,
     checks: Vec<Statement>,
     policies: Vec<Statement>,
     /// Statements that can fail, each alone.

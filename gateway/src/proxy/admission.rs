@@ -174,7 +174,10 @@ impl Gateway {
     ) -> Result<(), Denial> {
         let backend = &place.backend.mount.name;
         let body = body.map(|body| &body[..]);
-        for record in audited::permitted(permit, backend, visit, body, &self.journal) {
+        let labels = |tool: &str| self.known_labels(backend, visit, tool);
+        let now = self.clock.now();
+        let journal = &self.journal;
+        for record in audited::permitted(permit, backend, visit, body, journal, labels, now) {
             self.journal.note(record).map_err(|_| Denial::AuditDown)?;
         }
         Ok(())

@@ -7,9 +7,12 @@ use serde_json::value::RawValue;
 
 use super::denial::Denial;
 use super::serve::Visit;
-use crate::audit::{Event, Record};
+use crate::audit::{Event, Facts, Labelled, Record};
+use crate::clock::Timestamp;
 use crate::journal::Journal;
 use crate::policy::Permit;
+use crate::protocol::mcp::Call;
+use crate::protocol::tool_definition::Labels;
 
 /// One record a call; one for a request that opens a stream. The client's own answers to the
 /// backend are part of calls that have theirs.
@@ -19,6 +22,8 @@ pub(super) fn permitted(
     visit: &Visit,
     body: Option<&[u8]>,
     journal: &Journal,
+    labels: impl Fn(&str) -> Option<Labels>,
+    now: Timestamp,
 ) -> Vec<Record> {
     if journal.public_key().is_none() {
         return Vec::new();
@@ -33,10 +38,23 @@ pub(super) fn permitted(
         request_id: Some(visit.id.clone()),
         ..Record::of(event)
     };
+    let approvals = permit.token().verified().approvals();
+    let approved: Vec<(String, String)> = approvals
+        .iter()
+        .filter(|approval| now < approval.until)
+        .map(|approval| (approval.tool.clone(), approval.approver.clone()))
+        .collect();
+    let facts = |call: Option<&Call>| {
+        facts(visit, call, &labels).map(|facts| Facts {
+            approved: Some(approved.clone()),
+            ..facts
+        })
+    };
     let rule = |call| permit.rule(call).map(|rule| format!("policy {rule}"));
     let Some(body) = body else {
         return vec![Record {
             detail: rule(0),
+            facts: facts(None),
             ..about(Event::Stream)
         }];
     };
@@ -48,6 +66,7 @@ pub(super) fn permitted(
             method: Some(call.method.clone()),
             name: call.name.clone(),
             detail: rule(at),
+            facts: facts(Some(call)),
             arguments: arguments
                 .get(at)
                 .copied()
@@ -58,20 +77,54 @@ pub(super) fn permitted(
         .collect()
 }
 
-/// The record of a refusal.
-pub(super) fn refused(denial: &Denial, backend: &str, visit: &Visit, peer: IpAddr) -> Record {
+/// The record of a refusal. A single call is named as one that was let through.
+pub(super) fn refused(
+    denial: &Denial,
+    backend: &str,
+    visit: &Visit,
+    peer: IpAddr,
+    labels: impl Fn(&str) -> Option<Labels>,
+) -> Record {
     let rule = denial.rule();
+    let call = denial.single_call();
     Record {
         user: known(&visit.user),
         client: known(&visit.client),
         grant: known(&visit.grant),
         backend: known(backend),
-        method: known(&visit.call),
+        method: match call {
+            Some(call) => Some(call.method.clone()),
+            None => known(&visit.call),
+        },
+        name: call.and_then(|call| call.name.clone()),
+        facts: facts(visit, call, labels),
         detail: known(&rule).map(|rule| format!("policy {rule}")),
         peer: Some(peer),
         request_id: Some(visit.id.clone()),
         ..Record::refused(Event::Call, denial.reason(), denial.is_fault())
     }
+}
+
+/// What is known of a request whose token counts.
+fn facts(
+    visit: &Visit,
+    call: Option<&Call>,
+    labels: impl Fn(&str) -> Option<Labels>,
+) -> Option<Facts> {
+    if visit.user_name.is_empty() {
+        return None;
+    }
+    let labels = call.and_then(Call::tool).and_then(labels);
+    Some(Facts {
+        user_name: visit.user_name.clone(),
+        scope: visit.scope.clone(),
+        protocol_version: visit.protocol_version.clone(),
+        labels: labels.map(|labels| Labelled {
+            read_only: labels.read_only,
+            destructive: labels.destructive,
+        }),
+        approved: None,
+    })
 }
 
 fn known(text: &str) -> Option<String> {

@@ -10,7 +10,7 @@ use super::refused::RefusedCall;
 use crate::backend::Failure;
 use crate::policy::{Refusal, Rejection};
 use crate::protocol::jsonrpc::Id;
-use crate::protocol::mcp::HEADER_MISMATCH;
+use crate::protocol::mcp::{Call, HEADER_MISMATCH};
 use crate::protocol::scope::Scope;
 use crate::protocol::web::{self, Response};
 use crate::reason::Reason;
@@ -205,6 +205,17 @@ impl Denial {
                 web::with_header(response, WWW_AUTHENTICATE, &self.challenge(challenge))
             }
             _ => response,
+        }
+    }
+
+    /// The call that is refused, if it is one alone.
+    pub(super) fn single_call(&self) -> Option<&Call> {
+        match self {
+            Self::Refused(call) => match call.refused.calls.as_slice() {
+                [call] if !call.method.is_empty() => Some(call),
+                _ => None,
+            },
+            _ => None,
         }
     }
 

@@ -59,6 +59,12 @@ impl Gateway {
         token.is_restricted() || self.policy.current().is_some()
     }
 
+    /// What a called tool says about its effects, for the audit log: as far as it is known.
+    pub(super) fn known_labels(&self, backend: &str, visit: &Visit, tool: &str) -> Option<Labels> {
+        let catalogue = &self.server.catalogue;
+        catalogue.known_labels(backend, &visit.user_name, tool)
+    }
+
     /// What the called tools say about their effects, where the policy asks.
     pub(super) async fn labels(
         &self,

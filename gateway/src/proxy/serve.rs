@@ -58,6 +58,8 @@ pub(super) struct Visit {
     pub(super) user: String,
     pub(super) client: String,
     pub(super) grant: String,
+    pub(super) user_name: String,
+    pub(super) scope: String,
     pub(super) call: String,
     pub(super) peer: Option<IpAddr>,
     /// The revision of MCP that its header names.
@@ -73,6 +75,8 @@ impl Visit {
             user: String::new(),
             client: String::new(),
             grant: String::new(),
+            user_name: String::new(),
+            scope: String::new(),
             call: String::new(),
             peer: None,
             protocol_version: None,
@@ -84,6 +88,8 @@ impl Visit {
         claims.user.as_str().clone_into(&mut self.user);
         claims.client.as_str().clone_into(&mut self.client);
         claims.grant.as_str().clone_into(&mut self.grant);
+        claims.user_name.clone_into(&mut self.user_name);
+        self.scope = claims.scope.to_string();
     }
 
     /// Method and tool, as far as they are safe to print.
@@ -266,7 +272,8 @@ impl Gateway {
             method = head.method.as_str(), path = logged_path(head.raw_path()), peer = self.peer(session).to_string(), request_id = visit.id;
             "{denial}"
         );
-        let record = audited::refused(denial, backend, visit, self.peer(session));
+        let labels = |tool: &str| self.known_labels(backend, visit, tool);
+        let record = audited::refused(denial, backend, visit, self.peer(session), labels);
         match visit.user.is_empty() {
             true => self.journal.note_stranger(record),
             // It is refused already; that the log is away is told elsewhere.

@@ -6,7 +6,7 @@ mod narrow;
 mod revoke;
 
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -106,7 +106,16 @@ impl End {
     }
 }
 
-fn moment(text: &str) -> Result<Timestamp, String> {
+/// A token from a file; `-` is standard input.
+pub(super) fn from_file(path: &Path) -> Result<BearerToken, String> {
+    if path == Path::new("-") {
+        return parsed(&standard_input()?);
+    }
+    let text = std::fs::read_to_string(path);
+    parsed(&text.map_err(|error| format!("{}: {error}", path.display()))?)
+}
+
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     let time = humantime::parse_rfc3339_weak(text).map_err(|error| error.to_string())?;
     let since = time
         .duration_since(std::time::UNIX_EPOCH)

@@ -18,6 +18,7 @@ use biscuit_auth::error;
 use super::{builder, vocabulary};
 
 /// Rules, checks and policies, in order.
+#[derive(Clone)]
 pub(super) struct Program {
     pub(super) rules: Vec<Rule>,
     pub(super) checks: Vec<Check>,
@@ -68,7 +69,19 @@ impl Program {
 }
 
 fn relax(rules: &[Rule], checks: &[Check], policies: &[Policy]) -> Program {
-    let names = Names::of(rules);
+    let varying = vocabulary::STATED.iter().filter(|stated| stated.varies);
+    let varying = varying.map(|stated| stated.name.to_owned()).collect();
+    relax_by(rules, checks, policies, varying)
+}
+
+/// The same where the facts with these names are those that vary.
+pub(super) fn relax_by(
+    rules: &[Rule],
+    checks: &[Check],
+    policies: &[Policy],
+    varying: BTreeSet<String>,
+) -> Program {
+    let names = Names::of(rules, varying);
     let relaxed = |queries: &[Rule]| -> Vec<Rule> {
         queries
             .iter()
@@ -101,7 +114,7 @@ fn relax(rules: &[Rule], checks: &[Check], policies: &[Policy]) -> Program {
     });
     let rules = rules
         .iter()
-        .filter(|rule| !names.lost.contains(&rule.head.name))
+        .filter(|rule| !names.is_lost(rule))
         .map(|rule| names.without_varying(rule));
     Program {
         checks: checks.collect(),
@@ -111,7 +124,7 @@ fn relax(rules: &[Rule], checks: &[Check], policies: &[Policy]) -> Program {
 }
 
 /// What is known of names.
-struct Names {
+pub(super) struct Names {
     /// Stated by the gateway, and varying.
     varying: BTreeSet<String>,
     /// Derived from what varies, by some rule.
@@ -122,10 +135,9 @@ struct Names {
 }
 
 impl Names {
-    fn of(rules: &[Rule]) -> Self {
-        let varying = vocabulary::STATED.iter().filter(|stated| stated.varies);
+    pub(super) fn of(rules: &[Rule], varying: BTreeSet<String>) -> Self {
         let mut names = Self {
-            varying: varying.map(|stated| stated.name.to_owned()).collect(),
+            varying,
             derived: BTreeSet::new(),
             lost: BTreeSet::new(),
         };
@@ -149,13 +161,18 @@ impl Names {
     }
 
     /// Whether nothing in it depends on what varies.
-    fn is_steady(&self, query: &Rule) -> bool {
+    pub(super) fn is_steady(&self, query: &Rule) -> bool {
         let mut names = query.body.iter().map(|predicate| &predicate.name);
         !names.any(|name| self.varying.contains(name) || self.derived.contains(name))
     }
 
+    /// Whether a rule states nothing any more once what varies is left out.
+    pub(super) fn is_lost(&self, rule: &Rule) -> bool {
+        self.lost.contains(&rule.head.name)
+    }
+
     /// What it implies without what varies.
-    fn without_varying(&self, query: &Rule) -> Rule {
+    pub(super) fn without_varying(&self, query: &Rule) -> Rule {
         let body: Vec<_> = query
             .body
             .iter()

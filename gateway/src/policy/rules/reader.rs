@@ -61,7 +61,9 @@ pub(super) fn read(name: &str, text: &str, ground: Ground) -> Result<Rules, Vec<
     Ok(Rules {
         alone,
         general: program.relaxed().builder(&facts).map_err(unusable)?,
-        prepared: program.builder(&facts).map_err(unusable)?,
+        prepared: program.clone().builder(&facts).map_err(unusable)?,
+        program,
+        facts,
         checks: check_places,
         policies: policy_places,
         uses_in_general: uses

@@ -1,0 +1,393 @@
+//! Everything that a decision needs, gathered from configuration, token, arguments and, if it may be
+//! asked, the backend.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use biscuit_auth::KeyPair;
+use rand::rngs::OsRng;
+use serde_json::value::RawValue;
+
+use super::{Explain, Explained, Why, message};
+use crate::access_token::{self, Claims, Keys, Tools, VerifiedToken};
+use crate::backend::{Backend, Catalogue, Offer};
+use crate::cli::{Configuration, policy_of, token};
+use crate::client::ClientId;
+use crate::clock::{Clock, Timestamp};
+use crate::config::{self, Config};
+use crate::grants::{Current, GrantId, PinKey, UserId};
+use crate::keys;
+use crate::policy::rules::{Asked, Surroundings};
+use crate::policy::{
+    self, AccessToken, Audience, Circumstances, Question, Refusal, Rejection, Standing,
+};
+use crate::protocol::bearer::BearerToken;
+use crate::protocol::mcp::Call;
+use crate::protocol::scope::Scope;
+use crate::protocol::tool_definition::Labels;
+use crate::secret::TagKey;
+
+/// How long a token lives that is made up for the question.
+const HYPOTHETICAL: Duration = Duration::from_secs(3600);
+
+/// One question with all that is known.
+pub(super) struct Case<'a> {
+    explain: &'a Explain,
+    config: Config,
+    token: Result<Arc<VerifiedToken>, Rejection>,
+    backend: Arc<Backend>,
+    call: Call,
+    labels: Labels,
+    /// How the called tool stands at the backend.
+    current: Current,
+    now: Timestamp,
+    assumed: Vec<String>,
+}
+
+impl<'a> Case<'a> {
+    pub(super) fn of(explain: &'a Explain) -> Result<Self, Vec<String>> {
+        let configuration = Configuration::of_file(explain.config.clone());
+        let layers = policy_of(&configuration, explain.policy.as_deref());
+        let config = config::resolve(&layers)
+            .map_err(|problems| problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+        Self::within(explain, config).map_err(|sentence| vec![sentence])
+    }
+
+    fn within(explain: &'a Explain, config: Config) -> Result<Self, String> {
+        let now = explain.at.unwrap_or_else(|| Clock.now());
+        let mut assumed = Vec::new();
+        let call = explain.call()?;
+        let own = own_keys(&config)?;
+        let token = match &explain.token {
+            Some(path) => {
+                let bearer = token::from_file(path)?;
+                let (keys, _) = own
+                    .as_ref()
+                    .ok_or_else(|| format!("{} holds no keys", config.keys_dir.display()))?;
+                assumed.push("nothing was revoked; only the running gateway knows".to_owned());
+                access_token::verify(&bearer, keys)
+                    .map(Arc::new)
+                    .map_err(|error| Rejection::Invalid(error.reason()))
+            }
+            None => {
+                let backend = explain.named_backend(&config)?;
+                assumed.push("the person allowed every tool, also later ones".to_owned());
+                explain.hypothetical(&config, &backend, now).map(Ok)?
+            }
+        };
+        let backend = match (&explain.backend, &token) {
+            (None, Ok(token)) => {
+                let resource = &token.claims().resource;
+                let mut all = config.backends.iter().map(|configured| &configured.backend);
+                let its = all.find(|backend| backend.mount.resource(&config.issuer) == *resource);
+                match its {
+                    Some(backend) => Arc::new(backend.clone()),
+                    None => explain.named_backend(&config)?,
+                }
+            }
+            _ => explain.named_backend(&config)?,
+        };
+        let mut case = Self {
+            explain,
+            token,
+            backend,
+            call,
+            labels: Labels::default(),
+            current: Current::Unknown,
+            now,
+            assumed,
+            config,
+        };
+        let tags = own.map_or_else(|| TagKey::new([0; 32]), |(_, tags)| tags);
+        case.look_at_tool(&tags);
+        Ok(case)
+    }
+
+    /// What the called tool is and says, as far as it is to be known.
+    fn look_at_tool(&mut self, tags: &TagKey) {
+        let Some(tool) = self.call.tool().map(str::to_owned) else {
+            return;
+        };
+        let as_granted = self.token.as_ref().ok().and_then(|token| {
+            let pin = token.claims().tools.pin(&tool)?;
+            Some(Current::Defined(pin))
+        });
+        let may_ask = !self.explain.offline && self.explain.label.is_none();
+        let user = self
+            .token
+            .as_ref()
+            .ok()
+            .map(|token| token.claims().user_name.clone());
+        match may_ask.then(|| ask(&self.config, &self.backend, tags, user.as_deref())) {
+            Some(Ok(offer)) => {
+                self.labels = offer.labels(&tool).unwrap_or_default();
+                self.current = offer.current(&tool);
+                if offer.tool(&tool).is_none() {
+                    let name = &self.backend.mount.name;
+                    self.assumed.push(format!(
+                        "{name} has no tool {tool} now, so it says nothing of its effects"
+                    ));
+                }
+            }
+            Some(Err(error)) => {
+                let name = &self.backend.mount.name;
+                self.assumed.push(format!(
+                    "{name} can't be asked ({error}): the tool says nothing of its effects"
+                ));
+            }
+            None => {
+                if as_granted.is_some() {
+                    self.assumed
+                        .push("the tool is as it was when it was allowed".to_owned());
+                }
+                self.current = as_granted.unwrap_or(Current::Unknown);
+                match self.explain.label {
+                    Some(label) => self.labels = label.labels(),
+                    None => self
+                        .assumed
+                        .push("the tool says nothing of its effects".to_owned()),
+                }
+            }
+        }
+    }
+
+    /// Asks the code that decides in a running gateway.
+    pub(super) fn decide(self) -> Result<Explained, Vec<String>> {
+        let scopes = self.config.scopes.at(&self.backend.mount.name);
+        let audience = Audience {
+            resource: &self.backend.mount.resource(&self.config.issuer),
+            backend: &self.backend.mount.name,
+            scopes,
+        };
+        let standing = Standing {
+            revoked: false,
+            remembers_since: Some(Timestamp::from_secs(0)),
+            age: Duration::ZERO,
+        };
+        let confirmed = self
+            .token
+            .clone()
+            .and_then(|token| AccessToken::confirm(token, audience, standing, self.now));
+        let token = match confirmed {
+            Ok(token) => token,
+            Err(Rejection::Invalid(reason)) => {
+                return Ok(self.explained(Some(Why {
+                    check: "the token itself".to_owned(),
+                    needs: None,
+                    unmet: Vec::new(),
+                    reason,
+                })));
+            }
+            Err(Rejection::Unknown) => return Err(vec!["whether it counts is unknown".to_owned()]),
+        };
+        let tool = self.call.tool().map(str::to_owned);
+        let labels: Vec<_> = tool
+            .iter()
+            .map(|tool| (tool.clone(), self.labels))
+            .collect();
+        let standing: Vec<_> = tool
+            .iter()
+            .map(|tool| (tool.clone(), self.current))
+            .collect();
+        let read_only = tool.clone().filter(|_| self.labels.reads_only());
+        let read_only: BTreeSet<String> = read_only.into_iter().collect();
+        let held = token.scopes();
+        let claims = token.claims();
+        let around = Surroundings {
+            user: &claims.user_name,
+            client: claims.client.as_str(),
+            grant: claims.grant.as_str(),
+            scopes: &held,
+            backend: &self.backend.mount.name,
+            resource: claims.resource.as_str(),
+            approvals: token.verified().approvals(),
+            address: self.explain.address,
+            protocol_version: Some(&self.explain.protocol_version),
+            now: self.now,
+        };
+        let rules = self.config.policy.as_deref();
+        let circumstances = Circumstances {
+            now: self.now,
+            approval_required: &self.backend.approval_required,
+            read_only_tools: &read_only,
+            standing: &standing,
+            policy: rules.map(|rules| Question {
+                rules,
+                around,
+                labels: &labels,
+                without_message: Asked::stream(),
+            }),
+        };
+        let decided = policy::decide(token.clone(), vec![self.call.clone()], circumstances);
+        let stated = rules.map(|rules| rules.stated(&around, &Asked::of(&self.call, self.labels)));
+        let (refused, rule) = match decided {
+            Ok(permit) => (None, permit.rule(0).cloned()),
+            Err(refused) => {
+                let refusal = refused.refusal;
+                let (rule, unmet) = match &refusal {
+                    Refusal::Policy(_, ruling) => (ruling.by.clone(), ruling.unmet.clone()),
+                    _ => (None, Vec::new()),
+                };
+                let needs = match &refusal {
+                    Refusal::Scope(scope) => Some(scope.clone()),
+                    _ => None,
+                };
+                let why = Why {
+                    reason: refusal.reason(),
+                    check: refusal.to_string(),
+                    needs,
+                    unmet,
+                };
+                (Some(why), rule)
+            }
+        };
+        let mut explained = self.explained(refused);
+        explained.rule = rule;
+        explained.facts.extend(stated.into_iter().flatten());
+        Ok(explained)
+    }
+
+    /// The decision with what is known of the token.
+    fn explained(&self, refused: Option<Why>) -> Explained {
+        let mut facts = Vec::new();
+        if let Ok(token) = &self.token {
+            let claims = token.claims();
+            facts.push(format!(
+                "token: user {} ({}), client {}, scope {}, for {}, until {}",
+                claims.user_name,
+                claims.user,
+                claims.client,
+                claims.scope,
+                claims.resource.as_str(),
+                token.ends()
+            ));
+            facts.push(format!("tools granted: {}", claims.tools.in_words()));
+            for check in token.narrowing().checks() {
+                facts.push(format!("narrowed: {check}"));
+            }
+            for approval in token.approvals() {
+                let (tool, until, by) = (&approval.tool, approval.until, &approval.approver);
+                facts.push(format!("approved: {tool} until {until} by {by}"));
+            }
+        }
+        if let Some(tool) = self.call.tool() {
+            let words = match (self.labels.read_only, self.labels.destructive) {
+                (Some(true), _) => "read-only",
+                (_, Some(true)) => "destructive",
+                (Some(false), _) | (None, Some(false)) => "changes things",
+                (None, None) => "not labelled",
+            };
+            facts.push(format!("tool {tool}: {words}"));
+            if self.backend.approval_required.contains(tool) {
+                facts.push(format!("tool {tool}: needs an approval"));
+            }
+        }
+        facts.push(format!("at {}", self.now));
+        Explained {
+            refused,
+            rule: None,
+            facts,
+            assumed: self.assumed.clone(),
+        }
+    }
+}
+
+impl Explain {
+    fn call(&self) -> Result<Call, String> {
+        let arguments = match &self.arguments {
+            Some(text) => Some(
+                RawValue::from_string(text.clone())
+                    .map_err(|error| format!("--arguments is no JSON: {error}"))?,
+            ),
+            None if self.argument.is_empty() && self.tool.is_none() => None,
+            None => Some(message::arguments(&self.argument)?),
+        };
+        match &self.method {
+            None => message::call("tools/call", self.tool.as_deref(), arguments.as_deref()),
+            Some(method) => message::call(method, self.name.as_deref(), arguments.as_deref()),
+        }
+    }
+
+    fn named_backend(&self, config: &Config) -> Result<Arc<Backend>, String> {
+        let mut all = config.backends.iter().map(|configured| &configured.backend);
+        let backend = match &self.backend {
+            None => all.next(),
+            Some(name) => all.find(|backend| backend.mount.name == *name),
+        };
+        let name = self.backend.as_deref().unwrap_or_default();
+        let backend = backend.ok_or_else(|| format!("no backend has the name `{name}`"))?;
+        Ok(Arc::new(backend.clone()))
+    }
+
+    /// A token as the gateway would mint it, signed with a key that is thrown away.
+    fn hypothetical(
+        &self,
+        config: &Config,
+        backend: &Backend,
+        now: Timestamp,
+    ) -> Result<Arc<VerifiedToken>, String> {
+        let scope = match self.scope.is_empty() {
+            true => config.scopes.at(&backend.mount.name).defaults(),
+            false => self
+                .scope
+                .iter()
+                .flat_map(|text| {
+                    Scope::parse(text)
+                        .iter()
+                        .map(str::to_owned)
+                        .collect::<Vec<_>>()
+                })
+                .collect(),
+        };
+        let client = self.client.as_deref().unwrap_or("c_of-this-question");
+        let claims = Claims {
+            user: UserId::new("u_of-this-question"),
+            user_name: self.user.clone().unwrap_or_default(),
+            client: ClientId::new(client),
+            grant: GrantId::new("g_of-this-question"),
+            resource: backend.mount.resource(&config.issuer),
+            scope,
+            tools: Tools::All,
+            issued: now,
+            expires: now + HYPOTHETICAL,
+        };
+        let keys = Keys::new(BTreeMap::from([(1, KeyPair::new())])).ok_or("no key")?;
+        let minted = access_token::mint(&claims, &keys).map_err(|error| error.to_string())?;
+        let bearer = BearerToken::parse_token(&minted.token).ok_or("no token comes of this")?;
+        let verified = access_token::verify(&bearer, &keys);
+        verified.map(Arc::new).map_err(|error| error.to_string())
+    }
+}
+
+/// The keys of the configuration. Nothing is made here.
+fn own_keys(config: &Config) -> Result<Option<(Keys, TagKey)>, String> {
+    if !config.keys_dir.join("tags.key").is_file() {
+        return Ok(None);
+    }
+    let keys = keys::open(&config.keys_dir, &mut OsRng).map_err(|error| error.to_string())?;
+    let signing = keys.signing.with_approvers(config.approvers.clone());
+    Ok(Some((signing, keys.tags)))
+}
+
+/// What the backend offers, asked as a running gateway asks.
+fn ask(
+    config: &Config,
+    backend: &Arc<Backend>,
+    tags: &TagKey,
+    user: Option<&str>,
+) -> Result<Arc<Offer>, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| error.to_string())?;
+    let catalogue = Catalogue::new(
+        vec![Arc::clone(backend)],
+        Arc::default(),
+        config.identity.clone(),
+        PinKey::new(tags),
+    );
+    runtime
+        .block_on(catalogue.offer(&backend.mount.name, user))
+        .map_err(|error| error.to_string())
+}

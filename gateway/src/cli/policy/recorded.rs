@@ -1,0 +1,247 @@
+//! One call as the audit log recorded it, judged by another policy. What the log does not hold is
+//! unknown to the policy, and what the policy can't decide without it is said to be undecided.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::access_token::Approval;
+use crate::audit::Line;
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::policy::rules::{Asked, Message, Rules, Surroundings};
+use crate::protocol::arguments::Arguments;
+use crate::protocol::jsonrpc::{self, Id};
+use crate::protocol::mcp::Call;
+use crate::protocol::scope::Scope;
+use crate::protocol::tool_definition::Labels;
+use crate::reason::Reason;
+
+/// What becomes of a call under the new policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    /// It went through, and would be refused.
+    Loses,
+    /// The policy of that time refused it, and this one would not.
+    Gains,
+    /// The log does not hold what the decision needs.
+    Undecided,
+}
+
+impl Change {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Loses => "LOSES",
+            Self::Gains => "GAINS",
+            Self::Undecided => "UNDECIDED",
+        }
+    }
+}
+
+/// Whose call of what.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Who {
+    pub(super) user: String,
+    pub(super) client: String,
+    pub(super) backend: String,
+    /// Method, and tool, prompt or resource.
+    pub(super) what: String,
+}
+
+pub(super) enum Judged {
+    Unchanged,
+    /// With what it rests on, or what is missing.
+    Changed(Change, Who, String),
+}
+
+/// `None` for a line that is about no call, and for a refusal that is no policy's matter.
+pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<Judged> {
+    let recorded = Recorded::of(line)?;
+    let who = recorded.who();
+    if recorded.is_batch() {
+        let why = "a batch that was refused is recorded as one".to_owned();
+        return Some(Judged::Changed(Change::Undecided, who, why));
+    }
+    let unknown = recorded.unknown();
+    let ruling = recorded.ask(rules, config, &unknown);
+    let Some(ruling) = ruling else {
+        let missing = rules.asks_for(&unknown).join(", ");
+        let why = format!("not in the log: {missing}");
+        return Some(Judged::Changed(Change::Undecided, who, why));
+    };
+    let why = match (ruling.place(), ruling.is_allowed()) {
+        (Some(place), _) => place.to_string(),
+        (None, true) => String::new(),
+        (None, false) => "whatever is missing in the log".to_owned(),
+    };
+    Some(match (recorded.went_through, ruling.is_allowed()) {
+        (true, false) => Judged::Changed(Change::Loses, who, why),
+        (false, true) => Judged::Changed(Change::Gains, who, why),
+        _ => Judged::Unchanged,
+    })
+}
+
+struct Recorded<'l> {
+    line: &'l Line,
+    went_through: bool,
+    at: Timestamp,
+    facts: Option<&'l Value>,
+    /// The arguments, where the log holds them in full and they are some.
+    arguments: Option<Arguments>,
+}
+
+impl<'l> Recorded<'l> {
+    fn of(line: &'l Line) -> Option<Self> {
+        if !matches!(line.text("event"), Some("call" | "stream")) {
+            return None;
+        }
+        let by_policy = [
+            Reason::PolicyDenied,
+            Reason::PolicyFailed,
+            Reason::PolicyArgumentsUnclear,
+        ];
+        let went_through = match (line.text("outcome")?, line.text("reason")) {
+            ("allowed", _) => true,
+            (_, Some(code)) if by_policy.iter().any(|reason| reason.code() == code) => false,
+            _ => return None,
+        };
+        let time = humantime::parse_rfc3339_weak(line.text("time")?).ok()?;
+        let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+        let full = line.members.get("arguments").and_then(|it| it.get("full"));
+        let full = full.and_then(Value::as_str);
+        Some(Self {
+            line,
+            went_through,
+            at: Timestamp::from_secs(since.as_secs()),
+            facts: line.members.get("facts"),
+            arguments: full.and_then(|text| jsonrpc::judge_arguments(text).ok()),
+        })
+    }
+
+    fn fact(&self, name: &str) -> Option<&'l str> {
+        self.facts?.get(name)?.as_str()
+    }
+
+    fn who(&self) -> Who {
+        let text = |name: &str| self.line.text(name).unwrap_or_default().to_owned();
+        let user = self.fact("user_name").map(str::to_owned);
+        let what = match (text("method"), text("name")) {
+            (method, _) if method.is_empty() => "a stream".to_owned(),
+            (method, name) if name.is_empty() => method,
+            (method, name) => format!("{method} {name}"),
+        };
+        Who {
+            user: user.unwrap_or_else(|| text("user")),
+            client: text("client"),
+            backend: text("backend"),
+            what,
+        }
+    }
+
+    /// Several calls in one refusal have their methods in one text.
+    fn is_batch(&self) -> bool {
+        self.line
+            .text("method")
+            .is_some_and(|method| method.contains(' '))
+    }
+
+    fn is_tool(&self) -> bool {
+        self.line.text("method") == Some("tools/call")
+    }
+
+    /// The names of the facts that the log does not hold.
+    fn unknown(&self) -> BTreeSet<&'static str> {
+        let mut unknown = BTreeSet::new();
+        let takes_arguments =
+            matches!(self.line.text("method"), Some("tools/call" | "prompts/get"));
+        if takes_arguments && self.arguments.is_none() {
+            unknown.extend(["argument", "argument_type"]);
+        }
+        let Some(facts) = self.facts else {
+            let all = ["user", "group", "scope", "protocol_version", "approved"];
+            unknown.extend(all);
+            if self.is_tool() {
+                unknown.extend(["read_only", "destructive", "unlabelled"]);
+            }
+            return unknown;
+        };
+        if self.is_tool() && facts.get("labels").is_none() {
+            unknown.extend(["read_only", "destructive", "unlabelled"]);
+        }
+        if facts.get("approved").is_none() {
+            unknown.insert("approved");
+        }
+        if self.line.text("peer").is_none() {
+            unknown.extend(["address", "network"]);
+        }
+        unknown
+    }
+
+    fn ask(
+        &self,
+        rules: &Rules,
+        config: &Config,
+        unknown: &BTreeSet<&str>,
+    ) -> Option<crate::policy::rules::Ruling> {
+        let text = |name: &str| self.line.text(name).unwrap_or_default();
+        let backend = text("backend");
+        let scope = Scope::parse(self.fact("scope").unwrap_or_default());
+        let scopes = config.scopes.at(backend).all(&scope);
+        let mut mounts = config
+            .backends
+            .iter()
+            .map(|configured| &configured.backend.mount);
+        let mount = mounts.find(|mount| mount.name == backend);
+        let resource = mount.map(|mount| mount.resource(&config.issuer));
+        let approvals = self.approvals();
+        let around = Surroundings {
+            user: self.fact("user_name").unwrap_or_default(),
+            client: text("client"),
+            grant: text("grant"),
+            scopes: &scopes,
+            backend,
+            resource: resource.as_ref().map_or("", |resource| resource.as_str()),
+            approvals: &approvals,
+            address: text("peer").parse().ok(),
+            protocol_version: self.fact("protocol_version"),
+            now: self.at,
+        };
+        let method = text("method");
+        if method.is_empty() {
+            return rules.judge_without(unknown, &around, &Asked::stream());
+        }
+        let call = Call {
+            method: method.to_owned(),
+            name: self.line.text("name").map(str::to_owned),
+            id: (!method.starts_with("notifications/")).then_some(Id::Number(1)),
+            arguments: self.arguments.clone(),
+            carries_result: false,
+        };
+        let asked = Asked::of(&call, self.labels());
+        debug_assert!(asked.message != Message::Response);
+        rules.judge_without(unknown, &around, &asked)
+    }
+
+    fn labels(&self) -> Labels {
+        let labels = self.facts.and_then(|facts| facts.get("labels"));
+        let label = |name: &str| labels?.get(name)?.as_bool();
+        Labels {
+            read_only: label("read_only"),
+            destructive: label("destructive"),
+        }
+    }
+
+    /// Those that counted then: the log holds no others.
+    fn approvals(&self) -> Vec<Approval> {
+        let all = self.facts.and_then(|facts| facts.get("approved"));
+        let all = all.and_then(Value::as_array).into_iter().flatten();
+        let one = |pair: &Value| {
+            Some(Approval {
+                tool: pair.get(0)?.as_str()?.to_owned(),
+                approver: pair.get(1)?.as_str()?.to_owned(),
+                until: Timestamp::from_secs(self.at.secs() + 1),
+            })
+        };
+        all.filter_map(one).collect()
+    }
+}

@@ -1,0 +1,216 @@
+//! `gateway policy dry-run`: over logs that the running gateway wrote, who gains and who loses.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tests::mcp::{call, message, send};
+use tests::program::{binary, run, workspace};
+use tests::world::{StoreKind, World};
+
+const NOBODY: &str = "[[group]]\nname = \"staff\"\nusers = [\"somebody else\"]\n";
+
+fn example(name: &str) -> String {
+    let path = workspace().join(format!("conf/policies/{name}.biscuit"));
+    path.display().to_string()
+}
+
+/// The report on a policy once the log holds this many calls and streams, and the exit code.
+async fn dry_run(world: &World, policy: &str, read: u64) -> Result<(i32, Value)> {
+    let config = world.gateway.folder().join("gateway.toml");
+    let config = config.display().to_string();
+    let arguments = [
+        "policy", "dry-run", "--config", &config, "--policy", policy, "--json",
+    ];
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let (code, out, errors) = run(&binary("gateway"), &arguments, "").await?;
+        let report: Value = serde_json::from_str(&out).context(errors)?;
+        if report["read"] == read || Instant::now() > deadline {
+            assert_eq!(report["read"], read, "{report:#}");
+            return Ok((code, report));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Everything is allowed by the person, and called.
+async fn world(more: &str, calls: &[Value]) -> Result<World> {
+    let world = World::with(StoreKind::Embedded, |setup| setup.more(more)).await?;
+    let client = world.client("A client").await?;
+    let token = client
+        .sign_in_choosing(&world.owner, |form| form.choose("tools", "all"))
+        .await?;
+    for call in calls {
+        send(&world.url("/mcp"), &token, call).await?;
+    }
+    Ok(world)
+}
+
+/// Who, what, how often.
+fn rows(report: &Value, change: &str) -> Vec<(String, String, u64)> {
+    let row = |row: &Value| {
+        let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
+        (
+            text("user"),
+            text("what"),
+            row["count"].as_u64().unwrap_or_default(),
+        )
+    };
+    report[change]
+        .as_array()
+        .map_or_else(Vec::new, |rows| rows.iter().map(row).collect())
+}
+
+fn row(what: &str, count: u64) -> Vec<(String, String, u64)> {
+    vec![("alice".to_owned(), what.to_owned(), count)]
+}
+
+#[tokio::test]
+async fn who_would_lose_by_a_first_policy_is_told_before_it_is_in_force() -> Result<()> {
+    let calls = [
+        message(1, "tools/list", &json!({})),
+        call(2, "look", &json!({})),
+        call(3, "erase", &json!({"recursive": true})),
+        call(4, "erase", &json!({"recursive": true})),
+    ];
+    let world = world(NOBODY, &calls).await?;
+    // What a tool says of itself is known once somebody asked; the list came first.
+    let (code, report) = dry_run(&world, &example("staff"), 4).await?;
+    assert_eq!(code, 1);
+    // Each call of `erase` loses, or the log does not know what the tool said of itself; none of
+    // them is as before.
+    let mut changed = [rows(&report, "loses"), rows(&report, "undecided")].concat();
+    changed.retain(|(_, what, _)| what == "tools/call erase");
+    let count: u64 = changed.iter().map(|(.., count)| count).sum();
+    assert_eq!(count, 2, "{report:#}");
+    assert_eq!(report["gains"], json!([]));
+    // Arguments are hashes there: of `look` that does not matter, of `erase` it does.
+    let (code, report) = dry_run(&world, &example("arguments"), 4).await?;
+    assert_eq!(
+        (code, report["unchanged"].as_u64()),
+        (1, Some(2)),
+        "{report:#}"
+    );
+    assert_eq!(
+        rows(&report, "undecided"),
+        row("tools/call erase", 2),
+        "{report:#}"
+    );
+    let why = report["undecided"][0]["why"].as_str().unwrap_or_default();
+    assert_eq!(why, "not in the log: argument, argument_type");
+    // Nobody is let in by night; the log knows the time.
+    let (_, report) = dry_run(&world, &example("not-at-night"), 4).await?;
+    assert_eq!(report["undecided"], json!([]), "{report:#}");
+    let everything = world.gateway.folder().join("everything.biscuit");
+    std::fs::write(&everything, "allow if user(\"alice\");\n")?;
+    let (code, report) = dry_run(&world, &everything.display().to_string(), 4).await?;
+    assert_eq!(
+        (code, report["unchanged"].as_u64()),
+        (0, Some(4)),
+        "{report:#}"
+    );
+    std::fs::write(&everything, "allow if user(\"bob\");\n")?;
+    let (_, report) = dry_run(&world, &everything.display().to_string(), 4).await?;
+    assert_eq!(rows(&report, "loses").len(), 3, "{report:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn arguments_that_are_in_the_log_are_judged() -> Result<()> {
+    let calls = [
+        call(1, "erase", &json!({"recursive": true})),
+        call(2, "erase", &json!({"recursive": false})),
+    ];
+    let world = world("[audit]\narguments = \"full\"\n", &calls).await?;
+    let (code, report) = dry_run(&world, &example("arguments"), 2).await?;
+    assert_eq!(
+        (code, report["unchanged"].as_u64()),
+        (1, Some(1)),
+        "{report:#}"
+    );
+    assert_eq!(
+        rows(&report, "loses"),
+        row("tools/call erase", 1),
+        "{report:#}"
+    );
+    let text = std::fs::read_to_string(example("arguments"))?;
+    let line = text.lines().position(|line| {
+        line.starts_with("deny if tool(\"erase\"), argument(\"recursive\", true)")
+    });
+    let at = format!(
+        "{}:{}",
+        example("arguments"),
+        line.context("no such statement")? + 1
+    );
+    assert_eq!(report["loses"][0]["why"], at);
+    Ok(())
+}
+
+#[tokio::test]
+async fn who_would_gain_is_told_of_what_the_old_policy_refused() -> Result<()> {
+    let policy = format!("[policy]\nfile = \"{}\"\n{NOBODY}", example("staff"));
+    let calls = [
+        call(1, "look", &json!({})),
+        call(2, "erase", &json!({})),
+        call(3, "erase", &json!({})),
+    ];
+    let world = world(&policy, &calls).await?;
+    let called = world.backend.marked("tools/call").len();
+    assert_eq!(called, 1, "the old policy refuses erase");
+    let (code, report) = dry_run(&world, &example("staff"), 3).await?;
+    assert_eq!(
+        (code, report["unchanged"].as_u64()),
+        (0, Some(3)),
+        "{report:#}"
+    );
+    let new = world.gateway.folder().join("new.biscuit");
+    std::fs::write(
+        &new,
+        "deny if tool(\"look\");\nallow if client_kind(\"self_registered\");\n",
+    )?;
+    let (code, report) = dry_run(&world, &new.display().to_string(), 3).await?;
+    assert_eq!(code, 1);
+    assert_eq!(
+        rows(&report, "gains"),
+        row("tools/call erase", 2),
+        "{report:#}"
+    );
+    assert_eq!(
+        rows(&report, "loses"),
+        row("tools/call look", 1),
+        "{report:#}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_policy_is_checked_with_every_fault_in_its_place() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let config = folder.path().join("gateway.toml");
+    std::fs::write(
+        &config,
+        format!("{NOBODY}[[backend]]\nurl = \"http://127.0.0.1:9\"\n"),
+    )?;
+    let config = config.display().to_string();
+    let check = |policy: String| {
+        let config = config.clone();
+        async move {
+            let arguments = ["policy", "check", "--config", &config, &policy];
+            run(&binary("gateway"), &arguments, "").await
+        }
+    };
+    let (code, out, errors) = check(example("staff")).await?;
+    assert_eq!(
+        (code, out.contains("3 statements")),
+        (0, true),
+        "{out}{errors}"
+    );
+    let wrong = folder.path().join("wrong.biscuit");
+    std::fs::write(&wrong, "allow if true;\n\nallow if usr(\"alice\");\n")?;
+    let (code, _, errors) = check(wrong.display().to_string()).await?;
+    assert_eq!(code, 64);
+    assert!(errors.contains("wrong.biscuit:3:"), "{errors}");
+    assert!(errors.contains("user"), "{errors}");
+    Ok(())
+}
