@@ -179,6 +179,8 @@ impl Broken {
         let address = listener.local_addr()?;
         let client = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
+            // A kept connection that the gateway is just closing would be a fault of our own.
+            .pool_max_idle_per_host(0)
             .no_proxy()
             .build()?;
         let shared = Arc::new(Shared {

@@ -23,8 +23,9 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 /// Doubts that come within this time are one.
 const SETTLE: Duration = Duration::from_secs(1);
 
-/// The longest that a request waits for the first answer.
-const FIRST_ANSWER: Duration = Duration::from_secs(3);
+/// The longest that a request waits for the first answer: long for one that has just come up, and
+/// short beside the time after which one that swallows connections is given up.
+const FIRST_ANSWER: Duration = Duration::from_secs(1);
 
 /// What is known of one backend.
 #[derive(Debug, Default)]
