@@ -1,7 +1,7 @@
 """The Python SDK 1.x, holding on: it logs in, keeps its event stream open and a call running that its
 server never answers, says so, and reports what became of both when its access was taken back.
 
-Prints `holding` when both are there. The report: how long after that the call ended and how, and
+Prints `holding` when both are there, and `ended` when the call has. The report: how long after that the call ended and how, and
 what the next call met. A second login is never made.
 """
 
@@ -65,11 +65,14 @@ async def drive(arguments, redirects):
                 began = time.monotonic()
                 report["running"] = await running
                 report["ended_after"] = time.monotonic() - began
+                print("ended", flush=True)
                 report["next"] = await outcome(session.call_tool("echo", {"late": True}))
     except BaseExceptionGroup as error:
         if began is None:
             raise
         # The SDK gives the whole session up where it is refused a login: the running call with it.
+        if "running" not in report:
+            print("ended", flush=True)
         report.setdefault("running", innermost(error))
         report.setdefault("ended_after", time.monotonic() - began)
         report.setdefault("next", innermost(error))

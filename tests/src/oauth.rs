@@ -271,20 +271,44 @@ impl OAuthClient {
         choose: impl FnOnce(&mut Form) -> Result<()>,
     ) -> Result<String> {
         let request = self.authorization();
-        let mut browser = Browser::default();
-        let page = browser.visit(&request.url()).await?;
-        let page = browser.log_in(&page, &owner.name, &owner.password).await?;
+        let reply = self
+            .connect_choosing(&mut Browser::default(), &request, owner, choose)
+            .await?;
+        let token = reply.json()["access_token"].as_str().map(str::to_owned);
+        token.with_context(|| reply.text.clone())
+    }
+
+    /// The answer of `/token` to this request, in this browser, with the consent form filled in as
+    /// the test wants it.
+    pub async fn connect_choosing(
+        &self,
+        browser: &mut Browser,
+        request: &Authorization,
+        owner: &Owner,
+        choose: impl FnOnce(&mut Form) -> Result<()>,
+    ) -> Result<Reply> {
+        let callback = self.allow_choosing(browser, request, owner, choose).await?;
+        self.redeem(&callback.code(), &request.pkce.verifier).await
+    }
+
+    /// Where the consent form leads that is filled in as the test wants it.
+    pub async fn allow_choosing(
+        &self,
+        browser: &mut Browser,
+        request: &Authorization,
+        owner: &Owner,
+        choose: impl FnOnce(&mut Form) -> Result<()>,
+    ) -> Result<Callback> {
+        let mut page = browser.visit(&request.url()).await?;
+        if page.password_form().is_ok() {
+            page = browser.log_in(&page, &owner.name, &owner.password).await?;
+        }
         let mut form = page.form_with_button("Allow")?.press("Allow")?;
         choose(&mut form)?;
         let last = browser.submit(&form).await?;
         let last = browser.settle(last).await?;
         let url = last.location().with_context(|| last.words())?;
-        let callback = Callback { url };
-        let reply = self
-            .redeem(&callback.code(), &request.pkce.verifier)
-            .await?;
-        let token = reply.json()["access_token"].as_str().map(str::to_owned);
-        token.with_context(|| reply.text.clone())
+        Ok(Callback { url })
     }
 
     /// The same for another resource.

@@ -120,12 +120,15 @@ pub fn amend(
     let Tools::Pinned(pins) = &grant.tools else {
         return Err(NotAmended::NeverAllowed);
     };
+    // Where the grant's record was not written after its amendment, the two differ.
+    let amended = view.and_then(|view| view.pin(tool));
+    let is_in_force = |pin: &Pin| *pin == shown && amended.is_none_or(|pin| pin == shown);
     match (pins.get(tool), current) {
         (None, _) => return Err(NotAmended::NeverAllowed),
         (Some(_), Current::Gone) => return Err(NotAmended::Gone),
         (Some(_), Current::Unknown) => return Err(NotAmended::Unknown),
         (Some(_), Current::Defined(pin)) if pin != shown => return Err(NotAmended::ChangedAgain),
-        (Some(pin), Current::Defined(_)) if *pin == shown => return Err(NotAmended::Already),
+        (Some(pin), Current::Defined(_)) if is_in_force(pin) => return Err(NotAmended::Already),
         (Some(_), Current::Defined(_)) => {}
     }
     let mut pins = pins.clone();
@@ -251,6 +254,42 @@ mod tests {
         let alice = UserId::new("u_1");
         let late = amend(&grant, &alice, "look", NEW, current, None, grant.expires);
         assert_eq!(late, Err(NotAmended::Ended));
+    }
+
+    #[test]
+    fn an_amendment_whose_grant_was_not_written_is_taken_back_by_approving_once_more() {
+        let alice = UserId::new("u_1");
+        let until = NOW + Duration::from_secs(10);
+        let mut seen = Amended::default();
+        let amendment = Amendment {
+            grant: GrantId::new("g_1"),
+            tool: "look".to_owned(),
+            pin: NEW,
+            at: NOW,
+        };
+        seen.take(amendment, until);
+        // The backend turned back, and the record never moved on.
+        let grant = grant();
+        let back = |name: &str| {
+            if name == "look" {
+                Current::Defined(OLD)
+            } else {
+                Current::Gone
+            }
+        };
+        assert!(grant.tools.changed(Some(&seen), back).contains(&"look"));
+        let (_, again) = amend(
+            &grant,
+            &alice,
+            "look",
+            OLD,
+            Current::Defined(OLD),
+            Some(&seen),
+            NOW,
+        )
+        .unwrap();
+        seen.take(again, until);
+        assert!(!grant.tools.changed(Some(&seen), back).contains(&"look"));
     }
 
     #[test]

@@ -213,9 +213,14 @@ impl Tools {
 
     /// The tools that are no longer as they were when they were allowed, for the person to see.
     /// `current` is what the backend offers now, such as `Offer::current`.
-    pub fn changed(&self, current: impl Fn(&str) -> Current) -> Vec<&str> {
-        let is_changed =
-            |tool: &&str| self.admit(tool, || current(tool)) == Err(NotAllowed::Changed);
+    pub fn changed(
+        &self,
+        amended: Option<&Amended>,
+        current: impl Fn(&str) -> Current,
+    ) -> Vec<&str> {
+        let is_changed = |tool: &&str| {
+            self.admit_amended(tool, amended, || current(tool)) == Err(NotAllowed::Changed)
+        };
         self.names().into_iter().filter(is_changed).collect()
     }
 
@@ -322,8 +327,8 @@ mod tests {
             "c" => Current::Gone,
             _ => Current::Unknown,
         };
-        assert_eq!(tools.changed(current), ["b", "c"]);
-        assert!(Tools::All.changed(current).is_empty());
+        assert_eq!(tools.changed(None, current), ["b", "c"]);
+        assert!(Tools::All.changed(None, current).is_empty());
     }
 
     #[test]

@@ -14,8 +14,10 @@ use rand::rngs::OsRng;
 pub(super) use self::approve::submit as approve;
 pub(super) use self::revoke::submit as revoke;
 
+use crate::audit::{Event, Record};
 use crate::browser_session::BrowserSession;
 use crate::clock::Timestamp;
+use crate::oauth::audited::audited;
 use crate::oauth::browser::{self, BrowserName, Cookie};
 use crate::oauth::refusal::{self, Refused};
 use crate::oauth::seal::{self, Purpose, SealError};
@@ -43,6 +45,7 @@ async fn show(
     notice: Option<AccountNotice>,
 ) -> Result<Response, Refused> {
     let now = server.clock.now();
+    let refused = notice.as_ref().and_then(AccountNotice::reason);
     let browser = BrowserName::of(server, request);
     let sealer = Sealer {
         server,
@@ -69,6 +72,14 @@ async fn show(
         response = web::with_retry_after(response, 2);
     }
     browser.keep(server, &mut response);
+    if let Some(reason) = refused {
+        refusal::log("account_refused", request, reason);
+        let record = Record {
+            user: Some(session.user.as_str().to_owned()),
+            ..Record::refused(Event::Page, reason, status.is_server_error())
+        };
+        response = audited(response, record);
+    }
     Ok(response)
 }
 
@@ -93,8 +104,8 @@ impl Sealer<'_> {
 struct Pressed {
     session: BrowserSession,
     fields: Vec<String>,
-    /// Whether it is still taken.
-    is_fresh: bool,
+    /// When the page was made; `None`: so long ago that the form is not taken.
+    made: Option<Timestamp>,
 }
 
 /// Reads a form with these fields, and their seal in `seal`.
@@ -115,9 +126,9 @@ async fn pressed(
         .unwrap_or_default();
     let bound = bound(browser, &session, &fields);
     let unsealed = seal::unseal(&server.tags, purpose, &bound, form.field("seal"), now);
-    let is_fresh = match unsealed {
-        Ok(_) => true,
-        Err(SealError::Expired) => false,
+    let made = match unsealed {
+        Ok(unsealed) => Some(unsealed.made),
+        Err(SealError::Expired) => None,
         Err(SealError::Broken) => {
             let reason = Reason::CrossSiteForm;
             refusal::log("form_refused", request, reason);
@@ -129,7 +140,7 @@ async fn pressed(
     Ok(Pressed {
         session,
         fields,
-        is_fresh,
+        made,
     })
 }
 

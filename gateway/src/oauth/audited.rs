@@ -79,7 +79,8 @@ pub(super) async fn entered(
     response
 }
 
-fn unavailable(
+/// The answer where something would be given and can't be written down.
+pub(super) fn unavailable(
     server: &AuthorizationServer,
     endpoint: &Endpoint,
     request: &Request,

@@ -61,7 +61,9 @@ pub(super) enum SealError {
 pub(super) struct Unsealed {
     /// Names this one rendering of the form.
     pub nonce: String,
-    /// When the form stops being taken.
+    /// When the form was made.
+    pub made: Timestamp,
+    /// When it stops being taken.
     pub expires: Timestamp,
 }
 
@@ -99,13 +101,14 @@ pub(super) fn unseal(
     )) {
         return Err(SealError::Broken);
     }
-    let made = made.parse().map_err(|_| SealError::Broken)?;
-    let expires = Timestamp::from_millis(made) + purpose.lifetime();
+    let made = Timestamp::from_millis(made.parse().map_err(|_| SealError::Broken)?);
+    let expires = made + purpose.lifetime();
     if now >= expires {
         return Err(SealError::Expired);
     }
     Ok(Unsealed {
         nonce: nonce.to_owned(),
+        made,
         expires,
     })
 }

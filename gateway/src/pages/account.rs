@@ -6,8 +6,9 @@ use http::StatusCode;
 use super::consent::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME};
 use super::{Forms, Frame, Page, Tool, ago, clean, exact, in_words};
 use crate::clock::Timestamp;
+use crate::reason::Reason;
 
-/// The most that is shown of a whole definition, in characters.
+/// The longest definition that is shown, in bytes. One that is longer can't be approved here.
 const LONGEST_DEFINITION: usize = 20_000;
 
 /// Shows a person which apps may act in their name.
@@ -60,6 +61,19 @@ impl AccountNotice {
             Self::ChangedAgain(_) | Self::Withdrawn(_) => StatusCode::CONFLICT,
             Self::NotAsked(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::PageExpired => StatusCode::FORBIDDEN,
+        }
+    }
+
+    /// Why nothing was done that should have been; `None` where nothing is wrong.
+    pub const fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Revoked(_) | Self::AlreadyOver | Self::Approved(_) | Self::AlreadyApproved(_) => {
+                None
+            }
+            Self::ChangedAgain(_) => Some(Reason::ToolsChangedMeanwhile),
+            Self::Withdrawn(_) => Some(Reason::ToolDefinitionChanged),
+            Self::NotAsked(_) => Some(Reason::ToolsUnknown),
+            Self::PageExpired => Some(Reason::PageExpired),
         }
     }
 
@@ -449,11 +463,40 @@ impl<'a> DefinitionLine<'a> {
             description: shown(&tool.description, 4 * LONGEST_DESCRIPTION),
             reads_only: tool.read_only == Some(true),
             is_destructive: tool.destructive == Some(true) && tool.read_only != Some(true),
-            whole: new
-                .whole
-                .as_deref()
-                .map(|whole| exact(whole, LONGEST_DEFINITION)),
+            whole: new.whole.as_deref().and_then(whole),
             form: new,
         }
+    }
+}
+
+/// A definition to be read: laid out where there is room for that, else as it came.
+fn whole(json: &str) -> Option<String> {
+    let laid_out = || {
+        let value: serde_json::Value = serde_json::from_str(json).ok()?;
+        exact(
+            &serde_json::to_string_pretty(&value).ok()?,
+            LONGEST_DEFINITION,
+        )
+    };
+    laid_out().or_else(|| exact(json, LONGEST_DEFINITION))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_is_shown_to_its_end_or_not_at_all() {
+        let nested = format!("{}0{}", "[".repeat(60), "]".repeat(60));
+        let zeros = vec!["0"; 170].join(",");
+        let padded = format!(
+            r#"{{"_meta":{nested_zeros},"description":"{}the end"}}"#,
+            "x".repeat(2000),
+            nested_zeros = nested.replace('0', &zeros)
+        );
+        let shown = whole(&padded).unwrap();
+        assert!(shown.contains("the end"), "{shown}");
+        assert_eq!(whole(&format!("[{}]", vec!["0"; 10_001].join(","))), None);
+        assert_eq!(whole(r#"{"a":1}"#).unwrap(), "{\n  \"a\": 1\n}");
     }
 }

@@ -32,8 +32,9 @@ pub use self::home::{Home, MountUrls};
 pub use self::login::{Goal, Login, LoginProblem, Ownerless};
 pub use self::refusal::Refusal;
 pub use self::setup::{SetupForm, SetupProblem};
-pub use self::text::{ago, clean, exact, in_words};
+pub use self::text::{ago, clean, in_words};
 
+use self::text::exact;
 use crate::protocol::web::Response;
 
 /// What every page shows around its content.

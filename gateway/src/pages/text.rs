@@ -32,22 +32,22 @@ pub fn clean(text: &str, longest: usize) -> String {
     line
 }
 
-/// A stranger's text as it is, at most `longest` characters of it: what nobody would see stands there
-/// as an escape, so that a person sees what a model reads.
-pub fn exact(text: &str, longest: usize) -> String {
+/// A stranger's text as it is: what nobody would see stands there as an escape, so that a person
+/// sees what a model reads. `None` if that is longer than `longest` bytes: a part of it would not be
+/// what it is.
+pub(super) fn exact(text: &str, longest: usize) -> Option<String> {
     let mut shown = String::with_capacity(text.len().min(longest));
-    let mut characters = text.chars();
-    for c in characters.by_ref().take(longest) {
+    for c in text.chars() {
         match c {
             '\n' | ' ' => shown.push(c),
             _ if is_unfit(c) || c.is_whitespace() => shown.extend(c.escape_unicode()),
             _ => shown.push(c),
         }
+        if shown.len() > longest {
+            return None;
+        }
     }
-    if characters.next().is_some() {
-        shown.push('…');
-    }
-    shown
+    Some(shown)
 }
 
 /// How long ago something was, rounded down: `4 minutes ago`.
@@ -130,12 +130,13 @@ mod tests {
 
     #[test]
     fn what_is_hidden_in_a_definition_is_brought_to_light() {
-        assert_eq!(exact("a\n  b é", 60), "a\n  b é");
+        assert_eq!(exact("a\n  b é", 60).as_deref(), Some("a\n  b é"));
         assert_eq!(
-            exact("\u{202E}x\u{200B}\u{E0041}\t", 60),
-            "\\u{202e}x\\u{200b}\\u{e0041}\\u{9}"
+            exact("\u{202E}x\u{200B}\u{E0041}\t", 60).as_deref(),
+            Some("\\u{202e}x\\u{200b}\\u{e0041}\\u{9}")
         );
-        assert_eq!(exact("abcdef", 5), "abcde…");
+        assert_eq!(exact("abcdef", 5), None, "a part is not the whole");
+        assert_eq!(exact("\u{202E}", 5), None);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //!
 //! A call leaves its time in memory. A grant is written at most once in ten minutes, in a record of
 //! its own: the grant's record belongs to refreshing. Of what several replicas write the latest stays.
-//! A crash loses ten minutes of it at most, an orderly end nothing.
+//! A crash loses ten minutes of it, or more where very many grants are in use; an orderly end writes
+//! what it can in its time.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -106,20 +107,29 @@ impl LastUse {
         let Some(Kept { records, rest }) = &self.kept else {
             return Ok(());
         };
+        let mut outcome = Ok(());
         for (grant, at) in self.due(every, most, now) {
-            records.put_last_use(&grant, at, now + *rest, now).await?;
+            // One that can't be written must not keep the others from it.
+            if let Err(error) = records.put_last_use(&grant, at, now + *rest, now).await {
+                outcome = Err(error);
+                continue;
+            }
             if let Some(used) = self.grants.read().get(&grant) {
                 used.written.store(at.millis(), Ordering::Relaxed);
             }
         }
         self.forget(now);
-        Ok(())
+        outcome
     }
 
+    /// Those that wait longest come first, so that none waits for ever.
     fn due(&self, every: Duration, most: usize, now: Timestamp) -> Vec<(GrantId, Timestamp)> {
         let grants = self.grants.read();
         let due = grants.iter().filter(|(_, used)| used.is_due(every, now));
-        due.take(most)
+        let mut due: Vec<_> = due.collect();
+        due.sort_by_key(|(_, used)| used.written.load(Ordering::Relaxed));
+        due.into_iter()
+            .take(most)
             .map(|(grant, used)| {
                 let at = Timestamp::from_millis(used.at.load(Ordering::Relaxed));
                 (grant.clone(), at)

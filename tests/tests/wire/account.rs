@@ -119,10 +119,8 @@ async fn a_person_sees_each_app_and_one_click_takes_it_back() -> Result<()> {
         words.contains("Last used less than a minute ago"),
         "{words}"
     );
-    assert!(
-        words.find("Notes for Teams") < words.find("Bystander"),
-        "{words}"
-    );
+    let at = |name| words.find(name).with_context(|| words.clone());
+    assert!(at("Notes for Teams")? < at("Bystander")?, "{words}");
 
     let start = Instant::now();
     let form = page.form_with_button("Revoke access")?;
@@ -455,12 +453,51 @@ async fn what_changed_again_before_the_click_is_shown_and_not_approved() -> Resu
     a_moment().await;
     let gone = browser.submit(&form).await?;
     assert_eq!(gone.reply.status, 409, "{}", gone.words());
+    for reason in ["tools_unknown", "tool_definition_changed"] {
+        let is_told = |line: &String| {
+            line.contains("account_refused") && line.contains(&format!("\"{reason}\""))
+        };
+        assert!(gateway.log().iter().any(is_told), "{reason}");
+    }
     assert!(
         gone.words().contains("look is not offered any more"),
         "{}",
         gone.words()
     );
     assert_eq!(refusal(gateway, &token).await?, "tool_definition_changed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_code_that_is_out_when_its_app_is_revoked_is_worth_nothing() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    let token = client.sign_in(&world.owner).await?;
+    let (mut browser, _) = at_account(&world.gateway, &world.owner).await?;
+    let request = client.authorization();
+    let everything = |form: &mut Form| form.choose("tools", "all");
+    let callback = client
+        .allow_choosing(&mut browser, &request, &world.owner, everything)
+        .await?;
+    let page = browser.visit(&url(&world.gateway, "/account")).await?;
+    let form = page.form_with_button("Revoke access")?;
+    browser.submit(&form).await?;
+    assert_eq!(status(&world.gateway, &token).await?, 401);
+    let late = client
+        .redeem(&callback.code(), &request.pkce.verifier)
+        .await?;
+    assert_eq!((late.status, late.error().as_str()), (400, "invalid_grant"));
+
+    // What is allowed after that counts, also when the old form comes again.
+    let request = client.authorization();
+    let callback = client
+        .allow_choosing(&mut browser, &request, &world.owner, everything)
+        .await?;
+    browser.submit(&form).await?;
+    let fresh = client
+        .redeem(&callback.code(), &request.pkce.verifier)
+        .await?;
+    assert_eq!(fresh.status, 200, "{}", fresh.text);
     Ok(())
 }
 
@@ -473,18 +510,10 @@ async fn an_approval_outlives_a_crash_and_refreshed_tokens_carry_it() -> Result<
     let client = world.client("Client").await?;
     let request = client.authorization();
     let mut browser = Browser::default();
-    let page = browser.visit(&request.url()).await?;
-    let page = browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
-        .await?;
-    let mut form = page.form_with_button("Allow")?.press("Allow")?;
-    form.choose_tools(&["look"])?;
-    let last = browser.submit(&form).await?;
-    let callback = tests::oauth::Callback {
-        url: last.location().context("a redirect")?,
-    };
     let reply = client
-        .redeem(&callback.code(), &request.pkce.verifier)
+        .connect_choosing(&mut browser, &request, &world.owner, |form| {
+            form.choose_tools(&["look"])
+        })
         .await?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (token, refresh) = (
@@ -595,15 +624,10 @@ async fn an_approval_and_a_refresh_of_the_same_moment_both_count() -> Result<()>
     let mut answer = Value::Null;
     let (mut browser, _) = at_account(gateway, &world.owner).await?;
     let request = client.authorization();
-    let page = browser.visit(&request.url()).await?;
-    let mut form = page.form_with_button("Allow")?.press("Allow")?;
-    form.choose_tools(&["look"])?;
-    let last = browser.submit(&form).await?;
-    let callback = tests::oauth::Callback {
-        url: last.location().context("a redirect")?,
-    };
     let reply = client
-        .redeem(&callback.code(), &request.pkce.verifier)
+        .connect_choosing(&mut browser, &request, &world.owner, |form| {
+            form.choose_tools(&["look"])
+        })
         .await?;
     let first = reply.json();
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

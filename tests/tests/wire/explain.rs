@@ -53,211 +53,101 @@ fn configured(policy: &str) -> Result<(tempfile::TempDir, String)> {
 
 #[tokio::test]
 async fn each_example_policy_is_explained_by_its_own_statements() -> Result<()> {
-    const ARGUMENTS: &str = r#"{"path":"/public/../secret"}"#;
     // The question, the reason against it, and what decides: a rule, or a check that does not hold.
-    let questions: &[(&str, &[&str], &str, &str)] = &[
+    let questions: &[(&str, &str, &str, &str)] = &[
         (
             "staff",
-            &[
-                "--user",
-                "alice",
-                "--tool",
-                "erase",
-                "--label",
-                "destructive",
-            ],
+            "--user alice --tool erase --label destructive",
             "",
             "allow if group(\"staff\")",
         ),
         (
             "staff",
-            &["--user", "bob", "--tool", "look", "--label", "read-only"],
+            "--user bob --tool look --label read-only",
             "",
             "allow if read_only(true)",
         ),
         (
             "staff",
-            &["--user", "bob", "--tool", "erase", "--label", "destructive"],
+            "--user bob --tool erase --label destructive",
             "policy_denied",
             "",
         ),
         (
             "staff",
-            &["--user", "bob", "--method", "tools/list"],
+            "--user bob --method tools/list",
             "",
             "allow if harmless(true)",
         ),
         (
             "one-folder",
-            &[
-                "--user",
-                "bob",
-                "--client",
-                "our-editor",
-                "--tool",
-                "read_file",
-                "--argument",
-                "path=/public/a",
-                "--offline",
-            ],
+            "--user bob --client our-editor --tool read_file --argument path=/public/a --offline",
             "",
             "allow if client($app), limited_to",
         ),
         (
             "one-folder",
-            &[
-                "--user",
-                "bob",
-                "--client",
-                "our-editor",
-                "--tool",
-                "read_file",
-                "--argument",
-                "path=/secret",
-                "--offline",
-            ],
+            "--user bob --client our-editor --tool read_file --argument path=/secret --offline",
             "policy_denied",
             "deny if client($app), limited_to",
         ),
         (
             "one-folder",
-            &[
-                "--user",
-                "bob",
-                "--client",
-                "our-editor",
-                "--tool",
-                "read_file",
-                "--arguments",
-                ARGUMENTS,
-                "--offline",
-            ],
+            r#"--user bob --client our-editor --tool read_file --arguments {"path":"/public/../secret"} --offline"#,
             "policy_failed",
             "",
         ),
         (
             "not-at-night",
-            &[
-                "--user",
-                "bob",
-                "--tool",
-                "look",
-                "--at",
-                "2026-11-24T12:00:00Z",
-                "--offline",
-            ],
+            "--user bob --tool look --at 2026-11-24T12:00:00Z --offline",
             "",
             "allow if true",
         ),
         (
             "not-at-night",
-            &[
-                "--user",
-                "bob",
-                "--tool",
-                "look",
-                "--at",
-                "2026-11-24T23:00:00Z",
-                "--offline",
-            ],
+            "--user bob --tool look --at 2026-11-24T23:00:00Z --offline",
             "policy_denied",
             "check if harmless(true) or hour",
         ),
         (
             "not-at-night",
-            &[
-                "--user",
-                "bob",
-                "--tool",
-                "look",
-                "--at",
-                "2026-11-22T12:00:00Z",
-                "--offline",
-            ],
+            "--user bob --tool look --at 2026-11-22T12:00:00Z --offline",
             "policy_denied",
             "check if harmless(true) or weekday",
         ),
         (
             "arguments",
-            &[
-                "--user",
-                "bob",
-                "--tool",
-                "erase",
-                "--argument",
-                "recursive=false",
-                "--offline",
-            ],
+            "--user bob --tool erase --argument recursive=false --offline",
             "",
             "allow if true",
         ),
         (
             "arguments",
-            &[
-                "--user",
-                "bob",
-                "--tool",
-                "erase",
-                "--argument",
-                "recursive=true",
-                "--offline",
-            ],
+            "--user bob --tool erase --argument recursive=true --offline",
             "policy_denied",
             "deny if tool(\"erase\"), argument(\"recursive\", true)",
         ),
         (
             "arguments",
-            &[
-                "--user",
-                "bob",
-                "--tool",
-                "send_mail",
-                "--argument",
-                "to[0]=x@evil.example",
-                "--offline",
-            ],
+            "--user bob --tool send_mail --argument to[0]=x@evil.example --offline",
             "policy_denied",
             "deny if tool(\"send_mail\")",
         ),
         (
             "approval",
-            &[
-                "--user",
-                "bob",
-                "--tool",
-                "look",
-                "--address",
-                "192.0.2.7",
-                "--offline",
-            ],
+            "--user bob --tool look --address 192.0.2.7 --offline",
             "",
             "allow if true",
         ),
         (
             "approval",
-            &[
-                "--user",
-                "bob",
-                "--tool",
-                "deploy",
-                "--address",
-                "192.0.2.7",
-                "--offline",
-            ],
+            "--user bob --tool deploy --address 192.0.2.7 --offline",
             "policy_denied",
             "deny if tool(\"deploy\")",
         ),
         (
             "approval",
-            &[
-                "--user",
-                "bob",
-                "--tool",
-                "look",
-                "--address",
-                "198.51.100.1",
-                "--offline",
-            ],
+            "--user bob --tool look --address 198.51.100.1 --offline",
             "policy_denied",
             "check if network(\"office\")",
         ),
@@ -265,8 +155,9 @@ async fn each_example_policy_is_explained_by_its_own_statements() -> Result<()> 
     let mut seen = std::collections::BTreeSet::new();
     for (policy, arguments, reason, statement) in questions {
         let (_folder, config) = configured(policy)?;
-        let (code, answer) = explain(&config, arguments, "").await?;
-        let asked = format!("{policy} {arguments:?}: {answer:#}");
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let (code, answer) = explain(&config, &words, "").await?;
+        let asked = format!("{policy} {arguments}: {answer:#}");
         assert_eq!(code, i32::from(!reason.is_empty()), "{asked}");
         assert_eq!(
             answer["reason"].as_str().unwrap_or_default(),

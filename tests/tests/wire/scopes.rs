@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tests::browser::{Browser, Page};
+use tests::browser::{Browser, Form, Page};
 use tests::gateway::Setup;
 use tests::http::{self, Reply};
 use tests::mcp::{LegacySession, call, message, response, send};
@@ -53,15 +53,9 @@ async fn at_consent(world: &World, request: &Authorization) -> Result<(Browser, 
 async fn granted(world: &World, scope: Option<&str>, tools: &str) -> Result<Value> {
     let client = world.client("A client").await?;
     let request = asking(&client, scope);
-    let (mut browser, page) = at_consent(world, &request).await?;
-    let mut form = page.form_with_button("Allow")?.press("Allow")?;
-    form.choose("tools", tools)?;
-    let page = browser.submit(&form).await?;
-    let last = browser.settle(page).await?;
-    let url = last.location().with_context(|| last.words())?;
-    let callback = tests::oauth::Callback { url };
+    let choose = |form: &mut Form| form.choose("tools", tools);
     let reply = client
-        .redeem(&callback.code(), &request.pkce.verifier)
+        .connect_choosing(&mut Browser::default(), &request, &world.owner, choose)
         .await?;
     Ok(reply.json())
 }
@@ -193,15 +187,14 @@ async fn a_form_that_ticks_a_tool_of_another_scope_is_granted_none_of_it() -> Re
     let world = world().await?;
     let client = world.client("A client").await?;
     let request = asking(&client, Some("read"));
-    let (mut browser, page) = at_consent(&world, &request).await?;
-    let mut form = page.form_with_button("Allow")?.press("Allow")?;
-    form.choose("tools", "chosen")?;
-    form.fields.push(("tool".into(), "erase".into()));
-    let page = browser.submit(&form).await?;
-    let last = browser.settle(page).await?;
-    let url = last.location().with_context(|| last.words())?;
-    let code = tests::oauth::Callback { url }.code();
-    let reply = client.redeem(&code, &request.pkce.verifier).await?;
+    let choose = |form: &mut Form| {
+        form.choose("tools", "chosen")?;
+        form.fields.push(("tool".into(), "erase".into()));
+        Ok(())
+    };
+    let reply = client
+        .connect_choosing(&mut Browser::default(), &request, &world.owner, choose)
+        .await?;
     let token = reply.json()["access_token"].as_str().map(str::to_owned);
     let token = token.with_context(|| reply.text.clone())?;
     let refused = asked(&world, &token, &tool("erase")).await?;

@@ -7,7 +7,8 @@ use crate::clock::Timestamp;
 use crate::grants::amendment::{Amendment, NotAmended, amend};
 use crate::grants::{Current, Grant, GrantId, Pin};
 use crate::oauth::AuthorizationServer;
-use crate::oauth::audited::audited;
+use crate::oauth::audited::unavailable;
+use crate::oauth::endpoint::Endpoint;
 use crate::oauth::refusal::Refused;
 use crate::oauth::seal::Purpose;
 use crate::pages::AccountNotice;
@@ -30,80 +31,84 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
     let now = server.clock.now();
     let names = ["grant", "tool", "pin"];
     let pressed = pressed(server, request, Purpose::Approve, &names, now).await?;
-    let tool = pressed.fields[1].clone();
-    let done = match pressed.is_fresh {
-        true => approve(server, &pressed, now).await?,
-        false => Done::Not(AccountNotice::PageExpired),
+    let notice = match pressed.made {
+        Some(_) => approve(server, request, &pressed, now).await?,
+        None => AccountNotice::PageExpired,
     };
-    let (notice, record) = match done {
-        Done::Not(notice) => (notice, None),
-        Done::Approved(grant, amendment) => {
-            log::info!(
-                event = "tool_approved_again", tool = tool.as_str(), grant = grant.id.as_str(),
-                client = grant.client.as_str(), user = grant.user.as_str(),
-                request_id = request.request_id.as_str();
-                "a person approved a changed tool"
-            );
-            let record = Record {
-                user: Some(grant.user.as_str().to_owned()),
-                client: Some(grant.client.as_str().to_owned()),
-                grant: Some(grant.id.as_str().to_owned()),
-                backend: cards::mount(server, &grant).map(|mount| mount.name.clone()),
-                name: Some(tool.clone()),
-                detail: Some(format!("approved again, as pin {}", amendment.pin)),
-                ..Record::of(Event::Consent)
-            };
-            (AccountNotice::Approved(tool), Some(record))
-        }
-    };
-    let response = show(server, request, &pressed.session, Some(notice)).await;
-    // What was done is written down, also if the page can't be shown.
-    let response = response.unwrap_or_else(|refused| refused.page(server, request));
-    Ok(record.into_iter().fold(response, audited))
-}
-
-enum Done {
-    Approved(Box<Grant>, Amendment),
-    Not(AccountNotice),
+    show(server, request, &pressed.session, Some(notice)).await
 }
 
 async fn approve(
     server: &AuthorizationServer,
+    request: &Request,
     pressed: &Pressed,
     now: Timestamp,
-) -> Result<Done, Refused> {
+) -> Result<AccountNotice, Refused> {
     let [id, tool, pin] = &pressed.fields[..] else {
-        return Ok(Done::Not(AccountNotice::AlreadyOver));
+        return Ok(AccountNotice::AlreadyOver);
     };
     let (id, Some(pin)) = (GrantId::new(id), Pin::parse(pin)) else {
-        return Ok(Done::Not(AccountNotice::AlreadyOver));
+        return Ok(AccountNotice::AlreadyOver);
     };
     let records = &server.records;
+    let mut is_entered = false;
     for _ in 0..ATTEMPTS {
         let view = records.view();
         let is_good = |kept: &KeptGrant| !view.is_some_and(|view| view.revokes_grant(&kept.grant));
         let kept = records.kept_grant(&id, now).await?;
         let Some(kept) = kept.filter(is_good) else {
-            return Ok(Done::Not(AccountNotice::AlreadyOver));
+            return Ok(AccountNotice::AlreadyOver);
         };
         let current = current(server, &kept.grant, tool).await;
         let known = view.and_then(|view| view.amended(&id));
         let user = &pressed.session.user;
         match amend(&kept.grant, user, tool, pin, current, known.as_deref(), now) {
             Ok((grant, amendment)) => {
+                // The amendment opens the tool on every replica at once, so it is written down before.
+                if !is_entered {
+                    enter(server, request, &grant, &amendment).await?;
+                    is_entered = true;
+                }
                 let until = last_use_of_old_pins(server, &grant, now);
                 if records
                     .amend_grant(&kept, &grant, &amendment, until, now)
                     .await?
                 {
-                    return Ok(Done::Approved(Box::new(grant), amendment));
+                    log::info!(
+                        event = "tool_approved_again", tool = tool.as_str(),
+                        grant = grant.id.as_str(), client = grant.client.as_str(),
+                        user = grant.user.as_str(), request_id = request.request_id.as_str();
+                        "a person approved a changed tool"
+                    );
+                    return Ok(AccountNotice::Approved(tool.clone()));
                 }
             }
-            Err(why) => return Ok(Done::Not(notice(why, tool.clone()))),
+            Err(why) => return Ok(notice(why, tool.clone())),
         }
     }
     let cause = "others kept changing the grant".to_owned();
     Err(StoreError(cause).into())
+}
+
+/// Enters an approval in the audit log, or refuses it.
+async fn enter(
+    server: &AuthorizationServer,
+    request: &Request,
+    grant: &Grant,
+    amendment: &Amendment,
+) -> Result<(), Refused> {
+    let record = Record {
+        user: Some(grant.user.as_str().to_owned()),
+        client: Some(grant.client.as_str().to_owned()),
+        grant: Some(grant.id.as_str().to_owned()),
+        backend: cards::mount(server, grant).map(|mount| mount.name.clone()),
+        name: Some(amendment.tool.clone()),
+        detail: Some(format!("approved again, as pin {}", amendment.pin)),
+        ..Record::of(Event::Consent)
+    };
+    let record = record.asked_by(request.peer, &request.request_id);
+    let entered = server.journal.enter(record).await;
+    entered.map_err(|error| unavailable(server, &Endpoint::AccountApprove, request, error).into())
 }
 
 /// How the tool stands at this moment.

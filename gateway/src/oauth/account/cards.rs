@@ -230,7 +230,12 @@ fn connection(
 }
 
 fn changed(sealer: Sealer<'_>, grant: &Grant, offer: &Offer) -> Vec<ChangedTool> {
-    let changed = grant.tools.changed(|tool| offer.current(tool));
+    // As calls are judged: what was approved since stands in place of the record's own pin.
+    let view = sealer.server.records.view();
+    let amended = view.and_then(|view| view.amended(&grant.id));
+    let changed = grant
+        .tools
+        .changed(amended.as_deref(), |tool| offer.current(tool));
     let shown = changed.into_iter().map(|name| ChangedTool {
         name: name.to_owned(),
         now: new_definition(sealer, grant, offer, name),
@@ -250,13 +255,9 @@ fn new_definition(
         return None;
     };
     let pin = pin.to_string();
-    let pretty = |whole: &str| {
-        let whole: serde_json::Value = serde_json::from_str(whole).ok()?;
-        serde_json::to_string_pretty(&whole).ok()
-    };
     Some(NewDefinition {
         tool: consent::described(tool),
-        whole: tool.whole.as_deref().and_then(pretty),
+        whole: tool.whole.as_deref().map(str::to_owned),
         grant: grant.to_owned(),
         seal: sealer.seal(Purpose::Approve, &[grant, name, &pin]),
         pin,

@@ -1,18 +1,21 @@
 //! The button that takes access back: one click, said on the page that follows.
 //!
 //! The form names the grants that the page showed. What was allowed since is not touched, however
-//! often the form is sent.
+//! often the form is sent. If nothing of the app is left by it, a code that was out when the page was
+//! made goes too: nobody who revokes an app expects it back within the minute.
 
+use crate::access_token::LEEWAY;
 use crate::audit::Record;
+use crate::client::ClientId;
 use crate::clock::Timestamp;
-use crate::grants::{Grant, GrantId};
+use crate::grants::{Grant, GrantId, UserId};
 use crate::oauth::audited::audited;
 use crate::oauth::refusal::Refused;
 use crate::oauth::seal::Purpose;
 use crate::oauth::{AuthorizationServer, revoke};
 use crate::pages::AccountNotice;
 use crate::protocol::web::{Request, Response};
-use crate::store::StoreError;
+use crate::store::{GrantsOf, StoreError};
 
 use super::{Pressed, cards, pressed, show};
 
@@ -39,9 +42,9 @@ async fn take_back(
     records: &mut Vec<Record>,
     now: Timestamp,
 ) -> Result<AccountNotice, StoreError> {
-    if !pressed.is_fresh {
+    let Some(made) = pressed.made else {
         return Ok(AccountNotice::PageExpired);
-    }
+    };
     let mut client = None;
     for id in pressed.fields[0].split(' ').map(GrantId::new) {
         let grant = server.records.grant(&id, now).await?;
@@ -59,10 +62,35 @@ async fn take_back(
     match client {
         None => Ok(AccountNotice::AlreadyOver),
         Some(id) => {
+            end_codes(server, &pressed.session.user, &id, made, now).await?;
             let client = cards::client(server, &id, now).await?;
             Ok(AccountNotice::Revoked(
                 client.and_then(|client| client.name),
             ))
         }
     }
+}
+
+/// Ends what the person's codes for this app would give that were out before `made`, unless the app
+/// keeps a connection.
+async fn end_codes(
+    server: &AuthorizationServer,
+    user: &UserId,
+    client: &ClientId,
+    made: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let records = &server.records;
+    let of = GrantsOf {
+        user: Some(user),
+        client: Some(client),
+    };
+    if !records.grants(of, None, 1, now).await?.entries.is_empty() {
+        return Ok(());
+    }
+    let until = now + server.settings.longest_token() + 2 * LEEWAY;
+    let codes = records.open_codes(of, now).await?.into_iter();
+    let before = codes.filter(|code| code.issued <= made);
+    let named = before.map(|code| (code.grant, until)).collect();
+    records.revoke_grants(named, now).await
 }
