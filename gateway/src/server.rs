@@ -15,13 +15,10 @@ use crate::admin::Admin;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::oauth::LONGEST_STREAM;
 use crate::proxy::{Drain, Edge, Parts, Settings, Timeouts};
 use crate::secret::SecretHash;
 use crate::store::LastUse;
-
-/// How long a stream lives at most, where access tokens are short and refreshed. Without refresh
-/// tokens a stream ends with its token.
-const LONGEST_STREAM: Duration = Duration::from_secs(24 * 3600);
 
 /// What Pingora sleeps after it closed the listeners, for requests of the last moment.
 const LAST_MOMENT: u64 = 1;

@@ -46,7 +46,7 @@ pub(super) struct Done {
 }
 
 /// What an operation concerned.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct About {
     pub(super) user: Option<String>,
     pub(super) client: Option<String>,
@@ -72,6 +72,8 @@ pub(super) struct Asked {
     query: Form,
     body: Bytes,
     pub(super) now: Timestamp,
+    peer: IpAddr,
+    request_id: String,
 }
 
 impl Asked {
@@ -94,6 +96,11 @@ impl Asked {
         }
     }
 
+    /// A record of what this request did, with where it came from.
+    pub(super) fn asked_by(&self, record: Record) -> Record {
+        record.asked_by(self.peer, &self.request_id)
+    }
+
     /// The body. What is wrong with it is told without any of its values.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         if self.body.trim_ascii_start().first() != Some(&b'{') {
@@ -110,7 +117,8 @@ impl Asked {
 }
 
 /// What an operation does to what people may do, which decides what an audit log means for it that
-/// can't be written: nothing is given then, but what is taken back is taken back.
+/// can't be written: nothing is given unless it is written down before what is about to be given, to
+/// whom and by whom; but what is taken back is taken back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Effect {
     Reads,
@@ -179,18 +187,16 @@ pub(super) async fn answer(admin: &Admin, session: &mut ServerSession) -> Respon
         return Failure::from(Reason::NotFound).to_response();
     };
     let operator = operator(&headers);
-    let outcome = match asked(admin, session, effect).await {
-        Ok(asked) => match effect {
-            Effect::Gives if admin.server.journal.ready().is_err() => {
-                Err(Reason::AuditUnavailable.into())
-            }
-            _ => run(admin, name, &asked).await,
-        },
-        Err(failure) => Err(failure),
-    };
     let by = |what: &str| match what {
         "" => format!("{name}, by {operator}"),
         what => format!("{name} {what}, by {operator}"),
+    };
+    let outcome = match asked(admin, session, effect, peer, &request_id).await {
+        Ok(asked) => match announce(admin, effect, &asked, by).await {
+            Ok(()) => run(admin, name, &asked).await,
+            Err(failure) => Err(failure),
+        },
+        Err(failure) => Err(failure),
     };
     match outcome {
         Ok(done) => {
@@ -212,13 +218,21 @@ pub(super) async fn answer(admin: &Admin, session: &mut ServerSession) -> Respon
             let record = record.asked_by(peer, &request_id);
             match enter(admin, effect, record).await {
                 Ok(()) => web::json(http::StatusCode::OK, &done.body),
-                Err(failure) => failure.to_response(),
+                Err(failure) => {
+                    log_refusal(&failure, name, peer, &request_id);
+                    failure.to_response()
+                }
             }
         }
         Err(failure) => {
             log_refusal(&failure, name, peer, &request_id);
+            let about = failure.concerned();
             let record = Record {
-                detail: Some(by("")),
+                detail: Some(by(&about.what)),
+                user: about.user,
+                client: about.client,
+                grant: about.grant,
+                token: about.token.map(|id| id.chars().take(16).collect()),
                 ..Record::refused(Event::Operator, failure.reason, failure.is_fault())
             };
             // It was refused or failed already: a log that can't be written changes nothing.
@@ -231,11 +245,34 @@ pub(super) async fn answer(admin: &Admin, session: &mut ServerSession) -> Respon
     }
 }
 
+/// Writes down what is about to be given. Durable when this returns, or it is not given.
+async fn announce(
+    admin: &Admin,
+    effect: Effect,
+    asked: &Asked,
+    by: impl Fn(&str) -> String,
+) -> Result<(), Failure> {
+    if effect != Effect::Gives {
+        return Ok(());
+    }
+    let about = users::meant(asked);
+    let record = Record {
+        detail: Some(format!("about to: {}", by(&about.what))),
+        ..Record::of(Event::Operator)
+    };
+    let entered = admin.server.journal.enter(asked.asked_by(record)).await;
+    entered.map_err(|error| Failure::from(error).about(&about))
+}
+
 async fn enter(admin: &Admin, effect: Effect, record: Record) -> Result<(), Failure> {
     let journal = &admin.server.journal;
     match effect {
         Effect::Reads => Ok(journal.note(record)?),
-        Effect::Gives => Ok(journal.enter(record).await?),
+        Effect::Gives => journal.enter(record).await.map_err(|_| {
+            let sentence =
+                "it was done, but the audit log has only that it was about to be: the log can't be written";
+            Failure::new(Reason::AuditUnavailable, sentence)
+        }),
         Effect::Takes => {
             // Taking access back never waits for the log; its state is told elsewhere.
             let _ = journal.enter(record).await;
@@ -248,6 +285,8 @@ async fn asked(
     admin: &Admin,
     session: &mut ServerSession,
     effect: Effect,
+    peer: IpAddr,
+    request_id: &str,
 ) -> Result<Asked, Failure> {
     let head = session.req_header();
     let wanted = match effect {
@@ -267,6 +306,8 @@ async fn asked(
             query,
             body: Bytes::new(),
             now,
+            peer,
+            request_id: request_id.to_owned(),
         });
     }
     if !has_media_type(&head.headers, "application/json") {
@@ -279,6 +320,8 @@ async fn asked(
         query: Form::default(),
         body: read(session).await?,
         now,
+        peer,
+        request_id: request_id.to_owned(),
     })
 }
 
@@ -338,6 +381,8 @@ mod tests {
             query: Form::parse(query.as_bytes()).unwrap(),
             body: Bytes::copy_from_slice(body.as_bytes()),
             now: Timestamp::from_secs(1),
+            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            request_id: "r".to_owned(),
         }
     }
 
@@ -353,6 +398,21 @@ mod tests {
             "limit=1&limit=2",
         ] {
             assert!(asked(wrong, "").limit().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn whom_a_request_means_is_known_before_it_is_looked_at_and_is_a_name_or_nothing() {
+        let meant = |body: &str| users::meant(&asked("", body)).what;
+        assert_eq!(meant("{\"name\":\"bob\",\"password\":\"hunter2\"}"), "bob");
+        for body in [
+            "",
+            "[]",
+            "{}",
+            "{\"name\":7}",
+            "{\"name\":\"bob\\n, by eve\"}",
+        ] {
+            assert_eq!(meant(body), "", "{body}");
         }
     }
 

@@ -61,17 +61,22 @@ pub(super) async fn remove(admin: &Admin, asked: &Asked) -> Result<Done, Failure
         let sentence = format!("the client {id} stands in the configuration; remove it there");
         return Err(Failure::new(Reason::InConfiguration, sentence));
     }
-    let mut revoked = cut_off(server, Whose::Client(&id), asked.now).await?;
-    let store = server.records.store();
-    let removed = store.remove(Table::Client, id.as_str()).await?;
-    revoked += cut_off(server, Whose::Client(&id), server.clock.now()).await?;
-    if !removed && revoked == 0 {
-        return Err(Failure::unknown("client", id.as_str()));
-    }
     let about = About {
         client: Some(id.as_str().to_owned()),
         ..About::default()
     };
+    let removing = async {
+        let mut revoked = cut_off(server, Whose::Client(&id), asked.now).await?;
+        let store = server.records.store();
+        let removed = store.remove(Table::Client, id.as_str()).await?;
+        revoked += cut_off(server, Whose::Client(&id), server.clock.now()).await?;
+        Ok::<_, StoreError>((removed, revoked))
+    };
+    let removing = removing.await;
+    let (removed, revoked) = removing.map_err(|error| Failure::from(error).about(&about))?;
+    if !removed && revoked == 0 {
+        return Err(Failure::unknown("client", id.as_str()));
+    }
     Ok(Done::new(
         json!({ "removed": removed, "revoked": revoked }),
         about,

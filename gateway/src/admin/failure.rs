@@ -3,6 +3,7 @@
 use http::StatusCode;
 use serde_json::json;
 
+use super::api::About;
 use crate::identity::Overloaded;
 use crate::journal::Unwritable;
 use crate::protocol::form::FormError;
@@ -15,6 +16,8 @@ use crate::store::StoreError;
 pub(super) struct Failure {
     pub(super) reason: Reason,
     pub(super) sentence: String,
+    /// What it concerned, where that is known: part of it may have been done.
+    about: Option<Box<About>>,
 }
 
 impl Failure {
@@ -22,7 +25,22 @@ impl Failure {
         Self {
             reason,
             sentence: sentence.into(),
+            about: None,
         }
+    }
+
+    /// The same failure, of an operation that concerned this.
+    #[must_use]
+    pub(super) fn about(self, about: &About) -> Self {
+        Self {
+            about: Some(Box::new(about.clone())),
+            ..self
+        }
+    }
+
+    /// What it concerned, as far as that is known.
+    pub(super) fn concerned(&self) -> About {
+        self.about.as_deref().cloned().unwrap_or_default()
     }
 
     pub(super) fn unknown(what: &str, id: &str) -> Self {

@@ -10,6 +10,7 @@ use super::api::{About, Asked, Done};
 use super::clients::known;
 use super::failure::Failure;
 use super::users::named;
+use crate::audit::Record;
 use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::grants::{Grant, GrantId, Tools, UserId};
@@ -50,6 +51,11 @@ pub(super) async fn list(admin: &Admin, asked: &Asked) -> Result<Done, Failure> 
 pub(super) async fn show(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
     let id = asked.required("id")?;
     let grant = find(admin, id, asked).await?;
+    // As in the list: one that was cut off may still have its record.
+    let view = admin.server.records.view();
+    if view.is_some_and(|view| view.revokes_grant(&grant)) {
+        return Err(Failure::unknown("grant", id));
+    }
     let client = known(admin, &grant.client, asked.now).await?;
     let name = client.and_then(|client| client.name);
     let last_used = last_used(admin, &grant, asked).await?;
@@ -78,9 +84,6 @@ pub(super) async fn revoke(admin: &Admin, asked: &Asked) -> Result<Done, Failure
             for id in &ids {
                 grants.push(find(admin, id, asked).await?);
             }
-            for grant in &grants {
-                take_back(server, grant, asked.now).await?;
-            }
             let about = match &grants[..] {
                 [grant] => About {
                     user: Some(grant.user.as_str().to_owned()),
@@ -93,45 +96,59 @@ pub(super) async fn revoke(admin: &Admin, asked: &Asked) -> Result<Done, Failure
                     ..About::default()
                 },
             };
+            for grant in &grants {
+                let taking = take_back(server, grant, asked.now).await;
+                let record = taking.map_err(|error| Failure::from(error).about(&about))?;
+                let record = Record {
+                    detail: Some("by the operator".to_owned()),
+                    ..record
+                };
+                // One by one, as it happens: a fault at a later one loses none of them. Taking
+                // access back never waits for the log.
+                let _ = server.journal.enter(asked.asked_by(record)).await;
+            }
             Ok(Done::new(json!({ "revoked": grants.len() }), about))
         }
         ToRevoke::Client(id) => {
             let id = ClientId::new(id);
-            let revoked = cut_off(server, Whose::Client(&id), asked.now).await?;
-            if revoked == 0 && known(admin, &id, asked.now).await?.is_none() {
-                return Err(Failure::unknown("client", id.as_str()));
-            }
             let about = About {
                 client: Some(id.as_str().to_owned()),
                 what: "all of a client".to_owned(),
                 ..About::default()
             };
+            let cutting = cut_off(server, Whose::Client(&id), asked.now).await;
+            let revoked = cutting.map_err(|error| Failure::from(error).about(&about))?;
+            if revoked == 0 && known(admin, &id, asked.now).await?.is_none() {
+                return Err(Failure::unknown("client", id.as_str()));
+            }
             Ok(Done::new(json!({ "revoked": revoked }), about))
         }
         ToRevoke::User(text) => {
             let id = person(admin, &text, asked).await?;
-            let revoked = cut_off(server, Whose::User(&id), asked.now).await?;
             let about = About {
                 user: Some(id.as_str().to_owned()),
                 what: "all of a person".to_owned(),
                 ..About::default()
             };
+            let cutting = cut_off(server, Whose::User(&id), asked.now).await;
+            let revoked = cutting.map_err(|error| Failure::from(error).about(&about))?;
             Ok(Done::new(json!({ "revoked": revoked }), about))
         }
     }
 }
 
-/// A person by login name, or by id.
+/// A person by id, or by login name. An id comes first: a login name may look like somebody's, and
+/// must not stand for them.
 pub(super) async fn person(admin: &Admin, text: &str, asked: &Asked) -> Result<UserId, Failure> {
-    if let Some(user) = admin.server.records.user(text, asked.now).await? {
-        return Ok(user.id);
+    let records = &admin.server.records;
+    if UserId::looks_like(text) {
+        let everybody = records.users(None, usize::MAX, asked.now).await?.entries;
+        if let Some(user) = everybody.into_iter().find(|user| user.id.as_str() == text) {
+            return Ok(user.id);
+        }
     }
-    let everybody = admin.server.records.users(None, usize::MAX, asked.now);
-    let mut everybody = everybody.await?.entries.into_iter();
-    match everybody.find(|user| user.id.as_str() == text) {
-        Some(user) => Ok(user.id),
-        None => Err(named(text)),
-    }
+    let user = records.user(text, asked.now).await?;
+    Ok(user.ok_or_else(|| named(text))?.id)
 }
 
 async fn find(admin: &Admin, id: &str, asked: &Asked) -> Result<Grant, Failure> {

@@ -8,8 +8,9 @@ use serde_json::json;
 use super::Admin;
 use super::api::{About, Asked, Done};
 use super::failure::Failure;
-use crate::access_token::{self, LEEWAY};
+use crate::access_token;
 use crate::oauth::cut::REMEMBERED;
+use crate::oauth::revoke::remembered_until;
 use crate::protocol::bearer::BearerToken;
 use crate::store::Revoked;
 
@@ -35,7 +36,7 @@ pub(super) async fn revoke(admin: &Admin, asked: &Asked) -> Result<Done, Failure
                 return Err(Failure::malformed(sentence));
             }
             let until = asked.now + REMEMBERED;
-            (id.to_lowercase(), until, About::default())
+            (id.to_lowercase(), Some(until), About::default())
         }
         ToRevoke::Token(text) => {
             let token = BearerToken::parse_token(&text)
@@ -48,15 +49,22 @@ pub(super) async fn revoke(admin: &Admin, asked: &Asked) -> Result<Done, Failure
                 grant: Some(claims.grant.as_str().to_owned()),
                 ..About::default()
             };
-            let id = token.ids().last().cloned().unwrap_or_default();
-            (id, token.ends() + LEEWAY, about)
+            // The last block is the token itself; revoking nothing must not look like revoking it.
+            let Some(id) = token.ids().last().cloned() else {
+                return Err(Failure::malformed("this token has no revocation id"));
+            };
+            (
+                id,
+                remembered_until(&server.settings, &token, asked.now),
+                about,
+            )
         }
     };
-    let records = &server.records;
-    if asked.now < until {
-        let what = Revoked::Token(id.clone());
-        records.revoke(&what, until, asked.now).await?;
-    }
     about.token = Some(id.clone());
+    if let Some(until) = until {
+        let what = Revoked::Token(id.clone());
+        let revoking = server.records.revoke(&what, until, asked.now).await;
+        revoking.map_err(|error| Failure::from(error).about(&about))?;
+    }
     Ok(Done::new(json!({ "revoked": id }), about))
 }

@@ -58,10 +58,13 @@ pub(super) async fn disable(admin: &Admin, asked: &Asked) -> Result<Done, Failur
     let Named { name } = asked.json()?;
     let server = &admin.server;
     let why = Disabled::ByOperator;
-    let user = people::disable(&server.records, &name, why, asked.now, &mut OsRng).await?;
-    let user = user.ok_or_else(|| named(&name))?;
-    let revoked = cut_off(server, Whose::User(&user.id), asked.now).await?;
+    let disabling = people::disable(&server.records, &name, why, asked.now, &mut OsRng).await;
+    let user = disabling
+        .map_err(|error| Failure::from(error).about(&wanted(&name)))?
+        .ok_or_else(|| named(&name))?;
     let mut done = changed(&user);
+    let cutting = cut_off(server, Whose::User(&user.id), asked.now).await;
+    let revoked = cutting.map_err(|error| Failure::from(error).about(&done.about))?;
     done.body["revoked"] = json!(revoked);
     Ok(done)
 }
@@ -104,6 +107,21 @@ async fn hashed(admin: &Admin, password: String) -> Result<PasswordPhc, Failure>
         return Err(Failure::new(Reason::PasswordTooWeak, sentence));
     };
     Ok(admin.server.passwords.hash(password).await?)
+}
+
+/// Somebody of whom no more than the name is known, if it can be one.
+fn wanted(name: &str) -> About {
+    About {
+        what: LoginName::parse(name).map_or_else(String::new, |name| name.as_str().to_owned()),
+        ..About::default()
+    }
+}
+
+/// Whom a request to give somebody something means, for the audit log; it may be malformed yet.
+pub(super) fn meant(asked: &Asked) -> About {
+    let name = asked.json::<serde_json::Map<String, Value>>();
+    let name = name.ok().and_then(|mut members| members.remove("name"));
+    wanted(name.as_ref().and_then(Value::as_str).unwrap_or_default())
 }
 
 fn changed(user: &User) -> Done {

@@ -60,6 +60,11 @@ impl UserId {
         Self(secret::identifier("u_", random))
     }
 
+    /// Whether a text may be one: those that are drawn begin so.
+    pub fn looks_like(text: &str) -> bool {
+        text.starts_with("u_")
+    }
+
     /// One that a token or the store names.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())

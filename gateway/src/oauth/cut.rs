@@ -64,7 +64,7 @@ pub async fn cut_off(
         .revoke(&cut, now + longest.max(REMEMBERED) + 2 * LEEWAY, now)
         .await?;
 
-    let given_now = now + settings.longest_token();
+    let given_now = now + settings.longest_use();
     let mut named = Vec::new();
     for code in records.open_codes(of, now).await? {
         named.push((code.grant, given_now + 2 * LEEWAY));

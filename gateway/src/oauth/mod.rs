@@ -54,6 +54,10 @@ use crate::store::{LastUse, Records};
 
 use self::endpoint::Endpoint;
 
+/// How long a stream lives at most, where access tokens are short and refreshed. Without refresh
+/// tokens a stream ends with its token.
+pub const LONGEST_STREAM: Duration = Duration::from_secs(24 * 3600);
+
 /// What the operator decides about the authorization server.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -101,6 +105,17 @@ impl Settings {
     pub fn longest_token(&self) -> Duration {
         let refresh = self.refresh.map_or(Duration::ZERO, |refresh| refresh.idle);
         self.access_ttl.max(refresh)
+    }
+
+    /// How long a stream may go on, whatever becomes of the token that opened it.
+    pub fn longest_stream(&self) -> Duration {
+        self.refresh.map_or(Duration::ZERO, |_| LONGEST_STREAM)
+    }
+
+    /// How long anything may go on that is given or begun at this moment: a token that nobody
+    /// renews, or a stream.
+    pub fn longest_use(&self) -> Duration {
+        self.longest_token().max(self.longest_stream())
     }
 }
 

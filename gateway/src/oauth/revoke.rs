@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use http::header::CACHE_CONTROL;
 
-use crate::access_token::{self, LEEWAY};
+use crate::access_token::{self, LEEWAY, VerifiedToken};
 use crate::audit::{Event, Record};
 use crate::client::{Client, ClientId};
 use crate::clock::Timestamp;
@@ -18,7 +18,7 @@ use crate::grants::refresh_token::{Presenter, RefreshToken};
 use crate::grants::{Grant, GrantId, UserId};
 use crate::oauth::audited::audited;
 use crate::oauth::client_authentication::{authenticate, form, malformed};
-use crate::oauth::{AuthorizationServer, outcome};
+use crate::oauth::{AuthorizationServer, Settings, outcome};
 use crate::protocol::bearer::BearerToken;
 use crate::protocol::form::Form;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
@@ -76,9 +76,24 @@ struct Named {
 struct Narrowed {
     /// The revocation id of its last block.
     id: String,
-    ends: Timestamp,
-    /// Whether it counts no more already.
-    is_over: bool,
+    /// Until when its revocation has to be remembered. `None` if there is nothing left to end.
+    until: Option<Timestamp>,
+}
+
+/// Until when the revocation of an access token has to be remembered: for as long as it, or a stream
+/// that was opened with it, may go on. `None` if neither can any more. A token that a holder
+/// narrowed in time takes its streams along when it ends (`proxy::endings`).
+pub fn remembered_until(
+    settings: &Settings,
+    token: &VerifiedToken,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let stream = match token.narrowing().ends() {
+        Some(_) => Duration::ZERO,
+        None => settings.longest_stream(),
+    };
+    let last = token.ends() + stream + LEEWAY;
+    (now < last).then(|| token.ends().max(now + stream) + LEEWAY)
 }
 
 async fn revoke(
@@ -145,11 +160,11 @@ async fn named(
     Ok(token.map(|token| {
         let claims = token.claims();
         let view = server.records.view();
+        let is_over = view.is_some_and(|view| view.revokes(&token));
         let narrowed = token.ids().split_first().and_then(|(_, appended)| {
             Some(Narrowed {
                 id: appended.last()?.clone(),
-                ends: token.ends(),
-                is_over: token.is_expired(now) || view.is_some_and(|view| view.revokes(&token)),
+                until: remembered_until(&server.settings, &token, now).filter(|_| !is_over),
             })
         });
         Named {
@@ -169,9 +184,9 @@ async fn end_narrowed(
     grant: &GrantId,
     now: Timestamp,
 ) -> Result<(), OAuthError> {
-    if narrowed.is_over {
+    let Some(until) = narrowed.until else {
         return Ok(());
-    }
+    };
     let records = &server.records;
     let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
     let key = format!("narrowed/{grant}");
@@ -180,7 +195,6 @@ async fn end_narrowed(
         return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
     }
     let what = Revoked::Token(narrowed.id.clone());
-    let until = narrowed.ends + LEEWAY;
     records.revoke(&what, until, now).await.map_err(unavailable)
 }
 
@@ -221,7 +235,7 @@ async fn end_grant(
     let grant = records.grant(id, now).await?;
     let recorded = grant.as_ref().map_or(now, |grant| grant.expires);
     // A refresh may just be giving a token that the record as we read it does not know of.
-    let given_now = now + server.settings.longest_token();
+    let given_now = now + server.settings.longest_use();
     let until = last_token_ends.max(recorded).max(given_now) + 2 * LEEWAY;
     // Without a record the grant was ended before, or it is being made this moment by the request
     // that a replay races with: that one must find it revoked.

@@ -249,12 +249,6 @@ impl Records {
         Err(StoreError("others kept changing the record".to_owned()))
     }
 
-    /// Sets a person's record, new or not.
-    pub async fn put_user(&self, user: &User) -> Result<(), StoreError> {
-        let key = user.name.to_lowercase();
-        self.store.put(Table::User, &key, &encode(user), None).await
-    }
-
     /// Whether anybody may log in yet.
     pub async fn has_users(&self, now: Timestamp) -> Result<bool, StoreError> {
         Ok(!self.store.list(Table::User, None, 1, now).await?.is_empty())

@@ -10,6 +10,7 @@ use tests::browser::Browser;
 use tests::gateway::Gateway;
 use tests::http;
 use tests::mcp::{self, call, initialize, send};
+use tests::operator::{command, done};
 use tests::program::{binary, run};
 use tests::world::{StoreKind, World};
 
@@ -351,6 +352,47 @@ async fn what_the_log_cannot_hold_is_not_given_and_space_mends_it() -> Result<()
     // 1: no checkpoint signs so young a log yet.
     assert!(code < 2, "{said}");
     assert!(std::fs::read_to_string(&log)?.contains("could not be written"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_command_that_gives_is_written_down_before_it_is_done_or_not_done() -> Result<()> {
+    let Some(disk) = SmallDisk::mount().await? else {
+        eprintln!("not shown here: this user may not mount a file system");
+        return Ok(());
+    };
+    let log = disk.0.path().join("audit.jsonl");
+    let table = format!("[audit]\nfile = \"{}\"\n", log.display());
+    let world = World::with(StoreKind::Embedded, |setup| setup.more(&table)).await?;
+    std::fs::write(disk.0.path().join("filler"), vec![0; 1 << 20]).ok();
+    let mut told = Vec::new();
+    for number in 0..50 {
+        let name = format!("person{number}");
+        let words = ["users", "add", &name];
+        let added = command(&world.gateway, &words, "a second correct horse").await?;
+        let is_over = added.code != 0;
+        told.push((name, added));
+        if is_over {
+            break;
+        }
+    }
+    std::fs::remove_file(disk.0.path().join("filler"))?;
+    let start = Instant::now();
+    while http::get(&world.gateway.admin_url("/readyz")).await?.status != 200 {
+        assert!(start.elapsed() < Duration::from_secs(5));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let listed = done(&world.gateway, &["users", "ls"], "").await?;
+    let log = std::fs::read_to_string(&log)?;
+    for (name, added) in &told {
+        let is_there = listed.out.contains(name.as_str());
+        let is_said = added.code == 0 || added.errors.contains("it was done");
+        assert_eq!(is_there, is_said, "{name} {added:?}");
+        let intent = format!("about to: users add {name}, by ");
+        assert!(!is_there || log.contains(&intent), "{name}: {log}");
+    }
+    let (_, last) = &told[told.len() - 1];
+    assert_eq!(last.code, 69, "{last:?}");
     Ok(())
 }
 

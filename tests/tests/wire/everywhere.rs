@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use reqwest::RequestBuilder;
+use serde_json::{Value, json};
 use tests::gateway::{Gateway, Owner};
 use tests::http::{self, Reply};
 use tests::mcp::{self, call, initialize};
 use tests::oauth::OAuthClient;
-use tests::operator::{command, done};
+use tests::operator::{command, done, token};
 use tests::program::{binary, run};
 use tests::recorder::Answer;
 use tests::scripted_mcp::{self, MCP_STREAM};
@@ -217,6 +218,8 @@ async fn no_code_and_no_refresh_that_races_with_a_cut_survives_it() -> Result<()
         .trim_start_matches("http://")
         .to_owned();
     let world = Arc::new(world);
+    // Some came before the cut and some after it, or nothing raced.
+    let (mut gave, mut refused) = (0, 0);
     for round in 0..6 {
         let client = Arc::new(world.client(&format!("Racer {round}")).await?);
         let mut racing = tokio::task::JoinSet::new();
@@ -247,8 +250,13 @@ async fn no_code_and_no_refresh_that_races_with_a_cut_survives_it() -> Result<()
             });
         }
         tokio::time::sleep(Duration::from_millis(round * 12)).await;
-        let words = ["grants", "revoke", "--client", &client.client_id];
-        done(&world.gateway, &words, "").await?;
+        // As the command asks, without the time that a process takes to start.
+        let all = json!({ "client": client.client_id }).to_string();
+        let right = format!("Bearer {}", token(&world.gateway)?);
+        let right = [("Authorization", right.as_str())];
+        let revoke = world.gateway.admin_url("/v1/grants/revoke");
+        let revoked = http::post(&revoke, "application/json", all, &right).await?;
+        assert_eq!(revoked.status, 200, "{}", revoked.text);
         let acknowledged = Instant::now();
 
         let mut given: Vec<String> = refreshed
@@ -263,9 +271,11 @@ async fn no_code_and_no_refresh_that_races_with_a_cut_survives_it() -> Result<()
         while let Some(reply) = racing.join_next().await {
             let reply = reply??;
             if reply.status == 200 {
+                gave += 1;
                 let token = reply.json()["access_token"].as_str().map(str::to_owned);
                 given.extend(token);
             } else {
+                refused += 1;
                 assert_eq!(reply.error(), "invalid_grant", "{}", reply.text);
             }
         }
@@ -278,12 +288,14 @@ async fn no_code_and_no_refresh_that_races_with_a_cut_survives_it() -> Result<()
             }
         }
     }
+    assert!(gave > 0 && refused > 0, "{gave} given, {refused} refused");
     Ok(())
 }
 
 #[tokio::test]
 async fn without_its_store_a_revocation_is_not_acknowledged_and_says_why() -> Result<()> {
-    let mut world = World::on(StoreKind::Redis).await?;
+    let audit = "[audit]\nfile = \"audit.jsonl\"\n";
+    let mut world = World::with(StoreKind::Redis, |setup| setup.more(audit)).await?;
     let (client, given) = world.signed_in().await?;
     world
         .redis
@@ -302,5 +314,20 @@ async fn without_its_store_a_revocation_is_not_acknowledged_and_says_why() -> Re
     }
     let revoked = command(&world.gateway, &["token", "revoke"], &given).await?;
     assert_eq!(revoked.code, 69, "{revoked:?}");
+    // Part of each may have been done: the audit log says what was meant.
+    let file = world.gateway.folder().join("audit.jsonl");
+    let records = std::fs::read_to_string(file)?;
+    let failed = |command: &str| -> Value {
+        let lines = records
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        let mut failed = lines.filter(|record: &Value| record["outcome"] == "failed");
+        let said = |record: &Value| record["detail"].as_str().unwrap_or_default().to_owned();
+        let found = failed.find(|record| said(record).starts_with(command));
+        found.unwrap_or_else(|| panic!("no record of {command}: {records}"))
+    };
+    assert_eq!(failed("grants revoke")["client"], json!(client.client_id));
+    failed("users disable alice, by ");
+    assert!(failed("token revoke")["grant"].is_string());
     Ok(())
 }

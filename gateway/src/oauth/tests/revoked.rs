@@ -69,6 +69,37 @@ async fn a_narrowed_token_revokes_itself_and_its_descendants_and_nothing_above()
 }
 
 #[tokio::test]
+async fn a_narrowed_token_that_is_over_is_revoked_while_a_stream_of_it_may_go_on() {
+    let mut server = watched();
+    server.settings.access_ttl = Duration::from_secs(3600);
+    let client = public_client(&server, "App").await;
+    let day = Duration::from_secs(24 * 3600);
+    let hours = |hours: u64| NOW - Duration::from_secs(hours * 3600);
+    let over = narrowed(&token_of(&server, &client, hours(3)).await);
+    assert!(verified(&server, &over).is_expired(NOW));
+    assert_eq!(revoke_at(&server, &client, &over).await.status(), 200);
+    assert!(!is_revoked(&server, &over), "its streams ended with it");
+
+    server.settings.refresh = Some(Lifetimes {
+        idle: 30 * day,
+        absolute: 90 * day,
+        grace: Duration::from_secs(60),
+    });
+    assert_eq!(revoke_at(&server, &client, &over).await.status(), 200);
+    assert!(is_revoked(&server, &over));
+    let entries = revocations(&server, NOW + day).await;
+    assert_eq!(entries.len(), 1, "it is remembered as long as the stream");
+
+    let long_over = narrowed(&token_of(&server, &client, hours(26)).await);
+    assert_eq!(revoke_at(&server, &client, &long_over).await.status(), 200);
+    let bearer = BearerToken::parse_token(&token_of(&server, &client, hours(3)).await).unwrap();
+    let until = Check::Before(hours(2).secs());
+    let timed = access_token::narrow(&bearer, &[until], false).unwrap();
+    assert_eq!(revoke_at(&server, &client, &timed).await.status(), 200);
+    assert_eq!(revocations(&server, NOW).await.len(), 1, "nothing to end");
+}
+
+#[tokio::test]
 async fn holders_of_narrowed_tokens_can_neither_fill_the_list_nor_keep_the_client_from_revoking() {
     let server = watched();
     let client = public_client(&server, "App").await;
