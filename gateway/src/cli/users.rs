@@ -61,7 +61,7 @@ pub(super) fn run(command: &Command) -> ExitCode {
         }),
         Command::Disable(one) => ask(&one.common, |gateway| {
             let body = one.send(gateway, "/v1/users/disable")?;
-            let revoked = counted(&body, "revoked", "grant");
+            let revoked = counted(&body, "revoked", "grant")?;
             let sentence = format!("{} is disabled; revoked {revoked}", one.name);
             Ok(Printed::sentence(body, sentence))
         }),
@@ -81,7 +81,7 @@ pub(super) fn run(command: &Command) -> ExitCode {
 
 impl Ls {
     fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let body = gateway.get("/v1/users", &self.paging.query())?;
+        let body = gateway.get("/v1/users", &self.paging.query(), "users")?;
         let table = Table::of(&["NAME", "ID", "STATE", "SINCE"], &body, "users", |user| {
             let text = |member: &str| user[member].as_str().unwrap_or_default().to_owned();
             let state = match (user["disabled"].as_str(), &user["owner_of_configuration"]) {
@@ -97,14 +97,15 @@ impl Ls {
 
 impl One {
     fn send(&self, gateway: &Gateway, path: &str) -> Result<Value, Failed> {
-        gateway.post(path, &json!({ "name": self.name }))
+        gateway.post(path, &json!({ "name": self.name }), "user")
     }
 }
 
 impl WithPassword {
     fn send(&self, gateway: &Gateway, path: &str) -> Result<Value, Failed> {
         let password = self.password.read()?;
-        gateway.post(path, &json!({ "name": self.name, "password": password }))
+        let body = json!({ "name": self.name, "password": password });
+        gateway.post(path, &body, "user")
     }
 }
 

@@ -11,6 +11,7 @@ use tests::http;
 use tests::mcp::{initialize, send};
 use tests::operator::{command, done, token};
 use tests::program::{binary, run};
+use tests::recorder::{Answer, Recorder};
 use tests::sse::EventStream;
 use tests::world::{StoreKind, World};
 
@@ -172,7 +173,7 @@ async fn a_person_is_added_disabled_and_let_in_again() -> Result<()> {
         done(gateway, &["users", "add", &bob.name], &line).await?;
         for (words, code) in [
             (vec!["users", "add", "bob"], 1),
-            (vec!["users", "add", "no good name"], 1),
+            (vec!["users", "add", "no good name"], 64),
             (vec!["users", "disable", "nobody"], 1),
         ] {
             let refused = command(gateway, &words, &line).await?;
@@ -346,8 +347,8 @@ async fn a_token_is_revoked_with_what_was_narrowed_from_it_and_nothing_above() -
     assert_eq!(status(&world, &given).await?, 401);
     assert!(goes_on.end(SOON).await?, "cut instead of ended");
     for (words, input, code) in [
-        (vec!["token", "revoke"], "nonsense", 1),
-        (vec!["token", "revoke", "--id", "00ff"], "", 1),
+        (vec!["token", "revoke"], "nonsense", 64),
+        (vec!["token", "revoke", "--id", "00ff"], "", 64),
         (vec!["token", "revoke"], "", 64),
     ] {
         let refused = command(gateway, &words, input).await?;
@@ -480,6 +481,117 @@ async fn commands_say_what_is_wrong_by_sentence_and_exit_code() -> Result<()> {
     assert!(errors.contains("elsewhere/keys/admin.token"), "{errors}");
     let (code, _, errors) = run(&binary("gateway"), &["grants", "revoke"], "").await?;
     assert_eq!(code, 2, "{errors}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn another_program_on_the_port_has_done_nothing() -> Result<()> {
+    let world = World::start().await?;
+    for (status, body) in [
+        (200, "ok"),
+        (200, "{\"status\":\"success\"}"),
+        (404, "404 page not found"),
+    ] {
+        let body = body.as_bytes().to_vec();
+        let other = Recorder::start(move |_| Answer::Full(status, Vec::new(), body.clone()));
+        let other = other.await?;
+        let address = other.address.to_string();
+        for words in [
+            vec!["users", "disable", "bob"],
+            vec!["users", "add", "bob"],
+            vec!["users", "ls"],
+            vec!["grants", "revoke", "g_1"],
+            vec!["grants", "show", "g_1"],
+            vec!["clients", "rm", "c_1"],
+            vec!["streams", "close", "1"],
+            vec!["token", "revoke", "--id", "00ff"],
+        ] {
+            let words = [&words[..], &["--admin-listen", &address]].concat();
+            let told = command(&world.gateway, &words, &bob().password).await?;
+            assert_eq!(told.code, 69, "{words:?} {told:?}");
+            assert!(told.errors.contains("another program"), "{told:?}");
+            assert_eq!(told.out, "", "{words:?}");
+        }
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_grant_that_is_revoked_with_others_has_its_record() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("App").await?;
+    for _ in 0..3 {
+        client.sign_in(&world.owner).await?;
+    }
+    let gateway = &world.gateway;
+    let listed = done(gateway, &["grants", "ls", "--json"], "").await?.json();
+    let listed = listed["grants"].as_array().expect("a list").clone();
+    let ids: Vec<&str> = listed
+        .iter()
+        .filter_map(|grant| grant["id"].as_str())
+        .collect();
+    assert_eq!(ids.len(), 3);
+    let words = [&["grants", "revoke"], &ids[..]].concat();
+    done(gateway, &words, "").await?;
+    let records = audit(&world).await?;
+    for (id, grant) in ids.iter().zip(&listed) {
+        let mut of = records.iter().filter(|record| record["grant"] == json!(id));
+        let record = of.find(|record| record["event"] == "revocation");
+        let record = record.unwrap_or_else(|| panic!("{id}: {records:?}"));
+        assert_eq!(record["user"], grant["user"]);
+        assert_eq!(record["client"], json!(client.client_id));
+        assert_eq!(record["detail"], "by the operator");
+        assert!(record["request_id"].is_string());
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_login_name_that_looks_like_an_id_stands_for_nobody_else() -> Result<()> {
+    let world = World::start().await?;
+    world.signed_in().await?;
+    let gateway = &world.gateway;
+    let people = done(gateway, &["users", "ls", "--json"], "").await?.json();
+    let alice = people["users"][0]["id"].as_str().expect("an id").to_owned();
+    let password = bob().password;
+    done(gateway, &["users", "add", &alice], &password).await?;
+    let of = ["grants", "ls", "--json", "--user", &alice];
+    let grants = done(gateway, &of, "").await?.json();
+    assert_eq!(grants["grants"][0]["user"], json!(alice), "{grants}");
+    // What is given is written down before: to whom, and by whom.
+    let records = audit(&world).await?;
+    let details: Vec<&str> = records
+        .iter()
+        .filter_map(|record| record["detail"].as_str())
+        .filter(|detail| detail.contains("users add"))
+        .collect();
+    let about_to = format!("about to: users add {alice}, by ");
+    assert!(details[0].starts_with(&about_to), "{details:?}");
+    let done = format!("users add {alice}, by ");
+    assert!(details[1].starts_with(&done), "{details:?}");
+    assert_eq!(details.len(), 2, "{details:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_owner_who_is_taken_out_of_the_configuration_gets_a_password_like_others() -> Result<()>
+{
+    let mut world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    let new = Owner {
+        password: "another good password".into(),
+        ..world.owner.clone()
+    };
+    let words = ["users", "password", "alice"];
+    let configured = command(&world.gateway, &words, &new.password).await?;
+    assert_eq!(configured.code, 1, "{configured:?}");
+    world.gateway.setup().owner = None;
+    world.gateway.restart().await?;
+    assert!(login(&world, &world.owner).await?.0, "nothing else changes");
+    assert_eq!(status(&world, &token).await?, 200);
+    done(&world.gateway, &words, &new.password).await?;
+    assert!(!login(&world, &world.owner).await?.0, "the old password");
+    assert!(login(&world, &new).await?.0, "the new password");
     Ok(())
 }
 

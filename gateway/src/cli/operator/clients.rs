@@ -45,7 +45,7 @@ pub(in crate::cli) fn run(command: &Command) -> ExitCode {
 
 impl Ls {
     fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let body = gateway.get("/v1/clients", &self.paging.query())?;
+        let body = gateway.get("/v1/clients", &self.paging.query(), "clients")?;
         let headings = ["CLIENT", "NAME", "REGISTERED BY", "SINCE", "SENT BACK TO"];
         let table = Table::of(&headings, &body, "clients", |client| {
             let mut cells = texts(client, &["id", "name", "registration", "registered"]);
@@ -59,13 +59,21 @@ impl Ls {
 
 impl One {
     fn show(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let body = gateway.get("/v1/clients/show", &[("id", Some(self.id.clone()))])?;
+        let body = gateway.get(
+            "/v1/clients/show",
+            &[("id", Some(self.id.clone()))],
+            "client",
+        )?;
         Ok(Printed::table(body.clone(), &members(&body["client"])))
     }
 
     fn remove(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let body = gateway.post("/v1/clients/remove", &json!({ "client": self.id }))?;
-        let revoked = counted(&body, "revoked", "grant");
+        let body = gateway.post(
+            "/v1/clients/remove",
+            &json!({ "client": self.id }),
+            "removed",
+        )?;
+        let revoked = counted(&body, "revoked", "grant")?;
         let removed = match body["removed"].as_bool() {
             Some(true) => "removed",
             _ => "it was not registered",

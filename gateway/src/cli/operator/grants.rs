@@ -69,7 +69,7 @@ impl Ls {
         let mut query = self.paging.query();
         query.push(("user", self.user.clone()));
         query.push(("client", self.client.clone()));
-        let body = gateway.get("/v1/grants", &query)?;
+        let body = gateway.get("/v1/grants", &query, "grants")?;
         let headings = [
             "GRANT",
             "PERSON",
@@ -98,7 +98,7 @@ impl Ls {
 
 impl Show {
     fn show(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let body = gateway.get("/v1/grants/show", &[("id", Some(self.id.clone()))])?;
+        let body = gateway.get("/v1/grants/show", &[("id", Some(self.id.clone()))], "grant")?;
         Ok(Printed::table(body.clone(), &members(&body["grant"])))
     }
 }
@@ -110,8 +110,8 @@ impl Revoke {
             (_, Some(user)) => json!({ "user": user }),
             _ => json!({ "grants": self.ids }),
         };
-        let body = gateway.post("/v1/grants/revoke", &what)?;
-        let revoked = counted(&body, "revoked", "grant");
+        let body = gateway.post("/v1/grants/revoke", &what, "revoked")?;
+        let revoked = counted(&body, "revoked", "grant")?;
         Ok(Printed::sentence(body, format!("revoked {revoked}")))
     }
 }

@@ -1,9 +1,9 @@
 //! The operator's commands: what they have in common. Each asks the admin listener of a running
 //! gateway, shows the token of its keys folder, and prints a table or JSON.
 //!
-//! Exit codes: 0 done; 1 there is no such thing, or it can't be done; 64 the command or the
-//! configuration is wrong; 69 the gateway does not run or can't do it now; 77 the token is not here,
-//! or is another gateway's.
+//! Exit codes: 0 done; 1 there is no such thing, or it can't be done; 2 the command line can't be
+//! read (clap's own); 64 what it says or the configuration is wrong; 69 the gateway does not run,
+//! can't do it now, or something else answers; 77 the token is not here, or is another gateway's.
 
 pub(super) mod clients;
 pub(super) mod grants;
@@ -130,7 +130,7 @@ impl Failed {
         let code = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FORBIDDEN,
             status if status.is_server_error() => UNAVAILABLE,
-            StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED => USAGE,
+            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::METHOD_NOT_ALLOWED => USAGE,
             _ => 1,
         };
         Self {
@@ -207,9 +207,12 @@ impl Printed {
 }
 
 /// `1 grant`, `2 grants`.
-pub(super) fn counted(body: &Value, member: &str, one: &str) -> String {
-    match body[member].as_u64().unwrap_or_default() {
-        1 => format!("1 {one}"),
-        n => format!("{n} {one}s"),
+pub(super) fn counted(body: &Value, member: &str, one: &str) -> Result<String, Failed> {
+    match body[member].as_u64() {
+        Some(1) => Ok(format!("1 {one}")),
+        Some(n) => Ok(format!("{n} {one}s")),
+        None => Err(Failed::unavailable(format!(
+            "the gateway did not say how many {one}s: is it of another version?"
+        ))),
     }
 }

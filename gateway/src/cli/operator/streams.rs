@@ -65,7 +65,7 @@ impl Ls {
         query.push(("user", self.user.clone()));
         query.push(("client", self.client.clone()));
         query.push(("grant", self.grant.clone()));
-        let body = gateway.get("/v1/streams", &query)?;
+        let body = gateway.get("/v1/streams", &query, "streams")?;
         let headings = ["STREAM", "BACKEND", "PERSON", "CLIENT", "GRANT", "SINCE"];
         let table = Table::of(&headings, &body, "streams", |stream| {
             texts(
@@ -85,8 +85,8 @@ impl Close {
             (_, _, Some(client), _) => json!({ "client": client }),
             (_, _, _, grant) => json!({ "grant": grant }),
         };
-        let body = gateway.post("/v1/streams/close", &what)?;
-        let closed = counted(&body, "closed", "stream");
+        let body = gateway.post("/v1/streams/close", &what, "closed")?;
+        let closed = counted(&body, "closed", "stream")?;
         Ok(Printed::sentence(body, format!("closed {closed}")))
     }
 }

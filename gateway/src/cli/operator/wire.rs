@@ -50,11 +50,12 @@ impl Gateway {
         })
     }
 
-    /// Asks for something.
+    /// Asks for something: an object with the member `holds`.
     pub(in crate::cli) fn get(
         &self,
         path: &str,
         query: &[(&str, Option<String>)],
+        holds: &str,
     ) -> Result<Value, Failed> {
         let mut parameters = url::form_urlencoded::Serializer::new(String::new());
         for (name, value) in query {
@@ -63,15 +64,20 @@ impl Gateway {
             }
         }
         let target = format!("{path}?{}", parameters.finish());
-        self.ask(Method::GET, &target, Bytes::new())
+        self.ask(Method::GET, &target, Bytes::new(), holds)
     }
 
-    /// Has something done.
-    pub(in crate::cli) fn post(&self, path: &str, body: &Value) -> Result<Value, Failed> {
-        self.ask(Method::POST, path, body.to_string().into())
+    /// Has something done, which is told in an object with the member `holds`.
+    pub(in crate::cli) fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        holds: &str,
+    ) -> Result<Value, Failed> {
+        self.ask(Method::POST, path, body.to_string().into(), holds)
     }
 
-    fn ask(&self, method: Method, target: &str, body: Bytes) -> Result<Value, Failed> {
+    fn ask(&self, method: Method, target: &str, body: Bytes, holds: &str) -> Result<Value, Failed> {
         let request = Request::builder()
             .method(method)
             .uri(target)
@@ -90,11 +96,28 @@ impl Gateway {
             let sentence = format!("{}: no answer within {PATIENCE:?}", self.address);
             Err(Failed::unavailable(sentence))
         })?;
-        let parsed = serde_json::from_slice(&body).unwrap_or_default();
-        match status {
-            StatusCode::OK => Ok(parsed),
-            status => Err(Failed::answered(status, &parsed)),
+        judged(self.address, status, &body, holds)
+    }
+}
+
+/// What an answer says. Another program may listen on that address by now, and whatever it answers
+/// is neither done nor refused.
+fn judged(
+    address: SocketAddr,
+    status: StatusCode,
+    body: &[u8],
+    holds: &str,
+) -> Result<Value, Failed> {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    let is_ours = |member: &str| body.get(member).is_some_and(|value| !value.is_null());
+    match status {
+        StatusCode::OK if is_ours(holds) => Ok(body),
+        status if status != StatusCode::OK && is_ours("error") && is_ours("message") => {
+            Err(Failed::answered(status, &body))
         }
+        status => Err(Failed::unavailable(format!(
+            "what answers at {address} (admin_listen) with {status} is not this gateway\n  Is another program listening there?"
+        ))),
     }
 }
 
@@ -144,4 +167,52 @@ fn operator() -> String {
         .filter(char::is_ascii_graphic)
         .take(64)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_answer_of_the_gateway_counts_as_done_or_refused() {
+        let judged = |status: u16, body: &str| {
+            let address = ([127, 0, 0, 1], 9090).into();
+            let status = StatusCode::from_u16(status).unwrap();
+            judged(address, status, body.as_bytes(), "revoked")
+        };
+        assert!(judged(200, "{\"revoked\":0}").is_ok());
+        for (status, body) in [
+            (200, ""),
+            (200, "ok\n"),
+            (200, "null"),
+            (200, "[]"),
+            (200, "[{\"revoked\":1}]"),
+            (200, "{}"),
+            (200, "{\"revoked\":null}"),
+            (200, "{\"status\":\"success\"}"),
+            (201, "{\"revoked\":1}"),
+            (302, ""),
+            (401, "<html>log in</html>"),
+            (404, "404 page not found\n"),
+            (404, "{\"message\":\"Not Found\"}"),
+        ] {
+            let failed = judged(status, body).unwrap_err();
+            assert_eq!(failed.code, crate::cli::UNAVAILABLE, "{status} {body}");
+        }
+        let refused = "{\"error\":\"not_found\",\"message\":\"there is no grant\"}";
+        assert_eq!(judged(404, refused).unwrap_err().code, 1);
+        assert_eq!(judged(401, refused).unwrap_err().code, 77);
+        assert_eq!(judged(422, refused).unwrap_err().code, 64);
+        assert_eq!(judged(503, refused).unwrap_err().code, 69);
+    }
+
+    #[test]
+    fn a_count_that_is_missing_is_not_none() {
+        use super::super::counted;
+        let body = serde_json::json!({ "revoked": 1, "closed": "2" });
+        assert_eq!(counted(&body, "revoked", "grant").unwrap(), "1 grant");
+        for member in ["closed", "removed"] {
+            assert!(counted(&body, member, "grant").is_err(), "{member}");
+        }
+    }
 }

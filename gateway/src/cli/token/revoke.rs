@@ -32,7 +32,7 @@ impl Revoke {
                 json!({ "token": token.as_str() })
             }
         };
-        let body = gateway.post("/v1/tokens/revoke", &what)?;
+        let body = gateway.post("/v1/tokens/revoke", &what, "revoked")?;
         let id = body["revoked"].as_str().unwrap_or_default();
         let short: String = id.chars().take(16).collect();
         let sentence = format!(
