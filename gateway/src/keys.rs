@@ -15,6 +15,7 @@ use biscuit_auth::{KeyPair, PrivateKey};
 use rand::RngCore;
 
 use crate::access_token::Keys;
+use crate::protocol::bearer::BearerToken;
 use crate::secret::{Secret, TagKey};
 
 const TAGS: &str = "tags.key";
@@ -43,6 +44,9 @@ pub enum KeysError {
     /// It is no key.
     #[error("{path} is no key; restore it from a backup, or remove it to make a new one, which ends all connections", path = .0.display())]
     Broken(PathBuf),
+    /// No request could show it, or it could be guessed.
+    #[error("{path} must hold 32 or more letters, digits or -._~+/; remove it, and the gateway makes a new one when it starts", path = .0.display())]
+    AdminToken(PathBuf),
 }
 
 /// Reads the folder; makes it and its keys where they are missing.
@@ -112,11 +116,12 @@ pub fn make_admin_token(
 pub fn admin_token(folder: &Path) -> Result<Secret, KeysError> {
     let path = folder.join(ADMIN);
     let text = read(&path)?;
-    // What `open` writes has 43 characters; one that was set by hand must be as hard to guess.
-    let is_token = text.len() >= 32 && text.bytes().all(|b| b.is_ascii_graphic());
+    // What `open` writes has 43 characters; one that was set by hand must be as hard to guess, and
+    // must be one that a request can show.
+    let is_token = text.len() >= 32 && BearerToken::parse_token(&text).is_some();
     match is_token {
         true => Ok(Secret::presented(text)),
-        false => Err(KeysError::Broken(path)),
+        false => Err(KeysError::AdminToken(path)),
     }
 }
 
@@ -278,9 +283,15 @@ mod tests {
             );
         }
         make_admin_token(&folder, &mut OsRng).unwrap();
-        fs::write(folder.join("admin.token"), "guess me").unwrap();
-        let guessable = make_admin_token(&folder, &mut OsRng);
-        assert!(matches!(guessable, Err(KeysError::Broken(_))));
+        let by_hand = format!("{}-._~+/", "a".repeat(26));
+        fs::write(folder.join("admin.token"), &by_hand).unwrap();
+        let token = make_admin_token(&folder, &mut OsRng).unwrap().unwrap();
+        assert_eq!(token.reveal(), by_hand);
+        for wrong in ["guess me", &format!("{by_hand}!"), &"x".repeat(5000)] {
+            fs::write(folder.join("admin.token"), wrong).unwrap();
+            let refused = make_admin_token(&folder, &mut OsRng);
+            assert!(matches!(refused, Err(KeysError::AdminToken(_))), "{wrong}");
+        }
         fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::audit::{Event, Record};
 use crate::cli::{Configuration, UNAVAILABLE, logging, reload, summary};
 use crate::config::Config;
-use crate::identity::{LoginName, PasswordPhc, ensure_owner, forget_former_owner};
+use crate::identity::{LoginName, PasswordPhc, ensure_owner, forget_former_owner, no_owner};
 use crate::oauth::cut::{Whose, cut_off};
 use crate::supervisor::{self, Program};
 use crate::{keys, server};
@@ -76,13 +76,19 @@ fn start(configuration: &Configuration, config: &Config) -> anyhow::Result<()> {
 }
 
 async fn owner_of_configuration(config: &Config, app: &App) -> anyhow::Result<()> {
+    let (records, now) = (&app.records, app.clock.now());
     let Some(owner) = &config.owner else {
+        for former in no_owner(records, now).await? {
+            log::info!(
+                event = "owner_not_configured", user = former.id.as_str();
+                "the configuration no longer names {} as owner: a person like others", former.name
+            );
+        }
         return Ok(());
     };
     let name = LoginName::parse(&owner.name)
         .context("owner.name: 1 to 64 letters, digits or . _ - + @")?;
     let password = PasswordPhc::parse(&owner.password_hash).context("owner.password_hash")?;
-    let (records, now) = (&app.records, app.clock.now());
     let former = ensure_owner(records, &name, &password, now, &mut OsRng).await?;
     for former in former {
         let revoked = cut_off(&app.authorization_server, Whose::User(&former.id), now).await?;

@@ -6,7 +6,7 @@ mod password;
 pub mod people;
 mod setup;
 
-pub use self::owner::{LoginName, ensure_owner, forget_former_owner};
+pub use self::owner::{LoginName, ensure_owner, forget_former_owner, no_owner};
 pub use self::password::{
     LONGEST, Overloaded, Password, PasswordPhc, Passwords, PhcError, SHORTEST,
 };

@@ -94,6 +94,24 @@ pub async fn forget_former_owner(
     Ok(())
 }
 
+/// Where the configuration names no owner: whoever it named before stays as a person like others,
+/// whose password is no longer its business. A former owner who was kept out and whose access may
+/// not have been cut off yet is left for the next owner's start.
+pub async fn no_owner(records: &Records, now: Timestamp) -> Result<Vec<User>, StoreError> {
+    let everybody = records.users(None, usize::MAX, now).await?.entries;
+    let released = |user: User| User {
+        configured: user.configured && user.disabled.is_some(),
+        ..user
+    };
+    let mut former = Vec::new();
+    for user in everybody {
+        if released(user.clone()) != user {
+            former.extend(records.change_user(&user.name, now, released).await?);
+        }
+    }
+    Ok(former)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -152,5 +170,38 @@ mod tests {
         start("alice").await;
         let alice = user("alice").await;
         assert_eq!(alice.disabled, Some(Disabled::ByOperator));
+    }
+
+    #[tokio::test]
+    async fn an_owner_who_is_taken_out_of_the_configuration_is_a_person_like_others() {
+        let records = Records::new(Arc::new(Memory::new()));
+        let hash = PasswordPhc::parse(
+            "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$\
+             Q2tvSXJ2QkFLWjN3N0FvZ2N4d2d3QVZzSkNJ",
+        )
+        .unwrap();
+        let start = async |name: &str| {
+            let name = LoginName::parse(name).unwrap();
+            let former = ensure_owner(&records, &name, &hash, NOW, &mut OsRng).await;
+            former.unwrap()
+        };
+        let user = async |name: &str| records.user(name, NOW).await.unwrap().unwrap();
+        start("alice").await;
+        let before = user("alice").await;
+        assert!(before.configured);
+        assert_eq!(no_owner(&records, NOW).await.unwrap().len(), 1);
+        let after = user("alice").await;
+        assert!(!after.configured);
+        assert_eq!(after.disabled, None);
+        assert_eq!(after.credential(), before.credential());
+        assert!(no_owner(&records, NOW).await.unwrap().is_empty());
+
+        // What is left to be done about a former owner is not forgotten.
+        start("alice").await;
+        assert_eq!(start("bob").await.len(), 1);
+        assert_eq!(no_owner(&records, NOW).await.unwrap().len(), 1);
+        let alice = user("alice").await;
+        assert!(alice.configured);
+        assert_eq!(alice.disabled, Some(Disabled::FormerOwner));
     }
 }

@@ -1,6 +1,6 @@
 //! What ends an exchange from outside: the token is revoked or runs out, the operator closes the
-//! stream, the gateway shuts down. One wait for the loop that serves a request, and one for the guard that drops the request
-//! when that loop is stuck in a write.
+//! stream, the gateway shuts down. One wait for the loop that serves a request, and one for the
+//! guard that drops the request when that loop is stuck, in a write or while a list is judged.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,8 +14,8 @@ use crate::access_token::VerifiedToken;
 use crate::clock::Timestamp;
 use crate::store::RevocationView;
 
-/// How long a soft end may take before the request is dropped: a client that stopped reading keeps
-/// the loop from ending it.
+/// How long a soft end may take before the request is dropped: a client that stopped reading, or a
+/// list whose tools are being looked up, keeps the loop from ending it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// At shutdown streams end spread over this, so that their clients do not all come back at once.

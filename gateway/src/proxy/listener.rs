@@ -68,7 +68,7 @@ impl Lifeline {
         match self.lease.get() {
             Some(lease) => {
                 let end = lease.overstayed().await;
-                log::warn!(event = "request_cut", cause = end.as_str(); "a client that does not read was cut off");
+                log::warn!(event = "request_cut", cause = end.as_str(); "a request that did not end by itself was cut off");
             }
             None => std::future::pending().await,
         }

@@ -41,6 +41,8 @@ const BATCH: usize = 256;
 const READERS: usize = 16;
 /// What a caller waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// A commit that takes longer is said in the log.
+const SLOW: Duration = Duration::from_secs(1);
 /// How long writes are refused after the disk was full.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -216,8 +218,19 @@ impl Writer {
                 // Dropping a job tells its caller of the fault.
                 continue;
             }
-            let mut acknowledgements = Vec::with_capacity(batch.len());
-            match self.commit(batch, &mut acknowledgements) {
+            let writes = batch.len();
+            let mut acknowledgements = Vec::with_capacity(writes);
+            let begun = Instant::now();
+            let committed = self.commit(batch, &mut acknowledgements);
+            let took = begun.elapsed();
+            if took > SLOW {
+                log::warn!(
+                    event = "store_slow", ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX), writes = writes,
+                    hint = "the disk, or the machine, was busy with something else";
+                    "a commit took long"
+                );
+            }
+            match committed {
                 Ok(()) => acknowledgements.into_iter().for_each(|tell| tell()),
                 Err(fault) => self.distrust(&fault),
             }
