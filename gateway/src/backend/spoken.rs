@@ -38,6 +38,8 @@ pub struct Spoken {
     is_fixed: bool,
     /// Whether anybody asks.
     is_followed: AtomicBool,
+    /// Whether it tells nobody who does not log in there: to ask again now would tell no more.
+    is_reserved: AtomicBool,
     answers_discover: bool,
 }
 
@@ -50,6 +52,7 @@ impl Spoken {
             rounds: watch::Sender::default(),
             is_fixed: !fixed.is_empty(),
             is_followed: AtomicBool::new(false),
+            is_reserved: AtomicBool::new(false),
             answers_discover,
         })
     }
@@ -81,20 +84,30 @@ impl Spoken {
         }
     }
 
-    /// Waits, where nothing is known yet, until the backend was asked once more: the first request
-    /// after a start must not go a way that the second would not. A backend that is away is known
-    /// to be so at once.
+    /// Waits, where nothing is known yet, until the backend was asked anew: the first request after
+    /// a start must not go a way that the second would not. Every request waits so while the backend
+    /// is away, for two quick rounds, and at most a second; none waits for a backend that answered
+    /// that it tells nobody who does not log in there.
     pub async fn asked(&self) {
         let nobody_asks = !self.is_followed.load(Ordering::Relaxed);
-        if nobody_asks || self.known.load(Ordering::Relaxed) != 0 {
+        let is_known = || self.known.load(Ordering::Relaxed) != 0;
+        if nobody_asks || is_known() || self.is_reserved.load(Ordering::Relaxed) {
             return;
         }
         let mut rounds = self.rounds.subscribe();
-        self.doubted.notify_one();
-        // The round that is under way may have begun before the backend listened.
-        let enough = *rounds.borrow() + 2;
-        let answered =
-            rounds.wait_for(|round| *round >= enough || self.known.load(Ordering::Relaxed) != 0);
+        let begun = *rounds.borrow();
+        let answered = async {
+            // The round that is under way may have begun before the backend listened.
+            for enough in [begun + 1, begun + 2] {
+                if is_known() {
+                    return;
+                }
+                self.doubted.notify_one();
+                let _ = rounds
+                    .wait_for(|round| *round >= enough || is_known())
+                    .await;
+            }
+        };
         let _ = timeout(FIRST_ANSWER, answered).await;
     }
 
@@ -125,6 +138,8 @@ impl Spoken {
                 if !found.speaks.is_empty() {
                     spoken.learn(found, &backend);
                 }
+                let is_reserved = found.is_reserved;
+                spoken.is_reserved.store(is_reserved, Ordering::Relaxed);
                 spoken.rounds.send_modify(|round| *round += 1);
                 if !found.speaks.is_empty() && found.unclear.is_empty() {
                     pause = FIRST_PAUSE;
@@ -155,6 +170,33 @@ impl Spoken {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A request waits for two rounds while nothing is known, each of which it asks for; and not at
+    /// all for a backend that is there and tells nobody.
+    #[tokio::test(start_paused = true)]
+    async fn a_first_request_waits_for_two_rounds_or_for_none() {
+        let spoken = Spoken::new(Eras::NONE, false);
+        spoken.is_followed.store(true, Ordering::Relaxed);
+        let asking = Arc::clone(&spoken);
+        let asks = tokio::spawn(async move {
+            loop {
+                asking.doubted.notified().await;
+                sleep(FIRST_PAUSE).await;
+                asking.rounds.send_modify(|round| *round += 1);
+            }
+        });
+        let waited = async || {
+            let start = tokio::time::Instant::now();
+            spoken.asked().await;
+            start.elapsed()
+        };
+        assert_eq!(waited().await, FIRST_PAUSE * 2);
+        spoken.is_reserved.store(true, Ordering::Relaxed);
+        assert_eq!(waited().await, Duration::ZERO);
+        asks.abort();
+        spoken.is_reserved.store(false, Ordering::Relaxed);
+        assert_eq!(waited().await, FIRST_ANSWER);
+    }
 
     #[test]
     fn what_is_not_known_passes() {

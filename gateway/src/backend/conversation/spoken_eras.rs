@@ -19,6 +19,8 @@ pub(in crate::backend) struct Found {
     pub(in crate::backend) speaks: Eras,
     /// It did not say: it was away, slow, or wanted to know who asks.
     pub(in crate::backend) unclear: Eras,
+    /// It answered 401 or 403 to some of this: it is there, and wants to know who asks.
+    pub(in crate::backend) is_reserved: bool,
 }
 
 impl Asker<'_> {
@@ -31,9 +33,13 @@ impl Asker<'_> {
             (Era::HttpSse, within(self.speaks_http_sse()).await),
         ] {
             match answer {
-                Some(true) => found.speaks = found.speaks.and(era),
-                Some(false) => {}
-                None => found.unclear = found.unclear.and(era),
+                Said::Yes => found.speaks = found.speaks.and(era),
+                Said::No => {}
+                Said::Nothing => found.unclear = found.unclear.and(era),
+                Said::NotToAnybody => {
+                    found.unclear = found.unclear.and(era);
+                    found.is_reserved = true;
+                }
             }
         }
         found
@@ -82,12 +88,21 @@ fn refuse_fault(status: u16) -> Result<(), CatalogueError> {
     }
 }
 
-/// Whether the backend speaks an era: what it can't make sense of, it does not speak. `None` if it
-/// said nothing about that.
-async fn within(question: impl Future<Output = Result<bool, CatalogueError>>) -> Option<bool> {
+/// What a backend said about an era.
+enum Said {
+    Yes,
+    No,
+    /// 401 or 403.
+    NotToAnybody,
+    Nothing,
+}
+
+/// Whether the backend speaks an era: what it can't make sense of, it does not speak.
+async fn within(question: impl Future<Output = Result<bool, CatalogueError>>) -> Said {
     match timeout(PATIENCE, question).await {
-        Ok(Ok(answer)) => Some(answer),
-        Ok(Err(CatalogueError::NotUnderstood(_))) => Some(false),
-        Ok(Err(_)) | Err(_) => None,
+        Ok(Ok(true)) => Said::Yes,
+        Ok(Ok(false) | Err(CatalogueError::NotUnderstood(_))) => Said::No,
+        Ok(Err(CatalogueError::Refused(401 | 403))) => Said::NotToAnybody,
+        Ok(Err(_)) | Err(_) => Said::Nothing,
     }
 }

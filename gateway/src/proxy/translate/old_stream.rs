@@ -10,6 +10,7 @@ use eras::{Id, Kind, Message};
 use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
 use rand::rngs::OsRng;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
@@ -129,10 +130,10 @@ async fn serve(
                 None => return,
             },
             refusal = mailbox.next() => {
-                if let Ok(refusal) = Message::parse(&refusal.to_string())
-                    && out.send(refusal).await.is_err()
-                {
-                    return;
+                for refusal in messages(refusal) {
+                    if out.send(refusal).await.is_err() {
+                        return;
+                    }
                 }
                 continue;
             }
@@ -181,6 +182,22 @@ async fn serve(
     }
 }
 
+/// The messages of an answer of the gateway's own: that to a batch is an array of them.
+fn messages(answer: Value) -> Vec<Message> {
+    let each = match answer {
+        Value::Array(each) => each,
+        one => vec![one],
+    };
+    let parsed = each.iter().filter_map(|one| {
+        Message::parse(&one.to_string())
+            .inspect_err(|_| {
+                log::error!(event = "answer_lost"; "an answer of the gateway's own is no message");
+            })
+            .ok()
+    });
+    parsed.collect()
+}
+
 /// The handshake: its answer, and who is behind the stream from now on.
 async fn begin(
     back: Back,
@@ -220,5 +237,23 @@ async fn forward(mut answers: Answers, out: Outlet) {
         if out.send(message).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_to_a_batch_is_a_message_for_each() {
+        let one = json!({"jsonrpc": "2.0", "id": 1, "result": {}});
+        let other = json!({"jsonrpc": "2.0", "id": 2, "error": {"code": -32601, "message": "No."}});
+        assert_eq!(messages(one.clone()).len(), 1);
+        let both = messages(json!([one, other]));
+        let ids: Vec<_> = both.iter().map(Message::id).collect();
+        assert_eq!(ids, [Some(Id::number(1)), Some(Id::number(2))]);
+        assert!(messages(json!(["no message"])).is_empty());
     }
 }
