@@ -1,5 +1,8 @@
 //! SIGHUP: the policy is read anew, with the groups and networks that it speaks of. Streams go on;
 //! what is wrong with the new one leaves the old one in force.
+//!
+//! So the closing of a terminal does not end a gateway that runs in it, where a configuration file
+//! or a policy was given: the two can't be told apart, and ending one that serves people is worse.
 
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,15 +14,15 @@ use crate::journal::Journal;
 use crate::policy::PolicyInForce;
 use crate::reason::Reason;
 
-/// Listens from now on. Only where there is a policy: without one the signal ends the program, as
-/// the closing of its terminal should.
+/// Listens from now on. Without a policy and a file in which one could come to be named, the signal
+/// ends the program.
 pub(super) fn follow(
     runtime: &Handle,
     configuration: &Configuration,
     policy: PolicyInForce,
     journal: Journal,
 ) -> anyhow::Result<()> {
-    if policy.current().is_none() {
+    if configuration.config.is_none() && policy.current().is_none() {
         return Ok(());
     }
     let _entered = runtime.enter();
@@ -56,21 +59,25 @@ fn reload(configuration: &Configuration, policy: &PolicyInForce) -> Record {
         }
     };
     let statements = config.policy.as_ref().map_or(0, |rules| rules.len());
+    let was_there = policy.current().is_some();
     let is_there = config.policy.is_some();
     policy.replace(config.policy);
-    match is_there {
-        true => {
+    let detail = match (was_there, is_there) {
+        (_, true) => {
             log::info!(event = "policy_reloaded", statements = statements; "the policy was read anew");
+            format!("policy reloaded: {statements} statements")
         }
-        false => {
+        (true, false) => {
             log::warn!(event = "policy_removed"; "no policy is configured any more; what tokens grant is allowed");
+            "policy removed".to_owned()
         }
-    }
+        (false, false) => {
+            log::info!(event = "policy_absent"; "no policy is configured, so nothing was read anew");
+            "no policy".to_owned()
+        }
+    };
     Record {
-        detail: Some(match is_there {
-            true => format!("policy reloaded: {statements} statements"),
-            false => "policy removed".to_owned(),
-        }),
+        detail: Some(detail),
         ..Record::of(Event::Operator)
     }
 }

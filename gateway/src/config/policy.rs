@@ -72,7 +72,7 @@ impl Reader<'_> {
     }
 
     fn groups(&mut self) -> BTreeMap<String, BTreeSet<String>> {
-        self.named("group", "users", |text| Ok(text.to_owned()))
+        self.named("group", "users", |text| Ok(text.to_lowercase()))
     }
 
     fn networks(&mut self) -> BTreeMap<String, Vec<IpNet>> {

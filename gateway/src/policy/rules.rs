@@ -195,12 +195,13 @@ impl Rules {
     }
 
     /// Whether a tool can be called at all: with some arguments, at some time, with some approval.
-    /// A list shows those tools. What is said here is no permission.
+    /// A list shows those tools, and those of which it can't be told. What is said here is no
+    /// permission.
     pub fn may_call(&self, token: &str, around: &Surroundings<'_>, asked: &Asked<'_>) -> bool {
         let ruling = self.remember(token, around, asked, true, true, || {
             self.evaluate(&self.general, around, asked, true)
         });
-        ruling.is_allowed()
+        ruling.verdict != Verdict::Denied
     }
 
     /// The facts that [`Self::judge`] goes by, as Datalog: those that the policy asks for.

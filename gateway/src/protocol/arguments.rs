@@ -82,12 +82,14 @@ impl Arguments {
     }
 
     /// Whether some value stands at a path that differs from one of these in case or folding only:
-    /// some backend would take it for the one there.
+    /// some backend would take it for the one there. Within what stands at one of them, whether two
+    /// values stand at paths that differ so.
     pub fn resemble(&self, paths: &Paths) -> bool {
         let mut seen = HashSet::new();
         self.values.iter().any(|(path, _)| {
             let folded = fold(path);
-            paths.folded.contains(&folded) && (!paths.contains(path) || !seen.insert(folded))
+            let is_other = paths.folded.contains(&folded) && !paths.contains(path);
+            is_other || (paths.concern(path) && !seen.insert(folded))
         })
     }
 
@@ -260,6 +262,27 @@ mod tests {
             let two = arguments(&[(path, "/public/a"), (twin, "/secret")]);
             assert_eq!(two.get(path), None, "{twin}");
         }
+    }
+
+    #[test]
+    fn what_lies_within_a_value_that_is_asked_for_has_no_twin_either() {
+        let asked = |paths: &[&str]| -> Paths { paths.iter().map(|&path| path.into()).collect() };
+        let whole = asked(&["to"]);
+        let twins = arguments(&[
+            ("to[0].address", "a@example.com"),
+            ("to[0].Address", "eve@evil.example"),
+        ]);
+        assert!(twins.resemble(&whole));
+        assert!(twins.resemble(&asked(&["to[0].address"])));
+        assert!(!twins.resemble(&asked(&["subject"])));
+        for single in [
+            arguments(&[("to[0].address", "a"), ("to[1].Address", "b")]),
+            arguments(&[("to[0].Address", "a"), ("cc.x", "b"), ("cc.X", "c")]),
+        ] {
+            assert!(!single.resemble(&whole), "{single:?}");
+        }
+        let exact = arguments(&[("To", "a")]);
+        assert!(exact.resemble(&whole));
     }
 
     #[test]

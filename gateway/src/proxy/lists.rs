@@ -104,7 +104,7 @@ impl Lists<'_> {
     }
 
     fn keeps(&self, definition: &Definition) -> bool {
-        self.policy_shows(definition) && self.token_shows(definition)
+        self.token_shows(definition) && self.policy_shows(definition)
     }
 
     /// Whether the operator's policy allows some call of the tool. What the list leaves out for

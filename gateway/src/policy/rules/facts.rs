@@ -197,10 +197,12 @@ pub(super) fn facts(
 }
 
 fn who(to: &mut Statements<'_>, around: &Surroundings<'_>, ground: &Ground) {
-    to.text("user", around.user);
-    if to.wants("group") {
+    if to.wants("user") || to.wants("group") {
+        // As login names are compared everywhere.
+        let user = around.user.to_lowercase();
+        to.text("user", &user);
         for (group, users) in &ground.groups {
-            if users.contains(around.user) {
+            if users.contains(&user) {
                 to.text("group", group);
             }
         }

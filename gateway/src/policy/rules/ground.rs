@@ -8,7 +8,7 @@ use url::Url;
 /// What a policy stands on besides its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ground {
-    /// The login names in each group.
+    /// The login names in each group, in lower case.
     pub groups: BTreeMap<String, BTreeSet<String>>,
     /// The addresses of each named network.
     pub networks: BTreeMap<String, Vec<IpNet>>,

@@ -17,6 +17,8 @@ pub(super) struct Judge<'a> {
     ground: &'a Ground,
     /// The policy's own facts and rules: name, and the numbers of their terms.
     own: BTreeMap<&'a str, BTreeSet<usize>>,
+    /// Those of them that may hold as much as a call has arguments.
+    open: BTreeSet<&'a str>,
     pub(super) uses: BTreeSet<&'static str>,
     /// The paths of the arguments that are asked about; `None`: any.
     pub(super) paths: Option<BTreeSet<String>>,
@@ -34,6 +36,7 @@ impl<'a> Judge<'a> {
             source,
             ground,
             own,
+            open: open_names(file),
             uses: BTreeSet::new(),
             paths: Some(BTreeSet::new()),
             faults: Vec::new(),
@@ -91,24 +94,50 @@ impl<'a> Judge<'a> {
 
     fn query<T>(&mut self, statement: &Written<'_, T>, query: &Rule) {
         let mut bound = BTreeSet::new();
-        let mut open_arguments = 0;
+        let mut open = Vec::new();
         for predicate in &query.body {
             self.predicate(statement, predicate);
             bound.extend(predicate.terms.iter().filter_map(variable));
-            let is_argument = matches!(predicate.name.as_str(), "argument" | "argument_type");
-            if is_argument && !matches!(predicate.terms.first(), Some(Term::Str(_))) {
-                open_arguments += 1;
+            if is_open(&self.open, predicate) {
+                open.push(predicate.name.as_str());
             }
         }
-        if open_arguments > 1 {
+        if let [first, _, ..] = open[..] {
             let sentence = "every argument would be compared with every other one; name the path of all but one";
-            self.wrong(statement, "argument", sentence.to_owned());
+            let own = open.iter().find(|name| self.own.contains_key(**name));
+            let sentence = match own {
+                Some(name) => format!("{sentence} (`{name}` is made from every argument)"),
+                None => sentence.to_owned(),
+            };
+            self.wrong(statement, first, sentence);
         }
         for name in query.head.terms.iter().filter_map(variable) {
             self.bound(statement, name, &bound);
         }
         for expression in &query.expressions {
             self.operations(statement, &expression.ops, &bound);
+            self.names(statement, query, &expression.ops);
+        }
+    }
+
+    /// A login name that is compared with a text in which capitals stand.
+    fn names<T>(&mut self, statement: &Written<'_, T>, query: &Rule, ops: &[Op]) {
+        let users = query.body.iter().filter(|one| one.name == "user");
+        let users: BTreeSet<&str> = users
+            .flat_map(|one| &one.terms)
+            .filter_map(variable)
+            .collect();
+        for three in ops.windows(3) {
+            let [Op::Value(one), Op::Value(other), Op::Binary(_)] = three else {
+                continue;
+            };
+            for (name, constant) in [(one, other), (other, one)] {
+                if variable(name).is_some_and(|name| users.contains(name))
+                    && let Some(problem) = capitals(constant)
+                {
+                    self.wrong(statement, "user(", problem);
+                }
+            }
         }
     }
 
@@ -233,6 +262,7 @@ impl<'a> Judge<'a> {
             | (Holds::Bool, Term::Bool(_))
             | (Holds::Date, Term::Date(_))
             | (Holds::True, Term::Bool(true)) => None,
+            (Holds::User, Term::Str(text)) => in_capitals(text),
             (Holds::OneOf(known), Term::Str(text)) => one_of("known values", text, known.to_vec()),
             (Holds::Group, Term::Str(text)) => {
                 let groups = self.ground.groups.keys().map(String::as_str).collect();
@@ -268,6 +298,55 @@ impl<'a> Judge<'a> {
             Term::Array(terms) => terms.iter().for_each(|term| self.term(statement, term)),
             Term::Map(terms) => terms.values().for_each(|term| self.term(statement, term)),
             _ => {}
+        }
+    }
+}
+
+/// The same for texts alone and in a collection.
+fn capitals(term: &Term) -> Option<String> {
+    match term {
+        Term::Str(text) => in_capitals(text),
+        Term::Set(terms) => terms.iter().find_map(capitals),
+        Term::Array(terms) => terms.iter().find_map(capitals),
+        _ => None,
+    }
+}
+
+/// Why a login name never stands so.
+fn in_capitals(name: &str) -> Option<String> {
+    let lower = name.to_lowercase();
+    (lower != name).then(|| format!("login names are in lower case here: \"{lower}\""))
+}
+
+/// Whether it can match as often as a call has arguments.
+fn is_open(open: &BTreeSet<&str>, predicate: &Predicate) -> bool {
+    match predicate.name.as_str() {
+        "argument" | "argument_type" => !matches!(predicate.terms.first(), Some(Term::Str(_))),
+        name => open.contains(name),
+    }
+}
+
+/// The policy's own names that a rule makes from every argument: some variable of the head comes
+/// from nowhere else.
+fn open_names<'a>(file: &'a File<'_>) -> BTreeSet<&'a str> {
+    let mut open = BTreeSet::new();
+    // Each round adds a name or is the last.
+    loop {
+        let before = open.len();
+        for rule in file.rules.iter().map(|rule| &rule.is) {
+            let (many, few): (Vec<_>, Vec<_>) =
+                rule.body.iter().partition(|one| is_open(&open, one));
+            let of = |predicates: &[&'a Predicate], name: &str| {
+                let mut terms = predicates.iter().flat_map(|one| &one.terms);
+                terms.any(|term| variable(term) == Some(name))
+            };
+            let mut head = rule.head.terms.iter().filter_map(variable);
+            if head.any(|name| of(&many, name) && !of(&few, name)) {
+                open.insert(rule.head.name.as_str());
+            }
+        }
+        if before == open.len() {
+            return open;
         }
     }
 }

@@ -175,7 +175,7 @@ fn what_is_known_of_a_call_can_be_asked() {
         assert!(holds(condition), "{condition}");
     }
     for condition in [
-        "user(\"Alice\")",
+        "user(\"carol\")",
         "scope(\"admin\")",
         "method(\"tools/list\")",
         "harmless(true)",
@@ -794,6 +794,22 @@ fn faults_name_their_place_and_what_was_probably_meant() {
             "1:10: every argument would be compared with every other one; name the path of all but one",
         ),
         (
+            "x($p, $v) <- argument($p, $v);\nallow if x($a, $b), x($c, $d), x($e, $f);",
+            "2:10: every argument would be compared with every other one; name the path of all but one (`x` is made from every argument)",
+        ),
+        (
+            "x($v) <- argument($p, $v);\ny($v) <- x($v);\nallow if argument($p, $v), y($w), $v == $w;",
+            "3:10: every argument would be compared with every other one; name the path of all but one (`y` is made from every argument)",
+        ),
+        (
+            "allow if user(\"Bob\");",
+            "1:10: `user(\"Bob\")` is never stated: login names are in lower case here: \"bob\"",
+        ),
+        (
+            "deny if user($u), [\"alice\", \"Bob\"].contains($u);",
+            "1:9: login names are in lower case here: \"bob\"",
+        ),
+        (
             "check if true;",
             "1:1: there is no `allow if` and no `deny if`: nothing would ever be allowed",
         ),
@@ -804,6 +820,43 @@ fn faults_name_their_place_and_what_was_probably_meant() {
     ] {
         assert_eq!(faults(text), [expected], "{text}");
     }
+}
+
+/// What holds no more than one fact for all arguments may be used freely.
+#[test]
+fn what_is_made_of_few_facts_is_compared_with_itself() {
+    for text in [
+        "big(true) <- argument($p, $v), $v == 1; allow if big($a), big($b);",
+        "big($t) <- tool($t), argument($p, $v), $v == 1; allow if big($a), big($b), argument($p, $v);",
+        "one($v) <- argument(\"x\", $v); allow if one($a), one($b);",
+        "allow if user($u), tool($t), $u == \"bob\", $t == \"Erase\";",
+    ] {
+        assert_eq!(faults(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn a_person_is_known_by_name_in_any_case() {
+    let named = |user: &'static str, policy: &str| {
+        let around = Surroundings { user, ..around() };
+        let asked = Asked::tool("a", SILENT, None);
+        rules(policy).judge(&around, &asked).is_allowed()
+    };
+    for user in ["alice", "Alice", "ALICE"] {
+        assert!(named(user, "allow if group(\"staff\");"), "{user}");
+        assert!(!named(user, "deny if group(\"staff\"); allow if true;"));
+        assert!(named(user, "allow if user(\"alice\");"), "{user}");
+    }
+    assert!(!named("bob", "allow if group(\"staff\");"));
+}
+
+#[test]
+fn a_tool_of_which_it_can_not_be_told_is_shown() {
+    let policy = "allow if argument(\"x\", true), tool($t), $t > 5;\nallow if tool(\"a\");";
+    let rules = rules(policy);
+    let asked = Asked::tool("a", SILENT, None);
+    assert!(rules.may_call("t", &around(), &asked));
+    assert!(allows(&rules, "a", "{}"));
 }
 
 #[test]

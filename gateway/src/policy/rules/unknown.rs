@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 
 use biscuit_auth::builder::{Expression, Fact, Op, Policy, PolicyKind, Rule, boolean};
+use biscuit_auth::error::Token;
 
 use super::listing::{Names, Program, relax_by};
 use super::{Asked, Rules, Ruling, Surroundings, Verdict, facts};
@@ -39,12 +40,12 @@ impl Rules {
             checks,
             policies,
         } = &self.program;
-        let verdict = if !self.passes(relax_by(rules, checks, policies, missing.clone()), &known) {
-            Verdict::Denied
-        } else if self.passes(without_touched(&self.program, missing), &known) {
-            Verdict::Allowed
-        } else {
-            return None;
+        let lenient = relax_by(rules, checks, policies, missing.clone());
+        let strict = without_touched(&self.program, missing);
+        let verdict = match self.passes(lenient, &known)? {
+            false => Verdict::Denied,
+            true if self.passes(strict, &known)? => Verdict::Allowed,
+            true => return None,
         };
         Some(Ruling {
             verdict,
@@ -59,13 +60,18 @@ impl Rules {
         asked.copied().collect()
     }
 
-    fn passes(&self, program: Program, known: &[Fact]) -> bool {
+    /// `None`: it could not be evaluated, which says nothing about the whole policy.
+    fn passes(&self, program: Program, known: &[Fact]) -> Option<bool> {
         let facts: Vec<Fact> = self.facts.iter().chain(known).cloned().collect();
         let decided = program
             .builder(&facts)
             .and_then(|builder| builder.build_unauthenticated())
             .and_then(|mut authorizer| authorizer.authorize());
-        decided.is_ok()
+        match decided {
+            Ok(_) => Some(true),
+            Err(Token::FailedLogic(_)) => Some(false),
+            Err(_) => None,
+        }
     }
 }
 
@@ -166,6 +172,17 @@ mod tests {
         // A condition that fails to be evaluated would refuse the call.
         let policy = "deny if user($u), $u == \"bob\", argument(\"n\", $n), $n < 5; allow if true;";
         assert_eq!(decided(policy, "pay", ARGUMENTS), None);
+    }
+
+    /// What is left of a statement may fail where the whole one does not apply.
+    #[test]
+    fn what_can_not_be_evaluated_without_what_is_missing_is_not_decided() {
+        let policy = "allow if argument(\"x\", true), tool($t), $t > 5; allow if tool(\"a\");";
+        assert_eq!(decided(policy, "a", ARGUMENTS), None);
+        let rules = Rules::read("p", policy, Ground::default()).unwrap();
+        let arguments = judge_arguments(r#"{"x":false}"#).unwrap();
+        let asked = Asked::tool("a", Labels::default(), Some(&arguments));
+        assert!(rules.judge(&around(), &asked).is_allowed());
     }
 
     #[test]

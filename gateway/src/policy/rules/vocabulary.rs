@@ -7,6 +7,8 @@
 pub(super) enum Holds {
     /// A text.
     Text(&'static str),
+    /// A login name, in lower case.
+    User,
     /// One of these texts.
     OneOf(&'static [&'static str]),
     /// The name of a configured group.
@@ -74,8 +76,8 @@ pub(super) const ARGUMENT_TYPES: &[&str] =
 pub(super) const STATED: &[Stated] = &[
     steady(
         "user",
-        &[Holds::Text("NAME")],
-        "The login name of the person on whose behalf it is.",
+        &[Holds::User],
+        "The login name of the person on whose behalf it is, in lower case.",
     ),
     steady(
         "group",
@@ -228,7 +230,9 @@ impl Holds {
                     values.join(" or ")
                 }
             },
-            Self::Group | Self::Network | Self::Backend | Self::Approver => "NAME".to_owned(),
+            Self::User | Self::Group | Self::Network | Self::Backend | Self::Approver => {
+                "NAME".to_owned()
+            }
             Self::Bool => "true or false".to_owned(),
             Self::True => "true".to_owned(),
             Self::Date => "DATE".to_owned(),
