@@ -76,6 +76,17 @@ pub fn open(
         created = true;
     }
 
+    read_folder(folder, created)
+}
+
+/// Reads the folder as it is, and makes nothing. `None` where keys are missing.
+pub fn existing(folder: &Path) -> Result<Option<KeysFolder>, KeysError> {
+    let is_whole = folder.join(TAGS).is_file() && !signing_files(folder)?.is_empty();
+    is_whole.then(|| read_folder(folder, false)).transpose()
+}
+
+fn read_folder(folder: &Path, created: bool) -> Result<KeysFolder, KeysError> {
+    let tags = folder.join(TAGS);
     let mut pairs = BTreeMap::new();
     for (id, path) in signing_files(folder)? {
         pairs.insert(id, read_pair(&path)?);
@@ -257,6 +268,18 @@ mod tests {
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    #[test]
+    fn what_is_only_looked_at_is_not_made() {
+        let folder = folder("looked-at");
+        fs::create_dir_all(&folder).unwrap();
+        assert!(existing(&folder).unwrap().is_none());
+        fs::write(folder.join(TAGS), hex(&[7; 32])).unwrap();
+        assert!(existing(&folder).unwrap().is_none());
+        let made: Vec<_> = fs::read_dir(&folder).unwrap().collect();
+        assert_eq!(made.len(), 1, "{made:?}");
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

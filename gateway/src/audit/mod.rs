@@ -20,5 +20,5 @@ mod verify;
 pub use self::chain::{Chain, ChainId, Head};
 pub use self::checkpoint::{CheckpointKey, PublicKey};
 pub use self::flood::{Flood, Passed};
-pub use self::record::{Arguments, Event, Facts, Labelled, Outcome, Record};
+pub use self::record::{Arguments, Event, Facts, Labelled, Outcome, Record, Sent};
 pub use self::verify::{Fault, Line, Place, Report, Verifier};

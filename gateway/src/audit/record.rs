@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::reason::Reason;
 
@@ -78,6 +78,12 @@ pub struct Facts {
     pub user_name: String,
     /// The scope of the token.
     pub scope: String,
+    /// What was sent. Records of before there was this member lack it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Sent>,
+    /// Of the client's own response: whether it carried a result, or an error.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<bool>,
     /// The revision of MCP that the request named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol_version: Option<String>,
@@ -88,6 +94,24 @@ pub struct Facts {
     /// are not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approved: Option<Vec<(String, String)>>,
+}
+
+/// What a request to a backend sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sent {
+    /// A request that waits for an answer.
+    Request,
+    /// A notification.
+    Notification,
+    /// The client's answer to a request of the server's.
+    Response,
+    /// Several messages.
+    Batch,
+    /// Nothing: a stream of events was to be opened.
+    Stream,
+    /// Nothing: a session was to be ended.
+    End,
 }
 
 /// What a tool said about its effects.

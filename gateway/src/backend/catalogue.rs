@@ -201,13 +201,8 @@ impl Catalogue {
         &self.known
     }
 
-    /// The tools of the backend `name`, as it shows them to the person with the login name `user`.
-    pub async fn tools(&self, name: &str, user: Option<&str>) -> Result<Vec<Tool>, CatalogueError> {
-        let offer = self.offer(name, user).await?;
-        Ok(offer.tools.clone())
-    }
-
-    /// Who the backend `name` is and what it offers. At most 30 s old; takes at most 5 s.
+    /// Who the backend `name` is and what it offers to the person with the login name `user`. At
+    /// most 30 s old; takes at most 5 s.
     pub async fn offer(
         &self,
         name: &str,
@@ -241,21 +236,31 @@ impl Catalogue {
         }
     }
 
-    /// What a tool says about its effects, known as [`Self::current`] knows it. Of a tool that is
-    /// not there, and where the backend can't be asked: nothing.
-    pub async fn labels(self: &Arc<Self>, name: &str, user: &str, tool: &str) -> Labels {
+    /// The same without waiting: where nothing is known, it is not.
+    pub fn known_current(&self, name: &str, user: &str, tool: &str) -> Current {
+        match self.known.of(name, user, tool) {
+            Known::Fresh(current) | Known::Ageing(current) => current,
+            Known::Nothing => Current::Unknown,
+        }
+    }
+
+    /// What the backend `name` offers to a person, for what tools say about their effects: known and
+    /// asked for as in [`Self::current`]. To be taken once for each request.
+    pub async fn believed(
+        self: &Arc<Self>,
+        name: &str,
+        user: &str,
+    ) -> Result<Arc<Offer>, CatalogueError> {
         if let Some(offer) = self.known.offer(name, Some(user), AGEING) {
             if self.known.offer(name, Some(user), BELIEVED).is_none() {
                 self.refresh(name, user);
             }
-            return offer.labels(tool).unwrap_or_default();
+            return Ok(offer);
         }
-        let offer = self.offer(name, Some(user)).await.ok();
-        let labels = offer.and_then(|offer| offer.labels(tool));
-        labels.unwrap_or_default()
+        self.offer(name, Some(user)).await
     }
 
-    /// The same without asking.
+    /// What a tool says about its effects, as far as it is known without asking.
     pub fn known_labels(&self, name: &str, user: &str, tool: &str) -> Option<Labels> {
         self.known.offer(name, Some(user), AGEING)?.labels(tool)
     }

@@ -225,7 +225,8 @@ pub struct Circumstances<'a> {
     /// The tools that need an approval.
     pub approval_required: &'a BTreeSet<String>,
     /// The called tools that say that they change nothing; asked for only where that decides.
-    pub read_only_tools: &'a BTreeSet<String>,
+    /// `None`: the backend could not be asked.
+    pub read_only_tools: Option<&'a BTreeSet<String>>,
     /// How the called tools stand at the backend, where the token has pins for them.
     pub standing: &'a [(String, Current)],
     /// The operator's policy, if there is one.
@@ -240,20 +241,27 @@ pub struct Question<'a> {
     /// Who asks, where and when.
     pub around: Surroundings<'a>,
     /// What the called tools say about their effects; asked for only where the policy asks.
-    pub labels: &'a [(String, Labels)],
+    /// `None`: the backend could not be asked.
+    pub labels: Option<&'a [(String, Labels)]>,
     /// What a request without a message is for.
     pub without_message: Asked<'a>,
 }
 
 impl Question<'_> {
-    fn judge(&self, token: &AccessToken, call: Option<&Call>) -> Ruling {
+    fn judge(&self, token: &AccessToken, call: Option<&Call>) -> Result<Ruling, Refusal> {
         let Some(call) = call else {
-            return self.ask(token, &self.without_message);
+            return Ok(self.ask(token, &self.without_message));
         };
-        let known = |tool: &str| self.labels.iter().find(|(name, _)| name == tool);
-        let labels = call.tool().and_then(known);
+        let labels = match (call.tool(), self.labels) {
+            // What the tool may say could change what the policy says.
+            (Some(tool), None) if self.rules.asks_for_labels() => {
+                return Err(Refusal::Tool(tool.to_owned(), NotAllowed::Unknown));
+            }
+            (Some(tool), Some(labels)) => labels.iter().find(|(name, _)| name == tool),
+            _ => None,
+        };
         let labels = labels.map_or_else(Labels::default, |(_, labels)| *labels);
-        self.ask(token, &Asked::of(call, labels))
+        Ok(self.ask(token, &Asked::of(call, labels)))
     }
 
     fn ask(&self, token: &AccessToken, asked: &Asked<'_>) -> Ruling {
@@ -410,7 +418,7 @@ fn ask_policy(
         return Ok(Vec::new());
     };
     let judge = |call: Option<&Call>| {
-        let ruling = question.judge(token, call);
+        let ruling = question.judge(token, call)?;
         match ruling.is_allowed() {
             true => Ok(ruling.by),
             false => {
@@ -431,7 +439,17 @@ fn judge(
     circumstances: Circumstances<'_>,
 ) -> Result<(), Refusal> {
     match call.tool() {
-        Some(tool) => decide_tool(token, call, tool, circumstances),
+        Some(tool) => {
+            let decide = |reads_only| decide_tool(token, call, tool, reads_only, circumstances);
+            match circumstances.read_only_tools {
+                Some(read_only) => decide(read_only.contains(tool)),
+                // What the tool says is not known: what it may say must not matter.
+                None => match (decide(false), decide(true)) {
+                    (one, other) if one == other => one,
+                    _ => Err(Refusal::Tool(tool.to_owned(), NotAllowed::Unknown)),
+                },
+            }
+        }
         None => decide_method(token, call),
     }
 }
@@ -450,9 +468,9 @@ fn decide_tool(
     token: &AccessToken,
     call: &Call,
     tool: &str,
+    reads_only: bool,
     circumstances: Circumstances<'_>,
 ) -> Result<(), Refusal> {
-    let reads_only = circumstances.read_only_tools.contains(tool);
     let operation = Operation::Tool {
         name: tool,
         reads_only,
@@ -615,7 +633,7 @@ mod tests {
             Circumstances {
                 now: ISSUED,
                 approval_required: &nothing,
-                read_only_tools: &nothing,
+                read_only_tools: Some(&nothing),
                 standing: &standing,
                 policy: None,
             },
@@ -920,18 +938,99 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_that_can_not_be_asked_says_nothing_definite_of_its_tools() {
+        let reading = ScopeRule {
+            tools: ScopedTools::ReadOnly,
+            ..ScopeRule::named("read", "Read")
+        };
+        let writing = ScopeRule {
+            tools: ScopedTools::Named(vec![Pattern::parse("write").unwrap()]),
+            ..ScopeRule::named("write", "Write")
+        };
+        let table = ScopeTable::new(&[reading, writing], ["notes"]).unwrap();
+        let resource = resource();
+        let audience = Audience {
+            scopes: table.at("notes"),
+            ..at(&resource)
+        };
+        let token = |scope: &str, tools| {
+            AccessToken::confirm(verified(scope, tools), audience, GOOD, ISSUED).unwrap()
+        };
+        let nothing = BTreeSet::new();
+        let decided = |token: AccessToken, tool: &str, policy: Option<Question<'_>>| {
+            let circumstances = Circumstances {
+                now: ISSUED,
+                approval_required: &nothing,
+                read_only_tools: None,
+                standing: &[],
+                policy,
+            };
+            let calls = vec![Call {
+                id: Some(crate::protocol::jsonrpc::Id::Number(1)),
+                ..call("tools/call", Some(tool))
+            }];
+            super::decide(token, calls, circumstances).map_err(|refused| refused.refusal)
+        };
+        let unknown = |tool: &str| Refusal::Tool(tool.to_owned(), NotAllowed::Unknown);
+        let all = || token("read write", Tools::All);
+        assert!(decided(all(), "write", None).is_ok());
+        assert_eq!(decided(all(), "look", None).err(), Some(unknown("look")));
+        let reads = || token("read", Tools::All);
+        assert_eq!(
+            decided(reads(), "write", None).err(),
+            Some(unknown("write"))
+        );
+        let narrowed = confirmed(narrowed(&["check if tool(\"search\")"]));
+        assert_eq!(
+            decided(narrowed, "look", None).err(),
+            Some(Refusal::Narrowed(Unmet("tool")))
+        );
+        for (text, expected) in [
+            ("allow if unlabelled(true);", Some(unknown("write"))),
+            ("allow if tool(\"write\");", None),
+        ] {
+            let rules = Rules::read("p", text, rules::Ground::default()).unwrap();
+            let question = Question {
+                rules: &rules,
+                around: Surroundings {
+                    user: "alice",
+                    client: "c_1",
+                    grant: "g_1",
+                    scopes: &["write"],
+                    backend: "notes",
+                    resource: "https://mcp.example.com/mcp",
+                    approvals: &[],
+                    address: None,
+                    protocol_version: None,
+                    now: ISSUED,
+                },
+                labels: None,
+                without_message: Asked::stream(),
+            };
+            assert_eq!(
+                decided(all(), "write", Some(question)).err(),
+                expected,
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
     fn a_tool_that_needs_an_approval_is_refused_without_one() {
         let required = BTreeSet::from(["deploy".to_owned()]);
         let nothing = BTreeSet::new();
         let circumstances = Circumstances {
             now: ISSUED,
             approval_required: &required,
-            read_only_tools: &nothing,
+            read_only_tools: Some(&nothing),
             standing: &[],
             policy: None,
         };
         let ask = |tool: &str| {
-            let calls = vec![call("tools/call", Some(tool))];
+            let calls = vec![Call {
+                id: Some(crate::protocol::jsonrpc::Id::Number(1)),
+                ..call("tools/call", Some(tool))
+            }];
             let decided = super::decide(token("mcp", Tools::All), calls, circumstances);
             decided.err().map(|refused| refused.refusal)
         };

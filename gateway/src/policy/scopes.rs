@@ -427,9 +427,22 @@ impl Scopes {
                 None => return Coverage::Never,
             },
         };
-        // What is not known any more can't be asked for again.
-        let held = granted.intersection(&self.supported());
-        Coverage::Needs(held.union(&needed))
+        Coverage::Needs(self.held(granted).union(&needed))
+    }
+
+    /// What a client is to ask for that connects again: the scope that it has, or the defaults
+    /// where it has none of this backend.
+    pub fn to_ask_for(&self, granted: &Scope) -> Scope {
+        let held = self.held(granted);
+        match held.is_empty() {
+            true => self.defaults(),
+            false => held,
+        }
+    }
+
+    /// What is not known any more can't be asked for again.
+    fn held(&self, granted: &Scope) -> Scope {
+        granted.intersection(&self.supported())
     }
 
     /// The scope that covers an operation and as little else as possible: one that others include

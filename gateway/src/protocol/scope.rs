@@ -79,11 +79,6 @@ impl Scope {
         Self(self.0.union(&other.0).cloned().collect())
     }
 
-    /// Whether every token is in `other`.
-    pub fn is_subset(&self, other: &Self) -> bool {
-        self.0.is_subset(&other.0)
-    }
-
     /// The tokens, sorted.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(String::as_str)

@@ -1,7 +1,6 @@
 //! Admission: the questions between a request for a backend and its permit, in order. Nothing is
 //! read of a body, and nothing said about methods, before the token has been confirmed.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -107,28 +106,23 @@ impl Gateway {
                 (Vec::new(), None)
             }
         };
-        visit.asks_for(&calls);
+        visit.asks_for(&method, &calls);
         let waits_for_events = method == Method::GET || calls.iter().any(Call::listens);
-        let read_only_tools = match token.asks_for_effects() {
-            true => self.read_only_tools(place, &token, &calls).await,
-            false => BTreeSet::new(),
-        };
-        let standing = self.standing_of_tools(&token, place, &calls).await;
-        let labels = match &rules {
-            Some(rules) => self.labels(rules, place, &token, &calls).await,
-            None => Vec::new(),
-        };
+        let said = self.said(rules.as_deref(), place, &token, &calls).await;
+        let read_only_tools = said.read_only();
+        let may_ask = said.labels().is_some();
+        let standing = self.standing_of_tools(&token, place, &calls, may_ask).await;
         let now = self.clock.now();
         let around = Around::of(&token, place, visit, now);
         let circumstances = Circumstances {
             now,
             approval_required: &place.backend.approval_required,
-            read_only_tools: &read_only_tools,
+            read_only_tools: read_only_tools.as_ref(),
             standing: &standing,
             policy: rules.as_deref().map(|rules| Question {
                 rules,
                 around: around.facts(),
-                labels: &labels,
+                labels: said.labels(),
                 without_message: match method {
                     Method::DELETE => Asked::end(),
                     _ => Asked::stream(),
@@ -146,7 +140,7 @@ impl Gateway {
                         Door::Mcp | Door::Sse => Way::Response,
                     },
                 };
-                let challenge = self.challenge(place, door, asked.path);
+                let challenge = self.challenge(place, door, asked.path, visit);
                 let claims = token.claims();
                 return Err(self.deliver(call, place, claims, &target, &challenge, visit));
             }
@@ -184,12 +178,14 @@ impl Gateway {
     }
 
     /// How the tools stand that are about to be called, where the token allows them in one
-    /// definition only. Known in memory; the backend is asked only where it is not.
+    /// definition only. Known in memory; the backend is asked only where it is not, and not again
+    /// for this request where it could not be asked.
     async fn standing_of_tools(
         &self,
         token: &AccessToken,
         place: &Place,
         calls: &[Call],
+        mut may_ask: bool,
     ) -> Vec<(String, Current)> {
         let claims = token.claims();
         let mut standing = Vec::new();
@@ -198,12 +194,16 @@ impl Gateway {
                 let catalogue = &self.server.catalogue;
                 let name = &place.backend.mount.name;
                 let user = &claims.user_name;
-                let mut current = catalogue.current(name, user, tool).await;
+                let mut current = match may_ask {
+                    true => catalogue.current(name, user, tool).await,
+                    false => catalogue.known_current(name, user, tool),
+                };
                 let has_changed = || token.admit(tool, || current) == Err(NotAllowed::Changed);
-                if token.is_amended(tool) && has_changed() {
+                if may_ask && token.is_amended(tool) && has_changed() {
                     // Approved on another replica since this one asked.
                     current = catalogue.current_now(name, user, tool).await;
                 }
+                may_ask &= current != Current::Unknown;
                 standing.push((tool.to_owned(), current));
             }
         }
@@ -247,25 +247,6 @@ impl Gateway {
             Some(authority) if is_own_host(authority, &self.settings.issuer) => Ok(()),
             Some(_) => Err(Denial::Host),
         }
-    }
-
-    /// The called tools that say that they change nothing. None where the backend can't be asked.
-    async fn read_only_tools(
-        &self,
-        place: &Place,
-        token: &AccessToken,
-        calls: &[Call],
-    ) -> BTreeSet<String> {
-        let (name, user) = (&place.backend.mount.name, &token.claims().user_name);
-        let mut read_only = BTreeSet::new();
-        for tool in calls.iter().filter_map(Call::tool) {
-            // Boxed: only tokens that this decides about need room for it.
-            let labels = Box::pin(self.server.catalogue.labels(name, user, tool)).await;
-            if labels.reads_only() {
-                read_only.insert(tool.to_owned());
-            }
-        }
-        read_only
     }
 
     fn confirm(&self, headers: &HeaderMap, place: &Place) -> Result<AccessToken, Denial> {

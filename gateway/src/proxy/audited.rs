@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::denial::Denial;
 use super::serve::Visit;
-use crate::audit::{Event, Facts, Labelled, Record};
+use crate::audit::{Event, Facts, Labelled, Record, Sent};
 use crate::clock::Timestamp;
 use crate::journal::Journal;
 use crate::policy::Permit;
@@ -97,7 +97,7 @@ pub(super) fn refused(
             None => known(&visit.call),
         },
         name: call.and_then(|call| call.name.clone()),
-        facts: facts(visit, call, labels),
+        facts: facts(visit, denial.only_call(), labels),
         detail: known(&rule).map(|rule| format!("policy {rule}")),
         peer: Some(peer),
         request_id: Some(visit.id.clone()),
@@ -115,9 +115,14 @@ fn facts(
         return None;
     }
     let labels = call.and_then(Call::tool).and_then(labels);
+    let message = call.map(sent).or(visit.sent);
     Some(Facts {
         user_name: visit.user_name.clone(),
         scope: visit.scope.clone(),
+        message,
+        result: call
+            .filter(|_| message == Some(Sent::Response))
+            .map(|call| call.carries_result),
         protocol_version: visit.protocol_version.clone(),
         labels: labels.map(|labels| Labelled {
             read_only: labels.read_only,
@@ -125,6 +130,15 @@ fn facts(
         }),
         approved: None,
     })
+}
+
+/// What one message of a client is.
+pub(super) fn sent(call: &Call) -> Sent {
+    match (call.method.is_empty(), &call.id) {
+        (true, _) => Sent::Response,
+        (false, Some(_)) => Sent::Request,
+        (false, None) => Sent::Notification,
+    }
 }
 
 fn known(text: &str) -> Option<String> {

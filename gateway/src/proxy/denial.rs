@@ -72,7 +72,7 @@ pub(super) enum Denial {
 pub(super) struct Challenge {
     /// The URL of the protected resource metadata of the path that was asked for.
     pub(super) resource_metadata: String,
-    /// The scope that a client is to ask for that has nothing yet.
+    /// The scope that a client is to ask for: what it has, or what one begins with.
     pub(super) scope: Scope,
 }
 
@@ -210,9 +210,14 @@ impl Denial {
 
     /// The call that is refused, if it is one alone.
     pub(super) fn single_call(&self) -> Option<&Call> {
+        self.only_call().filter(|call| !call.method.is_empty())
+    }
+
+    /// The same, also where it is a response of the client's.
+    pub(super) fn only_call(&self) -> Option<&Call> {
         match self {
             Self::Refused(call) => match call.refused.calls.as_slice() {
-                [call] if !call.method.is_empty() => Some(call),
+                [call] => Some(call),
                 _ => None,
             },
             _ => None,

@@ -1,5 +1,7 @@
 //! What the operator's policy is told about a request, gathered where it is known.
 
+use std::collections::BTreeSet;
+
 use http::HeaderMap;
 
 use super::serve::Visit;
@@ -65,25 +67,54 @@ impl Gateway {
         catalogue.known_labels(backend, &visit.user_name, tool)
     }
 
-    /// What the called tools say about their effects, where the policy asks.
-    pub(super) async fn labels(
+    /// What the called tools say about their effects, where token or policy ask for it. The backend
+    /// is asked once for all of them.
+    pub(super) async fn said(
         &self,
-        rules: &Rules,
+        rules: Option<&Rules>,
         place: &Place,
         token: &AccessToken,
         calls: &[Call],
-    ) -> Vec<(String, Labels)> {
-        let mut labels = Vec::new();
-        if !rules.asks_for_labels() {
-            return labels;
+    ) -> Said {
+        let matters = token.asks_for_effects() || rules.is_some_and(Rules::asks_for_labels);
+        let mut tools = calls.iter().filter_map(Call::tool).peekable();
+        if !matters || tools.peek().is_none() {
+            return Said::Labels(Vec::new());
         }
         let (name, user) = (&place.backend.mount.name, &token.claims().user_name);
-        for tool in calls.iter().filter_map(Call::tool) {
-            // Boxed: only policies that ask for labels need room for it.
-            let said = Box::pin(self.server.catalogue.labels(name, user, tool)).await;
-            labels.push((tool.to_owned(), said));
+        // Boxed: only what asks for labels needs room for it.
+        match Box::pin(self.server.catalogue.believed(name, user)).await {
+            // A tool that is not there says nothing.
+            Ok(offer) => Said::Labels(
+                tools
+                    .map(|tool| (tool.to_owned(), offer.labels(tool).unwrap_or_default()))
+                    .collect(),
+            ),
+            Err(_) => Said::Unknown,
         }
-        labels
+    }
+}
+
+/// What the called tools say about their effects.
+pub(super) enum Said {
+    /// This, or nobody asks.
+    Labels(Vec<(String, Labels)>),
+    /// The backend could not be asked.
+    Unknown,
+}
+
+impl Said {
+    pub(super) fn labels(&self) -> Option<&[(String, Labels)]> {
+        match self {
+            Self::Labels(labels) => Some(labels),
+            Self::Unknown => None,
+        }
+    }
+
+    /// The tools that say that they change nothing.
+    pub(super) fn read_only(&self) -> Option<BTreeSet<String>> {
+        let reading = self.labels()?.iter().filter(|(_, said)| said.reads_only());
+        Some(reading.map(|(tool, _)| tool.clone()).collect())
     }
 }
 

@@ -19,8 +19,10 @@ use super::routes::{Door, Route, Target};
 use super::translate::Way;
 use super::{Gateway, Place, answer, audited, body, framing, peer, ruled};
 use crate::access_token::Claims;
+use crate::audit::Sent;
 use crate::oauth::endpoint::Endpoint;
 use crate::protocol::mcp::Call;
+use crate::protocol::scope::Scope;
 use crate::protocol::web::{self, Request, Response};
 
 /// Headers that a page may send to an MCP endpoint (beside those that need no permission).
@@ -61,6 +63,8 @@ pub(super) struct Visit {
     pub(super) user_name: String,
     pub(super) scope: String,
     pub(super) call: String,
+    /// What is sent, once that is known.
+    pub(super) sent: Option<Sent>,
     pub(super) peer: Option<IpAddr>,
     /// The revision of MCP that its header names.
     pub(super) protocol_version: Option<String>,
@@ -78,6 +82,7 @@ impl Visit {
             user_name: String::new(),
             scope: String::new(),
             call: String::new(),
+            sent: None,
             peer: None,
             protocol_version: None,
             _running: running,
@@ -92,8 +97,14 @@ impl Visit {
         self.scope = claims.scope.to_string();
     }
 
-    /// Method and tool, as far as they are safe to print.
-    pub(super) fn asks_for(&mut self, calls: &[Call]) {
+    /// Method and tool, as far as they are safe to print, and what is sent.
+    pub(super) fn asks_for(&mut self, method: &Method, calls: &[Call]) {
+        self.sent = Some(match (calls, method) {
+            ([], &Method::DELETE) => Sent::End,
+            ([], _) => Sent::Stream,
+            ([call], _) => audited::sent(call),
+            _ => Sent::Batch,
+        });
         for call in calls.iter().take(3) {
             if !self.call.is_empty() {
                 self.call.push(' ');
@@ -238,7 +249,7 @@ impl Gateway {
             Ok(()) => Ok(()),
             Err(Stop::Broken(error)) => Err(error),
             Err(Stop::Denied(denial)) => {
-                let challenge = self.challenge(place, door, target.path);
+                let challenge = self.challenge(place, door, target.path, visit);
                 let answer = Some((&challenge, allowed.as_ref()));
                 self.refuse(session, visit, &denial, answer, name).await
             }
@@ -283,8 +294,15 @@ impl Gateway {
     }
 
     /// The metadata that belongs to the path as it was asked for. Messages of the legacy transport
-    /// belong to its stream.
-    pub(super) fn challenge(&self, place: &Place, door: Door, path: &str) -> Challenge {
+    /// belong to its stream. The scope is the one that the token has, so that whoever asks for it
+    /// loses nothing; without a token, the one to begin with.
+    pub(super) fn challenge(
+        &self,
+        place: &Place,
+        door: Door,
+        path: &str,
+        visit: &Visit,
+    ) -> Challenge {
         let path = match door {
             Door::Messages => place.backend.mount.sse_path(),
             _ if path == "/" => String::new(),
@@ -293,7 +311,7 @@ impl Gateway {
         let path = format!("/.well-known/oauth-protected-resource{path}");
         Challenge {
             resource_metadata: self.settings.issuer.join(&path),
-            scope: place.scopes.defaults(),
+            scope: place.scopes.to_ask_for(&Scope::parse(&visit.scope)),
         }
     }
 

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tests::mcp::{call, message, send};
+use tests::http;
+use tests::mcp::{REVISION, call, message, open_session, send};
 use tests::program::{binary, run, workspace};
 use tests::world::{StoreKind, World};
 
@@ -212,5 +213,114 @@ async fn a_policy_is_checked_with_every_fault_in_its_place() -> Result<()> {
     assert_eq!(code, 64);
     assert!(errors.contains("wrong.biscuit:3:"), "{errors}");
     assert!(errors.contains("user"), "{errors}");
+    Ok(())
+}
+
+/// A world under a policy, in a file of its own, and a token for everything.
+async fn under(policy: &str) -> Result<(World, String, String, tempfile::TempDir)> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("policy.biscuit").display().to_string();
+    std::fs::write(&file, policy)?;
+    let more = format!("[policy]\nfile = \"{file}\"\n");
+    let world = World::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
+    let client = world.client("A client").await?;
+    let token = client
+        .sign_in_choosing(&world.owner, |form| form.choose("tools", "all"))
+        .await?;
+    Ok((world, token, file, folder))
+}
+
+#[tokio::test]
+async fn what_was_refused_without_a_method_is_judged_as_what_it_was() -> Result<()> {
+    let policy = "deny if message(\"response\");\ndeny if message(\"end\");\nallow if harmless(true);\nallow if tool(\"look\");\n";
+    let (world, token, file, folder) = under(policy).await?;
+    let url = world.url("/mcp");
+    let session = open_session(&url, &token).await?;
+    let response = json!({"jsonrpc": "2.0", "id": 9, "result": {"action": "accept"}});
+    let refused = send(&url, &token, &response).await?;
+    assert_eq!(refused.status, 403, "{}", refused.text);
+    let ended = http::send(
+        http::client()
+            .delete(&url)
+            .bearer_auth(&token)
+            .header("Mcp-Session-Id", &session),
+    )
+    .await?;
+    assert_eq!(ended.status, 403, "{}", ended.text);
+    // A batch whose first message has no method: nothing in its text tells that it is one.
+    let batch = json!([response, message(3, "tools/list", &json!({}))]);
+    let request = http::client()
+        .post(&url)
+        .bearer_auth(&token)
+        .header("Accept", "application/json, text/event-stream")
+        .header("Content-Type", "application/json");
+    let refused = http::send(request.body(batch.to_string())).await?;
+    assert_eq!(refused.json()[0]["id"], 3, "{}", refused.text);
+    // Besides, the one call of the handshake.
+    let (_, report) = dry_run(&world, &file, 4).await?;
+    assert_eq!(
+        (&report["gains"], &report["loses"]),
+        (&json!([]), &json!([])),
+        "{report:#}"
+    );
+    let why = report["undecided"][0]["why"].as_str().unwrap_or_default();
+    assert!(why.contains("batch"), "{report:#}");
+    assert_eq!(report["undecided"].as_array().map(Vec::len), Some(1));
+    let new = folder.path().join("new.biscuit");
+    std::fs::write(&new, "deny if message(\"end\");\nallow if true;\n")?;
+    let (_, report) = dry_run(&world, &new.display().to_string(), 4).await?;
+    assert_eq!(rows(&report, "gains"), row("a response", 1), "{report:#}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_end_of_a_session_is_no_stream() -> Result<()> {
+    let (world, token, _, folder) = under("allow if true;\n").await?;
+    let url = world.url("/mcp");
+    let session = open_session(&url, &token).await?;
+    let request = http::client()
+        .delete(&url)
+        .bearer_auth(&token)
+        .header("Mcp-Session-Id", &session);
+    http::send(request).await?;
+    let new = folder.path().join("new.biscuit");
+    let by = async |policy: &str| {
+        std::fs::write(&new, policy)?;
+        dry_run(&world, &new.display().to_string(), 2).await
+    };
+    let (code, report) = by("deny if message(\"stream\");\nallow if true;\n").await?;
+    assert_eq!((code, &report["loses"]), (0, &json!([])), "{report:#}");
+    let (_, report) = by("deny if message(\"end\");\nallow if true;\n").await?;
+    assert_eq!(
+        rows(&report, "loses"),
+        row("the end of a session", 1),
+        "{report:#}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn scope_and_revision_are_in_the_log() -> Result<()> {
+    let world = world(NOBODY, &[call(1, "look", &json!({}))]).await?;
+    let new = world.gateway.folder().join("new.biscuit");
+    for (policy, unchanged) in [
+        (
+            format!("allow if scope(\"mcp\"), protocol_version(\"{REVISION}\");"),
+            1,
+        ),
+        (
+            format!("allow if scope(\"other\"), protocol_version(\"{REVISION}\");"),
+            0,
+        ),
+        (
+            "allow if scope(\"mcp\"), protocol_version(\"2024-11-05\");".to_owned(),
+            0,
+        ),
+    ] {
+        std::fs::write(&new, &policy)?;
+        let (_, report) = dry_run(&world, &new.display().to_string(), 1).await?;
+        assert_eq!(report["unchanged"], unchanged, "{policy} {report:#}");
+        assert_eq!(report["undecided"], json!([]), "{policy} {report:#}");
+    }
     Ok(())
 }

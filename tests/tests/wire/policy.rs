@@ -10,7 +10,7 @@ use tests::gateway::Setup;
 use tests::http::{self, Reply};
 use tests::mcp::{self, LegacySession, call, initialize, message, post, response, send};
 use tests::program::{self, binary, run, workspace};
-use tests::recorder::{Recorded, Recorder};
+use tests::recorder::{Answer, Recorded, Recorder};
 use tests::sse::EventStream;
 use tests::world::{StoreKind, World};
 use tests::{scripted_eras, scripted_mcp};
@@ -197,6 +197,9 @@ async fn an_app_may_read_one_folder() -> Result<()> {
         let refused = ruled.refusal("read_file", &json!({"path": path})).await?;
         assert_eq!(refused.as_deref(), Some(reason), "{path}");
     }
+    let twins = json!({"path": {"a": "/public/a", "A": "/secret"}});
+    let refused = ruled.refusal("read_file", &twins).await?;
+    assert_eq!(refused.as_deref(), Some("policy_arguments_unclear"));
     let twins = json!({"path": "/public/a", "Path": "/secret"});
     let refused = ruled.refusal("read_file", &twins).await?;
     assert_eq!(refused.as_deref(), Some("policy_arguments_unclear"));
@@ -303,6 +306,16 @@ async fn a_call_is_denied_by_its_arguments_whatever_kind_they_are_of() -> Result
         (
             "send_mail",
             json!({"to": ["a@example.com", "b@evil.example"]}),
+            "policy_denied",
+        ),
+        (
+            "send_mail",
+            json!({"to": ["eve@evil.example, a@example.com"]}),
+            "policy_denied",
+        ),
+        (
+            "send_mail",
+            json!({"to": ["a@example.com\n"]}),
             "policy_denied",
         ),
         ("send_mail", json!({"to": "a@example.com"}), "policy_failed"),
@@ -561,6 +574,111 @@ async fn over_the_legacy_stream_calls_are_judged_and_lists_are_cut() -> Result<(
     assert_eq!(ruled.calls(), 0);
     let answer = session.request(&call(7, "look", &json!({}))).await?;
     assert!(answer["result"]["isError"].is_null(), "{answer}");
+    Ok(())
+}
+
+/// The gateway holds the stream then, and takes no batches; those that it refuses are answered.
+#[tokio::test]
+async fn every_call_of_a_refused_batch_is_answered_over_a_translated_stream() -> Result<()> {
+    let stateless = Recorder::start(scripted_eras::stateless).await?;
+    let url = stateless.url();
+    let ruled = Ruled::with(
+        "allow if harmless(true);\nallow if tool(\"look\");\n",
+        "",
+        |setup| setup.mounted("new", "/new", &url),
+    )
+    .await?;
+    let client = ruled.world.client("Another").await?;
+    let token = client
+        .sign_in_for(&ruled.world.owner, &ruled.world.url("/new/sse"))
+        .await?;
+    let mut session = LegacySession::open(&ruled.world.url("/new/sse"), &token).await?;
+    session.request(&initialize()).await?;
+    let batch = json!([call(5, "erase", &json!({})), call(6, "erase", &json!({}))]);
+    // Batches are of a revision that names itself in no header.
+    let request = http::client().post(&session.endpoint).bearer_auth(&token);
+    let request = request.header("Content-Type", "application/json");
+    let reply = http::send(request.body(batch.to_string())).await?;
+    assert_eq!(reply.status, 202, "{}", reply.text);
+    for id in [5, 6] {
+        let (_, data) = session.stream.event(PATIENCE).await?;
+        let answer: Value = serde_json::from_str(&data)?;
+        assert_eq!(answer["id"], id, "{answer}");
+        let reason = &answer["result"]["_meta"]["reason"];
+        assert_eq!(reason, "policy_denied", "{answer}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn while_a_backend_can_not_say_what_its_tools_do_nothing_definite_is_said_either()
+-> Result<()> {
+    let mut ruled = Ruled::by("allow if harmless(true);\nallow if read_only(true);\n").await?;
+    assert_eq!(ruled.refusal("look", &json!({})).await?, None);
+    // What it said before is forgotten.
+    ruled.world.gateway.crash_and_restart().await?;
+    ruled
+        .world
+        .backend
+        .play(|request| match request.json()["method"].as_str() {
+            Some("tools/list") => Answer::json(503, &json!({})),
+            _ => scripted_mcp::answer(request),
+        });
+    let lists = |ruled: &Ruled| ruled.world.backend.marked("tools/list").len();
+    let before = lists(&ruled);
+    let one = ruled.send(&call(1, "look", &json!({}))).await?;
+    assert_eq!(one.status, 503, "{}", one.text);
+    assert!(!one.header("retry-after").is_empty());
+    let asked = lists(&ruled) - before;
+    let calls: Vec<Value> = (1..=20).map(|id| call(id, "look", &json!({}))).collect();
+    let request = http::client()
+        .post(ruled.world.url("/mcp"))
+        .bearer_auth(&ruled.token);
+    let request = request
+        .header("Accept", "application/json, text/event-stream")
+        .header("Content-Type", "application/json");
+    let batch = http::send(request.body(Value::Array(calls).to_string())).await?;
+    assert_eq!(batch.status, 503, "{}", batch.text);
+    assert_eq!(
+        batch.json()[0]["result"]["_meta"]["reason"],
+        "tool_definition_unknown"
+    );
+    assert_eq!(
+        lists(&ruled) - before,
+        asked * 2,
+        "a batch asks as often as one call"
+    );
+    ruled.world.backend.play(scripted_mcp::answer);
+    assert_eq!(ruled.refusal("look", &json!({})).await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_first_policy_is_put_in_force_while_the_gateway_runs() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let mut world = World::with(StoreKind::Embedded, |setup| setup).await?;
+    let (_, token) = world.signed_in().await?;
+    let id = world.gateway.program().id().context("it has ended")?;
+    let mut ruled = Ruled {
+        world,
+        token,
+        folder,
+    };
+    ruled.hang_up().await?;
+    ruled.logged("policy_absent", 1).await?;
+    assert_eq!(ruled.refusal("erase", &json!({})).await?, None);
+    std::fs::write(ruled.file(), "allow if harmless(true);\n")?;
+    let config = ruled.world.gateway.folder().join("gateway.toml");
+    let text = std::fs::read_to_string(&config)?;
+    let policy = format!("{text}\n[policy]\nfile = \"{}\"\n", ruled.file().display());
+    std::fs::write(&config, policy)?;
+    ruled.hang_up().await?;
+    ruled.logged("policy_reloaded", 1).await?;
+    assert_eq!(
+        ruled.refusal("erase", &json!({})).await?.as_deref(),
+        Some("policy_denied")
+    );
+    assert_eq!(ruled.world.gateway.program().id(), Some(id));
     Ok(())
 }
 

@@ -402,3 +402,16 @@ async fn a_start_tells_of_scopes_and_tools_that_miss_each_other() -> Result<()> 
     assert_eq!(printed.matches("! scopes").count(), 3, "{printed}");
     Ok(())
 }
+
+#[tokio::test]
+async fn an_app_that_is_told_to_connect_again_is_told_to_ask_for_what_it_has() -> Result<()> {
+    let world = world().await?;
+    let answer = granted(&world, Some("erase"), "read").await?;
+    let token = answer["access_token"].as_str().context("no token")?;
+    let answer = response(&asked(&world, token, &tool("erase")).await?)?;
+    let meta = &answer["result"]["_meta"];
+    assert_eq!(meta["reason"], "tool_not_allowed", "{answer}");
+    let challenge = meta["mcp/www_authenticate"][0].as_str();
+    assert_eq!(scope_of(challenge.unwrap_or_default()), "erase", "{answer}");
+    Ok(())
+}

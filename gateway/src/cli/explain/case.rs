@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use biscuit_auth::KeyPair;
-use rand::rngs::OsRng;
 use serde_json::value::RawValue;
 
 use super::{Explain, Explained, Why, message};
@@ -18,7 +17,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
 use crate::grants::{Current, GrantId, PinKey, UserId};
 use crate::keys;
-use crate::policy::rules::{Asked, Surroundings};
+use crate::policy::rules::{Asked, Rules, Surroundings};
 use crate::policy::{
     self, AccessToken, Audience, Circumstances, Question, Refusal, Rejection, Standing,
 };
@@ -39,6 +38,8 @@ pub(super) struct Case<'a> {
     backend: Arc<Backend>,
     call: Call,
     labels: Labels,
+    /// Whether the backend was to be asked for them, and could not be.
+    labels_unknown: bool,
     /// How the called tool stands at the backend.
     current: Current,
     now: Timestamp,
@@ -65,7 +66,10 @@ impl<'a> Case<'a> {
                 let (keys, _) = own
                     .as_ref()
                     .ok_or_else(|| format!("{} holds no keys", config.keys_dir.display()))?;
-                assumed.push("nothing was revoked; only the running gateway knows".to_owned());
+                assumed.push(
+                    "nothing was revoked and no changed tool approved again; only the running gateway knows"
+                        .to_owned(),
+                );
                 access_token::verify(&bearer, keys)
                     .map(Arc::new)
                     .map_err(|error| Rejection::Invalid(error.reason()))
@@ -94,6 +98,7 @@ impl<'a> Case<'a> {
             backend,
             call,
             labels: Labels::default(),
+            labels_unknown: false,
             current: Current::Unknown,
             now,
             assumed,
@@ -132,8 +137,10 @@ impl<'a> Case<'a> {
             }
             Some(Err(error)) => {
                 let name = &self.backend.mount.name;
+                self.labels_unknown = true;
                 self.assumed.push(format!(
-                    "{name} can't be asked ({error}): the tool says nothing of its effects"
+                    "{name} can't be asked ({error}), so what the tool says of its effects is unknown; \
+                     --label says it"
                 ));
             }
             None => {
@@ -210,17 +217,19 @@ impl<'a> Case<'a> {
         let circumstances = Circumstances {
             now: self.now,
             approval_required: &self.backend.approval_required,
-            read_only_tools: &read_only,
+            read_only_tools: (!self.labels_unknown).then_some(&read_only),
             standing: &standing,
             policy: rules.map(|rules| Question {
                 rules,
                 around,
-                labels: &labels,
+                labels: (!self.labels_unknown).then_some(&labels),
                 without_message: Asked::stream(),
             }),
         };
         let decided = policy::decide(token.clone(), vec![self.call.clone()], circumstances);
-        let stated = rules.map(|rules| rules.stated(&around, &Asked::of(&self.call, self.labels)));
+        let is_known = |rules: &&Rules| !(self.labels_unknown && rules.asks_for_labels());
+        let stated = rules.filter(is_known);
+        let stated = stated.map(|rules| rules.stated(&around, &Asked::of(&self.call, self.labels)));
         let (refused, rule) = match decided {
             Ok(permit) => (None, permit.rule(0).cloned()),
             Err(refused) => {
@@ -273,6 +282,7 @@ impl<'a> Case<'a> {
         }
         if let Some(tool) = self.call.tool() {
             let words = match (self.labels.read_only, self.labels.destructive) {
+                _ if self.labels_unknown => "what it says of its effects is unknown",
                 (Some(true), _) => "read-only",
                 (_, Some(true)) => "destructive",
                 (Some(false), _) | (None, Some(false)) => "changes things",
@@ -362,12 +372,11 @@ impl Explain {
 
 /// The keys of the configuration. Nothing is made here.
 fn own_keys(config: &Config) -> Result<Option<(Keys, TagKey)>, String> {
-    if !config.keys_dir.join("tags.key").is_file() {
-        return Ok(None);
-    }
-    let keys = keys::open(&config.keys_dir, &mut OsRng).map_err(|error| error.to_string())?;
-    let signing = keys.signing.with_approvers(config.approvers.clone());
-    Ok(Some((signing, keys.tags)))
+    let keys = keys::existing(&config.keys_dir).map_err(|error| error.to_string())?;
+    Ok(keys.map(|keys| {
+        let signing = keys.signing.with_approvers(config.approvers.clone());
+        (signing, keys.tags)
+    }))
 }
 
 /// What the backend offers, asked as a running gateway asks.

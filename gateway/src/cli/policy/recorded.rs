@@ -3,13 +3,14 @@
 
 use std::collections::BTreeSet;
 
+use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::access_token::Approval;
-use crate::audit::Line;
+use crate::audit::{Line, Sent};
 use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::policy::rules::{Asked, Message, Rules, Surroundings};
+use crate::policy::rules::{Asked, Rules, Surroundings};
 use crate::protocol::arguments::Arguments;
 use crate::protocol::jsonrpc::{self, Id};
 use crate::protocol::mcp::Call;
@@ -58,12 +59,20 @@ pub(super) enum Judged {
 pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<Judged> {
     let recorded = Recorded::of(line)?;
     let who = recorded.who();
-    if recorded.is_batch() {
-        let why = "a batch that was refused is recorded as one".to_owned();
-        return Some(Judged::Changed(Change::Undecided, who, why));
-    }
-    let unknown = recorded.unknown();
-    let ruling = recorded.ask(rules, config, &unknown);
+    let undecided = |why: &str| {
+        Some(Judged::Changed(
+            Change::Undecided,
+            who.clone(),
+            why.to_owned(),
+        ))
+    };
+    let sent = match recorded.sent() {
+        Ok(Sent::Batch) => return undecided("a batch that was refused is recorded as one"),
+        Ok(sent) => sent,
+        Err(why) => return undecided(why),
+    };
+    let unknown = recorded.unknown(sent);
+    let ruling = recorded.ask(rules, config, sent, &unknown);
     let Some(ruling) = ruling else {
         let missing = rules.asks_for(&unknown).join(", ");
         let why = format!("not in the log: {missing}");
@@ -126,7 +135,12 @@ impl<'l> Recorded<'l> {
         let text = |name: &str| self.line.text(name).unwrap_or_default().to_owned();
         let user = self.fact("user_name").map(str::to_owned);
         let what = match (text("method"), text("name")) {
-            (method, _) if method.is_empty() => "a stream".to_owned(),
+            (method, _) if method.is_empty() => match self.sent() {
+                Ok(Sent::Stream) => "a stream".to_owned(),
+                Ok(Sent::End) => "the end of a session".to_owned(),
+                Ok(Sent::Response) => "a response".to_owned(),
+                _ => "a message".to_owned(),
+            },
             (method, name) if name.is_empty() => method,
             (method, name) => format!("{method} {name}"),
         };
@@ -138,11 +152,19 @@ impl<'l> Recorded<'l> {
         }
     }
 
-    /// Several calls in one refusal have their methods in one text.
-    fn is_batch(&self) -> bool {
-        self.line
-            .text("method")
-            .is_some_and(|method| method.contains(' '))
+    /// What was sent. Older records don't say it: what their method leaves open stays so.
+    fn sent(&self) -> Result<Sent, &'static str> {
+        if let Some(sent) = self.facts.and_then(|facts| facts.get("message")) {
+            return Sent::deserialize(sent)
+                .map_err(|_| "the log names a kind of message that is unknown");
+        }
+        match self.line.text("method").unwrap_or_default() {
+            "" => Err("not in the log: what was sent"),
+            // Several calls in one refusal have their methods in one text, with their tools.
+            method if method.contains([' ', ':']) => Ok(Sent::Batch),
+            method if method.starts_with("notifications/") => Ok(Sent::Notification),
+            _ => Ok(Sent::Request),
+        }
     }
 
     fn is_tool(&self) -> bool {
@@ -150,8 +172,11 @@ impl<'l> Recorded<'l> {
     }
 
     /// The names of the facts that the log does not hold.
-    fn unknown(&self) -> BTreeSet<&'static str> {
+    fn unknown(&self, sent: Sent) -> BTreeSet<&'static str> {
         let mut unknown = BTreeSet::new();
+        if sent == Sent::Response && self.result().is_none() {
+            unknown.insert("harmless");
+        }
         let takes_arguments =
             matches!(self.line.text("method"), Some("tools/call" | "prompts/get"));
         if takes_arguments && self.arguments.is_none() {
@@ -181,6 +206,7 @@ impl<'l> Recorded<'l> {
         &self,
         rules: &Rules,
         config: &Config,
+        sent: Sent,
         unknown: &BTreeSet<&str>,
     ) -> Option<crate::policy::rules::Ruling> {
         let text = |name: &str| self.line.text(name).unwrap_or_default();
@@ -206,20 +232,27 @@ impl<'l> Recorded<'l> {
             protocol_version: self.fact("protocol_version"),
             now: self.at,
         };
-        let method = text("method");
-        if method.is_empty() {
-            return rules.judge_without(unknown, &around, &Asked::stream());
-        }
         let call = Call {
-            method: method.to_owned(),
+            method: match sent {
+                Sent::Response => String::new(),
+                _ => text("method").to_owned(),
+            },
             name: self.line.text("name").map(str::to_owned),
-            id: (!method.starts_with("notifications/")).then_some(Id::Number(1)),
+            id: (sent != Sent::Notification).then_some(Id::Number(1)),
             arguments: self.arguments.clone(),
-            carries_result: false,
+            carries_result: self.result().unwrap_or_default(),
         };
-        let asked = Asked::of(&call, self.labels());
-        debug_assert!(asked.message != Message::Response);
+        let asked = match sent {
+            Sent::Stream => Asked::stream(),
+            Sent::End => Asked::end(),
+            _ => Asked::of(&call, self.labels()),
+        };
         rules.judge_without(unknown, &around, &asked)
+    }
+
+    /// Of a response: whether it carried a result.
+    fn result(&self) -> Option<bool> {
+        self.facts?.get("result")?.as_bool()
     }
 
     fn labels(&self) -> Labels {

@@ -120,6 +120,20 @@ fn offline_access_is_granted_where_refresh_is() {
 }
 
 #[test]
+fn whoever_connects_again_asks_for_what_it_has() {
+    let scopes = scopes();
+    for (held, asks) in [
+        ("write files", "files write"),
+        ("write gone", "write"),
+        ("gone", "read"),
+        ("", "read"),
+    ] {
+        let scope = scopes.to_ask_for(&Scope::parse(held));
+        assert_eq!(scope.to_string(), asks, "{held}");
+    }
+}
+
+#[test]
 fn a_request_is_granted_the_known_part_of_what_it_asks_for_or_the_defaults() {
     let scopes = scopes();
     for (requested, granted) in [

@@ -251,22 +251,32 @@ async fn an_answer_is_believed_for_a_while() {
         PinKey::new(&TagKey::new([4; 32])),
     );
     assert_eq!(
-        catalogue.tools("notes", Some("alice")).await.unwrap().len(),
+        catalogue
+            .offer("notes", Some("alice"))
+            .await
+            .unwrap()
+            .tools
+            .len(),
         2
     );
     let before = backend.asked().len();
     assert_eq!(
-        catalogue.tools("notes", Some("alice")).await.unwrap().len(),
+        catalogue
+            .offer("notes", Some("alice"))
+            .await
+            .unwrap()
+            .tools
+            .len(),
         2
     );
     assert_eq!(backend.asked().len(), before);
-    catalogue.tools("notes", Some("bob")).await.unwrap();
+    catalogue.offer("notes", Some("bob")).await.unwrap();
     assert!(
         backend.asked().len() > before,
         "another person may see other tools"
     );
     assert_eq!(
-        catalogue.tools("other", None).await,
+        catalogue.offer("other", None).await,
         Err(CatalogueError::UnknownBackend)
     );
 }
