@@ -255,7 +255,21 @@ pub async fn signal(id: u32, name: &str) -> Result<()> {
 }
 
 /// Run a program to its end with `input`, within 30 seconds; its exit code and output.
+///
+/// It runs in an empty folder of its own and without this machine's settings for a gateway: what a
+/// person's own run leaves in the clone, as `./state`, is nothing that a test may meet or change.
 pub async fn run<A: AsRef<OsStr>>(
+    binary: &Path,
+    arguments: &[A],
+    input: &str,
+) -> Result<(i32, String, String)> {
+    let folder = tempfile::tempdir()?;
+    run_in(folder.path(), binary, arguments, input).await
+}
+
+/// The same in a folder that the test prepared.
+pub async fn run_in<A: AsRef<OsStr>>(
+    folder: &Path,
     binary: &Path,
     arguments: &[A],
     input: &str,
@@ -263,12 +277,18 @@ pub async fn run<A: AsRef<OsStr>>(
     let mut file = tempfile::tempfile()?;
     file.write_all(input.as_bytes())?;
     std::io::Seek::rewind(&mut file)?;
-    let ended = Command::new(binary)
+    let mut command = Command::new(binary);
+    command
         .args(arguments)
-        .current_dir(workspace())
+        .current_dir(folder)
         .stdin(file)
-        .kill_on_drop(true)
-        .output();
+        .kill_on_drop(true);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GATEWAY_") {
+            command.env_remove(name);
+        }
+    }
+    let ended = command.output();
     let output = tokio::time::timeout(Duration::from_secs(30), ended)
         .await
         .context("not done after 30 s")??;
@@ -298,6 +318,18 @@ pub fn binary(name: &str) -> PathBuf {
         path.display()
     );
     path
+}
+
+/// A folder with a copy of `conf/`, as a fresh clone has it.
+pub fn fresh_clone() -> Result<tempfile::TempDir> {
+    let folder = tempfile::tempdir()?;
+    let copied = std::process::Command::new("cp")
+        .arg("-r")
+        .arg(workspace().join("conf"))
+        .arg(folder.path())
+        .status()?;
+    anyhow::ensure!(copied.success(), "conf/ could not be copied");
+    Ok(folder)
 }
 
 /// The workspace's top folder.

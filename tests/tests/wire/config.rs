@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use tests::program::{binary, run, workspace};
+use tests::program::{binary, fresh_clone, run, run_in};
 
 async fn check(folder: &Path, toml: &str) -> Result<(i32, String)> {
     let file = folder.join("gateway.toml");
@@ -19,8 +19,9 @@ async fn check(folder: &Path, toml: &str) -> Result<(i32, String)> {
 
 #[tokio::test]
 async fn every_configuration_file_that_we_ship_is_accepted() -> Result<()> {
+    let clone = fresh_clone()?;
     let mut seen = 0;
-    for entry in std::fs::read_dir(workspace().join("conf"))? {
+    for entry in std::fs::read_dir(clone.path().join("conf"))? {
         let path = entry?.path();
         if path
             .extension()
@@ -32,7 +33,8 @@ async fn every_configuration_file_that_we_ship_is_accepted() -> Result<()> {
                 "--config".to_owned(),
                 path.display().to_string(),
             ];
-            let (code, out, errors) = run(&binary("gateway"), &arguments, "").await?;
+            let (code, out, errors) =
+                run_in(clone.path(), &binary("gateway"), &arguments, "").await?;
             assert_eq!(code, 0, "{}: {out}{errors}", path.display());
         }
     }

@@ -10,7 +10,7 @@ use tests::gateway::Owner;
 use tests::http;
 use tests::mcp::{self, call, response};
 use tests::oauth::OAuthClient;
-use tests::program::{Program, binary, free_port, workspace};
+use tests::program::{Program, binary, free_port, fresh_clone};
 
 /// A copy of `conf/`, as a fresh clone has it, and ports of the test's own.
 struct Clone {
@@ -21,13 +21,7 @@ struct Clone {
 
 impl Clone {
     fn fresh() -> Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let copied = std::process::Command::new("cp")
-            .arg("-r")
-            .arg(workspace().join("conf"))
-            .arg(folder.path())
-            .status()?;
-        anyhow::ensure!(copied.success(), "conf/ could not be copied");
+        let folder = fresh_clone()?;
         let (port, admin, backend) = (free_port(), free_port(), free_port());
         let backend = format!("127.0.0.1:{backend}");
         let command = format!(
