@@ -23,7 +23,8 @@
 //! A process of its own learns what its client said in `initialize`, byte for byte. A client
 //! without sessions is told apart by the person and client that the gateway names, and by what it
 //! says of itself in `_meta`, since servers offer different tools to clients that can do different
-//! things. On an address that others can reach nobody is believed to speak for a person.
+//! things. On an address that others can reach nobody is believed to speak for a person, unless the
+//! operator says that only the gateway can (`--trust-identity-headers`).
 //!
 //! # Who speaks what
 //!

@@ -77,7 +77,13 @@ pub struct BridgeOptions {
     #[arg(long, value_name = "HOST")]
     pub allowed_host: Vec<String>,
 
-    /// The header that names the person; believed on a loopback address or unix socket only.
+    /// Believe the headers that name person and client on an address that is not loopback, too: where
+    /// the network lets nobody but the gateway reach it.
+    #[arg(long)]
+    pub trust_identity_headers: bool,
+
+    /// The header that names the person; believed on a loopback address or unix socket, and with
+    /// --trust-identity-headers.
     #[arg(long, value_name = "NAME", default_value = "x-forwarded-user")]
     pub user_header: HeaderName,
 

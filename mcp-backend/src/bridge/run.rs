@@ -47,10 +47,10 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
     }
     let is_private = match &options.listen {
         Listen::Unix(_) => true,
-        Listen::Tcp(address) => address.ip().is_loopback(),
+        Listen::Tcp(address) => address.ip().is_loopback() || options.trust_identity_headers,
     };
     if !is_private {
-        log::warn!(event = "identity_not_believed"; "anybody can reach this address, so nobody is believed to speak for a person: clients without sessions share a process");
+        log::warn!(event = "identity_not_believed"; "anybody can reach this address, so nobody is believed to speak for a person: clients without sessions share a process. Where only the gateway can reach it: --trust-identity-headers");
     }
     let front = Front {
         pool: Arc::clone(&pool),

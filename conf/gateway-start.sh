@@ -1,0 +1,49 @@
+#!/bin/sh
+# What docker-compose.yml starts in the gateway's container: it turns that file's variables into the
+# gateway's own configuration, and says first of all what is wrong with them.
+set -eu
+
+fail() {
+    printf 'gateway: %s\n' "$@" >&2
+    exit 64
+}
+
+# The folder of GATEWAY_CONFIG_FILE is mounted here whole: files beside it (a policy, secrets) can be
+# named by it, and an editor that replaces the file is followed by `docker compose kill -s HUP gateway`.
+folder=/etc/gateway
+file=$folder/${GATEWAY_CONFIG_FILE##*/}
+can_not_read="GATEWAY_CONFIG_FILE=$GATEWAY_CONFIG_FILE can't be read by the user of the container (uid $(id -u))."
+if [ ! -x "$folder" ]; then
+    fail "$can_not_read" "Its folder is closed to others: chmod o+rx, or put it into a folder of its own."
+fi
+if [ ! -e "$file" ]; then
+    fail "GATEWAY_CONFIG_FILE=$GATEWAY_CONFIG_FILE: there is no such file on the host." \
+        "Name an existing file, as a path from the folder of docker-compose.yml: GATEWAY_CONFIG_FILE=./gateway.toml"
+fi
+if [ ! -r "$file" ]; then
+    fail "$can_not_read" "Make it readable: chmod o+r"
+fi
+# Commands in the container find the configuration by GATEWAY_CONFIG, whatever its file is called.
+ln -sfn "$file" "$GATEWAY_CONFIG"
+
+if [ "$file" != $folder/compose.toml ]; then
+    if [ -n "${BACKEND_URL:-}${STDIO_COMMAND:-}" ]; then
+        fail "BACKEND_URL and STDIO_COMMAND are for the configuration that comes with docker-compose.yml, and GATEWAY_CONFIG_FILE replaces that." \
+            "Unset them, and write the backend into $GATEWAY_CONFIG_FILE (the bridge of the profile \`stdio\` is http://backend:9000)"
+    fi
+elif [ -n "${BACKEND_URL:-}" ]; then
+    if [ -n "${STDIO_COMMAND:-}" ]; then
+        fail "BACKEND_URL and STDIO_COMMAND are both set: which of them is your server? Unset the other."
+    fi
+    case $BACKEND_URL in
+        *://localhost | *://localhost[:/]* | *://127.* | *://\[::1\]*)
+            fail "BACKEND_URL=$BACKEND_URL names this container itself. A server on the host is http://host.docker.internal:PORT" \
+                "(it has to listen on 0.0.0.0, or on the address of Docker's bridge, not on 127.0.0.1 alone)"
+            ;;
+    esac
+    export GATEWAY__BACKEND__0__URL="$BACKEND_URL" GATEWAY__BACKEND__0__NAME="${BACKEND_NAME:-backend}"
+elif [ -n "${STDIO_COMMAND:-}" ]; then
+    export GATEWAY__BACKEND__0__NAME="${BACKEND_NAME:-stdio}"
+fi
+
+exec gateway serve

@@ -1,0 +1,134 @@
+// `docker compose up` in front of somebody's own server: on the host, in a configuration of their own,
+// and on stdin and stdout. Each with a real server and a real client; and what each says when it is
+// given something wrong. The images are those that compose.test.mjs built.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+
+import { bridgeAddress, freePort, root, skip, stack, until } from "./stack.mjs";
+
+const folder = mkdtempSync(join(tmpdir(), "gateway-compose-own-"));
+const SDK = { interpreter: join(root, "tests/.work/python-v2/bin/python"), script: "python_v2.py" };
+const BAKE = [{ name: "bake", arguments: { loaves: 3 } }];
+let bakery, bakeryUrl;
+
+/** A project that is taken down after the test. */
+async function started(context, variables, profiles, build = []) {
+  const it = await stack(variables, profiles);
+  context.after(() => it.down());
+  if (build.length) it.compose("build", ...build);
+  it.up();
+  return it;
+}
+
+before(async () => {
+  if (skip) return;
+  const address = bridgeAddress();
+  const port = await freePort(address);
+  const fastmcp = join(root, "tests/.work/servers-v2/bin/fastmcp");
+  bakery = spawn(fastmcp, ["run", join(root, "tests/servers/samples/fastmcp_bakery.py"), "--transport", "http", "--host", address, "--port", String(port), "--no-banner"], { stdio: "ignore" });
+  bakeryUrl = `http://host.docker.internal:${port}`;
+  await until(async () => (await fetch(`http://${address}:${port}/mcp`).catch(() => null)) !== null, "the bakery to listen");
+}, { timeout: 120_000 });
+
+after(() => {
+  bakery?.kill();
+  rmSync(folder, { recursive: true, force: true });
+});
+
+test("BACKEND_URL: a server on the host, and no document server", { skip }, async (context) => {
+  const it = await started(context, { BACKEND_URL: bakeryUrl, BACKEND_NAME: "bakery" });
+  await it.answers();
+  assert.equal(it.container("mcp-backend"), "");
+  await it.setUp();
+  const report = it.drive({ ...SDK, storage: join(folder, "host.json"), calls: BAKE, tools: ["bake", "recipe"] });
+  assert.deepEqual(report.tools, ["bake", "recipe"]);
+  assert.match(JSON.stringify(report.called), /3 loaves/);
+  await it.says(/bakery at .*2 tools/);
+});
+
+test("GATEWAY_CONFIG_FILE: several backends and a policy beside it, reloaded without a rebuild", { skip }, async (context) => {
+  const own = join(folder, "own");
+  mkdirSync(own);
+  copyFileSync(join(root, "conf/compose.toml"), join(own, "mine.toml"));
+  const more = `path = "/documents"\n[[backend]]\nname = "bakery"\npath = "/bakery"\nurl = "${bakeryUrl}"\n[policy]\nfile = "rules.biscuit"\n`;
+  const text = readFileSync(join(own, "mine.toml"), "utf8").replace(/path = "\/"\n/, "").replace(/url = "http:\/\/backend:9000".*\n/, 'url = "http://mcp-backend:9000"\n');
+  writeFileSync(join(own, "mine.toml"), text + more);
+  writeFileSync(join(own, "rules.biscuit"), "allow if true;\n");
+  const it = await started(context, { GATEWAY_CONFIG_FILE: join(own, "mine.toml") }, ["documents"]);
+  await it.answers();
+  await it.setUp();
+  const baker = { ...SDK, path: "/bakery/mcp", storage: join(folder, "own.json"), calls: BAKE, tools: ["bake", "recipe"] };
+  assert.match(JSON.stringify(it.drive(baker).called), /loaves/);
+  const reader = { ...SDK, path: "/documents/mcp", storage: join(folder, "own-documents.json") };
+  assert.deepEqual(it.drive(reader).tools, ["fetch", "search"]);
+  // As an editor saves: another file under the same name.
+  writeFileSync(join(own, "rules.new"), 'deny if tool("bake");\nallow if true;\n');
+  renameSync(join(own, "rules.new"), join(own, "rules.biscuit"));
+  it.compose("kill", "-s", "HUP", "gateway");
+  await until(() => !it.drive({ ...baker, phase: "again", calls: [] }).tools.includes("bake"), "the new policy to hide a tool");
+});
+
+test("the profile stdio: npx and uvx in a container of their own", { skip }, async (context) => {
+  const everything = JSON.parse(readFileSync(join(root, "tests/servers/package.json"), "utf8")).dependencies["@modelcontextprotocol/server-everything"];
+  const npx = { STDIO_COMMAND: `npx -y @modelcontextprotocol/server-everything@${everything}` };
+  const it = await started(context, npx, ["stdio"], ["stdio"]);
+  await it.answers();
+  assert.equal(it.container("mcp-backend"), "");
+  await it.isHealthy("stdio");
+  await it.setUp();
+  const calls = [{ name: "echo", arguments: { message: "over three processes" } }];
+  const echo = { ...SDK, storage: join(folder, "npx.json"), calls, tools: ["echo"] };
+  assert.match(JSON.stringify(await eventually(() => it.drive(echo))), /over three processes/);
+  it.down();
+
+  const uvx = await started(context, { STDIO_COMMAND: `uvx mcp-server-time@2026.10.19 --local-timezone 'Europe/Vienna'` }, ["stdio"]);
+  await uvx.answers();
+  await uvx.setUp();
+  const time = { ...SDK, storage: join(folder, "uvx.json"), calls: [{ name: "get_current_time", arguments: { timezone: "Europe/Vienna" } }], tools: ["get_current_time"] };
+  assert.match(JSON.stringify(await eventually(() => uvx.drive(time))), /Europe\/Vienna/);
+});
+
+test("what is wrong is said in the first lines of the gateway's log", { skip }, async (context) => {
+  const open = join(folder, "open");
+  mkdirSync(open);
+  const mistyped = join(open, "mistyped.toml");
+  writeFileSync(mistyped, 'title = "x"\nlisten_on = "0.0.0.0:8080"\n');
+  writeFileSync(join(folder, "closed.toml"), "");
+  const cases = [
+    [{ BACKEND_URL: "http://localhost:3001" }, /names this container itself.*host\.docker\.internal/],
+    [{ BACKEND_URL: "not a url" }, /environment GATEWAY__BACKEND__0__URL: /],
+    [{ BACKEND_URL: bakeryUrl, STDIO_COMMAND: "true" }, /both set/],
+    [{ GATEWAY_CONFIG_FILE: join(open, "nothing-here.toml") }, /there is no such file on the host/],
+    [{ GATEWAY_CONFIG_FILE: join(folder, "closed.toml") }, /closed to others/],
+    [{ GATEWAY_CONFIG_FILE: mistyped }, /gateway\.toml:2: /],
+    [{ GATEWAY_CONFIG_FILE: mistyped, BACKEND_URL: bakeryUrl }, /GATEWAY_CONFIG_FILE replaces that/],
+  ];
+  for (const [variables, sentence] of cases) {
+    const it = await stack(variables);
+    context.after(() => it.down());
+    it.compose("up", "-d", "redis");
+    it.compose("up", "-d", "--no-deps", "gateway");
+    await it.says(sentence);
+    it.down();
+  }
+});
+
+test("a server that can't be reached, and one that ends at once, are named with what to do", { skip }, async (context) => {
+  const port = await freePort(bridgeAddress());
+  const away = await started(context, { BACKEND_URL: `http://host.docker.internal:${port}` });
+  await away.answers();
+  await away.says(/backend.*(refused|unreachable|reach)/i);
+  away.down();
+  const broken = await started(context, { STDIO_COMMAND: "node -e process.exit(3)" }, ["stdio"]);
+  await broken.says(/exit(ed)?\b.*3|code 3|status: 3/, "stdio");
+});
+
+/** A driver may meet a server that is still installing itself. */
+function eventually(drive) {
+  return until(() => { try { return drive(); } catch { return null; } }, () => drive(), 180_000);
+}
