@@ -168,7 +168,7 @@ impl Asker<'_> {
     async fn ask_legacy(&self) -> Result<Offer, CatalogueError> {
         let mut stream = self.open_stream().await?;
         let endpoint = stream.wait(|event| event.name == "endpoint").await?;
-        let path = super::resolve_path(self.backend, &endpoint.data).ok_or_else(garbled)?;
+        let path = super::endpoint_path(self.backend, &endpoint.data).ok_or_else(garbled)?;
         self.tell(&path, &initialize(LEGACY)).await?;
         let hello = stream.answer(1).await?;
         self.tell(

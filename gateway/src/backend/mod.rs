@@ -95,6 +95,23 @@ impl Default for IdentityHeaders {
     }
 }
 
+/// Where messages go that a backend's legacy stream names an endpoint for, as path and query at this
+/// backend: absolute or relative to its SSE endpoint. It may call itself by another name than we do,
+/// such as its public one: messages go to the configured address in any case. `None` for what is no
+/// URL of http.
+pub fn endpoint_path(backend: &Backend, text: &str) -> Option<String> {
+    let base = url::Url::parse(&backend.origin()).ok()?;
+    let resolved = base.join(&backend.sse_path).ok()?.join(text).ok()?;
+    matches!(resolved.scheme(), "http" | "https").then(|| path_and_query(&resolved))
+}
+
+fn path_and_query(url: &url::Url) -> String {
+    match url.query() {
+        Some(query) => format!("{}?{query}", url.path()),
+        None => url.path().to_owned(),
+    }
+}
+
 /// What a backend calls one of its own paths, as path and query: absolute or relative to its SSE
 /// endpoint. `None` if it names another origin.
 pub fn resolve_path(backend: &Backend, text: &str) -> Option<String> {
@@ -105,8 +122,5 @@ pub fn resolve_path(backend: &Backend, text: &str) -> Option<String> {
     {
         return None;
     }
-    Some(match resolved.query() {
-        Some(query) => format!("{}?{query}", resolved.path()),
-        None => resolved.path().to_owned(),
-    })
+    Some(path_and_query(&resolved))
 }

@@ -31,7 +31,7 @@ pub(super) const LARGEST_LIST: usize = 4 * 1024 * 1024;
 
 /// Characters that some readers of event streams take for the end of a line, though the standard
 /// does not (Python's `splitlines`): they could hide an event within another.
-const LINE_BREAKS: [char; 8] = [
+pub(super) const LINE_BREAKS: [char; 8] = [
     '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
 

@@ -178,7 +178,7 @@ impl<'a> Relay<'a> {
         let chunk = match &mut self.endpoint {
             None => chunk,
             Some(endpoint) => endpoint
-                .rewrite(chunk, &self.place.backend, claims, &self.gateway.sessions)
+                .rewrite(&chunk, &self.place.backend, claims, &self.gateway.sessions)
                 .map_err(|unusable| self.unusable(&unusable))?,
         };
         if let Some(target) = self.endpoint.as_mut().and_then(EndpointRewriter::announced) {

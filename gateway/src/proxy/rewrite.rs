@@ -4,20 +4,29 @@
 use bytes::Bytes;
 use http::StatusCode;
 
+use super::lists::LINE_BREAKS;
 use super::sessions::Sessions;
 use crate::access_token::Claims;
-use crate::backend::{Backend, resolve_path};
-use crate::protocol::sse::{Event, Splitter};
+use crate::backend::{Backend, endpoint_path};
+use crate::protocol::sse::{Boundary, Event};
 
-/// What may come before the endpoint event, in bytes.
-const PREAMBLE: usize = 64 * 1024;
+/// What may come before the first endpoint event, and how much of an event is held to be judged
+/// whole, in bytes. A longer event passes as it comes, but may not name an endpoint.
+const HELD: usize = 64 * 1024;
 
-/// Rewrites the `endpoint` event of one legacy stream: until it has passed, only whole events go
-/// on; everything after it goes on as it comes.
-pub(super) enum EndpointRewriter {
-    Waiting(Splitter),
-    /// The path and query at the backend that was announced, until somebody asks for it.
-    Done(Option<String>),
+/// Rewrites every `endpoint` event of one legacy stream. Where messages are posted is for the gateway
+/// to say, so nothing that a reader, however lenient, could take for such an event passes unread.
+#[derive(Default)]
+pub(super) struct EndpointRewriter {
+    held: Vec<u8>,
+    boundary: Boundary,
+    /// Whether the beginning of the event has already gone to the client.
+    is_passing: bool,
+    /// Whether `held` begins within a line.
+    is_within_line: bool,
+    has_announced: bool,
+    /// The path and query at the backend that was announced last, until somebody asks for it.
+    announced: Option<String>,
 }
 
 /// The stream can't be passed on.
@@ -25,59 +34,126 @@ pub(super) enum EndpointRewriter {
 pub(super) enum Unusable {
     #[error("no endpoint event at the start of the stream")]
     NoEndpoint,
-    #[error("the endpoint is on another origin than the backend")]
+    #[error("what its stream names as endpoint is no URL of http")]
     ForeignEndpoint,
+    #[error("an event of its stream can be read as an endpoint event, and as another")]
+    AmbiguousEndpoint,
 }
 
 impl EndpointRewriter {
     pub(super) fn new() -> Self {
-        Self::Waiting(Splitter::default())
+        Self::default()
     }
 
     /// Takes the next bytes of the backend and gives what goes to the client.
     pub(super) fn rewrite(
         &mut self,
-        chunk: Bytes,
+        chunk: &[u8],
         backend: &Backend,
         claims: &Claims,
         sessions: &Sessions,
     ) -> Result<Bytes, Unusable> {
-        let Self::Waiting(splitter) = self else {
-            return Ok(chunk);
-        };
-        let events = splitter
-            .split(&chunk, PREAMBLE)
-            .map_err(|_| Unusable::NoEndpoint)?;
-        let mut out = Vec::new();
-        let mut found = None;
-        for bytes in events {
-            match Event::parse(&bytes) {
-                Some(event) if event.name == "endpoint" && found.is_none() => {
-                    let target =
-                        resolve_path(backend, &event.data).ok_or(Unusable::ForeignEndpoint)?;
-                    let url = sessions.bind_endpoint(&target, claims, &backend.mount);
-                    out.extend_from_slice(format!("event: endpoint\ndata: {url}\n\n").as_bytes());
-                    found = Some(target);
-                }
-                _ => out.extend_from_slice(&bytes),
+        let mut out = Vec::with_capacity(chunk.len());
+        for byte in chunk {
+            self.boundary.advance(std::slice::from_ref(byte));
+            self.held.push(*byte);
+            if self.boundary.is_between_events() {
+                self.end_event(&mut out, backend, claims, sessions)?;
+            } else if self.held.len() > HELD {
+                self.pass_on(&mut out)?;
             }
         }
-        if found.is_some() {
-            let Self::Waiting(splitter) = std::mem::replace(self, Self::Done(found)) else {
-                unreachable!("it was waiting a moment ago, and nobody else holds it");
-            };
-            out.extend_from_slice(&splitter.rest());
+        if self.is_passing {
+            self.pass_on(&mut out)?;
         }
         Ok(Bytes::from(out))
     }
 
-    /// Where the backend takes the messages of this stream; told once.
+    /// Where the backend takes the messages of this stream; told once for each announcement.
     pub(super) fn announced(&mut self) -> Option<String> {
-        match self {
-            Self::Waiting(_) => None,
-            Self::Done(target) => target.take(),
-        }
+        self.announced.take()
     }
+
+    /// An event is whole.
+    fn end_event(
+        &mut self,
+        out: &mut Vec<u8>,
+        backend: &Backend,
+        claims: &Claims,
+        sessions: &Sessions,
+    ) -> Result<(), Unusable> {
+        let held = std::mem::take(&mut self.held);
+        let is_passing = std::mem::take(&mut self.is_passing);
+        let is_within_line = std::mem::take(&mut self.is_within_line);
+        if !names_endpoint(&held, is_within_line) {
+            out.extend_from_slice(&held);
+            return Ok(());
+        }
+        if is_passing {
+            return Err(Unusable::AmbiguousEndpoint);
+        }
+        let event = Event::parse(&held).ok_or(Unusable::AmbiguousEndpoint)?;
+        if event.name != "endpoint" || event.data.contains(LINE_BREAKS) {
+            return Err(Unusable::AmbiguousEndpoint);
+        }
+        let target = endpoint_path(backend, &event.data).ok_or(Unusable::ForeignEndpoint)?;
+        let url = sessions.bind_endpoint(&target, claims, &backend.mount);
+        out.extend_from_slice(format!("event: endpoint\ndata: {url}\n\n").as_bytes());
+        self.has_announced = true;
+        self.announced = Some(target);
+        Ok(())
+    }
+
+    /// An event is too large to be held: what there is of it goes on, but for the beginning of a line
+    /// that is not known yet.
+    fn pass_on(&mut self, out: &mut Vec<u8>) -> Result<(), Unusable> {
+        if !self.has_announced {
+            return Err(Unusable::NoEndpoint);
+        }
+        if names_endpoint(&self.held, self.is_within_line) {
+            return Err(Unusable::AmbiguousEndpoint);
+        }
+        let text = String::from_utf8_lossy(&self.held);
+        let last = text.rsplit(is_line_break).next().unwrap_or_default();
+        let is_unbroken = last.len() == text.len();
+        // Longer than any way to write that field, and not recognised as it: another.
+        let kept = if last.len() > LONGEST_FIELD || is_unbroken && self.is_within_line {
+            0
+        } else {
+            last.len().min(self.held.len())
+        };
+        let gone = self.held.len() - kept;
+        if gone > 0 {
+            self.is_within_line = kept == 0 && !last.is_empty();
+        }
+        out.extend(self.held.drain(..gone));
+        self.is_passing = true;
+        Ok(())
+    }
+}
+
+/// Longer than `event: endpoint` with whatever blanks somebody puts there.
+const LONGEST_FIELD: usize = 256;
+
+/// Characters at which some reader ends a line.
+fn is_line_break(c: char) -> bool {
+    matches!(c, '\n' | '\r') || LINE_BREAKS.contains(&c)
+}
+
+/// Whether a line of an event, as the most lenient reader would find it, calls it `endpoint`.
+fn names_endpoint(bytes: &[u8], is_within_line: bool) -> bool {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.split(is_line_break).skip(usize::from(is_within_line));
+    let is_noise = |c: char| c.is_whitespace() || c.is_control() || c == '\u{feff}';
+    lines.into_iter().any(|line| {
+        let Some((field, value)) = line.split_once(':') else {
+            return false;
+        };
+        field.trim_matches(is_noise).eq_ignore_ascii_case("event")
+            && value
+                .trim_matches(|c| is_noise(c) || matches!(c, '"' | '\''))
+                .eq_ignore_ascii_case("endpoint")
+    })
 }
 
 /// What becomes of a redirect of a backend.
@@ -175,7 +251,6 @@ mod tests {
         let mut rewriter = EndpointRewriter::new();
         let mut out = Vec::new();
         for chunk in chunks {
-            let chunk = Bytes::copy_from_slice(chunk);
             out.extend_from_slice(&rewriter.rewrite(chunk, &backend(), &claims(), &sessions)?);
         }
         Ok(out)
@@ -207,32 +282,116 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_may_be_relative_or_absolute_but_not_foreign() {
+    fn what_an_endpoint_names_is_a_path_of_the_backend_whatever_it_calls_itself() {
         for (data, expected) in [
             ("/m?x=1", "/m?x=1"),
             ("m?x=1", "/v1/m?x=1"),
             ("?x=1", "/v1/sse?x=1"),
             ("http://backend:9000/m", "/m"),
             ("../m", "/m"),
+            // Its own public name, or another's: nobody is sent there.
+            ("https://public.example/m?x=1", "/m?x=1"),
+            ("//public.example/m", "/m"),
+            ("http://backend:9001/m", "/m"),
         ] {
             let out =
                 rewritten(&[format!("event: endpoint\ndata: {data}\n\n").as_bytes()]).unwrap();
             assert_eq!(target(&out).as_deref(), Some(expected), "{data}");
         }
-        for data in ["http://evil/m", "//evil/m", "http://backend:9001/m"] {
+        for data in [
+            "javascript:alert(1)",
+            "data:text/plain,m",
+            "ftp://backend/m",
+        ] {
             let out = rewritten(&[format!("event: endpoint\ndata: {data}\n\n").as_bytes()]);
             assert_eq!(out, Err(Unusable::ForeignEndpoint), "{data}");
         }
     }
 
     #[test]
-    fn after_the_endpoint_nothing_is_held_back() {
-        let out = rewritten(&[b"event: endpoint\ndata: /m\n\n", b"data: par"]).unwrap();
-        assert!(out.ends_with(b"data: par"));
-        assert_eq!(
-            rewritten(&[&[b'x'; PREAMBLE + 1]]),
-            Err(Unusable::NoEndpoint)
-        );
+    fn every_later_endpoint_is_rewritten_or_ends_the_stream_wherever_chunks_are_split() {
+        let first = "event: endpoint\ndata: /m?x=1\n\n";
+        for (later, expected) in [
+            (
+                "event: endpoint\ndata: http://evil.example/m?x=2\n\n",
+                Some("/m?x=2"),
+            ),
+            ("data: /m?x=2\rid: 3\revent:endpoint\r\r", Some("/m?x=2")),
+            (
+                "event: endpoint\nevent: message\ndata: http://evil.example/\n\n",
+                None,
+            ),
+            ("event: Endpoint\ndata: http://evil.example/\n\n", None),
+            ("event:  endpoint \ndata: http://evil.example/\n\n", None),
+            (
+                "\u{feff}event\u{0}: endpoint\ndata: http://evil.example/\n\n",
+                None,
+            ),
+            (
+                "data: {\u{2028}event: endpoint\ndata: http://evil.example/\n\n",
+                None,
+            ),
+            ("event: endpoint\n\n", None),
+            ("event: endpoint\ndata: javascript:0\n\n", None),
+            (
+                "event: endpoint\u{85}\ndata: /m\u{85}data: http://evil.example/\n\n",
+                None,
+            ),
+        ] {
+            let stream = [first, later, "data: {}\n\n"].concat();
+            for cut in 0..=stream.len() {
+                let (a, b) = stream.as_bytes().split_at(cut);
+                let out = rewritten(&[a, b]);
+                let Some(expected) = expected else {
+                    assert!(out.is_err(), "{later:?} {cut}: {out:?}");
+                    continue;
+                };
+                let text = String::from_utf8(out.unwrap()).unwrap();
+                assert!(!text.contains("evil"), "{text}");
+                let second = text.splitn(2, "\n\n").nth(1).unwrap();
+                assert_eq!(
+                    target(second.as_bytes()).as_deref(),
+                    Some(expected),
+                    "{later:?}"
+                );
+            }
+        }
+        let broken = [
+            first.as_bytes(),
+            b"event: endpoint\ndata: http://e/\xff\n\n",
+        ];
+        assert!(rewritten(&broken).is_err());
+    }
+
+    #[test]
+    fn a_large_event_passes_as_it_comes_unless_it_names_an_endpoint() {
+        let first: &[u8] = b"event: endpoint\ndata: /m\n\n";
+        let large = [
+            b"event: message\ndata: ".as_slice(),
+            &vec![b'x'; 300_000],
+            b"\n\n",
+        ]
+        .concat();
+        for size in [1, 777, 65_536, 400_000] {
+            let chunks: Vec<&[u8]> = std::iter::once(first).chain(large.chunks(size)).collect();
+            assert!(rewritten(&chunks).unwrap().ends_with(&large), "{size}");
+            let hidden = [
+                &large[..large.len() - 1],
+                b"event: endpoint\ndata: http://e/\n\n",
+            ]
+            .concat();
+            let chunks: Vec<&[u8]> = std::iter::once(first).chain(hidden.chunks(size)).collect();
+            assert_eq!(
+                rewritten(&chunks),
+                Err(Unusable::AmbiguousEndpoint),
+                "{size}"
+            );
+            // Within a line it is only text.
+            let quoted = [&large[..large.len() - 2], b"event: endpoint\ndata: x\n\n"].concat();
+            let chunks: Vec<&[u8]> = std::iter::once(first).chain(quoted.chunks(size)).collect();
+            assert!(rewritten(&chunks).unwrap().ends_with(&quoted), "{size}");
+        }
+        assert_eq!(rewritten(&[&[b'x'; HELD + 1]]), Err(Unusable::NoEndpoint));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use self::routes::Routes;
 use super::task::{Answers, Outlet, Task};
 use super::voice::{More, Reader, Voice};
-use crate::backend::{Failure, resolve_path};
+use crate::backend::{Failure, endpoint_path};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
@@ -133,8 +133,8 @@ impl Link {
         let endpoint = tokio::time::timeout(patience, endpoint)
             .await
             .map_err(slow)??;
-        let endpoint = resolve_path(&voice.backend, &endpoint)
-            .ok_or_else(|| Failure::Broken("its endpoint is elsewhere".to_owned()))?;
+        let endpoint = endpoint_path(&voice.backend, &endpoint)
+            .ok_or_else(|| Failure::Broken("its endpoint is no URL of http".to_owned()))?;
         let routes = Arc::new(Routes::default());
         let (ended, _) = watch::channel(false);
         let reader = Task::start(read_stream(
