@@ -20,6 +20,7 @@ use super::catalogue::{CatalogueError, Offer, Tool};
 use super::connection::{Connection, Connections, Pooling};
 use crate::grants::PinKey;
 use crate::protocol::mcp::META_VERSION;
+use crate::protocol::media_type;
 use crate::protocol::sse::{Event, Splitter};
 
 const SESSIONS: &str = "2025-11-25";
@@ -282,10 +283,7 @@ impl Asker<'_> {
 
         let status = response.status;
         let session = response.headers.get(&SESSION).cloned();
-        let is_stream = response
-            .headers
-            .get(CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let is_stream = media_type::is_event_stream(&response.headers);
         let message = if is_stream && id != 0 {
             let mut stream = Stream {
                 connection,

@@ -6,6 +6,7 @@ pub mod bearer;
 pub mod form;
 pub mod jsonrpc;
 pub mod mcp;
+pub mod media_type;
 pub mod oauth;
 pub mod pkce;
 pub mod redirect_uri;

@@ -86,12 +86,37 @@ fn check_lines(raw: &[u8]) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// The target as it came in is the one that is looked at: parsing drops a fragment.
+/// The target as it came in is the one that is looked at: parsing drops a fragment. Of the absolute
+/// form (RFC 9112 §3.2.2) it leaves path and query.
 fn check_target(raw: &[u8], target: &[u8]) -> Result<(), &'static str> {
-    match raw.split(|byte| *byte == b' ').nth(1) {
-        Some(sent) if sent == target => Ok(()),
-        _ => Err("the target is not what it seems"),
+    let sent = sent_target(raw).unwrap_or_default();
+    let is_same = sent == target
+        || after_authority(sent)
+            .is_some_and(|rest| rest == target || rest.is_empty() && target == b"/");
+    if is_same && !sent.is_empty() {
+        Ok(())
+    } else {
+        Err("the target is not what it seems")
     }
+}
+
+fn sent_target(raw: &[u8]) -> Option<&[u8]> {
+    raw.split(|byte| *byte == b' ').nth(1)
+}
+
+/// What follows `scheme://authority` in an absolute form.
+fn after_authority(sent: &[u8]) -> Option<&[u8]> {
+    let start = sent.windows(3).position(|three| three == b"://")? + 3;
+    let rest = &sent[start..];
+    let end = rest.iter().position(|byte| matches!(byte, b'/' | b'?'));
+    Some(&rest[end.unwrap_or(rest.len())..])
+}
+
+/// The request target as the client sent it, in whichever form.
+pub(super) fn target(session: &ServerSession) -> Vec<u8> {
+    let raw = session.as_http1().map(|h1| h1.get_headers_raw_bytes());
+    let sent = raw.as_deref().and_then(sent_target).map(<[u8]>::to_vec);
+    sent.unwrap_or_else(|| session.req_header().raw_path().to_vec())
 }
 
 #[cfg(test)]
@@ -156,6 +181,10 @@ mod tests {
         assert!(check_target(b"GET /a?b HTTP/1.1\r\n", b"/a?b").is_ok());
         assert!(check_target(b"GET /a#b HTTP/1.1\r\n", b"/a").is_err());
         assert!(check_target(b"GET", b"").is_err());
+        assert!(check_target(b"GET http://h:1/a?b HTTP/1.1\r\n", b"/a?b").is_ok());
+        assert!(check_target(b"GET http://h HTTP/1.1\r\n", b"/").is_ok());
+        assert!(check_target(b"GET http://h/a#b HTTP/1.1\r\n", b"/a").is_err());
+        assert!(check_target(b"GET http://h/x/a HTTP/1.1\r\n", b"/a").is_err());
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //! security headers, no pages.
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
-    TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, TRANSFER_ENCODING,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
 
 use super::upstream_head::is_named_by_connection;
+use crate::protocol::media_type;
 
 /// What a backend may say about its answer.
 const PASSED: &[&str] = &[
@@ -67,7 +68,7 @@ impl Shape {
             return Self::Nothing;
         }
         let is_encoded = head.headers.contains_key(CONTENT_ENCODING);
-        if media_type(&head.headers) == "text/event-stream" && !is_encoded {
+        if media_type::is_event_stream(&head.headers) && !is_encoded {
             return Self::Events;
         }
         let length = head
@@ -107,7 +108,7 @@ pub(super) fn build(
         }
         _ => head.insert_header(CACHE_CONTROL, HeaderValue::from_static("no-store"))?,
     }
-    if shape != Shape::Events && media_type(&upstream.headers) != "application/json" {
+    if shape != Shape::Events && media_type::essence(&upstream.headers) != "application/json" {
         // Opened as a page it is inert and of no origin.
         let inert = HeaderValue::from_static("sandbox; default-src 'none'");
         head.insert_header(CONTENT_SECURITY_POLICY, inert)?;
@@ -129,15 +130,6 @@ fn is_passed(name: &HeaderName, upstream: &HeaderMap) -> bool {
     let starts = |family: &[&str]| family.iter().any(|start| name.starts_with(start));
     let is_passed = PASSED.contains(&name) || starts(PASSED_STARTING) && !starts(STOPPED_STARTING);
     is_passed && name != SESSION && !is_named_by_connection(name, upstream)
-}
-
-fn media_type(headers: &HeaderMap) -> String {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|text| text.split(';').next())
-        .map(|kind| kind.trim().to_ascii_lowercase())
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ use crate::protocol::resource::Issuer;
 /// A request target that has one reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Target<'a> {
+    /// Whether it named this gateway itself, in which case the Host header says nothing (RFC 9112
+    /// §3.2.2).
+    pub(super) names_host: bool,
     pub(super) path: &'a str,
     pub(super) query: Option<&'a str>,
 }
@@ -26,6 +29,7 @@ impl<'a> Target<'a> {
     /// is served here needs it.
     pub(super) fn read(raw: &'a [u8], issuer: &Issuer) -> Result<Self, Ambiguous> {
         let text = std::str::from_utf8(raw).map_err(|_| Ambiguous("the target is not ASCII"))?;
+        let names_host = !text.starts_with('/');
         let text = origin_form(text, issuer)?;
         let (path, query) = match text.split_once('?') {
             Some((path, query)) => (path, Some(query)),
@@ -51,7 +55,11 @@ impl<'a> Target<'a> {
         if query.is_some_and(|query| !query.bytes().all(|b| b.is_ascii_graphic() && b != b'#')) {
             return Err(Ambiguous("the query has a character that must be encoded"));
         }
-        Ok(Self { path, query })
+        Ok(Self {
+            names_host,
+            path,
+            query,
+        })
     }
 }
 
@@ -61,17 +69,22 @@ fn origin_form<'a>(text: &'a str, issuer: &Issuer) -> Result<&'a str, Ambiguous>
     }
     let rest = text
         .split_once("://")
-        .filter(|(scheme, _)| matches!(*scheme, "http" | "https"))
+        .filter(|(scheme, _)| {
+            ["http", "https"]
+                .iter()
+                .any(|own| scheme.eq_ignore_ascii_case(own))
+        })
         .map(|(_, rest)| rest)
         .ok_or(Ambiguous("the target is neither a path nor a URL"))?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
-    if !authority.eq_ignore_ascii_case(issuer.authority()) {
+    if !is_own_host(authority, issuer) {
         return Err(Ambiguous("the target names another host"));
     }
-    match rest.starts_with('/') {
-        true => Ok(rest),
-        false => Err(Ambiguous("the target has no path")),
+    match rest {
+        "" => Ok("/"),
+        rest if rest.starts_with('/') => Ok(rest),
+        _ => Err(Ambiguous("the target has no path")),
     }
 }
 
@@ -234,15 +247,25 @@ mod tests {
             read("https://mcp.example.com:8443/mcp?x=1"),
             Some(("/mcp".into(), Some("x=1".into())))
         );
+        // By any name that a Host header may have, too.
+        for target in [
+            "http://MCP.example.com:8443/mcp",
+            "HTTP://mcp.example.com/mcp",
+            "http://127.0.0.1:8080/mcp",
+            "http://[::1]:8080/mcp",
+            "http://localhost:8080/mcp",
+        ] {
+            assert_eq!(read(target), Some(("/mcp".into(), None)), "{target}");
+        }
         assert_eq!(
-            read("http://MCP.example.com:8443/mcp"),
-            Some(("/mcp".into(), None))
+            read("http://mcp.example.com:8443"),
+            Some(("/".into(), None))
         );
         for target in [
-            "https://mcp.example.com/mcp",
+            "https://mcp.example.com.evil.example/mcp",
             "https://evil.example/mcp",
+            "https://evil.example:8443/mcp",
             "https://a@mcp.example.com:8443/mcp",
-            "https://mcp.example.com:8443",
             "https://mcp.example.com:8443?x",
             "ftp://mcp.example.com:8443/mcp",
             "https:///mcp",

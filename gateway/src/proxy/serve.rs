@@ -141,7 +141,7 @@ impl Gateway {
                 .refuse(session, visit, &Denial::Ambiguous(what), None, "")
                 .await;
         }
-        let raw = session.req_header().raw_path().to_vec();
+        let raw = framing::target(session);
         let target = match Target::read(&raw, &self.settings.issuer) {
             Ok(target) => target,
             Err(what) => {

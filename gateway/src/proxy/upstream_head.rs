@@ -1,7 +1,7 @@
 //! The head of a request to a backend: what the client sent, without what is not its to say, and
 //! with who is calling.
 
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use pingora::http::RequestHeader;
 
@@ -82,6 +82,10 @@ pub(super) fn build(asking: &Asking<'_>) -> Option<RequestHeader> {
             head.append_header(name.clone(), value.clone()).ok()?;
         }
     }
+    if let Some(accept) = explicit_accept(asking.method, asking.client_headers) {
+        head.insert_header(ACCEPT, HeaderValue::from_static(accept))
+            .ok()?;
+    }
     if let Some(length) = asking.body_length {
         head.insert_header(CONTENT_LENGTH, HeaderValue::from(length))
             .ok()?;
@@ -110,6 +114,32 @@ pub(super) fn build(asking: &Asking<'_>) -> Option<RequestHeader> {
         head.insert_header(name.clone(), value).ok()?;
     }
     Some(head)
+}
+
+/// What strict servers want to read where a client takes anything, which it says by `*/*` or by
+/// saying nothing (RFC 9110 §12.5.1). `None` where it is particular.
+fn explicit_accept(method: &Method, headers: &HeaderMap) -> Option<&'static str> {
+    let mut ranges = headers
+        .get_all(ACCEPT)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(|range| {
+            range
+                .split(|byte| *byte == b';')
+                .next()
+                .unwrap_or(range)
+                .trim_ascii()
+        })
+        .filter(|range| !range.is_empty())
+        .peekable();
+    if ranges.peek().is_some() && !ranges.any(|range| range == b"*/*") {
+        return None;
+    }
+    match *method {
+        Method::POST => Some("application/json, text/event-stream"),
+        Method::GET => Some("text/event-stream"),
+        _ => None,
+    }
 }
 
 fn is_dropped(name: &HeaderName, asking: &Asking<'_>) -> bool {
@@ -250,6 +280,30 @@ mod tests {
             token: Some("tok"),
         })
         .unwrap()
+    }
+
+    #[test]
+    fn who_takes_anything_asks_for_what_strict_servers_want() {
+        let accept = |method: &Method, lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(ACCEPT, line.parse().unwrap());
+            }
+            explicit_accept(method, &headers)
+        };
+        let pair = Some("application/json, text/event-stream");
+        for lines in [
+            &[][..],
+            &["*/*"],
+            &[""],
+            &["application/json", " */* ;q=0.1"],
+        ] {
+            assert_eq!(accept(&Method::POST, lines), pair, "{lines:?}");
+            assert_eq!(accept(&Method::GET, lines), Some("text/event-stream"));
+            assert_eq!(accept(&Method::DELETE, lines), None);
+        }
+        assert_eq!(accept(&Method::POST, &["application/json"]), None);
+        assert_eq!(accept(&Method::GET, &["text/*"]), None);
     }
 
     #[test]

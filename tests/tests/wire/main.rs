@@ -22,6 +22,7 @@ mod legacy;
 mod login;
 mod mcp;
 mod narrowing;
+mod odd_backends;
 mod operator;
 mod policy;
 mod quickstart;

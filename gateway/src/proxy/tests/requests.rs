@@ -414,7 +414,7 @@ async fn requests_with_two_readings_are_refused() {
             "POST /a/../mcp HTTP/1.1\r\nHost: x\r\n{auth}Content-Length: {length}\r\n\r\n{PING}"
         ),
         format!(
-            "POST http://evil/mcp HTTP/1.1\r\nHost: evil\r\n{auth}Content-Length: {length}\r\n\r\n{PING}"
+            "POST http://evil.example/mcp HTTP/1.1\r\nHost: evil.example\r\n{auth}Content-Length: {length}\r\n\r\n{PING}"
         ),
     ] {
         assert_eq!(world.raw(&request).await.status, 400, "{request}");

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::access_token::PassedToken;
 use crate::backend::{Backend, Connection, Connections, Failure, IdentityHeaders, Pooling};
 use crate::policy::Permit;
+use crate::protocol::media_type;
 use crate::protocol::sse::{Event, Splitter};
 use crate::proxy::denial::Denial;
 use crate::proxy::rewrite::{self, Redirect};
@@ -163,11 +164,7 @@ impl Voice {
                 Redirect::No => {
                     let status = head.status.as_u16();
                     let session = text(&SESSION);
-                    let kind = text(&CONTENT_TYPE).unwrap_or_default();
-                    let is_events = kind
-                        .trim_start()
-                        .to_ascii_lowercase()
-                        .starts_with("text/event-stream");
+                    let is_events = media_type::is_event_stream(&head.headers);
                     let reader = Reader::new(connection, &self.connections, is_events);
                     return Ok(Reply {
                         status,
