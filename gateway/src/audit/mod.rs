@@ -9,14 +9,20 @@
 //! What a chain can't show by itself is that its end was cut off, checkpoint and all. The gateway's
 //! own log names number and hash of each checkpoint; `gateway audit verify --expect` compares.
 //!
-//! Owns: records, chain, checkpoints, verification. Not: files and threads (`journal`).
+//! There are two logs, each with a chain of its own: what gives or takes access
+//! ([`Event::is_about_access`]), and everything else, which is calls for the most part. Whatever
+//! apps call pushes nothing out of the first.
+//!
+//! Owns: records, their bounds, chain, checkpoints, verification. Not: files and threads (`journal`).
 
+mod bounded;
 mod chain;
 mod checkpoint;
 mod flood;
 mod record;
 mod verify;
 
+pub use self::bounded::{FIELD, bounded, is_cut};
 pub use self::chain::{Chain, ChainId, Head};
 pub use self::checkpoint::{CheckpointKey, PublicKey};
 pub use self::flood::{Flood, Passed};

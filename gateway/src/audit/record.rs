@@ -36,7 +36,7 @@ pub enum Event {
     Revocation,
     /// The operator did something through the admin listener.
     Operator,
-    /// Refusals of strangers that were counted and not written one by one.
+    /// Records that were counted and not written one by one.
     Unwritten,
     /// The gateway opened the log.
     Opened,
@@ -48,8 +48,34 @@ pub enum Event {
     Recovered,
 }
 
+impl Event {
+    /// Whether it gives or takes access, or is the operator's.
+    pub const fn is_about_access(self) -> bool {
+        match self {
+            Self::OwnerSet
+            | Self::Login
+            | Self::Logout
+            | Self::Consent
+            | Self::Token
+            | Self::Revocation
+            | Self::Operator => true,
+            Self::Registration
+            | Self::Authorization
+            | Self::Introspection
+            | Self::Call
+            | Self::Stream
+            | Self::Page
+            | Self::Unwritten
+            | Self::Opened
+            | Self::Closed
+            | Self::Rotated
+            | Self::Recovered => false,
+        }
+    }
+}
+
 /// How it ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// It was done, or let through.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::audit::{Fault, Head, Line, PublicKey, Verifier};
+use crate::audit::{Fault, Head, Line, PublicKey, Report, Verifier};
 use crate::cli::{Configuration, USAGE};
 use crate::config::Config;
 use crate::journal;
@@ -31,7 +31,7 @@ pub(super) enum Command {
 
 #[derive(Debug, Args)]
 pub(super) struct Source {
-    /// The files, oldest first. Default: those of the configuration
+    /// The files, of each log the oldest first. Default: those of the configuration
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
     /// The key of the checkpoints, as `gateway audit key` prints it. Default: that of the
@@ -111,8 +111,9 @@ fn own_key(config: &Config) -> Result<PublicKey, String> {
 }
 
 impl Source {
-    /// The files, and the key of their checkpoints. The configuration is read for what is missing.
-    pub(super) fn open(&self) -> Result<(Vec<PathBuf>, PublicKey), String> {
+    /// The files of each log, and the key of their checkpoints. The configuration is read for what
+    /// is missing.
+    pub(super) fn open(&self) -> Result<(Vec<LogFiles>, PublicKey), String> {
         let config = || {
             self.configuration
                 .resolve()
@@ -125,18 +126,28 @@ impl Source {
             None => own_key(&config()?)?,
         };
         if !self.files.is_empty() {
-            return Ok((self.files.clone(), key));
+            return Ok((journal::logs(&self.files), key));
         }
-        let log = config()?
+        let settings = config()?
             .audit
             .ok_or("the configuration has no audit log; name its files")?;
-        let files = journal::in_order(&log.file).map_err(|error| error.to_string())?;
-        match files.is_empty() {
-            true => Err(format!("{} is not there", log.file.display())),
-            false => Ok((files, key)),
+        let mut logs = Vec::new();
+        for log in [settings.file.clone(), settings.calls_file()] {
+            let files = journal::in_order(&log).map_err(|error| error.to_string())?;
+            // Before there were two logs, the first one had everything.
+            if !files.is_empty() {
+                logs.push((log, files));
+            }
+        }
+        match logs.is_empty() {
+            true => Err(format!("{} is not there", settings.file.display())),
+            false => Ok((logs, key)),
         }
     }
 }
+
+/// A log by the name of the file that is appended to, and its files, oldest first.
+pub(super) type LogFiles = (PathBuf, Vec<PathBuf>);
 
 /// Something that a reader of the report has to know.
 pub(super) enum Note {
@@ -144,95 +155,168 @@ pub(super) enum Note {
     Unsure(String),
 }
 
-/// Reads files one after the other, and gives each good line to `each`.
-pub(super) fn read(
-    files: &[PathBuf],
+/// Reads logs side by side, and gives each good line to `each` in the order of their times.
+pub(super) fn read<'f>(
+    logs: &'f [LogFiles],
     key: PublicKey,
     mut each: impl FnMut(&str, &Line) -> io::Result<()>,
-) -> io::Result<(Verifier, Vec<Note>)> {
-    let mut verifier = Verifier::new(key);
-    let mut notes = Vec::new();
-    for path in files {
-        let mut reader = BufReader::new(File::open(path)?);
-        let mut text = Vec::new();
-        for number in 1_u64.. {
-            text.clear();
-            if reader.read_until(b'\n', &mut text)? == 0 {
-                break;
-            }
-            let here = format!("{}:{number}", path.display());
-            if text.pop_if(|byte| *byte == b'\n').is_none() {
-                notes.push(Note::Unsure(format!(
-                    "{here} is unfinished, as a crash leaves a line"
-                )));
-                break;
-            }
-            let line = match std::str::from_utf8(&text) {
-                Ok(text) => verifier.read(text).map(|line| (text, line)),
-                Err(_) => Err(Fault::Unreadable),
-            };
-            match line {
-                Ok((text, line)) => each(text, &line)?,
-                // The gateway begins anew where a file is damaged; its own log says so.
-                Err(Fault::OtherChain(chain)) if number == 1 => {
-                    notes.push(Note::Unsure(format!(
-                        "{here} begins another chain, {}",
-                        chain.as_str()
-                    )));
-                    verifier = Verifier::new(key);
-                    if let Ok(text) = std::str::from_utf8(&text)
-                        && let Ok(line) = verifier.read(text)
-                    {
-                        each(text, &line)?;
-                    }
-                }
-                Err(fault) => {
-                    notes.push(Note::Broken(format!("{here} {fault}")));
-                    return Ok((verifier, notes));
-                }
-            }
+) -> io::Result<(Vec<Reading<'f>>, Vec<Note>)> {
+    let mut readings = Vec::new();
+    for (_, files) in logs {
+        let mut reading = Reading::of(files, key);
+        reading.advance()?;
+        readings.push(reading);
+    }
+    loop {
+        // RFC 3339 in UTC sorts as time does.
+        let earliest = readings
+            .iter_mut()
+            .filter(|reading| reading.next.is_some())
+            .min_by(|a, b| a.time().cmp(b.time()));
+        let Some(reading) = earliest else { break };
+        if let Some((text, line)) = &reading.next {
+            each(text, line)?;
+        }
+        reading.advance()?;
+    }
+    let notes = readings
+        .iter_mut()
+        .flat_map(|reading| reading.notes.drain(..));
+    let notes = notes.collect();
+    Ok((readings, notes))
+}
+
+/// One log, line after line.
+pub(super) struct Reading<'f> {
+    files: std::slice::Iter<'f, PathBuf>,
+    open: Option<(&'f PathBuf, BufReader<File>, u64)>,
+    key: PublicKey,
+    verifier: Verifier,
+    next: Option<(String, Line)>,
+    notes: Vec<Note>,
+}
+
+impl<'f> Reading<'f> {
+    fn of(files: &'f [PathBuf], key: PublicKey) -> Self {
+        Self {
+            files: files.iter(),
+            open: None,
+            key,
+            verifier: Verifier::new(key),
+            next: None,
+            notes: Vec::new(),
         }
     }
-    Ok((verifier, notes))
+
+    fn time(&self) -> &str {
+        let next = self.next.as_ref();
+        next.and_then(|(_, line)| line.text("time"))
+            .unwrap_or_default()
+    }
+
+    /// Goes on to the next good line; there is none after one that is broken.
+    fn advance(&mut self) -> io::Result<()> {
+        self.next = None;
+        while self.next.is_none() {
+            let Some((path, reader, number)) = &mut self.open else {
+                let Some(path) = self.files.next() else {
+                    return Ok(());
+                };
+                self.open = Some((path, BufReader::new(File::open(path)?), 0));
+                continue;
+            };
+            let mut text = Vec::new();
+            if reader.read_until(b'\n', &mut text)? == 0 {
+                self.open = None;
+                continue;
+            }
+            *number += 1;
+            let (here, is_first) = (format!("{}:{number}", path.display()), *number == 1);
+            self.take(text, &here, is_first);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, mut text: Vec<u8>, here: &str, is_first: bool) {
+        if text.pop_if(|byte| *byte == b'\n').is_none() {
+            let sentence = format!("{here} is unfinished, as a crash leaves a line");
+            self.notes.push(Note::Unsure(sentence));
+            self.open = None;
+            return;
+        }
+        let Ok(text) = String::from_utf8(text) else {
+            return self.end(here, &Fault::Unreadable);
+        };
+        match self.verifier.read(&text) {
+            Ok(line) => self.next = Some((text, line)),
+            // The gateway begins anew where a file is damaged; its own log says so.
+            Err(Fault::OtherChain(chain)) if is_first => {
+                let sentence = format!("{here} begins another chain, {}", chain.as_str());
+                self.notes.push(Note::Unsure(sentence));
+                self.verifier = Verifier::new(self.key);
+                match self.verifier.read(&text) {
+                    Ok(line) => self.next = Some((text, line)),
+                    Err(fault) => self.end(here, &fault),
+                }
+            }
+            Err(fault) => self.end(here, &fault),
+        }
+    }
+
+    fn end(&mut self, here: &str, fault: &Fault) {
+        self.notes.push(Note::Broken(format!("{here} {fault}")));
+        self.open = None;
+        self.files = [].iter();
+    }
 }
 
 impl Verify {
     fn run(&self) -> Result<ExitCode, String> {
-        let (files, key) = self.source.open()?;
+        let (logs, key) = self.source.open()?;
         let mut expected: Vec<(u64, String)> = self
             .expect
             .iter()
             .map(|text| expectation(text).ok_or(format!("{text} is no SEQ:HASH")))
             .collect::<Result<_, _>>()?;
-        let read = read(&files, key, |_, line| {
+        let read = read(&logs, key, |_, line| {
             let Head { seq, hash, .. } = &line.place.head;
             expected.retain(|(number, text)| number != seq || text != hash.as_str());
             Ok(())
         });
-        let (verifier, mut notes) = read.map_err(|error| error.to_string())?;
-        let report = verifier.report();
-        let (first, last) = (
-            report.first.unwrap_or(0),
-            report.head.as_ref().map_or(0, |head| head.seq),
-        );
-        println!("{} records, numbers {first} to {last}", report.lines);
-        if first > 1 {
-            notes.push(Note::Unsure(format!(
-                "numbers 1 to {} are in older files, or were removed",
-                first - 1
-            )));
-        }
-        match report.signed {
-            Some(signed) => println!(
-                "signed up to number {signed}; {} after it are chained and not signed yet",
-                last.saturating_sub(signed)
-            ),
-            None => notes.push(Note::Unsure("no checkpoint signs any of them".to_owned())),
+        let (readings, mut notes) = read.map_err(|error| error.to_string())?;
+        for ((log, _), reading) in logs.iter().zip(&readings) {
+            let of = match logs.as_slice() {
+                [_] => String::new(),
+                _ => format!("{}: ", log.display()),
+            };
+            summarize(&of, reading.verifier.report(), &mut notes);
         }
         notes.extend(expected.iter().map(|(seq, _)| {
             Note::Broken(format!("line {seq} with the expected hash is not there"))
         }));
         Ok(tell(&notes))
+    }
+}
+
+/// What was read of one log; `of` is its name where there are more.
+fn summarize(of: &str, report: &Report, notes: &mut Vec<Note>) {
+    let (first, last) = (
+        report.first.unwrap_or(0),
+        report.head.as_ref().map_or(0, |head| head.seq),
+    );
+    println!("{of}{} records, numbers {first} to {last}", report.lines);
+    if first > 1 {
+        notes.push(Note::Unsure(format!(
+            "{of}numbers 1 to {} are in older files, or were removed",
+            first - 1
+        )));
+    }
+    match report.signed {
+        Some(signed) => println!(
+            "{of}signed up to number {signed}; {} after it are chained and not signed yet",
+            last.saturating_sub(signed)
+        ),
+        None => notes.push(Note::Unsure(format!("{of}no checkpoint signs any of them"))),
     }
 }
 
@@ -260,9 +344,9 @@ fn tell(notes: &[Note]) -> ExitCode {
 
 impl Export {
     fn run(&self) -> Result<ExitCode, String> {
-        let (files, key) = self.source.open()?;
+        let (logs, key) = self.source.open()?;
         let mut out = io::stdout().lock();
-        let (_, notes) = read(&files, key, |text, line| match self.wants(line) {
+        let (_, notes) = read(&logs, key, |text, line| match self.wants(line) {
             true => writeln!(out, "{text}"),
             false => Ok(()),
         })

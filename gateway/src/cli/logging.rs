@@ -7,8 +7,12 @@ use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::{LevelFilter, Record};
 use serde_json::{Map, json};
 
+use crate::audit::bounded;
 use crate::clock::Clock;
 use crate::config::LogFormat;
+
+/// So many bytes of a message, and of each value, are written: much of it is what strangers sent.
+const LONGEST: usize = 2048;
 
 /// Sets the logger for the rest of the process.
 pub(super) fn start(format: LogFormat, level: LevelFilter) {
@@ -44,7 +48,7 @@ fn json_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<()>
     for (name, value) in fields.0 {
         line.insert(name, value);
     }
-    line.insert("message".to_owned(), json!(record.args().to_string()));
+    line.insert("message".to_owned(), json!(message(record)));
     line.insert("module".to_owned(), json!(record.target()));
     serde_json::to_writer(&mut *buffer, &line)?;
     buffer.write_all(b"\n")
@@ -55,13 +59,17 @@ fn pretty_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<(
     let at = humantime::format_rfc3339_seconds(Clock.now().to_system_time());
     write!(buffer, "{at} {style}{:5}{style:#} ", record.level())?;
     // A line break in a value would forge a line.
-    write!(buffer, "{}", record.args().to_string().escape_debug())?;
+    write!(buffer, "{}", message(record).escape_debug())?;
     let mut fields = Fields(Vec::new());
     let _ = record.key_values().visit(&mut fields);
     for (name, value) in fields.0 {
         write!(buffer, " {name}={value}")?;
     }
     buffer.write_all(b"\n")
+}
+
+fn message(record: &Record<'_>) -> String {
+    bounded(record.args().to_string(), LONGEST)
 }
 
 struct Fields(Vec<(String, serde_json::Value)>);
@@ -89,7 +97,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
         } else if let Some(flag) = value.to_bool() {
             json!(flag)
         } else {
-            json!(value.to_string())
+            json!(bounded(value.to_string(), LONGEST))
         };
         self.0.push((key.as_str().to_owned(), value));
         Ok(())

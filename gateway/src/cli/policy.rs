@@ -93,9 +93,9 @@ impl DryRun {
             .policy
             .clone()
             .ok_or("there is no policy: give --policy, or policy.file in the configuration")?;
-        let (files, key) = self.source.open()?;
+        let (logs, key) = self.source.open()?;
         let mut counts = Counts::default();
-        let read = audit::read(&files, key, |_, line| {
+        let read = audit::read(&logs, key, |_, line| {
             match recorded::judge(line, &rules, &config) {
                 None => return Ok(()),
                 Some(Judged::Unchanged) => counts.unchanged += 1,

@@ -200,7 +200,7 @@ pub const KEYS: &[Key] = &[
         "audit.file",
         Kind::Text,
         "",
-        "The audit log. Default: `audit/audit.jsonl` in the state folder, none with a store that has no folder. `off`: none.",
+        "The audit log: what gives or takes access; calls are beside it, in `audit-calls.jsonl`. Default: `audit/audit.jsonl` in the state folder, none with a store that has no folder. `off`: none.",
     ),
     key(
         "audit.max_size",
@@ -212,7 +212,7 @@ pub const KEYS: &[Key] = &[
         "audit.keep",
         Kind::Count,
         "16",
-        "How many numbered files are kept.",
+        "How many numbered files are kept, of each of the two.",
     ),
     key(
         "audit.arguments",

@@ -109,6 +109,19 @@ impl Current {
     }
 }
 
+/// Where the chain stands at the end of the newest rotated file: a crash between the end of one file
+/// and the first line of the next leaves the current one empty.
+pub(super) fn rotated_head(path: &Path) -> io::Result<Option<Head>> {
+    let Some((_, newest)) = numbered(path)?.pop() else {
+        return Ok(None);
+    };
+    let end = end(&mut File::open(newest)?);
+    Ok(match end {
+        Ok(End::Whole { head, .. }) => Some(head),
+        Ok(End::Empty | End::Damaged) | Err(_) => None,
+    })
+}
+
 /// All files of the log at `path`, oldest first, the current one last.
 pub fn in_order(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> = numbered(path)?.into_iter().map(|(_, path)| path).collect();
@@ -116,6 +129,25 @@ pub fn in_order(path: &Path) -> io::Result<Vec<PathBuf>> {
         files.push(path.to_owned());
     }
     Ok(files)
+}
+
+/// Files by the log that they belong to, each log's in the order given: a number at the end of a
+/// name tells no logs apart.
+pub fn logs(files: &[PathBuf]) -> Vec<(PathBuf, Vec<PathBuf>)> {
+    let mut logs: Vec<(PathBuf, Vec<PathBuf>)> = Vec::new();
+    for file in files {
+        let name = name(file);
+        let is_number = |end: &str| end.len() >= 6 && end.bytes().all(|b| b.is_ascii_digit());
+        let log = match name.rsplit_once('.') {
+            Some((log, end)) if is_number(end) => file.with_file_name(log),
+            _ => file.clone(),
+        };
+        match logs.iter_mut().find(|(known, _)| *known == log) {
+            Some((_, files)) => files.push(file.clone()),
+            None => logs.push((log, vec![file.clone()])),
+        }
+    }
+    logs
 }
 
 /// Looks at the last line. Bytes after it were being written when the process ended: they were

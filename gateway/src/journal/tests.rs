@@ -36,14 +36,16 @@ fn record(name: &str) -> Record {
     }
 }
 
-/// Every line of the log in order, each verified in its place.
+/// Every line of both logs, what gives access first, each verified in its place.
 fn verified(settings: &Settings) -> Vec<String> {
-    let mut verifier = Verifier::new(checkpoint_key(&tags()).public());
     let mut lines = Vec::new();
-    for path in in_order(&settings.file).unwrap() {
-        for line in fs::read_to_string(path).unwrap().lines() {
-            verifier.read(line).unwrap();
-            lines.push(line.to_owned());
+    for log in [settings.file.clone(), settings.calls_file()] {
+        let mut verifier = Verifier::new(checkpoint_key(&tags()).public());
+        for path in in_order(&log).unwrap() {
+            for line in fs::read_to_string(path).unwrap().lines() {
+                verifier.read(line).unwrap();
+                lines.push(line.to_owned());
+            }
         }
     }
     lines
@@ -69,7 +71,7 @@ async fn the_chain_goes_on_after_a_restart_and_ends_signed() {
         journal.close();
     }
     let lines = verified(&settings);
-    assert_eq!(count(&lines, "\"event\":\"opened\""), 3);
+    assert_eq!(count(&lines, "\"event\":\"opened\""), 6);
     assert_eq!(count(&lines, "\"noted\""), 3);
     assert!(lines.last().unwrap().contains("\"event\":\"checkpoint\""));
     let _ = fs::remove_dir_all(folder);
@@ -93,13 +95,14 @@ async fn an_unfinished_line_is_cut_off_and_the_chain_says_so() {
     let journal = Journal::open(&settings, &tags(), Clock).unwrap();
     journal.enter(record("kept")).await.unwrap();
     journal.close();
-    let whole = fs::read(&settings.file).unwrap();
+    let file = settings.calls_file();
+    let whole = fs::read(&file).unwrap();
     let last = whole[..whole.len() - 1]
         .iter()
         .rposition(|byte| *byte == b'\n')
         .unwrap();
     for cut in [last + 2, last + 30, whole.len() - 1] {
-        fs::write(&settings.file, &whole[..cut]).unwrap();
+        fs::write(&file, &whole[..cut]).unwrap();
         let journal = Journal::open(&settings, &tags(), Clock).unwrap();
         journal.close();
         let lines = verified(&settings);
@@ -135,10 +138,32 @@ async fn rotation_keeps_the_chain_and_no_more_files_than_allowed() {
         journal.enter(record(&format!("call-{at}"))).await.unwrap();
     }
     journal.close();
-    assert_eq!(in_order(&settings.file).unwrap().len(), 4);
+    assert_eq!(in_order(&settings.calls_file()).unwrap().len(), 4);
     let lines = verified(&settings);
     assert_eq!(count(&lines, "\"call-99\""), 1);
     assert!(count(&lines, "\"event\":\"rotated\"") >= 3);
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[tokio::test]
+async fn a_crash_between_two_files_breaks_no_chain() {
+    let folder = folder("between");
+    let settings = settings(&folder);
+    let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+    journal.enter(record("before")).await.unwrap();
+    journal.close();
+    for log in [settings.file.clone(), settings.calls_file()] {
+        let mut rotated = log.clone().into_os_string();
+        rotated.push(".000001");
+        fs::rename(&log, rotated).unwrap();
+        fs::write(&log, "").unwrap();
+    }
+    let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+    journal.enter(record("after")).await.unwrap();
+    journal.close();
+    let lines = verified(&settings);
+    assert_eq!(count(&lines, "\"before\"") + count(&lines, "\"after\""), 2);
+    assert_eq!(count(&lines, "the file was empty"), 2);
     let _ = fs::remove_dir_all(folder);
 }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::OsRng;
 use tokio::sync::oneshot;
 
-use super::files::{Current, End, OpenError};
+use super::files::{Current, End, OpenError, rotated_head};
 use super::{DURABLE_WITHIN, Settings, State};
 use crate::audit::{Chain, CheckpointKey, Event, Outcome, Record};
 use crate::clock::Clock;
@@ -199,7 +199,7 @@ impl Writer {
         if signs {
             let head = log.chain.head();
             log::info!(
-                event = "audit_checkpoint", chain = head.chain.as_str(), seq = head.seq, hash = head.hash.as_str();
+                event = "audit_checkpoint", file = self.settings.file.display().to_string(), chain = head.chain.as_str(), seq = head.seq, hash = head.hash.as_str();
                 "the audit log is signed up to here"
             );
         }
@@ -239,7 +239,13 @@ impl Writer {
     fn reopen(&mut self, missing: u64) -> io::Result<()> {
         let (mut current, end) = Current::open(&self.settings.file)?;
         let (chain, mended) = match end {
-            End::Empty => (Chain::begin(&mut OsRng), None),
+            End::Empty => match rotated_head(&self.settings.file)? {
+                Some(head) => {
+                    let what = "the file was empty; the chain goes on from the one before";
+                    (Chain::resume(head), Some(what.to_owned()))
+                }
+                None => (Chain::begin(&mut OsRng), None),
+            },
             End::Whole { head, torn } => (
                 Chain::resume(head),
                 (torn > 0).then(|| format!("{torn} bytes of an unfinished line were cut off")),

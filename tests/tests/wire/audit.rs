@@ -18,6 +18,11 @@ fn file(gateway: &Gateway) -> PathBuf {
     gateway.folder().join("audit.jsonl")
 }
 
+/// The other log: calls, and what strangers did.
+fn calls_of(path: &Path) -> PathBuf {
+    path.with_file_name("audit-calls.jsonl")
+}
+
 async fn audited(more: &str) -> Result<World> {
     World::with(StoreKind::Embedded, |setup| {
         setup.more(&format!("[audit]\nfile = \"audit.jsonl\"\n{more}\n"))
@@ -25,8 +30,13 @@ async fn audited(more: &str) -> Result<World> {
     .await
 }
 
+/// Both logs.
+fn text(path: &Path) -> Result<String> {
+    Ok(std::fs::read_to_string(path)? + &std::fs::read_to_string(calls_of(path))?)
+}
+
 fn records(path: &Path) -> Result<Vec<Value>> {
-    std::fs::read_to_string(path)?
+    text(path)?
         .lines()
         .map(|line| serde_json::from_str(line).context(line.to_owned()))
         .collect()
@@ -42,7 +52,7 @@ async fn settled(path: &Path, found: impl Fn(&Value) -> bool) -> Result<Value> {
         anyhow::ensure!(
             start.elapsed() < Duration::from_secs(5),
             "not in the log:\n{}",
-            std::fs::read_to_string(path)?
+            text(path)?
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -53,10 +63,10 @@ async fn verify(gateway: &Gateway, more: &[&str]) -> Result<(i32, String)> {
     let config = gateway.folder().join("gateway.toml").display().to_string();
     let mut words = vec!["audit", "verify", "--config", &config];
     words.extend(more);
-    let folder = gateway.folder();
-    let file = folder.join("audit.jsonl").display().to_string();
+    let file = file(gateway);
+    let both = [&file, &calls_of(&file)].map(|file| file.display().to_string());
     if !more.iter().any(|word| !word.starts_with("--")) {
-        words.push(&file);
+        words.extend(both.iter().map(String::as_str));
     }
     let (code, out, errors) = run(&binary("gateway"), &words, "").await?;
     Ok((code, format!("{out}{errors}")))
@@ -129,7 +139,7 @@ async fn what_was_given_refused_and_taken_back_is_written_with_who_and_why() -> 
     assert_eq!(code, 0, "{said}");
 
     // No secret is in either log: no token, code, verifier, password or argument.
-    let log = world.gateway.log().join("\n") + &std::fs::read_to_string(&path)?;
+    let log = world.gateway.log().join("\n") + &text(&path)?;
     for canary in [
         token.as_str(),
         &token[20..60],
@@ -144,12 +154,12 @@ async fn what_was_given_refused_and_taken_back_is_written_with_who_and_why() -> 
 #[tokio::test]
 async fn a_log_that_was_changed_anywhere_is_found_out() -> Result<()> {
     let mut world = audited("checkpoint_every = \"1s\"").await?;
-    let path = file(&world.gateway);
+    let path = calls_of(&file(&world.gateway));
     let (_, token) = world.signed_in().await?;
     for id in 1..20 {
         send(&world.url("/mcp"), &token, &call(id, "search", &json!({}))).await?;
     }
-    let gone = settled(&path, |record| {
+    let gone = settled(&file(&world.gateway), |record| {
         record["event"] == "checkpoint" && record["seq"].as_u64() > Some(10)
     })
     .await?;
@@ -230,12 +240,15 @@ async fn kills_in_the_middle_leave_a_log_that_verifies_and_holds_what_was_acknow
         world.gateway.crash_and_restart().await?;
         load.abort();
     }
+    // What is written since the last checkpoint is signed.
+    world.gateway.restart().await?;
     let mut files: Vec<String> = std::fs::read_dir(world.gateway.folder())?
         .filter_map(|entry| Some(entry.ok()?.path().display().to_string()))
-        .filter(|name| name.contains("audit.jsonl."))
+        .filter(|name| name.contains("audit-calls.jsonl."))
         .collect();
     files.sort();
     assert!(files.len() > 1, "nothing was rotated: {files:?}");
+    files.push(calls_of(&path).display().to_string());
     files.push(path.display().to_string());
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
     let (code, said) = verify(&world.gateway, &files).await?;
@@ -347,11 +360,12 @@ async fn what_the_log_cannot_hold_is_not_given_and_space_mends_it() -> Result<()
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     world.signed_in().await?;
-    let log = disk.0.path().join("audit.jsonl").display().to_string();
-    let (code, said) = verify(&world.gateway, &[&log]).await?;
+    let log = disk.0.path().join("audit.jsonl");
+    let both = [&log, &calls_of(&log)].map(|file| file.display().to_string());
+    let (code, said) = verify(&world.gateway, &[&both[0], &both[1]]).await?;
     // 1: no checkpoint signs so young a log yet.
     assert!(code < 2, "{said}");
-    assert!(std::fs::read_to_string(&log)?.contains("could not be written"));
+    assert!(text(&log)?.contains("could not be written"));
     Ok(())
 }
 

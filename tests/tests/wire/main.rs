@@ -5,6 +5,7 @@ mod account;
 mod admin;
 mod apps;
 mod audit;
+mod audit_flood;
 mod authorize;
 mod config;
 mod consent;

@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use crate::access_token::Approval;
-use crate::audit::{Line, Sent};
+use crate::audit::{Line, Sent, is_cut};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::policy::rules::{Asked, Rules, Surroundings};
@@ -71,6 +71,9 @@ pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<Judge
         Ok(sent) => sent,
         Err(why) => return undecided(why),
     };
+    if recorded.is_cut("method") {
+        return undecided("not in the log: the whole method");
+    }
     let unknown = recorded.unknown(sent);
     let ruling = recorded.ask(rules, config, sent, &unknown);
     let Some(ruling) = ruling else {
@@ -167,6 +170,11 @@ impl<'l> Recorded<'l> {
         }
     }
 
+    /// Whether the log has only the beginning of a text.
+    fn is_cut(&self, member: &str) -> bool {
+        self.line.text(member).is_some_and(is_cut)
+    }
+
     fn is_tool(&self) -> bool {
         self.line.text("method") == Some("tools/call")
     }
@@ -176,6 +184,23 @@ impl<'l> Recorded<'l> {
         let mut unknown = BTreeSet::new();
         if sent == Sent::Response && self.result().is_none() {
             unknown.insert("harmless");
+        }
+        if self.is_cut("name") {
+            unknown.extend(["tool", "prompt", "uri"]);
+        }
+        if self.is_cut("client") {
+            unknown.extend(["client", "client_kind", "client_host"]);
+        }
+        if self.is_cut("grant") {
+            unknown.insert("grant");
+        }
+        for (fact, is_of) in [("user_name", "user"), ("scope", "scope")] {
+            if self.fact(fact).is_some_and(is_cut) {
+                unknown.insert(is_of);
+            }
+        }
+        if unknown.contains("user") {
+            unknown.insert("group");
         }
         let takes_arguments =
             matches!(self.line.text("method"), Some("tools/call" | "prompts/get"));
@@ -193,7 +218,9 @@ impl<'l> Recorded<'l> {
         if self.is_tool() && facts.get("labels").is_none() {
             unknown.extend(["read_only", "destructive", "unlabelled"]);
         }
-        if facts.get("approved").is_none() {
+        let approvals = self.approvals();
+        let is_whole = |approval: &Approval| !is_cut(&approval.tool) && !is_cut(&approval.approver);
+        if facts.get("approved").is_none() || !approvals.iter().all(is_whole) {
             unknown.insert("approved");
         }
         if self.line.text("peer").is_none() {
