@@ -112,17 +112,40 @@ impl Call {
     }
 }
 
-/// Why a message can't be what its method says.
+/// Why a message can't be what its method says. It is the method that says what a message does:
+/// there are servers that do it without an id, too, and answer nobody. So what a policy asks about
+/// is there whatever the form, and only what is a notification comes without an id.
 pub fn check_shape(message: &Message) -> Result<(), &'static str> {
-    match (message.kind, message.method.as_deref()) {
-        (Kind::Request, Some("tools/call" | "prompts/get")) if message.name.is_none() => {
+    let Some(method) = message.method.as_deref() else {
+        return Ok(());
+    };
+    if message.kind == Kind::Notification && !is_notification(method) {
+        return Err("a method that is no notification needs an id");
+    }
+    match method {
+        "tools/call" | "prompts/get" if message.name.is_none() => {
             Err("params.name is missing or no text")
         }
-        (Kind::Notification, Some("tools/call")) => Err("tools/call needs an id"),
-        (_, Some("resources/read")) if message.uri.is_none() => {
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe"
+            if message.uri.is_none() =>
+        {
             Err("params.uri is missing or no text")
         }
         _ => Ok(()),
+    }
+}
+
+/// Whether a method is that of a notification: those of MCP are `notifications/…`, those of its
+/// extensions have that step within, and `$/…` are those of the protocol that MCP is modelled on.
+fn is_notification(method: &str) -> bool {
+    let (first, rest) = method.split_once('/').unwrap_or((method, ""));
+    match first {
+        "notifications" | "$" => !rest.is_empty(),
+        _ => rest
+            .split_once("notifications/")
+            .is_some_and(|(before, name)| {
+                (before.is_empty() || before.ends_with('/')) && !name.is_empty()
+            }),
     }
 }
 
@@ -327,5 +350,46 @@ mod tests {
         let nameless = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#;
         assert!(check_shape(&message(nameless)).is_err());
         assert_eq!(check_shape(&message(CALL)), Ok(()));
+    }
+
+    #[test]
+    fn only_a_notification_comes_without_an_id() {
+        let without_id = |method: &str| {
+            let text = serde_json::json!({
+                "jsonrpc": "2.0", "method": method, "params": {"name": "a", "uri": "a"},
+            });
+            check_shape(&message(&text.to_string()))
+        };
+        for method in [
+            "notifications/initialized",
+            "notifications/cancelled",
+            "notifications/resources/updated",
+            "notifications/somebody's/own",
+            "ui/notifications/initialized",
+            "$/cancelRequest",
+        ] {
+            assert_eq!(without_id(method), Ok(()), "{method}");
+        }
+        for method in [
+            "tools/call",
+            "tools/list",
+            "prompts/get",
+            "resources/read",
+            "resources/subscribe",
+            "resources/unsubscribe",
+            "completion/complete",
+            "tasks/cancel",
+            "logging/setLevel",
+            "ping",
+            "initialize",
+            "notifications",
+            "notifications/",
+            "Notifications/initialized",
+            "xnotifications/a",
+            "tools/xnotifications/a",
+            "anything",
+        ] {
+            assert!(without_id(method).is_err(), "{method}");
+        }
     }
 }

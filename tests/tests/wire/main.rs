@@ -26,6 +26,7 @@ mod narrowing;
 mod odd_backends;
 mod operator;
 mod policy;
+mod policy_forms;
 mod quickstart;
 mod redis;
 mod refresh;

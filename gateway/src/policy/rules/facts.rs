@@ -141,8 +141,9 @@ impl<'a> Asked<'a> {
         }
     }
 
+    /// By its method, whatever the form: one without an id may be run, too.
     fn is_tool(&self) -> bool {
-        self.message == Message::Request && self.method == "tools/call"
+        self.method == "tools/call"
     }
 }
 
@@ -260,7 +261,7 @@ fn what(to: &mut Statements<'_>, asked: &Asked<'_>) {
         }
     } else {
         to.truth("read_only", asked.changes_nothing);
-        if let (Some(name), Message::Request) = (asked.name, asked.message) {
+        if let Some(name) = asked.name {
             match asked.method {
                 "prompts/get" => to.text("prompt", name),
                 "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
