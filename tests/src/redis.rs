@@ -48,6 +48,16 @@ impl Redis {
         self.ready().await
     }
 
+    /// Forget everything.
+    pub async fn wipe(&self) -> Result<()> {
+        let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?;
+        socket.write_all(b"FLUSHALL\r\n").await?;
+        let mut answer = [0u8; 5];
+        socket.read_exact(&mut answer).await?;
+        anyhow::ensure!(&answer == b"+OK\r\n", "FLUSHALL was not done");
+        Ok(())
+    }
+
     async fn ready(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {

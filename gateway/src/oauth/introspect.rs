@@ -55,7 +55,7 @@ fn introspect(
         .and_then(|bearer| access_token::verify(&bearer, &server.keys).ok());
     let confirmed = token.map(|token| confirm(server, token, mount, now));
     match confirmed {
-        Some(Ok(token)) => Ok(described(server, &token)),
+        Some(Ok(token)) => Ok(described(server, &token, now)),
         None | Some(Err(Rejection::Invalid(_))) => Ok(json!({ "active": false })),
         Some(Err(Rejection::Unknown)) => Err(OAuthError::fault(
             Reason::StoreUnavailable,
@@ -98,7 +98,7 @@ fn confirm(
     let view = server.records.view().ok_or(Rejection::Unknown)?;
     let standing = Standing {
         revoked: view.revokes(&token),
-        remembers_since: view.birth().map(|birth| birth.at),
+        remembers_since: view.birth().map(|birth| birth.counts_from()),
         age: view.age(now),
     };
     let audience = Audience {
@@ -111,7 +111,7 @@ fn confirm(
 
 /// What an active token says (§2.2). A narrowed one ends when its holder wrote that it ends; what
 /// else it was narrowed to has no member.
-fn described(server: &AuthorizationServer, token: &AccessToken) -> Value {
+fn described(server: &AuthorizationServer, token: &AccessToken, now: Timestamp) -> Value {
     let claims = token.claims();
     let narrowed = token.narrowing().ends();
     let expires = narrowed.map_or(claims.expires, |ends| ends.min(claims.expires));
@@ -124,7 +124,7 @@ fn described(server: &AuthorizationServer, token: &AccessToken) -> Value {
         "aud": claims.resource.as_str(),
         "iss": server.settings.issuer.as_str(),
         "exp": expires.secs(),
-        "iat": claims.issued.secs(),
+        "iat": claims.issued.min(now).secs(),
         "token_type": "Bearer",
     })
 }

@@ -124,6 +124,7 @@ fn issue(
 ) -> Result<Issued, OAuthError> {
     let grant = &granted.grant;
     let expires = now + server.settings.access_ttl;
+    let birth = server.records.view().and_then(|view| view.birth());
     let claims = Claims {
         user: grant.user.clone(),
         user_name: grant.user_name.clone(),
@@ -132,7 +133,7 @@ fn issue(
         resource: grant.resource.clone(),
         scope: granted.scope.for_resource(),
         tools: grant.tools.clone(),
-        issued: now,
+        issued: birth.map_or(now, |birth| birth.dates(now)),
         expires,
     };
     let minted = access_token::mint(&claims, &server.keys)

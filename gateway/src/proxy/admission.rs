@@ -266,7 +266,7 @@ impl Gateway {
         let now = self.clock.now();
         let standing = Standing {
             revoked: self.revocations.revokes(&token),
-            remembers_since: self.revocations.birth().map(|birth| birth.at),
+            remembers_since: self.revocations.birth().map(|birth| birth.counts_from()),
             age: self.revocations.age(now),
         };
         let audience = Audience {

@@ -42,6 +42,7 @@ pub use self::revocations::RevocationView;
 pub use self::revoked::Revoked;
 pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};
 
+use crate::access_token::LEEWAY;
 use crate::clock::{Clock, Timestamp};
 
 /// Opens the store that `url` names. A Redis server need not answer yet: until it does, every
@@ -193,6 +194,21 @@ pub struct Birth {
     pub id: String,
     /// The moment.
     pub at: Timestamp,
+}
+
+impl Birth {
+    /// The earliest moment that a token which counts was given at. The clock that the birth was read
+    /// from may be behind the one that a forgotten token was dated by, so the leeway between clocks
+    /// counts against a token; one that is given within it is dated by this moment
+    /// ([`Self::dates`]). In whole seconds, as tokens tell their time.
+    pub fn counts_from(&self) -> Timestamp {
+        Timestamp::from_secs((self.at + LEEWAY).secs() + 1)
+    }
+
+    /// The moment that a token given at `now` says it was given at.
+    pub fn dates(&self, now: Timestamp) -> Timestamp {
+        now.max(self.counts_from())
+    }
 }
 
 /// The promises. Every write is durable before it is acknowledged. `now` decides what has expired;

@@ -39,3 +39,4 @@ mod sse;
 mod token;
 mod tools;
 mod well_known;
+mod wiped;

@@ -25,7 +25,7 @@ async fn world() -> (AuthorizationServer, String) {
 fn birth() -> Birth {
     Birth {
         id: "b".to_owned(),
-        at: NOW,
+        at: NOW - Duration::from_secs(3600),
     }
 }
 

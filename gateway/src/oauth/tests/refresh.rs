@@ -296,7 +296,7 @@ async fn a_grant_whose_record_outlived_its_revocation_is_not_refreshed() {
     let mut server = refreshing();
     let birth = Birth {
         id: "b".to_owned(),
-        at: NOW,
+        at: NOW - Duration::from_secs(3600),
     };
     let view = RevocationView::read_once(birth, &[], NOW);
     server.records = server.records.clone().with_view(view);

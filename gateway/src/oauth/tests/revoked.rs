@@ -13,7 +13,7 @@ fn watched() -> AuthorizationServer {
     let server = server();
     let birth = Birth {
         id: "b".to_owned(),
-        at: NOW,
+        at: NOW - Duration::from_secs(3600),
     };
     let view = RevocationView::read_once(birth, &[], NOW);
     AuthorizationServer {
@@ -146,7 +146,7 @@ async fn cutting_off_a_client_ends_tokens_grants_and_codes_of_before_and_none_of
     let other_process = RevocationView::read_once(
         Birth {
             id: "b".to_owned(),
-            at: NOW,
+            at: NOW - Duration::from_secs(3600),
         },
         &server
             .records

@@ -38,7 +38,7 @@ use crate::identity::{Passwords, Setup};
 use crate::oauth;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::scope::Scope;
-use crate::store::{Memory, Records, Revocation, Store};
+use crate::store::{Birth, Memory, Records, Revocation, Store};
 
 const ISSUER: &str = "https://mcp.example.com";
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -54,6 +54,7 @@ struct World {
     edge: Edge,
     keys: Arc<Keys>,
     store: Arc<dyn Store>,
+    birth: Birth,
     socket: PathBuf,
 }
 
@@ -120,6 +121,7 @@ impl World {
         while revocations.birth().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        let birth = revocations.birth().expect("it was waited for");
         let connections = Arc::new(Connections::default());
         let edge = Edge::new(
             settings,
@@ -146,6 +148,7 @@ impl World {
             edge,
             keys,
             store,
+            birth,
             socket,
         }
     }
@@ -160,7 +163,7 @@ impl World {
             resource: Resource::from_token(format!("{ISSUER}/mcp")),
             scope: Scope::parse("mcp"),
             tools: Tools::All,
-            issued: now,
+            issued: self.birth.dates(now),
             expires: now + Duration::from_secs(3600),
         }
     }

@@ -100,7 +100,7 @@ async fn a_token_that_does_not_count_is_401_with_its_reason() {
         ),
         (
             world.mint(&Claims {
-                expires: claims.issued - Duration::from_secs(31),
+                expires: claims.expires - Duration::from_secs(3631),
                 ..claims.clone()
             }),
             Reason::TokenExpired,
