@@ -107,6 +107,7 @@ reasons! {
     ToolDefinitionChanged = "tool_definition_changed", "The backend changed the definition of this tool since it was allowed.", "The page /account shows the tool as it is now: approve it again there, or reconnect in the app.";
     ToolDefinitionUnknown = "tool_definition_unknown", "The backend could not be asked whether this tool is still the one that was allowed.", "Check that the backend runs and answers tools/list; calls go on by themselves once it does.";
     RpcMethodNotAllowed = "rpc_method_not_allowed", "The token does not allow this method of MCP.", "Reconnect in the app and allow everything on the consent page, if resources and prompts are wanted; where the configuration has scopes, one of them must name the method.";
+    AnswerUnasked = "answer_unasked", "The client answered something that the backend has not asked in this session.", "Nothing to mend if a question was answered late or twice; the backend was not told.";
     ToolsChangedMeanwhile = "tools_changed_meanwhile", "The backend changed a tool while the consent page was open, so nothing was granted.", "The page is shown again with the tools as they are now; if it recurs, the backend changes its definitions all the time.";
     ToolsUnknown = "tools_unknown", "The backend could not be asked for its tools.", "Check that the backend runs and answers tools/list.";
     OriginNotAllowed = "origin_not_allowed", "The Origin header names a site that is not allowed.", "Add it to allowed_origins if a page there is to call this gateway.";

@@ -37,6 +37,8 @@ pub struct Tool {
     pub pin: Pin,
     /// All that it says, as JSON, for people who want to see it; `None` if that is very long.
     pub whole: Option<Box<str>>,
+    /// The resources that it names as its user interface (`ui://…`).
+    pub interfaces: Vec<String>,
 }
 
 /// The longest definition that is kept to be shown, in bytes.
@@ -68,8 +70,41 @@ impl Tool {
             pin: pins.pin(&definition),
             definition,
             whole: (whole.len() <= LONGEST_SHOWN).then(|| whole.into_boxed_str()),
+            interfaces: interfaces(value),
         })
     }
+}
+
+/// Where a tool names its user interface: MCP Apps in two spellings, and ChatGPT's.
+const INTERFACES: [&str; 3] = [
+    "/_meta/ui/resourceUri",
+    "/_meta/ui~1resourceUri",
+    "/_meta/openai~1outputTemplate",
+];
+
+fn interfaces(tool: &serde_json::Value) -> Vec<String> {
+    INTERFACES
+        .iter()
+        .filter_map(|place| tool.pointer(place)?.as_str())
+        .filter(|uri| is_interface(uri))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether a URI is one of a user interface that leads nowhere else, whoever reads it.
+fn is_interface(uri: &str) -> bool {
+    let Some(path) = uri.strip_prefix("ui://") else {
+        return false;
+    };
+    let folded = path.to_ascii_lowercase();
+    let is_plain = path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    let is_spelled_out = !["%2e", "%2f", "%5c", "%25"]
+        .iter()
+        .any(|code| folded.contains(code));
+    let is_inside = !path
+        .split(['/', '?', '#'])
+        .any(|part| part == "." || part == "..");
+    is_plain && is_spelled_out && is_inside
 }
 
 impl std::ops::Deref for Tool {
@@ -260,6 +295,11 @@ impl Catalogue {
         self.offer(name, Some(user)).await
     }
 
+    /// What the backend `name` offers to a person, as far as it is known without asking.
+    pub fn known_offer(&self, name: &str, user: &str) -> Option<Arc<Offer>> {
+        self.known.offer(name, Some(user), AGEING)
+    }
+
     /// What a tool says about its effects, as far as it is known without asking.
     pub fn known_labels(&self, name: &str, user: &str, tool: &str) -> Option<Labels> {
         self.known.offer(name, Some(user), AGEING)?.labels(tool)
@@ -332,5 +372,43 @@ impl Catalogue {
                 .entry((name.to_owned(), user.map(str::to_owned)))
                 .or_default(),
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_tool_names_its_interface_in_one_of_three_places() {
+        for meta in [
+            json!({"ui": {"resourceUri": "ui://a/b.html?v=2"}}),
+            json!({"ui/resourceUri": "ui://a/b.html?v=2"}),
+            json!({"openai/outputTemplate": "ui://a/b.html?v=2"}),
+        ] {
+            let tool = json!({"name": "look", "_meta": meta});
+            assert_eq!(interfaces(&tool), ["ui://a/b.html?v=2"]);
+        }
+        for uri in [
+            "file:///etc/passwd",
+            "UI://a",
+            "ui:/a",
+            "https://a/ui://b",
+            "ui://a/../b",
+            "ui://a/.",
+            "ui://../b",
+            "ui://a/%2E%2e/b",
+            "ui://a%2fb",
+            "ui://a%252e",
+            "ui://a\\..\\b",
+            "ui://a\u{0}b",
+            "ui://a b",
+            "ui://\u{ff0e}\u{ff0e}/a",
+        ] {
+            let meta = json!({"ui": {"resourceUri": uri}, "openai/outputTemplate": [uri]});
+            assert!(interfaces(&json!({"_meta": meta})).is_empty(), "{uri}");
+        }
     }
 }

@@ -18,7 +18,7 @@ use crate::access_token::{Claims, Narrowing, ToolCall, Unmet, VerifiedToken};
 use crate::clock::Timestamp;
 use crate::grants::amendment::Amended;
 use crate::grants::{Current, NotAllowed, Pin};
-use crate::protocol::mcp::Call;
+use crate::protocol::mcp::{Belonging, Call};
 use crate::protocol::resource::Resource;
 use crate::protocol::scope::Scope;
 use crate::protocol::tool_definition::Labels;
@@ -180,6 +180,15 @@ impl AccessToken {
             || !self.scopes.is_everything(&claims.scope)
     }
 
+    /// Whether a method is left to it, or to one with more scope: what is not is not announced to
+    /// its holder either.
+    pub fn may_use(&self, method: &str) -> bool {
+        matches!(
+            decide_method(self, &Call::named(method)),
+            Ok(()) | Err(Refusal::Scope(_))
+        )
+    }
+
     /// Whether what tools say of their effects decides about it.
     pub fn asks_for_effects(&self) -> bool {
         self.narrowing().asks_for_effects() || self.scopes.ask_for_effects(&self.claims().scope)
@@ -235,6 +244,13 @@ pub struct Circumstances<'a> {
     pub policy: Option<Question<'a>>,
 }
 
+impl Circumstances<'_> {
+    fn current(&self, tool: &str) -> Current {
+        let found = self.standing.iter().find(|(name, _)| name == tool);
+        found.map_or(Current::Unknown, |(_, current)| *current)
+    }
+}
+
 /// What the operator's policy is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Question<'a> {
@@ -286,6 +302,9 @@ pub enum Refusal {
     /// A token for chosen tools does not cover this method.
     #[error("the method is not allowed")]
     Method(String),
+    /// The backend has asked nothing that this answers.
+    #[error("an answer that nobody asked for")]
+    Answer,
     /// Whoever narrowed the token left this out.
     #[error("the token was narrowed: {0}")]
     Narrowed(Unmet),
@@ -315,6 +334,7 @@ impl Refusal {
             Self::Unscoped(_) => Reason::ToolInNoScope,
             Self::Tool(_, why) => why.reason(),
             Self::Method(_) => Reason::RpcMethodNotAllowed,
+            Self::Answer => Reason::AnswerUnasked,
             Self::Narrowed(_) => Reason::TokenNarrowed,
             Self::Approval(_) => Reason::ApprovalMissing,
             Self::Policy(_, ruling) => match &ruling.verdict {
@@ -452,7 +472,28 @@ fn judge(
                 },
             }
         }
-        None => decide_method(token, call),
+        None => decide_method(token, call).or_else(|refusal| match &call.belongs_to {
+            Some(Belonging::Tool(tool)) if concerns_allowed(token, tool, circumstances) => Ok(()),
+            _ => Err(refusal),
+        }),
+    }
+}
+
+/// Whether a tool is one that the token may call, for what belongs to it: its tasks and its user
+/// interface. Arguments and approvals were asked for when it was called.
+fn concerns_allowed(token: &AccessToken, tool: &str, circumstances: Circumstances<'_>) -> bool {
+    let is_allowed = |reads_only| {
+        let operation = Operation::Tool {
+            name: tool,
+            reads_only,
+        };
+        covered(token, operation).is_ok()
+            && token.narrowing().allows_tool(tool, reads_only)
+            && token.admit(tool, || circumstances.current(tool)).is_ok()
+    };
+    match circumstances.read_only_tools {
+        Some(read_only) => is_allowed(read_only.contains(tool)),
+        None => is_allowed(false) && is_allowed(true),
     }
 }
 
@@ -484,12 +525,8 @@ fn decide_tool(
         }
         covered => covered?,
     }
-    let current = || {
-        let found = circumstances.standing.iter().find(|(name, _)| name == tool);
-        found.map_or(Current::Unknown, |(_, current)| *current)
-    };
     token
-        .admit(tool, current)
+        .admit(tool, || circumstances.current(tool))
         .map_err(|why| Refusal::Tool(tool.to_owned(), why))?;
     let asked = ToolCall {
         tool,
@@ -508,6 +545,12 @@ fn decide_tool(
 }
 
 fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
+    if call.is_response() && token.is_restricted() {
+        return match call.is_asked_for() {
+            true => covered(token, Operation::Session),
+            false => Err(Refusal::Answer),
+        };
+    }
     let is_harmless = is_harmless(call);
     let operation = match is_harmless {
         true => Operation::Session,
@@ -518,6 +561,10 @@ fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
         .allows_method(is_harmless, call.is_read_only());
     match covered(token, operation) {
         Err(Refusal::Scope(_)) if !is_left => {}
+        // Nobody is told of it, so nobody could ask for more.
+        Err(Refusal::Scope(_)) if call.is_unanswered() => {
+            return Err(Refusal::Method(call.method.clone()));
+        }
         covered => covered?,
     }
     if !token.claims().tools.is_all() && !is_harmless {
@@ -530,17 +577,18 @@ fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
 }
 
 /// What a token for chosen tools may do beside calling them: what a session needs, and nothing that
-/// reads, runs or answers anything. Everything else is refused, also what is not known here:
+/// reads or runs anything else. Everything else is refused, also what is not known here:
 ///
 /// | allowed | refused |
 /// |---|---|
-/// | `initialize`, `server/discover`, `ping`, `tools/list` (cut to the chosen tools), `logging/setLevel` | `resources/*`, `prompts/*`, `completion/complete`, `tasks/*`, `subscriptions/listen`, any other method |
-/// | `notifications/initialized`, `…/cancelled`, `…/progress`, `…/roots/list_changed` | any other notification |
-/// | a response that says nothing (`ping`) or declines (an error) | a response with a result (`sampling/createMessage`, `elicitation/create`, `roots/list`) |
+/// | `initialize`, `server/discover` (both answered without what is refused), `ping`, `tools/list` (cut to the chosen tools), `logging/setLevel` | `resources/*`, `prompts/*`, `completion/complete`, `tasks/*`, `subscriptions/listen`, any other method; lists among them are answered empty |
+/// | `tasks/*` and `resources/read` for the task or the user interface of a chosen tool ([`Belonging`]) | |
+/// | `notifications/initialized`, `…/cancelled`, `…/progress`, `…/roots/list_changed` | any other notification: it is taken and goes no further |
+/// | a response to what the backend asked in this session | any other response: it is taken and goes no further |
 /// | the event stream (GET) and the end of a session (DELETE) | |
 fn is_harmless(call: &Call) -> bool {
     match call.method.as_str() {
-        "" => !call.carries_result,
+        "" => call.is_asked_for() || !call.carries_result,
         method => matches!(
             method,
             "initialize"
@@ -649,6 +697,7 @@ mod tests {
             id: None,
             arguments: None,
             carries_result: false,
+            belongs_to: None,
         }
     }
 
@@ -793,7 +842,7 @@ mod tests {
     }
 
     #[test]
-    fn chosen_tools_are_no_resources_prompts_tasks_or_answers() {
+    fn chosen_tools_are_no_resources_prompts_tasks_or_unasked_answers() {
         let only = Tools::Only(BTreeSet::from(["search".to_owned()]));
         let decided = |tools: &Tools, call: &Call| {
             decided(
@@ -843,12 +892,45 @@ mod tests {
             carries_result: true,
             ..pong.clone()
         };
-        assert_eq!(decided(&only, &pong), Ok(()));
-        assert_eq!(
-            decided(&only, &sampled),
-            Err(Refusal::Method(String::new()))
-        );
-        assert_eq!(decided(&Tools::All, &sampled), Ok(()));
+        for unasked in [&pong, &sampled] {
+            assert_eq!(decided(&only, unasked), Err(Refusal::Answer));
+            assert_eq!(decided(&Tools::All, unasked), Ok(()));
+        }
+        let asked = Call {
+            belongs_to: Some(Belonging::Question),
+            ..sampled
+        };
+        assert_eq!(decided(&only, &asked), Ok(()));
+    }
+
+    #[test]
+    fn what_belongs_to_a_chosen_tool_is_allowed_as_the_tool_is() {
+        let pin = Pin::new([1; 8]);
+        let tools = Tools::Pinned(BTreeMap::from([("search".to_owned(), pin)]));
+        let of = |tool: &str| Call {
+            belongs_to: Some(Belonging::Tool(tool.to_owned())),
+            ..call("tasks/get", None)
+        };
+        let decided = |tool: &str, current| {
+            let calls = vec![of(tool)];
+            let nothing = BTreeSet::new();
+            let circumstances = Circumstances {
+                now: ISSUED,
+                approval_required: &nothing,
+                read_only_tools: Some(&nothing),
+                standing: &[("search".to_owned(), current)],
+                policy: None,
+            };
+            super::decide(token("mcp", tools.clone()), calls, circumstances).is_ok()
+        };
+        assert!(decided("search", Current::Defined(pin)));
+        assert!(!decided("search", Current::Defined(Pin::new([2; 8]))));
+        assert!(!decided("search", Current::Unknown));
+        assert!(!decided("fetch", Current::Defined(pin)));
+        let elsewhere = confirmed(narrowed(&["check if tool(\"fetch\")"]));
+        assert!(decide(elsewhere, vec![of("search")]).is_err());
+        let here = confirmed(narrowed(&["check if tool(\"search\")"]));
+        assert!(decide(here, vec![of("search")]).is_ok());
     }
 
     #[test]

@@ -22,7 +22,15 @@ const BATCH: usize = 100;
 /// The members of a message, and those of its `params`, that anybody decides by.
 pub(in crate::protocol) const MESSAGE_KEYS: &[&str] =
     &["jsonrpc", "id", "method", "params", "result", "error"];
-const PARAMS_KEYS: &[&str] = &["name", "uri", "arguments", "_meta", "cursor", "task"];
+const PARAMS_KEYS: &[&str] = &[
+    "name",
+    "uri",
+    "arguments",
+    "_meta",
+    "cursor",
+    "task",
+    "taskId",
+];
 
 /// Which of the three shapes a message has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

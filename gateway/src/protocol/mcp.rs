@@ -57,6 +57,17 @@ pub struct Call {
     /// For a response of the client's: whether it says anything, as the answer to `sampling` or
     /// `elicitation` does and the answer to `ping` does not.
     pub carries_result: bool,
+    /// What else the gateway knows it to belong to: nothing that the message itself could claim.
+    pub belongs_to: Option<Belonging>,
+}
+
+/// What a message that runs no tool belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Belonging {
+    /// It answers a question that the backend asked in this session.
+    Question,
+    /// It is about a task or the user interface of this tool.
+    Tool(String),
 }
 
 /// Methods that change nothing at the backend, so that they may be sent again after a connection
@@ -90,6 +101,43 @@ impl Call {
             id: message.id.clone().filter(|_| message.kind == Kind::Request),
             arguments: message.arguments.clone(),
             carries_result: message.carries_result,
+            belongs_to: None,
+        }
+    }
+
+    /// A request of this method, about nothing in particular.
+    pub fn named(method: &str) -> Self {
+        Self {
+            method: method.to_owned(),
+            name: None,
+            id: Some(Id::Number(0)),
+            arguments: None,
+            carries_result: false,
+            belongs_to: None,
+        }
+    }
+
+    /// Whether it is a response of the client's.
+    pub const fn is_response(&self) -> bool {
+        self.method.is_empty()
+    }
+
+    /// Whether nobody waits for an answer to it, nor is told of a refusal: a response, or what MCP
+    /// names as a notification.
+    pub fn is_unanswered(&self) -> bool {
+        self.is_response() || self.id.is_none() && self.method.starts_with("notifications/")
+    }
+
+    /// Whether the backend has asked for it.
+    pub fn is_asked_for(&self) -> bool {
+        self.belongs_to == Some(Belonging::Question)
+    }
+
+    /// The tool that it runs, or whose task or user interface it is about.
+    pub fn concerns(&self) -> Option<&str> {
+        match (&self.belongs_to, self.tool()) {
+            (Some(Belonging::Tool(tool)), None) => Some(tool),
+            (_, tool) => tool,
         }
     }
 

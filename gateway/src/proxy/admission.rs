@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderName, Method};
 use pingora::protocols::http::ServerSession;
 use sha2::{Digest as _, Sha256};
 
+use super::beside::Names;
 use super::denial::{Challenge, Denial};
 use super::endings::Lease;
 use super::listener::Lifeline;
@@ -18,8 +19,9 @@ use super::routes::{Door, Target, is_own_host};
 use super::ruled::Around;
 use super::serve::{Stop, Visit};
 use super::upstream_head::forwarded_query;
-use super::{Gateway, Place, audited, body};
+use super::{Gateway, Place, audited, body, lists};
 use crate::access_token::{self, Claims, VerifiedToken};
+use crate::backend::Tool;
 use crate::grants::{Current, NotAllowed};
 use crate::policy::rules::Asked;
 use crate::policy::{
@@ -27,12 +29,14 @@ use crate::policy::{
 };
 use crate::protocol::bearer::{BearerToken, Presented};
 use crate::protocol::jsonrpc::{self, Keep, Kind};
-use crate::protocol::mcp::{self, Call, MirrorHeaders};
+use crate::protocol::mcp::{self, Belonging, Call, MirrorHeaders};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+const RESOURCES_READ: &str = "resources/read";
 
 /// A request that may go to its backend, with all that the exchange needs of it.
 pub(super) struct Admitted {
@@ -101,7 +105,24 @@ impl Gateway {
                     (false, Some(rules)) => rules.keep(),
                     (false, None) => Keep::Nothing,
                 };
-                self.read_calls(session, door, keep).await?
+                let (mut calls, body) = self.read_calls(session, door, keep).await?;
+                let conversation = match (&own, door) {
+                    (Some(Own::Session(name) | Own::Stream(name)), _) => name.as_str(),
+                    (None, Door::Messages) => target.as_str(),
+                    (None, _) => bound_session.as_deref().unwrap_or_default(),
+                };
+                let names = Names {
+                    sessions: &self.sessions,
+                    claims: token.claims(),
+                    mount: &place.backend.mount,
+                    conversation,
+                };
+                let body = body.map(|body| names.restore(body, &mut calls));
+                if is_stateless {
+                    names.restore_header(session.req_header_mut(), &NAME);
+                }
+                self.find_interfaces(&token, place, &mut calls).await;
+                (calls, body)
             }
             _ => {
                 refuse_body(session)?;
@@ -137,6 +158,7 @@ impl Gateway {
                 let call = RefusedCall {
                     refused,
                     is_batch: body.as_deref().is_some_and(is_batch),
+                    is_stateless,
                     way: match door {
                         Door::Messages => Way::NoStream,
                         Door::Mcp | Door::Sse => Way::Response,
@@ -191,7 +213,7 @@ impl Gateway {
     ) -> Vec<(String, Current)> {
         let claims = token.claims();
         let mut standing = Vec::new();
-        for tool in calls.iter().filter_map(Call::tool) {
+        for tool in calls.iter().filter_map(Call::concerns) {
             if claims.tools.pin(tool).is_some() {
                 let catalogue = &self.server.catalogue;
                 let name = &place.backend.mount.name;
@@ -210,6 +232,30 @@ impl Gateway {
             }
         }
         standing
+    }
+
+    /// Writes down whose user interface is about to be read: that of a tool which the token shows.
+    async fn find_interfaces(&self, token: &AccessToken, place: &Place, calls: &mut [Call]) {
+        let reads = |call: &Call| {
+            let uri = call.name.as_deref().unwrap_or_default();
+            call.method == RESOURCES_READ && uri.starts_with("ui://")
+        };
+        if !calls.iter().any(reads) || token.may_use(RESOURCES_READ) {
+            return;
+        }
+        let (name, user) = (&place.backend.mount.name, &token.claims().user_name);
+        // Boxed: hardly any request needs room for it.
+        let Ok(offer) = Box::pin(self.server.catalogue.believed(name, user)).await else {
+            return;
+        };
+        for call in calls.iter_mut().filter(|call| reads(call)) {
+            let names_it = |tool: &&Tool| {
+                let mut interfaces = tool.interfaces.iter();
+                interfaces.any(|uri| Some(uri) == call.name.as_ref()) && lists::shows(token, tool)
+            };
+            let tool = offer.tools.iter().find(names_it);
+            call.belongs_to = tool.map(|tool| Belonging::Tool(tool.name.clone()));
+        }
     }
 
     /// The refusal of a call. On the legacy transport clients read answers on their stream only.

@@ -122,7 +122,7 @@ fn facts(
         message,
         result: call
             .filter(|_| message == Some(Sent::Response))
-            .map(|call| call.carries_result),
+            .map(|call| call.carries_result && !call.is_asked_for()),
         protocol_version: visit.protocol_version.clone(),
         labels: labels.map(|labels| Labelled {
             read_only: labels.read_only,

@@ -358,6 +358,7 @@ mod tests {
                 refusal: Refusal::Scope(Scope::parse("write read")),
                 calls: Vec::new(),
             },
+            is_stateless: false,
             is_batch: false,
             way: Way::Response,
         }));

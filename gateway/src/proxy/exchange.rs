@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::admission::Admitted;
 use super::denial::Denial;
 use super::endings::{self, End};
-use super::lists::{self, EventFilter, LARGEST_LIST, Lists};
+use super::lists::{self, EventFilter, Lists};
 use super::relay::Relay;
 use super::response_head::{self, Shape};
 use super::rewrite::{self, EndpointRewriter, Redirect};
@@ -85,26 +85,38 @@ impl Gateway {
             return Err(Denial::UpstreamUnusable.into());
         }
         let token = admitted.permit.token();
+        // A session begins with the answer.
+        let conversation = admitted.session.clone().or_else(|| {
+            let begun = head.headers.get(SESSION)?;
+            begun.to_str().ok().map(str::to_owned)
+        });
+        let conversation = conversation.unwrap_or_default();
         let lists = Lists {
             gateway: self,
             place,
             visit,
             token,
+            calls: admitted.permit.calls(),
+            conversation: &conversation,
         };
         let is_restricted = self.cuts_lists(token);
-        let is_list = is_restricted
-            && matches!(shape, Shape::Bytes(_))
-            && lists::are_asked_for(&admitted.permit);
+        let list = match (is_restricted, shape) {
+            (true, Shape::Bytes(_)) => {
+                lists::are_asked_for(&admitted.permit, admitted.body.as_ref())
+            }
+            _ => None,
+        };
+        let is_list = list.is_some();
         let is_filtered = is_restricted && shape == Shape::Events;
         if (is_list || is_filtered) && !lists::can_be_read(head) {
             return Err(Denial::UpstreamUnusable.into());
         }
         let head = head.clone();
-        let (shape, list) = match is_list {
-            false => (shape, None),
-            true => {
+        let (shape, list) = match list {
+            None => (shape, None),
+            Some(limit) => {
                 let is_lenient = door == Door::Messages || !head.status.is_success();
-                let whole = whole_list(&mut connection, lists, is_lenient, place);
+                let whole = whole_list(&mut connection, lists, is_lenient, place, limit);
                 let list = tokio::select! {
                     biased;
                     end = &mut revoked => return Err(denied_by(end).into()),
@@ -143,6 +155,7 @@ impl Gateway {
             shape,
             endpoint: is_stream.then(EndpointRewriter::new),
             mailbox: None,
+            conversation,
             lease: &lease,
             filter: is_filtered.then(EventFilter::default),
             waits_for_events: admitted.waits_for_events,
@@ -264,6 +277,7 @@ async fn whole_list(
     lists: Lists<'_>,
     is_lenient: bool,
     place: &Place,
+    limit: usize,
 ) -> Result<Bytes, Failure> {
     let mut body = Vec::new();
     loop {
@@ -271,10 +285,12 @@ async fn whole_list(
             .await
             .unwrap_or(Err(Failure::TimedOut("the rest of the response")))?;
         match read {
-            Some(chunk) if body.len() + chunk.len() <= LARGEST_LIST => {
-                body.extend_from_slice(&chunk)
+            Some(chunk) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
+            Some(_) => {
+                return Err(Failure::Broken(
+                    "a list of tools or an answer about a task is too large".to_owned(),
+                ));
             }
-            Some(_) => return Err(Failure::Broken("the list of tools is too large".to_owned())),
             None => break,
         }
     }

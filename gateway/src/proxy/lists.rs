@@ -14,6 +14,7 @@ use pingora::http::ResponseHeader;
 use super::ruled::Around;
 use super::serve::Visit;
 use super::{Gateway, Place};
+use crate::backend::Tool;
 use crate::grants::{Current, NotAllowed};
 use crate::policy::rules::Asked;
 use crate::policy::{AccessToken, Permit};
@@ -27,7 +28,7 @@ use crate::reason::Reason;
 const LARGEST_EVENT: usize = 16 * 1024 * 1024;
 
 /// The largest list that is not in an event.
-pub(super) const LARGEST_LIST: usize = 4 * 1024 * 1024;
+const LARGEST_LIST: usize = 4 * 1024 * 1024;
 
 /// Characters that some readers of event streams take for the end of a line, though the standard
 /// does not (Python's `splitlines`): they could hide an event within another.
@@ -42,6 +43,10 @@ pub(super) struct Lists<'a> {
     pub(super) place: &'a Place,
     pub(super) visit: &'a Visit,
     pub(super) token: &'a AccessToken,
+    /// What the exchange is for; empty for a stream.
+    pub(super) calls: &'a [Call],
+    /// The session that it belongs to; empty where there is none.
+    pub(super) conversation: &'a str,
 }
 
 impl Lists<'_> {
@@ -51,7 +56,20 @@ impl Lists<'_> {
         let amended = self.gateway.revocations.amended(&self.token.claims().grant);
         let token = self.token.clone().amended(amended);
         let token = &token;
-        Lists { token, ..*self }.judge_as_it_stands(text).await
+        let lists = Lists { token, ..*self };
+        let cut = lists.judge_as_it_stands(text).await?;
+        Ok(lists.named(cut.as_deref().unwrap_or(text)).or(cut))
+    }
+
+    /// Whether the token's tools may have user interfaces of their own. Where that is not known,
+    /// they may.
+    pub(super) fn may_show_interfaces(&self) -> bool {
+        let catalogue = &self.gateway.server.catalogue;
+        let offer = catalogue.known_offer(self.backend(), self.user());
+        offer.is_none_or(|offer| {
+            let mut tools = offer.tools.iter();
+            tools.any(|tool| !tool.interfaces.is_empty() && shows(self.token, tool))
+        })
     }
 
     async fn judge_as_it_stands(&self, text: &str) -> Result<Option<String>, Unreadable> {
@@ -208,10 +226,38 @@ impl Lists<'_> {
     }
 }
 
-/// Whether an answer may hold a list outside of an event: one was asked for.
-pub(super) fn are_asked_for(permit: &Permit) -> bool {
-    let lists = |call: &Call| call.method == "tools/list";
-    permit.calls().iter().any(lists)
+/// How large a body may be that is looked into whole, because something was asked for that is
+/// judged. `None`: nothing was.
+pub(super) fn are_asked_for(permit: &Permit, body: Option<&Bytes>) -> Option<usize> {
+    let method = |wanted: &[&str]| {
+        let mut calls = permit.calls().iter();
+        calls.any(|call| wanted.contains(&call.method.as_str()))
+    };
+    if method(&["initialize", "server/discover", "tools/list"]) {
+        return Some(LARGEST_LIST);
+    }
+    if !permit.token().is_restricted() {
+        return None;
+    }
+    // Only who says so may be given a task.
+    let knows_tasks = || {
+        body.is_some_and(|body| {
+            let mut words = body.windows(4);
+            words.any(|word| word == b"task") || body.windows(2).any(|pair| pair == b"\\u")
+        })
+    };
+    let may_name_task = method(&["tasks/get", "tasks/cancel", "tasks/update"])
+        || method(&["tools/call"]) && knows_tasks();
+    may_name_task.then_some(LARGEST_EVENT)
+}
+
+/// Whether a tool as the backend offers it is one that the token has now.
+pub(super) fn shows(token: &AccessToken, tool: &Tool) -> bool {
+    let definition = &tool.definition;
+    let current = || Current::Defined(tool.pin);
+    token
+        .shows(definition.name(), definition.reads_only(), current)
+        .is_ok()
 }
 
 /// Whether an answer can be looked into at all.

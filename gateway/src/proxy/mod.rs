@@ -7,6 +7,7 @@
 mod admission;
 mod answer;
 mod audited;
+mod beside;
 mod body;
 mod denial;
 mod drain;

@@ -4,9 +4,13 @@
 //! A refused `tools/call` gets a result with `isError`, which models read, and with the challenge in
 //! `_meta["mcp/www_authenticate"]`, from which ChatGPT offers to connect again. Any other method
 //! gets the JSON-RPC error *method not found*, as from a server that does not have it. Neither is an
-//! HTTP error: clients end their session on one, or start a login that would change nothing. Only
-//! what can't be answered within MCP (no request with an id), and what another scope would cover, is
-//! 403: from that clients know to ask for more (RFC 6750 §3.1).
+//! HTTP error: clients end their session on one, or start a login that would change nothing. Clients
+//! that ask for a list before they know whether there is anything to list get an empty one.
+//!
+//! A notification or an answer that is refused goes no further, and the client is told that it was
+//! taken: it waits for nothing, and would end its session on anything else. Only what another scope
+//! would cover is 403, from which clients know to ask for more (RFC 6750 §3.1), and what MCP has no
+//! answer for: a method that needs an id and has none.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -38,6 +42,8 @@ pub(super) enum Way {
 pub(super) struct RefusedCall {
     pub(super) refused: Refused,
     pub(super) is_batch: bool,
+    /// Whether it is of 2026-07-28 or later.
+    pub(super) is_stateless: bool,
     pub(super) way: Way,
 }
 
@@ -57,6 +63,7 @@ impl RefusedCall {
     pub(super) fn status(&self) -> StatusCode {
         match (self.refusal(), self.way) {
             (Refusal::Scope(_), _) => StatusCode::FORBIDDEN,
+            _ if self.is_swallowed() => StatusCode::ACCEPTED,
             (_, Way::Stream) => StatusCode::ACCEPTED,
             (Refusal::Tool(_, NotAllowed::Unknown), _) => StatusCode::SERVICE_UNAVAILABLE,
             (Refusal::Policy(_, ruling), _)
@@ -67,6 +74,37 @@ impl RefusedCall {
             (_, Way::Response) if self.is_answerable() => StatusCode::OK,
             _ => StatusCode::FORBIDDEN,
         }
+    }
+
+    fn is_swallowed(&self) -> bool {
+        let calls = &self.refused.calls;
+        !calls.is_empty() && calls.iter().all(Call::is_unanswered)
+    }
+
+    /// The answer to a list that is refused because of what is listed.
+    fn empty_list(&self, call: &Call) -> Option<Value> {
+        let is_denied = match self.refusal() {
+            Refusal::Method(method) => *method == call.method,
+            Refusal::Policy(method, ruling) => {
+                *method == call.method && ruling.verdict == Verdict::Denied
+            }
+            Refusal::Narrowed(_) => !self.is_batch,
+            _ => false,
+        };
+        let listed = match call.method.as_str() {
+            "prompts/list" => "prompts",
+            "resources/list" => "resources",
+            "resources/templates/list" => "resourceTemplates",
+            "tasks/list" => "tasks",
+            _ => return None,
+        };
+        let mut result = json!({listed: []});
+        if self.is_stateless {
+            result["resultType"] = json!("complete");
+            result["ttlMs"] = json!(0);
+            result["cacheScope"] = json!("private");
+        }
+        is_denied.then_some(result)
     }
 
     fn is_answerable(&self) -> bool {
@@ -93,6 +131,9 @@ impl RefusedCall {
                 }
                 let content = json!([{"type": "text", "text": words}]);
                 let result = json!({"content": content, "isError": true, "_meta": meta});
+                return Some(json!({"jsonrpc": "2.0", "id": id, "result": result}));
+            }
+            if let Some(result) = self.empty_list(call) {
                 return Some(json!({"jsonrpc": "2.0", "id": id, "result": result}));
             }
             let code = match self.refusal() {
@@ -132,6 +173,7 @@ mod tests {
             id,
             arguments: None,
             carries_result: false,
+            belongs_to: None,
         }
     }
 
@@ -142,6 +184,7 @@ mod tests {
                 calls: calls.to_vec(),
             },
             is_batch,
+            is_stateless: false,
             way: Way::Response,
         }
     }
@@ -177,6 +220,21 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_list_is_an_empty_one() {
+        let refusal = Refusal::Method("prompts/list".to_owned());
+        let asked = call("prompts/list", None, Some(Id::Number(7)));
+        let refused = refused(refusal, &[asked], false);
+        let answer = refused.answer("No.", None, "r1").unwrap();
+        assert_eq!(answer["result"], json!({"prompts": []}));
+        let refused = RefusedCall {
+            is_stateless: true,
+            ..refused
+        };
+        let answer = refused.answer("No.", None, "r1").unwrap();
+        assert_eq!(answer["result"]["resultType"], json!("complete"));
+    }
+
+    #[test]
     fn every_request_of_a_refused_batch_is_answered() {
         let refusal = Refusal::Tool("erase".to_owned(), NotAllowed::Never);
         let calls = [
@@ -194,7 +252,12 @@ mod tests {
     #[test]
     fn what_cannot_be_answered_within_mcp_is_403_or_503() {
         let method = Refusal::Method(String::new());
-        let unanswerable = refused(method.clone(), &[call("", None, None)], false);
+        for unanswered in ["", "notifications/initialized", "notifications/x"] {
+            let swallowed = refused(method.clone(), &[call(unanswered, None, None)], false);
+            assert_eq!(swallowed.status(), StatusCode::ACCEPTED);
+            assert_eq!(swallowed.answer("No.", None, "r1"), None);
+        }
+        let unanswerable = refused(method.clone(), &[call("prompts/get", None, None)], false);
         assert_eq!(unanswerable.status(), StatusCode::FORBIDDEN);
         assert_eq!(unanswerable.answer("No.", None, "r1"), None);
         let asked = [call("x", None, Some(Id::Number(1)))];

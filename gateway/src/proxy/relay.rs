@@ -34,6 +34,9 @@ pub(super) struct Relay<'a> {
     pub(super) endpoint: Option<EndpointRewriter>,
     /// Of the legacy transport: opened once the endpoint is announced.
     pub(super) mailbox: Option<Mailbox>,
+    /// The session that the answer belongs to. Of the legacy transport: where its messages go, once
+    /// that is announced.
+    pub(super) conversation: String,
     /// Judges events, for a restricted token.
     pub(super) filter: Option<EventFilter>,
     pub(super) waits_for_events: bool,
@@ -184,15 +187,14 @@ impl<'a> Relay<'a> {
         if let Some(target) = self.endpoint.as_mut().and_then(EndpointRewriter::announced) {
             let mailboxes = &self.gateway.mailboxes;
             self.mailbox = Some(mailboxes.open(self.place, claims, &target));
+            self.conversation = target;
         }
-        let lists = self.lists();
-        match &mut self.filter {
-            None => Ok(chunk),
-            Some(filter) => filter
-                .pass(&chunk, lists)
-                .await
-                .map_err(|unreadable| self.unusable(&unreadable)),
-        }
+        let Some(mut filter) = self.filter.take() else {
+            return Ok(chunk);
+        };
+        let passed = filter.pass(&chunk, self.lists()).await;
+        self.filter = Some(filter);
+        passed.map_err(|unreadable| self.unusable(&unreadable))
     }
 
     /// What is left at the end of the backend's answer.
@@ -206,12 +208,14 @@ impl<'a> Relay<'a> {
         }
     }
 
-    fn lists(&self) -> Lists<'a> {
+    fn lists(&self) -> Lists<'_> {
         Lists {
             gateway: self.gateway,
             place: self.place,
             visit: self.visit,
             token: self.permit.token(),
+            calls: self.permit.calls(),
+            conversation: &self.conversation,
         }
     }
 

@@ -77,7 +77,7 @@ impl Gateway {
         calls: &[Call],
     ) -> Said {
         let matters = token.asks_for_effects() || rules.is_some_and(Rules::asks_for_labels);
-        let mut tools = calls.iter().filter_map(Call::tool).peekable();
+        let mut tools = calls.iter().filter_map(Call::concerns).peekable();
         if !matters || tools.peek().is_none() {
             return Said::Labels(Vec::new());
         }

@@ -17,6 +17,8 @@ pub(super) struct Sessions {
     own: TagKey,
     own_messages: TagKey,
     states: TagKey,
+    questions: TagKey,
+    tasks: TagKey,
     issuer: Issuer,
 }
 
@@ -28,6 +30,8 @@ impl Sessions {
             own: tags.derive("session id of a translation"),
             own_messages: tags.derive("message endpoint of a translation"),
             states: tags.derive("request state of a translation"),
+            questions: tags.derive("question of a backend"),
+            tasks: tags.derive("task of a tool"),
             issuer: issuer.clone(),
         }
     }
@@ -105,6 +109,53 @@ impl Sessions {
         self.target(&self.own_messages, query, claims, mount)
     }
 
+    /// The id under which a client is asked what the backend asks under `id`, a JSON text.
+    pub(super) fn bind_question(
+        &self,
+        id: &str,
+        conversation: &str,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> String {
+        let tag = self.questions.tag(&in_(conversation, id, claims, mount));
+        format!("{}~{tag}", URL_SAFE_NO_PAD.encode(id))
+    }
+
+    /// The backend's own id in what a client answers; `None` if nobody asked it in this session.
+    pub(super) fn unbind_question(
+        &self,
+        presented: &str,
+        conversation: &str,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<String> {
+        let (encoded, tag) = presented.rsplit_once('~')?;
+        let id = decoded(encoded)?;
+        let parts = in_(conversation, &id, claims, mount);
+        self.questions.verify(&parts, tag).then_some(id)
+    }
+
+    /// What a client gets for a task that a tool began.
+    pub(super) fn bind_task(&self, id: &str, tool: &str, claims: &Claims, mount: &Mount) -> String {
+        let tag = self.tasks.tag(&in_(tool, id, claims, mount));
+        let (id, tool) = (URL_SAFE_NO_PAD.encode(id), URL_SAFE_NO_PAD.encode(tool));
+        format!("{id}~{tool}~{tag}")
+    }
+
+    /// The backend's own id of a task and the tool that began it; `None` if it is another's.
+    pub(super) fn unbind_task(
+        &self,
+        presented: &str,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<(String, String)> {
+        let (named, tag) = presented.rsplit_once('~')?;
+        let (id, tool) = named.split_once('~')?;
+        let (id, tool) = (decoded(id)?, decoded(tool)?);
+        let parts = in_(&tool, &id, claims, mount);
+        self.tasks.verify(&parts, tag).then_some((id, tool))
+    }
+
     fn target(
         &self,
         key: &TagKey,
@@ -160,6 +211,15 @@ impl StateTags {
         let parts = parts(name, &self.claims, &self.mount);
         self.key.verify(&parts, tag).then(|| name.to_owned())
     }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+}
+
+fn in_<'a>(within: &'a str, id: &'a str, claims: &'a Claims, mount: &'a Mount) -> [&'a [u8]; 5] {
+    let [user, client, mount, id] = parts(id, claims, mount);
+    [user, client, mount, within.as_bytes(), id]
 }
 
 fn parts<'a>(id: &'a str, claims: &'a Claims, mount: &'a Mount) -> [&'a [u8]; 4] {
@@ -239,6 +299,45 @@ mod tests {
             other_key.unbind(&bound, &claims("u_1", "c_1"), &mount("notes")),
             None
         );
+    }
+
+    #[test]
+    fn a_question_is_answered_by_whom_it_was_put_to_and_where() {
+        let sessions = sessions();
+        let (alice, notes) = (claims("u_1", "c_1"), mount("notes"));
+        for id in ["7", "\"a~b\"", "\"\"", "-1"] {
+            let bound = sessions.bind_question(id, "s", &alice, &notes);
+            let unbind = |text: &str, session: &str, claims: &Claims, mount: &Mount| {
+                sessions.unbind_question(text, session, claims, mount)
+            };
+            assert_eq!(unbind(&bound, "s", &alice, &notes).as_deref(), Some(id));
+            assert_eq!(unbind(&bound, "t", &alice, &notes), None);
+            assert_eq!(unbind(&bound, "s", &claims("u_2", "c_1"), &notes), None);
+            assert_eq!(unbind(&bound, "s", &claims("u_1", "c_2"), &notes), None);
+            assert_eq!(unbind(&bound, "s", &alice, &mount("other")), None);
+            assert_eq!(unbind(id, "s", &alice, &notes), None);
+            let task = sessions.bind_task(id, "s", &alice, &notes);
+            assert_eq!(unbind(&task, "s", &alice, &notes), None, "of another kind");
+            assert_eq!(sessions.unbind_task(&bound, &alice, &notes), None);
+        }
+    }
+
+    #[test]
+    fn a_task_is_its_tools_and_its_clients() {
+        let sessions = sessions();
+        let (alice, notes) = (claims("u_1", "c_1"), mount("notes"));
+        let bound = sessions.bind_task("t~1", "look", &alice, &notes);
+        let unbind = |text: &str, claims: &Claims| sessions.unbind_task(text, claims, &notes);
+        let expected = ("t~1".to_owned(), "look".to_owned());
+        assert_eq!(unbind(&bound, &alice), Some(expected));
+        assert_eq!(unbind(&bound, &claims("u_1", "c_2")), None);
+        assert_eq!(unbind(&bound, &claims("u_2", "c_1")), None);
+        let (id, rest) = bound.split_once('~').unwrap();
+        let (_, tag) = rest.split_once('~').unwrap();
+        let other = URL_SAFE_NO_PAD.encode("erase");
+        for forged in ["t~1", "", "~~", &format!("{id}~{other}~{tag}")] {
+            assert_eq!(unbind(forged, &alice), None, "{forged}");
+        }
     }
 
     #[test]

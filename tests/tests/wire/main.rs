@@ -20,6 +20,7 @@ mod hostile_tokens;
 mod identity;
 mod introspect;
 mod legacy;
+mod limited;
 mod login;
 mod mcp;
 mod narrowing;

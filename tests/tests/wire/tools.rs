@@ -321,7 +321,7 @@ async fn over_the_legacy_stream_lists_are_cut_and_refusals_are_told() -> Result<
     let answer = session.request(&call(5, "erase", &json!({}))).await?;
     assert_eq!(refusal(&answer), "tool_not_allowed");
     let answer = session
-        .request(&message(6, "resources/list", &json!({})))
+        .request(&message(6, "resources/read", &json!({"uri": "x:y"})))
         .await?;
     assert_eq!(answer["error"]["code"], -32601);
     assert_eq!(calls(&world), 0);
@@ -346,12 +346,9 @@ async fn what_is_no_chosen_tool_is_refused_and_the_session_goes_on() -> Result<(
     let token = token_for(&world, &["look"]).await?;
     let everything = world.client("Client").await?.sign_in(&world.owner).await?;
     for method in [
-        "resources/list",
         "resources/read",
-        "prompts/list",
         "prompts/get",
         "completion/complete",
-        "tasks/list",
         "tasks/result",
         "subscriptions/listen",
         "anything/else",
@@ -366,21 +363,14 @@ async fn what_is_no_chosen_tool_is_refused_and_the_session_goes_on() -> Result<(
         assert_eq!(world.backend.requests().len(), before + 1, "{method}");
     }
     let before = world.backend.requests().len();
-    let sampled = json!({"jsonrpc": "2.0", "id": 1, "result": {"role": "assistant", "content": {"type": "text", "text": "x"}, "model": "m"}});
-    let reply = send(&world.url("/mcp"), &token, &sampled).await?;
-    assert_eq!(reply.status, 403, "{}", reply.text);
-    assert_eq!(reply.header("www-authenticate"), "");
-    assert_eq!(world.backend.requests().len(), before);
     for body in [
-        json!({"jsonrpc": "2.0", "id": 1, "result": {}}),
-        json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -1, "message": "declined"}}),
         json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
         message(4, "ping", &json!({})),
     ] {
         let reply = send(&world.url("/mcp"), &token, &body).await?;
         assert!([200, 202].contains(&reply.status), "{body}: {}", reply.text);
     }
-    assert_eq!(world.backend.requests().len(), before + 4);
+    assert_eq!(world.backend.requests().len(), before + 2);
     Ok(())
 }
 

@@ -268,6 +268,7 @@ impl<'l> Recorded<'l> {
             id: (sent != Sent::Notification).then_some(Id::Number(1)),
             arguments: self.arguments.clone(),
             carries_result: self.result().unwrap_or_default(),
+            belongs_to: None,
         };
         let asked = match sent {
             Sent::Stream => Asked::stream(),

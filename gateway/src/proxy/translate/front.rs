@@ -15,6 +15,7 @@ use super::task::Answers;
 use crate::access_token::Claims;
 use crate::backend::Failure;
 use crate::policy::AccessToken;
+use crate::protocol::mcp::Call;
 use crate::protocol::sse::KEEP_ALIVE;
 use crate::protocol::web::Response;
 use crate::proxy::denial::Denial;
@@ -39,6 +40,10 @@ pub(super) struct Front<'a> {
     pub(super) lease: Lease,
     pub(super) claims: Claims,
     pub(super) token: AccessToken,
+    /// What the exchange is for; empty for a stream.
+    pub(super) calls: Vec<Call>,
+    /// The gateway's own name of the session or stream; empty where there is none.
+    pub(super) conversation: String,
     pub(super) origin: Option<&'a HeaderValue>,
     /// What is translated into what, for the log.
     pub(super) way: &'static str,
@@ -170,6 +175,8 @@ impl Front<'_> {
             place: self.place,
             visit: self.visit,
             token: &self.token,
+            calls: &self.calls,
+            conversation: &self.conversation,
         };
         match lists.judge(&text).await {
             Ok(None) => Ok(text),

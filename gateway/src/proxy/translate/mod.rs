@@ -68,6 +68,7 @@ use eras::Message;
 use http::HeaderValue;
 use pingora::protocols::http::ServerSession;
 use quick_cache::sync::Cache;
+use rand::rngs::OsRng;
 
 pub(super) use self::way::{Back, Way};
 
@@ -85,6 +86,7 @@ use super::admission::Admitted;
 use super::denial::Denial;
 use super::serve::{Stop, Visit};
 use super::{Gateway, Place};
+use crate::secret;
 
 /// How many sessions in front of stateless backends are remembered beyond their ids.
 const MEMORIES: usize = 8192;
@@ -136,6 +138,11 @@ impl Gateway {
             None => None,
             Some(body) => Some(read(&body)?),
         };
+        let conversation = match &way {
+            Way::OwnSession(name) | Way::OldMessage(name) => name.clone(),
+            Way::OldStream(_) => secret::identifier("", &mut OsRng),
+            _ => String::new(),
+        };
         let front = Front {
             gateway: self,
             place,
@@ -143,6 +150,8 @@ impl Gateway {
             lease,
             claims: permit.token().claims().clone(),
             token: permit.token().clone(),
+            calls: permit.calls().to_vec(),
+            conversation,
             origin,
             way: way.name(),
         };

@@ -9,7 +9,6 @@ use eras::to_stateless::{self, Hello};
 use eras::{Id, Kind, Message};
 use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
-use rand::rngs::OsRng;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -24,7 +23,6 @@ use super::{Back, Translator};
 use crate::proxy::denial::Denial;
 use crate::proxy::mailbox::Mailbox;
 use crate::proxy::serve::Stop;
-use crate::secret;
 
 /// How many messages wait for a stream to take them.
 const POSTED: usize = 64;
@@ -62,7 +60,7 @@ impl Translator {
         session: &mut ServerSession,
         back: Back,
     ) -> Result<(), Stop> {
-        let name = secret::identifier("", &mut OsRng);
+        let name = front.conversation.clone();
         let (post, posted) = mpsc::channel(POSTED);
         self.old_streams.0.lock().insert(name.clone(), post);
         let named = Named {
