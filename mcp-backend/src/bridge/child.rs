@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::failure::End;
 use super::keeper::{ENDED_WITH, LAST_WORDS};
+use super::places::Place;
 
 /// Lines that wait for the process to read them.
 const WAITING_LINES: usize = 64;
@@ -52,7 +54,7 @@ pub struct Running {
     /// Its number, for the log.
     pub pid: u32,
     input: mpsc::Sender<String>,
-    ended: watch::Receiver<Option<String>>,
+    ended: watch::Receiver<Option<End>>,
     stop: CancellationToken,
 }
 
@@ -62,10 +64,7 @@ impl Recipe {
     ///
     /// # Errors
     /// No process can be made. A program that is not there is noticed later: by its end.
-    pub fn start(
-        &self,
-        place: OwnedSemaphorePermit,
-    ) -> std::io::Result<(Running, mpsc::Receiver<String>)> {
+    pub fn start(&self, place: Place) -> std::io::Result<(Running, mpsc::Receiver<String>)> {
         let mut command = Command::new(own_program());
         command
             .arg0("mcp-backend")
@@ -143,12 +142,12 @@ impl Running {
     }
 
     /// Waits for its end: how it ended.
-    pub fn ended(&self) -> impl Future<Output = String> + use<> {
+    pub fn ended(&self) -> impl Future<Output = End> + use<> {
         let mut ended = self.ended.clone();
         async move {
             match ended.wait_for(Option::is_some).await {
-                Ok(how) => how.clone().unwrap_or_default(),
-                Err(_) => "stopped".to_owned(),
+                Ok(end) => end.clone().unwrap_or_else(End::stopped),
+                Err(_) => End::stopped(),
             }
         }
     }
@@ -161,26 +160,42 @@ struct Called {
     pid: u32,
 }
 
+impl Called {
+    fn ended(&self, end: End) -> End {
+        log::info!(event = "process_ended", server = self.name.as_ref(), pid = self.pid, how = end.how.as_str(), said = end.said; "process ended: {}", end.in_full());
+        end
+    }
+}
+
+/// What a process said on stderr that tells how it ended.
+#[derive(Debug, Default)]
+struct Said {
+    /// In the keeper's words.
+    how: Option<String>,
+    /// Its own last line.
+    last: Option<String>,
+}
+
 /// A process from its start to its end.
 struct Life {
     child: Child,
     writer: JoinHandle<()>,
     /// Gives the reason if it was the reader who asked for the end.
     reader: JoinHandle<Option<String>>,
-    logger: JoinHandle<Option<String>>,
+    logger: JoinHandle<Said>,
     stop: CancellationToken,
     called: Called,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Life {
     /// How it ended, in words.
-    async fn until_its_end(mut self) -> String {
-        let Called { name, pid } = self.called;
+    async fn until_its_end(mut self) -> End {
+        let Called { name, pid } = self.called.clone();
         log::info!(event = "process_started", server = name.as_ref(), pid = pid; "process started");
-        let asked = tokio::select! {
-            _ = self.child.wait() => false,
-            () = self.stop.cancelled() => true,
+        let (asked, status) = tokio::select! {
+            status = self.child.wait() => (false, status.ok()),
+            () = self.stop.cancelled() => (true, None),
         };
         if asked {
             // The end of its input is what a well-behaved server waits for.
@@ -199,14 +214,22 @@ impl Life {
         // The keeper has ended its group already, unless somebody has killed the keeper.
         signal_group(pid, Signal::KILL);
         let broken = words(timeout(LAST_WORDS, self.reader).await);
-        let said = words(timeout(LAST_WORDS, self.logger).await);
-        let how = match (asked, broken, said) {
+        let said = timeout(LAST_WORDS, self.logger).await;
+        let said = said.ok().and_then(Result::ok).unwrap_or_default();
+        let how = match (asked, broken, said.how) {
             (_, Some(how), _) | (false, None, Some(how)) => how,
-            (true, None, _) => "stopped".to_owned(),
+            (true, None, _) => return self.called.ended(End::stopped()),
+            // The keeper ended by itself and had nothing to tell of the program's end.
+            (false, None, None) if status.is_some_and(|status| status.code().is_some()) => {
+                "it could not be started".to_owned()
+            }
             (false, None, None) => "killed".to_owned(),
         };
-        log::info!(event = "process_ended", server = name.as_ref(), pid = pid, how = how.as_str(); "process ended: {how}");
-        how
+        let end = End {
+            how,
+            said: said.last,
+        };
+        self.called.ended(end)
     }
 }
 
@@ -317,11 +340,13 @@ async fn read_line(
     }
 }
 
-/// Logs stderr line by line, a bounded number of them in a second. Returns how the process ended, if
-/// the keeper said so.
-async fn log_lines(errors: Option<impl AsyncRead + Unpin>, called: Called) -> Option<String> {
-    let mut errors = BufReader::new(errors?);
-    let (mut how, mut part) = (None, Vec::new());
+/// Logs stderr line by line, a bounded number of them in a second. Returns what it told of the end.
+async fn log_lines(errors: Option<impl AsyncRead + Unpin>, called: Called) -> Said {
+    let Some(errors) = errors else {
+        return Said::default();
+    };
+    let mut errors = BufReader::new(errors);
+    let (mut told, mut part) = (Said::default(), Vec::new());
     let (mut second, mut logged, mut dropped) = (Instant::now(), 0_u32, 0_u64);
     loop {
         let next = read_cut_line(&mut errors, &mut part);
@@ -338,8 +363,11 @@ async fn log_lines(errors: Option<impl AsyncRead + Unpin>, called: Called) -> Op
         };
         let Some(line) = line else { break };
         if let Some(words) = line.strip_prefix(ENDED_WITH) {
-            how = Some(words.to_owned());
+            told.how = Some(words.to_owned());
             continue;
+        }
+        if !line.trim().is_empty() {
+            told.last = Some(shown(&line));
         }
         if second.elapsed() >= SECOND {
             say_dropped(&called, &mut dropped);
@@ -353,7 +381,16 @@ async fn log_lines(errors: Option<impl AsyncRead + Unpin>, called: Called) -> Op
         }
     }
     say_dropped(&called, &mut dropped);
-    how
+    told
+}
+
+/// As much of a line as is told together with the end, in characters.
+const LONGEST_SHOWN: usize = 200;
+
+fn shown(line: &str) -> String {
+    let printable = |c: char| if c.is_control() { ' ' } else { c };
+    let text: String = line.chars().take(LONGEST_SHOWN).map(printable).collect();
+    text.trim().to_owned()
 }
 
 fn say_dropped(called: &Called, dropped: &mut u64) {

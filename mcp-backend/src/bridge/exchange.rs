@@ -7,7 +7,7 @@ use eras::{Id, Message};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::failure::Failure;
+use super::failure::{End, Failure};
 use super::link::Link;
 
 /// What happens to a request when nobody waits for its answer any more.
@@ -83,7 +83,7 @@ impl Exchange {
         self.answer_only();
         match self.next().await {
             Some(Heard::Answer(message)) => message,
-            _ => Failure::Ended("it was asked twice".to_owned()).response(Some(&self.id)),
+            _ => Failure::Ended(End::of("it was asked twice")).response(Some(&self.id)),
         }
     }
 
@@ -101,7 +101,7 @@ impl Exchange {
         };
         Heard::Answer(answer.unwrap_or_else(|| {
             let how = self.link.how_it_ended();
-            let failure = Failure::Ended(how.unwrap_or_else(|| "stopped".to_owned()));
+            let failure = Failure::Ended(how.unwrap_or_else(End::stopped));
             failure.response(Some(&self.id))
         }))
     }

@@ -4,6 +4,47 @@ use std::time::Duration;
 
 use eras::{Id, Message, RpcError, code};
 
+use super::places::Crowd;
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct End {
+    /// Its exit code or signal, or why it was stopped.
+    pub how: String,
+    /// The last line that it wrote on stderr. For the operator: it may name what clients need not
+    /// know.
+    pub said: Option<String>,
+}
+
+impl End {
+    /// It was asked to.
+    pub fn stopped() -> Self {
+        Self::of("stopped")
+    }
+
+    /// In these words.
+    pub fn of(how: &str) -> Self {
+        Self {
+            how: how.to_owned(),
+            said: None,
+        }
+    }
+
+    /// For the operator.
+    pub fn in_full(&self) -> String {
+        match &self.said {
+            Some(said) => format!("{}: {said}", self.how),
+            None => self.how.clone(),
+        }
+    }
+}
+
+impl std::fmt::Display for End {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.how)
+    }
+}
+
 /// Why there is no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Failure {
@@ -15,12 +56,12 @@ pub enum Failure {
     NoHello(Duration),
     /// It ended before it answered.
     #[error("the server's process ended ({0}); it is started again at the next request")]
-    Ended(String),
+    Ended(End),
     /// It has ended again and again.
     #[error("the server's process ends soon after each start ({how}); it is started again in {} s", .again.as_secs().max(1))]
     Resting {
         /// How it ended last.
-        how: String,
+        how: End,
         /// When it will be tried again.
         again: Duration,
     },
@@ -31,14 +72,54 @@ pub enum Failure {
     #[error("the server's process has not answered within {} s; the request is cancelled", .0.as_secs())]
     Silent(Duration),
     /// All places are taken by processes that are busy.
-    #[error("too many processes are busy; try again shortly")]
-    Full,
+    #[error("{}; try again shortly", full(*.0, *.1))]
+    Full(Crowd, usize),
     /// The process refused the handshake in words of its own.
     #[error("the server refused the handshake")]
     Refused(RpcError),
 }
 
+fn full(crowd: Crowd, most: usize) -> String {
+    match crowd {
+        Crowd::All => "too many processes are busy".to_owned(),
+        Crowd::Person => {
+            format!("{most} processes of this person are busy, the most that one may have")
+        }
+        Crowd::Connection => {
+            format!("{most} processes of this connection are busy, the most that one may have")
+        }
+    }
+}
+
 impl Failure {
+    /// The end of a process that it is about, or itself in words.
+    pub fn end(self) -> End {
+        match self {
+            Self::Ended(end) => end,
+            other => End::of(&other.to_string()),
+        }
+    }
+
+    /// For the operator: with what the process said last.
+    pub fn in_full(&self) -> String {
+        let said = match self {
+            Self::Ended(end) | Self::Resting { how: end, .. } => end.said.as_deref(),
+            _ => None,
+        };
+        match said {
+            Some(said) => format!("{self}. Its last line: {said}"),
+            None => self.to_string(),
+        }
+    }
+
+    /// The same response for the gateway's own look, in full.
+    pub fn response_in_full(&self, id: Option<&Id>) -> Message {
+        match self {
+            Self::Refused(error) => Message::error(id, error),
+            other => Message::error(id, &RpcError::new(code::INTERNAL, &other.in_full())),
+        }
+    }
+
     /// The response to the request that can't be answered.
     pub fn response(&self, id: Option<&Id>) -> Message {
         match self {

@@ -9,14 +9,30 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use eras::{Id, Message};
+use eras::to_sessions::Caller;
+use eras::{Id, Message, Object};
 use tokio_util::sync::CancellationToken;
 
+use super::places::Owner;
 use super::pool::Pool;
 use super::session::Session;
 use super::{legacy, streamable};
 use crate::hosts::Hosts;
 use crate::sse::SessionId;
+
+/// What the gateway calls itself.
+const GATEWAY: &str = "cupcake-gateway";
+
+/// The headers that say for whom a request is.
+#[derive(Clone, Debug)]
+pub struct IdentityHeaders {
+    /// Names the person.
+    pub user: HeaderName,
+    /// Names the client.
+    pub client: HeaderName,
+    /// Names the grant.
+    pub grant: HeaderName,
+}
 
 /// What the routes need.
 #[derive(Clone, Debug)]
@@ -26,7 +42,7 @@ pub struct Front {
     /// Names answered to.
     pub hosts: Arc<Hosts>,
     /// The headers that say for whom a request is; `None` where nobody trustworthy sets them.
-    pub identity: Option<(HeaderName, HeaderName)>,
+    pub identity: Option<IdentityHeaders>,
     /// Ends all streams.
     pub ending: CancellationToken,
     /// Numbers for sessions; 0 is none.
@@ -34,16 +50,35 @@ pub struct Front {
 }
 
 impl Front {
-    /// For whom a request is, as far as is known: a person and the client that acts for it.
-    pub fn person(&self, headers: &HeaderMap) -> String {
-        let Some((user, client)) = &self.identity else {
-            return String::new();
+    /// For whom a request is, as far as is known.
+    pub fn owner(&self, headers: &HeaderMap) -> Owner {
+        let Some(identity) = &self.identity else {
+            return Owner::default();
         };
         let value = |name: &HeaderName| {
             let value = headers.get(name).map(|value| value.as_bytes());
             String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
         };
-        format!("{}\n{}", value(user), value(client))
+        Owner {
+            user: value(&identity.user),
+            client: value(&identity.client),
+            grant: value(&identity.grant),
+        }
+    }
+
+    /// The person and the client that acts for it.
+    pub fn person(&self, headers: &HeaderMap) -> String {
+        self.owner(headers).person()
+    }
+
+    /// Whether a request is the gateway's own look at what the server offers. On an address where
+    /// it is believed it names who calls in every other one, and says who it is itself in this.
+    pub fn is_look(&self, owner: &Owner, caller: &Caller) -> bool {
+        let info: Option<Object> = serde_json::from_str(caller.client_info().get()).ok();
+        self.identity.is_some()
+            && owner.is_nobody()
+            && caller.capabilities.is_empty()
+            && info.is_some_and(|info| info.text("name").as_deref() == Some(GATEWAY))
     }
 
     /// A session for the sender of a request. `None`: the system gives no random bytes.
@@ -54,7 +89,7 @@ impl Front {
         };
         Some(Session::new(
             id.to_string(),
-            self.person(headers),
+            self.owner(headers),
             self.numbers.fetch_add(1, Ordering::Relaxed),
         ))
     }

@@ -12,13 +12,14 @@ use std::time::{Duration, Instant};
 
 use eras::to_sessions::{self, Caller};
 use eras::{Id, Kind, Message, Object, RpcError, code, meta};
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::child::{Recipe, Running};
 use super::exchange::{Exchange, OnLeave};
-use super::failure::Failure;
+use super::failure::{End, Failure};
 use super::outbox::Outbox;
+use super::places::Place;
 use super::questions::{Question, fingerprint};
 use super::subscribers::Subscribers;
 
@@ -56,7 +57,7 @@ pub(super) struct Table {
     /// Requests of the process that a client has not answered: our number, the id of the process.
     asked: HashMap<u64, Id>,
     /// How the process ended.
-    ended: Option<String>,
+    ended: Option<End>,
 }
 
 /// A request that waits for its answer.
@@ -118,7 +119,7 @@ impl Link {
         recipe: &Recipe,
         audience: Audience,
         numbers: Arc<AtomicU64>,
-        place: OwnedSemaphorePermit,
+        place: Place,
     ) -> Result<Arc<Self>, Failure> {
         let (running, mut lines) = recipe
             .start(place)
@@ -334,7 +335,7 @@ impl Link {
         }
     }
 
-    fn close(&self, how: String) {
+    fn close(&self, how: End) {
         let mut table = self.lock();
         table.ended = Some(how);
         // Those who wait see their channels close.
@@ -347,7 +348,7 @@ impl Link {
     }
 
     /// How the process ended, if it has.
-    pub fn how_it_ended(&self) -> Option<String> {
+    pub fn how_it_ended(&self) -> Option<End> {
         self.lock().ended.clone()
     }
 

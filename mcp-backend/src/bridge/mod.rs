@@ -6,7 +6,7 @@
 //! | [`options`], [`run`] | command line, start and end |
 //! | [`http`], [`streamable`], [`stateless`], [`legacy`], [`reply`] | the three transports to the front |
 //! | [`session`], [`translated`] | a client's session, in front of a server of its own era or of the other |
-//! | [`pool`], [`server`] | who gets a process; starting, resting, starting again |
+//! | [`pool`], [`server`], [`places`] | who gets a process, and how many; starting, resting, starting again |
 //! | [`link`], [`exchange`], [`questions`], [`outbox`], [`subscribers`] | the conversation with one process: what is pending, and where each message goes |
 //! | [`child`], [`keeper`] | the process: pipes, limits, the log of stderr, an end without orphans |
 //! | [`failure`] | why there is no answer, in words for the client |
@@ -19,6 +19,14 @@
 //! when the session goes on. With `--process shared` all use one. Then the process is told of no
 //! capabilities of clients, since theirs differ; it can ask nobody anything; and what it logs is
 //! told to nobody, because a log message names no session.
+//!
+//! Of all places for processes one connection of one app has at most half, one person three
+//! quarters: the gateway names person, client and grant in headers. Whoever needs one more than
+//! there are stops the one of theirs, or else of all, that was idle for longest.
+//!
+//! The gateway's own look at what a server offers comes without a session and names nobody. It goes
+//! to one process that is kept for that: the one that `--warm-up` started. A consent page starts
+//! none, and who gives up waiting does not end a start that is under way.
 //!
 //! A process of its own learns what its client said in `initialize`, byte for byte. A client
 //! without sessions is told apart by the person and client that the gateway names, and by what it
@@ -62,6 +70,7 @@ pub mod legacy;
 pub mod link;
 pub mod options;
 pub mod outbox;
+pub mod places;
 pub mod pool;
 pub mod questions;
 pub mod reply;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 
+use super::places::Limits;
 use super::pool::Sharing;
 use crate::options::LogFormat;
 
@@ -47,6 +48,14 @@ pub struct BridgeOptions {
     #[arg(long, value_name = "COUNT", default_value = "32", value_parser = clap::value_parser!(u16).range(1..))]
     pub processes: u16,
 
+    /// Processes at once of one connection of an app [default: half of all]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub processes_per_connection: Option<u16>,
+
+    /// Processes at once of one person [default: three quarters of all]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..))]
+    pub processes_per_person: Option<u16>,
+
     /// Stop a process that nobody has used for so many seconds; it is started again when needed.
     #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
     pub idle: Duration,
@@ -57,7 +66,8 @@ pub struct BridgeOptions {
     pub start_timeout: Duration,
 
     /// Start the server once when the bridge starts: what it has to install is there when clients
-    /// come, and what is wrong with it is in the log.
+    /// come, and what is wrong with it is in the log. The process is kept for the gateway's questions
+    /// about what the server offers.
     #[arg(long)]
     pub warm_up: bool,
 
@@ -91,6 +101,10 @@ pub struct BridgeOptions {
     #[arg(long, value_name = "NAME", default_value = "x-forwarded-client")]
     pub client_header: HeaderName,
 
+    /// The header that names the grant, by which one connection of an app is told from another.
+    #[arg(long, value_name = "NAME", default_value = "x-forwarded-grant")]
+    pub grant_header: HeaderName,
+
     /// End when stdin is closed, and so when the parent process ends in whatever way.
     #[arg(long)]
     pub until_stdin_closes: bool,
@@ -107,6 +121,19 @@ pub struct BridgeOptions {
     /// The server: a program and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     pub command: Vec<String>,
+}
+
+impl BridgeOptions {
+    /// How many processes there may be.
+    pub fn limits(&self) -> Limits {
+        let all = usize::from(self.processes);
+        let or = |given: Option<u16>, share: usize| given.map_or(share.max(1), usize::from);
+        Limits {
+            all,
+            person: or(self.processes_per_person, all * 3 / 4),
+            connection: or(self.processes_per_connection, all / 2),
+        }
+    }
 }
 
 /// Where to listen.

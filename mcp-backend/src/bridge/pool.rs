@@ -8,14 +8,18 @@ use eras::to_sessions::Caller;
 use tokio_util::sync::CancellationToken;
 
 use super::link::Audience;
+use super::places::{Crowd, Owner};
 use super::server::{Kit, Opening, Server};
 use super::session::Session;
 use super::subscribers::Subscribers;
 
 /// Sessions at once. Without a process a session is small.
 const MOST_SESSIONS: usize = 4_096;
-/// Callers without sessions that are remembered.
+/// Sessions at once of one connection of an app.
+const MOST_SESSIONS_EACH: usize = 512;
+/// Callers without sessions that are remembered, in all and of one connection.
 const MOST_CALLERS: usize = 1_024;
+const MOST_CALLERS_EACH: usize = 64;
 /// A session without any request this long is ended. Long, because a client that only waits is not
 /// gone, and not every client starts again after a 404.
 const IDLE_SESSION: Duration = Duration::from_secs(8 * 60 * 60);
@@ -43,6 +47,8 @@ struct All {
     sessions: HashMap<String, Arc<Session>>,
     callers: HashMap<String, Arc<Server>>,
     shared: Option<Arc<Server>>,
+    /// For the gateway's own look.
+    lookout: Option<Arc<Server>>,
 }
 
 impl Pool {
@@ -71,33 +77,42 @@ impl Pool {
     }
 
     /// A server of one session's own.
-    pub fn server(&self, opening: Opening, audience: Audience) -> Arc<Server> {
+    pub fn server(&self, opening: Opening, audience: Audience, owner: Owner) -> Arc<Server> {
         Arc::new(Server::new(
             Arc::clone(&self.kit),
             self.me.clone(),
             opening,
             audience,
+            owner,
         ))
     }
 
-    /// The server of a client without sessions; `person` tells who it is as far as is known.
-    pub fn of_caller(&self, person: &str, caller: Caller) -> Arc<Server> {
+    /// The server of a client without sessions.
+    pub fn of_caller(&self, owner: &Owner, caller: Caller) -> Arc<Server> {
         if self.sharing == Sharing::Shared {
             return self.shared();
         }
         // Part of it, because a server behaves differently towards clients that can do different
         // things.
-        let key = format!("{person}\n{}", caller.identity());
+        let key = format!("{}\n{}", owner.person(), caller.identity());
         if let Some(server) = self.lock().callers.get(&key) {
             return Arc::clone(server);
         }
         let audience = Audience::Many(Arc::new(Subscribers::new(true)));
-        let server = self.server(Opening::OfCaller(caller), audience);
+        let server = self.server(Opening::OfCaller(caller), audience, owner.clone());
         let mut all = self.lock();
-        if all.callers.len() >= MOST_CALLERS {
+        let own = all.callers.values();
+        let own = own.filter(|server| server.owner().shares(owner, Crowd::Connection));
+        let has_too_many = !owner.is_nobody() && own.count() >= MOST_CALLERS_EACH;
+        if has_too_many || all.callers.len() >= MOST_CALLERS {
+            let crowd = match has_too_many {
+                true => Crowd::Connection,
+                false => Crowd::All,
+            };
             let idle = all
                 .callers
                 .iter()
+                .filter(|(_, server)| server.owner().shares(owner, crowd))
                 .filter(|(_, server)| !server.is_listened_to())
                 .filter(|(_, server)| server.running().is_none_or(|open| !open.link.is_busy()))
                 .min_by_key(|(_, server)| server.used());
@@ -111,30 +126,36 @@ impl Pool {
     /// The server that all share. It is told of no capabilities of clients, since theirs differ.
     pub fn shared(&self) -> Arc<Server> {
         let mut all = self.lock();
-        let shared = all.shared.get_or_insert_with(|| {
-            let audience = Audience::Many(Arc::new(Subscribers::new(false)));
-            self.server(Opening::OfCaller(super::session::nobody()), audience)
-        });
-        Arc::clone(shared)
+        Arc::clone(all.shared.get_or_insert_with(|| self.of_nobody()))
     }
 
-    /// Starts a process without anybody waiting for it. One that all are to share goes on; another
-    /// is stopped again.
+    fn of_nobody(&self) -> Arc<Server> {
+        let audience = Audience::Many(Arc::new(Subscribers::new(false)));
+        let opening = Opening::OfCaller(super::session::nobody());
+        self.server(opening, audience, Owner::default())
+    }
+
+    /// The server for the gateway's own look at what is offered: the one that all share, or one that
+    /// nobody else uses. It is told of no capabilities of clients.
+    pub fn lookout(&self) -> Arc<Server> {
+        if self.sharing == Sharing::Shared {
+            return self.shared();
+        }
+        let mut all = self.lock();
+        Arc::clone(all.lookout.get_or_insert_with(|| self.of_nobody()))
+    }
+
+    /// Starts a process without anybody waiting for it: the one that all are to share, or the one for
+    /// the gateway's own look.
     pub async fn warm_up(self: Arc<Self>) {
-        let server = match self.sharing {
-            Sharing::Shared => self.shared(),
-            Sharing::Session => {
-                let audience = Audience::Many(Arc::new(Subscribers::new(false)));
-                self.server(Opening::OfCaller(super::session::nobody()), audience)
-            }
-        };
+        let server = self.lookout();
         let name = self.kit.recipe.name.as_str();
-        match server.open().await {
+        match server.open_beside().await {
             Ok(open) => {
                 log::info!(event = "server_answers", server = name; "the server answers: {}", open.hello)
             }
             Err(failure) => {
-                log::error!(event = "server_does_not_answer", server = name; "{failure}")
+                log::error!(event = "server_does_not_answer", server = name; "{}", failure.in_full())
             }
         }
     }
@@ -143,10 +164,19 @@ impl Pool {
     pub fn admit(&self, session: Arc<Session>) -> bool {
         let mut all = self.lock();
         let mut ended = None;
-        if all.sessions.len() >= MOST_SESSIONS {
+        let owner = &session.owner;
+        let own = all.sessions.values();
+        let own = own.filter(|other| other.owner.shares(owner, Crowd::Connection));
+        let has_too_many = !owner.is_nobody() && own.count() >= MOST_SESSIONS_EACH;
+        if has_too_many || all.sessions.len() >= MOST_SESSIONS {
+            let crowd = match has_too_many {
+                true => Crowd::Connection,
+                false => Crowd::All,
+            };
             let unused = all
                 .sessions
                 .values()
+                .filter(|other| other.owner.shares(owner, crowd))
                 .filter(|session| !session.outbox.is_open())
                 .min_by_key(|session| session.used())
                 .map(|session| session.id.clone());
@@ -164,7 +194,7 @@ impl Pool {
     /// A session, for whom it was opened.
     pub fn session(&self, id: &str, person: &str) -> Option<Arc<Session>> {
         let session = self.lock().sessions.get(id).cloned();
-        session.filter(|session| session.person == person)
+        session.filter(|session| session.owner.person() == person)
     }
 
     /// Ends a session.
@@ -183,16 +213,20 @@ impl Pool {
             .filter_map(|session| session.server.get());
         own.chain(all.callers.values())
             .chain(&all.shared)
+            .chain(&all.lookout)
             .map(Arc::clone)
             .collect()
     }
 
-    /// Stops the process that is missed the least, because another is needed more: one that has
-    /// nothing to do, the longest unused, best one that nobody listens to. `false`: all are busy.
-    pub fn make_room(&self) -> bool {
+    /// Stops the process that is missed the least, because `owner` needs another more: one of
+    /// `crowd`, which has all that it may have, that has nothing to do, the longest unused, best one
+    /// that nobody listens to. `false`: all are busy.
+    pub fn make_room(&self, owner: &Owner, crowd: Crowd) -> bool {
         let unused = self
             .servers()
             .into_iter()
+            .filter(|server| crowd == Crowd::All || !server.owner().is_nobody())
+            .filter(|server| server.owner().shares(owner, crowd))
             .filter_map(|server| Some(((server.is_listened_to(), server.idle_since()?), server)))
             .min_by_key(|(rank, _)| *rank);
         let Some((_, server)) = unused else {
@@ -236,11 +270,12 @@ impl Pool {
             sessions,
             shared,
             callers,
+            lookout,
         } = std::mem::take(&mut *self.lock());
         for session in sessions.into_values() {
             session.end();
         }
-        for server in callers.into_values().chain(shared) {
+        for server in callers.into_values().chain(shared).chain(lookout) {
             server.retire();
         }
     }

@@ -12,13 +12,13 @@ use axum::serve::ListenerExt;
 use rustix::fs::Mode;
 use rustix::process::umask;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::child::Recipe;
-use super::http::{Front, router};
+use super::http::{Front, IdentityHeaders, router};
 use super::options::{BridgeOptions, Listen, environment};
+use super::places::Places;
 use super::pool::Pool;
 use super::server::{Kit, Known};
 use crate::hosts::Hosts;
@@ -55,7 +55,11 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
     let front = Front {
         pool: Arc::clone(&pool),
         hosts: Arc::new(Hosts::new(&options.allowed_host)),
-        identity: is_private.then(|| (options.user_header.clone(), options.client_header.clone())),
+        identity: is_private.then(|| IdentityHeaders {
+            user: options.user_header.clone(),
+            client: options.client_header.clone(),
+            grant: options.grant_header.clone(),
+        }),
         ending: ending.clone(),
         numbers: Arc::new(AtomicU64::new(1)),
     };
@@ -83,8 +87,7 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
         }
     };
     pool.close();
-    let all = u32::from(options.processes);
-    let _ = timeout(LAST_PROCESSES, pool.kit().places.acquire_many(all)).await;
+    let _ = timeout(LAST_PROCESSES, pool.kit().places.all_free()).await;
     log::info!(event = "ended"; "ended");
     served
 }
@@ -113,7 +116,7 @@ fn kit(options: &BridgeOptions) -> anyhow::Result<Kit> {
         start: options.start_timeout,
         silence: options.answer_timeout,
         idle: options.idle,
-        places: Arc::new(Semaphore::new(usize::from(options.processes))),
+        places: Places::new(options.limits()),
         known: Known::default(),
     })
 }

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 
 use eras::to_sessions::{self, Caller};
 use eras::{Id, LATEST_SESSIONS, Message, Object, STATELESS, code, meta, to_stateless};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::child::Recipe;
 use super::exchange::{Exchange, OnLeave};
-use super::failure::Failure;
+use super::failure::{End, Failure};
 use super::link::{Asking, Audience, Link};
+use super::places::{Owner, Place, Places};
 use super::pool::Pool;
 use super::questions::UNANSWERED;
 
@@ -43,7 +44,7 @@ pub struct Kit {
     /// Without use for this long a process is stopped.
     pub idle: Duration,
     /// How many processes there may be.
-    pub places: Arc<Semaphore>,
+    pub places: Arc<Places>,
     /// What is known of the program.
     pub(super) known: Known,
 }
@@ -56,8 +57,8 @@ pub struct Known {
     /// Whether it has ever said hello.
     is_proven: AtomicBool,
     /// Held by the one that starts it while it never has: programs such as `npx` install what they
-    /// run, and do that badly twice at a time.
-    first: tokio::sync::Mutex<()>,
+    /// run, and do that badly twice at a time. How the starts fared until then, whosever they were.
+    first: tokio::sync::Mutex<Health>,
 }
 
 impl Kit {
@@ -142,6 +143,10 @@ pub struct Server {
     now: Mutex<Now>,
     /// Held by the one that starts a process.
     starting: tokio::sync::Mutex<Health>,
+    /// For whom it is.
+    owner: Owner,
+    /// A start that goes on whoever waits for it.
+    beside: Mutex<Option<watch::Receiver<Option<Result<Open, Failure>>>>>,
 }
 
 #[derive(Debug)]
@@ -160,12 +165,18 @@ struct Now {
 struct Health {
     short_lives: u32,
     started: Option<Instant>,
-    ended: Option<(Instant, String)>,
+    ended: Option<(Instant, End)>,
 }
 
 impl Server {
     /// A server without a process yet.
-    pub fn new(kit: Arc<Kit>, pool: Weak<Pool>, opening: Opening, audience: Audience) -> Self {
+    pub fn new(
+        kit: Arc<Kit>,
+        pool: Weak<Pool>,
+        opening: Opening,
+        audience: Audience,
+        owner: Owner,
+    ) -> Self {
         Self {
             kit,
             pool,
@@ -181,7 +192,50 @@ impl Server {
                 told: Vec::new(),
             }),
             starting: tokio::sync::Mutex::default(),
+            owner,
+            beside: Mutex::default(),
         }
+    }
+
+    /// For whom it is.
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// The process, started if it does not run. The start goes on to its end if the caller leaves
+    /// before that: the next one finds what it came to.
+    ///
+    /// # Errors
+    /// It can't be started, or does not say hello.
+    pub async fn open_beside(self: &Arc<Self>) -> Result<Open, Failure> {
+        if let Some(open) = self.running() {
+            self.now().used = Instant::now();
+            return Ok(open);
+        }
+        let mut opened = self.begin_beside();
+        let opened = opened.wait_for(Option::is_some).await;
+        match opened.as_deref() {
+            Ok(Some(opened)) => opened.clone(),
+            _ => Err(Failure::Ended(End::stopped())),
+        }
+    }
+
+    fn begin_beside(self: &Arc<Self>) -> watch::Receiver<Option<Result<Open, Failure>>> {
+        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(opening) = &*beside
+            && opening.borrow().is_none()
+            && opening.has_changed().is_ok()
+        {
+            return opening.clone();
+        }
+        let (done, opening) = watch::channel(None);
+        let server = Arc::clone(self);
+        tokio::spawn(async move {
+            let opened = server.open().await;
+            done.send_replace(Some(opened));
+        });
+        *beside = Some(opening.clone());
+        opening
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {
@@ -218,21 +272,26 @@ impl Server {
             return Ok(open);
         }
         if self.now().retired {
-            return Err(Failure::Ended("the session has ended".to_owned()));
+            return Err(Failure::Ended(End::of("the session has ended")));
         }
         let last = self.now().open.take();
         health.learn(last.and_then(|open| open.link.how_it_ended()));
-        health.rest().await?;
-        let first = match self.kit.known.is_proven.load(Ordering::Relaxed) {
+        let mut first = match self.kit.known.is_proven.load(Ordering::Relaxed) {
             true => None,
             false => Some(self.kit.known.first.lock().await),
         };
+        // A program that has never said hello fails whoever starts it: each new session of a client
+        // must not be a reason to start it again at once.
+        let health = first.as_deref_mut().unwrap_or(&mut *health);
+        health.rest().await?;
         let place = self.place().await?;
         health.started = Some(Instant::now());
         let opened = self.start(place).await;
         match opened {
             Ok(open) => {
-                self.kit.known.is_proven.store(true, Ordering::Relaxed);
+                if !self.kit.known.is_proven.swap(true, Ordering::Relaxed) {
+                    *health = Health::default();
+                }
                 drop(first);
                 let was_open = self.keep(&open)?;
                 if was_open && matches!(self.opening, Opening::OfClient(_)) {
@@ -242,7 +301,7 @@ impl Server {
             }
             Err(failure) => {
                 if !matches!(failure, Failure::Refused(_)) {
-                    health.learn(Some(failure.to_string()));
+                    health.learn(Some(failure.clone().end()));
                 }
                 Err(failure)
             }
@@ -253,39 +312,56 @@ impl Server {
     fn keep(&self, open: &Open) -> Result<bool, Failure> {
         let mut now = self.now();
         if now.retired {
-            return Err(Failure::Ended("the session has ended".to_owned()));
+            return Err(Failure::Ended(End::of("the session has ended")));
         }
         now.open = Some(open.clone());
         Ok(std::mem::replace(&mut now.was_open, true))
     }
 
-    async fn place(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        if let Ok(place) = Arc::clone(&self.kit.places).try_acquire_owned() {
-            return Ok(place);
+    async fn place(&self) -> Result<Place, Failure> {
+        let places = &self.kit.places;
+        let full = |crowd| Failure::Full(crowd, places.most(crowd));
+        let crowd = match places.take(&self.owner) {
+            Ok(place) => return Ok(place),
+            Err(crowd) => crowd,
+        };
+        let pool = self.pool.upgrade();
+        if !pool.is_some_and(|pool| pool.make_room(&self.owner, crowd)) {
+            return Err(full(crowd));
         }
-        if !self.pool.upgrade().is_some_and(|pool| pool.make_room()) {
-            return Err(Failure::Full);
-        }
-        timeout(MAKE_ROOM, Arc::clone(&self.kit.places).acquire_owned())
+        places
+            .take_within(&self.owner, MAKE_ROOM)
             .await
-            .ok()
-            .and_then(Result::ok)
-            .ok_or(Failure::Full)
+            .map_err(full)
     }
 
-    async fn start(&self, place: OwnedSemaphorePermit) -> Result<Open, Failure> {
-        let link = Link::start(
+    async fn start(&self, place: Place) -> Result<Open, Failure> {
+        let link = self.link(place)?;
+        self.hello(&link).await.map_err(|failure| {
+            // What ended can refuse nothing: its end is what is told.
+            match (failure, link.how_it_ended()) {
+                (Failure::Refused(_), Some(end)) => Failure::Ended(end),
+                (failure, _) => failure,
+            }
+        })
+    }
+
+    fn link(&self, place: Place) -> Result<Arc<Link>, Failure> {
+        Link::start(
             &self.kit.recipe,
             self.audience.clone(),
             Arc::clone(&self.numbers),
             place,
-        )?;
+        )
+    }
+
+    async fn hello(&self, link: &Arc<Link>) -> Result<Open, Failure> {
         let hello = match &self.opening {
             Opening::OfClient(initialize) => {
-                within(self.kit.patience(), self.pass_hello(&link, initialize)).await??
+                within(self.kit.patience(), self.pass_hello(link, initialize)).await??
             }
             Opening::OfCaller(caller) => {
-                let hello = within(self.kit.patience(), self.say_hello(&link, caller)).await??;
+                let hello = within(self.kit.patience(), self.say_hello(link, caller)).await??;
                 if matches!(hello, Hello::Sessions(..)) {
                     link.write(&to_sessions::initialized()).await?;
                 }
@@ -293,7 +369,7 @@ impl Server {
             }
         };
         Ok(Open {
-            link,
+            link: Arc::clone(link),
             hello: Arc::new(hello),
             level: Arc::default(),
         })
@@ -470,8 +546,8 @@ impl Drop for Server {
 
 impl Health {
     /// Takes note of the end of a process that was not asked to end.
-    fn learn(&mut self, how: Option<String>) {
-        let Some(how) = how.filter(|how| how != "stopped") else {
+    fn learn(&mut self, how: Option<End>) {
+        let Some(how) = how.filter(|end| *end != End::stopped()) else {
             return;
         };
         let lived = self.started.take().map(|started| started.elapsed());

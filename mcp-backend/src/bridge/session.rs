@@ -12,6 +12,7 @@ use super::exchange::{Exchange, Heard, OnLeave};
 use super::failure::Failure;
 use super::link::{Asking, Audience};
 use super::outbox::Outbox;
+use super::places::Owner;
 use super::pool::{Pool, Sharing};
 use super::server::{Hello, Open, Opening, Server};
 use super::subscribers::Subscription;
@@ -23,7 +24,7 @@ pub struct Session {
     /// Its name, which only its client knows.
     pub id: String,
     /// For whom it was opened.
-    pub person: String,
+    pub owner: Owner,
     /// The way to its client outside of answers.
     pub outbox: Arc<Outbox>,
     /// Its server, from `initialize` on.
@@ -50,10 +51,10 @@ pub enum Taken {
 
 impl Session {
     /// A session without a server yet; `number` tells it from others within one process.
-    pub fn new(id: String, person: String, number: u64) -> Self {
+    pub fn new(id: String, owner: Owner, number: u64) -> Self {
         Self {
             id,
-            person,
+            owner,
             outbox: Arc::default(),
             server: OnceLock::new(),
             number,
@@ -113,6 +114,7 @@ impl Session {
             Sharing::Session => pool.server(
                 Opening::OfClient(message.clone()),
                 Audience::One(Arc::clone(&self.outbox)),
+                self.owner.clone(),
             ),
         };
         let open = server.open().await?;

@@ -43,27 +43,35 @@ pub async fn post(front: Front, headers: HeaderMap, message: Message) -> Respons
         Ok(caller) => caller,
         Err(refused) => return reply::json(StatusCode::BAD_REQUEST, &refused.response(Some(&id))),
     };
-    let server = front
-        .pool
-        .of_caller(&front.person(&headers), caller.clone());
+    let owner = front.owner(&headers);
+    let is_look = front.is_look(&owner, &caller);
+    let server = match is_look {
+        true => front.pool.lookout(),
+        false => front.pool.of_caller(&owner, caller.clone()),
+    };
     let accepts = Accepts::of(&headers);
-    let answered = match server.open().await {
+    let answered = match server.open_beside().await {
         Ok(open) => answer(&front, &server, open, caller, message, accepts).await,
         Err(failure) => Err(failure),
     };
-    answered.unwrap_or_else(|failure| failed(&failure, &id))
+    answered.unwrap_or_else(|failure| {
+        let answer = match is_look {
+            true => failure.response_in_full(Some(&id)),
+            false => failure.response(Some(&id)),
+        };
+        failed(&failure, &answer)
+    })
 }
 
-fn failed(failure: &Failure, id: &Id) -> Response {
-    let answer = failure.response(Some(id));
+fn failed(failure: &Failure, answer: &Message) -> Response {
     match failure {
-        Failure::Full => {
-            let mut response = reply::json(StatusCode::SERVICE_UNAVAILABLE, &answer);
+        Failure::Full(..) => {
+            let mut response = reply::json(StatusCode::SERVICE_UNAVAILABLE, answer);
             let soon = HeaderValue::from_static("5");
             response.headers_mut().insert(header::RETRY_AFTER, soon);
             response
         }
-        _ => reply::json(status(&answer), &answer),
+        _ => reply::json(status(answer), answer),
     }
 }
 
