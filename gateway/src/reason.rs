@@ -129,6 +129,7 @@ reasons! {
     UpstreamFailed = "upstream_failed", "The backend broke off or answered something that is not HTTP.", "Check the backend's own log.";
     UpstreamRefusedUs = "upstream_refused_us", "The backend itself asked for authentication.", "Give the gateway the backend's credential in backend.headers.";
     UpstreamRefusedHost = "upstream_refused_host", "The backend refused the Host or Origin of the request.", "Use the host name that the backend expects in backend.url.";
+    TranslationLimit = "translation_limit", "This is more than the gateway translates between revisions of MCP.", "Ask for less at once; or use a client and a server that speak the same revision: what passes as it is has no such limit.";
     Overloaded = "overloaded", "Too many requests wait for the same resource.", "Try again shortly.";
     Internal = "internal", "Something in the gateway failed.", "The log has a line with the same request id; please report it.";
 }

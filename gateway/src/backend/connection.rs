@@ -95,6 +95,9 @@ pub enum Failure {
     /// It broke off, or what it says is not HTTP.
     #[error("the answer is broken: {0}")]
     Broken(String),
+    /// It did nothing wrong: this is beyond a limit of the gateway's own.
+    #[error("{0}")]
+    Limit(String),
 }
 
 /// A connection to a backend, good for one request. Boxed within: it is moved through the futures

@@ -100,6 +100,7 @@ impl Denial {
             Self::Upstream(Failure::Unreachable(_), _) => Reason::UpstreamUnreachable,
             Self::Upstream(Failure::TimedOut("connecting"), _) => Reason::UpstreamUnreachable,
             Self::Upstream(Failure::TimedOut(_), _) => Reason::UpstreamTimeout,
+            Self::Upstream(Failure::Limit(_), _) => Reason::TranslationLimit,
             Self::Upstream(..) | Self::UpstreamRedirects | Self::UpstreamUnusable => {
                 Reason::UpstreamFailed
             }

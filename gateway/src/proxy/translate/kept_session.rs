@@ -21,6 +21,7 @@ use super::mirrored::MirroredTools;
 use super::task::{Answers, Outlet};
 use super::voice::{More, Voice};
 use crate::backend::Failure;
+use crate::reason::Reason;
 
 /// A call is asked back this often at most.
 const MOST_ROUNDS: usize = 16;
@@ -31,8 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(600);
 /// A session wants to hear about this many resources at most.
 const MOST_RESOURCES: usize = 256;
 
-/// A session has this many requests running at most.
-const MOST_RUNNING: usize = 64;
+/// A session has this many requests running at most, far more than its client has connections. Each
+/// is a task and a connection to the backend.
+pub(super) const MOST_RUNNING: usize = 1024;
 
 /// One session of a client, as far as this gateway takes part in it.
 #[derive(Debug)]
@@ -133,9 +135,13 @@ impl KeptSession {
         let cancelled = Arc::new(Notify::new());
         {
             let mut running = self.memory.running.lock();
-            if running.len() >= MOST_RUNNING || running.contains_key(&id.key()) {
-                let error = RpcError::new(code::INTERNAL, "Too many requests at once");
+            if running.contains_key(&id.key()) {
+                let sentence = "The id is that of a request that is still running";
+                let error = RpcError::new(code::INVALID_PARAMS, sentence);
                 return Some(Answers::one(Message::error(Some(&id), &error)));
+            }
+            if running.len() >= MOST_RUNNING {
+                return Some(Answers::one(failed(&id, &too_many())));
             }
             running.insert(id.key(), Arc::clone(&cancelled));
         }
@@ -323,14 +329,28 @@ pub(super) async fn ask(
     )))
 }
 
-/// The response where an exchange failed. What failed is in the log.
+/// More requests than a session may have running.
+pub(super) fn too_many() -> Failure {
+    Failure::Limit(format!(
+        "The gateway translates {MOST_RUNNING} requests of a session at once and no more"
+    ))
+}
+
+/// The response where an exchange failed. What failed is in the log; a limit of the gateway's own is
+/// not blamed on the backend.
 pub(super) fn failed(id: &Id, failure: &Failure) -> Message {
+    let (reason, sentence) = match failure {
+        Failure::Limit(sentence) => (Reason::TranslationLimit, sentence.as_str()),
+        _ => (
+            Reason::UpstreamFailed,
+            "The backend did not answer as it should",
+        ),
+    };
     log::warn!(
-        event = "exchange_failed", reason = crate::reason::Reason::UpstreamFailed.code();
+        event = "exchange_failed", reason = reason.code(), hint = reason.remedy();
         "{failure}"
     );
-    let error = RpcError::new(code::INTERNAL, "The backend did not answer as it should");
-    Message::error(Some(id), &error)
+    Message::error(Some(id), &RpcError::new(code::INTERNAL, sentence))
 }
 
 /// Keeps a request among those that can be cancelled.

@@ -353,10 +353,7 @@ async fn call_over_stream(
     request: Message,
     out: Outlet,
 ) -> Result<(), Trouble> {
-    let Some(answered) = routes.expect(&request, out) else {
-        let failure = Failure::Broken("the id is in use".to_owned());
-        return Err(failure.into());
-    };
+    let answered = routes.expect(&request, out)?;
     let id = request.id();
     let posted = async {
         let reply = voice.post(endpoint, None, More::new(), &request).await?;

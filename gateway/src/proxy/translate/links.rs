@@ -17,7 +17,7 @@ use crate::proxy::endings::Lease;
 /// A session that is not used ends after this.
 const IDLE: Duration = Duration::from_secs(30 * 60);
 
-/// How many a person has by one client with one backend.
+/// How many there are with one backend under one grant.
 const MOST_OWNED: usize = 16;
 
 /// How many there are.
@@ -26,16 +26,16 @@ const MOST: usize = 4096;
 /// Whose a session is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Owner {
-    user: String,
-    client: String,
+    /// Of one person and one client. A client id may be that of several programs, each with a grant
+    /// of its own.
+    grant: String,
     backend: String,
 }
 
 impl Owner {
     pub(super) fn of(claims: &Claims, backend: &str) -> Self {
         Self {
-            user: claims.user.as_str().to_owned(),
-            client: claims.client.as_str().to_owned(),
+            grant: claims.grant.as_str().to_owned(),
             backend: backend.to_owned(),
         }
     }

@@ -20,7 +20,8 @@
 //! `server/discover` and has not said `initialize` in between knows nothing older: it is answered
 //! from then on, and so is every other request of 2026-07-28 at any time, because no client that
 //! could fall back sends one after a refusal. `backend[].answer_discover` answers the first time.
-//! That memory is bounded and each replica's own; losing it costs one refusal.
+//! That memory belongs to the grant, not to the client id, which several programs may have; it is
+//! bounded and each replica's own, and losing it costs one refusal.
 //!
 //! *As little as possible is kept.* A session in front of a stateless backend is written into its
 //! id, tagged for user, client and backend: replicas agree on it and a restart does not end it;
@@ -34,6 +35,7 @@
 //!
 //! | what | what is answered |
 //! |---|---|
+//! | an answer of more than 64 MiB, more than 1,024 requests of a session at once | -32603 that names the limit |
 //! | a message array (2025-03-26) | 400 |
 //! | `Last-Event-ID`: translated streams have no event ids | ignored; a new stream begins |
 //! | a backend's question to a stateless client outside of `tools/call`, `prompts/get`, `resources/read`, or not declared by it | the backend gets -32601 |
@@ -44,7 +46,7 @@
 //! | capabilities of a client larger than a session id has room for (3 KiB) | 400 |
 //!
 //! One session stands behind all that a stateless client says under the same name, with the same
-//! capabilities and for the same person: a backend that keeps state per session shares it between
+//! capabilities and under the same grant: a backend that keeps state per session shares it between
 //! that person's conversations in that client. The crate [`eras`] lists what is lost in messages.
 
 mod front;
@@ -70,7 +72,7 @@ use pingora::protocols::http::ServerSession;
 use quick_cache::sync::Cache;
 use rand::rngs::OsRng;
 
-pub(super) use self::way::{Back, Way};
+pub(super) use self::way::{Back, Way, era};
 
 use self::front::Front;
 use self::kept_session::Memory;

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use eras::to_stateless::{self, Hello};
@@ -12,9 +13,10 @@ use pingora::protocols::http::ServerSession;
 use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::front::Front;
-use super::kept_session::{self, KeptSession, Memory, failed};
+use super::kept_session::{self, KeptSession, MOST_RUNNING, Memory, failed};
 use super::link::{Link, Wire};
 use super::mirrored::MirroredTools;
 use super::task::{Answers, Outlet};
@@ -24,11 +26,11 @@ use crate::proxy::denial::Denial;
 use crate::proxy::mailbox::Mailbox;
 use crate::proxy::serve::Stop;
 
-/// How many messages wait for a stream to take them.
-const POSTED: usize = 64;
+/// How many messages wait for a stream to take them. Whoever posts more waits, too.
+const POSTED: usize = 256;
 
-/// How many requests of a stream are answered at once.
-const MOST_RUNNING: usize = 64;
+/// How long a post waits for the stream to take it.
+const TAKEN: Duration = Duration::from_secs(30);
 
 /// One message that was posted, and who posted it.
 struct Posted {
@@ -94,10 +96,11 @@ impl Translator {
     ) -> Result<(), Stop> {
         let post = self.old_streams.0.lock().get(name).cloned();
         let post = post.ok_or(Denial::SessionUnknown)?;
-        match post.try_send(Posted { voice, message }) {
-            Ok(()) => front.accept(session, 202).await,
-            Err(mpsc::error::TrySendError::Closed(_)) => Err(Denial::SessionUnknown.into()),
-            Err(mpsc::error::TrySendError::Full(_)) => Err(Denial::Leaving.into()),
+        let taken = timeout(TAKEN, post.send(Posted { voice, message }));
+        match front.while_wanted(session, taken).await? {
+            Ok(Ok(())) => front.accept(session, 202).await,
+            Ok(Err(_)) => Err(Denial::SessionUnknown.into()),
+            Err(_) => Err(Denial::Upstream(kept_session::too_many(), None).into()),
         }
     }
 }
@@ -140,9 +143,8 @@ async fn serve(
         };
         let id = message.id();
         if running.len() >= MOST_RUNNING && message.kind() == Kind::Request {
-            let failure = crate::backend::Failure::Broken("too many at once".to_owned());
             let id = id.unwrap_or_else(|| Id::number(0));
-            let _ = out.send(failed(&id, &failure)).await;
+            let _ = out.send(failed(&id, &kept_session::too_many())).await;
             continue;
         }
         match &behind {

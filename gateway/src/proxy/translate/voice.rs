@@ -20,8 +20,16 @@ use crate::proxy::rewrite::{self, Redirect};
 use crate::proxy::upstream_head::{self, Asking};
 use crate::proxy::{Gateway, Place};
 
-/// The largest message that is translated, in bytes: it is held whole.
-const LARGEST: usize = 16 * 1024 * 1024;
+/// The largest message that is translated, in bytes: it is held whole. What passes as it is has no
+/// such limit.
+const LARGEST: usize = 64 * 1024 * 1024;
+
+fn too_large() -> Failure {
+    Failure::Limit(format!(
+        "The answer is larger than {} MiB, the most that the gateway translates between revisions of MCP",
+        LARGEST / 1024 / 1024
+    ))
+}
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -244,9 +252,7 @@ impl Reader {
             };
             match connection.read_body().await? {
                 Some(chunk) => {
-                    let events = splitter
-                        .split(&chunk, LARGEST)
-                        .map_err(|error| Failure::Broken(error.to_string()))?;
+                    let events = splitter.split(&chunk, LARGEST).map_err(|_| too_large())?;
                     let parsed = events.iter().filter_map(|event| Event::parse(event));
                     self.ready.extend(parsed);
                 }
@@ -264,7 +270,7 @@ impl Reader {
                 None => self.give_back().await,
             }
             if body.len() > LARGEST {
-                return Err(Failure::Broken("the answer is too large".to_owned()));
+                return Err(too_large());
             }
         }
         Ok(body)

@@ -111,21 +111,26 @@ impl Gateway {
     }
 }
 
-/// Whose habits count for a request.
+/// Whose habits count for a request: those of the program that holds this grant. A client id may be
+/// that of many programs, as a metadata document's is.
 fn who(place: &Place, admitted: &Admitted) -> Who {
     let claims = admitted.permit.token().claims();
     (
-        claims.user.as_str().to_owned(),
-        claims.client.as_str().to_owned(),
+        claims.grant.as_str().to_owned(),
         place.backend.mount.name.clone(),
     )
 }
 
 /// The era that a request is of.
 fn era_of(looked: Looked<'_>) -> Era {
-    match looked.door {
+    era(looked.door, looked.is_stateless)
+}
+
+/// The same, from where it came and whether it has no session.
+pub(in crate::proxy) const fn era(door: Door, is_stateless: bool) -> Era {
+    match door {
         Door::Sse | Door::Messages => Era::HttpSse,
-        Door::Mcp if looked.is_stateless => Era::Stateless,
+        Door::Mcp if is_stateless => Era::Stateless,
         Door::Mcp => Era::Sessions,
     }
 }
@@ -155,8 +160,8 @@ fn way(looked: Looked<'_>, spoken: Eras) -> Way {
     way.unwrap_or(Way::Through)
 }
 
-/// What is known of a client: a person, a client identifier and a backend.
-type Who = (String, String, String);
+/// What is known of a client: a grant and a backend.
+type Who = (String, String);
 
 /// A second question this soon after the first is of another conversation of the same client, not
 /// of somebody who tries again.
@@ -274,7 +279,7 @@ mod tests {
     fn a_client_that_can_fall_back_is_let() {
         let habits = Habits::default();
         let spoken = Spoken::new(only(Era::Sessions), false);
-        let who = |client: &str| ("u".to_owned(), client.to_owned(), "b".to_owned());
+        let who = |grant: &str| (grant.to_owned(), "b".to_owned());
         let now = Instant::now();
         let later = now + AT_ONCE;
         assert!(!habits.is_answered(who("c"), &spoken, now));

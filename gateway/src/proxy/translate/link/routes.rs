@@ -6,13 +6,12 @@ use eras::{Id, Kind, Message};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use crate::backend::Failure;
+use crate::proxy::translate::kept_session::{MOST_RUNNING, too_many};
 use crate::proxy::translate::task::Outlet;
 
 /// What was said to nobody in particular is kept up to here, for the first who listens.
 const KEPT: usize = 32;
-
-/// A session has this many requests on their way at most.
-const MOST_PENDING: usize = 256;
 
 /// Who waits for what on one session.
 #[derive(Debug, Default)]
@@ -36,12 +35,20 @@ struct Waiting {
 }
 
 impl Routes {
-    /// Enters a request. The result ends when it is answered; `None` if its id is in use.
-    pub(super) fn expect(&self, request: &Message, out: Outlet) -> Option<oneshot::Receiver<()>> {
+    /// Enters a request. The result ends when it is answered.
+    pub(super) fn expect(
+        &self,
+        request: &Message,
+        out: Outlet,
+    ) -> Result<oneshot::Receiver<()>, Failure> {
         let mut table = self.0.lock();
-        let key = request.id()?.key();
-        if table.waiting.contains_key(&key) || table.waiting.len() >= MOST_PENDING {
-            return None;
+        let unusable = || Failure::Limit("The id is that of a request under way".to_owned());
+        let key = request.id().ok_or_else(unusable)?.key();
+        if table.waiting.contains_key(&key) {
+            return Err(unusable());
+        }
+        if table.waiting.len() >= MOST_RUNNING {
+            return Err(too_many());
         }
         let (answered, waits) = oneshot::channel();
         table.count += 1;
@@ -52,7 +59,7 @@ impl Routes {
             order: table.count,
         };
         table.waiting.insert(key, waiting);
-        Some(waits)
+        Ok(waits)
     }
 
     /// Nobody waits for this request any more.
@@ -173,7 +180,7 @@ mod tests {
         let (listener, mut heard) = mpsc::channel(8);
         routes.deliver(message(CHANGED));
         let mut answered = routes.expect(&message(CALL), out.clone()).unwrap();
-        assert!(routes.expect(&message(CALL), out).is_none());
+        assert!(routes.expect(&message(CALL), out).is_err());
         routes.listen(listener);
         routes.deliver(message(PROGRESS));
         routes.deliver(message(ASKS));
