@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use crate::access_token::Keys;
-use crate::backend::{Backend, Catalogue, Connections, Spoken};
+use crate::backend::{Backend, Catalogue, Connections, Lookout, Spoken};
 use crate::clock::Clock;
 use crate::config::{Config, ConfiguredBackend};
 use crate::fetch::{Documents, Fetcher, Limits};
@@ -42,6 +42,8 @@ pub struct App {
     pub revocations: Arc<RevocationView>,
     /// What the backends offer.
     pub catalogue: Arc<Catalogue>,
+    /// How the backends stand.
+    pub lookout: Arc<Lookout>,
     /// The backends.
     pub backends: Vec<Arc<Backend>>,
     /// What each of them speaks.
@@ -125,6 +127,7 @@ impl App {
             config.identity.clone(),
             PinKey::new(&keys.tags),
         ));
+        let lookout = Lookout::follow(&catalogue, runtime);
         let signing = Arc::new(keys.signing.with_approvers(config.approvers.clone()));
         let last_use = LastUse::follow(records.clone(), longest_rest(config), clock, runtime);
         let authorization_server = Arc::new(AuthorizationServer {
@@ -167,6 +170,7 @@ impl App {
             tags: keys.tags,
             revocations,
             catalogue,
+            lookout,
             backends,
             spoken,
             connections,

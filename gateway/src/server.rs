@@ -11,7 +11,7 @@ use pingora::services::listening::Service;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, FrontDoor};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -72,10 +72,13 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
     let authorization_server = app.authorization_server.clone();
     let revocations = app.revocations.clone();
     let last_use = app.authorization_server.last_use.clone();
+    let lookout = app.lookout.clone();
     let edge = Edge::new(settings(config), parts(app));
     let admin = Admin {
         server: authorization_server,
         revocations,
+        lookout,
+        front: FrontDoor::new(&config.listen),
         streams: edge.streams().clone(),
         token: admin_token,
     };

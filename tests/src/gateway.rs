@@ -13,6 +13,9 @@ use crate::program::{self, Program, binary, free_port, workspace};
 /// How long a start may take on a busy machine.
 const START: Duration = Duration::from_secs(30);
 
+/// How long backends may take to answer or fail.
+const BACKENDS: Duration = Duration::from_secs(20);
+
 /// The person whose name and password the gateway was set up with.
 #[derive(Clone, Debug)]
 pub struct Owner {
@@ -50,6 +53,11 @@ pub struct Setup {
     pub environment: Vec<(String, String)>,
     /// A server on stdin and stdout, as the words after `--`.
     pub stdio: Vec<String>,
+    /// Go on as soon as the gateway listens, without waiting until its backends have answered or
+    /// failed.
+    pub hasty: bool,
+    /// No backend but those in `more`.
+    pub only_more: bool,
 }
 
 impl Default for Setup {
@@ -63,6 +71,8 @@ impl Default for Setup {
             more: String::new(),
             environment: Vec::new(),
             stdio: Vec::new(),
+            hasty: false,
+            only_more: false,
         }
     }
 }
@@ -186,6 +196,12 @@ impl Gateway {
         self.program.stdout.all()
     }
 
+    /// A line on standard output, which may come a while after the start.
+    pub async fn prints(&self, found: impl Fn(&str) -> bool) -> Result<String> {
+        let line = self.program.stdout.wait(START, found).await;
+        line.with_context(|| format!("the line was not printed\n{}", self.program.last_words()))
+    }
+
     /// The URL with the one-time code for the first owner, from standard output.
     pub async fn setup_url(&self) -> Result<String> {
         let line = self
@@ -256,6 +272,9 @@ async fn launch(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) -> 
                 .await
                 .is_ok()
         {
+            if !setup.hasty {
+                settled(admin_port).await;
+            }
             return Ok(program);
         }
         if Instant::now() > deadline {
@@ -263,6 +282,22 @@ async fn launch(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) -> 
                 "the gateway is not ready after {START:?}\n{}",
                 program.last_words()
             );
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Wait until each backend has answered or failed, or as long as one may take that is started
+/// beside the gateway. It serves without that; most tests want to begin where a person would.
+async fn settled(admin_port: u16) {
+    let deadline = Instant::now() + BACKENDS;
+    let ready = format!("http://127.0.0.1:{admin_port}/readyz");
+    while Instant::now() < deadline {
+        let is_pending = http::get(&ready)
+            .await
+            .map_or(true, |reply| reply.text.contains(": pending"));
+        if !is_pending {
+            return;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -292,7 +327,7 @@ fn configuration(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) ->
     for (name, path, url) in &setup.backends {
         toml += &format!("\n[[backend]]\nname = \"{name}\"\npath = \"{path}\"\nurl = \"{url}\"\n");
     }
-    if setup.backends.is_empty() {
+    if setup.backends.is_empty() && !setup.only_more {
         let listen = format!("127.0.0.1:{}", free_port());
         let command = [
             binary("mcp-backend").display().to_string(),

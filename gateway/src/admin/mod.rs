@@ -5,6 +5,7 @@
 mod api;
 mod clients;
 mod failure;
+mod front_door;
 mod grants;
 mod guard;
 mod streams;
@@ -23,6 +24,9 @@ use pingora::protocols::http::ServerSession;
 use prometheus::{Gauge, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tokio::time::timeout;
 
+pub use self::front_door::FrontDoor;
+
+use crate::backend::{Lookout, Seen, Standing};
 use crate::oauth::AuthorizationServer;
 use crate::proxy::Streams;
 use crate::secret::SecretHash;
@@ -39,6 +43,10 @@ pub struct Admin {
     pub server: Arc<AuthorizationServer>,
     /// Asked by `/readyz`.
     pub revocations: Arc<RevocationView>,
+    /// Asked by `/readyz`: how the backends stand.
+    pub lookout: Arc<Lookout>,
+    /// Whether the public listener takes connections.
+    pub front: FrontDoor,
     /// Counted by `/metrics`.
     pub streams: Streams,
     /// What the operator's commands must show; without it they are refused.
@@ -56,9 +64,7 @@ impl ServeHttp for Admin {
     async fn response(&self, session: &mut ServerSession) -> Response<Vec<u8>> {
         let request = session.req_header();
         match (&request.method, request.uri.path()) {
-            (&Method::GET | &Method::HEAD, "/healthz" | "/livez") => {
-                text(StatusCode::OK, "ok\n".to_owned())
-            }
+            (&Method::GET | &Method::HEAD, "/healthz" | "/livez") => self.healthy().await,
             (&Method::GET | &Method::HEAD, "/readyz") => self.ready().await,
             (&Method::GET, "/metrics") => self.metrics(),
             // Boxed: probes need not have room for it.
@@ -74,7 +80,19 @@ impl ServeHttp for Admin {
 }
 
 impl Admin {
-    /// Ready while new logins and calls can both be served. Each check has a line.
+    /// Healthy from when the public listener takes connections.
+    async fn healthy(&self) -> Response<Vec<u8>> {
+        match self.front.is_open().await {
+            true => text(StatusCode::OK, "ok\n".to_owned()),
+            false => text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the public address does not take connections yet\n".to_owned(),
+            ),
+        }
+    }
+
+    /// Ready while new logins and calls can both be served. Each check has a line. A backend that
+    /// does not answer has one, too, and is no reason to send people away from the others.
     async fn ready(&self) -> Response<Vec<u8>> {
         let now = self.server.clock.now();
         let store = match timeout(PATIENCE, self.server.records.store().ping(now)).await {
@@ -94,7 +112,16 @@ impl Admin {
             false => Ok(()),
             true => Err("the audit log can't be written".to_owned()),
         };
-        for (name, check) in [("store", store), ("revocations", view), ("audit", audit)] {
+        let front = match self.front.is_open().await {
+            true => Ok(()),
+            false => Err("the public address does not take connections yet".to_owned()),
+        };
+        for (name, check) in [
+            ("listener", front),
+            ("store", store),
+            ("revocations", view),
+            ("audit", audit),
+        ] {
             match check {
                 Ok(()) => body.push_str(&format!("{name}: ok\n")),
                 Err(sentence) => {
@@ -103,7 +130,32 @@ impl Admin {
                 }
             }
         }
+        body.push_str(&self.backends());
         text(status, body)
+    }
+
+    /// A line for each backend.
+    fn backends(&self) -> String {
+        let line = |(name, standing): (&str, Standing)| {
+            let for_seconds = standing.since.elapsed().as_secs();
+            match standing.seen {
+                Seen::Answers(offer) => {
+                    format!("backend {name}: ok, {} tools\n", offer.tools.len())
+                }
+                Seen::Pending => {
+                    format!("backend {name}: pending, no answer for {for_seconds} s yet\n")
+                }
+                Seen::Failed(error) => {
+                    let error: String = error
+                        .to_string()
+                        .chars()
+                        .map(|c| if c.is_control() { ' ' } else { c })
+                        .collect();
+                    format!("backend {name}: failed for {for_seconds} s, {error}\n")
+                }
+            }
+        };
+        self.lookout.standings().map(line).collect()
     }
 
     fn metrics(&self) -> Response<Vec<u8>> {

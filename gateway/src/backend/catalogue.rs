@@ -1,17 +1,23 @@
 //! What a backend offers: its live `tools/list`, for the consent page, the start-up summary, and to
 //! tell whether a tool is still the one that was allowed.
 //!
-//! Owns: how long asking may take. Not: the dialogue (`conversation`), what is remembered and how
-//! long it is believed (`definitions`).
+//! Asking goes on beside whoever waits for it, to its end or to the start timeout of the backend: who
+//! gives up does not take the answer from the next one, and a server that is slow to start is not
+//! started again for each question.
+//!
+//! Owns: how long asking may take, and how long each caller waits. Not: the dialogue
+//! (`conversation`), what is remembered and how long it is believed (`definitions`), how a backend
+//! stands (`lookout`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
 use serde::Deserialize;
-use tokio::time::timeout;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
 
 use super::connection::{Connections, Failure};
 use super::conversation::Asker;
@@ -20,10 +26,23 @@ use super::{Backend, IdentityHeaders};
 use crate::grants::{Current, Pin, PinKey};
 use crate::protocol::tool_definition::{Definition, Labels};
 
-/// How long asking may take, all requests together.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How old what is there at this moment may be.
+const NOW: Duration = Duration::from_secs(1);
 
-/// From this many on, questions that nobody waits for are forgotten.
+/// How long a page waits that can do without the answer.
+const PAGE: Duration = Duration::from_secs(5);
+
+/// How long a page waits that goes on waiting by itself.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// The longest that a call waits, or somebody who pressed a button: as long as clients and browsers
+/// do.
+const LONGEST: Duration = Duration::from_secs(50);
+
+/// How long it is remembered that a backend did not answer a page that goes on waiting.
+const FAILED: Duration = Duration::from_secs(5);
+
+/// From this many on, questions that are answered are forgotten.
 const WAITING: usize = 256;
 
 /// A tool as the backend describes it. Everything is the backend's own claim.
@@ -185,9 +204,12 @@ pub enum CatalogueError {
     /// The exchange failed.
     #[error(transparent)]
     Failed(#[from] Failure),
-    /// It did not answer in time.
-    #[error("the backend did not answer within 5 s")]
-    TooSlow,
+    /// It has not answered yet.
+    #[error("the backend has not answered within {} s", .0.as_secs())]
+    TooSlow(Duration),
+    /// Its program does not run, in the words of the bridge before it.
+    #[error("{0}")]
+    NotRunning(String),
     /// It refused, with this status.
     #[error("the backend refused with status {0}")]
     Refused(u16),
@@ -203,9 +225,60 @@ pub struct Catalogue {
     connections: Arc<Connections>,
     identity: IdentityHeaders,
     pins: PinKey,
-    known: Definitions,
+    known: Arc<Definitions>,
     /// One question at a time for each backend and person: a crowd of calls waits for one answer.
-    asking: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
+    asking: Mutex<HashMap<Key, Asking>>,
+    /// One for each backend: a call met something that a backend which answers does not do.
+    doubts: Vec<Notify>,
+}
+
+/// A question, and its answer once there is one.
+#[derive(Clone, Debug)]
+struct Asking {
+    begun: Instant,
+    answered: watch::Receiver<Option<Answered>>,
+}
+
+#[derive(Clone, Debug)]
+struct Answered {
+    at: Instant,
+    answer: Result<Arc<Offer>, CatalogueError>,
+}
+
+impl Asking {
+    fn now(&self) -> Option<Answered> {
+        self.answered.borrow().clone()
+    }
+
+    /// Whether nobody gets an answer from this any more.
+    fn is_over(&self) -> bool {
+        self.answered.has_changed().is_err() && self.now().is_none()
+    }
+
+    /// The answer, where a page that waits and asks again may still show it: it is older by what
+    /// asking takes and by the pause between two looks, or else such a page would never be done.
+    fn for_page(&self) -> Option<Result<Arc<Offer>, CatalogueError>> {
+        let answered = self.now()?;
+        let took = answered.at.duration_since(self.begun);
+        let longest = match answered.answer {
+            Ok(_) => BELIEVED,
+            Err(_) => FAILED,
+        };
+        let believed = (took * 3).clamp(Duration::from_secs(1), longest);
+        (answered.at.elapsed() <= believed).then_some(answered.answer)
+    }
+
+    /// Waits for the answer.
+    async fn wait(mut self, patience: Duration) -> Result<Arc<Offer>, CatalogueError> {
+        let waiting = async {
+            let answered = self.answered.wait_for(Option::is_some).await.ok()?;
+            answered.as_ref().map(|answered| answered.answer.clone())
+        };
+        match timeout(patience, waiting).await {
+            Ok(Some(answer)) => answer,
+            _ => Err(CatalogueError::TooSlow(patience)),
+        }
+    }
 }
 
 impl Catalogue {
@@ -217,13 +290,43 @@ impl Catalogue {
         pins: PinKey,
     ) -> Self {
         Self {
+            doubts: backends.iter().map(|_| Notify::new()).collect(),
             backends,
             connections,
             identity,
             pins,
-            known: Definitions::default(),
+            known: Arc::default(),
             asking: Mutex::default(),
         }
+    }
+
+    /// The backends that are asked.
+    pub(super) fn backends(&self) -> &[Arc<Backend>] {
+        &self.backends
+    }
+
+    /// How long a backend may take from its start to its list of tools.
+    pub fn start_timeout(&self, name: &str) -> Duration {
+        self.backend(name)
+            .map_or(Duration::ZERO, |backend| backend.start_timeout)
+    }
+
+    /// A call met something that a backend which answers does not do: it is looked at again.
+    pub fn doubt(&self, name: &str) {
+        if let Some(at) = self.place(name) {
+            self.doubts[at].notify_one();
+        }
+    }
+
+    /// Waits for a doubt about the backend at this place.
+    pub(super) async fn doubted(&self, at: usize) {
+        self.doubts[at].notified().await;
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        self.backends
+            .iter()
+            .position(|backend| backend.mount.name == name)
     }
 
     /// Makes the pins of this installation.
@@ -232,27 +335,65 @@ impl Catalogue {
     }
 
     /// How tools stand, as far as it is known without asking.
-    pub const fn definitions(&self) -> &Definitions {
+    pub fn definitions(&self) -> &Definitions {
         &self.known
     }
 
     /// Who the backend `name` is and what it offers to the person with the login name `user`. At
-    /// most 30 s old; takes at most 5 s.
+    /// most 30 s old; takes as long as a call may wait.
     pub async fn offer(
         &self,
         name: &str,
         user: Option<&str>,
     ) -> Result<Arc<Offer>, CatalogueError> {
-        self.offer_within(name, user, BELIEVED).await
+        self.offer_within(name, user, BELIEVED, LONGEST).await
     }
 
-    /// The same, at most a second old: what is there at this moment.
+    /// The same, at most a second old: what is there at this moment. For a page that can do without
+    /// it, so that it takes at most 5 s.
     pub async fn offer_now(
         &self,
         name: &str,
         user: Option<&str>,
     ) -> Result<Arc<Offer>, CatalogueError> {
-        self.offer_within(name, user, Duration::from_secs(1)).await
+        self.offer_within(name, user, NOW, PAGE).await
+    }
+
+    /// The same, and waited for: somebody has pressed a button, or a call depends on it.
+    pub async fn offer_now_or_later(
+        &self,
+        name: &str,
+        user: Option<&str>,
+    ) -> Result<Arc<Offer>, CatalogueError> {
+        self.offer_within(name, user, NOW, LONGEST).await
+    }
+
+    /// The same for a page that is asked for again until it has an answer: `None` while the backend
+    /// has not answered. Takes at most 3 s.
+    pub async fn offer_for_page(
+        &self,
+        name: &str,
+        user: Option<&str>,
+    ) -> Result<Option<Arc<Offer>>, CatalogueError> {
+        let backend = self.backend(name)?;
+        let key = (name.to_owned(), user.map(str::to_owned));
+        let last = self.asking.lock().get(&key).cloned();
+        if let Some(answer) = last.and_then(|asking| asking.for_page()) {
+            return answer.map(Some);
+        }
+        match self.begin(backend, user).wait(FIRST_LOOK).await {
+            Ok(offer) => Ok(Some(offer)),
+            Err(CatalogueError::TooSlow(patience)) if patience < backend.start_timeout => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For the lookout: as long as a start may take.
+    pub(super) async fn look(&self, backend: &Arc<Backend>) -> Result<Arc<Offer>, CatalogueError> {
+        // Asking ends by itself.
+        let patience = backend.start_timeout + PAGE;
+        self.offer_within(&backend.mount.name, None, NOW, patience)
+            .await
     }
 
     /// How a tool stands at the backend `name` for a person. Known from the last answer and from
@@ -311,7 +452,7 @@ impl Catalogue {
         if self.known.begin_refresh(name, user) {
             let (catalogue, name, user) = (Arc::clone(self), name.to_owned(), user.to_owned());
             tokio::spawn(async move {
-                let _ = catalogue.offer_now(&name, Some(&user)).await;
+                let _ = catalogue.offer_now_or_later(&name, Some(&user)).await;
                 catalogue.known.end_refresh(&name, &user);
             });
         }
@@ -319,10 +460,15 @@ impl Catalogue {
 
     /// How a tool stands at this moment: at most a second old.
     pub async fn current_now(&self, name: &str, user: &str, tool: &str) -> Current {
-        match self.offer_now(name, Some(user)).await {
+        match self.offer_now_or_later(name, Some(user)).await {
             Ok(offer) => offer.current(tool),
             Err(_) => Current::Unknown,
         }
+    }
+
+    fn backend(&self, name: &str) -> Result<&Arc<Backend>, CatalogueError> {
+        let at = self.place(name).ok_or(CatalogueError::UnknownBackend)?;
+        Ok(&self.backends[at])
     }
 
     async fn offer_within(
@@ -330,48 +476,97 @@ impl Catalogue {
         name: &str,
         user: Option<&str>,
         age: Duration,
+        patience: Duration,
     ) -> Result<Arc<Offer>, CatalogueError> {
-        let backend = self
-            .backends
-            .iter()
-            .find(|backend| backend.mount.name == name)
-            .ok_or(CatalogueError::UnknownBackend)?;
+        let backend = self.backend(name)?;
         if let Some(offer) = self.known.offer(name, user, age) {
             return Ok(offer);
         }
-        let turn = self.turn(name, user);
-        let _turn = turn.lock().await;
-        if let Some(offer) = self.known.offer(name, user, age) {
-            return Ok(offer);
-        }
-        let identity = user
-            .and_then(|user| HeaderValue::from_bytes(user.as_bytes()).ok())
-            .map(|value| (self.identity.user.clone(), value));
-        let asker = Asker {
-            connections: &self.connections,
-            backend,
-            identity: identity.into_iter().collect(),
-            pins: Some(&self.pins),
-        };
-        let offer = timeout(PATIENCE, asker.ask())
-            .await
-            .unwrap_or(Err(CatalogueError::TooSlow))?;
-        let offer = Arc::new(offer);
-        self.known.learn(name, user, Arc::clone(&offer));
-        Ok(offer)
+        self.begin(backend, user).wait(patience).await
     }
 
-    fn turn(&self, name: &str, user: Option<&str>) -> Arc<tokio::sync::Mutex<()>> {
+    /// The question that is under way, or else a new one.
+    fn begin(&self, backend: &Arc<Backend>, user: Option<&str>) -> Asking {
+        let key = (backend.mount.name.clone(), user.map(str::to_owned));
         let mut asking = self.asking.lock();
-        // Those that nobody waits for.
-        if asking.len() >= WAITING {
-            asking.retain(|_, turn| Arc::strong_count(turn) > 1);
+        if let Some(asking) = asking.get(&key)
+            && asking.now().is_none()
+            && !asking.is_over()
+        {
+            return asking.clone();
         }
-        Arc::clone(
-            asking
-                .entry((name.to_owned(), user.map(str::to_owned)))
-                .or_default(),
-        )
+        if asking.len() >= WAITING {
+            asking.retain(|_, asking| asking.now().is_none() && !asking.is_over());
+        }
+        let (answers, answered) = watch::channel(None);
+        let question = Question {
+            backend: Arc::clone(backend),
+            connections: Arc::clone(&self.connections),
+            known: Arc::clone(&self.known),
+            identity: self.identity_of(backend, user),
+            user: user.map(str::to_owned),
+            pins: self.pins.clone(),
+        };
+        tokio::spawn(async move {
+            let answer = question.ask().await;
+            let at = Instant::now();
+            answers.send_replace(Some(Answered { at, answer }));
+        });
+        let begun = Instant::now();
+        let question = Asking { begun, answered };
+        asking.insert(key, question.clone());
+        question
+    }
+
+    /// What says who asks. A server on stdin and stdout can't be told.
+    fn identity_of(
+        &self,
+        backend: &Backend,
+        user: Option<&str>,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        let user = user.filter(|_| !backend.is_on_stdio)?;
+        let value = HeaderValue::from_bytes(user.as_bytes()).ok()?;
+        Some((self.identity.user.clone(), value))
+    }
+}
+
+/// One question, with all that it needs: nobody may be waiting.
+struct Question {
+    backend: Arc<Backend>,
+    connections: Arc<Connections>,
+    known: Arc<Definitions>,
+    identity: Option<(HeaderName, HeaderValue)>,
+    user: Option<String>,
+    pins: PinKey,
+}
+
+impl Question {
+    async fn ask(mut self) -> Result<Arc<Offer>, CatalogueError> {
+        let asker = Asker {
+            connections: &self.connections,
+            backend: &self.backend,
+            identity: self.identity.take().into_iter().collect(),
+            pins: Some(&self.pins),
+        };
+        let patience = self.backend.start_timeout;
+        let asked = async {
+            loop {
+                match asker.ask().await {
+                    // Connecting was tried for its whole time already.
+                    Err(CatalogueError::Failed(Failure::Unreachable(_)))
+                        if self.connections.comes_up(&self.backend) => {}
+                    answer => return answer,
+                }
+            }
+        };
+        let offer = timeout(patience, asked)
+            .await
+            .unwrap_or(Err(CatalogueError::TooSlow(patience)))?;
+        let offer = Arc::new(offer);
+        let name = &self.backend.mount.name;
+        self.known
+            .learn(name, self.user.as_deref(), Arc::clone(&offer));
+        Ok(offer)
     }
 }
 

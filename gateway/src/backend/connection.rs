@@ -18,7 +18,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, RetryType};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{Address, Backend};
 
@@ -35,6 +35,13 @@ const RESOLVED: Duration = Duration::from_secs(5);
 /// A backend that answers before it has read the whole request gets this long to say it.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
+/// How long a program that was started beside us may take until it listens: long enough for one
+/// that has to install itself first.
+const COMES_UP: Duration = Duration::from_secs(20);
+
+/// The pause before a connection to such a one is tried again.
+const COMES_UP_PAUSE: Duration = Duration::from_millis(50);
+
 /// Marks pool keys that no other connection has.
 const FRESH: u64 = 1 << 63;
 
@@ -43,6 +50,8 @@ pub struct Connections {
     connector: Connector,
     resolved: Mutex<HashMap<(String, u16), Resolved>>,
     opened: AtomicU64,
+    /// Since when there are connections: since the start.
+    since: Instant,
 }
 
 #[derive(Clone)]
@@ -57,6 +66,7 @@ impl Default for Connections {
             connector: Connector::new(Some(ConnectorOptions::new(POOL))),
             resolved: Mutex::default(),
             opened: AtomicU64::new(0),
+            since: Instant::now(),
         }
     }
 }
@@ -110,11 +120,28 @@ pub struct Connection {
 }
 
 impl Connections {
-    /// A connection to `backend`, within its connect timeout.
+    /// A connection to `backend`, within its connect timeout. A program that was just started
+    /// beside us need not listen yet: it is tried again within that time.
     pub async fn open(&self, backend: &Backend, pooling: Pooling) -> Result<Connection, Failure> {
-        timeout(backend.connect_timeout, self.open_any(backend, pooling))
-            .await
-            .unwrap_or(Err(Failure::TimedOut("connecting")))
+        let mut met = Failure::TimedOut("connecting");
+        let opened = async {
+            loop {
+                match self.open_any(backend, pooling).await {
+                    Err(failure @ Failure::Unreachable(_)) if self.comes_up(backend) => {
+                        met = failure;
+                        sleep(COMES_UP_PAUSE).await;
+                    }
+                    opened => return opened,
+                }
+            }
+        };
+        let opened = timeout(backend.connect_timeout, opened).await;
+        opened.unwrap_or(Err(met))
+    }
+
+    /// Whether the program of a backend was started so recently that it need not listen yet.
+    pub(super) fn comes_up(&self, backend: &Backend) -> bool {
+        backend.starts_with_us && self.since.elapsed() < COMES_UP
     }
 
     async fn open_any(&self, backend: &Backend, pooling: Pooling) -> Result<Connection, Failure> {

@@ -27,6 +27,12 @@ const SESSIONS: &str = "2025-11-25";
 const STATELESS: &str = "2026-07-28";
 const LEGACY: &str = "2024-11-05";
 
+/// How what the bridge says of itself begins.
+const BRIDGE_ERROR: &str = "error -32603: ";
+
+/// How much of an error's words is kept, in characters.
+const LONGEST_ERROR: usize = 300;
+
 /// Bounds on what a backend may answer.
 const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
 const MOST_PAGES: usize = 50;
@@ -87,6 +93,17 @@ struct ServerInfo {
 impl Asker<'_> {
     /// Asks in every dialogue that the backend may understand, the most common one first.
     pub(super) async fn ask(&self) -> Result<Offer, CatalogueError> {
+        if self.backend.is_on_stdio {
+            // The bridge keeps one process for those who have no session: none is started for this
+            // question alone. It says why there is none.
+            return self.ask_stateless().await.map_err(|error| match error {
+                CatalogueError::NotUnderstood(why) => CatalogueError::NotRunning(
+                    why.strip_prefix(BRIDGE_ERROR)
+                        .map_or(why.clone(), str::to_owned),
+                ),
+                error => error,
+            });
+        }
         let first = match self.ask_with_session().await {
             Err(CatalogueError::NotUnderstood(why)) => why,
             answer => return answer,
@@ -437,7 +454,11 @@ impl Message {
             (_, Some(error)) => Err(CatalogueError::NotUnderstood(format!(
                 "error {}: {}",
                 error.code,
-                error.message.chars().take(100).collect::<String>()
+                error
+                    .message
+                    .chars()
+                    .take(LONGEST_ERROR)
+                    .collect::<String>()
             ))),
             (None, None) => Err(garbled()),
         }

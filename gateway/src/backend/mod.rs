@@ -5,6 +5,7 @@ mod catalogue;
 mod connection;
 mod conversation;
 mod definitions;
+mod lookout;
 mod spoken;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use http::{HeaderName, HeaderValue};
 pub use self::catalogue::{Annotations, Catalogue, CatalogueError, Offer, Shown, Tool};
 pub use self::connection::{Connection, Connections, Failure, Pooling};
 pub use self::definitions::Definitions;
+pub use self::lookout::{Lookout, Seen, Standing};
 pub use self::spoken::Spoken;
 
 use crate::protocol::resource::Mount;
@@ -60,6 +62,12 @@ pub struct Backend {
     pub connect_timeout: Duration,
     /// How long it may take until the head of its response.
     pub response_timeout: Duration,
+    /// How long it may take from its start to its list of tools.
+    pub start_timeout: Duration,
+    /// It speaks on stdin and stdout, behind a bridge of ours: it can't be told who calls.
+    pub is_on_stdio: bool,
+    /// Its program is started beside us, and may take a while to listen.
+    pub starts_with_us: bool,
 }
 
 impl Backend {

@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
 use eras::{Era, Eras};
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Backend;
 use super::connection::Connections;
@@ -24,23 +25,61 @@ const LAST_PAUSE: Duration = Duration::from_secs(60);
 const SETTLE: Duration = Duration::from_secs(1);
 
 /// The longest that a request waits for the first answer: long for one that has just come up, and
-/// short beside the time after which one that swallows connections is given up.
+/// short beside the time after which one that swallows connections is given up. It is waited for
+/// once, not by each request.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
+
+/// For this many times as long as a request has waited in vain, at first, no other waits.
+const DEARER: u32 = 6;
 
 /// What is known of one backend.
 #[derive(Debug, Default)]
 pub struct Spoken {
     /// Those that it speaks, and three bits further up those that it may speak.
     known: AtomicU8,
+    /// The same, as it is in the log.
+    told: AtomicU8,
     doubted: Notify,
-    /// How often it was asked, each time to the end.
-    rounds: watch::Sender<u64>,
+    rounds: watch::Sender<Rounds>,
     is_fixed: bool,
     /// Whether anybody asks.
     is_followed: AtomicBool,
-    /// Whether it tells nobody who does not log in there: to ask again now would tell no more.
-    is_reserved: AtomicBool,
+    /// Whether it has answered all that it does answer.
+    is_settled: AtomicBool,
+    /// Whether it takes connections, as far as was seen last.
+    is_there: AtomicBool,
+    /// A request wants to know.
+    wanted: Notify,
+    vain: Mutex<Vain>,
     answers_discover: bool,
+}
+
+/// When requests have waited in vain, and until when no other does.
+#[derive(Debug, Default)]
+struct Vain {
+    until: Option<Instant>,
+    times: u32,
+}
+
+impl Vain {
+    fn is_quiet(&self) -> bool {
+        self.until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Somebody has waited for so long and learned nothing.
+    fn again(&mut self, waited: Duration) {
+        let first = (waited * DEARER).max(FIRST_PAUSE);
+        let pause = first.saturating_mul(1 << self.times.min(8)).min(LAST_PAUSE);
+        self.times += 1;
+        self.until = Some(Instant::now() + pause);
+    }
+}
+
+/// How often it was asked, each time all questions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rounds {
+    begun: u64,
+    done: u64,
 }
 
 impl Spoken {
@@ -48,11 +87,15 @@ impl Spoken {
     pub fn new(fixed: Eras, answers_discover: bool) -> Arc<Self> {
         Arc::new(Self {
             known: AtomicU8::new(fixed.bits()),
+            told: AtomicU8::new(0),
             doubted: Notify::new(),
             rounds: watch::Sender::default(),
             is_fixed: !fixed.is_empty(),
             is_followed: AtomicBool::new(false),
-            is_reserved: AtomicBool::new(false),
+            is_settled: AtomicBool::new(false),
+            is_there: AtomicBool::new(false),
+            wanted: Notify::new(),
+            vain: Mutex::default(),
             answers_discover,
         })
     }
@@ -84,31 +127,44 @@ impl Spoken {
         }
     }
 
-    /// Waits, where nothing is known yet, until the backend was asked anew: the first request after
-    /// a start must not go a way that the second would not. Every request waits so while the backend
-    /// is away, for two quick rounds, and at most a second; none waits for a backend that answered
-    /// that it tells nobody who does not log in there.
-    pub async fn asked(&self) {
-        let nobody_asks = !self.is_followed.load(Ordering::Relaxed);
-        let is_known = || self.known.load(Ordering::Relaxed) != 0;
-        if nobody_asks || is_known() || self.is_reserved.load(Ordering::Relaxed) {
-            return;
-        }
+    /// Whether a request of this era may go its way at once.
+    pub fn is_ready(&self, era: Era) -> bool {
+        let is_followed = self.is_followed.load(Ordering::Relaxed);
+        !is_followed
+            || self.eras().has(era)
+            || self.is_settled.load(Ordering::Relaxed)
+            || self.vain.lock().is_quiet()
+    }
+
+    /// Waits, where it is not known yet whether the backend speaks this era, until it was asked anew:
+    /// the first request after a start must not go a way that the second would not. At most a
+    /// second, and not by each request: after somebody has waited in vain, nobody does for a while,
+    /// which doubles each time. One that takes no connections is asked again by each request, which
+    /// would not get far anyway.
+    pub async fn asked(&self, era: Era) {
+        let begun_waiting = Instant::now();
         let mut rounds = self.rounds.subscribe();
-        let begun = *rounds.borrow();
+        // The round that is under way may have begun before the backend listened.
+        let enough = rounds.borrow().begun + 1;
         let answered = async {
-            // The round that is under way may have begun before the backend listened.
-            for enough in [begun + 1, begun + 2] {
-                if is_known() {
+            loop {
+                let Rounds { begun, done } = *rounds.borrow_and_update();
+                if self.is_ready(era) || done >= enough {
                     return;
                 }
-                self.doubted.notify_one();
-                let _ = rounds
-                    .wait_for(|round| *round >= enough || is_known())
-                    .await;
+                if begun == done {
+                    self.wanted.notify_one();
+                }
+                if rounds.changed().await.is_err() {
+                    return;
+                }
             }
         };
-        let _ = timeout(FIRST_ANSWER, answered).await;
+        let is_in_time = timeout(FIRST_ANSWER, answered).await.is_ok();
+        let is_away = is_in_time && !self.is_there.load(Ordering::Relaxed);
+        if !self.is_ready(era) && !is_away {
+            self.vain.lock().again(begun_waiting.elapsed());
+        }
     }
 
     /// Asks the backend until it has answered, and again after each doubt, for as long as the
@@ -127,37 +183,68 @@ impl Spoken {
         runtime.spawn(async move {
             let mut pause = FIRST_PAUSE;
             loop {
-                let asker = Asker {
-                    connections: &connections,
-                    backend: &backend,
-                    identity: Vec::new(),
-                    pins: None,
-                };
-                let found = asker.eras().await;
+                let begun = Instant::now();
+                spoken.rounds.send_modify(|rounds| rounds.begun += 1);
+                let found = spoken.ask(&backend, &connections).await;
                 // A backend that says nothing at all is away; what was known of it stays.
                 if !found.speaks.is_empty() {
                     spoken.learn(found, &backend);
                 }
-                let is_reserved = found.is_reserved;
-                spoken.is_reserved.store(is_reserved, Ordering::Relaxed);
-                spoken.rounds.send_modify(|round| *round += 1);
+                let is_settled = !found.speaks.is_empty();
+                spoken.is_settled.store(is_settled, Ordering::Relaxed);
+                spoken.is_there.store(found.is_there, Ordering::Relaxed);
+                spoken
+                    .rounds
+                    .send_modify(|rounds| rounds.done = rounds.begun);
                 if !found.speaks.is_empty() && found.unclear.is_empty() {
                     pause = FIRST_PAUSE;
+                    *spoken.vain.lock() = Vain::default();
                     spoken.doubted.notified().await;
                     sleep(SETTLE).await;
-                } else {
-                    // Whoever needs the answer now need not wait for the whole pause.
-                    let _ = timeout(pause, spoken.doubted.notified()).await;
-                    sleep(FIRST_PAUSE).await;
-                    pause = (pause * 2).min(LAST_PAUSE);
+                    continue;
                 }
+                // Whoever needs the answer now need not wait for the whole pause. Of one that is there,
+                // a doubt would tell no more.
+                let doubted = async {
+                    match found.is_there {
+                        true => std::future::pending().await,
+                        false => spoken.doubted.notified().await,
+                    }
+                };
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = spoken.wanted.notified() => {}
+                    () = doubted => {}
+                }
+                sleep(FIRST_PAUSE.saturating_sub(begun.elapsed())).await;
+                pause = (pause * 2).min(LAST_PAUSE);
             }
         });
     }
 
+    /// All questions, side by side. While nothing is known, each answer counts as it comes.
+    async fn ask(&self, backend: &Backend, connections: &Connections) -> Found {
+        let asker = Asker {
+            connections,
+            backend,
+            identity: Vec::new(),
+            pins: None,
+        };
+        let is_first = self.known.load(Ordering::Relaxed) == 0;
+        asker
+            .eras(|found| {
+                if is_first && !found.speaks.is_empty() {
+                    self.known.store(bits(found), Ordering::Relaxed);
+                    // Wakes those who wait.
+                    self.rounds.send_modify(|_| ());
+                }
+            })
+            .await
+    }
+
     fn learn(&self, found: Found, backend: &Backend) {
-        let known = found.speaks.bits() | found.unclear.bits() << 3;
-        if self.known.swap(known, Ordering::Relaxed) != known {
+        self.known.store(bits(found), Ordering::Relaxed);
+        if self.told.swap(bits(found), Ordering::Relaxed) != bits(found) {
             let eras = found.speaks.to_string();
             log::info!(
                 event = "eras_known", backend = backend.mount.name, eras = eras;
@@ -167,35 +254,68 @@ impl Spoken {
     }
 }
 
+fn bits(found: Found) -> u8 {
+    found.speaks.bits() | found.unclear.bits() << 3
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// A request waits for two rounds while nothing is known, each of which it asks for; and not at
-    /// all for a backend that is there and tells nobody.
-    #[tokio::test(start_paused = true)]
-    async fn a_first_request_waits_for_two_rounds_or_for_none() {
+    fn followed() -> Arc<Spoken> {
         let spoken = Spoken::new(Eras::NONE, false);
         spoken.is_followed.store(true, Ordering::Relaxed);
+        spoken
+    }
+
+    async fn waited(spoken: &Spoken) -> Duration {
+        let start = Instant::now();
+        if !spoken.is_ready(Era::Sessions) {
+            spoken.asked(Era::Sessions).await;
+        }
+        start.elapsed()
+    }
+
+    /// A backend that says nothing costs one request a second, and the others nothing for a while,
+    /// which doubles.
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_waited_for_once_and_then_ever_less_often() {
+        let spoken = followed();
+        spoken.rounds.send_modify(|rounds| rounds.begun += 1);
+        for quiet in [6, 12, 24, 48, 60, 60] {
+            assert_eq!(waited(&spoken).await, FIRST_ANSWER);
+            assert_eq!(waited(&spoken).await, Duration::ZERO);
+            sleep(Duration::from_secs(quiet) - FIRST_PAUSE).await;
+            assert_eq!(waited(&spoken).await, Duration::ZERO);
+            sleep(FIRST_PAUSE).await;
+        }
+    }
+
+    /// While a backend takes no connections each request has it asked, and waits for that alone; one
+    /// that is there and does not tell is asked by few.
+    #[tokio::test(start_paused = true)]
+    async fn a_backend_that_is_away_is_asked_by_each_request() {
+        let spoken = followed();
         let asking = Arc::clone(&spoken);
         let asks = tokio::spawn(async move {
             loop {
-                asking.doubted.notified().await;
+                asking.wanted.notified().await;
+                asking.rounds.send_modify(|rounds| rounds.begun += 1);
                 sleep(FIRST_PAUSE).await;
-                asking.rounds.send_modify(|round| *round += 1);
+                asking
+                    .rounds
+                    .send_modify(|rounds| rounds.done = rounds.begun);
             }
         });
-        let waited = async || {
-            let start = tokio::time::Instant::now();
-            spoken.asked().await;
-            start.elapsed()
-        };
-        assert_eq!(waited().await, FIRST_PAUSE * 2);
-        spoken.is_reserved.store(true, Ordering::Relaxed);
-        assert_eq!(waited().await, Duration::ZERO);
+        for _ in 0..3 {
+            assert_eq!(waited(&spoken).await, FIRST_PAUSE);
+        }
+        spoken.is_there.store(true, Ordering::Relaxed);
+        assert_eq!(waited(&spoken).await, FIRST_PAUSE);
+        assert_eq!(waited(&spoken).await, Duration::ZERO);
+        sleep(FIRST_PAUSE * DEARER).await;
+        assert_eq!(waited(&spoken).await, FIRST_PAUSE);
         asks.abort();
-        spoken.is_reserved.store(false, Ordering::Relaxed);
-        assert_eq!(waited().await, FIRST_ANSWER);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `gateway serve`: start, say what was done, serve until told to stop.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -16,10 +17,6 @@ use crate::identity::{LoginName, PasswordPhc, ensure_owner, forget_former_owner,
 use crate::oauth::cut::{Whose, cut_off};
 use crate::supervisor::{self, Program};
 use crate::{keys, server};
-
-/// How long a backend that was started may take to come up before the summary says so: long enough
-/// for one that has to install itself first.
-const BACKEND_START: Duration = Duration::from_secs(20);
 
 pub(super) fn run(configuration: &Configuration) -> ExitCode {
     let config = match configuration.resolve() {
@@ -52,15 +49,16 @@ fn start(configuration: &Configuration, config: &Config) -> anyhow::Result<()> {
     let app = runtime.block_on(async {
         let app = App::build(config, keys, runtime.handle()).await?;
         owner_of_configuration(config, &app).await?;
-        let started = start_programs(config, runtime.handle(), &stop).await?;
-        let patience = if started {
-            BACKEND_START
-        } else {
-            Duration::ZERO
-        };
-        summary::print(config, &app, keys_created, patience).await?;
+        start_programs(config, runtime.handle(), &stop).await?;
+        summary::print(config, &app, keys_created).await?;
         anyhow::Ok(app)
     })?;
+    // Beside all else: nothing waits for a backend.
+    runtime.spawn(summary::fill_in(
+        config.scopes.clone(),
+        app.backends.clone(),
+        Arc::clone(&app.lookout),
+    ));
     let journal = app.journal.clone();
     reload::follow(
         runtime.handle(),
@@ -113,18 +111,16 @@ async fn owner_of_configuration(config: &Config, app: &App) -> anyhow::Result<()
     Ok(())
 }
 
-/// Starts the programs of the backends that have one. Whether there were any.
+/// Starts the programs of the backends that have one.
 async fn start_programs(
     config: &Config,
     runtime: &Handle,
     stop: &watch::Sender<bool>,
-) -> anyhow::Result<bool> {
-    let mut any = false;
+) -> anyhow::Result<()> {
     for configured in &config.backends {
         if configured.command.is_empty() {
             continue;
         }
-        any = true;
         let name = configured.backend.mount.name.clone();
         let program = Program {
             name,
@@ -137,5 +133,5 @@ async fn start_programs(
                 anyhow::anyhow!("backend {}: {error}", configured.backend.mount.name)
             })?;
     }
-    Ok(any)
+    Ok(())
 }

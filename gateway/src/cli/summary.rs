@@ -1,46 +1,125 @@
-//! What `gateway serve` prints on standard output: what it did, and what to do next.
+//! What `gateway serve` prints on standard output: what it did, and what to do next; then each backend
+//! as it answers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::OsRng;
-use tokio::time::sleep;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
 use crate::app::App;
-use crate::backend::{Backend, Offer, Tool};
+use crate::backend::{Backend, Lookout, Offer, Seen, Standing, Tool};
 use crate::config::Config;
 use crate::identity::SETUP_LIFETIME;
 use crate::policy::{Coverage, Operation, ScopeTable, ScopedTools};
 use crate::protocol::scope::Scope;
 use crate::store::{StoreError, StoreUrl};
 
-/// Prints the summary. `patience`: how long a backend that was just started may take to answer.
+/// How long a backend may take until the list says that it has not answered yet.
+const PENDING: Duration = Duration::from_secs(3);
+
+/// Prints what is known without asking any backend.
 pub(super) async fn print(
     config: &Config,
     app: &App,
     keys_created: bool,
-    patience: Duration,
 ) -> Result<(), StoreError> {
     println!("{} {}", config.title, env!("CARGO_PKG_VERSION"));
     print_state(config, keys_created);
-    let mut offers = Vec::new();
-    for configured in &config.backends {
-        let patience = if configured.command.is_empty() {
-            Duration::ZERO
-        } else {
-            patience
-        };
-        let (line, offer) = backend(app, &configured.backend, patience).await;
-        println!("{line}");
-        offers.push((configured.backend.mount.name.as_str(), offer));
-    }
-    for note in scope_notes(&config.scopes, &offers) {
-        log::warn!(event = "scope_doubtful"; "{note}");
-        println!("! scopes     {note}");
-    }
     print_urls(config);
     print_setup(config, app).await
+}
+
+/// Prints a line for each backend as it answers, or does not; then what the scopes say of tools that
+/// are not there.
+pub(super) async fn fill_in(
+    scopes: ScopeTable,
+    backends: Vec<Arc<Backend>>,
+    lookout: Arc<Lookout>,
+) {
+    let (offers, mut answered) = mpsc::channel(backends.len().max(1));
+    for (at, backend) in backends.iter().enumerate() {
+        let Some(standing) = lookout.watch(at) else {
+            continue;
+        };
+        tokio::spawn(follow(at, Arc::clone(backend), standing, offers.clone()));
+    }
+    drop(offers);
+    let mut known: Vec<Option<Arc<Offer>>> = vec![None; backends.len()];
+    let mut told = BTreeSet::new();
+    while let Some((at, offer)) = answered.recv().await {
+        known[at] = Some(offer);
+        let names = backends
+            .iter()
+            .map(|backend| backend.mount.name.as_str())
+            .zip(known.iter().cloned());
+        for note in scope_notes(&scopes, &names.collect::<Vec<_>>()) {
+            if told.insert(note.clone()) {
+                log::warn!(event = "scope_doubtful"; "{note}");
+                println!("! scopes     {note}");
+            }
+        }
+    }
+}
+
+/// Prints how a backend stands whenever that changes, until it has answered once. What happens to it
+/// later is in the log.
+async fn follow(
+    at: usize,
+    backend: Arc<Backend>,
+    mut standing: watch::Receiver<Standing>,
+    offers: mpsc::Sender<(usize, Arc<Offer>)>,
+) {
+    let mut last = String::new();
+    let mut say = |line: String| {
+        if line != last {
+            println!("{line}");
+        }
+        last = line;
+    };
+    let place = format!("{} at {}", backend.mount.name, backend.mount.mcp_path());
+    let mut patience = PENDING;
+    loop {
+        let seen = standing.borrow_and_update().seen.clone();
+        match seen {
+            Seen::Answers(offer) => {
+                say(answers(&place, &offer));
+                let _ = offers.send((at, offer)).await;
+                return;
+            }
+            Seen::Failed(error) => {
+                say(format!(
+                    "! backend    {place}: {error}. It is asked again until it answers"
+                ));
+            }
+            Seen::Pending => {}
+        }
+        match timeout(patience, standing.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                patience = Duration::MAX;
+                if matches!(standing.borrow().seen, Seen::Pending) {
+                    say(format!(
+                        "… backend    {place}: no answer yet. It may still be starting; nothing else waits for it"
+                    ));
+                }
+            }
+        }
+    }
+}
+
+fn answers(place: &str, offer: &Offer) -> String {
+    let tools = offer.tools.iter().take(8).map(|tool| tool.name.as_str());
+    format!(
+        "✓ backend    {place} → {} {} ({} tools: {})",
+        offer.name,
+        offer.version,
+        offer.tools.len(),
+        tools.collect::<Vec<_>>().join(", ")
+    )
 }
 
 fn print_state(config: &Config, keys_created: bool) {
@@ -59,40 +138,6 @@ fn print_state(config: &Config, keys_created: bool) {
             "kept"
         }
     );
-}
-
-async fn backend(app: &App, backend: &Backend, patience: Duration) -> (String, Option<Arc<Offer>>) {
-    let name = &backend.mount.name;
-    let started = Instant::now();
-    loop {
-        match app.catalogue.offer(name, None).await {
-            Ok(offer) => {
-                let line = format!(
-                    "✓ backend    {name} at {} → {} {} ({} tools: {})",
-                    backend.mount.mcp_path(),
-                    offer.name,
-                    offer.version,
-                    offer.tools.len(),
-                    offer
-                        .tools
-                        .iter()
-                        .take(8)
-                        .map(|tool| tool.name.as_str())
-                        .collect::<Vec<_>>()
-                        .join(", ")
-                );
-                return (line, Some(offer));
-            }
-            Err(error) if started.elapsed() >= patience => {
-                let line = format!(
-                    "! backend    {name} at {}: {error}. It is asked again at every call",
-                    backend.mount.mcp_path()
-                );
-                return (line, None);
-            }
-            Err(_) => sleep(Duration::from_millis(100)).await,
-        }
-    }
 }
 
 /// What the scopes say of tools that are not there, and the tools that no scope covers. Only about

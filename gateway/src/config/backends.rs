@@ -83,6 +83,7 @@ impl Reader<'_> {
             })
             .into_iter()
             .collect();
+        let is_on_stdio = bridge.is_some();
         let (address, host, command, environment) = match bridge {
             Some(bridge) => {
                 if eras.is_empty() {
@@ -102,6 +103,7 @@ impl Reader<'_> {
                 (address, host, command, Vec::new())
             }
         };
+        let starts_with_us = !command.is_empty();
         Some(ConfiguredBackend {
             command,
             environment,
@@ -125,6 +127,9 @@ impl Reader<'_> {
                 token_header,
                 connect_timeout: self.duration(&at("connect_timeout"))?,
                 response_timeout: self.duration(&at("response_timeout"))?,
+                start_timeout: self.duration(&at("start_timeout"))?,
+                is_on_stdio,
+                starts_with_us,
             },
         })
     }

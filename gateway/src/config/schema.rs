@@ -504,6 +504,12 @@ pub const KEYS: &[Key] = &[
         "How long it may take to begin an answer.",
     ),
     key(
+        "backend[].start_timeout",
+        Kind::Duration,
+        "60s",
+        "How long the server may take from its start to its list of tools. The consent page waits so long. A server on stdio is stopped when it takes longer, at its very first start (which may install it) five times as long.",
+    ),
+    key(
         "client[].id",
         Kind::Text,
         "",

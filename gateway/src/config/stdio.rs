@@ -80,10 +80,15 @@ impl Reader<'_> {
         for (option, key) in [
             ("--user-header", "identity.user_header"),
             ("--client-header", "identity.client_header"),
+            ("--grant-header", "identity.grant_header"),
         ] {
             if let Some(header) = self.text(key) {
                 command.extend([option.to_owned(), header]);
             }
+        }
+        if let Some(patience) = self.duration(&at("start_timeout")) {
+            let seconds = patience.as_secs_f64().to_string();
+            command.extend(["--start-timeout".to_owned(), seconds]);
         }
         command.extend(["--warm-up", "--until-stdin-closes", "--"].map(str::to_owned));
         command.extend(server);

@@ -11,7 +11,7 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 
 use crate::audit::{Event, Record};
-use crate::backend::{Offer, Tool};
+use crate::backend::{CatalogueError, Offer, Tool};
 use crate::browser_session::BrowserSession;
 use crate::client::metadata_document::DocumentUrl;
 use crate::client::{Change, Client, Registration};
@@ -23,7 +23,9 @@ use crate::oauth::browser::{self, BrowserName, Cookie};
 use crate::oauth::refusal::{self, Refused};
 use crate::oauth::seal::{self, Purpose, SealError, Unsealed};
 use crate::oauth::{AuthorizationServer, clients, login};
-use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Goal, Preset, ScopeLine};
+use crate::pages::{
+    self, Capabilities, Changed, Consent, ConsentProblem, Goal, Preset, ScopeLine, Waiting,
+};
 use crate::policy::{Coverage, Operation, Scopes};
 use crate::protocol::redirect_uri::RedirectUri;
 use crate::protocol::resource::Mount;
@@ -63,8 +65,34 @@ pub async fn page(
     session: &BrowserSession,
     asked: Asked<'_>,
 ) -> Response {
-    let offer = ask_backend(server, request, asked.mount, session).await;
+    let (name, user) = (&asked.mount.name, session.user_name.as_str());
+    let found = server.catalogue.offer_for_page(name, Some(user)).await;
+    if let (Ok(None), Some(raw_query)) = (&found, browser::authorization_request(asked.raw_query)) {
+        return waiting(server, request, name, raw_query);
+    }
+    let offer = match found {
+        Ok(offer) => offer,
+        Err(error) => known(Err(error), request, asked.mount),
+    };
     show(server, request, session, asked, offer.as_deref(), None).await
+}
+
+/// The page that is shown while the backend has not answered, and asks for this one again.
+fn waiting(
+    server: &AuthorizationServer,
+    request: &Request,
+    backend: &str,
+    raw_query: &str,
+) -> Response {
+    let longest = pages::in_words(server.catalogue.start_timeout(backend));
+    let page = Waiting {
+        frame: browser::frame(server, request),
+        backend,
+        longest: &longest,
+        authorization_request: raw_query,
+    }
+    .page();
+    pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
 }
 
 /// Renders the page over what the backend offers; `again` says why, where it is not the first time.
@@ -425,7 +453,16 @@ async fn ask_backend(
     session: &BrowserSession,
 ) -> Option<Arc<Offer>> {
     let user = Some(session.user_name.as_str());
-    let offer = server.catalogue.offer_now(&mount.name, user).await;
+    let offer = server.catalogue.offer_now_or_later(&mount.name, user).await;
+    known(offer, request, mount)
+}
+
+/// What the backend offers, if it said so; the log says why it did not.
+fn known(
+    offer: Result<Arc<Offer>, CatalogueError>,
+    request: &Request,
+    mount: &Mount,
+) -> Option<Arc<Offer>> {
     offer
         .inspect_err(|error| {
             let reason = Reason::ToolsUnknown;

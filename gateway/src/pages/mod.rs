@@ -13,6 +13,7 @@ mod setup;
 #[cfg(test)]
 mod tests;
 mod text;
+mod waiting;
 
 use askama::Template;
 use bytes::Bytes;
@@ -33,6 +34,7 @@ pub use self::login::{Goal, Login, LoginProblem, Ownerless};
 pub use self::refusal::Refusal;
 pub use self::setup::{SetupForm, SetupProblem};
 pub use self::text::{ago, clean, in_words};
+pub use self::waiting::Waiting;
 
 use self::text::exact;
 use crate::protocol::web::Response;

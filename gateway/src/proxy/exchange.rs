@@ -56,6 +56,9 @@ impl Gateway {
             () = client.gone(session) => return Err(gone()),
             // Boxed: a stream, which is done with it, need not have room for it.
             reached = Box::pin(self.reach(place, &request, &admitted)) => reached.inspect_err(|denial| {
+                if matches!(denial, Denial::Upstream(_, _)) {
+                    self.server.catalogue.doubt(&place.backend.mount.name);
+                }
                 // A backend that came back may be another one.
                 if matches!(denial, Denial::Upstream(Failure::Unreachable(_) | Failure::NoAnswer(_), _)) {
                     place.spoken.doubt();

@@ -229,6 +229,9 @@ mod tests {
             token_header: None,
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
+            start_timeout: Duration::from_secs(5),
+            is_on_stdio: false,
+            starts_with_us: false,
         }
     }
 

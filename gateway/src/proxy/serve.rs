@@ -16,7 +16,7 @@ use pingora::protocols::http::ServerSession;
 use super::denial::{Challenge, Denial};
 use super::drain::Running;
 use super::routes::{Door, Route, Target};
-use super::translate::Way;
+use super::translate::{self, Way};
 use super::{Gateway, Place, answer, audited, body, framing, peer, ruled};
 use crate::access_token::Claims;
 use crate::audit::Sent;
@@ -226,9 +226,10 @@ impl Gateway {
         }
         let outcome = match admitted {
             Ok(admitted) => {
-                if place.spoken.eras().is_empty() {
+                let era = translate::era(door, admitted.is_stateless);
+                if !place.spoken.is_ready(era) {
                     // Boxed: it happens hardly ever.
-                    Box::pin(place.spoken.asked()).await;
+                    Box::pin(place.spoken.asked(era)).await;
                 }
                 match self.way(place, door, session, &admitted) {
                     Way::Through => {

@@ -246,6 +246,9 @@ mod tests {
             token_header: Some(HeaderName::from_static("x-gateway-token")),
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(5),
+            start_timeout: Duration::from_secs(5),
+            is_on_stdio: false,
+            starts_with_us: false,
         }
     }
 

@@ -37,6 +37,7 @@ mod revoke;
 mod scopes;
 mod setup;
 mod sse;
+mod starting;
 mod token;
 mod tools;
 mod well_known;

@@ -78,6 +78,12 @@ async fn one_command_leads_from_nothing_to_a_cited_document_and_the_second_start
         })
         .await
         .context("no setup URL was printed")?;
+    // The list of backends fills in as they answer.
+    program
+        .stdout
+        .wait(Duration::from_secs(20), |line| line.contains("✓ backend"))
+        .await
+        .context("the backend did not answer")?;
     let printed = program.stdout.all().join("\n");
     let endpoint = format!("{}/mcp", clone.origin());
     for wanted in [

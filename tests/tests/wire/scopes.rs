@@ -391,6 +391,10 @@ async fn tokens_and_grants_of_before_the_table_keep_their_power_and_new_ones_fol
 async fn a_start_tells_of_scopes_and_tools_that_miss_each_other() -> Result<()> {
     let scopes = "[scope.look]\nwords = \"Look\"\ntools = [\"look\", \"lok\", \"x*\", \"ec*\"]\n";
     let world = World::with(StoreKind::Embedded, |setup| setup.more(scopes)).await?;
+    world
+        .gateway
+        .prints(|line| line.contains("the tool x*"))
+        .await?;
     let printed = world.gateway.printed().join("\n");
     for line in [
         "! scopes     no scope covers erase of main: nobody can be granted them",

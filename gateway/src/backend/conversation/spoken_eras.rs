@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use eras::{Era, Eras};
 use http::{HeaderValue, Method};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::{Asker, SESSION, SESSIONS, STATELESS, VERSION, initialize};
-use crate::backend::CatalogueError;
+use crate::backend::{CatalogueError, Failure};
 
 /// How long one question may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -19,30 +20,37 @@ pub(in crate::backend) struct Found {
     pub(in crate::backend) speaks: Eras,
     /// It did not say: it was away, slow, or wanted to know who asks.
     pub(in crate::backend) unclear: Eras,
-    /// It answered 401 or 403 to some of this: it is there, and wants to know who asks.
-    pub(in crate::backend) is_reserved: bool,
+    /// Whether anybody takes connections there, or at least does not refuse them.
+    pub(in crate::backend) is_there: bool,
 }
 
 impl Asker<'_> {
-    /// Asks the first question of each dialogue.
-    pub(in crate::backend) async fn eras(&self) -> Found {
-        let mut found = Found::default();
-        for (era, answer) in [
-            (Era::Sessions, within(self.speaks_sessions()).await),
-            (Era::Stateless, within(self.speaks_stateless()).await),
-            (Era::HttpSse, within(self.speaks_http_sse()).await),
-        ] {
-            match answer {
-                Said::Yes => found.speaks = found.speaks.and(era),
-                Said::No => {}
-                Said::Nothing => found.unclear = found.unclear.and(era),
-                Said::NotToAnybody => {
-                    found.unclear = found.unclear.and(era);
-                    found.is_reserved = true;
-                }
+    /// Asks the first question of each dialogue, side by side. `heard` is told what is known after
+    /// each answer.
+    pub(in crate::backend) async fn eras(&self, heard: impl Fn(Found) + Sync) -> Found {
+        let found = Mutex::new(Found {
+            unclear: Era::ALL.into_iter().collect(),
+            ..Found::default()
+        });
+        let note = |era: Era, said: Said| {
+            let mut found = found.lock();
+            found.is_there |= !matches!(said, Said::Away);
+            if matches!(said, Said::Yes | Said::No) {
+                let others = Era::ALL.into_iter().filter(|other| *other != era);
+                found.unclear = others.filter(|other| found.unclear.has(*other)).collect();
             }
-        }
-        found
+            if matches!(said, Said::Yes) {
+                found.speaks = found.speaks.and(era);
+            }
+            let found = *found;
+            heard(found);
+        };
+        tokio::join!(
+            async { note(Era::Sessions, within(self.speaks_sessions()).await) },
+            async { note(Era::Stateless, within(self.speaks_stateless()).await) },
+            async { note(Era::HttpSse, within(self.speaks_http_sse()).await) },
+        );
+        found.into_inner()
     }
 
     async fn speaks_sessions(&self) -> Result<bool, CatalogueError> {
@@ -92,9 +100,10 @@ fn refuse_fault(status: u16) -> Result<(), CatalogueError> {
 enum Said {
     Yes,
     No,
-    /// 401 or 403.
-    NotToAnybody,
+    /// It was slow, had a fault, or wanted to know who asks.
     Nothing,
+    /// It takes no connections.
+    Away,
 }
 
 /// Whether the backend speaks an era: what it can't make sense of, it does not speak.
@@ -102,7 +111,7 @@ async fn within(question: impl Future<Output = Result<bool, CatalogueError>>) ->
     match timeout(PATIENCE, question).await {
         Ok(Ok(true)) => Said::Yes,
         Ok(Ok(false) | Err(CatalogueError::NotUnderstood(_))) => Said::No,
-        Ok(Err(CatalogueError::Refused(401 | 403))) => Said::NotToAnybody,
+        Ok(Err(CatalogueError::Failed(Failure::Unreachable(_)))) => Said::Away,
         Ok(Err(_)) | Err(_) => Said::Nothing,
     }
 }

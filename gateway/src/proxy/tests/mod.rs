@@ -235,6 +235,9 @@ fn backend_at(name: &str, prefix: &str, address: SocketAddr) -> Backend {
         token_header: None,
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(2),
+        start_timeout: Duration::from_secs(2),
+        is_on_stdio: false,
+        starts_with_us: false,
     }
 }
 

@@ -1,0 +1,125 @@
+//! How each backend stands: whether it has answered since the start, and what it said or met last.
+//! Nothing waits for it. Backends are asked side by side, again after a pause while one does not
+//! answer, and again when a call met something odd.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::catalogue::{Catalogue, CatalogueError, Offer};
+
+/// The pause before a backend that does not answer is asked again: it doubles from the first to the
+/// last.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LAST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Doubts that come within this time are one.
+const SETTLE: Duration = Duration::from_secs(1);
+
+/// How a backend stands.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Since when.
+    pub since: Instant,
+    /// What was seen of it.
+    pub seen: Seen,
+}
+
+/// What was seen of a backend.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    /// It was asked and has not answered yet.
+    Pending,
+    /// It answers.
+    Answers(Arc<Offer>),
+    /// It does not, for this reason. It is asked again.
+    Failed(CatalogueError),
+}
+
+/// Looks at all backends.
+#[derive(Debug)]
+pub struct Lookout {
+    names: Vec<String>,
+    standings: Vec<watch::Receiver<Standing>>,
+}
+
+impl Lookout {
+    /// Looks from now on, for as long as the runtime runs.
+    pub fn follow(catalogue: &Arc<Catalogue>, runtime: &Handle) -> Arc<Self> {
+        let backends = catalogue.backends();
+        let names = backends.iter().map(|backend| backend.mount.name.clone());
+        let standings = (0..backends.len()).map(|at| {
+            let pending = Standing {
+                since: Instant::now(),
+                seen: Seen::Pending,
+            };
+            let (seen, standing) = watch::channel(pending);
+            runtime.spawn(look(Arc::clone(catalogue), at, seen));
+            standing
+        });
+        Arc::new(Self {
+            names: names.collect(),
+            standings: standings.collect(),
+        })
+    }
+
+    /// Each backend by name, and how it stands.
+    pub fn standings(&self) -> impl Iterator<Item = (&str, Standing)> {
+        let standings = self.standings.iter().map(|seen| seen.borrow().clone());
+        self.names.iter().map(String::as_str).zip(standings)
+    }
+
+    /// How the backend at this place stands, from now on.
+    pub fn watch(&self, at: usize) -> Option<watch::Receiver<Standing>> {
+        self.standings.get(at).cloned()
+    }
+}
+
+async fn look(catalogue: Arc<Catalogue>, at: usize, standing: watch::Sender<Standing>) {
+    let backend = Arc::clone(&catalogue.backends()[at]);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match catalogue.look(&backend).await {
+            Ok(offer) => {
+                pause = FIRST_PAUSE;
+                note(&backend.mount.name, &standing, Seen::Answers(offer));
+                catalogue.doubted(at).await;
+                sleep(SETTLE).await;
+            }
+            Err(error) => {
+                note(&backend.mount.name, &standing, Seen::Failed(error));
+                // A call that comes meanwhile need not wait for the whole pause.
+                let _ = timeout(pause, catalogue.doubted(at)).await;
+                sleep(FIRST_PAUSE).await;
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Takes note of what was seen, and says what changed.
+fn note(name: &str, standing: &watch::Sender<Standing>, seen: Seen) {
+    let before = standing.borrow().seen.clone();
+    match (&before, &seen) {
+        (Seen::Answers(_), Seen::Failed(error)) => {
+            log::warn!(event = "backend_away", backend = name, error:% = error; "the backend no longer answers; it is asked again");
+        }
+        (Seen::Pending, Seen::Failed(error)) => {
+            log::warn!(event = "backend_failed", backend = name, error:% = error; "the backend does not answer; it is asked again");
+        }
+        (Seen::Pending | Seen::Failed(_), Seen::Answers(offer)) => {
+            log::info!(event = "backend_answers", backend = name, tools = offer.tools.len(); "the backend answers");
+        }
+        _ => {}
+    }
+    let since = match (&before, &seen) {
+        (Seen::Answers(_), Seen::Answers(_)) | (Seen::Failed(_), Seen::Failed(_)) => {
+            standing.borrow().since
+        }
+        _ => Instant::now(),
+    };
+    standing.send_replace(Standing { since, seen });
+}

@@ -1,0 +1,36 @@
+//! The page that waits for a backend that is still starting, and goes on by itself.
+
+use askama::Template;
+
+use crate::pages::{Forms, Frame, Page};
+
+/// Says that a backend has not told its tools yet.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiting<'a> {
+    /// Around it.
+    pub frame: Frame<'a>,
+    /// The backend's name.
+    pub backend: &'a str,
+    /// How long it may take, in words.
+    pub longest: &'a str,
+    /// The authorization request that is gone on with.
+    pub authorization_request: &'a str,
+}
+
+impl Waiting<'_> {
+    /// Renders it.
+    pub fn page(&self) -> Page {
+        let template = WaitingTemplate {
+            frame: self.frame,
+            page: *self,
+        };
+        Page::render(&template, Forms::None)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "waiting.html")]
+struct WaitingTemplate<'a> {
+    frame: Frame<'a>,
+    page: Waiting<'a>,
+}
