@@ -27,7 +27,8 @@
 //! `oauth::consent` shows the live list of `backend::Catalogue`; the answer is judged against the
 //! list of that moment ([`grants::choice`]), and each chosen tool is granted with a *pin*, a keyed
 //! tag over its whole definition ([`grants::Tools`], [`protocol::tool_definition`]). The token carries
-//! `granted(name)` facts and the pins. Each call of a pinned tool is judged by how the tool stands now
+//! `granted(name)` facts and the pins, or the digest of a choice that is too long for it:
+//! [`store::Records::tools_of`] reads that from the grant once. Each call of a pinned tool is judged by how the tool stands now
 //! (`backend::Definitions`, in memory; the backend is asked only where nothing is known), each list
 //! on its way to a restricted token is cut in its text (`proxy::lists`, [`protocol::tool_list`]),
 //! and of all other methods only harmless ones pass (the table at `policy::decide`). Refusals are

@@ -95,6 +95,7 @@ reasons! {
     TokenNarrowingRefused = "token_narrowing_refused", "A block that was appended to the token is none of those that are taken.", "Narrow tokens with gateway token narrow, or with checks of the documented form; gateway token inspect shows the block.";
     TokenOlderThanStore = "token_older_than_store", "The access token is older than the store, which was emptied since.", "Reconnect in the app; keep the store's data across restarts.";
     GrantRevoked = "grant_revoked", "The grant behind this token was revoked.", "Reconnect in the app to grant access again.";
+    GrantUnknown = "grant_unknown", "The store does not have the grant behind this token any more, or not with the tools that the token stands for.", "Reconnect in the app; keep the store's data across restarts.";
     ScopeInsufficient = "scope_insufficient", "The token's scope does not cover this.", "Apps that know how ask for the scope that the challenge names by themselves; else reconnect in the app and allow it.";
     ToolInNoScope = "tool_in_no_scope", "No scope of this gateway covers this tool, so nobody can be granted it.", "Name the tool in a [scope.NAME] of the configuration, or add [scope.mcp], which covers everything.";
     TokenNarrowed = "token_narrowed", "Whoever narrowed this token left this call out.", "Use the token that it was made from, or narrow it less; gateway token inspect shows its conditions.";
@@ -206,6 +207,7 @@ pub const SYMPTOMS: &[Symptom] = &[
             Reason::TokenKeyUnknown,
             Reason::TokenBadSignature,
             Reason::TokenOlderThanStore,
+            Reason::GrantUnknown,
             Reason::TokenWrongAudience,
         ],
     },

@@ -1,39 +1,38 @@
 //! The granted tools in a token: `granted_all(true)`, or `granted(NAME)` each, and one
-//! `pins(BYTES)` with the pins of all in the order of the names. Where the names are many, they go
-//! into one `granted_set({NAME, …})`, which takes less than half the room. Tokens of earlier versions
-//! say `tool(NAME)` and `all_tools(true)`.
+//! `pins(BYTES)` with the pins of all in the order of the names. More than fit say
+//! `granted_digest(BYTES, COUNT)` instead: the gateway keeps them with the grant. A version that does
+//! not know this fact reads that nothing is granted. Tokens of earlier versions say `tool(NAME)` and
+//! `all_tools(true)`, or name many tools in one `granted_set({NAME, …})`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use biscuit_auth::builder::{Fact, boolean, bytes, set, string};
+use biscuit_auth::builder::{Fact, boolean, bytes, int, string};
 use biscuit_auth::format::schema::{Term, term::Content};
 
 use super::form::Block;
-use crate::grants::{Pin, Tools};
-
-/// Up to this many names are facts of their own.
-const FEW: usize = 24;
+use crate::grants::{Pin, SetDigest, Tools};
 
 /// The facts that say `tools`.
 pub(super) fn facts(tools: &Tools) -> Vec<Fact> {
+    let fact = |name, terms| Fact::new(String::from(name), terms);
     if tools.is_all() {
-        return vec![Fact::new("granted_all".to_owned(), vec![boolean(true)])];
+        return vec![fact("granted_all", vec![boolean(true)])];
     }
-    let names = tools.names();
-    let fact = |name, term| Fact::new(String::from(name), vec![term]);
-    let mut facts: Vec<Fact> = match names.len() {
-        0..=FEW => names
-            .iter()
-            .map(|name| fact("granted", string(name)))
-            .collect(),
-        _ => {
-            let names = names.iter().map(|name| string(name)).collect();
-            vec![fact("granted_set", set(names))]
-        }
-    };
+    if !tools.fit_a_token() || matches!(tools, Tools::Kept { .. }) {
+        let count = tools.count().and_then(|count| i64::try_from(count).ok());
+        let digest = bytes(tools.digest().as_bytes());
+        return vec![fact(
+            "granted_digest",
+            vec![digest, int(count.unwrap_or(i64::MAX))],
+        )];
+    }
+    let names = tools.names().into_iter();
+    let mut facts: Vec<Fact> = names
+        .map(|name| fact("granted", vec![string(name)]))
+        .collect();
     if let Tools::Pinned(pins) = tools {
         let pins: Vec<u8> = pins.values().flat_map(|pin| *pin.as_bytes()).collect();
-        facts.push(fact("pins", bytes(&pins)));
+        facts.push(fact("pins", vec![bytes(&pins)]));
     }
     facts
 }
@@ -49,11 +48,34 @@ pub(super) fn read(authority: &Block) -> Option<Tools> {
         names.extend(members(authority, terms)?);
     }
     let mut pins = authority.facts("pins");
+    let mut digests = authority.facts("granted_digest");
+    if let Some(terms) = digests.next() {
+        let is_alone = digests.next().is_none() && pins.next().is_none() && names.is_empty();
+        return kept(terms).filter(|_| is_alone);
+    }
     match (pins.next(), pins.next()) {
         (None, _) => Some(Tools::Only(names)),
         (Some(terms), None) => pinned(names, terms).map(Tools::Pinned),
         (Some(_), Some(_)) => None,
     }
+}
+
+fn kept(terms: &[Term]) -> Option<Tools> {
+    let [
+        Term {
+            content: Some(Content::Bytes(digest)),
+        },
+        Term {
+            content: Some(Content::Integer(count)),
+        },
+    ] = terms
+    else {
+        return None;
+    };
+    Some(Tools::Kept {
+        digest: SetDigest::new(digest.as_slice().try_into().ok()?),
+        count: u32::try_from(*count).ok()?,
+    })
 }
 
 fn members(authority: &Block, terms: &[Term]) -> Option<Vec<String>> {
@@ -131,9 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn a_token_carries_each_tool_with_its_pin() {
+    fn a_token_carries_each_of_a_few_tools_with_its_pin() {
         let keys = keys();
-        for count in [0, 1, 2, 24, 25, 60] {
+        for count in [0, 1, 2, 8] {
             let claims = claims(pinned_tools(count, |n| format!("\"tool\" {}", count - n)));
             let minted = mint(&claims, &keys).unwrap();
             let verified = verify(&bearer(&minted.token), &keys).unwrap();
@@ -142,20 +164,52 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_choice_that_fits_stays_well_under_4_kib() {
-        for length in [1, 12, 20, 60] {
-            let mut count = 1;
-            let named = |n: u64| format!("{n:0length$}");
-            while pinned_tools(count + 1, named).fit_a_token() && count < 1000 {
-                count += 1;
-            }
-            let minted = mint(&claims(pinned_tools(count, named)), &keys()).unwrap();
-            let size = minted.token.len();
-            println!("{count} tools of {length} characters: {size} bytes");
-            assert!(size < 3700, "{length}: {size}");
-            assert!(count >= 60 || length > 20, "{count} of {length}");
+    fn a_token_for_many_tools_says_which_choice_it_stands_for() {
+        let keys = keys();
+        for count in [25, 500, 2000] {
+            let tools = pinned_tools(count, |n| format!("a_tool_of_some_{n:05}"));
+            let minted = mint(&claims(tools.clone()), &keys).unwrap();
+            let verified = verify(&bearer(&minted.token), &keys).unwrap();
+            let said = Tools::Kept {
+                digest: tools.digest(),
+                count: u32::try_from(count).unwrap(),
+            };
+            assert_eq!(verified.claims(), &claims(said));
+            assert!(!verified.allows_tool("a_tool_of_some_00001", true));
         }
     }
+
+    #[test]
+    fn a_token_stays_under_1_kib_however_many_tools_it_is_for() {
+        for length in [1, 12, 20, 60, 128] {
+            for count in [1, 5, 9, 10, 24, 60, 500, 1500] {
+                let named = |n: u64| format!("{n:0length$}");
+                let tools = pinned_tools(count, named);
+                let minted = mint(&claims(tools), &keys()).unwrap();
+                let size = minted.token.len();
+                println!("{count} tools of {length} characters: {size} bytes");
+                assert!(size < 1024, "{count} of {length}: {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_token_for_500_tools_that_was_narrowed_twice_is_still_short() {
+        use crate::access_token::{Check, narrow};
+        let tools = pinned_tools(500, |n| format!("a_tool_of_some_{n:05}"));
+        let mut token = mint(&claims(tools), &keys()).unwrap().token;
+        let checks = [
+            vec![Check::Tool(["a_tool_of_some_00001".to_owned()].into())],
+            vec![Check::Before(1_000_000)],
+        ];
+        for (blocks, most) in [(0, 1040), (1, 1240)] {
+            token = narrow(&bearer(&token), &checks[blocks], false).unwrap();
+            println!("{} blocks: {} bytes", blocks + 1, token.len());
+            assert!(token.len() < most, "{} blocks: {}", blocks + 1, token.len());
+        }
+    }
+
+    const DIGEST: &str = "0101010101010101010101010101010101010101010101010101010101010101";
 
     fn verified(code: &str) -> Result<Tools, TokenError> {
         let keys = keys();
@@ -180,6 +234,13 @@ mod tests {
             "granted(\"a\"); pins(hex:0102030405060708); pins(hex:0102030405060709);",
             "granted_set({1, 2}); pins(hex:0102030405060708090a0b0c0d0e0f10);",
             "granted_set(\"a\");",
+            "granted_digest(hex:01, 1);",
+            "granted_digest(\"a\", 1);",
+            &format!("granted_digest(hex:{DIGEST});"),
+            &format!("granted_digest(hex:{DIGEST}, -1);"),
+            &format!("granted_digest(hex:{DIGEST}, 1); granted_digest(hex:{DIGEST}, 2);"),
+            &format!("granted_digest(hex:{DIGEST}, 1); granted(\"a\");"),
+            &format!("granted_digest(hex:{DIGEST}, 1); pins(hex:0102030405060708);"),
         ] {
             assert_eq!(verified(code), Err(TokenError::Malformed), "{code}");
         }
@@ -191,7 +252,8 @@ mod tests {
         for (code, tools) in [
             ("all_tools(true);", Tools::All),
             ("tool(\"a\"); tool(\"b\");", only.clone()),
-            ("granted(\"a\"); granted(\"b\");", only),
+            ("granted(\"a\"); granted(\"b\");", only.clone()),
+            ("granted_set({\"a\", \"b\"});", only),
             ("", Tools::Only(BTreeSet::new())),
         ] {
             assert_eq!(verified(code), Ok(tools), "{code}");

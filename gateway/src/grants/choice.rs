@@ -6,12 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::{Pin, Tools};
 
 /// A tool as the consent page shows it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Offered {
     /// Its name.
     pub name: String,
@@ -20,6 +21,49 @@ pub struct Offered {
     /// Whether it says that it changes nothing.
     pub reads_only: bool,
 }
+
+/// What was shown, as it travels with a form: short, and in characters that no form encodes. Empty
+/// where nothing was known.
+pub fn spell(shown: Option<&[Offered]>) -> String {
+    let Some(shown) = shown else {
+        return String::new();
+    };
+    let mut bytes = vec![FORM];
+    for tool in shown {
+        let length =
+            u16::try_from(tool.name.len()).expect("a page shows names of at most 128 bytes");
+        bytes.push(u8::from(tool.reads_only));
+        bytes.extend_from_slice(tool.pin.as_bytes());
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes.extend_from_slice(tool.name.as_bytes());
+    }
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// Reads what [`spell`] wrote. `None` for anything else.
+pub fn read(spelled: &str) -> Option<Option<Vec<Offered>>> {
+    if spelled.is_empty() {
+        return Some(None);
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(spelled).ok()?;
+    let mut rest = bytes.strip_prefix(&[FORM])?;
+    let mut shown = Vec::new();
+    while let Some((flag, after)) = rest.split_first() {
+        let (pin, after) = after.split_first_chunk::<{ Pin::LENGTH }>()?;
+        let (length, after) = after.split_first_chunk::<2>()?;
+        let (name, after) = after.split_at_checked(u16::from_be_bytes(*length).into())?;
+        shown.push(Offered {
+            name: std::str::from_utf8(name).ok()?.to_owned(),
+            pin: Pin::new(*pin),
+            reads_only: *flag == 1,
+        });
+        rest = after;
+    }
+    Some(Some(shown))
+}
+
+/// The first byte: another version may write something else.
+const FORM: u8 = 1;
 
 /// What a person chose.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +87,7 @@ pub enum NotGranted {
     /// No tool is among the chosen ones.
     #[error("no tool was chosen")]
     Nothing,
-    /// No token can carry so many.
+    /// No grant can name so many.
     #[error("too many tools were chosen")]
     TooMany,
     /// What the backend offers is not known, or was not when the page was made.
@@ -92,7 +136,7 @@ pub fn grant(
     }
     let pins = chosen.iter().map(|tool| (tool.name.clone(), tool.pin));
     let tools = Tools::Pinned(pins.collect());
-    match tools.fit_a_token() {
+    match tools.fit_a_grant() {
         true => Ok(tools),
         false => Err(NotGranted::TooMany),
     }
@@ -197,15 +241,42 @@ mod tests {
     }
 
     #[test]
+    fn what_was_shown_is_read_as_it_was_written() {
+        for shown in [
+            vec![],
+            offer(),
+            vec![tool("é \"x\"", 7, false), tool("", 0, true)],
+        ] {
+            assert_eq!(read(&spell(Some(&shown))), Some(Some(shown)));
+        }
+        assert_eq!(read(&spell(None)), Some(None));
+        let whole = spell(Some(&offer()));
+        for cut in 1..whole.len() {
+            assert_ne!(read(&whole[..cut]), Some(Some(offer())), "{cut}");
+        }
+        for odd in ["null", "[]", "AA", "!", "AQE"] {
+            assert_eq!(read(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
     fn nothing_and_too_much_are_asked_about_again() {
         let nothing = Choice::Chosen(BTreeSet::new());
         assert_eq!(granted(&nothing, &offer()), Err(NotGranted::Nothing));
-        let many: Vec<Offered> = (0..200)
+        let many: Vec<Offered> = (0..=Tools::MOST)
             .map(|n| tool(&format!("a_tool_of_some_{n:05}"), 1, true))
             .collect();
         assert_eq!(
             grant(&Choice::Today, Some(&many), Some(&many), true),
             Err(NotGranted::TooMany)
         );
+        let five_hundred = &many[..500];
+        let granted = grant(
+            &Choice::ReadOnly,
+            Some(five_hundred),
+            Some(five_hundred),
+            false,
+        );
+        assert_eq!(granted.unwrap().names().len(), 500);
     }
 }

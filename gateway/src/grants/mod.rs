@@ -12,7 +12,7 @@ use std::fmt;
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
-pub use self::tools::{Current, NotAllowed, Pin, PinKey, Tools};
+pub use self::tools::{Current, NotAllowed, Pin, PinKey, SetDigest, Tools};
 
 use crate::client::{ClientId, Fingerprint};
 use crate::clock::Timestamp;

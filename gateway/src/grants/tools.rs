@@ -3,11 +3,15 @@
 //! A *pin* stands for one definition of a tool at the moment of consent. It is a keyed tag of 64
 //! bits over the digest of the whole definition ([`Definition::digest`]): short, so that a token can
 //! carry one a tool; keyed, so that a backend can't look for two definitions with one pin.
+//!
+//! A choice of many tools does not fit a token: the token has its [digest](SetDigest), and the choice
+//! itself stays with the grant's record, from where each replica reads it once (`store::granted`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 
 use super::amendment::Amended;
 use crate::protocol::tool_definition::Definition;
@@ -89,6 +93,32 @@ impl PinKey {
     }
 }
 
+/// Stands for one choice of tools, with all its pins: SHA-256. No other choice has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SetDigest([u8; SetDigest::LENGTH]);
+
+impl SetDigest {
+    /// Its length in bytes.
+    pub const LENGTH: usize = 32;
+
+    /// One that a token carries.
+    pub const fn new(bytes: [u8; Self::LENGTH]) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; Self::LENGTH] {
+        &self.0
+    }
+}
+
+/// In hexadecimal.
+impl fmt::Display for SetDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
 /// Which tools a grant allows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -99,6 +129,15 @@ pub enum Tools {
     Only(BTreeSet<String>),
     /// These, each as it was defined when the person allowed it.
     Pinned(BTreeMap<String, Pin>),
+    /// What a token says of a choice that is too long for it: how many, and which. It allows nothing
+    /// until the choice has been read from the grant's record. Never stored.
+    #[serde(skip)]
+    Kept {
+        /// Which choice.
+        digest: SetDigest,
+        /// How many tools that are.
+        count: u32,
+    },
 }
 
 /// How a tool stands at its backend.
@@ -138,9 +177,18 @@ impl NotAllowed {
 }
 
 impl Tools {
-    /// What the chosen tools may take in a token, in bytes, so that it stays well under the 4 KiB
-    /// that a bearer token may have: about 60 tools with names of 20 characters.
-    const ROOM: usize = 2100;
+    /// What the names of chosen tools and their pins may take in a token, in bytes, so that it stays
+    /// under 1 KiB: about eight. More are kept with the grant.
+    const ROOM: usize = 256;
+
+    /// The most tools that one grant can name.
+    pub const MOST: usize = 2000;
+
+    /// The most that their names and pins may take in the grant's record, in bytes.
+    pub const MOST_BYTES: usize = 256 * 1024;
+
+    /// So many names are written out in a line of a log.
+    const NAMED: usize = 20;
 
     /// Whether every tool is allowed, also later ones.
     pub const fn is_all(&self) -> bool {
@@ -153,23 +201,44 @@ impl Tools {
             Self::All => true,
             Self::Only(names) => names.contains(tool),
             Self::Pinned(pins) => pins.contains_key(tool),
+            Self::Kept { .. } => false,
         }
     }
 
-    /// The allowed names, in order; none for [`Tools::All`].
+    /// The allowed names, in order; none for [`Tools::All`], nor where they are not known.
     pub fn names(&self) -> Vec<&str> {
         match self {
-            Self::All => Vec::new(),
+            Self::All | Self::Kept { .. } => Vec::new(),
             Self::Only(names) => names.iter().map(String::as_str).collect(),
             Self::Pinned(pins) => pins.keys().map(String::as_str).collect(),
         }
     }
 
-    /// Their names for the log.
-    pub fn in_words(&self) -> String {
+    /// How many are allowed; `None` for [`Tools::All`].
+    pub fn count(&self) -> Option<usize> {
         match self {
-            Self::All => "all".to_owned(),
-            _ => self.names().join(", "),
+            Self::All => None,
+            Self::Only(names) => Some(names.len()),
+            Self::Pinned(pins) => Some(pins.len()),
+            Self::Kept { count, .. } => usize::try_from(*count).ok(),
+        }
+    }
+
+    /// Their names for the log, or the first of very many.
+    pub fn in_words(&self) -> String {
+        let names = match self {
+            Self::All => return "all".to_owned(),
+            Self::Kept { digest, count } => {
+                return format!("{count}, kept with the grant (digest {digest})");
+            }
+            Self::Only(_) | Self::Pinned(_) => self.names(),
+        };
+        match names.len().checked_sub(Self::NAMED) {
+            None | Some(0) => names.join(", "),
+            Some(more) => {
+                let (first, count) = (names[..Self::NAMED].join(", "), names.len());
+                format!("{first} and {more} more, {count} in all")
+            }
         }
     }
 
@@ -177,7 +246,7 @@ impl Tools {
     pub fn pin(&self, tool: &str) -> Option<Pin> {
         match self {
             Self::Pinned(pins) => pins.get(tool).copied(),
-            Self::All | Self::Only(_) => None,
+            Self::All | Self::Only(_) | Self::Kept { .. } => None,
         }
     }
 
@@ -224,11 +293,46 @@ impl Tools {
         self.names().into_iter().filter(is_changed).collect()
     }
 
-    /// Whether a token can carry this choice.
+    /// Whether a token names these tools itself.
     pub fn fit_a_token(&self) -> bool {
-        let each = 7 + Pin::LENGTH;
-        let size: usize = self.names().iter().map(|name| name.len() + each).sum();
-        size <= Self::ROOM
+        self.size(14 + Pin::LENGTH) <= Self::ROOM
+    }
+
+    /// Whether a grant can name so many.
+    pub fn fit_a_grant(&self) -> bool {
+        let is_few = self.count().is_none_or(|count| count <= Self::MOST);
+        is_few && self.size(2 * Pin::LENGTH + 6) <= Self::MOST_BYTES
+    }
+
+    fn size(&self, each: usize) -> usize {
+        self.names().iter().map(|name| name.len() + each).sum()
+    }
+
+    /// What stands for this choice. Names are preceded by their length, so that no two choices have
+    /// one digest; what has no pins is another choice than what has.
+    pub fn digest(&self) -> SetDigest {
+        let mut digest = Sha256::new_with_prefix(b"granted tools\0");
+        let mut name = |name: &str| {
+            digest.update((name.len() as u64).to_be_bytes());
+            digest.update(name.as_bytes());
+        };
+        match self {
+            Self::Kept { digest, .. } => return *digest,
+            Self::All => name("all"),
+            Self::Only(names) => {
+                name("only");
+                names.iter().for_each(|tool| name(tool));
+            }
+            Self::Pinned(pins) => {
+                name("pinned");
+                for (tool, pin) in pins {
+                    digest.update((tool.len() as u64).to_be_bytes());
+                    digest.update(tool.as_bytes());
+                    digest.update(pin.as_bytes());
+                }
+            }
+        }
+        SetDigest(digest.finalize().into())
     }
 }
 
@@ -358,12 +462,68 @@ mod tests {
         }
     }
 
+    fn many(count: usize, length: usize) -> Tools {
+        let pins = (0..count).map(|n| (format!("{n:0length$}"), Pin([1; 8])));
+        Tools::Pinned(pins.collect())
+    }
+
     #[test]
-    fn a_choice_that_no_token_can_carry_is_known_beforehand() {
-        let names: Vec<String> = (0..100).map(|n| format!("a_tool_of_some_{n:05}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        assert!(pinned(&names[..60]).fit_a_token());
-        assert!(!pinned(&names).fit_a_token());
-        assert!(Tools::All.fit_a_token());
+    fn what_no_token_and_what_no_grant_can_name_is_known_beforehand() {
+        assert!(many(7, 12).fit_a_token());
+        assert!(!many(8, 12).fit_a_token());
+        assert!(many(2000, 40).fit_a_grant());
+        assert!(!many(2001, 4).fit_a_grant());
+        assert!(!many(2000, 128).fit_a_grant());
+        assert!(Tools::All.fit_a_token() && Tools::All.fit_a_grant());
+    }
+
+    #[test]
+    fn a_digest_stands_for_one_choice_with_its_pins() {
+        let only =
+            |names: &[&str]| Tools::Only(names.iter().map(|name| (*name).to_owned()).collect());
+        let pins = |pins: &[(&str, u8)]| {
+            let pins = pins
+                .iter()
+                .map(|(name, pin)| ((*name).to_owned(), Pin([*pin; 8])));
+            Tools::Pinned(pins.collect())
+        };
+        let choices = [
+            Tools::All,
+            only(&[]),
+            only(&["a", "b"]),
+            only(&["ab"]),
+            only(&["all"]),
+            pins(&[]),
+            pins(&[("a", 1), ("b", 1)]),
+            pins(&[("a", 1), ("b", 2)]),
+            pins(&[("a", 1)]),
+            pins(&[("ab", 1)]),
+        ];
+        let digests: BTreeSet<_> = choices.iter().map(Tools::digest).collect();
+        assert_eq!(digests.len(), choices.len());
+        let same = pins(&[("b", 2), ("a", 1)]);
+        assert_eq!(same.digest(), pins(&[("a", 1), ("b", 2)]).digest());
+    }
+
+    #[test]
+    fn what_was_not_read_yet_allows_nothing_and_is_never_stored() {
+        let tools = Tools::Kept {
+            digest: many(500, 20).digest(),
+            count: 500,
+        };
+        assert!(!tools.is_all() && !tools.contains("00000000000000000001"));
+        let current = || Current::Defined(Pin([1; 8]));
+        let never = tools.admit("00000000000000000001", current);
+        assert_eq!(never, Err(NotAllowed::Never));
+        assert!(serde_json::to_string(&tools).is_err());
+        assert!(serde_json::from_str::<Tools>(r#"{"kept":{}}"#).is_err());
+    }
+
+    #[test]
+    fn a_line_of_the_log_names_the_first_of_many() {
+        assert_eq!(many(2, 1).in_words(), "0, 1");
+        let words = many(500, 4).in_words();
+        assert!(words.ends_with("0019 and 480 more, 500 in all"), "{words}");
+        assert_eq!(many(20, 4).in_words().matches(", ").count(), 19);
     }
 }

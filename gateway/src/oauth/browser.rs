@@ -7,6 +7,7 @@ use http::header::{HeaderName, HeaderValue, ORIGIN, SET_COOKIE};
 use http::{HeaderMap, StatusCode};
 use rand::rngs::OsRng;
 
+use crate::grants::Tools;
 use crate::oauth::refusal::{self, Refused};
 use crate::oauth::{AuthorizationServer, Settings};
 use crate::pages::Frame;
@@ -186,7 +187,7 @@ pub(super) fn authorization_request(text: &str) -> Option<&str> {
 const MAX_REQUEST: usize = 16 * 1024;
 
 /// More fields than any form of ours has: a box for each tool that the consent page shows.
-const MOST_FIELDS: usize = 300;
+const MOST_FIELDS: usize = Tools::MOST + 100;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 

@@ -16,6 +16,7 @@ use crate::browser_session::BrowserSession;
 use crate::client::metadata_document::DocumentUrl;
 use crate::client::{Change, Client, Registration};
 use crate::clock::Timestamp;
+use crate::grants::Tools;
 use crate::grants::choice::{self, Choice, NotGranted, Offered};
 use crate::oauth::audited::audited;
 use crate::oauth::authorize::{self, AuthorizeRefusal};
@@ -52,11 +53,13 @@ pub struct Asked<'a> {
     pub raw_query: &'a str,
 }
 
-/// The most tools that a page shows, and the most that their names may take, in bytes: they come
-/// back with the answer.
-const MOST_SHOWN: usize = 200;
-const MOST_NAMES: usize = 8 * 1024;
+/// The most that the names of the shown tools may take, in bytes: they come back with the answer,
+/// ticked or not. The most tools are as many as a grant can name.
+const MOST_NAMES: usize = 96 * 1024;
 const LONGEST_NAME: usize = 128;
+
+/// The longest answer to the page, in bytes: all tools shown, and all ticked.
+pub(super) const LONGEST_ANSWER: usize = 512 * 1024;
 
 /// The consent page.
 pub async fn page(
@@ -393,7 +396,7 @@ async fn answer(
         ("allow", "chosen") => Decision::Allow(Choice::Chosen(ticked.clone())),
         _ => return Err(refuse(Reason::RequestMalformed)),
     };
-    let shown = serde_json::from_str(shown).map_err(|_| refuse(Reason::CrossSiteForm))?;
+    let shown = choice::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?;
     Ok(Answer {
         session,
         raw_query: raw_query.to_owned(),
@@ -489,7 +492,7 @@ fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
         true
     };
     let shown = covered.iter().copied().filter(fits);
-    shown.take(MOST_SHOWN).collect()
+    shown.take(Tools::MOST).collect()
 }
 
 /// The tools that a scope covers: no other is offered to the person.
@@ -529,11 +532,11 @@ fn offered(tool: &Tool) -> Offered {
     }
 }
 
-/// What was shown, as it travels with the form; `null` where nothing is known.
+/// What was shown, as it travels with the form.
 fn spell(tools: Option<&[&Tool]>) -> String {
     let tools: Option<Vec<Offered>> =
         tools.map(|tools| tools.iter().map(|tool| offered(tool)).collect());
-    serde_json::to_string(&tools).expect("names, pins and flags are JSON")
+    choice::spell(tools.as_deref())
 }
 
 /// What people are shown of a tool.

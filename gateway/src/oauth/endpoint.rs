@@ -312,7 +312,7 @@ async fn dispatch(
         Endpoint::Token => token::answer(server, request, now).await,
         Endpoint::Register => register::answer(server, request, now).await,
         Endpoint::Revoke => revoke::answer(server, request, now).await,
-        Endpoint::Introspect => introspect::answer(server, request, now),
+        Endpoint::Introspect => introspect::answer(server, request, now).await,
         Endpoint::AuthorizationServerMetadata => metadata::authorization_server(server, request),
         Endpoint::ProtectedResourceMetadata { path, mount } => {
             metadata::protected_resource(server, request, path, mount)

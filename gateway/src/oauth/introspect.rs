@@ -24,11 +24,15 @@ use crate::reason::Reason;
 use crate::secret::Secret;
 
 /// `POST /introspect`. 404 where no backend has a credential.
-pub(super) fn answer(server: &AuthorizationServer, request: &Request, now: Timestamp) -> Response {
+pub(super) async fn answer(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
     if server.settings.introspection.is_empty() {
         return discovery::absent();
     }
-    match introspect(server, request, now) {
+    match introspect(server, request, now).await {
         Ok(answer) => {
             let response = web::json(StatusCode::OK, &answer);
             web::with_header(response, HeaderName::from_static("pragma"), "no-cache")
@@ -37,7 +41,7 @@ pub(super) fn answer(server: &AuthorizationServer, request: &Request, now: Times
     }
 }
 
-fn introspect(
+async fn introspect(
     server: &AuthorizationServer,
     request: &Request,
     now: Timestamp,
@@ -53,7 +57,10 @@ fn introspect(
     })?;
     let token = BearerToken::parse_token(presented)
         .and_then(|bearer| access_token::verify(&bearer, &server.keys).ok());
-    let confirmed = token.map(|token| confirm(server, token, mount, now));
+    let confirmed = match token {
+        Some(token) => Some(confirm(server, token, mount, now).await),
+        None => None,
+    };
     match confirmed {
         Some(Ok(token)) => Ok(described(server, &token, now)),
         None | Some(Err(Rejection::Invalid(_))) => Ok(json!({ "active": false })),
@@ -89,7 +96,7 @@ fn caller<'a>(server: &'a AuthorizationServer, request: &Request) -> Result<&'a 
 }
 
 /// Confirmed as at the MCP endpoints, so that the two never differ.
-fn confirm(
+async fn confirm(
     server: &AuthorizationServer,
     token: VerifiedToken,
     mount: &Mount,
@@ -106,16 +113,18 @@ fn confirm(
         backend: &mount.name,
         scopes: server.settings.scopes.at(&mount.name),
     };
-    AccessToken::confirm(Arc::new(token), audience, standing, now)
+    let token = AccessToken::confirm(Arc::new(token), audience, standing, now)?;
+    server.with_kept_tools(token, now).await
 }
 
 /// What an active token says (§2.2). A narrowed one ends when its holder wrote that it ends; what
-/// else it was narrowed to has no member.
+/// else it was narrowed to has no member. `tools`: the names that the person chose, as they are granted
+/// before any narrowing; absent where that is everything.
 fn described(server: &AuthorizationServer, token: &AccessToken, now: Timestamp) -> Value {
     let claims = token.claims();
     let narrowed = token.narrowing().ends();
     let expires = narrowed.map_or(claims.expires, |ends| ends.min(claims.expires));
-    json!({
+    let mut said = json!({
         "active": true,
         "client_id": claims.client.as_str(),
         "username": claims.user_name,
@@ -126,5 +135,10 @@ fn described(server: &AuthorizationServer, token: &AccessToken, now: Timestamp) 
         "exp": expires.secs(),
         "iat": claims.issued.min(now).secs(),
         "token_type": "Bearer",
-    })
+    });
+    // An extension: a backend can't read from a token what is kept here.
+    if !token.tools().is_all() {
+        said["tools"] = token.tools().names().into();
+    }
+    said
 }

@@ -37,20 +37,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::CONTENT_LENGTH;
+
 use crate::access_token::Keys;
 use crate::backend::Catalogue;
 use crate::client::Client;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::fetch::Documents;
 use crate::grants::refresh_token::Lifetimes;
 use crate::identity::{Passwords, Setup};
 use crate::journal::Journal;
-use crate::policy::ScopeTable;
+use crate::policy::{AccessToken, Rejection, ScopeTable};
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::resource::{Issuer, Mount};
 use crate::protocol::web::{Request, Response};
+use crate::reason::Reason;
 use crate::secret::{SecretHash, TagKey};
-use crate::store::{LastUse, Records};
+use crate::store::{LastUse, Records, ToolsUnknown};
 
 use self::endpoint::Endpoint;
 
@@ -149,6 +152,43 @@ pub struct AuthorizationServer {
 }
 
 impl AuthorizationServer {
+    /// A confirmed token with the tools that are kept with its grant, where it does not say them
+    /// itself. One whose choice is not kept any more counts no more; while the store is away, whether
+    /// it counts can't be known.
+    pub async fn with_kept_tools(
+        &self,
+        token: AccessToken,
+        now: Timestamp,
+    ) -> Result<AccessToken, Rejection> {
+        let claims = token.claims();
+        match self
+            .records
+            .tools_of(&claims.grant, &claims.tools, now)
+            .await
+        {
+            Ok(kept) => Ok(token.with_tools(kept)),
+            Err(ToolsUnknown::Gone) => Err(Rejection::Invalid(Reason::GrantUnknown)),
+            Err(ToolsUnknown::Away(_)) => Err(Rejection::Unknown),
+        }
+    }
+
+    /// The largest body that is read of a request whose head is known, in bytes. Only somebody who is
+    /// logged in may send the long answer to a consent page with many tools.
+    pub async fn body_limit(&self, endpoint: &Endpoint, request: &Request) -> usize {
+        let usual = endpoint.body_limit();
+        let declared = request.headers.get(CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.to_str().ok()?.trim().parse().ok());
+        let is_long = declared.is_some_and(|length: usize| length > usual);
+        if *endpoint != Endpoint::Consent || !is_long {
+            return usual;
+        }
+        match login::session(self, request, self.clock.now()).await {
+            Ok(None) => usual,
+            // A fault is answered as one, after the body.
+            Ok(Some(_)) | Err(_) => consent::LONGEST_ANSWER,
+        }
+    }
+
     /// Answers a request to one of the endpoints. Never fails: a fault is an answer, too.
     pub async fn answer(&self, endpoint: Endpoint, request: &Request) -> Response {
         // Boxed: the futures of all endpoints in one would be a stack of its own for every request.

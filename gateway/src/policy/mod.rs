@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access_token::{Claims, Narrowing, ToolCall, Unmet, VerifiedToken};
+use crate::access_token::{Claims, Narrowing, ToolCall, Tools, Unmet, VerifiedToken};
 use crate::clock::Timestamp;
 use crate::grants::amendment::Amended;
 use crate::grants::{Current, NotAllowed, Pin};
@@ -75,6 +75,7 @@ pub struct AccessToken {
     token: Arc<VerifiedToken>,
     scopes: Arc<Scopes>,
     amended: Option<Arc<Amended>>,
+    kept: Option<Arc<Tools>>,
 }
 
 impl AccessToken {
@@ -111,6 +112,7 @@ impl AccessToken {
             token,
             scopes: Arc::clone(audience.scopes),
             amended: None,
+            kept: None,
         })
     }
 
@@ -120,11 +122,34 @@ impl AccessToken {
         Self { amended, ..self }
     }
 
+    /// The same token with the choice that is kept with its grant, where it says [`Tools::Kept`]. Any
+    /// other choice than that is not taken: the token allows no tool then.
+    #[must_use]
+    pub fn with_tools(self, kept: Option<Arc<Tools>>) -> Self {
+        let said = match &self.claims().tools {
+            Tools::Kept { digest, .. } => Some(*digest),
+            _ => None,
+        };
+        let is_it = |kept: &Arc<Tools>| said == Some(kept.digest());
+        let kept = kept.filter(is_it);
+        Self { kept, ..self }
+    }
+
+    /// The same, supposing a choice that can't be read: for a question about a token, never for a call.
+    #[must_use]
+    pub fn supposing_tools(self, kept: Option<Tools>) -> Self {
+        let kept = kept.map(Arc::new);
+        Self { kept, ..self }
+    }
+
+    /// The tools that are granted.
+    pub fn tools(&self) -> &Tools {
+        self.kept.as_deref().unwrap_or(&self.claims().tools)
+    }
+
     /// The definition in which a tool is granted, where that matters.
     pub fn pin(&self, tool: &str) -> Option<Pin> {
-        self.claims()
-            .tools
-            .pin_amended(tool, self.amended.as_deref())
+        self.tools().pin_amended(tool, self.amended.as_deref())
     }
 
     /// Whether the person has approved a later definition of this tool.
@@ -136,7 +161,7 @@ impl AccessToken {
     /// Whether a tool is granted as it stands. `current` is asked only where it matters.
     pub fn admit(&self, tool: &str, current: impl FnOnce() -> Current) -> Result<(), NotAllowed> {
         let amended = self.amended.as_deref();
-        self.claims().tools.admit_amended(tool, amended, current)
+        self.tools().admit_amended(tool, amended, current)
     }
 
     /// What it says.
@@ -612,7 +637,7 @@ mod tests {
     use biscuit_auth::{KeyPair, UnverifiedBiscuit};
 
     use super::*;
-    use crate::access_token::{Keys, LEEWAY, Tools, mint, verify};
+use crate::access_token::{Keys, LEEWAY, mint, verify};
     use crate::client::ClientId;
     use crate::grants::{GrantId, UserId};
     use crate::protocol::bearer::BearerToken;

@@ -74,7 +74,7 @@ impl Gateway {
         asked: &Target<'_>,
         visit: &mut Visit,
     ) -> Result<Admitted, Stop> {
-        let token = self.confirm(&session.req_header().headers, place)?;
+        let token = self.confirm(&session.req_header().headers, place).await?;
         visit.belongs_to(token.claims());
         let outlasts = self.settings.streams_outlast_tokens;
         let now = self.clock.now();
@@ -214,7 +214,7 @@ impl Gateway {
         let claims = token.claims();
         let mut standing = Vec::new();
         for tool in calls.iter().filter_map(Call::concerns) {
-            if claims.tools.pin(tool).is_some() {
+            if token.tools().pin(tool).is_some() {
                 let catalogue = &self.server.catalogue;
                 let name = &place.backend.mount.name;
                 let user = &claims.user_name;
@@ -297,7 +297,7 @@ impl Gateway {
         }
     }
 
-    fn confirm(&self, headers: &HeaderMap, place: &Place) -> Result<AccessToken, Denial> {
+    async fn confirm(&self, headers: &HeaderMap, place: &Place) -> Result<AccessToken, Denial> {
         let lines = headers
             .get_all(AUTHORIZATION)
             .iter()
@@ -321,7 +321,8 @@ impl Gateway {
             scopes: &place.scopes,
         };
         let amended = self.revocations.amended(&token.claims().grant);
-        Ok(AccessToken::confirm(token, audience, standing, now)?.amended(amended))
+        let token = AccessToken::confirm(token, audience, standing, now)?.amended(amended);
+        Ok(self.server.with_kept_tools(token, now).await?)
     }
 
     /// Signature and form, once for each token: afterwards the hash of its text is enough.

@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
+use bytes::Bytes;
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
@@ -172,23 +173,25 @@ impl Gateway {
         endpoint: Endpoint,
         target: &Target<'_>,
     ) -> pingora::Result<()> {
+        let head = session.req_header();
+        let mut request = Request {
+            method: head.method.clone(),
+            path: target.path.to_owned(),
+            query: target.query.map(str::to_owned),
+            headers: head.headers.clone(),
+            body: Bytes::new(),
+            peer: self.peer(session),
+            request_id: visit.id.clone(),
+        };
+        // Boxed, as below.
+        let limit = Box::pin(self.server.body_limit(&endpoint, &request)).await;
         let patience = self.settings.timeouts.endpoint_body;
-        let body = match body::read(session, endpoint.body_limit(), patience).await {
+        request.body = match body::read(session, limit, patience).await {
             Ok(body) => body,
             Err(Stop::Denied(denial)) => {
                 return self.refuse(session, visit, &denial, None, "").await;
             }
             Err(Stop::Broken(error)) => return Err(error),
-        };
-        let head = session.req_header();
-        let request = Request {
-            method: head.method.clone(),
-            path: target.path.to_owned(),
-            query: target.query.map(str::to_owned),
-            headers: head.headers.clone(),
-            body,
-            peer: self.peer(session),
-            request_id: visit.id.clone(),
         };
         // Boxed, so that streams, which never get here, need not have room for it.
         let response = Box::pin(self.server.answer(endpoint, &request)).await;

@@ -26,6 +26,7 @@ pub(super) async fn every_promise<F: Future<Output = Arc<dyn Store>>>(open: impl
     the_birth_is_stable(&open().await).await;
     a_sweep_removes_what_expired_and_nothing_else(open().await.as_ref()).await;
     odd_keys_and_values_are_kept(open().await.as_ref()).await;
+    super::granted::tests::a_choice_is_kept_with_its_grant(&open().await).await;
 }
 
 /// Seconds after a base that no two calls share.

@@ -13,6 +13,7 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod granted;
 mod last_use;
 mod listing;
 mod memory;
@@ -33,6 +34,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 pub use self::embedded::Embedded;
+pub use self::granted::ToolsUnknown;
 pub use self::last_use::LastUse;
 pub use self::listing::{GrantsOf, Page};
 pub use self::memory::Memory;
@@ -117,7 +119,7 @@ pub enum Table {
     /// Marks of things that may happen once, such as a consent form.
     Once,
     /// Single values: the setup code, fingerprints of keys, what a person allowed an app last,
-    /// when a grant was used.
+    /// when a grant was used, what it allowed before it was amended.
     Setting,
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use crate::access_token::LEEWAY;
 use crate::browser_session::BrowserSession;
 use crate::client::{Allowed, Client, ClientId};
 use crate::clock::Timestamp;
@@ -12,6 +13,7 @@ use crate::grants::amendment::Amendment;
 use crate::grants::authorization_code::AuthorizationCode;
 use crate::grants::{Grant, GrantId, UserId};
 use crate::secret::SecretHash;
+use crate::store::granted::Choices;
 use crate::store::{Inserted, Revocation, RevocationView, Store, StoreError, Table, Taken};
 
 /// A person who may log in.
@@ -97,12 +99,17 @@ const CHANGES: usize = 8;
 pub struct Records {
     store: Arc<dyn Store>,
     view: Option<Arc<RevocationView>>,
+    choices: Arc<Choices>,
 }
 
 impl Records {
     /// Records in `store`.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, view: None }
+        Self {
+            store,
+            view: None,
+            choices: Arc::default(),
+        }
     }
 
     /// The same records; what is revoked through them is known to `view` at once, so that this
@@ -113,6 +120,10 @@ impl Records {
             view: Some(view),
             ..self
         }
+    }
+
+    pub(super) fn choices(&self) -> &Choices {
+        &self.choices
     }
 
     /// The promises themselves.
@@ -349,16 +360,17 @@ impl Records {
 
     /// Sets a grant and makes its tokens in use follow, on every replica: the amendment is durable
     /// before the grant is replaced, so that a fault in between leaves nothing that can't be mended by
-    /// approving once more. `false` as for [`Records::replace_grant`]. `expires` is when the last
-    /// token that carries the old pin ends.
+    /// approving once more. `false` as for [`Records::replace_grant`]. `expires` is when nothing needs
+    /// the amendment any more, `tokens_end` when the last access token ends that was given before.
     pub async fn amend_grant(
         &self,
         kept: &KeptGrant,
         grant: &Grant,
         amendment: &Amendment,
-        expires: Timestamp,
+        [expires, tokens_end]: [Timestamp; 2],
         now: Timestamp,
     ) -> Result<bool, StoreError> {
+        self.keep_earlier_tools(&kept.grant, tokens_end).await?;
         let entry = Revocation {
             id: amendment.to_entry(),
             expires,
@@ -476,14 +488,15 @@ fn allowed_key(user: &UserId, client: &ClientId) -> String {
     format!("allowed:{user}:{client}")
 }
 
+/// Tokens count a little longer than they say, and find their tools here.
 fn remembered_until(grant: &Grant) -> Timestamp {
     match grant.refresh {
         Some(_) => grant.expires + REMEMBERED_AFTER_END,
-        None => grant.expires,
+        None => grant.expires + 2 * LEEWAY,
     }
 }
 
-fn encode(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("records have text keys only, so they serialise")
 }
 

@@ -22,6 +22,7 @@ mod introspect;
 mod legacy;
 mod limited;
 mod login;
+mod many_tools;
 mod mcp;
 mod narrowing;
 mod odd_backends;

@@ -42,6 +42,8 @@ pub(super) struct Case<'a> {
     labels_unknown: bool,
     /// How the called tool stands at the backend.
     current: Current,
+    /// What is supposed of a token that names its tools by their digest.
+    kept: Option<Tools>,
     now: Timestamp,
     assumed: Vec<String>,
 }
@@ -100,13 +102,34 @@ impl<'a> Case<'a> {
             labels: Labels::default(),
             labels_unknown: false,
             current: Current::Unknown,
+            kept: None,
             now,
             assumed,
             config,
         };
+        case.assume_kept_tools();
         let tags = own.map_or_else(|| TagKey::new([0; 32]), |(_, tags)| tags);
         case.look_at_tool(&tags);
         Ok(case)
+    }
+
+    /// What a token stands for that says the digest of its tools alone: nothing but the called tool
+    /// matters, and whether it is among them only the running gateway can tell.
+    fn assume_kept_tools(&mut self) {
+        let said = self.token.as_ref().ok().map(|token| token.claims());
+        let Some((Tools::Kept { count, .. }, grant)) =
+            said.map(|claims| (claims.tools.clone(), claims.grant.clone()))
+        else {
+            return;
+        };
+        let called = self.call.tool().map(str::to_owned);
+        if let Some(tool) = &called {
+            self.assumed.push(format!(
+                "{tool} is one of the {count} tools that the gateway keeps with grant {grant}, as it \
+                 is now; `gateway grants show` names them"
+            ));
+        }
+        self.kept = Some(Tools::Only(called.into_iter().collect()));
     }
 
     /// What the called tool is and says, as far as it is to be known.
@@ -177,7 +200,7 @@ impl<'a> Case<'a> {
             .clone()
             .and_then(|token| AccessToken::confirm(token, audience, standing, self.now));
         let token = match confirmed {
-            Ok(token) => token,
+            Ok(token) => token.supposing_tools(self.kept.clone()),
             Err(Rejection::Invalid(reason)) => {
                 return Ok(self.explained(Some(Why {
                     check: "the token itself".to_owned(),

@@ -135,6 +135,11 @@ fn print_verified(token: &VerifiedToken) {
     }
     match &claims.tools {
         Tools::All => println!("// tools granted: all"),
+        Tools::Kept { digest, count } => println!(
+            "// tools granted: {count}, which the gateway keeps with grant {} (digest {digest}); \
+             `gateway grants show` names them",
+            claims.grant
+        ),
         tools => println!("// tools granted: {}", tools.names().join(", ")),
     }
 }

@@ -70,8 +70,11 @@ async fn approve(
                     is_entered = true;
                 }
                 let until = last_use_of_old_pins(server, &grant, now);
+                // A token that is being given beside this is for the choice from before.
+                let tokens_end = now + server.settings.access_ttl + 4 * LEEWAY;
+                let ends = [until, tokens_end];
                 if records
-                    .amend_grant(&kept, &grant, &amendment, until, now)
+                    .amend_grant(&kept, &grant, &amendment, ends, now)
                     .await?
                 {
                     log::info!(

@@ -213,7 +213,7 @@ fn connection(
         allowed: match &grant.tools {
             Tools::All if is_limited => Allowed::EverythingOfItsScope,
             Tools::All => Allowed::Everything,
-            Tools::Only(_) => Allowed::Named(names()),
+            Tools::Only(_) | Tools::Kept { .. } => Allowed::Named(names()),
             Tools::Pinned(_) => Allowed::AsTheyWere(names()),
         },
         since: grant.created,

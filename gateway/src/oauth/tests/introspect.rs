@@ -40,7 +40,7 @@ fn basic(name: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(joined))
 }
 
-fn ask_about(
+async fn ask_about(
     server: &AuthorizationServer,
     authorization: &[&str],
     form_body: &str,
@@ -50,7 +50,7 @@ fn ask_about(
         .iter()
         .map(|line| ("authorization", *line))
         .collect();
-    crate::oauth::introspect::answer(server, &form("/introspect", &headers, form_body), now)
+    crate::oauth::introspect::answer(server, &form("/introspect", &headers, form_body), now).await
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn a_backend_learns_what_a_token_for_it_says() {
     let (server, token) = world().await;
     let line = basic("files", SECRET);
     let about = format!("token={token}&token_type_hint=refresh_token");
-    let response = ask_about(&server, &[&line], &about, NOW);
+    let response = ask_about(&server, &[&line], &about, NOW).await;
     assert_eq!(response.status(), 200);
     assert_eq!(header(&response, "cache-control"), "no-store");
     let answer = body(&response);
@@ -74,6 +74,7 @@ async fn a_backend_learns_what_a_token_for_it_says() {
         "exp": NOW.secs() + 86_400,
         "iat": NOW.secs(),
         "token_type": "Bearer",
+        "tools": ["search"],
     });
     assert_eq!(answer, expected);
 }
@@ -95,7 +96,7 @@ async fn all_else_is_inactive_without_a_word_more() {
         // As fresh as its moment.
         let view = RevocationView::read_once(birth(), &[], now);
         server.records = server.records.clone().with_view(view);
-        let response = ask_about(&server, &[line], &format!("token={token}"), now);
+        let response = ask_about(&server, &[line], &format!("token={token}"), now).await;
         assert_eq!(response.status(), 200, "{token}");
         assert_eq!(response.body().as_ref(), br#"{"active":false}"#, "{token}");
     }
@@ -104,13 +105,13 @@ async fn all_else_is_inactive_without_a_word_more() {
     let view = RevocationView::read_once(birth(), &[], NOW);
     server.records = server.records.clone().with_view(view);
     let records = &server.records;
-    let active = ask_about(&server, &[&files], &format!("token={token}"), NOW);
+    let active = ask_about(&server, &[&files], &format!("token={token}"), NOW).await;
     assert_eq!(body(&active)["active"], true);
     records
         .revoke_grant(&claims.grant, until, NOW)
         .await
         .unwrap();
-    let response = ask_about(&server, &[&files], &format!("token={token}"), NOW);
+    let response = ask_about(&server, &[&files], &format!("token={token}"), NOW).await;
     assert_eq!(response.body().as_ref(), br#"{"active":false}"#);
 }
 
@@ -132,15 +133,15 @@ async fn whoever_is_no_backend_learns_nothing() {
         vec![&basic("", "")],
         vec![&good, &good],
     ] {
-        let response = ask_about(&server, &lines, &about, NOW);
+        let response = ask_about(&server, &lines, &about, NOW).await;
         assert_eq!(error(&response), (401, "invalid_client".to_owned()));
         assert!(header(&response, "www-authenticate").starts_with("Basic "));
     }
     // In the body a secret counts for nothing.
     let in_body = format!("{about}&client_id=files&client_secret={SECRET}");
-    assert_eq!(ask_about(&server, &[], &in_body, NOW).status(), 401);
+    assert_eq!(ask_about(&server, &[], &in_body, NOW).await.status(), 401);
     for malformed in ["", "token=", &format!("{about}&{about}")] {
-        let response = ask_about(&server, &[&good], malformed, NOW);
+        let response = ask_about(&server, &[&good], malformed, NOW).await;
         assert_eq!(error(&response), (400, "invalid_request".to_owned()));
     }
 }
@@ -151,7 +152,7 @@ async fn where_revocations_are_not_known_the_answer_is_503() {
     let good = basic("files", SECRET);
     let about = format!("token={token}");
     let later = NOW + Duration::from_secs(61);
-    let response = ask_about(&server, &[&good], &about, later);
+    let response = ask_about(&server, &[&good], &about, later).await;
     assert_eq!(error(&response).0, 503);
     assert!(!header(&response, "retry-after").is_empty());
 }

@@ -74,7 +74,7 @@ async fn decide(
     let form = [
         ("request", goal),
         ("seal", seal),
-        ("shown", "null"),
+        ("shown", ""),
         ("tools", "all"),
         ("decision", decision),
     ];
