@@ -41,6 +41,7 @@ const QUIET: [(&str, &str); 8] = [
 /// A home folder with a browser. Dropping it removes the folder.
 pub struct Desk {
     folder: TempDir,
+    everything: bool,
     environment: Vec<(String, String)>,
 }
 
@@ -60,12 +61,19 @@ impl Desk {
     pub fn new(owner: &Owner) -> Result<Self> {
         let desk = Desk {
             folder: tempfile::Builder::new().prefix("desk").tempdir()?,
+            everything: false,
             environment: Vec::new(),
         };
         std::fs::create_dir(desk.home())?;
         std::fs::create_dir(desk.programs())?;
         desk.seat(Some(owner))?;
         Ok(desk)
+    }
+
+    /// The owner answers "Everything" instead of what the consent page offers first.
+    pub fn allow_everything(&mut self, owner: &Owner) -> Result<()> {
+        self.everything = true;
+        self.seat(Some(owner))
     }
 
     /// The home folder, which is also where programs start.
@@ -120,6 +128,7 @@ impl Desk {
             .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("start {}", program.display()))?;
+        // Also where the caller stops waiting.
         let group = Group(child.id());
         let output = tokio::time::timeout(patience, child.wait_with_output()).await;
         drop(group);
@@ -144,13 +153,46 @@ impl Desk {
         arguments: &[&str],
         patience: Duration,
     ) -> Result<Ended> {
-        let quoted: Vec<String> = std::iter::once(program.display().to_string())
-            .chain(arguments.iter().map(ToString::to_string))
-            .map(|word| format!("'{}'", word.replace('\'', r"'\''")))
-            .collect();
-        let line = quoted.join(" ");
+        let line = quoted(program, arguments);
         self.run(Path::new("script"), &["-qec", &line, "/dev/null"], patience)
             .await
+    }
+
+    /// The same, with what the person types before it asks.
+    pub async fn run_at_terminal_typing(
+        &self,
+        program: &Path,
+        arguments: &[&str],
+        typed: &str,
+        patience: Duration,
+    ) -> Result<Ended> {
+        let line = quoted(program, arguments);
+        let typing = format!(
+            "printf '%s\\n' {} | script -qec {} /dev/null",
+            quote(typed),
+            quote(&line)
+        );
+        self.run(Path::new("sh"), &["-c", &typing], patience).await
+    }
+
+    /// Start a program at a terminal, wait until `done`, and end it: for those that stay.
+    pub async fn at_terminal_until(
+        &self,
+        program: &Path,
+        arguments: &[&str],
+        patience: Duration,
+        done: impl Fn() -> bool,
+    ) -> Result<()> {
+        let staying = self.run_at_terminal(program, arguments, patience);
+        let watching = async {
+            while !done() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::select! {
+            ended = staying => anyhow::bail!("it did not stay: {:?}", ended?),
+            () = watching => Ok(()),
+        }
     }
 
     /// Start a program that is spoken to in lines of JSON.
@@ -211,8 +253,13 @@ impl Desk {
 
     fn seat(&self, owner: Option<&Owner>) -> Result<()> {
         let who = owner.map(|owner| {
+            let answer = if self.everything {
+                "ALLOW_EVERYTHING=1 "
+            } else {
+                ""
+            };
             format!(
-                "OWNER_NAME='{}' OWNER_PASSWORD='{}' ",
+                "OWNER_NAME='{}' OWNER_PASSWORD='{}' {answer}",
                 owner.name, owner.password
             )
         });
@@ -232,6 +279,18 @@ impl Desk {
         }
         Ok(())
     }
+}
+
+/// A word of a shell.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A command line of a shell.
+fn quoted(program: &Path, arguments: &[&str]) -> String {
+    let words = std::iter::once(quote(&program.display().to_string()));
+    let words = words.chain(arguments.iter().map(|word| quote(word)));
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A process group of the test's own, which ends with this value.

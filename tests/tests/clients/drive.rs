@@ -19,7 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(150);
 pub(crate) const SHOWN: &str = "logs in, lists tools, calls one, goes on after a kill";
 
 /// Clients at once: each brings a runtime of its own, and they share two cores.
-static PLACES: Semaphore = Semaphore::const_new(3);
+pub(crate) static PLACES: Semaphore = Semaphore::const_new(3);
 
 /// What a client is asked to do.
 pub(crate) struct Task<'a> {
@@ -51,6 +51,10 @@ pub(crate) trait App {
     fn desk(owner: &Owner) -> Result<Desk> {
         Desk::new(owner)
     }
+    /// A gateway for it.
+    fn setup() -> Setup {
+        Setup::default()
+    }
     /// Log in if it has to, list the tools, call one.
     async fn work(task: &Task<'_>) -> Result<Done>;
 }
@@ -58,7 +62,7 @@ pub(crate) trait App {
 /// `/mcp` or `/sse`, through both phases; the outcome goes into the table.
 pub(crate) async fn before_and_after_a_kill<A: App>(sse: bool) -> Result<()> {
     let _place = PLACES.acquire().await?;
-    let mut gateway = Gateway::start(Setup::default()).await?;
+    let mut gateway = Gateway::start(A::setup()).await?;
     let outcome = both_phases::<A>(&mut gateway, sse)
         .await
         .with_context(|| gateway.log().join("\n"));
@@ -113,7 +117,7 @@ async fn both_phases<A: App>(gateway: &mut Gateway, sse: bool) -> Result<()> {
 }
 
 /// The transport that was used, as the gateway's log tells it.
-fn transport(sse: bool, gateway: &Gateway) -> String {
+pub(crate) fn transport(sse: bool, gateway: &Gateway) -> String {
     if sse {
         return "HTTP+SSE".into();
     }

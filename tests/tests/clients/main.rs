@@ -3,6 +3,7 @@
 //! again, without another login. What each showed goes into README's table.
 
 mod apps;
+mod choices;
 mod drive;
 mod held;
 mod sdks;

@@ -165,7 +165,7 @@ async fn what_was_chosen_outlives_a_restart_a_refresh_and_moves_to_another_repli
         assert!(renewed.len() < 1024);
         assert_eq!(listed(&world, &renewed).await?, before);
         if store == StoreKind::Redis {
-            let replica = world.replica(refresh).await?;
+            let replica = world.replica(|setup| setup.more(&refresh)).await?;
             let host = host(&world.gateway);
             assert_eq!(listed_at(&replica, &host, &token).await?, before);
             client.revoke(&refresh).await?;

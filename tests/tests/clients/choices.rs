@@ -1,0 +1,196 @@
+//! What the person answers on the consent page, as real clients meet it. Each is let in with the
+//! preselected "Read only" and with "Everything", in front of a server that asks its clients for
+//! roots, announces prompts, resources and tasks, and has tools of both kinds.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use tests::desk::Ended;
+use tests::gateway::{Gateway, Owner};
+use tests::program::workspace;
+use tests::server::{Launch, Server};
+use tests::shown;
+
+use crate::drive::{App, Done, PATIENCE, PLACES, Task, node, package_version, transport};
+
+/// What the table says of a client that did all that was asked, with both answers.
+const SHOWN: &str =
+    "logs in, lists tools, calls one, goes on after a kill; with *Read only* and with *Everything*";
+
+/// What a client calls, and what its result says.
+pub(crate) const CALLED: (&str, &str) = ("get-sum", "is 42");
+/// A tool of the same server that does not only read.
+const WRITES: &str = "toggle-simulated-logging";
+
+/// `/mcp` with each of the two answers; the outcome goes into the table.
+pub(crate) async fn with_each_choice<A: App>() -> Result<()> {
+    let _place = PLACES.acquire().await?;
+    let server = Server::start(|port, _| {
+        Launch::npm("@modelcontextprotocol/server-everything/dist/index.js")
+            .arg("streamableHttp")
+            .env("PORT", &port.to_string())
+    })
+    .await?;
+    let mut gateway = Gateway::start(A::setup().backend(&server.url())).await?;
+    let mut outcome = Ok(());
+    for everything in [false, true] {
+        if outcome.is_ok() {
+            let tried = let_in::<A>(&mut gateway, everything).await;
+            outcome = tried.with_context(|| {
+                let log = gateway.log().join("\n");
+                format!("everything: {everything}\n{log}\n{}", server.last_words())
+            });
+        }
+    }
+    let shown = outcome.is_ok().then_some(SHOWN);
+    shown::note(A::NAME, &A::version()?, &transport(false, &gateway), shown)?;
+    outcome
+}
+
+async fn let_in<A: App>(gateway: &mut Gateway, everything: bool) -> Result<()> {
+    let owner = Owner::alice();
+    let mut desk = A::desk(&owner)?;
+    if everything {
+        desk.allow_everything(&owner)?;
+    }
+    let url = gateway.url("/mcp");
+    let mut logins = 0;
+    for again in [false, true] {
+        if again {
+            desk.leave()?;
+            gateway.crash_and_restart().await?;
+        }
+        let task = Task {
+            desk: &desk,
+            url: &url,
+            sse: false,
+            again,
+        };
+        let done = A::work(&task)
+            .await
+            .with_context(|| format!("again: {again}; its browser:\n{}", desk.browser_log()))?;
+        let offers = |tool: &str| done.tools.iter().any(|offered| offered == tool);
+        anyhow::ensure!(offers(CALLED.0), "it lists {:?}", done.tools);
+        anyhow::ensure!(
+            offers(WRITES) == everything,
+            "everything: {everything}, and it lists {:?}",
+            done.tools
+        );
+        let twice = done.found.matches(CALLED.1).count() == 2;
+        anyhow::ensure!(twice, "it was told {}", done.found);
+        // Nor is anything refused that it does by itself.
+        let log = gateway.log();
+        let refused = log.iter().find(|line| line.contains(r#""status":403"#));
+        anyhow::ensure!(refused.is_none(), "refused: {refused:?}");
+        let opened = desk.opened();
+        if again {
+            anyhow::ensure!(
+                opened.len() == logins,
+                "a login that was not due: {opened:?}"
+            );
+        }
+        logins = opened.len();
+        anyhow::ensure!(logins > 0, "nobody was asked to log in");
+    }
+    Ok(())
+}
+
+/// Run a driver of `tests/clients` in one of the Python environments.
+async fn python(task: &Task<'_>, environment: &str, script: &str) -> Result<Done> {
+    let tests = workspace().join("tests");
+    let interpreter = tests.join(format!(".work/{environment}/bin/python"));
+    let script = tests.join("clients").join(script).display().to_string();
+    let folder = task.desk.home().join("kept");
+    std::fs::create_dir_all(&folder)?;
+    let arguments = [&*script, task.url, &folder.display().to_string()];
+    let ended = task.desk.run(&interpreter, &arguments, PATIENCE).await?;
+    reported(&ended)
+}
+
+/// What a driver says on its last line.
+fn reported(ended: &Ended) -> Result<Done> {
+    let line = ended.out.lines().last().unwrap_or_default();
+    let report: Value = serde_json::from_str(line)
+        .with_context(|| format!("{} {} {}", ended.code, ended.out, ended.errors))?;
+    let tools = report["tools"].as_array().into_iter().flatten();
+    Ok(Done {
+        tools: tools
+            .filter_map(|name| name.as_str().map(String::from))
+            .collect(),
+        found: report["found"].to_string(),
+    })
+}
+
+/// The version that a folder of `tests/clients` pins.
+fn pinned(folder: &str, package: &str) -> Result<String> {
+    let pins = workspace().join(format!("tests/clients/{folder}/requirements.in"));
+    let pins = std::fs::read_to_string(pins)?;
+    let pin = pins
+        .lines()
+        .find_map(|line| line.strip_prefix(package)?.split_once("=="));
+    Ok(pin
+        .with_context(|| format!("{package} is not pinned"))?
+        .1
+        .trim()
+        .to_owned())
+}
+
+/// Libraries on Python: a driver each, and the environment and package that it needs.
+macro_rules! libraries {
+    ($($app:ident: $name:literal, $environment:literal, $folder:literal, $package:literal, $script:literal;)*) => {$(
+        struct $app;
+
+        impl App for $app {
+            const NAME: &'static str = $name;
+
+            fn version() -> Result<String> {
+                pinned($folder, $package)
+            }
+
+            async fn work(task: &Task<'_>) -> Result<Done> {
+                python(task, $environment, $script).await
+            }
+        }
+    )*};
+}
+
+libraries! {
+    LangChain: "LangChain (langchain-mcp-adapters)", "agents", "agents", "langchain-mcp-adapters", "langchain_client.py";
+    OpenAiAgents: "OpenAI Agents SDK", "agents", "agents", "openai-agents", "openai_agents_client.py";
+    PydanticAi: "Pydantic AI", "agents", "agents", "pydantic-ai-slim", "pydantic_ai_client.py";
+}
+
+/// Vercel's AI SDK.
+struct AiSdk;
+
+impl App for AiSdk {
+    const NAME: &'static str = "AI SDK (@ai-sdk/mcp)";
+
+    fn version() -> Result<String> {
+        package_version("@ai-sdk/mcp")
+    }
+
+    async fn work(task: &Task<'_>) -> Result<Done> {
+        let script = workspace().join("tests/clients/apps/ai_sdk.mjs");
+        let script = script.display().to_string();
+        let kept = task.desk.home().join("kept.json").display().to_string();
+        let arguments = [&*script, task.url, &kept];
+        let ended = task.desk.run(&node(), &arguments, PATIENCE).await?;
+        reported(&ended)
+    }
+}
+
+macro_rules! choice_tests {
+    ($($name:ident: $app:ident;)*) => {$(
+        #[tokio::test]
+        async fn $name() -> Result<()> {
+            with_each_choice::<$app>().await
+        }
+    )*};
+}
+
+choice_tests! {
+    the_ai_sdk_works_with_each_choice: AiSdk;
+    langchain_works_with_each_choice: LangChain;
+    openai_agents_works_with_each_choice: OpenAiAgents;
+    pydantic_ai_works_with_each_choice: PydanticAi;
+}
