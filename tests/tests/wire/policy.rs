@@ -427,8 +427,13 @@ async fn what_nothing_allows_is_refused_as_consent_refuses_it_and_the_session_go
     mcp::open_session(&ruled.world.url("/mcp"), &ruled.token).await?;
     // `echo` may be allowed by its arguments.
     assert_eq!(ruled.listed().await?, ["echo", "look"]);
+    for (method, listed) in [("resources/list", "resources"), ("prompts/list", "prompts")] {
+        let before = ruled.world.backend.requests().len();
+        let answer = ruled.answer(&message(3, method, &json!({}))).await?;
+        assert_eq!(answer["result"], json!({ listed: [] }), "{method}");
+        assert_eq!(ruled.world.backend.requests().len(), before, "{method}");
+    }
     for method in [
-        "resources/list",
         "resources/read",
         "prompts/get",
         "completion/complete",
@@ -569,6 +574,10 @@ async fn over_the_legacy_stream_calls_are_judged_and_lists_are_cut() -> Result<(
     assert_eq!(answer["result"]["_meta"]["reason"], "policy_denied");
     let answer = session
         .request(&message(6, "resources/list", &json!({})))
+        .await?;
+    assert_eq!(answer["result"], json!({"resources": []}));
+    let answer = session
+        .request(&message(6, "prompts/get", &json!({"name": "x"})))
         .await?;
     assert_eq!(answer["error"]["code"], -32601);
     assert_eq!(ruled.calls(), 0);
