@@ -67,6 +67,7 @@ reasons! {
     CodeUnknown = "code_unknown", "The authorization code is not one of ours, or is long gone.", "Start the connection again; if it recurs, two gateways answer under one name without a shared store.";
     CodeExpired = "code_expired", "The authorization code is older than 60 seconds.", "Start the connection again; check that the clocks of the replicas agree.";
     CodeReused = "code_reused", "The authorization code was redeemed before; the grant it gave is revoked.", "Start the connection again; the client or a prefetching browser sent it twice.";
+    CodeRetried = "code_retried", "The authorization code was redeemed a moment ago; what that request was given stays good.", "Use the answer to the first request. If there was none, start the connection again; the client sent its token request twice.";
     CodeNeverRedeemed = "code_never_redeemed", "The client did not come for the authorization code that it was given.", "The app gave up after the browser had come back to it: start the connection again in a fresh tab, and check that the app reaches /token at the public URL.";
     CodeClientMismatch = "code_client_mismatch", "The authorization code was given to another client.", "Start the connection again.";
     CodeRedirectMismatch = "code_redirect_mismatch", "The redirect_uri differs from the one of the authorization request.", "The client must send the same redirect_uri, or none.";
@@ -153,6 +154,7 @@ pub const SYMPTOMS: &[Symptom] = &[
         meaning: "The token endpoint refused the authorization code.",
         reasons: &[
             Reason::CodeReused,
+            Reason::CodeRetried,
             Reason::CodeExpired,
             Reason::CodeUnknown,
             Reason::PkceMismatch,

@@ -177,6 +177,7 @@ mod tests {
                 ("echo".to_owned(), OLD),
             ])),
             created: NOW,
+            redeemed: None,
             expires: NOW + Duration::from_secs(60),
             refresh: None,
         }

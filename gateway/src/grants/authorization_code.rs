@@ -21,6 +21,21 @@ pub const LIFETIME: Duration = Duration::from_secs(60);
 /// jumps back by more must not make codes live longer.
 const SKEW: Duration = Duration::from_secs(30);
 
+/// How long after its redemption the same request is taken for the client's own retry: a network or
+/// a library that sends it twice at once. What the first was given stays good.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// What a code that is presented again, with its proof, means for the grant that it gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    /// It is denied, and nothing else: the first request is being answered, or was a moment ago.
+    Retry,
+    /// The grant ends (OAuth 2.1 §7.5.2).
+    Replay,
+    /// There is nothing left to end.
+    Over,
+}
+
 /// What the store keeps under the hash of a code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuthorizationCode {
@@ -142,6 +157,20 @@ impl AuthorizationCode {
         Ok(ProvenCode { code: self })
     }
 
+    /// Judges a request with the proof for a code that was taken before. `grant` is what it gave, as
+    /// it is kept now. Where that is not there yet the first request is on its way; ending the grant
+    /// from under it would leave nobody with anything, so one of many requests at once always wins.
+    pub fn presented_again(&self, grant: Option<&Grant>, now: Timestamp) -> Again {
+        match grant {
+            None if now < self.expires => Again::Retry,
+            None => Again::Over,
+            Some(grant) => match grant.redeemed {
+                Some(at) if now.since(at) <= RETRY && at.since(now) <= SKEW => Again::Retry,
+                _ => Again::Replay,
+            },
+        }
+    }
+
     /// Until when the code must be remembered, so that a replay is recognised for as long as the
     /// tokens live that it gave: `lifetime` is that of the longest.
     pub fn remember_until(&self, lifetime: Duration) -> Timestamp {
@@ -166,6 +195,7 @@ impl ProvenCode<'_> {
             scope: code.scope.clone(),
             tools: code.tools.clone(),
             created: code.issued,
+            redeemed: Some(now),
             expires: now + access_ttl,
             refresh: None,
         })
@@ -306,6 +336,42 @@ mod tests {
         assert!(at(970).is_ok());
         assert_eq!(at(969), Err(RedeemError::Expired));
         assert_eq!(at(0), Err(RedeemError::Expired));
+    }
+
+    #[test]
+    fn a_retry_ends_nothing_and_a_replay_the_grant() {
+        let code = code();
+        let at = |millis| Timestamp::from_millis(millis);
+        let grant = |redeemed| Grant {
+            id: code.grant.clone(),
+            user: code.user.clone(),
+            user_name: code.user_name.clone(),
+            client: code.client.clone(),
+            client_fingerprint: None,
+            resource: code.resource.clone(),
+            scope: code.scope.clone(),
+            tools: Tools::All,
+            created: code.issued,
+            redeemed,
+            expires: code.issued + TTL,
+            refresh: None,
+        };
+        let known = grant(Some(at(1_010_000)));
+        let judged = |grant: Option<&Grant>, millis| code.presented_again(grant, at(millis));
+        for (millis, again) in [
+            (1_010_000, Again::Retry),
+            (1_012_000, Again::Retry),
+            (1_012_001, Again::Replay),
+            (5_000_000, Again::Replay),
+            // Another replica's clock, and one that jumped.
+            (980_000, Again::Retry),
+            (979_999, Again::Replay),
+        ] {
+            assert_eq!(judged(Some(&known), millis), again, "{millis}");
+        }
+        assert_eq!(judged(Some(&grant(None)), 1_010_000), Again::Replay);
+        assert_eq!(judged(None, 1_059_999), Again::Retry);
+        assert_eq!(judged(None, 1_060_000), Again::Over);
     }
 
     #[test]

@@ -105,6 +105,9 @@ pub struct Grant {
     pub tools: Tools,
     /// When consent was given.
     pub created: Timestamp,
+    /// When its code was redeemed; `None` for what an earlier version kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redeemed: Option<Timestamp>,
     /// When the last token that it gave ends.
     pub expires: Timestamp,
     /// What is kept of its refresh tokens, if it has any.

@@ -237,8 +237,8 @@ async fn end_grant(
     // A refresh may just be giving a token that the record as we read it does not know of.
     let given_now = now + server.settings.longest_use();
     let until = last_token_ends.max(recorded).max(given_now) + 2 * LEEWAY;
-    // Without a record the grant was ended before, or it is being made this moment by the request
-    // that a replay races with: that one must find it revoked.
+    // Without a record the grant was ended before, or is just being made: whoever makes it must
+    // find it revoked.
     let pending = grant.is_some() || records.once(&format!("ended/{id}"), until, now).await?;
     if pending {
         records.revoke_grant(id, until, now).await?;

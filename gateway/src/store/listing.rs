@@ -172,6 +172,7 @@ mod tests {
             scope: Scope::parse("mcp"),
             tools: Tools::All,
             created: NOW,
+            redeemed: None,
             expires: ends,
             refresh: None,
         }

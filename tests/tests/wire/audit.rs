@@ -93,6 +93,8 @@ async fn what_was_given_refused_and_taken_back_is_written_with_who_and_why() -> 
     let code = client.allow(&reused, &world.owner).await?.code();
     for _ in 0..2 {
         client.redeem(&code, &reused.pkce.verifier).await?;
+        // Later than a client's own retry.
+        tokio::time::sleep(Duration::from_millis(2_500)).await;
     }
     client.revoke(&token).await?;
     send(&url, &token, &initialize()).await?;

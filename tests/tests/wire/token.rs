@@ -1,12 +1,13 @@
 //! `/token`: the code, its proof, its single use.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use tests::gateway::Setup;
 use tests::http;
 use tests::mcp;
 use tests::oauth::{Authorization, OAuthClient, Pkce, REDIRECT_URI};
@@ -58,6 +59,7 @@ async fn a_code_redeemed_twice_revokes_its_tokens() -> Result<()> {
         .as_str()
         .expect("a token")
         .to_owned();
+    tokio::time::sleep(PAST_RETRIES).await;
     let replay = client.redeem(&code, &request.pkce.verifier).await?;
     assert_eq!(
         (replay.status, replay.error().as_str()),
@@ -201,48 +203,109 @@ async fn the_verifier_must_be_a_verifier() -> Result<()> {
     Ok(())
 }
 
-async fn sixty_four_redemptions(store: StoreKind) -> Result<()> {
-    let world = World::on(store).await?;
+/// After the time in which the same request is the client's own retry.
+const PAST_RETRIES: Duration = Duration::from_millis(2_500);
+
+/// Redeems one code 64 times at once, at the origins in turn, a few times over. One wins each time,
+/// what it got works although the others came with the same proof, and a late replay ends it.
+async fn sixty_four_redemptions(world: &World, origins: &[String]) -> Result<()> {
     let client = world.client("Client").await?;
-    for round in 0..3 {
-        let (code, request) = fresh_code(&world, &client).await?;
+    let host = world.gateway.issuer().replace("http://", "");
+    for round in 0..5 {
+        let (code, request) = fresh_code(world, &client).await?;
+        let fields = client.token_request(&code, &request.pkce.verifier);
+        let begun = Instant::now();
         let attempts: Vec<_> = (0..64)
-            .map(|_| {
-                let (client, code, verifier) =
-                    (client.clone(), code.clone(), request.pkce.verifier.clone());
-                tokio::spawn(async move { client.redeem(&code, &verifier).await })
+            .map(|number| {
+                let url = format!("{}/token", origins[number % origins.len()]);
+                let request = http::client().post(url).header("Host", &host);
+                tokio::spawn(http::send(request.form(&fields)))
             })
             .collect();
-        let mut statuses = Vec::new();
+        let mut won = Vec::new();
         for attempt in attempts {
             let reply = attempt.await??;
-            if reply.status != 200 {
-                assert_eq!(
-                    (reply.status, reply.error().as_str()),
-                    (400, "invalid_grant"),
-                    "{}",
-                    reply.text
-                );
+            if reply.status == 200 {
+                let token = reply.json()["access_token"].as_str().map(str::to_owned);
+                won.push(token.expect("a token"));
+                continue;
             }
-            statuses.push(reply.status);
+            let refusal = (reply.status, reply.error());
+            assert_eq!(refusal, (400, "invalid_grant".to_owned()), "{}", reply.text);
         }
-        let won = statuses.iter().filter(|status| **status == 200).count();
-        assert_eq!(
-            won, 1,
-            "round {round} on {store:?}: {won} of 64 redemptions won"
-        );
+        let within = begun.elapsed() < Duration::from_secs(2);
+        assert_eq!(won.len(), 1, "round {round}: {} of 64 won", won.len());
+        let works = async || -> Result<u16> {
+            let reply = mcp::send(&world.url("/mcp"), &won[0], &mcp::initialize()).await?;
+            Ok(reply.status)
+        };
+        if within {
+            assert_eq!(works().await?, 200, "round {round}: what the winner got");
+        }
+        if round == 4 {
+            tokio::time::sleep(PAST_RETRIES).await;
+            assert_eq!(client.token(&fields).await?.status, 400);
+            assert_eq!(works().await?, 401, "a late replay ended nothing");
+        }
     }
     Ok(())
 }
 
 #[tokio::test]
+async fn a_retry_of_the_client_costs_nothing_that_the_first_request_gave() -> Result<()> {
+    let world = World::start().await?;
+    let client = world.client("Client").await?;
+    let (code, request) = fresh_code(&world, &client).await?;
+    let verifier = &request.pkce.verifier;
+    let (first, second) = tokio::join!(
+        client.redeem(&code, verifier),
+        client.redeem(&code, verifier)
+    );
+    let (first, second) = (first?, second?);
+    let (won, lost) = match first.status {
+        200 => (first, second),
+        _ => (second, first),
+    };
+    assert_eq!((won.status, lost.status), (200, 400), "{}", lost.text);
+    assert!(lost.text.contains("stays good"), "{}", lost.text);
+    let token = won.json()["access_token"]
+        .as_str()
+        .expect("a token")
+        .to_owned();
+    let reply = mcp::send(&world.url("/mcp"), &token, &mcp::initialize()).await?;
+    assert_eq!(reply.status, 200, "a retry took the access away");
+    Ok(())
+}
+
+#[tokio::test]
 async fn of_64_concurrent_redemptions_exactly_one_wins_on_the_embedded_store() -> Result<()> {
-    sixty_four_redemptions(StoreKind::Embedded).await
+    let world = World::start().await?;
+    sixty_four_redemptions(&world, &[world.gateway.origin()]).await
+}
+
+#[tokio::test]
+async fn of_64_concurrent_redemptions_exactly_one_wins_in_memory() -> Result<()> {
+    let in_memory = |setup| Setup {
+        store: Some("memory:".to_owned()),
+        ..setup
+    };
+    let world = World::with(StoreKind::Embedded, in_memory).await?;
+    sixty_four_redemptions(&world, &[world.gateway.origin()]).await
 }
 
 #[tokio::test]
 async fn of_64_concurrent_redemptions_exactly_one_wins_on_redis() -> Result<()> {
-    sixty_four_redemptions(StoreKind::Redis).await
+    let world = World::on(StoreKind::Redis).await?;
+    sixty_four_redemptions(&world, &[world.gateway.origin()]).await
+}
+
+#[tokio::test]
+async fn of_64_concurrent_redemptions_at_three_replicas_exactly_one_wins() -> Result<()> {
+    let world = World::on(StoreKind::Redis).await?;
+    let second = world.replica(|setup| setup).await?;
+    let third = world.replica(|setup| setup).await?;
+    let origins = [world.gateway.origin(), second.origin(), third.origin()];
+    sixty_four_redemptions(&world, &origins).await
 }
 
 #[tokio::test]

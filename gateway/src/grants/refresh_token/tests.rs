@@ -35,6 +35,7 @@ fn grant() -> Grant {
         scope: Scope::parse("mcp"),
         tools: Tools::All,
         created: START,
+        redeemed: None,
         expires: START + ACCESS,
         refresh: None,
     }

@@ -286,6 +286,7 @@ mod tests {
             scope: Scope::parse("mcp"),
             tools: Tools::All,
             created: NOW - Duration::from_secs(age),
+            redeemed: None,
             expires: NOW + Duration::from_secs(60),
             refresh: None,
         }

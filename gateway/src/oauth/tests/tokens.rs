@@ -34,7 +34,7 @@ async fn a_code_becomes_a_token_for_what_was_consented_to() {
 async fn a_code_redeemed_twice_revokes_its_grant_also_after_its_minute() {
     let server = server();
     let client = public_client(&server, "App").await;
-    for later in [0, 3_600] {
+    for later in [3, 3_600] {
         let code = code(&server, &client, NOW).await;
         let answer = body(&redeem(&server, &redemption(&client, &code), NOW).await);
         let grant = claims(&server, &answer).grant;
@@ -51,6 +51,24 @@ async fn a_code_redeemed_twice_revokes_its_grant_also_after_its_minute() {
 }
 
 #[tokio::test]
+async fn a_retry_of_the_client_is_denied_and_ends_nothing() {
+    let server = server();
+    let client = public_client(&server, "App").await;
+    let code = code(&server, &client, NOW).await;
+    let answer = body(&redeem(&server, &redemption(&client, &code), NOW).await);
+    let grant = claims(&server, &answer).grant;
+    for later in [0, 1_000, 2_000] {
+        let retried = NOW + Duration::from_millis(later);
+        let response = redeem(&server, &redemption(&client, &code), retried).await;
+        assert_eq!(error(&response), (400, "invalid_grant".to_owned()));
+        let said = body(&response)["error_description"].to_string();
+        assert!(said.contains("stays good"), "{said}");
+    }
+    assert!(revocations(&server, NOW).await.is_empty());
+    assert!(server.records.grant(&grant, NOW).await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_grant_is_revoked_once_however_often_that_is_asked() {
     let server = server();
     let client = public_client(&server, "App").await;
@@ -58,7 +76,8 @@ async fn a_grant_is_revoked_once_however_often_that_is_asked() {
     let answer = body(&redeem(&server, &redemption(&client, &code), NOW).await);
     let token = answer["access_token"].as_str().unwrap();
     for _ in 0..3 {
-        let response = redeem(&server, &redemption(&client, &code), NOW).await;
+        let later = NOW + Duration::from_secs(3);
+        let response = redeem(&server, &redemption(&client, &code), later).await;
         assert_eq!(error(&response), (400, "invalid_grant".to_owned()));
         let request = form("/revoke", &[], &format!("client_id={client}&token={token}"));
         let response = revoke::answer(&server, &request, NOW).await;

@@ -3,15 +3,15 @@
 //! A code is looked at and judged before it is taken, so that a request without the proof (another
 //! client, another verifier, another resource) neither uses it up nor revokes anything: codes leak,
 //! and whoever finds one must not be able to disturb its owner. The same request sent again with
-//! the proof is a replay and revokes the grant (OAuth 2.1 §7.5.2). The grant is durable before the
-//! token leaves.
+//! the proof is a replay and revokes the grant (OAuth 2.1 §7.5.2), unless it comes with the first or
+//! right after it: that is a client's retry. The grant is durable before the token leaves.
 
 use rand::rngs::OsRng;
 
 use crate::client::Client;
 use crate::clock::Timestamp;
 use crate::grants::Grant;
-use crate::grants::authorization_code::{AuthorizationCode, Presented, RedeemError};
+use crate::grants::authorization_code::{Again, AuthorizationCode, Presented, RedeemError};
 use crate::oauth::AuthorizationServer;
 use crate::oauth::client_authentication::malformed;
 use crate::oauth::revoke::{Reused, end_reused};
@@ -67,8 +67,8 @@ pub(super) async fn redeem(
         }
         TakenCode::Replayed(code) => {
             code.prove(&presented).map_err(refusal)?;
-            revoke(server, &code, now).await.map_err(unavailable)?;
-            Err(OAuthError::new(ErrorCode::InvalidGrant, Reason::CodeReused))
+            let reason = again(server, &code, now).await.map_err(unavailable)?;
+            Err(OAuthError::new(ErrorCode::InvalidGrant, reason))
         }
         TakenCode::Unknown => Err(OAuthError::new(
             ErrorCode::InvalidGrant,
@@ -89,6 +89,25 @@ async fn taken_back(
     let view = server.records.view();
     let revoked = view.is_some_and(|view| view.revokes_grant(grant));
     Ok(revoked.then_some(Reason::GrantRevoked))
+}
+
+/// Why a code that was redeemed is refused; a replay ends the grant first.
+async fn again(
+    server: &AuthorizationServer,
+    code: &AuthorizationCode,
+    now: Timestamp,
+) -> Result<Reason, StoreError> {
+    let grant = server.records.grant(&code.grant, now).await?;
+    let view = server.records.view();
+    if view.is_some_and(|view| view.is_revoked(&code.grant)) {
+        return Ok(Reason::CodeReused);
+    }
+    match code.presented_again(grant.as_ref(), now) {
+        Again::Retry => return Ok(Reason::CodeRetried),
+        Again::Replay => revoke(server, code, now).await?,
+        Again::Over => {}
+    }
+    Ok(Reason::CodeReused)
 }
 
 async fn revoke(

@@ -52,6 +52,7 @@ async fn granted(server: &AuthorizationServer, name: &str, id: &str, client: &st
         scope: Scope::parse("mcp"),
         tools: Tools::Pinned(pins),
         created: now - Duration::from_secs(60),
+        redeemed: None,
         expires: now + Duration::from_secs(3600),
         refresh: None,
     };
