@@ -96,15 +96,17 @@ impl ClientAuthentication {
     }
 
     /// Whether `presented` authenticates the client. Only the registered method does: a client
-    /// that could also use a weaker one would be as weak as that (OAuth 2.1 §2.4). An assertion is
-    /// judged with the keys of [`Self::keys`], and never here.
+    /// that could also use a weaker one would be as weak as that (OAuth 2.1 §2.4). Where the secret
+    /// stands, in the header or in the body, makes it no weaker, and whoever issued one must take it
+    /// in the header (RFC 6749 §2.3.1). An assertion is judged with the keys of [`Self::keys`], and
+    /// never here.
     pub fn is_met_by(&self, presented: &Credential) -> bool {
         match (self, presented) {
             (Self::None | Self::NoneOrPrivateKeyJwt { .. }, Credential::None) => true,
-            (Self::ClientSecretBasic { secret }, Credential::Basic(presented))
-            | (Self::ClientSecretPost { secret }, Credential::Post(presented)) => {
-                secret.matches(presented)
-            }
+            (
+                Self::ClientSecretBasic { secret } | Self::ClientSecretPost { secret },
+                Credential::Basic(presented) | Credential::Post(presented),
+            ) => secret.matches(presented),
             _ => false,
         }
     }

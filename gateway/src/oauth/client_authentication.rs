@@ -96,16 +96,20 @@ fn presented(headers: &HeaderMap, form: &Form) -> Result<(ClientId, Credential),
                 line.to_str().ok().and_then(basic).ok_or_else(|| {
                     failed("The Authorization header is not of the scheme Basic.")
                 })?;
-            if body_secret.is_some() {
-                return Err(refused("The client authenticates in two ways at once."));
-            }
             if body_id.is_some_and(|body_id| body_id != id) {
                 return Err(refused("client_id differs from the Authorization header."));
             }
-            Ok((
-                ClientId::new(id),
-                Credential::Basic(Secret::presented(secret)),
-            ))
+            // A secret of no characters is none: public clients are sent so by libraries that know
+            // no other way to name one (RFC 6749 §2.3.1 lets it be left out).
+            let credential = match (secret.is_empty(), body_secret) {
+                (false, Some(_)) => {
+                    return Err(refused("The client authenticates in two ways at once."));
+                }
+                (false, None) => Credential::Basic(Secret::presented(secret)),
+                (true, Some(secret)) => Credential::Post(Secret::presented(secret)),
+                (true, None) => Credential::None,
+            };
+            Ok((ClientId::new(id), credential))
         }
         (None, _) => {
             let id = body_id.ok_or_else(|| refused("The parameter client_id is missing."))?;
@@ -142,7 +146,12 @@ pub(super) fn basic(header: &str) -> Option<(String, String)> {
         return None;
     }
     let joined = STANDARD.decode(encoded.trim()).ok()?;
-    let colon = joined.iter().position(|&byte| byte == b':')?;
+    // An address as id that was joined without being encoded first, to no secret.
+    let is_address = joined.starts_with(b"https://") && joined.ends_with(b":");
+    let colon = match is_address {
+        true => joined.len() - 1,
+        false => joined.iter().position(|&byte| byte == b':')?,
+    };
     let id = form::decode(&joined[..colon])?;
     let secret = form::decode(&joined[colon + 1..])?;
     Some((id, secret))
@@ -203,6 +212,35 @@ mod tests {
         assert_eq!(read(&[&line], ""), expected);
         assert_eq!(read(&[&line], "client_id=c%3A1"), expected);
         assert_eq!(read(&[&line.replace("Basic", "bAsIc")], ""), expected);
+        for (joined, body, id, credential) in [
+            ("c_1:", "", "c_1", Credential::None),
+            ("c_1:", "client_id=c_1", "c_1", Credential::None),
+            (
+                "c_1:",
+                "client_secret=s",
+                "c_1",
+                Credential::Post(secret("s")),
+            ),
+            (
+                "https%3A%2F%2Fa.example%2Fc:",
+                "",
+                "https://a.example/c",
+                Credential::None,
+            ),
+            (
+                "https://a.example/c:",
+                "",
+                "https://a.example/c",
+                Credential::None,
+            ),
+        ] {
+            let expected = Ok((id.to_owned(), credential));
+            assert_eq!(
+                read(&[&basic_line(joined)], body),
+                expected,
+                "{joined} {body}"
+            );
+        }
     }
 
     #[test]
