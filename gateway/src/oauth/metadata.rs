@@ -16,6 +16,7 @@ use crate::client::keys::Algorithm;
 use crate::client::registration;
 use crate::oauth::endpoint::path;
 use crate::oauth::{AuthorizationServer, document};
+use crate::protocol::resource::identifying_query;
 use crate::protocol::web::{Request, Response};
 
 /// `/.well-known/oauth-authorization-server`
@@ -57,7 +58,8 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
 }
 
 /// `/.well-known/oauth-protected-resource{path}`: `resource` is the origin with exactly the path
-/// that was asked for, because clients compare it with the URL that was typed.
+/// and the query that were asked for, because clients compare it with the URL that was typed
+/// (RFC 9728 §3.1, §3.3).
 pub(super) fn protected_resource(
     server: &AuthorizationServer,
     request: &Request,
@@ -65,8 +67,9 @@ pub(super) fn protected_resource(
     mount: &str,
 ) -> Response {
     let issuer = &server.settings.issuer;
+    let query = identifying_query(request.query.as_deref());
     let metadata = json!({
-        "resource": issuer.join(resource_path),
+        "resource": issuer.join(&format!("{resource_path}{query}")),
         "authorization_servers": [issuer.as_str()],
         "scopes_supported": server.settings.scopes.at(mount).supported(),
         "bearer_methods_supported": ["header"],

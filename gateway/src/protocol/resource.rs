@@ -149,6 +149,24 @@ impl fmt::Display for Resource {
     }
 }
 
+/// A query as part of an identifier, with its question mark; empty where there is none, or none
+/// that can stand in a document and in a header as it was written. One with a token in it, which
+/// some clients put there by mistake, is nobody's identifier.
+pub fn identifying_query(query: Option<&str>) -> String {
+    const LONGEST: usize = 2048;
+    let plain = |b: u8| b.is_ascii_graphic() && !b"\"\\<>#".contains(&b);
+    let has_token = |query: &str| {
+        let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
+        names.any(|name| name.eq_ignore_ascii_case("access_token"))
+    };
+    match query {
+        Some(query) if query.len() <= LONGEST && query.bytes().all(plain) && !has_token(query) => {
+            format!("?{query}")
+        }
+        _ => String::new(),
+    }
+}
+
 /// The mount that a path of the public origin belongs to. The origin itself (empty, or `/`)
 /// belongs to the mount at `/`, or to the only one there is.
 pub fn mount_at<'a>(path: &str, mounts: &'a [Mount]) -> Option<&'a Mount> {
@@ -186,7 +204,8 @@ pub enum ResourceError {
 
 /// The mount that the `resource` values of a request mean; `None` if there are none. Scheme and
 /// host in upper case, the default port and a trailing slash mean the same (RFC 3986 §6.2): real
-/// clients send what their URL parser made of the identifier.
+/// clients send what their URL parser made of the identifier. A query is the backend's own matter
+/// and names no other resource: the token is for the backend, whatever it is asked with.
 pub fn requested_mount<'a, 'v>(
     values: impl IntoIterator<Item = &'v str>,
     issuer: &Issuer,
@@ -217,8 +236,9 @@ fn mount_of<'a>(
     let path_and_query = after_scheme
         .find(['/', '?'])
         .map_or("", |at| &after_scheme[at..]);
+    let path = path_and_query.split('?').next().unwrap_or_default();
     // The parser's own reading of the path must be the written one: no dot segments.
-    if path_and_query != &url[url::Position::BeforePath..] && !path_and_query.is_empty()
+    if path != url.path() && !path.is_empty()
         || !url.username().is_empty()
         || url.password().is_some()
     {
@@ -227,7 +247,7 @@ fn mount_of<'a>(
     if url.origin().ascii_serialization() != issuer.as_str() {
         return Err(ResourceError::Unknown);
     }
-    mount_at(path_and_query, mounts).ok_or(ResourceError::Unknown)
+    mount_at(path, mounts).ok_or(ResourceError::Unknown)
 }
 
 #[cfg(test)]
@@ -279,6 +299,11 @@ mod tests {
             ("https://mcp.example.com/mcp/", "notes"),
             ("https://mcp.example.com/sse/", "notes"),
             ("https://mcp.example.com/messages", "notes"),
+            ("https://mcp.example.com/mcp?project=abc", "notes"),
+            ("https://mcp.example.com/mcp/?a=1&b=%2F..%2F", "notes"),
+            ("https://mcp.example.com/mcp?a='<\"", "notes"),
+            ("https://mcp.example.com?x=/../files/mcp", "notes"),
+            ("https://mcp.example.com/files/mcp?project=abc", "files"),
             ("https://mcp.example.com/files", "files"),
             ("https://mcp.example.com/files/", "files"),
             ("https://mcp.example.com/files/mcp", "files"),
@@ -296,7 +321,15 @@ mod tests {
             ("https://mcp.example.com/mcp2", ResourceError::Unknown),
             ("https://mcp.example.com/MCP", ResourceError::Unknown),
             ("https://mcp.example.com/mcp//", ResourceError::Unknown),
-            ("https://mcp.example.com/mcp?x=1", ResourceError::Unknown),
+            (
+                "https://mcp.example.com/mcp2?x=/mcp",
+                ResourceError::Unknown,
+            ),
+            (
+                "https://mcp.example.com/x/../mcp?x",
+                ResourceError::Malformed,
+            ),
+            ("https://mcp.example.com/mcp?x#y", ResourceError::Malformed),
             ("https://mcp.example.com/filesmcp", ResourceError::Unknown),
             ("https://mcp.example.com:8443/mcp", ResourceError::Unknown),
             ("http://mcp.example.com/mcp", ResourceError::Unknown),

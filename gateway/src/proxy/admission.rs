@@ -164,7 +164,7 @@ impl Gateway {
                         Door::Mcp | Door::Sse => Way::Response,
                     },
                 };
-                let challenge = self.challenge(place, door, asked.path, visit);
+                let challenge = self.challenge(place, door, asked, visit);
                 let claims = token.claims();
                 return Err(self.deliver(call, place, claims, &target, &challenge, visit));
             }

@@ -23,6 +23,7 @@ use crate::access_token::Claims;
 use crate::audit::Sent;
 use crate::oauth::endpoint::Endpoint;
 use crate::protocol::mcp::Call;
+use crate::protocol::resource::identifying_query;
 use crate::protocol::scope::Scope;
 use crate::protocol::web::{self, Request, Response};
 
@@ -253,7 +254,7 @@ impl Gateway {
             Ok(()) => Ok(()),
             Err(Stop::Broken(error)) => Err(error),
             Err(Stop::Denied(denial)) => {
-                let challenge = self.challenge(place, door, target.path, visit);
+                let challenge = self.challenge(place, door, target, visit);
                 let answer = Some((&challenge, allowed.as_ref()));
                 self.refuse(session, visit, &denial, answer, name).await
             }
@@ -297,20 +298,21 @@ impl Gateway {
         answer::write(session, response).await
     }
 
-    /// The metadata that belongs to the path as it was asked for. Messages of the legacy transport
+    /// The metadata that belongs to path and query as they were asked for. Messages of the legacy transport
     /// belong to its stream. The scope is the one that the token has, so that whoever asks for it
     /// loses nothing; without a token, the one to begin with.
     pub(super) fn challenge(
         &self,
         place: &Place,
         door: Door,
-        path: &str,
+        target: &Target<'_>,
         visit: &Visit,
     ) -> Challenge {
+        let query = || identifying_query(target.query);
         let path = match door {
             Door::Messages => place.backend.mount.sse_path(),
-            _ if path == "/" => String::new(),
-            _ => path.to_owned(),
+            _ if target.path == "/" => query(),
+            _ => format!("{}{}", target.path, query()),
         };
         let path = format!("/.well-known/oauth-protected-resource{path}");
         Challenge {

@@ -34,6 +34,7 @@ mod redis;
 mod refresh;
 mod register;
 mod restart;
+mod resource_query;
 mod revoke;
 mod scopes;
 mod setup;
