@@ -112,7 +112,7 @@ reasons! {
     AnswerUnasked = "answer_unasked", "The client answered something that the backend has not asked in this session.", "Nothing to mend if a question was answered late or twice; the backend was not told.";
     ToolsChangedMeanwhile = "tools_changed_meanwhile", "The backend changed a tool while the consent page was open, so nothing was granted.", "The page is shown again with the tools as they are now; if it recurs, the backend changes its definitions all the time.";
     ToolsUnknown = "tools_unknown", "The backend could not be asked for its tools.", "Check that the backend runs and answers tools/list.";
-    OriginNotAllowed = "origin_not_allowed", "The Origin header names a site that is not allowed.", "Add it to allowed_origins if a page there is to call this gateway.";
+    OriginNotAllowed = "origin_not_allowed", "The Origin header names a site that is not allowed.", "Add it to allowed_origins in the gateway's configuration if a page there is to call it.";
     HostNotOurs = "host_not_ours", "The Host header names another host.", "Set public_url to the name that clients use; a proxy in front that changes Host belongs in trusted_proxies.";
     MessageMalformed = "message_malformed", "The body is not one unambiguous JSON-RPC message.", "The error description names what is wrong.";
     BodyTooLarge = "body_too_large", "The body is larger than the limit.", "Raise limits.request_body if such messages are expected.";

@@ -31,6 +31,7 @@ use crate::journal;
 use crate::policy::ScopeTable;
 use crate::policy::rules::Rules;
 use crate::protocol::resource::Issuer;
+use crate::protocol::web_origin::AllowedOrigins;
 use crate::secret::SecretHash;
 use crate::store::StoreUrl;
 
@@ -92,7 +93,7 @@ pub struct Config {
     /// `trusted_proxies`
     pub trusted_proxies: Vec<IpNet>,
     /// `allowed_origins`
-    pub allowed_origins: Vec<String>,
+    pub allowed_origins: AllowedOrigins,
     /// `log.format`
     pub log_format: LogFormat,
     /// `log.level`

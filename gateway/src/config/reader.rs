@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use http::HeaderName;
 use ipnet::IpNet;
-use url::Url;
 
 use crate::access_token::{self, Approver};
 use crate::backend::IdentityHeaders;
@@ -14,6 +13,7 @@ use crate::config::layers::{Layers, Origin, Problem, Raw};
 use crate::config::{Config, LogFormat, Owner, schema, units};
 use crate::grants::refresh_token::Lifetimes;
 use crate::protocol::resource::Issuer;
+use crate::protocol::web_origin::AllowedOrigins;
 use crate::store::StoreUrl;
 
 /// Reads the layers.
@@ -79,11 +79,7 @@ impl Reader<'_> {
                     .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
                     .map_err(|_| "is no address and no network, such as 10.0.0.0/8".to_owned())
             }),
-            allowed_origins: self.list("allowed_origins", |text| {
-                let url =
-                    Url::parse(text).map_err(|_| "is no origin, such as https://example.com")?;
-                Ok(url.origin().ascii_serialization())
-            }),
+            allowed_origins: self.allowed_origins(),
             log_format: self.parsed("log.format", |text| match text {
                 "json" => Ok(LogFormat::Json),
                 "pretty" => Ok(LogFormat::Pretty),
@@ -244,6 +240,18 @@ impl Reader<'_> {
         })
     }
 
+    fn allowed_origins(&mut self) -> AllowedOrigins {
+        const KEY: &str = "allowed_origins";
+        let texts = self.list(KEY, |text| Ok(text.to_owned()));
+        let read = AllowedOrigins::parse(texts.iter().map(String::as_str));
+        read.unwrap_or_else(|problems| {
+            for (text, sentence) in problems {
+                self.wrong(KEY, &format!("{sentence}; it is `{text}`"));
+            }
+            AllowedOrigins::default()
+        })
+    }
+
     fn hosts(&mut self, key: &str) -> Vec<String> {
         self.list(key, |text| match url::Host::parse(text) {
             Ok(host) => Ok(host.to_string()),
@@ -338,8 +346,9 @@ impl Reader<'_> {
             None => schema::find(path)
                 .map(|key| key.default)
                 .filter(|default| !default.is_empty())
-                .map(str::to_owned)
                 .into_iter()
+                .flat_map(|default| default.split(','))
+                .map(|item| item.trim().to_owned())
                 .collect(),
         };
         let mut values = Vec::new();

@@ -96,8 +96,8 @@ pub const KEYS: &[Key] = &[
     key(
         "allowed_origins",
         Kind::List,
-        "",
-        "Web origins besides our own whose pages may call the MCP endpoints.",
+        "well-known",
+        "Web origins besides our own whose pages may call the MCP endpoints with a token; what needs none is readable from everywhere. Whole origins (`https://example.com`), all below a domain (`https://*.example.com`), any port (`http://localhost:*`), `*` for all, `none`. `well-known`, alone or beside others, stands for `https://claude.ai`, `https://claude.com`, `https://chatgpt.com`, `https://chat.openai.com`, `https://platform.openai.com`, `https://gemini.google.com`, `https://aistudio.google.com`, `https://copilot.microsoft.com`, `https://m365.cloud.microsoft`, `https://chat.mistral.ai`, `https://www.perplexity.ai`, `https://grok.com`, `https://vscode.dev`, `https://insiders.vscode.dev`, `https://*.vscode-cdn.net`, `https://github.dev`, `https://*.github.dev`, `vscode-file://vscode-app`, and programs on the person's own computer, such as MCP Inspector: `http://localhost:*`, `http://127.0.0.1:*`, `http://[::1]:*`.",
     ),
     key("log.format", Kind::Text, "json", "`json` or `pretty`."),
     key(

@@ -16,3 +16,4 @@ pub mod sse;
 pub mod tool_definition;
 pub mod tool_list;
 pub mod web;
+pub mod web_origin;

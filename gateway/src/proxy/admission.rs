@@ -17,7 +17,7 @@ use super::peer::is_trusted;
 use super::refused::{RefusedCall, Way};
 use super::routes::{Door, Target, is_own_host};
 use super::ruled::Around;
-use super::serve::{Stop, Visit};
+use super::serve::{Origin, Stop, Visit};
 use super::upstream_head::forwarded_query;
 use super::{Gateway, Place, audited, body, lists};
 use crate::access_token::{self, Claims, VerifiedToken};
@@ -76,6 +76,10 @@ impl Gateway {
     ) -> Result<Admitted, Stop> {
         let token = self.confirm(&session.req_header().headers, place).await?;
         visit.belongs_to(token.claims());
+        // Whoever has no token learns where to get one, from wherever it asks.
+        if let Origin::Foreign(origin) = self.origin(&session.req_header().headers) {
+            return Err(Denial::Origin(origin).into());
+        }
         let outlasts = self.settings.streams_outlast_tokens;
         let now = self.clock.now();
         let lease = Lease::new(&self.revocations, token.verified(), outlasts, now);

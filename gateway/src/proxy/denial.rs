@@ -26,8 +26,8 @@ pub(super) enum Denial {
     NotFound,
     #[error("the method is not served here")]
     Method(&'static str),
-    #[error("the origin is not allowed")]
-    Origin,
+    #[error("the origin {0} is not allowed")]
+    Origin(String),
     #[error("the host is another one")]
     Host,
     #[error("no token")]
@@ -84,7 +84,7 @@ impl Denial {
             Self::AmbiguousPath(_) => Reason::PathAmbiguous,
             Self::NotFound => Reason::NotFound,
             Self::Method(_) => Reason::MethodNotAllowed,
-            Self::Origin => Reason::OriginNotAllowed,
+            Self::Origin(_) => Reason::OriginNotAllowed,
             Self::Host => Reason::HostNotOurs,
             Self::NoToken => Reason::TokenMissing,
             Self::MalformedToken => Reason::TokenMalformed,
@@ -133,7 +133,7 @@ impl Denial {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Origin => StatusCode::FORBIDDEN,
+            Self::Origin(_) => StatusCode::FORBIDDEN,
             Self::Refused(call) => call.status(),
             Self::NotFound | Self::SessionUnknown => StatusCode::NOT_FOUND,
             Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
@@ -291,6 +291,7 @@ impl Denial {
                 format!("{sentence} In particular: {what}.")
             }
             Self::BadMessage(what) => format!("{sentence} In particular: {what}."),
+            Self::Origin(_) => format!("{sentence} {}", self.reason().remedy()),
             Self::NoToken => format!("{sentence} WWW-Authenticate tells where to log in."),
             Self::Refused(call) if call.needed_scope().is_none() => {
                 format!("{sentence} {}", self.reason().remedy())
@@ -367,7 +368,7 @@ mod tests {
         let challenge = header(&denial).unwrap();
         assert!(challenge.starts_with("Bearer error=\"insufficient_scope\", "));
         assert!(challenge.ends_with("/mcp\", scope=\"read write\""));
-        assert_eq!(header(&Denial::Origin), None);
+        assert_eq!(header(&Denial::Origin("null".to_owned())), None);
     }
 
     #[test]

@@ -52,6 +52,7 @@ use crate::journal::Journal;
 use crate::oauth::AuthorizationServer;
 use crate::policy::{PolicyInForce, ScopeTable, Scopes};
 use crate::protocol::resource::{Issuer, Mount, Resource};
+use crate::protocol::web_origin::AllowedOrigins;
 use crate::secret::TagKey;
 use crate::store::RevocationView;
 
@@ -70,7 +71,7 @@ pub struct Settings {
     /// The public origin.
     pub issuer: Issuer,
     /// Origins beside the issuer's whose pages may call the MCP endpoints.
-    pub allowed_origins: Vec<String>,
+    pub allowed_origins: AllowedOrigins,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// The headers that tell a backend who is calling.

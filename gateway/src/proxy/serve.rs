@@ -33,6 +33,10 @@ const SENT: &str = "Authorization, Content-Type, Accept, MCP-Protocol-Version, M
 /// Headers of an answer that a page may read.
 const READ: &str = "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, Retry-After";
 
+/// Whoever it is: there is nothing in a refusal that a browser would have to add something of the
+/// person's for, and a page that can't read it can't tell anybody what to do.
+const ANYBODY: HeaderValue = HeaderValue::from_static("*");
+
 /// Why a request ends before its answer is complete.
 #[derive(Debug)]
 pub(super) enum Stop {
@@ -123,10 +127,11 @@ impl Visit {
 }
 
 /// What the Origin header of a request means for it.
-enum Origin {
+pub(super) enum Origin {
     Absent,
     Allowed(HeaderValue),
-    Foreign,
+    /// As far as it can be shown.
+    Foreign(String),
 }
 
 impl Gateway {
@@ -208,15 +213,9 @@ impl Gateway {
         target: &Target<'_>,
     ) -> pingora::Result<()> {
         let name = &place.backend.mount.name;
-        let origin = self.origin(&session.req_header().headers);
-        let allowed = match origin {
-            Origin::Foreign => {
-                return self
-                    .refuse(session, visit, &Denial::Origin, None, name)
-                    .await;
-            }
+        let allowed = match self.origin(&session.req_header().headers) {
             Origin::Allowed(origin) => Some(origin),
-            Origin::Absent => None,
+            Origin::Absent | Origin::Foreign(_) => None,
         };
         if let Some(response) = preflight(session, allowed.as_ref()) {
             return answer::write(session, response).await;
@@ -271,8 +270,10 @@ impl Gateway {
         backend: &str,
     ) -> pingora::Result<()> {
         let mut response = denial.response(for_backend.map(|(challenge, _)| challenge), &visit.id);
-        if let Some((_, Some(origin))) = for_backend {
-            allow_reading(response.headers_mut(), origin);
+        // Not what was asked of pages that know a person by a cookie.
+        if for_backend.is_some() || *denial == Denial::NotFound {
+            let origin = for_backend.and_then(|(_, origin)| origin);
+            allow_reading(response.headers_mut(), origin.unwrap_or(&ANYBODY));
         }
         let reason = denial.reason();
         let status = response.status().as_u16();
@@ -321,19 +322,16 @@ impl Gateway {
         }
     }
 
-    fn origin(&self, headers: &HeaderMap) -> Origin {
+    /// What the Origin header means, where there is one.
+    pub(super) fn origin(&self, headers: &HeaderMap) -> Origin {
         let Some(origin) = headers.get(ORIGIN) else {
             return Origin::Absent;
         };
-        let allowed = origin == self.settings.issuer.as_str()
-            || self
-                .settings
-                .allowed_origins
-                .iter()
-                .any(|allowed| origin == allowed.as_str());
-        match allowed {
+        let text = origin.to_str().unwrap_or_default();
+        let settings = &self.settings;
+        match text == settings.issuer.as_str() || settings.allowed_origins.contain(text) {
             true => Origin::Allowed(origin.clone()),
-            false => Origin::Foreign,
+            false => Origin::Foreign(text.chars().take(100).collect()),
         }
     }
 
@@ -367,8 +365,8 @@ fn logged_path(raw: &[u8]) -> String {
     segments.collect::<Vec<_>>().join("/")
 }
 
-/// The answer to a CORS preflight from an allowed origin. It carries no credentials, so it is
-/// asked for none.
+/// The answer to a CORS preflight. It carries no credentials and is asked for none; a page must be
+/// able to send the request that is answered with where to log in.
 fn preflight(session: &ServerSession, origin: Option<&HeaderValue>) -> Option<Response> {
     let head = session.req_header();
     if head.method != Method::OPTIONS || !head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
@@ -376,7 +374,7 @@ fn preflight(session: &ServerSession, origin: Option<&HeaderValue>) -> Option<Re
     }
     let mut response = web::empty(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();
-    allow_reading(headers, origin?);
+    allow_reading(headers, origin.unwrap_or(&ANYBODY));
     headers.insert(
         ACCESS_CONTROL_ALLOW_METHODS,
         HeaderValue::from_static("GET, POST, DELETE"),
@@ -410,7 +408,7 @@ fn sendable(asked: &str) -> String {
     list
 }
 
-/// Lets a page of an allowed origin read the answer.
+/// Lets a page of an origin read the answer.
 pub(super) fn allow_reading(headers: &mut HeaderMap, origin: &HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(

@@ -358,7 +358,7 @@ async fn an_answer_that_is_a_stream_arrives_event_by_event() -> Result<()> {
 }
 
 #[tokio::test]
-async fn a_web_page_of_another_origin_is_refused_even_with_a_token() -> Result<()> {
+async fn a_web_page_of_an_unlisted_origin_is_refused_even_with_a_token() -> Result<()> {
     let world = World::start().await?;
     let (_, token) = world.signed_in().await?;
     for (origin, status) in [

@@ -100,7 +100,7 @@ impl World {
         ];
         let mut settings = Settings {
             issuer: Issuer::parse(ISSUER).unwrap(),
-            allowed_origins: vec!["https://inspector.example".to_owned()],
+            allowed_origins: AllowedOrigins::parse(["https://inspector.example"]).unwrap(),
             trusted_proxies: Vec::new(),
             identity_headers: IdentityHeaders::default(),
             request_body: 64 * 1024,

@@ -230,14 +230,17 @@ async fn a_foreign_origin_is_refused_and_an_allowed_one_may_read() {
             (403, "origin_not_allowed"),
             "{origin}"
         );
-        let preflight = format!("Origin: {origin}\r\nAccess-Control-Request-Method: POST\r\n");
-        assert_eq!(
-            world
-                .raw(&message("OPTIONS", "/mcp", &preflight, ""))
-                .await
-                .status,
-            403
-        );
+        assert_eq!(reply.header("access-control-allow-origin"), Some("*"));
+        let lines = format!("Origin: {origin}\r\n");
+        let preflight = format!("{lines}Access-Control-Request-Method: POST\r\n");
+        for (method, lines, status) in [("OPTIONS", &preflight, 204), ("POST", &lines, 401)] {
+            let reply = world.raw(&message(method, "/mcp", lines, "")).await;
+            assert_eq!(
+                (reply.status, reply.header("access-control-allow-origin")),
+                (status, Some("*")),
+                "{origin}"
+            );
+        }
     }
     assert!(world.backend.asked().is_empty());
     for origin in ["https://inspector.example", ISSUER] {
