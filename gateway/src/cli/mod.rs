@@ -140,11 +140,11 @@ impl Configuration {
     fn layers(&self) -> Layers {
         let mut layers = Layers::default();
         if let Some(path) = &self.config {
-            match std::fs::read_to_string(path) {
+            match config::read_text(path) {
                 Ok(text) => layers.file(path, &text),
-                Err(error) => layers.problems.push(Problem {
+                Err(sentence) => layers.problems.push(Problem {
                     origin: config::layers::Origin::Flag("--config"),
-                    sentence: format!("{}: {error}", path.display()),
+                    sentence: format!("{} {sentence}", path.display()),
                 }),
             }
         }

@@ -54,8 +54,16 @@ impl Reader<'_> {
     }
 
     fn audit_file(&mut self, store: Option<&StoreUrl>) -> Option<PathBuf> {
-        match self.text("audit.file") {
-            Some(off) if off == "off" => None,
+        match self.file("audit.file") {
+            Some(off) if off.eq_ignore_ascii_case("off") => None,
+            // Files of these names would be meant by nobody.
+            Some(off) if ["none", "no", "false", "disabled"].contains(&off.as_str()) => {
+                self.wrong(
+                    "audit.file",
+                    &format!("is `{off}`; write `off` to have none"),
+                );
+                None
+            }
             Some(file) => Some(PathBuf::from(file)),
             None => match store? {
                 StoreUrl::Folder(folder) => Some(folder.join("audit").join("audit.jsonl")),

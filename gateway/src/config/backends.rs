@@ -4,16 +4,13 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use eras::{Era, Eras};
-use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-};
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
 use crate::backend::{Address, Backend};
 use crate::config::ConfiguredBackend;
 use crate::config::layers::Raw;
-use crate::config::reader::Reader;
+use crate::config::{reader::Reader, values};
 use crate::protocol::resource::Mount;
 use crate::secret::SecretHash;
 
@@ -99,7 +96,7 @@ impl Reader<'_> {
             }
             None => {
                 let (address, host) = self.reached(&at("url"))?;
-                let command = self.list(&at("command"), |text| Ok(text.to_owned()));
+                let command = self.words(&at("command"));
                 (address, host, command, Vec::new())
             }
         };
@@ -121,7 +118,7 @@ impl Reader<'_> {
                 sse_path: self.path(&at("sse_path"))?,
                 headers,
                 approval_required: self
-                    .list(&at("approval_required"), |text| Ok(text.to_owned()))
+                    .list(&at("approval_required"), values::tool)
                     .into_iter()
                     .collect(),
                 token_header,
@@ -150,23 +147,7 @@ impl Reader<'_> {
     /// A header that is nobody else's.
     fn token_header(&mut self, path: &str) -> Option<HeaderName> {
         self.text(path)?;
-        let name = self.header(path)?;
-        let taken = [
-            CONNECTION,
-            CONTENT_LENGTH,
-            CONTENT_TYPE,
-            EXPECT,
-            HOST,
-            TE,
-            TRAILER,
-            TRANSFER_ENCODING,
-            UPGRADE,
-        ];
-        if taken.contains(&name) || name.as_str().starts_with("mcp-") {
-            self.wrong(path, &format!("`{name}` has another meaning"));
-            return None;
-        }
-        Some(name)
+        self.parsed(path, values::free_header)
     }
 
     /// `sha256sum` prints a file name after the hash: what follows the digits is left out.
@@ -197,12 +178,18 @@ impl Reader<'_> {
         let mut headers = Vec::new();
         for (name, value) in pairs {
             match (
-                HeaderName::try_from(name.as_str()),
+                values::free_header(name),
                 HeaderValue::try_from(value.as_str()),
             ) {
                 (Ok(name), Ok(mut value)) => {
                     value.set_sensitive(true);
                     headers.push((name, value));
+                }
+                (Err(sentence), Ok(_)) if HeaderName::try_from(name.as_str()).is_ok() => {
+                    self.wrong(
+                        path,
+                        &format!("can't set a header that is the gateway's: {sentence}"),
+                    );
                 }
                 _ => self.wrong(path, &format!("`{name}` is no header with a value")),
             }

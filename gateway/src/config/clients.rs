@@ -15,8 +15,8 @@ use crate::secret::{Secret, SecretHash};
 const SHORTEST_SECRET: usize = 32;
 
 impl Reader<'_> {
-    pub(super) fn clients(&mut self) -> Vec<Client> {
-        let schemes = PrivateUseSchemes::new(self.redirect_schemes());
+    pub(super) fn clients(&mut self, schemes: &[String]) -> Vec<Client> {
+        let schemes = PrivateUseSchemes::new(schemes.to_vec());
         let count = self.layers.count("client");
         let mut ids = HashSet::new();
         let mut clients = Vec::new();

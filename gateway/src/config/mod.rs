@@ -14,6 +14,7 @@ pub mod schema;
 mod scopes;
 mod stdio;
 mod units;
+mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -36,6 +37,7 @@ use crate::secret::SecretHash;
 use crate::store::StoreUrl;
 
 pub use self::printed::printed;
+pub use self::values::read_text;
 
 use self::layers::{Layers, Problem};
 use self::reader::Reader;

@@ -1,7 +1,6 @@
 //! `[policy]`, `[[group]]` and `[[network]]`: the policy file, and the names that it may speak of.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use crate::access_token::Approver;
 use crate::client::Client;
 use crate::config::ConfiguredBackend;
 use crate::config::layers::{Origin, Problem};
-use crate::config::reader::Reader;
+use crate::config::{reader::Reader, values};
 use crate::policy::rules::{Ground, Rules};
 
 /// A policy is read by people; one that is larger is some other file.
@@ -42,15 +41,18 @@ impl Reader<'_> {
                 .collect(),
             utc_offset: self.parsed("policy.utc_offset", utc_offset)?,
         };
-        let path = self.text("policy.file").map(PathBuf::from)?;
-        let text = match std::fs::read_to_string(&path) {
+        let path = self.file("policy.file").map(PathBuf::from)?;
+        let text = match values::read_text(&path) {
             Ok(text) if text.len() <= LARGEST => text,
             Ok(_) => {
                 self.wrong("policy.file", "is larger than 256 KiB");
                 return None;
             }
-            Err(error) => {
-                self.wrong("policy.file", &format!("can't be read: {error}"));
+            Err(sentence) => {
+                self.wrong(
+                    "policy.file",
+                    &format!("{sentence}; it is `{}`", path.display()),
+                );
                 return None;
             }
         };
@@ -72,15 +74,11 @@ impl Reader<'_> {
     }
 
     fn groups(&mut self) -> BTreeMap<String, BTreeSet<String>> {
-        self.named("group", "users", |text| Ok(text.to_lowercase()))
+        self.named("group", "users", values::person)
     }
 
     fn networks(&mut self) -> BTreeMap<String, Vec<IpNet>> {
-        self.named("network", "addresses", |text| {
-            text.parse::<IpNet>()
-                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-                .map_err(|_| "is no address and no network, such as 192.0.2.0/24".to_owned())
-        })
+        self.named("network", "addresses", values::network)
     }
 
     /// The tables of a list, by their names.

@@ -1,17 +1,15 @@
 //! Gives values their types, one key after the other, and notes every problem.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use http::HeaderName;
-use ipnet::IpNet;
 
 use crate::access_token::{self, Approver};
 use crate::backend::IdentityHeaders;
 use crate::config::layers::{Layers, Origin, Problem, Raw};
-use crate::config::{Config, LogFormat, Owner, schema, units};
+use crate::config::{Config, LogFormat, Owner, schema, units, values};
 use crate::grants::refresh_token::Lifetimes;
+use crate::identity::PasswordPhc;
 use crate::protocol::resource::Issuer;
 use crate::protocol::web_origin::AllowedOrigins;
 use crate::store::StoreUrl;
@@ -47,7 +45,7 @@ impl Reader<'_> {
             }
         });
         let store = self.store();
-        let keys_dir = self.text("keys_dir").map(PathBuf::from).or_else(|| {
+        let keys_dir = self.file("keys_dir").map(PathBuf::from).or_else(|| {
             store
                 .as_ref()
                 .map(|store| Self::state_folder(Some(store)).join("keys"))
@@ -64,7 +62,8 @@ impl Reader<'_> {
         }
         let audit = self.audit(store.as_ref());
         let backends = self.backends(&Self::state_folder(store.as_ref()));
-        let clients = self.clients();
+        let redirect_schemes = self.list("clients.redirect_schemes", values::scheme);
+        let clients = self.clients(&redirect_schemes);
         let approvers = self.approvers();
         let policy = self.policy(&backends, &clients, &approvers);
         Some(Config {
@@ -74,11 +73,7 @@ impl Reader<'_> {
             title: self.text("title")?,
             threads: threads?.max(1),
             keys_dir: keys_dir?,
-            trusted_proxies: self.list("trusted_proxies", |text| {
-                text.parse::<IpNet>()
-                    .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-                    .map_err(|_| "is no address and no network, such as 10.0.0.0/8".to_owned())
-            }),
+            trusted_proxies: self.list("trusted_proxies", values::network),
             allowed_origins: self.allowed_origins(),
             log_format: self.parsed("log.format", |text| match text {
                 "json" => Ok(LogFormat::Json),
@@ -97,23 +92,23 @@ impl Reader<'_> {
             metadata_hosts: self.hosts("clients.metadata_hosts"),
             private_hosts: self.hosts("clients.private_hosts"),
             clients,
-            redirect_schemes: self.redirect_schemes(),
+            redirect_schemes,
             audit,
             identity: IdentityHeaders {
-                user: self.header("identity.user_header")?,
-                client: self.header("identity.client_header")?,
-                grant: self.header("identity.grant_header")?,
+                user: self.parsed("identity.user_header", values::free_header)?,
+                client: self.parsed("identity.client_header", values::free_header)?,
+                grant: self.parsed("identity.grant_header", values::free_header)?,
             },
             request_body: self.parsed("limits.request_body", units::size)?,
-            connections: self.count("limits.connections")?,
-            connections_per_address: self.count("limits.connections_per_address")?,
+            connections: self.some("limits.connections")?,
+            connections_per_address: self.some("limits.connections_per_address")?,
             registrations_per_hour: self.count("limits.registrations_per_hour")? as u64,
             header_timeout: self.duration("timeouts.header")?,
             body_timeout: self.duration("timeouts.body")?,
             keepalive: self.duration("timeouts.keepalive")?,
             shutdown: self.duration("timeouts.shutdown")?,
             apps_challenge: self.text("discovery.apps_challenge"),
-            security_contact: self.text("discovery.security_contact"),
+            security_contact: self.parsed("discovery.security_contact", values::contact),
             scopes: self.scopes(&backends),
             approvers,
             policy,
@@ -202,23 +197,45 @@ impl Reader<'_> {
     }
 
     fn owner(&mut self) -> Option<Owner> {
-        let name = self.text("owner.name");
-        let hash = self.secret("owner.password_hash", "owner.password_hash_file");
+        const NAME: &str = "owner.name";
+        let (key, file_key) = ("owner.password_hash", "owner.password_hash_file");
+        let name = match self.text(NAME) {
+            Some(_) => Some(self.parsed(NAME, |text| {
+                values::person(text).map(|_| text.trim().to_owned())
+            })),
+            None => None,
+        };
+        let before = self.problems.len();
+        let hash = self.secret(key, file_key);
+        let is_unreadable = self.problems.len() > before;
         match (name, hash) {
-            (Some(name), Some(password_hash)) => Some(Owner {
-                name,
-                password_hash,
-            }),
+            (Some(name), Some(hash)) => match PasswordPhc::parse(&hash) {
+                Ok(hash) => Some(Owner {
+                    name: name?,
+                    password_hash: hash.as_str().to_owned(),
+                }),
+                Err(error) => {
+                    let at = if self.text(key).is_some() {
+                        key
+                    } else {
+                        file_key
+                    };
+                    self.wrong(at, &error.to_string());
+                    None
+                }
+            },
             (None, None) => None,
+            // What is wrong has been said.
+            (Some(_), None) if is_unreadable => None,
             (Some(_), None) => {
                 self.wrong(
-                    "owner.password_hash_file",
+                    file_key,
                     "must be given with owner.name; `gateway users hash` makes the hash",
                 );
                 None
             }
             (None, Some(_)) => {
-                self.wrong("owner.name", "must be given with the owner's password hash");
+                self.wrong(NAME, "must be given with the owner's password hash");
                 None
             }
         }
@@ -226,17 +243,11 @@ impl Reader<'_> {
 
     pub(super) fn path(&mut self, key: &str) -> Option<String> {
         self.parsed(key, |text| {
-            if text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic()) {
-                Ok(text.to_owned())
-            } else {
-                Err("must be an absolute path".to_owned())
+            match text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic()) {
+                true if text.contains('#') => Err("has a fragment, which is never sent".to_owned()),
+                true => Ok(text.to_owned()),
+                false => Err("must be an absolute path".to_owned()),
             }
-        })
-    }
-
-    pub(super) fn header(&mut self, key: &str) -> Option<HeaderName> {
-        self.parsed(key, |text| {
-            HeaderName::try_from(text).map_err(|_| "is no header name".to_owned())
         })
     }
 
@@ -253,10 +264,7 @@ impl Reader<'_> {
     }
 
     fn hosts(&mut self, key: &str) -> Vec<String> {
-        self.list(key, |text| match url::Host::parse(text) {
-            Ok(host) => Ok(host.to_string()),
-            Err(_) => Err("is no host name".to_owned()),
-        })
+        self.list(key, values::host)
     }
 
     pub(super) fn duration(&mut self, key: &str) -> Option<Duration> {
@@ -270,19 +278,29 @@ impl Reader<'_> {
         })
     }
 
+    /// A count of something that nothing goes without.
+    fn some(&mut self, key: &str) -> Option<usize> {
+        self.parsed(key, |text| match text.parse() {
+            Ok(0) => Err("must be at least 1".to_owned()),
+            Ok(number) => Ok(number),
+            Err(_) => Err("must be a whole number".to_owned()),
+        })
+    }
+
+    /// A path of this machine.
+    pub(super) fn file(&mut self, key: &str) -> Option<String> {
+        self.parsed(key, values::file)
+    }
+
     pub(super) fn flag(&mut self, key: &str) -> Option<bool> {
         self.parsed(key, |text| {
             text.parse().map_err(|_| "must be true or false".to_owned())
         })
     }
 
-    pub(super) fn redirect_schemes(&mut self) -> Vec<String> {
-        self.list("clients.redirect_schemes", |text| Ok(text.to_owned()))
-    }
-
     pub(super) fn secret(&mut self, key: &str, file_key: &str) -> Option<String> {
         let inline = self.text(key);
-        let Some(file) = self.text(file_key) else {
+        let Some(file) = self.file(file_key) else {
             return inline;
         };
         if inline.is_some() {
@@ -292,10 +310,10 @@ impl Reader<'_> {
             );
             return None;
         }
-        match std::fs::read_to_string(&file) {
+        match values::read_text(Path::new(&file)) {
             Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
-            Err(error) => {
-                self.wrong(file_key, &format!("can't be read: {error}"));
+            Err(sentence) => {
+                self.wrong(file_key, &format!("{sentence}; it is `{file}`"));
                 None
             }
         }
@@ -331,6 +349,29 @@ impl Reader<'_> {
         }
     }
 
+    /// A program and its arguments, byte for byte.
+    pub(super) fn words(&mut self, path: &str) -> Vec<String> {
+        let words = match self.layers.value(path) {
+            Some((Raw::List(items), _)) => items.clone(),
+            _ => self.list(path, |text| Ok(text.to_owned())),
+        };
+        if let [only] = words.as_slice()
+            && only.trim().contains(char::is_whitespace)
+            && !Path::new(only).exists()
+        {
+            let parts: Vec<_> = only
+                .split_whitespace()
+                .map(|part| format!("\"{part}\""))
+                .collect();
+            let sentence = format!(
+                "is one word with blanks, and no program of that name is there; write [{}]",
+                parts.join(", ")
+            );
+            self.wrong(path, &sentence);
+        }
+        words
+    }
+
     pub(super) fn list<T>(
         &mut self,
         path: &str,
@@ -353,7 +394,7 @@ impl Reader<'_> {
         };
         let mut values = Vec::new();
         for item in items {
-            match parse(&item) {
+            match parse(item.trim()) {
                 Ok(value) => values.push(value),
                 Err(sentence) => self.wrong(path, &format!("{sentence}; it is `{item}`")),
             }

@@ -31,7 +31,7 @@ impl Reader<'_> {
     /// noted.
     pub(super) fn bridge(&mut self, index: usize, name: &str, state: &Path) -> Option<Bridge> {
         let at = |key: &str| format!("backend.{index}.{key}");
-        let server = self.list(&at("stdio"), |text| Ok(text.to_owned()));
+        let server = self.words(&at("stdio"));
         if server.is_empty() {
             for key in ["environment", "process", "working_directory"] {
                 if self.layers.value(&at(key)).is_some() {
@@ -74,7 +74,7 @@ impl Reader<'_> {
             command.extend(["--env".to_owned(), name.clone()]);
             environment.extend(value.map(|value| (name, value)));
         }
-        if let Some(folder) = self.text(&at("working_directory")) {
+        if let Some(folder) = self.file(&at("working_directory")) {
             command.extend(["--working-directory".to_owned(), folder]);
         }
         for (option, key) in [
@@ -115,7 +115,7 @@ impl Reader<'_> {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (item.as_str(), None),
             };
-            if name.is_empty() || item.contains('\0') {
+            if name.is_empty() || name.contains(char::is_whitespace) || item.contains('\0') {
                 // Not repeated here: it may be a secret.
                 self.wrong(path, "is written as NAME or NAME=VALUE");
                 return None;

@@ -95,8 +95,14 @@ pub enum RedirectUriError {
     #[error("must be https unless it is on a loopback address")]
     NotHttps,
     /// A scheme that is not accepted.
-    #[error("has a scheme that is not accepted")]
+    #[error(
+        "has a scheme that is not accepted; the operator of this gateway can add it to \
+         clients.redirect_schemes"
+    )]
     Scheme,
+    /// A scheme that no operator can accept.
+    #[error("has a scheme that is not accepted, and that no app can have")]
+    DangerousScheme,
     /// Its query has a parameter of the response.
     #[error("has a query parameter that the authorization response uses")]
     ResponseParameter,
@@ -183,6 +189,7 @@ fn destination(
             None => Err(RedirectUriError::NotHttps),
         },
         scheme if schemes.allow(scheme) => Ok(Destination::App(scheme.to_owned())),
+        scheme if is_dangerous(scheme) => Err(RedirectUriError::DangerousScheme),
         _ => Err(RedirectUriError::Scheme),
     }
 }
@@ -245,7 +252,7 @@ fn is_reverse_domain(scheme: &str) -> bool {
 
 /// Schemes that a browser runs, reads local things with, or hands to the system.
 fn is_dangerous(scheme: &str) -> bool {
-    const DANGEROUS: [&str; 16] = [
+    const DANGEROUS: [&str; 20] = [
         "about",
         "blob",
         "content",
@@ -254,16 +261,35 @@ fn is_dangerous(scheme: &str) -> bool {
         "filesystem",
         "ftp",
         "intent",
-        "javascript",
         "jar",
+        "javascript",
         "mailto",
         "ms-settings",
         "resource",
+        "sms",
+        "tel",
+        "urn",
         "vbscript",
         "view-source",
         "ws",
+        "wss",
     ];
     DANGEROUS.contains(&scheme)
+}
+
+/// Why a scheme can't be one that the operator adds for an app.
+pub fn why_never(scheme: &str) -> Option<&'static str> {
+    match scheme {
+        "https" => Some("is always accepted and need not be listed"),
+        "http" => {
+            Some("is accepted on loopback addresses only, and for those it need not be listed")
+        }
+        _ if is_dangerous(scheme) => Some(
+            "belongs to no app: a browser would run it, read this computer's files with it, or hand \
+             it to the system",
+        ),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

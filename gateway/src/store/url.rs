@@ -39,6 +39,9 @@ pub enum StoreUrlError {
     /// `file:` without a folder, or with a host.
     #[error("a file: store URL names a folder, such as file:./state or file:/var/lib/gateway")]
     Folder,
+    /// `~`, which a shell would have filled in.
+    #[error("a file: store URL can't begin with ~; write the whole path")]
+    Home,
     /// Something after `memory:`.
     #[error("nothing follows memory:")]
     Memory,
@@ -98,6 +101,9 @@ fn folder(rest: &str) -> Result<PathBuf, StoreUrlError> {
     };
     if path.is_empty() || path.contains('\0') {
         return Err(StoreUrlError::Folder);
+    }
+    if path == "~" || path.starts_with("~/") {
+        return Err(StoreUrlError::Home);
     }
     Ok(PathBuf::from(path))
 }

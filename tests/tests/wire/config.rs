@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use anyhow::Result;
+use serde_json::json;
+use tests::gateway::Setup;
+use tests::oauth;
 use tests::program::{binary, fresh_clone, run, run_in};
+use tests::world::{StoreKind, World};
 
 async fn check(folder: &Path, toml: &str) -> Result<(i32, String)> {
     let file = folder.join("gateway.toml");
@@ -106,6 +110,151 @@ async fn two_backends_cannot_share_a_path() -> Result<()> {
         let (code, told) =
             check(folder.path(), &(backend("one", one) + &backend("two", two))).await?;
         assert_eq!(code, 64, "{one} and {two}: {told}");
+    }
+    Ok(())
+}
+
+const BACKEND: &str = "[[backend]]\nurl = \"http://127.0.0.1:9\"\n";
+
+/// A value that is compared with something later works as it is written, or is refused with what
+/// to write instead: one that is taken and never matches is found out by nobody.
+#[tokio::test]
+async fn a_value_that_could_never_match_is_refused_with_what_to_write() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let scheme = |text: &str| format!("{BACKEND}[clients]\nredirect_schemes = [\"{text}\"]\n");
+    let top = |line: &str| format!("{line}\n{BACKEND}");
+    let backend = |line: &str| format!("{BACKEND}{line}\n");
+    let clients = |line: &str| format!("{BACKEND}[clients]\n{line}\n");
+    for (toml, wanted) in [
+        (scheme("http"), "loopback"),
+        (scheme("https://"), "always accepted"),
+        (scheme("javascript:"), "a browser would run it"),
+        (scheme("data"), "a browser would run it"),
+        (scheme("file://"), "read this computer's files"),
+        (
+            scheme("workbuddy://oauth/callback"),
+            "write its scheme alone, `workbuddy`",
+        ),
+        (scheme("work buddy"), "is no scheme"),
+        (
+            top("allowed_origins = [\"localhost:3000\"]"),
+            "is no origin",
+        ),
+        (top("allowed_origins = [\"null\"]"), "is no origin"),
+        (
+            top("allowed_origins = [\"https://example.com/app\"]"),
+            "more than scheme, host and port",
+        ),
+        (
+            top("trusted_proxies = [\"10.0.0.*\"]"),
+            "is no address and no network",
+        ),
+        (top("keys_dir = \"~/keys\""), "write the whole path"),
+        (
+            clients("metadata_hosts = [\"*.example.com\"]"),
+            "each host is named by itself",
+        ),
+        (
+            clients("private_hosts = [\"https://example.com\"]"),
+            "write its name alone",
+        ),
+        (
+            backend("approval_required = [\"delete_*\"]"),
+            "each tool is named by itself",
+        ),
+        (
+            backend("headers = { Host = \"example.com\" }"),
+            "another meaning",
+        ),
+        (
+            backend("headers = { Content-Length = \"1\" }"),
+            "another meaning",
+        ),
+        (backend("mcp_path = \"/mcp#x\""), "a fragment"),
+        (
+            "[[backend]]\nstdio = [\"npx -y some-server\"]\n".to_owned(),
+            "write [\"npx\", \"-y\", \"some-server\"]",
+        ),
+        (
+            format!("{BACKEND}[[group]]\nname = \"staff\"\nusers = [\"alice smith\"]\n"),
+            "is no login name",
+        ),
+        (
+            format!("{BACKEND}[[network]]\nname = \"office\"\naddresses = [\"office.example\"]\n"),
+            "is no address and no network",
+        ),
+        (
+            format!("{BACKEND}[identity]\nuser_header = \"Content-Length\"\n"),
+            "another meaning",
+        ),
+        (
+            format!("{BACKEND}[discovery]\nsecurity_contact = \"the security team\"\n"),
+            "mailto:",
+        ),
+        (
+            format!("{BACKEND}[limits]\nconnections = 0\n"),
+            "at least 1",
+        ),
+        (
+            format!("{BACKEND}[audit]\nfile = \"none\"\n"),
+            "write `off`",
+        ),
+        (
+            format!("{BACKEND}[store]\nurl = \"file:~/state\"\n"),
+            "write the whole path",
+        ),
+        (
+            format!("{BACKEND}[owner]\nname = \"alice\"\npassword_hash = \"hunter2\"\n"),
+            "gateway users hash",
+        ),
+    ] {
+        let (code, told) = check(folder.path(), &toml).await?;
+        assert_eq!(code, 64, "taken: {toml}\n{told}");
+        assert!(told.contains(wanted), "{wanted}\n{toml}\n{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_value_that_can_only_mean_one_thing_is_taken_as_that() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let policy = folder.path().join("policy.datalog");
+    std::fs::write(&policy, "\u{feff}allow if true;\n")?;
+    let toml = format!(
+        "\u{feff}allowed_origins = [\"HTTPS://App.Example:443/\"]\n\
+         trusted_proxies = [\" 10.1.2.3/8 \", \"[::1]\"]\n\
+         {BACKEND}approval_required = [\" delete_note \"]\n\
+         [clients]\nredirect_schemes = [\"workbuddy://\", \"Other:\", \"plain\"]\n\
+         metadata_hosts = [\"Example.COM.\"]\n\
+         [discovery]\nsecurity_contact = \"security@example.com\"\n\
+         [audit]\nfile = \"OFF\"\n\
+         [policy]\nfile = \"{}\"\n",
+        policy.display()
+    );
+    let (code, told) = check(folder.path(), &toml).await?;
+    assert_eq!(code, 0, "{told}");
+    // A file of another encoding says so.
+    let utf16: Vec<u8> = "\u{feff}allow if true;"
+        .encode_utf16()
+        .flat_map(u16::to_le_bytes)
+        .collect();
+    std::fs::write(&policy, utf16)?;
+    let (code, told) = check(folder.path(), &toml).await?;
+    assert!(code == 64 && told.contains("UTF-16"), "{told}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_scheme_in_any_spelling_lets_the_app_register_and_one_that_is_missing_is_named()
+-> Result<()> {
+    for written in ["workbuddy://", "workbuddy:", "WorkBuddy"] {
+        let setup =
+            |setup: Setup| setup.more(&format!("[clients]\nredirect_schemes = [\"{written}\"]\n"));
+        let world = World::with(StoreKind::Embedded, setup).await?;
+        let metadata = json!({"client_name": "W", "redirect_uris": ["workbuddy://callback"]});
+        let reply = oauth::register(&world.gateway.origin(), &metadata).await?;
+        assert_eq!(reply.status, 201, "{written}: {}", reply.text);
     }
     Ok(())
 }

@@ -88,7 +88,8 @@ fn schemes_that_run_or_read_something_are_refused_in_any_spelling() {
 #[test]
 fn what_two_parsers_could_read_differently_is_refused() {
     use RedirectUriError::{
-        Fragment, Malformed, NotHttps, ResponseParameter, Scheme, TooLong, UserInfo, Wildcard,
+        DangerousScheme, Fragment, Malformed, NotHttps, ResponseParameter, Scheme, TooLong,
+        UserInfo, Wildcard,
     };
     for (text, error) in [
         ("", Malformed),
@@ -127,7 +128,8 @@ fn what_two_parsers_could_read_differently_is_refused() {
         ("http://localhost:0/cb", NotHttps),
         ("http://localhost:80/cb", Malformed),
         ("http://localhost:00081/cb", Malformed),
-        ("urn:ietf:wg:oauth:2.0:oob", Scheme),
+        ("urn:ietf:wg:oauth:2.0:oob", DangerousScheme),
+        ("unlisted://cb", Scheme),
     ] {
         assert_eq!(parse(text), Err(error), "{text}");
     }
