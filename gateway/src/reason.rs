@@ -83,7 +83,7 @@ reasons! {
     IntrospectionUnauthenticated = "introspection_unauthenticated", "A request to the introspection endpoint does not come from a configured backend.", "Send the backend's name and its secret as HTTP Basic; backend.introspection_secret_hash holds the secret's SHA-256.";
     MediaTypeWrong = "media_type_wrong", "The body is not of the media type that the endpoint takes.", "Send application/x-www-form-urlencoded to the token endpoint, application/json to the registration and MCP endpoints.";
     // Registration
-    RedirectUriInvalid = "redirect_uri_invalid", "A redirect URI is of a kind that is not accepted.", "Use https, a loopback http address, or the scheme of a known native app; no fragment, no user name.";
+    RedirectUriInvalid = "redirect_uri_invalid", "A redirect URI is of a kind that is not accepted.", "Use https, a loopback http address, or the scheme of a known native app, to which clients.redirect_schemes adds others; no fragment, no user name.";
     ClientMetadataInvalid = "client_metadata_invalid", "The client metadata can't be accepted.", "The error description names the member.";
     RateLimited = "rate_limited", "Too many requests of this kind from one address.", "Wait for the time in Retry-After.";
     // Resource server

@@ -11,7 +11,7 @@ use crate::policy::{ScopeTable, Scopes};
 use crate::protocol::form::{Form, FormError};
 use crate::protocol::oauth::{ErrorCode, OAuthError};
 use crate::protocol::pkce::{CodeChallenge, S256};
-use crate::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri};
+use crate::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri, RedirectUriError};
 use crate::protocol::resource::{Issuer, Mount, Resource, default_mount, requested_mount};
 use crate::protocol::scope::Scope;
 use crate::protocol::web::{self, Response};
@@ -195,7 +195,13 @@ fn callback(form: &Form, client: &Client, rules: Rules<'_>) -> Result<Callback, 
         .one("redirect_uri")
         .map_err(|error| page(&error.to_string()))?
         .ok_or_else(|| page("The parameter redirect_uri is missing."))?;
-    let redirect_uri = RedirectUri::parse(requested, rules.schemes)
+    let parsed = RedirectUri::parse(requested, rules.schemes);
+    if let Err(error @ RedirectUriError::Scheme) = parsed {
+        // Registered when the scheme was listed, or with another gateway.
+        let detail = format!("{requested} {error}");
+        return Err(AuthorizeRefusal::Page(Reason::RedirectUriInvalid, detail));
+    }
+    let redirect_uri = parsed
         .ok()
         .filter(|uri| {
             let mut registered = client.redirect_uris.iter();

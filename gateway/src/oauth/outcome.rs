@@ -54,10 +54,30 @@ pub(super) fn log(event: &str, request: &Request, client: Option<&str>, error: &
     );
 }
 
-/// What a stranger sent, fit for one line.
+/// What a stranger sent, or a sentence of ours around it, fit for one line: blanks and letters stay,
+/// what steers a terminal or the direction of writing does not.
 pub(super) fn loggable(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let plain =
+        |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() || "…’“”–".contains(c);
     text.chars()
-        .take(100)
-        .map(|c| if c.is_ascii_graphic() { c } else { '?' })
+        .take(LONGEST)
+        .map(|c| if plain(c) { c } else { '?' })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::loggable;
+
+    #[test]
+    fn a_sentence_keeps_its_blanks_and_nothing_steers() {
+        assert_eq!(
+            loggable("its host name does not resolve"),
+            "its host name does not resolve"
+        );
+        assert_eq!(loggable("für “App”"), "für “App”");
+        assert_eq!(loggable("a\nb\tc\u{1b}[0m\u{202e}d"), "a?b?c?[0m?d");
+        assert_eq!(loggable(&"x".repeat(1_000)).len(), 300);
+    }
 }
