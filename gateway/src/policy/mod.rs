@@ -637,7 +637,7 @@ mod tests {
     use biscuit_auth::{KeyPair, UnverifiedBiscuit};
 
     use super::*;
-use crate::access_token::{Keys, LEEWAY, mint, verify};
+    use crate::access_token::{Keys, LEEWAY, mint, verify};
     use crate::client::ClientId;
     use crate::grants::{GrantId, UserId};
     use crate::protocol::bearer::BearerToken;

@@ -159,6 +159,7 @@ pub(super) mod tests {
             created: now,
             expires: now + Duration::from_secs(60),
             refresh: None,
+            redeemed: None,
         }
     }
 

@@ -149,8 +149,8 @@ async fn a_backend_with_as_many_tools_as_are_shown_can_be_allowed_whole() -> Res
 #[tokio::test]
 async fn what_was_chosen_outlives_a_restart_a_refresh_and_moves_to_another_replica() -> Result<()> {
     for store in [StoreKind::Embedded, StoreKind::Redis] {
-        let refresh = |setup: Setup| setup.more("[tokens]\nrefresh = true\n");
-        let mut world = World::with(store, refresh).await?;
+        let with_refresh = |setup: Setup| setup.more("[tokens]\nrefresh = true\n");
+        let mut world = World::with(store, with_refresh).await?;
         world.backend.play(many(500, "Seven"));
         let client = world.client("Client").await?;
         let answer = client.connect(&world.owner).await?;
@@ -165,7 +165,7 @@ async fn what_was_chosen_outlives_a_restart_a_refresh_and_moves_to_another_repli
         assert!(renewed.len() < 1024);
         assert_eq!(listed(&world, &renewed).await?, before);
         if store == StoreKind::Redis {
-            let replica = world.replica(|setup| setup.more(&refresh)).await?;
+            let replica = world.replica(with_refresh).await?;
             let host = host(&world.gateway);
             assert_eq!(listed_at(&replica, &host, &token).await?, before);
             client.revoke(&refresh).await?;
