@@ -606,7 +606,8 @@ fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
 ///
 /// | allowed | refused |
 /// |---|---|
-/// | `initialize`, `server/discover` (both answered without what is refused), `ping`, `tools/list` (cut to the chosen tools), `logging/setLevel` | `resources/*`, `prompts/*`, `completion/complete`, `tasks/*`, `subscriptions/listen`, any other method; lists among them are answered empty |
+/// | `initialize`, `server/discover` (both answered without what is refused), `ping`, `tools/list` (cut to the chosen tools), `logging/setLevel` | `resources/*`, `prompts/*`, `completion/complete`, `tasks/*`, any other method; lists among them are answered empty |
+/// | `subscriptions/listen` for changes of the list of tools | for anything else |
 /// | `tasks/*` and `resources/read` for the task or the user interface of a chosen tool ([`Belonging`]) | |
 /// | `notifications/initialized`, `…/cancelled`, `…/progress`, `…/roots/list_changed` | any other notification: it is taken and goes no further |
 /// | a response to what the backend asked in this session | any other response: it is taken and goes no further |
@@ -614,6 +615,7 @@ fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
 fn is_harmless(call: &Call) -> bool {
     match call.method.as_str() {
         "" => call.is_asked_for() || !call.carries_result,
+        "subscriptions/listen" => call.belongs_to == Some(Belonging::ToolChanges),
         method => matches!(
             method,
             "initialize"

@@ -68,6 +68,8 @@ pub enum Belonging {
     Question,
     /// It is about a task or the user interface of this tool.
     Tool(String),
+    /// It listens to nothing but changes of the list of tools.
+    ToolChanges,
 }
 
 /// Methods that change nothing at the backend, so that they may be sent again after a connection

@@ -122,6 +122,12 @@ impl Gateway {
                     conversation,
                 };
                 let body = body.map(|body| names.restore(body, &mut calls));
+                let body = match (body, calls.as_mut_slice()) {
+                    (Some(body), [call]) if call.listens() && !token.may_use(&call.method) => {
+                        Some(Names::listen_to_tools(&body, call).unwrap_or(body))
+                    }
+                    (body, _) => body,
+                };
                 if is_stateless {
                     names.restore_header(session.req_header_mut(), &NAME);
                 }

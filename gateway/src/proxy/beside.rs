@@ -84,6 +84,27 @@ impl Names<'_> {
         }
     }
 
+    /// `subscriptions/listen` without all that is not about tools, as a backend may grant less than
+    /// what is asked for.
+    pub(super) fn listen_to_tools(body: &Bytes, call: &mut Call) -> Option<Bytes> {
+        let text = std::str::from_utf8(body).ok()?;
+        let mut message = Object::parse(text)?;
+        let params = message.object("params").unwrap_or_default();
+        let wanted = params.object("notifications").unwrap_or_default();
+        let mut left = Object::new();
+        if wanted.read("toolsListChanged") == Some(true) {
+            left.set("toolsListChanged", &true);
+        }
+        let mut listening = Object::new();
+        if let Some(meta) = params.raw("_meta") {
+            listening.set("_meta", meta);
+        }
+        listening.set("notifications", &left);
+        message.set("params", &listening);
+        call.belongs_to = Some(Belonging::ToolChanges);
+        Some(Bytes::from(message.to_string()))
+    }
+
     /// The header that mirrors the name of a task.
     pub(super) fn restore_header(&self, head: &mut RequestHeader, header: &HeaderName) {
         let presented = head

@@ -854,6 +854,35 @@ async fn a_limited_stateless_client_is_asked_as_it_is_and_across_eras() -> Resul
     Ok(())
 }
 
+#[tokio::test]
+async fn a_limited_stateless_client_listens_to_changes_of_its_tools_alone() -> Result<()> {
+    let mut cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    cell.token = narrowed(&cell.token, "asks")?;
+    let wanted = json!({
+        "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true,
+        "resourceSubscriptions": ["file:///etc/passwd"],
+    });
+    let mut body = modern(6, "subscriptions/listen", json!({"notifications": wanted}));
+    body["params"]["Notifications"] = wanted;
+    let mut stream = EventStream::open(cell.stateless(&body)).await?;
+    let acknowledged: Value = serde_json::from_str(&stream.event(PATIENCE).await?.1)?;
+    let left = json!({"toolsListChanged": true});
+    assert_eq!(acknowledged["params"]["notifications"], left);
+    let arrived = cell.arrived("subscriptions/listen")[0].json();
+    let meta = &body["params"]["_meta"];
+    assert_eq!(
+        arrived["params"],
+        json!({"_meta": meta, "notifications": left})
+    );
+    let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
+    cell.backend.push(
+        scripted_eras::LISTENING,
+        &format!("event: message\ndata: {changed}\n\n"),
+    );
+    assert_eq!(stream.event(PATIENCE).await?.1, changed);
+    Ok(())
+}
+
 // --- who may fall back, does --------------------------------------------------------------------
 
 #[tokio::test]

@@ -350,7 +350,6 @@ async fn what_is_no_chosen_tool_is_refused_and_the_session_goes_on() -> Result<(
         "prompts/get",
         "completion/complete",
         "tasks/result",
-        "subscriptions/listen",
         "anything/else",
     ] {
         let body = message(3, method, &json!({"name": "look", "uri": "x:y"}));
