@@ -33,7 +33,8 @@ use biscuit_auth::format::schema::{self, Op, Term, op, op_binary, term::Content}
 
 use super::form::Block;
 use crate::clock::Timestamp;
-use crate::protocol::arguments::{self, Arguments, Value};
+use crate::protocol::arguments::{Arguments, Value};
+use crate::protocol::below::stays_below;
 
 /// The first second of the year 10000, which RFC 3339 can't write.
 pub(super) const NO_DATE: u64 = 253_402_300_800;
@@ -214,7 +215,7 @@ impl Match {
                 constants.contains(&Constant::Bool(*value))
             }
             (Self::StartsWith(prefix), Value::Text(text)) => {
-                text.starts_with(prefix.as_str()) && arguments::stays_below(text)
+                text.starts_with(prefix.as_str()) && stays_below(text, prefix)
             }
             _ => false,
         }

@@ -18,6 +18,7 @@ use crate::access_token::{Claims, Narrowing, ToolCall, Tools, Unmet, VerifiedTok
 use crate::clock::Timestamp;
 use crate::grants::amendment::Amended;
 use crate::grants::{Current, NotAllowed, Pin};
+use crate::protocol::lenient;
 use crate::protocol::mcp::{Belonging, Call};
 use crate::protocol::resource::Resource;
 use crate::protocol::scope::Scope;
@@ -363,7 +364,9 @@ impl Refusal {
             Self::Narrowed(_) => Reason::TokenNarrowed,
             Self::Approval(_) => Reason::ApprovalMissing,
             Self::Policy(_, ruling) => match &ruling.verdict {
-                Verdict::Failed(Failure::Arguments) => Reason::PolicyArgumentsUnclear,
+                Verdict::Failed(Failure::Arguments | Failure::Name) => {
+                    Reason::PolicyArgumentsUnclear
+                }
                 Verdict::Failed(_) => Reason::PolicyFailed,
                 Verdict::Allowed | Verdict::Denied => Reason::PolicyDenied,
             },
@@ -562,11 +565,22 @@ fn decide_tool(
         .narrowing()
         .allows_call(&asked)
         .map_err(Refusal::Narrowed)?;
-    let needs_approval = circumstances.approval_required.contains(tool);
+    let needs_approval = needs_approval(circumstances.approval_required, tool);
     if needs_approval && !token.is_approved(tool, circumstances.now) {
         return Err(Refusal::Approval(tool.to_owned()));
     }
     Ok(())
+}
+
+/// Whether a tool is among those that need an approval, or one that a backend may take for one of
+/// them.
+pub fn needs_approval(required: &BTreeSet<String>, tool: &str) -> bool {
+    if required.is_empty() {
+        return false;
+    }
+    let called = lenient::folded(tool);
+    let mut required = required.iter();
+    required.any(|required| required == tool || lenient::folded(required) == called)
 }
 
 fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
@@ -1145,7 +1159,9 @@ mod tests {
             let decided = super::decide(token("mcp", Tools::All), calls, circumstances);
             decided.err().map(|refused| refused.refusal)
         };
-        assert_eq!(ask("deploy"), Some(Refusal::Approval("deploy".to_owned())));
+        for tool in ["deploy", "Deploy", "DEPLOY", "ｄeploy", "dep\u{200b}loy"] {
+            assert_eq!(ask(tool), Some(Refusal::Approval(tool.to_owned())));
+        }
         assert_eq!(ask("search"), None);
     }
 }

@@ -19,6 +19,7 @@ mod facts;
 mod ground;
 mod judge;
 mod listing;
+mod names;
 mod reader;
 mod ruling;
 mod source;
@@ -38,7 +39,8 @@ use biscuit_auth::datalog::ExternFunc;
 use biscuit_auth::error::{FailedCheck, Logic, MatchedPolicy, Token};
 use quick_cache::sync::Cache;
 
-use crate::protocol::arguments::{Arguments, Paths, stays_below};
+use crate::protocol::arguments::{Arguments, Paths};
+use crate::protocol::below;
 use crate::protocol::jsonrpc::Keep;
 use crate::protocol::tool_definition::Labels;
 
@@ -123,6 +125,7 @@ pub struct Rules {
     /// Those of them that are the same for every call of a tool.
     uses_in_general: BTreeSet<&'static str>,
     arguments: AskedArguments,
+    names: names::Names,
     remembered: Cache<Remembered, Ruling>,
 }
 
@@ -182,7 +185,16 @@ impl Rules {
         {
             return Ruling::failed(Failure::Arguments);
         }
+        if self.is_unclear(asked) {
+            return Ruling::failed(Failure::Name);
+        }
         self.evaluate(&self.prepared, around, asked, false)
+    }
+
+    /// Whether a backend may take what is named for something else that the policy names.
+    fn is_unclear(&self, asked: &Asked<'_>) -> bool {
+        let mut named = asked.name.into_iter().chain([asked.method]);
+        named.any(|name| self.names.are_mistakable_for(name))
     }
 
     /// As [`Self::judge`]. Decisions that rest on nothing that differs between two calls of one
@@ -198,6 +210,9 @@ impl Rules {
     /// A list shows those tools, and those of which it can't be told. What is said here is no
     /// permission.
     pub fn may_call(&self, token: &str, around: &Surroundings<'_>, asked: &Asked<'_>) -> bool {
+        if self.is_unclear(asked) {
+            return false;
+        }
         let ruling = self.remember(token, around, asked, true, true, || {
             self.evaluate(&self.general, around, asked, true)
         });
@@ -342,11 +357,14 @@ fn builder() -> AuthorizerBuilder {
 
 /// A prefix with a `/` is that of a folder or URL. Whether a text that steps up or aside lies below
 /// it depends on who reads it, so such a text is no answer: neither an `allow` nor a `deny` may go
-/// by it.
+/// by it. No more may they go by one that some reader takes for one below it though it is written
+/// otherwise.
 fn starts_with(value: Term, prefix: Option<Term>) -> Result<Term, String> {
     match (value, prefix) {
         (Term::Str(text), Some(Term::Str(prefix))) => {
-            if prefix.contains(['/', '\\']) && !stays_below(&text) {
+            let is_place = prefix.contains(['/', '\\']);
+            if is_place && (!below::stays_below(&text, &prefix) || below::resembles(&text, &prefix))
+            {
                 return Err("a text that can be read as another path".to_owned());
             }
             Ok(Term::Bool(text.starts_with(&prefix)))

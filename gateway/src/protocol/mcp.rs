@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::arguments::Arguments;
 use super::jsonrpc::{Id, Kind, Message};
+use super::lenient::{folded, is_plain_name};
 
 /// The member of `_meta` that names the protocol version (2026-07-28, Versioning).
 pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -86,6 +87,30 @@ const READ_ONLY: &[&str] = &[
     "resources/templates/list",
     "resources/read",
     "completion/complete",
+];
+
+/// The requests of MCP. Nothing else may be taken for one of them.
+const METHODS: &[&str] = &[
+    "completion/complete",
+    "initialize",
+    "logging/setLevel",
+    "ping",
+    "prompts/get",
+    "prompts/list",
+    "resources/list",
+    "resources/read",
+    "resources/subscribe",
+    "resources/templates/list",
+    "resources/unsubscribe",
+    "server/discover",
+    "subscriptions/listen",
+    "tasks/cancel",
+    "tasks/get",
+    "tasks/list",
+    "tasks/result",
+    "tasks/update",
+    "tools/call",
+    "tools/list",
 ];
 
 impl Call {
@@ -169,6 +194,20 @@ pub fn check_shape(message: &Message) -> Result<(), &'static str> {
     let Some(method) = message.method.as_deref() else {
         return Ok(());
     };
+    if !is_plain_name(method) {
+        return Err("method has a control character, or a blank around it");
+    }
+    let is_known = |folded_method: &str| {
+        let mut known = METHODS.iter();
+        known.any(|known| known.eq_ignore_ascii_case(folded_method))
+    };
+    if !METHODS.contains(&method) && is_known(&folded(method)) {
+        return Err("method resembles one of MCP but for case or characters that nobody sees");
+    }
+    let is_plain = |text: &Option<String>| text.as_deref().is_none_or(is_plain_name);
+    if !is_plain(&message.name) || !is_plain(&message.uri) {
+        return Err("params.name or params.uri has a control character, or a blank around it");
+    }
     if message.kind == Kind::Notification && !is_notification(method) {
         return Err("a method that is no notification needs an id");
     }
@@ -400,6 +439,45 @@ mod tests {
         let nameless = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#;
         assert!(check_shape(&message(nameless)).is_err());
         assert_eq!(check_shape(&message(CALL)), Ok(()));
+    }
+
+    #[test]
+    fn names_and_methods_are_plain() {
+        let shape = |method: &str, params: serde_json::Value| {
+            let text = serde_json::json!({
+                "jsonrpc": "2.0", "id": 1, "method": method, "params": params,
+            });
+            check_shape(&message(&text.to_string()))
+        };
+        let none = || serde_json::json!({"name": "a", "uri": "a"});
+        for method in [
+            "tools/call",
+            "logging/setLevel",
+            "vendor/own",
+            "tools/callx",
+        ] {
+            assert_eq!(shape(method, none()), Ok(()), "{method}");
+        }
+        for method in [
+            "tools/call ",
+            " tools/call",
+            "tools/call\n",
+            "Tools/Call",
+            "tools/ca\u{200b}ll",
+            "ｔools/call",
+            "logging/setlevel\t",
+            "LOGGING/SETLEVEL",
+            "vendor/own\0",
+        ] {
+            assert!(shape(method, none()).is_err(), "{method:?}");
+        }
+        for name in ["deploy\n", " deploy", "deploy\u{feff}", "de\0ploy"] {
+            for method in ["tools/call", "prompts/get"] {
+                assert!(shape(method, serde_json::json!({"name": name})).is_err());
+            }
+            let read = shape("resources/read", serde_json::json!({"uri": name}));
+            assert!(read.is_err(), "{name:?}");
+        }
     }
 
     #[test]

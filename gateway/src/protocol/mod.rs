@@ -3,8 +3,10 @@
 
 pub mod arguments;
 pub mod bearer;
+pub mod below;
 pub mod form;
 pub mod jsonrpc;
+pub mod lenient;
 pub mod mcp;
 pub mod media_type;
 pub mod oauth;

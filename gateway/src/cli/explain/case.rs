@@ -312,7 +312,7 @@ impl<'a> Case<'a> {
                 (None, None) => "not labelled",
             };
             facts.push(format!("tool {tool}: {words}"));
-            if self.backend.approval_required.contains(tool) {
+            if policy::needs_approval(&self.backend.approval_required, tool) {
                 facts.push(format!("tool {tool}: needs an approval"));
             }
         }

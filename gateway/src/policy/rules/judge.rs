@@ -22,6 +22,8 @@ pub(super) struct Judge<'a> {
     pub(super) uses: BTreeSet<&'static str>,
     /// The paths of the arguments that are asked about; `None`: any.
     pub(super) paths: Option<BTreeSet<String>>,
+    /// Every text that is written out.
+    pub(super) texts: BTreeSet<String>,
     pub(super) faults: Vec<Fault>,
 }
 
@@ -39,6 +41,7 @@ impl<'a> Judge<'a> {
             open: open_names(file),
             uses: BTreeSet::new(),
             paths: Some(BTreeSet::new()),
+            texts: BTreeSet::new(),
             faults: Vec::new(),
         }
     }
@@ -293,6 +296,9 @@ impl<'a> Judge<'a> {
             Term::Parameter(name) => {
                 let sentence = format!("nothing fills in `{{{name}}}`");
                 self.wrong(statement, &format!("{{{name}}}"), sentence);
+            }
+            Term::Str(text) => {
+                self.texts.insert(text.clone());
             }
             Term::Set(terms) => terms.iter().for_each(|term| self.term(statement, term)),
             Term::Array(terms) => terms.iter().for_each(|term| self.term(statement, term)),

@@ -10,6 +10,7 @@ use biscuit_auth::error;
 use quick_cache::sync::Cache;
 
 use super::judge::Judge;
+use super::names::Names;
 use super::ruling::Place;
 use super::source::{Fault, Source, each};
 use super::vocabulary;
@@ -20,7 +21,8 @@ pub(super) fn read(name: &str, text: &str, ground: Ground) -> Result<Rules, Vec<
     let file = source.parse()?;
     let mut judge = Judge::new(&source, &file, &ground);
     judge.file(&file);
-    let (uses, paths, mut faults) = (judge.uses, judge.paths, judge.faults);
+    let (uses, paths, texts) = (judge.uses, judge.paths, judge.texts);
+    let mut faults = judge.faults;
     if !faults.is_empty() {
         faults.sort_by_key(|fault| (fault.line, fault.column));
         return Err(faults);
@@ -76,6 +78,7 @@ pub(super) fn read(name: &str, text: &str, ground: Ground) -> Result<Rules, Vec<
             Some(paths) => AskedArguments::At(paths.into_iter().collect()),
             None => AskedArguments::All,
         },
+        names: Names::of(texts),
         ground,
         remembered: Cache::new(REMEMBERED),
     })

@@ -51,6 +51,9 @@ pub enum Failure {
     /// It asks about arguments that can't be known in full, or read in one way only.
     #[error("the arguments are too many, or can be read in more than one way")]
     Arguments,
+    /// What is called differs from something that it names in case only, or in what nobody sees.
+    #[error("the name can be taken for another one that the policy names")]
+    Name,
 }
 
 /// How a policy decided.

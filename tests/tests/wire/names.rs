@@ -1,0 +1,129 @@
+//! Names and methods have one reading: what a lenient backend takes for another tool is judged as
+//! that tool, or refused.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+use tests::mcp::{call, message, send};
+use tests::world::{StoreKind, World};
+
+/// What some backend takes for `name`, and is another text.
+fn cousins(name: &str) -> Vec<String> {
+    let capital = name[..1].to_uppercase() + &name[1..];
+    let wide: String = name
+        .chars()
+        .map(|c| char::from_u32(u32::from(c) - 0x21 + 0xff01).unwrap_or(c))
+        .collect();
+    let mut cousins = vec![name.to_uppercase(), capital, wide];
+    for (at, _) in name.char_indices().skip(1) {
+        let (before, after) = name.split_at(at);
+        for invisible in [
+            "\u{200b}", "\u{ad}", "\u{feff}", "\u{2060}", "\u{fe0f}", "\0", "\u{1}",
+        ] {
+            cousins.push(format!("{before}{invisible}{after}"));
+        }
+        cousins.push(format!("{before}{}", after.to_uppercase()));
+    }
+    for around in [
+        " ", "\n", "\t", "\r\n", "\0", "\u{a0}", "\u{3000}", "\u{200b}", "\u{feff}", "\u{7f}",
+        "\u{85}",
+    ] {
+        cousins.push(format!("{name}{around}"));
+        cousins.push(format!("{around}{name}"));
+    }
+    cousins.retain(|cousin| cousin != name);
+    cousins
+}
+
+fn reached(world: &World, method: &str) -> usize {
+    let requests = world.backend.requests();
+    let is_so = |body: &Value| body["method"] == *method;
+    requests
+        .iter()
+        .filter(|request| is_so(&request.json()))
+        .count()
+}
+
+#[tokio::test]
+async fn no_cousin_of_a_tool_that_needs_an_approval_runs_without_one() -> Result<()> {
+    let world = World::with(StoreKind::Embedded, |setup| {
+        setup.more("approval_required = [\"deploy\"]\n")
+    })
+    .await?;
+    let client = world.client("A client").await?;
+    let token = client
+        .sign_in_choosing(&world.owner, |form| form.choose("tools", "all"))
+        .await?;
+    let url = world.url("/mcp");
+    let mut tried = 0;
+    for name in [vec!["deploy".to_owned()], cousins("deploy")].concat() {
+        let reply = send(&url, &token, &call(1, &name, &json!({}))).await?;
+        let refused =
+            reply.status == 400 || reply.json()["result"]["_meta"]["reason"] == "approval_missing";
+        assert!(refused, "{name:?}: {} {}", reply.status, reply.text);
+        tried += 1;
+    }
+    assert_eq!(reached(&world, "tools/call"), 0);
+    let other = send(&url, &token, &call(1, "search", &json!({}))).await?;
+    assert_eq!(other.status, 200);
+    assert_eq!(reached(&world, "tools/call"), 1);
+    println!("{tried} names that a backend may take for deploy: none ran");
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_cousin_of_what_a_policy_denies_passes() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("policy.biscuit");
+    let policy = "deny if tool(\"erase\");\ndeny if tool($t), [\"wipe\", \"drop\"].contains($t);\n\
+                  deny if prompt(\"secret\");\ndeny if uri(\"file:///secret\");\n\
+                  deny if method(\"tasks/cancel\");\nallow if true;\n";
+    std::fs::write(&file, policy)?;
+    let more = format!("[policy]\nfile = \"{}\"\n", file.display());
+    let world = World::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
+    let client = world.client("A client").await?;
+    let token = client
+        .sign_in_choosing(&world.owner, |form| form.choose("tools", "all"))
+        .await?;
+    let url = world.url("/mcp");
+    let mut tried = 0;
+    for (method, member, name) in [
+        ("tools/call", "name", "erase"),
+        ("tools/call", "name", "wipe"),
+        ("prompts/get", "name", "secret"),
+        ("resources/read", "uri", "file:///secret"),
+        ("resources/subscribe", "uri", "file:///secret"),
+    ] {
+        for name in [vec![name.to_owned()], cousins(name)].concat() {
+            send(&url, &token, &message(1, method, &json!({ member: name }))).await?;
+            tried += 1;
+        }
+        assert_eq!(reached(&world, method), 0, "{method} {name}");
+    }
+    println!("{tried} names that a backend may take for a denied one: none passed");
+    Ok(())
+}
+
+#[tokio::test]
+async fn no_cousin_of_a_method_passes() -> Result<()> {
+    let world = World::start().await?;
+    let (_, token) = world.signed_in().await?;
+    let url = world.url("/mcp");
+    let before = world.backend.requests().len();
+    let mut tried = 0;
+    for method in [
+        "tools/call",
+        "resources/read",
+        "prompts/get",
+        "tasks/cancel",
+    ] {
+        for cousin in cousins(method) {
+            let params = json!({"name": "search", "uri": "a", "arguments": {}});
+            let reply = send(&url, &token, &message(1, &cousin, &params)).await?;
+            assert_eq!(reply.status, 400, "{cousin:?}: {}", reply.text);
+            tried += 1;
+        }
+    }
+    assert_eq!(world.backend.requests().len(), before);
+    println!("{tried} methods that a backend may take for one of MCP: all refused");
+    Ok(())
+}
