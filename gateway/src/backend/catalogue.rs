@@ -9,7 +9,7 @@
 //! (`conversation`), what is remembered and how long it is believed (`definitions`), how a backend
 //! stands (`lookout`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,11 +167,27 @@ pub struct Offer {
     pub name: String,
     /// `serverInfo.version`.
     pub version: String,
-    /// All pages of its `tools/list`.
+    /// All pages of its `tools/list`, without those that share a name.
     pub tools: Vec<Tool>,
+    /// The names that two tools have: which of them a call would run nobody can know, so neither is
+    /// offered.
+    pub doubled: BTreeSet<String>,
 }
 
 impl Offer {
+    /// An offer of what was listed.
+    pub fn of(name: String, version: String, listed: Vec<Tool>) -> Self {
+        let doubled = doubled(listed.iter().map(|tool| tool.name.as_str()));
+        let mut tools = listed;
+        tools.retain(|tool| !doubled.contains(&tool.name));
+        Self {
+            name,
+            version,
+            tools,
+            doubled,
+        }
+    }
+
     /// The tool of this name, if it is there.
     pub fn tool(&self, name: &str) -> Option<&Tool> {
         self.tools.iter().find(|tool| tool.name == name)
@@ -190,6 +206,15 @@ impl Offer {
         self.tool(name)
             .map_or(Current::Gone, |tool| Current::Defined(tool.pin))
     }
+}
+
+/// The names that stand there more than once.
+pub fn doubled<'n>(names: impl Iterator<Item = &'n str>) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    names
+        .filter(|name| !seen.insert(*name))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// A backend's name and the person who asked.

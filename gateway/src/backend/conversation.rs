@@ -498,11 +498,15 @@ fn server_info(value: &Value) -> ServerInfo {
 }
 
 fn offer(info: ServerInfo, tools: Vec<Tool>) -> Offer {
-    Offer {
-        name: info.name,
-        version: info.version,
-        tools,
+    let offer = Offer::of(info.name, info.version, tools);
+    for tool in &offer.doubled {
+        log::warn!(
+            event = "tool_name_doubled", tool = tool.as_str(), server = offer.name.as_str(),
+            hint = "give each tool of the backend a name of its own";
+            "two tools have one name: neither is offered"
+        );
     }
+    offer
 }
 
 fn garbled() -> CatalogueError {

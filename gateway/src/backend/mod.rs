@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-pub use self::catalogue::{Annotations, Catalogue, CatalogueError, Offer, Shown, Tool};
+pub use self::catalogue::{Annotations, Catalogue, CatalogueError, Offer, Shown, Tool, doubled};
 pub use self::connection::{Connection, Connections, Failure, Pooling};
 pub use self::definitions::Definitions;
 pub use self::lookout::{Lookout, Seen, Standing};

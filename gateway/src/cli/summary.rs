@@ -113,8 +113,16 @@ async fn follow(
 
 fn answers(place: &str, offer: &Offer) -> String {
     let tools = offer.tools.iter().take(8).map(|tool| tool.name.as_str());
+    let doubled: Vec<&str> = offer.doubled.iter().take(8).map(String::as_str).collect();
+    let doubled = match doubled.is_empty() {
+        true => String::new(),
+        false => format!(
+            "; two tools of one name, not offered: {}",
+            doubled.join(", ")
+        ),
+    };
     format!(
-        "✓ backend    {place} → {} {} ({} tools: {})",
+        "✓ backend    {place} → {} {} ({} tools: {}{doubled})",
         offer.name,
         offer.version,
         offer.tools.len(),

@@ -14,7 +14,7 @@ use pingora::http::ResponseHeader;
 use super::ruled::Around;
 use super::serve::Visit;
 use super::{Gateway, Place};
-use crate::backend::Tool;
+use crate::backend::{Tool, doubled};
 use crate::grants::{Current, NotAllowed};
 use crate::policy::rules::Asked;
 use crate::policy::{AccessToken, Permit};
@@ -78,7 +78,9 @@ impl Lists<'_> {
             self.gateway.server.catalogue.definitions().forget(backend);
         }
         let mut is_doubtful = false;
-        for definition in tool_list::listed(text)? {
+        let listed = tool_list::listed(text)?;
+        let mut doubled = doubled(listed.iter().map(Definition::name));
+        for definition in listed {
             is_doubtful |= self.is_doubtful(&definition);
         }
         if is_doubtful {
@@ -90,7 +92,14 @@ impl Lists<'_> {
                 .offer(self.backend(), Some(self.user()))
                 .await;
         }
-        tool_list::cut(text, &mut |definition| self.keeps(definition))
+        // The other one may stand on another page.
+        let catalogue = &self.gateway.server.catalogue;
+        if let Some(offer) = catalogue.known_offer(self.backend(), self.user()) {
+            doubled.extend(offer.doubled.iter().cloned());
+        }
+        tool_list::cut(text, &mut |definition| {
+            !doubled.contains(definition.name()) && self.keeps(definition)
+        })
     }
 
     fn backend(&self) -> &str {

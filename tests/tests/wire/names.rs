@@ -3,7 +3,9 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
-use tests::mcp::{call, message, send};
+use tests::mcp::{call, message, response, send};
+use tests::recorder::Answer;
+use tests::scripted_mcp;
 use tests::world::{StoreKind, World};
 
 /// What some backend takes for `name`, and is another text.
@@ -125,5 +127,65 @@ async fn no_cousin_of_a_method_passes() -> Result<()> {
     }
     assert_eq!(world.backend.requests().len(), before);
     println!("{tried} methods that a backend may take for one of MCP: all refused");
+    Ok(())
+}
+
+/// Where two tools have one name nobody can know which one a call runs.
+#[tokio::test]
+async fn of_two_tools_with_one_name_neither_is_offered_and_it_is_said() -> Result<()> {
+    for pair in [
+        [
+            r#"{"name":"look","inputSchema":{}}"#,
+            r#"{"name":"look","description":"other","inputSchema":{}}"#,
+        ],
+        [
+            r#"{"name":"look","inputSchema":{}}"#,
+            r#"{"name":"look","inputSchema":{}}"#,
+        ],
+        [
+            r#"{"name":"look","inputSchema":{}}"#,
+            r#"{"name":"l\u006fok","title":"x","inputSchema":{}}"#,
+        ],
+    ] {
+        let world = World::start().await?;
+        let tools: Vec<Value> = pair
+            .into_iter()
+            .chain([r#"{"name":"search","inputSchema":{},"annotations":{"readOnlyHint":true}}"#])
+            .map(serde_json::from_str)
+            .collect::<Result<_, _>>()?;
+        world.backend.play(move |request| {
+            let body = request.json();
+            match body["method"].as_str() {
+                Some("tools/list") => Answer::json(
+                    200,
+                    &json!({"jsonrpc": "2.0", "id": body["id"], "result": {"tools": tools}}),
+                ),
+                _ => scripted_mcp::answer(request),
+            }
+        });
+        let client = world.client("A client").await?;
+        let token = client
+            .sign_in_choosing(&world.owner, |form| form.choose("tools", "today"))
+            .await?;
+        let url = world.url("/mcp");
+        let listed = response(&send(&url, &token, &message(2, "tools/list", &json!({}))).await?)?;
+        let names: Vec<&str> = listed["result"]["tools"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|tool| tool["name"].as_str())
+            .collect();
+        assert_eq!(names, ["search"], "{listed}");
+        let refused = send(&url, &token, &call(3, "look", &json!({}))).await?;
+        assert_eq!(
+            refused.json()["result"]["isError"],
+            true,
+            "{}",
+            refused.text
+        );
+        assert_eq!(reached(&world, "tools/call"), 0);
+        let said = world.gateway.log().join("\n");
+        assert!(said.contains("tool_name_doubled"), "{said}");
+    }
     Ok(())
 }
