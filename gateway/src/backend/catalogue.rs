@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use parking_lot::Mutex;
-use serde::Deserialize;
+use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
@@ -24,7 +24,8 @@ use super::conversation::Asker;
 use super::definitions::{AGEING, BELIEVED, Definitions, Known};
 use super::{Backend, IdentityHeaders};
 use crate::grants::{Current, Pin, PinKey};
-use crate::protocol::tool_definition::{Definition, Labels};
+use crate::protocol::scan::{Scan, shown_text};
+use crate::protocol::tool_definition::{Definition, Labels, Unfit};
 
 /// How old what is there at this moment may be.
 const NOW: Duration = Duration::from_secs(1);
@@ -64,32 +65,29 @@ pub struct Tool {
 const LONGEST_SHOWN: usize = 16 * 1024;
 
 /// What people are shown of a tool.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Shown {
     /// What calls name it by.
     pub name: String,
     /// What people may call it.
-    #[serde(default)]
     pub title: Option<String>,
     /// What it does, written for a model.
-    #[serde(default)]
     pub description: Option<String>,
     /// Hints about its effects.
-    #[serde(default)]
     pub annotations: Annotations,
 }
 
 impl Tool {
-    /// Reads one element of `tools`. `None` for one that can be read in two ways.
-    pub(super) fn read(value: &serde_json::Value, pins: &PinKey) -> Option<Self> {
-        let whole = value.to_string();
-        let definition = Definition::read(&whole)?;
-        Some(Self {
-            shown: Shown::deserialize(value).ok()?,
+    /// Reads one element of `tools`. [`Unfit`] for one that can be read in two ways.
+    pub(super) fn read(text: &str, pins: &PinKey) -> Result<Self, Unfit> {
+        let definition = Definition::read(text)?;
+        let whole = text.len() <= LONGEST_SHOWN;
+        Ok(Self {
+            shown: Shown::of(text, definition.name()),
             pin: pins.pin(&definition),
             definition,
-            whole: (whole.len() <= LONGEST_SHOWN).then(|| whole.into_boxed_str()),
-            interfaces: interfaces(value),
+            whole: whole.then(|| compact(text).into_boxed_str()),
+            interfaces: interfaces(&json!({"_meta": meta(text)})),
         })
     }
 }
@@ -134,7 +132,39 @@ impl std::ops::Deref for Tool {
     }
 }
 
+/// What `_meta` says, where it can be read as plain values.
+fn meta(tool: &str) -> serde_json::Value {
+    let meta = member(tool, "_meta").and_then(|meta| serde_json::from_str(meta).ok());
+    meta.unwrap_or_default()
+}
+
+/// The same JSON without white space, where it can be read as plain values.
+fn compact(text: &str) -> String {
+    let value = serde_json::from_str::<serde_json::Value>(text);
+    value.map_or_else(|_| text.to_owned(), |value| value.to_string())
+}
+
+/// A member of an object, where it is there and not `null`.
+fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    let members = Scan::of(object, 0).members().ok()?;
+    let (_, place) = members.into_iter().find(|(key, _)| key == name)?;
+    Some(&object[place]).filter(|text| *text != "null")
+}
+
 impl Shown {
+    /// What is shown of a tool that has a definition. A member of another kind than MCP says is not
+    /// shown, and says nothing.
+    fn of(tool: &str, name: &str) -> Self {
+        let text = |name: &str| member(tool, name).and_then(shown_text);
+        Self {
+            name: name.to_owned(),
+            title: text("title"),
+            description: text("description"),
+            annotations: member(tool, "annotations")
+                .map_or_else(Annotations::default, Annotations::of),
+        }
+    }
+
     /// What to call it before people.
     pub fn display_name(&self) -> &str {
         let title = self.title.as_deref().or(self.annotations.title.as_deref());
@@ -145,8 +175,7 @@ impl Shown {
 }
 
 /// Tool annotations (MCP schema, `ToolAnnotations`): hints, not promises.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Annotations {
     /// Another place for a title.
     pub title: Option<String>,
@@ -158,6 +187,23 @@ pub struct Annotations {
     pub idempotent_hint: Option<bool>,
     /// It reaches beyond the backend, such as to the internet. Where absent, it may.
     pub open_world_hint: Option<bool>,
+}
+
+impl Annotations {
+    fn of(annotations: &str) -> Self {
+        let hint = |name: &str| match member(annotations, name)? {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        };
+        Self {
+            title: member(annotations, "title").and_then(shown_text),
+            read_only_hint: hint("readOnlyHint"),
+            destructive_hint: hint("destructiveHint"),
+            idempotent_hint: hint("idempotentHint"),
+            open_world_hint: hint("openWorldHint"),
+        }
+    }
 }
 
 /// Who a backend says it is, and its tools.
@@ -172,6 +218,8 @@ pub struct Offer {
     /// The names that two tools have: which of them a call would run nobody can know, so neither is
     /// offered.
     pub doubled: BTreeSet<String>,
+    /// What it lists and can't be offered: the first hundred.
+    pub unfit: Vec<Unfit>,
 }
 
 impl Offer {
@@ -185,6 +233,7 @@ impl Offer {
             version,
             tools,
             doubled,
+            unfit: Vec::new(),
         }
     }
 
@@ -238,6 +287,9 @@ pub enum CatalogueError {
     /// It refused, with this status.
     #[error("the backend refused with status {0}")]
     Refused(u16),
+    /// It answers, but its list of tools is none.
+    #[error("the backend's answer to tools/list can't be read: {0}")]
+    BadList(&'static str),
     /// It answers, but not what MCP says.
     #[error("the backend was not understood: {0}")]
     NotUnderstood(String),
@@ -587,8 +639,9 @@ impl Question {
         let offer = timeout(patience, asked)
             .await
             .unwrap_or(Err(CatalogueError::TooSlow(patience)))?;
-        let offer = Arc::new(offer);
         let name = &self.backend.mount.name;
+        self.known.tell_unfit(name, &offer.unfit);
+        let offer = Arc::new(offer);
         self.known
             .learn(name, self.user.as_deref(), Arc::clone(&offer));
         Ok(offer)
@@ -597,8 +650,6 @@ impl Question {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

@@ -21,7 +21,10 @@ use super::connection::{Connection, Connections, Pooling};
 use crate::grants::PinKey;
 use crate::protocol::mcp::META_VERSION;
 use crate::protocol::media_type;
+use crate::protocol::scan::Scan;
 use crate::protocol::sse::{Event, Splitter};
+use crate::protocol::tool_definition::Unfit;
+use crate::protocol::tool_list;
 
 const SESSIONS: &str = "2025-11-25";
 const STATELESS: &str = "2026-07-28";
@@ -37,6 +40,7 @@ const LONGEST_ERROR: usize = 300;
 const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
 const MOST_PAGES: usize = 50;
 const MOST_TOOLS: usize = 2000;
+const MOST_UNFIT: usize = 100;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -59,34 +63,23 @@ struct Answer {
     message: Option<Message>,
 }
 
-#[derive(Deserialize)]
+/// A response, its parts unread: an odd part costs only itself.
 struct Message {
-    #[serde(default)]
     id: Value,
-    result: Option<Value>,
+    /// The text of the result.
+    result: Option<String>,
     error: Option<RpcError>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct RpcError {
     code: i64,
-    #[serde(default)]
     message: String,
 }
 
-#[derive(Deserialize)]
-struct ListResult {
-    #[serde(default)]
-    tools: Vec<Value>,
-    #[serde(rename = "nextCursor")]
-    next_cursor: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
 struct ServerInfo {
-    #[serde(default)]
     name: String,
-    #[serde(default)]
     version: String,
 }
 
@@ -137,13 +130,13 @@ impl Asker<'_> {
                 .request(Method::DELETE, &self.backend.mcp_path, &headers, None, 0)
                 .await;
         }
-        Ok(offer(server_info(&hello["serverInfo"]), asked?))
+        Ok(asked?.offer(server_info(&hello["serverInfo"])))
     }
 
     async fn list_in_session(
         &self,
         headers: &[(HeaderName, HeaderValue)],
-    ) -> Result<Vec<Tool>, CatalogueError> {
+    ) -> Result<Pages, CatalogueError> {
         let path = &self.backend.mcp_path;
         let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
         self.post(path, headers, &initialized, 0).await?;
@@ -152,9 +145,9 @@ impl Asker<'_> {
             let answer = self
                 .post(path, headers, &pages.request(json!({})), id)
                 .await?;
-            pages.take(answer.result()?, self.pins)?;
+            pages.take(&answer.text()?, self.pins)?;
         }
-        Ok(pages.tools)
+        Ok(pages)
     }
 
     async fn discover(&self) -> Result<Answer, CatalogueError> {
@@ -178,9 +171,9 @@ impl Asker<'_> {
             let body = pages.request(envelope());
             let headers = stateless_headers("tools/list");
             let answer = self.post(path, &headers, &body, id).await?;
-            pages.take(answer.result()?, self.pins)?;
+            pages.take(&answer.text()?, self.pins)?;
         }
-        Ok(offer(info, pages.tools))
+        Ok(pages.offer(info))
     }
 
     async fn ask_legacy(&self) -> Result<Offer, CatalogueError> {
@@ -197,10 +190,11 @@ impl Asker<'_> {
         let mut pages = Pages::default();
         while let Some(id) = pages.next_id() {
             self.tell(&path, &pages.request(json!({}))).await?;
-            pages.take(stream.answer(id).await?, self.pins)?;
+            let answer = stream.message(id).await?.into_text()?;
+            pages.take(&answer, self.pins)?;
         }
         stream.connection.abandon().await;
-        Ok(offer(server_info(&hello["serverInfo"]), pages.tools))
+        Ok(pages.offer(server_info(&hello["serverInfo"])))
     }
 
     /// Posts a message of the legacy transport, whose answer comes over the stream.
@@ -320,7 +314,7 @@ impl Asker<'_> {
             }
             // Never given back: it may belong to the runtime of the start, which ends.
             connection.abandon().await;
-            serde_json::from_slice(&body).ok()
+            std::str::from_utf8(&body).ok().and_then(Message::read)
         };
         Ok(Answer {
             status,
@@ -381,7 +375,7 @@ impl Stream {
     async fn message(&mut self, id: u64) -> Result<Message, CatalogueError> {
         loop {
             let event = self.wait(|event| event.name == "message").await?;
-            if let Ok(message) = serde_json::from_str::<Message>(&event.data)
+            if let Some(message) = Message::read(&event.data)
                 && message.id == id
             {
                 return Ok(message);
@@ -390,7 +384,8 @@ impl Stream {
     }
 
     async fn answer(&mut self, id: u64) -> Result<Value, CatalogueError> {
-        self.message(id).await?.into_result()
+        let text = self.message(id).await?.into_text()?;
+        Ok(readable(&text))
     }
 }
 
@@ -398,6 +393,7 @@ impl Stream {
 #[derive(Default)]
 struct Pages {
     tools: Vec<Tool>,
+    unfit: Vec<Unfit>,
     cursor: Option<String>,
     asked: usize,
     done: bool,
@@ -417,21 +413,47 @@ impl Pages {
         json!({"jsonrpc": "2.0", "id": self.next_id(), "method": "tools/list", "params": params})
     }
 
-    fn take(&mut self, result: Value, pins: Option<&PinKey>) -> Result<(), CatalogueError> {
-        let page: ListResult = serde_json::from_value(result).map_err(|_| garbled())?;
-        let tools = page.tools.iter();
-        self.tools
-            .extend(tools.filter_map(|tool| Tool::read(tool, pins?)));
+    fn take(&mut self, result: &str, pins: Option<&PinKey>) -> Result<(), CatalogueError> {
+        let page = tool_list::page(result).map_err(CatalogueError::BadList)?;
+        if let Some(pins) = pins {
+            for tool in page.tools {
+                match Tool::read(tool, pins) {
+                    Ok(tool) => self.tools.push(tool),
+                    Err(unfit) => self.unfit.push(unfit),
+                }
+            }
+        }
         self.tools.truncate(MOST_TOOLS);
+        self.unfit.truncate(MOST_UNFIT);
         self.asked += 1;
         self.done = page.next_cursor.is_none() || page.next_cursor == self.cursor;
         self.cursor = page.next_cursor;
         Ok(())
     }
+
+    fn offer(self, info: ServerInfo) -> Offer {
+        let offer = Offer {
+            unfit: self.unfit,
+            ..Offer::of(info.name, info.version, self.tools)
+        };
+        for tool in &offer.doubled {
+            log::warn!(
+                event = "tool_name_doubled", tool = tool.as_str(), server = offer.name.as_str(),
+                hint = "give each tool of the backend a name of its own";
+                "two tools have one name: neither is offered"
+            );
+        }
+        offer
+    }
 }
 
 impl Answer {
+    /// The result, as far as it can be read.
     fn result(self) -> Result<Value, CatalogueError> {
+        self.text().map(|text| readable(&text))
+    }
+
+    fn text(self) -> Result<String, CatalogueError> {
         if matches!(
             self.status,
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
@@ -440,14 +462,35 @@ impl Answer {
         }
         let status = self.status.as_u16();
         match self.message {
-            Some(message) if self.status.is_success() => message.into_result(),
+            Some(message) if self.status.is_success() => message.into_text(),
             _ => Err(CatalogueError::NotUnderstood(format!("status {status}"))),
         }
     }
 }
 
 impl Message {
-    fn into_result(self) -> Result<Value, CatalogueError> {
+    /// Reads the members that make a response. `None` for what is no JSON object; RFC 8259 §8.1 lets
+    /// a reader skip a byte-order mark.
+    fn read(text: &str) -> Option<Self> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut scan = Scan::of(text, 0);
+        let members = scan.members().ok()?;
+        scan.end().ok()?;
+        let member = |name: &str| {
+            let (_, place) = members.iter().rfind(|(key, _)| key == name)?;
+            // null of an optional member says what absence says.
+            Some(&text[place.clone()]).filter(|text| *text != "null")
+        };
+        let id = member("id").and_then(|id| serde_json::from_str(id).ok());
+        let error = member("error").map(|error| serde_json::from_str(error).unwrap_or_default());
+        Some(Self {
+            id: id.unwrap_or_default(),
+            result: member("result").map(str::to_owned),
+            error,
+        })
+    }
+
+    fn into_text(self) -> Result<String, CatalogueError> {
         match (self.result, self.error) {
             (Some(result), None) => Ok(result),
             // A server without tools answers "method not found" where it did not declare them.
@@ -494,19 +537,21 @@ fn client_info() -> Value {
 }
 
 fn server_info(value: &Value) -> ServerInfo {
-    ServerInfo::deserialize(value).unwrap_or_default()
+    let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    ServerInfo {
+        name: text("name"),
+        version: text("version"),
+    }
 }
 
-fn offer(info: ServerInfo, tools: Vec<Tool>) -> Offer {
-    let offer = Offer::of(info.name, info.version, tools);
-    for tool in &offer.doubled {
-        log::warn!(
-            event = "tool_name_doubled", tool = tool.as_str(), server = offer.name.as_str(),
-            hint = "give each tool of the backend a name of its own";
-            "two tools have one name: neither is offered"
-        );
-    }
-    offer
+/// The members of an object that can be read; the others are left out.
+fn readable(text: &str) -> Value {
+    let members = Scan::of(text, 0).members().unwrap_or_default();
+    let read = |(key, place): (String, std::ops::Range<usize>)| {
+        let value = serde_json::from_str(&text[place]).ok()?;
+        Some((key, value))
+    };
+    Value::Object(members.into_iter().filter_map(read).collect())
 }
 
 fn garbled() -> CatalogueError {

@@ -6,7 +6,7 @@
 //! Whoever reads a list through this gateway, or hears that it changed, brings it up to date at
 //! once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::catalogue::Offer;
 use crate::grants::{Current, Pin};
-use crate::protocol::tool_definition::Definition;
+use crate::protocol::tool_definition::{Definition, Unfit};
 
 /// How long an answer is believed.
 pub(super) const BELIEVED: Duration = Duration::from_secs(30);
@@ -28,6 +28,9 @@ const PERSONS: usize = 4096;
 
 /// How many definitions from lists are remembered for each of them.
 const SEEN: usize = 2000;
+
+/// How much is remembered to have been said about tools that can't be offered.
+const SAID: usize = 2000;
 
 /// What is known about a tool without asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ pub(super) enum Known {
 pub struct Definitions {
     /// By backend, then by login name; `None` for the gateway's own look.
     persons: Mutex<HashMap<String, HashMap<Option<String>, Person>>>,
+    /// What was said about tools that can't be offered, with the backend's name.
+    said: Mutex<HashSet<(String, Unfit)>>,
 }
 
 #[derive(Debug, Default)]
@@ -85,6 +90,23 @@ impl Definitions {
                 person.seen.insert(tool.to_owned(), (Instant::now(), pin));
             }
         });
+    }
+
+    /// Names the tools of a list that can't be offered: each once, or again when it was long ago.
+    pub fn tell_unfit(&self, backend: &str, unfit: &[Unfit]) {
+        for unfit in unfit {
+            let mut said = self.said.lock();
+            if said.len() >= SAID {
+                said.clear();
+            }
+            if said.insert((backend.to_owned(), unfit.clone())) {
+                log::warn!(
+                    event = "tool_not_offered", backend, tool:% = unfit.name().unwrap_or_default().escape_debug(),
+                    hint = "Mend the definition in the backend; the gateway offers its other tools meanwhile.";
+                    "the backend lists a tool that can't be offered: {unfit}"
+                );
+            }
+        }
     }
 
     /// The backend says that its tools changed: nothing is known about them.
@@ -176,7 +198,7 @@ mod tests {
 
     fn tool(json: &str) -> Tool {
         let pins = PinKey::new(&TagKey::new([1; 32]));
-        Tool::read(&serde_json::from_str(json).unwrap(), &pins).unwrap()
+        Tool::read(json, &pins).unwrap()
     }
 
     fn offer(tools: &[&str]) -> Arc<Offer> {

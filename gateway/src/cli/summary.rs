@@ -121,12 +121,16 @@ fn answers(place: &str, offer: &Offer) -> String {
             doubled.join(", ")
         ),
     };
+    let unfit = offer.unfit.iter();
+    let unfit = unfit
+        .map(|unfit| format!("\n! tool       {place} lists one that can't be offered: {unfit}"));
     format!(
-        "✓ backend    {place} → {} {} ({} tools: {}{doubled})",
+        "✓ backend    {place} → {} {} ({} tools: {}{doubled}){}",
         offer.name,
         offer.version,
         offer.tools.len(),
-        tools.collect::<Vec<_>>().join(", ")
+        tools.collect::<Vec<_>>().join(", "),
+        unfit.collect::<String>()
     )
 }
 

@@ -165,6 +165,9 @@ async fn show(
         user_name: &session.user_name,
         destination: asked.redirect_uri.destination(),
         capabilities,
+        unfit: offer.map_or_else(Vec::new, |offer| {
+            offer.unfit.iter().map(ToString::to_string).collect()
+        }),
         preset,
         shown: &shown,
         problem,

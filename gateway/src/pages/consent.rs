@@ -48,6 +48,8 @@ pub struct Consent<'a> {
     pub destination: &'a Destination,
     /// What it could do.
     pub capabilities: Capabilities,
+    /// Tools of the backend that can't be offered, each with the reason.
+    pub unfit: Vec<String>,
     /// What stands there chosen.
     pub preset: Preset,
     /// The shown tools in a form in which they come back with the answer.
@@ -216,6 +218,7 @@ impl Consent<'_> {
             count: tools.len(),
             readers,
             unshown,
+            unfit: &self.unfit,
             groups,
             offer,
             is_verified,
@@ -252,6 +255,7 @@ struct ConsentTemplate<'a> {
     count: usize,
     readers: usize,
     unshown: usize,
+    unfit: &'a [String],
     offer: Offer,
     is_verified: bool,
     preset: &'a Preset,

@@ -39,6 +39,7 @@ fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) ->
         destination,
         preset: Preset::first(&tools, false),
         capabilities: Capabilities::Tools(tools, 0),
+        unfit: Vec::new(),
         shown: "[]",
         problem: None,
         lifetime: Duration::from_secs(24 * 3600),

@@ -4,6 +4,7 @@
 pub mod arguments;
 pub mod bearer;
 pub mod below;
+mod canonical;
 pub mod form;
 pub mod jsonrpc;
 pub mod lenient;
@@ -13,6 +14,7 @@ pub mod oauth;
 pub mod pkce;
 pub mod redirect_uri;
 pub mod resource;
+pub(crate) mod scan;
 pub mod scope;
 pub mod sse;
 pub mod tool_definition;

@@ -4,16 +4,20 @@
 //! icons and whatever else stands there, because a model or its host may act on any of it. Two
 //! texts have one digest when they say the same: the order of members, white space and the spelling
 //! of characters and numbers do not count; anything else does. A tool that can't be read in one way
-//! only (a member twice, a resembling key, depth over 64) has no definition and is never passed on
-//! to a restricted token.
+//! only (a member twice, a resembling key, no end of nesting) has no definition, is offered to nobody
+//! by name and is never passed on to a restricted token; [`Unfit`] says why. What is only odd (a
+//! member that is `null` or of another kind than MCP says) is part of the definition and means
+//! nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use sha2::{Digest as _, Sha256};
 
-use super::jsonrpc::walk::{Key, Keys, deeper};
+use super::canonical::{self, Fault, pointer_token};
+use super::jsonrpc::walk::Keys;
+use super::scan::{Scan, bytes_of};
 
 /// Members of a tool that somebody decides by.
 const TOOL_KEYS: &[&str] = &[
@@ -39,6 +43,23 @@ pub struct Labels {
 }
 
 impl Labels {
+    /// What annotations say: only `true` and `false` count, another value says nothing.
+    fn read(annotations: &str) -> Self {
+        let members = Scan::of(annotations, 0).members().unwrap_or_default();
+        let hint = |name: &str| {
+            let (_, place) = members.iter().find(|(key, _)| key == name)?;
+            match &annotations[place.clone()] {
+                "true" => Some(true),
+                "false" => Some(false),
+                _ => None,
+            }
+        };
+        Self {
+            read_only: hint("readOnlyHint"),
+            destructive: hint("destructiveHint"),
+        }
+    }
+
     /// Whether it says that it changes nothing.
     pub fn reads_only(self) -> bool {
         self.read_only == Some(true)
@@ -73,13 +94,109 @@ pub struct Definition {
     members: BTreeMap<String, Digest>,
 }
 
+/// Why a tool in a list can't be offered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unfit {
+    name: Option<String>,
+    pointer: String,
+    why: &'static str,
+}
+
+impl Unfit {
+    fn new(name: Option<&str>, pointer: impl Into<String>, why: &'static str) -> Self {
+        Self {
+            name: name.map(str::to_owned),
+            pointer: pointer.into(),
+            why,
+        }
+    }
+
+    /// Its name, if that can be read.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The member and what is wrong with it, fit to be shown.
+    pub fn why(&self) -> String {
+        match plain(&self.pointer, 200) {
+            pointer if pointer.is_empty() => self.why.to_owned(),
+            pointer => format!("{pointer}: {}", self.why),
+        }
+    }
+}
+
+/// The tool and what is wrong with it, in a line.
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{}: {}", plain(name, 64), self.why()),
+            None => write!(f, "a tool without a name: {}", self.why()),
+        }
+    }
+}
+
+/// A text of the backend's as it may stand in a line of a log.
+fn plain(text: &str, longest: usize) -> String {
+    let visible = text.chars().map(|c| match c.is_control() {
+        true => '\u{fffd}',
+        false => c,
+    });
+    visible.take(longest).collect()
+}
+
 impl Definition {
-    /// Reads one element of `tools`. `None` for what is no tool, or can be read in two ways.
-    pub fn read(json: &str) -> Option<Self> {
-        let mut deserializer = serde_json::Deserializer::from_str(json);
-        let definition = ToolSeed.deserialize(&mut deserializer).ok()?;
-        deserializer.end().ok()?;
-        Some(definition)
+    /// Reads one element of `tools`. [`Unfit`] for what is no tool, or can be read in two ways.
+    pub fn read(json: &str) -> Result<Self, Unfit> {
+        let mut scan = Scan::of(json, 0);
+        if scan.peek() != Some(b'{') {
+            return Err(Unfit::new(None, "", "it is not an object"));
+        }
+        let members = scan.members().and_then(|members| {
+            scan.end()?;
+            Ok(members)
+        });
+        let members = members
+            .map_err(|_| Unfit::new(None, "", "it is not JSON, or a key of it is no text"))?;
+        // The name first, so that everything else can be said of it.
+        let mut names = members.iter().filter(|(key, _)| key == "name");
+        let text = names
+            .next()
+            .map(|(_, place)| bytes_of(&json[place.clone()]));
+        let name = match text {
+            None => return Err(Unfit::new(None, "/name", "it is missing")),
+            Some(Err(_)) => return Err(Unfit::new(None, "/name", "it is not a text")),
+            Some(Ok(bytes)) => String::from_utf8(bytes)
+                .map_err(|_| Unfit::new(None, "/name", "it holds half of a surrogate pair"))?,
+        };
+        let unfit = |fault: Fault| Unfit::new(Some(&name), fault.pointer, fault.why);
+        let mut keys = Keys::named(TOOL_KEYS);
+        let mut labels = Labels::default();
+        let mut digests = BTreeMap::new();
+        for (key, place) in members {
+            let form = canonical::form(json, place.clone()).map_err(|fault| {
+                unfit(Fault {
+                    pointer: pointer_token(&key) + &fault.pointer,
+                    ..fault
+                })
+            })?;
+            if key == "annotations" {
+                labels = Labels::read(&json[place]);
+            }
+            let pointer = pointer_token(&key);
+            digests.insert(key.clone(), Sha256::digest(&form).into());
+            keys.note::<serde_json::Error>(Cow::Owned(key))
+                .map_err(|_| {
+                    unfit(Fault {
+                        pointer,
+                        why: "it stands twice, or resembles a member of a tool",
+                    })
+                })?;
+        }
+        Ok(Self {
+            name,
+            labels,
+            members: digests,
+        })
     }
 
     /// What calls name it by.
@@ -114,173 +231,6 @@ impl Definition {
         self.members
             .iter()
             .all(|(key, digest)| whole.members.get(key) == Some(digest))
-    }
-}
-
-struct ToolSeed;
-
-impl<'de> DeserializeSeed<'de> for ToolSeed {
-    type Value = Definition;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Definition, D::Error> {
-        json.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for ToolSeed {
-    type Value = Definition;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a tool")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Definition, A::Error> {
-        let mut keys = Keys::named(TOOL_KEYS);
-        let (mut name, mut labels) = (None, Labels::default());
-        let mut members = BTreeMap::new();
-        while let Some(Key(key)) = map.next_key()? {
-            let value = map.next_value_seed(Canonical { depth: 4 })?;
-            if key == "name" {
-                name = value.text.clone();
-            }
-            if key == "annotations" {
-                labels = value.labels;
-            }
-            members.insert(key.clone().into_owned(), Sha256::digest(&value.form).into());
-            keys.note(key)?;
-        }
-        let name = name.ok_or_else(|| A::Error::custom("a tool without a name"))?;
-        Ok(Definition {
-            name,
-            labels,
-            members,
-        })
-    }
-}
-
-/// A value in canonical form: every part begins with its kind and ends where it says, so that no
-/// two values have one form.
-struct Canonical {
-    /// How deep the value stands in its message.
-    depth: usize,
-}
-
-struct Value {
-    form: Vec<u8>,
-    /// The value itself, where it is a text.
-    text: Option<String>,
-    /// What it says, where it is an object of annotations.
-    labels: Labels,
-}
-
-impl Value {
-    fn plain(form: impl Into<Vec<u8>>) -> Self {
-        Self {
-            form: form.into(),
-            text: None,
-            labels: Labels::default(),
-        }
-    }
-}
-
-fn text(form: &mut Vec<u8>, kind: u8, text: &str) {
-    form.push(kind);
-    form.extend_from_slice(&(text.len() as u64).to_be_bytes());
-    form.extend_from_slice(text.as_bytes());
-}
-
-impl<'de> DeserializeSeed<'de> for Canonical {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Value, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Canonical {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::plain(*b"n"))
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::plain(if value { *b"t" } else { *b"f" }))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(Value::plain(format!("i{number};")))
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(Value::plain(format!("i{number};")))
-    }
-
-    /// `1.0` and `1` are one number to everybody who reads JSON.
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        const EXACT: f64 = 9_007_199_254_740_992.0;
-        Ok(Value::plain(
-            if number.fract() == 0.0 && number.abs() < EXACT {
-                #[allow(clippy::cast_possible_truncation)] // whole, and within 53 bits
-                let whole = number as i64;
-                format!("i{whole};")
-            } else {
-                format!("d{:016x};", number.to_bits())
-            },
-        ))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        let mut form = Vec::with_capacity(value.len() + 9);
-        text(&mut form, b's', value);
-        Ok(Value {
-            text: Some(value.to_owned()),
-            ..Value::plain(form)
-        })
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        let depth = deeper(self.depth)?;
-        let mut form = vec![b'['];
-        while let Some(element) = seq.next_element_seed(Canonical { depth })? {
-            form.extend_from_slice(&element.form);
-        }
-        form.push(b']');
-        Ok(Value::plain(form))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let depth = deeper(self.depth)?;
-        let mut keys = Keys::named(&[]);
-        let mut members: BTreeMap<String, Vec<u8>> = BTreeMap::new();
-        while let Some(Key(key)) = map.next_key()? {
-            let value = map.next_value_seed(Canonical { depth })?;
-            members.insert(key.clone().into_owned(), value.form);
-            keys.insert(key)?;
-        }
-        let hint = |name: &str| match members.get(name)?.as_slice() {
-            b"t" => Some(true),
-            b"f" => Some(false),
-            _ => None,
-        };
-        let labels = Labels {
-            read_only: hint("readOnlyHint"),
-            destructive: hint("destructiveHint"),
-        };
-        let mut form = vec![b'{'];
-        for (key, value) in members {
-            text(&mut form, b's', &key);
-            form.extend_from_slice(&value);
-        }
-        form.push(b'}');
-        Ok(Value {
-            labels,
-            ..Value::plain(form)
-        })
     }
 }
 
@@ -352,31 +302,85 @@ mod tests {
     }
 
     #[test]
-    fn a_tool_with_two_readings_has_no_definition() {
-        let deep = format!(
-            r#"{{"name":"a","inputSchema":{}{}}}"#,
-            "[".repeat(70),
-            "]".repeat(70)
-        );
-        for json in [
-            r#"{"name":"a","name":"b"}"#,
-            r#"{"name":"a","Name":"b"}"#,
-            r#"{"name":"a","name\u0000":"b"}"#,
-            r#"{"name":"a","inputSchema":{"x":1,"x":2}}"#,
-            r#"{"name":"a","__proto__":{}}"#,
-            r#"{"name":"a","x":"\ud800"}"#,
-            r#"{"name":"a","x":1e999}"#,
-            r#"{"name":"a","x":NaN}"#,
-            r#"{"name":1}"#,
-            r#"{"name":null}"#,
-            r#"{"title":"a"}"#,
-            r#"["a"]"#,
-            r#""a""#,
-            r#"{"name":"a"} {}"#,
-            "",
-            deep.as_str(),
+    fn a_tool_with_two_readings_has_no_definition_and_it_is_said_why() {
+        let nested = |levels: usize| {
+            let (open, close) = (r#"{"properties":{"a":"#.repeat(levels), "}}".repeat(levels));
+            format!(r#"{{"name":"a","inputSchema":{open}{{}}{close}}}"#)
+        };
+        assert!(Definition::read(&nested(32)).is_ok());
+        assert!(Definition::read(&nested(127)).is_ok());
+        let deep = nested(128);
+        for (json, said) in [
+            (
+                r#"{"name":"a","name":"b"}"#,
+                "a: /name: it stands twice, or",
+            ),
+            (
+                r#"{"name":"a","Name":"b"}"#,
+                "a: /Name: it stands twice, or",
+            ),
+            (
+                r#"{"name":"a","name\u0000":"b"}"#,
+                "a: /name\u{fffd}: it stands",
+            ),
+            (
+                r#"{"inputSchema":{"x":1,"x":2},"name":"a\n"}"#,
+                "a\u{fffd}: /inputSchema/x: a key stands twice",
+            ),
+            (r#"{"name":"a","__proto__":{}}"#, "a: /__proto__: it stands"),
+            (
+                r#"{"name":"a","x":NaN}"#,
+                "a tool without a name: it is not JSON",
+            ),
+            (
+                r#"{"name":1}"#,
+                "a tool without a name: /name: it is not a text",
+            ),
+            (
+                r#"{"name":null}"#,
+                "a tool without a name: /name: it is not a text",
+            ),
+            (
+                r#"{"name":"\ud800"}"#,
+                "a tool without a name: /name: it holds half",
+            ),
+            (
+                r#"{"title":"a"}"#,
+                "a tool without a name: /name: it is missing",
+            ),
+            (r#"["a"]"#, "a tool without a name: it is not an object"),
+            (r#""a""#, "a tool without a name: it is not an object"),
+            ("null", "a tool without a name: it is not an object"),
+            (
+                r#"{"name":"a"} {}"#,
+                "a tool without a name: it is not JSON",
+            ),
+            ("", "a tool without a name: it is not an object"),
+            (deep.as_str(), "a: /inputSchema/properties/a/"),
         ] {
-            assert_eq!(Definition::read(json), None, "{json}");
+            let unfit = Definition::read(json).unwrap_err().to_string();
+            assert!(unfit.starts_with(said), "{json}: {unfit}");
+            assert!(unfit.len() < 400);
+        }
+    }
+
+    #[test]
+    fn what_is_only_odd_costs_a_tool_nothing() {
+        for odd in [
+            r#""annotations":null"#,
+            r#""annotations":[true]"#,
+            r#""annotations":{"readOnlyHint":null,"title":7}"#,
+            r#""annotations":{"readOnlyHint":"true"}"#,
+            r#""annotations":{"readOnlyHint":1}"#,
+            r#""description":7,"title":{},"inputSchema":null,"outputSchema":null"#,
+            r#""description":"\ud800""#,
+            r#""inputSchema":{"maximum":1e400,"minimum":-123456789012345678901234567890}"#,
+            r#""icons":null,"execution":null,"_meta":null,"x-unknown":[[]]"#,
+        ] {
+            let tool = Definition::read(&format!(r#"{{"name":"a",{odd}}}"#)).unwrap();
+            assert!(!tool.reads_only() && tool.labels().are_absent(), "{odd}");
+            let without = Definition::read(r#"{"name":"a"}"#).unwrap();
+            assert_ne!(tool.digest(), without.digest(), "{odd}");
         }
     }
 

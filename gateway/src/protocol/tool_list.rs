@@ -9,12 +9,14 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use serde::de::{DeserializeOwned, DeserializeSeed as _, Error as _, IgnoredAny};
-use serde_json::{Deserializer, Error};
+use serde::de::Error as _;
+use serde_json::Error;
 
+use super::canonical;
 use super::jsonrpc::MESSAGE_KEYS;
-use super::jsonrpc::walk::{Any, Keys};
-use super::tool_definition::Definition;
+use super::jsonrpc::walk::Keys;
+use super::scan::Scan;
+use super::tool_definition::{Definition, Unfit};
 
 /// Members of the result of `tools/list`.
 const RESULT_KEYS: &[&str] = &["tools", "nextCursor", "ttlMs", "cacheScope", "_meta"];
@@ -30,6 +32,70 @@ pub fn cut(
     text: &str,
     keep: &mut dyn FnMut(&Definition) -> bool,
 ) -> Result<Option<String>, Unreadable> {
+    edits(text, keep).map(|edits| edits.and_then(Edits::apply))
+}
+
+/// What a message or a batch lists, in order.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// The definitions.
+    pub definitions: Vec<Definition>,
+    /// Why the others have none.
+    pub unfit: Vec<Unfit>,
+}
+
+/// The tools that a message or a batch lists.
+pub fn listed(text: &str) -> Result<Listed, Unreadable> {
+    let mut definitions = Vec::new();
+    let mut keep = |definition: &Definition| {
+        definitions.push(definition.clone());
+        true
+    };
+    let unfit = edits(text, &mut keep)?.map(|edits| edits.unfit);
+    let unfit = unfit.unwrap_or_default();
+    Ok(Listed { definitions, unfit })
+}
+
+/// One page of a list, for whoever reads it tool by tool.
+#[derive(Debug)]
+pub struct ListPage<'a> {
+    /// The text of each element of `tools`.
+    pub tools: Vec<&'a str>,
+    /// Where the next page begins.
+    pub next_cursor: Option<String>,
+}
+
+/// Reads the result of `tools/list`. What is wrong with it, where it is none.
+pub fn page(result: &str) -> Result<ListPage<'_>, &'static str> {
+    let members = match Scan::of(result, 0).peek() {
+        Some(b'{') => Scan::of(result, 0).members(),
+        _ => return Err("the result of tools/list is not an object"),
+    };
+    let members = members.map_err(|_| "the result of tools/list is not JSON")?;
+    let member = |name: &str| {
+        let mut of_name = members.iter().filter(|(key, _)| key == name);
+        let text = of_name.next().map(|(_, place)| &result[place.clone()]);
+        // null of an optional member says what absence says.
+        text.filter(|text| *text != "null")
+    };
+    let tools = match member("tools") {
+        None => Vec::new(),
+        Some(tools) if tools.starts_with('[') => {
+            let places = Scan::of(tools, 0).elements().unwrap_or_default();
+            places.into_iter().map(|place| &tools[place]).collect()
+        }
+        Some(_) => return Err("the member tools of the result of tools/list is not an array"),
+    };
+    Ok(ListPage {
+        tools,
+        next_cursor: member("nextCursor").and_then(|text| serde_json::from_str(text).ok()),
+    })
+}
+
+fn edits<'a, 'k>(
+    text: &'a str,
+    keep: &'k mut dyn FnMut(&Definition) -> bool,
+) -> Result<Option<Edits<'a, 'k>>, Unreadable> {
     if !may_list(text) {
         return Ok(None);
     }
@@ -37,19 +103,10 @@ pub fn cut(
         text,
         keep,
         done: Vec::new(),
+        unfit: Vec::new(),
     };
     edits.body().map_err(|_| Unreadable)?;
-    Ok(edits.apply())
-}
-
-/// The definitions that a message or a batch lists, in order. Tools that have none are left out.
-pub fn listed(text: &str) -> Result<Vec<Definition>, Unreadable> {
-    let mut found = Vec::new();
-    cut(text, &mut |definition| {
-        found.push(definition.clone());
-        true
-    })?;
-    Ok(found)
+    Ok(Some(edits))
 }
 
 /// Whether some reader could find a list of tools in `text`. Escapes may hide the word.
@@ -66,6 +123,8 @@ struct Edits<'a, 'k> {
     keep: &'k mut dyn FnMut(&Definition) -> bool,
     /// Where what is put instead, in order of place.
     done: Vec<(Range<usize>, &'static str)>,
+    /// Those that have no definition.
+    unfit: Vec<Unfit>,
 }
 
 impl Edits<'_, '_> {
@@ -97,10 +156,10 @@ impl Edits<'_, '_> {
     }
 
     fn message(&mut self, message: Range<usize>) -> Result<(), Error> {
-        let [result] = self.members(message, MESSAGE_KEYS, ["result"], 2)?;
+        let [result] = self.members(message, MESSAGE_KEYS, ["result"])?;
         match result {
             Some(result) if self.text[result.clone()].starts_with('{') => self.result(result),
-            Some(result) => self.walk(result, 2),
+            Some(result) => self.walk(result),
             None => Ok(()),
         }
     }
@@ -108,13 +167,13 @@ impl Edits<'_, '_> {
     fn result(&mut self, result: Range<usize>) -> Result<(), Error> {
         let start = result.start + 1;
         let wanted = ["tools", "cacheScope", "ttlMs"];
-        let [tools, scope, ttl] = self.members(result, RESULT_KEYS, wanted, 3)?;
+        let [tools, scope, ttl] = self.members(result, RESULT_KEYS, wanted)?;
         for other in [&scope, &ttl].into_iter().flatten() {
-            self.walk(other.clone(), 3)?;
+            self.walk(other.clone())?;
         }
         let Some(tools) = tools else { return Ok(()) };
         if !self.text[tools.clone()].starts_with('[') {
-            return self.walk(tools, 3);
+            return self.walk(tools);
         }
         let before = self.done.len();
         self.tools(tools)?;
@@ -138,8 +197,13 @@ impl Edits<'_, '_> {
         let places = Scan::of(self.text, tools.start).elements()?;
         let mut kept = Vec::with_capacity(places.len());
         for place in &places {
-            let definition = Definition::read(&self.text[place.clone()]);
-            kept.push(definition.is_some_and(|definition| (self.keep)(&definition)));
+            match Definition::read(&self.text[place.clone()]) {
+                Ok(definition) => kept.push((self.keep)(&definition)),
+                Err(unfit) => {
+                    kept.push(false);
+                    self.unfit.push(unfit);
+                }
+            }
         }
         let (Some(first), Some(last)) = (places.first(), places.last()) else {
             return Ok(());
@@ -165,110 +229,22 @@ impl Edits<'_, '_> {
         object: Range<usize>,
         known: &'static [&'static str],
         wanted: [&str; N],
-        depth: usize,
     ) -> Result<[Option<Range<usize>>; N], Error> {
         let mut keys = Keys::named(known);
         let mut found = [const { None }; N];
         for (key, place) in Scan::of(self.text, object.start).members()? {
             match wanted.iter().position(|wanted| *wanted == key) {
                 Some(at) => found[at] = Some(place),
-                None => self.walk(place, depth)?,
+                None => self.walk(place)?,
             }
             keys.note::<Error>(Cow::Owned(key))?;
         }
         Ok(found)
     }
 
-    /// Walks a value to its end, as strictly as what clients send.
-    fn walk(&self, value: Range<usize>, depth: usize) -> Result<(), Error> {
-        let mut json = Deserializer::from_str(&self.text[value]);
-        Any { depth }.deserialize(&mut json)
-    }
-}
-
-/// Finds where the parts of a JSON text begin and end. The parsing is `serde_json`'s.
-struct Scan<'a> {
-    text: &'a str,
-    at: usize,
-}
-
-impl<'a> Scan<'a> {
-    const fn of(text: &'a str, at: usize) -> Self {
-        Self { text, at }
-    }
-
-    /// The next byte that is no white space.
-    fn peek(&mut self) -> Option<u8> {
-        let rest = &self.text.as_bytes()[self.at..];
-        let space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-        self.at += rest.iter().take_while(|byte| space(byte)).count();
-        self.text.as_bytes().get(self.at).copied()
-    }
-
-    fn take(&mut self, byte: u8) -> Result<(), Error> {
-        if self.peek() != Some(byte) {
-            return Err(Error::custom("another character was expected"));
-        }
-        self.at += 1;
-        Ok(())
-    }
-
-    fn end(&mut self) -> Result<(), Error> {
-        match self.peek() {
-            None => Ok(()),
-            Some(_) => Err(Error::custom("more than one value")),
-        }
-    }
-
-    fn read<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
-        let mut values = Deserializer::from_str(&self.text[self.at..]).into_iter::<T>();
-        let value = values
-            .next()
-            .unwrap_or_else(|| Err(Error::custom("no value")))?;
-        self.at += values.byte_offset();
-        Ok(value)
-    }
-
-    fn value(&mut self) -> Result<Range<usize>, Error> {
-        self.peek();
-        let start = self.at;
-        self.read::<IgnoredAny>()?;
-        Ok(start..self.at)
-    }
-
-    fn elements(&mut self) -> Result<Vec<Range<usize>>, Error> {
-        let mut elements = Vec::new();
-        self.take(b'[')?;
-        if self.peek() == Some(b']') {
-            self.at += 1;
-            return Ok(elements);
-        }
-        loop {
-            elements.push(self.value()?);
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                _ => return self.take(b']').map(|()| elements),
-            }
-        }
-    }
-
-    fn members(&mut self) -> Result<Vec<(String, Range<usize>)>, Error> {
-        let mut members = Vec::new();
-        self.take(b'{')?;
-        if self.peek() == Some(b'}') {
-            self.at += 1;
-            return Ok(members);
-        }
-        loop {
-            self.peek();
-            let key = self.read::<String>()?;
-            self.take(b':')?;
-            members.push((key, self.value()?));
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                _ => return self.take(b'}').map(|()| members),
-            }
-        }
+    /// Walks a value to its end: no key stands twice in it.
+    fn walk(&self, value: Range<usize>) -> Result<(), Error> {
+        canonical::check(self.text, value).map_err(|fault| Error::custom(fault.why))
     }
 }
 

@@ -79,8 +79,10 @@ impl Lists<'_> {
         }
         let mut is_doubtful = false;
         let listed = tool_list::listed(text)?;
-        let mut doubled = doubled(listed.iter().map(Definition::name));
-        for definition in listed {
+        let definitions = self.gateway.server.catalogue.definitions();
+        definitions.tell_unfit(self.backend(), &listed.unfit);
+        let mut doubled = doubled(listed.definitions.iter().map(Definition::name));
+        for definition in listed.definitions {
             is_doubtful |= self.is_doubtful(&definition);
         }
         if is_doubtful {
@@ -202,7 +204,11 @@ impl Lists<'_> {
         body: Vec<u8>,
         is_lenient: bool,
     ) -> Result<Bytes, Unreadable> {
-        let text = String::from_utf8(body).map_err(|_| Unreadable)?;
+        let mut text = String::from_utf8(body).map_err(|_| Unreadable)?;
+        // RFC 8259 §8.1: it must not be there, and a reader may skip it.
+        if text.starts_with('\u{feff}') {
+            text.drain(..'\u{feff}'.len_utf8());
+        }
         // UTF-16 of ASCII is valid UTF-8 with NULs, and some clients read it.
         if text.contains('\0') {
             return Err(Unreadable);

@@ -278,7 +278,6 @@ async fn a_list_that_can_be_read_in_two_ways_is_not_passed_on() -> Result<()> {
         br#"{"jsonrpc":"2.0","id":3,"result":{"tools":[],"tools":[{"name":"secret"}]}}"#.to_vec(),
         br#"{"jsonrpc":"2.0","id":3,"result":{"tools":[],"Tools":[{"name":"secret"}]}}"#.to_vec(),
         br#"{"jsonrpc":"2.0","id":3,"result":{"tools":[{"name":"secret"}],}}"#.to_vec(),
-        b"\xef\xbb\xbf{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"tools\":[{\"name\":\"secret\"}]}}".to_vec(),
         b"{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"x\":\"\xff\",\"tools\":[{\"name\":\"secret\"}]}}".to_vec(),
         b"<tools>secret</tools>".to_vec(),
         utf16,

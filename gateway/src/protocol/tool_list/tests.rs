@@ -104,6 +104,55 @@ fn a_tool_with_two_readings_is_cut_alone() {
 }
 
 #[test]
+fn an_odd_part_costs_itself_only() {
+    let deep = format!("{}1{}", "[".repeat(80), "]".repeat(80));
+    let list = format!(
+        r#"{{"result":{{"tools":[7,{{"name":"x","a":{{"b":1,"b":1}}}},{{"name":"a","annotations":null,"inputSchema":{{"maximum":1e400,"deep":{deep}}},"description":"\ud800"}}],"x":[1e999,"\udc00"],"nextCursor":null}}}}"#
+    );
+    let cut = cut_to(&list, &["a", "x"]).unwrap().unwrap();
+    assert!(
+        cut.contains(r#""tools":[{"name":"a","annotations":null"#),
+        "{cut}"
+    );
+    assert!(cut.ends_with(r#"}],"x":[1e999,"\udc00"],"nextCursor":null}}"#));
+    let said: Vec<String> = listed(&list)
+        .unwrap()
+        .unfit
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "a tool without a name: it is not an object",
+            "x: /a/b: a key stands twice in one object"
+        ]
+    );
+}
+
+#[test]
+fn a_page_is_read_tool_by_tool() {
+    let page_of = |result: &str| page(result).map(|page| (page.tools.len(), page.next_cursor));
+    for (result, expected) in [
+        ("{}", Ok((0, None))),
+        (r#"{"tools":null,"nextCursor":null}"#, Ok((0, None))),
+        (
+            r#" {"tools" : [ 1, {"a":1e400} ,"\ud800"],"nextCursor":"2"}"#,
+            Ok((3, Some("2".to_owned()))),
+        ),
+        (r#"{"tools":[],"nextCursor":7}"#, Ok((0, None))),
+        (
+            r#"{"tools":{}}"#,
+            Err("the member tools of the result of tools/list is not an array"),
+        ),
+        ("[]", Err("the result of tools/list is not an object")),
+        ("{", Err("the result of tools/list is not JSON")),
+    ] {
+        assert_eq!(page_of(result), expected, "{result}");
+    }
+}
+
+#[test]
 fn names_that_only_look_alike_are_others() {
     for name in [
         "Search",
@@ -283,6 +332,7 @@ fn of_random_lists_exactly_the_kept_tools_remain_and_all_else_is_as_it_was() {
         assert_eq!(cut_to(&out, &kept), Ok(None), "seed {seed}: {out}");
         let names: Vec<_> = listed(&out)
             .unwrap()
+            .definitions
             .iter()
             .map(|tool| tool.name().to_owned())
             .collect();
