@@ -194,6 +194,15 @@ impl Narrowing {
             .any(|check| matches!(check, Check::Argument { .. }))
     }
 
+    /// The paths of the arguments that it asks for.
+    pub fn argument_paths(&self) -> arguments::Paths {
+        let path = |check: &Check| match check {
+            Check::Argument { path, .. } => Some(path.clone()),
+            _ => None,
+        };
+        self.checks.iter().filter_map(path).collect()
+    }
+
     /// Whether it asks what tools say about their effects.
     pub fn asks_for_effects(&self) -> bool {
         self.checks.contains(&Check::ReadOnly)

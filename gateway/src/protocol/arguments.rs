@@ -172,6 +172,15 @@ impl Paths {
     }
 }
 
+impl Paths {
+    /// These and those.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        let all = self.exact.iter().chain(&others.exact);
+        all.cloned().collect()
+    }
+}
+
 impl FromIterator<String> for Paths {
     fn from_iter<I: IntoIterator<Item = String>>(paths: I) -> Self {
         let exact: BTreeSet<String> = paths.into_iter().collect();
@@ -202,6 +211,26 @@ pub(super) fn add_index(path: &mut String, index: usize) {
     path.push('[');
     path.push_str(&index.to_string());
     path.push(']');
+}
+
+/// A path as a JSON pointer (RFC 6901).
+pub(super) fn pointer(path: &str) -> String {
+    let mut pointer = String::with_capacity(path.len() + 1);
+    if !path.is_empty() && !path.starts_with('[') {
+        pointer.push('/');
+    }
+    let mut characters = path.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '.' | '[' => pointer.push('/'),
+            ']' => {}
+            '\\' => pointer.extend(characters.next()),
+            '~' => pointer.push_str("~0"),
+            '/' => pointer.push_str("~1"),
+            other => pointer.push(other),
+        }
+    }
+    pointer
 }
 
 fn fold(text: &str) -> String {
@@ -281,5 +310,17 @@ mod tests {
         add_index(&mut one, 0);
         assert_eq!(one, "a.b[0]");
         assert!(!add_key(&mut one, "x\0y") && !add_key(&mut two, "__proto__"));
+    }
+
+    #[test]
+    fn a_path_is_told_as_a_pointer() {
+        for (path, expected) in [
+            ("", ""),
+            ("a", "/a"),
+            ("a.b[0][1].c", "/a/b/0/1/c"),
+            (r"a\.b\[x\].c/d~", "/a.b[x]/c~1d~0"),
+        ] {
+            assert_eq!(pointer(path), expected);
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! JSON-RPC 2.0 messages, judged so that they have one reading only. The bytes go on unchanged, so
-//! whatever two parsers could read differently is refused here: that is what lets the gateway's
-//! decision stand for the backend's.
+//! whatever two parsers could read differently is refused here, where anybody decides by it: that is
+//! what lets the gateway's decision stand for the backend's. What JSON allows and readers treat each
+//! in their way (half of a surrogate pair, numbers beyond all floats) passes everywhere else.
 //!
 //! Owns: JSON's form, keys, and the three shapes of a message. Not: what methods mean (`mcp`).
 
 mod collect;
+mod stand_in;
 pub(in crate::protocol) mod walk;
 
 use std::fmt;
@@ -12,9 +14,13 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use self::collect::Collected;
+use self::stand_in::{HALF, stand_in};
 use self::walk::{Any, IsEmpty, Key, Keys, Scalar, ScalarValue, Text};
 use super::arguments::{Arguments, Paths};
 use super::mcp::META_VERSION;
+
+/// Of a pointer this many characters are told.
+const LONGEST_POINTER: usize = 200;
 
 /// A batch may have this many messages.
 const BATCH: usize = 100;
@@ -126,14 +132,65 @@ pub fn judge(body: &[u8], batches: bool) -> Result<Body, Refused> {
 /// As [`judge`], in the same one reading, keeping what is asked for.
 pub fn judge_and_keep(body: &[u8], batches: bool, keep: Keep<'_>) -> Result<Body, Refused> {
     let text = std::str::from_utf8(body).map_err(|_| Refused::because("the body is not UTF-8"))?;
+    if text.starts_with('\u{feff}') {
+        return Err(Refused::because(
+            "the body begins with a byte-order mark, which JSON that is sent must not have (RFC 8259 section 8.1)",
+        ));
+    }
+    let reading = |halves| Reading {
+        keep,
+        halves,
+        message: None,
+    };
+    judge_text(text, batches, reading(false)).or_else(|refused| match stand_in(text) {
+        Some(copy) => judge_text(&copy, batches, reading(true)),
+        None => Err(refused),
+    })
+}
+
+/// How a message is read.
+#[derive(Clone, Copy, Debug)]
+struct Reading<'k> {
+    keep: Keep<'k>,
+    /// Whether U+FFFD may stand for half of a surrogate pair.
+    halves: bool,
+    /// Which message of a batch it is.
+    message: Option<usize>,
+}
+
+impl Reading<'_> {
+    /// A text that somebody decides by: it has one reading.
+    fn whole<E: serde::de::Error>(&self, text: &str, pointer: &str) -> Result<(), E> {
+        match text.chars().position(|c| c == HALF) {
+            Some(at) if self.halves => Err(E::custom(self.half(at, pointer, ""))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which character has no reading, and why that matters.
+    fn half(&self, at: usize, pointer: &str, why: &str) -> String {
+        let message = self.message.map(|message| format!("/{message}"));
+        let pointer: String = format!("{}{pointer}", message.unwrap_or_default())
+            .chars()
+            .map(|c| if c.is_control() { HALF } else { c })
+            .take(LONGEST_POINTER)
+            .collect();
+        format!(
+            "character {} of the text at {pointer} is half of a surrogate pair (RFC 8259 section 8.2), and access is decided by this text{why}",
+            at + 1
+        )
+    }
+}
+
+fn judge_text(text: &str, batches: bool, reading: Reading<'_>) -> Result<Body, Refused> {
     let mut json = serde_json::Deserializer::from_str(text);
     let top = match text
         .trim_start_matches([' ', '\t', '\n', '\r'])
         .as_bytes()
         .first()
     {
-        Some(b'{') => MessageSeed(keep).deserialize(&mut json).map(Body::One),
-        Some(b'[') if batches => BatchSeed(keep).deserialize(&mut json).map(Body::Batch),
+        Some(b'{') => MessageSeed(reading).deserialize(&mut json).map(Body::One),
+        Some(b'[') if batches => BatchSeed(reading).deserialize(&mut json).map(Body::Batch),
         Some(b'[') => {
             return Err(Refused::because(
                 "message arrays are of protocol version 2025-03-26 only",
@@ -147,10 +204,22 @@ pub fn judge_and_keep(body: &[u8], batches: bool, keep: Keep<'_>) -> Result<Body
 
 /// The arguments of a call alone, as they would stand in `params.arguments`.
 pub fn judge_arguments(json: &str) -> Result<Arguments, Refused> {
+    judge_arguments_text(json, false).or_else(|refused| match stand_in(json) {
+        Some(copy) => judge_arguments_text(&copy, true),
+        None => Err(refused),
+    })
+}
+
+fn judge_arguments_text(json: &str, halves: bool) -> Result<Arguments, Refused> {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     let all = Collected {
         depth: 3,
         wanted: None,
+        reading: Reading {
+            keep: Keep::Arguments,
+            halves,
+            message: None,
+        },
     };
     let arguments = all.deserialize(&mut deserializer);
     let arguments = arguments.and_then(|arguments| deserializer.end().map(|()| arguments));
@@ -167,7 +236,7 @@ fn describe(error: &serde_json::Error) -> String {
     format!("{ours} (line {}, column {})", error.line(), error.column())
 }
 
-struct BatchSeed<'k>(Keep<'k>);
+struct BatchSeed<'k>(Reading<'k>);
 
 impl<'de> DeserializeSeed<'de> for BatchSeed<'_> {
     type Value = Vec<Message>;
@@ -186,7 +255,10 @@ impl<'de> Visitor<'de> for BatchSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
         let mut messages: Vec<Message> = Vec::new();
-        while let Some(message) = seq.next_element_seed(MessageSeed(self.0))? {
+        while let Some(message) = seq.next_element_seed(MessageSeed(Reading {
+            message: Some(messages.len()),
+            ..self.0
+        }))? {
             if messages.len() == BATCH {
                 return Err(A::Error::custom("a batch has at most 100 messages"));
             }
@@ -206,7 +278,7 @@ impl<'de> Visitor<'de> for BatchSeed<'_> {
     }
 }
 
-struct MessageSeed<'k>(Keep<'k>);
+struct MessageSeed<'k>(Reading<'k>);
 
 impl<'de> DeserializeSeed<'de> for MessageSeed<'_> {
     type Value = Message;
@@ -245,6 +317,11 @@ impl<'de> Visitor<'de> for MessageSeed<'_> {
                 _ => map.next_value_seed(Any { depth: 2 })?,
             }
             keys.note(key)?;
+        }
+        for (value, pointer) in [(&version, "/jsonrpc"), (&id, "/id"), (&method, "/method")] {
+            if let Some(ScalarValue::Text(text)) = value {
+                self.0.whole::<A::Error>(text, pointer)?;
+            }
         }
         if version != Some(ScalarValue::Text("2.0".to_owned())) {
             return Err(A::Error::custom("jsonrpc is not \"2.0\""));
@@ -286,7 +363,7 @@ impl<'de> Visitor<'de> for MessageSeed<'_> {
             name: params.name,
             uri: params.uri,
             version: params.version,
-            arguments: match self.0 {
+            arguments: match self.0.keep {
                 Keep::Nothing => None,
                 Keep::Arguments | Keep::At(_) => Some(params.arguments.unwrap_or_default()),
             },
@@ -304,7 +381,7 @@ struct Params {
     arguments: Option<Arguments>,
 }
 
-struct ParamsSeed<'k>(Keep<'k>);
+struct ParamsSeed<'k>(Reading<'k>);
 
 impl<'de> DeserializeSeed<'de> for ParamsSeed<'_> {
     type Value = Params;
@@ -340,17 +417,33 @@ impl<'de> Visitor<'de> for ParamsSeed<'_> {
                 "name" => params.name = map.next_value_seed(Text { depth: 3 })?,
                 "uri" => params.uri = map.next_value_seed(Text { depth: 3 })?,
                 "_meta" => params.version = map.next_value_seed(Meta)?,
-                "arguments" if self.0 != Keep::Nothing => {
-                    let wanted = match self.0 {
+                "arguments" if self.0.keep != Keep::Nothing => {
+                    let wanted = match self.0.keep {
                         Keep::At(paths) => Some(paths),
                         Keep::Nothing | Keep::Arguments => None,
                     };
-                    let collected = Collected { depth: 3, wanted };
+                    let collected = Collected {
+                        depth: 3,
+                        wanted,
+                        reading: self.0,
+                    };
                     params.arguments = Some(map.next_value_seed(collected)?);
                 }
                 _ => map.next_value_seed(Any { depth: 3 })?,
             }
             keys.note(key)?;
+        }
+        for (text, pointer) in [
+            (&params.name, "/params/name"),
+            (&params.uri, "/params/uri"),
+            (
+                &params.version,
+                "/params/_meta/io.modelcontextprotocol~1protocolVersion",
+            ),
+        ] {
+            if let Some(text) = text {
+                self.0.whole::<A::Error>(text, pointer)?;
+            }
         }
         Ok(params)
     }

@@ -104,10 +104,16 @@ impl Gateway {
         let rules = self.policy.current();
         let (calls, body) = match method {
             Method::POST => {
-                let keep = match (token.narrowing().asks_for_arguments(), &rules) {
-                    (true, _) => Keep::Arguments,
-                    (false, Some(rules)) => rules.keep(),
-                    (false, None) => Keep::Nothing,
+                let ruled = rules.as_ref().map_or(Keep::Nothing, |rules| rules.keep());
+                let mut paths = token.narrowing().argument_paths();
+                let keep = match (token.narrowing().asks_for_arguments(), ruled) {
+                    (false, ruled) => ruled,
+                    (true, Keep::Arguments) => Keep::Arguments,
+                    (true, Keep::Nothing) => Keep::At(&paths),
+                    (true, Keep::At(asked)) => {
+                        paths = paths.and(asked);
+                        Keep::At(&paths)
+                    }
                 };
                 let (mut calls, body) = self.read_calls(session, door, keep).await?;
                 let conversation = match (&own, door) {

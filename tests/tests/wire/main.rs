@@ -27,6 +27,7 @@ mod mcp;
 mod names;
 mod narrowing;
 mod odd_backends;
+mod odd_bodies;
 mod odd_lists;
 mod operator;
 mod origins;

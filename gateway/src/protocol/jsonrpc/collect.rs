@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::Reading;
+use super::stand_in::HALF;
 use super::walk::{Key, Keys, deeper};
 use crate::protocol::arguments::{self, Arguments, Paths, Value};
 
@@ -12,6 +14,7 @@ pub(super) struct Collected<'k> {
     pub(super) depth: usize,
     /// Whose values are kept; `None`: all.
     pub(super) wanted: Option<&'k Paths>,
+    pub(super) reading: Reading<'k>,
 }
 
 impl<'de> DeserializeSeed<'de> for Collected<'_> {
@@ -24,6 +27,7 @@ impl<'de> DeserializeSeed<'de> for Collected<'_> {
             into: &mut into,
             path: &mut path,
             wanted: self.wanted,
+            reading: self.reading,
             depth: self.depth,
         })?;
         if root == Root::Other {
@@ -44,6 +48,7 @@ struct Node<'a> {
     into: &'a mut Arguments,
     path: &'a mut String,
     wanted: Option<&'a Paths>,
+    reading: Reading<'a>,
     depth: usize,
 }
 
@@ -79,7 +84,12 @@ impl<'de> Visitor<'de> for Node<'_> {
         f.write_str("a value")
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<Root, E> {
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Root, E> {
+        if self.is_wanted() && self.reading.halves {
+            let pointer = arguments::pointer(self.path);
+            let pointer = format!("/params/arguments{pointer}");
+            self.reading.whole::<E>(text, &pointer)?;
+        }
         match self.is_wanted() {
             true => self.keep(Value::Text(text.to_owned())),
             false => Ok(Root::Other),
@@ -119,6 +129,7 @@ impl<'de> Visitor<'de> for Node<'_> {
             into,
             path,
             wanted,
+            reading,
             depth,
         } = self;
         let below = deeper(depth)?;
@@ -129,6 +140,7 @@ impl<'de> Visitor<'de> for Node<'_> {
                 into: &mut *into,
                 path: &mut *path,
                 wanted,
+                reading,
                 depth: below,
             };
             let more = seq.next_element_seed(node)?.is_some();
@@ -148,12 +160,26 @@ impl<'de> Visitor<'de> for Node<'_> {
             into,
             path,
             wanted,
+            reading,
             depth,
         } = self;
         let below = deeper(depth)?;
         let mut keys = Keys::named(&[]);
         let length = path.len();
         while let Some(Key(key)) = map.next_key()? {
+            if reading.halves && key.contains(HALF) {
+                let mut whole = path.clone();
+                arguments::add_key(&mut whole, &key);
+                // Some readers drop what they can't read, others put U+FFFD there.
+                let dropped = whole.replace(HALF, "");
+                if wanted.is_none_or(|wanted| wanted.concern(&dropped) || wanted.concern(&whole)) {
+                    let at = key.chars().position(|c| c == HALF).unwrap_or_default();
+                    let pointer = format!("/params/arguments{}", arguments::pointer(path));
+                    let why = format!(" (it is a key of {pointer})");
+                    let pointer = format!("/params/arguments{}", arguments::pointer(&whole));
+                    return Err(serde::de::Error::custom(reading.half(at, &pointer, &why)));
+                }
+            }
             // An empty key would share its path with the object that it stands in.
             if !arguments::add_key(path, &key) || key.is_empty() {
                 into.give_up();
@@ -162,6 +188,7 @@ impl<'de> Visitor<'de> for Node<'_> {
                 into: &mut *into,
                 path: &mut *path,
                 wanted,
+                reading,
                 depth: below,
             })?;
             path.truncate(length);

@@ -98,7 +98,11 @@ fn is_mistakable(key: &str, known: &[&str]) -> bool {
         return true;
     }
     let end = key.find('\0').unwrap_or(key.len());
-    let stem = &key[..end];
+    // Half of a surrogate pair is U+FFFD here; some readers drop it.
+    let stem = &key[..end].replace('\u{fffd}', "");
+    if end == key.len() && known.contains(&stem.as_str()) {
+        return true;
+    }
     let longest = known.iter().map(|name| name.len()).max().unwrap_or(0);
     // Folding shortens a text to a third at most (three bytes of U+212A become one).
     if stem.len() > longest * 3 {
