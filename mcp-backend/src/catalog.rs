@@ -5,6 +5,9 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
 
 use crate::document::DocumentId;
 use crate::entry::{Entry, Page};
@@ -18,9 +21,14 @@ const MOST_OF_A_DOCUMENT: usize = 3;
 /// Hits looked at to find them.
 const HITS: usize = 60;
 
+/// Whoever asks waits this long for the first reading of the folder.
+pub const FIRST_READING: Duration = Duration::from_secs(3);
+
 /// Holds the newest catalog.
 pub struct Library {
     current: RwLock<Arc<Catalog>>,
+    /// Whether the folder has been read once.
+    whole: watch::Sender<bool>,
 }
 
 /// All entries at one moment.
@@ -45,12 +53,30 @@ impl Library {
     pub fn new(catalog: Catalog) -> Self {
         Self {
             current: RwLock::new(Arc::new(catalog)),
+            whole: watch::Sender::new(false),
         }
     }
 
     /// The newest catalog.
     pub fn catalog(&self) -> Arc<Catalog> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Says that the whole folder has been read once.
+    pub fn is_read(&self) {
+        self.whole.send_replace(true);
+    }
+
+    /// Whether the whole folder has been read once.
+    pub fn is_whole(&self) -> bool {
+        *self.whole.borrow()
+    }
+
+    /// Waits until the whole folder has been read once, at most this long.
+    pub async fn whole_within(&self, patience: Duration) {
+        let mut whole = self.whole.subscribe();
+        // Nobody says so any more: what is there is all there will be.
+        let _ = tokio::time::timeout(patience, whole.wait_for(|whole| *whole)).await;
     }
 
     /// Puts a newer catalog in place.

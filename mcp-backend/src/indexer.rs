@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 
@@ -16,6 +17,8 @@ use crate::index::{Index, IndexEntry, IndexError};
 
 /// Text held in memory at most (bytes of files).
 const MOST_TEXT: u64 = 256 * 1024 * 1024;
+/// During the first reading what was found is shown this often.
+const BETWEEN: Duration = Duration::from_secs(2);
 
 /// The one writer of a library.
 pub struct Indexer {
@@ -69,9 +72,19 @@ impl Indexer {
     /// # Errors
     /// The folder or the index cannot be used.
     pub fn start(folder: Folder) -> Result<(Self, Changes), RefreshError> {
+        let mut indexer = Self::new(folder)?;
+        let changes = indexer.refresh(&Touched::default())?;
+        Ok((indexer, changes))
+    }
+
+    /// An indexer that has read nothing yet.
+    ///
+    /// # Errors
+    /// The index cannot be used.
+    pub fn new(folder: Folder) -> Result<Self, RefreshError> {
         let mut index = Index::new()?;
         let empty = Catalog::new(HashMap::new(), index.commit()?);
-        let mut indexer = Self {
+        Ok(Self {
             folder,
             index,
             files: BTreeMap::new(),
@@ -79,9 +92,7 @@ impl Indexer {
             library: Arc::new(Library::new(empty)),
             held: 0,
             reported: HashSet::new(),
-        };
-        let changes = indexer.refresh(&Touched::default())?;
-        Ok((indexer, changes))
+        })
     }
 
     /// What readers read from.
@@ -118,7 +129,13 @@ impl Indexer {
             self.forget(&source);
             changes.removed += 1;
         }
+        let mut published = Instant::now();
         for file in &listing.files {
+            // What a long first reading has found so far can be found.
+            if !self.library.is_whole() && published.elapsed() > BETWEEN {
+                self.publish()?;
+                published = Instant::now();
+            }
             match self.take(file, touched, &mut left_out) {
                 Ok(true) => changes.indexed += 1,
                 Ok(false) => {}
@@ -134,14 +151,20 @@ impl Indexer {
         }
 
         if changes.indexed + changes.removed > 0 {
-            let searcher = self.index.commit()?;
-            self.library
-                .publish(Catalog::new(self.entries.clone(), searcher));
+            self.publish()?;
         }
+        self.library.is_read();
         self.report(left_out);
         changes.files = self.files.len();
         changes.entries = self.entries.len();
         Ok(changes)
+    }
+
+    fn publish(&mut self) -> Result<(), IndexError> {
+        let searcher = self.index.commit()?;
+        self.library
+            .publish(Catalog::new(self.entries.clone(), searcher));
+        Ok(())
     }
 
     /// Takes in one file; `true` if it was indexed anew.

@@ -1,4 +1,4 @@
-//! Runs the server: reads the folder, then serves on a socket or on stdin until told to end.
+//! Runs the server: serves on a socket or on stdin until told to end, and reads the folder beside.
 
 use std::future::Future;
 use std::io::Write;
@@ -49,13 +49,7 @@ pub async fn serve(options: ServeOptions) -> anyhow::Result<()> {
 fn open(documents: &std::path::Path) -> anyhow::Result<Indexer> {
     let folder =
         Folder::open(documents).context("name the folder of documents with --documents")?;
-    let (indexer, changes) = Indexer::start(folder)?;
-    log::info!(
-        event = "folder_read", folder = indexer.folder().root().display().to_string().as_str(),
-        files = changes.files, entries = changes.entries;
-        "the documents are ready"
-    );
-    Ok(indexer)
+    Ok(Indexer::new(folder)?)
 }
 
 async fn serve_http(

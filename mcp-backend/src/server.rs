@@ -63,6 +63,7 @@ impl ServerHandler for DocumentServer {
             Err(refusal) => return Ok(refused(&refusal)),
         };
         let tools = self.tools.clone();
+        tools.ready().await;
         // Searching computes for milliseconds; other requests must not wait for it.
         let answer = tokio::task::spawn_blocking(move || tools.answer(&call)).await;
         match answer {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::address::AddressTemplate;
-use crate::catalog::Library;
+use crate::catalog::{FIRST_READING, Library};
 use crate::document::DocumentId;
 use crate::index::IndexError;
 use crate::query::Query;
@@ -51,6 +51,11 @@ pub enum Refusal {
         "No document has this id. Ids come from the results of search; the document may have been removed since."
     )]
     UnknownId,
+    /// The folder is being read for the first time, and nothing fits so far.
+    #[error(
+        "The documents are still being read, and nothing fits among those read so far. Try again in some seconds."
+    )]
+    StillReading,
     /// A fault of ours.
     #[error("The search failed on the server's side. Try again later.")]
     Index(#[from] IndexError),
@@ -104,6 +109,11 @@ impl Tools {
         }
     }
 
+    /// Waits a little while the folder is being read for the first time.
+    pub async fn ready(&self) {
+        self.library.whole_within(FIRST_READING).await;
+    }
+
     /// Answers a call with the object that is its result. Takes milliseconds of computing.
     ///
     /// # Errors
@@ -117,7 +127,11 @@ impl Tools {
     }
 
     fn search(&self, query: &Query) -> Result<SearchResult, Refusal> {
+        let is_whole = self.library.is_whole();
         let found = self.library.catalog().search(query)?;
+        if found.is_empty() && !is_whole {
+            return Err(Refusal::StillReading);
+        }
         let results = found
             .into_iter()
             .map(|found| SearchItem {
@@ -132,7 +146,12 @@ impl Tools {
 
     fn fetch(&self, id: Option<&DocumentId>) -> Result<FetchResult, Refusal> {
         let id = id.ok_or(Refusal::UnknownId)?;
-        let page = self.library.catalog().fetch(id).ok_or(Refusal::UnknownId)?;
+        let is_whole = self.library.is_whole();
+        let page = self.library.catalog().fetch(id);
+        let page = page.ok_or(match is_whole {
+            true => Refusal::UnknownId,
+            false => Refusal::StillReading,
+        })?;
         Ok(FetchResult {
             id: id.to_string(),
             title: page.entry.title(),
@@ -275,6 +294,28 @@ mod tests {
             Call::parse("delete", None),
             Err(Refusal::UnknownTool)
         ));
+    }
+
+    #[test]
+    fn what_is_not_read_yet_is_said_not_to_be() {
+        use crate::folder::Folder;
+        use crate::indexer::{Indexer, Touched};
+
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.md"), "# A\n\nflour\n").unwrap();
+        let mut indexer = Indexer::new(Folder::open(folder.path()).unwrap()).unwrap();
+        let tools = Tools::new(indexer.library(), "https://example.com".parse().unwrap());
+        let search = Call::Search(Query::parse("flour"));
+        let fetch = Call::Fetch(Some(DocumentId::of("a.md", None, None)));
+        for call in [&search, &fetch] {
+            assert!(matches!(tools.answer(call), Err(Refusal::StillReading)));
+        }
+        indexer.refresh(&Touched::default()).unwrap();
+        assert!(tools.answer(&search).is_ok() && tools.answer(&fetch).is_ok());
+        let nothing = tools
+            .answer(&Call::Search(Query::parse("nowhere")))
+            .unwrap();
+        assert_eq!(nothing["results"], json!([]));
     }
 
     #[test]

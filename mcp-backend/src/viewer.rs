@@ -9,7 +9,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use crate::catalog::Library;
+use crate::catalog::{FIRST_READING, Library};
 use crate::document::DocumentId;
 use crate::entry::Page;
 
@@ -37,9 +37,17 @@ nav { display: flex; gap: 1.5rem; }
 
 /// `GET /documents/{id}`
 pub async fn page(State(library): State<Arc<Library>>, Path(id): Path<String>) -> Response {
+    library.whole_within(FIRST_READING).await;
     let page = DocumentId::parse(&id).and_then(|id| library.catalog().fetch(&id));
     let (status, html) = match page {
         Some(page) => (StatusCode::OK, render(&page)),
+        None if !library.is_whole() => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            frame(
+                "Not read yet",
+                "<h1>Not read yet</h1>\n<p>The documents are still being read. Load this page again in some seconds.</p>\n",
+            ),
+        ),
         None => (
             StatusCode::NOT_FOUND,
             frame(

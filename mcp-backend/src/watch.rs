@@ -19,7 +19,7 @@ const QUIET: Duration = Duration::from_millis(150);
 /// … but not longer than this.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-/// Starts following the folder on a thread of its own, until the program ends.
+/// Reads the folder and follows it on a thread of its own, until the program ends.
 ///
 /// # Errors
 /// The thread cannot be started.
@@ -40,8 +40,15 @@ fn run(mut indexer: Indexer) {
             None
         }
     };
-    // What changed between the first reading and the start of the watch.
+    let started = Instant::now();
     refresh(&mut indexer, &Touched::default());
+    if indexer.library().is_whole() {
+        log::info!(
+            event = "folder_read", folder = indexer.folder().root().display().to_string().as_str(),
+            entries = indexer.library().catalog().len(), milliseconds = started.elapsed().as_millis();
+            "the documents are ready"
+        );
+    }
     loop {
         let Some(touched) = next_changes(&changes) else {
             return;

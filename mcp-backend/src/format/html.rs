@@ -1,36 +1,26 @@
 //! HTML: the text a browser would show, with its headings; markup, scripts and styles are dropped.
+//!
+//! Read tag by tag, without a tree: to build one as browsers do costs the square of the nesting and of
+//! the attributes, and a page is a stranger's. What is lost is only how browsers move misplaced parts
+//! about; which words are there, and in which order, is the same.
 
-use scraper::Html;
-use scraper::node::Node;
+mod tags;
 
+use self::tags::{Part, Tags};
 use super::Draft;
 use crate::outline::Heading;
 use crate::text::clean;
 
 pub(super) fn parse(markup: &str) -> Draft {
-    let page = Html::parse_document(markup);
     let mut reading = Reading::default();
-
-    // By hand rather than by recursion: a page may nest deeper than the stack is.
-    let mut node = page.tree.root();
-    loop {
-        let enters = reading.open(node.value());
-        if let Some(child) = node.first_child().filter(|_| enters) {
-            node = child;
-            continue;
-        }
-        loop {
-            reading.close(node.value());
-            if let Some(sibling) = node.next_sibling() {
-                node = sibling;
-                break;
-            }
-            match node.parent() {
-                Some(parent) => node = parent,
-                None => return reading.finish(),
-            }
+    for part in Tags::of(markup) {
+        match part {
+            Part::Text(text) => reading.words(&text),
+            Part::Start { name, is_whole } => reading.start(&name, is_whole),
+            Part::End { name } => reading.end(&name),
         }
     }
+    reading.finish()
 }
 
 #[derive(Default)]
@@ -40,73 +30,118 @@ struct Reading {
     preformatted: usize,
     text: String,
     headings: Vec<Heading>,
-    in_heading: bool,
+    /// Blocks that are open within the heading that is open.
+    in_heading: Option<usize>,
+    /// What is not for reading, and how often its name is open within it.
+    skipped: Option<(String, usize)>,
+    /// Whether a paragraph is open; the next block ends it.
+    in_paragraph: bool,
+    /// Whether a cell of a table is open; the next cell, row or end of the table ends it.
+    in_cell: bool,
 }
 
 impl Reading {
-    /// Takes the start of a node; `false` if what is inside is not for reading.
-    fn open(&mut self, node: &Node) -> bool {
-        match node {
-            Node::Text(text) => {
-                self.words(text);
-                true
-            }
-            Node::Element(element) => {
-                let name = element.name();
-                match name {
-                    "script" | "style" | "noscript" | "template" | "svg" | "math" | "iframe"
-                    | "object" => return false,
-                    "title" => self.in_title = true,
-                    "pre" | "textarea" => self.preformatted += 1,
-                    "br" => self.text.push('\n'),
-                    _ => {}
-                }
-                if is_block(name) {
-                    self.end_line();
-                }
-                if let Some(level) = heading_level(name) {
-                    let start = self.text.len();
-                    self.headings.push(Heading {
-                        level,
-                        text: String::new(),
-                        range: start..start,
-                    });
-                    self.in_heading = true;
-                }
-                true
-            }
-            Node::Document | Node::Fragment => true,
-            _ => false,
+    fn start(&mut self, name: &str, is_whole: bool) {
+        if let Some((skipped, depth)) = &mut self.skipped {
+            *depth += usize::from(skipped == name && !is_whole);
+            return;
         }
+        match name {
+            // Its text is none of these parts, or what is inside is not for reading.
+            "noscript" | "template" | "svg" | "math" | "object" if !is_whole => {
+                self.skipped = Some((name.to_owned(), 1));
+                return;
+            }
+            "title" => self.in_title = true,
+            "pre" | "textarea" => self.preformatted += 1,
+            "br" => self.text.push('\n'),
+            "td" | "th" | "tr" => self.end_cell(),
+            _ => {}
+        }
+        if is_block(name) {
+            self.end_paragraph();
+            self.end_line();
+            self.in_paragraph = name == "p";
+        }
+        if let Some(level) = heading_level(name) {
+            self.end_heading();
+            let start = self.text.len();
+            self.headings.push(Heading {
+                level,
+                text: String::new(),
+                range: start..start,
+            });
+            self.in_heading = Some(0);
+        } else if let (Some(blocks), true) = (&mut self.in_heading, is_block(name)) {
+            *blocks += 1;
+        }
+        self.in_cell |= matches!(name, "td" | "th");
     }
 
-    fn close(&mut self, node: &Node) {
-        let Node::Element(element) = node else { return };
-        let name = element.name();
-        if heading_level(name).is_some() {
-            self.in_heading = false;
-            self.end_line();
-            if let Some(heading) = self.headings.last_mut() {
-                heading.range.end = self.text.len();
-                heading.text = self.text[heading.range.clone()].trim().to_owned();
+    fn end(&mut self, name: &str) {
+        if let Some((skipped, depth)) = &mut self.skipped {
+            *depth -= usize::from(skipped == name);
+            if *depth == 0 {
+                self.skipped = None;
             }
+            return;
+        }
+        if matches!(name, "td" | "th" | "tr" | "table") {
+            self.end_cell();
+        }
+        if heading_level(name).is_some() {
+            self.end_heading();
         } else if is_block(name) {
+            match &mut self.in_heading {
+                // What the heading stands in ends, and the heading with it.
+                Some(0) => self.end_heading(),
+                Some(blocks) => *blocks -= 1,
+                None => {}
+            }
+            self.end_paragraph();
             self.end_line();
         }
         match name {
             "title" => self.in_title = false,
             "pre" | "textarea" => self.preformatted = self.preformatted.saturating_sub(1),
-            "p" | "ul" | "ol" | "table" => self.text.push('\n'),
-            "td" | "th" => self.text.push('\t'),
+            "ul" | "ol" | "table" => self.text.push('\n'),
             _ => {}
         }
     }
 
+    fn end_paragraph(&mut self) {
+        if std::mem::take(&mut self.in_paragraph) {
+            self.end_line();
+            self.text.push('\n');
+        }
+    }
+
+    fn end_cell(&mut self) {
+        if std::mem::take(&mut self.in_cell) {
+            self.end_paragraph();
+            self.text.push('\t');
+        }
+    }
+
+    fn end_heading(&mut self) {
+        if self.in_heading.take().is_none() {
+            return;
+        }
+        self.end_line();
+        if let Some(heading) = self.headings.last_mut() {
+            heading.range.end = self.text.len();
+            heading.text = self.text[heading.range.clone()].trim().to_owned();
+        }
+    }
+
     fn words(&mut self, words: &str) {
+        if self.skipped.is_some() {
+            return;
+        }
         let words = clean(words);
         if self.in_title {
             self.title.push_str(&words);
-        } else if self.preformatted > 0 && !self.in_heading {
+        } else if self.preformatted > 0 && self.in_heading.is_none() {
             self.text.push_str(&words);
         } else {
             self.flow(&words);
@@ -130,7 +165,10 @@ impl Reading {
         }
     }
 
-    fn finish(self) -> Draft {
+    fn finish(mut self) -> Draft {
+        self.end_heading();
+        self.end_paragraph();
+        self.end_line();
         let title = Some(self.title.trim().to_owned()).filter(|title| !title.is_empty());
         let headings = self
             .headings
@@ -227,6 +265,94 @@ mod tests {
     #[test]
     fn invisible_characters_written_as_entities_are_removed_too() {
         assert_eq!(document("<p>a&#x202E;b&#x1b;c</p>").text.trim(), "abc");
+    }
+
+    #[test]
+    fn paragraphs_cells_and_items_end_where_a_browser_ends_them() {
+        for (markup, text) in [
+            ("<p>One<p>Two", "One\n\nTwo\n\n"),
+            ("<div>a<p>b</div>c", "a\nb\n\nc\n"),
+            ("a <b>bold</b>&nbsp;word<br>next", "a bold word\nnext\n"),
+            (
+                "<table><tr><td>a<td>b<tr><td>c</table>d",
+                "a\tb\t\nc\t\n\nd\n",
+            ),
+            ("<ul><li>a<li>b</ul>", "a\nb\n\n"),
+            ("a<!-- x --><!-->b<?php x ?></ x>c", "abc\n"),
+            (
+                "1 < 2 & 3 &lt; 4 &amp;&#65;&#x42; &xyzzy; &copy",
+                "1 < 2 & 3 < 4 &AB &xyzzy; ©\n",
+            ),
+            ("<a title='</div><p>x' href=\"y>\">link</a>", "link\n"),
+            (
+                "<script>if (a</b>) '<p>'</script>x<style></p></style>y",
+                "xy\n",
+            ),
+            (
+                "<svg><title>no</title><svg></svg>no</svg>yes<template>no</template>",
+                "yes\n",
+            ),
+            ("x<textarea>a\n <b></textarea>", "xa\n <b>\n"),
+        ] {
+            assert_eq!(document(markup).text, text, "{markup}");
+        }
+        assert_eq!(document("<title>a &lt;b></title><h1>c").title, "a <b>");
+    }
+
+    #[test]
+    fn any_page_is_read_in_time_that_grows_with_its_length() {
+        let flood = |part: &str| part.repeat(1_000_000 / part.len());
+        for part in [
+            "<div>",
+            "<b>",
+            "<table>",
+            "<p><b>",
+            "<ul><li>",
+            "<h1>",
+            "<a ",
+            "<a b=",
+            "<x y='",
+            "<!--",
+            "<!",
+            "</",
+            "<svg>",
+            "<script>",
+            "<title>",
+            "<textarea>",
+            "<pre>",
+            "&#",
+            "&",
+            "&a;",
+            "&ab",
+            "<font><p>",
+            "<td><tr>",
+            "</p>",
+            "</b>",
+            "<select><option>",
+            "<template>",
+            "<form><button>",
+            "<h1></div>",
+        ] {
+            for markup in [
+                flood(part),
+                format!("<a {}>", flood(part)),
+                format!("<p>{}</p>", flood(part)),
+            ] {
+                let started = std::time::Instant::now();
+                let read = document(&markup);
+                assert!(
+                    started.elapsed().as_secs() < 20,
+                    "{part}: {:?}",
+                    started.elapsed()
+                );
+                assert!(read.text.len() <= 2 * markup.len() + 16, "{part}");
+            }
+        }
+        let mut attributes = String::from("<a");
+        for number in 0..150_000 {
+            attributes.push_str(&format!(" a{number}"));
+        }
+        assert_eq!(document(&(attributes + ">x")).text, "x\n");
     }
 
     #[test]

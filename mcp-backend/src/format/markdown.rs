@@ -8,7 +8,21 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd};
 use super::Draft;
 use crate::outline::Heading;
 
+/// Lists and quotes nested deeper than this, in one line or by columns of indentation, are nobody's
+/// writing, and to read them costs the square of their number: such a text is read as plain text.
+const MOST_NESTED: usize = 64;
+const WIDEST: usize = 256;
+
+/// So much of what a person reads is kept in one piece (bytes).
+const PIECE: usize = 512;
+
 pub(super) fn parse(text: String) -> Draft {
+    if text.lines().any(nests_deeply) {
+        return Draft {
+            text,
+            ..Draft::default()
+        };
+    }
     let mut reading = Reading::default();
     for (event, range) in Parser::new_ext(&text, options()).into_offset_iter() {
         reading.take(event, range);
@@ -20,6 +34,41 @@ pub(super) fn parse(text: String) -> Draft {
         headings: reading.headings,
         plain: Some(reading.plain),
         text,
+    }
+}
+
+/// Whether a line begins with more markers of quotes and lists than anybody writes.
+fn nests_deeply(line: &str) -> bool {
+    let (mut markers, mut blanks) = (0, 0);
+    let mut rest = line.as_bytes();
+    loop {
+        rest = match rest {
+            [b' ' | b'\t', after @ ..] => {
+                blanks += if rest[0] == b'\t' { 4 } else { 1 };
+                after
+            }
+            [b'>', after @ ..] => {
+                markers += 1;
+                after
+            }
+            [b'-' | b'*' | b'+', b' ' | b'\t', after @ ..] => {
+                markers += 1;
+                after
+            }
+            _ => {
+                let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+                match rest.get(digits..) {
+                    Some([b'.' | b')', b' ' | b'\t', after @ ..]) if (1..=9).contains(&digits) => {
+                        markers += 1;
+                        after
+                    }
+                    _ => return markers > MOST_NESTED || (markers > 0 && blanks > WIDEST),
+                }
+            }
+        };
+        if markers > MOST_NESTED {
+            return true;
+        }
     }
 }
 
@@ -78,7 +127,19 @@ impl Reading {
         } else if let (true, Some(heading)) = (self.in_heading, self.headings.last_mut()) {
             heading.text.push_str(words);
         } else {
-            self.plain.push((at, words.to_owned()));
+            match self.plain.last_mut() {
+                // Sections begin at headings: across one, pieces stay apart.
+                Some((start, piece))
+                    if piece.len() + words.len() <= PIECE
+                        && self
+                            .headings
+                            .last()
+                            .is_none_or(|heading| heading.range.start < *start) =>
+                {
+                    piece.push_str(words);
+                }
+                _ => self.plain.push((at, words.to_owned())),
+            }
         }
     }
 }
@@ -175,6 +236,74 @@ mod tests {
                 .iter()
                 .any(|s| document.plain_of(s).contains("bakery"))
         );
+    }
+
+    #[test]
+    fn any_text_is_read_in_time_that_grows_with_its_length() {
+        let flood = |part: &str| part.repeat(1_000_000 / part.len());
+        let texts = [
+            "- ",
+            "> ",
+            ">",
+            "1. ",
+            "* - + ",
+            "[",
+            "![",
+            "](",
+            "[a](",
+            "*",
+            "**a ",
+            "_a",
+            "`",
+            "`a``b",
+            "<",
+            "<a ",
+            "<!--",
+            "# a\n",
+            "- a\n",
+            "> a\n",
+            "|a",
+            "|a|\n|-|\n",
+            "~~a",
+            "[^a]",
+            "[^a]: b\n",
+            "[a]: b\n",
+            "\\",
+            "&a;",
+            "---\n",
+            "```\n",
+            "\t",
+            "$",
+            "a\n\n",
+            "<div>\n",
+            "[x]: <",
+            "\n- ",
+            "\n  - a",
+            "![[a]",
+        ];
+        for part in texts {
+            for text in [
+                flood(part),
+                format!("{}{}", flood(part), "\n".repeat(200_000)),
+            ] {
+                let started = std::time::Instant::now();
+                let read = document(&text);
+                assert!(
+                    started.elapsed().as_secs() < 30,
+                    "{part:?}: {:?}",
+                    started.elapsed()
+                );
+                assert!(read.sections.len() <= 2_100, "{part:?}");
+            }
+        }
+        // A staircase, and blank lines that every step of it has to look at.
+        let mut stairs = String::new();
+        for step in 0..1_000 {
+            stairs.push_str(&format!("{}- a\n", "  ".repeat(step)));
+        }
+        let started = std::time::Instant::now();
+        document(&(stairs + &"\n".repeat(500_000)));
+        assert!(started.elapsed().as_secs() < 30);
     }
 
     #[test]

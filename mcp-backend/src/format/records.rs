@@ -11,6 +11,11 @@ use crate::document::Document;
 use crate::outline;
 use crate::text::{clean, one_line};
 
+/// Records beyond this many in one file are left out.
+const MOST_RECORDS: usize = 50_000;
+/// Faults that are told of one file.
+const MOST_FAULTS: usize = 100;
+
 pub(super) fn parse(source: &str, text: &str) -> Result<Parsed, FormatError> {
     let text = text.strip_prefix('\u{FEFF}').unwrap_or(text);
     let value: Value =
@@ -26,7 +31,8 @@ pub(super) fn parse(source: &str, text: &str) -> Result<Parsed, FormatError> {
 
     let mut parsed = Parsed::default();
     let mut ids = HashSet::new();
-    for (index, record) in records.into_iter().enumerate() {
+    let count = records.len();
+    for (index, record) in records.into_iter().take(MOST_RECORDS).enumerate() {
         match document(source, record) {
             Ok(document) if !ids.insert(document.record.clone()) => {
                 parsed
@@ -36,6 +42,18 @@ pub(super) fn parse(source: &str, text: &str) -> Result<Parsed, FormatError> {
             Ok(document) => parsed.documents.push(document),
             Err(fault) => parsed.faults.push(format!("record {}: {fault}", index + 1)),
         }
+    }
+    if parsed.faults.len() > MOST_FAULTS {
+        let more = parsed.faults.len() - MOST_FAULTS;
+        parsed.faults.truncate(MOST_FAULTS);
+        parsed
+            .faults
+            .push(format!("{more} more records are left out"));
+    }
+    if count > MOST_RECORDS {
+        parsed.faults.push(format!(
+            "the file has {count} records; those after the first {MOST_RECORDS} are left out"
+        ));
     }
     Ok(parsed)
 }
@@ -148,6 +166,22 @@ mod tests {
                 "record 5: its \"url\" is not an absolute http or https address",
                 "record 6: its \"metadata\" is not an object",
             ]
+        );
+    }
+
+    #[test]
+    fn a_flood_of_records_is_bounded_and_it_is_said() {
+        let many: Vec<String> = (0..MOST_RECORDS + 5)
+            .map(|id| format!(r#"{{"id":{id},"title":"t","text":""}}"#))
+            .collect();
+        let parsed = parse("r.json", &format!("[{}]", many.join(","))).unwrap();
+        assert_eq!(parsed.documents.len(), MOST_RECORDS);
+        assert_eq!(parsed.faults.len(), 1);
+        assert!(parsed.faults[0].contains("50005 records"));
+        let broken = format!("[{}1]", "1,".repeat(MOST_RECORDS));
+        assert_eq!(
+            parse("r.json", &broken).unwrap().faults.len(),
+            MOST_FAULTS + 2
         );
     }
 

@@ -1,5 +1,7 @@
 //! What an attacker sends, or writes into a document.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::backend::{Backend, Documents};
@@ -238,4 +240,48 @@ fn a_hostile_document_is_shown_as_text_and_without_hidden_letters() {
         page.body
     );
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
+}
+
+#[test]
+fn a_folder_that_is_slow_to_read_keeps_nobody_from_connecting() {
+    let flood = |part: &str| part.repeat(1_000_000 / part.len());
+    let documents = Documents::new(&[("z-last.md", "# Cakes\n\nFlour and sugar.\n")]);
+    for (at, part) in ["<div>", "<table><td>", "<p><b>", "<a b=1 ", "<h1>"]
+        .iter()
+        .enumerate()
+    {
+        documents.write(&format!("page-{at}.html"), &flood(part));
+    }
+    for (at, part) in ["- ", "> ", "[", "*a ", "# a\n", "|a|\n|-|\n", "a\n\n"]
+        .iter()
+        .enumerate()
+    {
+        documents.write(&format!("text-{at}.md"), &flood(part));
+        documents.write(
+            &format!("blank-{at}.md"),
+            &(flood(part) + &"\n".repeat(200_000)),
+        );
+    }
+    documents.write("deep.json", &"[".repeat(1_000_000));
+    documents.write("many.json", &format!("[{}1]", "1,".repeat(400_000)));
+    let started = Instant::now();
+    let backend = Backend::start(documents.path());
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(wire::get(backend.address, "/healthz").status, 200);
+    let mut client = SessionClient::connect(backend.address, "2025-11-25");
+    // What is not read yet is said not to be; then it is found.
+    let deadline = Instant::now() + Duration::from_secs(120);
+    loop {
+        let result = client.call("search", json!({ "query": "flour sugar" }));
+        let text = result.to_string();
+        if text.contains("Cakes") {
+            break;
+        }
+        assert!(text.contains("still being read"), "{text}");
+        assert!(Instant::now() < deadline, "{text}");
+    }
 }
