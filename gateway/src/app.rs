@@ -75,6 +75,14 @@ pub enum StartError {
         /// What the last attempt met.
         error: StoreError,
     },
+    /// The store will never work as it is set up.
+    #[error("{url} can't be used: {sentence}")]
+    StoreUnusable {
+        /// The store, its password masked.
+        url: String,
+        /// Why, and what to change.
+        sentence: String,
+    },
     /// Another gateway signs with another key under the same number.
     #[error(
         "the store belongs to a gateway with other keys: signing key {0} differs. \
@@ -223,6 +231,12 @@ async fn answering(url: &str, store: &dyn Store, clock: Clock) -> Result<(), Sta
                 });
             }
             Err(error) => {
+                if let Some(sentence) = store.examine().await.hopeless {
+                    return Err(StartError::StoreUnusable {
+                        url: url.to_owned(),
+                        sentence,
+                    });
+                }
                 log::warn!(event = "store_awaited", store = url, error = error.to_string(); "the store does not answer yet");
                 sleep(Duration::from_secs(1)).await;
             }

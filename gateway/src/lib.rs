@@ -9,7 +9,7 @@
 //! | 5 edge | [`proxy`], [`admin`] | Pingora's hooks, admission, the exchange with a backend, live streams |
 //! | 4 endpoints | [`oauth`] | one file an endpoint or page: parse, load facts, call one decision, store, answer |
 //! | 4 outside observer | [`doctor`] | what clients meet at a deployment: exchanges, and judgements over them |
-//! | 3 outside world | [`store`], [`identity`], [`backend`], [`fetch`], [`journal`] | what is kept and written down, who a person is, what a backend offers |
+//! | 3 outside world | [`store`], [`identity`], [`backend`], [`fetch`], [`journal`], [`environment`] | what is kept and written down, who a person is, what a backend offers |
 //! | 2 decisions | [`client`], [`grants`], [`access_token`], [`policy`], [`browser_session`], [`pages`], [`audit`] | pure: facts, `now` and randomness in, a value out |
 //! | 1 vocabulary | [`protocol`], [`reason`], [`clock`], [`secret`] | wire words: OAuth errors, scopes, PKCE, JSON-RPC, SSE |
 //!
@@ -81,6 +81,7 @@ pub mod client;
 pub mod clock;
 pub mod config;
 pub mod doctor;
+pub mod environment;
 pub mod fetch;
 pub mod grants;
 pub mod identity;

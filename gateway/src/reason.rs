@@ -65,7 +65,7 @@ reasons! {
     ClientKeysUnreachable = "client_keys_unreachable", "The client's published keys could not be fetched.", "Check that this machine reaches the client's jwks_uri by https; requests go on by themselves once it does.";
     ClientChanged = "client_changed", "The client's metadata document has other redirect URIs or keys than when the person allowed it.", "Start the connection again; the consent page tells of the change.";
     CodeUnknown = "code_unknown", "The authorization code is not one of ours, or is long gone.", "Start the connection again; if it recurs, two gateways answer under one name without a shared store.";
-    CodeExpired = "code_expired", "The authorization code is older than 60 seconds.", "Start the connection again; check that the clocks of the replicas agree.";
+    CodeExpired = "code_expired", "The authorization code is older than 60 seconds.", "Start the connection again; if it recurs at once, a clock is wrong: check that those of the replicas agree.";
     CodeReused = "code_reused", "The authorization code was redeemed before; the grant it gave is revoked.", "Start the connection again; the client or a prefetching browser sent it twice.";
     CodeRetried = "code_retried", "The authorization code was redeemed a moment ago; what that request was given stays good.", "Use the answer to the first request. If there was none, start the connection again; the client sent its token request twice.";
     CodeNeverRedeemed = "code_never_redeemed", "The client did not come for the authorization code that it was given.", "The app gave up after the browser had come back to it: start the connection again in a fresh tab, and check that the app reaches /token at the public URL.";
@@ -91,10 +91,10 @@ reasons! {
     TokenMalformed = "token_malformed", "The Authorization header or the token in it is not of its form.", "Disconnect and connect again in the app.";
     TokenBadSignature = "token_bad_signature", "The access token was not signed by this gateway.", "Keep the keys folder across restarts and share it between replicas.";
     TokenKeyUnknown = "token_key_unknown", "The access token names a signing key that is not here.", "Keep the keys folder across restarts and share it between replicas.";
-    TokenExpired = "token_expired", "The access token is past its lifetime.", "The app refreshes it by itself where tokens.refresh is on; else reconnect in the app. tokens.access_ttl sets the lifetime.";
+    TokenExpired = "token_expired", "The access token is past its lifetime.", "The app refreshes it by itself where tokens.refresh is on; else reconnect in the app. tokens.access_ttl sets the lifetime. If a new token is refused so, the clock of this machine or of a replica is wrong.";
     TokenWrongAudience = "token_wrong_audience", "The access token is for another resource.", "Connect to this URL separately: each backend has its own token.";
     TokenNarrowingRefused = "token_narrowing_refused", "A block that was appended to the token is none of those that are taken.", "Narrow tokens with gateway token narrow, or with checks of the documented form; gateway token inspect shows the block.";
-    TokenOlderThanStore = "token_older_than_store", "The access token is older than the store, which was emptied since.", "Reconnect in the app; keep the store's data across restarts.";
+    TokenOlderThanStore = "token_older_than_store", "The access token is older than the store, which was emptied since.", "Reconnect in the app; keep the store's data across restarts. If new tokens are refused so, a clock is wrong: compare that of the gateway's machine now with when the store was first used.";
     GrantRevoked = "grant_revoked", "The grant behind this token was revoked.", "Reconnect in the app to grant access again.";
     GrantUnknown = "grant_unknown", "The store does not have the grant behind this token any more, or not with the tools that the token stands for.", "Reconnect in the app; keep the store's data across restarts.";
     ScopeInsufficient = "scope_insufficient", "The token's scope does not cover this.", "Apps that know how ask for the scope that the challenge names by themselves; else reconnect in the app and allow it.";

@@ -81,6 +81,7 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
         front: FrontDoor::new(&config.listen),
         streams: edge.streams().clone(),
         token: admin_token,
+        keys_dir: config.keys_dir.clone(),
     };
     let mut public = Service::new("public".to_owned(), edge.listener(&server.configuration));
     for address in &config.listen {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 
 use crate::program::{Program, free_port};
 
@@ -14,6 +14,7 @@ use crate::program::{Program, free_port};
 pub struct Redis {
     program: Program,
     folder: TempDir,
+    options: Vec<String>,
     /// The port on 127.0.0.1.
     pub port: u16,
 }
@@ -21,11 +22,18 @@ pub struct Redis {
 impl Redis {
     /// Start one and wait until it answers PING.
     pub async fn start() -> Result<Self> {
+        Self::with(&[]).await
+    }
+
+    /// The same with options of the test's own, which win.
+    pub async fn with(options: &[&str]) -> Result<Self> {
         let (folder, port) = (tempfile::tempdir()?, free_port());
-        let program = launch(folder.path(), port)?;
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let program = launch(folder.path(), port, &options)?;
         let redis = Redis {
             program,
             folder,
+            options,
             port,
         };
         redis.ready().await?;
@@ -44,7 +52,7 @@ impl Redis {
 
     /// Start again on the same port with the same append-only file.
     pub async fn restart(&mut self) -> Result<()> {
-        self.program = launch(self.folder.path(), self.port)?;
+        self.program = launch(self.folder.path(), self.port, &self.options)?;
         self.ready().await
     }
 
@@ -58,6 +66,19 @@ impl Redis {
         Ok(())
     }
 
+    /// Says a command as an operator would, one word each, and returns the first line of the answer.
+    pub async fn say(&self, words: &[&str]) -> Result<String> {
+        let mut socket = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let mut command = format!("*{}\r\n", words.len());
+        for word in words {
+            command += &format!("${}\r\n{word}\r\n", word.len());
+        }
+        socket.write_all(command.as_bytes()).await?;
+        let mut lines = BufReader::new(socket).lines();
+        let line = tokio::time::timeout(Duration::from_secs(5), lines.next_line()).await??;
+        Ok(line.unwrap_or_default())
+    }
+
     async fn ready(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {
@@ -67,7 +88,8 @@ impl Redis {
                 let read =
                     tokio::time::timeout(Duration::from_secs(1), socket.read_exact(&mut answer))
                         .await;
-                if matches!(read, Ok(Ok(_))) && &answer == b"+PONG\r\n" {
+                // One that wants a password is up, too.
+                if matches!(read, Ok(Ok(_))) && [b"+PONG\r\n", b"-NOAUTH"].contains(&&answer) {
                     return Ok(());
                 }
             }
@@ -80,7 +102,7 @@ impl Redis {
     }
 }
 
-fn launch(folder: &Path, port: u16) -> Result<Program> {
+fn launch(folder: &Path, port: u16, options: &[String]) -> Result<Program> {
     let port = port.to_string();
     let arguments = [
         "--port",
@@ -94,6 +116,8 @@ fn launch(folder: &Path, port: u16) -> Result<Program> {
         "--save",
         "",
     ];
+    let options = options.iter().map(String::as_str);
+    let arguments: Vec<&str> = arguments.into_iter().chain(options).collect();
     Program::start(&server(), folder, &arguments, &[])
 }
 

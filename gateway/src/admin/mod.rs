@@ -13,6 +13,7 @@ mod tokens;
 mod users;
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use tokio::time::timeout;
 pub use self::front_door::FrontDoor;
 
 use crate::backend::{Lookout, Seen, Standing};
+use crate::environment;
 use crate::oauth::AuthorizationServer;
 use crate::proxy::Streams;
 use crate::secret::SecretHash;
@@ -47,6 +49,8 @@ pub struct Admin {
     pub lookout: Arc<Lookout>,
     /// Whether the public listener takes connections.
     pub front: FrontDoor,
+    /// Looked at by `/readyz`.
+    pub keys_dir: PathBuf,
     /// Counted by `/metrics`.
     pub streams: Streams,
     /// What the operator's commands must show; without it they are refused.
@@ -131,6 +135,13 @@ impl Admin {
             }
         }
         body.push_str(&self.backends());
+        let birth = self.revocations.birth();
+        let store = self.server.records.store().as_ref();
+        let dangers = environment::dangers(store, &self.keys_dir, birth.as_ref(), now);
+        // It serves all the same; whoever watches it is told.
+        for sentence in timeout(PATIENCE, dangers).await.unwrap_or_default() {
+            body.push_str(&format!("unsafe: {sentence}\n"));
+        }
         text(status, body)
     }
 

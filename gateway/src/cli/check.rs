@@ -1,9 +1,17 @@
-//! `gateway check`: what is in force and where it was written.
+//! `gateway check`: what is in force and where it was written, and what is unsafe around it as far as
+//! that can be seen from here.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
-use crate::cli::{Configuration, report};
-use crate::config;
+use crate::cli::{Configuration, USAGE, report};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::environment;
+use crate::store::{self, Examined, StoreUrl};
+
+/// A store that takes longer is not there, which is no matter of the configuration.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(configuration: &Configuration) -> ExitCode {
     let layers = configuration.layers();
@@ -13,7 +21,46 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
         println!("{path:width$} = {value}  # {origin}");
     }
     match config::resolve(&layers) {
-        Ok(_) => ExitCode::SUCCESS,
+        Ok(config) => surroundings(&config),
         Err(problems) => report(&problems),
     }
+}
+
+/// Nothing is made and nothing is changed: a check may run beside the gateway, or before it.
+fn surroundings(config: &Config) -> ExitCode {
+    let found = examined(config);
+    let dangers = found
+        .unsafe_settings
+        .into_iter()
+        .chain(environment::readable_by_others(&config.keys_dir))
+        .chain(environment::clock(None, Clock.now()));
+    for sentence in dangers {
+        eprintln!("warning: unsafe: {sentence}");
+    }
+    match found.hopeless {
+        None => ExitCode::SUCCESS,
+        Some(sentence) => {
+            eprintln!("error: `store.url` {sentence}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+/// Only of a server: a folder is locked by the gateway that uses it.
+fn examined(config: &Config) -> Examined {
+    if !matches!(config.store, StoreUrl::Redis(_)) {
+        return Examined::default();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build();
+    let Ok(runtime) = runtime else {
+        return Examined::default();
+    };
+    let Ok(store) = store::open(&config.store, runtime.handle()) else {
+        return Examined::default();
+    };
+    let examining = async { tokio::time::timeout(PATIENCE, store.examine()).await };
+    runtime.block_on(examining).unwrap_or_default()
 }

@@ -16,7 +16,7 @@ use crate::config::Config;
 use crate::identity::{LoginName, PasswordPhc, ensure_owner, forget_former_owner, no_owner};
 use crate::oauth::cut::{Whose, cut_off};
 use crate::supervisor::{self, Program};
-use crate::{keys, server};
+use crate::{environment, keys, server};
 
 pub(super) fn run(configuration: &Configuration) -> ExitCode {
     let config = match configuration.resolve() {
@@ -48,6 +48,7 @@ fn start(configuration: &Configuration, config: &Config) -> anyhow::Result<()> {
     let stop = watch::Sender::new(false);
     let app = runtime.block_on(async {
         let app = App::build(config, keys, runtime.handle()).await?;
+        dangers(config, &app).await;
         owner_of_configuration(config, &app).await?;
         start_programs(config, runtime.handle(), &stop).await?;
         summary::print(config, &app, keys_created).await?;
@@ -71,6 +72,17 @@ fn start(configuration: &Configuration, config: &Config) -> anyhow::Result<()> {
     stop.send_replace(true);
     runtime.shutdown_timeout(Duration::from_secs(5));
     Ok(())
+}
+
+/// What around us endangers what we promise.
+async fn dangers(config: &Config, app: &App) {
+    let birth = app.revocations.birth();
+    let store = app.records.store().as_ref();
+    let now = app.clock.now();
+    for sentence in environment::dangers(store, &config.keys_dir, birth.as_ref(), now).await {
+        log::warn!(event = "environment_unsafe"; "{sentence}");
+        println!("! unsafe     {sentence}");
+    }
 }
 
 async fn owner_of_configuration(config: &Config, app: &App) -> anyhow::Result<()> {

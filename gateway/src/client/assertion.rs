@@ -105,13 +105,15 @@ pub enum AssertionError {
     #[error("must have the issuer or the token endpoint as its only aud")]
     Audience,
     /// `exp` is over.
-    #[error("has expired")]
+    #[error(
+        "has expired: the client sent an old one, or a clock is wrong, its own or the gateway's"
+    )]
     Expired,
     /// `exp` is further off than [`LONGEST`], or `iat` longer ago.
-    #[error("must be made within the last hour and end within the next")]
+    #[error("must be made within the last hour and end within the next, by the gateway's clock")]
     NotNear,
     /// `nbf` or `iat` is yet to come.
-    #[error("is not valid yet: the client's clock is ahead")]
+    #[error("is not valid yet: the client's clock is ahead, or the gateway's behind")]
     NotYet,
     /// `jti` is empty or too long.
     #[error("has a jti that is empty or too long")]

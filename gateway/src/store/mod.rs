@@ -213,6 +213,15 @@ impl Birth {
     }
 }
 
+/// What a store's own settings mean for what is promised over it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// Why nothing will work before somebody changes something, if so.
+    pub hopeless: Option<String>,
+    /// What endangers what is kept, each with what to change.
+    pub unsafe_settings: Vec<String>,
+}
+
 /// The promises. Every write is durable before it is acknowledged. `now` decides what has expired;
 /// an expired value is never returned, whether or not it was swept.
 #[async_trait]
@@ -298,6 +307,12 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Forgets what has expired. Called every few seconds.
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// How the store is set up, where that is not all in our hands. Says nothing of a store that does
+    /// not answer.
+    async fn examine(&self) -> Examined {
+        Examined::default()
+    }
 
     /// Whether the store answers and takes writes.
     async fn ping(&self, now: Timestamp) -> Result<(), StoreError>;

@@ -9,7 +9,7 @@
 //! | `{prefix}:keys:{table}` | sorted set | the keys of a table, in order |
 //! | `{prefix}:expiry` | sorted set | `{table}:{key}` by when it expires |
 //! | `{prefix}:count:{key}` | hash | `count`, `ends` |
-//! | `{prefix}:revocations` | sorted set | `{end}:{id}` by number |
+//! | `{prefix}:revocations` | sorted set | `{end}:{id}` by number; at 0 the seal |
 //! | `{prefix}:revocations:ends` | sorted set | the same by end |
 //! | `{prefix}:revocations:last` | string | the last number; its messages are the hints |
 //! | `{prefix}:birth` | string | the birth mark |
@@ -32,9 +32,11 @@
 //! - A failover to a replica loses what the replica had not received. `min-replicas-to-write 1`
 //!   bounds that to a second or so.
 //!
-//! Set `maxmemory-policy noeviction`: evicting the birth mark refuses every token, and evicting a
-//! revocation is worse.
+//! Set `maxmemory-policy noeviction`. Where Redis evicts all the same, nothing that was revoked comes
+//! back: the list of revocations carries a seal, and a birth mark without the list that it was made
+//! with counts as none. The store is then as good as emptied, and older tokens are refused.
 
+mod examine;
 mod line;
 
 use std::sync::LazyLock;
@@ -47,7 +49,8 @@ use tokio::runtime::Handle;
 use self::line::{Line, Request};
 use crate::clock::Timestamp;
 use crate::store::{
-    Birth, Cursor, Inserted, OpenError, RedisUrl, Revocation, Store, StoreError, Table, Taken,
+    Birth, Cursor, Examined, Inserted, OpenError, RedisUrl, Revocation, Store, StoreError, Table,
+    Taken,
 };
 
 static VALUES: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/values.lua")));
@@ -171,7 +174,10 @@ impl Store for Redis {
     async fn birth(&self, candidate: &Birth) -> Result<Birth, StoreError> {
         let candidate = serde_json::to_vec(candidate).expect("a birth is a text and a number");
         let mut script = BIRTH.prepare_invoke();
-        script.key(self.key("birth")).arg(candidate);
+        script
+            .key(self.key("birth"))
+            .key(self.key("revocations"))
+            .arg(candidate);
         let found: Vec<u8> = self.script(script).await?;
         serde_json::from_slice(&found).map_err(|_| strange())
     }
@@ -378,6 +384,10 @@ impl Store for Redis {
                 return Ok(());
             }
         }
+    }
+
+    async fn examine(&self) -> Examined {
+        self.examined().await
     }
 
     async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {

@@ -47,5 +47,6 @@ mod sse;
 mod starting;
 mod token;
 mod tools;
+mod unsafe_environment;
 mod well_known;
 mod wiped;

@@ -14,11 +14,12 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, FromRedisValue, ProtocolVersion, PushInfo, PushKind,
-    RedisResult, ScriptInvocation, TlsCertificates,
+    RedisError, RedisResult, ScriptInvocation, TlsCertificates,
 };
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
 
+use super::examine::told;
 use crate::store::{OpenError, RedisUrl, StoreError};
 
 /// For one command, with a new connection if need be.
@@ -46,6 +47,15 @@ pub(super) enum Request {
     Command(Cmd),
     /// The script's text is sent only to a server that does not know it.
     Script(ScriptInvocation<'static>),
+}
+
+/// Why there is no answer.
+pub(super) enum Failure {
+    /// Not within [`DEADLINE`].
+    Late,
+    Stopping,
+    /// The server, or the way to it, said no.
+    Refused(RedisError),
 }
 
 #[derive(Clone)]
@@ -91,17 +101,29 @@ impl Line {
         &self,
         request: Request,
     ) -> Result<T, StoreError> {
+        self.attempt(request).await.map_err(|failure| {
+            StoreError(match failure {
+                Failure::Late => "Redis did not answer within a second".to_owned(),
+                Failure::Stopping => "the gateway is stopping".to_owned(),
+                Failure::Refused(error) => told(&error),
+            })
+        })
+    }
+
+    /// The same, and what became of it as the library tells it.
+    pub(super) async fn attempt<T: FromRedisValue + Send + 'static>(
+        &self,
+        request: Request,
+    ) -> Result<T, Failure> {
         let line = Arc::clone(&self.0);
         // The task that drives a connection lives where it was made, so all are made in one place.
         let asking = self.0.runtime.spawn(async move {
             tokio::time::timeout(DEADLINE, line.ask(&request))
                 .await
-                .map_err(|_| StoreError("Redis did not answer within a second".to_owned()))?
-                .map_err(|error| StoreError(format!("Redis: {error}")))
+                .map_err(|_| Failure::Late)?
+                .map_err(Failure::Refused)
         });
-        asking
-            .await
-            .unwrap_or_else(|_| Err(StoreError("the gateway is stopping".to_owned())))
+        asking.await.unwrap_or(Err(Failure::Stopping))
     }
 
     /// Waits for a hint.

@@ -1,0 +1,74 @@
+//! What around the gateway endangers what it promises, each in a sentence with what to change: said
+//! at the start, by `gateway check` and by `/readyz`.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::store::{Birth, Store};
+
+/// A machine whose clock is before this was never set (2026-01-01).
+const NOT_BEFORE: Timestamp = Timestamp::from_secs(1_767_225_600);
+
+/// By how much the clocks of replicas may differ before that is worth a word.
+const SKEW: Duration = Duration::from_secs(30);
+
+/// All of it.
+pub async fn dangers(
+    store: &dyn Store,
+    keys: &Path,
+    birth: Option<&Birth>,
+    now: Timestamp,
+) -> Vec<String> {
+    let mut found = store.examine().await.unsafe_settings;
+    found.extend(readable_by_others(keys));
+    found.extend(clock(birth, now));
+    found
+}
+
+/// A folder of keys that others on this machine can enter or list.
+pub fn readable_by_others(folder: &Path) -> Option<String> {
+    let mode = std::fs::metadata(folder).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then(|| {
+        format!(
+            "keys_dir {folder} is open to others of this machine (mode {mode:o}): run chmod 700 {folder}",
+            folder = folder.display()
+        )
+    })
+}
+
+/// A clock that can't be right. Everything that ends or begins at a time is judged by it.
+pub fn clock(birth: Option<&Birth>, now: Timestamp) -> Option<String> {
+    if now < NOT_BEFORE {
+        return Some(format!(
+            "this machine's clock says {now}, which is long past: set it (timedatectl, chrony); logins, \
+             tokens and certificates are judged by it"
+        ));
+    }
+    let born = birth?.at;
+    (born > now + SKEW).then(|| {
+        format!(
+            "this machine's clock says {now}, but the store was first used at {born}: one of the clocks is \
+             wrong. Set it (timedatectl, chrony); every token is refused until then"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_can_not_be_right_is_named() {
+        let birth = |secs| Birth {
+            id: "b".to_owned(),
+            at: Timestamp::from_secs(secs),
+        };
+        let now = Timestamp::from_secs(1_800_000_000);
+        assert_eq!(clock(None, now), None);
+        assert_eq!(clock(Some(&birth(1_800_000_030)), now), None);
+        assert!(clock(Some(&birth(1_800_000_031)), now).is_some());
+        assert!(clock(None, Timestamp::from_secs(0)).is_some());
+    }
+}
