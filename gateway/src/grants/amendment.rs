@@ -63,6 +63,11 @@ impl Amended {
         self.0.get(tool).map(|latest| latest.pin)
     }
 
+    /// When a tool was approved last, in the definition that is in force.
+    pub fn approved(&self, tool: &str) -> Option<Timestamp> {
+        self.0.get(tool).map(|latest| latest.at)
+    }
+
     /// Takes one in, whatever order they come in. `expires`: when no token in use can need it any
     /// more.
     pub fn take(&mut self, amendment: Amendment, expires: Timestamp) {

@@ -133,7 +133,8 @@ impl Setup {
                 return Err(closed(records, now).await?);
             };
             if offer.hash.matches(&presented.secret()) {
-                return Ok(AcceptedCode { seen });
+                let presented = presented.secret().hash();
+                return Ok(AcceptedCode { seen, presented });
             }
             offer.wrong += 1;
             let counted = records
@@ -154,6 +155,18 @@ impl Setup {
         Err(SetupRefusal::CodeWrong)
     }
 
+    /// Whether it is this code with which somebody became the owner just now: then the same form was
+    /// sent twice.
+    pub async fn was_claimed_with(
+        &self,
+        records: &Records,
+        presented: &SetupCode,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let kept = records.store().get(Table::Setting, KEY, now).await?;
+        Ok(kept.is_some_and(|kept| kept == claimed(&presented.secret().hash())))
+    }
+
     /// Uses up an accepted code and adds the owner. Of two that race with the right code, one
     /// becomes the owner.
     pub async fn claim(
@@ -163,11 +176,11 @@ impl Setup {
         owner: &User,
         now: Timestamp,
     ) -> Result<(), SetupRefusal> {
-        let claimed = Offer::CLAIMED;
+        let claimed = claimed(&accepted.presented);
         let expires = Some(now + LIFETIME);
         let first = records
             .store()
-            .replace(Table::Setting, KEY, &accepted.seen, claimed, expires, now)
+            .replace(Table::Setting, KEY, &accepted.seen, &claimed, expires, now)
             .await?;
         if !first {
             return Err(closed(records, now).await?);
@@ -183,6 +196,12 @@ impl Setup {
 #[derive(Debug)]
 pub struct AcceptedCode {
     seen: Vec<u8>,
+    presented: SecretHash,
+}
+
+/// What stands in place of an offer that was used: it decodes to none.
+fn claimed(code: &SecretHash) -> Vec<u8> {
+    format!("claimed:{}", code.as_str()).into_bytes()
 }
 
 async fn closed(records: &Records, now: Timestamp) -> Result<SetupRefusal, StoreError> {
@@ -201,9 +220,6 @@ struct Offer {
 }
 
 impl Offer {
-    /// What stands in place of an offer that was used: it decodes to none.
-    const CLAIMED: &[u8] = b"claimed";
-
     fn is_open(&self, now: Timestamp) -> bool {
         now < self.expires && self.wrong < TRIES
     }

@@ -106,6 +106,8 @@ struct Pressed {
     fields: Vec<String>,
     /// When the page was made; `None`: so long ago that the form is not taken.
     made: Option<Timestamp>,
+    /// Names this one rendering of the form.
+    form: String,
 }
 
 /// Reads a form with these fields, and their seal in `seal`.
@@ -126,9 +128,9 @@ async fn pressed(
         .unwrap_or_default();
     let bound = bound(browser, &session, &fields);
     let unsealed = seal::unseal(&server.tags, purpose, &bound, form.field("seal"), now);
-    let made = match unsealed {
-        Ok(unsealed) => Some(unsealed.made),
-        Err(SealError::Expired) => None,
+    let (made, form) = match unsealed {
+        Ok(unsealed) => (Some(unsealed.made), format!("account:{}", unsealed.nonce)),
+        Err(SealError::Expired) => (None, String::new()),
         Err(SealError::Broken) => {
             let reason = Reason::CrossSiteForm;
             refusal::log("form_refused", request, reason);
@@ -141,6 +143,7 @@ async fn pressed(
         session,
         fields,
         made,
+        form,
     })
 }
 

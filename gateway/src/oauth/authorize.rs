@@ -116,15 +116,16 @@ pub async fn validate(
 }
 
 /// What Allow does: a code for what was consented to, durable before the browser carries it away.
+/// `secret` is one a consent page: the same press again leads to the same code.
 pub async fn approve(
     server: &AuthorizationServer,
     request: &Request,
     session: &BrowserSession,
     asked: AuthorizationRequest,
     tools: Tools,
+    secret: &Secret,
     now: Timestamp,
 ) -> Response {
-    let secret = Secret::draw(&mut OsRng);
     let code = AuthorizationCode {
         grant: GrantId::draw(&mut OsRng),
         client: asked.client().id.clone(),
@@ -139,8 +140,11 @@ pub async fn approve(
         issued: now,
         expires: now + authorization_code::LIFETIME,
     };
-    if let Err(error) = keep(server, &asked, &secret, &code, now).await {
-        return fault(server, request, &error);
+    match keep(server, &asked, secret, &code, now).await {
+        Ok(true) => {}
+        // The same press came twice, and the other one was faster: it has been written down.
+        Ok(false) => return asked.callback().granted(secret),
+        Err(error) => return fault(server, request, &error),
     }
     log::info!(
         event = "code_issued",
@@ -171,7 +175,7 @@ pub async fn approve(
         code,
         server.clock,
     ));
-    audited(asked.callback().granted(&secret), record)
+    audited(asked.callback().granted(secret), record)
 }
 
 /// Tells the operator when an app never came for its code: the person saw an error of the app, and
@@ -192,7 +196,7 @@ async fn watch(records: Records, hash: SecretHash, code: AuthorizationCode, cloc
     }
 }
 
-/// The client is kept first, for as long as anything lives that comes from this code: a grant must
+/// `false` if the code is there already. The client is kept first, for as long as anything lives that comes from this code: a grant must
 /// never outlive its client.
 async fn keep(
     server: &AuthorizationServer,
@@ -200,7 +204,7 @@ async fn keep(
     secret: &Secret,
     code: &AuthorizationCode,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let remember_code = code.remember_until(server.settings.longest_token());
     let remember_client = remember_code.max(now + REMEMBERED);
     let (records, client) = (&server.records, asked.client());
@@ -225,7 +229,7 @@ async fn keep(
     }
     server
         .records
-        .put_code(&secret.hash(), code, remember_code)
+        .add_code(&secret.hash(), code, remember_code, now)
         .await
 }
 

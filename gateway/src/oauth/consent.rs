@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::grants::Tools;
 use crate::grants::choice::{self, Choice, NotGranted, Offered};
 use crate::oauth::audited::audited;
-use crate::oauth::authorize::{self, AuthorizeRefusal};
+use crate::oauth::authorize::{self, AuthorizationRequest, AuthorizeRefusal};
 use crate::oauth::browser::{self, BrowserName, Cookie};
 use crate::oauth::refusal::{self, Refused};
 use crate::oauth::seal::{self, Purpose, SealError, Unsealed};
@@ -34,7 +34,8 @@ use crate::protocol::scope::{OFFLINE_ACCESS, Scope};
 use crate::protocol::tool_definition::Labels;
 use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
-use crate::store::StoreError;
+use crate::secret::Secret;
+use crate::store::{Pressed, StoreError};
 
 /// What a valid authorization request asks for, as far as a person is told.
 #[derive(Clone, Copy, Debug)]
@@ -58,8 +59,19 @@ pub struct Asked<'a> {
 const MOST_NAMES: usize = 96 * 1024;
 const LONGEST_NAME: usize = 128;
 
+/// The longest text that tools are looked for by, in characters.
+const LONGEST_FIND: usize = 100;
+
 /// The longest answer to the page, in bytes: all tools shown, and all ticked.
 pub(super) const LONGEST_ANSWER: usize = 512 * 1024;
+
+/// What the page has from the time before, where it is not the first.
+#[derive(Debug, Default)]
+struct Again<'a> {
+    problem: Option<ConsentProblem>,
+    preset: Preset,
+    find: Option<&'a str>,
+}
 
 /// The consent page.
 pub async fn page(
@@ -105,7 +117,7 @@ async fn show(
     session: &BrowserSession,
     asked: Asked<'_>,
     offer: Option<&Offer>,
-    again: Option<(ConsentProblem, Preset)>,
+    again: Option<Again<'_>>,
 ) -> Response {
     let Some(raw_query) = browser::authorization_request(asked.raw_query) else {
         let status = StatusCode::BAD_REQUEST;
@@ -137,13 +149,15 @@ async fn show(
         ),
         _ => Capabilities::Unknown,
     };
-    let (problem, preset) = match (again, &capabilities) {
-        (Some((problem, preset)), _) if preset.choice.is_some() => (Some(problem), preset),
-        (again, Capabilities::Tools(tools, _)) => {
-            let preset = Preset::first(tools, is_verified(asked.client));
-            (again.map(|(problem, _)| problem), preset)
-        }
-        (again, Capabilities::Unknown) => (again.map(|(problem, _)| problem), Preset::default()),
+    let Again {
+        problem,
+        preset,
+        find,
+    } = again.unwrap_or_default();
+    let preset = match &capabilities {
+        _ if preset.choice.is_some() => preset,
+        Capabilities::Tools(tools, _) => Preset::first(tools, is_verified(asked.client)),
+        Capabilities::Unknown => Preset::default(),
     };
     let page = Consent {
         frame: browser::frame(server, request),
@@ -171,6 +185,7 @@ async fn show(
         preset,
         shown: &shown,
         problem,
+        find,
         lifetime: server.settings.longest_grant(asked.client),
         authorization_request: raw_query,
         seal: &seal::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
@@ -225,8 +240,13 @@ async fn finish(
             server, request, status, reason, query,
         ));
     }
+    if let Decision::Find(ticking, choice) = &answer.decision {
+        return Ok(find(server, request, &answer, &asked, *ticking, choice.clone()).await);
+    }
     let Decision::Allow(choice) = &answer.decision else {
-        answer.use_up(server, request, now).await?;
+        if answer.use_up(server, request, now).await? == Pressed::Again {
+            return Ok(asked.callback().denied());
+        }
         let reason = Reason::UserDenied;
         log::info!(
             event = "authorization_denied", reason, hint = reason.remedy(),
@@ -241,6 +261,13 @@ async fn finish(
         };
         return Ok(audited(asked.callback().denied(), record));
     };
+    // The same press again leads to the same place, whatever the backend says by now.
+    let code = answer.code(server);
+    if answer.is_repeated(server, now).await?
+        && server.records.code(&code.hash(), now).await?.is_some()
+    {
+        return Ok(asked.callback().granted(&code));
+    }
     let offer = ask_backend(server, request, asked.mount(), &answer.session).await;
     let scopes = server.settings.scopes.at(&asked.mount().name);
     let covered = offer
@@ -254,28 +281,87 @@ async fn finish(
         Ok(tools) => {
             answer.use_up(server, request, now).await?;
             let session = &answer.session;
-            Ok(authorize::approve(server, request, session, asked, tools, now).await)
+            Ok(authorize::approve(server, request, session, asked, tools, &code, now).await)
         }
         Err(problem) => {
             log_problem(request, &answer, asked.client(), &problem);
-            let client = Asked {
-                client: asked.client(),
-                redirect_uri: asked.callback().redirect_uri(),
-                mount: asked.mount(),
-                scope: asked.scope(),
-                scopes,
-                raw_query: asked.raw_query(),
-            };
             let preset = Preset {
                 choice: Some(choice.clone()).filter(|_| answer.shown.is_some()),
                 ticked: answer.ticked.clone(),
             };
-            let again = Some((problem_shown(problem), preset));
-            let session = &answer.session;
+            let again = Again {
+                problem: Some(problem_shown(problem)),
+                preset,
+                find: None,
+            };
+            let (session, client) = (&answer.session, asked_of(server, &asked));
             let offer = offer.as_deref();
-            Ok(show(server, request, session, client, offer, again).await)
+            Ok(show(server, request, session, client, offer, Some(again)).await)
         }
     }
+}
+
+fn asked_of<'a>(server: &'a AuthorizationServer, asked: &'a AuthorizationRequest) -> Asked<'a> {
+    Asked {
+        client: asked.client(),
+        redirect_uri: asked.callback().redirect_uri(),
+        mount: asked.mount(),
+        scope: asked.scope(),
+        scopes: server.settings.scopes.at(&asked.mount().name),
+        raw_query: asked.raw_query(),
+    }
+}
+
+/// Looks for tools: the page again, with the tools that were found first, and what was chosen and
+/// ticked as it was. Nothing is decided by it.
+async fn find(
+    server: &AuthorizationServer,
+    request: &Request,
+    answer: &Answer,
+    asked: &AuthorizationRequest,
+    ticking: Ticking,
+    choice: Option<Choice>,
+) -> Response {
+    let (session, asked) = (&answer.session, asked_of(server, asked));
+    let offer = ask_backend(server, request, asked.mount, session).await;
+    let mut ticked = answer.ticked.clone();
+    let covered = offer
+        .as_deref()
+        .map(|offer| covered_tools(offer, asked.scopes, asked.scope));
+    let shown = covered.as_deref().map(shown_tools).unwrap_or_default();
+    let found = shown
+        .into_iter()
+        .filter(|tool| described(tool).has(&answer.find));
+    for tool in found {
+        match ticking {
+            Ticking::Stays => {}
+            Ticking::On => {
+                ticked.insert(tool.name.clone());
+            }
+            Ticking::Off => {
+                ticked.remove(&tool.name);
+            }
+        }
+    }
+    let chosen = || Choice::Chosen(ticked.clone());
+    let choice = match ticking {
+        Ticking::Stays => choice,
+        Ticking::On | Ticking::Off => Some(chosen()),
+    };
+    let again = Again {
+        problem: None,
+        preset: Preset { choice, ticked },
+        find: Some(&answer.find),
+    };
+    show(
+        server,
+        request,
+        session,
+        asked,
+        offer.as_deref(),
+        Some(again),
+    )
+    .await
 }
 
 fn problem_shown(problem: NotGranted) -> ConsentProblem {
@@ -315,33 +401,71 @@ struct Answer {
     /// The tools that the page showed; `None` if it could show none.
     shown: Option<Vec<Offered>>,
     ticked: BTreeSet<String>,
+    /// Stands for the whole decision.
+    said: String,
+    /// What is looked for.
+    find: String,
     unsealed: Unsealed,
 }
 
 enum Decision {
     Allow(Choice),
     Deny,
+    /// Not decided yet: tools are looked for.
+    Find(Ticking, Option<Choice>),
+}
+
+/// What becomes of the boxes of the tools that are found.
+#[derive(Clone, Copy)]
+enum Ticking {
+    Stays,
+    On,
+    Off,
 }
 
 impl Answer {
-    /// An answer counts once; one that led to another page did not count.
+    /// An answer counts once; one that led to another page did not count. Within a minute the same
+    /// one may come again: it is answered as the first.
     async fn use_up(
         &self,
         server: &AuthorizationServer,
         request: &Request,
         now: Timestamp,
-    ) -> Result<(), Refused> {
-        let once = format!("consent:{}", self.unsealed.nonce);
-        let expires = self.unsealed.expires;
-        match server.records.once(&once, expires, now).await? {
-            true => Ok(()),
-            false => Err(refuse(
+    ) -> Result<Pressed, Refused> {
+        let (form, expires) = (self.form(), self.unsealed.expires);
+        let records = &server.records;
+        match records.press(&form, &self.said, expires, now).await? {
+            Pressed::Before => Err(refuse(
                 server,
                 request,
                 Reason::PageExpired,
                 Some(&self.raw_query),
             )),
+            pressed => Ok(pressed),
         }
+    }
+
+    async fn is_repeated(
+        &self,
+        server: &AuthorizationServer,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let lately = server.records.pressed_lately(&self.form(), now).await;
+        // A mark of an earlier version can't be read; `use_up` refuses it.
+        Ok(lately.ok().flatten().is_some_and(|said| said == self.said))
+    }
+
+    /// Names this one rendering of the page.
+    fn form(&self) -> String {
+        format!("consent:{}", self.unsealed.nonce)
+    }
+
+    /// The code that Allow gives: one a page, so that every replica gives the same one for the same
+    /// press, without keeping it. Nobody without the key can derive it.
+    fn code(&self, server: &AuthorizationServer) -> Secret {
+        let key = server.tags.derive("authorization code");
+        let user = self.session.user.as_str().as_bytes();
+        key.secret(&[self.unsealed.nonce.as_bytes(), user])
     }
 }
 
@@ -389,16 +513,29 @@ async fn answer(
         SealError::Expired => refuse(Reason::PageExpired),
     })?;
     let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
-    let decision = match (form.field("decision"), form.field("tools")) {
-        ("deny", _) => Decision::Deny,
-        ("allow", "read") => Decision::Allow(Choice::ReadOnly),
-        ("allow", "today") => Decision::Allow(Choice::Today),
-        ("allow", "all") => Decision::Allow(Choice::Everything),
-        // A browser that does not insist on a choice sends none: no tool is chosen then.
-        ("allow", "") => Decision::Allow(Choice::Chosen(BTreeSet::new())),
-        ("allow", "chosen") => Decision::Allow(Choice::Chosen(ticked.clone())),
+    let choice = match form.field("tools") {
+        "read" => Some(Choice::ReadOnly),
+        "today" => Some(Choice::Today),
+        "all" => Some(Choice::Everything),
+        "chosen" => Some(Choice::Chosen(ticked.clone())),
+        // A browser that does not insist on a choice sends none.
+        "" => None,
         _ => return Err(refuse(Reason::RequestMalformed)),
     };
+    let decision = match form.field("decision") {
+        "deny" => Decision::Deny,
+        // No tool is chosen then.
+        "allow" => Decision::Allow(choice.unwrap_or(Choice::Chosen(BTreeSet::new()))),
+        "find" => Decision::Find(Ticking::Stays, choice),
+        "tick" => Decision::Find(Ticking::On, choice),
+        "untick" => Decision::Find(Ticking::Off, choice),
+        _ => return Err(refuse(Reason::RequestMalformed)),
+    };
+    let said = said(
+        server,
+        &[form.field("decision"), form.field("tools")],
+        &ticked,
+    );
     let shown = choice::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?;
     Ok(Answer {
         session,
@@ -407,8 +544,23 @@ async fn answer(
         decision,
         shown,
         ticked,
+        said,
+        find: form
+            .field("find")
+            .trim()
+            .chars()
+            .take(LONGEST_FIND)
+            .collect(),
         unsealed,
     })
+}
+
+/// A short text that stands for what was pressed and ticked.
+fn said(server: &AuthorizationServer, pressed: &[&str], ticked: &BTreeSet<String>) -> String {
+    let ticked = ticked.iter().map(String::as_str);
+    let parts = pressed.iter().copied().chain(ticked);
+    let parts: Vec<&[u8]> = parts.map(str::as_bytes).collect();
+    server.tags.derive("consent answer").tag(&parts)
 }
 
 /// What must be the same when the answer comes back: what was shown, too. The person and the

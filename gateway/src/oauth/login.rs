@@ -172,6 +172,10 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
     let fields = Fields::of(&form);
     let mut response = web::see_other(&fields.location());
     let Some((hash, session)) = session(server, request, now).await? else {
+        // Pressed twice: the browser may never have read the first answer.
+        if Cookie::Session.read(&server.settings, request).is_some() {
+            Cookie::Session.clear(&server.settings, &mut response);
+        }
         return Ok(response);
     };
     let browser = BrowserName::of(server, request);

@@ -3,13 +3,17 @@
 //! The code is what proves the right to do so; only a wrong one counts as a try, and only after
 //! everything else in the form was right.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use rand::rngs::OsRng;
 
 use crate::audit::{Event, Record};
+use crate::clock::Timestamp;
 use crate::grants::UserId;
 use crate::identity::{self, LoginName, Password, SetupCode, SetupRefusal};
 use crate::oauth::audited::audited;
+use crate::oauth::browser::PostedForm;
 use crate::oauth::refusal::{self, Refused};
 use crate::oauth::{AuthorizationServer, browser, login};
 use crate::pages::{self, SetupForm, SetupProblem};
@@ -17,6 +21,13 @@ use crate::protocol::form::Form;
 use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
 use crate::store::User;
+
+/// For so long after an owner was made the same form is answered as the first time.
+const DOUBLE: Duration = Duration::from_secs(60);
+
+/// How often, and how far apart, it is looked for an owner who is being written down.
+const LOOKS: usize = 20;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// `GET /setup?code=…`; 404 once there is an owner.
 pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
@@ -46,7 +57,9 @@ async fn become_owner(
 ) -> Result<Response, Refused> {
     let now = server.clock.now();
     if server.records.has_users(now).await? {
-        return Ok(done(server, request));
+        let form = browser::posted_form(server, request).map_err(|_| done(server, request))?;
+        let again = sent_again(server, request, &form, now).await?;
+        return Ok(again.unwrap_or_else(|| done(server, request)));
     }
     let form = browser::posted_form(server, request)?;
     let again = |problem| {
@@ -70,11 +83,20 @@ async fn become_owner(
     let code =
         SetupCode::parse(form.field("code")).ok_or_else(|| refused(SetupRefusal::CodeWrong))?;
     let accepted = server.setup.accept(&server.records, &code, now).await;
-    let accepted = accepted.map_err(refused)?;
+    let accepted = match accepted {
+        Ok(accepted) => accepted,
+        Err(refusal) => {
+            let again = sent_again(server, request, &form, now).await?;
+            return again.ok_or_else(|| refused(refusal));
+        }
+    };
     let hash = server.passwords.hash(password).await?;
     let owner = User::new(UserId::draw(&mut OsRng), name.as_str(), hash.as_str(), now);
     let claimed = server.setup.claim(&server.records, accepted, &owner, now);
-    claimed.await.map_err(refused)?;
+    if let Err(refusal) = claimed.await {
+        let again = sent_again(server, request, &form, now).await?;
+        return again.ok_or_else(|| refused(refusal));
+    }
     log::info!(
         event = "owner_set",
         user = owner.id.as_str(),
@@ -87,6 +109,49 @@ async fn become_owner(
         ..Record::of(Event::OwnerSet)
     };
     Ok(audited(opened, record))
+}
+
+/// The same form within a minute of the one that made the owner: whoever pressed twice is logged in as
+/// they would have been. The code that was used, the name and the password have to be the same.
+async fn sent_again(
+    server: &AuthorizationServer,
+    request: &Request,
+    form: &PostedForm,
+    now: Timestamp,
+) -> Result<Option<Response>, Refused> {
+    let (code, name) = (
+        SetupCode::parse(form.field("code")),
+        LoginName::parse(form.field("name")),
+    );
+    let (Some(code), Some(name)) = (code, name) else {
+        return Ok(None);
+    };
+    let records = &server.records;
+    if !server.setup.was_claimed_with(records, &code, now).await? {
+        return Ok(None);
+    }
+    for _ in 0..LOOKS {
+        if let Some(owner) = records.user(name.as_str(), now).await? {
+            let is_new = now.since(owner.created) < DOUBLE && owner.disabled.is_none();
+            let Some(password) = Password::presented(form.field("password")).filter(|_| is_new)
+            else {
+                return Ok(None);
+            };
+            let hash = Some(owner.password_hash.as_str());
+            if !server.passwords.check(hash, password).await? {
+                return Ok(None);
+            }
+            let opened = login::open_session(server, request, &owner, "/", now).await?;
+            let record = Record {
+                user: Some(owner.id.as_str().to_owned()),
+                ..Record::of(Event::Login)
+            };
+            return Ok(Some(audited(opened, record)));
+        }
+        // The other press has used the code up and is about to write the owner down.
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+    }
+    Ok(None)
 }
 
 fn new_password(password: &str, again: &str) -> Result<Password, SetupProblem> {

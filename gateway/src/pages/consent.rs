@@ -16,6 +16,10 @@ pub(super) const LONGEST_NAME: usize = 60;
 pub(super) const LONGEST_DESCRIPTION: usize = 240;
 /// Up to this many tools the groups are open.
 pub(super) const FEW_TOOLS: usize = 12;
+/// Up to this many they are open where single tools are chosen.
+const SEVERAL_TOOLS: usize = 60;
+/// So many names stand on a group that is closed.
+const NAMED: usize = 6;
 
 /// Asks a person whether an app may use a backend.
 #[derive(Clone, Debug)]
@@ -56,6 +60,8 @@ pub struct Consent<'a> {
     pub shown: &'a str,
     /// Why the page is shown again.
     pub problem: Option<ConsentProblem>,
+    /// What the person looks for among the tools.
+    pub find: Option<&'a str>,
     /// How long it could.
     pub lifetime: Duration,
     /// The whole authorization request, undecoded.
@@ -170,6 +176,24 @@ pub struct Tool {
     pub destructive: Option<bool>,
 }
 
+impl Tool {
+    /// Whether each word stands somewhere in its names or its description, in any case.
+    pub fn has(&self, words: &str) -> bool {
+        let texts = [
+            Some(&self.name),
+            self.title.as_ref(),
+            self.description.as_ref(),
+        ];
+        let texts: Vec<String> = texts
+            .into_iter()
+            .flatten()
+            .map(|text| text.to_lowercase())
+            .collect();
+        let has = |word: &str| texts.iter().any(|text| text.contains(word));
+        words.to_lowercase().split_whitespace().all(has)
+    }
+}
+
 impl Consent<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
@@ -184,13 +208,16 @@ impl Consent<'_> {
             Some(ConsentProblem::Changed(names)) => names.clone(),
             _ => BTreeSet::new(),
         };
-        let groups = group(tools, &self.preset.ticked, &changed);
+        let find = self.find.filter(|words| !words.trim().is_empty());
+        let is_found = |tool: &Tool| find.is_none_or(|words| tool.has(words));
+        let found = tools.iter().filter(|tool| is_found(tool)).count();
+        let groups = group(tools, &self.preset.ticked, &changed, is_found);
         let is_verified = self.registration != Registration::SelfRegistered;
         let readers = groups
             .iter()
-            .filter(|group| group.effect == Effect::Read)
-            .map(|group| group.tools.len())
-            .sum();
+            .flat_map(|group| &group.tools)
+            .filter(|tool| tool.reads_only)
+            .count();
         let template = ConsentTemplate {
             frame: self.frame,
             client_name: self
@@ -214,7 +241,14 @@ impl Consent<'_> {
             covers_everything: self.covers_everything,
             user_name: self.user_name,
             destination: self.destination,
-            is_open: tools.len() <= FEW_TOOLS || self.preset.is_chosen(),
+            is_open: match find {
+                Some(_) => true,
+                None if self.preset.is_chosen() => tools.len() <= SEVERAL_TOOLS,
+                None => tools.len() <= FEW_TOOLS,
+            },
+            is_many: tools.len() > FEW_TOOLS,
+            find,
+            found: find.map_or(0, |_| found),
             count: tools.len(),
             readers,
             unshown,
@@ -252,6 +286,9 @@ struct ConsentTemplate<'a> {
     destination: &'a Destination,
     groups: Vec<Group>,
     is_open: bool,
+    is_many: bool,
+    find: Option<&'a str>,
+    found: usize,
     count: usize,
     readers: usize,
     unshown: usize,
@@ -280,10 +317,42 @@ enum Offer {
     Unknown,
 }
 
-/// Tools of one effect.
+/// Tools of one effect, or those of any that were not looked for.
 struct Group {
     effect: Effect,
+    is_found: bool,
     tools: Vec<ToolLine>,
+}
+
+impl Group {
+    const fn heading(&self) -> &'static str {
+        match self.is_found {
+            true => self.effect.heading(),
+            false => "Not what you look for",
+        }
+    }
+
+    const fn note(&self) -> &'static str {
+        match self.is_found {
+            true => self.effect.note(),
+            false => "All other tools. What is ticked here counts, too.",
+        }
+    }
+
+    const fn class(&self) -> &'static str {
+        match self.is_found {
+            true => self.effect.class(),
+            false => "others",
+        }
+    }
+
+    fn first(&self) -> &[ToolLine] {
+        self.tools.get(..NAMED).unwrap_or(&self.tools)
+    }
+
+    fn more(&self) -> usize {
+        self.tools.len().saturating_sub(NAMED)
+    }
 }
 
 struct ToolLine {
@@ -297,6 +366,7 @@ struct ToolLine {
     title: Option<String>,
     description: Option<String>,
     destructive: bool,
+    reads_only: bool,
 }
 
 /// What calling a tool does, as far as its annotations say. The order is that of the page.
@@ -340,23 +410,36 @@ impl Effect {
     }
 }
 
-fn group(tools: &[Tool], ticked: &BTreeSet<String>, changed: &BTreeSet<String>) -> Vec<Group> {
+fn group(
+    tools: &[Tool],
+    ticked: &BTreeSet<String>,
+    changed: &BTreeSet<String>,
+    is_found: impl Fn(&Tool) -> bool,
+) -> Vec<Group> {
+    let lines = |is_in: &dyn Fn(&Tool) -> bool| -> Vec<ToolLine> {
+        let numbered = tools.iter().enumerate();
+        let line = |(number, tool): (usize, &Tool)| ToolLine {
+            number,
+            is_ticked: ticked.contains(&tool.name) && !changed.contains(&tool.name),
+            is_changed: changed.contains(&tool.name),
+            ..ToolLine::new(tool)
+        };
+        numbered.filter(|(_, tool)| is_in(tool)).map(line).collect()
+    };
+    let of_effect = |effect| Group {
+        effect,
+        is_found: true,
+        tools: lines(&|tool| Effect::of(tool) == effect && is_found(tool)),
+    };
+    let others = Group {
+        effect: Effect::Unlabelled,
+        is_found: false,
+        tools: lines(&|tool| !is_found(tool)),
+    };
     [Effect::Read, Effect::Change, Effect::Unlabelled]
+        .map(of_effect)
         .into_iter()
-        .map(|effect| Group {
-            effect,
-            tools: tools
-                .iter()
-                .enumerate()
-                .filter(|(_, tool)| Effect::of(tool) == effect)
-                .map(|(number, tool)| ToolLine {
-                    number,
-                    is_ticked: ticked.contains(&tool.name) && !changed.contains(&tool.name),
-                    is_changed: changed.contains(&tool.name),
-                    ..ToolLine::new(tool)
-                })
-                .collect(),
-        })
+        .chain([others])
         .filter(|group| !group.tools.is_empty())
         .collect()
 }
@@ -395,6 +478,7 @@ impl ToolLine {
             title: shown(&tool.title, LONGEST_NAME),
             description: shown(&tool.description, LONGEST_DESCRIPTION),
             destructive: tool.destructive == Some(true) && tool.read_only != Some(true),
+            reads_only: Effect::of(tool) == Effect::Read,
             name,
         }
     }

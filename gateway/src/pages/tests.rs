@@ -42,6 +42,7 @@ fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) ->
         unfit: Vec::new(),
         shown: "[]",
         problem: None,
+        find: None,
         lifetime: Duration::from_secs(24 * 3600),
         authorization_request: REQUEST,
         seal: "1795439140889.6OjDWf6eYxa283jaQoOQ_Q.wdh0iLzafWKR9DdVe_cz8g",

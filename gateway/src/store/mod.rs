@@ -38,7 +38,7 @@ pub use self::granted::ToolsUnknown;
 pub use self::last_use::LastUse;
 pub use self::listing::{GrantsOf, Page};
 pub use self::memory::Memory;
-pub use self::records::{Disabled, KeptGrant, Records, TakenCode, User};
+pub use self::records::{Disabled, KeptGrant, Pressed, Records, TakenCode, User};
 pub use self::redis::Redis;
 pub use self::revocations::RevocationView;
 pub use self::revoked::Revoked;

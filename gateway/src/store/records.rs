@@ -79,6 +79,41 @@ pub enum TakenCode {
     Unknown,
 }
 
+/// What noting a press of a form met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pressed {
+    /// Nobody had pressed it.
+    First,
+    /// It was pressed within the last minute, with the same answer: a double click, or a browser that
+    /// sent it again.
+    Again,
+    /// It was pressed with another answer, or longer ago.
+    Before,
+}
+
+/// For so long a form that is pressed again with the same answer is answered as the first time.
+const DOUBLE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Press {
+    answer: String,
+    at: Timestamp,
+}
+
+impl Press {
+    /// The clocks of replicas differ a little.
+    fn is_recent(&self, now: Timestamp) -> bool {
+        now < self.at + DOUBLE && self.at <= now + LEEWAY
+    }
+
+    fn compared_with(&self, answer: &str, now: Timestamp) -> Pressed {
+        match self.answer == answer && self.is_recent(now) {
+            true => Pressed::Again,
+            false => Pressed::Before,
+        }
+    }
+}
+
 /// A grant as it was read, so that what is decided about it replaces exactly that.
 #[derive(Clone, Debug)]
 pub struct KeptGrant {
@@ -271,19 +306,6 @@ impl Records {
         users.first().map(|(_, bytes)| decode(bytes)).transpose()
     }
 
-    /// Keeps a code under its hash. It stays known after its 60 seconds, so that a late replay is
-    /// recognised for as long as the tokens live that it gave.
-    pub async fn put_code(
-        &self,
-        hash: &SecretHash,
-        code: &AuthorizationCode,
-        keep_until: Timestamp,
-    ) -> Result<(), StoreError> {
-        self.store
-            .put(Table::Code, hash.as_str(), &encode(code), Some(keep_until))
-            .await
-    }
-
     /// Looks at a code without taking it.
     pub async fn code(
         &self,
@@ -467,6 +489,59 @@ impl Records {
         Ok(inserted == Inserted::New)
     }
 
+    /// Notes that a form was pressed, and with which answer; what it was pressed with first stays.
+    pub async fn press(
+        &self,
+        form: &str,
+        answer: &str,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<Pressed, StoreError> {
+        let press = Press {
+            answer: answer.to_owned(),
+            at: now,
+        };
+        let (value, until) = (encode(&press), Some(until));
+        let inserted = self
+            .store
+            .insert(Table::Once, form, &value, until, now)
+            .await?;
+        Ok(match inserted {
+            Inserted::New => Pressed::First,
+            Inserted::Exists(bytes) => decode(&bytes).map_or(Pressed::Before, |first: Press| {
+                first.compared_with(answer, now)
+            }),
+        })
+    }
+
+    /// What a form was pressed with within the last minute.
+    pub async fn pressed_lately(
+        &self,
+        form: &str,
+        now: Timestamp,
+    ) -> Result<Option<String>, StoreError> {
+        let first: Option<Press> = self.read(Table::Once, form, now).await?;
+        let first = first.filter(|press| press.is_recent(now));
+        Ok(first.map(|press| press.answer))
+    }
+
+    /// Keeps a code under its hash, unless one is there; `false` then. It stays known after its 60
+    /// seconds, so that a late replay is recognised for as long as the tokens live that it gave.
+    pub async fn add_code(
+        &self,
+        hash: &SecretHash,
+        code: &AuthorizationCode,
+        keep_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (value, until) = (encode(code), Some(keep_until));
+        let inserted = self
+            .store
+            .insert(Table::Code, hash.as_str(), &value, until, now)
+            .await?;
+        Ok(inserted == Inserted::New)
+    }
+
     async fn read<T: DeserializeOwned>(
         &self,
         table: Table,
@@ -503,4 +578,35 @@ pub(super) fn encode(value: &impl Serialize) -> Vec<u8> {
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
     serde_json::from_slice(bytes)
         .map_err(|error| StoreError(format!("a record can't be read: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+
+    #[tokio::test]
+    async fn a_form_is_pressed_once_and_for_a_minute_again_with_the_same_answer() {
+        let records = Records::new(Arc::new(Memory::new()));
+        let now = Timestamp::from_secs(1_000_000);
+        let at = |secs| now + Duration::from_secs(secs);
+        let press = async |answer, secs| {
+            let pressed = records.press("consent:n", answer, at(600), at(secs)).await;
+            pressed.unwrap()
+        };
+        assert_eq!(press("allow", 0).await, Pressed::First);
+        assert_eq!(press("allow", 0).await, Pressed::Again);
+        assert_eq!(press("deny", 1).await, Pressed::Before);
+        assert_eq!(press("allow", 59).await, Pressed::Again);
+        assert_eq!(press("allow", 60).await, Pressed::Before);
+        let lately = async |secs| records.pressed_lately("consent:n", at(secs)).await.unwrap();
+        assert_eq!(lately(59).await.as_deref(), Some("allow"));
+        assert_eq!(lately(60).await, None);
+        // What an earlier version noted says nothing of its answer.
+        let store = records.store();
+        let once = store.put(Table::Once, "consent:o", b"1", Some(at(600)));
+        once.await.unwrap();
+        let pressed = records.press("consent:o", "allow", at(600), now).await;
+        assert_eq!(pressed.unwrap(), Pressed::Before);
+    }
 }

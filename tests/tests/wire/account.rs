@@ -148,12 +148,12 @@ async fn a_person_sees_each_app_and_one_click_takes_it_back() -> Result<()> {
     );
     assert_eq!(status(gateway, &kept).await?, 200);
 
-    // The same form again, and the app that connects again meanwhile.
+    // The same press again says the same, and does nothing to what the app was allowed meanwhile.
     let back = notes.sign_in(&world.owner).await?;
     let again = browser.submit(&form).await?;
     assert_eq!(again.reply.status, 200);
     assert!(
-        again.words().contains("Nothing was changed"),
+        again.words().contains("lost its access"),
         "{}",
         again.words()
     );
@@ -369,7 +369,7 @@ async fn a_changed_tool_is_approved_again_and_what_is_in_use_goes_on_everywhere(
     // Pressed twice it is done once.
     let again = browser.submit(&form).await?;
     assert!(
-        again.words().contains("was approved before"),
+        again.words().contains("may be used again"),
         "{}",
         again.words()
     );

@@ -34,6 +34,7 @@ mod origins;
 mod policy;
 mod policy_forms;
 mod prefix;
+mod pressed_twice;
 mod quickstart;
 mod redis;
 mod refresh;

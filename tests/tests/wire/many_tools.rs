@@ -319,3 +319,75 @@ async fn whoever_looks_at_such_a_token_or_its_grant_learns_what_it_is_for() -> R
     assert_eq!(tools, Some(500), "{shown}");
     Ok(())
 }
+
+/// The names of the tools whose boxes are ticked in a form.
+fn ticked(form: &Form) -> Vec<&str> {
+    let boxes = form.fields.iter().filter(|(name, _)| name == "tool");
+    boxes.map(|(_, value)| value.as_str()).collect()
+}
+
+#[tokio::test]
+async fn tools_are_found_by_their_words_without_script_and_what_is_ticked_stays() -> Result<()> {
+    let world = world(StoreKind::Embedded, 500).await?;
+    let client = world.client("Client").await?;
+    let request = client.authorization();
+    let mut browser = Browser::default();
+    let page = browser.visit(&request.url()).await?;
+    let owner = &world.owner;
+    let page = browser.log_in(&page, &owner.name, &owner.password).await?;
+    assert!(!page.reply.text.contains("<script"));
+
+    let mut form = page.form_with_button("Find")?.press("Find")?;
+    form.choose_tools(&[&name(3), &name(4)])?;
+    form.set("find", "  REPORT _049 ");
+    let page = browser.submit(&form).await?;
+    assert_eq!(page.reply.status, 200, "{}", page.words());
+    let words = page.words();
+    // 490 to 499: each word has to be there, in any case. Nothing is decided by looking.
+    assert!(words.contains("10 tools are found, of 500"), "{words}");
+    let form = page.form_with_button("Tick all 10")?;
+    assert_eq!(form.value("tools"), Some("chosen"));
+    assert_eq!(form.value("find"), Some("REPORT _049"));
+    let mut both = ticked(&form);
+    both.sort_unstable();
+    assert_eq!(both, [name(3), name(4)]);
+
+    let page = browser.submit(&form.press("Tick all 10")?).await?;
+    let mut form = page.form_with_button("Find")?.press("Find")?;
+    assert_eq!(ticked(&form).len(), 12);
+    form.set("find", "0492");
+    let page = browser.submit(&form).await?;
+    assert!(
+        page.words().contains("One tool is found"),
+        "{}",
+        page.words()
+    );
+    let form = page.form_with_button("Untick it")?.press("Untick it")?;
+    let page = browser.submit(&form).await?;
+    let mut form = page.form_with_button("Find")?.press("Find")?;
+    form.set("find", "no such words");
+    let page = browser.submit(&form).await?;
+    assert!(
+        page.words().contains("No tool has these words"),
+        "{}",
+        page.words()
+    );
+
+    let last = browser
+        .submit(&page.form_with_button("Allow")?.press("Allow")?)
+        .await?;
+    let url = last.location().with_context(|| last.words())?;
+    let callback = tests::oauth::Callback { url };
+    let redeemed = client
+        .redeem(&callback.code(), &request.pkce.verifier)
+        .await?;
+    let token = redeemed.json()["access_token"]
+        .as_str()
+        .context("none")?
+        .to_owned();
+    let mut wanted: Vec<String> = (490..500).filter(|n| *n != 492).map(name).collect();
+    wanted.extend([name(3), name(4)]);
+    wanted.sort_unstable();
+    assert_eq!(listed(&world, &token).await?, wanted);
+    Ok(())
+}

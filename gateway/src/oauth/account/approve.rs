@@ -1,6 +1,8 @@
 //! The button that approves a changed tool again: exactly the definition that the page showed, and
 //! only while it is what the backend offers.
 
+use std::time::Duration;
+
 use crate::access_token::LEEWAY;
 use crate::audit::{Event, Record};
 use crate::clock::Timestamp;
@@ -20,6 +22,9 @@ use super::{Pressed, cards, pressed, show};
 
 /// How often a refresh may move the grant on between our reading and our writing.
 const ATTEMPTS: usize = 8;
+
+/// For so long a button that is pressed again says the same.
+const DOUBLE: Duration = Duration::from_secs(60);
 
 /// `POST /account/approve`.
 pub(in crate::oauth) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
@@ -85,6 +90,15 @@ async fn approve(
                     );
                     return Ok(AccountNotice::Approved(tool.clone()));
                 }
+            }
+            // Pressed twice: it says what it said the first time.
+            Err(NotAmended::Already)
+                if known
+                    .as_deref()
+                    .and_then(|known| known.approved(tool))
+                    .is_some_and(|at| now.since(at) < DOUBLE) =>
+            {
+                return Ok(AccountNotice::Approved(tool.clone()));
             }
             Err(why) => return Ok(notice(why, tool.clone())),
         }

@@ -4,6 +4,8 @@
 //! often the form is sent. If nothing of the app is left by it, a code that was out when the page was
 //! made goes too: nobody who revokes an app expects it back within the minute.
 
+use std::time::Duration;
+
 use crate::access_token::LEEWAY;
 use crate::audit::Record;
 use crate::client::ClientId;
@@ -18,6 +20,13 @@ use crate::protocol::web::{Request, Response};
 use crate::store::{GrantsOf, StoreError};
 
 use super::{Pressed, cards, pressed, show};
+
+/// For so long a button that is pressed again says the same.
+const DOUBLE: Duration = Duration::from_secs(60);
+
+/// How often, and how far apart, it is looked for the first press.
+const LOOKS: usize = 6;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
 
 /// `POST /account/revoke`.
 pub(in crate::oauth) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
@@ -60,15 +69,37 @@ async fn take_back(
         client = Some(grant.client);
     }
     match client {
-        None => Ok(AccountNotice::AlreadyOver),
+        None => already_over(server, pressed, now).await,
         Some(id) => {
             end_codes(server, &pressed.session.user, &id, made, now).await?;
             let client = cards::client(server, &id, now).await?;
-            Ok(AccountNotice::Revoked(
-                client.and_then(|client| client.name),
-            ))
+            let name = client.and_then(|client| client.name);
+            // Revoked it is, whether or not this can be noted.
+            let said = name.as_deref().unwrap_or_default();
+            let noted = server.records.press(&pressed.form, said, now + DOUBLE, now);
+            let _ = noted.await;
+            Ok(AccountNotice::Revoked(name))
         }
     }
+}
+
+/// Where nothing is left to be revoked, a button that was pressed twice says what it said the first
+/// time. The first press may still be on its way, here or on another replica.
+async fn already_over(
+    server: &AuthorizationServer,
+    pressed: &Pressed,
+    now: Timestamp,
+) -> Result<AccountNotice, StoreError> {
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        if let Some(name) = server.records.pressed_lately(&pressed.form, now).await? {
+            let name = Some(name).filter(|name| !name.is_empty());
+            return Ok(AccountNotice::Revoked(name));
+        }
+    }
+    Ok(AccountNotice::AlreadyOver)
 }
 
 /// Ends what the person's codes for this app would give that were out before `made`, unless the app

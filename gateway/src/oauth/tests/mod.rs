@@ -18,6 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use biscuit_auth::KeyPair;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use rand::rngs::OsRng;
 use serde_json::{Value, json};
 
 use crate::access_token::{self, Keys, Tools};
@@ -33,7 +34,7 @@ use crate::protocol::bearer::BearerToken;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::resource::{Issuer, Mount};
 use crate::protocol::web::{Request, Response};
-use crate::secret::TagKey;
+use crate::secret::{Secret, TagKey};
 use crate::store::{Cursor, Memory, Records, User};
 
 /// Where no clock is asked. Far ahead, so that what was made at this time is there for those that
@@ -173,7 +174,8 @@ async fn code(server: &AuthorizationServer, client: &str, now: Timestamp) -> Str
     let session = BrowserSession::begin(user, "alice".to_owned(), "$argon2id", now);
     let tools = Tools::Only(BTreeSet::from(["search".to_owned()]));
     let request = request(Method::POST, "/consent", &[], "");
-    let response = authorize::approve(server, &request, &session, asked, tools, now).await;
+    let code = Secret::draw(&mut OsRng);
+    let response = authorize::approve(server, &request, &session, asked, tools, &code, now).await;
     assert_eq!(response.status(), 303);
     let location = url::Url::parse(header(&response, "location")).unwrap();
     let parameters: BTreeMap<_, _> = location.query_pairs().into_owned().collect();

@@ -97,8 +97,11 @@ async fn allow_gives_one_code_and_the_page_counts_once() {
         callback.contains("&iss=https%3A%2F%2Fmcp.example.com"),
         "{callback}"
     );
-    for decision in ["allow", "deny"] {
-        let again = decide(&server, &browser, &goal, &seal, decision).await;
+    // Pressed twice: the same answer, with the same code.
+    let again = decide(&server, &browser, &goal, &seal, "allow").await;
+    assert_eq!(location(&again), callback);
+    {
+        let again = decide(&server, &browser, &goal, &seal, "deny").await;
         assert_eq!(again.status(), StatusCode::FORBIDDEN);
         assert!(text(&again).contains("page_expired"));
         let way_back = format!("href=\"/authorize?{}\"", goal.replace('&', "&#38;"));
