@@ -49,5 +49,6 @@ mod starting;
 mod token;
 mod tools;
 mod unsafe_environment;
+mod translation;
 mod well_known;
 mod wiped;

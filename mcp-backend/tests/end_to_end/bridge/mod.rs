@@ -2,6 +2,7 @@
 
 mod eras;
 mod hostile;
+mod owners;
 mod processes;
 mod questions;
 

@@ -1,0 +1,259 @@
+//! Processes by whose they are: nobody takes all of them, idle ones end first, and the gateway's own
+//! look has one that is kept for it.
+
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{Bridge, SERVER, is_running, said};
+use crate::backend::{command, eventually};
+use crate::mcp::{self, StatelessClient};
+use crate::wire::Answer;
+
+/// A session of somebody's.
+struct Of {
+    address: std::net::SocketAddr,
+    headers: Vec<(String, String)>,
+}
+
+impl Of {
+    fn open(bridge: &Bridge, user: &str, grant: &str) -> (Self, Answer) {
+        let mut headers = vec![
+            ("x-forwarded-user".to_owned(), user.to_owned()),
+            ("x-forwarded-client".to_owned(), "app".to_owned()),
+            ("x-forwarded-grant".to_owned(), grant.to_owned()),
+        ];
+        let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {},
+            "clientInfo": { "name": "test", "version": "1" } });
+        let initialize = mcp::request(1, "initialize", params);
+        let own: Vec<_> = headers
+            .iter()
+            .map(|(n, v)| (n.as_str(), v.as_str()))
+            .collect();
+        let answer = mcp::post(bridge.address, &own, &initialize);
+        if let Some(session) = answer.header("mcp-session-id") {
+            headers.push(("mcp-session-id".to_owned(), session.to_owned()));
+        }
+        let of = Self {
+            address: bridge.address,
+            headers,
+        };
+        (of, answer)
+    }
+
+    fn call(&self, name: &str, arguments: Value) -> Answer {
+        let own = self.headers.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+        let message = mcp::request(
+            2,
+            "tools/call",
+            json!({ "name": name, "arguments": arguments }),
+        );
+        mcp::post(self.address, &own.collect::<Vec<_>>(), &message)
+    }
+
+    fn pid(&self) -> u64 {
+        let answer = self.call("environment", json!({}));
+        said(&mcp::message(&answer)["result"])["pid"]
+            .as_u64()
+            .expect("a number")
+    }
+
+    /// Keeps its process busy.
+    fn busy(self, seconds: u32) -> JoinHandle<Answer> {
+        std::thread::spawn(move || self.call("sleep", json!({ "seconds": seconds })))
+    }
+}
+
+fn refusal(answer: &Answer) -> String {
+    let message = mcp::message(answer);
+    let text = message["error"]["message"].as_str();
+    text.unwrap_or_else(|| panic!("not refused: {message}"))
+        .to_owned()
+}
+
+#[test]
+fn one_connection_or_person_does_not_take_all_processes() {
+    let limits = [
+        "--processes",
+        "5",
+        "--processes-per-person",
+        "3",
+        "--processes-per-connection",
+        "2",
+    ];
+    let bridge = Bridge::start_with("sessions", &limits);
+    let mut busy: Vec<_> = (0..2)
+        .map(|_| Of::open(&bridge, "alice", "g1").0.busy(6))
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    let refused = refusal(&Of::open(&bridge, "alice", "g1").1);
+    assert!(
+        refused.contains("2 processes of this connection"),
+        "{refused}"
+    );
+    busy.push(Of::open(&bridge, "alice", "g2").0.busy(6));
+    std::thread::sleep(Duration::from_millis(500));
+    let refused = refusal(&Of::open(&bridge, "alice", "g3").1);
+    assert!(refused.contains("3 processes of this person"), "{refused}");
+    // Without a session it is the same.
+    let message = mcp::request(1, "tools/list", StatelessClient::with_meta(json!({})));
+    let headers = [
+        ("mcp-protocol-version", mcp::STATELESS),
+        ("mcp-method", "tools/list"),
+        ("x-forwarded-user", "alice"),
+        ("x-forwarded-client", "another"),
+        ("x-forwarded-grant", "g4"),
+    ];
+    let refused = mcp::post(bridge.address, &headers, &message);
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.header("retry-after").is_some());
+    // Others are served all the while.
+    let (bob, _) = Of::open(&bridge, "bob", "g5");
+    assert!(bob.pid() > 0);
+    let (carol, _) = Of::open(&bridge, "carol", "g6");
+    assert!(carol.pid() > 0);
+    for call in busy {
+        assert_eq!(call.join().expect("a thread").status, 200);
+    }
+}
+
+#[test]
+fn whoever_is_at_a_bound_has_an_idle_one_of_their_own_stopped() {
+    let limits = ["--processes", "8", "--processes-per-connection", "2"];
+    let bridge = Bridge::start_with("sessions", &limits);
+    let (bob, _) = Of::open(&bridge, "bob", "g9");
+    let of_bob = bob.pid();
+    let (first, _) = Of::open(&bridge, "alice", "g1");
+    let (second, _) = Of::open(&bridge, "alice", "g1");
+    let (of_first, of_second) = (first.pid(), second.pid());
+    let (third, _) = Of::open(&bridge, "alice", "g1");
+    assert!(third.pid() > 0);
+    assert!(
+        !is_running(of_first),
+        "the longest idle of the same connection"
+    );
+    assert!(is_running(of_second) && is_running(of_bob));
+    // Its session goes on, with another process.
+    assert_ne!(first.pid(), of_first);
+}
+
+/// One that opens sessions without end ends its own.
+#[test]
+fn sessions_without_end_cost_nobody_else_theirs() {
+    let bridge = Bridge::start_with("sessions", &["--process", "shared"]);
+    let (bob, _) = Of::open(&bridge, "bob", "g9");
+    let (first, _) = Of::open(&bridge, "alice", "g1");
+    for _ in 0..520 {
+        let (_, opened) = Of::open(&bridge, "alice", "g1");
+        assert_eq!(opened.status, 200, "{opened:?}");
+    }
+    assert!(bob.pid() > 0);
+    assert_eq!(first.call("environment", json!({})).status, 404);
+}
+
+/// The gateway's own look: it names nobody, and says who it is.
+fn look(bridge: &Bridge) -> Answer {
+    let meta = json!({
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": { "name": "cupcake-gateway", "version": "1" },
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let message = mcp::request(1, "tools/list", json!({ "_meta": meta }));
+    let headers = [
+        ("mcp-protocol-version", mcp::STATELESS),
+        ("mcp-method", "tools/list"),
+    ];
+    mcp::post(bridge.address, &headers, &message)
+}
+
+#[test]
+fn all_looks_of_the_gateway_share_the_process_that_was_started_first() {
+    let bridge = Bridge::start_with("sessions", &["--warm-up"]);
+    for _ in 0..3 {
+        let listed = mcp::message(&look(&bridge));
+        assert!(listed["result"]["tools"].is_array(), "{listed}");
+    }
+    assert_eq!(bridge.events("process_started").len(), 1);
+    // Nobody else gets it.
+    let (alice, _) = Of::open(&bridge, "alice", "g1");
+    assert!(alice.pid() > 0);
+    assert_eq!(bridge.events("process_started").len(), 2);
+}
+
+#[test]
+fn a_program_that_ends_at_once_is_told_in_full_to_the_operator_alone() {
+    let script = "import sys; print('first', file=sys.stderr); print('no key: s3cret', file=sys.stderr); sys.exit(9)";
+    let bridge = Bridge::spawn(command(), &["--warm-up"], &["python3", "-c", script]);
+    let sentence = eventually("the end to be told", || {
+        let told = bridge.events("server_does_not_answer");
+        told.first().map(|line| line["message"].to_string())
+    });
+    assert!(sentence.contains("exit code 9"), "{sentence}");
+    assert!(
+        sentence.contains("Its last line: no key: s3cret"),
+        "{sentence}"
+    );
+    let full = refusal(&look(&bridge));
+    assert!(
+        full.contains("exit code 9") && full.contains("s3cret"),
+        "{full}"
+    );
+    let (_, opened) = Of::open(&bridge, "alice", "g1");
+    let told = refusal(&opened);
+    assert!(
+        told.contains("exit code 9") && !told.contains("s3cret"),
+        "{told}"
+    );
+    // However many ask, it is started ever less often.
+    for at in 0..30 {
+        Of::open(&bridge, "alice", &format!("g{at}"));
+    }
+    assert!(bridge.events("process_started").len() < 8);
+}
+
+#[test]
+fn a_program_that_is_not_there_is_named() {
+    let bridge = Bridge::spawn(command(), &[], &["no-such-program-anywhere"]);
+    let full = refusal(&look(&bridge));
+    assert!(full.contains("could not be started"), "{full}");
+    assert!(full.contains("no-such-program-anywhere"), "{full}");
+}
+
+#[test]
+fn who_gives_up_waiting_does_not_end_a_start() {
+    let script = format!(
+        "import time; time.sleep(2); import runpy, sys; sys.argv = ['s', 'sessions']; runpy.run_path({SERVER:?})"
+    );
+    let bridge = Bridge::spawn(command(), &[], &["python3", "-c", &script]);
+    let address = bridge.address;
+    // Leaves after a moment.
+    let early = std::thread::spawn(move || {
+        let socket = std::net::TcpStream::connect(address).expect("a connection");
+        std::thread::sleep(Duration::from_millis(100));
+        drop(socket);
+    });
+    let looking = std::thread::spawn({
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": { "name": "cupcake-gateway", "version": "1" },
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let body = mcp::request(1, "tools/list", json!({ "_meta": meta })).to_string();
+        move || {
+            use std::io::Write as _;
+            let mut socket = std::net::TcpStream::connect(address).expect("a connection");
+            let head = format!(
+                "POST /mcp HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/list\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            socket.write_all(head.as_bytes()).expect("a request");
+            std::thread::sleep(Duration::from_millis(700));
+        }
+    });
+    early.join().expect("a thread");
+    looking.join().expect("a thread");
+    let listed = mcp::message(&look(&bridge));
+    assert!(listed["result"]["tools"].is_array(), "{listed}");
+    assert_eq!(bridge.events("process_started").len(), 1);
+}
