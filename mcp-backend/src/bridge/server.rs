@@ -132,6 +132,9 @@ impl Level {
     }
 }
 
+/// What a start comes to, once it has.
+type Starting = watch::Receiver<Option<Result<Open, Failure>>>;
+
 /// One server. Its process, if any, ends when this is dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -146,7 +149,7 @@ pub struct Server {
     /// For whom it is.
     owner: Owner,
     /// A start that goes on whoever waits for it.
-    beside: Mutex<Option<watch::Receiver<Option<Result<Open, Failure>>>>>,
+    beside: Mutex<Option<Starting>>,
 }
 
 #[derive(Debug)]
@@ -220,7 +223,7 @@ impl Server {
         }
     }
 
-    fn begin_beside(self: &Arc<Self>) -> watch::Receiver<Option<Result<Open, Failure>>> {
+    fn begin_beside(self: &Arc<Self>) -> Starting {
         let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(opening) = &*beside
             && opening.borrow().is_none()

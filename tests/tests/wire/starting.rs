@@ -345,6 +345,48 @@ async fn a_server_that_takes_six_seconds_is_waited_for_and_started_once() -> Res
     Ok(())
 }
 
+/// The same over HTTP, where asking takes as long each time.
+#[tokio::test]
+async fn a_backend_over_http_that_takes_four_seconds_to_list_is_waited_for() -> Result<()> {
+    let world = World::with(StoreKind::Embedded, |setup| Setup {
+        hasty: true,
+        ..setup
+    })
+    .await?;
+    world.backend.play(|request| {
+        let message = request.json();
+        match message["method"].as_str() {
+            Some("tools/list") => Answer::Steps(
+                200,
+                vec![("Content-Type".into(), "application/json".into())],
+                vec![
+                    Step::Wait(Duration::from_secs(4)),
+                    Step::Send(scripted_mcp::reply(&message).to_string()),
+                ],
+            ),
+            _ => scripted_mcp::answer(request),
+        }
+    });
+    // What was known from the start is too old for a page.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let client = world.client("Client").await?;
+    let mut browser = Browser::default();
+    let page = browser.visit(&client.authorization().url()).await?;
+    let owner = &world.owner;
+    let mut page = browser.log_in(&page, &owner.name, &owner.password).await?;
+    assert!(is_waiting(&page.words()), "{}", page.words());
+    let deadline = Instant::now() + PATIENCE;
+    while is_waiting(&page.words()) {
+        ensure!(Instant::now() < deadline, "it waits without end");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        page = browser.visit(&refreshed(&page)?).await?;
+    }
+    assert!(page.reply.text.contains("erase"), "{}", page.words());
+    let last = browser.answer(&page, "Allow").await?;
+    assert!(last.location().is_some(), "{}", last.words());
+    Ok(())
+}
+
 #[tokio::test]
 async fn patience_is_configured_and_ends() -> Result<()> {
     let scripted = Scripted::new()?;
