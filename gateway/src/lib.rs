@@ -11,7 +11,7 @@
 //! | 4 outside observer | [`doctor`] | what clients meet at a deployment: exchanges, and judgements over them |
 //! | 3 outside world | [`store`], [`identity`], [`backend`], [`fetch`], [`journal`], [`environment`] | what is kept and written down, who a person is, what a backend offers |
 //! | 2 decisions | [`client`], [`grants`], [`access_token`], [`policy`], [`browser_session`], [`pages`], [`audit`] | pure: facts, `now` and randomness in, a value out |
-//! | 1 vocabulary | [`protocol`], [`reason`], [`clock`], [`secret`] | wire words: OAuth errors, scopes, PKCE, JSON-RPC, SSE |
+//! | 1 vocabulary | [`protocol`], [`reason`], [`clock`], [`open_files`], [`secret`] | wire words: OAuth errors, scopes, PKCE, JSON-RPC, SSE |
 //!
 //! # The life of a request
 //!
@@ -88,6 +88,7 @@ pub mod identity;
 pub mod journal;
 pub mod keys;
 pub mod oauth;
+pub mod open_files;
 pub mod pages;
 pub mod policy;
 pub mod protocol;

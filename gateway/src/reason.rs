@@ -116,6 +116,7 @@ reasons! {
     HostNotOurs = "host_not_ours", "The Host header names another host.", "Set public_url to the name that clients use; a proxy in front that changes Host belongs in trusted_proxies.";
     MessageMalformed = "message_malformed", "The body is not one unambiguous JSON-RPC message.", "The error description names what is wrong.";
     BodyTooLarge = "body_too_large", "The body is larger than the limit.", "Raise limits.request_body if such messages are expected.";
+    HeaderTooLarge = "header_too_large", "The header of the request is larger than the limit.", "Raise limits.request_header if such headers are expected; clear the cookies of this site where a browser sends many.";
     BodyCompressed = "body_compressed", "The body is compressed.", "The client must send it plain.";
     BodyTooSlow = "body_too_slow", "The body did not arrive in time.", "Check the network between client and gateway.";
     PathAmbiguous = "path_ambiguous", "The path can be read in more than one way.", "Use the MCP URL exactly as shown.";
@@ -133,6 +134,9 @@ reasons! {
     UpstreamRefusedHost = "upstream_refused_host", "The backend refused the Host or Origin of the request.", "Use the host name that the backend expects in backend.url.";
     TranslationLimit = "translation_limit", "This is more than the gateway translates between revisions of MCP.", "Ask for less at once; or use a client and a server that speak the same revision: what passes as it is has no such limit.";
     Overloaded = "overloaded", "Too many requests wait for the same resource.", "Try again shortly.";
+    InFlightFull = "in_flight_full", "More bytes of unfinished requests would be held in memory than may be.", "Wait for the time in Retry-After and send fewer large requests at once; the operator can raise limits.in_flight, limits.in_flight_per_address or limits.in_flight_per_grant.";
+    ConnectionsFull = "connections_full", "Too many connections are open.", "Close some or wait for the time in Retry-After; the operator can raise limits.connections or limits.connections_per_address, and list a reverse proxy in trusted_proxies.";
+    OpenFilesExhausted = "open_files_exhausted", "The gateway may not open more files: each connection takes two.", "Raise the limit of open files of the gateway's process: `ulimit -n`, LimitNOFILE= of systemd, ulimits.nofile of compose.";
     Internal = "internal", "Something in the gateway failed.", "The log has a line with the same request id; please report it.";
 }
 

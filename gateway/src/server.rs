@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{Admin, FrontDoor};
@@ -16,7 +16,9 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::oauth::LONGEST_STREAM;
+use crate::open_files;
 use crate::proxy::{Drain, Edge, Parts, Settings, Timeouts};
+use crate::reason::Reason;
 use crate::secret::SecretHash;
 use crate::store::LastUse;
 
@@ -41,22 +43,9 @@ fn try_listen(address: SocketAddr) -> anyhow::Result<()> {
     }
 }
 
-/// Allows as many open files as the system permits: a stream is two, and the usual 1,024 are meant
-/// for programs that hold few.
-fn raise_open_files() {
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::warn!(event = "open_files_limited", error = error.to_string(); "the limit of open files stays");
-    }
-}
-
 /// Serves until SIGTERM or SIGINT. `admin_token`: what the operator's commands must show.
 pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
-    raise_open_files();
+    open_files::raise();
     let mut server = Server::new_with_opt_and_conf(
         None,
         ServerConf {
@@ -85,7 +74,10 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
     };
     let mut public = Service::new("public".to_owned(), edge.listener(&server.configuration));
     for address in &config.listen {
-        public.add_tcp(&address.to_string());
+        // What is read goes where it is parsed; a buffer before that would be 64 KiB for each
+        // connection.
+        let unbuffered = L4BufferSettings::default().read(0);
+        public.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(unbuffered));
     }
     let mut loopback = Service::new("admin".to_owned(), admin);
     loopback.threads = Some(1);
@@ -104,13 +96,27 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
 }
 
 fn settings(config: &Config) -> Settings {
+    let files = open_files::limit();
+    let enough_for = open_files::connections(files);
+    let bounded_by_files = files.filter(|_| enough_for < config.connections);
+    if let Some(files) = bounded_by_files {
+        let reason = Reason::OpenFilesExhausted;
+        log::warn!(
+            event = "connections_limited", reason = reason.code(), hint = reason.remedy(),
+            configured = config.connections, connections = enough_for, open_files = files;
+            "the limit of open files is enough for {enough_for} connections, not for limits.connections"
+        );
+    }
     Settings {
         issuer: config.issuer.clone(),
         allowed_origins: config.allowed_origins.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         identity_headers: config.identity.clone(),
         request_body: config.request_body,
-        connections: config.connections,
+        request_header: config.request_header,
+        in_flight: config.in_flight,
+        connections: config.connections.min(enough_for),
+        open_files: bounded_by_files,
         connections_per_address: config.connections_per_address,
         keep_alive: config.keepalive,
         streams_outlast_tokens: config.refresh.map(|_| LONGEST_STREAM),

@@ -51,6 +51,8 @@ pub struct Setup {
     pub more: String,
     /// Added to the environment.
     pub environment: Vec<(String, String)>,
+    /// The limit of open files, soft and hard; that of the test when absent.
+    pub open_files: Option<u64>,
     /// A server on stdin and stdout, as the words after `--`.
     pub stdio: Vec<String>,
     /// Go on as soon as the gateway listens, without waiting until its backends have answered or
@@ -70,6 +72,7 @@ impl Default for Setup {
             top: String::new(),
             more: String::new(),
             environment: Vec::new(),
+            open_files: None,
             stdio: Vec::new(),
             hasty: false,
             only_more: false,
@@ -253,12 +256,21 @@ async fn launch(setup: &Setup, folder: &TempDir, port: u16, admin_port: u16) -> 
         arguments.push("--".to_owned());
         arguments.extend(setup.stdio.iter().cloned());
     }
-    let mut program = Program::start(
-        &binary("gateway"),
-        folder.path(),
-        &arguments,
-        &setup.environment,
-    )?;
+    let mut program = match setup.open_files {
+        None => Program::start(
+            &binary("gateway"),
+            folder.path(),
+            &arguments,
+            &setup.environment,
+        )?,
+        Some(limit) => Program::start_with_open_files(
+            limit,
+            &binary("gateway"),
+            folder.path(),
+            &arguments,
+            &setup.environment,
+        )?,
+    };
     let deadline = Instant::now() + START;
     loop {
         if let Some(code) = program.ended() {

@@ -83,6 +83,22 @@ impl Program {
         )
     }
 
+    /// The same with no more than `limit` open files.
+    pub fn start_with_open_files<A: AsRef<OsStr>>(
+        limit: u64,
+        binary: &Path,
+        folder: &Path,
+        arguments: &[A],
+        environment: &[(String, String)],
+    ) -> Result<Self> {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("ulimit -n {limit}; exec \"$0\" \"$@\"")])
+            .arg(binary)
+            .args(arguments);
+        Self::spawn(&mut command, binary, folder, environment)
+    }
+
     /// The same as the leader of a process group, for a program that starts others: they end with
     /// it, and it ends with the test's thread even if that is killed.
     pub fn start_group<A: AsRef<OsStr>>(

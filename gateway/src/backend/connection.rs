@@ -21,13 +21,11 @@ use pingora::{Error, ErrorType, RetryType};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::{Address, Backend};
+use crate::open_files;
 
 /// Kept connections are closed after this: before uvicorn and Node close theirs at 5 s, so that
 /// hardly any request meets a connection that is just being closed.
 const IDLE: Duration = Duration::from_secs(4);
-
-/// How many idle connections are kept, all backends together.
-const POOL: usize = 1024;
 
 /// How long a resolved name is used before it is asked again.
 const RESOLVED: Duration = Duration::from_secs(5);
@@ -63,7 +61,9 @@ struct Resolved {
 impl Default for Connections {
     fn default() -> Self {
         Self {
-            connector: Connector::new(Some(ConnectorOptions::new(POOL))),
+            connector: Connector::new(Some(ConnectorOptions::new(open_files::kept(
+                open_files::limit(),
+            )))),
             resolved: Mutex::default(),
             opened: AtomicU64::new(0),
             since: Instant::now(),
@@ -92,6 +92,9 @@ pub enum Failure {
     /// Its name can't be resolved, or it does not take connections.
     #[error("can't connect: {0}")]
     Unreachable(String),
+    /// No file is left for a connection to it: the fault is here.
+    #[error("no file is left for a connection: {0}")]
+    NoFiles(String),
     /// Connecting, or its answer, took too long.
     #[error("no answer in time: {0}")]
     TimedOut(&'static str),
@@ -196,6 +199,7 @@ impl Connections {
                 ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
                     Failure::TimedOut("connecting")
                 }
+                _ if is_lack_of_files(&error) => Failure::NoFiles(brief(&error)),
                 _ => Failure::Unreachable(brief(&error)),
             })?;
         peer.group_key = shared;
@@ -249,6 +253,9 @@ impl Connections {
             }
             // The name service is away; the addresses of before may well be good.
             Err(_) if known.is_some() => Ok(known.map(|known| known.addresses).unwrap_or_default()),
+            Err(error) if open_files::are_exhausted(&error) => {
+                Err(Failure::NoFiles("resolving the name".to_owned()))
+            }
             Err(error) => Err(Failure::Unreachable(format!("resolving the name: {error}"))),
         }
     }
@@ -343,6 +350,11 @@ impl Connection {
     pub async fn abandon(mut self) {
         self.session.shutdown().await;
     }
+}
+
+fn is_lack_of_files(error: &Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(open_files::are_exhausted)
 }
 
 /// What went wrong, without addresses of ours in it: kind and context.

@@ -33,6 +33,7 @@ use crate::policy::ScopeTable;
 use crate::policy::rules::Rules;
 use crate::protocol::resource::Issuer;
 use crate::protocol::web_origin::AllowedOrigins;
+use crate::proxy::InFlight;
 use crate::secret::SecretHash;
 use crate::store::StoreUrl;
 
@@ -124,6 +125,10 @@ pub struct Config {
     pub identity: IdentityHeaders,
     /// `limits.request_body`, in bytes
     pub request_body: usize,
+    /// `limits.request_header`, in bytes
+    pub request_header: usize,
+    /// `limits.in_flight` and its shares, in bytes
+    pub in_flight: InFlight,
     /// `limits.connections`
     pub connections: usize,
     /// `limits.connections_per_address`

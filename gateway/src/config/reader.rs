@@ -12,7 +12,11 @@ use crate::grants::refresh_token::Lifetimes;
 use crate::identity::PasswordPhc;
 use crate::protocol::resource::Issuer;
 use crate::protocol::web_origin::AllowedOrigins;
+use crate::proxy::InFlight;
 use crate::store::StoreUrl;
+
+/// Browsers and clients with a token and a few cookies fit in it.
+const LEAST_HEADER: usize = 4 * 1024;
 
 /// Reads the layers.
 pub(super) struct Reader<'a> {
@@ -100,6 +104,17 @@ impl Reader<'_> {
                 grant: self.parsed("identity.grant_header", values::free_header)?,
             },
             request_body: self.parsed("limits.request_body", units::size)?,
+            request_header: self.parsed("limits.request_header", |text| {
+                match units::size(text)? {
+                    small if small < LEAST_HEADER => Err("must be at least 4KiB".to_owned()),
+                    size => Ok(size),
+                }
+            })?,
+            in_flight: InFlight {
+                all: self.parsed("limits.in_flight", units::size)?,
+                per_address: self.parsed("limits.in_flight_per_address", units::size)?,
+                per_grant: self.parsed("limits.in_flight_per_grant", units::size)?,
+            },
             connections: self.some("limits.connections")?,
             connections_per_address: self.some("limits.connections_per_address")?,
             registrations_per_hour: self.count("limits.registrations_per_hour")? as u64,

@@ -257,6 +257,30 @@ pub const KEYS: &[Key] = &[
         "The largest message that is passed to a backend.",
     ),
     key(
+        "limits.request_header",
+        Kind::Size,
+        "32KiB",
+        "The largest header of a request.",
+    ),
+    key(
+        "limits.in_flight",
+        Kind::Size,
+        "128MiB",
+        "How much of unfinished requests (messages above 16 KiB, headers above 8 KiB, lists of tools that are cut) is held in memory at once; what is more is answered 503. Never less than one message of limits.request_body.",
+    ),
+    key(
+        "limits.in_flight_per_address",
+        Kind::Size,
+        "48MiB",
+        "The same from one address; what is more is answered 429.",
+    ),
+    key(
+        "limits.in_flight_per_grant",
+        Kind::Size,
+        "24MiB",
+        "The same with the tokens of one grant.",
+    ),
+    key(
         "limits.connections",
         Kind::Count,
         "20000",

@@ -193,9 +193,26 @@ impl Endpoint {
         Some(Self::ServerCard(mount.clone()))
     }
 
-    /// The largest body that the endpoint reads, in bytes.
+    /// The largest body that the endpoint reads, in bytes; 0 where it reads none. Anybody can send
+    /// one: forms are small, but for the lists of tools that people choose from.
     pub const fn body_limit(&self) -> usize {
-        64 * 1024
+        match self {
+            Self::Consent | Self::AccountApprove => 64 * 1024,
+            Self::Register | Self::Authorize => 16 * 1024,
+            Self::Token
+            | Self::Revoke
+            | Self::Introspect
+            | Self::Login
+            | Self::Logout
+            | Self::Setup
+            | Self::AccountRevoke => 8 * 1024,
+            _ => 0,
+        }
+    }
+
+    /// Whether it takes a method, besides OPTIONS.
+    pub fn takes(&self, method: &Method) -> bool {
+        self.methods().contains(method)
     }
 
     /// The methods it takes, besides OPTIONS.
@@ -269,7 +286,7 @@ pub(super) async fn answer(
 ) -> Response {
     let response = if request.method == Method::OPTIONS {
         web::with_header(web::empty(StatusCode::NO_CONTENT), ALLOW, &endpoint.allow())
-    } else if !endpoint.methods().contains(&request.method) {
+    } else if !endpoint.takes(&request.method) {
         method_not_allowed(&endpoint, request)
     } else if let Some(unready) = audited::unready(server, &endpoint, request) {
         unready

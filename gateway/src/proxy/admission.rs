@@ -115,7 +115,7 @@ impl Gateway {
                         Keep::At(&paths)
                     }
                 };
-                let (mut calls, body) = self.read_calls(session, door, keep).await?;
+                let (mut calls, body) = self.read_calls(session, door, keep, visit).await?;
                 let conversation = match (&own, door) {
                     (Some(Own::Session(name) | Own::Stream(name)), _) => name.as_str(),
                     (None, Door::Messages) => target.as_str(),
@@ -359,10 +359,12 @@ impl Gateway {
         session: &mut ServerSession,
         door: Door,
         keep: Keep<'_>,
+        visit: &Visit,
     ) -> Result<(Vec<Call>, Option<Bytes>), Stop> {
         body::check_form(&session.req_header().headers)?;
         let (limit, patience) = (self.settings.request_body, self.settings.timeouts.body);
-        let body = body::read(session, limit, patience).await?;
+        let hold = self.hold(visit);
+        let body = body::read(session, limit, patience, hold).await?;
         let calls = judge(door, &session.req_header().headers, &body, keep)?;
         Ok((calls, Some(body)))
     }

@@ -9,14 +9,16 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::denial::Denial;
+use super::in_flight::{FREE, Hold};
 use super::serve::Stop;
 
 /// Reads the body: at most `limit` bytes within `patience`. What is declared as larger is refused
-/// before a byte is read.
+/// before a byte is read; what is more than the budget lets be held, as soon as it is.
 pub(super) async fn read(
     session: &mut ServerSession,
     limit: usize,
     patience: Duration,
+    hold: Hold,
 ) -> Result<Bytes, Stop> {
     let headers = &session.req_header().headers;
     let declared = declared_length(headers);
@@ -26,7 +28,7 @@ pub(super) async fn read(
     if headers.contains_key(EXPECT) {
         session.write_continue_response().await?;
     }
-    match timeout(patience, read_bounded(session, limit, declared)).await {
+    match timeout(patience, read_bounded(session, limit, declared, hold)).await {
         Ok(read) => read,
         Err(_) => {
             session.set_keepalive(None);
@@ -39,27 +41,41 @@ async fn read_bounded(
     session: &mut ServerSession,
     limit: usize,
     declared: Option<usize>,
+    mut hold: Hold,
 ) -> Result<Bytes, Stop> {
     let Some(first) = session.read_request_body().await? else {
         return Ok(Bytes::new());
     };
+    grow(session, &mut hold, first.len())?;
     // Most bodies arrive in one piece, which is used as it is.
     if declared == Some(first.len()) {
         return match session.read_request_body().await? {
-            None => Ok(first),
+            None => Ok(hold.over(first)),
             Some(_) => Err(Denial::TooLarge.into()),
         };
     }
-    let mut whole = BytesMut::with_capacity(declared.unwrap_or(0).min(limit));
+    // What is declared need not come: room is made for what is there.
+    let mut whole = BytesMut::with_capacity(declared.unwrap_or(0).min(FREE));
     whole.extend_from_slice(&first);
     while whole.len() <= limit {
         match session.read_request_body().await? {
-            Some(chunk) => whole.extend_from_slice(&chunk),
-            None => return Ok(whole.freeze()),
+            Some(chunk) => {
+                grow(session, &mut hold, whole.len() + chunk.len())?;
+                whole.extend_from_slice(&chunk);
+            }
+            None => return Ok(hold.over(whole.freeze())),
         }
     }
     session.set_keepalive(None);
     Err(Denial::TooLarge.into())
+}
+
+/// Takes what is about to be held from the budget, or ends the connection after its answer.
+fn grow(session: &mut ServerSession, hold: &mut Hold, bytes: usize) -> Result<(), Denial> {
+    hold.grow_beyond_free(bytes).map_err(|full| {
+        session.set_keepalive(None);
+        full.into()
+    })
 }
 
 fn declared_length(headers: &HeaderMap) -> Option<usize> {

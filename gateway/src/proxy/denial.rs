@@ -6,6 +6,7 @@ use http::header::{ALLOW, WWW_AUTHENTICATE};
 use serde::Serialize;
 use serde_json::json;
 
+use super::in_flight::Full;
 use super::refused::RefusedCall;
 use crate::backend::Failure;
 use crate::policy::{Refusal, Rejection};
@@ -48,6 +49,8 @@ pub(super) enum Denial {
     Compressed,
     #[error("too large")]
     TooLarge,
+    #[error("more would be held at once than {} allows", .0.setting())]
+    InFlight(Full),
     #[error("too slow")]
     TooSlow,
     #[error("not this user's session")]
@@ -96,7 +99,9 @@ impl Denial {
             Self::Compressed => Reason::BodyCompressed,
             Self::TooLarge => Reason::BodyTooLarge,
             Self::TooSlow => Reason::BodyTooSlow,
+            Self::InFlight(_) => Reason::InFlightFull,
             Self::SessionUnknown => Reason::SessionUnknown,
+            Self::Upstream(Failure::NoFiles(_), _) => Reason::OpenFilesExhausted,
             Self::Upstream(Failure::Unreachable(_), _) => Reason::UpstreamUnreachable,
             Self::Upstream(Failure::TimedOut("connecting"), _) => Reason::UpstreamUnreachable,
             Self::Upstream(Failure::TimedOut(_), _) => Reason::UpstreamTimeout,
@@ -129,9 +134,12 @@ impl Denial {
             Self::NoToken | Self::MalformedToken | Self::Token(Rejection::Invalid(_)) => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::Token(Rejection::Unknown) | Self::AuditDown | Self::Leaving => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Token(Rejection::Unknown)
+            | Self::AuditDown
+            | Self::Leaving
+            | Self::InFlight(Full::All)
+            | Self::Upstream(Failure::NoFiles(_), _) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::InFlight(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Origin(_) => StatusCode::FORBIDDEN,
             Self::Refused(call) => call.status(),
@@ -195,7 +203,7 @@ impl Denial {
                 web::with_retry_after(response, 2)
             }
             Self::Refused(_) if status.is_server_error() => web::with_retry_after(response, 5),
-            Self::Upstream(..) => web::with_retry_after(response, 5),
+            Self::Upstream(..) | Self::InFlight(_) => web::with_retry_after(response, 5),
             _ => response,
         };
         match (challenge, status) {
@@ -292,12 +300,19 @@ impl Denial {
             }
             Self::BadMessage(what) => format!("{sentence} In particular: {what}."),
             Self::Origin(_) => format!("{sentence} {}", self.reason().remedy()),
+            Self::InFlight(full) => format!("{sentence} The limit is {}.", full.setting()),
             Self::NoToken => format!("{sentence} WWW-Authenticate tells where to log in."),
             Self::Refused(call) if call.needed_scope().is_none() => {
                 format!("{sentence} {}", self.reason().remedy())
             }
             _ => sentence.to_owned(),
         }
+    }
+}
+
+impl From<Full> for Denial {
+    fn from(full: Full) -> Self {
+        Self::InFlight(full)
     }
 }
 

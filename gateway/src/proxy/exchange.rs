@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::admission::Admitted;
 use super::denial::Denial;
 use super::endings::{self, End};
+use super::in_flight::Full;
 use super::lists::{self, EventFilter, Lists};
 use super::relay::Relay;
 use super::response_head::{self, Shape};
@@ -39,7 +40,7 @@ impl Gateway {
         visit: &Visit,
         place: &Place,
         door: Door,
-        admitted: Admitted,
+        mut admitted: Admitted,
         origin: Option<&HeaderValue>,
     ) -> Result<(), Stop> {
         let lease = admitted.lease.clone();
@@ -115,6 +116,8 @@ impl Gateway {
             return Err(Denial::UpstreamUnusable.into());
         }
         let head = head.clone();
+        // It is sent and asked about no more. An answer may last for hours.
+        admitted.body = None;
         let (shape, list) = match list {
             None => (shape, None),
             Some(limit) => {
@@ -125,8 +128,11 @@ impl Gateway {
                     end = &mut revoked => return Err(denied_by(end).into()),
                     end = &mut leaving => return Err(denied_by(end).into()),
                     () = client.gone(session) => return Err(gone()),
-                    list = whole => list.map_err(|failure| {
-                        Denial::Upstream(failure, single_id(&admitted.permit))
+                    list = whole => list.map_err(|unheld| match unheld {
+                        Unheld::Failed(failure) => {
+                            Denial::Upstream(failure, single_id(&admitted.permit))
+                        }
+                        Unheld::Full(full) => full.into(),
                     })?,
                 };
                 (Shape::Bytes(Some(list.len() as u64)), Some(list))
@@ -274,6 +280,24 @@ fn single_id(permit: &Permit) -> Option<Id> {
     }
 }
 
+/// Why a list is not held whole.
+enum Unheld {
+    Failed(Failure),
+    Full(Full),
+}
+
+impl From<Failure> for Unheld {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Full> for Unheld {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
+}
+
 /// The whole of an answer that may hold a list, cut to what the token allows.
 async fn whole_list(
     connection: &mut Connection,
@@ -281,18 +305,21 @@ async fn whole_list(
     is_lenient: bool,
     place: &Place,
     limit: usize,
-) -> Result<Bytes, Failure> {
+) -> Result<Bytes, Unheld> {
     let mut body = Vec::new();
+    let mut hold = lists.gateway.hold(lists.visit);
     loop {
         let read = timeout(place.backend.response_timeout, connection.read_body())
             .await
             .unwrap_or(Err(Failure::TimedOut("the rest of the response")))?;
         match read {
-            Some(chunk) if body.len() + chunk.len() <= limit => body.extend_from_slice(&chunk),
+            Some(chunk) if body.len() + chunk.len() <= limit => {
+                hold.grow_beyond_free(body.len() + chunk.len())?;
+                body.extend_from_slice(&chunk);
+            }
             Some(_) => {
-                return Err(Failure::Broken(
-                    "a list of tools or an answer about a task is too large".to_owned(),
-                ));
+                let too_large = "a list of tools or an answer about a task is too large";
+                return Err(Failure::Broken(too_large.to_owned()).into());
             }
             None => break,
         }
@@ -300,7 +327,8 @@ async fn whole_list(
     lists
         .judge_body(body, is_lenient)
         .await
-        .map_err(|unreadable| Failure::Broken(unreadable.to_string()))
+        .map(|list| hold.over(list))
+        .map_err(|unreadable| Failure::Broken(unreadable.to_string()).into())
 }
 
 /// A kept connection may turn out to be dead. What was not sent whole was not run; what was sent

@@ -13,6 +13,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::Gateway;
 use super::listener::Lifeline;
+use super::metered::Meter;
 use super::serve::Visit;
 
 /// How long the rest of a body that nobody wants may take before its connection is closed.
@@ -46,6 +47,9 @@ impl ProxyHttp for Hooks {
     ) -> pingora::Result<()> {
         if let Some(lifeline) = Lifeline::current() {
             lifeline.head_is_read();
+        }
+        if let Some(meter) = Meter::current() {
+            meter.head_is_read();
         }
         let timeouts = &self.gateway.settings.timeouts;
         session.set_write_timeout(Some(timeouts.write));

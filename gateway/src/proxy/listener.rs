@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -17,16 +17,25 @@ use pingora::protocols::http::v2::server::H2Options;
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
-use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::{sleep, timeout};
 
 use super::Gateway;
 use super::endings::Lease;
 use super::hooks::Hooks;
+use super::metered::{self, Meter, Metered};
 use super::peer;
+use crate::reason::Reason;
 
 /// How many requests one HTTP/2 connection may have open.
 const H2_STREAMS: u32 = 100;
+
+/// How many connections without a place are answered at once; each takes a file meanwhile.
+const FAREWELLS: usize = 32;
+
+/// How long each of them may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
     static LIFELINE: Arc<Lifeline>;
@@ -113,15 +122,23 @@ impl ServerApp for Listener {
         });
         let settings = &self.gateway.settings;
         let counted = address.filter(|ip| !peer::is_trusted(*ip, &settings.trusted_proxies));
-        let Some(_seat) = self.caps.take(
+        let seat = self.caps.take(
             counted,
             settings.connections,
             settings.connections_per_address,
-        ) else {
-            log::warn!(event = "connection_refused", reason = "overloaded"; "too many connections");
-            return None;
+        );
+        let _seat = match seat {
+            Ok(seat) => seat,
+            Err(crowd) => {
+                let refusal = Refusal::of(crowd, settings.open_files);
+                self.caps.turn_away(stream, refusal).await;
+                return None;
+            }
         };
-        ServerApp::process_new(&self.inner, stream, shutdown).await
+        let meter = Meter::new(&self.gateway.budget, counted, settings.request_header);
+        let stream = Box::new(Metered::new(stream, Arc::clone(&meter)));
+        let answering = ServerApp::process_new(&self.inner, stream, shutdown);
+        meter.during(answering).await
     }
 
     async fn cleanup(&self) {
@@ -143,6 +160,9 @@ impl HttpServerApp for Guarded {
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
+        if let Some(meter) = Meter::current() {
+            meter.head_begins();
+        }
         let timeouts = self.gateway.settings.timeouts;
         // A connection that has carried a request may first stay idle.
         let deadline = match session.take_connection_user_context() {
@@ -177,9 +197,71 @@ impl HttpServerApp for Guarded {
 }
 
 /// How many connections there are, and from where.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Caps {
     taken: Mutex<Taken>,
+    farewells: Semaphore,
+    said: Mutex<Said>,
+}
+
+impl Default for Caps {
+    fn default() -> Self {
+        Self {
+            taken: Mutex::default(),
+            farewells: Semaphore::new(FAREWELLS),
+            said: Mutex::default(),
+        }
+    }
+}
+
+/// When it was last said in the log that connections are refused, and how many were since.
+#[derive(Debug, Default)]
+struct Said {
+    at: Option<Instant>,
+    unsaid: u64,
+}
+
+/// Which cap is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Crowd {
+    All,
+    Address,
+}
+
+/// What is said to whom no place is left for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Refusal {
+    status: &'static str,
+    reason: Reason,
+    limit: &'static str,
+}
+
+impl Refusal {
+    /// `open_files`: the limit of them, where it is what bounds the connections.
+    fn of(crowd: Crowd, open_files: Option<u64>) -> Self {
+        let (status, reason, limit) = match (crowd, open_files) {
+            (Crowd::Address, _) => (
+                "429 Too Many Requests",
+                Reason::ConnectionsFull,
+                "limits.connections_per_address",
+            ),
+            (Crowd::All, None) => (
+                "503 Service Unavailable",
+                Reason::ConnectionsFull,
+                "limits.connections",
+            ),
+            (Crowd::All, Some(_)) => (
+                "503 Service Unavailable",
+                Reason::OpenFilesExhausted,
+                "open files",
+            ),
+        };
+        Self {
+            status,
+            reason,
+            limit,
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -201,24 +283,65 @@ impl Caps {
         address: Option<IpAddr>,
         most: usize,
         most_each: usize,
-    ) -> Option<Seat> {
+    ) -> Result<Seat, Crowd> {
         let address = address.map(network);
         let mut taken = self.taken.lock();
         if taken.all >= most {
-            return None;
+            return Err(Crowd::All);
         }
         if let Some(address) = address {
             let count = taken.by_address.entry(address).or_default();
             if *count >= most_each {
-                return None;
+                return Err(Crowd::Address);
             }
             *count += 1;
         }
         taken.all += 1;
-        Some(Seat {
+        Ok(Seat {
             caps: Arc::clone(self),
             address,
         })
+    }
+
+    /// Answers a connection that there is no place for, after its first bytes: a client that has
+    /// asked nothing yet expects no answer. Of very many at once the others are just closed.
+    async fn turn_away(&self, mut stream: Stream, refusal: Refusal) {
+        self.say(refusal);
+        let Ok(_permit) = self.farewells.try_acquire() else {
+            return;
+        };
+        let answer = metered::answer(refusal.status, refusal.reason, true);
+        let farewell = async {
+            let mut scratch = [0; 2048];
+            if !matches!(stream.read(&mut scratch).await, Ok(1..)) {
+                return;
+            }
+            let written = stream.write_all(&answer).await;
+            if written.is_err() || AsyncWriteExt::shutdown(&mut stream).await.is_err() {
+                return;
+            }
+            // What it still sends is thrown away, or else the answer would be with it.
+            while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
+        };
+        let _ = timeout(FAREWELL, farewell).await;
+    }
+
+    /// At most a line a second: who is refused must not fill the log.
+    fn say(&self, refusal: Refusal) {
+        let mut said = self.said.lock();
+        said.unsaid += 1;
+        if said.at.is_some_and(|at| at.elapsed() < FAREWELL) {
+            return;
+        }
+        let refused = std::mem::take(&mut said.unsaid);
+        said.at = Some(Instant::now());
+        drop(said);
+        let reason = refusal.reason;
+        log::warn!(
+            event = "connection_refused", reason = reason.code(), hint = reason.remedy(),
+            limit = refusal.limit, refused = refused;
+            "{}", reason.sentence()
+        );
     }
 }
 
@@ -238,7 +361,7 @@ impl Drop for Seat {
 }
 
 /// One holder of IPv6 addresses has at least a /64 of them.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {
             Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
@@ -257,13 +380,14 @@ mod tests {
         let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
         let first = caps.take(ip("192.0.2.1"), 3, 2);
         let second = caps.take(ip("::ffff:192.0.2.1"), 3, 2);
-        assert!(first.is_some() && second.is_some());
-        assert!(caps.take(ip("192.0.2.1"), 3, 2).is_none());
+        assert!(first.is_ok() && second.is_ok());
+        let full = caps.take(ip("192.0.2.1"), 3, 2);
+        assert_eq!(full.unwrap_err(), Crowd::Address);
         let other = caps.take(ip("192.0.2.2"), 3, 2);
-        assert!(other.is_some());
-        assert!(caps.take(None, 3, 2).is_none());
+        assert!(other.is_ok());
+        assert_eq!(caps.take(None, 3, 2).unwrap_err(), Crowd::All);
         drop(first);
-        assert!(caps.take(ip("192.0.2.1"), 3, 2).is_some());
+        assert!(caps.take(ip("192.0.2.1"), 3, 2).is_ok());
         drop((second, other));
         assert_eq!(caps.taken.lock().all, 0);
         assert!(caps.taken.lock().by_address.is_empty());

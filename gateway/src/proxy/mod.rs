@@ -15,9 +15,11 @@ mod endings;
 mod exchange;
 mod framing;
 mod hooks;
+mod in_flight;
 mod listener;
 mod lists;
 mod mailbox;
+mod metered;
 mod peer;
 mod refused;
 mod relay;
@@ -42,6 +44,7 @@ use pingora::server::configuration::ServerConf;
 use quick_cache::sync::Cache;
 
 pub use self::drain::Drain;
+pub use self::in_flight::InFlight;
 pub use self::listener::Listener;
 pub use self::streams::{StreamView, Streams};
 
@@ -57,6 +60,7 @@ use crate::secret::TagKey;
 use crate::store::RevocationView;
 
 use self::drain::Draining;
+use self::in_flight::Budget;
 use self::listener::Caps;
 use self::mailbox::Mailboxes;
 use self::sessions::Sessions;
@@ -78,8 +82,14 @@ pub struct Settings {
     pub identity_headers: IdentityHeaders,
     /// The largest body of an MCP request, in bytes.
     pub request_body: usize,
+    /// The largest head of a request, in bytes.
+    pub request_header: usize,
+    /// How many bytes of unfinished requests are held at once.
+    pub in_flight: InFlight,
     /// How many connections are open at once.
     pub connections: usize,
+    /// The limit of open files, where it is what bounds the connections.
+    pub open_files: Option<u64>,
     /// How many of them one address may hold; trusted proxies are not counted.
     pub connections_per_address: usize,
     /// The silence on an event stream after which a comment is sent.
@@ -175,6 +185,7 @@ impl Edge {
             draining: Draining::default(),
             mailboxes: Arc::default(),
             caps: Arc::default(),
+            budget: Arc::new(Budget::new(settings.in_flight, settings.request_body)),
             server: parts.server,
             keys: parts.keys,
             revocations: parts.revocations,
@@ -228,6 +239,7 @@ struct Gateway {
     draining: Draining,
     mailboxes: Arc<Mailboxes>,
     caps: Arc<Caps>,
+    budget: Arc<Budget>,
 }
 
 impl fmt::Debug for Gateway {

@@ -16,6 +16,7 @@ use pingora::protocols::http::ServerSession;
 
 use super::denial::{Challenge, Denial};
 use super::drain::Running;
+use super::in_flight::Hold;
 use super::routes::{Door, Route, Target};
 use super::translate::{self, Way};
 use super::{Gateway, Place, answer, audited, body, framing, peer, ruled};
@@ -192,7 +193,14 @@ impl Gateway {
         // Boxed, as below.
         let limit = Box::pin(self.server.body_limit(&endpoint, &request)).await;
         let patience = self.settings.timeouts.endpoint_body;
-        request.body = match body::read(session, limit, patience).await {
+        visit.peer = Some(request.peer);
+        let hold = self.hold(visit);
+        // Where none is taken none is read, not even to be refused for its size.
+        let read = match limit > 0 && endpoint.takes(&request.method) {
+            true => body::read(session, limit, patience, hold).await,
+            false => Ok(Bytes::new()),
+        };
+        request.body = match read {
             Ok(body) => body,
             Err(Stop::Denied(denial)) => {
                 return self.refuse(session, visit, &denial, None, "").await;
@@ -258,6 +266,14 @@ impl Gateway {
                 self.refuse(session, visit, &denial, answer, name).await
             }
         }
+    }
+
+    /// What a request may hold of the budget: on the account of where it comes from, and of its
+    /// token's grant. Trusted proxies have none of their own.
+    pub(super) fn hold(&self, visit: &Visit) -> Hold {
+        let trusted = &self.settings.trusted_proxies;
+        let address = visit.peer.filter(|ip| !peer::is_trusted(*ip, trusted));
+        self.budget.hold(address, &visit.grant)
     }
 
     /// Answers with a denial, and logs it.

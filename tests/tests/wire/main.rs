@@ -13,6 +13,7 @@ mod dry_run;
 mod eras;
 mod everywhere;
 mod explain;
+mod floods;
 mod hostile_bodies;
 mod hostile_framing;
 mod hostile_sessions;

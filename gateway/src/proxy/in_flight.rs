@@ -1,0 +1,257 @@
+//! The budget for bytes of unfinished requests: in all, for each address and for each grant.
+//!
+//! Owns: how much may be held. Not: what is held (`body`, `metered`, `lists`), nor the answer to
+//! what is too much (`denial`).
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::listener::network;
+
+/// What each request may hold beside the budget: about what its connection takes anyway. So the
+/// small requests that nearly all are never wait for the large ones of others.
+pub(super) const FREE: usize = 16 * 1024;
+
+/// Holds grow in steps, so that the lock is taken once for many small pieces.
+const STEP: usize = 16 * 1024;
+
+/// How many bytes of unfinished requests are held at once.
+#[derive(Clone, Copy, Debug)]
+pub struct InFlight {
+    /// All together.
+    pub all: usize,
+    /// From one address; trusted proxies are not counted.
+    pub per_address: usize,
+    /// With tokens of one grant.
+    pub per_grant: usize,
+}
+
+/// Which bound is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    /// The whole: nobody in particular is at fault.
+    All,
+    /// What one address may hold.
+    Address,
+    /// What one grant may hold.
+    Grant,
+}
+
+impl Full {
+    /// The setting that sets the bound.
+    pub(super) const fn setting(self) -> &'static str {
+        match self {
+            Self::All => "limits.in_flight",
+            Self::Address => "limits.in_flight_per_address",
+            Self::Grant => "limits.in_flight_per_grant",
+        }
+    }
+}
+
+/// What is held now.
+#[derive(Debug)]
+pub(super) struct Budget {
+    most: InFlight,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+    by_grant: HashMap<String, usize>,
+}
+
+impl Budget {
+    /// Whatever is configured, one request of the largest size fits.
+    pub(super) fn new(most: InFlight, largest: usize) -> Self {
+        let largest = largest.saturating_add(STEP);
+        Self {
+            most: InFlight {
+                all: most.all.max(largest),
+                per_address: most.per_address.max(largest),
+                per_grant: most.per_grant.max(largest),
+            },
+            taken: Mutex::default(),
+        }
+    }
+
+    /// A hold of nothing yet, on somebody's account. An empty `grant` is nobody's.
+    pub(super) fn hold(self: &Arc<Self>, address: Option<IpAddr>, grant: &str) -> Hold {
+        Hold {
+            budget: Arc::clone(self),
+            address: address.map(network),
+            grant: (!grant.is_empty()).then(|| grant.to_owned()),
+            bytes: 0,
+        }
+    }
+}
+
+/// Bytes that are held, given back when dropped.
+#[derive(Debug)]
+pub(super) struct Hold {
+    budget: Arc<Budget>,
+    address: Option<IpAddr>,
+    grant: Option<String>,
+    bytes: usize,
+}
+
+impl Hold {
+    /// Makes sure that `bytes` may be held. What was taken before stays where more is refused.
+    pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), Full> {
+        if bytes <= self.bytes {
+            return Ok(());
+        }
+        let more = bytes.div_ceil(STEP) * STEP - self.bytes;
+        let most = &self.budget.most;
+        let mut taken = self.budget.taken.lock();
+        let of = |counted: Option<&usize>| counted.copied().unwrap_or(0);
+        if let Some(grant) = &self.grant
+            && of(taken.by_grant.get(grant)) + more > most.per_grant
+        {
+            return Err(Full::Grant);
+        }
+        if let Some(address) = &self.address
+            && of(taken.by_address.get(address)) + more > most.per_address
+        {
+            return Err(Full::Address);
+        }
+        if taken.all + more > most.all {
+            return Err(Full::All);
+        }
+        taken.all += more;
+        if let Some(grant) = &self.grant {
+            *taken.by_grant.entry(grant.clone()).or_default() += more;
+        }
+        if let Some(address) = self.address {
+            *taken.by_address.entry(address).or_default() += more;
+        }
+        self.bytes += more;
+        Ok(())
+    }
+
+    /// The same for what is held beyond what is free.
+    pub(super) fn grow_beyond_free(&mut self, bytes: usize) -> Result<(), Full> {
+        self.grow_to(bytes.saturating_sub(FREE))
+    }
+
+    /// Gives everything back.
+    pub(super) fn release(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes == 0 {
+            return;
+        }
+        let mut taken = self.budget.taken.lock();
+        taken.all -= bytes;
+        if let Some(grant) = &self.grant {
+            give_back(&mut taken.by_grant, grant, bytes);
+        }
+        if let Some(address) = &self.address {
+            give_back(&mut taken.by_address, address, bytes);
+        }
+    }
+
+    /// Ties the hold to the bytes it is for: it ends with their last copy.
+    pub(super) fn over(self, bytes: Bytes) -> Bytes {
+        match self.bytes {
+            0 => bytes,
+            _ => Bytes::from_owner(Held { bytes, _hold: self }),
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+fn give_back<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K, bytes: usize) {
+    if let Some(count) = counts.get_mut(key) {
+        *count -= bytes;
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+struct Held {
+    bytes: Bytes,
+    _hold: Hold,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn budget() -> Arc<Budget> {
+        let most = InFlight {
+            all: 10 * STEP,
+            per_address: 6 * STEP,
+            per_grant: 4 * STEP,
+        };
+        Arc::new(Budget::new(most, STEP))
+    }
+
+    fn at(last: u8) -> Option<IpAddr> {
+        Some([192, 0, 2, last].into())
+    }
+
+    #[test]
+    fn each_bound_is_met_by_whom_it_is_for() {
+        let budget = budget();
+        let mut first = budget.hold(at(1), "g1");
+        assert_eq!(first.grow_to(4 * STEP), Ok(()));
+        assert_eq!(first.grow_to(4 * STEP + 1), Err(Full::Grant));
+        assert_eq!(budget.hold(at(2), "g1").grow_to(1), Err(Full::Grant));
+        let mut second = budget.hold(at(1), "g2");
+        assert_eq!(second.grow_to(2 * STEP), Ok(()));
+        assert_eq!(second.grow_to(3 * STEP), Err(Full::Address));
+        assert_eq!(budget.hold(at(1), "").grow_to(1), Err(Full::Address));
+        let mut proxied = budget.hold(None, "");
+        assert_eq!(proxied.grow_to(4 * STEP), Ok(()));
+        assert_eq!(proxied.grow_to(5 * STEP), Err(Full::All));
+        drop((first, second, proxied));
+        let taken = budget.taken.lock();
+        assert_eq!(taken.all, 0);
+        assert!(taken.by_address.is_empty() && taken.by_grant.is_empty());
+    }
+
+    #[test]
+    fn what_is_held_for_bytes_ends_with_their_last_copy() {
+        let budget = budget();
+        let mut hold = budget.hold(at(1), "g1");
+        hold.grow_beyond_free(FREE + 1).unwrap();
+        let bytes = hold.over(Bytes::from_static(b"body"));
+        let copy = bytes.clone();
+        drop(bytes);
+        assert_eq!(budget.taken.lock().all, STEP);
+        assert_eq!(&copy[..], b"body");
+        drop(copy);
+        assert_eq!(budget.taken.lock().all, 0);
+    }
+
+    #[test]
+    fn one_request_of_the_largest_size_always_fits() {
+        let most = InFlight {
+            all: 1,
+            per_address: 1,
+            per_grant: 1,
+        };
+        let budget = Arc::new(Budget::new(most, 3 * STEP + 1));
+        let mut hold = budget.hold(at(1), "g1");
+        assert_eq!(hold.grow_to(3 * STEP + 1), Ok(()));
+        assert_eq!(budget.hold(at(1), "g1").grow_to(1), Err(Full::Grant));
+    }
+}
