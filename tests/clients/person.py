@@ -8,11 +8,15 @@ leaves the gateway; that URL, with the code, belongs to the client.
 
 import http.client
 import os
+import re
 import sys
+import time
+from html import unescape
 from html.parser import HTMLParser
 from urllib.parse import urlencode, urljoin, urlsplit
 
-MAX_PAGES = 12
+MAX_PAGES = 40
+GOES_ON = re.compile(r'<meta http-equiv="refresh" content="(\d+);url=([^"]*)"')
 
 
 class Forms(HTMLParser):
@@ -66,6 +70,10 @@ class Person:
                 if urlsplit(url)[:2] != origin:
                     return url
                 method, body = "GET", None
+            elif status == 200 and (waiting := GOES_ON.search(html)):
+                # A server that is still starting: the page goes on by itself.
+                time.sleep(int(waiting[1]))
+                method, url, body = "GET", urljoin(url, unescape(waiting[2])), None
             elif status == 200:
                 method, url, body = self._answer(url, html)
             else:

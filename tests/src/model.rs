@@ -1,10 +1,11 @@
 //! A stand-in for a vendor's language model, so that a client which only calls tools
 //! when a model asks for it needs no account: it asks for one call of one tool, then
-//! repeats what came back. Two dialects: Anthropic's Messages and the Chat Completions
-//! that most others speak, both as event streams.
+//! repeats what came back. Three dialects: Anthropic's Messages, Google's contents, and the
+//! Chat Completions that most others speak, all as event streams.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::Result;
 use axum::Router;
@@ -27,6 +28,8 @@ pub struct Model {
 struct Seen {
     tool: String,
     arguments: Value,
+    /// Rest that long after the first result, and ask once more.
+    again_after: Option<Duration>,
     offered: Mutex<BTreeSet<String>>,
     results: Mutex<Vec<String>>,
 }
@@ -34,9 +37,19 @@ struct Seen {
 impl Model {
     /// A model that asks for the offered tool whose name ends with `tool`.
     pub async fn start(tool: &str, arguments: Value) -> Result<Self> {
+        Self::with(tool, arguments, None).await
+    }
+
+    /// The same, and after this pause it asks for the same call again.
+    pub async fn asking_twice(tool: &str, arguments: Value, pause: Duration) -> Result<Self> {
+        Self::with(tool, arguments, Some(pause)).await
+    }
+
+    async fn with(tool: &str, arguments: Value, again_after: Option<Duration>) -> Result<Self> {
         let seen = Arc::new(Seen {
             tool: tool.into(),
             arguments,
+            again_after,
             ..Seen::default()
         });
         let app = Router::new()
@@ -78,10 +91,12 @@ impl Drop for Model {
 
 async fn answer(State(seen): State<Arc<Seen>>, uri: Uri, body: Bytes) -> impl IntoResponse {
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
-    let offered: Vec<String> = request["tools"]
-        .as_array()
-        .into_iter()
-        .flatten()
+    let tools = request["tools"].as_array().into_iter().flatten();
+    let offered: Vec<String> = tools
+        .flat_map(|tool| match tool["functionDeclarations"].as_array() {
+            Some(declared) => declared.iter().collect(),
+            None => vec![tool],
+        })
         .filter_map(|tool| tool["name"].as_str().or(tool["function"]["name"].as_str()))
         .map(String::from)
         .collect();
@@ -94,24 +109,36 @@ async fn answer(State(seen): State<Arc<Seen>>, uri: Uri, body: Bytes) -> impl In
         .expect("no holder panics")
         .extend(offered);
     let result = tool_result(&request);
-    if let Some(result) = &result {
-        seen.results
-            .lock()
-            .expect("no holder panics")
-            .push(result.clone());
+    let results = {
+        let mut results = seen.results.lock().expect("no holder panics");
+        results.extend(result.clone());
+        results.len()
+    };
+    let again = seen.again_after.filter(|_| results == 1);
+    if let (Some(pause), Some(_)) = (again, &result) {
+        tokio::time::sleep(pause).await;
     }
-    let call = wanted.filter(|_| result.is_none());
+    // A client may take a second call of one id for the first one.
+    let id = format!("call_{}", results + 1);
+    let call = wanted.filter(|_| result.is_none() || again.is_some());
     let said = result.unwrap_or_else(|| "Nothing to do.".into());
     let text = if uri.path().ends_with("/messages") {
-        messages(call, &seen.arguments, &said)
+        messages(call, &id, &seen.arguments, &said)
+    } else if uri.path().ends_with("GenerateContent") {
+        contents(call, &id, &seen.arguments, &said)
     } else {
-        completions(call, &seen.arguments, &said)
+        completions(call, &id, &seen.arguments, &said)
     };
     ([(CONTENT_TYPE, "text/event-stream")], text)
 }
 
 /// The result of the tool, when the conversation ends with one.
 fn tool_result(request: &Value) -> Option<String> {
+    if let Some(contents) = request["contents"].as_array() {
+        let mut parts = contents.last()?["parts"].as_array()?.iter();
+        let part = parts.find(|part| part.get("functionResponse").is_some())?;
+        return Some(part["functionResponse"]["response"].to_string());
+    }
     let last = request["messages"].as_array()?.last()?;
     if last["role"] == "tool" {
         return Some(last["content"].to_string());
@@ -123,7 +150,7 @@ fn tool_result(request: &Value) -> Option<String> {
         .map(|item| item["content"].to_string())
 }
 
-fn messages(call: Option<String>, arguments: &Value, said: &str) -> String {
+fn messages(call: Option<String>, id: &str, arguments: &Value, said: &str) -> String {
     let event = |data: Value| {
         format!(
             "event: {}\ndata: {data}\n\n",
@@ -132,7 +159,7 @@ fn messages(call: Option<String>, arguments: &Value, said: &str) -> String {
     };
     let (block, delta, stop) = match call {
         Some(name) => (
-            json!({"type": "tool_use", "id": "call_1", "name": name, "input": {}}),
+            json!({"type": "tool_use", "id": id, "name": name, "input": {}}),
             json!({"type": "input_json_delta", "partial_json": arguments.to_string()}),
             "tool_use",
         ),
@@ -156,7 +183,20 @@ fn messages(call: Option<String>, arguments: &Value, said: &str) -> String {
     .concat()
 }
 
-fn completions(call: Option<String>, arguments: &Value, said: &str) -> String {
+fn contents(call: Option<String>, id: &str, arguments: &Value, said: &str) -> String {
+    let part = match call {
+        Some(name) => json!({"functionCall": {"id": id, "name": name, "args": arguments}}),
+        None => json!({"text": said}),
+    };
+    let candidate =
+        json!({"index": 0, "content": {"role": "model", "parts": [part]}, "finishReason": "STOP"});
+    let usage = json!({"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2});
+    let chunk =
+        json!({"candidates": [candidate], "usageMetadata": usage, "modelVersion": "scripted"});
+    format!("data: {chunk}\n\n")
+}
+
+fn completions(call: Option<String>, id: &str, arguments: &Value, said: &str) -> String {
     let chunk = |delta: Value, finish: Value| {
         let choice = json!({"index": 0, "delta": delta, "finish_reason": finish});
         let chunk = json!({"id": "chunk", "object": "chat.completion.chunk", "created": 1, "model": "scripted", "choices": [choice]});
@@ -165,8 +205,7 @@ fn completions(call: Option<String>, arguments: &Value, said: &str) -> String {
     let (delta, finish) = match call {
         Some(name) => {
             let function = json!({"name": name, "arguments": arguments.to_string()});
-            let call =
-                json!({"index": 0, "id": "call_1", "type": "function", "function": function});
+            let call = json!({"index": 0, "id": id, "type": "function", "function": function});
             (
                 json!({"role": "assistant", "tool_calls": [call]}),
                 "tool_calls",

@@ -2,15 +2,19 @@
 //! preselected "Read only" and with "Everything", in front of a server that asks its clients for
 //! roots, announces prompts, resources and tasks, and has tools of both kinds.
 
+use std::path::Path;
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use serde_json::Value;
-use tests::desk::Ended;
-use tests::gateway::{Gateway, Owner};
+use serde_json::{Value, json};
+use tests::desk::{Desk, Ended};
+use tests::gateway::{Gateway, Owner, Setup};
+use tests::model::Model;
 use tests::program::workspace;
 use tests::server::{Launch, Server};
 use tests::shown;
 
-use crate::drive::{App, Done, PATIENCE, PLACES, Task, node, package_version, transport};
+use crate::drive::{App, Done, PATIENCE, PLACES, Task, node, package, package_version, transport};
 
 /// What the table says of a client that did all that was asked, with both answers.
 const SHOWN: &str =
@@ -18,6 +22,9 @@ const SHOWN: &str =
 
 /// What a client calls, and what its result says.
 pub(crate) const CALLED: (&str, &str) = ("get-sum", "is 42");
+/// Between two calls: the server asks for roots 350 ms after the greeting, and whoever loses the
+/// session by that has lost it then.
+const PAUSE: Duration = Duration::from_millis(1500);
 /// A tool of the same server that does not only read.
 const WRITES: &str = "toggle-simulated-logging";
 
@@ -155,8 +162,25 @@ macro_rules! libraries {
 
 libraries! {
     LangChain: "LangChain (langchain-mcp-adapters)", "agents", "agents", "langchain-mcp-adapters", "langchain_client.py";
+    McpUse: "mcp-use", "agents", "agents", "mcp-use", "mcp_use_client.py";
     OpenAiAgents: "OpenAI Agents SDK", "agents", "agents", "openai-agents", "openai_agents_client.py";
     PydanticAi: "Pydantic AI", "agents", "agents", "pydantic-ai-slim", "pydantic_ai_client.py";
+    PythonAsked: "Python SDK 1 with roots, sampling, elicitation", "python-v1", "python-v1", "mcp", "python_v1_asked.py";
+}
+
+/// The name that a client made of a tool's name, as the server has it.
+fn done_by(model: &Model, prefix: &str, ended: &Ended) -> Result<Done> {
+    let offered = model.offered();
+    let results = model.results();
+    anyhow::ensure!(
+        results.len() == 2,
+        "{results:?}; offered: {offered:?}; {ended:?}"
+    );
+    let tools = offered.iter().filter_map(|name| name.strip_prefix(prefix));
+    Ok(Done {
+        tools: tools.map(String::from).collect(),
+        found: results.concat(),
+    })
 }
 
 /// Vercel's AI SDK.
@@ -179,6 +203,101 @@ impl App for AiSdk {
     }
 }
 
+/// fast-agent, with its own model that calls the tool that it is told to. It prints the link to log
+/// in at, and keeps tokens in the keyring of the person's desktop: here in one of plain text.
+struct FastAgent;
+
+impl App for FastAgent {
+    const NAME: &'static str = "fast-agent";
+
+    fn version() -> Result<String> {
+        pinned("fast-agent", "fast-agent-mcp")
+    }
+
+    fn desk(owner: &Owner) -> Result<Desk> {
+        Ok(Desk::new(owner)?.with(
+            "PYTHON_KEYRING_BACKEND",
+            "keyrings.alt.file.PlaintextKeyring",
+        ))
+    }
+
+    /// Its client id is the address of a document that cannot be fetched here.
+    fn setup() -> Setup {
+        Setup::default().more("[clients]\nmetadata_documents = false\n")
+    }
+
+    async fn work(task: &Task<'_>) -> Result<Done> {
+        let script = workspace().join("tests/clients/fast_agent_client.py");
+        let clicking = workspace().join("tests/clients/clicking.py");
+        let interpreter = workspace().join("tests/.work/fast-agent/bin/python");
+        let (clicking, script) = (clicking.display().to_string(), script.display().to_string());
+        let program = interpreter.display().to_string();
+        let arguments = [&*clicking, &program, &script, task.url];
+        // It waits ten seconds for a server, which a busy machine may need.
+        let mut ended = task.desk.run(&interpreter, &arguments, PATIENCE).await?;
+        for _ in 0..2 {
+            if ended.out.contains("Try increasing --timeout") {
+                ended = task.desk.run(&interpreter, &arguments, PATIENCE).await?;
+            }
+        }
+        reported(&ended)
+    }
+}
+
+/// Gemini CLI, which offers roots to every server.
+struct GeminiCli;
+
+impl App for GeminiCli {
+    const NAME: &'static str = "Gemini CLI";
+
+    fn version() -> Result<String> {
+        package_version("@google/gemini-cli")
+    }
+
+    fn desk(owner: &Owner) -> Result<Desk> {
+        let desk = Desk::new(owner)?;
+        // Without a display it starts no browser.
+        Ok(desk
+            .with("DISPLAY", ":0")
+            .with("GEMINI_API_KEY", "none")
+            .with("GEMINI_CLI_TRUST_WORKSPACE", "true"))
+    }
+
+    async fn work(task: &Task<'_>) -> Result<Done> {
+        let model = Model::asking_twice(CALLED.0, arguments(), PAUSE).await?;
+        let server = json!({"httpUrl": task.url, "trust": true, "oauth": {"enabled": true}});
+        let settings = json!({"mcpServers": {"docs": server}, "security": {"auth": {"selectedType": "gemini-api-key"}},
+            "privacy": {"usageStatisticsEnabled": false}, "general": {"enableAutoUpdate": false}});
+        task.desk
+            .write(".gemini/settings.json", &settings.to_string())?;
+        let script = package("@google/gemini-cli/bundle/gemini.js")
+            .display()
+            .to_string();
+        let base = format!("GOOGLE_GEMINI_BASE_URL={}", model.url());
+        let node = node().display().to_string();
+        let arguments = [
+            &*base,
+            &node,
+            &script,
+            "--model",
+            "gemini-2.5-flash",
+            "--prompt",
+            "What is 2 + 40?",
+        ];
+        // It asks whether it may open the browser.
+        let ended = task
+            .desk
+            .run_at_terminal_typing(Path::new("env"), &arguments, "y", PATIENCE)
+            .await?;
+        done_by(&model, "mcp_docs_", &ended)
+    }
+}
+
+/// Of [`CALLED`].
+fn arguments() -> Value {
+    json!({"a": 2, "b": 40})
+}
+
 macro_rules! choice_tests {
     ($($name:ident: $app:ident;)*) => {$(
         #[tokio::test]
@@ -189,8 +308,12 @@ macro_rules! choice_tests {
 }
 
 choice_tests! {
+    fast_agent_works_with_each_choice: FastAgent;
+    gemini_cli_works_with_each_choice: GeminiCli;
     the_ai_sdk_works_with_each_choice: AiSdk;
     langchain_works_with_each_choice: LangChain;
+    mcp_use_works_with_each_choice: McpUse;
     openai_agents_works_with_each_choice: OpenAiAgents;
     pydantic_ai_works_with_each_choice: PydanticAi;
+    the_python_sdk_v1_with_roots_works_with_each_choice: PythonAsked;
 }
