@@ -23,7 +23,14 @@ pub enum Lock {
     PythonV1,
     /// `tests/servers/python-v2/requirements.txt`: what needs the Python SDK 2.
     PythonV2,
+    /// Nothing: `npx -y NAME@VERSION` fetches it, and what it needs as of [`AS_OF`].
+    Npx,
+    /// Nothing: `uvx NAME@VERSION` fetches it, and what it needs as of [`AS_OF`].
+    Uvx,
 }
+
+/// What `npx` and `uvx` fetch is what there was at this time, so that each run is of the same.
+pub const AS_OF: &str = "2026-11-28T00:00:00Z";
 
 impl Lock {
     /// The version of a package that it holds.
@@ -38,6 +45,10 @@ impl Lock {
             Ok(pinned.trim_end_matches([' ', '\\']).to_owned())
         };
         match self {
+            Lock::Npx | Lock::Uvx => {
+                let (_, version) = package.rsplit_once('@').context("NAME@VERSION")?;
+                Ok(version.to_owned())
+            }
             Lock::PythonV1 => requirements("python-v1"),
             Lock::PythonV2 => requirements("python-v2"),
             Lock::Npm => {

@@ -7,6 +7,7 @@
 //! | [`doctor`] | `gateway doctor` in front of them |
 //! | [`faults`] | what a client meets when they die, stall, come back, or hang up first |
 //! | [`front`] | the gateway in front of one server, and the same question asked with and without it |
+//! | [`launched`] | servers that `npx -y` and `uvx` fetch and start, behind the gateway's own bridge |
 //! | [`node`] | servers on Node |
 //! | [`python`] | servers on Python |
 //! | [`stdio`] | servers on stdin and stdout, which the gateway itself puts behind HTTP |
@@ -15,6 +16,7 @@
 mod doctor;
 mod faults;
 mod front;
+mod launched;
 mod node;
 mod python;
 mod readme;

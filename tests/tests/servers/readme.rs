@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use tests::program::workspace;
 use tests::server::Lock;
 
-use crate::{node, python};
+use crate::{launched, node, python};
 
 /// One row.
 pub(crate) struct Tried {
@@ -33,7 +33,7 @@ macro_rules! tried {
 }
 pub(crate) use tried;
 
-const ALL: [Tried; 16] = [
+const ALL: [Tried; 25] = [
     node::EVERYTHING_HTTP,
     node::EVERYTHING_SSE,
     node::FILESYSTEM,
@@ -50,18 +50,38 @@ const ALL: [Tried; 16] = [
     node::CONTEXT7,
     node::PDF,
     python::DOCUMENTS,
+    launched::DEVTOOLS,
+    launched::ESLINT,
+    launched::GIT,
+    launched::TASKS,
+    launched::COMMANDS,
+    launched::EXCEL,
+    launched::DUCKDB,
+    launched::SQLITE,
+    launched::CALCULATOR,
 ];
 
 const BEGIN: &str = "<!-- servers -->\n";
 const END: &str = "<!-- /servers -->\n";
+
+/// The name in `NAME@VERSION`.
+fn named(package: &str) -> Result<&str> {
+    let (name, _) = package.rsplit_once('@').context("NAME@VERSION")?;
+    Ok(name)
+}
 
 fn table() -> Result<String> {
     let mut table = String::from("| server | over | peculiar |\n|---|---|---|\n");
     for tried in &ALL {
         let mut names = Vec::new();
         for (lock, package) in tried.packages {
-            let source = if *lock == Lock::Npm { "npm" } else { "PyPI" };
-            names.push(format!("{package} {} ({source})", lock.version(package)?));
+            let (name, source) = match lock {
+                Lock::Npm => (*package, "npm"),
+                Lock::PythonV1 | Lock::PythonV2 => (*package, "PyPI"),
+                Lock::Npx => (named(package)?, "by `npx -y`"),
+                Lock::Uvx => (named(package)?, "by `uvx`"),
+            };
+            names.push(format!("{name} {} ({source})", lock.version(package)?));
         }
         let names = names.join(", with ");
         table += &format!("| {names} | {} | {} |\n", tried.transports, tried.peculiar);
