@@ -33,7 +33,7 @@ use biscuit_auth::format::schema::{self, Op, Term, op, op_binary, term::Content}
 
 use super::form::Block;
 use crate::clock::Timestamp;
-use crate::protocol::arguments::{Arguments, Value};
+use crate::protocol::arguments::{Arguments, Paths, Value};
 use crate::protocol::below::stays_below;
 
 /// The first second of the year 10000, which RFC 3339 can't write.
@@ -195,7 +195,7 @@ impl Narrowing {
     }
 
     /// The paths of the arguments that it asks for.
-    pub fn argument_paths(&self) -> arguments::Paths {
+    pub fn argument_paths(&self) -> Paths {
         let path = |check: &Check| match check {
             Check::Argument { path, .. } => Some(path.clone()),
             _ => None,
