@@ -43,7 +43,7 @@ checks! {
     BotPage = "bot-page", "A firewall or bot check that answers programs with an HTML page stops every client.", "Exempt /.well-known/*, /register, /token, /revoke and the MCP paths from bot checks and login walls, or allow the egress ranges that OpenAI and Anthropic publish.";
     // What clients discover
     ProtectedResourceMetadata = "protected-resource-metadata", "It tells clients which authorization server guards the MCP URL (RFC 9728).", "Let /.well-known/* through to the gateway unchanged: GET, 200, JSON, no login.";
-    ProtectedResourceMetadataRoot = "protected-resource-metadata-root", "Clients that don't find the form with the path ask for the one without.", "Let /.well-known/* through to the gateway unchanged.";
+    ProtectedResourceMetadataRoot = "protected-resource-metadata-root", "Clients that don't find the form with the path ask for the one without; where the form with the path is found, nobody needs it.", "Let /.well-known/* through to the gateway unchanged.";
     Resource = "resource", "ChatGPT, Claude and VS Code refuse metadata whose `resource` is not exactly the URL that was typed.", "Type the URL as the start page shows it, or set public_url to the origin that people type.";
     AuthorizationServerMetadata = "authorization-server-metadata", "Without it no client finds the endpoints (RFC 8414).", "Let /.well-known/oauth-authorization-server through to the gateway unchanged: GET, 200, JSON, no login.";
     Issuer = "issuer", "Clients compare `issuer` with `authorization_servers` byte by byte; ChatGPT's stable client id depends on it.", "Set public_url to the one origin, without a trailing slash, and let nothing rewrite bodies on the way.";
@@ -77,7 +77,7 @@ checks! {
     BadRedirect = "bad-redirect", "An unregistered redirect_uri must give a page: a redirect would hand codes to strangers.", "Upgrade the gateway; let no login wall in front redirect to an address from the query.";
     UnknownClient = "unknown-client", "An unknown client_id must give a page that says so; clients that see one register anew.", "Upgrade the gateway; let nothing replace its error pages.";
     LoopbackPort = "loopback-port", "Native clients listen on another port each time; only the port of a loopback redirect may differ.", "Upgrade the gateway.";
-    LoginPage = "login-page", "The person must see a page to log in.", "Let /authorize, /login, /consent and /assets/ through to the gateway; a login wall in front of them is possible, but not in front of the rest.";
+    LoginPage = "login-page", "The person must see a page to log in: where a code is given without one, whoever opens a link lets any app in.", "Let /authorize, /login, /consent and /assets/ through to the gateway; a login wall in front of them is possible, but not in front of the rest.";
     LoginPageCache = "login-page-cache", "A cached login page shows one person's form to another and breaks with \"page expired\".", "Exclude /authorize, /login and /consent from every cache in front of the gateway.";
     LoginPageFraming = "login-page-framing", "A page that can be framed can be clicked unknowingly.", "Don't strip the gateway's Content-Security-Policy and X-Frame-Options headers.";
     Login = "login", "The flow needs a person who may log in.", "Check name and password; `gateway users hash` makes a new one for [owner] password_hash_file. An account that is locked opens again by itself.";
@@ -116,6 +116,213 @@ checks! {
     RevocationStream = "revocation-stream", "A stream of a revoked grant must end, too.", "Upgrade the gateway; give all replicas the same [store] url.";
 }
 
+/// What the doctor says of servers that are not this gateway. Here each check passes, so that
+/// something on the way took it where it does not; another server may never have had it.
+impl Check {
+    /// Whether it stops no client at a server of another kind: no standard's MUST is broken, or only
+    /// some clients or uses have trouble, which its sentence names. It is a warning there.
+    pub const fn is_minor_elsewhere(self) -> bool {
+        matches!(
+            self,
+            // RFC 9110 asks for HEAD, and clients go on with GET; CORS and OPTIONS matter to clients in
+            // a web page alone.
+            Self::MetadataHead | Self::MetadataCors | Self::Preflight
+            // What is listed is a hint: clients register with `none` and try. RFC 9207, offline_access and
+            // registration are options, and one origin for all endpoints is a habit.
+            | Self::PublicClients | Self::IssFlag | Self::OfflineAccess | Self::RegistrationEndpoint
+            | Self::EndpointsOrigin | Self::Scopes
+            // A browser follows no redirect to a script; most native clients register the port they use.
+            | Self::RegistrationErrors | Self::LoopbackPort
+            // Its own form decides whether a cached page is stale.
+            | Self::LoginPageCache
+            // Clients that refresh in parallel are few; a bearer token does not come with a page of a
+            // stranger's by itself, as a cookie would.
+            | Self::RefreshGrace | Self::Origin
+            // People connect again when the access token ends.
+            | Self::RefreshToken
+            // Two answers of the metadata that few ask for.
+            | Self::Manifest | Self::UnknownWellKnown
+        )
+    }
+
+    /// What its operator can do at a server of another kind.
+    pub const fn next_elsewhere(self) -> &'static str {
+        match self {
+            Self::NameResolves => "Create the DNS record of the name, or correct the URL.",
+            Self::PublicAddress => {
+                "Right for a server on this machine. For ChatGPT and claude.ai put a reverse proxy or a tunnel with a public https URL in front, and tell the server that URL."
+            }
+            Self::Connects => {
+                "Check that the server runs and on which address and port it listens; open the port in the firewall."
+            }
+            Self::Https => {
+                "Right for a server on this machine. For anybody else serve the name with TLS, and tell the server its https URL."
+            }
+            Self::TlsVersion | Self::TlsCertificate => self.next(),
+            Self::Clock => "Turn on NTP on the machine that runs the server (or on this one).",
+            Self::NoRedirect => {
+                "Give clients the final URL, and remove redirects (www, http, trailing slash)."
+            }
+            Self::BotPage => self.next(),
+            Self::ProtectedResourceMetadata => {
+                "Serve RFC 9728 metadata at /.well-known/oauth-protected-resource and the path of the MCP URL; the SDKs do it when the server is told its resource URL."
+            }
+            Self::ProtectedResourceMetadataRoot => {
+                "Answer 404 there, or the same document in JSON."
+            }
+            Self::Resource => "Tell the server the URL that people type (resource URL, base URL).",
+            Self::AuthorizationServerMetadata => {
+                "Serve RFC 8414 metadata at the issuer that the protected resource metadata names."
+            }
+            Self::Issuer => {
+                "Make issuer and authorization_servers the same text, with or without a slash at the end."
+            }
+            Self::EndpointsOrigin => "Nothing, if the endpoints are meant to be there.",
+            Self::PrivateHost => {
+                "Tell the server its public URL (base URL, issuer URL): it publishes the one that it listens on."
+            }
+            Self::MetadataHead => "Route HEAD like GET for the documents under /.well-known/.",
+            Self::MetadataCors => {
+                "Send Access-Control-Allow-Origin: * with the documents, if clients in a web page (MCP Inspector without its proxy) are to connect."
+            }
+            Self::MetadataSpeed => "Look at the load of the machine and at what stands in front.",
+            Self::MetadataStable => {
+                "Make the public URL a setting: nothing in a request may change what the documents say."
+            }
+            Self::PkceS256 => {
+                "List S256 in code_challenge_methods_supported; OAuth 2.1 and MCP ask for PKCE."
+            }
+            Self::PublicClients => {
+                "List none in token_endpoint_auth_methods_supported, if clients without a secret are served; most try anyway."
+            }
+            Self::CodeFlow => {
+                "List code and authorization_code; MCP knows no other flow for people."
+            }
+            Self::IssFlag => {
+                "Send iss in authorization responses and say so (RFC 9207), where the server can."
+            }
+            Self::ClientIdMetadataDocuments => {
+                "Nothing, while clients may register; support for client metadata documents makes that unneeded."
+            }
+            Self::RegistrationEndpoint => {
+                "Offer registration (RFC 7591) or client metadata documents; without either, each client has to be set up by hand."
+            }
+            Self::Scopes => "Leave offline_access out of the resource's scopes_supported.",
+            Self::OfflineAccess => {
+                "List offline_access in the authorization server's scopes_supported, if refresh tokens are given for it."
+            }
+            Self::OpenidConfiguration => "Answer 404 there, or serve a whole OpenID document.",
+            Self::UnknownWellKnown => "Answer 404 for paths that do not exist.",
+            Self::Manifest => "Answer 404 there, or JSON.",
+            Self::Challenge => {
+                "Answer every request without a token with 401 and WWW-Authenticate: Bearer resource_metadata=\"…\" (RFC 9728 section 5.1)."
+            }
+            Self::ChallengeMetadata => {
+                "Let resource_metadata lead to the protected resource metadata on the same origin."
+            }
+            Self::ChallengeSse => {
+                "Guard the older transport's path like the MCP URL, or serve none."
+            }
+            Self::ChallengeInvalidToken => {
+                "Answer a token that is unknown or over with 401 and error=\"invalid_token\" (RFC 6750 section 3.1); in the SDKs the verifier has to return nothing, or throw the SDK's own error."
+            }
+            Self::Preflight => {
+                "Answer OPTIONS without a token, if clients in a web page are to connect."
+            }
+            Self::Registration => {
+                "Answer registrations with 201 and the client as JSON (RFC 7591 section 3.2.1)."
+            }
+            Self::RegistrationErrors => {
+                "Refuse redirect URIs of schemes that run script (javascript:, data:) with 400 and invalid_redirect_uri."
+            }
+            Self::BadRedirect => {
+                "Show a page for a redirect_uri that is not registered, and redirect nowhere (OAuth 2.1 section 4.1.2.1)."
+            }
+            Self::UnknownClient => {
+                "Show a page for a client_id that is not known, and redirect nowhere."
+            }
+            Self::LoopbackPort => {
+                "Compare loopback redirect URIs without their port (RFC 8252 section 7.3)."
+            }
+            Self::LoginPage => {
+                "Ask who it is and whether the app may, before a code is given. A server that lets everybody in is for trying out on one machine."
+            }
+            Self::LoginPageCache => "Send Cache-Control: no-store with the pages of the login.",
+            Self::LoginPageFraming => {
+                "Send Content-Security-Policy: frame-ancestors 'none' with the pages of the login (RFC 9700 section 4.16)."
+            }
+            Self::Login => {
+                "Check name and password. Logins by another site's page can't be filled in: run without --login, at a terminal."
+            }
+            Self::Deny => "Redirect with error=access_denied and the state as it came.",
+            Self::PkceRequired => {
+                "Refuse authorization requests without code_challenge (OAuth 2.1 section 7.5)."
+            }
+            Self::AuthorizationResponse => "Redirect with the code and the state as it came.",
+            Self::Iss => {
+                "Send the issuer as iss, letter by letter, or take the flag out of the metadata (RFC 9207)."
+            }
+            Self::TokenError => {
+                "Answer a code that is none with 400 and {\"error\":\"invalid_grant\"} (RFC 6749 section 5.2)."
+            }
+            Self::PkceVerified => {
+                "Compare code_verifier with the code_challenge of the request (RFC 7636 section 4.6)."
+            }
+            Self::TokenResponse => {
+                "Answer with access_token, token_type, expires_in and scope (RFC 6749 section 5.1)."
+            }
+            Self::TokenNoStore => {
+                "Send Cache-Control: no-store with tokens (RFC 6749 section 5.1)."
+            }
+            Self::CodeSingleUse => {
+                "Take a code once (OAuth 2.1 section 4.1.3); several instances need one store."
+            }
+            Self::Initialize | Self::ToolsList => "Look into the server's own log.",
+            Self::ServerDiscover => "Answer methods that are not known with a JSON-RPC error.",
+            Self::ToolAnnotations => {
+                "Annotate the tools (readOnlyHint, destructiveHint, openWorldHint)."
+            }
+            Self::Search => {
+                "For deep research: take one string query, and answer one text item with {\"results\":[{\"id\",\"title\",\"url\"}]}."
+            }
+            Self::Fetch => {
+                "For deep research: take one string id, and answer one text item with id, title, text and url."
+            }
+            Self::RefreshToken => {
+                "Give a refresh token with the code, or take refresh_token out of grant_types_supported."
+            }
+            Self::Refresh => {
+                "Answer refreshes with an access token that works, or take refresh_token out of grant_types_supported."
+            }
+            Self::RefreshRotation => {
+                "Replace the refresh token of a public client at each use (OAuth 2.1 section 4.3.1)."
+            }
+            Self::RefreshGrace => {
+                "Take a refresh token that was just replaced for some seconds more."
+            }
+            Self::SessionUnknown => {
+                "Answer calls in a session that is not known with 404 (MCP, Streamable HTTP)."
+            }
+            Self::QueryToken => "Take no token from the URL (OAuth 2.1 section 5.1).",
+            Self::Origin => {
+                "Answer 403 to origins that are not expected, if the server is ever reached without a token (MCP, Streamable HTTP)."
+            }
+            Self::StreamCompression | Self::SseFirstEvent | Self::SseBuffering => {
+                "Turn compression and response buffering off for text/event-stream in what stands in front of the server."
+            }
+            Self::SseEndpoint => {
+                "Send an endpoint URL on the server's own public origin, or a relative one."
+            }
+            Self::StreamIdle => {
+                "Raise the idle timeout of what stands in front above 60 s, or send comments more often."
+            }
+            Self::Revocation | Self::RevocationStream => {
+                "Look a token up at each call, and end its streams when it is revoked."
+            }
+        }
+    }
+}
+
 /// The id.
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -137,6 +344,11 @@ mod tests {
             assert!(check.id().chars().all(kebab), "{check}");
             assert!(check.why().ends_with(['.', ')']), "{check}");
             assert!(check.next().ends_with('.'), "{check}");
+            let elsewhere = check.next_elsewhere();
+            assert!(elsewhere.ends_with('.'), "{check}");
+            for ours in ["gateway", "public_url", "[store]", "allowed_origins"] {
+                assert!(!elsewhere.contains(ours), "{check}: {elsewhere}");
+            }
         }
     }
 }

@@ -26,6 +26,14 @@ pub(super) struct Exchange {
     pub(super) outcome: Result<Answer, Failure>,
 }
 
+/// Whether this gateway gave one of the answers: its refusals name a reason and the request.
+pub(super) fn are_ours(log: &[Exchange]) -> bool {
+    log.iter().any(|exchange| {
+        let body = exchange.outcome.as_ref().ok().and_then(Answer::json);
+        body.is_some_and(|body| body["reason"].is_string() && body["request_id"].is_string())
+    })
+}
+
 /// A response, read to its end.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Answer {

@@ -78,15 +78,30 @@ impl Finding {
         self
     }
 
-    fn json(&self) -> Value {
+    /// At a server of another kind what stops no client is a warning.
+    fn elsewhere(mut self) -> Self {
+        if self.verdict == Verdict::Fail && self.check.is_minor_elsewhere() {
+            self.verdict = Verdict::Warn;
+        }
+        self
+    }
+
+    fn json(&self, is_ours: bool) -> Value {
         json!({
             "id": self.check.id(),
             "verdict": self.verdict.word(),
             "summary": self.summary,
             "why": self.check.why(),
             "evidence": self.evidence,
-            "next": self.check.next(),
+            "next": next(self.check, is_ours),
         })
+    }
+}
+
+const fn next(check: Check, is_ours: bool) -> &'static str {
+    match is_ours {
+        true => check.next(),
+        false => check.next_elsewhere(),
     }
 }
 
@@ -95,6 +110,8 @@ impl Finding {
 pub struct Report {
     /// The MCP URL that was examined.
     pub url: String,
+    /// Whether this gateway answers there, as far as its answers tell.
+    pub is_ours: bool,
     /// The checks.
     pub findings: Vec<Finding>,
     /// What the examination left behind, and other remarks.
@@ -104,7 +121,7 @@ pub struct Report {
 impl Report {
     /// Puts findings in order. A check that came up twice keeps its worse verdict; one that did
     /// not come up is skipped.
-    pub(super) fn new(url: String, found: Vec<Finding>, notes: Vec<String>) -> Self {
+    pub(super) fn new(url: String, is_ours: bool, found: Vec<Finding>, notes: Vec<String>) -> Self {
         let findings = Check::ALL
             .iter()
             .map(|check| {
@@ -117,9 +134,14 @@ impl Report {
                         Finding::skip(*check, "not judged: what it needs did not come about")
                     })
             })
+            .map(|finding| match is_ours {
+                true => finding,
+                false => finding.elsewhere(),
+            })
             .collect();
         Self {
             url,
+            is_ours,
             findings,
             notes,
         }
@@ -154,7 +176,7 @@ impl Report {
                 for line in &finding.evidence {
                     text += &format!("     seen  {line}\n");
                 }
-                text += &format!("     next  {}\n", finding.check.next());
+                text += &format!("     next  {}\n", next(finding.check, self.is_ours));
             }
         }
         for note in &self.notes {
@@ -176,9 +198,14 @@ impl Report {
 
     /// For programs: every check with everything.
     pub fn json(&self) -> Value {
-        let checks: Vec<Value> = self.findings.iter().map(Finding::json).collect();
+        let checks: Vec<Value> = self
+            .findings
+            .iter()
+            .map(|finding| finding.json(self.is_ours))
+            .collect();
         json!({
             "url": self.url,
+            "server": if self.is_ours { "cupcake-gateway" } else { "other" },
             "version": env!("CARGO_PKG_VERSION"),
             "checks": checks,
             "notes": self.notes,
@@ -196,7 +223,12 @@ mod tests {
     use super::*;
 
     fn report(found: Vec<Finding>) -> Report {
-        Report::new("https://mcp.example.com/mcp".into(), found, Vec::new())
+        Report::new(
+            "https://mcp.example.com/mcp".into(),
+            true,
+            found,
+            Vec::new(),
+        )
     }
 
     #[test]
@@ -219,6 +251,28 @@ mod tests {
         assert_eq!(report(vec![pass.clone()]).exit_code(), 0);
         assert_eq!(report(vec![pass.clone(), warn.clone()]).exit_code(), 1);
         assert_eq!(report(vec![pass, warn, fail]).exit_code(), 2);
+    }
+
+    #[test]
+    fn at_another_server_what_stops_nobody_is_a_warning_and_advice_is_for_its_operator() {
+        let found = vec![
+            Finding::fail(Check::IssFlag, "is not true"),
+            Finding::fail(Check::PkceVerified, "a token"),
+        ];
+        let report = Report::new(
+            "https://mcp.example.com/mcp".into(),
+            false,
+            found,
+            Vec::new(),
+        );
+        assert_eq!(
+            (report.count(Verdict::Warn), report.count(Verdict::Fail)),
+            (1, 1)
+        );
+        let text = report.text(true);
+        assert!(text.contains(Check::IssFlag.next_elsewhere()), "{text}");
+        assert!(!text.contains("Upgrade the gateway"), "{text}");
+        assert_eq!(report.json()["server"], "other");
     }
 
     #[test]

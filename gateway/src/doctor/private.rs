@@ -3,6 +3,7 @@
 use serde_json::Value;
 use url::{Host, Url};
 
+use super::target::Target;
 use crate::fetch::is_public;
 
 /// Endings of names that no public name server answers (RFC 6761, RFC 6762, RFC 8375, RFC 9476,
@@ -37,6 +38,22 @@ pub(super) fn is_private(url: &Url) -> bool {
                     .iter()
                     .any(|ending| name.ends_with(&format!(".{ending}")))
         }
+        None => false,
+    }
+}
+
+/// A private host that is not the one that was typed: whoever reaches the one reaches the other, on
+/// whatever port. On this machine all its names are one.
+pub(super) fn is_stray(target: &Target, url: &Url) -> bool {
+    let is_same = url.host() == target.mcp.host() || (target.is_loopback() && is_loopback(url));
+    is_private(url) && !is_same
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         None => false,
     }
 }
@@ -92,6 +109,35 @@ mod tests {
             ("http://0.0.0.0:8080/", true),
         ] {
             assert_eq!(is_private(&Url::parse(url).unwrap()), private, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_host_that_was_typed_is_not_stray() {
+        for (typed, url, stray) in [
+            ("http://127.0.0.1:9090/mcp", "http://127.0.0.1:8080/", false),
+            ("http://127.0.0.1:9090/mcp", "http://localhost:8080/", false),
+            ("http://10.0.0.7/mcp", "https://10.0.0.7:9000/", false),
+            ("http://10.0.0.7/mcp", "https://10.0.0.8/", true),
+            ("http://10.0.0.7/mcp", "http://127.0.0.1/", true),
+            ("http://127.0.0.1/mcp", "http://gateway:8080/", true),
+            (
+                "https://mcp.example.com/mcp",
+                "http://localhost:8080/",
+                true,
+            ),
+            (
+                "https://mcp.example.com/mcp",
+                "https://login.example.org/",
+                false,
+            ),
+        ] {
+            let target = Target::parse(typed).unwrap();
+            assert_eq!(
+                is_stray(&target, &Url::parse(url).unwrap()),
+                stray,
+                "{typed} {url}"
+            );
         }
     }
 

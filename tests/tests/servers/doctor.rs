@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tests::program::binary;
+use tests::program::{binary, free_port};
 use tests::server::{Launch, Lock, Server, sample};
 use tokio::process::Command;
 
@@ -120,4 +120,130 @@ async fn the_doctor_finds_a_server_of_http_sse_alone_well() -> Result<()> {
         watched(server, async |server| is_well(server, path, &[]).await).await?;
     }
     Ok(())
+}
+
+/// The report on a server of another kind with an authorization server of its own, straight from it.
+async fn foreign(url: &str) -> Result<Value> {
+    let ended = Command::new(binary("gateway"))
+        .args(["doctor", url, "--json", "--quick", "--no-browser"])
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(Duration::from_secs(120), ended).await??;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let report: Value = serde_json::from_str(&printed)
+        .with_context(|| format!("{printed}{}", String::from_utf8_lossy(&output.stderr)))?;
+    anyhow::ensure!(report["server"] == "other", "{report:#}");
+    for check in report["checks"].as_array().into_iter().flatten() {
+        let next = check["next"].as_str().unwrap_or_default();
+        anyhow::ensure!(!next.is_empty() && !next.contains("gateway"), "{check:#}");
+    }
+    Ok(report)
+}
+
+/// What is said of these checks, and what fails.
+fn is_said(report: &Value, fails: &[&str], said: &[(&str, &str)]) -> Result<()> {
+    let checks = report["checks"].as_array().context("a report has checks")?;
+    let failed: Vec<&Value> = checks
+        .iter()
+        .filter(|check| check["verdict"] == "FAIL")
+        .collect();
+    let ids: Vec<_> = failed
+        .iter()
+        .filter_map(|check| check["id"].as_str())
+        .collect();
+    anyhow::ensure!(ids == fails, "{failed:#?}");
+    for (id, verdict) in said {
+        let check = checks.iter().find(|check| check["id"] == *id);
+        let check = check.with_context(|| format!("{id} is not in the report"))?;
+        anyhow::ensure!(check["verdict"] == *verdict, "{check:#}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn fastmcp_with_its_own_login_is_well_but_for_the_login_that_it_has_not() -> Result<()> {
+    let server = Server::start(|port, _| {
+        Launch::python(Lock::PythonV2, "python")
+            .args(&[&sample("fastmcp_login.py"), &port.to_string()])
+    });
+    watched(server, async |server| {
+        let report = foreign(&format!("{}/mcp", server.url())).await?;
+        is_said(
+            &report,
+            &[],
+            &[
+                // The form with the path is there, and a header is all that a 401 needs.
+                ("protected-resource-metadata-root", "PASS"),
+                ("challenge", "PASS"),
+                // Everybody gets in, and so did the doctor.
+                ("login-page", "WARN"),
+                ("token-response", "PASS"),
+                ("tools-list", "PASS"),
+                // Flags that stop no client.
+                ("iss-flag", "WARN"),
+                ("public-clients", "WARN"),
+                ("offline-access", "WARN"),
+                ("token-error", "WARN"),
+                ("manifest", "SKIP"),
+            ],
+        )
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_typescript_sdks_example_is_well_but_for_what_is_wrong_with_it() -> Result<()> {
+    let authorization = free_port().to_string();
+    let server = Server::start(|port, _| {
+        let example = "@modelcontextprotocol/sdk/dist/esm/examples/server/simpleStreamableHttp.js";
+        Launch::npm(example)
+            .arg("--oauth")
+            .env("MCP_PORT", &port.to_string())
+            .env("MCP_AUTH_PORT", &authorization)
+    });
+    watched(server, async |server| {
+        let report = foreign(&format!("{}/mcp", server.url_by_name())).await?;
+        is_said(
+            &report,
+            // A token or a code that is over gets 500: no client logs in again.
+            &["challenge-invalid-token", "token-error"],
+            &[
+                // Its login is on the host that was typed, on another port.
+                ("private-host", "PASS"),
+                ("registration", "PASS"),
+                ("protected-resource-metadata-root", "PASS"),
+                ("login-page", "WARN"),
+                ("token-response", "PASS"),
+                ("tools-list", "PASS"),
+            ],
+        )
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_python_sdk_with_a_login_page_is_well() -> Result<()> {
+    let server = Server::start(|port, _| {
+        Launch::python(Lock::PythonV1, "python")
+            .args(&[&sample("python_sdk_login.py"), &port.to_string()])
+    });
+    watched(server, async |server| {
+        let report = foreign(&format!("{}/mcp", server.url())).await?;
+        is_said(
+            &report,
+            &[],
+            &[
+                ("login-page", "PASS"),
+                ("login-page-cache", "PASS"),
+                ("login-page-framing", "PASS"),
+                ("challenge", "PASS"),
+                ("challenge-invalid-token", "PASS"),
+                ("token-error", "PASS"),
+                ("registration-errors", "WARN"),
+                ("loopback-port", "WARN"),
+                ("token-response", "SKIP"),
+            ],
+        )
+    })
+    .await
 }

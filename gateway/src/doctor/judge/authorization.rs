@@ -95,9 +95,35 @@ pub(in crate::doctor) fn loopback_port(last: &Exchange) -> Finding {
     settle(check, [last], judged)
 }
 
-/// The page that a person without a session sees: the last answer on the way.
-pub(in crate::doctor) fn login_page(last: &Exchange) -> Vec<Finding> {
+/// The page that a person without a session sees: the last answer on the way. `landing`: where it
+/// led back to the client; `is_loopback`: only programs of one machine reach the server.
+pub(in crate::doctor) fn login_page(
+    last: &Exchange,
+    landing: Option<&Landing>,
+    is_loopback: bool,
+) -> Vec<Finding> {
     let check = Check::LoginPage;
+    if let Some(landing) = landing {
+        let code = landing.parameter("code").is_some();
+        let error = landing.parameter("error").unwrap_or_default();
+        let finding = match (code, is_loopback) {
+            (true, true) => Finding::warn(
+                check,
+                "a code is given without a login: whoever reaches this server gets in. On this machine alone that is a demonstration",
+            ),
+            (true, false) => Finding::fail(
+                check,
+                "a code is given without a login: whoever reaches this server gets in",
+            ),
+            (false, _) => Finding::fail(
+                check,
+                format!(
+                    "the request is sent back with error {error:?} before anybody could log in"
+                ),
+            ),
+        };
+        return vec![finding.seen(landing.names())];
+    }
     let judged = answer(last).and_then(|answer| {
         if answer.status.is_redirection() {
             return Ok((Finding::pass(check, "another site does the login"), None));
@@ -168,7 +194,8 @@ impl Landing {
         values.next().is_none().then_some(value)
     }
 
-    fn is_at_redirect_uri(&self) -> bool {
+    /// Whether it is the client's own redirect URI, and not another site's page.
+    pub(in crate::doctor) fn is_at_redirect_uri(&self) -> bool {
         let mut bare = self.url.clone();
         bare.set_query(None);
         bare == self.redirect_uri
@@ -357,13 +384,17 @@ mod tests {
         let page = |headers: &[(&'static str, &str)]| {
             let headers = [&[HTML], headers].concat();
             let form = "<form method=post><input name=n><input type=password name=p><button>Log in</button></form>";
-            login_page(&exchange(
-                "GET",
-                "https://mcp.example.com/authorize",
-                200,
-                &headers,
-                form,
-            ))
+            login_page(
+                &exchange(
+                    "GET",
+                    "https://mcp.example.com/authorize",
+                    200,
+                    &headers,
+                    form,
+                ),
+                None,
+                true,
+            )
         };
         let good = [
             ("cache-control", "no-store"),
@@ -378,6 +409,29 @@ mod tests {
         assert_eq!(verdict_of(&cached, Check::LoginPageFraming), Verdict::Pass);
         let framed = page(&[good[0]]);
         assert_eq!(verdict_of(&framed, Check::LoginPageFraming), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_code_without_a_login_is_no_login_by_another_site() {
+        let there = exchange(
+            "GET",
+            "https://mcp.example.com/authorize",
+            302,
+            &[("location", "https://login.example.org/")],
+            "",
+        );
+        let of = |query: &str, is_loopback| {
+            let landing = landing(query);
+            verdict_of(
+                &login_page(&there, Some(&landing), is_loopback),
+                Check::LoginPage,
+            )
+        };
+        assert_eq!(of("code=x&state=s", true), Verdict::Warn);
+        assert_eq!(of("code=x&state=s", false), Verdict::Fail);
+        assert_eq!(of("error=server_error", true), Verdict::Fail);
+        let elsewhere = login_page(&there, None, false);
+        assert_eq!(verdict_of(&elsewhere, Check::LoginPage), Verdict::Pass);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{Problem, all_well, answer, described, document, settle};
 use crate::doctor::check::Check;
 use crate::doctor::exchange::{Answer, Exchange};
 use crate::doctor::finding::{Finding, Verdict};
-use crate::doctor::private::is_private;
+use crate::doctor::private::is_stray;
 use crate::doctor::target::Target;
 
 /// What was asked without a valid token.
@@ -58,7 +58,7 @@ fn challenged(check: Check, what: &str, exchanges: &[Exchange]) -> Finding {
             Err(Problem::Known(cause)) => return Finding::after(check, cause),
             Err(Problem::Wrong(why)) => wrong.push(format!("{}: {why}", exchange.method)),
             Ok(answer) => {
-                if let Some(why) = unchallenging(exchange, answer) {
+                if let Some(why) = unchallenging(answer) {
                     wrong.push(format!("{} {why}", exchange.method));
                 }
             }
@@ -74,7 +74,7 @@ fn challenged(check: Check, what: &str, exchanges: &[Exchange]) -> Finding {
 }
 
 /// What is wrong with an answer as a challenge.
-fn unchallenging(exchange: &Exchange, answer: &Answer) -> Option<String> {
+fn unchallenging(answer: &Answer) -> Option<String> {
     if answer.status.as_u16() != 401 {
         return Some(format!("answers {}, not 401", described(answer)));
     }
@@ -82,11 +82,9 @@ fn unchallenging(exchange: &Exchange, answer: &Answer) -> Option<String> {
         return Some("answers 401 without WWW-Authenticate: Bearer".to_owned());
     };
     let metadata = parameter(header, "resource_metadata");
-    if metadata.is_none_or(|url| Url::parse(&url).is_err()) {
-        return Some("has no resource_metadata URL in its challenge".to_owned());
-    }
-    let bodiless = exchange.method == http::Method::HEAD;
-    (!bodiless && answer.json().is_none()).then(|| "answers 401 without a JSON body".to_owned())
+    // RFC 9110 §15.5.2 asks for the header alone: no client reads the body.
+    let named = metadata.is_some_and(|url| Url::parse(&url).is_ok());
+    (!named).then(|| "has no resource_metadata URL in its challenge".to_owned())
 }
 
 fn challenge_sse(exchanges: &[Exchange]) -> Finding {
@@ -135,7 +133,7 @@ fn challenge_metadata(target: &Target, facts: &Unauthenticated, discovered: &Exc
 pub(in crate::doctor) fn metadata_url(target: &Target, exchange: &Exchange) -> Option<Url> {
     let header = bearer(answer(exchange).ok()?)?;
     let url = Url::parse(&parameter(header, "resource_metadata")?).ok()?;
-    (url.origin() == target.mcp.origin() || !is_private(&url)).then_some(url)
+    (!is_stray(target, &url)).then_some(url)
 }
 
 fn invalid_token(exchange: &Exchange) -> Finding {
@@ -285,6 +283,17 @@ mod tests {
         let mut facts = healthy();
         facts.mcp[3] = exchange("DELETE", URL, 405, &[], "");
         assert_eq!(failed(&facts), [Check::Challenge]);
+    }
+
+    #[test]
+    fn a_challenge_needs_no_body() {
+        let mut facts = healthy();
+        for exchange in &mut facts.mcp {
+            let answer = exchange.outcome.as_mut().unwrap();
+            answer.body = bytes::Bytes::new();
+            answer.headers.remove("content-type");
+        }
+        assert_eq!(failed(&facts), []);
     }
 
     #[test]

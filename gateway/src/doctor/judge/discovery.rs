@@ -10,7 +10,7 @@ use super::{Problem, all_well, answer, described, document, refresh, settle, str
 use crate::doctor::check::Check;
 use crate::doctor::exchange::Exchange;
 use crate::doctor::finding::Finding;
-use crate::doctor::private::{is_private, urls};
+use crate::doctor::private::{is_stray, urls};
 use crate::doctor::target::Target;
 
 /// Slow, and too slow for Claude.
@@ -89,11 +89,6 @@ impl Discovery {
     }
 }
 
-/// A private host that is not the very origin that is examined.
-fn is_stray(target: &Target, url: &Url) -> bool {
-    is_private(url) && url.origin() != target.mcp.origin()
-}
-
 /// All checks of the documents.
 pub(in crate::doctor) fn discovery(target: &Target, facts: &Discovery) -> Vec<Finding> {
     let resource = document(&facts.resource, 200);
@@ -145,6 +140,14 @@ fn resource_metadata(facts: &Discovery, resource: &Result<Value, Problem>) -> Fi
 
 fn resource_metadata_root(target: &Target, facts: &Discovery) -> Finding {
     let check = Check::ProtectedResourceMetadataRoot;
+    let is_absent = answer(&facts.resource_root)
+        .is_ok_and(|answer| matches!(answer.status.as_u16(), 404 | 405 | 410));
+    if is_absent && document(&facts.resource, 200).is_ok() {
+        return Finding::pass(
+            check,
+            "not served, and not needed: the form with the path is found",
+        );
+    }
     let judged = document(&facts.resource_root, 200).and_then(|document| {
         let resource = document["resource"].as_str().unwrap_or_default();
         let url = Url::parse(resource).ok();
@@ -251,7 +254,7 @@ fn metadata_head(facts: &Discovery) -> Finding {
     let mut wrong = Vec::new();
     for (get, head) in facts.documents().zip(&facts.heads) {
         // Where GET fails too, HEAD is not the matter.
-        if document(get, 200).is_err() {
+        if document(get, 200).is_err() || head.url != get.url {
             continue;
         }
         match answer(head) {
@@ -309,6 +312,7 @@ fn metadata_stable(facts: &Discovery) -> Finding {
     let changed: Vec<String> = [&facts.resource, &facts.server]
         .into_iter()
         .zip(&facts.forwarded)
+        .filter(|(plain, forwarded)| plain.url == forwarded.url)
         .filter(|(plain, forwarded)| {
             let (plain, forwarded) = (document(plain, 200), document(forwarded, 200));
             plain.is_ok() && forwarded.is_ok() && plain != forwarded
@@ -460,10 +464,10 @@ fn unknown_well_known(guessed: &[Exchange]) -> Finding {
 fn manifest(exchange: &Exchange) -> Finding {
     let check = Check::Manifest;
     let judged = answer(exchange).and_then(|answer| {
-        if answer.status.as_u16() == 404 {
-            return Ok(Finding::warn(
+        if matches!(answer.status.as_u16(), 404 | 405 | 410) {
+            return Ok(Finding::skip(
                 check,
-                "there is none; no current client needs it",
+                "there is none, and no current client needs it",
             ));
         }
         document(exchange, 200).map(|_| Finding::pass(check, "found, in JSON"))

@@ -188,10 +188,12 @@ fn html_where_json_belongs_is_told_by_the_document_s_own_check() {
         );
         let mut facts = healthy();
         facts.resource_root = page("oauth-protected-resource", status);
-        assert_eq!(
-            unwell(&facts),
-            [(Check::ProtectedResourceMetadataRoot, Verdict::Fail)]
-        );
+        let expected = match status {
+            // Clients have found the form with the path by then.
+            404 => Vec::new(),
+            _ => vec![(Check::ProtectedResourceMetadataRoot, Verdict::Fail)],
+        };
+        assert_eq!(unwell(&facts), expected);
     }
     let mut facts = healthy();
     facts.openid = page("openid-configuration", 200);
@@ -276,5 +278,7 @@ fn a_loopback_deployment_may_name_itself() {
     let target = Target::parse("http://127.0.0.1:8080/mcp").unwrap();
     assert_eq!(private_host(&target, &facts).verdict, Verdict::Pass);
     let other = Target::parse("http://127.0.0.1:9090/mcp").unwrap();
-    assert_eq!(private_host(&other, &facts).verdict, Verdict::Fail);
+    assert_eq!(private_host(&other, &facts).verdict, Verdict::Pass);
+    let public = Target::parse("https://mcp.example.com/mcp").unwrap();
+    assert_eq!(private_host(&public, &facts).verdict, Verdict::Fail);
 }

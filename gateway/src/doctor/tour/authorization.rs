@@ -26,7 +26,7 @@ const CLIENT_NAME: &str = "Gateway doctor";
 const DENY_PATIENCE: Duration = Duration::from_secs(45);
 
 /// An authorization request and what proves it.
-struct Request {
+pub(super) struct Request {
     parameters: Vec<(&'static str, String)>,
     verifier: Secret,
     state: String,
@@ -103,14 +103,20 @@ impl Tour<'_> {
         self.found(token::token_error(&exchange));
     }
 
-    /// What a browser without a session sees.
-    pub(super) async fn look_at_pages(&mut self, endpoints: &Endpoints, client: &Client) {
-        let Some(url) = &endpoints.authorization else {
-            return;
-        };
+    /// What a browser without a session sees; the code, where it is given without a login.
+    pub(super) async fn look_at_pages(
+        &mut self,
+        endpoints: &Endpoints,
+        client: &Client,
+    ) -> Option<(Request, Landing)> {
+        let url = endpoints.authorization.as_ref()?;
         let request = self.request(endpoints, client);
         let last = visit(&self.wire, &request.url(url)).await;
-        self.findings.extend(authorization::login_page(&last));
+        let landing = location(&last).map(|url| request.landing(url, client));
+        let landing = landing.filter(Landing::is_at_redirect_uri);
+        let found = authorization::login_page(&last, landing.as_ref(), self.target.is_loopback());
+        self.findings.extend(found);
+        let open = landing.filter(|landing| landing.parameter("code").is_some());
 
         let elsewhere = "https://gateway-doctor.invalid/callback";
         let last = visit(
@@ -140,6 +146,45 @@ impl Tour<'_> {
         )
         .await;
         self.found(authorization::loopback_port(&last));
+        open.map(|landing| (request, landing))
+    }
+
+    /// The flow at a server that asks nobody: its answers are judged like those after a login.
+    pub(super) async fn authorize_openly(
+        &mut self,
+        endpoints: &Endpoints,
+        client: &Client,
+        request: &Request,
+        landing: &Landing,
+    ) -> Option<Grant> {
+        let (authorize, token) = (endpoints.authorization.as_ref()?, endpoints.token.as_ref()?);
+        for check in [Check::Login, Check::Deny] {
+            self.found(Finding::skip(check, "nobody is asked"));
+        }
+        let mut landings = vec![landing.clone()];
+        let without = self.request(endpoints, client).without("code_challenge");
+        let without = without.without("code_challenge_method");
+        let last = visit(&self.wire, &without.url(authorize)).await;
+        let refused = location(&last).map(|url| without.landing(url, client));
+        self.found(authorization::pkce_required(refused.as_ref(), &last));
+
+        let other = self.request(endpoints, client);
+        let last = visit(&self.wire, &other.url(authorize)).await;
+        let second = location(&last).map(|url| other.landing(url, client));
+        if let Some(code) = second.and_then(|landing| landing.parameter("code")) {
+            let wrong = Secret::draw(&mut OsRng);
+            let fields = token_request(client, &code, wrong.reveal());
+            let exchange = self.wire.send(Ask::form(token, &fields)).await;
+            self.found(token::pkce_verified(&exchange));
+        }
+        self.found(authorization::authorization_response(landing));
+        landings.extend(refused);
+        self.found(authorization::iss(
+            &landings,
+            &endpoints.issuers,
+            endpoints.iss,
+        ));
+        self.redeem(client, token, request, landing).await
     }
 
     /// The flow with a person, to a grant.

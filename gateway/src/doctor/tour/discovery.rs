@@ -5,6 +5,7 @@ use url::Url;
 
 use super::*;
 use crate::clock::Clock;
+use crate::doctor::private::is_stray;
 use crate::doctor::wire::Ask;
 
 const RESOURCE: &str = "/.well-known/oauth-protected-resource";
@@ -48,7 +49,7 @@ impl Tour<'_> {
         }
         let facts = Discovery {
             resource_root: self.wire.send(Ask::get(&root_url)).await,
-            server: self.wire.send(Ask::get(&server_url)).await,
+            server: self.server_metadata(&resource, &server_url).await,
             openid: self.wire.send(Ask::get(&self.target.at(OPENID))).await,
             manifest: self.wire.send(Ask::get(&self.target.at(MANIFEST))).await,
             resource,
@@ -69,6 +70,38 @@ impl Tour<'_> {
         facts
     }
 
+    /// The metadata of the authorization server that the resource names, where clients look for it
+    /// (RFC 8414 §3.1, then OpenID Connect Discovery), else what stands beside the MCP URL.
+    async fn server_metadata(&self, resource: &Exchange, beside: &Url) -> Exchange {
+        let named = resource
+            .outcome
+            .as_ref()
+            .ok()
+            .and_then(|answer| answer.json());
+        let named = named.unwrap_or_default();
+        let issuer = named["authorization_servers"][0].as_str();
+        let issuer = issuer.and_then(|issuer| Url::parse(issuer).ok());
+        let issuer = issuer.filter(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && !is_stray(self.target, url)
+        });
+        for candidate in issuer.iter().flat_map(candidates) {
+            if candidate == *beside {
+                break;
+            }
+            let found = self.wire.send(Ask::get(&candidate)).await;
+            let is_found = found.outcome.as_ref().is_ok_and(|answer| {
+                answer.status.is_success()
+                    && answer.json().is_some_and(|it| it["issuer"].is_string())
+            });
+            if is_found {
+                return found;
+            }
+        }
+        self.wire.send(Ask::get(beside)).await
+    }
+
     /// The same document under the names of known clients. What they get is judged with the rest
     /// of the log.
     pub(super) async fn look_like_clients(&self, discovery: &Discovery) {
@@ -77,6 +110,22 @@ impl Tour<'_> {
             self.wire.send(ask).await;
         }
     }
+}
+
+/// Where the metadata of an issuer may stand, in the order of clients.
+fn candidates(issuer: &Url) -> Vec<Url> {
+    let path = issuer.path().trim_end_matches('/');
+    let at = |path: String| {
+        let mut url = issuer.clone();
+        url.set_path(&path);
+        url.set_query(None);
+        url
+    };
+    let mut urls = vec![at(format!("{SERVER}{path}")), at(format!("{OPENID}{path}"))];
+    if !path.is_empty() {
+        urls.push(at(format!("{path}{OPENID}")));
+    }
+    urls
 }
 
 fn forwarded_get(url: &Url) -> Ask {

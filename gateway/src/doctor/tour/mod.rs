@@ -10,7 +10,7 @@ mod session;
 mod streams;
 
 use super::check::Check;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, are_ours};
 use super::finding::{Finding, Report};
 use super::judge;
 use super::judge::discovery::{Discovery, Endpoints};
@@ -51,6 +51,7 @@ pub async fn examine(options: &Options, say: &(dyn Fn(&str) + Sync)) -> Result<R
     }
     Ok(Report::new(
         options.target.typed.clone(),
+        are_ours(&tour.wire.log()),
         tour.findings,
         tour.notes,
     ))
@@ -68,20 +69,35 @@ impl Tour<'_> {
             return;
         };
         self.refuse_bad_code(&endpoints, &client).await;
-        self.look_at_pages(&endpoints, &client).await;
-        if matches!(self.options.person, Person::Nobody) {
+        let open = self.look_at_pages(&endpoints, &client).await;
+        if let Some((request, landing)) = open {
+            self.notes.push(
+                "A code was given without a login, so everything behind it was looked at."
+                    .to_owned(),
+            );
+            let grant = self
+                .authorize_openly(&endpoints, &client, &request, &landing)
+                .await;
+            if let Some(grant) = grant {
+                self.use_grant(&endpoints, &grant).await;
+            }
+        } else if matches!(self.options.person, Person::Nobody) {
             self.notes.push(
                 "Nobody logged in, so nothing behind the login was looked at: run with --login and \
                  --password-file, or in a terminal without --no-browser."
                     .to_owned(),
             );
         } else if let Some(grant) = self.authorize(&endpoints, &client).await {
-            let session = self.use_token(&grant).await;
-            self.refresh(&endpoints, &grant).await;
-            self.stream_and_end(&endpoints, &grant, session).await;
-            self.redeem_again(&endpoints, &grant).await;
+            self.use_grant(&endpoints, &grant).await;
         }
         self.deregister(&client).await;
+    }
+
+    async fn use_grant(&mut self, endpoints: &Endpoints, grant: &Grant) {
+        let session = self.use_token(grant).await;
+        self.refresh(endpoints, grant).await;
+        self.stream_and_end(endpoints, grant, session).await;
+        self.redeem_again(endpoints, grant).await;
     }
 
     fn found(&mut self, finding: Finding) {
