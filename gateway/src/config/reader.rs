@@ -214,12 +214,11 @@ impl Reader<'_> {
     fn owner(&mut self) -> Option<Owner> {
         const NAME: &str = "owner.name";
         let (key, file_key) = ("owner.password_hash", "owner.password_hash_file");
-        let name = match self.text(NAME) {
-            Some(_) => Some(self.parsed(NAME, |text| {
+        let name = self.text(NAME).map(|_| {
+            self.parsed(NAME, |text| {
                 values::person(text).map(|_| text.trim().to_owned())
-            })),
-            None => None,
-        };
+            })
+        });
         let before = self.problems.len();
         let hash = self.secret(key, file_key);
         let is_unreadable = self.problems.len() > before;

@@ -33,11 +33,11 @@ pub(super) struct EndpointRewriter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unusable {
     #[error("no endpoint event at the start of the stream")]
-    NoEndpoint,
+    Missing,
     #[error("what its stream names as endpoint is no URL of http")]
-    ForeignEndpoint,
+    Foreign,
     #[error("an event of its stream can be read as an endpoint event, and as another")]
-    AmbiguousEndpoint,
+    Ambiguous,
 }
 
 impl EndpointRewriter {
@@ -90,13 +90,13 @@ impl EndpointRewriter {
             return Ok(());
         }
         if is_passing {
-            return Err(Unusable::AmbiguousEndpoint);
+            return Err(Unusable::Ambiguous);
         }
-        let event = Event::parse(&held).ok_or(Unusable::AmbiguousEndpoint)?;
+        let event = Event::parse(&held).ok_or(Unusable::Ambiguous)?;
         if event.name != "endpoint" || event.data.contains(LINE_BREAKS) {
-            return Err(Unusable::AmbiguousEndpoint);
+            return Err(Unusable::Ambiguous);
         }
-        let target = endpoint_path(backend, &event.data).ok_or(Unusable::ForeignEndpoint)?;
+        let target = endpoint_path(backend, &event.data).ok_or(Unusable::Foreign)?;
         let url = sessions.bind_endpoint(&target, claims, &backend.mount);
         out.extend_from_slice(format!("event: endpoint\ndata: {url}\n\n").as_bytes());
         self.has_announced = true;
@@ -108,10 +108,10 @@ impl EndpointRewriter {
     /// that is not known yet.
     fn pass_on(&mut self, out: &mut Vec<u8>) -> Result<(), Unusable> {
         if !self.has_announced {
-            return Err(Unusable::NoEndpoint);
+            return Err(Unusable::Missing);
         }
         if names_endpoint(&self.held, self.is_within_line) {
-            return Err(Unusable::AmbiguousEndpoint);
+            return Err(Unusable::Ambiguous);
         }
         let text = String::from_utf8_lossy(&self.held);
         let last = text.rsplit(is_line_break).next().unwrap_or_default();
@@ -307,7 +307,7 @@ mod tests {
             "ftp://backend/m",
         ] {
             let out = rewritten(&[format!("event: endpoint\ndata: {data}\n\n").as_bytes()]);
-            assert_eq!(out, Err(Unusable::ForeignEndpoint), "{data}");
+            assert_eq!(out, Err(Unusable::Foreign), "{data}");
         }
     }
 
@@ -351,7 +351,7 @@ mod tests {
                 };
                 let text = String::from_utf8(out.unwrap()).unwrap();
                 assert!(!text.contains("evil"), "{text}");
-                let second = text.splitn(2, "\n\n").nth(1).unwrap();
+                let second = text.split_once("\n\n").unwrap().1;
                 assert_eq!(
                     target(second.as_bytes()).as_deref(),
                     Some(expected),
@@ -384,17 +384,13 @@ mod tests {
             ]
             .concat();
             let chunks: Vec<&[u8]> = std::iter::once(first).chain(hidden.chunks(size)).collect();
-            assert_eq!(
-                rewritten(&chunks),
-                Err(Unusable::AmbiguousEndpoint),
-                "{size}"
-            );
+            assert_eq!(rewritten(&chunks), Err(Unusable::Ambiguous), "{size}");
             // Within a line it is only text.
             let quoted = [&large[..large.len() - 2], b"event: endpoint\ndata: x\n\n"].concat();
             let chunks: Vec<&[u8]> = std::iter::once(first).chain(quoted.chunks(size)).collect();
             assert!(rewritten(&chunks).unwrap().ends_with(&quoted), "{size}");
         }
-        assert_eq!(rewritten(&[&[b'x'; HELD + 1]]), Err(Unusable::NoEndpoint));
+        assert_eq!(rewritten(&[&[b'x'; HELD + 1]]), Err(Unusable::Missing));
     }
 
     #[test]

@@ -49,7 +49,7 @@ mod sse;
 mod starting;
 mod token;
 mod tools;
-mod unsafe_environment;
 mod translation;
+mod unsafe_environment;
 mod well_known;
 mod wiped;

@@ -38,7 +38,7 @@ fn tool(number: usize, description: &str) -> Value {
             _ => format!("Does the work of department {number}"),
         },
         "inputSchema": {"type": "object"},
-        "annotations": {"readOnlyHint": number % 3 != 0},
+        "annotations": {"readOnlyHint": !number.is_multiple_of(3)},
     })
 }
 
