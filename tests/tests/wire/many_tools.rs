@@ -119,7 +119,7 @@ async fn five_hundred_tools_are_chosen_listed_and_called_with_a_short_token() ->
     let reply = send(
         &world.url("/mcp"),
         &chosen,
-        &message(3, "resources/list", &json!({})),
+        &message(3, "resources/read", &json!({"uri": "file:///a"})),
     )
     .await?;
     assert_ne!(reply.json()["error"], Value::Null, "{}", reply.text);
