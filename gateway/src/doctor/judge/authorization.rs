@@ -413,13 +413,14 @@ mod tests {
 
     #[test]
     fn a_code_without_a_login_is_no_login_by_another_site() {
-        let there = exchange(
+        let mut there = exchange(
             "GET",
             "https://mcp.example.com/authorize",
             302,
             &[("location", "https://login.example.org/")],
             "",
         );
+        there.reader = crate::doctor::exchange::Reader::Person;
         let of = |query: &str, is_loopback| {
             let landing = landing(query);
             verdict_of(
