@@ -198,14 +198,15 @@ impl Endpoint {
     pub const fn body_limit(&self) -> usize {
         match self {
             Self::Consent | Self::AccountApprove => 64 * 1024,
-            Self::Register | Self::Authorize => 16 * 1024,
-            Self::Token
+            Self::Register
+            | Self::Authorize
+            | Self::Token
             | Self::Revoke
             | Self::Introspect
             | Self::Login
             | Self::Logout
             | Self::Setup
-            | Self::AccountRevoke => 8 * 1024,
+            | Self::AccountRevoke => 16 * 1024,
             _ => 0,
         }
     }

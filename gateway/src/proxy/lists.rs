@@ -6,6 +6,7 @@
 //! text (`protocol::tool_list`).
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -15,12 +16,12 @@ use super::ruled::Around;
 use super::serve::Visit;
 use super::{Gateway, Place};
 use crate::backend::{Tool, doubled};
-use crate::grants::{Current, NotAllowed};
+use crate::grants::{Current, NotAllowed, Pin};
 use crate::policy::rules::Asked;
 use crate::policy::{AccessToken, Permit};
 use crate::protocol::mcp::Call;
 use crate::protocol::sse::{Event, Splitter};
-use crate::protocol::tool_definition::Definition;
+use crate::protocol::tool_definition::{Definition, Unfit};
 use crate::protocol::tool_list::{self, Unreadable};
 use crate::reason::Reason;
 
@@ -81,9 +82,17 @@ impl Lists<'_> {
         let listed = tool_list::listed(text)?;
         let definitions = self.gateway.server.catalogue.definitions();
         definitions.tell_unfit(self.backend(), &listed.unfit);
-        let mut doubled = doubled(listed.definitions.iter().map(Definition::name));
-        for definition in listed.definitions {
-            is_doubtful |= self.is_doubtful(&definition);
+        // A batch may hold one list twice: of two that are the same it does not matter which is run.
+        let pins = self.gateway.server.catalogue.pins();
+        let different: BTreeSet<(&str, Pin)> = listed
+            .definitions
+            .iter()
+            .map(|definition| (definition.name(), pins.pin(definition)))
+            .collect();
+        let unfit = listed.unfit.iter().filter_map(Unfit::name);
+        let mut doubled = doubled(different.iter().map(|(name, _)| *name).chain(unfit));
+        for definition in &listed.definitions {
+            is_doubtful |= self.is_doubtful(definition);
         }
         if is_doubtful {
             // What comes of it is remembered; without it the tool is hidden.

@@ -9,7 +9,7 @@ use tests::mcp::{REVISION, call, message, open_session, send};
 use tests::program::{binary, run, workspace};
 use tests::world::{StoreKind, World};
 
-const NOBODY: &str = "[[group]]\nname = \"staff\"\nusers = [\"somebody else\"]\n";
+const NOBODY: &str = "[[group]]\nname = \"staff\"\nusers = [\"somebody-else\"]\n";
 
 fn example(name: &str) -> String {
     let path = workspace().join(format!("conf/policies/{name}.biscuit"));

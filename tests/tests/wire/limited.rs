@@ -463,8 +463,12 @@ async fn an_allowed_tools_interface_may_be_read_and_no_other_resource() -> Resul
             "",
         ] {
             let before = limited.world.backend.requests().len();
-            let reply = response(&send(&limited.url(), &limited.token, &read(uri)).await?)?;
-            assert!(reply.get("error").is_some(), "{uri:?}: {reply}");
+            let reply = send(&limited.url(), &limited.token, &read(uri)).await?;
+            // What has a blank or control character around it is no name at all.
+            if reply.status != 400 {
+                let reply = response(&reply)?;
+                assert!(reply.get("error").is_some(), "{uri:?}: {reply}");
+            }
             assert_eq!(limited.world.backend.requests().len(), before, "{uri:?}");
         }
         let subscribe = message(

@@ -301,7 +301,7 @@ async fn whoever_finds_a_refresh_token_can_neither_use_it_nor_end_its_grant() ->
             ),
             (
                 "very long",
-                changed("refresh_token", &"r_".repeat(8000)),
+                changed("refresh_token", &"r_".repeat(6000)),
                 (400, "invalid_grant"),
             ),
             (
