@@ -420,7 +420,9 @@ async fn requests_with_two_readings_are_refused() {
             "POST http://evil.example/mcp HTTP/1.1\r\nHost: evil.example\r\n{auth}Content-Length: {length}\r\n\r\n{PING}"
         ),
     ] {
-        assert_eq!(world.raw(&request).await.status, 400, "{request}");
+        // 431 says of a large head what is wrong with it.
+        let status = world.raw(&request).await.status;
+        assert!([400, 431].contains(&status), "{status} {request}");
     }
     assert!(world.backend.asked().is_empty());
 }
@@ -529,5 +531,6 @@ async fn a_head_that_drips_is_cut_off_and_so_are_too_many_connections() {
     tokio::time::sleep(Duration::from_millis(50)).await;
     let mut third = Client::connect(world.address).await;
     third.send(&message("GET", "/healthz", "", "")).await;
-    assert!(third.reply(false).await.is_none());
+    let refused = third.reply(false).await.unwrap();
+    assert_eq!(refused.status, 429);
 }
