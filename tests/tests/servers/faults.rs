@@ -381,7 +381,7 @@ async fn a_server_that_swallows_connections_costs_the_connect_timeout_and_no_nei
         // What a backend offers that never answers is not known, so only a client that the operator
         // vouches for can be allowed there.
         let setup = setup.more(&format!(
-            "[[client]]\nid = \"baker\"\nname = \"Baker\"\nredirect_uris = [\"{REDIRECT_URI}\"]\n"
+            "start_timeout = \"1s\"\n[[client]]\nid = \"baker\"\nname = \"Baker\"\nredirect_uris = [\"{REDIRECT_URI}\"]\n"
         ));
         let front = Front::with(setup).await?;
         let url = front.gateway.url("/hole/mcp");

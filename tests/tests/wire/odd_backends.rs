@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
+use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
 use tests::mcp::{LegacySession, call};
+use tests::oauth::OAuthClient;
 use tests::raw::{exchange, request};
-use tests::recorder::{Answer, Recorded, Step};
+use tests::recorder::{Answer, Recorded, Recorder, Step};
 use tests::scripted_mcp::{self, SSE_STREAM, reply};
 use tests::sse::EventStream;
 use tests::world::World;
@@ -46,15 +48,18 @@ async fn a_legacy_backend_is_understood_however_it_spells_its_type_and_its_own_n
             "//tools.example.com:8443/messages?sessionId=1",
         ),
     ] {
-        let world = World::start().await?;
-        world.backend.play(legacy(kind, endpoint));
+        let backend = Recorder::start(legacy(kind, endpoint)).await?;
+        let gateway = Gateway::start(Setup::default().backend(&backend.url())).await?;
+        let client = OAuthClient::register(&gateway.origin(), "A test client").await?;
         // The consent page lists its tools, or this would fail.
-        let (_, token) = world.signed_in().await?;
-        let mut session = LegacySession::open(&world.url("/sse"), &token).await?;
+        let token = client.sign_in(&Owner::alice()).await?;
+        let mut session = LegacySession::open(&gateway.url("/sse"), &token).await?;
         let answer = session.request(&call(7, "echo", &json!({"a": 1}))).await?;
         assert_eq!(answer["id"], 7, "{kind} {endpoint}: {answer}");
-        let posted = world.backend.marked("sessionId=1");
-        assert!(!posted.is_empty(), "{kind} {endpoint}");
+        assert!(
+            !backend.marked("sessionId=1").is_empty(),
+            "{kind} {endpoint}"
+        );
     }
     Ok(())
 }
