@@ -190,7 +190,10 @@ impl Call {
 /// Why a message can't be what its method says. It is the method that says what a message does:
 /// there are servers that do it without an id, too, and answer nobody. So what a policy asks about
 /// is there whatever the form, and only what is a notification comes without an id.
-pub fn check_shape(message: &Message) -> Result<(), &'static str> {
+///
+/// `is_stateless`: the message is of 2026-07-28 or later, where no resource is subscribed to by a
+/// method any more: whoever asks is told so by the server.
+pub fn check_shape(message: &Message, is_stateless: bool) -> Result<(), &'static str> {
     let Some(method) = message.method.as_deref() else {
         return Ok(());
     };
@@ -215,8 +218,9 @@ pub fn check_shape(message: &Message) -> Result<(), &'static str> {
         "tools/call" | "prompts/get" if message.name.is_none() => {
             Err("params.name is missing or no text")
         }
-        "resources/read" | "resources/subscribe" | "resources/unsubscribe"
-            if message.uri.is_none() =>
+        "resources/read" if message.uri.is_none() => Err("params.uri is missing or no text"),
+        "resources/subscribe" | "resources/unsubscribe"
+            if message.uri.is_none() && !is_stateless =>
         {
             Err("params.uri is missing or no text")
         }
@@ -437,8 +441,8 @@ mod tests {
     #[test]
     fn a_call_names_its_tool() {
         let nameless = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{}}"#;
-        assert!(check_shape(&message(nameless)).is_err());
-        assert_eq!(check_shape(&message(CALL)), Ok(()));
+        assert!(check_shape(&message(nameless), false).is_err());
+        assert_eq!(check_shape(&message(CALL), false), Ok(()));
     }
 
     #[test]
@@ -447,7 +451,7 @@ mod tests {
             let text = serde_json::json!({
                 "jsonrpc": "2.0", "id": 1, "method": method, "params": params,
             });
-            check_shape(&message(&text.to_string()))
+            check_shape(&message(&text.to_string()), false)
         };
         let none = || serde_json::json!({"name": "a", "uri": "a"});
         for method in [
@@ -486,7 +490,7 @@ mod tests {
             let text = serde_json::json!({
                 "jsonrpc": "2.0", "method": method, "params": {"name": "a", "uri": "a"},
             });
-            check_shape(&message(&text.to_string()))
+            check_shape(&message(&text.to_string()), false)
         };
         for method in [
             "notifications/initialized",

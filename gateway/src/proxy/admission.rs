@@ -447,8 +447,10 @@ fn judge(
     let mirror = mirror(headers);
     let judged = jsonrpc::judge_and_keep(body, mcp::takes_batches(mirror.version), keep)
         .map_err(|refused| Denial::BadMessage(refused.0))?;
+    let is_stateless = door == Door::Mcp && mirror.are_binding();
     for message in judged.messages() {
-        mcp::check_shape(message).map_err(|what| Denial::BadMessage(what.to_owned()))?;
+        mcp::check_shape(message, is_stateless)
+            .map_err(|what| Denial::BadMessage(what.to_owned()))?;
         if door == Door::Mcp {
             mirror.check(message).map_err(|what| {
                 let id = message.id.clone().filter(|_| message.kind == Kind::Request);

@@ -30,7 +30,8 @@ pub(super) fn call(
     let [message] = judged.messages() else {
         return Err("this is no single message".to_owned());
     };
-    mcp::check_shape(message).map_err(|what| format!("no client could send this: {what}"))?;
+    mcp::check_shape(message, false)
+        .map_err(|what| format!("no client could send this: {what}"))?;
     Ok(Call::of(message))
 }
 
