@@ -23,7 +23,7 @@ use crate::protocol::scope::Scope;
 use crate::protocol::web::{self, Request, Response};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::store::StoreError;
+use crate::store::{Birth, StoreError};
 
 /// `POST /token`.
 pub(super) async fn answer(
@@ -53,7 +53,11 @@ pub(super) async fn answer(
         }
         GrantType::RefreshToken => refresh_token::refresh(server, &client, &form, now).await,
     };
-    match granted.and_then(|granted| issue(server, granted, now)) {
+    let birth = server.records.view().and_then(|view| view.birth());
+    if let Some(pause) = birth.as_ref().and_then(|birth| birth.settles_in(now)) {
+        tokio::time::sleep(pause).await;
+    }
+    match granted.and_then(|granted| issue(server, granted, birth.as_ref(), now)) {
         Ok(issued) => {
             issued.log(request, grant_type);
             audited(issued.to_response(now), issued.record(grant_type))
@@ -120,11 +124,11 @@ struct Issued {
 fn issue(
     server: &AuthorizationServer,
     granted: Granted,
+    birth: Option<&Birth>,
     now: Timestamp,
 ) -> Result<Issued, OAuthError> {
     let grant = &granted.grant;
     let expires = now + server.settings.access_ttl;
-    let birth = server.records.view().and_then(|view| view.birth());
     let claims = Claims {
         user: grant.user.clone(),
         user_name: grant.user_name.clone(),

@@ -207,6 +207,14 @@ impl Birth {
         Timestamp::from_secs((self.at + LEEWAY).secs() + 1)
     }
 
+    /// How long from `now` until a token may be given; `None` once one may. Tokens tell whole seconds:
+    /// one given in the very second of this birth could not be told from one that a store gave which
+    /// was first used, and emptied, in the same second. Never more than a second.
+    pub fn settles_in(&self, now: Timestamp) -> Option<Duration> {
+        let next = Timestamp::from_secs(self.at.secs() + 1);
+        (now < next).then(|| next.since(now).min(Duration::from_secs(1)))
+    }
+
     /// The moment that a token given at `now` says it was given at.
     pub fn dates(&self, now: Timestamp) -> Timestamp {
         now.max(self.counts_from())
@@ -316,4 +324,33 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Whether the store answers and takes writes.
     async fn ping(&self, now: Timestamp) -> Result<(), StoreError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_births_that_gave_tokens_never_date_them_alike() {
+        for millis in [0, 1, 500, 999] {
+            let first = Birth {
+                id: "b_first".into(),
+                at: Timestamp::from_millis(1_000_000 + millis),
+            };
+            // The earliest moment of a token of the first, and the birth after a wipe then.
+            let given = first.at + first.settles_in(first.at).unwrap_or_default();
+            assert_eq!(first.settles_in(given), None);
+            let second = Birth {
+                id: "b_second".into(),
+                at: given,
+            };
+            assert!(first.dates(given) < second.counts_from(), "{millis}");
+        }
+        let ahead = Birth {
+            id: "b_ahead".into(),
+            at: Timestamp::from_secs(1_000),
+        };
+        let waits = ahead.settles_in(Timestamp::from_secs(10));
+        assert_eq!(waits, Some(Duration::from_secs(1)));
+    }
 }
