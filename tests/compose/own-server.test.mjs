@@ -124,7 +124,7 @@ test("a server that can't be reached, and one that ends at once, are named with 
   await away.answers();
   await away.says(/backend.*(refused|unreachable|reach)/i);
   away.down();
-  const broken = await started(context, { STDIO_COMMAND: "node -e process.exit(3)" }, ["stdio"]);
+  const broken = await started(context, { STDIO_COMMAND: "node -e 'process.exit(3)'" }, ["stdio"]);
   await broken.says(/exit(ed)?\b.*3|code 3|status: 3/, "stdio");
 });
 

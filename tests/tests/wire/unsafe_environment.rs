@@ -8,7 +8,7 @@ use anyhow::Result;
 use tests::gateway::{Gateway, Setup};
 use tests::http;
 use tests::mcp::{self, initialize};
-use tests::program::{binary, run};
+use tests::program::{binary, free_port, run};
 use tests::recorder::Recorder;
 use tests::redis::Redis;
 use tests::scripted_mcp;
@@ -64,7 +64,9 @@ async fn a_wrong_password_of_redis_ends_the_start_at_once_and_says_where_it_stan
 
 #[tokio::test]
 async fn a_redis_cluster_is_named_as_one() -> Result<()> {
-    let redis = Redis::with(&["--cluster-enabled", "yes"]).await?;
+    // The port of its bus is 10,000 above its own unless told, where anybody may listen already.
+    let bus = free_port().to_string();
+    let redis = Redis::with(&["--cluster-enabled", "yes", "--cluster-port", &bus]).await?;
     let url = format!("redis://127.0.0.1:{}", redis.port);
     // Before it has its slots, and with all of them.
     assert_hopeless(&url, "", &["Cluster", "store.url"]).await?;
