@@ -1,6 +1,6 @@
 //! The one list of reason codes: why something was refused, in words for the log and the pages.
 //!
-//! The README's tables are generated here: [`troubleshooting`] and [`reference()`].
+//! The manual's tables are generated here: [`troubleshooting`] and [`reference()`].
 
 use std::fmt;
 
@@ -236,7 +236,7 @@ pub const SYMPTOMS: &[Symptom] = &[
     },
 ];
 
-/// The troubleshooting table in Markdown, as it stands in the README.
+/// The troubleshooting table in Markdown, as it stands in the manual.
 pub fn troubleshooting() -> String {
     let mut table = String::from(
         "| ChatGPT shows | reason in the log | what happened | what to do |\n|---|---|---|---|\n",
@@ -258,7 +258,7 @@ pub fn troubleshooting() -> String {
     table
 }
 
-/// Every reason in Markdown, as it stands in the README.
+/// Every reason in Markdown, as it stands in the manual.
 pub fn reference() -> String {
     let mut table = String::from("| reason | what happened | what to do |\n|---|---|---|\n");
     for reason in Reason::ALL {

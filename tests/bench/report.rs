@@ -1,4 +1,4 @@
-//! What is printed: Markdown for the README, JSON for machines.
+//! What is printed: Markdown for the manual, JSON for machines.
 
 use std::time::Duration;
 
@@ -73,7 +73,7 @@ pub(crate) const HAPROXY: &str = "HAProxy, ES256 JWT";
 pub(crate) const GATEWAY: &str = "gateway";
 
 impl Report {
-    /// For the README.
+    /// For the manual.
     pub(crate) fn markdown(&self) -> String {
         let versions: Vec<String> = self
             .versions

@@ -26,7 +26,7 @@
 //! | [`keys`] | keys of clients, and the assertions that they sign |
 //! | [`tls`] | a TLS front with certificates of the test's own |
 //! | [`verifier`] | how a backend checks offline who calls: an example |
-//! | [`shown`] | what a run showed to work, and the tables of README that say so |
+//! | [`shown`] | what a run showed to work, and the table of the manual that says so |
 //! | [`redis`] | a Redis server of the test's own |
 //!
 //! It looks at nothing but the wire, standard output and the log: no store file

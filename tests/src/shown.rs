@@ -1,5 +1,5 @@
 //! What a run showed to work. Each test of a client writes down what it saw; the table
-//! of README is made from that, and a row that says more than the run showed is an
+//! of the manual is made from that, and a row that says more than the run showed is an
 //! error. A row keeps its date while nothing else in it changes, so that a run which
 //! shows the same again changes no file.
 

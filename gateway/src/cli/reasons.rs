@@ -1,4 +1,4 @@
-//! `gateway reasons`: the tables of reason codes, as the README prints them.
+//! `gateway reasons`: the tables of reason codes, as the manual prints them.
 
 use std::process::ExitCode;
 

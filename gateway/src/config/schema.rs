@@ -1,5 +1,5 @@
 //! The keys of the configuration, written once: the file reader refuses any other, the environment
-//! is mapped onto them, `gateway check` prints them, and the reference in the README is made from
+//! is mapped onto them, `gateway check` prints them, and the reference in the manual is made from
 //! them.
 
 /// What a value must look like.
@@ -641,7 +641,7 @@ pub fn suggestion(path: &str) -> Option<&'static str> {
         .map(|(path, _)| path)
 }
 
-/// Every key in Markdown, as it stands in the README.
+/// Every key in Markdown, as it stands in the manual.
 pub fn reference() -> String {
     let mut table = String::from("| key | default | meaning |\n|---|---|---|\n");
     for key in KEYS {

@@ -1,4 +1,4 @@
-//! The table of clients in README, from what the run before showed.
+//! The table of clients in the manual, from what the run before showed.
 //!
 //!     shown --forget          before the run
 //!     shown                   compare; write the table where it may change
@@ -28,11 +28,11 @@ fn main() -> ExitCode {
     match done {
         Ok(problems) if problems.is_empty() => ExitCode::SUCCESS,
         Ok(problems) => {
-            eprintln!("README's table of clients: {}", problems.join("; "));
+            eprintln!("the manual's table of clients: {}", problems.join("; "));
             ExitCode::FAILURE
         }
         Err(error) => {
-            eprintln!("README's table of clients: {error:#}");
+            eprintln!("the manual's table of clients: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -40,11 +40,9 @@ fn main() -> ExitCode {
 
 #[expect(clippy::disallowed_methods, reason = "a command: time enters here")]
 fn compare(may_write: bool) -> Result<Vec<String>> {
-    let path = workspace().join("README.md");
-    let readme = std::fs::read_to_string(&path)?;
-    let (before, rest) = readme
-        .split_once(BEGIN)
-        .context("its begin is not marked")?;
+    let path = workspace().join("conf/documents/clients.md");
+    let page = std::fs::read_to_string(&path)?;
+    let (before, rest) = page.split_once(BEGIN).context("its begin is not marked")?;
     let (table, after) = rest.split_once(END).context("its end is not marked")?;
     let now = std::time::SystemTime::now();
     let today = day_of(now);
@@ -52,7 +50,7 @@ fn compare(may_write: bool) -> Result<Vec<String>> {
     if new != table && problems.is_empty() {
         if may_write {
             std::fs::write(&path, format!("{before}{BEGIN}{new}{END}{after}"))?;
-            println!("README's table of clients was written anew");
+            println!("the manual's table of clients was written anew");
         } else {
             problems.push("a run without CI set writes it anew; commit that".into());
         }

@@ -1,6 +1,6 @@
 //! Real MCP clients, unattended: each discovers the gateway, logs in through the real
 //! pages, lists tools, calls one, and goes on after the gateway was killed and started
-//! again, without another login. What each showed goes into README's table.
+//! again, without another login. What each showed goes into the manual's table.
 
 mod apps;
 mod choices;

@@ -20,7 +20,7 @@ use tests::sdk::{self, Sdk, Seen, Transport};
 use tests::server::{AS_OF, Lock};
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::readme::{Tried, tried};
+use crate::manual::{Tried, tried};
 
 /// Servers at once: each brings a runtime of its own, and they share two cores.
 static PLACES: Semaphore = Semaphore::const_new(2);

@@ -11,13 +11,13 @@
 //! | [`node`] | servers on Node |
 //! | [`python`] | servers on Python |
 //! | [`stdio`] | servers on stdin and stdout, which the gateway itself puts behind HTTP |
-//! | [`readme`] | README's table of them |
+//! | [`manual`] | the manual's table of them |
 
 mod doctor;
 mod faults;
 mod front;
 mod launched;
+mod manual;
 mod node;
 mod python;
-mod readme;
 mod stdio;

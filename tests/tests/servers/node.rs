@@ -15,7 +15,7 @@ use tests::server::{Launch, Lock, Server};
 use tests::sse::{EventStream, Happening};
 
 use crate::front::{Front, asking, discover, endpoint_is_at, greet, message, unchanged, watched};
-use crate::readme::{Tried, tried};
+use crate::manual::{Tried, tried};
 
 /// A revision-2025 message with a session.
 fn in_session(

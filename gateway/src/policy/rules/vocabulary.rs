@@ -1,5 +1,5 @@
 //! The facts that a policy can speak of: their names, what they hold, and what they mean. A rule
-//! over anything else would never be asked, so the reader refuses it; the README's table is made
+//! over anything else would never be asked, so the reader refuses it; the manual's table is made
 //! from here.
 
 /// What one place of a fact holds.
@@ -241,7 +241,7 @@ impl Holds {
     }
 }
 
-/// Every fact in Markdown, as it stands in the README.
+/// Every fact in Markdown, as it stands in the manual.
 pub fn reference() -> String {
     let mut table = String::from("| fact | meaning |\n|---|---|\n");
     for stated in STATED {

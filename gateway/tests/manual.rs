@@ -1,5 +1,5 @@
-//! What the README says of keys and reasons is what the program says. To bring it up to date:
-//! `UPDATE_README=1 cargo test -p gateway --test readme`.
+//! What the manual says of keys, reasons and facts is what the program says. To bring it up to date:
+//! `UPDATE_MANUAL=1 cargo test -p gateway --test manual`.
 
 // Helpers of tests, outside of the test functions that the lint knows.
 #![allow(clippy::unwrap_used)]
@@ -16,32 +16,31 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The text between the two marks of a section must be `expected`.
-fn section(name: &str, expected: &str) {
-    let path = root().join("README.md");
-    let readme = fs::read_to_string(&path).unwrap();
+/// The text between the two marks of a section of this page must be `expected`.
+fn section(page: &str, name: &str, expected: &str) {
+    let path = root().join("conf/documents").join(page);
+    let text = fs::read_to_string(&path).unwrap();
     let (open, close) = (format!("<!-- {name} -->\n"), format!("<!-- /{name} -->\n"));
-    let (before, rest) = readme
-        .split_once(&open)
-        .expect("the section's opening mark");
+    let (before, rest) = text.split_once(&open).expect("the section's opening mark");
     let (inside, after) = rest.split_once(&close).expect("the section's closing mark");
-    if std::env::var_os("UPDATE_README").is_some() && inside != expected {
+    if std::env::var_os("UPDATE_MANUAL").is_some() && inside != expected {
         fs::write(&path, format!("{before}{open}{expected}{close}{after}")).unwrap();
         return;
     }
-    assert_eq!(
-        inside, expected,
-        "the README's section `{name}` is out of date"
-    );
+    assert_eq!(inside, expected, "{page}: `{name}` is out of date");
 }
 
-// One test, so that two updates never write the file at once.
+// One test, so that two updates never write a file at once.
 #[test]
-fn the_tables_of_the_readme_are_the_programs_own() {
-    section("troubleshooting", &reason::troubleshooting());
-    section("reasons", &reason::reference());
-    section("keys", &schema::reference());
-    section("facts", &rules::reference());
+fn the_tables_of_the_manual_are_the_programs_own() {
+    section(
+        "troubleshooting.md",
+        "troubleshooting",
+        &reason::troubleshooting(),
+    );
+    section("reasons.md", "reasons", &reason::reference());
+    section("configuration.md", "keys", &schema::reference());
+    section("policy.md", "facts", &rules::reference());
 }
 
 #[test]

@@ -1,6 +1,6 @@
-//! README's table of the servers that were tried. Every row names a test, which must be there to
+//! The manual's table of the servers that were tried. Every row names a test, which must be there to
 //! compile and must pass for the run to; versions are those of the lock files. To bring the table
-//! up to date: `UPDATE_README=1 cargo test -p tests --test servers readme`.
+//! up to date: `UPDATE_MANUAL=1 cargo test -p tests --test servers manual`.
 
 use anyhow::{Context, Result};
 use tests::program::workspace;
@@ -90,18 +90,19 @@ fn table() -> Result<String> {
 }
 
 #[test]
-fn the_readme_names_the_servers_that_were_tried() -> Result<()> {
-    let path = workspace().join("README.md");
-    let readme = std::fs::read_to_string(&path)?;
-    let (before, rest) = readme
-        .split_once(BEGIN)
-        .context("its begin is not marked")?;
+fn the_manual_names_the_servers_that_were_tried() -> Result<()> {
+    let path = workspace().join("conf/documents/servers.md");
+    let page = std::fs::read_to_string(&path)?;
+    let (before, rest) = page.split_once(BEGIN).context("its begin is not marked")?;
     let (inside, after) = rest.split_once(END).context("its end is not marked")?;
     let table = table()?;
-    if inside != table && std::env::var_os("UPDATE_README").is_some() {
+    if inside != table && std::env::var_os("UPDATE_MANUAL").is_some() {
         std::fs::write(&path, format!("{before}{BEGIN}{table}{END}{after}"))?;
         return Ok(());
     }
-    assert_eq!(inside, table, "README's table of servers is out of date");
+    assert_eq!(
+        inside, table,
+        "the manual's table of servers is out of date"
+    );
     Ok(())
 }
