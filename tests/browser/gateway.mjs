@@ -51,8 +51,8 @@ export async function startGateway({ owner = true, more = "", url } = {}) {
   return gateway;
 }
 
-/** A client with a page at its redirect URI. */
-export async function startClient(gateway, name) {
+/** A client with a page at its redirect URI, which may be elsewhere. */
+export async function startClient(gateway, name, elsewhere) {
   const arrivals = [];
   const server = createServer((request, response) => {
     const url = new URL(request.url, "http://127.0.0.1");
@@ -60,7 +60,7 @@ export async function startClient(gateway, name) {
     response.setHeader("Content-Type", "text/html").end("<!doctype html><title>Back at the app</title><h1>Back at the app</h1>");
   });
   await new Promise((done) => server.listen(0, "127.0.0.1", done));
-  const redirectUri = `http://127.0.0.1:${server.address().port}/callback`;
+  const redirectUri = elsewhere ?? `http://127.0.0.1:${server.address().port}/callback`;
   const registered = await fetch(`${gateway.origin}/register`, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
