@@ -1,0 +1,14 @@
+//! The pages that people read, held to what is there: README, the manual in `conf/documents`,
+//! `gateway/ARCHITECTURE.md`, and the pages under `.github`.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`pages`] | the pages, and the pieces of Markdown that the tests look at |
+//! | [`links`] | every link, anchor, picture and named file is there |
+//! | [`commands`] | every command line is one, every configuration is accepted |
+//! | [`architecture`] | the walks of ARCHITECTURE.md lead through functions that exist |
+
+mod architecture;
+mod commands;
+mod links;
+mod pages;
