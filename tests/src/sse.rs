@@ -32,7 +32,8 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    /// Send the request; an error unless the answer is 200 `text/event-stream`.
+    /// Send the request; an error unless the answer is 200 `text/event-stream`, in these letters:
+    /// there are clients that compare them.
     pub async fn open(request: RequestBuilder) -> Result<Self> {
         let request = request
             .header("Accept", "text/event-stream, application/json")
@@ -45,10 +46,12 @@ impl EventStream {
             .unwrap_or_default()
             .to_owned();
         if response.status() != 200 || !kind.starts_with("text/event-stream") {
+            let status = response.status();
+            // It may be a stream of another name, which has no end.
+            let text = tokio::time::timeout(Duration::from_secs(2), response.text()).await;
             bail!(
-                "status {} {kind}: {}",
-                response.status(),
-                response.text().await.unwrap_or_default()
+                "status {status} {kind}: {}",
+                text.map_or_else(|_| "(without an end)".to_owned(), Result::unwrap_or_default)
             );
         }
         Ok(EventStream {

@@ -3,8 +3,8 @@
 //! security headers, no pages.
 
 use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, TRANSFER_ENCODING,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE,
+    TRANSFER_ENCODING, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use pingora::http::ResponseHeader;
@@ -92,7 +92,7 @@ pub(super) fn build(
     let mut head = ResponseHeader::build_no_case(upstream.status, Some(size))?;
     for (name, value) in &upstream.headers {
         if is_passed(name, &upstream.headers) {
-            head.append_header(name.clone(), value.clone())?;
+            head.append_header(name.clone(), respelled(name, value))?;
         }
     }
     if let Some(session) = session.and_then(|text| HeaderValue::from_str(&text).ok()) {
@@ -123,6 +123,24 @@ pub(super) fn build(
         _ => {}
     }
     Ok(head)
+}
+
+/// The media types of MCP in the letters in which they are registered: they have no case (RFC 9110
+/// §8.3.1), but there are clients that compare them.
+fn respelled(name: &HeaderName, value: &HeaderValue) -> HeaderValue {
+    let Some((essence, parameters)) = Some(value)
+        .filter(|_| *name == CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .map(|text| text.split_at(text.find(';').unwrap_or(text.len())))
+    else {
+        return value.clone();
+    };
+    let known = ["application/json", "text/event-stream"]
+        .into_iter()
+        .find(|known| known.eq_ignore_ascii_case(essence.trim()));
+    known
+        .and_then(|known| HeaderValue::from_str(&format!("{known}{parameters}")).ok())
+        .unwrap_or_else(|| value.clone())
 }
 
 fn is_passed(name: &HeaderName, upstream: &HeaderMap) -> bool {

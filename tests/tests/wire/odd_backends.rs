@@ -5,15 +5,64 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
+use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
-use tests::mcp::call;
+use tests::mcp::{LegacySession, call};
+use tests::oauth::OAuthClient;
 use tests::raw::{exchange, request};
-use tests::recorder::{Answer, Step};
-use tests::scripted_mcp::{self, reply};
+use tests::recorder::{Answer, Recorded, Recorder, Step};
+use tests::scripted_mcp::{self, SSE_STREAM, reply};
 use tests::sse::EventStream;
 use tests::world::World;
 
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// HTTP+SSE alone, with the stream's type spelled so and the endpoint named so.
+fn legacy(kind: &'static str, endpoint: &'static str) -> impl Fn(&Recorded) -> Answer {
+    move |request| match (request.method.as_str(), request.path()) {
+        ("GET", "/sse") => Answer::Steps(
+            200,
+            vec![("Content-Type".into(), kind.into())],
+            vec![
+                Step::Send(format!("event: endpoint\ndata: {endpoint}\n\n")),
+                Step::Live(SSE_STREAM.into()),
+            ],
+        ),
+        ("POST", "/messages") => scripted_mcp::answer(request),
+        _ => Answer::json(404, &json!({"error": "not found"})),
+    }
+}
+
+#[tokio::test]
+async fn a_legacy_backend_is_understood_however_it_spells_its_type_and_its_own_name() -> Result<()>
+{
+    for (kind, endpoint) in [
+        ("Text/Event-Stream", "/messages?sessionId=1"),
+        ("TEXT/EVENT-STREAM ;Charset=utf-8", "messages?sessionId=1"),
+        (
+            "text/event-stream",
+            "https://tools.example.com/messages?sessionId=1",
+        ),
+        (
+            "text/event-stream;charset=utf-8",
+            "//tools.example.com:8443/messages?sessionId=1",
+        ),
+    ] {
+        let backend = Recorder::start(legacy(kind, endpoint)).await?;
+        let gateway = Gateway::start(Setup::default().backend(&backend.url())).await?;
+        let client = OAuthClient::register(&gateway.origin(), "A test client").await?;
+        // The consent page lists its tools, or this would fail.
+        let token = client.sign_in(&Owner::alice()).await?;
+        let mut session = LegacySession::open(&gateway.url("/sse"), &token).await?;
+        let answer = session.request(&call(7, "echo", &json!({"a": 1}))).await?;
+        assert_eq!(answer["id"], 7, "{kind} {endpoint}: {answer}");
+        assert!(
+            !backend.marked("sessionId=1").is_empty(),
+            "{kind} {endpoint}"
+        );
+    }
+    Ok(())
+}
 
 #[tokio::test]
 async fn streamable_http_answers_are_streams_whatever_their_letters() -> Result<()> {
