@@ -391,7 +391,28 @@ pub struct Refused {
     pub calls: Vec<Call>,
 }
 
-/// The right to one exchange with one backend. Made by [`decide`] only.
+impl Refused {
+    /// The right to tell the backend that what it has asked will not be answered, because the answers
+    /// are in a request that is refused for good. Nothing else goes there with it, and nothing in the
+    /// client's words: of its calls it has the refused answers alone.
+    ///
+    /// `None` where the client may come again with the same and be let through.
+    pub fn decline(&self, token: AccessToken) -> Option<Permit> {
+        let is_for_good = !matches!(
+            self.refusal,
+            Refusal::Scope(_) | Refusal::Tool(_, NotAllowed::Unknown)
+        );
+        let answers = self.calls.iter().filter(|call| call.is_asked_for());
+        is_for_good.then(|| Permit {
+            token,
+            calls: answers.cloned().collect(),
+            rules: Vec::new(),
+        })
+    }
+}
+
+/// The right to one exchange with one backend. Made by [`decide`], and for a refused answer by
+/// [`Refused::decline`].
 #[derive(Debug)]
 pub struct Permit {
     token: AccessToken,

@@ -10,6 +10,7 @@ use pingora::protocols::http::ServerSession;
 use sha2::{Digest as _, Sha256};
 
 use super::beside::Names;
+use super::declined::Declined;
 use super::denial::{Challenge, Denial};
 use super::endings::Lease;
 use super::listener::Lifeline;
@@ -53,6 +54,8 @@ pub(super) struct Admitted {
     pub(super) body: Option<Bytes>,
     /// Whether the answer is a stream that waits for events, rather than that of a call.
     pub(super) waits_for_events: bool,
+    /// Why the request itself is refused; the rest is then what the backend is told of it.
+    pub(super) refused: Option<Box<Denial>>,
 }
 
 /// Something that a translation keeps for a client, by what is written into its name.
@@ -180,9 +183,26 @@ impl Gateway {
                         Door::Mcp | Door::Sse => Way::Response,
                     },
                 };
+                let declined = body
+                    .as_ref()
+                    .and_then(|body| Declined::of(&refused, &token, body, is_stateless));
                 let challenge = self.challenge(place, door, asked, visit);
                 let claims = token.claims();
-                return Err(self.deliver(call, place, claims, &target, &challenge, visit));
+                let denial = self.deliver(call, place, claims, &target, &challenge, visit);
+                let Some(Declined { permit, body }) = declined else {
+                    return Err(denial.into());
+                };
+                return Ok(Admitted {
+                    permit,
+                    lease,
+                    target,
+                    session: bound_session,
+                    own,
+                    is_stateless,
+                    body: Some(body),
+                    waits_for_events: false,
+                    refused: Some(Box::new(denial)),
+                });
             }
         };
         self.enter_calls(&permit, place, visit, body.as_ref())?;
@@ -204,6 +224,7 @@ impl Gateway {
         permit: &Permit,
         place: &Place,
         visit: &Visit,
+            refused: None,
         body: Option<&Bytes>,
     ) -> Result<(), Denial> {
         let backend = &place.backend.mount.name;
@@ -283,7 +304,7 @@ impl Gateway {
         target: &str,
         challenge: &Challenge,
         visit: &Visit,
-    ) -> Stop {
+    ) -> Denial {
         if call.way == Way::NoStream {
             let denial = Denial::Refused(Box::new(call.clone()));
             let answer = denial.answer_within(Some(challenge), &visit.id);
@@ -293,7 +314,7 @@ impl Gateway {
                 call.way = Way::Stream;
             }
         }
-        Denial::Refused(Box::new(call)).into()
+        Denial::Refused(Box::new(call))
     }
 
     /// A trusted proxy may have put its own name for this gateway there.

@@ -365,14 +365,14 @@ fn is_about_a_task(call: &Call) -> bool {
 }
 
 /// The messages of a body, and whether they stand in an array.
-fn read(text: &str) -> Option<(Vec<Object>, bool)> {
+pub(super) fn read(text: &str) -> Option<(Vec<Object>, bool)> {
     match text.trim_ascii_start().starts_with('[') {
         true => Some((serde_json::from_str(text).ok()?, true)),
         false => Some((vec![Object::parse(text)?], false)),
     }
 }
 
-fn written(messages: &[Object], is_batch: bool) -> String {
+pub(super) fn written(messages: &[Object], is_batch: bool) -> String {
     let texts: Vec<String> = messages.iter().map(Object::to_string).collect();
     match is_batch {
         true => format!("[{}]", texts.join(",")),

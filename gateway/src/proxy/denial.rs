@@ -233,6 +233,11 @@ impl Denial {
         }
     }
 
+    /// Whether the client waits for no answer to what is refused, and is told that it was taken.
+    pub(super) fn is_swallowed(&self) -> bool {
+        matches!(self, Self::Refused(call) if call.is_swallowed())
+    }
+
     /// The answer to a refused call, within MCP.
     pub(super) fn answer_within(
         &self,

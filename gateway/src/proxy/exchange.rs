@@ -178,6 +178,18 @@ impl Gateway {
             .await
     }
 
+    /// Sends what nobody waits for an answer to: the backend takes it or does not.
+    pub(super) async fn tell(
+        &self,
+        request: &pingora::http::RequestHeader,
+        place: &Place,
+        admitted: &Admitted,
+    ) {
+        if let Ok(connection) = self.reach(place, request, admitted).await {
+            connection.abandon().await;
+        }
+    }
+
     /// The token that tells the backend who calls, where it is to have one. Minted once in minutes
     /// for each of a client's tokens.
     pub(super) fn token_for(

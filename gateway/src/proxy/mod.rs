@@ -9,6 +9,7 @@ mod answer;
 mod audited;
 mod beside;
 mod body;
+mod declined;
 mod denial;
 mod drain;
 mod endings;

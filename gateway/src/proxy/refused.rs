@@ -76,9 +76,10 @@ impl RefusedCall {
         }
     }
 
-    fn is_swallowed(&self) -> bool {
+    /// Whether nobody waits for an answer.
+    pub(super) fn is_swallowed(&self) -> bool {
         let calls = &self.refused.calls;
-        !calls.is_empty() && calls.iter().all(Call::is_unanswered)
+        self.needed_scope().is_none() && !calls.is_empty() && calls.iter().all(Call::is_unanswered)
     }
 
     /// The answer to a list that is refused because of what is listed.

@@ -231,24 +231,35 @@ impl Gateway {
         visit.peer = Some(self.peer(session));
         visit.protocol_version = ruled::protocol_version(&session.req_header().headers);
         let admitted = self.admit(session, place, door, target, visit).await;
-        if let Ok(admitted) = &admitted {
+        if let Ok(admitted) = &admitted
+            && admitted.refused.is_none()
+        {
             let grant = &admitted.permit.token().claims().grant;
             self.server.last_use.note(grant, self.clock.now());
         }
         let outcome = match admitted {
-            Ok(admitted) => {
+            Ok(mut admitted) => {
                 let era = translate::era(door, admitted.is_stateless);
                 if !place.spoken.is_ready(era) {
                     // Boxed: it happens hardly ever.
                     Box::pin(place.spoken.asked(era)).await;
                 }
-                match self.way(place, door, session, &admitted) {
-                    Way::Through => {
+                let way = self.way(place, door, session, &admitted);
+                let admitted = match admitted.refused.take() {
+                    None => Ok(admitted),
+                    // Boxed: it happens hardly ever.
+                    Some(denial) => {
+                        Box::pin(self.decline(session, visit, place, &way, admitted, *denial)).await
+                    }
+                };
+                match (admitted, way) {
+                    (Err(stop), _) => Err(stop),
+                    (Ok(admitted), Way::Through) => {
                         self.exchange(session, visit, place, door, admitted, allowed.as_ref())
                             .await
                     }
                     // Boxed: what passes through need not have room for it.
-                    way => {
+                    (Ok(admitted), way) => {
                         let translated =
                             self.translate(session, visit, place, way, admitted, allowed.as_ref());
                         Box::pin(translated).await
@@ -291,8 +302,21 @@ impl Gateway {
             let origin = for_backend.and_then(|(_, origin)| origin);
             allow_reading(response.headers_mut(), origin.unwrap_or(&ANYBODY));
         }
-        let reason = denial.reason();
         let status = response.status().as_u16();
+        self.note_refusal(session, visit, denial, backend, status);
+        answer::write(session, response).await
+    }
+
+    /// Writes a denial down, whatever becomes of it.
+    pub(super) fn note_refusal(
+        &self,
+        session: &ServerSession,
+        visit: &Visit,
+        denial: &Denial,
+        backend: &str,
+        status: u16,
+    ) {
+        let reason = denial.reason();
         let level = match denial.is_fault() {
             true => log::Level::Warn,
             false => log::Level::Info,
@@ -312,7 +336,6 @@ impl Gateway {
             // It is refused already; that the log is away is told elsewhere.
             false => drop(self.journal.note(record)),
         }
-        answer::write(session, response).await
     }
 
     /// The metadata that belongs to path and query as they were asked for. Messages of the legacy transport

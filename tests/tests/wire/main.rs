@@ -9,6 +9,7 @@ mod audit_flood;
 mod authorize;
 mod config;
 mod consent;
+mod declined;
 mod dry_run;
 mod eras;
 mod everywhere;

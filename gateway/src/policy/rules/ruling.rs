@@ -88,6 +88,11 @@ impl Ruling {
         }
     }
 
+    /// Whether there is no decision: it could not be asked, or what it would go by is not clear.
+    pub const fn is_failed(&self) -> bool {
+        matches!(self.verdict, Verdict::Failed(_))
+    }
+
     /// Whether the call may go on.
     pub fn is_allowed(&self) -> bool {
         self.verdict == Verdict::Allowed

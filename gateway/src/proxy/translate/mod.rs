@@ -66,8 +66,8 @@ mod way;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use eras::Message;
-use http::HeaderValue;
+use eras::{Message, RpcError, to_sessions};
+use http::{HeaderMap, HeaderValue};
 use pingora::protocols::http::ServerSession;
 use quick_cache::sync::Cache;
 use rand::rngs::OsRng;
@@ -87,7 +87,9 @@ use self::way::Habits;
 use super::admission::Admitted;
 use super::denial::Denial;
 use super::serve::{Stop, Visit};
+use super::sessions::StateTags;
 use super::{Gateway, Place};
+use crate::policy::Permit;
 use crate::secret;
 
 /// How many sessions in front of stateless backends are remembered beyond their ids.
@@ -193,6 +195,34 @@ impl Gateway {
             }
             // `way` names no other pair.
             _ => Err(Denial::NotFound.into()),
+        }
+    }
+}
+
+impl Gateway {
+    /// Gives up a call of a stateless client that waits for what a refused `retry` was to answer: the
+    /// backend is told so, and that nobody waits for the call any more.
+    pub(super) async fn give_up(
+        &self,
+        headers: &HeaderMap,
+        place: &Place,
+        permit: Permit,
+        retry: &Message,
+        error: &RpcError,
+    ) {
+        let claims = permit.token().claims();
+        let states = StateTags::new(&self.sessions, claims, &place.backend.mount);
+        let parked = to_sessions::request_state(retry)
+            .and_then(|state| states.unbind(&state))
+            .and_then(|name| self.translator.parked.take(&name, retry));
+        let Some((underway, asked)) = parked else {
+            return;
+        };
+        let link = underway.link.lock().clone();
+        let voice = Voice::new(self, place, permit, headers);
+        if let (Some(link), Some(id), Ok(voice)) = (link, asked.id(), voice) {
+            // Dropped then, the call is cancelled.
+            let _ = link.tell(&voice, &Message::error(Some(&id), error)).await;
         }
     }
 }
