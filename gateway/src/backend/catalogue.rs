@@ -237,6 +237,17 @@ impl Offer {
         }
     }
 
+    /// A tool that has its name from one that can't be offered is no more to be told apart.
+    pub(super) fn double_with_unfit(&mut self) {
+        let unfit: BTreeSet<&str> = self.unfit.iter().filter_map(Unfit::name).collect();
+        let (kept, doubled): (Vec<Tool>, Vec<Tool>) = std::mem::take(&mut self.tools)
+            .into_iter()
+            .partition(|tool| !unfit.contains(tool.name.as_str()));
+        self.tools = kept;
+        self.doubled
+            .extend(doubled.into_iter().map(|tool| tool.shown.name));
+    }
+
     /// The tool of this name, if it is there.
     pub fn tool(&self, name: &str) -> Option<&Tool> {
         self.tools.iter().find(|tool| tool.name == name)
@@ -511,6 +522,16 @@ impl Catalogue {
             return Ok(offer);
         }
         self.offer(name, Some(user)).await
+    }
+
+    /// What the backend `name` lists for a person, if two tools in it have one name, as far as it is
+    /// known without asking. Old knowledge counts until it is known otherwise, which is asked for.
+    pub fn doubled(self: &Arc<Self>, name: &str, user: &str) -> Option<Arc<Offer>> {
+        let (offer, is_old) = self.known.doubled(name, user)?;
+        if is_old {
+            self.refresh(name, user);
+        }
+        Some(offer)
     }
 
     /// What the backend `name` offers to a person, as far as it is known without asking.

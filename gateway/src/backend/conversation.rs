@@ -432,10 +432,11 @@ impl Pages {
     }
 
     fn offer(self, info: ServerInfo) -> Offer {
-        let offer = Offer {
+        let mut offer = Offer {
             unfit: self.unfit,
             ..Offer::of(info.name, info.version, self.tools)
         };
+        offer.double_with_unfit();
         for tool in &offer.doubled {
             log::warn!(
                 event = "tool_name_doubled", tool = tool.as_str(), server = offer.name.as_str(),

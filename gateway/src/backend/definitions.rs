@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -50,6 +51,8 @@ pub struct Definitions {
     persons: Mutex<HashMap<String, HashMap<Option<String>, Person>>>,
     /// What was said about tools that can't be offered, with the backend's name.
     said: Mutex<HashSet<(String, Unfit)>>,
+    /// Whether any backend ever listed two tools of one name: hardly one does.
+    has_doubled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -155,7 +158,27 @@ impl Definitions {
         (at.elapsed() <= age).then(|| Arc::clone(offer))
     }
 
+    /// What the backend last showed to this person, or else to the gateway, if two tools in it have
+    /// one name; and whether that is old. It holds until there is a later answer.
+    pub(super) fn doubled(&self, backend: &str, user: &str) -> Option<(Arc<Offer>, bool)> {
+        if !self.has_doubled.load(Ordering::Relaxed) {
+            return None;
+        }
+        let persons = self.persons.lock();
+        let persons = persons.get(backend)?;
+        let answer = |user: Option<&str>| {
+            let person = persons.get(&user.map(str::to_owned))?;
+            person.answer.as_ref()
+        };
+        let (at, offer) = answer(Some(user)).or_else(|| answer(None))?;
+        let is_old = at.elapsed() > BELIEVED;
+        (!offer.doubled.is_empty()).then(|| (Arc::clone(offer), is_old))
+    }
+
     pub(super) fn learn(&self, backend: &str, user: Option<&str>, offer: Arc<Offer>) {
+        if !offer.doubled.is_empty() {
+            self.has_doubled.store(true, Ordering::Relaxed);
+        }
         self.with(backend, user, |person| {
             person.answer = Some((Instant::now(), offer));
             person.seen.clear();

@@ -163,6 +163,9 @@ pub enum NotAllowed {
     /// Whether it is, can't be known now.
     #[error("the tool's definition is not known now")]
     Unknown,
+    /// The backend lists two tools of its name.
+    #[error("two tools of the backend have this name")]
+    Doubled,
 }
 
 impl NotAllowed {
@@ -172,6 +175,7 @@ impl NotAllowed {
             Self::Never => Reason::ToolNotAllowed,
             Self::Changed => Reason::ToolDefinitionChanged,
             Self::Unknown => Reason::ToolDefinitionUnknown,
+            Self::Doubled => Reason::ToolNameDoubled,
         }
     }
 }

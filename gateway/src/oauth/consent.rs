@@ -180,7 +180,11 @@ async fn show(
         destination: asked.redirect_uri.destination(),
         capabilities,
         unfit: offer.map_or_else(Vec::new, |offer| {
-            offer.unfit.iter().map(ToString::to_string).collect()
+            let doubled = offer.doubled.iter().map(|name| {
+                format!("{name}: two tools have this name, and a call could run either; no call of it is let through")
+            });
+            let unfit = offer.unfit.iter().map(ToString::to_string);
+            doubled.chain(unfit).collect()
         }),
         preset,
         shown: &shown,

@@ -266,11 +266,21 @@ pub struct Circumstances<'a> {
     pub read_only_tools: Option<&'a BTreeSet<String>>,
     /// How the called tools stand at the backend, where the token has pins for them.
     pub standing: &'a [(String, Current)],
+    /// The names that two tools of the backend have, as far as it is known.
+    pub doubled: Option<&'a BTreeSet<String>>,
     /// The operator's policy, if there is one.
     pub policy: Option<Question<'a>>,
 }
 
 impl Circumstances<'_> {
+    /// Whatever the token is good for: which of two tools a call would run nobody can know.
+    fn refuse_doubled(&self, tool: &str) -> Result<(), Refusal> {
+        match self.doubled.is_some_and(|names| names.contains(tool)) {
+            true => Err(Refusal::Tool(tool.to_owned(), NotAllowed::Doubled)),
+            false => Ok(()),
+        }
+    }
+
     fn current(&self, tool: &str) -> Current {
         let found = self.standing.iter().find(|(name, _)| name == tool);
         found.map_or(Current::Unknown, |(_, current)| *current)
@@ -512,7 +522,7 @@ fn judge(
     match call.tool() {
         Some(tool) => {
             let decide = |reads_only| decide_tool(token, call, tool, reads_only, circumstances);
-            match circumstances.read_only_tools {
+            let decided = match circumstances.read_only_tools {
                 Some(read_only) => decide(read_only.contains(tool)),
                 // What the tool says is not known: what it may say must not matter.
                 None => match (decide(false), decide(true)) {
@@ -530,7 +540,15 @@ fn judge(
 
 /// Whether a tool is one that the token may call, for what belongs to it: its tasks and its user
 /// interface. Arguments and approvals were asked for when it was called.
+            };
+            match decided {
+                // To its pin a tool that is not offered is one that changed.
+                Ok(()) | Err(Refusal::Tool(_, NotAllowed::Changed)) => {
+                    circumstances.refuse_doubled(tool)?;
+                }
+                Err(_) => {}
 fn concerns_allowed(token: &AccessToken, tool: &str, circumstances: Circumstances<'_>) -> bool {
+            decided
     let is_allowed = |reads_only| {
         let operation = Operation::Tool {
             name: tool,
@@ -758,6 +776,7 @@ mod tests {
             name: name.map(str::to_owned),
             id: None,
             arguments: None,
+                doubled: None,
             carries_result: false,
             belongs_to: None,
         }
@@ -993,6 +1012,7 @@ mod tests {
         assert!(decide(elsewhere, vec![of("search")]).is_err());
         let here = confirmed(narrowed(&["check if tool(\"search\")"]));
         assert!(decide(here, vec![of("search")]).is_ok());
+                doubled: None,
     }
 
     #[test]
@@ -1121,6 +1141,7 @@ mod tests {
         let all = || token("read write", Tools::All);
         assert!(decided(all(), "write", None).is_ok());
         assert_eq!(decided(all(), "look", None).err(), Some(unknown("look")));
+                doubled: None,
         let reads = || token("read", Tools::All);
         assert_eq!(
             decided(reads(), "write", None).err(),
@@ -1182,6 +1203,7 @@ mod tests {
         };
         for tool in ["deploy", "Deploy", "DEPLOY", "ｄeploy", "dep\u{200b}loy"] {
             assert_eq!(ask(tool), Some(Refusal::Approval(tool.to_owned())));
+            doubled: None,
         }
         assert_eq!(ask("search"), None);
     }

@@ -160,6 +160,8 @@ impl Gateway {
             now,
             approval_required: &place.backend.approval_required,
             read_only_tools: read_only_tools.as_ref(),
+        let runs_tools = calls.iter().any(|call| call.tool().is_some());
+        let listed = runs_tools.then(|| self.doubled(&token, place)).flatten();
             standing: &standing,
             policy: rules.as_deref().map(|rules| Question {
                 rules,
@@ -167,6 +169,7 @@ impl Gateway {
                 labels: said.labels(),
                 without_message: match method {
                     Method::DELETE => Asked::end(),
+            doubled: listed.as_deref().map(|offer| &offer.doubled),
                     _ => Asked::stream(),
                 },
             }),

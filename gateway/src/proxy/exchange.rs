@@ -103,7 +103,7 @@ impl Gateway {
             calls: admitted.permit.calls(),
             conversation: &conversation,
         };
-        let is_restricted = self.cuts_lists(token);
+        let is_restricted = self.cuts_lists(token, place);
         let list = match (is_restricted, shape) {
             (true, Shape::Bytes(_)) => {
                 lists::are_asked_for(&admitted.permit, admitted.body.as_ref())

@@ -104,8 +104,7 @@ impl Lists<'_> {
                 .await;
         }
         // The other one may stand on another page.
-        let catalogue = &self.gateway.server.catalogue;
-        if let Some(offer) = catalogue.known_offer(self.backend(), self.user()) {
+        if let Some(offer) = self.gateway.doubled(self.token, self.place) {
             doubled.extend(offer.doubled.iter().cloned());
         }
         tool_list::cut(text, &mut |definition| {
@@ -175,7 +174,7 @@ impl Lists<'_> {
                 self.log(definition);
                 false
             }
-            Err(NotAllowed::Never | NotAllowed::Unknown) => false,
+            Err(NotAllowed::Never | NotAllowed::Unknown | NotAllowed::Doubled) => false,
         }
     }
 

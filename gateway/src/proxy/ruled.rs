@@ -1,11 +1,13 @@
 //! What the operator's policy is told about a request, gathered where it is known.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use http::HeaderMap;
 
 use super::serve::Visit;
 use super::{Gateway, Place};
+use crate::backend::Offer;
 use crate::clock::Timestamp;
 use crate::policy::AccessToken;
 use crate::policy::rules::{Rules, Surroundings};
@@ -57,8 +59,16 @@ impl<'a> Around<'a> {
 
 impl Gateway {
     /// Whether lists of tools on their way to this token may have to be cut.
-    pub(super) fn cuts_lists(&self, token: &AccessToken) -> bool {
-        token.is_restricted() || self.policy.current().is_some()
+    pub(super) fn cuts_lists(&self, token: &AccessToken, place: &Place) -> bool {
+        token.is_restricted()
+            || self.policy.current().is_some()
+            || self.doubled(token, place).is_some()
+    }
+
+    /// What the backend lists for the person, if two tools in it have one name.
+    pub(super) fn doubled(&self, token: &AccessToken, place: &Place) -> Option<Arc<Offer>> {
+        let (name, user) = (&place.backend.mount.name, &token.claims().user_name);
+        self.server.catalogue.doubled(name, user)
     }
 
     /// What a called tool says about its effects, for the audit log: as far as it is known.

@@ -256,3 +256,60 @@ async fn a_byte_order_mark_before_a_list_hides_nothing_and_stops_nobody() -> Res
     assert_eq!(names(&serde_json::from_str(&reply.text)?), ["look"]);
     Ok(())
 }
+
+#[tokio::test]
+async fn two_tools_of_one_name_are_called_by_nobody_and_named_everywhere() -> Result<()> {
+    let world = world(
+        r#"[{"name":"look","description":"One"},{"name":"plain"},{"name":"look","description":"Another"},
+            {"name":"odd"},{"name":"odd","x":{"a":1,"a":2}}]"#,
+    )
+    .await?;
+    let printed = started(&world).await;
+    assert!(printed.contains("two tools of one name"), "{printed}");
+    let client = world.client("A choosing client").await?;
+    let mut browser = Browser::default();
+    let page = browser.visit(&client.authorization().url()).await?;
+    let page = browser
+        .log_in(&page, &world.owner.name, &world.owner.password)
+        .await?;
+    let words = page.words();
+    let everything = client.sign_in(&world.owner).await?;
+    let narrowed = client
+        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["plain"]))
+        .await?;
+    let url = world.url("/mcp");
+    let list = message(5, "tools/list", &json!({}));
+    for name in ["look", "odd"] {
+        let said = format!("{name}: two tools have this name");
+        assert!(words.contains(&said), "{said}: {words}");
+        let answer = response(&send(&url, &everything, &call(6, name, &json!({}))).await?)?;
+        assert_eq!(answer["result"]["isError"], true, "{name}: {answer}");
+        let reason = &answer["result"]["_meta"]["reason"];
+        assert_eq!(reason, "tool_name_doubled", "{name}: {answer}");
+        let answer = response(&send(&url, &narrowed, &call(6, name, &json!({}))).await?)?;
+        assert_eq!(answer["result"]["isError"], true, "{name}: {answer}");
+    }
+    assert!(world.backend.marked("tools/call").is_empty());
+    for token in [&everything, &narrowed] {
+        assert_eq!(
+            names(&response(&send(&url, token, &list).await?)?),
+            ["plain"]
+        );
+        let answer = response(&send(&url, token, &call(7, "plain", &json!({}))).await?)?;
+        assert_eq!(answer["result"]["isError"], Value::Null, "{answer}");
+    }
+    let log = world.gateway.log().join("\n");
+    assert!(log.contains("\"event\":\"tool_name_doubled\""), "{log}");
+
+    // Mended, and asked about again, it is a tool like others.
+    world
+        .backend
+        .play(listing(r#"[{"name":"look"},{"name":"plain"}]"#.to_owned()));
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    let again = client.sign_in(&world.owner).await?;
+    let answer = response(&send(&url, &again, &call(8, "look", &json!({}))).await?)?;
+    assert_eq!(answer["result"]["isError"], Value::Null, "{answer}");
+    let shown = response(&send(&url, &again, &list).await?)?;
+    assert_eq!(names(&shown), ["look", "plain"]);
+    Ok(())
+}

@@ -242,6 +242,8 @@ impl<'a> Case<'a> {
             approval_required: &self.backend.approval_required,
             read_only_tools: (!self.labels_unknown).then_some(&read_only),
             standing: &standing,
+            // What is asked about is one tool.
+            doubled: None,
             policy: rules.map(|rules| Question {
                 rules,
                 around,

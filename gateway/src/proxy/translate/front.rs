@@ -167,7 +167,7 @@ impl Front<'_> {
     /// A message as this client may see it: lists of tools cut to what its token allows.
     async fn spelled(&self, message: &Message) -> Result<String, Stop> {
         let text = message.to_string();
-        if !self.gateway.cuts_lists(&self.token) {
+        if !self.gateway.cuts_lists(&self.token, self.place) {
             return Ok(text);
         }
         let lists = Lists {
