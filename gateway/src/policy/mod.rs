@@ -315,7 +315,18 @@ impl Question<'_> {
             _ => None,
         };
         let labels = labels.map_or_else(Labels::default, |(_, labels)| *labels);
-        Ok(self.ask(token, &Asked::of(call, labels)))
+        let asked = Asked::of(call, labels);
+        let mut ruling = None;
+        // Each resource that it names for itself: what covers one covers no other.
+        for uri in &call.resources {
+            let name = Some(uri.as_str());
+            let about = self.ask(token, &Asked { name, ..asked });
+            if !about.is_allowed() {
+                return Ok(about);
+            }
+            ruling = Some(about);
+        }
+        Ok(ruling.unwrap_or_else(|| self.ask(token, &asked)))
     }
 
     fn ask(&self, token: &AccessToken, asked: &Asked<'_>) -> Ruling {
@@ -529,7 +540,15 @@ fn judge(
                     (one, other) if one == other => one,
                     _ => Err(Refusal::Tool(tool.to_owned(), NotAllowed::Unknown)),
                 },
+            };
+            match decided {
+                // To its pin a tool that is not offered is one that changed.
+                Ok(()) | Err(Refusal::Tool(_, NotAllowed::Changed)) => {
+                    circumstances.refuse_doubled(tool)?;
+                }
+                Err(_) => {}
             }
+            decided
         }
         None => decide_method(token, call).or_else(|refusal| match &call.belongs_to {
             Some(Belonging::Tool(tool)) if concerns_allowed(token, tool, circumstances) => Ok(()),
@@ -540,15 +559,7 @@ fn judge(
 
 /// Whether a tool is one that the token may call, for what belongs to it: its tasks and its user
 /// interface. Arguments and approvals were asked for when it was called.
-            };
-            match decided {
-                // To its pin a tool that is not offered is one that changed.
-                Ok(()) | Err(Refusal::Tool(_, NotAllowed::Changed)) => {
-                    circumstances.refuse_doubled(tool)?;
-                }
-                Err(_) => {}
 fn concerns_allowed(token: &AccessToken, tool: &str, circumstances: Circumstances<'_>) -> bool {
-            decided
     let is_allowed = |reads_only| {
         let operation = Operation::Tool {
             name: tool,
@@ -765,6 +776,7 @@ mod tests {
                 approval_required: &nothing,
                 read_only_tools: Some(&nothing),
                 standing: &standing,
+                doubled: None,
                 policy: None,
             },
         )
@@ -776,9 +788,9 @@ mod tests {
             name: name.map(str::to_owned),
             id: None,
             arguments: None,
-                doubled: None,
             carries_result: false,
             belongs_to: None,
+            resources: Vec::new(),
         }
     }
 
@@ -1000,6 +1012,7 @@ mod tests {
                 approval_required: &nothing,
                 read_only_tools: Some(&nothing),
                 standing: &[("search".to_owned(), current)],
+                doubled: None,
                 policy: None,
             };
             super::decide(token("mcp", tools.clone()), calls, circumstances).is_ok()
@@ -1012,7 +1025,6 @@ mod tests {
         assert!(decide(elsewhere, vec![of("search")]).is_err());
         let here = confirmed(narrowed(&["check if tool(\"search\")"]));
         assert!(decide(here, vec![of("search")]).is_ok());
-                doubled: None,
     }
 
     #[test]
@@ -1129,6 +1141,7 @@ mod tests {
                 approval_required: &nothing,
                 read_only_tools: None,
                 standing: &[],
+                doubled: None,
                 policy,
             };
             let calls = vec![Call {
@@ -1141,7 +1154,6 @@ mod tests {
         let all = || token("read write", Tools::All);
         assert!(decided(all(), "write", None).is_ok());
         assert_eq!(decided(all(), "look", None).err(), Some(unknown("look")));
-                doubled: None,
         let reads = || token("read", Tools::All);
         assert_eq!(
             decided(reads(), "write", None).err(),
@@ -1191,6 +1203,7 @@ mod tests {
             approval_required: &required,
             read_only_tools: Some(&nothing),
             standing: &[],
+            doubled: None,
             policy: None,
         };
         let ask = |tool: &str| {
@@ -1203,7 +1216,6 @@ mod tests {
         };
         for tool in ["deploy", "Deploy", "DEPLOY", "ｄeploy", "dep\u{200b}loy"] {
             assert_eq!(ask(tool), Some(Refusal::Approval(tool.to_owned())));
-            doubled: None,
         }
         assert_eq!(ask("search"), None);
     }

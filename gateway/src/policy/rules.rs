@@ -20,6 +20,7 @@ mod ground;
 mod judge;
 mod listing;
 mod names;
+mod patterns;
 mod reader;
 mod ruling;
 mod source;
@@ -168,6 +169,11 @@ impl Rules {
         self.uses.contains("argument") || self.uses.contains("argument_type")
     }
 
+    /// Whether it asks about resources.
+    pub fn asks_for_resources(&self) -> bool {
+        self.uses.contains("uri")
+    }
+
     /// Whether it asks what tools say about their effects.
     pub fn asks_for_labels(&self) -> bool {
         ["read_only", "destructive", "unlabelled"]
@@ -216,7 +222,10 @@ impl Rules {
         let ruling = self.remember(token, around, asked, true, true, || {
             self.evaluate(&self.general, around, asked, true)
         });
-        ruling.verdict != Verdict::Denied
+        !matches!(
+            ruling.verdict,
+            Verdict::Denied | Verdict::Failed(Failure::Name)
+        )
     }
 
     /// The facts that [`Self::judge`] goes by, as Datalog: those that the policy asks for.
@@ -275,7 +284,7 @@ impl Rules {
         let facts = facts::facts(self, around, asked, general);
         let ruling = self.ruling(authorize(prepared, &facts), general);
         match ruling.verdict {
-            Verdict::Failed(Failure::Evaluation(_)) => Ruling {
+            Verdict::Failed(Failure::Evaluation(_) | Failure::Name) => Ruling {
                 by: self.failing(&facts),
                 ..ruling
             },
@@ -328,7 +337,10 @@ impl Rules {
             })) => denied(policy(index), checks),
             Err(Token::FailedLogic(Logic::NoMatchingPolicy { checks })) => denied(None, checks),
             Err(Token::RunLimit(limit)) => Ruling::failed(Failure::Limit(limit.to_string())),
-            Err(Token::Execution(error)) => Ruling::failed(Failure::Evaluation(error.to_string())),
+            Err(Token::Execution(error)) => Ruling::failed(match error.to_string() {
+                text if text.contains(patterns::UNCLEAR) => Failure::Name,
+                text => Failure::Evaluation(text),
+            }),
             Err(error) => Ruling::failed(Failure::Evaluation(error.to_string())),
         }
     }
@@ -347,12 +359,13 @@ const STARTS_WITH: &str = "starts_with";
 
 /// A builder with the limits and with what `starts_with` means here.
 fn builder() -> AuthorizerBuilder {
-    AuthorizerBuilder::new()
+    let builder = AuthorizerBuilder::new()
         .set_limits(LIMITS)
         .register_extern_func(
             STARTS_WITH.to_owned(),
             ExternFunc::new(Arc::new(starts_with)),
-        )
+        );
+    patterns::registered(builder)
 }
 
 /// A prefix with a `/` is that of a folder or URL. Whether a text that steps up or aside lies below

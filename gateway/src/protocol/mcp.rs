@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
 
 use super::arguments::Arguments;
 use super::jsonrpc::{Id, Kind, Message};
@@ -60,6 +61,9 @@ pub struct Call {
     pub carries_result: bool,
     /// What else the gateway knows it to belong to: nothing that the message itself could claim.
     pub belongs_to: Option<Belonging>,
+    /// The resources that a subscription names; empty where nobody asked for them
+    /// ([`resources_of`]).
+    pub resources: Vec<String>,
 }
 
 /// What a message that runs no tool belongs to.
@@ -129,6 +133,7 @@ impl Call {
             arguments: message.arguments.clone(),
             carries_result: message.carries_result,
             belongs_to: None,
+            resources: Vec::new(),
         }
     }
 
@@ -141,6 +146,7 @@ impl Call {
             arguments: None,
             carries_result: false,
             belongs_to: None,
+            resources: Vec::new(),
         }
     }
 
@@ -225,6 +231,50 @@ pub fn check_shape(message: &Message, is_stateless: bool) -> Result<(), &'static
             Err("params.uri is missing or no text")
         }
         _ => Ok(()),
+    }
+}
+
+/// More resources than this are not judged one by one.
+const RESOURCES: usize = 512;
+
+/// The resources that each message of a judged body subscribes to by `subscriptions/listen`, in their
+/// order: those that any reader would find, whatever case it takes for the same.
+pub fn resources_of(body: &[u8]) -> Result<Vec<Vec<String>>, &'static str> {
+    let unreadable = "params.notifications can't be read";
+    let body: Value = serde_json::from_slice(body).map_err(|_| unreadable)?;
+    let messages = match body {
+        Value::Array(messages) => messages,
+        message => vec![message],
+    };
+    messages.iter().map(resources_in).collect()
+}
+
+fn resources_in(message: &Value) -> Result<Vec<String>, &'static str> {
+    let mut found = Vec::new();
+    let alike = |object: &Value, name: &str| -> Vec<Value> {
+        let members = object.as_object().into_iter().flatten();
+        let alike = members.filter(|(key, _)| folded(key) == name);
+        alike.map(|(_, value)| value.clone()).collect()
+    };
+    if message["method"] != "subscriptions/listen" {
+        return Ok(found);
+    }
+    let wanted = alike(message, "params")
+        .iter()
+        .flat_map(|params| alike(params, "notifications"))
+        .flat_map(|filter| alike(&filter, "resourcesubscriptions"))
+        .collect::<Vec<_>>();
+    for list in wanted.iter().filter(|list| !list.is_null()) {
+        let uris = list.as_array();
+        let no_list = "params.notifications.resourceSubscriptions is no list of URIs";
+        for uri in uris.ok_or(no_list)? {
+            let uri = uri.as_str().filter(|uri| is_plain_name(uri));
+            found.push(uri.ok_or(no_list)?.to_owned());
+        }
+    }
+    match found.len() > RESOURCES {
+        true => Err("params.notifications.resourceSubscriptions names more than 512 resources"),
+        false => Ok(found),
     }
 }
 

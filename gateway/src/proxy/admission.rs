@@ -119,6 +119,12 @@ impl Gateway {
                     }
                 };
                 let (mut calls, body) = self.read_calls(session, door, keep, visit).await?;
+                if rules
+                    .as_ref()
+                    .is_some_and(|rules| rules.asks_for_resources())
+                {
+                    name_resources(&mut calls, body.as_deref().unwrap_or_default())?;
+                }
                 let conversation = match (&own, door) {
                     (Some(Own::Session(name) | Own::Stream(name)), _) => name.as_str(),
                     (None, Door::Messages) => target.as_str(),
@@ -154,22 +160,22 @@ impl Gateway {
         let read_only_tools = said.read_only();
         let may_ask = said.labels().is_some();
         let standing = self.standing_of_tools(&token, place, &calls, may_ask).await;
+        let runs_tools = calls.iter().any(|call| call.tool().is_some());
+        let listed = runs_tools.then(|| self.doubled(&token, place)).flatten();
         let now = self.clock.now();
         let around = Around::of(&token, place, visit, now);
         let circumstances = Circumstances {
             now,
             approval_required: &place.backend.approval_required,
             read_only_tools: read_only_tools.as_ref(),
-        let runs_tools = calls.iter().any(|call| call.tool().is_some());
-        let listed = runs_tools.then(|| self.doubled(&token, place)).flatten();
             standing: &standing,
+            doubled: listed.as_deref().map(|offer| &offer.doubled),
             policy: rules.as_deref().map(|rules| Question {
                 rules,
                 around: around.facts(),
                 labels: said.labels(),
                 without_message: match method {
                     Method::DELETE => Asked::end(),
-            doubled: listed.as_deref().map(|offer| &offer.doubled),
                     _ => Asked::stream(),
                 },
             }),
@@ -177,6 +183,9 @@ impl Gateway {
         let permit = match policy::decide(token.clone(), calls, circumstances) {
             Ok(permit) => permit,
             Err(refused) => {
+                let declined = body
+                    .as_ref()
+                    .and_then(|body| Declined::of(&refused, &token, body, is_stateless));
                 let call = RefusedCall {
                     refused,
                     is_batch: body.as_deref().is_some_and(is_batch),
@@ -186,9 +195,6 @@ impl Gateway {
                         Door::Mcp | Door::Sse => Way::Response,
                     },
                 };
-                let declined = body
-                    .as_ref()
-                    .and_then(|body| Declined::of(&refused, &token, body, is_stateless));
                 let challenge = self.challenge(place, door, asked, visit);
                 let claims = token.claims();
                 let denial = self.deliver(call, place, claims, &target, &challenge, visit);
@@ -218,6 +224,7 @@ impl Gateway {
             is_stateless,
             body,
             waits_for_events,
+            refused: None,
         })
     }
 
@@ -227,7 +234,6 @@ impl Gateway {
         permit: &Permit,
         place: &Place,
         visit: &Visit,
-            refused: None,
         body: Option<&Bytes>,
     ) -> Result<(), Denial> {
         let backend = &place.backend.mount.name;
@@ -483,6 +489,18 @@ fn judge(
         }
     }
     Ok(judged.messages().iter().map(Call::of).collect())
+}
+
+/// Writes down what a subscription names, for a policy that asks about resources.
+fn name_resources(calls: &mut [Call], body: &[u8]) -> Result<(), Denial> {
+    if !calls.iter().any(Call::listens) {
+        return Ok(());
+    }
+    let named = mcp::resources_of(body).map_err(|what| Denial::BadMessage(what.to_owned()))?;
+    for (call, resources) in calls.iter_mut().zip(named) {
+        call.resources = resources;
+    }
+    Ok(())
 }
 
 /// Whether a judged body is an array of messages.

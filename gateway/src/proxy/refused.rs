@@ -175,6 +175,7 @@ mod tests {
             arguments: None,
             carries_result: false,
             belongs_to: None,
+            resources: Vec::new(),
         }
     }
 

@@ -26,6 +26,7 @@ mod limited;
 mod login;
 mod many_tools;
 mod mcp;
+mod name_patterns;
 mod names;
 mod narrowing;
 mod odd_backends;

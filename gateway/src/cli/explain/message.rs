@@ -32,7 +32,11 @@ pub(super) fn call(
     };
     mcp::check_shape(message, false)
         .map_err(|what| format!("no client could send this: {what}"))?;
-    Ok(Call::of(message))
+    let mut call = Call::of(message);
+    if call.listens() {
+        call.resources = call.name.take().into_iter().collect();
+    }
+    Ok(call)
 }
 
 /// The arguments at these paths (`PATH=VALUE`), as one object.

@@ -188,6 +188,9 @@ impl<'l> Recorded<'l> {
         if self.is_cut("name") {
             unknown.extend(["tool", "prompt", "uri"]);
         }
+        if self.line.text("method") == Some("subscriptions/listen") {
+            unknown.insert("uri");
+        }
         if self.is_cut("client") {
             unknown.extend(["client", "client_kind", "client_host"]);
         }
@@ -269,6 +272,7 @@ impl<'l> Recorded<'l> {
             arguments: self.arguments.clone(),
             carries_result: self.result().unwrap_or_default(),
             belongs_to: None,
+            resources: Vec::new(),
         };
         let asked = match sent {
             Sent::Stream => Asked::stream(),

@@ -264,7 +264,10 @@ fn what(to: &mut Statements<'_>, asked: &Asked<'_>) {
         if let Some(name) = asked.name {
             match asked.method {
                 "prompts/get" => to.text("prompt", name),
-                "resources/read" | "resources/subscribe" | "resources/unsubscribe" => {
+                "resources/read"
+                | "resources/subscribe"
+                | "resources/unsubscribe"
+                | "subscriptions/listen" => {
                     to.text("uri", name);
                 }
                 _ => {}

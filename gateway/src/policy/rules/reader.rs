@@ -13,8 +13,10 @@ use super::judge::Judge;
 use super::names::Names;
 use super::ruling::Place;
 use super::source::{Fault, Source, each};
-use super::vocabulary;
-use super::{ALONE, AskedArguments, Ground, REMEMBERED, Rules, STARTS_WITH, Statement, listing};
+use super::{
+    ALONE, AskedArguments, Ground, REMEMBERED, Rules, STARTS_WITH, Statement, listing, patterns,
+    vocabulary,
+};
 
 pub(super) fn read(name: &str, text: &str, ground: Ground) -> Result<Rules, Vec<Fault>> {
     let source = Source { text };
@@ -27,6 +29,11 @@ pub(super) fn read(name: &str, text: &str, ground: Ground) -> Result<Rules, Vec<
         faults.sort_by_key(|fault| (fault.line, fault.column));
         return Err(faults);
     }
+    let holding = patterns::holding_names(file.rules.iter().map(|rule| &rule.is));
+    let safe = |mut rule: Rule| {
+        patterns::read_leniently(&mut rule, &holding);
+        safe(rule)
+    };
     let rules: Vec<Rule> = each(file.rules.iter(), |rule| safe(rule.is.clone()));
     let checks: Vec<Check> = each(file.checks.iter(), |check| Check {
         queries: each(check.is.queries.iter(), |query| safe(query.clone())),
