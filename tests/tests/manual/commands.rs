@@ -253,3 +253,32 @@ async fn every_configuration_of_the_manual_is_accepted() -> Result<()> {
     assert!(tried >= 5, "only {tried} were found");
     Ok(())
 }
+
+/// The checks as `gateway doctor --list` prints them, as a table.
+fn table_of_checks(listed: &str) -> String {
+    let mut table = String::from("| check | why |\n|---|---|\n");
+    for line in listed.lines() {
+        if let Some((id, why)) = line.split_once(char::is_whitespace) {
+            table += &format!("| `{id}` | {} |\n", why.trim());
+        }
+    }
+    table
+}
+
+#[tokio::test]
+async fn the_table_of_checks_is_the_doctors_own() -> Result<()> {
+    let (_, listed, _) = run(&binary("gateway"), &["doctor", "--list"], "").await?;
+    let table = table_of_checks(&listed);
+    assert!(table.lines().count() > 50, "{table}");
+    let path = workspace().join("conf/documents/doctor.md");
+    let page = std::fs::read_to_string(&path)?;
+    let (begin, end) = ("<!-- checks -->\n", "<!-- /checks -->\n");
+    let (before, rest) = page.split_once(begin).context("its begin is not marked")?;
+    let (inside, after) = rest.split_once(end).context("its end is not marked")?;
+    if inside != table && std::env::var_os("UPDATE_MANUAL").is_some() {
+        std::fs::write(&path, format!("{before}{begin}{table}{end}{after}"))?;
+        return Ok(());
+    }
+    assert_eq!(inside, table, "UPDATE_MANUAL=1 cargo test --test manual");
+    Ok(())
+}
