@@ -4,6 +4,7 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use clap::Parser;
 use mcp_backend::bridge::{self, keeper};
 use mcp_backend::options::{Command, Options};
@@ -12,9 +13,11 @@ use mcp_backend::{healthcheck, logging, run};
 fn main() -> ExitCode {
     let options = Options::parse();
     let outcome = match options.command {
-        Some(Command::Healthcheck { listen }) => {
-            healthcheck::ask(listen).map_err(anyhow::Error::from)
-        }
+        Some(Command::Healthcheck { listen }) => healthcheck::ask(listen).with_context(|| {
+            format!(
+                "no server answers at {listen}; name the address of a running one with --listen"
+            )
+        }),
         Some(Command::Keep { parent, command }) => keeper::keep(parent, &command),
         Some(Command::Bridge(options)) => {
             logging::start(options.log_format);

@@ -57,9 +57,10 @@ async fn serve_http(
     indexer: Indexer,
     ending: CancellationToken,
 ) -> anyhow::Result<()> {
-    let listener = TcpListener::bind(options.listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", options.listen))?;
+    let listener = TcpListener::bind(options.listen).await.with_context(|| {
+        let listen = options.listen;
+        format!("cannot listen on {listen}; name another address with --listen")
+    })?;
     let address = listener.local_addr()?;
     let base_url = match options.base_url {
         Some(base_url) => base_url,

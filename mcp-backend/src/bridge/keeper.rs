@@ -52,7 +52,9 @@ async fn watch(command: &[String], parent: u32) -> anyhow::Result<()> {
         command
     })
     .spawn()
-    .map_err(|error| anyhow::anyhow!("{program}: {error}"))?;
+    .map_err(|error| {
+        anyhow::anyhow!("{program} can't be started: {error}; a program is looked for on the PATH")
+    })?;
     let nowhere = File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdin(&nowhere)?;
     rustix::stdio::dup2_stdout(&nowhere)?;

@@ -66,9 +66,9 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
     let router = router(front, options.largest_body);
     let served = match &options.listen {
         Listen::Tcp(address) => {
-            let listener = TcpListener::bind(address)
-                .await
-                .with_context(|| format!("cannot listen on {address}"))?;
+            let listener = TcpListener::bind(address).await.with_context(|| {
+                format!("cannot listen on {address}; name another address with --listen")
+            })?;
             say(&format!("http://{}", listener.local_addr()?));
             let listener = listener.tap_io(|connection| {
                 // Events are small and must not wait for the next one to fill a packet.
@@ -77,9 +77,10 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
             until(listener, router, &ending).await
         }
         Listen::Unix(path) => {
-            let listener = bind(path)
-                .await
-                .with_context(|| format!("cannot listen on {}", path.display()))?;
+            let listener = bind(path).await.with_context(|| {
+                let path = path.display();
+                format!("cannot listen on {path}; name another path with --listen unix:PATH")
+            })?;
             say(&format!("unix:{}", path.display()));
             let served = until(listener, router, &ending).await;
             let _ = std::fs::remove_file(path);

@@ -14,6 +14,7 @@ mod dry_run;
 mod eras;
 mod everywhere;
 mod explain;
+mod first_hour;
 mod floods;
 mod hostile_bodies;
 mod hostile_framing;

@@ -1,0 +1,68 @@
+//! What goes wrong in a stranger's first hour: each sentence names what to change, in the words of the
+//! flag or key that is to be changed, and nothing else is said that would mislead.
+
+use std::net::TcpListener;
+use std::path::Path;
+
+use anyhow::Result;
+use tests::program::{binary, run_in};
+
+/// What a program says on both its outputs. It has to refuse: what starts is not waited for.
+async fn says(folder: &Path, program: &str, words: &[&str]) -> Result<String> {
+    let (code, out, errors) = run_in(folder, &binary(program), words, "").await?;
+    let text = out + &errors;
+    anyhow::ensure!(code != 0, "{words:?} is content:\n{text}");
+    Ok(text)
+}
+
+/// Says all of these and none of those.
+async fn assert_says(
+    folder: &Path,
+    program: &str,
+    words: &[&str],
+    wanted: &[&str],
+    misleading: &[&str],
+) -> Result<()> {
+    let text = says(folder, program, words).await?;
+    for part in wanted {
+        assert!(
+            text.contains(part),
+            "{words:?} does not say {part:?}:\n{text}"
+        );
+    }
+    for part in misleading {
+        assert!(!text.contains(part), "{words:?} says {part:?}:\n{text}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_document_server_and_the_bridge_name_their_flags() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    std::fs::create_dir(folder.join("documents"))?;
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let taken = taken.local_addr()?.to_string();
+    let words = ["--documents", "nowhere"];
+    assert_says(
+        folder,
+        "mcp-backend",
+        &words,
+        &["--documents", "nowhere"],
+        &[],
+    )
+    .await?;
+    let words = ["--documents", "documents", "--listen", &taken];
+    assert_says(folder, "mcp-backend", &words, &[&taken, "--listen"], &[]).await?;
+    let words = ["bridge", "--listen", &taken, "--", "cat"];
+    assert_says(folder, "mcp-backend", &words, &[&taken, "--listen"], &[]).await?;
+    let words = ["healthcheck", "--listen", "127.0.0.1:1"];
+    assert_says(
+        folder,
+        "mcp-backend",
+        &words,
+        &["no server answers at 127.0.0.1:1", "--listen"],
+        &[],
+    )
+    .await
+}
