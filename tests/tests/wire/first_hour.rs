@@ -7,6 +7,8 @@ use std::path::Path;
 use anyhow::Result;
 use tests::program::{binary, run_in};
 
+const BACKEND: &str = "http://127.0.0.1:3001";
+
 /// What a program says on both its outputs. It has to refuse: what starts is not waited for.
 async fn says(folder: &Path, program: &str, words: &[&str]) -> Result<String> {
     let (code, out, errors) = run_in(folder, &binary(program), words, "").await?;
@@ -34,6 +36,45 @@ async fn assert_says(
         assert!(!text.contains(part), "{words:?} says {part:?}:\n{text}");
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn commands_over_tokens_say_where_a_token_comes_from() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let folder = folder.path();
+    assert_says(
+        folder,
+        "gateway",
+        &["token", "inspect"],
+        &["standard input"],
+        &[],
+    )
+    .await?;
+    std::fs::write(folder.join("token"), "not a token")?;
+    let file = format!("[[backend]]\nurl = {BACKEND:?}\n");
+    std::fs::write(folder.join("gateway.toml"), file)?;
+    let words = [
+        "explain",
+        "--config",
+        "gateway.toml",
+        "--offline",
+        "--token",
+        "token",
+        "--tool",
+        "x",
+    ];
+    assert_says(folder, "gateway", &words, &["`access_token`"], &[]).await?;
+    let words = [
+        "token", "approve", "--key", "nowhere", "--tool", "x", "--for", "2h",
+    ];
+    assert_says(
+        folder,
+        "gateway",
+        &words,
+        &["--key nowhere", "approver-key"],
+        &["keys_dir"],
+    )
+    .await
 }
 
 #[tokio::test]

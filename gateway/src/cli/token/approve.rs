@@ -6,6 +6,7 @@ use clap::Args;
 use rand::rngs::OsRng;
 
 use super::{End, Source};
+use crate::keys::KeysError;
 use crate::{access_token, keys};
 
 #[derive(Debug, Args)]
@@ -28,7 +29,15 @@ impl Approve {
             .end
             .at()
             .ok_or("give --for or --until: an approval ends")?;
-        let key = keys::read_pair(&self.key).map_err(|error| error.to_string())?;
+        let key = keys::read_pair(&self.key).map_err(|error| match error {
+            KeysError::Io(path, error) => {
+                format!(
+                    "--key {}: {error}; `gateway token approver-key` makes one",
+                    path.display()
+                )
+            }
+            error => error.to_string(),
+        })?;
         let token = self.source.read()?;
         access_token::approve(&token, &key, &self.tool, until).map_err(|error| error.to_string())
     }
@@ -46,7 +55,10 @@ impl ApproverKey {
         if self.file.exists() {
             return Err(format!("{} is there already", self.file.display()));
         }
-        let pair = keys::create_pair(&self.file, &mut OsRng).map_err(|error| error.to_string())?;
+        let pair = keys::create_pair(&self.file, &mut OsRng).map_err(|error| match error {
+            KeysError::Io(path, error) => format!("{}: {error}; name another file", path.display()),
+            error => error.to_string(),
+        })?;
         Ok(pair.public().to_string())
     }
 }

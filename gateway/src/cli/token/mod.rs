@@ -85,7 +85,11 @@ fn standard_input() -> Result<String, String> {
 fn parsed(text: &str) -> Result<BearerToken, String> {
     let text = text.trim();
     let text = text.strip_prefix("Bearer ").unwrap_or(text).trim();
-    BearerToken::parse_token(text).ok_or_else(|| "this is no bearer token".to_owned())
+    if text.is_empty() {
+        return Err("there is no token: give one on standard input (`< FILE`)".to_owned());
+    }
+    BearerToken::parse_token(text)
+        .ok_or_else(|| "this is no bearer token: give what stands behind `Bearer ` in a request, or `access_token` in the answer of /token".to_owned())
 }
 
 /// An end: after some time, or at a moment.
