@@ -83,7 +83,7 @@ pub(super) fn run(command: &Command) -> ExitCode {
     let done = match command {
         Command::Verify(verify) => verify.run(),
         Command::Export(export) => export.run(),
-        Command::Key(configuration) => match configuration.resolve() {
+        Command::Key(configuration) => match configuration.resolve_without_backend() {
             Ok(config) => own_key(&config).map(|key| {
                 println!("{key}");
                 ExitCode::SUCCESS
@@ -116,8 +116,8 @@ impl Source {
     pub(super) fn open(&self) -> Result<(Vec<LogFiles>, PublicKey), String> {
         let config = || {
             self.configuration
-                .resolve()
-                .map_err(|_| "the configuration can't be used".to_owned())
+                .resolve_without_backend()
+                .map_err(|_| "the files and the key are looked for in the configuration: name the one that the gateway runs with (--config), or give FILE and --public-key".to_owned())
         };
         let key = match &self.public_key {
             Some(text) => {

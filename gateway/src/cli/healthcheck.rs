@@ -17,7 +17,7 @@ use crate::cli::{Configuration, UNAVAILABLE};
 const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(configuration: &Configuration) -> ExitCode {
-    let address = match configuration.resolve() {
+    let address = match configuration.resolve_without_backend() {
         Ok(config) => reachable(config.admin_listen),
         Err(code) => return code,
     };
@@ -39,7 +39,9 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
             ExitCode::FAILURE
         }
         Ok(Err(error)) => {
-            eprintln!("{address}: {error}");
+            eprintln!(
+                "no gateway answers at {address} (admin_listen): {error}\n  Is it running, with this configuration?"
+            );
             ExitCode::FAILURE
         }
         Err(_) => {

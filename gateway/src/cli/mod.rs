@@ -142,10 +142,9 @@ impl Configuration {
         if let Some(path) = &self.config {
             match config::read_text(path) {
                 Ok(text) => layers.file(path, &text),
-                Err(sentence) => layers.problems.push(Problem {
-                    origin: config::layers::Origin::Flag("--config"),
-                    sentence: format!("{} {sentence}", path.display()),
-                }),
+                Err(sentence) => {
+                    layers.unread("--config", format!("{} {sentence}", path.display()));
+                }
             }
         }
         layers.environment(std::env::vars());
@@ -172,6 +171,16 @@ impl Configuration {
     /// The configuration, or all problems on stderr and the exit code for them.
     fn resolve(&self) -> Result<Config, ExitCode> {
         config::resolve(&self.layers()).map_err(|problems| report(&problems))
+    }
+
+    /// The same for a command that asks no backend: a gateway whose backend was given on its command
+    /// line has none in its configuration.
+    fn resolve_without_backend(&self) -> Result<Config, ExitCode> {
+        let mut layers = self.layers();
+        if layers.backends() == 0 {
+            layers.flag("backend.0.url", "--backend", "http://127.0.0.1:9");
+        }
+        config::resolve(&layers).map_err(|problems| report(&problems))
     }
 }
 

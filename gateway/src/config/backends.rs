@@ -19,7 +19,7 @@ impl Reader<'_> {
     pub(super) fn backends(&mut self, state: &Path) -> Vec<ConfiguredBackend> {
         let count = self.layers.backends();
         if count == 0 {
-            self.wrong("backend", "is missing: the gateway stands in front of at least one. Write a [[backend]] with a url or stdio, or give --backend URL or -- COMMAND");
+            self.wrong("backend", "is missing: the gateway stands in front of at least one. Name your configuration with --config FILE, write a [[backend]] with a url or stdio into it, or give --backend URL or -- COMMAND");
         }
         let backends: Vec<_> = (0..count)
             .filter_map(|index| self.backend(index, count, state))
@@ -245,11 +245,17 @@ fn reached(text: &str) -> Result<(Address, String), String> {
     if let Some(path) = text.strip_prefix("unix:") {
         return Ok((Address::Unix(PathBuf::from(path)), "localhost".to_owned()));
     }
-    let url = Url::parse(text).map_err(|_| format!("is no URL; it is `{text}`"))?;
+    let url = Url::parse(text)
+        .map_err(|_| format!("is no URL, such as http://127.0.0.1:3001; it is `{text}`"))?;
     let tls = match url.scheme() {
         "http" => false,
         "https" => true,
-        _ => return Err("must be http://, https:// or unix:/path".to_owned()),
+        _ => {
+            let example = "http://127.0.0.1:3001";
+            return Err(format!(
+                "must be http://, https:// or unix:/path, such as {example}"
+            ));
+        }
     };
     let host = url.host_str().ok_or("names no host")?;
     if url.path() != "/"
@@ -257,10 +263,11 @@ fn reached(text: &str) -> Result<(Address, String), String> {
         || !url.username().is_empty()
         || url.password().is_some()
     {
-        return Err(
-            "must be an origin; a path goes to mcp_path and sse_path, a credential to headers"
-                .to_owned(),
-        );
+        return Err(format!(
+            "must be an origin: write `{}`. A path goes to mcp_path and sse_path, which are /mcp and /sse \
+             where nothing else is said; a credential goes to headers",
+            url.origin().ascii_serialization()
+        ));
     }
     let port = url.port_or_known_default().ok_or("names no port")?;
     let authority = match url.port() {

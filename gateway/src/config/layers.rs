@@ -85,6 +85,7 @@ pub struct Layers {
     values: BTreeMap<String, (Raw, Origin)>,
     /// What could not be read.
     pub problems: Vec<Problem>,
+    is_unread: bool,
 }
 
 impl Layers {
@@ -258,6 +259,18 @@ impl Layers {
             None => format!("unknown key `{path}`"),
         };
         self.problem(origin, sentence);
+    }
+
+    /// The file that this flag names can't be read. What is missing for that reason is no problem of
+    /// its own.
+    pub fn unread(&mut self, flag: &'static str, sentence: String) {
+        self.is_unread = true;
+        self.problem(Origin::Flag(flag), sentence);
+    }
+
+    /// Whether a whole file is missing.
+    pub const fn is_unread(&self) -> bool {
+        self.is_unread
     }
 
     fn problem(&mut self, origin: Origin, sentence: String) {

@@ -159,6 +159,9 @@ pub struct Config {
 
 /// Gives the layers their types. All problems at once.
 pub fn resolve(layers: &Layers) -> Result<Config, Vec<Problem>> {
+    if layers.is_unread() {
+        return Err(layers.problems.clone());
+    }
     let mut reader = Reader {
         layers,
         problems: layers.problems.clone(),

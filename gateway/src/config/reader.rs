@@ -18,6 +18,12 @@ use crate::store::StoreUrl;
 /// Browsers and clients with a token and a few cookies fit in it.
 const LEAST_HEADER: usize = 4 * 1024;
 
+/// Whether one listener could get what is meant for the other: the system lets both listen.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let everywhere = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && (everywhere || one.ip() == other.ip())
+}
+
 /// Reads the layers.
 pub(super) struct Reader<'a> {
     pub(super) layers: &'a Layers,
@@ -26,17 +32,25 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(super) fn config(&mut self) -> Option<Config> {
+        let problems = self.problems.len();
         let listen = self.list("listen", |text| {
             text.parse::<SocketAddr>()
                 .map_err(|_| "is no address with a port, such as 127.0.0.1:8080".to_owned())
         });
-        if listen.is_empty() {
+        // An address that can't be read was named already.
+        if listen.is_empty() && self.problems.len() == problems {
             self.wrong("listen", "names no address");
         }
         let admin_listen = self.parsed("admin_listen", |text| {
             text.parse::<SocketAddr>()
                 .map_err(|_| "is no address with a port, such as 127.0.0.1:9090".to_owned())
         });
+        if admin_listen.is_some_and(|admin| listen.iter().any(|address| overlap(*address, admin))) {
+            self.wrong(
+                "admin_listen",
+                "is the address of `listen`, too: give it another port, and never make it public",
+            );
+        }
         let default_url = listen
             .first()
             .map(|address| format!("http://localhost:{}", address.port()));

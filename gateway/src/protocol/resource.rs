@@ -15,7 +15,7 @@ pub struct Issuer(String);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IssuerError {
     /// Not an absolute URL.
-    #[error("is not an absolute URL")]
+    #[error("is not an absolute URL, such as https://mcp.example.com")]
     Url,
     /// OAuth endpoints are https (OAuth 2.1 §1.5); loopback is the exception for trying things out.
     #[error("must be https, or http on a loopback address")]

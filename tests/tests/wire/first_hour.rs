@@ -39,6 +39,114 @@ async fn assert_says(
 }
 
 #[tokio::test]
+async fn a_configuration_that_is_not_there_is_the_only_thing_that_is_wrong() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for command in [
+        ["serve", "--config", "nowhere.toml"].as_slice(),
+        &["check", "--config", "nowhere.toml"],
+        &["grants", "ls", "--config", "nowhere.toml"],
+        &["audit", "verify", "--config", "nowhere.toml"],
+        &["healthcheck", "--config", "nowhere.toml"],
+        &[
+            "explain",
+            "--config",
+            "nowhere.toml",
+            "--user",
+            "x",
+            "--tool",
+            "y",
+        ],
+    ] {
+        let wanted = ["nowhere.toml can't be read"];
+        assert_says(
+            folder.path(),
+            "gateway",
+            command,
+            &wanted,
+            &["`backend` is missing"],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_needs_a_configuration_says_how_to_name_it_and_what_needs_none_asks_for_none()
+-> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let says = |words: &'static [&'static str], wanted: &'static [&'static str]| {
+        let folder = folder.path();
+        async move { assert_says(folder, "gateway", words, wanted, &[]).await }
+    };
+    says(
+        &["serve"],
+        &[
+            "`backend` is missing",
+            "--config FILE",
+            "--backend URL",
+            "-- COMMAND",
+        ],
+    )
+    .await?;
+    says(
+        &["explain", "--user", "x", "--tool", "y"],
+        &["--config FILE"],
+    )
+    .await?;
+    for words in [
+        &["healthcheck", "--admin-listen", "127.0.0.1:1"][..],
+        &["audit", "verify"],
+    ] {
+        assert_says(
+            folder.path(),
+            "gateway",
+            words,
+            &[],
+            &["`backend` is missing"],
+        )
+        .await?;
+    }
+    says(
+        &["healthcheck", "--admin-listen", "127.0.0.1:1"],
+        &["no gateway answers", "admin_listen"],
+    )
+    .await
+}
+
+#[tokio::test]
+async fn a_url_that_is_none_is_answered_with_one_that_is() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for (backend, wanted) in [
+        ("localhost:3001", "such as http://127.0.0.1:3001"),
+        ("127.0.0.1:3001", "such as http://127.0.0.1:3001"),
+        ("http://127.0.0.1:3001/mcp", "write `http://127.0.0.1:3001`"),
+        (
+            "https://mcp.example.com/sse?x=1",
+            "write `https://mcp.example.com`",
+        ),
+    ] {
+        let words = ["check", "--backend", backend];
+        assert_says(
+            folder.path(),
+            "gateway",
+            &words,
+            &["`backend.0.url`", wanted],
+            &[],
+        )
+        .await?;
+    }
+    let words = [
+        "check",
+        "--backend",
+        BACKEND,
+        "--public-url",
+        "mcp.example.com",
+    ];
+    let wanted = ["`public_url`", "such as https://mcp.example.com"];
+    assert_says(folder.path(), "gateway", &words, &wanted, &[]).await
+}
+
+#[tokio::test]
 async fn commands_over_tokens_say_where_a_token_comes_from() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let folder = folder.path();

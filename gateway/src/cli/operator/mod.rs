@@ -23,8 +23,8 @@ use serde_json::Value;
 pub(super) use self::table::{Table, cell};
 pub(super) use self::wire::{Gateway, reachable};
 
-use crate::cli::{Configuration, UNAVAILABLE, USAGE, report};
-use crate::config::{self, Config};
+use crate::cli::{Configuration, UNAVAILABLE, USAGE};
+use crate::config::Config;
 
 /// `EX_NOPERM` of sysexits.h.
 const FORBIDDEN: u8 = 77;
@@ -61,13 +61,7 @@ impl Running {
             store: self.store.clone(),
             ..Configuration::default()
         };
-        let mut layers = configuration.layers();
-        // A gateway whose backend was given on its command line has none in the configuration, and
-        // no command here needs one.
-        if layers.backends() == 0 {
-            layers.flag("backend.0.url", "--backend", "http://127.0.0.1:9");
-        }
-        config::resolve(&layers).map_err(|problems| report(&problems))
+        configuration.resolve_without_backend()
     }
 }
 
