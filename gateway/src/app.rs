@@ -65,10 +65,12 @@ pub enum StartError {
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The audit log can't be opened.
-    #[error("audit.file: {0}")]
+    #[error(
+        "the audit log can't be written: name a file that the gateway's user may write with `audit.file`, or switch it `off`"
+    )]
     Audit(#[from] journal::OpenError),
     /// The store does not answer.
-    #[error("{url} does not answer: {error}")]
+    #[error("{url} does not answer: {error}; start it, or name another with `store.url`")]
     StoreAway {
         /// The store, its password masked.
         url: String,
@@ -237,7 +239,7 @@ async fn answering(url: &str, store: &dyn Store, clock: Clock) -> Result<(), Sta
                         sentence,
                     });
                 }
-                log::warn!(event = "store_awaited", store = url, error = error.to_string(); "the store does not answer yet");
+                log::warn!(event = "store_awaited", store = url, error = error.to_string(), hint = "start it, or name another with store.url (--store)"; "the store does not answer yet");
                 sleep(Duration::from_secs(1)).await;
             }
         }

@@ -36,7 +36,11 @@ pub struct KeysFolder {
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
     /// The file system refused.
-    #[error("{path}: {error}", path = .0.display(), error = .1)]
+    #[error(
+        "{path}: {error}; the keys are kept there: let the gateway's user write there, or name another \
+         folder with `keys_dir`, or with --store where they are in the state folder",
+        path = .0.display(), error = .1
+    )]
     Io(PathBuf, io::Error),
     /// Others on this machine could read a key.
     #[error("{path} can be read by others (mode {mode:o}); run: chmod 600 {path}", path = .0.display(), mode = .1)]

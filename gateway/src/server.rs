@@ -1,5 +1,6 @@
 //! Pingora's server: listeners, threads, and a shutdown that ends streams properly.
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,17 +31,27 @@ const WRITING_DOWN: Duration = Duration::from_secs(2);
 
 /// Tries every address once, so that one in use is a clear error instead of a panic of a thread.
 pub fn can_listen(config: &Config) -> anyhow::Result<()> {
-    for address in config.listen.iter().chain([&config.admin_listen]) {
-        try_listen(*address)?;
+    for address in &config.listen {
+        try_listen(*address, "listen", "--listen")?;
     }
-    Ok(())
+    try_listen(config.admin_listen, "admin_listen", "--admin-listen")
 }
 
-fn try_listen(address: SocketAddr) -> anyhow::Result<()> {
-    match TcpListener::bind(address) {
-        Ok(_) => Ok(()),
-        Err(error) => anyhow::bail!("can't listen on {address}: {error}"),
-    }
+fn try_listen(address: SocketAddr, key: &str, flag: &str) -> anyhow::Result<()> {
+    let Err(error) = TcpListener::bind(address) else {
+        return Ok(());
+    };
+    let remedy = match error.kind() {
+        ErrorKind::AddrInUse => {
+            "another program listens there, perhaps another gateway: end it, or name another address"
+        }
+        ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: name one that it has, such as 127.0.0.1, or 0.0.0.0 for all"
+        }
+        ErrorKind::PermissionDenied => "this user may not use that port: name one above 1023",
+        _ => "name another address",
+    };
+    anyhow::bail!("can't listen on {address}: {error}; {remedy}, with `{key}` or {flag}")
 }
 
 /// Serves until SIGTERM or SIGINT. `admin_token`: what the operator's commands must show.

@@ -11,6 +11,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::catalogue::{Catalogue, CatalogueError, Offer};
 
+/// What whoever reads that a backend does not answer can do.
+const REMEDY: &str = "Check that it runs, and its url in the configuration.";
+
 /// The pause before a backend that does not answer is asked again: it doubles from the first to the
 /// last.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -105,10 +108,10 @@ fn note(name: &str, standing: &watch::Sender<Standing>, seen: Seen) {
     let before = standing.borrow().seen.clone();
     match (&before, &seen) {
         (Seen::Answers(_), Seen::Failed(error)) => {
-            log::warn!(event = "backend_away", backend = name, error:% = error; "the backend no longer answers; it is asked again");
+            log::warn!(event = "backend_away", backend = name, error:% = error, hint = REMEDY; "the backend no longer answers; it is asked again");
         }
         (Seen::Pending, Seen::Failed(error)) => {
-            log::warn!(event = "backend_failed", backend = name, error:% = error; "the backend does not answer; it is asked again");
+            log::warn!(event = "backend_failed", backend = name, error:% = error, hint = REMEDY; "the backend does not answer; it is asked again");
         }
         (Seen::Pending | Seen::Failed(_), Seen::Answers(offer)) => {
             log::info!(event = "backend_answers", backend = name, tools = offer.tools.len(); "the backend answers");

@@ -142,7 +142,11 @@ async fn start_programs(
         supervisor::supervise(runtime, program, stop.subscribe())
             .await
             .map_err(|error| {
-                anyhow::anyhow!("backend {}: {error}", configured.backend.mount.name)
+                anyhow::anyhow!(
+                    "backend {}: its `command` can't be started: {error}; a program is looked for beside \
+                     the gateway and on the PATH",
+                    configured.backend.mount.name
+                )
             })?;
     }
     Ok(())

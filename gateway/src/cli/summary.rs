@@ -91,7 +91,7 @@ async fn follow(
             }
             Seen::Failed(error) => {
                 say(format!(
-                    "! backend    {place}: {error}. It is asked again until it answers"
+                    "! backend    {place}: {error}. It is asked again until it answers; if this stays, check that it runs, and its `url`"
                 ));
             }
             Seen::Pending => {}

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use anyhow::Result;
-use tests::program::{binary, run_in};
+use tests::program::{binary, free_port, run_in};
 
 const BACKEND: &str = "http://127.0.0.1:3001";
 
@@ -35,6 +35,55 @@ async fn assert_says(
     for part in misleading {
         assert!(!text.contains(part), "{words:?} says {part:?}:\n{text}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_address_that_can_not_be_listened_on_is_named_by_its_key() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let taken = TcpListener::bind("127.0.0.1:0")?;
+    let taken = taken.local_addr()?.to_string();
+    let free = format!("127.0.0.1:{}", free_port());
+    let serve = |listen: String, admin: String| {
+        let folder = folder.path().to_owned();
+        async move {
+            let words = [
+                "serve",
+                "--backend",
+                BACKEND,
+                "--listen",
+                &listen,
+                "--admin-listen",
+                &admin,
+            ];
+            says(&folder, "gateway", &words).await
+        }
+    };
+    let text = serve(taken.clone(), free.clone()).await?;
+    assert!(
+        text.contains("another program listens there") && text.contains("`listen` or --listen"),
+        "{text}"
+    );
+    let text = serve(free.clone(), taken.clone()).await?;
+    assert!(text.contains("`admin_listen` or --admin-listen"), "{text}");
+    // 192.0.2.0/24 is for documentation: no machine has it.
+    let text = serve("192.0.2.1:8080".to_owned(), free.clone()).await?;
+    assert!(text.contains("this machine has no such address"), "{text}");
+    // The system lets both listen, and either gets what is meant for the other.
+    let everywhere = free.replace("127.0.0.1", "0.0.0.0");
+    for (listen, admin) in [(&free, &free), (&everywhere, &free), (&free, &everywhere)] {
+        let text = serve(listen.clone(), admin.clone()).await?;
+        assert!(
+            text.contains("`admin_listen` is the address of `listen`, too"),
+            "{text}"
+        );
+    }
+    let text = serve("127.0.0.1:80x".to_owned(), taken).await?;
+    assert!(
+        text.contains("`listen` is no address with a port"),
+        "{text}"
+    );
+    assert!(!text.contains("names no address"), "{text}");
     Ok(())
 }
 
@@ -111,6 +160,58 @@ async fn what_needs_a_configuration_says_how_to_name_it_and_what_needs_none_asks
         &["no gateway answers", "admin_listen"],
     )
     .await
+}
+
+#[tokio::test]
+async fn a_folder_or_file_that_can_not_be_written_is_named_with_its_key() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("a-file"), "")?;
+    let admin = format!("127.0.0.1:{}", free_port());
+    let listen = format!("127.0.0.1:{}", free_port());
+    let serve = |more: &[&str]| {
+        let addresses = ["serve", "--listen", &listen, "--admin-listen", &admin];
+        let words: Vec<String> = addresses
+            .iter()
+            .chain(more)
+            .map(|word| (*word).to_owned())
+            .collect();
+        let folder = folder.path().to_owned();
+        async move {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            says(&folder, "gateway", &words).await
+        }
+    };
+    let text = serve(&["--backend", BACKEND, "--store", "file:./a-file"]).await?;
+    assert!(
+        text.contains("a-file") && text.contains("`keys_dir`") && text.contains("--store"),
+        "{text}"
+    );
+    std::fs::write(
+        folder.path().join("audit.toml"),
+        "[audit]\nfile = \"./a-file/audit.jsonl\"\n",
+    )?;
+    let text = serve(&["--backend", BACKEND, "--config", "audit.toml"]).await?;
+    assert!(
+        text.contains("`audit.file`") && text.contains("`off`"),
+        "{text}"
+    );
+    assert_eq!(
+        text.matches("audit.jsonl").count(),
+        1,
+        "said twice:\n{text}"
+    );
+    let command = format!(
+        "[[backend]]\nname = \"a\"\npath = \"/\"\nurl = {BACKEND:?}\ncommand = [\"no-such-program\"]\n"
+    );
+    std::fs::write(folder.path().join("command.toml"), command)?;
+    let text = serve(&["--config", "command.toml"]).await?;
+    assert!(
+        text.contains("backend a: its `command`")
+            && text.contains("no-such-program")
+            && text.contains("PATH"),
+        "{text}"
+    );
+    Ok(())
 }
 
 #[tokio::test]
