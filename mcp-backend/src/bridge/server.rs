@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use eras::to_sessions::{self, Caller};
 use eras::{Id, LATEST_SESSIONS, Message, Object, STATELESS, code, meta, to_stateless};
+use futures::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -417,20 +418,9 @@ impl Server {
         }
         let initialize = to_sessions::initialize(caller, &Id::number(0), LATEST_SESSIONS);
         let mut asked = self.ask(link, initialize).await?;
-        let hello = match probe {
-            // It may have been busy with its own start; then the first answer is the right one.
-            Some(mut probe) => tokio::select! {
-                answer = probe.answer() => match discovered(&answer) {
-                    Some(hello) => hello?,
-                    None => initialized(&mut asked).await?,
-                },
-                hello = initialized(&mut asked) => hello?,
-            },
-            None => initialized(&mut asked).await?,
-        };
-        let known = match hello {
-            Hello::Sessions(..) => KNOWN_SESSIONS,
-            Hello::Stateless(_) => KNOWN_STATELESS,
+        let (hello, known) = match &mut probe {
+            Some(probe) => late(probe, &mut asked).await?,
+            None => (initialized(&mut asked).await?, KNOWN_SESSIONS),
         };
         self.kit.known.era.store(known, Ordering::Relaxed);
         Ok(hello)
@@ -600,6 +590,37 @@ async fn initialized(asked: &mut Exchange) -> Result<Hello, Failure> {
         Failure::NotStarted("its answer to `initialize` names no protocol version".to_owned())
     })?;
     Ok(Hello::Sessions(result, server))
+}
+
+/// What a process is that was asked `server/discover` and, since it kept silent, `initialize`: it may
+/// have been busy with its own start, and answer both. The second has tied one of both eras to a
+/// session, so that is what this process is; the next one is asked without haste.
+async fn late(probe: &mut Exchange, asked: &mut Exchange) -> Result<(Hello, u8), Failure> {
+    let stateless = tokio::select! {
+        biased;
+        hello = initialized(asked) => match hello {
+            Ok(hello) => {
+                let answer = probe.answer().now_or_never();
+                let known = match answer.as_ref().and_then(discovered) {
+                    Some(Ok(_)) => KNOWN_STATELESS,
+                    _ => KNOWN_SESSIONS,
+                };
+                return Ok((hello, known));
+            }
+            Err(refused) => {
+                let answer = timeout(PROBE, probe.answer()).await.ok();
+                answer.as_ref().and_then(discovered).unwrap_or(Err(refused))
+            }
+        },
+        answer = probe.answer() => match discovered(&answer) {
+            None => return Ok((initialized(asked).await?, KNOWN_SESSIONS)),
+            Some(stateless) => match timeout(PROBE, initialized(asked)).await {
+                Ok(Ok(hello)) => return Ok((hello, KNOWN_STATELESS)),
+                _ => stateless,
+            },
+        },
+    };
+    Ok((stateless?, KNOWN_STATELESS))
 }
 
 fn discover(caller: &Caller) -> Message {

@@ -231,6 +231,20 @@ impl Consent {
     }
 }
 
+tried!(DBHUB: a_database_is_asked_through_dbhub,
+    &[(Lock::Npx, "@bytebase/dbhub@1.4.0")], "stdio",
+    "its sample database; a tool that may write beside one that only reads");
+
+#[tokio::test]
+async fn a_database_is_asked_through_dbhub() -> Result<()> {
+    let _place = PLACES.acquire().await?;
+    let server = Launched::fetch(Lock::Npx, "@bytebase/dbhub@1.4.0", &["--demo"]).await?;
+    let ask = ("execute_sql", json!({"sql": "SELECT 40 + 2 AS answer"}));
+    let seen = server.serve(TypeScriptV2, &[ask]).await?;
+    assert!(seen.text(0).contains("42"), "{seen:?}");
+    Ok(())
+}
+
 tried!(DEVTOOLS: the_devtools_list_the_pages_of_a_browser,
     &[(Lock::Npx, "chrome-devtools-mcp@1.11.0")], "stdio",
     "a browser of its own under it, which ends with the session");

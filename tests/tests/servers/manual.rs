@@ -33,7 +33,7 @@ macro_rules! tried {
 }
 pub(crate) use tried;
 
-const ALL: [Tried; 25] = [
+const ALL: [Tried; 26] = [
     node::EVERYTHING_HTTP,
     node::EVERYTHING_SSE,
     node::FILESYSTEM,
@@ -50,6 +50,7 @@ const ALL: [Tried; 25] = [
     node::CONTEXT7,
     node::PDF,
     python::DOCUMENTS,
+    launched::DBHUB,
     launched::DEVTOOLS,
     launched::ESLINT,
     launched::GIT,

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Bridge, said, session, stateless};
-use crate::backend::eventually;
+use super::{Bridge, SERVER, said, session, stateless};
+use crate::backend::{command, eventually};
 use crate::mcp::{self, Client, LegacyClient, SESSION_REVISIONS, SessionClient, StatelessClient};
 use crate::wire;
 
@@ -51,6 +51,29 @@ fn all_share_one_process_where_that_is_asked_for() {
         assert_eq!(super::pid(&mut session), super::pid(&mut legacy));
         assert_eq!(super::pid(&mut session), super::pid(&mut stateless));
         assert_eq!(bridge.events("process_started").len(), 1);
+    }
+}
+
+/// That is longer than a server may be silent about `server/discover`: it is asked to initialize, too,
+/// and finds both requests when it is there.
+#[test]
+fn a_server_that_takes_six_seconds_to_start_is_served_whatever_it_speaks() {
+    let modes = ["sessions", "stateless", "either"];
+    let bridges = modes.map(|mode| {
+        let script = format!(
+            "import time; time.sleep(6); import runpy, sys; sys.argv = ['s', '{mode}']; runpy.run_path({SERVER:?})"
+        );
+        let shared = ["--process", "shared"];
+        Bridge::spawn(command(), &shared, &["python3", "-c", &script])
+    });
+    for (mode, bridge) in modes.iter().zip(&bridges) {
+        let mut stateless = stateless(bridge);
+        let discovered = stateless.ask("server/discover", json!({}));
+        let versions = &discovered["result"]["supportedVersions"];
+        assert_eq!(versions[0], "2026-07-28", "{mode}: {discovered}");
+        uses(&mut stateless);
+        uses(&mut session(bridge));
+        assert_eq!(bridge.events("process_started").len(), 1, "{mode}");
     }
 }
 

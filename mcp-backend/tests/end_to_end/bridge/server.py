@@ -3,6 +3,7 @@
 Its first argument is how it behaves:
   sessions    2025-11-25: knows initialize, not server/discover
   stateless   2026-07-28: knows server/discover, not initialize
+  either      both, until it is asked to initialize: from then on as `sessions`
   silent      reads and never answers
   exit        ends at once
 A tool call runs in a thread of its own, so that several can be under way.
@@ -18,6 +19,7 @@ import time
 VERSION = "io.modelcontextprotocol/protocolVersion"
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 mode = sys.argv[1]
+tied = False
 lock = threading.Lock()
 answers = {}
 answered = threading.Condition()
@@ -117,23 +119,31 @@ def run(id, params):
 
 
 def complete(result):
-    return {"resultType": "complete", **result} if mode == "stateless" else result
+    return result if speaks() == "sessions" else {"resultType": "complete", **result}
 
 
 CAPABILITIES = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "logging": {}}
 INFO = {"name": "scripted", "version": "1.0"}
 
 
+def speaks():
+    if mode == "either":
+        return "sessions" if tied else "stateless"
+    return mode
+
+
 def request(id, method, params):
-    if mode == "stateless" and VERSION not in params.get("_meta", {}):
+    global tied
+    tied = tied or method == "initialize"
+    if speaks() == "stateless" and VERSION not in params.get("_meta", {}):
         return send(id=id, error={"code": -32602, "message": "_meta lacks the version"})
-    if method == "initialize" and mode == "sessions":
+    if method == "initialize" and speaks() == "sessions":
         version = params["protocolVersion"]
         return send(
             id=id,
             result={"protocolVersion": version, "capabilities": CAPABILITIES, "serverInfo": INFO, "instructions": "Be kind"},
         )
-    if method == "server/discover" and mode == "stateless":
+    if method == "server/discover" and speaks() == "stateless":
         return send(
             id=id,
             result={
@@ -145,7 +155,7 @@ def request(id, method, params):
                 "cacheScope": "public",
             },
         )
-    if method == "subscriptions/listen" and mode == "stateless":
+    if method == "subscriptions/listen" and speaks() == "stateless":
         meta = {"_meta": {SUBSCRIPTION: id}}
         notify("notifications/subscriptions/acknowledged", notifications=params["notifications"], **meta)
         return notify("notifications/tools/list_changed", **meta)
@@ -159,7 +169,7 @@ def request(id, method, params):
     if method == "x/verbatim":
         # Members in an order, numbers in forms, that only text keeps.
         return write(f'{{"result":{{"z":1.0,"a":12345678901234567890123,"e":1E400,"u":"\\u00e9"}},"x":[1.50],"id":{json.dumps(id)},"jsonrpc":"2.0"}}')
-    if method in ["ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"] and mode == "sessions":
+    if method in ["ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"] and speaks() == "sessions":
         return send(id=id, result={})
     send(id=id, error={"code": -32601, "message": "Method not found"})
 
