@@ -96,6 +96,8 @@ class Person:
                 press = wanted[0]
                 if os.environ.get("ALLOW_EVERYTHING") and 'name="tools" value="all"' in html:
                     fields = [(n, v) for n, v in fields if n not in ("tools", "tool")] + [("tools", "all")]
+                elif os.environ.get("ALLOW_READING") and 'name="tools" value="read"' in html:
+                    fields = [(n, v) for n, v in fields if n not in ("tools", "tool")] + [("tools", "read")]
                 elif self.tools is not None and any(n == "tools" for n, _ in fields):
                     fields = [(n, v) for n, v in fields if n not in ("tools", "tool")]
                     fields += [("tools", "chosen")] + [("tool", tool) for tool in self.tools]
@@ -130,7 +132,8 @@ class Person:
 
 
 def owner():
-    """The person that the environment describes; CHOSEN names tools. ALLOW_EVERYTHING chooses that."""
+    """The person that the environment describes; CHOSEN names tools. ALLOW_EVERYTHING and
+    ALLOW_READING choose that."""
     chosen = os.environ.get("CHOSEN")
     tools = chosen.split(",") if chosen else None
     return Person(os.environ["OWNER_NAME"], os.environ["OWNER_PASSWORD"], tools=tools)

@@ -41,8 +41,19 @@ const QUIET: [(&str, &str); 8] = [
 /// A home folder with a browser. Dropping it removes the folder.
 pub struct Desk {
     folder: TempDir,
-    everything: bool,
+    answer: Answer,
     environment: Vec<(String, String)>,
+}
+
+/// What a person answers to the consent page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// What the page offers first: "Read only", to an app that nobody vouches for.
+    Offered,
+    /// "Read only", where the page offers more first.
+    ReadOnly,
+    /// "Everything".
+    Everything,
 }
 
 /// A program that ended.
@@ -61,7 +72,7 @@ impl Desk {
     pub fn new(owner: &Owner) -> Result<Self> {
         let desk = Desk {
             folder: tempfile::Builder::new().prefix("desk").tempdir()?,
-            everything: false,
+            answer: Answer::Offered,
             environment: Vec::new(),
         };
         std::fs::create_dir(desk.home())?;
@@ -70,10 +81,19 @@ impl Desk {
         Ok(desk)
     }
 
-    /// The owner answers "Everything" instead of what the consent page offers first.
-    pub fn allow_everything(&mut self, owner: &Owner) -> Result<()> {
-        self.everything = true;
+    /// The owner answers this to the consent page.
+    pub fn answers(&mut self, owner: &Owner, answer: Answer) -> Result<()> {
+        self.answer = answer;
         self.seat(Some(owner))
+    }
+
+    /// What the owner answers, as `tests/clients/person.py` is told it: a variable, set or not.
+    pub fn answer(&self) -> &'static str {
+        match self.answer {
+            Answer::Offered => "",
+            Answer::ReadOnly => "ALLOW_READING=1",
+            Answer::Everything => "ALLOW_EVERYTHING=1",
+        }
     }
 
     /// The home folder, which is also where programs start.
@@ -253,14 +273,11 @@ impl Desk {
 
     fn seat(&self, owner: Option<&Owner>) -> Result<()> {
         let who = owner.map(|owner| {
-            let answer = if self.everything {
-                "ALLOW_EVERYTHING=1 "
-            } else {
-                ""
-            };
             format!(
-                "OWNER_NAME='{}' OWNER_PASSWORD='{}' {answer}",
-                owner.name, owner.password
+                "OWNER_NAME='{}' OWNER_PASSWORD='{}' {} ",
+                owner.name,
+                owner.password,
+                self.answer()
             )
         });
         let script = format!(

@@ -4,7 +4,8 @@
 //!
 //! Facts as published by the vendors, November 2026. A fetched document always wins. Cursor's
 //! document is known from what others saw of it, and may list more than stands here. The documents
-//! of ChatGPT's single connections are taken to offer what its common one offers.
+//! of ChatGPT's single connections are taken to offer what its common one offers. fast-agent's is
+//! `docs/docs/oauth/client-v3.json` of its repository, from which its site is made.
 
 use serde_json::json;
 
@@ -76,6 +77,12 @@ const KNOWN: &[Known] = &[
         id: "https://opencode.ai/oauth/opencode/client.json",
         name: "opencode",
         redirect_uris: &["http://127.0.0.1/callback", "http://localhost/callback"],
+        keys: None,
+    },
+    Known {
+        id: "https://fast-agent.ai/oauth/client-v3.json",
+        name: "fast-agent",
+        redirect_uris: &["http://127.0.0.1/callback"],
         keys: None,
     },
 ];

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tests::desk::{Desk, Ended};
+use tests::desk::{Answer, Desk, Ended};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::model::Model;
 use tests::program::workspace;
@@ -37,7 +37,7 @@ pub(crate) async fn with_each_choice<A: App>() -> Result<()> {
             .env("PORT", &port.to_string())
     })
     .await?;
-    let mut gateway = Gateway::start(A::setup().backend(&server.url())).await?;
+    let mut gateway = Gateway::start(Setup::default().backend(&server.url())).await?;
     let mut outcome = Ok(());
     for everything in [false, true] {
         if outcome.is_ok() {
@@ -57,7 +57,7 @@ async fn let_in<A: App>(gateway: &mut Gateway, everything: bool) -> Result<()> {
     let owner = Owner::alice();
     let mut desk = A::desk(&owner)?;
     if everything {
-        desk.allow_everything(&owner)?;
+        desk.answers(&owner, Answer::Everything)?;
     }
     let url = gateway.url("/mcp");
     let mut logins = 0;
@@ -204,7 +204,8 @@ impl App for AiSdk {
 }
 
 /// fast-agent, with its own model that calls the tool that it is told to. It prints the link to log
-/// in at, and keeps tokens in the keyring of the person's desktop: here in one of plain text.
+/// in at, and keeps tokens in the keyring of the person's desktop: here in one of plain text. Its
+/// client id is the address of a document that cannot be fetched here.
 struct FastAgent;
 
 impl App for FastAgent {
@@ -215,15 +216,13 @@ impl App for FastAgent {
     }
 
     fn desk(owner: &Owner) -> Result<Desk> {
-        Ok(Desk::new(owner)?.with(
+        let mut desk = Desk::new(owner)?.with(
             "PYTHON_KEYRING_BACKEND",
             "keyrings.alt.file.PlaintextKeyring",
-        ))
-    }
-
-    /// Its client id is the address of a document that cannot be fetched here.
-    fn setup() -> Setup {
-        Setup::default().more("[clients]\nmetadata_documents = false\n")
+        );
+        // Its host vouches for it, so that the page offers it more.
+        desk.answers(owner, Answer::ReadOnly)?;
+        Ok(desk)
     }
 
     async fn work(task: &Task<'_>) -> Result<Done> {
@@ -240,6 +239,12 @@ impl App for FastAgent {
                 ended = task.desk.run(&interpreter, &arguments, PATIENCE).await?;
             }
         }
+        let id = "client_id=https%3A%2F%2Ffast-agent.ai%2Foauth%2Fclient-v3.json&";
+        let opened = task.desk.opened();
+        anyhow::ensure!(
+            opened.iter().all(|url| url.contains(id)),
+            "its own id: {opened:?}"
+        );
         reported(&ended)
     }
 }

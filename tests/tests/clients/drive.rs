@@ -51,10 +51,6 @@ pub(crate) trait App {
     fn desk(owner: &Owner) -> Result<Desk> {
         Desk::new(owner)
     }
-    /// A gateway for it.
-    fn setup() -> Setup {
-        Setup::default()
-    }
     /// Log in if it has to, list the tools, call one.
     async fn work(task: &Task<'_>) -> Result<Done>;
 }
@@ -62,7 +58,7 @@ pub(crate) trait App {
 /// `/mcp` or `/sse`, through both phases; the outcome goes into the table.
 pub(crate) async fn before_and_after_a_kill<A: App>(sse: bool) -> Result<()> {
     let _place = PLACES.acquire().await?;
-    let mut gateway = Gateway::start(A::setup()).await?;
+    let mut gateway = Gateway::start(Setup::default()).await?;
     let outcome = both_phases::<A>(&mut gateway, sse)
         .await
         .with_context(|| gateway.log().join("\n"));
