@@ -298,6 +298,76 @@ impl App for GeminiCli {
     }
 }
 
+/// Qwen Code, which offers roots to every server. It starts a browser only where it runs at a
+/// terminal.
+struct QwenCode;
+
+impl App for QwenCode {
+    const NAME: &'static str = "Qwen Code";
+
+    fn version() -> Result<String> {
+        package_version("@qwen-code/qwen-code")
+    }
+
+    fn desk(owner: &Owner) -> Result<Desk> {
+        let desk = Desk::new(owner)?;
+        Ok(desk
+            .with("DISPLAY", ":0")
+            .with("OPENAI_API_KEY", "none")
+            .with("OPENAI_MODEL", "scripted"))
+    }
+
+    async fn work(task: &Task<'_>) -> Result<Done> {
+        let model = Model::asking_twice(CALLED.0, arguments(), PAUSE).await?;
+        let server = json!({"httpUrl": task.url, "trust": true, "oauth": {"enabled": true}});
+        let settings = json!({"mcpServers": {"docs": server}, "security": {"auth": {"selectedType": "openai"}},
+            // Else the model has to search for a tool before it is offered.
+            "tools": {"toolSearch": {"enabled": false}},
+            "privacy": {"usageStatisticsEnabled": false}, "general": {"enableAutoUpdate": false, "disableAutoUpdate": true}});
+        task.desk
+            .write(".qwen/settings.json", &settings.to_string())?;
+        let script = package("@qwen-code/qwen-code/cli-entry.js")
+            .display()
+            .to_string();
+        let base = format!("OPENAI_BASE_URL={}/v1", model.url());
+        let node = node().display().to_string();
+        let program = Path::new("env");
+        if !task.again {
+            let tokens = task.desk.home().join(".qwen/mcp-oauth-tokens.json");
+            let arguments = [&*base, &node, &script, "--prompt-interactive", "Hello."];
+            task.desk
+                .at_terminal_until(program, &arguments, PATIENCE, || tokens.exists())
+                .await?;
+        }
+        let arguments = [&*base, &node, &script, "--yolo", "What is 2 + 40?"];
+        let ended = task.desk.run(program, &arguments, PATIENCE).await?;
+        done_by(&model, "mcp__docs__", &ended)
+    }
+}
+
+/// rmcp, the Rust SDK: of the version that this workspace is built with.
+struct Rmcp;
+
+impl App for Rmcp {
+    const NAME: &'static str = "rmcp (Rust SDK)";
+
+    fn version() -> Result<String> {
+        let lock = std::fs::read_to_string(workspace().join("Cargo.lock"))?;
+        let (_, package) = lock
+            .split_once("name = \"rmcp\"\nversion = \"")
+            .context("rmcp is not locked")?;
+        Ok(package.split('"').next().unwrap_or_default().to_owned())
+    }
+
+    async fn work(task: &Task<'_>) -> Result<Done> {
+        let folder = task.desk.home().display().to_string();
+        let program = Path::new(env!("CARGO_BIN_EXE_rmcp-client"));
+        let arguments = [task.url, &folder];
+        let ended = task.desk.run(program, &arguments, PATIENCE).await?;
+        reported(&ended)
+    }
+}
+
 /// Of [`CALLED`].
 fn arguments() -> Value {
     json!({"a": 2, "b": 40})
@@ -315,6 +385,8 @@ macro_rules! choice_tests {
 choice_tests! {
     fast_agent_works_with_each_choice: FastAgent;
     gemini_cli_works_with_each_choice: GeminiCli;
+    qwen_code_works_with_each_choice: QwenCode;
+    rmcp_works_with_each_choice: Rmcp;
     the_ai_sdk_works_with_each_choice: AiSdk;
     langchain_works_with_each_choice: LangChain;
     mcp_use_works_with_each_choice: McpUse;
