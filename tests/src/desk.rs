@@ -129,6 +129,12 @@ impl Desk {
             .collect()
     }
 
+    /// Writes down that a client which has a browser of its own was sent to this URL in it.
+    pub fn was_opened(&self, url: &str) -> Result<()> {
+        let log = self.browser_log();
+        Ok(std::fs::write(self.log(), format!("{log}opened {url}\n"))?)
+    }
+
     /// What the browser wrote down, for the message of a failure.
     pub fn browser_log(&self) -> String {
         std::fs::read_to_string(self.log()).unwrap_or_default()

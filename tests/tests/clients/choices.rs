@@ -114,7 +114,7 @@ async fn python(task: &Task<'_>, environment: &str, script: &str) -> Result<Done
 }
 
 /// What a driver says on its last line.
-fn reported(ended: &Ended) -> Result<Done> {
+pub(crate) fn reported(ended: &Ended) -> Result<Done> {
     let line = ended.out.lines().last().unwrap_or_default();
     let report: Value = serde_json::from_str(line)
         .with_context(|| format!("{} {} {}", ended.code, ended.out, ended.errors))?;

@@ -6,4 +6,5 @@ mod apps;
 mod choices;
 mod drive;
 mod held;
+mod pages;
 mod sdks;
