@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::app::App;
-use crate::backend::{Backend, Lookout, Offer, Seen, Standing, Tool};
+use crate::backend::{Address, Backend, Lookout, Offer, Seen, Standing, Tool};
 use crate::config::Config;
 use crate::identity::SETUP_LIFETIME;
 use crate::policy::{Coverage, Operation, ScopeTable, ScopedTools};
@@ -91,7 +91,8 @@ async fn follow(
             }
             Seen::Failed(error) => {
                 say(format!(
-                    "! backend    {place}: {error}. It is asked again until it answers; if this stays, check that it runs, and its `url`"
+                    "! backend    {place}: {error}. It is asked again until it answers; if this stays, {}",
+                    remedy(&backend)
                 ));
             }
             Seen::Pending => {}
@@ -109,6 +110,20 @@ async fn follow(
             }
         }
     }
+}
+
+/// What to look at where a backend does not answer.
+fn remedy(backend: &Backend) -> String {
+    if backend.is_on_stdio {
+        return "try its command by itself".to_owned();
+    }
+    let (host, path) = (&backend.host, &backend.mcp_path);
+    let place = match &backend.address {
+        Address::Tcp { tls: false, .. } => format!("http://{host}{path}"),
+        Address::Tcp { tls: true, .. } => format!("https://{host}{path}"),
+        Address::Unix(socket) => format!("{path} of unix:{}", socket.display()),
+    };
+    format!("check that an MCP server runs at {place} (`url` and `mcp_path`)")
 }
 
 fn answers(place: &str, offer: &Offer) -> String {

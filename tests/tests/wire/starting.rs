@@ -201,7 +201,10 @@ async fn a_backend_that_swallows_connections_holds_nothing_up() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let (program, took, admin) = cold_start(&config, folder.path()).await?;
     ensure!(took < Duration::from_secs(5), "{took:?}");
-    let told = |line: &str| line.contains("! backend    away at /away/mcp: can't connect");
+    let place = format!("http://127.0.0.1:{away}/mcp");
+    let told = |line: &str| {
+        line.contains("! backend    away at /away/mcp: can't connect") && line.contains(&place)
+    };
     let line = program.stdout.wait(PATIENCE, told).await;
     line.with_context(|| program.last_words())?;
     let ready = ready_at(admin).await?;
