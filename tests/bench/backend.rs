@@ -3,6 +3,7 @@
 //! `tools/call` with a small fixed result, and a GET with a stream that stays silent.
 //! Not a sample of a server; the table has a row for `mcp-backend` as well.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -19,6 +20,9 @@ use tokio::net::TcpListener;
 
 /// What the tool says: about as much as one search result.
 const RESULT: &str = "Access tokens live for 24 hours; the consent page lists what a client may do, and a revoked grant is refused at its next call.";
+
+/// Of what large answers consist, shared by all of them.
+static FILLER: [u8; 64 * 1024] = [b'a'; 64 * 1024];
 
 /// Listen on a loopback port until the program is ended.
 pub(crate) async fn serve(port: u16) -> Result<()> {
@@ -59,6 +63,10 @@ fn reply(message: &Value) -> Response<Answer> {
     if message.get("id").is_none() {
         return status(StatusCode::ACCEPTED);
     }
+    let large = &message["params"]["arguments"]["bytes"];
+    if let Some(bytes) = large.as_u64() {
+        return large_result(&message["id"], bytes as usize);
+    }
     let result = match message["method"].as_str().unwrap_or_default() {
         "tools/call" => json!({"content": [{"type": "text", "text": RESULT}], "isError": false}),
         "tools/list" => json!({"tools": [{
@@ -77,6 +85,22 @@ fn reply(message: &Value) -> Response<Answer> {
     };
     let text = json!({"jsonrpc": "2.0", "id": message["id"], "result": result}).to_string();
     let mut response = Response::new(Answer::Whole(Some(text.into())));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// The result of a call that says how large it wants it.
+fn large_result(id: &Value, bytes: usize) -> Response<Answer> {
+    let front =
+        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":""#);
+    let whole = FILLER.len();
+    let fillers = std::iter::repeat_n(whole, bytes / whole).chain([bytes % whole]);
+    let pieces = std::iter::once(Bytes::from(front))
+        .chain(fillers.map(|length| Bytes::from_static(&FILLER[..length])))
+        .chain([Bytes::from_static(br#""}]}}"#)]);
+    let mut response = Response::new(Answer::Pieces(pieces.collect()));
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -105,6 +129,8 @@ fn status(code: StatusCode) -> Response<Answer> {
 enum Answer {
     /// Known in full.
     Whole(Option<Bytes>),
+    /// Known in full, in pieces.
+    Pieces(VecDeque<Bytes>),
     /// One comment, then silence until the other side goes away.
     Stream { first: Option<Bytes> },
 }
@@ -119,6 +145,7 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Answer::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Answer::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(|b| Ok(Frame::data(b)))),
             Answer::Stream { first } => match first.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 // hyper watches the connection itself and drops this body when it ends.
@@ -135,6 +162,10 @@ impl Body for Answer {
         match self {
             Answer::Whole(bytes) => {
                 let length = bytes.as_ref().map_or(0, Bytes::len);
+                hyper::body::SizeHint::with_exact(length as u64)
+            }
+            Answer::Pieces(pieces) => {
+                let length = pieces.iter().map(Bytes::len).sum::<usize>();
                 hyper::body::SizeHint::with_exact(length as u64)
             }
             Answer::Stream { .. } => hyper::body::SizeHint::default(),

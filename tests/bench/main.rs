@@ -11,12 +11,14 @@
 //! | `programs`, `gateways`, `jwt` | what is measured: started, configured, authorized |
 //! | `backend` | the backend behind all of them |
 //! | `streams` | idle event streams and their memory |
+//! | `floods` | what strangers' connections cost in memory, and a good client in time |
 //! | `round_trips` | what the gateway asks of Redis |
 //! | `revocation` | from a revocation to the last byte of each stream |
 //! | `report` | Markdown and JSON |
 
 mod accounts;
 mod backend;
+mod floods;
 mod gateways;
 mod jwt;
 mod load;
@@ -52,7 +54,7 @@ use crate::wire::Call;
 /// No run of the load makes more calls.
 const MOST_CALLS: usize = 400_000;
 /// The whole benchmark ends by then.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_secs(400);
 
 /// Measures what the gateway costs.
 #[derive(Parser)]
@@ -71,6 +73,15 @@ enum Command {
         /// Streams, half on each replica.
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(20..=3000))]
         streams: u16,
+    },
+    /// Only what floods of strangers' connections cost, and what a good client feels of them.
+    Floods {
+        /// Of most floods.
+        #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(20..=3000))]
+        connections: u16,
+        /// Only those whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
     },
     /// The backend that is measured behind every proxy; the benchmark starts it itself.
     ServeBackend {
@@ -146,6 +157,9 @@ async fn main() -> Result<ExitCode> {
     let measured = async {
         match arguments.command {
             Some(Command::Revocation { streams }) => revocation_alone(streams.into()).await,
+            Some(Command::Floods { connections, only }) => {
+                floods_alone(connections.into(), &only).await
+            }
             _ => benchmark(&arguments.options).await,
         }
     };
@@ -172,6 +186,18 @@ async fn revocation_alone(streams: usize) -> Result<ExitCode> {
     let revoked = revocation::measure(&folder, &placement, 1, streams).await?;
     println!("{}", report::revocation(&revoked));
     Ok(ExitCode::SUCCESS)
+}
+
+async fn floods_alone(connections: usize, only: &str) -> Result<ExitCode> {
+    let folder = folder()?;
+    let placement = Placement::new(1)?;
+    placement.place_ourselves().await?;
+    let flooded = floods::measure(&folder, &placement, only, connections).await?;
+    println!("{}", report::floods(&flooded));
+    Ok(match flooded.iter().all(|one| one.misses().is_empty()) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 async fn benchmark(options: &Options) -> Result<ExitCode> {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::floods::Flooded;
 use crate::revocation::Revoked;
 use crate::round_trips::RoundTrips;
 use crate::streams::{HOLD, Held};
@@ -306,6 +307,29 @@ pub(crate) fn revocation(revoked: &[Revoked]) -> String {
         );
     }
     text + "\nTimes count from the moment the request is sent. Every stream ended with its last chunk; streams of another person on both replicas went on.\n\n"
+}
+
+/// What floods cost.
+pub(crate) fn floods(floods: &[Flooded]) -> String {
+    let mut text = "| flood | connections | answered or closed | memory before | during | after | per 1,000 | good client p50, p99: calm | during | missed |\n|---|---|---|---|---|---|---|---|---|---|\n".to_owned();
+    for flooded in floods {
+        let megabytes = |bytes: u64| format!("{:.1} MB", bytes as f64 / 1e6);
+        let millis = |(p50, p99): (f64, f64)| format!("{:.2}, {:.2} ms", p50 / 1e3, p99 / 1e3);
+        text += &format!(
+            "| {} | {} | {} | {} | {} | {} | {:.1} MB | {} | {} | {} |\n",
+            flooded.name,
+            flooded.connections,
+            flooded.answered,
+            megabytes(flooded.before),
+            megabytes(flooded.during),
+            megabytes(flooded.after),
+            flooded.per_thousand() / 1e6,
+            millis(flooded.calm),
+            millis(flooded.under),
+            flooded.misses().join(", "),
+        );
+    }
+    text
 }
 
 fn spread(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> Spread {
