@@ -5,6 +5,7 @@
 
 use std::io;
 
+use crate::reason::Reason;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// Connections to backends that are kept for the next request, at most.
@@ -50,12 +51,28 @@ pub fn connections(limit: Option<u64>) -> usize {
     usize::try_from(left / 2).unwrap_or(usize::MAX).max(1)
 }
 
-/// Whether an error says that no more files can be opened, by this process or by the machine.
-pub fn are_exhausted(error: &io::Error) -> bool {
-    let codes = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE];
-    codes
-        .iter()
-        .any(|code| error.raw_os_error() == Some(code.raw_os_error()))
+/// The name of the limit that an error says is met, if it is about files: that of this process, or
+/// that of the whole machine.
+pub fn limit_met(error: &io::Error) -> Option<&'static str> {
+    let limits = [
+        (rustix::io::Errno::MFILE, "open files of the process"),
+        (rustix::io::Errno::NFILE, "open files of the machine"),
+    ];
+    limits
+        .into_iter()
+        .find(|(code, _)| error.raw_os_error() == Some(code.raw_os_error()))
+        .map(|(_, limit)| limit)
+}
+
+/// An error in words that name the limit and what to do where it is about files; else in its own.
+pub fn named(error: &io::Error) -> String {
+    match limit_met(error) {
+        Some(limit) => {
+            let reason = Reason::OpenFilesExhausted;
+            format!("{} ({limit}) {}", reason.sentence(), reason.remedy())
+        }
+        None => error.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -79,8 +96,9 @@ mod tests {
 
     #[test]
     fn only_a_lack_of_files_is_one() {
-        assert!(are_exhausted(&io::Error::from_raw_os_error(24)));
-        assert!(are_exhausted(&io::Error::from_raw_os_error(23)));
-        assert!(!are_exhausted(&io::Error::from_raw_os_error(111)));
+        let named = |code| named(&io::Error::from_raw_os_error(code));
+        assert!(named(24).contains("of the process") && named(24).contains("LimitNOFILE"));
+        assert!(named(23).contains("of the machine") && named(23).contains("fs.file-max"));
+        assert!(named(111).contains("refused"));
     }
 }

@@ -135,9 +135,9 @@ reasons! {
     UpstreamRefusedHost = "upstream_refused_host", "The backend refused the Host or Origin of the request.", "Use the host name that the backend expects in backend.url.";
     TranslationLimit = "translation_limit", "This is more than the gateway translates between revisions of MCP.", "Ask for less at once; or use a client and a server that speak the same revision: what passes as it is has no such limit.";
     Overloaded = "overloaded", "Too many requests wait for the same resource.", "Try again shortly.";
-    InFlightFull = "in_flight_full", "More bytes of unfinished requests would be held in memory than may be.", "Wait for the time in Retry-After and send fewer large requests at once; the operator can raise limits.in_flight, limits.in_flight_per_address or limits.in_flight_per_grant.";
-    ConnectionsFull = "connections_full", "Too many connections are open.", "Close some or wait for the time in Retry-After; the operator can raise limits.connections or limits.connections_per_address, and list a reverse proxy in trusted_proxies.";
-    OpenFilesExhausted = "open_files_exhausted", "The gateway may not open more files: each connection takes two.", "Raise the limit of open files of the gateway's process: `ulimit -n`, LimitNOFILE= of systemd, ulimits.nofile of compose.";
+    InFlightFull = "in_flight_full", "More bytes of unfinished requests and answers would be held in memory than may be.", "Wait for the time in Retry-After, send fewer large requests at once, and read what is answered; the operator can raise limits.in_flight, limits.in_flight_per_address or limits.in_flight_per_grant.";
+    ConnectionsFull = "connections_full", "Too many connections are open.", "Close some or wait for the time in Retry-After; the operator can raise limits.memory, limits.connections or limits.connections_per_address, and list a reverse proxy in trusted_proxies.";
+    OpenFilesExhausted = "open_files_exhausted", "The gateway may not open more files: each connection takes two.", "Raise the limit of open files of the gateway's process: `ulimit -n`, LimitNOFILE= of systemd, ulimits.nofile of compose; where it is that of the machine, `sysctl fs.file-max`.";
     Internal = "internal", "Something in the gateway failed.", "The log has a line with the same request id; please report it.";
 }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::configuration::ServerConf;
 use pingora::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora::services::listening::Service;
@@ -18,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::oauth::LONGEST_STREAM;
 use crate::open_files;
-use crate::proxy::{Drain, Edge, Parts, Settings, Timeouts};
+use crate::proxy::{Bound, Drain, Edge, Parts, Settings, Timeouts, memory};
 use crate::reason::Reason;
 use crate::secret::SecretHash;
 use crate::store::LastUse;
@@ -83,13 +82,7 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
         token: admin_token,
         keys_dir: config.keys_dir.clone(),
     };
-    let mut public = Service::new("public".to_owned(), edge.listener(&server.configuration));
-    for address in &config.listen {
-        // What is read goes where it is parsed; a buffer before that would be 64 KiB for each
-        // connection.
-        let unbuffered = L4BufferSettings::default().read(0);
-        public.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(unbuffered));
-    }
+    let public = edge.doors(&server.configuration, &config.listen);
     let mut loopback = Service::new("admin".to_owned(), admin);
     loopback.threads = Some(1);
     loopback.add_tcp(&config.admin_listen.to_string());
@@ -107,17 +100,7 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
 }
 
 fn settings(config: &Config) -> Settings {
-    let files = open_files::limit();
-    let enough_for = open_files::connections(files);
-    let bounded_by_files = files.filter(|_| enough_for < config.connections);
-    if let Some(files) = bounded_by_files {
-        let reason = Reason::OpenFilesExhausted;
-        log::warn!(
-            event = "connections_limited", reason = reason.code(), hint = reason.remedy(),
-            configured = config.connections, connections = enough_for, open_files = files;
-            "the limit of open files is enough for {enough_for} connections, not for limits.connections"
-        );
-    }
+    let (connections, bound) = connections(config);
     Settings {
         issuer: config.issuer.clone(),
         allowed_origins: config.allowed_origins.clone(),
@@ -126,8 +109,8 @@ fn settings(config: &Config) -> Settings {
         request_body: config.request_body,
         request_header: config.request_header,
         in_flight: config.in_flight,
-        connections: config.connections.min(enough_for),
-        open_files: bounded_by_files,
+        connections,
+        bound,
         connections_per_address: config.connections_per_address,
         keep_alive: config.keepalive,
         streams_outlast_tokens: config.refresh.map(|_| LONGEST_STREAM),
@@ -137,6 +120,34 @@ fn settings(config: &Config) -> Settings {
             ..Timeouts::default()
         },
     }
+}
+
+/// How many connections there may be, and what bounds them. Where that is not the setting, the log
+/// says it.
+fn connections(config: &Config) -> (usize, Bound) {
+    let files = open_files::limit();
+    let by_files = open_files::connections(files);
+    let by_memory = memory::connections(config.memory, config.in_flight.all).max(1);
+    let configured = config.connections;
+    if configured <= by_files.min(by_memory) {
+        return (configured, Bound::Setting);
+    }
+    if by_files <= by_memory {
+        let reason = Reason::OpenFilesExhausted;
+        log::warn!(
+            event = "connections_limited", reason = reason.code(), hint = reason.remedy(),
+            configured = configured, connections = by_files, open_files = files;
+            "the limit of open files is enough for {by_files} connections, not for limits.connections"
+        );
+        return (by_files, Bound::OpenFiles);
+    }
+    let reason = Reason::ConnectionsFull;
+    log::warn!(
+        event = "connections_limited", reason = reason.code(), hint = reason.remedy(),
+        configured = configured, connections = by_memory, memory = config.memory;
+        "limits.memory is enough for {by_memory} connections, not for limits.connections"
+    );
+    (by_memory, Bound::Memory)
 }
 
 fn parts(app: App) -> Parts {

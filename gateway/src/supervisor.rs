@@ -13,6 +13,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use crate::open_files;
+
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long a program may take to end by itself at shutdown.
@@ -72,7 +74,7 @@ async fn keep_running(program: Program, first: Child, mut stop: watch::Receiver<
                 }
             }
             Err(error) => {
-                log::error!(event = "backend_start_failed", backend = name, error = error.to_string(); "backend could not be started");
+                log::error!(event = "backend_start_failed", backend = name, error = open_files::named(&error); "backend could not be started");
             }
         }
         if started.elapsed() > LONGEST_PAUSE {

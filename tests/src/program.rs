@@ -230,6 +230,16 @@ impl Program {
         Ok(kilobytes * 1024)
     }
 
+    /// CPU time so far.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let id = self.id().context("it has ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"))?;
+        let (_, fields) = stat.rsplit_once(')').context("no name in stat")?;
+        let fields: Vec<&str> = fields.split_whitespace().collect();
+        let ticks: u64 = fields[11].parse::<u64>()? + fields[12].parse::<u64>()?;
+        Ok(Duration::from_millis(ticks * 10))
+    }
+
     /// What it wrote, for the message of a failure.
     pub fn last_words(&self) -> String {
         let tail = |lines: Vec<String>| lines[lines.len().saturating_sub(40)..].join("\n");
@@ -267,6 +277,41 @@ pub async fn signal(id: u32, name: &str) -> Result<()> {
     if !done.success() {
         bail!("kill -{name} {id} failed");
     }
+    Ok(())
+}
+
+/// Lets a running process open no more than `spare` files beside those that it has.
+pub fn leave_files(id: u32, spare: usize) -> Result<()> {
+    let mut taken = std::collections::BTreeSet::new();
+    for entry in std::fs::read_dir(format!("/proc/{id}/fd"))? {
+        let name = entry?.file_name();
+        taken.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
+    }
+    let mut free = (0..).filter(|number| !taken.contains(number));
+    let limit = free.nth(spare).context("numbers do not end")?;
+    limit_files(id, &format!("{limit}:"))
+}
+
+/// Lets a running process open no file at all, not even in place of one that it closes.
+pub fn forbid_files(id: u32) -> Result<()> {
+    limit_files(id, "1:")
+}
+
+/// Lets it open as many again as it may have at most.
+pub fn give_files_back(id: u32) -> Result<()> {
+    let limits = std::fs::read_to_string(format!("/proc/{id}/limits"))?;
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    let hard = line.and_then(|line| line.split_whitespace().nth(4));
+    limit_files(id, &format!("{}:", hard.context("no limit")?))
+}
+
+fn limit_files(id: u32, limit: &str) -> Result<()> {
+    let done = std::process::Command::new("prlimit")
+        .args(["--pid", &id.to_string(), &format!("--nofile={limit}")])
+        .status()?;
+    anyhow::ensure!(done.success(), "prlimit ended with {done}");
     Ok(())
 }
 

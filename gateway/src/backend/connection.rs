@@ -92,9 +92,9 @@ pub enum Failure {
     /// Its name can't be resolved, or it does not take connections.
     #[error("can't connect: {0}")]
     Unreachable(String),
-    /// No file is left for a connection to it: the fault is here.
-    #[error("no file is left for a connection: {0}")]
-    NoFiles(String),
+    /// No file is left for a connection to it: the fault is here. Which limit is met.
+    #[error("no file is left for a connection: the limit of {0} is met")]
+    NoFiles(&'static str),
     /// Connecting, or its answer, took too long.
     #[error("no answer in time: {0}")]
     TimedOut(&'static str),
@@ -108,6 +108,9 @@ pub enum Failure {
     /// It broke off, or what it says is not HTTP.
     #[error("the answer is broken: {0}")]
     Broken(String),
+    /// Its answer would have to be held, and too much is. The setting whose bound is reached.
+    #[error("its answer can't be held in memory: {0} is reached")]
+    Full(&'static str),
     /// It did nothing wrong: this is beyond a limit of the gateway's own.
     #[error("{0}")]
     Limit(String),
@@ -199,8 +202,10 @@ impl Connections {
                 ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout => {
                     Failure::TimedOut("connecting")
                 }
-                _ if is_lack_of_files(&error) => Failure::NoFiles(brief(&error)),
-                _ => Failure::Unreachable(brief(&error)),
+                _ => match lack_of_files(&error) {
+                    Some(limit) => Failure::NoFiles(limit),
+                    None => Failure::Unreachable(brief(&error)),
+                },
             })?;
         peer.group_key = shared;
         Ok(Connection {
@@ -253,10 +258,10 @@ impl Connections {
             }
             // The name service is away; the addresses of before may well be good.
             Err(_) if known.is_some() => Ok(known.map(|known| known.addresses).unwrap_or_default()),
-            Err(error) if open_files::are_exhausted(&error) => {
-                Err(Failure::NoFiles("resolving the name".to_owned()))
-            }
-            Err(error) => Err(Failure::Unreachable(format!("resolving the name: {error}"))),
+            Err(error) => Err(match open_files::limit_met(&error) {
+                Some(limit) => Failure::NoFiles(limit),
+                None => Failure::Unreachable(format!("resolving the name: {error}")),
+            }),
         }
     }
 
@@ -352,9 +357,9 @@ impl Connection {
     }
 }
 
-fn is_lack_of_files(error: &Error) -> bool {
+fn lack_of_files(error: &Error) -> Option<&'static str> {
     let cause = error.root_cause().downcast_ref::<std::io::Error>();
-    cause.is_some_and(open_files::are_exhausted)
+    cause.and_then(open_files::limit_met)
 }
 
 /// What went wrong, without addresses of ours in it: kind and context.

@@ -129,6 +129,8 @@ pub struct Config {
     pub request_header: usize,
     /// `limits.in_flight` and its shares, in bytes
     pub in_flight: InFlight,
+    /// `limits.memory`, in bytes
+    pub memory: usize,
     /// `limits.connections`
     pub connections: usize,
     /// `limits.connections_per_address`

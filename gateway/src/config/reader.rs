@@ -12,7 +12,7 @@ use crate::grants::refresh_token::Lifetimes;
 use crate::identity::PasswordPhc;
 use crate::protocol::resource::Issuer;
 use crate::protocol::web_origin::AllowedOrigins;
-use crate::proxy::InFlight;
+use crate::proxy::{InFlight, memory};
 use crate::store::StoreUrl;
 
 /// Browsers and clients with a token and a few cookies fit in it.
@@ -129,6 +129,7 @@ impl Reader<'_> {
                 per_address: self.parsed("limits.in_flight_per_address", units::size)?,
                 per_grant: self.parsed("limits.in_flight_per_grant", units::size)?,
             },
+            memory: self.memory()?,
             connections: self.some("limits.connections")?,
             connections_per_address: self.some("limits.connections_per_address")?,
             registrations_per_hour: self.count("limits.registrations_per_hour")? as u64,
@@ -360,6 +361,19 @@ impl Reader<'_> {
                 None
             }
         }
+    }
+
+    fn memory(&mut self) -> Option<usize> {
+        // Whatever is wrong with it is said elsewhere.
+        let in_flight = self.text("limits.in_flight");
+        let in_flight = in_flight.and_then(|text| units::size(&text).ok());
+        self.parsed("limits.memory", |text| {
+            let size = units::size(text)?;
+            match memory::connections(size, in_flight.unwrap_or(0)) {
+                0 => Err("must be more than 64MiB and limits.in_flight together".to_owned()),
+                _ => Ok(size),
+            }
+        })
     }
 
     pub(super) fn parsed<T>(

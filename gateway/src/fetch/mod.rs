@@ -25,6 +25,8 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 use url::Url;
 
+use crate::open_files;
+
 pub use self::address::is_public;
 pub use self::cache::Documents;
 
@@ -61,6 +63,12 @@ pub enum FetchError {
     /// No connection, or no valid certificate.
     #[error("the connection failed")]
     Connection,
+    /// The fault is here: no file is left for a connection.
+    #[error(
+        "the gateway could not ask for it, because the limit of {0} is met (`ulimit -n`, LimitNOFILE= \
+         of systemd, ulimits.nofile of compose; of the machine, `sysctl fs.file-max`)"
+    )]
+    NoFiles(&'static str),
     /// Not 200. Redirects are never followed: the next hop was not judged.
     #[error("the answer was {0}")]
     Status(StatusCode),
@@ -128,12 +136,18 @@ impl Fetcher {
         peer.options.alpn = ALPN::H1;
         peer.options.connection_timeout = Some(self.limits.total);
 
-        let connection = |_| FetchError::Connection;
+        let connection = |_: Box<pingora::Error>| FetchError::Connection;
         let (mut session, _) = self
             .connector
             .get_http_session(&peer)
             .await
-            .map_err(connection)?;
+            .map_err(|error| {
+                let cause = error.root_cause().downcast_ref::<std::io::Error>();
+                match cause.and_then(open_files::limit_met) {
+                    Some(limit) => FetchError::NoFiles(limit),
+                    None => FetchError::Connection,
+                }
+            })?;
         let request = request(url).map_err(connection)?;
         session
             .write_request_header(Box::new(request))
@@ -165,11 +179,12 @@ impl Fetcher {
         private: bool,
     ) -> Result<SocketAddr, FetchError> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let addresses = self
-            .names
-            .look_up(bare, port)
-            .await
-            .ok_or(FetchError::Name)?;
+        let addresses = self.names.look_up(bare, port).await.map_err(|error| {
+            match open_files::limit_met(&error) {
+                Some(limit) => FetchError::NoFiles(limit),
+                None => FetchError::Name,
+            }
+        })?;
         if !private && addresses.iter().any(|address| !is_public(address.ip())) {
             return Err(FetchError::Address);
         }

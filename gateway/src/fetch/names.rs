@@ -1,5 +1,6 @@
 //! Looking up names: the system's resolver, and in tests one that answers what an attacker's would.
 
+use std::io;
 use std::net::SocketAddr;
 #[cfg(test)]
 use std::{collections::VecDeque, sync::Arc};
@@ -15,18 +16,19 @@ pub(super) enum Names {
 }
 
 impl Names {
-    /// All addresses of a name; `None` where it has none.
-    pub(super) async fn look_up(&self, name: &str, port: u16) -> Option<Vec<SocketAddr>> {
+    /// All addresses of a name.
+    pub(super) async fn look_up(&self, name: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         match self {
             Self::System => {
-                let addresses = tokio::net::lookup_host((name, port)).await.ok()?;
-                Some(addresses.collect())
+                let addresses = tokio::net::lookup_host((name, port)).await?;
+                Ok(addresses.collect())
             }
             #[cfg(test)]
             Self::Scripted(script) => {
                 let mut script = script.lock();
                 script.1 += 1;
-                script.0.pop_front()
+                let answer = script.0.pop_front();
+                answer.ok_or_else(|| io::Error::other("no such name"))
             }
         }
     }

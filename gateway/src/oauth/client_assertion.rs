@@ -85,6 +85,9 @@ fn key_set(document: &[u8]) -> Result<KeySet, NoKeys> {
 /// client that heard `invalid_client` would forget who it is.
 fn without_keys(error: NoKeys) -> OAuthError {
     match error {
+        NoKeys::Fetch(error @ FetchError::NoFiles(_)) => {
+            OAuthError::fault(Reason::OpenFilesExhausted, error)
+        }
         NoKeys::Fetch(error) => OAuthError::fault(Reason::ClientKeysUnreachable, error),
         NoKeys::Set(error) => OAuthError::described(
             ErrorCode::InvalidClient,

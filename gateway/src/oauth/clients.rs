@@ -59,6 +59,7 @@ enum Unusable {
 impl Unusable {
     const fn reason(&self) -> Reason {
         match self {
+            Self::Fetch(FetchError::NoFiles(_)) => Reason::OpenFilesExhausted,
             Self::Fetch(_) => Reason::ClientDocumentUnreachable,
             Self::Document(_) => Reason::ClientDocumentInvalid,
         }

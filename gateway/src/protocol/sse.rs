@@ -94,6 +94,11 @@ impl Splitter {
         Ok(events)
     }
 
+    /// How many bytes of an unfinished event are held.
+    pub fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// What is left when the stream ends within an event.
     pub fn rest(self) -> Vec<u8> {
         self.held

@@ -57,6 +57,7 @@ async fn read_bounded(
     // What is declared need not come: room is made for what is there.
     let mut whole = BytesMut::with_capacity(declared.unwrap_or(0).min(FREE));
     whole.extend_from_slice(&first);
+    drop(first);
     while whole.len() <= limit {
         match session.read_request_body().await? {
             Some(chunk) => {

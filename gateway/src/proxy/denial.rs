@@ -16,6 +16,9 @@ use crate::protocol::scope::Scope;
 use crate::protocol::web::{self, Response};
 use crate::reason::Reason;
 
+/// JSON-RPC: internal error.
+const INTERNAL: i64 = -32603;
+
 /// Why a request is refused. Facts; what they mean in HTTP is below.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Denial {
@@ -105,6 +108,7 @@ impl Denial {
             Self::Upstream(Failure::Unreachable(_), _) => Reason::UpstreamUnreachable,
             Self::Upstream(Failure::TimedOut("connecting"), _) => Reason::UpstreamUnreachable,
             Self::Upstream(Failure::TimedOut(_), _) => Reason::UpstreamTimeout,
+            Self::Upstream(Failure::Full(_), _) => Reason::InFlightFull,
             Self::Upstream(Failure::Limit(_), _) => Reason::TranslationLimit,
             Self::Upstream(..) | Self::UpstreamRedirects | Self::UpstreamUnusable => {
                 Reason::UpstreamFailed
@@ -138,7 +142,9 @@ impl Denial {
             | Self::AuditDown
             | Self::Leaving
             | Self::InFlight(Full::All)
-            | Self::Upstream(Failure::NoFiles(_), _) => StatusCode::SERVICE_UNAVAILABLE,
+            | Self::Upstream(Failure::NoFiles(_) | Failure::Full(_), _) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::InFlight(_) => StatusCode::TOO_MANY_REQUESTS,
             Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Origin(_) => StatusCode::FORBIDDEN,
@@ -171,22 +177,7 @@ impl Denial {
         let within = self.answer_within(challenge, request_id);
         let response = match self.rpc_error() {
             None if within.is_some() => web::json(status, &within),
-            Some((id, code)) => web::json(
-                status,
-                &json!({
-                    "jsonrpc": "2.0",
-                    "id": id.map_or(json!(null), |id| match id {
-                        Id::Text(text) => json!(text),
-                        Id::Number(number) => json!(number),
-                        Id::Large(number) => json!(number),
-                    }),
-                    "error": {
-                        "code": code,
-                        "message": self.description(),
-                        "data": {"reason": self.reason().code(), "request_id": request_id},
-                    },
-                }),
-            ),
+            Some((id, code)) => web::json(status, &self.error(id, code, request_id)),
             None => web::json(
                 status,
                 &ErrorBody {
@@ -215,6 +206,27 @@ impl Denial {
             }
             _ => response,
         }
+    }
+
+    /// As the answer to a request, where that can't be the HTTP status any more.
+    pub(super) fn as_error(&self, id: Option<&Id>, request_id: &str) -> serde_json::Value {
+        self.error(id, INTERNAL, request_id)
+    }
+
+    fn error(&self, id: Option<&Id>, code: i64, request_id: &str) -> serde_json::Value {
+        json!({
+            "jsonrpc": "2.0",
+            "id": id.map_or(json!(null), |id| match id {
+                Id::Text(text) => json!(text),
+                Id::Number(number) => json!(number),
+                Id::Large(number) => json!(number),
+            }),
+            "error": {
+                "code": code,
+                "message": self.description(),
+                "data": {"reason": self.reason().code(), "request_id": request_id},
+            },
+        })
     }
 
     /// The call that is refused, if it is one alone.
@@ -292,7 +304,7 @@ impl Denial {
     fn rpc_error(&self) -> Option<(Option<&Id>, i64)> {
         match self {
             Self::HeaderMismatch(_, id) => Some((id.as_ref(), HEADER_MISMATCH)),
-            Self::Upstream(_, Some(id)) => Some((Some(id), -32603)),
+            Self::Upstream(_, Some(id)) => Some((Some(id), INTERNAL)),
             _ => None,
         }
     }
@@ -306,6 +318,12 @@ impl Denial {
             Self::BadMessage(what) => format!("{sentence} In particular: {what}."),
             Self::Origin(_) => format!("{sentence} {}", self.reason().remedy()),
             Self::InFlight(full) => format!("{sentence} The limit is {}.", full.setting()),
+            Self::Upstream(Failure::Full(setting), _) => {
+                format!("{sentence} The limit is {setting}.")
+            }
+            Self::Upstream(Failure::NoFiles(_), _) => {
+                format!("{sentence} {}", self.reason().remedy())
+            }
             Self::NoToken => format!("{sentence} WWW-Authenticate tells where to log in."),
             Self::Refused(call) if call.needed_scope().is_none() => {
                 format!("{sentence} {}", self.reason().remedy())

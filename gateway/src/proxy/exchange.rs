@@ -166,7 +166,7 @@ impl Gateway {
             mailbox: None,
             conversation,
             lease: &lease,
-            filter: is_filtered.then(EventFilter::default),
+            filter: is_filtered.then(|| EventFilter::new(self.hold(visit))),
             waits_for_events: admitted.waits_for_events,
             status,
         };
@@ -285,7 +285,7 @@ impl Gateway {
 }
 
 /// The id of the one request that waits for the answer, if it is one.
-fn single_id(permit: &Permit) -> Option<Id> {
+pub(super) fn single_id(permit: &Permit) -> Option<Id> {
     match permit.calls() {
         [call] => call.id.clone(),
         _ => None,

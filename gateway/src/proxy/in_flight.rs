@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -16,6 +17,12 @@ use super::listener::network;
 /// What each request may hold beside the budget: about what its connection takes anyway. So the
 /// small requests that nearly all are never wait for the large ones of others.
 pub(super) const FREE: usize = 16 * 1024;
+
+/// What an answer takes while its client does not: what was read of it, and the room to read more.
+pub(super) const UNREAD: usize = 128 * 1024;
+
+/// How long a client may take for one piece of an answer before that counts.
+pub(super) const TAKEN: Duration = Duration::from_millis(100);
 
 /// Holds grow in steps, so that the lock is taken once for many small pieces.
 const STEP: usize = 16 * 1024;
@@ -85,6 +92,7 @@ impl Budget {
     pub(super) fn hold(self: &Arc<Self>, address: Option<IpAddr>, grant: &str) -> Hold {
         Hold {
             budget: Arc::clone(self),
+            least: 0,
             address: address.map(network),
             grant: (!grant.is_empty()).then(|| grant.to_owned()),
             bytes: 0,
@@ -96,12 +104,26 @@ impl Budget {
 #[derive(Debug)]
 pub(super) struct Hold {
     budget: Arc<Budget>,
+    /// So much may be held whatever the shares are, by whom holds nothing else.
+    least: usize,
     address: Option<IpAddr>,
     grant: Option<String>,
     bytes: usize,
 }
 
 impl Hold {
+    /// Another one of nothing yet, on the same account. Of `least` bytes it is refused only where
+    /// something else is held.
+    pub(super) fn another(&self, least: usize) -> Self {
+        Self {
+            budget: Arc::clone(&self.budget),
+            least: least.saturating_add(STEP),
+            address: self.address,
+            grant: self.grant.clone(),
+            bytes: 0,
+        }
+    }
+
     /// Makes sure that `bytes` may be held. What was taken before stays where more is refused.
     pub(super) fn grow_to(&mut self, bytes: usize) -> Result<(), Full> {
         if bytes <= self.bytes {
@@ -112,16 +134,16 @@ impl Hold {
         let mut taken = self.budget.taken.lock();
         let of = |counted: Option<&usize>| counted.copied().unwrap_or(0);
         if let Some(grant) = &self.grant
-            && of(taken.by_grant.get(grant)) + more > most.per_grant
+            && of(taken.by_grant.get(grant)) + more > most.per_grant.max(self.least)
         {
             return Err(Full::Grant);
         }
         if let Some(address) = &self.address
-            && of(taken.by_address.get(address)) + more > most.per_address
+            && of(taken.by_address.get(address)) + more > most.per_address.max(self.least)
         {
             return Err(Full::Address);
         }
-        if taken.all + more > most.all {
+        if taken.all + more > most.all.max(self.least) {
             return Err(Full::All);
         }
         taken.all += more;
@@ -240,6 +262,20 @@ mod tests {
         assert_eq!(&copy[..], b"body");
         drop(copy);
         assert_eq!(budget.taken.lock().all, 0);
+    }
+
+    #[test]
+    fn one_large_answer_fits_beside_nothing_else_of_the_same_account() {
+        let budget = budget();
+        let account = budget.hold(at(1), "g1");
+        let mut answer = account.another(8 * STEP);
+        assert_eq!(answer.grow_to(8 * STEP), Ok(()));
+        assert_eq!(
+            account.another(8 * STEP).grow_to(2 * STEP),
+            Err(Full::Grant)
+        );
+        assert_eq!(budget.hold(at(1), "g1").grow_to(1), Err(Full::Grant));
+        assert_eq!(budget.hold(at(2), "g2").grow_to(2 * STEP), Ok(()));
     }
 
     #[test]

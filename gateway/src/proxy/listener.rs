@@ -4,20 +4,23 @@
 //! Owns: connections and how long a request may stay unended. Not: what is answered (`hooks`).
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
-use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
+use pingora::protocols::l4::stream::Stream as L4Stream;
+use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
@@ -84,8 +87,8 @@ impl Lifeline {
     }
 }
 
-/// The app of one listener.
-pub struct Listener {
+/// Answers connections.
+pub(super) struct Listener {
     inner: Arc<Guarded>,
     caps: Arc<Caps>,
     gateway: Arc<Gateway>,
@@ -106,42 +109,49 @@ impl Listener {
             gateway,
         }
     }
-}
 
-#[async_trait]
-impl ServerApp for Listener {
-    async fn process_new(
-        self: &Arc<Self>,
-        stream: Stream,
-        shutdown: &ShutdownWatch,
-    ) -> Option<Stream> {
-        let address = stream.get_socket_digest().and_then(|digest| {
-            digest
-                .peer_addr()
-                .and_then(|peer| peer.as_inet().map(|inet| inet.ip()))
-        });
+    /// Gives a connection a place and a task that answers it, or turns it away. Whoever is turned
+    /// away costs nothing but that.
+    pub(super) fn take(&self, socket: TcpStream, peer: SocketAddr, shutdown: &ShutdownWatch) {
         let settings = &self.gateway.settings;
-        let counted = address.filter(|ip| !peer::is_trusted(*ip, &settings.trusted_proxies));
+        let counted =
+            Some(peer.ip()).filter(|ip| !peer::is_trusted(*ip, &settings.trusted_proxies));
         let seat = self.caps.take(
             counted,
             settings.connections,
             settings.connections_per_address,
         );
-        let _seat = match seat {
+        let seat = match seat {
             Ok(seat) => seat,
             Err(crowd) => {
-                let refusal = Refusal::of(crowd, settings.open_files);
-                self.caps.turn_away(stream, refusal).await;
-                return None;
+                self.caps
+                    .turn_away(socket, Refusal::of(crowd, settings.bound));
+                return;
             }
         };
+        // Without it answers are a little later.
+        let _ = socket.set_nodelay(true);
+        let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+        // A new cell is empty.
+        let _ = digest.peer_addr.set(Some(peer.into()));
+        let mut stream = L4Stream::from(socket);
+        stream.set_socket_digest(digest);
         let meter = Meter::new(&self.gateway.budget, counted, settings.request_header);
         let stream = Box::new(Metered::new(stream, Arc::clone(&meter)));
-        let answering = ServerApp::process_new(&self.inner, stream, shutdown);
-        meter.during(answering).await
+        let (inner, shutdown) = (Arc::clone(&self.inner), shutdown.clone());
+        tokio::spawn(async move {
+            let _seat = seat;
+            let answering = ServerApp::process_new(&inner, stream, &shutdown);
+            let mut next = meter.clone().during(answering).await;
+            while let Some(stream) = next {
+                let answering = ServerApp::process_new(&inner, stream, &shutdown);
+                next = meter.clone().during(answering).await;
+            }
+        });
     }
 
-    async fn cleanup(&self) {
+    /// What is left to do once no connection is taken any more.
+    pub(super) async fn clean_up(&self) {
         ServerApp::cleanup(&*self.inner).await;
     }
 }
@@ -200,7 +210,7 @@ impl HttpServerApp for Guarded {
 #[derive(Debug)]
 pub(super) struct Caps {
     taken: Mutex<Taken>,
-    farewells: Semaphore,
+    farewells: Arc<Semaphore>,
     said: Mutex<Said>,
 }
 
@@ -208,7 +218,7 @@ impl Default for Caps {
     fn default() -> Self {
         Self {
             taken: Mutex::default(),
-            farewells: Semaphore::new(FAREWELLS),
+            farewells: Arc::new(Semaphore::new(FAREWELLS)),
             said: Mutex::default(),
         }
     }
@@ -219,6 +229,17 @@ impl Default for Caps {
 struct Said {
     at: Option<Instant>,
     unsaid: u64,
+}
+
+/// What bounds the connections in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `limits.connections`.
+    Setting,
+    /// `limits.memory` is not enough for so many.
+    Memory,
+    /// The limit of open files is not.
+    OpenFiles,
 }
 
 /// Which cap is reached.
@@ -237,23 +258,20 @@ struct Refusal {
 }
 
 impl Refusal {
-    /// `open_files`: the limit of them, where it is what bounds the connections.
-    fn of(crowd: Crowd, open_files: Option<u64>) -> Self {
-        let (status, reason, limit) = match (crowd, open_files) {
+    const fn of(crowd: Crowd, bound: Bound) -> Self {
+        let full = Reason::ConnectionsFull;
+        let (status, reason, limit) = match (crowd, bound) {
             (Crowd::Address, _) => (
                 "429 Too Many Requests",
-                Reason::ConnectionsFull,
+                full,
                 "limits.connections_per_address",
             ),
-            (Crowd::All, None) => (
-                "503 Service Unavailable",
-                Reason::ConnectionsFull,
-                "limits.connections",
-            ),
-            (Crowd::All, Some(_)) => (
+            (Crowd::All, Bound::Setting) => ("503 Service Unavailable", full, "limits.connections"),
+            (Crowd::All, Bound::Memory) => ("503 Service Unavailable", full, "limits.memory"),
+            (Crowd::All, Bound::OpenFiles) => (
                 "503 Service Unavailable",
                 Reason::OpenFilesExhausted,
-                "open files",
+                "open files of the process",
             ),
         };
         Self {
@@ -305,25 +323,28 @@ impl Caps {
 
     /// Answers a connection that there is no place for, after its first bytes: a client that has
     /// asked nothing yet expects no answer. Of very many at once the others are just closed.
-    async fn turn_away(&self, mut stream: Stream, refusal: Refusal) {
+    fn turn_away(&self, mut socket: TcpStream, refusal: Refusal) {
         self.say(refusal);
-        let Ok(_permit) = self.farewells.try_acquire() else {
+        let Ok(permit) = Arc::clone(&self.farewells).try_acquire_owned() else {
             return;
         };
         let answer = metered::answer(refusal.status, refusal.reason, true);
-        let farewell = async {
-            let mut scratch = [0; 2048];
-            if !matches!(stream.read(&mut scratch).await, Ok(1..)) {
-                return;
-            }
-            let written = stream.write_all(&answer).await;
-            if written.is_err() || AsyncWriteExt::shutdown(&mut stream).await.is_err() {
-                return;
-            }
-            // What it still sends is thrown away, or else the answer would be with it.
-            while matches!(stream.read(&mut scratch).await, Ok(1..)) {}
-        };
-        let _ = timeout(FAREWELL, farewell).await;
+        tokio::spawn(async move {
+            let _permit = permit;
+            let farewell = async {
+                let mut scratch = [0; 2048];
+                if !matches!(socket.read(&mut scratch).await, Ok(1..)) {
+                    return;
+                }
+                let written = socket.write_all(&answer).await;
+                if written.is_err() || socket.shutdown().await.is_err() {
+                    return;
+                }
+                // What it still sends is thrown away, or else the answer would be with it.
+                while matches!(socket.read(&mut scratch).await, Ok(1..)) {}
+            };
+            let _ = timeout(FAREWELL, farewell).await;
+        });
     }
 
     /// At most a line a second: who is refused must not fill the log.

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use pingora::http::ResponseHeader;
 
+use super::in_flight::{Full, Hold};
 use super::ruled::Around;
 use super::serve::Visit;
 use super::{Gateway, Place};
@@ -300,19 +301,37 @@ pub(super) fn can_be_read(head: &ResponseHeader) -> bool {
     is_plain && charset.is_none_or(|charset| ["utf-8", "utf8", "us-ascii"].contains(&&*charset))
 }
 
-/// Follows a stream of events and lets whole, judged events pass.
-#[derive(Default)]
+/// Why an event is not judged.
+pub(super) enum Unheld {
+    Unreadable(Unreadable),
+    Full(Full),
+}
+
+impl From<Unreadable> for Unheld {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
+
+/// Follows a stream of events and lets whole, judged events pass. What it holds of one that has not
+/// ended is on the account of whom it is for.
 pub(super) struct EventFilter {
     splitter: Splitter,
+    hold: Hold,
 }
 
 impl EventFilter {
+    pub(super) fn new(hold: Hold) -> Self {
+        Self {
+            splitter: Splitter::default(),
+            hold,
+        }
+    }
+
     /// Takes the next bytes of the backend and gives those that go on.
-    pub(super) async fn pass(
-        &mut self,
-        chunk: &[u8],
-        lists: Lists<'_>,
-    ) -> Result<Bytes, Unreadable> {
+    pub(super) async fn pass(&mut self, chunk: &[u8], lists: Lists<'_>) -> Result<Bytes, Unheld> {
+        let held = self.splitter.held() + chunk.len();
+        self.hold.grow_beyond_free(held).map_err(Unheld::Full)?;
         let events = self
             .splitter
             .split(chunk, LARGEST_EVENT)
@@ -320,6 +339,9 @@ impl EventFilter {
         let mut passed = Vec::with_capacity(chunk.len());
         for event in events {
             passed.extend(lists.judge_event(event).await?);
+        }
+        if self.splitter.held() == 0 {
+            self.hold.release();
         }
         Ok(Bytes::from(passed))
     }

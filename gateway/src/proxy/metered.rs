@@ -6,16 +6,20 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::raw_connect::ProxyDigest;
 use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
-    Stream, TimingDigest, UniqueID, UniqueIDType,
+    TimingDigest, UniqueID, UniqueIDType,
 };
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::in_flight::{Budget, Full, Hold};
 use crate::reason::Reason;
@@ -23,9 +27,20 @@ use crate::reason::Reason;
 /// What of a head is not counted: more than nearly all heads have.
 const FREE_HEAD: usize = 8 * 1024;
 
-/// After its answer, what a client still sends is thrown away up to here, so that it can read the
-/// answer before the connection is reset. The time for it is that of the head.
+/// How much is read at once, of a body too: what is read into is as large as the rest of a body, and
+/// takes memory only as far as it was written to.
+const READ_AT_ONCE: usize = 8 * 1024;
+
+/// After its answer, what a client still sends is thrown away up to here and for this long, so that
+/// it can read the answer before the connection is reset.
 const MOST_DRAINED: usize = 256 * 1024;
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How many clients are told at once that their head is too much.
+static FAREWELLS: Semaphore = Semaphore::const_new(32);
+
+/// What is written in small pieces, a head and a short body, goes out in one of up to this size.
+const WRITTEN_TOGETHER: usize = 1460;
 
 tokio::task_local! {
     static METER: Arc<Meter>;
@@ -112,27 +127,31 @@ impl Meter {
 /// A connection with its meter.
 #[derive(Debug)]
 pub(super) struct Metered {
-    inner: Stream,
+    /// Gone once a head was too much: what has read so far of it is told that it is closed, so that
+    /// nothing is kept for it while the client reads its answer.
+    inner: Option<BufWriter<Stream>>,
+    id: UniqueIDType,
     meter: Arc<Meter>,
-    /// Once a head is too much: what is still to be written of the answer.
-    farewell: Option<Farewell>,
-}
-
-#[derive(Debug)]
-struct Farewell {
-    answer: Vec<u8>,
-    written: usize,
-    is_ended: bool,
-    drained: usize,
 }
 
 impl Metered {
-    pub(super) const fn new(inner: Stream, meter: Arc<Meter>) -> Self {
+    pub(super) fn new(stream: Stream, meter: Arc<Meter>) -> Self {
         Self {
-            inner,
+            id: stream.id(),
+            inner: Some(BufWriter::with_capacity(WRITTEN_TOGETHER, stream)),
             meter,
-            farewell: None,
         }
+    }
+
+    fn writer(&mut self) -> io::Result<Pin<&mut BufWriter<Stream>>> {
+        let inner = self.inner.as_mut();
+        inner
+            .map(Pin::new)
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn stream(&self) -> Option<&Stream> {
+        self.inner.as_ref().map(BufWriter::get_ref)
     }
 
     fn refuse(&mut self, why: &TooMuch) {
@@ -149,42 +168,34 @@ impl Metered {
             event = "head_refused", reason = reason.code(), hint = reason.remedy();
             "{}", reason.sentence()
         );
-        self.farewell = Some(Farewell {
-            answer: answer(status, reason, retry),
-            written: 0,
-            is_ended: false,
-            drained: 0,
-        });
-    }
-
-    /// Writes the answer, then throws away what comes until the client has read it.
-    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some(farewell) = &mut self.farewell else {
-            return Poll::Ready(Ok(()));
+        let Some(inner) = self.inner.take() else {
+            return;
         };
-        while farewell.written < farewell.answer.len() {
-            let rest = &farewell.answer[farewell.written..];
-            match ready!(Pin::new(&mut self.inner).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Ok(())),
-                written => farewell.written += written,
-            }
+        self.meter.state.lock().hold.release();
+        // Of very many at once the others are just closed.
+        if let Ok(permit) = FAREWELLS.try_acquire() {
+            tokio::spawn(async move {
+                let _permit = permit;
+                let answer = answer(status, reason, retry);
+                let _ = timeout(FAREWELL, farewell(inner, &answer)).await;
+            });
         }
-        if !farewell.is_ended {
-            ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-            ready!(Pin::new(&mut self.inner).poll_shutdown(cx))?;
-            farewell.is_ended = true;
-        }
-        let mut scratch = [0; 2048];
-        while farewell.drained < MOST_DRAINED {
-            let mut piece = ReadBuf::new(&mut scratch);
-            ready!(Pin::new(&mut self.inner).poll_read(cx, &mut piece))?;
-            match piece.filled().len() {
-                0 => break,
-                read => farewell.drained += read,
-            }
-        }
-        Poll::Ready(Ok(()))
     }
+}
+
+/// Writes the answer, then throws away what comes until the client has read it.
+async fn farewell(mut stream: BufWriter<Stream>, answer: &[u8]) -> io::Result<()> {
+    stream.write_all(answer).await?;
+    AsyncWriteExt::shutdown(&mut stream).await?;
+    let mut scratch = [0; 2048];
+    let mut drained = 0;
+    while drained < MOST_DRAINED {
+        match stream.read(&mut scratch).await? {
+            0 => break,
+            read => drained += read,
+        }
+    }
+    Ok(())
 }
 
 /// A whole answer for a connection on which no request was read; it is closed afterwards.
@@ -211,30 +222,30 @@ impl AsyncRead for Metered {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.farewell.is_none() {
-            let before = buf.filled().len();
-            let counted = match this.meter.room() {
-                Ok(room) if room >= buf.remaining() => {
-                    ready!(Pin::new(&mut this.inner).poll_read(cx, buf))?;
-                    this.meter.count(buf.filled().len() - before)
-                }
-                Ok(room) => {
-                    let mut scratch = [0; 2048];
-                    let end = room.min(scratch.len());
-                    let mut piece = ReadBuf::new(&mut scratch[..end]);
-                    ready!(Pin::new(&mut this.inner).poll_read(cx, &mut piece))?;
-                    buf.put_slice(piece.filled());
-                    this.meter.count(piece.filled().len())
-                }
-                Err(why) => Err(why),
-            };
-            match counted {
-                Ok(()) => return Poll::Ready(Ok(())),
-                Err(why) => this.refuse(&why),
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(Ok(()));
+        };
+        let before = buf.filled().len();
+        let counted = match this.meter.room() {
+            Ok(room) if room.min(READ_AT_ONCE) >= buf.remaining() => {
+                ready!(Pin::new(inner).poll_read(cx, buf))?;
+                this.meter.count(buf.filled().len() - before)
             }
+            Ok(room) => {
+                let mut scratch = [0; READ_AT_ONCE];
+                let end = room.min(READ_AT_ONCE);
+                let mut piece = ReadBuf::new(&mut scratch[..end]);
+                ready!(Pin::new(inner).poll_read(cx, &mut piece))?;
+                buf.put_slice(piece.filled());
+                this.meter.count(piece.filled().len())
+            }
+            Err(why) => Err(why),
+        };
+        if let Err(why) = counted {
             buf.set_filled(before);
+            this.refuse(&why);
         }
-        this.poll_farewell(cx)
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -244,15 +255,15 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        self.writer()?.poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        self.writer()?.poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        self.writer()?.poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -260,58 +271,68 @@ impl AsyncWrite for Metered {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        self.writer()?.poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
+        self.inner
+            .as_ref()
+            .is_some_and(AsyncWrite::is_write_vectored)
     }
 }
 
 #[async_trait]
 impl Shutdown for Metered {
     async fn shutdown(&mut self) {
-        self.inner.shutdown().await;
+        if let Some(inner) = &mut self.inner {
+            // What was written goes out first: of an answer that is broken off the client has the head.
+            let _ = timeout(FAREWELL, inner.flush()).await;
+            Shutdown::shutdown(inner.get_mut()).await;
+        }
     }
 }
 
 impl UniqueID for Metered {
     fn id(&self) -> UniqueIDType {
-        self.inner.id()
+        self.id
     }
 }
 
 impl Ssl for Metered {
     fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.inner.get_ssl_digest()
+        self.stream()?.get_ssl_digest()
     }
 
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.inner.selected_alpn_proto()
+        self.stream()?.selected_alpn_proto()
     }
 }
 
 #[async_trait]
 impl Peek for Metered {
     async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        self.inner.try_peek(buf).await
+        match &mut self.inner {
+            Some(inner) => inner.get_mut().try_peek(buf).await,
+            None => Ok(false),
+        }
     }
 }
 
 impl GetTimingDigest for Metered {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.inner.get_timing_digest()
+        self.stream()
+            .map_or_else(Vec::new, Stream::get_timing_digest)
     }
 }
 
 impl GetProxyDigest for Metered {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.inner.get_proxy_digest()
+        self.stream()?.get_proxy_digest()
     }
 }
 
 impl GetSocketDigest for Metered {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.inner.get_socket_digest()
+        self.stream()?.get_socket_digest()
     }
 }

@@ -11,6 +11,7 @@ mod beside;
 mod body;
 mod declined;
 mod denial;
+mod doors;
 mod drain;
 mod endings;
 mod exchange;
@@ -20,6 +21,7 @@ mod in_flight;
 mod listener;
 mod lists;
 mod mailbox;
+pub mod memory;
 mod metered;
 mod peer;
 mod refused;
@@ -37,6 +39,7 @@ mod translate;
 mod upstream_head;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,9 +47,10 @@ use ipnet::IpNet;
 use pingora::server::configuration::ServerConf;
 use quick_cache::sync::Cache;
 
+pub use self::doors::Doors;
 pub use self::drain::Drain;
 pub use self::in_flight::InFlight;
-pub use self::listener::Listener;
+pub use self::listener::Bound;
 pub use self::streams::{StreamView, Streams};
 
 use crate::access_token::{Keys, PassedToken, VerifiedToken};
@@ -62,7 +66,7 @@ use crate::store::RevocationView;
 
 use self::drain::Draining;
 use self::in_flight::Budget;
-use self::listener::Caps;
+use self::listener::{Caps, Listener};
 use self::mailbox::Mailboxes;
 use self::sessions::Sessions;
 use self::translate::Translator;
@@ -89,8 +93,8 @@ pub struct Settings {
     pub in_flight: InFlight,
     /// How many connections are open at once.
     pub connections: usize,
-    /// The limit of open files, where it is what bounds the connections.
-    pub open_files: Option<u64>,
+    /// What bounds them.
+    pub bound: Bound,
     /// How many of them one address may hold; trusted proxies are not counted.
     pub connections_per_address: usize,
     /// The silence on an event stream after which a comment is sent.
@@ -201,9 +205,12 @@ impl Edge {
         }
     }
 
-    /// The app for `pingora::services::listening::Service::new`. Every listener needs its own;
-    /// caps, caches and streams are shared.
-    pub fn listener(&self, conf: &Arc<ServerConf>) -> Listener {
+    /// The service that takes connections at these addresses.
+    pub fn doors(&self, conf: &Arc<ServerConf>, addresses: &[SocketAddr]) -> Doors {
+        Doors::new(Arc::new(self.listener(conf)), addresses.to_vec())
+    }
+
+    fn listener(&self, conf: &Arc<ServerConf>) -> Listener {
         Listener::new(Arc::clone(&self.gateway), conf)
     }
 

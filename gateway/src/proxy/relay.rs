@@ -9,9 +9,11 @@ use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep};
 
+use super::denial::Denial;
 use super::endings::{End, Lease};
-use super::exchange::{ClientWatch, gone};
-use super::lists::{EventFilter, Lists};
+use super::exchange::{ClientWatch, gone, single_id};
+use super::in_flight::{Full, TAKEN, UNREAD};
+use super::lists::{EventFilter, Lists, Unheld};
 use super::mailbox::Mailbox;
 use super::response_head::Shape;
 use super::rewrite::EndpointRewriter;
@@ -42,6 +44,18 @@ pub(super) struct Relay<'a> {
     pub(super) waits_for_events: bool,
     pub(super) lease: &'a Lease,
     pub(super) status: u16,
+}
+
+/// Why the next bytes do not go on.
+enum Unpassed {
+    Stop(Stop),
+    Full(Full),
+}
+
+impl From<Stop> for Unpassed {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
+    }
 }
 
 /// What happens next to an answer.
@@ -96,7 +110,14 @@ impl<'a> Relay<'a> {
             };
             match next {
                 Next::Chunk(chunk) => {
-                    let chunk = self.rewritten(chunk).await?;
+                    let chunk = match self.rewritten(chunk).await {
+                        Ok(chunk) => chunk,
+                        Err(Unpassed::Stop(stop)) => return Err(stop),
+                        Err(Unpassed::Full(full)) => {
+                            connection.abandon().await;
+                            return self.give_up(session, full).await;
+                        }
+                    };
                     if is_events {
                         boundary.advance(&chunk);
                     }
@@ -108,16 +129,16 @@ impl<'a> Relay<'a> {
                         return self.finish(session, connection, chunk).await;
                     }
                     if !chunk.is_empty() {
-                        session.write_response_body(chunk, false).await?;
+                        self.write(session, chunk).await?;
                     }
                     if boundary.is_between_events() {
                         for letter in letters.drain(..) {
-                            session.write_response_body(letter, false).await?;
+                            self.write(session, letter).await?;
                         }
                     }
                 }
                 Next::Letter(letter) if boundary.is_between_events() => {
-                    session.write_response_body(letter, false).await?;
+                    self.write(session, letter).await?;
                 }
                 Next::Letter(letter) => letters.push(letter),
                 Next::Quiet => {
@@ -175,8 +196,39 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
+    /// Writes a piece of the answer. A client that does not take it holds memory, which is on its
+    /// account for as long; where that is full the answer is broken off.
+    async fn write(&self, session: &mut ServerSession, piece: Bytes) -> Result<(), Stop> {
+        let mut writing = std::pin::pin!(session.write_response_body(piece, false));
+        tokio::select! {
+            biased;
+            written = &mut writing => return Ok(written?),
+            () = sleep(TAKEN) => {}
+        }
+        let mut hold = self.gateway.hold(self.visit);
+        if let Err(full) = hold.grow_to(UNREAD) {
+            self.log_full(full);
+            return Err(aborted());
+        }
+        Ok(writing.await?)
+    }
+
+    /// Ends an answer of which an event can't be held to be judged: with an answer that says so,
+    /// where one request waits for one.
+    async fn give_up(&self, session: &mut ServerSession, full: Full) -> Result<(), Stop> {
+        self.log_full(full);
+        session.set_keepalive(None);
+        let denial = Denial::from(full);
+        let told = single_id(self.permit).map(|id| denial.as_error(Some(&id), &self.visit.id));
+        let last = told.map_or(Bytes::new(), |told| {
+            Bytes::from(format!("event: message\ndata: {told}\n\n"))
+        });
+        session.write_response_body(last, true).await?;
+        Ok(())
+    }
+
     /// What goes on of the next bytes: the endpoint made public, lists cut.
-    async fn rewritten(&mut self, chunk: Bytes) -> Result<Bytes, Stop> {
+    async fn rewritten(&mut self, chunk: Bytes) -> Result<Bytes, Unpassed> {
         let claims = self.permit.token().claims();
         let chunk = match &mut self.endpoint {
             None => chunk,
@@ -194,7 +246,10 @@ impl<'a> Relay<'a> {
         };
         let passed = filter.pass(&chunk, self.lists()).await;
         self.filter = Some(filter);
-        passed.map_err(|unreadable| self.unusable(&unreadable))
+        passed.map_err(|unheld| match unheld {
+            Unheld::Full(full) => Unpassed::Full(full),
+            Unheld::Unreadable(unreadable) => self.unusable(&unreadable).into(),
+        })
     }
 
     /// What is left at the end of the backend's answer.
@@ -255,6 +310,17 @@ impl<'a> Relay<'a> {
             backend = self.place.backend.mount.name, user = visit.user, client = visit.client, grant = visit.grant,
             call = visit.call, request_id = visit.id;
             "{failure}"
+        );
+    }
+
+    fn log_full(&self, full: Full) {
+        let reason = crate::reason::Reason::InFlightFull;
+        let visit = self.visit;
+        log::warn!(
+            event = "answer_cut", reason = reason.code(), hint = reason.remedy(), limit = full.setting(),
+            backend = self.place.backend.mount.name, user = visit.user, client = visit.client, grant = visit.grant,
+            call = visit.call, request_id = visit.id;
+            "an answer was broken off: {}", reason.sentence()
         );
     }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use eras::to_sessions::{self, Caller};
 use eras::{Id, Kind, Message, Object, RpcError, code, meta};
+use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
@@ -123,7 +124,7 @@ impl Link {
     ) -> Result<Arc<Self>, Failure> {
         let (running, mut lines) = recipe
             .start(place)
-            .map_err(|error| Failure::NotStarted(error.to_string()))?;
+            .map_err(|error| Failure::NotStarted(not_started(&error)))?;
         let ended = running.ended();
         let link = Arc::new(Self {
             running,
@@ -559,4 +560,24 @@ impl Link {
 
 fn number_of(id: Option<Id>) -> Option<u64> {
     id?.to_string().parse().ok()
+}
+
+/// Why no process can be made. Where it is a limit: its name, and what to change.
+fn not_started(error: &std::io::Error) -> String {
+    let remedy = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE) => {
+            "the limit of open files of the bridge's process is met: raise it (`ulimit -n`, LimitNOFILE= \
+             of systemd, ulimits.nofile of compose), or have fewer processes"
+        }
+        Some(Errno::NFILE) => {
+            "the limit of open files of the machine is met: raise it (`sysctl fs.file-max`)"
+        }
+        Some(Errno::AGAIN) => {
+            "the limit of processes is met: raise it (`ulimit -u`, TasksMax= of systemd, pids_limit of \
+             compose), or have fewer"
+        }
+        Some(Errno::NOMEM) => "the machine has no memory left for it",
+        _ => return error.to_string(),
+    };
+    format!("{remedy} ({error})")
 }

@@ -5,12 +5,15 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use serde_json::json;
 use tests::http;
-use tests::mcp::{initialize, send};
+use tests::mcp::{call, initialize, send};
 use tests::raw;
+use tests::recorder::{Answer, Recorded, Step};
+use tests::scripted_mcp;
 use tests::world::{StoreKind, World};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -333,5 +336,153 @@ async fn too_many_connections_are_answered() -> Result<()> {
         assert!(answer.text.contains("connections_full"), "{}", answer.text);
         drop(open);
     }
+    Ok(())
+}
+
+/// A budget that little fits in.
+const SMALL: &str = "[limits]\nrequest_body = \"64KiB\"\nin_flight_per_grant = \"1MiB\"\n";
+
+/// Calls get 4 MiB: as an event that comes in pieces, or as a body.
+fn large(request: &Recorded) -> Answer {
+    let message = request.json();
+    if message["method"] != "tools/call" {
+        return scripted_mcp::answer(request);
+    }
+    let text = "x".repeat(MIB as usize);
+    let front = format!(
+        r#"{{"jsonrpc":"2.0","id":{},"result":{{"content":[{{"type":"text","text":""#,
+        message["id"]
+    );
+    let texts = std::iter::repeat_n(Step::Send(text.clone()), 4);
+    if message["params"]["arguments"]["as"] == "event" {
+        let steps = std::iter::once(Step::Send(format!("data: {front}")))
+            .chain(texts)
+            .chain([Step::Send("\"}]}}\n\n".into())]);
+        return Answer::events(steps.collect());
+    }
+    let headers = vec![("Content-Type".into(), "application/json".into())];
+    Answer::Full(
+        200,
+        headers,
+        format!("{front}{}\"}}]}}}}", text.repeat(4)).into(),
+    )
+}
+
+fn cut(world: &World) -> Vec<String> {
+    let lines = world.gateway.log().into_iter();
+    lines.filter(|line| line.contains("answer_cut")).collect()
+}
+
+#[tokio::test]
+async fn an_event_that_is_held_to_be_judged_is_on_the_budget() -> Result<()> {
+    let world = World::with(StoreKind::Embedded, |setup| setup.more(SMALL)).await?;
+    world.backend.play(large);
+    let client = world.client("A limited client").await?;
+    let limited = client
+        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look"]))
+        .await?;
+    let request = call(7, "look", &json!({"as": "event"}));
+    let reply = send(&world.url("/mcp"), &limited, &request).await?;
+    assert_eq!(reply.status, 200);
+    for said in [
+        "\"id\":7",
+        "-32603",
+        "in_flight_full",
+        "limits.in_flight_per_grant",
+    ] {
+        assert!(reply.text.contains(said), "{said}: {}", reply.text.len());
+    }
+    assert!(reply.text.len() < 4096, "{}", reply.text.len());
+    let said = cut(&world);
+    assert!(
+        said.len() == 1 && said[0].contains("limits.in_flight_per_grant"),
+        "{said:?}"
+    );
+    // What need not be judged need not be held.
+    let (_, token) = world.signed_in().await?;
+    let reply = send(&world.url("/mcp"), &token, &request).await?;
+    assert!(reply.text.len() > 4 * MIB as usize, "{}", reply.text.len());
+    // The budget was given back.
+    slow_call(&world, &limited).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn answers_that_are_not_read_are_on_the_budget() -> Result<()> {
+    let mut world = World::with(StoreKind::Embedded, |setup| setup.more(SMALL)).await?;
+    world.backend.play(large);
+    let (_, token) = world.signed_in().await?;
+    let (_, other) = world.signed_in().await?;
+    let before = calm(&mut world, &other).await?;
+    let body = call(1, "look", &json!({})).to_string();
+    let bearer = format!("Bearer {token}");
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Content-Type", "application/json"),
+        ("Accept", "application/json, text/event-stream"),
+    ];
+    let bytes = raw::request(
+        "POST",
+        "/mcp",
+        &world.gateway.address().to_string(),
+        &headers,
+        body.as_bytes(),
+    );
+    let mut open = Vec::new();
+    for _ in 0..30 {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_recv_buffer_size(4096)?;
+        let mut socket = socket.connect(world.gateway.address()).await?;
+        socket.write_all(&bytes).await?;
+        open.push(socket);
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    // At 128 KiB each, eight of them have room.
+    while cut(&world).len() < 15 {
+        assert!(Instant::now() < deadline, "{} were cut", cut(&world).len());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(
+        cut(&world)
+            .iter()
+            .all(|line| line.contains("limits.in_flight_per_grant"))
+    );
+    bearable(&mut world, &other, before, 40 * MIB).await?;
+    assert!(cut(&world).len() < 30, "none was left");
+    drop(open);
+    Ok(())
+}
+
+/// A line of the log, which may come a moment later than what it is about.
+async fn logged(world: &World, event: &str) -> Result<String> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let log = world.gateway.log();
+        if let Some(line) = log.into_iter().find(|line| line.contains(event)) {
+            return Ok(line);
+        }
+        anyhow::ensure!(
+            Instant::now() < deadline,
+            "no {event} in {:?}",
+            world.gateway.log()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn no_more_connections_than_there_is_memory_for() -> Result<()> {
+    // 64 MiB for the gateway, 16 MiB for requests, and room for 20 connections.
+    let limits = "[limits]\nin_flight = \"16MiB\"\nmemory = \"83200KiB\"\n";
+    let world = World::with(StoreKind::Embedded, |setup| setup.more(limits)).await?;
+    let limited = logged(&world, "connections_limited").await?;
+    assert!(limited.contains("limits.memory"), "{limited}");
+    assert!(limited.contains("\"connections\":20,"), "{limited}");
+    let open = flood(world.gateway.address(), 40, b"GET /").await?;
+    let answer = turned_away(&world, 503).await?;
+    assert!(answer.text.contains("limits.memory"), "{}", answer.text);
+    let refused = logged(&world, "connection_refused").await?;
+    assert!(refused.contains("\"limit\":\"limits.memory\""), "{refused}");
+    drop(open);
     Ok(())
 }

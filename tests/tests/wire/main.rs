@@ -14,6 +14,7 @@ mod dry_run;
 mod eras;
 mod everywhere;
 mod explain;
+mod files;
 mod first_hour;
 mod floods;
 mod hostile_bodies;

@@ -129,6 +129,56 @@ async fn three_hundred_calls_of_a_stateless_client_share_a_held_session() -> Res
     Ok(())
 }
 
+/// What is held of an answer to be translated is on the budget: one of the largest size always has
+/// room, two of one grant at once need not.
+#[tokio::test]
+async fn translated_answers_are_on_the_budget_for_bytes_in_flight() -> Result<()> {
+    let script = |request: &Recorded| {
+        let message = request.json();
+        if message["method"] != "tools/call" {
+            return scripted_eras::stateless(request);
+        }
+        let front = format!(
+            r#"{{"jsonrpc":"2.0","id":{},"result":{{"resultType":"complete","content":[{{"type":"text","text":""#,
+            message["id"]
+        );
+        let seconds = message["params"]["arguments"]["wait"].as_u64();
+        Answer::Steps(
+            200,
+            vec![("Content-Type".into(), "application/json".into())],
+            vec![
+                Step::Send(front + &"x".repeat(40 * MIB)),
+                Step::Wait(Duration::from_secs(seconds.unwrap_or_default())),
+                Step::Send("\"}]}}".into()),
+            ],
+        )
+    };
+    let (gateway, _backend) = gateway("2026-07-28", script).await?;
+    let token = signed_in(&gateway).await?;
+    let mcp = gateway.url("/mcp");
+    let session = mcp::open_session(&mcp, &token).await?;
+    let ask = |id: u64, wait: u64| {
+        let request = mcp::post(&mcp, &token, &call(id, "look", &json!({"wait": wait})));
+        http::send(request.header("Mcp-Session-Id", &session))
+    };
+    let first = tokio::spawn(ask(1, 8));
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let second = ask(2, 0).await?;
+    let second = second.json();
+    assert_eq!(second["error"]["code"], -32603, "{second}");
+    let sentence = second["error"]["message"].as_str().unwrap_or_default();
+    assert!(sentence.contains("limits.in_flight_per_grant"), "{second}");
+    let first = first.await??;
+    assert!(first.text.len() > 40 * MIB, "{}", first.text.len());
+    // It was given back.
+    let third = ask(3, 0).await?;
+    assert!(third.text.len() > 40 * MIB, "{}", third.text.len());
+    let log = gateway.log().join("\n");
+    assert!(log.contains("in_flight_full"), "{log}");
+    assert!(!log.contains("upstream_failed"), "{log}");
+    Ok(())
+}
+
 /// Larger than 16 MiB was refused where it was translated, and passed where it was not. What is too
 /// large is refused as what it is.
 #[tokio::test]

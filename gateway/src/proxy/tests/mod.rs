@@ -10,16 +10,12 @@ mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use biscuit_auth::KeyPair;
 use eras::Eras;
-use pingora::apps::ServerApp;
-use pingora::protocols::l4::stream::Stream;
-use pingora::protocols::{GetSocketDigest as _, SocketDigest};
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -111,7 +107,7 @@ impl World {
                 per_grant: 1 << 27,
             },
             connections: 1000,
-            open_files: None,
+            bound: crate::proxy::Bound::Setting,
             connections_per_address: 1000,
             streams_outlast_tokens: None,
             keep_alive: Duration::from_millis(150),
@@ -291,22 +287,15 @@ fn authorization_server(
     }
 }
 
-/// Accepts connections as Pingora's service does.
+/// Takes connections as the service does.
 async fn serve(edge: &Edge) -> SocketAddr {
-    let app = Arc::new(edge.listener(&Arc::new(ServerConf::default())));
+    let app = edge.listener(&Arc::new(ServerConf::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
+        let (_keep, shutdown) = watch::channel(false);
         while let Ok((tcp, peer)) = listener.accept().await {
-            let app = Arc::clone(&app);
-            let digest = SocketDigest::from_raw_fd(tcp.as_raw_fd());
-            digest.peer_addr.set(Some(peer.into())).unwrap();
-            let mut stream = Stream::from(tcp);
-            stream.set_socket_digest(digest);
-            tokio::spawn(async move {
-                let (_keep, shutdown) = watch::channel(false);
-                app.process_new(Box::new(stream), &shutdown).await;
-            });
+            app.take(tcp, peer, &shutdown);
         }
     });
     address

@@ -340,17 +340,22 @@ pub(super) fn too_many() -> Failure {
 /// not blamed on the backend.
 pub(super) fn failed(id: &Id, failure: &Failure) -> Message {
     let (reason, sentence) = match failure {
-        Failure::Limit(sentence) => (Reason::TranslationLimit, sentence.as_str()),
+        Failure::Limit(sentence) => (Reason::TranslationLimit, sentence.clone()),
+        Failure::Full(setting) => {
+            let reason = Reason::InFlightFull;
+            let sentence = reason.sentence();
+            (reason, format!("{sentence} The limit is {setting}."))
+        }
         _ => (
             Reason::UpstreamFailed,
-            "The backend did not answer as it should",
+            "The backend did not answer as it should".to_owned(),
         ),
     };
     log::warn!(
         event = "exchange_failed", reason = reason.code(), hint = reason.remedy();
         "{failure}"
     );
-    Message::error(Some(id), &RpcError::new(code::INTERNAL, sentence))
+    Message::error(Some(id), &RpcError::new(code::INTERNAL, &sentence))
 }
 
 /// Keeps a request among those that can be cancelled.

@@ -159,7 +159,8 @@ impl Gateway {
             origin,
             way: way.name(),
         };
-        let voice = Voice::new(self, place, permit, &session.req_header().headers)?;
+        let headers = &session.req_header().headers;
+        let voice = Voice::new(self, place, permit, headers, self.hold(visit))?;
         let translator = &self.translator;
         match (way, message) {
             (Way::OldStream(back), _) => translator.open_old_stream(&front, session, back).await,
@@ -219,7 +220,8 @@ impl Gateway {
             return;
         };
         let link = underway.link.lock().clone();
-        let voice = Voice::new(self, place, permit, headers);
+        let account = self.budget.hold(None, claims.grant.as_str());
+        let voice = Voice::new(self, place, permit, headers, account);
         if let (Some(link), Some(id), Ok(voice)) = (link, asked.id(), voice) {
             // Dropped then, the call is cancelled.
             let _ = link.tell(&voice, &Message::error(Some(&id), error)).await;

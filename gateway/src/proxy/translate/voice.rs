@@ -16,6 +16,7 @@ use crate::policy::Permit;
 use crate::protocol::media_type;
 use crate::protocol::sse::{Event, Splitter};
 use crate::proxy::denial::Denial;
+use crate::proxy::in_flight::{Full, Hold};
 use crate::proxy::rewrite::{self, Redirect};
 use crate::proxy::upstream_head::{self, Asking};
 use crate::proxy::{Gateway, Place};
@@ -24,11 +25,18 @@ use crate::proxy::{Gateway, Place};
 /// such limit.
 const LARGEST: usize = 64 * 1024 * 1024;
 
+/// The most that is read of it at once.
+const PIECE: usize = 64 * 1024;
+
 fn too_large() -> Failure {
     Failure::Limit(format!(
         "The answer is larger than {} MiB, the most that the gateway translates between revisions of MCP",
         LARGEST / 1024 / 1024
     ))
+}
+
+const fn full(full: Full) -> Failure {
+    Failure::Full(full.setting())
 }
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -42,6 +50,8 @@ pub(super) struct Voice {
     /// The token that says who calls, where the backend is to have one.
     token: Option<Arc<PassedToken>>,
     headers: HeaderMap,
+    /// What answers are held on.
+    account: Hold,
 }
 
 /// Headers beside those of the voice.
@@ -62,6 +72,7 @@ impl Voice {
         place: &Place,
         permit: Permit,
         client_headers: &HeaderMap,
+        account: Hold,
     ) -> Result<Arc<Self>, Denial> {
         let token = gateway.token_for(place, &permit)?;
         let mut headers = HeaderMap::new();
@@ -82,6 +93,7 @@ impl Voice {
             identity: gateway.settings.identity_headers.clone(),
             token,
             headers,
+            account,
         }))
     }
 
@@ -173,7 +185,8 @@ impl Voice {
                     let status = head.status.as_u16();
                     let session = text(&SESSION);
                     let is_events = media_type::is_event_stream(&head.headers);
-                    let reader = Reader::new(connection, &self.connections, is_events);
+                    let hold = self.account.another(LARGEST + PIECE);
+                    let reader = Reader::new(connection, &self.connections, is_events, hold);
                     return Ok(Reply {
                         status,
                         session,
@@ -207,15 +220,23 @@ pub(super) struct Reader {
     connections: Arc<Connections>,
     splitter: Option<Splitter>,
     ready: VecDeque<Event>,
+    /// For what was read last; until more is read, or nobody reads any more.
+    hold: Hold,
 }
 
 impl Reader {
-    fn new(connection: Connection, connections: &Arc<Connections>, is_events: bool) -> Self {
+    fn new(
+        connection: Connection,
+        connections: &Arc<Connections>,
+        is_events: bool,
+        hold: Hold,
+    ) -> Self {
         Self {
             connection: Some(connection),
             connections: Arc::clone(connections),
             splitter: is_events.then(Splitter::default),
             ready: VecDeque::new(),
+            hold,
         }
     }
 
@@ -252,6 +273,11 @@ impl Reader {
             };
             match connection.read_body().await? {
                 Some(chunk) => {
+                    if splitter.held() == 0 {
+                        self.hold.release();
+                    }
+                    let held = splitter.held() + chunk.len();
+                    self.hold.grow_beyond_free(held).map_err(full)?;
                     let events = splitter.split(&chunk, LARGEST).map_err(|_| too_large())?;
                     let parsed = events.iter().filter_map(|event| Event::parse(event));
                     self.ready.extend(parsed);
@@ -266,11 +292,15 @@ impl Reader {
         let mut body = Vec::new();
         while let Some(connection) = &mut self.connection {
             match connection.read_body().await? {
-                Some(chunk) => body.extend_from_slice(&chunk),
+                Some(chunk) => {
+                    let held = body.len() + chunk.len();
+                    if held > LARGEST {
+                        return Err(too_large());
+                    }
+                    self.hold.grow_beyond_free(held).map_err(full)?;
+                    body.extend_from_slice(&chunk);
+                }
                 None => self.give_back().await,
-            }
-            if body.len() > LARGEST {
-                return Err(too_large());
             }
         }
         Ok(body)

@@ -4,6 +4,7 @@ use redis::{ErrorKind, RedisError};
 
 use super::Redis;
 use super::line::{Failure, Request};
+use crate::open_files;
 use crate::store::Examined;
 
 impl Redis {
@@ -48,7 +49,20 @@ impl Redis {
 pub(super) fn told(error: &RedisError) -> String {
     hopeless(error)
         .or_else(|| for_now(error))
+        .or_else(|| no_files(&error.to_string()))
         .unwrap_or_else(|| format!("Redis: {error}"))
+}
+
+/// A lack of files, which is a fault of ours. The library gives the system's error in words only.
+fn no_files(said: &str) -> Option<String> {
+    let (_, code) = said.rsplit_once("(os error ")?;
+    let code = code.split(')').next()?.parse().ok()?;
+    let error = std::io::Error::from_raw_os_error(code);
+    open_files::limit_met(&error)?;
+    Some(format!(
+        "Redis can't be reached: {}",
+        open_files::named(&error)
+    ))
 }
 
 /// What no waiting mends.
