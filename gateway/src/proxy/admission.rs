@@ -19,6 +19,7 @@ use super::refused::{RefusedCall, Way};
 use super::routes::{Door, Target, is_own_host};
 use super::ruled::Around;
 use super::serve::{Origin, Stop, Visit};
+use super::tasks::Theirs;
 use super::upstream_head::forwarded_query;
 use super::{Gateway, Place, audited, body, lists};
 use crate::access_token::{self, Claims, VerifiedToken};
@@ -139,7 +140,7 @@ impl Gateway {
                 let body = body.map(|body| names.restore(body, &mut calls));
                 let body = match (body, calls.as_mut_slice()) {
                     (Some(body), [call]) if call.listens() && !token.may_use(&call.method) => {
-                        Some(Names::listen_to_tools(&body, call).unwrap_or(body))
+                        Some(names.listen_to_tools(&body, call, &token).unwrap_or(body))
                     }
                     (body, _) => body,
                 };
@@ -215,6 +216,15 @@ impl Gateway {
             }
         };
         self.enter_calls(&permit, place, visit, body.as_ref())?;
+        if door == Door::Messages && token.is_restricted() {
+            // Its answer comes on a stream, where nothing says what it is about.
+            let theirs = Theirs {
+                claims: token.claims(),
+                mount: &place.backend.mount,
+                conversation: &target,
+            };
+            self.tasks.expect(theirs, permit.calls());
+        }
         Ok(Admitted {
             permit,
             lease,

@@ -19,7 +19,9 @@ use serde_json::value::RawValue;
 
 use super::lists::Lists;
 use super::sessions::Sessions;
+use super::tasks::Theirs;
 use crate::access_token::Claims;
+use crate::policy::{AccessToken, Coverage, Operation};
 use crate::protocol::mcp::{Belonging, Call};
 use crate::protocol::resource::Mount;
 
@@ -84,9 +86,14 @@ impl Names<'_> {
         }
     }
 
-    /// `subscriptions/listen` without all that is not about tools, as a backend may grant less than
-    /// what is asked for.
-    pub(super) fn listen_to_tools(body: &Bytes, call: &mut Call) -> Option<Bytes> {
+    /// `subscriptions/listen` without all that is not about tools or a task of one that is allowed, as
+    /// a backend may grant less than what is asked for.
+    pub(super) fn listen_to_tools(
+        &self,
+        body: &Bytes,
+        call: &mut Call,
+        token: &AccessToken,
+    ) -> Option<Bytes> {
         let text = std::str::from_utf8(body).ok()?;
         let mut message = Object::parse(text)?;
         let params = message.object("params").unwrap_or_default();
@@ -94,6 +101,16 @@ impl Names<'_> {
         let mut left = Object::new();
         if wanted.read("toolsListChanged") == Some(true) {
             left.set("toolsListChanged", &true);
+        }
+        let tasks = wanted.read::<Vec<String>>("taskIds").unwrap_or_default();
+        let tasks: Vec<String> = tasks
+            .iter()
+            .filter_map(|id| self.sessions.unbind_task(id, self.claims, self.mount))
+            .filter(|(_, tool)| may_hear_of(token, tool))
+            .map(|(id, _)| id)
+            .collect();
+        if !tasks.is_empty() {
+            left.set("taskIds", &tasks);
         }
         let mut listening = Object::new();
         if let Some(meta) = params.raw("_meta") {
@@ -157,6 +174,19 @@ impl Names<'_> {
     }
 }
 
+/// Whether a token is for this tool. How the tool stands now decides when it is called.
+fn may_hear_of(token: &AccessToken, tool: &str) -> bool {
+    let reads_only = false;
+    let operation = Operation::Tool {
+        name: tool,
+        reads_only,
+    };
+    let is_granted = token.tools().is_all() || token.pin(tool).is_some();
+    is_granted
+        && token.narrowing().allows_tool(tool, reads_only)
+        && token.coverage(operation) == Coverage::Covered
+}
+
 impl Lists<'_> {
     /// A message or batch of the backend as the client of this token is to have it. `None`:
     /// unchanged.
@@ -180,6 +210,9 @@ impl Lists<'_> {
             (Some(_), true) => self.name_question(message),
             (Some(method), false) if method == "notifications/cancelled" => {
                 self.name_cancelled(message)
+            }
+            (Some(method), false) if self.token.is_restricted() => {
+                self.name_told_task(&method, message)
             }
             (Some(_), false) => false,
             (None, _) if self.token.is_restricted() => {
@@ -214,9 +247,10 @@ impl Lists<'_> {
             return false;
         };
         message.set("id", &id);
-        if let Some(tool) = self.tool() {
-            self.name_related(message, "params", tool);
-        }
+        match self.tool() {
+            Some(tool) => self.name_related(message, "params", tool),
+            None => edit_related(message, "params", |id| self.known_task(id)),
+        };
         true
     }
 
@@ -237,7 +271,62 @@ impl Lists<'_> {
         }
     }
 
+    /// The same of a message that comes on a stream.
+    fn tool_of(&self, message: &Object) -> Option<String> {
+        if let Some(tool) = self.tool() {
+            return Some(tool.to_owned());
+        }
+        let id = message.raw("id").filter(|_| self.calls.is_empty())?;
+        let tool = self.gateway.tasks.answered(self.theirs(), id.get())?;
+        Some(tool.to_string())
+    }
+
+    fn theirs(&self) -> Theirs<'_> {
+        let names = self.names();
+        Theirs {
+            claims: names.claims,
+            mount: names.mount,
+            conversation: names.conversation,
+        }
+    }
+
+    /// The client's name of a task whose tool is remembered.
+    fn known_task(&self, id: &str) -> Option<String> {
+        let tool = self.gateway.tasks.tool(self.theirs(), id)?;
+        Some(self.task(id, &tool))
+    }
+
+    /// What the backend tells of a task unasked, or grants to hear about.
+    fn name_told_task(&self, method: &str, message: &mut Object) -> bool {
+        let Some(mut params) = message.object("params") else {
+            return false;
+        };
+        match method {
+            "notifications/tasks" | "notifications/tasks/status" => {
+                let named = params.text("taskId").and_then(|id| self.known_task(&id));
+                let Some(named) = named else { return false };
+                params.set("taskId", &named);
+            }
+            "notifications/subscriptions/acknowledged" => {
+                let mut granted = params.object("notifications").unwrap_or_default();
+                let Some(ids) = granted.read::<Vec<String>>("taskIds") else {
+                    return false;
+                };
+                let named: Vec<String> = ids
+                    .into_iter()
+                    .map(|id| self.known_task(&id).unwrap_or(id))
+                    .collect();
+                granted.set("taskIds", &named);
+                params.set("notifications", &granted);
+            }
+            _ => return edit_related(message, "params", |id| self.known_task(id)),
+        }
+        message.set("params", &params);
+        true
+    }
+
     fn task(&self, id: &str, tool: &str) -> String {
+        self.gateway.tasks.began(self.theirs(), id, tool);
         let names = self.names();
         let sessions = names.sessions;
         sessions.bind_task(id, tool, names.claims, names.mount)
@@ -245,9 +334,10 @@ impl Lists<'_> {
 
     /// A task that a tool began, or that was asked about.
     fn name_tasks(&self, message: &mut Object) -> bool {
-        let Some(tool) = self.tool() else {
+        let Some(tool) = self.tool_of(message) else {
             return false;
         };
+        let tool = tool.as_str();
         let Some(mut result) = message.object("result") else {
             return false;
         };
@@ -298,11 +388,7 @@ impl Lists<'_> {
             is_changed = true;
         }
         if !self.token.may_use("tasks/get") && capabilities.has("tasks") {
-            match self.is_answer_to("initialize") {
-                true => capabilities.edit("tasks", |tasks| drop(tasks.remove("list"))),
-                // On the legacy transport nothing says whose task an answer is about.
-                false => drop(capabilities.remove("tasks")),
-            }
+            capabilities.edit("tasks", |tasks| drop(tasks.remove("list")));
             is_changed = true;
         }
         if !self.token.may_use(ANY_METHOD) {
@@ -317,10 +403,6 @@ impl Lists<'_> {
             message.set("result", &result);
         }
         is_changed
-    }
-
-    fn is_answer_to(&self, method: &str) -> bool {
-        self.calls.iter().any(|call| call.method == method)
     }
 }
 

@@ -33,6 +33,7 @@ mod ruled;
 mod serve;
 mod sessions;
 mod streams;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod translate;
@@ -69,6 +70,7 @@ use self::in_flight::Budget;
 use self::listener::{Caps, Listener};
 use self::mailbox::Mailboxes;
 use self::sessions::Sessions;
+use self::tasks::Tasks;
 use self::translate::Translator;
 
 /// How many verified tokens are remembered, so that a token's signature is checked once.
@@ -189,6 +191,7 @@ impl Edge {
             translator: Translator::default(),
             draining: Draining::default(),
             mailboxes: Arc::default(),
+            tasks: Tasks::default(),
             caps: Arc::default(),
             budget: Arc::new(Budget::new(settings.in_flight, settings.request_body)),
             server: parts.server,
@@ -246,6 +249,7 @@ struct Gateway {
     translator: Translator,
     draining: Draining,
     mailboxes: Arc<Mailboxes>,
+    tasks: Tasks,
     caps: Arc<Caps>,
     budget: Arc<Budget>,
 }

@@ -155,7 +155,8 @@ impl RefusedCall {
     }
 }
 
-fn id(id: &Id) -> Value {
+/// As it stands in a message.
+pub(super) fn id(id: &Id) -> Value {
     match id {
         Id::Text(text) => json!(text),
         Id::Number(number) => json!(number),
