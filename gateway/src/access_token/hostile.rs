@@ -383,6 +383,9 @@ fn random_damage_is_never_accepted() {
         &append(&root, "check if tool(\"a\")"),
         "check if read_only(true)",
     );
+    // What says the same is no damage: a member that nobody knows, where one with its default value
+    // stood (the algorithm of a key).
+    let says = |bytes: &[u8]| schema::Biscuit::decode(bytes).ok();
     let mut trial = Trial::new(&issuer);
     for token in [root.clone(), chain.clone(), chain.seal().unwrap()] {
         let whole = bytes(&token);
@@ -395,14 +398,14 @@ fn random_damage_is_never_accepted() {
                 let at = rng.gen_range(0..damaged.len());
                 damaged[at] ^= 1 << rng.gen_range(0..8);
             }
-            if damaged != whole {
+            if says(&damaged) != says(&whole) {
                 trial.refused("bits flipped", &damaged);
             }
             let mut spliced = whole.clone();
             let (from, to) = (rng.gen_range(0..whole.len()), rng.gen_range(0..whole.len()));
             let length = rng.gen_range(1..40).min(whole.len() - from.max(to));
             spliced[to..to + length].copy_from_slice(&whole[from..from + length]);
-            if spliced != whole {
+            if says(&spliced) != says(&whole) {
                 trial.refused("a part copied over another", &spliced);
             }
         }
