@@ -54,9 +54,12 @@ pub(super) async fn answer(
         GrantType::RefreshToken => refresh_token::refresh(server, &client, &form, now).await,
     };
     let birth = server.records.view().and_then(|view| view.birth());
-    if let Some(pause) = birth.as_ref().and_then(|birth| birth.settles_in(now)) {
+    let pause = birth.as_ref().and_then(|birth| birth.settles_in(now));
+    let pause = pause.unwrap_or_default();
+    if !pause.is_zero() {
         tokio::time::sleep(pause).await;
     }
+    let now = now + pause;
     match granted.and_then(|granted| issue(server, granted, birth.as_ref(), now)) {
         Ok(issued) => {
             issued.log(request, grant_type);
