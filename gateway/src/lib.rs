@@ -30,9 +30,9 @@
 //! `granted(name)` facts and the pins, or the digest of a choice that is too long for it:
 //! [`store::Records::tools_of`] reads that from the grant once. Each call of a pinned tool is judged by how the tool stands now
 //! (`backend::Definitions`, in memory; the backend is asked only where nothing is known), each list
-//! on its way to a restricted token is cut in its text (`proxy::lists`, [`protocol::tool_list`]),
+//! on its way to a restricted token is cut in its text (`proxy::tool_list_filter`, [`protocol::tool_list`]),
 //! and of all other methods only harmless ones pass (the table at `policy::decide`). Refusals are
-//! answered within MCP (`proxy::refused`). For unrestricted tokens nothing is looked into, unless
+//! answered within MCP (`proxy::mcp_error`). For unrestricted tokens nothing is looked into, unless
 //! there is a policy.
 //!
 //! A tool that changed is approved again at `oauth::account`: the grant's record gets the new pin, and
@@ -42,7 +42,7 @@
 //! # The operator's policy
 //!
 //! [`policy::rules`] reads a file of Datalog once, with all its faults, and judges a call by facts
-//! that the gateway alone states (`policy/rules/vocabulary.rs` lists them; `proxy::ruled` gathers
+//! that the gateway alone states (`policy/rules/vocabulary.rs` lists them; `proxy::policy_input` gathers
 //! them). [`policy::decide`] asks it last, about every message and every stream that is opened: it can
 //! only take away. `policy/rules/listing.rs` derives from it what holds of a tool whatever its
 //! arguments are, by which lists are cut. [`policy::PolicyInForce`] is where everybody takes it from;
@@ -66,7 +66,7 @@
 //! A grant, a token by the id of any of its blocks, and by a cut in time all of a client or a person
 //! ([`store::Revoked`]) are entries of one list in the store, durable before they are acknowledged.
 //! Each replica follows it in memory ([`store::RevocationView`]): admission and introspection ask the
-//! view, and `proxy::endings` ends streams and running calls when it changes. What has to be revoked
+//! view, and `proxy::lifetime` ends streams and running calls when it changes. What has to be revoked
 //! for what stands in [`oauth::revoke`] and [`oauth::cut`]: one way for clients, people and the
 //! operator, who speaks through [`admin`] and the commands of [`cli`].
 

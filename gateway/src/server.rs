@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::oauth::LONGEST_STREAM;
 use crate::open_files;
-use crate::proxy::{Bound, Drain, Edge, Parts, Settings, Timeouts, memory};
+use crate::proxy::{Bound, Dependencies, Drain, Proxy, Settings, Timeouts, memory};
 use crate::reason::Reason;
 use crate::secret::SecretHash;
 use crate::store::LastUse;
@@ -72,17 +72,17 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
     let revocations = app.revocations.clone();
     let last_use = app.authorization_server.last_use.clone();
     let lookout = app.lookout.clone();
-    let edge = Edge::new(settings(config), parts(app));
+    let proxy = Proxy::new(settings(config), dependencies(app));
     let admin = Admin {
         server: authorization_server,
         revocations,
         lookout,
         front: FrontDoor::new(&config.listen),
-        streams: edge.streams().clone(),
+        streams: proxy.streams().clone(),
         token: admin_token,
         keys_dir: config.keys_dir.clone(),
     };
-    let public = edge.doors(&server.configuration, &config.listen);
+    let public = proxy.listeners(&server.configuration, &config.listen);
     let mut loopback = Service::new("admin".to_owned(), admin);
     loopback.threads = Some(1);
     loopback.add_tcp(&config.admin_listen.to_string());
@@ -91,7 +91,7 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
     log::info!(event = "serving", public_url = config.issuer.as_str(); "serving");
     server.run(RunArgs {
         shutdown_signal: Box::new(Farewell {
-            drain: edge.drain(),
+            drain: proxy.drain(),
             grace: config.shutdown,
             last_use,
             clock,
@@ -150,8 +150,8 @@ fn connections(config: &Config) -> (usize, Bound) {
     (by_memory, Bound::Memory)
 }
 
-fn parts(app: App) -> Parts {
-    Parts {
+fn dependencies(app: App) -> Dependencies {
+    Dependencies {
         server: app.authorization_server,
         keys: app.keys,
         revocations: app.revocations,

@@ -15,7 +15,7 @@ use crate::access_token::{self, VerifiedToken};
 use crate::clock::Timestamp;
 use crate::oauth::client_authentication::{basic, form, malformed};
 use crate::oauth::{AuthorizationServer, discovery, outcome};
-use crate::policy::{AccessToken, Audience, Rejection, Standing};
+use crate::policy::{AccessToken, Audience, Standing, TokenRejection};
 use crate::protocol::bearer::BearerToken;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
 use crate::protocol::resource::Mount;
@@ -63,8 +63,8 @@ async fn introspect(
     };
     match confirmed {
         Some(Ok(token)) => Ok(described(server, &token, now)),
-        None | Some(Err(Rejection::Invalid(_))) => Ok(json!({ "active": false })),
-        Some(Err(Rejection::Unknown)) => Err(OAuthError::fault(
+        None | Some(Err(TokenRejection::Invalid(_))) => Ok(json!({ "active": false })),
+        Some(Err(TokenRejection::Unknown)) => Err(OAuthError::fault(
             Reason::StoreUnavailable,
             "what was revoked is not known",
         )),
@@ -101,8 +101,8 @@ async fn confirm(
     token: VerifiedToken,
     mount: &Mount,
     now: Timestamp,
-) -> Result<AccessToken, Rejection> {
-    let view = server.records.view().ok_or(Rejection::Unknown)?;
+) -> Result<AccessToken, TokenRejection> {
+    let view = server.records.view().ok_or(TokenRejection::Unknown)?;
     let standing = Standing {
         revoked: view.revokes(&token),
         remembers_since: view.birth().map(|birth| birth.counts_from()),

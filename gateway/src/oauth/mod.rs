@@ -47,7 +47,7 @@ use crate::fetch::Documents;
 use crate::grants::refresh_token::Lifetimes;
 use crate::identity::{Passwords, Setup};
 use crate::journal::Journal;
-use crate::policy::{AccessToken, Rejection, ScopeTable};
+use crate::policy::{AccessToken, ScopeTable, TokenRejection};
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::resource::{Issuer, Mount};
 use crate::protocol::web::{Request, Response};
@@ -159,7 +159,7 @@ impl AuthorizationServer {
         &self,
         token: AccessToken,
         now: Timestamp,
-    ) -> Result<AccessToken, Rejection> {
+    ) -> Result<AccessToken, TokenRejection> {
         let claims = token.claims();
         match self
             .records
@@ -167,8 +167,8 @@ impl AuthorizationServer {
             .await
         {
             Ok(kept) => Ok(token.with_tools(kept)),
-            Err(ToolsUnknown::Gone) => Err(Rejection::Invalid(Reason::GrantUnknown)),
-            Err(ToolsUnknown::Away(_)) => Err(Rejection::Unknown),
+            Err(ToolsUnknown::Gone) => Err(TokenRejection::Invalid(Reason::GrantUnknown)),
+            Err(ToolsUnknown::Away(_)) => Err(TokenRejection::Unknown),
         }
     }
 

@@ -82,7 +82,7 @@ struct Narrowed {
 
 /// Until when the revocation of an access token has to be remembered: for as long as it, or a stream
 /// that was opened with it, may go on. `None` if neither can any more. A token that a holder
-/// narrowed in time takes its streams along when it ends (`proxy::endings`).
+/// narrowed in time takes its streams along when it ends (`proxy::lifetime`).
 pub fn remembered_until(
     settings: &Settings,
     token: &VerifiedToken,

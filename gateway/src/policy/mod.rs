@@ -49,7 +49,7 @@ pub struct Standing {
 
 /// Why a token does not count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejection {
+pub enum TokenRejection {
     /// 401: the client needs another token.
     #[error("{0}")]
     Invalid(Reason),
@@ -86,28 +86,28 @@ impl AccessToken {
         audience: Audience<'_>,
         standing: Standing,
         now: Timestamp,
-    ) -> Result<Self, Rejection> {
+    ) -> Result<Self, TokenRejection> {
         let claims = token.claims();
         if token.is_expired(now) {
-            return Err(Rejection::Invalid(Reason::TokenExpired));
+            return Err(TokenRejection::Invalid(Reason::TokenExpired));
         }
         let narrowing = token.narrowing();
         if claims.resource != *audience.resource || !narrowing.allows_backend(audience.backend) {
-            return Err(Rejection::Invalid(Reason::TokenWrongAudience));
+            return Err(TokenRejection::Invalid(Reason::TokenWrongAudience));
         }
         if standing.revoked {
-            return Err(Rejection::Invalid(Reason::GrantRevoked));
+            return Err(TokenRejection::Invalid(Reason::GrantRevoked));
         }
         let Some(since) = standing.remembers_since else {
-            return Err(Rejection::Unknown);
+            return Err(TokenRejection::Unknown);
         };
         if standing.age > VIEW_LIFETIME {
-            return Err(Rejection::Unknown);
+            return Err(TokenRejection::Unknown);
         }
         // A store that was emptied forgot its revocations: what is older than it may be revoked.
         // No leeway for clocks counts in favour of a token here; `since` has it within.
         if claims.issued < since {
-            return Err(Rejection::Invalid(Reason::TokenOlderThanStore));
+            return Err(TokenRejection::Invalid(Reason::TokenOlderThanStore));
         }
         Ok(Self {
             token,
@@ -799,7 +799,7 @@ mod tests {
         let confirm = |resource: &Resource, standing, now| {
             AccessToken::confirm(verified("mcp", Tools::All), at(resource), standing, now).err()
         };
-        let invalid = |reason| Some(Rejection::Invalid(reason));
+        let invalid = |reason| Some(TokenRejection::Invalid(reason));
         let late = EXPIRES + LEEWAY;
         assert_eq!(confirm(&resource(), GOOD, late), None);
         assert_eq!(
@@ -845,7 +845,7 @@ mod tests {
         assert_eq!(confirm(born(ISSUED)), None);
         assert_eq!(
             confirm(born(ISSUED + Duration::from_millis(1))),
-            Some(Rejection::Invalid(Reason::TokenOlderThanStore))
+            Some(TokenRejection::Invalid(Reason::TokenOlderThanStore))
         );
     }
 
@@ -871,12 +871,12 @@ mod tests {
             age: VIEW_LIFETIME + Duration::from_millis(1),
             ..GOOD
         };
-        assert_eq!(confirm(old), Some(Rejection::Unknown));
+        assert_eq!(confirm(old), Some(TokenRejection::Unknown));
         let never = Standing {
             remembers_since: None,
             ..GOOD
         };
-        assert_eq!(confirm(never), Some(Rejection::Unknown));
+        assert_eq!(confirm(never), Some(TokenRejection::Unknown));
         // What is known to be revoked stays so.
         let revoked = Standing {
             revoked: true,
@@ -884,7 +884,7 @@ mod tests {
         };
         assert_eq!(
             confirm(revoked),
-            Some(Rejection::Invalid(Reason::GrantRevoked))
+            Some(TokenRejection::Invalid(Reason::GrantRevoked))
         );
     }
 
@@ -1061,7 +1061,7 @@ mod tests {
         let confirm = |blocks: &[&str], now| {
             AccessToken::confirm(narrowed(blocks), at(&resource()), GOOD, now).err()
         };
-        let invalid = |reason| Some(Rejection::Invalid(reason));
+        let invalid = |reason| Some(TokenRejection::Invalid(reason));
         assert_eq!(confirm(&["check if backend(\"notes\")"], ISSUED), None);
         assert_eq!(
             confirm(&["check if backend(\"files\")"], ISSUED),

@@ -11,23 +11,23 @@ use sha2::{Digest as _, Sha256};
 
 use super::beside::Names;
 use super::declined::Declined;
-use super::denial::{Challenge, Denial};
-use super::endings::Lease;
-use super::listener::Lifeline;
+use super::lifetime::StreamLifetime;
+use super::listener::RequestWatchdog;
+use super::mcp_error::{Delivery, RefusedCall};
 use super::peer::is_trusted;
-use super::refused::{RefusedCall, Way};
-use super::routes::{Door, Target, is_own_host};
-use super::ruled::Around;
-use super::serve::{Origin, Stop, Visit};
+use super::policy_input::Around;
+use super::rejection::{Challenge, Rejection};
+use super::routes::{McpEndpoint, Target, is_own_host};
+use super::serve::{Origin, ProxyError, RequestContext};
 use super::tasks::Theirs;
 use super::upstream_head::forwarded_query;
-use super::{Gateway, Place, audited, body, lists};
+use super::{MountedBackend, ProxyState, audit, body, tool_list_filter};
 use crate::access_token::{self, Claims, VerifiedToken};
 use crate::backend::Tool;
 use crate::grants::{Current, NotAllowed};
 use crate::policy::rules::Asked;
 use crate::policy::{
-    self, AccessToken, Audience, Circumstances, Permit, Question, Rejection, Standing,
+    self, AccessToken, Audience, Circumstances, Permit, Question, Standing, TokenRejection,
 };
 use crate::protocol::bearer::{BearerToken, Presented};
 use crate::protocol::jsonrpc::{self, Keep, Kind};
@@ -43,7 +43,7 @@ const RESOURCES_READ: &str = "resources/read";
 /// A request that may go to its backend, with all that the exchange needs of it.
 pub(super) struct Admitted {
     pub(super) permit: Permit,
-    pub(super) lease: Lease,
+    pub(super) lifetime: StreamLifetime,
     /// Path and query at the backend; for what is the gateway's own, its name.
     pub(super) target: String,
     /// The backend's own session id.
@@ -56,7 +56,7 @@ pub(super) struct Admitted {
     /// Whether the answer is a stream that waits for events, rather than that of a call.
     pub(super) waits_for_events: bool,
     /// Why the request itself is refused; the rest is then what the backend is told of it.
-    pub(super) refused: Option<Box<Denial>>,
+    pub(super) refused: Option<Box<Rejection>>,
 }
 
 /// Something that a translation keeps for a client, by what is written into its name.
@@ -68,41 +68,41 @@ pub(super) enum Own {
     Stream(String),
 }
 
-impl Gateway {
+impl ProxyState {
     /// From bearer to permit.
     pub(super) async fn admit(
         &self,
         session: &mut ServerSession,
-        place: &Place,
-        door: Door,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
         asked: &Target<'_>,
-        visit: &mut Visit,
-    ) -> Result<Admitted, Stop> {
-        let token = self.confirm(&session.req_header().headers, place).await?;
-        visit.belongs_to(token.claims());
+        context: &mut RequestContext,
+    ) -> Result<Admitted, ProxyError> {
+        let token = self.confirm(&session.req_header().headers, mounted).await?;
+        context.belongs_to(token.claims());
         // Whoever has no token learns where to get one, from wherever it asks.
         if let Origin::Foreign(origin) = self.origin(&session.req_header().headers) {
-            return Err(Denial::Origin(origin).into());
+            return Err(Rejection::Origin(origin).into());
         }
         let outlasts = self.settings.streams_outlast_tokens;
         let now = self.clock.now();
-        let lease = Lease::new(&self.revocations, token.verified(), outlasts, now);
-        if let Some(lifeline) = Lifeline::current() {
-            lifeline.lease(lease.clone());
+        let lifetime = StreamLifetime::new(&self.revocations, token.verified(), outlasts, now);
+        if let Some(watchdog) = RequestWatchdog::current() {
+            watchdog.lifetime(lifetime.clone());
         }
         let method = session.req_header().method.clone();
         if !asked.names_host {
             self.check_host(session)?;
         }
-        check_method(door, &method)?;
+        check_method(mcp_endpoint, &method)?;
         let head = session.req_header();
-        let own = self.own(&head.headers, place, door, asked, token.claims());
-        let is_stateless = door == Door::Mcp && mirror(&head.headers).are_binding();
+        let own = self.own(&head.headers, mounted, mcp_endpoint, asked, token.claims());
+        let is_stateless = mcp_endpoint == McpEndpoint::Mcp && mirror(&head.headers).are_binding();
         let (target, bound_session) = match &own {
             Some(Own::Session(name) | Own::Stream(name)) => (name.clone(), None),
             None => (
-                self.target(place, door, asked, token.claims())?,
-                self.session(&head.headers, place, door, token.claims())?,
+                self.target(mounted, mcp_endpoint, asked, token.claims())?,
+                self.session(&head.headers, mounted, mcp_endpoint, token.claims())?,
             ),
         };
         let rules = self.policy.current();
@@ -119,22 +119,24 @@ impl Gateway {
                         Keep::At(&paths)
                     }
                 };
-                let (mut calls, body) = self.read_calls(session, door, keep, visit).await?;
+                let (mut calls, body) = self
+                    .read_calls(session, mcp_endpoint, keep, context)
+                    .await?;
                 if rules
                     .as_ref()
                     .is_some_and(|rules| rules.asks_for_resources())
                 {
                     name_resources(&mut calls, body.as_deref().unwrap_or_default())?;
                 }
-                let conversation = match (&own, door) {
+                let conversation = match (&own, mcp_endpoint) {
                     (Some(Own::Session(name) | Own::Stream(name)), _) => name.as_str(),
-                    (None, Door::Messages) => target.as_str(),
+                    (None, McpEndpoint::Messages) => target.as_str(),
                     (None, _) => bound_session.as_deref().unwrap_or_default(),
                 };
                 let names = Names {
                     sessions: &self.sessions,
                     claims: token.claims(),
-                    mount: &place.backend.mount,
+                    mount: &mounted.backend.mount,
                     conversation,
                 };
                 let body = body.map(|body| names.restore(body, &mut calls));
@@ -147,7 +149,7 @@ impl Gateway {
                 if is_stateless {
                     names.restore_header(session.req_header_mut(), &NAME);
                 }
-                self.find_interfaces(&token, place, &mut calls).await;
+                self.find_interfaces(&token, mounted, &mut calls).await;
                 (calls, body)
             }
             _ => {
@@ -155,19 +157,21 @@ impl Gateway {
                 (Vec::new(), None)
             }
         };
-        visit.asks_for(&method, &calls);
+        context.asks_for(&method, &calls);
         let waits_for_events = method == Method::GET || calls.iter().any(Call::listens);
-        let said = self.said(rules.as_deref(), place, &token, &calls).await;
+        let said = self.said(rules.as_deref(), mounted, &token, &calls).await;
         let read_only_tools = said.read_only();
         let may_ask = said.labels().is_some();
-        let standing = self.standing_of_tools(&token, place, &calls, may_ask).await;
+        let standing = self
+            .standing_of_tools(&token, mounted, &calls, may_ask)
+            .await;
         let runs_tools = calls.iter().any(|call| call.tool().is_some());
-        let listed = runs_tools.then(|| self.doubled(&token, place)).flatten();
+        let listed = runs_tools.then(|| self.doubled(&token, mounted)).flatten();
         let now = self.clock.now();
-        let around = Around::of(&token, place, visit, now);
+        let around = Around::of(&token, mounted, context, now);
         let circumstances = Circumstances {
             now,
-            approval_required: &place.backend.approval_required,
+            approval_required: &mounted.backend.approval_required,
             read_only_tools: read_only_tools.as_ref(),
             standing: &standing,
             doubled: listed.as_deref().map(|offer| &offer.doubled),
@@ -191,43 +195,43 @@ impl Gateway {
                     refused,
                     is_batch: body.as_deref().is_some_and(is_batch),
                     is_stateless,
-                    way: match door {
-                        Door::Messages => Way::NoStream,
-                        Door::Mcp | Door::Sse => Way::Response,
+                    delivery: match mcp_endpoint {
+                        McpEndpoint::Messages => Delivery::NoStream,
+                        McpEndpoint::Mcp | McpEndpoint::Sse => Delivery::Response,
                     },
                 };
-                let challenge = self.challenge(place, door, asked, visit);
+                let challenge = self.challenge(mounted, mcp_endpoint, asked, context);
                 let claims = token.claims();
-                let denial = self.deliver(call, place, claims, &target, &challenge, visit);
+                let rejection = self.deliver(call, mounted, claims, &target, &challenge, context);
                 let Some(Declined { permit, body }) = declined else {
-                    return Err(denial.into());
+                    return Err(rejection.into());
                 };
                 return Ok(Admitted {
                     permit,
-                    lease,
+                    lifetime,
                     target,
                     session: bound_session,
                     own,
                     is_stateless,
                     body: Some(body),
                     waits_for_events: false,
-                    refused: Some(Box::new(denial)),
+                    refused: Some(Box::new(rejection)),
                 });
             }
         };
-        self.enter_calls(&permit, place, visit, body.as_ref())?;
-        if door == Door::Messages && token.is_restricted() {
+        self.enter_calls(&permit, mounted, context, body.as_ref())?;
+        if mcp_endpoint == McpEndpoint::Messages && token.is_restricted() {
             // Its answer comes on a stream, where nothing says what it is about.
             let theirs = Theirs {
                 claims: token.claims(),
-                mount: &place.backend.mount,
+                mount: &mounted.backend.mount,
                 conversation: &target,
             };
             self.tasks.expect(theirs, permit.calls());
         }
         Ok(Admitted {
             permit,
-            lease,
+            lifetime,
             target,
             session: bound_session,
             own,
@@ -242,17 +246,19 @@ impl Gateway {
     fn enter_calls(
         &self,
         permit: &Permit,
-        place: &Place,
-        visit: &Visit,
+        mounted: &MountedBackend,
+        context: &RequestContext,
         body: Option<&Bytes>,
-    ) -> Result<(), Denial> {
-        let backend = &place.backend.mount.name;
+    ) -> Result<(), Rejection> {
+        let backend = &mounted.backend.mount.name;
         let body = body.map(|body| &body[..]);
-        let labels = |tool: &str| self.known_labels(backend, visit, tool);
+        let labels = |tool: &str| self.known_labels(backend, context, tool);
         let now = self.clock.now();
         let journal = &self.journal;
-        for record in audited::permitted(permit, backend, visit, body, journal, labels, now) {
-            self.journal.note(record).map_err(|_| Denial::AuditDown)?;
+        for record in audit::permitted(permit, backend, context, body, journal, labels, now) {
+            self.journal
+                .note(record)
+                .map_err(|_| Rejection::AuditDown)?;
         }
         Ok(())
     }
@@ -263,7 +269,7 @@ impl Gateway {
     async fn standing_of_tools(
         &self,
         token: &AccessToken,
-        place: &Place,
+        mounted: &MountedBackend,
         calls: &[Call],
         mut may_ask: bool,
     ) -> Vec<(String, Current)> {
@@ -272,7 +278,7 @@ impl Gateway {
         for tool in calls.iter().filter_map(Call::concerns) {
             if token.tools().pin(tool).is_some() {
                 let catalogue = &self.server.catalogue;
-                let name = &place.backend.mount.name;
+                let name = &mounted.backend.mount.name;
                 let user = &claims.user_name;
                 let mut current = match may_ask {
                     true => catalogue.current(name, user, tool).await,
@@ -291,7 +297,12 @@ impl Gateway {
     }
 
     /// Writes down whose user interface is about to be read: that of a tool which the token shows.
-    async fn find_interfaces(&self, token: &AccessToken, place: &Place, calls: &mut [Call]) {
+    async fn find_interfaces(
+        &self,
+        token: &AccessToken,
+        mounted: &MountedBackend,
+        calls: &mut [Call],
+    ) {
         let reads = |call: &Call| {
             let uri = call.name.as_deref().unwrap_or_default();
             call.method == RESOURCES_READ && uri.starts_with("ui://")
@@ -299,7 +310,7 @@ impl Gateway {
         if !calls.iter().any(reads) || token.may_use(RESOURCES_READ) {
             return;
         }
-        let (name, user) = (&place.backend.mount.name, &token.claims().user_name);
+        let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
         // Boxed: hardly any request needs room for it.
         let Ok(offer) = Box::pin(self.server.catalogue.believed(name, user)).await else {
             return;
@@ -307,7 +318,8 @@ impl Gateway {
         for call in calls.iter_mut().filter(|call| reads(call)) {
             let names_it = |tool: &&Tool| {
                 let mut interfaces = tool.interfaces.iter();
-                interfaces.any(|uri| Some(uri) == call.name.as_ref()) && lists::shows(token, tool)
+                interfaces.any(|uri| Some(uri) == call.name.as_ref())
+                    && tool_list_filter::shows(token, tool)
             };
             let tool = offer.tools.iter().find(names_it);
             call.belongs_to = tool.map(|tool| Belonging::Tool(tool.name.clone()));
@@ -318,26 +330,28 @@ impl Gateway {
     fn deliver(
         &self,
         mut call: RefusedCall,
-        place: &Place,
+        mounted: &MountedBackend,
         claims: &Claims,
         target: &str,
         challenge: &Challenge,
-        visit: &Visit,
-    ) -> Denial {
-        if call.way == Way::NoStream {
-            let denial = Denial::Refused(Box::new(call.clone()));
-            let answer = denial.answer_within(Some(challenge), &visit.id);
-            let is_told =
-                answer.is_some_and(|answer| self.mailboxes.deliver(place, claims, target, answer));
+        context: &RequestContext,
+    ) -> Rejection {
+        if call.delivery == Delivery::NoStream {
+            let rejection = Rejection::Refused(Box::new(call.clone()));
+            let answer = rejection.answer_within(Some(challenge), &context.id);
+            let is_told = answer.is_some_and(|answer| {
+                self.legacy_outboxes
+                    .deliver(mounted, claims, target, answer)
+            });
             if is_told {
-                call.way = Way::Stream;
+                call.delivery = Delivery::Stream;
             }
         }
-        Denial::Refused(Box::new(call))
+        Rejection::Refused(Box::new(call))
     }
 
     /// A trusted proxy may have put its own name for this gateway there.
-    fn check_host(&self, session: &ServerSession) -> Result<(), Denial> {
+    fn check_host(&self, session: &ServerSession) -> Result<(), Rejection> {
         let head = session.req_header();
         let named = head.headers.get(HOST).and_then(|host| host.to_str().ok());
         let authority = named.or_else(|| head.uri.authority().map(|authority| authority.as_str()));
@@ -349,19 +363,23 @@ impl Gateway {
             None => Ok(()),
             Some(_) if is_from_proxy => Ok(()),
             Some(authority) if is_own_host(authority, &self.settings.issuer) => Ok(()),
-            Some(_) => Err(Denial::Host),
+            Some(_) => Err(Rejection::Host),
         }
     }
 
-    async fn confirm(&self, headers: &HeaderMap, place: &Place) -> Result<AccessToken, Denial> {
+    async fn confirm(
+        &self,
+        headers: &HeaderMap,
+        mounted: &MountedBackend,
+    ) -> Result<AccessToken, Rejection> {
         let lines = headers
             .get_all(AUTHORIZATION)
             .iter()
             .map(|line| line.as_bytes());
         let bearer = match Presented::read(lines) {
-            Presented::Nothing => return Err(Denial::NoToken),
-            Presented::Malformed => return Err(Denial::MalformedToken),
-            Presented::Repeated => return Err(Denial::Ambiguous("two Authorization headers")),
+            Presented::Nothing => return Err(Rejection::NoToken),
+            Presented::Malformed => return Err(Rejection::MalformedToken),
+            Presented::Repeated => return Err(Rejection::Ambiguous("two Authorization headers")),
             Presented::Token(bearer) => bearer,
         };
         let token = self.verified(&bearer)?;
@@ -372,9 +390,9 @@ impl Gateway {
             age: self.revocations.age(now),
         };
         let audience = Audience {
-            resource: &place.resource,
-            backend: &place.backend.mount.name,
-            scopes: &place.scopes,
+            resource: &mounted.resource,
+            backend: &mounted.backend.mount.name,
+            scopes: &mounted.scopes,
         };
         let amended = self.revocations.amended(&token.claims().grant);
         let token = AccessToken::confirm(token, audience, standing, now)?.amended(amended);
@@ -382,13 +400,13 @@ impl Gateway {
     }
 
     /// Signature and form, once for each token: afterwards the hash of its text is enough.
-    fn verified(&self, bearer: &BearerToken) -> Result<Arc<VerifiedToken>, Denial> {
+    fn verified(&self, bearer: &BearerToken) -> Result<Arc<VerifiedToken>, Rejection> {
         let key: [u8; 32] = Sha256::digest(bearer.as_str()).into();
         if let Some(token) = self.tokens.get(&key) {
             return Ok(token);
         }
         let token = access_token::verify(bearer, &self.keys)
-            .map_err(|error| Denial::Token(Rejection::Invalid(error.reason())))?;
+            .map_err(|error| Rejection::Token(TokenRejection::Invalid(error.reason())))?;
         let token = Arc::new(token);
         self.tokens.insert(key, Arc::clone(&token));
         Ok(token)
@@ -397,34 +415,34 @@ impl Gateway {
     async fn read_calls(
         &self,
         session: &mut ServerSession,
-        door: Door,
+        mcp_endpoint: McpEndpoint,
         keep: Keep<'_>,
-        visit: &Visit,
-    ) -> Result<(Vec<Call>, Option<Bytes>), Stop> {
+        context: &RequestContext,
+    ) -> Result<(Vec<Call>, Option<Bytes>), ProxyError> {
         body::check_form(&session.req_header().headers)?;
         let (limit, patience) = (self.settings.request_body, self.settings.timeouts.body);
-        let hold = self.hold(visit);
+        let hold = self.hold(context);
         let body = body::read(session, limit, patience, hold).await?;
-        let calls = judge(door, &session.req_header().headers, &body, keep)?;
+        let calls = judge(mcp_endpoint, &session.req_header().headers, &body, keep)?;
         Ok((calls, Some(body)))
     }
 
     /// Where the request goes at the backend.
     fn target(
         &self,
-        place: &Place,
-        door: Door,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
         asked: &Target<'_>,
         claims: &Claims,
-    ) -> Result<String, Denial> {
-        let backend = &place.backend;
-        match door {
-            Door::Mcp => Ok(with_query(&backend.mcp_path, asked.query)),
-            Door::Sse => Ok(with_query(&backend.sse_path, asked.query)),
-            Door::Messages => self
+    ) -> Result<String, Rejection> {
+        let backend = &mounted.backend;
+        match mcp_endpoint {
+            McpEndpoint::Mcp => Ok(with_query(&backend.mcp_path, asked.query)),
+            McpEndpoint::Sse => Ok(with_query(&backend.sse_path, asked.query)),
+            McpEndpoint::Messages => self
                 .sessions
                 .unbind_endpoint(asked.query, claims, &backend.mount)
-                .ok_or(Denial::SessionUnknown),
+                .ok_or(Rejection::SessionUnknown),
         }
     }
 
@@ -432,23 +450,23 @@ impl Gateway {
     fn own(
         &self,
         headers: &HeaderMap,
-        place: &Place,
-        door: Door,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
         asked: &Target<'_>,
         claims: &Claims,
     ) -> Option<Own> {
-        let mount = &place.backend.mount;
-        match door {
-            Door::Mcp if !mirror(headers).are_binding() => {
+        let mount = &mounted.backend.mount;
+        match mcp_endpoint {
+            McpEndpoint::Mcp if !mirror(headers).are_binding() => {
                 let presented = headers.get(SESSION)?.to_str().ok()?;
                 let text = self.sessions.unbind_own(presented, claims, mount)?;
                 Some(Own::Session(text.to_owned()))
             }
-            Door::Messages => self
+            McpEndpoint::Messages => self
                 .sessions
                 .unbind_own_endpoint(asked.query, claims, mount)
                 .map(Own::Stream),
-            Door::Mcp | Door::Sse => None,
+            McpEndpoint::Mcp | McpEndpoint::Sse => None,
         }
     }
 
@@ -457,21 +475,21 @@ impl Gateway {
     fn session(
         &self,
         headers: &HeaderMap,
-        place: &Place,
-        door: Door,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
         claims: &Claims,
-    ) -> Result<Option<String>, Denial> {
+    ) -> Result<Option<String>, Rejection> {
         let Some(presented) = headers.get(SESSION) else {
             return Ok(None);
         };
-        if door != Door::Mcp || mirror(headers).are_binding() {
+        if mcp_endpoint != McpEndpoint::Mcp || mirror(headers).are_binding() {
             return Ok(None);
         }
         let id = presented
             .to_str()
             .ok()
-            .and_then(|text| self.sessions.unbind(text, claims, &place.backend.mount))
-            .ok_or(Denial::SessionUnknown)?;
+            .and_then(|text| self.sessions.unbind(text, claims, &mounted.backend.mount))
+            .ok_or(Rejection::SessionUnknown)?;
         Ok(Some(id.to_owned()))
     }
 }
@@ -479,22 +497,22 @@ impl Gateway {
 /// The calls in a body, each judged. Mirrored headers are a rule of Streamable HTTP: on the legacy
 /// transport clients of 2026-07-28 send its version and none of them.
 fn judge(
-    door: Door,
+    mcp_endpoint: McpEndpoint,
     headers: &HeaderMap,
     body: &[u8],
     keep: Keep<'_>,
-) -> Result<Vec<Call>, Denial> {
+) -> Result<Vec<Call>, Rejection> {
     let mirror = mirror(headers);
     let judged = jsonrpc::judge_and_keep(body, mcp::takes_batches(mirror.version), keep)
-        .map_err(|refused| Denial::BadMessage(refused.0))?;
-    let is_stateless = door == Door::Mcp && mirror.are_binding();
+        .map_err(|refused| Rejection::BadMessage(refused.0))?;
+    let is_stateless = mcp_endpoint == McpEndpoint::Mcp && mirror.are_binding();
     for message in judged.messages() {
         mcp::check_shape(message, is_stateless)
-            .map_err(|what| Denial::BadMessage(what.to_owned()))?;
-        if door == Door::Mcp {
+            .map_err(|what| Rejection::BadMessage(what.to_owned()))?;
+        if mcp_endpoint == McpEndpoint::Mcp {
             mirror.check(message).map_err(|what| {
                 let id = message.id.clone().filter(|_| message.kind == Kind::Request);
-                Denial::HeaderMismatch(what, id)
+                Rejection::HeaderMismatch(what, id)
             })?;
         }
     }
@@ -502,11 +520,11 @@ fn judge(
 }
 
 /// Writes down what a subscription names, for a policy that asks about resources.
-fn name_resources(calls: &mut [Call], body: &[u8]) -> Result<(), Denial> {
+fn name_resources(calls: &mut [Call], body: &[u8]) -> Result<(), Rejection> {
     if !calls.iter().any(Call::listens) {
         return Ok(());
     }
-    let named = mcp::resources_of(body).map_err(|what| Denial::BadMessage(what.to_owned()))?;
+    let named = mcp::resources_of(body).map_err(|what| Rejection::BadMessage(what.to_owned()))?;
     for (call, resources) in calls.iter_mut().zip(named) {
         call.resources = resources;
     }
@@ -528,26 +546,26 @@ fn mirror(headers: &HeaderMap) -> MirrorHeaders<'_> {
 }
 
 /// `/sse` is no endpoint for messages; 404 is what makes clients fall back to GET there.
-fn check_method(door: Door, method: &Method) -> Result<(), Denial> {
-    match (door, method) {
-        (Door::Mcp, &(Method::GET | Method::HEAD | Method::POST | Method::DELETE)) => Ok(()),
-        (Door::Mcp, _) => Err(Denial::Method("GET, HEAD, POST, DELETE, OPTIONS")),
-        (Door::Sse, &(Method::GET | Method::HEAD)) => Ok(()),
-        (Door::Sse, &Method::POST) => Err(Denial::NotFound),
-        (Door::Sse, _) => Err(Denial::Method("GET, HEAD, OPTIONS")),
-        (Door::Messages, &Method::POST) => Ok(()),
-        (Door::Messages, _) => Err(Denial::Method("POST, OPTIONS")),
+fn check_method(mcp_endpoint: McpEndpoint, method: &Method) -> Result<(), Rejection> {
+    match (mcp_endpoint, method) {
+        (McpEndpoint::Mcp, &(Method::GET | Method::HEAD | Method::POST | Method::DELETE)) => Ok(()),
+        (McpEndpoint::Mcp, _) => Err(Rejection::Method("GET, HEAD, POST, DELETE, OPTIONS")),
+        (McpEndpoint::Sse, &(Method::GET | Method::HEAD)) => Ok(()),
+        (McpEndpoint::Sse, &Method::POST) => Err(Rejection::NotFound),
+        (McpEndpoint::Sse, _) => Err(Rejection::Method("GET, HEAD, OPTIONS")),
+        (McpEndpoint::Messages, &Method::POST) => Ok(()),
+        (McpEndpoint::Messages, _) => Err(Rejection::Method("POST, OPTIONS")),
     }
 }
 
 /// Only POST has a body here; one on another method would be dropped by some and read by others.
-fn refuse_body(session: &mut ServerSession) -> Result<(), Denial> {
+fn refuse_body(session: &mut ServerSession) -> Result<(), Rejection> {
     let headers = &session.req_header().headers;
     let declared = headers
         .get(CONTENT_LENGTH)
         .is_some_and(|length| length != "0");
     match declared || headers.contains_key(TRANSFER_ENCODING) {
-        true => Err(Denial::Ambiguous("this method has no body")),
+        true => Err(Rejection::Ambiguous("this method has no body")),
         false => Ok(()),
     }
 }
@@ -566,24 +584,27 @@ mod tests {
 
     #[test]
     fn methods_are_those_of_the_transports() {
-        for (door, method, expected) in [
-            (Door::Mcp, Method::POST, Ok(())),
-            (Door::Mcp, Method::DELETE, Ok(())),
-            (Door::Sse, Method::GET, Ok(())),
-            (Door::Sse, Method::POST, Err(Denial::NotFound)),
-            (Door::Messages, Method::POST, Ok(())),
+        for (mcp_endpoint, method, expected) in [
+            (McpEndpoint::Mcp, Method::POST, Ok(())),
+            (McpEndpoint::Mcp, Method::DELETE, Ok(())),
+            (McpEndpoint::Sse, Method::GET, Ok(())),
+            (McpEndpoint::Sse, Method::POST, Err(Rejection::NotFound)),
+            (McpEndpoint::Messages, Method::POST, Ok(())),
             (
-                Door::Messages,
+                McpEndpoint::Messages,
                 Method::GET,
-                Err(Denial::Method("POST, OPTIONS")),
+                Err(Rejection::Method("POST, OPTIONS")),
             ),
         ] {
-            assert_eq!(check_method(door, &method), expected);
+            assert_eq!(check_method(mcp_endpoint, &method), expected);
         }
         for method in ["TRACE", "CONNECT", "PUT", "PATCH", "get", "post", "BREW"] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
-            for door in [Door::Mcp, Door::Sse, Door::Messages] {
-                assert!(check_method(door, &method).is_err(), "{method} {door:?}");
+            for mcp_endpoint in [McpEndpoint::Mcp, McpEndpoint::Sse, McpEndpoint::Messages] {
+                assert!(
+                    check_method(mcp_endpoint, &method).is_err(),
+                    "{method} {mcp_endpoint:?}"
+                );
             }
         }
     }
@@ -601,20 +622,20 @@ mod tests {
         let batch = br#"[{"jsonrpc":"2.0","id":1,"method":"tools/list"},{"jsonrpc":"2.0","id":2,"method":"tools/call","params":{"name":"a"}}]"#;
         let mut headers = HeaderMap::new();
         assert_eq!(
-            judge(Door::Mcp, &headers, batch, Keep::Nothing)
+            judge(McpEndpoint::Mcp, &headers, batch, Keep::Nothing)
                 .unwrap()
                 .len(),
             2
         );
         headers.insert(VERSION, "2025-03-26".parse().unwrap());
         assert_eq!(
-            judge(Door::Mcp, &headers, batch, Keep::Nothing).unwrap()[1].tool(),
+            judge(McpEndpoint::Mcp, &headers, batch, Keep::Nothing).unwrap()[1].tool(),
             Some("a")
         );
         headers.insert(VERSION, "2025-06-18".parse().unwrap());
         assert!(matches!(
-            judge(Door::Mcp, &headers, batch, Keep::Nothing),
-            Err(Denial::BadMessage(_))
+            judge(McpEndpoint::Mcp, &headers, batch, Keep::Nothing),
+            Err(Rejection::BadMessage(_))
         ));
     }
 
@@ -624,11 +645,11 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(VERSION, "2026-07-28".parse().unwrap());
         assert!(matches!(
-            judge(Door::Mcp, &headers, message, Keep::Nothing),
-            Err(Denial::HeaderMismatch(..))
+            judge(McpEndpoint::Mcp, &headers, message, Keep::Nothing),
+            Err(Rejection::HeaderMismatch(..))
         ));
         assert_eq!(
-            judge(Door::Messages, &headers, message, Keep::Nothing)
+            judge(McpEndpoint::Messages, &headers, message, Keep::Nothing)
                 .unwrap()
                 .len(),
             1

@@ -17,9 +17,9 @@ use http::HeaderName;
 use pingora::http::RequestHeader;
 use serde_json::value::RawValue;
 
-use super::lists::Lists;
 use super::sessions::Sessions;
 use super::tasks::Theirs;
+use super::tool_list_filter::ToolListFilter;
 use crate::access_token::Claims;
 use crate::policy::{AccessToken, Coverage, Operation};
 use crate::protocol::mcp::{Belonging, Call};
@@ -187,7 +187,7 @@ fn may_hear_of(token: &AccessToken, tool: &str) -> bool {
         && token.coverage(operation) == Coverage::Covered
 }
 
-impl Lists<'_> {
+impl ToolListFilter<'_> {
     /// A message or batch of the backend as the client of this token is to have it. `None`:
     /// unchanged.
     pub(super) fn named(&self, text: &str) -> Option<String> {
@@ -225,9 +225,9 @@ impl Lists<'_> {
 
     fn names(&self) -> Names<'_> {
         Names {
-            sessions: &self.gateway.sessions,
+            sessions: &self.state.sessions,
             claims: self.token.claims(),
-            mount: &self.place.backend.mount,
+            mount: &self.mounted.backend.mount,
             conversation: self.conversation,
         }
     }
@@ -277,7 +277,7 @@ impl Lists<'_> {
             return Some(tool.to_owned());
         }
         let id = message.raw("id").filter(|_| self.calls.is_empty())?;
-        let tool = self.gateway.tasks.answered(self.theirs(), id.get())?;
+        let tool = self.state.tasks.answered(self.theirs(), id.get())?;
         Some(tool.to_string())
     }
 
@@ -292,7 +292,7 @@ impl Lists<'_> {
 
     /// The client's name of a task whose tool is remembered.
     fn known_task(&self, id: &str) -> Option<String> {
-        let tool = self.gateway.tasks.tool(self.theirs(), id)?;
+        let tool = self.state.tasks.tool(self.theirs(), id)?;
         Some(self.task(id, &tool))
     }
 
@@ -326,7 +326,7 @@ impl Lists<'_> {
     }
 
     fn task(&self, id: &str, tool: &str) -> String {
-        self.gateway.tasks.began(self.theirs(), id, tool);
+        self.state.tasks.began(self.theirs(), id, tool);
         let names = self.names();
         let sessions = names.sessions;
         sessions.bind_task(id, tool, names.claims, names.mount)

@@ -8,9 +8,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
-use super::denial::Denial;
 use super::in_flight::{FREE, Hold};
-use super::serve::Stop;
+use super::rejection::Rejection;
+use super::serve::ProxyError;
 
 /// Reads the body: at most `limit` bytes within `patience`. What is declared as larger is refused
 /// before a byte is read; what is more than the budget lets be held, as soon as it is.
@@ -19,11 +19,11 @@ pub(super) async fn read(
     limit: usize,
     patience: Duration,
     hold: Hold,
-) -> Result<Bytes, Stop> {
+) -> Result<Bytes, ProxyError> {
     let headers = &session.req_header().headers;
     let declared = declared_length(headers);
     if declared.is_some_and(|length| length > limit) {
-        return Err(Denial::TooLarge.into());
+        return Err(Rejection::TooLarge.into());
     }
     if headers.contains_key(EXPECT) {
         session.write_continue_response().await?;
@@ -32,7 +32,7 @@ pub(super) async fn read(
         Ok(read) => read,
         Err(_) => {
             session.set_keepalive(None);
-            Err(Denial::TooSlow.into())
+            Err(Rejection::TooSlow.into())
         }
     }
 }
@@ -42,7 +42,7 @@ async fn read_bounded(
     limit: usize,
     declared: Option<usize>,
     mut hold: Hold,
-) -> Result<Bytes, Stop> {
+) -> Result<Bytes, ProxyError> {
     let Some(first) = session.read_request_body().await? else {
         return Ok(Bytes::new());
     };
@@ -51,7 +51,7 @@ async fn read_bounded(
     if declared == Some(first.len()) {
         return match session.read_request_body().await? {
             None => Ok(hold.over(first)),
-            Some(_) => Err(Denial::TooLarge.into()),
+            Some(_) => Err(Rejection::TooLarge.into()),
         };
     }
     // What is declared need not come: room is made for what is there.
@@ -68,11 +68,11 @@ async fn read_bounded(
         }
     }
     session.set_keepalive(None);
-    Err(Denial::TooLarge.into())
+    Err(Rejection::TooLarge.into())
 }
 
 /// Takes what is about to be held from the budget, or ends the connection after its answer.
-fn grow(session: &mut ServerSession, hold: &mut Hold, bytes: usize) -> Result<(), Denial> {
+fn grow(session: &mut ServerSession, hold: &mut Hold, bytes: usize) -> Result<(), Rejection> {
     hold.grow_beyond_free(bytes).map_err(|full| {
         session.set_keepalive(None);
         full.into()
@@ -86,28 +86,28 @@ fn declared_length(headers: &HeaderMap) -> Option<usize> {
 }
 
 /// Whether the body of an MCP message is of the form that is taken: JSON in UTF-8, plain.
-pub(super) fn check_form(headers: &HeaderMap) -> Result<(), Denial> {
+pub(super) fn check_form(headers: &HeaderMap) -> Result<(), Rejection> {
     let coding = headers.get(CONTENT_ENCODING).map(|value| value.as_bytes());
     if coding.is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity")) {
-        return Err(Denial::Compressed);
+        return Err(Rejection::Compressed);
     }
     let kind = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .ok_or(Denial::MediaType)?;
+        .ok_or(Rejection::MediaType)?;
     let mut parts = kind.split(';').map(str::trim);
     if !parts
         .next()
         .is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"))
     {
-        return Err(Denial::MediaType);
+        return Err(Rejection::MediaType);
     }
     for parameter in parts {
         if let Some((name, value)) = parameter.split_once('=')
             && name.trim().eq_ignore_ascii_case("charset")
             && !value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
         {
-            return Err(Denial::MediaType);
+            return Err(Rejection::MediaType);
         }
     }
     Ok(())
@@ -117,7 +117,7 @@ pub(super) fn check_form(headers: &HeaderMap) -> Result<(), Denial> {
 mod tests {
     use super::*;
 
-    fn form(lines: &[(&'static str, &str)]) -> Result<(), Denial> {
+    fn form(lines: &[(&'static str, &str)]) -> Result<(), Rejection> {
         let mut headers = HeaderMap::new();
         for (name, value) in lines {
             headers.append(*name, value.parse().unwrap());
@@ -145,11 +145,11 @@ mod tests {
         ] {
             assert_eq!(
                 form(&[("content-type", kind)]),
-                Err(Denial::MediaType),
+                Err(Rejection::MediaType),
                 "{kind}"
             );
         }
-        assert_eq!(form(&[]), Err(Denial::MediaType));
+        assert_eq!(form(&[]), Err(Rejection::MediaType));
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
                     ("content-type", "application/json"),
                     ("content-encoding", coding)
                 ]),
-                Err(Denial::Compressed)
+                Err(Rejection::Compressed)
             );
         }
         assert_eq!(

@@ -22,10 +22,10 @@ use tokio::time::timeout;
 
 use super::admission::Admitted;
 use super::beside::{read, written};
-use super::denial::Denial;
-use super::serve::{Stop, Visit};
+use super::rejection::Rejection;
+use super::serve::{ProxyError, RequestContext};
 use super::translate::Way;
-use super::{Gateway, Place};
+use super::{MountedBackend, ProxyState};
 use crate::policy::{AccessToken, Permit, Refusal, Refused};
 use crate::protocol::mcp::Call;
 
@@ -97,36 +97,42 @@ fn errors(body: &Bytes, calls: &[Call], error: &RpcError) -> Option<String> {
     Some(written(&errors, is_batch))
 }
 
-impl Gateway {
+impl ProxyState {
     /// Sees to it that the backend is told. Where the client waits for no answer of its own, what is left to
     /// do is the exchange of what is given back; else the denial is its answer.
     pub(super) async fn decline(
         &self,
         session: &mut ServerSession,
-        visit: &Visit,
-        place: &Place,
+        context: &RequestContext,
+        mounted: &MountedBackend,
         way: &Way,
         admitted: Admitted,
-        denial: Denial,
-    ) -> Result<Admitted, Stop> {
-        if denial.is_swallowed() {
+        rejection: Rejection,
+    ) -> Result<Admitted, ProxyError> {
+        if rejection.is_swallowed() {
             let status = 202;
-            self.note_refusal(session, visit, &denial, &place.backend.mount.name, status);
+            self.note_refusal(
+                session,
+                context,
+                &rejection,
+                &mounted.backend.mount.name,
+                status,
+            );
             return Ok(admitted);
         }
         let head = session.req_header().clone();
         let told = async {
             match way {
                 Way::Through if !admitted.permit.calls().is_empty() => {
-                    self.tell(&head, place, &admitted).await;
+                    self.tell(&head, mounted, &admitted).await;
                 }
                 Way::Stateless(_) => {
                     let text = std::str::from_utf8(admitted.body.as_deref().unwrap_or_default());
                     let message = text.ok().and_then(|text| Message::parse(text).ok());
-                    if let (Some(message), Denial::Refused(call)) = (message, &denial) {
+                    if let (Some(message), Rejection::Refused(call)) = (message, &rejection) {
                         let error = why(call.refusal());
                         let headers = &head.headers;
-                        self.give_up(headers, place, admitted.permit, &message, &error)
+                        self.give_up(headers, mounted, admitted.permit, &message, &error)
                             .await;
                     }
                 }
@@ -135,6 +141,6 @@ impl Gateway {
         };
         // It is refused all the same where the backend takes nothing: its own patience is left then.
         let _ = timeout(PATIENCE, told).await;
-        Err(denial.into())
+        Err(rejection.into())
     }
 }

@@ -13,56 +13,56 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::admission::Admitted;
-use super::denial::Denial;
-use super::endings::{self, End};
 use super::in_flight::Full;
-use super::lists::{self, EventFilter, Lists};
+use super::lifetime::{self, End};
+use super::rejection::Rejection;
 use super::relay::Relay;
 use super::response_head::{self, Shape};
 use super::rewrite::{self, EndpointRewriter, Redirect};
-use super::routes::Door;
-use super::serve::{Stop, Visit, allow_reading};
+use super::routes::McpEndpoint;
+use super::serve::{ProxyError, RequestContext, allow_reading};
+use super::tool_list_filter::{self, EventFilter, ToolListFilter};
 use super::upstream_head::{self, Asking};
-use super::{Gateway, Place};
+use super::{MountedBackend, ProxyState};
 use crate::access_token::{self, PassedToken};
 use crate::backend::{Connection, Failure, Pooling};
-use crate::policy::{Permit, Rejection};
+use crate::policy::{Permit, TokenRejection};
 use crate::protocol::jsonrpc::Id;
 use crate::reason::Reason;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-impl Gateway {
-    /// Exchanges one request and its answer with the backend of `place`.
+impl ProxyState {
+    /// Exchanges one request and its answer with the backend of `mounted`.
     pub(super) async fn exchange(
         &self,
         session: &mut ServerSession,
-        visit: &Visit,
-        place: &Place,
-        door: Door,
+        context: &RequestContext,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
         mut admitted: Admitted,
         origin: Option<&HeaderValue>,
-    ) -> Result<(), Stop> {
-        let lease = admitted.lease.clone();
-        let revoked = lease.ended();
-        let leaving = endings::shutdown(&self.draining, admitted.waits_for_events);
+    ) -> Result<(), ProxyError> {
+        let lifetime = admitted.lifetime.clone();
+        let revoked = lifetime.ended();
+        let leaving = lifetime::shutdown(&self.draining, admitted.waits_for_events);
         tokio::pin!(revoked, leaving);
         let mut client = ClientWatch::default();
         let request = session.req_header().clone();
 
         let mut connection = tokio::select! {
             biased;
-            end = &mut revoked => return Err(denied_by(end).into()),
-            end = &mut leaving => return Err(denied_by(end).into()),
+            end = &mut revoked => return Err(rejected_by(end).into()),
+            end = &mut leaving => return Err(rejected_by(end).into()),
             () = client.gone(session) => return Err(gone()),
             // Boxed: a stream, which is done with it, need not have room for it.
-            reached = Box::pin(self.reach(place, &request, &admitted)) => reached.inspect_err(|denial| {
-                if matches!(denial, Denial::Upstream(_, _)) {
-                    self.server.catalogue.doubt(&place.backend.mount.name);
+            reached = Box::pin(self.reach(mounted, &request, &admitted)) => reached.inspect_err(|rejection| {
+                if matches!(rejection, Rejection::Upstream(_, _)) {
+                    self.server.catalogue.doubt(&mounted.backend.mount.name);
                 }
                 // A backend that came back may be another one.
-                if matches!(denial, Denial::Upstream(Failure::Unreachable(_) | Failure::NoAnswer(_), _)) {
-                    place.spoken.doubt();
+                if matches!(rejection, Rejection::Upstream(Failure::Unreachable(_) | Failure::NoAnswer(_), _)) {
+                    mounted.spoken.doubt();
                 }
             })?,
         };
@@ -70,9 +70,9 @@ impl Gateway {
         let head = connection
             .read_head()
             .await
-            .map_err(|failure| Denial::Upstream(failure, None))?;
-        refuse_unusable(head, place)?;
-        let is_first = door == Door::Sse
+            .map_err(|failure| Rejection::Upstream(failure, None))?;
+        refuse_unusable(head, mounted)?;
+        let is_first = mcp_endpoint == McpEndpoint::Sse
             || admitted
                 .permit
                 .calls()
@@ -80,13 +80,14 @@ impl Gateway {
                 .is_some_and(|call| call.method == "initialize");
         if is_first && matches!(head.status.as_u16(), 400 | 404 | 405) {
             // It may have been replaced by one of another era.
-            place.spoken.doubt();
+            mounted.spoken.doubt();
         }
-        let is_stream =
-            door == Door::Sse && request.method == Method::GET && head.status == StatusCode::OK;
+        let is_stream = mcp_endpoint == McpEndpoint::Sse
+            && request.method == Method::GET
+            && head.status == StatusCode::OK;
         let shape = Shape::of(head, request.method == Method::HEAD);
         if is_stream && shape != Shape::Events {
-            return Err(Denial::UpstreamUnusable.into());
+            return Err(Rejection::UpstreamUnusable.into());
         }
         let token = admitted.permit.token();
         // A session begins with the answer.
@@ -95,25 +96,25 @@ impl Gateway {
             begun.to_str().ok().map(str::to_owned)
         });
         let conversation = conversation.unwrap_or_default();
-        let lists = Lists {
-            gateway: self,
-            place,
-            visit,
+        let filter = ToolListFilter {
+            state: self,
+            mounted,
+            context,
             token,
             calls: admitted.permit.calls(),
             conversation: &conversation,
         };
-        let is_restricted = self.cuts_lists(token, place);
+        let is_restricted = self.cuts_lists(token, mounted);
         let list = match (is_restricted, shape) {
             (true, Shape::Bytes(_)) => {
-                lists::are_asked_for(&admitted.permit, admitted.body.as_ref())
+                tool_list_filter::are_asked_for(&admitted.permit, admitted.body.as_ref())
             }
             _ => None,
         };
         let is_list = list.is_some();
         let is_filtered = is_restricted && shape == Shape::Events;
-        if (is_list || is_filtered) && !lists::can_be_read(head) {
-            return Err(Denial::UpstreamUnusable.into());
+        if (is_list || is_filtered) && !tool_list_filter::can_be_read(head) {
+            return Err(Rejection::UpstreamUnusable.into());
         }
         let head = head.clone();
         // It is sent and asked about no more. An answer may last for hours.
@@ -121,16 +122,16 @@ impl Gateway {
         let (shape, list) = match list {
             None => (shape, None),
             Some(limit) => {
-                let is_lenient = door == Door::Messages || !head.status.is_success();
-                let whole = whole_list(&mut connection, lists, is_lenient, place, limit);
+                let is_lenient = mcp_endpoint == McpEndpoint::Messages || !head.status.is_success();
+                let whole = whole_list(&mut connection, filter, is_lenient, mounted, limit);
                 let list = tokio::select! {
                     biased;
-                    end = &mut revoked => return Err(denied_by(end).into()),
-                    end = &mut leaving => return Err(denied_by(end).into()),
+                    end = &mut revoked => return Err(rejected_by(end).into()),
+                    end = &mut leaving => return Err(rejected_by(end).into()),
                     () = client.gone(session) => return Err(gone()),
                     list = whole => list.map_err(|unheld| match unheld {
                         Unheld::Failed(failure) => {
-                            Denial::Upstream(failure, single_id(&admitted.permit))
+                            Rejection::Upstream(failure, single_id(&admitted.permit))
                         }
                         Unheld::Full(full) => full.into(),
                     })?,
@@ -143,7 +144,7 @@ impl Gateway {
             .headers
             .get(SESSION)
             .and_then(|id| id.to_str().ok())
-            .map(|id| self.sessions.bind(id, claims, &place.backend.mount));
+            .map(|id| self.sessions.bind(id, claims, &mounted.backend.mount));
         let mut answer =
             response_head::build(&head, shape, bound, request.version == Version::HTTP_11)?;
         if let Some(origin) = origin {
@@ -157,16 +158,16 @@ impl Gateway {
         session.write_response_header(Box::new(answer)).await?;
 
         let relay = Relay {
-            gateway: self,
-            place,
-            visit,
+            state: self,
+            mounted,
+            context,
             permit: &admitted.permit,
             shape,
             endpoint: is_stream.then(EndpointRewriter::new),
-            mailbox: None,
+            outbox: None,
             conversation,
-            lease: &lease,
-            filter: is_filtered.then(|| EventFilter::new(self.hold(visit))),
+            lifetime: &lifetime,
+            filter: is_filtered.then(|| EventFilter::new(self.hold(context))),
             waits_for_events: admitted.waits_for_events,
             status,
         };
@@ -182,10 +183,10 @@ impl Gateway {
     pub(super) async fn tell(
         &self,
         request: &pingora::http::RequestHeader,
-        place: &Place,
+        mounted: &MountedBackend,
         admitted: &Admitted,
     ) {
-        if let Ok(connection) = self.reach(place, request, admitted).await {
+        if let Ok(connection) = self.reach(mounted, request, admitted).await {
             connection.abandon().await;
         }
     }
@@ -194,23 +195,23 @@ impl Gateway {
     /// for each of a client's tokens.
     pub(super) fn token_for(
         &self,
-        place: &Place,
+        mounted: &MountedBackend,
         permit: &Permit,
-    ) -> Result<Option<Arc<PassedToken>>, Denial> {
-        if place.backend.token_header.is_none() {
+    ) -> Result<Option<Arc<PassedToken>>, Rejection> {
+        if mounted.backend.token_header.is_none() {
             return Ok(None);
         }
         let (token, now) = (permit.token().verified(), self.clock.now());
         let Some(id) = token.ids().last() else {
-            return Err(Denial::Unspeakable);
+            return Err(Rejection::Unspeakable);
         };
         if let Some(passed) = self.passed.get(id)
             && !passed.is_stale(token, now)
         {
             return Ok(Some(passed));
         }
-        let passed = access_token::pass_on(token, &place.backend.mount.name, &self.keys, now)
-            .map_err(|_| Denial::Unspeakable)?;
+        let passed = access_token::pass_on(token, &mounted.backend.mount.name, &self.keys, now)
+            .map_err(|_| Rejection::Unspeakable)?;
         let passed = Arc::new(passed);
         self.passed.insert(id.clone(), Arc::clone(&passed));
         Ok(Some(passed))
@@ -219,17 +220,17 @@ impl Gateway {
     /// A connection on which the backend has answered with the head of a final response.
     async fn reach(
         &self,
-        place: &Place,
+        mounted: &MountedBackend,
         request: &pingora::http::RequestHeader,
         admitted: &Admitted,
-    ) -> Result<Connection, Denial> {
-        let backend = &place.backend;
+    ) -> Result<Connection, Rejection> {
+        let backend = &mounted.backend;
         let permit = &admitted.permit;
         let id = || single_id(permit);
         let mut target = admitted.target.clone();
         let mut pooling = Pooling::Reuse;
         let mut redirected = false;
-        let token = self.token_for(place, permit)?;
+        let token = self.token_for(mounted, permit)?;
         loop {
             let asking = Asking {
                 method: &request.method,
@@ -242,12 +243,12 @@ impl Gateway {
                 claims: permit.token().claims(),
                 token: token.as_deref().map(PassedToken::as_str),
             };
-            let head = upstream_head::build(&asking).ok_or(Denial::Unspeakable)?;
+            let head = upstream_head::build(&asking).ok_or(Rejection::Unspeakable)?;
             let mut connection = self
                 .connections
                 .open(backend, pooling)
                 .await
-                .map_err(|failure| Denial::Upstream(failure, id()))?;
+                .map_err(|failure| Rejection::Upstream(failure, id()))?;
             let asked = async {
                 connection.send(head, admitted.body.clone()).await?;
                 connection.read_head().await.map(|_| ())
@@ -261,12 +262,12 @@ impl Gateway {
                     pooling = Pooling::Fresh;
                     continue;
                 }
-                Err(failure) => return Err(Denial::Upstream(failure, id())),
+                Err(failure) => return Err(Rejection::Upstream(failure, id())),
             }
             let head = connection
                 .read_head()
                 .await
-                .map_err(|failure| Denial::Upstream(failure, id()))?;
+                .map_err(|failure| Rejection::Upstream(failure, id()))?;
             let location = head
                 .headers
                 .get(LOCATION)
@@ -278,7 +279,9 @@ impl Gateway {
                     target = other;
                     connection.abandon().await;
                 }
-                Redirect::Within(_) | Redirect::Elsewhere => return Err(Denial::UpstreamRedirects),
+                Redirect::Within(_) | Redirect::Elsewhere => {
+                    return Err(Rejection::UpstreamRedirects);
+                }
             }
         }
     }
@@ -313,15 +316,15 @@ impl From<Full> for Unheld {
 /// The whole of an answer that may hold a list, cut to what the token allows.
 async fn whole_list(
     connection: &mut Connection,
-    lists: Lists<'_>,
+    filter: ToolListFilter<'_>,
     is_lenient: bool,
-    place: &Place,
+    mounted: &MountedBackend,
     limit: usize,
 ) -> Result<Bytes, Unheld> {
     let mut body = Vec::new();
-    let mut hold = lists.gateway.hold(lists.visit);
+    let mut hold = filter.state.hold(filter.context);
     loop {
-        let read = timeout(place.backend.response_timeout, connection.read_body())
+        let read = timeout(mounted.backend.response_timeout, connection.read_body())
             .await
             .unwrap_or(Err(Failure::TimedOut("the rest of the response")))?;
         match read {
@@ -336,7 +339,7 @@ async fn whole_list(
             None => break,
         }
     }
-    lists
+    filter
         .judge_body(body, is_lenient)
         .await
         .map(|list| hold.over(list))
@@ -356,16 +359,16 @@ fn may_repeat(failure: &Failure, permit: &Permit) -> bool {
 /// A backend that wants credentials wants them from the gateway: its challenge would send the
 /// client to log in where there is no login. A 403 or 421 without a challenge is about the call
 /// or the Host; it goes on, and a line in the log names the likely cause.
-fn refuse_unusable(head: &ResponseHeader, place: &Place) -> Result<(), Denial> {
+fn refuse_unusable(head: &ResponseHeader, mounted: &MountedBackend) -> Result<(), Rejection> {
     let challenges = head.headers.contains_key(WWW_AUTHENTICATE);
     match head.status.as_u16() {
-        401 | 407 => Err(Denial::UpstreamRefusedUs),
-        403 if challenges => Err(Denial::UpstreamRefusedUs),
+        401 | 407 => Err(Rejection::UpstreamRefusedUs),
+        403 if challenges => Err(Rejection::UpstreamRefusedUs),
         status @ (403 | 421) => {
             let reason = Reason::UpstreamRefusedHost;
             log::warn!(
                 event = "upstream_refused", reason = reason.code(), hint = reason.remedy(), status = status,
-                backend = place.backend.mount.name;
+                backend = mounted.backend.mount.name;
                 "the backend refused a request"
             );
             Ok(())
@@ -374,17 +377,17 @@ fn refuse_unusable(head: &ResponseHeader, place: &Place) -> Result<(), Denial> {
     }
 }
 
-pub(super) fn denied_by(end: End) -> Denial {
+pub(super) fn rejected_by(end: End) -> Rejection {
     match end {
-        End::Revoked => Denial::Token(Rejection::Invalid(Reason::GrantRevoked)),
-        End::Expired => Denial::Token(Rejection::Invalid(Reason::TokenExpired)),
-        End::Closed | End::Shutdown => Denial::Leaving,
+        End::Revoked => Rejection::Token(TokenRejection::Invalid(Reason::GrantRevoked)),
+        End::Expired => Rejection::Token(TokenRejection::Invalid(Reason::TokenExpired)),
+        End::Closed | End::Shutdown => Rejection::Leaving,
     }
 }
 
 /// The client closed its connection.
-pub(super) fn gone() -> Stop {
-    Stop::Broken(pingora::Error::explain(
+pub(super) fn gone() -> ProxyError {
+    ProxyError::Broken(pingora::Error::explain(
         ErrorType::ConnectionClosed,
         "the client is gone",
     ))

@@ -11,30 +11,30 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use super::Gateway;
-use super::listener::Lifeline;
+use super::ProxyState;
+use super::listener::RequestWatchdog;
 use super::metered::Meter;
-use super::serve::Visit;
+use super::serve::RequestContext;
 
 /// How long the rest of a body that nobody wants may take before its connection is closed.
 const DRAIN: Duration = Duration::from_secs(2);
 
 pub(super) struct Hooks {
-    gateway: Arc<Gateway>,
+    state: Arc<ProxyState>,
 }
 
 impl Hooks {
-    pub(super) const fn new(gateway: Arc<Gateway>) -> Self {
-        Self { gateway }
+    pub(super) const fn new(state: Arc<ProxyState>) -> Self {
+        Self { state }
     }
 }
 
 #[async_trait]
 impl ProxyHttp for Hooks {
-    type CTX = Visit;
+    type CTX = RequestContext;
 
-    fn new_ctx(&self) -> Visit {
-        Visit::new(self.gateway.draining.enter())
+    fn new_ctx(&self) -> RequestContext {
+        RequestContext::new(self.state.draining.enter())
     }
 
     /// No modules: answers are not compressed here, and streams least of all.
@@ -43,22 +43,22 @@ impl ProxyHttp for Hooks {
     async fn early_request_filter(
         &self,
         session: &mut Session,
-        _visit: &mut Visit,
+        _visit: &mut RequestContext,
     ) -> pingora::Result<()> {
-        if let Some(lifeline) = Lifeline::current() {
-            lifeline.head_is_read();
+        if let Some(watchdog) = RequestWatchdog::current() {
+            watchdog.head_is_read();
         }
         if let Some(meter) = Meter::current() {
             meter.head_is_read();
         }
-        let timeouts = &self.gateway.settings.timeouts;
+        let timeouts = &self.state.settings.timeouts;
         session.set_write_timeout(Some(timeouts.write));
         session.set_total_drain_timeout(Some(DRAIN));
         // `answer` decides this for each body that nobody wants.
         session.set_close_on_response_before_downstream_finish(false);
         // Only where Pingora would keep the connection: it closes those with two framings.
         if session.get_keepalive().is_some() {
-            let idle = (!self.gateway.draining.has_begun()).then_some(timeouts.idle.as_secs());
+            let idle = (!self.state.draining.has_begun()).then_some(timeouts.idle.as_secs());
             session.set_keepalive(idle);
         }
         Ok(())
@@ -67,10 +67,10 @@ impl ProxyHttp for Hooks {
     async fn request_filter(
         &self,
         session: &mut Session,
-        visit: &mut Visit,
+        context: &mut RequestContext,
     ) -> pingora::Result<bool> {
-        self.gateway
-            .serve(&mut session.downstream_session, visit)
+        self.state
+            .serve(&mut session.downstream_session, context)
             .await?;
         Ok(true)
     }
@@ -79,7 +79,7 @@ impl ProxyHttp for Hooks {
     async fn upstream_peer(
         &self,
         _session: &mut Session,
-        _visit: &mut Visit,
+        _visit: &mut RequestContext,
     ) -> pingora::Result<Box<HttpPeer>> {
         Error::e_explain(
             ErrorType::InternalError,
@@ -92,7 +92,7 @@ impl ProxyHttp for Hooks {
         &self,
         _session: &mut Session,
         _error: &Error,
-        _visit: &mut Visit,
+        _visit: &mut RequestContext,
     ) -> FailToProxy {
         FailToProxy {
             error_code: 0,
@@ -100,7 +100,12 @@ impl ProxyHttp for Hooks {
         }
     }
 
-    fn suppress_error_log(&self, _session: &Session, _visit: &Visit, _error: &Error) -> bool {
+    fn suppress_error_log(
+        &self,
+        _session: &Session,
+        _visit: &RequestContext,
+        _error: &Error,
+    ) -> bool {
         true
     }
 
@@ -108,7 +113,7 @@ impl ProxyHttp for Hooks {
     fn persist_connection_context(
         &self,
         _session: &Session,
-        _visit: &Visit,
+        _visit: &RequestContext,
     ) -> Option<Box<dyn Any + Send + Sync>> {
         Some(Box::new(()))
     }

@@ -1,7 +1,7 @@
 //! The budget for bytes of unfinished requests: in all, for each address and for each grant.
 //!
-//! Owns: how much may be held. Not: what is held (`body`, `metered`, `lists`), nor the answer to
-//! what is too much (`denial`).
+//! Owns: how much may be held. Not: what is held (`body`, `metered`, `filter`), nor the answer to
+//! what is too much (`rejection`).
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -24,9 +24,9 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use super::Gateway;
-use super::endings::Lease;
+use super::ProxyState;
 use super::hooks::Hooks;
+use super::lifetime::StreamLifetime;
 use super::metered::{self, Meter, Metered};
 use super::peer;
 use crate::reason::Reason;
@@ -41,21 +41,21 @@ const FAREWELLS: usize = 32;
 const FAREWELL: Duration = Duration::from_secs(1);
 
 tokio::task_local! {
-    static LIFELINE: Arc<Lifeline>;
+    static WATCHDOG: Arc<RequestWatchdog>;
 }
 
 /// What the guard around a request knows about it.
 #[derive(Debug, Default)]
-pub(super) struct Lifeline {
+pub(super) struct RequestWatchdog {
     head_read: Notify,
-    lease: OnceLock<Lease>,
-    leased: Notify,
+    lifetime: OnceLock<StreamLifetime>,
+    lifetime_known: Notify,
 }
 
-impl Lifeline {
+impl RequestWatchdog {
     /// The one of the request that this task answers.
     pub(super) fn current() -> Option<Arc<Self>> {
-        LIFELINE.try_with(Arc::clone).ok()
+        WATCHDOG.try_with(Arc::clone).ok()
     }
 
     /// The head has been read: its deadline is met.
@@ -64,9 +64,9 @@ impl Lifeline {
     }
 
     /// From now on the request lasts as long as the lease.
-    pub(super) fn lease(&self, lease: Lease) {
-        if self.lease.set(lease).is_ok() {
-            self.leased.notify_one();
+    pub(super) fn lifetime(&self, lifetime: StreamLifetime) {
+        if self.lifetime.set(lifetime).is_ok() {
+            self.lifetime_known.notify_one();
         }
     }
 
@@ -76,10 +76,10 @@ impl Lifeline {
             () = self.head_read.notified() => {}
             () = sleep(head_deadline) => return,
         }
-        self.leased.notified().await;
-        match self.lease.get() {
-            Some(lease) => {
-                let end = lease.overstayed().await;
+        self.lifetime_known.notified().await;
+        match self.lifetime.get() {
+            Some(lifetime) => {
+                let end = lifetime.overstayed().await;
                 log::warn!(event = "request_cut", cause = end.as_str(); "a request that did not end by itself was cut off");
             }
             None => std::future::pending().await,
@@ -90,41 +90,41 @@ impl Lifeline {
 /// Answers connections.
 pub(super) struct Listener {
     inner: Arc<Guarded>,
-    caps: Arc<Caps>,
-    gateway: Arc<Gateway>,
+    limits: Arc<ConnectionLimits>,
+    state: Arc<ProxyState>,
 }
 
 impl Listener {
-    pub(super) fn new(gateway: Arc<Gateway>, conf: &Arc<ServerConf>) -> Self {
+    pub(super) fn new(state: Arc<ProxyState>, conf: &Arc<ServerConf>) -> Self {
         let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(gateway.settings.timeouts.idle);
+        options.h2_idle_timeout = Some(state.settings.timeouts.idle);
         let inner = Guarded {
-            proxy: Arc::new(http_proxy(conf, Hooks::new(Arc::clone(&gateway)))),
-            gateway: Arc::clone(&gateway),
+            proxy: Arc::new(http_proxy(conf, Hooks::new(Arc::clone(&state)))),
+            state: Arc::clone(&state),
             options,
         };
         Self {
             inner: Arc::new(inner),
-            caps: Arc::clone(&gateway.caps),
-            gateway,
+            limits: Arc::clone(&state.connection_limits),
+            state,
         }
     }
 
     /// Gives a connection a place and a task that answers it, or turns it away. Whoever is turned
     /// away costs nothing but that.
     pub(super) fn take(&self, socket: TcpStream, peer: SocketAddr, shutdown: &ShutdownWatch) {
-        let settings = &self.gateway.settings;
+        let settings = &self.state.settings;
         let counted =
             Some(peer.ip()).filter(|ip| !peer::is_trusted(*ip, &settings.trusted_proxies));
-        let seat = self.caps.take(
+        let permit = self.limits.take(
             counted,
             settings.connections,
             settings.connections_per_address,
         );
-        let seat = match seat {
-            Ok(seat) => seat,
+        let permit = match permit {
+            Ok(permit) => permit,
             Err(crowd) => {
-                self.caps
+                self.limits
                     .turn_away(socket, Refusal::of(crowd, settings.bound));
                 return;
             }
@@ -136,11 +136,11 @@ impl Listener {
         let _ = digest.peer_addr.set(Some(peer.into()));
         let mut stream = L4Stream::from(socket);
         stream.set_socket_digest(digest);
-        let meter = Meter::new(&self.gateway.budget, counted, settings.request_header);
+        let meter = Meter::new(&self.state.budget, counted, settings.request_header);
         let stream = Box::new(Metered::new(stream, Arc::clone(&meter)));
         let (inner, shutdown) = (Arc::clone(&self.inner), shutdown.clone());
         tokio::spawn(async move {
-            let _seat = seat;
+            let _permit = permit;
             let answering = ServerApp::process_new(&inner, stream, &shutdown);
             let mut next = meter.clone().during(answering).await;
             while let Some(stream) = next {
@@ -159,7 +159,7 @@ impl Listener {
 /// The app within: every request under its guard.
 struct Guarded {
     proxy: Arc<HttpProxy<Hooks>>,
-    gateway: Arc<Gateway>,
+    state: Arc<ProxyState>,
     options: HttpServerOptions,
 }
 
@@ -173,21 +173,21 @@ impl HttpServerApp for Guarded {
         if let Some(meter) = Meter::current() {
             meter.head_begins();
         }
-        let timeouts = self.gateway.settings.timeouts;
+        let timeouts = self.state.settings.timeouts;
         // A connection that has carried a request may first stay idle.
         let deadline = match session.take_connection_user_context() {
             Some(_) => timeouts.idle + timeouts.head,
             None => timeouts.head,
         };
-        let lifeline = Arc::new(Lifeline::default());
-        let answer = LIFELINE.scope(
-            Arc::clone(&lifeline),
+        let watchdog = Arc::new(RequestWatchdog::default());
+        let answer = WATCHDOG.scope(
+            Arc::clone(&watchdog),
             self.proxy.process_new_http(session, shutdown),
         );
         tokio::select! {
             biased;
             reusable = answer => reusable,
-            () = lifeline.cut(deadline) => None,
+            () = watchdog.cut(deadline) => None,
         }
     }
 
@@ -208,13 +208,13 @@ impl HttpServerApp for Guarded {
 
 /// How many connections there are, and from where.
 #[derive(Debug)]
-pub(super) struct Caps {
+pub(super) struct ConnectionLimits {
     taken: Mutex<Taken>,
     farewells: Arc<Semaphore>,
     said: Mutex<Said>,
 }
 
-impl Default for Caps {
+impl Default for ConnectionLimits {
     fn default() -> Self {
         Self {
             taken: Mutex::default(),
@@ -290,18 +290,18 @@ struct Taken {
 
 /// A connection's place, given back when dropped.
 #[derive(Debug)]
-struct Seat {
-    caps: Arc<Caps>,
+struct ConnectionPermit {
+    limits: Arc<ConnectionLimits>,
     address: Option<IpAddr>,
 }
 
-impl Caps {
+impl ConnectionLimits {
     fn take(
         self: &Arc<Self>,
         address: Option<IpAddr>,
         most: usize,
         most_each: usize,
-    ) -> Result<Seat, Crowd> {
+    ) -> Result<ConnectionPermit, Crowd> {
         let address = address.map(network);
         let mut taken = self.taken.lock();
         if taken.all >= most {
@@ -315,8 +315,8 @@ impl Caps {
             *count += 1;
         }
         taken.all += 1;
-        Ok(Seat {
-            caps: Arc::clone(self),
+        Ok(ConnectionPermit {
+            limits: Arc::clone(self),
             address,
         })
     }
@@ -366,9 +366,9 @@ impl Caps {
     }
 }
 
-impl Drop for Seat {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        let mut taken = self.caps.taken.lock();
+        let mut taken = self.limits.taken.lock();
         taken.all -= 1;
         if let Some(address) = self.address
             && let Some(count) = taken.by_address.get_mut(&address)
@@ -397,21 +397,21 @@ mod tests {
 
     #[test]
     fn connections_are_capped_in_all_and_for_each_address() {
-        let caps = Arc::new(Caps::default());
+        let limits = Arc::new(ConnectionLimits::default());
         let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
-        let first = caps.take(ip("192.0.2.1"), 3, 2);
-        let second = caps.take(ip("::ffff:192.0.2.1"), 3, 2);
+        let first = limits.take(ip("192.0.2.1"), 3, 2);
+        let second = limits.take(ip("::ffff:192.0.2.1"), 3, 2);
         assert!(first.is_ok() && second.is_ok());
-        let full = caps.take(ip("192.0.2.1"), 3, 2);
+        let full = limits.take(ip("192.0.2.1"), 3, 2);
         assert_eq!(full.unwrap_err(), Crowd::Address);
-        let other = caps.take(ip("192.0.2.2"), 3, 2);
+        let other = limits.take(ip("192.0.2.2"), 3, 2);
         assert!(other.is_ok());
-        assert_eq!(caps.take(None, 3, 2).unwrap_err(), Crowd::All);
+        assert_eq!(limits.take(None, 3, 2).unwrap_err(), Crowd::All);
         drop(first);
-        assert!(caps.take(ip("192.0.2.1"), 3, 2).is_ok());
+        assert!(limits.take(ip("192.0.2.1"), 3, 2).is_ok());
         drop((second, other));
-        assert_eq!(caps.taken.lock().all, 0);
-        assert!(caps.taken.lock().by_address.is_empty());
+        assert_eq!(limits.taken.lock().all, 0);
+        assert!(limits.taken.lock().by_address.is_empty());
     }
 
     #[test]

@@ -4,38 +4,38 @@
 //! [`crate::policy::Permit`]. Pingora's own proxy path is closed: `hooks` answers every request
 //! itself and names no upstream peer.
 
+mod accept;
 mod admission;
-mod answer;
-mod audited;
+mod audit;
 mod beside;
 mod body;
 mod declined;
-mod denial;
-mod doors;
 mod drain;
-mod endings;
 mod exchange;
 mod framing;
 mod hooks;
 mod in_flight;
+mod legacy_outbox;
+mod lifetime;
 mod listener;
-mod lists;
-mod mailbox;
+mod mcp_error;
 pub mod memory;
 mod metered;
 mod peer;
-mod refused;
+mod policy_input;
+mod rejection;
 mod relay;
 mod response_head;
+mod response_writer;
 mod rewrite;
 mod routes;
-mod ruled;
 mod serve;
 mod sessions;
 mod streams;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tool_list_filter;
 mod translate;
 mod upstream_head;
 
@@ -48,7 +48,7 @@ use ipnet::IpNet;
 use pingora::server::configuration::ServerConf;
 use quick_cache::sync::Cache;
 
-pub use self::doors::Doors;
+pub use self::accept::PublicListeners;
 pub use self::drain::Drain;
 pub use self::in_flight::InFlight;
 pub use self::listener::Bound;
@@ -67,8 +67,8 @@ use crate::store::RevocationView;
 
 use self::drain::Draining;
 use self::in_flight::Budget;
-use self::listener::{Caps, Listener};
-use self::mailbox::Mailboxes;
+use self::legacy_outbox::LegacyOutboxes;
+use self::listener::{ConnectionLimits, Listener};
 use self::sessions::Sessions;
 use self::tasks::Tasks;
 use self::translate::Translator;
@@ -137,7 +137,7 @@ impl Default for Timeouts {
 
 /// What the edge works with.
 #[derive(Debug)]
-pub struct Parts {
+pub struct Dependencies {
     /// Answers everything that is not for a backend.
     pub server: Arc<AuthorizationServer>,
     /// Verify access tokens.
@@ -162,74 +162,74 @@ pub struct Parts {
 
 /// The edge, ready to be given to listeners.
 #[derive(Clone, Debug)]
-pub struct Edge {
-    gateway: Arc<Gateway>,
+pub struct Proxy {
+    state: Arc<ProxyState>,
 }
 
-impl Edge {
+impl Proxy {
     /// Puts the edge together. Needs no runtime.
-    pub fn new(settings: Settings, parts: Parts) -> Self {
-        let places: Vec<Place> = parts
+    pub fn new(settings: Settings, dependencies: Dependencies) -> Self {
+        let mounted_backends: Vec<MountedBackend> = dependencies
             .backends
             .iter()
-            .zip(&parts.spoken)
+            .zip(&dependencies.spoken)
             .map(|(backend, spoken)| {
-                let scopes = &parts.server.settings.scopes;
-                Place::of(backend, spoken, scopes, &settings)
+                let scopes = &dependencies.server.settings.scopes;
+                MountedBackend::of(backend, spoken, scopes, &settings)
             })
             .collect();
-        let gateway = Gateway {
-            mounts: places
+        let state = ProxyState {
+            mounts: mounted_backends
                 .iter()
-                .map(|place| place.backend.mount.clone())
+                .map(|mounted| mounted.backend.mount.clone())
                 .collect(),
-            places,
-            sessions: Sessions::new(&parts.tags, &settings.issuer),
+            mounted_backends,
+            sessions: Sessions::new(&dependencies.tags, &settings.issuer),
             tokens: Cache::new(TOKENS),
             passed: Cache::new(TOKENS),
             streams: Streams::default(),
             translator: Translator::default(),
             draining: Draining::default(),
-            mailboxes: Arc::default(),
+            legacy_outboxes: Arc::default(),
             tasks: Tasks::default(),
-            caps: Arc::default(),
+            connection_limits: Arc::default(),
             budget: Arc::new(Budget::new(settings.in_flight, settings.request_body)),
-            server: parts.server,
-            keys: parts.keys,
-            revocations: parts.revocations,
-            clock: parts.clock,
-            journal: parts.journal,
-            policy: parts.policy,
-            connections: parts.connections,
+            server: dependencies.server,
+            keys: dependencies.keys,
+            revocations: dependencies.revocations,
+            clock: dependencies.clock,
+            journal: dependencies.journal,
+            policy: dependencies.policy,
+            connections: dependencies.connections,
             settings,
         };
         Self {
-            gateway: Arc::new(gateway),
+            state: Arc::new(state),
         }
     }
 
     /// The service that takes connections at these addresses.
-    pub fn doors(&self, conf: &Arc<ServerConf>, addresses: &[SocketAddr]) -> Doors {
-        Doors::new(Arc::new(self.listener(conf)), addresses.to_vec())
+    pub fn listeners(&self, conf: &Arc<ServerConf>, addresses: &[SocketAddr]) -> PublicListeners {
+        PublicListeners::new(Arc::new(self.listener(conf)), addresses.to_vec())
     }
 
     fn listener(&self, conf: &Arc<ServerConf>) -> Listener {
-        Listener::new(Arc::clone(&self.gateway), conf)
+        Listener::new(Arc::clone(&self.state), conf)
     }
 
     /// The handle that ends streams at shutdown and tells what is still running.
     pub fn drain(&self) -> Drain {
-        Drain::of(&self.gateway.draining)
+        Drain::of(&self.state.draining)
     }
 
     /// The live streams.
     pub fn streams(&self) -> &Streams {
-        &self.gateway.streams
+        &self.state.streams
     }
 }
 
 /// Everything that a request needs, shared by all of them.
-struct Gateway {
+struct ProxyState {
     settings: Settings,
     server: Arc<AuthorizationServer>,
     keys: Arc<Keys>,
@@ -237,7 +237,7 @@ struct Gateway {
     clock: Clock,
     journal: Journal,
     policy: PolicyInForce,
-    places: Vec<Place>,
+    mounted_backends: Vec<MountedBackend>,
     mounts: Vec<Mount>,
     connections: Arc<Connections>,
     sessions: Sessions,
@@ -248,13 +248,13 @@ struct Gateway {
     streams: Streams,
     translator: Translator,
     draining: Draining,
-    mailboxes: Arc<Mailboxes>,
+    legacy_outboxes: Arc<LegacyOutboxes>,
     tasks: Tasks,
-    caps: Arc<Caps>,
+    connection_limits: Arc<ConnectionLimits>,
     budget: Arc<Budget>,
 }
 
-impl fmt::Debug for Gateway {
+impl fmt::Debug for ProxyState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway")
             .field("settings", &self.settings)
@@ -263,14 +263,14 @@ impl fmt::Debug for Gateway {
 }
 
 /// A backend and what is known about its public place.
-struct Place {
+struct MountedBackend {
     backend: Arc<Backend>,
     spoken: Arc<Spoken>,
     resource: Resource,
     scopes: Arc<Scopes>,
 }
 
-impl Place {
+impl MountedBackend {
     fn of(
         backend: &Arc<Backend>,
         spoken: &Arc<Spoken>,

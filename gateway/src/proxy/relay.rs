@@ -9,17 +9,17 @@ use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep};
 
-use super::denial::Denial;
-use super::endings::{End, Lease};
 use super::exchange::{ClientWatch, gone, single_id};
 use super::in_flight::{Full, TAKEN, UNREAD};
-use super::lists::{EventFilter, Lists, Unheld};
-use super::mailbox::Mailbox;
+use super::legacy_outbox::LegacyOutbox;
+use super::lifetime::{End, StreamLifetime};
+use super::rejection::Rejection;
 use super::response_head::Shape;
 use super::rewrite::EndpointRewriter;
-use super::serve::{Stop, Visit};
+use super::serve::{ProxyError, RequestContext};
 use super::streams::{Held, StreamView};
-use super::{Gateway, Place};
+use super::tool_list_filter::{EventFilter, ToolListFilter, Unheld};
+use super::{MountedBackend, ProxyState};
 use crate::backend::{Connection, Failure};
 use crate::policy::Permit;
 use crate::protocol::sse::{Boundary, KEEP_ALIVE};
@@ -28,33 +28,33 @@ use crate::protocol::sse::{Boundary, KEEP_ALIVE};
 const FAREWELL: &[u8] = b": the gateway restarts\nretry: 1000\n\n";
 
 pub(super) struct Relay<'a> {
-    pub(super) gateway: &'a Gateway,
-    pub(super) place: &'a Place,
-    pub(super) visit: &'a Visit,
+    pub(super) state: &'a ProxyState,
+    pub(super) mounted: &'a MountedBackend,
+    pub(super) context: &'a RequestContext,
     pub(super) permit: &'a Permit,
     pub(super) shape: Shape,
     pub(super) endpoint: Option<EndpointRewriter>,
     /// Of the legacy transport: opened once the endpoint is announced.
-    pub(super) mailbox: Option<Mailbox>,
+    pub(super) outbox: Option<LegacyOutbox>,
     /// The session that the answer belongs to. Of the legacy transport: where its messages go, once
     /// that is announced.
     pub(super) conversation: String,
     /// Judges events, for a restricted token.
     pub(super) filter: Option<EventFilter>,
     pub(super) waits_for_events: bool,
-    pub(super) lease: &'a Lease,
+    pub(super) lifetime: &'a StreamLifetime,
     pub(super) status: u16,
 }
 
 /// Why the next bytes do not go on.
 enum Unpassed {
-    Stop(Stop),
+    ProxyError(ProxyError),
     Full(Full),
 }
 
-impl From<Stop> for Unpassed {
-    fn from(stop: Stop) -> Self {
-        Self::Stop(stop)
+impl From<ProxyError> for Unpassed {
+    fn from(stop: ProxyError) -> Self {
+        Self::ProxyError(stop)
     }
 }
 
@@ -78,12 +78,12 @@ impl<'a> Relay<'a> {
         client: &mut ClientWatch,
         mut revoked: Pin<&mut impl Future<Output = End>>,
         mut leaving: Pin<&mut impl Future<Output = End>>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ProxyError> {
         let is_events = self.shape == Shape::Events;
         // Silence: between events it is filled, within an answer of known kind it is a failure.
         let patience = match is_events {
-            true => self.gateway.settings.keep_alive,
-            false => self.place.backend.response_timeout,
+            true => self.state.settings.keep_alive,
+            false => self.mounted.backend.response_timeout,
         };
         let quiet = sleep(patience);
         tokio::pin!(quiet);
@@ -102,7 +102,7 @@ impl<'a> Relay<'a> {
                     Ok(None) => Next::Done,
                     Err(failure) => Next::Failed(failure),
                 },
-                letter = letter(&mut self.mailbox) => Next::Letter(letter),
+                letter = letter(&mut self.outbox) => Next::Letter(letter),
                 () = &mut quiet => match is_events {
                     true => Next::Quiet,
                     false => Next::Failed(Failure::TimedOut("the rest of the response")),
@@ -112,7 +112,7 @@ impl<'a> Relay<'a> {
                 Next::Chunk(chunk) => {
                     let chunk = match self.rewritten(chunk).await {
                         Ok(chunk) => chunk,
-                        Err(Unpassed::Stop(stop)) => return Err(stop),
+                        Err(Unpassed::ProxyError(stop)) => return Err(stop),
                         Err(Unpassed::Full(full)) => {
                             connection.abandon().await;
                             return self.give_up(session, full).await;
@@ -189,8 +189,8 @@ impl<'a> Relay<'a> {
         session: &mut ServerSession,
         connection: Connection,
         last: Bytes,
-    ) -> Result<(), Stop> {
-        self.gateway.connections.release(connection).await;
+    ) -> Result<(), ProxyError> {
+        self.state.connections.release(connection).await;
         session.write_response_body(last, true).await?;
         self.log("done");
         Ok(())
@@ -198,14 +198,14 @@ impl<'a> Relay<'a> {
 
     /// Writes a piece of the answer. A client that does not take it holds memory, which is on its
     /// account for as long; where that is full the answer is broken off.
-    async fn write(&self, session: &mut ServerSession, piece: Bytes) -> Result<(), Stop> {
+    async fn write(&self, session: &mut ServerSession, piece: Bytes) -> Result<(), ProxyError> {
         let mut writing = std::pin::pin!(session.write_response_body(piece, false));
         tokio::select! {
             biased;
             written = &mut writing => return Ok(written?),
             () = sleep(TAKEN) => {}
         }
-        let mut hold = self.gateway.hold(self.visit);
+        let mut hold = self.state.hold(self.context);
         if let Err(full) = hold.grow_to(UNREAD) {
             self.log_full(full);
             return Err(aborted());
@@ -215,11 +215,11 @@ impl<'a> Relay<'a> {
 
     /// Ends an answer of which an event can't be held to be judged: with an answer that says so,
     /// where one request waits for one.
-    async fn give_up(&self, session: &mut ServerSession, full: Full) -> Result<(), Stop> {
+    async fn give_up(&self, session: &mut ServerSession, full: Full) -> Result<(), ProxyError> {
         self.log_full(full);
         session.set_keepalive(None);
-        let denial = Denial::from(full);
-        let told = single_id(self.permit).map(|id| denial.as_error(Some(&id), &self.visit.id));
+        let rejection = Rejection::from(full);
+        let told = single_id(self.permit).map(|id| rejection.as_error(Some(&id), &self.context.id));
         let last = told.map_or(Bytes::new(), |told| {
             Bytes::from(format!("event: message\ndata: {told}\n\n"))
         });
@@ -233,18 +233,18 @@ impl<'a> Relay<'a> {
         let chunk = match &mut self.endpoint {
             None => chunk,
             Some(endpoint) => endpoint
-                .rewrite(&chunk, &self.place.backend, claims, &self.gateway.sessions)
+                .rewrite(&chunk, &self.mounted.backend, claims, &self.state.sessions)
                 .map_err(|unusable| self.unusable(&unusable))?,
         };
         if let Some(target) = self.endpoint.as_mut().and_then(EndpointRewriter::announced) {
-            let mailboxes = &self.gateway.mailboxes;
-            self.mailbox = Some(mailboxes.open(self.place, claims, &target));
+            let legacy_outboxes = &self.state.legacy_outboxes;
+            self.outbox = Some(legacy_outboxes.open(self.mounted, claims, &target));
             self.conversation = target;
         }
         let Some(mut filter) = self.filter.take() else {
             return Ok(chunk);
         };
-        let passed = filter.pass(&chunk, self.lists()).await;
+        let passed = filter.pass(&chunk, self.tool_list_filter()).await;
         self.filter = Some(filter);
         passed.map_err(|unheld| match unheld {
             Unheld::Full(full) => Unpassed::Full(full),
@@ -253,28 +253,28 @@ impl<'a> Relay<'a> {
     }
 
     /// What is left at the end of the backend's answer.
-    async fn rest(&mut self) -> Result<Bytes, Stop> {
+    async fn rest(&mut self) -> Result<Bytes, ProxyError> {
         match self.filter.take() {
             None => Ok(Bytes::new()),
             Some(filter) => filter
-                .rest(self.lists())
+                .rest(self.tool_list_filter())
                 .await
                 .map_err(|unreadable| self.unusable(&unreadable)),
         }
     }
 
-    fn lists(&self) -> Lists<'_> {
-        Lists {
-            gateway: self.gateway,
-            place: self.place,
-            visit: self.visit,
+    fn tool_list_filter(&self) -> ToolListFilter<'_> {
+        ToolListFilter {
+            state: self.state,
+            mounted: self.mounted,
+            context: self.context,
             token: self.permit.token(),
             calls: self.permit.calls(),
             conversation: &self.conversation,
         }
     }
 
-    fn unusable(&self, why: &impl std::fmt::Display) -> Stop {
+    fn unusable(&self, why: &impl std::fmt::Display) -> ProxyError {
         self.warn(&Failure::Broken(why.to_string()));
         aborted()
     }
@@ -282,44 +282,44 @@ impl<'a> Relay<'a> {
     fn hold(&self) -> Held {
         let claims = self.permit.token().claims();
         let stream = StreamView {
-            backend: self.place.backend.mount.name.clone(),
+            backend: self.mounted.backend.mount.name.clone(),
             user: claims.user.clone(),
             user_name: claims.user_name.clone(),
             client: claims.client.clone(),
             grant: claims.grant.clone(),
-            since: self.gateway.clock.now(),
+            since: self.state.clock.now(),
         };
-        self.gateway.streams.hold(stream, self.lease.closing())
+        self.state.streams.hold(stream, self.lifetime.closing())
     }
 
     fn log(&self, outcome: &str) {
-        let visit = self.visit;
+        let context = self.context;
         log::info!(
-            event = "exchanged", outcome = outcome, status = self.status, backend = self.place.backend.mount.name,
-            user = visit.user, client = visit.client, grant = visit.grant, token = self.token(), call = visit.call,
-            ms = u64::try_from(visit.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = visit.id;
+            event = "exchanged", outcome = outcome, status = self.status, backend = self.mounted.backend.mount.name,
+            user = context.user, client = context.client, grant = context.grant, token = self.token(), call = context.call,
+            ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id;
             "exchange with a backend"
         );
     }
 
     fn warn(&self, failure: &Failure) {
         let reason = crate::reason::Reason::UpstreamFailed;
-        let visit = self.visit;
+        let context = self.context;
         log::warn!(
             event = "exchange_failed", reason = reason.code(), hint = reason.remedy(), status = self.status,
-            backend = self.place.backend.mount.name, user = visit.user, client = visit.client, grant = visit.grant,
-            call = visit.call, request_id = visit.id;
+            backend = self.mounted.backend.mount.name, user = context.user, client = context.client, grant = context.grant,
+            call = context.call, request_id = context.id;
             "{failure}"
         );
     }
 
     fn log_full(&self, full: Full) {
         let reason = crate::reason::Reason::InFlightFull;
-        let visit = self.visit;
+        let context = self.context;
         log::warn!(
             event = "answer_cut", reason = reason.code(), hint = reason.remedy(), limit = full.setting(),
-            backend = self.place.backend.mount.name, user = visit.user, client = visit.client, grant = visit.grant,
-            call = visit.call, request_id = visit.id;
+            backend = self.mounted.backend.mount.name, user = context.user, client = context.client, grant = context.grant,
+            call = context.call, request_id = context.id;
             "an answer was broken off: {}", reason.sentence()
         );
     }
@@ -332,10 +332,10 @@ impl<'a> Relay<'a> {
 }
 
 /// The next answer of the gateway's own for this stream; never, if it has no mailbox.
-async fn letter(mailbox: &mut Option<Mailbox>) -> Bytes {
-    match mailbox {
-        Some(mailbox) => {
-            let message = mailbox.next().await;
+async fn letter(outbox: &mut Option<LegacyOutbox>) -> Bytes {
+    match outbox {
+        Some(outbox) => {
+            let message = outbox.next().await;
             Bytes::from(format!("event: message\ndata: {message}\n\n"))
         }
         None => std::future::pending().await,
@@ -343,8 +343,8 @@ async fn letter(mailbox: &mut Option<Mailbox>) -> Bytes {
 }
 
 /// The connection is broken off, so that nobody takes the answer for complete.
-fn aborted() -> Stop {
-    Stop::Broken(pingora::Error::explain(
+fn aborted() -> ProxyError {
+    ProxyError::Broken(pingora::Error::explain(
         ErrorType::InternalError,
         "the answer can't be completed",
     ))

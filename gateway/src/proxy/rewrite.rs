@@ -4,8 +4,8 @@
 use bytes::Bytes;
 use http::StatusCode;
 
-use super::lists::LINE_BREAKS;
 use super::sessions::Sessions;
+use super::tool_list_filter::LINE_BREAKS;
 use crate::access_token::Claims;
 use crate::backend::{Backend, endpoint_path};
 use crate::protocol::sse::{Boundary, Event};

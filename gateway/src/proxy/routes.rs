@@ -4,7 +4,7 @@
 
 use http::Method;
 
-use super::{Gateway, Place};
+use super::{MountedBackend, ProxyState};
 use crate::oauth::endpoint::Endpoint;
 use crate::protocol::resource::Issuer;
 
@@ -115,7 +115,7 @@ fn without_port(authority: &str) -> &str {
 
 /// Which of a backend's endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Door {
+pub(super) enum McpEndpoint {
     /// Streamable HTTP.
     Mcp,
     /// The stream of the legacy transport.
@@ -127,19 +127,19 @@ pub(super) enum Door {
 /// Where a request goes.
 pub(super) enum Route<'a> {
     Endpoint(Endpoint),
-    Backend(&'a Place, Door),
+    Backend(&'a MountedBackend, McpEndpoint),
     Nowhere,
 }
 
-impl Gateway {
+impl ProxyState {
     /// The route of a canonical path. A person opens `/` with GET; everything else at the place of
     /// a backend at `/` is MCP.
     pub(super) fn route(&self, method: &Method, path: &str) -> Route<'_> {
         let for_people = matches!(*method, Method::GET | Method::HEAD);
-        for place in &self.places {
-            let door = door(path, &place.backend.mount.prefix, for_people);
-            if let Some(door) = door {
-                return Route::Backend(place, door);
+        for mounted in &self.mounted_backends {
+            let mcp_endpoint = mcp_endpoint(path, &mounted.backend.mount.prefix, for_people);
+            if let Some(mcp_endpoint) = mcp_endpoint {
+                return Route::Backend(mounted, mcp_endpoint);
             }
         }
         match Endpoint::find(path, &self.mounts) {
@@ -149,13 +149,13 @@ impl Gateway {
     }
 }
 
-fn door(path: &str, prefix: &str, for_people: bool) -> Option<Door> {
+fn mcp_endpoint(path: &str, prefix: &str, for_people: bool) -> Option<McpEndpoint> {
     let rest = path.strip_prefix(prefix)?;
     match rest.strip_suffix('/').unwrap_or(rest) {
-        "/mcp" => Some(Door::Mcp),
-        "/sse" => Some(Door::Sse),
-        "/messages" => Some(Door::Messages),
-        "" if prefix.is_empty() && !for_people => Some(Door::Mcp),
+        "/mcp" => Some(McpEndpoint::Mcp),
+        "/sse" => Some(McpEndpoint::Sse),
+        "/messages" => Some(McpEndpoint::Messages),
+        "" if prefix.is_empty() && !for_people => Some(McpEndpoint::Mcp),
         _ => None,
     }
 }
@@ -309,13 +309,13 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_has_three_doors_and_its_root_for_programs() {
+    fn a_backend_has_three_endpoints_and_its_root_for_programs() {
         for (path, prefix, expected) in [
-            ("/mcp", "", Some(Door::Mcp)),
-            ("/mcp/", "", Some(Door::Mcp)),
-            ("/sse/", "", Some(Door::Sse)),
-            ("/messages/", "", Some(Door::Messages)),
-            ("/notes/mcp", "/notes", Some(Door::Mcp)),
+            ("/mcp", "", Some(McpEndpoint::Mcp)),
+            ("/mcp/", "", Some(McpEndpoint::Mcp)),
+            ("/sse/", "", Some(McpEndpoint::Sse)),
+            ("/messages/", "", Some(McpEndpoint::Messages)),
+            ("/notes/mcp", "/notes", Some(McpEndpoint::Mcp)),
             ("/notes/mcp", "", None),
             ("/notesmcp", "/notes", None),
             ("/mcp2", "", None),
@@ -326,11 +326,15 @@ mod tests {
             ("/", "", None),
             ("/notes/", "/notes", None),
         ] {
-            assert_eq!(door(path, prefix, true), expected, "{path} at {prefix}");
+            assert_eq!(
+                mcp_endpoint(path, prefix, true),
+                expected,
+                "{path} at {prefix}"
+            );
         }
-        assert_eq!(door("/", "", false), Some(Door::Mcp));
-        assert_eq!(door("/notes", "/notes", false), None);
-        assert_eq!(door("/notes2", "/notes", false), None);
-        assert_eq!(door("/register", "", false), None);
+        assert_eq!(mcp_endpoint("/", "", false), Some(McpEndpoint::Mcp));
+        assert_eq!(mcp_endpoint("/notes", "/notes", false), None);
+        assert_eq!(mcp_endpoint("/notes2", "/notes", false), None);
+        assert_eq!(mcp_endpoint("/register", "", false), None);
     }
 }

@@ -14,12 +14,14 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::Error;
 use pingora::protocols::http::ServerSession;
 
-use super::denial::{Challenge, Denial};
 use super::drain::Running;
 use super::in_flight::Hold;
-use super::routes::{Door, Route, Target};
+use super::rejection::{Challenge, Rejection};
+use super::routes::{McpEndpoint, Route, Target};
 use super::translate::{self, Way};
-use super::{Gateway, Place, answer, audited, body, framing, peer, ruled};
+use super::{
+    MountedBackend, ProxyState, audit, body, framing, peer, policy_input, response_writer,
+};
 use crate::access_token::Claims;
 use crate::audit::Sent;
 use crate::oauth::endpoint::Endpoint;
@@ -40,20 +42,20 @@ const ANYBODY: HeaderValue = HeaderValue::from_static("*");
 
 /// Why a request ends before its answer is complete.
 #[derive(Debug)]
-pub(super) enum Stop {
+pub(super) enum ProxyError {
     /// It is refused; nothing has been written yet.
-    Denied(Denial),
+    Denied(Rejection),
     /// The connection broke, or was broken on purpose because the answer can't be completed.
     Broken(Box<Error>),
 }
 
-impl From<Denial> for Stop {
-    fn from(denial: Denial) -> Self {
-        Self::Denied(denial)
+impl From<Rejection> for ProxyError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Denied(rejection)
     }
 }
 
-impl From<Box<Error>> for Stop {
+impl From<Box<Error>> for ProxyError {
     fn from(error: Box<Error>) -> Self {
         Self::Broken(error)
     }
@@ -61,7 +63,7 @@ impl From<Box<Error>> for Stop {
 
 /// What is known about a request for the log.
 #[derive(Debug)]
-pub(super) struct Visit {
+pub(super) struct RequestContext {
     pub(super) id: String,
     pub(super) started: Instant,
     pub(super) user: String,
@@ -78,7 +80,7 @@ pub(super) struct Visit {
     pub(super) _running: Running,
 }
 
-impl Visit {
+impl RequestContext {
     pub(super) fn new(running: Running) -> Self {
         Self {
             id: format!("{:016x}", rand::random::<u64>()),
@@ -109,7 +111,7 @@ impl Visit {
         self.sent = Some(match (calls, method) {
             ([], &Method::DELETE) => Sent::End,
             ([], _) => Sent::Stream,
-            ([call], _) => audited::sent(call),
+            ([call], _) => audit::sent(call),
             _ => Sent::Batch,
         });
         for call in calls.iter().take(3) {
@@ -135,18 +137,18 @@ pub(super) enum Origin {
     Foreign(String),
 }
 
-impl Gateway {
+impl ProxyState {
     /// Answers the request whose head `session` has read. An error means that its connection is of
     /// no more use.
     pub(super) async fn serve(
         &self,
         session: &mut ServerSession,
-        visit: &mut Visit,
+        context: &mut RequestContext,
     ) -> pingora::Result<()> {
         if let Err(what) = framing::check(session) {
             session.set_keepalive(None);
             return self
-                .refuse(session, visit, &Denial::Ambiguous(what), None, "")
+                .refuse(session, context, &Rejection::Ambiguous(what), None, "")
                 .await;
         }
         let raw = framing::target(session);
@@ -154,20 +156,27 @@ impl Gateway {
             Ok(target) => target,
             Err(what) => {
                 return self
-                    .refuse(session, visit, &Denial::AmbiguousPath(what.0), None, "")
+                    .refuse(
+                        session,
+                        context,
+                        &Rejection::AmbiguousPath(what.0),
+                        None,
+                        "",
+                    )
                     .await;
             }
         };
         match self.route(&session.req_header().method, target.path) {
             Route::Endpoint(endpoint) => {
-                self.serve_endpoint(session, visit, endpoint, &target).await
+                self.serve_endpoint(session, context, endpoint, &target)
+                    .await
             }
-            Route::Backend(place, door) => {
-                self.serve_backend(session, visit, place, door, &target)
+            Route::Backend(mounted, mcp_endpoint) => {
+                self.serve_backend(session, context, mounted, mcp_endpoint, &target)
                     .await
             }
             Route::Nowhere => {
-                self.refuse(session, visit, &Denial::NotFound, None, "")
+                self.refuse(session, context, &Rejection::NotFound, None, "")
                     .await
             }
         }
@@ -176,7 +185,7 @@ impl Gateway {
     async fn serve_endpoint(
         &self,
         session: &mut ServerSession,
-        visit: &mut Visit,
+        context: &mut RequestContext,
         endpoint: Endpoint,
         target: &Target<'_>,
     ) -> pingora::Result<()> {
@@ -188,13 +197,13 @@ impl Gateway {
             headers: head.headers.clone(),
             body: Bytes::new(),
             peer: self.peer(session),
-            request_id: visit.id.clone(),
+            request_id: context.id.clone(),
         };
         // Boxed, as below.
         let limit = Box::pin(self.server.body_limit(&endpoint, &request)).await;
         let patience = self.settings.timeouts.endpoint_body;
-        visit.peer = Some(request.peer);
-        let hold = self.hold(visit);
+        context.peer = Some(request.peer);
+        let hold = self.hold(context);
         // Where none is taken none is read, not even to be refused for its size.
         let read = match limit > 0 && endpoint.takes(&request.method) {
             true => body::read(session, limit, patience, hold).await,
@@ -202,35 +211,37 @@ impl Gateway {
         };
         request.body = match read {
             Ok(body) => body,
-            Err(Stop::Denied(denial)) => {
-                return self.refuse(session, visit, &denial, None, "").await;
+            Err(ProxyError::Denied(rejection)) => {
+                return self.refuse(session, context, &rejection, None, "").await;
             }
-            Err(Stop::Broken(error)) => return Err(error),
+            Err(ProxyError::Broken(error)) => return Err(error),
         };
         // Boxed, so that streams, which never get here, need not have room for it.
         let response = Box::pin(self.server.answer(endpoint, &request)).await;
-        answer::write(session, response).await
+        response_writer::write(session, response).await
     }
 
     async fn serve_backend(
         &self,
         session: &mut ServerSession,
-        visit: &mut Visit,
-        place: &Place,
-        door: Door,
+        context: &mut RequestContext,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
         target: &Target<'_>,
     ) -> pingora::Result<()> {
-        let name = &place.backend.mount.name;
+        let name = &mounted.backend.mount.name;
         let allowed = match self.origin(&session.req_header().headers) {
             Origin::Allowed(origin) => Some(origin),
             Origin::Absent | Origin::Foreign(_) => None,
         };
         if let Some(response) = preflight(session, allowed.as_ref()) {
-            return answer::write(session, response).await;
+            return response_writer::write(session, response).await;
         }
-        visit.peer = Some(self.peer(session));
-        visit.protocol_version = ruled::protocol_version(&session.req_header().headers);
-        let admitted = self.admit(session, place, door, target, visit).await;
+        context.peer = Some(self.peer(session));
+        context.protocol_version = policy_input::protocol_version(&session.req_header().headers);
+        let admitted = self
+            .admit(session, mounted, mcp_endpoint, target, context)
+            .await;
         if let Ok(admitted) = &admitted
             && admitted.refused.is_none()
         {
@@ -239,99 +250,117 @@ impl Gateway {
         }
         let outcome = match admitted {
             Ok(mut admitted) => {
-                let era = translate::era(door, admitted.is_stateless);
-                if !place.spoken.is_ready(era) {
+                let era = translate::era(mcp_endpoint, admitted.is_stateless);
+                if !mounted.spoken.is_ready(era) {
                     // Boxed: it happens hardly ever.
-                    Box::pin(place.spoken.asked(era)).await;
+                    Box::pin(mounted.spoken.asked(era)).await;
                 }
-                let way = self.way(place, door, session, &admitted);
+                let way = self.way(mounted, mcp_endpoint, session, &admitted);
                 let admitted = match admitted.refused.take() {
                     None => Ok(admitted),
                     // Boxed: it happens hardly ever.
-                    Some(denial) => {
-                        Box::pin(self.decline(session, visit, place, &way, admitted, *denial)).await
+                    Some(rejection) => {
+                        Box::pin(
+                            self.decline(session, context, mounted, &way, admitted, *rejection),
+                        )
+                        .await
                     }
                 };
                 match (admitted, way) {
-                    (Err(stop), _) => Err(stop),
+                    (Err(error), _) => Err(error),
                     (Ok(admitted), Way::Through) => {
-                        self.exchange(session, visit, place, door, admitted, allowed.as_ref())
-                            .await
+                        self.exchange(
+                            session,
+                            context,
+                            mounted,
+                            mcp_endpoint,
+                            admitted,
+                            allowed.as_ref(),
+                        )
+                        .await
                     }
                     // Boxed: what passes through need not have room for it.
                     (Ok(admitted), way) => {
-                        let translated =
-                            self.translate(session, visit, place, way, admitted, allowed.as_ref());
+                        let translated = self.translate(
+                            session,
+                            context,
+                            mounted,
+                            way,
+                            admitted,
+                            allowed.as_ref(),
+                        );
                         Box::pin(translated).await
                     }
                 }
             }
-            Err(stop) => Err(stop),
+            Err(error) => Err(error),
         };
         match outcome {
             Ok(()) => Ok(()),
-            Err(Stop::Broken(error)) => Err(error),
-            Err(Stop::Denied(denial)) => {
-                let challenge = self.challenge(place, door, target, visit);
+            Err(ProxyError::Broken(error)) => Err(error),
+            Err(ProxyError::Denied(rejection)) => {
+                let challenge = self.challenge(mounted, mcp_endpoint, target, context);
                 let answer = Some((&challenge, allowed.as_ref()));
-                self.refuse(session, visit, &denial, answer, name).await
+                self.refuse(session, context, &rejection, answer, name)
+                    .await
             }
         }
     }
 
     /// What a request may hold of the budget: on the account of where it comes from, and of its
     /// token's grant. Trusted proxies have none of their own.
-    pub(super) fn hold(&self, visit: &Visit) -> Hold {
+    pub(super) fn hold(&self, context: &RequestContext) -> Hold {
         let trusted = &self.settings.trusted_proxies;
-        let address = visit.peer.filter(|ip| !peer::is_trusted(*ip, trusted));
-        self.budget.hold(address, &visit.grant)
+        let address = context.peer.filter(|ip| !peer::is_trusted(*ip, trusted));
+        self.budget.hold(address, &context.grant)
     }
 
     /// Answers with a denial, and logs it.
     async fn refuse(
         &self,
         session: &mut ServerSession,
-        visit: &Visit,
-        denial: &Denial,
+        context: &RequestContext,
+        rejection: &Rejection,
         for_backend: Option<(&Challenge, Option<&HeaderValue>)>,
         backend: &str,
     ) -> pingora::Result<()> {
-        let mut response = denial.response(for_backend.map(|(challenge, _)| challenge), &visit.id);
+        let mut response =
+            rejection.response(for_backend.map(|(challenge, _)| challenge), &context.id);
         // Not what was asked of pages that know a person by a cookie.
-        if for_backend.is_some() || *denial == Denial::NotFound {
+        if for_backend.is_some() || *rejection == Rejection::NotFound {
             let origin = for_backend.and_then(|(_, origin)| origin);
             allow_reading(response.headers_mut(), origin.unwrap_or(&ANYBODY));
         }
         let status = response.status().as_u16();
-        self.note_refusal(session, visit, denial, backend, status);
-        answer::write(session, response).await
+        self.note_refusal(session, context, rejection, backend, status);
+        response_writer::write(session, response).await
     }
 
     /// Writes a denial down, whatever becomes of it.
     pub(super) fn note_refusal(
         &self,
         session: &ServerSession,
-        visit: &Visit,
-        denial: &Denial,
+        context: &RequestContext,
+        rejection: &Rejection,
         backend: &str,
         status: u16,
     ) {
-        let reason = denial.reason();
-        let level = match denial.is_fault() {
+        let reason = rejection.reason();
+        let level = match rejection.is_fault() {
             true => log::Level::Warn,
             false => log::Level::Info,
         };
         let head = session.req_header();
         log::log!(
             level,
-            event = "refused", reason = reason.code(), hint = reason.remedy(), status = status, rule = denial.rule(),
-            backend = backend, user = visit.user, client = visit.client, grant = visit.grant, call = visit.call,
-            method = head.method.as_str(), path = logged_path(head.raw_path()), peer = self.peer(session).to_string(), request_id = visit.id;
-            "{denial}"
+            event = "refused", reason = reason.code(), hint = reason.remedy(), status = status, rule = rejection.rule(),
+            backend = backend, user = context.user, client = context.client, grant = context.grant, call = context.call,
+            method = head.method.as_str(), path = logged_path(head.raw_path()), peer = self.peer(session).to_string(), request_id = context.id;
+            "{rejection}"
         );
-        let labels = |tool: &str| self.known_labels(backend, visit, tool);
-        let record = audited::refused(denial, backend, visit, self.peer(session), labels);
-        match visit.user.is_empty() {
+        let labels = |tool: &str| self.known_labels(backend, context, tool);
+        let record = audit::refused(rejection, backend, context, self.peer(session), labels);
+        match context.user.is_empty() {
             true => self.journal.note_stranger(record),
             // It is refused already; that the log is away is told elsewhere.
             false => drop(self.journal.note(record)),
@@ -343,21 +372,21 @@ impl Gateway {
     /// loses nothing; without a token, the one to begin with.
     pub(super) fn challenge(
         &self,
-        place: &Place,
-        door: Door,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
         target: &Target<'_>,
-        visit: &Visit,
+        context: &RequestContext,
     ) -> Challenge {
         let query = || identifying_query(target.query);
-        let path = match door {
-            Door::Messages => place.backend.mount.sse_path(),
+        let path = match mcp_endpoint {
+            McpEndpoint::Messages => mounted.backend.mount.sse_path(),
             _ if target.path == "/" => query(),
             _ => format!("{}{}", target.path, query()),
         };
         let path = format!("/.well-known/oauth-protected-resource{path}");
         Challenge {
             resource_metadata: self.settings.issuer.join(&path),
-            scope: place.scopes.to_ask_for(&Scope::parse(&visit.scope)),
+            scope: mounted.scopes.to_ask_for(&Scope::parse(&context.scope)),
         }
     }
 

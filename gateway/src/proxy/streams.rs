@@ -1,5 +1,5 @@
 //! The registry of live event streams: who holds them, for metrics and the admin listener, and a
-//! way to close one. What ends them otherwise is `endings`.
+//! way to close one. What ends them otherwise is `lifetime`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use super::endings::Closing;
+use super::lifetime::Closing;
 use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::grants::{GrantId, UserId};

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use quick_cache::sync::Cache;
 use serde_json::Value;
 
-use super::refused;
+use super::mcp_error;
 use crate::access_token::Claims;
 use crate::protocol::jsonrpc::Id;
 use crate::protocol::mcp::Call;
@@ -85,7 +85,7 @@ fn remember(known: &Cache<Key, Arc<str>>, key: Key, tool: &str) {
 }
 
 fn spelled(id: &Id) -> String {
-    refused::id(id).to_string()
+    mcp_error::id(id).to_string()
 }
 
 fn key(theirs: Theirs<'_>, conversation: &str, id: &str) -> Key {

@@ -19,7 +19,7 @@ use crate::grants::{Current, GrantId, PinKey, UserId};
 use crate::keys;
 use crate::policy::rules::{Asked, Rules, Surroundings};
 use crate::policy::{
-    self, AccessToken, Audience, Circumstances, Question, Refusal, Rejection, Standing,
+    self, AccessToken, Audience, Circumstances, Question, Refusal, Standing, TokenRejection,
 };
 use crate::protocol::bearer::BearerToken;
 use crate::protocol::mcp::Call;
@@ -34,7 +34,7 @@ const HYPOTHETICAL: Duration = Duration::from_secs(3600);
 pub(super) struct Case<'a> {
     explain: &'a Explain,
     config: Config,
-    token: Result<Arc<VerifiedToken>, Rejection>,
+    token: Result<Arc<VerifiedToken>, TokenRejection>,
     backend: Arc<Backend>,
     call: Call,
     labels: Labels,
@@ -74,7 +74,7 @@ impl<'a> Case<'a> {
                 );
                 access_token::verify(&bearer, keys)
                     .map(Arc::new)
-                    .map_err(|error| Rejection::Invalid(error.reason()))
+                    .map_err(|error| TokenRejection::Invalid(error.reason()))
             }
             None => {
                 let backend = explain.named_backend(&config)?;
@@ -201,7 +201,7 @@ impl<'a> Case<'a> {
             .and_then(|token| AccessToken::confirm(token, audience, standing, self.now));
         let token = match confirmed {
             Ok(token) => token.supposing_tools(self.kept.clone()),
-            Err(Rejection::Invalid(reason)) => {
+            Err(TokenRejection::Invalid(reason)) => {
                 return Ok(self.explained(Some(Why {
                     check: "the token itself".to_owned(),
                     needs: None,
@@ -209,7 +209,9 @@ impl<'a> Case<'a> {
                     reason,
                 })));
             }
-            Err(Rejection::Unknown) => return Err(vec!["whether it counts is unknown".to_owned()]),
+            Err(TokenRejection::Unknown) => {
+                return Err(vec!["whether it counts is unknown".to_owned()]);
+            }
         };
         let tool = self.call.tool().map(str::to_owned);
         let labels: Vec<_> = tool

@@ -47,7 +47,7 @@ const PONG: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
 struct World {
     address: SocketAddr,
     backend: Scripted,
-    edge: Edge,
+    edge: Proxy,
     keys: Arc<Keys>,
     store: Arc<dyn Store>,
     birth: Birth,
@@ -126,9 +126,9 @@ impl World {
         }
         let birth = revocations.birth().expect("it was waited for");
         let connections = Arc::new(Connections::default());
-        let edge = Edge::new(
+        let edge = Proxy::new(
             settings,
-            Parts {
+            Dependencies {
                 journal: crate::journal::Journal::off(),
                 policy: Default::default(),
                 server: Arc::new(authorization_server(&backends, &keys, &store)),
@@ -288,7 +288,7 @@ fn authorization_server(
 }
 
 /// Takes connections as the service does.
-async fn serve(edge: &Edge) -> SocketAddr {
+async fn serve(edge: &Proxy) -> SocketAddr {
     let app = edge.listener(&Arc::new(ServerConf::default()));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

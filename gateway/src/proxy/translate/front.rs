@@ -18,14 +18,14 @@ use crate::policy::AccessToken;
 use crate::protocol::mcp::Call;
 use crate::protocol::sse::KEEP_ALIVE;
 use crate::protocol::web::Response;
-use crate::proxy::denial::Denial;
-use crate::proxy::endings::{self, End, Lease};
-use crate::proxy::exchange::{ClientWatch, denied_by, gone};
-use crate::proxy::lists::Lists;
+use crate::proxy::exchange::{ClientWatch, gone, rejected_by};
+use crate::proxy::lifetime::{self, End, StreamLifetime};
+use crate::proxy::rejection::Rejection;
 use crate::proxy::response_head::{self, Shape};
-use crate::proxy::serve::{Stop, Visit, allow_reading};
+use crate::proxy::serve::{ProxyError, RequestContext, allow_reading};
 use crate::proxy::streams::{Held, StreamView};
-use crate::proxy::{Gateway, Place, answer};
+use crate::proxy::tool_list_filter::ToolListFilter;
+use crate::proxy::{MountedBackend, ProxyState, response_writer};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -34,10 +34,10 @@ const FAREWELL: &str = ": the gateway restarts\nretry: 1000\n\n";
 
 /// The client's side of one translated exchange.
 pub(super) struct Front<'a> {
-    pub(super) gateway: &'a Gateway,
-    pub(super) place: &'a Place,
-    pub(super) visit: &'a Visit,
-    pub(super) lease: Lease,
+    pub(super) state: &'a ProxyState,
+    pub(super) mounted: &'a MountedBackend,
+    pub(super) context: &'a RequestContext,
+    pub(super) lifetime: StreamLifetime,
     pub(super) claims: Claims,
     pub(super) token: AccessToken,
     /// What the exchange is for; empty for a stream.
@@ -75,15 +75,15 @@ impl Front<'_> {
         mut answers: Answers,
         id: Option<&Id>,
         status: StatusOf,
-    ) -> Result<(), Stop> {
-        let revoked = self.lease.ended();
-        let leaving = endings::shutdown(&self.gateway.draining, false);
+    ) -> Result<(), ProxyError> {
+        let revoked = self.lifetime.ended();
+        let leaving = lifetime::shutdown(&self.state.draining, false);
         tokio::pin!(revoked, leaving);
         let mut client = ClientWatch::default();
         let first = tokio::select! {
             biased;
-            end = &mut revoked => return Err(denied_by(end).into()),
-            end = &mut leaving => return Err(denied_by(end).into()),
+            end = &mut revoked => return Err(rejected_by(end).into()),
+            end = &mut leaving => return Err(rejected_by(end).into()),
             () = client.gone(session) => return Err(gone()),
             message = answers.messages.recv() => match message {
                 Some(message) if message.kind() == Kind::Response => {
@@ -92,7 +92,7 @@ impl Front<'_> {
                 Some(message) => Some(message),
                 None => return Err(broken_off(id).into()),
             },
-            () = sleep(self.gateway.settings.keep_alive) => None,
+            () = sleep(self.state.settings.keep_alive) => None,
         };
         self.begin(session).await?;
         if let Some(message) = first {
@@ -109,13 +109,13 @@ impl Front<'_> {
         &self,
         session: &mut ServerSession,
         work: impl Future<Output = T>,
-    ) -> Result<T, Stop> {
-        let leaving = endings::shutdown(&self.gateway.draining, false);
+    ) -> Result<T, ProxyError> {
+        let leaving = lifetime::shutdown(&self.state.draining, false);
         let mut client = ClientWatch::default();
         tokio::select! {
             biased;
-            end = self.lease.ended() => Err(denied_by(end).into()),
-            end = leaving => Err(denied_by(end).into()),
+            end = self.lifetime.ended() => Err(rejected_by(end).into()),
+            end = leaving => Err(rejected_by(end).into()),
             () = client.gone(session) => Err(gone()),
             done = work => Ok(done),
         }
@@ -128,9 +128,9 @@ impl Front<'_> {
         answers: Answers,
         first: Option<Bytes>,
         farewell: Option<&Message>,
-    ) -> Result<(), Stop> {
-        let revoked = self.lease.ended();
-        let leaving = endings::shutdown(&self.gateway.draining, true);
+    ) -> Result<(), ProxyError> {
+        let revoked = self.lifetime.ended();
+        let leaving = lifetime::shutdown(&self.state.draining, true);
         tokio::pin!(revoked, leaving);
         let mut client = ClientWatch::default();
         self.begin(session).await?;
@@ -152,7 +152,7 @@ impl Front<'_> {
         message: &Message,
         status: u16,
         own_session: Option<&str>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ProxyError> {
         let mut response = Response::new(Bytes::from(self.spelled(message).await?));
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
@@ -165,30 +165,30 @@ impl Front<'_> {
     }
 
     /// A message as this client may see it: lists of tools cut to what its token allows.
-    async fn spelled(&self, message: &Message) -> Result<String, Stop> {
+    async fn spelled(&self, message: &Message) -> Result<String, ProxyError> {
         let text = message.to_string();
-        if !self.gateway.cuts_lists(&self.token, self.place) {
+        if !self.state.cuts_lists(&self.token, self.mounted) {
             return Ok(text);
         }
-        let lists = Lists {
-            gateway: self.gateway,
-            place: self.place,
-            visit: self.visit,
+        let filter = ToolListFilter {
+            state: self.state,
+            mounted: self.mounted,
+            context: self.context,
             token: &self.token,
             calls: &self.calls,
             conversation: &self.conversation,
         };
-        match lists.judge(&text).await {
+        match filter.judge(&text).await {
             Ok(None) => Ok(text),
             Ok(Some(cut)) => Ok(cut),
-            Err(unreadable) => Err(Stop::Broken(pingora::Error::explain(
+            Err(unreadable) => Err(ProxyError::Broken(pingora::Error::explain(
                 pingora::ErrorType::InternalError,
                 unreadable.to_string(),
             ))),
         }
     }
 
-    async fn event(&self, message: &Message) -> Result<Bytes, Stop> {
+    async fn event(&self, message: &Message) -> Result<Bytes, ProxyError> {
         let text = self.spelled(message).await?;
         Ok(Bytes::from(format!("event: message\ndata: {text}\n\n")))
     }
@@ -198,7 +198,7 @@ impl Front<'_> {
         &self,
         session: &mut ServerSession,
         status: u16,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ProxyError> {
         self.finish(session, Response::new(Bytes::new()), status)
             .await
     }
@@ -208,18 +208,18 @@ impl Front<'_> {
         session: &mut ServerSession,
         mut response: Response,
         status: u16,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ProxyError> {
         *response.status_mut() =
             StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         if let Some(origin) = self.origin {
             allow_reading(response.headers_mut(), origin);
         }
-        answer::write(session, response).await?;
+        response_writer::write(session, response).await?;
         self.log("done", status);
         Ok(())
     }
 
-    async fn begin(&self, session: &mut ServerSession) -> Result<(), Stop> {
+    async fn begin(&self, session: &mut ServerSession) -> Result<(), ProxyError> {
         let mut ours = ResponseHeader::build(StatusCode::OK, Some(8))?;
         let events = HeaderValue::from_static("text/event-stream");
         ours.insert_header(CONTENT_TYPE, events)?;
@@ -244,8 +244,8 @@ impl Front<'_> {
         mut revoked: Pin<&mut impl Future<Output = End>>,
         mut leaving: Pin<&mut impl Future<Output = End>>,
         end: EndOfStream,
-    ) -> Result<(), Stop> {
-        let patience = self.gateway.settings.keep_alive;
+    ) -> Result<(), ProxyError> {
+        let patience = self.state.settings.keep_alive;
         let quiet = sleep(patience);
         tokio::pin!(quiet);
         loop {
@@ -296,22 +296,22 @@ impl Front<'_> {
 
     fn hold(&self) -> Held {
         let stream = StreamView {
-            backend: self.place.backend.mount.name.clone(),
+            backend: self.mounted.backend.mount.name.clone(),
             user: self.claims.user.clone(),
             user_name: self.claims.user_name.clone(),
             client: self.claims.client.clone(),
             grant: self.claims.grant.clone(),
-            since: self.gateway.clock.now(),
+            since: self.state.clock.now(),
         };
-        self.gateway.streams.hold(stream, self.lease.closing())
+        self.state.streams.hold(stream, self.lifetime.closing())
     }
 
     fn log(&self, outcome: &str, status: u16) {
-        let visit = self.visit;
+        let context = self.context;
         log::info!(
-            event = "exchanged", outcome = outcome, status = status, translated = self.way, backend = self.place.backend.mount.name,
-            user = visit.user, client = visit.client, grant = visit.grant, call = visit.call,
-            ms = u64::try_from(visit.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = visit.id;
+            event = "exchanged", outcome = outcome, status = status, translated = self.way, backend = self.mounted.backend.mount.name,
+            user = context.user, client = context.client, grant = context.grant, call = context.call,
+            ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id;
             "translated exchange with a backend"
         );
     }
@@ -330,9 +330,9 @@ pub(super) fn event(message: &Message) -> Bytes {
 }
 
 /// A response that never came.
-pub(super) fn broken_off(id: Option<&Id>) -> Denial {
+pub(super) fn broken_off(id: Option<&Id>) -> Rejection {
     let id = id.and_then(rpc_id);
-    Denial::Upstream(Failure::Broken("no answer".to_owned()), id)
+    Rejection::Upstream(Failure::Broken("no answer".to_owned()), id)
 }
 
 /// An id as refusals name it.

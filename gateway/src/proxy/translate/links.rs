@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use super::link::Link;
 use super::task::Task;
 use crate::access_token::Claims;
-use crate::proxy::endings::Lease;
+use crate::proxy::lifetime::StreamLifetime;
 
 /// A session that is not used ends after this.
 const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -51,7 +51,7 @@ pub(super) struct Key {
 struct Entry {
     link: Arc<Link>,
     used: Instant,
-    lease: Lease,
+    lifetime: StreamLifetime,
     uses: u64,
     _watch: Task,
 }
@@ -65,22 +65,22 @@ pub(super) struct Links {
 
 impl Links {
     /// The session of this key. It lasts as long as the lease of its latest use.
-    pub(super) fn find(&self, key: &Key, lease: &Lease) -> Option<Arc<Link>> {
+    pub(super) fn find(&self, key: &Key, lifetime: &StreamLifetime) -> Option<Arc<Link>> {
         let mut table = self.table.lock();
         let entry = table.get_mut(key)?;
         entry.used = Instant::now();
-        entry.lease = lease.clone();
+        entry.lifetime = lifetime.clone();
         entry.uses += 1;
         Some(Arc::clone(&entry.link))
     }
 
     /// Keeps a session. Where its owner has too many, the one that was not used for longest ends.
-    pub(super) fn keep(self: &Arc<Self>, key: Key, link: Arc<Link>, lease: &Lease) {
+    pub(super) fn keep(self: &Arc<Self>, key: Key, link: Arc<Link>, lifetime: &StreamLifetime) {
         let watch = Task::start(watch(Arc::downgrade(self), key.clone(), link.end_signal()));
         let entry = Entry {
             link,
             used: Instant::now(),
-            lease: lease.clone(),
+            lifetime: lifetime.clone(),
             uses: 0,
             _watch: watch,
         };
@@ -131,7 +131,7 @@ impl Links {
         turn.lock_owned().await
     }
 
-    fn terms(&self, key: &Key) -> Option<(Lease, Instant, u64)> {
+    fn terms(&self, key: &Key) -> Option<(StreamLifetime, Instant, u64)> {
         let table = self.table.lock();
         let entry = table.get(key)?;
         // A session that somebody listens to is used.
@@ -139,7 +139,7 @@ impl Links {
             true => entry.used,
             false => Instant::now(),
         };
-        Some((entry.lease.clone(), used, entry.uses))
+        Some((entry.lifetime.clone(), used, entry.uses))
     }
 }
 
@@ -147,11 +147,11 @@ impl Links {
 async fn watch(links: Weak<Links>, key: Key, mut ended: watch::Receiver<bool>) {
     loop {
         let terms = links.upgrade().and_then(|links| links.terms(&key));
-        let Some((lease, used, uses)) = terms else {
+        let Some((lifetime, used, uses)) = terms else {
             return;
         };
         let is_over = tokio::select! {
-            _ = lease.ended() => links
+            _ = lifetime.ended() => links
                 .upgrade()
                 .and_then(|links| links.terms(&key))
                 .is_none_or(|(_, _, now)| now == uses),

@@ -85,10 +85,10 @@ use self::parked::Parked;
 use self::voice::Voice;
 use self::way::Habits;
 use super::admission::Admitted;
-use super::denial::Denial;
-use super::serve::{Stop, Visit};
+use super::rejection::Rejection;
+use super::serve::{ProxyError, RequestContext};
 use super::sessions::StateTags;
-use super::{Gateway, Place};
+use super::{MountedBackend, ProxyState};
 use crate::policy::Permit;
 use crate::secret;
 
@@ -121,20 +121,20 @@ impl Default for Translator {
     }
 }
 
-impl Gateway {
+impl ProxyState {
     /// Exchanges one request of a client with a backend of another era.
     pub(super) async fn translate(
         &self,
         session: &mut ServerSession,
-        visit: &Visit,
-        place: &Place,
+        context: &RequestContext,
+        mounted: &MountedBackend,
         way: Way,
         admitted: Admitted,
         origin: Option<&HeaderValue>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ProxyError> {
         let Admitted {
             permit,
-            lease,
+            lifetime,
             body,
             ..
         } = admitted;
@@ -148,10 +148,10 @@ impl Gateway {
             _ => String::new(),
         };
         let front = Front {
-            gateway: self,
-            place,
-            visit,
-            lease,
+            state: self,
+            mounted,
+            context,
+            lifetime,
             claims: permit.token().claims().clone(),
             token: permit.token().clone(),
             calls: permit.calls().to_vec(),
@@ -160,7 +160,7 @@ impl Gateway {
             way: way.name(),
         };
         let headers = &session.req_header().headers;
-        let voice = Voice::new(self, place, permit, headers, self.hold(visit))?;
+        let voice = Voice::new(self, mounted, permit, headers, self.hold(context))?;
         let translator = &self.translator;
         match (way, message) {
             (Way::OldStream(back), _) => translator.open_old_stream(&front, session, back).await,
@@ -180,7 +180,7 @@ impl Gateway {
                     .await
             }
             (Way::OwnSession(text), message) => {
-                let written = Written::read(&text).ok_or(Denial::SessionUnknown)?;
+                let written = Written::read(&text).ok_or(Rejection::SessionUnknown)?;
                 translator
                     .in_own_session(&front, session, voice, written, message)
                     .await
@@ -195,24 +195,24 @@ impl Gateway {
                     .await
             }
             // `way` names no other pair.
-            _ => Err(Denial::NotFound.into()),
+            _ => Err(Rejection::NotFound.into()),
         }
     }
 }
 
-impl Gateway {
+impl ProxyState {
     /// Gives up a call of a stateless client that waits for what a refused `retry` was to answer: the
     /// backend is told so, and that nobody waits for the call any more.
     pub(super) async fn give_up(
         &self,
         headers: &HeaderMap,
-        place: &Place,
+        mounted: &MountedBackend,
         permit: Permit,
         retry: &Message,
         error: &RpcError,
     ) {
         let claims = permit.token().claims();
-        let states = StateTags::new(&self.sessions, claims, &place.backend.mount);
+        let states = StateTags::new(&self.sessions, claims, &mounted.backend.mount);
         let parked = to_sessions::request_state(retry)
             .and_then(|state| states.unbind(&state))
             .and_then(|name| self.translator.parked.take(&name, retry));
@@ -221,7 +221,7 @@ impl Gateway {
         };
         let link = underway.link.lock().clone();
         let account = self.budget.hold(None, claims.grant.as_str());
-        let voice = Voice::new(self, place, permit, headers, account);
+        let voice = Voice::new(self, mounted, permit, headers, account);
         if let (Some(link), Some(id), Ok(voice)) = (link, asked.id(), voice) {
             // Dropped then, the call is cancelled.
             let _ = link.tell(&voice, &Message::error(Some(&id), error)).await;
@@ -229,10 +229,10 @@ impl Gateway {
     }
 }
 
-fn read(body: &[u8]) -> Result<Message, Denial> {
+fn read(body: &[u8]) -> Result<Message, Rejection> {
     let text = std::str::from_utf8(body).unwrap_or_default();
     Message::parse(text).map_err(|_| {
         let what = "message arrays are not translated for a backend of another revision";
-        Denial::BadMessage(what.to_owned())
+        Rejection::BadMessage(what.to_owned())
     })
 }

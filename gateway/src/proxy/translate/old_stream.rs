@@ -22,9 +22,9 @@ use super::mirrored::MirroredTools;
 use super::task::{Answers, Outlet};
 use super::voice::Voice;
 use super::{Back, Translator};
-use crate::proxy::denial::Denial;
-use crate::proxy::mailbox::Mailbox;
-use crate::proxy::serve::Stop;
+use crate::proxy::legacy_outbox::LegacyOutbox;
+use crate::proxy::rejection::Rejection;
+use crate::proxy::serve::ProxyError;
 
 /// How many messages wait for a stream to take them. Whoever posts more waits, too.
 const POSTED: usize = 256;
@@ -61,7 +61,7 @@ impl Translator {
         front: &Front<'_>,
         session: &mut ServerSession,
         back: Back,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ProxyError> {
         let name = front.conversation.clone();
         let (post, posted) = mpsc::channel(POSTED);
         self.old_streams.0.lock().insert(name.clone(), post);
@@ -69,18 +69,18 @@ impl Translator {
             streams: Arc::clone(&self.old_streams),
             name: name.clone(),
         };
-        let mount = &front.place.backend.mount;
+        let mount = &front.mounted.backend.mount;
         let url = front
-            .gateway
+            .state
             .sessions
             .bind_own_endpoint(&name, &front.claims, mount);
         let endpoint = Bytes::from(format!("event: endpoint\ndata: {url}\n\n"));
         let mirrored = Arc::clone(&self.mirrored);
-        let mailboxes = &front.gateway.mailboxes;
-        let mailbox = mailboxes.open(front.place, &front.claims, &name);
+        let legacy_outboxes = &front.state.legacy_outboxes;
+        let outbox = legacy_outboxes.open(front.mounted, &front.claims, &name);
         let answers = Answers::of(move |out| async move {
             let _named = named;
-            serve(posted, mailbox, back, mirrored, out).await;
+            serve(posted, outbox, back, mirrored, out).await;
         });
         front.stream(session, answers, Some(endpoint), None).await
     }
@@ -93,14 +93,14 @@ impl Translator {
         name: &str,
         voice: Arc<Voice>,
         message: Message,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ProxyError> {
         let post = self.old_streams.0.lock().get(name).cloned();
-        let post = post.ok_or(Denial::SessionUnknown)?;
+        let post = post.ok_or(Rejection::SessionUnknown)?;
         let taken = timeout(TAKEN, post.send(Posted { voice, message }));
         match front.while_wanted(session, taken).await? {
             Ok(Ok(())) => front.accept(session, 202).await,
-            Ok(Err(_)) => Err(Denial::SessionUnknown.into()),
-            Err(_) => Err(Denial::Upstream(kept_session::too_many(), None).into()),
+            Ok(Err(_)) => Err(Rejection::SessionUnknown.into()),
+            Err(_) => Err(Rejection::Upstream(kept_session::too_many(), None).into()),
         }
     }
 }
@@ -117,7 +117,7 @@ enum Behind {
 /// whatever comes after it depends on it.
 async fn serve(
     mut posted: mpsc::Receiver<Posted>,
-    mut mailbox: Mailbox,
+    mut outbox: LegacyOutbox,
     back: Back,
     mirrored: Arc<MirroredTools>,
     out: Outlet,
@@ -130,7 +130,7 @@ async fn serve(
                 Some(posted) => posted,
                 None => return,
             },
-            refusal = mailbox.next() => {
+            refusal = outbox.next() => {
                 for refusal in messages(refusal) {
                     if out.send(refusal).await.is_err() {
                         return;

@@ -20,8 +20,8 @@ use super::link::{Link, Trouble, Wire};
 use super::links::{Key, Owner};
 use super::task::Answers;
 use super::voice::Voice;
-use crate::proxy::denial::Denial;
-use crate::proxy::serve::Stop;
+use crate::proxy::rejection::Rejection;
+use crate::proxy::serve::ProxyError;
 use crate::secret;
 
 /// A session id has room for this much: proxies on the way take 8 KiB of headers at least, and an
@@ -88,17 +88,17 @@ impl Translator {
         session: &mut ServerSession,
         voice: Arc<Voice>,
         message: &Message,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ProxyError> {
         let id = message.id();
         let hello = Hello::of(message);
         let discovered = front
             .while_wanted(session, kept_session::handshake(&voice, &hello))
             .await?
-            .inspect_err(|_| front.place.spoken.doubt())
-            .map_err(|failure| Denial::Upstream(failure, id.as_ref().and_then(rpc_id)))?;
+            .inspect_err(|_| front.mounted.spoken.doubt())
+            .map_err(|failure| Rejection::Upstream(failure, id.as_ref().and_then(rpc_id)))?;
         let id = id.unwrap_or_else(|| eras::Id::number(0));
         let Some(result) = discovered.outcome() else {
-            front.place.spoken.doubt();
+            front.mounted.spoken.doubt();
             let refusal = discovered.with_id(&id);
             return front.respond(session, &refusal, 200, None).await;
         };
@@ -110,7 +110,7 @@ impl Translator {
         let text = written.text();
         if text.len() > LONGEST {
             let what = "what the client can do takes more room than a session id has";
-            return Err(Denial::BadMessage(what.to_owned()).into());
+            return Err(Rejection::BadMessage(what.to_owned()).into());
         }
         let own = self.bind_session(&text, front);
         let answer = Message::result(&id, &to_stateless::initialized(&result, &hello));
@@ -124,14 +124,16 @@ impl Translator {
         session: &mut ServerSession,
         voice: Arc<Voice>,
         message: Message,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ProxyError> {
         let id = message.id();
         let opened = Link::open(voice, Wire::HttpSse, message);
         let link = front
             .while_wanted(session, opened)
             .await?
-            .inspect_err(|_| front.place.spoken.doubt())
-            .map_err(|trouble| Denial::Upstream(trouble.failure(), id.as_ref().and_then(rpc_id)))?;
+            .inspect_err(|_| front.mounted.spoken.doubt())
+            .map_err(|trouble| {
+                Rejection::Upstream(trouble.failure(), id.as_ref().and_then(rpc_id))
+            })?;
         let hello = link.hello.clone();
         if hello.is_error() {
             return front.respond(session, &hello, 200, None).await;
@@ -141,7 +143,7 @@ impl Translator {
             agreed: None,
         };
         self.links
-            .keep(own_key(&written, front), link, &front.lease);
+            .keep(own_key(&written, front), link, &front.lifetime);
         let own = self.bind_session(&written.text(), front);
         front.respond(session, &hello, 200, Some(&own)).await
     }
@@ -154,10 +156,10 @@ impl Translator {
         voice: Arc<Voice>,
         written: Written,
         message: Option<Message>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ProxyError> {
         let method = session.req_header().method.clone();
         if method == Method::HEAD {
-            return Err(Denial::Method("GET, POST, DELETE, OPTIONS").into());
+            return Err(Rejection::Method("GET, POST, DELETE, OPTIONS").into());
         }
         match &written.agreed {
             Some((hello, capabilities)) => {
@@ -179,7 +181,7 @@ impl Translator {
                     _ if kept.may_be_told() => {
                         front.stream(session, kept.listen(voice), None, None).await
                     }
-                    _ => Err(Denial::Method("POST, DELETE, OPTIONS").into()),
+                    _ => Err(Rejection::Method("POST, DELETE, OPTIONS").into()),
                 }
             }
             None => {
@@ -187,15 +189,15 @@ impl Translator {
                 if method == Method::DELETE {
                     return match self.links.end(&key) {
                         true => front.accept(session, 200).await,
-                        false => Err(Denial::SessionUnknown.into()),
+                        false => Err(Rejection::SessionUnknown.into()),
                     };
                 }
                 // Its stream is gone: the backend ended it, nobody used it, or this gateway was
                 // restarted. The client begins anew.
                 let link = self
                     .links
-                    .find(&key, &front.lease)
-                    .ok_or(Denial::SessionUnknown)?;
+                    .find(&key, &front.lifetime)
+                    .ok_or(Rejection::SessionUnknown)?;
                 match message {
                     Some(message) if message.kind() == Kind::Request => {
                         let id = message.id();
@@ -210,9 +212,11 @@ impl Translator {
                             Ok(()) => front.accept(session, 202).await,
                             Err(Trouble::Lost) => {
                                 self.links.end_this(&key, &link);
-                                Err(Denial::SessionUnknown.into())
+                                Err(Rejection::SessionUnknown.into())
                             }
-                            Err(trouble) => Err(Denial::Upstream(trouble.failure(), None).into()),
+                            Err(trouble) => {
+                                Err(Rejection::Upstream(trouble.failure(), None).into())
+                            }
                         }
                     }
                     None => {
@@ -232,8 +236,8 @@ impl Translator {
     }
 
     fn bind_session(&self, text: &str, front: &Front<'_>) -> String {
-        let mount = &front.place.backend.mount;
-        front.gateway.sessions.bind_own(text, &front.claims, mount)
+        let mount = &front.mounted.backend.mount;
+        front.state.sessions.bind_own(text, &front.claims, mount)
     }
 
     fn kept(&self, written: &Written, hello: Hello, capabilities: Object) -> Arc<KeptSession> {
@@ -250,7 +254,7 @@ impl Translator {
 
 fn own_key(written: &Written, front: &Front<'_>) -> Key {
     Key {
-        owner: Owner::of(&front.claims, &front.place.backend.mount.name),
+        owner: Owner::of(&front.claims, &front.mounted.backend.mount.name),
         name: written.nonce.clone(),
     }
 }

@@ -13,7 +13,7 @@ use tokio::time::sleep;
 use super::links::Owner;
 use super::stateless::{Underway, named};
 use super::task::Task;
-use crate::proxy::endings::Lease;
+use crate::proxy::lifetime::StreamLifetime;
 use crate::secret;
 
 /// How long an answer may take.
@@ -44,7 +44,7 @@ impl Parked {
         underway: Underway,
         asked: Message,
         owner: Owner,
-        lease: Lease,
+        lifetime: StreamLifetime,
     ) -> Option<String> {
         let name = secret::identifier("", &mut OsRng);
         {
@@ -57,7 +57,7 @@ impl Parked {
                 underway,
                 asked,
                 owner,
-                _end: Task::start(end(Arc::downgrade(self), name.clone(), lease)),
+                _end: Task::start(end(Arc::downgrade(self), name.clone(), lifetime)),
             };
             table.insert(name.clone(), entry);
         }
@@ -76,10 +76,10 @@ impl Parked {
     }
 }
 
-async fn end(parked: Weak<Parked>, name: String, lease: Lease) {
+async fn end(parked: Weak<Parked>, name: String, lifetime: StreamLifetime) {
     tokio::select! {
         () = sleep(PATIENCE) => {}
-        _ = lease.ended() => {}
+        _ = lifetime.ended() => {}
     }
     if let Some(parked) = parked.upgrade() {
         parked.table.lock().remove(&name);

@@ -20,9 +20,9 @@ use super::links::{Key, Links, Owner};
 use super::parked::Parked;
 use super::task::{Answers, Outlet};
 use super::voice::Voice;
-use crate::proxy::denial::Denial;
-use crate::proxy::endings::Lease;
-use crate::proxy::serve::Stop;
+use crate::proxy::lifetime::StreamLifetime;
+use crate::proxy::rejection::Rejection;
+use crate::proxy::serve::ProxyError;
 use crate::proxy::sessions::StateTags;
 
 /// The session that stands behind what a stateless client says.
@@ -32,17 +32,17 @@ pub(super) struct Behind {
     key: Key,
     wire: Wire,
     caller: Caller,
-    lease: Lease,
+    lifetime: StreamLifetime,
 }
 
 impl Behind {
     /// The session, opened if there is none.
     async fn link(&self, voice: &Arc<Voice>) -> Result<Arc<Link>, Trouble> {
-        if let Some(link) = self.links.find(&self.key, &self.lease) {
+        if let Some(link) = self.links.find(&self.key, &self.lifetime) {
             return Ok(link);
         }
         let _turn = self.links.turn(&self.key).await;
-        if let Some(link) = self.links.find(&self.key, &self.lease) {
+        if let Some(link) = self.links.find(&self.key, &self.lifetime) {
             return Ok(link);
         }
         let initialize =
@@ -53,7 +53,7 @@ impl Behind {
         }
         link.tell(voice, &to_sessions::initialized()).await?;
         self.links
-            .keep(self.key.clone(), Arc::clone(&link), &self.lease);
+            .keep(self.key.clone(), Arc::clone(&link), &self.lifetime);
         Ok(link)
     }
 
@@ -95,7 +95,7 @@ impl Translator {
         voice: Arc<Voice>,
         wire: Wire,
         message: Message,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ProxyError> {
         let Some(id) = message.id().filter(|_| message.kind() == Kind::Request) else {
             // The core has no notifications of clients, and nobody waits for others.
             return front.accept(session, 202).await;
@@ -110,18 +110,18 @@ impl Translator {
         let behind = Behind {
             links: Arc::clone(&self.links),
             key: Key {
-                owner: Owner::of(&front.claims, &front.place.backend.mount.name),
+                owner: Owner::of(&front.claims, &front.mounted.backend.mount.name),
                 name: URL_SAFE_NO_PAD.encode(Sha256::digest(caller.identity())),
             },
             wire,
             caller: caller.clone(),
-            lease: front.lease.clone(),
+            lifetime: front.lifetime.clone(),
         };
         let method = message.method();
         let states = StateTags::new(
-            &front.gateway.sessions,
+            &front.state.sessions,
             &front.claims,
-            &front.place.backend.mount,
+            &front.mounted.backend.mount,
         );
         if let Some(state) = to_sessions::request_state(&message) {
             let parked = states
@@ -149,9 +149,9 @@ impl Translator {
             let link = front
                 .while_wanted(session, behind.link(&voice))
                 .await?
-                .inspect_err(|_| front.place.spoken.doubt())
-                .map_err(|trouble| Denial::Upstream(trouble.failure(), rpc_id(&id)))?;
-            let server = server_of(&link).ok_or(Denial::UpstreamUnusable)?;
+                .inspect_err(|_| front.mounted.spoken.doubt())
+                .map_err(|trouble| Rejection::Upstream(trouble.failure(), rpc_id(&id)))?;
+            let server = server_of(&link).ok_or(Rejection::UpstreamUnusable)?;
             if method == "server/discover" {
                 let discovered = Message::result(&id, &server.discovered());
                 return front.respond(session, &discovered, 200, None).await;
@@ -315,9 +315,9 @@ async fn park(
     id: &Id,
     out: &Outlet,
 ) {
-    let lease = underway.behind.lease.clone();
+    let lifetime = underway.behind.lifetime.clone();
     let owner = underway.behind.key.owner.clone();
-    let answer = match parked.keep(underway, asked.clone(), owner, lease) {
+    let answer = match parked.keep(underway, asked.clone(), owner, lifetime) {
         Some(name) => {
             let state = states.bind(&name);
             Message::result(id, &to_sessions::input_required(&asked, &state))

@@ -16,8 +16,8 @@ use super::own_session::called;
 use super::stateless::server_of;
 use super::task::Answers;
 use super::voice::Voice;
-use crate::proxy::denial::Denial;
-use crate::proxy::serve::Stop;
+use crate::proxy::rejection::Rejection;
+use crate::proxy::serve::ProxyError;
 
 impl Translator {
     /// Opens the stream and serves it until somebody ends it.
@@ -28,8 +28,8 @@ impl Translator {
         voice: Arc<Voice>,
         link: Arc<Link>,
         message: &Message,
-    ) -> Result<(), Stop> {
-        let server = server_of(&link).ok_or(Denial::UpstreamUnusable)?;
+    ) -> Result<(), ProxyError> {
+        let server = server_of(&link).ok_or(Rejection::UpstreamUnusable)?;
         let id = message.id().unwrap_or_else(|| Id::number(0));
         let granted = Filter::of(message).granted(&server.capabilities);
         let acknowledged = to_sessions::acknowledged(&id, &granted);

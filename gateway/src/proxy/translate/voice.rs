@@ -15,11 +15,11 @@ use crate::backend::{Backend, Connection, Connections, Failure, IdentityHeaders,
 use crate::policy::Permit;
 use crate::protocol::media_type;
 use crate::protocol::sse::{Event, Splitter};
-use crate::proxy::denial::Denial;
 use crate::proxy::in_flight::{Full, Hold};
+use crate::proxy::rejection::Rejection;
 use crate::proxy::rewrite::{self, Redirect};
 use crate::proxy::upstream_head::{self, Asking};
-use crate::proxy::{Gateway, Place};
+use crate::proxy::{MountedBackend, ProxyState};
 
 /// The largest message that is translated, in bytes: it is held whole. What passes as it is has no
 /// such limit.
@@ -68,13 +68,13 @@ pub(super) struct Reply {
 impl Voice {
     /// The voice of a permit. `client_headers`: as the client sent them.
     pub(super) fn new(
-        gateway: &Gateway,
-        place: &Place,
+        state: &ProxyState,
+        mounted: &MountedBackend,
         permit: Permit,
         client_headers: &HeaderMap,
         account: Hold,
-    ) -> Result<Arc<Self>, Denial> {
-        let token = gateway.token_for(place, &permit)?;
+    ) -> Result<Arc<Self>, Rejection> {
+        let token = state.token_for(mounted, &permit)?;
         let mut headers = HeaderMap::new();
         for (name, value) in client_headers {
             // What is about the form of the message is said anew.
@@ -88,9 +88,9 @@ impl Voice {
         }
         Ok(Arc::new(Self {
             permit,
-            connections: Arc::clone(&gateway.connections),
-            backend: Arc::clone(&place.backend),
-            identity: gateway.settings.identity_headers.clone(),
+            connections: Arc::clone(&state.connections),
+            backend: Arc::clone(&mounted.backend),
+            identity: state.settings.identity_headers.clone(),
             token,
             headers,
             account,

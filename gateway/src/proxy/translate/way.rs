@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::backend::Spoken;
 use crate::proxy::admission::{Admitted, Own};
-use crate::proxy::routes::Door;
-use crate::proxy::{Gateway, Place};
+use crate::proxy::routes::McpEndpoint;
+use crate::proxy::{MountedBackend, ProxyState};
 
 /// What the backend is spoken to in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,19 +57,19 @@ impl Way {
 /// What is looked at of a request.
 #[derive(Clone, Copy, Debug)]
 struct Looked<'a> {
-    door: Door,
+    mcp_endpoint: McpEndpoint,
     method: &'a Method,
     is_stateless: bool,
     /// The method of its one message.
     call: Option<&'a str>,
 }
 
-impl Gateway {
+impl ProxyState {
     /// The way of an admitted request.
     pub(in crate::proxy) fn way(
         &self,
-        place: &Place,
-        door: Door,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
         session: &ServerSession,
         admitted: &Admitted,
     ) -> Way {
@@ -80,7 +80,7 @@ impl Gateway {
         }
         let calls = admitted.permit.calls();
         let looked = Looked {
-            door,
+            mcp_endpoint,
             method: &session.req_header().method,
             is_stateless: admitted.is_stateless,
             call: calls
@@ -88,9 +88,9 @@ impl Gateway {
                 .filter(|_| calls.len() == 1)
                 .map(|call| call.method.as_str()),
         };
-        let spoken = &place.spoken;
+        let spoken = &mounted.spoken;
         if looked.call == Some("initialize") {
-            self.translator.habits.falls_back(&who(place, admitted));
+            self.translator.habits.falls_back(&who(mounted, admitted));
         }
         if spoken.may_speak(era_of(looked)) {
             return Way::Through;
@@ -99,7 +99,7 @@ impl Gateway {
         match (&way, looked.call) {
             (Way::Stateless(_), Some("server/discover"))
                 if !self.translator.habits.is_answered(
-                    who(place, admitted),
+                    who(mounted, admitted),
                     spoken,
                     Instant::now(),
                 ) =>
@@ -113,25 +113,25 @@ impl Gateway {
 
 /// Whose habits count for a request: those of the program that holds this grant. A client id may be
 /// that of many programs, as a metadata document's is.
-fn who(place: &Place, admitted: &Admitted) -> Who {
+fn who(mounted: &MountedBackend, admitted: &Admitted) -> Who {
     let claims = admitted.permit.token().claims();
     (
         claims.grant.as_str().to_owned(),
-        place.backend.mount.name.clone(),
+        mounted.backend.mount.name.clone(),
     )
 }
 
 /// The era that a request is of.
 fn era_of(looked: Looked<'_>) -> Era {
-    era(looked.door, looked.is_stateless)
+    era(looked.mcp_endpoint, looked.is_stateless)
 }
 
 /// The same, from where it came and whether it has no session.
-pub(in crate::proxy) const fn era(door: Door, is_stateless: bool) -> Era {
-    match door {
-        Door::Sse | Door::Messages => Era::HttpSse,
-        Door::Mcp if is_stateless => Era::Stateless,
-        Door::Mcp => Era::Sessions,
+pub(in crate::proxy) const fn era(mcp_endpoint: McpEndpoint, is_stateless: bool) -> Era {
+    match mcp_endpoint {
+        McpEndpoint::Sse | McpEndpoint::Messages => Era::HttpSse,
+        McpEndpoint::Mcp if is_stateless => Era::Stateless,
+        McpEndpoint::Mcp => Era::Sessions,
     }
 }
 
@@ -224,7 +224,7 @@ mod tests {
     use super::*;
 
     fn looked(
-        door: Door,
+        mcp_endpoint: McpEndpoint,
         method: &Method,
         is_stateless: bool,
         call: &'static str,
@@ -235,7 +235,7 @@ mod tests {
             _ => &Method::POST,
         };
         Looked {
-            door,
+            mcp_endpoint,
             method,
             is_stateless,
             call: (!call.is_empty()).then_some(call),
@@ -248,9 +248,9 @@ mod tests {
 
     #[test]
     fn each_cell_has_its_way() {
-        let stream = looked(Door::Sse, &Method::GET, false, "");
-        let begin = looked(Door::Mcp, &Method::POST, false, "initialize");
-        let call = looked(Door::Mcp, &Method::POST, true, "tools/call");
+        let stream = looked(McpEndpoint::Sse, &Method::GET, false, "");
+        let begin = looked(McpEndpoint::Mcp, &Method::POST, false, "initialize");
+        let call = looked(McpEndpoint::Mcp, &Method::POST, true, "tools/call");
         for (looked, spoken, expected) in [
             (stream, Era::Sessions, Way::OldStream(Back::Sessions)),
             (stream, Era::Stateless, Way::OldStream(Back::Stateless)),
@@ -266,10 +266,10 @@ mod tests {
     #[test]
     fn what_begins_nothing_passes() {
         for looked in [
-            looked(Door::Mcp, &Method::POST, false, "tools/list"),
-            looked(Door::Mcp, &Method::GET, false, ""),
-            looked(Door::Mcp, &Method::DELETE, false, ""),
-            looked(Door::Messages, &Method::POST, false, "tools/list"),
+            looked(McpEndpoint::Mcp, &Method::POST, false, "tools/list"),
+            looked(McpEndpoint::Mcp, &Method::GET, false, ""),
+            looked(McpEndpoint::Mcp, &Method::DELETE, false, ""),
+            looked(McpEndpoint::Messages, &Method::POST, false, "tools/list"),
         ] {
             assert_eq!(way(looked, only(Era::Stateless)), Way::Through);
         }

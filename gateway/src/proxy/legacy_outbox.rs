@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::Place;
+use super::MountedBackend;
 use crate::access_token::Claims;
 
 /// More answers than this wait for no stream.
@@ -20,25 +20,30 @@ const WAITING: usize = 64;
 type Key = [String; 4];
 
 #[derive(Debug, Default)]
-pub(super) struct Mailboxes {
+pub(super) struct LegacyOutboxes {
     open: Mutex<HashMap<Key, mpsc::Sender<Value>>>,
 }
 
 /// The mailbox of one stream. Closed when dropped.
-pub(super) struct Mailbox {
-    mailboxes: Arc<Mailboxes>,
+pub(super) struct LegacyOutbox {
+    legacy_outboxes: Arc<LegacyOutboxes>,
     key: Key,
     letters: mpsc::Receiver<Value>,
 }
 
-impl Mailboxes {
+impl LegacyOutboxes {
     /// Opens the mailbox of the stream whose messages the backend takes at `target`.
-    pub(super) fn open(self: &Arc<Self>, place: &Place, claims: &Claims, target: &str) -> Mailbox {
-        let key = key(place, claims, target);
+    pub(super) fn open(
+        self: &Arc<Self>,
+        mounted: &MountedBackend,
+        claims: &Claims,
+        target: &str,
+    ) -> LegacyOutbox {
+        let key = key(mounted, claims, target);
         let (sender, letters) = mpsc::channel(WAITING);
         self.open.lock().insert(key.clone(), sender);
-        Mailbox {
-            mailboxes: Arc::clone(self),
+        LegacyOutbox {
+            legacy_outboxes: Arc::clone(self),
             key,
             letters,
         }
@@ -47,18 +52,18 @@ impl Mailboxes {
     /// Puts a message onto the stream that belongs to `target`. `false` if there is none here.
     pub(super) fn deliver(
         &self,
-        place: &Place,
+        mounted: &MountedBackend,
         claims: &Claims,
         target: &str,
         message: Value,
     ) -> bool {
         let open = self.open.lock();
-        open.get(&key(place, claims, target))
+        open.get(&key(mounted, claims, target))
             .is_some_and(|sender| sender.try_send(message).is_ok())
     }
 }
 
-impl Mailbox {
+impl LegacyOutbox {
     /// The next message to put onto the stream; waits for ever where none can come.
     pub(super) async fn next(&mut self) -> Value {
         match self.letters.recv().await {
@@ -68,10 +73,10 @@ impl Mailbox {
     }
 }
 
-impl Drop for Mailbox {
+impl Drop for LegacyOutbox {
     fn drop(&mut self) {
         self.letters.close();
-        let mut open = self.mailboxes.open.lock();
+        let mut open = self.legacy_outboxes.open.lock();
         // A later stream may have been given the same endpoint.
         if open.get(&self.key).is_some_and(mpsc::Sender::is_closed) {
             open.remove(&self.key);
@@ -79,9 +84,9 @@ impl Drop for Mailbox {
     }
 }
 
-fn key(place: &Place, claims: &Claims, target: &str) -> Key {
+fn key(mounted: &MountedBackend, claims: &Claims, target: &str) -> Key {
     [
-        place.backend.mount.name.clone(),
+        mounted.backend.mount.name.clone(),
         claims.user.as_str().to_owned(),
         claims.client.as_str().to_owned(),
         target.to_owned(),

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::denial::Denial;
-use super::serve::Visit;
+use super::rejection::Rejection;
+use super::serve::RequestContext;
 use crate::audit::{Event, Facts, Labelled, Record, Sent};
 use crate::clock::Timestamp;
 use crate::journal::Journal;
@@ -19,7 +19,7 @@ use crate::protocol::tool_definition::Labels;
 pub(super) fn permitted(
     permit: &Permit,
     backend: &str,
-    visit: &Visit,
+    context: &RequestContext,
     body: Option<&[u8]>,
     journal: &Journal,
     labels: impl Fn(&str) -> Option<Labels>,
@@ -29,13 +29,13 @@ pub(super) fn permitted(
         return Vec::new();
     }
     let about = |event| Record {
-        user: known(&visit.user),
-        client: known(&visit.client),
-        grant: known(&visit.grant),
+        user: known(&context.user),
+        client: known(&context.client),
+        grant: known(&context.grant),
         token: permit.token().id().get(..16).map(str::to_owned),
         backend: Some(backend.to_owned()),
-        peer: visit.peer,
-        request_id: Some(visit.id.clone()),
+        peer: context.peer,
+        request_id: Some(context.id.clone()),
         ..Record::of(event)
     };
     let approvals = permit.token().verified().approvals();
@@ -45,7 +45,7 @@ pub(super) fn permitted(
         .map(|approval| (approval.tool.clone(), approval.approver.clone()))
         .collect();
     let facts = |call: Option<&Call>| {
-        facts(visit, call, &labels).map(|facts| Facts {
+        facts(context, call, &labels).map(|facts| Facts {
             approved: Some(approved.clone()),
             ..facts
         })
@@ -79,51 +79,51 @@ pub(super) fn permitted(
 
 /// The record of a refusal. A single call is named as one that was let through.
 pub(super) fn refused(
-    denial: &Denial,
+    rejection: &Rejection,
     backend: &str,
-    visit: &Visit,
+    context: &RequestContext,
     peer: IpAddr,
     labels: impl Fn(&str) -> Option<Labels>,
 ) -> Record {
-    let rule = denial.rule();
-    let call = denial.single_call();
+    let rule = rejection.rule();
+    let call = rejection.single_call();
     Record {
-        user: known(&visit.user),
-        client: known(&visit.client),
-        grant: known(&visit.grant),
+        user: known(&context.user),
+        client: known(&context.client),
+        grant: known(&context.grant),
         backend: known(backend),
         method: match call {
             Some(call) => Some(call.method.clone()),
-            None => known(&visit.call),
+            None => known(&context.call),
         },
         name: call.and_then(|call| call.name.clone()),
-        facts: facts(visit, denial.only_call(), labels),
+        facts: facts(context, rejection.only_call(), labels),
         detail: known(&rule).map(|rule| format!("policy {rule}")),
         peer: Some(peer),
-        request_id: Some(visit.id.clone()),
-        ..Record::refused(Event::Call, denial.reason(), denial.is_fault())
+        request_id: Some(context.id.clone()),
+        ..Record::refused(Event::Call, rejection.reason(), rejection.is_fault())
     }
 }
 
 /// What is known of a request whose token counts.
 fn facts(
-    visit: &Visit,
+    context: &RequestContext,
     call: Option<&Call>,
     labels: impl Fn(&str) -> Option<Labels>,
 ) -> Option<Facts> {
-    if visit.user_name.is_empty() {
+    if context.user_name.is_empty() {
         return None;
     }
     let labels = call.and_then(Call::tool).and_then(labels);
-    let message = call.map(sent).or(visit.sent);
+    let message = call.map(sent).or(context.sent);
     Some(Facts {
-        user_name: visit.user_name.clone(),
-        scope: visit.scope.clone(),
+        user_name: context.user_name.clone(),
+        scope: context.scope.clone(),
         message,
         result: call
             .filter(|_| message == Some(Sent::Response))
             .map(|call| call.carries_result && !call.is_asked_for()),
-        protocol_version: visit.protocol_version.clone(),
+        protocol_version: context.protocol_version.clone(),
         labels: labels.map(|labels| Labelled {
             read_only: labels.read_only,
             destructive: labels.destructive,

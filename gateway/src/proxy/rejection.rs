@@ -7,9 +7,9 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::in_flight::Full;
-use super::refused::RefusedCall;
+use super::mcp_error::RefusedCall;
 use crate::backend::Failure;
-use crate::policy::{Refusal, Rejection};
+use crate::policy::{Refusal, TokenRejection};
 use crate::protocol::jsonrpc::Id;
 use crate::protocol::mcp::{Call, HEADER_MISMATCH};
 use crate::protocol::scope::Scope;
@@ -21,7 +21,7 @@ const INTERNAL: i64 = -32603;
 
 /// Why a request is refused. Facts; what they mean in HTTP is below.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Denial {
+pub(super) enum Rejection {
     #[error("{0}")]
     Ambiguous(&'static str),
     #[error("{0}")]
@@ -39,7 +39,7 @@ pub(super) enum Denial {
     #[error("malformed token")]
     MalformedToken,
     #[error("{0}")]
-    Token(Rejection),
+    Token(TokenRejection),
     #[error("{}", .0.refusal())]
     Refused(Box<RefusedCall>),
     #[error("{0}")]
@@ -82,7 +82,7 @@ pub(super) struct Challenge {
     pub(super) scope: Scope,
 }
 
-impl Denial {
+impl Rejection {
     /// For log and documentation.
     pub(super) fn reason(&self) -> Reason {
         match self {
@@ -94,8 +94,8 @@ impl Denial {
             Self::Host => Reason::HostNotOurs,
             Self::NoToken => Reason::TokenMissing,
             Self::MalformedToken => Reason::TokenMalformed,
-            Self::Token(Rejection::Invalid(reason)) => *reason,
-            Self::Token(Rejection::Unknown) => Reason::StoreUnavailable,
+            Self::Token(TokenRejection::Invalid(reason)) => *reason,
+            Self::Token(TokenRejection::Unknown) => Reason::StoreUnavailable,
             Self::Refused(call) => call.refusal().reason(),
             Self::BadMessage(_) | Self::HeaderMismatch(..) => Reason::MessageMalformed,
             Self::MediaType => Reason::MediaTypeWrong,
@@ -135,10 +135,10 @@ impl Denial {
             | Self::AmbiguousPath(_)
             | Self::BadMessage(_)
             | Self::HeaderMismatch(..) => StatusCode::BAD_REQUEST,
-            Self::NoToken | Self::MalformedToken | Self::Token(Rejection::Invalid(_)) => {
+            Self::NoToken | Self::MalformedToken | Self::Token(TokenRejection::Invalid(_)) => {
                 StatusCode::UNAUTHORIZED
             }
-            Self::Token(Rejection::Unknown)
+            Self::Token(TokenRejection::Unknown)
             | Self::AuditDown
             | Self::Leaving
             | Self::InFlight(Full::All)
@@ -190,7 +190,7 @@ impl Denial {
         };
         let response = match self {
             Self::Method(allow) => web::with_header(response, ALLOW, allow),
-            Self::Token(Rejection::Unknown) | Self::AuditDown | Self::Leaving => {
+            Self::Token(TokenRejection::Unknown) | Self::AuditDown | Self::Leaving => {
                 web::with_retry_after(response, 2)
             }
             Self::Refused(_) if status.is_server_error() => web::with_retry_after(response, 5),
@@ -291,7 +291,7 @@ impl Denial {
     /// The code of RFC 6750 §3.1, for what is about the token.
     fn error_code(&self) -> Option<&'static str> {
         match self {
-            Self::NoToken | Self::MalformedToken | Self::Token(Rejection::Invalid(_)) => {
+            Self::NoToken | Self::MalformedToken | Self::Token(TokenRejection::Invalid(_)) => {
                 Some("invalid_token")
             }
             Self::Refused(call) if call.needed_scope().is_some() => Some("insufficient_scope"),
@@ -333,14 +333,14 @@ impl Denial {
     }
 }
 
-impl From<Full> for Denial {
+impl From<Full> for Rejection {
     fn from(full: Full) -> Self {
         Self::InFlight(full)
     }
 }
 
-impl From<Rejection> for Denial {
-    fn from(rejection: Rejection) -> Self {
+impl From<TokenRejection> for Rejection {
+    fn from(rejection: TokenRejection) -> Self {
         Self::Token(rejection)
     }
 }
@@ -357,7 +357,7 @@ struct ErrorBody<'a> {
 mod tests {
     use super::*;
     use crate::policy::Refused;
-    use crate::proxy::refused::Way;
+    use crate::proxy::mcp_error::Delivery;
 
     fn challenge() -> Challenge {
         Challenge {
@@ -366,8 +366,8 @@ mod tests {
         }
     }
 
-    fn header(denial: &Denial) -> Option<String> {
-        let response = denial.response(Some(&challenge()), "r1");
+    fn header(rejection: &Rejection) -> Option<String> {
+        let response = rejection.response(Some(&challenge()), "r1");
         let value = response.headers().get(WWW_AUTHENTICATE)?;
         Some(value.to_str().unwrap().to_owned())
     }
@@ -375,55 +375,58 @@ mod tests {
     #[test]
     fn without_a_token_the_challenge_names_no_error() {
         assert_eq!(
-            header(&Denial::NoToken).unwrap(),
+            header(&Rejection::NoToken).unwrap(),
             "Bearer resource_metadata=\"https://h/.well-known/oauth-protected-resource/mcp\", scope=\"mcp\""
         );
     }
 
     #[test]
     fn a_token_that_does_not_count_is_named_as_such() {
-        let denial = Denial::Token(Rejection::Invalid(Reason::TokenExpired));
+        let rejection = Rejection::Token(TokenRejection::Invalid(Reason::TokenExpired));
         assert_eq!(
-            header(&denial).unwrap(),
+            header(&rejection).unwrap(),
             "Bearer error=\"invalid_token\", error_description=\"The access token is past its lifetime.\", \
              resource_metadata=\"https://h/.well-known/oauth-protected-resource/mcp\", scope=\"mcp\""
         );
-        assert_eq!(denial.response(Some(&challenge()), "r1").status(), 401);
+        assert_eq!(rejection.response(Some(&challenge()), "r1").status(), 401);
     }
 
     #[test]
     fn a_missing_right_is_403_with_the_scope_that_is_needed() {
-        let denial = Denial::Refused(Box::new(RefusedCall {
+        let rejection = Rejection::Refused(Box::new(RefusedCall {
             refused: Refused {
                 refusal: Refusal::Scope(Scope::parse("write read")),
                 calls: Vec::new(),
             },
             is_stateless: false,
             is_batch: false,
-            way: Way::Response,
+            delivery: Delivery::Response,
         }));
-        assert_eq!(denial.response(Some(&challenge()), "r1").status(), 403);
-        let challenge = header(&denial).unwrap();
+        assert_eq!(rejection.response(Some(&challenge()), "r1").status(), 403);
+        let challenge = header(&rejection).unwrap();
         assert!(challenge.starts_with("Bearer error=\"insufficient_scope\", "));
         assert!(challenge.ends_with("/mcp\", scope=\"read write\""));
-        assert_eq!(header(&Denial::Origin("null".to_owned())), None);
+        assert_eq!(header(&Rejection::Origin("null".to_owned())), None);
     }
 
     #[test]
     fn a_fault_of_ours_never_looks_like_a_bad_token() {
-        for (denial, status) in [
-            (Denial::Token(Rejection::Unknown), 503),
-            (Denial::Upstream(Failure::TimedOut("the answer"), None), 504),
+        for (rejection, status) in [
+            (Rejection::Token(TokenRejection::Unknown), 503),
             (
-                Denial::Upstream(Failure::Unreachable("x".into()), None),
+                Rejection::Upstream(Failure::TimedOut("the answer"), None),
+                504,
+            ),
+            (
+                Rejection::Upstream(Failure::Unreachable("x".into()), None),
                 502,
             ),
-            (Denial::UpstreamRefusedUs, 502),
+            (Rejection::UpstreamRefusedUs, 502),
         ] {
-            let response = denial.response(Some(&challenge()), "r1");
+            let response = rejection.response(Some(&challenge()), "r1");
             assert_eq!(response.status(), status);
             assert!(!response.headers().contains_key(WWW_AUTHENTICATE));
-            assert!(denial.is_fault());
+            assert!(rejection.is_fault());
         }
     }
 
@@ -438,8 +441,8 @@ mod tests {
 
     #[test]
     fn a_header_mismatch_is_answered_with_its_json_rpc_code() {
-        let denial = Denial::HeaderMismatch("x", Some(Id::Number(3)));
-        let response = denial.response(None, "r1");
+        let rejection = Rejection::HeaderMismatch("x", Some(Id::Number(3)));
+        let response = rejection.response(None, "r1");
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(
             (

@@ -47,7 +47,7 @@ impl End {
 
 /// The right to go on, for as long as it lasts.
 #[derive(Clone, Debug)]
-pub(super) struct Lease {
+pub(super) struct StreamLifetime {
     revocations: Arc<RevocationView>,
     token: Arc<VerifiedToken>,
     ends: Instant,
@@ -78,7 +78,7 @@ impl Closing {
     }
 }
 
-impl Lease {
+impl StreamLifetime {
     /// `outlasts`: how long an exchange may go on after the token that began it, for clients that
     /// refresh: a new token can't be handed to a request that is under way. What a holder narrowed
     /// in time ends when it says.

@@ -28,7 +28,7 @@ const INVALID_REQUEST: i64 = -32600;
 
 /// Where the answer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Delivery {
     /// It is the body of the response.
     Response,
     /// It was put on the event stream of the legacy transport; the response says no more than that.
@@ -44,7 +44,7 @@ pub(super) struct RefusedCall {
     pub(super) is_batch: bool,
     /// Whether it is of 2026-07-28 or later.
     pub(super) is_stateless: bool,
-    pub(super) way: Way,
+    pub(super) delivery: Delivery,
 }
 
 impl RefusedCall {
@@ -61,17 +61,17 @@ impl RefusedCall {
     }
 
     pub(super) fn status(&self) -> StatusCode {
-        match (self.refusal(), self.way) {
+        match (self.refusal(), self.delivery) {
             (Refusal::Scope(_), _) => StatusCode::FORBIDDEN,
             _ if self.is_swallowed() => StatusCode::ACCEPTED,
-            (_, Way::Stream) => StatusCode::ACCEPTED,
+            (_, Delivery::Stream) => StatusCode::ACCEPTED,
             (Refusal::Tool(_, NotAllowed::Unknown), _) => StatusCode::SERVICE_UNAVAILABLE,
             (Refusal::Policy(_, ruling), _)
                 if matches!(ruling.verdict, Verdict::Failed(Failure::Limit(_))) =>
             {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            (_, Way::Response) if self.is_answerable() => StatusCode::OK,
+            (_, Delivery::Response) if self.is_answerable() => StatusCode::OK,
             _ => StatusCode::FORBIDDEN,
         }
     }
@@ -188,7 +188,7 @@ mod tests {
             },
             is_batch,
             is_stateless: false,
-            way: Way::Response,
+            delivery: Delivery::Response,
         }
     }
 
@@ -268,17 +268,17 @@ mod tests {
         assert_eq!(scope.status(), StatusCode::FORBIDDEN);
         assert_eq!(scope.answer("No.", None, "r1"), None);
         let unknown = Refusal::Tool("a".to_owned(), NotAllowed::Unknown);
-        let status = |way| {
+        let status = |delivery| {
             RefusedCall {
-                way,
+                delivery,
                 ..refused(unknown.clone(), &asked, false)
             }
             .status()
         };
-        assert_eq!(status(Way::Response), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(status(Way::Stream), StatusCode::ACCEPTED);
+        assert_eq!(status(Delivery::Response), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(Delivery::Stream), StatusCode::ACCEPTED);
         let gone = RefusedCall {
-            way: Way::NoStream,
+            delivery: Delivery::NoStream,
             ..refused(method, &asked, false)
         };
         assert_eq!(gone.status(), StatusCode::FORBIDDEN);

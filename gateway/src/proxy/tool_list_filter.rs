@@ -1,4 +1,4 @@
-//! Lists of tools on their way to a restricted token: they show what the token allows, as it was
+//! ToolListFilter of tools on their way to a restricted token: they show what the token allows, as it was
 //! when it was allowed, and nothing else. Answers of known kind that list nothing, and all answers
 //! for unrestricted tokens, do not come here.
 //!
@@ -13,9 +13,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use pingora::http::ResponseHeader;
 
 use super::in_flight::{Full, Hold};
-use super::ruled::Around;
-use super::serve::Visit;
-use super::{Gateway, Place};
+use super::policy_input::Around;
+use super::serve::RequestContext;
+use super::{MountedBackend, ProxyState};
 use crate::backend::{Tool, doubled};
 use crate::grants::{Current, NotAllowed, Pin};
 use crate::policy::rules::Asked;
@@ -40,10 +40,10 @@ pub(super) const LINE_BREAKS: [char; 8] = [
 
 /// Judges what one exchange answers.
 #[derive(Clone, Copy)]
-pub(super) struct Lists<'a> {
-    pub(super) gateway: &'a Gateway,
-    pub(super) place: &'a Place,
-    pub(super) visit: &'a Visit,
+pub(super) struct ToolListFilter<'a> {
+    pub(super) state: &'a ProxyState,
+    pub(super) mounted: &'a MountedBackend,
+    pub(super) context: &'a RequestContext,
     pub(super) token: &'a AccessToken,
     /// What the exchange is for; empty for a stream.
     pub(super) calls: &'a [Call],
@@ -51,22 +51,22 @@ pub(super) struct Lists<'a> {
     pub(super) conversation: &'a str,
 }
 
-impl Lists<'_> {
+impl ToolListFilter<'_> {
     /// A message or batch with the tools cut out that the token does not allow. `None`: unchanged.
     pub(super) async fn judge(&self, text: &str) -> Result<Option<String>, Unreadable> {
         // A stream outlasts what was known when it began.
-        let amended = self.gateway.revocations.amended(&self.token.claims().grant);
+        let amended = self.state.revocations.amended(&self.token.claims().grant);
         let token = self.token.clone().amended(amended);
         let token = &token;
-        let lists = Lists { token, ..*self };
-        let cut = lists.judge_as_it_stands(text).await?;
-        Ok(lists.named(cut.as_deref().unwrap_or(text)).or(cut))
+        let filter = ToolListFilter { token, ..*self };
+        let cut = filter.judge_as_it_stands(text).await?;
+        Ok(filter.named(cut.as_deref().unwrap_or(text)).or(cut))
     }
 
     /// Whether the token's tools may have user interfaces of their own. Where that is not known,
     /// they may.
     pub(super) fn may_show_interfaces(&self) -> bool {
-        let catalogue = &self.gateway.server.catalogue;
+        let catalogue = &self.state.server.catalogue;
         let offer = catalogue.known_offer(self.backend(), self.user());
         offer.is_none_or(|offer| {
             let mut tools = offer.tools.iter();
@@ -76,15 +76,15 @@ impl Lists<'_> {
 
     async fn judge_as_it_stands(&self, text: &str) -> Result<Option<String>, Unreadable> {
         if text.contains("tools/list_changed") {
-            let backend = &self.place.backend.mount.name;
-            self.gateway.server.catalogue.definitions().forget(backend);
+            let backend = &self.mounted.backend.mount.name;
+            self.state.server.catalogue.definitions().forget(backend);
         }
         let mut is_doubtful = false;
         let listed = tool_list::listed(text)?;
-        let definitions = self.gateway.server.catalogue.definitions();
+        let definitions = self.state.server.catalogue.definitions();
         definitions.tell_unfit(self.backend(), &listed.unfit);
         // A batch may hold one list twice: of two that are the same it does not matter which is run.
-        let pins = self.gateway.server.catalogue.pins();
+        let pins = self.state.server.catalogue.pins();
         let different: BTreeSet<(&str, Pin)> = listed
             .definitions
             .iter()
@@ -98,14 +98,14 @@ impl Lists<'_> {
         if is_doubtful {
             // What comes of it is remembered; without it the tool is hidden.
             let _ = self
-                .gateway
+                .state
                 .server
                 .catalogue
                 .offer(self.backend(), Some(self.user()))
                 .await;
         }
         // The other one may stand on another page.
-        if let Some(offer) = self.gateway.doubled(self.token, self.place) {
+        if let Some(offer) = self.state.doubled(self.token, self.mounted) {
             doubled.extend(offer.doubled.iter().cloned());
         }
         tool_list::cut(text, &mut |definition| {
@@ -114,7 +114,7 @@ impl Lists<'_> {
     }
 
     fn backend(&self) -> &str {
-        &self.place.backend.mount.name
+        &self.mounted.backend.mount.name
     }
 
     fn user(&self) -> &str {
@@ -128,7 +128,7 @@ impl Lists<'_> {
     }
 
     fn admit(&self, definition: &Definition) -> Result<(), NotAllowed> {
-        let pins = self.gateway.server.catalogue.pins();
+        let pins = self.state.server.catalogue.pins();
         self.token
             .shows(definition.name(), definition.reads_only(), || {
                 Current::Defined(pins.pin(definition))
@@ -137,7 +137,7 @@ impl Lists<'_> {
 
     fn is_part(&self, definition: &Definition) -> Option<bool> {
         let pin = self.token.pin(definition.name())?;
-        let definitions = self.gateway.server.catalogue.definitions();
+        let definitions = self.state.server.catalogue.definitions();
         definitions.is_part_of_pinned(self.backend(), self.user(), definition, pin)
     }
 
@@ -148,17 +148,17 @@ impl Lists<'_> {
     /// Whether the operator's policy allows some call of the tool. What the list leaves out for
     /// clients of older revisions is known from the whole one.
     fn policy_shows(&self, definition: &Definition) -> bool {
-        let Some(rules) = self.gateway.policy.current() else {
+        let Some(rules) = self.state.policy.current() else {
             return true;
         };
         let mut labels = definition.labels();
         if labels.are_absent() && rules.asks_for_labels() {
-            let catalogue = &self.gateway.server.catalogue;
+            let catalogue = &self.state.server.catalogue;
             let known = catalogue.known_labels(self.backend(), self.user(), definition.name());
             labels = known.unwrap_or(labels);
         }
-        let now = self.gateway.clock.now();
-        let around = Around::of(self.token, self.place, self.visit, now);
+        let now = self.state.clock.now();
+        let around = Around::of(self.token, self.mounted, self.context, now);
         let asked = Asked::tool(definition.name(), labels, None);
         rules.may_call(self.token.last_id(), &around.facts(), &asked)
     }
@@ -180,7 +180,7 @@ impl Lists<'_> {
     }
 
     fn saw(&self, definition: &Definition) {
-        let catalogue = &self.gateway.server.catalogue;
+        let catalogue = &self.state.server.catalogue;
         let name = definition.name();
         if self.token.pin(name).is_some() {
             let pin = catalogue.pins().pin(definition);
@@ -191,7 +191,7 @@ impl Lists<'_> {
 
     fn log(&self, definition: &Definition) {
         let reason = Reason::ToolDefinitionChanged;
-        let visit = self.visit;
+        let context = self.context;
         let tool: String = definition
             .name()
             .chars()
@@ -200,8 +200,8 @@ impl Lists<'_> {
             .collect();
         log::warn!(
             event = "tool_hidden", reason = reason.code(), hint = reason.remedy(), tool = tool,
-            backend = self.backend(), user = visit.user, client = visit.client, grant = visit.grant,
-            request_id = visit.id;
+            backend = self.backend(), user = context.user, client = context.client, grant = context.grant,
+            request_id = context.id;
             "{}", reason.sentence()
         );
     }
@@ -329,7 +329,11 @@ impl EventFilter {
     }
 
     /// Takes the next bytes of the backend and gives those that go on.
-    pub(super) async fn pass(&mut self, chunk: &[u8], lists: Lists<'_>) -> Result<Bytes, Unheld> {
+    pub(super) async fn pass(
+        &mut self,
+        chunk: &[u8],
+        filter: ToolListFilter<'_>,
+    ) -> Result<Bytes, Unheld> {
         let held = self.splitter.held() + chunk.len();
         self.hold.grow_beyond_free(held).map_err(Unheld::Full)?;
         let events = self
@@ -338,7 +342,7 @@ impl EventFilter {
             .map_err(|_| Unreadable)?;
         let mut passed = Vec::with_capacity(chunk.len());
         for event in events {
-            passed.extend(lists.judge_event(event).await?);
+            passed.extend(filter.judge_event(event).await?);
         }
         if self.splitter.held() == 0 {
             self.hold.release();
@@ -347,8 +351,8 @@ impl EventFilter {
     }
 
     /// What is left of a stream that ended within an event.
-    pub(super) async fn rest(self, lists: Lists<'_>) -> Result<Bytes, Unreadable> {
-        lists
+    pub(super) async fn rest(self, filter: ToolListFilter<'_>) -> Result<Bytes, Unreadable> {
+        filter
             .judge_event(self.splitter.rest())
             .await
             .map(Bytes::from)

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::serve::Visit;
-use super::{Gateway, Place};
+use super::serve::RequestContext;
+use super::{MountedBackend, ProxyState};
 use crate::backend::Offer;
 use crate::clock::Timestamp;
 use crate::policy::AccessToken;
@@ -17,8 +17,8 @@ use crate::protocol::tool_definition::Labels;
 /// Who asks, where and when, held for as long as a policy is asked.
 pub(super) struct Around<'a> {
     token: &'a AccessToken,
-    place: &'a Place,
-    visit: &'a Visit,
+    mounted: &'a MountedBackend,
+    context: &'a RequestContext,
     scopes: Vec<&'a str>,
     now: Timestamp,
 }
@@ -26,15 +26,15 @@ pub(super) struct Around<'a> {
 impl<'a> Around<'a> {
     pub(super) fn of(
         token: &'a AccessToken,
-        place: &'a Place,
-        visit: &'a Visit,
+        mounted: &'a MountedBackend,
+        context: &'a RequestContext,
         now: Timestamp,
     ) -> Self {
         Self {
             scopes: token.scopes(),
             token,
-            place,
-            visit,
+            mounted,
+            context,
             now,
         }
     }
@@ -47,34 +47,43 @@ impl<'a> Around<'a> {
             client: claims.client.as_str(),
             grant: claims.grant.as_str(),
             scopes: &self.scopes,
-            backend: &self.place.backend.mount.name,
+            backend: &self.mounted.backend.mount.name,
             resource: claims.resource.as_str(),
             approvals: self.token.verified().approvals(),
-            address: self.visit.peer,
-            protocol_version: self.visit.protocol_version.as_deref(),
+            address: self.context.peer,
+            protocol_version: self.context.protocol_version.as_deref(),
             now: self.now,
         }
     }
 }
 
-impl Gateway {
+impl ProxyState {
     /// Whether lists of tools on their way to this token may have to be cut.
-    pub(super) fn cuts_lists(&self, token: &AccessToken, place: &Place) -> bool {
+    pub(super) fn cuts_lists(&self, token: &AccessToken, mounted: &MountedBackend) -> bool {
         token.is_restricted()
             || self.policy.current().is_some()
-            || self.doubled(token, place).is_some()
+            || self.doubled(token, mounted).is_some()
     }
 
     /// What the backend lists for the person, if two tools in it have one name.
-    pub(super) fn doubled(&self, token: &AccessToken, place: &Place) -> Option<Arc<Offer>> {
-        let (name, user) = (&place.backend.mount.name, &token.claims().user_name);
+    pub(super) fn doubled(
+        &self,
+        token: &AccessToken,
+        mounted: &MountedBackend,
+    ) -> Option<Arc<Offer>> {
+        let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
         self.server.catalogue.doubled(name, user)
     }
 
     /// What a called tool says about its effects, for the audit log: as far as it is known.
-    pub(super) fn known_labels(&self, backend: &str, visit: &Visit, tool: &str) -> Option<Labels> {
+    pub(super) fn known_labels(
+        &self,
+        backend: &str,
+        context: &RequestContext,
+        tool: &str,
+    ) -> Option<Labels> {
         let catalogue = &self.server.catalogue;
-        catalogue.known_labels(backend, &visit.user_name, tool)
+        catalogue.known_labels(backend, &context.user_name, tool)
     }
 
     /// What the called tools say about their effects, where token or policy ask for it. The backend
@@ -82,7 +91,7 @@ impl Gateway {
     pub(super) async fn said(
         &self,
         rules: Option<&Rules>,
-        place: &Place,
+        mounted: &MountedBackend,
         token: &AccessToken,
         calls: &[Call],
     ) -> Said {
@@ -91,7 +100,7 @@ impl Gateway {
         if !matters || tools.peek().is_none() {
             return Said::Labels(Vec::new());
         }
-        let (name, user) = (&place.backend.mount.name, &token.claims().user_name);
+        let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
         // Boxed: only what asks for labels needs room for it.
         match Box::pin(self.server.catalogue.believed(name, user)).await {
             // A tool that is not there says nothing.

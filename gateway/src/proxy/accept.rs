@@ -36,12 +36,12 @@ const TRIES: usize = 30;
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// The public listeners as a service of Pingora's server.
-pub struct Doors {
+pub struct PublicListeners {
     listener: Arc<Listener>,
     addresses: Vec<SocketAddr>,
 }
 
-impl Doors {
+impl PublicListeners {
     pub(super) const fn new(listener: Arc<Listener>, addresses: Vec<SocketAddr>) -> Self {
         Self {
             listener,
@@ -51,20 +51,20 @@ impl Doors {
 }
 
 #[async_trait]
-impl Service for Doors {
+impl Service for PublicListeners {
     async fn start_service(
         &mut self,
         _fds: Option<ListenFds>,
         shutdown: ShutdownWatch,
         _listeners_per_fd: usize,
     ) {
-        let mut doors = tokio::task::JoinSet::new();
+        let mut listeners = tokio::task::JoinSet::new();
         for address in &self.addresses {
             let listener = Arc::clone(&self.listener);
             let (address, shutdown) = (*address, shutdown.clone());
-            doors.spawn(async move {
+            listeners.spawn(async move {
                 match open(address).await {
-                    Ok(door) => keep(door, &listener, shutdown).await,
+                    Ok(socket) => keep(socket, &listener, shutdown).await,
                     Err(error) => {
                         log::error!(event = "listen_failed"; "can't listen on {address}: {error}");
                         // Without its listeners the gateway is of no use; whoever supervises it
@@ -74,7 +74,7 @@ impl Service for Doors {
                 }
             });
         }
-        while doors.join_next().await.is_some() {}
+        while listeners.join_next().await.is_some() {}
         self.listener.clean_up().await;
     }
 
@@ -86,13 +86,13 @@ impl Service for Doors {
 async fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let mut tries = 1;
     loop {
-        let socket = match address {
+        let accepted = match address {
             SocketAddr::V4(_) => TcpSocket::new_v4(),
             SocketAddr::V6(_) => TcpSocket::new_v6(),
         }?;
-        socket.set_reuseaddr(true)?;
-        match socket.bind(address) {
-            Ok(()) => return socket.listen(BACKLOG),
+        accepted.set_reuseaddr(true)?;
+        match accepted.bind(address) {
+            Ok(()) => return accepted.listen(BACKLOG),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => {
                 log::warn!(event = "listen_waits"; "{address} is in use; it is tried again");
                 sleep(TRY_AGAIN).await;
@@ -104,11 +104,11 @@ async fn open(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Takes connections until the shutdown.
-async fn keep(door: TcpListener, listener: &Arc<Listener>, mut shutdown: ShutdownWatch) {
+async fn keep(socket: TcpListener, listener: &Arc<Listener>, mut shutdown: ShutdownWatch) {
     let mut trouble = Trouble::default();
     loop {
         let taken = tokio::select! {
-            taken = door.accept() => taken,
+            taken = socket.accept() => taken,
             changed = shutdown.changed() => {
                 if changed.is_err() || *shutdown.borrow() {
                     return;
@@ -117,7 +117,7 @@ async fn keep(door: TcpListener, listener: &Arc<Listener>, mut shutdown: Shutdow
             }
         };
         match taken {
-            Ok((socket, peer)) => listener.take(socket, peer, &shutdown),
+            Ok((accepted, peer)) => listener.take(accepted, peer, &shutdown),
             Err(error) => {
                 if let Some(failed) = trouble.meet(Instant::now()) {
                     say(&error, failed);
