@@ -22,9 +22,9 @@ use tokio::time::timeout;
 
 use super::admission::Admitted;
 use super::beside::{read, written};
+use super::compat::TranslationPlan;
 use super::rejection::Rejection;
 use super::serve::{ProxyError, RequestContext};
-use super::translate::Way;
 use super::{MountedBackend, ProxyState};
 use crate::policy::{AccessToken, Permit, Refusal, Refused};
 use crate::protocol::mcp::Call;
@@ -105,7 +105,7 @@ impl ProxyState {
         session: &mut ServerSession,
         context: &RequestContext,
         mounted: &MountedBackend,
-        way: &Way,
+        plan: &TranslationPlan,
         admitted: Admitted,
         rejection: Rejection,
     ) -> Result<Admitted, ProxyError> {
@@ -122,11 +122,11 @@ impl ProxyState {
         }
         let head = session.req_header().clone();
         let told = async {
-            match way {
-                Way::Through if !admitted.permit.calls().is_empty() => {
+            match plan {
+                TranslationPlan::Through if !admitted.permit.calls().is_empty() => {
                     self.tell(&head, mounted, &admitted).await;
                 }
-                Way::Stateless(_) => {
+                TranslationPlan::Stateless(_) => {
                     let text = std::str::from_utf8(admitted.body.as_deref().unwrap_or_default());
                     let message = text.ok().and_then(|text| Message::parse(text).ok());
                     if let (Some(message), Rejection::Refused(call)) = (message, &rejection) {

@@ -9,6 +9,7 @@ mod admission;
 mod audit;
 mod beside;
 mod body;
+mod compat;
 mod declined;
 mod drain;
 mod exchange;
@@ -36,7 +37,6 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod tool_list_filter;
-mod translate;
 mod upstream_head;
 
 use std::fmt;
@@ -65,13 +65,13 @@ use crate::protocol::web_origin::AllowedOrigins;
 use crate::secret::TagKey;
 use crate::store::RevocationView;
 
+use self::compat::Translator;
 use self::drain::Draining;
 use self::in_flight::Budget;
 use self::legacy_outbox::LegacyOutboxes;
 use self::listener::{ConnectionLimits, Listener};
 use self::sessions::Sessions;
 use self::tasks::Tasks;
-use self::translate::Translator;
 
 /// How many verified tokens are remembered, so that a token's signature is checked once.
 const TOKENS: usize = 16_384;

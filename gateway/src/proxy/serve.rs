@@ -14,11 +14,11 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::Error;
 use pingora::protocols::http::ServerSession;
 
+use super::compat::{self, TranslationPlan};
 use super::drain::Running;
 use super::in_flight::Hold;
 use super::rejection::{Challenge, Rejection};
 use super::routes::{McpEndpoint, Route, Target};
-use super::translate::{self, Way};
 use super::{
     MountedBackend, ProxyState, audit, body, framing, peer, policy_input, response_writer,
 };
@@ -250,25 +250,25 @@ impl ProxyState {
         }
         let outcome = match admitted {
             Ok(mut admitted) => {
-                let era = translate::era(mcp_endpoint, admitted.is_stateless);
+                let era = compat::era(mcp_endpoint, admitted.is_stateless);
                 if !mounted.spoken.is_ready(era) {
                     // Boxed: it happens hardly ever.
                     Box::pin(mounted.spoken.asked(era)).await;
                 }
-                let way = self.way(mounted, mcp_endpoint, session, &admitted);
+                let plan = self.plan(mounted, mcp_endpoint, session, &admitted);
                 let admitted = match admitted.refused.take() {
                     None => Ok(admitted),
                     // Boxed: it happens hardly ever.
                     Some(rejection) => {
                         Box::pin(
-                            self.decline(session, context, mounted, &way, admitted, *rejection),
+                            self.decline(session, context, mounted, &plan, admitted, *rejection),
                         )
                         .await
                     }
                 };
-                match (admitted, way) {
+                match (admitted, plan) {
                     (Err(error), _) => Err(error),
-                    (Ok(admitted), Way::Through) => {
+                    (Ok(admitted), TranslationPlan::Through) => {
                         self.exchange(
                             session,
                             context,
@@ -280,12 +280,12 @@ impl ProxyState {
                         .await
                     }
                     // Boxed: what passes through need not have room for it.
-                    (Ok(admitted), way) => {
+                    (Ok(admitted), plan) => {
                         let translated = self.translate(
                             session,
                             context,
                             mounted,
-                            way,
+                            plan,
                             admitted,
                             allowed.as_ref(),
                         );

@@ -2,7 +2,7 @@
 //! session began with, questions of the backend go to the client and its answers back.
 //!
 //! Owns: what is remembered between the messages of such a session, which is little and may be
-//! lost. Not: where the client's messages come from (`own_session`, `old_stream`).
+//! lost. Not: where the client's messages come from (`gateway_session`, `legacy_sse`).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
 
-use super::mirrored::MirroredTools;
-use super::task::{Answers, Outlet};
-use super::voice::{More, Voice};
+use super::param_headers::ParamHeaders;
+use super::response_stream::{MessageSender, ResponseStream};
+use super::upstream_client::{More, UpstreamClient};
 use crate::backend::Failure;
 use crate::reason::Reason;
 
@@ -38,12 +38,12 @@ pub(super) const MOST_RUNNING: usize = 1024;
 
 /// One session of a client, as far as this gateway takes part in it.
 #[derive(Debug)]
-pub(super) struct KeptSession {
+pub(super) struct StatelessUpstream {
     pub(super) hello: Hello,
     /// What of the backend's capabilities matters for its stream.
     pub(super) capabilities: Object,
     memory: Arc<Memory>,
-    mirrored: Arc<MirroredTools>,
+    param_headers: Arc<ParamHeaders>,
 }
 
 /// What can't be written into a session id.
@@ -57,36 +57,40 @@ pub(super) struct Memory {
     questions: AtomicU64,
 }
 
-impl KeptSession {
+impl StatelessUpstream {
     pub(super) const fn new(
         hello: Hello,
         capabilities: Object,
         memory: Arc<Memory>,
-        mirrored: Arc<MirroredTools>,
+        param_headers: Arc<ParamHeaders>,
     ) -> Self {
         Self {
             hello,
             capabilities,
             memory,
-            mirrored,
+            param_headers,
         }
     }
 
     /// Takes a message of the client. `None` if there is nothing to answer. The handshake is not
     /// among them: see [`handshake`].
-    pub(super) fn take(self: &Arc<Self>, voice: Arc<Voice>, message: Message) -> Option<Answers> {
+    pub(super) fn take(
+        self: &Arc<Self>,
+        upstream: Arc<UpstreamClient>,
+        message: Message,
+    ) -> Option<ResponseStream> {
         let step = to_stateless::step(&message);
         let memory = &self.memory;
         let done = |message: &Message| {
             let id = message.id()?;
-            Some(Answers::one(Message::result(&id, &Object::new())))
+            Some(ResponseStream::one(Message::result(&id, &Object::new())))
         };
         let refused = |error: &RpcError| {
             let id = message.id();
-            Some(Answers::one(Message::error(id.as_ref(), error)))
+            Some(ResponseStream::one(Message::error(id.as_ref(), error)))
         };
         match step {
-            Step::Call => self.call(voice, message),
+            Step::Call => self.call(upstream, message),
             Step::Answered => done(&message),
             Step::Level(level) => {
                 *memory.level.lock() = Some(level);
@@ -130,7 +134,11 @@ impl KeptSession {
         }
     }
 
-    fn call(self: &Arc<Self>, voice: Arc<Voice>, message: Message) -> Option<Answers> {
+    fn call(
+        self: &Arc<Self>,
+        upstream: Arc<UpstreamClient>,
+        message: Message,
+    ) -> Option<ResponseStream> {
         let id = message.id()?;
         let cancelled = Arc::new(Notify::new());
         {
@@ -138,10 +146,10 @@ impl KeptSession {
             if running.contains_key(&id.key()) {
                 let sentence = "The id is that of a request that is still running";
                 let error = RpcError::new(code::INVALID_PARAMS, sentence);
-                return Some(Answers::one(Message::error(Some(&id), &error)));
+                return Some(ResponseStream::one(Message::error(Some(&id), &error)));
             }
             if running.len() >= MOST_RUNNING {
-                return Some(Answers::one(failed(&id, &too_many())));
+                return Some(ResponseStream::one(failed(&id, &too_many())));
             }
             running.insert(id.key(), Arc::clone(&cancelled));
         }
@@ -150,18 +158,24 @@ impl KeptSession {
             key: id.key(),
         };
         let own = Arc::clone(self);
-        Some(Answers::of(move |out| async move {
+        Some(ResponseStream::of(move |out| async move {
             let _entered = entered;
             tokio::select! {
                 // The client expects no answer to what it cancelled.
                 () = cancelled.notified() => {}
-                () = own.run(&voice, id, message, out) => {}
+                () = own.run(&upstream, id, message, out) => {}
             }
         }))
     }
 
-    async fn run(&self, voice: &Arc<Voice>, id: Id, message: Message, out: Outlet) {
-        let response = match self.exchange(voice, &id, message, &out).await {
+    async fn run(
+        &self,
+        upstream: &Arc<UpstreamClient>,
+        id: Id,
+        message: Message,
+        out: MessageSender,
+    ) {
+        let response = match self.exchange(upstream, &id, message, &out).await {
             Ok(response) => response,
             Err(failure) => failed(&id, &failure),
         };
@@ -171,36 +185,36 @@ impl KeptSession {
     /// Exchanges a request for its response, however often the backend asks back.
     async fn exchange(
         &self,
-        voice: &Arc<Voice>,
+        upstream: &Arc<UpstreamClient>,
         id: &Id,
         message: Message,
-        out: &Outlet,
+        out: &MessageSender,
     ) -> Result<Message, Failure> {
         let level = self.memory.level.lock().clone();
         let mut request = to_stateless::request(message, &self.hello, level.as_deref());
         let mut may_learn = true;
         for round in 0..MOST_ROUNDS {
-            let response = ask(voice, &self.mirrored, &request, Some(out)).await?;
+            let response = ask(upstream, &self.param_headers, &request, Some(out)).await?;
             let is_mismatch = response
                 .failure()
                 .is_some_and(|error| error.code() == code::HEADER_MISMATCH);
             if is_mismatch && may_learn && request.method() == "tools/call" {
                 may_learn = false;
-                self.mirrored.learn(voice, &self.hello).await?;
+                self.param_headers.learn(upstream, &self.hello).await?;
                 continue;
             }
             if request.method() == "tools/list" {
-                self.mirrored.note(voice, &response);
+                self.param_headers.note(upstream, &response);
             }
             match to_stateless::outcome(id, &response) {
                 Outcome::Done(response) => return Ok(response),
                 Outcome::Asks(questions) => {
-                    let answers = match self.put(&questions, out).await {
-                        Ok(answers) => answers,
+                    let responses = match self.put(&questions, out).await {
+                        Ok(responses) => responses,
                         Err(error) => return Ok(Message::error(Some(id), &error)),
                     };
                     let next = Id::text(&format!("{}-{}", id.key().trim_matches('"'), round + 1));
-                    request = to_stateless::retry(request, &next, &questions, &answers);
+                    request = to_stateless::retry(request, &next, &questions, &responses);
                 }
             }
         }
@@ -212,7 +226,7 @@ impl KeptSession {
     async fn put(
         &self,
         questions: &Questions,
-        out: &Outlet,
+        out: &MessageSender,
     ) -> Result<Vec<(String, Object)>, RpcError> {
         let mut waiting = Vec::new();
         for (name, method, params) in &questions.requests {
@@ -230,7 +244,7 @@ impl KeptSession {
             ));
             let _ = out.send(Message::request(&question, method, params)).await;
         }
-        let mut answers = Vec::new();
+        let mut responses = Vec::new();
         for (name, answer, _asked) in waiting {
             let answer = timeout(PATIENCE, answer)
                 .await
@@ -238,7 +252,7 @@ impl KeptSession {
                 .and_then(Result::ok)
                 .ok_or_else(|| RpcError::new(code::INTERNAL, "The client did not answer"))?;
             match answer.outcome() {
-                Some(result) => answers.push((name.clone(), result)),
+                Some(result) => responses.push((name.clone(), result)),
                 None => {
                     return Err(answer.failure().unwrap_or_else(|| {
                         RpcError::new(code::INTERNAL, "The client's answer is no object")
@@ -246,7 +260,7 @@ impl KeptSession {
                 }
             }
         }
-        Ok(answers)
+        Ok(responses)
     }
 
     /// Whether the backend ever says anything unasked.
@@ -257,9 +271,9 @@ impl KeptSession {
 
     /// What the backend says unasked, for as long as the result is held. A subscription that ends
     /// ends it; one whose resources change is opened anew.
-    pub(super) fn listen(self: &Arc<Self>, voice: Arc<Voice>) -> Answers {
+    pub(super) fn listen(self: &Arc<Self>, upstream: Arc<UpstreamClient>) -> ResponseStream {
         let own = Arc::clone(self);
-        Answers::of(move |out| async move {
+        ResponseStream::of(move |out| async move {
             loop {
                 let changed = own.memory.resources_changed.notified();
                 let resources = own.memory.resources.lock().clone();
@@ -275,7 +289,7 @@ impl KeptSession {
                 tokio::select! {
                     () = changed => {}
                     () = out.closed() => return,
-                    _ = ask(&voice, &own.mirrored, &listen, Some(&out)) => return,
+                    _ = ask(&upstream, &own.param_headers, &listen, Some(&out)) => return,
                 }
             }
         })
@@ -283,25 +297,28 @@ impl KeptSession {
 }
 
 /// The handshake: the backend is asked who it is.
-pub(super) async fn handshake(voice: &Arc<Voice>, hello: &Hello) -> Result<Message, Failure> {
+pub(super) async fn handshake(
+    upstream: &Arc<UpstreamClient>,
+    hello: &Hello,
+) -> Result<Message, Failure> {
     let discover = to_stateless::discover(hello, &Id::text("discover"));
-    ask(voice, &MirroredTools::default(), &discover, None).await
+    ask(upstream, &ParamHeaders::default(), &discover, None).await
 }
 
 /// Sends one request of 2026-07-28 and reads up to its response; notifications go to `out`.
 pub(super) async fn ask(
-    voice: &Arc<Voice>,
-    mirrored: &MirroredTools,
+    upstream: &Arc<UpstreamClient>,
+    param_headers: &ParamHeaders,
     request: &Message,
-    out: Option<&Outlet>,
+    out: Option<&MessageSender>,
 ) -> Result<Message, Failure> {
     let mut headers: More = eras::standard_headers(request)
         .into_iter()
         .map(|(name, value)| (HeaderName::from_static(name), value))
         .collect();
-    headers.extend(mirrored.headers(voice, request));
-    let path = voice.backend.mcp_path.clone();
-    let mut reply = voice.post(&path, None, headers, request).await?;
+    headers.extend(param_headers.headers(upstream, request));
+    let path = upstream.backend.mcp_path.clone();
+    let mut reply = upstream.post(&path, None, headers, request).await?;
     while let Some(message) = reply.reader.next().await? {
         match message.kind() {
             Kind::Response => {

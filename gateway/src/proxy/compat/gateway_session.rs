@@ -14,12 +14,12 @@ use pingora::protocols::http::ServerSession;
 use rand::rngs::OsRng;
 
 use super::Translator;
-use super::front::{Front, always_ok, rpc_id};
-use super::kept_session::{self, KeptSession, Memory, failed};
-use super::link::{Link, Trouble, Wire};
-use super::links::{Key, Owner};
-use super::task::Answers;
-use super::voice::Voice;
+use super::downstream::{Downstream, always_ok, rpc_id};
+use super::response_stream::ResponseStream;
+use super::session_pool::{Key, Owner};
+use super::stateless_upstream::{self, Memory, StatelessUpstream, failed};
+use super::upstream_client::UpstreamClient;
+use super::upstream_session::{Trouble, UpstreamSession, Wire};
 use crate::proxy::rejection::Rejection;
 use crate::proxy::serve::ProxyError;
 use crate::secret;
@@ -84,23 +84,23 @@ impl Translator {
     /// `initialize`, for a stateless backend.
     pub(super) async fn begin_stateless(
         &self,
-        front: &Front<'_>,
+        downstream: &Downstream<'_>,
         session: &mut ServerSession,
-        voice: Arc<Voice>,
+        upstream: Arc<UpstreamClient>,
         message: &Message,
     ) -> Result<(), ProxyError> {
         let id = message.id();
         let hello = Hello::of(message);
-        let discovered = front
-            .while_wanted(session, kept_session::handshake(&voice, &hello))
+        let discovered = downstream
+            .while_wanted(session, stateless_upstream::handshake(&upstream, &hello))
             .await?
-            .inspect_err(|_| front.mounted.spoken.doubt())
+            .inspect_err(|_| downstream.mounted.spoken.doubt())
             .map_err(|failure| Rejection::Upstream(failure, id.as_ref().and_then(rpc_id)))?;
         let id = id.unwrap_or_else(|| eras::Id::number(0));
         let Some(result) = discovered.outcome() else {
-            front.mounted.spoken.doubt();
+            downstream.mounted.spoken.doubt();
             let refusal = discovered.with_id(&id);
-            return front.respond(session, &refusal, 200, None).await;
+            return downstream.respond(session, &refusal, 200, None).await;
         };
         let capabilities = result.object("capabilities").unwrap_or_default();
         let written = Written {
@@ -112,48 +112,51 @@ impl Translator {
             let what = "what the client can do takes more room than a session id has";
             return Err(Rejection::BadMessage(what.to_owned()).into());
         }
-        let own = self.bind_session(&text, front);
+        let own = self.bind_session(&text, downstream);
         let answer = Message::result(&id, &to_stateless::initialized(&result, &hello));
-        front.respond(session, &answer, 200, Some(&own)).await
+        downstream.respond(session, &answer, 200, Some(&own)).await
     }
 
     /// `initialize`, for a backend of HTTP+SSE.
     pub(super) async fn begin_over_stream(
         &self,
-        front: &Front<'_>,
+        downstream: &Downstream<'_>,
         session: &mut ServerSession,
-        voice: Arc<Voice>,
+        upstream: Arc<UpstreamClient>,
         message: Message,
     ) -> Result<(), ProxyError> {
         let id = message.id();
-        let opened = Link::open(voice, Wire::HttpSse, message);
-        let link = front
+        let opened = UpstreamSession::open(upstream, Wire::HttpSse, message);
+        let upstream_session = downstream
             .while_wanted(session, opened)
             .await?
-            .inspect_err(|_| front.mounted.spoken.doubt())
+            .inspect_err(|_| downstream.mounted.spoken.doubt())
             .map_err(|trouble| {
                 Rejection::Upstream(trouble.failure(), id.as_ref().and_then(rpc_id))
             })?;
-        let hello = link.hello.clone();
+        let hello = upstream_session.hello.clone();
         if hello.is_error() {
-            return front.respond(session, &hello, 200, None).await;
+            return downstream.respond(session, &hello, 200, None).await;
         }
         let written = Written {
             nonce: secret::identifier("", &mut OsRng),
             agreed: None,
         };
-        self.links
-            .keep(own_key(&written, front), link, &front.lifetime);
-        let own = self.bind_session(&written.text(), front);
-        front.respond(session, &hello, 200, Some(&own)).await
+        self.pool.keep(
+            own_key(&written, downstream),
+            upstream_session,
+            &downstream.lifetime,
+        );
+        let own = self.bind_session(&written.text(), downstream);
+        downstream.respond(session, &hello, 200, Some(&own)).await
     }
 
     /// Everything in a session of the gateway's own.
-    pub(super) async fn in_own_session(
+    pub(super) async fn in_gateway_session(
         &self,
-        front: &Front<'_>,
+        downstream: &Downstream<'_>,
         session: &mut ServerSession,
-        voice: Arc<Voice>,
+        upstream: Arc<UpstreamClient>,
         written: Written,
         message: Option<Message>,
     ) -> Result<(), ProxyError> {
@@ -167,51 +170,57 @@ impl Translator {
                 match (method, message) {
                     (Method::DELETE, _) => {
                         self.memories.remove(&written.nonce);
-                        front.accept(session, 200).await
+                        downstream.accept(session, 200).await
                     }
                     (_, Some(message)) => {
                         let id = message.id();
-                        match kept.take(voice, message) {
-                            Some(answers) => {
-                                front.answer(session, answers, id.as_ref(), always_ok).await
+                        match kept.take(upstream, message) {
+                            Some(responses) => {
+                                downstream
+                                    .answer(session, responses, id.as_ref(), always_ok)
+                                    .await
                             }
-                            None => front.accept(session, 202).await,
+                            None => downstream.accept(session, 202).await,
                         }
                     }
                     _ if kept.may_be_told() => {
-                        front.stream(session, kept.listen(voice), None, None).await
+                        downstream
+                            .stream(session, kept.listen(upstream), None, None)
+                            .await
                     }
                     _ => Err(Rejection::Method("POST, DELETE, OPTIONS").into()),
                 }
             }
             None => {
-                let key = own_key(&written, front);
+                let key = own_key(&written, downstream);
                 if method == Method::DELETE {
-                    return match self.links.end(&key) {
-                        true => front.accept(session, 200).await,
+                    return match self.pool.end(&key) {
+                        true => downstream.accept(session, 200).await,
                         false => Err(Rejection::SessionUnknown.into()),
                     };
                 }
                 // Its stream is gone: the backend ended it, nobody used it, or this gateway was
                 // restarted. The client begins anew.
-                let link = self
-                    .links
-                    .find(&key, &front.lifetime)
+                let upstream_session = self
+                    .pool
+                    .find(&key, &downstream.lifetime)
                     .ok_or(Rejection::SessionUnknown)?;
                 match message {
                     Some(message) if message.kind() == Kind::Request => {
                         let id = message.id();
-                        let answers = called(&link, &voice, message);
-                        front.answer(session, answers, id.as_ref(), always_ok).await
+                        let responses = called(&upstream_session, &upstream, message);
+                        downstream
+                            .answer(session, responses, id.as_ref(), always_ok)
+                            .await
                     }
                     Some(message) => {
-                        let told = front
-                            .while_wanted(session, link.tell(&voice, &message))
+                        let told = downstream
+                            .while_wanted(session, upstream_session.tell(&upstream, &message))
                             .await?;
                         match told {
-                            Ok(()) => front.accept(session, 202).await,
+                            Ok(()) => downstream.accept(session, 202).await,
                             Err(Trouble::Lost) => {
-                                self.links.end_this(&key, &link);
+                                self.pool.end_this(&key, &upstream_session);
                                 Err(Rejection::SessionUnknown.into())
                             }
                             Err(trouble) => {
@@ -220,51 +229,68 @@ impl Translator {
                         }
                     }
                     None => {
-                        let answers = Answers::of(|out| async move {
-                            let mut over = link.end_signal();
-                            link.listen(out.clone());
+                        let responses = ResponseStream::of(|out| async move {
+                            let mut over = upstream_session.end_signal();
+                            upstream_session.listen(out.clone());
                             tokio::select! {
                                 () = out.closed() => {}
                                 _ = over.wait_for(|over| *over) => {}
                             }
                         });
-                        front.stream(session, answers, None, None).await
+                        downstream.stream(session, responses, None, None).await
                     }
                 }
             }
         }
     }
 
-    fn bind_session(&self, text: &str, front: &Front<'_>) -> String {
-        let mount = &front.mounted.backend.mount;
-        front.state.sessions.bind_own(text, &front.claims, mount)
+    fn bind_session(&self, text: &str, downstream: &Downstream<'_>) -> String {
+        let mount = &downstream.mounted.backend.mount;
+        downstream
+            .state
+            .sessions
+            .bind_own(text, &downstream.claims, mount)
     }
 
-    fn kept(&self, written: &Written, hello: Hello, capabilities: Object) -> Arc<KeptSession> {
+    fn kept(
+        &self,
+        written: &Written,
+        hello: Hello,
+        capabilities: Object,
+    ) -> Arc<StatelessUpstream> {
         let memory = self
             .memories
             .get_or_insert_with(&written.nonce, || {
                 Ok::<_, std::convert::Infallible>(Arc::new(Memory::default()))
             })
             .unwrap_or_default();
-        let mirrored = Arc::clone(&self.mirrored);
-        Arc::new(KeptSession::new(hello, capabilities, memory, mirrored))
+        let param_headers = Arc::clone(&self.param_headers);
+        Arc::new(StatelessUpstream::new(
+            hello,
+            capabilities,
+            memory,
+            param_headers,
+        ))
     }
 }
 
-fn own_key(written: &Written, front: &Front<'_>) -> Key {
+fn own_key(written: &Written, downstream: &Downstream<'_>) -> Key {
     Key {
-        owner: Owner::of(&front.claims, &front.mounted.backend.mount.name),
+        owner: Owner::of(&downstream.claims, &downstream.mounted.backend.mount.name),
         name: written.nonce.clone(),
     }
 }
 
 /// A request over a session, its failure told as its response.
-pub(super) fn called(link: &Arc<Link>, voice: &Arc<Voice>, message: Message) -> Answers {
-    let (link, voice) = (Arc::clone(link), Arc::clone(voice));
-    Answers::of(move |out| async move {
+pub(super) fn called(
+    upstream_session: &Arc<UpstreamSession>,
+    upstream: &Arc<UpstreamClient>,
+    message: Message,
+) -> ResponseStream {
+    let (upstream_session, upstream) = (Arc::clone(upstream_session), Arc::clone(upstream));
+    ResponseStream::of(move |out| async move {
         let id = message.id();
-        if let Err(trouble) = link.call(&voice, message, out.clone()).await
+        if let Err(trouble) = upstream_session.call(&upstream, message, out.clone()).await
             && let Some(id) = id
         {
             let _ = out.send(failed(&id, &trouble.failure())).await;

@@ -1,7 +1,7 @@
 //! A session of the gateway's own with a backend, over Streamable HTTP or over HTTP+SSE: messages
 //! go in, and what the backend says comes out where it belongs.
 //!
-//! Owns: the two wires. Not: whose session it is and how long it lasts (`links`), nor what
+//! Owns: the two wires. Not: whose session it is and how long it lasts (`pool`), nor what
 //! messages mean (the crate `eras`).
 
 mod routes;
@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::routes::Routes;
-use super::task::{Answers, Outlet, Task};
-use super::voice::{More, Reader, Voice};
+use super::response_stream::{MessageSender, ResponseStream, Task};
+use super::upstream_client::{More, Reader, UpstreamClient};
 use crate::backend::{Failure, endpoint_path};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -58,8 +58,8 @@ impl Trouble {
 }
 
 /// One session with a backend. Dropping it ends it there, too.
-pub(super) struct Link {
-    voice: Arc<Voice>,
+pub(super) struct UpstreamSession {
+    upstream: Arc<UpstreamClient>,
     place: Place,
     routes: Arc<Routes>,
     /// The backend's answer to `initialize`.
@@ -81,23 +81,26 @@ enum Place {
     },
 }
 
-impl Link {
+impl UpstreamSession {
     /// Opens a session with `initialize`, a request. What the backend says before it answers is
     /// kept for the first who listens.
     pub(super) async fn open(
-        voice: Arc<Voice>,
+        upstream: Arc<UpstreamClient>,
         wire: Wire,
         initialize: Message,
     ) -> Result<Arc<Self>, Trouble> {
         match wire {
-            Wire::Streamable => Self::open_streamable(voice, initialize).await,
-            Wire::HttpSse => Self::open_http_sse(voice, initialize).await,
+            Wire::Streamable => Self::open_streamable(upstream, initialize).await,
+            Wire::HttpSse => Self::open_http_sse(upstream, initialize).await,
         }
     }
 
-    async fn open_streamable(voice: Arc<Voice>, initialize: Message) -> Result<Arc<Self>, Trouble> {
-        let path = voice.backend.mcp_path.clone();
-        let mut reply = voice.post(&path, None, More::new(), &initialize).await?;
+    async fn open_streamable(
+        upstream: Arc<UpstreamClient>,
+        initialize: Message,
+    ) -> Result<Arc<Self>, Trouble> {
+        let path = upstream.backend.mcp_path.clone();
+        let mut reply = upstream.post(&path, None, More::new(), &initialize).await?;
         let hello = response_in(&mut reply.reader).await?;
         reply.reader.close().await;
         let hello = hello.ok_or(Trouble::Refused(reply.status))?;
@@ -109,18 +112,28 @@ impl Link {
             revision,
         };
         let (ended, _) = watch::channel(false);
-        Ok(Self::new(voice, place, Arc::default(), hello, ended, None))
+        Ok(Self::new(
+            upstream,
+            place,
+            Arc::default(),
+            hello,
+            ended,
+            None,
+        ))
     }
 
-    async fn open_http_sse(voice: Arc<Voice>, initialize: Message) -> Result<Arc<Self>, Trouble> {
-        let path = voice.backend.sse_path.clone();
-        let mut stream = voice
+    async fn open_http_sse(
+        upstream: Arc<UpstreamClient>,
+        initialize: Message,
+    ) -> Result<Arc<Self>, Trouble> {
+        let path = upstream.backend.sse_path.clone();
+        let mut stream = upstream
             .ask(&Method::GET, &path, None, More::new(), None)
             .await?;
         if stream.status != 200 || !stream.reader.is_stream() {
             return Err(Trouble::Refused(stream.status));
         }
-        let patience = voice.backend.response_timeout;
+        let patience = upstream.backend.response_timeout;
         let slow = |_| Failure::TimedOut("the endpoint of the stream");
         let endpoint = async {
             while let Some(event) = stream.reader.next_event().await? {
@@ -133,7 +146,7 @@ impl Link {
         let endpoint = tokio::time::timeout(patience, endpoint)
             .await
             .map_err(slow)??;
-        let endpoint = endpoint_path(&voice.backend, &endpoint)
+        let endpoint = endpoint_path(&upstream.backend, &endpoint)
             .ok_or_else(|| Failure::Broken("its endpoint is no URL of http".to_owned()))?;
         let routes = Arc::new(Routes::default());
         let (ended, _) = watch::channel(false);
@@ -143,15 +156,16 @@ impl Link {
             ended.clone(),
         ));
         let id = initialize.id().unwrap_or_else(|| Id::number(0));
-        let mut answers = Answers::of({
-            let (voice, routes) = (Arc::clone(&voice), Arc::clone(&routes));
+        let mut responses = ResponseStream::of({
+            let (upstream, routes) = (Arc::clone(&upstream), Arc::clone(&routes));
             let (endpoint, ended) = (endpoint.clone(), ended.clone());
             move |out| async move {
-                let _ = call_over_stream(&voice, &endpoint, &routes, &ended, initialize, out).await;
+                let _ =
+                    call_over_stream(&upstream, &endpoint, &routes, &ended, initialize, out).await;
             }
         });
         let hello = async {
-            while let Some(message) = answers.messages.recv().await {
+            while let Some(message) = responses.messages.recv().await {
                 if message.kind() == Kind::Response && message.id().as_ref() == Some(&id) {
                     return Some(message);
                 }
@@ -163,11 +177,18 @@ impl Link {
             .map_err(|_| Failure::TimedOut("the answer to initialize"))?
             .ok_or_else(|| Failure::Broken("it did not answer initialize".to_owned()))?;
         let place = Place::HttpSse { endpoint };
-        Ok(Self::new(voice, place, routes, hello, ended, Some(reader)))
+        Ok(Self::new(
+            upstream,
+            place,
+            routes,
+            hello,
+            ended,
+            Some(reader),
+        ))
     }
 
     fn new(
-        voice: Arc<Voice>,
+        upstream: Arc<UpstreamClient>,
         place: Place,
         routes: Arc<Routes>,
         hello: Message,
@@ -175,7 +196,7 @@ impl Link {
         reader: Option<Task>,
     ) -> Arc<Self> {
         Arc::new(Self {
-            voice,
+            upstream,
             place,
             routes,
             hello,
@@ -189,25 +210,25 @@ impl Link {
     /// before that, it tells the backend that nobody waits any more.
     pub(super) async fn call(
         self: &Arc<Self>,
-        voice: &Arc<Voice>,
+        upstream: &Arc<UpstreamClient>,
         request: Message,
-        out: Outlet,
+        out: MessageSender,
     ) -> Result<(), Trouble> {
         let Some(id) = request.id() else {
-            return self.tell(voice, &request).await;
+            return self.tell(upstream, &request).await;
         };
         let mut pending = Pending {
-            link: Arc::clone(self),
-            voice: Arc::clone(voice),
+            upstream_session: Arc::clone(self),
+            upstream: Arc::clone(upstream),
             id: Some(id.clone()),
         };
         let done = match &self.place {
             Place::HttpSse { endpoint } => {
-                call_over_stream(voice, endpoint, &self.routes, &self.ended, request, out).await
+                call_over_stream(upstream, endpoint, &self.routes, &self.ended, request, out).await
             }
             Place::Streamable { session, .. } => {
-                let path = &voice.backend.mcp_path;
-                let mut reply = voice
+                let path = &upstream.backend.mcp_path;
+                let mut reply = upstream
                     .post(path, session.as_deref(), self.headers(), &request)
                     .await?;
                 if reply.status == 404 && session.is_some() {
@@ -222,12 +243,18 @@ impl Link {
     }
 
     /// Sends a notification or a response.
-    pub(super) async fn tell(&self, voice: &Voice, message: &Message) -> Result<(), Trouble> {
+    pub(super) async fn tell(
+        &self,
+        upstream: &UpstreamClient,
+        message: &Message,
+    ) -> Result<(), Trouble> {
         let (target, session) = match &self.place {
             Place::HttpSse { endpoint } => (endpoint, None),
-            Place::Streamable { session, .. } => (&voice.backend.mcp_path, session.as_deref()),
+            Place::Streamable { session, .. } => (&upstream.backend.mcp_path, session.as_deref()),
         };
-        let reply = voice.post(target, session, self.headers(), message).await?;
+        let reply = upstream
+            .post(target, session, self.headers(), message)
+            .await?;
         let status = reply.status;
         reply.reader.close().await;
         match status {
@@ -238,18 +265,18 @@ impl Link {
     }
 
     /// What the backend says unasked goes to `out` from now on, until its other end is dropped.
-    pub(super) fn listen(self: &Arc<Self>, out: Outlet) {
+    pub(super) fn listen(self: &Arc<Self>, out: MessageSender) {
         self.routes.listen(out);
         let Place::Streamable { session, .. } = &self.place else {
             return;
         };
         let mut listener = self.listener.lock();
         if listener.as_ref().is_none_or(Task::is_done) {
-            let (voice, routes) = (Arc::clone(&self.voice), Arc::clone(&self.routes));
+            let (upstream, routes) = (Arc::clone(&self.upstream), Arc::clone(&self.routes));
             let (session, headers) = (session.clone(), self.headers());
             *listener = Some(Task::start(async move {
-                let path = voice.backend.mcp_path.clone();
-                let opened = voice
+                let path = upstream.backend.mcp_path.clone();
+                let opened = upstream
                     .ask(&Method::GET, &path, session.as_deref(), headers, None)
                     .await;
                 // A backend without such a stream answers 405: it has nothing to say unasked.
@@ -296,7 +323,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for UpstreamSession {
     fn drop(&mut self) {
         let Place::Streamable {
             session: Some(session),
@@ -305,10 +332,11 @@ impl Drop for Link {
         else {
             return;
         };
-        let (voice, session, headers) = (Arc::clone(&self.voice), session.clone(), self.headers());
+        let (upstream, session, headers) =
+            (Arc::clone(&self.upstream), session.clone(), self.headers());
         in_background(async move {
-            let path = voice.backend.mcp_path.clone();
-            let deleted = voice
+            let path = upstream.backend.mcp_path.clone();
+            let deleted = upstream
                 .ask(&Method::DELETE, &path, Some(&session), headers, None)
                 .await;
             if let Ok(reply) = deleted {
@@ -320,19 +348,22 @@ impl Drop for Link {
 
 /// A request that is being answered. Dropped before it is, its cancellation goes out.
 struct Pending {
-    link: Arc<Link>,
-    voice: Arc<Voice>,
+    upstream_session: Arc<UpstreamSession>,
+    upstream: Arc<UpstreamClient>,
     id: Option<Id>,
 }
 
 impl Drop for Pending {
     fn drop(&mut self) {
         let Some(id) = self.id.take() else { return };
-        self.link.routes.forget(&id);
-        let (link, voice) = (Arc::clone(&self.link), Arc::clone(&self.voice));
+        self.upstream_session.routes.forget(&id);
+        let (upstream_session, upstream) = (
+            Arc::clone(&self.upstream_session),
+            Arc::clone(&self.upstream),
+        );
         in_background(async move {
             let cancelled = to_sessions::cancelled(&id, "the client is gone");
-            let _ = link.tell(&voice, &cancelled).await;
+            let _ = upstream_session.tell(&upstream, &cancelled).await;
         });
     }
 }
@@ -346,17 +377,17 @@ fn in_background(words: impl Future<Output = ()> + Send + 'static) {
 
 /// Posts a request whose answer comes over the session's one stream.
 async fn call_over_stream(
-    voice: &Voice,
+    upstream: &UpstreamClient,
     endpoint: &str,
     routes: &Routes,
     ended: &watch::Sender<bool>,
     request: Message,
-    out: Outlet,
+    out: MessageSender,
 ) -> Result<(), Trouble> {
     let answered = routes.expect(&request, out)?;
     let id = request.id();
     let posted = async {
-        let reply = voice.post(endpoint, None, More::new(), &request).await?;
+        let reply = upstream.post(endpoint, None, More::new(), &request).await?;
         let status = reply.status;
         reply.reader.close().await;
         match status {
@@ -385,7 +416,7 @@ async fn relay_response(
     id: &Id,
     status: u16,
     reader: &mut Reader,
-    out: Outlet,
+    out: MessageSender,
 ) -> Result<(), Trouble> {
     while let Some(message) = reader.next().await? {
         let is_response = message.kind() == Kind::Response;

@@ -7,27 +7,27 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::backend::Failure;
-use crate::proxy::translate::kept_session::{MOST_RUNNING, too_many};
-use crate::proxy::translate::task::Outlet;
+use crate::proxy::compat::response_stream::MessageSender;
+use crate::proxy::compat::stateless_upstream::{MOST_RUNNING, too_many};
 
 /// What was said to nobody in particular is kept up to here, for the first who listens.
 const KEPT: usize = 32;
 
-/// Who waits for what on one session.
+/// FallbackKey waits for what on one session.
 #[derive(Debug, Default)]
 pub(super) struct Routes(Mutex<Table>);
 
 #[derive(Debug, Default)]
 struct Table {
     waiting: HashMap<String, Waiting>,
-    listeners: Vec<Outlet>,
+    listeners: Vec<MessageSender>,
     kept: VecDeque<Message>,
     count: u64,
 }
 
 #[derive(Debug)]
 struct Waiting {
-    out: Outlet,
+    out: MessageSender,
     token: Option<String>,
     /// Dropped when the response has come.
     _answered: oneshot::Sender<()>,
@@ -39,7 +39,7 @@ impl Routes {
     pub(super) fn expect(
         &self,
         request: &Message,
-        out: Outlet,
+        out: MessageSender,
     ) -> Result<oneshot::Receiver<()>, Failure> {
         let mut table = self.0.lock();
         let unusable = || Failure::Limit("The id is that of a request under way".to_owned());
@@ -68,7 +68,7 @@ impl Routes {
     }
 
     /// Enters somebody who listens. What was kept goes out first.
-    pub(super) fn listen(&self, out: Outlet) {
+    pub(super) fn listen(&self, out: MessageSender) {
         let mut table = self.0.lock();
         while let Some(message) = table.kept.pop_front() {
             // Its channel is new and has room for what was kept.

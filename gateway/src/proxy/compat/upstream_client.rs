@@ -41,8 +41,8 @@ const fn full(full: Full) -> Failure {
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// Who speaks to which backend: the permit for it, and what of the client's headers goes on.
-pub(super) struct Voice {
+/// FallbackKey speaks to which backend: the permit for it, and what of the client's headers goes on.
+pub(super) struct UpstreamClient {
     permit: Permit,
     connections: Arc<Connections>,
     pub(super) backend: Arc<Backend>,
@@ -65,7 +65,7 @@ pub(super) struct Reply {
     pub(super) reader: Reader,
 }
 
-impl Voice {
+impl UpstreamClient {
     /// The voice of a permit. `client_headers`: as the client sent them.
     pub(super) fn new(
         state: &ProxyState,

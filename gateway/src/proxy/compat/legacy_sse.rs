@@ -15,13 +15,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::front::Front;
-use super::kept_session::{self, KeptSession, MOST_RUNNING, Memory, failed};
-use super::link::{Link, Wire};
-use super::mirrored::MirroredTools;
-use super::task::{Answers, Outlet};
-use super::voice::Voice;
-use super::{Back, Translator};
+use super::downstream::Downstream;
+use super::param_headers::ParamHeaders;
+use super::response_stream::{MessageSender, ResponseStream};
+use super::stateless_upstream::{self, MOST_RUNNING, Memory, StatelessUpstream, failed};
+use super::upstream_client::UpstreamClient;
+use super::upstream_session::{UpstreamSession, Wire};
+use super::{Translator, UpstreamProtocol};
 use crate::proxy::legacy_outbox::LegacyOutbox;
 use crate::proxy::rejection::Rejection;
 use crate::proxy::serve::ProxyError;
@@ -34,17 +34,17 @@ const TAKEN: Duration = Duration::from_secs(30);
 
 /// One message that was posted, and who posted it.
 struct Posted {
-    voice: Arc<Voice>,
+    upstream: Arc<UpstreamClient>,
     message: Message,
 }
 
 /// The streams that are open here, by their names.
 #[derive(Default)]
-pub(super) struct OldStreams(Mutex<HashMap<String, mpsc::Sender<Posted>>>);
+pub(super) struct LegacyStreams(Mutex<HashMap<String, mpsc::Sender<Posted>>>);
 
 /// Keeps a stream's name for as long as it is open.
 struct Named {
-    streams: Arc<OldStreams>,
+    streams: Arc<LegacyStreams>,
     name: String,
 }
 
@@ -56,51 +56,53 @@ impl Drop for Named {
 
 impl Translator {
     /// Opens a stream and serves what is posted for it until it ends.
-    pub(super) async fn open_old_stream(
+    pub(super) async fn open_legacy_stream(
         &self,
-        front: &Front<'_>,
+        downstream: &Downstream<'_>,
         session: &mut ServerSession,
-        back: Back,
+        protocol: UpstreamProtocol,
     ) -> Result<(), ProxyError> {
-        let name = front.conversation.clone();
+        let name = downstream.conversation.clone();
         let (post, posted) = mpsc::channel(POSTED);
-        self.old_streams.0.lock().insert(name.clone(), post);
+        self.legacy_streams.0.lock().insert(name.clone(), post);
         let named = Named {
-            streams: Arc::clone(&self.old_streams),
+            streams: Arc::clone(&self.legacy_streams),
             name: name.clone(),
         };
-        let mount = &front.mounted.backend.mount;
-        let url = front
+        let mount = &downstream.mounted.backend.mount;
+        let url = downstream
             .state
             .sessions
-            .bind_own_endpoint(&name, &front.claims, mount);
+            .bind_own_endpoint(&name, &downstream.claims, mount);
         let endpoint = Bytes::from(format!("event: endpoint\ndata: {url}\n\n"));
-        let mirrored = Arc::clone(&self.mirrored);
-        let legacy_outboxes = &front.state.legacy_outboxes;
-        let outbox = legacy_outboxes.open(front.mounted, &front.claims, &name);
-        let answers = Answers::of(move |out| async move {
+        let param_headers = Arc::clone(&self.param_headers);
+        let legacy_outboxes = &downstream.state.legacy_outboxes;
+        let outbox = legacy_outboxes.open(downstream.mounted, &downstream.claims, &name);
+        let responses = ResponseStream::of(move |out| async move {
             let _named = named;
-            serve(posted, outbox, back, mirrored, out).await;
+            serve(posted, outbox, protocol, param_headers, out).await;
         });
-        front.stream(session, answers, Some(endpoint), None).await
+        downstream
+            .stream(session, responses, Some(endpoint), None)
+            .await
     }
 
     /// Takes a message for the stream of this name.
-    pub(super) async fn post_to_old_stream(
+    pub(super) async fn post_to_legacy_stream(
         &self,
-        front: &Front<'_>,
+        downstream: &Downstream<'_>,
         session: &mut ServerSession,
         name: &str,
-        voice: Arc<Voice>,
+        upstream: Arc<UpstreamClient>,
         message: Message,
     ) -> Result<(), ProxyError> {
-        let post = self.old_streams.0.lock().get(name).cloned();
+        let post = self.legacy_streams.0.lock().get(name).cloned();
         let post = post.ok_or(Rejection::SessionUnknown)?;
-        let taken = timeout(TAKEN, post.send(Posted { voice, message }));
-        match front.while_wanted(session, taken).await? {
-            Ok(Ok(())) => front.accept(session, 202).await,
+        let taken = timeout(TAKEN, post.send(Posted { upstream, message }));
+        match downstream.while_wanted(session, taken).await? {
+            Ok(Ok(())) => downstream.accept(session, 202).await,
             Ok(Err(_)) => Err(Rejection::SessionUnknown.into()),
-            Err(_) => Err(Rejection::Upstream(kept_session::too_many(), None).into()),
+            Err(_) => Err(Rejection::Upstream(stateless_upstream::too_many(), None).into()),
         }
     }
 }
@@ -109,23 +111,23 @@ impl Translator {
 enum Behind {
     /// Nothing yet: the handshake comes first.
     Nobody,
-    Session(Arc<Link>),
-    Stateless(Arc<KeptSession>),
+    Session(Arc<UpstreamSession>),
+    Stateless(Arc<StatelessUpstream>),
 }
 
-/// Answers what is posted, several requests at a time. The handshake is waited for, because
+/// ResponseStream what is posted, several requests at a time. The handshake is waited for, because
 /// whatever comes after it depends on it.
 async fn serve(
     mut posted: mpsc::Receiver<Posted>,
     mut outbox: LegacyOutbox,
-    back: Back,
-    mirrored: Arc<MirroredTools>,
-    out: Outlet,
+    protocol: UpstreamProtocol,
+    param_headers: Arc<ParamHeaders>,
+    out: MessageSender,
 ) {
     let mut behind = Behind::Nobody;
     let mut running = JoinSet::new();
     loop {
-        let Posted { voice, message } = tokio::select! {
+        let Posted { upstream, message } = tokio::select! {
             posted = posted.recv() => match posted {
                 Some(posted) => posted,
                 None => return,
@@ -144,38 +146,41 @@ async fn serve(
         let id = message.id();
         if running.len() >= MOST_RUNNING && message.kind() == Kind::Request {
             let id = id.unwrap_or_else(|| Id::number(0));
-            let _ = out.send(failed(&id, &kept_session::too_many())).await;
+            let _ = out.send(failed(&id, &stateless_upstream::too_many())).await;
             continue;
         }
         match &behind {
             Behind::Nobody => {
-                if let Some((answer, now)) = begin(back, &mirrored, voice, message).await {
+                if let Some((answer, now)) =
+                    begin(protocol, &param_headers, upstream, message).await
+                {
                     behind = now;
                     if out.send(answer).await.is_err() {
                         return;
                     }
                 }
             }
-            Behind::Session(link) => {
+            Behind::Session(upstream_session) => {
                 if message.kind() == Kind::Request {
-                    let answers = super::own_session::called(link, &voice, message);
-                    running.spawn(forward(answers, out.clone()));
+                    let responses =
+                        super::gateway_session::called(upstream_session, &upstream, message);
+                    running.spawn(forward(responses, out.clone()));
                     continue;
                 }
                 let is_initialized = message.method() == "notifications/initialized";
                 // In order: an answer to a question must not overtake it.
-                let _ = link.tell(&voice, &message).await;
+                let _ = upstream_session.tell(&upstream, &message).await;
                 if is_initialized {
-                    link.listen(out.clone());
+                    upstream_session.listen(out.clone());
                 }
             }
             Behind::Stateless(kept) => {
                 let is_initialized = message.method() == "notifications/initialized";
-                if let Some(answers) = kept.take(Arc::clone(&voice), message) {
-                    running.spawn(forward(answers, out.clone()));
+                if let Some(responses) = kept.take(Arc::clone(&upstream), message) {
+                    running.spawn(forward(responses, out.clone()));
                 }
                 if is_initialized && kept.may_be_told() {
-                    running.spawn(forward(kept.listen(voice), out.clone()));
+                    running.spawn(forward(kept.listen(upstream), out.clone()));
                 }
             }
         }
@@ -200,9 +205,9 @@ fn messages(answer: Value) -> Vec<Message> {
 
 /// The handshake: its answer, and who is behind the stream from now on.
 async fn begin(
-    back: Back,
-    mirrored: &Arc<MirroredTools>,
-    voice: Arc<Voice>,
+    protocol: UpstreamProtocol,
+    param_headers: &Arc<ParamHeaders>,
+    upstream: Arc<UpstreamClient>,
     message: Message,
 ) -> Option<(Message, Behind)> {
     let id = message.id()?;
@@ -210,15 +215,22 @@ async fn begin(
         let error = eras::RpcError::new(eras::code::INTERNAL, "initialize comes first");
         return Some((Message::error(Some(&id), &error), Behind::Nobody));
     }
-    if back == Back::Sessions {
-        return Some(match Link::open(voice, Wire::Streamable, message).await {
-            Ok(link) if link.hello.is_error() => (link.hello.clone(), Behind::Nobody),
-            Ok(link) => (link.hello.clone(), Behind::Session(link)),
-            Err(trouble) => (failed(&id, &trouble.failure()), Behind::Nobody),
-        });
+    if protocol == UpstreamProtocol::Sessions {
+        return Some(
+            match UpstreamSession::open(upstream, Wire::Streamable, message).await {
+                Ok(upstream_session) if upstream_session.hello.is_error() => {
+                    (upstream_session.hello.clone(), Behind::Nobody)
+                }
+                Ok(upstream_session) => (
+                    upstream_session.hello.clone(),
+                    Behind::Session(upstream_session),
+                ),
+                Err(trouble) => (failed(&id, &trouble.failure()), Behind::Nobody),
+            },
+        );
     }
     let hello = Hello::of(&message);
-    let discovered = match kept_session::handshake(&voice, &hello).await {
+    let discovered = match stateless_upstream::handshake(&upstream, &hello).await {
         Ok(discovered) => discovered,
         Err(failure) => return Some((failed(&id, &failure), Behind::Nobody)),
     };
@@ -228,12 +240,12 @@ async fn begin(
     let answer = Message::result(&id, &to_stateless::initialized(&result, &hello));
     let capabilities = result.object("capabilities").unwrap_or_default();
     let memory = Arc::new(Memory::default());
-    let kept = KeptSession::new(hello, capabilities, memory, Arc::clone(mirrored));
+    let kept = StatelessUpstream::new(hello, capabilities, memory, Arc::clone(param_headers));
     Some((answer, Behind::Stateless(Arc::new(kept))))
 }
 
-async fn forward(mut answers: Answers, out: Outlet) {
-    while let Some(message) = answers.messages.recv().await {
+async fn forward(mut responses: ResponseStream, out: MessageSender) {
+    while let Some(message) = responses.messages.recv().await {
         if out.send(message).await.is_err() {
             return;
         }

@@ -9,8 +9,8 @@ use http::HeaderName;
 use quick_cache::sync::Cache;
 use serde_json::Value;
 
-use super::kept_session::ask;
-use super::voice::{More, Voice};
+use super::stateless_upstream::ask;
+use super::upstream_client::{More, UpstreamClient};
 use crate::backend::Failure;
 
 /// How many tools are remembered.
@@ -21,24 +21,24 @@ const MOST_PAGES: usize = 50;
 
 /// What is known of tools, by backend, person and name.
 #[derive(Debug)]
-pub(super) struct MirroredTools(Cache<(String, String, String), Arc<Mirrored>>);
+pub(super) struct ParamHeaders(Cache<(String, String, String), Arc<Mirrored>>);
 
-impl Default for MirroredTools {
+impl Default for ParamHeaders {
     fn default() -> Self {
         Self(Cache::new(TOOLS))
     }
 }
 
-impl MirroredTools {
+impl ParamHeaders {
     /// The headers for a call, as far as its tool is known.
-    pub(super) fn headers(&self, voice: &Voice, request: &Message) -> More {
+    pub(super) fn headers(&self, upstream: &UpstreamClient, request: &Message) -> More {
         if request.method() != "tools/call" {
             return More::new();
         }
         let params = request.params();
         let known = params
             .text("name")
-            .and_then(|name| self.0.get(&key(voice, &name)));
+            .and_then(|name| self.0.get(&key(upstream, &name)));
         let Some(known) = known else {
             return More::new();
         };
@@ -52,7 +52,7 @@ impl MirroredTools {
 
     /// Remembers what a page of `tools/list` says. Tools without such parameters, which are nearly
     /// all, cost nothing.
-    pub(super) fn note(&self, voice: &Voice, listed: &Message) {
+    pub(super) fn note(&self, upstream: &UpstreamClient, listed: &Message) {
         let Some(result) = listed.outcome() else {
             return;
         };
@@ -65,24 +65,28 @@ impl MirroredTools {
         let tools: Vec<Object> = result.read("tools").unwrap_or_default();
         for tool in tools {
             let schema: Value = tool.read("inputSchema").unwrap_or_default();
-            if let (Some(name), Some(mirrored)) = (tool.text("name"), Mirrored::read(&schema))
-                && !mirrored.is_empty()
+            if let (Some(name), Some(param_headers)) = (tool.text("name"), Mirrored::read(&schema))
+                && !param_headers.is_empty()
             {
-                self.0.insert(key(voice, &name), Arc::new(mirrored));
+                self.0.insert(key(upstream, &name), Arc::new(param_headers));
             }
         }
     }
 
     /// Asks the backend for its tools: it refused a call whose headers are not what it wants
     /// (2026-07-28, Streamable HTTP, Client Behavior).
-    pub(super) async fn learn(&self, voice: &Arc<Voice>, hello: &Hello) -> Result<(), Failure> {
+    pub(super) async fn learn(
+        &self,
+        upstream: &Arc<UpstreamClient>,
+        hello: &Hello,
+    ) -> Result<(), Failure> {
         let mut params = Object::new();
         for _ in 0..MOST_PAGES {
             let list = Message::request(&Id::text("tools"), "tools/list", &params);
             let list = to_stateless::request(list, hello, None);
             // Boxed: it is asked for in the middle of asking.
-            let listed = Box::pin(ask(voice, self, &list, None)).await?;
-            self.note(voice, &listed);
+            let listed = Box::pin(ask(upstream, self, &list, None)).await?;
+            self.note(upstream, &listed);
             let cursor = listed.outcome().and_then(|page| page.text("nextCursor"));
             let Some(cursor) = cursor else { break };
             params = Object::new().with("cursor", &cursor);
@@ -91,7 +95,7 @@ impl MirroredTools {
     }
 }
 
-fn key(voice: &Voice, tool: &str) -> (String, String, String) {
-    let user = voice.permit().token().claims().user.as_str().to_owned();
-    (voice.backend.mount.name.clone(), user, tool.to_owned())
+fn key(upstream: &UpstreamClient, tool: &str) -> (String, String, String) {
+    let user = upstream.permit().token().claims().user.as_str().to_owned();
+    (upstream.backend.mount.name.clone(), user, tool.to_owned())
 }

@@ -3,9 +3,9 @@
 //!
 //! | client | HTTP+SSE only | 2025 only | 2026-07-28 only |
 //! |---|---|---|---|
-//! | 2024-11-05, HTTP+SSE | as it is | `old_stream` over a session | `old_stream`, stateless calls |
-//! | 2025, sessions | `own_session` over a held stream | as it is | `own_session`, nothing kept |
-//! | 2026-07-28 | `stateless` over a held stream | `stateless` over a held session | as it is |
+//! | 2024-11-05, HTTP+SSE | as it is | `legacy_sse` over a session | `legacy_sse`, stateless calls |
+//! | 2025, sessions | `gateway_session` over a held stream | as it is | `gateway_session`, nothing kept |
+//! | 2026-07-28 | `stateless_client` over a held stream | `stateless_client` over a held session | as it is |
 //!
 //! # What is chosen, and why
 //!
@@ -49,19 +49,19 @@
 //! capabilities and under the same grant: a backend that keeps state per session shares it between
 //! that person's conversations in that client. The crate [`eras`] lists what is lost in messages.
 
-mod front;
-mod kept_session;
-mod link;
-mod links;
-mod mirrored;
-mod old_stream;
-mod own_session;
-mod parked;
-mod stateless;
+mod downstream;
+mod gateway_session;
+mod legacy_sse;
+mod param_headers;
+mod plan;
+mod response_stream;
+mod session_pool;
+mod stateless_client;
+mod stateless_upstream;
 mod subscription;
-mod task;
-mod voice;
-mod way;
+mod suspended_calls;
+mod upstream_client;
+mod upstream_session;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -72,18 +72,18 @@ use pingora::protocols::http::ServerSession;
 use quick_cache::sync::Cache;
 use rand::rngs::OsRng;
 
-pub(super) use self::way::{Back, Way, era};
+pub(super) use self::plan::{TranslationPlan, UpstreamProtocol, era};
 
-use self::front::Front;
-use self::kept_session::Memory;
-use self::link::Wire;
-use self::links::Links;
-use self::mirrored::MirroredTools;
-use self::old_stream::OldStreams;
-use self::own_session::Written;
-use self::parked::Parked;
-use self::voice::Voice;
-use self::way::Habits;
+use self::downstream::Downstream;
+use self::gateway_session::Written;
+use self::legacy_sse::LegacyStreams;
+use self::param_headers::ParamHeaders;
+use self::plan::DiscoverFallbacks;
+use self::session_pool::SessionPool;
+use self::stateless_upstream::Memory;
+use self::suspended_calls::SuspendedCalls;
+use self::upstream_client::UpstreamClient;
+use self::upstream_session::Wire;
 use super::admission::Admitted;
 use super::rejection::Rejection;
 use super::serve::{ProxyError, RequestContext};
@@ -97,12 +97,12 @@ const MEMORIES: usize = 8192;
 
 /// What translations keep. All of it is bounded, and all of it may be lost.
 pub(super) struct Translator {
-    habits: Habits,
-    links: Arc<Links>,
-    old_streams: Arc<OldStreams>,
+    discover_fallbacks: DiscoverFallbacks,
+    pool: Arc<SessionPool>,
+    legacy_streams: Arc<LegacyStreams>,
     memories: Cache<String, Arc<Memory>>,
-    parked: Arc<Parked>,
-    mirrored: Arc<MirroredTools>,
+    suspended_calls: Arc<SuspendedCalls>,
+    param_headers: Arc<ParamHeaders>,
     /// The next id of a request over a shared session.
     requests: AtomicU64,
 }
@@ -110,12 +110,12 @@ pub(super) struct Translator {
 impl Default for Translator {
     fn default() -> Self {
         Self {
-            habits: Habits::default(),
-            links: Arc::default(),
-            old_streams: Arc::default(),
+            discover_fallbacks: DiscoverFallbacks::default(),
+            pool: Arc::default(),
+            legacy_streams: Arc::default(),
             memories: Cache::new(MEMORIES),
-            parked: Arc::default(),
-            mirrored: Arc::default(),
+            suspended_calls: Arc::default(),
+            param_headers: Arc::default(),
             requests: AtomicU64::new(1),
         }
     }
@@ -128,7 +128,7 @@ impl ProxyState {
         session: &mut ServerSession,
         context: &RequestContext,
         mounted: &MountedBackend,
-        way: Way,
+        plan: TranslationPlan,
         admitted: Admitted,
         origin: Option<&HeaderValue>,
     ) -> Result<(), ProxyError> {
@@ -142,12 +142,14 @@ impl ProxyState {
             None => None,
             Some(body) => Some(read(&body)?),
         };
-        let conversation = match &way {
-            Way::OwnSession(name) | Way::OldMessage(name) => name.clone(),
-            Way::OldStream(_) => secret::identifier("", &mut OsRng),
+        let conversation = match &plan {
+            TranslationPlan::GatewaySession(name) | TranslationPlan::LegacyMessage(name) => {
+                name.clone()
+            }
+            TranslationPlan::LegacyStream(_) => secret::identifier("", &mut OsRng),
             _ => String::new(),
         };
-        let front = Front {
+        let downstream = Downstream {
             state: self,
             mounted,
             context,
@@ -157,44 +159,48 @@ impl ProxyState {
             calls: permit.calls().to_vec(),
             conversation,
             origin,
-            way: way.name(),
+            plan: plan.name(),
         };
         let headers = &session.req_header().headers;
-        let voice = Voice::new(self, mounted, permit, headers, self.hold(context))?;
+        let upstream = UpstreamClient::new(self, mounted, permit, headers, self.hold(context))?;
         let translator = &self.translator;
-        match (way, message) {
-            (Way::OldStream(back), _) => translator.open_old_stream(&front, session, back).await,
-            (Way::OldMessage(name), Some(message)) => {
+        match (plan, message) {
+            (TranslationPlan::LegacyStream(protocol), _) => {
                 translator
-                    .post_to_old_stream(&front, session, &name, voice, message)
+                    .open_legacy_stream(&downstream, session, protocol)
                     .await
             }
-            (Way::Begin(Back::Stateless), Some(message)) => {
+            (TranslationPlan::LegacyMessage(name), Some(message)) => {
                 translator
-                    .begin_stateless(&front, session, voice, &message)
+                    .post_to_legacy_stream(&downstream, session, &name, upstream, message)
                     .await
             }
-            (Way::Begin(Back::HttpSse), Some(message)) => {
+            (TranslationPlan::Begin(UpstreamProtocol::Stateless), Some(message)) => {
                 translator
-                    .begin_over_stream(&front, session, voice, message)
+                    .begin_stateless(&downstream, session, upstream, &message)
                     .await
             }
-            (Way::OwnSession(text), message) => {
+            (TranslationPlan::Begin(UpstreamProtocol::HttpSse), Some(message)) => {
+                translator
+                    .begin_over_stream(&downstream, session, upstream, message)
+                    .await
+            }
+            (TranslationPlan::GatewaySession(text), message) => {
                 let written = Written::read(&text).ok_or(Rejection::SessionUnknown)?;
                 translator
-                    .in_own_session(&front, session, voice, written, message)
+                    .in_gateway_session(&downstream, session, upstream, written, message)
                     .await
             }
-            (Way::Stateless(back), Some(message)) => {
-                let wire = match back {
-                    Back::HttpSse => Wire::HttpSse,
+            (TranslationPlan::Stateless(protocol), Some(message)) => {
+                let wire = match protocol {
+                    UpstreamProtocol::HttpSse => Wire::HttpSse,
                     _ => Wire::Streamable,
                 };
                 translator
-                    .take_stateless(&front, session, voice, wire, message)
+                    .take_stateless(&downstream, session, upstream, wire, message)
                     .await
             }
-            // `way` names no other pair.
+            // `plan` names no other pair.
             _ => Err(Rejection::NotFound.into()),
         }
     }
@@ -213,18 +219,22 @@ impl ProxyState {
     ) {
         let claims = permit.token().claims();
         let states = StateTags::new(&self.sessions, claims, &mounted.backend.mount);
-        let parked = to_sessions::request_state(retry)
+        let suspended_calls = to_sessions::request_state(retry)
             .and_then(|state| states.unbind(&state))
-            .and_then(|name| self.translator.parked.take(&name, retry));
-        let Some((underway, asked)) = parked else {
+            .and_then(|name| self.translator.suspended_calls.take(&name, retry));
+        let Some((pending, asked)) = suspended_calls else {
             return;
         };
-        let link = underway.link.lock().clone();
+        let upstream_session = pending.upstream_session.lock().clone();
         let account = self.budget.hold(None, claims.grant.as_str());
-        let voice = Voice::new(self, mounted, permit, headers, account);
-        if let (Some(link), Some(id), Ok(voice)) = (link, asked.id(), voice) {
+        let upstream = UpstreamClient::new(self, mounted, permit, headers, account);
+        if let (Some(upstream_session), Some(id), Ok(upstream)) =
+            (upstream_session, asked.id(), upstream)
+        {
             // Dropped then, the call is cancelled.
-            let _ = link.tell(&voice, &Message::error(Some(&id), error)).await;
+            let _ = upstream_session
+                .tell(&upstream, &Message::error(Some(&id), error))
+                .await;
         }
     }
 }

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::link::Link;
-use super::task::Task;
+use super::response_stream::Task;
+use super::upstream_session::UpstreamSession;
 use crate::access_token::Claims;
 use crate::proxy::lifetime::StreamLifetime;
 
@@ -49,7 +49,7 @@ pub(super) struct Key {
 }
 
 struct Entry {
-    link: Arc<Link>,
+    upstream_session: Arc<UpstreamSession>,
     used: Instant,
     lifetime: StreamLifetime,
     uses: u64,
@@ -58,27 +58,40 @@ struct Entry {
 
 /// All of them.
 #[derive(Default)]
-pub(super) struct Links {
+pub(super) struct SessionPool {
     table: Mutex<HashMap<Key, Entry>>,
     opening: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
 }
 
-impl Links {
+impl SessionPool {
     /// The session of this key. It lasts as long as the lease of its latest use.
-    pub(super) fn find(&self, key: &Key, lifetime: &StreamLifetime) -> Option<Arc<Link>> {
+    pub(super) fn find(
+        &self,
+        key: &Key,
+        lifetime: &StreamLifetime,
+    ) -> Option<Arc<UpstreamSession>> {
         let mut table = self.table.lock();
         let entry = table.get_mut(key)?;
         entry.used = Instant::now();
         entry.lifetime = lifetime.clone();
         entry.uses += 1;
-        Some(Arc::clone(&entry.link))
+        Some(Arc::clone(&entry.upstream_session))
     }
 
     /// Keeps a session. Where its owner has too many, the one that was not used for longest ends.
-    pub(super) fn keep(self: &Arc<Self>, key: Key, link: Arc<Link>, lifetime: &StreamLifetime) {
-        let watch = Task::start(watch(Arc::downgrade(self), key.clone(), link.end_signal()));
+    pub(super) fn keep(
+        self: &Arc<Self>,
+        key: Key,
+        upstream_session: Arc<UpstreamSession>,
+        lifetime: &StreamLifetime,
+    ) {
+        let watch = Task::start(watch(
+            Arc::downgrade(self),
+            key.clone(),
+            upstream_session.end_signal(),
+        ));
         let entry = Entry {
-            link,
+            upstream_session,
             used: Instant::now(),
             lifetime: lifetime.clone(),
             uses: 0,
@@ -94,7 +107,7 @@ impl Links {
                 .min_by_key(|(_, entry)| entry.used)
                 .map(|(other, _)| other.clone());
             if let Some(entry) = oldest.and_then(|oldest| table.remove(&oldest)) {
-                entry.link.end();
+                entry.upstream_session.end();
             }
         }
         table.insert(key, entry);
@@ -104,20 +117,20 @@ impl Links {
     pub(super) fn end(&self, key: &Key) -> bool {
         let entry = self.table.lock().remove(key);
         entry.is_some_and(|entry| {
-            entry.link.end();
+            entry.upstream_session.end();
             true
         })
     }
 
     /// Ends the session of this key if it is still this one.
-    pub(super) fn end_this(&self, key: &Key, link: &Arc<Link>) {
+    pub(super) fn end_this(&self, key: &Key, upstream_session: &Arc<UpstreamSession>) {
         let mut table = self.table.lock();
         if table
             .get(key)
-            .is_some_and(|entry| Arc::ptr_eq(&entry.link, link))
+            .is_some_and(|entry| Arc::ptr_eq(&entry.upstream_session, upstream_session))
         {
             table.remove(key);
-            link.end();
+            upstream_session.end();
         }
     }
 
@@ -135,7 +148,7 @@ impl Links {
         let table = self.table.lock();
         let entry = table.get(key)?;
         // A session that somebody listens to is used.
-        let used = match entry.link.is_quiet() {
+        let used = match entry.upstream_session.is_quiet() {
             true => entry.used,
             false => Instant::now(),
         };
@@ -144,26 +157,26 @@ impl Links {
 }
 
 /// Ends a session when its time has come.
-async fn watch(links: Weak<Links>, key: Key, mut ended: watch::Receiver<bool>) {
+async fn watch(pool: Weak<SessionPool>, key: Key, mut ended: watch::Receiver<bool>) {
     loop {
-        let terms = links.upgrade().and_then(|links| links.terms(&key));
+        let terms = pool.upgrade().and_then(|pool| pool.terms(&key));
         let Some((lifetime, used, uses)) = terms else {
             return;
         };
         let is_over = tokio::select! {
-            _ = lifetime.ended() => links
+            _ = lifetime.ended() => pool
                 .upgrade()
-                .and_then(|links| links.terms(&key))
+                .and_then(|pool| pool.terms(&key))
                 .is_none_or(|(_, _, now)| now == uses),
-            () = sleep_until(used + IDLE) => links
+            () = sleep_until(used + IDLE) => pool
                 .upgrade()
-                .and_then(|links| links.terms(&key))
+                .and_then(|pool| pool.terms(&key))
                 .is_none_or(|(_, used, _)| used.elapsed() >= IDLE),
             _ = ended.wait_for(|ended| *ended) => true,
         };
         if is_over {
-            if let Some(links) = links.upgrade() {
-                links.end(&key);
+            if let Some(pool) = pool.upgrade() {
+                pool.end(&key);
             }
             return;
         }

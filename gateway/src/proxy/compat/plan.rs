@@ -1,5 +1,5 @@
 //! Whether a request passes as it is, or what it is translated into. Pure but for the clock of
-//! [`Habits`].
+//! [`DiscoverFallbacks`].
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::proxy::{MountedBackend, ProxyState};
 
 /// What the backend is spoken to in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::proxy) enum Back {
+pub(in crate::proxy) enum UpstreamProtocol {
     /// HTTP+SSE.
     HttpSse,
     /// Streamable HTTP with sessions.
@@ -27,28 +27,28 @@ pub(in crate::proxy) enum Back {
 
 /// The way of one request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::proxy) enum Way {
+pub(in crate::proxy) enum TranslationPlan {
     /// As it is.
     Through,
     /// It opens a stream of HTTP+SSE, which the gateway holds.
-    OldStream(Back),
+    LegacyStream(UpstreamProtocol),
     /// It is posted for such a stream.
-    OldMessage(String),
+    LegacyMessage(String),
     /// It begins a session.
-    Begin(Back),
+    Begin(UpstreamProtocol),
     /// It belongs to a session that the gateway began.
-    OwnSession(String),
+    GatewaySession(String),
     /// It is of 2026-07-28.
-    Stateless(Back),
+    Stateless(UpstreamProtocol),
 }
 
-impl Way {
+impl TranslationPlan {
     /// For the log.
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Through => "",
-            Self::OldStream(_) | Self::OldMessage(_) => "from 2024-11-05",
-            Self::Begin(_) | Self::OwnSession(_) => "from 2025",
+            Self::LegacyStream(_) | Self::LegacyMessage(_) => "from 2024-11-05",
+            Self::Begin(_) | Self::GatewaySession(_) => "from 2025",
             Self::Stateless(_) => "from 2026-07-28",
         }
     }
@@ -56,7 +56,7 @@ impl Way {
 
 /// What is looked at of a request.
 #[derive(Clone, Copy, Debug)]
-struct Looked<'a> {
+struct RequestFacts<'a> {
     mcp_endpoint: McpEndpoint,
     method: &'a Method,
     is_stateless: bool,
@@ -66,20 +66,20 @@ struct Looked<'a> {
 
 impl ProxyState {
     /// The way of an admitted request.
-    pub(in crate::proxy) fn way(
+    pub(in crate::proxy) fn plan(
         &self,
         mounted: &MountedBackend,
         mcp_endpoint: McpEndpoint,
         session: &ServerSession,
         admitted: &Admitted,
-    ) -> Way {
+    ) -> TranslationPlan {
         match &admitted.own {
-            Some(Own::Session(text)) => return Way::OwnSession(text.clone()),
-            Some(Own::Stream(name)) => return Way::OldMessage(name.clone()),
+            Some(Own::Session(text)) => return TranslationPlan::GatewaySession(text.clone()),
+            Some(Own::Stream(name)) => return TranslationPlan::LegacyMessage(name.clone()),
             None => {}
         }
         let calls = admitted.permit.calls();
-        let looked = Looked {
+        let facts = RequestFacts {
             mcp_endpoint,
             method: &session.req_header().method,
             is_stateless: admitted.is_stateless,
@@ -89,31 +89,33 @@ impl ProxyState {
                 .map(|call| call.method.as_str()),
         };
         let spoken = &mounted.spoken;
-        if looked.call == Some("initialize") {
-            self.translator.habits.falls_back(&who(mounted, admitted));
+        if facts.call == Some("initialize") {
+            self.translator
+                .discover_fallbacks
+                .falls_back(&fallback_key(mounted, admitted));
         }
-        if spoken.may_speak(era_of(looked)) {
-            return Way::Through;
+        if spoken.may_speak(era_of(facts)) {
+            return TranslationPlan::Through;
         }
-        let way = way(looked, spoken.eras());
-        match (&way, looked.call) {
-            (Way::Stateless(_), Some("server/discover"))
-                if !self.translator.habits.is_answered(
-                    who(mounted, admitted),
+        let plan = plan(facts, spoken.eras());
+        match (&plan, facts.call) {
+            (TranslationPlan::Stateless(_), Some("server/discover"))
+                if !self.translator.discover_fallbacks.is_answered(
+                    fallback_key(mounted, admitted),
                     spoken,
                     Instant::now(),
                 ) =>
             {
-                Way::Through
+                TranslationPlan::Through
             }
-            _ => way,
+            _ => plan,
         }
     }
 }
 
 /// Whose habits count for a request: those of the program that holds this grant. A client id may be
 /// that of many programs, as a metadata document's is.
-fn who(mounted: &MountedBackend, admitted: &Admitted) -> Who {
+fn fallback_key(mounted: &MountedBackend, admitted: &Admitted) -> FallbackKey {
     let claims = admitted.permit.token().claims();
     (
         claims.grant.as_str().to_owned(),
@@ -122,8 +124,8 @@ fn who(mounted: &MountedBackend, admitted: &Admitted) -> Who {
 }
 
 /// The era that a request is of.
-fn era_of(looked: Looked<'_>) -> Era {
-    era(looked.mcp_endpoint, looked.is_stateless)
+fn era_of(facts: RequestFacts<'_>) -> Era {
+    era(facts.mcp_endpoint, facts.is_stateless)
 }
 
 /// The same, from where it came and whether it has no session.
@@ -137,31 +139,34 @@ pub(in crate::proxy) const fn era(mcp_endpoint: McpEndpoint, is_stateless: bool)
 
 /// The way of a request of an era that the backend does not speak. What of its eras comes closest
 /// is chosen; for a client with sessions that is the stateless one, because nothing is kept then.
-fn way(looked: Looked<'_>, spoken: Eras) -> Way {
-    let back = |order: [Back; 2]| {
-        order.into_iter().find(|back| match back {
-            Back::HttpSse => spoken.has(Era::HttpSse),
-            Back::Sessions => spoken.has(Era::Sessions),
-            Back::Stateless => spoken.has(Era::Stateless),
+fn plan(facts: RequestFacts<'_>, spoken: Eras) -> TranslationPlan {
+    let protocol = |order: [UpstreamProtocol; 2]| {
+        order.into_iter().find(|protocol| match protocol {
+            UpstreamProtocol::HttpSse => spoken.has(Era::HttpSse),
+            UpstreamProtocol::Sessions => spoken.has(Era::Sessions),
+            UpstreamProtocol::Stateless => spoken.has(Era::Stateless),
         })
     };
-    let way = match (era_of(looked), looked.method, looked.call) {
+    let plan = match (era_of(facts), facts.method, facts.call) {
         (Era::HttpSse, &Method::GET, _) => {
-            back([Back::Sessions, Back::Stateless]).map(Way::OldStream)
+            protocol([UpstreamProtocol::Sessions, UpstreamProtocol::Stateless])
+                .map(TranslationPlan::LegacyStream)
         }
         (Era::Sessions, &Method::POST, Some("initialize")) => {
-            back([Back::Stateless, Back::HttpSse]).map(Way::Begin)
+            protocol([UpstreamProtocol::Stateless, UpstreamProtocol::HttpSse])
+                .map(TranslationPlan::Begin)
         }
         (Era::Stateless, &Method::POST, _) => {
-            back([Back::Sessions, Back::HttpSse]).map(Way::Stateless)
+            protocol([UpstreamProtocol::Sessions, UpstreamProtocol::HttpSse])
+                .map(TranslationPlan::Stateless)
         }
         _ => None,
     };
-    way.unwrap_or(Way::Through)
+    plan.unwrap_or(TranslationPlan::Through)
 }
 
 /// What is known of a client: a grant and a backend.
-type Who = (String, String);
+type FallbackKey = (String, String);
 
 /// A second question this soon after the first is of another conversation of the same client, not
 /// of somebody who tries again.
@@ -181,40 +186,40 @@ enum Habit {
 }
 
 /// How clients of 2026-07-28 take a refusal of `server/discover`.
-pub(super) struct Habits(Cache<Who, Habit>);
+pub(super) struct DiscoverFallbacks(Cache<FallbackKey, Habit>);
 
-impl Default for Habits {
+impl Default for DiscoverFallbacks {
     fn default() -> Self {
         Self(Cache::new(CLIENTS))
     }
 }
 
-impl Habits {
+impl DiscoverFallbacks {
     /// Whether `server/discover` of this client is answered in the backend's stead.
-    fn is_answered(&self, who: Who, spoken: &Spoken, now: Instant) -> bool {
+    fn is_answered(&self, fallback_key: FallbackKey, spoken: &Spoken, now: Instant) -> bool {
         if spoken.answers_discover() {
             return true;
         }
-        match self.0.get(&who) {
+        match self.0.get(&fallback_key) {
             Some(Habit::Stays) => true,
             Some(Habit::FallsBack) => false,
             Some(Habit::Refused(at)) if now.duration_since(at) >= AT_ONCE => {
-                self.0.insert(who, Habit::Stays);
+                self.0.insert(fallback_key, Habit::Stays);
                 true
             }
             Some(Habit::Refused(_)) => false,
             None => {
-                self.0.insert(who, Habit::Refused(now));
+                self.0.insert(fallback_key, Habit::Refused(now));
                 false
             }
         }
     }
 
     /// It said `initialize`.
-    fn falls_back(&self, who: &Who) {
+    fn falls_back(&self, fallback_key: &FallbackKey) {
         // Only of interest for one that was refused: most clients never ask.
-        if self.0.get(who).is_some() {
-            self.0.insert(who.clone(), Habit::FallsBack);
+        if self.0.get(fallback_key).is_some() {
+            self.0.insert(fallback_key.clone(), Habit::FallsBack);
         }
     }
 }
@@ -223,18 +228,18 @@ impl Habits {
 mod tests {
     use super::*;
 
-    fn looked(
+    fn facts(
         mcp_endpoint: McpEndpoint,
         method: &Method,
         is_stateless: bool,
         call: &'static str,
-    ) -> Looked<'static> {
+    ) -> RequestFacts<'static> {
         let method: &'static Method = match *method {
             Method::GET => &Method::GET,
             Method::DELETE => &Method::DELETE,
             _ => &Method::POST,
         };
-        Looked {
+        RequestFacts {
             mcp_endpoint,
             method,
             is_stateless,
@@ -248,51 +253,75 @@ mod tests {
 
     #[test]
     fn each_cell_has_its_way() {
-        let stream = looked(McpEndpoint::Sse, &Method::GET, false, "");
-        let begin = looked(McpEndpoint::Mcp, &Method::POST, false, "initialize");
-        let call = looked(McpEndpoint::Mcp, &Method::POST, true, "tools/call");
-        for (looked, spoken, expected) in [
-            (stream, Era::Sessions, Way::OldStream(Back::Sessions)),
-            (stream, Era::Stateless, Way::OldStream(Back::Stateless)),
-            (begin, Era::HttpSse, Way::Begin(Back::HttpSse)),
-            (begin, Era::Stateless, Way::Begin(Back::Stateless)),
-            (call, Era::HttpSse, Way::Stateless(Back::HttpSse)),
-            (call, Era::Sessions, Way::Stateless(Back::Sessions)),
+        let stream = facts(McpEndpoint::Sse, &Method::GET, false, "");
+        let begin = facts(McpEndpoint::Mcp, &Method::POST, false, "initialize");
+        let call = facts(McpEndpoint::Mcp, &Method::POST, true, "tools/call");
+        for (facts, spoken, expected) in [
+            (
+                stream,
+                Era::Sessions,
+                TranslationPlan::LegacyStream(UpstreamProtocol::Sessions),
+            ),
+            (
+                stream,
+                Era::Stateless,
+                TranslationPlan::LegacyStream(UpstreamProtocol::Stateless),
+            ),
+            (
+                begin,
+                Era::HttpSse,
+                TranslationPlan::Begin(UpstreamProtocol::HttpSse),
+            ),
+            (
+                begin,
+                Era::Stateless,
+                TranslationPlan::Begin(UpstreamProtocol::Stateless),
+            ),
+            (
+                call,
+                Era::HttpSse,
+                TranslationPlan::Stateless(UpstreamProtocol::HttpSse),
+            ),
+            (
+                call,
+                Era::Sessions,
+                TranslationPlan::Stateless(UpstreamProtocol::Sessions),
+            ),
         ] {
-            assert_eq!(way(looked, only(spoken)), expected);
+            assert_eq!(plan(facts, only(spoken)), expected);
         }
     }
 
     #[test]
     fn what_begins_nothing_passes() {
-        for looked in [
-            looked(McpEndpoint::Mcp, &Method::POST, false, "tools/list"),
-            looked(McpEndpoint::Mcp, &Method::GET, false, ""),
-            looked(McpEndpoint::Mcp, &Method::DELETE, false, ""),
-            looked(McpEndpoint::Messages, &Method::POST, false, "tools/list"),
+        for facts in [
+            facts(McpEndpoint::Mcp, &Method::POST, false, "tools/list"),
+            facts(McpEndpoint::Mcp, &Method::GET, false, ""),
+            facts(McpEndpoint::Mcp, &Method::DELETE, false, ""),
+            facts(McpEndpoint::Messages, &Method::POST, false, "tools/list"),
         ] {
-            assert_eq!(way(looked, only(Era::Stateless)), Way::Through);
+            assert_eq!(plan(facts, only(Era::Stateless)), TranslationPlan::Through);
         }
     }
 
     #[test]
     fn a_client_that_can_fall_back_is_let() {
-        let habits = Habits::default();
+        let discover_fallbacks = DiscoverFallbacks::default();
         let spoken = Spoken::new(only(Era::Sessions), false);
-        let who = |grant: &str| (grant.to_owned(), "b".to_owned());
+        let fallback_key = |grant: &str| (grant.to_owned(), "b".to_owned());
         let now = Instant::now();
         let later = now + AT_ONCE;
-        assert!(!habits.is_answered(who("c"), &spoken, now));
+        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &spoken, now));
         // Two conversations begin at once.
-        assert!(!habits.is_answered(who("c"), &spoken, now));
-        habits.falls_back(&who("c"));
-        assert!(!habits.is_answered(who("c"), &spoken, later));
+        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &spoken, now));
+        discover_fallbacks.falls_back(&fallback_key("c"));
+        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &spoken, later));
 
-        assert!(!habits.is_answered(who("d"), &spoken, now));
-        assert!(habits.is_answered(who("d"), &spoken, later));
-        assert!(habits.is_answered(who("d"), &spoken, later));
+        assert!(!discover_fallbacks.is_answered(fallback_key("d"), &spoken, now));
+        assert!(discover_fallbacks.is_answered(fallback_key("d"), &spoken, later));
+        assert!(discover_fallbacks.is_answered(fallback_key("d"), &spoken, later));
 
         let answering = Spoken::new(only(Era::Sessions), true);
-        assert!(habits.is_answered(who("c"), &answering, now));
+        assert!(discover_fallbacks.is_answered(fallback_key("c"), &answering, now));
     }
 }

@@ -10,12 +10,12 @@ use eras::{Id, Kind, Message, Object, meta};
 use pingora::protocols::http::ServerSession;
 
 use super::Translator;
-use super::front::Front;
-use super::link::Link;
-use super::own_session::called;
-use super::stateless::server_of;
-use super::task::Answers;
-use super::voice::Voice;
+use super::downstream::Downstream;
+use super::gateway_session::called;
+use super::response_stream::ResponseStream;
+use super::stateless_client::server_of;
+use super::upstream_client::UpstreamClient;
+use super::upstream_session::UpstreamSession;
 use crate::proxy::rejection::Rejection;
 use crate::proxy::serve::ProxyError;
 
@@ -23,13 +23,13 @@ impl Translator {
     /// Opens the stream and serves it until somebody ends it.
     pub(super) async fn subscribe(
         &self,
-        front: &Front<'_>,
+        downstream: &Downstream<'_>,
         session: &mut ServerSession,
-        voice: Arc<Voice>,
-        link: Arc<Link>,
+        upstream: Arc<UpstreamClient>,
+        upstream_session: Arc<UpstreamSession>,
         message: &Message,
     ) -> Result<(), ProxyError> {
-        let server = server_of(&link).ok_or(Rejection::UpstreamUnusable)?;
+        let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
         let id = message.id().unwrap_or_else(|| Id::number(0));
         let granted = Filter::of(message).granted(&server.capabilities);
         let acknowledged = to_sessions::acknowledged(&id, &granted);
@@ -37,24 +37,24 @@ impl Translator {
         let first = self
             .requests
             .fetch_add(granted.updates.len() as u64, Ordering::Relaxed);
-        let answers = Answers::of(move |out| async move {
+        let responses = ResponseStream::of(move |out| async move {
             if out.send(acknowledged).await.is_err() {
                 return;
             }
-            let mut heard = Answers::of({
-                let link = Arc::clone(&link);
+            let mut heard = ResponseStream::of({
+                let upstream_session = Arc::clone(&upstream_session);
                 |out| async move {
-                    link.listen(out.clone());
+                    upstream_session.listen(out.clone());
                     out.closed().await;
                 }
             });
             for (number, uri) in (first..).zip(&granted.updates) {
                 let params = Object::new().with("uri", uri);
                 let request = Message::request(&Id::number(number), "resources/subscribe", &params);
-                let mut answered = called(&link, &voice, request);
+                let mut answered = called(&upstream_session, &upstream, request);
                 while answered.messages.recv().await.is_some() {}
             }
-            let mut over = link.end_signal();
+            let mut over = upstream_session.end_signal();
             loop {
                 let message = tokio::select! {
                     message = heard.messages.recv() => message,
@@ -65,7 +65,7 @@ impl Translator {
                 if message.kind() == Kind::Request {
                     // A subscription carries no questions.
                     if let Passing::Answered(answer) = refuse(message) {
-                        let _ = link.tell(&voice, &answer).await;
+                        let _ = upstream_session.tell(&upstream, &answer).await;
                     }
                 } else if granted.takes(&message)
                     && out
@@ -78,7 +78,9 @@ impl Translator {
             }
             let _ = out.send(to_sessions::ended(&id)).await;
         });
-        front.stream(session, answers, None, Some(&ended)).await
+        downstream
+            .stream(session, responses, None, Some(&ended))
+            .await
     }
 }
 

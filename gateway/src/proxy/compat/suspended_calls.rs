@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use rand::rngs::OsRng;
 use tokio::time::sleep;
 
-use super::links::Owner;
-use super::stateless::{Underway, named};
-use super::task::Task;
+use super::response_stream::Task;
+use super::session_pool::Owner;
+use super::stateless_client::{PendingCall, named};
 use crate::proxy::lifetime::StreamLifetime;
 use crate::secret;
 
@@ -24,7 +24,7 @@ const MOST_OWNED: usize = 8;
 const MOST: usize = 1024;
 
 struct Entry {
-    underway: Underway,
+    pending: PendingCall,
     asked: Message,
     owner: Owner,
     _end: Task,
@@ -32,16 +32,16 @@ struct Entry {
 
 /// All of them, by the names in their `requestState`.
 #[derive(Default)]
-pub(super) struct Parked {
+pub(super) struct SuspendedCalls {
     table: Mutex<HashMap<String, Entry>>,
 }
 
-impl Parked {
+impl SuspendedCalls {
     /// Keeps a call until it is taken, its lease ends or its time is over. Its name; `None` if too
     /// many wait already.
     pub(super) fn keep(
         self: &Arc<Self>,
-        underway: Underway,
+        pending: PendingCall,
         asked: Message,
         owner: Owner,
         lifetime: StreamLifetime,
@@ -54,7 +54,7 @@ impl Parked {
                 return None;
             }
             let entry = Entry {
-                underway,
+                pending,
                 asked,
                 owner,
                 _end: Task::start(end(Arc::downgrade(self), name.clone(), lifetime)),
@@ -65,23 +65,23 @@ impl Parked {
     }
 
     /// Takes the call of this name, if `retry` is the same one again.
-    pub(super) fn take(&self, name: &str, retry: &Message) -> Option<(Underway, Message)> {
+    pub(super) fn take(&self, name: &str, retry: &Message) -> Option<(PendingCall, Message)> {
         let mut table = self.table.lock();
-        let underway = &table.get(name)?.underway;
-        if underway.method != retry.method() || underway.name != named(retry) {
+        let pending = &table.get(name)?.pending;
+        if pending.method != retry.method() || pending.name != named(retry) {
             return None;
         }
         let entry = table.remove(name)?;
-        Some((entry.underway, entry.asked))
+        Some((entry.pending, entry.asked))
     }
 }
 
-async fn end(parked: Weak<Parked>, name: String, lifetime: StreamLifetime) {
+async fn end(suspended_calls: Weak<SuspendedCalls>, name: String, lifetime: StreamLifetime) {
     tokio::select! {
         () = sleep(PATIENCE) => {}
         _ = lifetime.ended() => {}
     }
-    if let Some(parked) = parked.upgrade() {
-        parked.table.lock().remove(&name);
+    if let Some(suspended_calls) = suspended_calls.upgrade() {
+        suspended_calls.table.lock().remove(&name);
     }
 }

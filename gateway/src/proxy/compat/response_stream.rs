@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use eras::Message;
 
 /// Where messages go that are for a client. Bounded: who reads slowly is waited for.
-pub(super) type Outlet = mpsc::Sender<Message>;
+pub(super) type MessageSender = mpsc::Sender<Message>;
 
 /// How many messages wait for a client.
 pub(super) const WAITING: usize = 32;
@@ -35,14 +35,14 @@ impl Drop for Task {
 
 /// Messages for a client, and the task that makes them.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(super) struct ResponseStream {
     pub(super) messages: mpsc::Receiver<Message>,
     _task: Option<Task>,
 }
 
-impl Answers {
+impl ResponseStream {
     /// Of a task that is given the other end.
-    pub(super) fn of<F>(work: impl FnOnce(Outlet) -> F) -> Self
+    pub(super) fn of<F>(work: impl FnOnce(MessageSender) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {

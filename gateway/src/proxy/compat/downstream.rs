@@ -11,7 +11,7 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep};
 
-use super::task::Answers;
+use super::response_stream::ResponseStream;
 use crate::access_token::Claims;
 use crate::backend::Failure;
 use crate::policy::AccessToken;
@@ -33,7 +33,7 @@ const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const FAREWELL: &str = ": the gateway restarts\nretry: 1000\n\n";
 
 /// The client's side of one translated exchange.
-pub(super) struct Front<'a> {
+pub(super) struct Downstream<'a> {
     pub(super) state: &'a ProxyState,
     pub(super) mounted: &'a MountedBackend,
     pub(super) context: &'a RequestContext,
@@ -46,7 +46,7 @@ pub(super) struct Front<'a> {
     pub(super) conversation: String,
     pub(super) origin: Option<&'a HeaderValue>,
     /// What is translated into what, for the log.
-    pub(super) way: &'static str,
+    pub(super) plan: &'static str,
 }
 
 /// What happens next to a stream.
@@ -66,13 +66,13 @@ pub(super) const fn always_ok(_: &Message) -> u16 {
     200
 }
 
-impl Front<'_> {
-    /// Answers a request with its response, or with events if something comes before it or it takes
+impl Downstream<'_> {
+    /// ResponseStream a request with its response, or with events if something comes before it or it takes
     /// long.
     pub(super) async fn answer(
         &self,
         session: &mut ServerSession,
-        mut answers: Answers,
+        mut responses: ResponseStream,
         id: Option<&Id>,
         status: StatusOf,
     ) -> Result<(), ProxyError> {
@@ -85,7 +85,7 @@ impl Front<'_> {
             end = &mut revoked => return Err(rejected_by(end).into()),
             end = &mut leaving => return Err(rejected_by(end).into()),
             () = client.gone(session) => return Err(gone()),
-            message = answers.messages.recv() => match message {
+            message = responses.messages.recv() => match message {
                 Some(message) if message.kind() == Kind::Response => {
                     return self.respond(session, &message, status(&message), None).await;
                 }
@@ -100,7 +100,7 @@ impl Front<'_> {
             session.write_response_body(event, false).await?;
         }
         let end = EndOfStream::default();
-        self.relay(session, &mut client, answers, revoked, leaving, end)
+        self.relay(session, &mut client, responses, revoked, leaving, end)
             .await
     }
 
@@ -121,11 +121,11 @@ impl Front<'_> {
         }
     }
 
-    /// Answers with events until somebody ends them. `first` goes out before any message.
+    /// ResponseStream with events until somebody ends them. `first` goes out before any message.
     pub(super) async fn stream(
         &self,
         session: &mut ServerSession,
-        answers: Answers,
+        responses: ResponseStream,
         first: Option<Bytes>,
         farewell: Option<&Message>,
     ) -> Result<(), ProxyError> {
@@ -141,22 +141,22 @@ impl Front<'_> {
             _held: Some(self.hold()),
             farewell: farewell.map(event),
         };
-        self.relay(session, &mut client, answers, revoked, leaving, end)
+        self.relay(session, &mut client, responses, revoked, leaving, end)
             .await
     }
 
-    /// Answers with one response, and the id of the session that it begins.
+    /// ResponseStream with one response, and the id of the session that it begins.
     pub(super) async fn respond(
         &self,
         session: &mut ServerSession,
         message: &Message,
         status: u16,
-        own_session: Option<&str>,
+        gateway_session: Option<&str>,
     ) -> Result<(), ProxyError> {
         let mut response = Response::new(Bytes::from(self.spelled(message).await?));
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(CONTENT_TYPE, json);
-        if let Some(own) = own_session
+        if let Some(own) = gateway_session
             && let Ok(value) = HeaderValue::from_str(own)
         {
             response.headers_mut().insert(SESSION, value);
@@ -193,7 +193,7 @@ impl Front<'_> {
         Ok(Bytes::from(format!("event: message\ndata: {text}\n\n")))
     }
 
-    /// Answers that a message was taken, or a session ended.
+    /// ResponseStream that a message was taken, or a session ended.
     pub(super) async fn accept(
         &self,
         session: &mut ServerSession,
@@ -240,7 +240,7 @@ impl Front<'_> {
         &self,
         session: &mut ServerSession,
         client: &mut ClientWatch,
-        mut answers: Answers,
+        mut responses: ResponseStream,
         mut revoked: Pin<&mut impl Future<Output = End>>,
         mut leaving: Pin<&mut impl Future<Output = End>>,
         end: EndOfStream,
@@ -254,7 +254,7 @@ impl Front<'_> {
                 end = &mut revoked => Next::Ended(end),
                 end = &mut leaving => Next::Ended(end),
                 () = client.gone(session) => Next::Gone,
-                message = answers.messages.recv() => message.map_or(Next::Done, Next::Message),
+                message = responses.messages.recv() => message.map_or(Next::Done, Next::Message),
                 () = &mut quiet => Next::Quiet,
             };
             match next {
@@ -274,7 +274,7 @@ impl Front<'_> {
                     return Ok(());
                 }
                 Next::Ended(why) => {
-                    drop(answers);
+                    drop(responses);
                     self.log(why.as_str(), 200);
                     if why == End::Shutdown {
                         let farewell = end
@@ -309,7 +309,7 @@ impl Front<'_> {
     fn log(&self, outcome: &str, status: u16) {
         let context = self.context;
         log::info!(
-            event = "exchanged", outcome = outcome, status = status, translated = self.way, backend = self.mounted.backend.mount.name,
+            event = "exchanged", outcome = outcome, status = status, translated = self.plan, backend = self.mounted.backend.mount.name,
             user = context.user, client = context.client, grant = context.grant, call = context.call,
             ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id;
             "translated exchange with a backend"

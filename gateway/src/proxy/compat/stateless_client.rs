@@ -13,13 +13,13 @@ use pingora::protocols::http::ServerSession;
 use sha2::{Digest as _, Sha256};
 
 use super::Translator;
-use super::front::{Front, rpc_id};
-use super::kept_session::failed;
-use super::link::{Link, Trouble, Wire};
-use super::links::{Key, Links, Owner};
-use super::parked::Parked;
-use super::task::{Answers, Outlet};
-use super::voice::Voice;
+use super::downstream::{Downstream, rpc_id};
+use super::response_stream::{MessageSender, ResponseStream};
+use super::session_pool::{Key, Owner, SessionPool};
+use super::stateless_upstream::failed;
+use super::suspended_calls::SuspendedCalls;
+use super::upstream_client::UpstreamClient;
+use super::upstream_session::{Trouble, UpstreamSession, Wire};
 use crate::proxy::lifetime::StreamLifetime;
 use crate::proxy::rejection::Rejection;
 use crate::proxy::serve::ProxyError;
@@ -28,7 +28,7 @@ use crate::proxy::sessions::StateTags;
 /// The session that stands behind what a stateless client says.
 #[derive(Clone)]
 pub(super) struct Behind {
-    links: Arc<Links>,
+    pool: Arc<SessionPool>,
     key: Key,
     wire: Wire,
     caller: Caller,
@@ -37,48 +37,60 @@ pub(super) struct Behind {
 
 impl Behind {
     /// The session, opened if there is none.
-    async fn link(&self, voice: &Arc<Voice>) -> Result<Arc<Link>, Trouble> {
-        if let Some(link) = self.links.find(&self.key, &self.lifetime) {
-            return Ok(link);
+    async fn upstream_session(
+        &self,
+        upstream: &Arc<UpstreamClient>,
+    ) -> Result<Arc<UpstreamSession>, Trouble> {
+        if let Some(upstream_session) = self.pool.find(&self.key, &self.lifetime) {
+            return Ok(upstream_session);
         }
-        let _turn = self.links.turn(&self.key).await;
-        if let Some(link) = self.links.find(&self.key, &self.lifetime) {
-            return Ok(link);
+        let _turn = self.pool.turn(&self.key).await;
+        if let Some(upstream_session) = self.pool.find(&self.key, &self.lifetime) {
+            return Ok(upstream_session);
         }
         let initialize =
             to_sessions::initialize(&self.caller, &Id::text("gateway"), LATEST_SESSIONS);
-        let link = Link::open(Arc::clone(voice), self.wire, initialize).await?;
-        if link.hello.is_error() {
+        let upstream_session =
+            UpstreamSession::open(Arc::clone(upstream), self.wire, initialize).await?;
+        if upstream_session.hello.is_error() {
             return Err(Trouble::Refused(200));
         }
-        link.tell(voice, &to_sessions::initialized()).await?;
-        self.links
-            .keep(self.key.clone(), Arc::clone(&link), &self.lifetime);
-        Ok(link)
+        upstream_session
+            .tell(upstream, &to_sessions::initialized())
+            .await?;
+        self.pool.keep(
+            self.key.clone(),
+            Arc::clone(&upstream_session),
+            &self.lifetime,
+        );
+        Ok(upstream_session)
     }
 
     /// Forgets a session that the backend has forgotten.
-    fn lost(&self, link: &Arc<Link>) {
-        self.links.end_this(&self.key, link);
+    fn lost(&self, upstream_session: &Arc<UpstreamSession>) {
+        self.pool.end_this(&self.key, upstream_session);
     }
 }
 
 /// The session of a call, known from when it was sent.
-type Running = Arc<Mutex<Option<Arc<Link>>>>;
+type Running = Arc<Mutex<Option<Arc<UpstreamSession>>>>;
 
 /// A call of a stateless client on its way.
-pub(super) struct Underway {
-    pub(super) answers: Answers,
+pub(super) struct PendingCall {
+    pub(super) responses: ResponseStream,
     /// The session that it runs in, once it does.
-    pub(super) link: Running,
+    pub(super) upstream_session: Running,
     pub(super) behind: Behind,
     pub(super) method: String,
     pub(super) name: Option<String>,
 }
 
-/// Who the backend of a session is.
-pub(super) fn server_of(link: &Link) -> Option<Server> {
-    link.hello.outcome().and_then(|result| Server::of(&result))
+/// FallbackKey the backend of a session is.
+pub(super) fn server_of(upstream_session: &UpstreamSession) -> Option<Server> {
+    upstream_session
+        .hello
+        .outcome()
+        .and_then(|result| Server::of(&result))
 }
 
 /// Statuses of 2026-07-28, for responses of the method `M` that are the whole answer.
@@ -90,73 +102,84 @@ impl Translator {
     /// One request or notification of a stateless client.
     pub(super) async fn take_stateless(
         &self,
-        front: &Front<'_>,
+        downstream: &Downstream<'_>,
         session: &mut ServerSession,
-        voice: Arc<Voice>,
+        upstream: Arc<UpstreamClient>,
         wire: Wire,
         message: Message,
     ) -> Result<(), ProxyError> {
         let Some(id) = message.id().filter(|_| message.kind() == Kind::Request) else {
             // The core has no notifications of clients, and nobody waits for others.
-            return front.accept(session, 202).await;
+            return downstream.accept(session, 202).await;
         };
         let caller = match Caller::of(&message) {
             Ok(caller) => caller,
             Err(refused) => {
                 let refusal = refused.response(Some(&id));
-                return front.respond(session, &refusal, 400, None).await;
+                return downstream.respond(session, &refusal, 400, None).await;
             }
         };
         let behind = Behind {
-            links: Arc::clone(&self.links),
+            pool: Arc::clone(&self.pool),
             key: Key {
-                owner: Owner::of(&front.claims, &front.mounted.backend.mount.name),
+                owner: Owner::of(&downstream.claims, &downstream.mounted.backend.mount.name),
                 name: URL_SAFE_NO_PAD.encode(Sha256::digest(caller.identity())),
             },
             wire,
             caller: caller.clone(),
-            lifetime: front.lifetime.clone(),
+            lifetime: downstream.lifetime.clone(),
         };
         let method = message.method();
         let states = StateTags::new(
-            &front.state.sessions,
-            &front.claims,
-            &front.mounted.backend.mount,
+            &downstream.state.sessions,
+            &downstream.claims,
+            &downstream.mounted.backend.mount,
         );
         if let Some(state) = to_sessions::request_state(&message) {
-            let parked = states
+            let suspended_calls = states
                 .unbind(&state)
-                .and_then(|name| self.parked.take(&name, &message));
-            let answers = match parked {
-                Some(parked) => self.resumed(parked, voice, id.clone(), caller, message, states),
+                .and_then(|name| self.suspended_calls.take(&name, &message));
+            let responses = match suspended_calls {
+                Some(suspended_calls) => self.resumed(
+                    suspended_calls,
+                    upstream,
+                    id.clone(),
+                    caller,
+                    message,
+                    states,
+                ),
                 None => {
                     let sentence = "requestState is unknown here or has run out";
                     let error = RpcError::new(code::INVALID_PARAMS, sentence);
-                    Answers::one(Message::error(Some(&id), &error))
+                    ResponseStream::one(Message::error(Some(&id), &error))
                 }
             };
-            return front.answer(session, answers, Some(&id), status_of).await;
+            return downstream
+                .answer(session, responses, Some(&id), status_of)
+                .await;
         }
         let request = match to_sessions::request(message.clone()) {
             Ok(request) => request,
             Err(error) => {
                 let status = error.status(false);
                 let refusal = Message::error(Some(&id), &error);
-                return front.respond(session, &refusal, status, None).await;
+                return downstream.respond(session, &refusal, status, None).await;
             }
         };
         if matches!(method.as_str(), "server/discover" | "subscriptions/listen") {
-            let link = front
-                .while_wanted(session, behind.link(&voice))
+            let upstream_session = downstream
+                .while_wanted(session, behind.upstream_session(&upstream))
                 .await?
-                .inspect_err(|_| front.mounted.spoken.doubt())
+                .inspect_err(|_| downstream.mounted.spoken.doubt())
                 .map_err(|trouble| Rejection::Upstream(trouble.failure(), rpc_id(&id)))?;
-            let server = server_of(&link).ok_or(Rejection::UpstreamUnusable)?;
+            let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
             if method == "server/discover" {
                 let discovered = Message::result(&id, &server.discovered());
-                return front.respond(session, &discovered, 200, None).await;
+                return downstream.respond(session, &discovered, 200, None).await;
             }
-            return self.subscribe(front, session, voice, link, &message).await;
+            return self
+                .subscribe(downstream, session, upstream, upstream_session, &message)
+                .await;
         }
         let number = Id::number(self.requests.fetch_add(1, Ordering::Relaxed));
         let request = match caller.progress_token {
@@ -164,57 +187,61 @@ impl Translator {
             None => request,
         }
         .with_id(&number);
-        let link = Running::default();
-        let running = Arc::clone(&link);
-        let underway = Underway {
-            answers: calling(behind.clone(), Arc::clone(&voice), request, running),
-            link,
+        let upstream_session = Running::default();
+        let running = Arc::clone(&upstream_session);
+        let pending = PendingCall {
+            responses: calling(behind.clone(), Arc::clone(&upstream), request, running),
+            upstream_session,
             behind,
             method,
             name: named(&message),
         };
-        let answers = self.passing(underway, voice, id.clone(), caller, states);
-        front.answer(session, answers, Some(&id), status_of).await
+        let responses = self.passing(pending, upstream, id.clone(), caller, states);
+        downstream
+            .answer(session, responses, Some(&id), status_of)
+            .await
     }
 
     /// What of a call's messages is for the client, until it is answered or asked back.
     fn passing(
         &self,
-        underway: Underway,
-        voice: Arc<Voice>,
+        pending: PendingCall,
+        upstream: Arc<UpstreamClient>,
         id: Id,
         caller: Caller,
         states: StateTags,
-    ) -> Answers {
-        let parked = Arc::clone(&self.parked);
-        Answers::of(move |out| pass_on(parked, underway, voice, id, caller, states, out))
+    ) -> ResponseStream {
+        let suspended_calls = Arc::clone(&self.suspended_calls);
+        ResponseStream::of(move |out| {
+            pass_on(suspended_calls, pending, upstream, id, caller, states, out)
+        })
     }
 
     /// Goes on with a call that waited for the client's answer.
     fn resumed(
         &self,
-        parked: (Underway, Message),
-        voice: Arc<Voice>,
+        suspended_calls: (PendingCall, Message),
+        upstream: Arc<UpstreamClient>,
         id: Id,
         caller: Caller,
         retry: Message,
         states: StateTags,
-    ) -> Answers {
-        let (underway, asked) = parked;
-        let table = Arc::clone(&self.parked);
-        Answers::of(move |out| async move {
+    ) -> ResponseStream {
+        let (pending, asked) = suspended_calls;
+        let table = Arc::clone(&self.suspended_calls);
+        ResponseStream::of(move |out| async move {
             let Some(answer) = to_sessions::answer(&retry, &asked) else {
                 // It answered nothing, so it is asked again.
-                park(&table, underway, asked, &states, &id, &out).await;
+                park(&table, pending, asked, &states, &id, &out).await;
                 return;
             };
-            let link = underway.link.lock().clone();
-            let told = match link {
-                Some(link) => link.tell(&voice, &answer).await,
+            let upstream_session = pending.upstream_session.lock().clone();
+            let told = match upstream_session {
+                Some(upstream_session) => upstream_session.tell(&upstream, &answer).await,
                 None => Err(Trouble::Lost),
             };
             match told {
-                Ok(()) => pass_on(table, underway, voice, id, caller, states, out).await,
+                Ok(()) => pass_on(table, pending, upstream, id, caller, states, out).await,
                 Err(trouble) => {
                     let _ = out.send(failed(&id, &trouble.failure())).await;
                 }
@@ -231,21 +258,29 @@ pub(super) fn named(message: &Message) -> Option<String> {
 
 /// Calls over the session; where the backend has forgotten it, once more over a new one: a lost
 /// session ran nothing.
-fn calling(behind: Behind, voice: Arc<Voice>, request: Message, running: Running) -> Answers {
-    Answers::of(move |out| async move {
+fn calling(
+    behind: Behind,
+    upstream: Arc<UpstreamClient>,
+    request: Message,
+    running: Running,
+) -> ResponseStream {
+    ResponseStream::of(move |out| async move {
         let id = request.id().unwrap_or_else(|| Id::number(0));
         let mut may_repeat = true;
         let trouble = loop {
-            let link = match behind.link(&voice).await {
-                Ok(link) => link,
+            let upstream_session = match behind.upstream_session(&upstream).await {
+                Ok(upstream_session) => upstream_session,
                 Err(trouble) => break trouble,
             };
-            *running.lock() = Some(Arc::clone(&link));
-            match link.call(&voice, request.clone(), out.clone()).await {
+            *running.lock() = Some(Arc::clone(&upstream_session));
+            match upstream_session
+                .call(&upstream, request.clone(), out.clone())
+                .await
+            {
                 Ok(()) => return,
                 Err(Trouble::Lost) if may_repeat => {
                     may_repeat = false;
-                    behind.lost(&link);
+                    behind.lost(&upstream_session);
                 }
                 Err(trouble) => break trouble,
             }
@@ -255,27 +290,31 @@ fn calling(behind: Behind, voice: Arc<Voice>, request: Message, running: Running
 }
 
 async fn pass_on(
-    parked: Arc<Parked>,
-    mut underway: Underway,
-    voice: Arc<Voice>,
+    suspended_calls: Arc<SuspendedCalls>,
+    mut pending: PendingCall,
+    upstream: Arc<UpstreamClient>,
     id: Id,
     caller: Caller,
     states: StateTags,
-    out: Outlet,
+    out: MessageSender,
 ) {
-    while let Some(message) = underway.answers.messages.recv().await {
+    while let Some(message) = pending.responses.messages.recv().await {
         if message.kind() == Kind::Response {
-            let server = underway.link.lock().as_deref().and_then(server_of);
+            let server = pending
+                .upstream_session
+                .lock()
+                .as_deref()
+                .and_then(server_of);
             let response = match server {
                 Some(server) => {
-                    to_sessions::response(&id, &underway.method, &message, &server, &caller)
+                    to_sessions::response(&id, &pending.method, &message, &server, &caller)
                 }
                 None => message.with_id(&id),
             };
             let _ = out.send(response).await;
             return;
         }
-        match to_sessions::pass(message, &underway.method, &caller) {
+        match to_sessions::pass(message, &pending.method, &caller) {
             Passing::On(message) => {
                 let message = match &caller.progress_token {
                     Some(token) if message.progressed().is_some() => progress(message, token),
@@ -287,13 +326,13 @@ async fn pass_on(
             }
             Passing::Dropped => {}
             Passing::Answered(answer) => {
-                let link = underway.link.lock().clone();
-                if let Some(link) = link {
-                    let _ = link.tell(&voice, &answer).await;
+                let upstream_session = pending.upstream_session.lock().clone();
+                if let Some(upstream_session) = upstream_session {
+                    let _ = upstream_session.tell(&upstream, &answer).await;
                 }
             }
             Passing::Asks(asked) => {
-                park(&parked, underway, asked, &states, &id, &out).await;
+                park(&suspended_calls, pending, asked, &states, &id, &out).await;
                 return;
             }
         }
@@ -308,16 +347,16 @@ fn progress(mut message: Message, token: &Id) -> Message {
 
 /// Keeps the call and asks the client.
 async fn park(
-    parked: &Arc<Parked>,
-    underway: Underway,
+    suspended_calls: &Arc<SuspendedCalls>,
+    pending: PendingCall,
     asked: Message,
     states: &StateTags,
     id: &Id,
-    out: &Outlet,
+    out: &MessageSender,
 ) {
-    let lifetime = underway.behind.lifetime.clone();
-    let owner = underway.behind.key.owner.clone();
-    let answer = match parked.keep(underway, asked.clone(), owner, lifetime) {
+    let lifetime = pending.behind.lifetime.clone();
+    let owner = pending.behind.key.owner.clone();
+    let answer = match suspended_calls.keep(pending, asked.clone(), owner, lifetime) {
         Some(name) => {
             let state = states.bind(&name);
             Message::result(id, &to_sessions::input_required(&asked, &state))
