@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use crate::access_token::Keys;
-use crate::backend::{Backend, Catalogue, Connections, Lookout, Spoken};
+use crate::backend::{Backend, Catalogue, Connections, Lookout, ProtocolSupport};
 use crate::clock::Clock;
 use crate::config::{Config, ConfiguredBackend};
 use crate::fetch::{Documents, Fetcher, Limits};
@@ -47,7 +47,7 @@ pub struct App {
     /// The backends.
     pub backends: Vec<Arc<Backend>>,
     /// What each of them speaks.
-    pub spoken: Vec<Arc<Spoken>>,
+    pub protocols: Vec<Arc<ProtocolSupport>>,
     /// The connections to them.
     pub connections: Arc<Connections>,
     /// The audit log.
@@ -121,14 +121,14 @@ impl App {
             .map(|configured| Arc::new(configured.backend.clone()))
             .collect();
         let connections = Arc::new(Connections::default());
-        let spoken = config
+        let protocols = config
             .backends
             .iter()
             .zip(&backends)
             .map(|(configured, backend)| {
-                let spoken = Spoken::new(configured.eras, configured.answer_discover);
-                spoken.follow(backend.clone(), connections.clone(), runtime);
-                spoken
+                let protocols = ProtocolSupport::new(configured.eras, configured.answer_discover);
+                protocols.follow(backend.clone(), connections.clone(), runtime);
+                protocols
             })
             .collect();
         let catalogue = Arc::new(Catalogue::new(
@@ -182,7 +182,7 @@ impl App {
             catalogue,
             lookout,
             backends,
-            spoken,
+            protocols,
             connections,
             journal,
             policy: PolicyInForce::new(config.policy.clone()),

@@ -29,7 +29,7 @@
 //! tag over its whole definition ([`grants::Tools`], [`protocol::tool_definition`]). The token carries
 //! `granted(name)` facts and the pins, or the digest of a choice that is too long for it:
 //! [`store::Records::tools_of`] reads that from the grant once. Each call of a pinned tool is judged by how the tool stands now
-//! (`backend::Definitions`, in memory; the backend is asked only where nothing is known), each list
+//! (`backend::ToolCache`, in memory; the backend is asked only where nothing is known), each list
 //! on its way to a restricted token is cut in its text (`proxy::tool_list_filter`, [`protocol::tool_list`]),
 //! and of all other methods only harmless ones pass (the table at `policy::decide`). Refusals are
 //! answered within MCP (`proxy::mcp_error`). For unrestricted tokens nothing is looked into, unless

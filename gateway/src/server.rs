@@ -160,7 +160,7 @@ fn dependencies(app: App) -> Dependencies {
         journal: app.journal,
         policy: app.policy,
         backends: app.backends,
-        spoken: app.spoken,
+        protocols: app.protocols,
         connections: app.connections,
     }
 }

@@ -6,7 +6,7 @@
 //! started again for each question.
 //!
 //! Owns: how long asking may take, and how long each caller waits. Not: the dialogue
-//! (`conversation`), what is remembered and how long it is believed (`definitions`), how a backend
+//! (`client`), what is remembered and how long it is believed (`tool_cache`), how a backend
 //! stands (`lookout`).
 
 use std::collections::{BTreeSet, HashMap};
@@ -19,9 +19,9 @@ use serde_json::json;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use super::client::McpClient;
 use super::connection::{Connections, Failure};
-use super::conversation::Asker;
-use super::definitions::{AGEING, BELIEVED, Definitions, Known};
+use super::tool_cache::{AGEING, BELIEVED, Known, ToolCache};
 use super::{Backend, IdentityHeaders};
 use crate::grants::{Current, Pin, PinKey};
 use crate::protocol::scan::{Scan, shown_text};
@@ -208,7 +208,7 @@ impl Annotations {
 
 /// Who a backend says it is, and its tools.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Offer {
+pub struct ToolListing {
     /// `serverInfo.name`.
     pub name: String,
     /// `serverInfo.version`.
@@ -222,7 +222,7 @@ pub struct Offer {
     pub unfit: Vec<Unfit>,
 }
 
-impl Offer {
+impl ToolListing {
     /// An offer of what was listed.
     pub fn of(name: String, version: String, listed: Vec<Tool>) -> Self {
         let doubled = doubled(listed.iter().map(|tool| tool.name.as_str()));
@@ -313,7 +313,7 @@ pub struct Catalogue {
     connections: Arc<Connections>,
     identity: IdentityHeaders,
     pins: PinKey,
-    known: Arc<Definitions>,
+    known: Arc<ToolCache>,
     /// One question at a time for each backend and person: a crowd of calls waits for one answer.
     asking: Mutex<HashMap<Key, Asking>>,
     /// One for each backend: a call met something that a backend which answers does not do.
@@ -330,7 +330,7 @@ struct Asking {
 #[derive(Clone, Debug)]
 struct Answered {
     at: Instant,
-    answer: Result<Arc<Offer>, CatalogueError>,
+    answer: Result<Arc<ToolListing>, CatalogueError>,
 }
 
 impl Asking {
@@ -345,7 +345,7 @@ impl Asking {
 
     /// The answer, where a page that waits and asks again may still show it: it is older by what
     /// asking takes and by the pause between two looks, or else such a page would never be done.
-    fn for_page(&self) -> Option<Result<Arc<Offer>, CatalogueError>> {
+    fn for_page(&self) -> Option<Result<Arc<ToolListing>, CatalogueError>> {
         let answered = self.now()?;
         let took = answered.at.duration_since(self.begun);
         let longest = match answered.answer {
@@ -357,7 +357,7 @@ impl Asking {
     }
 
     /// Waits for the answer.
-    async fn wait(mut self, patience: Duration) -> Result<Arc<Offer>, CatalogueError> {
+    async fn wait(mut self, patience: Duration) -> Result<Arc<ToolListing>, CatalogueError> {
         let waiting = async {
             let answered = self.answered.wait_for(Option::is_some).await.ok()?;
             answered.as_ref().map(|answered| answered.answer.clone())
@@ -400,7 +400,7 @@ impl Catalogue {
     }
 
     /// A call met something that a backend which answers does not do: it is looked at again.
-    pub fn doubt(&self, name: &str) {
+    pub fn invalidate(&self, name: &str) {
         if let Some(at) = self.place(name) {
             self.doubts[at].notify_one();
         }
@@ -423,46 +423,46 @@ impl Catalogue {
     }
 
     /// How tools stand, as far as it is known without asking.
-    pub fn definitions(&self) -> &Definitions {
+    pub fn definitions(&self) -> &ToolCache {
         &self.known
     }
 
     /// Who the backend `name` is and what it offers to the person with the login name `user`. At
     /// most 30 s old; takes as long as a call may wait.
-    pub async fn offer(
+    pub async fn listing(
         &self,
         name: &str,
         user: Option<&str>,
-    ) -> Result<Arc<Offer>, CatalogueError> {
-        self.offer_within(name, user, BELIEVED, LONGEST).await
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
+        self.listing_within(name, user, BELIEVED, LONGEST).await
     }
 
     /// The same, at most a second old: what is there at this moment. For a page that can do without
     /// it, so that it takes at most 5 s.
-    pub async fn offer_now(
+    pub async fn refresh(
         &self,
         name: &str,
         user: Option<&str>,
-    ) -> Result<Arc<Offer>, CatalogueError> {
-        self.offer_within(name, user, NOW, PAGE).await
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
+        self.listing_within(name, user, NOW, PAGE).await
     }
 
     /// The same, and waited for: somebody has pressed a button, or a call depends on it.
-    pub async fn offer_now_or_later(
+    pub async fn refresh_or_wait(
         &self,
         name: &str,
         user: Option<&str>,
-    ) -> Result<Arc<Offer>, CatalogueError> {
-        self.offer_within(name, user, NOW, LONGEST).await
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
+        self.listing_within(name, user, NOW, LONGEST).await
     }
 
     /// The same for a page that is asked for again until it has an answer: `None` while the backend
     /// has not answered. Takes at most 3 s.
-    pub async fn offer_for_page(
+    pub async fn listing_for_page(
         &self,
         name: &str,
         user: Option<&str>,
-    ) -> Result<Option<Arc<Offer>>, CatalogueError> {
+    ) -> Result<Option<Arc<ToolListing>>, CatalogueError> {
         let backend = self.backend(name)?;
         let key = (name.to_owned(), user.map(str::to_owned));
         let last = self.asking.lock().get(&key).cloned();
@@ -470,17 +470,20 @@ impl Catalogue {
             return answer.map(Some);
         }
         match self.begin(backend, user).wait(FIRST_LOOK).await {
-            Ok(offer) => Ok(Some(offer)),
+            Ok(listing) => Ok(Some(listing)),
             Err(CatalogueError::TooSlow(patience)) if patience < backend.start_timeout => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// For the lookout: as long as a start may take.
-    pub(super) async fn look(&self, backend: &Arc<Backend>) -> Result<Arc<Offer>, CatalogueError> {
+    pub(super) async fn look(
+        &self,
+        backend: &Arc<Backend>,
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
         // Asking ends by itself.
         let patience = backend.start_timeout + PAGE;
-        self.offer_within(&backend.mount.name, None, NOW, patience)
+        self.listing_within(&backend.mount.name, None, NOW, patience)
             .await
     }
 
@@ -490,18 +493,18 @@ impl Catalogue {
         match self.known.of(name, user, tool) {
             Known::Fresh(current) => current,
             Known::Ageing(current) => {
-                self.refresh(name, user);
+                self.refresh_in_background(name, user);
                 current
             }
-            Known::Nothing => match self.offer(name, Some(user)).await {
-                Ok(offer) => offer.current(tool),
+            Known::Nothing => match self.listing(name, Some(user)).await {
+                Ok(listing) => listing.current(tool),
                 Err(_) => Current::Unknown,
             },
         }
     }
 
     /// The same without waiting: where nothing is known, it is not.
-    pub fn known_current(&self, name: &str, user: &str, tool: &str) -> Current {
+    pub fn cached_state(&self, name: &str, user: &str, tool: &str) -> Current {
         match self.known.of(name, user, tool) {
             Known::Fresh(current) | Known::Ageing(current) => current,
             Known::Nothing => Current::Unknown,
@@ -510,47 +513,47 @@ impl Catalogue {
 
     /// What the backend `name` offers to a person, for what tools say about their effects: known and
     /// asked for as in [`Self::current`]. To be taken once for each request.
-    pub async fn believed(
+    pub async fn cached(
         self: &Arc<Self>,
         name: &str,
         user: &str,
-    ) -> Result<Arc<Offer>, CatalogueError> {
-        if let Some(offer) = self.known.offer(name, Some(user), AGEING) {
-            if self.known.offer(name, Some(user), BELIEVED).is_none() {
-                self.refresh(name, user);
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
+        if let Some(listing) = self.known.listing(name, Some(user), AGEING) {
+            if self.known.listing(name, Some(user), BELIEVED).is_none() {
+                self.refresh_in_background(name, user);
             }
-            return Ok(offer);
+            return Ok(listing);
         }
-        self.offer(name, Some(user)).await
+        self.listing(name, Some(user)).await
     }
 
     /// What the backend `name` lists for a person, if two tools in it have one name, as far as it is
     /// known without asking. Old knowledge counts until it is known otherwise, which is asked for.
-    pub fn doubled(self: &Arc<Self>, name: &str, user: &str) -> Option<Arc<Offer>> {
-        let (offer, is_old) = self.known.doubled(name, user)?;
+    pub fn doubled(self: &Arc<Self>, name: &str, user: &str) -> Option<Arc<ToolListing>> {
+        let (listing, is_old) = self.known.doubled(name, user)?;
         if is_old {
-            self.refresh(name, user);
+            self.refresh_in_background(name, user);
         }
-        Some(offer)
+        Some(listing)
     }
 
     /// What the backend `name` offers to a person, as far as it is known without asking.
-    pub fn known_offer(&self, name: &str, user: &str) -> Option<Arc<Offer>> {
-        self.known.offer(name, Some(user), AGEING)
+    pub fn cached_listing(&self, name: &str, user: &str) -> Option<Arc<ToolListing>> {
+        self.known.listing(name, Some(user), AGEING)
     }
 
     /// What a tool says about its effects, as far as it is known without asking.
-    pub fn known_labels(&self, name: &str, user: &str, tool: &str) -> Option<Labels> {
-        self.known.offer(name, Some(user), AGEING)?.labels(tool)
+    pub fn cached_labels(&self, name: &str, user: &str, tool: &str) -> Option<Labels> {
+        self.known.listing(name, Some(user), AGEING)?.labels(tool)
     }
 
     /// Asks in the background, once at a time. What is known stays in force for its time if the
     /// backend is away.
-    fn refresh(self: &Arc<Self>, name: &str, user: &str) {
+    fn refresh_in_background(self: &Arc<Self>, name: &str, user: &str) {
         if self.known.begin_refresh(name, user) {
             let (catalogue, name, user) = (Arc::clone(self), name.to_owned(), user.to_owned());
             tokio::spawn(async move {
-                let _ = catalogue.offer_now_or_later(&name, Some(&user)).await;
+                let _ = catalogue.refresh_or_wait(&name, Some(&user)).await;
                 catalogue.known.end_refresh(&name, &user);
             });
         }
@@ -558,8 +561,8 @@ impl Catalogue {
 
     /// How a tool stands at this moment: at most a second old.
     pub async fn current_now(&self, name: &str, user: &str, tool: &str) -> Current {
-        match self.offer_now_or_later(name, Some(user)).await {
-            Ok(offer) => offer.current(tool),
+        match self.refresh_or_wait(name, Some(user)).await {
+            Ok(listing) => listing.current(tool),
             Err(_) => Current::Unknown,
         }
     }
@@ -569,16 +572,16 @@ impl Catalogue {
         Ok(&self.backends[at])
     }
 
-    async fn offer_within(
+    async fn listing_within(
         &self,
         name: &str,
         user: Option<&str>,
         age: Duration,
         patience: Duration,
-    ) -> Result<Arc<Offer>, CatalogueError> {
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
         let backend = self.backend(name)?;
-        if let Some(offer) = self.known.offer(name, user, age) {
-            return Ok(offer);
+        if let Some(listing) = self.known.listing(name, user, age) {
+            return Ok(listing);
         }
         self.begin(backend, user).wait(patience).await
     }
@@ -632,15 +635,15 @@ impl Catalogue {
 struct Question {
     backend: Arc<Backend>,
     connections: Arc<Connections>,
-    known: Arc<Definitions>,
+    known: Arc<ToolCache>,
     identity: Option<(HeaderName, HeaderValue)>,
     user: Option<String>,
     pins: PinKey,
 }
 
 impl Question {
-    async fn ask(mut self) -> Result<Arc<Offer>, CatalogueError> {
-        let asker = Asker {
+    async fn ask(mut self) -> Result<Arc<ToolListing>, CatalogueError> {
+        let asker = McpClient {
             connections: &self.connections,
             backend: &self.backend,
             identity: self.identity.take().into_iter().collect(),
@@ -657,15 +660,15 @@ impl Question {
                 }
             }
         };
-        let offer = timeout(patience, asked)
+        let listing = timeout(patience, asked)
             .await
             .unwrap_or(Err(CatalogueError::TooSlow(patience)))?;
         let name = &self.backend.mount.name;
-        self.known.tell_unfit(name, &offer.unfit);
-        let offer = Arc::new(offer);
+        self.known.tell_unfit(name, &listing.unfit);
+        let listing = Arc::new(listing);
         self.known
-            .learn(name, self.user.as_deref(), Arc::clone(&offer));
-        Ok(offer)
+            .learn(name, self.user.as_deref(), Arc::clone(&listing));
+        Ok(listing)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Connections to backends, on Pingora's connector: names resolved without blocking, connections
 //! kept for a short while, every step bounded in time.
 //!
-//! Owns: opening, sending, reading, giving back. Not: what is sent (`proxy`, `conversation`).
+//! Owns: opening, sending, reading, giving back. Not: what is sent (`proxy`, `client`).
 
 use std::collections::HashMap;
 use std::fmt;

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::catalogue::{Catalogue, CatalogueError, Offer};
+use super::catalogue::{Catalogue, CatalogueError, ToolListing};
 
 /// What whoever reads that a backend does not answer can do.
 const REMEDY: &str = "Check that it runs, and its url in the configuration.";
@@ -37,7 +37,7 @@ pub enum Seen {
     /// It was asked and has not answered yet.
     Pending,
     /// It answers.
-    Answers(Arc<Offer>),
+    Answers(Arc<ToolListing>),
     /// It does not, for this reason. It is asked again.
     Failed(CatalogueError),
 }
@@ -86,9 +86,9 @@ async fn look(catalogue: Arc<Catalogue>, at: usize, standing: watch::Sender<Stan
     let mut pause = FIRST_PAUSE;
     loop {
         match catalogue.look(&backend).await {
-            Ok(offer) => {
+            Ok(listing) => {
                 pause = FIRST_PAUSE;
-                note(&backend.mount.name, &standing, Seen::Answers(offer));
+                note(&backend.mount.name, &standing, Seen::Answers(listing));
                 catalogue.doubted(at).await;
                 sleep(SETTLE).await;
             }
@@ -113,8 +113,8 @@ fn note(name: &str, standing: &watch::Sender<Standing>, seen: Seen) {
         (Seen::Pending, Seen::Failed(error)) => {
             log::warn!(event = "backend_failed", backend = name, error:% = error, hint = REMEDY; "the backend does not answer; it is asked again");
         }
-        (Seen::Pending | Seen::Failed(_), Seen::Answers(offer)) => {
-            log::info!(event = "backend_answers", backend = name, tools = offer.tools.len(); "the backend answers");
+        (Seen::Pending | Seen::Failed(_), Seen::Answers(listing)) => {
+            log::info!(event = "backend_answers", backend = name, tools = listing.tools.len(); "the backend answers");
         }
         _ => {}
     }

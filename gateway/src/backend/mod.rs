@@ -2,11 +2,11 @@
 //! connection it runs on, and the tools that the consent page shows, are here.
 
 mod catalogue;
+mod client;
 mod connection;
-mod conversation;
-mod definitions;
 mod lookout;
-mod spoken;
+mod protocol_support;
+mod tool_cache;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-pub use self::catalogue::{Annotations, Catalogue, CatalogueError, Offer, Shown, Tool, doubled};
+pub use self::catalogue::{
+    Annotations, Catalogue, CatalogueError, Shown, Tool, ToolListing, doubled,
+};
 pub use self::connection::{Connection, Connections, Failure, Pooling};
-pub use self::definitions::Definitions;
 pub use self::lookout::{Lookout, Seen, Standing};
-pub use self::spoken::Spoken;
+pub use self::protocol_support::ProtocolSupport;
+pub use self::tool_cache::ToolCache;
 
 use crate::protocol::resource::Mount;
 

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::app::App;
-use crate::backend::{Address, Backend, Lookout, Offer, Seen, Standing, Tool};
+use crate::backend::{Address, Backend, Lookout, Seen, Standing, Tool, ToolListing};
 use crate::config::Config;
 use crate::identity::SETUP_LIFETIME;
 use crate::policy::{Coverage, Operation, ScopeTable, ScopedTools};
@@ -47,7 +47,7 @@ pub(super) async fn fill_in(
         tokio::spawn(follow(at, Arc::clone(backend), standing, offers.clone()));
     }
     drop(offers);
-    let mut known: Vec<Option<Arc<Offer>>> = vec![None; backends.len()];
+    let mut known: Vec<Option<Arc<ToolListing>>> = vec![None; backends.len()];
     let mut told = BTreeSet::new();
     while let Some((at, offer)) = answered.recv().await {
         known[at] = Some(offer);
@@ -70,7 +70,7 @@ async fn follow(
     at: usize,
     backend: Arc<Backend>,
     mut standing: watch::Receiver<Standing>,
-    offers: mpsc::Sender<(usize, Arc<Offer>)>,
+    offers: mpsc::Sender<(usize, Arc<ToolListing>)>,
 ) {
     let mut last = String::new();
     let mut say = |line: String| {
@@ -126,7 +126,7 @@ fn remedy(backend: &Backend) -> String {
     format!("check that an MCP server runs at {place} (`url` and `mcp_path`)")
 }
 
-fn answers(place: &str, offer: &Offer) -> String {
+fn answers(place: &str, offer: &ToolListing) -> String {
     let tools = offer.tools.iter().take(8).map(|tool| tool.name.as_str());
     let doubled: Vec<&str> = offer.doubled.iter().take(8).map(String::as_str).collect();
     let doubled = match doubled.is_empty() {
@@ -169,7 +169,7 @@ fn print_state(config: &Config, keys_created: bool) {
 
 /// What the scopes say of tools that are not there, and the tools that no scope covers. Only about
 /// backends that answered.
-fn scope_notes(scopes: &ScopeTable, offers: &[(&str, Option<Arc<Offer>>)]) -> Vec<String> {
+fn scope_notes(scopes: &ScopeTable, offers: &[(&str, Option<Arc<ToolListing>>)]) -> Vec<String> {
     let mut notes = Vec::new();
     let mut found: BTreeMap<(&str, &str), bool> = BTreeMap::new();
     for (backend, offer) in offers {

@@ -11,7 +11,7 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 
 use crate::audit::{Event, Record};
-use crate::backend::{CatalogueError, Offer, Tool};
+use crate::backend::{CatalogueError, Tool, ToolListing};
 use crate::browser_session::BrowserSession;
 use crate::client::metadata_document::DocumentUrl;
 use crate::client::{Change, Client, Registration};
@@ -81,15 +81,15 @@ pub async fn page(
     asked: Asked<'_>,
 ) -> Response {
     let (name, user) = (&asked.mount.name, session.user_name.as_str());
-    let found = server.catalogue.offer_for_page(name, Some(user)).await;
+    let found = server.catalogue.listing_for_page(name, Some(user)).await;
     if let (Ok(None), Some(raw_query)) = (&found, browser::authorization_request(asked.raw_query)) {
         return waiting(server, request, name, raw_query);
     }
-    let offer = match found {
-        Ok(offer) => offer,
+    let listing = match found {
+        Ok(listing) => listing,
         Err(error) => known(Err(error), request, asked.mount),
     };
-    show(server, request, session, asked, offer.as_deref(), None).await
+    show(server, request, session, asked, listing.as_deref(), None).await
 }
 
 /// The page that is shown while the backend has not answered, and asks for this one again.
@@ -116,7 +116,7 @@ async fn show(
     request: &Request,
     session: &BrowserSession,
     asked: Asked<'_>,
-    offer: Option<&Offer>,
+    listing: Option<&ToolListing>,
     again: Option<Again<'_>>,
 ) -> Response {
     let Some(raw_query) = browser::authorization_request(asked.raw_query) else {
@@ -137,7 +137,7 @@ async fn show(
         Err(error) => return Refused::from(error).page(server, request),
     };
     let as_shown = as_shown(asked.client);
-    let covered = offer.map(|offer| covered_tools(offer, asked.scopes, asked.scope));
+    let covered = listing.map(|listing| covered_tools(listing, asked.scopes, asked.scope));
     let tools = covered.as_deref().map(shown_tools);
     let shown = spell(tools.as_deref());
     let bound = bound(&browser.value, session, raw_query, [&as_shown, &shown]);
@@ -179,11 +179,11 @@ async fn show(
         user_name: &session.user_name,
         destination: asked.redirect_uri.destination(),
         capabilities,
-        unfit: offer.map_or_else(Vec::new, |offer| {
-            let doubled = offer.doubled.iter().map(|name| {
+        unfit: listing.map_or_else(Vec::new, |listing| {
+            let doubled = listing.doubled.iter().map(|name| {
                 format!("{name}: two tools have this name, and a call could run either; no call of it is let through")
             });
-            let unfit = offer.unfit.iter().map(ToString::to_string);
+            let unfit = listing.unfit.iter().map(ToString::to_string);
             doubled.chain(unfit).collect()
         }),
         preset,
@@ -272,11 +272,11 @@ async fn finish(
     {
         return Ok(asked.callback().granted(&code));
     }
-    let offer = ask_backend(server, request, asked.mount(), &answer.session).await;
+    let listing = ask_backend(server, request, asked.mount(), &answer.session).await;
     let scopes = server.settings.scopes.at(&asked.mount().name);
-    let covered = offer
+    let covered = listing
         .as_deref()
-        .map(|offer| covered_tools(offer, scopes, asked.scope()));
+        .map(|listing| covered_tools(listing, scopes, asked.scope()));
     let live = covered.as_deref().map(shown_tools);
     let live: Option<Vec<Offered>> = live.map(|tools| tools.into_iter().map(offered).collect());
     let shown = answer.shown.as_deref();
@@ -299,8 +299,8 @@ async fn finish(
                 find: None,
             };
             let (session, client) = (&answer.session, asked_of(server, &asked));
-            let offer = offer.as_deref();
-            Ok(show(server, request, session, client, offer, Some(again)).await)
+            let listing = listing.as_deref();
+            Ok(show(server, request, session, client, listing, Some(again)).await)
         }
     }
 }
@@ -327,11 +327,11 @@ async fn find(
     choice: Option<Choice>,
 ) -> Response {
     let (session, asked) = (&answer.session, asked_of(server, asked));
-    let offer = ask_backend(server, request, asked.mount, session).await;
+    let listing = ask_backend(server, request, asked.mount, session).await;
     let mut ticked = answer.ticked.clone();
-    let covered = offer
+    let covered = listing
         .as_deref()
-        .map(|offer| covered_tools(offer, asked.scopes, asked.scope));
+        .map(|listing| covered_tools(listing, asked.scopes, asked.scope));
     let shown = covered.as_deref().map(shown_tools).unwrap_or_default();
     let found = shown
         .into_iter()
@@ -362,7 +362,7 @@ async fn find(
         request,
         session,
         asked,
-        offer.as_deref(),
+        listing.as_deref(),
         Some(again),
     )
     .await
@@ -613,19 +613,19 @@ async fn ask_backend(
     request: &Request,
     mount: &Mount,
     session: &BrowserSession,
-) -> Option<Arc<Offer>> {
+) -> Option<Arc<ToolListing>> {
     let user = Some(session.user_name.as_str());
-    let offer = server.catalogue.offer_now_or_later(&mount.name, user).await;
-    known(offer, request, mount)
+    let listing = server.catalogue.refresh_or_wait(&mount.name, user).await;
+    known(listing, request, mount)
 }
 
 /// What the backend offers, if it said so; the log says why it did not.
 fn known(
-    offer: Result<Arc<Offer>, CatalogueError>,
+    listing: Result<Arc<ToolListing>, CatalogueError>,
     request: &Request,
     mount: &Mount,
-) -> Option<Arc<Offer>> {
-    offer
+) -> Option<Arc<ToolListing>> {
+    listing
         .inspect_err(|error| {
             let reason = Reason::ToolsUnknown;
             log::warn!(
@@ -655,15 +655,15 @@ fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
 }
 
 /// The tools that a scope covers: no other is offered to the person.
-fn covered_tools<'a>(offer: &'a Offer, scopes: &Scopes, scope: &Scope) -> Vec<&'a Tool> {
+fn covered_tools<'a>(listing: &'a ToolListing, scopes: &Scopes, scope: &Scope) -> Vec<&'a Tool> {
     let is_covered = |tool: &&Tool| {
         let operation = Operation::Tool {
             name: &tool.name,
-            reads_only: offer.labels(&tool.name).is_some_and(Labels::reads_only),
+            reads_only: listing.labels(&tool.name).is_some_and(Labels::reads_only),
         };
         scopes.coverage(scope, operation) == Coverage::Covered
     };
-    offer.tools.iter().filter(is_covered).collect()
+    listing.tools.iter().filter(is_covered).collect()
 }
 
 /// What a scope allows, in the operator's words; nothing where there are none.

@@ -174,7 +174,7 @@ impl ProxyState {
             approval_required: &mounted.backend.approval_required,
             read_only_tools: read_only_tools.as_ref(),
             standing: &standing,
-            doubled: listed.as_deref().map(|offer| &offer.doubled),
+            doubled: listed.as_deref().map(|listing| &listing.doubled),
             policy: rules.as_deref().map(|rules| Question {
                 rules,
                 around: around.facts(),
@@ -252,7 +252,7 @@ impl ProxyState {
     ) -> Result<(), Rejection> {
         let backend = &mounted.backend.mount.name;
         let body = body.map(|body| &body[..]);
-        let labels = |tool: &str| self.known_labels(backend, context, tool);
+        let labels = |tool: &str| self.cached_labels(backend, context, tool);
         let now = self.clock.now();
         let journal = &self.journal;
         for record in audit::permitted(permit, backend, context, body, journal, labels, now) {
@@ -282,7 +282,7 @@ impl ProxyState {
                 let user = &claims.user_name;
                 let mut current = match may_ask {
                     true => catalogue.current(name, user, tool).await,
-                    false => catalogue.known_current(name, user, tool),
+                    false => catalogue.cached_state(name, user, tool),
                 };
                 let has_changed = || token.admit(tool, || current) == Err(NotAllowed::Changed);
                 if may_ask && token.is_amended(tool) && has_changed() {
@@ -312,7 +312,7 @@ impl ProxyState {
         }
         let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
         // Boxed: hardly any request needs room for it.
-        let Ok(offer) = Box::pin(self.server.catalogue.believed(name, user)).await else {
+        let Ok(listing) = Box::pin(self.server.catalogue.cached(name, user)).await else {
             return;
         };
         for call in calls.iter_mut().filter(|call| reads(call)) {
@@ -321,7 +321,7 @@ impl ProxyState {
                 interfaces.any(|uri| Some(uri) == call.name.as_ref())
                     && tool_list_filter::shows(token, tool)
             };
-            let tool = offer.tools.iter().find(names_it);
+            let tool = listing.tools.iter().find(names_it);
             call.belongs_to = tool.map(|tool| Belonging::Tool(tool.name.clone()));
         }
     }

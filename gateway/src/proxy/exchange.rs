@@ -58,11 +58,11 @@ impl ProxyState {
             // Boxed: a stream, which is done with it, need not have room for it.
             reached = Box::pin(self.reach(mounted, &request, &admitted)) => reached.inspect_err(|rejection| {
                 if matches!(rejection, Rejection::Upstream(_, _)) {
-                    self.server.catalogue.doubt(&mounted.backend.mount.name);
+                    self.server.catalogue.invalidate(&mounted.backend.mount.name);
                 }
                 // A backend that came back may be another one.
                 if matches!(rejection, Rejection::Upstream(Failure::Unreachable(_) | Failure::NoAnswer(_), _)) {
-                    mounted.spoken.doubt();
+                    mounted.protocols.invalidate();
                 }
             })?,
         };
@@ -80,7 +80,7 @@ impl ProxyState {
                 .is_some_and(|call| call.method == "initialize");
         if is_first && matches!(head.status.as_u16(), 400 | 404 | 405) {
             // It may have been replaced by one of another era.
-            mounted.spoken.doubt();
+            mounted.protocols.invalidate();
         }
         let is_stream = mcp_endpoint == McpEndpoint::Sse
             && request.method == Method::GET

@@ -55,7 +55,7 @@ pub use self::listener::Bound;
 pub use self::streams::{StreamView, Streams};
 
 use crate::access_token::{Keys, PassedToken, VerifiedToken};
-use crate::backend::{Backend, Connections, IdentityHeaders, Spoken};
+use crate::backend::{Backend, Connections, IdentityHeaders, ProtocolSupport};
 use crate::clock::Clock;
 use crate::journal::Journal;
 use crate::oauth::AuthorizationServer;
@@ -155,7 +155,7 @@ pub struct Dependencies {
     /// The backends, in configuration order.
     pub backends: Vec<Arc<Backend>>,
     /// What each of them speaks, in the same order.
-    pub spoken: Vec<Arc<Spoken>>,
+    pub protocols: Vec<Arc<ProtocolSupport>>,
     /// The connections to them, shared with the catalogue.
     pub connections: Arc<Connections>,
 }
@@ -172,10 +172,10 @@ impl Proxy {
         let mounted_backends: Vec<MountedBackend> = dependencies
             .backends
             .iter()
-            .zip(&dependencies.spoken)
-            .map(|(backend, spoken)| {
+            .zip(&dependencies.protocols)
+            .map(|(backend, protocols)| {
                 let scopes = &dependencies.server.settings.scopes;
-                MountedBackend::of(backend, spoken, scopes, &settings)
+                MountedBackend::of(backend, protocols, scopes, &settings)
             })
             .collect();
         let state = ProxyState {
@@ -265,7 +265,7 @@ impl fmt::Debug for ProxyState {
 /// A backend and what is known about its public place.
 struct MountedBackend {
     backend: Arc<Backend>,
-    spoken: Arc<Spoken>,
+    protocols: Arc<ProtocolSupport>,
     resource: Resource,
     scopes: Arc<Scopes>,
 }
@@ -273,13 +273,13 @@ struct MountedBackend {
 impl MountedBackend {
     fn of(
         backend: &Arc<Backend>,
-        spoken: &Arc<Spoken>,
+        protocols: &Arc<ProtocolSupport>,
         scopes: &ScopeTable,
         settings: &Settings,
     ) -> Self {
         Self {
             scopes: Arc::clone(scopes.at(&backend.mount.name)),
-            spoken: Arc::clone(spoken),
+            protocols: Arc::clone(protocols),
             resource: backend.mount.resource(&settings.issuer),
             backend: Arc::clone(backend),
         }

@@ -7,7 +7,7 @@ use http::HeaderMap;
 
 use super::serve::RequestContext;
 use super::{MountedBackend, ProxyState};
-use crate::backend::Offer;
+use crate::backend::ToolListing;
 use crate::clock::Timestamp;
 use crate::policy::AccessToken;
 use crate::policy::rules::{Rules, Surroundings};
@@ -70,20 +70,20 @@ impl ProxyState {
         &self,
         token: &AccessToken,
         mounted: &MountedBackend,
-    ) -> Option<Arc<Offer>> {
+    ) -> Option<Arc<ToolListing>> {
         let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
         self.server.catalogue.doubled(name, user)
     }
 
     /// What a called tool says about its effects, for the audit log: as far as it is known.
-    pub(super) fn known_labels(
+    pub(super) fn cached_labels(
         &self,
         backend: &str,
         context: &RequestContext,
         tool: &str,
     ) -> Option<Labels> {
         let catalogue = &self.server.catalogue;
-        catalogue.known_labels(backend, &context.user_name, tool)
+        catalogue.cached_labels(backend, &context.user_name, tool)
     }
 
     /// What the called tools say about their effects, where token or policy ask for it. The backend
@@ -102,11 +102,11 @@ impl ProxyState {
         }
         let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
         // Boxed: only what asks for labels needs room for it.
-        match Box::pin(self.server.catalogue.believed(name, user)).await {
+        match Box::pin(self.server.catalogue.cached(name, user)).await {
             // A tool that is not there says nothing.
-            Ok(offer) => Said::Labels(
+            Ok(listing) => Said::Labels(
                 tools
-                    .map(|tool| (tool.to_owned(), offer.labels(tool).unwrap_or_default()))
+                    .map(|tool| (tool.to_owned(), listing.labels(tool).unwrap_or_default()))
                     .collect(),
             ),
             Err(_) => Said::Unknown,

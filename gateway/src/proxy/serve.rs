@@ -251,9 +251,9 @@ impl ProxyState {
         let outcome = match admitted {
             Ok(mut admitted) => {
                 let era = compat::era(mcp_endpoint, admitted.is_stateless);
-                if !mounted.spoken.is_ready(era) {
+                if !mounted.protocols.is_ready(era) {
                     // Boxed: it happens hardly ever.
-                    Box::pin(mounted.spoken.asked(era)).await;
+                    Box::pin(mounted.protocols.wait_until_probed(era)).await;
                 }
                 let plan = self.plan(mounted, mcp_endpoint, session, &admitted);
                 let admitted = match admitted.refused.take() {
@@ -358,7 +358,7 @@ impl ProxyState {
             method = head.method.as_str(), path = logged_path(head.raw_path()), peer = self.peer(session).to_string(), request_id = context.id;
             "{rejection}"
         );
-        let labels = |tool: &str| self.known_labels(backend, context, tool);
+        let labels = |tool: &str| self.cached_labels(backend, context, tool);
         let record = audit::refused(rejection, backend, context, self.peer(session), labels);
         match context.user.is_empty() {
             true => self.journal.note_stranger(record),

@@ -67,9 +67,9 @@ impl ToolListFilter<'_> {
     /// they may.
     pub(super) fn may_show_interfaces(&self) -> bool {
         let catalogue = &self.state.server.catalogue;
-        let offer = catalogue.known_offer(self.backend(), self.user());
-        offer.is_none_or(|offer| {
-            let mut tools = offer.tools.iter();
+        let listing = catalogue.cached_listing(self.backend(), self.user());
+        listing.is_none_or(|listing| {
+            let mut tools = listing.tools.iter();
             tools.any(|tool| !tool.interfaces.is_empty() && shows(self.token, tool))
         })
     }
@@ -77,7 +77,11 @@ impl ToolListFilter<'_> {
     async fn judge_as_it_stands(&self, text: &str) -> Result<Option<String>, Unreadable> {
         if text.contains("tools/list_changed") {
             let backend = &self.mounted.backend.mount.name;
-            self.state.server.catalogue.definitions().forget(backend);
+            self.state
+                .server
+                .catalogue
+                .definitions()
+                .invalidate(backend);
         }
         let mut is_doubtful = false;
         let listed = tool_list::listed(text)?;
@@ -101,12 +105,12 @@ impl ToolListFilter<'_> {
                 .state
                 .server
                 .catalogue
-                .offer(self.backend(), Some(self.user()))
+                .listing(self.backend(), Some(self.user()))
                 .await;
         }
         // The other one may stand on another page.
-        if let Some(offer) = self.state.doubled(self.token, self.mounted) {
-            doubled.extend(offer.doubled.iter().cloned());
+        if let Some(listing) = self.state.doubled(self.token, self.mounted) {
+            doubled.extend(listing.doubled.iter().cloned());
         }
         tool_list::cut(text, &mut |definition| {
             !doubled.contains(definition.name()) && self.keeps(definition)
@@ -154,7 +158,7 @@ impl ToolListFilter<'_> {
         let mut labels = definition.labels();
         if labels.are_absent() && rules.asks_for_labels() {
             let catalogue = &self.state.server.catalogue;
-            let known = catalogue.known_labels(self.backend(), self.user(), definition.name());
+            let known = catalogue.cached_labels(self.backend(), self.user(), definition.name());
             labels = known.unwrap_or(labels);
         }
         let now = self.state.clock.now();
@@ -166,12 +170,12 @@ impl ToolListFilter<'_> {
     fn token_shows(&self, definition: &Definition) -> bool {
         match self.admit(definition) {
             Ok(()) => {
-                self.saw(definition);
+                self.record(definition);
                 true
             }
             Err(NotAllowed::Changed) if self.is_part(definition) == Some(true) => true,
             Err(NotAllowed::Changed) => {
-                self.saw(definition);
+                self.record(definition);
                 self.log(definition);
                 false
             }
@@ -179,13 +183,13 @@ impl ToolListFilter<'_> {
         }
     }
 
-    fn saw(&self, definition: &Definition) {
+    fn record(&self, definition: &Definition) {
         let catalogue = &self.state.server.catalogue;
         let name = definition.name();
         if self.token.pin(name).is_some() {
             let pin = catalogue.pins().pin(definition);
             let definitions = catalogue.definitions();
-            definitions.saw(self.backend(), self.user(), name, pin);
+            definitions.record(self.backend(), self.user(), name, pin);
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{Explain, Explained, Why, message};
 use crate::access_token::{self, Claims, Keys, Tools, VerifiedToken};
-use crate::backend::{Backend, Catalogue, Offer};
+use crate::backend::{Backend, Catalogue, ToolListing};
 use crate::cli::{Configuration, policy_of, token};
 use crate::client::ClientId;
 use crate::clock::{Clock, Timestamp};
@@ -148,10 +148,10 @@ impl<'a> Case<'a> {
             .ok()
             .map(|token| token.claims().user_name.clone());
         match may_ask.then(|| ask(&self.config, &self.backend, tags, user.as_deref())) {
-            Some(Ok(offer)) => {
-                self.labels = offer.labels(&tool).unwrap_or_default();
-                self.current = offer.current(&tool);
-                if offer.tool(&tool).is_none() {
+            Some(Ok(listing)) => {
+                self.labels = listing.labels(&tool).unwrap_or_default();
+                self.current = listing.current(&tool);
+                if listing.tool(&tool).is_none() {
                     let name = &self.backend.mount.name;
                     self.assumed.push(format!(
                         "{name} has no tool {tool} now, so it says nothing of its effects"
@@ -412,7 +412,7 @@ fn ask(
     backend: &Arc<Backend>,
     tags: &TagKey,
     user: Option<&str>,
-) -> Result<Arc<Offer>, String> {
+) -> Result<Arc<ToolListing>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -424,6 +424,6 @@ fn ask(
         PinKey::new(tags),
     );
     runtime
-        .block_on(catalogue.offer(&backend.mount.name, user))
+        .block_on(catalogue.listing(&backend.mount.name, user))
         .map_err(|error| error.to_string())
 }

@@ -134,8 +134,8 @@ async fn current(server: &AuthorizationServer, grant: &Grant, tool: &str) -> Cur
         return Current::Gone;
     };
     let user = Some(grant.user_name.as_str());
-    match server.catalogue.offer_now(&mount.name, user).await {
-        Ok(offer) => offer.current(tool),
+    match server.catalogue.refresh(&mount.name, user).await {
+        Ok(listing) => listing.current(tool),
         Err(error) => {
             let reason = Reason::ToolsUnknown;
             log::warn!(

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::backend::Offer;
+use crate::backend::ToolListing;
 use crate::client::metadata_document::DocumentUrl;
 use crate::client::{Client, ClientId, Registration};
 use crate::clock::Timestamp;
@@ -26,7 +26,7 @@ use super::Sealer;
 const MOST_SHOWN: usize = 200;
 
 /// What backends offer to a person, by the backend's name; `None` for one that could not be asked.
-type Offers = BTreeMap<String, Option<Arc<Offer>>>;
+type Offers = BTreeMap<String, Option<Arc<ToolListing>>>;
 
 /// A person's apps, those that were used last first, and whether there are more.
 pub(super) async fn of(sealer: Sealer<'_>) -> Result<(Vec<App>, bool), StoreError> {
@@ -41,7 +41,7 @@ pub(super) async fn of(sealer: Sealer<'_>) -> Result<(Vec<App>, bool), StoreErro
         client: None,
     };
     let page = server.records.grants(of, None, MOST_SHOWN, now).await?;
-    let offers = offers(server, &page.entries).await;
+    let listings = listings(server, &page.entries).await;
     let mut used = Vec::new();
     for grant in page.entries {
         let last_use = last_use(server, &grant, now).await?;
@@ -50,7 +50,7 @@ pub(super) async fn of(sealer: Sealer<'_>) -> Result<(Vec<App>, bool), StoreErro
     let mut apps = Vec::new();
     for (id, grants) in by_client(used) {
         let client = client(server, &id, now).await?;
-        apps.push(app(sealer, &id, client.as_ref(), &grants, &offers));
+        apps.push(app(sealer, &id, client.as_ref(), &grants, &listings));
     }
     Ok((apps, page.next.is_some()))
 }
@@ -116,7 +116,7 @@ async fn last_use(
 }
 
 /// Asks the backends of grants that pin tools, all at once.
-async fn offers(server: &AuthorizationServer, grants: &[Grant]) -> Offers {
+async fn listings(server: &AuthorizationServer, grants: &[Grant]) -> Offers {
     let mut asked = Offers::new();
     let mut answers = JoinSet::new();
     for grant in grants {
@@ -129,13 +129,13 @@ async fn offers(server: &AuthorizationServer, grants: &[Grant]) -> Offers {
         let (catalogue, name) = (Arc::clone(&server.catalogue), mount.name.clone());
         let user = grant.user_name.clone();
         answers.spawn(async move {
-            let offer = catalogue.offer_now(&name, Some(&user)).await;
-            (name, offer.ok())
+            let listing = catalogue.refresh(&name, Some(&user)).await;
+            (name, listing.ok())
         });
     }
     while let Some(answer) = answers.join_next().await {
-        if let Ok((name, offer)) = answer {
-            asked.insert(name, offer);
+        if let Ok((name, listing)) = answer {
+            asked.insert(name, listing);
         }
     }
     asked
@@ -146,7 +146,7 @@ fn app(
     id: &ClientId,
     client: Option<&Client>,
     grants: &[Used],
-    offers: &Offers,
+    listings: &Offers,
 ) -> App {
     let all: Vec<&str> = grants.iter().map(|(grant, _)| grant.id.as_str()).collect();
     App {
@@ -154,7 +154,7 @@ fn app(
         known: known(id, client),
         connections: grants
             .iter()
-            .map(|(grant, used)| connection(sealer, grant, *used, offers))
+            .map(|(grant, used)| connection(sealer, grant, *used, listings))
             .collect(),
         revoke: revoke_form(sealer, all.join(" ")),
     }
@@ -188,12 +188,12 @@ fn connection(
     sealer: Sealer<'_>,
     grant: &Grant,
     last_used: Option<Timestamp>,
-    offers: &Offers,
+    listings: &Offers,
 ) -> Connection {
     let mount = mount(sealer.server, grant);
     let scopes = mount.map(|mount| sealer.server.settings.scopes.at(&mount.name));
     let is_limited = scopes.is_some_and(|scopes| !scopes.is_everything(&grant.scope));
-    let offer = mount.and_then(|mount| offers.get(&mount.name));
+    let listing = mount.and_then(|mount| listings.get(&mount.name));
     let names = || {
         let names = grant.tools.names().into_iter();
         names.map(str::to_owned).collect()
@@ -220,25 +220,25 @@ fn connection(
         last_used,
         ends: grant.expires,
         is_renewed: grant.refresh.is_some(),
-        changed: match offer {
-            Some(Some(offer)) => changed(sealer, grant, offer),
+        changed: match listing {
+            Some(Some(listing)) => changed(sealer, grant, listing),
             _ => Vec::new(),
         },
-        is_unknown: offer.is_some_and(Option::is_none),
+        is_unknown: listing.is_some_and(Option::is_none),
         revoke: revoke_form(sealer, grant.id.as_str().to_owned()),
     }
 }
 
-fn changed(sealer: Sealer<'_>, grant: &Grant, offer: &Offer) -> Vec<ChangedTool> {
+fn changed(sealer: Sealer<'_>, grant: &Grant, listing: &ToolListing) -> Vec<ChangedTool> {
     // As calls are judged: what was approved since stands in place of the record's own pin.
     let view = sealer.server.records.view();
     let amended = view.and_then(|view| view.amended(&grant.id));
     let changed = grant
         .tools
-        .changed(amended.as_deref(), |tool| offer.current(tool));
+        .changed(amended.as_deref(), |tool| listing.current(tool));
     let shown = changed.into_iter().map(|name| ChangedTool {
         name: name.to_owned(),
-        now: new_definition(sealer, grant, offer, name),
+        now: new_definition(sealer, grant, listing, name),
     });
     shown.collect()
 }
@@ -247,11 +247,11 @@ fn changed(sealer: Sealer<'_>, grant: &Grant, offer: &Offer) -> Vec<ChangedTool>
 fn new_definition(
     sealer: Sealer<'_>,
     grant: &Grant,
-    offer: &Offer,
+    listing: &ToolListing,
     name: &str,
 ) -> Option<NewDefinition> {
-    let tool = offer.tool(name)?;
-    let (Current::Defined(pin), grant) = (offer.current(name), grant.id.as_str()) else {
+    let tool = listing.tool(name)?;
+    let (Current::Defined(pin), grant) = (listing.current(name), grant.id.as_str()) else {
         return None;
     };
     let pin = pin.to_string();

@@ -314,21 +314,21 @@ async fn a_grant_whose_record_outlived_its_revocation_is_not_refreshed() {
 
 #[tokio::test]
 async fn what_is_offered_is_what_is_served() {
-    for (server, offers) in [(refreshing(), true), (server(), false)] {
+    for (server, listings) in [(refreshing(), true), (server(), false)] {
         let metadata = body(&get(&server, "/.well-known/oauth-authorization-server").await);
         let has = |member: &str, value: &str| {
             let list = metadata[member].as_array().unwrap();
             list.contains(&json!(value))
         };
-        assert_eq!(has("grant_types_supported", "refresh_token"), offers);
-        assert_eq!(has("scopes_supported", "offline_access"), offers);
+        assert_eq!(has("grant_types_supported", "refresh_token"), listings);
+        assert_eq!(has("scopes_supported", "offline_access"), listings);
         let path = "/.well-known/oauth-protected-resource/mcp";
         let resource = body(&get(&server, path).await);
         assert_eq!(resource["scopes_supported"], json!(["mcp"]));
         let client = public_client(&server, "App").await;
         let answer = connect(&server, &client, NOW).await;
-        assert_eq!(answer.get("refresh_token").is_some(), offers);
-        if !offers {
+        assert_eq!(answer.get("refresh_token").is_some(), listings);
+        if !listings {
             let response = refresh(&server, &client, "r_g_1.0.x", "", NOW).await;
             let expected = (400, "unsupported_grant_type".to_owned());
             assert_eq!(error(&response), expected);

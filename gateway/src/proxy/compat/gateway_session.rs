@@ -94,11 +94,11 @@ impl Translator {
         let discovered = downstream
             .while_wanted(session, stateless_upstream::handshake(&upstream, &hello))
             .await?
-            .inspect_err(|_| downstream.mounted.spoken.doubt())
+            .inspect_err(|_| downstream.mounted.protocols.invalidate())
             .map_err(|failure| Rejection::Upstream(failure, id.as_ref().and_then(rpc_id)))?;
         let id = id.unwrap_or_else(|| eras::Id::number(0));
         let Some(result) = discovered.outcome() else {
-            downstream.mounted.spoken.doubt();
+            downstream.mounted.protocols.invalidate();
             let refusal = discovered.with_id(&id);
             return downstream.respond(session, &refusal, 200, None).await;
         };
@@ -130,7 +130,7 @@ impl Translator {
         let upstream_session = downstream
             .while_wanted(session, opened)
             .await?
-            .inspect_err(|_| downstream.mounted.spoken.doubt())
+            .inspect_err(|_| downstream.mounted.protocols.invalidate())
             .map_err(|trouble| {
                 Rejection::Upstream(trouble.failure(), id.as_ref().and_then(rpc_id))
             })?;

@@ -10,7 +10,7 @@
 //! # What is chosen, and why
 //!
 //! *Unknown passes.* What a backend speaks is asked in the background
-//! ([`crate::backend::Spoken`]). Until that is known, and for every era about which the backend did
+//! ([`crate::backend::ProtocolSupport`]). Until that is known, and for every era about which the backend did
 //! not answer, requests pass as they are. A backend of two eras gets both as they are.
 //!
 //! *`server/discover` is special.* Most clients of 2026-07-28 know older revisions, too. They ask

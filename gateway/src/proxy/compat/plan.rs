@@ -9,7 +9,7 @@ use pingora::protocols::http::ServerSession;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
-use crate::backend::Spoken;
+use crate::backend::ProtocolSupport;
 use crate::proxy::admission::{Admitted, Own};
 use crate::proxy::routes::McpEndpoint;
 use crate::proxy::{MountedBackend, ProxyState};
@@ -88,21 +88,21 @@ impl ProxyState {
                 .filter(|_| calls.len() == 1)
                 .map(|call| call.method.as_str()),
         };
-        let spoken = &mounted.spoken;
+        let protocols = &mounted.protocols;
         if facts.call == Some("initialize") {
             self.translator
                 .discover_fallbacks
                 .falls_back(&fallback_key(mounted, admitted));
         }
-        if spoken.may_speak(era_of(facts)) {
+        if protocols.supports(era_of(facts)) {
             return TranslationPlan::Through;
         }
-        let plan = plan(facts, spoken.eras());
+        let plan = plan(facts, protocols.eras());
         match (&plan, facts.call) {
             (TranslationPlan::Stateless(_), Some("server/discover"))
                 if !self.translator.discover_fallbacks.is_answered(
                     fallback_key(mounted, admitted),
-                    spoken,
+                    protocols,
                     Instant::now(),
                 ) =>
             {
@@ -139,12 +139,12 @@ pub(in crate::proxy) const fn era(mcp_endpoint: McpEndpoint, is_stateless: bool)
 
 /// The way of a request of an era that the backend does not speak. What of its eras comes closest
 /// is chosen; for a client with sessions that is the stateless one, because nothing is kept then.
-fn plan(facts: RequestFacts<'_>, spoken: Eras) -> TranslationPlan {
+fn plan(facts: RequestFacts<'_>, protocols: Eras) -> TranslationPlan {
     let protocol = |order: [UpstreamProtocol; 2]| {
         order.into_iter().find(|protocol| match protocol {
-            UpstreamProtocol::HttpSse => spoken.has(Era::HttpSse),
-            UpstreamProtocol::Sessions => spoken.has(Era::Sessions),
-            UpstreamProtocol::Stateless => spoken.has(Era::Stateless),
+            UpstreamProtocol::HttpSse => protocols.has(Era::HttpSse),
+            UpstreamProtocol::Sessions => protocols.has(Era::Sessions),
+            UpstreamProtocol::Stateless => protocols.has(Era::Stateless),
         })
     };
     let plan = match (era_of(facts), facts.method, facts.call) {
@@ -196,8 +196,13 @@ impl Default for DiscoverFallbacks {
 
 impl DiscoverFallbacks {
     /// Whether `server/discover` of this client is answered in the backend's stead.
-    fn is_answered(&self, fallback_key: FallbackKey, spoken: &Spoken, now: Instant) -> bool {
-        if spoken.answers_discover() {
+    fn is_answered(
+        &self,
+        fallback_key: FallbackKey,
+        protocols: &ProtocolSupport,
+        now: Instant,
+    ) -> bool {
+        if protocols.answers_discover() {
             return true;
         }
         match self.0.get(&fallback_key) {
@@ -256,7 +261,7 @@ mod tests {
         let stream = facts(McpEndpoint::Sse, &Method::GET, false, "");
         let begin = facts(McpEndpoint::Mcp, &Method::POST, false, "initialize");
         let call = facts(McpEndpoint::Mcp, &Method::POST, true, "tools/call");
-        for (facts, spoken, expected) in [
+        for (facts, protocols, expected) in [
             (
                 stream,
                 Era::Sessions,
@@ -288,7 +293,7 @@ mod tests {
                 TranslationPlan::Stateless(UpstreamProtocol::Sessions),
             ),
         ] {
-            assert_eq!(plan(facts, only(spoken)), expected);
+            assert_eq!(plan(facts, only(protocols)), expected);
         }
     }
 
@@ -307,21 +312,21 @@ mod tests {
     #[test]
     fn a_client_that_can_fall_back_is_let() {
         let discover_fallbacks = DiscoverFallbacks::default();
-        let spoken = Spoken::new(only(Era::Sessions), false);
+        let protocols = ProtocolSupport::new(only(Era::Sessions), false);
         let fallback_key = |grant: &str| (grant.to_owned(), "b".to_owned());
         let now = Instant::now();
         let later = now + AT_ONCE;
-        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &spoken, now));
+        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &protocols, now));
         // Two conversations begin at once.
-        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &spoken, now));
+        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &protocols, now));
         discover_fallbacks.falls_back(&fallback_key("c"));
-        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &spoken, later));
+        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &protocols, later));
 
-        assert!(!discover_fallbacks.is_answered(fallback_key("d"), &spoken, now));
-        assert!(discover_fallbacks.is_answered(fallback_key("d"), &spoken, later));
-        assert!(discover_fallbacks.is_answered(fallback_key("d"), &spoken, later));
+        assert!(!discover_fallbacks.is_answered(fallback_key("d"), &protocols, now));
+        assert!(discover_fallbacks.is_answered(fallback_key("d"), &protocols, later));
+        assert!(discover_fallbacks.is_answered(fallback_key("d"), &protocols, later));
 
-        let answering = Spoken::new(only(Era::Sessions), true);
+        let answering = ProtocolSupport::new(only(Era::Sessions), true);
         assert!(discover_fallbacks.is_answered(fallback_key("c"), &answering, now));
     }
 }

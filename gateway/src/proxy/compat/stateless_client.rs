@@ -170,7 +170,7 @@ impl Translator {
             let upstream_session = downstream
                 .while_wanted(session, behind.upstream_session(&upstream))
                 .await?
-                .inspect_err(|_| downstream.mounted.spoken.doubt())
+                .inspect_err(|_| downstream.mounted.protocols.invalidate())
                 .map_err(|trouble| Rejection::Upstream(trouble.failure(), rpc_id(&id)))?;
             let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
             if method == "server/discover" {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::scripted::{Asked, EVENTS, Scripted, response};
 use super::*;
-use crate::backend::{CatalogueError, Offer};
+use crate::backend::{CatalogueError, ToolListing};
 
 fn message_of(asked: &Asked) -> Value {
     serde_json::from_str(&asked.body).unwrap_or_default()
@@ -39,7 +39,7 @@ fn hello(message: &Value) -> Value {
     }})
 }
 
-async fn offer(backend: &Scripted) -> Result<Arc<Offer>, CatalogueError> {
+async fn listing(backend: &Scripted) -> Result<Arc<ToolListing>, CatalogueError> {
     let backend = Arc::new(backend_at("notes", "", backend.address));
     let catalogue = Catalogue::new(
         vec![backend],
@@ -47,17 +47,21 @@ async fn offer(backend: &Scripted) -> Result<Arc<Offer>, CatalogueError> {
         IdentityHeaders::default(),
         PinKey::new(&TagKey::new([4; 32])),
     );
-    catalogue.offer("notes", Some("alice")).await
+    catalogue.listing("notes", Some("alice")).await
 }
 
-fn assert_both_tools(offer: &Offer) {
+fn assert_both_tools(listing: &ToolListing) {
     assert_eq!(
-        (offer.name.as_str(), offer.version.as_str()),
+        (listing.name.as_str(), listing.version.as_str()),
         ("notes", "1.2")
     );
-    let names: Vec<_> = offer.tools.iter().map(|tool| tool.display_name()).collect();
+    let names: Vec<_> = listing
+        .tools
+        .iter()
+        .map(|tool| tool.display_name())
+        .collect();
     assert_eq!(names, ["Search", "fetch"]);
-    assert_eq!(offer.tools[0].annotations.read_only_hint, Some(true));
+    assert_eq!(listing.tools[0].annotations.read_only_hint, Some(true));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,7 +88,7 @@ async fn tools_are_listed_in_a_session_that_is_ended_afterwards() {
             }
         })
         .await;
-        assert_both_tools(&offer(&backend).await.unwrap());
+        assert_both_tools(&listing(&backend).await.unwrap());
         let asked = backend.asked();
         assert!(
             asked
@@ -124,7 +128,7 @@ async fn a_stateless_backend_is_asked_as_it_wants() {
         }
     })
     .await;
-    assert_both_tools(&offer(&backend).await.unwrap());
+    assert_both_tools(&listing(&backend).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -168,7 +172,7 @@ async fn a_legacy_backend_answers_over_its_stream() {
         IdentityHeaders::default(),
         PinKey::new(&TagKey::new([4; 32])),
     );
-    assert_both_tools(&catalogue.offer("notes", None).await.unwrap());
+    assert_both_tools(&catalogue.listing("notes", None).await.unwrap());
     assert_eq!(relay.load(Ordering::SeqCst), 3);
 }
 
@@ -221,16 +225,16 @@ async fn a_backend_that_is_no_mcp_server_is_not_believed() {
     })
     .await;
     assert!(matches!(
-        offer(&backend).await,
+        listing(&backend).await,
         Err(CatalogueError::NotUnderstood(_))
     ));
     let backend = Scripted::start(|_| Act::Answer(response(401, "", ""))).await;
-    assert_eq!(offer(&backend).await, Err(CatalogueError::Refused(401)));
+    assert_eq!(listing(&backend).await, Err(CatalogueError::Refused(401)));
     let backend = Scripted::start(|_| Act::Stream(Vec::new())).await;
     let started = tokio::time::Instant::now();
     let patience = Duration::from_secs(2);
     assert_eq!(
-        offer(&backend).await,
+        listing(&backend).await,
         Err(CatalogueError::TooSlow(patience))
     );
     assert!(started.elapsed() < Duration::from_secs(6));
@@ -256,7 +260,7 @@ async fn an_answer_is_believed_for_a_while() {
     );
     assert_eq!(
         catalogue
-            .offer("notes", Some("alice"))
+            .listing("notes", Some("alice"))
             .await
             .unwrap()
             .tools
@@ -266,7 +270,7 @@ async fn an_answer_is_believed_for_a_while() {
     let before = backend.asked().len();
     assert_eq!(
         catalogue
-            .offer("notes", Some("alice"))
+            .listing("notes", Some("alice"))
             .await
             .unwrap()
             .tools
@@ -274,13 +278,13 @@ async fn an_answer_is_believed_for_a_while() {
         2
     );
     assert_eq!(backend.asked().len(), before);
-    catalogue.offer("notes", Some("bob")).await.unwrap();
+    catalogue.listing("notes", Some("bob")).await.unwrap();
     assert!(
         backend.asked().len() > before,
         "another person may see other tools"
     );
     assert_eq!(
-        catalogue.offer("other", None).await,
+        catalogue.listing("other", None).await,
         Err(CatalogueError::UnknownBackend)
     );
 }

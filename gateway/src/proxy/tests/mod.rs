@@ -136,9 +136,9 @@ impl World {
                 revocations,
                 tags: TagKey::new([3; 32]),
                 clock: Clock,
-                spoken: backends
+                protocols: backends
                     .iter()
-                    .map(|_| Spoken::new(Eras::NONE, false))
+                    .map(|_| ProtocolSupport::new(Eras::NONE, false))
                     .collect(),
                 backends,
                 connections,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::catalogue::Offer;
+use super::catalogue::ToolListing;
 use crate::grants::{Current, Pin};
 use crate::protocol::tool_definition::{Definition, Unfit};
 
@@ -46,7 +46,7 @@ pub(super) enum Known {
 
 /// What is known about the tools.
 #[derive(Debug, Default)]
-pub struct Definitions {
+pub struct ToolCache {
     /// By backend, then by login name; `None` for the gateway's own look.
     persons: Mutex<HashMap<String, HashMap<Option<String>, Person>>>,
     /// What was said about tools that can't be offered, with the backend's name.
@@ -57,7 +57,7 @@ pub struct Definitions {
 
 #[derive(Debug, Default)]
 struct Person {
-    answer: Option<(Instant, Arc<Offer>)>,
+    answer: Option<(Instant, Arc<ToolListing>)>,
     seen: HashMap<String, (Instant, Pin)>,
     refreshing: bool,
 }
@@ -73,7 +73,7 @@ impl Person {
         let answered = self
             .answer
             .as_ref()
-            .map(|(at, offer)| (*at, offer.current(tool)));
+            .map(|(at, listing)| (*at, listing.current(tool)));
         let seen = self
             .seen
             .get(tool)
@@ -85,9 +85,9 @@ impl Person {
     }
 }
 
-impl Definitions {
+impl ToolCache {
     /// A definition passed by in a list that the backend showed to this person.
-    pub fn saw(&self, backend: &str, user: &str, tool: &str, pin: Pin) {
+    pub fn record(&self, backend: &str, user: &str, tool: &str, pin: Pin) {
         self.with(backend, Some(user), |person| {
             if person.seen.len() < SEEN || person.seen.contains_key(tool) {
                 person.seen.insert(tool.to_owned(), (Instant::now(), pin));
@@ -113,7 +113,7 @@ impl Definitions {
     }
 
     /// The backend says that its tools changed: nothing is known about them.
-    pub fn forget(&self, backend: &str) {
+    pub fn invalidate(&self, backend: &str) {
         self.persons.lock().remove(backend);
     }
 
@@ -126,8 +126,8 @@ impl Definitions {
         definition: &Definition,
         pin: Pin,
     ) -> Option<bool> {
-        let offer = self.offer(backend, Some(user), AGEING)?;
-        let whole = offer.tool(definition.name());
+        let listing = self.listing(backend, Some(user), AGEING)?;
+        let whole = listing.tool(definition.name());
         Some(
             whole.is_some_and(|whole| whole.pin == pin && definition.is_part_of(&whole.definition)),
         )
@@ -146,21 +146,21 @@ impl Definitions {
         }
     }
 
-    pub(super) fn offer(
+    pub(super) fn listing(
         &self,
         backend: &str,
         user: Option<&str>,
         age: Duration,
-    ) -> Option<Arc<Offer>> {
+    ) -> Option<Arc<ToolListing>> {
         let persons = self.persons.lock();
         let person = persons.get(backend)?.get(&user.map(str::to_owned))?;
-        let (at, offer) = person.answer.as_ref()?;
-        (at.elapsed() <= age).then(|| Arc::clone(offer))
+        let (at, listing) = person.answer.as_ref()?;
+        (at.elapsed() <= age).then(|| Arc::clone(listing))
     }
 
     /// What the backend last showed to this person, or else to the gateway, if two tools in it have
     /// one name; and whether that is old. It holds until there is a later answer.
-    pub(super) fn doubled(&self, backend: &str, user: &str) -> Option<(Arc<Offer>, bool)> {
+    pub(super) fn doubled(&self, backend: &str, user: &str) -> Option<(Arc<ToolListing>, bool)> {
         if !self.has_doubled.load(Ordering::Relaxed) {
             return None;
         }
@@ -170,17 +170,17 @@ impl Definitions {
             let person = persons.get(&user.map(str::to_owned))?;
             person.answer.as_ref()
         };
-        let (at, offer) = answer(Some(user)).or_else(|| answer(None))?;
+        let (at, listing) = answer(Some(user)).or_else(|| answer(None))?;
         let is_old = at.elapsed() > BELIEVED;
-        (!offer.doubled.is_empty()).then(|| (Arc::clone(offer), is_old))
+        (!listing.doubled.is_empty()).then(|| (Arc::clone(listing), is_old))
     }
 
-    pub(super) fn learn(&self, backend: &str, user: Option<&str>, offer: Arc<Offer>) {
-        if !offer.doubled.is_empty() {
+    pub(super) fn learn(&self, backend: &str, user: Option<&str>, listing: Arc<ToolListing>) {
+        if !listing.doubled.is_empty() {
             self.has_doubled.store(true, Ordering::Relaxed);
         }
         self.with(backend, user, |person| {
-            person.answer = Some((Instant::now(), offer));
+            person.answer = Some((Instant::now(), listing));
             person.seen.clear();
         });
     }
@@ -224,10 +224,10 @@ mod tests {
         Tool::read(json, &pins).unwrap()
     }
 
-    fn offer(tools: &[&str]) -> Arc<Offer> {
-        Arc::new(Offer {
+    fn listing(tools: &[&str]) -> Arc<ToolListing> {
+        Arc::new(ToolListing {
             tools: tools.iter().map(|json| tool(json)).collect(),
-            ..Offer::default()
+            ..ToolListing::default()
         })
     }
 
@@ -236,9 +236,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_is_known_ages_and_is_forgotten() {
-        let known = Definitions::default();
+        let known = ToolCache::default();
         assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
-        known.learn("notes", Some("alice"), offer(&[A]));
+        known.learn("notes", Some("alice"), listing(&[A]));
         let defined = Current::Defined(tool(A).pin);
         assert_eq!(known.of("notes", "alice", "a"), Known::Fresh(defined));
         assert_eq!(known.of("notes", "alice", "b"), Known::Fresh(Current::Gone));
@@ -254,34 +254,34 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_list_that_passes_by_counts_from_then_on() {
-        let known = Definitions::default();
-        known.learn("notes", Some("alice"), offer(&[A]));
+        let known = ToolCache::default();
+        known.learn("notes", Some("alice"), listing(&[A]));
         tokio::time::advance(Duration::from_secs(1)).await;
         let changed = tool(CHANGED).pin;
-        known.saw("notes", "alice", "a", changed);
+        known.record("notes", "alice", "a", changed);
         assert_eq!(
             known.of("notes", "alice", "a"),
             Known::Fresh(Current::Defined(changed))
         );
         tokio::time::advance(Duration::from_secs(1)).await;
-        known.learn("notes", Some("alice"), offer(&[A]));
+        known.learn("notes", Some("alice"), listing(&[A]));
         assert_eq!(
             known.of("notes", "alice", "a"),
             Known::Fresh(Current::Defined(tool(A).pin))
         );
-        known.forget("notes");
+        known.invalidate("notes");
         assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
     }
 
     #[test]
     fn a_shorter_form_counts_if_the_whole_one_is_pinned() {
-        let known = Definitions::default();
+        let known = ToolCache::default();
         let short = tool(r#"{"name":"a"}"#).definition;
         let is_part = |definition: &Definition, pin| {
             known.is_part_of_pinned("notes", "alice", definition, pin)
         };
         assert_eq!(is_part(&short, tool(A).pin), None);
-        known.learn("notes", Some("alice"), offer(&[A]));
+        known.learn("notes", Some("alice"), listing(&[A]));
         assert_eq!(is_part(&short, tool(A).pin), Some(true));
         assert_eq!(is_part(&short, tool(CHANGED).pin), Some(false));
         assert_eq!(is_part(&tool(CHANGED).definition, tool(A).pin), Some(false));

@@ -7,7 +7,7 @@ use http::{HeaderValue, Method};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
-use super::{Asker, SESSION, SESSIONS, STATELESS, VERSION, initialize};
+use super::{McpClient, SESSION, SESSIONS, STATELESS, VERSION, initialize};
 use crate::backend::{CatalogueError, Failure};
 
 /// How long one question may take.
@@ -24,7 +24,7 @@ pub(in crate::backend) struct Found {
     pub(in crate::backend) is_there: bool,
 }
 
-impl Asker<'_> {
+impl McpClient<'_> {
     /// Asks the first question of each dialogue, side by side. `heard` is told what is known after
     /// each answer.
     pub(in crate::backend) async fn eras(&self, heard: impl Fn(Found) + Sync) -> Found {

@@ -2,9 +2,9 @@
 //! has: Streamable HTTP with a session, the stateless revision of 2026-07-28, or legacy HTTP+SSE.
 //!
 //! Owns: the three dialogues, and which of them a backend understands. Not: the connection, nor how
-//! long an answer is believed (`catalogue`, `spoken`).
+//! long an answer is believed (`catalogue`, `protocols`).
 
-mod spoken_eras;
+mod probe;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION};
@@ -13,10 +13,10 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-pub(super) use self::spoken_eras::Found;
+pub(super) use self::probe::Found;
 
 use super::Backend;
-use super::catalogue::{CatalogueError, Offer, Tool};
+use super::catalogue::{CatalogueError, Tool, ToolListing};
 use super::connection::{Connection, Connections, Pooling};
 use crate::grants::PinKey;
 use crate::protocol::mcp::META_VERSION;
@@ -47,7 +47,7 @@ const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 
 /// Asks one backend on behalf of one person.
-pub(super) struct Asker<'a> {
+pub(super) struct McpClient<'a> {
     pub(super) connections: &'a Connections,
     pub(super) backend: &'a Backend,
     /// Says who asks, in the header that the backend knows; empty for the gateway itself.
@@ -83,9 +83,9 @@ struct ServerInfo {
     version: String,
 }
 
-impl Asker<'_> {
+impl McpClient<'_> {
     /// Asks in every dialogue that the backend may understand, the most common one first.
-    pub(super) async fn ask(&self) -> Result<Offer, CatalogueError> {
+    pub(super) async fn ask(&self) -> Result<ToolListing, CatalogueError> {
         if self.backend.is_on_stdio {
             // The bridge keeps one process for those who have no session: none is started for this
             // question alone. It says why there is none.
@@ -111,7 +111,7 @@ impl Asker<'_> {
         }
     }
 
-    async fn ask_with_session(&self) -> Result<Offer, CatalogueError> {
+    async fn ask_with_session(&self) -> Result<ToolListing, CatalogueError> {
         let hello = self
             .post(&self.backend.mcp_path, &[], &initialize(SESSIONS), 1)
             .await?;
@@ -130,7 +130,7 @@ impl Asker<'_> {
                 .request(Method::DELETE, &self.backend.mcp_path, &headers, None, 0)
                 .await;
         }
-        Ok(asked?.offer(server_info(&hello["serverInfo"])))
+        Ok(asked?.listing(server_info(&hello["serverInfo"])))
     }
 
     async fn list_in_session(
@@ -158,7 +158,7 @@ impl Asker<'_> {
             .await
     }
 
-    async fn ask_stateless(&self) -> Result<Offer, CatalogueError> {
+    async fn ask_stateless(&self) -> Result<ToolListing, CatalogueError> {
         let path = &self.backend.mcp_path;
         let discovered = self.discover().await?.result()?;
         let info = server_info(
@@ -173,32 +173,32 @@ impl Asker<'_> {
             let answer = self.post(path, &headers, &body, id).await?;
             pages.take(&answer.text()?, self.pins)?;
         }
-        Ok(pages.offer(info))
+        Ok(pages.listing(info))
     }
 
-    async fn ask_legacy(&self) -> Result<Offer, CatalogueError> {
+    async fn ask_legacy(&self) -> Result<ToolListing, CatalogueError> {
         let mut stream = self.open_stream().await?;
         let endpoint = stream.wait(|event| event.name == "endpoint").await?;
         let path = super::endpoint_path(self.backend, &endpoint.data).ok_or_else(garbled)?;
-        self.tell(&path, &initialize(LEGACY)).await?;
+        self.notify(&path, &initialize(LEGACY)).await?;
         let hello = stream.answer(1).await?;
-        self.tell(
+        self.notify(
             &path,
             &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
         )
         .await?;
         let mut pages = Pages::default();
         while let Some(id) = pages.next_id() {
-            self.tell(&path, &pages.request(json!({}))).await?;
+            self.notify(&path, &pages.request(json!({}))).await?;
             let answer = stream.message(id).await?.into_text()?;
             pages.take(&answer, self.pins)?;
         }
         stream.connection.abandon().await;
-        Ok(pages.offer(server_info(&hello["serverInfo"])))
+        Ok(pages.listing(server_info(&hello["serverInfo"])))
     }
 
     /// Posts a message of the legacy transport, whose answer comes over the stream.
-    async fn tell(&self, path: &str, message: &Value) -> Result<(), CatalogueError> {
+    async fn notify(&self, path: &str, message: &Value) -> Result<(), CatalogueError> {
         let answer = self.post(path, &[], message, 0).await?;
         match answer.status.is_success() {
             true => Ok(()),
@@ -431,20 +431,20 @@ impl Pages {
         Ok(())
     }
 
-    fn offer(self, info: ServerInfo) -> Offer {
-        let mut offer = Offer {
+    fn listing(self, info: ServerInfo) -> ToolListing {
+        let mut listing = ToolListing {
             unfit: self.unfit,
-            ..Offer::of(info.name, info.version, self.tools)
+            ..ToolListing::of(info.name, info.version, self.tools)
         };
-        offer.double_with_unfit();
-        for tool in &offer.doubled {
+        listing.double_with_unfit();
+        for tool in &listing.doubled {
             log::warn!(
-                event = "tool_name_doubled", tool = tool.as_str(), server = offer.name.as_str(),
+                event = "tool_name_doubled", tool = tool.as_str(), server = listing.name.as_str(),
                 hint = "give each tool of the backend a name of its own";
                 "two tools have one name: neither is offered"
             );
         }
-        offer
+        listing
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which eras of MCP a backend speaks: asked at the start, again whenever there is doubt, and never
 //! on the way of a request, which reads one number.
 //!
-//! Owns: when to ask and what is believed. Not: the questions (`conversation`).
+//! Owns: when to ask and what is believed. Not: the questions (`client`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -14,8 +14,8 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::Backend;
+use super::client::{Found, McpClient};
 use super::connection::Connections;
-use super::conversation::{Asker, Found};
 
 /// The pause before a question is asked again: it doubles from the first to the last.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -34,7 +34,7 @@ const DEARER: u32 = 6;
 
 /// What is known of one backend.
 #[derive(Debug, Default)]
-pub struct Spoken {
+pub struct ProtocolSupport {
     /// Those that it speaks, and three bits further up those that it may speak.
     known: AtomicU8,
     /// The same, as it is in the log.
@@ -82,7 +82,7 @@ struct Rounds {
     done: u64,
 }
 
-impl Spoken {
+impl ProtocolSupport {
     /// What the operator says, or nothing yet; and whether `server/discover` is answered for it.
     pub fn new(fixed: Eras, answers_discover: bool) -> Arc<Self> {
         Arc::new(Self {
@@ -107,7 +107,7 @@ impl Spoken {
 
     /// Whether what is said in this era goes to it as it is: it speaks the era, or that is not
     /// known.
-    pub fn may_speak(&self, era: Era) -> bool {
+    pub fn supports(&self, era: Era) -> bool {
         let known = self.known.load(Ordering::Relaxed);
         Eras::from_bits(known).is_empty()
             || Eras::from_bits(known).has(era)
@@ -121,7 +121,7 @@ impl Spoken {
 
     /// Something went wrong that would not if what is known were true: it is asked again, in the
     /// background.
-    pub fn doubt(&self) {
+    pub fn invalidate(&self) {
         if !self.is_fixed {
             self.doubted.notify_one();
         }
@@ -141,7 +141,7 @@ impl Spoken {
     /// second, and not by each request: after somebody has waited in vain, nobody does for a while,
     /// which doubles each time. One that takes no connections is asked again by each request, which
     /// would not get far anyway.
-    pub async fn asked(&self, era: Era) {
+    pub async fn wait_until_probed(&self, era: Era) {
         let begun_waiting = Instant::now();
         let mut rounds = self.rounds.subscribe();
         // The round that is under way may have begun before the backend listened.
@@ -179,27 +179,27 @@ impl Spoken {
             return;
         }
         self.is_followed.store(true, Ordering::Relaxed);
-        let spoken = Arc::clone(self);
+        let protocols = Arc::clone(self);
         runtime.spawn(async move {
             let mut pause = FIRST_PAUSE;
             loop {
                 let begun = Instant::now();
-                spoken.rounds.send_modify(|rounds| rounds.begun += 1);
-                let found = spoken.ask(&backend, &connections).await;
+                protocols.rounds.send_modify(|rounds| rounds.begun += 1);
+                let found = protocols.ask(&backend, &connections).await;
                 // A backend that says nothing at all is away; what was known of it stays.
                 if !found.speaks.is_empty() {
-                    spoken.learn(found, &backend);
+                    protocols.learn(found, &backend);
                 }
                 let is_settled = !found.speaks.is_empty();
-                spoken.is_settled.store(is_settled, Ordering::Relaxed);
-                spoken.is_there.store(found.is_there, Ordering::Relaxed);
-                spoken
+                protocols.is_settled.store(is_settled, Ordering::Relaxed);
+                protocols.is_there.store(found.is_there, Ordering::Relaxed);
+                protocols
                     .rounds
                     .send_modify(|rounds| rounds.done = rounds.begun);
                 if !found.speaks.is_empty() && found.unclear.is_empty() {
                     pause = FIRST_PAUSE;
-                    *spoken.vain.lock() = Vain::default();
-                    spoken.doubted.notified().await;
+                    *protocols.vain.lock() = Vain::default();
+                    protocols.doubted.notified().await;
                     sleep(SETTLE).await;
                     continue;
                 }
@@ -208,12 +208,12 @@ impl Spoken {
                 let doubted = async {
                     match found.is_there {
                         true => std::future::pending().await,
-                        false => spoken.doubted.notified().await,
+                        false => protocols.doubted.notified().await,
                     }
                 };
                 tokio::select! {
                     () = sleep(pause) => {}
-                    () = spoken.wanted.notified() => {}
+                    () = protocols.wanted.notified() => {}
                     () = doubted => {}
                 }
                 sleep(FIRST_PAUSE.saturating_sub(begun.elapsed())).await;
@@ -224,7 +224,7 @@ impl Spoken {
 
     /// All questions, side by side. While nothing is known, each answer counts as it comes.
     async fn ask(&self, backend: &Backend, connections: &Connections) -> Found {
-        let asker = Asker {
+        let asker = McpClient {
             connections,
             backend,
             identity: Vec::new(),
@@ -262,16 +262,16 @@ fn bits(found: Found) -> u8 {
 mod tests {
     use super::*;
 
-    fn followed() -> Arc<Spoken> {
-        let spoken = Spoken::new(Eras::NONE, false);
-        spoken.is_followed.store(true, Ordering::Relaxed);
-        spoken
+    fn followed() -> Arc<ProtocolSupport> {
+        let protocols = ProtocolSupport::new(Eras::NONE, false);
+        protocols.is_followed.store(true, Ordering::Relaxed);
+        protocols
     }
 
-    async fn waited(spoken: &Spoken) -> Duration {
+    async fn waited(protocols: &ProtocolSupport) -> Duration {
         let start = Instant::now();
-        if !spoken.is_ready(Era::Sessions) {
-            spoken.asked(Era::Sessions).await;
+        if !protocols.is_ready(Era::Sessions) {
+            protocols.wait_until_probed(Era::Sessions).await;
         }
         start.elapsed()
     }
@@ -280,13 +280,13 @@ mod tests {
     /// which doubles.
     #[tokio::test(start_paused = true)]
     async fn silence_is_waited_for_once_and_then_ever_less_often() {
-        let spoken = followed();
-        spoken.rounds.send_modify(|rounds| rounds.begun += 1);
+        let protocols = followed();
+        protocols.rounds.send_modify(|rounds| rounds.begun += 1);
         for quiet in [6, 12, 24, 48, 60, 60] {
-            assert_eq!(waited(&spoken).await, FIRST_ANSWER);
-            assert_eq!(waited(&spoken).await, Duration::ZERO);
+            assert_eq!(waited(&protocols).await, FIRST_ANSWER);
+            assert_eq!(waited(&protocols).await, Duration::ZERO);
             sleep(Duration::from_secs(quiet) - FIRST_PAUSE).await;
-            assert_eq!(waited(&spoken).await, Duration::ZERO);
+            assert_eq!(waited(&protocols).await, Duration::ZERO);
             sleep(FIRST_PAUSE).await;
         }
     }
@@ -295,8 +295,8 @@ mod tests {
     /// that is there and does not tell is asked by few.
     #[tokio::test(start_paused = true)]
     async fn a_backend_that_is_away_is_asked_by_each_request() {
-        let spoken = followed();
-        let asking = Arc::clone(&spoken);
+        let protocols = followed();
+        let asking = Arc::clone(&protocols);
         let asks = tokio::spawn(async move {
             loop {
                 asking.wanted.notified().await;
@@ -308,30 +308,30 @@ mod tests {
             }
         });
         for _ in 0..3 {
-            assert_eq!(waited(&spoken).await, FIRST_PAUSE);
+            assert_eq!(waited(&protocols).await, FIRST_PAUSE);
         }
-        spoken.is_there.store(true, Ordering::Relaxed);
-        assert_eq!(waited(&spoken).await, FIRST_PAUSE);
-        assert_eq!(waited(&spoken).await, Duration::ZERO);
+        protocols.is_there.store(true, Ordering::Relaxed);
+        assert_eq!(waited(&protocols).await, FIRST_PAUSE);
+        assert_eq!(waited(&protocols).await, Duration::ZERO);
         sleep(FIRST_PAUSE * DEARER).await;
-        assert_eq!(waited(&spoken).await, FIRST_PAUSE);
+        assert_eq!(waited(&protocols).await, FIRST_PAUSE);
         asks.abort();
     }
 
     #[test]
     fn what_is_not_known_passes() {
-        let spoken = Spoken::new(Eras::NONE, false);
-        assert!(spoken.eras().is_empty());
-        assert!(Era::ALL.into_iter().all(|era| spoken.may_speak(era)));
-        let fixed = Spoken::new(Eras::NONE.and(Era::Stateless), false);
-        assert!(fixed.may_speak(Era::Stateless) && !fixed.may_speak(Era::Sessions));
-        let half = Spoken {
+        let protocols = ProtocolSupport::new(Eras::NONE, false);
+        assert!(protocols.eras().is_empty());
+        assert!(Era::ALL.into_iter().all(|era| protocols.supports(era)));
+        let fixed = ProtocolSupport::new(Eras::NONE.and(Era::Stateless), false);
+        assert!(fixed.supports(Era::Stateless) && !fixed.supports(Era::Sessions));
+        let half = ProtocolSupport {
             known: AtomicU8::new(
                 Eras::NONE.and(Era::Stateless).bits() | Eras::NONE.and(Era::Sessions).bits() << 3,
             ),
-            ..Spoken::default()
+            ..ProtocolSupport::default()
         };
-        assert!(half.may_speak(Era::Sessions) && !half.may_speak(Era::HttpSse));
+        assert!(half.supports(Era::Sessions) && !half.supports(Era::HttpSse));
         assert!(!half.eras().has(Era::Sessions));
     }
 }
