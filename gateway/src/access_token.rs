@@ -4,14 +4,14 @@
 //! Owns minting and verifying, and what may be appended. Not: whether the grant behind a token was revoked (the store's
 //! revocation view), what a call needs (`policy`), keys on disk (`keys`).
 
-mod append;
-mod approval;
-mod facts;
-mod form;
 #[cfg(test)]
-mod hostile;
-mod narrowing;
-mod passed;
+mod adversarial_tests;
+mod append;
+mod attenuation;
+mod backend_token;
+mod envelope;
+mod facts;
+mod third_party_block;
 mod tools;
 
 use std::collections::BTreeMap;
@@ -29,13 +29,13 @@ use crate::protocol::resource::Resource;
 use crate::protocol::scope::Scope;
 use crate::reason::Reason;
 
-pub use self::append::{AppendError, Judged, approve, judged, narrow};
-pub use self::approval::{Approval, Approver, approver_key};
-pub use self::form::{APPENDED_BLOCKS, APPENDED_BYTES};
-pub use self::narrowing::{Check, Constant, Match, Narrowing, ToolCall, Unmet};
-pub use self::passed::{PassedToken, pass_on};
+pub use self::append::{AppendError, Judged, approve, attenuate, judged};
+pub use self::attenuation::{Attenuation, Check, Constant, Match, ToolCall, Unmet};
+pub use self::backend_token::{BackendToken, mint_backend_token};
+pub use self::envelope::{APPENDED_BLOCKS, APPENDED_BYTES};
+pub use self::third_party_block::{Approval, Approver, approver_key};
 
-use self::form::{Appended, Block, Form};
+use self::envelope::{Appended, Block, TokenEnvelope};
 
 /// Clocks of replicas may differ by this much.
 pub const LEEWAY: Duration = Duration::from_secs(30);
@@ -157,7 +157,7 @@ pub fn mint(claims: &Claims, keys: &Keys) -> Result<Minted, error::Token> {
 pub struct VerifiedToken {
     ids: Vec<String>,
     claims: Claims,
-    narrowing: Narrowing,
+    attenuation: Attenuation,
     approvals: Vec<Approval>,
 }
 
@@ -179,8 +179,8 @@ impl VerifiedToken {
     }
 
     /// What its holders appended.
-    pub const fn narrowing(&self) -> &Narrowing {
-        &self.narrowing
+    pub const fn attenuation(&self) -> &Attenuation {
+        &self.attenuation
     }
 
     /// What third parties approved, also what is over.
@@ -191,14 +191,14 @@ impl VerifiedToken {
     /// Whether it allows a tool: granted, and not narrowed away. `read_only`: whether the backend
     /// says that the tool changes nothing.
     pub fn allows_tool(&self, name: &str, read_only: bool) -> bool {
-        self.claims.tools.contains(name) && self.narrowing.allows_tool(name, read_only)
+        self.claims.tools.contains(name) && self.attenuation.allows_tool(name, read_only)
     }
 
     /// The moment from which it counts no more: what was minted has [`LEEWAY`] for the clocks of
     /// replicas, what a holder wrote counts as written.
     pub fn ends(&self) -> Timestamp {
         let minted = self.claims.expires + LEEWAY + Duration::from_millis(1);
-        match self.narrowing.ends() {
+        match self.attenuation.ends() {
             Some(ends) => ends.min(minted),
             None => minted,
         }
@@ -224,7 +224,7 @@ pub enum TokenError {
     UnknownKey,
     /// A block that was appended is none of those that are taken.
     #[error("an appended block that is not of the closed form")]
-    Narrowing,
+    Attenuation,
 }
 
 impl TokenError {
@@ -234,7 +234,7 @@ impl TokenError {
             Self::Malformed => Reason::TokenMalformed,
             Self::BadSignature => Reason::TokenBadSignature,
             Self::UnknownKey => Reason::TokenKeyUnknown,
-            Self::Narrowing => Reason::TokenNarrowingRefused,
+            Self::Attenuation => Reason::TokenNarrowingRefused,
         }
     }
 }
@@ -244,11 +244,11 @@ impl TokenError {
 /// The form is judged first, so that a token which no holder could have made by narrowing costs no
 /// signature check, and no Datalog of anybody's is run at all.
 pub fn verify(bearer: &BearerToken, keys: &Keys) -> Result<VerifiedToken, TokenError> {
-    let form = Form::read(bearer.as_str())?;
+    let form = TokenEnvelope::read(bearer.as_str())?;
     if keys.public(form.root_key_id).is_err() {
         return Err(TokenError::UnknownKey);
     }
-    let (narrowing, approvals) = judge(&form.appended, &keys.approvers)?;
+    let (attenuation, approvals) = judge(&form.appended, &keys.approvers)?;
     let biscuit =
         Biscuit::from(&form.bytes, |id| keys.public(id)).map_err(|error| match error {
             error::Token::Format(error::Format::UnknownPublicKey) => TokenError::UnknownKey,
@@ -263,7 +263,7 @@ pub fn verify(bearer: &BearerToken, keys: &Keys) -> Result<VerifiedToken, TokenE
             .map(|id| hex(id))
             .collect(),
         claims,
-        narrowing,
+        attenuation,
         approvals,
     })
 }
@@ -271,19 +271,21 @@ pub fn verify(bearer: &BearerToken, keys: &Keys) -> Result<VerifiedToken, TokenE
 fn judge(
     appended: &[Appended],
     approvers: &[Approver],
-) -> Result<(Narrowing, Vec<Approval>), TokenError> {
-    let mut narrowing = Narrowing::default();
+) -> Result<(Attenuation, Vec<Approval>), TokenError> {
+    let mut attenuation = Attenuation::default();
     let mut approvals = Vec::new();
     for block in appended {
         match block {
             Appended::Own(block) => {
-                narrowing.and(narrowing::judge(block).ok_or(TokenError::Narrowing)?);
+                attenuation.and(attenuation::judge(block).ok_or(TokenError::Attenuation)?);
             }
-            Appended::ThirdParty(block, signer) => approvals
-                .extend(approval::judge(block, signer, approvers).ok_or(TokenError::Narrowing)?),
+            Appended::ThirdParty(block, signer) => approvals.extend(
+                third_party_block::judge(block, signer, approvers)
+                    .ok_or(TokenError::Attenuation)?,
+            ),
         }
     }
-    Ok((narrowing, approvals))
+    Ok((attenuation, approvals))
 }
 
 fn read_claims(authority: &Block) -> Option<Claims> {
@@ -392,7 +394,7 @@ mod tests {
         let narrowed = token.append(block).unwrap().to_base64().unwrap();
         assert_eq!(
             verify(&bearer(&narrowed), &keys),
-            Err(TokenError::Narrowing)
+            Err(TokenError::Attenuation)
         );
     }
 

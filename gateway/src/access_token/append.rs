@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use biscuit_auth::builder::{BlockBuilder, Fact, Term, string};
 use biscuit_auth::{KeyPair, PublicKey, UnverifiedBiscuit, error};
 
-use super::form::{Appended, Form};
-use super::narrowing::{self, Check, Constant, Match};
-use super::{Approval, Approver, TokenError, approval};
+use super::attenuation::{self, Check, Constant, Match};
+use super::envelope::{Appended, TokenEnvelope};
+use super::{Approval, Approver, TokenError, third_party_block};
 use crate::clock::Timestamp;
 use crate::protocol::bearer::BearerToken;
 
@@ -44,7 +44,7 @@ impl From<error::Token> for AppendError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Judged {
     /// Its holder's conditions.
-    Narrowing(Vec<Check>),
+    Attenuation(Vec<Check>),
     /// A third party's approvals.
     Approvals(Vec<Approval>),
     /// Signed by somebody who is no approver.
@@ -55,7 +55,7 @@ pub enum Judged {
 
 /// Narrows a token by conditions that must all hold, and seals it if wanted. Only ever narrower:
 /// a block of checks is all that is appended.
-pub fn narrow(token: &BearerToken, checks: &[Check], seal: bool) -> Result<String, AppendError> {
+pub fn attenuate(token: &BearerToken, checks: &[Check], seal: bool) -> Result<String, AppendError> {
     let mut biscuit = open(token)?;
     if !checks.is_empty() {
         biscuit = biscuit.append(block(checks)?)?;
@@ -87,21 +87,22 @@ pub fn approve(
 
 /// What was appended, block by block. Signatures are not looked at.
 pub fn judged(token: &BearerToken, approvers: &[Approver]) -> Result<Vec<Judged>, TokenError> {
-    let form = Form::read(token.as_str())?;
+    let form = TokenEnvelope::read(token.as_str())?;
     let judged = form.appended.iter().map(|block| match block {
-        Appended::Own(block) => narrowing::judge(block).map_or(Judged::Refused, Judged::Narrowing),
+        Appended::Own(block) => {
+            attenuation::judge(block).map_or(Judged::Refused, Judged::Attenuation)
+        }
         Appended::ThirdParty(_, key) if !approvers.iter().any(|other| other.key == *key) => {
             Judged::Stranger(*key)
         }
-        Appended::ThirdParty(block, key) => {
-            approval::judge(block, key, approvers).map_or(Judged::Refused, Judged::Approvals)
-        }
+        Appended::ThirdParty(block, key) => third_party_block::judge(block, key, approvers)
+            .map_or(Judged::Refused, Judged::Approvals),
     });
     Ok(judged.collect())
 }
 
 fn open(token: &BearerToken) -> Result<UnverifiedBiscuit, AppendError> {
-    Form::read(token.as_str())?;
+    TokenEnvelope::read(token.as_str())?;
     Ok(UnverifiedBiscuit::from_base64(token.as_str())?)
 }
 
@@ -109,13 +110,13 @@ fn open(token: &BearerToken) -> Result<UnverifiedBiscuit, AppendError> {
 fn close(biscuit: &UnverifiedBiscuit) -> Result<String, AppendError> {
     let text = biscuit.to_base64()?;
     let token = BearerToken::parse_token(&text).ok_or(AppendError::TooLong)?;
-    let form = Form::read(token.as_str())?;
+    let form = TokenEnvelope::read(token.as_str())?;
     let refused = form
         .appended
         .iter()
-        .any(|block| matches!(block, Appended::Own(block) if narrowing::judge(block).is_none()));
+        .any(|block| matches!(block, Appended::Own(block) if attenuation::judge(block).is_none()));
     match refused {
-        true => Err(TokenError::Narrowing.into()),
+        true => Err(TokenError::Attenuation.into()),
         false => Ok(text),
     }
 }

@@ -2,7 +2,7 @@
 
 use biscuit_auth::format::schema::{Predicate, Term, term::Content};
 
-use super::form::Block;
+use super::envelope::Block;
 use crate::clock::Timestamp;
 
 impl Block {

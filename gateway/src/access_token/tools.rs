@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use biscuit_auth::builder::{Fact, boolean, bytes, int, string};
 use biscuit_auth::format::schema::{Term, term::Content};
 
-use super::form::Block;
+use super::envelope::Block;
 use crate::grants::{Pin, SetDigest, Tools};
 
 /// The facts that say `tools`.
@@ -195,7 +195,7 @@ mod tests {
 
     #[test]
     fn a_token_for_500_tools_that_was_narrowed_twice_is_still_short() {
-        use crate::access_token::{Check, narrow};
+        use crate::access_token::{Check, attenuate};
         let tools = pinned_tools(500, |n| format!("a_tool_of_some_{n:05}"));
         let mut token = mint(&claims(tools), &keys()).unwrap().token;
         let checks = [
@@ -203,7 +203,7 @@ mod tests {
             vec![Check::Before(1_000_000)],
         ];
         for (blocks, most) in [(0, 1040), (1, 1240)] {
-            token = narrow(&bearer(&token), &checks[blocks], false).unwrap();
+            token = attenuate(&bearer(&token), &checks[blocks], false).unwrap();
             println!("{} blocks: {} bytes", blocks + 1, token.len());
             assert!(token.len() < most, "{} blocks: {}", blocks + 1, token.len());
         }

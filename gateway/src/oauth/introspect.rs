@@ -122,7 +122,7 @@ async fn confirm(
 /// before any narrowing; absent where that is everything.
 fn described(server: &AuthorizationServer, token: &AccessToken, now: Timestamp) -> Value {
     let claims = token.claims();
-    let narrowed = token.narrowing().ends();
+    let narrowed = token.attenuation().ends();
     let expires = narrowed.map_or(claims.expires, |ends| ends.min(claims.expires));
     let mut said = json!({
         "active": true,

@@ -88,7 +88,7 @@ pub fn remembered_until(
     token: &VerifiedToken,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let stream = match token.narrowing().ends() {
+    let stream = match token.attenuation().ends() {
         Some(_) => Duration::ZERO,
         None => settings.longest_stream(),
     };

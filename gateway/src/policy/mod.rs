@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access_token::{Claims, Narrowing, ToolCall, Tools, Unmet, VerifiedToken};
+use crate::access_token::{Attenuation, Claims, ToolCall, Tools, Unmet, VerifiedToken};
 use crate::clock::Timestamp;
 use crate::grants::amendment::Amended;
 use crate::grants::{Current, NotAllowed, Pin};
@@ -91,8 +91,8 @@ impl AccessToken {
         if token.is_expired(now) {
             return Err(TokenRejection::Invalid(Reason::TokenExpired));
         }
-        let narrowing = token.narrowing();
-        if claims.resource != *audience.resource || !narrowing.allows_backend(audience.backend) {
+        let attenuation = token.attenuation();
+        if claims.resource != *audience.resource || !attenuation.allows_backend(audience.backend) {
             return Err(TokenRejection::Invalid(Reason::TokenWrongAudience));
         }
         if standing.revoked {
@@ -182,8 +182,8 @@ impl AccessToken {
     }
 
     /// What its holders appended.
-    pub fn narrowing(&self) -> &Narrowing {
-        self.token.narrowing()
+    pub fn attenuation(&self) -> &Attenuation {
+        self.token.attenuation()
     }
 
     /// The token itself.
@@ -202,7 +202,7 @@ impl AccessToken {
     pub fn is_restricted(&self) -> bool {
         let claims = self.claims();
         !claims.tools.is_all()
-            || !self.narrowing().is_empty()
+            || !self.attenuation().is_empty()
             || !self.scopes.is_everything(&claims.scope)
     }
 
@@ -217,7 +217,7 @@ impl AccessToken {
 
     /// Whether what tools say of their effects decides about it.
     pub fn asks_for_effects(&self) -> bool {
-        self.narrowing().asks_for_effects() || self.scopes.ask_for_effects(&self.claims().scope)
+        self.attenuation().asks_for_effects() || self.scopes.ask_for_effects(&self.claims().scope)
     }
 
     /// The scopes that it comes to: its own, and those that they include.
@@ -239,7 +239,7 @@ impl AccessToken {
         reads_only: bool,
         current: impl FnOnce() -> Current,
     ) -> Result<(), NotAllowed> {
-        if !self.narrowing().allows_tool(tool, reads_only) {
+        if !self.attenuation().allows_tool(tool, reads_only) {
             return Err(NotAllowed::Never);
         }
         let operation = Operation::Tool {
@@ -566,7 +566,7 @@ fn concerns_allowed(token: &AccessToken, tool: &str, circumstances: Circumstance
             reads_only,
         };
         covered(token, operation).is_ok()
-            && token.narrowing().allows_tool(tool, reads_only)
+            && token.attenuation().allows_tool(tool, reads_only)
             && token.admit(tool, || circumstances.current(tool)).is_ok()
     };
     match circumstances.read_only_tools {
@@ -598,7 +598,7 @@ fn decide_tool(
     };
     match covered(token, operation) {
         // Nobody narrowed a token in order that its holder asks for another.
-        Err(Refusal::Scope(_)) if !token.narrowing().allows_tool(tool, reads_only) => {
+        Err(Refusal::Scope(_)) if !token.attenuation().allows_tool(tool, reads_only) => {
             return Err(Refusal::Narrowed(Unmet("tool")));
         }
         covered => covered?,
@@ -612,7 +612,7 @@ fn decide_tool(
         arguments: call.arguments.as_ref(),
     };
     token
-        .narrowing()
+        .attenuation()
         .allows_call(&asked)
         .map_err(Refusal::Narrowed)?;
     let needs_approval = needs_approval(circumstances.approval_required, tool);
@@ -646,7 +646,7 @@ fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
         false => Operation::Method(&call.method),
     };
     let is_left = token
-        .narrowing()
+        .attenuation()
         .allows_method(is_harmless, call.is_read_only());
     match covered(token, operation) {
         Err(Refusal::Scope(_)) if !is_left => {}

@@ -109,8 +109,8 @@ impl ProxyState {
         let (calls, body) = match method {
             Method::POST => {
                 let ruled = rules.as_ref().map_or(Keep::Nothing, |rules| rules.keep());
-                let mut paths = token.narrowing().argument_paths();
-                let keep = match (token.narrowing().asks_for_arguments(), ruled) {
+                let mut paths = token.attenuation().argument_paths();
+                let keep = match (token.attenuation().asks_for_arguments(), ruled) {
                     (false, ruled) => ruled,
                     (true, Keep::Arguments) => Keep::Arguments,
                     (true, Keep::Nothing) => Keep::At(&paths),

@@ -183,7 +183,7 @@ fn may_hear_of(token: &AccessToken, tool: &str) -> bool {
     };
     let is_granted = token.tools().is_all() || token.pin(tool).is_some();
     is_granted
-        && token.narrowing().allows_tool(tool, reads_only)
+        && token.attenuation().allows_tool(tool, reads_only)
         && token.coverage(operation) == Coverage::Covered
 }
 

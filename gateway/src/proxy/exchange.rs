@@ -24,7 +24,7 @@ use super::serve::{ProxyError, RequestContext, allow_reading};
 use super::tool_list_filter::{self, EventFilter, ToolListFilter};
 use super::upstream_head::{self, Asking};
 use super::{MountedBackend, ProxyState};
-use crate::access_token::{self, PassedToken};
+use crate::access_token::{self, BackendToken};
 use crate::backend::{Connection, Failure, Pooling};
 use crate::policy::{Permit, TokenRejection};
 use crate::protocol::jsonrpc::Id;
@@ -197,7 +197,7 @@ impl ProxyState {
         &self,
         mounted: &MountedBackend,
         permit: &Permit,
-    ) -> Result<Option<Arc<PassedToken>>, Rejection> {
+    ) -> Result<Option<Arc<BackendToken>>, Rejection> {
         if mounted.backend.token_header.is_none() {
             return Ok(None);
         }
@@ -205,16 +205,18 @@ impl ProxyState {
         let Some(id) = token.ids().last() else {
             return Err(Rejection::Unspeakable);
         };
-        if let Some(passed) = self.passed.get(id)
-            && !passed.is_stale(token, now)
+        if let Some(backend_token) = self.backend_tokens.get(id)
+            && !backend_token.is_stale(token, now)
         {
-            return Ok(Some(passed));
+            return Ok(Some(backend_token));
         }
-        let passed = access_token::pass_on(token, &mounted.backend.mount.name, &self.keys, now)
-            .map_err(|_| Rejection::Unspeakable)?;
-        let passed = Arc::new(passed);
-        self.passed.insert(id.clone(), Arc::clone(&passed));
-        Ok(Some(passed))
+        let backend_token =
+            access_token::mint_backend_token(token, &mounted.backend.mount.name, &self.keys, now)
+                .map_err(|_| Rejection::Unspeakable)?;
+        let backend_token = Arc::new(backend_token);
+        self.backend_tokens
+            .insert(id.clone(), Arc::clone(&backend_token));
+        Ok(Some(backend_token))
     }
 
     /// A connection on which the backend has answered with the head of a final response.
@@ -241,7 +243,7 @@ impl ProxyState {
                 backend,
                 identity: &self.settings.identity_headers,
                 claims: permit.token().claims(),
-                token: token.as_deref().map(PassedToken::as_str),
+                token: token.as_deref().map(BackendToken::as_str),
             };
             let head = upstream_head::build(&asking).ok_or(Rejection::Unspeakable)?;
             let mut connection = self

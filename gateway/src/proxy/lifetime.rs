@@ -89,7 +89,9 @@ impl StreamLifetime {
         now: Timestamp,
     ) -> Self {
         let ends = match outlasts {
-            Some(longest) if token.narrowing().ends().is_none() => token.ends().max(now + longest),
+            Some(longest) if token.attenuation().ends().is_none() => {
+                token.ends().max(now + longest)
+            }
             _ => token.ends(),
         };
         Self {

@@ -54,7 +54,7 @@ pub use self::in_flight::InFlight;
 pub use self::listener::Bound;
 pub use self::streams::{StreamView, Streams};
 
-use crate::access_token::{Keys, PassedToken, VerifiedToken};
+use crate::access_token::{BackendToken, Keys, VerifiedToken};
 use crate::backend::{Backend, Connections, IdentityHeaders, ProtocolSupport};
 use crate::clock::Clock;
 use crate::journal::Journal;
@@ -186,7 +186,7 @@ impl Proxy {
             mounted_backends,
             sessions: Sessions::new(&dependencies.tags, &settings.issuer),
             tokens: Cache::new(TOKENS),
-            passed: Cache::new(TOKENS),
+            backend_tokens: Cache::new(TOKENS),
             streams: Streams::default(),
             translator: Translator::default(),
             draining: Draining::default(),
@@ -244,7 +244,7 @@ struct ProxyState {
     /// By SHA-256 of the token's text.
     tokens: Cache<[u8; 32], Arc<VerifiedToken>>,
     /// What backends are given, by the last revocation id of the token that it stands for.
-    passed: Cache<String, Arc<PassedToken>>,
+    backend_tokens: Cache<String, Arc<BackendToken>>,
     streams: Streams,
     translator: Translator,
     draining: Draining,

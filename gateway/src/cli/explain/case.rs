@@ -299,7 +299,7 @@ impl<'a> Case<'a> {
                 token.ends()
             ));
             facts.push(format!("tools granted: {}", claims.tools.in_words()));
-            for check in token.narrowing().checks() {
+            for check in token.attenuation().checks() {
                 facts.push(format!("narrowed: {check}"));
             }
             for approval in token.approvals() {

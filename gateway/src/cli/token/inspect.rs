@@ -93,7 +93,7 @@ impl Inspect {
 
 fn print_judged(judged: Option<&Judged>) {
     match judged {
-        Some(Judged::Narrowing(checks)) => println!(
+        Some(Judged::Attenuation(checks)) => println!(
             "// narrows: {} {}, all of which must hold",
             checks.len(),
             match checks.len() {
@@ -127,7 +127,7 @@ fn print_verified(token: &VerifiedToken) {
     };
     println!("// verification: {state} (revocation is known to the gateway only)");
     println!("// issued {}, expires {}", claims.issued, claims.expires);
-    if let Some(ends) = token.narrowing().ends() {
+    if let Some(ends) = token.attenuation().ends() {
         println!("// narrowed to end {ends}");
     }
     for (index, id) in token.ids().iter().enumerate() {

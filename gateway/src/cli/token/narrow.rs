@@ -51,7 +51,7 @@ impl Narrow {
             }
         }
         let token = self.source.read()?;
-        access_token::narrow(&token, &checks, self.seal).map_err(|error| error.to_string())
+        access_token::attenuate(&token, &checks, self.seal).map_err(|error| error.to_string())
     }
 
     fn checks(&self) -> Vec<Check> {

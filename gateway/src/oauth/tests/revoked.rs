@@ -35,7 +35,7 @@ fn is_revoked(server: &AuthorizationServer, token: &str) -> bool {
 fn narrowed(token: &str) -> String {
     let bearer = BearerToken::parse_token(token).unwrap();
     let tools = Check::Tool(BTreeSet::from(["search".to_owned()]));
-    access_token::narrow(&bearer, &[tools], false).unwrap()
+    access_token::attenuate(&bearer, &[tools], false).unwrap()
 }
 
 async fn token_of(server: &AuthorizationServer, client: &str, now: Timestamp) -> String {
@@ -94,7 +94,7 @@ async fn a_narrowed_token_that_is_over_is_revoked_while_a_stream_of_it_may_go_on
     assert_eq!(revoke_at(&server, &client, &long_over).await.status(), 200);
     let bearer = BearerToken::parse_token(&token_of(&server, &client, hours(3)).await).unwrap();
     let until = Check::Before(hours(2).secs());
-    let timed = access_token::narrow(&bearer, &[until], false).unwrap();
+    let timed = access_token::attenuate(&bearer, &[until], false).unwrap();
     assert_eq!(revoke_at(&server, &client, &timed).await.status(), 200);
     assert_eq!(revocations(&server, NOW).await.len(), 1, "nothing to end");
 }

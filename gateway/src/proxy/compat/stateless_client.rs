@@ -213,7 +213,7 @@ impl Translator {
     ) -> ResponseStream {
         let suspended_calls = Arc::clone(&self.suspended_calls);
         ResponseStream::of(move |out| {
-            pass_on(suspended_calls, pending, upstream, id, caller, states, out)
+            mint_backend_token(suspended_calls, pending, upstream, id, caller, states, out)
         })
     }
 
@@ -241,7 +241,9 @@ impl Translator {
                 None => Err(Trouble::Lost),
             };
             match told {
-                Ok(()) => pass_on(table, pending, upstream, id, caller, states, out).await,
+                Ok(()) => {
+                    mint_backend_token(table, pending, upstream, id, caller, states, out).await
+                }
                 Err(trouble) => {
                     let _ = out.send(failed(&id, &trouble.failure())).await;
                 }
@@ -289,7 +291,7 @@ fn calling(
     })
 }
 
-async fn pass_on(
+async fn mint_backend_token(
     suspended_calls: Arc<SuspendedCalls>,
     mut pending: PendingCall,
     upstream: Arc<UpstreamClient>,

@@ -10,7 +10,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::time::timeout;
 
-use crate::access_token::PassedToken;
+use crate::access_token::BackendToken;
 use crate::backend::{Backend, Connection, Connections, Failure, IdentityHeaders, Pooling};
 use crate::policy::Permit;
 use crate::protocol::media_type;
@@ -48,7 +48,7 @@ pub(super) struct UpstreamClient {
     pub(super) backend: Arc<Backend>,
     identity: IdentityHeaders,
     /// The token that says who calls, where the backend is to have one.
-    token: Option<Arc<PassedToken>>,
+    token: Option<Arc<BackendToken>>,
     headers: HeaderMap,
     /// What answers are held on.
     account: Hold,
@@ -153,7 +153,7 @@ impl UpstreamClient {
                 backend: &self.backend,
                 identity: &self.identity,
                 claims: self.permit.token().claims(),
-                token: self.token.as_deref().map(PassedToken::as_str),
+                token: self.token.as_deref().map(BackendToken::as_str),
             };
             let head = upstream_head::build(&asking).ok_or_else(unspeakable)?;
             let mut connection = self.connections.open(&self.backend, pooling).await?;

@@ -10,8 +10,8 @@ use prost::Message as _;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::form::BASE64;
-use super::narrowing::tests::{Issuer, append, asked};
+use super::attenuation::tests::{Issuer, append, asked};
+use super::envelope::BASE64;
 use super::*;
 
 /// What a refusal may cost at most.
@@ -335,8 +335,8 @@ fn a_block_signed_by_a_stranger_is_refused_and_one_of_an_approver_only_approves(
     let token = with(&root, &approver, good);
     let verified = issuer.verify(&token).unwrap();
     assert_eq!(
-        verified.narrowing(),
-        issuer.verify(&root).unwrap().narrowing()
+        verified.attenuation(),
+        issuer.verify(&root).unwrap().attenuation()
     );
     assert_eq!(verified.approvals()[0].tool, "deploy");
     assert_eq!(verified.approvals()[0].approver, "release team");

@@ -73,7 +73,7 @@ fn checks_of(code: &str) -> Result<Vec<Check>, TokenError> {
     let token = append(&issuer.token(Tools::All), code);
     issuer
         .verify(&token)
-        .map(|token| token.narrowing().checks().to_vec())
+        .map(|token| token.attenuation().checks().to_vec())
 }
 
 #[test]
@@ -188,7 +188,7 @@ fn anything_else_is_refused() {
         "check if argument(\"path\", $v), [].contains($v)",
         "check if argument(\"path\", $v), {,}.contains($v)",
     ] {
-        assert_eq!(checks_of(code), Err(TokenError::Narrowing), "{code}");
+        assert_eq!(checks_of(code), Err(TokenError::Attenuation), "{code}");
     }
 }
 
@@ -213,7 +213,7 @@ fn sizes_and_counts_have_their_bounds() {
     }
     assert_eq!(issuer.verify(&token).unwrap().ids().len(), 9);
     token = append(&token, "check if tool(\"a\")");
-    assert_eq!(issuer.verify(&token), Err(TokenError::Narrowing));
+    assert_eq!(issuer.verify(&token), Err(TokenError::Attenuation));
 }
 
 #[test]
@@ -330,8 +330,8 @@ impl Asked {
         };
         token.claims().tools.contains(&self.tool)
             && !token.is_expired(Timestamp::from_secs(self.now))
-            && token.narrowing().allows_backend(&self.backend)
-            && token.narrowing().allows_call(&asked).is_ok()
+            && token.attenuation().allows_backend(&self.backend)
+            && token.attenuation().allows_call(&asked).is_ok()
     }
 
     /// The library's, given the same facts.

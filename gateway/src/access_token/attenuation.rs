@@ -31,7 +31,7 @@ use std::fmt;
 
 use biscuit_auth::format::schema::{self, Op, Term, op, op_binary, term::Content};
 
-use super::form::Block;
+use super::envelope::Block;
 use crate::clock::Timestamp;
 use crate::protocol::arguments::{Arguments, Paths, Value};
 use crate::protocol::below::stays_below;
@@ -85,7 +85,7 @@ pub enum Check {
 
 /// All conditions that the holders of a token appended, one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Narrowing {
+pub struct Attenuation {
     checks: Vec<Check>,
 }
 
@@ -110,7 +110,7 @@ impl fmt::Display for Unmet {
     }
 }
 
-impl Narrowing {
+impl Attenuation {
     /// One that says what `checks` say.
     pub fn new(checks: Vec<Check>) -> Self {
         Self { checks }

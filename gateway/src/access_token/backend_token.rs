@@ -19,13 +19,13 @@ const LEFT: Duration = Duration::from_secs(150);
 
 /// A token for a backend.
 #[derive(Clone)]
-pub struct PassedToken {
+pub struct BackendToken {
     text: String,
     ends: Timestamp,
 }
 
 /// Never the text.
-impl std::fmt::Debug for PassedToken {
+impl std::fmt::Debug for BackendToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("PassedToken")
             .field("ends", &self.ends)
@@ -33,7 +33,7 @@ impl std::fmt::Debug for PassedToken {
     }
 }
 
-impl PassedToken {
+impl BackendToken {
     /// The text for the header. Never log it.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -50,12 +50,12 @@ impl PassedToken {
 /// It says `audience` (the backend), `user`, `user_name`, `client`, `grant`, each `scope`, `issued`
 /// and `expires`, and checks `backend` and `time`. An access token has no `audience`: whoever asks
 /// for it takes none for this.
-pub fn pass_on(
+pub fn mint_backend_token(
     token: &VerifiedToken,
     backend: &str,
     keys: &Keys,
     now: Timestamp,
-) -> Result<PassedToken, error::Token> {
+) -> Result<BackendToken, error::Token> {
     let claims = token.claims();
     // Whole seconds, as Datalog has them.
     let ends = Timestamp::from_secs((now + LIFETIME).min(token.ends()).secs());
@@ -84,7 +84,7 @@ pub fn pass_on(
         .build(keys.signing())?
         .seal()?
         .to_base64()?;
-    Ok(PassedToken { text, ends })
+    Ok(BackendToken { text, ends })
 }
 
 #[cfg(test)]
@@ -92,7 +92,7 @@ mod tests {
     use biscuit_auth::builder::Fact;
     use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits};
 
-    use super::super::narrowing::tests::Issuer;
+    use super::super::attenuation::tests::Issuer;
     use super::*;
     use crate::access_token::{TokenError, Tools, verify};
     use crate::protocol::bearer::BearerToken;
@@ -122,8 +122,9 @@ mod tests {
     fn it_is_good_for_one_backend_for_minutes_and_for_nothing_here() {
         let issuer = Issuer::new();
         let token = issuer.verify(&issuer.token(Tools::All)).unwrap();
-        let passed = pass_on(&token, "notes", &issuer.keys, NOW).unwrap();
-        let biscuit = Biscuit::from_base64(passed.as_str(), issuer.keys.active_public()).unwrap();
+        let backend_token = mint_backend_token(&token, "notes", &issuer.keys, NOW).unwrap();
+        let biscuit =
+            Biscuit::from_base64(backend_token.as_str(), issuer.keys.active_public()).unwrap();
         let end = NOW + LIFETIME;
         assert!(taken(&biscuit, "notes", NOW));
         assert!(taken(&biscuit, "notes", end - Duration::from_secs(1)));
@@ -131,7 +132,7 @@ mod tests {
         assert!(!taken(&biscuit, "files", NOW));
         assert!(biscuit.append(Default::default()).is_err());
         assert!(!taken(&issuer.token(Tools::All), "notes", NOW));
-        let bearer = BearerToken::parse_token(passed.as_str()).unwrap();
+        let bearer = BearerToken::parse_token(backend_token.as_str()).unwrap();
         assert_eq!(verify(&bearer, &issuer.keys), Err(TokenError::Malformed));
     }
 
@@ -139,11 +140,11 @@ mod tests {
     fn it_is_minted_anew_before_it_ends_and_never_outlives_what_it_stands_for() {
         let issuer = Issuer::new();
         let token = issuer.verify(&issuer.token(Tools::All)).unwrap();
-        let passed = pass_on(&token, "notes", &issuer.keys, NOW).unwrap();
-        assert!(!passed.is_stale(&token, NOW + Duration::from_secs(150)));
-        assert!(passed.is_stale(&token, NOW + Duration::from_secs(151)));
+        let backend_token = mint_backend_token(&token, "notes", &issuer.keys, NOW).unwrap();
+        assert!(!backend_token.is_stale(&token, NOW + Duration::from_secs(150)));
+        assert!(backend_token.is_stale(&token, NOW + Duration::from_secs(151)));
         let nearly_over = token.ends() - Duration::from_secs(10);
-        let last = pass_on(&token, "notes", &issuer.keys, nearly_over).unwrap();
+        let last = mint_backend_token(&token, "notes", &issuer.keys, nearly_over).unwrap();
         assert!(last.ends <= token.ends());
     }
 }

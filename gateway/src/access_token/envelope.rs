@@ -2,8 +2,8 @@
 //! are, how large, of which kind. A holder can append whatever fits into a header, so what is
 //! judged here costs microseconds whatever it holds.
 //!
-//! Owns: the protobuf, and the bounds on it. Not: what appended blocks may say (`narrowing`,
-//! `approval`), nor whose signatures they bear (`verify`).
+//! Owns: the protobuf, and the bounds on it. Not: what appended blocks may say (`attenuation`,
+//! `third_party_block`), nor whose signatures they bear (`verify`).
 
 use std::collections::HashSet;
 
@@ -39,7 +39,7 @@ const BOUND_TO_ITS_TOKEN: u32 = 1;
 const ED25519: i32 = schema::public_key::Algorithm::Ed25519 as i32;
 
 /// A token taken apart. Nothing in it is verified.
-pub(super) struct Form {
+pub(super) struct TokenEnvelope {
     pub(super) bytes: Vec<u8>,
     pub(super) root_key_id: Option<u32>,
     pub(super) authority: Block,
@@ -60,7 +60,7 @@ pub(super) enum Appended {
     ThirdParty(Block, PublicKey),
 }
 
-impl Form {
+impl TokenEnvelope {
     /// Takes the text of a token apart.
     pub(super) fn read(text: &str) -> Result<Self, TokenError> {
         let bytes = BASE64.decode(text).map_err(|_| TokenError::Malformed)?;
@@ -71,7 +71,7 @@ impl Form {
             return Err(TokenError::Malformed);
         }
         if token.blocks.len() > APPENDED_BLOCKS {
-            return Err(TokenError::Narrowing);
+            return Err(TokenError::Attenuation);
         }
         let mut symbols =
             SymbolTable::from(authority.symbols.clone()).map_err(|_| TokenError::Malformed)?;
@@ -82,7 +82,7 @@ impl Form {
         let appended = token
             .blocks
             .iter()
-            .map(|signed| Appended::read(signed, &mut symbols).ok_or(TokenError::Narrowing))
+            .map(|signed| Appended::read(signed, &mut symbols).ok_or(TokenError::Attenuation))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             bytes,

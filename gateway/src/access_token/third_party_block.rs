@@ -6,8 +6,8 @@ use biscuit_auth::PublicKey;
 use biscuit_auth::builder::Algorithm;
 use biscuit_auth::format::schema::{Term, term::Content};
 
-use super::form::Block;
-use super::narrowing::NO_DATE;
+use super::attenuation::NO_DATE;
+use super::envelope::Block;
 use crate::clock::Timestamp;
 
 /// One block approves so many tools at most.
