@@ -11,7 +11,7 @@ use std::time::Instant;
 use gateway::clock::Clock;
 use gateway::config;
 use gateway::config::layers::Layers;
-use gateway::policy::rules::{Asked, Ground, Rules, Surroundings};
+use gateway::policy::rules::{Asked, PolicyEnvironment, Rules, Surroundings};
 use gateway::protocol::jsonrpc::judge_arguments;
 use gateway::protocol::tool_definition::Labels;
 
@@ -93,7 +93,7 @@ fn read(files: &[String]) -> Result<Policies, Box<dyn std::error::Error>> {
     let mut policies = Vec::new();
     for file in files {
         let text = std::fs::read_to_string(file)?;
-        let rules = Rules::read(file, &text, ground()?);
+        let rules = Rules::read(file, &text, environment()?);
         let rules = rules.map_err(|faults| format!("{file}:\n{}", lines(&faults)))?;
         policies.push((file.clone(), Arc::new(rules)));
     }
@@ -105,11 +105,11 @@ fn lines<T: ToString>(faults: &[T]) -> String {
     lines.join("\n")
 }
 
-fn ground() -> Result<Ground, Box<dyn std::error::Error>> {
+fn environment() -> Result<PolicyEnvironment, Box<dyn std::error::Error>> {
     let names = |names: &[&str]| -> BTreeSet<String> {
         names.iter().map(|name| (*name).to_owned()).collect()
     };
-    Ok(Ground {
+    Ok(PolicyEnvironment {
         groups: BTreeMap::from([("staff".to_owned(), names(&["alice", "bob"]))]),
         networks: BTreeMap::from([("office".to_owned(), vec!["192.0.2.0/24".parse()?])]),
         backends: names(&["documents"]),

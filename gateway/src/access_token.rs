@@ -30,7 +30,7 @@ use crate::protocol::scope::Scope;
 use crate::reason::Reason;
 
 pub use self::append::{AppendError, Judged, approve, attenuate, judged};
-pub use self::attenuation::{Attenuation, Check, Constant, Match, ToolCall, Unmet};
+pub use self::attenuation::{Attenuation, Check, Constant, FailedCheck, Match, ToolCall};
 pub use self::backend_token::{BackendToken, mint_backend_token};
 pub use self::envelope::{APPENDED_BLOCKS, APPENDED_BYTES};
 pub use self::third_party_block::{Approval, Approver, approver_key};

@@ -18,7 +18,7 @@ use crate::identity::{Passwords, Setup};
 use crate::journal::{self, Journal};
 use crate::keys::KeysFolder;
 use crate::oauth::{AuthorizationServer, Settings};
-use crate::policy::PolicyInForce;
+use crate::policy::PolicyHandle;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::secret::{self, SecretHash, TagKey};
 use crate::store::{
@@ -53,7 +53,7 @@ pub struct App {
     /// The audit log.
     pub journal: Journal,
     /// The operator's policy.
-    pub policy: PolicyInForce,
+    pub policy: PolicyHandle,
     /// The time.
     pub clock: Clock,
 }
@@ -185,7 +185,7 @@ impl App {
             protocols,
             connections,
             journal,
-            policy: PolicyInForce::new(config.policy.clone()),
+            policy: PolicyHandle::new(config.policy.clone()),
             clock,
         })
     }

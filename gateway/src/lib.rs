@@ -45,12 +45,12 @@
 //! that the gateway alone states (`policy/rules/vocabulary.rs` lists them; `proxy::policy_input` gathers
 //! them). [`policy::decide`] asks it last, about every message and every stream that is opened: it can
 //! only take away. `policy/rules/listing.rs` derives from it what holds of a tool whatever its
-//! arguments are, by which lists are cut. [`policy::PolicyInForce`] is where everybody takes it from;
+//! arguments are, by which lists are cut. [`policy::PolicyHandle`] is where everybody takes it from;
 //! `cli::reload` replaces it on SIGHUP. The evaluator wants plain values and no token, so
 //! `gateway explain` and dry runs ask the same one.
 //!
 //! `cli::explain` asks `policy::decide` about one call, with what it gathers from files;
-//! `policy/rules/unknown.rs` decides where facts are missing, by which `cli::policy` judges the audit
+//! `policy/rules/partial_evaluation.rs` decides where facts are missing, by which `cli::policy` judges the audit
 //! log anew.
 //!
 //! # Scopes

@@ -102,9 +102,9 @@ pub struct ToolCall<'a> {
 
 /// The condition that a call does not meet, by its subject. Says nothing of the call's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Unmet(pub &'static str);
+pub struct FailedCheck(pub &'static str);
 
-impl fmt::Display for Unmet {
+impl fmt::Display for FailedCheck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0)
     }
@@ -158,7 +158,7 @@ impl Attenuation {
     }
 
     /// Whether this call of a tool meets every condition on calls.
-    pub fn allows_call(&self, call: &ToolCall<'_>) -> Result<(), Unmet> {
+    pub fn allows_call(&self, call: &ToolCall<'_>) -> Result<(), FailedCheck> {
         for check in &self.checks {
             let (subject, met) = match check {
                 Check::Tool(names) => ("tool", names.contains(call.tool)),
@@ -170,7 +170,7 @@ impl Attenuation {
                 Check::Backend(_) | Check::Before(_) => continue,
             };
             if !met {
-                return Err(Unmet(subject));
+                return Err(FailedCheck(subject));
             }
         }
         Ok(())

@@ -134,7 +134,7 @@ struct Why {
     /// The scope that would be enough.
     needs: Option<Scope>,
     /// The checks of the policy that do not hold.
-    unmet: Vec<Statement>,
+    failed: Vec<Statement>,
 }
 
 pub(super) fn run(explain: &Explain) -> ExitCode {
@@ -168,7 +168,7 @@ impl Explained {
                 if let Some(scope) = &why.needs {
                     println!("  needs  scope {scope}");
                 }
-                for statement in &why.unmet {
+                for statement in &why.failed {
                     println!("  unmet  {statement}  {}", statement.text());
                 }
                 println!("  to do  {}", why.reason.remedy());
@@ -204,7 +204,7 @@ impl Explained {
             all["sentence"] = why.reason.sentence().into();
             all["remedy"] = why.reason.remedy().into();
             all["check"] = why.check.as_str().into();
-            all["unmet"] = why.unmet.iter().map(placed).collect();
+            all["unmet"] = why.failed.iter().map(placed).collect();
             if let Some(scope) = &why.needs {
                 all["needed_scope"] = scope.to_string().into();
             }

@@ -11,7 +11,7 @@ use crate::audit::{Event, Record};
 use crate::cli::Configuration;
 use crate::config;
 use crate::journal::Journal;
-use crate::policy::PolicyInForce;
+use crate::policy::PolicyHandle;
 use crate::reason::Reason;
 
 /// Listens from now on. Without a policy and a file in which one could come to be named, the signal
@@ -19,7 +19,7 @@ use crate::reason::Reason;
 pub(super) fn follow(
     runtime: &Handle,
     configuration: &Configuration,
-    policy: PolicyInForce,
+    policy: PolicyHandle,
     journal: Journal,
 ) -> anyhow::Result<()> {
     if configuration.config.is_none() && policy.current().is_none() {
@@ -45,7 +45,7 @@ pub(super) fn follow(
 }
 
 /// Puts the policy of the configuration in force, and says how that ended.
-fn reload(configuration: &Configuration, policy: &PolicyInForce) -> Record {
+fn reload(configuration: &Configuration, policy: &PolicyHandle) -> Record {
     let config = match config::resolve(&configuration.layers()) {
         Ok(config) => config,
         Err(problems) => {

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::config::ConfiguredBackend;
 use crate::config::layers::{Origin, Problem};
 use crate::config::{reader::Reader, values};
-use crate::policy::rules::{Ground, Rules};
+use crate::policy::rules::{PolicyEnvironment, Rules};
 
 /// A policy is read by people; one that is larger is some other file.
 const LARGEST: usize = 256 * 1024;
@@ -24,7 +24,7 @@ impl Reader<'_> {
         clients: &[Client],
         approvers: &[Approver],
     ) -> Option<Arc<Rules>> {
-        let ground = Ground {
+        let environment = PolicyEnvironment {
             groups: self.groups(),
             networks: self.networks(),
             backends: backends
@@ -56,7 +56,7 @@ impl Reader<'_> {
                 return None;
             }
         };
-        match Rules::read(&path.display().to_string(), &text, ground) {
+        match Rules::read(&path.display().to_string(), &text, environment) {
             Ok(rules) => Some(Arc::new(rules)),
             Err(faults) => {
                 self.problems

@@ -15,7 +15,7 @@ use crate::access_token::{self, VerifiedToken};
 use crate::clock::Timestamp;
 use crate::oauth::client_authentication::{basic, form, malformed};
 use crate::oauth::{AuthorizationServer, discovery, outcome};
-use crate::policy::{AccessToken, Audience, Standing, TokenRejection};
+use crate::policy::{AccessToken, Audience, RevocationStatus, TokenRejection};
 use crate::protocol::bearer::BearerToken;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
 use crate::protocol::resource::Mount;
@@ -103,7 +103,7 @@ async fn confirm(
     now: Timestamp,
 ) -> Result<AccessToken, TokenRejection> {
     let view = server.records.view().ok_or(TokenRejection::Unknown)?;
-    let standing = Standing {
+    let status = RevocationStatus {
         revoked: view.revokes(&token),
         remembers_since: view.birth().map(|birth| birth.counts_from()),
         age: view.age(now),
@@ -113,7 +113,7 @@ async fn confirm(
         backend: &mount.name,
         scopes: server.settings.scopes.at(&mount.name),
     };
-    let token = AccessToken::confirm(Arc::new(token), audience, standing, now)?;
+    let token = AccessToken::confirm(Arc::new(token), audience, status, now)?;
     server.with_kept_tools(token, now).await
 }
 

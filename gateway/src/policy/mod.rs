@@ -6,7 +6,7 @@
 //! signatures (`access_token`), what was revoked (the store's view), what the operator's policy says
 //! ([`rules`]).
 
-mod in_force;
+mod handle;
 pub mod rules;
 mod scopes;
 
@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access_token::{Attenuation, Claims, ToolCall, Tools, Unmet, VerifiedToken};
+use crate::access_token::{Attenuation, Claims, FailedCheck, ToolCall, Tools, VerifiedToken};
 use crate::clock::Timestamp;
 use crate::grants::amendment::Amended;
 use crate::grants::{Current, NotAllowed, Pin};
@@ -25,19 +25,19 @@ use crate::protocol::scope::Scope;
 use crate::protocol::tool_definition::Labels;
 use crate::reason::Reason;
 
-pub use self::in_force::PolicyInForce;
+pub use self::handle::PolicyHandle;
 pub use self::scopes::{
     Coverage, Operation, Pattern, ScopeFault, ScopeRule, ScopeTable, ScopedTools, Scopes,
 };
 
-use self::rules::{Asked, Failure, Rules, Ruling, Statement, Surroundings, Verdict};
+use self::rules::{Asked, Decision, Effect, Failure, Rules, Statement, Surroundings};
 
 /// A view of the revocations that is older than this decides nothing any more.
 pub const VIEW_LIFETIME: Duration = Duration::from_secs(60);
 
 /// What the revocation view says about a token at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Standing {
+pub struct RevocationStatus {
     /// Whether the grant, or one of the token's blocks, was revoked.
     pub revoked: bool,
     /// The earliest moment that a token was given at whose revocation the store would remember;
@@ -84,7 +84,7 @@ impl AccessToken {
     pub fn confirm(
         token: Arc<VerifiedToken>,
         audience: Audience<'_>,
-        standing: Standing,
+        status: RevocationStatus,
         now: Timestamp,
     ) -> Result<Self, TokenRejection> {
         let claims = token.claims();
@@ -95,13 +95,13 @@ impl AccessToken {
         if claims.resource != *audience.resource || !attenuation.allows_backend(audience.backend) {
             return Err(TokenRejection::Invalid(Reason::TokenWrongAudience));
         }
-        if standing.revoked {
+        if status.revoked {
             return Err(TokenRejection::Invalid(Reason::GrantRevoked));
         }
-        let Some(since) = standing.remembers_since else {
+        let Some(since) = status.remembers_since else {
             return Err(TokenRejection::Unknown);
         };
-        if standing.age > VIEW_LIFETIME {
+        if status.age > VIEW_LIFETIME {
             return Err(TokenRejection::Unknown);
         }
         // A store that was emptied forgot its revocations: what is older than it may be revoked.
@@ -256,7 +256,7 @@ impl AccessToken {
 
 /// What a decision needs to know besides token and calls.
 #[derive(Clone, Copy, Debug)]
-pub struct Circumstances<'a> {
+pub struct DecisionInput<'a> {
     /// The time.
     pub now: Timestamp,
     /// The tools that need an approval.
@@ -265,14 +265,14 @@ pub struct Circumstances<'a> {
     /// `None`: the backend could not be asked.
     pub read_only_tools: Option<&'a BTreeSet<String>>,
     /// How the called tools stand at the backend, where the token has pins for them.
-    pub standing: &'a [(String, Current)],
+    pub tool_states: &'a [(String, Current)],
     /// The names that two tools of the backend have, as far as it is known.
     pub doubled: Option<&'a BTreeSet<String>>,
     /// The operator's policy, if there is one.
     pub policy: Option<Question<'a>>,
 }
 
-impl Circumstances<'_> {
+impl DecisionInput<'_> {
     /// Whatever the token is good for: which of two tools a call would run nobody can know.
     fn refuse_doubled(&self, tool: &str) -> Result<(), Refusal> {
         match self.doubled.is_some_and(|names| names.contains(tool)) {
@@ -282,7 +282,7 @@ impl Circumstances<'_> {
     }
 
     fn current(&self, tool: &str) -> Current {
-        let found = self.standing.iter().find(|(name, _)| name == tool);
+        let found = self.tool_states.iter().find(|(name, _)| name == tool);
         found.map_or(Current::Unknown, |(_, current)| *current)
     }
 }
@@ -302,7 +302,7 @@ pub struct Question<'a> {
 }
 
 impl Question<'_> {
-    fn judge(&self, token: &AccessToken, call: Option<&Call>) -> Result<Ruling, Refusal> {
+    fn judge(&self, token: &AccessToken, call: Option<&Call>) -> Result<Decision, Refusal> {
         let Some(call) = call else {
             return Ok(self.ask(token, &self.without_message));
         };
@@ -316,7 +316,7 @@ impl Question<'_> {
         };
         let labels = labels.map_or_else(Labels::default, |(_, labels)| *labels);
         let asked = Asked::of(call, labels);
-        let mut ruling = None;
+        let mut decision = None;
         // Each resource that it names for itself: what covers one covers no other.
         for uri in &call.resources {
             let name = Some(uri.as_str());
@@ -324,12 +324,12 @@ impl Question<'_> {
             if !about.is_allowed() {
                 return Ok(about);
             }
-            ruling = Some(about);
+            decision = Some(about);
         }
-        Ok(ruling.unwrap_or_else(|| self.ask(token, &asked)))
+        Ok(decision.unwrap_or_else(|| self.ask(token, &asked)))
     }
 
-    fn ask(&self, token: &AccessToken, asked: &Asked<'_>) -> Ruling {
+    fn ask(&self, token: &AccessToken, asked: &Asked<'_>) -> Decision {
         self.rules.judge_for(token.last_id(), &self.around, asked)
     }
 }
@@ -354,19 +354,19 @@ pub enum Refusal {
     Answer,
     /// Whoever narrowed the token left this out.
     #[error("the token was narrowed: {0}")]
-    Narrowed(Unmet),
+    Narrowed(FailedCheck),
     /// The tool needs an approval.
     #[error("the tool needs an approval")]
     Approval(String),
     /// The operator's policy does not allow this method, or could not be asked.
     #[error("the policy: {}", described(.1))]
-    Policy(String, Box<Ruling>),
+    Policy(String, Box<Decision>),
 }
 
 /// What a policy decided, for the log.
-fn described(ruling: &Ruling) -> String {
-    match (&ruling.verdict, ruling.unmet.first(), &ruling.by) {
-        (Verdict::Failed(failure), ..) => failure.to_string(),
+fn described(decision: &Decision) -> String {
+    match (&decision.effect, decision.failed.first(), &decision.by) {
+        (Effect::Failed(failure), ..) => failure.to_string(),
         (_, Some(check), _) => format!("{check} does not hold"),
         (_, None, Some(rule)) => format!("{rule} denies it"),
         (_, None, None) => "nothing allows it".to_owned(),
@@ -384,12 +384,12 @@ impl Refusal {
             Self::Answer => Reason::AnswerUnasked,
             Self::Narrowed(_) => Reason::TokenNarrowed,
             Self::Approval(_) => Reason::ApprovalMissing,
-            Self::Policy(_, ruling) => match &ruling.verdict {
-                Verdict::Failed(Failure::Arguments | Failure::Name) => {
+            Self::Policy(_, decision) => match &decision.effect {
+                Effect::Failed(Failure::Arguments | Failure::Name) => {
                     Reason::PolicyArgumentsUnclear
                 }
-                Verdict::Failed(_) => Reason::PolicyFailed,
-                Verdict::Allowed | Verdict::Denied => Reason::PolicyDenied,
+                Effect::Failed(_) => Reason::PolicyFailed,
+                Effect::Allowed | Effect::Denied => Reason::PolicyDenied,
             },
         }
     }
@@ -397,7 +397,7 @@ impl Refusal {
     /// The statement of the operator's policy that it rests on.
     pub fn rule(&self) -> Option<&Statement> {
         match self {
-            Self::Policy(_, ruling) => ruling.place(),
+            Self::Policy(_, decision) => decision.place(),
             _ => None,
         }
     }
@@ -469,11 +469,11 @@ impl Permit {
 pub fn decide(
     token: AccessToken,
     calls: Vec<Call>,
-    circumstances: Circumstances<'_>,
+    input: DecisionInput<'_>,
 ) -> Result<Permit, Refused> {
     let mut refusal = covered(&token, Operation::Session).err();
     for call in &calls {
-        match (judge(&token, call, circumstances), &mut refusal) {
+        match (judge(&token, call, input), &mut refusal) {
             (Ok(()), _) => {}
             (Err(Refusal::Scope(needed)), Some(Refusal::Scope(more))) => {
                 *more = more.union(&needed);
@@ -489,7 +489,7 @@ pub fn decide(
     if let Some(refusal) = refusal {
         return Err(Refused { refusal, calls });
     }
-    match ask_policy(&token, &calls, circumstances.policy) {
+    match ask_policy(&token, &calls, input.policy) {
         Ok(rules) => Ok(Permit {
             token,
             calls,
@@ -510,12 +510,12 @@ fn ask_policy(
         return Ok(Vec::new());
     };
     let judge = |call: Option<&Call>| {
-        let ruling = question.judge(token, call)?;
-        match ruling.is_allowed() {
-            true => Ok(ruling.by),
+        let decision = question.judge(token, call)?;
+        match decision.is_allowed() {
+            true => Ok(decision.by),
             false => {
                 let method = call.map_or_else(String::new, |call| call.method.clone());
-                Err(Refusal::Policy(method, Box::new(ruling)))
+                Err(Refusal::Policy(method, Box::new(decision)))
             }
         }
     };
@@ -525,15 +525,11 @@ fn ask_policy(
     }
 }
 
-fn judge(
-    token: &AccessToken,
-    call: &Call,
-    circumstances: Circumstances<'_>,
-) -> Result<(), Refusal> {
+fn judge(token: &AccessToken, call: &Call, input: DecisionInput<'_>) -> Result<(), Refusal> {
     match call.tool() {
         Some(tool) => {
-            let decide = |reads_only| decide_tool(token, call, tool, reads_only, circumstances);
-            let decided = match circumstances.read_only_tools {
+            let decide = |reads_only| decide_tool(token, call, tool, reads_only, input);
+            let decided = match input.read_only_tools {
                 Some(read_only) => decide(read_only.contains(tool)),
                 // What the tool says is not known: what it may say must not matter.
                 None => match (decide(false), decide(true)) {
@@ -544,14 +540,14 @@ fn judge(
             match decided {
                 // To its pin a tool that is not offered is one that changed.
                 Ok(()) | Err(Refusal::Tool(_, NotAllowed::Changed)) => {
-                    circumstances.refuse_doubled(tool)?;
+                    input.refuse_doubled(tool)?;
                 }
                 Err(_) => {}
             }
             decided
         }
         None => decide_method(token, call).or_else(|refusal| match &call.belongs_to {
-            Some(Belonging::Tool(tool)) if concerns_allowed(token, tool, circumstances) => Ok(()),
+            Some(Belonging::Tool(tool)) if concerns_allowed(token, tool, input) => Ok(()),
             _ => Err(refusal),
         }),
     }
@@ -559,7 +555,7 @@ fn judge(
 
 /// Whether a tool is one that the token may call, for what belongs to it: its tasks and its user
 /// interface. Arguments and approvals were asked for when it was called.
-fn concerns_allowed(token: &AccessToken, tool: &str, circumstances: Circumstances<'_>) -> bool {
+fn concerns_allowed(token: &AccessToken, tool: &str, input: DecisionInput<'_>) -> bool {
     let is_allowed = |reads_only| {
         let operation = Operation::Tool {
             name: tool,
@@ -567,9 +563,9 @@ fn concerns_allowed(token: &AccessToken, tool: &str, circumstances: Circumstance
         };
         covered(token, operation).is_ok()
             && token.attenuation().allows_tool(tool, reads_only)
-            && token.admit(tool, || circumstances.current(tool)).is_ok()
+            && token.admit(tool, || input.current(tool)).is_ok()
     };
-    match circumstances.read_only_tools {
+    match input.read_only_tools {
         Some(read_only) => is_allowed(read_only.contains(tool)),
         None => is_allowed(false) && is_allowed(true),
     }
@@ -590,7 +586,7 @@ fn decide_tool(
     call: &Call,
     tool: &str,
     reads_only: bool,
-    circumstances: Circumstances<'_>,
+    input: DecisionInput<'_>,
 ) -> Result<(), Refusal> {
     let operation = Operation::Tool {
         name: tool,
@@ -599,12 +595,12 @@ fn decide_tool(
     match covered(token, operation) {
         // Nobody narrowed a token in order that its holder asks for another.
         Err(Refusal::Scope(_)) if !token.attenuation().allows_tool(tool, reads_only) => {
-            return Err(Refusal::Narrowed(Unmet("tool")));
+            return Err(Refusal::Narrowed(FailedCheck("tool")));
         }
         covered => covered?,
     }
     token
-        .admit(tool, || circumstances.current(tool))
+        .admit(tool, || input.current(tool))
         .map_err(|why| Refusal::Tool(tool.to_owned(), why))?;
     let asked = ToolCall {
         tool,
@@ -615,8 +611,8 @@ fn decide_tool(
         .attenuation()
         .allows_call(&asked)
         .map_err(Refusal::Narrowed)?;
-    let needs_approval = needs_approval(circumstances.approval_required, tool);
-    if needs_approval && !token.is_approved(tool, circumstances.now) {
+    let needs_approval = needs_approval(input.approval_required, tool);
+    if needs_approval && !token.is_approved(tool, input.now) {
         return Err(Refusal::Approval(tool.to_owned()));
     }
     Ok(())
@@ -661,7 +657,7 @@ fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
     }
     match is_left {
         true => Ok(()),
-        false => Err(Refusal::Narrowed(Unmet("method"))),
+        false => Err(Refusal::Narrowed(FailedCheck("method"))),
     }
 }
 
@@ -713,7 +709,7 @@ mod tests {
 
     const ISSUED: Timestamp = Timestamp::from_secs(10_000);
     const EXPIRES: Timestamp = Timestamp::from_secs(20_000);
-    const GOOD: Standing = Standing {
+    const GOOD: RevocationStatus = RevocationStatus {
         revoked: false,
         remembers_since: Some(Timestamp::from_secs(5_000)),
         age: Duration::from_secs(1),
@@ -767,15 +763,15 @@ mod tests {
     ) -> Result<Permit, Refused> {
         let nothing = BTreeSet::new();
         let tools = calls.iter().filter_map(Call::tool);
-        let standing: Vec<_> = tools.map(|tool| (tool.to_owned(), current)).collect();
+        let tool_states: Vec<_> = tools.map(|tool| (tool.to_owned(), current)).collect();
         super::decide(
             token,
             calls,
-            Circumstances {
+            DecisionInput {
                 now: ISSUED,
                 approval_required: &nothing,
                 read_only_tools: Some(&nothing),
-                standing: &standing,
+                tool_states: &tool_states,
                 doubled: None,
                 policy: None,
             },
@@ -796,8 +792,8 @@ mod tests {
 
     #[test]
     fn a_token_counts_only_here_only_now_and_only_until_it_is_revoked() {
-        let confirm = |resource: &Resource, standing, now| {
-            AccessToken::confirm(verified("mcp", Tools::All), at(resource), standing, now).err()
+        let confirm = |resource: &Resource, status, now| {
+            AccessToken::confirm(verified("mcp", Tools::All), at(resource), status, now).err()
         };
         let invalid = |reason| Some(TokenRejection::Invalid(reason));
         let late = EXPIRES + LEEWAY;
@@ -817,7 +813,7 @@ mod tests {
                 invalid(Reason::TokenWrongAudience)
             );
         }
-        let revoked = Standing {
+        let revoked = RevocationStatus {
             revoked: true,
             ..GOOD
         };
@@ -829,18 +825,12 @@ mod tests {
 
     #[test]
     fn a_store_that_forgot_its_revocations_makes_older_tokens_void() {
-        let born = |at| Standing {
+        let born = |at| RevocationStatus {
             remembers_since: Some(at),
             ..GOOD
         };
-        let confirm = |standing| {
-            AccessToken::confirm(
-                verified("mcp", Tools::All),
-                at(&resource()),
-                standing,
-                ISSUED,
-            )
-            .err()
+        let confirm = |status| {
+            AccessToken::confirm(verified("mcp", Tools::All), at(&resource()), status, ISSUED).err()
         };
         assert_eq!(confirm(born(ISSUED)), None);
         assert_eq!(
@@ -851,34 +841,28 @@ mod tests {
 
     #[test]
     fn what_cannot_be_known_is_a_fault_of_ours_and_no_bad_token() {
-        let confirm = |standing| {
-            AccessToken::confirm(
-                verified("mcp", Tools::All),
-                at(&resource()),
-                standing,
-                ISSUED,
-            )
-            .err()
+        let confirm = |status| {
+            AccessToken::confirm(verified("mcp", Tools::All), at(&resource()), status, ISSUED).err()
         };
         assert_eq!(
-            confirm(Standing {
+            confirm(RevocationStatus {
                 age: VIEW_LIFETIME,
                 ..GOOD
             }),
             None
         );
-        let old = Standing {
+        let old = RevocationStatus {
             age: VIEW_LIFETIME + Duration::from_millis(1),
             ..GOOD
         };
         assert_eq!(confirm(old), Some(TokenRejection::Unknown));
-        let never = Standing {
+        let never = RevocationStatus {
             remembers_since: None,
             ..GOOD
         };
         assert_eq!(confirm(never), Some(TokenRejection::Unknown));
         // What is known to be revoked stays so.
-        let revoked = Standing {
+        let revoked = RevocationStatus {
             revoked: true,
             ..old
         };
@@ -1007,15 +991,15 @@ mod tests {
         let decided = |tool: &str, current| {
             let calls = vec![of(tool)];
             let nothing = BTreeSet::new();
-            let circumstances = Circumstances {
+            let input = DecisionInput {
                 now: ISSUED,
                 approval_required: &nothing,
                 read_only_tools: Some(&nothing),
-                standing: &[("search".to_owned(), current)],
+                tool_states: &[("search".to_owned(), current)],
                 doubled: None,
                 policy: None,
             };
-            super::decide(token("mcp", tools.clone()), calls, circumstances).is_ok()
+            super::decide(token("mcp", tools.clone()), calls, input).is_ok()
         };
         assert!(decided("search", Current::Defined(pin)));
         assert!(!decided("search", Current::Defined(Pin::new([2; 8]))));
@@ -1093,7 +1077,7 @@ mod tests {
             let refused = decide(tools(), vec![call(method, Some("x"))]).err();
             assert_eq!(
                 refused,
-                Some(Refusal::Narrowed(Unmet("method"))),
+                Some(Refusal::Narrowed(FailedCheck("method"))),
                 "{method}"
             );
             assert!(decide(reads(), vec![call(method, Some("x"))]).is_ok());
@@ -1136,11 +1120,11 @@ mod tests {
         };
         let nothing = BTreeSet::new();
         let decided = |token: AccessToken, tool: &str, policy: Option<Question<'_>>| {
-            let circumstances = Circumstances {
+            let input = DecisionInput {
                 now: ISSUED,
                 approval_required: &nothing,
                 read_only_tools: None,
-                standing: &[],
+                tool_states: &[],
                 doubled: None,
                 policy,
             };
@@ -1148,7 +1132,7 @@ mod tests {
                 id: Some(crate::protocol::jsonrpc::Id::Number(1)),
                 ..call("tools/call", Some(tool))
             }];
-            super::decide(token, calls, circumstances).map_err(|refused| refused.refusal)
+            super::decide(token, calls, input).map_err(|refused| refused.refusal)
         };
         let unknown = |tool: &str| Refusal::Tool(tool.to_owned(), NotAllowed::Unknown);
         let all = || token("read write", Tools::All);
@@ -1162,13 +1146,13 @@ mod tests {
         let narrowed = confirmed(narrowed(&["check if tool(\"search\")"]));
         assert_eq!(
             decided(narrowed, "look", None).err(),
-            Some(Refusal::Narrowed(Unmet("tool")))
+            Some(Refusal::Narrowed(FailedCheck("tool")))
         );
         for (text, expected) in [
             ("allow if unlabelled(true);", Some(unknown("write"))),
             ("allow if tool(\"write\");", None),
         ] {
-            let rules = Rules::read("p", text, rules::Ground::default()).unwrap();
+            let rules = Rules::read("p", text, rules::PolicyEnvironment::default()).unwrap();
             let question = Question {
                 rules: &rules,
                 around: Surroundings {
@@ -1198,11 +1182,11 @@ mod tests {
     fn a_tool_that_needs_an_approval_is_refused_without_one() {
         let required = BTreeSet::from(["deploy".to_owned()]);
         let nothing = BTreeSet::new();
-        let circumstances = Circumstances {
+        let input = DecisionInput {
             now: ISSUED,
             approval_required: &required,
             read_only_tools: Some(&nothing),
-            standing: &[],
+            tool_states: &[],
             doubled: None,
             policy: None,
         };
@@ -1211,7 +1195,7 @@ mod tests {
                 id: Some(crate::protocol::jsonrpc::Id::Number(1)),
                 ..call("tools/call", Some(tool))
             }];
-            let decided = super::decide(token("mcp", Tools::All), calls, circumstances);
+            let decided = super::decide(token("mcp", Tools::All), calls, input);
             decided.err().map(|refused| refused.refusal)
         };
         for tool in ["deploy", "Deploy", "DEPLOY", "ｄeploy", "dep\u{200b}loy"] {

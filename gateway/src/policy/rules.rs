@@ -15,18 +15,18 @@
 //! Owns: what a policy says about a call. Not: who asks it ([`super::decide`], `gateway explain`),
 //! where the file is and when it is read again (`config`, `cli`).
 
+mod decision;
+mod environment;
 mod facts;
-mod ground;
-mod judge;
+mod lint;
 mod listing;
 mod names;
+mod partial_evaluation;
 mod patterns;
 mod reader;
-mod ruling;
 mod source;
 #[cfg(test)]
 mod tests;
-mod unknown;
 mod vocabulary;
 
 use std::collections::BTreeSet;
@@ -45,9 +45,9 @@ use crate::protocol::below;
 use crate::protocol::jsonrpc::Keep;
 use crate::protocol::tool_definition::Labels;
 
+pub use self::decision::{Decision, Effect, Failure, Statement};
+pub use self::environment::PolicyEnvironment;
 pub use self::facts::{Asked, Message, Surroundings};
-pub use self::ground::Ground;
-pub use self::ruling::{Failure, Ruling, Statement, Verdict};
 pub use self::source::Fault;
 pub use self::vocabulary::reference;
 
@@ -109,7 +109,7 @@ struct Remembered {
 
 /// A policy that was read and found good.
 pub struct Rules {
-    ground: Ground,
+    environment: PolicyEnvironment,
     /// Everything but the facts of a call.
     prepared: AuthorizerBuilder,
     /// The same, for what holds of a tool whatever its arguments are.
@@ -127,7 +127,7 @@ pub struct Rules {
     uses_in_general: BTreeSet<&'static str>,
     arguments: AskedArguments,
     names: names::Names,
-    remembered: Cache<Remembered, Ruling>,
+    remembered: Cache<Remembered, Decision>,
 }
 
 impl fmt::Debug for Rules {
@@ -141,8 +141,12 @@ impl fmt::Debug for Rules {
 
 impl Rules {
     /// Reads a policy. `file` is what it is called in faults, logs and records. All faults at once.
-    pub fn read(file: &str, text: &str, ground: Ground) -> Result<Self, Vec<Fault>> {
-        reader::read(file, text, ground)
+    pub fn read(
+        file: &str,
+        text: &str,
+        environment: PolicyEnvironment,
+    ) -> Result<Self, Vec<Fault>> {
+        reader::read(file, text, environment)
     }
 
     /// How many statements it has that decide: `check`, `allow` and `deny`.
@@ -182,17 +186,17 @@ impl Rules {
     }
 
     /// Decides about one call. Pure, and evaluated each time.
-    pub fn judge(&self, around: &Surroundings<'_>, asked: &Asked<'_>) -> Ruling {
+    pub fn judge(&self, around: &Surroundings<'_>, asked: &Asked<'_>) -> Decision {
         if self.asks_for_arguments()
             && (asked.method == "tools/call" || asked.method == "prompts/get")
             && !asked
                 .arguments
                 .is_some_and(|arguments| self.arguments.are_clear(arguments))
         {
-            return Ruling::failed(Failure::Arguments);
+            return Decision::failed(Failure::Arguments);
         }
         if self.is_unclear(asked) {
-            return Ruling::failed(Failure::Name);
+            return Decision::failed(Failure::Name);
         }
         self.evaluate(&self.prepared, around, asked, false)
     }
@@ -205,7 +209,7 @@ impl Rules {
 
     /// As [`Self::judge`]. Decisions that rest on nothing that differs between two calls of one
     /// tool with one token are remembered by the token's id.
-    pub fn judge_for(&self, token: &str, around: &Surroundings<'_>, asked: &Asked<'_>) -> Ruling {
+    pub fn judge_for(&self, token: &str, around: &Surroundings<'_>, asked: &Asked<'_>) -> Decision {
         let is_steady = self.uses == self.uses_in_general;
         self.remember(token, around, asked, false, is_steady, || {
             self.judge(around, asked)
@@ -219,12 +223,12 @@ impl Rules {
         if self.is_unclear(asked) {
             return false;
         }
-        let ruling = self.remember(token, around, asked, true, true, || {
+        let decision = self.remember(token, around, asked, true, true, || {
             self.evaluate(&self.general, around, asked, true)
         });
         !matches!(
-            ruling.verdict,
-            Verdict::Denied | Verdict::Failed(Failure::Name)
+            decision.effect,
+            Effect::Denied | Effect::Failed(Failure::Name)
         )
     }
 
@@ -241,11 +245,11 @@ impl Rules {
         asked: &Asked<'_>,
         general: bool,
         is_steady: bool,
-        ruling: impl FnOnce() -> Ruling,
-    ) -> Ruling {
+        decision: impl FnOnce() -> Decision,
+    ) -> Decision {
         let length = asked.method.len() + asked.name.map_or(0, str::len);
         if !is_steady || length > LONGEST_REMEMBERED {
-            return ruling();
+            return decision();
         }
         let by_address = self.uses.contains("address") || self.uses.contains("network");
         let by_version = self.uses.contains("protocol_version");
@@ -263,15 +267,15 @@ impl Rules {
                 .filter(|_| by_version)
                 .map(str::to_owned),
         };
-        if let Some(ruling) = self.remembered.get(&key) {
-            return ruling;
+        if let Some(decision) = self.remembered.get(&key) {
+            return decision;
         }
-        let ruling = ruling();
+        let decision = decision();
         // A limit that was reached says more about the moment than about the call.
-        if !matches!(ruling.verdict, Verdict::Failed(_)) {
-            self.remembered.insert(key, ruling.clone());
+        if !matches!(decision.effect, Effect::Failed(_)) {
+            self.remembered.insert(key, decision.clone());
         }
-        ruling
+        decision
     }
 
     fn evaluate(
@@ -280,15 +284,15 @@ impl Rules {
         around: &Surroundings<'_>,
         asked: &Asked<'_>,
         general: bool,
-    ) -> Ruling {
+    ) -> Decision {
         let facts = facts::facts(self, around, asked, general);
-        let ruling = self.ruling(authorize(prepared, &facts), general);
-        match ruling.verdict {
-            Verdict::Failed(Failure::Evaluation(_) | Failure::Name) => Ruling {
+        let decision = self.decision(authorize(prepared, &facts), general);
+        match decision.effect {
+            Effect::Failed(Failure::Evaluation(_) | Failure::Name) => Decision {
                 by: self.failing(&facts),
-                ..ruling
+                ..decision
             },
-            _ => ruling,
+            _ => decision,
         }
     }
 
@@ -303,12 +307,12 @@ impl Rules {
 
     /// What the authorizer said. The numbers of statements are those of the file only where
     /// everything is evaluated, and in general nobody asks for places.
-    fn ruling(&self, decided: Result<usize, Token>, general: bool) -> Ruling {
+    fn decision(&self, decided: Result<usize, Token>, general: bool) -> Decision {
         let policy = |index: usize| match general {
             true => None,
             false => self.policies.get(index).cloned(),
         };
-        let unmet = |checks: Vec<FailedCheck>| -> Vec<Statement> {
+        let failed = |checks: Vec<FailedCheck>| -> Vec<Statement> {
             checks
                 .into_iter()
                 .filter_map(|check| match check {
@@ -320,28 +324,28 @@ impl Rules {
                 })
                 .collect()
         };
-        let denied = |by, checks| Ruling {
-            verdict: Verdict::Denied,
+        let denied = |by, checks| Decision {
+            effect: Effect::Denied,
             by,
-            unmet: unmet(checks),
+            failed: failed(checks),
         };
         match decided {
-            Ok(index) => Ruling {
-                verdict: Verdict::Allowed,
+            Ok(index) => Decision {
+                effect: Effect::Allowed,
                 by: policy(index),
-                unmet: Vec::new(),
+                failed: Vec::new(),
             },
             Err(Token::FailedLogic(Logic::Unauthorized {
                 policy: MatchedPolicy::Allow(index) | MatchedPolicy::Deny(index),
                 checks,
             })) => denied(policy(index), checks),
             Err(Token::FailedLogic(Logic::NoMatchingPolicy { checks })) => denied(None, checks),
-            Err(Token::RunLimit(limit)) => Ruling::failed(Failure::Limit(limit.to_string())),
-            Err(Token::Execution(error)) => Ruling::failed(match error.to_string() {
+            Err(Token::RunLimit(limit)) => Decision::failed(Failure::Limit(limit.to_string())),
+            Err(Token::Execution(error)) => Decision::failed(match error.to_string() {
                 text if text.contains(patterns::UNCLEAR) => Failure::Name,
                 text => Failure::Evaluation(text),
             }),
-            Err(error) => Ruling::failed(Failure::Evaluation(error.to_string())),
+            Err(error) => Decision::failed(Failure::Evaluation(error.to_string())),
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::backend::Tool;
 use crate::grants::{Current, NotAllowed};
 use crate::policy::rules::Asked;
 use crate::policy::{
-    self, AccessToken, Audience, Circumstances, Permit, Question, Standing, TokenRejection,
+    self, AccessToken, Audience, DecisionInput, Permit, Question, RevocationStatus, TokenRejection,
 };
 use crate::protocol::bearer::{BearerToken, Presented};
 use crate::protocol::jsonrpc::{self, Keep, Kind};
@@ -162,18 +162,16 @@ impl ProxyState {
         let said = self.said(rules.as_deref(), mounted, &token, &calls).await;
         let read_only_tools = said.read_only();
         let may_ask = said.labels().is_some();
-        let standing = self
-            .standing_of_tools(&token, mounted, &calls, may_ask)
-            .await;
+        let tool_states = self.tool_states(&token, mounted, &calls, may_ask).await;
         let runs_tools = calls.iter().any(|call| call.tool().is_some());
         let listed = runs_tools.then(|| self.doubled(&token, mounted)).flatten();
         let now = self.clock.now();
         let around = Around::of(&token, mounted, context, now);
-        let circumstances = Circumstances {
+        let input = DecisionInput {
             now,
             approval_required: &mounted.backend.approval_required,
             read_only_tools: read_only_tools.as_ref(),
-            standing: &standing,
+            tool_states: &tool_states,
             doubled: listed.as_deref().map(|listing| &listing.doubled),
             policy: rules.as_deref().map(|rules| Question {
                 rules,
@@ -185,7 +183,7 @@ impl ProxyState {
                 },
             }),
         };
-        let permit = match policy::decide(token.clone(), calls, circumstances) {
+        let permit = match policy::decide(token.clone(), calls, input) {
             Ok(permit) => permit,
             Err(refused) => {
                 let declined = body
@@ -266,7 +264,7 @@ impl ProxyState {
     /// How the tools stand that are about to be called, where the token allows them in one
     /// definition only. Known in memory; the backend is asked only where it is not, and not again
     /// for this request where it could not be asked.
-    async fn standing_of_tools(
+    async fn tool_states(
         &self,
         token: &AccessToken,
         mounted: &MountedBackend,
@@ -274,7 +272,7 @@ impl ProxyState {
         mut may_ask: bool,
     ) -> Vec<(String, Current)> {
         let claims = token.claims();
-        let mut standing = Vec::new();
+        let mut tool_states = Vec::new();
         for tool in calls.iter().filter_map(Call::concerns) {
             if token.tools().pin(tool).is_some() {
                 let catalogue = &self.server.catalogue;
@@ -290,10 +288,10 @@ impl ProxyState {
                     current = catalogue.current_now(name, user, tool).await;
                 }
                 may_ask &= current != Current::Unknown;
-                standing.push((tool.to_owned(), current));
+                tool_states.push((tool.to_owned(), current));
             }
         }
-        standing
+        tool_states
     }
 
     /// Writes down whose user interface is about to be read: that of a tool which the token shows.
@@ -384,7 +382,7 @@ impl ProxyState {
         };
         let token = self.verified(&bearer)?;
         let now = self.clock.now();
-        let standing = Standing {
+        let status = RevocationStatus {
             revoked: self.revocations.revokes(&token),
             remembers_since: self.revocations.birth().map(|birth| birth.counts_from()),
             age: self.revocations.age(now),
@@ -395,7 +393,7 @@ impl ProxyState {
             scopes: &mounted.scopes,
         };
         let amended = self.revocations.amended(&token.claims().grant);
-        let token = AccessToken::confirm(token, audience, standing, now)?.amended(amended);
+        let token = AccessToken::confirm(token, audience, status, now)?.amended(amended);
         Ok(self.server.with_kept_tools(token, now).await?)
     }
 

@@ -71,7 +71,7 @@ impl Declined {
 /// How the backend is told why.
 fn why(refusal: &Refusal) -> RpcError {
     let code = match refusal {
-        Refusal::Policy(_, ruling) if ruling.is_failed() => INTERNAL,
+        Refusal::Policy(_, decision) if decision.is_failed() => INTERNAL,
         _ => METHOD_NOT_FOUND,
     };
     RpcError::new(code, "What this asks for is not answered here")

@@ -16,7 +16,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::grants::NotAllowed;
-use crate::policy::rules::{Failure, Verdict};
+use crate::policy::rules::{Effect, Failure};
 use crate::policy::{Refusal, Refused};
 use crate::protocol::jsonrpc::Id;
 use crate::protocol::mcp::Call;
@@ -66,8 +66,8 @@ impl RefusedCall {
             _ if self.is_swallowed() => StatusCode::ACCEPTED,
             (_, Delivery::Stream) => StatusCode::ACCEPTED,
             (Refusal::Tool(_, NotAllowed::Unknown), _) => StatusCode::SERVICE_UNAVAILABLE,
-            (Refusal::Policy(_, ruling), _)
-                if matches!(ruling.verdict, Verdict::Failed(Failure::Limit(_))) =>
+            (Refusal::Policy(_, decision), _)
+                if matches!(decision.effect, Effect::Failed(Failure::Limit(_))) =>
             {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -86,8 +86,8 @@ impl RefusedCall {
     fn empty_list(&self, call: &Call) -> Option<Value> {
         let is_denied = match self.refusal() {
             Refusal::Method(method) => *method == call.method,
-            Refusal::Policy(method, ruling) => {
-                *method == call.method && ruling.verdict == Verdict::Denied
+            Refusal::Policy(method, decision) => {
+                *method == call.method && decision.effect == Effect::Denied
             }
             Refusal::Narrowed(_) => !self.is_batch,
             _ => false,

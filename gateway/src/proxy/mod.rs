@@ -59,7 +59,7 @@ use crate::backend::{Backend, Connections, IdentityHeaders, ProtocolSupport};
 use crate::clock::Clock;
 use crate::journal::Journal;
 use crate::oauth::AuthorizationServer;
-use crate::policy::{PolicyInForce, ScopeTable, Scopes};
+use crate::policy::{PolicyHandle, ScopeTable, Scopes};
 use crate::protocol::resource::{Issuer, Mount, Resource};
 use crate::protocol::web_origin::AllowedOrigins;
 use crate::secret::TagKey;
@@ -151,7 +151,7 @@ pub struct Dependencies {
     /// The audit log.
     pub journal: Journal,
     /// The operator's policy.
-    pub policy: PolicyInForce,
+    pub policy: PolicyHandle,
     /// The backends, in configuration order.
     pub backends: Vec<Arc<Backend>>,
     /// What each of them speaks, in the same order.
@@ -236,7 +236,7 @@ struct ProxyState {
     revocations: Arc<RevocationView>,
     clock: Clock,
     journal: Journal,
-    policy: PolicyInForce,
+    policy: PolicyHandle,
     mounted_backends: Vec<MountedBackend>,
     mounts: Vec<Mount>,
     connections: Arc<Connections>,

@@ -19,7 +19,7 @@ use crate::grants::{Current, GrantId, PinKey, UserId};
 use crate::keys;
 use crate::policy::rules::{Asked, Rules, Surroundings};
 use crate::policy::{
-    self, AccessToken, Audience, Circumstances, Question, Refusal, Standing, TokenRejection,
+    self, AccessToken, Audience, DecisionInput, Question, Refusal, RevocationStatus, TokenRejection,
 };
 use crate::protocol::bearer::BearerToken;
 use crate::protocol::mcp::Call;
@@ -190,7 +190,7 @@ impl<'a> Case<'a> {
             backend: &self.backend.mount.name,
             scopes,
         };
-        let standing = Standing {
+        let status = RevocationStatus {
             revoked: false,
             remembers_since: Some(Timestamp::from_secs(0)),
             age: Duration::ZERO,
@@ -198,14 +198,14 @@ impl<'a> Case<'a> {
         let confirmed = self
             .token
             .clone()
-            .and_then(|token| AccessToken::confirm(token, audience, standing, self.now));
+            .and_then(|token| AccessToken::confirm(token, audience, status, self.now));
         let token = match confirmed {
             Ok(token) => token.supposing_tools(self.kept.clone()),
             Err(TokenRejection::Invalid(reason)) => {
                 return Ok(self.explained(Some(Why {
                     check: "the token itself".to_owned(),
                     needs: None,
-                    unmet: Vec::new(),
+                    failed: Vec::new(),
                     reason,
                 })));
             }
@@ -218,7 +218,7 @@ impl<'a> Case<'a> {
             .iter()
             .map(|tool| (tool.clone(), self.labels))
             .collect();
-        let standing: Vec<_> = tool
+        let tool_states: Vec<_> = tool
             .iter()
             .map(|tool| (tool.clone(), self.current))
             .collect();
@@ -239,11 +239,11 @@ impl<'a> Case<'a> {
             now: self.now,
         };
         let rules = self.config.policy.as_deref();
-        let circumstances = Circumstances {
+        let input = DecisionInput {
             now: self.now,
             approval_required: &self.backend.approval_required,
             read_only_tools: (!self.labels_unknown).then_some(&read_only),
-            standing: &standing,
+            tool_states: &tool_states,
             // What is asked about is one tool.
             doubled: None,
             policy: rules.map(|rules| Question {
@@ -253,7 +253,7 @@ impl<'a> Case<'a> {
                 without_message: Asked::stream(),
             }),
         };
-        let decided = policy::decide(token.clone(), vec![self.call.clone()], circumstances);
+        let decided = policy::decide(token.clone(), vec![self.call.clone()], input);
         let is_known = |rules: &&Rules| !(self.labels_unknown && rules.asks_for_labels());
         let stated = rules.filter(is_known);
         let stated = stated.map(|rules| rules.stated(&around, &Asked::of(&self.call, self.labels)));
@@ -261,8 +261,8 @@ impl<'a> Case<'a> {
             Ok(permit) => (None, permit.rule(0).cloned()),
             Err(refused) => {
                 let refusal = refused.refusal;
-                let (rule, unmet) = match &refusal {
-                    Refusal::Policy(_, ruling) => (ruling.by.clone(), ruling.unmet.clone()),
+                let (rule, failed) = match &refusal {
+                    Refusal::Policy(_, decision) => (decision.by.clone(), decision.failed.clone()),
                     _ => (None, Vec::new()),
                 };
                 let needs = match &refusal {
@@ -273,7 +273,7 @@ impl<'a> Case<'a> {
                     reason: refusal.reason(),
                     check: refusal.to_string(),
                     needs,
-                    unmet,
+                    failed,
                 };
                 (Some(why), rule)
             }

@@ -75,18 +75,18 @@ pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<Judge
         return undecided("not in the log: the whole method");
     }
     let unknown = recorded.unknown(sent);
-    let ruling = recorded.ask(rules, config, sent, &unknown);
-    let Some(ruling) = ruling else {
+    let decision = recorded.ask(rules, config, sent, &unknown);
+    let Some(decision) = decision else {
         let missing = rules.asks_for(&unknown).join(", ");
         let why = format!("not in the log: {missing}");
         return Some(Judged::Changed(Change::Undecided, who, why));
     };
-    let why = match (ruling.place(), ruling.is_allowed()) {
+    let why = match (decision.place(), decision.is_allowed()) {
         (Some(place), _) => place.to_string(),
         (None, true) => String::new(),
         (None, false) => "whatever is missing in the log".to_owned(),
     };
-    Some(match (recorded.went_through, ruling.is_allowed()) {
+    Some(match (recorded.went_through, decision.is_allowed()) {
         (true, false) => Judged::Changed(Change::Loses, who, why),
         (false, true) => Judged::Changed(Change::Gains, who, why),
         _ => Judged::Unchanged,
@@ -238,7 +238,7 @@ impl<'l> Recorded<'l> {
         config: &Config,
         sent: Sent,
         unknown: &BTreeSet<&str>,
-    ) -> Option<crate::policy::rules::Ruling> {
+    ) -> Option<crate::policy::rules::Decision> {
         let text = |name: &str| self.line.text(name).unwrap_or_default();
         let backend = text("backend");
         let scope = Scope::parse(self.fact("scope").unwrap_or_default());

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use biscuit_auth::builder::{Fact, MapKey, Term, boolean, bytes, int, string};
 
 use super::vocabulary::WEEKDAYS;
-use super::{Ground, Rules};
+use super::{PolicyEnvironment, Rules};
 use crate::access_token::Approval;
 use crate::clock::Timestamp;
 use crate::policy::is_harmless;
@@ -191,25 +191,25 @@ pub(super) fn facts(
         general,
         facts: Vec::with_capacity(16),
     };
-    who(&mut to, around, &rules.ground);
+    who(&mut to, around, &rules.environment);
     what(&mut to, asked);
-    when(&mut to, around.now, rules.ground.utc_offset);
+    when(&mut to, around.now, rules.environment.utc_offset);
     to.facts
 }
 
-fn who(to: &mut Statements<'_>, around: &Surroundings<'_>, ground: &Ground) {
+fn who(to: &mut Statements<'_>, around: &Surroundings<'_>, environment: &PolicyEnvironment) {
     if to.wants("user") || to.wants("group") {
         // As login names are compared everywhere.
         let user = around.user.to_lowercase();
         to.text("user", &user);
-        for (group, users) in &ground.groups {
+        for (group, users) in &environment.groups {
             if users.contains(&user) {
                 to.text("group", group);
             }
         }
     }
     to.text("client", around.client);
-    let (kind, host) = ground.kind_of(around.client);
+    let (kind, host) = environment.kind_of(around.client);
     to.text("client_kind", kind);
     if let Some(host) = host {
         to.text("client_host", &host);
@@ -223,7 +223,7 @@ fn who(to: &mut Statements<'_>, around: &Surroundings<'_>, ground: &Ground) {
     if let Some(address) = around.address {
         to.state("address", || vec![string(&address.to_string())]);
         if to.wants("network") {
-            for (network, addresses) in &ground.networks {
+            for (network, addresses) in &environment.networks {
                 if addresses.iter().any(|net| net.contains(&address)) {
                     to.text("network", network);
                 }

@@ -1,7 +1,7 @@
 //! Reads a policy file into what is evaluated, or tells every fault of it.
 //!
 //! Owns: the order of the steps, and what a statement becomes. Not: Datalog's grammar and places
-//! (`source`), what a policy may say (`judge`).
+//! (`source`), what a policy may say (`lint`).
 
 use std::sync::Arc;
 
@@ -9,19 +9,23 @@ use biscuit_auth::builder::{Binary, Check, Fact, Op, Policy, Rule};
 use biscuit_auth::error;
 use quick_cache::sync::Cache;
 
-use super::judge::Judge;
+use super::decision::Place;
+use super::lint::Linter;
 use super::names::Names;
-use super::ruling::Place;
 use super::source::{Fault, Source, each};
 use super::{
-    ALONE, AskedArguments, Ground, REMEMBERED, Rules, STARTS_WITH, Statement, listing, patterns,
-    vocabulary,
+    ALONE, AskedArguments, PolicyEnvironment, REMEMBERED, Rules, STARTS_WITH, Statement, listing,
+    patterns, vocabulary,
 };
 
-pub(super) fn read(name: &str, text: &str, ground: Ground) -> Result<Rules, Vec<Fault>> {
+pub(super) fn read(
+    name: &str,
+    text: &str,
+    environment: PolicyEnvironment,
+) -> Result<Rules, Vec<Fault>> {
     let source = Source { text };
     let file = source.parse()?;
-    let mut judge = Judge::new(&source, &file, &ground);
+    let mut judge = Linter::new(&source, &file, &environment);
     judge.file(&file);
     let (uses, paths, texts) = (judge.uses, judge.paths, judge.texts);
     let mut faults = judge.faults;
@@ -86,7 +90,7 @@ pub(super) fn read(name: &str, text: &str, ground: Ground) -> Result<Rules, Vec<
             None => AskedArguments::All,
         },
         names: Names::of(texts),
-        ground,
+        environment,
         remembered: Cache::new(REMEMBERED),
     })
 }

@@ -1,7 +1,7 @@
 //! The text of a policy taken apart into statements, each with its place. Tells what can't be read,
 //! and what was probably meant.
 //!
-//! Not: the grammar itself (`biscuit-parser`), what statements mean (`judge`).
+//! Not: the grammar itself (`biscuit-parser`), what statements mean (`lint`).
 
 use std::fmt;
 

@@ -22,13 +22,13 @@ const SILENT: Labels = Labels {
     destructive: None,
 };
 
-fn ground() -> Ground {
+fn environment() -> PolicyEnvironment {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let office = [
         "192.0.2.0/24".parse().unwrap(),
         "2001:db8::/32".parse().unwrap(),
     ];
-    Ground {
+    PolicyEnvironment {
         groups: BTreeMap::from([("staff".to_owned(), names(&["alice"]))]),
         networks: BTreeMap::from([("office".to_owned(), office.to_vec())]),
         backends: names(&["notes"]),
@@ -39,11 +39,13 @@ fn ground() -> Ground {
 }
 
 fn rules(text: &str) -> Rules {
-    Rules::read("p", text, ground()).unwrap_or_else(|faults| panic!("{text}: {faults:?}"))
+    Rules::read("p", text, environment()).unwrap_or_else(|faults| panic!("{text}: {faults:?}"))
 }
 
 fn faults(text: &str) -> Vec<String> {
-    let faults = Rules::read("p", text, ground()).err().unwrap_or_default();
+    let faults = Rules::read("p", text, environment())
+        .err()
+        .unwrap_or_default();
     faults.iter().map(ToString::to_string).collect()
 }
 
@@ -63,7 +65,7 @@ fn around() -> Surroundings<'static> {
 }
 
 /// How the call of a tool with these arguments is judged.
-fn ruled(rules: &Rules, tool: &str, labels: Labels, arguments: &str) -> Ruling {
+fn ruled(rules: &Rules, tool: &str, labels: Labels, arguments: &str) -> Decision {
     let arguments = judge_arguments(arguments).unwrap();
     rules.judge(&around(), &Asked::tool(tool, labels, Some(&arguments)))
 }
@@ -93,8 +95,8 @@ fn the_first_that_matches_decides_and_without_one_the_answer_is_no() {
         "allow if tool(\"a\");\n\ndeny if tool(\"a\");\ndeny if tool(\"b\");\nallow if tool(\"b\");\n",
     );
     let place = |tool: &str| {
-        let ruling = ruled(&rules, tool, SILENT, "{}");
-        (ruling.is_allowed(), ruling.by.map(|by| by.to_string()))
+        let decision = ruled(&rules, tool, SILENT, "{}");
+        (decision.is_allowed(), decision.by.map(|by| by.to_string()))
     };
     assert_eq!(place("a"), (true, Some("p:1".to_owned())));
     assert_eq!(place("b"), (false, Some("p:4".to_owned())));
@@ -106,13 +108,13 @@ fn every_check_must_hold_whatever_allows() {
     let rules = rules(
         "allow if true;\ncheck if user(\"alice\");\ncheck if user(\"bob\")\n  or user(\"carol\");\ncheck if backend(\"notes\");",
     );
-    let ruling = ruled(&rules, "a", SILENT, "{}");
-    assert_eq!(ruling.verdict, Verdict::Denied);
-    assert_eq!(ruling.by.as_ref().unwrap().line(), 1);
-    assert_eq!(ruling.unmet.len(), 1);
-    assert_eq!(ruling.place().unwrap().to_string(), "p:3");
+    let decision = ruled(&rules, "a", SILENT, "{}");
+    assert_eq!(decision.effect, Effect::Denied);
+    assert_eq!(decision.by.as_ref().unwrap().line(), 1);
+    assert_eq!(decision.failed.len(), 1);
+    assert_eq!(decision.place().unwrap().to_string(), "p:3");
     assert!(
-        ruling
+        decision
             .place()
             .unwrap()
             .text()
@@ -141,12 +143,12 @@ fn what_is_known_of_a_call_can_be_asked() {
             approvals: &approvals,
             ..around()
         };
-        let ruling = rules.judge(&around, &Asked::tool("deploy", CHANGES, Some(&arguments)));
+        let decision = rules.judge(&around, &Asked::tool("deploy", CHANGES, Some(&arguments)));
         assert!(
-            !matches!(ruling.verdict, Verdict::Failed(_)),
-            "{condition}: {ruling:?}"
+            !matches!(decision.effect, Effect::Failed(_)),
+            "{condition}: {decision:?}"
         );
-        ruling.is_allowed()
+        decision.is_allowed()
     };
     for condition in [
         "user(\"alice\")",
@@ -216,11 +218,11 @@ fn a_client_is_known_as_it_came() {
 #[test]
 fn local_time_is_ahead_of_utc_by_the_configured_offset() {
     let at = |utc_offset, condition: &str| {
-        let ground = Ground {
+        let environment = PolicyEnvironment {
             utc_offset,
-            ..ground()
+            ..environment()
         };
-        let rules = Rules::read("p", &format!("allow if {condition};"), ground).unwrap();
+        let rules = Rules::read("p", &format!("allow if {condition};"), environment).unwrap();
         rules.judge(&around(), &Asked::stream()).is_allowed()
     };
     assert!(at(12 * 3600, "hour(0), weekday(\"wednesday\")"));
@@ -342,7 +344,7 @@ fn a_value_of_another_kind_is_no_way_around_a_deny() {
     assert!(allows(&rules, "a", r#"{"n":5}"#));
     assert!(allows(&rules, "a", "{}"));
     let denied = ruled(&rules, "a", SILENT, r#"{"n":6}"#);
-    assert_eq!(denied.verdict, Verdict::Denied);
+    assert_eq!(denied.effect, Effect::Denied);
     for arguments in [
         r#"{"n":"6"}"#,
         r#"{"n":6.5}"#,
@@ -351,19 +353,19 @@ fn a_value_of_another_kind_is_no_way_around_a_deny() {
         r#"{"n":null}"#,
         r#"{"n":1e300}"#,
     ] {
-        let ruling = ruled(&rules, "a", SILENT, arguments);
+        let decision = ruled(&rules, "a", SILENT, arguments);
         assert!(
-            matches!(ruling.verdict, Verdict::Failed(Failure::Evaluation(_))),
-            "{arguments}: {ruling:?}"
+            matches!(decision.effect, Effect::Failed(Failure::Evaluation(_))),
+            "{arguments}: {decision:?}"
         );
     }
-    let ruling = ruled(&rules, "a", SILENT, r#"{"n":"6"}"#);
-    assert_eq!(ruling.place().map(Statement::line), Some(1));
+    let decision = ruled(&rules, "a", SILENT, r#"{"n":"6"}"#);
+    assert_eq!(decision.place().map(Statement::line), Some(1));
     for arguments in [r#"{"N":6}"#, r#"{"n":1,"N":6}"#] {
-        let ruling = ruled(&rules, "a", SILENT, arguments);
+        let decision = ruled(&rules, "a", SILENT, arguments);
         assert_eq!(
-            ruling.verdict,
-            Verdict::Failed(Failure::Arguments),
+            decision.effect,
+            Effect::Failed(Failure::Arguments),
             "{arguments}"
         );
     }
@@ -375,17 +377,17 @@ fn more_arguments_than_are_kept_are_refused_where_arguments_are_asked_about() {
     let many = format!("{{{}}}", many.join(","));
     let asks = rules("deny if argument(\"n\", 6);\nallow if true;");
     assert_eq!(
-        ruled(&asks, "a", SILENT, &many).verdict,
-        Verdict::Failed(Failure::Arguments)
+        ruled(&asks, "a", SILENT, &many).effect,
+        Effect::Failed(Failure::Arguments)
     );
     assert!(allows(&rules("allow if true;"), "a", &many));
     // Nobody kept them: not to know is no reason to allow.
-    let ruling = asks.judge(&around(), &Asked::tool("a", SILENT, None));
-    assert_eq!(ruling.verdict, Verdict::Failed(Failure::Arguments));
+    let decision = asks.judge(&around(), &Asked::tool("a", SILENT, None));
+    assert_eq!(decision.effect, Effect::Failed(Failure::Arguments));
 }
 
 /// Read as the edge reads it: with what the policy asks for, and nothing else.
-fn read_for(rules: &Rules, arguments: &str) -> Ruling {
+fn read_for(rules: &Rules, arguments: &str) -> Decision {
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a","arguments":{arguments}}}}}"#
     );
@@ -407,33 +409,33 @@ fn what_nobody_asks_about_may_be_large() {
     assert!(read_for(&rules, &with(r#""path":"/public/a""#)).is_allowed());
     assert!(read_for(&rules, &with(r#""tags":["y","x"]"#)).is_allowed());
     assert_eq!(
-        read_for(&rules, &with(r#""path":"/secret""#)).verdict,
-        Verdict::Denied
+        read_for(&rules, &with(r#""path":"/secret""#)).effect,
+        Effect::Denied
     );
     for twin in ["Path", "PATH", "p\\u0061TH"] {
         let twins = with(&format!(r#""path":"/public/a","{twin}":"/secret""#));
         assert_eq!(
-            read_for(&rules, &twins).verdict,
-            Verdict::Failed(Failure::Arguments),
+            read_for(&rules, &twins).effect,
+            Effect::Failed(Failure::Arguments),
             "{twin}"
         );
     }
     // What is asked about is bounded.
     let long = with(&format!(r#""path":"/public/{large}""#));
     assert_eq!(
-        read_for(&rules, &long).verdict,
-        Verdict::Failed(Failure::Arguments)
+        read_for(&rules, &long).effect,
+        Effect::Failed(Failure::Arguments)
     );
     let wide = with(&format!(r#""tags":[{many}]"#));
     assert_eq!(
-        read_for(&rules, &wide).verdict,
-        Verdict::Failed(Failure::Arguments)
+        read_for(&rules, &wide).effect,
+        Effect::Failed(Failure::Arguments)
     );
     // A letter that only folding makes one of the path's.
     let rules = self::rules("deny if argument(\"k\", 1);\nallow if true;");
     assert_eq!(
-        read_for(&rules, r#"{"\u212a":1}"#).verdict,
-        Verdict::Failed(Failure::Arguments)
+        read_for(&rules, r#"{"\u212a":1}"#).effect,
+        Effect::Failed(Failure::Arguments)
     );
     assert!(read_for(&rules, r#"{"\u017f":1,"kk":1}"#).is_allowed());
 }
@@ -516,7 +518,7 @@ fn nobody_but_the_operator_states_anything() {
     let arguments =
         judge_arguments(r#"{"q":"x","group":"staff","x\"); group(\"staff":1}"#).unwrap();
     let asked = Asked::tool("group(\"staff\");", SILENT, Some(&arguments));
-    assert_eq!(rules.judge(&around, &asked).verdict, Verdict::Denied);
+    assert_eq!(rules.judge(&around, &asked).effect, Effect::Denied);
 }
 
 #[test]
@@ -630,7 +632,7 @@ fn no_list_hides_a_tool_that_can_be_called() {
                 _ => format!("{kind} {one} or {other};\n"),
             };
         }
-        let Ok(rules) = Rules::read("p", &policy, ground()) else {
+        let Ok(rules) = Rules::read("p", &policy, environment()) else {
             continue;
         };
         for tool in ["a", "b", "c"] {
@@ -694,10 +696,10 @@ fn an_evaluation_without_end_is_refused() {
         "{}\nm($x, $y) <- n($x), n($y);\nallow if true;",
         numbers.join("\n")
     );
-    let ruling = ruled(&rules(&text), "a", SILENT, "{}");
+    let decision = ruled(&rules(&text), "a", SILENT, "{}");
     assert!(
-        matches!(ruling.verdict, Verdict::Failed(Failure::Limit(_))),
-        "{ruling:?}"
+        matches!(decision.effect, Effect::Failed(Failure::Limit(_))),
+        "{decision:?}"
     );
 }
 
@@ -876,7 +878,9 @@ fn a_statement_that_can_not_be_read_is_a_fault_at_its_line() {
         ("allow if true;\n\"é\" ü;", 2),
         ("\u{feff}allow if true;", 1),
     ] {
-        let faults = Rules::read("p", text, ground()).err().unwrap_or_default();
+        let faults = Rules::read("p", text, environment())
+            .err()
+            .unwrap_or_default();
         assert!(!faults.is_empty(), "{text}");
         assert!(
             (line..line + 2).contains(&faults[0].line),
@@ -971,7 +975,7 @@ fn a_file_with_slips_is_read_or_faulted() {
                 text.push(' ');
             }
         }
-        match Rules::read("p", &text, ground()) {
+        match Rules::read("p", &text, environment()) {
             Ok(rules) => {
                 taken += 1;
                 ruled(

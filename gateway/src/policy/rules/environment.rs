@@ -7,7 +7,7 @@ use url::Url;
 
 /// What a policy stands on besides its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Ground {
+pub struct PolicyEnvironment {
     /// The login names in each group, in lower case.
     pub groups: BTreeMap<String, BTreeSet<String>>,
     /// The addresses of each named network.
@@ -22,7 +22,7 @@ pub struct Ground {
     pub utc_offset: i64,
 }
 
-impl Ground {
+impl PolicyEnvironment {
     /// How a client is known, and the host that vouches for it, if one does.
     pub(super) fn kind_of(&self, client: &str) -> (&'static str, Option<String>) {
         if self.clients.contains(client) {

@@ -58,7 +58,7 @@ pub enum Failure {
 
 /// How a policy decided.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Effect {
     /// It allows the call.
     Allowed,
     /// It does not.
@@ -69,37 +69,37 @@ pub enum Verdict {
 
 /// A policy's decision about one call, and what it rests on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ruling {
+pub struct Decision {
     /// The decision.
-    pub verdict: Verdict,
+    pub effect: Effect,
     /// The `allow` or `deny` that matched first; of a failure, the statement that failed, where it
     /// is known. `None`: nothing matched.
     pub by: Option<Statement>,
     /// Every `check` that did not hold.
-    pub unmet: Vec<Statement>,
+    pub failed: Vec<Statement>,
 }
 
-impl Ruling {
+impl Decision {
     pub(super) fn failed(failure: Failure) -> Self {
         Self {
-            verdict: Verdict::Failed(failure),
+            effect: Effect::Failed(failure),
             by: None,
-            unmet: Vec::new(),
+            failed: Vec::new(),
         }
     }
 
     /// Whether there is no decision: it could not be asked, or what it would go by is not clear.
     pub const fn is_failed(&self) -> bool {
-        matches!(self.verdict, Verdict::Failed(_))
+        matches!(self.effect, Effect::Failed(_))
     }
 
     /// Whether the call may go on.
     pub fn is_allowed(&self) -> bool {
-        self.verdict == Verdict::Allowed
+        self.effect == Effect::Allowed
     }
 
     /// The statement to look at: the first check that did not hold, else what decided.
     pub fn place(&self) -> Option<&Statement> {
-        self.unmet.first().or(self.by.as_ref())
+        self.failed.first().or(self.by.as_ref())
     }
 }

@@ -11,7 +11,7 @@ use biscuit_auth::builder::{Expression, Fact, Op, Policy, PolicyKind, Rule, bool
 use biscuit_auth::error::Token;
 
 use super::listing::{Names, Program, relax_by};
-use super::{Asked, Rules, Ruling, Surroundings, Verdict, facts};
+use super::{Asked, Decision, Effect, Rules, Surroundings, facts};
 
 impl Rules {
     /// The decision about a call if the facts with the names in `unknown` are not known; `None`
@@ -21,7 +21,7 @@ impl Rules {
         unknown: &BTreeSet<&str>,
         around: &Surroundings<'_>,
         asked: &Asked<'_>,
-    ) -> Option<Ruling> {
+    ) -> Option<Decision> {
         let asks = |name: &&&str| self.uses.contains(**name);
         let missing: BTreeSet<String> = unknown
             .iter()
@@ -42,15 +42,15 @@ impl Rules {
         } = &self.program;
         let lenient = relax_by(rules, checks, policies, missing.clone());
         let strict = without_touched(&self.program, missing);
-        let verdict = match self.passes(lenient, &known)? {
-            false => Verdict::Denied,
-            true if self.passes(strict, &known)? => Verdict::Allowed,
+        let effect = match self.passes(lenient, &known)? {
+            false => Effect::Denied,
+            true if self.passes(strict, &known)? => Effect::Allowed,
             true => return None,
         };
-        Some(Ruling {
-            verdict,
+        Some(Decision {
+            effect,
             by: None,
-            unmet: Vec::new(),
+            failed: Vec::new(),
         })
     }
 
@@ -128,7 +128,7 @@ fn could_apply(names: &Names, query: &Rule) -> Rule {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::policy::rules::Ground;
+    use crate::policy::rules::PolicyEnvironment;
     use crate::protocol::jsonrpc::judge_arguments;
     use crate::protocol::tool_definition::Labels;
 
@@ -148,11 +148,11 @@ mod tests {
     }
 
     fn decided(policy: &str, tool: &str, unknown: &[&str]) -> Option<bool> {
-        let rules = Rules::read("p", policy, Ground::default()).unwrap();
+        let rules = Rules::read("p", policy, PolicyEnvironment::default()).unwrap();
         let unknown = unknown.iter().copied().collect();
         let asked = Asked::tool(tool, Labels::default(), None);
-        let ruling = rules.judge_without(&unknown, &around(), &asked);
-        ruling.map(|ruling| ruling.is_allowed())
+        let decision = rules.judge_without(&unknown, &around(), &asked);
+        decision.map(|decision| decision.is_allowed())
     }
 
     const ARGUMENTS: &[&str] = &["argument", "argument_type"];
@@ -179,7 +179,7 @@ mod tests {
     fn what_can_not_be_evaluated_without_what_is_missing_is_not_decided() {
         let policy = "allow if argument(\"x\", true), tool($t), $t > 5; allow if tool(\"a\");";
         assert_eq!(decided(policy, "a", ARGUMENTS), None);
-        let rules = Rules::read("p", policy, Ground::default()).unwrap();
+        let rules = Rules::read("p", policy, PolicyEnvironment::default()).unwrap();
         let arguments = judge_arguments(r#"{"x":false}"#).unwrap();
         let asked = Asked::tool("a", Labels::default(), Some(&arguments));
         assert!(rules.judge(&around(), &asked).is_allowed());
@@ -189,15 +189,15 @@ mod tests {
     fn other_facts_may_be_missing_alike() {
         let policy = "deny if group(\"staff\"); allow if true;";
         let rules = |unknown: &[&str]| {
-            let ground = Ground {
+            let environment = PolicyEnvironment {
                 groups: [("staff".to_owned(), BTreeSet::new())].into(),
-                ..Ground::default()
+                ..PolicyEnvironment::default()
             };
-            let rules = Rules::read("p", policy, ground).unwrap();
+            let rules = Rules::read("p", policy, environment).unwrap();
             let unknown = unknown.iter().copied().collect();
             let asked = Asked::tool("x", Labels::default(), None);
-            let ruling = rules.judge_without(&unknown, &around(), &asked);
-            ruling.map(|ruling| ruling.is_allowed())
+            let decision = rules.judge_without(&unknown, &around(), &asked);
+            decision.map(|decision| decision.is_allowed())
         };
         assert_eq!(rules(&[]), Some(true));
         assert_eq!(rules(&["user"]), Some(true));
@@ -239,7 +239,7 @@ mod tests {
             let parts = PARTS.iter().enumerate().filter(chosen);
             let policy: String = parts.map(|(_, part)| *part).collect();
             // A policy that can't be read is nobody's.
-            let Ok(rules) = Rules::read("p", &policy, Ground::default()) else {
+            let Ok(rules) = Rules::read("p", &policy, PolicyEnvironment::default()) else {
                 continue;
             };
             for tool in ["a", "b", "c"] {
@@ -251,11 +251,11 @@ mod tests {
                 for call in CALLS {
                     let arguments = judge_arguments(call).unwrap();
                     let asked = Asked::tool(tool, Labels::default(), Some(&arguments));
-                    let ruling = rules.judge(&around(), &asked);
+                    let decision = rules.judge(&around(), &asked);
                     assert_eq!(
-                        ruling.is_allowed(),
+                        decision.is_allowed(),
                         decided.is_allowed(),
-                        "{policy} {tool} {call}: {ruling:?}"
+                        "{policy} {tool} {call}: {decision:?}"
                     );
                     decisions += 1;
                 }

@@ -9,9 +9,9 @@ use super::rules::Rules;
 
 /// Where the policy stands from which everybody takes it. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct PolicyInForce(Arc<RwLock<Option<Arc<Rules>>>>);
+pub struct PolicyHandle(Arc<RwLock<Option<Arc<Rules>>>>);
 
-impl PolicyInForce {
+impl PolicyHandle {
     /// Puts a policy in force; `None`: there is none.
     pub fn new(rules: Option<Arc<Rules>>) -> Self {
         Self(Arc::new(RwLock::new(rules)))

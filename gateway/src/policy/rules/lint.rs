@@ -7,14 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use biscuit_auth::builder::{Binary, Op, Predicate, Rule, Term, Unary};
 
-use super::Ground;
+use super::PolicyEnvironment;
 use super::source::{Fault, File, NOTHING, Source, Written};
 use super::vocabulary::{self, Holds, STATED, nearest};
 
 /// Looks for what would never be as it is written.
-pub(super) struct Judge<'a> {
+pub(super) struct Linter<'a> {
     source: &'a Source<'a>,
-    ground: &'a Ground,
+    environment: &'a PolicyEnvironment,
     /// The policy's own facts and rules: name, and the numbers of their terms.
     own: BTreeMap<&'a str, BTreeSet<usize>>,
     /// Those of them that may hold as much as a call has arguments.
@@ -27,8 +27,12 @@ pub(super) struct Judge<'a> {
     pub(super) faults: Vec<Fault>,
 }
 
-impl<'a> Judge<'a> {
-    pub(super) fn new(source: &'a Source<'a>, file: &'a File<'_>, ground: &'a Ground) -> Self {
+impl<'a> Linter<'a> {
+    pub(super) fn new(
+        source: &'a Source<'a>,
+        file: &'a File<'_>,
+        environment: &'a PolicyEnvironment,
+    ) -> Self {
         let mut own: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
         let facts = file.facts.iter().map(|fact| &fact.is.predicate);
         for head in facts.chain(file.rules.iter().map(|rule| &rule.is.head)) {
@@ -36,7 +40,7 @@ impl<'a> Judge<'a> {
         }
         Self {
             source,
-            ground,
+            environment,
             own,
             open: open_names(file),
             uses: BTreeSet::new(),
@@ -268,18 +272,23 @@ impl<'a> Judge<'a> {
             (Holds::User, Term::Str(text)) => in_capitals(text),
             (Holds::OneOf(known), Term::Str(text)) => one_of("known values", text, known.to_vec()),
             (Holds::Group, Term::Str(text)) => {
-                let groups = self.ground.groups.keys().map(String::as_str).collect();
+                let groups = self.environment.groups.keys().map(String::as_str).collect();
                 one_of("configured groups", text, groups)
             }
             (Holds::Network, Term::Str(text)) => {
-                let networks = self.ground.networks.keys().map(String::as_str).collect();
+                let networks = self
+                    .environment
+                    .networks
+                    .keys()
+                    .map(String::as_str)
+                    .collect();
                 one_of("configured networks", text, networks)
             }
             (Holds::Backend, Term::Str(text)) => {
-                one_of("backends", text, names(&self.ground.backends))
+                one_of("backends", text, names(&self.environment.backends))
             }
             (Holds::Approver, Term::Str(text)) => {
-                one_of("approvers", text, names(&self.ground.approvers))
+                one_of("approvers", text, names(&self.environment.approvers))
             }
             (Holds::True, _) => Some("it is stated with `true`, or not at all".to_owned()),
             (Holds::Bool, _) => Some("`true` or `false` stands there".to_owned()),
