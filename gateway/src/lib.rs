@@ -67,7 +67,7 @@
 //! ([`store::Revoked`]) are entries of one list in the store, durable before they are acknowledged.
 //! Each replica follows it in memory ([`store::RevocationView`]): admission and introspection ask the
 //! view, and `proxy::lifetime` ends streams and running calls when it changes. What has to be revoked
-//! for what stands in [`oauth::revoke`] and [`oauth::cut`]: one way for clients, people and the
+//! for what stands in [`oauth::revoke`] and [`oauth::revoke_all`]: one way for clients, people and the
 //! operator, who speaks through [`admin`] and the commands of [`cli`].
 
 pub mod access_token;

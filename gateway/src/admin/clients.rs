@@ -8,7 +8,7 @@ use super::api::{About, Asked, Done};
 use super::failure::Failure;
 use crate::client::{Client, ClientId, Registration};
 use crate::clock::Timestamp;
-use crate::oauth::cut::{Whose, cut_off};
+use crate::oauth::revoke_all::{Whose, cut_off};
 use crate::reason::Reason;
 use crate::store::{GrantsOf, StoreError, Table};
 

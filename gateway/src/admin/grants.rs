@@ -14,8 +14,8 @@ use crate::audit::Record;
 use crate::client::ClientId;
 use crate::clock::Timestamp;
 use crate::grants::{Grant, GrantId, Tools, UserId};
-use crate::oauth::cut::{Whose, cut_off};
 use crate::oauth::revoke::take_back;
+use crate::oauth::revoke_all::{Whose, cut_off};
 use crate::store::GrantsOf;
 
 /// Grants that one request may name.

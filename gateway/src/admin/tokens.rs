@@ -9,8 +9,8 @@ use super::Admin;
 use super::api::{About, Asked, Done};
 use super::failure::Failure;
 use crate::access_token;
-use crate::oauth::cut::REMEMBERED;
 use crate::oauth::revoke::remembered_until;
+use crate::oauth::revoke_all::REMEMBERED;
 use crate::protocol::bearer::BearerToken;
 use crate::store::Revoked;
 

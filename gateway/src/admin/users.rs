@@ -10,7 +10,7 @@ use super::Admin;
 use super::api::{About, Asked, Done};
 use super::failure::Failure;
 use crate::identity::{self, LoginName, Password, PasswordPhc, people};
-use crate::oauth::cut::{Whose, cut_off};
+use crate::oauth::revoke_all::{Whose, cut_off};
 use crate::reason::Reason;
 use crate::store::{Disabled, User};
 
@@ -53,7 +53,7 @@ pub(super) async fn add(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
     }
 }
 
-/// The person's record says so first; then everything of theirs is cut off (`oauth::cut`).
+/// The person's record says so first; then everything of theirs is cut off (`oauth::revoke_all`).
 pub(super) async fn disable(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
     let Named { name } = asked.json()?;
     let server = &admin.server;

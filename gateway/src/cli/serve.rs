@@ -14,7 +14,7 @@ use crate::audit::{Event, Record};
 use crate::cli::{Configuration, UNAVAILABLE, logging, reload, summary};
 use crate::config::Config;
 use crate::identity::{LoginName, PasswordPhc, ensure_owner, forget_former_owner, no_owner};
-use crate::oauth::cut::{Whose, cut_off};
+use crate::oauth::revoke_all::{Whose, cut_off};
 use crate::supervisor::{self, Program};
 use crate::{environment, keys, server};
 

@@ -1,6 +1,6 @@
 //! The people who may log in: adding them, giving them another password, and keeping them out.
 //!
-//! Owns: what changes in a person's record. Not: what the person allowed apps (`oauth::cut`).
+//! Owns: what changes in a person's record. Not: what the person allowed apps (`oauth::revoke_all`).
 
 use rand::RngCore;
 

@@ -19,8 +19,8 @@ use crate::browser_session::BrowserSession;
 use crate::clock::Timestamp;
 use crate::oauth::audited::audited;
 use crate::oauth::browser::{self, BrowserName, Cookie};
-use crate::oauth::refusal::{self, Refused};
-use crate::oauth::seal::{self, Purpose, SealError};
+use crate::oauth::error_page::{self, Refused};
+use crate::oauth::form_token::{self, Purpose, SealError};
 use crate::oauth::{AuthorizationServer, login};
 use crate::pages::{self, Account, AccountNotice, Goal};
 use crate::protocol::web::{self, Request, Response};
@@ -73,7 +73,7 @@ async fn show(
     }
     browser.keep(server, &mut response);
     if let Some(reason) = refused {
-        refusal::log("account_refused", request, reason);
+        error_page::log("account_refused", request, reason);
         let record = Record {
             user: Some(session.user.as_str().to_owned()),
             ..Record::refused(Event::Page, reason, status.is_server_error())
@@ -96,7 +96,7 @@ impl Sealer<'_> {
     /// A seal over the fields of a form.
     fn seal(&self, purpose: Purpose, fields: &[&str]) -> String {
         let bound = bound(self.browser, self.session, fields);
-        seal::seal(&self.server.tags, purpose, &bound, self.now, &mut OsRng)
+        form_token::seal(&self.server.tags, purpose, &bound, self.now, &mut OsRng)
     }
 }
 
@@ -127,15 +127,15 @@ async fn pressed(
         .read(&server.settings, request)
         .unwrap_or_default();
     let bound = bound(browser, &session, &fields);
-    let unsealed = seal::unseal(&server.tags, purpose, &bound, form.field("seal"), now);
+    let unsealed = form_token::unseal(&server.tags, purpose, &bound, form.field("seal"), now);
     let (made, form) = match unsealed {
         Ok(unsealed) => (Some(unsealed.made), format!("account:{}", unsealed.nonce)),
         Err(SealError::Expired) => (None, String::new()),
         Err(SealError::Broken) => {
             let reason = Reason::CrossSiteForm;
-            refusal::log("form_refused", request, reason);
+            error_page::log("form_refused", request, reason);
             let status = StatusCode::FORBIDDEN;
-            return Err(refusal::page(server, request, status, reason, None).into());
+            return Err(error_page::page(server, request, status, reason, None).into());
         }
     };
     let fields = fields.into_iter().map(str::to_owned).collect();

@@ -8,7 +8,7 @@ use http::StatusCode;
 use crate::audit::{Outcome, Record};
 use crate::journal::Unwritable;
 use crate::oauth::endpoint::Endpoint;
-use crate::oauth::{AuthorizationServer, outcome, refusal};
+use crate::oauth::{AuthorizationServer, error_page, error_response};
 use crate::protocol::oauth::OAuthError;
 use crate::protocol::web::{Request, Response};
 use crate::reason::Reason;
@@ -87,12 +87,12 @@ pub(super) fn unavailable(
     error: Unwritable,
 ) -> Response {
     let fault = OAuthError::fault(Reason::AuditUnavailable, error);
-    outcome::log("audit_unavailable", request, None, &fault);
+    error_response::log("audit_unavailable", request, None, &fault);
     match endpoint {
         Endpoint::Token | Endpoint::Register | Endpoint::Revoke => fault.to_response(),
         _ => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
-            refusal::page(server, request, status, Reason::AuditUnavailable, None)
+            error_page::page(server, request, status, Reason::AuditUnavailable, None)
         }
     }
 }

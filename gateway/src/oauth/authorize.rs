@@ -18,7 +18,7 @@ use crate::grants::{GrantId, Tools};
 use crate::oauth::audited::audited;
 use crate::oauth::authorization_request::{Rules, client_id, judge};
 use crate::oauth::clients::{self, NotFound};
-use crate::oauth::{AuthorizationServer, consent, login, outcome, refusal};
+use crate::oauth::{AuthorizationServer, consent, error_page, error_response, login};
 use crate::pages::Goal;
 use crate::protocol::form::{Form, has_media_type};
 use crate::protocol::oauth::OAuthError;
@@ -74,10 +74,10 @@ pub(super) async fn answer(
         }
         Err((callback, error)) => {
             let client = callback.client().as_str();
-            outcome::log("authorization_refused", request, Some(client), &error);
+            error_response::log("authorization_refused", request, Some(client), &error);
             let record = Record {
                 user: Some(session.user.as_str().to_owned()),
-                ..outcome::record("authorization_refused", Some(client), &error)
+                ..error_response::record("authorization_refused", Some(client), &error)
             };
             audited(callback.refused(&error), record)
         }
@@ -100,7 +100,7 @@ pub async fn validate(
         .await
         .map_err(|error| match error {
             NotFound::Unknown(reason, detail) => {
-                AuthorizeRefusal::Page(reason, outcome::loggable(&detail))
+                AuthorizeRefusal::Page(reason, error_response::loggable(&detail))
             }
             NotFound::Fault(error) => AuthorizeRefusal::Fault(error),
         })?;
@@ -258,18 +258,18 @@ fn refuse(
         event = "authorization_refused",
         reason = reason,
         hint = reason.remedy(),
-        detail = detail.map(outcome::loggable).as_deref(),
+        detail = detail.map(error_response::loggable).as_deref(),
         peer:% = request.peer,
         request_id = request.request_id.as_str();
         "{}", reason.sentence()
     );
-    refusal::page(server, request, StatusCode::BAD_REQUEST, reason, detail)
+    error_page::page(server, request, StatusCode::BAD_REQUEST, reason, detail)
 }
 
 fn fault(server: &AuthorizationServer, request: &Request, error: &StoreError) -> Response {
     let error = OAuthError::fault(Reason::StoreUnavailable, error);
-    outcome::log("authorization_failed", request, None, &error);
-    refusal::page(
+    error_response::log("authorization_failed", request, None, &error);
+    error_page::page(
         server,
         request,
         error.code.status(),

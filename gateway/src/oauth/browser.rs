@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use rand::rngs::OsRng;
 
 use crate::grants::Tools;
-use crate::oauth::refusal::{self, Refused};
+use crate::oauth::error_page::{self, Refused};
 use crate::oauth::{AuthorizationServer, Settings};
 use crate::pages::Frame;
 use crate::protocol::form::{Form, has_media_type};
@@ -117,8 +117,14 @@ pub(super) fn posted_form(
     request: &Request,
 ) -> Result<PostedForm, Refused> {
     let refuse = |status, reason, detail: &str| {
-        refusal::log("form_refused", request, reason);
-        Refused::from(refusal::page(server, request, status, reason, Some(detail)))
+        error_page::log("form_refused", request, reason);
+        Refused::from(error_page::page(
+            server,
+            request,
+            status,
+            reason,
+            Some(detail),
+        ))
     };
     if !is_same_origin(&request.headers, server.settings.issuer.as_str()) {
         let origin = request.headers.get(ORIGIN).and_then(|o| o.to_str().ok());

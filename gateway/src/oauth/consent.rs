@@ -21,8 +21,8 @@ use crate::grants::choice::{self, Choice, NotGranted, Offered};
 use crate::oauth::audited::audited;
 use crate::oauth::authorize::{self, AuthorizationRequest, AuthorizeRefusal};
 use crate::oauth::browser::{self, BrowserName, Cookie};
-use crate::oauth::refusal::{self, Refused};
-use crate::oauth::seal::{self, Purpose, SealError, Unsealed};
+use crate::oauth::error_page::{self, Refused};
+use crate::oauth::form_token::{self, Purpose, SealError, Unsealed};
 use crate::oauth::{AuthorizationServer, clients, login};
 use crate::pages::{
     self, Capabilities, Changed, Consent, ConsentProblem, Goal, Preset, ScopeLine, Waiting,
@@ -122,7 +122,7 @@ async fn show(
     let Some(raw_query) = browser::authorization_request(asked.raw_query) else {
         let status = StatusCode::BAD_REQUEST;
         let detail = "the authorization request is too long or not plain ASCII";
-        return refusal::page(
+        return error_page::page(
             server,
             request,
             status,
@@ -192,7 +192,7 @@ async fn show(
         find,
         lifetime: server.settings.longest_grant(asked.client),
         authorization_request: raw_query,
-        seal: &seal::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
+        seal: &form_token::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
         log_out_seal: &login::log_out_seal(server, &browser, session, now),
     }
     .page();
@@ -223,7 +223,7 @@ async fn finish(
         Ok(asked) => asked,
         Err(AuthorizeRefusal::Page(reason, detail)) => {
             let status = StatusCode::BAD_REQUEST;
-            return Ok(refusal::page(
+            return Ok(error_page::page(
                 server,
                 request,
                 status,
@@ -237,10 +237,10 @@ async fn finish(
     // What was allowed is the client that the page showed, and no other under its id.
     if as_shown(asked.client()) != answer.client_as_shown {
         let reason = Reason::ClientChanged;
-        refusal::log("consent_refused", request, reason);
+        error_page::log("consent_refused", request, reason);
         let status = StatusCode::FORBIDDEN;
         let query = Some(asked.raw_query());
-        return Ok(refusal::page_with_way_back(
+        return Ok(error_page::page_with_way_back(
             server, request, status, reason, query,
         ));
     }
@@ -479,9 +479,9 @@ fn refuse(
     reason: Reason,
     raw_query: Option<&str>,
 ) -> Refused {
-    refusal::log("consent_refused", request, reason);
+    error_page::log("consent_refused", request, reason);
     let status = StatusCode::FORBIDDEN;
-    Refused::from(refusal::page_with_way_back(
+    Refused::from(error_page::page_with_way_back(
         server, request, status, reason, raw_query,
     ))
 }
@@ -505,7 +505,7 @@ async fn answer(
     let as_shown = form.field("client");
     let shown = form.field("shown");
     let bound = bound(browser, &session, raw_query, [as_shown, shown]);
-    let unsealed = seal::unseal(
+    let unsealed = form_token::unseal(
         &server.tags,
         Purpose::Consent,
         &bound,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::oauth::endpoint::path;
-use crate::oauth::{AuthorizationServer, document};
+use crate::oauth::{AuthorizationServer, cacheable_response};
 use crate::protocol::resource::{Issuer, Mount, default_mount};
 use crate::protocol::web::{self, Request, Response};
 
@@ -27,7 +27,7 @@ pub(super) fn server_card(
     mount: &Mount,
 ) -> Response {
     let card = card(server, mount);
-    document::json(request, "application/mcp-server-card+json", &card)
+    cacheable_response::json(request, "application/mcp-server-card+json", &card)
 }
 
 /// `/.well-known/mcp/server-card.json`: the same card with the members that older readers look
@@ -40,7 +40,7 @@ pub(super) fn well_known_server_card(
     let mut card = card(server, mount);
     card["serverInfo"] = json!({ "name": server.settings.title, "version": VERSION });
     card["authentication"] = json!({ "required": true, "schemes": ["oauth2"] });
-    document::json(request, "application/json", &card)
+    cacheable_response::json(request, "application/json", &card)
 }
 
 /// `/.well-known/mcp/manifest.json`: a convention of 2025 that was never a standard, for readers
@@ -77,7 +77,7 @@ pub(super) fn manifest(server: &AuthorizationServer, request: &Request) -> Respo
         "deprecated": true,
         "superseded_by": issuer.join(path::SERVER_CARD),
     });
-    document::json(request, "application/json", &manifest)
+    cacheable_response::json(request, "application/json", &manifest)
 }
 
 /// `/.well-known/biscuit-web-keys`: every key that verifies a token of ours, so that a backend can
@@ -95,12 +95,12 @@ pub(super) fn web_keys(server: &AuthorizationServer, request: &Request) -> Respo
             })
         })
         .collect();
-    document::json(request, "application/json", &Value::Array(keys))
+    cacheable_response::json(request, "application/json", &Value::Array(keys))
 }
 
 /// `/.well-known/openai-apps-challenge`
 pub(super) fn apps_challenge(request: &Request, token: &str) -> Response {
-    document::answer(request, TEXT, token.to_owned())
+    cacheable_response::answer(request, TEXT, token.to_owned())
 }
 
 /// `/.well-known/security.txt` (RFC 9116).
@@ -117,12 +117,12 @@ pub(super) fn security_txt(
     let text = format!(
         "Contact: {contact}\nExpires: {expires}\nCanonical: {canonical}\nPreferred-Languages: en\n"
     );
-    document::answer(request, TEXT, text)
+    cacheable_response::answer(request, TEXT, text)
 }
 
 /// `/robots.txt`: nothing here is for search engines.
 pub(super) fn robots(request: &Request) -> Response {
-    document::answer(request, TEXT, "User-agent: *\nDisallow: /\n")
+    cacheable_response::answer(request, TEXT, "User-agent: *\nDisallow: /\n")
 }
 
 /// `/llms.txt`
@@ -137,7 +137,7 @@ pub(super) fn llms(server: &AuthorizationServer, request: &Request) -> Response 
         let url = settings.issuer.join(&mount.mcp_path());
         text.push_str(&format!("- {}: {url}\n", mount.name));
     }
-    document::answer(request, TEXT, text)
+    cacheable_response::answer(request, TEXT, text)
 }
 
 /// `/favicon.ico`: browsers ask for it unasked; they take SVG by its media type.
@@ -148,7 +148,7 @@ pub(super) fn favicon(request: &Request) -> Response {
         r##"<path fill="#8a5a3c" d="M6 17h20l-3 12H9z"/>"##,
         r##"<circle cx="16" cy="4" r="2.5" fill="#c9302c"/></svg>"##
     );
-    document::answer(request, "image/svg+xml", ICON)
+    cacheable_response::answer(request, "image/svg+xml", ICON)
 }
 
 /// The answer where nothing is: JSON for every client, whatever it accepts, so that a client that

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::access_token::{self, VerifiedToken};
 use crate::clock::Timestamp;
 use crate::oauth::client_authentication::{basic, form, malformed};
-use crate::oauth::{AuthorizationServer, discovery, outcome};
+use crate::oauth::{AuthorizationServer, discovery, error_response};
 use crate::policy::{AccessToken, Audience, RevocationStatus, TokenRejection};
 use crate::protocol::bearer::BearerToken;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
@@ -37,7 +37,7 @@ pub(super) async fn answer(
             let response = web::json(StatusCode::OK, &answer);
             web::with_header(response, HeaderName::from_static("pragma"), "no-cache")
         }
-        Err(error) => outcome::refused("introspection_refused", request, None, &error),
+        Err(error) => error_response::refused("introspection_refused", request, None, &error),
     }
 }
 

@@ -15,10 +15,10 @@ use crate::identity::{LoginName, Password, people};
 use crate::oauth::audited::audited;
 use crate::oauth::browser::{self, BrowserName, Cookie, PostedForm};
 use crate::oauth::endpoint::path;
+use crate::oauth::error_page::{self, Refused};
+use crate::oauth::form_token::{self, Purpose, SealError};
 use crate::oauth::login_limit::Attempt;
-use crate::oauth::refusal::{self, Refused};
-use crate::oauth::seal::{self, Purpose, SealError};
-use crate::oauth::{AuthorizationServer, device};
+use crate::oauth::{AuthorizationServer, known_device_cookie};
 use crate::pages::{self, Goal, Login, LoginProblem, Ownerless};
 use crate::protocol::web::{self, Request, Response};
 use crate::reason::Reason;
@@ -93,8 +93,13 @@ pub(super) async fn open_session(
     let settings = &server.settings;
     let lifetime = Some(browser_session::LIFETIME);
     Cookie::Session.set(settings, &mut response, id.reveal(), lifetime);
-    let device = device::prove(&server.tags, &user.id, now, &mut OsRng);
-    Cookie::Device.set(settings, &mut response, &device, Some(device::LIFETIME));
+    let device = known_device_cookie::prove(&server.tags, &user.id, now, &mut OsRng);
+    Cookie::Device.set(
+        settings,
+        &mut response,
+        &device,
+        Some(known_device_cookie::LIFETIME),
+    );
     Ok(response)
 }
 
@@ -106,7 +111,7 @@ pub(super) fn log_out_seal(
     now: Timestamp,
 ) -> String {
     let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
-    seal::seal(&server.tags, Purpose::LogOut, &bound, now, &mut OsRng)
+    form_token::seal(&server.tags, Purpose::LogOut, &bound, now, &mut OsRng)
 }
 
 /// The login page after another page found that the session had ended.
@@ -145,7 +150,7 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
             true => Reason::UserDisabled,
             false => Reason::LoginFailed,
         };
-        refusal::log("login_refused", request, reason);
+        error_page::log("login_refused", request, reason);
         let page = show_again(server, request, &fields, LoginProblem::Failed);
         return Err(audited(page, Record::refused(Event::Login, reason, false)).into());
     };
@@ -180,7 +185,7 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
     };
     let browser = BrowserName::of(server, request);
     let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
-    seal::unseal(&server.tags, Purpose::LogOut, &bound, fields.seal, now)
+    form_token::unseal(&server.tags, Purpose::LogOut, &bound, fields.seal, now)
         .map_err(|_| cross_site(server, request, "logout_refused"))?;
     let everywhere = form.field("where") == "everywhere";
     if everywhere {
@@ -256,7 +261,7 @@ fn check_seal(
         .read(&server.settings, request)
         .unwrap_or_default();
     let bound = [browser.as_bytes(), sealed(fields.goal).as_bytes()];
-    match seal::unseal(&server.tags, Purpose::Login, &bound, fields.seal, now) {
+    match form_token::unseal(&server.tags, Purpose::Login, &bound, fields.seal, now) {
         Ok(_) => Ok(()),
         Err(SealError::Broken) => Err(cross_site(server, request, "login_refused")),
         Err(SealError::Expired) => Err(again(server, request, fields, LoginProblem::PageExpired)),
@@ -271,7 +276,7 @@ fn known_device<'r>(
     now: Timestamp,
 ) -> Option<&'r str> {
     let proof = Cookie::Device.read(&server.settings, request)?;
-    device::verify(&server.tags, &user?.id, proof, now)
+    known_device_cookie::verify(&server.tags, &user?.id, proof, now)
 }
 
 fn refuse_while_limited(
@@ -283,7 +288,7 @@ fn refuse_while_limited(
     match wait {
         None => Ok(()),
         Some(wait) => {
-            refusal::log("login_refused", request, Reason::LoginLimited);
+            error_page::log("login_refused", request, Reason::LoginLimited);
             Err(again(server, request, fields, LoginProblem::Limited(wait)))
         }
     }
@@ -333,8 +338,8 @@ fn show_again(
 
 fn cross_site(server: &AuthorizationServer, request: &Request, event: &str) -> Refused {
     let reason = Reason::CrossSiteForm;
-    refusal::log(event, request, reason);
-    refusal::page(server, request, StatusCode::FORBIDDEN, reason, None).into()
+    error_page::log(event, request, reason);
+    error_page::page(server, request, StatusCode::FORBIDDEN, reason, None).into()
 }
 
 fn ownerless(
@@ -366,7 +371,7 @@ fn show(
         goal => goal,
     };
     let bound = [browser.value.as_bytes(), sealed(goal).as_bytes()];
-    let seal = seal::seal(&server.tags, Purpose::Login, &bound, now, &mut OsRng);
+    let seal = form_token::seal(&server.tags, Purpose::Login, &bound, now, &mut OsRng);
     let page = Login {
         frame: browser::frame(server, request),
         goal,

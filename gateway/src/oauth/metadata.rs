@@ -15,7 +15,7 @@ use serde_json::json;
 use crate::client::keys::Algorithm;
 use crate::client::registration;
 use crate::oauth::endpoint::path;
-use crate::oauth::{AuthorizationServer, document};
+use crate::oauth::{AuthorizationServer, cacheable_response};
 use crate::protocol::resource::identifying_query;
 use crate::protocol::web::{Request, Response};
 
@@ -54,7 +54,7 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
         metadata["introspection_endpoint"] = issuer.join(path::INTROSPECT).into();
         metadata["introspection_endpoint_auth_methods_supported"] = json!(["client_secret_basic"]);
     }
-    document::json(request, "application/json", &metadata)
+    cacheable_response::json(request, "application/json", &metadata)
 }
 
 /// `/.well-known/oauth-protected-resource{path}`: `resource` is the origin with exactly the path
@@ -76,5 +76,5 @@ pub(super) fn protected_resource(
         "resource_name": format!("{} ({mount})", server.settings.title),
         "resource_documentation": issuer.join(path::HOME),
     });
-    document::json(request, "application/json", &metadata)
+    cacheable_response::json(request, "application/json", &metadata)
 }

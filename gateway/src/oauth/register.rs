@@ -15,7 +15,7 @@ use crate::client::registration::{AcceptedMetadata, RegistrationError};
 use crate::client::{Client, ClientId, REMEMBERED};
 use crate::clock::Timestamp;
 use crate::oauth::audited::audited;
-use crate::oauth::{AuthorizationServer, outcome};
+use crate::oauth::{AuthorizationServer, error_response};
 use crate::protocol::form::has_media_type;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
 use crate::protocol::web::{self, Request, Response};
@@ -51,7 +51,7 @@ pub(super) async fn answer(
             };
             audited(registered.to_response(server), record)
         }
-        Err(error) => outcome::refused("registration_refused", request, None, &error),
+        Err(error) => error_response::refused("registration_refused", request, None, &error),
     }
 }
 

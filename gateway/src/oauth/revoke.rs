@@ -18,7 +18,7 @@ use crate::grants::refresh_token::{Presenter, RefreshToken};
 use crate::grants::{Grant, GrantId, UserId};
 use crate::oauth::audited::audited;
 use crate::oauth::client_authentication::{authenticate, form, malformed};
-use crate::oauth::{AuthorizationServer, Settings, outcome};
+use crate::oauth::{AuthorizationServer, Settings, error_response};
 use crate::protocol::bearer::BearerToken;
 use crate::protocol::form::Form;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
@@ -35,7 +35,7 @@ pub(super) async fn answer(
 ) -> Response {
     let form = match form(request) {
         Ok(form) => form,
-        Err(error) => return outcome::refused("revocation_refused", request, None, &error),
+        Err(error) => return error_response::refused("revocation_refused", request, None, &error),
     };
     let claimed = form.one("client_id").ok().flatten();
     match revoke(server, request, &form, now).await {
@@ -44,7 +44,7 @@ pub(super) async fn answer(
             let response = web::with_header(web::empty(StatusCode::OK), CACHE_CONTROL, "no-store");
             outcome.audited(response)
         }
-        Err(error) => outcome::refused("revocation_refused", request, claimed, &error),
+        Err(error) => error_response::refused("revocation_refused", request, claimed, &error),
     }
 }
 

@@ -14,7 +14,7 @@ use crate::grants::UserId;
 use crate::identity::{self, LoginName, Password, SetupCode, SetupRefusal};
 use crate::oauth::audited::audited;
 use crate::oauth::browser::PostedForm;
-use crate::oauth::refusal::{self, Refused};
+use crate::oauth::error_page::{self, Refused};
 use crate::oauth::{AuthorizationServer, browser, login};
 use crate::pages::{self, SetupForm, SetupProblem};
 use crate::protocol::form::Form;
@@ -70,7 +70,7 @@ async fn become_owner(
         SetupRefusal::Store(error) => Refused::from(error),
         SetupRefusal::Done => done(server, request).into(),
         SetupRefusal::CodeWrong => {
-            refusal::log("setup_refused", request, Reason::SetupCodeWrong);
+            error_page::log("setup_refused", request, Reason::SetupCodeWrong);
             let Refused::Answered(page) = again(SetupProblem::Code) else {
                 return again(SetupProblem::Code);
             };
@@ -166,7 +166,7 @@ fn new_password(password: &str, again: &str) -> Result<Password, SetupProblem> {
 }
 
 fn done(server: &AuthorizationServer, request: &Request) -> Response {
-    refusal::page(
+    error_page::page(
         server,
         request,
         StatusCode::NOT_FOUND,

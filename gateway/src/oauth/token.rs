@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::grants::{Grant, UserId};
 use crate::oauth::audited::audited;
 use crate::oauth::client_authentication::{authenticate, form, malformed};
-use crate::oauth::{AuthorizationServer, outcome};
+use crate::oauth::{AuthorizationServer, error_response};
 use crate::protocol::form::Form;
 use crate::protocol::oauth::{ErrorCode, OAuthError};
 use crate::protocol::resource::{Resource, requested_mount};
@@ -32,7 +32,7 @@ pub(super) async fn answer(
     now: Timestamp,
 ) -> Response {
     let refused = |client: Option<&str>, error: &OAuthError| {
-        outcome::refused("token_refused", request, client, error)
+        error_response::refused("token_refused", request, client, error)
     };
     let form = match form(request) {
         Ok(form) => form,
@@ -211,7 +211,7 @@ fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, OAuthErro
 }
 
 /// Whether somebody may not use the gateway any more. Asked at every redemption and refresh, after
-/// what is redeemed was read and before anything is given (`oauth::cut` says why in this order).
+/// what is redeemed was read and before anything is given (`oauth::revoke_all` says why in this order).
 async fn is_disabled(
     server: &AuthorizationServer,
     id: &UserId,

@@ -63,7 +63,7 @@ struct Cut {
 impl Cut {
     /// In whole seconds, as tokens tell their time: what was given within the same second counts,
     /// for whoever revokes and connects again at once. What a cut misses by that, and by clocks that
-    /// differ, is revoked by name (`oauth::cut`).
+    /// differ, is revoked by name (`oauth::revoke_all`).
     const fn concerns(self, given: Timestamp) -> bool {
         given.secs() < self.before.secs()
     }

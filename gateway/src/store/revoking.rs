@@ -1,5 +1,5 @@
 //! Revoking: durable and visible to every replica before it is acknowledged, known to this one at
-//! once. Not: what has to be revoked for what (`oauth::revoke`, `oauth::cut`).
+//! once. Not: what has to be revoked for what (`oauth::revoke`, `oauth::revoke_all`).
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use crate::client::metadata_document::DocumentUrl;
 use crate::client::{Client, ClientId, Registration};
 use crate::clock::Timestamp;
 use crate::grants::{Current, Grant, Tools};
-use crate::oauth::seal::Purpose;
+use crate::oauth::form_token::Purpose;
 use crate::oauth::{AuthorizationServer, clients, consent};
 use crate::pages::{
     Allowed, App, ChangedTool, Connection, Known, NewDefinition, Place, RevokeForm,

@@ -6,7 +6,7 @@ use crate::access_token::{Check, VerifiedToken};
 use crate::client::ClientId;
 use crate::grants::refresh_token::Lifetimes;
 use crate::identity::people;
-use crate::oauth::cut::{Whose, cut_off};
+use crate::oauth::revoke_all::{Whose, cut_off};
 use crate::store::{Birth, Disabled, RevocationView};
 
 fn watched() -> AuthorizationServer {
