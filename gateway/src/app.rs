@@ -22,7 +22,8 @@ use crate::policy::PolicyHandle;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::secret::{self, SecretHash, TagKey};
 use crate::store::{
-    self, Birth, Inserted, LastUse, OpenError, Records, RevocationView, Store, StoreError, Table,
+    self, Inserted, LastUse, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError,
+    Table,
 };
 
 /// How long a start waits for a store that is not up yet, as in a compose file.
@@ -220,11 +221,11 @@ fn introspection(config: &Config) -> BTreeMap<String, SecretHash> {
 async fn answering(url: &str, store: &dyn Store, clock: Clock) -> Result<(), StartError> {
     let started = Instant::now();
     loop {
-        let candidate = Birth {
+        let candidate = StoreEpoch {
             id: secret::identifier("b_", &mut OsRng),
             at: clock.now(),
         };
-        match store.birth(&candidate).await {
+        match store.epoch(&candidate).await {
             Ok(_) => return Ok(()),
             Err(error) if started.elapsed() > STORE_START => {
                 return Err(StartError::StoreAway {

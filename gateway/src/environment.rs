@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::store::{Birth, Store};
+use crate::store::{Store, StoreEpoch};
 
 /// A machine whose clock is before this was never set (2026-01-01).
 const NOT_BEFORE: Timestamp = Timestamp::from_secs(1_767_225_600);
@@ -18,12 +18,12 @@ const SKEW: Duration = Duration::from_secs(30);
 pub async fn dangers(
     store: &dyn Store,
     keys: &Path,
-    birth: Option<&Birth>,
+    epoch: Option<&StoreEpoch>,
     now: Timestamp,
 ) -> Vec<String> {
     let mut found = store.examine().await.unsafe_settings;
     found.extend(readable_by_others(keys));
-    found.extend(clock(birth, now));
+    found.extend(clock(epoch, now));
     found
 }
 
@@ -39,14 +39,14 @@ pub fn readable_by_others(folder: &Path) -> Option<String> {
 }
 
 /// A clock that can't be right. Everything that ends or begins at a time is judged by it.
-pub fn clock(birth: Option<&Birth>, now: Timestamp) -> Option<String> {
+pub fn clock(epoch: Option<&StoreEpoch>, now: Timestamp) -> Option<String> {
     if now < NOT_BEFORE {
         return Some(format!(
             "this machine's clock says {now}, which is long past: set it (timedatectl, chrony); logins, \
              tokens and certificates are judged by it"
         ));
     }
-    let born = birth?.at;
+    let born = epoch?.at;
     (born > now + SKEW).then(|| {
         format!(
             "this machine's clock says {now}, but the store was first used at {born}: one of the clocks is \
@@ -61,14 +61,14 @@ mod tests {
 
     #[test]
     fn a_clock_that_can_not_be_right_is_named() {
-        let birth = |secs| Birth {
+        let epoch = |secs| StoreEpoch {
             id: "b".to_owned(),
             at: Timestamp::from_secs(secs),
         };
         let now = Timestamp::from_secs(1_800_000_000);
         assert_eq!(clock(None, now), None);
-        assert_eq!(clock(Some(&birth(1_800_000_030)), now), None);
-        assert!(clock(Some(&birth(1_800_000_031)), now).is_some());
+        assert_eq!(clock(Some(&epoch(1_800_000_030)), now), None);
+        assert!(clock(Some(&epoch(1_800_000_031)), now).is_some());
         assert!(clock(None, Timestamp::from_secs(0)).is_some());
     }
 }

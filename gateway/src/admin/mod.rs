@@ -135,9 +135,9 @@ impl Admin {
             }
         }
         body.push_str(&self.backends());
-        let birth = self.revocations.birth();
+        let epoch = self.revocations.epoch();
         let store = self.server.records.store().as_ref();
-        let dangers = environment::dangers(store, &self.keys_dir, birth.as_ref(), now);
+        let dangers = environment::dangers(store, &self.keys_dir, epoch.as_ref(), now);
         // It serves all the same; whoever watches it is told.
         for sentence in timeout(PATIENCE, dangers).await.unwrap_or_default() {
             body.push_str(&format!("unsafe: {sentence}\n"));

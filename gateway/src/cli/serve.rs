@@ -76,10 +76,10 @@ fn start(configuration: &Configuration, config: &Config) -> anyhow::Result<()> {
 
 /// What around us endangers what we promise.
 async fn dangers(config: &Config, app: &App) {
-    let birth = app.revocations.birth();
+    let epoch = app.revocations.epoch();
     let store = app.records.store().as_ref();
     let now = app.clock.now();
-    for sentence in environment::dangers(store, &config.keys_dir, birth.as_ref(), now).await {
+    for sentence in environment::dangers(store, &config.keys_dir, epoch.as_ref(), now).await {
         log::warn!(event = "environment_unsafe"; "{sentence}");
         println!("! unsafe     {sentence}");
     }

@@ -105,7 +105,7 @@ async fn confirm(
     let view = server.records.view().ok_or(TokenRejection::Unknown)?;
     let status = RevocationStatus {
         revoked: view.revokes(&token),
-        remembers_since: view.birth().map(|birth| birth.counts_from()),
+        remembers_since: view.epoch().map(|epoch| epoch.counts_from()),
         age: view.age(now),
     };
     let audience = Audience {

@@ -23,7 +23,7 @@ use crate::protocol::scope::Scope;
 use crate::protocol::web::{self, Request, Response};
 use crate::reason::Reason;
 use crate::secret::Secret;
-use crate::store::{Birth, StoreError};
+use crate::store::{StoreEpoch, StoreError};
 
 /// `POST /token`.
 pub(super) async fn answer(
@@ -53,14 +53,14 @@ pub(super) async fn answer(
         }
         GrantType::RefreshToken => refresh_token::refresh(server, &client, &form, now).await,
     };
-    let birth = server.records.view().and_then(|view| view.birth());
-    let pause = birth.as_ref().and_then(|birth| birth.settles_in(now));
+    let epoch = server.records.view().and_then(|view| view.epoch());
+    let pause = epoch.as_ref().and_then(|epoch| epoch.settles_in(now));
     let pause = pause.unwrap_or_default();
     if !pause.is_zero() {
         tokio::time::sleep(pause).await;
     }
     let now = now + pause;
-    match granted.and_then(|granted| issue(server, granted, birth.as_ref(), now)) {
+    match granted.and_then(|granted| issue(server, granted, epoch.as_ref(), now)) {
         Ok(issued) => {
             issued.log(request, grant_type);
             audited(issued.to_response(now), issued.record(grant_type))
@@ -127,7 +127,7 @@ struct Issued {
 fn issue(
     server: &AuthorizationServer,
     granted: Granted,
-    birth: Option<&Birth>,
+    epoch: Option<&StoreEpoch>,
     now: Timestamp,
 ) -> Result<Issued, OAuthError> {
     let grant = &granted.grant;
@@ -140,7 +140,7 @@ fn issue(
         resource: grant.resource.clone(),
         scope: granted.scope.for_resource(),
         tools: grant.tools.clone(),
-        issued: birth.map_or(now, |birth| birth.dates(now)),
+        issued: epoch.map_or(now, |epoch| epoch.dates(now)),
         expires,
     };
     let minted = access_token::mint(&claims, &server.keys)

@@ -384,7 +384,7 @@ impl ProxyState {
         let now = self.clock.now();
         let status = RevocationStatus {
             revoked: self.revocations.revokes(&token),
-            remembers_since: self.revocations.birth().map(|birth| birth.counts_from()),
+            remembers_since: self.revocations.epoch().map(|epoch| epoch.counts_from()),
             age: self.revocations.age(now),
         };
         let audience = Audience {

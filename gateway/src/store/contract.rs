@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::clock::{Clock, Timestamp};
-use crate::store::{Birth, Cursor, Inserted, Revocation, Store, Table, Taken};
+use crate::store::{Cursor, Inserted, Revocation, Store, StoreEpoch, Table, Taken};
 
 /// Runs the whole suite, each part on a store of its own that `open` opens empty.
 pub(super) async fn every_promise<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
@@ -368,21 +368,21 @@ async fn the_birth_is_stable(store: &Arc<dyn Store>) {
     let mut racers = JoinSet::new();
     for racer in 0..16 {
         let store = Arc::clone(store);
-        let candidate = Birth {
+        let candidate = StoreEpoch {
             id: format!("b_{racer}"),
             at: at(racer),
         };
-        racers.spawn(async move { store.birth(&candidate).await.unwrap() });
+        racers.spawn(async move { store.epoch(&candidate).await.unwrap() });
     }
     let births = racers.join_all().await;
-    assert!(births.iter().all(|birth| *birth == births[0]), "{births:?}");
-    let later = Birth {
+    assert!(births.iter().all(|epoch| *epoch == births[0]), "{births:?}");
+    let later = StoreEpoch {
         id: "b_later".to_owned(),
         at: at(100),
     };
-    assert_eq!(store.birth(&later).await.unwrap(), births[0]);
+    assert_eq!(store.epoch(&later).await.unwrap(), births[0]);
     store.sweep(at(1_000_000)).await.unwrap();
-    assert_eq!(store.birth(&later).await.unwrap(), births[0]);
+    assert_eq!(store.epoch(&later).await.unwrap(), births[0]);
 }
 
 async fn a_sweep_removes_what_expired_and_nothing_else(store: &dyn Store) {

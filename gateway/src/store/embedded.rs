@@ -30,7 +30,7 @@ use self::disk::Opener;
 use self::tables::{Batch, Change, Snapshot};
 use crate::clock::Timestamp;
 use crate::store::{
-    Birth, Cursor, Inserted, OpenError, Revocation, Store, StoreError, Table, Taken,
+    Cursor, Inserted, OpenError, Revocation, Store, StoreEpoch, StoreError, Table, Taken,
 };
 
 /// Writes that may wait for the writer; more than that is overload and refused.
@@ -321,12 +321,12 @@ impl Writer {
 
 #[async_trait]
 impl Store for Embedded {
-    async fn birth(&self, candidate: &Birth) -> Result<Birth, StoreError> {
-        if let Some(birth) = self.read(Snapshot::birth).await? {
-            return Ok(birth);
+    async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError> {
+        if let Some(epoch) = self.read(Snapshot::epoch).await? {
+            return Ok(epoch);
         }
         let candidate = candidate.clone();
-        self.write(move |batch| batch.birth(&candidate)).await
+        self.write(move |batch| batch.epoch(&candidate)).await
     }
 
     async fn get(

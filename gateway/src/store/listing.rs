@@ -157,7 +157,7 @@ mod tests {
     use crate::grants::{GrantId, Tools};
     use crate::protocol::resource::Resource;
     use crate::protocol::scope::Scope;
-    use crate::store::{Birth, Memory, RevocationView};
+    use crate::store::{Memory, RevocationView, StoreEpoch};
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
@@ -184,11 +184,11 @@ mod tests {
 
     #[tokio::test]
     async fn grants_are_listed_in_pages_without_those_that_ended_or_were_revoked() {
-        let birth = Birth {
+        let epoch = StoreEpoch {
             id: "b".to_owned(),
             at: NOW,
         };
-        let view = RevocationView::read_once(birth, &[], NOW);
+        let view = RevocationView::read_once(epoch, &[], NOW);
         let records = Records::new(Arc::new(Memory::new())).with_view(view);
         let later = NOW + Duration::from_secs(60);
         // More than one reading: every third is bob's, every fifth has ended.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::clock::Timestamp;
-use crate::store::{Birth, Cursor, Inserted, Revocation, Store, StoreError, Table, Taken};
+use crate::store::{Cursor, Inserted, Revocation, Store, StoreEpoch, StoreError, Table, Taken};
 
 /// Everything in one place, in memory, under one lock.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct State {
-    birth: Option<Birth>,
+    epoch: Option<StoreEpoch>,
     tables: HashMap<Table, BTreeMap<String, Entry>>,
     counts: HashMap<String, Window>,
     revocations: BTreeMap<u64, Revocation>,
@@ -75,9 +75,9 @@ impl State {
 
 #[async_trait]
 impl Store for Memory {
-    async fn birth(&self, candidate: &Birth) -> Result<Birth, StoreError> {
+    async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError> {
         let mut state = self.state.lock();
-        Ok(state.birth.get_or_insert_with(|| candidate.clone()).clone())
+        Ok(state.epoch.get_or_insert_with(|| candidate.clone()).clone())
     }
 
     async fn get(

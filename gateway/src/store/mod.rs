@@ -19,9 +19,9 @@ mod listing;
 mod memory;
 mod records;
 mod redis;
-mod revocations;
-mod revoked;
-mod revoking;
+mod revocation;
+mod revocation_view;
+mod revoke;
 mod url;
 
 use std::fmt;
@@ -40,8 +40,8 @@ pub use self::listing::{GrantsOf, Page};
 pub use self::memory::Memory;
 pub use self::records::{Disabled, KeptGrant, Pressed, Records, TakenCode, User};
 pub use self::redis::Redis;
-pub use self::revocations::RevocationView;
-pub use self::revoked::Revoked;
+pub use self::revocation::Revoked;
+pub use self::revocation_view::RevocationView;
 pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};
 
 use crate::access_token::LEEWAY;
@@ -191,14 +191,14 @@ pub struct Revocation {
 /// When this store was first used. A store that was emptied has a new one, and tokens older than
 /// it are refused: their revocations are gone.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Birth {
+pub struct StoreEpoch {
     /// A random name.
     pub id: String,
     /// The moment.
     pub at: Timestamp,
 }
 
-impl Birth {
+impl StoreEpoch {
     /// The earliest moment that a token which counts was given at. The clock that the birth was read
     /// from may be behind the one that a forgotten token was dated by, so the leeway between clocks
     /// counts against a token; one that is given within it is dated by this moment
@@ -235,7 +235,7 @@ pub struct Examined {
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
     /// The birth mark: `candidate` if the store is new, else the one it has.
-    async fn birth(&self, candidate: &Birth) -> Result<Birth, StoreError>;
+    async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError>;
 
     /// The value under a key.
     async fn get(
@@ -333,20 +333,20 @@ mod tests {
     #[test]
     fn two_births_that_gave_tokens_never_date_them_alike() {
         for millis in [0, 1, 500, 999] {
-            let first = Birth {
+            let first = StoreEpoch {
                 id: "b_first".into(),
                 at: Timestamp::from_millis(1_000_000 + millis),
             };
             // The earliest moment of a token of the first, and the birth after a wipe then.
             let given = first.at + first.settles_in(first.at).unwrap_or_default();
             assert_eq!(first.settles_in(given), None);
-            let second = Birth {
+            let second = StoreEpoch {
                 id: "b_second".into(),
                 at: given,
             };
             assert!(first.dates(given) < second.counts_from(), "{millis}");
         }
-        let ahead = Birth {
+        let ahead = StoreEpoch {
             id: "b_ahead".into(),
             at: Timestamp::from_secs(1_000),
         };

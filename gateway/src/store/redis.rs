@@ -1,7 +1,7 @@
 //! The store that replicas share: one Redis server (6.2 or newer; no Cluster).
 //!
 //! Owns: the layout of the keys, one script for each promise. Not: connections and deadlines
-//! (`line`).
+//! (`connection`).
 //!
 //! | key | type | what |
 //! |---|---|---|
@@ -12,7 +12,7 @@
 //! | `{prefix}:revocations` | sorted set | `{end}:{id}` by number; at 0 the seal |
 //! | `{prefix}:revocations:ends` | sorted set | the same by end |
 //! | `{prefix}:revocations:last` | string | the last number; its messages are the hints |
-//! | `{prefix}:birth` | string | the birth mark |
+//! | `{prefix}:epoch` | string | the birth mark |
 //!
 //! Whether something has expired is decided by the gateway's clock. Redis drops it by its own
 //! clock an hour later, for the case that no gateway is left to sweep.
@@ -36,8 +36,8 @@
 //! back: the list of revocations carries a seal, and a birth mark without the list that it was made
 //! with counts as none. The store is then as good as emptied, and older tokens are refused.
 
+mod connection;
 mod examine;
-mod line;
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -46,11 +46,11 @@ use async_trait::async_trait;
 use redis::{Cmd, FromRedisValue, Script, ScriptInvocation};
 use tokio::runtime::Handle;
 
-use self::line::{Line, Request};
+use self::connection::{Request, SharedConnection};
 use crate::clock::Timestamp;
 use crate::store::{
-    Birth, Cursor, Examined, Inserted, OpenError, RedisUrl, Revocation, Store, StoreError, Table,
-    Taken,
+    Cursor, Examined, Inserted, OpenError, RedisUrl, Revocation, Store, StoreEpoch, StoreError,
+    Table, Taken,
 };
 
 static VALUES: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/values.lua")));
@@ -72,7 +72,7 @@ const PAGE: usize = 5_000;
 /// The store in Redis.
 #[derive(Debug)]
 pub struct Redis {
-    line: Line,
+    connection: SharedConnection,
     prefix: String,
 }
 
@@ -92,7 +92,7 @@ impl Redis {
     pub fn open(url: &RedisUrl, runtime: Handle) -> Result<Self, OpenError> {
         let channel = format!("{}:revocations:last", url.prefix);
         Ok(Self {
-            line: Line::new(url, channel, runtime)?,
+            connection: SharedConnection::new(url, channel, runtime)?,
             prefix: url.prefix.clone(),
         })
     }
@@ -105,14 +105,14 @@ impl Redis {
         &self,
         command: Cmd,
     ) -> Result<T, StoreError> {
-        self.line.ask(Request::Command(command)).await
+        self.connection.ask(Request::Command(command)).await
     }
 
     async fn script<T: FromRedisValue + Send + 'static>(
         &self,
         script: ScriptInvocation<'static>,
     ) -> Result<T, StoreError> {
-        self.line.ask(Request::Script(script)).await
+        self.connection.ask(Request::Script(script)).await
     }
 
     /// Runs `values.lua`: one word of outcome, and for some outcomes a value.
@@ -171,7 +171,7 @@ fn strange() -> StoreError {
 
 #[async_trait]
 impl Store for Redis {
-    async fn birth(&self, candidate: &Birth) -> Result<Birth, StoreError> {
+    async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError> {
         let candidate = serde_json::to_vec(candidate).expect("a birth is a text and a number");
         let mut script = BIRTH.prepare_invoke();
         script
@@ -332,7 +332,7 @@ impl Store for Redis {
             .arg(end)
             .arg(self.key("revocations:last"));
         let _number: u64 = self.script(script).await?;
-        self.line.give_hint();
+        self.connection.give_hint();
         Ok(())
     }
 
@@ -366,7 +366,7 @@ impl Store for Redis {
     }
 
     async fn revocation_hint(&self, limit: Duration) {
-        self.line.hint(limit).await;
+        self.connection.hint(limit).await;
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {

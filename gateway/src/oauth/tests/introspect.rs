@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::secret::{Secret, SecretHash};
-use crate::store::{Birth, RevocationView};
+use crate::store::{RevocationView, StoreEpoch};
 
 const SECRET: &str = "a random secret: 100%";
 
@@ -13,7 +13,7 @@ async fn world() -> (AuthorizationServer, String) {
     server.settings.introspection = credentials
         .map(|(name, secret)| (name.to_owned(), hash(secret)))
         .into();
-    let view = RevocationView::read_once(birth(), &[], NOW);
+    let view = RevocationView::read_once(epoch(), &[], NOW);
     server.records = server.records.clone().with_view(view);
     let client = public_client(&server, "App").await;
     let code = code(&server, &client, NOW).await;
@@ -22,8 +22,8 @@ async fn world() -> (AuthorizationServer, String) {
     (server, token)
 }
 
-fn birth() -> Birth {
-    Birth {
+fn epoch() -> StoreEpoch {
+    StoreEpoch {
         id: "b".to_owned(),
         at: NOW - Duration::from_secs(3600),
     }
@@ -94,7 +94,7 @@ async fn all_else_is_inactive_without_a_word_more() {
         (&files, token.as_str(), NOW + day + Duration::from_secs(31)),
     ] {
         // As fresh as its moment.
-        let view = RevocationView::read_once(birth(), &[], now);
+        let view = RevocationView::read_once(epoch(), &[], now);
         server.records = server.records.clone().with_view(view);
         let response = ask_about(&server, &[line], &format!("token={token}"), now).await;
         assert_eq!(response.status(), 200, "{token}");
@@ -102,7 +102,7 @@ async fn all_else_is_inactive_without_a_word_more() {
     }
     let claims = claims(&server, &json!({ "access_token": token }));
     let until = NOW + 2 * day;
-    let view = RevocationView::read_once(birth(), &[], NOW);
+    let view = RevocationView::read_once(epoch(), &[], NOW);
     server.records = server.records.clone().with_view(view);
     let records = &server.records;
     let active = ask_about(&server, &[&files], &format!("token={token}"), NOW).await;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::grants::refresh_token::Lifetimes;
-use crate::store::{Birth, RevocationView};
+use crate::store::{RevocationView, StoreEpoch};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -294,11 +294,11 @@ async fn a_refresh_or_access_token_of_any_age_ends_its_grant_whatever_the_hint_s
 #[tokio::test]
 async fn a_grant_whose_record_outlived_its_revocation_is_not_refreshed() {
     let mut server = refreshing();
-    let birth = Birth {
+    let epoch = StoreEpoch {
         id: "b".to_owned(),
         at: NOW - Duration::from_secs(3600),
     };
-    let view = RevocationView::read_once(birth, &[], NOW);
+    let view = RevocationView::read_once(epoch, &[], NOW);
     server.records = server.records.clone().with_view(view);
     let client = public_client(&server, "App").await;
     let first = connect(&server, &client, NOW).await;

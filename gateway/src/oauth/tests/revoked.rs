@@ -7,15 +7,15 @@ use crate::client::ClientId;
 use crate::grants::refresh_token::Lifetimes;
 use crate::identity::people;
 use crate::oauth::revoke_all::{Whose, cut_off};
-use crate::store::{Birth, Disabled, RevocationView};
+use crate::store::{Disabled, RevocationView, StoreEpoch};
 
 fn watched() -> AuthorizationServer {
     let server = server();
-    let birth = Birth {
+    let epoch = StoreEpoch {
         id: "b".to_owned(),
         at: NOW - Duration::from_secs(3600),
     };
-    let view = RevocationView::read_once(birth, &[], NOW);
+    let view = RevocationView::read_once(epoch, &[], NOW);
     AuthorizationServer {
         records: server.records.with_view(view),
         ..server
@@ -144,7 +144,7 @@ async fn cutting_off_a_client_ends_tokens_grants_and_codes_of_before_and_none_of
     assert!(!is_revoked(&server, &spared));
     assert!(!is_revoked(&server, &token_of(&server, &client, NOW).await));
     let other_process = RevocationView::read_once(
-        Birth {
+        StoreEpoch {
             id: "b".to_owned(),
             at: NOW - Duration::from_secs(3600),
         },

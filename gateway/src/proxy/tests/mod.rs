@@ -34,7 +34,7 @@ use crate::identity::{Passwords, Setup};
 use crate::oauth;
 use crate::protocol::redirect_uri::PrivateUseSchemes;
 use crate::protocol::scope::Scope;
-use crate::store::{Birth, Memory, Records, Revocation, Store};
+use crate::store::{Memory, Records, Revocation, Store, StoreEpoch};
 
 const ISSUER: &str = "https://mcp.example.com";
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
@@ -50,7 +50,7 @@ struct World {
     edge: Proxy,
     keys: Arc<Keys>,
     store: Arc<dyn Store>,
-    birth: Birth,
+    epoch: StoreEpoch,
     socket: PathBuf,
 }
 
@@ -121,10 +121,10 @@ impl World {
         let keys = Arc::new(Keys::new(BTreeMap::from([(1, KeyPair::new())])).unwrap());
         let store: Arc<dyn Store> = Arc::new(Memory::new());
         let revocations = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
-        while revocations.birth().is_none() {
+        while revocations.epoch().is_none() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let birth = revocations.birth().expect("it was waited for");
+        let epoch = revocations.epoch().expect("it was waited for");
         let connections = Arc::new(Connections::default());
         let edge = Proxy::new(
             settings,
@@ -151,7 +151,7 @@ impl World {
             edge,
             keys,
             store,
-            birth,
+            epoch,
             socket,
         }
     }
@@ -166,7 +166,7 @@ impl World {
             resource: Resource::from_token(format!("{ISSUER}/mcp")),
             scope: Scope::parse("mcp"),
             tools: Tools::All,
-            issued: self.birth.dates(now),
+            issued: self.epoch.dates(now),
             expires: now + Duration::from_secs(3600),
         }
     }

@@ -10,7 +10,7 @@ use redb::{
 };
 
 use crate::clock::Timestamp;
-use crate::store::{Birth, Cursor, Inserted, Revocation, Table, Taken};
+use crate::store::{Cursor, Inserted, Revocation, StoreEpoch, Table, Taken};
 
 /// The layout that this code reads and writes.
 const LAYOUT: &[u8] = b"1";
@@ -88,7 +88,7 @@ fn layout(database: &Database) -> Result<Option<Vec<u8>>, Error> {
 pub(super) struct Snapshot(pub(super) ReadTransaction);
 
 impl Snapshot {
-    pub(super) fn birth(&self) -> Result<Option<Birth>, Error> {
+    pub(super) fn epoch(&self) -> Result<Option<StoreEpoch>, Error> {
         let table = self.0.open_table(STORE)?;
         let found = table.get("birth")?;
         found.map(|bytes| parse_birth(bytes.value())).transpose()
@@ -190,7 +190,7 @@ impl<'t> Batch<'t> {
         self.change
     }
 
-    pub(super) fn birth(&mut self, candidate: &Birth) -> Result<Birth, Error> {
+    pub(super) fn epoch(&mut self, candidate: &StoreEpoch) -> Result<StoreEpoch, Error> {
         let mut table = self.transaction.open_table(STORE)?;
         if let Some(found) = table.get("birth")? {
             return parse_birth(found.value());
@@ -419,7 +419,7 @@ impl<'t> Batch<'t> {
     }
 }
 
-fn parse_birth(bytes: &[u8]) -> Result<Birth, Error> {
+fn parse_birth(bytes: &[u8]) -> Result<StoreEpoch, Error> {
     serde_json::from_slice(bytes).map_err(|_| damaged("the birth mark"))
 }
 

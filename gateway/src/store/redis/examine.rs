@@ -3,7 +3,7 @@
 use redis::{ErrorKind, RedisError};
 
 use super::Redis;
-use super::line::{Failure, Request};
+use super::connection::{Failure, Request};
 use crate::open_files;
 use crate::store::Examined;
 
@@ -11,7 +11,7 @@ impl Redis {
     /// Looks at the server as it is set up. Nothing is said where it does not answer.
     pub(super) async fn examined(&self) -> Examined {
         let command = Request::Command(redis::cmd("INFO"));
-        let info: Result<String, Failure> = self.line.attempt(command).await;
+        let info: Result<String, Failure> = self.connection.attempt(command).await;
         match info {
             Err(Failure::Refused(error)) => Examined {
                 hopeless: hopeless(&error),
@@ -29,7 +29,11 @@ impl Redis {
     async fn keeps_snapshots(&self) -> Option<bool> {
         let mut command = redis::cmd("CONFIG");
         command.arg("GET").arg("save");
-        let pair: Vec<String> = self.line.attempt(Request::Command(command)).await.ok()?;
+        let pair: Vec<String> = self
+            .connection
+            .attempt(Request::Command(command))
+            .await
+            .ok()?;
         Some(!pair.get(1)?.is_empty())
     }
 
@@ -37,7 +41,10 @@ impl Redis {
     async fn refuses_two_keys(&self) -> Option<String> {
         let mut command = redis::cmd("EXISTS");
         command.arg(self.key("birth")).arg(self.key("revocations"));
-        let answer = self.line.attempt::<u64>(Request::Command(command)).await;
+        let answer = self
+            .connection
+            .attempt::<u64>(Request::Command(command))
+            .await;
         match answer {
             Err(Failure::Refused(error)) => hopeless(&error),
             _ => None,

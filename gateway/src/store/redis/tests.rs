@@ -158,11 +158,11 @@ async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
     let store = open(&server.url());
     let now = Clock.now();
     let until = now + Duration::from_secs(600);
-    let birth = Birth {
+    let epoch = StoreEpoch {
         id: "b".to_owned(),
         at: now,
     };
-    store.birth(&birth).await.unwrap();
+    store.epoch(&epoch).await.unwrap();
     for code in 0..50 {
         let key = format!("c{code}");
         store
@@ -194,11 +194,11 @@ async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
     }
     let (revocations, _) = store.revocations(Cursor::default(), now).await.unwrap();
     assert_eq!(revocations, [revoked]);
-    let other = Birth {
+    let other = StoreEpoch {
         id: "other".to_owned(),
         at: now,
     };
-    assert_eq!(store.birth(&other).await.unwrap(), birth);
+    assert_eq!(store.epoch(&other).await.unwrap(), epoch);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -219,23 +219,23 @@ async fn an_emptied_redis_is_born_anew_and_everybody_notices() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    wait(&|| view.birth().is_some() && view.is_revoked(&grant)).await;
-    let first = view.birth().unwrap();
+    wait(&|| view.epoch().is_some() && view.is_revoked(&grant)).await;
+    let first = view.epoch().unwrap();
 
     server.kill();
     let outage = Clock.now();
     tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert_eq!(view.birth(), Some(first.clone()));
+    assert_eq!(view.epoch(), Some(first.clone()));
     assert!(view.age(Clock.now()) > Duration::from_secs(1), "it ages");
     server.run();
-    wait(&|| view.birth() != Some(first.clone())).await;
-    let second = view.birth().unwrap();
+    wait(&|| view.epoch() != Some(first.clone())).await;
+    let second = view.epoch().unwrap();
     assert!(second.at >= outage);
     assert!(view.age(Clock.now()) < Duration::from_secs(2));
     assert!(view.is_revoked(&grant), "what was seen is not forgotten");
 
     server.operate(&["FLUSHALL"]);
-    wait(&|| view.birth() != Some(second.clone())).await;
+    wait(&|| view.epoch() != Some(second.clone())).await;
     let later = Revocation {
         id: "g_later".to_owned(),
         ..revoked

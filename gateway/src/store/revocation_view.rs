@@ -6,7 +6,7 @@
 //!
 //! The store's list is the source of truth: it is asked every second, and at once on a hint. A
 //! hint that is lost costs a second, no more. Everything is read anew when the store has another
-//! [`Birth`], when it was away, and every half minute: a Redis that failed over may have lost the
+//! [`StoreEpoch`], when it was away, and every half minute: a Redis that failed over may have lost the
 //! end of its list and given the same numbers again. An entry once seen is kept until its time,
 //! even if the store has lost it.
 
@@ -26,7 +26,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::grants::amendment::{Amended, Amendment};
 use crate::grants::{Grant, GrantId, UserId};
 use crate::secret;
-use crate::store::{Birth, Cursor, Revocation, Revoked, Store, StoreError};
+use crate::store::{Cursor, Revocation, Revoked, Store, StoreEpoch, StoreError};
 
 const PERIOD: Duration = Duration::from_secs(1);
 const FULL_READING: Duration = Duration::from_secs(30);
@@ -47,7 +47,7 @@ struct State {
     users: HashMap<UserId, Cut>,
     /// By grant.
     amended: HashMap<GrantId, Arc<Amended>>,
-    birth: Option<Birth>,
+    epoch: Option<StoreEpoch>,
     /// The last successful reading, on the wall clock and on one that never jumps.
     read: Option<(Timestamp, Instant)>,
 }
@@ -130,10 +130,10 @@ impl RevocationView {
     }
 
     /// A view with one reading, for whoever wants no store.
-    pub fn read_once(birth: Birth, revocations: &[Revocation], now: Timestamp) -> Arc<Self> {
+    pub fn read_once(epoch: StoreEpoch, revocations: &[Revocation], now: Timestamp) -> Arc<Self> {
         let view = Self::unread();
         view.add(revocations);
-        view.confirm(birth, now);
+        view.confirm(epoch, now);
         Arc::new(view)
     }
 
@@ -175,8 +175,8 @@ impl RevocationView {
     }
 
     /// The birth of the store; `None` before the first reading.
-    pub fn birth(&self) -> Option<Birth> {
-        self.state.read().birth.clone()
+    pub fn epoch(&self) -> Option<StoreEpoch> {
+        self.state.read().epoch.clone()
     }
 
     /// The time since the store was last read to its end. A clock that jumps back makes nothing
@@ -208,13 +208,13 @@ impl RevocationView {
     }
 
     /// Notes that the store was read to its end.
-    fn confirm(&self, birth: Birth, now: Timestamp) {
+    fn confirm(&self, epoch: StoreEpoch, now: Timestamp) {
         let mut news = false;
         {
             let mut state = self.state.write();
             state.read = Some((now, Instant::now()));
-            if state.birth.as_ref() != Some(&birth) {
-                state.birth = Some(birth);
+            if state.epoch.as_ref() != Some(&epoch) {
+                state.epoch = Some(epoch);
                 news = true;
             }
         }
@@ -236,7 +236,7 @@ impl RevocationView {
 
 async fn follow(view: Weak<RevocationView>, store: Arc<dyn Store>, clock: Clock) {
     let mut cursor = Cursor::default();
-    let mut birth: Option<Birth> = None;
+    let mut epoch: Option<StoreEpoch> = None;
     let mut full_reading = Instant::now();
     let mut away = false;
     while let Some(view) = view.upgrade() {
@@ -246,7 +246,7 @@ async fn follow(view: Weak<RevocationView>, store: Arc<dyn Store>, clock: Clock)
             full_reading = Instant::now();
             view.forget_expired(now);
         }
-        match read(&view, store.as_ref(), &mut cursor, &mut birth, now).await {
+        match read(&view, store.as_ref(), &mut cursor, &mut epoch, now).await {
             Ok(()) if away => {
                 away = false;
                 log::info!(event = "store_back"; "the store answers again");
@@ -272,15 +272,15 @@ async fn read(
     view: &RevocationView,
     store: &dyn Store,
     cursor: &mut Cursor,
-    birth: &mut Option<Birth>,
+    epoch: &mut Option<StoreEpoch>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let candidate = Birth {
+    let candidate = StoreEpoch {
         id: secret::identifier("b_", &mut rand::rngs::OsRng),
         at: now,
     };
-    let found = store.birth(&candidate).await?;
-    if birth.as_ref() != Some(&found) {
+    let found = store.epoch(&candidate).await?;
+    if epoch.as_ref() != Some(&found) {
         *cursor = Cursor::default();
     }
     loop {
@@ -292,7 +292,7 @@ async fn read(
         *cursor = next;
     }
     view.confirm(found.clone(), now);
-    *birth = Some(found);
+    *epoch = Some(found);
     Ok(())
 }
 
@@ -323,7 +323,7 @@ mod tests {
     async fn a_view_knows_nothing_before_its_first_reading() {
         let view = RevocationView::unread();
         assert_eq!(view.age(Clock.now()), Duration::MAX);
-        assert_eq!(view.birth(), None);
+        assert_eq!(view.epoch(), None);
     }
 
     #[tokio::test]
@@ -334,7 +334,7 @@ mod tests {
         let old = GrantId::new("g_old");
         store.revoke(&revocation("g_old", end), now).await.unwrap();
         let view = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
-        until(|| view.birth().is_some()).await;
+        until(|| view.epoch().is_some()).await;
         assert!(view.is_revoked(&old));
         assert!(view.age(Clock.now()) < Duration::from_secs(2));
 
@@ -355,7 +355,7 @@ mod tests {
         let store: Arc<dyn Store> = Arc::new(Memory::new());
         let now = Clock.now();
         let view = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
-        until(|| view.birth().is_some()).await;
+        until(|| view.epoch().is_some()).await;
         let grant = GrantId::new("g_1");
         let amendment = Amendment {
             grant: grant.clone(),
@@ -380,11 +380,11 @@ mod tests {
     #[test]
     fn a_clock_that_jumps_back_makes_no_view_look_fresh() {
         let now = Clock.now();
-        let birth = Birth {
+        let epoch = StoreEpoch {
             id: "b".to_owned(),
             at: now,
         };
-        let view = RevocationView::read_once(birth, &[], now);
+        let view = RevocationView::read_once(epoch, &[], now);
         std::thread::sleep(Duration::from_millis(20));
         assert!(view.age(now - Duration::from_secs(3600)) >= Duration::from_millis(20));
         assert!(view.age(now + Duration::from_secs(61)) >= Duration::from_secs(61));

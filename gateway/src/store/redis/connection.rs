@@ -32,7 +32,7 @@ const TRUST: Duration = Duration::from_secs(1);
 
 /// The line; clones share it.
 #[derive(Clone)]
-pub(super) struct Line(Arc<Inner>);
+pub(super) struct SharedConnection(Arc<Inner>);
 
 struct Inner {
     client: Client,
@@ -65,7 +65,7 @@ struct Connection {
     dead: Arc<AtomicBool>,
 }
 
-impl Line {
+impl SharedConnection {
     /// A line that connects when it is first needed. Its tasks live on `runtime`.
     pub(super) fn new(url: &RedisUrl, channel: String, runtime: Handle) -> Result<Self, OpenError> {
         let settings = url.connection.redis_settings().clone();
@@ -115,10 +115,10 @@ impl Line {
         &self,
         request: Request,
     ) -> Result<T, Failure> {
-        let line = Arc::clone(&self.0);
+        let connection = Arc::clone(&self.0);
         // The task that drives a connection lives where it was made, so all are made in one place.
         let asking = self.0.runtime.spawn(async move {
-            tokio::time::timeout(DEADLINE, line.ask(&request))
+            tokio::time::timeout(DEADLINE, connection.ask(&request))
                 .await
                 .map_err(|_| Failure::Late)?
                 .map_err(Failure::Refused)
@@ -206,7 +206,7 @@ impl Inner {
     }
 }
 
-impl fmt::Debug for Line {
+impl fmt::Debug for SharedConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Line")
             .field("server", &self.0.client.get_connection_info().addr())
