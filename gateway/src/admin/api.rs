@@ -179,7 +179,7 @@ pub(super) async fn answer(admin: &Admin, session: &mut ServerSession) -> Respon
         log_refusal(&failure, "", peer, &request_id);
         let refused = Record::refused(Event::Operator, reason, false);
         let journal = &admin.server.journal;
-        journal.note_stranger(refused.asked_by(peer, &request_id));
+        journal.append_anonymous(refused.asked_by(peer, &request_id));
         return failure.to_response();
     }
     let path = session.req_header().uri.path().to_owned();
@@ -239,7 +239,7 @@ pub(super) async fn answer(admin: &Admin, session: &mut ServerSession) -> Respon
             let _ = admin
                 .server
                 .journal
-                .note(record.asked_by(peer, &request_id));
+                .append(record.asked_by(peer, &request_id));
             failure.to_response()
         }
     }
@@ -260,22 +260,26 @@ async fn announce(
         detail: Some(format!("about to: {}", by(&about.what))),
         ..Record::of(Event::Operator)
     };
-    let entered = admin.server.journal.enter(asked.asked_by(record)).await;
+    let entered = admin
+        .server
+        .journal
+        .append_durable(asked.asked_by(record))
+        .await;
     entered.map_err(|error| Failure::from(error).about(&about))
 }
 
 async fn enter(admin: &Admin, effect: Effect, record: Record) -> Result<(), Failure> {
     let journal = &admin.server.journal;
     match effect {
-        Effect::Reads => Ok(journal.note(record)?),
-        Effect::Gives => journal.enter(record).await.map_err(|_| {
+        Effect::Reads => Ok(journal.append(record)?),
+        Effect::Gives => journal.append_durable(record).await.map_err(|_| {
             let sentence =
                 "it was done, but the audit log has only that it was about to be: the log can't be written";
             Failure::new(Reason::AuditUnavailable, sentence)
         }),
         Effect::Takes => {
             // Taking access back never waits for the log; its state is told elsewhere.
-            let _ = journal.enter(record).await;
+            let _ = journal.append_durable(record).await;
             Ok(())
         }
     }

@@ -105,7 +105,7 @@ pub(super) async fn revoke(admin: &Admin, asked: &Asked) -> Result<Done, Failure
                 };
                 // One by one, as it happens: a fault at a later one loses none of them. Taking
                 // access back never waits for the log.
-                let _ = server.journal.enter(asked.asked_by(record)).await;
+                let _ = server.journal.append_durable(asked.asked_by(record)).await;
             }
             Ok(Done::new(json!({ "revoked": grants.len() }), about))
         }

@@ -117,7 +117,7 @@ async fn owner_of_configuration(config: &Config, app: &App) -> anyhow::Result<()
             ..Record::of(Event::Operator)
         };
         // Taking access back never waits for the log.
-        let _ = app.journal.enter(record).await;
+        let _ = app.journal.append_durable(record).await;
         forget_former_owner(records, &former, now).await?;
     }
     Ok(())

@@ -182,7 +182,7 @@ impl Journal {
 
     /// Enters a record and waits until it is durable. One beyond what its grant, person or address
     /// may write is counted, and told with the counts.
-    pub async fn enter(&self, record: Record) -> Result<(), Unwritable> {
+    pub async fn append_durable(&self, record: Record) -> Result<(), Unwritable> {
         let Some(shared) = &self.0 else {
             return Ok(());
         };
@@ -199,7 +199,7 @@ impl Journal {
     }
 
     /// Enters a record without waiting for it, within the same bounds.
-    pub fn note(&self, record: Record) -> Result<(), Unwritable> {
+    pub fn append(&self, record: Record) -> Result<(), Unwritable> {
         let Some(shared) = &self.0 else {
             return Ok(());
         };
@@ -217,7 +217,7 @@ impl Journal {
     /// Enters what no known person stands behind: written one by one within bounds, counted beyond
     /// them, and with the calls, so that it pushes out nothing that gives access. The request is
     /// answered already, so a log that can't be written changes nothing.
-    pub fn note_stranger(&self, record: Record) {
+    pub fn append_anonymous(&self, record: Record) {
         let Some(shared) = &self.0 else {
             return;
         };

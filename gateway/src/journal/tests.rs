@@ -62,12 +62,12 @@ async fn the_chain_goes_on_after_a_restart_and_ends_signed() {
     for start in 0..3 {
         let journal = Journal::open(&settings, &tags(), Clock).unwrap();
         journal
-            .enter(record(&format!("durable-{start}")))
+            .append_durable(record(&format!("durable-{start}")))
             .await
             .unwrap();
         // What was entered is there although nobody closed anything.
         assert_eq!(count(&verified(&settings), &format!("durable-{start}")), 1);
-        journal.note(record("noted")).unwrap();
+        journal.append(record("noted")).unwrap();
         journal.close();
     }
     let lines = verified(&settings);
@@ -82,7 +82,7 @@ async fn a_record_that_nobody_waits_for_is_on_disk_soon() {
     let folder = folder("noted");
     let settings = settings(&folder);
     let journal = Journal::open(&settings, &tags(), Clock).unwrap();
-    journal.note(record("noted")).unwrap();
+    journal.append(record("noted")).unwrap();
     tokio::time::sleep(DURABLE_WITHIN * 5).await;
     assert_eq!(count(&verified(&settings), "\"noted\""), 1);
     let _ = fs::remove_dir_all(folder);
@@ -93,7 +93,7 @@ async fn an_unfinished_line_is_cut_off_and_the_chain_says_so() {
     let folder = folder("torn");
     let settings = settings(&folder);
     let journal = Journal::open(&settings, &tags(), Clock).unwrap();
-    journal.enter(record("kept")).await.unwrap();
+    journal.append_durable(record("kept")).await.unwrap();
     journal.close();
     let file = settings.calls_file();
     let whole = fs::read(&file).unwrap();
@@ -135,7 +135,10 @@ async fn rotation_keeps_the_chain_and_no_more_files_than_allowed() {
     };
     let journal = Journal::open(&settings, &tags(), Clock).unwrap();
     for at in 0..100 {
-        journal.enter(record(&format!("call-{at}"))).await.unwrap();
+        journal
+            .append_durable(record(&format!("call-{at}")))
+            .await
+            .unwrap();
     }
     journal.close();
     assert_eq!(in_order(&settings.calls_file()).unwrap().len(), 4);
@@ -150,7 +153,7 @@ async fn a_crash_between_two_files_breaks_no_chain() {
     let folder = folder("between");
     let settings = settings(&folder);
     let journal = Journal::open(&settings, &tags(), Clock).unwrap();
-    journal.enter(record("before")).await.unwrap();
+    journal.append_durable(record("before")).await.unwrap();
     journal.close();
     for log in [settings.file.clone(), settings.calls_file()] {
         let mut rotated = log.clone().into_os_string();
@@ -159,7 +162,7 @@ async fn a_crash_between_two_files_breaks_no_chain() {
         fs::write(&log, "").unwrap();
     }
     let journal = Journal::open(&settings, &tags(), Clock).unwrap();
-    journal.enter(record("after")).await.unwrap();
+    journal.append_durable(record("after")).await.unwrap();
     journal.close();
     let lines = verified(&settings);
     assert_eq!(count(&lines, "\"before\"") + count(&lines, "\"after\""), 2);
@@ -178,7 +181,7 @@ async fn many_enter_at_once_and_each_is_written_once() {
         tasks.push(tokio::spawn(async move {
             for at in 0..50 {
                 journal
-                    .enter(record(&format!("<{task}-{at}>")))
+                    .append_durable(record(&format!("<{task}-{at}>")))
                     .await
                     .unwrap();
             }
@@ -205,14 +208,17 @@ async fn a_log_that_cannot_be_written_refuses_until_it_can() {
         ..settings(&folder)
     };
     let journal = Journal::open(&settings, &tags(), Clock).unwrap();
-    journal.enter(record("kept")).await.unwrap();
+    journal.append_durable(record("kept")).await.unwrap();
     // The folder is gone and nothing can be made in its place, as when a disk went away.
     let away = folder.with_extension("away");
     fs::rename(&folder, &away).unwrap();
     fs::write(&folder, "").unwrap();
-    assert_eq!(journal.enter(record("lost")).await, Err(Unwritable));
+    assert_eq!(
+        journal.append_durable(record("lost")).await,
+        Err(Unwritable)
+    );
     assert_eq!(journal.ready(), Err(Unwritable));
-    assert_eq!(journal.note(record("lost too")), Err(Unwritable));
+    assert_eq!(journal.append(record("lost too")), Err(Unwritable));
     fs::remove_file(&folder).unwrap();
     fs::rename(&away, &folder).unwrap();
     for _ in 0..50 {

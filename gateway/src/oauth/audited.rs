@@ -65,12 +65,12 @@ pub(super) async fn entered(
     for record in records {
         let record = record.asked_by(request.peer, &request.request_id);
         if record.user.is_none() {
-            server.journal.note_stranger(record);
+            server.journal.append_anonymous(record);
             continue;
         }
         let takes = matches!(endpoint, Endpoint::Revoke | Endpoint::AccountRevoke);
         let gives = record.outcome == Outcome::Allowed && !takes;
-        if let Err(error) = server.journal.enter(record).await
+        if let Err(error) = server.journal.append_durable(record).await
             && gives
         {
             return unavailable(server, endpoint, request, error);

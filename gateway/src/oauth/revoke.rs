@@ -278,7 +278,7 @@ pub(super) async fn end_reused(
         ..Record::of(Event::Revocation)
     };
     // Access was taken back whether or not it can be written down; a failing log is told elsewhere.
-    let _ = server.journal.enter(record).await;
+    let _ = server.journal.append_durable(record).await;
     Ok(())
 }
 

@@ -255,7 +255,7 @@ impl ProxyState {
         let journal = &self.journal;
         for record in audit::permitted(permit, backend, context, body, journal, labels, now) {
             self.journal
-                .note(record)
+                .append(record)
                 .map_err(|_| Rejection::AuditDown)?;
         }
         Ok(())

@@ -361,9 +361,9 @@ impl ProxyState {
         let labels = |tool: &str| self.cached_labels(backend, context, tool);
         let record = audit::refused(rejection, backend, context, self.peer(session), labels);
         match context.user.is_empty() {
-            true => self.journal.note_stranger(record),
+            true => self.journal.append_anonymous(record),
             // It is refused already; that the log is away is told elsewhere.
-            false => drop(self.journal.note(record)),
+            false => drop(self.journal.append(record)),
         }
     }
 

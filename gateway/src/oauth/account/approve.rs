@@ -124,7 +124,7 @@ async fn enter(
         ..Record::of(Event::Consent)
     };
     let record = record.asked_by(request.peer, &request.request_id);
-    let entered = server.journal.enter(record).await;
+    let entered = server.journal.append_durable(record).await;
     entered.map_err(|error| unavailable(server, &Endpoint::AccountApprove, request, error).into())
 }
 
