@@ -25,7 +25,7 @@
 //! # Consent over tools
 //!
 //! `oauth::consent` shows the live list of `backend::Catalogue`; the answer is judged against the
-//! list of that moment ([`grants::choice`]), and each chosen tool is granted with a *pin*, a keyed
+//! list of that moment ([`grants::consented_tools`]), and each chosen tool is granted with a *pin*, a keyed
 //! tag over its whole definition ([`grants::Tools`], [`protocol::tool_definition`]). The token carries
 //! `granted(name)` facts and the pins, or the digest of a choice that is too long for it:
 //! [`store::Records::tools_of`] reads that from the grant once. Each call of a pinned tool is judged by how the tool stands now

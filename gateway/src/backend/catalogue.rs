@@ -23,7 +23,7 @@ use super::client::McpClient;
 use super::connection::{Connections, Failure};
 use super::tool_cache::{AGEING, BELIEVED, Known, ToolCache};
 use super::{Backend, IdentityHeaders};
-use crate::grants::{Current, Pin, PinKey};
+use crate::grants::{Pin, PinKey, ToolState};
 use crate::protocol::scan::{Scan, shown_text};
 use crate::protocol::tool_definition::{Definition, Labels, Unfit};
 
@@ -262,9 +262,9 @@ impl ToolListing {
     }
 
     /// How a tool stands.
-    pub fn current(&self, name: &str) -> Current {
+    pub fn current(&self, name: &str) -> ToolState {
         self.tool(name)
-            .map_or(Current::Gone, |tool| Current::Defined(tool.pin))
+            .map_or(ToolState::Gone, |tool| ToolState::Defined(tool.pin))
     }
 }
 
@@ -489,7 +489,7 @@ impl Catalogue {
 
     /// How a tool stands at the backend `name` for a person. Known from the last answer and from
     /// lists that passed by; asked, and waited for, only where nothing is known or it is too old.
-    pub async fn current(self: &Arc<Self>, name: &str, user: &str, tool: &str) -> Current {
+    pub async fn current(self: &Arc<Self>, name: &str, user: &str, tool: &str) -> ToolState {
         match self.known.of(name, user, tool) {
             Known::Fresh(current) => current,
             Known::Ageing(current) => {
@@ -498,16 +498,16 @@ impl Catalogue {
             }
             Known::Nothing => match self.listing(name, Some(user)).await {
                 Ok(listing) => listing.current(tool),
-                Err(_) => Current::Unknown,
+                Err(_) => ToolState::Unknown,
             },
         }
     }
 
     /// The same without waiting: where nothing is known, it is not.
-    pub fn cached_state(&self, name: &str, user: &str, tool: &str) -> Current {
+    pub fn cached_state(&self, name: &str, user: &str, tool: &str) -> ToolState {
         match self.known.of(name, user, tool) {
             Known::Fresh(current) | Known::Ageing(current) => current,
-            Known::Nothing => Current::Unknown,
+            Known::Nothing => ToolState::Unknown,
         }
     }
 
@@ -560,10 +560,10 @@ impl Catalogue {
     }
 
     /// How a tool stands at this moment: at most a second old.
-    pub async fn current_now(&self, name: &str, user: &str, tool: &str) -> Current {
+    pub async fn current_now(&self, name: &str, user: &str, tool: &str) -> ToolState {
         match self.refresh_or_wait(name, Some(user)).await {
             Ok(listing) => listing.current(tool),
-            Err(_) => Current::Unknown,
+            Err(_) => ToolState::Unknown,
         }
     }
 

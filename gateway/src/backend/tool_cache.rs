@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::catalogue::ToolListing;
-use crate::grants::{Current, Pin};
+use crate::grants::{Pin, ToolState};
 use crate::protocol::tool_definition::{Definition, Unfit};
 
 /// How long an answer is believed.
@@ -37,9 +37,9 @@ const SAID: usize = 2000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
     /// Believe it.
-    Fresh(Current),
+    Fresh(ToolState),
     /// Believe it, and ask.
-    Ageing(Current),
+    Ageing(ToolState),
     /// Ask first.
     Nothing,
 }
@@ -69,7 +69,7 @@ impl Person {
             || self.seen.values().any(|(at, _)| young(at))
     }
 
-    fn of(&self, tool: &str) -> Option<(Instant, Current)> {
+    fn of(&self, tool: &str) -> Option<(Instant, ToolState)> {
         let answered = self
             .answer
             .as_ref()
@@ -77,7 +77,7 @@ impl Person {
         let seen = self
             .seen
             .get(tool)
-            .map(|(at, pin)| (*at, Current::Defined(*pin)));
+            .map(|(at, pin)| (*at, ToolState::Defined(*pin)));
         match (answered, seen) {
             (Some(answered), Some(seen)) if seen.0 < answered.0 => Some(answered),
             (answered, seen) => seen.or(answered),
@@ -239,9 +239,12 @@ mod tests {
         let known = ToolCache::default();
         assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
         known.learn("notes", Some("alice"), listing(&[A]));
-        let defined = Current::Defined(tool(A).pin);
+        let defined = ToolState::Defined(tool(A).pin);
         assert_eq!(known.of("notes", "alice", "a"), Known::Fresh(defined));
-        assert_eq!(known.of("notes", "alice", "b"), Known::Fresh(Current::Gone));
+        assert_eq!(
+            known.of("notes", "alice", "b"),
+            Known::Fresh(ToolState::Gone)
+        );
         assert_eq!(known.of("notes", "bob", "a"), Known::Nothing);
         assert_eq!(known.of("files", "alice", "a"), Known::Nothing);
         tokio::time::advance(Duration::from_secs(31)).await;
@@ -261,13 +264,13 @@ mod tests {
         known.record("notes", "alice", "a", changed);
         assert_eq!(
             known.of("notes", "alice", "a"),
-            Known::Fresh(Current::Defined(changed))
+            Known::Fresh(ToolState::Defined(changed))
         );
         tokio::time::advance(Duration::from_secs(1)).await;
         known.learn("notes", Some("alice"), listing(&[A]));
         assert_eq!(
             known.of("notes", "alice", "a"),
-            Known::Fresh(Current::Defined(tool(A).pin))
+            Known::Fresh(ToolState::Defined(tool(A).pin))
         );
         known.invalidate("notes");
         assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use crate::clock::Timestamp;
-use crate::grants::{Current, Grant, GrantId, Pin, Tools, UserId};
+use crate::grants::{Grant, GrantId, Pin, ToolState, Tools, UserId};
 
 /// A tool of a grant in the definition that the person approved last.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ pub fn amend(
     user: &UserId,
     tool: &str,
     shown: Pin,
-    current: Current,
+    current: ToolState,
     view: Option<&Amended>,
     now: Timestamp,
 ) -> Result<(Grant, Amendment), NotAmended> {
@@ -130,11 +130,11 @@ pub fn amend(
     let is_in_force = |pin: &Pin| *pin == shown && amended.is_none_or(|pin| pin == shown);
     match (pins.get(tool), current) {
         (None, _) => return Err(NotAmended::NeverAllowed),
-        (Some(_), Current::Gone) => return Err(NotAmended::Gone),
-        (Some(_), Current::Unknown) => return Err(NotAmended::Unknown),
-        (Some(_), Current::Defined(pin)) if pin != shown => return Err(NotAmended::ChangedAgain),
-        (Some(pin), Current::Defined(_)) if is_in_force(pin) => return Err(NotAmended::Already),
-        (Some(_), Current::Defined(_)) => {}
+        (Some(_), ToolState::Gone) => return Err(NotAmended::Gone),
+        (Some(_), ToolState::Unknown) => return Err(NotAmended::Unknown),
+        (Some(_), ToolState::Defined(pin)) if pin != shown => return Err(NotAmended::ChangedAgain),
+        (Some(pin), ToolState::Defined(_)) if is_in_force(pin) => return Err(NotAmended::Already),
+        (Some(_), ToolState::Defined(_)) => {}
     }
     let mut pins = pins.clone();
     pins.insert(tool.to_owned(), shown);
@@ -188,7 +188,12 @@ mod tests {
         }
     }
 
-    fn judge(grant: &Grant, tool: &str, shown: Pin, current: Current) -> Result<Tools, NotAmended> {
+    fn judge(
+        grant: &Grant,
+        tool: &str,
+        shown: Pin,
+        current: ToolState,
+    ) -> Result<Tools, NotAmended> {
         let alice = UserId::new("u_1");
         amend(grant, &alice, tool, shown, current, None, NOW).map(|(grant, _)| grant.tools)
     }
@@ -202,7 +207,7 @@ mod tests {
             &alice,
             "look",
             NEW,
-            Current::Defined(NEW),
+            ToolState::Defined(NEW),
             None,
             NOW,
         )
@@ -227,17 +232,22 @@ mod tests {
             (
                 "look",
                 NEW,
-                Current::Defined(other),
+                ToolState::Defined(other),
                 NotAmended::ChangedAgain,
             ),
-            ("look", NEW, Current::Defined(OLD), NotAmended::ChangedAgain),
-            ("look", OLD, Current::Defined(OLD), NotAmended::Already),
-            ("look", NEW, Current::Gone, NotAmended::Gone),
-            ("look", NEW, Current::Unknown, NotAmended::Unknown),
+            (
+                "look",
+                NEW,
+                ToolState::Defined(OLD),
+                NotAmended::ChangedAgain,
+            ),
+            ("look", OLD, ToolState::Defined(OLD), NotAmended::Already),
+            ("look", NEW, ToolState::Gone, NotAmended::Gone),
+            ("look", NEW, ToolState::Unknown, NotAmended::Unknown),
             (
                 "erase",
                 NEW,
-                Current::Defined(NEW),
+                ToolState::Defined(NEW),
                 NotAmended::NeverAllowed,
             ),
         ] {
@@ -249,11 +259,11 @@ mod tests {
                 ..grant.clone()
             };
             assert_eq!(
-                judge(&unpinned, "look", NEW, Current::Defined(NEW)),
+                judge(&unpinned, "look", NEW, ToolState::Defined(NEW)),
                 Err(NotAmended::NeverAllowed)
             );
         }
-        let current = Current::Defined(NEW);
+        let current = ToolState::Defined(NEW);
         let bob = UserId::new("u_2");
         let foreign = amend(&grant, &bob, "look", NEW, current, None, NOW);
         assert_eq!(foreign, Err(NotAmended::Ended));
@@ -278,9 +288,9 @@ mod tests {
         let grant = grant();
         let back = |name: &str| {
             if name == "look" {
-                Current::Defined(OLD)
+                ToolState::Defined(OLD)
             } else {
-                Current::Gone
+                ToolState::Gone
             }
         };
         assert!(grant.tools.changed(Some(&seen), back).contains(&"look"));
@@ -289,7 +299,7 @@ mod tests {
             &alice,
             "look",
             OLD,
-            Current::Defined(OLD),
+            ToolState::Defined(OLD),
             Some(&seen),
             NOW,
         )
@@ -336,7 +346,7 @@ mod tests {
             &alice,
             "look",
             NEW,
-            Current::Defined(NEW),
+            ToolState::Defined(NEW),
             None,
             NOW,
         )
@@ -350,7 +360,7 @@ mod tests {
             &alice,
             "look",
             OLD,
-            Current::Defined(OLD),
+            ToolState::Defined(OLD),
             Some(&seen),
             behind,
         )

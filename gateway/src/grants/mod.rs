@@ -3,7 +3,7 @@
 
 pub mod amendment;
 pub mod authorization_code;
-pub mod choice;
+pub mod consented_tools;
 pub mod refresh_token;
 mod tools;
 
@@ -12,7 +12,7 @@ use std::fmt;
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
-pub use self::tools::{Current, NotAllowed, Pin, PinKey, SetDigest, Tools};
+pub use self::tools::{NotAllowed, Pin, PinKey, SetDigest, ToolState, Tools};
 
 use crate::client::{ClientId, Fingerprint};
 use crate::clock::Timestamp;

@@ -142,7 +142,7 @@ pub enum Tools {
 
 /// How a tool stands at its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Current {
+pub enum ToolState {
     /// It is listed in this definition.
     Defined(Pin),
     /// It is not listed.
@@ -262,7 +262,7 @@ impl Tools {
     }
 
     /// Whether a tool is allowed as it stands. `current` is asked only where it matters.
-    pub fn admit(&self, tool: &str, current: impl FnOnce() -> Current) -> Result<(), NotAllowed> {
+    pub fn admit(&self, tool: &str, current: impl FnOnce() -> ToolState) -> Result<(), NotAllowed> {
         self.admit_amended(tool, None, current)
     }
 
@@ -271,16 +271,16 @@ impl Tools {
         &self,
         tool: &str,
         amended: Option<&Amended>,
-        current: impl FnOnce() -> Current,
+        current: impl FnOnce() -> ToolState,
     ) -> Result<(), NotAllowed> {
         if !self.contains(tool) {
             return Err(NotAllowed::Never);
         }
         match self.pin_amended(tool, amended).map(|pin| (pin, current())) {
             None => Ok(()),
-            Some((pin, Current::Defined(now))) if now == pin => Ok(()),
-            Some((_, Current::Defined(_) | Current::Gone)) => Err(NotAllowed::Changed),
-            Some((_, Current::Unknown)) => Err(NotAllowed::Unknown),
+            Some((pin, ToolState::Defined(now))) if now == pin => Ok(()),
+            Some((_, ToolState::Defined(_) | ToolState::Gone)) => Err(NotAllowed::Changed),
+            Some((_, ToolState::Unknown)) => Err(NotAllowed::Unknown),
         }
     }
 
@@ -289,7 +289,7 @@ impl Tools {
     pub fn changed(
         &self,
         amended: Option<&Amended>,
-        current: impl Fn(&str) -> Current,
+        current: impl Fn(&str) -> ToolState,
     ) -> Vec<&str> {
         let is_changed = |tool: &&str| {
             self.admit_amended(tool, amended, || current(tool)) == Err(NotAllowed::Changed)
@@ -383,16 +383,19 @@ mod tests {
     fn a_tool_is_allowed_as_it_was_shown_and_in_no_other_form() {
         let tools = pinned(&["search"]);
         let admit = |tool: &str, current| tools.admit(tool, || current);
-        assert_eq!(admit("search", Current::Defined(Pin([1; 8]))), Ok(()));
+        assert_eq!(admit("search", ToolState::Defined(Pin([1; 8]))), Ok(()));
         assert_eq!(
-            admit("search", Current::Defined(Pin([2; 8]))),
+            admit("search", ToolState::Defined(Pin([2; 8]))),
             Err(NotAllowed::Changed)
         );
-        assert_eq!(admit("search", Current::Gone), Err(NotAllowed::Changed));
-        assert_eq!(admit("search", Current::Unknown), Err(NotAllowed::Unknown));
+        assert_eq!(admit("search", ToolState::Gone), Err(NotAllowed::Changed));
+        assert_eq!(
+            admit("search", ToolState::Unknown),
+            Err(NotAllowed::Unknown)
+        );
         for other in ["Search", "search ", "search\0", "", "se\u{430}rch"] {
             assert_eq!(
-                admit(other, Current::Defined(Pin([1; 8]))),
+                admit(other, ToolState::Defined(Pin([1; 8]))),
                 Err(NotAllowed::Never)
             );
         }
@@ -412,14 +415,14 @@ mod tests {
             amended.take(amendment, Timestamp::from_secs(2));
         }
         let admit = |tool: &str, pin| {
-            tools.admit_amended(tool, Some(&amended), || Current::Defined(Pin(pin)))
+            tools.admit_amended(tool, Some(&amended), || ToolState::Defined(Pin(pin)))
         };
         assert_eq!(admit("search", [2; 8]), Ok(()));
         assert_eq!(admit("search", [1; 8]), Err(NotAllowed::Changed));
         assert_eq!(admit("search", [3; 8]), Err(NotAllowed::Changed));
         // An amendment never adds a tool.
         assert_eq!(admit("erase", [2; 8]), Err(NotAllowed::Never));
-        let never = || -> Current { unreachable!("nobody needs to know") };
+        let never = || -> ToolState { unreachable!("nobody needs to know") };
         assert_eq!(
             Tools::All.admit_amended("erase", Some(&amended), never),
             Ok(())
@@ -430,10 +433,10 @@ mod tests {
     fn a_person_can_be_told_which_tools_changed() {
         let tools = pinned(&["a", "b", "c", "d"]);
         let current = |tool: &str| match tool {
-            "a" => Current::Defined(Pin([1; 8])),
-            "b" => Current::Defined(Pin([2; 8])),
-            "c" => Current::Gone,
-            _ => Current::Unknown,
+            "a" => ToolState::Defined(Pin([1; 8])),
+            "b" => ToolState::Defined(Pin([2; 8])),
+            "c" => ToolState::Gone,
+            _ => ToolState::Unknown,
         };
         assert_eq!(tools.changed(None, current), ["b", "c"]);
         assert!(Tools::All.changed(None, current).is_empty());
@@ -441,7 +444,7 @@ mod tests {
 
     #[test]
     fn grants_without_pins_go_by_the_name() {
-        let never = || -> Current { unreachable!("nobody needs to know") };
+        let never = || -> ToolState { unreachable!("nobody needs to know") };
         let only = Tools::Only(BTreeSet::from(["search".to_owned()]));
         assert_eq!(only.admit("search", never), Ok(()));
         assert_eq!(only.admit("erase", never), Err(NotAllowed::Never));
@@ -516,7 +519,7 @@ mod tests {
             count: 500,
         };
         assert!(!tools.is_all() && !tools.contains("00000000000000000001"));
-        let current = || Current::Defined(Pin([1; 8]));
+        let current = || ToolState::Defined(Pin([1; 8]));
         let never = tools.admit("00000000000000000001", current);
         assert_eq!(never, Err(NotAllowed::Never));
         assert!(serde_json::to_string(&tools).is_err());

@@ -17,7 +17,7 @@ use crate::client::metadata_document::DocumentUrl;
 use crate::client::{Change, Client, Registration};
 use crate::clock::Timestamp;
 use crate::grants::Tools;
-use crate::grants::choice::{self, Choice, NotGranted, Offered};
+use crate::grants::consented_tools::{self, Choice, NotGranted, Offered};
 use crate::oauth::audited::audited;
 use crate::oauth::authorize::{self, AuthorizationRequest, AuthorizeRefusal};
 use crate::oauth::browser::{self, BrowserName, Cookie};
@@ -281,7 +281,7 @@ async fn finish(
     let live: Option<Vec<Offered>> = live.map(|tools| tools.into_iter().map(offered).collect());
     let shown = answer.shown.as_deref();
     let verified = is_verified(asked.client());
-    match choice::grant(choice, shown, live.as_deref(), verified) {
+    match consented_tools::grant(choice, shown, live.as_deref(), verified) {
         Ok(tools) => {
             answer.use_up(server, request, now).await?;
             let session = &answer.session;
@@ -540,7 +540,7 @@ async fn answer(
         &[form.field("decision"), form.field("tools")],
         &ticked,
     );
-    let shown = choice::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?;
+    let shown = consented_tools::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?;
     Ok(Answer {
         session,
         raw_query: raw_query.to_owned(),
@@ -695,7 +695,7 @@ fn offered(tool: &Tool) -> Offered {
 fn spell(tools: Option<&[&Tool]>) -> String {
     let tools: Option<Vec<Offered>> =
         tools.map(|tools| tools.iter().map(|tool| offered(tool)).collect());
-    choice::spell(tools.as_deref())
+    consented_tools::spell(tools.as_deref())
 }
 
 /// What people are shown of a tool.

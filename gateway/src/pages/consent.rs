@@ -6,7 +6,7 @@ use std::time::Duration;
 use askama::Template;
 
 use crate::client::Registration;
-use crate::grants::choice::Choice;
+use crate::grants::consented_tools::Choice;
 use crate::pages::{Forms, Frame, Page, ago, clean, in_words};
 use crate::protocol::redirect_uri::Destination;
 

@@ -11,7 +11,7 @@ use http::header::{
 use super::*;
 use crate::client::Registration;
 use crate::clock::Timestamp;
-use crate::grants::choice::Choice;
+use crate::grants::consented_tools::Choice;
 use crate::protocol::redirect_uri::Destination;
 use crate::reason::Reason;
 

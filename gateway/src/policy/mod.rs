@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::access_token::{Attenuation, Claims, FailedCheck, ToolCall, Tools, VerifiedToken};
 use crate::clock::Timestamp;
 use crate::grants::amendment::Amended;
-use crate::grants::{Current, NotAllowed, Pin};
+use crate::grants::{NotAllowed, Pin, ToolState};
 use crate::protocol::lenient;
 use crate::protocol::mcp::{Belonging, Call};
 use crate::protocol::resource::Resource;
@@ -160,7 +160,7 @@ impl AccessToken {
     }
 
     /// Whether a tool is granted as it stands. `current` is asked only where it matters.
-    pub fn admit(&self, tool: &str, current: impl FnOnce() -> Current) -> Result<(), NotAllowed> {
+    pub fn admit(&self, tool: &str, current: impl FnOnce() -> ToolState) -> Result<(), NotAllowed> {
         let amended = self.amended.as_deref();
         self.tools().admit_amended(tool, amended, current)
     }
@@ -237,7 +237,7 @@ impl AccessToken {
         &self,
         tool: &str,
         reads_only: bool,
-        current: impl FnOnce() -> Current,
+        current: impl FnOnce() -> ToolState,
     ) -> Result<(), NotAllowed> {
         if !self.attenuation().allows_tool(tool, reads_only) {
             return Err(NotAllowed::Never);
@@ -265,7 +265,7 @@ pub struct DecisionInput<'a> {
     /// `None`: the backend could not be asked.
     pub read_only_tools: Option<&'a BTreeSet<String>>,
     /// How the called tools stand at the backend, where the token has pins for them.
-    pub tool_states: &'a [(String, Current)],
+    pub tool_states: &'a [(String, ToolState)],
     /// The names that two tools of the backend have, as far as it is known.
     pub doubled: Option<&'a BTreeSet<String>>,
     /// The operator's policy, if there is one.
@@ -281,9 +281,9 @@ impl DecisionInput<'_> {
         }
     }
 
-    fn current(&self, tool: &str) -> Current {
+    fn current(&self, tool: &str) -> ToolState {
         let found = self.tool_states.iter().find(|(name, _)| name == tool);
-        found.map_or(Current::Unknown, |(_, current)| *current)
+        found.map_or(ToolState::Unknown, |(_, current)| *current)
     }
 }
 
@@ -753,13 +753,13 @@ mod tests {
     }
 
     fn decide(token: AccessToken, calls: Vec<Call>) -> Result<Permit, Refusal> {
-        decide_by(token, calls, Current::Unknown).map_err(|refused| refused.refusal)
+        decide_by(token, calls, ToolState::Unknown).map_err(|refused| refused.refusal)
     }
 
     fn decide_by(
         token: AccessToken,
         calls: Vec<Call>,
-        current: Current,
+        current: ToolState,
     ) -> Result<Permit, Refused> {
         let nothing = BTreeSet::new();
         let tools = calls.iter().filter_map(Call::tool);
@@ -872,7 +872,7 @@ mod tests {
         );
     }
 
-    fn decided(token: AccessToken, calls: &[Call], current: Current) -> Result<(), Refusal> {
+    fn decided(token: AccessToken, calls: &[Call], current: ToolState) -> Result<(), Refusal> {
         match decide_by(token, calls.to_vec(), current) {
             Ok(permit) => {
                 assert_eq!(permit.calls(), calls);
@@ -888,7 +888,7 @@ mod tests {
     #[test]
     fn a_tool_that_was_not_allowed_refuses_the_whole_batch() {
         let pin = Pin::new([1; 8]);
-        let here = Current::Defined(pin);
+        let here = ToolState::Defined(pin);
         let pinned = Tools::Pinned(BTreeMap::from([("search".to_owned(), pin)]));
         let only = Tools::Only(BTreeSet::from(["search".to_owned()]));
         let search = call("tools/call", Some("search"));
@@ -902,13 +902,13 @@ mod tests {
             );
         }
         assert_eq!(
-            decided(token("mcp", Tools::All), &[fetch], Current::Unknown),
+            decided(token("mcp", Tools::All), &[fetch], ToolState::Unknown),
             Ok(())
         );
         for (current, why) in [
-            (Current::Defined(Pin::new([2; 8])), NotAllowed::Changed),
-            (Current::Gone, NotAllowed::Changed),
-            (Current::Unknown, NotAllowed::Unknown),
+            (ToolState::Defined(Pin::new([2; 8])), NotAllowed::Changed),
+            (ToolState::Gone, NotAllowed::Changed),
+            (ToolState::Unknown, NotAllowed::Unknown),
         ] {
             let token = token("mcp", pinned.clone());
             assert_eq!(
@@ -925,7 +925,7 @@ mod tests {
             decided(
                 token("mcp", tools.clone()),
                 std::slice::from_ref(call),
-                Current::Unknown,
+                ToolState::Unknown,
             )
         };
         for method in [
@@ -1001,10 +1001,10 @@ mod tests {
             };
             super::decide(token("mcp", tools.clone()), calls, input).is_ok()
         };
-        assert!(decided("search", Current::Defined(pin)));
-        assert!(!decided("search", Current::Defined(Pin::new([2; 8]))));
-        assert!(!decided("search", Current::Unknown));
-        assert!(!decided("fetch", Current::Defined(pin)));
+        assert!(decided("search", ToolState::Defined(pin)));
+        assert!(!decided("search", ToolState::Defined(Pin::new([2; 8]))));
+        assert!(!decided("search", ToolState::Unknown));
+        assert!(!decided("fetch", ToolState::Defined(pin)));
         let elsewhere = confirmed(narrowed(&["check if tool(\"fetch\")"]));
         assert!(decide(elsewhere, vec![of("search")]).is_err());
         let here = confirmed(narrowed(&["check if tool(\"search\")"]));
@@ -1018,7 +1018,7 @@ mod tests {
                 decided(
                     token(scope, Tools::All),
                     &[call("ping", None)],
-                    Current::Unknown
+                    ToolState::Unknown
                 ),
                 Err(Refusal::Scope(Scope::parse("mcp")))
             );

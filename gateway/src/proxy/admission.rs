@@ -24,7 +24,7 @@ use super::upstream_head::forwarded_query;
 use super::{MountedBackend, ProxyState, audit, body, tool_list_filter};
 use crate::access_token::{self, Claims, VerifiedToken};
 use crate::backend::Tool;
-use crate::grants::{Current, NotAllowed};
+use crate::grants::{NotAllowed, ToolState};
 use crate::policy::rules::Asked;
 use crate::policy::{
     self, AccessToken, Audience, DecisionInput, Permit, Question, RevocationStatus, TokenRejection,
@@ -270,7 +270,7 @@ impl ProxyState {
         mounted: &MountedBackend,
         calls: &[Call],
         mut may_ask: bool,
-    ) -> Vec<(String, Current)> {
+    ) -> Vec<(String, ToolState)> {
         let claims = token.claims();
         let mut tool_states = Vec::new();
         for tool in calls.iter().filter_map(Call::concerns) {
@@ -287,7 +287,7 @@ impl ProxyState {
                     // Approved on another replica since this one asked.
                     current = catalogue.current_now(name, user, tool).await;
                 }
-                may_ask &= current != Current::Unknown;
+                may_ask &= current != ToolState::Unknown;
                 tool_states.push((tool.to_owned(), current));
             }
         }

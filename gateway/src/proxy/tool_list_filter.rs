@@ -17,7 +17,7 @@ use super::policy_input::Around;
 use super::serve::RequestContext;
 use super::{MountedBackend, ProxyState};
 use crate::backend::{Tool, doubled};
-use crate::grants::{Current, NotAllowed, Pin};
+use crate::grants::{NotAllowed, Pin, ToolState};
 use crate::policy::rules::Asked;
 use crate::policy::{AccessToken, Permit};
 use crate::protocol::mcp::Call;
@@ -135,7 +135,7 @@ impl ToolListFilter<'_> {
         let pins = self.state.server.catalogue.pins();
         self.token
             .shows(definition.name(), definition.reads_only(), || {
-                Current::Defined(pins.pin(definition))
+                ToolState::Defined(pins.pin(definition))
             })
     }
 
@@ -282,7 +282,7 @@ pub(super) fn are_asked_for(permit: &Permit, body: Option<&Bytes>) -> Option<usi
 /// Whether a tool as the backend offers it is one that the token has now.
 pub(super) fn shows(token: &AccessToken, tool: &Tool) -> bool {
     let definition = &tool.definition;
-    let current = || Current::Defined(tool.pin);
+    let current = || ToolState::Defined(tool.pin);
     token
         .shows(definition.name(), definition.reads_only(), current)
         .is_ok()

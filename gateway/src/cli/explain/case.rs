@@ -15,7 +15,7 @@ use crate::cli::{Configuration, policy_of, token};
 use crate::client::ClientId;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
-use crate::grants::{Current, GrantId, PinKey, UserId};
+use crate::grants::{GrantId, PinKey, ToolState, UserId};
 use crate::keys;
 use crate::policy::rules::{Asked, Rules, Surroundings};
 use crate::policy::{
@@ -41,7 +41,7 @@ pub(super) struct Case<'a> {
     /// Whether the backend was to be asked for them, and could not be.
     labels_unknown: bool,
     /// How the called tool stands at the backend.
-    current: Current,
+    current: ToolState,
     /// What is supposed of a token that names its tools by their digest.
     kept: Option<Tools>,
     now: Timestamp,
@@ -101,7 +101,7 @@ impl<'a> Case<'a> {
             call,
             labels: Labels::default(),
             labels_unknown: false,
-            current: Current::Unknown,
+            current: ToolState::Unknown,
             kept: None,
             now,
             assumed,
@@ -139,7 +139,7 @@ impl<'a> Case<'a> {
         };
         let as_granted = self.token.as_ref().ok().and_then(|token| {
             let pin = token.claims().tools.pin(&tool)?;
-            Some(Current::Defined(pin))
+            Some(ToolState::Defined(pin))
         });
         let may_ask = !self.explain.offline && self.explain.label.is_none();
         let user = self
@@ -171,7 +171,7 @@ impl<'a> Case<'a> {
                     self.assumed
                         .push("the tool is as it was when it was allowed".to_owned());
                 }
-                self.current = as_granted.unwrap_or(Current::Unknown);
+                self.current = as_granted.unwrap_or(ToolState::Unknown);
                 match self.explain.label {
                     Some(label) => self.labels = label.labels(),
                     None => self

@@ -7,7 +7,7 @@ use crate::access_token::LEEWAY;
 use crate::audit::{Event, Record};
 use crate::clock::Timestamp;
 use crate::grants::amendment::{Amendment, NotAmended, amend};
-use crate::grants::{Current, Grant, GrantId, Pin};
+use crate::grants::{Grant, GrantId, Pin, ToolState};
 use crate::oauth::AuthorizationServer;
 use crate::oauth::audited::unavailable;
 use crate::oauth::endpoint::Endpoint;
@@ -129,9 +129,9 @@ async fn enter(
 }
 
 /// How the tool stands at this moment.
-async fn current(server: &AuthorizationServer, grant: &Grant, tool: &str) -> Current {
+async fn current(server: &AuthorizationServer, grant: &Grant, tool: &str) -> ToolState {
     let Some(mount) = cards::mount(server, grant) else {
-        return Current::Gone;
+        return ToolState::Gone;
     };
     let user = Some(grant.user_name.as_str());
     match server.catalogue.refresh(&mount.name, user).await {
@@ -142,7 +142,7 @@ async fn current(server: &AuthorizationServer, grant: &Grant, tool: &str) -> Cur
                 event = "tools_unknown", reason, hint = reason.remedy(),
                 backend = mount.name.as_str(), error:% = error; "{}", reason.sentence()
             );
-            Current::Unknown
+            ToolState::Unknown
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::backend::ToolListing;
 use crate::client::metadata_document::DocumentUrl;
 use crate::client::{Client, ClientId, Registration};
 use crate::clock::Timestamp;
-use crate::grants::{Current, Grant, Tools};
+use crate::grants::{Grant, ToolState, Tools};
 use crate::oauth::form_token::Purpose;
 use crate::oauth::{AuthorizationServer, clients, consent};
 use crate::pages::{
@@ -251,7 +251,7 @@ fn new_definition(
     name: &str,
 ) -> Option<NewDefinition> {
     let tool = listing.tool(name)?;
-    let (Current::Defined(pin), grant) = (listing.current(name), grant.id.as_str()) else {
+    let (ToolState::Defined(pin), grant) = (listing.current(name), grant.id.as_str()) else {
         return None;
     };
     let pin = pin.to_string();
