@@ -7,7 +7,7 @@ use url::Url;
 
 use super::exchange::Exchange;
 use super::form::Form;
-use super::wire::{Ask, Wire};
+use super::http_client::{Ask, HttpClient};
 
 /// More redirects in a row are a loop.
 const MAX_STEPS: usize = 8;
@@ -21,13 +21,13 @@ pub(super) struct Browser {
 impl Browser {
     /// Opens a URL and follows redirects while they stay on its origin. The last answer; when
     /// that is a redirect, it leads elsewhere (or in circles).
-    pub(super) async fn visit(&mut self, wire: &Wire, url: &Url) -> Exchange {
+    pub(super) async fn visit(&mut self, wire: &HttpClient, url: &Url) -> Exchange {
         let first = self.exchange(wire, Ask::new(http::Method::GET, url)).await;
         self.settle(wire, first).await
     }
 
     /// Sends a form and follows on.
-    pub(super) async fn submit(&mut self, wire: &Wire, form: &Form) -> Exchange {
+    pub(super) async fn submit(&mut self, wire: &HttpClient, form: &Form) -> Exchange {
         let ask = if form.post {
             let origin = form.action.origin().ascii_serialization();
             Ask::form(&form.action, &form.fields).with("origin", &origin)
@@ -41,7 +41,7 @@ impl Browser {
         self.settle(wire, first).await
     }
 
-    async fn settle(&mut self, wire: &Wire, mut exchange: Exchange) -> Exchange {
+    async fn settle(&mut self, wire: &HttpClient, mut exchange: Exchange) -> Exchange {
         for _ in 0..MAX_STEPS {
             match location(&exchange) {
                 Some(next) if next.origin() == exchange.url.origin() => {
@@ -55,7 +55,7 @@ impl Browser {
         exchange
     }
 
-    async fn exchange(&mut self, wire: &Wire, ask: Ask) -> Exchange {
+    async fn exchange(&mut self, wire: &HttpClient, ask: Ask) -> Exchange {
         let mut ask = ask.for_person();
         if !self.cookies.is_empty() {
             let pairs = self

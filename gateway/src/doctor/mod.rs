@@ -2,8 +2,8 @@
 //! would stop them.
 //!
 //! An outside observer: it knows the gateway by its URL alone and shares no code with what answers
-//! there, but for the words of the protocol. [`Check`] is the one table of checks. `tour` makes
-//! the exchanges, in order; `judge` turns recorded exchanges into findings and touches no network;
+//! there, but for the words of the protocol. [`Check`] is the one table of checks. `probes` makes
+//! the exchanges, in order; `checks` turns recorded exchanges into findings and touches no network;
 //! a fault is told by one check, and what depends on it is skipped rather than blamed.
 //!
 //! Its requests change nothing but what an app that connects changes: a client named
@@ -13,24 +13,24 @@
 mod browser;
 mod callback;
 mod check;
+mod checks;
 mod exchange;
 mod finding;
 mod form;
-mod judge;
-mod live;
+mod http_client;
 mod private;
+mod probes;
+mod stream_recorder;
 mod target;
-mod tour;
 mod trust;
-mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 pub use self::check::Check;
 pub use self::finding::{Finding, Report, Verdict};
+pub use self::probes::examine;
 pub use self::target::{Target, TargetError};
-pub use self::tour::examine;
 pub use self::trust::TrustError;
 use crate::secret::Secret;
 

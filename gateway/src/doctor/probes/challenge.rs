@@ -4,9 +4,9 @@ use http::Method;
 use url::Url;
 
 use super::*;
-use crate::doctor::judge::challenge::{Unauthenticated, metadata_url};
-use crate::doctor::tour::session::{discover_message, initialize_message, post};
-use crate::doctor::wire::Ask;
+use crate::doctor::checks::challenge::{Unauthenticated, metadata_url};
+use crate::doctor::http_client::Ask;
+use crate::doctor::probes::session::{discover_message, initialize_message, post};
 
 /// A web client that asks for leave before it calls.
 const WEB_CLIENT: &str = "http://localhost:6274";
@@ -17,7 +17,7 @@ impl Tour<'_> {
         let sse = self.every_method(&self.target.sse).await;
         let invalid =
             post(&self.target.mcp, &initialize_message(1)).bearer("gateway-doctor-invalid");
-        let invalid_token = self.wire.send(invalid).await;
+        let invalid_token = self.http.send(invalid).await;
         let typed = if self.target.path() == self.target.sse.path() {
             &sse
         } else {
@@ -28,7 +28,7 @@ impl Tour<'_> {
             .iter()
             .find(|exchange| exchange.method == Method::POST);
         let metadata = match challenged.and_then(|exchange| metadata_url(self.target, exchange)) {
-            Some(url) => Some(self.wire.send(Ask::get(&url)).await),
+            Some(url) => Some(self.http.send(Ask::get(&url)).await),
             None => None,
         };
         let facts = Unauthenticated {
@@ -38,7 +38,7 @@ impl Tour<'_> {
             invalid_token,
             metadata,
         };
-        let found = judge::challenge::challenge(self.target, &facts, &discovery.resource);
+        let found = checks::challenge::challenge(self.target, &facts, &discovery.resource);
         self.findings.extend(found);
     }
 
@@ -54,7 +54,7 @@ impl Tour<'_> {
         ];
         let mut exchanges = Vec::new();
         for ask in asks {
-            exchanges.push(self.wire.send(ask).await);
+            exchanges.push(self.http.send(ask).await);
         }
         exchanges
     }
@@ -82,7 +82,7 @@ impl Tour<'_> {
         asks.extend(endpoints.map(|url| preflight(url, "POST", WEB_CLIENT)));
         let mut exchanges = Vec::new();
         for ask in asks {
-            exchanges.push(self.wire.send(ask).await);
+            exchanges.push(self.http.send(ask).await);
         }
         exchanges
     }

@@ -1,5 +1,5 @@
 //! The examination in the order of a client: reach, discover, be challenged, register, authorize,
-//! redeem, call, refresh, stream, be revoked. Makes exchanges; what they mean is decided in `judge`.
+//! redeem, call, refresh, stream, be revoked. Makes exchanges; what they mean is decided in `checks`.
 
 mod authorization;
 mod challenge;
@@ -10,20 +10,20 @@ mod session;
 mod streams;
 
 use super::check::Check;
+use super::checks;
+use super::checks::discovery::{Discovery, Endpoints};
 use super::exchange::{Exchange, are_ours};
 use super::finding::{Finding, Report};
-use super::judge;
-use super::judge::discovery::{Discovery, Endpoints};
+use super::http_client::HttpClient;
 use super::target::Target;
 use super::trust::{TrustError, client_config};
-use super::wire::Wire;
 use super::{Options, Person};
 
 /// An examination under way.
 struct Tour<'a> {
     options: &'a Options,
     target: &'a Target,
-    wire: Wire,
+    http: HttpClient,
     /// Tells the operator what to do.
     say: &'a (dyn Fn(&str) + Sync),
     findings: Vec<Finding>,
@@ -36,22 +36,22 @@ pub async fn examine(options: &Options, say: &(dyn Fn(&str) + Sync)) -> Result<R
     let mut tour = Tour {
         options,
         target: &options.target,
-        wire: Wire::new(tls.clone(), options.timeout),
+        http: HttpClient::new(tls.clone(), options.timeout),
         say,
         findings: Vec::new(),
         notes: Vec::new(),
     };
     let network = network::look(&options.target, tls, options.timeout).await;
-    let found = judge::network::network(tour.target, &network);
+    let found = checks::network::network(tour.target, &network);
     tour.findings.extend(found);
     if network.is_usable() {
         tour.walk().await;
-        let found = judge::network::obstacles(&tour.wire.log());
+        let found = checks::network::obstacles(&tour.http.log());
         tour.findings.extend(found);
     }
     Ok(Report::new(
         options.target.typed.clone(),
-        are_ours(&tour.wire.log()),
+        are_ours(&tour.http.log()),
         tour.findings,
         tour.notes,
     ))

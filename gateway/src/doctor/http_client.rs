@@ -26,7 +26,7 @@ use tokio_rustls::client::TlsStream;
 use url::{Position, Url};
 
 use super::exchange::{Answer, Exchange, Failure, Reader, TlsFailure};
-use super::live::Live;
+use super::stream_recorder::StreamRecorder;
 
 /// No document or page that is examined is larger.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -35,7 +35,7 @@ const BODY_LIMIT: usize = 1024 * 1024;
 const USER_AGENT: &str = concat!("cupcake-gateway-doctor/", env!("CARGO_PKG_VERSION"));
 
 /// Makes exchanges and keeps them.
-pub(super) struct Wire {
+pub(super) struct HttpClient {
     tls: Arc<ClientConfig>,
     /// For one exchange, from the look-up of the name to the last byte.
     pub(super) patience: Duration,
@@ -146,7 +146,7 @@ impl Drop for Connection {
     }
 }
 
-impl Wire {
+impl HttpClient {
     pub(super) fn new(tls: Arc<ClientConfig>, patience: Duration) -> Self {
         Self {
             tls,
@@ -170,13 +170,13 @@ impl Wire {
     }
 
     /// Opens an event stream and follows it in the background. Any other answer is an exchange.
-    pub(super) async fn follow(&self, ask: Ask) -> Result<Live, Exchange> {
+    pub(super) async fn follow(&self, ask: Ask) -> Result<StreamRecorder, Exchange> {
         let ask = ask.with("accept", "text/event-stream, application/json");
         let head = timeout(self.patience, self.open(&ask))
             .await
             .unwrap_or(Err(Failure::TimedOut(self.patience)));
         let outcome = match head {
-            Ok(opened) if is_event_stream(&opened) => return Ok(Live::follow(opened)),
+            Ok(opened) if is_event_stream(&opened) => return Ok(StreamRecorder::follow(opened)),
             Ok(opened) => timeout(self.patience, read(opened))
                 .await
                 .unwrap_or(Err(Failure::TimedOut(self.patience))),

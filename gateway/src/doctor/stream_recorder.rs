@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::wire::Opened;
+use super::http_client::Opened;
 use crate::protocol::sse::{Event, Splitter};
 
 /// More of one event is no event of a handshake.
@@ -42,19 +42,19 @@ impl Recording {
 }
 
 /// A stream that is being followed. Dropping it closes the connection.
-pub(super) struct Live {
+pub(super) struct StreamRecorder {
     recording: Arc<Mutex<Recording>>,
     started: Instant,
     task: JoinHandle<()>,
 }
 
-impl Drop for Live {
+impl Drop for StreamRecorder {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Live {
+impl StreamRecorder {
     pub(super) fn follow(opened: Opened) -> Self {
         let started = opened.started;
         let recording = Arc::new(Mutex::new(Recording {

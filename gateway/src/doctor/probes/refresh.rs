@@ -2,8 +2,8 @@
 
 use super::session::{initialize_message, post};
 use super::*;
-use crate::doctor::judge::refresh::{self, Refreshed};
-use crate::doctor::wire::Ask;
+use crate::doctor::checks::refresh::{self, Refreshed};
+use crate::doctor::http_client::Ask;
 
 impl Tour<'_> {
     /// As clients with parallel calls do it: exchange, use, exchange the same one again, go on with
@@ -31,17 +31,17 @@ impl Tour<'_> {
                 &fields.map(|(name, value)| (name.to_owned(), value.to_owned())),
             )
         };
-        let first = self.wire.send(ask(token)).await;
+        let first = self.http.send(ask(token)).await;
         let call = match refresh::access_token(&first) {
             Some(token) => {
                 let hello = post(&self.target.mcp, &initialize_message(50)).bearer(&token);
-                Some(self.wire.send(hello).await)
+                Some(self.http.send(hello).await)
             }
             None => None,
         };
-        let again = self.wire.send(ask(token)).await;
+        let again = self.http.send(ask(token)).await;
         let next = match refresh::successor(&first) {
-            Some(token) => Some(self.wire.send(ask(&token)).await),
+            Some(token) => Some(self.http.send(ask(&token)).await),
             None => None,
         };
         self.findings.extend(refresh::refreshed(&Refreshed {

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use url::Url;
 
 use super::*;
+use crate::doctor::checks::mcp;
 use crate::doctor::finding::Verdict;
-use crate::doctor::judge::mcp;
-use crate::doctor::wire::Ask;
+use crate::doctor::http_client::Ask;
 
 /// The revision of the handshake, and the stateless one.
 const REVISION: &str = "2025-11-25";
@@ -33,11 +33,11 @@ impl Tour<'_> {
             .bearer(&grant.token)
             .with("mcp-protocol-version", STATELESS)
             .with("mcp-method", "server/discover");
-        let discovered = self.wire.send(ask).await;
+        let discovered = self.http.send(ask).await;
         self.found(mcp::server_discover(&discovered, 1));
 
         let hello = self
-            .wire
+            .http
             .send(post(url, &initialize_message(2)).bearer(&grant.token))
             .await;
         let welcome = mcp::initialize(&hello, 2);
@@ -56,10 +56,10 @@ impl Tour<'_> {
     async fn list_tools(&mut self, grant: &Grant, session: &Session) {
         let url = &self.target.mcp;
         let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
-        self.wire.send(session.post(url, grant, &initialized)).await;
+        self.http.send(session.post(url, grant, &initialized)).await;
 
         let list = self
-            .wire
+            .http
             .send(session.post(url, grant, &message(3, "tools/list", json!({}))))
             .await;
         self.findings.extend(mcp::tools_list(&list, 3));
@@ -76,7 +76,7 @@ impl Tour<'_> {
             for (id, query) in (10..).zip(QUERIES) {
                 let call = call(id, "search", json!({"query": query}));
                 let exchange = self
-                    .wire
+                    .http
                     .send(session.post(&self.target.mcp, grant, &call))
                     .await;
                 let payload = mcp::payload(&exchange, id).unwrap_or_default();
@@ -94,7 +94,7 @@ impl Tour<'_> {
         if let (Some(id), Some(_)) = (first, mcp::callable(tools, "fetch")) {
             let call = call(20, "fetch", json!({"id": id}));
             let exchange = self
-                .wire
+                .http
                 .send(session.post(&self.target.mcp, grant, &call))
                 .await;
             fetched = Some((exchange, 20));
@@ -111,17 +111,17 @@ impl Tour<'_> {
         in_query
             .query_pairs_mut()
             .append_pair("access_token", &grant.token);
-        let exchange = self.wire.send(post(&in_query, &list)).await;
+        let exchange = self.http.send(post(&in_query, &list)).await;
         self.found(mcp::query_token(&exchange));
 
         let foreign = session.post(url, grant, &list).with("origin", STRANGER);
-        let exchange = self.wire.send(foreign).await;
+        let exchange = self.http.send(foreign).await;
         self.found(mcp::origin(&exchange));
 
         let lost = session
             .post(url, grant, &list)
             .with("mcp-session-id", "gateway-doctor-no-session");
-        let exchange = self.wire.send(lost).await;
+        let exchange = self.http.send(lost).await;
         self.found(mcp::session_unknown(&exchange));
     }
 
@@ -129,7 +129,7 @@ impl Tour<'_> {
     pub(super) async fn close_session(&self, grant: &Grant, session: &Session) {
         if session.id.is_some() {
             let ask = session.ask(Ask::new(Method::DELETE, &self.target.mcp), grant);
-            self.wire.send(ask).await;
+            self.http.send(ask).await;
         }
     }
 }

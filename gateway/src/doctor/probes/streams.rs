@@ -9,11 +9,11 @@ use url::Url;
 
 use super::session::{Session, initialize_message, message, post};
 use super::*;
+use crate::doctor::checks::streams::{EVENT, Posted, SseTrial, compression, endpoint, idle, sse};
+use crate::doctor::checks::token::{self, STREAM_END};
 use crate::doctor::finding::Verdict;
-use crate::doctor::judge::streams::{EVENT, Posted, SseTrial, compression, endpoint, idle, sse};
-use crate::doctor::judge::token::{self, STREAM_END};
-use crate::doctor::live::Live;
-use crate::doctor::wire::Ask;
+use crate::doctor::http_client::Ask;
+use crate::doctor::stream_recorder::StreamRecorder;
 
 /// How long a quiet stream is watched.
 const IDLE: Duration = Duration::from_secs(60);
@@ -22,8 +22,8 @@ const REVOKED: Duration = Duration::from_secs(5);
 
 /// The streams that are open when the grant ends.
 struct Streams {
-    mcp: Option<Live>,
-    sse: Option<Live>,
+    mcp: Option<StreamRecorder>,
+    sse: Option<StreamRecorder>,
 }
 
 impl Tour<'_> {
@@ -35,7 +35,7 @@ impl Tour<'_> {
         session: Session,
     ) {
         let mcp = self
-            .wire
+            .http
             .follow(session.ask(stream(&self.target.mcp), grant))
             .await
             .ok();
@@ -45,7 +45,7 @@ impl Tour<'_> {
         let recordings: Vec<_> = [&streams.mcp, &streams.sse]
             .into_iter()
             .flatten()
-            .map(Live::recording)
+            .map(StreamRecorder::recording)
             .collect();
         if recordings.is_empty() {
             self.found(Finding::skip(
@@ -65,9 +65,9 @@ impl Tour<'_> {
     }
 
     /// The older transport: first event, endpoint, a message and its answer.
-    async fn try_sse(&mut self, grant: &Grant) -> Option<Live> {
+    async fn try_sse(&mut self, grant: &Grant) -> Option<StreamRecorder> {
         let opened = self
-            .wire
+            .http
             .follow(stream(&self.target.sse).bearer(&grant.token))
             .await;
         let live = match opened {
@@ -98,9 +98,9 @@ impl Tour<'_> {
     }
 
     /// Posts a message and waits for its answer on the stream.
-    async fn converse(&self, live: &Live, url: &Url, grant: &Grant) -> Posted {
+    async fn converse(&self, live: &StreamRecorder, url: &Url, grant: &Grant) -> Posted {
         let ask = post(url, &initialize_message(1)).bearer(&grant.token);
-        let exchange = self.wire.send(ask).await;
+        let exchange = self.http.send(ask).await;
         let accepted = live.age();
         let recording = live
             .until(EVENT, |recording| {
@@ -130,7 +130,7 @@ impl Tour<'_> {
             (Some(_), _) => None,
             // A second one: the first has had a conversation.
             (None, Some(_)) => self
-                .wire
+                .http
                 .follow(stream(&self.target.sse).bearer(&grant.token))
                 .await
                 .ok(),
@@ -149,7 +149,7 @@ impl Tour<'_> {
     }
 
     /// Revokes the token (RFC 7009) and sees what still works.
-    async fn revoke(&mut self, endpoints: &Endpoints, grant: &Grant, live: Option<Live>) {
+    async fn revoke(&mut self, endpoints: &Endpoints, grant: &Grant, live: Option<StreamRecorder>) {
         let Some(url) = &endpoints.revocation else {
             let summary = "there is no revocation_endpoint: the test token lives until it expires";
             return self.found(Finding::warn(Check::Revocation, summary));
@@ -157,13 +157,13 @@ impl Tour<'_> {
         let fields = [("token", &grant.token), ("client_id", &grant.client_id)];
         let fields = fields.map(|(name, value)| (name.to_owned(), value.clone()));
         // The stream may end before the answer is here.
-        let at = live.as_ref().map(Live::age);
-        self.wire.send(Ask::form(url, &fields)).await;
+        let at = live.as_ref().map(StreamRecorder::age);
+        self.http.send(Ask::form(url, &fields)).await;
         let revoked = Instant::now();
         let call = loop {
             let list = message(40, "tools/list", json!({}));
             let call = self
-                .wire
+                .http
                 .send(post(&self.target.mcp, &list).bearer(&grant.token))
                 .await;
             let refused = call
@@ -191,7 +191,7 @@ impl Tour<'_> {
     /// The code that gave the grant, once more.
     pub(super) async fn redeem_again(&mut self, endpoints: &Endpoints, grant: &Grant) {
         if let Some(url) = &endpoints.token {
-            let exchange = self.wire.send(Ask::form(url, &grant.redeemed)).await;
+            let exchange = self.http.send(Ask::form(url, &grant.redeemed)).await;
             self.found(token::code_single_use(&exchange));
         }
     }

@@ -13,10 +13,10 @@ use url::Url;
 use super::*;
 use crate::doctor::browser::{Browser, location};
 use crate::doctor::callback::{self, Callback};
+use crate::doctor::checks::authorization::{self, Landing};
+use crate::doctor::checks::token;
 use crate::doctor::form::{Decision, Page};
-use crate::doctor::judge::authorization::{self, Landing};
-use crate::doctor::judge::token;
-use crate::doctor::wire::Ask;
+use crate::doctor::http_client::Ask;
 use crate::secret::Secret;
 
 /// The name of the test client, the same at every run.
@@ -47,7 +47,7 @@ impl Tour<'_> {
             Callback::redirect_uri,
         );
         let exchange = self
-            .wire
+            .http
             .send(Ask::json(url, &metadata(&redirect_uri, endpoints.refresh)))
             .await;
         self.found(authorization::registration(
@@ -58,7 +58,7 @@ impl Tour<'_> {
         let id = body["client_id"].as_str()?.to_owned();
         let dangerous =
             json!({"client_name": CLIENT_NAME, "redirect_uris": ["javascript:alert(1)"]});
-        let refused = self.wire.send(Ask::json(url, &dangerous)).await;
+        let refused = self.http.send(Ask::json(url, &dangerous)).await;
         self.found(authorization::registration_errors(&refused));
         Some(Client {
             id,
@@ -79,7 +79,7 @@ impl Tour<'_> {
             && url.origin() == self.target.mcp.origin()
         {
             let gone = self
-                .wire
+                .http
                 .send(Ask::new(Method::DELETE, &url).bearer(token))
                 .await;
             if gone.outcome.is_ok_and(|answer| answer.status.is_success()) {
@@ -99,7 +99,7 @@ impl Tour<'_> {
         };
         let verifier = Secret::draw(&mut OsRng);
         let fields = token_request(client, "gateway-doctor-no-code", verifier.reveal());
-        let exchange = self.wire.send(Ask::form(url, &fields)).await;
+        let exchange = self.http.send(Ask::form(url, &fields)).await;
         self.found(token::token_error(&exchange));
     }
 
@@ -111,7 +111,7 @@ impl Tour<'_> {
     ) -> Option<(Request, Landing)> {
         let url = endpoints.authorization.as_ref()?;
         let request = self.request(endpoints, client);
-        let last = visit(&self.wire, &request.url(url)).await;
+        let last = visit(&self.http, &request.url(url)).await;
         let landing = location(&last).map(|url| request.landing(url, client));
         let landing = landing.filter(Landing::is_at_redirect_uri);
         let found = authorization::login_page(&last, landing.as_ref(), self.target.is_loopback());
@@ -120,7 +120,7 @@ impl Tour<'_> {
 
         let elsewhere = "https://gateway-doctor.invalid/callback";
         let last = visit(
-            &self.wire,
+            &self.http,
             &request.with("redirect_uri", elsewhere).url(url),
         )
         .await;
@@ -130,7 +130,7 @@ impl Tour<'_> {
         ));
 
         let last = visit(
-            &self.wire,
+            &self.http,
             &request.with("client_id", "gateway-doctor-unknown").url(url),
         )
         .await;
@@ -141,7 +141,7 @@ impl Tour<'_> {
 
         let other_port = callback::redirect_uri(client.redirect_uri.port().unwrap_or(1) ^ 1);
         let last = visit(
-            &self.wire,
+            &self.http,
             &request.with("redirect_uri", other_port.as_str()).url(url),
         )
         .await;
@@ -164,17 +164,17 @@ impl Tour<'_> {
         let mut landings = vec![landing.clone()];
         let without = self.request(endpoints, client).without("code_challenge");
         let without = without.without("code_challenge_method");
-        let last = visit(&self.wire, &without.url(authorize)).await;
+        let last = visit(&self.http, &without.url(authorize)).await;
         let refused = location(&last).map(|url| without.landing(url, client));
         self.found(authorization::pkce_required(refused.as_ref(), &last));
 
         let other = self.request(endpoints, client);
-        let last = visit(&self.wire, &other.url(authorize)).await;
+        let last = visit(&self.http, &other.url(authorize)).await;
         let second = location(&last).map(|url| other.landing(url, client));
         if let Some(code) = second.and_then(|landing| landing.parameter("code")) {
             let wrong = Secret::draw(&mut OsRng);
             let fields = token_request(client, &code, wrong.reveal());
-            let exchange = self.wire.send(Ask::form(token, &fields)).await;
+            let exchange = self.http.send(Ask::form(token, &fields)).await;
             self.found(token::pkce_verified(&exchange));
         }
         self.found(authorization::authorization_response(landing));
@@ -285,7 +285,7 @@ impl Tour<'_> {
     ) -> Option<Browser> {
         let mut browser = Browser::default();
         let page = browser
-            .visit(&self.wire, &self.request(endpoints, client).url(authorize))
+            .visit(&self.http, &self.request(endpoints, client).url(authorize))
             .await;
         let Some(form) = Page::of(&page).and_then(|page| page.login(name, password.reveal()))
         else {
@@ -296,7 +296,7 @@ impl Tour<'_> {
             self.found(finding.seen(page.to_string()));
             return None;
         };
-        let after = browser.submit(&self.wire, &form).await;
+        let after = browser.submit(&self.http, &form).await;
         let Some(words) = still_asks_for_password(&after) else {
             self.found(Finding::pass(Check::Login, format!("{name} is logged in")));
             return Some(browser);
@@ -327,7 +327,7 @@ impl Tour<'_> {
         landings.extend(walked.ok());
 
         let without = self.request(endpoints, client).without("code_challenge");
-        let last = browser.visit(&self.wire, &without.url(authorize)).await;
+        let last = browser.visit(&self.http, &without.url(authorize)).await;
         let landing = location(&last).map(|url| without.landing(url, client));
         self.found(authorization::pkce_required(landing.as_ref(), &last));
         landings.extend(landing);
@@ -343,7 +343,7 @@ impl Tour<'_> {
         {
             let wrong = Secret::draw(&mut OsRng);
             let fields = token_request(client, &code, wrong.reveal());
-            let exchange = self.wire.send(Ask::form(token, &fields)).await;
+            let exchange = self.http.send(Ask::form(token, &fields)).await;
             self.found(token::pkce_verified(&exchange));
         }
         landings.extend(walked.ok());
@@ -378,11 +378,11 @@ impl Tour<'_> {
         authorize: &Url,
         decision: Decision,
     ) -> Walked {
-        let page = browser.visit(&self.wire, &request.url(authorize)).await;
+        let page = browser.visit(&self.http, &request.url(authorize)).await;
         let Some(form) = Page::of(&page).and_then(|page| page.decide(decision)) else {
             return Err(page);
         };
-        let last = browser.submit(&self.wire, &form).await;
+        let last = browser.submit(&self.http, &form).await;
         match location(&last) {
             Some(url) => Ok(request.landing(url, client)),
             None => Err(last),
@@ -398,7 +398,7 @@ impl Tour<'_> {
     ) -> Option<Grant> {
         let code = landing.parameter("code")?;
         let redeemed = token_request(client, &code, request.verifier.reveal());
-        let exchange = self.wire.send(Ask::form(url, &redeemed)).await;
+        let exchange = self.http.send(Ask::form(url, &redeemed)).await;
         self.findings.extend(token::token_response(&exchange));
         let body = exchange.outcome.ok().and_then(|answer| answer.json())?;
         Some(Grant {
@@ -501,8 +501,8 @@ fn token_request(client: &Client, code: &str, verifier: &str) -> Vec<(String, St
         .to_vec()
 }
 
-async fn visit(wire: &Wire, url: &Url) -> Exchange {
-    Browser::default().visit(wire, url).await
+async fn visit(http: &HttpClient, url: &Url) -> Exchange {
+    Browser::default().visit(http, url).await
 }
 
 /// What the page says, when it is still one for the password.

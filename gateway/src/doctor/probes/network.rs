@@ -7,11 +7,11 @@ use rustls::ClientConfig;
 use tokio::time::timeout;
 
 use crate::clock::Clock;
+use crate::doctor::checks::network::{Network, Tls};
 use crate::doctor::exchange::Failure;
-use crate::doctor::judge::network::{Network, Tls};
+use crate::doctor::http_client::{connect, encrypt, resolve};
 use crate::doctor::target::Target;
 use crate::doctor::trust::expiry;
-use crate::doctor::wire::{connect, encrypt, resolve};
 
 pub(super) async fn look(target: &Target, tls: Arc<ClientConfig>, patience: Duration) -> Network {
     let host = target.host();

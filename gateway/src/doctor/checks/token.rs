@@ -6,7 +6,7 @@ use super::{Problem, answer, described, document, settle};
 use crate::doctor::check::Check;
 use crate::doctor::exchange::Exchange;
 use crate::doctor::finding::Finding;
-use crate::doctor::live::Recording;
+use crate::doctor::stream_recorder::Recording;
 
 /// How soon a stream of a revoked grant must end.
 pub(in crate::doctor) const STREAM_END: Duration = Duration::from_secs(5);

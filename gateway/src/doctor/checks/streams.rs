@@ -8,7 +8,7 @@ use super::settle;
 use crate::doctor::check::Check;
 use crate::doctor::exchange::{Exchange, shown};
 use crate::doctor::finding::{Finding, Verdict};
-use crate::doctor::live::Recording;
+use crate::doctor::stream_recorder::Recording;
 use crate::doctor::target::Target;
 
 /// How long an event may take before it is given up: it is held back until a buffer is full.

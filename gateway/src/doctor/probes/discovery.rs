@@ -5,8 +5,8 @@ use url::Url;
 
 use super::*;
 use crate::clock::Clock;
+use crate::doctor::http_client::Ask;
 use crate::doctor::private::is_stray;
-use crate::doctor::wire::Ask;
 
 const RESOURCE: &str = "/.well-known/oauth-protected-resource";
 const SERVER: &str = "/.well-known/oauth-authorization-server";
@@ -29,15 +29,15 @@ impl Tour<'_> {
         let path = self.target.path();
         let resource_url = self.target.at(&format!("{RESOURCE}{path}"));
         let (root_url, server_url) = (self.target.at(RESOURCE), self.target.at(SERVER));
-        let resource = self.wire.send(Ask::get(&resource_url)).await;
+        let resource = self.http.send(Ask::get(&resource_url)).await;
         let now = Clock.now();
         let mut heads = Vec::new();
         for url in [&resource_url, &root_url, &server_url] {
-            heads.push(self.wire.send(Ask::new(Method::HEAD, url)).await);
+            heads.push(self.http.send(Ask::new(Method::HEAD, url)).await);
         }
         let mut forwarded = Vec::new();
         for url in [&resource_url, &server_url] {
-            forwarded.push(self.wire.send(forwarded_get(url)).await);
+            forwarded.push(self.http.send(forwarded_get(url)).await);
         }
         let mut guessed = Vec::new();
         for guess in [
@@ -45,13 +45,13 @@ impl Tour<'_> {
             format!("{OPENID}{path}"),
             format!("{path}{RESOURCE}"),
         ] {
-            guessed.push(self.wire.send(Ask::get(&self.target.at(&guess))).await);
+            guessed.push(self.http.send(Ask::get(&self.target.at(&guess))).await);
         }
         let facts = Discovery {
-            resource_root: self.wire.send(Ask::get(&root_url)).await,
+            resource_root: self.http.send(Ask::get(&root_url)).await,
             server: self.server_metadata(&resource, &server_url).await,
-            openid: self.wire.send(Ask::get(&self.target.at(OPENID))).await,
-            manifest: self.wire.send(Ask::get(&self.target.at(MANIFEST))).await,
+            openid: self.http.send(Ask::get(&self.target.at(OPENID))).await,
+            manifest: self.http.send(Ask::get(&self.target.at(MANIFEST))).await,
             resource,
             guessed,
             heads,
@@ -63,9 +63,9 @@ impl Tour<'_> {
             .as_ref()
             .ok()
             .and_then(|answer| answer.header("date"));
-        let clock = judge::network::clock(date, now);
+        let clock = checks::network::clock(date, now);
         self.found(clock);
-        let found = judge::discovery::discovery(self.target, &facts);
+        let found = checks::discovery::discovery(self.target, &facts);
         self.findings.extend(found);
         facts
     }
@@ -90,7 +90,7 @@ impl Tour<'_> {
             if candidate == *beside {
                 break;
             }
-            let found = self.wire.send(Ask::get(&candidate)).await;
+            let found = self.http.send(Ask::get(&candidate)).await;
             let is_found = found.outcome.as_ref().is_ok_and(|answer| {
                 answer.status.is_success()
                     && answer.json().is_some_and(|it| it["issuer"].is_string())
@@ -99,7 +99,7 @@ impl Tour<'_> {
                 return found;
             }
         }
-        self.wire.send(Ask::get(beside)).await
+        self.http.send(Ask::get(beside)).await
     }
 
     /// The same document under the names of known clients. What they get is judged with the rest
@@ -107,7 +107,7 @@ impl Tour<'_> {
     pub(super) async fn look_like_clients(&self, discovery: &Discovery) {
         for name in USER_AGENTS {
             let ask = Ask::get(&discovery.resource.url).with("user-agent", name);
-            self.wire.send(ask).await;
+            self.http.send(ask).await;
         }
     }
 }
