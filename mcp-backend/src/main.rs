@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use mcp_backend::bridge::{self, keeper};
+use mcp_backend::bridge::{self, reaper};
 use mcp_backend::options::{Command, Options};
 use mcp_backend::{healthcheck, logging, run};
 
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
                 "no server answers at {listen}; name the address of a running one with --listen"
             )
         }),
-        Some(Command::Keep { parent, command }) => keeper::keep(parent, &command),
+        Some(Command::Keep { parent, command }) => reaper::keep(parent, &command),
         Some(Command::Bridge(options)) => {
             logging::start(options.log_format);
             until_done(bridge::run::serve(*options))

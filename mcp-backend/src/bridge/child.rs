@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::End;
-use super::keeper::{ENDED_WITH, LAST_WORDS};
 use super::places::Place;
+use super::reaper::{ENDED_WITH, LAST_WORDS};
 
 /// Lines that wait for the process to read them.
 const WAITING_LINES: usize = 64;
@@ -35,7 +35,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// What to start, and how.
 #[derive(Clone, Debug)]
-pub struct Recipe {
+pub struct CommandSpec {
     /// Its name in the log.
     pub name: String,
     /// Program and arguments.
@@ -58,7 +58,7 @@ pub struct Running {
     stop: CancellationToken,
 }
 
-impl Recipe {
+impl CommandSpec {
     /// Starts a process; it gives its place back once it is gone. Its lines come from the receiver;
     /// that closes when there are no more.
     ///

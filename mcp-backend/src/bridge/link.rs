@@ -16,7 +16,7 @@ use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::child::{Recipe, Running};
+use super::child::{CommandSpec, Running};
 use super::exchange::{Exchange, OnLeave};
 use super::failure::{End, Failure};
 use super::outbox::Outbox;
@@ -117,12 +117,12 @@ impl Link {
     /// # Errors
     /// There can be no process now.
     pub fn start(
-        recipe: &Recipe,
+        spec: &CommandSpec,
         audience: Audience,
         numbers: Arc<AtomicU64>,
         place: Place,
     ) -> Result<Arc<Self>, Failure> {
-        let (running, mut lines) = recipe
+        let (running, mut lines) = spec
             .start(place)
             .map_err(|error| Failure::NotStarted(not_started(&error)))?;
         let ended = running.ended();
@@ -131,7 +131,7 @@ impl Link {
             audience,
             numbers,
             table: Mutex::default(),
-            name: recipe.name.clone(),
+            name: spec.name.clone(),
         });
         let weak = Arc::downgrade(&link);
         tokio::spawn(async move {

@@ -8,7 +8,7 @@
 //! | [`session`], [`translated`] | a client's session, in front of a server of its own era or of the other |
 //! | [`pool`], [`server`], [`places`] | who gets a process, and how many; starting, resting, starting again |
 //! | [`link`], [`exchange`], [`questions`], [`outbox`], [`subscribers`] | the conversation with one process: what is pending, and where each message goes |
-//! | [`child`], [`keeper`] | the process: pipes, limits, the log of stderr, an end without orphans |
+//! | [`child`], [`reaper`] | the process: pipes, limits, the log of stderr, an end without orphans |
 //! | [`failure`] | why there is no answer, in words for the client |
 //!
 //! # Who gets a process
@@ -65,7 +65,6 @@ pub mod child;
 pub mod exchange;
 pub mod failure;
 pub mod http;
-pub mod keeper;
 pub mod legacy;
 pub mod link;
 pub mod options;
@@ -73,6 +72,7 @@ pub mod outbox;
 pub mod places;
 pub mod pool;
 pub mod questions;
+pub mod reaper;
 pub mod reply;
 pub mod run;
 pub mod server;

@@ -149,7 +149,7 @@ impl Pool {
     /// the gateway's own look.
     pub async fn warm_up(self: Arc<Self>) {
         let server = self.lookout();
-        let name = self.kit.recipe.name.as_str();
+        let name = self.kit.spec.name.as_str();
         match server.open_beside().await {
             Ok(open) => {
                 log::info!(event = "server_answers", server = name; "the server answers: {}", open.hello)
@@ -232,7 +232,7 @@ impl Pool {
         let Some((_, server)) = unused else {
             return false;
         };
-        log::info!(event = "process_makes_room", server = self.kit.recipe.name.as_str(); "a process without use is stopped: another is needed");
+        log::info!(event = "process_makes_room", server = self.kit.spec.name.as_str(); "a process without use is stopped: another is needed");
         server.rest();
         true
     }

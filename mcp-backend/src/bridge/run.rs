@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::child::Recipe;
+use super::child::CommandSpec;
 use super::http::{Front, IdentityHeaders, router};
 use super::options::{BridgeOptions, Listen, environment};
 use super::places::Places;
@@ -107,7 +107,7 @@ fn kit(options: &BridgeOptions) -> anyhow::Result<Kit> {
         file.to_string_lossy().into_owned()
     });
     Ok(Kit {
-        recipe: Recipe {
+        spec: CommandSpec {
             name,
             command: options.command.clone(),
             environment,

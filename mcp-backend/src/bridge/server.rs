@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::child::Recipe;
+use super::child::CommandSpec;
 use super::exchange::{Exchange, OnLeave};
 use super::failure::{End, Failure};
 use super::link::{Asking, Audience, Link};
@@ -37,7 +37,7 @@ const MAKE_ROOM: Duration = Duration::from_secs(8);
 #[derive(Debug)]
 pub struct Kit {
     /// What to start.
-    pub recipe: Recipe,
+    pub spec: CommandSpec,
     /// How long a start may take until the process has said hello.
     pub start: Duration,
     /// How long a process may be silent about a request.
@@ -352,7 +352,7 @@ impl Server {
 
     fn link(&self, place: Place) -> Result<Arc<Link>, Failure> {
         Link::start(
-            &self.kit.recipe,
+            &self.kit.spec,
             self.audience.clone(),
             Arc::clone(&self.numbers),
             place,
@@ -520,7 +520,7 @@ impl Server {
             .idle_since()
             .is_some_and(|since| now.duration_since(since) >= self.kit.idle);
         if is_idle && !self.is_listened_to() {
-            log::info!(event = "process_idle", server = self.kit.recipe.name.as_str(), pid = open.link.pid(); "the process has had no use for {} s and is stopped", self.kit.idle.as_secs());
+            log::info!(event = "process_idle", server = self.kit.spec.name.as_str(), pid = open.link.pid(); "the process has had no use for {} s and is stopped", self.kit.idle.as_secs());
             self.rest();
         }
     }
