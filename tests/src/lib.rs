@@ -3,15 +3,15 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`world`] | one gateway in front of one recording backend: where a test begins |
+//! | [`fixture`] | one gateway in front of one recording backend: where a test begins |
 //! | [`gateway`] | the process: configuration, start, stop, kill, restart, its log |
 //! | [`program`] | any child process: where binaries are, free ports, captured lines |
 //! | [`recorder`] | a backend that writes down what arrived and plays scripted answers |
 //! | [`scripted_mcp`] | the MCP server that the recorder plays when a test scripts nothing |
-//! | [`scripted_eras`] | the same, of one era of MCP alone |
+//! | [`scripted_revisions`] | the same, of one era of MCP alone |
 //! | [`browser`] | pages, forms and cookies; never follows a redirect by itself |
-//! | [`broken`] | a reverse proxy in front of a healthy gateway, with one fault at a time |
-//! | [`desk`] | a home folder for a desktop client, and a browser that somebody sits at |
+//! | [`fault_proxy`] | a reverse proxy in front of a healthy gateway, with one fault at a time |
+//! | [`desktop_client`] | a home folder for a desktop client, and a browser that somebody sits at |
 //! | [`http`] | one HTTP exchange and its whole answer |
 //! | [`oauth`] | an OAuth client: register, authorize, redeem |
 //! | [`operator`] | the operator's commands against a running gateway |
@@ -19,41 +19,41 @@
 //! | [`sdk`] | the official SDKs as clients: log in, list, call |
 //! | [`injector`] | a proxy that puts a token into the requests of a client that cannot |
 //! | [`mcp`] | MCP calls over Streamable HTTP and over HTTP+SSE |
-//! | [`model`] | a scripted language model, for clients that call tools only when one asks |
+//! | [`fake_llm`] | a scripted language model, for clients that call tools only when one asks |
 //! | [`sse`] | an event stream read event by event, comments included |
 //! | [`raw`] | bytes on a socket, for requests that no library would send |
 //! | [`documents`] | a web site with metadata documents and keys of clients |
 //! | [`keys`] | keys of clients, and the assertions that they sign |
 //! | [`tls`] | a TLS front with certificates of the test's own |
 //! | [`verifier`] | how a backend checks offline who calls: an example |
-//! | [`shown`] | what a run showed to work, and the table of the manual that says so |
+//! | [`readme_tables`] | what a run showed to work, and the table of the manual that says so |
 //! | [`redis`] | a Redis server of the test's own |
 //!
 //! It looks at nothing but the wire, standard output and the log: no store file
 //! is opened and no code of `gateway` is imported. Every wait is bounded.
 
-pub mod broken;
 pub mod browser;
-pub mod desk;
+pub mod desktop_client;
 pub mod documents;
+pub mod fake_llm;
+pub mod fault_proxy;
+pub mod fixture;
 pub mod gateway;
 pub mod http;
 pub mod injector;
 pub mod keys;
 pub mod mcp;
-pub mod model;
 pub mod oauth;
 pub mod operator;
 pub mod program;
 pub mod raw;
+pub mod readme_tables;
 pub mod recorder;
 pub mod redis;
-pub mod scripted_eras;
 pub mod scripted_mcp;
+pub mod scripted_revisions;
 pub mod sdk;
 pub mod server;
-pub mod shown;
 pub mod sse;
 pub mod tls;
 pub mod verifier;
-pub mod world;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tests::broken::{Broken, Fault};
 use tests::browser::Browser;
+use tests::fault_proxy::{Broken, Fault};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::program::{Program, binary, free_port};
 use tests::tls::{Certificates, TlsFront};

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tests::desk::{Desk, Ended};
+use tests::desktop_client::{DesktopClient, Ended};
+use tests::fake_llm::Model;
 use tests::gateway::Owner;
-use tests::model::Model;
 use tests::program::workspace;
 use tokio::sync::Mutex;
 
@@ -42,7 +42,7 @@ impl App for McpRemote {
     async fn work(task: &Task<'_>) -> Result<Done> {
         let script = package("mcp-remote/dist/proxy.js").display().to_string();
         let mut proxy = task
-            .desk
+            .desktop
             .converse(&node(), &[&script, task.url, "--allow-http"])?;
         let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "tests", "version": "1"}});
         proxy.ask("initialize", hello, PATIENCE).await?;
@@ -69,8 +69,8 @@ impl App for Inspector {
         package_version("@modelcontextprotocol/inspector")
     }
 
-    fn desk(owner: &Owner) -> Result<Desk> {
-        Ok(Desk::new(owner)?
+    fn desktop(owner: &Owner) -> Result<DesktopClient> {
+        Ok(DesktopClient::new(owner)?
             .with("MCP_AUTO_OPEN_ENABLED", "true")
             .with("MCP_INSPECTOR_SECRET_STORE", "file"))
     }
@@ -86,7 +86,7 @@ impl App for Inspector {
             if task.again {
                 arguments.push("--stored-auth-only");
             }
-            printed(&task.desk.run(&node(), &arguments, PATIENCE).await?)
+            printed(&task.desktop.run(&node(), &arguments, PATIENCE).await?)
         };
         let listed = ask(&["--method", "tools/list"]).await?;
         let found = ask(&[
@@ -142,7 +142,7 @@ impl App for FastMcp {
                 transport,
             ];
             let ended = task
-                .desk
+                .desktop
                 .run(&environment.join("fastmcp"), &arguments, PATIENCE)
                 .await?;
             let listed = printed(&ended)?;
@@ -155,10 +155,10 @@ impl App for FastMcp {
             .join("tests/clients/fastmcp_client.py")
             .display()
             .to_string();
-        let tokens = task.desk.home().join("tokens").display().to_string();
+        let tokens = task.desktop.home().join("tokens").display().to_string();
         let arguments = [&*script, task.url, transport, &tokens];
         let ended = task
-            .desk
+            .desktop
             .run(&environment.join("python"), &arguments, PATIENCE)
             .await?;
         let line = ended.out.lines().last().unwrap_or_default();
@@ -189,7 +189,7 @@ impl App for Mcporter {
         let ask = async |more: &[&str]| {
             let mut arguments = vec![&*script, more[0], "--http-url", task.url, "--allow-http"];
             arguments.extend(&more[1..]);
-            task.desk.run(&node(), &arguments, PATIENCE).await
+            task.desktop.run(&node(), &arguments, PATIENCE).await
         };
         if !task.again {
             let ended = ask(&["auth"]).await?;
@@ -216,9 +216,9 @@ impl App for Opencode {
         package_version("opencode-linux-x64")
     }
 
-    fn desk(owner: &Owner) -> Result<Desk> {
+    fn desktop(owner: &Owner) -> Result<DesktopClient> {
         // Its plugins would come from a registry: there is none to wait for.
-        Ok(Desk::new(owner)?
+        Ok(DesktopClient::new(owner)?
             .with("OPENCODE_DISABLE_DEFAULT_PLUGINS", "1")
             .with("npm_config_offline", "true"))
     }
@@ -230,17 +230,17 @@ impl App for Opencode {
             "options": {"baseURL": model.url(), "apiKey": "none"}});
         let config = json!({"autoupdate": false, "share": "disabled", "model": "scripted/m", "small_model": "scripted/m",
             "provider": {"scripted": provider}, "mcp": {"docs": {"type": "remote", "url": task.url, "enabled": true}}});
-        task.desk.write("opencode.json", &config.to_string())?;
+        task.desktop.write("opencode.json", &config.to_string())?;
         let program = package("opencode-linux-x64/bin/opencode");
         if !task.again {
             let ended = task
-                .desk
+                .desktop
                 .run_at_terminal(&program, &["mcp", "auth", "docs"], PATIENCE)
                 .await?;
             anyhow::ensure!(ended.out.contains("successful"), "mcp auth: {ended:?}");
         }
         let ended = task
-            .desk
+            .desktop
             .run(&program, &["run", "--pure", "search"], PATIENCE)
             .await?;
         done_by(&model, "docs_", &ended)
@@ -272,8 +272,8 @@ impl App for ClaudeCode {
         package_version("@anthropic-ai/claude-code")
     }
 
-    fn desk(owner: &Owner) -> Result<Desk> {
-        Ok(Desk::new(owner)?
+    fn desktop(owner: &Owner) -> Result<DesktopClient> {
+        Ok(DesktopClient::new(owner)?
             .with("ANTHROPIC_API_KEY", "sk-ant-none")
             .with("ENABLE_TOOL_SEARCH", "false")
             // Milliseconds, for a busy machine.
@@ -293,22 +293,22 @@ impl App for ClaudeCode {
         if !task.again {
             let transport = if task.sse { "sse" } else { "http" };
             let add = ["mcp", "add", "--transport", transport, "docs", task.url];
-            let ended = task.desk.run(program, &add, PATIENCE).await?;
+            let ended = task.desktop.run(program, &add, PATIENCE).await?;
             anyhow::ensure!(ended.code == 0, "mcp add: {ended:?}");
             let ended = task
-                .desk
+                .desktop
                 .run_at_terminal(program, &["mcp", "login", "docs"], PATIENCE)
                 .await?;
             anyhow::ensure!(ended.out.contains("Authenticated"), "mcp login: {ended:?}");
             let id = "client_id=https%3A%2F%2Fclaude.ai%2Foauth%2Fclaude-code-client-metadata&";
-            let opened = task.desk.opened();
+            let opened = task.desktop.opened();
             anyhow::ensure!(
                 opened.iter().all(|url| url.contains(id)),
                 "its own id: {opened:?}"
             );
         }
         let ended = task
-            .desk
+            .desktop
             .run(program, &["mcp", "get", "docs"], PATIENCE)
             .await?;
         anyhow::ensure!(ended.out.contains("Connected"), "mcp get: {ended:?}");
@@ -324,7 +324,7 @@ impl App for ClaudeCode {
             "mcp__docs__search",
         ];
         let ended = task
-            .desk
+            .desktop
             .run(Path::new("env"), &arguments, PATIENCE)
             .await?;
         done_by(&model, "mcp__docs__", &ended)
@@ -342,11 +342,11 @@ impl App for Codex {
         package_version("@openai/codex")
     }
 
-    fn desk(owner: &Owner) -> Result<Desk> {
-        let desk = Desk::new(owner)?;
-        let folder = desk.home().join("codex");
+    fn desktop(owner: &Owner) -> Result<DesktopClient> {
+        let desktop = DesktopClient::new(owner)?;
+        let folder = desktop.home().join("codex");
         std::fs::create_dir(&folder)?;
-        Ok(desk.with("CODEX_HOME", &folder.display().to_string()))
+        Ok(desktop.with("CODEX_HOME", &folder.display().to_string()))
     }
 
     async fn work(task: &Task<'_>) -> Result<Done> {
@@ -364,20 +364,20 @@ impl App for Codex {
                 "mcp_oauth_credentials_store = \"file\"\n[analytics]\nenabled = false\n[mcp_servers.docs]\nurl = \"{}\"\n",
                 task.url
             );
-            task.desk.write("codex/config.toml", &config)?;
+            task.desktop.write("codex/config.toml", &config)?;
             let ended = task
-                .desk
+                .desktop
                 .run(&program, &["mcp", "login", "docs"], PATIENCE)
                 .await?;
             anyhow::ensure!(ended.code == 0, "mcp login: {ended:?}");
             let id = "client_id=https%3A%2F%2Fchatgpt.com%2Foauth%2Fcodex%2Fclient.json&";
-            let opened = task.desk.opened();
+            let opened = task.desktop.opened();
             anyhow::ensure!(
                 opened.iter().all(|url| url.contains(id)),
                 "its own id: {opened:?}"
             );
         }
-        let mut server = task.desk.converse(&program, &["app-server"])?;
+        let mut server = task.desktop.converse(&program, &["app-server"])?;
         let hello = json!({"clientInfo": {"name": "tests", "title": "tests", "version": "1"}});
         server.ask("initialize", hello, PATIENCE).await?;
         server.tell("initialized").await?;
@@ -389,7 +389,11 @@ impl App for Codex {
             .with_context(|| status.to_string())?;
         let tools = tools.keys().cloned().collect();
         let thread = server
-            .ask("thread/start", json!({"cwd": task.desk.home()}), PATIENCE)
+            .ask(
+                "thread/start",
+                json!({"cwd": task.desktop.home()}),
+                PATIENCE,
+            )
             .await?;
         let call = json!({"threadId": thread["thread"]["id"], "server": "docs", "tool": "search", "arguments": query()});
         let found = server.ask("mcpServer/tool/call", call, PATIENCE).await?;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use tests::desk::{Answer, Desk, Ended};
+use tests::desktop_client::{Answer, DesktopClient, Ended};
+use tests::fake_llm::Model;
 use tests::gateway::{Gateway, Owner, Setup};
-use tests::model::Model;
 use tests::program::workspace;
+use tests::readme_tables;
 use tests::server::{Launch, Server};
-use tests::shown;
 
 use crate::drive::{App, Done, PATIENCE, PLACES, Task, node, package, package_version, transport};
 
@@ -49,32 +49,32 @@ pub(crate) async fn with_each_choice<A: App>() -> Result<()> {
         }
     }
     let shown = outcome.is_ok().then_some(SHOWN);
-    shown::note(A::NAME, &A::version()?, &transport(false, &gateway), shown)?;
+    readme_tables::note(A::NAME, &A::version()?, &transport(false, &gateway), shown)?;
     outcome
 }
 
 async fn let_in<A: App>(gateway: &mut Gateway, everything: bool) -> Result<()> {
     let owner = Owner::alice();
-    let mut desk = A::desk(&owner)?;
+    let mut desktop = A::desktop(&owner)?;
     if everything {
-        desk.answers(&owner, Answer::Everything)?;
+        desktop.answers(&owner, Answer::Everything)?;
     }
     let url = gateway.url("/mcp");
     let mut logins = 0;
     for again in [false, true] {
         if again {
-            desk.leave()?;
+            desktop.leave()?;
             gateway.crash_and_restart().await?;
         }
         let task = Task {
-            desk: &desk,
+            desktop: &desktop,
             url: &url,
             sse: false,
             again,
         };
         let done = A::work(&task)
             .await
-            .with_context(|| format!("again: {again}; its browser:\n{}", desk.browser_log()))?;
+            .with_context(|| format!("again: {again}; its browser:\n{}", desktop.browser_log()))?;
         let offers = |tool: &str| done.tools.iter().any(|offered| offered == tool);
         anyhow::ensure!(offers(CALLED.0), "it lists {:?}", done.tools);
         anyhow::ensure!(
@@ -88,7 +88,7 @@ async fn let_in<A: App>(gateway: &mut Gateway, everything: bool) -> Result<()> {
         let log = gateway.log();
         let refused = log.iter().find(|line| line.contains(r#""status":403"#));
         anyhow::ensure!(refused.is_none(), "refused: {refused:?}");
-        let opened = desk.opened();
+        let opened = desktop.opened();
         if again {
             anyhow::ensure!(
                 opened.len() == logins,
@@ -106,10 +106,10 @@ async fn python(task: &Task<'_>, environment: &str, script: &str) -> Result<Done
     let tests = workspace().join("tests");
     let interpreter = tests.join(format!(".work/{environment}/bin/python"));
     let script = tests.join("clients").join(script).display().to_string();
-    let folder = task.desk.home().join("kept");
+    let folder = task.desktop.home().join("kept");
     std::fs::create_dir_all(&folder)?;
     let arguments = [&*script, task.url, &folder.display().to_string()];
-    let ended = task.desk.run(&interpreter, &arguments, PATIENCE).await?;
+    let ended = task.desktop.run(&interpreter, &arguments, PATIENCE).await?;
     reported(&ended)
 }
 
@@ -196,9 +196,9 @@ impl App for AiSdk {
     async fn work(task: &Task<'_>) -> Result<Done> {
         let script = workspace().join("tests/clients/apps/ai_sdk.mjs");
         let script = script.display().to_string();
-        let kept = task.desk.home().join("kept.json").display().to_string();
+        let kept = task.desktop.home().join("kept.json").display().to_string();
         let arguments = [&*script, task.url, &kept];
-        let ended = task.desk.run(&node(), &arguments, PATIENCE).await?;
+        let ended = task.desktop.run(&node(), &arguments, PATIENCE).await?;
         reported(&ended)
     }
 }
@@ -215,14 +215,14 @@ impl App for FastAgent {
         pinned("fast-agent", "fast-agent-mcp")
     }
 
-    fn desk(owner: &Owner) -> Result<Desk> {
-        let mut desk = Desk::new(owner)?.with(
+    fn desktop(owner: &Owner) -> Result<DesktopClient> {
+        let mut desktop = DesktopClient::new(owner)?.with(
             "PYTHON_KEYRING_BACKEND",
             "keyrings.alt.file.PlaintextKeyring",
         );
         // Its host vouches for it, so that the page offers it more.
-        desk.answers(owner, Answer::ReadOnly)?;
-        Ok(desk)
+        desktop.answers(owner, Answer::ReadOnly)?;
+        Ok(desktop)
     }
 
     async fn work(task: &Task<'_>) -> Result<Done> {
@@ -233,14 +233,14 @@ impl App for FastAgent {
         let program = interpreter.display().to_string();
         let arguments = [&*clicking, &program, &script, task.url];
         // It waits ten seconds for a server, which a busy machine may need.
-        let mut ended = task.desk.run(&interpreter, &arguments, PATIENCE).await?;
+        let mut ended = task.desktop.run(&interpreter, &arguments, PATIENCE).await?;
         for _ in 0..2 {
             if ended.out.contains("Try increasing --timeout") {
-                ended = task.desk.run(&interpreter, &arguments, PATIENCE).await?;
+                ended = task.desktop.run(&interpreter, &arguments, PATIENCE).await?;
             }
         }
         let id = "client_id=https%3A%2F%2Ffast-agent.ai%2Foauth%2Fclient-v3.json&";
-        let opened = task.desk.opened();
+        let opened = task.desktop.opened();
         anyhow::ensure!(
             opened.iter().all(|url| url.contains(id)),
             "its own id: {opened:?}"
@@ -259,10 +259,10 @@ impl App for GeminiCli {
         package_version("@google/gemini-cli")
     }
 
-    fn desk(owner: &Owner) -> Result<Desk> {
-        let desk = Desk::new(owner)?;
+    fn desktop(owner: &Owner) -> Result<DesktopClient> {
+        let desktop = DesktopClient::new(owner)?;
         // Without a display it starts no browser.
-        Ok(desk
+        Ok(desktop
             .with("DISPLAY", ":0")
             .with("GEMINI_API_KEY", "none")
             .with("GEMINI_CLI_TRUST_WORKSPACE", "true"))
@@ -273,7 +273,7 @@ impl App for GeminiCli {
         let server = json!({"httpUrl": task.url, "trust": true, "oauth": {"enabled": true}});
         let settings = json!({"mcpServers": {"docs": server}, "security": {"auth": {"selectedType": "gemini-api-key"}},
             "privacy": {"usageStatisticsEnabled": false}, "general": {"enableAutoUpdate": false}});
-        task.desk
+        task.desktop
             .write(".gemini/settings.json", &settings.to_string())?;
         let script = package("@google/gemini-cli/bundle/gemini.js")
             .display()
@@ -291,7 +291,7 @@ impl App for GeminiCli {
         ];
         // It asks whether it may open the browser.
         let ended = task
-            .desk
+            .desktop
             .run_at_terminal_typing(Path::new("env"), &arguments, "y", PATIENCE)
             .await?;
         done_by(&model, "mcp_docs_", &ended)
@@ -309,9 +309,9 @@ impl App for QwenCode {
         package_version("@qwen-code/qwen-code")
     }
 
-    fn desk(owner: &Owner) -> Result<Desk> {
-        let desk = Desk::new(owner)?;
-        Ok(desk
+    fn desktop(owner: &Owner) -> Result<DesktopClient> {
+        let desktop = DesktopClient::new(owner)?;
+        Ok(desktop
             .with("DISPLAY", ":0")
             .with("OPENAI_API_KEY", "none")
             .with("OPENAI_MODEL", "scripted"))
@@ -324,7 +324,7 @@ impl App for QwenCode {
             // Else the model has to search for a tool before it is offered.
             "tools": {"toolSearch": {"enabled": false}},
             "privacy": {"usageStatisticsEnabled": false}, "general": {"enableAutoUpdate": false, "disableAutoUpdate": true}});
-        task.desk
+        task.desktop
             .write(".qwen/settings.json", &settings.to_string())?;
         let script = package("@qwen-code/qwen-code/cli-entry.js")
             .display()
@@ -333,14 +333,14 @@ impl App for QwenCode {
         let node = node().display().to_string();
         let program = Path::new("env");
         if !task.again {
-            let tokens = task.desk.home().join(".qwen/mcp-oauth-tokens.json");
+            let tokens = task.desktop.home().join(".qwen/mcp-oauth-tokens.json");
             let arguments = [&*base, &node, &script, "--prompt-interactive", "Hello."];
-            task.desk
+            task.desktop
                 .at_terminal_until(program, &arguments, PATIENCE, || tokens.exists())
                 .await?;
         }
         let arguments = [&*base, &node, &script, "--yolo", "What is 2 + 40?"];
-        let ended = task.desk.run(program, &arguments, PATIENCE).await?;
+        let ended = task.desktop.run(program, &arguments, PATIENCE).await?;
         done_by(&model, "mcp__docs__", &ended)
     }
 }
@@ -360,10 +360,10 @@ impl App for Rmcp {
     }
 
     async fn work(task: &Task<'_>) -> Result<Done> {
-        let folder = task.desk.home().display().to_string();
+        let folder = task.desktop.home().display().to_string();
         let program = Path::new(env!("CARGO_BIN_EXE_rmcp-client"));
         let arguments = [task.url, &folder];
-        let ended = task.desk.run(program, &arguments, PATIENCE).await?;
+        let ended = task.desktop.run(program, &arguments, PATIENCE).await?;
         reported(&ended)
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
-use tests::desk::Desk;
+use tests::desktop_client::DesktopClient;
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::program::workspace;
-use tests::shown;
+use tests::readme_tables;
 use tokio::sync::Semaphore;
 
 /// How long one command of a client may take on a busy machine.
@@ -24,7 +24,7 @@ pub(crate) static PLACES: Semaphore = Semaphore::const_new(3);
 /// What a client is asked to do.
 pub(crate) struct Task<'a> {
     /// Where it sits.
-    pub(crate) desk: &'a Desk,
+    pub(crate) desktop: &'a DesktopClient,
     /// The URL that its user types.
     pub(crate) url: &'a str,
     /// Whether that is the legacy SSE URL.
@@ -48,8 +48,8 @@ pub(crate) trait App {
     /// Its version, from the lock file's package.
     fn version() -> Result<String>;
     /// A desk with what the client wants there.
-    fn desk(owner: &Owner) -> Result<Desk> {
-        Desk::new(owner)
+    fn desktop(owner: &Owner) -> Result<DesktopClient> {
+        DesktopClient::new(owner)
     }
     /// Log in if it has to, list the tools, call one.
     async fn work(task: &Task<'_>) -> Result<Done>;
@@ -63,7 +63,7 @@ pub(crate) async fn before_and_after_a_kill<A: App>(sse: bool) -> Result<()> {
         .await
         .with_context(|| gateway.log().join("\n"));
     let transport = transport(sse, &gateway);
-    shown::note(
+    readme_tables::note(
         A::NAME,
         &A::version()?,
         &transport,
@@ -73,23 +73,23 @@ pub(crate) async fn before_and_after_a_kill<A: App>(sse: bool) -> Result<()> {
 }
 
 async fn both_phases<A: App>(gateway: &mut Gateway, sse: bool) -> Result<()> {
-    let desk = A::desk(&Owner::alice())?;
+    let desktop = A::desktop(&Owner::alice())?;
     let url = gateway.url(if sse { "/sse" } else { "/mcp" });
     let mut logins = 0;
     for again in [false, true] {
         if again {
-            desk.leave()?;
+            desktop.leave()?;
             gateway.crash_and_restart().await?;
         }
         let task = Task {
-            desk: &desk,
+            desktop: &desktop,
             url: &url,
             sse,
             again,
         };
         let done = A::work(&task)
             .await
-            .with_context(|| format!("again: {again}; its browser:\n{}", desk.browser_log()))?;
+            .with_context(|| format!("again: {again}; its browser:\n{}", desktop.browser_log()))?;
         let mut tools = done.tools;
         tools.sort();
         anyhow::ensure!(tools == ["fetch", "search"], "it lists {tools:?}");
@@ -99,13 +99,13 @@ async fn both_phases<A: App>(gateway: &mut Gateway, sse: bool) -> Result<()> {
             done.found
         );
         if again {
-            let opened = desk.opened();
+            let opened = desktop.opened();
             anyhow::ensure!(
                 opened.len() == logins,
                 "a login that was not due: {opened:?}"
             );
         } else {
-            logins = desk.opened().len();
+            logins = desktop.opened().len();
             anyhow::ensure!(logins > 0, "nobody was asked to log in");
         }
     }

@@ -5,18 +5,18 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::browser::Browser;
+use tests::fixture::Fixture;
 use tests::mcp::{initialize, send};
 use tests::program::{Program, workspace};
 use tests::recorder::Answer;
 use tests::scripted_mcp;
-use tests::world::World;
 
 #[tokio::test]
 async fn an_sdk_loses_its_stream_and_its_running_call_when_the_person_presses_revoke() -> Result<()>
 {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     // A call that asks to be held is never answered.
-    world.backend.play(|request| {
+    fixture.backend.play(|request| {
         match request.json()["params"]["arguments"]["hold"] == json!(true) {
             true => Answer::Silence,
             false => scripted_mcp::answer(request),
@@ -34,7 +34,7 @@ async fn an_sdk_loses_its_stream_and_its_running_call_when_the_person_presses_re
     let arguments = [
         tests.join("clients/python_hold.py").display().to_string(),
         "--url".into(),
-        world.url("/mcp"),
+        fixture.url("/mcp"),
         "--transport".into(),
         "http".into(),
         "--phase".into(),
@@ -43,8 +43,8 @@ async fn an_sdk_loses_its_stream_and_its_running_call_when_the_person_presses_re
         storage.display().to_string(),
     ];
     let environment = [
-        ("OWNER_NAME".to_owned(), world.owner.name.clone()),
-        ("OWNER_PASSWORD".to_owned(), world.owner.password.clone()),
+        ("OWNER_NAME".to_owned(), fixture.owner.name.clone()),
+        ("OWNER_PASSWORD".to_owned(), fixture.owner.password.clone()),
         ("ALLOW_EVERYTHING".to_owned(), "1".to_owned()),
         ("no_proxy".to_owned(), "*".to_owned()),
     ];
@@ -52,7 +52,7 @@ async fn an_sdk_loses_its_stream_and_its_running_call_when_the_person_presses_re
     let patience = Duration::from_secs(60);
     let holding = sdk.stdout.wait(patience, |line| line == "holding").await;
     holding.with_context(|| sdk.last_words())?;
-    world
+    fixture
         .backend
         .await_streams(1, Duration::from_secs(5))
         .await?;
@@ -62,9 +62,9 @@ async fn an_sdk_loses_its_stream_and_its_running_call_when_the_person_presses_re
         .context("no token")?;
 
     let mut browser = Browser::default();
-    let login = browser.visit(&world.url("/account").parse()?).await?;
+    let login = browser.visit(&fixture.url("/account").parse()?).await?;
     let page = browser
-        .log_in(&login, &world.owner.name, &world.owner.password)
+        .log_in(&login, &fixture.owner.name, &fixture.owner.password)
         .await?;
     assert!(page.words().contains("“A held app”"), "{}", page.words());
     let pressed = Instant::now();
@@ -81,11 +81,11 @@ async fn an_sdk_loses_its_stream_and_its_running_call_when_the_person_presses_re
         pressed.elapsed()
     );
     // The stream is closed towards the backend, too.
-    world
+    fixture
         .backend
         .await_streams(0, Duration::from_secs(5))
         .await?;
-    let next = send(&world.url("/mcp"), token, &initialize()).await?;
+    let next = send(&fixture.url("/mcp"), token, &initialize()).await?;
     assert_eq!(next.status, 401, "{}", next.text);
     assert!(
         pressed.elapsed() < Duration::from_secs(5),

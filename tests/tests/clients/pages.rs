@@ -14,14 +14,14 @@ use crate::drive::{App, Done, PATIENCE, Task, node};
 /// A page, the login in the same browser, and the page again.
 async fn in_browser(task: &Task<'_>, page: &str) -> Result<Done> {
     let clients = workspace().join("tests/clients");
-    let folder = task.desk.home().join("kept");
+    let folder = task.desktop.home().join("kept");
     std::fs::create_dir_all(&folder)?;
     let owner = Owner::alice();
     let mut words = Vec::new();
     if !task.again {
         words.push(format!("OWNER_NAME={}", owner.name));
         words.push(format!("OWNER_PASSWORD={}", owner.password));
-        words.extend(Some(task.desk.answer().into()).filter(|word: &String| !word.is_empty()));
+        words.extend(Some(task.desktop.answer().into()).filter(|word: &String| !word.is_empty()));
     }
     for file in [node(), clients.join("in_browser.mjs"), clients.join(page)] {
         words.push(file.display().to_string());
@@ -29,13 +29,13 @@ async fn in_browser(task: &Task<'_>, page: &str) -> Result<Done> {
     words.push(task.url.into());
     words.push(folder.display().to_string());
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
-    let ended = task.desk.run(Path::new("env"), &words, PATIENCE).await?;
+    let ended = task.desktop.run(Path::new("env"), &words, PATIENCE).await?;
     let done = reported(&ended)?;
     let line = ended.out.lines().last().unwrap_or_default();
     let report: Value = serde_json::from_str(line)?;
     anyhow::ensure!(report.get("error").is_none(), "{report}");
     if let Some(url) = report["login"].as_str() {
-        task.desk.was_opened(url)?;
+        task.desktop.was_opened(url)?;
     }
     Ok(done)
 }

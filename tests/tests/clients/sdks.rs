@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::program::workspace;
+use tests::readme_tables;
 use tests::redis::Redis;
-use tests::shown;
-use tests::world::{StoreKind, World};
 
 use crate::drive::SHOWN;
 
@@ -131,7 +131,7 @@ async fn works_before_and_after_a_kill(sdk: Sdk, transport: &str, store: StoreKi
             "sse" => "HTTP+SSE".to_owned(),
             _ => format!("Streamable HTTP, {protocol}"),
         };
-        shown::note(name, &version, &transport, outcome.is_ok().then_some(SHOWN))?;
+        readme_tables::note(name, &version, &transport, outcome.is_ok().then_some(SHOWN))?;
     }
     outcome.map(|_| ())
 }
@@ -299,10 +299,10 @@ sdk_tests! {
 
 /// A person ticks one tool; the SDK sees that one, and calling another reaches nobody.
 async fn sees_the_chosen_tool_alone(sdk: Sdk, transport: &str) -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let folder = tempfile::tempdir()?;
     let storage = folder.path().join("storage.json").display().to_string();
-    let url = world.url(if transport == "sse" { "/sse" } else { "/mcp" });
+    let url = fixture.url(if transport == "sse" { "/sse" } else { "/mcp" });
     let arguments = [
         "--url",
         &url,
@@ -314,14 +314,14 @@ async fn sees_the_chosen_tool_alone(sdk: Sdk, transport: &str) -> Result<()> {
         "first",
     ];
     let environment = [("CHOSEN", "look"), ("FORBIDDEN", "erase")];
-    let report = drive_with(sdk, &arguments, Some(&world.owner), &environment)
+    let report = drive_with(sdk, &arguments, Some(&fixture.owner), &environment)
         .await
-        .with_context(|| world.gateway.log().join("\n"))?;
+        .with_context(|| fixture.gateway.log().join("\n"))?;
     assert_eq!(report["tools"], serde_json::json!(["look"]), "{report}");
     let refused = report["refused"].as_str().unwrap_or_default();
     assert!(refused.contains("does not allow this tool"), "{report}");
     assert_eq!(report["allowed"], true, "{report}");
-    let called: Vec<String> = world
+    let called: Vec<String> = fixture
         .backend
         .marked("tools/call")
         .iter()
@@ -357,10 +357,10 @@ async fn steps_up_by_itself(sdk: Sdk, refresh: bool) -> Result<()> {
     const SCOPES: &str = "[scope.read]\nwords = \"Read\"\nread_only = true\ndefault = true\n\
                           [scope.erase]\nwords = \"Delete\"\ntools = [\"erase\"]\n";
     let more = format!("[tokens]\nrefresh = {refresh}\n{SCOPES}");
-    let world = World::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
     let folder = tempfile::tempdir()?;
     let storage = folder.path().join("storage.json").display().to_string();
-    let url = world.url("/mcp");
+    let url = fixture.url("/mcp");
     let arguments = [
         "--url",
         &url,
@@ -377,22 +377,22 @@ async fn steps_up_by_itself(sdk: Sdk, refresh: bool) -> Result<()> {
         ("LOGINS", "2"),
         ("ALLOW_EVERYTHING", "1"),
     ];
-    let report = drive_with(sdk, &arguments, Some(&world.owner), &environment)
+    let report = drive_with(sdk, &arguments, Some(&fixture.owner), &environment)
         .await
-        .with_context(|| world.gateway.log().join("\n"))?;
+        .with_context(|| fixture.gateway.log().join("\n"))?;
     // Seen before it was granted: nothing else would have made the SDK call it.
     let tools = serde_json::json!(["echo", "erase", "look"]);
     assert_eq!(report["tools"], tools, "{report}");
     let texts = serde_json::json!([r#"{"a":1}"#, r#"{"a":1}"#, r#"{"a":1}"#]);
     assert_eq!(report["texts"], texts, "{report}");
-    let called: Vec<String> = world
+    let called: Vec<String> = fixture
         .backend
         .marked("tools/call")
         .iter()
         .map(|request| request.json()["params"]["name"].to_string())
         .collect();
     assert_eq!(called, ["\"look\"", "\"erase\"", "\"look\""]);
-    let log = world.gateway.log();
+    let log = fixture.gateway.log();
     let lines = |event: &str| -> Vec<Value> {
         let events = log
             .iter()

@@ -4,26 +4,26 @@
 use anyhow::{Context, Result};
 use serde_json::json;
 use tests::browser::Browser;
+use tests::fixture::Fixture;
 use tests::http;
 use tests::oauth::OAuthClient;
 use tests::program::free_port;
-use tests::world::World;
 use url::Url;
 
 use crate::suite::{Suite, count};
 
 #[tokio::test]
 async fn the_gateway_conforms_as_an_authorization_server() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let port = free_port().to_string();
     let metadata = json!({
         "client_name": "Conformance",
         "redirect_uris": [format!("http://127.0.0.1:{port}/callback")],
         "token_endpoint_auth_method": "none",
     });
-    let client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
-    let issuer = world.gateway.issuer();
-    let resource = world.url("/mcp");
+    let client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
+    let issuer = fixture.gateway.issuer();
+    let resource = fixture.url("/mcp");
     let suite = Suite::start(&[
         "authorization",
         "--url",
@@ -44,7 +44,7 @@ async fn the_gateway_conforms_as_an_authorization_server() -> Result<()> {
     let mut browser = Browser::default();
     let login = browser.visit(&Url::parse(url.trim())?).await?;
     let consent = browser
-        .log_in(&login, &world.owner.name, &world.owner.password)
+        .log_in(&login, &fixture.owner.name, &fixture.owner.password)
         .await?;
     let callback = browser
         .answer(&consent, "Allow")

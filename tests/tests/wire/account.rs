@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::browser::{Browser, Form, Page};
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner};
 use tests::http;
 use tests::mcp::{self, LegacySession, call, initialize, message, response, send};
@@ -13,7 +14,6 @@ use tests::oauth::{OAuthClient, REDIRECT_URI};
 use tests::recorder::{Answer, Recorded};
 use tests::scripted_mcp;
 use tests::sse::EventStream;
-use tests::world::{StoreKind, World};
 
 fn url(gateway: &Gateway, path: &str) -> url::Url {
     gateway.url(path).parse().expect("a URL of the harness")
@@ -81,18 +81,18 @@ async fn a_moment() {
 
 #[tokio::test]
 async fn a_person_sees_each_app_and_one_click_takes_it_back() -> Result<()> {
-    let mut world = World::with(StoreKind::Embedded, |setup| {
+    let mut fixture = Fixture::with(StoreKind::Embedded, |setup| {
         setup.more("[audit]\nfile = \"audit.jsonl\"\n")
     })
     .await?;
-    let gateway = &world.gateway;
-    let notes = world.client("Notes for Teams").await?;
+    let gateway = &fixture.gateway;
+    let notes = fixture.client("Notes for Teams").await?;
     let token = notes
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look", "echo"]))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["look", "echo"]))
         .await?;
-    let other = world.client("Bystander").await?;
-    let kept = other.sign_in(&world.owner).await?;
-    let (mut browser, page) = at_account(gateway, &world.owner).await?;
+    let other = fixture.client("Bystander").await?;
+    let kept = other.sign_in(&fixture.owner).await?;
+    let (mut browser, page) = at_account(gateway, &fixture.owner).await?;
     let words = page.words();
     for said in [
         "“Notes for Teams” Unverified name registered itself",
@@ -108,7 +108,7 @@ async fn a_person_sees_each_app_and_one_click_takes_it_back() -> Result<()> {
         EventStream::open(http::client().get(gateway.url("/mcp")).bearer_auth(&token)).await?;
     let legacy = LegacySession::open(&gateway.url("/sse"), &token).await?;
     let mut legacy = legacy.stream;
-    world
+    fixture
         .backend
         .await_streams(2, Duration::from_secs(5))
         .await?;
@@ -149,7 +149,7 @@ async fn a_person_sees_each_app_and_one_click_takes_it_back() -> Result<()> {
     assert_eq!(status(gateway, &kept).await?, 200);
 
     // The same press again says the same, and does nothing to what the app was allowed meanwhile.
-    let back = notes.sign_in(&world.owner).await?;
+    let back = notes.sign_in(&fixture.owner).await?;
     let again = browser.submit(&form).await?;
     assert_eq!(again.reply.status, 200);
     assert!(
@@ -162,9 +162,9 @@ async fn a_person_sees_each_app_and_one_click_takes_it_back() -> Result<()> {
     let opened = browser.visit(&url(gateway, "/account/revoke")).await?;
     assert_eq!(opened.url.path(), "/account");
 
-    world.gateway.restart().await?;
-    assert_eq!(status(&world.gateway, &token).await?, 401);
-    let audit = std::fs::read_to_string(world.gateway.folder().join("audit.jsonl"))?;
+    fixture.gateway.restart().await?;
+    assert_eq!(status(&fixture.gateway, &token).await?, 401);
+    let audit = std::fs::read_to_string(fixture.gateway.folder().join("audit.jsonl"))?;
     let records = audit
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok());
@@ -180,11 +180,11 @@ async fn a_person_sees_each_app_and_one_click_takes_it_back() -> Result<()> {
 
 #[tokio::test]
 async fn when_an_app_was_used_last_outlives_a_restart() -> Result<()> {
-    let mut world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    assert_eq!(status(&world.gateway, &token).await?, 200);
-    world.gateway.restart().await?;
-    let (_, page) = at_account(&world.gateway, &world.owner).await?;
+    let mut fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    assert_eq!(status(&fixture.gateway, &token).await?, 200);
+    fixture.gateway.restart().await?;
+    let (_, page) = at_account(&fixture.gateway, &fixture.owner).await?;
     let words = page.words();
     assert!(
         words.contains("Last used less than a minute ago"),
@@ -195,11 +195,11 @@ async fn when_an_app_was_used_last_outlives_a_restart() -> Result<()> {
 
 #[tokio::test]
 async fn no_form_of_another_browser_site_or_making_takes_anything_back() -> Result<()> {
-    let world = World::start().await?;
-    let gateway = &world.gateway;
-    let (_, token) = world.signed_in().await?;
-    let (browser, page) = at_account(gateway, &world.owner).await?;
-    let (_, elsewhere) = at_account(gateway, &world.owner).await?;
+    let fixture = Fixture::start().await?;
+    let gateway = &fixture.gateway;
+    let (_, token) = fixture.signed_in().await?;
+    let (browser, page) = at_account(gateway, &fixture.owner).await?;
+    let (_, elsewhere) = at_account(gateway, &fixture.owner).await?;
     let form = page.form_with_button("Revoke access")?;
     let spoiled = |name: &str, value: &str| {
         let mut form = form.clone();
@@ -256,11 +256,11 @@ async fn no_form_of_another_browser_site_or_making_takes_anything_back() -> Resu
 #[tokio::test]
 async fn logging_out_everywhere_ends_each_browser_and_no_app() -> Result<()> {
     for store in [StoreKind::Embedded, StoreKind::Redis] {
-        let world = World::on(store).await?;
-        let gateway = &world.gateway;
-        let (_, token) = world.signed_in().await?;
-        let (mut here, page) = at_account(gateway, &world.owner).await?;
-        let (mut there, _) = at_account(gateway, &world.owner).await?;
+        let fixture = Fixture::on(store).await?;
+        let gateway = &fixture.gateway;
+        let (_, token) = fixture.signed_in().await?;
+        let (mut here, page) = at_account(gateway, &fixture.owner).await?;
+        let (mut there, _) = at_account(gateway, &fixture.owner).await?;
         press(&mut here, &page, "Log out everywhere").await?;
         for browser in [&mut here, &mut there] {
             let page = browser.visit(&url(gateway, "/account")).await?;
@@ -273,18 +273,18 @@ async fn logging_out_everywhere_ends_each_browser_and_no_app() -> Result<()> {
 
 #[tokio::test]
 async fn markup_in_what_apps_and_backends_say_is_text() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let hostile = "<script>alert(1)</script>\"'></bdi><img src=x onerror=alert(1)>{{7*7}}";
     let metadata = json!({"client_name": hostile, "redirect_uris": [REDIRECT_URI]});
-    let client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
+    let client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
     client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look"]))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["look"]))
         .await?;
-    world.backend.play(saying(
+    fixture.backend.play(saying(
         "</p><script>alert(2)</script>\u{202e}<img src=x onerror=alert(1)>",
     ));
     a_moment().await;
-    let (_, page) = at_account(&world.gateway, &world.owner).await?;
+    let (_, page) = at_account(&fixture.gateway, &fixture.owner).await?;
     assert!(page.words().contains("has changed since you allowed it"));
     for markup in ["<script", "<img src=x", "\u{202e}", "“49"] {
         assert!(!page.reply.text.contains(markup), "{markup}");
@@ -296,12 +296,12 @@ async fn markup_in_what_apps_and_backends_say_is_text() -> Result<()> {
 
 #[tokio::test]
 async fn a_changed_tool_is_approved_again_and_what_is_in_use_goes_on_everywhere() -> Result<()> {
-    let world = World::on(StoreKind::Redis).await?;
-    let replica = world.replica(|setup| setup).await?;
-    let gateway = &world.gateway;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::on(StoreKind::Redis).await?;
+    let replica = fixture.replica(|setup| setup).await?;
+    let gateway = &fixture.gateway;
+    let client = fixture.client("Client").await?;
     let token = client
-        .sign_in_choosing(&world.owner, |form| form.choose("tools", "today"))
+        .sign_in_choosing(&fixture.owner, |form| form.choose("tools", "today"))
         .await?;
     // The app has a stream open on the older transport: its answers come over that.
     let mut legacy = LegacySession::open(&gateway.url("/sse"), &token).await?;
@@ -317,11 +317,11 @@ async fn a_changed_tool_is_approved_again_and_what_is_in_use_goes_on_everywhere(
     let called = response(&at_replica(look.clone()).await?)?;
     assert!(called["result"]["isError"].is_null(), "{called}");
 
-    world.backend.play(saying("Read something, and tell me"));
+    fixture.backend.play(saying("Read something, and tell me"));
     a_moment().await;
     assert_eq!(listed(gateway, &token).await?, ["echo", "erase"]);
     assert_eq!(refusal(gateway, &token).await?, "tool_definition_changed");
-    let (mut browser, page) = at_account(gateway, &world.owner).await?;
+    let (mut browser, page) = at_account(gateway, &fixture.owner).await?;
     let words = page.words();
     for said in [
         "look has changed since you allowed it",
@@ -375,7 +375,7 @@ async fn a_changed_tool_is_approved_again_and_what_is_in_use_goes_on_everywhere(
     );
 
     // What was approved stands in place of what was allowed first.
-    world.backend.play(scripted_mcp::answer);
+    fixture.backend.play(scripted_mcp::answer);
     a_moment().await;
     assert_eq!(listed(gateway, &token).await?, ["echo", "erase"]);
     assert_eq!(refusal(gateway, &token).await?, "tool_definition_changed");
@@ -391,15 +391,15 @@ async fn a_changed_tool_is_approved_again_and_what_is_in_use_goes_on_everywhere(
 
 #[tokio::test]
 async fn what_changed_again_before_the_click_is_shown_and_not_approved() -> Result<()> {
-    let world = World::start().await?;
-    let gateway = &world.gateway;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let gateway = &fixture.gateway;
+    let client = fixture.client("Client").await?;
     let token = client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look"]))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["look"]))
         .await?;
-    world.backend.play(saying("the second"));
+    fixture.backend.play(saying("the second"));
     a_moment().await;
-    let (mut browser, page) = at_account(gateway, &world.owner).await?;
+    let (mut browser, page) = at_account(gateway, &fixture.owner).await?;
     let form = page.form_with_button("Approve again")?;
     let spoiled = |name: &str, value: &str| {
         let mut form = form.clone();
@@ -417,7 +417,7 @@ async fn what_changed_again_before_the_click_is_shown_and_not_approved() -> Resu
     ] {
         assert_eq!(browser.submit(&form).await?.reply.status, 403);
     }
-    world.backend.play(saying("the third"));
+    fixture.backend.play(saying("the third"));
     a_moment().await;
     let shown = browser.submit(&form).await?;
     assert_eq!(shown.reply.status, 409, "{}", shown.words());
@@ -430,7 +430,7 @@ async fn what_changed_again_before_the_click_is_shown_and_not_approved() -> Resu
     assert_eq!(refusal(gateway, &token).await?, "tool_definition_changed");
     // A backend that can't be asked has nothing approved of it.
     let form = shown.form_with_button("Approve again")?;
-    world.backend.play(|_| Answer::Full(500, vec![], vec![]));
+    fixture.backend.play(|_| Answer::Full(500, vec![], vec![]));
     a_moment().await;
     let unknown = browser.submit(&form).await?;
     assert_eq!(unknown.reply.status, 503, "{}", unknown.words());
@@ -440,7 +440,7 @@ async fn what_changed_again_before_the_click_is_shown_and_not_approved() -> Resu
         unknown.words()
     );
     // One that withdrew the tool, neither.
-    world
+    fixture
         .backend
         .play(|request| match request.json()["method"].as_str() {
             Some("tools/list") => {
@@ -470,19 +470,19 @@ async fn what_changed_again_before_the_click_is_shown_and_not_approved() -> Resu
 
 #[tokio::test]
 async fn a_code_that_is_out_when_its_app_is_revoked_is_worth_nothing() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let token = client.sign_in(&world.owner).await?;
-    let (mut browser, _) = at_account(&world.gateway, &world.owner).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let token = client.sign_in(&fixture.owner).await?;
+    let (mut browser, _) = at_account(&fixture.gateway, &fixture.owner).await?;
     let request = client.authorization();
     let everything = |form: &mut Form| form.choose("tools", "all");
     let callback = client
-        .allow_choosing(&mut browser, &request, &world.owner, everything)
+        .allow_choosing(&mut browser, &request, &fixture.owner, everything)
         .await?;
-    let page = browser.visit(&url(&world.gateway, "/account")).await?;
+    let page = browser.visit(&url(&fixture.gateway, "/account")).await?;
     let form = page.form_with_button("Revoke access")?;
     browser.submit(&form).await?;
-    assert_eq!(status(&world.gateway, &token).await?, 401);
+    assert_eq!(status(&fixture.gateway, &token).await?, 401);
     let late = client
         .redeem(&callback.code(), &request.pkce.verifier)
         .await?;
@@ -491,7 +491,7 @@ async fn a_code_that_is_out_when_its_app_is_revoked_is_worth_nothing() -> Result
     // What is allowed after that counts, also when the old form comes again.
     let request = client.authorization();
     let callback = client
-        .allow_choosing(&mut browser, &request, &world.owner, everything)
+        .allow_choosing(&mut browser, &request, &fixture.owner, everything)
         .await?;
     browser.submit(&form).await?;
     let fresh = client
@@ -503,15 +503,15 @@ async fn a_code_that_is_out_when_its_app_is_revoked_is_worth_nothing() -> Result
 
 #[tokio::test]
 async fn an_approval_outlives_a_crash_and_refreshed_tokens_carry_it() -> Result<()> {
-    let mut world = World::with(StoreKind::Embedded, |setup| {
+    let mut fixture = Fixture::with(StoreKind::Embedded, |setup| {
         setup.more("[tokens]\nrefresh = true\n[audit]\nfile = \"audit.jsonl\"\n")
     })
     .await?;
-    let client = world.client("Client").await?;
+    let client = fixture.client("Client").await?;
     let request = client.authorization();
     let mut browser = Browser::default();
     let reply = client
-        .connect_choosing(&mut browser, &request, &world.owner, |form| {
+        .connect_choosing(&mut browser, &request, &fixture.owner, |form| {
             form.choose_tools(&["look"])
         })
         .await?;
@@ -520,19 +520,19 @@ async fn an_approval_outlives_a_crash_and_refreshed_tokens_carry_it() -> Result<
         text(&reply.json()["access_token"]),
         text(&reply.json()["refresh_token"]),
     );
-    world.backend.play(saying("another"));
+    fixture.backend.play(saying("another"));
     a_moment().await;
-    let page = browser.visit(&url(&world.gateway, "/account")).await?;
+    let page = browser.visit(&url(&fixture.gateway, "/account")).await?;
     let done = press(&mut browser, &page, "Approve again").await?;
     assert_eq!(done.reply.status, 200, "{}", done.words());
-    world.gateway.crash_and_restart().await?;
-    assert_eq!(refusal(&world.gateway, &token).await?, "");
+    fixture.gateway.crash_and_restart().await?;
+    assert_eq!(refusal(&fixture.gateway, &token).await?, "");
     let reply = client.token(&client.refresh_request(&refresh)).await?;
     let fresh = text(&reply.json()["access_token"]);
-    assert_eq!(refusal(&world.gateway, &fresh).await?, "");
-    assert_eq!(listed(&world.gateway, &fresh).await?, ["look"]);
+    assert_eq!(refusal(&fixture.gateway, &fresh).await?, "");
+    assert_eq!(listed(&fixture.gateway, &fresh).await?, ["look"]);
     // The refreshed token says so itself: the pin in it is the one that was approved.
-    let audit = std::fs::read_to_string(world.gateway.folder().join("audit.jsonl"))?;
+    let audit = std::fs::read_to_string(fixture.gateway.folder().join("audit.jsonl"))?;
     let records = audit
         .lines()
         .filter_map(|line| serde_json::from_str(line).ok());
@@ -557,21 +557,21 @@ async fn an_approval_outlives_a_crash_and_refreshed_tokens_carry_it() -> Result<
 
 #[tokio::test]
 async fn while_the_store_is_away_nothing_is_said_to_be_done() -> Result<()> {
-    let mut world = World::on(StoreKind::Redis).await?;
-    let client = world.client("Client").await?;
+    let mut fixture = Fixture::on(StoreKind::Redis).await?;
+    let client = fixture.client("Client").await?;
     let token = client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look"]))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["look"]))
         .await?;
-    world.backend.play(saying("another"));
+    fixture.backend.play(saying("another"));
     a_moment().await;
-    let (mut browser, page) = at_account(&world.gateway, &world.owner).await?;
+    let (mut browser, page) = at_account(&fixture.gateway, &fixture.owner).await?;
     let forms = [
         page.form_with_button("Revoke access")?,
         page.form_with_button("Approve again")?,
         page.form_with_button("Log out")?
             .press("Log out everywhere")?,
     ];
-    let redis = world.redis.as_mut().context("this world has one")?;
+    let redis = fixture.redis.as_mut().context("this world has one")?;
     redis.kill().await?;
     for form in &forms {
         let answer = browser.submit(form).await?;
@@ -584,7 +584,7 @@ async fn while_the_store_is_away_nothing_is_said_to_be_done() -> Result<()> {
         );
         assert!(!answer.reply.header("retry-after").is_empty());
     }
-    let shown = browser.open(&url(&world.gateway, "/account")).await?;
+    let shown = browser.open(&url(&fixture.gateway, "/account")).await?;
     assert_eq!(shown.reply.status, 503, "{}", shown.words());
     redis.restart().await?;
     // The forms are as good as they were, once the store is back.
@@ -602,30 +602,30 @@ async fn while_the_store_is_away_nothing_is_said_to_be_done() -> Result<()> {
         anyhow::ensure!(Instant::now() < deadline, "{}", answer.words());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert_eq!(refusal(&world.gateway, &token).await?, "");
+    assert_eq!(refusal(&fixture.gateway, &token).await?, "");
     let answer = browser.submit(&forms[0]).await?;
     assert!(
         answer.words().contains("lost its access"),
         "{}",
         answer.words()
     );
-    assert_eq!(status(&world.gateway, &token).await?, 401);
+    assert_eq!(status(&fixture.gateway, &token).await?, 401);
     Ok(())
 }
 
 #[tokio::test]
 async fn an_approval_and_a_refresh_of_the_same_moment_both_count() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, |setup| {
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
         setup.more("[tokens]\nrefresh = true\n")
     })
     .await?;
-    let gateway = &world.gateway;
-    let client = world.client("Client").await?;
+    let gateway = &fixture.gateway;
+    let client = fixture.client("Client").await?;
     let mut answer = Value::Null;
-    let (mut browser, _) = at_account(gateway, &world.owner).await?;
+    let (mut browser, _) = at_account(gateway, &fixture.owner).await?;
     let request = client.authorization();
     let reply = client
-        .connect_choosing(&mut browser, &request, &world.owner, |form| {
+        .connect_choosing(&mut browser, &request, &fixture.owner, |form| {
             form.choose_tools(&["look"])
         })
         .await?;
@@ -633,7 +633,7 @@ async fn an_approval_and_a_refresh_of_the_same_moment_both_count() -> Result<()>
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let mut refresh = text(&first["refresh_token"]);
     for description in ["the second", "the third", "the fourth", "the fifth"] {
-        world.backend.play(saying(description));
+        fixture.backend.play(saying(description));
         a_moment().await;
         let page = browser.visit(&url(gateway, "/account")).await?;
         let form = page.form_with_button("Approve again")?;

@@ -1,16 +1,16 @@
 //! The admin listener: health and metrics for the operator, nothing of it in public.
 
 use anyhow::Result;
+use tests::fixture::Fixture;
 use tests::http::get;
 use tests::program::{binary, run};
-use tests::world::World;
 
 #[tokio::test]
 async fn health_and_metrics_are_on_the_admin_listener_only() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for path in ["/healthz", "/readyz", "/metrics"] {
         assert_eq!(
-            get(&world.gateway.admin_url(path)).await?.status,
+            get(&fixture.gateway.admin_url(path)).await?.status,
             200,
             "{path}"
         );
@@ -26,12 +26,16 @@ async fn health_and_metrics_are_on_the_admin_listener_only() -> Result<()> {
         "/state",
         "/keys",
     ] {
-        assert_eq!(get(&world.url(path)).await?.status, 404, "{path} is public");
+        assert_eq!(
+            get(&fixture.url(path)).await?.status,
+            404,
+            "{path} is public"
+        );
     }
-    let health = get(&world.url("/healthz")).await?;
+    let health = get(&fixture.url("/healthz")).await?;
     assert_eq!(health.status, 200);
     assert!(
-        !health.text.contains(&world.owner.name) && !health.text.contains("version"),
+        !health.text.contains(&fixture.owner.name) && !health.text.contains("version"),
         "{}",
         health.text
     );
@@ -40,8 +44,8 @@ async fn health_and_metrics_are_on_the_admin_listener_only() -> Result<()> {
 
 #[tokio::test]
 async fn healthcheck_says_whether_it_runs() -> Result<()> {
-    let mut world = World::start().await?;
-    let config = world
+    let mut fixture = Fixture::start().await?;
+    let config = fixture
         .gateway
         .folder()
         .join("gateway.toml")
@@ -50,7 +54,7 @@ async fn healthcheck_says_whether_it_runs() -> Result<()> {
     let arguments = ["healthcheck".to_owned(), "--config".to_owned(), config];
     let (code, _, errors) = run(&binary("gateway"), &arguments, "").await?;
     assert_eq!(code, 0, "{errors}");
-    world.gateway.program().kill().await?;
+    fixture.gateway.program().kill().await?;
     let (code, ..) = run(&binary("gateway"), &arguments, "").await?;
     assert_ne!(code, 0);
     Ok(())
@@ -58,12 +62,12 @@ async fn healthcheck_says_whether_it_runs() -> Result<()> {
 
 #[tokio::test]
 async fn metrics_name_no_person_no_client_and_no_token() -> Result<()> {
-    let world = World::start().await?;
-    let (client, token) = world.signed_in().await?;
-    tests::mcp::send(&world.url("/mcp"), &token, &tests::mcp::initialize()).await?;
-    let metrics = get(&world.gateway.admin_url("/metrics")).await?.text;
+    let fixture = Fixture::start().await?;
+    let (client, token) = fixture.signed_in().await?;
+    tests::mcp::send(&fixture.url("/mcp"), &token, &tests::mcp::initialize()).await?;
+    let metrics = get(&fixture.gateway.admin_url("/metrics")).await?.text;
     for secret in [
-        world.owner.name.as_str(),
+        fixture.owner.name.as_str(),
         client.client_id.as_str(),
         token.as_str(),
     ] {

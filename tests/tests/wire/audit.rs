@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::browser::Browser;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::Gateway;
 use tests::http;
 use tests::mcp::{self, call, initialize, send};
 use tests::operator::{command, done};
 use tests::program::{binary, run};
-use tests::world::{StoreKind, World};
 
 fn file(gateway: &Gateway) -> PathBuf {
     gateway.folder().join("audit.jsonl")
@@ -23,8 +23,8 @@ fn calls_of(path: &Path) -> PathBuf {
     path.with_file_name("audit-calls.jsonl")
 }
 
-async fn audited(more: &str) -> Result<World> {
-    World::with(StoreKind::Embedded, |setup| {
+async fn audited(more: &str) -> Result<Fixture> {
+    Fixture::with(StoreKind::Embedded, |setup| {
         setup.more(&format!("[audit]\nfile = \"audit.jsonl\"\n{more}\n"))
     })
     .await
@@ -74,23 +74,23 @@ async fn verify(gateway: &Gateway, more: &[&str]) -> Result<(i32, String)> {
 
 #[tokio::test]
 async fn what_was_given_refused_and_taken_back_is_written_with_who_and_why() -> Result<()> {
-    let mut world = audited("").await?;
-    let path = file(&world.gateway);
-    let client = world.client("Audited").await?;
+    let mut fixture = audited("").await?;
+    let path = file(&fixture.gateway);
+    let client = fixture.client("Audited").await?;
     let mut browser = Browser::default();
     let denied = client.authorization();
     client
-        .walk(&mut browser, &denied, &world.owner, "Deny")
+        .walk(&mut browser, &denied, &fixture.owner, "Deny")
         .await?;
-    let token = client.sign_in(&world.owner).await?;
+    let token = client.sign_in(&fixture.owner).await?;
     let arguments = json!({"query": "canary-in-an-argument"});
-    let url = world.url("/mcp");
+    let url = fixture.url("/mcp");
     send(&url, &token, &initialize()).await?;
     send(&url, &token, &call(7, "search", &arguments)).await?;
     send(&url, "nonsense", &initialize()).await?;
     client.redeem("no-such-code", &"v".repeat(43)).await?;
     let reused = client.authorization();
-    let code = client.allow(&reused, &world.owner).await?.code();
+    let code = client.allow(&reused, &fixture.owner).await?.code();
     for _ in 0..2 {
         client.redeem(&code, &reused.pkce.verifier).await?;
         // Later than a client's own retry.
@@ -136,17 +136,17 @@ async fn what_was_given_refused_and_taken_back_is_written_with_who_and_why() -> 
     for reason in ["token_malformed", "code_unknown", "grant_revoked"] {
         settled(&path, |record| record["reason"] == reason).await?;
     }
-    world.gateway.restart().await?;
-    let (code, said) = verify(&world.gateway, &[]).await?;
+    fixture.gateway.restart().await?;
+    let (code, said) = verify(&fixture.gateway, &[]).await?;
     assert_eq!(code, 0, "{said}");
 
     // No secret is in either log: no token, code, verifier, password or argument.
-    let log = world.gateway.log().join("\n") + &text(&path)?;
+    let log = fixture.gateway.log().join("\n") + &text(&path)?;
     for canary in [
         token.as_str(),
         &token[20..60],
         "canary-in-an-argument",
-        &world.owner.password,
+        &fixture.owner.password,
     ] {
         assert!(!log.contains(canary), "{canary}");
     }
@@ -155,17 +155,22 @@ async fn what_was_given_refused_and_taken_back_is_written_with_who_and_why() -> 
 
 #[tokio::test]
 async fn a_log_that_was_changed_anywhere_is_found_out() -> Result<()> {
-    let mut world = audited("checkpoint_every = \"1s\"").await?;
-    let path = calls_of(&file(&world.gateway));
-    let (_, token) = world.signed_in().await?;
+    let mut fixture = audited("checkpoint_every = \"1s\"").await?;
+    let path = calls_of(&file(&fixture.gateway));
+    let (_, token) = fixture.signed_in().await?;
     for id in 1..20 {
-        send(&world.url("/mcp"), &token, &call(id, "search", &json!({}))).await?;
+        send(
+            &fixture.url("/mcp"),
+            &token,
+            &call(id, "search", &json!({})),
+        )
+        .await?;
     }
-    let gone = settled(&file(&world.gateway), |record| {
+    let gone = settled(&file(&fixture.gateway), |record| {
         record["event"] == "checkpoint" && record["seq"].as_u64() > Some(10)
     })
     .await?;
-    world.gateway.restart().await?;
+    fixture.gateway.restart().await?;
     let whole = std::fs::read_to_string(&path)?;
     let lines: Vec<&str> = whole.lines().collect();
     let expect = format!(
@@ -173,9 +178,9 @@ async fn a_log_that_was_changed_anywhere_is_found_out() -> Result<()> {
         gone["seq"],
         gone["hash"].as_str().unwrap_or_default()
     );
-    assert_eq!(verify(&world.gateway, &[&expect]).await?.0, 0);
+    assert_eq!(verify(&fixture.gateway, &[&expect]).await?.0, 0);
 
-    let copy = world.gateway.folder().join("copy.jsonl");
+    let copy = fixture.gateway.folder().join("copy.jsonl");
     let name = copy.display().to_string();
     let last = lines.len() - 1;
     for at in [0, 1, 5, last - 1] {
@@ -198,7 +203,7 @@ async fn a_log_that_was_changed_anywhere_is_found_out() -> Result<()> {
                 continue;
             }
             std::fs::write(&copy, forged.join("\n") + "\n")?;
-            let (code, said) = verify(&world.gateway, &[&name]).await?;
+            let (code, said) = verify(&fixture.gateway, &[&name]).await?;
             // The very first line can be missing because its file was rotated away: that is said.
             let expected = if (what, at) == ("removed", 0) { 1 } else { 2 };
             assert_eq!(code, expected, "{what} at {at}: {said}");
@@ -206,23 +211,23 @@ async fn a_log_that_was_changed_anywhere_is_found_out() -> Result<()> {
     }
     // The end cut off, signatures and all: only who wrote a checkpoint's hash down can tell.
     std::fs::write(&copy, lines[..6].join("\n") + "\n")?;
-    assert_eq!(verify(&world.gateway, &[&name, &expect]).await?.0, 2);
+    assert_eq!(verify(&fixture.gateway, &[&name, &expect]).await?.0, 2);
     // Another installation's key signs nothing here.
     std::fs::write(&copy, &whole)?;
     let foreign = format!("--public-key={}", "ab".repeat(32));
-    assert_eq!(verify(&world.gateway, &[&name, &foreign]).await?.0, 2);
+    assert_eq!(verify(&fixture.gateway, &[&name, &foreign]).await?.0, 2);
     Ok(())
 }
 
 #[tokio::test]
 async fn kills_in_the_middle_leave_a_log_that_verifies_and_holds_what_was_acknowledged()
 -> Result<()> {
-    let mut world = audited("max_size = \"64KiB\"\nkeep = 100").await?;
-    let path = file(&world.gateway);
-    let (_, token) = world.signed_in().await?;
+    let mut fixture = audited("max_size = \"64KiB\"\nkeep = 100").await?;
+    let path = file(&fixture.gateway);
+    let (_, token) = fixture.signed_in().await?;
     let mut logins = 0;
     for round in 0..12 {
-        let url = world.url("/mcp");
+        let url = fixture.url("/mcp");
         let load = tokio::spawn({
             let token = token.clone();
             async move {
@@ -236,15 +241,15 @@ async fn kills_in_the_middle_leave_a_log_that_verifies_and_holds_what_was_acknow
                 }
             }
         });
-        let client = world.client(&format!("Round {round}")).await?;
-        client.sign_in(&world.owner).await?;
+        let client = fixture.client(&format!("Round {round}")).await?;
+        client.sign_in(&fixture.owner).await?;
         logins += 1;
-        world.gateway.crash_and_restart().await?;
+        fixture.gateway.crash_and_restart().await?;
         load.abort();
     }
     // What is written since the last checkpoint is signed.
-    world.gateway.restart().await?;
-    let mut files: Vec<String> = std::fs::read_dir(world.gateway.folder())?
+    fixture.gateway.restart().await?;
+    let mut files: Vec<String> = std::fs::read_dir(fixture.gateway.folder())?
         .filter_map(|entry| Some(entry.ok()?.path().display().to_string()))
         .filter(|name| name.contains("audit-calls.jsonl."))
         .collect();
@@ -253,9 +258,9 @@ async fn kills_in_the_middle_leave_a_log_that_verifies_and_holds_what_was_acknow
     files.push(calls_of(&path).display().to_string());
     files.push(path.display().to_string());
     let files: Vec<&str> = files.iter().map(String::as_str).collect();
-    let (code, said) = verify(&world.gateway, &files).await?;
+    let (code, said) = verify(&fixture.gateway, &files).await?;
     assert_eq!(code, 0, "{said}");
-    let config = world.gateway.folder().join("gateway.toml");
+    let config = fixture.gateway.folder().join("gateway.toml");
     let config = config.display().to_string();
     let mut words = vec!["audit", "export", "--config", &config];
     words.extend(["--event", "token", "--outcome", "allowed"]);
@@ -272,9 +277,9 @@ async fn kills_in_the_middle_leave_a_log_that_verifies_and_holds_what_was_acknow
 
 #[tokio::test]
 async fn strangers_cannot_push_anything_out_of_the_log() -> Result<()> {
-    let world = audited("").await?;
-    let path = file(&world.gateway);
-    let url = world.url("/mcp");
+    let fixture = audited("").await?;
+    let path = file(&fixture.gateway);
+    let url = fixture.url("/mcp");
     let client = http::client();
     for _ in 0..900 {
         assert_eq!(
@@ -313,58 +318,66 @@ impl Drop for SmallDisk {
     }
 }
 
-async fn on_a_full_disk(on_failure: &str) -> Result<Option<(World, SmallDisk, u16)>> {
+async fn on_a_full_disk(on_failure: &str) -> Result<Option<(Fixture, SmallDisk, u16)>> {
     let Some(disk) = SmallDisk::mount().await? else {
         eprintln!("not shown here: this user may not mount a file system");
         return Ok(None);
     };
     let log = disk.0.path().join("audit.jsonl");
-    let world = World::with(StoreKind::Embedded, |setup| {
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
         setup.more(&format!(
             "[audit]\nfile = \"{}\"\non_failure = \"{on_failure}\"\n",
             log.display()
         ))
     })
     .await?;
-    let (_, token) = world.signed_in().await?;
+    let (_, token) = fixture.signed_in().await?;
     std::fs::write(disk.0.path().join("filler"), vec![0; 1 << 20]).ok();
     let mut last = 0;
     // The log fails at the first record that finds no room, and says so to the next one.
     for id in 0..200 {
-        last = send(&world.url("/mcp"), &token, &call(id, "search", &json!({})))
-            .await?
-            .status;
+        last = send(
+            &fixture.url("/mcp"),
+            &token,
+            &call(id, "search", &json!({})),
+        )
+        .await?
+        .status;
         if last != 200 {
             break;
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    Ok(Some((world, disk, last)))
+    Ok(Some((fixture, disk, last)))
 }
 
 #[tokio::test]
 async fn what_the_log_cannot_hold_is_not_given_and_space_mends_it() -> Result<()> {
-    let Some((world, disk, status)) = on_a_full_disk("refuse").await? else {
+    let Some((fixture, disk, status)) = on_a_full_disk("refuse").await? else {
         return Ok(());
     };
     assert_eq!(status, 503);
-    let client = world.client("Late").await;
+    let client = fixture.client("Late").await;
     assert!(client.is_err(), "a registration was given");
-    let ready = http::get(&world.gateway.admin_url("/readyz")).await?;
+    let ready = http::get(&fixture.gateway.admin_url("/readyz")).await?;
     assert!(ready.text.contains("audit: FAILED"), "{}", ready.text);
     std::fs::remove_file(disk.0.path().join("filler"))?;
     let start = Instant::now();
-    while http::get(&world.gateway.admin_url("/readyz")).await?.status != 200 {
+    while http::get(&fixture.gateway.admin_url("/readyz"))
+        .await?
+        .status
+        != 200
+    {
         assert!(
             start.elapsed() < Duration::from_secs(5),
             "space did not mend it"
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    world.signed_in().await?;
+    fixture.signed_in().await?;
     let log = disk.0.path().join("audit.jsonl");
     let both = [&log, &calls_of(&log)].map(|file| file.display().to_string());
-    let (code, said) = verify(&world.gateway, &[&both[0], &both[1]]).await?;
+    let (code, said) = verify(&fixture.gateway, &[&both[0], &both[1]]).await?;
     // 1: no checkpoint signs so young a log yet.
     assert!(code < 2, "{said}");
     assert!(text(&log)?.contains("could not be written"));
@@ -379,13 +392,13 @@ async fn a_command_that_gives_is_written_down_before_it_is_done_or_not_done() ->
     };
     let log = disk.0.path().join("audit.jsonl");
     let table = format!("[audit]\nfile = \"{}\"\n", log.display());
-    let world = World::with(StoreKind::Embedded, |setup| setup.more(&table)).await?;
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(&table)).await?;
     std::fs::write(disk.0.path().join("filler"), vec![0; 1 << 20]).ok();
     let mut told = Vec::new();
     for number in 0..50 {
         let name = format!("person{number}");
         let words = ["users", "add", &name];
-        let added = command(&world.gateway, &words, "a second correct horse").await?;
+        let added = command(&fixture.gateway, &words, "a second correct horse").await?;
         let is_over = added.code != 0;
         told.push((name, added));
         if is_over {
@@ -394,11 +407,15 @@ async fn a_command_that_gives_is_written_down_before_it_is_done_or_not_done() ->
     }
     std::fs::remove_file(disk.0.path().join("filler"))?;
     let start = Instant::now();
-    while http::get(&world.gateway.admin_url("/readyz")).await?.status != 200 {
+    while http::get(&fixture.gateway.admin_url("/readyz"))
+        .await?
+        .status
+        != 200
+    {
         assert!(start.elapsed() < Duration::from_secs(5));
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let listed = done(&world.gateway, &["users", "ls"], "").await?;
+    let listed = done(&fixture.gateway, &["users", "ls"], "").await?;
     let log = std::fs::read_to_string(&log)?;
     for (name, added) in &told {
         let is_there = listed.out.contains(name.as_str());
@@ -414,13 +431,13 @@ async fn a_command_that_gives_is_written_down_before_it_is_done_or_not_done() ->
 
 #[tokio::test]
 async fn an_operator_may_choose_to_go_on_without_the_log() -> Result<()> {
-    let Some((world, _disk, status)) = on_a_full_disk("continue").await? else {
+    let Some((fixture, _disk, status)) = on_a_full_disk("continue").await? else {
         return Ok(());
     };
     assert_eq!(status, 200);
-    let (_, token) = world.signed_in().await?;
+    let (_, token) = fixture.signed_in().await?;
     assert_eq!(
-        mcp::send(&world.url("/mcp"), &token, &initialize())
+        mcp::send(&fixture.url("/mcp"), &token, &initialize())
             .await?
             .status,
         200

@@ -6,22 +6,22 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::http;
 use tests::mcp::{call, initialize, message, send};
 use tests::program::{binary, run};
-use tests::world::{StoreKind, World};
 
 /// No line of a log is longer, whatever was sent.
 const LONGEST_LINE: usize = 16 * 1024;
 
-async fn audited(more: &str) -> Result<World> {
+async fn audited(more: &str) -> Result<Fixture> {
     let more = format!("[audit]\nfile = \"audit.jsonl\"\n{more}\n");
-    World::with(StoreKind::Embedded, |setup| setup.more(&more)).await
+    Fixture::with(StoreKind::Embedded, |setup| setup.more(&more)).await
 }
 
 /// The files of a log, the current one last.
-fn files(world: &World, name: &str) -> Result<Vec<PathBuf>> {
-    let folder = world.gateway.folder();
+fn files(fixture: &Fixture, name: &str) -> Result<Vec<PathBuf>> {
+    let folder = fixture.gateway.folder();
     let rotated = format!("{name}.");
     let mut files: Vec<PathBuf> = std::fs::read_dir(&folder)?
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -51,8 +51,8 @@ fn records(files: &[PathBuf]) -> Result<Vec<Value>> {
     Ok(records)
 }
 
-async fn audit(words: &[&str], files: &[PathBuf], world: &World) -> Result<(i32, String)> {
-    let config = world.gateway.folder().join("gateway.toml");
+async fn audit(words: &[&str], files: &[PathBuf], fixture: &Fixture) -> Result<(i32, String)> {
+    let config = fixture.gateway.folder().join("gateway.toml");
     let config = config.display().to_string();
     let files: Vec<String> = files
         .iter()
@@ -106,21 +106,21 @@ fn long_messages(id: u64, text: &str) -> Vec<Value> {
 async fn whatever_an_app_calls_pushes_no_consent_out_and_no_line_is_long() -> Result<()> {
     let policy = "[policy]\nfile = \"p.biscuit\"\n";
     let text = "allow if harmless(true);\n";
-    let mut world = audited("max_size = \"64KiB\"\nkeep = 2").await?;
-    let (_, token) = world.signed_in().await?;
-    std::fs::write(world.gateway.folder().join("p.biscuit"), text)?;
+    let mut fixture = audited("max_size = \"64KiB\"\nkeep = 2").await?;
+    let (_, token) = fixture.signed_in().await?;
+    std::fs::write(fixture.gateway.folder().join("p.biscuit"), text)?;
     let policy = policy.replace(
         "p.biscuit",
-        &world
+        &fixture
             .gateway
             .folder()
             .join("p.biscuit")
             .display()
             .to_string(),
     );
-    world.gateway.setup().more.push_str(&policy);
-    world.gateway.restart().await?;
-    let url = world.url("/mcp");
+    fixture.gateway.setup().more.push_str(&policy);
+    fixture.gateway.restart().await?;
+    let url = fixture.url("/mcp");
     let mut sent = 0;
     for (unit, length) in [
         ("x", 257),
@@ -143,14 +143,14 @@ async fn whatever_an_app_calls_pushes_no_consent_out_and_no_line_is_long() -> Re
         send(&url, &token, &message).await?;
         sent += 1;
     }
-    world.gateway.restart().await?;
-    let access = files(&world, "audit.jsonl")?;
+    fixture.gateway.restart().await?;
+    let access = files(&fixture, "audit.jsonl")?;
     let kept = records(&access)?;
     for event in ["login", "consent", "token"] {
         assert_eq!(of_event(&kept, event).len(), 1, "{event}");
     }
     assert_eq!(of_event(&kept, "call").len(), 0);
-    let calls = files(&world, "audit-calls.jsonl")?;
+    let calls = files(&fixture, "audit-calls.jsonl")?;
     let written = records(&calls)?;
     assert!(calls.len() > 1, "nothing was rotated");
     let whole: usize = calls.iter().map(|file| size(file)).sum();
@@ -160,7 +160,7 @@ async fn whatever_an_app_calls_pushes_no_consent_out_and_no_line_is_long() -> Re
         name.is_some_and(|name| name.contains("bytes, sha256 "))
     });
     assert!(cut.count() > 10);
-    for line in world.gateway.log() {
+    for line in fixture.gateway.log() {
         assert!(
             line.len() < LONGEST_LINE,
             "{} bytes in the other log",
@@ -168,13 +168,13 @@ async fn whatever_an_app_calls_pushes_no_consent_out_and_no_line_is_long() -> Re
         );
     }
     let all = [access, calls].concat();
-    let (code, said) = audit(&["audit", "verify"], &all, &world).await?;
+    let (code, said) = audit(&["audit", "verify"], &all, &fixture).await?;
     // 1: files of calls were rotated away, which is said; of those that give access none was.
     let is_rotated = said.contains("audit-calls.jsonl: numbers 1 to ");
     assert_eq!(code, i32::from(is_rotated), "{said}");
     assert!(!said.contains("audit.jsonl: numbers 1 to "), "{said}");
     let words = ["audit", "export", "--event", "consent"];
-    let (_, exported) = audit(&words, &all, &world).await?;
+    let (_, exported) = audit(&words, &all, &fixture).await?;
     assert_eq!(exported.lines().count(), 1, "{exported}");
     println!("{sent} messages with a long text: every record is short, every consent is there");
     Ok(())
@@ -188,9 +188,9 @@ fn size(path: &Path) -> usize {
 #[tokio::test]
 async fn one_grant_writes_so_much_in_an_hour_and_the_rest_is_counted() -> Result<()> {
     const CALLS: u64 = 6_400;
-    let mut world = audited("").await?;
-    let (_, token) = world.signed_in().await?;
-    let (url, client) = (world.url("/mcp"), http::client());
+    let mut fixture = audited("").await?;
+    let (_, token) = fixture.signed_in().await?;
+    let (url, client) = (fixture.url("/mcp"), http::client());
     let body = message(1, "ping", &json!({})).to_string();
     let mut workers = Vec::new();
     for _ in 0..8 {
@@ -211,10 +211,10 @@ async fn one_grant_writes_so_much_in_an_hour_and_the_rest_is_counted() -> Result
     }
     // Another tool of the same grant, and whatever gives access, is written still.
     send(&url, &token, &call(2, "search", &json!({}))).await?;
-    let (_, other) = world.signed_in().await?;
+    let (_, other) = fixture.signed_in().await?;
     send(&url, &other, &initialize()).await?;
-    world.gateway.restart().await?;
-    let calls = records(&files(&world, "audit-calls.jsonl")?)?;
+    fixture.gateway.restart().await?;
+    let calls = records(&files(&fixture, "audit-calls.jsonl")?)?;
     let pings: Vec<&Value> = calls.iter().filter(|it| it["method"] == "ping").collect();
     let one_by_one = of_event(&calls, "call")
         .into_iter()
@@ -235,7 +235,7 @@ async fn one_grant_writes_so_much_in_an_hour_and_the_rest_is_counted() -> Result
         .sum();
     assert_eq!(one_by_one as u64 + counted, CALLS);
     assert!(calls.iter().any(|record| record["name"] == "search"));
-    let access = records(&files(&world, "audit.jsonl")?)?;
+    let access = records(&files(&fixture, "audit.jsonl")?)?;
     assert_eq!(of_event(&access, "consent").len(), 2);
     println!("{CALLS} calls of one grant: {one_by_one} lines, {counted} counted");
     Ok(())
@@ -243,13 +243,13 @@ async fn one_grant_writes_so_much_in_an_hour_and_the_rest_is_counted() -> Result
 
 #[tokio::test]
 async fn a_log_of_before_there_were_two_is_gone_on_with_and_read_with_the_new_one() -> Result<()> {
-    let mut world = audited("checkpoint_every = \"1s\"").await?;
-    let (_, token) = world.signed_in().await?;
-    let url = world.url("/mcp");
+    let mut fixture = audited("checkpoint_every = \"1s\"").await?;
+    let (_, token) = fixture.signed_in().await?;
+    let url = fixture.url("/mcp");
     for id in 0..5 {
         send(&url, &token, &call(id, "search", &json!({}))).await?;
     }
-    let folder = world.gateway.folder();
+    let folder = fixture.gateway.folder();
     let (old, calls) = (folder.join("audit.jsonl"), folder.join("audit-calls.jsonl"));
     let start = Instant::now();
     while of_event(&records(std::slice::from_ref(&calls))?, "call").len() < 5 {
@@ -258,17 +258,17 @@ async fn a_log_of_before_there_were_two_is_gone_on_with_and_read_with_the_new_on
     }
     // One file, one chain, calls in it: a log as earlier versions wrote it.
     std::fs::rename(&calls, &old)?;
-    world.gateway.restart().await?;
+    fixture.gateway.restart().await?;
     let one = [old.clone()];
-    let (code, said) = audit(&["audit", "verify"], &one, &world).await?;
+    let (code, said) = audit(&["audit", "verify"], &one, &fixture).await?;
     assert_eq!(code, 0, "{said}");
     send(&url, &token, &call(9, "fetch", &json!({}))).await?;
-    world.signed_in().await?;
-    world.gateway.restart().await?;
+    fixture.signed_in().await?;
+    fixture.gateway.restart().await?;
     let both = [old, calls];
-    let (code, said) = audit(&["audit", "verify"], &both, &world).await?;
+    let (code, said) = audit(&["audit", "verify"], &both, &fixture).await?;
     assert_eq!(code, 0, "{said}");
-    let (_, exported) = audit(&["audit", "export"], &both, &world).await?;
+    let (_, exported) = audit(&["audit", "export"], &both, &fixture).await?;
     let exported: Vec<Value> = exported
         .lines()
         .map(|line| serde_json::from_str(line).context(line.to_owned()))
@@ -287,7 +287,7 @@ async fn a_log_of_before_there_were_two_is_gone_on_with_and_read_with_the_new_on
     )?;
     let policy = policy.display().to_string();
     let words = ["policy", "dry-run", "--json", "--policy", &policy];
-    let (_, report) = audit(&words, &both, &world).await?;
+    let (_, report) = audit(&words, &both, &fixture).await?;
     let report: Value = serde_json::from_str(&report).context(report.clone())?;
     assert_eq!(report["read"], 6, "{report:#}");
     assert_eq!(
@@ -301,7 +301,7 @@ async fn a_log_of_before_there_were_two_is_gone_on_with_and_read_with_the_new_on
         let mut lines: Vec<&str> = whole.lines().collect();
         lines.remove(2);
         std::fs::write(path, lines.join("\n") + "\n")?;
-        let (code, said) = audit(&["audit", "verify"], &both, &world).await?;
+        let (code, said) = audit(&["audit", "verify"], &both, &fixture).await?;
         assert_eq!(code, 2, "{said}");
         std::fs::write(path, whole)?;
     }

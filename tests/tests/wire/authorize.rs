@@ -3,20 +3,20 @@
 use anyhow::Result;
 use serde_json::json;
 use tests::browser::{Browser, Page};
+use tests::fixture::Fixture;
 use tests::oauth::{Authorization, OAuthClient};
-use tests::world::World;
 use url::Url;
 
 /// Open a request as someone already logged in, and follow to a page or out of the gateway.
 async fn open_logged_in(
-    world: &World,
+    fixture: &Fixture,
     client: &OAuthClient,
     request: &Authorization,
 ) -> Result<Page> {
     let mut browser = Browser::default();
     let page = browser.visit(&client.authorization().url()).await?;
     browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
+        .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     browser.visit(&request.url()).await
 }
@@ -64,29 +64,29 @@ fn assert_error_page(page: &Page, what: &str) {
 
 #[tokio::test]
 async fn a_code_comes_with_the_state_as_sent_and_the_issuer() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let request = client.authorization().with("state", "ä b+c&d=e%2f\"'<>");
-    let callback = client.allow(&request, &world.owner).await?;
+    let callback = client.allow(&request, &fixture.owner).await?;
     assert_eq!(
         callback.parameter("state").as_deref(),
         Some("ä b+c&d=e%2f\"'<>")
     );
-    assert_eq!(callback.parameter("iss"), Some(world.gateway.issuer()));
+    assert_eq!(callback.parameter("iss"), Some(fixture.gateway.issuer()));
     assert!(callback.code().len() >= 22);
     Ok(())
 }
 
 #[tokio::test]
 async fn state_scope_and_resource_may_be_missing() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let request = client
         .authorization()
         .without("state")
         .without("scope")
         .without("resource");
-    let callback = client.allow(&request, &world.owner).await?;
+    let callback = client.allow(&request, &fixture.owner).await?;
     assert_eq!(callback.parameter("state"), None);
     let reply = client
         .redeem(&callback.code(), &request.pkce.verifier)
@@ -98,8 +98,8 @@ async fn state_scope_and_resource_may_be_missing() -> Result<()> {
 
 #[tokio::test]
 async fn an_unknown_client_sees_a_page_and_nobody_is_redirected() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     for request in [
         client.authorization().with("client_id", "no-such-client"),
         client.authorization().with("client_id", ""),
@@ -118,9 +118,9 @@ async fn an_unknown_client_sees_a_page_and_nobody_is_redirected() -> Result<()> 
 #[tokio::test]
 async fn a_redirect_uri_that_is_not_registered_sees_a_page_and_nobody_is_redirected() -> Result<()>
 {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let metadata = json!({"client_name": "Web", "redirect_uris": ["https://example.com/cb"]});
-    let client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
+    let client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
     for uri in [
         "https://example.com/cb/",
         "https://example.com/cb?x=1",
@@ -149,16 +149,16 @@ async fn a_redirect_uri_that_is_not_registered_sees_a_page_and_nobody_is_redirec
 
 #[tokio::test]
 async fn a_loopback_redirect_uri_may_use_any_port_and_nothing_else_may_differ() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let metadata = json!({"client_name": "Native", "redirect_uris": ["http://127.0.0.1/cb", "http://localhost:3000/cb", "http://[::1]/cb"]});
-    let mut client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
+    let mut client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
     for uri in [
         "http://127.0.0.1:40001/cb",
         "http://localhost:40002/cb",
         "http://[::1]:40003/cb",
     ] {
         client.redirect_uri = uri.into();
-        client.sign_in(&world.owner).await?;
+        client.sign_in(&fixture.owner).await?;
     }
     for uri in [
         "http://127.0.0.1:40001/other",
@@ -177,8 +177,8 @@ async fn a_loopback_redirect_uri_may_use_any_port_and_nothing_else_may_differ() 
 
 #[tokio::test]
 async fn pkce_with_s256_cannot_be_left_out_or_weakened() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let good = client.authorization();
     let verifier = good.pkce.verifier.clone();
     let requests = [
@@ -236,19 +236,19 @@ async fn pkce_with_s256_cannot_be_left_out_or_weakened() -> Result<()> {
         ),
     ];
     for (what, request) in requests {
-        let page = open_logged_in(&world, &client, &request).await?;
+        let page = open_logged_in(&fixture, &client, &request).await?;
         let (error, state, iss) = refusal(&client, &page);
         assert_eq!(error, "invalid_request", "{what}");
         assert_eq!(state.as_deref(), Some("as it was sent: /?&=+%"), "{what}");
-        assert_eq!(iss, Some(world.gateway.issuer()), "{what}");
+        assert_eq!(iss, Some(fixture.gateway.issuer()), "{what}");
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn only_the_code_flow_exists() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     for kind in [
         "token",
         "id_token",
@@ -258,7 +258,7 @@ async fn only_the_code_flow_exists() -> Result<()> {
         "CODE",
     ] {
         let page = open_logged_in(
-            &world,
+            &fixture,
             &client,
             &client.authorization().with("response_type", kind),
         )
@@ -273,7 +273,7 @@ async fn only_the_code_flow_exists() -> Result<()> {
         client.authorization().without("response_type"),
         client.authorization().with("response_type", ""),
     ] {
-        let page = open_logged_in(&world, &client, &request).await?;
+        let page = open_logged_in(&fixture, &client, &request).await?;
         assert_eq!(refusal(&client, &page).0, "invalid_request");
     }
     Ok(())
@@ -281,8 +281,8 @@ async fn only_the_code_flow_exists() -> Result<()> {
 
 #[tokio::test]
 async fn a_parameter_sent_twice_is_refused() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     for name in [
         "state",
         "scope",
@@ -298,7 +298,7 @@ async fn a_parameter_sent_twice_is_refused() -> Result<()> {
             .expect("it is there")
             .clone();
         request.parameters.push(again);
-        let page = open_logged_in(&world, &client, &request).await?;
+        let page = open_logged_in(&fixture, &client, &request).await?;
         assert_eq!(refusal(&client, &page).0, "invalid_request", "{name}");
     }
     for (name, value) in [
@@ -315,8 +315,8 @@ async fn a_parameter_sent_twice_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn unknown_parameters_and_scopes_do_not_stop_a_client() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let request = client
         .authorization()
         .with("scope", "openid email mcp offline_access")
@@ -325,7 +325,7 @@ async fn unknown_parameters_and_scopes_do_not_stop_a_client() -> Result<()> {
         .with("login_hint", "alice")
         .with("audience", "x")
         .with("id_token_hint", "y");
-    let callback = client.allow(&request, &world.owner).await?;
+    let callback = client.allow(&request, &fixture.owner).await?;
     let reply = client
         .redeem(&callback.code(), &request.pkce.verifier)
         .await?;
@@ -335,9 +335,9 @@ async fn unknown_parameters_and_scopes_do_not_stop_a_client() -> Result<()> {
 
 #[tokio::test]
 async fn every_spelling_of_the_resource_that_clients_send_is_accepted() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let origin = world.gateway.issuer();
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let origin = fixture.gateway.issuer();
     let upper = origin.replacen("http://", "HTTP://", 1);
     for resource in [
         format!("{origin}/mcp"),
@@ -348,8 +348,9 @@ async fn every_spelling_of_the_resource_that_clients_send_is_accepted() -> Resul
         format!("{origin}/"),
         format!("{upper}/mcp"),
     ] {
-        let token = client.sign_in_for(&world.owner, &resource).await?;
-        let reply = tests::mcp::send(&world.url("/mcp"), &token, &tests::mcp::initialize()).await?;
+        let token = client.sign_in_for(&fixture.owner, &resource).await?;
+        let reply =
+            tests::mcp::send(&fixture.url("/mcp"), &token, &tests::mcp::initialize()).await?;
         assert_eq!(reply.status, 200, "{resource}: {}", reply.text);
     }
     Ok(())
@@ -357,9 +358,9 @@ async fn every_spelling_of_the_resource_that_clients_send_is_accepted() -> Resul
 
 #[tokio::test]
 async fn a_resource_that_is_not_ours_is_refused_as_invalid_target() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let origin = world.gateway.issuer();
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let origin = fixture.gateway.issuer();
     for resource in [
         "https://other.example/mcp".into(),
         format!("{origin}/other/mcp"),
@@ -368,7 +369,7 @@ async fn a_resource_that_is_not_ours_is_refused_as_invalid_target() -> Result<()
         "not a url".into(),
         format!("{origin}.evil.example/mcp"),
     ] {
-        let page = open_logged_in(&world, &client, &client.authorization_for(&resource)).await?;
+        let page = open_logged_in(&fixture, &client, &client.authorization_for(&resource)).await?;
         assert_eq!(refusal(&client, &page).0, "invalid_target", "{resource}");
     }
     Ok(())
@@ -376,10 +377,10 @@ async fn a_resource_that_is_not_ours_is_refused_as_invalid_target() -> Result<()
 
 #[tokio::test]
 async fn nobody_is_sent_to_a_registered_client_before_logging_in() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let metadata =
         json!({"client_name": "Phisher", "redirect_uris": ["https://evil.example/landing"]});
-    let client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
+    let client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
     for request in [
         client.authorization().with("scope", "no-such-scope"),
         client.authorization().with("prompt", "none"),
@@ -404,12 +405,12 @@ async fn nobody_is_sent_to_a_registered_client_before_logging_in() -> Result<()>
 
 #[tokio::test]
 async fn parameters_that_name_a_next_page_are_not_followed() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let evil = "https://evil.example/";
     for name in ["next", "return_to", "continue", "redirect", "url", "rd"] {
         for path in ["/login", "/authorize", "/", "/setup", "/account"] {
-            let mut url = Url::parse(&world.url(path))?;
+            let mut url = Url::parse(&fixture.url(path))?;
             url.query_pairs_mut().append_pair(name, evil);
             let page = Browser::default().visit(&url).await?;
             assert!(
@@ -424,7 +425,7 @@ async fn parameters_that_name_a_next_page_are_not_followed() -> Result<()> {
             .await?;
         let mut form = page
             .password_form()?
-            .filled(&world.owner.name, &world.owner.password);
+            .filled(&fixture.owner.name, &fixture.owner.password);
         form.set(name, evil);
         let next = browser.submit(&form).await?;
         let next = browser.settle(next).await?;
@@ -440,8 +441,8 @@ async fn parameters_that_name_a_next_page_are_not_followed() -> Result<()> {
 
 #[tokio::test]
 async fn opening_the_same_url_again_without_a_cookie_is_harmless() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let request = client.authorization();
     let mut browser = Browser::default();
     let page = browser.visit(&request.url()).await?;
@@ -452,7 +453,7 @@ async fn opening_the_same_url_again_without_a_cookie_is_harmless() -> Result<()>
         preflight.reply.status
     );
     let page = browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
+        .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     Browser::default().open(&request.url()).await?;
     let last = browser.answer(&page, "Allow").await?;

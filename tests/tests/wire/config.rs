@@ -4,10 +4,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use serde_json::json;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::Setup;
 use tests::oauth;
 use tests::program::{binary, fresh_clone, run, run_in};
-use tests::world::{StoreKind, World};
 
 async fn check(folder: &Path, toml: &str) -> Result<(i32, String)> {
     let file = folder.join("gateway.toml");
@@ -251,9 +251,9 @@ async fn a_scheme_in_any_spelling_lets_the_app_register_and_one_that_is_missing_
     for written in ["workbuddy://", "workbuddy:", "WorkBuddy"] {
         let setup =
             |setup: Setup| setup.more(&format!("[clients]\nredirect_schemes = [\"{written}\"]\n"));
-        let world = World::with(StoreKind::Embedded, setup).await?;
+        let fixture = Fixture::with(StoreKind::Embedded, setup).await?;
         let metadata = json!({"client_name": "W", "redirect_uris": ["workbuddy://callback"]});
-        let reply = oauth::register(&world.gateway.origin(), &metadata).await?;
+        let reply = oauth::register(&fixture.gateway.origin(), &metadata).await?;
         assert_eq!(reply.status, 201, "{written}: {}", reply.text);
     }
     Ok(())

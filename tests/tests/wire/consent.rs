@@ -3,16 +3,16 @@
 use anyhow::Result;
 use serde_json::json;
 use tests::browser::{Browser, Form, Page};
+use tests::fixture::Fixture;
 use tests::http;
 use tests::oauth::{Authorization, OAuthClient, REDIRECT_URI};
-use tests::world::World;
 
 /// A logged-in browser on the consent page of a request.
-async fn at_consent(world: &World, request: &Authorization) -> Result<(Browser, Page)> {
+async fn at_consent(fixture: &Fixture, request: &Authorization) -> Result<(Browser, Page)> {
     let mut browser = Browser::default();
     let page = browser.visit(&request.url()).await?;
     let page = browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
+        .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     Ok((browser, page))
 }
@@ -35,14 +35,14 @@ async fn post_from(browser: &Browser, form: &Form, origin: Option<&str>) -> Resu
 
 #[tokio::test]
 async fn the_page_says_who_asks_where_they_will_be_sent_and_what_it_may_do() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let metadata = json!({"client_name": "Notes for Teams", "redirect_uris": ["https://notes.example.net/cb"]});
-    let client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
-    let (_, page) = at_consent(&world, &client.authorization()).await?;
+    let client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
+    let (_, page) = at_consent(&fixture, &client.authorization()).await?;
     let words = page.words();
     assert!(words.contains("Notes for Teams"), "{words}");
     assert!(words.contains("notes.example.net"), "{words}");
-    assert!(words.contains(&world.owner.name), "{words}");
+    assert!(words.contains(&fixture.owner.name), "{words}");
     for tool in ["echo", "erase"] {
         assert!(words.contains(tool), "{tool} is not named: {words}");
     }
@@ -63,13 +63,13 @@ async fn the_page_says_who_asks_where_they_will_be_sent_and_what_it_may_do() -> 
 
 #[tokio::test]
 async fn deny_is_one_redirect_with_access_denied_state_and_issuer() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let callback = client
         .walk(
             &mut Browser::default(),
             &client.authorization(),
-            &world.owner,
+            &fixture.owner,
             "Deny",
         )
         .await?;
@@ -81,16 +81,16 @@ async fn deny_is_one_redirect_with_access_denied_state_and_issuer() -> Result<()
         callback.parameter("state").as_deref(),
         Some("as it was sent: /?&=+%")
     );
-    assert_eq!(callback.parameter("iss"), Some(world.gateway.issuer()));
+    assert_eq!(callback.parameter("iss"), Some(fixture.gateway.issuer()));
     assert_eq!(callback.parameter("code"), None);
     Ok(())
 }
 
 #[tokio::test]
 async fn an_answer_posted_from_another_site_gives_no_code() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let (mut browser, page) = at_consent(&world, &client.authorization()).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let (mut browser, page) = at_consent(&fixture, &client.authorization()).await?;
     let form = page.form_with_button("Allow")?.press("Allow")?;
     for origin in ["https://evil.example", "null"] {
         let reply = post_from(&browser, &form, Some(origin)).await?;
@@ -111,11 +111,11 @@ async fn an_answer_posted_from_another_site_gives_no_code() -> Result<()> {
 
 #[tokio::test]
 async fn an_answer_without_its_own_token_gives_no_code() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let (browser, page) = at_consent(&world, &client.authorization()).await?;
-    let (other, other_page) = at_consent(&world, &client.authorization()).await?;
-    let origin = world.gateway.origin();
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let (browser, page) = at_consent(&fixture, &client.authorization()).await?;
+    let (other, other_page) = at_consent(&fixture, &client.authorization()).await?;
+    let origin = fixture.gateway.origin();
     let form = page.form_with_button("Allow")?.press("Allow")?;
     let pressed: Vec<String> = form
         .buttons
@@ -154,9 +154,9 @@ async fn an_answer_without_its_own_token_gives_no_code() -> Result<()> {
 
 #[tokio::test]
 async fn an_answer_counts_once() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let (mut browser, page) = at_consent(&world, &client.authorization()).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let (mut browser, page) = at_consent(&fixture, &client.authorization()).await?;
     let form = page.form_with_button("Allow")?.press("Allow")?;
     let first = browser.submit(&form).await?;
     let first = browser.settle(first).await?;
@@ -180,9 +180,9 @@ async fn an_answer_counts_once() -> Result<()> {
 
 #[tokio::test]
 async fn opening_a_url_approves_nothing() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let (mut browser, page) = at_consent(&world, &client.authorization()).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let (mut browser, page) = at_consent(&fixture, &client.authorization()).await?;
     let mut form = page.form_with_button("Allow")?.press("Allow")?;
     form.method = "GET".into();
     let page = browser.submit(&form).await?;
@@ -205,21 +205,21 @@ async fn opening_a_url_approves_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn two_tabs_both_work() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let (one, two) = (
-        world.client("Tab one").await?,
-        world.client("Tab two").await?,
+        fixture.client("Tab one").await?,
+        fixture.client("Tab two").await?,
     );
     let (first, second) = (one.authorization(), two.authorization());
     let mut browser = Browser::default();
     let login_one = browser.visit(&first.url()).await?;
     let login_two = browser.visit(&second.url()).await?;
     let consent_one = browser
-        .log_in(&login_one, &world.owner.name, &world.owner.password)
+        .log_in(&login_one, &fixture.owner.name, &fixture.owner.password)
         .await?;
     // The second tab still shows its login form; it is sent after the first tab logged in.
     let consent_two = browser
-        .log_in(&login_two, &world.owner.name, &world.owner.password)
+        .log_in(&login_two, &fixture.owner.name, &fixture.owner.password)
         .await?;
     assert!(
         consent_one.words().contains("Tab one"),
@@ -250,10 +250,10 @@ async fn two_tabs_both_work() -> Result<()> {
 
 #[tokio::test]
 async fn the_same_request_opened_twice_still_works() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let request = client.authorization();
-    let (mut browser, page) = at_consent(&world, &request).await?;
+    let (mut browser, page) = at_consent(&fixture, &request).await?;
     browser.visit(&request.url()).await?;
     let last = browser.answer(&page, "Allow").await?;
     assert!(
@@ -267,7 +267,7 @@ async fn the_same_request_opened_twice_still_works() -> Result<()> {
 
 #[tokio::test]
 async fn markup_in_a_client_name_is_text() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for name in [
         "<script>alert(1)</script>",
         "\"><img src=x onerror=alert(1)>",
@@ -275,12 +275,12 @@ async fn markup_in_a_client_name_is_text() -> Result<()> {
         "</title><h1>Bank</h1>",
     ] {
         let metadata = json!({"client_name": name, "redirect_uris": [REDIRECT_URI]});
-        let reply = tests::oauth::register(&world.gateway.origin(), &metadata).await?;
+        let reply = tests::oauth::register(&fixture.gateway.origin(), &metadata).await?;
         if reply.status == 400 {
             continue;
         }
-        let client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
-        let (_, page) = at_consent(&world, &client.authorization()).await?;
+        let client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
+        let (_, page) = at_consent(&fixture, &client.authorization()).await?;
         for markup in ["<script", "<img src=x", "<h1>Bank", "onerror=alert(1)>"] {
             assert!(
                 !page.reply.text.contains(markup),
@@ -297,7 +297,7 @@ async fn markup_in_a_client_name_is_text() -> Result<()> {
 
 #[tokio::test]
 async fn a_name_that_would_mislead_is_cut_or_refused() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let long = "A".repeat(5000);
     for name in [
         long.as_str(),
@@ -307,15 +307,15 @@ async fn a_name_that_would_mislead_is_cut_or_refused() -> Result<()> {
         "\u{200b}\u{200b}",
     ] {
         let metadata = json!({"client_name": name, "redirect_uris": [REDIRECT_URI]});
-        let reply = tests::oauth::register(&world.gateway.origin(), &metadata).await?;
+        let reply = tests::oauth::register(&fixture.gateway.origin(), &metadata).await?;
         assert!(
             [201, 400].contains(&reply.status),
             "{name:?}: {}",
             reply.status
         );
         if reply.status == 201 {
-            let client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
-            let (_, page) = at_consent(&world, &client.authorization()).await?;
+            let client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
+            let (_, page) = at_consent(&fixture, &client.authorization()).await?;
             assert!(
                 !page.reply.text.contains(&long[..300]),
                 "a name of {} characters is shown whole",

@@ -11,8 +11,8 @@ use tests::http;
 use tests::mcp::{self, LegacySession, call, initialize};
 use tests::oauth::OAuthClient;
 use tests::recorder::{Answer, Recorded, Recorder, Step};
-use tests::scripted_eras;
 use tests::scripted_mcp::{self, SESSION, SSE_STREAM};
+use tests::scripted_revisions;
 use tests::sse::EventStream;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -133,14 +133,14 @@ fn asker(request: &Recorded) -> Answer {
 fn in_sessions(request: &Recorded) -> Answer {
     match request.header("mcp-session-id") {
         Some(SESSION) if request.method == "POST" => asker(request),
-        _ => scripted_eras::sessions(request),
+        _ => scripted_revisions::sessions(request),
     }
 }
 
 fn over_http_sse(request: &Recorded) -> Answer {
     match request.path() {
         "/messages" => asker(request),
-        _ => scripted_eras::http_sse(request),
+        _ => scripted_revisions::http_sse(request),
     }
 }
 
@@ -268,7 +268,7 @@ async fn a_refused_answer_is_declined_across_eras() -> Result<()> {
     assert!(place.backend.marked("Ada").is_empty());
 
     // Either in front of a backend of 2026-07-28, which waits for nothing: the call ends with it.
-    let place = Place::start("2026-07-28", scripted_eras::stateless).await?;
+    let place = Place::start("2026-07-28", scripted_revisions::stateless).await?;
     let session = mcp::open_session(&place.gateway.url("/mcp"), &place.token).await?;
     let called = place.post(&call(3, "asks", &json!({})));
     let mut stream = EventStream::open(called.header("Mcp-Session-Id", &session)).await?;

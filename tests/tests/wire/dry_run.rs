@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::http;
 use tests::mcp::{REVISION, call, message, open_session, send};
 use tests::program::{binary, run, workspace};
-use tests::world::{StoreKind, World};
 
 const NOBODY: &str = "[[group]]\nname = \"staff\"\nusers = [\"somebody-else\"]\n";
 
@@ -17,8 +17,8 @@ fn example(name: &str) -> String {
 }
 
 /// The report on a policy once the log holds this many calls and streams, and the exit code.
-async fn dry_run(world: &World, policy: &str, read: u64) -> Result<(i32, Value)> {
-    let config = world.gateway.folder().join("gateway.toml");
+async fn dry_run(fixture: &Fixture, policy: &str, read: u64) -> Result<(i32, Value)> {
+    let config = fixture.gateway.folder().join("gateway.toml");
     let config = config.display().to_string();
     let arguments = [
         "policy", "dry-run", "--config", &config, "--policy", policy, "--json",
@@ -36,16 +36,16 @@ async fn dry_run(world: &World, policy: &str, read: u64) -> Result<(i32, Value)>
 }
 
 /// Everything is allowed by the person, and called.
-async fn world(more: &str, calls: &[Value]) -> Result<World> {
-    let world = World::with(StoreKind::Embedded, |setup| setup.more(more)).await?;
-    let client = world.client("A client").await?;
+async fn fixture(more: &str, calls: &[Value]) -> Result<Fixture> {
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(more)).await?;
+    let client = fixture.client("A client").await?;
     let token = client
-        .sign_in_choosing(&world.owner, |form| form.choose("tools", "all"))
+        .sign_in_choosing(&fixture.owner, |form| form.choose("tools", "all"))
         .await?;
     for call in calls {
-        send(&world.url("/mcp"), &token, call).await?;
+        send(&fixture.url("/mcp"), &token, call).await?;
     }
-    Ok(world)
+    Ok(fixture)
 }
 
 /// Who, what, how often.
@@ -75,9 +75,9 @@ async fn who_would_lose_by_a_first_policy_is_told_before_it_is_in_force() -> Res
         call(3, "erase", &json!({"recursive": true})),
         call(4, "erase", &json!({"recursive": true})),
     ];
-    let world = world(NOBODY, &calls).await?;
+    let fixture = fixture(NOBODY, &calls).await?;
     // What a tool says of itself is known once somebody asked; the list came first.
-    let (code, report) = dry_run(&world, &example("staff"), 4).await?;
+    let (code, report) = dry_run(&fixture, &example("staff"), 4).await?;
     assert_eq!(code, 1);
     // Each call of `erase` loses, or the log does not know what the tool said of itself; none of
     // them is as before.
@@ -87,7 +87,7 @@ async fn who_would_lose_by_a_first_policy_is_told_before_it_is_in_force() -> Res
     assert_eq!(count, 2, "{report:#}");
     assert_eq!(report["gains"], json!([]));
     // Arguments are hashes there: of `look` that does not matter, of `erase` it does.
-    let (code, report) = dry_run(&world, &example("arguments"), 4).await?;
+    let (code, report) = dry_run(&fixture, &example("arguments"), 4).await?;
     assert_eq!(
         (code, report["unchanged"].as_u64()),
         (1, Some(2)),
@@ -101,18 +101,18 @@ async fn who_would_lose_by_a_first_policy_is_told_before_it_is_in_force() -> Res
     let why = report["undecided"][0]["why"].as_str().unwrap_or_default();
     assert_eq!(why, "not in the log: argument, argument_type");
     // Nobody is let in by night; the log knows the time.
-    let (_, report) = dry_run(&world, &example("not-at-night"), 4).await?;
+    let (_, report) = dry_run(&fixture, &example("not-at-night"), 4).await?;
     assert_eq!(report["undecided"], json!([]), "{report:#}");
-    let everything = world.gateway.folder().join("everything.biscuit");
+    let everything = fixture.gateway.folder().join("everything.biscuit");
     std::fs::write(&everything, "allow if user(\"alice\");\n")?;
-    let (code, report) = dry_run(&world, &everything.display().to_string(), 4).await?;
+    let (code, report) = dry_run(&fixture, &everything.display().to_string(), 4).await?;
     assert_eq!(
         (code, report["unchanged"].as_u64()),
         (0, Some(4)),
         "{report:#}"
     );
     std::fs::write(&everything, "allow if user(\"bob\");\n")?;
-    let (_, report) = dry_run(&world, &everything.display().to_string(), 4).await?;
+    let (_, report) = dry_run(&fixture, &everything.display().to_string(), 4).await?;
     assert_eq!(rows(&report, "loses").len(), 3, "{report:#}");
     Ok(())
 }
@@ -123,8 +123,8 @@ async fn arguments_that_are_in_the_log_are_judged() -> Result<()> {
         call(1, "erase", &json!({"recursive": true})),
         call(2, "erase", &json!({"recursive": false})),
     ];
-    let world = world("[audit]\narguments = \"full\"\n", &calls).await?;
-    let (code, report) = dry_run(&world, &example("arguments"), 2).await?;
+    let fixture = fixture("[audit]\narguments = \"full\"\n", &calls).await?;
+    let (code, report) = dry_run(&fixture, &example("arguments"), 2).await?;
     assert_eq!(
         (code, report["unchanged"].as_u64()),
         (1, Some(1)),
@@ -156,21 +156,21 @@ async fn who_would_gain_is_told_of_what_the_old_policy_refused() -> Result<()> {
         call(2, "erase", &json!({})),
         call(3, "erase", &json!({})),
     ];
-    let world = world(&policy, &calls).await?;
-    let called = world.backend.marked("tools/call").len();
+    let fixture = fixture(&policy, &calls).await?;
+    let called = fixture.backend.marked("tools/call").len();
     assert_eq!(called, 1, "the old policy refuses erase");
-    let (code, report) = dry_run(&world, &example("staff"), 3).await?;
+    let (code, report) = dry_run(&fixture, &example("staff"), 3).await?;
     assert_eq!(
         (code, report["unchanged"].as_u64()),
         (0, Some(3)),
         "{report:#}"
     );
-    let new = world.gateway.folder().join("new.biscuit");
+    let new = fixture.gateway.folder().join("new.biscuit");
     std::fs::write(
         &new,
         "deny if tool(\"look\");\nallow if client_kind(\"self_registered\");\n",
     )?;
-    let (code, report) = dry_run(&world, &new.display().to_string(), 3).await?;
+    let (code, report) = dry_run(&fixture, &new.display().to_string(), 3).await?;
     assert_eq!(code, 1);
     assert_eq!(
         rows(&report, "gains"),
@@ -217,24 +217,24 @@ async fn a_policy_is_checked_with_every_fault_in_its_place() -> Result<()> {
 }
 
 /// A world under a policy, in a file of its own, and a token for everything.
-async fn under(policy: &str) -> Result<(World, String, String, tempfile::TempDir)> {
+async fn under(policy: &str) -> Result<(Fixture, String, String, tempfile::TempDir)> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("policy.biscuit").display().to_string();
     std::fs::write(&file, policy)?;
     let more = format!("[policy]\nfile = \"{file}\"\n");
-    let world = World::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
-    let client = world.client("A client").await?;
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
+    let client = fixture.client("A client").await?;
     let token = client
-        .sign_in_choosing(&world.owner, |form| form.choose("tools", "all"))
+        .sign_in_choosing(&fixture.owner, |form| form.choose("tools", "all"))
         .await?;
-    Ok((world, token, file, folder))
+    Ok((fixture, token, file, folder))
 }
 
 #[tokio::test]
 async fn what_was_refused_without_a_method_is_judged_as_what_it_was() -> Result<()> {
     let policy = "deny if message(\"response\");\ndeny if message(\"end\");\nallow if harmless(true);\nallow if tool(\"look\");\n";
-    let (world, token, file, folder) = under(policy).await?;
-    let url = world.url("/mcp");
+    let (fixture, token, file, folder) = under(policy).await?;
+    let url = fixture.url("/mcp");
     let session = open_session(&url, &token).await?;
     let response = json!({"jsonrpc": "2.0", "id": 9, "result": {"action": "accept"}});
     let refused = send(&url, &token, &response).await?;
@@ -258,7 +258,7 @@ async fn what_was_refused_without_a_method_is_judged_as_what_it_was() -> Result<
     let refused = http::send(request.body(batch.to_string())).await?;
     assert_eq!(refused.json()[0]["id"], 3, "{}", refused.text);
     // Besides, the one call of the handshake.
-    let (_, report) = dry_run(&world, &file, 4).await?;
+    let (_, report) = dry_run(&fixture, &file, 4).await?;
     assert_eq!(
         (&report["gains"], &report["loses"]),
         (&json!([]), &json!([])),
@@ -269,15 +269,15 @@ async fn what_was_refused_without_a_method_is_judged_as_what_it_was() -> Result<
     assert_eq!(report["undecided"].as_array().map(Vec::len), Some(1));
     let new = folder.path().join("new.biscuit");
     std::fs::write(&new, "deny if message(\"end\");\nallow if true;\n")?;
-    let (_, report) = dry_run(&world, &new.display().to_string(), 4).await?;
+    let (_, report) = dry_run(&fixture, &new.display().to_string(), 4).await?;
     assert_eq!(rows(&report, "gains"), row("a response", 1), "{report:#}");
     Ok(())
 }
 
 #[tokio::test]
 async fn the_end_of_a_session_is_no_stream() -> Result<()> {
-    let (world, token, _, folder) = under("allow if true;\n").await?;
-    let url = world.url("/mcp");
+    let (fixture, token, _, folder) = under("allow if true;\n").await?;
+    let url = fixture.url("/mcp");
     let session = open_session(&url, &token).await?;
     let request = http::client()
         .delete(&url)
@@ -287,7 +287,7 @@ async fn the_end_of_a_session_is_no_stream() -> Result<()> {
     let new = folder.path().join("new.biscuit");
     let by = async |policy: &str| {
         std::fs::write(&new, policy)?;
-        dry_run(&world, &new.display().to_string(), 2).await
+        dry_run(&fixture, &new.display().to_string(), 2).await
     };
     let (code, report) = by("deny if message(\"stream\");\nallow if true;\n").await?;
     assert_eq!((code, &report["loses"]), (0, &json!([])), "{report:#}");
@@ -302,8 +302,8 @@ async fn the_end_of_a_session_is_no_stream() -> Result<()> {
 
 #[tokio::test]
 async fn scope_and_revision_are_in_the_log() -> Result<()> {
-    let world = world(NOBODY, &[call(1, "look", &json!({}))]).await?;
-    let new = world.gateway.folder().join("new.biscuit");
+    let fixture = fixture(NOBODY, &[call(1, "look", &json!({}))]).await?;
+    let new = fixture.gateway.folder().join("new.biscuit");
     for (policy, unchanged) in [
         (
             format!("allow if scope(\"mcp\"), protocol_version(\"{REVISION}\");"),
@@ -319,7 +319,7 @@ async fn scope_and_revision_are_in_the_log() -> Result<()> {
         ),
     ] {
         std::fs::write(&new, &policy)?;
-        let (_, report) = dry_run(&world, &new.display().to_string(), 1).await?;
+        let (_, report) = dry_run(&fixture, &new.display().to_string(), 1).await?;
         assert_eq!(report["unchanged"], unchanged, "{policy} {report:#}");
         assert_eq!(report["undecided"], json!([]), "{policy} {report:#}");
     }

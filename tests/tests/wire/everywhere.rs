@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner};
 use tests::http::{self, Reply};
 use tests::mcp::{self, call, initialize};
@@ -16,7 +17,6 @@ use tests::program::{binary, run};
 use tests::recorder::Answer;
 use tests::scripted_mcp::{self, MCP_STREAM};
 use tests::sse::EventStream;
-use tests::world::{StoreKind, World};
 
 /// The next call is refused within this, on every replica.
 const CALLS: Duration = Duration::from_secs(1);
@@ -25,33 +25,37 @@ const STREAMS: Duration = Duration::from_secs(5);
 
 /// Two replicas on one Redis. The backend never answers the tool `hang`.
 struct Pair {
-    world: World,
+    fixture: Fixture,
     second: Gateway,
     bob: Owner,
 }
 
 impl Pair {
     async fn start() -> Result<Self> {
-        let world = World::on(StoreKind::Redis).await?;
-        world.backend.play(|request| {
+        let fixture = Fixture::on(StoreKind::Redis).await?;
+        fixture.backend.play(|request| {
             let body = String::from_utf8_lossy(&request.body);
             match body.contains("\"hang\"") {
                 true => Answer::Silence,
                 false => scripted_mcp::answer(request),
             }
         });
-        let second = world.replica(|setup| setup).await?;
+        let second = fixture.replica(|setup| setup).await?;
         let bob = Owner {
             name: "bob".into(),
             password: "a second correct horse".into(),
         };
-        done(&world.gateway, &["users", "add", "bob"], &bob.password).await?;
-        Ok(Pair { world, second, bob })
+        done(&fixture.gateway, &["users", "add", "bob"], &bob.password).await?;
+        Ok(Pair {
+            fixture,
+            second,
+            bob,
+        })
     }
 
     /// To the second replica, as clients see it.
     fn host(&self) -> String {
-        let issuer = self.world.gateway.issuer();
+        let issuer = self.fixture.gateway.issuer();
         issuer.trim_start_matches("http://").to_owned()
     }
 
@@ -76,7 +80,7 @@ impl Pair {
     }
 
     async fn lose_and_find_the_store(&mut self) -> Result<()> {
-        let redis = self.world.redis.as_mut().expect("this world has one");
+        let redis = self.fixture.redis.as_mut().expect("this world has one");
         redis.kill().await?;
         // Both notice.
         tokio::time::sleep(Duration::from_millis(2500)).await;
@@ -87,7 +91,7 @@ impl Pair {
     async fn operate(&self, words: &[&str], input: &str) -> Result<()> {
         let start = Instant::now();
         loop {
-            let commanded = command(&self.world.gateway, words, input).await?;
+            let commanded = command(&self.fixture.gateway, words, input).await?;
             match commanded.code {
                 0 => return Ok(()),
                 69 if start.elapsed() < STREAMS => {}
@@ -109,9 +113,9 @@ impl Pair {
         let mut goes_on = self.stream(bystander).await?;
         let hanging = tokio::spawn(http::send(self.call(victim, "hang")));
         let waiting = tokio::spawn(http::send(self.call(bystander, "hang")));
-        self.world.backend.await_streams(2, STREAMS).await?;
+        self.fixture.backend.await_streams(2, STREAMS).await?;
         let arrived = Instant::now();
-        while self.world.backend.marked("\"hang\"").len() < 2 {
+        while self.fixture.backend.marked("\"hang\"").len() < 2 {
             anyhow::ensure!(arrived.elapsed() < STREAMS, "the calls do not arrive");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -132,7 +136,9 @@ impl Pair {
         assert_eq!(self.status(bystander).await?, 200, "{words:?}");
         assert!(!waiting.is_finished(), "a bystander's call ended");
         waiting.abort();
-        self.world.backend.push(MCP_STREAM, "data: still here\n\n");
+        self.fixture
+            .backend
+            .push(MCP_STREAM, "data: still here\n\n");
         assert_eq!(goes_on.event(STREAMS).await?.1, "still here");
         // It is in the list, not in the memory of one process.
         self.second.crash_and_restart().await?;
@@ -146,7 +152,7 @@ impl Pair {
     }
 
     async fn client(&self, name: &str) -> Result<OAuthClient> {
-        self.world.client(name).await
+        self.fixture.client(name).await
     }
 }
 
@@ -155,14 +161,14 @@ async fn a_client_revoked_at_one_replica_ends_at_the_other_though_the_store_was_
 {
     let mut pair = Pair::start().await?;
     let client = pair.client("Victim").await?;
-    let victim = client.sign_in(&pair.world.owner).await?;
+    let victim = client.sign_in(&pair.fixture.owner).await?;
     let bystander = pair.client("Bystander").await?;
-    let bystander = bystander.sign_in(&pair.world.owner).await?;
+    let bystander = bystander.sign_in(&pair.fixture.owner).await?;
     let words = ["grants", "revoke", "--client", &client.client_id];
     pair.ends(&victim, &bystander, &words, "").await?;
     // Allowed again, it works again, also at the other replica.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let again = client.sign_in(&pair.world.owner).await?;
+    let again = client.sign_in(&pair.fixture.owner).await?;
     assert_eq!(pair.status(&again).await?, 200);
     assert_eq!(pair.status(&victim).await?, 401);
     Ok(())
@@ -174,7 +180,7 @@ async fn a_person_disabled_at_one_replica_ends_at_the_other_though_the_store_was
     let mut pair = Pair::start().await?;
     let client = pair.client("Shared app").await?;
     let victim = client.sign_in(&pair.bob).await?;
-    let bystander = client.sign_in(&pair.world.owner).await?;
+    let bystander = client.sign_in(&pair.fixture.owner).await?;
     pair.ends(&victim, &bystander, &["users", "disable", "bob"], "")
         .await?;
     assert!(client.sign_in(&pair.bob).await.is_err());
@@ -186,7 +192,7 @@ async fn a_narrowed_token_revoked_at_one_replica_ends_at_the_other_though_the_st
 -> Result<()> {
     let mut pair = Pair::start().await?;
     let client = pair.client("App").await?;
-    let parent = client.sign_in(&pair.world.owner).await?;
+    let parent = client.sign_in(&pair.fixture.owner).await?;
     let narrow = async |token: &str| -> Result<String> {
         let words = ["token", "narrow", "--tool", "hang"];
         let (code, out, errors) = run(&binary("gateway"), &words, token).await?;
@@ -205,32 +211,32 @@ async fn a_narrowed_token_revoked_at_one_replica_ends_at_the_other_though_the_st
 /// is revoked. Whatever was given before the answer is dead after it.
 #[tokio::test]
 async fn no_code_and_no_refresh_that_races_with_a_cut_survives_it() -> Result<()> {
-    let world = World::with(StoreKind::Redis, |setup| {
+    let fixture = Fixture::with(StoreKind::Redis, |setup| {
         setup.more("[tokens]\nrefresh = true\n")
     })
     .await?;
-    let second = world
+    let second = fixture
         .replica(|setup| setup.more("[tokens]\nrefresh = true\n"))
         .await?;
-    let host = world
+    let host = fixture
         .gateway
         .issuer()
         .trim_start_matches("http://")
         .to_owned();
-    let world = Arc::new(world);
+    let fixture = Arc::new(fixture);
     // Some came before the cut and some after it, or nothing raced.
     let (mut gave, mut refused) = (0, 0);
     for round in 0..6 {
-        let client = Arc::new(world.client(&format!("Racer {round}")).await?);
+        let client = Arc::new(fixture.client(&format!("Racer {round}")).await?);
         let mut racing = tokio::task::JoinSet::new();
         let mut refreshed = Vec::new();
         for _ in 0..3 {
-            refreshed.push(client.connect(&world.owner).await?);
+            refreshed.push(client.connect(&fixture.owner).await?);
         }
         let mut codes = Vec::new();
         for _ in 0..3 {
             let request = client.authorization();
-            let code = client.allow(&request, &world.owner).await?.code();
+            let code = client.allow(&request, &fixture.owner).await?.code();
             codes.push(client.token_request(&code, &request.pkce.verifier));
         }
         let asked = codes.into_iter().chain(refreshed.iter().map(|answer| {
@@ -239,7 +245,7 @@ async fn no_code_and_no_refresh_that_races_with_a_cut_survives_it() -> Result<()
         }));
         for (at, fields) in asked.enumerate() {
             let url = match at % 2 {
-                0 => world.url("/token"),
+                0 => fixture.url("/token"),
                 _ => second.url("/token"),
             };
             let request = http::client().post(url).header("Host", &host).form(&fields);
@@ -252,9 +258,9 @@ async fn no_code_and_no_refresh_that_races_with_a_cut_survives_it() -> Result<()
         tokio::time::sleep(Duration::from_millis(round * 12)).await;
         // As the command asks, without the time that a process takes to start.
         let all = json!({ "client": client.client_id }).to_string();
-        let right = format!("Bearer {}", token(&world.gateway)?);
+        let right = format!("Bearer {}", token(&fixture.gateway)?);
         let right = [("Authorization", right.as_str())];
-        let revoke = world.gateway.admin_url("/v1/grants/revoke");
+        let revoke = fixture.gateway.admin_url("/v1/grants/revoke");
         let revoked = http::post(&revoke, "application/json", all, &right).await?;
         assert_eq!(revoked.status, 200, "{}", revoked.text);
         let acknowledged = Instant::now();
@@ -281,7 +287,7 @@ async fn no_code_and_no_refresh_that_races_with_a_cut_survives_it() -> Result<()
         }
         tokio::time::sleep(CALLS.saturating_sub(acknowledged.elapsed())).await;
         for token in given {
-            for url in [world.url("/mcp"), second.url("/mcp")] {
+            for url in [fixture.url("/mcp"), second.url("/mcp")] {
                 let request = mcp::post(&url, &token, &initialize());
                 let reply = http::send(request.header("Host", &host)).await?;
                 assert_eq!(reply.status, 401, "round {round}: one slipped through");
@@ -295,9 +301,9 @@ async fn no_code_and_no_refresh_that_races_with_a_cut_survives_it() -> Result<()
 #[tokio::test]
 async fn without_its_store_a_revocation_is_not_acknowledged_and_says_why() -> Result<()> {
     let audit = "[audit]\nfile = \"audit.jsonl\"\n";
-    let mut world = World::with(StoreKind::Redis, |setup| setup.more(audit)).await?;
-    let (client, given) = world.signed_in().await?;
-    world
+    let mut fixture = Fixture::with(StoreKind::Redis, |setup| setup.more(audit)).await?;
+    let (client, given) = fixture.signed_in().await?;
+    fixture
         .redis
         .as_mut()
         .expect("this world has one")
@@ -308,14 +314,14 @@ async fn without_its_store_a_revocation_is_not_acknowledged_and_says_why() -> Re
         vec!["users", "disable", "alice"],
         vec!["grants", "ls"],
     ] {
-        let refused = command(&world.gateway, &words, "").await?;
+        let refused = command(&fixture.gateway, &words, "").await?;
         assert_eq!(refused.code, 69, "{words:?}: {refused:?}");
         assert!(refused.errors.contains("store"), "{words:?}: {refused:?}");
     }
-    let revoked = command(&world.gateway, &["token", "revoke"], &given).await?;
+    let revoked = command(&fixture.gateway, &["token", "revoke"], &given).await?;
     assert_eq!(revoked.code, 69, "{revoked:?}");
     // Part of each may have been done: the audit log says what was meant.
-    let file = world.gateway.folder().join("audit.jsonl");
+    let file = fixture.gateway.folder().join("audit.jsonl");
     let records = std::fs::read_to_string(file)?;
     let failed = |command: &str| -> Value {
         let lines = records

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::mcp::{call, response, send};
 use tests::program::{binary, run, workspace};
-use tests::world::{StoreKind, World};
 
 /// The end of a configuration in which every example policy can be read.
 const GROUND: &str = r#"
@@ -190,12 +190,12 @@ async fn each_example_policy_is_explained_by_its_own_statements() -> Result<()> 
 async fn a_token_of_the_running_gateway_is_explained_as_the_gateway_decides() -> Result<()> {
     let more = "[scope.read]\nwords = \"Read\"\nread_only = true\ndefault = true\n\
                 [scope.erase]\nwords = \"Delete\"\ntools = [\"erase\"]\n";
-    let world = World::with(StoreKind::Embedded, |setup| setup.more(more)).await?;
-    let config = world.gateway.folder().join("gateway.toml");
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(more)).await?;
+    let config = fixture.gateway.folder().join("gateway.toml");
     let config = config.display().to_string();
-    let client = world.client("A client").await?;
+    let client = fixture.client("A client").await?;
     let token = client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look"]))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["look"]))
         .await?;
     let narrow = ["token", "narrow", "--tool", "echo"];
     let (_, narrowed, _) = run(&binary("gateway"), &narrow, &token).await?;
@@ -218,7 +218,7 @@ async fn a_token_of_the_running_gateway_is_explained_as_the_gateway_decides() ->
             !answer.to_string().contains(&token[..40]),
             "the token is printed"
         );
-        let reply = send(&world.url("/mcp"), token, &call(1, tool, &json!({}))).await?;
+        let reply = send(&fixture.url("/mcp"), token, &call(1, tool, &json!({}))).await?;
         let said = match reply.status {
             403 => reply.json()["reason"].clone(),
             _ => response(&reply)?["result"]["_meta"]["reason"].clone(),
@@ -229,7 +229,7 @@ async fn a_token_of_the_running_gateway_is_explained_as_the_gateway_decides() ->
     let (_, answer) = explain(&config, &arguments, &token).await?;
     assert_eq!(answer["needed_scope"], "erase read", "{answer:#}");
     // Another installation's token, and one that has ended.
-    let other = World::start().await?;
+    let other = Fixture::start().await?;
     let (_, foreign) = other.signed_in().await?;
     let (code, answer) = explain(&config, &["--token", "-", "--tool", "look"], &foreign).await?;
     assert_eq!(

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use tests::documents::DocumentSite;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::mcp::{initialize, send};
 use tests::oauth::OAuthClient;
 use tests::program::{forbid_files, give_files_back, leave_files};
 use tests::raw;
-use tests::world::{StoreKind, World};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -64,10 +64,10 @@ fn logged(gateway: &Gateway, words: &[&str]) -> Vec<String> {
         .collect()
 }
 
-async fn served_again(world: &World, token: &str) -> Result<()> {
+async fn served_again(fixture: &Fixture, token: &str) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let reply = send(&world.url("/mcp"), token, &initialize()).await;
+        let reply = send(&fixture.url("/mcp"), token, &initialize()).await;
         if reply.is_ok_and(|reply| reply.status == 200) {
             return Ok(());
         }
@@ -78,24 +78,24 @@ async fn served_again(world: &World, token: &str) -> Result<()> {
 
 #[tokio::test]
 async fn a_door_without_files_pauses_and_says_so_once_in_a_while() -> Result<()> {
-    let mut world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let mut fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     tokio::time::sleep(KEPT).await;
-    let id = world.gateway.program().id().context("it has ended")?;
+    let id = fixture.gateway.program().id().context("it has ended")?;
     leave_files(id, 3)?;
     let mut waiting = Vec::new();
     for _ in 0..50 {
-        let mut socket = TcpStream::connect(world.gateway.address()).await?;
+        let mut socket = TcpStream::connect(fixture.gateway.address()).await?;
         socket.write_all(b"GET /").await?;
         waiting.push(socket);
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let before = world.gateway.program().cpu_time()?;
+    let before = fixture.gateway.program().cpu_time()?;
     tokio::time::sleep(Duration::from_secs(3)).await;
-    let spent = world.gateway.program().cpu_time()? - before;
+    let spent = fixture.gateway.program().cpu_time()? - before;
     assert!(spent < Duration::from_millis(600), "{spent:?} of 3 s");
     let said = logged(
-        &world.gateway,
+        &fixture.gateway,
         &[
             "accept_failed",
             "open_files_exhausted",
@@ -106,17 +106,17 @@ async fn a_door_without_files_pauses_and_says_so_once_in_a_while() -> Result<()>
     assert!((1..=3).contains(&said.len()), "{said:?}");
     give_files_back(id)?;
     drop(waiting);
-    served_again(&world, &token).await
+    served_again(&fixture, &token).await
 }
 
 #[tokio::test]
 async fn a_backend_that_no_file_is_left_for_is_not_to_blame() -> Result<()> {
-    let mut world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let address = world.gateway.address();
+    let mut fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let address = fixture.gateway.address();
     let mut socket = connected(address).await?;
     tokio::time::sleep(KEPT).await;
-    let id = world.gateway.program().id().context("it has ended")?;
+    let id = fixture.gateway.program().id().context("it has ended")?;
     leave_files(id, 0)?;
     let answer = ask(&mut socket, &call(address, &token, &initialize())).await?;
     assert_eq!(answer.status(), 503, "{}", answer.text);
@@ -124,7 +124,7 @@ async fn a_backend_that_no_file_is_left_for_is_not_to_blame() -> Result<()> {
         assert!(answer.text.contains(said), "{}", answer.text);
     }
     let said = logged(
-        &world.gateway,
+        &fixture.gateway,
         &[
             "open_files_exhausted",
             "the limit of open files of the process is met",
@@ -132,41 +132,41 @@ async fn a_backend_that_no_file_is_left_for_is_not_to_blame() -> Result<()> {
     );
     assert!(!said.is_empty());
     give_files_back(id)?;
-    served_again(&world, &token).await
+    served_again(&fixture, &token).await
 }
 
 #[tokio::test]
 async fn a_client_document_that_no_file_is_left_for_names_the_limit() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let mut world = World::with(StoreKind::Embedded, |setup| site.known_to(setup)).await?;
-    let address = world.gateway.address();
+    let mut fixture = Fixture::with(StoreKind::Embedded, |setup| site.known_to(setup)).await?;
+    let address = fixture.gateway.address();
     let uri = "https://app.example.net/cb";
     let client_id = site.put_client("/client.json", &[uri]);
-    let app = OAuthClient::known(&world.gateway.origin(), &client_id, uri);
+    let app = OAuthClient::known(&fixture.gateway.origin(), &client_id, uri);
     let url = app.authorization().url();
     let target = format!("{}?{}", url.path(), url.query().unwrap_or_default());
     let mut socket = connected(address).await?;
     tokio::time::sleep(KEPT).await;
-    let id = world.gateway.program().id().context("it has ended")?;
+    let id = fixture.gateway.program().id().context("it has ended")?;
     leave_files(id, 0)?;
     let answer = ask(&mut socket, &request("GET", &target, address, "", "")).await?;
     assert!(answer.status() >= 400, "{}", answer.text);
     let said = logged(
-        &world.gateway,
+        &fixture.gateway,
         &["open_files_exhausted", "limit of open files of the process"],
     );
-    assert!(!said.is_empty(), "{:?}", world.gateway.log());
+    assert!(!said.is_empty(), "{:?}", fixture.gateway.log());
     give_files_back(id)?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_redis_that_no_file_is_left_for_names_the_limit() -> Result<()> {
-    let mut world = World::on(StoreKind::Redis).await?;
-    let address = world.gateway.address();
-    let id = world.gateway.program().id().context("it has ended")?;
+    let mut fixture = Fixture::on(StoreKind::Redis).await?;
+    let address = fixture.gateway.address();
+    let id = fixture.gateway.program().id().context("it has ended")?;
     let mut socket = connected(address).await?;
-    let redis = world.redis.as_ref().context("no Redis")?;
+    let redis = fixture.redis.as_ref().context("no Redis")?;
     // What becomes free can't be opened again, either.
     forbid_files(id)?;
     for kind in ["normal", "pubsub"] {
@@ -180,7 +180,7 @@ async fn a_redis_that_no_file_is_left_for_names_the_limit() -> Result<()> {
         let register = request("POST", "/register", address, lines, &client.to_string());
         let answer = ask(&mut socket, &register).await?;
         let said = logged(
-            &world.gateway,
+            &fixture.gateway,
             &[
                 "Redis can't be reached",
                 "open files of the process",
@@ -194,7 +194,7 @@ async fn a_redis_that_no_file_is_left_for_names_the_limit() -> Result<()> {
             Instant::now() < deadline,
             "{}\n{:?}",
             answer.text,
-            world.gateway.log()
+            fixture.gateway.log()
         );
     }
     give_files_back(id)?;

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::json;
+use tests::fixture::{Fixture, StoreKind};
 use tests::http;
 use tests::mcp::{call, initialize, send};
 use tests::raw;
 use tests::recorder::{Answer, Recorded, Step};
 use tests::scripted_mcp;
-use tests::world::{StoreKind, World};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -31,7 +31,7 @@ async fn flood(address: SocketAddr, many: usize, bytes: &[u8]) -> Result<Vec<Tcp
 }
 
 fn unfinished(
-    world: &World,
+    fixture: &Fixture,
     path: &str,
     headers: &[(&str, &str)],
     declared: usize,
@@ -39,7 +39,7 @@ fn unfinished(
 ) -> Vec<u8> {
     let mut head = format!(
         "POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nContent-Length: {declared}\r\n",
-        world.gateway.port
+        fixture.gateway.port
     );
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
@@ -50,11 +50,11 @@ fn unfinished(
 }
 
 /// The slowest but one of a few calls of somebody else.
-async fn slow_call(world: &World, token: &str) -> Result<Duration> {
+async fn slow_call(fixture: &Fixture, token: &str) -> Result<Duration> {
     let mut times = Vec::new();
     for _ in 0..20 {
         let started = Instant::now();
-        let reply = send(&world.url("/mcp"), token, &initialize()).await?;
+        let reply = send(&fixture.url("/mcp"), token, &initialize()).await?;
         assert_eq!(reply.status, 200, "{}", reply.text);
         times.push(started.elapsed());
     }
@@ -63,9 +63,9 @@ async fn slow_call(world: &World, token: &str) -> Result<Duration> {
 }
 
 /// Asserts what a flood may cost, and that a good client is served during it.
-async fn bearable(world: &mut World, token: &str, before: u64, most: u64) -> Result<()> {
-    let slow = slow_call(world, token).await?;
-    let now = world.gateway.program().resident_memory()?;
+async fn bearable(fixture: &mut Fixture, token: &str, before: u64, most: u64) -> Result<()> {
+    let slow = slow_call(fixture, token).await?;
+    let now = fixture.gateway.program().resident_memory()?;
     let grown = now.saturating_sub(before);
     println!("{} KiB more, a call takes {slow:?}", grown / 1024);
     assert!(grown < most, "{} KiB more", grown / 1024);
@@ -76,11 +76,11 @@ async fn bearable(world: &mut World, token: &str, before: u64, most: u64) -> Res
 
 /// The answer to one connection too many. Of many at once only some are answered, and a connection
 /// counts shortly after it was made.
-async fn turned_away(world: &World, status: u16) -> Result<raw::RawAnswer> {
+async fn turned_away(fixture: &Fixture, status: u16) -> Result<raw::RawAnswer> {
     let request = raw::request("GET", "/healthz", "127.0.0.1", &[], b"");
     let deadline = Instant::now() + Duration::from_secs(8);
     loop {
-        let address = world.gateway.address();
+        let address = fixture.gateway.address();
         let answer = raw::exchange(address, &request, Duration::from_secs(5)).await?;
         if answer.status() == status {
             return Ok(answer);
@@ -90,26 +90,26 @@ async fn turned_away(world: &World, status: u16) -> Result<raw::RawAnswer> {
     }
 }
 
-async fn calm(world: &mut World, token: &str) -> Result<u64> {
-    slow_call(world, token).await?;
-    world.gateway.program().resident_memory()
+async fn calm(fixture: &mut Fixture, token: &str) -> Result<u64> {
+    slow_call(fixture, token).await?;
+    fixture.gateway.program().resident_memory()
 }
 
 #[tokio::test]
 async fn slow_bodies_of_strangers_hold_little() -> Result<()> {
-    let mut world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let before = calm(&mut world, &token).await?;
+    let mut fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let before = calm(&mut fixture, &token).await?;
     for (path, declared) in [("/token", 8 * 1024), ("/register", 16 * 1024)] {
         let bytes = unfinished(
-            &world,
+            &fixture,
             path,
             &[("Content-Type", "application/x-www-form-urlencoded")],
             declared,
             declared - 1,
         );
-        let open = flood(world.gateway.address(), 400, &bytes).await?;
-        bearable(&mut world, &token, before, 40 * MIB).await?;
+        let open = flood(fixture.gateway.address(), 400, &bytes).await?;
+        bearable(&mut fixture, &token, before, 40 * MIB).await?;
         drop(open);
     }
     Ok(())
@@ -117,20 +117,20 @@ async fn slow_bodies_of_strangers_hold_little() -> Result<()> {
 
 #[tokio::test]
 async fn large_heads_of_strangers_hold_little_and_are_431() -> Result<()> {
-    let mut world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let before = calm(&mut world, &token).await?;
+    let mut fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let before = calm(&mut fixture, &token).await?;
     let head = |size: usize| {
         let mut head = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: ".to_vec();
         head.extend(std::iter::repeat_n(b'a', size));
         head
     };
-    let open = flood(world.gateway.address(), 400, &head(31 * 1024)).await?;
-    bearable(&mut world, &token, before, 40 * MIB).await?;
+    let open = flood(fixture.gateway.address(), 400, &head(31 * 1024)).await?;
+    bearable(&mut fixture, &token, before, 40 * MIB).await?;
     drop(open);
     for size in [60 * 1024, 900 * 1024] {
         let answer = raw::exchange(
-            world.gateway.address(),
+            fixture.gateway.address(),
             &head(size),
             Duration::from_secs(20),
         )
@@ -152,21 +152,21 @@ async fn large_heads_of_strangers_hold_little_and_are_431() -> Result<()> {
 
 #[tokio::test]
 async fn slow_messages_of_one_grant_are_429_and_hold_its_share() -> Result<()> {
-    let mut world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let (_, other) = world.signed_in().await?;
-    let before = calm(&mut world, &other).await?;
+    let mut fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let (_, other) = fixture.signed_in().await?;
+    let before = calm(&mut fixture, &other).await?;
     let bearer = format!("Bearer {token}");
     let headers = [
         ("Authorization", bearer.as_str()),
         ("Content-Type", "application/json"),
     ];
     let size = 3900 * 1024;
-    let bytes = unfinished(&world, "/mcp", &headers, size, size - 1);
-    let mut open = flood(world.gateway.address(), 40, &bytes).await?;
-    bearable(&mut world, &other, before, 120 * MIB).await?;
+    let bytes = unfinished(&fixture, "/mcp", &headers, size, size - 1);
+    let mut open = flood(fixture.gateway.address(), 40, &bytes).await?;
+    bearable(&mut fixture, &other, before, 120 * MIB).await?;
     // Small ones of the same grant go on.
-    slow_call(&world, &token).await?;
+    slow_call(&fixture, &token).await?;
     let mut refused = 0;
     for socket in &mut open {
         let answer = raw::read_until_silent(socket, Duration::from_millis(20)).await;
@@ -188,7 +188,7 @@ async fn slow_messages_of_one_grant_are_429_and_hold_its_share() -> Result<()> {
     loop {
         let message = format!("{}{}", initialize(), " ".repeat(3 * 1024 * 1024));
         let reply = http::post(
-            &world.url("/mcp"),
+            &fixture.url("/mcp"),
             "application/json",
             message,
             &[
@@ -208,14 +208,14 @@ async fn slow_messages_of_one_grant_are_429_and_hold_its_share() -> Result<()> {
 #[tokio::test]
 async fn the_whole_and_each_address_have_a_share() -> Result<()> {
     for (key, status) in [("in_flight", 503), ("in_flight_per_address", 429)] {
-        let world = World::with(StoreKind::Embedded, |setup| {
+        let fixture = Fixture::with(StoreKind::Embedded, |setup| {
             setup.more(&format!(
                 "[limits]\nrequest_body = \"1MiB\"\n{key} = \"1MiB\"\n"
             ))
         })
         .await?;
-        let (_, token) = world.signed_in().await?;
-        let (_, other) = world.signed_in().await?;
+        let (_, token) = fixture.signed_in().await?;
+        let (_, other) = fixture.signed_in().await?;
         let size = 900 * 1024;
         let bytes = |token: &str| {
             let bearer = format!("Bearer {token}");
@@ -223,12 +223,12 @@ async fn the_whole_and_each_address_have_a_share() -> Result<()> {
                 ("Authorization", bearer.as_str()),
                 ("Content-Type", "application/json"),
             ];
-            unfinished(&world, "/mcp", &headers, size, size - 1)
+            unfinished(&fixture, "/mcp", &headers, size, size - 1)
         };
-        let open = flood(world.gateway.address(), 1, &bytes(&token)).await?;
+        let open = flood(fixture.gateway.address(), 1, &bytes(&token)).await?;
         tokio::time::sleep(Duration::from_millis(500)).await;
         let answer = raw::exchange(
-            world.gateway.address(),
+            fixture.gateway.address(),
             &bytes(&other),
             Duration::from_secs(5),
         )
@@ -240,7 +240,7 @@ async fn the_whole_and_each_address_have_a_share() -> Result<()> {
             "{}",
             answer.text
         );
-        slow_call(&world, &other).await?;
+        slow_call(&fixture, &other).await?;
         drop(open);
     }
     Ok(())
@@ -248,7 +248,7 @@ async fn the_whole_and_each_address_have_a_share() -> Result<()> {
 
 #[tokio::test]
 async fn forms_are_small_and_what_takes_none_is_not_read() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let form = "application/x-www-form-urlencoded";
     for path in [
         "/token",
@@ -259,12 +259,12 @@ async fn forms_are_small_and_what_takes_none_is_not_read() -> Result<()> {
         "/register",
     ] {
         let body = "a".repeat(33 * 1024);
-        let reply = http::post(&world.url(path), form, body, &[]).await?;
+        let reply = http::post(&fixture.url(path), form, body, &[]).await?;
         assert_eq!(reply.status, 413, "{path}: {}", reply.text);
     }
     for path in ["/healthz", "/robots.txt", "/.well-known/x"] {
         let body = "a".repeat(33 * 1024);
-        let reply = http::post(&world.url(path), form, body, &[]).await?;
+        let reply = http::post(&fixture.url(path), form, body, &[]).await?;
         assert_eq!(reply.status, 405, "{path}: {}", reply.text);
     }
     Ok(())
@@ -272,12 +272,12 @@ async fn forms_are_small_and_what_takes_none_is_not_read() -> Result<()> {
 
 #[tokio::test]
 async fn no_more_connections_than_there_are_files_for() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, |mut setup| {
+    let fixture = Fixture::with(StoreKind::Embedded, |mut setup| {
         setup.open_files = Some(256);
         setup
     })
     .await?;
-    let limited = world
+    let limited = fixture
         .gateway
         .log()
         .into_iter()
@@ -285,16 +285,16 @@ async fn no_more_connections_than_there_are_files_for() -> Result<()> {
         .context("nothing in the log")?;
     assert!(limited.contains("open_files_exhausted"), "{limited}");
     assert!(limited.contains("LimitNOFILE"), "{limited}");
-    let (_, token) = world.signed_in().await?;
-    let open = flood(world.gateway.address(), 300, b"GET /").await?;
-    let answer = turned_away(&world, 503).await?;
+    let (_, token) = fixture.signed_in().await?;
+    let open = flood(fixture.gateway.address(), 300, b"GET /").await?;
+    let answer = turned_away(&fixture, 503).await?;
     assert_eq!(answer.header("retry-after"), Some("5"));
     assert!(
         answer.text.contains("open_files_exhausted"),
         "{}",
         answer.text
     );
-    let refused: Vec<String> = world
+    let refused: Vec<String> = fixture
         .gateway
         .log()
         .into_iter()
@@ -302,7 +302,7 @@ async fn no_more_connections_than_there_are_files_for() -> Result<()> {
         .collect();
     assert!(!refused.is_empty() && refused.len() < 30, "{refused:?}");
     assert!(
-        !world
+        !fixture
             .gateway
             .log()
             .iter()
@@ -310,7 +310,7 @@ async fn no_more_connections_than_there_are_files_for() -> Result<()> {
     );
     drop(open);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while send(&world.url("/mcp"), &token, &initialize())
+    while send(&fixture.url("/mcp"), &token, &initialize())
         .await
         .map_or(0, |reply| reply.status)
         != 200
@@ -324,15 +324,15 @@ async fn no_more_connections_than_there_are_files_for() -> Result<()> {
 #[tokio::test]
 async fn too_many_connections_are_answered() -> Result<()> {
     for (key, status) in [("connections", 503), ("connections_per_address", 429)] {
-        let world = World::with(StoreKind::Embedded, |setup| {
+        let fixture = Fixture::with(StoreKind::Embedded, |setup| {
             setup.more(&format!("[limits]\n{key} = 20\n"))
         })
         .await?;
-        let mut open = flood(world.gateway.address(), 25, b"GET /").await?;
+        let mut open = flood(fixture.gateway.address(), 25, b"GET /").await?;
         // Those of the start counted for a moment longer: their places are taken now.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        open.extend(flood(world.gateway.address(), 25, b"GET /").await?);
-        let answer = turned_away(&world, status).await?;
+        open.extend(flood(fixture.gateway.address(), 25, b"GET /").await?);
+        let answer = turned_away(&fixture, status).await?;
         assert!(answer.text.contains("connections_full"), "{}", answer.text);
         drop(open);
     }
@@ -368,21 +368,21 @@ fn large(request: &Recorded) -> Answer {
     )
 }
 
-fn cut(world: &World) -> Vec<String> {
-    let lines = world.gateway.log().into_iter();
+fn cut(fixture: &Fixture) -> Vec<String> {
+    let lines = fixture.gateway.log().into_iter();
     lines.filter(|line| line.contains("answer_cut")).collect()
 }
 
 #[tokio::test]
 async fn an_event_that_is_held_to_be_judged_is_on_the_budget() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, |setup| setup.more(SMALL)).await?;
-    world.backend.play(large);
-    let client = world.client("A limited client").await?;
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(SMALL)).await?;
+    fixture.backend.play(large);
+    let client = fixture.client("A limited client").await?;
     let limited = client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look"]))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["look"]))
         .await?;
     let request = call(7, "look", &json!({"as": "event"}));
-    let reply = send(&world.url("/mcp"), &limited, &request).await?;
+    let reply = send(&fixture.url("/mcp"), &limited, &request).await?;
     assert_eq!(reply.status, 200);
     for said in [
         "\"id\":7",
@@ -393,27 +393,27 @@ async fn an_event_that_is_held_to_be_judged_is_on_the_budget() -> Result<()> {
         assert!(reply.text.contains(said), "{said}: {}", reply.text.len());
     }
     assert!(reply.text.len() < 4096, "{}", reply.text.len());
-    let said = cut(&world);
+    let said = cut(&fixture);
     assert!(
         said.len() == 1 && said[0].contains("limits.in_flight_per_grant"),
         "{said:?}"
     );
     // What need not be judged need not be held.
-    let (_, token) = world.signed_in().await?;
-    let reply = send(&world.url("/mcp"), &token, &request).await?;
+    let (_, token) = fixture.signed_in().await?;
+    let reply = send(&fixture.url("/mcp"), &token, &request).await?;
     assert!(reply.text.len() > 4 * MIB as usize, "{}", reply.text.len());
     // The budget was given back.
-    slow_call(&world, &limited).await?;
+    slow_call(&fixture, &limited).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn answers_that_are_not_read_are_on_the_budget() -> Result<()> {
-    let mut world = World::with(StoreKind::Embedded, |setup| setup.more(SMALL)).await?;
-    world.backend.play(large);
-    let (_, token) = world.signed_in().await?;
-    let (_, other) = world.signed_in().await?;
-    let before = calm(&mut world, &other).await?;
+    let mut fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(SMALL)).await?;
+    fixture.backend.play(large);
+    let (_, token) = fixture.signed_in().await?;
+    let (_, other) = fixture.signed_in().await?;
+    let before = calm(&mut fixture, &other).await?;
     let body = call(1, "look", &json!({})).to_string();
     let bearer = format!("Bearer {token}");
     let headers = [
@@ -424,7 +424,7 @@ async fn answers_that_are_not_read_are_on_the_budget() -> Result<()> {
     let bytes = raw::request(
         "POST",
         "/mcp",
-        &world.gateway.address().to_string(),
+        &fixture.gateway.address().to_string(),
         &headers,
         body.as_bytes(),
     );
@@ -432,39 +432,43 @@ async fn answers_that_are_not_read_are_on_the_budget() -> Result<()> {
     for _ in 0..30 {
         let socket = TcpSocket::new_v4()?;
         socket.set_recv_buffer_size(4096)?;
-        let mut socket = socket.connect(world.gateway.address()).await?;
+        let mut socket = socket.connect(fixture.gateway.address()).await?;
         socket.write_all(&bytes).await?;
         open.push(socket);
     }
     let deadline = Instant::now() + Duration::from_secs(20);
     // At 128 KiB each, eight of them have room.
-    while cut(&world).len() < 15 {
-        assert!(Instant::now() < deadline, "{} were cut", cut(&world).len());
+    while cut(&fixture).len() < 15 {
+        assert!(
+            Instant::now() < deadline,
+            "{} were cut",
+            cut(&fixture).len()
+        );
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert!(
-        cut(&world)
+        cut(&fixture)
             .iter()
             .all(|line| line.contains("limits.in_flight_per_grant"))
     );
-    bearable(&mut world, &other, before, 40 * MIB).await?;
-    assert!(cut(&world).len() < 30, "none was left");
+    bearable(&mut fixture, &other, before, 40 * MIB).await?;
+    assert!(cut(&fixture).len() < 30, "none was left");
     drop(open);
     Ok(())
 }
 
 /// A line of the log, which may come a moment later than what it is about.
-async fn logged(world: &World, event: &str) -> Result<String> {
+async fn logged(fixture: &Fixture, event: &str) -> Result<String> {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
-        let log = world.gateway.log();
+        let log = fixture.gateway.log();
         if let Some(line) = log.into_iter().find(|line| line.contains(event)) {
             return Ok(line);
         }
         anyhow::ensure!(
             Instant::now() < deadline,
             "no {event} in {:?}",
-            world.gateway.log()
+            fixture.gateway.log()
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
@@ -474,14 +478,14 @@ async fn logged(world: &World, event: &str) -> Result<String> {
 async fn no_more_connections_than_there_is_memory_for() -> Result<()> {
     // 64 MiB for the gateway, 16 MiB for requests, and room for 20 connections.
     let limits = "[limits]\nin_flight = \"16MiB\"\nmemory = \"83200KiB\"\n";
-    let world = World::with(StoreKind::Embedded, |setup| setup.more(limits)).await?;
-    let limited = logged(&world, "connections_limited").await?;
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(limits)).await?;
+    let limited = logged(&fixture, "connections_limited").await?;
     assert!(limited.contains("limits.memory"), "{limited}");
     assert!(limited.contains("\"connections\":20,"), "{limited}");
-    let open = flood(world.gateway.address(), 40, b"GET /").await?;
-    let answer = turned_away(&world, 503).await?;
+    let open = flood(fixture.gateway.address(), 40, b"GET /").await?;
+    let answer = turned_away(&fixture, 503).await?;
     assert!(answer.text.contains("limits.memory"), "{}", answer.text);
-    let refused = logged(&world, "connection_refused").await?;
+    let refused = logged(&fixture, "connection_refused").await?;
     assert!(refused.contains("\"limit\":\"limits.memory\""), "{refused}");
     drop(open);
     Ok(())

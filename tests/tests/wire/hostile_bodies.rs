@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
+use tests::fixture::Fixture;
 use tests::http;
 use tests::mcp::{initialize, send};
 use tests::raw;
-use tests::world::World;
 
 const LIMIT: usize = 4 * 1024 * 1024;
 
 async fn post(
-    world: &World,
+    fixture: &Fixture,
     token: &str,
     body: impl Into<reqwest::Body>,
     headers: &[(&str, &str)],
@@ -24,13 +24,13 @@ async fn post(
         ("Accept", "application/json, text/event-stream"),
     ];
     all.extend_from_slice(headers);
-    http::post(&world.url("/mcp"), "application/json", body, &all).await
+    http::post(&fixture.url("/mcp"), "application/json", body, &all).await
 }
 
 #[tokio::test]
 async fn json_with_more_than_one_reading_is_refused_unforwarded() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let bodies = [
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","method":"tools/call","params":{"name":"MARK"}}"#,
         r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"tools/call","params":{"name":"MARK"}}"#,
@@ -50,22 +50,22 @@ async fn json_with_more_than_one_reading_is_refused_unforwarded() -> Result<()> 
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"__proto__":{"name":"MARK"}}}"#,
     ];
     for body in bodies {
-        let reply = post(&world, &token, body, &[]).await?;
+        let reply = post(&fixture, &token, body, &[]).await?;
         assert_eq!(reply.status, 400, "{body}: {}", reply.text);
         assert!(reply.json().is_object());
     }
     assert!(
-        world.backend.marked("MARK").is_empty(),
+        fixture.backend.marked("MARK").is_empty(),
         "{:?}",
-        world.backend.marked("MARK")
+        fixture.backend.marked("MARK")
     );
     Ok(())
 }
 
 #[tokio::test]
 async fn what_is_no_json_rpc_in_utf_8_is_refused_unforwarded() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let deep = format!(
         "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"MARK\",\"params\":{}{}}}",
         "[".repeat(5000),
@@ -121,20 +121,20 @@ async fn what_is_no_json_rpc_in_utf_8_is_refused_unforwarded() -> Result<()> {
         ),
     ];
     for (what, body) in bodies {
-        let reply = post(&world, &token, body, &[]).await?;
+        let reply = post(&fixture, &token, body, &[]).await?;
         assert_eq!(reply.status, 400, "{what}: {}", reply.text);
     }
-    assert!(world.backend.marked("MARK").is_empty());
+    assert!(fixture.backend.marked("MARK").is_empty());
     Ok(())
 }
 
 #[tokio::test]
 async fn a_compressed_body_is_415() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     for coding in ["gzip", "br", "deflate", "zstd", "identity, gzip", "GZIP"] {
         let reply = post(
-            &world,
+            &fixture,
             &token,
             b"\x1f\x8b\x08MARK".to_vec(),
             &[("Content-Encoding", coding)],
@@ -142,14 +142,14 @@ async fn a_compressed_body_is_415() -> Result<()> {
         .await?;
         assert_eq!(reply.status, 415, "{coding}: {}", reply.text);
     }
-    assert!(world.backend.marked("MARK").is_empty());
+    assert!(fixture.backend.marked("MARK").is_empty());
     Ok(())
 }
 
 #[tokio::test]
 async fn a_batch_is_refused_or_every_element_is_judged() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let one = |id: u32| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "MARK"}});
     let many: Vec<_> = (0..10_000).map(one).collect();
     for (what, body) in [
@@ -161,7 +161,7 @@ async fn a_batch_is_refused_or_every_element_is_judged() -> Result<()> {
         ("a number", json!([1])),
     ] {
         let reply = post(
-            &world,
+            &fixture,
             &token,
             body.to_string(),
             &[("MCP-Protocol-Version", "2025-11-25")],
@@ -169,14 +169,14 @@ async fn a_batch_is_refused_or_every_element_is_judged() -> Result<()> {
         .await?;
         assert_eq!(reply.status, 400, "{what}: {}", reply.text);
     }
-    assert!(world.backend.marked("MARK").is_empty());
+    assert!(fixture.backend.marked("MARK").is_empty());
     Ok(())
 }
 
 #[tokio::test]
 async fn the_limit_is_four_mebibytes_exactly() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let frame = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "echo", "arguments": {"x": ""}}}).to_string();
     let sized = |length: usize| {
         frame.replace(
@@ -186,15 +186,15 @@ async fn the_limit_is_four_mebibytes_exactly() -> Result<()> {
     };
     let fits = sized(LIMIT);
     assert_eq!(fits.len(), LIMIT);
-    let reply = post(&world, &token, fits, &[]).await?;
+    let reply = post(&fixture, &token, fits, &[]).await?;
     assert_eq!(
         reply.status,
         200,
         "{}",
         &reply.text[..reply.text.len().min(200)]
     );
-    let before = world.backend.requests().len();
-    let reply = post(&world, &token, sized(LIMIT + 1), &[]).await;
+    let before = fixture.backend.requests().len();
+    let reply = post(&fixture, &token, sized(LIMIT + 1), &[]).await;
     if let Ok(reply) = reply {
         assert_eq!(reply.status, 413, "{}", reply.text);
     }
@@ -202,7 +202,7 @@ async fn the_limit_is_four_mebibytes_exactly() -> Result<()> {
     let mut bytes = raw::request(
         "POST",
         "/mcp",
-        &format!("127.0.0.1:{}", world.gateway.port),
+        &format!("127.0.0.1:{}", fixture.gateway.port),
         &[
             ("Authorization", &format!("Bearer {token}")),
             ("Content-Type", "application/json"),
@@ -216,7 +216,7 @@ async fn the_limit_is_four_mebibytes_exactly() -> Result<()> {
         bytes.extend_from_slice(b"\r\n");
     }
     bytes.extend_from_slice(b"0\r\n\r\n");
-    let answer = raw::exchange(world.gateway.address(), &bytes, Duration::from_secs(5)).await?;
+    let answer = raw::exchange(fixture.gateway.address(), &bytes, Duration::from_secs(5)).await?;
     assert!(
         [413, 0].contains(&answer.status()),
         "chunked: {}",
@@ -225,7 +225,7 @@ async fn the_limit_is_four_mebibytes_exactly() -> Result<()> {
     let declared = raw::request(
         "POST",
         "/mcp",
-        &format!("127.0.0.1:{}", world.gateway.port),
+        &format!("127.0.0.1:{}", fixture.gateway.port),
         &[
             ("Authorization", &format!("Bearer {token}")),
             ("Content-Type", "application/json"),
@@ -233,7 +233,8 @@ async fn the_limit_is_four_mebibytes_exactly() -> Result<()> {
         ],
         b"",
     );
-    let answer = raw::exchange(world.gateway.address(), &declared, Duration::from_secs(5)).await?;
+    let answer =
+        raw::exchange(fixture.gateway.address(), &declared, Duration::from_secs(5)).await?;
     assert_eq!(
         answer.status(),
         413,
@@ -241,7 +242,7 @@ async fn the_limit_is_four_mebibytes_exactly() -> Result<()> {
         answer.text
     );
     assert_eq!(
-        world.backend.requests().len(),
+        fixture.backend.requests().len(),
         before,
         "something too large reached the backend"
     );
@@ -250,9 +251,9 @@ async fn the_limit_is_four_mebibytes_exactly() -> Result<()> {
 
 #[tokio::test]
 async fn without_a_token_no_body_is_waited_for() -> Result<()> {
-    let mut world = World::start().await?;
-    let host = format!("127.0.0.1:{}", world.gateway.port);
-    let before = world.gateway.program().resident_memory()?;
+    let mut fixture = Fixture::start().await?;
+    let host = format!("127.0.0.1:{}", fixture.gateway.port);
+    let before = fixture.gateway.program().resident_memory()?;
     let head = raw::request(
         "POST",
         "/mcp",
@@ -266,7 +267,7 @@ async fn without_a_token_no_body_is_waited_for() -> Result<()> {
     let mut waiting = Vec::new();
     for _ in 0..200 {
         let head = head.clone();
-        let address = world.gateway.address();
+        let address = fixture.gateway.address();
         waiting.push(tokio::spawn(async move {
             raw::exchange(address, &head, Duration::from_secs(3)).await
         }));
@@ -275,7 +276,7 @@ async fn without_a_token_no_body_is_waited_for() -> Result<()> {
         let answer = answer.await??;
         assert_eq!(answer.status(), 401, "{}", answer.text);
     }
-    let grown = world
+    let grown = fixture
         .gateway
         .program()
         .resident_memory()?
@@ -284,9 +285,9 @@ async fn without_a_token_no_body_is_waited_for() -> Result<()> {
         grown < 64 * 1024 * 1024,
         "{grown} bytes more after 200 anonymous senders"
     );
-    let (_, token) = world.signed_in().await?;
+    let (_, token) = fixture.signed_in().await?;
     assert_eq!(
-        send(&world.url("/mcp"), &token, &initialize())
+        send(&fixture.url("/mcp"), &token, &initialize())
             .await?
             .status,
         200

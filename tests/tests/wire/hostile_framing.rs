@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
+use tests::fixture::Fixture;
 use tests::mcp::{call, initialize, send};
 use tests::raw::{exchange, request};
-use tests::world::World;
 
 const PATIENCE: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn a_second_request_hidden_in_a_body_never_arrives() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let host = format!("127.0.0.1:{}", world.gateway.port);
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let host = format!("127.0.0.1:{}", fixture.gateway.port);
     let hidden =
         format!("POST /mcp?SMUGGLED HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
     let auth = format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
@@ -97,12 +97,12 @@ async fn a_second_request_hidden_in_a_body_never_arrives() -> Result<()> {
         ),
     ];
     for (what, bytes) in cases {
-        let answer = exchange(world.gateway.address(), bytes.as_bytes(), PATIENCE).await?;
-        let smuggled = world.backend.marked("SMUGGLED");
+        let answer = exchange(fixture.gateway.address(), bytes.as_bytes(), PATIENCE).await?;
+        let smuggled = fixture.backend.marked("SMUGGLED");
         assert!(smuggled.is_empty(), "{what}: {smuggled:?}\n{}", answer.text);
     }
     assert_eq!(
-        send(&world.url("/mcp"), &token, &initialize())
+        send(&fixture.url("/mcp"), &token, &initialize())
             .await?
             .status,
         200
@@ -112,8 +112,8 @@ async fn a_second_request_hidden_in_a_body_never_arrives() -> Result<()> {
 
 #[tokio::test]
 async fn a_host_that_is_not_ours_is_refused_even_with_a_token() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let bearer = format!("Bearer {token}");
     let body = call(1, "echo", &json!({"marker": "FOREIGN"})).to_string();
     let headers = [
@@ -136,21 +136,21 @@ async fn a_host_that_is_not_ours_is_refused_even_with_a_token() -> Result<()> {
             [headers.as_slice(), &[("Origin", &origin)]].concat(),
         ] {
             let bytes = request("POST", "/mcp", host, &headers, body.as_bytes());
-            let answer = exchange(world.gateway.address(), &bytes, PATIENCE).await?;
+            let answer = exchange(fixture.gateway.address(), &bytes, PATIENCE).await?;
             let status = answer.status();
             assert!((400..500).contains(&status), "{host:?}: {}", answer.text);
         }
     }
-    assert!(world.backend.marked("FOREIGN").is_empty());
+    assert!(fixture.backend.marked("FOREIGN").is_empty());
     Ok(())
 }
 
 #[tokio::test]
 async fn a_path_with_two_readings_is_never_forwarded() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let bearer = format!("Bearer {token}");
-    let host = format!("127.0.0.1:{}", world.gateway.port);
+    let host = format!("127.0.0.1:{}", fixture.gateway.port);
     let body = call(1, "echo", &json!({"marker": "TWOFOLD"})).to_string();
     let headers = [
         ("Authorization", bearer.as_str()),
@@ -180,7 +180,7 @@ async fn a_path_with_two_readings_is_never_forwarded() -> Result<()> {
         "@evil.example/mcp",
     ] {
         let answer = exchange(
-            world.gateway.address(),
+            fixture.gateway.address(),
             &request("POST", path, &host, &headers, body.as_bytes()),
             PATIENCE,
         )
@@ -192,7 +192,7 @@ async fn a_path_with_two_readings_is_never_forwarded() -> Result<()> {
             answer.text.lines().next().unwrap_or_default()
         );
         assert!(
-            world.backend.marked("TWOFOLD").is_empty(),
+            fixture.backend.marked("TWOFOLD").is_empty(),
             "{path} reached the backend"
         );
     }
@@ -201,10 +201,10 @@ async fn a_path_with_two_readings_is_never_forwarded() -> Result<()> {
 
 #[tokio::test]
 async fn a_header_that_never_ends_is_cut_and_hurts_nobody() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let host = format!("127.0.0.1:{}", world.gateway.port);
-    let address = world.gateway.address();
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let host = format!("127.0.0.1:{}", fixture.gateway.port);
+    let address = fixture.gateway.address();
     let slow: Vec<_> = (0..50)
         .map(|_| {
             let head = format!("POST /mcp HTTP/1.1\r\nHost: {host}\r\n");
@@ -214,7 +214,7 @@ async fn a_header_that_never_ends_is_cut_and_hurts_nobody() -> Result<()> {
         })
         .collect();
     assert_eq!(
-        send(&world.url("/mcp"), &token, &initialize())
+        send(&fixture.url("/mcp"), &token, &initialize())
             .await?
             .status,
         200
@@ -231,11 +231,11 @@ async fn a_header_that_never_ends_is_cut_and_hurts_nobody() -> Result<()> {
 
 #[tokio::test]
 async fn too_much_header_is_refused() -> Result<()> {
-    let world = World::start().await?;
-    let host = format!("127.0.0.1:{}", world.gateway.port);
+    let fixture = Fixture::start().await?;
+    let host = format!("127.0.0.1:{}", fixture.gateway.port);
     let long = "a".repeat(900_000);
     let answer = exchange(
-        world.gateway.address(),
+        fixture.gateway.address(),
         &request("GET", "/mcp", &host, &[("X-Long", &long)], b""),
         PATIENCE,
     )
@@ -251,7 +251,7 @@ async fn too_much_header_is_refused() -> Result<()> {
         .map(|(name, value)| (name.as_str(), value.as_str()))
         .collect();
     let answer = exchange(
-        world.gateway.address(),
+        fixture.gateway.address(),
         &request("GET", "/mcp", &host, &many, b""),
         PATIENCE,
     )

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
+use tests::fixture::Fixture;
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
 use tests::mcp::{self, LegacySession, call, open_session, send};
@@ -12,23 +13,22 @@ use tests::oauth::OAuthClient;
 use tests::recorder::Recorder;
 use tests::scripted_mcp::{self, MCP_STREAM, SESSION};
 use tests::sse::EventStream;
-use tests::world::World;
 
 #[tokio::test]
 async fn another_clients_session_is_unknown_on_every_method_and_its_owner_notices_nothing()
 -> Result<()> {
-    let world = World::start().await?;
-    let owners = world
+    let fixture = Fixture::start().await?;
+    let owners = fixture
         .client("The session's client")
         .await?
-        .sign_in(&world.owner)
+        .sign_in(&fixture.owner)
         .await?;
-    let thiefs = world
+    let thiefs = fixture
         .client("Another client")
         .await?
-        .sign_in(&world.owner)
+        .sign_in(&fixture.owner)
         .await?;
-    let url = world.url("/mcp");
+    let url = fixture.url("/mcp");
     let session = open_session(&url, &owners).await?;
     let mut stream = EventStream::open(
         http::client()
@@ -74,7 +74,7 @@ async fn another_clients_session_is_unknown_on_every_method_and_its_owner_notice
                 .header("Mcp-Session-Id", &session),
         ),
     ];
-    let before = world.backend.requests().len();
+    let before = fixture.backend.requests().len();
     for (what, request) in attempts {
         let reply = http::send(request).await?;
         assert!(
@@ -84,11 +84,11 @@ async fn another_clients_session_is_unknown_on_every_method_and_its_owner_notice
         );
     }
     assert_eq!(
-        world.backend.requests().len(),
+        fixture.backend.requests().len(),
         before,
         "an attempt reached the backend"
     );
-    world.backend.push(MCP_STREAM, "data: undisturbed\n\n");
+    fixture.backend.push(MCP_STREAM, "data: undisturbed\n\n");
     assert_eq!(stream.event(Duration::from_secs(3)).await?.1, "undisturbed");
     let own =
         mcp::post(&url, &owners, &call(2, "echo", &json!({}))).header("Mcp-Session-Id", &session);
@@ -98,12 +98,12 @@ async fn another_clients_session_is_unknown_on_every_method_and_its_owner_notice
 
 #[tokio::test]
 async fn a_session_id_nobody_was_given_is_unknown() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let before = world.backend.marked("STOLEN").len();
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let before = fixture.backend.marked("STOLEN").len();
     for id in ["made-up", SESSION, "", "../x", &"s".repeat(4000)] {
         let request = mcp::post(
-            &world.url("/mcp"),
+            &fixture.url("/mcp"),
             &token,
             &call(1, "echo", &json!({"marker": "STOLEN"})),
         )
@@ -115,31 +115,31 @@ async fn a_session_id_nobody_was_given_is_unknown() -> Result<()> {
             reply.status
         );
     }
-    assert_eq!(world.backend.marked("STOLEN").len(), before);
+    assert_eq!(fixture.backend.marked("STOLEN").len(), before);
     Ok(())
 }
 
 #[tokio::test]
 async fn another_clients_sse_session_takes_no_messages() -> Result<()> {
-    let world = World::start().await?;
-    let owners = world
+    let fixture = Fixture::start().await?;
+    let owners = fixture
         .client("The session's client")
         .await?
-        .sign_in(&world.owner)
+        .sign_in(&fixture.owner)
         .await?;
-    let thiefs = world
+    let thiefs = fixture
         .client("Another client")
         .await?
-        .sign_in(&world.owner)
+        .sign_in(&fixture.owner)
         .await?;
-    let mut session = LegacySession::open(&world.url("/sse"), &owners).await?;
+    let mut session = LegacySession::open(&fixture.url("/sse"), &owners).await?;
     let body = call(1, "echo", &json!({"marker": "STOLEN"}));
     let reply = send(&session.endpoint, &thiefs, &body).await?;
     assert!([403, 404].contains(&reply.status), "{}", reply.status);
-    let made_up = world.url("/messages?sessionId=made-up");
+    let made_up = fixture.url("/messages?sessionId=made-up");
     let reply = send(&made_up, &thiefs, &body).await?;
     assert!([403, 404].contains(&reply.status), "{}", reply.status);
-    assert!(world.backend.marked("STOLEN").is_empty());
+    assert!(fixture.backend.marked("STOLEN").is_empty());
     let answer = session
         .request(&call(2, "echo", &json!({"mine": true})))
         .await?;
@@ -181,10 +181,10 @@ async fn a_session_of_one_backend_is_unknown_at_another() -> Result<()> {
 
 #[tokio::test]
 async fn a_session_ends_with_its_grant() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let first = client.sign_in(&world.owner).await?;
-    let url = world.url("/mcp");
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let first = client.sign_in(&fixture.owner).await?;
+    let url = fixture.url("/mcp");
     let session = open_session(&url, &first).await?;
     assert_eq!(client.revoke(&first).await?.status, 200);
     let reply = http::send(

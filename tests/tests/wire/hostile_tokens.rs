@@ -7,13 +7,13 @@ use anyhow::Result;
 use biscuit_auth::builder::{Algorithm, BlockBuilder};
 use biscuit_auth::{Biscuit, KeyPair, UnverifiedBiscuit};
 use serde_json::json;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
 use tests::mcp::{call, initialize, send};
 use tests::oauth::OAuthClient;
 use tests::recorder::Recorder;
 use tests::scripted_mcp;
-use tests::world::{StoreKind, World};
 
 /// The same facts, signed by someone else.
 fn forged(token: &str, key: &KeyPair, root_key_id: Option<u32>) -> Result<String> {
@@ -25,10 +25,10 @@ fn forged(token: &str, key: &KeyPair, root_key_id: Option<u32>) -> Result<String
     Ok(builder.build(key)?.to_base64()?)
 }
 
-async fn refused(world: &World, what: &str, token: &str) -> Result<()> {
+async fn refused(fixture: &Fixture, what: &str, token: &str) -> Result<()> {
     let start = Instant::now();
     let reply = send(
-        &world.url("/mcp"),
+        &fixture.url("/mcp"),
         token,
         &call(1, "echo", &json!({"marker": "forged"})),
     )
@@ -46,7 +46,7 @@ async fn refused(world: &World, what: &str, token: &str) -> Result<()> {
         start.elapsed()
     );
     assert!(
-        world.backend.marked("forged").is_empty(),
+        fixture.backend.marked("forged").is_empty(),
         "{what} reached the backend"
     );
     Ok(())
@@ -54,8 +54,8 @@ async fn refused(world: &World, what: &str, token: &str) -> Result<()> {
 
 #[tokio::test]
 async fn a_token_signed_by_any_other_key_is_refused() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let real_id = UnverifiedBiscuit::from_base64(&token)?.root_key_id();
     let (ed25519, p256) = (
         KeyPair::new(),
@@ -70,22 +70,22 @@ async fn a_token_signed_by_any_other_key_is_refused() -> Result<()> {
             Some(u32::MAX),
         ] {
             refused(
-                &world,
+                &fixture,
                 &format!("{name} with root key id {id:?}"),
                 &forged(&token, key, id)?,
             )
             .await?;
         }
     }
-    let other = World::start().await?;
+    let other = Fixture::start().await?;
     let (_, foreign) = other.signed_in().await?;
-    refused(&world, "a token of another installation", &foreign).await
+    refused(&fixture, "a token of another installation", &foreign).await
 }
 
 #[tokio::test]
 async fn what_a_holder_appends_can_only_narrow() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let append = |code: &str| -> Result<String> {
         Ok(UnverifiedBiscuit::from_base64(&token)?
             .append(BlockBuilder::new().code(code)?)?
@@ -101,10 +101,10 @@ async fn what_a_holder_appends_can_only_narrow() -> Result<()> {
         "check if true or user($u), $u.matches(\"(a+)+$\");",
         "fact(1); fact($x) <- fact($x);",
     ] {
-        refused(&world, code, &append(code)?).await?;
+        refused(&fixture, code, &append(code)?).await?;
     }
     let never = append("check if false;")?;
-    refused(&world, "a block that allows nothing", &never).await?;
+    refused(&fixture, "a block that allows nothing", &never).await?;
     let mut long = UnverifiedBiscuit::from_base64(&token)?;
     for _ in 0..200 {
         long = long.append(BlockBuilder::new().code("check if true;")?)?;
@@ -112,7 +112,7 @@ async fn what_a_holder_appends_can_only_narrow() -> Result<()> {
     // It may be too much of a header before it is too much of a token.
     let long = long.to_base64()?;
     let reply = send(
-        &world.url("/mcp"),
+        &fixture.url("/mcp"),
         &long,
         &call(1, "echo", &json!({"marker": "forged"})),
     )
@@ -122,32 +122,32 @@ async fn what_a_holder_appends_can_only_narrow() -> Result<()> {
         "two hundred blocks: {}",
         reply.status
     );
-    assert!(world.backend.marked("forged").is_empty());
+    assert!(fixture.backend.marked("forged").is_empty());
     Ok(())
 }
 
 #[tokio::test]
 async fn a_sealed_copy_or_one_without_its_proof_is_no_way_around() -> Result<()> {
-    let world = World::start().await?;
-    let (client, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (client, token) = fixture.signed_in().await?;
     let sealed = UnverifiedBiscuit::from_base64(&token)?
         .seal()?
         .to_base64()?;
-    let reply = send(&world.url("/mcp"), &sealed, &initialize()).await?;
+    let reply = send(&fixture.url("/mcp"), &sealed, &initialize()).await?;
     assert!([200, 401].contains(&reply.status), "{}", reply.status);
     assert_eq!(client.revoke(&token).await?.status, 200);
-    refused(&world, "a sealed copy of a revoked token", &sealed).await
+    refused(&fixture, "a sealed copy of a revoked token", &sealed).await
 }
 
 #[tokio::test]
 async fn a_token_ends_when_it_says_and_the_answer_says_so() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, |setup| {
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
         setup.more("[tokens]\naccess_ttl = \"60s\"\n")
     })
     .await?;
-    let client = world.client("Client").await?;
+    let client = fixture.client("Client").await?;
     let request = client.authorization();
-    let callback = client.allow(&request, &world.owner).await?;
+    let callback = client.allow(&request, &fixture.owner).await?;
     let answer = client
         .redeem(&callback.code(), &request.pkce.verifier)
         .await?
@@ -155,12 +155,14 @@ async fn a_token_ends_when_it_says_and_the_answer_says_so() -> Result<()> {
     assert_eq!(answer["expires_in"], 60);
     let token = answer["access_token"].as_str().expect("a token");
     assert_eq!(
-        send(&world.url("/mcp"), token, &initialize()).await?.status,
+        send(&fixture.url("/mcp"), token, &initialize())
+            .await?
+            .status,
         200
     );
     // The stated leeway for clocks that differ is 30 seconds.
     tokio::time::sleep(Duration::from_secs(93)).await;
-    refused(&world, "expired", token).await
+    refused(&fixture, "expired", token).await
 }
 
 #[tokio::test]
@@ -213,11 +215,11 @@ async fn a_token_opens_only_the_backend_it_was_made_for() -> Result<()> {
 
 #[tokio::test]
 async fn a_token_anywhere_but_in_the_header_is_no_token_and_is_not_logged() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, |setup| {
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
         setup.more("[log]\nlevel = \"debug\"\n")
     })
     .await?;
-    let (_, token) = world.signed_in().await?;
+    let (_, token) = fixture.signed_in().await?;
     let body = call(1, "echo", &json!({"marker": "forged"})).to_string();
     let post = |url: String,
                 headers: Vec<(&'static str, String)>,
@@ -229,7 +231,7 @@ async fn a_token_anywhere_but_in_the_header_is_no_token_and_is_not_logged() -> R
             .collect();
         http::post(&url, kind, body, &headers).await
     };
-    let url = world.url("/mcp");
+    let url = fixture.url("/mcp");
     let json = "application/json";
     for (what, reply) in [
         (
@@ -320,9 +322,9 @@ async fn a_token_anywhere_but_in_the_header_is_no_token_and_is_not_logged() -> R
         reply.status
     );
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let log = world.gateway.log().join("\n");
+    let log = fixture.gateway.log().join("\n");
     let needle = &token[20..80];
     assert!(!log.contains(needle), "the token is in the log");
-    assert!(world.backend.marked("forged").is_empty());
+    assert!(fixture.backend.marked("forged").is_empty());
     Ok(())
 }

@@ -4,13 +4,13 @@
 use anyhow::Result;
 use serde_json::json;
 use tests::browser::Browser;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
 use tests::mcp;
 use tests::oauth::{OAuthClient, Pkce, REDIRECT_URI};
 use tests::recorder::Recorder;
 use tests::scripted_mcp;
-use tests::world::{StoreKind, World};
 
 const REFRESH: &str = "[tokens]\nrefresh = true\n";
 
@@ -18,17 +18,17 @@ const REFRESH: &str = "[tokens]\nrefresh = true\n";
 async fn a_client_that_knows_nothing_but_the_origin_gets_a_token_for_the_default_backend()
 -> Result<()> {
     for more in ["", REFRESH] {
-        let world = World::with(StoreKind::Embedded, |setup| setup.more(more)).await?;
+        let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(more)).await?;
         // No auth method, no grant types: as the Python SDK of then registers.
         let metadata = json!({"redirect_uris": [REDIRECT_URI]});
-        let registered = http::post_json(&world.url("/register"), &metadata).await?;
+        let registered = http::post_json(&fixture.url("/register"), &metadata).await?;
         assert_eq!(registered.status, 201, "{}", registered.text);
         let registered = registered.json();
         assert_eq!(registered["token_endpoint_auth_method"], "none");
         let id = registered["client_id"].as_str().expect("an id");
 
         let pkce = Pkce::fresh();
-        let mut url = url::Url::parse(&world.url("/authorize"))?;
+        let mut url = url::Url::parse(&fixture.url("/authorize"))?;
         url.query_pairs_mut().extend_pairs([
             ("response_type", "code"),
             ("client_id", id),
@@ -39,7 +39,7 @@ async fn a_client_that_knows_nothing_but_the_origin_gets_a_token_for_the_default
         let mut browser = Browser::default();
         let login = browser.visit(&url).await?;
         let consent = browser
-            .log_in(&login, &world.owner.name, &world.owner.password)
+            .log_in(&login, &fixture.owner.name, &fixture.owner.password)
             .await?;
         let back = browser
             .answer(&consent, "Allow")
@@ -60,13 +60,13 @@ async fn a_client_that_knows_nothing_but_the_origin_gets_a_token_for_the_default
             ("redirect_uri", REDIRECT_URI),
             ("code_verifier", &pkce.verifier),
         ];
-        let reply = http::post_form(&world.url("/token"), &fields).await?;
+        let reply = http::post_form(&fixture.url("/token"), &fields).await?;
         assert_eq!(reply.status, 200, "{}", reply.text);
         let answer = reply.json();
         assert_eq!(answer["scope"], "mcp", "the default, echoed");
         assert_eq!(answer.get("refresh_token").is_some(), !more.is_empty());
         for path in ["/mcp", "/sse"] {
-            let request = http::client().get(world.url(path));
+            let request = http::client().get(fixture.url(path));
             let token = answer["access_token"].as_str().expect("a token");
             let stream = tests::sse::EventStream::open(request.bearer_auth(token)).await;
             assert!(stream.is_ok(), "{path}: {:?}", stream.err());
@@ -78,13 +78,13 @@ async fn a_client_that_knows_nothing_but_the_origin_gets_a_token_for_the_default
                 ("refresh_token", token),
                 ("client_id", id),
             ];
-            let reply = http::post_form(&world.url("/token"), &fields).await?;
+            let reply = http::post_form(&fixture.url("/token"), &fields).await?;
             assert_eq!(reply.status, 200, "{}", reply.text);
             let token = reply.json()["access_token"]
                 .as_str()
                 .expect("a token")
                 .to_owned();
-            let called = mcp::send(&world.url("/mcp"), &token, &mcp::initialize()).await?;
+            let called = mcp::send(&fixture.url("/mcp"), &token, &mcp::initialize()).await?;
             assert_eq!(called.status, 200);
         }
     }
@@ -118,8 +118,8 @@ async fn without_a_resource_the_token_is_for_the_default_backend_and_no_other() 
 
 #[tokio::test]
 async fn scopes_that_are_not_served_are_dropped_and_the_granted_ones_echoed() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Legacy").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Legacy").await?;
     for scope in [
         "openid email profile",
         "mcp offline_access",
@@ -129,14 +129,14 @@ async fn scopes_that_are_not_served_are_dropped_and_the_granted_ones_echoed() ->
         "   ",
     ] {
         let request = client.authorization().with("scope", scope);
-        let answer = client.connect_by(&request, &world.owner).await?;
+        let answer = client.connect_by(&request, &fixture.owner).await?;
         assert_eq!(answer["scope"], "mcp", "{scope:?}");
         assert!(answer.get("refresh_token").is_none(), "refresh is off");
         let token = answer["access_token"].as_str().expect("a token");
-        let called = mcp::send(&world.url("/mcp"), token, &mcp::initialize()).await?;
+        let called = mcp::send(&fixture.url("/mcp"), token, &mcp::initialize()).await?;
         assert_eq!(called.status, 200);
     }
-    let metadata = http::get(&world.url("/.well-known/oauth-authorization-server"))
+    let metadata = http::get(&fixture.url("/.well-known/oauth-authorization-server"))
         .await?
         .json();
     assert_eq!(metadata["scopes_supported"], json!(["mcp"]));

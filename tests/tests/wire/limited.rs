@@ -8,6 +8,7 @@ use anyhow::Result;
 use biscuit_auth::UnverifiedBiscuit;
 use biscuit_auth::builder::BlockBuilder;
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::Owner;
 use tests::http::{self, Reply};
 use tests::mcp::{self, LegacySession, call, initialize, message, response, send};
@@ -15,7 +16,6 @@ use tests::oauth::OAuthClient;
 use tests::recorder::{Answer, Recorded, Step};
 use tests::scripted_mcp::{self, MCP_STREAM, SESSION, SSE_STREAM};
 use tests::sse::EventStream;
-use tests::world::{StoreKind, World};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,7 +33,7 @@ enum Limit {
 const LIMITS: [Limit; 3] = [Limit::Chosen, Limit::Narrowed, Limit::Policy];
 
 struct Limited {
-    world: World,
+    fixture: Fixture,
     client: OAuthClient,
     token: String,
     _folder: tempfile::TempDir,
@@ -48,19 +48,19 @@ impl Limited {
             Limit::Policy => format!("[policy]\nfile = \"{}\"\n", file.display()),
             Limit::Chosen | Limit::Narrowed => String::new(),
         };
-        let world = World::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
-        world.backend.play(citizen);
-        let client = world.client("A limited client").await?;
+        let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
+        fixture.backend.play(citizen);
+        let client = fixture.client("A limited client").await?;
         let token = match limit {
-            Limit::Chosen => choosing(&client, &world.owner, &["look"]).await?,
+            Limit::Chosen => choosing(&client, &fixture.owner, &["look"]).await?,
             Limit::Narrowed => {
-                let token = client.sign_in(&world.owner).await?;
+                let token = client.sign_in(&fixture.owner).await?;
                 append(&token, "check if tool(\"look\")")?
             }
-            Limit::Policy => client.sign_in(&world.owner).await?,
+            Limit::Policy => client.sign_in(&fixture.owner).await?,
         };
         Ok(Self {
-            world,
+            fixture,
             client,
             token,
             _folder: folder,
@@ -68,7 +68,7 @@ impl Limited {
     }
 
     fn url(&self) -> String {
-        self.world.url("/mcp")
+        self.fixture.url("/mcp")
     }
 
     async fn session(&self) -> Result<String> {
@@ -96,7 +96,7 @@ impl Limited {
             message.get("method").is_none()
                 && (message.get("result").is_some() || message.get("error").is_some())
         };
-        let sent = self.world.backend.requests();
+        let sent = self.fixture.backend.requests();
         sent.iter().map(Recorded::json).filter(is_answer).collect()
     }
 }
@@ -249,7 +249,7 @@ async fn what_is_asked_on_the_sessions_own_stream_is_answered_and_its_end_is_tol
     let roots = question(&json!(1), "roots/list");
     let cancelled = json!({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": {"requestId": 1, "reason": "late"}});
     let text = event(&roots) + &event(&cancelled);
-    limited.world.backend.push(MCP_STREAM, &text);
+    limited.fixture.backend.push(MCP_STREAM, &text);
     let asked: Value = serde_json::from_str(&stream.event(PATIENCE).await?.1)?;
     let ended: Value = serde_json::from_str(&stream.event(PATIENCE).await?.1)?;
     assert_eq!(asked["method"], "roots/list");
@@ -266,7 +266,7 @@ async fn what_is_asked_on_the_sessions_own_stream_is_answered_and_its_end_is_tol
 async fn over_the_legacy_stream_questions_are_answered_where_they_were_asked() -> Result<()> {
     for limit in LIMITS {
         let limited = Limited::start(limit).await?;
-        let url = limited.world.url("/sse");
+        let url = limited.fixture.url("/sse");
         let mut session = LegacySession::open(&url, &limited.token).await?;
         let hello = session.request(&initialize()).await?;
         if let Limit::Chosen = limit {
@@ -286,7 +286,7 @@ async fn over_the_legacy_stream_questions_are_answered_where_they_were_asked() -
         assert_eq!(asked["method"], "elicitation/create", "{limit:?}");
         // What was never asked there, and an endpoint that nobody was given.
         assert_eq!(session.post(&answer(&json!(7))).await?.status, 202);
-        let forged = limited.world.url("/messages?session=x");
+        let forged = limited.fixture.url("/messages?session=x");
         let forged = send(&forged, &limited.token, &answer(&asked["id"])).await?;
         assert_eq!(forged.status, 404);
         assert!(limited.answers().is_empty());
@@ -328,8 +328,8 @@ async fn an_answer_to_what_was_never_asked_of_this_client_here_goes_no_further()
         // Without the session, and in no session of another client or person.
         let reply = send(&limited.url(), &limited.token, &answer(&asked["id"])).await?;
         assert_eq!(reply.status, 202);
-        let other = limited.world.client("Another client").await?;
-        let token = choosing(&other, &limited.world.owner, &["look"]).await?;
+        let other = limited.fixture.client("Another client").await?;
+        let token = choosing(&other, &limited.fixture.owner, &["look"]).await?;
         let theirs = mcp::open_session(&limited.url(), &token).await?;
         let reply = limited.say(&token, &theirs, &answer(&asked["id"])).await?;
         assert_eq!(reply.status, 202);
@@ -359,10 +359,10 @@ async fn what_honest_clients_say_unasked_never_ends_their_session() -> Result<()
             ("notifications/tasks/status", false),
         ] {
             let notice = json!({"jsonrpc": "2.0", "method": method, "params": {}});
-            let before = limited.world.backend.requests().len();
+            let before = limited.fixture.backend.requests().len();
             let reply = limited.say(&limited.token, &session, &notice).await?;
             assert_eq!(reply.status, 202, "{limit:?} {method}: {}", reply.text);
-            let passed = limited.world.backend.requests().len() - before;
+            let passed = limited.fixture.backend.requests().len() - before;
             assert_eq!(passed, usize::from(is_passed), "{limit:?} {method}");
         }
     }
@@ -372,7 +372,7 @@ async fn what_honest_clients_say_unasked_never_ends_their_session() -> Result<()
 #[tokio::test]
 async fn a_backend_announces_what_the_token_has_and_lists_of_the_rest_are_empty() -> Result<()> {
     let limited = Limited::start(Limit::Chosen).await?;
-    let everything = limited.client.sign_in(&limited.world.owner).await?;
+    let everything = limited.client.sign_in(&limited.fixture.owner).await?;
     let hello = response(&send(&limited.url(), &limited.token, &initialize()).await?)?;
     assert_eq!(
         hello["result"]["capabilities"],
@@ -389,7 +389,7 @@ async fn a_backend_announces_what_the_token_has_and_lists_of_the_rest_are_empty(
         json!({"listChanged": true})
     );
     // Without a tool that has an interface there is nothing to read.
-    let token = choosing(&limited.client, &limited.world.owner, &["echo"]).await?;
+    let token = choosing(&limited.client, &limited.fixture.owner, &["echo"]).await?;
     let hello = response(&send(&limited.url(), &token, &initialize()).await?)?;
     assert!(
         hello["result"]["capabilities"].get("resources").is_none(),
@@ -402,13 +402,13 @@ async fn a_backend_announces_what_the_token_has_and_lists_of_the_rest_are_empty(
         ("tasks/list", "tasks"),
     ] {
         let body = message(5, method, &json!({}));
-        let before = limited.world.backend.requests().len();
+        let before = limited.fixture.backend.requests().len();
         let reply = response(&send(&limited.url(), &limited.token, &body).await?)?;
         assert_eq!(
             reply,
             json!({"jsonrpc": "2.0", "id": 5, "result": {listed: []}})
         );
-        assert_eq!(limited.world.backend.requests().len(), before, "{method}");
+        assert_eq!(limited.fixture.backend.requests().len(), before, "{method}");
     }
     // And as 2026-07-28 has it.
     let modern = |method: &str| {
@@ -463,14 +463,14 @@ async fn an_allowed_tools_interface_may_be_read_and_no_other_resource() -> Resul
             "file:///etc/passwd",
             "",
         ] {
-            let before = limited.world.backend.requests().len();
+            let before = limited.fixture.backend.requests().len();
             let reply = send(&limited.url(), &limited.token, &read(uri)).await?;
             // What has a blank or control character around it is no name at all.
             if reply.status != 400 {
                 let reply = response(&reply)?;
                 assert!(reply.get("error").is_some(), "{uri:?}: {reply}");
             }
-            assert_eq!(limited.world.backend.requests().len(), before, "{uri:?}");
+            assert_eq!(limited.fixture.backend.requests().len(), before, "{uri:?}");
         }
         let subscribe = message(
             7,
@@ -501,7 +501,7 @@ async fn a_task_of_an_allowed_tool_is_its_clients_and_nobody_elses() -> Result<(
     for method in ["tasks/get", "tasks/cancel"] {
         let reply = response(&send(&url, &limited.token, &about(method, &task)).await?)?;
         assert_eq!(reply["result"]["taskId"], task, "{method}: {reply}");
-        let sent = limited.world.backend.requests();
+        let sent = limited.fixture.backend.requests();
         let sent = sent.last().map(Recorded::json).unwrap_or_default();
         assert_eq!(sent["params"]["taskId"], "task of \"look\"");
     }
@@ -509,11 +509,11 @@ async fn a_task_of_an_allowed_tool_is_its_clients_and_nobody_elses() -> Result<(
     assert_eq!(reply["result"]["content"][0]["text"], "task of \"look\"");
 
     // Another client, a token for other tools, names that nobody gave out.
-    let other = limited.world.client("Another client").await?;
-    let theirs = choosing(&other, &limited.world.owner, &["look"]).await?;
-    let elsewhere = choosing(&limited.client, &limited.world.owner, &["echo"]).await?;
+    let other = limited.fixture.client("Another client").await?;
+    let theirs = choosing(&other, &limited.fixture.owner, &["look"]).await?;
+    let elsewhere = choosing(&limited.client, &limited.fixture.owner, &["echo"]).await?;
     let narrowed = append(&limited.token, "check if tool(\"echo\")")?;
-    let before = limited.world.backend.requests().len();
+    let before = limited.fixture.backend.requests().len();
     for method in ["tasks/get", "tasks/result", "tasks/cancel"] {
         for token in [&theirs, &elsewhere, &narrowed] {
             let reply = response(&send(&url, token, &about(method, &task)).await?)?;
@@ -540,7 +540,7 @@ async fn a_task_of_an_allowed_tool_is_its_clients_and_nobody_elses() -> Result<(
         .header("Content-Type", "application/json")
         .body(twice);
     assert_eq!(http::send(request).await?.status, 400);
-    assert_eq!(limited.world.backend.requests().len(), before);
+    assert_eq!(limited.fixture.backend.requests().len(), before);
     let refused = response(&send(&url, &limited.token, &begin("erase")).await?)?;
     assert_eq!(refused["result"]["isError"], true);
     Ok(())
@@ -565,8 +565,8 @@ fn citizen_over_stream(request: &Recorded) -> Answer {
 async fn a_task_over_the_legacy_stream_is_its_clients_and_nobody_elses() -> Result<()> {
     for limit in [Limit::Chosen, Limit::Narrowed] {
         let limited = Limited::start(limit).await?;
-        limited.world.backend.play(citizen_over_stream);
-        let url = limited.world.url("/sse");
+        limited.fixture.backend.play(citizen_over_stream);
+        let url = limited.fixture.url("/sse");
         let mut session = LegacySession::open(&url, &limited.token).await?;
         let hello = session.request(&initialize()).await?;
         assert!(
@@ -595,11 +595,11 @@ async fn a_task_over_the_legacy_stream_is_its_clients_and_nobody_elses() -> Resu
         assert_eq!(reply["result"]["content"][0]["text"], "task of \"look\"");
         // What the backend tells of it unasked has the client's name of it.
         let told = json!({"jsonrpc": "2.0", "method": "notifications/tasks/status", "params": {"taskId": "task of \"look\"", "status": "completed"}});
-        limited.world.backend.push(SSE_STREAM, &event(&told));
+        limited.fixture.backend.push(SSE_STREAM, &event(&told));
         let told: Value = serde_json::from_str(&session.stream.event(PATIENCE).await?.1)?;
         assert_eq!(told["params"]["taskId"], task, "{told}");
 
-        let before = limited.world.backend.requests().len();
+        let before = limited.fixture.backend.requests().len();
         // Names that nobody gave out, on its own stream.
         for (at, raw) in [
             json!("task of \"look\""),
@@ -616,15 +616,15 @@ async fn a_task_over_the_legacy_stream_is_its_clients_and_nobody_elses() -> Resu
         }
         let reply = session.request(&begin(30, "erase")).await?;
         assert_eq!(reply["result"]["isError"], true, "{limit:?}: {reply}");
-        assert_eq!(limited.world.backend.requests().len(), before);
+        assert_eq!(limited.fixture.backend.requests().len(), before);
         // Another client, and one that may call other tools, on streams of their own.
-        let other = limited.world.client("Another client").await?;
-        let theirs = choosing(&other, &limited.world.owner, &["look"]).await?;
-        let elsewhere = choosing(&limited.client, &limited.world.owner, &["echo"]).await?;
+        let other = limited.fixture.client("Another client").await?;
+        let theirs = choosing(&other, &limited.fixture.owner, &["look"]).await?;
+        let elsewhere = choosing(&limited.client, &limited.fixture.owner, &["echo"]).await?;
         for token in [&theirs, &elsewhere] {
             let mut session = LegacySession::open(&url, token).await?;
             session.request(&initialize()).await?;
-            let before = limited.world.backend.requests().len();
+            let before = limited.fixture.backend.requests().len();
             for (at, method) in ["tasks/get", "tasks/result", "tasks/cancel"]
                 .into_iter()
                 .enumerate()
@@ -637,7 +637,7 @@ async fn a_task_over_the_legacy_stream_is_its_clients_and_nobody_elses() -> Resu
                     "{limit:?} {method}: {reply}"
                 );
             }
-            assert_eq!(limited.world.backend.requests().len(), before);
+            assert_eq!(limited.fixture.backend.requests().len(), before);
         }
     }
     Ok(())
@@ -680,9 +680,9 @@ fn tasker(request: &Recorded) -> Answer {
 async fn a_task_of_the_extension_is_its_clients_and_nobody_elses() -> Result<()> {
     for limit in [Limit::Chosen, Limit::Narrowed] {
         let mut limited = Limited::start(limit).await?;
-        limited.world.backend.play(tasker);
+        limited.fixture.backend.play(tasker);
         // It is to find out that the backend is of that revision.
-        limited.world.gateway.crash_and_restart().await?;
+        limited.fixture.gateway.crash_and_restart().await?;
         let url = limited.url();
         let modern = |token: &str, method: &str, params: Value| {
             let mut params = params;
@@ -727,7 +727,7 @@ async fn a_task_of_the_extension_is_its_clients_and_nobody_elses() -> Result<()>
         ] {
             let reply = ask(own, method, params).await?;
             assert!(reply["result"].is_object(), "{limit:?} {method}: {reply}");
-            let sent = limited.world.backend.requests();
+            let sent = limited.fixture.backend.requests();
             let sent = sent.last().map(Recorded::json).unwrap_or_default();
             assert_eq!(sent["params"]["taskId"], "of look", "{limit:?} {method}");
         }
@@ -747,17 +747,17 @@ async fn a_task_of_the_extension_is_its_clients_and_nobody_elses() -> Result<()>
         );
         let told: Value = serde_json::from_str(&stream.event(PATIENCE).await?.1)?;
         assert_eq!(told["params"]["taskId"], task, "{told}");
-        let sent = limited.world.backend.marked("subscriptions/listen");
+        let sent = limited.fixture.backend.marked("subscriptions/listen");
         let sent = sent.last().map(Recorded::json).unwrap_or_default();
         assert_eq!(
             sent["params"]["notifications"]["taskIds"],
             json!(["of look"])
         );
 
-        let other = limited.world.client("Another client").await?;
-        let theirs = choosing(&other, &limited.world.owner, &["look"]).await?;
-        let elsewhere = choosing(&limited.client, &limited.world.owner, &["echo"]).await?;
-        let before = limited.world.backend.marked("tasks/").len();
+        let other = limited.fixture.client("Another client").await?;
+        let theirs = choosing(&other, &limited.fixture.owner, &["look"]).await?;
+        let elsewhere = choosing(&limited.client, &limited.fixture.owner, &["echo"]).await?;
+        let before = limited.fixture.backend.marked("tasks/").len();
         for method in ["tasks/get", "tasks/update", "tasks/cancel"] {
             for token in [&theirs, &elsewhere] {
                 let reply = ask(token, method, json!({"taskId": task})).await?;
@@ -774,7 +774,7 @@ async fn a_task_of_the_extension_is_its_clients_and_nobody_elses() -> Result<()>
                 );
             }
         }
-        assert_eq!(limited.world.backend.marked("tasks/").len(), before);
+        assert_eq!(limited.fixture.backend.marked("tasks/").len(), before);
         let listen = json!({"notifications": {"taskIds": [task]}});
         let mut stream =
             EventStream::open(modern(&elsewhere, "subscriptions/listen", listen)).await?;

@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tests::browser::{Browser, Form, Page};
+use tests::fixture::Fixture;
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
 use tests::oauth::OAuthClient;
-use tests::world::World;
 
 /// The login form of a fresh browser, filled in.
-async fn filled_form(world: &World, browser: &mut Browser, password: &str) -> Result<Form> {
-    let client = world.client("Client").await?;
+async fn filled_form(fixture: &Fixture, browser: &mut Browser, password: &str) -> Result<Form> {
+    let client = fixture.client("Client").await?;
     let page = browser.visit(&client.authorization().url()).await?;
-    Ok(page.password_form()?.filled(&world.owner.name, password))
+    Ok(page.password_form()?.filled(&fixture.owner.name, password))
 }
 
 /// POST a form with an `Origin` (or none) and this browser's cookies, as another site could make a browser do.
@@ -39,10 +39,10 @@ fn logged_in(page: &Page) -> bool {
 
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_name_are_told_the_same() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let mut told = Vec::new();
-    for name in [world.owner.name.as_str(), "nobody"] {
+    for name in [fixture.owner.name.as_str(), "nobody"] {
         let mut browser = Browser::default();
         let page = browser.visit(&client.authorization().url()).await?;
         let page = browser.log_in(&page, name, "not the password").await?;
@@ -69,15 +69,15 @@ async fn a_wrong_password_and_an_unknown_name_are_told_the_same() -> Result<()> 
 
 #[tokio::test]
 async fn after_a_wrong_password_the_right_one_goes_on_to_the_client() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let mut browser = Browser::default();
     let page = browser.visit(&client.authorization().url()).await?;
     let page = browser
-        .log_in(&page, &world.owner.name, "not the password")
+        .log_in(&page, &fixture.owner.name, "not the password")
         .await?;
     let page = browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
+        .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     let last = browser.answer(&page, "Allow").await?;
     assert!(
@@ -91,13 +91,18 @@ async fn after_a_wrong_password_the_right_one_goes_on_to_the_client() -> Result<
 
 #[tokio::test]
 async fn a_person_who_is_logged_in_is_not_asked_again() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let mut browser = Browser::default();
     client
-        .walk(&mut browser, &client.authorization(), &world.owner, "Allow")
+        .walk(
+            &mut browser,
+            &client.authorization(),
+            &fixture.owner,
+            "Allow",
+        )
         .await?;
-    let other = world.client("Another client").await?;
+    let other = fixture.client("Another client").await?;
     let page = browser.visit(&other.authorization().url()).await?;
     assert!(logged_in(&page), "{}", page.words());
     Ok(())
@@ -105,9 +110,9 @@ async fn a_person_who_is_logged_in_is_not_asked_again() -> Result<()> {
 
 #[tokio::test]
 async fn credentials_are_answered_with_a_redirect_that_drops_them() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let mut browser = Browser::default();
-    let form = filled_form(&world, &mut browser, &world.owner.password).await?;
+    let form = filled_form(&fixture, &mut browser, &fixture.owner.password).await?;
     let page = browser.submit(&form).await?;
     assert!(
         [302, 303].contains(&page.reply.status),
@@ -119,7 +124,7 @@ async fn credentials_are_answered_with_a_redirect_that_drops_them() -> Result<()
 
 #[tokio::test]
 async fn a_login_posted_from_another_site_is_refused() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for origin in [
         "https://evil.example",
         "null",
@@ -127,19 +132,19 @@ async fn a_login_posted_from_another_site_is_refused() -> Result<()> {
         "https://127.0.0.1",
     ] {
         let mut browser = Browser::default();
-        let form = filled_form(&world, &mut browser, &world.owner.password).await?;
+        let form = filled_form(&fixture, &mut browser, &fixture.owner.password).await?;
         let reply = post_from(&browser, &form, Some(origin)).await?;
         assert_eq!(reply.status, 403, "{origin}: {}", reply.text);
-        assert_no_session(&world, &reply).await?;
+        assert_no_session(&fixture, &reply).await?;
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn a_login_without_its_own_token_is_refused() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let mut browser = Browser::default();
-    let form = filled_form(&world, &mut browser, &world.owner.password).await?;
+    let form = filled_form(&fixture, &mut browser, &fixture.owner.password).await?;
     let hidden: Vec<String> = form
         .fields
         .iter()
@@ -147,7 +152,7 @@ async fn a_login_without_its_own_token_is_refused() -> Result<()> {
         .filter(|name| !form.texts.contains(name) && !form.passwords.contains(name))
         .collect();
     assert!(!hidden.is_empty(), "the form carries no token: {form:?}");
-    let origin = world.gateway.origin();
+    let origin = fixture.gateway.origin();
     let mut without = form.clone();
     without.fields.retain(|(name, _)| !hidden.contains(name));
     let mut changed = form.clone();
@@ -155,7 +160,7 @@ async fn a_login_without_its_own_token_is_refused() -> Result<()> {
         changed.set(name, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
     }
     let mut stranger = Browser::default();
-    let foreign = filled_form(&world, &mut stranger, &world.owner.password).await?;
+    let foreign = filled_form(&fixture, &mut stranger, &fixture.owner.password).await?;
     for (what, form, browser) in [
         ("no token", &without, &browser),
         ("a token nobody issued", &changed, &browser),
@@ -164,20 +169,20 @@ async fn a_login_without_its_own_token_is_refused() -> Result<()> {
     ] {
         let reply = post_from(browser, form, Some(&origin)).await?;
         assert_eq!(reply.status, 403, "{what}: {}", reply.text);
-        assert_no_session(&world, &reply).await?;
+        assert_no_session(&fixture, &reply).await?;
     }
     Ok(())
 }
 
 /// What a reply set as cookies does not log anyone in.
-async fn assert_no_session(world: &World, reply: &http::Reply) -> Result<()> {
+async fn assert_no_session(fixture: &Fixture, reply: &http::Reply) -> Result<()> {
     let mut browser = Browser::default();
     for cookie in reply.header_values("set-cookie") {
         if let Some((name, value)) = cookie.split(';').next().unwrap_or_default().split_once('=') {
             browser.cookies.insert(name.into(), value.into());
         }
     }
-    let client = world.client("Client").await?;
+    let client = fixture.client("Client").await?;
     let page = browser.visit(&client.authorization().url()).await?;
     assert!(!logged_in(&page), "a refused login logged someone in");
     Ok(())
@@ -185,12 +190,12 @@ async fn assert_no_session(world: &World, reply: &http::Reply) -> Result<()> {
 
 #[tokio::test]
 async fn pages_cannot_be_framed_cached_or_read_by_other_sites() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let mut browser = Browser::default();
     let login = browser.visit(&client.authorization().url()).await?;
     let consent = browser
-        .log_in(&login, &world.owner.name, &world.owner.password)
+        .log_in(&login, &fixture.owner.name, &fixture.owner.password)
         .await?;
     let error = Browser::default()
         .open(&client.authorization().with("client_id", "nobody").url())
@@ -309,13 +314,13 @@ async fn cookies_are_host_bound_secure_and_out_of_reach_of_scripts() -> Result<(
 
 #[tokio::test]
 async fn the_session_cookie_changes_at_login() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let mut browser = Browser::default();
     let page = browser.visit(&client.authorization().url()).await?;
     let before = browser.cookies.clone();
     browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
+        .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     assert_ne!(before, browser.cookies, "no cookie changed at login");
     let mut fixed = Browser { cookies: before };
@@ -329,10 +334,10 @@ async fn the_session_cookie_changes_at_login() -> Result<()> {
 
 #[tokio::test]
 async fn guessing_is_limited_whatever_address_the_guesser_claims() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let mut limited = None;
     let mut browser = Browser::default();
-    let mut form = filled_form(&world, &mut browser, "guess").await?;
+    let mut form = filled_form(&fixture, &mut browser, "guess").await?;
     for guess in 0..60 {
         for secret in form.passwords.clone() {
             form.set(&secret, &format!("guess {guess}"));
@@ -346,7 +351,7 @@ async fn guessing_is_limited_whatever_address_the_guesser_claims() -> Result<()>
             http::client()
                 .post(&form.action)
                 .header("Cookie", cookies.join("; "))
-                .header("Origin", world.gateway.origin())
+                .header("Origin", fixture.gateway.origin())
                 .header("X-Forwarded-For", format!("203.0.113.{guess}"))
                 .form(&form.fields),
         )
@@ -362,7 +367,7 @@ async fn guessing_is_limited_whatever_address_the_guesser_claims() -> Result<()>
         let page = browser.settle(page).await?;
         form = page.password_form()?;
         for text in form.texts.clone() {
-            form.set(&text, &world.owner.name);
+            form.set(&text, &fixture.owner.name);
         }
     }
     let (guess, reply) = limited.expect("sixty wrong guesses were all answered");
@@ -376,23 +381,23 @@ async fn guessing_is_limited_whatever_address_the_guesser_claims() -> Result<()>
 
 #[tokio::test]
 async fn a_password_appears_nowhere_in_the_log() -> Result<()> {
-    let world = World::with(tests::world::StoreKind::Embedded, |setup| {
+    let fixture = Fixture::with(tests::fixture::StoreKind::Embedded, |setup| {
         setup.more("[log]\nlevel = \"trace\"\n")
     })
     .await?;
-    let client = world.client("Client").await?;
+    let client = fixture.client("Client").await?;
     let mut browser = Browser::default();
     let page = browser.visit(&client.authorization().url()).await?;
     let page = browser
-        .log_in(&page, &world.owner.name, "a-wrong-canary-password")
+        .log_in(&page, &fixture.owner.name, "a-wrong-canary-password")
         .await?;
     browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
+        .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    let log = world.gateway.log().join("\n");
+    let log = fixture.gateway.log().join("\n");
     assert!(!log.is_empty(), "nothing was logged at all");
-    for secret in ["a-wrong-canary-password", world.owner.password.as_str()] {
+    for secret in ["a-wrong-canary-password", fixture.owner.password.as_str()] {
         assert!(!log.contains(secret), "a password is in the log");
     }
     for (name, cookie) in &browser.cookies {

@@ -4,21 +4,21 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Setup};
 use tests::http::{self, ask};
 use tests::mcp::{self, call, initialize, response, send};
 use tests::recorder::{Answer, Recorder, Step};
 use tests::scripted_mcp::{self, SESSION};
-use tests::world::{StoreKind, World};
 
 const PROTECTED: [&str; 5] = ["/mcp", "/mcp/", "/sse", "/sse/", "/messages"];
 
 #[tokio::test]
 async fn without_a_token_every_method_gets_the_challenge_and_nothing_reaches_the_backend()
 -> Result<()> {
-    let world = World::start().await?;
-    let issuer = world.gateway.issuer();
-    let before = world.backend.requests().len();
+    let fixture = Fixture::start().await?;
+    let issuer = fixture.gateway.issuer();
+    let before = fixture.backend.requests().len();
     for path in PROTECTED {
         // Messages belong to the stream that announced their endpoint.
         let resource = if path == "/messages" { "/sse" } else { path };
@@ -27,7 +27,7 @@ async fn without_a_token_every_method_gets_the_challenge_and_nothing_reaches_the
         ] {
             let reply = ask(
                 method,
-                &world.url(path),
+                &fixture.url(path),
                 &[("MCP-Protocol-Version", "2024-11-05")],
             )
             .await?;
@@ -57,15 +57,15 @@ async fn without_a_token_every_method_gets_the_challenge_and_nothing_reaches_the
             }
         }
     }
-    assert_eq!(world.backend.requests().len(), before);
+    assert_eq!(fixture.backend.requests().len(), before);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_token_that_is_no_good_gets_invalid_token() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let before = world.backend.marked("tools/call").len();
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let before = fixture.backend.marked("tools/call").len();
     let mut flipped = token.clone().into_bytes();
     let middle = flipped.len() / 2;
     flipped[middle] = if flipped[middle] == b'A' { b'B' } else { b'A' };
@@ -78,7 +78,7 @@ async fn a_token_that_is_no_good_gets_invalid_token() -> Result<()> {
         ("long", &"A".repeat(6000)),
         ("a JWT", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9."),
     ] {
-        let reply = send(&world.url("/mcp"), value, &call(1, "echo", &json!({}))).await?;
+        let reply = send(&fixture.url("/mcp"), value, &call(1, "echo", &json!({}))).await?;
         assert_eq!(reply.status, 401, "{what}: {}", reply.text);
         assert!(
             reply
@@ -89,14 +89,14 @@ async fn a_token_that_is_no_good_gets_invalid_token() -> Result<()> {
         );
         assert!(!reply.text.contains(value), "{what}: the token is echoed");
     }
-    assert_eq!(world.backend.marked("tools/call").len(), before);
+    assert_eq!(fixture.backend.marked("tools/call").len(), before);
     Ok(())
 }
 
 #[tokio::test]
 async fn the_authorization_header_has_one_meaning() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let body = initialize().to_string();
     for (value, status) in [
         (format!("Bearer {token}"), 200),
@@ -113,7 +113,7 @@ async fn the_authorization_header_has_one_meaning() -> Result<()> {
             ("Accept", "application/json, text/event-stream"),
         ];
         let reply = http::post(
-            &world.url("/mcp"),
+            &fixture.url("/mcp"),
             "application/json",
             body.clone(),
             &headers,
@@ -127,7 +127,7 @@ async fn the_authorization_header_has_one_meaning() -> Result<()> {
         );
     }
     let twice = http::client()
-        .post(world.url("/mcp"))
+        .post(fixture.url("/mcp"))
         .header("Authorization", format!("Bearer {token}"))
         .header("Authorization", "Bearer x")
         .header("Content-Type", "application/json")
@@ -143,11 +143,11 @@ async fn the_authorization_header_has_one_meaning() -> Result<()> {
 
 #[tokio::test]
 async fn a_call_reaches_the_backend_byte_for_byte_with_the_verified_user() -> Result<()> {
-    let world = World::start().await?;
-    let (client, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (client, token) = fixture.signed_in().await?;
     let body = "{\"jsonrpc\":\"2.0\", \"id\":7 ,\"method\":\"tools/call\",\"params\":{\"name\":\"echo\",\"arguments\":{\"n\":1.50,\"big\":123456789012345678901234567890,\"text\":\"marker \\u00e9 é\"}}}";
     let request = http::client()
-        .post(world.url("/mcp?a=b%20c"))
+        .post(fixture.url("/mcp?a=b%20c"))
         .bearer_auth(&token)
         .header("Accept", "application/json, text/event-stream")
         .header("Content-Type", "application/json")
@@ -169,16 +169,16 @@ async fn a_call_reaches_the_backend_byte_for_byte_with_the_verified_user() -> Re
         .body(body);
     let reply = http::send(request).await?;
     assert_eq!(reply.status, 200, "{}", reply.text);
-    let arrived = world.backend.marked("marker").pop().expect("it arrived");
+    let arrived = fixture.backend.marked("marker").pop().expect("it arrived");
     assert_eq!(String::from_utf8_lossy(&arrived.body), body);
     assert_eq!(arrived.target, "/mcp?a=b%20c");
     assert_eq!(
         arrived.header("host"),
-        Some(world.backend.address.to_string().as_str())
+        Some(fixture.backend.address.to_string().as_str())
     );
     assert_eq!(
         arrived.header_values("x-forwarded-user"),
-        [world.owner.name.as_str()]
+        [fixture.owner.name.as_str()]
     );
     assert_eq!(
         arrived.header_values("x-forwarded-client"),
@@ -213,8 +213,8 @@ async fn a_call_reaches_the_backend_byte_for_byte_with_the_verified_user() -> Re
 
 #[tokio::test]
 async fn every_answer_of_the_backend_comes_back_as_it_was() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     for (status, body) in [
         (202, ""),
         (
@@ -231,7 +231,7 @@ async fn every_answer_of_the_backend_comes_back_as_it_was() -> Result<()> {
         (503, "{\"a\":1}"),
     ] {
         let text = body.to_owned();
-        world.backend.play(move |_| {
+        fixture.backend.play(move |_| {
             Answer::Full(
                 status,
                 vec![
@@ -241,7 +241,7 @@ async fn every_answer_of_the_backend_comes_back_as_it_was() -> Result<()> {
                 text.clone().into_bytes(),
             )
         });
-        let reply = send(&world.url("/mcp"), &token, &call(1, "echo", &json!({}))).await?;
+        let reply = send(&fixture.url("/mcp"), &token, &call(1, "echo", &json!({}))).await?;
         assert_eq!((reply.status, reply.text.as_str()), (status, body));
         assert_eq!(reply.header("x-request-id"), "of the backend");
     }
@@ -250,16 +250,16 @@ async fn every_answer_of_the_backend_comes_back_as_it_was() -> Result<()> {
 
 #[tokio::test]
 async fn a_backends_own_401_is_never_taken_for_ours() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    world.backend.play(|_| {
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    fixture.backend.play(|_| {
         Answer::Full(
             401,
             vec![("WWW-Authenticate".into(), "Bearer realm=\"backend\"".into())],
             b"{\"error\":\"invalid_token\"}".to_vec(),
         )
     });
-    let reply = send(&world.url("/mcp"), &token, &call(1, "echo", &json!({}))).await?;
+    let reply = send(&fixture.url("/mcp"), &token, &call(1, "echo", &json!({}))).await?;
     assert_eq!(reply.status, 502, "{}", reply.text);
     assert!(reply.header("www-authenticate").is_empty());
     Ok(())
@@ -267,8 +267,8 @@ async fn a_backends_own_401_is_never_taken_for_ours() -> Result<()> {
 
 #[tokio::test]
 async fn a_backend_sets_no_cookie_and_no_security_header_on_the_login_origin() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let bad = [
         ("Set-Cookie", "__Host-session=stolen; Path=/"),
         ("Set-Cookie2", "a=b"),
@@ -281,14 +281,14 @@ async fn a_backend_sets_no_cookie_and_no_security_header_on_the_login_origin() -
         ("Alt-Svc", "h3=\":443\""),
         ("Public-Key-Pins", "x"),
     ];
-    world.backend.play(move |request| {
+    fixture.backend.play(move |request| {
         let mut answer = Answer::json(200, &scripted_mcp::reply(&request.json()));
         for (name, value) in bad {
             answer = answer.with(name, value);
         }
         answer
     });
-    let reply = send(&world.url("/mcp"), &token, &call(1, "echo", &json!({}))).await?;
+    let reply = send(&fixture.url("/mcp"), &token, &call(1, "echo", &json!({}))).await?;
     assert_eq!(reply.status, 200);
     for (name, value) in bad {
         assert!(
@@ -301,9 +301,9 @@ async fn a_backend_sets_no_cookie_and_no_security_header_on_the_login_origin() -
 
 #[tokio::test]
 async fn a_session_passes_through_all_three_methods() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let url = world.url("/mcp");
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let url = fixture.url("/mcp");
     let session = mcp::open_session(&url, &token).await?;
     let request = mcp::post(&url, &token, &call(2, "echo", &json!({"x": 1})))
         .header("Mcp-Session-Id", &session);
@@ -316,7 +316,7 @@ async fn a_session_passes_through_all_three_methods() -> Result<()> {
     )
     .await?;
     assert_eq!(delete.status, 200);
-    let arrived = world.backend.requests();
+    let arrived = fixture.backend.requests();
     assert!(
         arrived
             .iter()
@@ -327,15 +327,15 @@ async fn a_session_passes_through_all_three_methods() -> Result<()> {
 
 #[tokio::test]
 async fn an_answer_that_is_a_stream_arrives_event_by_event() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    world.backend.play(|_| {
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    fixture.backend.play(|_| {
         let event =
             |n: u32| Step::Send(format!("id: {n}\nevent: message\ndata: {{\"n\":{n}}}\n\n"));
         Answer::events(vec![event(1), Step::Wait(Duration::from_secs(2)), event(2)])
     });
     let mut stream = tests::sse::EventStream::open(mcp::post(
-        &world.url("/mcp"),
+        &fixture.url("/mcp"),
         &token,
         &call(1, "echo", &json!({})),
     ))
@@ -359,15 +359,15 @@ async fn an_answer_that_is_a_stream_arrives_event_by_event() -> Result<()> {
 
 #[tokio::test]
 async fn a_web_page_of_an_unlisted_origin_is_refused_even_with_a_token() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     for (origin, status) in [
         ("https://evil.example", 403),
         ("null", 403),
-        (world.gateway.issuer().as_str(), 200),
+        (fixture.gateway.issuer().as_str(), 200),
     ] {
         let reply = http::send(
-            mcp::post(&world.url("/mcp"), &token, &initialize()).header("Origin", origin),
+            mcp::post(&fixture.url("/mcp"), &token, &initialize()).header("Origin", origin),
         )
         .await?;
         assert_eq!(reply.status, status, "{origin}: {}", reply.text);
@@ -419,8 +419,8 @@ async fn a_backend_that_is_down_is_told_at_once_and_the_others_go_on() -> Result
 
 #[tokio::test]
 async fn a_backend_that_breaks_off_is_never_taken_for_a_whole_answer() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let json_head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
     let cases: Vec<(&str, Answer)> = vec![
         ("reset before an answer", Answer::Reset),
@@ -449,8 +449,8 @@ async fn a_backend_that_breaks_off_is_never_taken_for_a_whole_answer() -> Result
         ),
     ];
     for (what, answer) in cases {
-        world.backend.play(move |_| answer.clone());
-        let outcome = send(&world.url("/mcp"), &token, &call(1, "echo", &json!({}))).await;
+        fixture.backend.play(move |_| answer.clone());
+        let outcome = send(&fixture.url("/mcp"), &token, &call(1, "echo", &json!({}))).await;
         if let Ok(reply) = outcome {
             assert_ne!(
                 reply.status, 200,
@@ -464,9 +464,9 @@ async fn a_backend_that_breaks_off_is_never_taken_for_a_whole_answer() -> Result
             );
         }
     }
-    world.backend.play(scripted_mcp::answer);
+    fixture.backend.play(scripted_mcp::answer);
     assert_eq!(
-        send(&world.url("/mcp"), &token, &initialize())
+        send(&fixture.url("/mcp"), &token, &initialize())
             .await?
             .status,
         200
@@ -476,17 +476,17 @@ async fn a_backend_that_breaks_off_is_never_taken_for_a_whole_answer() -> Result
 
 #[tokio::test]
 async fn no_call_is_ever_sent_twice() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    world.backend.play(|_| Answer::Reset);
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    fixture.backend.play(|_| Answer::Reset);
     let _ = send(
-        &world.url("/mcp"),
+        &fixture.url("/mcp"),
         &token,
         &call(1, "echo", &json!({"marker": "only-once"})),
     )
     .await;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    assert_eq!(world.backend.marked("only-once").len(), 1);
+    assert_eq!(fixture.backend.marked("only-once").len(), 1);
     Ok(())
 }
 
@@ -533,14 +533,14 @@ async fn each_backend_has_its_own_prefix_tokens_and_tools() -> Result<()> {
 
 #[tokio::test]
 async fn a_redirect_of_the_backend_never_shows_its_own_address() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, |setup| setup).await?;
-    let (_, token) = world.signed_in().await?;
-    let address = world.backend.url();
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup).await?;
+    let (_, token) = fixture.signed_in().await?;
+    let address = fixture.backend.url();
     let target = format!("{address}/mcp/");
-    world
+    fixture
         .backend
         .play(move |_| Answer::Full(307, vec![("Location".into(), target.clone())], vec![]));
-    let reply = send(&world.url("/mcp"), &token, &initialize()).await?;
+    let reply = send(&fixture.url("/mcp"), &token, &initialize()).await?;
     assert!(
         !format!("{:?}{}", reply.headers, reply.text).contains(&address),
         "{:?}",

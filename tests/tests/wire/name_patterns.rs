@@ -3,27 +3,27 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
 use tests::mcp::{call, message, response, send};
 use tests::oauth::OAuthClient;
 use tests::recorder::{Answer, Recorder};
-use tests::scripted_eras;
 use tests::scripted_mcp;
-use tests::world::{StoreKind, World};
+use tests::scripted_revisions;
 
-async fn ruled(folder: &tempfile::TempDir, policy: &str) -> Result<(World, String)> {
+async fn ruled(folder: &tempfile::TempDir, policy: &str) -> Result<(Fixture, String)> {
     let file = folder.path().join("policy.biscuit");
     std::fs::write(&file, policy)?;
     let more = format!("[policy]\nfile = \"{}\"\n", file.display());
-    let world = World::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
-    let (_, token) = world.signed_in().await?;
-    Ok((world, token))
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
+    let (_, token) = fixture.signed_in().await?;
+    Ok((fixture, token))
 }
 
 /// The names of tools that have reached the backend.
-fn called(world: &World) -> Vec<String> {
-    let sent = world.backend.requests();
+fn called(fixture: &Fixture) -> Vec<String> {
+    let sent = fixture.backend.requests();
     let calls = sent.iter().map(|request| request.json());
     let calls = calls.filter(|message| message["method"] == "tools/call");
     calls
@@ -61,8 +61,8 @@ deny if prompt($p), $p.starts_with("internal_");
 allow if true;
 "#;
     let folder = tempfile::tempdir()?;
-    let (world, token) = ruled(&folder, policy).await?;
-    let url = world.url("/mcp");
+    let (fixture, token) = ruled(&folder, policy).await?;
+    let url = fixture.url("/mcp");
     let mut tried = 0;
     for name in [
         "delete_all",
@@ -86,7 +86,7 @@ allow if true;
         let reply = send(&url, &token, &get).await?;
         assert_eq!(reply.json()["error"]["code"], -32601, "{}", reply.text);
     }
-    assert_eq!(called(&world), [""; 0]);
+    assert_eq!(called(&fixture), [""; 0]);
     println!("{tried} readings of names that patterns deny: none ran");
     // What no reading of a pattern holds of is called by its very name, whatever its case.
     for name in [
@@ -100,7 +100,7 @@ allow if true;
         let reply = response(&send(&url, &token, &call(2, name, &json!({}))).await?)?;
         assert_eq!(reply["result"]["isError"], Value::Null, "{name}: {reply}");
     }
-    assert_eq!(called(&world).len(), 6);
+    assert_eq!(called(&fixture).len(), 6);
     Ok(())
 }
 
@@ -112,8 +112,8 @@ allow if tool($t), $t.starts_with("get_"), !$t.contains("secret");
 allow if tool($t), $t.matches("^list[a-z_]*$");
 "#;
     let folder = tempfile::tempdir()?;
-    let (world, token) = ruled(&folder, policy).await?;
-    let url = world.url("/mcp");
+    let (fixture, token) = ruled(&folder, policy).await?;
+    let url = fixture.url("/mcp");
     for name in [
         "GET_user",
         "Get_user",
@@ -131,7 +131,7 @@ allow if tool($t), $t.matches("^list[a-z_]*$");
         let is_refused = reason == "policy_denied" || reason == "policy_arguments_unclear";
         assert!(is_refused, "{name:?}: {}", reply.text);
     }
-    assert_eq!(called(&world), [""; 0]);
+    assert_eq!(called(&fixture), [""; 0]);
     for name in ["get_user", "get_userName", "list_all"] {
         let reply = response(&send(&url, &token, &call(2, name, &json!({}))).await?)?;
         assert_eq!(reply["result"]["isError"], Value::Null, "{name}: {reply}");
@@ -143,8 +143,8 @@ allow if tool($t), $t.matches("^list[a-z_]*$");
 async fn a_list_hides_what_a_pattern_could_be_about() -> Result<()> {
     let policy = "deny if tool($t), $t.starts_with(\"delete_\");\nallow if true;\n";
     let folder = tempfile::tempdir()?;
-    let (world, token) = ruled(&folder, policy).await?;
-    world.backend.play(|request| {
+    let (fixture, token) = ruled(&folder, policy).await?;
+    fixture.backend.play(|request| {
         let message = request.json();
         if message["method"] != "tools/list" {
             return scripted_mcp::answer(request);
@@ -158,7 +158,7 @@ async fn a_list_hides_what_a_pattern_could_be_about() -> Result<()> {
         )
     });
     let list = message(5, "tools/list", &json!({}));
-    let reply = response(&send(&world.url("/mcp"), &token, &list).await?)?;
+    let reply = response(&send(&fixture.url("/mcp"), &token, &list).await?)?;
     let tools = reply["result"]["tools"]
         .as_array()
         .cloned()
@@ -181,7 +181,7 @@ async fn a_subscription_is_judged_by_every_resource_that_it_names() -> Result<()
         let file = folder.path().join("policy.biscuit");
         std::fs::write(&file, policy)?;
         let more = format!("[policy]\nfile = \"{}\"\n", file.display());
-        let backend = Recorder::start(scripted_eras::stateless).await?;
+        let backend = Recorder::start(scripted_revisions::stateless).await?;
         let setup = Setup::default().backend(&backend.url()).more(&more);
         let gateway = Gateway::start(setup).await?;
         let client = OAuthClient::register(&gateway.origin(), "A test client").await?;

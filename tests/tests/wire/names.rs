@@ -3,10 +3,10 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::mcp::{call, message, response, send};
 use tests::recorder::Answer;
 use tests::scripted_mcp;
-use tests::world::{StoreKind, World};
 
 /// What some backend takes for `name`, and is another text.
 fn cousins(name: &str) -> Vec<String> {
@@ -36,8 +36,8 @@ fn cousins(name: &str) -> Vec<String> {
     cousins
 }
 
-fn reached(world: &World, method: &str) -> usize {
-    let requests = world.backend.requests();
+fn reached(fixture: &Fixture, method: &str) -> usize {
+    let requests = fixture.backend.requests();
     let is_so = |body: &Value| body["method"] == *method;
     requests
         .iter()
@@ -47,15 +47,15 @@ fn reached(world: &World, method: &str) -> usize {
 
 #[tokio::test]
 async fn no_cousin_of_a_tool_that_needs_an_approval_runs_without_one() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, |setup| {
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
         setup.more("approval_required = [\"deploy\"]\n")
     })
     .await?;
-    let client = world.client("A client").await?;
+    let client = fixture.client("A client").await?;
     let token = client
-        .sign_in_choosing(&world.owner, |form| form.choose("tools", "all"))
+        .sign_in_choosing(&fixture.owner, |form| form.choose("tools", "all"))
         .await?;
-    let url = world.url("/mcp");
+    let url = fixture.url("/mcp");
     let mut tried = 0;
     for name in [vec!["deploy".to_owned()], cousins("deploy")].concat() {
         let reply = send(&url, &token, &call(1, &name, &json!({}))).await?;
@@ -64,10 +64,10 @@ async fn no_cousin_of_a_tool_that_needs_an_approval_runs_without_one() -> Result
         assert!(refused, "{name:?}: {} {}", reply.status, reply.text);
         tried += 1;
     }
-    assert_eq!(reached(&world, "tools/call"), 0);
+    assert_eq!(reached(&fixture, "tools/call"), 0);
     let other = send(&url, &token, &call(1, "search", &json!({}))).await?;
     assert_eq!(other.status, 200);
-    assert_eq!(reached(&world, "tools/call"), 1);
+    assert_eq!(reached(&fixture, "tools/call"), 1);
     println!("{tried} names that a backend may take for deploy: none ran");
     Ok(())
 }
@@ -81,12 +81,12 @@ async fn no_cousin_of_what_a_policy_denies_passes() -> Result<()> {
                   deny if method(\"tasks/cancel\");\nallow if true;\n";
     std::fs::write(&file, policy)?;
     let more = format!("[policy]\nfile = \"{}\"\n", file.display());
-    let world = World::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
-    let client = world.client("A client").await?;
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
+    let client = fixture.client("A client").await?;
     let token = client
-        .sign_in_choosing(&world.owner, |form| form.choose("tools", "all"))
+        .sign_in_choosing(&fixture.owner, |form| form.choose("tools", "all"))
         .await?;
-    let url = world.url("/mcp");
+    let url = fixture.url("/mcp");
     let mut tried = 0;
     for (method, member, name) in [
         ("tools/call", "name", "erase"),
@@ -99,7 +99,7 @@ async fn no_cousin_of_what_a_policy_denies_passes() -> Result<()> {
             send(&url, &token, &message(1, method, &json!({ member: name }))).await?;
             tried += 1;
         }
-        assert_eq!(reached(&world, method), 0, "{method} {name}");
+        assert_eq!(reached(&fixture, method), 0, "{method} {name}");
     }
     println!("{tried} names that a backend may take for a denied one: none passed");
     Ok(())
@@ -107,10 +107,10 @@ async fn no_cousin_of_what_a_policy_denies_passes() -> Result<()> {
 
 #[tokio::test]
 async fn no_cousin_of_a_method_passes() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let url = world.url("/mcp");
-    let before = world.backend.requests().len();
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let url = fixture.url("/mcp");
+    let before = fixture.backend.requests().len();
     let mut tried = 0;
     for method in [
         "tools/call",
@@ -125,7 +125,7 @@ async fn no_cousin_of_a_method_passes() -> Result<()> {
             tried += 1;
         }
     }
-    assert_eq!(world.backend.requests().len(), before);
+    assert_eq!(fixture.backend.requests().len(), before);
     println!("{tried} methods that a backend may take for one of MCP: all refused");
     Ok(())
 }
@@ -147,13 +147,13 @@ async fn of_two_tools_with_one_name_neither_is_offered_and_it_is_said() -> Resul
             r#"{"name":"l\u006fok","title":"x","inputSchema":{}}"#,
         ],
     ] {
-        let world = World::start().await?;
+        let fixture = Fixture::start().await?;
         let tools: Vec<Value> = pair
             .into_iter()
             .chain([r#"{"name":"search","inputSchema":{},"annotations":{"readOnlyHint":true}}"#])
             .map(serde_json::from_str)
             .collect::<Result<_, _>>()?;
-        world.backend.play(move |request| {
+        fixture.backend.play(move |request| {
             let body = request.json();
             match body["method"].as_str() {
                 Some("tools/list") => Answer::json(
@@ -163,11 +163,11 @@ async fn of_two_tools_with_one_name_neither_is_offered_and_it_is_said() -> Resul
                 _ => scripted_mcp::answer(request),
             }
         });
-        let client = world.client("A client").await?;
+        let client = fixture.client("A client").await?;
         let token = client
-            .sign_in_choosing(&world.owner, |form| form.choose("tools", "today"))
+            .sign_in_choosing(&fixture.owner, |form| form.choose("tools", "today"))
             .await?;
-        let url = world.url("/mcp");
+        let url = fixture.url("/mcp");
         let listed = response(&send(&url, &token, &message(2, "tools/list", &json!({}))).await?)?;
         let names: Vec<&str> = listed["result"]["tools"]
             .as_array()
@@ -183,8 +183,8 @@ async fn of_two_tools_with_one_name_neither_is_offered_and_it_is_said() -> Resul
             "{}",
             refused.text
         );
-        assert_eq!(reached(&world, "tools/call"), 0);
-        let said = world.gateway.log().join("\n");
+        assert_eq!(reached(&fixture, "tools/call"), 0);
+        let said = fixture.gateway.log().join("\n");
         assert!(said.contains("tool_name_doubled"), "{said}");
     }
     Ok(())

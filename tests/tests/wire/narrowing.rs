@@ -9,12 +9,12 @@ use anyhow::{Context, Result};
 use biscuit_auth::builder::BlockBuilder;
 use biscuit_auth::{KeyPair, UnverifiedBiscuit};
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::Gateway;
 use tests::http::{self, Reply};
 use tests::mcp::{self, call, initialize, message, send};
 use tests::program::{binary, run, workspace};
 use tests::verifier;
-use tests::world::{StoreKind, World};
 
 /// `gateway token …` with a token on standard input; its whole standard output.
 async fn token_command(arguments: &[&str], token: &str) -> Result<String> {
@@ -41,8 +41,13 @@ fn reason(reply: &Reply) -> String {
 }
 
 /// Calls a tool; status and reason.
-async fn tried(world: &World, token: &str, tool: &str, arguments: Value) -> Result<(u16, String)> {
-    let reply = send(&world.url("/mcp"), token, &call(1, tool, &arguments)).await?;
+async fn tried(
+    fixture: &Fixture,
+    token: &str,
+    tool: &str,
+    arguments: Value,
+) -> Result<(u16, String)> {
+    let reply = send(&fixture.url("/mcp"), token, &call(1, tool, &arguments)).await?;
     // A refused call is answered within MCP, so that its session goes on.
     let within = reply.json()["result"]["_meta"]["reason"]
         .as_str()
@@ -70,8 +75,8 @@ fn append(token: &str, code: &str) -> Result<String> {
 
 #[tokio::test]
 async fn a_token_narrowed_by_the_command_allows_exactly_what_was_left() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let child = narrow(
         &token,
         &[
@@ -88,10 +93,10 @@ async fn a_token_narrowed_by_the_command_allows_exactly_what_was_left() -> Resul
     .await?;
     let path = |path: &str| json!({"path": path, "marker": "child"});
     assert_eq!(
-        tried(&world, &child, "echo", path("/public/a")).await?,
+        tried(&fixture, &child, "echo", path("/public/a")).await?,
         allowed()
     );
-    let reached = world.backend.marked("child").len();
+    let reached = fixture.backend.marked("child").len();
     for (tool, arguments) in [
         ("erase", path("/public/a")),
         ("echo", path("/secret")),
@@ -108,11 +113,11 @@ async fn a_token_narrowed_by_the_command_allows_exactly_what_was_left() -> Resul
             json!({"marker": "child", "nested": {"path": "/public/a"}}),
         ),
     ] {
-        let got = tried(&world, &child, tool, arguments.clone()).await?;
+        let got = tried(&fixture, &child, tool, arguments.clone()).await?;
         assert_eq!(got, refused("token_narrowed"), "{tool} {arguments}");
     }
     let twice = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{"marker":"child","path":"/public/a","path":"/secret"}}}"#;
-    let reply = http::send(mcp::post(&world.url("/mcp"), &child, &json!({})).body(twice)).await?;
+    let reply = http::send(mcp::post(&fixture.url("/mcp"), &child, &json!({})).body(twice)).await?;
     assert_eq!(reply.status, 400, "{}", reply.text);
     // What opens a session goes on; what may do anything does not.
     for (method, is_refused) in [
@@ -126,25 +131,28 @@ async fn a_token_narrowed_by_the_command_allows_exactly_what_was_left() -> Resul
         ("tools/call_many", true),
     ] {
         let params = json!({"uri": "x", "name": "x", "protocolVersion": mcp::REVISION});
-        let reply = send(&world.url("/mcp"), &child, &message(2, method, &params)).await?;
+        let reply = send(&fixture.url("/mcp"), &child, &message(2, method, &params)).await?;
         assert_eq!(reply.status, 200, "{method}: {}", reply.text);
         let error = reply.json()["error"]["data"]["reason"].is_string();
         assert_eq!(error, is_refused, "{method}: {}", reply.text);
     }
     assert_eq!(
-        world.backend.marked("child").len(),
+        fixture.backend.marked("child").len(),
         reached,
         "something got through"
     );
     // The parent is what it was.
-    assert_eq!(tried(&world, &token, "erase", json!({})).await?, allowed());
+    assert_eq!(
+        tried(&fixture, &token, "erase", json!({})).await?,
+        allowed()
+    );
     Ok(())
 }
 
 #[tokio::test]
 async fn narrowing_a_narrowed_token_never_gives_anything_back() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let one = narrow(&token, &["--tool", "echo", "--read-only"]).await?;
     let two = narrow(
         &one,
@@ -153,27 +161,27 @@ async fn narrowing_a_narrowed_token_never_gives_anything_back() -> Result<()> {
     .await?;
     let sealed = narrow(&two, &["--seal"]).await?;
     for token in [&one, &two, &sealed] {
-        assert_eq!(tried(&world, token, "echo", json!({})).await?, allowed());
+        assert_eq!(tried(&fixture, token, "echo", json!({})).await?, allowed());
         assert_eq!(
-            tried(&world, token, "erase", json!({})).await?,
+            tried(&fixture, token, "erase", json!({})).await?,
             refused("token_narrowed")
         );
     }
     assert!(narrow(&sealed, &["--tool", "echo"]).await.is_err());
     let reads = narrow(&token, &["--read-only"]).await?;
-    assert_eq!(tried(&world, &reads, "look", json!({})).await?, allowed());
+    assert_eq!(tried(&fixture, &reads, "look", json!({})).await?, allowed());
     assert_eq!(
-        tried(&world, &reads, "erase", json!({})).await?,
+        tried(&fixture, &reads, "erase", json!({})).await?,
         refused("token_narrowed")
     );
     let elsewhere = narrow(&token, &["--backend", "files"]).await?;
     assert_eq!(
-        tried(&world, &elsewhere, "echo", json!({})).await?,
+        tried(&fixture, &elsewhere, "echo", json!({})).await?,
         (401, "token_wrong_audience".to_owned())
     );
     let exact = narrow(&token, &["--argument-is", "dry_run=true"]).await?;
     assert_eq!(
-        tried(&world, &exact, "erase", json!({"dry_run": true})).await?,
+        tried(&fixture, &exact, "erase", json!({"dry_run": true})).await?,
         allowed()
     );
     for arguments in [
@@ -182,7 +190,7 @@ async fn narrowing_a_narrowed_token_never_gives_anything_back() -> Result<()> {
         json!({}),
     ] {
         assert_eq!(
-            tried(&world, &exact, "erase", arguments).await?,
+            tried(&fixture, &exact, "erase", arguments).await?,
             refused("token_narrowed")
         );
     }
@@ -193,13 +201,13 @@ async fn narrowing_a_narrowed_token_never_gives_anything_back() -> Result<()> {
 
 #[tokio::test]
 async fn a_stream_and_a_call_end_with_the_narrowed_life_and_with_the_ancestor() -> Result<()> {
-    let world = World::start().await?;
-    let (client, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (client, token) = fixture.signed_in().await?;
     let child = narrow(&token, &["--for", "3s"]).await?;
     let started = Instant::now();
-    let session = mcp::open_session(&world.url("/mcp"), &child).await?;
+    let session = mcp::open_session(&fixture.url("/mcp"), &child).await?;
     let stream = http::client()
-        .get(world.url("/mcp"))
+        .get(fixture.url("/mcp"))
         .bearer_auth(&child)
         .header("Accept", "text/event-stream")
         .header("Mcp-Session-Id", session)
@@ -211,17 +219,17 @@ async fn a_stream_and_a_call_end_with_the_narrowed_life_and_with_the_ancestor() 
     let lived = started.elapsed();
     assert!(lived < Duration::from_secs(8), "{lived:?}");
     assert_eq!(
-        tried(&world, &child, "echo", json!({})).await?,
+        tried(&fixture, &child, "echo", json!({})).await?,
         (401, "token_expired".to_owned())
     );
     let grandchild = narrow(&narrow(&token, &["--tool", "echo"]).await?, &["--seal"]).await?;
     assert_eq!(
-        tried(&world, &grandchild, "echo", json!({})).await?,
+        tried(&fixture, &grandchild, "echo", json!({})).await?,
         allowed()
     );
     assert_eq!(client.revoke(&token).await?.status, 200);
     assert_eq!(
-        tried(&world, &grandchild, "echo", json!({})).await?,
+        tried(&fixture, &grandchild, "echo", json!({})).await?,
         (401, "grant_revoked".to_owned())
     );
     Ok(())
@@ -255,9 +263,9 @@ fn node() -> PathBuf {
 #[tokio::test]
 async fn the_recipes_for_python_and_javascript_make_tokens_that_allow_exactly_so_much() -> Result<()>
 {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let origin = world.gateway.origin();
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let origin = fixture.gateway.origin();
     let tools = ["echo", "look"].map(str::to_owned);
     for (interpreter, start) in [
         (python(), vec![script("narrow.py")]),
@@ -288,7 +296,7 @@ async fn the_recipes_for_python_and_javascript_make_tokens_that_allow_exactly_so
             ("echo", path("/private/a"), refused("token_narrowed")),
             ("echo", json!({}), refused("token_narrowed")),
         ] {
-            let got = tried(&world, child, tool, arguments.clone()).await?;
+            let got = tried(&fixture, child, tool, arguments.clone()).await?;
             assert_eq!(
                 got,
                 expected,
@@ -306,13 +314,13 @@ async fn a_tool_that_needs_an_approval_runs_only_with_one() -> Result<()> {
     let file = |name: &str| folder.path().join(name).display().to_string();
     let public = token_command(&["approver-key", &file("approver")], "").await?;
     token_command(&["approver-key", &file("stranger")], "").await?;
-    let world = World::with(StoreKind::Embedded, |setup| {
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
         setup.more(&format!(
             "approval_required = [\"erase\"]\n[approvers]\n\"release team\" = \"{public}\"\n"
         ))
     })
     .await?;
-    let (_, token) = world.signed_in().await?;
+    let (_, token) = fixture.signed_in().await?;
     let approve = async |key: &str, tool: &str, lasts: &str| {
         let file = file(key);
         token_command(
@@ -322,13 +330,13 @@ async fn a_tool_that_needs_an_approval_runs_only_with_one() -> Result<()> {
         .await
     };
     assert_eq!(
-        tried(&world, &token, "erase", json!({})).await?,
+        tried(&fixture, &token, "erase", json!({})).await?,
         refused("approval_missing")
     );
-    assert_eq!(tried(&world, &token, "echo", json!({})).await?, allowed());
+    assert_eq!(tried(&fixture, &token, "echo", json!({})).await?, allowed());
     let approved = approve("approver", "erase", "1h").await?;
     assert_eq!(
-        tried(&world, &approved, "erase", json!({})).await?,
+        tried(&fixture, &approved, "erase", json!({})).await?,
         allowed()
     );
     for (key, tool, lasts, expected) in [
@@ -343,7 +351,7 @@ async fn a_tool_that_needs_an_approval_runs_only_with_one() -> Result<()> {
     ] {
         let token = approve(key, tool, lasts).await?;
         assert_eq!(
-            tried(&world, &token, "erase", json!({})).await?,
+            tried(&fixture, &token, "erase", json!({})).await?,
             expected,
             "{key} {tool}"
         );
@@ -351,20 +359,20 @@ async fn a_tool_that_needs_an_approval_runs_only_with_one() -> Result<()> {
     // An approval widens nothing that was narrowed, and a holder can't write one.
     let narrowed = narrow(&approved, &["--tool", "echo"]).await?;
     assert_eq!(
-        tried(&world, &narrowed, "erase", json!({})).await?,
+        tried(&fixture, &narrowed, "erase", json!({})).await?,
         refused("token_narrowed")
     );
     let own = append(&token, "approved(\"erase\", 2099-01-01T00:00:00Z)")?;
     assert_eq!(
-        tried(&world, &own, "erase", json!({})).await?,
+        tried(&fixture, &own, "erase", json!({})).await?,
         (401, "token_narrowing_refused".to_owned())
     );
     Ok(())
 }
 
 /// A gateway whose two backends are told who calls.
-async fn told() -> Result<World> {
-    World::with(StoreKind::Embedded, |setup| {
+async fn told() -> Result<Fixture> {
+    Fixture::with(StoreKind::Embedded, |setup| {
         setup.more("token_header = \"X-Gateway-Token\"\n")
     })
     .await
@@ -379,11 +387,11 @@ async fn keys(gateway: &Gateway) -> Result<HashMap<u32, String>> {
 
 #[tokio::test]
 async fn a_backend_can_check_offline_who_calls() -> Result<()> {
-    let world = told().await?;
-    let (client, token) = world.signed_in().await?;
-    let keys = keys(&world.gateway).await?;
+    let fixture = told().await?;
+    let (client, token) = fixture.signed_in().await?;
+    let keys = keys(&fixture.gateway).await?;
     let mut request = mcp::post(
-        &world.url("/mcp"),
+        &fixture.url("/mcp"),
         &token,
         &call(1, "echo", &json!({"marker": "who"})),
     );
@@ -391,7 +399,7 @@ async fn a_backend_can_check_offline_who_calls() -> Result<()> {
         request = request.header(spelling, "forged");
     }
     assert_eq!(http::send(request).await?.status, 200);
-    let arrived = world.backend.marked("who");
+    let arrived = fixture.backend.marked("who");
     let seen = &arrived[0];
     assert!(
         seen.headers.iter().all(|(_, value)| value != "forged"),
@@ -415,7 +423,7 @@ async fn a_backend_can_check_offline_who_calls() -> Result<()> {
     let caller = verifier::who_calls(&passed, &keys, "main", now)?;
     assert_eq!(
         (caller.user.as_str(), caller.client.as_str()),
-        (world.owner.name.as_str(), client.client_id.as_str())
+        (fixture.owner.name.as_str(), client.client_id.as_str())
     );
     assert!(caller.grant.starts_with("g_"));
     let later = now + Duration::from_secs(301);
@@ -438,7 +446,7 @@ async fn a_backend_can_check_offline_who_calls() -> Result<()> {
     let ask = async |token: &str, backend: &str| {
         let arguments = [
             script("verify.py"),
-            world.gateway.origin(),
+            fixture.gateway.origin(),
             backend.to_owned(),
         ];
         recipe(python(), &arguments, token).await
@@ -446,7 +454,7 @@ async fn a_backend_can_check_offline_who_calls() -> Result<()> {
     let (code, out) = ask(&passed, "main").await?;
     assert_eq!(code, 0, "{out}");
     let said: Value = serde_json::from_str(&out)?;
-    assert_eq!(said["user"], world.owner.name.as_str());
+    assert_eq!(said["user"], fixture.owner.name.as_str());
     assert_eq!(said["client"], client.client_id.as_str());
     let cut = &passed[..passed.len() - 8];
     for (token, backend) in [
@@ -460,19 +468,19 @@ async fn a_backend_can_check_offline_who_calls() -> Result<()> {
     }
 
     // It opens nothing here, and nothing can be made of it.
-    let reply = send(&world.url("/mcp"), &passed, &initialize()).await?;
+    let reply = send(&fixture.url("/mcp"), &passed, &initialize()).await?;
     assert_eq!(reply.status, 401, "{}", reply.text);
     assert!(append(&passed, "check if backend(\"main\")").is_err());
 
     // The next call gets the same one: it is minted once in minutes.
     send(
-        &world.url("/mcp"),
+        &fixture.url("/mcp"),
         &token,
         &call(2, "echo", &json!({"marker": "again"})),
     )
     .await?;
     assert_eq!(
-        world.backend.marked("again")[0].header("x-gateway-token"),
+        fixture.backend.marked("again")[0].header("x-gateway-token"),
         Some(passed.as_str())
     );
     Ok(())
@@ -513,12 +521,12 @@ fn percentile(times: &mut [Duration], part: f64) -> Duration {
     times[at]
 }
 
-async fn good_calls(world: &World, token: &str, count: usize) -> Result<Vec<Duration>> {
+async fn good_calls(fixture: &Fixture, token: &str, count: usize) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     for n in 0..count {
         let start = Instant::now();
         let reply = send(
-            &world.url("/mcp"),
+            &fixture.url("/mcp"),
             token,
             &call(n as u64, "echo", &json!({})),
         )
@@ -535,11 +543,11 @@ async fn good_calls(world: &World, token: &str, count: usize) -> Result<Vec<Dura
 
 #[tokio::test]
 async fn a_good_client_beside_a_flood_of_hostile_tokens_notices_nothing() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let hostile = flood(&token)?;
-    let mut calm = good_calls(&world, &token, 150).await?;
-    let url = world.url("/mcp");
+    let mut calm = good_calls(&fixture, &token, 150).await?;
+    let url = fixture.url("/mcp");
     let attack = async {
         let lanes = hostile.chunks(hostile.len().div_ceil(4)).map(|lane| {
             let url = url.clone();
@@ -557,7 +565,7 @@ async fn a_good_client_beside_a_flood_of_hostile_tokens_notices_nothing() -> Res
         });
         futures::future::try_join_all(lanes).await
     };
-    let (worst, beside) = tokio::join!(attack, good_calls(&world, &token, 150));
+    let (worst, beside) = tokio::join!(attack, good_calls(&fixture, &token, 150));
     let (worst, mut beside) = (worst?, beside?);
     let worst = worst.into_iter().max().unwrap_or_default();
     println!(
@@ -568,7 +576,7 @@ async fn a_good_client_beside_a_flood_of_hostile_tokens_notices_nothing() -> Res
         percentile(&mut beside, 0.5),
         percentile(&mut beside, 0.99),
     );
-    assert!(world.backend.marked("forged").is_empty());
+    assert!(fixture.backend.marked("forged").is_empty());
     // A bomb that ran would take seconds; this leaves room for a busy machine.
     assert!(worst < Duration::from_secs(2), "{worst:?}");
     assert!(percentile(&mut beside, 0.99) < Duration::from_secs(2));
@@ -577,8 +585,8 @@ async fn a_good_client_beside_a_flood_of_hostile_tokens_notices_nothing() -> Res
 
 #[tokio::test]
 async fn the_command_refuses_what_would_be_no_narrowing() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     for arguments in [
         &[][..],
         &["--argument", "path"],

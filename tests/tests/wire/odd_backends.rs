@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use serde_json::json;
+use tests::fixture::Fixture;
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
 use tests::mcp::{LegacySession, call};
@@ -13,7 +14,6 @@ use tests::raw::{exchange, request};
 use tests::recorder::{Answer, Recorded, Recorder, Step};
 use tests::scripted_mcp::{self, SSE_STREAM, reply};
 use tests::sse::EventStream;
-use tests::world::World;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -67,8 +67,8 @@ async fn a_legacy_backend_is_understood_however_it_spells_its_type_and_its_own_n
 #[tokio::test]
 async fn streamable_http_answers_are_streams_whatever_their_letters() -> Result<()> {
     for kind in ["Text/Event-Stream", "text/event-stream ; charset=UTF-8"] {
-        let world = World::start().await?;
-        world.backend.play(move |request| {
+        let fixture = Fixture::start().await?;
+        fixture.backend.play(move |request| {
             let message = request.json();
             if request.method != "POST" || message.get("id").is_none() {
                 return scripted_mcp::answer(request);
@@ -77,12 +77,12 @@ async fn streamable_http_answers_are_streams_whatever_their_letters() -> Result<
             let kind = vec![("Content-Type".into(), kind.into())];
             Answer::Steps(200, kind, vec![Step::Send(text)])
         });
-        let client = world.client("A test client").await?;
+        let client = fixture.client("A test client").await?;
         let token = client
-            .sign_in_choosing(&world.owner, |form| form.choose_tools(&["echo"]))
+            .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["echo"]))
             .await?;
         let list = json!({"jsonrpc": "2.0", "id": 3, "method": "tools/list"});
-        let reply = tests::mcp::send(&world.url("/mcp"), &token, &list).await?;
+        let reply = tests::mcp::send(&fixture.url("/mcp"), &token, &list).await?;
         assert_eq!(reply.status, 200, "{}", reply.text);
         // What was not chosen is cut out, which takes reading it.
         assert!(
@@ -96,8 +96,8 @@ async fn streamable_http_answers_are_streams_whatever_their_letters() -> Result<
 
 #[tokio::test]
 async fn a_later_endpoint_event_never_reaches_a_client_as_the_backend_wrote_it() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     for (later, is_passed) in [
         ("event: endpoint\ndata: http://evil.example/m?x=1\n\n", true),
         ("data: /m?x=1\nevent: endpoint\n\n", true),
@@ -111,7 +111,7 @@ async fn a_later_endpoint_event_never_reaches_a_client_as_the_backend_wrote_it()
             false,
         ),
     ] {
-        world.backend.play(move |request| match request.path() {
+        fixture.backend.play(move |request| match request.path() {
             "/sse" => Answer::events(vec![
                 Step::Send("event: endpoint\ndata: /messages?x=0\n\n".into()),
                 Step::Send(later.into()),
@@ -122,7 +122,7 @@ async fn a_later_endpoint_event_never_reaches_a_client_as_the_backend_wrote_it()
             ]),
             _ => scripted_mcp::answer(request),
         });
-        let get = http::client().get(world.url("/sse")).bearer_auth(&token);
+        let get = http::client().get(fixture.url("/sse")).bearer_auth(&token);
         let mut stream = EventStream::open(get).await?;
         let (name, first) = stream.event(PATIENCE).await?;
         assert_eq!(name, "endpoint");
@@ -146,9 +146,9 @@ async fn a_later_endpoint_event_never_reaches_a_client_as_the_backend_wrote_it()
 
 #[tokio::test]
 async fn the_absolute_form_is_served_for_this_gateway_alone() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let (port, issuer) = (world.gateway.port, world.gateway.issuer());
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let (port, issuer) = (fixture.gateway.port, fixture.gateway.issuer());
     let address = format!("127.0.0.1:{port}").parse()?;
     let headers = [
         ("Authorization", &*format!("Bearer {token}")),
@@ -203,8 +203,8 @@ async fn the_absolute_form_is_served_for_this_gateway_alone() -> Result<()> {
 
 #[tokio::test]
 async fn who_takes_anything_gets_an_answer_of_a_strict_server() -> Result<()> {
-    let world = World::start().await?;
-    world.backend.play(|request| {
+    let fixture = Fixture::start().await?;
+    fixture.backend.play(|request| {
         let accept = request.header_values("accept").join(", ");
         let both = accept.contains("application/json") && accept.contains("text/event-stream");
         if request.method == "POST" && !both {
@@ -212,8 +212,8 @@ async fn who_takes_anything_gets_an_answer_of_a_strict_server() -> Result<()> {
         }
         scripted_mcp::answer(request)
     });
-    let (_, token) = world.signed_in().await?;
-    let address = format!("127.0.0.1:{}", world.gateway.port).parse()?;
+    let (_, token) = fixture.signed_in().await?;
+    let address = format!("127.0.0.1:{}", fixture.gateway.port).parse()?;
     let bearer = format!("Bearer {token}");
     let body = call(1, "echo", &json!({})).to_string();
     for (accept, expected) in [

@@ -3,13 +3,13 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::http::{self, Reply};
 use tests::program::{binary, run};
-use tests::world::{StoreKind, World};
 
-async fn post(world: &World, token: &str, body: &str) -> Result<Reply> {
+async fn post(fixture: &Fixture, token: &str, body: &str) -> Result<Reply> {
     let request = http::client()
-        .post(world.url("/mcp"))
+        .post(fixture.url("/mcp"))
         .bearer_auth(token)
         .header("Accept", "application/json, text/event-stream")
         .header("Content-Type", "application/json")
@@ -23,8 +23,8 @@ fn call(arguments: &str) -> String {
     )
 }
 
-fn reached(world: &World, body: &str) -> bool {
-    let requests = world.backend.requests();
+fn reached(fixture: &Fixture, body: &str) -> bool {
+    let requests = fixture.backend.requests();
     requests
         .iter()
         .any(|request| request.body == body.as_bytes())
@@ -53,17 +53,17 @@ const ODD: [&str; 12] = [
 
 #[tokio::test]
 async fn odd_arguments_go_on_byte_for_byte_where_nobody_looks_at_them() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     for choice in ["all", "today"] {
         let token = client
-            .sign_in_choosing(&world.owner, |form| form.choose("tools", choice))
+            .sign_in_choosing(&fixture.owner, |form| form.choose("tools", choice))
             .await?;
         for arguments in ODD {
             let body = call(arguments);
-            let reply = post(&world, &token, &body).await?;
+            let reply = post(&fixture, &token, &body).await?;
             assert!(passed(&reply), "{choice} {arguments}: {}", reply.text);
-            assert!(reached(&world, &body), "{choice} {arguments}");
+            assert!(reached(&fixture, &body), "{choice} {arguments}");
         }
     }
     Ok(())
@@ -71,19 +71,19 @@ async fn odd_arguments_go_on_byte_for_byte_where_nobody_looks_at_them() -> Resul
 
 #[tokio::test]
 async fn a_client_may_answer_with_half_a_character() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let body = r#"{"jsonrpc":"2.0","id":"s1","result":{"content":{"type":"text","text":"\ud83d"},"x":1e400}}"#;
-    let reply = post(&world, &token, body).await?;
+    let reply = post(&fixture, &token, body).await?;
     assert!(reply.status < 400, "{}", reply.text);
-    assert!(reached(&world, body));
+    assert!(reached(&fixture, body));
     Ok(())
 }
 
 #[tokio::test]
 async fn what_is_decided_by_is_refused_and_the_character_is_named() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     for (body, said) in [
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"loo\ud800k","arguments":{}}}"#,
@@ -114,16 +114,16 @@ async fn what_is_decided_by_is_refused_and_the_character_is_named() -> Result<()
             "a key stands twice in one object",
         ),
     ] {
-        let reply = post(&world, &token, body).await?;
+        let reply = post(&fixture, &token, body).await?;
         assert_eq!(reply.status, 400, "{body}: {}", reply.text);
         let answer = reply.json();
         assert_eq!(answer["reason"], "message_malformed", "{answer}");
         let told = answer["error_description"].as_str().unwrap_or_default();
         assert!(told.contains(said), "{body}: {told}");
-        assert!(!reached(&world, body), "{body}");
+        assert!(!reached(&fixture, body), "{body}");
     }
     let nested = call(&format!("{}{}", "[".repeat(70), "]".repeat(70)));
-    let reply = post(&world, &token, &nested).await?;
+    let reply = post(&fixture, &token, &nested).await?;
     assert_eq!(reply.status, 400);
     assert!(
         reply.text.contains("nested deeper than 64"),
@@ -143,8 +143,8 @@ async fn a_policy_that_looks_at_one_argument_refuses_the_half_there_and_nowhere_
         "deny if argument(\"path\", $path), $path.starts_with(\"/secret\");\nallow if true;\n",
     )?;
     let policy = format!("[policy]\nfile = \"{}\"\n", file.display());
-    let world = World::with(StoreKind::Embedded, |setup| setup.more(&policy)).await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(&policy)).await?;
+    let (_, token) = fixture.signed_in().await?;
     for (arguments, status) in [
         (r#"{"path":"/public","note":"\ud800"}"#, 200),
         (r#"{"path":"/public","note":{"a\ud800":1e400}}"#, 200),
@@ -154,14 +154,14 @@ async fn a_policy_that_looks_at_one_argument_refuses_the_half_there_and_nowhere_
         (r#"{"pa\ud800th":"/secret"}"#, 400),
     ] {
         let body = call(arguments);
-        let reply = post(&world, &token, &body).await?;
+        let reply = post(&fixture, &token, &body).await?;
         assert_eq!(
             reply.status == 400,
             status == 400,
             "{arguments}: {}",
             reply.text
         );
-        assert_eq!(reached(&world, &body), status == 200, "{arguments}");
+        assert_eq!(reached(&fixture, &body), status == 200, "{arguments}");
         if status == 400 {
             let told = reply.json()["error_description"].to_string();
             assert!(told.contains("/params/arguments/"), "{told}");
@@ -169,7 +169,7 @@ async fn a_policy_that_looks_at_one_argument_refuses_the_half_there_and_nowhere_
         }
     }
     let denied = post(
-        &world,
+        &fixture,
         &token,
         &call(r#"{"path":"/secret/x","note":"\ud800"}"#),
     )
@@ -186,8 +186,8 @@ async fn a_policy_that_looks_at_one_argument_refuses_the_half_there_and_nowhere_
 
 #[tokio::test]
 async fn a_narrowed_token_refuses_the_half_in_what_it_asks_for_and_nowhere_else() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let words = ["token", "narrow", "--argument", "path=/public/"];
     let (code, narrowed, errors) = run(&binary("gateway"), &words, &token).await?;
     anyhow::ensure!(code == 0, "{errors}");
@@ -197,14 +197,14 @@ async fn a_narrowed_token_refuses_the_half_in_what_it_asks_for_and_nowhere_else(
         (r#"{"path":"/public/a","p\ud800ath":"/x"}"#, 400),
     ] {
         let body = call(arguments);
-        let reply = post(&world, narrowed.trim(), &body).await?;
+        let reply = post(&fixture, narrowed.trim(), &body).await?;
         assert_eq!(
             reply.status == 400,
             status == 400,
             "{arguments}: {}",
             reply.text
         );
-        assert_eq!(reached(&world, &body), status == 200, "{arguments}");
+        assert_eq!(reached(&fixture, &body), status == 200, "{arguments}");
     }
     Ok(())
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 use tests::browser::Browser;
+use tests::fixture::{Fixture, StoreKind};
 use tests::mcp::{call, message, response, send};
 use tests::recorder::{Answer, Recorded, Recorder};
 use tests::scripted_mcp;
-use tests::world::{StoreKind, World};
 
 /// The scripted backend with this text as its list of tools.
 fn listing(tools: String) -> impl Fn(&Recorded) -> Answer + Send + Sync + 'static {
@@ -27,28 +27,28 @@ fn listing(tools: String) -> impl Fn(&Recorded) -> Answer + Send + Sync + 'stati
     }
 }
 
-async fn world(tools: &str) -> Result<World> {
+async fn fixture(tools: &str) -> Result<Fixture> {
     let backend = Recorder::start(listing(tools.to_owned())).await?;
     let url = backend.url();
-    let mut world = World::with(StoreKind::Embedded, |mut setup| {
+    let mut fixture = Fixture::with(StoreKind::Embedded, |mut setup| {
         setup.backends.clear();
         setup.backend(&url)
     })
     .await?;
-    world.backend = backend;
-    Ok(world)
+    fixture.backend = backend;
+    Ok(fixture)
 }
 
 /// What the start printed, once it has said how the backend is.
-async fn started(world: &World) -> String {
+async fn started(fixture: &Fixture) -> String {
     for _ in 0..400 {
-        let printed = world.gateway.printed().join("\n");
+        let printed = fixture.gateway.printed().join("\n");
         if printed.contains("backend    main at ") {
             return printed;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    world.gateway.printed().join("\n")
+    fixture.gateway.printed().join("\n")
 }
 
 fn names(answer: &Value) -> Vec<&str> {
@@ -126,15 +126,15 @@ async fn odd_members_cost_nothing_and_what_cannot_be_offered_is_named_everywhere
     elements.extend(tools);
     elements.push(bottomless);
     elements.push(r#"{"name":"plain","annotations":{"readOnlyHint":true}}"#.to_owned());
-    let world = world(&format!("[{}]", elements.join(","))).await?;
+    let fixture = fixture(&format!("[{}]", elements.join(","))).await?;
 
-    let printed = started(&world).await;
-    let log = world.gateway.log().join("\n");
-    let client = world.client("A choosing client").await?;
+    let printed = started(&fixture).await;
+    let log = fixture.gateway.log().join("\n");
+    let client = fixture.client("A choosing client").await?;
     let mut browser = Browser::default();
     let page = browser.visit(&client.authorization().url()).await?;
     let page = browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
+        .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     let words = page.words();
     assert!(
@@ -161,9 +161,9 @@ async fn odd_members_cost_nothing_and_what_cannot_be_offered_is_named_everywhere
     }
 
     // What says that it reads only in another kind of value does not say it.
-    let url = world.url("/mcp");
+    let url = fixture.url("/mcp");
     let reading = client
-        .sign_in_choosing(&world.owner, |form| form.choose("tools", "read"))
+        .sign_in_choosing(&fixture.owner, |form| form.choose("tools", "read"))
         .await?;
     let list = message(5, "tools/list", &json!({}));
     assert_eq!(
@@ -174,7 +174,7 @@ async fn odd_members_cost_nothing_and_what_cannot_be_offered_is_named_everywhere
     // Chosen one by one, they pass in lists and can be called.
     let chosen: Vec<&str> = odd.iter().map(|(name, _)| *name).collect();
     let token = client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&chosen))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&chosen))
         .await?;
     let reply = send(&url, &token, &list).await?;
     for (name, rest) in &odd {
@@ -204,8 +204,8 @@ async fn a_list_of_another_kind_is_said_to_be_one() -> Result<()> {
         ),
         ("[]", "(0 tools"),
     ] {
-        let world = world(tools).await?;
-        let printed = started(&world).await;
+        let fixture = fixture(tools).await?;
+        let printed = started(&fixture).await;
         assert!(printed.contains(said), "{tools}: {printed}");
     }
     Ok(())
@@ -213,22 +213,22 @@ async fn a_list_of_another_kind_is_said_to_be_one() -> Result<()> {
 
 #[tokio::test]
 async fn a_list_that_passes_by_names_what_it_hides_once() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("A choosing client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("A choosing client").await?;
     let token = client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look"]))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["look"]))
         .await?;
-    world.backend.play(listing(
+    fixture.backend.play(listing(
         r#"[{"name":"look","description":"Read something","x":{"a":1,"a":1}},[],{"name":"look2"}]"#
             .to_owned(),
     ));
     let list = message(5, "tools/list", &json!({}));
     for _ in 0..3 {
-        let reply = send(&world.url("/mcp"), &token, &list).await?;
+        let reply = send(&fixture.url("/mcp"), &token, &list).await?;
         assert_eq!(names(&response(&reply)?), [""; 0]);
     }
     let said = "look: /x/a: a key stands twice in one object";
-    let log = world.gateway.log();
+    let log = fixture.gateway.log();
     let lines: Vec<_> = log.iter().filter(|line| line.contains(said)).collect();
     assert_eq!(lines.len(), 1, "{log:#?}");
     assert!(lines[0].contains("tool_not_offered"), "{lines:?}");
@@ -237,12 +237,12 @@ async fn a_list_that_passes_by_names_what_it_hides_once() -> Result<()> {
 
 #[tokio::test]
 async fn a_byte_order_mark_before_a_list_hides_nothing_and_stops_nobody() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("A choosing client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("A choosing client").await?;
     let token = client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look"]))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["look"]))
         .await?;
-    world
+    fixture
         .backend
         .play(|request| match scripted_mcp::answer(request) {
             Answer::Full(status, headers, body) if !body.is_empty() => {
@@ -252,32 +252,32 @@ async fn a_byte_order_mark_before_a_list_hides_nothing_and_stops_nobody() -> Res
             other => other,
         });
     let list = message(5, "tools/list", &json!({}));
-    let reply = send(&world.url("/mcp"), &token, &list).await?;
+    let reply = send(&fixture.url("/mcp"), &token, &list).await?;
     assert_eq!(names(&serde_json::from_str(&reply.text)?), ["look"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn two_tools_of_one_name_are_called_by_nobody_and_named_everywhere() -> Result<()> {
-    let world = world(
+    let fixture = fixture(
         r#"[{"name":"look","description":"One"},{"name":"plain"},{"name":"look","description":"Another"},
             {"name":"odd"},{"name":"odd","x":{"a":1,"a":2}}]"#,
     )
     .await?;
-    let printed = started(&world).await;
+    let printed = started(&fixture).await;
     assert!(printed.contains("two tools of one name"), "{printed}");
-    let client = world.client("A choosing client").await?;
+    let client = fixture.client("A choosing client").await?;
     let mut browser = Browser::default();
     let page = browser.visit(&client.authorization().url()).await?;
     let page = browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
+        .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     let words = page.words();
-    let everything = client.sign_in(&world.owner).await?;
+    let everything = client.sign_in(&fixture.owner).await?;
     let narrowed = client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["plain"]))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["plain"]))
         .await?;
-    let url = world.url("/mcp");
+    let url = fixture.url("/mcp");
     let list = message(5, "tools/list", &json!({}));
     for name in ["look", "odd"] {
         let said = format!("{name}: two tools have this name");
@@ -289,7 +289,7 @@ async fn two_tools_of_one_name_are_called_by_nobody_and_named_everywhere() -> Re
         let answer = response(&send(&url, &narrowed, &call(6, name, &json!({}))).await?)?;
         assert_eq!(answer["result"]["isError"], true, "{name}: {answer}");
     }
-    assert!(world.backend.marked("tools/call").is_empty());
+    assert!(fixture.backend.marked("tools/call").is_empty());
     for token in [&everything, &narrowed] {
         assert_eq!(
             names(&response(&send(&url, token, &list).await?)?),
@@ -298,15 +298,15 @@ async fn two_tools_of_one_name_are_called_by_nobody_and_named_everywhere() -> Re
         let answer = response(&send(&url, token, &call(7, "plain", &json!({}))).await?)?;
         assert_eq!(answer["result"]["isError"], Value::Null, "{answer}");
     }
-    let log = world.gateway.log().join("\n");
+    let log = fixture.gateway.log().join("\n");
     assert!(log.contains("\"event\":\"tool_name_doubled\""), "{log}");
 
     // Mended, and asked about again, it is a tool like others.
-    world
+    fixture
         .backend
         .play(listing(r#"[{"name":"look"},{"name":"plain"}]"#.to_owned()));
     tokio::time::sleep(Duration::from_millis(1200)).await;
-    let again = client.sign_in(&world.owner).await?;
+    let again = client.sign_in(&fixture.owner).await?;
     let answer = response(&send(&url, &again, &call(8, "look", &json!({}))).await?)?;
     assert_eq!(answer["result"]["isError"], Value::Null, "{answer}");
     let shown = response(&send(&url, &again, &list).await?)?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use serde_json::{Value, json};
 use tests::browser::Browser;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::Owner;
 use tests::http;
 use tests::mcp::{initialize, send};
@@ -13,7 +14,6 @@ use tests::operator::{command, done, token};
 use tests::program::{binary, run};
 use tests::recorder::{Answer, Recorder};
 use tests::sse::EventStream;
-use tests::world::{StoreKind, World};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -24,17 +24,19 @@ fn bob() -> Owner {
     }
 }
 
-async fn stream(world: &World, token: &str) -> Result<EventStream> {
-    EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(token)).await
+async fn stream(fixture: &Fixture, token: &str) -> Result<EventStream> {
+    EventStream::open(http::client().get(fixture.url("/mcp")).bearer_auth(token)).await
 }
 
-async fn status(world: &World, token: &str) -> Result<u16> {
-    Ok(send(&world.url("/mcp"), token, &initialize()).await?.status)
+async fn status(fixture: &Fixture, token: &str) -> Result<u16> {
+    Ok(send(&fixture.url("/mcp"), token, &initialize())
+        .await?
+        .status)
 }
 
 /// Whether somebody can log in with a new browser, which is returned.
-async fn login(world: &World, person: &Owner) -> Result<(bool, Browser)> {
-    let client = world.client("Login").await?;
+async fn login(fixture: &Fixture, person: &Owner) -> Result<(bool, Browser)> {
+    let client = fixture.client("Login").await?;
     let mut browser = Browser::default();
     let page = browser.visit(&client.authorization().url()).await?;
     let page = browser
@@ -44,14 +46,14 @@ async fn login(world: &World, person: &Owner) -> Result<(bool, Browser)> {
 }
 
 /// Whether a browser is still logged in.
-async fn is_logged_in(world: &World, browser: &mut Browser) -> Result<bool> {
-    let client = world.client("Login").await?;
+async fn is_logged_in(fixture: &Fixture, browser: &mut Browser) -> Result<bool> {
+    let client = fixture.client("Login").await?;
     let page = browser.visit(&client.authorization().url()).await?;
     Ok(page.password_form().is_err())
 }
 
-async fn audit(world: &World) -> Result<Vec<Value>> {
-    let text = std::fs::read_to_string(world.gateway.folder().join("state/audit/audit.jsonl"))?;
+async fn audit(fixture: &Fixture) -> Result<Vec<Value>> {
+    let text = std::fs::read_to_string(fixture.gateway.folder().join("state/audit/audit.jsonl"))?;
     Ok(text
         .lines()
         .map(|line| serde_json::from_str(line).expect("a line of JSON"))
@@ -60,17 +62,17 @@ async fn audit(world: &World) -> Result<Vec<Value>> {
 
 #[tokio::test]
 async fn the_operator_sees_what_was_given_and_takes_it_back_at_once() -> Result<()> {
-    let world = World::start().await?;
-    let (client, given) = world.signed_in().await?;
-    let kept = world
+    let fixture = Fixture::start().await?;
+    let (client, given) = fixture.signed_in().await?;
+    let kept = fixture
         .client("Bystander")
         .await?
-        .sign_in(&world.owner)
+        .sign_in(&fixture.owner)
         .await?;
-    let mut ended = stream(&world, &given).await?;
-    let mut goes_on = stream(&world, &kept).await?;
-    world.backend.await_streams(2, SOON).await?;
-    let gateway = &world.gateway;
+    let mut ended = stream(&fixture, &given).await?;
+    let mut goes_on = stream(&fixture, &kept).await?;
+    fixture.backend.await_streams(2, SOON).await?;
+    let gateway = &fixture.gateway;
 
     let all = done(gateway, &["grants", "ls", "--json"], "").await?.json();
     assert_eq!(all["grants"].as_array().map(Vec::len), Some(2), "{all}");
@@ -78,7 +80,7 @@ async fn the_operator_sees_what_was_given_and_takes_it_back_at_once() -> Result<
     let mine = done(gateway, &of, "").await?.json();
     let grant = &mine["grants"][0];
     assert_eq!(mine["grants"].as_array().map(Vec::len), Some(1), "{mine}");
-    assert_eq!(grant["user_name"], json!(world.owner.name));
+    assert_eq!(grant["user_name"], json!(fixture.owner.name));
     assert_eq!(grant["client_name"], "A test client");
     assert_eq!(grant["tools"], "all");
     let id = grant["id"].as_str().expect("an id");
@@ -95,11 +97,11 @@ async fn the_operator_sees_what_was_given_and_takes_it_back_at_once() -> Result<
     let start = Instant::now();
     let revoked = done(gateway, &["grants", "revoke", id], "").await?;
     assert_eq!(revoked.out, "revoked 1 grant\n");
-    assert_eq!(status(&world, &given).await?, 401, "the next call");
+    assert_eq!(status(&fixture, &given).await?, 401, "the next call");
     assert!(ended.end(SOON).await?, "cut instead of ended");
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-    assert_eq!(status(&world, &kept).await?, 200);
-    world
+    assert_eq!(status(&fixture, &kept).await?, 200);
+    fixture
         .backend
         .push(tests::scripted_mcp::MCP_STREAM, "data: still here\n\n");
     assert_eq!(goes_on.event(SOON).await?.1, "still here");
@@ -109,7 +111,7 @@ async fn the_operator_sees_what_was_given_and_takes_it_back_at_once() -> Result<
     let left = done(gateway, &["grants", "ls", "--json"], "").await?.json();
     assert_eq!(left["grants"].as_array().map(Vec::len), Some(1), "{left}");
 
-    let records = audit(&world).await?;
+    let records = audit(&fixture).await?;
     let record = records
         .iter()
         .find(|record| record["event"] == "operator" && record["grant"] == json!(id))
@@ -124,14 +126,14 @@ async fn the_operator_sees_what_was_given_and_takes_it_back_at_once() -> Result<
 #[tokio::test]
 async fn a_removed_client_is_unknown_and_everything_it_had_is_dead() -> Result<()> {
     for store in [StoreKind::Embedded, StoreKind::Redis] {
-        let world = World::on(store).await?;
-        let (client, given) = world.signed_in().await?;
-        let other = world.client("Bystander").await?;
-        let kept = other.sign_in(&world.owner).await?;
+        let fixture = Fixture::on(store).await?;
+        let (client, given) = fixture.signed_in().await?;
+        let other = fixture.client("Bystander").await?;
+        let kept = other.sign_in(&fixture.owner).await?;
         let open = client.authorization();
-        let code = client.allow(&open, &world.owner).await?.code();
-        let mut ended = stream(&world, &given).await?;
-        let gateway = &world.gateway;
+        let code = client.allow(&open, &fixture.owner).await?.code();
+        let mut ended = stream(&fixture, &given).await?;
+        let gateway = &fixture.gateway;
 
         let listed = done(gateway, &["clients", "ls"], "").await?;
         assert!(listed.out.contains("A test client"), "{listed:?}");
@@ -139,7 +141,7 @@ async fn a_removed_client_is_unknown_and_everything_it_had_is_dead() -> Result<(
         assert!(shown.out.contains("grants"), "{shown:?}");
         let removed = done(gateway, &["clients", "rm", &client.client_id], "").await?;
         assert!(removed.out.starts_with("removed; revoked 1"), "{removed:?}");
-        assert_eq!(status(&world, &given).await?, 401);
+        assert_eq!(status(&fixture, &given).await?, 401);
         assert!(ended.end(SOON).await?, "cut instead of ended");
         let redeemed = client.redeem(&code, &open.pkce.verifier).await?;
         assert_eq!(redeemed.error(), "invalid_client", "{}", redeemed.text);
@@ -150,13 +152,13 @@ async fn a_removed_client_is_unknown_and_everything_it_had_is_dead() -> Result<(
             page.location().is_none(),
             "an unknown client is sent nowhere"
         );
-        assert_eq!(status(&world, &kept).await?, 200);
+        assert_eq!(status(&fixture, &kept).await?, 200);
 
         // What is the same app registers again and is allowed again.
-        let again = world.client("A test client").await?;
-        let token = again.sign_in(&world.owner).await?;
-        assert_eq!(status(&world, &token).await?, 200);
-        assert_eq!(status(&world, &given).await?, 401);
+        let again = fixture.client("A test client").await?;
+        let token = again.sign_in(&fixture.owner).await?;
+        assert_eq!(status(&fixture, &token).await?, 200);
+        assert_eq!(status(&fixture, &given).await?, 401);
         let unknown = command(gateway, &["clients", "rm", "c_nobody"], "").await?;
         assert_eq!(unknown.code, 1, "{unknown:?}");
     }
@@ -166,10 +168,10 @@ async fn a_removed_client_is_unknown_and_everything_it_had_is_dead() -> Result<(
 #[tokio::test]
 async fn a_person_is_added_disabled_and_let_in_again() -> Result<()> {
     for store in [StoreKind::Embedded, StoreKind::Redis] {
-        let world = World::on(store).await?;
-        let (gateway, bob) = (&world.gateway, bob());
+        let fixture = Fixture::on(store).await?;
+        let (gateway, bob) = (&fixture.gateway, bob());
         let line = format!("{}\n", bob.password);
-        assert!(!login(&world, &bob).await?.0);
+        assert!(!login(&fixture, &bob).await?.0);
         done(gateway, &["users", "add", &bob.name], &line).await?;
         for (words, code) in [
             (vec!["users", "add", "bob"], 1),
@@ -182,38 +184,38 @@ async fn a_person_is_added_disabled_and_let_in_again() -> Result<()> {
         let short = command(gateway, &["users", "add", "carol"], "short\n").await?;
         assert_eq!(short.code, 64, "{short:?}");
 
-        let client = world.client("Client").await?;
-        let alices = client.sign_in(&world.owner).await?;
+        let client = fixture.client("Client").await?;
+        let alices = client.sign_in(&fixture.owner).await?;
         let bobs = client.sign_in(&bob).await?;
-        let (entered, mut browser) = login(&world, &bob).await?;
+        let (entered, mut browser) = login(&fixture, &bob).await?;
         assert!(entered);
         let open = client.authorization();
         let code = client
             .walk(&mut browser, &open, &bob, "Allow")
             .await?
             .code();
-        let mut ended = stream(&world, &bobs).await?;
-        let mut goes_on = stream(&world, &alices).await?;
-        world.backend.await_streams(2, SOON).await?;
+        let mut ended = stream(&fixture, &bobs).await?;
+        let mut goes_on = stream(&fixture, &alices).await?;
+        fixture.backend.await_streams(2, SOON).await?;
 
         let start = Instant::now();
         let disabled = done(gateway, &["users", "disable", "BOB"], "").await?;
         assert_eq!(disabled.out, "BOB is disabled; revoked 1 grant\n");
-        assert_eq!(status(&world, &bobs).await?, 401);
+        assert_eq!(status(&fixture, &bobs).await?, 401);
         assert!(ended.end(SOON).await?, "cut instead of ended");
         assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
         assert!(
-            !is_logged_in(&world, &mut browser).await?,
+            !is_logged_in(&fixture, &mut browser).await?,
             "a session of before"
         );
-        assert!(!login(&world, &bob).await?.0);
+        assert!(!login(&fixture, &bob).await?.0);
         let redeemed = client.redeem(&code, &open.pkce.verifier).await?;
         assert_eq!(
             (redeemed.status, redeemed.error()),
             (400, "invalid_grant".into())
         );
-        assert_eq!(status(&world, &alices).await?, 200);
-        world
+        assert_eq!(status(&fixture, &alices).await?, 200);
+        fixture
             .backend
             .push(tests::scripted_mcp::MCP_STREAM, "data: still here\n\n");
         assert_eq!(goes_on.event(SOON).await?.1, "still here");
@@ -225,25 +227,25 @@ async fn a_person_is_added_disabled_and_let_in_again() -> Result<()> {
 
         done(gateway, &["users", "enable", "bob"], "").await?;
         assert!(
-            !is_logged_in(&world, &mut browser).await?,
+            !is_logged_in(&fixture, &mut browser).await?,
             "came back to life"
         );
-        assert_eq!(status(&world, &bobs).await?, 401, "came back to life");
+        assert_eq!(status(&fixture, &bobs).await?, 401, "came back to life");
         let token = client.sign_in(&bob).await?;
-        assert_eq!(status(&world, &token).await?, 200);
+        assert_eq!(status(&fixture, &token).await?, 200);
 
         // A new password ends the browser sessions, and no more.
-        let (entered, mut browser) = login(&world, &bob).await?;
+        let (entered, mut browser) = login(&fixture, &bob).await?;
         assert!(entered);
         let new = Owner {
             password: "another good password".into(),
             ..bob.clone()
         };
         done(gateway, &["users", "password", "bob"], &new.password).await?;
-        assert!(!is_logged_in(&world, &mut browser).await?);
-        assert!(!login(&world, &bob).await?.0, "the old password");
-        assert!(login(&world, &new).await?.0, "the new password");
-        assert_eq!(status(&world, &token).await?, 200);
+        assert!(!is_logged_in(&fixture, &mut browser).await?);
+        assert!(!login(&fixture, &bob).await?.0, "the old password");
+        assert!(login(&fixture, &new).await?.0, "the new password");
+        assert_eq!(status(&fixture, &token).await?, 200);
         let configured = command(gateway, &["users", "password", "alice"], &line).await?;
         assert_eq!(configured.code, 1, "{configured:?}");
         assert!(
@@ -251,7 +253,11 @@ async fn a_person_is_added_disabled_and_let_in_again() -> Result<()> {
             "{configured:?}"
         );
 
-        let seen = format!("{:?}{:?}", world.gateway.log(), audit(&world).await.ok());
+        let seen = format!(
+            "{:?}{:?}",
+            fixture.gateway.log(),
+            audit(&fixture).await.ok()
+        );
         for secret in [
             &bob.password,
             &new.password,
@@ -267,12 +273,12 @@ async fn a_person_is_added_disabled_and_let_in_again() -> Result<()> {
 
 #[tokio::test]
 async fn one_stream_is_closed_and_its_token_is_as_good_as_before() -> Result<()> {
-    let world = World::start().await?;
-    let (_, given) = world.signed_in().await?;
-    let mut first = stream(&world, &given).await?;
-    let mut second = stream(&world, &given).await?;
-    world.backend.await_streams(2, SOON).await?;
-    let gateway = &world.gateway;
+    let fixture = Fixture::start().await?;
+    let (_, given) = fixture.signed_in().await?;
+    let mut first = stream(&fixture, &given).await?;
+    let mut second = stream(&fixture, &given).await?;
+    fixture.backend.await_streams(2, SOON).await?;
+    let gateway = &fixture.gateway;
     let listed = done(gateway, &["streams", "ls", "--json"], "")
         .await?
         .json();
@@ -286,11 +292,11 @@ async fn one_stream_is_closed_and_its_token_is_as_good_as_before() -> Result<()>
     let closed = done(gateway, &["streams", "close", &numbers[0]], "").await?;
     assert_eq!(closed.out, "closed 1 stream\n");
     assert!(first.end(SOON).await?, "cut instead of ended");
-    world
+    fixture
         .backend
         .push(tests::scripted_mcp::MCP_STREAM, "data: still here\n\n");
     assert_eq!(second.event(SOON).await?.1, "still here");
-    assert_eq!(status(&world, &given).await?, 200);
+    assert_eq!(status(&fixture, &given).await?, 200);
     let again = command(gateway, &["streams", "close", &numbers[0]], "").await?;
     assert_eq!(again.code, 1, "{again:?}");
     let all = done(gateway, &["streams", "close", "--user", "alice"], "").await?;
@@ -301,9 +307,9 @@ async fn one_stream_is_closed_and_its_token_is_as_good_as_before() -> Result<()>
 
 #[tokio::test]
 async fn a_token_is_revoked_with_what_was_narrowed_from_it_and_nothing_above() -> Result<()> {
-    let world = World::start().await?;
-    let (client, given) = world.signed_in().await?;
-    let gateway = &world.gateway;
+    let fixture = Fixture::start().await?;
+    let (client, given) = fixture.signed_in().await?;
+    let gateway = &fixture.gateway;
     let narrow = async |token: &str| -> Result<String> {
         let words = ["token", "narrow", "--tool", "echo"];
         let (code, out, errors) = run(&binary("gateway"), &words, token).await?;
@@ -312,16 +318,16 @@ async fn a_token_is_revoked_with_what_was_narrowed_from_it_and_nothing_above() -
     };
     let (child, sibling) = (narrow(&given).await?, narrow(&given).await?);
     let grandchild = narrow(&child).await?;
-    let mut ended = stream(&world, &grandchild).await?;
-    let mut goes_on = stream(&world, &given).await?;
-    world.backend.await_streams(2, SOON).await?;
+    let mut ended = stream(&fixture, &grandchild).await?;
+    let mut goes_on = stream(&fixture, &given).await?;
+    fixture.backend.await_streams(2, SOON).await?;
 
     done(gateway, &["token", "revoke"], &child).await?;
-    assert_eq!(status(&world, &child).await?, 401);
-    assert_eq!(status(&world, &grandchild).await?, 401);
+    assert_eq!(status(&fixture, &child).await?, 401);
+    assert_eq!(status(&fixture, &grandchild).await?, 401);
     assert!(ended.end(SOON).await?, "cut instead of ended");
-    assert_eq!(status(&world, &sibling).await?, 200);
-    world
+    assert_eq!(status(&fixture, &sibling).await?, 200);
+    fixture
         .backend
         .push(tests::scripted_mcp::MCP_STREAM, "data: still here\n\n");
     assert_eq!(goes_on.event(SOON).await?.1, "still here");
@@ -329,10 +335,10 @@ async fn a_token_is_revoked_with_what_was_narrowed_from_it_and_nothing_above() -
     // By its holder, at /revoke: the same.
     let (mine, my_child) = (narrow(&given).await?, narrow(&sibling).await?);
     assert_eq!(client.revoke(&mine).await?.status, 200);
-    assert_eq!(status(&world, &mine).await?, 401);
+    assert_eq!(status(&fixture, &mine).await?, 401);
     assert_eq!(client.revoke(&sibling).await?.status, 200);
-    assert_eq!(status(&world, &my_child).await?, 401);
-    assert_eq!(status(&world, &given).await?, 200);
+    assert_eq!(status(&fixture, &my_child).await?, 401);
+    assert_eq!(status(&fixture, &given).await?, 200);
 
     // By its id, as `inspect` prints it: the token itself, and so everything made from it.
     let keys = gateway.folder().join("keys").display().to_string();
@@ -344,7 +350,7 @@ async fn a_token_is_revoked_with_what_was_narrowed_from_it_and_nothing_above() -
         .find_map(|line| line.strip_prefix("// revocation id of block 0: "))
         .expect("inspect prints the ids");
     done(gateway, &["token", "revoke", "--id", id], "").await?;
-    assert_eq!(status(&world, &given).await?, 401);
+    assert_eq!(status(&fixture, &given).await?, 401);
     assert!(goes_on.end(SOON).await?, "cut instead of ended");
     for (words, input, code) in [
         (vec!["token", "revoke"], "nonsense", 64),
@@ -360,16 +366,16 @@ async fn a_token_is_revoked_with_what_was_narrowed_from_it_and_nothing_above() -
 
 #[tokio::test]
 async fn nobody_but_a_program_with_the_token_gets_in() -> Result<()> {
-    let world = World::start().await?;
-    let (_, given) = world.signed_in().await?;
-    let url = world.gateway.admin_url("/v1/users/disable");
-    let body = json!({ "name": world.owner.name }).to_string();
-    let bearer = format!("Bearer {}", token(&world.gateway)?);
+    let fixture = Fixture::start().await?;
+    let (_, given) = fixture.signed_in().await?;
+    let url = fixture.gateway.admin_url("/v1/users/disable");
+    let body = json!({ "name": fixture.owner.name }).to_string();
+    let bearer = format!("Bearer {}", token(&fixture.gateway)?);
     let right = ("Authorization", bearer.as_str());
     let json = "application/json";
     let theirs = format!("Bearer {given}");
-    let host = format!("rebound.example.com:{}", world.gateway.admin_port);
-    let origin = world.gateway.admin_url("");
+    let host = format!("rebound.example.com:{}", fixture.gateway.admin_port);
+    let origin = fixture.gateway.admin_url("");
     let origin = origin.trim_end_matches('/');
     for (what, kind, headers, status) in [
         ("no token", json, vec![], 401),
@@ -428,18 +434,21 @@ async fn nobody_but_a_program_with_the_token_gets_in() -> Result<()> {
         let reply = http::post(&url, json, wrong, &[right]).await?;
         assert_eq!(reply.status, 422, "{wrong}: {}", reply.text);
     }
-    let reading = world.gateway.admin_url("/v1/users");
+    let reading = fixture.gateway.admin_url("/v1/users");
     assert_eq!(http::get(&reading).await?.status, 401);
     assert_eq!(
-        http::get(&world.url("/v1/users")).await?.status,
+        http::get(&fixture.url("/v1/users")).await?.status,
         404,
         "in public"
     );
     for open in ["/healthz", "/readyz", "/metrics"] {
-        assert_eq!(http::get(&world.gateway.admin_url(open)).await?.status, 200);
+        assert_eq!(
+            http::get(&fixture.gateway.admin_url(open)).await?.status,
+            200
+        );
     }
-    assert_eq!(status(&world, &given).await?, 200, "nothing was done");
-    let refused = audit(&world).await?;
+    assert_eq!(status(&fixture, &given).await?, 200, "nothing was done");
+    let refused = audit(&fixture).await?;
     let refused: Vec<&Value> = refused
         .iter()
         .filter(|record| record["event"] == "operator")
@@ -451,30 +460,30 @@ async fn nobody_but_a_program_with_the_token_gets_in() -> Result<()> {
 
 #[tokio::test]
 async fn commands_say_what_is_wrong_by_sentence_and_exit_code() -> Result<()> {
-    let mut world = World::start().await?;
-    let keys = world.gateway.folder().join("keys");
+    let mut fixture = Fixture::start().await?;
+    let keys = fixture.gateway.folder().join("keys");
     let file = keys.join("admin.token");
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file)?.permissions());
     assert_eq!(mode & 0o777, 0o600);
 
     let right = std::fs::read_to_string(&file)?;
     std::fs::write(&file, "x".repeat(43))?;
-    let refused = command(&world.gateway, &["grants", "ls"], "").await?;
+    let refused = command(&fixture.gateway, &["grants", "ls"], "").await?;
     assert_eq!(refused.code, 77, "{refused:?}");
     assert!(refused.errors.contains("admin.token"), "{refused:?}");
     std::fs::rename(&file, keys.join("away"))?;
-    let missing = command(&world.gateway, &["users", "ls"], "").await?;
+    let missing = command(&fixture.gateway, &["users", "ls"], "").await?;
     assert_eq!(missing.code, 77, "{missing:?}");
     std::fs::rename(keys.join("away"), &file)?;
     std::fs::write(&file, right)?;
-    done(&world.gateway, &["users", "ls"], "").await?;
+    done(&fixture.gateway, &["users", "ls"], "").await?;
 
-    world.gateway.program().kill().await?;
-    let away = command(&world.gateway, &["grants", "ls"], "").await?;
+    fixture.gateway.program().kill().await?;
+    let away = command(&fixture.gateway, &["grants", "ls"], "").await?;
     assert_eq!(away.code, 69, "{away:?}");
     assert!(away.errors.contains("Is it running"), "{away:?}");
     // A gateway that runs without a file, and its backend as words: no backend is asked for.
-    let state = format!("file:{}/elsewhere", world.gateway.folder().display());
+    let state = format!("file:{}/elsewhere", fixture.gateway.folder().display());
     let words = ["users", "ls", "--store", &state];
     let (code, _, errors) = run(&binary("gateway"), &words, "").await?;
     assert_eq!(code, 77, "{errors}");
@@ -486,7 +495,7 @@ async fn commands_say_what_is_wrong_by_sentence_and_exit_code() -> Result<()> {
 
 #[tokio::test]
 async fn another_program_on_the_port_has_done_nothing() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for (status, body) in [
         (200, "ok"),
         (200, "{\"status\":\"success\"}"),
@@ -507,7 +516,7 @@ async fn another_program_on_the_port_has_done_nothing() -> Result<()> {
             vec!["token", "revoke", "--id", "00ff"],
         ] {
             let words = [&words[..], &["--admin-listen", &address]].concat();
-            let told = command(&world.gateway, &words, &bob().password).await?;
+            let told = command(&fixture.gateway, &words, &bob().password).await?;
             assert_eq!(told.code, 69, "{words:?} {told:?}");
             assert!(told.errors.contains("another program"), "{told:?}");
             assert_eq!(told.out, "", "{words:?}");
@@ -518,12 +527,12 @@ async fn another_program_on_the_port_has_done_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn each_grant_that_is_revoked_with_others_has_its_record() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("App").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("App").await?;
     for _ in 0..3 {
-        client.sign_in(&world.owner).await?;
+        client.sign_in(&fixture.owner).await?;
     }
-    let gateway = &world.gateway;
+    let gateway = &fixture.gateway;
     let listed = done(gateway, &["grants", "ls", "--json"], "").await?.json();
     let listed = listed["grants"].as_array().expect("a list").clone();
     let ids: Vec<&str> = listed
@@ -533,7 +542,7 @@ async fn each_grant_that_is_revoked_with_others_has_its_record() -> Result<()> {
     assert_eq!(ids.len(), 3);
     let words = [&["grants", "revoke"], &ids[..]].concat();
     done(gateway, &words, "").await?;
-    let records = audit(&world).await?;
+    let records = audit(&fixture).await?;
     for (id, grant) in ids.iter().zip(&listed) {
         let mut of = records.iter().filter(|record| record["grant"] == json!(id));
         let record = of.find(|record| record["event"] == "revocation");
@@ -548,9 +557,9 @@ async fn each_grant_that_is_revoked_with_others_has_its_record() -> Result<()> {
 
 #[tokio::test]
 async fn a_login_name_that_looks_like_an_id_stands_for_nobody_else() -> Result<()> {
-    let world = World::start().await?;
-    world.signed_in().await?;
-    let gateway = &world.gateway;
+    let fixture = Fixture::start().await?;
+    fixture.signed_in().await?;
+    let gateway = &fixture.gateway;
     let people = done(gateway, &["users", "ls", "--json"], "").await?.json();
     let alice = people["users"][0]["id"].as_str().expect("an id").to_owned();
     let password = bob().password;
@@ -559,7 +568,7 @@ async fn a_login_name_that_looks_like_an_id_stands_for_nobody_else() -> Result<(
     let grants = done(gateway, &of, "").await?.json();
     assert_eq!(grants["grants"][0]["user"], json!(alice), "{grants}");
     // What is given is written down before: to whom, and by whom.
-    let records = audit(&world).await?;
+    let records = audit(&fixture).await?;
     let details: Vec<&str> = records
         .iter()
         .filter_map(|record| record["detail"].as_str())
@@ -576,66 +585,72 @@ async fn a_login_name_that_looks_like_an_id_stands_for_nobody_else() -> Result<(
 #[tokio::test]
 async fn an_owner_who_is_taken_out_of_the_configuration_gets_a_password_like_others() -> Result<()>
 {
-    let mut world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let mut fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let new = Owner {
         password: "another good password".into(),
-        ..world.owner.clone()
+        ..fixture.owner.clone()
     };
     let words = ["users", "password", "alice"];
-    let configured = command(&world.gateway, &words, &new.password).await?;
+    let configured = command(&fixture.gateway, &words, &new.password).await?;
     assert_eq!(configured.code, 1, "{configured:?}");
-    world.gateway.setup().owner = None;
-    world.gateway.restart().await?;
-    assert!(login(&world, &world.owner).await?.0, "nothing else changes");
-    assert_eq!(status(&world, &token).await?, 200);
-    done(&world.gateway, &words, &new.password).await?;
-    assert!(!login(&world, &world.owner).await?.0, "the old password");
-    assert!(login(&world, &new).await?.0, "the new password");
+    fixture.gateway.setup().owner = None;
+    fixture.gateway.restart().await?;
+    assert!(
+        login(&fixture, &fixture.owner).await?.0,
+        "nothing else changes"
+    );
+    assert_eq!(status(&fixture, &token).await?, 200);
+    done(&fixture.gateway, &words, &new.password).await?;
+    assert!(
+        !login(&fixture, &fixture.owner).await?.0,
+        "the old password"
+    );
+    assert!(login(&fixture, &new).await?.0, "the new password");
     Ok(())
 }
 
 #[tokio::test]
 async fn an_owner_who_is_no_longer_named_is_kept_out_and_the_log_says_so() -> Result<()> {
-    let mut world = World::start().await?;
-    let (client, alices) = world.signed_in().await?;
-    let alice = world.owner.clone();
-    let (entered, mut browser) = login(&world, &alice).await?;
+    let mut fixture = Fixture::start().await?;
+    let (client, alices) = fixture.signed_in().await?;
+    let alice = fixture.owner.clone();
+    let (entered, mut browser) = login(&fixture, &alice).await?;
     assert!(entered);
     // The hash of the configuration goes with the name: the new owner has the same password.
     let bob = Owner {
         name: "bob".into(),
         ..alice.clone()
     };
-    world.gateway.setup().owner = Some(bob.clone());
-    world.gateway.restart().await?;
-    assert!(!login(&world, &alice).await?.0);
-    assert!(!is_logged_in(&world, &mut browser).await?);
-    assert_eq!(status(&world, &alices).await?, 401);
-    assert!(login(&world, &bob).await?.0);
-    let log = world.gateway.log().join("\n");
+    fixture.gateway.setup().owner = Some(bob.clone());
+    fixture.gateway.restart().await?;
+    assert!(!login(&fixture, &alice).await?.0);
+    assert!(!is_logged_in(&fixture, &mut browser).await?);
+    assert_eq!(status(&fixture, &alices).await?, 401);
+    assert!(login(&fixture, &bob).await?.0);
+    let log = fixture.gateway.log().join("\n");
     assert!(log.contains("former_owner_disabled"), "{log}");
-    let told = world.gateway.printed().join("\n");
+    let told = fixture.gateway.printed().join("\n");
     assert!(told.contains("alice is no longer the owner"), "{told}");
-    let listed = done(&world.gateway, &["users", "ls"], "").await?;
+    let listed = done(&fixture.gateway, &["users", "ls"], "").await?;
     assert!(
         listed.out.contains("no longer named as owner"),
         "{listed:?}"
     );
 
-    world.gateway.setup().owner = Some(alice.clone());
-    world.gateway.restart().await?;
-    assert!(!login(&world, &bob).await?.0);
+    fixture.gateway.setup().owner = Some(alice.clone());
+    fixture.gateway.restart().await?;
+    assert!(!login(&fixture, &bob).await?.0);
     let token = client.sign_in(&alice).await?;
-    assert_eq!(status(&world, &token).await?, 200);
-    assert_eq!(status(&world, &alices).await?, 401);
+    assert_eq!(status(&fixture, &token).await?, 200);
+    assert_eq!(status(&fixture, &alices).await?, 401);
 
-    done(&world.gateway, &["users", "disable", "alice"], "").await?;
-    world.gateway.crash_and_restart().await?;
+    done(&fixture.gateway, &["users", "disable", "alice"], "").await?;
+    fixture.gateway.crash_and_restart().await?;
     assert!(
-        !login(&world, &alice).await?.0,
+        !login(&fixture, &alice).await?.0,
         "a restart undid the operator"
     );
-    assert_eq!(status(&world, &token).await?, 401);
+    assert_eq!(status(&fixture, &token).await?, 401);
     Ok(())
 }

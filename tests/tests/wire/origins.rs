@@ -2,20 +2,20 @@
 
 use anyhow::Result;
 use reqwest::Method;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::Setup;
 use tests::http::{self, Reply, ask};
 use tests::mcp::{self, initialize};
-use tests::world::{StoreKind, World};
 
 const READABLE: &str = "access-control-allow-origin";
 
-async fn call(world: &World, token: &str, origin: &str) -> Result<Reply> {
-    let request = mcp::post(&world.url("/mcp"), token, &initialize());
+async fn call(fixture: &Fixture, token: &str, origin: &str) -> Result<Reply> {
+    let request = mcp::post(&fixture.url("/mcp"), token, &initialize());
     http::send(request.header("Origin", origin)).await
 }
 
-async fn with_origins(origins: &str) -> Result<World> {
-    World::with(StoreKind::Embedded, |setup| Setup {
+async fn with_origins(origins: &str) -> Result<Fixture> {
+    Fixture::with(StoreKind::Embedded, |setup| Setup {
         top: format!("allowed_origins = {origins}\n"),
         ..setup
     })
@@ -24,7 +24,7 @@ async fn with_origins(origins: &str) -> Result<World> {
 
 #[tokio::test]
 async fn a_page_of_any_origin_learns_where_to_log_in() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for origin in ["https://app.example", "https://claude.ai", "null"] {
         for (path, method) in [
             ("/mcp", "POST"),
@@ -34,7 +34,7 @@ async fn a_page_of_any_origin_learns_where_to_log_in() -> Result<()> {
         ] {
             let preflight = ask(
                 "OPTIONS",
-                &world.url(path),
+                &fixture.url(path),
                 &[
                     ("Origin", origin),
                     ("Access-Control-Request-Method", method),
@@ -57,7 +57,7 @@ async fn a_page_of_any_origin_learns_where_to_log_in() -> Result<()> {
 
             for token in ["", "Bearer nonsense"] {
                 let mut request = http::client()
-                    .request(Method::from_bytes(method.as_bytes())?, world.url(path))
+                    .request(Method::from_bytes(method.as_bytes())?, fixture.url(path))
                     .header("Origin", origin);
                 if !token.is_empty() {
                     request = request.header("Authorization", token);
@@ -80,7 +80,7 @@ async fn a_page_of_any_origin_learns_where_to_log_in() -> Result<()> {
             "/.well-known/openid-configuration",
             "/nowhere",
         ] {
-            let reply = ask("GET", &world.url(path), &[("Origin", origin)]).await?;
+            let reply = ask("GET", &fixture.url(path), &[("Origin", origin)]).await?;
             assert_eq!(reply.header(READABLE), "*", "{path}");
         }
     }
@@ -89,8 +89,8 @@ async fn a_page_of_any_origin_learns_where_to_log_in() -> Result<()> {
 
 #[tokio::test]
 async fn pages_of_well_known_apps_and_of_this_computer_may_call_by_default() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     for origin in [
         "https://claude.ai",
         "https://chatgpt.com",
@@ -99,9 +99,9 @@ async fn pages_of_well_known_apps_and_of_this_computer_may_call_by_default() -> 
         "http://localhost:6274",
         "http://127.0.0.1:3000",
         "http://[::1]:9999",
-        &world.gateway.issuer(),
+        &fixture.gateway.issuer(),
     ] {
-        let reply = call(&world, &token, origin).await?;
+        let reply = call(&fixture, &token, origin).await?;
         assert_eq!(reply.status, 200, "{origin}: {}", reply.text);
         assert_eq!(reply.header(READABLE), origin);
         assert!(
@@ -116,7 +116,7 @@ async fn pages_of_well_known_apps_and_of_this_computer_may_call_by_default() -> 
         "https://claude.ai.evil.example",
         "https://localhost.evil.example",
     ] {
-        let reply = call(&world, &token, origin).await?;
+        let reply = call(&fixture, &token, origin).await?;
         assert_eq!(reply.status, 403, "{origin}: {}", reply.text);
         assert_eq!(reply.header(READABLE), "*", "{origin} can't read why");
         assert!(reply.text.contains("allowed_origins"), "{}", reply.text);
@@ -134,13 +134,13 @@ async fn the_list_of_origins_can_be_replaced_extended_and_emptied() -> Result<()
         ("[\"HTTPS://*.Example\", \"well-known\"]", 200, 200),
         ("[\"*\"]", 200, 200),
     ] {
-        let world = with_origins(written).await?;
-        let (_, token) = world.signed_in().await?;
+        let fixture = with_origins(written).await?;
+        let (_, token) = fixture.signed_in().await?;
         for (origin, status) in [(own, own_status), (claude, claude_status)] {
-            let reply = call(&world, &token, origin).await?;
+            let reply = call(&fixture, &token, origin).await?;
             assert_eq!(reply.status, status, "{written} {origin}: {}", reply.text);
         }
-        let reply = call(&world, &token, &world.gateway.issuer()).await?;
+        let reply = call(&fixture, &token, &fixture.gateway.issuer()).await?;
         assert_eq!(reply.status, 200, "{written}: our own pages");
     }
     Ok(())
@@ -148,16 +148,16 @@ async fn the_list_of_origins_can_be_replaced_extended_and_emptied() -> Result<()
 
 #[tokio::test]
 async fn what_knows_a_person_by_a_cookie_stays_closed_to_pages_of_others() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for path in ["/authorize", "/login", "/account", "/consent", "/setup"] {
         for origin in ["https://evil.example", "https://claude.ai"] {
             let headers = [
                 ("Origin", origin),
                 ("Access-Control-Request-Method", "POST"),
             ];
-            let preflight = ask("OPTIONS", &world.url(path), &headers).await?;
+            let preflight = ask("OPTIONS", &fixture.url(path), &headers).await?;
             assert_eq!(preflight.header(READABLE), "", "{path}");
-            let reply = ask("GET", &world.url(path), &[("Origin", origin)]).await?;
+            let reply = ask("GET", &fixture.url(path), &[("Origin", origin)]).await?;
             assert_eq!(reply.header(READABLE), "", "{path}");
         }
     }

@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::Setup;
 use tests::http::{self, Reply};
 use tests::mcp::{self, LegacySession, call, initialize, message, post, response, send};
 use tests::program::{self, binary, run, workspace};
 use tests::recorder::{Answer, Recorded, Recorder};
 use tests::sse::EventStream;
-use tests::world::{StoreKind, World};
-use tests::{scripted_eras, scripted_mcp};
+use tests::{scripted_mcp, scripted_revisions};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A gateway under a policy: its text in a file of the test's own.
 struct Ruled {
-    world: World,
+    fixture: Fixture,
     token: String,
     folder: tempfile::TempDir,
 }
@@ -39,10 +39,10 @@ impl Ruled {
         let file = folder.path().join("policy.biscuit");
         std::fs::write(&file, policy)?;
         let more = format!("[policy]\nfile = \"{}\"\n{more}", file.display());
-        let world = World::with(StoreKind::Embedded, |setup| change(setup.more(&more))).await?;
-        let (_, token) = world.signed_in().await?;
+        let fixture = Fixture::with(StoreKind::Embedded, |setup| change(setup.more(&more))).await?;
+        let (_, token) = fixture.signed_in().await?;
         Ok(Self {
-            world,
+            fixture,
             token,
             folder,
         })
@@ -53,7 +53,7 @@ impl Ruled {
     }
 
     async fn send(&self, body: &Value) -> Result<Reply> {
-        send(&self.world.url("/mcp"), &self.token, body).await
+        send(&self.fixture.url("/mcp"), &self.token, body).await
     }
 
     async fn answer(&self, body: &Value) -> Result<Value> {
@@ -74,7 +74,12 @@ impl Ruled {
     /// Calls of tools that reached the backend.
     fn calls(&self) -> usize {
         let is_call = |request: &&Recorded| request.json()["method"] == "tools/call";
-        self.world.backend.requests().iter().filter(is_call).count()
+        self.fixture
+            .backend
+            .requests()
+            .iter()
+            .filter(is_call)
+            .count()
     }
 
     async fn listed(&self) -> Result<Vec<String>> {
@@ -84,7 +89,12 @@ impl Ruled {
     }
 
     async fn hang_up(&mut self) -> Result<()> {
-        let id = self.world.gateway.program().id().context("it has ended")?;
+        let id = self
+            .fixture
+            .gateway
+            .program()
+            .id()
+            .context("it has ended")?;
         program::signal(id, "HUP").await
     }
 
@@ -92,7 +102,7 @@ impl Ruled {
         let deadline = std::time::Instant::now() + PATIENCE;
         loop {
             let lines: Vec<Value> = self
-                .world
+                .fixture
                 .gateway
                 .log()
                 .iter()
@@ -115,7 +125,7 @@ impl Ruled {
     async fn audited(&self, event: &str) -> Result<Vec<Value>> {
         // Calls and refusals are on disk within 200 ms.
         tokio::time::sleep(Duration::from_millis(400)).await;
-        let config = self.world.gateway.folder().join("gateway.toml");
+        let config = self.fixture.gateway.folder().join("gateway.toml");
         let config = config.display().to_string();
         let words = ["audit", "export", "--config", &config, "--event", event];
         let (code, out, errors) = run(&binary("gateway"), &words, "").await?;
@@ -166,7 +176,7 @@ async fn an_app_may_read_one_folder() -> Result<()> {
     let mut ruled = Ruled::by("allow if true;").await?;
     // The client id is only known now: it is put in the place of the example's.
     ruled.answer(&call(1, "look", &json!({}))).await?;
-    let sent = ruled.world.backend.requests();
+    let sent = ruled.fixture.backend.requests();
     let last = sent.last().context("no request")?;
     let client = last.header("x-forwarded-client").unwrap_or_default();
     let policy = example("one-folder.biscuit")?.replace("our-editor", client);
@@ -216,10 +226,10 @@ async fn an_app_may_read_one_folder() -> Result<()> {
         Some("policy_denied")
     );
     // Another app is not limited.
-    let other = ruled.world.client("Another app").await?;
-    let other = other.sign_in(&ruled.world.owner).await?;
+    let other = ruled.fixture.client("Another app").await?;
+    let other = other.sign_in(&ruled.fixture.owner).await?;
     let body = call(1, "read_file", &json!({"path": "/secret"}));
-    let answer = response(&send(&ruled.world.url("/mcp"), &other, &body).await?)?;
+    let answer = response(&send(&ruled.fixture.url("/mcp"), &other, &body).await?)?;
     assert!(answer["result"]["isError"].is_null(), "{answer}");
     Ok(())
 }
@@ -246,7 +256,7 @@ async fn nothing_is_called_at_night_and_sessions_stay() -> Result<()> {
         let refused = ruled.refusal("look", &json!({})).await?;
         let expected = (!is_day).then(|| "policy_denied".to_owned());
         assert_eq!(refused, expected, "{offset}");
-        mcp::open_session(&ruled.world.url("/mcp"), &ruled.token).await?;
+        mcp::open_session(&ruled.fixture.url("/mcp"), &ruled.token).await?;
         assert_eq!(
             ruled.listed().await?.len(),
             3,
@@ -340,7 +350,8 @@ async fn a_call_is_denied_by_its_arguments_whatever_kind_they_are_of() -> Result
             r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"pay","arguments":{body}}}}}"#
         );
         let reply =
-            http::send(post(&ruled.world.url("/mcp"), &ruled.token, &json!({})).body(text)).await?;
+            http::send(post(&ruled.fixture.url("/mcp"), &ruled.token, &json!({})).body(text))
+                .await?;
         assert_eq!(
             response(&reply)?["result"]["_meta"]["reason"].as_str(),
             reason,
@@ -349,7 +360,7 @@ async fn a_call_is_denied_by_its_arguments_whatever_kind_they_are_of() -> Result
     }
     let twice = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"pay","arguments":{"amount":1,"amount":101}}}"#;
     let reply =
-        http::send(post(&ruled.world.url("/mcp"), &ruled.token, &json!({})).body(twice)).await?;
+        http::send(post(&ruled.fixture.url("/mcp"), &ruled.token, &json!({})).body(twice)).await?;
     assert_eq!(reply.status, 400);
     Ok(())
 }
@@ -377,7 +388,7 @@ async fn a_tool_that_needs_an_approval_runs_with_one() -> Result<()> {
     ];
     let (code, approved, errors) = run(&binary("gateway"), &words, &ruled.token).await?;
     assert_eq!(code, 0, "{errors}");
-    let url = ruled.world.url("/mcp");
+    let url = ruled.fixture.url("/mcp");
     let approved = approved.trim();
     let answer = response(&send(&url, approved, &call(1, "deploy", &json!({}))).await?)?;
     assert!(answer["result"]["isError"].is_null(), "{answer}");
@@ -406,7 +417,7 @@ async fn where_a_request_comes_from_counts() -> Result<()> {
         ("::ffff:192.0.2.9", true),
     ] {
         let request = post(
-            &ruled.world.url("/mcp"),
+            &ruled.fixture.url("/mcp"),
             &ruled.token,
             &call(1, "erase", &json!({})),
         );
@@ -425,14 +436,14 @@ async fn where_a_request_comes_from_counts() -> Result<()> {
 async fn what_nothing_allows_is_refused_as_consent_refuses_it_and_the_session_goes_on() -> Result<()>
 {
     let ruled = Ruled::by("// what follows is line 2\nallow if harmless(true);\nallow if tool(\"look\");\nallow if tool(\"echo\"), argument(\"n\", 1);\n").await?;
-    mcp::open_session(&ruled.world.url("/mcp"), &ruled.token).await?;
+    mcp::open_session(&ruled.fixture.url("/mcp"), &ruled.token).await?;
     // `echo` may be allowed by its arguments.
     assert_eq!(ruled.listed().await?, ["echo", "look"]);
     for (method, listed) in [("resources/list", "resources"), ("prompts/list", "prompts")] {
-        let before = ruled.world.backend.requests().len();
+        let before = ruled.fixture.backend.requests().len();
         let answer = ruled.answer(&message(3, method, &json!({}))).await?;
         assert_eq!(answer["result"], json!({ listed: [] }), "{method}");
-        assert_eq!(ruled.world.backend.requests().len(), before, "{method}");
+        assert_eq!(ruled.fixture.backend.requests().len(), before, "{method}");
     }
     for method in [
         "resources/read",
@@ -442,12 +453,12 @@ async fn what_nothing_allows_is_refused_as_consent_refuses_it_and_the_session_go
         "subscriptions/listen",
         "anything/else",
     ] {
-        let before = ruled.world.backend.requests().len();
+        let before = ruled.fixture.backend.requests().len();
         let body = message(3, method, &json!({"name": "look", "uri": "x:y"}));
         let answer = ruled.answer(&body).await?;
         assert_eq!(answer["error"]["code"], -32601, "{method}: {answer}");
         assert_eq!(answer["error"]["data"]["reason"], "policy_denied");
-        assert_eq!(ruled.world.backend.requests().len(), before, "{method}");
+        assert_eq!(ruled.fixture.backend.requests().len(), before, "{method}");
     }
     let answer = ruled.answer(&call(4, "erase", &json!({}))).await?;
     let meta = &answer["result"]["_meta"];
@@ -509,7 +520,7 @@ async fn a_refusal_names_its_statement_in_log_and_audit_record() -> Result<()> {
     assert_eq!(refused[1]["reason"], "policy_failed");
     assert!(
         !ruled
-            .world
+            .fixture
             .gateway
             .log()
             .join("\n")
@@ -538,7 +549,7 @@ async fn a_batch_passes_as_a_whole_or_not_at_all() -> Result<()> {
             .map(|(id, tool)| call(id, tool, &json!({})))
             .collect();
         let request = http::client()
-            .post(ruled.world.url("/mcp"))
+            .post(ruled.fixture.url("/mcp"))
             .bearer_auth(&ruled.token);
         request
             .header("Accept", "application/json, text/event-stream")
@@ -556,7 +567,7 @@ async fn a_batch_passes_as_a_whole_or_not_at_all() -> Result<()> {
     }
     assert_eq!(ruled.calls(), 0);
     http::send(batch(&["look", "look"])).await?;
-    let arrived = ruled.world.backend.requests();
+    let arrived = ruled.fixture.backend.requests();
     assert!(arrived.last().is_some_and(|last| last.json().is_array()));
     Ok(())
 }
@@ -564,7 +575,7 @@ async fn a_batch_passes_as_a_whole_or_not_at_all() -> Result<()> {
 #[tokio::test]
 async fn over_the_legacy_stream_calls_are_judged_and_lists_are_cut() -> Result<()> {
     let ruled = Ruled::by("allow if harmless(true);\nallow if tool(\"look\");\n").await?;
-    let mut session = LegacySession::open(&ruled.world.url("/sse"), &ruled.token).await?;
+    let mut session = LegacySession::open(&ruled.fixture.url("/sse"), &ruled.token).await?;
     session.request(&initialize()).await?;
     let listed = session
         .request(&message(4, "tools/list", &json!({})))
@@ -589,7 +600,7 @@ async fn over_the_legacy_stream_calls_are_judged_and_lists_are_cut() -> Result<(
 /// The gateway holds the stream then, and takes no batches; those that it refuses are answered.
 #[tokio::test]
 async fn every_call_of_a_refused_batch_is_answered_over_a_translated_stream() -> Result<()> {
-    let stateless = Recorder::start(scripted_eras::stateless).await?;
+    let stateless = Recorder::start(scripted_revisions::stateless).await?;
     let url = stateless.url();
     let ruled = Ruled::with(
         "allow if harmless(true);\nallow if tool(\"look\");\n",
@@ -597,11 +608,11 @@ async fn every_call_of_a_refused_batch_is_answered_over_a_translated_stream() ->
         |setup| setup.mounted("new", "/new", &url),
     )
     .await?;
-    let client = ruled.world.client("Another").await?;
+    let client = ruled.fixture.client("Another").await?;
     let token = client
-        .sign_in_for(&ruled.world.owner, &ruled.world.url("/new/sse"))
+        .sign_in_for(&ruled.fixture.owner, &ruled.fixture.url("/new/sse"))
         .await?;
-    let mut session = LegacySession::open(&ruled.world.url("/new/sse"), &token).await?;
+    let mut session = LegacySession::open(&ruled.fixture.url("/new/sse"), &token).await?;
     session.request(&initialize()).await?;
     let batch = json!([call(5, "erase", &json!({})), call(6, "erase", &json!({}))]);
     // Batches are of a revision that names itself in no header.
@@ -625,15 +636,15 @@ async fn while_a_backend_can_not_say_what_its_tools_do_nothing_definite_is_said_
     let mut ruled = Ruled::by("allow if harmless(true);\nallow if read_only(true);\n").await?;
     assert_eq!(ruled.refusal("look", &json!({})).await?, None);
     // What it said before is forgotten.
-    ruled.world.gateway.crash_and_restart().await?;
+    ruled.fixture.gateway.crash_and_restart().await?;
     ruled
-        .world
+        .fixture
         .backend
         .play(|request| match request.json()["method"].as_str() {
             Some("tools/list") => Answer::json(503, &json!({})),
             _ => scripted_mcp::answer(request),
         });
-    let lists = |ruled: &Ruled| ruled.world.backend.marked("tools/list").len();
+    let lists = |ruled: &Ruled| ruled.fixture.backend.marked("tools/list").len();
     let before = lists(&ruled);
     let one = ruled.send(&call(1, "look", &json!({}))).await?;
     assert_eq!(one.status, 503, "{}", one.text);
@@ -641,7 +652,7 @@ async fn while_a_backend_can_not_say_what_its_tools_do_nothing_definite_is_said_
     let asked = lists(&ruled) - before;
     let calls: Vec<Value> = (1..=20).map(|id| call(id, "look", &json!({}))).collect();
     let request = http::client()
-        .post(ruled.world.url("/mcp"))
+        .post(ruled.fixture.url("/mcp"))
         .bearer_auth(&ruled.token);
     let request = request
         .header("Accept", "application/json, text/event-stream")
@@ -657,7 +668,7 @@ async fn while_a_backend_can_not_say_what_its_tools_do_nothing_definite_is_said_
         asked * 2,
         "a batch asks as often as one call"
     );
-    ruled.world.backend.play(scripted_mcp::answer);
+    ruled.fixture.backend.play(scripted_mcp::answer);
     assert_eq!(ruled.refusal("look", &json!({})).await?, None);
     Ok(())
 }
@@ -665,11 +676,11 @@ async fn while_a_backend_can_not_say_what_its_tools_do_nothing_definite_is_said_
 #[tokio::test]
 async fn a_first_policy_is_put_in_force_while_the_gateway_runs() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let mut world = World::with(StoreKind::Embedded, |setup| setup).await?;
-    let (_, token) = world.signed_in().await?;
-    let id = world.gateway.program().id().context("it has ended")?;
+    let mut fixture = Fixture::with(StoreKind::Embedded, |setup| setup).await?;
+    let (_, token) = fixture.signed_in().await?;
+    let id = fixture.gateway.program().id().context("it has ended")?;
     let mut ruled = Ruled {
-        world,
+        fixture,
         token,
         folder,
     };
@@ -677,7 +688,7 @@ async fn a_first_policy_is_put_in_force_while_the_gateway_runs() -> Result<()> {
     ruled.logged("policy_absent", 1).await?;
     assert_eq!(ruled.refusal("erase", &json!({})).await?, None);
     std::fs::write(ruled.file(), "allow if harmless(true);\n")?;
-    let config = ruled.world.gateway.folder().join("gateway.toml");
+    let config = ruled.fixture.gateway.folder().join("gateway.toml");
     let text = std::fs::read_to_string(&config)?;
     let policy = format!("{text}\n[policy]\nfile = \"{}\"\n", ruled.file().display());
     std::fs::write(&config, policy)?;
@@ -687,16 +698,16 @@ async fn a_first_policy_is_put_in_force_while_the_gateway_runs() -> Result<()> {
         ruled.refusal("erase", &json!({})).await?.as_deref(),
         Some("policy_denied")
     );
-    assert_eq!(ruled.world.gateway.program().id(), Some(id));
+    assert_eq!(ruled.fixture.gateway.program().id(), Some(id));
     Ok(())
 }
 
 #[tokio::test]
 async fn what_a_policy_allows_must_be_granted_as_well() -> Result<()> {
     let ruled = Ruled::by("allow if true;\n").await?;
-    let client = ruled.world.client("A choosing client").await?;
+    let client = ruled.fixture.client("A choosing client").await?;
     let chosen = client
-        .sign_in_choosing(&ruled.world.owner, |form| form.choose_tools(&["look"]))
+        .sign_in_choosing(&ruled.fixture.owner, |form| form.choose_tools(&["look"]))
         .await?;
     let words = ["token", "narrow", "--tool", "look"];
     let (code, narrowed, errors) = run(&binary("gateway"), &words, &ruled.token).await?;
@@ -705,7 +716,7 @@ async fn what_a_policy_allows_must_be_granted_as_well() -> Result<()> {
         (chosen.as_str(), "tool_not_allowed"),
         (narrowed.trim(), "token_narrowed"),
     ] {
-        let url = ruled.world.url("/mcp");
+        let url = ruled.fixture.url("/mcp");
         let answer = response(&send(&url, token, &call(1, "erase", &json!({}))).await?)?;
         assert_eq!(answer["result"]["_meta"]["reason"], reason, "{answer}");
         let list = message(2, "tools/list", &json!({}));
@@ -721,7 +732,7 @@ async fn what_a_policy_allows_must_be_granted_as_well() -> Result<()> {
 
 #[tokio::test]
 async fn requests_without_sessions_are_judged_too() -> Result<()> {
-    let stateless = Recorder::start(scripted_eras::stateless).await?;
+    let stateless = Recorder::start(scripted_revisions::stateless).await?;
     let url = stateless.url();
     let ruled = Ruled::with(
         "allow if harmless(true);\nallow if tool(\"plain\"), protocol_version(\"2026-07-28\");\n",
@@ -729,9 +740,9 @@ async fn requests_without_sessions_are_judged_too() -> Result<()> {
         |setup| setup.mounted("new", "/new", &url),
     )
     .await?;
-    let client = ruled.world.client("Another").await?;
-    let url = ruled.world.url("/new/mcp");
-    let token = client.sign_in_for(&ruled.world.owner, &url).await?;
+    let client = ruled.fixture.client("Another").await?;
+    let url = ruled.fixture.url("/new/mcp");
+    let token = client.sign_in_for(&ruled.fixture.owner, &url).await?;
     let ask = |method: &'static str, name: &'static str| {
         let meta = json!({
             "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -774,19 +785,19 @@ async fn whoever_is_denied_everything_opens_no_stream() -> Result<()> {
     let ruled = Ruled::by("deny if user(\"alice\");\nallow if true;\n").await?;
     for path in ["/mcp", "/sse"] {
         let request = http::client()
-            .get(ruled.world.url(path))
+            .get(ruled.fixture.url(path))
             .bearer_auth(&ruled.token);
         let reply = http::send(request.header("Accept", "text/event-stream")).await?;
         assert_eq!(reply.status, 403, "{path}: {}", reply.text);
         assert_eq!(reply.json()["reason"], "policy_denied");
     }
-    assert_eq!(ruled.world.backend.open_streams(), 0);
+    assert_eq!(ruled.fixture.backend.open_streams(), 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_call_is_judged_before_it_is_translated() -> Result<()> {
-    let old = Recorder::start(scripted_eras::http_sse).await?;
+    let old = Recorder::start(scripted_revisions::http_sse).await?;
     let url = old.url();
     let ruled = Ruled::with(
         "allow if harmless(true);\nallow if tool(\"look\");\n",
@@ -799,11 +810,11 @@ async fn a_call_is_judged_before_it_is_translated() -> Result<()> {
         },
     )
     .await?;
-    let client = ruled.world.client("Another").await?;
+    let client = ruled.fixture.client("Another").await?;
     let token = client
-        .sign_in_for(&ruled.world.owner, &ruled.world.url("/old/mcp"))
+        .sign_in_for(&ruled.fixture.owner, &ruled.fixture.url("/old/mcp"))
         .await?;
-    let url = ruled.world.url("/old/mcp");
+    let url = ruled.fixture.url("/old/mcp");
     let session = mcp::open_session(&url, &token).await?;
     let ask = |body: Value| {
         let request = post(&url, &token, &body).header("Mcp-Session-Id", &session);
@@ -829,12 +840,12 @@ async fn a_call_is_judged_before_it_is_translated() -> Result<()> {
 async fn a_new_policy_is_in_force_at_once_a_bad_one_never_and_streams_stay_open() -> Result<()> {
     let mut ruled = Ruled::by("allow if true;\n").await?;
     let request = http::client()
-        .get(ruled.world.url("/mcp"))
+        .get(ruled.fixture.url("/mcp"))
         .bearer_auth(&ruled.token);
     let mut stream = EventStream::open(request.header("Accept", "text/event-stream")).await?;
-    let mut legacy = LegacySession::open(&ruled.world.url("/sse"), &ruled.token).await?;
+    let mut legacy = LegacySession::open(&ruled.fixture.url("/sse"), &ruled.token).await?;
     legacy.request(&initialize()).await?;
-    ruled.world.backend.await_streams(2, PATIENCE).await?;
+    ruled.fixture.backend.await_streams(2, PATIENCE).await?;
     assert_eq!(ruled.refusal("erase", &json!({})).await?, None);
 
     std::fs::write(
@@ -885,7 +896,7 @@ async fn a_new_policy_is_in_force_at_once_a_bad_one_never_and_streams_stay_open(
     assert_eq!(ruled.refusal("erase", &json!({})).await?, None);
 
     // Both streams are those of the beginning.
-    ruled.world.backend.push(
+    ruled.fixture.backend.push(
         scripted_mcp::MCP_STREAM,
         "data: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\n\n",
     );

@@ -3,9 +3,9 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::http::{self, Reply};
 use tests::mcp::{self, LegacySession, initialize};
-use tests::world::{StoreKind, World};
 
 const POLICY: &str = r#"
 deny if uri("file:///secret");
@@ -16,13 +16,13 @@ deny if method("tasks/cancel");
 allow if true;
 "#;
 
-async fn ruled(folder: &tempfile::TempDir) -> Result<(World, String)> {
+async fn ruled(folder: &tempfile::TempDir) -> Result<(Fixture, String)> {
     let file = folder.path().join("policy.biscuit");
     std::fs::write(&file, POLICY)?;
     let more = format!("[policy]\nfile = \"{}\"\n", file.display());
-    let world = World::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
-    let (_, token) = world.signed_in().await?;
-    Ok((world, token))
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
+    let (_, token) = fixture.signed_in().await?;
+    Ok((fixture, token))
 }
 
 /// A message as a client of a revision sends it that knows batches, where it is one.
@@ -101,10 +101,10 @@ fn mentions(body: &Value, method: &str) -> bool {
 #[tokio::test]
 async fn what_a_policy_denies_is_denied_in_every_form() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (world, token) = ruled(&folder).await?;
-    let url = world.url("/mcp");
+    let (fixture, token) = ruled(&folder).await?;
+    let url = fixture.url("/mcp");
     send(&url, &token, &initialize()).await?;
-    let legacy = LegacySession::open(&world.url("/sse"), &token).await.ok();
+    let legacy = LegacySession::open(&fixture.url("/sse"), &token).await.ok();
     let mut sent = 0;
     for (method, params) in denied() {
         for form in forms(method, &params) {
@@ -115,7 +115,7 @@ async fn what_a_policy_denies_is_denied_in_every_form() -> Result<()> {
                 sent += 1;
             }
         }
-        let reached = world.backend.requests();
+        let reached = fixture.backend.requests();
         let reached = reached
             .iter()
             .filter(|request| mentions(&request.json(), method));
@@ -127,9 +127,9 @@ async fn what_a_policy_denies_is_denied_in_every_form() -> Result<()> {
 
 #[tokio::test]
 async fn what_needs_an_id_and_has_none_is_refused_without_any_policy() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let url = world.url("/mcp");
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let url = fixture.url("/mcp");
     for method in [
         "tools/call",
         "tools/list",

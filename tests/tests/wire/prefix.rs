@@ -7,9 +7,9 @@ use std::path::Component;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::mcp::{call, send};
 use tests::program::{binary, run};
-use tests::world::{StoreKind, World};
 
 const PREFIXES: &[&str] = &[
     "https://example.com/docs/public/",
@@ -186,11 +186,11 @@ fn honest(prefix: &str, dice: &mut Dice) -> String {
 }
 
 /// Those that the gateway lets through with a token narrowed to a prefix.
-async fn accepted(world: &World, token: &str, values: &[String]) -> Result<BTreeSet<String>> {
+async fn accepted(fixture: &Fixture, token: &str, values: &[String]) -> Result<BTreeSet<String>> {
     let mut workers = Vec::new();
     let size = values.len().div_ceil(4).max(1);
     for part in values.chunks(size) {
-        let (url, token, part) = (world.url("/mcp"), token.to_owned(), part.to_vec());
+        let (url, token, part) = (fixture.url("/mcp"), token.to_owned(), part.to_vec());
         workers.push(tokio::spawn(async move {
             let mut accepted = Vec::new();
             for value in part {
@@ -343,8 +343,8 @@ fn rust_oracle(prefix: &str, values: &BTreeSet<String>) -> Result<()> {
 
 #[tokio::test]
 async fn what_starts_with_a_prefix_is_below_it_for_every_reader() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let mut dice = Dice(2026);
     let (mut tried, mut let_through, mut honest_ones) = (0, 0, 0);
     for prefix in PREFIXES {
@@ -352,7 +352,7 @@ async fn what_starts_with_a_prefix_is_below_it_for_every_reader() -> Result<()> 
         let mut values: Vec<String> = (0..HOSTILE).map(|_| hostile(prefix, &mut dice)).collect();
         let first = "https://example.com/docs/public/..?delete=all";
         values.push(first.to_owned());
-        let passed = accepted(&world, &token, &values).await?;
+        let passed = accepted(&fixture, &token, &values).await?;
         assert!(!passed.contains(first));
         oracle("node", NODE, prefix, &passed).await?;
         oracle("python3", PYTHON, prefix, &passed).await?;
@@ -360,7 +360,7 @@ async fn what_starts_with_a_prefix_is_below_it_for_every_reader() -> Result<()> 
         tried += values.len();
         let_through += passed.len();
         let values: Vec<String> = (0..HONEST).map(|_| honest(prefix, &mut dice)).collect();
-        let passed = accepted(&world, &token, &values).await?;
+        let passed = accepted(&fixture, &token, &values).await?;
         let refused: Vec<&String> = values.iter().filter(|it| !passed.contains(*it)).collect();
         assert_eq!(refused, Vec::<&String>::new(), "honest values of {prefix}");
         oracle("node", NODE, prefix, &passed).await?;
@@ -384,9 +384,9 @@ async fn a_policy_and_a_narrowed_token_judge_a_prefix_alike() -> Result<()> {
     );
     std::fs::write(&file, policy)?;
     let more = format!("[policy]\nfile = \"{}\"\n", file.display());
-    let ruled = World::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
+    let ruled = Fixture::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
     let (_, by_policy) = ruled.signed_in().await?;
-    let free = World::start().await?;
+    let free = Fixture::start().await?;
     let (_, token) = free.signed_in().await?;
     let token = narrowed(&token, prefix).await?;
     let mut dice = Dice(7);

@@ -4,12 +4,12 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tests::browser::{Browser, Form, Page};
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http::{self, Reply};
 use tests::mcp::{initialize, send};
 use tests::recorder::Recorder;
 use tests::scripted_mcp;
-use tests::world::{StoreKind, World};
 use url::Url;
 
 /// Sends a form in the same browser to this gateway, whatever its public name is.
@@ -46,19 +46,19 @@ fn all_lead_to(replies: &[Reply], place: &str) {
 }
 
 async fn at_consent(
-    world: &World,
+    fixture: &Fixture,
     client: &tests::oauth::OAuthClient,
 ) -> Result<(Browser, Page, String)> {
     let mut browser = Browser::default();
     let request = client.authorization();
     let page = browser.visit(&request.url()).await?;
-    let owner = &world.owner;
+    let owner = &fixture.owner;
     let page = browser.log_in(&page, &owner.name, &owner.password).await?;
     Ok((browser, page, request.pkce.verifier))
 }
 
-async fn consents(world: &World) -> Result<usize> {
-    let config = world.gateway.folder().join("gateway.toml");
+async fn consents(fixture: &Fixture) -> Result<usize> {
+    let config = fixture.gateway.folder().join("gateway.toml");
     let words = ["audit", "export", "--event", "consent", "--config"].map(str::to_owned);
     let words: Vec<String> = words
         .into_iter()
@@ -77,23 +77,23 @@ async fn consents(world: &World) -> Result<usize> {
 
 #[tokio::test]
 async fn allow_leads_twice_to_the_same_place_and_the_code_counts_once() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let (browser, page, verifier) = at_consent(&world, &client).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let (browser, page, verifier) = at_consent(&fixture, &client).await?;
     let mut form = page.form_with_button("Allow")?.press("Allow")?;
     form.choose("tools", "today")?;
-    let replies = at_once(&world.gateway, &browser, &form).await?;
+    let replies = at_once(&fixture.gateway, &browser, &form).await?;
     let place = replies[0].header("location").to_owned();
     assert!(place.contains("code="), "{place}");
     all_lead_to(&replies, &place);
-    assert_eq!(consents(&world).await?, 1);
+    assert_eq!(consents(&fixture).await?, 1);
 
     // Another answer on the same page is another thing.
     let mut other = page.form_with_button("Allow")?.press("Allow")?;
     other.choose("tools", "all")?;
     let deny = page.form_with_button("Deny")?.press("Deny")?;
     for form in [&other, &deny] {
-        let reply = sent_to(&world.gateway, &world.gateway.issuer(), &browser, form).await?;
+        let reply = sent_to(&fixture.gateway, &fixture.gateway.issuer(), &browser, form).await?;
         assert_eq!(reply.status, 403, "{}", reply.text);
         assert!(reply.text.contains("page_expired"));
     }
@@ -103,7 +103,7 @@ async fn allow_leads_twice_to_the_same_place_and_the_code_counts_once() -> Resul
     let redeemed = client.redeem(&callback.code(), &verifier).await?;
     assert_eq!(redeemed.status, 200, "{}", redeemed.text);
     // Pressed again, it still leads there, and the code is worth nothing more.
-    let again = at_once(&world.gateway, &browser, &form).await?;
+    let again = at_once(&fixture.gateway, &browser, &form).await?;
     all_lead_to(&again, &place);
     let replayed = client.redeem(&callback.code(), &verifier).await?;
     assert_eq!(replayed.status, 400, "{}", replayed.text);
@@ -112,15 +112,15 @@ async fn allow_leads_twice_to_the_same_place_and_the_code_counts_once() -> Resul
 
 #[tokio::test]
 async fn two_replicas_answer_the_same_press_alike() -> Result<()> {
-    let world = World::on(StoreKind::Redis).await?;
-    let replica = world.replica(|setup| setup).await?;
-    let issuer = world.gateway.issuer();
-    let client = world.client("Client").await?;
+    let fixture = Fixture::on(StoreKind::Redis).await?;
+    let replica = fixture.replica(|setup| setup).await?;
+    let issuer = fixture.gateway.issuer();
+    let client = fixture.client("Client").await?;
     for (words, wanted) in [("Allow", "code="), ("Deny", "error=access_denied")] {
-        let (browser, page, verifier) = at_consent(&world, &client).await?;
+        let (browser, page, verifier) = at_consent(&fixture, &client).await?;
         let form = page.form_with_button(words)?.press(words)?;
         let (here, there) = tokio::join!(
-            sent_to(&world.gateway, &issuer, &browser, &form),
+            sent_to(&fixture.gateway, &issuer, &browser, &form),
             sent_to(&replica, &issuer, &browser, &form)
         );
         let replies = [here?, there?];
@@ -140,30 +140,32 @@ async fn two_replicas_answer_the_same_press_alike() -> Result<()> {
 
 #[tokio::test]
 async fn revoke_log_in_and_log_out_say_twice_what_they_said() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let issuer = world.gateway.issuer();
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let issuer = fixture.gateway.issuer();
     let mut browser = Browser::default();
-    let login = browser.visit(&Url::parse(&world.url("/account"))?).await?;
-    let owner = &world.owner;
+    let login = browser
+        .visit(&Url::parse(&fixture.url("/account"))?)
+        .await?;
+    let owner = &fixture.owner;
     let form = login.password_form()?.filled(&owner.name, &owner.password);
     for _ in 0..2 {
-        let reply = sent_to(&world.gateway, &issuer, &browser, &form).await?;
+        let reply = sent_to(&fixture.gateway, &issuer, &browser, &form).await?;
         assert_eq!((reply.status, reply.header("location")), (303, "/account"));
     }
     let page = browser.log_in(&login, &owner.name, &owner.password).await?;
     let revoke = page.form_with_button("Revoke access")?;
-    for reply in at_once(&world.gateway, &browser, &revoke).await? {
+    for reply in at_once(&fixture.gateway, &browser, &revoke).await? {
         assert_eq!(reply.status, 200);
         assert!(reply.text.contains("lost its access"), "{}", reply.text);
     }
-    let status = send(&world.url("/mcp"), &token, &initialize())
+    let status = send(&fixture.url("/mcp"), &token, &initialize())
         .await?
         .status;
     assert_eq!(status, 401);
     let out = page.form_with_button("Log out")?.press("Log out")?;
     for _ in 0..2 {
-        let reply = sent_to(&world.gateway, &issuer, &browser, &out).await?;
+        let reply = sent_to(&fixture.gateway, &issuer, &browser, &out).await?;
         assert_eq!((reply.status, reply.header("location")), (303, "/"));
         let cleared = reply.header_values("set-cookie").join("\n");
         assert!(cleared.contains("session=;"), "{cleared}");

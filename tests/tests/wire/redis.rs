@@ -4,38 +4,38 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use tests::browser::Browser;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Setup};
 use tests::http::{self, get};
 use tests::mcp::{initialize, send};
 use tests::oauth::{OAuthClient, REDIRECT_URI, register};
 use tests::sse::EventStream;
-use tests::world::{StoreKind, World};
 
 #[tokio::test]
 async fn without_its_store_login_and_token_answer_503_and_calls_go_on() -> Result<()> {
-    let mut world = World::on(StoreKind::Redis).await?;
-    let (client, token) = world.signed_in().await?;
+    let mut fixture = Fixture::on(StoreKind::Redis).await?;
+    let (client, token) = fixture.signed_in().await?;
     let request = client.authorization();
-    let code = client.allow(&request, &world.owner).await?.code();
+    let code = client.allow(&request, &fixture.owner).await?.code();
     let mut browser = Browser::default();
     let login = browser.visit(&client.authorization().url()).await?;
     let mut stream =
-        EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(&token)).await?;
-    world
+        EventStream::open(http::client().get(fixture.url("/mcp")).bearer_auth(&token)).await?;
+    fixture
         .backend
         .await_streams(1, Duration::from_secs(5))
         .await?;
-    let redis = world.redis.as_mut().expect("this world has one");
+    let redis = fixture.redis.as_mut().expect("this world has one");
     redis.kill().await?;
 
     assert_eq!(
-        send(&world.gateway.url("/mcp"), &token, &initialize())
+        send(&fixture.gateway.url("/mcp"), &token, &initialize())
             .await?
             .status,
         200,
         "a call with a valid token"
     );
-    world
+    fixture
         .backend
         .push(tests::scripted_mcp::MCP_STREAM, "data: still here\n\n");
     assert_eq!(stream.event(Duration::from_secs(5)).await?.1, "still here");
@@ -61,7 +61,7 @@ async fn without_its_store_login_and_token_answer_503_and_calls_go_on() -> Resul
         (
             "login",
             browser
-                .log_in(&login, &world.owner.name, &world.owner.password)
+                .log_in(&login, &fixture.owner.name, &fixture.owner.password)
                 .await?
                 .reply,
         ),
@@ -76,13 +76,15 @@ async fn without_its_store_login_and_token_answer_503_and_calls_go_on() -> Resul
         );
     }
     assert_eq!(
-        get(&world.gateway.url("/.well-known/oauth-authorization-server"))
-            .await?
-            .status,
+        get(&fixture
+            .gateway
+            .url("/.well-known/oauth-authorization-server"))
+        .await?
+        .status,
         200
     );
 
-    let redis = world.redis.as_mut().expect("this world has one");
+    let redis = fixture.redis.as_mut().expect("this world has one");
     redis.restart().await?;
     let back = Instant::now();
     loop {
@@ -103,15 +105,15 @@ async fn without_its_store_login_and_token_answer_503_and_calls_go_on() -> Resul
 
 #[tokio::test]
 async fn replicas_share_everything_and_a_revocation_reaches_all_within_5_seconds() -> Result<()> {
-    let world = World::on(StoreKind::Redis).await?;
-    let issuer = world.gateway.issuer();
+    let fixture = Fixture::on(StoreKind::Redis).await?;
+    let issuer = fixture.gateway.issuer();
     let host = issuer.trim_start_matches("http://").to_owned();
     // The second replica: same store, same keys, same public URL, another port.
-    let keys = world.gateway.folder().join("keys");
+    let keys = fixture.gateway.folder().join("keys");
     let folder = tempfile::tempdir()?;
     copy_folder(&keys, &folder.path().join("keys"))?;
     let setup = Setup {
-        store: world.redis.as_ref().map(tests::redis::Redis::url),
+        store: fixture.redis.as_ref().map(tests::redis::Redis::url),
         public_url: Some(issuer.clone()),
         environment: vec![(
             "GATEWAY__KEYS_DIR".into(),
@@ -119,12 +121,12 @@ async fn replicas_share_everything_and_a_revocation_reaches_all_within_5_seconds
         )],
         ..Setup::default()
     };
-    let second = Gateway::start(setup.backend(&world.backend.url())).await?;
+    let second = Gateway::start(setup.backend(&fixture.backend.url())).await?;
     let host = ("Host", host.as_str());
 
-    let client = world.client("Client").await?;
+    let client = fixture.client("Client").await?;
     let request = client.authorization();
-    let code = client.allow(&request, &world.owner).await?.code();
+    let code = client.allow(&request, &fixture.owner).await?.code();
     let fields = client.token_request(&code, &request.pkce.verifier);
     let elsewhere = http::send(
         http::client()
@@ -143,7 +145,7 @@ async fn replicas_share_everything_and_a_revocation_reaches_all_within_5_seconds
         .expect("a token")
         .to_owned();
     assert_eq!(
-        send(&world.url("/mcp"), &token, &initialize())
+        send(&fixture.url("/mcp"), &token, &initialize())
             .await?
             .status,
         200,
@@ -192,13 +194,13 @@ fn copy_folder(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
 
 #[tokio::test]
 async fn a_client_registered_before_the_store_died_works_after_it() -> Result<()> {
-    let mut world = World::on(StoreKind::Redis).await?;
-    let client: OAuthClient = world.client("Client").await?;
-    let redis = world.redis.as_mut().expect("this world has one");
+    let mut fixture = Fixture::on(StoreKind::Redis).await?;
+    let client: OAuthClient = fixture.client("Client").await?;
+    let redis = fixture.redis.as_mut().expect("this world has one");
     redis.kill().await?;
     redis.restart().await?;
     let deadline = Instant::now() + Duration::from_secs(5);
-    while client.sign_in(&world.owner).await.is_err() {
+    while client.sign_in(&fixture.owner).await.is_err() {
         assert!(
             Instant::now() < deadline,
             "no sign-in five seconds after the store came back"

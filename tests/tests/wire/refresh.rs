@@ -5,20 +5,20 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Setup};
 use tests::http::{self, Reply};
 use tests::mcp;
 use tests::oauth::{OAuthClient, REDIRECT_URI};
 use tests::sse::EventStream;
-use tests::world::{StoreKind, World};
 
 /// The settings of an operator who turned refresh tokens on and nothing else.
 const REFRESH: &str = "[tokens]\nrefresh = true\n";
 /// With a grace that a test can wait for.
 const SHORT_GRACE: &str = "[tokens]\nrefresh = true\nrefresh_grace = \"3s\"\n";
 
-async fn world(store: StoreKind, tokens: &'static str) -> Result<World> {
-    World::with(store, |setup| setup.more(tokens)).await
+async fn fixture(store: StoreKind, tokens: &'static str) -> Result<Fixture> {
+    Fixture::with(store, |setup| setup.more(tokens)).await
 }
 
 fn text<'a>(answer: &'a Value, member: &str) -> &'a str {
@@ -32,43 +32,43 @@ fn refused(reply: &Reply) -> (u16, String) {
     (reply.status, reply.error())
 }
 
-async fn calls(world: &World, token: &str) -> Result<u16> {
-    let reply = mcp::send(&world.url("/mcp"), token, &mcp::initialize()).await?;
+async fn calls(fixture: &Fixture, token: &str) -> Result<u16> {
+    let reply = mcp::send(&fixture.url("/mcp"), token, &mcp::initialize()).await?;
     Ok(reply.status)
 }
 
 #[tokio::test]
 async fn a_refresh_token_keeps_a_client_connected_across_restarts() -> Result<()> {
-    let mut world = world(StoreKind::Embedded, REFRESH).await?;
-    let metadata = http::get(&world.url("/.well-known/oauth-authorization-server"))
+    let mut fixture = fixture(StoreKind::Embedded, REFRESH).await?;
+    let metadata = http::get(&fixture.url("/.well-known/oauth-authorization-server"))
         .await?
         .json();
     let list = |member: &str| metadata[member].as_array().cloned().unwrap_or_default();
     assert!(list("grant_types_supported").contains(&json!("refresh_token")));
     assert!(list("scopes_supported").contains(&json!("offline_access")));
-    let resource = http::get(&world.url("/.well-known/oauth-protected-resource/mcp")).await?;
+    let resource = http::get(&fixture.url("/.well-known/oauth-protected-resource/mcp")).await?;
     assert_eq!(resource.json()["scopes_supported"], json!(["mcp"]));
-    let challenge = http::get(&world.url("/mcp")).await?;
+    let challenge = http::get(&fixture.url("/mcp")).await?;
     assert!(
         !challenge
             .header("www-authenticate")
             .contains("offline_access")
     );
 
-    let client = world.client("Client").await?;
+    let client = fixture.client("Client").await?;
     assert_eq!(
         client.registration["grant_types"],
         json!(["authorization_code", "refresh_token"])
     );
-    let first = client.connect(&world.owner).await?;
+    let first = client.connect(&fixture.owner).await?;
     assert_eq!(first["expires_in"], 3600);
     assert_eq!(first["scope"], "mcp", "it did not ask for offline_access");
     let mut token = text(&first, "refresh_token").to_owned();
     let mut seen = HashSet::from([token.clone()]);
     for round in 0..3 {
         match round {
-            1 => world.gateway.restart().await?,
-            2 => world.gateway.crash_and_restart().await?,
+            1 => fixture.gateway.restart().await?,
+            2 => fixture.gateway.crash_and_restart().await?,
             _ => {}
         }
         let reply = client.refresh(&token).await?;
@@ -78,11 +78,11 @@ async fn a_refresh_token_keeps_a_client_connected_across_restarts() -> Result<()
         let answer = reply.json();
         assert_eq!(answer["token_type"], "Bearer");
         assert_eq!(answer["expires_in"], 3600);
-        assert_eq!(calls(&world, text(&answer, "access_token")).await?, 200);
+        assert_eq!(calls(&fixture, text(&answer, "access_token")).await?, 200);
         token = text(&answer, "refresh_token").to_owned();
         assert!(seen.insert(token.clone()), "a refresh token came twice");
     }
-    let log = world.gateway.log().join("\n");
+    let log = fixture.gateway.log().join("\n");
     assert!(
         seen.iter().all(|token| !log.contains(token)),
         "a token in the log"
@@ -134,12 +134,12 @@ fn one_successor(replies: &[Reply]) -> String {
 #[tokio::test]
 async fn of_30_parallel_refreshes_all_succeed_with_one_successor_on_the_embedded_store()
 -> Result<()> {
-    let world = world(StoreKind::Embedded, REFRESH).await?;
-    let client = world.client("Client").await?;
-    let mut token = text(&client.connect(&world.owner).await?, "refresh_token").to_owned();
+    let fixture = fixture(StoreKind::Embedded, REFRESH).await?;
+    let client = fixture.client("Client").await?;
+    let mut token = text(&client.connect(&fixture.owner).await?, "refresh_token").to_owned();
     let mut refreshes = 0;
     for _ in 0..5 {
-        let replies = at_once(&[&world.gateway], &client, &token, 30).await;
+        let replies = at_once(&[&fixture.gateway], &client, &token, 30).await;
         refreshes += replies.len();
         token = one_successor(&replies);
     }
@@ -149,11 +149,11 @@ async fn of_30_parallel_refreshes_all_succeed_with_one_successor_on_the_embedded
 
 #[tokio::test]
 async fn two_gateways_on_one_redis_give_parallel_refreshes_one_successor() -> Result<()> {
-    let world = world(StoreKind::Redis, SHORT_GRACE).await?;
-    let second = world.replica(|setup| setup.more(SHORT_GRACE)).await?;
-    let gateways = [&world.gateway, &second];
-    let client = world.client("Client").await?;
-    let first = client.connect(&world.owner).await?;
+    let fixture = fixture(StoreKind::Redis, SHORT_GRACE).await?;
+    let second = fixture.replica(|setup| setup.more(SHORT_GRACE)).await?;
+    let gateways = [&fixture.gateway, &second];
+    let client = fixture.client("Client").await?;
+    let first = client.connect(&fixture.owner).await?;
     let mut token = text(&first, "refresh_token").to_owned();
     let mut refreshes = 0;
     for _ in 0..10 {
@@ -174,9 +174,9 @@ async fn two_gateways_on_one_redis_give_parallel_refreshes_one_successor() -> Re
     let newest = text(&client.refresh(&token).await?.json(), "refresh_token").to_owned();
     let access = text(&client.refresh(&token).await?.json(), "access_token").to_owned();
     let mut stream =
-        EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(&access)).await?;
+        EventStream::open(http::client().get(fixture.url("/mcp")).bearer_auth(&access)).await?;
     tokio::time::sleep(Duration::from_millis(3100)).await;
-    assert_eq!(calls(&world, &access).await?, 200);
+    assert_eq!(calls(&fixture, &access).await?, 200);
     let replies = at_once(&[&second], &client, &token, 1).await;
     let start = Instant::now();
     assert_eq!(refused(&replies[0]), (400, "invalid_grant".into()));
@@ -189,22 +189,22 @@ async fn two_gateways_on_one_redis_give_parallel_refreshes_one_successor() -> Re
         let reply = client.refresh(token).await?;
         assert_eq!(refused(&reply), (400, "invalid_grant".into()));
     }
-    assert_eq!(calls(&world, &access).await?, 401);
+    assert_eq!(calls(&fixture, &access).await?, 401);
     Ok(())
 }
 
 #[tokio::test]
 async fn a_refresh_token_used_again_within_60_seconds_is_repeated_and_after_them_ends_the_grant()
 -> Result<()> {
-    let world = world(StoreKind::Embedded, REFRESH).await?;
-    let client = world.client("Client").await?;
-    let first = client.connect(&world.owner).await?;
+    let fixture = fixture(StoreKind::Embedded, REFRESH).await?;
+    let client = fixture.client("Client").await?;
+    let first = client.connect(&fixture.owner).await?;
     let token = text(&first, "refresh_token");
     let second = client.refresh(token).await?.json();
     let exchanged = Instant::now();
     let mut stream = EventStream::open(
         http::client()
-            .get(world.url("/mcp"))
+            .get(fixture.url("/mcp"))
             .bearer_auth(text(&second, "access_token")),
     )
     .await?;
@@ -215,7 +215,7 @@ async fn a_refresh_token_used_again_within_60_seconds_is_repeated_and_after_them
         "the machine is too slow"
     );
     assert_eq!(again.json()["refresh_token"], second["refresh_token"]);
-    assert_eq!(calls(&world, text(&second, "access_token")).await?, 200);
+    assert_eq!(calls(&fixture, text(&second, "access_token")).await?, 200);
 
     tokio::time::sleep(Duration::from_secs(4)).await;
     let reused = client.refresh(token).await?;
@@ -225,10 +225,10 @@ async fn a_refresh_token_used_again_within_60_seconds_is_repeated_and_after_them
         stream.end(Duration::from_secs(5)).await?,
         "the stream was cut"
     );
-    assert_eq!(calls(&world, text(&second, "access_token")).await?, 401);
+    assert_eq!(calls(&fixture, text(&second, "access_token")).await?, 401);
     let newest = client.refresh(text(&second, "refresh_token")).await?;
     assert_eq!(refused(&newest), (400, "invalid_grant".into()));
-    let log = world.gateway.log().join("\n");
+    let log = fixture.gateway.log().join("\n");
     assert!(
         log.contains("refresh_reused") && log.contains("grant_revoked"),
         "{log}"
@@ -238,12 +238,12 @@ async fn a_refresh_token_used_again_within_60_seconds_is_repeated_and_after_them
 
 #[tokio::test]
 async fn whoever_finds_a_refresh_token_can_neither_use_it_nor_end_its_grant() -> Result<()> {
-    let world = world(StoreKind::Embedded, SHORT_GRACE).await?;
-    let client = world.client("Client").await?;
-    let thief = world.client("Thief").await?;
+    let fixture = fixture(StoreKind::Embedded, SHORT_GRACE).await?;
+    let client = fixture.client("Client").await?;
+    let thief = fixture.client("Thief").await?;
     let secretive = json!({"client_name": "S", "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": "client_secret_post"});
-    let secretive = OAuthClient::register_with(&world.gateway.origin(), &secretive).await?;
-    let first = client.connect(&world.owner).await?;
+    let secretive = OAuthClient::register_with(&fixture.gateway.origin(), &secretive).await?;
+    let first = client.connect(&fixture.owner).await?;
     let token = text(&first, "refresh_token").to_owned();
     for round in 0..2 {
         let changed = |name: &str, value: &str| {
@@ -334,18 +334,18 @@ async fn whoever_finds_a_refresh_token_can_neither_use_it_nor_end_its_grant() ->
             }
         }
         // Nothing was used up. The second round tries the same with a token past its grace.
-        let resource = format!("{}/mcp", world.gateway.issuer());
+        let resource = format!("{}/mcp", fixture.gateway.issuer());
         if round == 0 {
             let reply = client.token(&changed("resource", &resource)).await?;
             assert_eq!(reply.status, 200, "{}", reply.text);
             let newest = text(&reply.json(), "refresh_token").to_owned();
             tokio::time::sleep(Duration::from_millis(3100)).await;
-            assert_eq!(calls(&world, text(&first, "access_token")).await?, 200);
+            assert_eq!(calls(&fixture, text(&first, "access_token")).await?, 200);
             assert_ne!(newest, token);
         }
     }
     assert_eq!(
-        calls(&world, text(&first, "access_token")).await?,
+        calls(&fixture, text(&first, "access_token")).await?,
         200,
         "revoked by a thief"
     );
@@ -361,15 +361,15 @@ fn renumbered(token: &str, by: u64) -> String {
 
 #[tokio::test]
 async fn offline_access_and_unknown_scopes_are_echoed_and_dropped() -> Result<()> {
-    let world = world(StoreKind::Embedded, REFRESH).await?;
-    let client = world.client("Client").await?;
+    let fixture = fixture(StoreKind::Embedded, REFRESH).await?;
+    let client = fixture.client("Client").await?;
     let request = client
         .authorization()
         .with("scope", "openid mcp offline_access email");
-    let first = client.connect_by(&request, &world.owner).await?;
+    let first = client.connect_by(&request, &fixture.owner).await?;
     assert_eq!(first["scope"], "mcp offline_access");
     let access = text(&first, "access_token").to_owned();
-    assert_eq!(calls(&world, &access).await?, 200);
+    assert_eq!(calls(&fixture, &access).await?, 200);
     let mut token = text(&first, "refresh_token").to_owned();
     for (scope, granted) in [
         (None, "mcp offline_access"),
@@ -391,11 +391,11 @@ async fn offline_access_and_unknown_scopes_are_echoed_and_dropped() -> Result<()
 
 #[tokio::test]
 async fn a_client_that_registered_other_grant_types_gets_no_refresh_token() -> Result<()> {
-    let world = world(StoreKind::Embedded, REFRESH).await?;
+    let fixture = fixture(StoreKind::Embedded, REFRESH).await?;
     let metadata = json!({"client_name": "Plain", "redirect_uris": [REDIRECT_URI], "grant_types": ["authorization_code"]});
-    let client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
+    let client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
     let request = client.authorization().with("scope", "mcp offline_access");
-    let answer = client.connect_by(&request, &world.owner).await?;
+    let answer = client.connect_by(&request, &fixture.owner).await?;
     assert_eq!(
         (answer.get("refresh_token"), &answer["scope"]),
         (None, &json!("mcp"))
@@ -405,32 +405,32 @@ async fn a_client_that_registered_other_grant_types_gets_no_refresh_token() -> R
 
 #[tokio::test]
 async fn a_refresh_token_ends_its_grant_whatever_the_hint_says() -> Result<()> {
-    let world = world(StoreKind::Embedded, REFRESH).await?;
-    let client = world.client("Client").await?;
-    let other = world.client("Other").await?;
+    let fixture = fixture(StoreKind::Embedded, REFRESH).await?;
+    let client = fixture.client("Client").await?;
+    let other = fixture.client("Other").await?;
     for hint in [
         None,
         Some("access_token"),
         Some("refresh_token"),
         Some("nonsense"),
     ] {
-        let first = client.connect(&world.owner).await?;
+        let first = client.connect(&fixture.owner).await?;
         let token = text(&first, "refresh_token");
         let access = text(&first, "access_token");
         let mut stream =
-            EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(access)).await?;
+            EventStream::open(http::client().get(fixture.url("/mcp")).bearer_auth(access)).await?;
         let revoke = async |client: &OAuthClient| {
             let mut fields = vec![("token", token), ("client_id", &client.client_id)];
             fields.extend(hint.map(|hint| ("token_type_hint", hint)));
-            http::post_form(&world.url("/revoke"), &fields).await
+            http::post_form(&fixture.url("/revoke"), &fields).await
         };
         let reply = revoke(&other).await?;
         assert_eq!((reply.status, reply.text.as_str()), (200, ""));
-        assert_eq!(calls(&world, access).await?, 200, "by another client");
+        assert_eq!(calls(&fixture, access).await?, 200, "by another client");
         let start = Instant::now();
         let reply = revoke(&client).await?;
         assert_eq!((reply.status, reply.text.as_str()), (200, ""));
-        assert_eq!(calls(&world, access).await?, 401);
+        assert_eq!(calls(&fixture, access).await?, 401);
         assert!(
             stream.end(Duration::from_secs(5)).await?,
             "the stream was cut"
@@ -445,11 +445,11 @@ async fn a_refresh_token_ends_its_grant_whatever_the_hint_says() -> Result<()> {
 
 #[tokio::test]
 async fn while_the_store_is_away_a_refresh_is_503_and_nothing_is_consumed() -> Result<()> {
-    let mut world = world(StoreKind::Redis, SHORT_GRACE).await?;
-    let client = world.client("Client").await?;
-    let first = client.connect(&world.owner).await?;
+    let mut fixture = fixture(StoreKind::Redis, SHORT_GRACE).await?;
+    let client = fixture.client("Client").await?;
+    let first = client.connect(&fixture.owner).await?;
     let token = text(&first, "refresh_token");
-    let redis = world.redis.as_mut().expect("this world has one");
+    let redis = fixture.redis.as_mut().expect("this world has one");
     redis.kill().await?;
     for _ in 0..3 {
         let reply = client.refresh(token).await?;
@@ -460,7 +460,7 @@ async fn while_the_store_is_away_a_refresh_is_503_and_nothing_is_consumed() -> R
     }
     // Longer than the grace: had one of them counted, this would be a reuse.
     tokio::time::sleep(Duration::from_millis(3100)).await;
-    let redis = world.redis.as_mut().expect("this world has one");
+    let redis = fixture.redis.as_mut().expect("this world has one");
     redis.restart().await?;
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {

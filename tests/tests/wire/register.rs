@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
 use tests::http::{ask, get, post};
 use tests::oauth::{OAuthClient, REDIRECT_URI, register};
-use tests::world::{StoreKind, World};
 
 /// Schemes that run code or read files when a browser is sent there (V-SCHEME).
 const SCRIPT_URIS: [&str; 14] = [
@@ -26,7 +26,7 @@ const SCRIPT_URIS: [&str; 14] = [
 
 #[tokio::test]
 async fn a_client_that_names_no_method_becomes_a_public_client_and_is_told_so() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let asked = json!({
         "client_name": "ChatGPT",
         "redirect_uris": ["https://chatgpt.com/connector_platform_oauth_redirect"],
@@ -35,7 +35,7 @@ async fn a_client_that_names_no_method_becomes_a_public_client_and_is_told_so() 
         "application_type": "web",
         "a_member_nobody_knows": {"nested": true},
     });
-    let reply = register(&world.gateway.origin(), &asked).await?;
+    let reply = register(&fixture.gateway.origin(), &asked).await?;
     assert_eq!(reply.status, 201, "{}", reply.text);
     assert!(reply.header("cache-control").contains("no-store"));
     let client = reply.json();
@@ -61,7 +61,7 @@ async fn a_client_that_names_no_method_becomes_a_public_client_and_is_told_so() 
 
 #[tokio::test]
 async fn any_number_of_redirect_uris_may_be_registered_at_once() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let uris = json!([
         "https://vscode.dev/redirect",
         "http://127.0.0.1/",
@@ -71,7 +71,7 @@ async fn any_number_of_redirect_uris_may_be_registered_at_once() -> Result<()> {
         "https://www.cursor.com/agents/mcp/oauth/callback",
     ]);
     let reply = register(
-        &world.gateway.origin(),
+        &fixture.gateway.origin(),
         &json!({"client_name": "Many", "redirect_uris": uris}),
     )
     .await?;
@@ -82,13 +82,13 @@ async fn any_number_of_redirect_uris_may_be_registered_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn identical_metadata_gets_the_same_client() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let metadata = json!({"client_name": "Same", "redirect_uris": [REDIRECT_URI]});
-    let first = register(&world.gateway.origin(), &metadata).await?.json();
-    let second = register(&world.gateway.origin(), &metadata).await?.json();
+    let first = register(&fixture.gateway.origin(), &metadata).await?.json();
+    let second = register(&fixture.gateway.origin(), &metadata).await?.json();
     assert_eq!(first["client_id"], second["client_id"]);
     let other = register(
-        &world.gateway.origin(),
+        &fixture.gateway.origin(),
         &json!({"client_name": "Other", "redirect_uris": [REDIRECT_URI]}),
     )
     .await?
@@ -100,10 +100,10 @@ async fn identical_metadata_gets_the_same_client() -> Result<()> {
 #[tokio::test]
 async fn a_client_that_asks_for_a_secret_gets_one_and_a_second_one_is_another_client() -> Result<()>
 {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for method in ["client_secret_post", "client_secret_basic"] {
         let metadata = json!({"client_name": "Confidential", "redirect_uris": [REDIRECT_URI], "token_endpoint_auth_method": method});
-        let client = register(&world.gateway.origin(), &metadata).await?.json();
+        let client = register(&fixture.gateway.origin(), &metadata).await?.json();
         assert_eq!(client["token_endpoint_auth_method"], method);
         assert!(
             client["client_secret"]
@@ -113,7 +113,7 @@ async fn a_client_that_asks_for_a_secret_gets_one_and_a_second_one_is_another_cl
         );
         assert_eq!(client["client_secret_expires_at"], 0);
         // A stranger who sends the same metadata must not be handed a secret that works for someone else.
-        let again = register(&world.gateway.origin(), &metadata).await?.json();
+        let again = register(&fixture.gateway.origin(), &metadata).await?.json();
         assert_ne!(client["client_secret"], again["client_secret"]);
         assert_ne!(client["client_id"], again["client_id"]);
     }
@@ -122,10 +122,10 @@ async fn a_client_that_asks_for_a_secret_gets_one_and_a_second_one_is_another_cl
 
 #[tokio::test]
 async fn a_redirect_uri_with_a_script_scheme_is_refused() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for uri in SCRIPT_URIS {
         let reply = register(
-            &world.gateway.origin(),
+            &fixture.gateway.origin(),
             &json!({"client_name": "Evil", "redirect_uris": [uri]}),
         )
         .await?;
@@ -138,7 +138,7 @@ async fn a_redirect_uri_with_a_script_scheme_is_refused() -> Result<()> {
         let beside_a_good_one =
             json!({"client_name": "Evil", "redirect_uris": ["https://example.com/cb", uri]});
         assert_eq!(
-            register(&world.gateway.origin(), &beside_a_good_one)
+            register(&fixture.gateway.origin(), &beside_a_good_one)
                 .await?
                 .status,
             400,
@@ -150,7 +150,7 @@ async fn a_redirect_uri_with_a_script_scheme_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn a_script_scheme_in_any_other_uri_member_is_refused() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for member in [
         "client_uri",
         "logo_uri",
@@ -160,7 +160,7 @@ async fn a_script_scheme_in_any_other_uri_member_is_refused() -> Result<()> {
     ] {
         for uri in SCRIPT_URIS {
             let reply = register(
-                &world.gateway.origin(),
+                &fixture.gateway.origin(),
                 &json!({"client_name": "Evil", "redirect_uris": [REDIRECT_URI], member: uri}),
             )
             .await?;
@@ -177,7 +177,7 @@ async fn a_script_scheme_in_any_other_uri_member_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn a_redirect_uri_that_could_lead_elsewhere_is_refused() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for uri in [
         "http://example.com/cb",
         "https://example.com/cb#fragment",
@@ -196,7 +196,7 @@ async fn a_redirect_uri_that_could_lead_elsewhere_is_refused() -> Result<()> {
         "https:\\\\example.com\\cb",
     ] {
         let reply = register(
-            &world.gateway.origin(),
+            &fixture.gateway.origin(),
             &json!({"client_name": "Odd", "redirect_uris": [uri]}),
         )
         .await?;
@@ -212,7 +212,7 @@ async fn a_redirect_uri_that_could_lead_elsewhere_is_refused() -> Result<()> {
 
 #[tokio::test]
 async fn metadata_that_makes_no_sense_is_refused_with_the_rfcs_error() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for body in [
         json!({"client_name": "No URIs"}),
         json!({"redirect_uris": []}),
@@ -224,7 +224,7 @@ async fn metadata_that_makes_no_sense_is_refused_with_the_rfcs_error() -> Result
         json!([]),
         json!(null),
     ] {
-        let reply = register(&world.gateway.origin(), &body).await?;
+        let reply = register(&fixture.gateway.origin(), &body).await?;
         assert_eq!(reply.status, 400, "{body}: {}", reply.text);
         assert!(
             ["invalid_client_metadata", "invalid_redirect_uri"].contains(&reply.error().as_str()),
@@ -232,7 +232,7 @@ async fn metadata_that_makes_no_sense_is_refused_with_the_rfcs_error() -> Result
             reply.text
         );
     }
-    let url = world.url("/register");
+    let url = fixture.url("/register");
     for (kind, body) in [
         ("application/json", "{"),
         ("application/json", ""),
@@ -252,22 +252,22 @@ async fn metadata_that_makes_no_sense_is_refused_with_the_rfcs_error() -> Result
         );
     }
     let long = json!({"client_name": "x".repeat(1 << 20), "redirect_uris": [REDIRECT_URI]});
-    let reply = register(&world.gateway.origin(), &long).await?;
+    let reply = register(&fixture.gateway.origin(), &long).await?;
     assert!([400, 413].contains(&reply.status), "{}", reply.status);
     Ok(())
 }
 
 #[tokio::test]
 async fn only_post_registers() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for method in ["GET", "PUT", "DELETE"] {
-        let reply = ask(method, &world.url("/register"), &[]).await?;
+        let reply = ask(method, &fixture.url("/register"), &[]).await?;
         assert_eq!(reply.status, 405, "{method}: {}", reply.text);
         assert!(reply.header("allow").contains("POST"), "{method}");
     }
     let preflight = ask(
         "OPTIONS",
-        &world.url("/register"),
+        &fixture.url("/register"),
         &[
             ("Origin", "https://example.com"),
             ("Access-Control-Request-Method", "POST"),
@@ -282,15 +282,15 @@ async fn only_post_registers() -> Result<()> {
 
 #[tokio::test]
 async fn a_flood_of_registrations_is_limited_and_hurts_no_client_that_exists() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, |setup| {
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
         setup.more("[limits]\nregistrations_per_hour = 5\n")
     })
     .await?;
-    let client = world.client("Here before").await?;
+    let client = fixture.client("Here before").await?;
     let mut refused = None;
     for n in 0..20 {
         let reply = register(
-            &world.gateway.origin(),
+            &fixture.gateway.origin(),
             &json!({"client_name": format!("Flood {n}"), "redirect_uris": [REDIRECT_URI]}),
         )
         .await?;
@@ -304,9 +304,9 @@ async fn a_flood_of_registrations_is_limited_and_hurts_no_client_that_exists() -
     assert_eq!(reply.status, 429, "{}", reply.text);
     assert!(!reply.header("retry-after").is_empty());
     assert!(reply.json()["error"].is_string());
-    client.sign_in(&world.owner).await?;
+    client.sign_in(&fixture.owner).await?;
     assert_eq!(
-        get(&world.url("/.well-known/oauth-authorization-server"))
+        get(&fixture.url("/.well-known/oauth-authorization-server"))
             .await?
             .status,
         200
@@ -316,12 +316,12 @@ async fn a_flood_of_registrations_is_limited_and_hurts_no_client_that_exists() -
 
 #[tokio::test]
 async fn a_registration_with_several_uris_may_use_each_of_them() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let metadata =
         json!({"client_name": "Two", "redirect_uris": [REDIRECT_URI, "https://example.com/cb"]});
-    let mut client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
-    client.sign_in(&world.owner).await?;
+    let mut client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
+    client.sign_in(&fixture.owner).await?;
     client.redirect_uri = "https://example.com/cb".into();
-    client.sign_in(&world.owner).await?;
+    client.sign_in(&fixture.owner).await?;
     Ok(())
 }

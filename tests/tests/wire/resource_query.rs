@@ -3,10 +3,10 @@
 
 use anyhow::Result;
 use serde_json::json;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::Setup;
 use tests::http::{self, get};
 use tests::mcp::{self, initialize};
-use tests::world::{StoreKind, World};
 
 const QUERIES: [&str; 4] = [
     "?project=abc",
@@ -17,11 +17,11 @@ const QUERIES: [&str; 4] = [
 
 #[tokio::test]
 async fn metadata_and_challenge_carry_the_identifier_that_was_asked_for() -> Result<()> {
-    let world = World::start().await?;
-    let issuer = world.gateway.issuer();
+    let fixture = Fixture::start().await?;
+    let issuer = fixture.gateway.issuer();
     for path in ["/mcp", "/sse", ""] {
         for query in QUERIES {
-            let metadata = get(&world.url(&format!(
+            let metadata = get(&fixture.url(&format!(
                 "/.well-known/oauth-protected-resource{path}{query}"
             )))
             .await?;
@@ -33,7 +33,7 @@ async fn metadata_and_challenge_carry_the_identifier_that_was_asked_for() -> Res
         }
     }
     for query in QUERIES {
-        let reply = http::send(http::client().post(world.url(&format!("/mcp{query}")))).await?;
+        let reply = http::send(http::client().post(fixture.url(&format!("/mcp{query}")))).await?;
         assert_eq!(reply.status, 401);
         let named = format!(
             "resource_metadata=\"{issuer}/.well-known/oauth-protected-resource/mcp{query}\""
@@ -42,7 +42,7 @@ async fn metadata_and_challenge_carry_the_identifier_that_was_asked_for() -> Res
         assert!(challenge.contains(&named), "{challenge}");
     }
     // A session is no part of a resource.
-    let reply = http::send(http::client().post(world.url("/messages?session_id=secret"))).await?;
+    let reply = http::send(http::client().post(fixture.url("/messages?session_id=secret"))).await?;
     assert!(!reply.header("www-authenticate").contains("secret"));
     Ok(())
 }
@@ -56,13 +56,13 @@ async fn a_resource_with_a_query_is_consented_to_redeemed_and_used() -> Result<(
             .mounted("other", "/other", &url)
             .more("[tokens]\nrefresh = true\n")
     };
-    let world = World::with(StoreKind::Embedded, refreshing).await?;
-    let client = world.client("Client").await?;
-    let issuer = world.gateway.issuer();
+    let fixture = Fixture::with(StoreKind::Embedded, refreshing).await?;
+    let client = fixture.client("Client").await?;
+    let issuer = fixture.gateway.issuer();
     for query in QUERIES {
         let resource = format!("{issuer}/mcp{query}");
         let request = client.authorization_for(&resource);
-        let callback = client.allow(&request, &world.owner).await?;
+        let callback = client.allow(&request, &fixture.owner).await?;
         let mut fields = client.token_request(&callback.code(), &request.pkce.verifier);
         fields.push(("resource".into(), resource.clone()));
         let reply = client.token(&fields).await?;
@@ -71,17 +71,17 @@ async fn a_resource_with_a_query_is_consented_to_redeemed_and_used() -> Result<(
         let token = answer["access_token"].as_str().expect("a token");
 
         let marker = format!("/mcp{query}");
-        let reply = mcp::send(&world.url(&marker), token, &initialize()).await?;
+        let reply = mcp::send(&fixture.url(&marker), token, &initialize()).await?;
         assert_eq!(reply.status, 200, "{query}: {}", reply.text);
-        let went = world.backend.requests();
+        let went = fixture.backend.requests();
         assert!(
             went.iter().any(|asked| asked.target.ends_with(query)),
             "{query}: {went:?}"
         );
         // One audience: without the query, and not the other backend's.
-        let reply = mcp::send(&world.url("/mcp"), token, &initialize()).await?;
+        let reply = mcp::send(&fixture.url("/mcp"), token, &initialize()).await?;
         assert_eq!(reply.status, 200);
-        let reply = mcp::send(&world.url("/other/mcp"), token, &initialize()).await?;
+        let reply = mcp::send(&fixture.url("/other/mcp"), token, &initialize()).await?;
         assert_eq!(reply.status, 401, "{query} opened another backend");
 
         let refresh = answer["refresh_token"].as_str().expect("a refresh token");
@@ -95,11 +95,11 @@ async fn a_resource_with_a_query_is_consented_to_redeemed_and_used() -> Result<(
 
 #[tokio::test]
 async fn a_query_opens_nothing_that_the_path_does_not() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let issuer = world.gateway.issuer();
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let issuer = fixture.gateway.issuer();
     let request = client.authorization();
-    let callback = client.allow(&request, &world.owner).await?;
+    let callback = client.allow(&request, &fixture.owner).await?;
     for resource in [
         format!("{issuer}/mcp2?x=/mcp"),
         format!("{issuer}/x/../mcp?project=abc"),

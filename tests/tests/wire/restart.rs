@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use anyhow::Result;
 use tests::browser::Browser;
+use tests::fixture::{Fixture, StoreKind};
 use tests::mcp::{initialize, send};
 use tests::oauth::OAuthClient;
-use tests::world::{StoreKind, World};
 
 async fn a_restart_forgets_nothing(store: StoreKind) -> Result<()> {
-    let mut world = World::on(store).await?;
-    let client = world.client("Client").await?;
+    let mut fixture = Fixture::on(store).await?;
+    let client = fixture.client("Client").await?;
     let mut browser = Browser::default();
     let request = client.authorization();
     let callback = client
-        .walk(&mut browser, &request, &world.owner, "Allow")
+        .walk(&mut browser, &request, &fixture.owner, "Allow")
         .await?;
     let token = client
         .redeem(&callback.code(), &request.pkce.verifier)
@@ -26,11 +26,11 @@ async fn a_restart_forgets_nothing(store: StoreKind) -> Result<()> {
     // A code that is on its way while the gateway restarts.
     let late = client.authorization();
     let late_callback = client
-        .walk(&mut browser, &late, &world.owner, "Allow")
+        .walk(&mut browser, &late, &fixture.owner, "Allow")
         .await?;
-    world.gateway.restart().await?;
+    fixture.gateway.restart().await?;
     assert_eq!(
-        send(&world.url("/mcp"), &token, &initialize())
+        send(&fixture.url("/mcp"), &token, &initialize())
             .await?
             .status,
         200,
@@ -50,7 +50,7 @@ async fn a_restart_forgets_nothing(store: StoreKind) -> Result<()> {
         "the browser's session: {}",
         page.words()
     );
-    client.sign_in(&world.owner).await?;
+    client.sign_in(&fixture.owner).await?;
     Ok(())
 }
 
@@ -69,7 +69,7 @@ async fn tokens_codes_registrations_and_logins_outlive_a_restart_on_redis() -> R
 /// everything that a client was told is asked again.
 async fn nothing_acknowledged_is_lost(store: StoreKind) -> Result<()> {
     const ROUNDS: u64 = 6;
-    let mut world = World::with(store, |setup| {
+    let mut fixture = Fixture::with(store, |setup| {
         setup.more("[limits]\nregistrations_per_hour = 100000\n")
     })
     .await?;
@@ -79,13 +79,13 @@ async fn nothing_acknowledged_is_lost(store: StoreKind) -> Result<()> {
     let mut revoked: Vec<String> = Vec::new();
     for round in 0..ROUNDS {
         // Some good tokens and codes from before the kill.
-        let client = world.client(&format!("Round {round}")).await?;
+        let client = fixture.client(&format!("Round {round}")).await?;
         let mut browser = Browser::default();
         let mut codes = Vec::new();
         for _ in 0..4 {
             let request = client.authorization();
             let callback = client
-                .walk(&mut browser, &request, &world.owner, "Allow")
+                .walk(&mut browser, &request, &fixture.owner, "Allow")
                 .await?;
             codes.push((callback.code(), request.pkce.verifier));
         }
@@ -94,7 +94,7 @@ async fn nothing_acknowledged_is_lost(store: StoreKind) -> Result<()> {
             .as_str()
             .expect("a token")
             .to_owned();
-        let origin = world.gateway.origin();
+        let origin = fixture.gateway.origin();
         let registering = tokio::spawn(async move {
             let mut acknowledged = Vec::new();
             for n in 0..200 {
@@ -130,7 +130,7 @@ async fn nothing_acknowledged_is_lost(store: StoreKind) -> Result<()> {
                 .is_ok_and(|reply| reply.status == 200)
         });
         tokio::time::sleep(Duration::from_millis(3 + 7 * round)).await;
-        world.gateway.crash_and_restart().await?;
+        fixture.gateway.crash_and_restart().await?;
         clients.extend(registering.await?);
         for (code, verifier, token) in redeeming.await? {
             live.push(token);
@@ -153,14 +153,18 @@ async fn nothing_acknowledged_is_lost(store: StoreKind) -> Result<()> {
     }
     for token in &live {
         assert_eq!(
-            send(&world.url("/mcp"), token, &initialize()).await?.status,
+            send(&fixture.url("/mcp"), token, &initialize())
+                .await?
+                .status,
             200,
             "a token was lost"
         );
     }
     for token in &revoked {
         assert_eq!(
-            send(&world.url("/mcp"), token, &initialize()).await?.status,
+            send(&fixture.url("/mcp"), token, &initialize())
+                .await?
+                .status,
             401,
             "a revoked token came back"
         );

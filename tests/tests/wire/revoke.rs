@@ -3,23 +3,23 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use tests::fixture::{Fixture, StoreKind};
 use tests::http;
 use tests::mcp::{self, LegacySession};
 use tests::sse::EventStream;
-use tests::world::{StoreKind, World};
 
 async fn revocation_is_effective(store: StoreKind) -> Result<()> {
-    let world = World::on(store).await?;
-    let (client, token) = world.signed_in().await?;
-    let other = world.client("Bystander").await?;
-    let kept = other.sign_in(&world.owner).await?;
-    let legacy = LegacySession::open(&world.url("/sse"), &token).await?;
+    let fixture = Fixture::on(store).await?;
+    let (client, token) = fixture.signed_in().await?;
+    let other = fixture.client("Bystander").await?;
+    let kept = other.sign_in(&fixture.owner).await?;
+    let legacy = LegacySession::open(&fixture.url("/sse"), &token).await?;
     let mut legacy = legacy.stream;
     let mut stream =
-        EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(&token)).await?;
+        EventStream::open(http::client().get(fixture.url("/mcp")).bearer_auth(&token)).await?;
     let mut kept_stream =
-        EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(&kept)).await?;
-    world
+        EventStream::open(http::client().get(fixture.url("/mcp")).bearer_auth(&kept)).await?;
+    fixture
         .backend
         .await_streams(3, Duration::from_secs(5))
         .await?;
@@ -27,7 +27,7 @@ async fn revocation_is_effective(store: StoreKind) -> Result<()> {
     let start = Instant::now();
     let reply = client.revoke(&token).await?;
     assert_eq!((reply.status, reply.text.as_str()), (200, ""));
-    let refused = mcp::send(&world.url("/mcp"), &token, &mcp::initialize()).await?;
+    let refused = mcp::send(&fixture.url("/mcp"), &token, &mcp::initialize()).await?;
     assert_eq!(refused.status, 401, "the next call");
     assert!(
         refused
@@ -49,19 +49,19 @@ async fn revocation_is_effective(store: StoreKind) -> Result<()> {
         "took {:?}",
         start.elapsed()
     );
-    world
+    fixture
         .backend
         .await_streams(1, Duration::from_secs(2))
         .await?;
 
     assert_eq!(
-        mcp::send(&world.url("/mcp"), &kept, &mcp::initialize())
+        mcp::send(&fixture.url("/mcp"), &kept, &mcp::initialize())
             .await?
             .status,
         200,
         "another client's token died too"
     );
-    world.backend.push(
+    fixture.backend.push(
         tests::scripted_mcp::MCP_STREAM,
         "data: {\"still\":\"here\"}\n\n",
     );
@@ -86,15 +86,15 @@ async fn a_revoked_token_is_dead_at_the_next_call_and_its_streams_end_on_redis()
 #[tokio::test]
 async fn once_a_revocation_is_acknowledged_no_call_reaches_the_backend() -> Result<()> {
     for store in [StoreKind::Embedded, StoreKind::Redis] {
-        let world = World::on(store).await?;
-        let client = world.client("Client").await?;
+        let fixture = Fixture::on(store).await?;
+        let client = fixture.client("Client").await?;
         for round in 0..8 {
-            let token = client.sign_in(&world.owner).await?;
+            let token = client.sign_in(&fixture.owner).await?;
             assert_eq!(client.revoke(&token).await?.status, 200);
             let late = mcp::call(1, "echo", &serde_json::json!({"marker": "TOO-LATE"}));
-            let reply = mcp::send(&world.url("/mcp"), &token, &late).await?;
+            let reply = mcp::send(&fixture.url("/mcp"), &token, &late).await?;
             assert_eq!(reply.status, 401, "round {round} on {store:?}");
-            let arrived = world.backend.marked("TOO-LATE");
+            let arrived = fixture.backend.marked("TOO-LATE");
             assert!(
                 arrived.is_empty(),
                 "round {round} on {store:?}: {arrived:?}"
@@ -106,19 +106,20 @@ async fn once_a_revocation_is_acknowledged_no_call_reaches_the_backend() -> Resu
 
 #[tokio::test]
 async fn an_unknown_token_is_revoked_with_the_same_answer() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     for token in ["never issued", "x", &"y".repeat(3000)] {
         let reply = client.revoke(token).await?;
         assert_eq!((reply.status, reply.text.as_str()), (200, ""));
     }
-    let reply = http::post_form(&world.url("/revoke"), &[("client_id", &client.client_id)]).await?;
+    let reply =
+        http::post_form(&fixture.url("/revoke"), &[("client_id", &client.client_id)]).await?;
     assert_eq!(
         (reply.status, reply.error().as_str()),
         (400, "invalid_request")
     );
     let reply = http::post_form(
-        &world.url("/revoke"),
+        &fixture.url("/revoke"),
         &[("token", "x"), ("client_id", "nobody")],
     )
     .await?;
@@ -131,13 +132,13 @@ async fn an_unknown_token_is_revoked_with_the_same_answer() -> Result<()> {
 
 #[tokio::test]
 async fn a_client_cannot_revoke_the_token_of_another() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let other = world.client("Other").await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let other = fixture.client("Other").await?;
     let reply = other.revoke(&token).await?;
     assert_eq!(reply.status, 200);
     assert_eq!(
-        mcp::send(&world.url("/mcp"), &token, &mcp::initialize())
+        mcp::send(&fixture.url("/mcp"), &token, &mcp::initialize())
             .await?
             .status,
         200
@@ -147,12 +148,12 @@ async fn a_client_cannot_revoke_the_token_of_another() -> Result<()> {
 
 #[tokio::test]
 async fn a_revocation_outlives_a_crash() -> Result<()> {
-    let mut world = World::start().await?;
-    let (client, token) = world.signed_in().await?;
+    let mut fixture = Fixture::start().await?;
+    let (client, token) = fixture.signed_in().await?;
     assert_eq!(client.revoke(&token).await?.status, 200);
-    world.gateway.crash_and_restart().await?;
+    fixture.gateway.crash_and_restart().await?;
     assert_eq!(
-        mcp::send(&world.url("/mcp"), &token, &mcp::initialize())
+        mcp::send(&fixture.url("/mcp"), &token, &mcp::initialize())
             .await?
             .status,
         401

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
+use tests::fixture::Fixture;
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
 use tests::mcp::{self, LegacySession, call, initialize};
@@ -11,16 +12,15 @@ use tests::oauth::OAuthClient;
 use tests::recorder::{Answer, Recorder, Step};
 use tests::scripted_mcp::{self, MCP_STREAM, SSE_STREAM};
 use tests::sse::{EventStream, Happening};
-use tests::world::World;
 
 #[tokio::test]
 async fn the_older_transport_works_from_the_endpoint_event_to_the_answer() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     for path in ["/sse", "/sse/"] {
-        let mut session = LegacySession::open(&world.url(path), &token).await?;
+        let mut session = LegacySession::open(&fixture.url(path), &token).await?;
         assert!(
-            session.endpoint.starts_with(&world.url("/messages?")),
+            session.endpoint.starts_with(&fixture.url("/messages?")),
             "{}",
             session.endpoint
         );
@@ -140,9 +140,9 @@ async fn silence_is_filled_with_comments_and_only_between_events() -> Result<()>
 #[tokio::test]
 async fn a_stream_idle_for_three_minutes_stays_open_with_a_comment_every_15_seconds() -> Result<()>
 {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let mut session = LegacySession::open(&world.url("/sse"), &token).await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let mut session = LegacySession::open(&fixture.url("/sse"), &token).await?;
     let (start, mut last, mut comments) = (Instant::now(), Instant::now(), 0);
     while start.elapsed() < Duration::from_secs(185) {
         match session.stream.next(Duration::from_secs(20)).await? {
@@ -171,18 +171,18 @@ async fn a_stream_idle_for_three_minutes_stays_open_with_a_comment_every_15_seco
 
 #[tokio::test]
 async fn when_the_client_goes_the_backend_is_told_at_once() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     for path in ["/sse", "/mcp"] {
         let stream =
-            EventStream::open(http::client().get(world.url(path)).bearer_auth(&token)).await?;
-        world
+            EventStream::open(http::client().get(fixture.url(path)).bearer_auth(&token)).await?;
+        fixture
             .backend
             .await_streams(1, Duration::from_secs(5))
             .await?;
         let start = Instant::now();
         drop(stream);
-        world
+        fixture
             .backend
             .await_streams(0, Duration::from_secs(2))
             .await?;
@@ -197,17 +197,17 @@ async fn when_the_client_goes_the_backend_is_told_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn when_the_backend_ends_or_breaks_a_stream_so_does_ours() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     for (what, last, clean) in [("ended", None, true), ("broke off", Some(Step::Cut), false)] {
         let mut steps = vec![
             Step::Send("data: one\n\n".into()),
             Step::Wait(Duration::from_millis(300)),
         ];
         steps.extend(last);
-        world.backend.play(move |_| Answer::events(steps.clone()));
+        fixture.backend.play(move |_| Answer::events(steps.clone()));
         let mut stream =
-            EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(&token)).await?;
+            EventStream::open(http::client().get(fixture.url("/mcp")).bearer_auth(&token)).await?;
         assert_eq!(stream.event(Duration::from_secs(2)).await?.1, "one");
         assert_eq!(
             stream.end(Duration::from_secs(2)).await?,
@@ -220,9 +220,9 @@ async fn when_the_backend_ends_or_breaks_a_stream_so_does_ours() -> Result<()> {
 
 #[tokio::test]
 async fn a_post_to_the_sse_url_is_answered_by_the_backend() -> Result<()> {
-    let world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
-    let reply = mcp::send(&world.url("/sse"), &token, &initialize()).await?;
+    let fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
+    let reply = mcp::send(&fixture.url("/sse"), &token, &initialize()).await?;
     assert!(
         [404, 405].contains(&reply.status),
         "{}: clients fall back on 404 or 405 only",
@@ -234,19 +234,19 @@ async fn a_post_to_the_sse_url_is_answered_by_the_backend() -> Result<()> {
 #[tokio::test]
 async fn a_thousand_idle_streams_are_held_at_once() -> Result<()> {
     const STREAMS: usize = 1000;
-    let mut world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let mut fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let client = http::client();
-    let before = world.gateway.program().resident_memory()?;
+    let before = fixture.gateway.program().resident_memory()?;
     let mut streams = Vec::new();
     for _ in 0..STREAMS {
-        streams.push(EventStream::open(client.get(world.url("/mcp")).bearer_auth(&token)).await?);
+        streams.push(EventStream::open(client.get(fixture.url("/mcp")).bearer_auth(&token)).await?);
     }
-    world
+    fixture
         .backend
         .await_streams(STREAMS, Duration::from_secs(20))
         .await?;
-    let after = world.gateway.program().resident_memory()?;
+    let after = fixture.gateway.program().resident_memory()?;
     let each = after.saturating_sub(before) / STREAMS as u64;
     println!(
         "memory per idle authenticated stream: {:.1} KiB ({STREAMS} streams)",
@@ -254,17 +254,17 @@ async fn a_thousand_idle_streams_are_held_at_once() -> Result<()> {
     );
     assert!(each < 256 * 1024, "{each} bytes a stream");
     // All of them live: one event reaches every one.
-    world.backend.push(MCP_STREAM, "data: hello\n\n");
+    fixture.backend.push(MCP_STREAM, "data: hello\n\n");
     for stream in &mut streams {
         assert_eq!(stream.event(Duration::from_secs(20)).await?.1, "hello");
     }
     drop(streams);
-    world
+    fixture
         .backend
         .await_streams(0, Duration::from_secs(10))
         .await?;
     assert_eq!(
-        mcp::send(&world.url("/mcp"), &token, &initialize())
+        mcp::send(&fixture.url("/mcp"), &token, &initialize())
             .await?
             .status,
         200
@@ -274,20 +274,20 @@ async fn a_thousand_idle_streams_are_held_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn at_shutdown_streams_end_properly_and_the_process_goes() -> Result<()> {
-    let mut world = World::start().await?;
-    let (_, token) = world.signed_in().await?;
+    let mut fixture = Fixture::start().await?;
+    let (_, token) = fixture.signed_in().await?;
     let mut streams = Vec::new();
     for _ in 0..20 {
         streams.push(
-            EventStream::open(http::client().get(world.url("/mcp")).bearer_auth(&token)).await?,
+            EventStream::open(http::client().get(fixture.url("/mcp")).bearer_auth(&token)).await?,
         );
     }
-    world
+    fixture
         .backend
         .await_streams(20, Duration::from_secs(5))
         .await?;
     let start = Instant::now();
-    let code = world
+    let code = fixture
         .gateway
         .program()
         .terminate(Duration::from_secs(15))
@@ -309,10 +309,10 @@ async fn at_shutdown_streams_end_properly_and_the_process_goes() -> Result<()> {
 
 #[tokio::test]
 async fn an_idle_gateway_stops_in_two_seconds() -> Result<()> {
-    let mut world = World::start().await?;
+    let mut fixture = Fixture::start().await?;
     let start = Instant::now();
     assert_eq!(
-        world
+        fixture
             .gateway
             .program()
             .terminate(Duration::from_secs(10))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use tests::browser::Browser;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http::{self, Reply};
 use tests::mcp::{self, call, response};
@@ -14,7 +15,6 @@ use tests::oauth::OAuthClient;
 use tests::program::{Program, binary, free_port};
 use tests::recorder::{Answer, Recorded, Recorder, Step};
 use tests::scripted_mcp;
-use tests::world::{StoreKind, World};
 
 /// As long as something may take that has to happen, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -223,19 +223,19 @@ async fn a_backend_that_swallows_connections_holds_nothing_up() -> Result<()> {
 
 #[tokio::test]
 async fn a_backend_that_comes_and_goes_is_told_by_readyz() -> Result<()> {
-    let mut world = World::start().await?;
-    told(&world.gateway, "backend main: ok, 3 tools").await?;
-    let (_, token) = world.signed_in().await?;
+    let mut fixture = Fixture::start().await?;
+    told(&fixture.gateway, "backend main: ok, 3 tools").await?;
+    let (_, token) = fixture.signed_in().await?;
     let gone = std::mem::replace(
-        &mut world.backend,
+        &mut fixture.backend,
         Recorder::start(scripted_mcp::answer).await?,
     );
     drop(gone);
     // A call finds out.
-    let reply = mcp::send(&world.url("/mcp"), &token, &mcp::initialize()).await?;
+    let reply = mcp::send(&fixture.url("/mcp"), &token, &mcp::initialize()).await?;
     assert_eq!(reply.status, 502, "{}", reply.text);
-    told(&world.gateway, "backend main: failed").await?;
-    ready_at(world.gateway.admin_port).await?;
+    told(&fixture.gateway, "backend main: failed").await?;
+    ready_at(fixture.gateway.admin_port).await?;
     Ok(())
 }
 
@@ -351,12 +351,12 @@ async fn a_server_that_takes_six_seconds_is_waited_for_and_started_once() -> Res
 /// The same over HTTP, where asking takes as long each time.
 #[tokio::test]
 async fn a_backend_over_http_that_takes_four_seconds_to_list_is_waited_for() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, |setup| Setup {
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| Setup {
         hasty: true,
         ..setup
     })
     .await?;
-    world.backend.play(|request| {
+    fixture.backend.play(|request| {
         let message = request.json();
         match message["method"].as_str() {
             Some("tools/list") => Answer::Steps(
@@ -372,10 +372,10 @@ async fn a_backend_over_http_that_takes_four_seconds_to_list_is_waited_for() -> 
     });
     // What was known from the start is too old for a page.
     tokio::time::sleep(Duration::from_secs(2)).await;
-    let client = world.client("Client").await?;
+    let client = fixture.client("Client").await?;
     let mut browser = Browser::default();
     let page = browser.visit(&client.authorization().url()).await?;
-    let owner = &world.owner;
+    let owner = &fixture.owner;
     let mut page = browser.log_in(&page, &owner.name, &owner.password).await?;
     assert!(is_waiting(&page.words()), "{}", page.words());
     let deadline = Instant::now() + PATIENCE;
@@ -419,18 +419,18 @@ async fn patience_is_configured_and_ends() -> Result<()> {
 async fn early_calls(
     script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static,
 ) -> Result<Duration> {
-    let mut world = World::with(StoreKind::Embedded, |setup| Setup {
+    let mut fixture = Fixture::with(StoreKind::Embedded, |setup| Setup {
         hasty: true,
         ..setup
     })
     .await?;
-    let (_, token) = world.signed_in().await?;
-    world.backend.play(script);
-    world.gateway.restart().await?;
+    let (_, token) = fixture.signed_in().await?;
+    fixture.backend.play(script);
+    fixture.gateway.restart().await?;
     let begun = Instant::now();
     for id in 0..10 {
         let reply = mcp::send(
-            &world.url("/mcp"),
+            &fixture.url("/mcp"),
             &token,
             &call(id, "look", &Value::Object(serde_json::Map::new())),
         )

@@ -7,23 +7,23 @@ use anyhow::Result;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::Setup;
 use tests::http;
 use tests::mcp;
 use tests::oauth::{Authorization, OAuthClient, Pkce, REDIRECT_URI};
-use tests::world::{StoreKind, World};
 
-async fn fresh_code(world: &World, client: &OAuthClient) -> Result<(String, Authorization)> {
+async fn fresh_code(fixture: &Fixture, client: &OAuthClient) -> Result<(String, Authorization)> {
     let request = client.authorization();
-    let callback = client.allow(&request, &world.owner).await?;
+    let callback = client.allow(&request, &fixture.owner).await?;
     Ok((callback.code(), request))
 }
 
 #[tokio::test]
 async fn a_code_becomes_a_bearer_token_of_24_hours() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let (code, request) = fresh_code(&world, &client).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let (code, request) = fresh_code(&fixture, &client).await?;
     let reply = client.redeem(&code, &request.pkce.verifier).await?;
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert!(reply.header("content-type").starts_with("application/json"));
@@ -42,7 +42,7 @@ async fn a_code_becomes_a_bearer_token_of_24_hours() -> Result<()> {
     let token = answer["access_token"].as_str().expect("a string");
     assert!(token.len() < 4096 && token.is_ascii());
     assert_eq!(
-        mcp::send(&world.url("/mcp"), token, &mcp::initialize())
+        mcp::send(&fixture.url("/mcp"), token, &mcp::initialize())
             .await?
             .status,
         200
@@ -52,9 +52,9 @@ async fn a_code_becomes_a_bearer_token_of_24_hours() -> Result<()> {
 
 #[tokio::test]
 async fn a_code_redeemed_twice_revokes_its_tokens() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let (code, request) = fresh_code(&world, &client).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let (code, request) = fresh_code(&fixture, &client).await?;
     let token = client.redeem(&code, &request.pkce.verifier).await?.json()["access_token"]
         .as_str()
         .expect("a token")
@@ -65,7 +65,7 @@ async fn a_code_redeemed_twice_revokes_its_tokens() -> Result<()> {
         (replay.status, replay.error().as_str()),
         (400, "invalid_grant")
     );
-    let reply = mcp::send(&world.url("/mcp"), &token, &mcp::initialize()).await?;
+    let reply = mcp::send(&fixture.url("/mcp"), &token, &mcp::initialize()).await?;
     assert_eq!(
         reply.status, 401,
         "the token of a replayed code is still good"
@@ -75,10 +75,10 @@ async fn a_code_redeemed_twice_revokes_its_tokens() -> Result<()> {
 
 #[tokio::test]
 async fn a_replay_by_someone_who_cannot_prove_anything_revokes_nothing() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let other = world.client("Other").await?;
-    let (code, request) = fresh_code(&world, &client).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let other = fixture.client("Other").await?;
+    let (code, request) = fresh_code(&fixture, &client).await?;
     let token = client.redeem(&code, &request.pkce.verifier).await?.json()["access_token"]
         .as_str()
         .expect("a token")
@@ -95,7 +95,7 @@ async fn a_replay_by_someone_who_cannot_prove_anything_revokes_nothing() -> Resu
         );
     }
     assert_eq!(
-        mcp::send(&world.url("/mcp"), &token, &mcp::initialize())
+        mcp::send(&fixture.url("/mcp"), &token, &mcp::initialize())
             .await?
             .status,
         200
@@ -105,10 +105,10 @@ async fn a_replay_by_someone_who_cannot_prove_anything_revokes_nothing() -> Resu
 
 #[tokio::test]
 async fn a_code_presented_wrongly_gives_no_token_and_stays_good_for_its_client() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let other = world.client("Other").await?;
-    let (code, request) = fresh_code(&world, &client).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let other = fixture.client("Other").await?;
+    let (code, request) = fresh_code(&fixture, &client).await?;
     let with = |name: &str, value: &str| -> Vec<(String, String)> {
         let fields = client.token_request(&code, &request.pkce.verifier);
         let changed = |(key, old): (String, String)| {
@@ -164,8 +164,8 @@ async fn a_code_presented_wrongly_gives_no_token_and_stays_good_for_its_client()
 
 #[tokio::test]
 async fn the_verifier_must_be_a_verifier() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     for (what, make) in [
         ("42 characters", "a".repeat(42)),
         ("129 characters", "a".repeat(129)),
@@ -175,12 +175,12 @@ async fn the_verifier_must_be_a_verifier() -> Result<()> {
         // A challenge that the bad verifier would even meet.
         let mut request = client.authorization();
         request = request.with("code_challenge", &tests::oauth::challenge_of(&make));
-        let callback = client.allow(&request, &world.owner).await?;
+        let callback = client.allow(&request, &fixture.owner).await?;
         let reply = client.redeem(&callback.code(), &make).await?;
         assert_eq!(reply.status, 400, "{what}: {}", reply.text);
     }
     let request = client.authorization();
-    let callback = client.allow(&request, &world.owner).await?;
+    let callback = client.allow(&request, &fixture.owner).await?;
     let reply = client
         .redeem(&callback.code(), &request.pkce.challenge)
         .await?;
@@ -189,7 +189,7 @@ async fn the_verifier_must_be_a_verifier() -> Result<()> {
         (400, "invalid_grant"),
         "the challenge as verifier"
     );
-    let callback = client.allow(&request, &world.owner).await?;
+    let callback = client.allow(&request, &fixture.owner).await?;
     let fields: Vec<_> = client
         .token_request(&callback.code(), "")
         .into_iter()
@@ -208,11 +208,11 @@ const PAST_RETRIES: Duration = Duration::from_millis(2_500);
 
 /// Redeems one code 64 times at once, at the origins in turn, a few times over. One wins each time,
 /// what it got works although the others came with the same proof, and a late replay ends it.
-async fn sixty_four_redemptions(world: &World, origins: &[String]) -> Result<()> {
-    let client = world.client("Client").await?;
-    let host = world.gateway.issuer().replace("http://", "");
+async fn sixty_four_redemptions(fixture: &Fixture, origins: &[String]) -> Result<()> {
+    let client = fixture.client("Client").await?;
+    let host = fixture.gateway.issuer().replace("http://", "");
     for round in 0..5 {
-        let (code, request) = fresh_code(world, &client).await?;
+        let (code, request) = fresh_code(fixture, &client).await?;
         let fields = client.token_request(&code, &request.pkce.verifier);
         let begun = Instant::now();
         let attempts: Vec<_> = (0..64)
@@ -236,7 +236,7 @@ async fn sixty_four_redemptions(world: &World, origins: &[String]) -> Result<()>
         let within = begun.elapsed() < Duration::from_secs(2);
         assert_eq!(won.len(), 1, "round {round}: {} of 64 won", won.len());
         let works = async || -> Result<u16> {
-            let reply = mcp::send(&world.url("/mcp"), &won[0], &mcp::initialize()).await?;
+            let reply = mcp::send(&fixture.url("/mcp"), &won[0], &mcp::initialize()).await?;
             Ok(reply.status)
         };
         if within {
@@ -253,9 +253,9 @@ async fn sixty_four_redemptions(world: &World, origins: &[String]) -> Result<()>
 
 #[tokio::test]
 async fn a_retry_of_the_client_costs_nothing_that_the_first_request_gave() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let (code, request) = fresh_code(&world, &client).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let (code, request) = fresh_code(&fixture, &client).await?;
     let verifier = &request.pkce.verifier;
     let (first, second) = tokio::join!(
         client.redeem(&code, verifier),
@@ -272,15 +272,15 @@ async fn a_retry_of_the_client_costs_nothing_that_the_first_request_gave() -> Re
         .as_str()
         .expect("a token")
         .to_owned();
-    let reply = mcp::send(&world.url("/mcp"), &token, &mcp::initialize()).await?;
+    let reply = mcp::send(&fixture.url("/mcp"), &token, &mcp::initialize()).await?;
     assert_eq!(reply.status, 200, "a retry took the access away");
     Ok(())
 }
 
 #[tokio::test]
 async fn of_64_concurrent_redemptions_exactly_one_wins_on_the_embedded_store() -> Result<()> {
-    let world = World::start().await?;
-    sixty_four_redemptions(&world, &[world.gateway.origin()]).await
+    let fixture = Fixture::start().await?;
+    sixty_four_redemptions(&fixture, &[fixture.gateway.origin()]).await
 }
 
 #[tokio::test]
@@ -289,30 +289,30 @@ async fn of_64_concurrent_redemptions_exactly_one_wins_in_memory() -> Result<()>
         store: Some("memory:".to_owned()),
         ..setup
     };
-    let world = World::with(StoreKind::Embedded, in_memory).await?;
-    sixty_four_redemptions(&world, &[world.gateway.origin()]).await
+    let fixture = Fixture::with(StoreKind::Embedded, in_memory).await?;
+    sixty_four_redemptions(&fixture, &[fixture.gateway.origin()]).await
 }
 
 #[tokio::test]
 async fn of_64_concurrent_redemptions_exactly_one_wins_on_redis() -> Result<()> {
-    let world = World::on(StoreKind::Redis).await?;
-    sixty_four_redemptions(&world, &[world.gateway.origin()]).await
+    let fixture = Fixture::on(StoreKind::Redis).await?;
+    sixty_four_redemptions(&fixture, &[fixture.gateway.origin()]).await
 }
 
 #[tokio::test]
 async fn of_64_concurrent_redemptions_at_three_replicas_exactly_one_wins() -> Result<()> {
-    let world = World::on(StoreKind::Redis).await?;
-    let second = world.replica(|setup| setup).await?;
-    let third = world.replica(|setup| setup).await?;
-    let origins = [world.gateway.origin(), second.origin(), third.origin()];
-    sixty_four_redemptions(&world, &origins).await
+    let fixture = Fixture::on(StoreKind::Redis).await?;
+    let second = fixture.replica(|setup| setup).await?;
+    let third = fixture.replica(|setup| setup).await?;
+    let origins = [fixture.gateway.origin(), second.origin(), third.origin()];
+    sixty_four_redemptions(&fixture, &origins).await
 }
 
 #[tokio::test]
 async fn a_code_dies_after_a_minute() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let (code, request) = fresh_code(&world, &client).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let (code, request) = fresh_code(&fixture, &client).await?;
     tokio::time::sleep(Duration::from_secs(62)).await;
     let reply = client.redeem(&code, &request.pkce.verifier).await?;
     assert_eq!(
@@ -324,11 +324,11 @@ async fn a_code_dies_after_a_minute() -> Result<()> {
 
 #[tokio::test]
 async fn codes_and_tokens_never_repeat() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let mut seen = HashSet::new();
     for _ in 0..10 {
-        let (code, request) = fresh_code(&world, &client).await?;
+        let (code, request) = fresh_code(&fixture, &client).await?;
         let token =
             client.redeem(&code, &request.pkce.verifier).await?.json()["access_token"].to_string();
         assert!(seen.insert(code) && seen.insert(token));
@@ -338,9 +338,9 @@ async fn codes_and_tokens_never_repeat() -> Result<()> {
 
 #[tokio::test]
 async fn requests_that_make_no_sense_get_the_rfcs_errors() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let url = world.url("/token");
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let url = fixture.url("/token");
     let id = client.client_id.as_str();
     for (fields, error) in [
         (vec![("client_id", id)], "invalid_request"),
@@ -446,9 +446,9 @@ async fn requests_that_make_no_sense_get_the_rfcs_errors() -> Result<()> {
 #[tokio::test]
 async fn a_resource_that_is_not_the_consented_one_is_invalid_target_and_costs_nothing() -> Result<()>
 {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let (code, request) = fresh_code(&world, &client).await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let (code, request) = fresh_code(&fixture, &client).await?;
     for resource in [
         "https://other.example/mcp",
         "not a url",
@@ -469,7 +469,10 @@ async fn a_resource_that_is_not_the_consented_one_is_invalid_target_and_costs_no
         );
     }
     let mut fields = client.token_request(&code, &request.pkce.verifier);
-    fields.push(("resource".into(), format!("{}/mcp", world.gateway.issuer())));
+    fields.push((
+        "resource".into(),
+        format!("{}/mcp", fixture.gateway.issuer()),
+    ));
     assert_eq!(
         client.token(&fields).await?.status,
         200,
@@ -482,13 +485,13 @@ fn basic(id: &str, secret: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{id}:{secret}")))
 }
 
-async fn with_method(world: &World, method: &str) -> Result<(OAuthClient, String)> {
+async fn with_method(fixture: &Fixture, method: &str) -> Result<(OAuthClient, String)> {
     let metadata = json!({
         "client_name": method,
         "redirect_uris": [REDIRECT_URI],
         "token_endpoint_auth_method": method,
     });
-    let client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
+    let client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
     let secret = client.registration["client_secret"].as_str();
     let secret = secret.unwrap_or_default().to_owned();
     Ok((client, secret))
@@ -516,10 +519,10 @@ fn and_secret(fields: &[(String, String)], secret: &str) -> Vec<(String, String)
 async fn a_client_with_a_secret_shows_it_in_the_header_or_in_the_body_at_every_grant() -> Result<()>
 {
     let refreshing = |setup: Setup| setup.more("[tokens]\nrefresh = true\n");
-    let world = World::with(StoreKind::Embedded, refreshing).await?;
-    let (token_url, revoke_url) = (world.url("/token"), world.url("/revoke"));
+    let fixture = Fixture::with(StoreKind::Embedded, refreshing).await?;
+    let (token_url, revoke_url) = (fixture.url("/token"), fixture.url("/revoke"));
     for method in ["client_secret_basic", "client_secret_post"] {
-        let (client, secret) = with_method(&world, method).await?;
+        let (client, secret) = with_method(&fixture, method).await?;
         let id = client.client_id.as_str();
         let header = basic(id, &secret);
         for in_header in [true, false] {
@@ -528,7 +531,7 @@ async fn a_client_with_a_secret_shows_it_in_the_header_or_in_the_body_at_every_g
                 false => form(url, &and_secret(fields, &secret), None).await,
             };
             let what = format!("{method}, header: {in_header}");
-            let (code, request) = fresh_code(&world, &client).await?;
+            let (code, request) = fresh_code(&fixture, &client).await?;
             let fields = client.token_request(&code, &request.pkce.verifier);
             for (fields, authorization) in [
                 (fields.clone(), None),
@@ -564,7 +567,7 @@ async fn a_client_with_a_secret_shows_it_in_the_header_or_in_the_body_at_every_g
             ];
             let reply = send(&revoke_url, &named).await?;
             assert_eq!(reply.status, 200, "{what}: {}", reply.text);
-            let reply = mcp::send(&world.url("/mcp"), &token, &mcp::initialize()).await?;
+            let reply = mcp::send(&fixture.url("/mcp"), &token, &mcp::initialize()).await?;
             assert_eq!(reply.status, 401, "{what}: revoked");
         }
     }
@@ -573,22 +576,22 @@ async fn a_client_with_a_secret_shows_it_in_the_header_or_in_the_body_at_every_g
 
 #[tokio::test]
 async fn an_empty_secret_of_a_public_client_is_none() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Public").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Public").await?;
     let id = client.client_id.as_str();
     for in_body in [true, false] {
-        let (code, request) = fresh_code(&world, &client).await?;
+        let (code, request) = fresh_code(&fixture, &client).await?;
         let mut fields = client.token_request(&code, &request.pkce.verifier);
         if !in_body {
             fields.retain(|(name, _)| name != "client_id");
         }
-        let guessed = form(&world.url("/token"), &fields, Some(&basic(id, "guess"))).await?;
+        let guessed = form(&fixture.url("/token"), &fields, Some(&basic(id, "guess"))).await?;
         assert_eq!(
             guessed.status, 401,
             "a secret that it never got: {}",
             guessed.text
         );
-        let reply = form(&world.url("/token"), &fields, Some(&basic(id, ""))).await?;
+        let reply = form(&fixture.url("/token"), &fields, Some(&basic(id, ""))).await?;
         assert_eq!(reply.status, 200, "{}", reply.text);
     }
     Ok(())

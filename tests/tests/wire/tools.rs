@@ -6,17 +6,17 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 use tests::browser::Browser;
+use tests::fixture::Fixture;
 use tests::http::{self, Reply};
 use tests::mcp::{self, LegacySession, call, initialize, message, response, send};
 use tests::recorder::{Answer, Recorded, Step};
 use tests::scripted_mcp;
-use tests::world::World;
 
 /// A token for these tools of the scripted backend.
-async fn token_for(world: &World, tools: &[&str]) -> Result<String> {
-    let client = world.client("A choosing client").await?;
+async fn token_for(fixture: &Fixture, tools: &[&str]) -> Result<String> {
+    let client = fixture.client("A choosing client").await?;
     client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(tools))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(tools))
         .await
 }
 
@@ -30,9 +30,9 @@ fn names(answer: &Value) -> Vec<String> {
     tools.map_or_else(Vec::new, |tools| tools.iter().map(name).collect())
 }
 
-async fn listed(world: &World, token: &str) -> Result<Vec<String>> {
+async fn listed(fixture: &Fixture, token: &str) -> Result<Vec<String>> {
     Ok(names(&response(
-        &send(&world.url("/mcp"), token, &list(5)).await?,
+        &send(&fixture.url("/mcp"), token, &list(5)).await?,
     )?))
 }
 
@@ -44,17 +44,17 @@ fn refusal(answer: &Value) -> String {
 }
 
 /// What reached the backend of `tools/call`, however it was spelled.
-fn calls(world: &World) -> usize {
+fn calls(fixture: &Fixture) -> usize {
     let is_call = |request: &&Recorded| {
         let text = String::from_utf8_lossy(&request.body).into_owned();
         text.contains("tools/call") || text.contains("arguments")
     };
-    world.backend.requests().iter().filter(is_call).count()
+    fixture.backend.requests().iter().filter(is_call).count()
 }
 
-async fn raw(world: &World, token: &str, version: &str, body: &str) -> Result<Reply> {
+async fn raw(fixture: &Fixture, token: &str, version: &str, body: &str) -> Result<Reply> {
     let mut request = http::client()
-        .post(world.url("/mcp"))
+        .post(fixture.url("/mcp"))
         .bearer_auth(token)
         .header("Accept", "application/json, text/event-stream")
         .header("Content-Type", "application/json")
@@ -68,19 +68,19 @@ async fn raw(world: &World, token: &str, version: &str, body: &str) -> Result<Re
 #[tokio::test]
 async fn an_app_that_registered_itself_gets_the_reading_tools_unless_the_person_wants_more()
 -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
-    let token = client.sign_in_choosing(&world.owner, |_| Ok(())).await?;
-    assert_eq!(listed(&world, &token).await?, ["echo", "look"]);
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
+    let token = client.sign_in_choosing(&fixture.owner, |_| Ok(())).await?;
+    assert_eq!(listed(&fixture, &token).await?, ["echo", "look"]);
     for (choice, tools) in [
         ("read", &["echo", "look"][..]),
         ("today", &["echo", "look", "erase"]),
         ("all", &["echo", "look", "erase"]),
     ] {
         let token = client
-            .sign_in_choosing(&world.owner, |form| form.choose("tools", choice))
+            .sign_in_choosing(&fixture.owner, |form| form.choose("tools", choice))
             .await?;
-        assert_eq!(listed(&world, &token).await?, tools, "{choice}");
+        assert_eq!(listed(&fixture, &token).await?, tools, "{choice}");
     }
     Ok(())
 }
@@ -88,10 +88,10 @@ async fn an_app_that_registered_itself_gets_the_reading_tools_unless_the_person_
 #[tokio::test]
 async fn a_call_that_was_not_allowed_never_reaches_the_backend_however_it_is_spelled() -> Result<()>
 {
-    let world = World::start().await?;
-    let token = token_for(&world, &["look"]).await?;
-    assert_eq!(listed(&world, &token).await?, ["look"]);
-    let reply = send(&world.url("/mcp"), &token, &call(1, "erase", &json!({}))).await?;
+    let fixture = Fixture::start().await?;
+    let token = token_for(&fixture, &["look"]).await?;
+    assert_eq!(listed(&fixture, &token).await?, ["look"]);
+    let reply = send(&fixture.url("/mcp"), &token, &call(1, "erase", &json!({}))).await?;
     assert_eq!(refusal(&response(&reply)?), "tool_not_allowed");
     let is_no_name = |name: &str| name.contains(r"\u0000") || name.trim() != name;
     for name in [
@@ -115,7 +115,7 @@ async fn a_call_that_was_not_allowed_never_reaches_the_backend_however_it_is_spe
             )
         };
         for version in ["", "2025-03-26", "2025-06-18", "2025-11-25"] {
-            let reply = raw(&world, &token, version, &call("1", "")).await?;
+            let reply = raw(&fixture, &token, version, &call("1", "")).await?;
             // A name with a control character, or with a blank around it, is none.
             let expected = if is_no_name(name) { 400 } else { 200 };
             assert_eq!(reply.status, expected, "{name}: {}", reply.text);
@@ -130,12 +130,12 @@ async fn a_call_that_was_not_allowed_never_reaches_the_backend_however_it_is_spe
             call("1", r#","n\u0061me":"look""#),
             call("1", r#","name\u0000":"look""#),
         ] {
-            let reply = raw(&world, &token, "", &body).await?;
+            let reply = raw(&fixture, &token, "", &body).await?;
             assert_eq!(reply.status, 400, "{body}: {}", reply.text);
         }
         for method in [r"Tools\/Call", r"tools\/call\u0000", r"tools\/call "] {
             let body = call("1", "").replace("tools/call", method);
-            let reply = raw(&world, &token, "", &body).await?;
+            let reply = raw(&fixture, &token, "", &body).await?;
             assert_eq!(reply.status, 400, "{body}: {}", reply.text);
         }
         if is_no_name(name) {
@@ -143,7 +143,7 @@ async fn a_call_that_was_not_allowed_never_reaches_the_backend_however_it_is_spe
         }
         let escaped = call("1", "").replace("tools/call", r"t\u006fols\/call");
         assert_eq!(
-            refusal(&raw(&world, &token, "", &escaped).await?.json()),
+            refusal(&raw(&fixture, &token, "", &escaped).await?.json()),
             "tool_not_allowed"
         );
         let batch = format!(
@@ -152,30 +152,34 @@ async fn a_call_that_was_not_allowed_never_reaches_the_backend_however_it_is_spe
             list(2),
             call("3", "")
         );
-        let answer = raw(&world, &token, "2025-03-26", &batch).await?.json();
+        let answer = raw(&fixture, &token, "2025-03-26", &batch).await?.json();
         assert_eq!(answer.as_array().map(Vec::len), Some(3), "{answer}");
         assert_eq!(refusal(&answer[0]), "tool_not_allowed");
         assert_eq!(answer[1]["error"]["code"], -32600);
         assert_eq!(refusal(&answer[2]), "tool_not_allowed");
     }
-    assert_eq!(calls(&world), 0);
+    assert_eq!(calls(&fixture), 0);
     let body = r#"{"jsonrpc":"2.0","id":9,"method":"tools/call","params":{"n\u0061me":"l\u006fok","arguments":{"a":1.50}}}"#;
-    let reply = raw(&world, &token, "", body).await?;
+    let reply = raw(&fixture, &token, "", body).await?;
     assert!(
         response(&reply)?["result"]["isError"].is_null(),
         "{}",
         reply.text
     );
-    let arrived = world.backend.requests();
+    let arrived = fixture.backend.requests();
     assert_eq!(arrived.last().map(|r| r.body.clone()), Some(body.into()));
     Ok(())
 }
 
 #[tokio::test]
 async fn a_list_is_cut_in_json_in_events_and_in_batches_and_the_rest_is_as_it_was() -> Result<()> {
-    let world = World::start().await?;
-    let token = token_for(&world, &["look"]).await?;
-    let everything = world.client("Client").await?.sign_in(&world.owner).await?;
+    let fixture = Fixture::start().await?;
+    let token = token_for(&fixture, &["look"]).await?;
+    let everything = fixture
+        .client("Client")
+        .await?
+        .sign_in(&fixture.owner)
+        .await?;
     let result = |id: &str| {
         let tool = |name: &str| {
             scripted_mcp::reply(&list(1))["result"]["tools"]
@@ -217,7 +221,7 @@ async fn a_list_is_cut_in_json_in_events_and_in_batches_and_the_rest_is_as_it_wa
     };
     for line in ["\n", "\r\n", "\r"] {
         for step in [1, 7, 100_000] {
-            world
+            fixture
                 .backend
                 .play(move |request| match request.json()["method"].as_str() {
                     Some("tools/list") => {
@@ -230,7 +234,7 @@ async fn a_list_is_cut_in_json_in_events_and_in_batches_and_the_rest_is_as_it_wa
                     }
                     _ => scripted_mcp::answer(request),
                 });
-            let reply = send(&world.url("/mcp"), &token, &list(3)).await?;
+            let reply = send(&fixture.url("/mcp"), &token, &list(3)).await?;
             assert_eq!(
                 response(&reply)?,
                 serde_json::from_str::<Value>(&cut("3"))?,
@@ -243,11 +247,11 @@ async fn a_list_is_cut_in_json_in_events_and_in_batches_and_the_rest_is_as_it_wa
                     && reply.text.contains("retry: 5")
             );
             assert!(!reply.text.contains("Delete something"));
-            let whole = send(&world.url("/mcp"), &everything, &list(3)).await?;
+            let whole = send(&fixture.url("/mcp"), &everything, &list(3)).await?;
             assert_eq!(whole.text, events("3", line));
         }
     }
-    world.backend.play(move |request| match request.json() {
+    fixture.backend.play(move |request| match request.json() {
         Value::Array(_) => Answer::Full(
             200,
             vec![("Content-Type".into(), "application/json".into())],
@@ -260,24 +264,24 @@ async fn a_list_is_cut_in_json_in_events_and_in_batches_and_the_rest_is_as_it_wa
         ),
         _ => scripted_mcp::answer(request),
     });
-    let reply = send(&world.url("/mcp"), &token, &list(3)).await?;
+    let reply = send(&fixture.url("/mcp"), &token, &list(3)).await?;
     assert_eq!(reply.text, cut("3"));
     let batch = format!(
         "[{},{}]",
         list(1),
         list(1).to_string().replace("\"id\":1", "\"id\":\"b\"")
     );
-    let reply = raw(&world, &token, "2025-03-26", &batch).await?;
+    let reply = raw(&fixture, &token, "2025-03-26", &batch).await?;
     assert_eq!(reply.text, format!("[{},{}]", cut("1"), cut("\"b\"")));
-    let whole = send(&world.url("/mcp"), &everything, &list(3)).await?;
+    let whole = send(&fixture.url("/mcp"), &everything, &list(3)).await?;
     assert_eq!(whole.text, result("3"));
     Ok(())
 }
 
 #[tokio::test]
 async fn a_list_that_can_be_read_in_two_ways_is_not_passed_on() -> Result<()> {
-    let world = World::start().await?;
-    let token = token_for(&world, &["look"]).await?;
+    let fixture = Fixture::start().await?;
+    let token = token_for(&fixture, &["look"]).await?;
     let utf16: Vec<u8> = r#"{"jsonrpc":"2.0","id":3,"result":{"tools":[{"name":"secret"}]}}"#
         .encode_utf16()
         .flat_map(u16::to_le_bytes)
@@ -300,11 +304,11 @@ async fn a_list_that_can_be_read_in_two_ways_is_not_passed_on() -> Result<()> {
                 continue;
             }
             let shown = String::from_utf8_lossy(&body).into_owned();
-            world.backend.play(move |request| match request.json()["method"].as_str() {
+            fixture.backend.play(move |request| match request.json()["method"].as_str() {
                 Some("tools/list") => Answer::Full(200, vec![("Content-Type".into(), kind.into())], body.clone()),
                 _ => scripted_mcp::answer(request),
             });
-            match send(&world.url("/mcp"), &token, &list(3)).await {
+            match send(&fixture.url("/mcp"), &token, &list(3)).await {
                 Ok(reply) => {
                     assert!(!reply.text.contains("secret"), "{shown}");
                     if kind == "application/json" {
@@ -320,9 +324,9 @@ async fn a_list_that_can_be_read_in_two_ways_is_not_passed_on() -> Result<()> {
 
 #[tokio::test]
 async fn over_the_legacy_stream_lists_are_cut_and_refusals_are_told() -> Result<()> {
-    let world = World::start().await?;
-    let token = token_for(&world, &["look"]).await?;
-    let mut session = LegacySession::open(&world.url("/sse"), &token).await?;
+    let fixture = Fixture::start().await?;
+    let token = token_for(&fixture, &["look"]).await?;
+    let mut session = LegacySession::open(&fixture.url("/sse"), &token).await?;
     session.request(&initialize()).await?;
     assert_eq!(names(&session.request(&list(4)).await?), ["look"]);
     let answer = session.request(&call(5, "erase", &json!({}))).await?;
@@ -331,12 +335,12 @@ async fn over_the_legacy_stream_lists_are_cut_and_refusals_are_told() -> Result<
         .request(&message(6, "resources/read", &json!({"uri": "x:y"})))
         .await?;
     assert_eq!(answer["error"]["code"], -32601);
-    assert_eq!(calls(&world), 0);
+    assert_eq!(calls(&fixture), 0);
     let answer = session.request(&call(7, "look", &json!({}))).await?;
     assert!(answer["result"]["isError"].is_null(), "{answer}");
     // A list that comes unasked, or under another id, is a list.
     let unasked = json!({"jsonrpc": "2.0", "id": 99, "result": {"tools": [{"name": "erase"}]}});
-    world
+    fixture
         .backend
         .push(scripted_mcp::SSE_STREAM, &format!("data: {unasked}\n\n"));
     let (_, data) = session.stream.event(Duration::from_secs(5)).await?;
@@ -349,9 +353,13 @@ async fn over_the_legacy_stream_lists_are_cut_and_refusals_are_told() -> Result<
 
 #[tokio::test]
 async fn what_is_no_chosen_tool_is_refused_and_the_session_goes_on() -> Result<()> {
-    let world = World::start().await?;
-    let token = token_for(&world, &["look"]).await?;
-    let everything = world.client("Client").await?.sign_in(&world.owner).await?;
+    let fixture = Fixture::start().await?;
+    let token = token_for(&fixture, &["look"]).await?;
+    let everything = fixture
+        .client("Client")
+        .await?
+        .sign_in(&fixture.owner)
+        .await?;
     for method in [
         "resources/read",
         "prompts/get",
@@ -360,23 +368,23 @@ async fn what_is_no_chosen_tool_is_refused_and_the_session_goes_on() -> Result<(
         "anything/else",
     ] {
         let body = message(3, method, &json!({"name": "look", "uri": "x:y"}));
-        let before = world.backend.requests().len();
-        let answer = response(&send(&world.url("/mcp"), &token, &body).await?)?;
+        let before = fixture.backend.requests().len();
+        let answer = response(&send(&fixture.url("/mcp"), &token, &body).await?)?;
         assert_eq!(answer["error"]["code"], -32601, "{method}");
         assert_eq!(answer["error"]["data"]["reason"], "rpc_method_not_allowed");
-        assert_eq!(world.backend.requests().len(), before, "{method}");
-        send(&world.url("/mcp"), &everything, &body).await?;
-        assert_eq!(world.backend.requests().len(), before + 1, "{method}");
+        assert_eq!(fixture.backend.requests().len(), before, "{method}");
+        send(&fixture.url("/mcp"), &everything, &body).await?;
+        assert_eq!(fixture.backend.requests().len(), before + 1, "{method}");
     }
-    let before = world.backend.requests().len();
+    let before = fixture.backend.requests().len();
     for body in [
         json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
         message(4, "ping", &json!({})),
     ] {
-        let reply = send(&world.url("/mcp"), &token, &body).await?;
+        let reply = send(&fixture.url("/mcp"), &token, &body).await?;
         assert!([200, 202].contains(&reply.status), "{body}: {}", reply.text);
     }
-    assert_eq!(world.backend.requests().len(), before + 2);
+    assert_eq!(fixture.backend.requests().len(), before + 2);
     Ok(())
 }
 
@@ -399,22 +407,22 @@ fn changed(request: &Recorded) -> Answer {
 
 #[tokio::test]
 async fn a_tool_whose_definition_changes_is_gone_until_it_is_approved_again() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let today = client
-        .sign_in_choosing(&world.owner, |form| form.choose("tools", "today"))
+        .sign_in_choosing(&fixture.owner, |form| form.choose("tools", "today"))
         .await?;
-    let everything = client.sign_in(&world.owner).await?;
+    let everything = client.sign_in(&fixture.owner).await?;
     let look = call(4, "look", &json!({}));
-    let url = world.url("/mcp");
+    let url = fixture.url("/mcp");
     assert!(response(&send(&url, &today, &look).await?)?["result"]["isError"].is_null());
-    world.backend.play(changed);
-    assert_eq!(listed(&world, &today).await?, ["echo", "erase"]);
-    let before = calls(&world);
+    fixture.backend.play(changed);
+    assert_eq!(listed(&fixture, &today).await?, ["echo", "erase"]);
+    let before = calls(&fixture);
     let answer = response(&send(&url, &today, &look).await?)?;
     assert_eq!(refusal(&answer), "tool_definition_changed");
-    assert_eq!(calls(&world), before);
-    let log = world.gateway.log().join("\n");
+    assert_eq!(calls(&fixture), before);
+    let log = fixture.gateway.log().join("\n");
     assert!(
         log.contains("tool_hidden") && log.contains("tool_definition_changed"),
         "{log}"
@@ -423,7 +431,7 @@ async fn a_tool_whose_definition_changes_is_gone_until_it_is_approved_again() ->
     let echo = call(5, "echo", &json!({}));
     assert!(response(&send(&url, &today, &echo).await?)?["result"]["isError"].is_null());
     assert_eq!(
-        listed(&world, &everything).await?,
+        listed(&fixture, &everything).await?,
         ["echo", "look", "erase", "late"]
     );
     assert!(response(&send(&url, &everything, &look).await?)?["result"]["isError"].is_null());
@@ -431,29 +439,29 @@ async fn a_tool_whose_definition_changes_is_gone_until_it_is_approved_again() ->
     tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
     // Approved again by connecting again; the earlier token stays what it was.
     let again = client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&["look"]))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["look"]))
         .await?;
-    assert_eq!(listed(&world, &again).await?, ["look"]);
+    assert_eq!(listed(&fixture, &again).await?, ["look"]);
     assert!(response(&send(&url, &again, &look).await?)?["result"]["isError"].is_null());
-    assert_eq!(listed(&world, &today).await?, ["echo", "erase"]);
+    assert_eq!(listed(&fixture, &today).await?, ["echo", "erase"]);
     // And back to what it was.
-    world.backend.play(scripted_mcp::answer);
-    assert_eq!(listed(&world, &today).await?, ["echo", "look", "erase"]);
-    assert!(listed(&world, &again).await?.is_empty());
+    fixture.backend.play(scripted_mcp::answer);
+    assert_eq!(listed(&fixture, &today).await?, ["echo", "look", "erase"]);
+    assert!(listed(&fixture, &again).await?.is_empty());
     Ok(())
 }
 
 #[tokio::test]
 async fn a_notice_that_tools_changed_is_acted_on_before_the_next_call() -> Result<()> {
-    let world = World::start().await?;
-    let token = token_for(&world, &["look"]).await?;
-    let url = world.url("/mcp");
+    let fixture = Fixture::start().await?;
+    let token = token_for(&fixture, &["look"]).await?;
+    let url = fixture.url("/mcp");
     let look = call(4, "look", &json!({}));
     assert!(response(&send(&url, &token, &look).await?)?["result"]["isError"].is_null());
-    let mut session = LegacySession::open(&world.url("/sse"), &token).await?;
-    world.backend.play(changed);
+    let mut session = LegacySession::open(&fixture.url("/sse"), &token).await?;
+    fixture.backend.play(changed);
     let notice = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"});
-    world
+    fixture
         .backend
         .push(scripted_mcp::SSE_STREAM, &format!("data: {notice}\n\n"));
     session.stream.event(Duration::from_secs(5)).await?;
@@ -464,9 +472,9 @@ async fn a_notice_that_tools_changed_is_acted_on_before_the_next_call() -> Resul
 
 #[tokio::test]
 async fn a_shorter_list_for_an_older_revision_hides_nothing() -> Result<()> {
-    let world = World::start().await?;
-    let token = token_for(&world, &["look", "echo"]).await?;
-    world.backend.play(|request| {
+    let fixture = Fixture::start().await?;
+    let token = token_for(&fixture, &["look", "echo"]).await?;
+    fixture.backend.play(|request| {
         let message = request.json();
         if message["method"] != "tools/list" || request.header("x-test").is_none() {
             return scripted_mcp::answer(request);
@@ -482,7 +490,7 @@ async fn a_shorter_list_for_an_older_revision_hides_nothing() -> Result<()> {
         }
         Answer::json(200, &reply)
     });
-    let request = mcp::post(&world.url("/mcp"), &token, &list(3)).header("X-Test", "old");
+    let request = mcp::post(&fixture.url("/mcp"), &token, &list(3)).header("X-Test", "old");
     let answer = response(&http::send(request).await?)?;
     assert_eq!(names(&answer), ["look"]);
     assert!(answer["result"]["tools"][0].get("title").is_none());
@@ -491,16 +499,16 @@ async fn a_shorter_list_for_an_older_revision_hides_nothing() -> Result<()> {
 
 #[tokio::test]
 async fn what_changed_while_the_page_was_open_is_asked_about_again() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let request = client.authorization();
     let mut browser = Browser::default();
     let page = browser.visit(&request.url()).await?;
     let page = browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
+        .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     let form = page.form_with_button("Allow")?.press("Allow")?;
-    world.backend.play(changed);
+    fixture.backend.play(changed);
     tokio::time::sleep(Duration::from_millis(1100)).await;
     let again = browser.submit(&form).await?;
     assert_eq!(again.reply.status, 200, "{:?}", again.location());
@@ -525,27 +533,27 @@ async fn what_changed_while_the_page_was_open_is_asked_about_again() -> Result<(
         .redeem(&callback.code(), &request.pkce.verifier)
         .await?;
     let token = reply.json()["access_token"].as_str().unwrap().to_owned();
-    assert_eq!(listed(&world, &token).await?, ["echo", "look", "late"]);
+    assert_eq!(listed(&fixture, &token).await?, ["echo", "look", "late"]);
     Ok(())
 }
 
 #[tokio::test]
 async fn no_tool_and_an_unknown_backend_are_no_consent() -> Result<()> {
-    let world = World::start().await?;
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    let client = fixture.client("Client").await?;
     let nothing = client
-        .sign_in_choosing(&world.owner, |form| form.choose_tools(&[]))
+        .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&[]))
         .await;
     assert!(
         format!("{:#}", nothing.unwrap_err()).contains("Nothing was allowed: no tool is ticked")
     );
-    let world = World::start().await?;
-    world.backend.play(|_| Answer::Full(500, vec![], vec![]));
-    let client = world.client("Client").await?;
+    let fixture = Fixture::start().await?;
+    fixture.backend.play(|_| Answer::Full(500, vec![], vec![]));
+    let client = fixture.client("Client").await?;
     let mut browser = Browser::default();
     let page = browser.visit(&client.authorization().url()).await?;
     let page = browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
+        .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     let words = page.words();
     assert!(

@@ -13,7 +13,7 @@ use tests::http;
 use tests::mcp::{self, LegacySession, call};
 use tests::oauth::OAuthClient;
 use tests::recorder::{Answer, Recorded, Recorder, Step};
-use tests::scripted_eras;
+use tests::scripted_revisions;
 
 const MIB: usize = 1024 * 1024;
 
@@ -68,7 +68,7 @@ async fn signed_in(gateway: &Gateway) -> Result<String> {
 #[tokio::test]
 async fn two_hundred_calls_run_at_once_in_a_translated_session() -> Result<()> {
     let count = Arc::new(AtomicUsize::new(0));
-    let script = once_together(200, scripted_eras::stateless, Arc::clone(&count));
+    let script = once_together(200, scripted_revisions::stateless, Arc::clone(&count));
     let (gateway, _backend) = gateway("2026-07-28", script).await?;
     let token = signed_in(&gateway).await?;
     let mcp = gateway.url("/mcp");
@@ -90,7 +90,7 @@ async fn two_hundred_calls_run_at_once_in_a_translated_session() -> Result<()> {
 #[tokio::test]
 async fn two_hundred_calls_run_at_once_over_a_stream_that_the_gateway_holds() -> Result<()> {
     let count = Arc::new(AtomicUsize::new(0));
-    let script = once_together(200, scripted_eras::stateless, Arc::clone(&count));
+    let script = once_together(200, scripted_revisions::stateless, Arc::clone(&count));
     let (gateway, _backend) = gateway("2026-07-28", script).await?;
     let token = signed_in(&gateway).await?;
     let mut legacy = LegacySession::open(&gateway.url("/sse"), &token).await?;
@@ -109,7 +109,7 @@ async fn two_hundred_calls_run_at_once_over_a_stream_that_the_gateway_holds() ->
 #[tokio::test]
 async fn three_hundred_calls_of_a_stateless_client_share_a_held_session() -> Result<()> {
     let count = Arc::new(AtomicUsize::new(0));
-    let script = once_together(300, scripted_eras::sessions, Arc::clone(&count));
+    let script = once_together(300, scripted_revisions::sessions, Arc::clone(&count));
     let (gateway, _backend) = gateway("2025", script).await?;
     let token = signed_in(&gateway).await?;
     let mut calls = tokio::task::JoinSet::new();
@@ -136,7 +136,7 @@ async fn translated_answers_are_on_the_budget_for_bytes_in_flight() -> Result<()
     let script = |request: &Recorded| {
         let message = request.json();
         if message["method"] != "tools/call" {
-            return scripted_eras::stateless(request);
+            return scripted_revisions::stateless(request);
         }
         let front = format!(
             r#"{{"jsonrpc":"2.0","id":{},"result":{{"resultType":"complete","content":[{{"type":"text","text":""#,
@@ -196,7 +196,7 @@ async fn large_answers_are_translated_and_too_large_ones_named() -> Result<()> {
                     &json!({"jsonrpc": "2.0", "id": message["id"], "result": result}),
                 )
             }
-            None => scripted_eras::stateless(request),
+            None => scripted_revisions::stateless(request),
         }
     };
     let (gateway, _backend) = gateway("2026-07-28", script).await?;
@@ -253,7 +253,7 @@ fn stateless(gateway: &Gateway, token: &str, body: &Value) -> RequestBuilder {
 /// `initialize`, the other knows nothing older. What the first does is nothing to the second.
 #[tokio::test]
 async fn programs_of_one_client_id_do_not_learn_from_each_other() -> Result<()> {
-    let (gateway, _backend) = gateway("2025", scripted_eras::sessions).await?;
+    let (gateway, _backend) = gateway("2025", scripted_revisions::sessions).await?;
     let client = OAuthClient::register(&gateway.origin(), "Two programs").await?;
     let owner = Owner::alice();
     let (old, new) = (client.sign_in(&owner).await?, client.sign_in(&owner).await?);
@@ -291,7 +291,7 @@ async fn programs_of_one_client_id_do_not_learn_from_each_other() -> Result<()> 
 /// Each has a session of its own with the backend.
 #[tokio::test]
 async fn programs_of_one_client_id_share_no_session_with_the_backend() -> Result<()> {
-    let (gateway, backend) = gateway("2025", scripted_eras::sessions).await?;
+    let (gateway, backend) = gateway("2025", scripted_revisions::sessions).await?;
     let client = OAuthClient::register(&gateway.origin(), "Two programs").await?;
     let owner = Owner::alice();
     let body = modern(1, "tools/call", json!({"name": "look", "arguments": {}}));

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Setup};
 use tests::http;
 use tests::mcp::{self, initialize};
@@ -12,7 +13,6 @@ use tests::program::{binary, free_port, run};
 use tests::recorder::Recorder;
 use tests::redis::Redis;
 use tests::scripted_mcp;
-use tests::world::{StoreKind, World};
 
 /// The exit code of a command with a configuration of its own, and all that it says.
 async fn command(name: &str, store: &str, more: &str) -> Result<(i32, String)> {
@@ -147,27 +147,27 @@ async fn an_evicting_or_forgetful_redis_is_named_at_the_start_in_check_and_in_re
 
 #[tokio::test]
 async fn what_was_revoked_stays_so_when_redis_evicts_the_list() -> Result<()> {
-    let mut world = World::on(StoreKind::Redis).await?;
-    let (client, token) = world.signed_in().await?;
+    let mut fixture = Fixture::on(StoreKind::Redis).await?;
+    let (client, token) = fixture.signed_in().await?;
     client.revoke(&token).await?;
-    let url = world.url("/mcp");
+    let url = fixture.url("/mcp");
     assert_eq!(mcp::send(&url, &token, &initialize()).await?.status, 401);
     // A token that is younger than the leeway of clocks says nothing here.
-    let (_, good) = world.signed_in().await?;
+    let (_, good) = fixture.signed_in().await?;
     assert_eq!(mcp::send(&url, &good, &initialize()).await?.status, 200);
     tokio::time::sleep(Duration::from_secs(33)).await;
-    let redis = world.redis.as_ref().expect("the store is one");
+    let redis = fixture.redis.as_ref().expect("the store is one");
     for key in ["gateway:revocations", "gateway:revocations:ends"] {
         redis.say(&["DEL", key]).await?;
     }
-    world.gateway.restart().await?;
-    let url = world.url("/mcp");
+    fixture.gateway.restart().await?;
+    let url = fixture.url("/mcp");
     let reply = mcp::send(&url, &token, &initialize()).await?;
     assert_eq!(reply.status, 401, "a revoked token came back to life");
     // What can't be told from it is refused as well, and a new one works.
     let reply = mcp::send(&url, &good, &initialize()).await?;
     assert_eq!(reply.status, 401, "{}", reply.text);
-    let (_, new) = world.signed_in().await?;
+    let (_, new) = fixture.signed_in().await?;
     assert_eq!(mcp::send(&url, &new, &initialize()).await?.status, 200);
     Ok(())
 }

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use serde_json::json;
+use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Setup};
 use tests::http::{ask, get};
-use tests::world::{StoreKind, World};
 
 #[tokio::test]
 async fn the_authorization_server_metadata_is_what_the_brief_and_rfc_8414_ask() -> Result<()> {
-    let world = World::start().await?;
-    let reply = get(&world.url("/.well-known/oauth-authorization-server")).await?;
+    let fixture = Fixture::start().await?;
+    let reply = get(&fixture.url("/.well-known/oauth-authorization-server")).await?;
     assert_eq!(reply.status, 200);
     assert!(
         reply.header("content-type").starts_with("application/json"),
@@ -17,7 +17,7 @@ async fn the_authorization_server_metadata_is_what_the_brief_and_rfc_8414_ask() 
         reply.headers
     );
     let metadata = reply.json();
-    let issuer = world.gateway.issuer();
+    let issuer = fixture.gateway.issuer();
     assert_eq!(metadata["issuer"], json!(issuer));
     for (member, path) in [
         ("authorization_endpoint", "/authorize"),
@@ -54,11 +54,11 @@ async fn the_authorization_server_metadata_is_what_the_brief_and_rfc_8414_ask() 
 
 #[tokio::test]
 async fn the_resource_metadata_echoes_the_path_that_was_asked_for() -> Result<()> {
-    let world = World::start().await?;
-    let issuer = world.gateway.issuer();
+    let fixture = Fixture::start().await?;
+    let issuer = fixture.gateway.issuer();
     for path in ["", "/mcp", "/mcp/", "/sse", "/sse/", "/messages"] {
         let reply =
-            get(&world.url(&format!("/.well-known/oauth-protected-resource{path}"))).await?;
+            get(&fixture.url(&format!("/.well-known/oauth-protected-resource{path}"))).await?;
         assert_eq!(reply.status, 200, "{path}: {}", reply.text);
         let metadata = reply.json();
         let resource = metadata["resource"].as_str().unwrap_or_default().to_owned();
@@ -76,7 +76,7 @@ async fn the_resource_metadata_echoes_the_path_that_was_asked_for() -> Result<()
 
 #[tokio::test]
 async fn metadata_is_open_to_every_origin_and_never_401_nor_a_redirect() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let paths = [
         "/.well-known/oauth-authorization-server",
         "/.well-known/oauth-protected-resource",
@@ -87,7 +87,7 @@ async fn metadata_is_open_to_every_origin_and_never_401_nor_a_redirect() -> Resu
         for method in ["GET", "HEAD", "OPTIONS"] {
             let reply = ask(
                 method,
-                &world.url(path),
+                &fixture.url(path),
                 &[
                     ("Origin", "https://chatgpt.com"),
                     ("Access-Control-Request-Method", "GET"),
@@ -118,7 +118,7 @@ async fn metadata_is_open_to_every_origin_and_never_401_nor_a_redirect() -> Resu
 
 #[tokio::test]
 async fn every_other_well_known_path_is_a_clean_json_404() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for path in [
         "/.well-known/openid-configuration",
         "/.well-known/oauth-authorization-server/mcp",
@@ -129,7 +129,7 @@ async fn every_other_well_known_path_is_a_clean_json_404() -> Result<()> {
         "/.well-known/jwks.json",
         "/.well-known/",
     ] {
-        let reply = get(&world.url(path)).await?;
+        let reply = get(&fixture.url(path)).await?;
         assert_eq!(reply.status, 404, "{path}: {}", reply.text);
         assert!(
             reply.header("content-type").starts_with("application/json"),
@@ -143,14 +143,14 @@ async fn every_other_well_known_path_is_a_clean_json_404() -> Result<()> {
 
 #[tokio::test]
 async fn the_manifest_and_the_server_card_name_the_urls_to_use() -> Result<()> {
-    let world = World::start().await?;
-    let issuer = world.gateway.issuer();
+    let fixture = Fixture::start().await?;
+    let issuer = fixture.gateway.issuer();
     for path in [
         "/.well-known/mcp/manifest.json",
         "/.well-known/mcp/server-card.json",
         "/mcp/server-card",
     ] {
-        let reply = get(&world.url(path)).await?;
+        let reply = get(&fixture.url(path)).await?;
         assert_eq!(reply.status, 200, "{path}: {}", reply.text);
         assert!(
             ["application/json", "application/mcp-server-card+json"].contains(
@@ -175,17 +175,17 @@ async fn the_manifest_and_the_server_card_name_the_urls_to_use() -> Result<()> {
 
 #[tokio::test]
 async fn the_small_files_are_there() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, |setup| {
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
         setup.more("[discovery]\napps_challenge = \"a-challenge-token\"\nsecurity_contact = \"mailto:security@example.com\"\n")
     })
     .await?;
-    let challenge = get(&world.url("/.well-known/openai-apps-challenge")).await?;
+    let challenge = get(&fixture.url("/.well-known/openai-apps-challenge")).await?;
     assert_eq!(
         (challenge.status, challenge.text.trim()),
         (200, "a-challenge-token")
     );
     assert!(challenge.header("content-type").starts_with("text/plain"));
-    let contact = get(&world.url("/.well-known/security.txt")).await?;
+    let contact = get(&fixture.url("/.well-known/security.txt")).await?;
     assert_eq!(contact.status, 200);
     assert!(
         contact
@@ -199,25 +199,25 @@ async fn the_small_files_are_there() -> Result<()> {
         "RFC 9116 section 2.5.5: {}",
         contact.text
     );
-    let robots = get(&world.url("/robots.txt")).await?;
+    let robots = get(&fixture.url("/robots.txt")).await?;
     assert_eq!(robots.status, 200);
     assert!(robots.text.contains("Disallow: /"), "{}", robots.text);
-    let home = get(&world.url("/")).await?;
+    let home = get(&fixture.url("/")).await?;
     assert_eq!(home.status, 200);
     assert!(home.header("content-type").starts_with("text/html"));
     assert!(
-        home.text.contains(&world.gateway.issuer()),
+        home.text.contains(&fixture.gateway.issuer()),
         "the URL to copy is not on the page"
     );
-    assert_eq!(get(&world.url("/healthz")).await?.status, 200);
+    assert_eq!(get(&fixture.url("/healthz")).await?.status, 200);
     Ok(())
 }
 
 #[tokio::test]
 async fn no_challenge_is_published_unless_one_is_configured() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     assert_eq!(
-        get(&world.url("/.well-known/openai-apps-challenge"))
+        get(&fixture.url("/.well-known/openai-apps-challenge"))
             .await?
             .status,
         404

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use tests::fixture::Fixture;
 use tests::http;
 use tests::mcp;
 use tests::oauth::Authorization;
 use tests::recorder::{Answer, Step};
 use tests::scripted_mcp;
-use tests::world::World;
 
 use super::{
     by_document, challenged, lists, modern, server_metadata, sign_in, uses_tools, without_discovery,
@@ -18,19 +18,19 @@ const ID: &str = "https://chatgpt.com/oauth/client.json";
 const REDIRECT: &str = "https://chatgpt.com/connector_platform_oauth_redirect";
 
 /// As ChatGPT sends it: the origin as resource, whatever the metadata names, and no scope.
-fn request(world: &World) -> Authorization {
-    let origin = format!("{}/", world.gateway.origin());
-    let client = by_document(world, ID, REDIRECT);
+fn request(fixture: &Fixture) -> Authorization {
+    let origin = format!("{}/", fixture.gateway.origin());
+    let client = by_document(fixture, ID, REDIRECT);
     client.authorization_for(&origin).without("scope")
 }
 
 #[tokio::test]
 async fn chatgpt_finds_what_its_stable_client_id_needs() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for path in ["/mcp", "/sse"] {
-        let resource = challenged(&world, "POST", path).await?;
-        assert_eq!(resource["resource"], world.url(path), "sent back exactly");
-        let server = server_metadata(&world, &resource).await?;
+        let resource = challenged(&fixture, "POST", path).await?;
+        assert_eq!(resource["resource"], fixture.url(path), "sent back exactly");
+        let server = server_metadata(&fixture, &resource).await?;
         assert!(lists(&server, "code_challenge_methods_supported", "S256"));
         assert!(lists(
             &server,
@@ -50,7 +50,7 @@ async fn chatgpt_finds_what_its_stable_client_id_needs() -> Result<()> {
         "/.well-known/oauth-authorization-server/mcp",
     ] {
         for method in ["HEAD", "GET"] {
-            let reply = http::ask(method, &world.url(path), &[]).await?;
+            let reply = http::ask(method, &fixture.url(path), &[]).await?;
             assert_eq!(reply.status, 404, "{method} {path}");
             assert!(
                 reply.header("content-type").starts_with("application/json"),
@@ -63,52 +63,52 @@ async fn chatgpt_finds_what_its_stable_client_id_needs() -> Result<()> {
 
 #[tokio::test]
 async fn chatgpt_connects_naming_the_origin_as_resource_and_calls_a_tool() -> Result<()> {
-    let world = World::start().await?;
-    without_discovery(&world);
-    let client = by_document(&world, ID, REDIRECT);
-    let token = sign_in(&world, &client, &request(&world)).await?;
+    let fixture = Fixture::start().await?;
+    without_discovery(&fixture);
+    let client = by_document(&fixture, ID, REDIRECT);
+    let token = sign_in(&fixture, &client, &request(&fixture)).await?;
     // The newest revision first; the refusal is the backend's own, so that it falls back.
-    let discover = modern(&world, &token, "server/discover").await?;
+    let discover = modern(&fixture, &token, "server/discover").await?;
     assert_eq!(
         (discover.status, discover.text.as_str()),
         (400, super::TOO_OLD)
     );
-    uses_tools(&world.url("/mcp"), &token).await
+    uses_tools(&fixture.url("/mcp"), &token).await
 }
 
 #[tokio::test]
 async fn chatgpt_connects_with_an_id_for_each_connection() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let id = "https://chatgpt.com/oauth/Conn_ection-1/client.json";
     let redirect = "https://chatgpt.com/connector/oauth/Conn_ection-1";
-    let client = by_document(&world, id, redirect);
-    let token = sign_in(&world, &client, &client.authorization()).await?;
-    uses_tools(&world.url("/mcp"), &token).await
+    let client = by_document(&fixture, id, redirect);
+    let token = sign_in(&fixture, &client, &client.authorization()).await?;
+    uses_tools(&fixture.url("/mcp"), &token).await
 }
 
 #[tokio::test]
 async fn chatgpt_sees_deny_with_state_and_issuer() -> Result<()> {
-    let world = World::start().await?;
-    let client = by_document(&world, ID, REDIRECT);
+    let fixture = Fixture::start().await?;
+    let client = by_document(&fixture, ID, REDIRECT);
     let mut browser = tests::browser::Browser::default();
     let callback = client
-        .walk(&mut browser, &request(&world), &world.owner, "Deny")
+        .walk(&mut browser, &request(&fixture), &fixture.owner, "Deny")
         .await?;
     assert_eq!(
         callback.parameter("error").as_deref(),
         Some("access_denied")
     );
-    assert_eq!(callback.parameter("iss"), Some(world.gateway.issuer()));
+    assert_eq!(callback.parameter("iss"), Some(fixture.gateway.issuer()));
     assert!(callback.parameter("state").is_some());
     Ok(())
 }
 
 #[tokio::test]
 async fn two_token_requests_of_chatgpt_at_once_give_one_token_and_one_clear_error() -> Result<()> {
-    let world = World::start().await?;
-    let client = by_document(&world, ID, REDIRECT);
-    let request = request(&world);
-    let code = client.allow(&request, &world.owner).await?.code();
+    let fixture = Fixture::start().await?;
+    let client = by_document(&fixture, ID, REDIRECT);
+    let request = request(&fixture);
+    let code = client.allow(&request, &fixture.owner).await?.code();
     let (one, two) = tokio::join!(
         client.redeem(&code, &request.pkce.verifier),
         client.redeem(&code, &request.pkce.verifier)
@@ -120,34 +120,38 @@ async fn two_token_requests_of_chatgpt_at_once_give_one_token_and_one_clear_erro
     assert_eq!(replies[1].error(), "invalid_grant");
     assert_eq!(replies[1].header("cache-control"), "no-store");
     // Connecting again mends it.
-    let token = sign_in(&world, &client, &client.authorization()).await?;
-    uses_tools(&world.url("/mcp"), &token).await
+    let token = sign_in(&fixture, &client, &client.authorization()).await?;
+    uses_tools(&fixture.url("/mcp"), &token).await
 }
 
 #[tokio::test]
 async fn a_call_that_chatgpt_gave_up_is_given_up_and_its_retry_is_a_call_of_its_own() -> Result<()>
 {
-    let world = World::start().await?;
-    let client = by_document(&world, ID, REDIRECT);
-    let token = sign_in(&world, &client, &request(&world)).await?;
-    world.backend.play(|request| match request.method.as_str() {
-        "POST" if request.json()["params"]["arguments"]["slow"] == true => Answer::events(vec![
-            Step::Send(": begun\n\n".into()),
-            Step::Live("never".into()),
-        ]),
-        _ => scripted_mcp::answer(request),
-    });
+    let fixture = Fixture::start().await?;
+    let client = by_document(&fixture, ID, REDIRECT);
+    let token = sign_in(&fixture, &client, &request(&fixture)).await?;
+    fixture
+        .backend
+        .play(|request| match request.method.as_str() {
+            "POST" if request.json()["params"]["arguments"]["slow"] == true => {
+                Answer::events(vec![
+                    Step::Send(": begun\n\n".into()),
+                    Step::Live("never".into()),
+                ])
+            }
+            _ => scripted_mcp::answer(request),
+        });
     // ChatGPT waits for a minute; the gateway cannot know how long.
     let slow = mcp::call(1, "look", &serde_json::json!({"slow": true}));
-    let url = world.url("/mcp");
+    let url = fixture.url("/mcp");
     let request = mcp::post(&url, &token, &slow);
     let waiting = tokio::spawn(http::send(request));
-    world
+    fixture
         .backend
         .await_streams(1, Duration::from_secs(10))
         .await?;
     waiting.abort();
-    world
+    fixture
         .backend
         .await_streams(0, Duration::from_secs(5))
         .await?;
@@ -156,12 +160,12 @@ async fn a_call_that_chatgpt_gave_up_is_given_up_and_its_retry_is_a_call_of_its_
 
 #[tokio::test]
 async fn chatgpt_disconnects_by_revoking() -> Result<()> {
-    let world = World::start().await?;
-    let client = by_document(&world, ID, REDIRECT);
-    let token = sign_in(&world, &client, &request(&world)).await?;
-    uses_tools(&world.url("/mcp"), &token).await?;
+    let fixture = Fixture::start().await?;
+    let client = by_document(&fixture, ID, REDIRECT);
+    let token = sign_in(&fixture, &client, &request(&fixture)).await?;
+    uses_tools(&fixture.url("/mcp"), &token).await?;
     assert_eq!(client.revoke(&token).await?.status, 200);
-    let reply = mcp::send(&world.url("/mcp"), &token, &mcp::initialize()).await?;
+    let reply = mcp::send(&fixture.url("/mcp"), &token, &mcp::initialize()).await?;
     assert_eq!(reply.status, 401);
     assert!(
         reply

@@ -10,17 +10,17 @@ mod vscode;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tests::fixture::Fixture;
 use tests::http::{self, Reply, ask, get};
 use tests::mcp;
 use tests::oauth::{Authorization, OAuthClient};
 use tests::recorder::Answer;
 use tests::scripted_mcp;
-use tests::world::World;
 
 /// A client that is known by the address of its own description; nothing was registered.
-fn by_document(world: &World, id: &str, redirect_uri: &str) -> OAuthClient {
+fn by_document(fixture: &Fixture, id: &str, redirect_uri: &str) -> OAuthClient {
     OAuthClient {
-        base: world.gateway.origin(),
+        base: fixture.gateway.origin(),
         client_id: id.into(),
         redirect_uri: redirect_uri.into(),
         registration: Value::Null,
@@ -29,11 +29,15 @@ fn by_document(world: &World, id: &str, redirect_uri: &str) -> OAuthClient {
 
 /// Through login and consent to a token, with an authorization request as the app sends it and
 /// `resource` at both endpoints.
-async fn sign_in(world: &World, client: &OAuthClient, request: &Authorization) -> Result<String> {
-    let callback = client.allow(request, &world.owner).await?;
+async fn sign_in(
+    fixture: &Fixture,
+    client: &OAuthClient,
+    request: &Authorization,
+) -> Result<String> {
+    let callback = client.allow(request, &fixture.owner).await?;
     assert_eq!(
         callback.parameter("iss"),
-        Some(world.gateway.issuer()),
+        Some(fixture.gateway.issuer()),
         "iss, byte for byte"
     );
     let sent = |name: &str| {
@@ -57,8 +61,8 @@ async fn sign_in(world: &World, client: &OAuthClient, request: &Authorization) -
 }
 
 /// The metadata of a protected resource, at the address that a challenge names.
-async fn challenged(world: &World, method: &str, path: &str) -> Result<Value> {
-    let reply = ask(method, &world.url(path), &[]).await?;
+async fn challenged(fixture: &Fixture, method: &str, path: &str) -> Result<Value> {
+    let reply = ask(method, &fixture.url(path), &[]).await?;
     assert_eq!(reply.status, 401, "{method} {path}");
     let challenge = reply.header("www-authenticate");
     let address = challenge
@@ -93,11 +97,11 @@ async fn document(url: &str) -> Result<Value> {
 }
 
 /// The authorization server's metadata, as found from a resource's.
-async fn server_metadata(world: &World, resource: &Value) -> Result<Value> {
+async fn server_metadata(fixture: &Fixture, resource: &Value) -> Result<Value> {
     let issuer = resource["authorization_servers"][0]
         .as_str()
         .context("no server")?;
-    assert_eq!(issuer, world.gateway.issuer());
+    assert_eq!(issuer, fixture.gateway.issuer());
     let metadata = document(&format!("{issuer}/.well-known/oauth-authorization-server")).await?;
     assert_eq!(metadata["issuer"], issuer, "byte for byte");
     Ok(metadata)
@@ -110,11 +114,11 @@ fn lists(document: &Value, member: &str, word: &str) -> bool {
 }
 
 /// A message of the stateless era, as its clients send it.
-async fn modern(world: &World, token: &str, method: &str) -> Result<Reply> {
+async fn modern(fixture: &Fixture, token: &str, method: &str) -> Result<Reply> {
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
     let body = mcp::message(1, method, &json!({"_meta": meta}));
     let request = http::client()
-        .post(world.url("/mcp"))
+        .post(fixture.url("/mcp"))
         .bearer_auth(token)
         .header("Accept", "application/json, text/event-stream")
         .header("Content-Type", "application/json")
@@ -127,8 +131,8 @@ async fn modern(world: &World, token: &str, method: &str) -> Result<Reply> {
 /// A backend of 2025 answers `server/discover` with this; the rest as scripted.
 const TOO_OLD: &str = r#"{"jsonrpc":"2.0","id":"server-error","error":{"code":-32600,"message":"Bad Request: Missing session ID"}}"#;
 
-fn without_discovery(world: &World) {
-    world.backend.play(|request| {
+fn without_discovery(fixture: &Fixture) {
+    fixture.backend.play(|request| {
         if request.method == "POST" && request.json()["method"] == "server/discover" {
             let headers = vec![("Content-Type".into(), "application/json".into())];
             return Answer::Full(400, headers, TOO_OLD.into());

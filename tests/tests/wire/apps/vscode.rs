@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use serde_json::json;
+use tests::fixture::Fixture;
 use tests::http::get;
 use tests::oauth::OAuthClient;
-use tests::world::World;
 
 use super::{by_document, challenged, server_metadata, sign_in, uses_tools};
 
@@ -12,25 +12,25 @@ const ID: &str = "https://vscode.dev/oauth/client-metadata.json";
 
 #[tokio::test]
 async fn vscode_finds_metadata_for_exactly_the_url_in_its_settings() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     // Another `resource` than the URL is an error there, so each spelling has its own document.
     for path in ["/mcp", "/mcp/", "/sse"] {
-        let resource = challenged(&world, "POST", path).await?;
-        assert_eq!(resource["resource"], world.url(path));
-        let address = world.url(&format!("/.well-known/oauth-protected-resource{path}"));
+        let resource = challenged(&fixture, "POST", path).await?;
+        assert_eq!(resource["resource"], fixture.url(path));
+        let address = fixture.url(&format!("/.well-known/oauth-protected-resource{path}"));
         assert_eq!(
             get(&address).await?.json(),
             resource,
             "by its well-known address"
         );
-        server_metadata(&world, &resource).await?;
+        server_metadata(&fixture, &resource).await?;
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn vscode_registers_four_redirect_uris_and_comes_back_on_another_port() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let metadata = json!({
         "client_name": "Visual Studio Code",
         "client_uri": "https://code.visualstudio.com",
@@ -45,7 +45,7 @@ async fn vscode_registers_four_redirect_uris_and_comes_back_on_another_port() ->
         "token_endpoint_auth_method": "none",
         "application_type": "native",
     });
-    let mut client = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
+    let mut client = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
     assert_eq!(
         client.registration["redirect_uris"],
         metadata["redirect_uris"]
@@ -56,23 +56,23 @@ async fn vscode_registers_four_redirect_uris_and_comes_back_on_another_port() ->
         "https://vscode.dev/redirect",
     ] {
         client.redirect_uri = redirect.into();
-        let token = sign_in(&world, &client, &client.authorization()).await?;
-        uses_tools(&world.url("/mcp"), &token).await?;
+        let token = sign_in(&fixture, &client, &client.authorization()).await?;
+        uses_tools(&fixture.url("/mcp"), &token).await?;
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn vscode_is_known_by_its_document() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for redirect in [
         "http://127.0.0.1:33418/",
         "http://127.0.0.1:40123/",
         "https://vscode.dev/redirect",
     ] {
-        let client = by_document(&world, ID, redirect);
-        let token = sign_in(&world, &client, &client.authorization()).await?;
-        uses_tools(&world.url("/mcp"), &token).await?;
+        let client = by_document(&fixture, ID, redirect);
+        let token = sign_in(&fixture, &client, &client.authorization()).await?;
+        uses_tools(&fixture.url("/mcp"), &token).await?;
     }
     Ok(())
 }

@@ -5,23 +5,23 @@ use serde_json::json;
 use tests::documents::{DocumentSite, document};
 use tests::http;
 
-use super::{at_consent, client, error, logged, refused, world};
+use super::{at_consent, client, error, fixture, logged, refused};
 
 #[tokio::test]
 async fn an_app_that_is_known_by_its_document_signs_in_and_its_host_is_named() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let world = world(&site, "").await?;
+    let fixture = fixture(&site, "").await?;
     let id = site.put_client("/client.json", &["https://app.example.net/cb"]);
-    let app = client(&world, &id, "https://app.example.net/cb");
-    let (_, page) = at_consent(&world, &app.authorization()).await?;
+    let app = client(&fixture, &id, "https://app.example.net/cb");
+    let (_, page) = at_consent(&fixture, &app.authorization()).await?;
     let words = page.words();
     for said in ["Documented App", "Verified: 127.0.0.1", "app.example.net"] {
         assert!(words.contains(said), "{said}: {words}");
     }
     assert!(!words.contains("Unverified"), "{words}");
-    let token = app.sign_in(&world.owner).await?;
+    let token = app.sign_in(&fixture.owner).await?;
     let reply = http::send(tests::mcp::post(
-        &world.url("/mcp"),
+        &fixture.url("/mcp"),
         &token,
         &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
     ))
@@ -35,17 +35,17 @@ async fn an_app_that_is_known_by_its_document_signs_in_and_its_host_is_named() -
 async fn a_document_that_changed_gets_a_consent_that_says_so_and_nothing_of_the_old_one()
 -> Result<()> {
     let site = DocumentSite::start().await?;
-    let mut world = world(&site, "").await?;
+    let mut fixture = fixture(&site, "").await?;
     let (old, new) = (
         "https://app.example.net/cb",
         "https://elsewhere.example.net/cb",
     );
     let id = site.put_client("/client.json", &[old]);
-    let app = client(&world, &id, old);
-    app.sign_in(&world.owner).await?;
+    let app = client(&fixture, &id, old);
+    app.sign_in(&fixture.owner).await?;
     // Allowed again, unchanged: nothing to tell.
     let request = app.authorization();
-    let (mut browser, page) = at_consent(&world, &request).await?;
+    let (mut browser, page) = at_consent(&fixture, &request).await?;
     assert!(!page.words().contains("Changed since"), "{}", page.words());
     let last = browser.answer(&page, "Allow").await?;
     let code = last.location().unwrap();
@@ -57,7 +57,7 @@ async fn a_document_that_changed_gets_a_consent_that_says_so_and_nothing_of_the_
 
     // The document changes; a restart forgets the copy that is kept for at least a minute.
     site.put_client("/client.json", &[old, new]);
-    world.gateway.restart().await?;
+    fixture.gateway.restart().await?;
     let reply = app.redeem(&code, &request.pkce.verifier).await?;
     assert_eq!(
         error(&reply),
@@ -65,18 +65,18 @@ async fn a_document_that_changed_gets_a_consent_that_says_so_and_nothing_of_the_
         "{}",
         reply.text
     );
-    assert!(logged(&world, "client_changed") > 0);
+    assert!(logged(&fixture, "client_changed") > 0);
 
-    let changed = client(&world, &id, new);
-    let (_, page) = at_consent(&world, &changed.authorization()).await?;
+    let changed = client(&fixture, &id, new);
+    let (_, page) = at_consent(&fixture, &changed.authorization()).await?;
     let words = page.words();
     for said in ["Changed since you allowed it", "where it may send you"] {
         assert!(words.contains(said), "{said}: {words}");
     }
     assert!(!words.contains("how it proves who it is"), "{words}");
     // Once it was allowed as it is, it is no news any more.
-    changed.sign_in(&world.owner).await?;
-    let (_, page) = at_consent(&world, &changed.authorization()).await?;
+    changed.sign_in(&fixture.owner).await?;
+    let (_, page) = at_consent(&fixture, &changed.authorization()).await?;
     assert!(!page.words().contains("Changed since"), "{}", page.words());
     Ok(())
 }
@@ -84,18 +84,18 @@ async fn a_document_that_changed_gets_a_consent_that_says_so_and_nothing_of_the_
 #[tokio::test]
 async fn keys_that_appear_in_a_document_are_a_change_too() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let mut world = world(&site, "").await?;
+    let mut fixture = fixture(&site, "").await?;
     let callback = "https://app.example.net/cb";
     let id = site.put_client("/client.json", &[callback]);
-    let app = client(&world, &id, callback);
-    app.sign_in(&world.owner).await?;
+    let app = client(&fixture, &id, callback);
+    app.sign_in(&fixture.owner).await?;
     let mut keyed = document(&id, &[callback]);
     keyed["client_name"] = json!("Renamed App");
     keyed["token_endpoint_auth_methods_supported"] = json!(["none", "private_key_jwt"]);
     keyed["jwks_uri"] = json!(site.url("/keys.json"));
     site.put("/client.json", &keyed);
-    world.gateway.restart().await?;
-    let (_, page) = at_consent(&world, &app.authorization()).await?;
+    fixture.gateway.restart().await?;
+    let (_, page) = at_consent(&fixture, &app.authorization()).await?;
     let words = page.words();
     for said in [
         "Changed since",
@@ -111,36 +111,36 @@ async fn keys_that_appear_in_a_document_are_a_change_too() -> Result<()> {
 #[tokio::test]
 async fn allow_is_about_the_document_that_the_page_showed() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let mut world = world(&site, "").await?;
+    let mut fixture = fixture(&site, "").await?;
     let callback = "https://app.example.net/cb";
     let id = site.put_client("/client.json", &[callback]);
-    let app = client(&world, &id, callback);
-    let (mut browser, page) = at_consent(&world, &app.authorization()).await?;
+    let app = client(&fixture, &id, callback);
+    let (mut browser, page) = at_consent(&fixture, &app.authorization()).await?;
     site.put_client(
         "/client.json",
         &[callback, "https://elsewhere.example.net/cb"],
     );
-    world.gateway.restart().await?;
+    fixture.gateway.restart().await?;
     let answer = browser.answer(&page, "Allow").await?;
     assert_eq!(answer.reply.status, 403, "{}", answer.words());
     assert!(answer.location().is_none());
-    assert!(logged(&world, "client_changed") > 0);
+    assert!(logged(&fixture, "client_changed") > 0);
     Ok(())
 }
 
 #[tokio::test]
 async fn an_app_that_was_allowed_stays_known_while_its_site_is_down() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let mut world = world(&site, "").await?;
+    let mut fixture = fixture(&site, "").await?;
     let callback = "http://localhost/callback";
     let id = site.put_client("/client.json", &[callback]);
-    let app = client(&world, &id, "http://localhost:4711/callback");
-    app.sign_in(&world.owner).await?;
+    let app = client(&fixture, &id, "http://localhost:4711/callback");
+    app.sign_in(&fixture.owner).await?;
     site.answer("/client.json", tests::recorder::Answer::Reset);
-    world.gateway.restart().await?;
-    app.sign_in(&world.owner).await?;
+    fixture.gateway.restart().await?;
+    app.sign_in(&fixture.owner).await?;
     // What nobody ever allowed is unknown, and the page says why.
-    let other = client(&world, &site.url("/other.json"), callback);
+    let other = client(&fixture, &site.url("/other.json"), callback);
     let words = refused(&other.authorization()).await?;
     assert!(words.contains("could not be fetched"), "{words}");
     Ok(())
@@ -154,11 +154,11 @@ async fn documents_can_be_switched_off_and_limited_to_hosts() -> Result<()> {
     let flag = "client_id_metadata_document_supported";
     let metadata = "/.well-known/oauth-authorization-server";
 
-    let on = world(&site, "").await?;
+    let on = fixture(&site, "").await?;
     assert_eq!(http::get(&on.url(metadata)).await?.json()[flag], true);
     drop(on);
 
-    let off = world(&site, "[clients]\nmetadata_documents = false\n").await?;
+    let off = fixture(&site, "[clients]\nmetadata_documents = false\n").await?;
     let reply = http::get(&off.url(metadata)).await?;
     assert!(reply.json().get(flag).is_none(), "{}", reply.text);
     refused(&client(&off, &id, callback).authorization()).await?;
@@ -167,7 +167,7 @@ async fn documents_can_be_switched_off_and_limited_to_hosts() -> Result<()> {
     refused(&client(&off, known, chatgpt).authorization()).await?;
     drop(off);
 
-    let limited = world(&site, "[clients]\nmetadata_hosts = [\"claude.ai\"]\n").await?;
+    let limited = fixture(&site, "[clients]\nmetadata_hosts = [\"claude.ai\"]\n").await?;
     let words = refused(&client(&limited, &id, callback).authorization()).await?;
     assert!(
         words.contains("not one that the operator allows"),
@@ -181,7 +181,7 @@ async fn documents_can_be_switched_off_and_limited_to_hosts() -> Result<()> {
 #[tokio::test]
 async fn the_known_apps_can_start_while_their_documents_are_out_of_reach() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let world = world(&site, "").await?;
+    let fixture = fixture(&site, "").await?;
     for (id, callback, name) in [
         (
             "https://chatgpt.com/oauth/client.json",
@@ -234,8 +234,8 @@ async fn the_known_apps_can_start_while_their_documents_are_out_of_reach() -> Re
             "opencode",
         ),
     ] {
-        let app = client(&world, id, callback);
-        let (_, page) = at_consent(&world, &app.authorization()).await?;
+        let app = client(&fixture, id, callback);
+        let (_, page) = at_consent(&fixture, &app.authorization()).await?;
         let words = page.words();
         let host = id.split('/').nth(2).unwrap_or_default();
         assert!(
@@ -244,7 +244,7 @@ async fn the_known_apps_can_start_while_their_documents_are_out_of_reach() -> Re
         );
     }
     let evil = client(
-        &world,
+        &fixture,
         "https://zed.dev/oauth/client-metadata.json",
         "https://evil.example/cb",
     );

@@ -7,19 +7,19 @@ use futures::future::join_all;
 use serde_json::json;
 use tests::browser::Browser;
 use tests::documents::{DocumentSite, document};
+use tests::fixture::Fixture;
 use tests::recorder::{Answer, Step};
-use tests::world::World;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 
-use super::{client, refused, world};
+use super::{client, fixture, refused};
 
 const CALLBACK: &str = "https://app.example.net/cb";
 
 #[tokio::test]
 async fn a_bad_document_is_refused_and_not_kept() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let world = world(&site, "").await?;
+    let fixture = fixture(&site, "").await?;
     let id = site.url("/client.json");
     let good = document(&id, &[CALLBACK]);
     let with = |name: &str, value: serde_json::Value| {
@@ -116,7 +116,7 @@ async fn a_bad_document_is_refused_and_not_kept() -> Result<()> {
         ("nothing", Answer::Reset),
     ] {
         site.answer("/client.json", answer);
-        let app = client(&world, &id, CALLBACK);
+        let app = client(&fixture, &id, CALLBACK);
         let words = refused(&app.authorization())
             .await
             .map_err(|error| error.context(what))?;
@@ -125,14 +125,16 @@ async fn a_bad_document_is_refused_and_not_kept() -> Result<()> {
     assert_eq!(site.asked("/moved.json"), 0, "a redirect was followed");
     // Nothing of it was kept: the good document is taken at once.
     site.put("/client.json", &good);
-    client(&world, &id, CALLBACK).sign_in(&world.owner).await?;
+    client(&fixture, &id, CALLBACK)
+        .sign_in(&fixture.owner)
+        .await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_slow_site_is_given_up_on_after_five_seconds_and_holds_up_nobody_else() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let world = world(&site, "").await?;
+    let fixture = fixture(&site, "").await?;
     let slow = site.url("/slow.json");
     site.put_slowly(
         "/slow.json",
@@ -153,7 +155,7 @@ async fn a_slow_site_is_given_up_on_after_five_seconds_and_holds_up_nobody_else(
     let good = site.put_client("/good.json", &[CALLBACK]);
     let started = Instant::now();
     let waits = ["/slow.json", "/drip.json"].map(|path| {
-        let request = client(&world, &site.url(path), CALLBACK).authorization();
+        let request = client(&fixture, &site.url(path), CALLBACK).authorization();
         async move {
             refused(&request).await?;
             anyhow::Ok(started.elapsed())
@@ -162,7 +164,7 @@ async fn a_slow_site_is_given_up_on_after_five_seconds_and_holds_up_nobody_else(
     let quick = async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         let at = Instant::now();
-        let request = client(&world, &good, CALLBACK).authorization();
+        let request = client(&fixture, &good, CALLBACK).authorization();
         let page = Browser::default().visit(&request.url()).await?;
         assert_eq!(page.reply.status, 200, "{}", page.words());
         anyhow::Ok(at.elapsed())
@@ -181,13 +183,13 @@ async fn a_slow_site_is_given_up_on_after_five_seconds_and_holds_up_nobody_else(
 #[tokio::test]
 async fn a_flood_for_one_document_is_one_fetch_whether_it_succeeds_or_not() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let world = world(&site, "").await?;
+    let fixture = fixture(&site, "").await?;
     let id = site.url("/client.json");
     let time = Duration::from_secs(2);
     site.put_slowly("/client.json", &document(&id, &[CALLBACK]), time);
     site.put_slowly("/bad.json", &json!({}), time);
     let ask = |path: &str| {
-        let request = client(&world, &site.url(path), CALLBACK).authorization();
+        let request = client(&fixture, &site.url(path), CALLBACK).authorization();
         async move { anyhow::Ok(Browser::default().visit(&request.url()).await?.reply.status) }
     };
     let (good, bad) = tokio::join!(
@@ -216,7 +218,7 @@ async fn no_packet_goes_to_a_private_address() -> Result<()> {
     listeners.extend(TcpListener::bind("127.0.0.1:443").await);
     listeners.extend(TcpListener::bind("[::1]:443").await);
     let port = listeners[0].local_addr()?.port();
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     for id in [
         format!("https://127.0.0.1:{port}/client.json"),
         format!("https://localhost:{port}/client.json"),
@@ -236,7 +238,7 @@ async fn no_packet_goes_to_a_private_address() -> Result<()> {
         "https://10.0.0.1/client.json".to_owned(),
         "https://[fd00::1]/client.json".to_owned(),
     ] {
-        refused(&client(&world, &id, CALLBACK).authorization()).await?;
+        refused(&client(&fixture, &id, CALLBACK).authorization()).await?;
     }
     for listener in &listeners {
         let heard = timeout(Duration::from_millis(50), listener.accept()).await;

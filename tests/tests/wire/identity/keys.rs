@@ -3,14 +3,14 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 use tests::documents::{DocumentSite, document};
+use tests::fixture::Fixture;
 use tests::gateway::{Gateway, Setup};
 use tests::http::{self, Reply};
 use tests::keys::{ASSERTION_TYPE, Signer, assertion_fields, claims, now};
 use tests::oauth::{OAuthClient, register};
 use tests::redis::Redis;
-use tests::world::World;
 
-use super::{client, error, logged, world};
+use super::{client, error, fixture, logged};
 
 const CALLBACK: &str = "https://app.example.net/cb";
 
@@ -26,9 +26,9 @@ fn publish(site: &DocumentSite, methods: &[&str], keys: (&str, Value)) -> String
 }
 
 /// A code of this client, and the fields to redeem it without any authentication.
-async fn code_of(world: &World, app: &OAuthClient) -> Result<Vec<(String, String)>> {
+async fn code_of(fixture: &Fixture, app: &OAuthClient) -> Result<Vec<(String, String)>> {
     let request = app.authorization();
-    let code = app.allow(&request, &world.owner).await?.code();
+    let code = app.allow(&request, &fixture.owner).await?.code();
     Ok(app.token_request(&code, &request.pkce.verifier))
 }
 
@@ -39,8 +39,8 @@ async fn redeem(app: &OAuthClient, fields: &[(String, String)], assertion: &str)
 
 #[tokio::test]
 async fn metadata_says_what_is_served() -> Result<()> {
-    let world = World::start().await?;
-    let reply = http::get(&world.url("/.well-known/oauth-authorization-server")).await?;
+    let fixture = Fixture::start().await?;
+    let reply = http::get(&fixture.url("/.well-known/oauth-authorization-server")).await?;
     let metadata = reply.json();
     for endpoint in ["token", "revocation"] {
         let methods = &metadata[format!("{endpoint}_endpoint_auth_methods_supported")];
@@ -68,20 +68,20 @@ async fn metadata_says_what_is_served() -> Result<()> {
 #[tokio::test]
 async fn a_client_signs_with_rs256_or_es256_for_issuer_or_token_endpoint() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let world = world(&site, "").await?;
-    let issuer = world.gateway.issuer();
+    let fixture = fixture(&site, "").await?;
+    let issuer = fixture.gateway.issuer();
     let token_endpoint = format!("{issuer}/token");
     for signer in [Signer::rsa("r")?, Signer::ec("e")?] {
         site.put("/keys.json", &signer.jwks());
-        let id = register_keys(&world, json!({ "jwks": signer.jwks() })).await?;
+        let id = register_keys(&fixture, json!({ "jwks": signer.jwks() })).await?;
         for audience in [
             json!(issuer),
             json!(token_endpoint),
             json!([issuer]),
             json!(format!("{issuer}/")),
         ] {
-            let app = client(&world, &id, CALLBACK);
-            let fields = code_of(&world, &app).await?;
+            let app = client(&fixture, &id, CALLBACK);
+            let fields = code_of(&fixture, &app).await?;
             let mut claims = claims(&id, "");
             claims["aud"] = audience.clone();
             let assertion = signer.sign(&signer.header(), &claims);
@@ -92,7 +92,7 @@ async fn a_client_signs_with_rs256_or_es256_for_issuer_or_token_endpoint() -> Re
     Ok(())
 }
 
-async fn register_keys(world: &World, keys: Value) -> Result<String> {
+async fn register_keys(fixture: &Fixture, keys: Value) -> Result<String> {
     let mut metadata = json!({
         "client_name": "Signing App",
         "redirect_uris": [CALLBACK],
@@ -102,7 +102,7 @@ async fn register_keys(world: &World, keys: Value) -> Result<String> {
     for (name, value) in keys.as_object().into_iter().flatten() {
         metadata[name] = value.clone();
     }
-    let reply = register(&world.gateway.origin(), &metadata).await?;
+    let reply = register(&fixture.gateway.origin(), &metadata).await?;
     assert_eq!(reply.status, 201, "{}", reply.text);
     let registered = reply.json();
     assert_eq!(registered["token_endpoint_auth_method"], "private_key_jwt");
@@ -124,7 +124,7 @@ async fn register_keys(world: &World, keys: Value) -> Result<String> {
 #[tokio::test]
 async fn a_document_that_offers_only_keys_is_held_to_them() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let world = world(&site, "").await?;
+    let fixture = fixture(&site, "").await?;
     let signer = Signer::rsa("1")?;
     site.put("/keys.json", &signer.jwks());
     let id = publish(
@@ -132,8 +132,8 @@ async fn a_document_that_offers_only_keys_is_held_to_them() -> Result<()> {
         &["private_key_jwt"],
         ("jwks_uri", json!(site.url("/keys.json"))),
     );
-    let app = client(&world, &id, CALLBACK);
-    let fields = code_of(&world, &app).await?;
+    let app = client(&fixture, &id, CALLBACK);
+    let fields = code_of(&fixture, &app).await?;
     let reply = app.token(&fields).await?;
     assert_eq!(
         error(&reply),
@@ -142,7 +142,7 @@ async fn a_document_that_offers_only_keys_is_held_to_them() -> Result<()> {
         reply.text
     );
     // Nothing was used up by that.
-    let assertion = signer.assertion(&id, &world.gateway.issuer());
+    let assertion = signer.assertion(&id, &fixture.gateway.issuer());
     let reply = redeem(&app, &fields, &assertion).await?;
     assert_eq!(reply.status, 200, "{}", reply.text);
 
@@ -154,7 +154,7 @@ async fn a_document_that_offers_only_keys_is_held_to_them() -> Result<()> {
     let reply = app.revoke(&token).await?;
     assert_eq!(error(&reply), (401, "invalid_client".into()));
     let revoke = |assertion: String| {
-        let url = world.url("/revoke");
+        let url = fixture.url("/revoke");
         let token = token.clone();
         async move {
             let fields = [
@@ -165,11 +165,11 @@ async fn a_document_that_offers_only_keys_is_held_to_them() -> Result<()> {
             http::post_form(&url, &fields).await
         }
     };
-    let audience = format!("{}/revoke", world.gateway.issuer());
+    let audience = format!("{}/revoke", fixture.gateway.issuer());
     let reply = revoke(signer.assertion(&id, &audience)).await?;
     assert_eq!(reply.status, 200, "{}", reply.text);
     let reply = http::send(tests::mcp::post(
-        &world.url("/mcp"),
+        &fixture.url("/mcp"),
         &token,
         &json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
     ))
@@ -182,12 +182,12 @@ async fn a_document_that_offers_only_keys_is_held_to_them() -> Result<()> {
 #[tokio::test]
 async fn a_document_that_offers_both_may_do_without_but_not_with_a_bad_one() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let world = world(&site, "").await?;
+    let fixture = fixture(&site, "").await?;
     let (signer, other) = (Signer::ec("1")?, Signer::ec("1")?);
     let id = publish(&site, &["none", "private_key_jwt"], ("jwks", signer.jwks()));
-    let app = client(&world, &id, CALLBACK);
-    let issuer = world.gateway.issuer();
-    let fields = code_of(&world, &app).await?;
+    let app = client(&fixture, &id, CALLBACK);
+    let issuer = fixture.gateway.issuer();
+    let fields = code_of(&fixture, &app).await?;
     let reply = redeem(&app, &fields, &other.assertion(&id, &issuer)).await?;
     assert_eq!(
         error(&reply),
@@ -196,7 +196,7 @@ async fn a_document_that_offers_both_may_do_without_but_not_with_a_bad_one() -> 
         reply.text
     );
     assert_eq!(app.token(&fields).await?.status, 200);
-    let fields = code_of(&world, &app).await?;
+    let fields = code_of(&fixture, &app).await?;
     assert_eq!(
         redeem(&app, &fields, &signer.assertion(&id, &issuer))
             .await?
@@ -286,12 +286,12 @@ async fn an_assertion_is_good_once_on_every_replica_and_after_a_restart() -> Res
 #[tokio::test]
 async fn whatever_is_wrong_with_an_assertion_it_is_refused_and_the_code_is_left() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let world = world(&site, "").await?;
+    let fixture = fixture(&site, "").await?;
     let (signer, other) = (Signer::rsa("1")?, Signer::rsa("1")?);
     let id = publish(&site, &["private_key_jwt"], ("jwks", signer.jwks()));
-    let app = client(&world, &id, CALLBACK);
-    let fields = code_of(&world, &app).await?;
-    let issuer = world.gateway.issuer();
+    let app = client(&fixture, &id, CALLBACK);
+    let fields = code_of(&fixture, &app).await?;
+    let issuer = fixture.gateway.issuer();
     let now = now().as_secs();
     let with = |name: &str, value: Value| {
         let mut claims = claims(&id, &issuer);
@@ -414,9 +414,9 @@ async fn whatever_is_wrong_with_an_assertion_it_is_refused_and_the_code_is_left(
     );
     let reply = redeem(&app, &fields, &good).await?;
     assert_eq!(reply.status, 200, "the code was used up: {}", reply.text);
-    assert!(logged(&world, "client_assertion_invalid") >= 20);
+    assert!(logged(&fixture, "client_assertion_invalid") >= 20);
     for part in good.split('.') {
-        assert_eq!(logged(&world, part), 0, "an assertion stands in the log");
+        assert_eq!(logged(&fixture, part), 0, "an assertion stands in the log");
     }
     Ok(())
 }
@@ -440,7 +440,7 @@ fn hs256(id: &str, issuer: &str, secret: &str) -> String {
 #[tokio::test]
 async fn a_new_key_is_fetched_once_when_it_is_first_used() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let world = world(&site, "").await?;
+    let fixture = fixture(&site, "").await?;
     let (old, new) = (Signer::rsa("old")?, Signer::ec("new")?);
     site.put("/keys.json", &old.jwks());
     let id = publish(
@@ -448,9 +448,9 @@ async fn a_new_key_is_fetched_once_when_it_is_first_used() -> Result<()> {
         &["private_key_jwt"],
         ("jwks_uri", json!(site.url("/keys.json"))),
     );
-    let app = client(&world, &id, CALLBACK);
-    let issuer = world.gateway.issuer();
-    let fields = code_of(&world, &app).await?;
+    let app = client(&fixture, &id, CALLBACK);
+    let issuer = fixture.gateway.issuer();
+    let fields = code_of(&fixture, &app).await?;
     assert_eq!(
         redeem(&app, &fields, &old.assertion(&id, &issuer))
             .await?
@@ -458,7 +458,7 @@ async fn a_new_key_is_fetched_once_when_it_is_first_used() -> Result<()> {
         200
     );
     site.put("/keys.json", &json!({ "keys": [old.jwk(), new.jwk()] }));
-    let fields = code_of(&world, &app).await?;
+    let fields = code_of(&fixture, &app).await?;
     let reply = redeem(&app, &fields, &new.assertion(&id, &issuer)).await?;
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert_eq!(site.asked("/keys.json"), 2);
@@ -475,12 +475,12 @@ async fn a_new_key_is_fetched_once_when_it_is_first_used() -> Result<()> {
 #[tokio::test]
 async fn keys_out_of_reach_are_no_reason_to_forget_who_one_is() -> Result<()> {
     let site = DocumentSite::start().await?;
-    let world = world(&site, "").await?;
+    let fixture = fixture(&site, "").await?;
     let signer = Signer::ec("1")?;
-    let id = register_keys(&world, json!({ "jwks_uri": site.url("/keys.json") })).await?;
-    let app = client(&world, &id, CALLBACK);
-    let issuer = world.gateway.issuer();
-    let fields = code_of(&world, &app).await?;
+    let id = register_keys(&fixture, json!({ "jwks_uri": site.url("/keys.json") })).await?;
+    let app = client(&fixture, &id, CALLBACK);
+    let issuer = fixture.gateway.issuer();
+    let fields = code_of(&fixture, &app).await?;
     let reply = redeem(&app, &fields, &signer.assertion(&id, &issuer)).await?;
     assert_eq!(
         error(&reply),
@@ -509,17 +509,17 @@ async fn keys_out_of_reach_are_no_reason_to_forget_who_one_is() -> Result<()> {
 #[tokio::test]
 async fn keys_at_a_private_address_are_not_asked_for() -> Result<()> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let signer = Signer::ec("1")?;
     for uri in [
         format!("https://{}/keys.json", listener.local_addr()?),
         "https://localhost/keys.json".to_owned(),
         "https://169.254.169.254/keys.json".to_owned(),
     ] {
-        let id = register_keys(&world, json!({ "jwks_uri": uri })).await?;
-        let app = client(&world, &id, CALLBACK);
-        let fields = code_of(&world, &app).await?;
-        let assertion = signer.assertion(&id, &world.gateway.issuer());
+        let id = register_keys(&fixture, json!({ "jwks_uri": uri })).await?;
+        let app = client(&fixture, &id, CALLBACK);
+        let fields = code_of(&fixture, &app).await?;
+        let assertion = signer.assertion(&id, &fixture.gateway.issuer());
         assert_eq!(
             redeem(&app, &fields, &assertion).await?.status,
             503,
@@ -533,7 +533,7 @@ async fn keys_at_a_private_address_are_not_asked_for() -> Result<()> {
 
 #[tokio::test]
 async fn a_registration_with_keys_that_are_none_is_refused() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let signer = Signer::ec("1")?;
     let mut private = signer.jwk();
     private["d"] = json!("AQAB");
@@ -553,7 +553,7 @@ async fn a_registration_with_keys_that_are_none_is_refused() -> Result<()> {
         let mut metadata = keys.clone();
         metadata["redirect_uris"] = json!([CALLBACK]);
         metadata["token_endpoint_auth_method"] = json!("private_key_jwt");
-        let reply = register(&world.gateway.origin(), &metadata).await?;
+        let reply = register(&fixture.gateway.origin(), &metadata).await?;
         assert_eq!(
             error(&reply),
             (400, "invalid_client_metadata".into()),
@@ -561,15 +561,15 @@ async fn a_registration_with_keys_that_are_none_is_refused() -> Result<()> {
         );
     }
     // The same keys again are the same client; one with a secret does not sign.
-    let id = register_keys(&world, json!({ "jwks": signer.jwks() })).await?;
+    let id = register_keys(&fixture, json!({ "jwks": signer.jwks() })).await?;
     assert_eq!(
-        register_keys(&world, json!({ "jwks": signer.jwks() })).await?,
+        register_keys(&fixture, json!({ "jwks": signer.jwks() })).await?,
         id
     );
     let metadata = json!({ "redirect_uris": [CALLBACK], "token_endpoint_auth_method": "client_secret_post", "jwks": signer.jwks() });
-    let app = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
-    let fields = code_of(&world, &app).await?;
-    let assertion = signer.assertion(&app.client_id, &world.gateway.issuer());
+    let app = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
+    let fields = code_of(&fixture, &app).await?;
+    let assertion = signer.assertion(&app.client_id, &fixture.gateway.issuer());
     assert_eq!(
         error(&redeem(&app, &fields, &assertion).await?),
         (401, "invalid_client".into())

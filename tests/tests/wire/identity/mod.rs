@@ -9,26 +9,26 @@ mod registered;
 use anyhow::Result;
 use tests::browser::{Browser, Page};
 use tests::documents::DocumentSite;
+use tests::fixture::{Fixture, StoreKind};
 use tests::http::Reply;
 use tests::oauth::{Authorization, OAuthClient};
-use tests::world::{StoreKind, World};
 
 /// A gateway that knows a site of documents.
-async fn world(site: &DocumentSite, more: &str) -> Result<World> {
-    World::with(StoreKind::Embedded, |setup| site.known_to(setup).more(more)).await
+async fn fixture(site: &DocumentSite, more: &str) -> Result<Fixture> {
+    Fixture::with(StoreKind::Embedded, |setup| site.known_to(setup).more(more)).await
 }
 
 /// A client that is known without having registered.
-fn client(world: &World, id: &str, redirect_uri: &str) -> OAuthClient {
-    OAuthClient::known(&world.gateway.origin(), id, redirect_uri)
+fn client(fixture: &Fixture, id: &str, redirect_uri: &str) -> OAuthClient {
+    OAuthClient::known(&fixture.gateway.origin(), id, redirect_uri)
 }
 
 /// A browser that shows the consent page of a request.
-async fn at_consent(world: &World, request: &Authorization) -> Result<(Browser, Page)> {
+async fn at_consent(fixture: &Fixture, request: &Authorization) -> Result<(Browser, Page)> {
     let mut browser = Browser::default();
     let page = browser.visit(&request.url()).await?;
     let page = browser
-        .log_in(&page, &world.owner.name, &world.owner.password)
+        .log_in(&page, &fixture.owner.name, &fixture.owner.password)
         .await?;
     Ok((browser, page))
 }
@@ -53,7 +53,7 @@ fn error(reply: &Reply) -> (u16, String) {
 }
 
 /// The lines of the log with this reason.
-fn logged(world: &World, reason: &str) -> usize {
-    let log = world.gateway.log();
+fn logged(fixture: &Fixture, reason: &str) -> usize {
+    let log = fixture.gateway.log();
     log.iter().filter(|line| line.contains(reason)).count()
 }

@@ -6,13 +6,13 @@ use base64::Engine as _;
 use serde_json::json;
 use tests::browser::Browser;
 use tests::documents::DocumentSite;
+use tests::fixture::Fixture;
 use tests::http;
 use tests::keys::{Signer, assertion_fields};
 use tests::oauth::OAuthClient;
 use tests::program::{binary, run};
-use tests::world::World;
 
-use super::{at_consent, client, error, refused, world};
+use super::{at_consent, client, error, fixture, refused};
 
 const CALLBACK: &str = "https://app.example.net/cb";
 const SECRET: &str = "correct-horse-battery-staple-0123456789";
@@ -39,12 +39,12 @@ async fn a_client_of_the_configuration_authenticates_as_it_stands_there() -> Res
         + &table("basic", &secret("client_secret_basic"))
         + &table("post", &secret("client_secret_post"))
         + &table("signs", &keys);
-    let mut world = world(&site, &tables).await?;
+    let mut fixture = fixture(&site, &tables).await?;
 
     for id in ["public", "basic", "post", "signs"] {
-        let app = client(&world, id, CALLBACK);
+        let app = client(&fixture, id, CALLBACK);
         let request = app.authorization();
-        let (mut browser, page) = at_consent(&world, &request).await?;
+        let (mut browser, page) = at_consent(&fixture, &request).await?;
         let words = page.words();
         for said in ["Payroll", "Set up by the operator", "app.example.net"] {
             assert!(words.contains(said), "{said}: {words}");
@@ -69,7 +69,7 @@ async fn a_client_of_the_configuration_authenticates_as_it_stands_there() -> Res
         let basic = |secret: &str| {
             let joined = base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"));
             http::client()
-                .post(world.url("/token"))
+                .post(fixture.url("/token"))
                 .header("Authorization", format!("Basic {joined}"))
                 .form(&nameless)
         };
@@ -130,7 +130,7 @@ async fn a_client_of_the_configuration_authenticates_as_it_stands_there() -> Res
             );
         }
         if id != "signs" {
-            let reply = app.token(&signed(&world.gateway.issuer())).await?;
+            let reply = app.token(&signed(&fixture.gateway.issuer())).await?;
             assert_eq!(error(&reply), (401, "invalid_client".into()), "{id}");
         }
         let reply = match id {
@@ -138,15 +138,15 @@ async fn a_client_of_the_configuration_authenticates_as_it_stands_there() -> Res
             // A secret counts in the header and in the body (RFC 6749 §2.3.1).
             "basic" => app.token(&posted(SECRET)).await?,
             "post" => http::send(basic(SECRET)).await?,
-            _ => app.token(&signed(&world.gateway.issuer())).await?,
+            _ => app.token(&signed(&fixture.gateway.issuer())).await?,
         };
         assert_eq!(reply.status, 200, "{id}: {}", reply.text);
     }
 
     // Taken out of the configuration it is gone, though it was allowed before.
-    world.gateway.setup().more = table("basic", &secret("client_secret_basic"));
-    world.gateway.restart().await?;
-    refused(&client(&world, "public", CALLBACK).authorization()).await?;
+    fixture.gateway.setup().more = table("basic", &secret("client_secret_basic"));
+    fixture.gateway.restart().await?;
+    refused(&client(&fixture, "public", CALLBACK).authorization()).await?;
     Ok(())
 }
 
@@ -164,9 +164,9 @@ async fn loopback_ports_are_free_for_clients_of_every_kind_and_nothing_else_is()
     let list = registered.map(|uri| format!("\"{uri}\"")).join(", ");
     let tables =
         format!("[[client]]\nid = \"native\"\nname = \"Native\"\nredirect_uris = [{list}]\n");
-    let world = world(&site, &tables).await?;
+    let fixture = fixture(&site, &tables).await?;
     let self_registered = OAuthClient::register_with(
-        &world.gateway.origin(),
+        &fixture.gateway.origin(),
         &json!({ "client_name": "N", "redirect_uris": registered, "application_type": "native" }),
     )
     .await?;
@@ -184,14 +184,14 @@ async fn loopback_ports_are_free_for_clients_of_every_kind_and_nothing_else_is()
             "cursor://anysphere.cursor-mcp/oauth/callback",
             "com.example.app:/callback",
         ] {
-            let app = client(&world, id, good);
+            let app = client(&fixture, id, good);
             let callback = app
-                .walk(&mut browser, &app.authorization(), &world.owner, "Allow")
+                .walk(&mut browser, &app.authorization(), &fixture.owner, "Allow")
                 .await?;
             assert!(callback.url.as_str().starts_with(good), "{}", callback.url);
             assert_eq!(
                 callback.parameter("iss").as_deref(),
-                Some(world.gateway.issuer().as_str())
+                Some(fixture.gateway.issuer().as_str())
             );
         }
         for bad in [
@@ -215,7 +215,7 @@ async fn loopback_ports_are_free_for_clients_of_every_kind_and_nothing_else_is()
             "com.example.other:/callback",
             "javascript:alert(1)",
         ] {
-            refused(&client(&world, id, bad).authorization()).await?;
+            refused(&client(&fixture, id, bad).authorization()).await?;
         }
     }
     Ok(())
@@ -225,8 +225,8 @@ async fn loopback_ports_are_free_for_clients_of_every_kind_and_nothing_else_is()
 async fn iss_is_the_issuer_of_the_metadata_on_success_error_and_deny_for_every_kind() -> Result<()>
 {
     let site = DocumentSite::start().await?;
-    let world = world(&site, &table("operators", "")).await?;
-    let metadata = http::get(&world.url("/.well-known/oauth-authorization-server"))
+    let fixture = fixture(&site, &table("operators", "")).await?;
+    let metadata = http::get(&fixture.url("/.well-known/oauth-authorization-server"))
         .await?
         .json();
     assert_eq!(
@@ -235,15 +235,15 @@ async fn iss_is_the_issuer_of_the_metadata_on_success_error_and_deny_for_every_k
     );
     let issuer = metadata["issuer"].as_str().unwrap_or_default().to_owned();
     let metadata = json!({ "client_name": "S", "redirect_uris": [CALLBACK] });
-    let self_registered = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
+    let self_registered = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
     let documented = site.put_client("/client.json", &[CALLBACK]);
     let mut browser = Browser::default();
     for id in [self_registered.client_id.as_str(), &documented, "operators"] {
-        let app = client(&world, id, CALLBACK);
+        let app = client(&fixture, id, CALLBACK);
         for answer in ["Allow", "Deny"] {
             let request = app.authorization();
             let callback = app
-                .walk(&mut browser, &request, &world.owner, answer)
+                .walk(&mut browser, &request, &fixture.owner, answer)
                 .await?;
             assert_eq!(
                 callback.parameter("iss").as_deref(),
@@ -278,7 +278,7 @@ async fn iss_is_the_issuer_of_the_metadata_on_success_error_and_deny_for_every_k
 async fn scripts_are_no_redirect_of_any_kind_of_client() -> Result<()> {
     let site = DocumentSite::start().await?;
     let folder = tempfile::tempdir()?;
-    let world = world(&site, "").await?;
+    let fixture = fixture(&site, "").await?;
     for scheme in [
         "javascript:alert(1)",
         "JaVaScRiPt:alert(1)",
@@ -296,14 +296,14 @@ async fn scripts_are_no_redirect_of_any_kind_of_client() -> Result<()> {
     ] {
         let unescaped = scheme.replace("\\t", "\t");
         let metadata = json!({ "redirect_uris": [unescaped] });
-        let reply = tests::oauth::register(&world.gateway.origin(), &metadata).await?;
+        let reply = tests::oauth::register(&fixture.gateway.origin(), &metadata).await?;
         assert_eq!(
             error(&reply),
             (400, "invalid_redirect_uri".into()),
             "{scheme}"
         );
         let id = site.put_client("/script.json", &[&unescaped]);
-        refused(&client(&world, &id, &unescaped).authorization()).await?;
+        refused(&client(&fixture, &id, &unescaped).authorization()).await?;
         let file = folder.path().join("gateway.toml");
         std::fs::write(
             &file,
@@ -329,16 +329,16 @@ async fn scripts_are_no_redirect_of_any_kind_of_client() -> Result<()> {
 /// The names of its kinds are told apart on the page, whatever a client calls itself.
 #[tokio::test]
 async fn a_self_registered_client_cannot_pass_for_a_verified_one() -> Result<()> {
-    let world = World::start().await?;
+    let fixture = Fixture::start().await?;
     let metadata = json!({
         "client_name": "ChatGPT ✓ Verified: chatgpt.com",
         "redirect_uris": [CALLBACK],
         "client_uri": "https://chatgpt.com",
         "client_id": "https://chatgpt.com/oauth/client.json",
     });
-    let app = OAuthClient::register_with(&world.gateway.origin(), &metadata).await?;
+    let app = OAuthClient::register_with(&fixture.gateway.origin(), &metadata).await?;
     assert!(app.client_id.starts_with("c_"));
-    let (_, page) = at_consent(&world, &app.authorization()).await?;
+    let (_, page) = at_consent(&fixture, &app.authorization()).await?;
     let words = page.words();
     for said in [
         "Unverified",

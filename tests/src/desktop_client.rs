@@ -39,7 +39,7 @@ const QUIET: [(&str, &str); 8] = [
 ];
 
 /// A home folder with a browser. Dropping it removes the folder.
-pub struct Desk {
+pub struct DesktopClient {
     folder: TempDir,
     answer: Answer,
     environment: Vec<(String, String)>,
@@ -67,18 +67,18 @@ pub struct Ended {
     pub errors: String,
 }
 
-impl Desk {
+impl DesktopClient {
     /// A desk at which `owner` sits.
     pub fn new(owner: &Owner) -> Result<Self> {
-        let desk = Desk {
+        let desktop = DesktopClient {
             folder: tempfile::Builder::new().prefix("desk").tempdir()?,
             answer: Answer::Offered,
             environment: Vec::new(),
         };
-        std::fs::create_dir(desk.home())?;
-        std::fs::create_dir(desk.programs())?;
-        desk.seat(Some(owner))?;
-        Ok(desk)
+        std::fs::create_dir(desktop.home())?;
+        std::fs::create_dir(desktop.programs())?;
+        desktop.seat(Some(owner))?;
+        Ok(desktop)
     }
 
     /// The owner answers this to the consent page.

@@ -16,7 +16,7 @@ use tests::oauth::OAuthClient;
 use tests::recorder::{Answer, Recorded, Recorder, Step};
 use tests::scripted_mcp::{MCP_STREAM, SESSION, SSE_STREAM};
 use tests::sse::EventStream;
-use tests::{scripted_eras, scripted_mcp};
+use tests::{scripted_mcp, scripted_revisions};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -130,7 +130,7 @@ fn modern(id: u64, method: &str, params: Value) -> Value {
 
 #[tokio::test]
 async fn a_session_client_uses_a_stateless_backend() -> Result<()> {
-    let cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    let cell = Cell::start("2026-07-28", scripted_revisions::stateless).await?;
     let hello = http::send(cell.post(&mcp::initialize())).await?;
     assert_eq!(hello.status, 200, "{}", hello.text);
     let result = &hello.json()["result"];
@@ -189,12 +189,12 @@ async fn a_session_client_uses_a_stateless_backend() -> Result<()> {
 
 #[tokio::test]
 async fn the_first_request_to_a_backend_that_woke_late_goes_the_right_way() -> Result<()> {
-    let mut cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    let mut cell = Cell::start("2026-07-28", scripted_revisions::stateless).await?;
     cell.backend.play(|_| Answer::json(503, &json!({})));
     cell.gateway.crash_and_restart().await?;
     // Long enough that the gateway's own next question is seconds away.
     tokio::time::sleep(Duration::from_secs(4)).await;
-    cell.backend.play(scripted_eras::stateless);
+    cell.backend.play(scripted_revisions::stateless);
     let hello = http::send(cell.post(&mcp::initialize())).await?;
     assert_eq!(hello.status, 200, "{}", hello.text);
     assert_eq!(
@@ -208,7 +208,7 @@ async fn the_first_request_to_a_backend_that_woke_late_goes_the_right_way() -> R
 
 #[tokio::test]
 async fn a_session_in_front_of_a_stateless_backend_survives_a_restart_and_is_bound() -> Result<()> {
-    let mut cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    let mut cell = Cell::start("2026-07-28", scripted_revisions::stateless).await?;
     let hello = http::send(cell.post(&mcp::initialize())).await?;
     let session = hello.header("mcp-session-id").to_owned();
     cell.gateway.crash_and_restart().await?;
@@ -237,7 +237,7 @@ async fn a_session_in_front_of_a_stateless_backend_survives_a_restart_and_is_bou
 
 #[tokio::test]
 async fn a_session_client_hears_of_changes_and_its_stream_ends_with_the_grant() -> Result<()> {
-    let cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    let cell = Cell::start("2026-07-28", scripted_revisions::stateless).await?;
     let hello = http::send(cell.post(&mcp::initialize())).await?;
     let session = hello.header("mcp-session-id").to_owned();
     let open = http::client()
@@ -249,7 +249,7 @@ async fn a_session_client_hears_of_changes_and_its_stream_ends_with_the_grant() 
     cell.backend.await_streams(1, PATIENCE).await?;
     let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed","params":{"_meta":{"io.modelcontextprotocol/subscriptionId":"listen"}}}"#;
     cell.backend.push(
-        scripted_eras::LISTENING,
+        scripted_revisions::LISTENING,
         &format!("event: message\ndata: {changed}\n\n"),
     );
     let (_, data) = stream.event(PATIENCE).await?;
@@ -282,7 +282,7 @@ async fn a_session_client_hears_of_changes_and_its_stream_ends_with_the_grant() 
 #[tokio::test]
 async fn a_cancelled_call_and_a_client_that_goes_end_the_call_at_a_stateless_backend() -> Result<()>
 {
-    let cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    let cell = Cell::start("2026-07-28", scripted_revisions::stateless).await?;
     let hello = http::send(cell.post(&mcp::initialize())).await?;
     let session = hello.header("mcp-session-id").to_owned();
     let slow = cell
@@ -308,7 +308,7 @@ async fn a_cancelled_call_and_a_client_that_goes_end_the_call_at_a_stateless_bac
 
 #[tokio::test]
 async fn parameters_are_mirrored_for_a_client_that_knows_nothing_of_it() -> Result<()> {
-    let cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    let cell = Cell::start("2026-07-28", scripted_revisions::stateless).await?;
     let hello = http::send(cell.post(&mcp::initialize())).await?;
     let session = hello.header("mcp-session-id").to_owned();
     for id in 1..=2 {
@@ -324,7 +324,7 @@ async fn parameters_are_mirrored_for_a_client_that_knows_nothing_of_it() -> Resu
 
 #[tokio::test]
 async fn a_question_of_a_stateless_backend_reaches_a_session_client() -> Result<()> {
-    let cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    let cell = Cell::start("2026-07-28", scripted_revisions::stateless).await?;
     let hello = http::send(cell.post(&mcp::initialize())).await?;
     let session = hello.header("mcp-session-id").to_owned();
     let call = cell
@@ -345,7 +345,7 @@ async fn a_question_of_a_stateless_backend_reaches_a_session_client() -> Result<
 
 #[tokio::test]
 async fn a_message_array_is_refused_where_it_would_have_to_be_translated() -> Result<()> {
-    let cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    let cell = Cell::start("2026-07-28", scripted_revisions::stateless).await?;
     let hello = http::send(cell.post(&mcp::initialize())).await?;
     let session = hello.header("mcp-session-id").to_owned();
     let array = json!([
@@ -366,7 +366,7 @@ async fn a_message_array_is_refused_where_it_would_have_to_be_translated() -> Re
 
 #[tokio::test]
 async fn a_session_client_uses_a_backend_of_http_sse() -> Result<()> {
-    let mut cell = Cell::start("2024-11-05", scripted_eras::http_sse).await?;
+    let mut cell = Cell::start("2024-11-05", scripted_revisions::http_sse).await?;
     let hello = http::send(cell.post(&mcp::initialize())).await?;
     assert_eq!(hello.json()["result"]["serverInfo"]["name"], "scripted");
     let session = hello.header("mcp-session-id").to_owned();
@@ -412,7 +412,7 @@ async fn a_session_client_uses_a_backend_of_http_sse() -> Result<()> {
 
 #[tokio::test]
 async fn a_held_stream_of_a_backend_ends_with_the_grant() -> Result<()> {
-    let cell = Cell::start("2024-11-05", scripted_eras::http_sse).await?;
+    let cell = Cell::start("2024-11-05", scripted_revisions::http_sse).await?;
     http::send(cell.post(&mcp::initialize())).await?;
     cell.backend.await_streams(1, PATIENCE).await?;
     cell.client.revoke(&cell.token).await?;
@@ -421,7 +421,7 @@ async fn a_held_stream_of_a_backend_ends_with_the_grant() -> Result<()> {
 
 #[tokio::test]
 async fn held_sessions_are_bounded() -> Result<()> {
-    let cell = Cell::start("2024-11-05", scripted_eras::http_sse).await?;
+    let cell = Cell::start("2024-11-05", scripted_revisions::http_sse).await?;
     let mut sessions = Vec::new();
     for _ in 0..20 {
         let hello = http::send(cell.post(&mcp::initialize())).await?;
@@ -439,8 +439,11 @@ async fn held_sessions_are_bounded() -> Result<()> {
 #[tokio::test]
 async fn a_refused_call_is_told_on_a_stream_that_the_gateway_holds() -> Result<()> {
     for (eras, script) in [
-        ("2025", scripted_eras::sessions as fn(&Recorded) -> Answer),
-        ("2026-07-28", scripted_eras::stateless),
+        (
+            "2025",
+            scripted_revisions::sessions as fn(&Recorded) -> Answer,
+        ),
+        ("2026-07-28", scripted_revisions::stateless),
     ] {
         let cell = Cell::start(eras, script).await?;
         let reader = cell
@@ -460,7 +463,7 @@ async fn a_refused_call_is_told_on_a_stream_that_the_gateway_holds() -> Result<(
 
 #[tokio::test]
 async fn an_http_sse_client_uses_a_backend_with_sessions() -> Result<()> {
-    let cell = Cell::start("2025", scripted_eras::sessions).await?;
+    let cell = Cell::start("2025", scripted_revisions::sessions).await?;
     let mut legacy = LegacySession::open(&cell.gateway.url("/sse"), &cell.token).await?;
     let hello = legacy.request(&mcp::initialize()).await?;
     assert_eq!(hello["result"]["serverInfo"]["name"], "scripted");
@@ -495,7 +498,7 @@ async fn an_http_sse_client_uses_a_backend_with_sessions() -> Result<()> {
 
 #[tokio::test]
 async fn an_http_sse_client_uses_a_stateless_backend_until_its_grant_ends() -> Result<()> {
-    let cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    let cell = Cell::start("2026-07-28", scripted_revisions::stateless).await?;
     let mut legacy = LegacySession::open(&cell.gateway.url("/sse"), &cell.token).await?;
     let early = legacy
         .request(&mcp::message(9, "tools/list", &json!({})))
@@ -526,7 +529,7 @@ async fn an_http_sse_client_uses_a_stateless_backend_until_its_grant_ends() -> R
 
 #[tokio::test]
 async fn a_stateless_client_uses_a_backend_with_sessions() -> Result<()> {
-    let cell = Cell::start("2025", scripted_eras::sessions).await?;
+    let cell = Cell::start("2025", scripted_revisions::sessions).await?;
     let params = json!({"name": "echo", "arguments": {"q": 1.0}});
     for id in [4, 4, 5] {
         let reply = http::send(cell.stateless(&modern(id, "tools/call", params.clone()))).await?;
@@ -566,7 +569,7 @@ async fn a_stateless_client_uses_a_backend_with_sessions() -> Result<()> {
 
 #[tokio::test]
 async fn what_is_not_of_2026_07_28_is_refused_as_it_says() -> Result<()> {
-    let cell = Cell::start("2025", scripted_eras::sessions).await?;
+    let cell = Cell::start("2025", scripted_revisions::sessions).await?;
     let bare = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}});
     let cases = [
         (bare, 400, -32602),
@@ -602,7 +605,7 @@ async fn what_is_not_of_2026_07_28_is_refused_as_it_says() -> Result<()> {
 
 #[tokio::test]
 async fn a_session_that_the_backend_forgot_is_remade_without_a_word() -> Result<()> {
-    let cell = Cell::start("2025", scripted_eras::sessions).await?;
+    let cell = Cell::start("2025", scripted_revisions::sessions).await?;
     let list = modern(1, "tools/list", json!({}));
     assert_eq!(http::send(cell.stateless(&list)).await?.status, 200);
     cell.backend.play(|request| {
@@ -629,7 +632,7 @@ async fn a_stateless_client_that_goes_cancels_its_call() -> Result<()> {
             tests::recorder::Step::Send(": begun\n\n".into()),
             tests::recorder::Step::Live("slow".into()),
         ]),
-        _ => scripted_eras::sessions(request),
+        _ => scripted_revisions::sessions(request),
     })
     .await?;
     let call = cell.stateless(&modern(1, "tools/call", json!({"name": "slow"})));
@@ -664,7 +667,7 @@ async fn a_stateless_client_hears_progress_and_is_asked_over_http_sse() -> Resul
                 let result = json!({"jsonrpc": "2.0", "id": call, "result": {"content": [{"type": "text", "text": message["result"]["content"]["name"]}]}});
                 Answer::Push(202, SSE_STREAM.into(), event(&result))
             }
-            _ => scripted_eras::http_sse(request),
+            _ => scripted_revisions::http_sse(request),
         }
     })
     .await?;
@@ -743,8 +746,8 @@ fn named(id: &Value) -> Value {
 async fn a_limited_session_client_is_asked_across_eras() -> Result<()> {
     for (eras, tool) in [("2026-07-28", "asks"), ("2024-11-05", "greet")] {
         let mut cell = Cell::start(eras, move |request| match eras {
-            "2026-07-28" => scripted_eras::stateless(request),
-            _ if request.path() == "/mcp" => scripted_eras::http_sse(request),
+            "2026-07-28" => scripted_revisions::stateless(request),
+            _ if request.path() == "/mcp" => scripted_revisions::http_sse(request),
             _ => greeter(request),
         })
         .await?;
@@ -783,11 +786,11 @@ async fn a_limited_session_client_is_asked_across_eras() -> Result<()> {
 async fn a_limited_client_of_http_sse_is_asked_across_eras() -> Result<()> {
     for (eras, tool) in [("2026-07-28", "asks"), ("2025", "greet")] {
         let mut cell = Cell::start(eras, move |request| match eras {
-            "2026-07-28" => scripted_eras::stateless(request),
+            "2026-07-28" => scripted_revisions::stateless(request),
             _ if request.method == "POST" && request.header("mcp-session-id") == Some(SESSION) => {
                 greeter(request)
             }
-            _ => scripted_eras::sessions(request),
+            _ => scripted_revisions::sessions(request),
         })
         .await?;
         cell.token = narrowed(&cell.token, tool)?;
@@ -810,8 +813,8 @@ async fn a_limited_client_of_http_sse_is_asked_across_eras() -> Result<()> {
 async fn a_limited_stateless_client_is_asked_as_it_is_and_across_eras() -> Result<()> {
     for (eras, tool) in [("2026-07-28", "asks"), ("2024-11-05", "greet")] {
         let mut cell = Cell::start(eras, move |request| match eras {
-            "2026-07-28" => scripted_eras::stateless(request),
-            _ if request.path() == "/mcp" => scripted_eras::http_sse(request),
+            "2026-07-28" => scripted_revisions::stateless(request),
+            _ if request.path() == "/mcp" => scripted_revisions::http_sse(request),
             // The gateway's own requests have ids of their own.
             _ => match request.json()["method"].as_str() {
                 Some("tools/call") => {
@@ -825,7 +828,7 @@ async fn a_limited_stateless_client_is_asked_as_it_is_and_across_eras() -> Resul
                     let result = json!({"jsonrpc": "2.0", "id": call, "result": {"content": [{"type": "text", "text": message["result"]["content"]["name"]}]}});
                     Answer::Push(202, SSE_STREAM.into(), format!("data: {result}\n\n"))
                 }
-                _ => scripted_eras::http_sse(request),
+                _ => scripted_revisions::http_sse(request),
             },
         })
         .await?;
@@ -856,7 +859,7 @@ async fn a_limited_stateless_client_is_asked_as_it_is_and_across_eras() -> Resul
 
 #[tokio::test]
 async fn a_limited_stateless_client_listens_to_changes_of_its_tools_alone() -> Result<()> {
-    let mut cell = Cell::start("2026-07-28", scripted_eras::stateless).await?;
+    let mut cell = Cell::start("2026-07-28", scripted_revisions::stateless).await?;
     cell.token = narrowed(&cell.token, "asks")?;
     let wanted = json!({
         "toolsListChanged": true, "promptsListChanged": true, "resourcesListChanged": true,
@@ -876,7 +879,7 @@ async fn a_limited_stateless_client_listens_to_changes_of_its_tools_alone() -> R
     );
     let changed = r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#;
     cell.backend.push(
-        scripted_eras::LISTENING,
+        scripted_revisions::LISTENING,
         &format!("event: message\ndata: {changed}\n\n"),
     );
     assert_eq!(stream.event(PATIENCE).await?.1, changed);
@@ -887,7 +890,7 @@ async fn a_limited_stateless_client_listens_to_changes_of_its_tools_alone() -> R
 
 #[tokio::test]
 async fn a_client_that_knows_older_revisions_falls_back_byte_for_byte() -> Result<()> {
-    let cell = Cell::start("2025", scripted_eras::sessions).await?;
+    let cell = Cell::start("2025", scripted_revisions::sessions).await?;
     let discover = modern(1, "server/discover", json!({}));
     for _ in 0..2 {
         let refused = http::send(cell.stateless(&discover)).await?;
@@ -908,7 +911,7 @@ async fn a_client_that_knows_older_revisions_falls_back_byte_for_byte() -> Resul
 
 #[tokio::test]
 async fn a_client_that_does_not_fall_back_is_answered_when_it_comes_again() -> Result<()> {
-    let cell = Cell::start("2025", scripted_eras::sessions).await?;
+    let cell = Cell::start("2025", scripted_revisions::sessions).await?;
     let discover = modern(1, "server/discover", json!({}));
     assert_eq!(http::send(cell.stateless(&discover)).await?.status, 400);
     tokio::time::sleep(Duration::from_millis(2100)).await;
@@ -923,7 +926,7 @@ async fn a_client_that_does_not_fall_back_is_answered_when_it_comes_again() -> R
 
 #[tokio::test]
 async fn an_operator_may_fix_the_eras_and_answer_discover_at_once() -> Result<()> {
-    let backend = Recorder::start(scripted_eras::sessions).await?;
+    let backend = Recorder::start(scripted_revisions::sessions).await?;
     let setup = Setup::default().more(&format!(
         "[[backend]]\nname = \"main\"\npath = \"/\"\nurl = \"{}\"\neras = [\"2025\"]\nanswer_discover = true\n",
         backend.url()

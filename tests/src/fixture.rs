@@ -19,7 +19,7 @@ pub enum StoreKind {
 }
 
 /// A gateway, its backend, its store and its owner.
-pub struct World {
+pub struct Fixture {
     /// The gateway.
     pub gateway: Gateway,
     /// The backend at `/`.
@@ -30,7 +30,7 @@ pub struct World {
     pub owner: Owner,
 }
 
-impl World {
+impl Fixture {
     /// The embedded store and the scripted MCP server.
     pub async fn start() -> Result<Self> {
         Self::with(StoreKind::Embedded, |setup| setup).await
@@ -55,7 +55,7 @@ impl World {
         }
         .backend(&backend.url());
         let gateway = Gateway::start(change(setup)).await?;
-        Ok(World {
+        Ok(Fixture {
             gateway,
             backend,
             redis,

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use tests::program::workspace;
-use tests::shown;
+use tests::readme_tables;
 
 const BEGIN: &str = "<!-- clients -->\n";
 const END: &str = "<!-- /clients -->";
@@ -18,7 +18,7 @@ const END: &str = "<!-- /clients -->";
 fn main() -> ExitCode {
     let mode = std::env::args().nth(1).unwrap_or_default();
     let done = match mode.as_str() {
-        "--forget" => shown::forget().map(|()| Vec::new()),
+        "--forget" => readme_tables::forget().map(|()| Vec::new()),
         "" | "--check" => compare(mode.is_empty()),
         _ => {
             eprintln!("usage: shown [--forget | --check]");
@@ -46,7 +46,11 @@ fn compare(may_write: bool) -> Result<Vec<String>> {
     let (table, after) = rest.split_once(END).context("its end is not marked")?;
     let now = std::time::SystemTime::now();
     let today = day_of(now);
-    let (new, mut problems) = shown::merge(&shown::parse(table)?, &shown::read()?, &today);
+    let (new, mut problems) = readme_tables::merge(
+        &readme_tables::parse(table)?,
+        &readme_tables::read()?,
+        &today,
+    );
     if new != table && problems.is_empty() {
         if may_write {
             std::fs::write(&path, format!("{before}{BEGIN}{new}{END}{after}"))?;
