@@ -241,7 +241,7 @@ impl TokenError {
 
 /// Verifies form and signatures of a presented token. Costs about 0.1 ms a block: cache the answer.
 ///
-/// The form is judged first, so that a token which no holder could have made by narrowing costs no
+/// The form is judged first, so that a token which no holder could have made by attenuation costs no
 /// signature check, and no Datalog of anybody's is run at all.
 pub fn verify(bearer: &BearerToken, keys: &Keys) -> Result<VerifiedToken, TokenError> {
     let form = TokenEnvelope::read(bearer.as_str())?;

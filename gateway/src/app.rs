@@ -217,7 +217,7 @@ fn introspection(config: &Config) -> BTreeMap<String, SecretHash> {
     config.backends.iter().filter_map(credential).collect()
 }
 
-/// Waits until the store answers and has its birth mark.
+/// Waits until the store answers and has its epoch.
 async fn answering(url: &str, store: &dyn Store, clock: Clock) -> Result<(), StartError> {
     let started = Instant::now();
     loop {

@@ -89,7 +89,7 @@ pub struct Attenuation {
     checks: Vec<Check>,
 }
 
-/// A call of a tool, as far as a narrowing asks.
+/// A call of a tool, as far as a attenuation asks.
 #[derive(Clone, Copy, Debug)]
 pub struct ToolCall<'a> {
     /// The tool.

@@ -1,5 +1,5 @@
 //! Answers of the gateway's own for clients of the legacy transport, which read them on their event
-//! stream and nowhere else. A stream has a mailbox from when its endpoint was announced until it
+//! stream and nowhere else. A stream has a outbox from when its endpoint was announced until it
 //! ends; another replica's streams have none here.
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ pub(super) struct LegacyOutboxes {
     open: Mutex<HashMap<Key, mpsc::Sender<Value>>>,
 }
 
-/// The mailbox of one stream. Closed when dropped.
+/// The outbox of one stream. Closed when dropped.
 pub(super) struct LegacyOutbox {
     legacy_outboxes: Arc<LegacyOutboxes>,
     key: Key,
@@ -32,7 +32,7 @@ pub(super) struct LegacyOutbox {
 }
 
 impl LegacyOutboxes {
-    /// Opens the mailbox of the stream whose messages the backend takes at `target`.
+    /// Opens the outbox of the stream whose messages the backend takes at `target`.
     pub(super) fn open(
         self: &Arc<Self>,
         mounted: &MountedBackend,

@@ -63,7 +63,7 @@ impl RequestWatchdog {
         self.head_read.notify_one();
     }
 
-    /// From now on the request lasts as long as the lease.
+    /// From now on the request lasts as long as the lifetime.
     pub(super) fn lifetime(&self, lifetime: StreamLifetime) {
         if self.lifetime.set(lifetime).is_ok() {
             self.lifetime_known.notify_one();

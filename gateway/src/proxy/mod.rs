@@ -1,4 +1,4 @@
-//! The edge: Pingora's hooks, routes, admission and the exchange with a backend.
+//! The proxy: Pingora's hooks, routes, admission and the exchange with a backend.
 //!
 //! Everything that reaches a backend goes through one loop, `exchange`, and that loop takes a
 //! [`crate::policy::Permit`]. Pingora's own proxy path is closed: `hooks` answers every request
@@ -76,7 +76,7 @@ use self::tasks::Tasks;
 /// How many verified tokens are remembered, so that a token's signature is checked once.
 const TOKENS: usize = 16_384;
 
-/// What the operator decides about the edge.
+/// What the operator decides about the proxy.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The public origin.
@@ -135,7 +135,7 @@ impl Default for Timeouts {
     }
 }
 
-/// What the edge works with.
+/// What the proxy works with.
 #[derive(Debug)]
 pub struct Dependencies {
     /// Answers everything that is not for a backend.
@@ -160,14 +160,14 @@ pub struct Dependencies {
     pub connections: Arc<Connections>,
 }
 
-/// The edge, ready to be given to listeners.
+/// The proxy, ready to be given to listeners.
 #[derive(Clone, Debug)]
 pub struct Proxy {
     state: Arc<ProxyState>,
 }
 
 impl Proxy {
-    /// Puts the edge together. Needs no runtime.
+    /// Puts the proxy together. Needs no runtime.
     pub fn new(settings: Settings, dependencies: Dependencies) -> Self {
         let mounted_backends: Vec<MountedBackend> = dependencies
             .backends

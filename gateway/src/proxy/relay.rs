@@ -331,7 +331,7 @@ impl<'a> Relay<'a> {
     }
 }
 
-/// The next answer of the gateway's own for this stream; never, if it has no mailbox.
+/// The next answer of the gateway's own for this stream; never, if it has no outbox.
 async fn letter(outbox: &mut Option<LegacyOutbox>) -> Bytes {
     match outbox {
         Some(outbox) => {

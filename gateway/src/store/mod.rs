@@ -199,7 +199,7 @@ pub struct StoreEpoch {
 }
 
 impl StoreEpoch {
-    /// The earliest moment that a token which counts was given at. The clock that the birth was read
+    /// The earliest moment that a token which counts was given at. The clock that the epoch was read
     /// from may be behind the one that a forgotten token was dated by, so the leeway between clocks
     /// counts against a token; one that is given within it is dated by this moment
     /// ([`Self::dates`]). In whole seconds, as tokens tell their time.
@@ -208,7 +208,7 @@ impl StoreEpoch {
     }
 
     /// How long from `now` until a token may be given; `None` once one may. Tokens tell whole seconds:
-    /// one given in the very second of this birth could not be told from one that a store gave which
+    /// one given in the very second of this epoch could not be told from one that a store gave which
     /// was first used, and emptied, in the same second. Never more than a second.
     pub fn settles_in(&self, now: Timestamp) -> Option<Duration> {
         let next = Timestamp::from_secs(self.at.secs() + 1);
@@ -234,7 +234,7 @@ pub struct Examined {
 /// an expired value is never returned, whether or not it was swept.
 #[async_trait]
 pub trait Store: fmt::Debug + Send + Sync {
-    /// The birth mark: `candidate` if the store is new, else the one it has.
+    /// The epoch: `candidate` if the store is new, else the one it has.
     async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError>;
 
     /// The value under a key.
@@ -337,7 +337,7 @@ mod tests {
                 id: "b_first".into(),
                 at: Timestamp::from_millis(1_000_000 + millis),
             };
-            // The earliest moment of a token of the first, and the birth after a wipe then.
+            // The earliest moment of a token of the first, and the epoch after a wipe then.
             let given = first.at + first.settles_in(first.at).unwrap_or_default();
             assert_eq!(first.settles_in(given), None);
             let second = StoreEpoch {

@@ -12,7 +12,7 @@
 //! | `{prefix}:revocations` | sorted set | `{end}:{id}` by number; at 0 the seal |
 //! | `{prefix}:revocations:ends` | sorted set | the same by end |
 //! | `{prefix}:revocations:last` | string | the last number; its messages are the hints |
-//! | `{prefix}:epoch` | string | the birth mark |
+//! | `{prefix}:epoch` | string | the epoch |
 //!
 //! Whether something has expired is decided by the gateway's clock. Redis drops it by its own
 //! clock an hour later, for the case that no gateway is left to sweep.
@@ -27,13 +27,13 @@
 //!   one second of writes when the machine does. A code that was redeemed in that second could be
 //!   redeemed again until it is 60 seconds old, and a revocation made in it is lost in Redis. The
 //!   gateways that saw it keep refusing its grant; one that starts later does not know of it.
-//! - no append-only file: everything is forgotten. The emptied server gets a new birth mark, and
+//! - no append-only file: everything is forgotten. The emptied server gets a new epoch, and
 //!   tokens from before it are refused, so that no revoked one comes back to life.
 //! - A failover to a replica loses what the replica had not received. `min-replicas-to-write 1`
 //!   bounds that to a second or so.
 //!
 //! Set `maxmemory-policy noeviction`. Where Redis evicts all the same, nothing that was revoked comes
-//! back: the list of revocations carries a seal, and a birth mark without the list that it was made
+//! back: the list of revocations carries a seal, and a epoch without the list that it was made
 //! with counts as none. The store is then as good as emptied, and older tokens are refused.
 
 mod connection;

@@ -174,7 +174,7 @@ impl RevocationView {
         self.state.read().amended.get(grant).cloned()
     }
 
-    /// The birth of the store; `None` before the first reading.
+    /// The epoch of the store; `None` before the first reading.
     pub fn epoch(&self) -> Option<StoreEpoch> {
         self.state.read().epoch.clone()
     }
@@ -188,7 +188,7 @@ impl RevocationView {
         }
     }
 
-    /// Tells its holder when something was revoked or the birth changed.
+    /// Tells its holder when something was revoked or the epoch changed.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }

@@ -170,7 +170,7 @@ impl Called {
 /// What a process said on stderr that tells how it ended.
 #[derive(Debug, Default)]
 struct Said {
-    /// In the keeper's words.
+    /// In the reaper's words.
     how: Option<String>,
     /// Its own last line.
     last: Option<String>,
@@ -202,7 +202,7 @@ impl Life {
             let _ = self.writer.await;
             if timeout(FAREWELL, self.child.wait()).await.is_err() {
                 signal_group(pid, Signal::TERM);
-                // The keeper kills what is left of the group after this time by itself.
+                // The reaper kills what is left of the group after this time by itself.
                 if timeout(LAST_WORDS * 2, self.child.wait()).await.is_err() {
                     signal_group(pid, Signal::KILL);
                     let _ = self.child.wait().await;
@@ -211,7 +211,7 @@ impl Life {
         } else {
             self.stop.cancel();
         }
-        // The keeper has ended its group already, unless somebody has killed the keeper.
+        // The keeper has ended its group already, unless somebody has killed the reaper.
         signal_group(pid, Signal::KILL);
         let broken = words(timeout(LAST_WORDS, self.reader).await);
         let said = timeout(LAST_WORDS, self.logger).await;
@@ -219,7 +219,7 @@ impl Life {
         let how = match (asked, broken, said.how) {
             (_, Some(how), _) | (false, None, Some(how)) => how,
             (true, None, _) => return self.called.ended(End::stopped()),
-            // The keeper ended by itself and had nothing to tell of the program's end.
+            // The reaper ended by itself and had nothing to tell of the program's end.
             (false, None, None) if status.is_some_and(|status| status.code().is_some()) => {
                 "it could not be started".to_owned()
             }

@@ -1,10 +1,10 @@
 //! `mcp-backend keep -- COMMAND`: stands between the bridge and a process, so that nothing of it is
 //! left behind however the bridge ends.
 //!
-//! The keeper leads the process group that the bridge made for it, and the command and what the
+//! The reaper leads the process group that the bridge made for it, and the command and what the
 //! command starts (`npx` starts a `node`) are members. When the bridge dies, even by SIGKILL, the
-//! kernel signals the keeper, and the keeper ends the group. When the command ends, what it left
-//! running ends too. The three standard streams are the command's; the keeper keeps none of the
+//! kernel signals the keeper, and the reaper ends the group. When the command ends, what it left
+//! running ends too. The three standard streams are the command's; the reaper keeps none of the
 //! first two, so that their ends are seen at once.
 
 use std::fs::File;
@@ -78,7 +78,7 @@ async fn watch(command: &[String], parent: u32) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the keeper's last line on stderr begins with; the bridge reads the exit code from it.
+/// What the reaper's last line on stderr begins with; the bridge reads the exit code from it.
 pub const ENDED_WITH: &str = "mcp-backend keep: ended with ";
 
 fn is_child_of(parent: u32) -> bool {

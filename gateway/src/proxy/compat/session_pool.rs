@@ -64,7 +64,7 @@ pub(super) struct SessionPool {
 }
 
 impl SessionPool {
-    /// The session of this key. It lasts as long as the lease of its latest use.
+    /// The session of this key. It lasts as long as the lifetime of its latest use.
     pub(super) fn find(
         &self,
         key: &Key,

@@ -37,7 +37,7 @@ pub(super) struct SuspendedCalls {
 }
 
 impl SuspendedCalls {
-    /// Keeps a call until it is taken, its lease ends or its time is over. Its name; `None` if too
+    /// Keeps a call until it is taken, its lifetime ends or its time is over. Its name; `None` if too
     /// many wait already.
     pub(super) fn keep(
         self: &Arc<Self>,

@@ -54,7 +54,7 @@ pub(super) struct UpstreamClient {
     account: Hold,
 }
 
-/// Headers beside those of the voice.
+/// Headers beside those of the upstream client.
 pub(super) type More = Vec<(HeaderName, String)>;
 
 /// The answer to one HTTP request.
@@ -66,7 +66,7 @@ pub(super) struct Reply {
 }
 
 impl UpstreamClient {
-    /// The voice of a permit. `client_headers`: as the client sent them.
+    /// The client of a permit. `client_headers`: as the client sent them.
     pub(super) fn new(
         state: &ProxyState,
         mounted: &MountedBackend,
