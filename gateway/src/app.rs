@@ -127,7 +127,8 @@ impl App {
             .iter()
             .zip(&backends)
             .map(|(configured, backend)| {
-                let protocols = ProtocolSupport::new(configured.eras, configured.answer_discover);
+                let protocols =
+                    ProtocolSupport::new(configured.families, configured.answer_discover);
                 protocols.follow(backend.clone(), connections.clone(), runtime);
                 protocols
             })

@@ -18,9 +18,9 @@
 //! `proxy::hooks` → `proxy::routes` (one canonical path, or 400) → for an endpoint
 //! [`oauth::AuthorizationServer::answer`]; for a backend `proxy::admission`: bearer → verified
 //! token → revocation view → body judged → [`policy`] = `Permit` → `proxy::exchange`. Without a
-//! permit there is no upstream: the exchange takes it by value. Where the backend speaks another era
+//! permit there is no upstream: the exchange takes it by value. Where the backend speaks another revision family
 //! of MCP than the client, `proxy::compat` takes the permit instead, with the mapping of the crate
-//! [`eras`]; the head of that module says what is translated, why, and what can't be.
+//! [`mcp_protocol`]; the head of that module says what is translated, why, and what can't be.
 //!
 //! # Consent over tools
 //!

@@ -8,7 +8,7 @@
 //! | [`program`] | any child process: where binaries are, free ports, captured lines |
 //! | [`recorder`] | a backend that writes down what arrived and plays scripted answers |
 //! | [`scripted_mcp`] | the MCP server that the recorder plays when a test scripts nothing |
-//! | [`scripted_revisions`] | the same, of one era of MCP alone |
+//! | [`scripted_revisions`] | the same, of one revision family of MCP alone |
 //! | [`browser`] | pages, forms and cookies; never follows a redirect by itself |
 //! | [`fault_proxy`] | a reverse proxy in front of a healthy gateway, with one fault at a time |
 //! | [`desktop_client`] | a home folder for a desktop client, and a browser that somebody sits at |

@@ -1,4 +1,4 @@
-//! MCP servers that the recorder plays, each of one era alone: HTTP+SSE, Streamable HTTP with
+//! MCP servers that the recorder plays, each of one revision family alone: HTTP+SSE, Streamable HTTP with
 //! sessions, and 2026-07-28.
 
 use serde_json::{Value, json};

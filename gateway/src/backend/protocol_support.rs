@@ -1,4 +1,4 @@
-//! Which eras of MCP a backend speaks: asked at the start, again whenever there is doubt, and never
+//! Which revision families of MCP a backend speaks: asked at the start, again whenever there is doubt, and never
 //! on the way of a request, which reads one number.
 //!
 //! Owns: when to ask and what is believed. Not: the questions (`client`).
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::time::Duration;
 
-use eras::{Era, Eras};
+use mcp_protocol::{RevisionFamilies, RevisionFamily};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
@@ -84,7 +84,7 @@ struct Rounds {
 
 impl ProtocolSupport {
     /// What the operator says, or nothing yet; and whether `server/discover` is answered for it.
-    pub fn new(fixed: Eras, answers_discover: bool) -> Arc<Self> {
+    pub fn new(fixed: RevisionFamilies, answers_discover: bool) -> Arc<Self> {
         Arc::new(Self {
             known: AtomicU8::new(fixed.bits()),
             told: AtomicU8::new(0),
@@ -100,18 +100,18 @@ impl ProtocolSupport {
         })
     }
 
-    /// The eras that it is known to speak; none while nothing is known.
-    pub fn eras(&self) -> Eras {
-        Eras::from_bits(self.known.load(Ordering::Relaxed))
+    /// The revision families that it is known to speak; none while nothing is known.
+    pub fn families(&self) -> RevisionFamilies {
+        RevisionFamilies::from_bits(self.known.load(Ordering::Relaxed))
     }
 
-    /// Whether what is said in this era goes to it as it is: it speaks the era, or that is not
+    /// Whether what is said in this revision family goes to it as it is: it speaks the revision family, or that is not
     /// known.
-    pub fn supports(&self, era: Era) -> bool {
+    pub fn supports(&self, family: RevisionFamily) -> bool {
         let known = self.known.load(Ordering::Relaxed);
-        Eras::from_bits(known).is_empty()
-            || Eras::from_bits(known).has(era)
-            || Eras::from_bits(known >> 3).has(era)
+        RevisionFamilies::from_bits(known).is_empty()
+            || RevisionFamilies::from_bits(known).has(family)
+            || RevisionFamilies::from_bits(known >> 3).has(family)
     }
 
     /// Whether `server/discover` is answered for it where it does not know that.
@@ -127,21 +127,21 @@ impl ProtocolSupport {
         }
     }
 
-    /// Whether a request of this era may go its way at once.
-    pub fn is_ready(&self, era: Era) -> bool {
+    /// Whether a request of this revision family may go its way at once.
+    pub fn is_ready(&self, family: RevisionFamily) -> bool {
         let is_followed = self.is_followed.load(Ordering::Relaxed);
         !is_followed
-            || self.eras().has(era)
+            || self.families().has(family)
             || self.is_settled.load(Ordering::Relaxed)
             || self.vain.lock().is_quiet()
     }
 
-    /// Waits, where it is not known yet whether the backend speaks this era, until it was asked anew:
+    /// Waits, where it is not known yet whether the backend speaks this revision family, until it was asked anew:
     /// the first request after a start must not go a way that the second would not. At most a
     /// second, and not by each request: after somebody has waited in vain, nobody does for a while,
     /// which doubles each time. One that takes no connections is asked again by each request, which
     /// would not get far anyway.
-    pub async fn wait_until_probed(&self, era: Era) {
+    pub async fn wait_until_probed(&self, family: RevisionFamily) {
         let begun_waiting = Instant::now();
         let mut rounds = self.rounds.subscribe();
         // The round that is under way may have begun before the backend listened.
@@ -149,7 +149,7 @@ impl ProtocolSupport {
         let answered = async {
             loop {
                 let Rounds { begun, done } = *rounds.borrow_and_update();
-                if self.is_ready(era) || done >= enough {
+                if self.is_ready(family) || done >= enough {
                     return;
                 }
                 if begun == done {
@@ -162,7 +162,7 @@ impl ProtocolSupport {
         };
         let is_in_time = timeout(FIRST_ANSWER, answered).await.is_ok();
         let is_away = is_in_time && !self.is_there.load(Ordering::Relaxed);
-        if !self.is_ready(era) && !is_away {
+        if !self.is_ready(family) && !is_away {
             self.vain.lock().again(begun_waiting.elapsed());
         }
     }
@@ -232,7 +232,7 @@ impl ProtocolSupport {
         };
         let is_first = self.known.load(Ordering::Relaxed) == 0;
         asker
-            .eras(|found| {
+            .families(|found| {
                 if is_first && !found.speaks.is_empty() {
                     self.known.store(bits(found), Ordering::Relaxed);
                     // Wakes those who wait.
@@ -245,9 +245,9 @@ impl ProtocolSupport {
     fn learn(&self, found: Found, backend: &Backend) {
         self.known.store(bits(found), Ordering::Relaxed);
         if self.told.swap(bits(found), Ordering::Relaxed) != bits(found) {
-            let eras = found.speaks.to_string();
+            let families = found.speaks.to_string();
             log::info!(
-                event = "eras_known", backend = backend.mount.name, eras = eras;
+                event = "eras_known", backend = backend.mount.name, eras = families;
                 "what the backend speaks is known"
             );
         }
@@ -263,15 +263,15 @@ mod tests {
     use super::*;
 
     fn followed() -> Arc<ProtocolSupport> {
-        let protocols = ProtocolSupport::new(Eras::NONE, false);
+        let protocols = ProtocolSupport::new(RevisionFamilies::NONE, false);
         protocols.is_followed.store(true, Ordering::Relaxed);
         protocols
     }
 
     async fn waited(protocols: &ProtocolSupport) -> Duration {
         let start = Instant::now();
-        if !protocols.is_ready(Era::Sessions) {
-            protocols.wait_until_probed(Era::Sessions).await;
+        if !protocols.is_ready(RevisionFamily::Stateful) {
+            protocols.wait_until_probed(RevisionFamily::Stateful).await;
         }
         start.elapsed()
     }
@@ -320,18 +320,26 @@ mod tests {
 
     #[test]
     fn what_is_not_known_passes() {
-        let protocols = ProtocolSupport::new(Eras::NONE, false);
-        assert!(protocols.eras().is_empty());
-        assert!(Era::ALL.into_iter().all(|era| protocols.supports(era)));
-        let fixed = ProtocolSupport::new(Eras::NONE.and(Era::Stateless), false);
-        assert!(fixed.supports(Era::Stateless) && !fixed.supports(Era::Sessions));
+        let protocols = ProtocolSupport::new(RevisionFamilies::NONE, false);
+        assert!(protocols.families().is_empty());
+        assert!(
+            RevisionFamily::ALL
+                .into_iter()
+                .all(|family| protocols.supports(family))
+        );
+        let fixed =
+            ProtocolSupport::new(RevisionFamilies::NONE.and(RevisionFamily::Stateless), false);
+        assert!(
+            fixed.supports(RevisionFamily::Stateless) && !fixed.supports(RevisionFamily::Stateful)
+        );
         let half = ProtocolSupport {
             known: AtomicU8::new(
-                Eras::NONE.and(Era::Stateless).bits() | Eras::NONE.and(Era::Sessions).bits() << 3,
+                RevisionFamilies::NONE.and(RevisionFamily::Stateless).bits()
+                    | RevisionFamilies::NONE.and(RevisionFamily::Stateful).bits() << 3,
             ),
             ..ProtocolSupport::default()
         };
-        assert!(half.supports(Era::Sessions) && !half.supports(Era::HttpSse));
-        assert!(!half.eras().has(Era::Sessions));
+        assert!(half.supports(RevisionFamily::Stateful) && !half.supports(RevisionFamily::HttpSse));
+        assert!(!half.families().has(RevisionFamily::Stateful));
     }
 }

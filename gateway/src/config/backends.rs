@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use eras::{Era, Eras};
 use http::{HeaderName, HeaderValue};
+use mcp_protocol::{RevisionFamilies, RevisionFamily};
 use url::Url;
 
 use crate::backend::{Address, Backend};
@@ -73,9 +73,9 @@ impl Reader<'_> {
         if bridge.is_none() && self.problems.len() > before {
             return None;
         }
-        let mut eras: Eras = self
+        let mut families: RevisionFamilies = self
             .list(&at("eras"), |text| {
-                Era::named(text)
+                RevisionFamily::named(text)
                     .ok_or_else(|| "is none of `2024-11-05`, `2025` and `2026-07-28`".to_owned())
             })
             .into_iter()
@@ -83,9 +83,9 @@ impl Reader<'_> {
         let is_on_stdio = bridge.is_some();
         let (address, host, command, environment) = match bridge {
             Some(bridge) => {
-                if eras.is_empty() {
+                if families.is_empty() {
                     // The bridge need not be asked.
-                    eras = Era::ALL.into_iter().collect();
+                    families = RevisionFamily::ALL.into_iter().collect();
                 }
                 (
                     bridge.address,
@@ -104,7 +104,7 @@ impl Reader<'_> {
         Some(ConfiguredBackend {
             command,
             environment,
-            eras,
+            families,
             answer_discover: self.flag(&at("answer_discover"))?,
             introspection,
             backend: Backend {

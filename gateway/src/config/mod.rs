@@ -21,8 +21,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use eras::Eras;
 use ipnet::IpNet;
+use mcp_protocol::RevisionFamilies;
 
 use crate::access_token::Approver;
 use crate::backend::{Backend, IdentityHeaders};
@@ -68,8 +68,8 @@ pub struct ConfiguredBackend {
     pub backend: Backend,
     /// Program and arguments. Empty: it runs by itself.
     pub command: Vec<String>,
-    /// The eras that it speaks; none: it is asked.
-    pub eras: Eras,
+    /// The revision families that it speaks; none: it is asked.
+    pub families: RevisionFamilies,
     /// Whether `server/discover` is answered for it if it does not know that.
     pub answer_discover: bool,
     /// Of the secret with which it may introspect tokens, if it may.

@@ -12,8 +12,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use eras::Object;
 use http::HeaderName;
+use mcp_protocol::Object;
 use pingora::http::RequestHeader;
 use serde_json::value::RawValue;
 

@@ -16,7 +16,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use eras::{Message, Object, RpcError};
+use mcp_protocol::{Message, Object, RpcError};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 

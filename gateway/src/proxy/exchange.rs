@@ -79,7 +79,7 @@ impl ProxyState {
                 .first()
                 .is_some_and(|call| call.method == "initialize");
         if is_first && matches!(head.status.as_u16(), 400 | 404 | 405) {
-            // It may have been replaced by one of another era.
+            // It may have been replaced by one of another revision family.
             mounted.protocols.invalidate();
         }
         let is_stream = mcp_endpoint == McpEndpoint::Sse

@@ -250,10 +250,10 @@ impl ProxyState {
         }
         let outcome = match admitted {
             Ok(mut admitted) => {
-                let era = compat::era(mcp_endpoint, admitted.is_stateless);
-                if !mounted.protocols.is_ready(era) {
+                let family = compat::family(mcp_endpoint, admitted.is_stateless);
+                if !mounted.protocols.is_ready(family) {
                     // Boxed: it happens hardly ever.
-                    Box::pin(mounted.protocols.wait_until_probed(era)).await;
+                    Box::pin(mounted.protocols.wait_until_probed(family)).await;
                 }
                 let plan = self.plan(mounted, mcp_endpoint, session, &admitted);
                 let admitted = match admitted.refused.take() {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use eras::{Id, Message};
+use mcp_protocol::{Id, Message};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use eras::{Id, Message, RpcError, code};
+use mcp_protocol::{Id, Message, RpcError, code};
 
 use super::places::Crowd;
 

@@ -9,8 +9,8 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
-use eras::to_sessions::Caller;
-use eras::{Id, Message, Object};
+use mcp_protocol::to_stateful::Caller;
+use mcp_protocol::{Id, Message, Object};
 use tokio_util::sync::CancellationToken;
 
 use super::places::Owner;
@@ -133,7 +133,7 @@ pub fn messages(body: &[u8]) -> Option<Vec<Message>> {
     if !text.starts_with('[') {
         return Message::parse(text).ok().map(|message| vec![message]);
     }
-    let all: Vec<eras::Object> = serde_json::from_str(text).ok()?;
+    let all: Vec<mcp_protocol::Object> = serde_json::from_str(text).ok()?;
     let all: Option<Vec<_>> = all.into_iter().map(|one| Message::of(one).ok()).collect();
     all.filter(|all| !all.is_empty())
 }

@@ -9,9 +9,9 @@ use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
-use eras::Message;
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
+use mcp_protocol::Message;
 use serde::Deserialize;
 use tokio::time::timeout;
 

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use eras::to_sessions::{self, Caller};
-use eras::{Id, Kind, Message, Object, RpcError, code, meta};
+use mcp_protocol::to_stateful::{self, Caller};
+use mcp_protocol::{Id, Kind, Message, Object, RpcError, code, meta};
 use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -239,7 +239,7 @@ impl Link {
         );
         let mut request = request.with_id(&ours);
         if progress.is_some() {
-            request = to_sessions::with_progress_token(request, &ours);
+            request = to_stateful::with_progress_token(request, &ours);
         }
         self.write(&request).await?;
         Ok(exchange)
@@ -310,7 +310,7 @@ impl Link {
         if on_leave == OnLeave::Cancel {
             table.pending.remove(&number);
             drop(table);
-            self.try_write(&to_sessions::cancelled(&Id::number(number), reason));
+            self.try_write(&to_stateful::cancelled(&Id::number(number), reason));
         }
     }
 
@@ -329,7 +329,7 @@ impl Link {
             keep
         });
         for number in given_up {
-            self.try_write(&to_sessions::cancelled(
+            self.try_write(&to_stateful::cancelled(
                 &Id::number(number),
                 "nobody waits for it",
             ));
@@ -362,14 +362,14 @@ impl Link {
                 .map(|all| all.into_iter().map(Message::of).collect()),
             false => Some(vec![Message::parse(text)]),
         };
-        for message in messages.unwrap_or_else(|| vec![Err(eras::Malformed)]) {
+        for message in messages.unwrap_or_else(|| vec![Err(mcp_protocol::Malformed)]) {
             match message {
                 Ok(message) => match message.kind() {
                     Kind::Response => self.answered(message),
                     Kind::Notification => self.told(message),
                     Kind::Request => self.asked(message),
                 },
-                Err(eras::Malformed) => self.complain(text),
+                Err(mcp_protocol::Malformed) => self.complain(text),
             }
         }
     }
@@ -437,7 +437,7 @@ impl Link {
                     notification.edit_params(|params| params.set(meta::PROGRESS_TOKEN, token));
                 }
                 (None, "notifications/progress") => return,
-                _ => notification = to_sessions::subscribed(notification, &pending.id),
+                _ => notification = to_stateful::subscribed(notification, &pending.id),
             }
             if let Way::Open { notices, .. } = &pending.way {
                 // A reader that is too slow misses some; the answer comes in any case.
@@ -488,8 +488,8 @@ impl Link {
                 let wants = |pending: &Pending| {
                     pending.caller.as_ref().is_some_and(|caller| {
                         let passing =
-                            to_sessions::pass(notification.clone(), &pending.method, caller);
-                        matches!(passing, to_sessions::Passing::On(_))
+                            to_stateful::pass(notification.clone(), &pending.method, caller);
+                        matches!(passing, to_stateful::Passing::On(_))
                     })
                 };
                 let _ = self.tell_newest(notification.clone(), wants);

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`options`], [`run`] | command line, start and end |
 //! | [`http`], [`streamable`], [`stateless`], [`legacy`], [`reply`] | the three transports to the front |
-//! | [`session`], [`translated`] | a client's session, in front of a server of its own era or of the other |
+//! | [`session`], [`translated`] | a client's session, in front of a server of its own revision family or of the other |
 //! | [`pool`], [`server`], [`places`] | who gets a process, and how many; starting, resting, starting again |
 //! | [`link`], [`exchange`], [`questions`], [`outbox`], [`subscribers`] | the conversation with one process: what is pending, and where each message goes |
 //! | [`child`], [`reaper`] | the process: pipes, limits, the log of stderr, an end without orphans |
@@ -39,9 +39,9 @@
 //! | client | server knows `initialize` | server knows `server/discover` only |
 //! |---|---|---|
 //! | HTTP+SSE, Streamable HTTP with sessions | passed on | [`translated`] |
-//! | 2026-07-28 | translated by [`eras::to_sessions`] | passed on |
+//! | 2026-07-28 | translated by [`mcp_protocol::to_stateful`] | passed on |
 //!
-//! A server of both eras is spoken to in the client's. Passing on changes a message's `id` and
+//! A server of both revision families is spoken to in the client's. Passing on changes a message's `id` and
 //! progress token, and nothing else: order, unknown members and the forms of numbers stay.
 //!
 //! # What the server says unasked

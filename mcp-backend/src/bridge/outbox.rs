@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use eras::{Kind, Message};
+use mcp_protocol::{Kind, Message};
 use tokio::sync::mpsc;
 
 /// Messages that wait for a slow reader of the stream.
@@ -101,7 +101,7 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
-    use eras::{Id, Object};
+    use mcp_protocol::{Id, Object};
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use eras::to_sessions::Caller;
+use mcp_protocol::to_stateful::Caller;
 use tokio_util::sync::CancellationToken;
 
 use super::link::Audience;

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use eras::to_sessions::{self, Passing};
-use eras::{Id, Message, Object, RpcError, code};
+use mcp_protocol::to_stateful::{self, Passing};
+use mcp_protocol::{Id, Message, Object, RpcError, code};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
@@ -48,7 +48,7 @@ impl Question {
     }
 
     fn as_result(&self, id: &Id) -> Message {
-        Message::result(id, &to_sessions::input_required(&self.asked, &self.state))
+        Message::result(id, &to_stateful::input_required(&self.asked, &self.state))
     }
 }
 
@@ -88,7 +88,7 @@ impl Link {
             let Some(caller) = &pending.caller else {
                 continue;
             };
-            let Passing::Asks(asked) = to_sessions::pass(request.clone(), &pending.method, caller)
+            let Passing::Asks(asked) = to_stateful::pass(request.clone(), &pending.method, caller)
             else {
                 continue;
             };
@@ -115,7 +115,7 @@ impl Link {
         retry: &Message,
         patience: Duration,
     ) -> Option<Exchange> {
-        let state = to_sessions::request_state(retry)?;
+        let state = to_stateful::request_state(retry)?;
         let id = retry.id()?;
         let mut table = self.lock();
         let (number, pending) = table.pending.iter_mut().find(|(_, pending)| {
@@ -138,7 +138,7 @@ impl Link {
         let Way::Parked(mut question) = std::mem::replace(&mut pending.way, open) else {
             return None;
         };
-        let Some(response) = to_sessions::answer(retry, &question.asked) else {
+        let Some(response) = to_stateful::answer(retry, &question.asked) else {
             // It said nothing to the question: it is asked again.
             park(pending, question);
             return Some(exchange);

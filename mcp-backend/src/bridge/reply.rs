@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use eras::{Id, Message, RpcError};
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, stream};
+use mcp_protocol::{Id, Message, RpcError};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 

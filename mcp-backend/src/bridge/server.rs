@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use eras::to_sessions::{self, Caller};
-use eras::{Id, LATEST_SESSIONS, Message, Object, STATELESS, code, meta, to_stateless};
 use futures::FutureExt as _;
+use mcp_protocol::to_stateful::{self, Caller};
+use mcp_protocol::{Id, LATEST_STATEFUL, Message, Object, STATELESS, code, meta, to_stateless};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -54,7 +54,7 @@ pub struct Kit {
 #[derive(Debug, Default)]
 pub struct Known {
     /// Which way of saying hello worked last.
-    era: AtomicU8,
+    family: AtomicU8,
     /// Whether it has ever said hello.
     is_proven: AtomicBool,
     /// Held by the one that starts it while it never has: programs such as `npx` install what they
@@ -79,7 +79,7 @@ const KNOWN_STATELESS: u8 = 2;
 #[derive(Debug)]
 pub enum Hello {
     /// The result of `initialize`, as it was sent and as it is understood.
-    Sessions(Object, to_sessions::Server),
+    Sessions(Object, to_stateful::Server),
     /// The result of `server/discover`.
     Stateless(Object),
 }
@@ -367,7 +367,7 @@ impl Server {
             Opening::OfCaller(caller) => {
                 let hello = within(self.kit.patience(), self.say_hello(link, caller)).await??;
                 if matches!(hello, Hello::Sessions(..)) {
-                    link.write(&to_sessions::initialized()).await?;
+                    link.write(&to_stateful::initialized()).await?;
                 }
                 hello
             }
@@ -395,10 +395,10 @@ impl Server {
         }
     }
 
-    /// Stateless first (2026-07-28, stdio, Backward Compatibility): a server of both eras must not
+    /// Stateless first (2026-07-28, stdio, Backward Compatibility): a server of both revision families must not
     /// be tied to a session by us.
     async fn say_hello(&self, link: &Arc<Link>, caller: &Caller) -> Result<Hello, Failure> {
-        let known = self.kit.known.era.load(Ordering::Relaxed);
+        let known = self.kit.known.family.load(Ordering::Relaxed);
         let mut probe = match known {
             KNOWN_SESSIONS => None,
             _ => Some(self.ask(link, discover(caller)).await?),
@@ -412,17 +412,20 @@ impl Server {
             if let Ok(answer) = timeout(patience, probe.answer()).await
                 && let Some(hello) = discovered(&answer)
             {
-                self.kit.known.era.store(KNOWN_STATELESS, Ordering::Relaxed);
+                self.kit
+                    .known
+                    .family
+                    .store(KNOWN_STATELESS, Ordering::Relaxed);
                 return hello;
             }
         }
-        let initialize = to_sessions::initialize(caller, &Id::number(0), LATEST_SESSIONS);
+        let initialize = to_stateful::initialize(caller, &Id::number(0), LATEST_STATEFUL);
         let mut asked = self.ask(link, initialize).await?;
         let (hello, known) = match &mut probe {
             Some(probe) => late(probe, &mut asked).await?,
             None => (initialized(&mut asked).await?, KNOWN_SESSIONS),
         };
-        self.kit.known.era.store(known, Ordering::Relaxed);
+        self.kit.known.family.store(known, Ordering::Relaxed);
         Ok(hello)
     }
 
@@ -447,7 +450,7 @@ impl Server {
             .iter()
             .map(|(_, told)| told.clone())
             .collect();
-        let _ = open.link.write(&to_sessions::initialized()).await;
+        let _ = open.link.write(&to_stateful::initialized()).await;
         for message in told {
             if let Ok(mut answer) = self.ask(&open.link, message).await {
                 tokio::spawn(async move { answer.answer().await });
@@ -586,14 +589,14 @@ async fn initialized(asked: &mut Exchange) -> Result<Hello, Failure> {
         return Err(Failure::Refused(error));
     }
     let result = answer.outcome().unwrap_or_default();
-    let server = to_sessions::Server::of(&result).ok_or_else(|| {
+    let server = to_stateful::Server::of(&result).ok_or_else(|| {
         Failure::NotStarted("its answer to `initialize` names no protocol version".to_owned())
     })?;
     Ok(Hello::Sessions(result, server))
 }
 
 /// What a process is that was asked `server/discover` and, since it kept silent, `initialize`: it may
-/// have been busy with its own start, and answer both. The second has tied one of both eras to a
+/// have been busy with its own start, and answer both. The second has tied one of both revision families to a
 /// session, so that is what this process is; the next one is asked without haste.
 async fn late(probe: &mut Exchange, asked: &mut Exchange) -> Result<(Hello, u8), Failure> {
     let stateless = tokio::select! {
@@ -642,7 +645,7 @@ fn discovered(answer: &Message) -> Option<Result<Hello, Failure>> {
             let supported: Vec<String> = data.read("supported").unwrap_or_default();
             supported
                 .iter()
-                .any(|version| eras::is_session_revision(version))
+                .any(|version| mcp_protocol::is_stateful_revision(version))
         });
         return (is_stateless && !speaks_sessions).then_some(Err(Failure::Refused(error)));
     }

@@ -4,8 +4,10 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use eras::to_sessions::{Caller, Filter};
-use eras::{Id, Kind, Message, Object, RpcError, STATELESS, code, is_session_revision, meta};
+use mcp_protocol::to_stateful::{Caller, Filter};
+use mcp_protocol::{
+    Id, Kind, Message, Object, RpcError, STATELESS, code, is_stateful_revision, meta,
+};
 use tokio::sync::mpsc;
 
 use super::exchange::{Exchange, Heard, OnLeave};
@@ -32,7 +34,7 @@ pub struct Session {
     number: u64,
     used: Mutex<Instant>,
     subscription: OnceLock<Subscription>,
-    /// Set where the server is of another era.
+    /// Set where the server is of another revision family.
     translated: OnceLock<Arc<Translated>>,
 }
 
@@ -251,7 +253,7 @@ impl Session {
 fn shared_result(mut result: Object, asked: &Message) -> Object {
     // The handshake was ours, and of the newest revision; an older one is a part of it.
     if let Some(version) = asked.params().text("protocolVersion")
-        && is_session_revision(&version)
+        && is_stateful_revision(&version)
         && result
             .text("protocolVersion")
             .is_some_and(|own| own > version)

@@ -1,16 +1,16 @@
 //! `/mcp` for 2026-07-28: no sessions, each request says all there is to know.
 //!
 //! A server that speaks this revision itself is passed to as it is; for one that speaks sessions,
-//! `eras` translates, and the process's answers, log messages and questions find the request that
+//! `families` translates, and the process's answers, log messages and questions find the request that
 //! they belong to.
 
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use eras::to_sessions::{self, Caller, Filter, Passing};
-use eras::{Id, Kind, Message, Object, RpcError, code, decode_value, meta};
 use futures::{StreamExt, stream};
+use mcp_protocol::to_stateful::{self, Caller, Filter, Passing};
+use mcp_protocol::{Id, Kind, Message, Object, RpcError, code, decode_value, meta};
 
 use super::exchange::{Exchange, Heard, OnLeave};
 use super::failure::Failure;
@@ -103,7 +103,7 @@ async fn answer(
         "subscriptions/listen" => return Ok(listen(front, server, &open, said, &message, accepts)),
         _ => {}
     }
-    let exchange = match to_sessions::request_state(&message) {
+    let exchange = match to_stateful::request_state(&message) {
         Some(_) => match open.link.resume(&message, server.kit().silence) {
             Some(exchange) => exchange,
             None => {
@@ -119,7 +119,7 @@ async fn answer(
         },
         None => {
             set_level(server, &open, said, &message).await?;
-            match to_sessions::request(message) {
+            match to_stateful::request(message) {
                 Ok(request) => ask(server, &open.link, request, Some(caller.clone())).await?,
                 Err(error) => {
                     let answer = Message::error(Some(&id), &error);
@@ -141,13 +141,13 @@ fn translate(heard: Heard, id: &Id, method: &str, hello: &Hello, caller: &Caller
         return Some(heard);
     };
     match heard {
-        Heard::Notice(message) => match to_sessions::pass(message, method, caller) {
+        Heard::Notice(message) => match to_stateful::pass(message, method, caller) {
             Passing::On(message) => Some(Heard::Notice(message)),
             _ => None,
         },
         Heard::Answer(message) => Some(Heard::Answer(match is_question(&message) {
             true => message,
-            false => to_sessions::response(id, method, &message, said, caller),
+            false => to_stateful::response(id, method, &message, said, caller),
         })),
     }
 }
@@ -179,7 +179,7 @@ async fn ask(
 async fn set_level(
     server: &Server,
     open: &Open,
-    said: &to_sessions::Server,
+    said: &to_stateful::Server,
     message: &Message,
 ) -> Result<(), Failure> {
     let is_one_caller = match server.audience() {
@@ -204,7 +204,7 @@ fn listen(
     front: &Front,
     server: &Arc<Server>,
     open: &Open,
-    said: &to_sessions::Server,
+    said: &to_stateful::Server,
     message: &Message,
     accepts: Accepts,
 ) -> Response {
@@ -226,7 +226,7 @@ fn listen(
     for uri in &granted.updates {
         listening.tell("resources/subscribe", uri);
     }
-    let acknowledged = to_sessions::acknowledged(&id, &granted);
+    let acknowledged = to_stateful::acknowledged(&id, &granted);
     let ending = front.ending.clone();
     let messages = messages.map(move |message| {
         // Held here, the subscription lives exactly as long as the stream.
@@ -239,7 +239,7 @@ fn listen(
             // A process that is gone ends the stream without a word: the client subscribes again.
             ending
                 .is_cancelled()
-                .then(|| reply::event(&to_sessions::ended(&id)))
+                .then(|| reply::event(&to_stateful::ended(&id)))
         }
     });
     reply::events(

@@ -7,9 +7,9 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use eras::{Kind, Message, RpcError, is_session_revision, meta};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
+use mcp_protocol::{Kind, Message, RpcError, is_stateful_revision, meta};
 
 use super::exchange::Heard;
 use super::http::{Front, first_id, messages};
@@ -91,7 +91,9 @@ fn is_stateless(headers: &HeaderMap, message: &Message) -> bool {
     let header = headers.get(VERSION).map(HeaderValue::as_bytes);
     message.meta().has(meta::VERSION)
         || message.method() == "server/discover"
-        || header.is_some_and(|version| is_date(version) && version >= eras::STATELESS.as_bytes())
+        || header.is_some_and(|version| {
+            is_date(version) && version >= mcp_protocol::STATELESS.as_bytes()
+        })
 }
 
 fn is_date(version: &[u8]) -> bool {
@@ -105,7 +107,7 @@ fn is_date(version: &[u8]) -> bool {
 /// 2025-06-18 and later: an unknown version is refused with 400.
 fn unknown_version(headers: &HeaderMap, messages: &[Message]) -> Option<Response> {
     let version = headers.get(VERSION)?;
-    if version.to_str().is_ok_and(is_session_revision) {
+    if version.to_str().is_ok_and(is_stateful_revision) {
         return None;
     }
     let error = RpcError::unsupported_version(&String::from_utf8_lossy(version.as_bytes()));

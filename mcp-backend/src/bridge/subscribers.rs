@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use eras::to_sessions::{self, Filter};
-use eras::{Id, Message};
+use mcp_protocol::to_stateful::{self, Filter};
+use mcp_protocol::{Id, Message};
 
 use super::outbox::Outbox;
 
@@ -86,7 +86,7 @@ impl Subscribers {
                 continue;
             }
             let notification = match &subscriber.id {
-                Some(id) => to_sessions::subscribed(notification.clone(), id),
+                Some(id) => to_stateful::subscribed(notification.clone(), id),
                 None => notification.clone(),
             };
             // Who does not read misses it.

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use eras::to_sessions::Filter;
-use eras::to_stateless::{self, Hello, Outcome, Questions, Step};
-use eras::{Id, Message, Object, RpcError, code};
+use mcp_protocol::to_stateful::Filter;
+use mcp_protocol::to_stateless::{self, Hello, Outcome, Questions, Step};
+use mcp_protocol::{Id, Message, Object, RpcError, code};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::wire::{self, Answer, Streaming};
 
-pub(crate) const SESSION_REVISIONS: [&str; 3] = ["2025-03-26", "2025-06-18", "2025-11-25"];
+pub(crate) const STATEFUL_REVISIONS: [&str; 3] = ["2025-03-26", "2025-06-18", "2025-11-25"];
 pub(crate) const STATELESS: &str = "2026-07-28";
 
 /// A client that can ask something and gets the whole JSON-RPC answer.

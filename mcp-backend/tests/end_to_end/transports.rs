@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::backend::{Backend, Documents, command, eventually, outcome, wait_for};
-use crate::mcp::{self, Client, LegacyClient, SESSION_REVISIONS, SessionClient, StatelessClient};
+use crate::mcp::{self, Client, LegacyClient, STATEFUL_REVISIONS, SessionClient, StatelessClient};
 use crate::wire;
 
 fn started() -> (Documents, Backend) {
@@ -28,7 +28,7 @@ fn assert_serves(client: &mut impl Client) {
 #[test]
 fn every_revision_with_sessions_is_served() {
     let (_documents, backend) = started();
-    for revision in SESSION_REVISIONS {
+    for revision in STATEFUL_REVISIONS {
         let mut client = SessionClient::connect(backend.address, revision);
         assert_eq!(client.initialized["protocolVersion"], revision);
         assert_serves(&mut client);

@@ -1,4 +1,4 @@
-//! Client eras × kinds of backends, by real SDK clients in front of real servers: each cell lists
+//! Client revision families × kinds of backends, by real SDK clients in front of real servers: each cell lists
 //! the tools, calls some, hears of progress and changes, answers a question, meets an error, and is
 //! refused after its grant was revoked. A function a cell.
 
@@ -11,7 +11,7 @@ use tests::gateway::{Gateway, Owner, Setup};
 use tests::oauth::OAuthClient;
 use tests::program::{Program, free_port, workspace};
 
-/// A server of one era.
+/// A server of one revision family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Server {
     /// HTTP+SSE only.
@@ -22,7 +22,7 @@ enum Server {
     Stateless,
 }
 
-/// A client of one era.
+/// A client of one revision family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Client {
     /// The TypeScript SDK 1.x over HTTP+SSE.
@@ -49,7 +49,7 @@ fn node() -> PathBuf {
 
 impl Server {
     /// What the gateway is to find out about it.
-    fn eras(self) -> &'static str {
+    fn families(self) -> &'static str {
         match self {
             Self::HttpSse => "2024-11-05",
             Self::Sessions => "2025",
@@ -128,7 +128,7 @@ impl Client {
 async fn works(client: Client, server: Server) -> Result<()> {
     let (program, url) = server.start().await?;
     let gateway = Gateway::start(Setup::default().backend(&url)).await?;
-    let known = format!("\"eras\":\"{}\"", server.eras());
+    let known = format!("\"eras\":\"{}\"", server.families());
     let deadline = Instant::now() + Duration::from_secs(30);
     while !gateway.log().iter().any(|line| line.contains(&known)) {
         ensure!(

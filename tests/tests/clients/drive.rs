@@ -124,11 +124,11 @@ pub(crate) fn transport(sse: bool, gateway: &Gateway) -> String {
         .filter(|event| event["event"] == "exchanged" && event["status"] == 200)
         .filter_map(|event| event["call"].as_str().map(String::from))
         .collect();
-    let eras = [("initialize", "2025"), ("server/discover", "2026-07-28")];
-    let spoken: Vec<&str> = eras
+    let families = [("initialize", "2025"), ("server/discover", "2026-07-28")];
+    let spoken: Vec<&str> = families
         .iter()
         .filter(|(call, _)| calls.iter().any(|made| made == call))
-        .map(|(_, era)| *era)
+        .map(|(_, family)| *family)
         .collect();
     format!("Streamable HTTP, {}", spoken.join(" and "))
 }

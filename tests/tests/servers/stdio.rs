@@ -1,5 +1,5 @@
 //! Servers on stdin and stdout, which the gateway itself puts behind HTTP for clients of all three
-//! eras: as one line, and in a configuration file.
+//! revision families: as one line, and in a configuration file.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tests::sdk::Transport::{Http, Sse};
 use tests::sdk::{self, Sdk, Transport};
 use tests::server::{Launch, Lock};
 
-/// The clients of each era, and the revision that they agree on with a server of 2025-11-25.
+/// The clients of each revision family, and the revision that they agree on with a server of 2025-11-25.
 const CELLS: [(Sdk, Transport, &str); 5] = [
     (TypeScriptV1, Sse, "2025-11-25"),
     (TypeScriptV1, Http, "2025-11-25"),

@@ -1,5 +1,5 @@
 //! An answer of the client that the operator's policy refuses: the backend that waits for it is told at
-//! once that nobody answers, on every transport and across eras, and hears nothing of what was said.
+//! once that nobody answers, on every transport and across revision families, and hears nothing of what was said.
 
 use std::time::{Duration, Instant};
 
@@ -31,9 +31,9 @@ struct Place {
 }
 
 impl Place {
-    /// `eras`: what the gateway is to have found out about the backend.
+    /// `families`: what the gateway is to have found out about the backend.
     async fn start(
-        eras: &str,
+        families: &str,
         script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static,
     ) -> Result<Self> {
         let folder = tempfile::tempdir()?;
@@ -42,11 +42,14 @@ impl Place {
         let more = format!("[policy]\nfile = \"{}\"\n", file.display());
         let backend = Recorder::start(script).await?;
         let gateway = Gateway::start(Setup::default().backend(&backend.url()).more(&more)).await?;
-        let wanted = format!("\"eras\":\"{eras}\"");
+        let wanted = format!("\"eras\":\"{families}\"");
         let deadline = Instant::now() + Duration::from_secs(20);
         while !gateway.log().iter().any(|line| line.contains(&wanted)) {
             let log = gateway.log().join("\n");
-            ensure!(Instant::now() < deadline, "{eras} was not found out\n{log}");
+            ensure!(
+                Instant::now() < deadline,
+                "{families} was not found out\n{log}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let client = OAuthClient::register(&gateway.origin(), "A test client").await?;
@@ -312,14 +315,14 @@ fn modern(place: &Place, id: u64, params: &Value) -> RequestBuilder {
 
 #[tokio::test]
 async fn a_call_that_comes_again_refused_is_given_up_at_a_backend_with_sessions() -> Result<()> {
-    for (eras, script) in [
+    for (families, script) in [
         ("2025", in_sessions as fn(&Recorded) -> Answer),
         ("2024-11-05", over_http_sse),
     ] {
-        let place = Place::start(eras, script).await?;
+        let place = Place::start(families, script).await?;
         let reply = http::send(modern(&place, 1, &json!({"arguments": {}}))).await?;
         let asked = mcp::response(&reply)?["result"].clone();
-        assert_eq!(asked["resultType"], "input_required", "{eras}: {asked}");
+        assert_eq!(asked["resultType"], "input_required", "{families}: {asked}");
         let requests = asked["inputRequests"].as_object();
         let (name, _) = requests.and_then(|all| all.iter().next()).expect("it asks");
         let again = json!({
@@ -328,16 +331,19 @@ async fn a_call_that_comes_again_refused_is_given_up_at_a_backend_with_sessions(
         });
         let reply = http::send(modern(&place, 2, &again)).await?;
         let reply = mcp::response(&reply)?;
-        assert_eq!(reply["result"]["isError"], true, "{eras}: {reply}");
+        assert_eq!(reply["result"]["isError"], true, "{families}: {reply}");
         let answers = place.answers();
-        assert_eq!(answers.len(), 1, "{eras}: {answers:?}");
-        assert_eq!(answers[0]["error"]["code"], -32601, "{eras}: {answers:?}");
-        assert!(place.backend.marked("Ada").is_empty(), "{eras}");
+        assert_eq!(answers.len(), 1, "{families}: {answers:?}");
+        assert_eq!(
+            answers[0]["error"]["code"], -32601,
+            "{families}: {answers:?}"
+        );
+        assert!(place.backend.marked("Ada").is_empty(), "{families}");
         // It is over: the same again finds nothing that waits.
         let mut late = again.clone();
         late["arguments"] = json!({});
         let late = mcp::response(&http::send(modern(&place, 3, &late)).await?)?;
-        assert_eq!(late["error"]["code"], -32602, "{eras}: {late}");
+        assert_eq!(late["error"]["code"], -32602, "{families}: {late}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Clients of one era in front of backends of another: what arrives at the backend, what comes
+//! Clients of one revision family in front of backends of another: what arrives at the backend, what comes
 //! back, and what ends it. Backends are scripted, so that each header is seen; real ones are in
 //! `tests/cells`.
 
@@ -30,20 +30,20 @@ struct Cell {
 
 impl Cell {
     async fn start(
-        eras: &str,
+        families: &str,
         script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static,
     ) -> Result<Self> {
-        Self::with(eras, script, Setup::default()).await
+        Self::with(families, script, Setup::default()).await
     }
 
     async fn with(
-        eras: &str,
+        families: &str,
         script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static,
         setup: Setup,
     ) -> Result<Self> {
         let backend = Recorder::start(script).await?;
         let gateway = Gateway::start(setup.backend(&backend.url())).await?;
-        known(&gateway, eras).await?;
+        known(&gateway, families).await?;
         let client = OAuthClient::register(&gateway.origin(), "A test client").await?;
         let token = client.sign_in(&Owner::alice()).await?;
         Ok(Self {
@@ -91,13 +91,13 @@ impl Cell {
     }
 }
 
-async fn known(gateway: &Gateway, eras: &str) -> Result<()> {
-    let wanted = format!("\"eras\":\"{eras}\"");
+async fn known(gateway: &Gateway, families: &str) -> Result<()> {
+    let wanted = format!("\"eras\":\"{families}\"");
     let deadline = Instant::now() + Duration::from_secs(20);
     while !gateway.log().iter().any(|line| line.contains(&wanted)) {
         ensure!(
             Instant::now() < deadline,
-            "{eras} was not found out\n{}",
+            "{families} was not found out\n{}",
             gateway.log().join("\n")
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -438,14 +438,14 @@ async fn held_sessions_are_bounded() -> Result<()> {
 
 #[tokio::test]
 async fn a_refused_call_is_told_on_a_stream_that_the_gateway_holds() -> Result<()> {
-    for (eras, script) in [
+    for (families, script) in [
         (
             "2025",
             scripted_revisions::sessions as fn(&Recorded) -> Answer,
         ),
         ("2026-07-28", scripted_revisions::stateless),
     ] {
-        let cell = Cell::start(eras, script).await?;
+        let cell = Cell::start(families, script).await?;
         let reader = cell
             .client
             .sign_in_choosing(&Owner::alice(), |form| form.choose("tools", "today"))
@@ -453,10 +453,10 @@ async fn a_refused_call_is_told_on_a_stream_that_the_gateway_holds() -> Result<(
         let mut legacy = LegacySession::open(&cell.gateway.url("/sse"), &reader).await?;
         legacy.request(&mcp::initialize()).await?;
         let refused = legacy.request(&mcp::call(3, "other", &json!({}))).await?;
-        assert_eq!(refused["result"]["isError"], true, "{eras}: {refused}");
+        assert_eq!(refused["result"]["isError"], true, "{families}: {refused}");
         assert!(cell.arrived("tools/call").is_empty());
         let pong = legacy.request(&mcp::message(4, "ping", &json!({}))).await?;
-        assert_eq!(pong["id"], 4, "{eras}: {pong}");
+        assert_eq!(pong["id"], 4, "{families}: {pong}");
     }
     Ok(())
 }
@@ -744,8 +744,8 @@ fn named(id: &Value) -> Value {
 
 #[tokio::test]
 async fn a_limited_session_client_is_asked_across_eras() -> Result<()> {
-    for (eras, tool) in [("2026-07-28", "asks"), ("2024-11-05", "greet")] {
-        let mut cell = Cell::start(eras, move |request| match eras {
+    for (families, tool) in [("2026-07-28", "asks"), ("2024-11-05", "greet")] {
+        let mut cell = Cell::start(families, move |request| match families {
             "2026-07-28" => scripted_revisions::stateless(request),
             _ if request.path() == "/mcp" => scripted_revisions::http_sse(request),
             _ => greeter(request),
@@ -766,7 +766,7 @@ async fn a_limited_session_client_is_asked_across_eras() -> Result<()> {
             .header("Mcp-Session-Id", &session);
         let mut stream = EventStream::open(call).await?;
         let question: Value = serde_json::from_str(&stream.event(PATIENCE).await?.1)?;
-        assert_eq!(question["method"], "elicitation/create", "{eras}");
+        assert_eq!(question["method"], "elicitation/create", "{families}");
         // What was not asked, and in no other session, goes no further.
         let again = http::send(cell.post(&mcp::initialize())).await?;
         let other = again.header("mcp-session-id").to_owned();
@@ -774,9 +774,9 @@ async fn a_limited_session_client_is_asked_across_eras() -> Result<()> {
             assert_eq!(cell.send(session, &named(id)).await?.status, 202);
         }
         let reply = cell.send(&session, &named(&question["id"])).await?;
-        assert_eq!(reply.status, 202, "{eras}: {}", reply.text);
+        assert_eq!(reply.status, 202, "{families}: {}", reply.text);
         let (_, data) = stream.event(PATIENCE).await?;
-        assert!(data.contains("Ada"), "{eras}: {data}");
+        assert!(data.contains("Ada"), "{families}: {data}");
         assert_eq!(serde_json::from_str::<Value>(&data)?["id"], 1);
     }
     Ok(())
@@ -784,8 +784,8 @@ async fn a_limited_session_client_is_asked_across_eras() -> Result<()> {
 
 #[tokio::test]
 async fn a_limited_client_of_http_sse_is_asked_across_eras() -> Result<()> {
-    for (eras, tool) in [("2026-07-28", "asks"), ("2025", "greet")] {
-        let mut cell = Cell::start(eras, move |request| match eras {
+    for (families, tool) in [("2026-07-28", "asks"), ("2025", "greet")] {
+        let mut cell = Cell::start(families, move |request| match families {
             "2026-07-28" => scripted_revisions::stateless(request),
             _ if request.method == "POST" && request.header("mcp-session-id") == Some(SESSION) => {
                 greeter(request)
@@ -799,20 +799,20 @@ async fn a_limited_client_of_http_sse_is_asked_across_eras() -> Result<()> {
         let called = mcp::call(1, tool, &json!({}));
         assert_eq!(legacy.post(&called).await?.status, 202);
         let question: Value = serde_json::from_str(&legacy.stream.event(PATIENCE).await?.1)?;
-        assert_eq!(question["method"], "elicitation/create", "{eras}");
+        assert_eq!(question["method"], "elicitation/create", "{families}");
         for id in [&json!(7), &question["id"]] {
-            assert_eq!(legacy.post(&named(id)).await?.status, 202, "{eras}");
+            assert_eq!(legacy.post(&named(id)).await?.status, 202, "{families}");
         }
         let (_, data) = legacy.stream.event(PATIENCE).await?;
-        assert!(data.contains("Ada"), "{eras}: {data}");
+        assert!(data.contains("Ada"), "{families}: {data}");
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn a_limited_stateless_client_is_asked_as_it_is_and_across_eras() -> Result<()> {
-    for (eras, tool) in [("2026-07-28", "asks"), ("2024-11-05", "greet")] {
-        let mut cell = Cell::start(eras, move |request| match eras {
+    for (families, tool) in [("2026-07-28", "asks"), ("2024-11-05", "greet")] {
+        let mut cell = Cell::start(families, move |request| match families {
             "2026-07-28" => scripted_revisions::stateless(request),
             _ if request.path() == "/mcp" => scripted_revisions::http_sse(request),
             // The gateway's own requests have ids of their own.
@@ -836,7 +836,7 @@ async fn a_limited_stateless_client_is_asked_as_it_is_and_across_eras() -> Resul
         let call = modern(1, "tools/call", json!({"name": tool}));
         let reply = http::send(cell.stateless(&call)).await?;
         let asked = mcp::response(&reply)?["result"].clone();
-        assert_eq!(asked["resultType"], "input_required", "{eras}: {asked}");
+        assert_eq!(asked["resultType"], "input_required", "{families}: {asked}");
         let requests = asked["inputRequests"].as_object();
         let (name, _) = requests.and_then(|all| all.iter().next()).expect("it asks");
         let retry = |tool: &str| {
@@ -851,7 +851,7 @@ async fn a_limited_stateless_client_is_asked_as_it_is_and_across_eras() -> Resul
         let reply = mcp::response(&reply)?;
         assert!(
             reply["result"].to_string().contains("Ada"),
-            "{eras}: {reply}"
+            "{families}: {reply}"
         );
     }
     Ok(())

@@ -19,7 +19,7 @@ const MIB: usize = 1024 * 1024;
 
 /// A gateway that knows what its one backend speaks.
 async fn gateway(
-    eras: &str,
+    families: &str,
     script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static,
 ) -> Result<(Gateway, Recorder)> {
     let backend = Recorder::start(script).await?;
@@ -28,7 +28,7 @@ async fn gateway(
         ..Setup::default()
     };
     let gateway = Gateway::start(setup.more(&format!(
-        "[[backend]]\nname = \"main\"\npath = \"/\"\nurl = \"{}\"\neras = [\"{eras}\"]\n",
+        "[[backend]]\nname = \"main\"\npath = \"/\"\nurl = \"{}\"\neras = [\"{families}\"]\n",
         backend.url()
     )))
     .await?;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use eras::{Era, Eras};
 use http::{HeaderValue, Method};
+use mcp_protocol::{RevisionFamilies, RevisionFamily};
 use parking_lot::Mutex;
 use tokio::time::timeout;
 
@@ -17,9 +17,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(in crate::backend) struct Found {
     /// It does.
-    pub(in crate::backend) speaks: Eras,
+    pub(in crate::backend) speaks: RevisionFamilies,
     /// It did not say: it was away, slow, or wanted to know who asks.
-    pub(in crate::backend) unclear: Eras,
+    pub(in crate::backend) unclear: RevisionFamilies,
     /// Whether anybody takes connections there, or at least does not refuse them.
     pub(in crate::backend) is_there: bool,
 }
@@ -27,28 +27,45 @@ pub(in crate::backend) struct Found {
 impl McpClient<'_> {
     /// Asks the first question of each dialogue, side by side. `heard` is told what is known after
     /// each answer.
-    pub(in crate::backend) async fn eras(&self, heard: impl Fn(Found) + Sync) -> Found {
+    pub(in crate::backend) async fn families(&self, heard: impl Fn(Found) + Sync) -> Found {
         let found = Mutex::new(Found {
-            unclear: Era::ALL.into_iter().collect(),
+            unclear: RevisionFamily::ALL.into_iter().collect(),
             ..Found::default()
         });
-        let note = |era: Era, said: Said| {
+        let note = |family: RevisionFamily, said: Said| {
             let mut found = found.lock();
             found.is_there |= !matches!(said, Said::Away);
             if matches!(said, Said::Yes | Said::No) {
-                let others = Era::ALL.into_iter().filter(|other| *other != era);
+                let others = RevisionFamily::ALL
+                    .into_iter()
+                    .filter(|other| *other != family);
                 found.unclear = others.filter(|other| found.unclear.has(*other)).collect();
             }
             if matches!(said, Said::Yes) {
-                found.speaks = found.speaks.and(era);
+                found.speaks = found.speaks.and(family);
             }
             let found = *found;
             heard(found);
         };
         tokio::join!(
-            async { note(Era::Sessions, within(self.speaks_sessions()).await) },
-            async { note(Era::Stateless, within(self.speaks_stateless()).await) },
-            async { note(Era::HttpSse, within(self.speaks_http_sse()).await) },
+            async {
+                note(
+                    RevisionFamily::Stateful,
+                    within(self.speaks_sessions()).await,
+                )
+            },
+            async {
+                note(
+                    RevisionFamily::Stateless,
+                    within(self.speaks_stateless()).await,
+                )
+            },
+            async {
+                note(
+                    RevisionFamily::HttpSse,
+                    within(self.speaks_http_sse()).await,
+                )
+            },
         );
         found.into_inner()
     }
@@ -69,7 +86,7 @@ impl McpClient<'_> {
             let path = &self.backend.mcp_path;
             let _ = self.request(Method::DELETE, path, &headers, None, 0).await;
         }
-        Ok(eras::is_session_revision(version))
+        Ok(mcp_protocol::is_stateful_revision(version))
     }
 
     async fn speaks_stateless(&self) -> Result<bool, CatalogueError> {
@@ -88,7 +105,7 @@ impl McpClient<'_> {
     }
 }
 
-/// A fault is no statement about an era.
+/// A fault is no statement about an revision family.
 fn refuse_fault(status: u16) -> Result<(), CatalogueError> {
     match status {
         429 | 500.. => Err(CatalogueError::Refused(status)),
@@ -96,7 +113,7 @@ fn refuse_fault(status: u16) -> Result<(), CatalogueError> {
     }
 }
 
-/// What a backend said about an era.
+/// What a backend said about an revision family.
 enum Said {
     Yes,
     No,
@@ -106,7 +123,7 @@ enum Said {
     Away,
 }
 
-/// Whether the backend speaks an era: what it can't make sense of, it does not speak.
+/// Whether the backend speaks an revision family: what it can't make sense of, it does not speak.
 async fn within(question: impl Future<Output = Result<bool, CatalogueError>>) -> Said {
     match timeout(PATIENCE, question).await {
         Ok(Ok(true)) => Said::Yes,

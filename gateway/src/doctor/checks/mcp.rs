@@ -1,4 +1,4 @@
-//! MCP calls with the token: handshake of both eras, tools, the contract of `search` and `fetch`,
+//! MCP calls with the token: handshake of both revision families, tools, the contract of `search` and `fetch`,
 //! and calls that must be refused.
 
 use serde_json::{Value, json};

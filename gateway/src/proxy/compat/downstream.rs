@@ -4,9 +4,9 @@
 use std::pin::Pin;
 
 use bytes::Bytes;
-use eras::{Id, Kind, Message};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode, Version};
+use mcp_protocol::{Id, Kind, Message};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use eras::to_stateless::{self, Hello};
-use eras::{Kind, Message, Object};
 use http::Method;
+use mcp_protocol::to_stateless::{self, Hello};
+use mcp_protocol::{Kind, Message, Object};
 use pingora::protocols::http::ServerSession;
 use rand::rngs::OsRng;
 
@@ -96,7 +96,7 @@ impl Translator {
             .await?
             .inspect_err(|_| downstream.mounted.protocols.invalidate())
             .map_err(|failure| Rejection::Upstream(failure, id.as_ref().and_then(rpc_id)))?;
-        let id = id.unwrap_or_else(|| eras::Id::number(0));
+        let id = id.unwrap_or_else(|| mcp_protocol::Id::number(0));
         let Some(result) = discovered.outcome() else {
             downstream.mounted.protocols.invalidate();
             let refusal = discovered.with_id(&id);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use eras::to_stateless::{self, Hello};
-use eras::{Id, Kind, Message};
+use mcp_protocol::to_stateless::{self, Hello};
+use mcp_protocol::{Id, Kind, Message};
 use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
 use serde_json::Value;
@@ -212,7 +212,8 @@ async fn begin(
 ) -> Option<(Message, Behind)> {
     let id = message.id()?;
     if message.method() != "initialize" {
-        let error = eras::RpcError::new(eras::code::INTERNAL, "initialize comes first");
+        let error =
+            mcp_protocol::RpcError::new(mcp_protocol::code::INTERNAL, "initialize comes first");
         return Some((Message::error(Some(&id), &error), Behind::Nobody));
     }
     if protocol == UpstreamProtocol::Sessions {

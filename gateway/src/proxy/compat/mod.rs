@@ -1,5 +1,5 @@
-//! Translation: a client of one era of MCP in front of a backend of another. Where the backend
-//! speaks the client's era nothing here runs, and the bytes pass as they are (`exchange`).
+//! Translation: a client of one revision family of MCP in front of a backend of another. Where the backend
+//! speaks the client's revision family nothing here runs, and the bytes pass as they are (`exchange`).
 //!
 //! | client | HTTP+SSE only | 2025 only | 2026-07-28 only |
 //! |---|---|---|---|
@@ -10,8 +10,8 @@
 //! # What is chosen, and why
 //!
 //! *Unknown passes.* What a backend speaks is asked in the background
-//! ([`crate::backend::ProtocolSupport`]). Until that is known, and for every era about which the backend did
-//! not answer, requests pass as they are. A backend of two eras gets both as they are.
+//! ([`crate::backend::ProtocolSupport`]). Until that is known, and for every revision family about which the backend did
+//! not answer, requests pass as they are. A backend of two revision families gets both as they are.
 //!
 //! *`server/discover` is special.* Most clients of 2026-07-28 know older revisions, too. They ask
 //! `server/discover` first; a backend that does not know it refuses, and they fall back to
@@ -47,7 +47,7 @@
 //!
 //! One session stands behind all that a stateless client says under the same name, with the same
 //! capabilities and under the same grant: a backend that keeps state per session shares it between
-//! that person's conversations in that client. The crate [`eras`] lists what is lost in messages.
+//! that person's conversations in that client. The crate [`mcp_protocol`] lists what is lost in messages.
 
 mod downstream;
 mod gateway_session;
@@ -66,13 +66,13 @@ mod upstream_session;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use eras::{Message, RpcError, to_sessions};
 use http::{HeaderMap, HeaderValue};
+use mcp_protocol::{Message, RpcError, to_stateful};
 use pingora::protocols::http::ServerSession;
 use quick_cache::sync::Cache;
 use rand::rngs::OsRng;
 
-pub(super) use self::plan::{TranslationPlan, UpstreamProtocol, era};
+pub(super) use self::plan::{TranslationPlan, UpstreamProtocol, family};
 
 use self::downstream::Downstream;
 use self::gateway_session::Written;
@@ -122,7 +122,7 @@ impl Default for Translator {
 }
 
 impl ProxyState {
-    /// Exchanges one request of a client with a backend of another era.
+    /// Exchanges one request of a client with a backend of another revision family.
     pub(super) async fn translate(
         &self,
         session: &mut ServerSession,
@@ -219,7 +219,7 @@ impl ProxyState {
     ) {
         let claims = permit.token().claims();
         let states = StateTags::new(&self.sessions, claims, &mounted.backend.mount);
-        let suspended_calls = to_sessions::request_state(retry)
+        let suspended_calls = to_stateful::request_state(retry)
             .and_then(|state| states.unbind(&state))
             .and_then(|name| self.translator.suspended_calls.take(&name, retry));
         let Some((pending, asked)) = suspended_calls else {

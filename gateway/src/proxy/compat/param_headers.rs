@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use eras::to_stateless::{self, Hello};
-use eras::{Id, Message, Mirrored, Object};
 use http::HeaderName;
+use mcp_protocol::to_stateless::{self, Hello};
+use mcp_protocol::{Id, Message, Mirrored, Object};
 use quick_cache::sync::Cache;
 use serde_json::Value;
 

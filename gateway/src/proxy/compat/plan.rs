@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use eras::{Era, Eras};
 use http::Method;
+use mcp_protocol::{RevisionFamilies, RevisionFamily};
 use pingora::protocols::http::ServerSession;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
@@ -94,10 +94,10 @@ impl ProxyState {
                 .discover_fallbacks
                 .falls_back(&fallback_key(mounted, admitted));
         }
-        if protocols.supports(era_of(facts)) {
+        if protocols.supports(family_of(facts)) {
             return TranslationPlan::Through;
         }
-        let plan = plan(facts, protocols.eras());
+        let plan = plan(facts, protocols.families());
         match (&plan, facts.call) {
             (TranslationPlan::Stateless(_), Some("server/discover"))
                 if !self.translator.discover_fallbacks.is_answered(
@@ -123,40 +123,43 @@ fn fallback_key(mounted: &MountedBackend, admitted: &Admitted) -> FallbackKey {
     )
 }
 
-/// The era that a request is of.
-fn era_of(facts: RequestFacts<'_>) -> Era {
-    era(facts.mcp_endpoint, facts.is_stateless)
+/// The revision family that a request is of.
+fn family_of(facts: RequestFacts<'_>) -> RevisionFamily {
+    family(facts.mcp_endpoint, facts.is_stateless)
 }
 
 /// The same, from where it came and whether it has no session.
-pub(in crate::proxy) const fn era(mcp_endpoint: McpEndpoint, is_stateless: bool) -> Era {
+pub(in crate::proxy) const fn family(
+    mcp_endpoint: McpEndpoint,
+    is_stateless: bool,
+) -> RevisionFamily {
     match mcp_endpoint {
-        McpEndpoint::Sse | McpEndpoint::Messages => Era::HttpSse,
-        McpEndpoint::Mcp if is_stateless => Era::Stateless,
-        McpEndpoint::Mcp => Era::Sessions,
+        McpEndpoint::Sse | McpEndpoint::Messages => RevisionFamily::HttpSse,
+        McpEndpoint::Mcp if is_stateless => RevisionFamily::Stateless,
+        McpEndpoint::Mcp => RevisionFamily::Stateful,
     }
 }
 
-/// The way of a request of an era that the backend does not speak. What of its eras comes closest
+/// The way of a request of an revision family that the backend does not speak. What of its revision families comes closest
 /// is chosen; for a client with sessions that is the stateless one, because nothing is kept then.
-fn plan(facts: RequestFacts<'_>, protocols: Eras) -> TranslationPlan {
+fn plan(facts: RequestFacts<'_>, protocols: RevisionFamilies) -> TranslationPlan {
     let protocol = |order: [UpstreamProtocol; 2]| {
         order.into_iter().find(|protocol| match protocol {
-            UpstreamProtocol::HttpSse => protocols.has(Era::HttpSse),
-            UpstreamProtocol::Sessions => protocols.has(Era::Sessions),
-            UpstreamProtocol::Stateless => protocols.has(Era::Stateless),
+            UpstreamProtocol::HttpSse => protocols.has(RevisionFamily::HttpSse),
+            UpstreamProtocol::Sessions => protocols.has(RevisionFamily::Stateful),
+            UpstreamProtocol::Stateless => protocols.has(RevisionFamily::Stateless),
         })
     };
-    let plan = match (era_of(facts), facts.method, facts.call) {
-        (Era::HttpSse, &Method::GET, _) => {
+    let plan = match (family_of(facts), facts.method, facts.call) {
+        (RevisionFamily::HttpSse, &Method::GET, _) => {
             protocol([UpstreamProtocol::Sessions, UpstreamProtocol::Stateless])
                 .map(TranslationPlan::LegacyStream)
         }
-        (Era::Sessions, &Method::POST, Some("initialize")) => {
+        (RevisionFamily::Stateful, &Method::POST, Some("initialize")) => {
             protocol([UpstreamProtocol::Stateless, UpstreamProtocol::HttpSse])
                 .map(TranslationPlan::Begin)
         }
-        (Era::Stateless, &Method::POST, _) => {
+        (RevisionFamily::Stateless, &Method::POST, _) => {
             protocol([UpstreamProtocol::Sessions, UpstreamProtocol::HttpSse])
                 .map(TranslationPlan::Stateless)
         }
@@ -252,8 +255,8 @@ mod tests {
         }
     }
 
-    fn only(era: Era) -> Eras {
-        Eras::NONE.and(era)
+    fn only(family: RevisionFamily) -> RevisionFamilies {
+        RevisionFamilies::NONE.and(family)
     }
 
     #[test]
@@ -264,32 +267,32 @@ mod tests {
         for (facts, protocols, expected) in [
             (
                 stream,
-                Era::Sessions,
+                RevisionFamily::Stateful,
                 TranslationPlan::LegacyStream(UpstreamProtocol::Sessions),
             ),
             (
                 stream,
-                Era::Stateless,
+                RevisionFamily::Stateless,
                 TranslationPlan::LegacyStream(UpstreamProtocol::Stateless),
             ),
             (
                 begin,
-                Era::HttpSse,
+                RevisionFamily::HttpSse,
                 TranslationPlan::Begin(UpstreamProtocol::HttpSse),
             ),
             (
                 begin,
-                Era::Stateless,
+                RevisionFamily::Stateless,
                 TranslationPlan::Begin(UpstreamProtocol::Stateless),
             ),
             (
                 call,
-                Era::HttpSse,
+                RevisionFamily::HttpSse,
                 TranslationPlan::Stateless(UpstreamProtocol::HttpSse),
             ),
             (
                 call,
-                Era::Sessions,
+                RevisionFamily::Stateful,
                 TranslationPlan::Stateless(UpstreamProtocol::Sessions),
             ),
         ] {
@@ -305,14 +308,17 @@ mod tests {
             facts(McpEndpoint::Mcp, &Method::DELETE, false, ""),
             facts(McpEndpoint::Messages, &Method::POST, false, "tools/list"),
         ] {
-            assert_eq!(plan(facts, only(Era::Stateless)), TranslationPlan::Through);
+            assert_eq!(
+                plan(facts, only(RevisionFamily::Stateless)),
+                TranslationPlan::Through
+            );
         }
     }
 
     #[test]
     fn a_client_that_can_fall_back_is_let() {
         let discover_fallbacks = DiscoverFallbacks::default();
-        let protocols = ProtocolSupport::new(only(Era::Sessions), false);
+        let protocols = ProtocolSupport::new(only(RevisionFamily::Stateful), false);
         let fallback_key = |grant: &str| (grant.to_owned(), "b".to_owned());
         let now = Instant::now();
         let later = now + AT_ONCE;
@@ -326,7 +332,7 @@ mod tests {
         assert!(discover_fallbacks.is_answered(fallback_key("d"), &protocols, later));
         assert!(discover_fallbacks.is_answered(fallback_key("d"), &protocols, later));
 
-        let answering = ProtocolSupport::new(only(Era::Sessions), true);
+        let answering = ProtocolSupport::new(only(RevisionFamily::Stateful), true);
         assert!(discover_fallbacks.is_answered(fallback_key("c"), &answering, now));
     }
 }

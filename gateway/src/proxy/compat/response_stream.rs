@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use eras::Message;
+use mcp_protocol::Message;
 
 /// Where messages go that are for a client. Bounded: who reads slowly is waited for.
 pub(super) type MessageSender = mpsc::Sender<Message>;

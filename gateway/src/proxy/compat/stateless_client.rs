@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use eras::to_sessions::{self, Caller, Passing, Server};
-use eras::{Id, Kind, LATEST_SESSIONS, Message, RpcError, code, meta};
+use mcp_protocol::to_stateful::{self, Caller, Passing, Server};
+use mcp_protocol::{Id, Kind, LATEST_STATEFUL, Message, RpcError, code, meta};
 use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
 use sha2::{Digest as _, Sha256};
@@ -49,14 +49,14 @@ impl Behind {
             return Ok(upstream_session);
         }
         let initialize =
-            to_sessions::initialize(&self.caller, &Id::text("gateway"), LATEST_SESSIONS);
+            to_stateful::initialize(&self.caller, &Id::text("gateway"), LATEST_STATEFUL);
         let upstream_session =
             UpstreamSession::open(Arc::clone(upstream), self.wire, initialize).await?;
         if upstream_session.hello.is_error() {
             return Err(Trouble::Refused(200));
         }
         upstream_session
-            .tell(upstream, &to_sessions::initialized())
+            .tell(upstream, &to_stateful::initialized())
             .await?;
         self.pool.keep(
             self.key.clone(),
@@ -135,7 +135,7 @@ impl Translator {
             &downstream.claims,
             &downstream.mounted.backend.mount,
         );
-        if let Some(state) = to_sessions::request_state(&message) {
+        if let Some(state) = to_stateful::request_state(&message) {
             let suspended_calls = states
                 .unbind(&state)
                 .and_then(|name| self.suspended_calls.take(&name, &message));
@@ -158,7 +158,7 @@ impl Translator {
                 .answer(session, responses, Some(&id), status_of)
                 .await;
         }
-        let request = match to_sessions::request(message.clone()) {
+        let request = match to_stateful::request(message.clone()) {
             Ok(request) => request,
             Err(error) => {
                 let status = error.status(false);
@@ -183,7 +183,7 @@ impl Translator {
         }
         let number = Id::number(self.requests.fetch_add(1, Ordering::Relaxed));
         let request = match caller.progress_token {
-            Some(_) => to_sessions::with_progress_token(request, &number),
+            Some(_) => to_stateful::with_progress_token(request, &number),
             None => request,
         }
         .with_id(&number);
@@ -230,7 +230,7 @@ impl Translator {
         let (pending, asked) = suspended_calls;
         let table = Arc::clone(&self.suspended_calls);
         ResponseStream::of(move |out| async move {
-            let Some(answer) = to_sessions::answer(&retry, &asked) else {
+            let Some(answer) = to_stateful::answer(&retry, &asked) else {
                 // It answered nothing, so it is asked again.
                 park(&table, pending, asked, &states, &id, &out).await;
                 return;
@@ -309,14 +309,14 @@ async fn mint_backend_token(
                 .and_then(server_of);
             let response = match server {
                 Some(server) => {
-                    to_sessions::response(&id, &pending.method, &message, &server, &caller)
+                    to_stateful::response(&id, &pending.method, &message, &server, &caller)
                 }
                 None => message.with_id(&id),
             };
             let _ = out.send(response).await;
             return;
         }
-        match to_sessions::pass(message, &pending.method, &caller) {
+        match to_stateful::pass(message, &pending.method, &caller) {
             Passing::On(message) => {
                 let message = match &caller.progress_token {
                     Some(token) if message.progressed().is_some() => progress(message, token),
@@ -361,7 +361,7 @@ async fn park(
     let answer = match suspended_calls.keep(pending, asked.clone(), owner, lifetime) {
         Some(name) => {
             let state = states.bind(&name);
-            Message::result(id, &to_sessions::input_required(&asked, &state))
+            Message::result(id, &to_stateful::input_required(&asked, &state))
         }
         None => {
             let error = RpcError::new(code::INTERNAL, "Too many calls wait for input");

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use eras::to_sessions::Filter;
-use eras::to_stateless::{self, Hello, Outcome, Questions, Step};
-use eras::{Id, Kind, Message, Object, RpcError, code};
 use http::HeaderName;
+use mcp_protocol::to_stateful::Filter;
+use mcp_protocol::to_stateless::{self, Hello, Outcome, Questions, Step};
+use mcp_protocol::{Id, Kind, Message, Object, RpcError, code};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -312,7 +312,7 @@ pub(super) async fn ask(
     request: &Message,
     out: Option<&MessageSender>,
 ) -> Result<Message, Failure> {
-    let mut headers: More = eras::standard_headers(request)
+    let mut headers: More = mcp_protocol::standard_headers(request)
         .into_iter()
         .map(|(name, value)| (HeaderName::from_static(name), value))
         .collect();

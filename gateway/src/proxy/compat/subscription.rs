@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use eras::to_sessions::{self, Caller, Filter, Passing};
-use eras::{Id, Kind, Message, Object, meta};
+use mcp_protocol::to_stateful::{self, Caller, Filter, Passing};
+use mcp_protocol::{Id, Kind, Message, Object, meta};
 use pingora::protocols::http::ServerSession;
 
 use super::Translator;
@@ -32,8 +32,8 @@ impl Translator {
         let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
         let id = message.id().unwrap_or_else(|| Id::number(0));
         let granted = Filter::of(message).granted(&server.capabilities);
-        let acknowledged = to_sessions::acknowledged(&id, &granted);
-        let ended = to_sessions::ended(&id);
+        let acknowledged = to_stateful::acknowledged(&id, &granted);
+        let ended = to_stateful::ended(&id);
         let first = self
             .requests
             .fetch_add(granted.updates.len() as u64, Ordering::Relaxed);
@@ -69,14 +69,14 @@ impl Translator {
                     }
                 } else if granted.takes(&message)
                     && out
-                        .send(to_sessions::subscribed(message, &id))
+                        .send(to_stateful::subscribed(message, &id))
                         .await
                         .is_err()
                 {
                     return;
                 }
             }
-            let _ = out.send(to_sessions::ended(&id)).await;
+            let _ = out.send(to_stateful::ended(&id)).await;
         });
         downstream
             .stream(session, responses, None, Some(&ended))
@@ -89,11 +89,11 @@ fn refuse(message: Message) -> Passing {
     let nobody = Object::new().with(
         "_meta",
         &Object::new()
-            .with(meta::VERSION, eras::STATELESS)
+            .with(meta::VERSION, mcp_protocol::STATELESS)
             .with(meta::CLIENT_CAPABILITIES, &Object::new()),
     );
     match Caller::of(&Message::request(&Id::number(0), "", &nobody)) {
-        Ok(nobody) => to_sessions::pass(message, "", &nobody),
+        Ok(nobody) => to_stateful::pass(message, "", &nobody),
         Err(_) => Passing::Dropped,
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use eras::Message;
+use mcp_protocol::Message;
 use parking_lot::Mutex;
 use rand::rngs::OsRng;
 use tokio::time::sleep;

@@ -2,14 +2,14 @@
 //! go in, and what the backend says comes out where it belongs.
 //!
 //! Owns: the two wires. Not: whose session it is and how long it lasts (`pool`), nor what
-//! messages mean (the crate `eras`).
+//! messages mean (the crate `families`).
 
 mod routes;
 
 use std::sync::Arc;
 
-use eras::{Id, Kind, Message, to_sessions};
 use http::{HeaderName, Method};
+use mcp_protocol::{Id, Kind, Message, to_stateful};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -362,7 +362,7 @@ impl Drop for Pending {
             Arc::clone(&self.upstream),
         );
         in_background(async move {
-            let cancelled = to_sessions::cancelled(&id, "the client is gone");
+            let cancelled = to_stateful::cancelled(&id, "the client is gone");
             let _ = upstream_session.tell(&upstream, &cancelled).await;
         });
     }

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use biscuit_auth::KeyPair;
-use eras::Eras;
+use mcp_protocol::RevisionFamilies;
 use pingora::server::configuration::ServerConf;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
@@ -138,7 +138,7 @@ impl World {
                 clock: Clock,
                 protocols: backends
                     .iter()
-                    .map(|_| ProtocolSupport::new(Eras::NONE, false))
+                    .map(|_| ProtocolSupport::new(RevisionFamilies::NONE, false))
                     .collect(),
                 backends,
                 connections,

@@ -1,10 +1,10 @@
 //! `mcp-backend bridge` in front of a server that does what the test tells it to.
 
-mod eras;
 mod hostile;
 mod owners;
 mod processes;
 mod questions;
+mod revisions;
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What a server asks its client, in front of clients of both eras.
+//! What a server asks its client, in front of clients of both revision families.
 
 use serde_json::{Value, json};
 

@@ -113,7 +113,7 @@ fn lists(document: &Value, member: &str, word: &str) -> bool {
     words.into_iter().any(|entry| entry == word)
 }
 
-/// A message of the stateless era, as its clients send it.
+/// A message of the stateless revision family, as its clients send it.
 async fn modern(fixture: &Fixture, token: &str, method: &str) -> Result<Reply> {
     let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
     let body = mcp::message(1, method, &json!({"_meta": meta}));

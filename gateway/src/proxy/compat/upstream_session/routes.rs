@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use eras::{Id, Kind, Message};
+use mcp_protocol::{Id, Kind, Message};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 

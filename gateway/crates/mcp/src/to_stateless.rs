@@ -6,9 +6,9 @@ use serde_json::value::RawValue;
 use crate::message::{Id, Message};
 use crate::meta;
 use crate::object::Object;
-use crate::revision::{LATEST_SESSIONS, STATELESS, is_session_revision};
+use crate::revision::{LATEST_STATEFUL, STATELESS, is_stateful_revision};
 use crate::rpc_error::{RpcError, code};
-use crate::to_sessions::Filter;
+use crate::to_stateful::Filter;
 
 /// What a client said in `initialize`, and what its session must remember of it.
 #[derive(Clone, Debug)]
@@ -28,9 +28,9 @@ impl Hello {
         let params = initialize.params();
         let asked = params.text("protocolVersion").unwrap_or_default();
         Self {
-            revision: match is_session_revision(&asked) {
+            revision: match is_stateful_revision(&asked) {
                 true => asked,
-                false => LATEST_SESSIONS.to_owned(),
+                false => LATEST_STATEFUL.to_owned(),
             },
             capabilities: params.object("capabilities").unwrap_or_default(),
             client_info: params.raw("clientInfo").map(ToOwned::to_owned),

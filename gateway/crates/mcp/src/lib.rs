@@ -1,4 +1,5 @@
-//! The eras of MCP, and one translated into another: pure functions over JSON-RPC messages.
+//! MCP on the wire: messages and revisions, and one family of revisions translated into the other.
+//! Pure functions over JSON-RPC messages.
 //!
 //! Two families share almost everything but how a conversation begins. *Sessions* (2024-11-05 to
 //! 2025-11-25) shake hands with `initialize`, and whoever answers remembers it. In the *stateless*
@@ -7,7 +8,7 @@
 //!
 //! | who speaks sessions | module |
 //! |---|---|
-//! | the server; the client is stateless | [`to_sessions`] |
+//! | the server; the client is stateless | [`to_stateful`] |
 //! | the client; the server is stateless | [`to_stateless`] |
 //!
 //! What nobody here knows survives: members, their order, methods, and the digits of numbers stay
@@ -29,13 +30,16 @@ mod message;
 mod object;
 mod revision;
 mod rpc_error;
-pub mod to_sessions;
+pub mod to_stateful;
 pub mod to_stateless;
 
 pub use headers::{Mirrored, decode_value, encode_value, standard_headers};
 pub use message::{Id, Kind, Malformed, Message};
 pub use object::Object;
-pub use revision::{Era, Eras, LATEST_SESSIONS, SESSION_REVISIONS, STATELESS, is_session_revision};
+pub use revision::{
+    LATEST_STATEFUL, RevisionFamilies, RevisionFamily, STATEFUL_REVISIONS, STATELESS,
+    is_stateful_revision,
+};
 pub use rpc_error::{RpcError, code};
 
 /// The members of `_meta` that 2026-07-28 reserves for every request and result.

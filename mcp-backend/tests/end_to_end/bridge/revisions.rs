@@ -1,10 +1,10 @@
-//! Clients of every revision, in front of servers of both eras.
+//! Clients of every revision, in front of servers of both revision families.
 
 use serde_json::{Value, json};
 
 use super::{Bridge, SERVER, said, session, stateless};
 use crate::backend::{command, eventually};
-use crate::mcp::{self, Client, LegacyClient, SESSION_REVISIONS, SessionClient, StatelessClient};
+use crate::mcp::{self, Client, LegacyClient, STATEFUL_REVISIONS, SessionClient, StatelessClient};
 use crate::wire;
 
 fn uses(client: &mut impl Client) {
@@ -20,7 +20,7 @@ fn uses(client: &mut impl Client) {
 fn every_revision_is_served_in_front_of_a_server_of_each_era() {
     for mode in ["sessions", "stateless"] {
         let bridge = Bridge::start(mode);
-        for revision in SESSION_REVISIONS {
+        for revision in STATEFUL_REVISIONS {
             let mut client = SessionClient::connect(bridge.address, revision);
             assert_eq!(client.initialized["protocolVersion"], revision, "{mode}");
             assert_eq!(client.initialized["serverInfo"]["name"], "scripted");
