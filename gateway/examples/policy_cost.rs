@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gateway::clock::Clock;
 use gateway::config;
 use gateway::config::layers::Layers;
-use gateway::policy::rules::{Asked, PolicyEnvironment, Rules, Surroundings};
-use gateway::protocol::jsonrpc::judge_arguments;
-use gateway::protocol::tool_definition::Labels;
+use gateway_core::clock::Clock;
+use gateway_core::policy::rules::{Asked, PolicyEnvironment, Rules, Surroundings};
+use mcp_protocol::jsonrpc::judge_arguments;
+use mcp_protocol::tool_definition::Labels;
 
 const DECISIONS: usize = 10_000;
 

@@ -8,23 +8,22 @@ use rand::rngs::OsRng;
 use tokio::runtime::Handle;
 use tokio::time::sleep;
 
-use crate::access_token::Keys;
-use crate::backend::{Backend, Catalogue, Connections, Lookout, ProtocolSupport};
-use crate::clock::Clock;
 use crate::config::{Config, ConfiguredBackend};
-use crate::fetch::{Documents, Fetcher, Limits};
-use crate::grants::PinKey;
-use crate::identity::{Passwords, Setup};
-use crate::journal::{self, Journal};
 use crate::keys::KeysFolder;
-use crate::oauth::{AuthorizationServer, Settings};
-use crate::policy::PolicyHandle;
-use crate::protocol::redirect_uri::PrivateUseSchemes;
-use crate::secret::{self, SecretHash, TagKey};
-use crate::store::{
-    self, Inserted, LastUse, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError,
-    Table,
+use gateway_core::access_token::Keys;
+use gateway_core::clock::Clock;
+use gateway_core::grants::PinKey;
+use gateway_core::policy::PolicyHandle;
+use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
+use gateway_core::secret::{self, SecretHash, TagKey};
+use gateway_oauth::fetch::{Documents, Fetcher, Limits};
+use gateway_oauth::identity::{Passwords, Setup};
+use gateway_oauth::{AuthorizationServer, Settings};
+use gateway_store::journal::{self, Journal};
+use gateway_store::{
+    Inserted, LastUse, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError, Table,
 };
+use gateway_upstream::{Backend, Catalogue, Connections, Lookout, ProtocolSupport};
 
 /// How long a start waits for a store that is not up yet, as in a compose file.
 const STORE_START: Duration = Duration::from_secs(30);
@@ -103,11 +102,11 @@ impl App {
     ) -> Result<Self, StartError> {
         let clock = Clock;
         let url = config.store.to_string();
-        let store = store::open(&config.store, runtime)?;
+        let store = gateway_store::open(&config.store, runtime)?;
         answering(&url, store.as_ref(), clock).await?;
         let records = Records::new(store.clone());
         same_keys(&url, store.as_ref(), &keys.signing, clock).await?;
-        store::keep_swept(&store, clock, runtime);
+        gateway_store::keep_swept(&store, clock, runtime);
         let revocations = RevocationView::follow(store, clock, runtime);
         first_reading(&url, &revocations, clock).await?;
         let records = records.with_view(revocations.clone());

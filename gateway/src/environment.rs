@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::clock::Timestamp;
-use crate::store::{Store, StoreEpoch};
+use gateway_core::clock::Timestamp;
+use gateway_store::{Store, StoreEpoch};
 
 /// A machine whose clock is before this was never set (2026-01-01).
 const NOT_BEFORE: Timestamp = Timestamp::from_secs(1_767_225_600);

@@ -14,9 +14,9 @@ use biscuit_auth::builder::Algorithm;
 use biscuit_auth::{KeyPair, PrivateKey};
 use rand::RngCore;
 
-use crate::access_token::Keys;
-use crate::protocol::bearer::BearerToken;
-use crate::secret::{Secret, TagKey};
+use gateway_core::access_token::Keys;
+use gateway_core::protocol::bearer::BearerToken;
+use gateway_core::secret::{Secret, TagKey};
 
 const TAGS: &str = "tags.key";
 const ADMIN: &str = "admin.token";

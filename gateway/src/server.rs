@@ -13,14 +13,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{Admin, FrontDoor};
 use crate::app::App;
-use crate::clock::Clock;
 use crate::config::Config;
-use crate::oauth::LONGEST_STREAM;
-use crate::open_files;
-use crate::proxy::{Bound, Dependencies, Drain, Proxy, Settings, Timeouts, memory};
-use crate::reason::Reason;
-use crate::secret::SecretHash;
-use crate::store::LastUse;
+use gateway_core::clock::Clock;
+use gateway_core::open_files;
+use gateway_core::reason::Reason;
+use gateway_core::secret::SecretHash;
+use gateway_oauth::LONGEST_STREAM;
+use gateway_proxy::{Bound, Dependencies, Drain, Proxy, Settings, Timeouts, memory};
+use gateway_store::LastUse;
 
 /// What Pingora sleeps after it closed the listeners, for requests of the last moment.
 const LAST_MOMENT: u64 = 1;

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use gateway::config::layers::Layers;
 use gateway::config::{self, schema};
-use gateway::policy::rules;
-use gateway::reason;
+use gateway_core::policy::rules;
+use gateway_core::reason;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

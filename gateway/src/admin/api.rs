@@ -17,12 +17,12 @@ use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::{Admin, clients, grants, guard, streams, tokens, users};
-use crate::audit::{Event, Record};
-use crate::clock::Timestamp;
-use crate::identity::LoginName;
-use crate::protocol::form::{Form, has_media_type};
-use crate::protocol::web::{self, Response};
-use crate::reason::Reason;
+use gateway_core::audit::{Event, Record};
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::form::{Form, has_media_type};
+use gateway_core::protocol::web::{self, Response};
+use gateway_core::reason::Reason;
+use gateway_oauth::identity::LoginName;
 
 /// Entries in a page.
 pub(super) const MOST: usize = 1000;

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use super::Admin;
 use super::api::{About, Asked, Done};
 use super::failure::Failure;
-use crate::client::{Client, ClientId, Registration};
-use crate::clock::Timestamp;
-use crate::oauth::revoke_all::{Whose, cut_off};
-use crate::reason::Reason;
-use crate::store::{GrantsOf, StoreError, Table};
+use gateway_core::client::{Client, ClientId, Registration};
+use gateway_core::clock::Timestamp;
+use gateway_core::reason::Reason;
+use gateway_oauth::revoke_all::{Whose, cut_off};
+use gateway_store::{GrantsOf, StoreError, Table};
 
 pub(super) async fn list(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
     let (after, limit) = (asked.one("after")?, asked.limit()?);

@@ -4,12 +4,12 @@ use http::StatusCode;
 use serde_json::json;
 
 use super::api::About;
-use crate::identity::Overloaded;
-use crate::journal::Unwritable;
-use crate::protocol::form::FormError;
-use crate::protocol::web::{self, Response};
-use crate::reason::Reason;
-use crate::store::StoreError;
+use gateway_core::protocol::form::FormError;
+use gateway_core::protocol::web::{self, Response};
+use gateway_core::reason::Reason;
+use gateway_oauth::identity::Overloaded;
+use gateway_store::StoreError;
+use gateway_store::journal::Unwritable;
 
 /// What stands in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,13 +10,13 @@ use super::api::{About, Asked, Done};
 use super::clients::known;
 use super::failure::Failure;
 use super::users::named;
-use crate::audit::Record;
-use crate::client::ClientId;
-use crate::clock::Timestamp;
-use crate::grants::{Grant, GrantId, Tools, UserId};
-use crate::oauth::revoke::take_back;
-use crate::oauth::revoke_all::{Whose, cut_off};
-use crate::store::GrantsOf;
+use gateway_core::audit::Record;
+use gateway_core::client::ClientId;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::{Grant, GrantId, Tools, UserId};
+use gateway_oauth::revoke::take_back;
+use gateway_oauth::revoke_all::{Whose, cut_off};
+use gateway_store::GrantsOf;
 
 /// Grants that one request may name.
 const MOST_NAMED: usize = 100;

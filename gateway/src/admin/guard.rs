@@ -10,9 +10,9 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 
-use crate::protocol::bearer::Presented;
-use crate::reason::Reason;
-use crate::secret::{Secret, SecretHash};
+use gateway_core::protocol::bearer::Presented;
+use gateway_core::reason::Reason;
+use gateway_core::secret::{Secret, SecretHash};
 
 /// Why a request is refused before it is looked at.
 pub(super) fn check(headers: &HeaderMap, token: Option<&SecretHash>) -> Result<(), Reason> {

@@ -27,12 +27,12 @@ use tokio::time::timeout;
 
 pub use self::front_door::FrontDoor;
 
-use crate::backend::{Lookout, Seen, Standing};
 use crate::environment;
-use crate::oauth::AuthorizationServer;
-use crate::proxy::Streams;
-use crate::secret::SecretHash;
-use crate::store::RevocationView;
+use gateway_core::secret::SecretHash;
+use gateway_oauth::AuthorizationServer;
+use gateway_proxy::Streams;
+use gateway_store::RevocationView;
+use gateway_upstream::{Lookout, Seen, Standing};
 
 /// A probe that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(2);

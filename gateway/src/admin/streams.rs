@@ -7,7 +7,7 @@ use super::Admin;
 use super::api::{About, Asked, Done};
 use super::failure::Failure;
 use super::grants::person;
-use crate::proxy::StreamView;
+use gateway_proxy::StreamView;
 
 #[derive(Default)]
 struct Of {

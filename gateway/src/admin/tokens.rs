@@ -8,11 +8,11 @@ use serde_json::json;
 use super::Admin;
 use super::api::{About, Asked, Done};
 use super::failure::Failure;
-use crate::access_token;
-use crate::oauth::revoke::remembered_until;
-use crate::oauth::revoke_all::REMEMBERED;
-use crate::protocol::bearer::BearerToken;
-use crate::store::Revoked;
+use gateway_core::access_token;
+use gateway_core::protocol::bearer::BearerToken;
+use gateway_oauth::revoke::remembered_until;
+use gateway_oauth::revoke_all::REMEMBERED;
+use gateway_store::Revoked;
 
 /// Digits of a revocation id: the signature of a block, by whichever algorithm.
 const DIGITS: RangeInclusive<usize> = 128..=160;

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::Admin;
 use super::api::{About, Asked, Done};
 use super::failure::Failure;
-use crate::identity::{self, LoginName, Password, PasswordPhc, people};
-use crate::oauth::revoke_all::{Whose, cut_off};
-use crate::reason::Reason;
-use crate::store::{Disabled, User};
+use gateway_core::reason::Reason;
+use gateway_oauth::identity::{self, LoginName, Password, PasswordPhc, people};
+use gateway_oauth::revoke_all::{Whose, cut_off};
+use gateway_store::{Disabled, User};
 
 pub(super) async fn list(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
     let records = &admin.server.records;
@@ -53,7 +53,7 @@ pub(super) async fn add(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
     }
 }
 
-/// The person's record says so first; then everything of theirs is cut off (`oauth::revoke_all`).
+/// The person's record says so first; then everything of theirs is cut off (`gateway_oauth::revoke_all`).
 pub(super) async fn disable(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
     let Named { name } = asked.json()?;
     let server = &admin.server;

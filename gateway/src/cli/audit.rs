@@ -7,11 +7,11 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::audit::{Fault, Head, Line, PublicKey, Report, Verifier};
 use crate::cli::{Configuration, USAGE};
 use crate::config::Config;
-use crate::journal;
 use crate::keys;
+use gateway_core::audit::{Fault, Head, Line, PublicKey, Report, Verifier};
+use gateway_store::journal;
 
 /// The log is not as it was written.
 const BROKEN: u8 = 2;

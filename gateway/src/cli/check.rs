@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::cli::{Configuration, USAGE, report};
-use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::environment;
-use crate::store::{self, Examined, StoreUrl};
+use gateway_core::clock::Clock;
+use gateway_store::{Examined, StoreUrl};
 
 /// A store that takes longer is not there, which is no matter of the configuration.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -58,7 +58,7 @@ fn examined(config: &Config) -> Examined {
     let Ok(runtime) = runtime else {
         return Examined::default();
     };
-    let Ok(store) = store::open(&config.store, runtime.handle()) else {
+    let Ok(store) = gateway_store::open(&config.store, runtime.handle()) else {
         return Examined::default();
     };
     let examining = async { tokio::time::timeout(PATIENCE, store.examine()).await };

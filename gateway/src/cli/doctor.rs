@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::cli::{UNAVAILABLE, USAGE};
-use crate::doctor::{Check, Options, Person, Target, examine};
-use crate::secret::Secret;
+use gateway_core::secret::Secret;
+use gateway_doctor::{Check, Options, Person, Target, examine};
 
 /// How long the operator may take to log in.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(5 * 60);

@@ -17,11 +17,11 @@ use serde_json::{Value, json};
 
 use self::case::Case;
 use crate::cli::token::moment;
-use crate::clock::Timestamp;
-use crate::policy::rules::Statement;
-use crate::protocol::scope::Scope;
-use crate::protocol::tool_definition::Labels;
-use crate::reason::Reason;
+use gateway_core::clock::Timestamp;
+use gateway_core::policy::rules::Statement;
+use gateway_core::protocol::scope::Scope;
+use gateway_core::reason::Reason;
+use mcp_protocol::tool_definition::Labels;
 
 /// It would be refused.
 const REFUSED: u8 = 1;

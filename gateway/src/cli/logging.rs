@@ -7,9 +7,9 @@ use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::{LevelFilter, Record};
 use serde_json::{Map, json};
 
-use crate::audit::bounded;
-use crate::clock::Clock;
 use crate::config::LogFormat;
+use gateway_core::audit::bounded;
+use gateway_core::clock::Clock;
 
 /// So many bytes of a message, and of each value, are written: much of it is what strangers sent.
 const LONGEST: usize = 2048;

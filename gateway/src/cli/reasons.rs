@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::reason;
+use gateway_core::reason;
 
 pub(super) fn run() -> ExitCode {
     println!("{}\n{}", reason::troubleshooting(), reason::reference());

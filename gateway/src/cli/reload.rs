@@ -7,12 +7,12 @@
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::audit::{Event, Record};
 use crate::cli::Configuration;
 use crate::config;
-use crate::journal::Journal;
-use crate::policy::PolicyHandle;
-use crate::reason::Reason;
+use gateway_core::audit::{Event, Record};
+use gateway_core::policy::PolicyHandle;
+use gateway_core::reason::Reason;
+use gateway_store::journal::Journal;
 
 /// Listens from now on. Without a policy and a file in which one could come to be named, the signal
 /// ends the program.

@@ -10,13 +10,17 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::audit::{Event, Record};
 use crate::cli::{Configuration, UNAVAILABLE, logging, reload, summary};
 use crate::config::Config;
-use crate::identity::{LoginName, PasswordPhc, ensure_owner, forget_former_owner, no_owner};
-use crate::oauth::revoke_all::{Whose, cut_off};
+use crate::environment;
+use crate::keys;
+use crate::server;
 use crate::supervisor::{self, Program};
-use crate::{environment, keys, server};
+use gateway_core::audit::{Event, Record};
+use gateway_oauth::identity::{
+    LoginName, PasswordPhc, ensure_owner, forget_former_owner, no_owner,
+};
+use gateway_oauth::revoke_all::{Whose, cut_off};
 
 pub(super) fn run(configuration: &Configuration) -> ExitCode {
     let config = match configuration.resolve() {

@@ -10,12 +10,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::app::App;
-use crate::backend::{Address, Backend, Lookout, Seen, Standing, Tool, ToolListing};
 use crate::config::Config;
-use crate::identity::SETUP_LIFETIME;
-use crate::policy::{Coverage, Operation, ScopeTable, ScopedTools};
-use crate::protocol::scope::Scope;
-use crate::store::{StoreError, StoreUrl};
+use gateway_core::policy::{Coverage, Operation, ScopeTable, ScopedTools};
+use gateway_core::protocol::scope::Scope;
+use gateway_oauth::identity::SETUP_LIFETIME;
+use gateway_store::{StoreError, StoreUrl};
+use gateway_upstream::{Address, Backend, Lookout, Seen, Standing, Tool, ToolListing};
 
 /// How long a backend may take until the list says that it has not answered yet.
 const PENDING: Duration = Duration::from_secs(3);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::operator::passwords::{self, PasswordSource};
 use crate::cli::operator::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
 use crate::cli::{UNAVAILABLE, USAGE};
-use crate::identity::{Password, Passwords};
+use gateway_oauth::identity::{Password, Passwords};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

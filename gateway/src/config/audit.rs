@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::config::reader::Reader;
 use crate::config::units;
-use crate::journal::{ArgumentsMode, OnFailure, Settings};
-use crate::store::StoreUrl;
+use gateway_store::StoreUrl;
+use gateway_store::journal::{ArgumentsMode, OnFailure, Settings};
 
 /// A file below this would hold hardly more than its own first and last lines.
 const SMALLEST: usize = 64 * 1024;

@@ -7,12 +7,12 @@ use http::{HeaderName, HeaderValue};
 use mcp_protocol::{RevisionFamilies, RevisionFamily};
 use url::Url;
 
-use crate::backend::{Address, Backend};
 use crate::config::ConfiguredBackend;
 use crate::config::layers::Raw;
 use crate::config::{reader::Reader, values};
-use crate::protocol::resource::Mount;
-use crate::secret::SecretHash;
+use gateway_core::protocol::resource::Mount;
+use gateway_core::secret::SecretHash;
+use gateway_upstream::{Address, Backend};
 
 impl Reader<'_> {
     /// `state`: the folder for the sockets of bridges.

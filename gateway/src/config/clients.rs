@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
-use crate::client::keys::{KeySet, KeySource};
-use crate::client::{Client, ClientAuthentication, ClientId, Registration, registration};
-use crate::clock::Timestamp;
 use crate::config::reader::Reader;
-use crate::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri};
-use crate::secret::{Secret, SecretHash};
+use gateway_core::client::keys::{KeySet, KeySource};
+use gateway_core::client::{Client, ClientAuthentication, ClientId, Registration, registration};
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri};
+use gateway_core::secret::{Secret, SecretHash};
 
 /// A secret that is guessed once in 2^128 tries has no fewer characters than this.
 const SHORTEST_SECRET: usize = 32;

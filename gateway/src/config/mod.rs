@@ -24,18 +24,18 @@ use std::time::Duration;
 use ipnet::IpNet;
 use mcp_protocol::RevisionFamilies;
 
-use crate::access_token::Approver;
-use crate::backend::{Backend, IdentityHeaders};
-use crate::client::Client;
-use crate::grants::refresh_token::Lifetimes;
-use crate::journal;
-use crate::policy::ScopeTable;
-use crate::policy::rules::Rules;
-use crate::protocol::resource::Issuer;
-use crate::protocol::web_origin::AllowedOrigins;
-use crate::proxy::InFlight;
-use crate::secret::SecretHash;
-use crate::store::StoreUrl;
+use gateway_core::access_token::Approver;
+use gateway_core::client::Client;
+use gateway_core::grants::refresh_token::Lifetimes;
+use gateway_core::policy::ScopeTable;
+use gateway_core::policy::rules::Rules;
+use gateway_core::protocol::resource::Issuer;
+use gateway_core::protocol::web_origin::AllowedOrigins;
+use gateway_core::secret::SecretHash;
+use gateway_proxy::InFlight;
+use gateway_store::StoreUrl;
+use gateway_store::journal;
+use gateway_upstream::{Backend, IdentityHeaders};
 
 pub use self::printed::printed;
 pub use self::values::read_text;
@@ -267,7 +267,7 @@ mod tests {
         let backend = &config.backends[0];
         assert_eq!(
             backend.backend.address,
-            crate::backend::Address::Unix(PathBuf::from("s/backend.sock"))
+            gateway_upstream::Address::Unix(PathBuf::from("s/backend.sock"))
         );
         let command = backend.command.join(" ");
         assert!(command.starts_with("mcp-backend bridge --listen unix:s/backend.sock"));

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::access_token::Approver;
-use crate::client::Client;
 use crate::config::ConfiguredBackend;
 use crate::config::layers::{Origin, Problem};
 use crate::config::{reader::Reader, values};
-use crate::policy::rules::{PolicyEnvironment, Rules};
+use gateway_core::access_token::Approver;
+use gateway_core::client::Client;
+use gateway_core::policy::rules::{PolicyEnvironment, Rules};
 
 /// A policy is read by people; one that is larger is some other file.
 const LARGEST: usize = 256 * 1024;

@@ -4,16 +4,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::access_token::{self, Approver};
-use crate::backend::IdentityHeaders;
 use crate::config::layers::{Layers, Origin, Problem, Raw};
 use crate::config::{Config, LogFormat, Owner, schema, units, values};
-use crate::grants::refresh_token::Lifetimes;
-use crate::identity::PasswordPhc;
-use crate::protocol::resource::Issuer;
-use crate::protocol::web_origin::AllowedOrigins;
-use crate::proxy::{InFlight, memory};
-use crate::store::StoreUrl;
+use gateway_core::access_token::{self, Approver};
+use gateway_core::grants::refresh_token::Lifetimes;
+use gateway_core::protocol::resource::Issuer;
+use gateway_core::protocol::web_origin::AllowedOrigins;
+use gateway_oauth::identity::PasswordPhc;
+use gateway_proxy::{InFlight, memory};
+use gateway_store::StoreUrl;
+use gateway_upstream::IdentityHeaders;
 
 /// Browsers and clients with a token and a few cookies fit in it.
 const LEAST_HEADER: usize = 4 * 1024;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::client::registration;
 use crate::config::ConfiguredBackend;
 use crate::config::reader::Reader;
-use crate::policy::{Pattern, ScopeRule, ScopeTable, ScopedTools};
-use crate::protocol::scope::{MCP, OFFLINE_ACCESS};
+use gateway_core::client::registration;
+use gateway_core::policy::{Pattern, ScopeRule, ScopeTable, ScopedTools};
+use gateway_core::protocol::scope::{MCP, OFFLINE_ACCESS};
 
 impl Reader<'_> {
     pub(super) fn scopes(&mut self, backends: &[ConfiguredBackend]) -> ScopeTable {
@@ -129,8 +129,8 @@ mod tests {
 
     use crate::config::layers::Layers;
     use crate::config::{Config, resolve};
-    use crate::policy::{Coverage, Operation};
-    use crate::protocol::scope::Scope;
+    use gateway_core::policy::{Coverage, Operation};
+    use gateway_core::protocol::scope::Scope;
 
     fn read(scopes: &str) -> Result<Config, String> {
         let mut layers = Layers::default();

@@ -3,10 +3,10 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::backend::Address;
 use crate::config::layers::Raw;
 use crate::config::reader::Reader;
-use crate::store::StoreUrl;
+use gateway_store::StoreUrl;
+use gateway_upstream::Address;
 
 /// The path of a unix socket has room for about a hundred bytes (`sun_path`).
 const LONGEST_PATH: usize = 100;

@@ -8,8 +8,8 @@ use std::path::Path;
 use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net};
 
-use crate::identity::LoginName;
-use crate::protocol::redirect_uri;
+use gateway_core::protocol::redirect_uri;
+use gateway_oauth::identity::LoginName;
 
 /// A URI scheme as in `workbuddy`, `workbuddy:` or `WorkBuddy://`.
 pub(super) fn scheme(text: &str) -> Result<String, String> {

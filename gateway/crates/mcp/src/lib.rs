@@ -1,6 +1,11 @@
 //! MCP on the wire: messages and revisions, and one family of revisions translated into the other.
 //! Pure functions over JSON-RPC messages.
 //!
+//! Owns: what JSON-RPC and MCP say, whoever says it: messages, methods, revisions, events, definitions
+//! and lists of tools. Not: connections, sessions, and what anybody may do.
+//!
+//! Begin at [`Message`].
+//!
 //! Two families share almost everything but how a conversation begins. *Sessions* (2024-11-05 to
 //! 2025-11-25) shake hands with `initialize`, and whoever answers remembers it. In the *stateless*
 //! revision 2026-07-28 each request says in `_meta` all that there is to know. Transports
@@ -25,13 +30,24 @@
 //! | stateless | sessions | a result type of an extension | the error -32603: a session client would take it for a result |
 //! | stateless | sessions | tasks of 2025-11-25 | the capability is not passed on |
 
+pub mod arguments;
+pub mod below;
+pub mod calls;
+mod canonical;
 mod headers;
+pub mod jsonrpc;
+pub mod lenient;
+pub mod media_type;
 mod message;
 mod object;
 mod revision;
 mod rpc_error;
+pub mod scan;
+pub mod sse;
 pub mod to_stateful;
 pub mod to_stateless;
+pub mod tool_definition;
+pub mod tool_list;
 
 pub use headers::{Mirrored, decode_value, encode_value, standard_headers};
 pub use message::{Id, Kind, Malformed, Message};

@@ -9,23 +9,23 @@ use biscuit_auth::KeyPair;
 use serde_json::value::RawValue;
 
 use super::{Explain, Explained, Why, message};
-use crate::access_token::{self, Claims, Keys, Tools, VerifiedToken};
-use crate::backend::{Backend, Catalogue, ToolListing};
 use crate::cli::{Configuration, policy_of, token};
-use crate::client::ClientId;
-use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
-use crate::grants::{GrantId, PinKey, ToolState, UserId};
 use crate::keys;
-use crate::policy::rules::{Asked, Rules, Surroundings};
-use crate::policy::{
+use gateway_core::access_token::{self, Claims, Keys, Tools, VerifiedToken};
+use gateway_core::client::ClientId;
+use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::grants::{GrantId, PinKey, ToolState, UserId};
+use gateway_core::policy::rules::{Asked, Rules, Surroundings};
+use gateway_core::policy::{
     self, AccessToken, Audience, DecisionInput, Question, Refusal, RevocationStatus, TokenRejection,
 };
-use crate::protocol::bearer::BearerToken;
-use crate::protocol::mcp::Call;
-use crate::protocol::scope::Scope;
-use crate::protocol::tool_definition::Labels;
-use crate::secret::TagKey;
+use gateway_core::protocol::bearer::BearerToken;
+use gateway_core::protocol::scope::Scope;
+use gateway_core::secret::TagKey;
+use gateway_upstream::{Backend, Catalogue, ToolListing};
+use mcp_protocol::calls::Call;
+use mcp_protocol::tool_definition::Labels;
 
 /// How long a token lives that is made up for the question.
 const HYPOTHETICAL: Duration = Duration::from_secs(3600);

@@ -4,8 +4,8 @@
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
-use crate::protocol::jsonrpc::{self, Keep};
-use crate::protocol::mcp::{self, Call};
+use mcp_protocol::calls::{self, Call};
+use mcp_protocol::jsonrpc::{self, Keep};
 
 /// A call of `method` with the name that it takes and the text of its arguments.
 pub(super) fn call(
@@ -30,7 +30,7 @@ pub(super) fn call(
     let [message] = judged.messages() else {
         return Err("this is no single message".to_owned());
     };
-    mcp::check_shape(message, false)
+    calls::check_shape(message, false)
         .map_err(|what| format!("no client could send this: {what}"))?;
     let mut call = Call::of(message);
     if call.listens() {

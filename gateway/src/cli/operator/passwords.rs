@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Failed;
-use crate::identity::{LONGEST, Password, SHORTEST};
+use gateway_oauth::identity::{LONGEST, Password, SHORTEST};
 
 /// Where the password comes from.
 #[derive(Debug, Args)]

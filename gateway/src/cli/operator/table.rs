@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::pages::clean;
+use gateway_oauth::pages::clean;
 
 /// Between two columns.
 const GAP: &str = "  ";

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use super::Failed;
 use crate::config::Config;
 use crate::keys::{self, KeysError};
-use crate::secret::Secret;
+use gateway_core::secret::Secret;
 
 /// To connect.
 const CONNECT: Duration = Duration::from_secs(3);

@@ -6,17 +6,17 @@ use std::collections::BTreeSet;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::access_token::Approval;
-use crate::audit::{Line, Sent, is_cut};
-use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::policy::rules::{Asked, Rules, Surroundings};
-use crate::protocol::arguments::Arguments;
-use crate::protocol::jsonrpc::{self, Id};
-use crate::protocol::mcp::Call;
-use crate::protocol::scope::Scope;
-use crate::protocol::tool_definition::Labels;
-use crate::reason::Reason;
+use gateway_core::access_token::Approval;
+use gateway_core::audit::{Line, Sent, is_cut};
+use gateway_core::clock::Timestamp;
+use gateway_core::policy::rules::{Asked, Rules, Surroundings};
+use gateway_core::protocol::scope::Scope;
+use gateway_core::reason::Reason;
+use mcp_protocol::arguments::Arguments;
+use mcp_protocol::calls::Call;
+use mcp_protocol::jsonrpc::{self, Id};
+use mcp_protocol::tool_definition::Labels;
 
 /// What becomes of a call under the new policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -238,7 +238,7 @@ impl<'l> Recorded<'l> {
         config: &Config,
         sent: Sent,
         unknown: &BTreeSet<&str>,
-    ) -> Option<crate::policy::rules::Decision> {
+    ) -> Option<gateway_core::policy::rules::Decision> {
         let text = |name: &str| self.line.text(name).unwrap_or_default();
         let backend = text("backend");
         let scope = Scope::parse(self.fact("scope").unwrap_or_default());

@@ -6,8 +6,9 @@ use clap::Args;
 use rand::rngs::OsRng;
 
 use super::{End, Source};
+use crate::keys;
 use crate::keys::KeysError;
-use crate::{access_token, keys};
+use gateway_core::access_token;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Approve {

@@ -7,10 +7,10 @@ use clap::Args;
 use rand::rngs::OsRng;
 
 use super::{parsed, standard_input};
-use crate::access_token::{self, Approver, Judged, Tools, VerifiedToken};
-use crate::clock::Clock;
 use crate::keys;
-use crate::protocol::bearer::BearerToken;
+use gateway_core::access_token::{self, Approver, Judged, Tools, VerifiedToken};
+use gateway_core::clock::Clock;
+use gateway_core::protocol::bearer::BearerToken;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Inspect {

@@ -13,8 +13,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::cli::USAGE;
-use crate::clock::{Clock, Timestamp};
-use crate::protocol::bearer::BearerToken;
+use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::protocol::bearer::BearerToken;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clap::Args;
 
 use super::{End, Source};
-use crate::access_token::{self, Check, Constant, Match};
+use gateway_core::access_token::{self, Check, Constant, Match};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Narrow {

@@ -1,0 +1,435 @@
+//! The closed form, and its meaning held against the library's own engine.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use biscuit_auth::builder::{BlockBuilder, Fact, Term as FactTerm, boolean, int, string};
+use biscuit_auth::{AuthorizerBuilder, AuthorizerLimits, Biscuit, KeyPair};
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+
+use super::*;
+use crate::access_token::{Claims, Keys, TokenError, Tools, VerifiedToken, mint, verify};
+use crate::client::ClientId;
+use crate::grants::{GrantId, UserId};
+use crate::protocol::bearer::BearerToken;
+use crate::protocol::resource::Resource;
+use crate::protocol::scope::Scope;
+use mcp_protocol::calls::Call;
+use mcp_protocol::jsonrpc::{self, Keep};
+
+/// Long before the token of these tests ends.
+const NOW: u64 = 10_000;
+
+pub(in crate::access_token) struct Issuer {
+    pub(in crate::access_token) keys: Keys,
+}
+
+impl Issuer {
+    pub(in crate::access_token) fn new() -> Self {
+        Self {
+            keys: Keys::new(BTreeMap::from([(1, KeyPair::new())])).unwrap(),
+        }
+    }
+
+    pub(in crate::access_token) fn token(&self, tools: Tools) -> Biscuit {
+        let claims = Claims {
+            user: UserId::new("u_1"),
+            user_name: "alice".to_owned(),
+            client: ClientId::new("c_1"),
+            grant: GrantId::new("g_1"),
+            resource: Resource::from_token("https://mcp.example.com/mcp"),
+            scope: Scope::parse("mcp"),
+            tools,
+            issued: Timestamp::from_secs(1_000),
+            expires: Timestamp::from_secs(1_000_000),
+        };
+        let minted = mint(&claims, &self.keys).unwrap();
+        Biscuit::from_base64(&minted.token, self.keys.active_public()).unwrap()
+    }
+
+    pub(in crate::access_token) fn verify(
+        &self,
+        token: &Biscuit,
+    ) -> Result<VerifiedToken, TokenError> {
+        let text = token.to_base64().unwrap();
+        verify(&BearerToken::parse_token(&text).unwrap(), &self.keys)
+    }
+}
+
+pub(in crate::access_token) fn append(token: &Biscuit, code: &str) -> Biscuit {
+    token
+        .append(
+            BlockBuilder::new()
+                .code(code)
+                .unwrap_or_else(|error| panic!("{code}: {error}")),
+        )
+        .unwrap()
+}
+
+fn checks_of(code: &str) -> Result<Vec<Check>, TokenError> {
+    let issuer = Issuer::new();
+    let token = append(&issuer.token(Tools::All), code);
+    issuer
+        .verify(&token)
+        .map(|token| token.attenuation().checks().to_vec())
+}
+
+#[test]
+fn the_documented_forms_are_taken_in_every_spelling_that_libraries_have() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let argument = |path: &str, is| Check::Argument {
+        path: path.to_owned(),
+        is,
+    };
+    let text = |text: &str| Constant::Text(text.to_owned());
+    for (code, check) in [
+        ("check if tool(\"search\")", Check::Tool(names(&["search"]))),
+        (
+            "check if tool($t), {\"search\", \"fetch\"}.contains($t)",
+            Check::Tool(names(&["search", "fetch"])),
+        ),
+        (
+            "check if tool($tool), [\"search\", \"fetch\"].contains($tool)",
+            Check::Tool(names(&["search", "fetch"])),
+        ),
+        (
+            "check if backend(\"notes\")",
+            Check::Backend(names(&["notes"])),
+        ),
+        (
+            "check if time($t), $t < 1970-01-01T02:46:40Z",
+            Check::Before(10_000),
+        ),
+        (
+            "check if time($t), $t <= 1970-01-01T02:46:40Z",
+            Check::Before(10_001),
+        ),
+        ("check if read_only(true)", Check::ReadOnly),
+        (
+            "check if argument(\"path\", $v), $v.starts_with(\"/public/\")",
+            argument("path", Match::StartsWith("/public/".to_owned())),
+        ),
+        (
+            "check if argument(\"dry_run\", true)",
+            argument("dry_run", Match::OneOf([Constant::Bool(true)].into())),
+        ),
+        (
+            "check if argument(\"filter.owner\", $v), [\"me\", \"us\"].contains($v)",
+            argument(
+                "filter.owner",
+                Match::OneOf([text("me"), text("us")].into()),
+            ),
+        ),
+        (
+            "check if argument(\"limit\", $v), {1, 2}.contains($v)",
+            argument(
+                "limit",
+                Match::OneOf([Constant::Integer(1), Constant::Integer(2)].into()),
+            ),
+        ),
+    ] {
+        assert_eq!(
+            checks_of(code).as_deref(),
+            Ok(&[check.clone()][..]),
+            "{code}"
+        );
+        // What it prints as says the same.
+        assert_eq!(checks_of(&check.to_string()), Ok(vec![check]), "{code}");
+    }
+}
+
+#[test]
+fn anything_else_is_refused() {
+    for code in [
+        "tool(\"search\")",
+        "check if true",
+        "check if tool($t)",
+        "check if tool($t), $t == \"search\"",
+        "check if tool($t), $t.starts_with(\"s\")",
+        "check if tool($t), $t.matches(\"s.*\")",
+        "check if tool($t), {\"a\"}.contains($u), user($u)",
+        "check if tool(\"a\"), tool(\"b\")",
+        "check if tool(\"a\") or tool(\"b\")",
+        "check if tool(\"a\", \"b\")",
+        "check if tool(1)",
+        "check if tool($t), {1}.contains($t)",
+        "check if tool($t), !{\"a\"}.contains($t)",
+        "check if tool($t), {\"a\"}.contains($t), {\"b\"}.contains($t)",
+        "check if tool($t), {\"a\"}.contains($t) || true",
+        "check if tool($t), ({\"a\"}).contains($t)",
+        "check if tool($t), {\"a\"}.union({\"b\"}).contains($t)",
+        "check all tool($t), {\"a\"}.contains($t)",
+        "reject if tool(\"a\")",
+        "check if tool(\"a\") trusting previous",
+        "check if tool(\"a\") trusting authority",
+        "check if tool(\"a\"); x(1)",
+        "check if tool(\"a\"); x($a) <- y($a)",
+        "check if granted(\"a\")",
+        "check if user(\"u_1\")",
+        "check if time($t), $t > 1970-01-01T02:46:40Z",
+        "check if time($t), 1970-01-01T02:46:40Z > $t",
+        "check if time($t), $t < 10000",
+        "check if time(1970-01-01T02:46:40Z)",
+        "check if read_only(false)",
+        "check if read_only($r)",
+        "check if argument(\"path\", $v)",
+        "check if argument($p, \"/public/\")",
+        "check if argument($p, $p)",
+        "check if argument(\"\", \"x\")",
+        "check if argument(\"path\", $v), $v.ends_with(\"x\")",
+        "check if argument(\"path\", $v), $v.starts_with($v)",
+        "check if argument(\"path\", $v), \"/public/\".starts_with($v)",
+        "check if argument(\"path\", $v), [hex:00].contains($v)",
+        "check if argument(\"path\", null)",
+        "check if argument(\"path\", {1: 2})",
+        "check if argument(\"path\", $v), [[1]].contains($v)",
+        "check if argument(\"path\", $v), [].contains($v)",
+        "check if argument(\"path\", $v), {,}.contains($v)",
+    ] {
+        assert_eq!(checks_of(code), Err(TokenError::Attenuation), "{code}");
+    }
+}
+
+#[test]
+fn sizes_and_counts_have_their_bounds() {
+    let many = |count: usize| {
+        let names: Vec<String> = (0..count).map(|at| format!("\"t{at}\"")).collect();
+        format!("check if tool($t), {{{}}}.contains($t)", names.join(", "))
+    };
+    assert!(checks_of(&many(64)).is_ok());
+    assert!(checks_of(&many(65)).is_err());
+    assert!(checks_of(&"check if tool(\"a\");".repeat(16)).is_ok());
+    assert!(checks_of(&"check if tool(\"a\");".repeat(17)).is_err());
+    assert!(checks_of(&format!("check if tool(\"{}\")", "a".repeat(256))).is_ok());
+    assert!(checks_of(&format!("check if tool(\"{}\")", "a".repeat(257))).is_err());
+
+    let issuer = Issuer::new();
+    let mut token = issuer.token(Tools::All);
+    for _ in 0..8 {
+        token = append(&token, "check if tool(\"a\")");
+        assert!(issuer.verify(&token).is_ok());
+    }
+    assert_eq!(issuer.verify(&token).unwrap().ids().len(), 9);
+    token = append(&token, "check if tool(\"a\")");
+    assert_eq!(issuer.verify(&token), Err(TokenError::Attenuation));
+}
+
+#[test]
+fn a_sealed_token_counts_as_the_unsealed_one_does() {
+    let issuer = Issuer::new();
+    let token = append(&issuer.token(Tools::All), "check if tool(\"a\")");
+    let (open, sealed) = (issuer.verify(&token), issuer.verify(&token.seal().unwrap()));
+    assert!(open.is_ok());
+    assert_eq!(open, sealed);
+}
+
+// --- against the library's engine ----------------------------------------------------------------
+
+const TOOLS: &[&str] = &["search", "fetch", "erase"];
+const BACKENDS: &[&str] = &["notes", "files"];
+const PATHS: &[&str] = &["path", "a.b", "limit"];
+const TEXTS: &[&str] = &["/public/", "/public/a", "/public/../x", "/secret", "x", ""];
+
+fn subset(names: &[&str], rng: &mut StdRng) -> BTreeSet<String> {
+    let count = rng.gen_range(1..=names.len());
+    names
+        .choose_multiple(rng, count)
+        .map(|name| (*name).to_owned())
+        .collect()
+}
+
+fn pick(names: &[&str], rng: &mut StdRng) -> String {
+    (*names.choose(rng).unwrap()).to_owned()
+}
+
+fn constants(rng: &mut StdRng) -> BTreeSet<Constant> {
+    match rng.gen_range(0..3) {
+        0 => subset(TEXTS, rng).into_iter().map(Constant::Text).collect(),
+        1 => [Constant::Integer(rng.gen_range(0..3))].into(),
+        _ => [Constant::Bool(rng.gen_bool(0.5))].into(),
+    }
+}
+
+fn check(rng: &mut StdRng) -> Check {
+    match rng.gen_range(0..6) {
+        0 => Check::Tool(subset(TOOLS, rng)),
+        1 => Check::Backend(subset(BACKENDS, rng)),
+        2 => Check::Before(NOW - 2 + rng.gen_range(0..5)),
+        3 => Check::ReadOnly,
+        4 => Check::Argument {
+            path: pick(PATHS, rng),
+            is: Match::OneOf(constants(rng)),
+        },
+        _ => Check::Argument {
+            path: pick(PATHS, rng),
+            is: Match::StartsWith(pick(TEXTS, rng)),
+        },
+    }
+}
+
+/// A call with all its facts.
+pub(in crate::access_token) struct Asked {
+    tool: String,
+    backend: String,
+    now: u64,
+    read_only: bool,
+    call: Call,
+}
+
+pub(in crate::access_token) fn asked(rng: &mut StdRng) -> Asked {
+    let tool = pick(TOOLS, rng);
+    let value = |rng: &mut StdRng| match rng.gen_range(0..3) {
+        0 => serde_json::json!(pick(TEXTS, rng)),
+        1 => serde_json::json!(rng.gen_range(0..3)),
+        _ => serde_json::json!(rng.gen_bool(0.5)),
+    };
+    let mut arguments = serde_json::Map::new();
+    if rng.gen_bool(0.8) {
+        arguments.insert("path".to_owned(), value(rng));
+    }
+    if rng.gen_bool(0.8) {
+        arguments.insert("a".to_owned(), serde_json::json!({"b": value(rng)}));
+    }
+    if rng.gen_bool(0.8) {
+        arguments.insert("limit".to_owned(), value(rng));
+    }
+    let body = serde_json::json!({
+        "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": tool, "arguments": arguments},
+    });
+    let judged =
+        jsonrpc::judge_and_keep(body.to_string().as_bytes(), false, Keep::Arguments).unwrap();
+    Asked {
+        tool,
+        backend: pick(BACKENDS, rng),
+        now: NOW - 1 + rng.gen_range(0..3),
+        read_only: rng.gen_bool(0.5),
+        call: Call::of(&judged.messages()[0]),
+    }
+}
+
+impl Asked {
+    /// Whether every text stays below whatever it starts with, so that the library, which knows no
+    /// such rule, must decide the same.
+    pub(in crate::access_token) fn is_straight(&self) -> bool {
+        let arguments = self.call.arguments.as_ref().unwrap();
+        arguments.iter().unwrap().all(|(_, value)| match value {
+            Value::Text(text) => mcp_protocol::below::stays_below(text, ""),
+            _ => true,
+        })
+    }
+
+    /// Our decision.
+    pub(in crate::access_token) fn ours(&self, token: &VerifiedToken) -> bool {
+        let asked = ToolCall {
+            tool: &self.tool,
+            read_only: self.read_only,
+            arguments: self.call.arguments.as_ref(),
+        };
+        token.claims().tools.contains(&self.tool)
+            && !token.is_expired(Timestamp::from_secs(self.now))
+            && token.attenuation().allows_backend(&self.backend)
+            && token.attenuation().allows_call(&asked).is_ok()
+    }
+
+    /// The library's, given the same facts.
+    pub(in crate::access_token) fn librarys(&self, token: &Biscuit) -> bool {
+        let fact = |name: &str, terms| Fact::new(name.to_owned(), terms);
+        let mut builder = AuthorizerBuilder::new()
+            .set_limits(AuthorizerLimits {
+                max_time: Duration::from_secs(10),
+                ..AuthorizerLimits::default()
+            })
+            .fact(fact("tool", vec![string(&self.tool)]))
+            .unwrap()
+            .fact(fact("backend", vec![string(&self.backend)]))
+            .unwrap()
+            .fact(fact("time", vec![FactTerm::Date(self.now)]))
+            .unwrap()
+            .fact(fact("read_only", vec![boolean(self.read_only)]))
+            .unwrap();
+        for (path, value) in self.call.arguments.as_ref().unwrap().iter().unwrap() {
+            let value = match value {
+                Value::Text(text) => string(text),
+                Value::Integer(number) => int(*number),
+                Value::Bool(value) => boolean(*value),
+                _ => continue,
+            };
+            builder = builder
+                .fact(fact("argument", vec![string(path), value]))
+                .unwrap();
+        }
+        builder
+            .code("allow if granted_all(true); allow if tool($t), granted($t);")
+            .unwrap()
+            .build(token)
+            .unwrap()
+            .authorize()
+            .is_ok()
+    }
+}
+
+#[test]
+fn a_chain_of_narrowings_never_widens_in_any_order_and_means_what_the_library_says() {
+    let mut rng = StdRng::seed_from_u64(4);
+    let issuer = Issuer::new();
+    let (mut allowed, mut decisions) = (0, 0);
+    for _ in 0..150 {
+        let tools = match rng.gen_bool(0.5) {
+            true => Tools::All,
+            false => Tools::Only(subset(TOOLS, &mut rng)),
+        };
+        let root = issuer.token(tools);
+        let blocks: Vec<Vec<Check>> = (0..rng.gen_range(0..4))
+            .map(|_| (0..rng.gen_range(1..3)).map(|_| check(&mut rng)).collect())
+            .collect();
+        let calls: Vec<Asked> = (0..20).map(|_| asked(&mut rng)).collect();
+
+        // The chain as it is made, each token less than the one before.
+        let mut token = root.clone();
+        let mut before: Vec<bool> = decide(&issuer, &token, &calls);
+        for block in &blocks {
+            token = append(&token, &code(block));
+            let now = decide(&issuer, &token, &calls);
+            for (before, now) in before.iter().zip(&now) {
+                assert!(*before || !now, "wider than its parent: {blocks:?}");
+            }
+            before = now;
+        }
+        for (call, ours) in calls.iter().zip(&before) {
+            let librarys = call.librarys(&token);
+            match call.is_straight() {
+                true => assert_eq!(*ours, librarys, "{blocks:?}"),
+                false => assert!(!ours || librarys, "wider than the library: {blocks:?}"),
+            }
+            decisions += 1;
+            allowed += usize::from(*ours);
+        }
+
+        // The same blocks and checks in another order.
+        let mut shuffled = blocks.clone();
+        shuffled.shuffle(&mut rng);
+        let mut other = root;
+        for block in &mut shuffled {
+            block.shuffle(&mut rng);
+            other = append(&other, &code(block));
+        }
+        assert_eq!(decide(&issuer, &other, &calls), before, "{blocks:?}");
+    }
+    println!("{decisions} decisions, {allowed} allowed");
+    assert!(
+        allowed > decisions / 50 && allowed < decisions,
+        "{allowed} of {decisions}"
+    );
+}
+
+fn code(block: &[Check]) -> String {
+    block.iter().map(|check| format!("{check};")).collect()
+}
+
+fn decide(issuer: &Issuer, token: &Biscuit, calls: &[Asked]) -> Vec<bool> {
+    let verified = issuer.verify(token).unwrap();
+    calls.iter().map(|call| call.ours(&verified)).collect()
+}

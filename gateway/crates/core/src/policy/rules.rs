@@ -1,0 +1,394 @@
+//! The operator's policy: one file of Biscuit Datalog, read once, asked about every call.
+//!
+//! ```text
+//! check if …;     every one of them must hold, whatever else is said
+//! allow if …;     the first `allow` or `deny` in the file that matches decides;
+//! deny if …;      if none does, the call is denied
+//! head(…) <- …;   facts and rules of the policy's own, for the others to use
+//! ```
+//!
+//! It is evaluated by Biscuit's authorizer over the facts of `vocabulary` and nothing else: no
+//! block of any token is in it, so nobody but the operator can state a fact. What a token grants
+//! stays the upper bound; a policy only takes away. An evaluation that fails (the limits, an
+//! operation on values of other types) is a refusal.
+//!
+//! Owns: what a policy says about a call. Not: who asks it ([`super::decide`], `gateway explain`),
+//! where the file is and when it is read again (`config`, `cli`).
+
+mod decision;
+mod environment;
+mod facts;
+mod lint;
+mod listing;
+mod names;
+mod partial_evaluation;
+mod patterns;
+mod reader;
+mod source;
+#[cfg(test)]
+mod tests;
+mod vocabulary;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use biscuit_auth::AuthorizerLimits;
+use biscuit_auth::builder::{AuthorizerBuilder, Fact, Term};
+use biscuit_auth::datalog::ExternFunc;
+use biscuit_auth::error::{FailedCheck, Logic, MatchedPolicy, Token};
+use quick_cache::sync::Cache;
+
+use mcp_protocol::arguments::{Arguments, Paths};
+use mcp_protocol::below;
+use mcp_protocol::jsonrpc::Keep;
+use mcp_protocol::tool_definition::Labels;
+
+pub use self::decision::{Decision, Effect, Failure, Statement};
+pub use self::environment::PolicyEnvironment;
+pub use self::facts::{Asked, Message, Surroundings};
+pub use self::source::Fault;
+pub use self::vocabulary::reference;
+
+/// What an evaluation may cost. The time is tested between steps only, so what a policy may say is
+/// bounded by the reader as well.
+const LIMITS: AuthorizerLimits = AuthorizerLimits {
+    max_facts: 4000,
+    max_iterations: 100,
+    max_time: Duration::from_millis(100),
+};
+
+/// How many statements are tried to find the one that fails: a client can make them fail.
+const ALONE: usize = 32;
+
+/// How many decisions are remembered, and the longest names among them.
+const REMEMBERED: usize = 8192;
+const LONGEST_REMEMBERED: usize = 256;
+
+/// Which arguments a policy asks about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum AskedArguments {
+    /// Those at these paths.
+    At(Paths),
+    /// Any of them.
+    All,
+}
+
+impl AskedArguments {
+    fn asks_for(&self, path: &str) -> bool {
+        match self {
+            Self::At(paths) => paths.contains(path),
+            Self::All => true,
+        }
+    }
+
+    /// Whether everything that is asked for is known, and no other argument could be taken for it.
+    fn are_clear(&self, arguments: &Arguments) -> bool {
+        !arguments.are_unknowable()
+            && match self {
+                Self::At(paths) => !arguments.resemble(paths),
+                Self::All => !arguments.have_twins(),
+            }
+    }
+}
+
+/// What decisions that differ in nothing else are remembered by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Remembered {
+    token: String,
+    general: bool,
+    message: Message,
+    method: String,
+    name: Option<String>,
+    labels: Labels,
+    harmless: bool,
+    address: Option<std::net::IpAddr>,
+    protocol_version: Option<String>,
+}
+
+/// A policy that was read and found good.
+pub struct Rules {
+    environment: PolicyEnvironment,
+    /// Everything but the facts of a call.
+    prepared: AuthorizerBuilder,
+    /// The same, for what holds of a tool whatever its arguments are.
+    general: AuthorizerBuilder,
+    /// What both were made from.
+    program: listing::Program,
+    facts: Vec<Fact>,
+    checks: Vec<Statement>,
+    policies: Vec<Statement>,
+    /// Statements that can fail, each alone.
+    alone: Vec<(AuthorizerBuilder, Statement)>,
+    /// The names of the facts that are asked for.
+    uses: BTreeSet<&'static str>,
+    /// Those of them that are the same for every call of a tool.
+    uses_in_general: BTreeSet<&'static str>,
+    arguments: AskedArguments,
+    names: names::Names,
+    remembered: Cache<Remembered, Decision>,
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules")
+            .field("checks", &self.checks)
+            .field("policies", &self.policies)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Rules {
+    /// Reads a policy. `file` is what it is called in faults, logs and records. All faults at once.
+    pub fn read(
+        file: &str,
+        text: &str,
+        environment: PolicyEnvironment,
+    ) -> Result<Self, Vec<Fault>> {
+        reader::read(file, text, environment)
+    }
+
+    /// How many statements it has that decide: `check`, `allow` and `deny`.
+    pub fn len(&self) -> usize {
+        self.checks.len() + self.policies.len()
+    }
+
+    /// Never: a policy without a statement is refused when it is read.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Which arguments the judge of messages must keep for it.
+    pub fn keep(&self) -> Keep<'_> {
+        match (&self.arguments, self.asks_for_arguments()) {
+            (_, false) => Keep::Nothing,
+            (AskedArguments::At(paths), true) => Keep::At(paths),
+            (AskedArguments::All, true) => Keep::Arguments,
+        }
+    }
+
+    /// Whether it asks about arguments.
+    pub fn asks_for_arguments(&self) -> bool {
+        self.uses.contains("argument") || self.uses.contains("argument_type")
+    }
+
+    /// Whether it asks about resources.
+    pub fn asks_for_resources(&self) -> bool {
+        self.uses.contains("uri")
+    }
+
+    /// Whether it asks what tools say about their effects.
+    pub fn asks_for_labels(&self) -> bool {
+        ["read_only", "destructive", "unlabelled"]
+            .iter()
+            .any(|name| self.uses.contains(name))
+    }
+
+    /// Decides about one call. Pure, and evaluated each time.
+    pub fn judge(&self, around: &Surroundings<'_>, asked: &Asked<'_>) -> Decision {
+        if self.asks_for_arguments()
+            && (asked.method == "tools/call" || asked.method == "prompts/get")
+            && !asked
+                .arguments
+                .is_some_and(|arguments| self.arguments.are_clear(arguments))
+        {
+            return Decision::failed(Failure::Arguments);
+        }
+        if self.is_unclear(asked) {
+            return Decision::failed(Failure::Name);
+        }
+        self.evaluate(&self.prepared, around, asked, false)
+    }
+
+    /// Whether a backend may take what is named for something else that the policy names.
+    fn is_unclear(&self, asked: &Asked<'_>) -> bool {
+        let mut named = asked.name.into_iter().chain([asked.method]);
+        named.any(|name| self.names.are_mistakable_for(name))
+    }
+
+    /// As [`Self::judge`]. Decisions that rest on nothing that differs between two calls of one
+    /// tool with one token are remembered by the token's id.
+    pub fn judge_for(&self, token: &str, around: &Surroundings<'_>, asked: &Asked<'_>) -> Decision {
+        let is_steady = self.uses == self.uses_in_general;
+        self.remember(token, around, asked, false, is_steady, || {
+            self.judge(around, asked)
+        })
+    }
+
+    /// Whether a tool can be called at all: with some arguments, at some time, with some approval.
+    /// A list shows those tools, and those of which it can't be told. What is said here is no
+    /// permission.
+    pub fn may_call(&self, token: &str, around: &Surroundings<'_>, asked: &Asked<'_>) -> bool {
+        if self.is_unclear(asked) {
+            return false;
+        }
+        let decision = self.remember(token, around, asked, true, true, || {
+            self.evaluate(&self.general, around, asked, true)
+        });
+        !matches!(
+            decision.effect,
+            Effect::Denied | Effect::Failed(Failure::Name)
+        )
+    }
+
+    /// The facts that [`Self::judge`] goes by, as Datalog: those that the policy asks for.
+    pub fn stated(&self, around: &Surroundings<'_>, asked: &Asked<'_>) -> Vec<String> {
+        let facts = facts::facts(self, around, asked, false);
+        facts.iter().map(ToString::to_string).collect()
+    }
+
+    fn remember(
+        &self,
+        token: &str,
+        around: &Surroundings<'_>,
+        asked: &Asked<'_>,
+        general: bool,
+        is_steady: bool,
+        decision: impl FnOnce() -> Decision,
+    ) -> Decision {
+        let length = asked.method.len() + asked.name.map_or(0, str::len);
+        if !is_steady || length > LONGEST_REMEMBERED {
+            return decision();
+        }
+        let by_address = self.uses.contains("address") || self.uses.contains("network");
+        let by_version = self.uses.contains("protocol_version");
+        let key = Remembered {
+            token: token.to_owned(),
+            general,
+            message: asked.message,
+            method: asked.method.to_owned(),
+            name: asked.name.map(str::to_owned),
+            labels: asked.labels,
+            harmless: asked.harmless,
+            address: around.address.filter(|_| by_address),
+            protocol_version: around
+                .protocol_version
+                .filter(|_| by_version)
+                .map(str::to_owned),
+        };
+        if let Some(decision) = self.remembered.get(&key) {
+            return decision;
+        }
+        let decision = decision();
+        // A limit that was reached says more about the moment than about the call.
+        if !matches!(decision.effect, Effect::Failed(_)) {
+            self.remembered.insert(key, decision.clone());
+        }
+        decision
+    }
+
+    fn evaluate(
+        &self,
+        prepared: &AuthorizerBuilder,
+        around: &Surroundings<'_>,
+        asked: &Asked<'_>,
+        general: bool,
+    ) -> Decision {
+        let facts = facts::facts(self, around, asked, general);
+        let decision = self.decision(authorize(prepared, &facts), general);
+        match decision.effect {
+            Effect::Failed(Failure::Evaluation(_) | Failure::Name) => Decision {
+                by: self.failing(&facts),
+                ..decision
+            },
+            _ => decision,
+        }
+    }
+
+    /// The statement that fails over these facts. The authorizer does not tell.
+    fn failing(&self, facts: &[Fact]) -> Option<Statement> {
+        let fails = |(alone, _): &&(AuthorizerBuilder, Statement)| {
+            matches!(authorize(alone, facts), Err(Token::Execution(_)))
+        };
+        let found = self.alone.iter().find(fails);
+        found.map(|(_, statement)| statement.clone())
+    }
+
+    /// What the authorizer said. The numbers of statements are those of the file only where
+    /// everything is evaluated, and in general nobody asks for places.
+    fn decision(&self, decided: Result<usize, Token>, general: bool) -> Decision {
+        let policy = |index: usize| match general {
+            true => None,
+            false => self.policies.get(index).cloned(),
+        };
+        let failed = |checks: Vec<FailedCheck>| -> Vec<Statement> {
+            checks
+                .into_iter()
+                .filter_map(|check| match check {
+                    FailedCheck::Authorizer(check) if !general => self
+                        .checks
+                        .get(usize::try_from(check.check_id).ok()?)
+                        .cloned(),
+                    _ => None,
+                })
+                .collect()
+        };
+        let denied = |by, checks| Decision {
+            effect: Effect::Denied,
+            by,
+            failed: failed(checks),
+        };
+        match decided {
+            Ok(index) => Decision {
+                effect: Effect::Allowed,
+                by: policy(index),
+                failed: Vec::new(),
+            },
+            Err(Token::FailedLogic(Logic::Unauthorized {
+                policy: MatchedPolicy::Allow(index) | MatchedPolicy::Deny(index),
+                checks,
+            })) => denied(policy(index), checks),
+            Err(Token::FailedLogic(Logic::NoMatchingPolicy { checks })) => denied(None, checks),
+            Err(Token::RunLimit(limit)) => Decision::failed(Failure::Limit(limit.to_string())),
+            Err(Token::Execution(error)) => Decision::failed(match error.to_string() {
+                text if text.contains(patterns::UNCLEAR) => Failure::Name,
+                text => Failure::Evaluation(text),
+            }),
+            Err(error) => Decision::failed(Failure::Evaluation(error.to_string())),
+        }
+    }
+}
+
+fn authorize(prepared: &AuthorizerBuilder, facts: &[Fact]) -> Result<usize, Token> {
+    let mut builder = prepared.clone();
+    for fact in facts {
+        builder = builder.fact(fact.clone())?;
+    }
+    builder.build_unauthenticated()?.authorize()
+}
+
+/// The name under which `starts_with` of a policy is evaluated.
+const STARTS_WITH: &str = "starts_with";
+
+/// A builder with the limits and with what `starts_with` means here.
+fn builder() -> AuthorizerBuilder {
+    let builder = AuthorizerBuilder::new()
+        .set_limits(LIMITS)
+        .register_extern_func(
+            STARTS_WITH.to_owned(),
+            ExternFunc::new(Arc::new(starts_with)),
+        );
+    patterns::registered(builder)
+}
+
+/// A prefix with a `/` is that of a folder or URL. Whether a text that steps up or aside lies below
+/// it depends on who reads it, so such a text is no answer: neither an `allow` nor a `deny` may go
+/// by it. No more may they go by one that some reader takes for one below it though it is written
+/// otherwise.
+fn starts_with(value: Term, prefix: Option<Term>) -> Result<Term, String> {
+    match (value, prefix) {
+        (Term::Str(text), Some(Term::Str(prefix))) => {
+            let is_place = prefix.contains(['/', '\\']);
+            if is_place && (!below::stays_below(&text, &prefix) || below::resembles(&text, &prefix))
+            {
+                return Err("a text that can be read as another path".to_owned());
+            }
+            Ok(Term::Bool(text.starts_with(&prefix)))
+        }
+        (Term::Array(array), Some(Term::Array(prefix))) => {
+            Ok(Term::Bool(array.starts_with(&prefix)))
+        }
+        _ => Err("starts_with takes two texts".to_owned()),
+    }
+}

@@ -1,0 +1,497 @@
+//! Registration (RFC 7591), the pages, and what comes back to the client (OAuth 2.1 §4.1, RFC 9207).
+
+use url::Url;
+
+use super::{Problem, all_well, answer, described, document, settle, strings};
+use crate::check::Check;
+use crate::exchange::Exchange;
+use crate::finding::Finding;
+use crate::form::Page;
+
+/// `POST /register` with a redirect URI.
+pub(crate) fn registration(exchange: &Exchange, redirect_uri: &str) -> Finding {
+    let check = Check::Registration;
+    let judged = document(exchange, 201).and_then(|document| {
+        if document["client_id"].as_str().is_none_or(str::is_empty) {
+            return Err(Problem::Wrong("the answer has no client_id".to_owned()));
+        }
+        let echoed = strings(&document, "redirect_uris");
+        if !echoed.contains(&redirect_uri) {
+            return Err(Problem::Wrong(format!(
+                "redirect_uris came back as {echoed:?}"
+            )));
+        }
+        if document["client_secret"].is_string() {
+            return Ok(Finding::warn(
+                check,
+                "a client that asked for no secret was given one",
+            ));
+        }
+        Ok(Finding::pass(check, "a client registered itself"))
+    });
+    settle(check, [exchange], judged)
+}
+
+/// `POST /register` with a redirect URI that runs script.
+pub(crate) fn registration_errors(exchange: &Exchange) -> Finding {
+    let check = Check::RegistrationErrors;
+    let judged = document(exchange, 400).and_then(|document| {
+        let error = document["error"].as_str().unwrap_or_default();
+        if matches!(error, "invalid_redirect_uri" | "invalid_client_metadata") {
+            Ok(Finding::pass(
+                check,
+                format!("a dangerous redirect URI gets {error}"),
+            ))
+        } else {
+            Err(Problem::Wrong(format!(
+                "a dangerous redirect URI gets error {error:?}"
+            )))
+        }
+    });
+    settle(check, [exchange], judged)
+}
+
+/// An authorization request that must not be redirected: the last answer on the way.
+pub(crate) fn page_instead_of_redirect(check: Check, last: &Exchange) -> Finding {
+    let judged = answer(last).and_then(|answer| {
+        if answer.status.is_redirection() {
+            return Err(Problem::Wrong("it redirects away".to_owned()));
+        }
+        if answer.status.is_server_error() {
+            return Err(Problem::Wrong(format!("it answers {}", described(answer))));
+        }
+        let refused = answer.status.is_client_error();
+        Ok(match (refused, answer.is_html()) {
+            (true, true) => Finding::pass(
+                check,
+                format!("a page with {}, no redirect", answer.status.as_u16()),
+            ),
+            (true, false) => Finding::warn(
+                check,
+                format!("no redirect, but no page: {}", described(answer)),
+            ),
+            (false, _) => Finding::warn(
+                check,
+                format!("no redirect, but {} as if all were well", described(answer)),
+            ),
+        })
+    });
+    settle(check, [last], judged)
+}
+
+/// An authorization request whose loopback port differs from the registered one.
+pub(crate) fn loopback_port(last: &Exchange) -> Finding {
+    let check = Check::LoopbackPort;
+    let judged = answer(last).and_then(|answer| {
+        if answer.status.is_success() || answer.status.is_redirection() {
+            Ok(Finding::pass(check, "another loopback port is accepted"))
+        } else {
+            Err(Problem::Wrong(format!(
+                "another loopback port gets {}",
+                described(answer)
+            )))
+        }
+    });
+    settle(check, [last], judged)
+}
+
+/// The page that a person without a session sees: the last answer on the way. `landing`: where it
+/// led back to the client; `is_loopback`: only programs of one machine reach the server.
+pub(crate) fn login_page(
+    last: &Exchange,
+    landing: Option<&Landing>,
+    is_loopback: bool,
+) -> Vec<Finding> {
+    let check = Check::LoginPage;
+    if let Some(landing) = landing {
+        let code = landing.parameter("code").is_some();
+        let error = landing.parameter("error").unwrap_or_default();
+        let finding = match (code, is_loopback) {
+            (true, true) => Finding::warn(
+                check,
+                "a code is given without a login: whoever reaches this server gets in. On this machine alone that is a demonstration",
+            ),
+            (true, false) => Finding::fail(
+                check,
+                "a code is given without a login: whoever reaches this server gets in",
+            ),
+            (false, _) => Finding::fail(
+                check,
+                format!(
+                    "the request is sent back with error {error:?} before anybody could log in"
+                ),
+            ),
+        };
+        return vec![finding.seen(landing.names())];
+    }
+    let judged = answer(last).and_then(|answer| {
+        if answer.status.is_redirection() {
+            return Ok((Finding::pass(check, "another site does the login"), None));
+        }
+        let page = Page::of(last);
+        if answer.status.as_u16() != 200 || !answer.is_html() {
+            let words = page.map(|page| page.words()).unwrap_or_default();
+            return Err(Problem::Wrong(format!(
+                "the page to log in is {}: {words}",
+                described(answer)
+            )));
+        }
+        if page.is_none_or(|page| page.forms().is_empty()) {
+            return Err(Problem::Wrong("the page to log in has no form".to_owned()));
+        }
+        Ok((Finding::pass(check, "a page to log in"), Some(answer)))
+    });
+    let (page, answer) = match judged {
+        Ok((finding, answer)) => (finding, answer),
+        Err(problem) => (settle(check, [last], Err(problem)), None),
+    };
+    let mut findings = vec![page];
+    let Some(answer) = answer else {
+        return findings;
+    };
+    let cache = answer.header("cache-control").unwrap_or("absent");
+    findings.push(if answer.has_cache_directive("no-store") {
+        Finding::pass(Check::LoginPageCache, "no-store")
+    } else {
+        Finding::fail(
+            Check::LoginPageCache,
+            format!("cache-control is {cache}, not no-store"),
+        )
+    });
+    let policy = answer.header("content-security-policy").unwrap_or_default();
+    let ancestors = policy
+        .split(';')
+        .filter_map(|directive| directive.trim().strip_prefix("frame-ancestors"))
+        .any(|sources| matches!(sources.trim(), "'none'" | "'self'"));
+    let options = answer
+        .header("x-frame-options")
+        .unwrap_or_default()
+        .to_ascii_uppercase();
+    findings.push(
+        if ancestors || matches!(options.as_str(), "DENY" | "SAMEORIGIN") {
+            Finding::pass(Check::LoginPageFraming, "other sites can't frame it")
+        } else {
+            Finding::fail(Check::LoginPageFraming, "any site may frame it")
+                .seen(format!("content-security-policy: {policy}"))
+        },
+    );
+    findings
+}
+
+/// What came back to the client's redirect URI, and what was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Landing {
+    pub(crate) url: Url,
+    pub(crate) redirect_uri: Url,
+    pub(crate) state: String,
+}
+
+impl Landing {
+    /// A parameter that came exactly once.
+    pub(crate) fn parameter(&self, name: &str) -> Option<String> {
+        let mut values = self.url.query_pairs().filter(|(key, _)| key == name);
+        let value = values.next()?.1.into_owned();
+        values.next().is_none().then_some(value)
+    }
+
+    /// Whether it is the client's own redirect URI, and not another site's page.
+    pub(crate) fn is_at_redirect_uri(&self) -> bool {
+        let mut bare = self.url.clone();
+        bare.set_query(None);
+        bare == self.redirect_uri
+    }
+
+    /// What is wrong besides `code`, `error` and `iss`.
+    fn wrong(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if !self.is_at_redirect_uri() {
+            wrong.push("the redirect goes elsewhere than to the redirect_uri".to_owned());
+        }
+        if self.parameter("state").as_deref() != Some(self.state.as_str()) {
+            wrong.push("state did not come back as it was sent".to_owned());
+        }
+        wrong
+    }
+
+    /// The names of the parameters, for evidence; never the code.
+    fn names(&self) -> String {
+        let names: Vec<_> = self
+            .url
+            .query_pairs()
+            .map(|(key, _)| key.into_owned())
+            .collect();
+        format!("parameters of the redirect: {}", names.join(", "))
+    }
+}
+
+/// The redirect after Deny.
+pub(crate) fn deny(landing: &Landing) -> Finding {
+    let mut wrong = landing.wrong();
+    let error = landing.parameter("error").unwrap_or_default();
+    if error != "access_denied" {
+        wrong.push(format!("error is {error:?}, not access_denied"));
+    }
+    if landing.parameter("code").is_some() {
+        wrong.push("a code came although the answer was Deny".to_owned());
+    }
+    all_well(Check::Deny, "Deny gives access_denied and state", wrong).seen(landing.names())
+}
+
+/// The redirect after Allow.
+pub(crate) fn authorization_response(landing: &Landing) -> Finding {
+    let mut wrong = landing.wrong();
+    if landing.parameter("code").is_none_or(|code| code.is_empty()) {
+        let error = landing.parameter("error").unwrap_or_default();
+        wrong.push(format!("no code came, but error {error:?}"));
+    }
+    all_well(
+        Check::AuthorizationResponse,
+        "Allow gives code and state",
+        wrong,
+    )
+    .seen(landing.names())
+}
+
+/// `iss` of every redirect. `issuers`: what the documents say; `advertised`: whether they say that
+/// it comes.
+pub(crate) fn iss(landings: &[Landing], issuers: &[String], advertised: bool) -> Finding {
+    let check = Check::Iss;
+    let mut wrong = Vec::new();
+    for landing in landings {
+        match landing.parameter("iss") {
+            Some(iss) if issuers.contains(&iss) => {}
+            Some(iss) => wrong.push(format!("iss is {iss:?}, the issuer {:?}", issuers.first())),
+            None if advertised => wrong.push(format!("no iss came; {}", landing.names())),
+            None => return Finding::after(check, Check::IssFlag),
+        }
+    }
+    all_well(
+        check,
+        format!("equals the issuer in {} of {0} responses", landings.len()),
+        wrong,
+    )
+}
+
+/// Where a request without `code_challenge` led, with a session: back to the client, or a page.
+pub(crate) fn pkce_required(landing: Option<&Landing>, last: &Exchange) -> Finding {
+    let check = Check::PkceRequired;
+    if let Some(landing) = landing {
+        return match (landing.parameter("error"), landing.parameter("code")) {
+            (Some(error), None) => {
+                Finding::pass(check, format!("a request without PKCE gets {error}"))
+            }
+            _ => Finding::fail(check, "a request without PKCE gets a code").seen(landing.names()),
+        };
+    }
+    let judged = answer(last).and_then(|answer| {
+        if answer.status.is_client_error() {
+            Ok(Finding::pass(
+                check,
+                format!("a request without PKCE gets {}", described(answer)),
+            ))
+        } else {
+            Err(Problem::Wrong(format!(
+                "a request without PKCE gets {}",
+                described(answer)
+            )))
+        }
+    });
+    settle(check, [last], judged)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::verdict_of;
+    use super::*;
+    use crate::exchange::tests::exchange;
+    use crate::finding::Verdict;
+
+    const HTML: (&str, &str) = ("content-type", "text/html; charset=utf-8");
+    const ISSUER: &str = "https://mcp.example.com";
+
+    fn landing(query: &str) -> Landing {
+        Landing {
+            url: format!("http://127.0.0.1:9/callback?{query}")
+                .parse()
+                .unwrap(),
+            redirect_uri: "http://127.0.0.1:9/callback".parse().unwrap(),
+            state: "s /?&".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_registration_is_judged_by_what_came_back() {
+        let reply = |status, body: &str| {
+            let headers = [("content-type", "application/json")];
+            let exchange = exchange(
+                "POST",
+                "https://mcp.example.com/register",
+                status,
+                &headers,
+                body,
+            );
+            registration(&exchange, "http://127.0.0.1/cb").verdict
+        };
+        assert_eq!(
+            reply(
+                201,
+                r#"{"client_id":"c","redirect_uris":["http://127.0.0.1/cb"]}"#
+            ),
+            Verdict::Pass
+        );
+        assert_eq!(
+            reply(
+                201,
+                r#"{"client_id":"c","redirect_uris":["http://127.0.0.1/"]}"#
+            ),
+            Verdict::Fail
+        );
+        assert_eq!(
+            reply(201, r#"{"redirect_uris":["http://127.0.0.1/cb"]}"#),
+            Verdict::Fail
+        );
+        assert_eq!(reply(405, "{}"), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_redirect_where_a_page_belongs_fails() {
+        let last = |status, headers: &[(&'static str, &str)]| {
+            let mut exchange = exchange(
+                "GET",
+                "https://mcp.example.com/authorize?x",
+                status,
+                headers,
+                "<p>",
+            );
+            exchange.reader = crate::exchange::Reader::Person;
+            page_instead_of_redirect(Check::BadRedirect, &exchange).verdict
+        };
+        assert_eq!(last(400, &[HTML]), Verdict::Pass);
+        assert_eq!(
+            last(302, &[("location", "https://evil.example/")]),
+            Verdict::Fail
+        );
+        assert_eq!(last(500, &[HTML]), Verdict::Fail);
+        assert_eq!(last(200, &[HTML]), Verdict::Warn);
+    }
+
+    #[test]
+    fn a_login_page_that_is_cached_or_framed_is_told_by_its_own_check() {
+        let page = |headers: &[(&'static str, &str)]| {
+            let headers = [&[HTML], headers].concat();
+            let form = "<form method=post><input name=n><input type=password name=p><button>Log in</button></form>";
+            login_page(
+                &exchange(
+                    "GET",
+                    "https://mcp.example.com/authorize",
+                    200,
+                    &headers,
+                    form,
+                ),
+                None,
+                true,
+            )
+        };
+        let good = [
+            ("cache-control", "no-store"),
+            (
+                "content-security-policy",
+                "default-src 'none'; frame-ancestors 'none'",
+            ),
+        ];
+        assert!(page(&good).iter().all(|f| f.verdict == Verdict::Pass));
+        let cached = page(&[("cache-control", "public, max-age=600"), good[1]]);
+        assert_eq!(verdict_of(&cached, Check::LoginPageCache), Verdict::Fail);
+        assert_eq!(verdict_of(&cached, Check::LoginPageFraming), Verdict::Pass);
+        let framed = page(&[good[0]]);
+        assert_eq!(verdict_of(&framed, Check::LoginPageFraming), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_code_without_a_login_is_no_login_by_another_site() {
+        let mut there = exchange(
+            "GET",
+            "https://mcp.example.com/authorize",
+            302,
+            &[("location", "https://login.example.org/")],
+            "",
+        );
+        there.reader = crate::exchange::Reader::Person;
+        let of = |query: &str, is_loopback| {
+            let landing = landing(query);
+            verdict_of(
+                &login_page(&there, Some(&landing), is_loopback),
+                Check::LoginPage,
+            )
+        };
+        assert_eq!(of("code=x&state=s", true), Verdict::Warn);
+        assert_eq!(of("code=x&state=s", false), Verdict::Fail);
+        assert_eq!(of("error=server_error", true), Verdict::Fail);
+        let elsewhere = login_page(&there, None, false);
+        assert_eq!(verdict_of(&elsewhere, Check::LoginPage), Verdict::Pass);
+    }
+
+    #[test]
+    fn deny_needs_the_error_the_state_and_no_code() {
+        for (query, verdict) in [
+            ("error=access_denied&state=s+%2F%3F%26", Verdict::Pass),
+            ("error=access_denied", Verdict::Fail),
+            ("error=server_error&state=s+%2F%3F%26", Verdict::Fail),
+            (
+                "error=access_denied&state=s+%2F%3F%26&code=x",
+                Verdict::Fail,
+            ),
+        ] {
+            assert_eq!(deny(&landing(query)).verdict, verdict, "{query}");
+        }
+    }
+
+    #[test]
+    fn allow_needs_a_code_and_the_state_as_it_was_sent() {
+        for (query, verdict) in [
+            ("code=x&state=s+%2F%3F%26", Verdict::Pass),
+            ("code=x&state=s", Verdict::Fail),
+            ("code=x&code=y&state=s+%2F%3F%26", Verdict::Fail),
+            ("error=server_error&state=s+%2F%3F%26", Verdict::Fail),
+        ] {
+            let finding = authorization_response(&landing(query));
+            assert_eq!(finding.verdict, verdict, "{query}");
+            assert!(!format!("{finding:?}").contains("code=x"));
+        }
+    }
+
+    #[test]
+    fn iss_must_come_and_equal_the_issuer() {
+        let issuers = [ISSUER.to_owned()];
+        let judged = |queries: &[&str], advertised| {
+            let landings: Vec<Landing> = queries.iter().map(|query| landing(query)).collect();
+            iss(&landings, &issuers, advertised).verdict
+        };
+        let good = "code=x&iss=https%3A%2F%2Fmcp.example.com";
+        assert_eq!(judged(&[good], true), Verdict::Pass);
+        assert_eq!(judged(&[good, "error=access_denied"], true), Verdict::Fail);
+        assert_eq!(
+            judged(&["code=x&iss=https%3A%2F%2Fmcp.example.com%2F"], true),
+            Verdict::Fail
+        );
+        assert_eq!(judged(&["code=x"], false), Verdict::Skip);
+    }
+
+    #[test]
+    fn a_consent_page_for_a_request_without_pkce_fails() {
+        let page = |status| {
+            exchange(
+                "GET",
+                "https://mcp.example.com/authorize",
+                status,
+                &[HTML],
+                "<p>",
+            )
+        };
+        assert_eq!(pkce_required(None, &page(200)).verdict, Verdict::Fail);
+        assert_eq!(pkce_required(None, &page(400)).verdict, Verdict::Pass);
+        let back = |query| pkce_required(Some(&landing(query)), &page(303)).verdict;
+        assert_eq!(back("error=invalid_request"), Verdict::Pass);
+        assert_eq!(back("code=x"), Verdict::Fail);
+    }
+}

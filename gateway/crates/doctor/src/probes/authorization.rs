@@ -1,0 +1,530 @@
+//! Registration, the pages, the redirect back, and the token request.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
+use rand::rngs::OsRng;
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use url::Url;
+
+use super::*;
+use crate::browser::{Browser, location};
+use crate::callback::{self, Callback};
+use crate::checks::authorization::{self, Landing};
+use crate::checks::token;
+use crate::form::{Decision, Page};
+use crate::http_client::Ask;
+use gateway_core::secret::Secret;
+
+/// The name of the test client, the same at every run.
+const CLIENT_NAME: &str = "Gateway doctor";
+
+/// How long the operator may think about pressing Deny as well.
+const DENY_PATIENCE: Duration = Duration::from_secs(45);
+
+/// An authorization request and what proves it.
+pub(super) struct Request {
+    parameters: Vec<(&'static str, String)>,
+    verifier: Secret,
+    state: String,
+}
+
+/// Where a decision led: back to the client, or to an answer that is the end of the way.
+type Walked = Result<Landing, Exchange>;
+
+impl Tour<'_> {
+    pub(super) async fn register(&mut self, endpoints: &Endpoints) -> Option<Client> {
+        let url = endpoints.registration.as_ref()?;
+        let callback = match self.options.person {
+            Person::Operator { .. } => Callback::listen().await.ok(),
+            _ => None,
+        };
+        let redirect_uri = callback.as_ref().map_or_else(
+            || callback::redirect_uri(callback::PORT),
+            Callback::redirect_uri,
+        );
+        let exchange = self
+            .http
+            .send(Ask::json(url, &metadata(&redirect_uri, endpoints.refresh)))
+            .await;
+        self.found(authorization::registration(
+            &exchange,
+            redirect_uri.as_str(),
+        ));
+        let body = exchange.outcome.ok().and_then(|answer| answer.json())?;
+        let id = body["client_id"].as_str()?.to_owned();
+        let dangerous =
+            json!({"client_name": CLIENT_NAME, "redirect_uris": ["javascript:alert(1)"]});
+        let refused = self.http.send(Ask::json(url, &dangerous)).await;
+        self.found(authorization::registration_errors(&refused));
+        Some(Client {
+            id,
+            redirect_uri,
+            callback,
+            registration: body,
+        })
+    }
+
+    /// Removes the registration where the server offers that (RFC 7592), or says that it stays.
+    pub(super) async fn deregister(&mut self, client: &Client) {
+        let (url, token) = (
+            &client.registration["registration_client_uri"],
+            &client.registration["registration_access_token"],
+        );
+        let url = url.as_str().and_then(|url| Url::parse(url).ok());
+        if let (Some(url), Some(token)) = (url, token.as_str())
+            && url.origin() == self.target.mcp.origin()
+        {
+            let gone = self
+                .http
+                .send(Ask::new(Method::DELETE, &url).bearer(token))
+                .await;
+            if gone.outcome.is_ok_and(|answer| answer.status.is_success()) {
+                return;
+            }
+        }
+        self.notes.push(format!(
+            "The client {CLIENT_NAME:?} stays registered: the server offers no way to remove it. \
+             The next run uses the same one."
+        ));
+    }
+
+    /// A token request with a code that is none: its error must be one that clients can read.
+    pub(super) async fn refuse_bad_code(&mut self, endpoints: &Endpoints, client: &Client) {
+        let Some(url) = &endpoints.token else {
+            return self.found(Finding::after(Check::TokenError, Check::PrivateHost));
+        };
+        let verifier = Secret::draw(&mut OsRng);
+        let fields = token_request(client, "gateway-doctor-no-code", verifier.reveal());
+        let exchange = self.http.send(Ask::form(url, &fields)).await;
+        self.found(token::token_error(&exchange));
+    }
+
+    /// What a browser without a session sees; the code, where it is given without a login.
+    pub(super) async fn look_at_pages(
+        &mut self,
+        endpoints: &Endpoints,
+        client: &Client,
+    ) -> Option<(Request, Landing)> {
+        let url = endpoints.authorization.as_ref()?;
+        let request = self.request(endpoints, client);
+        let last = visit(&self.http, &request.url(url)).await;
+        let landing = location(&last).map(|url| request.landing(url, client));
+        let landing = landing.filter(Landing::is_at_redirect_uri);
+        let found = authorization::login_page(&last, landing.as_ref(), self.target.is_loopback());
+        self.findings.extend(found);
+        let open = landing.filter(|landing| landing.parameter("code").is_some());
+
+        let elsewhere = "https://gateway-doctor.invalid/callback";
+        let last = visit(
+            &self.http,
+            &request.with("redirect_uri", elsewhere).url(url),
+        )
+        .await;
+        self.found(authorization::page_instead_of_redirect(
+            Check::BadRedirect,
+            &last,
+        ));
+
+        let last = visit(
+            &self.http,
+            &request.with("client_id", "gateway-doctor-unknown").url(url),
+        )
+        .await;
+        self.found(authorization::page_instead_of_redirect(
+            Check::UnknownClient,
+            &last,
+        ));
+
+        let other_port = callback::redirect_uri(client.redirect_uri.port().unwrap_or(1) ^ 1);
+        let last = visit(
+            &self.http,
+            &request.with("redirect_uri", other_port.as_str()).url(url),
+        )
+        .await;
+        self.found(authorization::loopback_port(&last));
+        open.map(|landing| (request, landing))
+    }
+
+    /// The flow at a server that asks nobody: its answers are judged like those after a login.
+    pub(super) async fn authorize_openly(
+        &mut self,
+        endpoints: &Endpoints,
+        client: &Client,
+        request: &Request,
+        landing: &Landing,
+    ) -> Option<Grant> {
+        let (authorize, token) = (endpoints.authorization.as_ref()?, endpoints.token.as_ref()?);
+        for check in [Check::Login, Check::Deny] {
+            self.found(Finding::skip(check, "nobody is asked"));
+        }
+        let mut landings = vec![landing.clone()];
+        let without = self.request(endpoints, client).without("code_challenge");
+        let without = without.without("code_challenge_method");
+        let last = visit(&self.http, &without.url(authorize)).await;
+        let refused = location(&last).map(|url| without.landing(url, client));
+        self.found(authorization::pkce_required(refused.as_ref(), &last));
+
+        let other = self.request(endpoints, client);
+        let last = visit(&self.http, &other.url(authorize)).await;
+        let second = location(&last).map(|url| other.landing(url, client));
+        if let Some(code) = second.and_then(|landing| landing.parameter("code")) {
+            let wrong = Secret::draw(&mut OsRng);
+            let fields = token_request(client, &code, wrong.reveal());
+            let exchange = self.http.send(Ask::form(token, &fields)).await;
+            self.found(token::pkce_verified(&exchange));
+        }
+        self.found(authorization::authorization_response(landing));
+        landings.extend(refused);
+        self.found(authorization::iss(
+            &landings,
+            &endpoints.issuers,
+            endpoints.iss,
+        ));
+        self.redeem(client, token, request, landing).await
+    }
+
+    /// The flow with a person, to a grant.
+    pub(super) async fn authorize(
+        &mut self,
+        endpoints: &Endpoints,
+        client: &Client,
+    ) -> Option<Grant> {
+        let (authorize, token) = (endpoints.authorization.as_ref()?, endpoints.token.as_ref()?);
+        match &self.options.person {
+            Person::Nobody => None,
+            Person::Operator { patience } => {
+                self.authorize_operator(endpoints, client, authorize, token, *patience)
+                    .await
+            }
+            Person::Unattended { name, password } => {
+                let (name, password) = (name.clone(), password.clone());
+                let mut browser = self
+                    .log_in(endpoints, client, authorize, &name, &password)
+                    .await?;
+                self.authorize_unattended(endpoints, client, authorize, token, &mut browser)
+                    .await
+            }
+        }
+    }
+
+    async fn authorize_operator(
+        &mut self,
+        endpoints: &Endpoints,
+        client: &Client,
+        authorize: &Url,
+        token: &Url,
+        patience: Duration,
+    ) -> Option<Grant> {
+        let callback = client.callback.as_ref()?;
+        let request = self.request(endpoints, client);
+        (self.say)(&format!(
+            "Open this in a browser on this machine, log in, and press Allow (waiting {} s):\n\n  {}\n",
+            patience.as_secs(),
+            request.url(authorize)
+        ));
+        let mut landings = Vec::new();
+        let Some(url) = callback.landing(&request.state, patience).await else {
+            let summary = format!(
+                "nobody came back from the login within {} s",
+                patience.as_secs()
+            );
+            self.found(Finding::warn(Check::AuthorizationResponse, summary));
+            return None;
+        };
+        let landing = request.landing(url, client);
+        landings.push(landing.clone());
+        if landing.parameter("error").as_deref() == Some("access_denied") {
+            self.found(authorization::deny(&landing));
+            self.found(authorization::iss(
+                &landings,
+                &endpoints.issuers,
+                endpoints.iss,
+            ));
+            self.found(Finding::skip(
+                Check::AuthorizationResponse,
+                "the operator pressed Deny",
+            ));
+            return None;
+        }
+        self.found(authorization::authorization_response(&landing));
+        let grant = self.redeem(client, token, &request, &landing).await;
+        let request = self.request(endpoints, client);
+        (self.say)(&format!(
+            "If you like, open this too and press Deny (waiting {} s, then going on):\n\n  {}\n",
+            DENY_PATIENCE.as_secs(),
+            request.url(authorize)
+        ));
+        match callback.landing(&request.state, DENY_PATIENCE).await {
+            Some(url) => {
+                let landing = request.landing(url, client);
+                self.found(authorization::deny(&landing));
+                landings.push(landing);
+            }
+            None => self.found(Finding::skip(Check::Deny, "nobody pressed Deny")),
+        }
+        self.found(authorization::iss(
+            &landings,
+            &endpoints.issuers,
+            endpoints.iss,
+        ));
+        grant
+    }
+
+    /// Logs in by the page's own form.
+    async fn log_in(
+        &mut self,
+        endpoints: &Endpoints,
+        client: &Client,
+        authorize: &Url,
+        name: &str,
+        password: &Secret,
+    ) -> Option<Browser> {
+        let mut browser = Browser::default();
+        let page = browser
+            .visit(&self.http, &self.request(endpoints, client).url(authorize))
+            .await;
+        let Some(form) = Page::of(&page).and_then(|page| page.login(name, password.reveal()))
+        else {
+            let finding = Finding::fail(
+                Check::Login,
+                "the page has no form for a name and a password",
+            );
+            self.found(finding.seen(page.to_string()));
+            return None;
+        };
+        let after = browser.submit(&self.http, &form).await;
+        let Some(words) = still_asks_for_password(&after) else {
+            self.found(Finding::pass(Check::Login, format!("{name} is logged in")));
+            return Some(browser);
+        };
+        let finding = Finding::fail(Check::Login, format!("{name} was not let in: {words}"));
+        self.found(finding.seen(after.to_string()));
+        None
+    }
+
+    /// Deny, a request without PKCE, a wrong verifier, and at last a token.
+    async fn authorize_unattended(
+        &mut self,
+        endpoints: &Endpoints,
+        client: &Client,
+        authorize: &Url,
+        token: &Url,
+        browser: &mut Browser,
+    ) -> Option<Grant> {
+        let mut landings = Vec::new();
+        let request = self.request(endpoints, client);
+        let walked = self
+            .decide(browser, &request, client, authorize, Decision::Deny)
+            .await;
+        self.found(match &walked {
+            Ok(landing) => authorization::deny(landing),
+            Err(last) => astray(Check::Deny, last),
+        });
+        landings.extend(walked.ok());
+
+        let without = self.request(endpoints, client).without("code_challenge");
+        let last = browser.visit(&self.http, &without.url(authorize)).await;
+        let landing = location(&last).map(|url| without.landing(url, client));
+        self.found(authorization::pkce_required(landing.as_ref(), &last));
+        landings.extend(landing);
+
+        let request = self.request(endpoints, client);
+        let walked = self
+            .decide(browser, &request, client, authorize, Decision::Allow)
+            .await;
+        if let Some(code) = walked
+            .as_ref()
+            .ok()
+            .and_then(|landing| landing.parameter("code"))
+        {
+            let wrong = Secret::draw(&mut OsRng);
+            let fields = token_request(client, &code, wrong.reveal());
+            let exchange = self.http.send(Ask::form(token, &fields)).await;
+            self.found(token::pkce_verified(&exchange));
+        }
+        landings.extend(walked.ok());
+
+        let request = self.request(endpoints, client);
+        let walked = self
+            .decide(browser, &request, client, authorize, Decision::Allow)
+            .await;
+        let landing = match walked {
+            Ok(landing) => landing,
+            Err(last) => {
+                self.found(astray(Check::AuthorizationResponse, &last));
+                return None;
+            }
+        };
+        self.found(authorization::authorization_response(&landing));
+        landings.push(landing.clone());
+        self.found(authorization::iss(
+            &landings,
+            &endpoints.issuers,
+            endpoints.iss,
+        ));
+        self.redeem(client, token, &request, &landing).await
+    }
+
+    /// Opens the consent page and presses a button.
+    async fn decide(
+        &self,
+        browser: &mut Browser,
+        request: &Request,
+        client: &Client,
+        authorize: &Url,
+        decision: Decision,
+    ) -> Walked {
+        let page = browser.visit(&self.http, &request.url(authorize)).await;
+        let Some(form) = Page::of(&page).and_then(|page| page.decide(decision)) else {
+            return Err(page);
+        };
+        let last = browser.submit(&self.http, &form).await;
+        match location(&last) {
+            Some(url) => Ok(request.landing(url, client)),
+            None => Err(last),
+        }
+    }
+
+    async fn redeem(
+        &mut self,
+        client: &Client,
+        url: &Url,
+        request: &Request,
+        landing: &Landing,
+    ) -> Option<Grant> {
+        let code = landing.parameter("code")?;
+        let redeemed = token_request(client, &code, request.verifier.reveal());
+        let exchange = self.http.send(Ask::form(url, &redeemed)).await;
+        self.findings.extend(token::token_response(&exchange));
+        let body = exchange.outcome.ok().and_then(|answer| answer.json())?;
+        Some(Grant {
+            client_id: client.id.clone(),
+            token: body["access_token"].as_str()?.to_owned(),
+            refresh_token: body["refresh_token"].as_str().map(str::to_owned),
+            redeemed,
+        })
+    }
+
+    fn request(&self, endpoints: &Endpoints, client: &Client) -> Request {
+        let verifier = Secret::draw(&mut OsRng);
+        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.reveal()));
+        // Characters that a careless redirect loses.
+        let state = format!("{} +/?&=%", Secret::draw(&mut OsRng).reveal());
+        let mut parameters = vec![
+            ("response_type", "code".to_owned()),
+            ("client_id", client.id.clone()),
+            ("redirect_uri", client.redirect_uri.to_string()),
+            ("state", state.clone()),
+            ("code_challenge", challenge),
+            ("code_challenge_method", "S256".to_owned()),
+            ("resource", self.target.typed.clone()),
+        ];
+        parameters.extend(endpoints.scope.clone().map(|scope| ("scope", scope)));
+        Request {
+            parameters,
+            verifier,
+            state,
+        }
+    }
+}
+
+impl Request {
+    fn url(&self, authorize: &Url) -> Url {
+        let mut url = authorize.clone();
+        url.query_pairs_mut().extend_pairs(&self.parameters);
+        url
+    }
+
+    fn with(&self, name: &str, value: &str) -> Self {
+        let replaced = |(key, old): &(&'static str, String)| {
+            (
+                *key,
+                if *key == name {
+                    value.to_owned()
+                } else {
+                    old.clone()
+                },
+            )
+        };
+        Self {
+            parameters: self.parameters.iter().map(replaced).collect(),
+            verifier: self.verifier.clone(),
+            state: self.state.clone(),
+        }
+    }
+
+    fn without(mut self, name: &str) -> Self {
+        self.parameters.retain(|(key, _)| *key != name);
+        self
+    }
+
+    fn landing(&self, url: Url, client: &Client) -> Landing {
+        Landing {
+            url,
+            redirect_uri: client.redirect_uri.clone(),
+            state: self.state.clone(),
+        }
+    }
+}
+
+/// Client metadata as command-line clients send it.
+fn metadata(redirect_uri: &Url, refresh: bool) -> Value {
+    let grant_types: &[&str] = if refresh {
+        &["authorization_code", "refresh_token"]
+    } else {
+        &["authorization_code"]
+    };
+    json!({
+        "client_name": CLIENT_NAME,
+        "redirect_uris": [redirect_uri.as_str()],
+        "grant_types": grant_types,
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+        "application_type": "native",
+    })
+}
+
+fn token_request(client: &Client, code: &str, verifier: &str) -> Vec<(String, String)> {
+    let fields = [
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", client.redirect_uri.as_str()),
+        ("client_id", &client.id),
+        ("code_verifier", verifier),
+    ];
+    fields
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .to_vec()
+}
+
+async fn visit(http: &HttpClient, url: &Url) -> Exchange {
+    Browser::default().visit(http, url).await
+}
+
+/// What the page says, when it is still one for the password.
+fn still_asks_for_password(after: &Exchange) -> Option<String> {
+    let refused = after
+        .outcome
+        .as_ref()
+        .map_or(true, |answer| !answer.status.is_success());
+    let page = Page::of(after);
+    let asks = page
+        .as_ref()
+        .is_some_and(|page| page.forms().iter().any(|form| !form.passwords.is_empty()));
+    let led_back = location(after).is_some();
+    (asks || (refused && !led_back)).then(|| page.map(|page| page.words()).unwrap_or_default())
+}
+
+/// A decision that did not lead back to the client.
+fn astray(check: Check, last: &Exchange) -> Finding {
+    let words = Page::of(last).map(|page| page.words()).unwrap_or_default();
+    Finding::fail(
+        check,
+        format!("the pages did not lead back to the client: {words}"),
+    )
+    .seen(last.to_string())
+}

@@ -1,0 +1,154 @@
+//! `/account`: a person sees which apps may act in their name and takes that back, and approves a tool
+//! again that its backend changed.
+//!
+//! Owns: who may do that, and what each button does. Not: what stands on the cards (`cards`), what a
+//! revocation or an amendment is (`oauth::revoke`, `grants::amendment`).
+
+mod approve;
+mod cards;
+mod revoke;
+
+use http::StatusCode;
+use rand::rngs::OsRng;
+
+pub(super) use self::approve::submit as approve;
+pub(super) use self::revoke::submit as revoke;
+
+use crate::audited::audited;
+use crate::browser::{self, BrowserName, Cookie};
+use crate::error_page::{self, Refused};
+use crate::form_token::{self, Purpose, SealError};
+use crate::pages::{self, Account, AccountNotice, Goal};
+use crate::{AuthorizationServer, login};
+use gateway_core::audit::{Event, Record};
+use gateway_core::browser_session::BrowserSession;
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+
+/// `GET /account`. Whoever is not logged in is asked to, and comes back.
+pub(super) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
+    match login::session(server, request, server.clock.now()).await {
+        Ok(Some((_, session))) => show(server, request, &session, None)
+            .await
+            .unwrap_or_else(|refused| refused.page(server, request)),
+        Ok(None) => login::page(server, request, Goal::Account).await,
+        Err(error) => Refused::from(error).page(server, request),
+    }
+}
+
+/// The page as things stand, with what came of a button.
+async fn show(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    notice: Option<AccountNotice>,
+) -> Result<Response, Refused> {
+    let now = server.clock.now();
+    let refused = notice.as_ref().and_then(AccountNotice::reason);
+    let browser = BrowserName::of(server, request);
+    let sealer = Sealer {
+        server,
+        browser: &browser.value,
+        session,
+        now,
+    };
+    let (apps, is_cut) = cards::of(sealer).await?;
+    let status = notice
+        .as_ref()
+        .map_or(StatusCode::OK, AccountNotice::status);
+    let page = Account {
+        frame: browser::frame(server, request),
+        user_name: &session.user_name,
+        now,
+        notice,
+        apps,
+        is_cut,
+        log_out_seal: &login::log_out_seal(server, &browser, session, now),
+    }
+    .page();
+    let mut response = pages::respond(status, page, server.settings.issuer.is_https());
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response = web::with_retry_after(response, 2);
+    }
+    browser.keep(server, &mut response);
+    if let Some(reason) = refused {
+        error_page::log("account_refused", request, reason);
+        let record = Record {
+            user: Some(session.user.as_str().to_owned()),
+            ..Record::refused(Event::Page, reason, status.is_server_error())
+        };
+        response = audited(response, record);
+    }
+    Ok(response)
+}
+
+/// Seals the forms of one page: for this browser and this person.
+#[derive(Clone, Copy)]
+struct Sealer<'a> {
+    server: &'a AuthorizationServer,
+    browser: &'a str,
+    session: &'a BrowserSession,
+    now: Timestamp,
+}
+
+impl Sealer<'_> {
+    /// A seal over the fields of a form.
+    fn seal(&self, purpose: Purpose, fields: &[&str]) -> String {
+        let bound = bound(self.browser, self.session, fields);
+        form_token::seal(&self.server.tags, purpose, &bound, self.now, &mut OsRng)
+    }
+}
+
+/// A form of the page, from the person and the browser that it was made for.
+struct Pressed {
+    session: BrowserSession,
+    fields: Vec<String>,
+    /// When the page was made; `None`: so long ago that the form is not taken.
+    made: Option<Timestamp>,
+    /// Names this one rendering of the form.
+    form: String,
+}
+
+/// Reads a form with these fields, and their seal in `seal`.
+async fn pressed(
+    server: &AuthorizationServer,
+    request: &Request,
+    purpose: Purpose,
+    names: &[&'static str],
+    now: Timestamp,
+) -> Result<Pressed, Refused> {
+    let form = browser::posted_form(server, request)?;
+    let Some((_, session)) = login::session(server, request, now).await? else {
+        return Err(login::page_after_session(server, request, Goal::Account).into());
+    };
+    let fields: Vec<&str> = names.iter().map(|name| form.field(name)).collect();
+    let browser = Cookie::Browser
+        .read(&server.settings, request)
+        .unwrap_or_default();
+    let bound = bound(browser, &session, &fields);
+    let unsealed = form_token::unseal(&server.tags, purpose, &bound, form.field("seal"), now);
+    let (made, form) = match unsealed {
+        Ok(unsealed) => (Some(unsealed.made), format!("account:{}", unsealed.nonce)),
+        Err(SealError::Expired) => (None, String::new()),
+        Err(SealError::Broken) => {
+            let reason = Reason::CrossSiteForm;
+            error_page::log("form_refused", request, reason);
+            let status = StatusCode::FORBIDDEN;
+            return Err(error_page::page(server, request, status, reason, None).into());
+        }
+    };
+    let fields = fields.into_iter().map(str::to_owned).collect();
+    Ok(Pressed {
+        session,
+        fields,
+        made,
+        form,
+    })
+}
+
+fn bound<'a>(browser: &'a str, session: &'a BrowserSession, fields: &[&'a str]) -> Vec<&'a [u8]> {
+    let who = [browser.as_bytes(), session.user.as_str().as_bytes()];
+    let fields = fields.iter().map(|field| field.as_bytes());
+    who.into_iter().chain(fields).collect()
+}

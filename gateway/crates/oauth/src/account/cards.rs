@@ -1,0 +1,322 @@
+//! What stands on the cards of `/account`: the person's grants by app, when they were used, and what
+//! the backends changed since.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::form_token::Purpose;
+use crate::pages::{
+    Allowed, App, ChangedTool, Connection, Known, NewDefinition, Place, RevokeForm,
+};
+use crate::{AuthorizationServer, clients, consent};
+use gateway_core::client::metadata_document::DocumentUrl;
+use gateway_core::client::{Client, ClientId, Registration};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::{Grant, ToolState, Tools};
+use gateway_core::protocol::resource::Mount;
+use gateway_core::protocol::scope::OFFLINE_ACCESS;
+use gateway_store::{GrantsOf, StoreError};
+use gateway_upstream::ToolListing;
+
+use super::Sealer;
+
+/// The most grants that one page shows.
+const MOST_SHOWN: usize = 200;
+
+/// What backends offer to a person, by the backend's name; `None` for one that could not be asked.
+type Offers = BTreeMap<String, Option<Arc<ToolListing>>>;
+
+/// A person's apps, those that were used last first, and whether there are more.
+pub(super) async fn of(sealer: Sealer<'_>) -> Result<(Vec<App>, bool), StoreError> {
+    let Sealer {
+        server,
+        session,
+        now,
+        ..
+    } = sealer;
+    let of = GrantsOf {
+        user: Some(&session.user),
+        client: None,
+    };
+    let page = server.records.grants(of, None, MOST_SHOWN, now).await?;
+    let listings = listings(server, &page.entries).await;
+    let mut used = Vec::new();
+    for grant in page.entries {
+        let last_use = last_use(server, &grant, now).await?;
+        used.push((grant, last_use));
+    }
+    let mut apps = Vec::new();
+    for (id, grants) in by_client(used) {
+        let client = client(server, &id, now).await?;
+        apps.push(app(sealer, &id, client.as_ref(), &grants, &listings));
+    }
+    Ok((apps, page.next.is_some()))
+}
+
+/// The client as it is known here, without asking the network: what was kept when it was allowed, or
+/// what the configuration says.
+pub(super) async fn client(
+    server: &AuthorizationServer,
+    id: &ClientId,
+    now: Timestamp,
+) -> Result<Option<Client>, StoreError> {
+    let configured = server.settings.clients.iter();
+    if let Some(client) = configured.clone().find(|client| client.id == *id) {
+        return Ok(Some(client.clone()));
+    }
+    if let Some(client) = server.records.client(id, now).await? {
+        return Ok(Some(client));
+    }
+    let address = DocumentUrl::parse(id).and_then(Result::ok);
+    Ok(address.and_then(|address| clients::built_in(server, &address, now)))
+}
+
+/// The mount that a grant is for, if it is still served.
+pub(super) fn mount<'a>(server: &'a AuthorizationServer, grant: &Grant) -> Option<&'a Mount> {
+    let settings = &server.settings;
+    let mut mounts = settings.mounts.iter();
+    mounts.find(|mount| mount.resource(&settings.issuer) == grant.resource)
+}
+
+type Used = (Grant, Option<Timestamp>);
+
+/// Grants by client: the client that did something last first, and of each the newest grant first.
+fn by_client(grants: Vec<Used>) -> Vec<(ClientId, Vec<Used>)> {
+    let mut by_client: BTreeMap<String, Vec<Used>> = BTreeMap::new();
+    for used in grants {
+        let key = used.0.client.as_str().to_owned();
+        by_client.entry(key).or_default().push(used);
+    }
+    let mut apps: Vec<_> = by_client.into_iter().collect();
+    for (_, grants) in &mut apps {
+        grants.sort_by_key(|(grant, _)| std::cmp::Reverse(grant.created));
+    }
+    let latest = |grants: &[Used]| {
+        let times = grants.iter();
+        times
+            .map(|(grant, used)| used.map_or(grant.created, |used| used.max(grant.created)))
+            .max()
+    };
+    apps.sort_by_key(|(_, grants)| std::cmp::Reverse(latest(grants)));
+    apps.into_iter()
+        .map(|(id, grants)| (ClientId::new(id), grants))
+        .collect()
+}
+
+/// The later of what this replica saw and what is written down.
+async fn last_use(
+    server: &AuthorizationServer,
+    grant: &Grant,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let written = server.records.last_use(&grant.id, now).await?;
+    Ok(written.max(server.last_use.seen(&grant.id)))
+}
+
+/// Asks the backends of grants that pin tools, all at once.
+async fn listings(server: &AuthorizationServer, grants: &[Grant]) -> Offers {
+    let mut asked = Offers::new();
+    let mut answers = JoinSet::new();
+    for grant in grants {
+        let (Tools::Pinned(_), Some(mount)) = (&grant.tools, mount(server, grant)) else {
+            continue;
+        };
+        if asked.insert(mount.name.clone(), None).is_some() {
+            continue;
+        }
+        let (catalogue, name) = (Arc::clone(&server.catalogue), mount.name.clone());
+        let user = grant.user_name.clone();
+        answers.spawn(async move {
+            let listing = catalogue.refresh(&name, Some(&user)).await;
+            (name, listing.ok())
+        });
+    }
+    while let Some(answer) = answers.join_next().await {
+        if let Ok((name, listing)) = answer {
+            asked.insert(name, listing);
+        }
+    }
+    asked
+}
+
+fn app(
+    sealer: Sealer<'_>,
+    id: &ClientId,
+    client: Option<&Client>,
+    grants: &[Used],
+    listings: &Offers,
+) -> App {
+    let all: Vec<&str> = grants.iter().map(|(grant, _)| grant.id.as_str()).collect();
+    App {
+        name: client.and_then(|client| client.name.clone()),
+        known: known(id, client),
+        connections: grants
+            .iter()
+            .map(|(grant, used)| connection(sealer, grant, *used, listings))
+            .collect(),
+        revoke: revoke_form(sealer, all.join(" ")),
+    }
+}
+
+fn known(id: &ClientId, client: Option<&Client>) -> Known {
+    let host = || {
+        let address = DocumentUrl::parse(id).and_then(Result::ok)?;
+        Some(address.host().to_owned())
+    };
+    match client {
+        Some(client) => match client.registration {
+            Registration::SelfRegistered => Known::SelfRegistered(client.registered),
+            Registration::PreRegistered => Known::Operator,
+            Registration::MetadataDocument => {
+                host().map_or_else(|| Known::Gone(id.to_string()), Known::Document)
+            }
+        },
+        None => Known::Gone(id.to_string()),
+    }
+}
+
+fn revoke_form(sealer: Sealer<'_>, grants: String) -> RevokeForm {
+    RevokeForm {
+        seal: sealer.seal(Purpose::Revoke, &[&grants]),
+        grants,
+    }
+}
+
+fn connection(
+    sealer: Sealer<'_>,
+    grant: &Grant,
+    last_used: Option<Timestamp>,
+    listings: &Offers,
+) -> Connection {
+    let mount = mount(sealer.server, grant);
+    let scopes = mount.map(|mount| sealer.server.settings.scopes.at(&mount.name));
+    let is_limited = scopes.is_some_and(|scopes| !scopes.is_everything(&grant.scope));
+    let listing = mount.and_then(|mount| listings.get(&mount.name));
+    let names = || {
+        let names = grant.tools.names().into_iter();
+        names.map(str::to_owned).collect()
+    };
+    Connection {
+        place: match mount {
+            Some(mount) => Place::Backend(mount.name.clone()),
+            None => Place::Gone(grant.resource.as_str().to_owned()),
+        },
+        scope: grant.scope.to_string(),
+        scope_words: scopes.map_or_else(Vec::new, |scopes| {
+            let lines = consent::in_words(scopes, &grant.scope).into_iter();
+            // How long it stays is said by itself.
+            let lines = lines.filter(|line| line.name != OFFLINE_ACCESS);
+            lines.map(|line| line.words.to_owned()).collect()
+        }),
+        allowed: match &grant.tools {
+            Tools::All if is_limited => Allowed::EverythingOfItsScope,
+            Tools::All => Allowed::Everything,
+            Tools::Only(_) | Tools::Kept { .. } => Allowed::Named(names()),
+            Tools::Pinned(_) => Allowed::AsTheyWere(names()),
+        },
+        since: grant.created,
+        last_used,
+        ends: grant.expires,
+        is_renewed: grant.refresh.is_some(),
+        changed: match listing {
+            Some(Some(listing)) => changed(sealer, grant, listing),
+            _ => Vec::new(),
+        },
+        is_unknown: listing.is_some_and(Option::is_none),
+        revoke: revoke_form(sealer, grant.id.as_str().to_owned()),
+    }
+}
+
+fn changed(sealer: Sealer<'_>, grant: &Grant, listing: &ToolListing) -> Vec<ChangedTool> {
+    // As calls are judged: what was approved since stands in place of the record's own pin.
+    let view = sealer.server.records.view();
+    let amended = view.and_then(|view| view.amended(&grant.id));
+    let changed = grant
+        .tools
+        .changed(amended.as_deref(), |tool| listing.current(tool));
+    let shown = changed.into_iter().map(|name| ChangedTool {
+        name: name.to_owned(),
+        now: new_definition(sealer, grant, listing, name),
+    });
+    shown.collect()
+}
+
+/// What a tool is now, sealed into the form that approves it.
+fn new_definition(
+    sealer: Sealer<'_>,
+    grant: &Grant,
+    listing: &ToolListing,
+    name: &str,
+) -> Option<NewDefinition> {
+    let tool = listing.tool(name)?;
+    let (ToolState::Defined(pin), grant) = (listing.current(name), grant.id.as_str()) else {
+        return None;
+    };
+    let pin = pin.to_string();
+    Some(NewDefinition {
+        tool: consent::described(tool),
+        whole: tool.whole.as_deref().map(str::to_owned),
+        grant: grant.to_owned(),
+        seal: sealer.seal(Purpose::Approve, &[grant, name, &pin]),
+        pin,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use gateway_core::grants::{GrantId, UserId};
+    use gateway_core::protocol::resource::Resource;
+    use gateway_core::protocol::scope::Scope;
+
+    const NOW: Timestamp = Timestamp::from_secs(100_000);
+
+    fn grant(id: &str, client: &str, age: u64) -> Grant {
+        Grant {
+            id: GrantId::new(id),
+            user: UserId::new("u_1"),
+            user_name: "alice".to_owned(),
+            client: ClientId::new(client),
+            client_fingerprint: None,
+            resource: Resource::from_token("https://mcp.example.com/mcp"),
+            scope: Scope::parse("mcp"),
+            tools: Tools::All,
+            created: NOW - Duration::from_secs(age),
+            redeemed: None,
+            expires: NOW + Duration::from_secs(60),
+            refresh: None,
+        }
+    }
+
+    #[test]
+    fn an_app_is_one_card_and_the_one_that_did_something_last_stands_first() {
+        let used = |age| Some(NOW - Duration::from_secs(age));
+        let apps = by_client(vec![
+            (grant("g_1", "c_old", 900), None),
+            (grant("g_2", "c_busy", 800), used(5)),
+            (grant("g_3", "c_new", 10), None),
+            (grant("g_4", "c_busy", 100), None),
+        ]);
+        let ids = |grants: &[Used]| -> Vec<String> {
+            let ids = grants.iter().map(|(grant, _)| grant.id.to_string());
+            ids.collect()
+        };
+        let shown: Vec<_> = apps
+            .iter()
+            .map(|(id, grants)| (id.as_str(), ids(grants)))
+            .collect();
+        let ids = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<Vec<_>>();
+        assert_eq!(
+            shown,
+            [
+                ("c_busy", ids(&["g_4", "g_2"])),
+                ("c_new", ids(&["g_3"])),
+                ("c_old", ids(&["g_1"])),
+            ]
+        );
+    }
+}

@@ -1,0 +1,127 @@
+//! The button that takes access back: one click, said on the page that follows.
+//!
+//! The form names the grants that the page showed. What was allowed since is not touched, however
+//! often the form is sent. If nothing of the app is left by it, a code that was out when the page was
+//! made goes too: nobody who revokes an app expects it back within the minute.
+
+use std::time::Duration;
+
+use crate::audited::audited;
+use crate::error_page::Refused;
+use crate::form_token::Purpose;
+use crate::pages::AccountNotice;
+use crate::{AuthorizationServer, revoke};
+use gateway_core::access_token::LEEWAY;
+use gateway_core::audit::Record;
+use gateway_core::client::ClientId;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::{Grant, GrantId, UserId};
+use gateway_core::protocol::web::{Request, Response};
+use gateway_store::{GrantsOf, StoreError};
+
+use super::{Pressed, cards, pressed, show};
+
+/// For so long a button that is pressed again says the same.
+const DOUBLE: Duration = Duration::from_secs(60);
+
+/// How often, and how far apart, it is looked for the first press.
+const LOOKS: usize = 6;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(50);
+
+/// `POST /account/revoke`.
+pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
+    let now = server.clock.now();
+    let pressed = match pressed(server, request, Purpose::Revoke, &["grants"], now).await {
+        Ok(pressed) => pressed,
+        Err(refused) => return refused.page(server, request),
+    };
+    let mut records = Vec::new();
+    let answer = match take_back(server, &pressed, &mut records, now).await {
+        Ok(notice) => show(server, request, &pressed.session, Some(notice)).await,
+        Err(error) => Err(error.into()),
+    };
+    let response = answer.unwrap_or_else(|refused: Refused| refused.page(server, request));
+    // What was taken back is written down, also if the rest failed.
+    records.into_iter().fold(response, audited)
+}
+
+async fn take_back(
+    server: &AuthorizationServer,
+    pressed: &Pressed,
+    records: &mut Vec<Record>,
+    now: Timestamp,
+) -> Result<AccountNotice, StoreError> {
+    let Some(made) = pressed.made else {
+        return Ok(AccountNotice::PageExpired);
+    };
+    let mut client = None;
+    for id in pressed.fields[0].split(' ').map(GrantId::new) {
+        let grant = server.records.grant(&id, now).await?;
+        let own = |grant: &Grant| grant.user == pressed.session.user;
+        let Some(grant) = grant.filter(own) else {
+            continue;
+        };
+        let record = revoke::take_back(server, &grant, now).await?;
+        records.push(Record {
+            detail: Some("by the person, at /account".to_owned()),
+            ..record
+        });
+        client = Some(grant.client);
+    }
+    match client {
+        None => already_over(server, pressed, now).await,
+        Some(id) => {
+            end_codes(server, &pressed.session.user, &id, made, now).await?;
+            let client = cards::client(server, &id, now).await?;
+            let name = client.and_then(|client| client.name);
+            // Revoked it is, whether or not this can be noted.
+            let said = name.as_deref().unwrap_or_default();
+            let noted = server.records.press(&pressed.form, said, now + DOUBLE, now);
+            let _ = noted.await;
+            Ok(AccountNotice::Revoked(name))
+        }
+    }
+}
+
+/// Where nothing is left to be revoked, a button that was pressed twice says what it said the first
+/// time. The first press may still be on its way, here or on another replica.
+async fn already_over(
+    server: &AuthorizationServer,
+    pressed: &Pressed,
+    now: Timestamp,
+) -> Result<AccountNotice, StoreError> {
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(BETWEEN_LOOKS).await;
+        }
+        if let Some(name) = server.records.pressed_lately(&pressed.form, now).await? {
+            let name = Some(name).filter(|name| !name.is_empty());
+            return Ok(AccountNotice::Revoked(name));
+        }
+    }
+    Ok(AccountNotice::AlreadyOver)
+}
+
+/// Ends what the person's codes for this app would give that were out before `made`, unless the app
+/// keeps a connection.
+async fn end_codes(
+    server: &AuthorizationServer,
+    user: &UserId,
+    client: &ClientId,
+    made: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let records = &server.records;
+    let of = GrantsOf {
+        user: Some(user),
+        client: Some(client),
+    };
+    if !records.grants(of, None, 1, now).await?.entries.is_empty() {
+        return Ok(());
+    }
+    let until = now + server.settings.longest_token() + 2 * LEEWAY;
+    let codes = records.open_codes(of, now).await?.into_iter();
+    let before = codes.filter(|code| code.issued <= made);
+    let named = before.map(|code| (code.grant, until)).collect();
+    records.revoke_grants(named, now).await
+}

@@ -1,0 +1,121 @@
+//! Finding a client by its id: in the configuration, in the store, or in the metadata document
+//! whose address the id is.
+
+use crate::AuthorizationServer;
+use crate::fetch::FetchError;
+use gateway_core::client::known_documents;
+use gateway_core::client::metadata_document::{self, DocumentError, DocumentUrl};
+use gateway_core::client::{Client, ClientId};
+use gateway_core::clock::Timestamp;
+use gateway_core::reason::Reason;
+use gateway_store::StoreError;
+
+/// Why there is no client.
+#[derive(Debug)]
+pub(super) enum NotFound {
+    /// Nobody by this id, and why as far as it is known.
+    Unknown(Reason, String),
+    /// The store did not answer.
+    Fault(StoreError),
+}
+
+/// The client of `id`.
+pub(super) async fn find(
+    server: &AuthorizationServer,
+    id: &ClientId,
+    now: Timestamp,
+) -> Result<Client, NotFound> {
+    if let Some(client) = server
+        .settings
+        .clients
+        .iter()
+        .find(|client| client.id == *id)
+    {
+        return Ok(client.clone());
+    }
+    match DocumentUrl::parse(id) {
+        None => match server.records.client(id, now).await {
+            Ok(Some(client)) => Ok(client),
+            Ok(None) => Err(NotFound::Unknown(Reason::ClientUnknown, id.to_string())),
+            Err(error) => Err(NotFound::Fault(error)),
+        },
+        Some(Err(error)) => Err(NotFound::Unknown(
+            Reason::ClientDocumentInvalid,
+            error.to_string(),
+        )),
+        Some(Ok(address)) => described(server, &address, now).await,
+    }
+}
+
+/// Why a document is no use.
+#[derive(Debug, thiserror::Error)]
+enum Unusable {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error(transparent)]
+    Document(#[from] DocumentError),
+}
+
+impl Unusable {
+    const fn reason(&self) -> Reason {
+        match self {
+            Self::Fetch(FetchError::NoFiles(_)) => Reason::OpenFilesExhausted,
+            Self::Fetch(_) => Reason::ClientDocumentUnreachable,
+            Self::Document(_) => Reason::ClientDocumentInvalid,
+        }
+    }
+}
+
+/// The client as it is built in.
+pub(super) fn built_in(
+    server: &AuthorizationServer,
+    address: &DocumentUrl,
+    now: Timestamp,
+) -> Option<Client> {
+    let document = known_documents::document(address)?;
+    let schemes = &server.settings.redirect_schemes;
+    metadata_document::judge(address, &document, schemes, now).ok()
+}
+
+/// The client as its document describes it; where that can't be had, as it was when a person last
+/// allowed it something, or as it is built in.
+async fn described(
+    server: &AuthorizationServer,
+    address: &DocumentUrl,
+    now: Timestamp,
+) -> Result<Client, NotFound> {
+    let Some(documents) = &server.documents else {
+        return Err(NotFound::Unknown(
+            Reason::ClientUnknown,
+            "client metadata documents are switched off".to_owned(),
+        ));
+    };
+    let hosts = &server.settings.document_hosts;
+    if !hosts.is_empty() && !hosts.iter().any(|host| host == address.host()) {
+        return Err(NotFound::Unknown(
+            Reason::ClientDocumentHostNotAllowed,
+            address.host().to_owned(),
+        ));
+    }
+    let schemes = &server.settings.redirect_schemes;
+    let judge = |document: &[u8]| metadata_document::judge(address, document, schemes, now);
+    let fetched: Result<Client, Unusable> = documents
+        .get(address.url(), now, |document| Ok(judge(document)?))
+        .await;
+    let unusable = match fetched {
+        Ok(client) => return Ok(client),
+        Err(unusable) => unusable,
+    };
+    log::warn!(
+        event = "client_document_unusable", reason = unusable.reason(), hint = unusable.reason().remedy(),
+        client = address.id().as_str(); "{unusable}"
+    );
+    let last_allowed = server
+        .records
+        .client(address.id(), now)
+        .await
+        .map_err(NotFound::Fault)?;
+    last_allowed
+        .or_else(|| built_in(server, address, now))
+        .ok_or_else(|| NotFound::Unknown(unusable.reason(), unusable.to_string()))
+}

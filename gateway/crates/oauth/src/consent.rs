@@ -1,0 +1,710 @@
+//! The consent page and its answer: what a person is asked before an app gets a code.
+//!
+//! Consent is asked every time. Nothing is stored for a page that was only looked at; the answer
+//! carries the whole authorization request, which is judged anew, and what the page showed of each
+//! tool, which is compared with what the backend offers at that moment.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::StatusCode;
+use rand::rngs::OsRng;
+
+use crate::audited::audited;
+use crate::authorize::{self, AuthorizationRequest, AuthorizeRefusal};
+use crate::browser::{self, BrowserName, Cookie};
+use crate::error_page::{self, Refused};
+use crate::form_token::{self, Purpose, SealError, Unsealed};
+use crate::pages::{
+    self, Capabilities, Changed, Consent, ConsentProblem, Goal, Preset, ScopeLine, Waiting,
+};
+use crate::{AuthorizationServer, clients, login};
+use gateway_core::audit::{Event, Record};
+use gateway_core::browser_session::BrowserSession;
+use gateway_core::client::metadata_document::DocumentUrl;
+use gateway_core::client::{Change, Client, Registration};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::Tools;
+use gateway_core::grants::consented_tools::{self, Choice, NotGranted, Offered};
+use gateway_core::policy::{Coverage, Operation, Scopes};
+use gateway_core::protocol::redirect_uri::RedirectUri;
+use gateway_core::protocol::resource::Mount;
+use gateway_core::protocol::scope::{OFFLINE_ACCESS, Scope};
+use gateway_core::protocol::web::{Request, Response};
+use gateway_core::reason::Reason;
+use gateway_core::secret::Secret;
+use gateway_store::{Pressed, StoreError};
+use gateway_upstream::{CatalogueError, Tool, ToolListing};
+use mcp_protocol::tool_definition::Labels;
+
+/// What a valid authorization request asks for, as far as a person is told.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Who asks.
+    pub client: &'a Client,
+    /// Where the code would go; already compared with the registered ones.
+    pub redirect_uri: &'a RedirectUri,
+    /// Which backend.
+    pub mount: &'a Mount,
+    /// What would be granted.
+    pub scope: &'a Scope,
+    /// What the scopes of that backend cover.
+    pub scopes: &'a Scopes,
+    /// The whole request, undecoded: the form carries it and it is validated anew.
+    pub raw_query: &'a str,
+}
+
+/// The most that the names of the shown tools may take, in bytes: they come back with the answer,
+/// ticked or not. The most tools are as many as a grant can name.
+const MOST_NAMES: usize = 96 * 1024;
+const LONGEST_NAME: usize = 128;
+
+/// The longest text that tools are looked for by, in characters.
+const LONGEST_FIND: usize = 100;
+
+/// The longest answer to the page, in bytes: all tools shown, and all ticked.
+pub(super) const LONGEST_ANSWER: usize = 512 * 1024;
+
+/// What the page has from the time before, where it is not the first.
+#[derive(Debug, Default)]
+struct Again<'a> {
+    problem: Option<ConsentProblem>,
+    preset: Preset,
+    find: Option<&'a str>,
+}
+
+/// The consent page.
+pub async fn page(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    asked: Asked<'_>,
+) -> Response {
+    let (name, user) = (&asked.mount.name, session.user_name.as_str());
+    let found = server.catalogue.listing_for_page(name, Some(user)).await;
+    if let (Ok(None), Some(raw_query)) = (&found, browser::authorization_request(asked.raw_query)) {
+        return waiting(server, request, name, raw_query);
+    }
+    let listing = match found {
+        Ok(listing) => listing,
+        Err(error) => known(Err(error), request, asked.mount),
+    };
+    show(server, request, session, asked, listing.as_deref(), None).await
+}
+
+/// The page that is shown while the backend has not answered, and asks for this one again.
+fn waiting(
+    server: &AuthorizationServer,
+    request: &Request,
+    backend: &str,
+    raw_query: &str,
+) -> Response {
+    let longest = pages::in_words(server.catalogue.start_timeout(backend));
+    let page = Waiting {
+        frame: browser::frame(server, request),
+        backend,
+        longest: &longest,
+        authorization_request: raw_query,
+    }
+    .page();
+    pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
+}
+
+/// Renders the page over what the backend offers; `again` says why, where it is not the first time.
+async fn show(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    asked: Asked<'_>,
+    listing: Option<&ToolListing>,
+    again: Option<Again<'_>>,
+) -> Response {
+    let Some(raw_query) = browser::authorization_request(asked.raw_query) else {
+        let status = StatusCode::BAD_REQUEST;
+        let detail = "the authorization request is too long or not plain ASCII";
+        return error_page::page(
+            server,
+            request,
+            status,
+            Reason::RequestMalformed,
+            Some(detail),
+        );
+    };
+    let now = server.clock.now();
+    let browser = BrowserName::of(server, request);
+    let change = match change(server, session, asked.client, now).await {
+        Ok(change) => change,
+        Err(error) => return Refused::from(error).page(server, request),
+    };
+    let as_shown = as_shown(asked.client);
+    let covered = listing.map(|listing| covered_tools(listing, asked.scopes, asked.scope));
+    let tools = covered.as_deref().map(shown_tools);
+    let shown = spell(tools.as_deref());
+    let bound = bound(&browser.value, session, raw_query, [&as_shown, &shown]);
+    let address = DocumentUrl::parse(&asked.client.id).and_then(Result::ok);
+    let capabilities = match (&covered, &tools) {
+        (Some(covered), Some(tools)) => Capabilities::Tools(
+            tools.iter().map(|tool| described(tool)).collect(),
+            covered.len() - tools.len(),
+        ),
+        _ => Capabilities::Unknown,
+    };
+    let Again {
+        problem,
+        preset,
+        find,
+    } = again.unwrap_or_default();
+    let preset = match &capabilities {
+        _ if preset.choice.is_some() => preset,
+        Capabilities::Tools(tools, _) => Preset::first(tools, is_verified(asked.client)),
+        Capabilities::Unknown => Preset::default(),
+    };
+    let page = Consent {
+        frame: browser::frame(server, request),
+        client_name: asked.client.name.as_deref(),
+        registration: asked.client.registration,
+        vouched_by: address.as_ref().map(DocumentUrl::host),
+        registered: now.since(asked.client.registered),
+        changed: change.as_ref().map(|change| Changed {
+            allowed: now.since(change.allowed),
+            name: change.name.as_deref(),
+            redirect_uris: change.redirect_uris,
+            authentication: change.authentication,
+        }),
+        client_as_shown: &as_shown,
+        backend: &asked.mount.name,
+        scope: &asked.scope.to_string(),
+        scopes: in_words(asked.scopes, asked.scope),
+        covers_everything: asked.scopes.is_everything(asked.scope),
+        user_name: &session.user_name,
+        destination: asked.redirect_uri.destination(),
+        capabilities,
+        unfit: listing.map_or_else(Vec::new, |listing| {
+            let doubled = listing.doubled.iter().map(|name| {
+                format!("{name}: two tools have this name, and a call could run either; no call of it is let through")
+            });
+            let unfit = listing.unfit.iter().map(ToString::to_string);
+            doubled.chain(unfit).collect()
+        }),
+        preset,
+        shown: &shown,
+        problem,
+        find,
+        lifetime: server.settings.longest_grant(asked.client),
+        authorization_request: raw_query,
+        seal: &form_token::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
+        log_out_seal: &login::log_out_seal(server, &browser, session, now),
+    }
+    .page();
+    let mut response = pages::respond(StatusCode::OK, page, server.settings.issuer.is_https());
+    browser.keep(server, &mut response);
+    response
+}
+
+/// `POST /consent`.
+pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
+    let now = server.clock.now();
+    let answered = match answer(server, request, now).await {
+        Ok(answer) => finish(server, request, answer, now).await,
+        Err(refused) => Err(refused),
+    };
+    answered.unwrap_or_else(|refused| refused.page(server, request))
+}
+
+/// The request is judged anew: the client may be gone, the configuration another, and the tools no
+/// longer those that the page showed.
+async fn finish(
+    server: &AuthorizationServer,
+    request: &Request,
+    answer: Answer,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let asked = match authorize::validate(server, &answer.raw_query, now).await {
+        Ok(asked) => asked,
+        Err(AuthorizeRefusal::Page(reason, detail)) => {
+            let status = StatusCode::BAD_REQUEST;
+            return Ok(error_page::page(
+                server,
+                request,
+                status,
+                reason,
+                Some(&detail),
+            ));
+        }
+        Err(AuthorizeRefusal::Redirect(callback, error)) => return Ok(callback.refused(&error)),
+        Err(AuthorizeRefusal::Fault(error)) => return Err(error.into()),
+    };
+    // What was allowed is the client that the page showed, and no other under its id.
+    if as_shown(asked.client()) != answer.client_as_shown {
+        let reason = Reason::ClientChanged;
+        error_page::log("consent_refused", request, reason);
+        let status = StatusCode::FORBIDDEN;
+        let query = Some(asked.raw_query());
+        return Ok(error_page::page_with_way_back(
+            server, request, status, reason, query,
+        ));
+    }
+    if let Decision::Find(ticking, choice) = &answer.decision {
+        return Ok(find(server, request, &answer, &asked, *ticking, choice.clone()).await);
+    }
+    let Decision::Allow(choice) = &answer.decision else {
+        if answer.use_up(server, request, now).await? == Pressed::Again {
+            return Ok(asked.callback().denied());
+        }
+        let reason = Reason::UserDenied;
+        log::info!(
+            event = "authorization_denied", reason, hint = reason.remedy(),
+            client = asked.client().id.as_str(), user = answer.session.user.as_str(),
+            request_id = request.request_id.as_str(); "{}", reason.sentence()
+        );
+        let record = Record {
+            user: Some(answer.session.user.as_str().to_owned()),
+            client: Some(asked.client().id.as_str().to_owned()),
+            backend: Some(asked.mount().name.clone()),
+            ..Record::refused(Event::Consent, reason, false)
+        };
+        return Ok(audited(asked.callback().denied(), record));
+    };
+    // The same press again leads to the same place, whatever the backend says by now.
+    let code = answer.code(server);
+    if answer.is_repeated(server, now).await?
+        && server.records.code(&code.hash(), now).await?.is_some()
+    {
+        return Ok(asked.callback().granted(&code));
+    }
+    let listing = ask_backend(server, request, asked.mount(), &answer.session).await;
+    let scopes = server.settings.scopes.at(&asked.mount().name);
+    let covered = listing
+        .as_deref()
+        .map(|listing| covered_tools(listing, scopes, asked.scope()));
+    let live = covered.as_deref().map(shown_tools);
+    let live: Option<Vec<Offered>> = live.map(|tools| tools.into_iter().map(offered).collect());
+    let shown = answer.shown.as_deref();
+    let verified = is_verified(asked.client());
+    match consented_tools::grant(choice, shown, live.as_deref(), verified) {
+        Ok(tools) => {
+            answer.use_up(server, request, now).await?;
+            let session = &answer.session;
+            Ok(authorize::approve(server, request, session, asked, tools, &code, now).await)
+        }
+        Err(problem) => {
+            log_problem(request, &answer, asked.client(), &problem);
+            let preset = Preset {
+                choice: Some(choice.clone()).filter(|_| answer.shown.is_some()),
+                ticked: answer.ticked.clone(),
+            };
+            let again = Again {
+                problem: Some(problem_shown(problem)),
+                preset,
+                find: None,
+            };
+            let (session, client) = (&answer.session, asked_of(server, &asked));
+            let listing = listing.as_deref();
+            Ok(show(server, request, session, client, listing, Some(again)).await)
+        }
+    }
+}
+
+fn asked_of<'a>(server: &'a AuthorizationServer, asked: &'a AuthorizationRequest) -> Asked<'a> {
+    Asked {
+        client: asked.client(),
+        redirect_uri: asked.callback().redirect_uri(),
+        mount: asked.mount(),
+        scope: asked.scope(),
+        scopes: server.settings.scopes.at(&asked.mount().name),
+        raw_query: asked.raw_query(),
+    }
+}
+
+/// Looks for tools: the page again, with the tools that were found first, and what was chosen and
+/// ticked as it was. Nothing is decided by it.
+async fn find(
+    server: &AuthorizationServer,
+    request: &Request,
+    answer: &Answer,
+    asked: &AuthorizationRequest,
+    ticking: Ticking,
+    choice: Option<Choice>,
+) -> Response {
+    let (session, asked) = (&answer.session, asked_of(server, asked));
+    let listing = ask_backend(server, request, asked.mount, session).await;
+    let mut ticked = answer.ticked.clone();
+    let covered = listing
+        .as_deref()
+        .map(|listing| covered_tools(listing, asked.scopes, asked.scope));
+    let shown = covered.as_deref().map(shown_tools).unwrap_or_default();
+    let found = shown
+        .into_iter()
+        .filter(|tool| described(tool).has(&answer.find));
+    for tool in found {
+        match ticking {
+            Ticking::Stays => {}
+            Ticking::On => {
+                ticked.insert(tool.name.clone());
+            }
+            Ticking::Off => {
+                ticked.remove(&tool.name);
+            }
+        }
+    }
+    let chosen = || Choice::Chosen(ticked.clone());
+    let choice = match ticking {
+        Ticking::Stays => choice,
+        Ticking::On | Ticking::Off => Some(chosen()),
+    };
+    let again = Again {
+        problem: None,
+        preset: Preset { choice, ticked },
+        find: Some(&answer.find),
+    };
+    show(
+        server,
+        request,
+        session,
+        asked,
+        listing.as_deref(),
+        Some(again),
+    )
+    .await
+}
+
+fn problem_shown(problem: NotGranted) -> ConsentProblem {
+    match problem {
+        NotGranted::Changed(names) => ConsentProblem::Changed(names),
+        NotGranted::Nothing => ConsentProblem::Nothing,
+        NotGranted::TooMany => ConsentProblem::TooMany,
+        NotGranted::Unknown => ConsentProblem::Unknown,
+    }
+}
+
+/// What the person did wrong is no event; what the backend did is.
+fn log_problem(request: &Request, answer: &Answer, client: &Client, problem: &NotGranted) {
+    let reason = match problem {
+        NotGranted::Changed(_) => Reason::ToolsChangedMeanwhile,
+        NotGranted::Unknown => Reason::ToolsUnknown,
+        NotGranted::Nothing | NotGranted::TooMany => return,
+    };
+    log::warn!(
+        event = "consent_asked_again", reason, hint = reason.remedy(),
+        client = client.id.as_str(), user = answer.session.user.as_str(),
+        request_id = request.request_id.as_str(); "{}", reason.sentence()
+    );
+}
+
+/// Whether somebody vouches for an app: the operator, or the site that describes it.
+fn is_verified(client: &Client) -> bool {
+    client.registration != Registration::SelfRegistered
+}
+
+/// An answer that came from our page, from the person it was shown to.
+struct Answer {
+    session: BrowserSession,
+    raw_query: String,
+    client_as_shown: String,
+    decision: Decision,
+    /// The tools that the page showed; `None` if it could show none.
+    shown: Option<Vec<Offered>>,
+    ticked: BTreeSet<String>,
+    /// Stands for the whole decision.
+    said: String,
+    /// What is looked for.
+    find: String,
+    unsealed: Unsealed,
+}
+
+enum Decision {
+    Allow(Choice),
+    Deny,
+    /// Not decided yet: tools are looked for.
+    Find(Ticking, Option<Choice>),
+}
+
+/// What becomes of the boxes of the tools that are found.
+#[derive(Clone, Copy)]
+enum Ticking {
+    Stays,
+    On,
+    Off,
+}
+
+impl Answer {
+    /// An answer counts once; one that led to another page did not count. Within a minute the same
+    /// one may come again: it is answered as the first.
+    async fn use_up(
+        &self,
+        server: &AuthorizationServer,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Pressed, Refused> {
+        let (form, expires) = (self.form(), self.unsealed.expires);
+        let records = &server.records;
+        match records.press(&form, &self.said, expires, now).await? {
+            Pressed::Before => Err(refuse(
+                server,
+                request,
+                Reason::PageExpired,
+                Some(&self.raw_query),
+            )),
+            pressed => Ok(pressed),
+        }
+    }
+
+    async fn is_repeated(
+        &self,
+        server: &AuthorizationServer,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let lately = server.records.pressed_lately(&self.form(), now).await;
+        // A mark of an earlier version can't be read; `use_up` refuses it.
+        Ok(lately.ok().flatten().is_some_and(|said| said == self.said))
+    }
+
+    /// Names this one rendering of the page.
+    fn form(&self) -> String {
+        format!("consent:{}", self.unsealed.nonce)
+    }
+
+    /// The code that Allow gives: one a page, so that every replica gives the same one for the same
+    /// press, without keeping it. Nobody without the key can derive it.
+    fn code(&self, server: &AuthorizationServer) -> Secret {
+        let key = server.tags.derive("authorization code");
+        let user = self.session.user.as_str().as_bytes();
+        key.secret(&[self.unsealed.nonce.as_bytes(), user])
+    }
+}
+
+fn refuse(
+    server: &AuthorizationServer,
+    request: &Request,
+    reason: Reason,
+    raw_query: Option<&str>,
+) -> Refused {
+    error_page::log("consent_refused", request, reason);
+    let status = StatusCode::FORBIDDEN;
+    Refused::from(error_page::page_with_way_back(
+        server, request, status, reason, raw_query,
+    ))
+}
+
+async fn answer(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Answer, Refused> {
+    let form = browser::posted_form(server, request)?;
+    let raw_query = browser::authorization_request(form.field("request"));
+    let refuse = |reason: Reason| refuse(server, request, reason, raw_query);
+    let Some((_, session)) = login::session(server, request, now).await? else {
+        let goal = raw_query.map_or(Goal::Start, Goal::Authorize);
+        return Err(login::page_after_session(server, request, goal).into());
+    };
+    let browser = Cookie::Browser.read(&server.settings, request);
+    let (Some(raw_query), Some(browser)) = (raw_query, browser) else {
+        return Err(refuse(Reason::CrossSiteForm));
+    };
+    let as_shown = form.field("client");
+    let shown = form.field("shown");
+    let bound = bound(browser, &session, raw_query, [as_shown, shown]);
+    let unsealed = form_token::unseal(
+        &server.tags,
+        Purpose::Consent,
+        &bound,
+        form.field("seal"),
+        now,
+    )
+    .map_err(|error| match error {
+        SealError::Broken => refuse(Reason::CrossSiteForm),
+        SealError::Expired => refuse(Reason::PageExpired),
+    })?;
+    let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
+    let choice = match form.field("tools") {
+        "read" => Some(Choice::ReadOnly),
+        "today" => Some(Choice::Today),
+        "all" => Some(Choice::Everything),
+        "chosen" => Some(Choice::Chosen(ticked.clone())),
+        // A browser that does not insist on a choice sends none.
+        "" => None,
+        _ => return Err(refuse(Reason::RequestMalformed)),
+    };
+    let decision = match form.field("decision") {
+        "deny" => Decision::Deny,
+        // No tool is chosen then.
+        "allow" => Decision::Allow(choice.unwrap_or(Choice::Chosen(BTreeSet::new()))),
+        "find" => Decision::Find(Ticking::Stays, choice),
+        "tick" => Decision::Find(Ticking::On, choice),
+        "untick" => Decision::Find(Ticking::Off, choice),
+        _ => return Err(refuse(Reason::RequestMalformed)),
+    };
+    let said = said(
+        server,
+        &[form.field("decision"), form.field("tools")],
+        &ticked,
+    );
+    let shown = consented_tools::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?;
+    Ok(Answer {
+        session,
+        raw_query: raw_query.to_owned(),
+        client_as_shown: as_shown.to_owned(),
+        decision,
+        shown,
+        ticked,
+        said,
+        find: form
+            .field("find")
+            .trim()
+            .chars()
+            .take(LONGEST_FIND)
+            .collect(),
+        unsealed,
+    })
+}
+
+/// A short text that stands for what was pressed and ticked.
+fn said(server: &AuthorizationServer, pressed: &[&str], ticked: &BTreeSet<String>) -> String {
+    let ticked = ticked.iter().map(String::as_str);
+    let parts = pressed.iter().copied().chain(ticked);
+    let parts: Vec<&[u8]> = parts.map(str::as_bytes).collect();
+    server.tags.derive("consent answer").tag(&parts)
+}
+
+/// What must be the same when the answer comes back: what was shown, too. The person and the
+/// browser, not the session: somebody who logs in again in a second tab can still answer in the
+/// first.
+fn bound<'a>(
+    browser: &'a str,
+    session: &'a BrowserSession,
+    raw_query: &'a str,
+    [client, tools]: [&'a str; 2],
+) -> [&'a [u8]; 5] {
+    [
+        browser.as_bytes(),
+        session.user.as_str().as_bytes(),
+        raw_query.as_bytes(),
+        client.as_bytes(),
+        tools.as_bytes(),
+    ]
+}
+
+/// What the client is on the page, where its document may change before the answer.
+fn as_shown(client: &Client) -> String {
+    let fingerprint = client.fingerprint();
+    fingerprint.map_or_else(String::new, |fingerprint| fingerprint.to_text())
+}
+
+/// How the client has changed since this person allowed it.
+async fn change(
+    server: &AuthorizationServer,
+    session: &BrowserSession,
+    client: &Client,
+    now: Timestamp,
+) -> Result<Option<Change>, StoreError> {
+    let Some(Ok(address)) = DocumentUrl::parse(&client.id) else {
+        return Ok(None);
+    };
+    let records = &server.records;
+    let allowed = records.allowed(&session.user, &client.id, now).await?;
+    let built_in = clients::built_in(server, &address, now);
+    Ok(allowed.and_then(|allowed| allowed.change(client, built_in.as_ref())))
+}
+
+/// What the backend offers at this moment.
+async fn ask_backend(
+    server: &AuthorizationServer,
+    request: &Request,
+    mount: &Mount,
+    session: &BrowserSession,
+) -> Option<Arc<ToolListing>> {
+    let user = Some(session.user_name.as_str());
+    let listing = server.catalogue.refresh_or_wait(&mount.name, user).await;
+    known(listing, request, mount)
+}
+
+/// What the backend offers, if it said so; the log says why it did not.
+fn known(
+    listing: Result<Arc<ToolListing>, CatalogueError>,
+    request: &Request,
+    mount: &Mount,
+) -> Option<Arc<ToolListing>> {
+    listing
+        .inspect_err(|error| {
+            let reason = Reason::ToolsUnknown;
+            log::warn!(
+                event = "tools_unknown", reason, hint = reason.remedy(),
+                backend = mount.name.as_str(), error:% = error, request_id = request.request_id.as_str(); "{}", reason.sentence()
+            );
+        })
+        .ok()
+}
+
+/// The tools that a page shows, each name once, in the order of the backend. One whose name is no
+/// name (control characters, or longer than MCP allows) can't be granted by itself.
+fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
+    let mut names = BTreeSet::new();
+    let mut room = MOST_NAMES;
+    let fits = |tool: &&Tool| {
+        let name = tool.name.as_str();
+        let is_name = (1..=LONGEST_NAME).contains(&name.len()) && !name.contains(char::is_control);
+        if !is_name || name.len() > room || !names.insert(name.to_owned()) {
+            return false;
+        }
+        room -= name.len();
+        true
+    };
+    let shown = covered.iter().copied().filter(fits);
+    shown.take(Tools::MOST).collect()
+}
+
+/// The tools that a scope covers: no other is offered to the person.
+fn covered_tools<'a>(listing: &'a ToolListing, scopes: &Scopes, scope: &Scope) -> Vec<&'a Tool> {
+    let is_covered = |tool: &&Tool| {
+        let operation = Operation::Tool {
+            name: &tool.name,
+            reads_only: listing.labels(&tool.name).is_some_and(Labels::reads_only),
+        };
+        scopes.coverage(scope, operation) == Coverage::Covered
+    };
+    listing.tools.iter().filter(is_covered).collect()
+}
+
+/// What a scope allows, in the operator's words; nothing where there are none.
+pub(super) fn in_words<'a>(scopes: &'a Scopes, scope: &'a Scope) -> Vec<ScopeLine<'a>> {
+    if !scopes.are_configured() {
+        return Vec::new();
+    }
+    let line = |name| {
+        let words = scopes.words(name)?;
+        Some(ScopeLine { name, words })
+    };
+    let stays = ScopeLine {
+        name: OFFLINE_ACCESS,
+        words: "Stay connected for as long as is said below",
+    };
+    let stays = Some(stays).filter(|line| scope.contains(line.name));
+    scope.iter().filter_map(line).chain(stays).collect()
+}
+
+fn offered(tool: &Tool) -> Offered {
+    Offered {
+        name: tool.name.clone(),
+        pin: tool.pin,
+        reads_only: tool.annotations.read_only_hint == Some(true),
+    }
+}
+
+/// What was shown, as it travels with the form.
+fn spell(tools: Option<&[&Tool]>) -> String {
+    let tools: Option<Vec<Offered>> =
+        tools.map(|tools| tools.iter().map(|tool| offered(tool)).collect());
+    consented_tools::spell(tools.as_deref())
+}
+
+/// What people are shown of a tool.
+pub(super) fn described(tool: &Tool) -> pages::Tool {
+    pages::Tool {
+        name: tool.name.clone(),
+        title: Some(tool.display_name().to_owned()),
+        description: tool.description.clone(),
+        read_only: tool.annotations.read_only_hint,
+        destructive: tool.annotations.destructive_hint,
+    }
+}

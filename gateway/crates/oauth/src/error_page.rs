@@ -1,0 +1,123 @@
+//! The error page: names what was wrong, why, and what to do next; never redirects. And how a form
+//! that is not taken ends there.
+
+use http::StatusCode;
+
+use crate::audited::audited;
+use crate::identity::Overloaded;
+use crate::pages::{self, Refusal};
+use crate::{AuthorizationServer, browser};
+use gateway_core::audit::{Event, Record};
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+use gateway_store::StoreError;
+
+/// An error page. `detail` names the values that were wrong, one a line; it may hold what a
+/// stranger sent. A status of 503 or 429 carries `Retry-After`.
+pub fn page(
+    server: &AuthorizationServer,
+    request: &Request,
+    status: StatusCode,
+    reason: Reason,
+    detail: Option<&str>,
+) -> Response {
+    answer(server, request, status, reason, detail, None)
+}
+
+/// An error page with a link that opens the page of `authorization_request` again.
+pub(super) fn page_with_way_back(
+    server: &AuthorizationServer,
+    request: &Request,
+    status: StatusCode,
+    reason: Reason,
+    authorization_request: Option<&str>,
+) -> Response {
+    answer(server, request, status, reason, None, authorization_request)
+}
+
+/// One log line for a form that was not taken.
+pub(super) fn log(event: &str, request: &Request, reason: Reason) {
+    log::warn!(
+        event = event,
+        reason = reason,
+        hint = reason.remedy(),
+        peer:% = request.peer,
+        request_id = request.request_id.as_str();
+        "{}", reason.sentence()
+    );
+}
+
+/// What ends the way of a form through its checks.
+pub(super) enum Refused {
+    /// A page that says what was wrong; already logged.
+    Answered(Box<Response>),
+    /// The store did not answer. Nothing is the person's fault, and trying again helps.
+    Store(StoreError),
+    /// More passwords wait than the gateway hashes at a time.
+    Overloaded(Overloaded),
+}
+
+impl Refused {
+    /// The page. Logs what is a fault of ours.
+    pub(super) fn page(self, server: &AuthorizationServer, request: &Request) -> Response {
+        let (reason, cause) = match self {
+            Self::Answered(response) => return *response,
+            Self::Store(error) => (Reason::StoreUnavailable, error.to_string()),
+            Self::Overloaded(error) => (Reason::Overloaded, error.to_string()),
+        };
+        log::error!(
+            event = "page_failed",
+            reason = reason,
+            hint = reason.remedy(),
+            cause = cause.as_str(),
+            request_id = request.request_id.as_str();
+            "{}", reason.sentence()
+        );
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        page(server, request, status, reason, None)
+    }
+}
+
+impl From<Response> for Refused {
+    fn from(response: Response) -> Self {
+        Self::Answered(Box::new(response))
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<Overloaded> for Refused {
+    fn from(error: Overloaded) -> Self {
+        Self::Overloaded(error)
+    }
+}
+
+fn answer(
+    server: &AuthorizationServer,
+    request: &Request,
+    status: StatusCode,
+    reason: Reason,
+    detail: Option<&str>,
+    reopen: Option<&str>,
+) -> Response {
+    let page = Refusal {
+        frame: browser::frame(server, request),
+        status,
+        reason,
+        detail,
+        reopen,
+    }
+    .page();
+    let response = pages::respond(status, page, server.settings.issuer.is_https());
+    let record = Record::refused(Event::Page, reason, status.is_server_error());
+    let response = audited(response, record);
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => web::with_retry_after(response, 2),
+        StatusCode::TOO_MANY_REQUESTS => web::with_retry_after(response, 60),
+        _ => response,
+    }
+}

@@ -1,0 +1,401 @@
+//! Guarded outgoing requests: GET of a small JSON document whose URL a stranger chose.
+//!
+//! Owns: which hosts and addresses may be asked, and what an answer may cost. Not: what the
+//! document means, how long it is kept (`cache`).
+
+mod cache;
+mod names;
+
+use std::collections::HashSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use self::names::Names;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
+use http::{Method, StatusCode};
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::Connector;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::listeners::ALPN;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::time::timeout;
+use url::Url;
+
+use gateway_core::open_files;
+
+pub use self::cache::Documents;
+use gateway_core::address::is_public;
+
+/// What one fetch may cost.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// From the look-up of the name to the last byte.
+    pub total: Duration,
+    /// Of the body, in bytes.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            total: Duration::from_secs(5),
+            body: 64 * 1024,
+        }
+    }
+}
+
+/// Why a document could not be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// Only https on its own port is asked.
+    #[error("its URL is not https on port 443")]
+    Scheme,
+    /// The name does not resolve.
+    #[error("its host name does not resolve")]
+    Name,
+    /// The name resolves to an address that is not public.
+    #[error("its host has an address that is not public")]
+    Address,
+    /// No connection, or no valid certificate.
+    #[error("the connection failed")]
+    Connection,
+    /// The fault is here: no file is left for a connection.
+    #[error(
+        "the gateway could not ask for it, because the limit of {0} is met (`ulimit -n`, LimitNOFILE= \
+         of systemd, ulimits.nofile of compose; of the machine, `sysctl fs.file-max`)"
+    )]
+    NoFiles(&'static str),
+    /// Not 200. Redirects are never followed: the next hop was not judged.
+    #[error("the answer was {0}")]
+    Status(StatusCode),
+    /// Not JSON.
+    #[error("the answer is not JSON")]
+    MediaType,
+    /// More than the limit.
+    #[error("the answer is too large")]
+    TooLarge,
+    /// Too many others are being fetched.
+    #[error("too many documents are being fetched")]
+    Busy,
+    /// Slower than the limit.
+    #[error("the answer took too long")]
+    TooSlow,
+}
+
+/// A document and how long its host says that it stays fresh.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fetched {
+    /// The whole body.
+    pub body: Bytes,
+    /// `max-age`; zero where the host forbids keeping it. `None` where it says nothing.
+    pub max_age: Option<Duration>,
+}
+
+/// Fetches documents. One connection a fetch: nothing is pooled, so that the address that was
+/// judged is the address that is asked.
+pub struct Fetcher {
+    connector: Connector,
+    names: Names,
+    limits: Limits,
+    /// Hosts of the operator's own network, which may have private addresses and other ports.
+    private_hosts: HashSet<String>,
+}
+
+impl Fetcher {
+    /// A fetcher within `limits`. `private_hosts` may have private addresses and any port.
+    pub fn new(limits: Limits, private_hosts: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            connector: Connector::new(Some(ConnectorOptions::new(0))),
+            names: Names::System,
+            limits,
+            private_hosts: private_hosts.into_iter().collect(),
+        }
+    }
+
+    /// Gets the document at `url`.
+    pub async fn get(&self, url: &Url) -> Result<Fetched, FetchError> {
+        timeout(self.limits.total, self.exchange(url))
+            .await
+            .unwrap_or(Err(FetchError::TooSlow))
+    }
+
+    async fn exchange(&self, url: &Url) -> Result<Fetched, FetchError> {
+        let host = url.host_str().ok_or(FetchError::Scheme)?;
+        let private = self.private_hosts.contains(host);
+        if url.scheme() != "https" || (url.port().is_some() && !private) {
+            return Err(FetchError::Scheme);
+        }
+        let address = self
+            .resolve(host, url.port().unwrap_or(443), private)
+            .await?;
+        let mut peer = HttpPeer::new(address, true, host.to_owned());
+        peer.options.alpn = ALPN::H1;
+        peer.options.connection_timeout = Some(self.limits.total);
+
+        let connection = |_: Box<pingora::Error>| FetchError::Connection;
+        let (mut session, _) = self
+            .connector
+            .get_http_session(&peer)
+            .await
+            .map_err(|error| {
+                let cause = error.root_cause().downcast_ref::<std::io::Error>();
+                match cause.and_then(open_files::limit_met) {
+                    Some(limit) => FetchError::NoFiles(limit),
+                    None => FetchError::Connection,
+                }
+            })?;
+        let request = request(url).map_err(connection)?;
+        session
+            .write_request_header(Box::new(request))
+            .await
+            .map_err(connection)?;
+        session.finish_request_body().await.map_err(connection)?;
+        session.read_response_header().await.map_err(connection)?;
+        let max_age = accept(session.response_header(), self.limits.body)?;
+        let mut body = Vec::new();
+        while let Some(chunk) = session.read_response_body().await.map_err(connection)? {
+            if body.len() + chunk.len() > self.limits.body {
+                return Err(FetchError::TooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Fetched {
+            body: body.into(),
+            max_age,
+        })
+    }
+
+    /// One address of the host; none if a single one of them is not public, since whoever controls
+    /// the name chooses their order. The connection is made to what this returns, so that a second
+    /// answer of the name server is never asked for.
+    async fn resolve(
+        &self,
+        host: &str,
+        port: u16,
+        private: bool,
+    ) -> Result<SocketAddr, FetchError> {
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let addresses = self.names.look_up(bare, port).await.map_err(|error| {
+            match open_files::limit_met(&error) {
+                Some(limit) => FetchError::NoFiles(limit),
+                None => FetchError::Name,
+            }
+        })?;
+        if !private && addresses.iter().any(|address| !is_public(address.ip())) {
+            return Err(FetchError::Address);
+        }
+        addresses
+            .iter()
+            .find(|address| address.is_ipv4())
+            .or(addresses.first())
+            .copied()
+            .ok_or(FetchError::Name)
+    }
+}
+
+impl fmt::Debug for Fetcher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fetcher")
+            .field("limits", &self.limits)
+            .field("private_hosts", &self.private_hosts)
+            .finish_non_exhaustive()
+    }
+}
+
+fn request(url: &Url) -> pingora::Result<RequestHeader> {
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    let mut request = RequestHeader::build(Method::GET, target.as_bytes(), Some(4))?;
+    request.insert_header(HOST, authority)?;
+    request.insert_header(ACCEPT, "application/json")?;
+    request.insert_header(
+        USER_AGENT,
+        concat!("cupcake-gateway/", env!("CARGO_PKG_VERSION")),
+    )?;
+    Ok(request)
+}
+
+fn accept(header: Option<&ResponseHeader>, limit: usize) -> Result<Option<Duration>, FetchError> {
+    let header = header.ok_or(FetchError::Connection)?;
+    if header.status != StatusCode::OK {
+        return Err(FetchError::Status(header.status));
+    }
+    let text = |name: http::HeaderName| {
+        header
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    };
+    let media_type = text(CONTENT_TYPE)
+        .split(';')
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .to_ascii_lowercase();
+    let json = media_type == "application/json"
+        || (media_type.starts_with("application/") && media_type.ends_with("+json"));
+    if !json {
+        return Err(FetchError::MediaType);
+    }
+    if text(CONTENT_LENGTH)
+        .parse::<usize>()
+        .is_ok_and(|length| length > limit)
+    {
+        return Err(FetchError::TooLarge);
+    }
+    Ok(max_age(text(CACHE_CONTROL)))
+}
+
+/// RFC 9111 §5.2.2, as far as a private cache of one document needs it.
+fn max_age(cache_control: &str) -> Option<Duration> {
+    let mut age = None;
+    for directive in cache_control.split(',') {
+        let directive = directive.trim().to_ascii_lowercase();
+        if directive == "no-store" || directive == "no-cache" {
+            return Some(Duration::ZERO);
+        }
+        if let Some(seconds) = directive.strip_prefix("max-age=") {
+            age = seconds
+                .trim_matches('"')
+                .parse()
+                .ok()
+                .map(Duration::from_secs);
+        }
+    }
+    age
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(status: u16, headers: &[(&'static str, &str)]) -> ResponseHeader {
+        let mut header = ResponseHeader::build(status, None).unwrap();
+        for (name, value) in headers {
+            header.insert_header(*name, *value).unwrap();
+        }
+        header
+    }
+
+    #[test]
+    fn only_a_small_json_answer_with_200_is_taken() {
+        let json = ("content-type", "application/json; charset=utf-8");
+        assert_eq!(accept(Some(&response(200, &[json])), 10), Ok(None));
+        assert_eq!(
+            accept(
+                Some(&response(302, &[json, ("location", "https://10.0.0.1/")])),
+                10
+            ),
+            Err(FetchError::Status(StatusCode::FOUND))
+        );
+        assert_eq!(
+            accept(Some(&response(200, &[("content-type", "text/html")])), 10),
+            Err(FetchError::MediaType)
+        );
+        assert_eq!(
+            accept(Some(&response(200, &[json, ("content-length", "11")])), 10),
+            Err(FetchError::TooLarge)
+        );
+    }
+
+    #[test]
+    fn the_host_decides_how_long_its_document_is_kept() {
+        assert_eq!(
+            max_age("public, max-age=3600"),
+            Some(Duration::from_secs(3600))
+        );
+        assert_eq!(max_age("max-age=60, no-store"), Some(Duration::ZERO));
+        assert_eq!(max_age("private"), None);
+        assert_eq!(max_age("max-age=x"), None);
+    }
+
+    #[tokio::test]
+    async fn no_name_with_a_private_address_is_asked() {
+        for host in [
+            "localhost",
+            "127.0.0.1",
+            "[::1]",
+            "[::ffff:127.0.0.1]",
+            "0.0.0.0",
+            "2130706433",
+        ] {
+            let url = Url::parse(&format!("https://{host}/client.json")).unwrap();
+            let fetcher = Fetcher::new(Limits::default(), []);
+            assert_eq!(fetcher.get(&url).await, Err(FetchError::Address), "{host}");
+        }
+    }
+
+    /// What a name server of the attacker's answers, look-up by look-up.
+    async fn asked_with(answers: &[&[&str]]) -> (Result<Fetched, FetchError>, usize) {
+        let answers = answers.iter().map(|answer| {
+            let addresses = answer.iter().map(|address| address.parse().unwrap());
+            addresses.collect::<Vec<SocketAddr>>()
+        });
+        let names = Names::answering(answers);
+        let fetcher = Fetcher {
+            names: names.clone(),
+            ..Fetcher::new(
+                Limits {
+                    total: Duration::from_millis(500),
+                    ..Limits::default()
+                },
+                [],
+            )
+        };
+        let url = Url::parse("https://app.example.com/client.json").unwrap();
+        (fetcher.get(&url).await, names.asked())
+    }
+
+    #[tokio::test]
+    async fn no_packet_goes_to_a_private_address_whatever_the_name_server_says() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let private = listener.local_addr().unwrap().to_string();
+        let mapped = format!(
+            "[::ffff:127.0.0.1]:{}",
+            listener.local_addr().unwrap().port()
+        );
+        // A public one, at a port where nobody answers.
+        let public = "1.1.1.1:9";
+        for answer in [
+            vec![private.as_str()],
+            vec![public, &private],
+            vec![&private, public],
+            vec![&mapped],
+            vec!["[2606:4700::1111]:443", &mapped],
+        ] {
+            let (result, asked) = asked_with(&[&answer]).await;
+            assert_eq!(result, Err(FetchError::Address), "{answer:?}");
+            assert_eq!(asked, 1);
+        }
+        // The name turns private after it was judged: it is asked once, and never again.
+        let (result, asked) = asked_with(&[&[public], &[&private], &[&private]]).await;
+        assert!(matches!(
+            result,
+            Err(FetchError::Connection | FetchError::TooSlow)
+        ));
+        assert_eq!(asked, 1);
+        assert_eq!(asked_with(&[&[]]).await.0, Err(FetchError::Name));
+        let heard = timeout(Duration::from_millis(100), listener.accept()).await;
+        assert!(heard.is_err(), "a packet came");
+    }
+
+    #[tokio::test]
+    async fn only_https_on_its_own_port_is_asked() {
+        for url in [
+            "http://example.com/",
+            "https://example.com:8443/",
+            "ftp://example.com/",
+        ] {
+            let fetcher = Fetcher::new(Limits::default(), []);
+            assert_eq!(
+                fetcher.get(&Url::parse(url).unwrap()).await,
+                Err(FetchError::Scheme),
+                "{url}"
+            );
+        }
+    }
+}

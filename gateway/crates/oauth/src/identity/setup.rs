@@ -1,0 +1,234 @@
+//! The one-time code that makes whoever sees the terminal the first owner.
+//!
+//! One code is open at a time: offering a new one closes the one before. Only its hash is kept.
+
+use std::fmt;
+use std::time::Duration;
+
+use rand::RngCore;
+use serde::{Deserialize, Serialize};
+
+use gateway_core::clock::Timestamp;
+use gateway_core::secret::{Secret, SecretHash};
+use gateway_store::{Records, StoreError, Table, User};
+
+/// How long a code is open.
+pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// How many wrong codes close it.
+const TRIES: u32 = 5;
+/// The key of the open code in [`Table::Setting`].
+const KEY: &str = "setup";
+
+/// Digits and capitals without those that look alike: 30 characters.
+const ALPHABET: &[u8; 30] = b"23456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// A setup code, `XXXX-XXXX`: 39 bits, which five tries do not guess.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SetupCode(String);
+
+impl SetupCode {
+    /// Draws a new one.
+    pub fn draw(random: &mut dyn RngCore) -> Self {
+        let mut characters = String::with_capacity(9);
+        while characters.len() < 9 {
+            if characters.len() == 4 {
+                characters.push('-');
+            }
+            let mut byte = [0; 1];
+            random.fill_bytes(&mut byte);
+            // 240 is the largest multiple of 30 in a byte: the rest would favour some characters.
+            if byte[0] < 240 {
+                characters.push(ALPHABET[usize::from(byte[0]) % ALPHABET.len()].into());
+            }
+        }
+        Self(characters)
+    }
+
+    /// A code as typed: any case, with or without the dash and spaces. What has eight letters and
+    /// digits is a code, perhaps a wrong one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let bare: String = text
+            .chars()
+            .take(32)
+            .filter(|c| !matches!(c, '-' | ' '))
+            .map(|c| c.to_ascii_uppercase())
+            .collect();
+        let valid = bare.len() == 8 && bare.bytes().all(|b| b.is_ascii_alphanumeric());
+        valid.then(|| Self(format!("{}-{}", &bare[..4], &bare[4..])))
+    }
+
+    /// The text to print once. Never log it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    fn secret(&self) -> Secret {
+        Secret::presented(self.0.clone())
+    }
+}
+
+impl fmt::Debug for SetupCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SetupCode(…)")
+    }
+}
+
+/// Why nobody became the owner.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SetupRefusal {
+    /// Somebody is the owner already.
+    #[error("there is an owner")]
+    Done,
+    /// The code is wrong, used up or too old.
+    #[error("the code is wrong, used or too old")]
+    CodeWrong,
+    /// The store did not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The set-up of the first owner.
+#[derive(Clone, Debug, Default)]
+pub struct Setup;
+
+impl Setup {
+    /// Opens a new code and closes the one before. `None` once there is a user.
+    pub async fn offer(
+        &self,
+        records: &Records,
+        now: Timestamp,
+        random: &mut (dyn RngCore + Send),
+    ) -> Result<Option<SetupCode>, StoreError> {
+        if records.has_users(now).await? {
+            return Ok(None);
+        }
+        let code = SetupCode::draw(random);
+        let offer = Offer {
+            hash: code.secret().hash(),
+            expires: now + LIFETIME,
+            wrong: 0,
+        };
+        records
+            .store()
+            .put(Table::Setting, KEY, &offer.encode(), Some(offer.expires))
+            .await?;
+        Ok(Some(code))
+    }
+
+    /// Looks at a presented code. A wrong one is counted before this returns, whatever else
+    /// happens at the same time; a right one stays open until it is claimed.
+    pub async fn accept(
+        &self,
+        records: &Records,
+        presented: &SetupCode,
+        now: Timestamp,
+    ) -> Result<AcceptedCode, SetupRefusal> {
+        // A count that fails was overtaken by another wrong code, and after [`TRIES`] of those the
+        // offer is closed: the loop never ends without an answer from inside.
+        for _ in 0..=TRIES {
+            let Some(seen) = records.store().get(Table::Setting, KEY, now).await? else {
+                return Err(closed(records, now).await?);
+            };
+            let Some(mut offer) = Offer::decode(&seen).filter(|offer| offer.is_open(now)) else {
+                return Err(closed(records, now).await?);
+            };
+            if offer.hash.matches(&presented.secret()) {
+                let presented = presented.secret().hash();
+                return Ok(AcceptedCode { seen, presented });
+            }
+            offer.wrong += 1;
+            let counted = records
+                .store()
+                .replace(
+                    Table::Setting,
+                    KEY,
+                    &seen,
+                    &offer.encode(),
+                    Some(offer.expires),
+                    now,
+                )
+                .await?;
+            if counted {
+                return Err(SetupRefusal::CodeWrong);
+            }
+        }
+        Err(SetupRefusal::CodeWrong)
+    }
+
+    /// Whether it is this code with which somebody became the owner just now: then the same form was
+    /// sent twice.
+    pub async fn was_claimed_with(
+        &self,
+        records: &Records,
+        presented: &SetupCode,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let kept = records.store().get(Table::Setting, KEY, now).await?;
+        Ok(kept.is_some_and(|kept| kept == claimed(&presented.secret().hash())))
+    }
+
+    /// Uses up an accepted code and adds the owner. Of two that race with the right code, one
+    /// becomes the owner.
+    pub async fn claim(
+        &self,
+        records: &Records,
+        accepted: AcceptedCode,
+        owner: &User,
+        now: Timestamp,
+    ) -> Result<(), SetupRefusal> {
+        let claimed = claimed(&accepted.presented);
+        let expires = Some(now + LIFETIME);
+        let first = records
+            .store()
+            .replace(Table::Setting, KEY, &accepted.seen, &claimed, expires, now)
+            .await?;
+        if !first {
+            return Err(closed(records, now).await?);
+        }
+        if records.has_users(now).await? || !records.add_user(owner, now).await? {
+            return Err(SetupRefusal::Done);
+        }
+        Ok(())
+    }
+}
+
+/// Proof that the open code was presented; worth nothing once another request has claimed it.
+#[derive(Debug)]
+pub struct AcceptedCode {
+    seen: Vec<u8>,
+    presented: SecretHash,
+}
+
+/// What stands in place of an offer that was used: it decodes to none.
+fn claimed(code: &SecretHash) -> Vec<u8> {
+    format!("claimed:{}", code.as_str()).into_bytes()
+}
+
+async fn closed(records: &Records, now: Timestamp) -> Result<SetupRefusal, StoreError> {
+    Ok(if records.has_users(now).await? {
+        SetupRefusal::Done
+    } else {
+        SetupRefusal::CodeWrong
+    })
+}
+
+#[derive(Serialize, Deserialize)]
+struct Offer {
+    hash: SecretHash,
+    expires: Timestamp,
+    wrong: u32,
+}
+
+impl Offer {
+    fn is_open(&self, now: Timestamp) -> bool {
+        now < self.expires && self.wrong < TRIES
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("a record of plain fields serialises")
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}

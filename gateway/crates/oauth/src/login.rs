@@ -1,0 +1,394 @@
+//! `/login` and `/logout`: from a password to a browser session, and its end.
+//!
+//! Not: what comes afterwards. Both go on to `/authorize` with the request that the form carries, to
+//! the person's apps or to the start page; no form and no parameter can name another place.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use rand::rngs::OsRng;
+
+use crate::audited::audited;
+use crate::browser::{self, BrowserName, Cookie, PostedForm};
+use crate::endpoint::path;
+use crate::error_page::{self, Refused};
+use crate::form_token::{self, Purpose, SealError};
+use crate::identity::{LoginName, Password, people};
+use crate::login_limit::Attempt;
+use crate::pages::{self, Goal, Login, LoginProblem, Ownerless};
+use crate::{AuthorizationServer, known_device_cookie};
+use gateway_core::audit::{Event, Record};
+use gateway_core::browser_session::{self, BrowserSession};
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+use gateway_core::secret::{Secret, SecretHash};
+use gateway_store::{StoreError, User};
+
+/// The session that the request's cookie stands for: not expired, and of a person who may log in and
+/// whose password is still the one it was opened with.
+pub async fn session(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Option<(SecretHash, BrowserSession)>, StoreError> {
+    let Some(cookie) = Cookie::Session.read(&server.settings, request) else {
+        return Ok(None);
+    };
+    let hash = Secret::presented(cookie).hash();
+    let Some(session) = server.records.session(&hash, now).await? else {
+        return Ok(None);
+    };
+    let user = server.records.user(&session.user_name, now).await?;
+    let live = user.is_some_and(|user| {
+        user.disabled.is_none() && session.is_live(&user.id, &user.credential(), now)
+    });
+    Ok(live.then_some((hash, session)))
+}
+
+/// The login page. While nobody can log in yet it says what to do.
+pub async fn page(server: &AuthorizationServer, request: &Request, goal: Goal<'_>) -> Response {
+    match server.records.has_users(server.clock.now()).await {
+        Ok(true) => show(server, request, goal, "", None),
+        Ok(false) => ownerless(server, request, goal.authorization_request()),
+        Err(error) => Refused::from(error).page(server, request),
+    }
+}
+
+/// `POST /login`.
+pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
+    match attempt(server, request).await {
+        Ok(response) => response,
+        Err(refused) => refused.page(server, request),
+    }
+}
+
+/// `POST /logout`: ends the session, or all of the person's; goes on to `/authorize` if the form names
+/// a request.
+pub async fn logout(server: &AuthorizationServer, request: &Request) -> Response {
+    match end(server, request).await {
+        Ok(response) => response,
+        Err(refused) => refused.page(server, request),
+    }
+}
+
+/// Opens a session for somebody who has just proved who they are: always under a new id, and the
+/// one that the browser had before is dead.
+pub(super) async fn open_session(
+    server: &AuthorizationServer,
+    request: &Request,
+    user: &User,
+    location: &str,
+    now: Timestamp,
+) -> Result<Response, StoreError> {
+    if let Some(old) = Cookie::Session.read(&server.settings, request) {
+        let old = Secret::presented(old).hash();
+        server.records.end_session(&old).await?;
+    }
+    let id = Secret::draw(&mut OsRng);
+    let session =
+        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now);
+    server.records.open_session(&id.hash(), &session).await?;
+    let mut response = web::see_other(location);
+    let settings = &server.settings;
+    let lifetime = Some(browser_session::LIFETIME);
+    Cookie::Session.set(settings, &mut response, id.reveal(), lifetime);
+    let device = known_device_cookie::prove(&server.tags, &user.id, now, &mut OsRng);
+    Cookie::Device.set(
+        settings,
+        &mut response,
+        &device,
+        Some(known_device_cookie::LIFETIME),
+    );
+    Ok(response)
+}
+
+/// The seal of a log-out form for the person of `session`.
+pub(super) fn log_out_seal(
+    server: &AuthorizationServer,
+    browser: &BrowserName,
+    session: &BrowserSession,
+    now: Timestamp,
+) -> String {
+    let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
+    form_token::seal(&server.tags, Purpose::LogOut, &bound, now, &mut OsRng)
+}
+
+/// The login page after another page found that the session had ended.
+pub(super) fn page_after_session(
+    server: &AuthorizationServer,
+    request: &Request,
+    goal: Goal<'_>,
+) -> Response {
+    let problem = Some(LoginProblem::SessionEnded);
+    show(server, request, goal, "", problem)
+}
+
+async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
+    let now = server.clock.now();
+    let form = browser::posted_form(server, request)?;
+    let fields = Fields::of(&form);
+    check_seal(server, request, &fields, now)?;
+    let user = match LoginName::parse(fields.name) {
+        Some(name) => server.records.user(name.as_str(), now).await?,
+        None => None,
+    };
+    let attempt = Attempt::new(
+        request.peer,
+        fields.name,
+        known_device(server, request, user.as_ref(), now),
+    );
+    let wait = attempt.wait(&server.records, now).await?;
+    refuse_while_limited(server, request, &fields, wait)?;
+    let right = check_password(server, user.as_ref(), fields.password, now).await?;
+    let is_disabled = user.as_ref().is_some_and(|user| user.disabled.is_some());
+    let Some(user) = user.filter(|_| right && !is_disabled) else {
+        attempt.count_failure(&server.records, now).await?;
+        // The name is not logged: people type passwords into the wrong field. The page says the same
+        // to everybody, so that it tells nobody who is disabled.
+        let reason = match right && is_disabled {
+            true => Reason::UserDisabled,
+            false => Reason::LoginFailed,
+        };
+        error_page::log("login_refused", request, reason);
+        let page = show_again(server, request, &fields, LoginProblem::Failed);
+        return Err(audited(page, Record::refused(Event::Login, reason, false)).into());
+    };
+    // Guesses that were on their way when the limit was reached are refused, right ones too.
+    let wait = attempt.wait(&server.records, server.clock.now()).await?;
+    refuse_while_limited(server, request, &fields, wait)?;
+    log::info!(
+        event = "login",
+        user = user.id.as_str(),
+        request_id = request.request_id.as_str();
+        "a person logged in"
+    );
+    let opened = open_session(server, request, &user, &fields.location(), now).await?;
+    let record = Record {
+        user: Some(user.id.as_str().to_owned()),
+        ..Record::of(Event::Login)
+    };
+    Ok(audited(opened, record))
+}
+
+async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
+    let now = server.clock.now();
+    let form = browser::posted_form(server, request)?;
+    let fields = Fields::of(&form);
+    let mut response = web::see_other(&fields.location());
+    let Some((hash, session)) = session(server, request, now).await? else {
+        // Pressed twice: the browser may never have read the first answer.
+        if Cookie::Session.read(&server.settings, request).is_some() {
+            Cookie::Session.clear(&server.settings, &mut response);
+        }
+        return Ok(response);
+    };
+    let browser = BrowserName::of(server, request);
+    let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
+    form_token::unseal(&server.tags, Purpose::LogOut, &bound, fields.seal, now)
+        .map_err(|_| cross_site(server, request, "logout_refused"))?;
+    let everywhere = form.field("where") == "everywhere";
+    if everywhere {
+        people::end_sessions(&server.records, &session.user_name, now, &mut OsRng).await?;
+    }
+    server.records.end_session(&hash).await?;
+    Cookie::Session.clear(&server.settings, &mut response);
+    log::info!(
+        event = "logout",
+        user = session.user.as_str(),
+        everywhere = everywhere,
+        request_id = request.request_id.as_str();
+        "a person logged out"
+    );
+    let record = Record {
+        user: Some(session.user.as_str().to_owned()),
+        detail: everywhere.then(|| "every browser".to_owned()),
+        ..Record::of(Event::Logout)
+    };
+    Ok(audited(response, record))
+}
+
+/// What the forms of this file carry.
+struct Fields<'f> {
+    goal: Goal<'f>,
+    seal: &'f str,
+    name: &'f str,
+    password: &'f str,
+}
+
+impl<'f> Fields<'f> {
+    fn of(form: &'f PostedForm) -> Self {
+        Self {
+            goal: match browser::authorization_request(form.field("request")) {
+                Some(query) => Goal::Authorize(query),
+                None if form.field("goal") == "account" => Goal::Account,
+                None => Goal::Start,
+            },
+            seal: form.field("seal"),
+            name: form.field("name").trim(),
+            password: form.field("password"),
+        }
+    }
+
+    /// Where the browser goes next: always on this origin.
+    fn location(&self) -> String {
+        match self.goal {
+            Goal::Authorize(query) => format!("{}?{query}", path::AUTHORIZE),
+            Goal::Account => path::ACCOUNT.to_owned(),
+            Goal::Start => path::HOME.to_owned(),
+        }
+    }
+}
+
+/// What the seal of a login form binds of its goal. No query has a `#`.
+const fn sealed(goal: Goal<'_>) -> &str {
+    match goal {
+        Goal::Authorize(query) => query,
+        Goal::Account => "#account",
+        Goal::Start => "",
+    }
+}
+
+/// Nobody but the page that this browser was shown may log it in: else a stranger could log it in
+/// as somebody else, and consent would be given under that name.
+fn check_seal(
+    server: &AuthorizationServer,
+    request: &Request,
+    fields: &Fields<'_>,
+    now: Timestamp,
+) -> Result<(), Refused> {
+    let browser = Cookie::Browser
+        .read(&server.settings, request)
+        .unwrap_or_default();
+    let bound = [browser.as_bytes(), sealed(fields.goal).as_bytes()];
+    match form_token::unseal(&server.tags, Purpose::Login, &bound, fields.seal, now) {
+        Ok(_) => Ok(()),
+        Err(SealError::Broken) => Err(cross_site(server, request, "login_refused")),
+        Err(SealError::Expired) => Err(again(server, request, fields, LoginProblem::PageExpired)),
+    }
+}
+
+/// The name of a browser in which this person has logged in before.
+fn known_device<'r>(
+    server: &AuthorizationServer,
+    request: &'r Request,
+    user: Option<&User>,
+    now: Timestamp,
+) -> Option<&'r str> {
+    let proof = Cookie::Device.read(&server.settings, request)?;
+    known_device_cookie::verify(&server.tags, &user?.id, proof, now)
+}
+
+fn refuse_while_limited(
+    server: &AuthorizationServer,
+    request: &Request,
+    fields: &Fields<'_>,
+    wait: Option<Duration>,
+) -> Result<(), Refused> {
+    match wait {
+        None => Ok(()),
+        Some(wait) => {
+            error_page::log("login_refused", request, Reason::LoginLimited);
+            Err(again(server, request, fields, LoginProblem::Limited(wait)))
+        }
+    }
+}
+
+/// Whether the password is the user's. For a name that nobody has, the hash of somebody else is
+/// computed and its answer thrown away, so that the time does not tell which names exist.
+async fn check_password(
+    server: &AuthorizationServer,
+    user: Option<&User>,
+    password: &str,
+    now: Timestamp,
+) -> Result<bool, Refused> {
+    let decoy = server.records.any_user(now).await?;
+    let hash = user
+        .or(decoy.as_ref())
+        .map(|user| user.password_hash.as_str());
+    let Some(password) = Password::presented(password) else {
+        return Ok(false);
+    };
+    let right = server.passwords.check(hash, password).await?;
+    Ok(right && user.is_some())
+}
+
+fn again(
+    server: &AuthorizationServer,
+    request: &Request,
+    fields: &Fields<'_>,
+    problem: LoginProblem,
+) -> Refused {
+    let reason = match problem {
+        LoginProblem::Limited(_) => Reason::LoginLimited,
+        _ => Reason::LoginFailed,
+    };
+    let page = show_again(server, request, fields, problem);
+    audited(page, Record::refused(Event::Login, reason, false)).into()
+}
+
+fn show_again(
+    server: &AuthorizationServer,
+    request: &Request,
+    fields: &Fields<'_>,
+    problem: LoginProblem,
+) -> Response {
+    show(server, request, fields.goal, fields.name, Some(problem))
+}
+
+fn cross_site(server: &AuthorizationServer, request: &Request, event: &str) -> Refused {
+    let reason = Reason::CrossSiteForm;
+    error_page::log(event, request, reason);
+    error_page::page(server, request, StatusCode::FORBIDDEN, reason, None).into()
+}
+
+fn ownerless(
+    server: &AuthorizationServer,
+    request: &Request,
+    authorization_request: Option<&str>,
+) -> Response {
+    let page = Ownerless {
+        frame: browser::frame(server, request),
+        authorization_request: authorization_request.and_then(browser::authorization_request),
+    }
+    .page();
+    pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
+}
+
+fn show(
+    server: &AuthorizationServer,
+    request: &Request,
+    goal: Goal<'_>,
+    name: &str,
+    problem: Option<LoginProblem>,
+) -> Response {
+    let now = server.clock.now();
+    let browser = BrowserName::of(server, request);
+    let goal = match goal {
+        Goal::Authorize(query) => {
+            browser::authorization_request(query).map_or(Goal::Start, Goal::Authorize)
+        }
+        goal => goal,
+    };
+    let bound = [browser.value.as_bytes(), sealed(goal).as_bytes()];
+    let seal = form_token::seal(&server.tags, Purpose::Login, &bound, now, &mut OsRng);
+    let page = Login {
+        frame: browser::frame(server, request),
+        goal,
+        seal: &seal,
+        name,
+        problem,
+    }
+    .page();
+    let (status, wait) = match problem {
+        None => (StatusCode::OK, None),
+        Some(LoginProblem::Limited(wait)) => (StatusCode::TOO_MANY_REQUESTS, Some(wait)),
+        Some(_) => (StatusCode::FORBIDDEN, None),
+    };
+    let mut response = pages::respond(status, page, server.settings.issuer.is_https());
+    if let Some(wait) = wait {
+        response = web::with_retry_after(response, wait.as_secs() + 1);
+    }
+    browser.keep(server, &mut response);
+    response
+}

@@ -1,0 +1,80 @@
+//! What clients discover: authorization server metadata (RFC 8414) and protected resource
+//! metadata (RFC 9728).
+//!
+//! Every URL comes from the configured issuer; no request header changes a byte (RFC 9700 §4.13).
+//!
+//! Authorization server metadata stands at the root form alone. Some clients also try the form
+//! with the MCP path in it (`/.well-known/oauth-authorization-server/mcp`), which is the address of
+//! another issuer, `{origin}/mcp`: strict ones must not use a document there whose `issuer` is the
+//! bare origin (RFC 8414 §3.3) and give up, while each client that tries that form goes on to the
+//! root form after a 404. The same holds for `/.well-known/openid-configuration`: a document
+//! without `jwks_uri` and its like makes some clients fail, 404 makes all go on.
+
+use serde_json::json;
+
+use crate::endpoint::path;
+use crate::{AuthorizationServer, cacheable_response};
+use gateway_core::client::keys::Algorithm;
+use gateway_core::client::registration;
+use gateway_core::protocol::resource::identifying_query;
+use gateway_core::protocol::web::{Request, Response};
+
+/// `/.well-known/oauth-authorization-server`
+pub(super) fn authorization_server(server: &AuthorizationServer, request: &Request) -> Response {
+    let issuer = &server.settings.issuer;
+    let methods = registration::METHODS;
+    let algorithms = Algorithm::NAMES;
+    let grant_types: &[&str] = match server.settings.refresh {
+        Some(_) => &["authorization_code", "refresh_token"],
+        None => &["authorization_code"],
+    };
+    let mut metadata = json!({
+        "issuer": issuer.as_str(),
+        "authorization_endpoint": issuer.join(path::AUTHORIZE),
+        "token_endpoint": issuer.join(path::TOKEN),
+        "registration_endpoint": issuer.join(path::REGISTER),
+        "revocation_endpoint": issuer.join(path::REVOKE),
+        "scopes_supported": server.settings.scopes.advertised(server.settings.refresh.is_some()),
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query"],
+        "grant_types_supported": grant_types,
+        "code_challenge_methods_supported": ["S256"],
+        "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
+        "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
+        "authorization_response_iss_parameter_supported": true,
+        "service_documentation": issuer.join(path::HOME),
+    });
+    // Absent rather than false while it is off: some clients look at its presence.
+    if server.documents.is_some() {
+        metadata["client_id_metadata_document_supported"] = true.into();
+    }
+    if !server.settings.introspection.is_empty() {
+        metadata["introspection_endpoint"] = issuer.join(path::INTROSPECT).into();
+        metadata["introspection_endpoint_auth_methods_supported"] = json!(["client_secret_basic"]);
+    }
+    cacheable_response::json(request, "application/json", &metadata)
+}
+
+/// `/.well-known/oauth-protected-resource{path}`: `resource` is the origin with exactly the path
+/// and the query that were asked for, because clients compare it with the URL that was typed
+/// (RFC 9728 §3.1, §3.3).
+pub(super) fn protected_resource(
+    server: &AuthorizationServer,
+    request: &Request,
+    resource_path: &str,
+    mount: &str,
+) -> Response {
+    let issuer = &server.settings.issuer;
+    let query = identifying_query(request.query.as_deref());
+    let metadata = json!({
+        "resource": issuer.join(&format!("{resource_path}{query}")),
+        "authorization_servers": [issuer.as_str()],
+        "scopes_supported": server.settings.scopes.at(mount).supported(),
+        "bearer_methods_supported": ["header"],
+        "resource_name": format!("{} ({mount})", server.settings.title),
+        "resource_documentation": issuer.join(path::HOME),
+    });
+    cacheable_response::json(request, "application/json", &metadata)
+}

@@ -1,0 +1,502 @@
+//! The page of a person's apps: what each may do, and the buttons that take it back.
+
+use askama::Template;
+use http::StatusCode;
+
+use super::consent::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME};
+use super::{Forms, Frame, Page, Tool, ago, clean, exact, in_words};
+use gateway_core::clock::Timestamp;
+use gateway_core::reason::Reason;
+
+/// The longest definition that is shown, in bytes. One that is longer can't be approved here.
+const LONGEST_DEFINITION: usize = 20_000;
+
+/// Shows a person which apps may act in their name.
+#[derive(Clone, Debug)]
+pub struct Account<'a> {
+    /// Around it.
+    pub frame: Frame<'a>,
+    /// Whose page it is.
+    pub user_name: &'a str,
+    /// The time for which "ago" and "in" are said.
+    pub now: Timestamp,
+    /// What the person has just done, or why it was not done.
+    pub notice: Option<AccountNotice>,
+    /// The apps, in the order of the page.
+    pub apps: Vec<App>,
+    /// Whether there is more than the page shows.
+    pub is_cut: bool,
+    /// Proves that the log-out comes from this page.
+    pub log_out_seal: &'a str,
+}
+
+/// What came of a button of this page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AccountNotice {
+    /// An app of this name, if it has one, lost what was shown.
+    Revoked(Option<String>),
+    /// What the form names is over already.
+    AlreadyOver,
+    /// This tool may be used again.
+    Approved(String),
+    /// It was approved before.
+    AlreadyApproved(String),
+    /// It is something else again than the page showed.
+    ChangedAgain(String),
+    /// The backend does not offer it any more.
+    Withdrawn(String),
+    /// The backend could not be asked.
+    NotAsked(String),
+    /// The page was open for too long.
+    PageExpired,
+}
+
+impl AccountNotice {
+    /// The status of the page that says it.
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::Revoked(_) | Self::AlreadyOver | Self::Approved(_) | Self::AlreadyApproved(_) => {
+                StatusCode::OK
+            }
+            Self::ChangedAgain(_) | Self::Withdrawn(_) => StatusCode::CONFLICT,
+            Self::NotAsked(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::PageExpired => StatusCode::FORBIDDEN,
+        }
+    }
+
+    /// Why nothing was done that should have been; `None` where nothing is wrong.
+    pub const fn reason(&self) -> Option<Reason> {
+        match self {
+            Self::Revoked(_) | Self::AlreadyOver | Self::Approved(_) | Self::AlreadyApproved(_) => {
+                None
+            }
+            Self::ChangedAgain(_) => Some(Reason::ToolsChangedMeanwhile),
+            Self::Withdrawn(_) => Some(Reason::ToolDefinitionChanged),
+            Self::NotAsked(_) => Some(Reason::ToolsUnknown),
+            Self::PageExpired => Some(Reason::PageExpired),
+        }
+    }
+
+    /// Whether it says that something was done.
+    const fn is_done(&self) -> bool {
+        matches!(self, Self::Revoked(_) | Self::Approved(_))
+    }
+
+    fn words(&self) -> String {
+        let tool = |name: &String| clean(name, LONGEST_NAME);
+        match self {
+            Self::Revoked(app) => {
+                let app = app.as_deref().map(|name| clean(name, LONGEST_NAME));
+                let app = app.filter(|name| !name.is_empty());
+                let app = app.map_or_else(|| "The app".to_owned(), |name| format!("“{name}”"));
+                format!(
+                    "{app} lost its access. Its next call is refused, and whatever it has open \
+                     here ends within seconds. To come back it has to ask you again."
+                )
+            }
+            Self::AlreadyOver => "Nothing was changed: that access had ended before.".to_owned(),
+            Self::Approved(name) => format!(
+                "“{}” may be used again, as it is shown to you now. The app need not reconnect.",
+                tool(name)
+            ),
+            Self::AlreadyApproved(name) => {
+                format!("Nothing was changed: “{}” was approved before.", tool(name))
+            }
+            Self::ChangedAgain(name) => format!(
+                "Nothing was approved: the backend changed “{}” once more. Look again, it is shown \
+                 below as it is now.",
+                tool(name)
+            ),
+            Self::Withdrawn(name) => format!(
+                "Nothing was approved: the backend does not offer “{}” any more.",
+                tool(name)
+            ),
+            Self::NotAsked(name) => format!(
+                "Nothing was approved: the backend could not be asked what “{}” is now. Try again \
+                 in a moment.",
+                tool(name)
+            ),
+            Self::PageExpired => {
+                "Nothing was changed: the page was open for too long. Press the button again."
+                    .to_owned()
+            }
+        }
+    }
+}
+
+/// An app with everything that it was allowed.
+#[derive(Clone, Debug)]
+pub struct App {
+    /// The name that it gives itself.
+    pub name: Option<String>,
+    /// Who vouches for it.
+    pub known: Known,
+    /// What it was allowed, newest first.
+    pub connections: Vec<Connection>,
+    /// Takes all of it back.
+    pub revoke: RevokeForm,
+}
+
+/// How an app is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It registered itself at this time.
+    SelfRegistered(Timestamp),
+    /// By this host, which describes it.
+    Document(String),
+    /// The operator named it in the configuration.
+    Operator,
+    /// There is no record of it any more. Its identifier.
+    Gone(String),
+}
+
+/// The hidden fields of a form that takes access back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RevokeForm {
+    /// The grants, parted by blanks.
+    pub grants: String,
+    /// Proves that the form comes from this page.
+    pub seal: String,
+}
+
+/// What an app was allowed at one time.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Where.
+    pub place: Place,
+    /// The scope.
+    pub scope: String,
+    /// What each part of it allows, in the operator's words; none where there are no such words.
+    pub scope_words: Vec<String>,
+    /// Which tools.
+    pub allowed: Allowed,
+    /// When.
+    pub since: Timestamp,
+    /// When it was used last.
+    pub last_used: Option<Timestamp>,
+    /// When it ends.
+    pub ends: Timestamp,
+    /// Whether use puts the end off.
+    pub is_renewed: bool,
+    /// The tools that are no longer what they were.
+    pub changed: Vec<ChangedTool>,
+    /// Whether the backend did not say how its tools are.
+    pub is_unknown: bool,
+    /// Takes this one back.
+    pub revoke: RevokeForm,
+}
+
+/// Where an app may act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At the backend of this name.
+    Backend(String),
+    /// At a resource that the gateway serves no more.
+    Gone(String),
+}
+
+/// Which tools an app may use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allowed {
+    /// All, also later ones.
+    Everything,
+    /// All that the scope covers, also later ones.
+    EverythingOfItsScope,
+    /// These, however they are defined.
+    Named(Vec<String>),
+    /// These, as they were.
+    AsTheyWere(Vec<String>),
+}
+
+/// A tool that is no longer what was allowed.
+#[derive(Clone, Debug)]
+pub struct ChangedTool {
+    /// Its name.
+    pub name: String,
+    /// What it is now; `None` if the backend does not offer it any more.
+    pub now: Option<NewDefinition>,
+}
+
+/// What a tool says of itself now, and the form that approves exactly that.
+#[derive(Clone, Debug)]
+pub struct NewDefinition {
+    /// What people are shown first.
+    pub tool: Tool,
+    /// All of it, as JSON; `None` if it is too long to be kept.
+    pub whole: Option<String>,
+    /// The grant that would allow it.
+    pub grant: String,
+    /// Stands for the definition.
+    pub pin: String,
+    /// Proves that the form comes from this page.
+    pub seal: String,
+}
+
+impl Account<'_> {
+    /// Renders it.
+    pub fn page(&self) -> Page {
+        let now = self.now;
+        let mut lines = Numbers::default();
+        let template = AccountTemplate {
+            frame: self.frame,
+            user_name: self.user_name,
+            notice: self.notice.as_ref().map(|notice| NoticeLine {
+                is_done: notice.is_done(),
+                is_problem: notice.status() != StatusCode::OK,
+                words: notice.words(),
+            }),
+            apps: self
+                .apps
+                .iter()
+                .map(|app| AppCard::new(app, now, &mut lines))
+                .collect(),
+            is_cut: self.is_cut,
+            log_out_seal: self.log_out_seal,
+        };
+        Page::render(&template, Forms::Here)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountTemplate<'a> {
+    frame: Frame<'a>,
+    user_name: &'a str,
+    notice: Option<NoticeLine>,
+    apps: Vec<AppCard<'a>>,
+    is_cut: bool,
+    log_out_seal: &'a str,
+}
+
+struct NoticeLine {
+    is_done: bool,
+    is_problem: bool,
+    words: String,
+}
+
+/// Tells parts of the document apart.
+#[derive(Default)]
+struct Numbers(usize);
+
+impl Numbers {
+    fn next(&mut self) -> usize {
+        self.0 += 1;
+        self.0
+    }
+}
+
+struct AppCard<'a> {
+    number: usize,
+    name: Option<String>,
+    known: KnownLine<'a>,
+    connections: Vec<ConnectionLine<'a>>,
+    revoke: &'a RevokeForm,
+}
+
+enum KnownLine<'a> {
+    SelfRegistered(String),
+    Document(&'a str),
+    Operator,
+    Gone(String),
+}
+
+struct ConnectionLine<'a> {
+    number: usize,
+    place: &'a Place,
+    scope: &'a str,
+    scope_words: &'a [String],
+    allowed: AllowedLine,
+    since: When,
+    last_used: Option<When>,
+    ends: When,
+    is_renewed: bool,
+    changed: Vec<ChangedLine<'a>>,
+    is_unknown: bool,
+    revoke: &'a RevokeForm,
+}
+
+/// What is allowed in words, and the names of the tools where it is not everything.
+struct AllowedLine {
+    words: String,
+    tools: Vec<String>,
+}
+
+impl AllowedLine {
+    fn new(allowed: &Allowed) -> Self {
+        let (tools, one, several) = match allowed {
+            Allowed::Everything => return Self::all("Everything, also what comes later"),
+            Allowed::EverythingOfItsScope => {
+                return Self::all("Everything that is covered above, also what comes later");
+            }
+            Allowed::Named(tools) => (
+                tools,
+                "This one, however the backend changes it",
+                "however the backend changes them",
+            ),
+            Allowed::AsTheyWere(tools) => (
+                tools,
+                "This one, as it was when you allowed it",
+                "as they were when you allowed them",
+            ),
+        };
+        Self {
+            words: match tools.len() {
+                0 => "None".to_owned(),
+                1 => one.to_owned(),
+                count => format!("These {count}, {several}"),
+            },
+            tools: tools.iter().map(|name| clean(name, LONGEST_NAME)).collect(),
+        }
+    }
+
+    fn all(words: &str) -> Self {
+        Self {
+            words: words.to_owned(),
+            tools: Vec::new(),
+        }
+    }
+
+    /// Whether the names are folded away.
+    const fn is_long(&self) -> bool {
+        self.tools.len() > FEW_TOOLS
+    }
+}
+
+/// A moment for people and for programs.
+struct When {
+    words: String,
+    exactly: Timestamp,
+}
+
+struct ChangedLine<'a> {
+    number: usize,
+    name: String,
+    now: Option<DefinitionLine<'a>>,
+}
+
+struct DefinitionLine<'a> {
+    /// The name as calls spell it.
+    value: &'a str,
+    title: Option<String>,
+    description: Option<String>,
+    reads_only: bool,
+    is_destructive: bool,
+    whole: Option<String>,
+    form: &'a NewDefinition,
+}
+
+impl<'a> AppCard<'a> {
+    fn new(app: &'a App, now: Timestamp, numbers: &mut Numbers) -> Self {
+        Self {
+            number: numbers.next(),
+            name: app
+                .name
+                .as_deref()
+                .map(|name| clean(name, LONGEST_NAME))
+                .filter(|name| !name.is_empty()),
+            known: match &app.known {
+                Known::SelfRegistered(at) => KnownLine::SelfRegistered(ago(now.since(*at))),
+                Known::Document(host) => KnownLine::Document(host),
+                Known::Operator => KnownLine::Operator,
+                Known::Gone(id) => KnownLine::Gone(clean(id, LONGEST_DESCRIPTION)),
+            },
+            connections: app
+                .connections
+                .iter()
+                .map(|connection| ConnectionLine::new(connection, now, numbers))
+                .collect(),
+            revoke: &app.revoke,
+        }
+    }
+}
+
+impl<'a> ConnectionLine<'a> {
+    fn new(connection: &'a Connection, now: Timestamp, numbers: &mut Numbers) -> Self {
+        Self {
+            number: numbers.next(),
+            place: &connection.place,
+            scope: &connection.scope,
+            scope_words: &connection.scope_words,
+            allowed: AllowedLine::new(&connection.allowed),
+            since: When::before(connection.since, now),
+            last_used: connection.last_used.map(|at| When::before(at, now)),
+            ends: When {
+                words: in_words(connection.ends.since(now)),
+                exactly: connection.ends,
+            },
+            is_renewed: connection.is_renewed,
+            changed: connection
+                .changed
+                .iter()
+                .map(|tool| ChangedLine {
+                    number: numbers.next(),
+                    name: clean(&tool.name, LONGEST_NAME),
+                    now: tool.now.as_ref().map(DefinitionLine::new),
+                })
+                .collect(),
+            is_unknown: connection.is_unknown,
+            revoke: &connection.revoke,
+        }
+    }
+}
+
+impl When {
+    fn before(at: Timestamp, now: Timestamp) -> Self {
+        Self {
+            words: ago(now.since(at)),
+            exactly: at,
+        }
+    }
+}
+
+impl<'a> DefinitionLine<'a> {
+    fn new(new: &'a NewDefinition) -> Self {
+        let tool = &new.tool;
+        let name = clean(&tool.name, LONGEST_NAME);
+        let shown = |text: &Option<String>, longest| {
+            let text = text.as_deref().map(|text| clean(text, longest));
+            text.filter(|text| !text.is_empty() && *text != name)
+        };
+        Self {
+            value: &tool.name,
+            title: shown(&tool.title, LONGEST_NAME),
+            description: shown(&tool.description, 4 * LONGEST_DESCRIPTION),
+            reads_only: tool.read_only == Some(true),
+            is_destructive: tool.destructive == Some(true) && tool.read_only != Some(true),
+            whole: new.whole.as_deref().and_then(whole),
+            form: new,
+        }
+    }
+}
+
+/// A definition to be read: laid out where there is room for that, else as it came.
+fn whole(json: &str) -> Option<String> {
+    let laid_out = || {
+        let value: serde_json::Value = serde_json::from_str(json).ok()?;
+        exact(
+            &serde_json::to_string_pretty(&value).ok()?,
+            LONGEST_DEFINITION,
+        )
+    };
+    laid_out().or_else(|| exact(json, LONGEST_DEFINITION))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_is_shown_to_its_end_or_not_at_all() {
+        let nested = format!("{}0{}", "[".repeat(60), "]".repeat(60));
+        let zeros = vec!["0"; 170].join(",");
+        let padded = format!(
+            r#"{{"_meta":{nested_zeros},"description":"{}the end"}}"#,
+            "x".repeat(2000),
+            nested_zeros = nested.replace('0', &zeros)
+        );
+        let shown = whole(&padded).unwrap();
+        assert!(shown.contains("the end"), "{shown}");
+        assert_eq!(whole(&format!("[{}]", vec!["0"; 10_001].join(","))), None);
+        assert_eq!(whole(r#"{"a":1}"#).unwrap(), "{\n  \"a\": 1\n}");
+    }
+}

@@ -1,0 +1,65 @@
+//! The error page.
+
+use askama::Template;
+use http::StatusCode;
+
+use crate::pages::{Forms, Frame, Page, clean};
+use gateway_core::reason::Reason;
+
+/// How much of a value that a stranger sent is shown.
+const LONGEST_DETAIL: usize = 400;
+
+/// Says what was wrong, names the value, and what to do next.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// Around it.
+    pub frame: Frame<'a>,
+    /// The status of the answer.
+    pub status: StatusCode,
+    /// Why.
+    pub reason: Reason,
+    /// The values that were wrong, one a line.
+    pub detail: Option<&'a str>,
+    /// The raw query with which `/authorize` can be opened again.
+    pub reopen: Option<&'a str>,
+}
+
+impl Refusal<'_> {
+    /// Renders it.
+    pub fn page(&self) -> Page {
+        let template = RefusalTemplate {
+            frame: self.frame,
+            heading: heading(self.status),
+            reason: self.reason,
+            detail: self
+                .detail
+                .into_iter()
+                .flat_map(str::lines)
+                .take(12)
+                .map(|line| clean(line, LONGEST_DETAIL))
+                .filter(|line| !line.is_empty())
+                .collect(),
+            reopen: self.reopen,
+        };
+        Page::render(&template, Forms::None)
+    }
+}
+
+#[derive(Template)]
+#[template(path = "refusal.html")]
+struct RefusalTemplate<'a> {
+    frame: Frame<'a>,
+    heading: &'static str,
+    reason: Reason,
+    detail: Vec<String>,
+    reopen: Option<&'a str>,
+}
+
+fn heading(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "There is nothing here",
+        StatusCode::TOO_MANY_REQUESTS => "Too many attempts",
+        status if status.is_server_error() => "This does not work right now",
+        _ => "This connection was stopped",
+    }
+}

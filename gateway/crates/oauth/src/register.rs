@@ -1,0 +1,248 @@
+//! `/register`: dynamic client registration (RFC 7591). What is accepted is decided in
+//! `client::registration`; here are the limits, and the answer.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::HeaderName;
+use rand::rngs::OsRng;
+use serde_json::{Map, Value, json};
+
+use crate::audited::audited;
+use crate::{AuthorizationServer, error_response};
+use gateway_core::audit::{Event, Record};
+use gateway_core::client::keys::KeySource;
+use gateway_core::client::registration::{AcceptedMetadata, RegistrationError};
+use gateway_core::client::{Client, ClientId, REMEMBERED};
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::form::has_media_type;
+use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+use gateway_core::secret::{Secret, identifier};
+use gateway_store::StoreError;
+
+const WINDOW: Duration = Duration::from_secs(3600);
+
+/// `POST /register`.
+pub(super) async fn answer(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    match register(server, request, now).await {
+        Ok(registered) => {
+            let client = &registered.client;
+            log::info!(
+                event = "client_registered",
+                client = client.id.as_str(),
+                name = client.name.as_deref(),
+                method = client.authentication.method(),
+                new = registered.new,
+                peer:% = request.peer,
+                request_id = request.request_id.as_str();
+                "a client registered itself"
+            );
+            let record = Record {
+                client: Some(client.id.as_str().to_owned()),
+                detail: client.name.clone(),
+                ..Record::of(Event::Registration)
+            };
+            audited(registered.to_response(server), record)
+        }
+        Err(error) => error_response::refused("registration_refused", request, None, &error),
+    }
+}
+
+struct Registered {
+    client: Client,
+    secret: Option<Secret>,
+    new: bool,
+}
+
+async fn register(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Registered, OAuthError> {
+    let metadata = metadata(request)?;
+    let accepted = AcceptedMetadata::accept(&metadata, &server.settings.redirect_schemes)
+        .map_err(|error| refusal(&error))?;
+    let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
+    if accepted.needs_secret() {
+        within_limit(server, request.peer, Known::New, now).await?;
+        let (id, secret) = (
+            ClientId::new(identifier("c_", &mut OsRng)),
+            Secret::draw(&mut OsRng),
+        );
+        let client = accepted.into_confidential_client(id, &secret, now);
+        let client = keep(server, &client, now).await.map_err(unavailable)?;
+        return Ok(Registered {
+            client,
+            secret: Some(secret),
+            new: true,
+        });
+    }
+    // Apps register at every attempt to connect: what is known is counted apart, so that a flood of
+    // new registrations from its address can't lock it out.
+    let id = accepted.derived_id(&server.tags.derive("client_id"));
+    if let Some(client) = server.records.client(&id, now).await.map_err(unavailable)? {
+        within_limit(server, request.peer, Known::Again, now).await?;
+        server
+            .records
+            .keep_client(&client, now + REMEMBERED)
+            .await
+            .map_err(unavailable)?;
+        return Ok(Registered {
+            client,
+            secret: None,
+            new: false,
+        });
+    }
+    within_limit(server, request.peer, Known::New, now).await?;
+    let client = accepted.into_client_without_secret(id, now);
+    let client = keep(server, &client, now).await.map_err(unavailable)?;
+    Ok(Registered {
+        client,
+        secret: None,
+        new: true,
+    })
+}
+
+fn metadata(request: &Request) -> Result<Map<String, Value>, OAuthError> {
+    if !has_media_type(&request.headers, "application/json") {
+        return Err(OAuthError::new(
+            ErrorCode::InvalidClientMetadata,
+            Reason::MediaTypeWrong,
+        ));
+    }
+    serde_json::from_slice(&request.body).map_err(|error| {
+        OAuthError::described(
+            ErrorCode::InvalidClientMetadata,
+            Reason::ClientMetadataInvalid,
+            format!("The body is not a JSON object: {error}."),
+        )
+    })
+}
+
+fn refusal(error: &RegistrationError) -> OAuthError {
+    let (code, reason) = if error.concerns_redirect_uris() {
+        (ErrorCode::InvalidRedirectUri, Reason::RedirectUriInvalid)
+    } else {
+        (
+            ErrorCode::InvalidClientMetadata,
+            Reason::ClientMetadataInvalid,
+        )
+    };
+    OAuthError::described(code, reason, error.to_string())
+}
+
+#[derive(Clone, Copy)]
+enum Known {
+    New,
+    Again,
+}
+
+/// Registering the same again adds nothing to the store, so it may happen more often.
+const AGAIN: u64 = 10;
+
+/// Counts a registration against its address.
+async fn within_limit(
+    server: &AuthorizationServer,
+    peer: IpAddr,
+    known: Known,
+    now: Timestamp,
+) -> Result<(), OAuthError> {
+    let limit = server.settings.registrations_per_hour;
+    let (name, limit) = match known {
+        Known::New => ("registrations", limit),
+        Known::Again => ("registrations-again", limit.saturating_mul(AGAIN)),
+    };
+    let key = format!("{name}/{}", network(peer));
+    let count = server
+        .records
+        .store()
+        .count(&key, WINDOW, now)
+        .await
+        .map_err(|error| OAuthError::fault(Reason::StoreUnavailable, error))?;
+    if count > limit {
+        return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
+    }
+    Ok(())
+}
+
+/// What one sender holds: an IPv4 address, or the /64 of an IPv6 one.
+fn network(address: IpAddr) -> String {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
+
+async fn keep(
+    server: &AuthorizationServer,
+    client: &Client,
+    now: Timestamp,
+) -> Result<Client, StoreError> {
+    server
+        .records
+        .register_client(client, now + REMEMBERED, now)
+        .await
+}
+
+impl Registered {
+    /// RFC 7591 §3.2.1: all that is registered, also what was replaced.
+    fn to_response(&self, server: &AuthorizationServer) -> Response {
+        let client = &self.client;
+        let grant_types = match server.settings.refresh_for(client) {
+            Some(_) => json!(["authorization_code", "refresh_token"]),
+            None => json!(["authorization_code"]),
+        };
+        let mut body = client.echoed.clone();
+        let mut set = |name: &str, value: Value| body.insert(name.to_owned(), value);
+        set("client_id", json!(client.id.as_str()));
+        set("client_id_issued_at", json!(client.registered.secs()));
+        set("redirect_uris", json!(client.redirect_uris));
+        set("grant_types", grant_types);
+        set("response_types", json!(["code"]));
+        set(
+            "token_endpoint_auth_method",
+            json!(client.authentication.method()),
+        );
+        set(
+            "scope",
+            json!(server.settings.scopes.supported().to_string()),
+        );
+        if let Some(name) = &client.name {
+            set("client_name", json!(name));
+        }
+        match client.authentication.keys() {
+            Some(KeySource::Jwks(keys)) => drop(set("jwks", json!(keys))),
+            Some(KeySource::JwksUri(uri)) => drop(set("jwks_uri", json!(uri))),
+            None => {}
+        }
+        if let Some(secret) = &self.secret {
+            set("client_secret", json!(secret.reveal()));
+            set("client_secret_expires_at", json!(0));
+        }
+        let response = web::json(StatusCode::CREATED, &body);
+        web::with_header(response, HeaderName::from_static("pragma"), "no-cache")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_one_ipv6_network_count_as_one() {
+        let network = |text: &str| network(text.parse().unwrap());
+        assert_eq!(network("2001:db8:1:2::1"), network("2001:db8:1:2:ffff::9"));
+        assert_ne!(network("2001:db8:1:2::1"), network("2001:db8:1:3::1"));
+        assert_eq!(network("::ffff:192.0.2.1"), "192.0.2.1");
+    }
+}

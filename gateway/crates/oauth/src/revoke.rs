@@ -1,0 +1,329 @@
+//! `/revoke`: token revocation (RFC 7009). A client ends its own grant with any of its tokens.
+//!
+//! A narrowed token ends itself alone, with what was narrowed from it: RFC 7009 §2.1 leaves open
+//! what else goes with an access token, and whoever was handed a part must not be able to end the
+//! whole. Nobody knows how many such tokens there are, so they are revoked within a limit; a client
+//! that reaches it can still end the grant.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::CACHE_CONTROL;
+
+use crate::audited::audited;
+use crate::client_authentication::{authenticate, form, malformed};
+use crate::{AuthorizationServer, Settings, error_response};
+use gateway_core::access_token::{self, LEEWAY, VerifiedToken};
+use gateway_core::audit::{Event, Record};
+use gateway_core::client::{Client, ClientId};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::refresh_token::{Presenter, RefreshToken};
+use gateway_core::grants::{Grant, GrantId, UserId};
+use gateway_core::protocol::bearer::BearerToken;
+use gateway_core::protocol::form::Form;
+use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+use gateway_store::{Revoked, StoreError};
+
+/// `POST /revoke`. 200 without a body, also for a token that is unknown or another client's: there
+/// is nothing that the client could do about it (RFC 7009 §2.2).
+pub(super) async fn answer(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    let form = match form(request) {
+        Ok(form) => form,
+        Err(error) => return error_response::refused("revocation_refused", request, None, &error),
+    };
+    let claimed = form.one("client_id").ok().flatten();
+    match revoke(server, request, &form, now).await {
+        Ok(outcome) => {
+            outcome.log(request);
+            let response = web::with_header(web::empty(StatusCode::OK), CACHE_CONTROL, "no-store");
+            outcome.audited(response)
+        }
+        Err(error) => error_response::refused("revocation_refused", request, claimed, &error),
+    }
+}
+
+/// Narrowed tokens of one grant that may be revoked in [`WINDOW`].
+const NARROWED: u64 = 200;
+const WINDOW: Duration = Duration::from_secs(3600);
+
+const NARROWED_ONLY: &str = "a narrowed token, and what was narrowed from it";
+
+struct Outcome {
+    client: Client,
+    token: Option<Named>,
+    revoked: bool,
+}
+
+/// What a token names, whatever kind it is: `token_type_hint` may be wrong and is not needed, for
+/// the forms differ (RFC 7009 §2.1).
+struct Named {
+    grant: GrantId,
+    client: ClientId,
+    user: UserId,
+    last_token_ends: Timestamp,
+    /// The access token's name in the log.
+    id: Option<String>,
+    narrowed: Option<Narrowed>,
+}
+
+/// A token that somebody narrowed.
+struct Narrowed {
+    /// The revocation id of its last block.
+    id: String,
+    /// Until when its revocation has to be remembered. `None` if there is nothing left to end.
+    until: Option<Timestamp>,
+}
+
+/// Until when the revocation of an access token has to be remembered: for as long as it, or a stream
+/// that was opened with it, may go on. `None` if neither can any more. A token that a holder
+/// narrowed in time takes its streams along when it ends (`proxy::lifetime`).
+pub fn remembered_until(
+    settings: &Settings,
+    token: &VerifiedToken,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    let stream = match token.attenuation().ends() {
+        Some(_) => Duration::ZERO,
+        None => settings.longest_stream(),
+    };
+    let last = token.ends() + stream + LEEWAY;
+    (now < last).then(|| token.ends().max(now + stream) + LEEWAY)
+}
+
+async fn revoke(
+    server: &AuthorizationServer,
+    request: &Request,
+    form: &Form,
+    now: Timestamp,
+) -> Result<Outcome, OAuthError> {
+    let client = authenticate(server, request, form, now).await?;
+    let presented = form.one("token").map_err(malformed)?.ok_or_else(|| {
+        OAuthError::described(
+            ErrorCode::InvalidRequest,
+            Reason::RequestMalformed,
+            "The parameter token is missing.",
+        )
+    })?;
+    let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
+    let token = named(server, presented, now).await.map_err(unavailable)?;
+    let own = token.as_ref().filter(|token| token.client == client.id);
+    match own {
+        Some(Named {
+            narrowed: Some(narrowed),
+            grant,
+            ..
+        }) => end_narrowed(server, narrowed, grant, now).await?,
+        Some(token) => end_grant(server, &token.grant, token.last_token_ends, now)
+            .await
+            .map_err(unavailable)?,
+        None => {}
+    }
+    Ok(Outcome {
+        revoked: own.is_some(),
+        client,
+        token,
+    })
+}
+
+/// What the token names, if it is one of ours: expired, exchanged or good.
+async fn named(
+    server: &AuthorizationServer,
+    presented: &str,
+    now: Timestamp,
+) -> Result<Option<Named>, StoreError> {
+    if let Some(token) = RefreshToken::parse(presented) {
+        let kept = server.records.kept_grant(&token.grant, now).await?;
+        return Ok(kept
+            .map(|kept| kept.grant)
+            .filter(|grant| {
+                token
+                    .prove(grant, Presenter::owner(grant), &server.tags)
+                    .is_ok()
+            })
+            .map(|grant| Named {
+                grant: grant.id,
+                client: grant.client,
+                user: grant.user,
+                last_token_ends: grant.expires,
+                id: None,
+                narrowed: None,
+            }));
+    }
+    let token = BearerToken::parse_token(presented)
+        .and_then(|bearer| access_token::verify(&bearer, &server.keys).ok());
+    Ok(token.map(|token| {
+        let claims = token.claims();
+        let view = server.records.view();
+        let is_over = view.is_some_and(|view| view.revokes(&token));
+        let narrowed = token.ids().split_first().and_then(|(_, appended)| {
+            Some(Narrowed {
+                id: appended.last()?.clone(),
+                until: remembered_until(&server.settings, &token, now).filter(|_| !is_over),
+            })
+        });
+        Named {
+            grant: claims.grant.clone(),
+            client: claims.client.clone(),
+            user: claims.user.clone(),
+            last_token_ends: claims.expires,
+            id: Some(token.id().to_owned()),
+            narrowed,
+        }
+    }))
+}
+
+async fn end_narrowed(
+    server: &AuthorizationServer,
+    narrowed: &Narrowed,
+    grant: &GrantId,
+    now: Timestamp,
+) -> Result<(), OAuthError> {
+    let Some(until) = narrowed.until else {
+        return Ok(());
+    };
+    let records = &server.records;
+    let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
+    let key = format!("narrowed/{grant}");
+    let count = records.store().count(&key, WINDOW, now).await;
+    if count.map_err(unavailable)? > NARROWED {
+        return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
+    }
+    let what = Revoked::Token(narrowed.id.clone());
+    records.revoke(&what, until, now).await.map_err(unavailable)
+}
+
+/// Takes a grant back for good: its tokens, what was narrowed from them and its refresh tokens count
+/// no more on any replica, and its streams end. Durable when this returns. The record is for the
+/// caller to enter or to attach to its answer.
+pub async fn take_back(
+    server: &AuthorizationServer,
+    grant: &Grant,
+    now: Timestamp,
+) -> Result<Record, StoreError> {
+    end_grant(server, &grant.id, grant.expires, now).await?;
+    log::info!(
+        event = "grant_revoked",
+        client = grant.client.as_str(),
+        grant = grant.id.as_str(),
+        user = grant.user.as_str();
+        "access was taken back"
+    );
+    Ok(Record {
+        user: Some(grant.user.as_str().to_owned()),
+        client: Some(grant.client.as_str().to_owned()),
+        grant: Some(grant.id.as_str().to_owned()),
+        ..Record::of(Event::Revocation)
+    })
+}
+
+/// Revokes a grant for as long as any of its tokens could live: `last_token_ends`, or what the
+/// grant itself says if that is later. Asked again it adds nothing, so that nobody can fill the
+/// list of revocations with one grant.
+async fn end_grant(
+    server: &AuthorizationServer,
+    id: &GrantId,
+    last_token_ends: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let records = &server.records;
+    let grant = records.grant(id, now).await?;
+    let recorded = grant.as_ref().map_or(now, |grant| grant.expires);
+    // A refresh may just be giving a token that the record as we read it does not know of.
+    let given_now = now + server.settings.longest_use();
+    let until = last_token_ends.max(recorded).max(given_now) + 2 * LEEWAY;
+    // Without a record the grant was ended before, or is just being made: whoever makes it must
+    // find it revoked.
+    let pending = grant.is_some() || records.once(&format!("ended/{id}"), until, now).await?;
+    if pending {
+        records.revoke_grant(id, until, now).await?;
+    }
+    Ok(())
+}
+
+/// What was used again that may be used once, and whose it was.
+pub(super) struct Reused<'a> {
+    pub(super) reason: Reason,
+    pub(super) grant: &'a GrantId,
+    pub(super) client: &'a ClientId,
+    pub(super) user: &'a UserId,
+    pub(super) last_token_ends: Timestamp,
+}
+
+/// Ends the grant of a code or refresh token that was used again (OAuth 2.1 §4.3.1, §7.5.2). The
+/// revocation is a record of its own, under the person's name: the refusal of the request that
+/// caused it is one of many that a stranger can provoke.
+pub(super) async fn end_reused(
+    server: &AuthorizationServer,
+    reused: Reused<'_>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    end_grant(server, reused.grant, reused.last_token_ends, now).await?;
+    let (client, user) = (reused.client.as_str(), reused.user.as_str());
+    let (reason, grant) = (reused.reason, reused.grant.as_str());
+    log::warn!(
+        event = "grant_revoked", reason = reason, hint = reason.remedy(),
+        client = client, grant = grant, user = user; "{}", reason.sentence()
+    );
+    let record = Record {
+        reason: Some(reason),
+        user: Some(user.to_owned()),
+        client: Some(client.to_owned()),
+        grant: Some(grant.to_owned()),
+        ..Record::of(Event::Revocation)
+    };
+    // Access was taken back whether or not it can be written down; a failing log is told elsewhere.
+    let _ = server.journal.append_durable(record).await;
+    Ok(())
+}
+
+impl Outcome {
+    /// What was ended; a token that is unknown or another client's ends nothing.
+    fn audited(&self, response: Response) -> Response {
+        let Some(token) = self.token.as_ref().filter(|_| self.revoked) else {
+            return response;
+        };
+        let named = token.narrowed.as_ref().map(|narrowed| &narrowed.id);
+        let named = named.or(token.id.as_ref());
+        let record = Record {
+            user: Some(token.user.as_str().to_owned()),
+            client: Some(token.client.as_str().to_owned()),
+            grant: Some(token.grant.as_str().to_owned()),
+            token: named.map(|id| id.chars().take(16).collect()),
+            detail: token.narrowed.as_ref().map(|_| NARROWED_ONLY.to_owned()),
+            ..Record::of(Event::Revocation)
+        };
+        audited(response, record)
+    }
+
+    fn log(&self, request: &Request) {
+        let token = self.token.as_ref();
+        let narrowed = token.and_then(|token| token.narrowed.as_ref());
+        let event = match (self.revoked, narrowed) {
+            (true, None) => "grant_revoked",
+            (true, Some(_)) => "token_revoked",
+            (false, _) => "revocation_without_effect",
+        };
+        log::info!(
+            event = event,
+            client = self.client.id.as_str(),
+            grant = token.map(|token| token.grant.as_str()),
+            user = token.map(|token| token.user.as_str()),
+            token = token.and_then(|token| token.id.as_deref()),
+            narrowed = narrowed.map(|narrowed| narrowed.id.as_str()),
+            request_id = request.request_id.as_str();
+            "{}",
+            match (self.revoked, token.is_some()) {
+                (true, _) if narrowed.is_some() => NARROWED_ONLY,
+                (true, _) => "the client gave its access back",
+                (false, true) => "the token is another client's",
+                (false, false) => "the token is not one of ours",
+            }
+        );
+    }
+}

@@ -1,0 +1,84 @@
+//! Cutting off: all that a client was given, or that a person gave, counts no more.
+//!
+//! Two things together leave no gap. The cut itself is durable first: everything from before its
+//! moment is refused, on every replica, however much there is. Then all that can be found is revoked
+//! by name: a code that is being redeemed at this moment, a grant that is just being refreshed, and
+//! what a replica gave whose clock is ahead. Codes come before grants, because one becomes the other:
+//! a grant that was not there yet is named by its code.
+//!
+//! A person who allows the client again afterwards has given something new, and that counts. For a
+//! person who may not do that, the record is disabled first (`identity::people`), which every
+//! redemption and refresh asks.
+
+use std::time::Duration;
+
+use crate::AuthorizationServer;
+use gateway_core::access_token::LEEWAY;
+use gateway_core::client::ClientId;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::UserId;
+use gateway_store::{GrantsOf, Revoked, StoreError};
+
+/// How long it is remembered at least that something counts no more whose end is not known: longer
+/// than anything lives, also where the operator has made lifetimes shorter since.
+pub const REMEMBERED: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// Whose.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose<'a> {
+    /// What this client was given.
+    Client(&'a ClientId),
+    /// What this person gave.
+    User(&'a UserId),
+}
+
+/// Cuts off, durably, on every replica; streams and calls end as with any revocation. Says how many
+/// grants were known.
+pub async fn cut_off(
+    server: &AuthorizationServer,
+    whose: Whose<'_>,
+    now: Timestamp,
+) -> Result<usize, StoreError> {
+    let records = &server.records;
+    let settings = &server.settings;
+    let (cut, of) = match whose {
+        Whose::Client(client) => {
+            let of = GrantsOf {
+                client: Some(client),
+                user: None,
+            };
+            (Revoked::Client(client.clone(), now), of)
+        }
+        Whose::User(user) => {
+            let of = GrantsOf {
+                client: None,
+                user: Some(user),
+            };
+            (Revoked::User(user.clone(), now), of)
+        }
+    };
+    let longest = settings.refresh.map_or(settings.access_ttl, |refresh| {
+        refresh.absolute.max(settings.access_ttl)
+    });
+    records
+        .revoke(&cut, now + longest.max(REMEMBERED) + 2 * LEEWAY, now)
+        .await?;
+
+    let given_now = now + settings.longest_use();
+    let mut named = Vec::new();
+    for code in records.open_codes(of, now).await? {
+        named.push((code.grant, given_now + 2 * LEEWAY));
+    }
+    let grants = records.all_grants(of, now).await?;
+    let known = grants.len();
+    for grant in grants {
+        named.push((grant.id, grant.expires.max(given_now) + 2 * LEEWAY));
+    }
+    records.revoke_grants(named, now).await?;
+    let (user, client) = (of.user.map(UserId::as_str), of.client.map(ClientId::as_str));
+    log::info!(
+        event = "cut_off", user = user, client = client, grants = known;
+        "all access of before was taken back"
+    );
+    Ok(known)
+}

@@ -1,0 +1,162 @@
+//! Registration, its limit, and how long a client lives.
+
+use super::*;
+use crate::clients::{self, NotFound};
+use crate::fetch::{Documents, Fetcher, Limits};
+use gateway_core::client::{Client, ClientId, Registration};
+use gateway_core::reason::Reason;
+
+#[tokio::test]
+async fn registering_the_same_again_is_the_same_client_and_floods_are_limited() {
+    let server = server();
+    let first = public_client(&server, "App").await;
+    for _ in 0..10 {
+        assert_eq!(public_client(&server, "App").await, first);
+    }
+    let register_another = |n: usize| {
+        let metadata = json!({ "client_name": format!("App {n}"), "redirect_uris": [CALLBACK] });
+        let server = &server;
+        async move { post_metadata(server, &metadata).await }
+    };
+    for n in 1..5 {
+        assert_eq!(register_another(n).await.status(), 201);
+    }
+    let response = register_another(5).await;
+    assert_eq!(response.status(), 429);
+    assert!(!header(&response, "retry-after").is_empty());
+    // Whoever was there before is not locked out.
+    assert_eq!(public_client(&server, "App").await, first);
+}
+
+#[tokio::test]
+async fn a_registration_says_what_was_registered() {
+    let server = server();
+    let metadata = json!({
+        "client_name": "App\u{202e}\n",
+        "redirect_uris": [CALLBACK, "http://localhost:1/cb"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "scope": "mcp admin",
+        "application_type": "native",
+        "logo_uri": "https://app.example.com/logo.png",
+        "client_id": "mine",
+        "client_secret": "mine",
+    });
+    let response = post_metadata(&server, &metadata).await;
+    assert_eq!(response.status(), 201);
+    assert_eq!(header(&response, "cache-control"), "no-store");
+    let client = body(&response);
+    assert_eq!(client["client_name"], "App");
+    assert_eq!(client["redirect_uris"], metadata["redirect_uris"]);
+    assert_eq!(client["grant_types"], json!(["authorization_code"]));
+    assert_eq!(client["response_types"], json!(["code"]));
+    assert_eq!(client["token_endpoint_auth_method"], "none");
+    assert_eq!(client["scope"], "mcp");
+    assert_eq!(client["application_type"], "native");
+    assert!(client["client_id"].as_str().unwrap().starts_with("c_"));
+    assert!(client.get("client_secret").is_none());
+    let response = post_metadata(
+        &server,
+        &json!({ "redirect_uris": ["javascript:alert(1)"] }),
+    )
+    .await;
+    assert_eq!(error(&response), (400, "invalid_redirect_uri".to_owned()));
+    let response = post_metadata(&server, &json!([1])).await;
+    assert_eq!(
+        error(&response),
+        (400, "invalid_client_metadata".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn a_client_lives_ninety_days_from_its_last_approval() {
+    let server = server();
+    let client = public_client(&server, "App").await;
+    let day = |n: u64| NOW + Duration::from_secs(n * 24 * 3600);
+    code(&server, &client, day(80)).await;
+    let id = gateway_core::client::ClientId::new(client);
+    assert!(
+        server
+            .records
+            .client(&id, day(169))
+            .await
+            .unwrap()
+            .is_some()
+    );
+    assert!(
+        server
+            .records
+            .client(&id, day(171))
+            .await
+            .unwrap()
+            .is_none()
+    );
+}
+
+const NOW: Timestamp = Timestamp::from_secs(1_000);
+
+/// A fetcher that has no time to fetch anything: what is not known otherwise is unreachable.
+fn unreachable_documents() -> Documents {
+    let limits = Limits {
+        total: Duration::ZERO,
+        ..Limits::default()
+    };
+    Documents::new(Fetcher::new(limits, []))
+}
+
+async fn found(server: &AuthorizationServer, id: &str) -> Result<Client, Reason> {
+    match clients::find(server, &ClientId::new(id), NOW).await {
+        Ok(client) => Ok(client),
+        Err(NotFound::Unknown(reason, _)) => Err(reason),
+        Err(NotFound::Fault(error)) => panic!("{error}"),
+    }
+}
+
+const CHATGPT: &str = "https://chatgpt.com/oauth/client.json";
+
+#[tokio::test]
+async fn a_well_known_app_is_known_even_while_its_document_cannot_be_fetched() {
+    let mut server = server();
+    server.documents = Some(unreachable_documents());
+    let client = found(&server, CHATGPT).await.unwrap();
+    assert_eq!(client.name.as_deref(), Some("ChatGPT"));
+    assert_eq!(client.registration, Registration::MetadataDocument);
+    assert_eq!(
+        found(&server, "https://app.example.com/client.json").await,
+        Err(Reason::ClientDocumentUnreachable)
+    );
+}
+
+#[tokio::test]
+async fn an_app_that_was_allowed_is_known_as_it_was_then_while_its_document_is_away() {
+    let mut server = server();
+    server.documents = Some(unreachable_documents());
+    let id = "https://app.example.com/client.json";
+    let allowed = Client {
+        id: gateway_core::client::ClientId::new(id),
+        ..found(&server, CHATGPT).await.unwrap()
+    };
+    server
+        .records
+        .keep_client(&allowed, NOW + Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(found(&server, id).await, Ok(allowed));
+}
+
+#[tokio::test]
+async fn documents_can_be_switched_off_or_limited_to_some_hosts() {
+    let mut server = server();
+    assert_eq!(found(&server, CHATGPT).await, Err(Reason::ClientUnknown));
+    server.documents = Some(unreachable_documents());
+    server.settings.document_hosts = vec!["claude.ai".to_owned()];
+    assert_eq!(
+        found(&server, CHATGPT).await,
+        Err(Reason::ClientDocumentHostNotAllowed)
+    );
+    let claude = "https://claude.ai/oauth/mcp-oauth-client-metadata";
+    assert!(found(&server, claude).await.is_ok());
+    assert_eq!(
+        found(&server, "https://claude.ai/../x").await,
+        Err(Reason::ClientDocumentInvalid)
+    );
+}

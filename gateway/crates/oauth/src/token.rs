@@ -1,0 +1,227 @@
+//! `/token`: the phases that every grant type goes through (OAuth 2.1 §3.2): the form, the grant
+//! type, the client's authentication, then what the grant type itself decides, then the access
+//! token. What differs is in a file each: `authorization_code`, `refresh_token`.
+
+mod authorization_code;
+mod refresh_token;
+
+use http::StatusCode;
+use http::header::HeaderName;
+use serde_json::json;
+
+use crate::audited::audited;
+use crate::client_authentication::{authenticate, form, malformed};
+use crate::{AuthorizationServer, error_response};
+use gateway_core::access_token::{self, Claims, Minted};
+use gateway_core::audit::{Event, Record};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::{Grant, UserId};
+use gateway_core::protocol::form::Form;
+use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
+use gateway_core::protocol::resource::{Resource, requested_mount};
+use gateway_core::protocol::scope::Scope;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+use gateway_core::secret::Secret;
+use gateway_store::{StoreEpoch, StoreError};
+
+/// `POST /token`.
+pub(super) async fn answer(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    let refused = |client: Option<&str>, error: &OAuthError| {
+        error_response::refused("token_refused", request, client, error)
+    };
+    let form = match form(request) {
+        Ok(form) => form,
+        Err(error) => return refused(None, &error),
+    };
+    let claimed = form.one("client_id").ok().flatten();
+    let grant_type = match GrantType::of(&form, server) {
+        Ok(grant_type) => grant_type,
+        Err(error) => return refused(claimed, &error),
+    };
+    let client = match authenticate(server, request, &form, now).await {
+        Ok(client) => client,
+        Err(error) => return refused(claimed, &error),
+    };
+    let granted = match grant_type {
+        GrantType::AuthorizationCode => {
+            authorization_code::redeem(server, &client, &form, now).await
+        }
+        GrantType::RefreshToken => refresh_token::refresh(server, &client, &form, now).await,
+    };
+    let epoch = server.records.view().and_then(|view| view.epoch());
+    let pause = epoch.as_ref().and_then(|epoch| epoch.settles_in(now));
+    let pause = pause.unwrap_or_default();
+    if !pause.is_zero() {
+        tokio::time::sleep(pause).await;
+    }
+    let now = now + pause;
+    match granted.and_then(|granted| issue(server, granted, epoch.as_ref(), now)) {
+        Ok(issued) => {
+            issued.log(request, grant_type);
+            audited(issued.to_response(now), issued.record(grant_type))
+        }
+        Err(error) => refused(Some(client.id.as_str()), &error),
+    }
+}
+
+/// What is served at `/token`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum GrantType {
+    AuthorizationCode,
+    RefreshToken,
+}
+
+impl GrantType {
+    fn of(form: &Form, server: &AuthorizationServer) -> Result<Self, OAuthError> {
+        match required(form, "grant_type")? {
+            "authorization_code" => Ok(Self::AuthorizationCode),
+            "refresh_token" if server.settings.refresh.is_some() => Ok(Self::RefreshToken),
+            _ => Err(OAuthError::new(
+                ErrorCode::UnsupportedGrantType,
+                Reason::GrantTypeUnsupported,
+            )),
+        }
+    }
+
+    const fn done(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "an authorization code was redeemed",
+            Self::RefreshToken => "a refresh token was exchanged",
+        }
+    }
+}
+
+/// What a grant type decided that a client gets. It is durable.
+struct Granted {
+    grant: Grant,
+    /// Of this access token; the grant's own or less.
+    scope: Scope,
+    refresh_token: Option<Secret>,
+}
+
+/// The canonical resource that the request names, if it names one (RFC 8707 §2.2).
+fn resource(server: &AuthorizationServer, form: &Form) -> Result<Option<Resource>, OAuthError> {
+    let settings = &server.settings;
+    requested_mount(form.all("resource"), &settings.issuer, &settings.mounts)
+        .map(|mount| mount.map(|mount| mount.resource(&settings.issuer)))
+        .map_err(|error| {
+            OAuthError::described(
+                ErrorCode::InvalidTarget,
+                Reason::ResourceUnknown,
+                error.to_string(),
+            )
+        })
+}
+
+struct Issued {
+    granted: Granted,
+    minted: Minted,
+    expires: Timestamp,
+}
+
+fn issue(
+    server: &AuthorizationServer,
+    granted: Granted,
+    epoch: Option<&StoreEpoch>,
+    now: Timestamp,
+) -> Result<Issued, OAuthError> {
+    let grant = &granted.grant;
+    let expires = now + server.settings.access_ttl;
+    let claims = Claims {
+        user: grant.user.clone(),
+        user_name: grant.user_name.clone(),
+        client: grant.client.clone(),
+        grant: grant.id.clone(),
+        resource: grant.resource.clone(),
+        scope: granted.scope.for_resource(),
+        tools: grant.tools.clone(),
+        issued: epoch.map_or(now, |epoch| epoch.dates(now)),
+        expires,
+    };
+    let minted = access_token::mint(&claims, &server.keys)
+        .map_err(|error| OAuthError::fault(Reason::Internal, error))?;
+    Ok(Issued {
+        granted,
+        minted,
+        expires,
+    })
+}
+
+impl Issued {
+    fn log(&self, request: &Request, grant_type: GrantType) {
+        let grant = &self.granted.grant;
+        log::info!(
+            event = "token_issued",
+            client = grant.client.as_str(),
+            grant = grant.id.as_str(),
+            user = grant.user.as_str(),
+            resource = grant.resource.as_str(),
+            token = self.minted.id.as_str(),
+            expires:% = self.expires,
+            refresh = self.granted.refresh_token.is_some(),
+            request_id = request.request_id.as_str();
+            "{}", grant_type.done()
+        );
+    }
+
+    fn record(&self, grant_type: GrantType) -> Record {
+        let grant = &self.granted.grant;
+        Record {
+            user: Some(grant.user.as_str().to_owned()),
+            client: Some(grant.client.as_str().to_owned()),
+            grant: Some(grant.id.as_str().to_owned()),
+            token: Some(self.minted.id.chars().take(16).collect()),
+            detail: Some(format!(
+                "resource {}, {}",
+                grant.resource.as_str(),
+                grant_type.done()
+            )),
+            ..Record::of(Event::Token)
+        }
+    }
+
+    fn to_response(&self, now: Timestamp) -> Response {
+        let mut body = json!({
+            "access_token": self.minted.token,
+            "token_type": "Bearer",
+            "expires_in": self.expires.since(now).as_secs(),
+            "scope": self.granted.scope.to_string(),
+        });
+        if let Some(token) = &self.granted.refresh_token {
+            body["refresh_token"] = token.reveal().into();
+        }
+        let response = web::json(StatusCode::OK, &body);
+        web::with_header(response, HeaderName::from_static("pragma"), "no-cache")
+    }
+}
+
+fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, OAuthError> {
+    form.one(name).map_err(malformed)?.ok_or_else(|| {
+        OAuthError::described(
+            ErrorCode::InvalidRequest,
+            Reason::RequestMalformed,
+            format!("The parameter {name} is missing."),
+        )
+    })
+}
+
+/// Whether somebody may not use the gateway any more. Asked at every redemption and refresh, after
+/// what is redeemed was read and before anything is given (`oauth::revoke_all` says why in this order).
+async fn is_disabled(
+    server: &AuthorizationServer,
+    id: &UserId,
+    name: &str,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let user = server.records.user(name, now).await?;
+    Ok(user.is_none_or(|user| user.id != *id || user.disabled.is_some()))
+}
+
+fn unavailable(error: StoreError) -> OAuthError {
+    OAuthError::fault(Reason::StoreUnavailable, error)
+}

@@ -1,0 +1,134 @@
+//! From an authorization code to a grant (OAuth 2.1 §4.1.3).
+//!
+//! A code is looked at and judged before it is taken, so that a request without the proof (another
+//! client, another verifier, another resource) neither uses it up nor revokes anything: codes leak,
+//! and whoever finds one must not be able to disturb its owner. The same request sent again with
+//! the proof is a replay and revokes the grant (OAuth 2.1 §7.5.2), unless it comes with the first or
+//! right after it: that is a client's retry. The grant is durable before the token leaves.
+
+use rand::rngs::OsRng;
+
+use crate::AuthorizationServer;
+use crate::client_authentication::malformed;
+use crate::revoke::{Reused, end_reused};
+use crate::token::{Granted, is_disabled, required, resource, unavailable};
+use gateway_core::client::Client;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::Grant;
+use gateway_core::grants::authorization_code::{Again, AuthorizationCode, Presented, RedeemError};
+use gateway_core::protocol::form::Form;
+use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
+use gateway_core::protocol::pkce::CodeVerifier;
+use gateway_core::reason::Reason;
+use gateway_core::secret::Secret;
+use gateway_store::{StoreError, TakenCode};
+
+/// The grant that the code of a request makes, with a refresh token for every client that may have
+/// one: many don't ask and need it all the same (OAuth 2.1 §4.3 leaves it to the server).
+pub(super) async fn redeem(
+    server: &AuthorizationServer,
+    client: &Client,
+    form: &Form,
+    now: Timestamp,
+) -> Result<Granted, OAuthError> {
+    let settings = &server.settings;
+    let code = Secret::presented(required(form, "code")?).hash();
+    let verifier = form.one("code_verifier").map_err(malformed)?;
+    let verifier = verifier.and_then(CodeVerifier::parse);
+    let resource = resource(server, form)?;
+    let fingerprint = client.fingerprint();
+    let presented = Presented {
+        client: &client.id,
+        client_fingerprint: fingerprint.as_ref(),
+        redirect_uri: form.one("redirect_uri").map_err(malformed)?,
+        verifier: verifier.as_ref(),
+        resource: resource.as_ref(),
+    };
+    let records = &server.records;
+    if let Some(code) = records.code(&code, now).await.map_err(unavailable)? {
+        code.prove(&presented).map_err(refusal)?;
+    }
+    match records.take_code(&code, now).await.map_err(unavailable)? {
+        TakenCode::Fresh(code) => {
+            let proven = code.prove(&presented).map_err(refusal)?;
+            let mut grant = proven.redeem(settings.access_ttl, now).map_err(refusal)?;
+            if let Some(reason) = taken_back(server, &grant, now).await.map_err(unavailable)? {
+                return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
+            }
+            if let Some(lifetimes) = settings.refresh_for(client) {
+                grant = grant.with_refresh_tokens(lifetimes, now, &mut OsRng);
+            }
+            records.put_grant(&grant).await.map_err(unavailable)?;
+            Ok(Granted {
+                scope: grant.scope.clone(),
+                refresh_token: grant.first_refresh_token(&server.tags),
+                grant,
+            })
+        }
+        TakenCode::Replayed(code) => {
+            code.prove(&presented).map_err(refusal)?;
+            let reason = again(server, &code, now).await.map_err(unavailable)?;
+            Err(OAuthError::new(ErrorCode::InvalidGrant, reason))
+        }
+        TakenCode::Unknown => Err(OAuthError::new(
+            ErrorCode::InvalidGrant,
+            Reason::CodeUnknown,
+        )),
+    }
+}
+
+/// Why what the person allowed a minute ago counts no more, if so.
+async fn taken_back(
+    server: &AuthorizationServer,
+    grant: &Grant,
+    now: Timestamp,
+) -> Result<Option<Reason>, StoreError> {
+    if is_disabled(server, &grant.user, &grant.user_name, now).await? {
+        return Ok(Some(Reason::UserDisabled));
+    }
+    let view = server.records.view();
+    let revoked = view.is_some_and(|view| view.revokes_grant(grant));
+    Ok(revoked.then_some(Reason::GrantRevoked))
+}
+
+/// Why a code that was redeemed is refused; a replay ends the grant first.
+async fn again(
+    server: &AuthorizationServer,
+    code: &AuthorizationCode,
+    now: Timestamp,
+) -> Result<Reason, StoreError> {
+    let grant = server.records.grant(&code.grant, now).await?;
+    let view = server.records.view();
+    if view.is_some_and(|view| view.is_revoked(&code.grant)) {
+        return Ok(Reason::CodeReused);
+    }
+    match code.presented_again(grant.as_ref(), now) {
+        Again::Retry => return Ok(Reason::CodeRetried),
+        Again::Replay => revoke(server, code, now).await?,
+        Again::Over => {}
+    }
+    Ok(Reason::CodeReused)
+}
+
+async fn revoke(
+    server: &AuthorizationServer,
+    code: &AuthorizationCode,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let reused = Reused {
+        reason: Reason::CodeReused,
+        grant: &code.grant,
+        client: &code.client,
+        user: &code.user,
+        last_token_ends: code.remember_until(server.settings.longest_token()),
+    };
+    end_reused(server, reused, now).await
+}
+
+fn refusal(error: RedeemError) -> OAuthError {
+    let code = match error {
+        RedeemError::ResourceMismatch => ErrorCode::InvalidTarget,
+        _ => ErrorCode::InvalidGrant,
+    };
+    OAuthError::new(code, error.reason())
+}

@@ -1,0 +1,223 @@
+//! From a refresh token to the next one (OAuth 2.1 §4.3).
+//!
+//! What is judged is the grant's record; what is decided replaces exactly that record, so that of
+//! parallel requests one moves the grant on and the others find that it has been. A request without
+//! the proof (another client, a forged token) changes nothing and revokes nothing. A fault of the
+//! store is 503: whether the grant was moved on or not, the same token gives the same successor
+//! when it is sent again.
+
+use crate::AuthorizationServer;
+use crate::client_authentication::malformed;
+use crate::revoke::{Reused, end_reused};
+use crate::token::{Granted, is_disabled, required, resource, unavailable};
+use gateway_core::client::{Client, REMEMBERED};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::Grant;
+use gateway_core::grants::GrantId;
+use gateway_core::grants::refresh_token::{
+    Exchange, Lifetimes, Presenter, RefreshError, RefreshToken,
+};
+use gateway_core::policy::Scopes;
+use gateway_core::protocol::form::Form;
+use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
+use gateway_core::protocol::scope::{NarrowError, Scope};
+use gateway_core::reason::Reason;
+use gateway_store::{KeptGrant, StoreError};
+
+/// How often somebody else may move the grant on between our reading and our writing. Whoever
+/// presents one token is beaten once, and then finds it exchanged.
+const ATTEMPTS: usize = 8;
+
+/// What the refresh token of a request gives.
+pub(super) async fn refresh(
+    server: &AuthorizationServer,
+    client: &Client,
+    form: &Form,
+    now: Timestamp,
+) -> Result<Granted, OAuthError> {
+    let Some(lifetimes) = server.settings.refresh_for(client) else {
+        return Err(OAuthError::new(
+            ErrorCode::UnauthorizedClient,
+            Reason::RefreshNotRegistered,
+        ));
+    };
+    let token = RefreshToken::parse(required(form, "refresh_token")?)
+        .ok_or_else(|| gone(RefreshError::Unknown))?;
+    let records = &server.records;
+    for _ in 0..ATTEMPTS {
+        let kept = records
+            .kept_grant(&token.grant, now)
+            .await
+            .map_err(unavailable)?;
+        let Some(kept) = kept else {
+            return Err(absent(server, &token.grant));
+        };
+        let person = (&kept.grant.user, &kept.grant.user_name);
+        let turned = turn(server, client, &token, &kept.grant, lifetimes, form, now);
+        // Only to whoever has shown the proof is it told what became of the person.
+        if turned.is_ok()
+            && is_disabled(server, person.0, person.1, now)
+                .await
+                .map_err(unavailable)?
+        {
+            return Err(OAuthError::new(
+                ErrorCode::InvalidGrant,
+                Reason::UserDisabled,
+            ));
+        }
+        match turned {
+            Ok(Turn { next, granted }) => {
+                let done = match next {
+                    Some(next) => replace(server, client, &kept, &next, now)
+                        .await
+                        .map_err(unavailable)?,
+                    None => true,
+                };
+                if done {
+                    return Ok(granted);
+                }
+            }
+            Err(Refused::Reused) => {
+                revoke(server, &kept.grant, now)
+                    .await
+                    .map_err(unavailable)?;
+                return Err(gone(RefreshError::Reused));
+            }
+            Err(Refused::Error(error)) => return Err(error),
+        }
+    }
+    let cause = "others kept changing the grant";
+    Err(OAuthError::fault(Reason::Overloaded, cause))
+}
+
+/// What a request decides about the grant as it was read.
+struct Turn {
+    /// What to store first, if the grant moves on.
+    next: Option<Box<Grant>>,
+    granted: Granted,
+}
+
+enum Refused {
+    /// The grant must end.
+    Reused,
+    Error(OAuthError),
+}
+
+impl From<RefreshError> for Refused {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Reused => Self::Reused,
+            error => Self::Error(gone(error)),
+        }
+    }
+}
+
+/// The questions, in order.
+fn turn(
+    server: &AuthorizationServer,
+    client: &Client,
+    token: &RefreshToken,
+    grant: &Grant,
+    lifetimes: &Lifetimes,
+    form: &Form,
+    now: Timestamp,
+) -> Result<Turn, Refused> {
+    let settings = &server.settings;
+    let fingerprint = client.fingerprint();
+    let presenter = Presenter {
+        client: &client.id,
+        fingerprint: fingerprint.as_ref(),
+    };
+    let proven = token.prove(grant, presenter, &server.tags)?;
+    let view = server.records.view();
+    if view.is_some_and(|view| view.revokes_grant(grant)) {
+        let revoked = OAuthError::new(ErrorCode::InvalidGrant, Reason::GrantRevoked);
+        return Err(Refused::Error(revoked));
+    }
+    let exchange = proven.exchange(lifetimes, settings.access_ttl, now)?;
+    // Clients recover from `invalid_grant` when a backend is gone, not from `invalid_target`.
+    let mut mounts = settings.mounts.iter();
+    let Some(mount) = mounts.find(|mount| mount.resource(&settings.issuer) == grant.resource)
+    else {
+        let dropped = OAuthError::new(ErrorCode::InvalidGrant, Reason::ResourceUnknown);
+        return Err(Refused::Error(dropped));
+    };
+    let resource = resource(server, form).map_err(Refused::Error)?;
+    proven.covers(resource.as_ref())?;
+    let scopes = settings.scopes.at(&mount.name);
+    let scope = scope(scopes, grant, form).map_err(Refused::Error)?;
+    let next = match exchange {
+        Exchange::Rotated(next) => Some(next),
+        Exchange::Repeated => None,
+    };
+    Ok(Turn {
+        granted: Granted {
+            grant: next.as_deref().unwrap_or(grant).clone(),
+            scope,
+            refresh_token: Some(proven.successor(&server.tags)),
+        },
+        next,
+    })
+}
+
+/// The grant's own scope is not changed by a narrower one: the next request may ask for all of it
+/// again (RFC 6749 §6).
+fn scope(scopes: &Scopes, grant: &Grant, form: &Form) -> Result<Scope, OAuthError> {
+    let requested = form.one("scope").map_err(malformed)?;
+    scopes.narrowed(&grant.scope, requested).map_err(|error| {
+        let reason = match error {
+            NarrowError::Malformed(_) => Reason::RequestMalformed,
+            NarrowError::Wider => Reason::RefreshScopeWider,
+        };
+        OAuthError::described(ErrorCode::InvalidScope, reason, error.to_string())
+    })
+}
+
+/// The client is kept for longer first: a grant must never outlive its client.
+async fn replace(
+    server: &AuthorizationServer,
+    client: &Client,
+    kept: &KeptGrant,
+    next: &Grant,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let until = next.expires.max(now + REMEMBERED);
+    server.records.extend_client(&client.id, until, now).await?;
+    server.records.replace_grant(kept, next, now).await
+}
+
+async fn revoke(
+    server: &AuthorizationServer,
+    grant: &Grant,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let reused = Reused {
+        reason: Reason::RefreshReused,
+        grant: &grant.id,
+        client: &grant.client,
+        user: &grant.user,
+        last_token_ends: grant.expires,
+    };
+    end_reused(server, reused, now).await
+}
+
+fn is_revoked(server: &AuthorizationServer, grant: &GrantId) -> bool {
+    let view = server.records.view();
+    view.is_some_and(|view| view.is_revoked(grant))
+}
+
+/// Nothing is stored under the grant that the token names.
+fn absent(server: &AuthorizationServer, grant: &GrantId) -> OAuthError {
+    if is_revoked(server, grant) {
+        return OAuthError::new(ErrorCode::InvalidGrant, Reason::GrantRevoked);
+    }
+    gone(RefreshError::Unknown)
+}
+
+fn gone(error: RefreshError) -> OAuthError {
+    let code = match error {
+        RefreshError::ResourceMismatch => ErrorCode::InvalidTarget,
+        _ => ErrorCode::InvalidGrant,
+    };
+    OAuthError::new(code, error.reason())
+}

@@ -1,0 +1,206 @@
+//! The public listeners: each connection is taken, given a place or turned away, and answered in a
+//! task of its own.
+//!
+//! Owns: taking connections, and what happens while none can be taken. Not: how many there may be
+//! (`listener`), nor what is answered. Pingora's own service would do, but for two things: where
+//! the machine has no file left (ENFILE) it tries again at once, which takes a whole processor, and
+//! what it sets up for a TLS handshake costs every connection 11 KB.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora::server::{ListenFds, ShutdownWatch};
+use pingora::services::Service;
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::sleep;
+
+use super::listener::Listener;
+use gateway_core::open_files;
+use gateway_core::reason::Reason;
+
+/// How many connections the system keeps for us until they are taken.
+const BACKLOG: u32 = 65_535;
+
+/// The pause after a connection could not be taken for want of something that others must give
+/// back. The client waits in the backlog meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// How often the log says that no connection can be taken.
+const PERIOD: Duration = Duration::from_secs(10);
+
+/// An address that is still in use may be that of a process which is just ending.
+const TRIES: usize = 30;
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// The public listeners as a service of Pingora's server.
+pub struct PublicListeners {
+    listener: Arc<Listener>,
+    addresses: Vec<SocketAddr>,
+}
+
+impl PublicListeners {
+    pub(super) const fn new(listener: Arc<Listener>, addresses: Vec<SocketAddr>) -> Self {
+        Self {
+            listener,
+            addresses,
+        }
+    }
+}
+
+#[async_trait]
+impl Service for PublicListeners {
+    async fn start_service(
+        &mut self,
+        _fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        _listeners_per_fd: usize,
+    ) {
+        let mut listeners = tokio::task::JoinSet::new();
+        for address in &self.addresses {
+            let listener = Arc::clone(&self.listener);
+            let (address, shutdown) = (*address, shutdown.clone());
+            listeners.spawn(async move {
+                match open(address).await {
+                    Ok(socket) => keep(socket, &listener, shutdown).await,
+                    Err(error) => {
+                        log::error!(event = "listen_failed"; "can't listen on {address}: {error}");
+                        // Without its listeners the gateway is of no use; whoever supervises it
+                        // is to know.
+                        std::process::exit(1);
+                    }
+                }
+            });
+        }
+        while listeners.join_next().await.is_some() {}
+        self.listener.clean_up().await;
+    }
+
+    fn name(&self) -> &str {
+        "public"
+    }
+}
+
+async fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let mut tries = 1;
+    loop {
+        let accepted = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        accepted.set_reuseaddr(true)?;
+        match accepted.bind(address) {
+            Ok(()) => return accepted.listen(BACKLOG),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => {
+                log::warn!(event = "listen_waits"; "{address} is in use; it is tried again");
+                sleep(TRY_AGAIN).await;
+                tries += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Takes connections until the shutdown.
+async fn keep(socket: TcpListener, listener: &Arc<Listener>, mut shutdown: ShutdownWatch) {
+    let mut trouble = Trouble::default();
+    loop {
+        let taken = tokio::select! {
+            taken = socket.accept() => taken,
+            changed = shutdown.changed() => {
+                if changed.is_err() || *shutdown.borrow() {
+                    return;
+                }
+                continue;
+            }
+        };
+        match taken {
+            Ok((accepted, peer)) => listener.take(accepted, peer, &shutdown),
+            Err(error) => {
+                if let Some(failed) = trouble.meet(Instant::now()) {
+                    say(&error, failed);
+                }
+                if is_lasting(&error) {
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+/// Whether the next connection will most likely fail as this one did. What is wrong with one
+/// connection alone (accept(2) gives its errors, too) says nothing about the next.
+fn is_lasting(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::NetworkDown
+    )
+}
+
+fn say(error: &io::Error, failed: u64) {
+    let Some(limit) = open_files::limit_met(error) else {
+        log::warn!(event = "accept_failed", failed = failed; "a connection can't be taken: {error}");
+        return;
+    };
+    let reason = Reason::OpenFilesExhausted;
+    log::error!(
+        event = "accept_failed", reason = reason.code(), hint = reason.remedy(), limit = limit, failed = failed;
+        "no connection can be taken: {}", reason.sentence()
+    );
+}
+
+/// How often taking a connection failed since the log last said so.
+#[derive(Debug, Default)]
+struct Trouble {
+    said: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Trouble {
+    /// Counts one more. The count, when the log is to say it.
+    fn meet(&mut self, now: Instant) -> Option<u64> {
+        self.unsaid += 1;
+        if self
+            .said
+            .is_some_and(|said| now.duration_since(said) < PERIOD)
+        {
+            return None;
+        }
+        self.said = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_says_once_in_a_period_how_often_it_failed() {
+        let mut trouble = Trouble::default();
+        let start = Instant::now();
+        assert_eq!(trouble.meet(start), Some(1));
+        for _ in 0..50 {
+            assert_eq!(trouble.meet(start + PERIOD / 2), None);
+        }
+        assert_eq!(trouble.meet(start + PERIOD), Some(51));
+    }
+
+    #[test]
+    fn a_lack_of_files_lasts_and_a_client_that_left_does_not() {
+        for code in [23, 24, 12, 105] {
+            assert!(is_lasting(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+        for code in [103, 104, 113] {
+            assert!(!is_lasting(&io::Error::from_raw_os_error(code)), "{code}");
+        }
+    }
+}

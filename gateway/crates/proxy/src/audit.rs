@@ -1,0 +1,193 @@
+//! What the edge let through or refused, as records of the audit log.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::rejection::Rejection;
+use super::serve::RequestContext;
+use gateway_core::audit::{Event, Facts, Labelled, Record, Sent};
+use gateway_core::clock::Timestamp;
+use gateway_core::policy::Permit;
+use gateway_store::journal::Journal;
+use mcp_protocol::calls::Call;
+use mcp_protocol::tool_definition::Labels;
+
+/// One record a call; one for a request that opens a stream. The client's own answers to the
+/// backend are part of calls that have theirs.
+pub(super) fn permitted(
+    permit: &Permit,
+    backend: &str,
+    context: &RequestContext,
+    body: Option<&[u8]>,
+    journal: &Journal,
+    labels: impl Fn(&str) -> Option<Labels>,
+    now: Timestamp,
+) -> Vec<Record> {
+    if journal.public_key().is_none() {
+        return Vec::new();
+    }
+    let about = |event| Record {
+        user: known(&context.user),
+        client: known(&context.client),
+        grant: known(&context.grant),
+        token: permit.token().id().get(..16).map(str::to_owned),
+        backend: Some(backend.to_owned()),
+        peer: context.peer,
+        request_id: Some(context.id.clone()),
+        ..Record::of(event)
+    };
+    let approvals = permit.token().verified().approvals();
+    let approved: Vec<(String, String)> = approvals
+        .iter()
+        .filter(|approval| now < approval.until)
+        .map(|approval| (approval.tool.clone(), approval.approver.clone()))
+        .collect();
+    let facts = |call: Option<&Call>| {
+        facts(context, call, &labels).map(|facts| Facts {
+            approved: Some(approved.clone()),
+            ..facts
+        })
+    };
+    let rule = |call| permit.rule(call).map(|rule| format!("policy {rule}"));
+    let Some(body) = body else {
+        return vec![Record {
+            detail: rule(0),
+            facts: facts(None),
+            ..about(Event::Stream)
+        }];
+    };
+    let arguments = arguments(body);
+    let calls = permit.calls().iter().enumerate();
+    calls
+        .filter(|(_, call)| !call.method.is_empty())
+        .map(|(at, call)| Record {
+            method: Some(call.method.clone()),
+            name: call.name.clone(),
+            detail: rule(at),
+            facts: facts(Some(call)),
+            arguments: arguments
+                .get(at)
+                .copied()
+                .flatten()
+                .and_then(|arguments| journal.arguments(arguments.get().as_bytes())),
+            ..about(Event::Call)
+        })
+        .collect()
+}
+
+/// The record of a refusal. A single call is named as one that was let through.
+pub(super) fn refused(
+    rejection: &Rejection,
+    backend: &str,
+    context: &RequestContext,
+    peer: IpAddr,
+    labels: impl Fn(&str) -> Option<Labels>,
+) -> Record {
+    let rule = rejection.rule();
+    let call = rejection.single_call();
+    Record {
+        user: known(&context.user),
+        client: known(&context.client),
+        grant: known(&context.grant),
+        backend: known(backend),
+        method: match call {
+            Some(call) => Some(call.method.clone()),
+            None => known(&context.call),
+        },
+        name: call.and_then(|call| call.name.clone()),
+        facts: facts(context, rejection.only_call(), labels),
+        detail: known(&rule).map(|rule| format!("policy {rule}")),
+        peer: Some(peer),
+        request_id: Some(context.id.clone()),
+        ..Record::refused(Event::Call, rejection.reason(), rejection.is_fault())
+    }
+}
+
+/// What is known of a request whose token counts.
+fn facts(
+    context: &RequestContext,
+    call: Option<&Call>,
+    labels: impl Fn(&str) -> Option<Labels>,
+) -> Option<Facts> {
+    if context.user_name.is_empty() {
+        return None;
+    }
+    let labels = call.and_then(Call::tool).and_then(labels);
+    let message = call.map(sent).or(context.sent);
+    Some(Facts {
+        user_name: context.user_name.clone(),
+        scope: context.scope.clone(),
+        message,
+        result: call
+            .filter(|_| message == Some(Sent::Response))
+            .map(|call| call.carries_result && !call.is_asked_for()),
+        protocol_version: context.protocol_version.clone(),
+        labels: labels.map(|labels| Labelled {
+            read_only: labels.read_only,
+            destructive: labels.destructive,
+        }),
+        approved: None,
+    })
+}
+
+/// What one message of a client is.
+pub(super) fn sent(call: &Call) -> Sent {
+    match (call.method.is_empty(), &call.id) {
+        (true, _) => Sent::Response,
+        (false, Some(_)) => Sent::Request,
+        (false, None) => Sent::Notification,
+    }
+}
+
+fn known(text: &str) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    params: Option<Params<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Params<'a> {
+    #[serde(borrow)]
+    arguments: Option<&'a RawValue>,
+}
+
+/// The text of the arguments of each message. The body has been judged: it has one reading.
+fn arguments(body: &[u8]) -> Vec<Option<&RawValue>> {
+    let messages = match serde_json::from_slice::<Message<'_>>(body) {
+        Ok(message) => vec![message],
+        Err(_) => serde_json::from_slice(body).unwrap_or_default(),
+    };
+    messages
+        .into_iter()
+        .map(|message| message.params.and_then(|params| params.arguments))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_taken_as_they_were_sent() {
+        let text = |body: &str| -> Vec<Option<String>> {
+            arguments(body.as_bytes())
+                .into_iter()
+                .map(|arguments| arguments.map(|text| text.get().to_owned()))
+                .collect()
+        };
+        let call = r#"{"id":1,"params":{"name":"a","arguments":{ "x" : 1.0 }}}"#;
+        let one = vec![Some(r#"{ "x" : 1.0 }"#.to_owned())];
+        assert_eq!(text(call), one);
+        assert_eq!(
+            text(&format!(r#"[{call},{{"id":2}}]"#)),
+            [one, vec![None]].concat()
+        );
+        assert_eq!(text("no JSON"), Vec::new());
+    }
+}

@@ -1,0 +1,349 @@
+//! What a client gets: one response as JSON, or events as they come, kept alive between them and
+//! ended by what ends every exchange.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, StatusCode, Version};
+use mcp_protocol::{Id, Kind, Message};
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use tokio::time::{Instant, sleep};
+
+use super::response_stream::ResponseStream;
+use crate::exchange::{ClientWatch, gone, rejected_by};
+use crate::lifetime::{self, End, StreamLifetime};
+use crate::rejection::Rejection;
+use crate::response_head::{self, Shape};
+use crate::serve::{ProxyError, RequestContext, allow_reading};
+use crate::streams::{Held, StreamView};
+use crate::tool_list_filter::ToolListFilter;
+use crate::{MountedBackend, ProxyState, response_writer};
+use gateway_core::access_token::Claims;
+use gateway_core::policy::AccessToken;
+use gateway_core::protocol::web::Response;
+use gateway_upstream::Failure;
+use mcp_protocol::calls::Call;
+use mcp_protocol::sse::KEEP_ALIVE;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// Tells clients of an ended stream to come back in a second.
+const FAREWELL: &str = ": the gateway restarts\nretry: 1000\n\n";
+
+/// The client's side of one translated exchange.
+pub(super) struct Downstream<'a> {
+    pub(super) state: &'a ProxyState,
+    pub(super) mounted: &'a MountedBackend,
+    pub(super) context: &'a RequestContext,
+    pub(super) lifetime: StreamLifetime,
+    pub(super) claims: Claims,
+    pub(super) token: AccessToken,
+    /// What the exchange is for; empty for a stream.
+    pub(super) calls: Vec<Call>,
+    /// The gateway's own name of the session or stream; empty where there is none.
+    pub(super) conversation: String,
+    pub(super) origin: Option<&'a HeaderValue>,
+    /// What is translated into what, for the log.
+    pub(super) plan: &'static str,
+}
+
+/// What happens next to a stream.
+enum Next {
+    Message(Message),
+    Done,
+    Ended(End),
+    Quiet,
+    Gone,
+}
+
+/// The HTTP status of a response that is the whole answer.
+pub(super) type StatusOf = fn(&Message) -> u16;
+
+/// In revisions with sessions every response is a 200.
+pub(super) const fn always_ok(_: &Message) -> u16 {
+    200
+}
+
+impl Downstream<'_> {
+    /// ResponseStream a request with its response, or with events if something comes before it or it takes
+    /// long.
+    pub(super) async fn answer(
+        &self,
+        session: &mut ServerSession,
+        mut responses: ResponseStream,
+        id: Option<&Id>,
+        status: StatusOf,
+    ) -> Result<(), ProxyError> {
+        let revoked = self.lifetime.ended();
+        let leaving = lifetime::shutdown(&self.state.draining, false);
+        tokio::pin!(revoked, leaving);
+        let mut client = ClientWatch::default();
+        let first = tokio::select! {
+            biased;
+            end = &mut revoked => return Err(rejected_by(end).into()),
+            end = &mut leaving => return Err(rejected_by(end).into()),
+            () = client.gone(session) => return Err(gone()),
+            message = responses.messages.recv() => match message {
+                Some(message) if message.kind() == Kind::Response => {
+                    return self.respond(session, &message, status(&message), None).await;
+                }
+                Some(message) => Some(message),
+                None => return Err(broken_off(id).into()),
+            },
+            () = sleep(self.state.settings.keep_alive) => None,
+        };
+        self.begin(session).await?;
+        if let Some(message) = first {
+            let event = self.event(&message).await?;
+            session.write_response_body(event, false).await?;
+        }
+        let end = EndOfStream::default();
+        self.relay(session, &mut client, responses, revoked, leaving, end)
+            .await
+    }
+
+    /// Waits for the backend for as long as the client does and may.
+    pub(super) async fn while_wanted<T>(
+        &self,
+        session: &mut ServerSession,
+        work: impl Future<Output = T>,
+    ) -> Result<T, ProxyError> {
+        let leaving = lifetime::shutdown(&self.state.draining, false);
+        let mut client = ClientWatch::default();
+        tokio::select! {
+            biased;
+            end = self.lifetime.ended() => Err(rejected_by(end).into()),
+            end = leaving => Err(rejected_by(end).into()),
+            () = client.gone(session) => Err(gone()),
+            done = work => Ok(done),
+        }
+    }
+
+    /// ResponseStream with events until somebody ends them. `first` goes out before any message.
+    pub(super) async fn stream(
+        &self,
+        session: &mut ServerSession,
+        responses: ResponseStream,
+        first: Option<Bytes>,
+        farewell: Option<&Message>,
+    ) -> Result<(), ProxyError> {
+        let revoked = self.lifetime.ended();
+        let leaving = lifetime::shutdown(&self.state.draining, true);
+        tokio::pin!(revoked, leaving);
+        let mut client = ClientWatch::default();
+        self.begin(session).await?;
+        if let Some(first) = first {
+            session.write_response_body(first, false).await?;
+        }
+        let end = EndOfStream {
+            _held: Some(self.hold()),
+            farewell: farewell.map(event),
+        };
+        self.relay(session, &mut client, responses, revoked, leaving, end)
+            .await
+    }
+
+    /// ResponseStream with one response, and the id of the session that it begins.
+    pub(super) async fn respond(
+        &self,
+        session: &mut ServerSession,
+        message: &Message,
+        status: u16,
+        gateway_session: Option<&str>,
+    ) -> Result<(), ProxyError> {
+        let mut response = Response::new(Bytes::from(self.spelled(message).await?));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        if let Some(own) = gateway_session
+            && let Ok(value) = HeaderValue::from_str(own)
+        {
+            response.headers_mut().insert(SESSION, value);
+        }
+        self.finish(session, response, status).await
+    }
+
+    /// A message as this client may see it: lists of tools cut to what its token allows.
+    async fn spelled(&self, message: &Message) -> Result<String, ProxyError> {
+        let text = message.to_string();
+        if !self.state.cuts_lists(&self.token, self.mounted) {
+            return Ok(text);
+        }
+        let filter = ToolListFilter {
+            state: self.state,
+            mounted: self.mounted,
+            context: self.context,
+            token: &self.token,
+            calls: &self.calls,
+            conversation: &self.conversation,
+        };
+        match filter.judge(&text).await {
+            Ok(None) => Ok(text),
+            Ok(Some(cut)) => Ok(cut),
+            Err(unreadable) => Err(ProxyError::Broken(pingora::Error::explain(
+                pingora::ErrorType::InternalError,
+                unreadable.to_string(),
+            ))),
+        }
+    }
+
+    async fn event(&self, message: &Message) -> Result<Bytes, ProxyError> {
+        let text = self.spelled(message).await?;
+        Ok(Bytes::from(format!("event: message\ndata: {text}\n\n")))
+    }
+
+    /// ResponseStream that a message was taken, or a session ended.
+    pub(super) async fn accept(
+        &self,
+        session: &mut ServerSession,
+        status: u16,
+    ) -> Result<(), ProxyError> {
+        self.finish(session, Response::new(Bytes::new()), status)
+            .await
+    }
+
+    async fn finish(
+        &self,
+        session: &mut ServerSession,
+        mut response: Response,
+        status: u16,
+    ) -> Result<(), ProxyError> {
+        *response.status_mut() =
+            StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        if let Some(origin) = self.origin {
+            allow_reading(response.headers_mut(), origin);
+        }
+        response_writer::write(session, response).await?;
+        self.log("done", status);
+        Ok(())
+    }
+
+    async fn begin(&self, session: &mut ServerSession) -> Result<(), ProxyError> {
+        let mut ours = ResponseHeader::build(StatusCode::OK, Some(8))?;
+        let events = HeaderValue::from_static("text/event-stream");
+        ours.insert_header(CONTENT_TYPE, events)?;
+        let takes_chunks = session.req_header().version == Version::HTTP_11;
+        let mut head = response_head::build(&ours, Shape::Events, None, takes_chunks)?;
+        if let Some(origin) = self.origin {
+            let mut headers = http::HeaderMap::new();
+            allow_reading(&mut headers, origin);
+            for (name, value) in &headers {
+                head.insert_header(name.clone(), value.clone())?;
+            }
+        }
+        session.write_response_header(Box::new(head)).await?;
+        Ok(())
+    }
+
+    async fn relay(
+        &self,
+        session: &mut ServerSession,
+        client: &mut ClientWatch,
+        mut responses: ResponseStream,
+        mut revoked: Pin<&mut impl Future<Output = End>>,
+        mut leaving: Pin<&mut impl Future<Output = End>>,
+        end: EndOfStream,
+    ) -> Result<(), ProxyError> {
+        let patience = self.state.settings.keep_alive;
+        let quiet = sleep(patience);
+        tokio::pin!(quiet);
+        loop {
+            let next = tokio::select! {
+                biased;
+                end = &mut revoked => Next::Ended(end),
+                end = &mut leaving => Next::Ended(end),
+                () = client.gone(session) => Next::Gone,
+                message = responses.messages.recv() => message.map_or(Next::Done, Next::Message),
+                () = &mut quiet => Next::Quiet,
+            };
+            match next {
+                Next::Message(message) => {
+                    quiet.as_mut().reset(Instant::now() + patience);
+                    let event = self.event(&message).await?;
+                    session.write_response_body(event, false).await?;
+                }
+                Next::Quiet => {
+                    quiet.as_mut().reset(Instant::now() + patience);
+                    let comment = Bytes::from_static(KEEP_ALIVE);
+                    session.write_response_body(comment, false).await?;
+                }
+                Next::Done => {
+                    session.write_response_body(Bytes::new(), true).await?;
+                    self.log("done", 200);
+                    return Ok(());
+                }
+                Next::Ended(why) => {
+                    drop(responses);
+                    self.log(why.as_str(), 200);
+                    if why == End::Shutdown {
+                        let farewell = end
+                            .farewell
+                            .unwrap_or(Bytes::from_static(FAREWELL.as_bytes()));
+                        session.write_response_body(farewell, false).await?;
+                    }
+                    session.set_keepalive(None);
+                    session.write_response_body(Bytes::new(), true).await?;
+                    return Ok(());
+                }
+                Next::Gone => {
+                    self.log("client_gone", 200);
+                    return Err(gone());
+                }
+            }
+        }
+    }
+
+    fn hold(&self) -> Held {
+        let stream = StreamView {
+            backend: self.mounted.backend.mount.name.clone(),
+            user: self.claims.user.clone(),
+            user_name: self.claims.user_name.clone(),
+            client: self.claims.client.clone(),
+            grant: self.claims.grant.clone(),
+            since: self.state.clock.now(),
+        };
+        self.state.streams.hold(stream, self.lifetime.closing())
+    }
+
+    fn log(&self, outcome: &str, status: u16) {
+        let context = self.context;
+        log::info!(
+            event = "exchanged", outcome = outcome, status = status, translated = self.plan, backend = self.mounted.backend.mount.name,
+            user = context.user, client = context.client, grant = context.grant, call = context.call,
+            ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id;
+            "translated exchange with a backend"
+        );
+    }
+}
+
+/// What a stream has until its end, and what it says then.
+#[derive(Default)]
+struct EndOfStream {
+    _held: Option<Held>,
+    farewell: Option<Bytes>,
+}
+
+/// A message as an event.
+pub(super) fn event(message: &Message) -> Bytes {
+    Bytes::from(format!("event: message\ndata: {message}\n\n"))
+}
+
+/// A response that never came.
+pub(super) fn broken_off(id: Option<&Id>) -> Rejection {
+    let id = id.and_then(rpc_id);
+    Rejection::Upstream(Failure::Broken("no answer".to_owned()), id)
+}
+
+/// An id as refusals name it.
+pub(super) fn rpc_id(id: &Id) -> Option<mcp_protocol::jsonrpc::Id> {
+    use mcp_protocol::jsonrpc;
+    match serde_json::from_str::<serde_json::Value>(&id.to_string()).ok()? {
+        serde_json::Value::String(text) => Some(jsonrpc::Id::Text(text)),
+        serde_json::Value::Number(number) => number
+            .as_i64()
+            .map(jsonrpc::Id::Number)
+            .or_else(|| number.as_u64().map(jsonrpc::Id::Large)),
+        _ => None,
+    }
+}

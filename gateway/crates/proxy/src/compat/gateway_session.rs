@@ -1,0 +1,331 @@
+//! A client of Streamable HTTP with sessions, in front of a backend that has none of that kind. In
+//! front of a stateless backend the session's id says all that was agreed on, so that nothing need
+//! be kept: replicas agree on it, and a restart does not end it. In front of HTTP+SSE it names a
+//! session that the gateway holds.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Method;
+use mcp_protocol::to_stateless::{self, Hello};
+use mcp_protocol::{Kind, Message, Object};
+use pingora::protocols::http::ServerSession;
+use rand::rngs::OsRng;
+
+use super::Translator;
+use super::downstream::{Downstream, always_ok, rpc_id};
+use super::response_stream::ResponseStream;
+use super::session_pool::{Key, Owner};
+use super::stateless_upstream::{self, Memory, StatelessUpstream, failed};
+use super::upstream_client::UpstreamClient;
+use super::upstream_session::{Trouble, UpstreamSession, Wire};
+use crate::rejection::Rejection;
+use crate::serve::ProxyError;
+use gateway_core::secret;
+
+/// A session id has room for this much: proxies on the way take 8 KiB of headers at least, and an
+/// access token is among them.
+const LONGEST: usize = 3 * 1024;
+
+/// What is written into the id of a session of the gateway's own.
+#[derive(Clone, Debug)]
+pub(super) struct Written {
+    nonce: String,
+    /// What was agreed on with a stateless backend, and what of its capabilities matters later;
+    /// absent for a session that the gateway holds.
+    agreed: Option<(Hello, Object)>,
+}
+
+impl Written {
+    fn text(&self) -> String {
+        let mut object = Object::new().with("n", &self.nonce);
+        if let Some((hello, capabilities)) = &self.agreed {
+            object.set("h", &hello.object());
+            object.set("s", capabilities);
+        }
+        URL_SAFE_NO_PAD.encode(object.to_string())
+    }
+
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let object = Object::parse(std::str::from_utf8(&bytes).ok()?)?;
+        let agreed = object
+            .object("h")
+            .and_then(|hello| Some((Hello::read(&hello)?, object.object("s")?)));
+        Some(Self {
+            nonce: object.text("n")?,
+            agreed,
+        })
+    }
+}
+
+/// What of a server's capabilities says whether it ever speaks unasked.
+fn telling(capabilities: &Object) -> Object {
+    let mut telling = Object::new();
+    for feature in ["tools", "prompts", "resources"] {
+        let mut flags = Object::new();
+        for flag in ["listChanged", "subscribe"] {
+            let is_set = capabilities
+                .object(feature)
+                .and_then(|feature| feature.read(flag));
+            if is_set == Some(true) {
+                flags.set(flag, &true);
+            }
+        }
+        if !flags.is_empty() {
+            telling.set(feature, &flags);
+        }
+    }
+    telling
+}
+
+impl Translator {
+    /// `initialize`, for a stateless backend.
+    pub(super) async fn begin_stateless(
+        &self,
+        downstream: &Downstream<'_>,
+        session: &mut ServerSession,
+        upstream: Arc<UpstreamClient>,
+        message: &Message,
+    ) -> Result<(), ProxyError> {
+        let id = message.id();
+        let hello = Hello::of(message);
+        let discovered = downstream
+            .while_wanted(session, stateless_upstream::handshake(&upstream, &hello))
+            .await?
+            .inspect_err(|_| downstream.mounted.protocols.invalidate())
+            .map_err(|failure| Rejection::Upstream(failure, id.as_ref().and_then(rpc_id)))?;
+        let id = id.unwrap_or_else(|| mcp_protocol::Id::number(0));
+        let Some(result) = discovered.outcome() else {
+            downstream.mounted.protocols.invalidate();
+            let refusal = discovered.with_id(&id);
+            return downstream.respond(session, &refusal, 200, None).await;
+        };
+        let capabilities = result.object("capabilities").unwrap_or_default();
+        let written = Written {
+            nonce: secret::identifier("", &mut OsRng),
+            agreed: Some((hello.clone(), telling(&capabilities))),
+        };
+        let text = written.text();
+        if text.len() > LONGEST {
+            let what = "what the client can do takes more room than a session id has";
+            return Err(Rejection::BadMessage(what.to_owned()).into());
+        }
+        let own = self.bind_session(&text, downstream);
+        let answer = Message::result(&id, &to_stateless::initialized(&result, &hello));
+        downstream.respond(session, &answer, 200, Some(&own)).await
+    }
+
+    /// `initialize`, for a backend of HTTP+SSE.
+    pub(super) async fn begin_over_stream(
+        &self,
+        downstream: &Downstream<'_>,
+        session: &mut ServerSession,
+        upstream: Arc<UpstreamClient>,
+        message: Message,
+    ) -> Result<(), ProxyError> {
+        let id = message.id();
+        let opened = UpstreamSession::open(upstream, Wire::HttpSse, message);
+        let upstream_session = downstream
+            .while_wanted(session, opened)
+            .await?
+            .inspect_err(|_| downstream.mounted.protocols.invalidate())
+            .map_err(|trouble| {
+                Rejection::Upstream(trouble.failure(), id.as_ref().and_then(rpc_id))
+            })?;
+        let hello = upstream_session.hello.clone();
+        if hello.is_error() {
+            return downstream.respond(session, &hello, 200, None).await;
+        }
+        let written = Written {
+            nonce: secret::identifier("", &mut OsRng),
+            agreed: None,
+        };
+        self.pool.keep(
+            own_key(&written, downstream),
+            upstream_session,
+            &downstream.lifetime,
+        );
+        let own = self.bind_session(&written.text(), downstream);
+        downstream.respond(session, &hello, 200, Some(&own)).await
+    }
+
+    /// Everything in a session of the gateway's own.
+    pub(super) async fn in_gateway_session(
+        &self,
+        downstream: &Downstream<'_>,
+        session: &mut ServerSession,
+        upstream: Arc<UpstreamClient>,
+        written: Written,
+        message: Option<Message>,
+    ) -> Result<(), ProxyError> {
+        let method = session.req_header().method.clone();
+        if method == Method::HEAD {
+            return Err(Rejection::Method("GET, POST, DELETE, OPTIONS").into());
+        }
+        match &written.agreed {
+            Some((hello, capabilities)) => {
+                let kept = self.kept(&written, hello.clone(), capabilities.clone());
+                match (method, message) {
+                    (Method::DELETE, _) => {
+                        self.memories.remove(&written.nonce);
+                        downstream.accept(session, 200).await
+                    }
+                    (_, Some(message)) => {
+                        let id = message.id();
+                        match kept.take(upstream, message) {
+                            Some(responses) => {
+                                downstream
+                                    .answer(session, responses, id.as_ref(), always_ok)
+                                    .await
+                            }
+                            None => downstream.accept(session, 202).await,
+                        }
+                    }
+                    _ if kept.may_be_told() => {
+                        downstream
+                            .stream(session, kept.listen(upstream), None, None)
+                            .await
+                    }
+                    _ => Err(Rejection::Method("POST, DELETE, OPTIONS").into()),
+                }
+            }
+            None => {
+                let key = own_key(&written, downstream);
+                if method == Method::DELETE {
+                    return match self.pool.end(&key) {
+                        true => downstream.accept(session, 200).await,
+                        false => Err(Rejection::SessionUnknown.into()),
+                    };
+                }
+                // Its stream is gone: the backend ended it, nobody used it, or this gateway was
+                // restarted. The client begins anew.
+                let upstream_session = self
+                    .pool
+                    .find(&key, &downstream.lifetime)
+                    .ok_or(Rejection::SessionUnknown)?;
+                match message {
+                    Some(message) if message.kind() == Kind::Request => {
+                        let id = message.id();
+                        let responses = called(&upstream_session, &upstream, message);
+                        downstream
+                            .answer(session, responses, id.as_ref(), always_ok)
+                            .await
+                    }
+                    Some(message) => {
+                        let told = downstream
+                            .while_wanted(session, upstream_session.tell(&upstream, &message))
+                            .await?;
+                        match told {
+                            Ok(()) => downstream.accept(session, 202).await,
+                            Err(Trouble::Lost) => {
+                                self.pool.end_this(&key, &upstream_session);
+                                Err(Rejection::SessionUnknown.into())
+                            }
+                            Err(trouble) => {
+                                Err(Rejection::Upstream(trouble.failure(), None).into())
+                            }
+                        }
+                    }
+                    None => {
+                        let responses = ResponseStream::of(|out| async move {
+                            let mut over = upstream_session.end_signal();
+                            upstream_session.listen(out.clone());
+                            tokio::select! {
+                                () = out.closed() => {}
+                                _ = over.wait_for(|over| *over) => {}
+                            }
+                        });
+                        downstream.stream(session, responses, None, None).await
+                    }
+                }
+            }
+        }
+    }
+
+    fn bind_session(&self, text: &str, downstream: &Downstream<'_>) -> String {
+        let mount = &downstream.mounted.backend.mount;
+        downstream
+            .state
+            .sessions
+            .bind_own(text, &downstream.claims, mount)
+    }
+
+    fn kept(
+        &self,
+        written: &Written,
+        hello: Hello,
+        capabilities: Object,
+    ) -> Arc<StatelessUpstream> {
+        let memory = self
+            .memories
+            .get_or_insert_with(&written.nonce, || {
+                Ok::<_, std::convert::Infallible>(Arc::new(Memory::default()))
+            })
+            .unwrap_or_default();
+        let param_headers = Arc::clone(&self.param_headers);
+        Arc::new(StatelessUpstream::new(
+            hello,
+            capabilities,
+            memory,
+            param_headers,
+        ))
+    }
+}
+
+fn own_key(written: &Written, downstream: &Downstream<'_>) -> Key {
+    Key {
+        owner: Owner::of(&downstream.claims, &downstream.mounted.backend.mount.name),
+        name: written.nonce.clone(),
+    }
+}
+
+/// A request over a session, its failure told as its response.
+pub(super) fn called(
+    upstream_session: &Arc<UpstreamSession>,
+    upstream: &Arc<UpstreamClient>,
+    message: Message,
+) -> ResponseStream {
+    let (upstream_session, upstream) = (Arc::clone(upstream_session), Arc::clone(upstream));
+    ResponseStream::of(move |out| async move {
+        let id = message.id();
+        if let Err(trouble) = upstream_session.call(&upstream, message, out.clone()).await
+            && let Some(id) = id
+        {
+            let _ = out.send(failed(&id, &trouble.failure())).await;
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_id_says_what_was_agreed_on() {
+        let initialize = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-06-18","capabilities":{"roots":{}},"clientInfo":{"name":"a","version":"1"}}}"#;
+        let capabilities = Object::parse(
+            r#"{"tools":{"listChanged":true},"resources":{"subscribe":false},"logging":{}}"#,
+        )
+        .unwrap();
+        let written = Written {
+            nonce: "n".to_owned(),
+            agreed: Some((
+                Hello::of(&Message::parse(initialize).unwrap()),
+                telling(&capabilities),
+            )),
+        };
+        let text = written.text();
+        assert!(text.bytes().all(|b| b.is_ascii_graphic()));
+        let (hello, capabilities) = Written::read(&text).unwrap().agreed.unwrap();
+        assert_eq!(hello.revision, "2025-06-18");
+        assert_eq!(
+            capabilities.to_string(),
+            r#"{"tools":{"listChanged":true}}"#
+        );
+        for forged in ["", "e30", "!", &text[1..]] {
+            assert!(Written::read(forged).is_none(), "{forged}");
+        }
+    }
+}

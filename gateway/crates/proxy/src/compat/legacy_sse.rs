@@ -1,0 +1,272 @@
+//! A client of HTTP+SSE (2024-11-05) in front of a backend that has none of it: the gateway holds
+//! the stream, takes the messages that are posted for it, and answers them over the stream.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mcp_protocol::to_stateless::{self, Hello};
+use mcp_protocol::{Id, Kind, Message};
+use parking_lot::Mutex;
+use pingora::protocols::http::ServerSession;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::downstream::Downstream;
+use super::param_headers::ParamHeaders;
+use super::response_stream::{MessageSender, ResponseStream};
+use super::stateless_upstream::{self, MOST_RUNNING, Memory, StatelessUpstream, failed};
+use super::upstream_client::UpstreamClient;
+use super::upstream_session::{UpstreamSession, Wire};
+use super::{Translator, UpstreamProtocol};
+use crate::legacy_outbox::LegacyOutbox;
+use crate::rejection::Rejection;
+use crate::serve::ProxyError;
+
+/// How many messages wait for a stream to take them. Whoever posts more waits, too.
+const POSTED: usize = 256;
+
+/// How long a post waits for the stream to take it.
+const TAKEN: Duration = Duration::from_secs(30);
+
+/// One message that was posted, and who posted it.
+struct Posted {
+    upstream: Arc<UpstreamClient>,
+    message: Message,
+}
+
+/// The streams that are open here, by their names.
+#[derive(Default)]
+pub(super) struct LegacyStreams(Mutex<HashMap<String, mpsc::Sender<Posted>>>);
+
+/// Keeps a stream's name for as long as it is open.
+struct Named {
+    streams: Arc<LegacyStreams>,
+    name: String,
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        self.streams.0.lock().remove(&self.name);
+    }
+}
+
+impl Translator {
+    /// Opens a stream and serves what is posted for it until it ends.
+    pub(super) async fn open_legacy_stream(
+        &self,
+        downstream: &Downstream<'_>,
+        session: &mut ServerSession,
+        protocol: UpstreamProtocol,
+    ) -> Result<(), ProxyError> {
+        let name = downstream.conversation.clone();
+        let (post, posted) = mpsc::channel(POSTED);
+        self.legacy_streams.0.lock().insert(name.clone(), post);
+        let named = Named {
+            streams: Arc::clone(&self.legacy_streams),
+            name: name.clone(),
+        };
+        let mount = &downstream.mounted.backend.mount;
+        let url = downstream
+            .state
+            .sessions
+            .bind_own_endpoint(&name, &downstream.claims, mount);
+        let endpoint = Bytes::from(format!("event: endpoint\ndata: {url}\n\n"));
+        let param_headers = Arc::clone(&self.param_headers);
+        let legacy_outboxes = &downstream.state.legacy_outboxes;
+        let outbox = legacy_outboxes.open(downstream.mounted, &downstream.claims, &name);
+        let responses = ResponseStream::of(move |out| async move {
+            let _named = named;
+            serve(posted, outbox, protocol, param_headers, out).await;
+        });
+        downstream
+            .stream(session, responses, Some(endpoint), None)
+            .await
+    }
+
+    /// Takes a message for the stream of this name.
+    pub(super) async fn post_to_legacy_stream(
+        &self,
+        downstream: &Downstream<'_>,
+        session: &mut ServerSession,
+        name: &str,
+        upstream: Arc<UpstreamClient>,
+        message: Message,
+    ) -> Result<(), ProxyError> {
+        let post = self.legacy_streams.0.lock().get(name).cloned();
+        let post = post.ok_or(Rejection::SessionUnknown)?;
+        let taken = timeout(TAKEN, post.send(Posted { upstream, message }));
+        match downstream.while_wanted(session, taken).await? {
+            Ok(Ok(())) => downstream.accept(session, 202).await,
+            Ok(Err(_)) => Err(Rejection::SessionUnknown.into()),
+            Err(_) => Err(Rejection::Upstream(stateless_upstream::too_many(), None).into()),
+        }
+    }
+}
+
+/// What a stream's messages are for.
+enum Behind {
+    /// Nothing yet: the handshake comes first.
+    Nobody,
+    Session(Arc<UpstreamSession>),
+    Stateless(Arc<StatelessUpstream>),
+}
+
+/// ResponseStream what is posted, several requests at a time. The handshake is waited for, because
+/// whatever comes after it depends on it.
+async fn serve(
+    mut posted: mpsc::Receiver<Posted>,
+    mut outbox: LegacyOutbox,
+    protocol: UpstreamProtocol,
+    param_headers: Arc<ParamHeaders>,
+    out: MessageSender,
+) {
+    let mut behind = Behind::Nobody;
+    let mut running = JoinSet::new();
+    loop {
+        let Posted { upstream, message } = tokio::select! {
+            posted = posted.recv() => match posted {
+                Some(posted) => posted,
+                None => return,
+            },
+            refusal = outbox.next() => {
+                for refusal in messages(refusal) {
+                    if out.send(refusal).await.is_err() {
+                        return;
+                    }
+                }
+                continue;
+            }
+            Some(_) = running.join_next(), if !running.is_empty() => continue,
+            () = out.closed() => return,
+        };
+        let id = message.id();
+        if running.len() >= MOST_RUNNING && message.kind() == Kind::Request {
+            let id = id.unwrap_or_else(|| Id::number(0));
+            let _ = out.send(failed(&id, &stateless_upstream::too_many())).await;
+            continue;
+        }
+        match &behind {
+            Behind::Nobody => {
+                if let Some((answer, now)) =
+                    begin(protocol, &param_headers, upstream, message).await
+                {
+                    behind = now;
+                    if out.send(answer).await.is_err() {
+                        return;
+                    }
+                }
+            }
+            Behind::Session(upstream_session) => {
+                if message.kind() == Kind::Request {
+                    let responses =
+                        super::gateway_session::called(upstream_session, &upstream, message);
+                    running.spawn(forward(responses, out.clone()));
+                    continue;
+                }
+                let is_initialized = message.method() == "notifications/initialized";
+                // In order: an answer to a question must not overtake it.
+                let _ = upstream_session.tell(&upstream, &message).await;
+                if is_initialized {
+                    upstream_session.listen(out.clone());
+                }
+            }
+            Behind::Stateless(kept) => {
+                let is_initialized = message.method() == "notifications/initialized";
+                if let Some(responses) = kept.take(Arc::clone(&upstream), message) {
+                    running.spawn(forward(responses, out.clone()));
+                }
+                if is_initialized && kept.may_be_told() {
+                    running.spawn(forward(kept.listen(upstream), out.clone()));
+                }
+            }
+        }
+    }
+}
+
+/// The messages of an answer of the gateway's own: that to a batch is an array of them.
+fn messages(answer: Value) -> Vec<Message> {
+    let each = match answer {
+        Value::Array(each) => each,
+        one => vec![one],
+    };
+    let parsed = each.iter().filter_map(|one| {
+        Message::parse(&one.to_string())
+            .inspect_err(|_| {
+                log::error!(event = "answer_lost"; "an answer of the gateway's own is no message");
+            })
+            .ok()
+    });
+    parsed.collect()
+}
+
+/// The handshake: its answer, and who is behind the stream from now on.
+async fn begin(
+    protocol: UpstreamProtocol,
+    param_headers: &Arc<ParamHeaders>,
+    upstream: Arc<UpstreamClient>,
+    message: Message,
+) -> Option<(Message, Behind)> {
+    let id = message.id()?;
+    if message.method() != "initialize" {
+        let error =
+            mcp_protocol::RpcError::new(mcp_protocol::code::INTERNAL, "initialize comes first");
+        return Some((Message::error(Some(&id), &error), Behind::Nobody));
+    }
+    if protocol == UpstreamProtocol::Sessions {
+        return Some(
+            match UpstreamSession::open(upstream, Wire::Streamable, message).await {
+                Ok(upstream_session) if upstream_session.hello.is_error() => {
+                    (upstream_session.hello.clone(), Behind::Nobody)
+                }
+                Ok(upstream_session) => (
+                    upstream_session.hello.clone(),
+                    Behind::Session(upstream_session),
+                ),
+                Err(trouble) => (failed(&id, &trouble.failure()), Behind::Nobody),
+            },
+        );
+    }
+    let hello = Hello::of(&message);
+    let discovered = match stateless_upstream::handshake(&upstream, &hello).await {
+        Ok(discovered) => discovered,
+        Err(failure) => return Some((failed(&id, &failure), Behind::Nobody)),
+    };
+    let Some(result) = discovered.outcome() else {
+        return Some((discovered.with_id(&id), Behind::Nobody));
+    };
+    let answer = Message::result(&id, &to_stateless::initialized(&result, &hello));
+    let capabilities = result.object("capabilities").unwrap_or_default();
+    let memory = Arc::new(Memory::default());
+    let kept = StatelessUpstream::new(hello, capabilities, memory, Arc::clone(param_headers));
+    Some((answer, Behind::Stateless(Arc::new(kept))))
+}
+
+async fn forward(mut responses: ResponseStream, out: MessageSender) {
+    while let Some(message) = responses.messages.recv().await {
+        if out.send(message).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_to_a_batch_is_a_message_for_each() {
+        let one = json!({"jsonrpc": "2.0", "id": 1, "result": {}});
+        let other = json!({"jsonrpc": "2.0", "id": 2, "error": {"code": -32601, "message": "No."}});
+        assert_eq!(messages(one.clone()).len(), 1);
+        let both = messages(json!([one, other]));
+        let ids: Vec<_> = both.iter().map(Message::id).collect();
+        assert_eq!(ids, [Some(Id::number(1)), Some(Id::number(2))]);
+        assert!(messages(json!(["no message"])).is_empty());
+    }
+}

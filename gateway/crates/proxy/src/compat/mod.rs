@@ -1,0 +1,248 @@
+//! Translation: a client of one revision family of MCP in front of a backend of another. Where the backend
+//! speaks the client's revision family nothing here runs, and the bytes pass as they are (`exchange`).
+//!
+//! | client | HTTP+SSE only | 2025 only | 2026-07-28 only |
+//! |---|---|---|---|
+//! | 2024-11-05, HTTP+SSE | as it is | `legacy_sse` over a session | `legacy_sse`, stateless calls |
+//! | 2025, sessions | `gateway_session` over a held stream | as it is | `gateway_session`, nothing kept |
+//! | 2026-07-28 | `stateless_client` over a held stream | `stateless_client` over a held session | as it is |
+//!
+//! # What is chosen, and why
+//!
+//! *Unknown passes.* What a backend speaks is asked in the background
+//! ([`gateway_upstream::ProtocolSupport`]). Until that is known, and for every revision family about which the backend did
+//! not answer, requests pass as they are. A backend of two revision families gets both as they are.
+//!
+//! *`server/discover` is special.* Most clients of 2026-07-28 know older revisions, too. They ask
+//! `server/discover` first; a backend that does not know it refuses, and they fall back to
+//! `initialize`, which passes byte for byte and loses nothing. Answering in the backend's stead
+//! would keep them from that. So the refusal passes the first time. A client that comes back with
+//! `server/discover` and has not said `initialize` in between knows nothing older: it is answered
+//! from then on, and so is every other request of 2026-07-28 at any time, because no client that
+//! could fall back sends one after a refusal. `backend[].answer_discover` answers the first time.
+//! That memory belongs to the grant, not to the client id, which several programs may have; it is
+//! bounded and each replica's own, and losing it costs one refusal.
+//!
+//! *As little as possible is kept.* A session in front of a stateless backend is written into its
+//! id, tagged for user, client and backend: replicas agree on it and a restart does not end it;
+//! only the log level, resource subscriptions and questions on their way are in memory. A session
+//! with a backend is held in memory, bounded, ended when idle, revoked or expired. When a stateless
+//! client's is lost, it is remade without a word; when it is another client's, the answer is 404
+//! and the client begins anew. Streams and what is posted for them meet on one replica: several
+//! replicas need a balancer that keeps a client on one of them, as HTTP+SSE always did.
+//!
+//! # What can't be translated
+//!
+//! | what | what is answered |
+//! |---|---|
+//! | an answer of more than 64 MiB, more than 1,024 requests of a session at once | -32603 that names the limit |
+//! | a message array (2025-03-26) | 400 |
+//! | `Last-Event-ID`: translated streams have no event ids | ignored; a new stream begins |
+//! | a backend's question to a stateless client outside of `tools/call`, `prompts/get`, `resources/read`, or not declared by it | the backend gets -32601 |
+//! | two questions of a backend at once, in one call of a stateless client | asked one after the other |
+//! | a `requestState` after a restart or after 10 minutes | -32602 |
+//! | `GET` for a stateless backend that never speaks unasked | 405 |
+//! | a version later than 2026-07-28 | -32022 with the one that is spoken |
+//! | capabilities of a client larger than a session id has room for (3 KiB) | 400 |
+//!
+//! One session stands behind all that a stateless client says under the same name, with the same
+//! capabilities and under the same grant: a backend that keeps state per session shares it between
+//! that person's conversations in that client. The crate [`mcp_protocol`] lists what is lost in messages.
+
+mod downstream;
+mod gateway_session;
+mod legacy_sse;
+mod param_headers;
+mod plan;
+mod response_stream;
+mod session_pool;
+mod stateless_client;
+mod stateless_upstream;
+mod subscription;
+mod suspended_calls;
+mod upstream_client;
+mod upstream_session;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use http::{HeaderMap, HeaderValue};
+use mcp_protocol::{Message, RpcError, to_stateful};
+use pingora::protocols::http::ServerSession;
+use quick_cache::sync::Cache;
+use rand::rngs::OsRng;
+
+pub(super) use self::plan::{TranslationPlan, UpstreamProtocol, family};
+
+use self::downstream::Downstream;
+use self::gateway_session::Written;
+use self::legacy_sse::LegacyStreams;
+use self::param_headers::ParamHeaders;
+use self::plan::DiscoverFallbacks;
+use self::session_pool::SessionPool;
+use self::stateless_upstream::Memory;
+use self::suspended_calls::SuspendedCalls;
+use self::upstream_client::UpstreamClient;
+use self::upstream_session::Wire;
+use super::admission::Admitted;
+use super::rejection::Rejection;
+use super::serve::{ProxyError, RequestContext};
+use super::sessions::StateTags;
+use super::{MountedBackend, ProxyState};
+use gateway_core::policy::Permit;
+use gateway_core::secret;
+
+/// How many sessions in front of stateless backends are remembered beyond their ids.
+const MEMORIES: usize = 8192;
+
+/// What translations keep. All of it is bounded, and all of it may be lost.
+pub(super) struct Translator {
+    discover_fallbacks: DiscoverFallbacks,
+    pool: Arc<SessionPool>,
+    legacy_streams: Arc<LegacyStreams>,
+    memories: Cache<String, Arc<Memory>>,
+    suspended_calls: Arc<SuspendedCalls>,
+    param_headers: Arc<ParamHeaders>,
+    /// The next id of a request over a shared session.
+    requests: AtomicU64,
+}
+
+impl Default for Translator {
+    fn default() -> Self {
+        Self {
+            discover_fallbacks: DiscoverFallbacks::default(),
+            pool: Arc::default(),
+            legacy_streams: Arc::default(),
+            memories: Cache::new(MEMORIES),
+            suspended_calls: Arc::default(),
+            param_headers: Arc::default(),
+            requests: AtomicU64::new(1),
+        }
+    }
+}
+
+impl ProxyState {
+    /// Exchanges one request of a client with a backend of another revision family.
+    pub(super) async fn translate(
+        &self,
+        session: &mut ServerSession,
+        context: &RequestContext,
+        mounted: &MountedBackend,
+        plan: TranslationPlan,
+        admitted: Admitted,
+        origin: Option<&HeaderValue>,
+    ) -> Result<(), ProxyError> {
+        let Admitted {
+            permit,
+            lifetime,
+            body,
+            ..
+        } = admitted;
+        let message = match body {
+            None => None,
+            Some(body) => Some(read(&body)?),
+        };
+        let conversation = match &plan {
+            TranslationPlan::GatewaySession(name) | TranslationPlan::LegacyMessage(name) => {
+                name.clone()
+            }
+            TranslationPlan::LegacyStream(_) => secret::identifier("", &mut OsRng),
+            _ => String::new(),
+        };
+        let downstream = Downstream {
+            state: self,
+            mounted,
+            context,
+            lifetime,
+            claims: permit.token().claims().clone(),
+            token: permit.token().clone(),
+            calls: permit.calls().to_vec(),
+            conversation,
+            origin,
+            plan: plan.name(),
+        };
+        let headers = &session.req_header().headers;
+        let upstream = UpstreamClient::new(self, mounted, permit, headers, self.hold(context))?;
+        let translator = &self.translator;
+        match (plan, message) {
+            (TranslationPlan::LegacyStream(protocol), _) => {
+                translator
+                    .open_legacy_stream(&downstream, session, protocol)
+                    .await
+            }
+            (TranslationPlan::LegacyMessage(name), Some(message)) => {
+                translator
+                    .post_to_legacy_stream(&downstream, session, &name, upstream, message)
+                    .await
+            }
+            (TranslationPlan::Begin(UpstreamProtocol::Stateless), Some(message)) => {
+                translator
+                    .begin_stateless(&downstream, session, upstream, &message)
+                    .await
+            }
+            (TranslationPlan::Begin(UpstreamProtocol::HttpSse), Some(message)) => {
+                translator
+                    .begin_over_stream(&downstream, session, upstream, message)
+                    .await
+            }
+            (TranslationPlan::GatewaySession(text), message) => {
+                let written = Written::read(&text).ok_or(Rejection::SessionUnknown)?;
+                translator
+                    .in_gateway_session(&downstream, session, upstream, written, message)
+                    .await
+            }
+            (TranslationPlan::Stateless(protocol), Some(message)) => {
+                let wire = match protocol {
+                    UpstreamProtocol::HttpSse => Wire::HttpSse,
+                    _ => Wire::Streamable,
+                };
+                translator
+                    .take_stateless(&downstream, session, upstream, wire, message)
+                    .await
+            }
+            // `plan` names no other pair.
+            _ => Err(Rejection::NotFound.into()),
+        }
+    }
+}
+
+impl ProxyState {
+    /// Gives up a call of a stateless client that waits for what a refused `retry` was to answer: the
+    /// backend is told so, and that nobody waits for the call any more.
+    pub(super) async fn give_up(
+        &self,
+        headers: &HeaderMap,
+        mounted: &MountedBackend,
+        permit: Permit,
+        retry: &Message,
+        error: &RpcError,
+    ) {
+        let claims = permit.token().claims();
+        let states = StateTags::new(&self.sessions, claims, &mounted.backend.mount);
+        let suspended_calls = to_stateful::request_state(retry)
+            .and_then(|state| states.unbind(&state))
+            .and_then(|name| self.translator.suspended_calls.take(&name, retry));
+        let Some((pending, asked)) = suspended_calls else {
+            return;
+        };
+        let upstream_session = pending.upstream_session.lock().clone();
+        let account = self.budget.hold(None, claims.grant.as_str());
+        let upstream = UpstreamClient::new(self, mounted, permit, headers, account);
+        if let (Some(upstream_session), Some(id), Ok(upstream)) =
+            (upstream_session, asked.id(), upstream)
+        {
+            // Dropped then, the call is cancelled.
+            let _ = upstream_session
+                .tell(&upstream, &Message::error(Some(&id), error))
+                .await;
+        }
+    }
+}
+
+fn read(body: &[u8]) -> Result<Message, Rejection> {
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    Message::parse(text).map_err(|_| {
+        let what = "message arrays are not translated for a backend of another revision";
+        Rejection::BadMessage(what.to_owned())
+    })
+}

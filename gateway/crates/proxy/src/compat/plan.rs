@@ -1,0 +1,335 @@
+//! Whether a request passes as it is, or what it is translated into. Pure but for the clock of
+//! [`DiscoverFallbacks`].
+
+use std::time::Duration;
+
+use http::Method;
+use mcp_protocol::{RevisionFamilies, RevisionFamily};
+use pingora::protocols::http::ServerSession;
+use quick_cache::sync::Cache;
+use tokio::time::Instant;
+
+use crate::admission::{Admitted, Own};
+use crate::routes::McpEndpoint;
+use crate::{MountedBackend, ProxyState};
+use gateway_upstream::ProtocolSupport;
+
+/// What the backend is spoken to in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UpstreamProtocol {
+    /// HTTP+SSE.
+    HttpSse,
+    /// Streamable HTTP with sessions.
+    Sessions,
+    /// Streamable HTTP without them.
+    Stateless,
+}
+
+/// The way of one request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TranslationPlan {
+    /// As it is.
+    Through,
+    /// It opens a stream of HTTP+SSE, which the gateway holds.
+    LegacyStream(UpstreamProtocol),
+    /// It is posted for such a stream.
+    LegacyMessage(String),
+    /// It begins a session.
+    Begin(UpstreamProtocol),
+    /// It belongs to a session that the gateway began.
+    GatewaySession(String),
+    /// It is of 2026-07-28.
+    Stateless(UpstreamProtocol),
+}
+
+impl TranslationPlan {
+    /// For the log.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Through => "",
+            Self::LegacyStream(_) | Self::LegacyMessage(_) => "from 2024-11-05",
+            Self::Begin(_) | Self::GatewaySession(_) => "from 2025",
+            Self::Stateless(_) => "from 2026-07-28",
+        }
+    }
+}
+
+/// What is looked at of a request.
+#[derive(Clone, Copy, Debug)]
+struct RequestFacts<'a> {
+    mcp_endpoint: McpEndpoint,
+    method: &'a Method,
+    is_stateless: bool,
+    /// The method of its one message.
+    call: Option<&'a str>,
+}
+
+impl ProxyState {
+    /// The way of an admitted request.
+    pub(crate) fn plan(
+        &self,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
+        session: &ServerSession,
+        admitted: &Admitted,
+    ) -> TranslationPlan {
+        match &admitted.own {
+            Some(Own::Session(text)) => return TranslationPlan::GatewaySession(text.clone()),
+            Some(Own::Stream(name)) => return TranslationPlan::LegacyMessage(name.clone()),
+            None => {}
+        }
+        let calls = admitted.permit.calls();
+        let facts = RequestFacts {
+            mcp_endpoint,
+            method: &session.req_header().method,
+            is_stateless: admitted.is_stateless,
+            call: calls
+                .first()
+                .filter(|_| calls.len() == 1)
+                .map(|call| call.method.as_str()),
+        };
+        let protocols = &mounted.protocols;
+        if facts.call == Some("initialize") {
+            self.translator
+                .discover_fallbacks
+                .falls_back(&fallback_key(mounted, admitted));
+        }
+        if protocols.supports(family_of(facts)) {
+            return TranslationPlan::Through;
+        }
+        let plan = plan(facts, protocols.families());
+        match (&plan, facts.call) {
+            (TranslationPlan::Stateless(_), Some("server/discover"))
+                if !self.translator.discover_fallbacks.is_answered(
+                    fallback_key(mounted, admitted),
+                    protocols,
+                    Instant::now(),
+                ) =>
+            {
+                TranslationPlan::Through
+            }
+            _ => plan,
+        }
+    }
+}
+
+/// Whose habits count for a request: those of the program that holds this grant. A client id may be
+/// that of many programs, as a metadata document's is.
+fn fallback_key(mounted: &MountedBackend, admitted: &Admitted) -> FallbackKey {
+    let claims = admitted.permit.token().claims();
+    (
+        claims.grant.as_str().to_owned(),
+        mounted.backend.mount.name.clone(),
+    )
+}
+
+/// The revision family that a request is of.
+fn family_of(facts: RequestFacts<'_>) -> RevisionFamily {
+    family(facts.mcp_endpoint, facts.is_stateless)
+}
+
+/// The same, from where it came and whether it has no session.
+pub(crate) const fn family(mcp_endpoint: McpEndpoint, is_stateless: bool) -> RevisionFamily {
+    match mcp_endpoint {
+        McpEndpoint::Sse | McpEndpoint::Messages => RevisionFamily::HttpSse,
+        McpEndpoint::Mcp if is_stateless => RevisionFamily::Stateless,
+        McpEndpoint::Mcp => RevisionFamily::Stateful,
+    }
+}
+
+/// The way of a request of an revision family that the backend does not speak. What of its revision families comes closest
+/// is chosen; for a client with sessions that is the stateless one, because nothing is kept then.
+fn plan(facts: RequestFacts<'_>, protocols: RevisionFamilies) -> TranslationPlan {
+    let protocol = |order: [UpstreamProtocol; 2]| {
+        order.into_iter().find(|protocol| match protocol {
+            UpstreamProtocol::HttpSse => protocols.has(RevisionFamily::HttpSse),
+            UpstreamProtocol::Sessions => protocols.has(RevisionFamily::Stateful),
+            UpstreamProtocol::Stateless => protocols.has(RevisionFamily::Stateless),
+        })
+    };
+    let plan = match (family_of(facts), facts.method, facts.call) {
+        (RevisionFamily::HttpSse, &Method::GET, _) => {
+            protocol([UpstreamProtocol::Sessions, UpstreamProtocol::Stateless])
+                .map(TranslationPlan::LegacyStream)
+        }
+        (RevisionFamily::Stateful, &Method::POST, Some("initialize")) => {
+            protocol([UpstreamProtocol::Stateless, UpstreamProtocol::HttpSse])
+                .map(TranslationPlan::Begin)
+        }
+        (RevisionFamily::Stateless, &Method::POST, _) => {
+            protocol([UpstreamProtocol::Sessions, UpstreamProtocol::HttpSse])
+                .map(TranslationPlan::Stateless)
+        }
+        _ => None,
+    };
+    plan.unwrap_or(TranslationPlan::Through)
+}
+
+/// What is known of a client: a grant and a backend.
+type FallbackKey = (String, String);
+
+/// A second question this soon after the first is of another conversation of the same client, not
+/// of somebody who tries again.
+const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// How many clients are remembered.
+const CLIENTS: usize = 8192;
+
+#[derive(Clone, Copy, Debug)]
+enum Habit {
+    /// Its `server/discover` was refused by the backend.
+    Refused(Instant),
+    /// It falls back to `initialize`.
+    FallsBack,
+    /// It does not.
+    Stays,
+}
+
+/// How clients of 2026-07-28 take a refusal of `server/discover`.
+pub(super) struct DiscoverFallbacks(Cache<FallbackKey, Habit>);
+
+impl Default for DiscoverFallbacks {
+    fn default() -> Self {
+        Self(Cache::new(CLIENTS))
+    }
+}
+
+impl DiscoverFallbacks {
+    /// Whether `server/discover` of this client is answered in the backend's stead.
+    fn is_answered(
+        &self,
+        fallback_key: FallbackKey,
+        protocols: &ProtocolSupport,
+        now: Instant,
+    ) -> bool {
+        if protocols.answers_discover() {
+            return true;
+        }
+        match self.0.get(&fallback_key) {
+            Some(Habit::Stays) => true,
+            Some(Habit::FallsBack) => false,
+            Some(Habit::Refused(at)) if now.duration_since(at) >= AT_ONCE => {
+                self.0.insert(fallback_key, Habit::Stays);
+                true
+            }
+            Some(Habit::Refused(_)) => false,
+            None => {
+                self.0.insert(fallback_key, Habit::Refused(now));
+                false
+            }
+        }
+    }
+
+    /// It said `initialize`.
+    fn falls_back(&self, fallback_key: &FallbackKey) {
+        // Only of interest for one that was refused: most clients never ask.
+        if self.0.get(fallback_key).is_some() {
+            self.0.insert(fallback_key.clone(), Habit::FallsBack);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn facts(
+        mcp_endpoint: McpEndpoint,
+        method: &Method,
+        is_stateless: bool,
+        call: &'static str,
+    ) -> RequestFacts<'static> {
+        let method: &'static Method = match *method {
+            Method::GET => &Method::GET,
+            Method::DELETE => &Method::DELETE,
+            _ => &Method::POST,
+        };
+        RequestFacts {
+            mcp_endpoint,
+            method,
+            is_stateless,
+            call: (!call.is_empty()).then_some(call),
+        }
+    }
+
+    fn only(family: RevisionFamily) -> RevisionFamilies {
+        RevisionFamilies::NONE.and(family)
+    }
+
+    #[test]
+    fn each_cell_has_its_way() {
+        let stream = facts(McpEndpoint::Sse, &Method::GET, false, "");
+        let begin = facts(McpEndpoint::Mcp, &Method::POST, false, "initialize");
+        let call = facts(McpEndpoint::Mcp, &Method::POST, true, "tools/call");
+        for (facts, protocols, expected) in [
+            (
+                stream,
+                RevisionFamily::Stateful,
+                TranslationPlan::LegacyStream(UpstreamProtocol::Sessions),
+            ),
+            (
+                stream,
+                RevisionFamily::Stateless,
+                TranslationPlan::LegacyStream(UpstreamProtocol::Stateless),
+            ),
+            (
+                begin,
+                RevisionFamily::HttpSse,
+                TranslationPlan::Begin(UpstreamProtocol::HttpSse),
+            ),
+            (
+                begin,
+                RevisionFamily::Stateless,
+                TranslationPlan::Begin(UpstreamProtocol::Stateless),
+            ),
+            (
+                call,
+                RevisionFamily::HttpSse,
+                TranslationPlan::Stateless(UpstreamProtocol::HttpSse),
+            ),
+            (
+                call,
+                RevisionFamily::Stateful,
+                TranslationPlan::Stateless(UpstreamProtocol::Sessions),
+            ),
+        ] {
+            assert_eq!(plan(facts, only(protocols)), expected);
+        }
+    }
+
+    #[test]
+    fn what_begins_nothing_passes() {
+        for facts in [
+            facts(McpEndpoint::Mcp, &Method::POST, false, "tools/list"),
+            facts(McpEndpoint::Mcp, &Method::GET, false, ""),
+            facts(McpEndpoint::Mcp, &Method::DELETE, false, ""),
+            facts(McpEndpoint::Messages, &Method::POST, false, "tools/list"),
+        ] {
+            assert_eq!(
+                plan(facts, only(RevisionFamily::Stateless)),
+                TranslationPlan::Through
+            );
+        }
+    }
+
+    #[test]
+    fn a_client_that_can_fall_back_is_let() {
+        let discover_fallbacks = DiscoverFallbacks::default();
+        let protocols = ProtocolSupport::new(only(RevisionFamily::Stateful), false);
+        let fallback_key = |grant: &str| (grant.to_owned(), "b".to_owned());
+        let now = Instant::now();
+        let later = now + AT_ONCE;
+        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &protocols, now));
+        // Two conversations begin at once.
+        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &protocols, now));
+        discover_fallbacks.falls_back(&fallback_key("c"));
+        assert!(!discover_fallbacks.is_answered(fallback_key("c"), &protocols, later));
+
+        assert!(!discover_fallbacks.is_answered(fallback_key("d"), &protocols, now));
+        assert!(discover_fallbacks.is_answered(fallback_key("d"), &protocols, later));
+        assert!(discover_fallbacks.is_answered(fallback_key("d"), &protocols, later));
+
+        let answering = ProtocolSupport::new(only(RevisionFamily::Stateful), true);
+        assert!(discover_fallbacks.is_answered(fallback_key("c"), &answering, now));
+    }
+}

@@ -1,0 +1,372 @@
+//! A client of 2026-07-28 in front of a backend with sessions: the gateway holds one session for
+//! all that the client says, and remakes it without a word when it is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mcp_protocol::to_stateful::{self, Caller, Passing, Server};
+use mcp_protocol::{Id, Kind, LATEST_STATEFUL, Message, RpcError, code, meta};
+use parking_lot::Mutex;
+use pingora::protocols::http::ServerSession;
+use sha2::{Digest as _, Sha256};
+
+use super::Translator;
+use super::downstream::{Downstream, rpc_id};
+use super::response_stream::{MessageSender, ResponseStream};
+use super::session_pool::{Key, Owner, SessionPool};
+use super::stateless_upstream::failed;
+use super::suspended_calls::SuspendedCalls;
+use super::upstream_client::UpstreamClient;
+use super::upstream_session::{Trouble, UpstreamSession, Wire};
+use crate::lifetime::StreamLifetime;
+use crate::rejection::Rejection;
+use crate::serve::ProxyError;
+use crate::sessions::StateTags;
+
+/// The session that stands behind what a stateless client says.
+#[derive(Clone)]
+pub(super) struct Behind {
+    pool: Arc<SessionPool>,
+    key: Key,
+    wire: Wire,
+    caller: Caller,
+    lifetime: StreamLifetime,
+}
+
+impl Behind {
+    /// The session, opened if there is none.
+    async fn upstream_session(
+        &self,
+        upstream: &Arc<UpstreamClient>,
+    ) -> Result<Arc<UpstreamSession>, Trouble> {
+        if let Some(upstream_session) = self.pool.find(&self.key, &self.lifetime) {
+            return Ok(upstream_session);
+        }
+        let _turn = self.pool.turn(&self.key).await;
+        if let Some(upstream_session) = self.pool.find(&self.key, &self.lifetime) {
+            return Ok(upstream_session);
+        }
+        let initialize =
+            to_stateful::initialize(&self.caller, &Id::text("gateway"), LATEST_STATEFUL);
+        let upstream_session =
+            UpstreamSession::open(Arc::clone(upstream), self.wire, initialize).await?;
+        if upstream_session.hello.is_error() {
+            return Err(Trouble::Refused(200));
+        }
+        upstream_session
+            .tell(upstream, &to_stateful::initialized())
+            .await?;
+        self.pool.keep(
+            self.key.clone(),
+            Arc::clone(&upstream_session),
+            &self.lifetime,
+        );
+        Ok(upstream_session)
+    }
+
+    /// Forgets a session that the backend has forgotten.
+    fn lost(&self, upstream_session: &Arc<UpstreamSession>) {
+        self.pool.end_this(&self.key, upstream_session);
+    }
+}
+
+/// The session of a call, known from when it was sent.
+type Running = Arc<Mutex<Option<Arc<UpstreamSession>>>>;
+
+/// A call of a stateless client on its way.
+pub(super) struct PendingCall {
+    pub(super) responses: ResponseStream,
+    /// The session that it runs in, once it does.
+    pub(super) upstream_session: Running,
+    pub(super) behind: Behind,
+    pub(super) method: String,
+    pub(super) name: Option<String>,
+}
+
+/// FallbackKey the backend of a session is.
+pub(super) fn server_of(upstream_session: &UpstreamSession) -> Option<Server> {
+    upstream_session
+        .hello
+        .outcome()
+        .and_then(|result| Server::of(&result))
+}
+
+/// Statuses of 2026-07-28, for responses of the method `M` that are the whole answer.
+fn status_of(message: &Message) -> u16 {
+    message.failure().map_or(200, |error| error.status(false))
+}
+
+impl Translator {
+    /// One request or notification of a stateless client.
+    pub(super) async fn take_stateless(
+        &self,
+        downstream: &Downstream<'_>,
+        session: &mut ServerSession,
+        upstream: Arc<UpstreamClient>,
+        wire: Wire,
+        message: Message,
+    ) -> Result<(), ProxyError> {
+        let Some(id) = message.id().filter(|_| message.kind() == Kind::Request) else {
+            // The core has no notifications of clients, and nobody waits for others.
+            return downstream.accept(session, 202).await;
+        };
+        let caller = match Caller::of(&message) {
+            Ok(caller) => caller,
+            Err(refused) => {
+                let refusal = refused.response(Some(&id));
+                return downstream.respond(session, &refusal, 400, None).await;
+            }
+        };
+        let behind = Behind {
+            pool: Arc::clone(&self.pool),
+            key: Key {
+                owner: Owner::of(&downstream.claims, &downstream.mounted.backend.mount.name),
+                name: URL_SAFE_NO_PAD.encode(Sha256::digest(caller.identity())),
+            },
+            wire,
+            caller: caller.clone(),
+            lifetime: downstream.lifetime.clone(),
+        };
+        let method = message.method();
+        let states = StateTags::new(
+            &downstream.state.sessions,
+            &downstream.claims,
+            &downstream.mounted.backend.mount,
+        );
+        if let Some(state) = to_stateful::request_state(&message) {
+            let suspended_calls = states
+                .unbind(&state)
+                .and_then(|name| self.suspended_calls.take(&name, &message));
+            let responses = match suspended_calls {
+                Some(suspended_calls) => self.resumed(
+                    suspended_calls,
+                    upstream,
+                    id.clone(),
+                    caller,
+                    message,
+                    states,
+                ),
+                None => {
+                    let sentence = "requestState is unknown here or has run out";
+                    let error = RpcError::new(code::INVALID_PARAMS, sentence);
+                    ResponseStream::one(Message::error(Some(&id), &error))
+                }
+            };
+            return downstream
+                .answer(session, responses, Some(&id), status_of)
+                .await;
+        }
+        let request = match to_stateful::request(message.clone()) {
+            Ok(request) => request,
+            Err(error) => {
+                let status = error.status(false);
+                let refusal = Message::error(Some(&id), &error);
+                return downstream.respond(session, &refusal, status, None).await;
+            }
+        };
+        if matches!(method.as_str(), "server/discover" | "subscriptions/listen") {
+            let upstream_session = downstream
+                .while_wanted(session, behind.upstream_session(&upstream))
+                .await?
+                .inspect_err(|_| downstream.mounted.protocols.invalidate())
+                .map_err(|trouble| Rejection::Upstream(trouble.failure(), rpc_id(&id)))?;
+            let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
+            if method == "server/discover" {
+                let discovered = Message::result(&id, &server.discovered());
+                return downstream.respond(session, &discovered, 200, None).await;
+            }
+            return self
+                .subscribe(downstream, session, upstream, upstream_session, &message)
+                .await;
+        }
+        let number = Id::number(self.requests.fetch_add(1, Ordering::Relaxed));
+        let request = match caller.progress_token {
+            Some(_) => to_stateful::with_progress_token(request, &number),
+            None => request,
+        }
+        .with_id(&number);
+        let upstream_session = Running::default();
+        let running = Arc::clone(&upstream_session);
+        let pending = PendingCall {
+            responses: calling(behind.clone(), Arc::clone(&upstream), request, running),
+            upstream_session,
+            behind,
+            method,
+            name: named(&message),
+        };
+        let responses = self.passing(pending, upstream, id.clone(), caller, states);
+        downstream
+            .answer(session, responses, Some(&id), status_of)
+            .await
+    }
+
+    /// What of a call's messages is for the client, until it is answered or asked back.
+    fn passing(
+        &self,
+        pending: PendingCall,
+        upstream: Arc<UpstreamClient>,
+        id: Id,
+        caller: Caller,
+        states: StateTags,
+    ) -> ResponseStream {
+        let suspended_calls = Arc::clone(&self.suspended_calls);
+        ResponseStream::of(move |out| {
+            mint_backend_token(suspended_calls, pending, upstream, id, caller, states, out)
+        })
+    }
+
+    /// Goes on with a call that waited for the client's answer.
+    fn resumed(
+        &self,
+        suspended_calls: (PendingCall, Message),
+        upstream: Arc<UpstreamClient>,
+        id: Id,
+        caller: Caller,
+        retry: Message,
+        states: StateTags,
+    ) -> ResponseStream {
+        let (pending, asked) = suspended_calls;
+        let table = Arc::clone(&self.suspended_calls);
+        ResponseStream::of(move |out| async move {
+            let Some(answer) = to_stateful::answer(&retry, &asked) else {
+                // It answered nothing, so it is asked again.
+                park(&table, pending, asked, &states, &id, &out).await;
+                return;
+            };
+            let upstream_session = pending.upstream_session.lock().clone();
+            let told = match upstream_session {
+                Some(upstream_session) => upstream_session.tell(&upstream, &answer).await,
+                None => Err(Trouble::Lost),
+            };
+            match told {
+                Ok(()) => {
+                    mint_backend_token(table, pending, upstream, id, caller, states, out).await
+                }
+                Err(trouble) => {
+                    let _ = out.send(failed(&id, &trouble.failure())).await;
+                }
+            }
+        })
+    }
+}
+
+/// The tool, prompt or resource that a call names.
+pub(super) fn named(message: &Message) -> Option<String> {
+    let params = message.params();
+    params.text("name").or_else(|| params.text("uri"))
+}
+
+/// Calls over the session; where the backend has forgotten it, once more over a new one: a lost
+/// session ran nothing.
+fn calling(
+    behind: Behind,
+    upstream: Arc<UpstreamClient>,
+    request: Message,
+    running: Running,
+) -> ResponseStream {
+    ResponseStream::of(move |out| async move {
+        let id = request.id().unwrap_or_else(|| Id::number(0));
+        let mut may_repeat = true;
+        let trouble = loop {
+            let upstream_session = match behind.upstream_session(&upstream).await {
+                Ok(upstream_session) => upstream_session,
+                Err(trouble) => break trouble,
+            };
+            *running.lock() = Some(Arc::clone(&upstream_session));
+            match upstream_session
+                .call(&upstream, request.clone(), out.clone())
+                .await
+            {
+                Ok(()) => return,
+                Err(Trouble::Lost) if may_repeat => {
+                    may_repeat = false;
+                    behind.lost(&upstream_session);
+                }
+                Err(trouble) => break trouble,
+            }
+        };
+        let _ = out.send(failed(&id, &trouble.failure())).await;
+    })
+}
+
+async fn mint_backend_token(
+    suspended_calls: Arc<SuspendedCalls>,
+    mut pending: PendingCall,
+    upstream: Arc<UpstreamClient>,
+    id: Id,
+    caller: Caller,
+    states: StateTags,
+    out: MessageSender,
+) {
+    while let Some(message) = pending.responses.messages.recv().await {
+        if message.kind() == Kind::Response {
+            let server = pending
+                .upstream_session
+                .lock()
+                .as_deref()
+                .and_then(server_of);
+            let response = match server {
+                Some(server) => {
+                    to_stateful::response(&id, &pending.method, &message, &server, &caller)
+                }
+                None => message.with_id(&id),
+            };
+            let _ = out.send(response).await;
+            return;
+        }
+        match to_stateful::pass(message, &pending.method, &caller) {
+            Passing::On(message) => {
+                let message = match &caller.progress_token {
+                    Some(token) if message.progressed().is_some() => progress(message, token),
+                    _ => message,
+                };
+                if out.send(message).await.is_err() {
+                    return;
+                }
+            }
+            Passing::Dropped => {}
+            Passing::Answered(answer) => {
+                let upstream_session = pending.upstream_session.lock().clone();
+                if let Some(upstream_session) = upstream_session {
+                    let _ = upstream_session.tell(&upstream, &answer).await;
+                }
+            }
+            Passing::Asks(asked) => {
+                park(&suspended_calls, pending, asked, &states, &id, &out).await;
+                return;
+            }
+        }
+    }
+}
+
+/// A progress notification under the client's own token.
+fn progress(mut message: Message, token: &Id) -> Message {
+    message.edit_params(|params| params.set(meta::PROGRESS_TOKEN, token));
+    message
+}
+
+/// Keeps the call and asks the client.
+async fn park(
+    suspended_calls: &Arc<SuspendedCalls>,
+    pending: PendingCall,
+    asked: Message,
+    states: &StateTags,
+    id: &Id,
+    out: &MessageSender,
+) {
+    let lifetime = pending.behind.lifetime.clone();
+    let owner = pending.behind.key.owner.clone();
+    let answer = match suspended_calls.keep(pending, asked.clone(), owner, lifetime) {
+        Some(name) => {
+            let state = states.bind(&name);
+            Message::result(id, &to_stateful::input_required(&asked, &state))
+        }
+        None => {
+            let error = RpcError::new(code::INTERNAL, "Too many calls wait for input");
+            Message::error(Some(id), &error)
+        }
+    };
+    let _ = out.send(answer).await;
+}

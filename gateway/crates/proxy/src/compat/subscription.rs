@@ -1,0 +1,99 @@
+//! `subscriptions/listen` of a stateless client: what a backend with sessions says unasked, as far
+//! as the client wants it. Resources are never unsubscribed from, because the session is shared by
+//! whatever else the client listens to; what nobody wants goes no further than here.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use mcp_protocol::to_stateful::{self, Caller, Filter, Passing};
+use mcp_protocol::{Id, Kind, Message, Object, meta};
+use pingora::protocols::http::ServerSession;
+
+use super::Translator;
+use super::downstream::Downstream;
+use super::gateway_session::called;
+use super::response_stream::ResponseStream;
+use super::stateless_client::server_of;
+use super::upstream_client::UpstreamClient;
+use super::upstream_session::UpstreamSession;
+use crate::rejection::Rejection;
+use crate::serve::ProxyError;
+
+impl Translator {
+    /// Opens the stream and serves it until somebody ends it.
+    pub(super) async fn subscribe(
+        &self,
+        downstream: &Downstream<'_>,
+        session: &mut ServerSession,
+        upstream: Arc<UpstreamClient>,
+        upstream_session: Arc<UpstreamSession>,
+        message: &Message,
+    ) -> Result<(), ProxyError> {
+        let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
+        let id = message.id().unwrap_or_else(|| Id::number(0));
+        let granted = Filter::of(message).granted(&server.capabilities);
+        let acknowledged = to_stateful::acknowledged(&id, &granted);
+        let ended = to_stateful::ended(&id);
+        let first = self
+            .requests
+            .fetch_add(granted.updates.len() as u64, Ordering::Relaxed);
+        let responses = ResponseStream::of(move |out| async move {
+            if out.send(acknowledged).await.is_err() {
+                return;
+            }
+            let mut heard = ResponseStream::of({
+                let upstream_session = Arc::clone(&upstream_session);
+                |out| async move {
+                    upstream_session.listen(out.clone());
+                    out.closed().await;
+                }
+            });
+            for (number, uri) in (first..).zip(&granted.updates) {
+                let params = Object::new().with("uri", uri);
+                let request = Message::request(&Id::number(number), "resources/subscribe", &params);
+                let mut answered = called(&upstream_session, &upstream, request);
+                while answered.messages.recv().await.is_some() {}
+            }
+            let mut over = upstream_session.end_signal();
+            loop {
+                let message = tokio::select! {
+                    message = heard.messages.recv() => message,
+                    _ = over.wait_for(|over| *over) => None,
+                    () = out.closed() => return,
+                };
+                let Some(message) = message else { break };
+                if message.kind() == Kind::Request {
+                    // A subscription carries no questions.
+                    if let Passing::Answered(answer) = refuse(message) {
+                        let _ = upstream_session.tell(&upstream, &answer).await;
+                    }
+                } else if granted.takes(&message)
+                    && out
+                        .send(to_stateful::subscribed(message, &id))
+                        .await
+                        .is_err()
+                {
+                    return;
+                }
+            }
+            let _ = out.send(to_stateful::ended(&id)).await;
+        });
+        downstream
+            .stream(session, responses, None, Some(&ended))
+            .await
+    }
+}
+
+/// A question that belongs to no call.
+fn refuse(message: Message) -> Passing {
+    let nobody = Object::new().with(
+        "_meta",
+        &Object::new()
+            .with(meta::VERSION, mcp_protocol::STATELESS)
+            .with(meta::CLIENT_CAPABILITIES, &Object::new()),
+    );
+    match Caller::of(&Message::request(&Id::number(0), "", &nobody)) {
+        Ok(nobody) => to_stateful::pass(message, "", &nobody),
+        Err(_) => Passing::Dropped,
+    }
+}

@@ -1,0 +1,87 @@
+//! Calls of stateless clients that wait: the backend has asked something, the client was told so
+//! and is to come back with the answer (2026-07-28, Multi Round-Trip Requests).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use mcp_protocol::Message;
+use parking_lot::Mutex;
+use rand::rngs::OsRng;
+use tokio::time::sleep;
+
+use super::response_stream::Task;
+use super::session_pool::Owner;
+use super::stateless_client::{PendingCall, named};
+use crate::lifetime::StreamLifetime;
+use gateway_core::secret;
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// How many calls wait, of one owner and of all.
+const MOST_OWNED: usize = 8;
+const MOST: usize = 1024;
+
+struct Entry {
+    pending: PendingCall,
+    asked: Message,
+    owner: Owner,
+    _end: Task,
+}
+
+/// All of them, by the names in their `requestState`.
+#[derive(Default)]
+pub(super) struct SuspendedCalls {
+    table: Mutex<HashMap<String, Entry>>,
+}
+
+impl SuspendedCalls {
+    /// Keeps a call until it is taken, its lifetime ends or its time is over. Its name; `None` if too
+    /// many wait already.
+    pub(super) fn keep(
+        self: &Arc<Self>,
+        pending: PendingCall,
+        asked: Message,
+        owner: Owner,
+        lifetime: StreamLifetime,
+    ) -> Option<String> {
+        let name = secret::identifier("", &mut OsRng);
+        {
+            let mut table = self.table.lock();
+            let owned = table.values().filter(|entry| entry.owner == owner).count();
+            if owned >= MOST_OWNED || table.len() >= MOST {
+                return None;
+            }
+            let entry = Entry {
+                pending,
+                asked,
+                owner,
+                _end: Task::start(end(Arc::downgrade(self), name.clone(), lifetime)),
+            };
+            table.insert(name.clone(), entry);
+        }
+        Some(name)
+    }
+
+    /// Takes the call of this name, if `retry` is the same one again.
+    pub(super) fn take(&self, name: &str, retry: &Message) -> Option<(PendingCall, Message)> {
+        let mut table = self.table.lock();
+        let pending = &table.get(name)?.pending;
+        if pending.method != retry.method() || pending.name != named(retry) {
+            return None;
+        }
+        let entry = table.remove(name)?;
+        Some((entry.pending, entry.asked))
+    }
+}
+
+async fn end(suspended_calls: Weak<SuspendedCalls>, name: String, lifetime: StreamLifetime) {
+    tokio::select! {
+        () = sleep(PATIENCE) => {}
+        _ = lifetime.ended() => {}
+    }
+    if let Some(suspended_calls) = suspended_calls.upgrade() {
+        suspended_calls.table.lock().remove(&name);
+    }
+}

@@ -1,0 +1,327 @@
+//! Speaking to a backend on somebody's behalf, message by message: the request with the headers
+//! that tell who calls, and the messages of the answer, whatever form it has.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use mcp_protocol::Message;
+use tokio::time::timeout;
+
+use crate::in_flight::{Full, Hold};
+use crate::rejection::Rejection;
+use crate::rewrite::{self, Redirect};
+use crate::upstream_head::{self, Asking};
+use crate::{MountedBackend, ProxyState};
+use gateway_core::access_token::BackendToken;
+use gateway_core::policy::Permit;
+use gateway_upstream::{Backend, Connection, Connections, Failure, IdentityHeaders, Pooling};
+use mcp_protocol::media_type;
+use mcp_protocol::sse::{Event, Splitter};
+
+/// The largest message that is translated, in bytes: it is held whole. What passes as it is has no
+/// such limit.
+const LARGEST: usize = 64 * 1024 * 1024;
+
+/// The most that is read of it at once.
+const PIECE: usize = 64 * 1024;
+
+fn too_large() -> Failure {
+    Failure::Limit(format!(
+        "The answer is larger than {} MiB, the most that the gateway translates between revisions of MCP",
+        LARGEST / 1024 / 1024
+    ))
+}
+
+const fn full(full: Full) -> Failure {
+    Failure::Full(full.setting())
+}
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// FallbackKey speaks to which backend: the permit for it, and what of the client's headers goes on.
+pub(super) struct UpstreamClient {
+    permit: Permit,
+    connections: Arc<Connections>,
+    pub(super) backend: Arc<Backend>,
+    identity: IdentityHeaders,
+    /// The token that says who calls, where the backend is to have one.
+    token: Option<Arc<BackendToken>>,
+    headers: HeaderMap,
+    /// What answers are held on.
+    account: Hold,
+}
+
+/// Headers beside those of the upstream client.
+pub(super) type More = Vec<(HeaderName, String)>;
+
+/// The answer to one HTTP request.
+pub(super) struct Reply {
+    pub(super) status: u16,
+    /// The backend's own session id.
+    pub(super) session: Option<String>,
+    pub(super) reader: Reader,
+}
+
+impl UpstreamClient {
+    /// The client of a permit. `client_headers`: as the client sent them.
+    pub(super) fn new(
+        state: &ProxyState,
+        mounted: &MountedBackend,
+        permit: Permit,
+        client_headers: &HeaderMap,
+        account: Hold,
+    ) -> Result<Arc<Self>, Rejection> {
+        let token = state.token_for(mounted, &permit)?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in client_headers {
+            // What is about the form of the message is said anew.
+            let is_form = name.as_str().starts_with("mcp-")
+                || [ACCEPT, CONTENT_TYPE].contains(name)
+                || name == "last-event-id"
+                || name == "cache-control";
+            if !is_form {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        Ok(Arc::new(Self {
+            permit,
+            connections: Arc::clone(&state.connections),
+            backend: Arc::clone(&mounted.backend),
+            identity: state.settings.identity_headers.clone(),
+            token,
+            headers,
+            account,
+        }))
+    }
+
+    /// The permit that it speaks under.
+    pub(super) const fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// Sends one message.
+    pub(super) async fn post(
+        &self,
+        target: &str,
+        session: Option<&str>,
+        more: More,
+        message: &Message,
+    ) -> Result<Reply, Failure> {
+        let body = Bytes::from(message.to_string());
+        self.ask(&Method::POST, target, session, more, Some(body))
+            .await
+    }
+
+    /// One request and the head of its answer: repeated on a fresh connection where a kept one
+    /// turned out to be dead and that can do no harm; a redirect within the backend is followed.
+    pub(super) async fn ask(
+        &self,
+        method: &Method,
+        target: &str,
+        session: Option<&str>,
+        more: More,
+        body: Option<Bytes>,
+    ) -> Result<Reply, Failure> {
+        let unspeakable = || Failure::Broken("a value can't be put in a header".to_owned());
+        let mut headers = self.headers.clone();
+        let accept = match method == Method::GET {
+            true => "text/event-stream",
+            false => "application/json, text/event-stream",
+        };
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        if body.is_some() {
+            let json = HeaderValue::from_static("application/json");
+            headers.insert(CONTENT_TYPE, json);
+        }
+        for (name, value) in more {
+            let value = HeaderValue::from_str(&value).map_err(|_| unspeakable())?;
+            headers.insert(name, value);
+        }
+        let mut target = target.to_owned();
+        let mut pooling = Pooling::Reuse;
+        let mut redirected = false;
+        loop {
+            let asking = Asking {
+                method,
+                target: &target,
+                client_headers: &headers,
+                session,
+                body_length: body.as_ref().map(Bytes::len),
+                backend: &self.backend,
+                identity: &self.identity,
+                claims: self.permit.token().claims(),
+                token: self.token.as_deref().map(BackendToken::as_str),
+            };
+            let head = upstream_head::build(&asking).ok_or_else(unspeakable)?;
+            let mut connection = self.connections.open(&self.backend, pooling).await?;
+            let asked = async {
+                connection.send(head, body.clone()).await?;
+                connection.read_head().await.map(|_| ())
+            };
+            let answered = timeout(self.backend.response_timeout, asked)
+                .await
+                .unwrap_or(Err(Failure::TimedOut("the head of the response")));
+            match answered {
+                Ok(()) => {}
+                Err(failure) if connection.is_reused() && self.may_repeat(&failure) => {
+                    pooling = Pooling::Fresh;
+                    continue;
+                }
+                Err(failure) => return Err(failure),
+            }
+            let head = connection.read_head().await?;
+            let text = |name: &HeaderName| {
+                head.headers
+                    .get(name)
+                    .and_then(|value| value.to_str().ok())
+                    .map(str::to_owned)
+            };
+            let location = text(&LOCATION);
+            match rewrite::redirect(&self.backend, &target, head.status, location.as_deref()) {
+                Redirect::No => {
+                    let status = head.status.as_u16();
+                    let session = text(&SESSION);
+                    let is_events = media_type::is_event_stream(&head.headers);
+                    let hold = self.account.another(LARGEST + PIECE);
+                    let reader = Reader::new(connection, &self.connections, is_events, hold);
+                    return Ok(Reply {
+                        status,
+                        session,
+                        reader,
+                    });
+                }
+                Redirect::Within(other) if !redirected => {
+                    redirected = true;
+                    target = other;
+                    connection.abandon().await;
+                }
+                Redirect::Within(_) | Redirect::Elsewhere => {
+                    return Err(Failure::Broken("it redirects elsewhere".to_owned()));
+                }
+            }
+        }
+    }
+
+    fn may_repeat(&self, failure: &Failure) -> bool {
+        match failure {
+            Failure::NotSent(_) => true,
+            Failure::NoAnswer(_) => self.permit.is_read_only(),
+            _ => false,
+        }
+    }
+}
+
+/// Reads the messages of one answer: those of an event stream as they come, or the one of a body.
+pub(super) struct Reader {
+    connection: Option<Connection>,
+    connections: Arc<Connections>,
+    splitter: Option<Splitter>,
+    ready: VecDeque<Event>,
+    /// For what was read last; until more is read, or nobody reads any more.
+    hold: Hold,
+}
+
+impl Reader {
+    fn new(
+        connection: Connection,
+        connections: &Arc<Connections>,
+        is_events: bool,
+        hold: Hold,
+    ) -> Self {
+        Self {
+            connection: Some(connection),
+            connections: Arc::clone(connections),
+            splitter: is_events.then(Splitter::default),
+            ready: VecDeque::new(),
+            hold,
+        }
+    }
+
+    /// Whether the answer is an event stream.
+    pub(super) const fn is_stream(&self) -> bool {
+        self.splitter.is_some()
+    }
+
+    /// The next message; `None` at the end. What is no message is passed over.
+    pub(super) async fn next(&mut self) -> Result<Option<Message>, Failure> {
+        if !self.is_stream() {
+            let body = self.rest().await?;
+            return Ok(std::str::from_utf8(&body)
+                .ok()
+                .and_then(|text| Message::parse(text).ok()));
+        }
+        while let Some(event) = self.next_event().await? {
+            if let Ok(message) = Message::parse(&event.data) {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next event of a stream; `None` at its end. Safe to drop and call again.
+    pub(super) async fn next_event(&mut self) -> Result<Option<Event>, Failure> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Ok(Some(event));
+            }
+            let (Some(connection), Some(splitter)) = (&mut self.connection, &mut self.splitter)
+            else {
+                return Ok(None);
+            };
+            match connection.read_body().await? {
+                Some(chunk) => {
+                    if splitter.held() == 0 {
+                        self.hold.release();
+                    }
+                    let held = splitter.held() + chunk.len();
+                    self.hold.grow_beyond_free(held).map_err(full)?;
+                    let events = splitter.split(&chunk, LARGEST).map_err(|_| too_large())?;
+                    let parsed = events.iter().filter_map(|event| Event::parse(event));
+                    self.ready.extend(parsed);
+                }
+                None => self.give_back().await,
+            }
+        }
+    }
+
+    /// Reads what is left, so that the connection can be used again. Bounded like a message.
+    pub(super) async fn rest(&mut self) -> Result<Vec<u8>, Failure> {
+        let mut body = Vec::new();
+        while let Some(connection) = &mut self.connection {
+            match connection.read_body().await? {
+                Some(chunk) => {
+                    let held = body.len() + chunk.len();
+                    if held > LARGEST {
+                        return Err(too_large());
+                    }
+                    self.hold.grow_beyond_free(held).map_err(full)?;
+                    body.extend_from_slice(&chunk);
+                }
+                None => self.give_back().await,
+            }
+        }
+        Ok(body)
+    }
+
+    /// Lets go of the answer: a short one is read to its end, a stream is broken off.
+    pub(super) async fn close(mut self) {
+        match self.is_stream() {
+            true => {
+                if let Some(connection) = self.connection.take() {
+                    connection.abandon().await;
+                }
+            }
+            // Its end is of no interest, only that it ends.
+            false => drop(self.rest().await),
+        }
+    }
+
+    async fn give_back(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.connections.release(connection).await;
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! A session of the gateway's own with a backend, over Streamable HTTP or over HTTP+SSE: messages
+//! go in, and what the backend says comes out where it belongs.
+//!
+//! Owns: the two wires. Not: whose session it is and how long it lasts (`pool`), nor what
+//! messages mean (the crate `families`).
+
+mod routes;
+
+use std::sync::Arc;
+
+use http::{HeaderName, Method};
+use mcp_protocol::{Id, Kind, Message, to_stateful};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use self::routes::Routes;
+use super::response_stream::{MessageSender, ResponseStream, Task};
+use super::upstream_client::{More, Reader, UpstreamClient};
+use gateway_upstream::{Failure, endpoint_path};
+
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// Which wire a session uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    /// Streamable HTTP.
+    Streamable,
+    /// HTTP+SSE.
+    HttpSse,
+}
+
+/// Why a message did not get through.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The backend no longer knows the session: a new one is needed. It ran nothing.
+    Lost,
+    /// The exchange failed.
+    Failed(Failure),
+    /// The backend refused with this status, in words that are not MCP.
+    Refused(u16),
+}
+
+impl From<Failure> for Trouble {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl Trouble {
+    /// As a failure of the backend.
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            Self::Failed(failure) => failure,
+            Self::Lost => Failure::Broken("it forgot the session".to_owned()),
+            Self::Refused(status) => Failure::Broken(format!("it refused with status {status}")),
+        }
+    }
+}
+
+/// One session with a backend. Dropping it ends it there, too.
+pub(super) struct UpstreamSession {
+    upstream: Arc<UpstreamClient>,
+    place: Place,
+    routes: Arc<Routes>,
+    /// The backend's answer to `initialize`.
+    pub(super) hello: Message,
+    ended: watch::Sender<bool>,
+    reader: Mutex<Option<Task>>,
+    listener: Mutex<Option<Task>>,
+}
+
+/// Where messages go.
+#[derive(Debug)]
+enum Place {
+    Streamable {
+        session: Option<String>,
+        revision: Option<String>,
+    },
+    HttpSse {
+        endpoint: String,
+    },
+}
+
+impl UpstreamSession {
+    /// Opens a session with `initialize`, a request. What the backend says before it answers is
+    /// kept for the first who listens.
+    pub(super) async fn open(
+        upstream: Arc<UpstreamClient>,
+        wire: Wire,
+        initialize: Message,
+    ) -> Result<Arc<Self>, Trouble> {
+        match wire {
+            Wire::Streamable => Self::open_streamable(upstream, initialize).await,
+            Wire::HttpSse => Self::open_http_sse(upstream, initialize).await,
+        }
+    }
+
+    async fn open_streamable(
+        upstream: Arc<UpstreamClient>,
+        initialize: Message,
+    ) -> Result<Arc<Self>, Trouble> {
+        let path = upstream.backend.mcp_path.clone();
+        let mut reply = upstream.post(&path, None, More::new(), &initialize).await?;
+        let hello = response_in(&mut reply.reader).await?;
+        reply.reader.close().await;
+        let hello = hello.ok_or(Trouble::Refused(reply.status))?;
+        let revision = hello
+            .outcome()
+            .and_then(|result| result.text("protocolVersion"));
+        let place = Place::Streamable {
+            session: reply.session,
+            revision,
+        };
+        let (ended, _) = watch::channel(false);
+        Ok(Self::new(
+            upstream,
+            place,
+            Arc::default(),
+            hello,
+            ended,
+            None,
+        ))
+    }
+
+    async fn open_http_sse(
+        upstream: Arc<UpstreamClient>,
+        initialize: Message,
+    ) -> Result<Arc<Self>, Trouble> {
+        let path = upstream.backend.sse_path.clone();
+        let mut stream = upstream
+            .ask(&Method::GET, &path, None, More::new(), None)
+            .await?;
+        if stream.status != 200 || !stream.reader.is_stream() {
+            return Err(Trouble::Refused(stream.status));
+        }
+        let patience = upstream.backend.response_timeout;
+        let slow = |_| Failure::TimedOut("the endpoint of the stream");
+        let endpoint = async {
+            while let Some(event) = stream.reader.next_event().await? {
+                if event.name == "endpoint" {
+                    return Ok(event.data);
+                }
+            }
+            Err(Failure::Broken("its stream names no endpoint".to_owned()))
+        };
+        let endpoint = tokio::time::timeout(patience, endpoint)
+            .await
+            .map_err(slow)??;
+        let endpoint = endpoint_path(&upstream.backend, &endpoint)
+            .ok_or_else(|| Failure::Broken("its endpoint is no URL of http".to_owned()))?;
+        let routes = Arc::new(Routes::default());
+        let (ended, _) = watch::channel(false);
+        let reader = Task::start(read_stream(
+            stream.reader,
+            Arc::clone(&routes),
+            ended.clone(),
+        ));
+        let id = initialize.id().unwrap_or_else(|| Id::number(0));
+        let mut responses = ResponseStream::of({
+            let (upstream, routes) = (Arc::clone(&upstream), Arc::clone(&routes));
+            let (endpoint, ended) = (endpoint.clone(), ended.clone());
+            move |out| async move {
+                let _ =
+                    call_over_stream(&upstream, &endpoint, &routes, &ended, initialize, out).await;
+            }
+        });
+        let hello = async {
+            while let Some(message) = responses.messages.recv().await {
+                if message.kind() == Kind::Response && message.id().as_ref() == Some(&id) {
+                    return Some(message);
+                }
+            }
+            None
+        };
+        let hello = tokio::time::timeout(patience, hello)
+            .await
+            .map_err(|_| Failure::TimedOut("the answer to initialize"))?
+            .ok_or_else(|| Failure::Broken("it did not answer initialize".to_owned()))?;
+        let place = Place::HttpSse { endpoint };
+        Ok(Self::new(
+            upstream,
+            place,
+            routes,
+            hello,
+            ended,
+            Some(reader),
+        ))
+    }
+
+    fn new(
+        upstream: Arc<UpstreamClient>,
+        place: Place,
+        routes: Arc<Routes>,
+        hello: Message,
+        ended: watch::Sender<bool>,
+        reader: Option<Task>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            upstream,
+            place,
+            routes,
+            hello,
+            ended,
+            reader: Mutex::new(reader),
+            listener: Mutex::new(None),
+        })
+    }
+
+    /// Sends a request; everything that belongs to it goes to `out`, the response last. Dropped
+    /// before that, it tells the backend that nobody waits any more.
+    pub(super) async fn call(
+        self: &Arc<Self>,
+        upstream: &Arc<UpstreamClient>,
+        request: Message,
+        out: MessageSender,
+    ) -> Result<(), Trouble> {
+        let Some(id) = request.id() else {
+            return self.tell(upstream, &request).await;
+        };
+        let mut pending = Pending {
+            upstream_session: Arc::clone(self),
+            upstream: Arc::clone(upstream),
+            id: Some(id.clone()),
+        };
+        let done = match &self.place {
+            Place::HttpSse { endpoint } => {
+                call_over_stream(upstream, endpoint, &self.routes, &self.ended, request, out).await
+            }
+            Place::Streamable { session, .. } => {
+                let path = &upstream.backend.mcp_path;
+                let mut reply = upstream
+                    .post(path, session.as_deref(), self.headers(), &request)
+                    .await?;
+                if reply.status == 404 && session.is_some() {
+                    pending.id = None;
+                    return Err(Trouble::Lost);
+                }
+                relay_response(&id, reply.status, &mut reply.reader, out).await
+            }
+        };
+        pending.id = None;
+        done
+    }
+
+    /// Sends a notification or a response.
+    pub(super) async fn tell(
+        &self,
+        upstream: &UpstreamClient,
+        message: &Message,
+    ) -> Result<(), Trouble> {
+        let (target, session) = match &self.place {
+            Place::HttpSse { endpoint } => (endpoint, None),
+            Place::Streamable { session, .. } => (&upstream.backend.mcp_path, session.as_deref()),
+        };
+        let reply = upstream
+            .post(target, session, self.headers(), message)
+            .await?;
+        let status = reply.status;
+        reply.reader.close().await;
+        match status {
+            200..=299 => Ok(()),
+            404 => Err(Trouble::Lost),
+            _ => Err(Trouble::Refused(status)),
+        }
+    }
+
+    /// What the backend says unasked goes to `out` from now on, until its other end is dropped.
+    pub(super) fn listen(self: &Arc<Self>, out: MessageSender) {
+        self.routes.listen(out);
+        let Place::Streamable { session, .. } = &self.place else {
+            return;
+        };
+        let mut listener = self.listener.lock();
+        if listener.as_ref().is_none_or(Task::is_done) {
+            let (upstream, routes) = (Arc::clone(&self.upstream), Arc::clone(&self.routes));
+            let (session, headers) = (session.clone(), self.headers());
+            *listener = Some(Task::start(async move {
+                let path = upstream.backend.mcp_path.clone();
+                let opened = upstream
+                    .ask(&Method::GET, &path, session.as_deref(), headers, None)
+                    .await;
+                // A backend without such a stream answers 405: it has nothing to say unasked.
+                if let Ok(mut reply) = opened
+                    && reply.status == 200
+                    && reply.reader.is_stream()
+                {
+                    while let Ok(Some(message)) = reply.reader.next().await {
+                        if !routes.deliver(message) {
+                            return;
+                        }
+                    }
+                }
+            }));
+        }
+    }
+
+    /// Whether nobody waits for anything.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.routes.is_quiet()
+    }
+
+    /// Ends it, whoever still uses it.
+    pub(super) fn end(&self) {
+        self.reader.lock().take();
+        self.listener.lock().take();
+        self.ended.send_replace(true);
+        self.routes.close();
+    }
+
+    /// Turns true when it has ended.
+    pub(super) fn end_signal(&self) -> watch::Receiver<bool> {
+        self.ended.subscribe()
+    }
+
+    fn headers(&self) -> More {
+        match &self.place {
+            Place::Streamable {
+                revision: Some(revision),
+                ..
+            } => vec![(VERSION, revision.clone())],
+            _ => More::new(),
+        }
+    }
+}
+
+impl Drop for UpstreamSession {
+    fn drop(&mut self) {
+        let Place::Streamable {
+            session: Some(session),
+            ..
+        } = &self.place
+        else {
+            return;
+        };
+        let (upstream, session, headers) =
+            (Arc::clone(&self.upstream), session.clone(), self.headers());
+        in_background(async move {
+            let path = upstream.backend.mcp_path.clone();
+            let deleted = upstream
+                .ask(&Method::DELETE, &path, Some(&session), headers, None)
+                .await;
+            if let Ok(reply) = deleted {
+                reply.reader.close().await;
+            }
+        });
+    }
+}
+
+/// A request that is being answered. Dropped before it is, its cancellation goes out.
+struct Pending {
+    upstream_session: Arc<UpstreamSession>,
+    upstream: Arc<UpstreamClient>,
+    id: Option<Id>,
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        let Some(id) = self.id.take() else { return };
+        self.upstream_session.routes.forget(&id);
+        let (upstream_session, upstream) = (
+            Arc::clone(&self.upstream_session),
+            Arc::clone(&self.upstream),
+        );
+        in_background(async move {
+            let cancelled = to_stateful::cancelled(&id, "the client is gone");
+            let _ = upstream_session.tell(&upstream, &cancelled).await;
+        });
+    }
+}
+
+/// Last words to a backend, within its response timeout; not said when the process is ending.
+fn in_background(words: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        runtime.spawn(words);
+    }
+}
+
+/// Posts a request whose answer comes over the session's one stream.
+async fn call_over_stream(
+    upstream: &UpstreamClient,
+    endpoint: &str,
+    routes: &Routes,
+    ended: &watch::Sender<bool>,
+    request: Message,
+    out: MessageSender,
+) -> Result<(), Trouble> {
+    let answered = routes.expect(&request, out)?;
+    let id = request.id();
+    let posted = async {
+        let reply = upstream.post(endpoint, None, More::new(), &request).await?;
+        let status = reply.status;
+        reply.reader.close().await;
+        match status {
+            200..=299 => Ok(()),
+            404 => Err(Trouble::Lost),
+            _ => Err(Trouble::Refused(status)),
+        }
+    };
+    if let Err(trouble) = posted.await {
+        if let Some(id) = id {
+            routes.forget(&id);
+        }
+        return Err(trouble);
+    }
+    let mut ended = ended.subscribe();
+    tokio::select! {
+        _ = answered => Ok(()),
+        _ = ended.wait_for(|ended| *ended) => {
+            Err(Failure::Broken("its stream ended".to_owned()).into())
+        }
+    }
+}
+
+/// Passes on what stands in the answer to a request, up to the response.
+async fn relay_response(
+    id: &Id,
+    status: u16,
+    reader: &mut Reader,
+    out: MessageSender,
+) -> Result<(), Trouble> {
+    while let Some(message) = reader.next().await? {
+        let is_response = message.kind() == Kind::Response;
+        // A refusal may name no id, because its request was not read.
+        let is_ours = message.id().is_none_or(|answered| answered == *id);
+        if is_response && !is_ours {
+            continue;
+        }
+        let message = match is_response {
+            true => message.with_id(id),
+            false => message,
+        };
+        if out.send(message).await.is_err() || is_response {
+            return Ok(());
+        }
+        if !reader.is_stream() {
+            break;
+        }
+    }
+    match status {
+        200..=299 => Err(Failure::Broken("no response in its answer".to_owned()).into()),
+        _ => Err(Trouble::Refused(status)),
+    }
+}
+
+/// The first response in an answer.
+async fn response_in(reader: &mut Reader) -> Result<Option<Message>, Failure> {
+    while let Some(message) = reader.next().await? {
+        if message.kind() == Kind::Response {
+            return Ok(Some(message));
+        }
+        if !reader.is_stream() {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Reads the stream of an HTTP+SSE session to its end.
+async fn read_stream(mut reader: Reader, routes: Arc<Routes>, ended: watch::Sender<bool>) {
+    while let Ok(Some(message)) = reader.next().await {
+        routes.deliver(message);
+    }
+    ended.send_replace(true);
+    routes.close();
+}

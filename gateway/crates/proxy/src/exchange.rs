@@ -1,0 +1,421 @@
+//! One exchange with a backend, for every MCP request: the request sent, repeated only where that
+//! can do no harm, a redirect within the backend followed, the answer judged and relayed. It takes
+//! the permit by value.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{LOCATION, WWW_AUTHENTICATE};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use pingora::ErrorType;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
+
+use super::admission::Admitted;
+use super::in_flight::Full;
+use super::lifetime::{self, End};
+use super::rejection::Rejection;
+use super::relay::Relay;
+use super::response_head::{self, Shape};
+use super::rewrite::{self, EndpointRewriter, Redirect};
+use super::routes::McpEndpoint;
+use super::serve::{ProxyError, RequestContext, allow_reading};
+use super::tool_list_filter::{self, EventFilter, ToolListFilter};
+use super::upstream_head::{self, Asking};
+use super::{MountedBackend, ProxyState};
+use gateway_core::access_token::{self, BackendToken};
+use gateway_core::policy::{Permit, TokenRejection};
+use gateway_core::reason::Reason;
+use gateway_upstream::{Connection, Failure, Pooling};
+use mcp_protocol::jsonrpc::Id;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+impl ProxyState {
+    /// Exchanges one request and its answer with the backend of `mounted`.
+    pub(super) async fn exchange(
+        &self,
+        session: &mut ServerSession,
+        context: &RequestContext,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
+        mut admitted: Admitted,
+        origin: Option<&HeaderValue>,
+    ) -> Result<(), ProxyError> {
+        let lifetime = admitted.lifetime.clone();
+        let revoked = lifetime.ended();
+        let leaving = lifetime::shutdown(&self.draining, admitted.waits_for_events);
+        tokio::pin!(revoked, leaving);
+        let mut client = ClientWatch::default();
+        let request = session.req_header().clone();
+
+        let mut connection = tokio::select! {
+            biased;
+            end = &mut revoked => return Err(rejected_by(end).into()),
+            end = &mut leaving => return Err(rejected_by(end).into()),
+            () = client.gone(session) => return Err(gone()),
+            // Boxed: a stream, which is done with it, need not have room for it.
+            reached = Box::pin(self.reach(mounted, &request, &admitted)) => reached.inspect_err(|rejection| {
+                if matches!(rejection, Rejection::Upstream(_, _)) {
+                    self.server.catalogue.invalidate(&mounted.backend.mount.name);
+                }
+                // A backend that came back may be another one.
+                if matches!(rejection, Rejection::Upstream(Failure::Unreachable(_) | Failure::NoAnswer(_), _)) {
+                    mounted.protocols.invalidate();
+                }
+            })?,
+        };
+
+        let head = connection
+            .read_head()
+            .await
+            .map_err(|failure| Rejection::Upstream(failure, None))?;
+        refuse_unusable(head, mounted)?;
+        let is_first = mcp_endpoint == McpEndpoint::Sse
+            || admitted
+                .permit
+                .calls()
+                .first()
+                .is_some_and(|call| call.method == "initialize");
+        if is_first && matches!(head.status.as_u16(), 400 | 404 | 405) {
+            // It may have been replaced by one of another revision family.
+            mounted.protocols.invalidate();
+        }
+        let is_stream = mcp_endpoint == McpEndpoint::Sse
+            && request.method == Method::GET
+            && head.status == StatusCode::OK;
+        let shape = Shape::of(head, request.method == Method::HEAD);
+        if is_stream && shape != Shape::Events {
+            return Err(Rejection::UpstreamUnusable.into());
+        }
+        let token = admitted.permit.token();
+        // A session begins with the answer.
+        let conversation = admitted.session.clone().or_else(|| {
+            let begun = head.headers.get(SESSION)?;
+            begun.to_str().ok().map(str::to_owned)
+        });
+        let conversation = conversation.unwrap_or_default();
+        let filter = ToolListFilter {
+            state: self,
+            mounted,
+            context,
+            token,
+            calls: admitted.permit.calls(),
+            conversation: &conversation,
+        };
+        let is_restricted = self.cuts_lists(token, mounted);
+        let list = match (is_restricted, shape) {
+            (true, Shape::Bytes(_)) => {
+                tool_list_filter::are_asked_for(&admitted.permit, admitted.body.as_ref())
+            }
+            _ => None,
+        };
+        let is_list = list.is_some();
+        let is_filtered = is_restricted && shape == Shape::Events;
+        if (is_list || is_filtered) && !tool_list_filter::can_be_read(head) {
+            return Err(Rejection::UpstreamUnusable.into());
+        }
+        let head = head.clone();
+        // It is sent and asked about no more. An answer may last for hours.
+        admitted.body = None;
+        let (shape, list) = match list {
+            None => (shape, None),
+            Some(limit) => {
+                let is_lenient = mcp_endpoint == McpEndpoint::Messages || !head.status.is_success();
+                let whole = whole_list(&mut connection, filter, is_lenient, mounted, limit);
+                let list = tokio::select! {
+                    biased;
+                    end = &mut revoked => return Err(rejected_by(end).into()),
+                    end = &mut leaving => return Err(rejected_by(end).into()),
+                    () = client.gone(session) => return Err(gone()),
+                    list = whole => list.map_err(|unheld| match unheld {
+                        Unheld::Failed(failure) => {
+                            Rejection::Upstream(failure, single_id(&admitted.permit))
+                        }
+                        Unheld::Full(full) => full.into(),
+                    })?,
+                };
+                (Shape::Bytes(Some(list.len() as u64)), Some(list))
+            }
+        };
+        let claims = token.claims();
+        let bound = head
+            .headers
+            .get(SESSION)
+            .and_then(|id| id.to_str().ok())
+            .map(|id| self.sessions.bind(id, claims, &mounted.backend.mount));
+        let mut answer =
+            response_head::build(&head, shape, bound, request.version == Version::HTTP_11)?;
+        if let Some(origin) = origin {
+            let mut headers = http::HeaderMap::new();
+            allow_reading(&mut headers, origin);
+            for (name, value) in &headers {
+                answer.insert_header(name.clone(), value.clone())?;
+            }
+        }
+        let status = answer.status.as_u16();
+        session.write_response_header(Box::new(answer)).await?;
+
+        let relay = Relay {
+            state: self,
+            mounted,
+            context,
+            permit: &admitted.permit,
+            shape,
+            endpoint: is_stream.then(EndpointRewriter::new),
+            outbox: None,
+            conversation,
+            lifetime: &lifetime,
+            filter: is_filtered.then(|| EventFilter::new(self.hold(context))),
+            waits_for_events: admitted.waits_for_events,
+            status,
+        };
+        if let Some(list) = list {
+            return relay.finish(session, connection, list).await;
+        }
+        relay
+            .run(session, connection, &mut client, revoked, leaving)
+            .await
+    }
+
+    /// Sends what nobody waits for an answer to: the backend takes it or does not.
+    pub(super) async fn tell(
+        &self,
+        request: &pingora::http::RequestHeader,
+        mounted: &MountedBackend,
+        admitted: &Admitted,
+    ) {
+        if let Ok(connection) = self.reach(mounted, request, admitted).await {
+            connection.abandon().await;
+        }
+    }
+
+    /// The token that tells the backend who calls, where it is to have one. Minted once in minutes
+    /// for each of a client's tokens.
+    pub(super) fn token_for(
+        &self,
+        mounted: &MountedBackend,
+        permit: &Permit,
+    ) -> Result<Option<Arc<BackendToken>>, Rejection> {
+        if mounted.backend.token_header.is_none() {
+            return Ok(None);
+        }
+        let (token, now) = (permit.token().verified(), self.clock.now());
+        let Some(id) = token.ids().last() else {
+            return Err(Rejection::Unspeakable);
+        };
+        if let Some(backend_token) = self.backend_tokens.get(id)
+            && !backend_token.is_stale(token, now)
+        {
+            return Ok(Some(backend_token));
+        }
+        let backend_token =
+            access_token::mint_backend_token(token, &mounted.backend.mount.name, &self.keys, now)
+                .map_err(|_| Rejection::Unspeakable)?;
+        let backend_token = Arc::new(backend_token);
+        self.backend_tokens
+            .insert(id.clone(), Arc::clone(&backend_token));
+        Ok(Some(backend_token))
+    }
+
+    /// A connection on which the backend has answered with the head of a final response.
+    async fn reach(
+        &self,
+        mounted: &MountedBackend,
+        request: &pingora::http::RequestHeader,
+        admitted: &Admitted,
+    ) -> Result<Connection, Rejection> {
+        let backend = &mounted.backend;
+        let permit = &admitted.permit;
+        let id = || single_id(permit);
+        let mut target = admitted.target.clone();
+        let mut pooling = Pooling::Reuse;
+        let mut redirected = false;
+        let token = self.token_for(mounted, permit)?;
+        loop {
+            let asking = Asking {
+                method: &request.method,
+                target: &target,
+                client_headers: &request.headers,
+                session: admitted.session.as_deref(),
+                body_length: admitted.body.as_ref().map(Bytes::len),
+                backend,
+                identity: &self.settings.identity_headers,
+                claims: permit.token().claims(),
+                token: token.as_deref().map(BackendToken::as_str),
+            };
+            let head = upstream_head::build(&asking).ok_or(Rejection::Unspeakable)?;
+            let mut connection = self
+                .connections
+                .open(backend, pooling)
+                .await
+                .map_err(|failure| Rejection::Upstream(failure, id()))?;
+            let asked = async {
+                connection.send(head, admitted.body.clone()).await?;
+                connection.read_head().await.map(|_| ())
+            };
+            let answered = timeout(backend.response_timeout, asked)
+                .await
+                .unwrap_or(Err(Failure::TimedOut("the head of the response")));
+            match answered {
+                Ok(()) => {}
+                Err(failure) if connection.is_reused() && may_repeat(&failure, permit) => {
+                    pooling = Pooling::Fresh;
+                    continue;
+                }
+                Err(failure) => return Err(Rejection::Upstream(failure, id())),
+            }
+            let head = connection
+                .read_head()
+                .await
+                .map_err(|failure| Rejection::Upstream(failure, id()))?;
+            let location = head
+                .headers
+                .get(LOCATION)
+                .and_then(|value| value.to_str().ok());
+            match rewrite::redirect(backend, &target, head.status, location) {
+                Redirect::No => return Ok(connection),
+                Redirect::Within(other) if !redirected => {
+                    redirected = true;
+                    target = other;
+                    connection.abandon().await;
+                }
+                Redirect::Within(_) | Redirect::Elsewhere => {
+                    return Err(Rejection::UpstreamRedirects);
+                }
+            }
+        }
+    }
+}
+
+/// The id of the one request that waits for the answer, if it is one.
+pub(super) fn single_id(permit: &Permit) -> Option<Id> {
+    match permit.calls() {
+        [call] => call.id.clone(),
+        _ => None,
+    }
+}
+
+/// Why a list is not held whole.
+enum Unheld {
+    Failed(Failure),
+    Full(Full),
+}
+
+impl From<Failure> for Unheld {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<Full> for Unheld {
+    fn from(full: Full) -> Self {
+        Self::Full(full)
+    }
+}
+
+/// The whole of an answer that may hold a list, cut to what the token allows.
+async fn whole_list(
+    connection: &mut Connection,
+    filter: ToolListFilter<'_>,
+    is_lenient: bool,
+    mounted: &MountedBackend,
+    limit: usize,
+) -> Result<Bytes, Unheld> {
+    let mut body = Vec::new();
+    let mut hold = filter.state.hold(filter.context);
+    loop {
+        let read = timeout(mounted.backend.response_timeout, connection.read_body())
+            .await
+            .unwrap_or(Err(Failure::TimedOut("the rest of the response")))?;
+        match read {
+            Some(chunk) if body.len() + chunk.len() <= limit => {
+                hold.grow_beyond_free(body.len() + chunk.len())?;
+                body.extend_from_slice(&chunk);
+            }
+            Some(_) => {
+                let too_large = "a list of tools or an answer about a task is too large";
+                return Err(Failure::Broken(too_large.to_owned()).into());
+            }
+            None => break,
+        }
+    }
+    filter
+        .judge_body(body, is_lenient)
+        .await
+        .map(|list| hold.over(list))
+        .map_err(|unreadable| Failure::Broken(unreadable.to_string()).into())
+}
+
+/// A kept connection may turn out to be dead. What was not sent whole was not run; what was sent
+/// and not answered may have been, so it is repeated only if that changes nothing.
+fn may_repeat(failure: &Failure, permit: &Permit) -> bool {
+    match failure {
+        Failure::NotSent(_) => true,
+        Failure::NoAnswer(_) => permit.is_read_only(),
+        _ => false,
+    }
+}
+
+/// A backend that wants credentials wants them from the gateway: its challenge would send the
+/// client to log in where there is no login. A 403 or 421 without a challenge is about the call
+/// or the Host; it goes on, and a line in the log names the likely cause.
+fn refuse_unusable(head: &ResponseHeader, mounted: &MountedBackend) -> Result<(), Rejection> {
+    let challenges = head.headers.contains_key(WWW_AUTHENTICATE);
+    match head.status.as_u16() {
+        401 | 407 => Err(Rejection::UpstreamRefusedUs),
+        403 if challenges => Err(Rejection::UpstreamRefusedUs),
+        status @ (403 | 421) => {
+            let reason = Reason::UpstreamRefusedHost;
+            log::warn!(
+                event = "upstream_refused", reason = reason.code(), hint = reason.remedy(), status = status,
+                backend = mounted.backend.mount.name;
+                "the backend refused a request"
+            );
+            Ok(())
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn rejected_by(end: End) -> Rejection {
+    match end {
+        End::Revoked => Rejection::Token(TokenRejection::Invalid(Reason::GrantRevoked)),
+        End::Expired => Rejection::Token(TokenRejection::Invalid(Reason::TokenExpired)),
+        End::Closed | End::Shutdown => Rejection::Leaving,
+    }
+}
+
+/// The client closed its connection.
+pub(super) fn gone() -> ProxyError {
+    ProxyError::Broken(pingora::Error::explain(
+        ErrorType::ConnectionClosed,
+        "the client is gone",
+    ))
+}
+
+/// Notices that a client closes its connection while it waits.
+#[derive(Default)]
+pub(super) struct ClientWatch {
+    blind: bool,
+}
+
+impl ClientWatch {
+    /// Ends when the client is gone. Safe to drop and call again.
+    pub(super) async fn gone(&mut self, session: &mut ServerSession) {
+        if self.blind {
+            return std::future::pending().await;
+        }
+        let read = session.read_body_or_idle(true).await;
+        if let Err(error) = &read
+            && *error.etype() == ErrorType::ConnectError
+        {
+            // The next request came before this answer: its first byte is taken, so it can't be
+            // answered on this connection, but this one can.
+            self.blind = true;
+            session.set_keepalive(None);
+            std::future::pending().await
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What ends an exchange from outside: the token is revoked or runs out, the operator closes the
+//! stream, the gateway shuts down. One wait for the loop that serves a request, and one for the
+//! guard that drops the request when that loop is stuck, in a write or while a list is judged.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::drain::{Draining, Phase};
+use gateway_core::access_token::VerifiedToken;
+use gateway_core::clock::Timestamp;
+use gateway_store::RevocationView;
+
+/// How long a soft end may take before the request is dropped: a client that stopped reading, or a
+/// list whose tools are being looked up, keeps the loop from ending it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// At shutdown streams end spread over this, so that their clients do not all come back at once.
+const SPREAD_MILLIS: u64 = 1000;
+
+/// Why an exchange ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The token was revoked, in whatever way.
+    Revoked,
+    /// The token ran out.
+    Expired,
+    /// The operator closed the stream. The token is as good as before.
+    Closed,
+    /// The gateway shuts down.
+    Shutdown,
+}
+
+impl End {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "grant_revoked",
+            Self::Expired => "token_expired",
+            Self::Closed => "closed_by_operator",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// The right to go on, for as long as it lasts.
+#[derive(Clone, Debug)]
+pub(super) struct StreamLifetime {
+    revocations: Arc<RevocationView>,
+    token: Arc<VerifiedToken>,
+    ends: Instant,
+    closing: Arc<Closing>,
+}
+
+/// Ends one exchange and nothing else.
+#[derive(Debug, Default)]
+pub(super) struct Closing {
+    is_closed: AtomicBool,
+    told: Notify,
+}
+
+impl Closing {
+    pub(super) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    async fn closed(&self) {
+        let told = self.told.notified();
+        tokio::pin!(told);
+        // Waiting begins before the look: a close in between is not missed.
+        told.as_mut().enable();
+        if !self.is_closed.load(Ordering::Acquire) {
+            told.await;
+        }
+    }
+}
+
+impl StreamLifetime {
+    /// `outlasts`: how long an exchange may go on after the token that began it, for clients that
+    /// refresh: a new token can't be handed to a request that is under way. What a holder narrowed
+    /// in time ends when it says.
+    pub(super) fn new(
+        revocations: &Arc<RevocationView>,
+        token: &Arc<VerifiedToken>,
+        outlasts: Option<Duration>,
+        now: Timestamp,
+    ) -> Self {
+        let ends = match outlasts {
+            Some(longest) if token.attenuation().ends().is_none() => {
+                token.ends().max(now + longest)
+            }
+            _ => token.ends(),
+        };
+        Self {
+            revocations: Arc::clone(revocations),
+            token: Arc::clone(token),
+            ends: Instant::now() + ends.since(now),
+            closing: Arc::default(),
+        }
+    }
+
+    /// What ends this exchange alone.
+    pub(super) const fn closing(&self) -> &Arc<Closing> {
+        &self.closing
+    }
+
+    /// Waits until the token is revoked or has run out, or the exchange is closed.
+    pub(super) async fn ended(&self) -> End {
+        let mut changed = self.revocations.changed();
+        loop {
+            if self.revocations.revokes(&self.token) {
+                return End::Revoked;
+            }
+            tokio::select! {
+                change = changed.changed() => if change.is_err() {
+                    // Nobody follows the store any more: the process is ending.
+                    std::future::pending::<()>().await;
+                },
+                () = sleep_until(self.ends) => return End::Expired,
+                () = self.closing.closed() => return End::Closed,
+            }
+        }
+    }
+
+    /// Waits until the loop should have ended by itself long ago.
+    pub(super) async fn overstayed(&self) -> End {
+        let end = self.ended().await;
+        sleep(PATIENCE).await;
+        end
+    }
+}
+
+/// Waits for the shutdown as far as it concerns an exchange: at once for a stream that waits for
+/// events, in its last moment for one that answers a call.
+pub(super) async fn shutdown(draining: &Draining, waits_for_events: bool) -> End {
+    let wanted = match waits_for_events {
+        true => Phase::Draining,
+        false => Phase::Closing,
+    };
+    let mut phase = draining.watch();
+    if phase.wait_for(|phase| *phase >= wanted).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+    if waits_for_events {
+        let spread = sleep(Duration::from_millis(rand::random::<u64>() % SPREAD_MILLIS));
+        tokio::select! {
+            () = spread => {}
+            _ = phase.wait_for(|phase| *phase == Phase::Closing) => {}
+        }
+    }
+    End::Shutdown
+}

@@ -1,0 +1,286 @@
+//! How a refused call is answered: within MCP, so that the session goes on and model and person read
+//! why.
+//!
+//! A refused `tools/call` gets a result with `isError`, which models read, and with the challenge in
+//! `_meta["mcp/www_authenticate"]`, from which ChatGPT offers to connect again. Any other method
+//! gets the JSON-RPC error *method not found*, as from a server that does not have it. Neither is an
+//! HTTP error: clients end their session on one, or start a login that would change nothing. Clients
+//! that ask for a list before they know whether there is anything to list get an empty one.
+//!
+//! A notification or an answer that is refused goes no further, and the client is told that it was
+//! taken: it waits for nothing, and would end its session on anything else. Only what another scope
+//! would cover is 403, from which clients know to ask for more (RFC 6750 §3.1), and what MCP has no
+//! answer for: a method that needs an id and has none.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use gateway_core::grants::NotAllowed;
+use gateway_core::policy::rules::{Effect, Failure};
+use gateway_core::policy::{Refusal, Refused};
+use gateway_core::protocol::scope::Scope;
+use mcp_protocol::calls::Call;
+use mcp_protocol::jsonrpc::Id;
+
+/// JSON-RPC 2.0 §5.1.
+const METHOD_NOT_FOUND: i64 = -32601;
+const INVALID_REQUEST: i64 = -32600;
+
+/// Where the answer goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// It is the body of the response.
+    Response,
+    /// It was put on the event stream of the legacy transport; the response says no more than that.
+    Stream,
+    /// It belongs on such a stream, which is not here: the response has to be an error.
+    NoStream,
+}
+
+/// A refused request, as far as its answer needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct RefusedCall {
+    pub(super) refused: Refused,
+    pub(super) is_batch: bool,
+    /// Whether it is of 2026-07-28 or later.
+    pub(super) is_stateless: bool,
+    pub(super) delivery: Delivery,
+}
+
+impl RefusedCall {
+    pub(super) fn refusal(&self) -> &Refusal {
+        &self.refused.refusal
+    }
+
+    /// The scope that would be enough, where that is what is missing.
+    pub(super) fn needed_scope(&self) -> Option<&Scope> {
+        match self.refusal() {
+            Refusal::Scope(scope) => Some(scope),
+            _ => None,
+        }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        match (self.refusal(), self.delivery) {
+            (Refusal::Scope(_), _) => StatusCode::FORBIDDEN,
+            _ if self.is_swallowed() => StatusCode::ACCEPTED,
+            (_, Delivery::Stream) => StatusCode::ACCEPTED,
+            (Refusal::Tool(_, NotAllowed::Unknown), _) => StatusCode::SERVICE_UNAVAILABLE,
+            (Refusal::Policy(_, decision), _)
+                if matches!(decision.effect, Effect::Failed(Failure::Limit(_))) =>
+            {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            (_, Delivery::Response) if self.is_answerable() => StatusCode::OK,
+            _ => StatusCode::FORBIDDEN,
+        }
+    }
+
+    /// Whether nobody waits for an answer.
+    pub(super) fn is_swallowed(&self) -> bool {
+        let calls = &self.refused.calls;
+        self.needed_scope().is_none() && !calls.is_empty() && calls.iter().all(Call::is_unanswered)
+    }
+
+    /// The answer to a list that is refused because of what is listed.
+    fn empty_list(&self, call: &Call) -> Option<Value> {
+        let is_denied = match self.refusal() {
+            Refusal::Method(method) => *method == call.method,
+            Refusal::Policy(method, decision) => {
+                *method == call.method && decision.effect == Effect::Denied
+            }
+            Refusal::Narrowed(_) => !self.is_batch,
+            _ => false,
+        };
+        let listed = match call.method.as_str() {
+            "prompts/list" => "prompts",
+            "resources/list" => "resources",
+            "resources/templates/list" => "resourceTemplates",
+            "tasks/list" => "tasks",
+            _ => return None,
+        };
+        let mut result = json!({listed: []});
+        if self.is_stateless {
+            result["resultType"] = json!("complete");
+            result["ttlMs"] = json!(0);
+            result["cacheScope"] = json!("private");
+        }
+        is_denied.then_some(result)
+    }
+
+    fn is_answerable(&self) -> bool {
+        self.refused.calls.iter().any(|call| call.id.is_some())
+    }
+
+    /// The answer within MCP; `None` where there is none to give.
+    pub(super) fn answer(
+        &self,
+        words: &str,
+        challenge: Option<&str>,
+        request_id: &str,
+    ) -> Option<Value> {
+        if self.needed_scope().is_some() || !self.is_answerable() {
+            return None;
+        }
+        let reason = self.refusal().reason().code();
+        let answer = |call: &Call| {
+            let id = id(call.id.as_ref()?);
+            if call.tool().is_some() {
+                let mut meta = json!({"reason": reason, "request_id": request_id});
+                if let Some(challenge) = challenge {
+                    meta["mcp/www_authenticate"] = json!([challenge]);
+                }
+                let content = json!([{"type": "text", "text": words}]);
+                let result = json!({"content": content, "isError": true, "_meta": meta});
+                return Some(json!({"jsonrpc": "2.0", "id": id, "result": result}));
+            }
+            if let Some(result) = self.empty_list(call) {
+                return Some(json!({"jsonrpc": "2.0", "id": id, "result": result}));
+            }
+            let code = match self.refusal() {
+                Refusal::Method(method) | Refusal::Policy(method, _) if *method == call.method => {
+                    METHOD_NOT_FOUND
+                }
+                _ => INVALID_REQUEST,
+            };
+            let data = json!({"reason": reason, "request_id": request_id});
+            let error = json!({"code": code, "message": words, "data": data});
+            Some(json!({"jsonrpc": "2.0", "id": id, "error": error}))
+        };
+        let mut answers = self.refused.calls.iter().filter_map(answer);
+        match self.is_batch {
+            true => Some(answers.collect()),
+            false => answers.next(),
+        }
+    }
+}
+
+/// As it stands in a message.
+pub(super) fn id(id: &Id) -> Value {
+    match id {
+        Id::Text(text) => json!(text),
+        Id::Number(number) => json!(number),
+        Id::Large(number) => json!(number),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(method: &str, name: Option<&str>, id: Option<Id>) -> Call {
+        Call {
+            method: method.to_owned(),
+            name: name.map(str::to_owned),
+            id,
+            arguments: None,
+            carries_result: false,
+            belongs_to: None,
+            resources: Vec::new(),
+        }
+    }
+
+    fn refused(refusal: Refusal, calls: &[Call], is_batch: bool) -> RefusedCall {
+        RefusedCall {
+            refused: Refused {
+                refusal,
+                calls: calls.to_vec(),
+            },
+            is_batch,
+            is_stateless: false,
+            delivery: Delivery::Response,
+        }
+    }
+
+    #[test]
+    fn a_refused_call_is_a_result_that_a_model_can_read() {
+        let refusal = Refusal::Tool("erase".to_owned(), NotAllowed::Never);
+        let asked = call("tools/call", Some("erase"), Some(Id::Text("7".to_owned())));
+        let refused = refused(refusal, &[asked], false);
+        assert_eq!(refused.status(), StatusCode::OK);
+        assert_eq!(
+            refused
+                .answer("No.", Some("Bearer error=\"x\""), "r1")
+                .unwrap(),
+            json!({"jsonrpc": "2.0", "id": "7", "result": {
+                "content": [{"type": "text", "text": "No."}],
+                "isError": true,
+                "_meta": {"reason": "tool_not_allowed", "request_id": "r1", "mcp/www_authenticate": ["Bearer error=\"x\""]},
+            }})
+        );
+    }
+
+    #[test]
+    fn a_refused_method_is_one_that_is_not_there() {
+        let refusal = Refusal::Method("resources/read".to_owned());
+        let asked = call("resources/read", None, Some(Id::Number(7)));
+        let answer = refused(refusal, &[asked], false).answer("No.", None, "r1");
+        let answer = answer.unwrap();
+        assert_eq!(
+            (&answer["id"], &answer["error"]["code"]),
+            (&json!(7), &json!(-32601))
+        );
+    }
+
+    #[test]
+    fn a_refused_list_is_an_empty_one() {
+        let refusal = Refusal::Method("prompts/list".to_owned());
+        let asked = call("prompts/list", None, Some(Id::Number(7)));
+        let refused = refused(refusal, &[asked], false);
+        let answer = refused.answer("No.", None, "r1").unwrap();
+        assert_eq!(answer["result"], json!({"prompts": []}));
+        let refused = RefusedCall {
+            is_stateless: true,
+            ..refused
+        };
+        let answer = refused.answer("No.", None, "r1").unwrap();
+        assert_eq!(answer["result"]["resultType"], json!("complete"));
+    }
+
+    #[test]
+    fn every_request_of_a_refused_batch_is_answered() {
+        let refusal = Refusal::Tool("erase".to_owned(), NotAllowed::Never);
+        let calls = [
+            call("tools/list", None, Some(Id::Number(1))),
+            call("notifications/initialized", None, None),
+            call("tools/call", Some("erase"), Some(Id::Number(2))),
+        ];
+        let answer = refused(refusal, &calls, true).answer("No.", None, "r1");
+        let answer = answer.unwrap();
+        assert_eq!(answer.as_array().unwrap().len(), 2);
+        assert_eq!(answer[0]["error"]["code"], json!(-32600));
+        assert_eq!(answer[1]["result"]["isError"], json!(true));
+    }
+
+    #[test]
+    fn what_cannot_be_answered_within_mcp_is_403_or_503() {
+        let method = Refusal::Method(String::new());
+        for unanswered in ["", "notifications/initialized", "notifications/x"] {
+            let swallowed = refused(method.clone(), &[call(unanswered, None, None)], false);
+            assert_eq!(swallowed.status(), StatusCode::ACCEPTED);
+            assert_eq!(swallowed.answer("No.", None, "r1"), None);
+        }
+        let unanswerable = refused(method.clone(), &[call("prompts/get", None, None)], false);
+        assert_eq!(unanswerable.status(), StatusCode::FORBIDDEN);
+        assert_eq!(unanswerable.answer("No.", None, "r1"), None);
+        let asked = [call("x", None, Some(Id::Number(1)))];
+        let scope = refused(Refusal::Scope(Scope::parse("mcp")), &asked, false);
+        assert_eq!(scope.status(), StatusCode::FORBIDDEN);
+        assert_eq!(scope.answer("No.", None, "r1"), None);
+        let unknown = Refusal::Tool("a".to_owned(), NotAllowed::Unknown);
+        let status = |delivery| {
+            RefusedCall {
+                delivery,
+                ..refused(unknown.clone(), &asked, false)
+            }
+            .status()
+        };
+        assert_eq!(status(Delivery::Response), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(status(Delivery::Stream), StatusCode::ACCEPTED);
+        let gone = RefusedCall {
+            delivery: Delivery::NoStream,
+            ..refused(method, &asked, false)
+        };
+        assert_eq!(gone.status(), StatusCode::FORBIDDEN);
+    }
+}

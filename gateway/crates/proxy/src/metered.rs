@@ -1,0 +1,338 @@
+//! A client's connection, counted: the head of a request is read up to a bound and on the budget,
+//! and what is more is answered here, because nothing behind has seen a request yet.
+
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora::protocols::l4::stream::Stream;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::SslDigest;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    TimingDigest, UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::in_flight::{Budget, Full, Hold};
+use gateway_core::reason::Reason;
+
+/// What of a head is not counted: more than nearly all heads have.
+const FREE_HEAD: usize = 8 * 1024;
+
+/// How much is read at once, of a body too: what is read into is as large as the rest of a body, and
+/// takes memory only as far as it was written to.
+const READ_AT_ONCE: usize = 8 * 1024;
+
+/// After its answer, what a client still sends is thrown away up to here and for this long, so that
+/// it can read the answer before the connection is reset.
+const MOST_DRAINED: usize = 256 * 1024;
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// How many clients are told at once that their head is too much.
+static FAREWELLS: Semaphore = Semaphore::const_new(32);
+
+/// What is written in small pieces, a head and a short body, goes out in one of up to this size.
+const WRITTEN_TOGETHER: usize = 1460;
+
+tokio::task_local! {
+    static METER: Arc<Meter>;
+}
+
+/// Counts the head of each request of one connection.
+#[derive(Debug)]
+pub(super) struct Meter {
+    most: usize,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// How much of a head has come; absent behind it.
+    head: Option<usize>,
+    hold: Hold,
+}
+
+/// Why a head is not read on.
+enum TooMuch {
+    Large,
+    Full(Full),
+}
+
+impl Meter {
+    pub(super) fn new(budget: &Arc<Budget>, address: Option<IpAddr>, most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            most,
+            state: Mutex::new(State {
+                head: Some(0),
+                hold: budget.hold(address, ""),
+            }),
+        })
+    }
+
+    /// Runs what answers the connection, so that [`Meter::current`] finds its meter.
+    pub(super) async fn during<F: Future>(self: Arc<Self>, answering: F) -> F::Output {
+        METER.scope(self, answering).await
+    }
+
+    /// The one of the connection that this task answers.
+    pub(super) fn current() -> Option<Arc<Self>> {
+        METER.try_with(Arc::clone).ok()
+    }
+
+    /// What comes now is a head.
+    pub(super) fn head_begins(&self) {
+        let mut state = self.state.lock();
+        if state.head.is_none() {
+            state.hold.release();
+            state.head = Some(0);
+        }
+    }
+
+    /// What comes now is no head any more. What it takes stays counted: the request refers to it.
+    pub(super) fn head_is_read(&self) {
+        self.state.lock().head = None;
+    }
+
+    /// How many bytes may be read next; no bound behind a head.
+    fn room(&self) -> Result<usize, TooMuch> {
+        match self.state.lock().head {
+            None => Ok(usize::MAX),
+            Some(read) if read >= self.most => Err(TooMuch::Large),
+            Some(read) => Ok(self.most - read),
+        }
+    }
+
+    fn count(&self, bytes: usize) -> Result<(), TooMuch> {
+        let mut state = self.state.lock();
+        let Some(read) = state.head else {
+            return Ok(());
+        };
+        let read = read + bytes;
+        state.head = Some(read);
+        state
+            .hold
+            .grow_to(read.saturating_sub(FREE_HEAD))
+            .map_err(TooMuch::Full)
+    }
+}
+
+/// A connection with its meter.
+#[derive(Debug)]
+pub(super) struct Metered {
+    /// Gone once a head was too much: what has read so far of it is told that it is closed, so that
+    /// nothing is kept for it while the client reads its answer.
+    inner: Option<BufWriter<Stream>>,
+    id: UniqueIDType,
+    meter: Arc<Meter>,
+}
+
+impl Metered {
+    pub(super) fn new(stream: Stream, meter: Arc<Meter>) -> Self {
+        Self {
+            id: stream.id(),
+            inner: Some(BufWriter::with_capacity(WRITTEN_TOGETHER, stream)),
+            meter,
+        }
+    }
+
+    fn writer(&mut self) -> io::Result<Pin<&mut BufWriter<Stream>>> {
+        let inner = self.inner.as_mut();
+        inner
+            .map(Pin::new)
+            .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn stream(&self) -> Option<&Stream> {
+        self.inner.as_ref().map(BufWriter::get_ref)
+    }
+
+    fn refuse(&mut self, why: &TooMuch) {
+        let (status, reason, retry) = match why {
+            TooMuch::Large => (
+                "431 Request Header Fields Too Large",
+                Reason::HeaderTooLarge,
+                false,
+            ),
+            TooMuch::Full(Full::All) => ("503 Service Unavailable", Reason::InFlightFull, true),
+            TooMuch::Full(_) => ("429 Too Many Requests", Reason::InFlightFull, true),
+        };
+        log::info!(
+            event = "head_refused", reason = reason.code(), hint = reason.remedy();
+            "{}", reason.sentence()
+        );
+        let Some(inner) = self.inner.take() else {
+            return;
+        };
+        self.meter.state.lock().hold.release();
+        // Of very many at once the others are just closed.
+        if let Ok(permit) = FAREWELLS.try_acquire() {
+            tokio::spawn(async move {
+                let _permit = permit;
+                let answer = answer(status, reason, retry);
+                let _ = timeout(FAREWELL, farewell(inner, &answer)).await;
+            });
+        }
+    }
+}
+
+/// Writes the answer, then throws away what comes until the client has read it.
+async fn farewell(mut stream: BufWriter<Stream>, answer: &[u8]) -> io::Result<()> {
+    stream.write_all(answer).await?;
+    AsyncWriteExt::shutdown(&mut stream).await?;
+    let mut scratch = [0; 2048];
+    let mut drained = 0;
+    while drained < MOST_DRAINED {
+        match stream.read(&mut scratch).await? {
+            0 => break,
+            read => drained += read,
+        }
+    }
+    Ok(())
+}
+
+/// A whole answer for a connection on which no request was read; it is closed afterwards.
+pub(super) fn answer(status: &str, reason: Reason, retry: bool) -> Vec<u8> {
+    let body = serde_json::json!({
+        "error": reason.code(),
+        "error_description": format!("{} {}", reason.sentence(), reason.remedy()),
+        "reason": reason.code(),
+    })
+    .to_string();
+    let retry = if retry { "Retry-After: 5\r\n" } else { "" };
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n{retry}\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    )
+    .into_bytes()
+}
+
+impl AsyncRead for Metered {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let Some(inner) = &mut this.inner else {
+            return Poll::Ready(Ok(()));
+        };
+        let before = buf.filled().len();
+        let counted = match this.meter.room() {
+            Ok(room) if room.min(READ_AT_ONCE) >= buf.remaining() => {
+                ready!(Pin::new(inner).poll_read(cx, buf))?;
+                this.meter.count(buf.filled().len() - before)
+            }
+            Ok(room) => {
+                let mut scratch = [0; READ_AT_ONCE];
+                let end = room.min(READ_AT_ONCE);
+                let mut piece = ReadBuf::new(&mut scratch[..end]);
+                ready!(Pin::new(inner).poll_read(cx, &mut piece))?;
+                buf.put_slice(piece.filled());
+                this.meter.count(piece.filled().len())
+            }
+            Err(why) => Err(why),
+        };
+        if let Err(why) = counted {
+            buf.set_filled(before);
+            this.refuse(&why);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Metered {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.writer()?.poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer()?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.writer()?.poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.writer()?.poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner
+            .as_ref()
+            .is_some_and(AsyncWrite::is_write_vectored)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Metered {
+    async fn shutdown(&mut self) {
+        if let Some(inner) = &mut self.inner {
+            // What was written goes out first: of an answer that is broken off the client has the head.
+            let _ = timeout(FAREWELL, inner.flush()).await;
+            Shutdown::shutdown(inner.get_mut()).await;
+        }
+    }
+}
+
+impl UniqueID for Metered {
+    fn id(&self) -> UniqueIDType {
+        self.id
+    }
+}
+
+impl Ssl for Metered {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.stream()?.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.stream()?.selected_alpn_proto()
+    }
+}
+
+#[async_trait]
+impl Peek for Metered {
+    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
+        match &mut self.inner {
+            Some(inner) => inner.get_mut().try_peek(buf).await,
+            None => Ok(false),
+        }
+    }
+}
+
+impl GetTimingDigest for Metered {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.stream()
+            .map_or_else(Vec::new, Stream::get_timing_digest)
+    }
+}
+
+impl GetProxyDigest for Metered {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        self.stream()?.get_proxy_digest()
+    }
+}
+
+impl GetSocketDigest for Metered {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.stream()?.get_socket_digest()
+    }
+}

@@ -1,0 +1,351 @@
+//! The body of an answer on its way from a backend to a client: unbuffered, kept alive between
+//! events, ended properly when something outside ends it, and never ended properly when the
+//! backend broke off.
+
+use std::pin::Pin;
+
+use bytes::Bytes;
+use pingora::ErrorType;
+use pingora::protocols::http::ServerSession;
+use tokio::time::{Instant, sleep};
+
+use super::exchange::{ClientWatch, gone, single_id};
+use super::in_flight::{Full, TAKEN, UNREAD};
+use super::legacy_outbox::LegacyOutbox;
+use super::lifetime::{End, StreamLifetime};
+use super::rejection::Rejection;
+use super::response_head::Shape;
+use super::rewrite::EndpointRewriter;
+use super::serve::{ProxyError, RequestContext};
+use super::streams::{Held, StreamView};
+use super::tool_list_filter::{EventFilter, ToolListFilter, Unheld};
+use super::{MountedBackend, ProxyState};
+use gateway_core::policy::Permit;
+use gateway_upstream::{Connection, Failure};
+use mcp_protocol::sse::{Boundary, KEEP_ALIVE};
+
+/// Tells clients of an ended stream to come back in a second.
+const FAREWELL: &[u8] = b": the gateway restarts\nretry: 1000\n\n";
+
+pub(super) struct Relay<'a> {
+    pub(super) state: &'a ProxyState,
+    pub(super) mounted: &'a MountedBackend,
+    pub(super) context: &'a RequestContext,
+    pub(super) permit: &'a Permit,
+    pub(super) shape: Shape,
+    pub(super) endpoint: Option<EndpointRewriter>,
+    /// Of the legacy transport: opened once the endpoint is announced.
+    pub(super) outbox: Option<LegacyOutbox>,
+    /// The session that the answer belongs to. Of the legacy transport: where its messages go, once
+    /// that is announced.
+    pub(super) conversation: String,
+    /// Judges events, for a restricted token.
+    pub(super) filter: Option<EventFilter>,
+    pub(super) waits_for_events: bool,
+    pub(super) lifetime: &'a StreamLifetime,
+    pub(super) status: u16,
+}
+
+/// Why the next bytes do not go on.
+enum Unpassed {
+    ProxyError(ProxyError),
+    Full(Full),
+}
+
+impl From<ProxyError> for Unpassed {
+    fn from(stop: ProxyError) -> Self {
+        Self::ProxyError(stop)
+    }
+}
+
+/// What happens next to an answer.
+enum Next {
+    Chunk(Bytes),
+    Done,
+    Failed(Failure),
+    Ended(End),
+    Letter(Bytes),
+    Quiet,
+    Gone,
+}
+
+impl<'a> Relay<'a> {
+    /// Relays until the answer is complete or something ends it.
+    pub(super) async fn run(
+        mut self,
+        session: &mut ServerSession,
+        mut connection: Connection,
+        client: &mut ClientWatch,
+        mut revoked: Pin<&mut impl Future<Output = End>>,
+        mut leaving: Pin<&mut impl Future<Output = End>>,
+    ) -> Result<(), ProxyError> {
+        let is_events = self.shape == Shape::Events;
+        // Silence: between events it is filled, within an answer of known kind it is a failure.
+        let patience = match is_events {
+            true => self.state.settings.keep_alive,
+            false => self.mounted.backend.response_timeout,
+        };
+        let quiet = sleep(patience);
+        tokio::pin!(quiet);
+        let mut boundary = Boundary::default();
+        let mut passed = 0;
+        let mut letters = Vec::new();
+        let mut held = self.waits_for_events.then(|| self.hold());
+        loop {
+            let next = tokio::select! {
+                biased;
+                end = &mut revoked => Next::Ended(end),
+                end = &mut leaving => Next::Ended(end),
+                () = client.gone(session) => Next::Gone,
+                read = connection.read_body() => match read {
+                    Ok(Some(chunk)) => Next::Chunk(chunk),
+                    Ok(None) => Next::Done,
+                    Err(failure) => Next::Failed(failure),
+                },
+                letter = letter(&mut self.outbox) => Next::Letter(letter),
+                () = &mut quiet => match is_events {
+                    true => Next::Quiet,
+                    false => Next::Failed(Failure::TimedOut("the rest of the response")),
+                },
+            };
+            match next {
+                Next::Chunk(chunk) => {
+                    let chunk = match self.rewritten(chunk).await {
+                        Ok(chunk) => chunk,
+                        Err(Unpassed::ProxyError(stop)) => return Err(stop),
+                        Err(Unpassed::Full(full)) => {
+                            connection.abandon().await;
+                            return self.give_up(session, full).await;
+                        }
+                    };
+                    if is_events {
+                        boundary.advance(&chunk);
+                    }
+                    quiet.as_mut().reset(Instant::now() + patience);
+                    passed += chunk.len() as u64;
+                    if self.shape == Shape::Bytes(Some(passed))
+                        && connection.read_body().await == Ok(None)
+                    {
+                        return self.finish(session, connection, chunk).await;
+                    }
+                    if !chunk.is_empty() {
+                        self.write(session, chunk).await?;
+                    }
+                    if boundary.is_between_events() {
+                        for letter in letters.drain(..) {
+                            self.write(session, letter).await?;
+                        }
+                    }
+                }
+                Next::Letter(letter) if boundary.is_between_events() => {
+                    self.write(session, letter).await?;
+                }
+                Next::Letter(letter) => letters.push(letter),
+                Next::Quiet => {
+                    if boundary.is_between_events() {
+                        session
+                            .write_response_body(Bytes::from_static(KEEP_ALIVE), false)
+                            .await?;
+                    }
+                    held.get_or_insert_with(|| self.hold());
+                    quiet.as_mut().reset(Instant::now() + patience);
+                }
+                Next::Done => {
+                    let rest = self.rest().await?;
+                    return self.finish(session, connection, rest).await;
+                }
+                Next::Ended(end) => {
+                    connection.abandon().await;
+                    self.log(end.as_str());
+                    if !is_events {
+                        return Err(aborted());
+                    }
+                    if end == End::Shutdown && boundary.is_between_events() {
+                        session
+                            .write_response_body(Bytes::from_static(FAREWELL), false)
+                            .await?;
+                    }
+                    session.set_keepalive(None);
+                    session.write_response_body(Bytes::new(), true).await?;
+                    return Ok(());
+                }
+                Next::Gone => {
+                    connection.abandon().await;
+                    self.log("client_gone");
+                    return Err(gone());
+                }
+                Next::Failed(failure) => {
+                    self.warn(&failure);
+                    return Err(aborted());
+                }
+            }
+        }
+    }
+
+    /// Writes the last bytes of a complete answer. The connection is given back first, so that it
+    /// is there for the client's next request.
+    pub(super) async fn finish(
+        &self,
+        session: &mut ServerSession,
+        connection: Connection,
+        last: Bytes,
+    ) -> Result<(), ProxyError> {
+        self.state.connections.release(connection).await;
+        session.write_response_body(last, true).await?;
+        self.log("done");
+        Ok(())
+    }
+
+    /// Writes a piece of the answer. A client that does not take it holds memory, which is on its
+    /// account for as long; where that is full the answer is broken off.
+    async fn write(&self, session: &mut ServerSession, piece: Bytes) -> Result<(), ProxyError> {
+        let mut writing = std::pin::pin!(session.write_response_body(piece, false));
+        tokio::select! {
+            biased;
+            written = &mut writing => return Ok(written?),
+            () = sleep(TAKEN) => {}
+        }
+        let mut hold = self.state.hold(self.context);
+        if let Err(full) = hold.grow_to(UNREAD) {
+            self.log_full(full);
+            return Err(aborted());
+        }
+        Ok(writing.await?)
+    }
+
+    /// Ends an answer of which an event can't be held to be judged: with an answer that says so,
+    /// where one request waits for one.
+    async fn give_up(&self, session: &mut ServerSession, full: Full) -> Result<(), ProxyError> {
+        self.log_full(full);
+        session.set_keepalive(None);
+        let rejection = Rejection::from(full);
+        let told = single_id(self.permit).map(|id| rejection.as_error(Some(&id), &self.context.id));
+        let last = told.map_or(Bytes::new(), |told| {
+            Bytes::from(format!("event: message\ndata: {told}\n\n"))
+        });
+        session.write_response_body(last, true).await?;
+        Ok(())
+    }
+
+    /// What goes on of the next bytes: the endpoint made public, lists cut.
+    async fn rewritten(&mut self, chunk: Bytes) -> Result<Bytes, Unpassed> {
+        let claims = self.permit.token().claims();
+        let chunk = match &mut self.endpoint {
+            None => chunk,
+            Some(endpoint) => endpoint
+                .rewrite(&chunk, &self.mounted.backend, claims, &self.state.sessions)
+                .map_err(|unusable| self.unusable(&unusable))?,
+        };
+        if let Some(target) = self.endpoint.as_mut().and_then(EndpointRewriter::announced) {
+            let legacy_outboxes = &self.state.legacy_outboxes;
+            self.outbox = Some(legacy_outboxes.open(self.mounted, claims, &target));
+            self.conversation = target;
+        }
+        let Some(mut filter) = self.filter.take() else {
+            return Ok(chunk);
+        };
+        let passed = filter.pass(&chunk, self.tool_list_filter()).await;
+        self.filter = Some(filter);
+        passed.map_err(|unheld| match unheld {
+            Unheld::Full(full) => Unpassed::Full(full),
+            Unheld::Unreadable(unreadable) => self.unusable(&unreadable).into(),
+        })
+    }
+
+    /// What is left at the end of the backend's answer.
+    async fn rest(&mut self) -> Result<Bytes, ProxyError> {
+        match self.filter.take() {
+            None => Ok(Bytes::new()),
+            Some(filter) => filter
+                .rest(self.tool_list_filter())
+                .await
+                .map_err(|unreadable| self.unusable(&unreadable)),
+        }
+    }
+
+    fn tool_list_filter(&self) -> ToolListFilter<'_> {
+        ToolListFilter {
+            state: self.state,
+            mounted: self.mounted,
+            context: self.context,
+            token: self.permit.token(),
+            calls: self.permit.calls(),
+            conversation: &self.conversation,
+        }
+    }
+
+    fn unusable(&self, why: &impl std::fmt::Display) -> ProxyError {
+        self.warn(&Failure::Broken(why.to_string()));
+        aborted()
+    }
+
+    fn hold(&self) -> Held {
+        let claims = self.permit.token().claims();
+        let stream = StreamView {
+            backend: self.mounted.backend.mount.name.clone(),
+            user: claims.user.clone(),
+            user_name: claims.user_name.clone(),
+            client: claims.client.clone(),
+            grant: claims.grant.clone(),
+            since: self.state.clock.now(),
+        };
+        self.state.streams.hold(stream, self.lifetime.closing())
+    }
+
+    fn log(&self, outcome: &str) {
+        let context = self.context;
+        log::info!(
+            event = "exchanged", outcome = outcome, status = self.status, backend = self.mounted.backend.mount.name,
+            user = context.user, client = context.client, grant = context.grant, token = self.token(), call = context.call,
+            ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id;
+            "exchange with a backend"
+        );
+    }
+
+    fn warn(&self, failure: &Failure) {
+        let reason = gateway_core::reason::Reason::UpstreamFailed;
+        let context = self.context;
+        log::warn!(
+            event = "exchange_failed", reason = reason.code(), hint = reason.remedy(), status = self.status,
+            backend = self.mounted.backend.mount.name, user = context.user, client = context.client, grant = context.grant,
+            call = context.call, request_id = context.id;
+            "{failure}"
+        );
+    }
+
+    fn log_full(&self, full: Full) {
+        let reason = gateway_core::reason::Reason::InFlightFull;
+        let context = self.context;
+        log::warn!(
+            event = "answer_cut", reason = reason.code(), hint = reason.remedy(), limit = full.setting(),
+            backend = self.mounted.backend.mount.name, user = context.user, client = context.client, grant = context.grant,
+            call = context.call, request_id = context.id;
+            "an answer was broken off: {}", reason.sentence()
+        );
+    }
+
+    /// Enough of the token's name to find it.
+    fn token(&self) -> &str {
+        let id = self.permit.token().id();
+        id.get(..16).unwrap_or(id)
+    }
+}
+
+/// The next answer of the gateway's own for this stream; never, if it has no outbox.
+async fn letter(outbox: &mut Option<LegacyOutbox>) -> Bytes {
+    match outbox {
+        Some(outbox) => {
+            let message = outbox.next().await;
+            Bytes::from(format!("event: message\ndata: {message}\n\n"))
+        }
+        None => std::future::pending().await,
+    }
+}
+
+/// The connection is broken off, so that nobody takes the answer for complete.
+fn aborted() -> ProxyError {
+    ProxyError::Broken(pingora::Error::explain(
+        ErrorType::InternalError,
+        "the answer can't be completed",
+    ))
+}

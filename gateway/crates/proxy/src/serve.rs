@@ -1,0 +1,518 @@
+//! One request from its head to its answer: framing, route, then an endpoint of our own or
+//! admission and exchange. Refusals become answers here, and are logged here.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use pingora::Error;
+use pingora::protocols::http::ServerSession;
+
+use super::compat::{self, TranslationPlan};
+use super::drain::Running;
+use super::in_flight::Hold;
+use super::rejection::{Challenge, Rejection};
+use super::routes::{McpEndpoint, Route, Target};
+use super::{
+    MountedBackend, ProxyState, audit, body, framing, peer, policy_input, response_writer,
+};
+use gateway_core::access_token::Claims;
+use gateway_core::audit::Sent;
+use gateway_core::protocol::resource::identifying_query;
+use gateway_core::protocol::scope::Scope;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_oauth::endpoint::Endpoint;
+use mcp_protocol::calls::Call;
+
+/// Headers that a page may send to an MCP endpoint (beside those that need no permission).
+const SENT: &str = "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name, Last-Event-ID";
+
+/// Headers of an answer that a page may read.
+const READ: &str = "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, Retry-After";
+
+/// Whoever it is: there is nothing in a refusal that a browser would have to add something of the
+/// person's for, and a page that can't read it can't tell anybody what to do.
+const ANYBODY: HeaderValue = HeaderValue::from_static("*");
+
+/// Why a request ends before its answer is complete.
+#[derive(Debug)]
+pub(super) enum ProxyError {
+    /// It is refused; nothing has been written yet.
+    Denied(Rejection),
+    /// The connection broke, or was broken on purpose because the answer can't be completed.
+    Broken(Box<Error>),
+}
+
+impl From<Rejection> for ProxyError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Denied(rejection)
+    }
+}
+
+impl From<Box<Error>> for ProxyError {
+    fn from(error: Box<Error>) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// What is known about a request for the log.
+#[derive(Debug)]
+pub(super) struct RequestContext {
+    pub(super) id: String,
+    pub(super) started: Instant,
+    pub(super) user: String,
+    pub(super) client: String,
+    pub(super) grant: String,
+    pub(super) user_name: String,
+    pub(super) scope: String,
+    pub(super) call: String,
+    /// What is sent, once that is known.
+    pub(super) sent: Option<Sent>,
+    pub(super) peer: Option<IpAddr>,
+    /// The revision of MCP that its header names.
+    pub(super) protocol_version: Option<String>,
+    pub(super) _running: Running,
+}
+
+impl RequestContext {
+    pub(super) fn new(running: Running) -> Self {
+        Self {
+            id: format!("{:016x}", rand::random::<u64>()),
+            started: Instant::now(),
+            user: String::new(),
+            client: String::new(),
+            grant: String::new(),
+            user_name: String::new(),
+            scope: String::new(),
+            call: String::new(),
+            sent: None,
+            peer: None,
+            protocol_version: None,
+            _running: running,
+        }
+    }
+
+    pub(super) fn belongs_to(&mut self, claims: &Claims) {
+        claims.user.as_str().clone_into(&mut self.user);
+        claims.client.as_str().clone_into(&mut self.client);
+        claims.grant.as_str().clone_into(&mut self.grant);
+        claims.user_name.clone_into(&mut self.user_name);
+        self.scope = claims.scope.to_string();
+    }
+
+    /// Method and tool, as far as they are safe to print, and what is sent.
+    pub(super) fn asks_for(&mut self, method: &Method, calls: &[Call]) {
+        self.sent = Some(match (calls, method) {
+            ([], &Method::DELETE) => Sent::End,
+            ([], _) => Sent::Stream,
+            ([call], _) => audit::sent(call),
+            _ => Sent::Batch,
+        });
+        for call in calls.iter().take(3) {
+            if !self.call.is_empty() {
+                self.call.push(' ');
+            }
+            self.call
+                .extend(call.method.chars().filter(|c| !c.is_control()).take(64));
+            if let Some(tool) = call.tool() {
+                self.call.push(':');
+                self.call
+                    .extend(tool.chars().filter(|c| !c.is_control()).take(64));
+            }
+        }
+    }
+}
+
+/// What the Origin header of a request means for it.
+pub(super) enum Origin {
+    Absent,
+    Allowed(HeaderValue),
+    /// As far as it can be shown.
+    Foreign(String),
+}
+
+impl ProxyState {
+    /// Answers the request whose head `session` has read. An error means that its connection is of
+    /// no more use.
+    pub(super) async fn serve(
+        &self,
+        session: &mut ServerSession,
+        context: &mut RequestContext,
+    ) -> pingora::Result<()> {
+        if let Err(what) = framing::check(session) {
+            session.set_keepalive(None);
+            return self
+                .refuse(session, context, &Rejection::Ambiguous(what), None, "")
+                .await;
+        }
+        let raw = framing::target(session);
+        let target = match Target::read(&raw, &self.settings.issuer) {
+            Ok(target) => target,
+            Err(what) => {
+                return self
+                    .refuse(
+                        session,
+                        context,
+                        &Rejection::AmbiguousPath(what.0),
+                        None,
+                        "",
+                    )
+                    .await;
+            }
+        };
+        match self.route(&session.req_header().method, target.path) {
+            Route::Endpoint(endpoint) => {
+                self.serve_endpoint(session, context, endpoint, &target)
+                    .await
+            }
+            Route::Backend(mounted, mcp_endpoint) => {
+                self.serve_backend(session, context, mounted, mcp_endpoint, &target)
+                    .await
+            }
+            Route::Nowhere => {
+                self.refuse(session, context, &Rejection::NotFound, None, "")
+                    .await
+            }
+        }
+    }
+
+    async fn serve_endpoint(
+        &self,
+        session: &mut ServerSession,
+        context: &mut RequestContext,
+        endpoint: Endpoint,
+        target: &Target<'_>,
+    ) -> pingora::Result<()> {
+        let head = session.req_header();
+        let mut request = Request {
+            method: head.method.clone(),
+            path: target.path.to_owned(),
+            query: target.query.map(str::to_owned),
+            headers: head.headers.clone(),
+            body: Bytes::new(),
+            peer: self.peer(session),
+            request_id: context.id.clone(),
+        };
+        // Boxed, as below.
+        let limit = Box::pin(self.server.body_limit(&endpoint, &request)).await;
+        let patience = self.settings.timeouts.endpoint_body;
+        context.peer = Some(request.peer);
+        let hold = self.hold(context);
+        // Where none is taken none is read, not even to be refused for its size.
+        let read = match limit > 0 && endpoint.takes(&request.method) {
+            true => body::read(session, limit, patience, hold).await,
+            false => Ok(Bytes::new()),
+        };
+        request.body = match read {
+            Ok(body) => body,
+            Err(ProxyError::Denied(rejection)) => {
+                return self.refuse(session, context, &rejection, None, "").await;
+            }
+            Err(ProxyError::Broken(error)) => return Err(error),
+        };
+        // Boxed, so that streams, which never get here, need not have room for it.
+        let response = Box::pin(self.server.answer(endpoint, &request)).await;
+        response_writer::write(session, response).await
+    }
+
+    async fn serve_backend(
+        &self,
+        session: &mut ServerSession,
+        context: &mut RequestContext,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
+        target: &Target<'_>,
+    ) -> pingora::Result<()> {
+        let name = &mounted.backend.mount.name;
+        let allowed = match self.origin(&session.req_header().headers) {
+            Origin::Allowed(origin) => Some(origin),
+            Origin::Absent | Origin::Foreign(_) => None,
+        };
+        if let Some(response) = preflight(session, allowed.as_ref()) {
+            return response_writer::write(session, response).await;
+        }
+        context.peer = Some(self.peer(session));
+        context.protocol_version = policy_input::protocol_version(&session.req_header().headers);
+        let admitted = self
+            .admit(session, mounted, mcp_endpoint, target, context)
+            .await;
+        if let Ok(admitted) = &admitted
+            && admitted.refused.is_none()
+        {
+            let grant = &admitted.permit.token().claims().grant;
+            self.server.last_use.note(grant, self.clock.now());
+        }
+        let outcome = match admitted {
+            Ok(mut admitted) => {
+                let family = compat::family(mcp_endpoint, admitted.is_stateless);
+                if !mounted.protocols.is_ready(family) {
+                    // Boxed: it happens hardly ever.
+                    Box::pin(mounted.protocols.wait_until_probed(family)).await;
+                }
+                let plan = self.plan(mounted, mcp_endpoint, session, &admitted);
+                let admitted = match admitted.refused.take() {
+                    None => Ok(admitted),
+                    // Boxed: it happens hardly ever.
+                    Some(rejection) => {
+                        Box::pin(
+                            self.decline(session, context, mounted, &plan, admitted, *rejection),
+                        )
+                        .await
+                    }
+                };
+                match (admitted, plan) {
+                    (Err(error), _) => Err(error),
+                    (Ok(admitted), TranslationPlan::Through) => {
+                        self.exchange(
+                            session,
+                            context,
+                            mounted,
+                            mcp_endpoint,
+                            admitted,
+                            allowed.as_ref(),
+                        )
+                        .await
+                    }
+                    // Boxed: what passes through need not have room for it.
+                    (Ok(admitted), plan) => {
+                        let translated = self.translate(
+                            session,
+                            context,
+                            mounted,
+                            plan,
+                            admitted,
+                            allowed.as_ref(),
+                        );
+                        Box::pin(translated).await
+                    }
+                }
+            }
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(ProxyError::Broken(error)) => Err(error),
+            Err(ProxyError::Denied(rejection)) => {
+                let challenge = self.challenge(mounted, mcp_endpoint, target, context);
+                let answer = Some((&challenge, allowed.as_ref()));
+                self.refuse(session, context, &rejection, answer, name)
+                    .await
+            }
+        }
+    }
+
+    /// What a request may hold of the budget: on the account of where it comes from, and of its
+    /// token's grant. Trusted proxies have none of their own.
+    pub(super) fn hold(&self, context: &RequestContext) -> Hold {
+        let trusted = &self.settings.trusted_proxies;
+        let address = context.peer.filter(|ip| !peer::is_trusted(*ip, trusted));
+        self.budget.hold(address, &context.grant)
+    }
+
+    /// Answers with a denial, and logs it.
+    async fn refuse(
+        &self,
+        session: &mut ServerSession,
+        context: &RequestContext,
+        rejection: &Rejection,
+        for_backend: Option<(&Challenge, Option<&HeaderValue>)>,
+        backend: &str,
+    ) -> pingora::Result<()> {
+        let mut response =
+            rejection.response(for_backend.map(|(challenge, _)| challenge), &context.id);
+        // Not what was asked of pages that know a person by a cookie.
+        if for_backend.is_some() || *rejection == Rejection::NotFound {
+            let origin = for_backend.and_then(|(_, origin)| origin);
+            allow_reading(response.headers_mut(), origin.unwrap_or(&ANYBODY));
+        }
+        let status = response.status().as_u16();
+        self.note_refusal(session, context, rejection, backend, status);
+        response_writer::write(session, response).await
+    }
+
+    /// Writes a denial down, whatever becomes of it.
+    pub(super) fn note_refusal(
+        &self,
+        session: &ServerSession,
+        context: &RequestContext,
+        rejection: &Rejection,
+        backend: &str,
+        status: u16,
+    ) {
+        let reason = rejection.reason();
+        let level = match rejection.is_fault() {
+            true => log::Level::Warn,
+            false => log::Level::Info,
+        };
+        let head = session.req_header();
+        log::log!(
+            level,
+            event = "refused", reason = reason.code(), hint = reason.remedy(), status = status, rule = rejection.rule(),
+            backend = backend, user = context.user, client = context.client, grant = context.grant, call = context.call,
+            method = head.method.as_str(), path = logged_path(head.raw_path()), peer = self.peer(session).to_string(), request_id = context.id;
+            "{rejection}"
+        );
+        let labels = |tool: &str| self.cached_labels(backend, context, tool);
+        let record = audit::refused(rejection, backend, context, self.peer(session), labels);
+        match context.user.is_empty() {
+            true => self.journal.append_anonymous(record),
+            // It is refused already; that the log is away is told elsewhere.
+            false => drop(self.journal.append(record)),
+        }
+    }
+
+    /// The metadata that belongs to path and query as they were asked for. Messages of the legacy transport
+    /// belong to its stream. The scope is the one that the token has, so that whoever asks for it
+    /// loses nothing; without a token, the one to begin with.
+    pub(super) fn challenge(
+        &self,
+        mounted: &MountedBackend,
+        mcp_endpoint: McpEndpoint,
+        target: &Target<'_>,
+        context: &RequestContext,
+    ) -> Challenge {
+        let query = || identifying_query(target.query);
+        let path = match mcp_endpoint {
+            McpEndpoint::Messages => mounted.backend.mount.sse_path(),
+            _ if target.path == "/" => query(),
+            _ => format!("{}{}", target.path, query()),
+        };
+        let path = format!("/.well-known/oauth-protected-resource{path}");
+        Challenge {
+            resource_metadata: self.settings.issuer.join(&path),
+            scope: mounted.scopes.to_ask_for(&Scope::parse(&context.scope)),
+        }
+    }
+
+    /// What the Origin header means, where there is one.
+    pub(super) fn origin(&self, headers: &HeaderMap) -> Origin {
+        let Some(origin) = headers.get(ORIGIN) else {
+            return Origin::Absent;
+        };
+        let text = origin.to_str().unwrap_or_default();
+        let settings = &self.settings;
+        match text == settings.issuer.as_str() || settings.allowed_origins.contain(text) {
+            true => Origin::Allowed(origin.clone()),
+            false => Origin::Foreign(text.chars().take(100).collect()),
+        }
+    }
+
+    fn peer(&self, session: &ServerSession) -> IpAddr {
+        let connection = session
+            .client_addr()
+            .and_then(|address| address.as_inet())
+            .map(|inet| inet.ip());
+        peer::address(
+            connection,
+            &session.req_header().headers,
+            &self.settings.trusted_proxies,
+        )
+    }
+}
+
+/// A path for the log: without the query, and without segments so long that they may be a secret
+/// that somebody put there.
+fn logged_path(raw: &[u8]) -> String {
+    let path = raw
+        .split(|byte| matches!(byte, b'?' | b'#'))
+        .next()
+        .unwrap_or_default();
+    let segments = path
+        .split(|byte| *byte == b'/')
+        .take(8)
+        .map(|segment| match segment.len() {
+            0..=24 => segment.escape_ascii().to_string(),
+            _ => "…".to_owned(),
+        });
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// The answer to a CORS preflight. It carries no credentials and is asked for none; a page must be
+/// able to send the request that is answered with where to log in.
+fn preflight(session: &ServerSession, origin: Option<&HeaderValue>) -> Option<Response> {
+    let head = session.req_header();
+    if head.method != Method::OPTIONS || !head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
+        return None;
+    }
+    let mut response = web::empty(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    allow_reading(headers, origin.unwrap_or(&ANYBODY));
+    headers.insert(
+        ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST, DELETE"),
+    );
+    let asked = head
+        .headers
+        .get(ACCESS_CONTROL_REQUEST_HEADERS)
+        .and_then(|value| value.to_str().ok());
+    if let Ok(value) = HeaderValue::from_str(&sendable(asked.unwrap_or_default())) {
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, value);
+    }
+    headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("7200"));
+    Some(response)
+}
+
+/// The headers that a page may send; of the family `Mcp-Param-*` those that it asks for.
+fn sendable(asked: &str) -> String {
+    let mut list = SENT.to_owned();
+    for name in asked.split(',').map(str::trim) {
+        let is_parameter =
+            name.len() > 10 && name.as_bytes()[..10].eq_ignore_ascii_case(b"mcp-param-");
+        if is_parameter
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        {
+            list.push_str(", ");
+            list.push_str(name);
+        }
+    }
+    list
+}
+
+/// Lets a page of an origin read the answer.
+pub(super) fn allow_reading(headers: &mut HeaderMap, origin: &HeaderValue) {
+    headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static(READ),
+    );
+    headers.append(VARY, HeaderValue::from_static("Origin"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_shows_no_query_and_nothing_long() {
+        assert_eq!(
+            logged_path(b"/.well-known/oauth-protected-resource/mcp?a=secret"),
+            "/.well-known/oauth-protected-resource/mcp"
+        );
+        assert_eq!(
+            logged_path(b"/mcp/EmUKJwoEMTIzNBgDIgkKBwgKEgMYgAgSJAgAEiDzUVpJ"),
+            "/mcp/…"
+        );
+        assert_eq!(logged_path(b"/a\n\xff"), "/a\\n\\xff");
+    }
+
+    #[test]
+    fn a_page_may_send_mirrored_parameters_and_nothing_odd() {
+        assert_eq!(sendable(""), SENT);
+        assert_eq!(
+            sendable("mcp-param-q, x-evil"),
+            format!("{SENT}, mcp-param-q")
+        );
+        assert_eq!(
+            sendable("mcp-param-, mcp-param-a\u{7f}, ä-param-abcdef"),
+            SENT
+        );
+    }
+}

@@ -1,0 +1,375 @@
+//! Session ids towards clients: the backend's own id and a tag over who it was given to. Nothing
+//! is stored, replicas with the same keys agree, and a stolen id is worth nothing to another user,
+//! client or backend.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use gateway_core::access_token::Claims;
+use gateway_core::protocol::resource::{Issuer, Mount};
+use gateway_core::secret::TagKey;
+
+/// Binds session ids to user, client and backend.
+#[derive(Debug)]
+pub(super) struct Sessions {
+    ids: TagKey,
+    messages: TagKey,
+    own: TagKey,
+    own_messages: TagKey,
+    states: TagKey,
+    questions: TagKey,
+    tasks: TagKey,
+    issuer: Issuer,
+}
+
+impl Sessions {
+    pub(super) fn new(tags: &TagKey, issuer: &Issuer) -> Self {
+        Self {
+            ids: tags.derive("mcp-session-id"),
+            messages: tags.derive("legacy message endpoint"),
+            own: tags.derive("session id of a translation"),
+            own_messages: tags.derive("message endpoint of a translation"),
+            states: tags.derive("request state of a translation"),
+            questions: tags.derive("question of a backend"),
+            tasks: tags.derive("task of a tool"),
+            issuer: issuer.clone(),
+        }
+    }
+
+    /// What the client gets for the backend's `Mcp-Session-Id`.
+    pub(super) fn bind(&self, id: &str, claims: &Claims, mount: &Mount) -> String {
+        format!("{id}~{}", self.ids.tag(&parts(id, claims, mount)))
+    }
+
+    /// The backend's id in what the client presents; `None` if it was given to somebody else.
+    pub(super) fn unbind<'a>(
+        &self,
+        presented: &'a str,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<&'a str> {
+        let (id, tag) = presented.rsplit_once('~')?;
+        self.ids
+            .verify(&parts(id, claims, mount), tag)
+            .then_some(id)
+    }
+
+    /// The public URL for the path and query where a legacy session takes its messages.
+    pub(super) fn bind_endpoint(&self, target: &str, claims: &Claims, mount: &Mount) -> String {
+        self.endpoint(&self.messages, target, claims, mount)
+    }
+
+    fn endpoint(&self, key: &TagKey, target: &str, claims: &Claims, mount: &Mount) -> String {
+        let tag = key.tag(&parts(target, claims, mount));
+        let path = mount.messages_path();
+        let encoded = URL_SAFE_NO_PAD.encode(target);
+        self.issuer.join(&format!("{path}?session={encoded}~{tag}"))
+    }
+
+    /// The backend's path and query in the query of a message's URL.
+    pub(super) fn unbind_endpoint(
+        &self,
+        query: Option<&str>,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<String> {
+        self.target(&self.messages, query, claims, mount)
+    }
+
+    /// What the client gets for a session that the gateway itself keeps for it.
+    pub(super) fn bind_own(&self, text: &str, claims: &Claims, mount: &Mount) -> String {
+        format!("{text}~{}", self.own.tag(&parts(text, claims, mount)))
+    }
+
+    /// The text in such an id; `None` if it is none, or another's.
+    pub(super) fn unbind_own<'a>(
+        &self,
+        presented: &'a str,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<&'a str> {
+        let (text, tag) = presented.rsplit_once('~')?;
+        self.own
+            .verify(&parts(text, claims, mount), tag)
+            .then_some(text)
+    }
+
+    /// The public URL for the messages of a legacy stream that the gateway itself holds.
+    pub(super) fn bind_own_endpoint(&self, name: &str, claims: &Claims, mount: &Mount) -> String {
+        self.endpoint(&self.own_messages, name, claims, mount)
+    }
+
+    /// The name of that stream in the query of a message's URL.
+    pub(super) fn unbind_own_endpoint(
+        &self,
+        query: Option<&str>,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<String> {
+        self.target(&self.own_messages, query, claims, mount)
+    }
+
+    /// The id under which a client is asked what the backend asks under `id`, a JSON text.
+    pub(super) fn bind_question(
+        &self,
+        id: &str,
+        conversation: &str,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> String {
+        let tag = self.questions.tag(&in_(conversation, id, claims, mount));
+        format!("{}~{tag}", URL_SAFE_NO_PAD.encode(id))
+    }
+
+    /// The backend's own id in what a client answers; `None` if nobody asked it in this session.
+    pub(super) fn unbind_question(
+        &self,
+        presented: &str,
+        conversation: &str,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<String> {
+        let (encoded, tag) = presented.rsplit_once('~')?;
+        let id = decoded(encoded)?;
+        let parts = in_(conversation, &id, claims, mount);
+        self.questions.verify(&parts, tag).then_some(id)
+    }
+
+    /// What a client gets for a task that a tool began.
+    pub(super) fn bind_task(&self, id: &str, tool: &str, claims: &Claims, mount: &Mount) -> String {
+        let tag = self.tasks.tag(&in_(tool, id, claims, mount));
+        let (id, tool) = (URL_SAFE_NO_PAD.encode(id), URL_SAFE_NO_PAD.encode(tool));
+        format!("{id}~{tool}~{tag}")
+    }
+
+    /// The backend's own id of a task and the tool that began it; `None` if it is another's.
+    pub(super) fn unbind_task(
+        &self,
+        presented: &str,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<(String, String)> {
+        let (named, tag) = presented.rsplit_once('~')?;
+        let (id, tool) = named.split_once('~')?;
+        let (id, tool) = (decoded(id)?, decoded(tool)?);
+        let parts = in_(&tool, &id, claims, mount);
+        self.tasks.verify(&parts, tag).then_some((id, tool))
+    }
+
+    fn target(
+        &self,
+        key: &TagKey,
+        query: Option<&str>,
+        claims: &Claims,
+        mount: &Mount,
+    ) -> Option<String> {
+        let mut sessions = query?
+            .split('&')
+            .filter_map(|pair| pair.strip_prefix("session="));
+        let presented = sessions.next()?;
+        if sessions.next().is_some() {
+            return None;
+        }
+        let (encoded, tag) = presented.rsplit_once('~').or_else(|| {
+            // Some clients encode the tilde, which needs none.
+            presented
+                .rsplit_once("%7E")
+                .or_else(|| presented.rsplit_once("%7e"))
+        })?;
+        let target = String::from_utf8(URL_SAFE_NO_PAD.decode(encoded).ok()?).ok()?;
+        key.verify(&parts(&target, claims, mount), tag)
+            .then_some(target)
+    }
+}
+
+/// Binds what a stateless client brings back of an exchange that was interrupted.
+#[derive(Clone, Debug)]
+pub(super) struct StateTags {
+    key: TagKey,
+    claims: Claims,
+    mount: Mount,
+}
+
+impl StateTags {
+    pub(super) fn new(sessions: &Sessions, claims: &Claims, mount: &Mount) -> Self {
+        Self {
+            key: sessions.states.clone(),
+            claims: claims.clone(),
+            mount: mount.clone(),
+        }
+    }
+
+    /// What the client gets.
+    pub(super) fn bind(&self, name: &str) -> String {
+        let tag = self.key.tag(&parts(name, &self.claims, &self.mount));
+        format!("{name}~{tag}")
+    }
+
+    /// The name in what it brings back; `None` if it was given to somebody else.
+    pub(super) fn unbind(&self, presented: &str) -> Option<String> {
+        let (name, tag) = presented.rsplit_once('~')?;
+        let parts = parts(name, &self.claims, &self.mount);
+        self.key.verify(&parts, tag).then(|| name.to_owned())
+    }
+}
+
+fn decoded(text: &str) -> Option<String> {
+    String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()
+}
+
+fn in_<'a>(within: &'a str, id: &'a str, claims: &'a Claims, mount: &'a Mount) -> [&'a [u8]; 5] {
+    let [user, client, mount, id] = parts(id, claims, mount);
+    [user, client, mount, within.as_bytes(), id]
+}
+
+fn parts<'a>(id: &'a str, claims: &'a Claims, mount: &'a Mount) -> [&'a [u8]; 4] {
+    [
+        claims.user.as_str().as_bytes(),
+        claims.client.as_str().as_bytes(),
+        mount.name.as_bytes(),
+        id.as_bytes(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gateway_core::access_token::Tools;
+    use gateway_core::client::ClientId;
+    use gateway_core::clock::Timestamp;
+    use gateway_core::grants::{GrantId, UserId};
+    use gateway_core::protocol::resource::Resource;
+    use gateway_core::protocol::scope::Scope;
+
+    fn claims(user: &str, client: &str) -> Claims {
+        Claims {
+            user: UserId::new(user),
+            user_name: "alice".to_owned(),
+            client: ClientId::new(client),
+            grant: GrantId::new("g_1"),
+            resource: Resource::from_token("https://h/mcp"),
+            scope: Scope::parse("mcp"),
+            tools: Tools::All,
+            issued: Timestamp::from_secs(1),
+            expires: Timestamp::from_secs(2),
+        }
+    }
+
+    fn mount(name: &str) -> Mount {
+        Mount {
+            name: name.to_owned(),
+            prefix: format!("/{name}"),
+        }
+    }
+
+    fn sessions() -> Sessions {
+        Sessions::new(&TagKey::new([1; 32]), &Issuer::parse("https://h").unwrap())
+    }
+
+    #[test]
+    fn a_session_id_is_worth_nothing_to_anybody_else() {
+        let bound = sessions().bind("a~b", &claims("u_1", "c_1"), &mount("notes"));
+        let unbind = |text: &str, claims: &Claims, mount: &Mount| {
+            sessions().unbind(text, claims, mount).map(str::to_owned)
+        };
+        assert_eq!(
+            unbind(&bound, &claims("u_1", "c_1"), &mount("notes")),
+            Some("a~b".to_owned())
+        );
+        assert_eq!(unbind(&bound, &claims("u_2", "c_1"), &mount("notes")), None);
+        assert_eq!(unbind(&bound, &claims("u_1", "c_2"), &mount("notes")), None);
+        assert_eq!(unbind(&bound, &claims("u_1", "c_1"), &mount("other")), None);
+        for forged in [
+            "",
+            "~",
+            "a~b",
+            "a",
+            &bound[1..],
+            &bound[..bound.len() - 1],
+            &format!("x{bound}"),
+        ] {
+            assert_eq!(
+                unbind(forged, &claims("u_1", "c_1"), &mount("notes")),
+                None,
+                "{forged}"
+            );
+        }
+        let other_key = Sessions::new(&TagKey::new([2; 32]), &Issuer::parse("https://h").unwrap());
+        assert_eq!(
+            other_key.unbind(&bound, &claims("u_1", "c_1"), &mount("notes")),
+            None
+        );
+    }
+
+    #[test]
+    fn a_question_is_answered_by_whom_it_was_put_to_and_where() {
+        let sessions = sessions();
+        let (alice, notes) = (claims("u_1", "c_1"), mount("notes"));
+        for id in ["7", "\"a~b\"", "\"\"", "-1"] {
+            let bound = sessions.bind_question(id, "s", &alice, &notes);
+            let unbind = |text: &str, session: &str, claims: &Claims, mount: &Mount| {
+                sessions.unbind_question(text, session, claims, mount)
+            };
+            assert_eq!(unbind(&bound, "s", &alice, &notes).as_deref(), Some(id));
+            assert_eq!(unbind(&bound, "t", &alice, &notes), None);
+            assert_eq!(unbind(&bound, "s", &claims("u_2", "c_1"), &notes), None);
+            assert_eq!(unbind(&bound, "s", &claims("u_1", "c_2"), &notes), None);
+            assert_eq!(unbind(&bound, "s", &alice, &mount("other")), None);
+            assert_eq!(unbind(id, "s", &alice, &notes), None);
+            let task = sessions.bind_task(id, "s", &alice, &notes);
+            assert_eq!(unbind(&task, "s", &alice, &notes), None, "of another kind");
+            assert_eq!(sessions.unbind_task(&bound, &alice, &notes), None);
+        }
+    }
+
+    #[test]
+    fn a_task_is_its_tools_and_its_clients() {
+        let sessions = sessions();
+        let (alice, notes) = (claims("u_1", "c_1"), mount("notes"));
+        let bound = sessions.bind_task("t~1", "look", &alice, &notes);
+        let unbind = |text: &str, claims: &Claims| sessions.unbind_task(text, claims, &notes);
+        let expected = ("t~1".to_owned(), "look".to_owned());
+        assert_eq!(unbind(&bound, &alice), Some(expected));
+        assert_eq!(unbind(&bound, &claims("u_1", "c_2")), None);
+        assert_eq!(unbind(&bound, &claims("u_2", "c_1")), None);
+        let (id, rest) = bound.split_once('~').unwrap();
+        let (_, tag) = rest.split_once('~').unwrap();
+        let other = URL_SAFE_NO_PAD.encode("erase");
+        for forged in ["t~1", "", "~~", &format!("{id}~{other}~{tag}")] {
+            assert_eq!(unbind(forged, &alice), None, "{forged}");
+        }
+    }
+
+    #[test]
+    fn a_legacy_endpoint_is_public_and_bound() {
+        let url = sessions().bind_endpoint(
+            "/messages/?session_id=ä&x=1",
+            &claims("u_1", "c_1"),
+            &mount("notes"),
+        );
+        let query = url.strip_prefix("https://h/notes/messages?").unwrap();
+        let unbind = |query: &str, user: &str| {
+            sessions().unbind_endpoint(Some(query), &claims(user, "c_1"), &mount("notes"))
+        };
+        assert_eq!(
+            unbind(query, "u_1").as_deref(),
+            Some("/messages/?session_id=ä&x=1")
+        );
+        assert_eq!(
+            unbind(&query.replace('~', "%7E"), "u_1").as_deref(),
+            Some("/messages/?session_id=ä&x=1")
+        );
+        assert_eq!(unbind(query, "u_2"), None);
+        assert_eq!(unbind(&format!("{query}&{query}"), "u_1"), None);
+        assert_eq!(unbind("session=L21lc3NhZ2Vz~x", "u_1"), None);
+        assert_eq!(unbind("", "u_1"), None);
+        assert_eq!(
+            sessions().unbind_endpoint(None, &claims("u_1", "c_1"), &mount("notes")),
+            None
+        );
+        // A tag of the one kind is none of the other.
+        let id = sessions().bind("/messages", &claims("u_1", "c_1"), &mount("notes"));
+        let tag = id.rsplit_once('~').unwrap().1;
+        assert_eq!(unbind(&format!("session=L21lc3NhZ2Vz~{tag}"), "u_1"), None);
+    }
+}

@@ -1,0 +1,134 @@
+//! The registry of live event streams: who holds them, for metrics and the admin listener, and a
+//! way to close one. What ends them otherwise is `lifetime`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::lifetime::Closing;
+use gateway_core::client::ClientId;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::{GrantId, UserId};
+
+/// One live stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamView {
+    /// The backend's name.
+    pub backend: String,
+    /// Whose.
+    pub user: UserId,
+    /// That person's login name.
+    pub user_name: String,
+    /// By which client.
+    pub client: ClientId,
+    /// Under which grant.
+    pub grant: GrantId,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// The live streams of this process.
+#[derive(Clone, Debug, Default)]
+pub struct Streams {
+    next: Arc<AtomicU64>,
+    live: Arc<Mutex<HashMap<u64, Live>>>,
+}
+
+#[derive(Debug)]
+struct Live {
+    view: StreamView,
+    closing: Arc<Closing>,
+}
+
+impl Streams {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.live.lock().len()
+    }
+
+    /// How many there are, by backend.
+    pub fn count_by_backend(&self) -> HashMap<String, usize> {
+        let mut counts = HashMap::new();
+        for stream in self.live.lock().values() {
+            *counts.entry(stream.view.backend.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// All of them with their numbers, oldest first. A number is given once in the life of the
+    /// process.
+    pub fn list(&self) -> Vec<(u64, StreamView)> {
+        let live = self.live.lock();
+        let mut streams: Vec<_> = live
+            .iter()
+            .map(|(number, stream)| (*number, stream.view.clone()))
+            .collect();
+        drop(live);
+        streams.sort_by_key(|(number, _)| *number);
+        streams
+    }
+
+    /// Ends a stream properly, within seconds. `None` if there is none of this number. Its client
+    /// may open another: the token is as good as before.
+    pub fn close(&self, number: u64) -> Option<StreamView> {
+        let live = self.live.lock();
+        let stream = live.get(&number)?;
+        stream.closing.close();
+        Some(stream.view.clone())
+    }
+
+    /// Enters a stream for as long as the result lives.
+    pub(super) fn hold(&self, view: StreamView, closing: &Arc<Closing>) -> Held {
+        let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
+        let closing = Arc::clone(closing);
+        self.live.lock().insert(number, Live { view, closing });
+        Held {
+            number,
+            live: Arc::clone(&self.live),
+        }
+    }
+}
+
+/// Keeps one stream in the registry.
+#[derive(Debug)]
+pub(super) struct Held {
+    number: u64,
+    live: Arc<Mutex<HashMap<u64, Live>>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.live.lock().remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_counted_for_as_long_as_it_is_held() {
+        let streams = Streams::default();
+        let view = |backend: &str, at| StreamView {
+            backend: backend.to_owned(),
+            user: UserId::new("u_1"),
+            user_name: "alice".to_owned(),
+            client: ClientId::new("c_1"),
+            grant: GrantId::new("g_1"),
+            since: Timestamp::from_secs(at),
+        };
+        let closing = Arc::default();
+        let first = streams.hold(view("a", 2), &closing);
+        let second = streams.hold(view("b", 1), &Arc::default());
+        let numbers: Vec<u64> = streams.list().iter().map(|(number, _)| *number).collect();
+        assert_eq!(numbers, [1, 2]);
+        assert!(streams.close(3).is_none());
+        assert_eq!(streams.close(1).unwrap().backend, "a");
+        assert_eq!(streams.count_by_backend()["a"], 1);
+        drop(first);
+        drop(second);
+        assert_eq!(streams.count(), 0);
+    }
+}

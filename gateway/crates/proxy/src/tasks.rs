@@ -1,0 +1,99 @@
+//! Which tool a task is of, where no request stands beside the message that names it: answers on the
+//! stream of HTTP+SSE, and what a backend says of tasks unasked. In memory, bounded, of this replica
+//! alone: where it is lost a task keeps the backend's own name, which opens nothing to anybody.
+//!
+//! Owns: what is remembered. Not: the names that clients are given (`sessions`), where they stand in
+//! messages (`beside`).
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use serde_json::Value;
+
+use super::mcp_error;
+use gateway_core::access_token::Claims;
+use gateway_core::protocol::resource::Mount;
+use mcp_protocol::calls::Call;
+use mcp_protocol::jsonrpc::Id;
+
+/// How much is remembered of either kind.
+const REMEMBERED: usize = 8192;
+
+/// What is longer is not remembered, in bytes.
+const LONGEST: usize = 4096;
+
+/// Backend, person, client, then where a request was posted to, or nothing; then its id, or a task's.
+type Key = [String; 5];
+
+/// Whose tasks they are, and on which stream of HTTP+SSE, if on one.
+#[derive(Clone, Copy)]
+pub(super) struct Theirs<'a> {
+    pub(super) claims: &'a Claims,
+    pub(super) mount: &'a Mount,
+    pub(super) conversation: &'a str,
+}
+
+#[derive(Debug)]
+pub(super) struct Tasks {
+    tools: Cache<Key, Arc<str>>,
+    asked: Cache<Key, Arc<str>>,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self {
+            tools: Cache::new(REMEMBERED),
+            asked: Cache::new(REMEMBERED),
+        }
+    }
+}
+
+impl Tasks {
+    /// These calls are answered on a stream. What each is about counts then.
+    pub(super) fn expect(&self, theirs: Theirs<'_>, calls: &[Call]) {
+        for call in calls {
+            if let (Some(tool), Some(id)) = (call.concerns(), &call.id) {
+                let key = key(theirs, theirs.conversation, &spelled(id));
+                remember(&self.asked, key, tool);
+            }
+        }
+    }
+
+    /// The tool that an answer on the stream is about; told once.
+    pub(super) fn answered(&self, theirs: Theirs<'_>, id: &str) -> Option<Arc<str>> {
+        let id: Value = serde_json::from_str(id).ok()?;
+        let key = key(theirs, theirs.conversation, &id.to_string());
+        self.asked.remove(&key).map(|(_, tool)| tool)
+    }
+
+    /// A tool began this task.
+    pub(super) fn began(&self, theirs: Theirs<'_>, task: &str, tool: &str) {
+        remember(&self.tools, key(theirs, "", task), tool);
+    }
+
+    /// The tool that began a task of this client.
+    pub(super) fn tool(&self, theirs: Theirs<'_>, task: &str) -> Option<Arc<str>> {
+        self.tools.get(&key(theirs, "", task))
+    }
+}
+
+fn remember(known: &Cache<Key, Arc<str>>, key: Key, tool: &str) {
+    let length: usize = key.iter().map(String::len).sum();
+    if length + tool.len() <= LONGEST {
+        known.insert(key, tool.into());
+    }
+}
+
+fn spelled(id: &Id) -> String {
+    mcp_error::id(id).to_string()
+}
+
+fn key(theirs: Theirs<'_>, conversation: &str, id: &str) -> Key {
+    [
+        theirs.mount.name.clone(),
+        theirs.claims.user.as_str().to_owned(),
+        theirs.claims.client.as_str().to_owned(),
+        conversation.to_owned(),
+        id.to_owned(),
+    ]
+}

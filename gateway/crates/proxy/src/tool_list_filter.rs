@@ -1,0 +1,455 @@
+//! ToolListFilter of tools on their way to a restricted token: they show what the token allows, as it was
+//! when it was allowed, and nothing else. Answers of known kind that list nothing, and all answers
+//! for unrestricted tokens, do not come here.
+//!
+//! Owns: which tool stays, events and bodies taken apart and put together. Not: finding lists in a
+//! text (`protocol::tool_list`).
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use pingora::http::ResponseHeader;
+
+use super::in_flight::{Full, Hold};
+use super::policy_input::Around;
+use super::serve::RequestContext;
+use super::{MountedBackend, ProxyState};
+use gateway_core::grants::{NotAllowed, Pin, ToolState};
+use gateway_core::policy::rules::Asked;
+use gateway_core::policy::{AccessToken, Permit};
+use gateway_core::reason::Reason;
+use gateway_upstream::{Tool, doubled};
+use mcp_protocol::calls::Call;
+use mcp_protocol::sse::{Event, Splitter};
+use mcp_protocol::tool_definition::{Definition, Unfit};
+use mcp_protocol::tool_list::{self, Unreadable};
+
+/// The largest event that is held to be judged. One that is larger ends its stream.
+const LARGEST_EVENT: usize = 16 * 1024 * 1024;
+
+/// The largest list that is not in an event.
+const LARGEST_LIST: usize = 4 * 1024 * 1024;
+
+/// Characters that some readers of event streams take for the end of a line, though the standard
+/// does not (Python's `splitlines`): they could hide an event within another.
+pub(super) const LINE_BREAKS: [char; 8] = [
+    '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
+];
+
+/// Judges what one exchange answers.
+#[derive(Clone, Copy)]
+pub(super) struct ToolListFilter<'a> {
+    pub(super) state: &'a ProxyState,
+    pub(super) mounted: &'a MountedBackend,
+    pub(super) context: &'a RequestContext,
+    pub(super) token: &'a AccessToken,
+    /// What the exchange is for; empty for a stream.
+    pub(super) calls: &'a [Call],
+    /// The session that it belongs to; empty where there is none.
+    pub(super) conversation: &'a str,
+}
+
+impl ToolListFilter<'_> {
+    /// A message or batch with the tools cut out that the token does not allow. `None`: unchanged.
+    pub(super) async fn judge(&self, text: &str) -> Result<Option<String>, Unreadable> {
+        // A stream outlasts what was known when it began.
+        let amended = self.state.revocations.amended(&self.token.claims().grant);
+        let token = self.token.clone().amended(amended);
+        let token = &token;
+        let filter = ToolListFilter { token, ..*self };
+        let cut = filter.judge_as_it_stands(text).await?;
+        Ok(filter.named(cut.as_deref().unwrap_or(text)).or(cut))
+    }
+
+    /// Whether the token's tools may have user interfaces of their own. Where that is not known,
+    /// they may.
+    pub(super) fn may_show_interfaces(&self) -> bool {
+        let catalogue = &self.state.server.catalogue;
+        let listing = catalogue.cached_listing(self.backend(), self.user());
+        listing.is_none_or(|listing| {
+            let mut tools = listing.tools.iter();
+            tools.any(|tool| !tool.interfaces.is_empty() && shows(self.token, tool))
+        })
+    }
+
+    async fn judge_as_it_stands(&self, text: &str) -> Result<Option<String>, Unreadable> {
+        if text.contains("tools/list_changed") {
+            let backend = &self.mounted.backend.mount.name;
+            self.state
+                .server
+                .catalogue
+                .definitions()
+                .invalidate(backend);
+        }
+        let mut is_doubtful = false;
+        let listed = tool_list::listed(text)?;
+        let definitions = self.state.server.catalogue.definitions();
+        definitions.tell_unfit(self.backend(), &listed.unfit);
+        // A batch may hold one list twice: of two that are the same it does not matter which is run.
+        let pins = self.state.server.catalogue.pins();
+        let different: BTreeSet<(&str, Pin)> = listed
+            .definitions
+            .iter()
+            .map(|definition| (definition.name(), pins.pin(definition)))
+            .collect();
+        let unfit = listed.unfit.iter().filter_map(Unfit::name);
+        let mut doubled = doubled(different.iter().map(|(name, _)| *name).chain(unfit));
+        for definition in &listed.definitions {
+            is_doubtful |= self.is_doubtful(definition);
+        }
+        if is_doubtful {
+            // What comes of it is remembered; without it the tool is hidden.
+            let _ = self
+                .state
+                .server
+                .catalogue
+                .listing(self.backend(), Some(self.user()))
+                .await;
+        }
+        // The other one may stand on another page.
+        if let Some(listing) = self.state.doubled(self.token, self.mounted) {
+            doubled.extend(listing.doubled.iter().cloned());
+        }
+        tool_list::cut(text, &mut |definition| {
+            !doubled.contains(definition.name()) && self.keeps(definition)
+        })
+    }
+
+    fn backend(&self) -> &str {
+        &self.mounted.backend.mount.name
+    }
+
+    fn user(&self) -> &str {
+        &self.token.claims().user_name
+    }
+
+    /// Whether a tool differs from what was allowed, and it is not known whether only because this
+    /// list leaves something out.
+    fn is_doubtful(&self, definition: &Definition) -> bool {
+        self.admit(definition) == Err(NotAllowed::Changed) && self.is_part(definition).is_none()
+    }
+
+    fn admit(&self, definition: &Definition) -> Result<(), NotAllowed> {
+        let pins = self.state.server.catalogue.pins();
+        self.token
+            .shows(definition.name(), definition.reads_only(), || {
+                ToolState::Defined(pins.pin(definition))
+            })
+    }
+
+    fn is_part(&self, definition: &Definition) -> Option<bool> {
+        let pin = self.token.pin(definition.name())?;
+        let definitions = self.state.server.catalogue.definitions();
+        definitions.is_part_of_pinned(self.backend(), self.user(), definition, pin)
+    }
+
+    fn keeps(&self, definition: &Definition) -> bool {
+        self.token_shows(definition) && self.policy_shows(definition)
+    }
+
+    /// Whether the operator's policy allows some call of the tool. What the list leaves out for
+    /// clients of older revisions is known from the whole one.
+    fn policy_shows(&self, definition: &Definition) -> bool {
+        let Some(rules) = self.state.policy.current() else {
+            return true;
+        };
+        let mut labels = definition.labels();
+        if labels.are_absent() && rules.asks_for_labels() {
+            let catalogue = &self.state.server.catalogue;
+            let known = catalogue.cached_labels(self.backend(), self.user(), definition.name());
+            labels = known.unwrap_or(labels);
+        }
+        let now = self.state.clock.now();
+        let around = Around::of(self.token, self.mounted, self.context, now);
+        let asked = Asked::tool(definition.name(), labels, None);
+        rules.may_call(self.token.last_id(), &around.facts(), &asked)
+    }
+
+    fn token_shows(&self, definition: &Definition) -> bool {
+        match self.admit(definition) {
+            Ok(()) => {
+                self.record(definition);
+                true
+            }
+            Err(NotAllowed::Changed) if self.is_part(definition) == Some(true) => true,
+            Err(NotAllowed::Changed) => {
+                self.record(definition);
+                self.log(definition);
+                false
+            }
+            Err(NotAllowed::Never | NotAllowed::Unknown | NotAllowed::Doubled) => false,
+        }
+    }
+
+    fn record(&self, definition: &Definition) {
+        let catalogue = &self.state.server.catalogue;
+        let name = definition.name();
+        if self.token.pin(name).is_some() {
+            let pin = catalogue.pins().pin(definition);
+            let definitions = catalogue.definitions();
+            definitions.record(self.backend(), self.user(), name, pin);
+        }
+    }
+
+    fn log(&self, definition: &Definition) {
+        let reason = Reason::ToolDefinitionChanged;
+        let context = self.context;
+        let tool: String = definition
+            .name()
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(64)
+            .collect();
+        log::warn!(
+            event = "tool_hidden", reason = reason.code(), hint = reason.remedy(), tool = tool,
+            backend = self.backend(), user = context.user, client = context.client, grant = context.grant,
+            request_id = context.id;
+            "{}", reason.sentence()
+        );
+    }
+
+    /// A body that may hold a list. With `is_lenient` it need not be JSON: an error page, or the
+    /// acknowledgement of the legacy transport, in which nobody looks for a list.
+    pub(super) async fn judge_body(
+        &self,
+        body: Vec<u8>,
+        is_lenient: bool,
+    ) -> Result<Bytes, Unreadable> {
+        let mut text = String::from_utf8(body).map_err(|_| Unreadable)?;
+        // RFC 8259 §8.1: it must not be there, and a reader may skip it.
+        if text.starts_with('\u{feff}') {
+            text.drain(..'\u{feff}'.len_utf8());
+        }
+        // UTF-16 of ASCII is valid UTF-8 with NULs, and some clients read it.
+        if text.contains('\0') {
+            return Err(Unreadable);
+        }
+        let is_json = serde_json::from_str::<serde::de::IgnoredAny>(&text).is_ok();
+        if !is_json && !is_lenient && !text.is_empty() {
+            return Err(Unreadable);
+        }
+        match self.judge(&text).await {
+            Ok(None) => Ok(Bytes::from(text)),
+            Ok(Some(cut)) => Ok(Bytes::from(cut)),
+            Err(_) if !is_json && is_lenient => Ok(Bytes::from(text)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// One event, as it may go on.
+    async fn judge_event(&self, bytes: Vec<u8>) -> Result<Vec<u8>, Unreadable> {
+        let text = std::str::from_utf8(&bytes).map_err(|_| Unreadable)?;
+        let has_breaks = text.contains(LINE_BREAKS);
+        let Some(event) = Event::parse(&bytes) else {
+            return Ok(if has_breaks { Vec::new() } else { bytes });
+        };
+        let cut = self.judge(&event.data).await?;
+        if cut.is_none() && !has_breaks {
+            return Ok(bytes);
+        }
+        let data = cut.as_deref().unwrap_or(&event.data);
+        Ok(with_data(text, &without_breaks(data)))
+    }
+}
+
+/// How large a body may be that is looked into whole, because something was asked for that is
+/// judged. `None`: nothing was.
+pub(super) fn are_asked_for(permit: &Permit, body: Option<&Bytes>) -> Option<usize> {
+    let method = |wanted: &[&str]| {
+        let mut calls = permit.calls().iter();
+        calls.any(|call| wanted.contains(&call.method.as_str()))
+    };
+    if method(&["initialize", "server/discover", "tools/list"]) {
+        return Some(LARGEST_LIST);
+    }
+    if !permit.token().is_restricted() {
+        return None;
+    }
+    // Only who says so may be given a task.
+    let knows_tasks = || {
+        body.is_some_and(|body| {
+            let mut words = body.windows(4);
+            words.any(|word| word == b"task") || body.windows(2).any(|pair| pair == b"\\u")
+        })
+    };
+    let may_name_task = method(&["tasks/get", "tasks/cancel", "tasks/update"])
+        || method(&["tools/call"]) && knows_tasks();
+    may_name_task.then_some(LARGEST_EVENT)
+}
+
+/// Whether a tool as the backend offers it is one that the token has now.
+pub(super) fn shows(token: &AccessToken, tool: &Tool) -> bool {
+    let definition = &tool.definition;
+    let current = || ToolState::Defined(tool.pin);
+    token
+        .shows(definition.name(), definition.reads_only(), current)
+        .is_ok()
+}
+
+/// Whether an answer can be looked into at all.
+pub(super) fn can_be_read(head: &ResponseHeader) -> bool {
+    let coding = head.headers.get(CONTENT_ENCODING);
+    let kind = head.headers.get(CONTENT_TYPE);
+    let kind = kind.map(|kind| kind.as_bytes().to_ascii_lowercase());
+    let charset = kind
+        .as_deref()
+        .map(String::from_utf8_lossy)
+        .and_then(|kind| {
+            let (_, charset) = kind.split_once("charset=")?;
+            let end = charset.find(';').unwrap_or(charset.len());
+            Some(charset[..end].trim_matches([' ', '"']).to_owned())
+        });
+    let is_plain = coding.is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"identity"));
+    is_plain && charset.is_none_or(|charset| ["utf-8", "utf8", "us-ascii"].contains(&&*charset))
+}
+
+/// Why an event is not judged.
+pub(super) enum Unheld {
+    Unreadable(Unreadable),
+    Full(Full),
+}
+
+impl From<Unreadable> for Unheld {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
+
+/// Follows a stream of events and lets whole, judged events pass. What it holds of one that has not
+/// ended is on the account of whom it is for.
+pub(super) struct EventFilter {
+    splitter: Splitter,
+    hold: Hold,
+}
+
+impl EventFilter {
+    pub(super) fn new(hold: Hold) -> Self {
+        Self {
+            splitter: Splitter::default(),
+            hold,
+        }
+    }
+
+    /// Takes the next bytes of the backend and gives those that go on.
+    pub(super) async fn pass(
+        &mut self,
+        chunk: &[u8],
+        filter: ToolListFilter<'_>,
+    ) -> Result<Bytes, Unheld> {
+        let held = self.splitter.held() + chunk.len();
+        self.hold.grow_beyond_free(held).map_err(Unheld::Full)?;
+        let events = self
+            .splitter
+            .split(chunk, LARGEST_EVENT)
+            .map_err(|_| Unreadable)?;
+        let mut passed = Vec::with_capacity(chunk.len());
+        for event in events {
+            passed.extend(filter.judge_event(event).await?);
+        }
+        if self.splitter.held() == 0 {
+            self.hold.release();
+        }
+        Ok(Bytes::from(passed))
+    }
+
+    /// What is left of a stream that ended within an event.
+    pub(super) async fn rest(self, filter: ToolListFilter<'_>) -> Result<Bytes, Unreadable> {
+        filter
+            .judge_event(self.splitter.rest())
+            .await
+            .map(Bytes::from)
+    }
+}
+
+fn without_breaks(data: &str) -> Cow<'_, str> {
+    if !data.contains(LINE_BREAKS) {
+        return Cow::Borrowed(data);
+    }
+    let mut escaped = String::with_capacity(data.len() + 16);
+    for c in data.chars() {
+        match LINE_BREAKS.contains(&c) {
+            true => escaped.push_str(&format!("\\u{:04x}", c as u32)),
+            false => escaped.push(c),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// An event with other data; its other lines stay, but for those that could be read as two.
+fn with_data(event: &str, data: &str) -> Vec<u8> {
+    let event = event.replace("\r\n", "\n").replace('\r', "\n");
+    let mut out = String::with_capacity(event.len());
+    let mut is_written = false;
+    for line in event.split('\n') {
+        let field = line.split_once(':').map_or(line, |(field, _)| field);
+        if field.trim_start_matches('\u{feff}') != "data" {
+            if !line.is_empty() && !line.contains(LINE_BREAKS) {
+                out.push_str(line);
+                out.push('\n');
+            }
+            continue;
+        }
+        if !std::mem::replace(&mut is_written, true) {
+            for line in data.split('\n') {
+                out.push_str("data: ");
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    out.push('\n');
+    out.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_keeps_its_other_lines() {
+        let with = |event: &str, data: &str| String::from_utf8(with_data(event, data)).unwrap();
+        assert_eq!(
+            with(
+                "\nid: 3\r\nevent: message\r\ndata: {a\r\ndata: b}\r\n: note\r\nretry: 5\r\n\r\n",
+                "x\ny"
+            ),
+            "id: 3\nevent: message\ndata: x\ndata: y\n: note\nretry: 5\n\n"
+        );
+        assert_eq!(
+            with("data: a\n: b\u{2028}data: c\nid: 1\u{85}2\n\n", "d"),
+            "data: d\n\n"
+        );
+    }
+
+    #[test]
+    fn what_some_take_for_the_end_of_a_line_is_escaped() {
+        assert_eq!(
+            without_breaks("{\"a\":\"b\u{2028}c\"}"),
+            r#"{"a":"b\u2028c"}"#
+        );
+        assert!(matches!(without_breaks("é"), Cow::Borrowed("é")));
+    }
+
+    #[test]
+    fn answers_in_other_encodings_are_not_looked_into() {
+        let head = |lines: &[(&'static str, &str)]| {
+            let mut head = ResponseHeader::build_no_case(200, None).unwrap();
+            for (name, value) in lines {
+                head.append_header(*name, *value).unwrap();
+            }
+            can_be_read(&head)
+        };
+        assert!(head(&[]));
+        assert!(head(&[(
+            "content-type",
+            "application/json; Charset=\"UTF-8\"; x=y"
+        )]));
+        assert!(!head(&[(
+            "content-type",
+            "application/json; charset=utf-16"
+        )]));
+        assert!(!head(&[("content-encoding", "gzip")]));
+    }
+}

@@ -1,0 +1,428 @@
+//! The head of a request to a backend: what the client sent, without what is not its to say, and
+//! with who is calling.
+
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use pingora::http::RequestHeader;
+
+use gateway_core::access_token::Claims;
+use gateway_upstream::{Backend, IdentityHeaders};
+
+/// Never forwarded: hop-by-hop (RFC 9110 §7.6.1), credentials for the gateway itself, what only a
+/// proxy may say, and what would keep answers from being looked into.
+const NEVER: &[&str] = &[
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "cookie2",
+    "expect",
+    "forwarded",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "mcp-session-id",
+    "origin",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "remote-user",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "true-client-ip",
+    "upgrade",
+    "via",
+    "x-client-ip",
+    "x-original-url",
+    "x-real-ip",
+    "x-rewrite-url",
+];
+
+/// Never forwarded, by how they start.
+const NEVER_STARTING: &[&str] = &[
+    "x-authenticated-",
+    "x-forwarded-",
+    "x-remote-",
+    "x-webauth-",
+    "x-auth-request-",
+    "x-webauth-",
+    "sec-fetch-",
+    "access-control-request-",
+];
+
+/// A request to a backend, before its head is spelled out.
+pub(super) struct Asking<'a> {
+    pub(super) method: &'a Method,
+    /// Path and query at the backend.
+    pub(super) target: &'a str,
+    pub(super) client_headers: &'a HeaderMap,
+    /// The backend's own session id.
+    pub(super) session: Option<&'a str>,
+    pub(super) body_length: Option<usize>,
+    pub(super) backend: &'a Backend,
+    pub(super) identity: &'a IdentityHeaders,
+    pub(super) claims: &'a Claims,
+    /// The token that says so, where the backend is to have one.
+    pub(super) token: Option<&'a str>,
+}
+
+/// Spells the head out. `None` if a value of ours is no header value, which a login name with
+/// control characters would be; none is ever registered.
+pub(super) fn build(asking: &Asking<'_>) -> Option<RequestHeader> {
+    let size = asking.client_headers.len() + 8;
+    let mut head =
+        RequestHeader::build_no_case(asking.method.clone(), asking.target.as_bytes(), Some(size))
+            .ok()?;
+    head.insert_header(HOST, HeaderValue::from_str(&asking.backend.host).ok()?)
+        .ok()?;
+    for (name, value) in asking.client_headers {
+        if !is_dropped(name, asking) {
+            head.append_header(name.clone(), value.clone()).ok()?;
+        }
+    }
+    if let Some(accept) = explicit_accept(asking.method, asking.client_headers) {
+        head.insert_header(ACCEPT, HeaderValue::from_static(accept))
+            .ok()?;
+    }
+    if let Some(length) = asking.body_length {
+        head.insert_header(CONTENT_LENGTH, HeaderValue::from(length))
+            .ok()?;
+    }
+    if let Some(session) = asking.session {
+        let value = HeaderValue::from_str(session).ok()?;
+        head.insert_header(HeaderName::from_static("mcp-session-id"), value)
+            .ok()?;
+    }
+    for (name, value) in &asking.backend.headers {
+        head.insert_header(name.clone(), value.clone()).ok()?;
+    }
+    // Last, so that nothing above can stand in for them.
+    let identity = asking.identity;
+    for (name, value) in [
+        (&identity.user, asking.claims.user_name.as_str()),
+        (&identity.client, asking.claims.client.as_str()),
+        (&identity.grant, asking.claims.grant.as_str()),
+    ] {
+        let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
+        head.insert_header(name.clone(), value).ok()?;
+    }
+    if let (Some(name), Some(token)) = (&asking.backend.token_header, asking.token) {
+        let mut value = HeaderValue::from_str(token).ok()?;
+        value.set_sensitive(true);
+        head.insert_header(name.clone(), value).ok()?;
+    }
+    Some(head)
+}
+
+/// What strict servers want to read where a client takes anything, which it says by `*/*` or by
+/// saying nothing (RFC 9110 §12.5.1). `None` where it is particular.
+fn explicit_accept(method: &Method, headers: &HeaderMap) -> Option<&'static str> {
+    let mut ranges = headers
+        .get_all(ACCEPT)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(|range| {
+            range
+                .split(|byte| *byte == b';')
+                .next()
+                .unwrap_or(range)
+                .trim_ascii()
+        })
+        .filter(|range| !range.is_empty())
+        .peekable();
+    if ranges.peek().is_some() && !ranges.any(|range| range == b"*/*") {
+        return None;
+    }
+    match *method {
+        Method::POST => Some("application/json, text/event-stream"),
+        Method::GET => Some("text/event-stream"),
+        _ => None,
+    }
+}
+
+fn is_dropped(name: &HeaderName, asking: &Asking<'_>) -> bool {
+    let name = name.as_str();
+    is_never_forwarded(name)
+        || is_named_by_connection(name, asking.client_headers)
+        || is_identity(name, asking.identity)
+        || asking
+            .backend
+            .token_header
+            .as_ref()
+            .is_some_and(|own| is_spelling_of(name, own.as_str()))
+        || asking
+            .backend
+            .headers
+            .iter()
+            .any(|(own, _)| is_spelling_of(name, own.as_str()))
+}
+
+fn is_never_forwarded(name: &str) -> bool {
+    NEVER.iter().any(|never| is_spelling_of(name, never))
+        || NEVER_STARTING.iter().any(|start| {
+            name.len() >= start.len()
+                && name.is_char_boundary(start.len())
+                && is_spelling_of(&name[..start.len()], start)
+        })
+}
+
+fn is_identity(name: &str, identity: &IdentityHeaders) -> bool {
+    [&identity.user, &identity.client, &identity.grant]
+        .into_iter()
+        .any(|own| is_spelling_of(name, own.as_str()))
+}
+
+/// Whether a server that turns header names into variables (CGI, WSGI: `_` for `-`) could take
+/// `name` for `of`. Names are lower case already.
+fn is_spelling_of(name: &str, of: &str) -> bool {
+    name.len() == of.len()
+        && name
+            .bytes()
+            .zip(of.bytes())
+            .all(|(a, b)| a == b || is_joint(a) && is_joint(b))
+}
+
+/// What such servers turn into the same character.
+const fn is_joint(byte: u8) -> bool {
+    matches!(byte, b'-' | b'_' | b'.')
+}
+
+/// Whether the Connection header says that `name` is for this hop only (RFC 9110 §7.6.1).
+pub(super) fn is_named_by_connection(name: &str, headers: &HeaderMap) -> bool {
+    headers
+        .get_all(CONNECTION)
+        .iter()
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .any(|option| option.trim().eq_ignore_ascii_case(name))
+}
+
+/// The query that goes on to a backend. One that may hold a token goes nowhere (OAuth 2.1 §5.1: a
+/// token in a query is no token, and ours are for nobody else).
+pub(super) fn forwarded_query(query: Option<&str>) -> Option<&str> {
+    let query = query.filter(|query| !query.is_empty())?;
+    let decoded: String = url::form_urlencoded::parse(query.as_bytes())
+        .map(|(name, _)| name.to_ascii_lowercase() + "&")
+        .collect();
+    (!decoded.contains("token")).then_some(query)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::header::AUTHORIZATION;
+
+    use super::*;
+    use gateway_core::access_token::Tools;
+    use gateway_core::client::ClientId;
+    use gateway_core::clock::Timestamp;
+    use gateway_core::grants::{GrantId, UserId};
+    use gateway_core::protocol::resource::{Mount, Resource};
+    use gateway_core::protocol::scope::Scope;
+    use gateway_upstream::Address;
+
+    fn backend() -> Backend {
+        Backend {
+            mount: Mount {
+                name: "notes".into(),
+                prefix: String::new(),
+            },
+            address: Address::Tcp {
+                host: "127.0.0.1".into(),
+                port: 9000,
+                tls: false,
+            },
+            host: "127.0.0.1:9000".into(),
+            mcp_path: "/mcp".into(),
+            sse_path: "/sse".into(),
+            headers: vec![(
+                AUTHORIZATION,
+                HeaderValue::from_static("Bearer backend's own"),
+            )],
+            approval_required: Default::default(),
+            token_header: Some(HeaderName::from_static("x-gateway-token")),
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(5),
+            start_timeout: Duration::from_secs(5),
+            is_on_stdio: false,
+            starts_with_us: false,
+        }
+    }
+
+    fn built(lines: &[(&str, &str)]) -> RequestHeader {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
+        }
+        let claims = Claims {
+            user: UserId::new("u_1"),
+            user_name: "älice".to_owned(),
+            client: ClientId::new("c_1"),
+            grant: GrantId::new("g_1"),
+            resource: Resource::from_token("https://h/mcp"),
+            scope: Scope::parse("mcp"),
+            tools: Tools::All,
+            issued: Timestamp::from_secs(1),
+            expires: Timestamp::from_secs(2),
+        };
+        build(&Asking {
+            method: &Method::POST,
+            target: "/mcp?x=1",
+            client_headers: &headers,
+            session: Some("s1"),
+            body_length: Some(3),
+            backend: &backend(),
+            identity: &IdentityHeaders::default(),
+            claims: &claims,
+            token: Some("tok"),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn who_takes_anything_asks_for_what_strict_servers_want() {
+        let accept = |method: &Method, lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(ACCEPT, line.parse().unwrap());
+            }
+            explicit_accept(method, &headers)
+        };
+        let pair = Some("application/json, text/event-stream");
+        for lines in [
+            &[][..],
+            &["*/*"],
+            &[""],
+            &["application/json", " */* ;q=0.1"],
+        ] {
+            assert_eq!(accept(&Method::POST, lines), pair, "{lines:?}");
+            assert_eq!(accept(&Method::GET, lines), Some("text/event-stream"));
+            assert_eq!(accept(&Method::DELETE, lines), None);
+        }
+        assert_eq!(accept(&Method::POST, &["application/json"]), None);
+        assert_eq!(accept(&Method::GET, &["text/*"]), None);
+    }
+
+    #[test]
+    fn the_backend_learns_who_calls_from_the_gateway_only() {
+        let spellings = [
+            "x-forwarded-user",
+            "X-Forwarded-User",
+            "X_Forwarded_User",
+            "x-forwarded_user",
+            "x.forwarded.user",
+            "x-forwarded-grant",
+            "x_forwarded_for",
+            "x-forwarded-host",
+            "forwarded",
+            "x-real-ip",
+            "X_REAL_IP",
+            "authorization",
+            "cookie",
+            "origin",
+            "mcp-session-id",
+            "mcp_session_id",
+            "remote_user",
+            "x-remote-user",
+            "x-forwarded-anything",
+            "x-gateway-token",
+            "X_Gateway.Token",
+        ];
+        for name in spellings {
+            let head = built(&[(name, "mallory"), (name, "mallory")]);
+            assert!(
+                head.headers.values().all(|value| value != "mallory"),
+                "{name} went through: {:?}",
+                head.headers
+            );
+        }
+        let head = built(&[]);
+        assert_eq!(
+            head.headers["x-forwarded-user"].as_bytes(),
+            "älice".as_bytes()
+        );
+        assert_eq!(head.headers["x-forwarded-client"], "c_1");
+        assert_eq!(head.headers["x-forwarded-grant"], "g_1");
+        assert_eq!(head.headers["x-gateway-token"], "tok");
+        assert_eq!(head.headers["mcp-session-id"], "s1");
+        assert_eq!(head.headers["authorization"], "Bearer backend's own");
+        assert_eq!(head.headers["host"], "127.0.0.1:9000");
+        assert_eq!(head.headers["content-length"], "3");
+    }
+
+    #[test]
+    fn hop_by_hop_headers_stay_on_their_hop() {
+        let head = built(&[
+            ("connection", "keep-alive, X-Secret"),
+            ("connection", "x-other"),
+            ("x-secret", "1"),
+            ("x-other", "1"),
+            ("te", "trailers"),
+            ("upgrade", "websocket"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "99"),
+            ("accept-encoding", "gzip"),
+            ("expect", "100-continue"),
+            ("proxy-authorization", "x"),
+            ("host", "evil"),
+        ]);
+        let names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+        for name in [
+            "connection",
+            "x-secret",
+            "x-other",
+            "te",
+            "upgrade",
+            "transfer-encoding",
+            "accept-encoding",
+            "expect",
+            "proxy-authorization",
+        ] {
+            assert!(!names.contains(&name), "{name}");
+        }
+        assert_eq!(head.headers["content-length"], "3");
+        assert_eq!(head.headers.get_all("host").iter().count(), 1);
+    }
+
+    #[test]
+    fn everything_else_goes_on_unchanged() {
+        let lines = [
+            ("accept", "application/json, text/event-stream"),
+            ("content-type", "application/json"),
+            ("mcp-protocol-version", "2025-11-25"),
+            ("mcp-method", "tools/call"),
+            ("mcp-name", "=?base64?w6Q=?="),
+            ("mcp-param-q", "x"),
+            ("last-event-id", "7"),
+            ("user-agent", "test"),
+            ("x-custom", "1"),
+            ("traceparent", "00-x"),
+        ];
+        let head = built(&lines);
+        for (name, value) in lines {
+            assert_eq!(head.headers[name], value);
+        }
+    }
+
+    #[test]
+    fn a_query_that_may_hold_a_token_goes_nowhere() {
+        assert_eq!(forwarded_query(Some("a=1&b=2")), Some("a=1&b=2"));
+        for query in [
+            "access_token=x",
+            "a=1&ACCESS_TOKEN=x",
+            "a=1&access%5ftoken=x",
+            "token=x",
+            "acces%73_t%6fken",
+        ] {
+            assert_eq!(forwarded_query(Some(query)), None, "{query}");
+        }
+        assert_eq!(forwarded_query(Some("")), None);
+        assert_eq!(forwarded_query(None), None);
+    }
+}

@@ -1,0 +1,439 @@
+//! The store of one gateway on one machine: a redb file in the state folder.
+//!
+//! Owns: the file, its lock, its tables, the writer thread, what happens after a fault of the disk.
+//! Not: what the values mean.
+//!
+//! One thread writes. It takes every write that waits, applies them in one transaction, commits
+//! durably (fsync) and only then answers all of them: while one commit is on its way to the disk,
+//! the next batch gathers. Reads come from a snapshot, on the runtime's threads for blocking work.
+//!
+//! After a failed commit the open file is not trusted again. If the disk was full or read-only the
+//! file is closed, opened anew (which verifies it) and writes are tried once a second. After any
+//! other fault (an fsync that fails may have lost pages that the system believes written) every
+//! promise stays a [`StoreError`] until the gateway is restarted.
+
+mod disk;
+mod tables;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use parking_lot::{Mutex, RwLock};
+use redb::{Database, Durability, ReadTransaction, ReadableDatabase as _};
+use tokio::sync::{Notify, Semaphore, oneshot};
+
+use self::disk::Opener;
+use self::tables::{Batch, Change, Snapshot};
+use crate::{Cursor, Inserted, OpenError, Revocation, Store, StoreEpoch, StoreError, Table, Taken};
+use gateway_core::clock::Timestamp;
+
+/// Writes that may wait for the writer; more than that is overload and refused.
+const QUEUE: usize = 1024;
+/// Writes in one commit.
+const BATCH: usize = 256;
+/// Reads at one time; a disk that hangs must not eat the runtime's blocking threads.
+const READERS: usize = 16;
+/// What a caller waits for the disk.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A commit that takes longer is said in the log.
+const SLOW: Duration = Duration::from_secs(1);
+/// How long writes are refused after the disk was full.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The embedded store. Dropping it finishes what was queued and closes the file.
+#[derive(Debug)]
+pub struct Embedded {
+    shared: Arc<Shared>,
+    queue: Option<SyncSender<Job>>,
+    writer: Option<JoinHandle<()>>,
+    readers: Arc<Semaphore>,
+    revoked: Notify,
+}
+
+/// What readers and the writer share.
+#[derive(Debug)]
+struct Shared {
+    /// `None` while the file can't be trusted.
+    database: RwLock<Option<Database>>,
+    /// The last fault, for those it concerns.
+    fault: Mutex<String>,
+}
+
+/// One write: applied to the batch, it gives what to do once the batch is durable.
+struct Job(Box<Apply>);
+
+type Apply = dyn FnOnce(&mut Batch<'_>) -> Result<Acknowledge, redb::Error> + Send;
+
+type Acknowledge = Box<dyn FnOnce() + Send>;
+
+impl Embedded {
+    /// Opens the store in `folder`, making both if need be (folder 0700, file 0600). Blocks; after
+    /// a crash it verifies the file first.
+    pub fn open(folder: &Path) -> Result<Self, OpenError> {
+        Self::open_with(Opener::file(folder)?)
+    }
+
+    fn open_with(opener: Opener) -> Result<Self, OpenError> {
+        let database = opener.open()?;
+        let shared = Arc::new(Shared {
+            database: RwLock::new(Some(database)),
+            fault: Mutex::new("the writer has ended".to_owned()),
+        });
+        let (queue, jobs) = sync_channel(QUEUE);
+        let folder = opener.folder().to_owned();
+        let writer = Writer {
+            shared: Arc::clone(&shared),
+            jobs,
+            opener,
+            condition: Condition::Sound,
+        };
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|cause| OpenError::Folder { folder, cause })?;
+        Ok(Self {
+            shared,
+            queue: Some(queue),
+            writer: Some(thread),
+            readers: Arc::new(Semaphore::new(READERS)),
+            revoked: Notify::new(),
+        })
+    }
+
+    /// Applies `change` in the next batch and answers when that is durable.
+    async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Batch<'_>) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (tell, told) = oneshot::channel();
+        let job = Job(Box::new(move |batch| {
+            // A caller that gave up is not waiting for either.
+            match change(batch) {
+                Ok(answer) => Ok(Box::new(move || drop(tell.send(Ok(answer))))),
+                Err(fault) => {
+                    let _ = tell.send(Err(failed(&fault)));
+                    Err(fault)
+                }
+            }
+        }));
+        let queue = self.queue.as_ref().expect("it is taken in drop only");
+        queue.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError("too many writes are waiting".to_owned()),
+            TrySendError::Disconnected(_) => self.shared.error(),
+        })?;
+        match tokio::time::timeout(PATIENCE, told).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(self.shared.error()),
+            Err(_) => Err(StoreError("the disk is too slow".to_owned())),
+        }
+    }
+
+    /// Reads from what was last committed.
+    async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Snapshot) -> Result<T, redb::Error> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let shared = Arc::clone(&self.shared);
+        let readers = Arc::clone(&self.readers);
+        let reading = async move {
+            let permit = readers
+                .acquire_owned()
+                .await
+                .map_err(|_| StoreError("the store is closed".to_owned()))?;
+            tokio::task::spawn_blocking(move || {
+                let _permit = permit;
+                look(&Snapshot(shared.snapshot()?)).map_err(|error| unreadable(&error))
+            })
+            .await
+            .map_err(|_| StoreError("a read was cut short".to_owned()))?
+        };
+        tokio::time::timeout(PATIENCE, reading)
+            .await
+            .unwrap_or_else(|_| Err(StoreError("the disk is too slow".to_owned())))
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(writer) = self.writer.take() {
+            // It panicked at worst, and then there is nothing left to wait for.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    fn snapshot(&self) -> Result<ReadTransaction, StoreError> {
+        match self.database.read().as_ref() {
+            Some(database) => database
+                .begin_read()
+                .map_err(|error| unreadable(&error.into())),
+            None => Err(self.error()),
+        }
+    }
+
+    fn error(&self) -> StoreError {
+        StoreError(self.fault.lock().clone())
+    }
+}
+
+fn unreadable(fault: &redb::Error) -> StoreError {
+    StoreError(format!("a read failed: {fault}"))
+}
+
+fn failed(fault: &redb::Error) -> StoreError {
+    StoreError(format!("a write failed: {fault}"))
+}
+
+/// The one who writes.
+struct Writer {
+    shared: Arc<Shared>,
+    jobs: Receiver<Job>,
+    opener: Opener,
+    condition: Condition,
+}
+
+/// What the writer thinks of the disk.
+enum Condition {
+    Sound,
+    /// It was full or read-only at that moment.
+    Full(Instant),
+    /// It can't be trusted in this life.
+    Lost,
+}
+
+impl Writer {
+    fn run(mut self) {
+        while let Ok(first) = self.jobs.recv() {
+            let waiting = self.jobs.try_iter().take(BATCH - 1);
+            let batch: Vec<Job> = std::iter::once(first).chain(waiting).collect();
+            if !self.is_ready() {
+                // Dropping a job tells its caller of the fault.
+                continue;
+            }
+            let writes = batch.len();
+            let mut acknowledgements = Vec::with_capacity(writes);
+            let begun = Instant::now();
+            let committed = self.commit(batch, &mut acknowledgements);
+            let took = begun.elapsed();
+            if took > SLOW {
+                log::warn!(
+                    event = "store_slow", ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX), writes = writes,
+                    hint = "the disk, or the machine, was busy with something else";
+                    "a commit took long"
+                );
+            }
+            match committed {
+                Ok(()) => acknowledgements.into_iter().for_each(|tell| tell()),
+                Err(fault) => self.distrust(&fault),
+            }
+        }
+        *self.shared.fault.lock() = "the store is closed".to_owned();
+        *self.shared.database.write() = None;
+    }
+
+    /// Applies the jobs and makes them durable. On a fault none of them is to be acknowledged.
+    fn commit(
+        &self,
+        jobs: Vec<Job>,
+        acknowledgements: &mut Vec<Acknowledge>,
+    ) -> Result<(), redb::Error> {
+        let mut transaction = match self.shared.database.read().as_ref() {
+            Some(database) => database.begin_write()?,
+            None => return Err(redb::Error::DatabaseClosed),
+        };
+        let mut batch = Batch::new(&transaction);
+        for Job(apply) in jobs {
+            acknowledgements.push(apply(&mut batch)?);
+        }
+        match batch.change() {
+            Change::None => transaction.abort()?,
+            Change::Counts => {
+                // Nobody is harmed by a forgotten count, but a flood of guesses could keep the
+                // disk busy. The next durable commit keeps these too.
+                transaction
+                    .set_durability(Durability::None)
+                    .map_err(|error| redb::Error::Corrupted(error.to_string()))?;
+                transaction.commit()?;
+            }
+            Change::Values => transaction.commit()?,
+        }
+        Ok(())
+    }
+
+    /// Whether a commit may be tried; opens the file anew if it had to be closed.
+    fn is_ready(&mut self) -> bool {
+        match self.condition {
+            Condition::Sound => true,
+            Condition::Lost => false,
+            Condition::Full(since) if since.elapsed() < PAUSE => false,
+            Condition::Full(_) => {
+                let open = self.shared.database.read().is_some() || self.reopen();
+                if open {
+                    self.condition = Condition::Sound;
+                    log::info!(event = "store_writes_again"; "the store takes writes again");
+                } else {
+                    self.condition = Condition::Full(Instant::now());
+                }
+                open
+            }
+        }
+    }
+
+    /// After a failed commit: nothing of it was acknowledged, and the open file is given up.
+    fn distrust(&mut self, fault: &redb::Error) {
+        *self.shared.fault.lock() = failed(fault).0;
+        *self.shared.database.write() = None;
+        if disk::is_full(fault) {
+            log::error!(event = "store_full"; "the store can't write: {fault}; trying again every second");
+            self.reopen();
+            self.condition = Condition::Full(Instant::now());
+        } else {
+            log::error!(
+                event = "store_lost",
+                hint = "check the disk, then restart the gateway";
+                "the store can't be trusted any more: {fault}"
+            );
+            self.condition = Condition::Lost;
+        }
+    }
+
+    fn reopen(&self) -> bool {
+        match self.opener.open() {
+            Ok(database) => {
+                *self.shared.database.write() = Some(database);
+                true
+            }
+            Err(error) => {
+                *self.shared.fault.lock() = error.to_string();
+                false
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Embedded {
+    async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError> {
+        if let Some(epoch) = self.read(Snapshot::epoch).await? {
+            return Ok(epoch);
+        }
+        let candidate = candidate.clone();
+        self.write(move |batch| batch.epoch(&candidate)).await
+    }
+
+    async fn get(
+        &self,
+        table: Table,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = key.to_owned();
+        self.read(move |snapshot| snapshot.value(table, &key, now))
+            .await
+    }
+
+    async fn put(
+        &self,
+        table: Table,
+        key: &str,
+        value: &[u8],
+        expires: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let (key, value) = (key.to_owned(), value.to_vec());
+        self.write(move |batch| batch.put(table, &key, &value, expires))
+            .await
+    }
+
+    async fn insert(
+        &self,
+        table: Table,
+        key: &str,
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Inserted, StoreError> {
+        let (key, value) = (key.to_owned(), value.to_vec());
+        self.write(move |batch| batch.insert(table, &key, &value, expires, now))
+            .await
+    }
+
+    async fn replace(
+        &self,
+        table: Table,
+        key: &str,
+        seen: &[u8],
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (key, seen, value) = (key.to_owned(), seen.to_vec(), value.to_vec());
+        self.write(move |batch| batch.replace(table, &key, &seen, &value, expires, now))
+            .await
+    }
+
+    async fn take(&self, table: Table, key: &str, now: Timestamp) -> Result<Taken, StoreError> {
+        let key = key.to_owned();
+        self.write(move |batch| batch.take(table, &key, now)).await
+    }
+
+    async fn remove(&self, table: Table, key: &str) -> Result<bool, StoreError> {
+        let key = key.to_owned();
+        self.write(move |batch| batch.remove(table, &key)).await
+    }
+
+    async fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let after = after.map(str::to_owned);
+        self.read(move |snapshot| snapshot.list(table, after.as_deref(), limit, now))
+            .await
+    }
+
+    async fn count(&self, key: &str, window: Duration, now: Timestamp) -> Result<u64, StoreError> {
+        let key = key.to_owned();
+        self.write(move |batch| batch.count(&key, window, now))
+            .await
+    }
+
+    async fn revoke(&self, revocation: &Revocation, _: Timestamp) -> Result<(), StoreError> {
+        let revocation = revocation.clone();
+        self.write(move |batch| batch.revoke(&revocation)).await?;
+        self.revoked.notify_one();
+        Ok(())
+    }
+
+    async fn revocations(
+        &self,
+        after: Cursor,
+        now: Timestamp,
+    ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
+        self.read(move |snapshot| snapshot.revocations(after, now))
+            .await
+    }
+
+    async fn revocation_hint(&self, limit: Duration) {
+        let _ = tokio::time::timeout(limit, self.revoked.notified()).await;
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        while self.write(move |batch| batch.sweep(now)).await? {}
+        Ok(())
+    }
+
+    async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write(move |batch| batch.ping(now)).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,433 @@
+//! The tables of the embedded store and every promise as a step of one transaction. Owns: the
+//! layout of the file, the index of what expires. Not: threads, commits, faults.
+
+use std::ops::Bound;
+use std::time::Duration;
+
+use redb::{
+    Database, Error, ReadTransaction, ReadableDatabase as _, ReadableTable, TableDefinition,
+    TableError, WriteTransaction,
+};
+
+use crate::{Cursor, Inserted, Revocation, StoreEpoch, Table, Taken};
+use gateway_core::clock::Timestamp;
+
+/// The layout that this code reads and writes.
+const LAYOUT: &[u8] = b"1";
+
+/// Whether it was taken, when it expires (milliseconds), the value.
+type Entry = (bool, u64, &'static [u8]);
+
+/// Single values about the store itself.
+const STORE: TableDefinition<&str, &[u8]> = TableDefinition::new("store");
+/// What expires: when (milliseconds), the table, the key.
+const EXPIRY: TableDefinition<(u64, &str, &str), ()> = TableDefinition::new("expiry");
+/// Events counted, and when their window ends (milliseconds).
+const COUNTS: TableDefinition<&str, (u64, u64)> = TableDefinition::new("count");
+/// Revocations by number: the id, and when to forget it (milliseconds).
+const REVOCATIONS: TableDefinition<u64, (&str, u64)> = TableDefinition::new("revocation");
+
+const NEVER: u64 = u64::MAX;
+/// Entries that one step of a sweep removes, so that it does not hold up a batch.
+const SWEEP: usize = 500;
+/// Revocations in one page.
+const PAGE: usize = 10_000;
+/// A store that took a write within this time takes writes.
+const PROOF: Duration = Duration::from_secs(1);
+
+const fn entries(table: Table) -> TableDefinition<'static, &'static str, Entry> {
+    TableDefinition::new(match table {
+        Table::Client => "value.client",
+        Table::User => "value.user",
+        Table::Grant => "value.grant",
+        Table::Code => "value.code",
+        Table::Session => "value.session",
+        Table::Once => "value.once",
+        Table::Setting => "value.setting",
+    })
+}
+
+/// Makes the tables of a new file; refuses a file of another layout.
+pub(super) fn prepare(database: &Database) -> Result<(), String> {
+    match layout(database) {
+        Ok(Some(found)) if found == LAYOUT => return Ok(()),
+        Ok(Some(found)) => {
+            return Err(format!(
+                "it has layout {}, this version reads layout {}",
+                String::from_utf8_lossy(&found),
+                String::from_utf8_lossy(LAYOUT)
+            ));
+        }
+        Ok(None) => {}
+        Err(error) => return Err(error.to_string()),
+    }
+    let make = || -> Result<(), Error> {
+        let transaction = database.begin_write()?;
+        for table in Table::ALL {
+            transaction.open_table(entries(table))?;
+        }
+        transaction.open_table(EXPIRY)?;
+        transaction.open_table(COUNTS)?;
+        transaction.open_table(REVOCATIONS)?;
+        transaction.open_table(STORE)?.insert("layout", LAYOUT)?;
+        transaction.commit()?;
+        Ok(())
+    };
+    make().map_err(|error| error.to_string())
+}
+
+fn layout(database: &Database) -> Result<Option<Vec<u8>>, Error> {
+    match database.begin_read()?.open_table(STORE) {
+        Ok(table) => Ok(table.get("layout")?.map(|found| found.value().to_vec())),
+        Err(TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// What was committed at one moment.
+pub(super) struct Snapshot(pub(super) ReadTransaction);
+
+impl Snapshot {
+    pub(super) fn epoch(&self) -> Result<Option<StoreEpoch>, Error> {
+        let table = self.0.open_table(STORE)?;
+        let found = table.get("birth")?;
+        found.map(|bytes| parse_birth(bytes.value())).transpose()
+    }
+
+    pub(super) fn value(
+        &self,
+        table: Table,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let table = self.0.open_table(entries(table))?;
+        let found = table.get(key)?;
+        Ok(found.and_then(|entry| {
+            let (_, expires, value) = entry.value();
+            (now.millis() < expires).then(|| value.to_vec())
+        }))
+    }
+
+    pub(super) fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, Error> {
+        let table = self.0.open_table(entries(table))?;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut page = Vec::new();
+        for row in table.range::<&str>((from, Bound::Unbounded))? {
+            if page.len() == limit {
+                break;
+            }
+            let (key, entry) = row?;
+            let (_, expires, value) = entry.value();
+            if now.millis() < expires {
+                page.push((key.value().to_owned(), value.to_vec()));
+            }
+        }
+        Ok(page)
+    }
+
+    pub(super) fn revocations(
+        &self,
+        after: Cursor,
+        now: Timestamp,
+    ) -> Result<(Vec<Revocation>, Cursor), Error> {
+        let table = self.0.open_table(REVOCATIONS)?;
+        let mut cursor = after;
+        let mut live = Vec::new();
+        for row in table.range(after.0.saturating_add(1)..)?.take(PAGE) {
+            let (number, row) = row?;
+            cursor = Cursor(number.value());
+            let (id, expires) = row.value();
+            if now.millis() < expires {
+                live.push(Revocation {
+                    id: id.to_owned(),
+                    expires: Timestamp::from_millis(expires),
+                });
+            }
+        }
+        Ok((live, cursor))
+    }
+}
+
+/// What a batch asks of its commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Change {
+    /// Nothing was written.
+    None,
+    /// Only counts were.
+    Counts,
+    /// Something that must be durable before anybody hears of it.
+    Values,
+}
+
+/// Writes on their way into one commit.
+pub(super) struct Batch<'t> {
+    transaction: &'t WriteTransaction,
+    change: Change,
+}
+
+/// An entry as it was found, alive or not.
+struct Found {
+    used: bool,
+    expires: u64,
+    value: Vec<u8>,
+}
+
+impl<'t> Batch<'t> {
+    pub(super) fn new(transaction: &'t WriteTransaction) -> Self {
+        Self {
+            transaction,
+            change: Change::None,
+        }
+    }
+
+    pub(super) fn change(&self) -> Change {
+        self.change
+    }
+
+    pub(super) fn epoch(&mut self, candidate: &StoreEpoch) -> Result<StoreEpoch, Error> {
+        let mut table = self.transaction.open_table(STORE)?;
+        if let Some(found) = table.get("birth")? {
+            return parse_birth(found.value());
+        }
+        let bytes = serde_json::to_vec(candidate).expect("a birth is a text and a number");
+        table.insert("birth", bytes.as_slice())?;
+        self.change = Change::Values;
+        Ok(candidate.clone())
+    }
+
+    pub(super) fn put(
+        &mut self,
+        table: Table,
+        key: &str,
+        value: &[u8],
+        expires: Option<Timestamp>,
+    ) -> Result<(), Error> {
+        self.set(table, key, value, expires, false)
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        table: Table,
+        key: &str,
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Inserted, Error> {
+        if let Some(found) = self.live(table, key, now)? {
+            return Ok(Inserted::Exists(found.value));
+        }
+        self.set(table, key, value, expires, false)?;
+        Ok(Inserted::New)
+    }
+
+    pub(super) fn replace(
+        &mut self,
+        table: Table,
+        key: &str,
+        seen: &[u8],
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<bool, Error> {
+        match self.live(table, key, now)? {
+            Some(found) if found.value == seen => {
+                self.set(table, key, value, expires, found.used)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    pub(super) fn take(&mut self, table: Table, key: &str, now: Timestamp) -> Result<Taken, Error> {
+        let Some(found) = self.live(table, key, now)? else {
+            return Ok(Taken::Unknown);
+        };
+        if found.used {
+            return Ok(Taken::Again(found.value));
+        }
+        self.change = Change::Values;
+        self.transaction
+            .open_table(entries(table))?
+            .insert(key, (true, found.expires, found.value.as_slice()))?;
+        Ok(Taken::Fresh(found.value))
+    }
+
+    pub(super) fn remove(&mut self, table: Table, key: &str) -> Result<bool, Error> {
+        let Some(found) = self.found(table, key)? else {
+            return Ok(false);
+        };
+        self.change = Change::Values;
+        self.transaction.open_table(entries(table))?.remove(key)?;
+        self.forget_expiry(found.expires, table.name(), key)?;
+        Ok(true)
+    }
+
+    pub(super) fn count(
+        &mut self,
+        key: &str,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<u64, Error> {
+        let mut counts = self.transaction.open_table(COUNTS)?;
+        let present = counts.get(key)?.map(|row| row.value());
+        let latest = (now + window).millis();
+        // A window that would end later than one begun now stems from a clock that jumped back.
+        let current = present.filter(|(_, ends)| now.millis() < *ends && *ends <= latest);
+        let (count, ends) = current.unwrap_or((0, latest));
+        counts.insert(key, (count + 1, ends))?;
+        drop(counts);
+        self.change = self.change.max(Change::Counts);
+        if current.is_none() {
+            if let Some((_, stale)) = present {
+                self.forget_expiry(stale, "count", key)?;
+            }
+            self.note_expiry(ends, "count", key)?;
+        }
+        Ok(count + 1)
+    }
+
+    pub(super) fn revoke(&mut self, revocation: &Revocation) -> Result<(), Error> {
+        self.change = Change::Values;
+        let mut store = self.transaction.open_table(STORE)?;
+        let last = match store.get("last_revocation")? {
+            Some(bytes) => parse_number(bytes.value())?,
+            None => 0,
+        };
+        let number = last + 1;
+        store.insert("last_revocation", number.to_be_bytes().as_slice())?;
+        let expires = revocation.expires.millis();
+        self.transaction
+            .open_table(REVOCATIONS)?
+            .insert(number, (revocation.id.as_str(), expires))?;
+        self.note_expiry(expires, "revocation", &number.to_string())
+    }
+
+    /// Removes some of what has expired; whether there may be more.
+    pub(super) fn sweep(&mut self, now: Timestamp) -> Result<bool, Error> {
+        let mut expired = Vec::new();
+        {
+            let index = self.transaction.open_table(EXPIRY)?;
+            let end = now.millis().saturating_add(1);
+            for row in index.range(..(end, "", ""))?.take(SWEEP) {
+                let (key, _) = row?;
+                let (at, table, key) = key.value();
+                expired.push((at, table.to_owned(), key.to_owned()));
+            }
+        }
+        for (at, table, key) in &expired {
+            self.change = Change::Values;
+            self.forget_expiry(*at, table, key)?;
+            match table.as_str() {
+                "count" => {
+                    self.transaction.open_table(COUNTS)?.remove(key.as_str())?;
+                }
+                "revocation" => {
+                    let number = key
+                        .parse()
+                        .map_err(|_| damaged("the number of a revocation"))?;
+                    self.transaction.open_table(REVOCATIONS)?.remove(&number)?;
+                }
+                name => {
+                    let table = Table::ALL
+                        .into_iter()
+                        .find(|table| table.name() == name)
+                        .ok_or_else(|| damaged("the name of a table"))?;
+                    self.transaction
+                        .open_table(entries(table))?
+                        .remove(key.as_str())?;
+                }
+            }
+        }
+        Ok(expired.len() == SWEEP)
+    }
+
+    pub(super) fn ping(&mut self, now: Timestamp) -> Result<(), Error> {
+        let mut store = self.transaction.open_table(STORE)?;
+        let last = match store.get("ping")? {
+            Some(bytes) => Timestamp::from_millis(parse_number(bytes.value())?),
+            None => Timestamp::from_millis(0),
+        };
+        if now.since(last) >= PROOF || now < last {
+            store.insert("ping", now.millis().to_be_bytes().as_slice())?;
+            self.change = Change::Values;
+        }
+        Ok(())
+    }
+
+    fn found(&self, table: Table, key: &str) -> Result<Option<Found>, Error> {
+        let table = self.transaction.open_table(entries(table))?;
+        let found = table.get(key)?;
+        Ok(found.map(|entry| {
+            let (used, expires, value) = entry.value();
+            Found {
+                used,
+                expires,
+                value: value.to_vec(),
+            }
+        }))
+    }
+
+    fn live(&self, table: Table, key: &str, now: Timestamp) -> Result<Option<Found>, Error> {
+        let found = self.found(table, key)?;
+        Ok(found.filter(|found| now.millis() < found.expires))
+    }
+
+    fn set(
+        &mut self,
+        table: Table,
+        key: &str,
+        value: &[u8],
+        expires: Option<Timestamp>,
+        used: bool,
+    ) -> Result<(), Error> {
+        self.change = Change::Values;
+        let expires = expires.map_or(NEVER, Timestamp::millis);
+        let before = self
+            .transaction
+            .open_table(entries(table))?
+            .insert(key, (used, expires, value))?
+            .map(|entry| entry.value().1);
+        if before == Some(expires) {
+            return Ok(());
+        }
+        if let Some(before) = before {
+            self.forget_expiry(before, table.name(), key)?;
+        }
+        self.note_expiry(expires, table.name(), key)
+    }
+
+    fn note_expiry(&self, at: u64, table: &str, key: &str) -> Result<(), Error> {
+        if at != NEVER {
+            let mut index = self.transaction.open_table(EXPIRY)?;
+            index.insert((at, table, key), ())?;
+        }
+        Ok(())
+    }
+
+    fn forget_expiry(&self, at: u64, table: &str, key: &str) -> Result<(), Error> {
+        if at != NEVER {
+            let mut index = self.transaction.open_table(EXPIRY)?;
+            index.remove((at, table, key))?;
+        }
+        Ok(())
+    }
+}
+
+fn parse_birth(bytes: &[u8]) -> Result<StoreEpoch, Error> {
+    serde_json::from_slice(bytes).map_err(|_| damaged("the birth mark"))
+}
+
+fn parse_number(bytes: &[u8]) -> Result<u64, Error> {
+    let bytes = bytes.try_into().map_err(|_| damaged("a number"))?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+fn damaged(what: &str) -> Error {
+    Error::Corrupted(format!("{what} can't be read"))
+}

@@ -1,0 +1,230 @@
+//! The files of the log: the one that is appended to, and those that were rotated away, numbered
+//! upwards. What a crash left is mended when the file is opened.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use gateway_core::audit::{Head, Line};
+
+/// The longest line that is looked for at the end of a file.
+const LONGEST_LINE: u64 = 8 * 1024 * 1024;
+
+/// The log can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {error}", path = .path.display())]
+pub struct OpenError {
+    /// Which file.
+    pub path: PathBuf,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+/// How a file ends.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// It is empty, or new.
+    Empty,
+    /// With a whole line; `torn` bytes of an unfinished one were cut off.
+    Whole {
+        /// That line's place.
+        head: Head,
+        /// How many bytes were cut off.
+        torn: u64,
+    },
+    /// With something that is no line of an audit log.
+    Damaged,
+}
+
+/// The file that is appended to.
+#[derive(Debug)]
+pub(super) struct Current {
+    path: PathBuf,
+    file: File,
+    length: u64,
+}
+
+impl Current {
+    /// Opens or creates it, readable by its owner only, and looks at its end.
+    pub(super) fn open(path: &Path) -> io::Result<(Self, End)> {
+        if let Some(folder) = path
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty())
+        {
+            fs::create_dir_all(folder)?;
+        }
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path)?;
+        sync_folder(path)?;
+        let end = end(&mut file)?;
+        let length = file.metadata()?.len();
+        let current = Self {
+            path: path.to_owned(),
+            file,
+            length,
+        };
+        Ok((current, end))
+    }
+
+    pub(super) const fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Appends bytes, all or none: what a failed write left is cut off again.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self.file.write_all(bytes) {
+            Ok(()) => {
+                self.length += bytes.len() as u64;
+                Ok(())
+            }
+            Err(error) => {
+                let _ = self.file.set_len(self.length);
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Moves the file to the next number, removes those beyond `keep`, and begins a new one.
+    pub(super) fn rotate(&mut self, keep: usize) -> io::Result<()> {
+        self.file.sync_data()?;
+        let numbered = numbered(&self.path)?;
+        let next = numbered.last().map_or(1, |(number, _)| number + 1);
+        fs::rename(&self.path, with_number(&self.path, next))?;
+        let surplus = (numbered.len() + 1).saturating_sub(keep.max(1));
+        for (_, path) in numbered.iter().take(surplus) {
+            fs::remove_file(path)?;
+        }
+        let (current, _) = Self::open(&self.path)?;
+        *self = current;
+        Ok(())
+    }
+}
+
+/// Where the chain stands at the end of the newest rotated file: a crash between the end of one file
+/// and the first line of the next leaves the current one empty.
+pub(super) fn rotated_head(path: &Path) -> io::Result<Option<Head>> {
+    let Some((_, newest)) = numbered(path)?.pop() else {
+        return Ok(None);
+    };
+    let end = end(&mut File::open(newest)?);
+    Ok(match end {
+        Ok(End::Whole { head, .. }) => Some(head),
+        Ok(End::Empty | End::Damaged) | Err(_) => None,
+    })
+}
+
+/// All files of the log at `path`, oldest first, the current one last.
+pub fn in_order(path: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> = numbered(path)?.into_iter().map(|(_, path)| path).collect();
+    if path.exists() {
+        files.push(path.to_owned());
+    }
+    Ok(files)
+}
+
+/// Files by the log that they belong to, each log's in the order given: a number at the end of a
+/// name tells no logs apart.
+pub fn logs(files: &[PathBuf]) -> Vec<(PathBuf, Vec<PathBuf>)> {
+    let mut logs: Vec<(PathBuf, Vec<PathBuf>)> = Vec::new();
+    for file in files {
+        let name = name(file);
+        let is_number = |end: &str| end.len() >= 6 && end.bytes().all(|b| b.is_ascii_digit());
+        let log = match name.rsplit_once('.') {
+            Some((log, end)) if is_number(end) => file.with_file_name(log),
+            _ => file.clone(),
+        };
+        match logs.iter_mut().find(|(known, _)| *known == log) {
+            Some((_, files)) => files.push(file.clone()),
+            None => logs.push((log, vec![file.clone()])),
+        }
+    }
+    logs
+}
+
+/// Looks at the last line. Bytes after it were being written when the process ended: they were
+/// never acknowledged, and are cut off.
+fn end(file: &mut File) -> io::Result<End> {
+    let length = file.metadata()?.len();
+    if length == 0 {
+        return Ok(End::Empty);
+    }
+    let from = length.saturating_sub(LONGEST_LINE);
+    file.seek(SeekFrom::Start(from))?;
+    let mut tail = Vec::new();
+    file.take(LONGEST_LINE).read_to_end(&mut tail)?;
+    let Some(feed) = tail.iter().rposition(|byte| *byte == b'\n') else {
+        // One torn line alone, or no log at all.
+        if from == 0 && tail.starts_with(b"{\"chain\":") {
+            file.set_len(0)?;
+            return Ok(End::Empty);
+        }
+        return Ok(End::Damaged);
+    };
+    let start = tail[..feed]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at + 1);
+    let line = std::str::from_utf8(&tail[start..feed])
+        .ok()
+        .and_then(|text| Line::parse(text).ok());
+    let Some(line) = line else {
+        return Ok(End::Damaged);
+    };
+    let torn = (tail.len() - feed - 1) as u64;
+    if torn > 0 {
+        file.set_len(length - torn)?;
+        file.sync_data()?;
+    }
+    let head = line.place.head;
+    Ok(End::Whole { head, torn })
+}
+
+/// The rotated files, lowest number first.
+fn numbered(path: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let prefix = format!("{}.", name(path));
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let number = entry.file_name().to_str().and_then(|name| {
+            let digits = name.strip_prefix(&prefix)?;
+            (digits.len() >= 6).then(|| digits.parse::<u64>().ok())?
+        });
+        if let Some(number) = number {
+            files.push((number, entry.path()));
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn with_number(path: &Path, number: u64) -> PathBuf {
+    path.with_file_name(format!("{}.{number:06}", name(path)))
+}
+
+fn name(path: &Path) -> String {
+    path.file_name()
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned()
+}
+
+fn sync_folder(path: &Path) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    File::open(folder)?.sync_all()
+}

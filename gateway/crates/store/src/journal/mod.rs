@@ -1,0 +1,332 @@
+//! The audit log on disk: one writer, in order, appended and never changed.
+//!
+//! A record is entered in one of two ways. [`Journal::enter`] returns when it is durable: what gives
+//! or takes access waits for that before it is acknowledged. [`Journal::note`] returns at once: calls
+//! and refusals are durable within [`DURABLE_WITHIN`]. Where the log can't be written both fail, and
+//! whoever enters refuses what it was about to do, unless the operator chose to go on without.
+//!
+//! There are two logs, each with files, a chain and a writer of its own: [`Settings::file`] has what
+//! gives or takes access, [`Settings::calls_file`] everything else. Which of the two a record goes to
+//! and how much of it is written is decided here alone, so no caller can forget it.
+//!
+//! Owns: the writers' threads, the files, rotation, what a crash left. Not: what lines look like
+//! (`audit`), what is worth one (the callers).
+
+mod files;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+pub use self::files::{OpenError, in_order, logs};
+
+use self::writer::{Entry, Writer};
+use gateway_core::audit::{Arguments, CheckpointKey, Event, Flood, Passed, PublicKey, Record};
+use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::secret::TagKey;
+
+/// How long a record that nobody waits for may be in memory only.
+pub const DURABLE_WITHIN: Duration = Duration::from_millis(200);
+
+/// How many records may wait for the writer.
+const QUEUE: usize = 16_384;
+
+/// What the operator decides about the audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The file that is appended to with what gives or takes access; those that were rotated away
+    /// stand beside it, numbered.
+    pub file: PathBuf,
+    /// The size in bytes at which a new file begins.
+    pub max_size: u64,
+    /// How many rotated files are kept of each log.
+    pub keep: usize,
+    /// How a call's arguments are written.
+    pub arguments: ArgumentsMode,
+    /// The longest time from a record to the checkpoint that signs it.
+    pub checkpoint_every: Duration,
+    /// What happens where the log can't be written.
+    pub on_failure: OnFailure,
+}
+
+impl Settings {
+    /// The file that is appended to with everything else: `audit-calls.jsonl` beside `audit.jsonl`.
+    pub fn calls_file(&self) -> PathBuf {
+        let part = |part: Option<&std::ffi::OsStr>| part.unwrap_or_default().to_owned();
+        let mut name = part(self.file.file_stem());
+        name.push("-calls");
+        if let Some(extension) = self.file.extension() {
+            name.push(".");
+            name.push(extension);
+        }
+        self.file.with_file_name(name)
+    }
+}
+
+/// How a call's arguments are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArgumentsMode {
+    /// Not at all.
+    None,
+    /// As a keyed hash.
+    Hash,
+    /// As they are.
+    Full,
+}
+
+/// What happens to requests while the log can't be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They are refused with 503.
+    Refuse,
+    /// They go on; the missing records are counted.
+    Continue,
+}
+
+/// The log can't be written. Nothing was acknowledged; whether the record was written is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the audit log can't be written")]
+pub struct Unwritable;
+
+/// A handle on the log. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Journal(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
+    access: Pen,
+    calls: Pen,
+    flood: Mutex<Flood>,
+    arguments: ArgumentsMode,
+    arguments_key: TagKey,
+    on_failure: OnFailure,
+    public: PublicKey,
+    clock: Clock,
+}
+
+/// The way to one log's writer.
+#[derive(Debug)]
+struct Pen {
+    queue: SyncSender<Entry>,
+    state: Arc<State>,
+}
+
+/// What writer and handles tell each other.
+#[derive(Debug, Default)]
+struct State {
+    failing: AtomicBool,
+    /// Records that were not written since the last one that was.
+    missing: AtomicU64,
+}
+
+impl Journal {
+    /// No audit log.
+    pub const fn off() -> Self {
+        Self(None)
+    }
+
+    /// Opens both logs, mends what a crash left, and starts their writers. The chains go on where
+    /// they ended. Keys are derived from `tags`, so that they are those of this installation.
+    pub fn open(settings: &Settings, tags: &TagKey, clock: Clock) -> Result<Self, OpenError> {
+        let public = checkpoint_key(tags).public();
+        let pen = |file: PathBuf| -> Result<Pen, OpenError> {
+            let state = Arc::new(State::default());
+            let settings = Settings {
+                file,
+                ..settings.clone()
+            };
+            let key = checkpoint_key(tags);
+            let writer = Writer::open(settings, key, clock, Arc::clone(&state))?;
+            Ok(Pen {
+                queue: writer.start(QUEUE),
+                state,
+            })
+        };
+        Ok(Self(Some(Arc::new(Shared {
+            access: pen(settings.file.clone())?,
+            calls: pen(settings.calls_file())?,
+            flood: Mutex::new(Flood::new(clock.now())),
+            arguments: settings.arguments,
+            arguments_key: tags.derive("audit arguments"),
+            on_failure: settings.on_failure,
+            public,
+            clock,
+        }))))
+    }
+
+    /// What verifies this log's checkpoints; `None` if there is no log.
+    pub fn public_key(&self) -> Option<PublicKey> {
+        self.0.as_ref().map(|shared| shared.public)
+    }
+
+    /// Whether a request may begin that will have to be entered.
+    pub fn ready(&self) -> Result<(), Unwritable> {
+        match &self.0 {
+            Some(shared) if shared.is_failing() => shared.failed(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether records are being lost at this moment.
+    pub fn is_failing(&self) -> bool {
+        self.0.as_ref().is_some_and(|shared| shared.is_failing())
+    }
+
+    /// Enters a record and waits until it is durable. One beyond what its grant, person or address
+    /// may write is counted, and told with the counts.
+    pub async fn append_durable(&self, record: Record) -> Result<(), Unwritable> {
+        let Some(shared) = &self.0 else {
+            return Ok(());
+        };
+        let Some(record) = shared.pass(record, Flood::take) else {
+            return shared.failing();
+        };
+        let (told, durable) = oneshot::channel();
+        let pen = shared.pen(record.event);
+        shared.send(pen, Entry::Record(record, Some(told)))?;
+        match durable.await {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(_) => shared.failed(),
+        }
+    }
+
+    /// Enters a record without waiting for it, within the same bounds.
+    pub fn append(&self, record: Record) -> Result<(), Unwritable> {
+        let Some(shared) = &self.0 else {
+            return Ok(());
+        };
+        let pen = shared.pen(record.event);
+        if pen.state.failing.load(Ordering::Relaxed) {
+            pen.state.missing.fetch_add(1, Ordering::Relaxed);
+            return shared.failed();
+        }
+        match shared.pass(record, Flood::take) {
+            Some(record) => shared.send(pen, Entry::Record(record, None)),
+            None => Ok(()),
+        }
+    }
+
+    /// Enters what no known person stands behind: written one by one within bounds, counted beyond
+    /// them, and with the calls, so that it pushes out nothing that gives access. The request is
+    /// answered already, so a log that can't be written changes nothing.
+    pub fn append_anonymous(&self, record: Record) {
+        let Some(shared) = &self.0 else {
+            return;
+        };
+        let pen = match record.event {
+            // Strangers reach the operator's listener from this machine only.
+            Event::Operator => &shared.access,
+            _ => &shared.calls,
+        };
+        if let Some(record) = shared.pass(record, Flood::take_stranger) {
+            // The state of the log is known and told elsewhere.
+            let _ = shared.send(pen, Entry::Record(record, None));
+        }
+    }
+
+    /// The form in which a call's arguments are written. `text` is their JSON.
+    pub fn arguments(&self, text: &[u8]) -> Option<Arguments> {
+        let shared = self.0.as_ref()?;
+        match shared.arguments {
+            ArgumentsMode::None => None,
+            ArgumentsMode::Hash => Some(Arguments::Hash(shared.arguments_key.tag(&[text]))),
+            ArgumentsMode::Full => {
+                Some(Arguments::Full(String::from_utf8_lossy(text).into_owned()))
+            }
+        }
+    }
+
+    /// Signs and closes the logs. Later records are lost, so this comes last.
+    pub fn close(&self) {
+        let Some(shared) = &self.0 else {
+            return;
+        };
+        let told = shared.flood.lock().tell(shared.clock.now(), true);
+        shared.tell(told);
+        for pen in [&shared.access, &shared.calls] {
+            let (told, closed) = std::sync::mpsc::channel();
+            if pen.queue.send(Entry::Close(told)).is_ok() {
+                let _ = closed.recv_timeout(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+/// The key that signs this installation's checkpoints.
+pub fn checkpoint_key(tags: &TagKey) -> CheckpointKey {
+    CheckpointKey::from_seed(&tags.derive("audit checkpoints").seed())
+}
+
+impl Shared {
+    const fn pen(&self, event: Event) -> &Pen {
+        match event.is_about_access() {
+            true => &self.access,
+            false => &self.calls,
+        }
+    }
+
+    fn is_failing(&self) -> bool {
+        let pens = [&self.access, &self.calls];
+        pens.iter()
+            .any(|pen| pen.state.failing.load(Ordering::Relaxed))
+    }
+
+    fn failing(&self) -> Result<(), Unwritable> {
+        match self.is_failing() {
+            true => self.failed(),
+            false => Ok(()),
+        }
+    }
+
+    /// A record as it may be written; `None` if it was counted instead. Counts whose time has come
+    /// are written first.
+    fn pass(
+        &self,
+        record: Record,
+        take: impl FnOnce(&mut Flood, Record, Timestamp) -> Passed,
+    ) -> Option<Box<Record>> {
+        let now = self.clock.now();
+        let record = record.bounded();
+        let (passed, told) = {
+            let mut flood = self.flood.lock();
+            (take(&mut flood, record, now), flood.tell(now, false))
+        };
+        self.tell(told);
+        match passed {
+            Passed::Written(record) => Some(record),
+            Passed::Counted => None,
+        }
+    }
+
+    /// Enters counts where what was counted would have been.
+    fn tell(&self, told: Vec<(Event, Record)>) {
+        for (event, record) in told {
+            let _ = self.send(self.pen(event), Entry::Record(Box::new(record), None));
+        }
+    }
+
+    fn send(&self, pen: &Pen, entry: Entry) -> Result<(), Unwritable> {
+        match pen.queue.try_send(entry) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                pen.state.missing.fetch_add(1, Ordering::Relaxed);
+                self.failed()
+            }
+        }
+    }
+
+    const fn failed(&self) -> Result<(), Unwritable> {
+        match self.on_failure {
+            OnFailure::Refuse => Err(Unwritable),
+            OnFailure::Continue => Ok(()),
+        }
+    }
+}

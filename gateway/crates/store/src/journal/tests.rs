@@ -1,0 +1,259 @@
+//! The log on a real disk: restarts, torn lines, rotation, failure.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::*;
+use gateway_core::audit::{Event, Verifier};
+use gateway_core::secret::TagKey;
+
+fn tags() -> TagKey {
+    TagKey::new([9; 32])
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("gateway-audit-{}-{name}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+fn settings(folder: &Path) -> Settings {
+    Settings {
+        file: folder.join("audit.jsonl"),
+        max_size: 1 << 20,
+        keep: 3,
+        arguments: ArgumentsMode::Hash,
+        checkpoint_every: Duration::from_secs(60),
+        on_failure: OnFailure::Refuse,
+    }
+}
+
+fn record(name: &str) -> Record {
+    Record {
+        name: Some(name.to_owned()),
+        ..Record::of(Event::Call)
+    }
+}
+
+/// Every line of both logs, what gives access first, each verified in its place.
+fn verified(settings: &Settings) -> Vec<String> {
+    let mut lines = Vec::new();
+    for log in [settings.file.clone(), settings.calls_file()] {
+        let mut verifier = Verifier::new(checkpoint_key(&tags()).public());
+        for path in in_order(&log).unwrap() {
+            for line in fs::read_to_string(path).unwrap().lines() {
+                verifier.read(line).unwrap();
+                lines.push(line.to_owned());
+            }
+        }
+    }
+    lines
+}
+
+fn count(lines: &[String], text: &str) -> usize {
+    lines.iter().filter(|line| line.contains(text)).count()
+}
+
+#[tokio::test]
+async fn the_chain_goes_on_after_a_restart_and_ends_signed() {
+    let folder = folder("restart");
+    let settings = settings(&folder);
+    for start in 0..3 {
+        let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+        journal
+            .append_durable(record(&format!("durable-{start}")))
+            .await
+            .unwrap();
+        // What was entered is there although nobody closed anything.
+        assert_eq!(count(&verified(&settings), &format!("durable-{start}")), 1);
+        journal.append(record("noted")).unwrap();
+        journal.close();
+    }
+    let lines = verified(&settings);
+    assert_eq!(count(&lines, "\"event\":\"opened\""), 6);
+    assert_eq!(count(&lines, "\"noted\""), 3);
+    assert!(lines.last().unwrap().contains("\"event\":\"checkpoint\""));
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[tokio::test]
+async fn a_record_that_nobody_waits_for_is_on_disk_soon() {
+    let folder = folder("noted");
+    let settings = settings(&folder);
+    let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+    journal.append(record("noted")).unwrap();
+    tokio::time::sleep(DURABLE_WITHIN * 5).await;
+    assert_eq!(count(&verified(&settings), "\"noted\""), 1);
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[tokio::test]
+async fn an_unfinished_line_is_cut_off_and_the_chain_says_so() {
+    let folder = folder("torn");
+    let settings = settings(&folder);
+    let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+    journal.append_durable(record("kept")).await.unwrap();
+    journal.close();
+    let file = settings.calls_file();
+    let whole = fs::read(&file).unwrap();
+    let last = whole[..whole.len() - 1]
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .unwrap();
+    for cut in [last + 2, last + 30, whole.len() - 1] {
+        fs::write(&file, &whole[..cut]).unwrap();
+        let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+        journal.close();
+        let lines = verified(&settings);
+        assert_eq!(count(&lines, "\"kept\""), 1, "{cut}");
+        assert_eq!(count(&lines, "unfinished line"), 1, "{cut}");
+    }
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_log_is_set_aside_and_never_continued() {
+    let folder = folder("damaged");
+    let settings = settings(&folder);
+    fs::write(&settings.file, "{\"seq\":1}\nnonsense\n").unwrap();
+    let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+    journal.close();
+    let aside = fs::read_to_string(folder.join("audit.jsonl.000001")).unwrap();
+    assert_eq!(aside, "{\"seq\":1}\nnonsense\n");
+    let own = fs::read_to_string(&settings.file).unwrap();
+    assert!(own.contains("a new chain begins"), "{own}");
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[tokio::test]
+async fn rotation_keeps_the_chain_and_no_more_files_than_allowed() {
+    let folder = folder("rotated");
+    let settings = Settings {
+        max_size: 4_000,
+        ..settings(&folder)
+    };
+    let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+    for at in 0..100 {
+        journal
+            .append_durable(record(&format!("call-{at}")))
+            .await
+            .unwrap();
+    }
+    journal.close();
+    assert_eq!(in_order(&settings.calls_file()).unwrap().len(), 4);
+    let lines = verified(&settings);
+    assert_eq!(count(&lines, "\"call-99\""), 1);
+    assert!(count(&lines, "\"event\":\"rotated\"") >= 3);
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[tokio::test]
+async fn a_crash_between_two_files_breaks_no_chain() {
+    let folder = folder("between");
+    let settings = settings(&folder);
+    let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+    journal.append_durable(record("before")).await.unwrap();
+    journal.close();
+    for log in [settings.file.clone(), settings.calls_file()] {
+        let mut rotated = log.clone().into_os_string();
+        rotated.push(".000001");
+        fs::rename(&log, rotated).unwrap();
+        fs::write(&log, "").unwrap();
+    }
+    let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+    journal.append_durable(record("after")).await.unwrap();
+    journal.close();
+    let lines = verified(&settings);
+    assert_eq!(count(&lines, "\"before\"") + count(&lines, "\"after\""), 2);
+    assert_eq!(count(&lines, "the file was empty"), 2);
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_enter_at_once_and_each_is_written_once() {
+    let folder = folder("many");
+    let settings = settings(&folder);
+    let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+    let mut tasks = Vec::new();
+    for task in 0..16 {
+        let journal = journal.clone();
+        tasks.push(tokio::spawn(async move {
+            for at in 0..50 {
+                journal
+                    .append_durable(record(&format!("<{task}-{at}>")))
+                    .await
+                    .unwrap();
+            }
+        }));
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    journal.close();
+    let lines = verified(&settings);
+    for task in 0..16 {
+        for at in 0..50 {
+            assert_eq!(count(&lines, &format!("<{task}-{at}>")), 1);
+        }
+    }
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_refuses_until_it_can() {
+    let folder = folder("failing");
+    let settings = Settings {
+        max_size: 1,
+        ..settings(&folder)
+    };
+    let journal = Journal::open(&settings, &tags(), Clock).unwrap();
+    journal.append_durable(record("kept")).await.unwrap();
+    // The folder is gone and nothing can be made in its place, as when a disk went away.
+    let away = folder.with_extension("away");
+    fs::rename(&folder, &away).unwrap();
+    fs::write(&folder, "").unwrap();
+    assert_eq!(
+        journal.append_durable(record("lost")).await,
+        Err(Unwritable)
+    );
+    assert_eq!(journal.ready(), Err(Unwritable));
+    assert_eq!(journal.append(record("lost too")), Err(Unwritable));
+    fs::remove_file(&folder).unwrap();
+    fs::rename(&away, &folder).unwrap();
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if journal.ready().is_ok() {
+            break;
+        }
+    }
+    assert_eq!(journal.ready(), Ok(()));
+    journal.close();
+    let lines = verified(&settings);
+    assert_eq!(count(&lines, "could not be written"), 1, "{lines:?}");
+    let _ = fs::remove_dir_all(folder);
+}
+
+#[test]
+fn equal_arguments_have_equal_hashes_that_need_the_key() {
+    let folder = folder("arguments");
+    let open = |tags: &TagKey, name: &str, arguments| {
+        let settings = Settings {
+            file: folder.join(name),
+            arguments,
+            ..settings(&folder)
+        };
+        Journal::open(&settings, tags, Clock).unwrap()
+    };
+    let one = open(&tags(), "a", ArgumentsMode::Hash);
+    let other = open(&TagKey::new([8; 32]), "b", ArgumentsMode::Hash);
+    let text = br#"{"path":"/secret"}"#;
+    assert_eq!(one.arguments(text), one.arguments(text));
+    assert_ne!(one.arguments(text), other.arguments(text));
+    assert!(!format!("{:?}", one.arguments(text)).contains("secret"));
+    assert_eq!(
+        open(&tags(), "c", ArgumentsMode::None).arguments(text),
+        None
+    );
+    let _ = fs::remove_dir_all(folder);
+}

@@ -1,0 +1,294 @@
+//! The writer's thread: records become lines in the order of the queue, are written together and
+//! synced together. After a failure nothing of the file handle is trusted: the file is opened anew
+//! and looked at as after a crash.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rand::rngs::OsRng;
+use tokio::sync::oneshot;
+
+use super::files::{Current, End, OpenError, rotated_head};
+use super::{DURABLE_WITHIN, Settings, State};
+use gateway_core::audit::{Chain, CheckpointKey, Event, Outcome, Record};
+use gateway_core::clock::Clock;
+
+/// How many records are written together.
+const BATCH: usize = 1_024;
+/// How many lines may be without a signature.
+const UNSIGNED: u64 = 1_000;
+/// How long after a failure the file is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the queue holds.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// A record, and who waits until it is durable.
+    Record(Box<Record>, Option<oneshot::Sender<bool>>),
+    /// The end.
+    Close(Sender<()>),
+}
+
+pub(super) struct Writer {
+    settings: Settings,
+    key: CheckpointKey,
+    clock: Clock,
+    state: Arc<State>,
+    log: Option<Log>,
+    /// When the oldest line was written that is not durable yet.
+    unsynced: Option<Instant>,
+    /// When the oldest line was written that no checkpoint signs yet, and how many there are.
+    unsigned: Option<(Instant, u64)>,
+    retry: Instant,
+}
+
+/// The open file and the chain in it.
+struct Log {
+    current: Current,
+    chain: Chain,
+}
+
+impl Writer {
+    pub(super) fn open(
+        settings: Settings,
+        key: CheckpointKey,
+        clock: Clock,
+        state: Arc<State>,
+    ) -> Result<Self, OpenError> {
+        let mut writer = Self {
+            settings,
+            key,
+            clock,
+            state,
+            log: None,
+            unsynced: None,
+            unsigned: None,
+            retry: Instant::now(),
+        };
+        writer.reopen(0).map_err(|error| OpenError {
+            path: writer.settings.file.clone(),
+            error,
+        })?;
+        Ok(writer)
+    }
+
+    /// Runs the thread; the queue's other end.
+    pub(super) fn start(mut self, queue: usize) -> SyncSender<Entry> {
+        let (sender, receiver) = sync_channel(queue);
+        let run = move || self.run(&receiver);
+        // Without the thread the queue is disconnected, which every entry then meets.
+        if let Err(error) = thread::Builder::new().name("audit".to_owned()).spawn(run) {
+            log::error!(event = "audit_failing", cause = error.to_string(); "the audit log has no writer");
+        }
+        sender
+    }
+
+    fn run(&mut self, queue: &Receiver<Entry>) {
+        loop {
+            let mut entries = Vec::new();
+            match queue.recv_timeout(self.patience()) {
+                Ok(entry) => entries.push(entry),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+            entries.extend(queue.try_iter().take(BATCH - entries.len()));
+            if let Some(closed) = self.turn(entries) {
+                let _ = closed.send(());
+                return;
+            }
+        }
+    }
+
+    /// How long the thread may sleep without a new entry.
+    fn patience(&self) -> Duration {
+        let until = |since: Instant, longest: Duration| longest.saturating_sub(since.elapsed());
+        let mut patience = Duration::from_secs(3600);
+        if self.log.is_none() {
+            patience = self.retry.saturating_duration_since(Instant::now());
+        }
+        if let Some(since) = self.unsynced {
+            patience = patience.min(until(since, DURABLE_WITHIN));
+        }
+        if let Some((since, _)) = self.unsigned {
+            patience = patience.min(until(since, self.settings.checkpoint_every));
+        }
+        patience
+    }
+
+    /// Writes what is there. Who waits is told; whoever closes is returned.
+    fn turn(&mut self, entries: Vec<Entry>) -> Option<Sender<()>> {
+        let (mut records, mut waiting, mut close) = (Vec::new(), Vec::new(), None);
+        for entry in entries {
+            match entry {
+                Entry::Record(record, told) => {
+                    records.push(*record);
+                    waiting.extend(told);
+                }
+                Entry::Close(told) => close = Some(told),
+            }
+        }
+        if close.is_some() {
+            records.push(Record::of(Event::Closed));
+        }
+        let count = records.len() as u64;
+        let must_sync = !waiting.is_empty() || close.is_some();
+        let written = self
+            .usable()
+            .and_then(|()| self.write(&records, must_sync, close.is_some()));
+        if let Err(error) = &written {
+            self.fail(error, count);
+        }
+        for told in waiting {
+            // Whoever waited may have given up.
+            let _ = told.send(written.is_ok());
+        }
+        close
+    }
+
+    fn usable(&mut self) -> io::Result<()> {
+        if self.log.is_some() {
+            return Ok(());
+        }
+        if Instant::now() < self.retry {
+            return Err(io::Error::other("the last attempt failed just now"));
+        }
+        let missing = self.state.missing.swap(0, Ordering::Relaxed);
+        self.reopen(missing).inspect_err(|_| {
+            self.state.missing.fetch_add(missing, Ordering::Relaxed);
+        })?;
+        self.state.failing.store(false, Ordering::Relaxed);
+        log::info!(event = "audit_written_again", missing = missing; "the audit log takes records again");
+        Ok(())
+    }
+
+    fn write(&mut self, records: &[Record], must_sync: bool, sign: bool) -> io::Result<()> {
+        let now = self.clock.now();
+        let Some(log) = &mut self.log else {
+            return Err(io::Error::other("the log is not open"));
+        };
+        let mut lines = String::new();
+        let mut chain = log.chain.clone();
+        for record in records {
+            lines.push_str(&chain.add(record, now));
+        }
+        let mut unsigned = self.unsigned.map_or(0, |(_, count)| count) + records.len() as u64;
+        let due = self
+            .unsigned
+            .is_some_and(|(since, _)| since.elapsed() >= self.settings.checkpoint_every);
+        let signs = unsigned > 0 && (sign || due || unsigned >= UNSIGNED);
+        if signs {
+            lines.push_str(&chain.sign(&self.key, now));
+            unsigned = 0;
+        }
+        if !lines.is_empty() {
+            log.current.append(lines.as_bytes())?;
+            self.unsynced.get_or_insert_with(Instant::now);
+        }
+        log.chain = chain;
+        let overdue = self
+            .unsynced
+            .is_some_and(|since| since.elapsed() >= DURABLE_WITHIN);
+        if self.unsynced.is_some() && (must_sync || signs || overdue) {
+            log.current.sync()?;
+            self.unsynced = None;
+        }
+        if signs {
+            let head = log.chain.head();
+            log::info!(
+                event = "audit_checkpoint", file = self.settings.file.display().to_string(), chain = head.chain.as_str(), seq = head.seq, hash = head.hash.as_str();
+                "the audit log is signed up to here"
+            );
+        }
+        self.unsigned = match (unsigned, self.unsigned) {
+            (0, _) => None,
+            (count, Some((since, _))) if !signs => Some((since, count)),
+            (count, _) => Some((Instant::now(), count)),
+        };
+        if log.current.length() >= self.settings.max_size {
+            self.rotate()?;
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self) -> io::Result<()> {
+        let now = self.clock.now();
+        let Some(log) = &mut self.log else {
+            return Ok(());
+        };
+        if self.unsigned.is_some() {
+            let mut chain = log.chain.clone();
+            let line = chain.sign(&self.key, now);
+            log.current.append(line.as_bytes())?;
+            log.chain = chain;
+        }
+        log.current.rotate(self.settings.keep)?;
+        let mut chain = log.chain.clone();
+        let line = chain.add(&Record::of(Event::Rotated), now);
+        log.current.append(line.as_bytes())?;
+        log.chain = chain;
+        self.unsigned = Some((Instant::now(), 1));
+        self.unsynced.get_or_insert_with(Instant::now);
+        Ok(())
+    }
+
+    /// Opens the file and goes on with the chain that is in it.
+    fn reopen(&mut self, missing: u64) -> io::Result<()> {
+        let (mut current, end) = Current::open(&self.settings.file)?;
+        let (chain, mended) = match end {
+            End::Empty => match rotated_head(&self.settings.file)? {
+                Some(head) => {
+                    let what = "the file was empty; the chain goes on from the one before";
+                    (Chain::resume(head), Some(what.to_owned()))
+                }
+                None => (Chain::begin(&mut OsRng), None),
+            },
+            End::Whole { head, torn } => (
+                Chain::resume(head),
+                (torn > 0).then(|| format!("{torn} bytes of an unfinished line were cut off")),
+            ),
+            End::Damaged => {
+                current.rotate(self.settings.keep)?;
+                log::error!(event = "audit_damaged", file = self.settings.file.display().to_string(); "the audit log did not end in a record of its own; it was set aside and a new chain begins");
+                let what = "the file before does not end in a record; a new chain begins";
+                (Chain::begin(&mut OsRng), Some(what.to_owned()))
+            }
+        };
+        let mut log = Log { current, chain };
+        let lost = (missing > 0).then(|| format!("{missing} records could not be written"));
+        let mut records = vec![Record::of(Event::Opened)];
+        records.extend(mended.into_iter().chain(lost).map(|detail| Record {
+            outcome: Outcome::Failed,
+            detail: Some(detail),
+            ..Record::of(Event::Recovered)
+        }));
+        let now = self.clock.now();
+        let lines: String = records
+            .iter()
+            .map(|record| log.chain.add(record, now))
+            .collect();
+        log.current.append(lines.as_bytes())?;
+        log.current.sync()?;
+        self.log = Some(log);
+        self.unsynced = None;
+        self.unsigned = Some((Instant::now(), records.len() as u64));
+        Ok(())
+    }
+
+    fn fail(&mut self, error: &io::Error, records: u64) {
+        self.state.missing.fetch_add(records, Ordering::Relaxed);
+        if self.log.take().is_some() || !self.state.failing.swap(true, Ordering::Relaxed) {
+            let file = self.settings.file.display().to_string();
+            log::error!(event = "audit_failing", file = file, cause = error.to_string(); "the audit log can't be written; trying again every second");
+            self.retry = Instant::now() + AGAIN;
+        } else if Instant::now() >= self.retry {
+            self.retry = Instant::now() + AGAIN;
+        }
+        self.state.failing.store(true, Ordering::Relaxed);
+        self.unsynced = None;
+        self.unsigned = None;
+    }
+}

@@ -1,0 +1,250 @@
+//! The store that forgets at exit: for `memory:` and for tests. Owns the plainest statement of
+//! what each promise of [`Store`] means.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{Cursor, Inserted, Revocation, Store, StoreEpoch, StoreError, Table, Taken};
+use gateway_core::clock::Timestamp;
+
+/// Everything in one place, in memory, under one lock.
+#[derive(Debug, Default)]
+pub struct Memory {
+    state: Mutex<State>,
+    revoked: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    epoch: Option<StoreEpoch>,
+    tables: HashMap<Table, BTreeMap<String, Entry>>,
+    counts: HashMap<String, Window>,
+    revocations: BTreeMap<u64, Revocation>,
+    last_revocation: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    value: Vec<u8>,
+    expires: Option<Timestamp>,
+    used: bool,
+}
+
+#[derive(Debug)]
+struct Window {
+    count: u64,
+    ends: Timestamp,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Entry {
+    fn is_live(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+}
+
+impl State {
+    fn table(&mut self, table: Table) -> &mut BTreeMap<String, Entry> {
+        self.tables.entry(table).or_default()
+    }
+
+    fn live(&mut self, table: Table, key: &str, now: Timestamp) -> Option<&mut Entry> {
+        let entry = self.table(table).get_mut(key)?;
+        entry.is_live(now).then_some(entry)
+    }
+
+    fn set(&mut self, table: Table, key: &str, value: &[u8], expires: Option<Timestamp>) {
+        let entry = Entry {
+            value: value.to_vec(),
+            expires,
+            used: false,
+        };
+        self.table(table).insert(key.to_owned(), entry);
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError> {
+        let mut state = self.state.lock();
+        Ok(state.epoch.get_or_insert_with(|| candidate.clone()).clone())
+    }
+
+    async fn get(
+        &self,
+        table: Table,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut state = self.state.lock();
+        Ok(state.live(table, key, now).map(|entry| entry.value.clone()))
+    }
+
+    async fn put(
+        &self,
+        table: Table,
+        key: &str,
+        value: &[u8],
+        expires: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        self.state.lock().set(table, key, value, expires);
+        Ok(())
+    }
+
+    async fn insert(
+        &self,
+        table: Table,
+        key: &str,
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Inserted, StoreError> {
+        let mut state = self.state.lock();
+        if let Some(entry) = state.live(table, key, now) {
+            return Ok(Inserted::Exists(entry.value.clone()));
+        }
+        state.set(table, key, value, expires);
+        Ok(Inserted::New)
+    }
+
+    async fn replace(
+        &self,
+        table: Table,
+        key: &str,
+        seen: &[u8],
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mut state = self.state.lock();
+        match state.live(table, key, now) {
+            Some(entry) if entry.value == seen => {
+                entry.value = value.to_vec();
+                entry.expires = expires;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    async fn take(&self, table: Table, key: &str, now: Timestamp) -> Result<Taken, StoreError> {
+        let mut state = self.state.lock();
+        let Some(entry) = state.live(table, key, now) else {
+            return Ok(Taken::Unknown);
+        };
+        if std::mem::replace(&mut entry.used, true) {
+            return Ok(Taken::Again(entry.value.clone()));
+        }
+        Ok(Taken::Fresh(entry.value.clone()))
+    }
+
+    async fn remove(&self, table: Table, key: &str) -> Result<bool, StoreError> {
+        Ok(self.state.lock().table(table).remove(key).is_some())
+    }
+
+    async fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let mut state = self.state.lock();
+        let page = state
+            .table(table)
+            .iter()
+            .filter(|(key, entry)| {
+                after.is_none_or(|after| key.as_str() > after) && entry.is_live(now)
+            })
+            .take(limit)
+            .map(|(key, entry)| (key.clone(), entry.value.clone()))
+            .collect();
+        Ok(page)
+    }
+
+    async fn count(&self, key: &str, window: Duration, now: Timestamp) -> Result<u64, StoreError> {
+        let mut state = self.state.lock();
+        let present = state.counts.entry(key.to_owned()).or_insert(Window {
+            count: 0,
+            ends: now,
+        });
+        // A window that would end later than one begun now stems from a clock that jumped back.
+        if present.ends <= now || present.ends > now + window {
+            *present = Window {
+                count: 0,
+                ends: now + window,
+            };
+        }
+        present.count += 1;
+        Ok(present.count)
+    }
+
+    async fn revoke(&self, revocation: &Revocation, _: Timestamp) -> Result<(), StoreError> {
+        {
+            let mut state = self.state.lock();
+            state.last_revocation += 1;
+            let number = state.last_revocation;
+            state.revocations.insert(number, revocation.clone());
+        }
+        self.revoked.notify_one();
+        Ok(())
+    }
+
+    async fn revocations(
+        &self,
+        after: Cursor,
+        now: Timestamp,
+    ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
+        let state = self.state.lock();
+        let live = state
+            .revocations
+            .range(after.0.saturating_add(1)..)
+            .filter(|(_, revocation)| now < revocation.expires)
+            .map(|(_, revocation)| revocation.clone())
+            .collect();
+        Ok((live, Cursor(state.last_revocation)))
+    }
+
+    async fn revocation_hint(&self, limit: Duration) {
+        let _ = tokio::time::timeout(limit, self.revoked.notified()).await;
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut state = self.state.lock();
+        for entries in state.tables.values_mut() {
+            entries.retain(|_, entry| entry.is_live(now));
+        }
+        state.counts.retain(|_, window| now < window.ends);
+        state
+            .revocations
+            .retain(|_, revocation| now < revocation.expires);
+        Ok(())
+    }
+
+    async fn ping(&self, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::contract;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn memory_keeps_every_promise_of_a_store() {
+        contract::every_promise(|| async { Arc::new(Memory::new()) as Arc<dyn Store> }).await;
+    }
+}

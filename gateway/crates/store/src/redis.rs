@@ -1,0 +1,401 @@
+//! The store that replicas share: one Redis server (6.2 or newer; no Cluster).
+//!
+//! Owns: the layout of the keys, one script for each promise. Not: connections and deadlines
+//! (`connection`).
+//!
+//! | key | type | what |
+//! |---|---|---|
+//! | `{prefix}:{table}:{key}` | hash | `value`, `expires` in milliseconds, `used` |
+//! | `{prefix}:keys:{table}` | sorted set | the keys of a table, in order |
+//! | `{prefix}:expiry` | sorted set | `{table}:{key}` by when it expires |
+//! | `{prefix}:count:{key}` | hash | `count`, `ends` |
+//! | `{prefix}:revocations` | sorted set | `{end}:{id}` by number; at 0 the seal |
+//! | `{prefix}:revocations:ends` | sorted set | the same by end |
+//! | `{prefix}:revocations:last` | string | the last number; its messages are the hints |
+//! | `{prefix}:epoch` | string | the epoch |
+//!
+//! Whether something has expired is decided by the gateway's clock. Redis drops it by its own
+//! clock an hour later, for the case that no gateway is left to sweep.
+//!
+//! # What survives
+//!
+//! A write is acknowledged when Redis has done it. How much of that a crash of the *server* takes
+//! away is decided by its configuration, not by us:
+//!
+//! - `appendonly yes` with `appendfsync always`: nothing.
+//! - `appendfsync everysec`, the usual setting: nothing when the Redis process dies, up to about
+//!   one second of writes when the machine does. A code that was redeemed in that second could be
+//!   redeemed again until it is 60 seconds old, and a revocation made in it is lost in Redis. The
+//!   gateways that saw it keep refusing its grant; one that starts later does not know of it.
+//! - no append-only file: everything is forgotten. The emptied server gets a new epoch, and
+//!   tokens from before it are refused, so that no revoked one comes back to life.
+//! - A failover to a replica loses what the replica had not received. `min-replicas-to-write 1`
+//!   bounds that to a second or so.
+//!
+//! Set `maxmemory-policy noeviction`. Where Redis evicts all the same, nothing that was revoked comes
+//! back: the list of revocations carries a seal, and a epoch without the list that it was made
+//! with counts as none. The store is then as good as emptied, and older tokens are refused.
+
+mod connection;
+mod examine;
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Cmd, FromRedisValue, Script, ScriptInvocation};
+use tokio::runtime::Handle;
+
+use self::connection::{Request, SharedConnection};
+use crate::{
+    Cursor, Examined, Inserted, OpenError, RedisUrl, Revocation, Store, StoreEpoch, StoreError,
+    Table, Taken,
+};
+use gateway_core::clock::Timestamp;
+
+static VALUES: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/values.lua")));
+static LIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/list.lua")));
+static COUNT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/count.lua")));
+static BIRTH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/birth.lua")));
+static REVOKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/revoke.lua")));
+static SWEEP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/sweep.lua")));
+
+/// How long after its time Redis itself drops a value.
+const BACKSTOP: Duration = Duration::from_secs(3600);
+/// Later than this is never: a number that Lua and Redis still hold exactly.
+const FAR: u64 = 1 << 52;
+/// Entries that one step of a sweep removes.
+const SWEPT: usize = 500;
+/// Revocations in one page.
+const PAGE: usize = 5_000;
+
+/// The store in Redis.
+#[derive(Debug)]
+pub struct Redis {
+    connection: SharedConnection,
+    prefix: String,
+}
+
+/// An operation of `values.lua`, with all that it needs.
+#[derive(Default)]
+struct Operation<'a> {
+    name: &'static str,
+    now: Option<Timestamp>,
+    value: &'a [u8],
+    expires: Option<Timestamp>,
+    seen: &'a [u8],
+}
+
+impl Redis {
+    /// The store behind `url`. Nothing is connected yet, and the server may come and go. `runtime`
+    /// must outlive the store.
+    pub fn open(url: &RedisUrl, runtime: Handle) -> Result<Self, OpenError> {
+        let channel = format!("{}:revocations:last", url.prefix);
+        Ok(Self {
+            connection: SharedConnection::new(url, channel, runtime)?,
+            prefix: url.prefix.clone(),
+        })
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("{}:{name}", self.prefix)
+    }
+
+    async fn command<T: FromRedisValue + Send + 'static>(
+        &self,
+        command: Cmd,
+    ) -> Result<T, StoreError> {
+        self.connection.ask(Request::Command(command)).await
+    }
+
+    async fn script<T: FromRedisValue + Send + 'static>(
+        &self,
+        script: ScriptInvocation<'static>,
+    ) -> Result<T, StoreError> {
+        self.connection.ask(Request::Script(script)).await
+    }
+
+    /// Runs `values.lua`: one word of outcome, and for some outcomes a value.
+    async fn value(
+        &self,
+        table: Table,
+        key: &str,
+        operation: Operation<'_>,
+    ) -> Result<Outcome, StoreError> {
+        let name = format!("{}:{key}", table.name());
+        let expires = operation
+            .expires
+            .map(Timestamp::millis)
+            .filter(|millis| *millis < FAR);
+        let backstop = expires.unwrap_or_default() + millis(BACKSTOP);
+        let mut script = VALUES.prepare_invoke();
+        script
+            .key(self.key(&name))
+            .key(self.key(&format!("keys:{}", table.name())))
+            .key(self.key("expiry"))
+            .arg(operation.name)
+            .arg(key)
+            .arg(name)
+            .arg(operation.now.map_or(0, Timestamp::millis))
+            .arg(operation.value)
+            .arg(expires.map_or_else(String::new, |millis| millis.to_string()))
+            .arg(backstop)
+            .arg(operation.seen);
+        let mut answer: Vec<Vec<u8>> = self.script(script).await?;
+        let value = (answer.len() > 1).then(|| answer.swap_remove(1));
+        match (answer.first().map(Vec::as_slice), value) {
+            (Some(b"done" | b"new"), None) => Ok(Outcome::Done),
+            (Some(b"unknown" | b"other"), None) => Ok(Outcome::Missed),
+            (Some(b"fresh"), Some(value)) => Ok(Outcome::Fresh(value)),
+            (Some(b"exists" | b"again"), Some(value)) => Ok(Outcome::Present(value)),
+            _ => Err(strange()),
+        }
+    }
+}
+
+/// What `values.lua` met.
+enum Outcome {
+    Done,
+    Missed,
+    Fresh(Vec<u8>),
+    Present(Vec<u8>),
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(FAR).min(FAR)
+}
+
+fn strange() -> StoreError {
+    StoreError("Redis holds or answers something that the gateway did not write".to_owned())
+}
+
+#[async_trait]
+impl Store for Redis {
+    async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError> {
+        let candidate = serde_json::to_vec(candidate).expect("a birth is a text and a number");
+        let mut script = BIRTH.prepare_invoke();
+        script
+            .key(self.key("birth"))
+            .key(self.key("revocations"))
+            .arg(candidate);
+        let found: Vec<u8> = self.script(script).await?;
+        serde_json::from_slice(&found).map_err(|_| strange())
+    }
+
+    async fn get(
+        &self,
+        table: Table,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
+        let mut command = redis::cmd("HMGET");
+        command
+            .arg(self.key(&format!("{}:{key}", table.name())))
+            .arg("value")
+            .arg("expires");
+        let (value, expires): (Option<Vec<u8>>, Option<u64>) = self.command(command).await?;
+        Ok(value.filter(|_| expires.is_none_or(|expires| now.millis() < expires)))
+    }
+
+    async fn put(
+        &self,
+        table: Table,
+        key: &str,
+        value: &[u8],
+        expires: Option<Timestamp>,
+    ) -> Result<(), StoreError> {
+        let operation = Operation {
+            name: "put",
+            value,
+            expires,
+            ..Operation::default()
+        };
+        match self.value(table, key, operation).await? {
+            Outcome::Done => Ok(()),
+            _ => Err(strange()),
+        }
+    }
+
+    async fn insert(
+        &self,
+        table: Table,
+        key: &str,
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Inserted, StoreError> {
+        let operation = Operation {
+            name: "insert",
+            now: Some(now),
+            value,
+            expires,
+            ..Operation::default()
+        };
+        match self.value(table, key, operation).await? {
+            Outcome::Done => Ok(Inserted::New),
+            Outcome::Present(value) => Ok(Inserted::Exists(value)),
+            _ => Err(strange()),
+        }
+    }
+
+    async fn replace(
+        &self,
+        table: Table,
+        key: &str,
+        seen: &[u8],
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let operation = Operation {
+            name: "replace",
+            now: Some(now),
+            value,
+            expires,
+            seen,
+        };
+        match self.value(table, key, operation).await? {
+            Outcome::Done => Ok(true),
+            Outcome::Missed => Ok(false),
+            _ => Err(strange()),
+        }
+    }
+
+    async fn take(&self, table: Table, key: &str, now: Timestamp) -> Result<Taken, StoreError> {
+        let operation = Operation {
+            name: "take",
+            now: Some(now),
+            ..Operation::default()
+        };
+        match self.value(table, key, operation).await? {
+            Outcome::Fresh(value) => Ok(Taken::Fresh(value)),
+            Outcome::Present(value) => Ok(Taken::Again(value)),
+            Outcome::Missed => Ok(Taken::Unknown),
+            Outcome::Done => Err(strange()),
+        }
+    }
+
+    async fn remove(&self, table: Table, key: &str) -> Result<bool, StoreError> {
+        let operation = Operation {
+            name: "remove",
+            ..Operation::default()
+        };
+        match self.value(table, key, operation).await? {
+            Outcome::Done => Ok(true),
+            Outcome::Missed => Ok(false),
+            _ => Err(strange()),
+        }
+    }
+
+    async fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let start = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
+        let mut script = LIST.prepare_invoke();
+        script
+            .key(self.key(&format!("keys:{}", table.name())))
+            .arg(self.key(&format!("{}:", table.name())))
+            .arg(start)
+            .arg(limit)
+            .arg(now.millis());
+        let flat: Vec<Vec<u8>> = self.script(script).await?;
+        let mut page = Vec::with_capacity(flat.len() / 2);
+        let mut flat = flat.into_iter();
+        while let (Some(key), Some(value)) = (flat.next(), flat.next()) {
+            page.push((String::from_utf8(key).map_err(|_| strange())?, value));
+        }
+        Ok(page)
+    }
+
+    async fn count(&self, key: &str, window: Duration, now: Timestamp) -> Result<u64, StoreError> {
+        let mut script = COUNT.prepare_invoke();
+        script
+            .key(self.key(&format!("count:{key}")))
+            .arg(now.millis())
+            .arg((now + window).millis().min(FAR))
+            .arg(millis(window) + millis(BACKSTOP));
+        self.script(script).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation, _: Timestamp) -> Result<(), StoreError> {
+        let end = revocation.expires.millis().min(FAR);
+        let mut script = REVOKE.prepare_invoke();
+        script
+            .key(self.key("revocations"))
+            .key(self.key("revocations:ends"))
+            .key(self.key("revocations:last"))
+            .arg(format!("{end}:{}", revocation.id))
+            .arg(end)
+            .arg(self.key("revocations:last"));
+        let _number: u64 = self.script(script).await?;
+        self.connection.give_hint();
+        Ok(())
+    }
+
+    async fn revocations(
+        &self,
+        after: Cursor,
+        now: Timestamp,
+    ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
+        let mut command = redis::cmd("ZRANGEBYSCORE");
+        command
+            .arg(self.key("revocations"))
+            .arg(format!("({}", after.0))
+            .arg("+inf")
+            .arg("WITHSCORES")
+            .arg("LIMIT")
+            .arg(0)
+            .arg(PAGE);
+        let rows: Vec<(String, u64)> = self.command(command).await?;
+        let mut cursor = after;
+        let mut live = Vec::with_capacity(rows.len());
+        for (entry, number) in rows {
+            cursor = Cursor(number);
+            let (end, id) = entry.split_once(':').ok_or_else(strange)?;
+            let expires = Timestamp::from_millis(end.parse().map_err(|_| strange())?);
+            if now < expires {
+                let id = id.to_owned();
+                live.push(Revocation { id, expires });
+            }
+        }
+        Ok((live, cursor))
+    }
+
+    async fn revocation_hint(&self, limit: Duration) {
+        self.connection.hint(limit).await;
+    }
+
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        loop {
+            let mut script = SWEEP.prepare_invoke();
+            script
+                .key(self.key("expiry"))
+                .key(self.key("revocations"))
+                .key(self.key("revocations:ends"))
+                .arg(now.millis())
+                .arg(SWEPT)
+                .arg(&self.prefix);
+            let swept: usize = self.script(script).await?;
+            if swept < SWEPT {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn examine(&self) -> Examined {
+        self.examined().await
+    }
+
+    async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut command = redis::cmd("SET");
+        command.arg(self.key("ping")).arg(now.millis());
+        self.command(command).await
+    }
+}
+
+#[cfg(test)]
+mod tests;

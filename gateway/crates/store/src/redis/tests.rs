@@ -1,0 +1,437 @@
+//! Redis's own proofs, against real servers that each test starts on a free port of the loopback:
+//! the contract, and a server that dies, freezes, forgets or refuses.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::*;
+use crate::{RevocationView, StoreUrl, contract};
+use gateway_core::clock::Clock;
+use gateway_core::grants::GrantId;
+
+/// A server in a folder of its own. Both go with the test.
+struct Server {
+    folder: PathBuf,
+    port: u16,
+    options: Vec<String>,
+    child: Option<Child>,
+}
+
+impl Server {
+    fn start(options: &[&str]) -> Self {
+        let name = gateway_core::secret::identifier("gateway-redis-", &mut rand::rngs::OsRng);
+        let folder = std::env::temp_dir().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let mut server = Self {
+            folder,
+            port: free_port(),
+            options,
+            child: None,
+        };
+        server.run();
+        server
+    }
+
+    fn run(&mut self) {
+        let child = Command::new("redis-server")
+            .args(["--bind", "127.0.0.1", "--save", ""])
+            .args(["--port", &self.port.to_string(), "--dir"])
+            .arg(&self.folder)
+            .args(["--unixsocket"])
+            .arg(self.socket())
+            .args(&self.options)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("no redis-server: install it (apt-get install redis-server) or run tests/run");
+        self.child = Some(child);
+        let started = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(
+                started.elapsed() < Duration::from_secs(10),
+                "redis-server does not come up"
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join("redis.sock")
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let sent = Command::new("kill").args([name, &pid]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// Asks as an operator would.
+    fn operate(&self, words: &[&str]) {
+        let mut command = Command::new("redis-cli");
+        if let [name, password] = self.options.as_slice()
+            && name == "--requirepass"
+        {
+            command.env("REDISCLI_AUTH", password);
+        }
+        let said = command
+            .args(["-e", "-s"])
+            .arg(self.socket())
+            .args(words)
+            .output()
+            .expect("no redis-cli: install redis-tools");
+        assert!(said.status.success(), "{words:?}: {said:?}");
+    }
+
+    fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn open(url: &str) -> Arc<dyn Store> {
+    let StoreUrl::Redis(url) = url.parse().unwrap() else {
+        panic!("no Redis URL: {url}")
+    };
+    Arc::new(Redis::open(&url, Handle::current()).unwrap())
+}
+
+/// Works, as a login does.
+async fn write(store: &dyn Store) -> Result<(), StoreError> {
+    store.put(Table::Session, "s", b"1", None).await
+}
+
+/// An error, and soon.
+async fn assert_refused(store: &dyn Store) -> StoreError {
+    let asked = Instant::now();
+    let error = write(store)
+        .await
+        .expect_err("the server can't have done it");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{error}");
+    error
+}
+
+/// How long it takes until the store works again; at most five seconds.
+async fn recovery(store: &dyn Store) -> Duration {
+    let since = Instant::now();
+    while write(store).await.is_err() {
+        assert!(since.elapsed() < Duration::from_secs(5), "no recovery");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    since.elapsed()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_keeps_every_promise_of_a_store() {
+    let server = Server::start(&[]);
+    let number = std::sync::atomic::AtomicU64::new(0);
+    contract::every_promise(|| async {
+        let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        open(&format!("{}/{}?prefix=t{number}", server.url(), number % 3))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
+    let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let store = open(&server.url());
+    let now = Clock.now();
+    let until = now + Duration::from_secs(600);
+    let epoch = StoreEpoch {
+        id: "b".to_owned(),
+        at: now,
+    };
+    store.epoch(&epoch).await.unwrap();
+    for code in 0..50 {
+        let key = format!("c{code}");
+        store
+            .put(Table::Code, &key, b"grant", Some(until))
+            .await
+            .unwrap();
+        if code % 2 == 0 {
+            store.take(Table::Code, &key, now).await.unwrap();
+        }
+    }
+    let revoked = Revocation {
+        id: "g".to_owned(),
+        expires: until,
+    };
+    store.revoke(&revoked, now).await.unwrap();
+    server.kill();
+    assert_refused(store.as_ref()).await;
+    assert_refused(store.as_ref()).await;
+    server.run();
+    assert!(recovery(store.as_ref()).await < Duration::from_secs(2));
+    for code in 0..50 {
+        let taken = store.take(Table::Code, &format!("c{code}"), now).await;
+        let value = b"grant".to_vec();
+        let expected = match code % 2 {
+            0 => Taken::Again(value),
+            _ => Taken::Fresh(value),
+        };
+        assert_eq!(taken.unwrap(), expected);
+    }
+    let (revocations, _) = store.revocations(Cursor::default(), now).await.unwrap();
+    assert_eq!(revocations, [revoked]);
+    let other = StoreEpoch {
+        id: "other".to_owned(),
+        at: now,
+    };
+    assert_eq!(store.epoch(&other).await.unwrap(), epoch);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_redis_is_born_anew_and_everybody_notices() {
+    let mut server = Server::start(&[]);
+    let store = open(&server.url());
+    let view = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
+    let revoked = Revocation {
+        id: "g".to_owned(),
+        expires: Clock.now() + Duration::from_secs(600),
+    };
+    store.revoke(&revoked, Clock.now()).await.unwrap();
+    let grant = GrantId::new("g");
+    let wait = async |condition: &dyn Fn() -> bool| {
+        let since = Instant::now();
+        while !condition() {
+            assert!(since.elapsed() < Duration::from_secs(5), "not noticed");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    wait(&|| view.epoch().is_some() && view.is_revoked(&grant)).await;
+    let first = view.epoch().unwrap();
+
+    server.kill();
+    let outage = Clock.now();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(view.epoch(), Some(first.clone()));
+    assert!(view.age(Clock.now()) > Duration::from_secs(1), "it ages");
+    server.run();
+    wait(&|| view.epoch() != Some(first.clone())).await;
+    let second = view.epoch().unwrap();
+    assert!(second.at >= outage);
+    assert!(view.age(Clock.now()) < Duration::from_secs(2));
+    assert!(view.is_revoked(&grant), "what was seen is not forgotten");
+
+    server.operate(&["FLUSHALL"]);
+    wait(&|| view.epoch() != Some(second.clone())).await;
+    let later = Revocation {
+        id: "g_later".to_owned(),
+        ..revoked
+    };
+    store.revoke(&later, Clock.now()).await.unwrap();
+    wait(&|| view.is_revoked(&GrantId::new("g_later"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_redis_is_an_error_within_two_seconds() {
+    let server = Server::start(&[]);
+    let store = open(&server.url());
+    write(store.as_ref()).await.unwrap();
+    server.signal("-STOP");
+    assert_refused(store.as_ref()).await;
+    assert_refused(store.as_ref()).await;
+    let many = (0..50).map(|_| {
+        let store = Arc::clone(&store);
+        async move { assert_refused(store.as_ref()).await }
+    });
+    let asked = Instant::now();
+    many.collect::<tokio::task::JoinSet<_>>().join_all().await;
+    assert!(asked.elapsed() < Duration::from_secs(2));
+    server.signal("-CONT");
+    assert!(recovery(store.as_ref()).await < Duration::from_secs(2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redis_that_refuses_is_a_fault_of_ours_and_no_password_shows() {
+    let server = Server::start(&["--requirepass", "open sesame"]);
+    let address = format!("127.0.0.1:{}", server.port);
+    let stranger = open(&format!("redis://{address}"));
+    assert_refused(stranger.as_ref()).await;
+    let wrong = open(&format!("redis://:wr0ngsecret@{address}"));
+    let error = assert_refused(wrong.as_ref()).await;
+    assert!(!error.to_string().contains("wr0ngsecret"), "{error}");
+    assert!(!format!("{wrong:?}").contains("wr0ngsecret"));
+
+    let user = [
+        "ACL",
+        "SETUSER",
+        "gateway",
+        "on",
+        ">pass word",
+        "~*",
+        "&*",
+        "+@all",
+    ];
+    server.operate(&user);
+    let store = open(&format!("redis://gateway:pass%20word@{address}/1"));
+    write(store.as_ref()).await.unwrap();
+    // Each of these is how a real server comes to refuse, and what ends it.
+    for (fault, mended, word) in [
+        (
+            ["REPLICAOF", "127.0.0.1", "1"].as_slice(),
+            ["REPLICAOF", "NO", "ONE"].as_slice(),
+            "ReadOnly",
+        ),
+        (
+            &["CONFIG", "SET", "maxmemory", "1"],
+            &["CONFIG", "SET", "maxmemory", "0"],
+            "OOM",
+        ),
+        (
+            &["CONFIG", "SET", "min-replicas-to-write", "1"],
+            &["CONFIG", "SET", "min-replicas-to-write", "0"],
+            "NOREPLICAS",
+        ),
+        (&["ACL", "SETUSER", "gateway", "-evalsha"], &user, "NoPerm"),
+        (&["ACL", "DELUSER", "gateway"], &user, "WRONGPASS"),
+    ] {
+        server.operate(fault);
+        let since = Instant::now();
+        loop {
+            let error = assert_refused(store.as_ref()).await.to_string();
+            assert!(!error.contains("pass word"), "{error}");
+            if error.contains(word) {
+                break;
+            }
+            // The first one to notice may see no more than a cut connection.
+            assert!(since.elapsed() < Duration::from_secs(5), "{error}");
+        }
+        server.operate(mended);
+        assert!(recovery(store.as_ref()).await < Duration::from_secs(2));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_reached_over_its_socket_and_from_short_lived_runtimes() {
+    let server = Server::start(&[]);
+    let url = format!("redis+unix://{}?db=1", server.socket().display());
+    let store = open(&url);
+    for _ in 0..3 {
+        // The proxy's runtimes come and go; the connection must not be theirs.
+        let store = Arc::clone(&store);
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async move { write(store.as_ref()).await.unwrap() });
+        })
+        .join()
+        .unwrap();
+    }
+    assert!(
+        store
+            .get(Table::Session, "s", Clock.now())
+            .await
+            .unwrap()
+            .is_some()
+    );
+}
+
+/// Makes a certificate authority and with it a certificate for 127.0.0.1.
+fn certify(folder: &std::path::Path) {
+    let openssl = |words: &str| {
+        let said = Command::new("openssl")
+            .args(words.split(' '))
+            .current_dir(folder)
+            .output()
+            .expect("no openssl: install it (apt-get install openssl) or run tests/run");
+        assert!(said.status.success(), "{words}: {said:?}");
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!(
+        "req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=ca"
+    ));
+    openssl(&format!(
+        "req {key} -keyout key.pem -out request.pem -subj /CN=redis"
+    ));
+    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1").unwrap();
+    openssl(
+        "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -days 2 -extfile names -out cert.pem",
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_is_reached_over_tls_and_only_with_a_trusted_certificate() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = std::env::temp_dir().join(gateway_core::secret::identifier(
+        "gateway-certificates-",
+        &mut rand::rngs::OsRng,
+    ));
+    std::fs::create_dir(&folder).unwrap();
+    certify(&folder);
+    let file = |name: &str| folder.join(name).display().to_string();
+    let port = free_port();
+    let server = Server::start(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        &file("cert.pem"),
+        "--tls-key-file",
+        &file("key.pem"),
+        "--tls-ca-cert-file",
+        &file("ca.pem"),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let url = format!("rediss://127.0.0.1:{port}");
+    let trusting = open(&format!("{url}?ca={}", file("ca.pem")));
+    write(trusting.as_ref()).await.unwrap();
+    let system = open(&url);
+    let error = assert_refused(system.as_ref()).await;
+    assert!(error.to_string().contains("certificate"), "{error}");
+    drop(server);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_revocation_reaches_another_replica_at_once_even_after_an_outage() {
+    let mut server = Server::start(&["--appendonly", "yes"]);
+    let (here, there) = (open(&server.url()), open(&server.url()));
+    let view = RevocationView::follow(there, Clock, &Handle::current());
+    let mut changed = view.changed();
+    for round in 0..2 {
+        let read = Instant::now();
+        // A reading after this moment says that the view's replica hears hints.
+        while view.age(Clock.now()) > read.elapsed() {
+            assert!(read.elapsed() < Duration::from_secs(5), "no reading");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let id = format!("g_{round}");
+        let grant = GrantId::new(&id);
+        let expires = Clock.now() + Duration::from_secs(600);
+        changed.mark_unchanged();
+        let revoked = Instant::now();
+        here.revoke(&Revocation { id, expires }, Clock.now())
+            .await
+            .unwrap();
+        changed.changed().await.unwrap();
+        assert!(view.is_revoked(&grant));
+        assert!(revoked.elapsed() < Duration::from_millis(700), "no hint");
+        server.kill();
+        server.run();
+        recovery(here.as_ref()).await;
+    }
+}

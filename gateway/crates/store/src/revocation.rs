@@ -1,0 +1,73 @@
+//! What a revocation names, and how that is written in the store's list.
+//!
+//! A grant or a token is named itself. Of a client or a person everything is revoked that was given
+//! before a moment: a *cut*, which needs no list of what there was.
+
+use std::fmt;
+
+use gateway_core::client::ClientId;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::{GrantId, UserId};
+
+/// Something that counts no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// A grant, with all that came of it.
+    Grant(GrantId),
+    /// A token by the revocation id of one of its blocks, with all that was narrowed from there.
+    Token(String),
+    /// What was given to a client before a moment.
+    Client(ClientId, Timestamp),
+    /// What a person gave before a moment.
+    User(UserId, Timestamp),
+}
+
+impl Revoked {
+    /// Reads what [`fmt::Display`] writes. Grants begin with `g_` and tokens are hexadecimal, so that
+    /// neither is a cut. What an earlier or later version wrote and this one can't read names nothing.
+    pub fn parse(text: &str) -> Self {
+        let cut = |rest: &str| -> Option<(Timestamp, String)> {
+            let (before, id) = rest.split_once(':')?;
+            let before = Timestamp::from_millis(before.parse().ok()?);
+            Some((before, id.to_owned()))
+        };
+        let client = text.strip_prefix("client:").and_then(cut);
+        let user = text.strip_prefix("user:").and_then(cut);
+        match (client, user) {
+            (Some((before, id)), _) => Self::Client(ClientId::new(id), before),
+            (_, Some((before, id))) => Self::User(UserId::new(id), before),
+            _ if text.bytes().all(|b| b.is_ascii_hexdigit()) => Self::Token(text.to_owned()),
+            _ => Self::Grant(GrantId::new(text)),
+        }
+    }
+}
+
+impl fmt::Display for Revoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grant(id) => id.fmt(f),
+            Self::Token(id) => id.fmt(f),
+            Self::Client(id, before) => write!(f, "client:{}:{id}", before.millis()),
+            Self::User(id, before) => write!(f, "user:{}:{id}", before.millis()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let at = Timestamp::from_millis(1_234_567);
+        for revoked in [
+            Revoked::Grant(GrantId::new("g_user-1:2")),
+            Revoked::Token("00ff".repeat(32)),
+            Revoked::Client(ClientId::new("https://app.example.com:8443/c"), at),
+            Revoked::Client(ClientId::new("user:1:x"), at),
+            Revoked::User(UserId::new("u_1"), at),
+        ] {
+            assert_eq!(Revoked::parse(&revoked.to_string()), revoked);
+        }
+    }
+}

@@ -1,0 +1,429 @@
+//! The revocations, where a call can look at them without a round trip. Owns: following the
+//! store's list. Not: what a revoked grant means for a call (`proxy::admission`).
+//!
+//! The same list carries amendments (`grants::amendment`): the later definition of a tool that a
+//! person approved.
+//!
+//! The store's list is the source of truth: it is asked every second, and at once on a hint. A
+//! hint that is lost costs a second, no more. Everything is read anew when the store has another
+//! [`StoreEpoch`], when it was away, and every half minute: a Redis that failed over may have lost the
+//! end of its list and given the same numbers again. An entry once seen is kept until its time,
+//! even if the store has lost it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::hash::Hash;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+
+use crate::{Cursor, Revocation, Revoked, Store, StoreEpoch, StoreError};
+use gateway_core::access_token::VerifiedToken;
+use gateway_core::client::ClientId;
+use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::grants::amendment::{Amended, Amendment};
+use gateway_core::grants::{Grant, GrantId, UserId};
+use gateway_core::secret;
+
+const PERIOD: Duration = Duration::from_secs(1);
+const FULL_READING: Duration = Duration::from_secs(30);
+
+/// What is revoked, as of a moment ago. Knows nothing until its first reading: until then
+/// [`RevocationView::age`] is [`Duration::MAX`].
+#[derive(Debug)]
+pub struct RevocationView {
+    state: RwLock<State>,
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When to forget it, by the id of a grant or a token.
+    named: HashMap<String, Timestamp>,
+    clients: HashMap<ClientId, Cut>,
+    users: HashMap<UserId, Cut>,
+    /// By grant.
+    amended: HashMap<GrantId, Arc<Amended>>,
+    epoch: Option<StoreEpoch>,
+    /// The last successful reading, on the wall clock and on one that never jumps.
+    read: Option<(Timestamp, Instant)>,
+}
+
+/// What was given before a moment is revoked.
+#[derive(Clone, Copy, Debug)]
+struct Cut {
+    before: Timestamp,
+    /// When to forget it.
+    until: Timestamp,
+}
+
+impl Cut {
+    /// In whole seconds, as tokens tell their time: what was given within the same second counts,
+    /// for whoever revokes and connects again at once. What a cut misses by that, and by clocks that
+    /// differ, is revoked by name (`oauth::revoke_all`).
+    const fn concerns(self, given: Timestamp) -> bool {
+        given.secs() < self.before.secs()
+    }
+}
+
+impl State {
+    /// Whether something counts no more that did.
+    fn add(&mut self, revocation: &Revocation) -> bool {
+        let until = revocation.expires;
+        if let Some(amendment) = Amendment::parse(&revocation.id) {
+            let of_grant = self.amended.entry(amendment.grant.clone()).or_default();
+            Arc::make_mut(of_grant).take(amendment, until);
+            return false;
+        }
+        match Revoked::parse(&revocation.id) {
+            Revoked::Grant(_) | Revoked::Token(_) => {
+                let known = self.named.get_mut(&revocation.id);
+                if let Some(known) = known {
+                    // The same grant revoked twice: the later end counts.
+                    *known = (*known).max(until);
+                    return false;
+                }
+                self.named.insert(revocation.id.clone(), until);
+                true
+            }
+            Revoked::Client(client, before) => add_cut(&mut self.clients, client, before, until),
+            Revoked::User(user, before) => add_cut(&mut self.users, user, before, until),
+        }
+    }
+
+    fn is_cut(&self, user: &UserId, client: &ClientId, given: Timestamp) -> bool {
+        let cuts = [self.users.get(user), self.clients.get(client)];
+        cuts.into_iter().flatten().any(|cut| cut.concerns(given))
+    }
+}
+
+fn add_cut<K: Eq + Hash>(
+    cuts: &mut HashMap<K, Cut>,
+    whose: K,
+    before: Timestamp,
+    until: Timestamp,
+) -> bool {
+    match cuts.entry(whose) {
+        Entry::Vacant(entry) => {
+            entry.insert(Cut { before, until });
+            true
+        }
+        Entry::Occupied(mut entry) => {
+            let known = entry.get_mut();
+            let news = known.before < before;
+            known.before = known.before.max(before);
+            known.until = known.until.max(until);
+            news
+        }
+    }
+}
+
+impl RevocationView {
+    /// A view that follows `store` on `runtime` for as long as somebody holds it.
+    pub fn follow(store: Arc<dyn Store>, clock: Clock, runtime: &Handle) -> Arc<Self> {
+        let view = Arc::new(Self::unread());
+        runtime.spawn(follow(Arc::downgrade(&view), store, clock));
+        view
+    }
+
+    /// A view with one reading, for whoever wants no store.
+    pub fn read_once(epoch: StoreEpoch, revocations: &[Revocation], now: Timestamp) -> Arc<Self> {
+        let view = Self::unread();
+        view.add(revocations);
+        view.confirm(epoch, now);
+        Arc::new(view)
+    }
+
+    fn unread() -> Self {
+        Self {
+            state: RwLock::default(),
+            changed: watch::Sender::new(0),
+        }
+    }
+
+    /// Whether the grant of this id is revoked, as far as this view knows; see
+    /// [`RevocationView::age`].
+    pub fn is_revoked(&self, grant: &GrantId) -> bool {
+        self.state.read().named.contains_key(grant.as_str())
+    }
+
+    /// Whether the grant is revoked: itself, or with all that its client or its person was cut off
+    /// from.
+    pub fn revokes_grant(&self, grant: &Grant) -> bool {
+        let state = self.state.read();
+        state.named.contains_key(grant.id.as_str())
+            || state.is_cut(&grant.user, &grant.client, grant.created)
+    }
+
+    /// Whether the token is revoked: itself, one that it was narrowed from, its grant, or all that
+    /// its client or its person was cut off from. A few look-ups in memory.
+    pub fn revokes(&self, token: &VerifiedToken) -> bool {
+        let claims = token.claims();
+        let state = self.state.read();
+        state.named.contains_key(claims.grant.as_str())
+            || token.ids().iter().any(|id| state.named.contains_key(id))
+            || state.is_cut(&claims.user, &claims.client, claims.issued)
+    }
+
+    /// What the person approved under this grant since its tokens were given, as far as this view
+    /// knows.
+    pub fn amended(&self, grant: &GrantId) -> Option<Arc<Amended>> {
+        self.state.read().amended.get(grant).cloned()
+    }
+
+    /// The epoch of the store; `None` before the first reading.
+    pub fn epoch(&self) -> Option<StoreEpoch> {
+        self.state.read().epoch.clone()
+    }
+
+    /// The time since the store was last read to its end. A clock that jumps back makes nothing
+    /// look fresh.
+    pub fn age(&self, now: Timestamp) -> Duration {
+        match self.state.read().read {
+            Some((wall, steady)) => now.since(wall).max(steady.elapsed()),
+            None => Duration::MAX,
+        }
+    }
+
+    /// Tells its holder when something was revoked or the epoch changed.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Takes in what the store listed, or has just acknowledged.
+    pub(super) fn add(&self, revocations: &[Revocation]) {
+        let mut news = false;
+        {
+            let mut state = self.state.write();
+            for revocation in revocations {
+                news |= state.add(revocation);
+            }
+        }
+        if news {
+            self.changed.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Notes that the store was read to its end.
+    fn confirm(&self, epoch: StoreEpoch, now: Timestamp) {
+        let mut news = false;
+        {
+            let mut state = self.state.write();
+            state.read = Some((now, Instant::now()));
+            if state.epoch.as_ref() != Some(&epoch) {
+                state.epoch = Some(epoch);
+                news = true;
+            }
+        }
+        if news {
+            self.changed.send_modify(|version| *version += 1);
+        }
+    }
+
+    fn forget_expired(&self, now: Timestamp) {
+        let mut state = self.state.write();
+        state.named.retain(|_, until| now < *until);
+        state.clients.retain(|_, cut| now < cut.until);
+        state.users.retain(|_, cut| now < cut.until);
+        state
+            .amended
+            .retain(|_, amended| Arc::make_mut(amended).retain(now));
+    }
+}
+
+async fn follow(view: Weak<RevocationView>, store: Arc<dyn Store>, clock: Clock) {
+    let mut cursor = Cursor::default();
+    let mut epoch: Option<StoreEpoch> = None;
+    let mut full_reading = Instant::now();
+    let mut away = false;
+    while let Some(view) = view.upgrade() {
+        let now = clock.now();
+        if away || full_reading.elapsed() >= FULL_READING {
+            cursor = Cursor::default();
+            full_reading = Instant::now();
+            view.forget_expired(now);
+        }
+        match read(&view, store.as_ref(), &mut cursor, &mut epoch, now).await {
+            Ok(()) if away => {
+                away = false;
+                log::info!(event = "store_back"; "the store answers again");
+            }
+            Ok(()) => {}
+            Err(error) if !away => {
+                away = true;
+                log::error!(
+                    event = "store_away",
+                    hint = "valid tokens work for one more minute; login and token answer 503";
+                    "{error}"
+                );
+            }
+            Err(_) => {}
+        }
+        drop(view);
+        store.revocation_hint(PERIOD).await;
+    }
+}
+
+/// One reading to the end of the list.
+async fn read(
+    view: &RevocationView,
+    store: &dyn Store,
+    cursor: &mut Cursor,
+    epoch: &mut Option<StoreEpoch>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let candidate = StoreEpoch {
+        id: secret::identifier("b_", &mut rand::rngs::OsRng),
+        at: now,
+    };
+    let found = store.epoch(&candidate).await?;
+    if epoch.as_ref() != Some(&found) {
+        *cursor = Cursor::default();
+    }
+    loop {
+        let (revocations, next) = store.revocations(*cursor, now).await?;
+        view.add(&revocations);
+        if next == *cursor {
+            break;
+        }
+        *cursor = next;
+    }
+    view.confirm(found.clone(), now);
+    *epoch = Some(found);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Memory;
+    use gateway_core::grants::Pin;
+
+    fn revocation(id: &str, expires: Timestamp) -> Revocation {
+        Revocation {
+            id: id.to_owned(),
+            expires,
+        }
+    }
+
+    async fn until(mut condition: impl FnMut() -> bool) {
+        for _ in 0..300 {
+            if condition() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not within 3 seconds");
+    }
+
+    #[tokio::test]
+    async fn a_view_knows_nothing_before_its_first_reading() {
+        let view = RevocationView::unread();
+        assert_eq!(view.age(Clock.now()), Duration::MAX);
+        assert_eq!(view.epoch(), None);
+    }
+
+    #[tokio::test]
+    async fn a_view_learns_of_a_revocation_at_once_and_tells_its_watchers() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let now = Clock.now();
+        let end = now + Duration::from_secs(60);
+        let old = GrantId::new("g_old");
+        store.revoke(&revocation("g_old", end), now).await.unwrap();
+        let view = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
+        until(|| view.epoch().is_some()).await;
+        assert!(view.is_revoked(&old));
+        assert!(view.age(Clock.now()) < Duration::from_secs(2));
+
+        let grant = GrantId::new("g_new");
+        let mut changed = view.changed();
+        changed.mark_unchanged();
+        assert!(!view.is_revoked(&grant));
+        store.revoke(&revocation("g_new", end), now).await.unwrap();
+        tokio::time::timeout(Duration::from_millis(700), changed.changed())
+            .await
+            .expect("a hint comes sooner than the next reading")
+            .unwrap();
+        assert!(view.is_revoked(&grant) && view.is_revoked(&old));
+    }
+
+    #[tokio::test]
+    async fn an_amendment_is_known_everywhere_at_once_revokes_nothing_and_is_forgotten() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let now = Clock.now();
+        let view = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
+        until(|| view.epoch().is_some()).await;
+        let grant = GrantId::new("g_1");
+        let amendment = Amendment {
+            grant: grant.clone(),
+            tool: "look".to_owned(),
+            pin: Pin::new([2; 8]),
+            at: now,
+        };
+        let end = now + Duration::from_secs(60);
+        let entry = revocation(&amendment.to_entry(), end);
+        store.revoke(&entry, now).await.unwrap();
+        until(|| view.amended(&grant).is_some()).await;
+        assert_eq!(
+            view.amended(&grant).unwrap().pin("look"),
+            Some(amendment.pin)
+        );
+        assert!(!view.is_revoked(&grant));
+        assert!(view.amended(&GrantId::new("g_2")).is_none());
+        view.forget_expired(end);
+        assert!(view.amended(&grant).is_none());
+    }
+
+    #[test]
+    fn a_clock_that_jumps_back_makes_no_view_look_fresh() {
+        let now = Clock.now();
+        let epoch = StoreEpoch {
+            id: "b".to_owned(),
+            at: now,
+        };
+        let view = RevocationView::read_once(epoch, &[], now);
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(view.age(now - Duration::from_secs(3600)) >= Duration::from_millis(20));
+        assert!(view.age(now + Duration::from_secs(61)) >= Duration::from_secs(61));
+    }
+
+    #[test]
+    fn a_cut_concerns_what_was_given_before_it_and_nobody_else() {
+        let at = Timestamp::from_millis(1_000_500);
+        let until = at + Duration::from_secs(60);
+        let view = RevocationView::unread();
+        let state = |user: &str, client: &str, given: Timestamp| {
+            let (user, client) = (UserId::new(user), ClientId::new(client));
+            view.state.read().is_cut(&user, &client, given)
+        };
+        let cut = |what: Revoked| view.add(&[revocation(&what.to_string(), until)]);
+        cut(Revoked::Client(ClientId::new("c_1"), at));
+        cut(Revoked::User(UserId::new("u_1"), at));
+        let before = at - Duration::from_secs(1);
+        assert!(state("u_2", "c_1", before) && state("u_1", "c_2", before));
+        assert!(!state("u_2", "c_2", before));
+        assert!(!state("u_1", "c_1", Timestamp::from_millis(1_000_000)));
+        // Read again from the start of the list, an older cut takes nothing back.
+        cut(Revoked::Client(ClientId::new("c_1"), before));
+        assert!(state("u_2", "c_1", before));
+        view.forget_expired(until);
+        assert!(!state("u_1", "c_1", before));
+    }
+
+    #[test]
+    fn a_view_forgets_what_expired_and_keeps_the_later_end() {
+        let now = Timestamp::from_secs(1000);
+        let view = RevocationView::unread();
+        let (short, long) = (now + Duration::from_secs(1), now + Duration::from_secs(9));
+        view.add(&[revocation("g_1", long), revocation("g_1", short)]);
+        view.add(&[revocation("g_2", short)]);
+        view.forget_expired(now + Duration::from_secs(5));
+        assert!(view.is_revoked(&GrantId::new("g_1")));
+        assert!(!view.is_revoked(&GrantId::new("g_2")));
+        view.forget_expired(now + Duration::from_secs(9));
+        assert!(!view.is_revoked(&GrantId::new("g_1")));
+    }
+}

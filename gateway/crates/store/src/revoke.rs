@@ -1,0 +1,93 @@
+//! Revoking: durable and visible to every replica before it is acknowledged, known to this one at
+//! once. Not: what has to be revoked for what (`oauth::revoke`, `oauth::revoke_all`).
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::records::Records;
+use crate::{Revocation, Revoked, StoreError, Table};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::GrantId;
+
+/// How many grants are revoked at the same time, where there are many.
+const TOGETHER: usize = 64;
+
+impl Records {
+    /// Revokes until a moment: when the last token ends that it concerns.
+    pub async fn revoke(
+        &self,
+        what: &Revoked,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let revocation = Revocation {
+            id: what.to_string(),
+            expires: until,
+        };
+        self.store().revoke(&revocation, now).await?;
+        if let Some(view) = self.view() {
+            view.add(&[revocation]);
+        }
+        Ok(())
+    }
+
+    /// Revokes a grant and forgets it. `expires` is when its last token ends.
+    pub async fn revoke_grant(
+        &self,
+        id: &GrantId,
+        expires: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.revoke(&Revoked::Grant(id.clone()), expires, now)
+            .await?;
+        self.store().remove(Table::Grant, id.as_str()).await?;
+        Ok(())
+    }
+
+    /// Revokes grants, each until its moment. On an error some may have been revoked.
+    pub async fn revoke_grants(
+        &self,
+        grants: Vec<(GrantId, Timestamp)>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let mut revoking = JoinSet::new();
+        let mut known = Vec::with_capacity(grants.len());
+        let mut outcome = Ok(());
+        for (id, expires) in grants {
+            if revoking.len() == TOGETHER {
+                outcome = outcome.and(done(revoking.join_next().await));
+            }
+            let revocation = Revocation {
+                id: Revoked::Grant(id.clone()).to_string(),
+                expires,
+            };
+            known.push(revocation.clone());
+            let store = Arc::clone(self.store());
+            revoking.spawn(async move {
+                store.revoke(&revocation, now).await?;
+                store.remove(Table::Grant, id.as_str()).await?;
+                Ok(())
+            });
+        }
+        while let Some(joined) = revoking.join_next().await {
+            outcome = outcome.and(done(Some(joined)));
+        }
+        // Here at once, and in one piece: every stream looks whether it is concerned. What failed
+        // may have happened; refusing it here is right in either case.
+        if let Some(view) = self.view() {
+            view.add(&known);
+        }
+        outcome
+    }
+}
+
+fn done(
+    joined: Option<Result<Result<(), StoreError>, tokio::task::JoinError>>,
+) -> Result<(), StoreError> {
+    match joined {
+        None => Ok(()),
+        Some(Ok(outcome)) => outcome,
+        Some(Err(error)) => Err(StoreError(error.to_string())),
+    }
+}

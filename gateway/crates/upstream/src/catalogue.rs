@@ -1,0 +1,709 @@
+//! What a backend offers: its live `tools/list`, for the consent page, the start-up summary, and to
+//! tell whether a tool is still the one that was allowed.
+//!
+//! Asking goes on beside whoever waits for it, to its end or to the start timeout of the backend: who
+//! gives up does not take the answer from the next one, and a server that is slow to start is not
+//! started again for each question.
+//!
+//! Owns: how long asking may take, and how long each caller waits. Not: the dialogue
+//! (`client`), what is remembered and how long it is believed (`tool_cache`), how a backend
+//! stands (`lookout`).
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use parking_lot::Mutex;
+use serde_json::json;
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
+
+use super::client::McpClient;
+use super::connection::{Connections, Failure};
+use super::tool_cache::{AGEING, BELIEVED, Known, ToolCache};
+use super::{Backend, IdentityHeaders};
+use gateway_core::grants::{Pin, PinKey, ToolState};
+use mcp_protocol::scan::{Scan, shown_text};
+use mcp_protocol::tool_definition::{Definition, Labels, Unfit};
+
+/// How old what is there at this moment may be.
+const NOW: Duration = Duration::from_secs(1);
+
+/// How long a page waits that can do without the answer.
+const PAGE: Duration = Duration::from_secs(5);
+
+/// How long a page waits that goes on waiting by itself.
+const FIRST_LOOK: Duration = Duration::from_secs(3);
+
+/// The longest that a call waits, or somebody who pressed a button: as long as clients and browsers
+/// do.
+const LONGEST: Duration = Duration::from_secs(50);
+
+/// How long it is remembered that a backend did not answer a page that goes on waiting.
+const FAILED: Duration = Duration::from_secs(5);
+
+/// From this many on, questions that are answered are forgotten.
+const WAITING: usize = 256;
+
+/// A tool as the backend describes it. Everything is the backend's own claim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// What is shown of it.
+    pub shown: Shown,
+    /// All that it says.
+    pub definition: Definition,
+    /// Stands for all that it says.
+    pub pin: Pin,
+    /// All that it says, as JSON, for people who want to see it; `None` if that is very long.
+    pub whole: Option<Box<str>>,
+    /// The resources that it names as its user interface (`ui://…`).
+    pub interfaces: Vec<String>,
+}
+
+/// The longest definition that is kept to be shown, in bytes.
+const LONGEST_SHOWN: usize = 16 * 1024;
+
+/// What people are shown of a tool.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shown {
+    /// What calls name it by.
+    pub name: String,
+    /// What people may call it.
+    pub title: Option<String>,
+    /// What it does, written for a model.
+    pub description: Option<String>,
+    /// Hints about its effects.
+    pub annotations: Annotations,
+}
+
+impl Tool {
+    /// Reads one element of `tools`. [`Unfit`] for one that can be read in two ways.
+    pub(super) fn read(text: &str, pins: &PinKey) -> Result<Self, Unfit> {
+        let definition = Definition::read(text)?;
+        let whole = text.len() <= LONGEST_SHOWN;
+        Ok(Self {
+            shown: Shown::of(text, definition.name()),
+            pin: pins.pin(&definition),
+            definition,
+            whole: whole.then(|| compact(text).into_boxed_str()),
+            interfaces: interfaces(&json!({"_meta": meta(text)})),
+        })
+    }
+}
+
+/// Where a tool names its user interface: MCP Apps in two spellings, and ChatGPT's.
+const INTERFACES: [&str; 3] = [
+    "/_meta/ui/resourceUri",
+    "/_meta/ui~1resourceUri",
+    "/_meta/openai~1outputTemplate",
+];
+
+fn interfaces(tool: &serde_json::Value) -> Vec<String> {
+    INTERFACES
+        .iter()
+        .filter_map(|place| tool.pointer(place)?.as_str())
+        .filter(|uri| is_interface(uri))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether a URI is one of a user interface that leads nowhere else, whoever reads it.
+fn is_interface(uri: &str) -> bool {
+    let Some(path) = uri.strip_prefix("ui://") else {
+        return false;
+    };
+    let folded = path.to_ascii_lowercase();
+    let is_plain = path.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    let is_spelled_out = !["%2e", "%2f", "%5c", "%25"]
+        .iter()
+        .any(|code| folded.contains(code));
+    let is_inside = !path
+        .split(['/', '?', '#'])
+        .any(|part| part == "." || part == "..");
+    is_plain && is_spelled_out && is_inside
+}
+
+impl std::ops::Deref for Tool {
+    type Target = Shown;
+
+    fn deref(&self) -> &Shown {
+        &self.shown
+    }
+}
+
+/// What `_meta` says, where it can be read as plain values.
+fn meta(tool: &str) -> serde_json::Value {
+    let meta = member(tool, "_meta").and_then(|meta| serde_json::from_str(meta).ok());
+    meta.unwrap_or_default()
+}
+
+/// The same JSON without white space, where it can be read as plain values.
+fn compact(text: &str) -> String {
+    let value = serde_json::from_str::<serde_json::Value>(text);
+    value.map_or_else(|_| text.to_owned(), |value| value.to_string())
+}
+
+/// A member of an object, where it is there and not `null`.
+fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+    let members = Scan::of(object, 0).members().ok()?;
+    let (_, place) = members.into_iter().find(|(key, _)| key == name)?;
+    Some(&object[place]).filter(|text| *text != "null")
+}
+
+impl Shown {
+    /// What is shown of a tool that has a definition. A member of another kind than MCP says is not
+    /// shown, and says nothing.
+    fn of(tool: &str, name: &str) -> Self {
+        let text = |name: &str| member(tool, name).and_then(shown_text);
+        Self {
+            name: name.to_owned(),
+            title: text("title"),
+            description: text("description"),
+            annotations: member(tool, "annotations")
+                .map_or_else(Annotations::default, Annotations::of),
+        }
+    }
+
+    /// What to call it before people.
+    pub fn display_name(&self) -> &str {
+        let title = self.title.as_deref().or(self.annotations.title.as_deref());
+        title
+            .filter(|title| !title.trim().is_empty())
+            .unwrap_or(&self.name)
+    }
+}
+
+/// Tool annotations (MCP schema, `ToolAnnotations`): hints, not promises.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Annotations {
+    /// Another place for a title.
+    pub title: Option<String>,
+    /// It changes nothing.
+    pub read_only_hint: Option<bool>,
+    /// It may destroy something. Where absent, it may.
+    pub destructive_hint: Option<bool>,
+    /// Doing it twice is doing it once.
+    pub idempotent_hint: Option<bool>,
+    /// It reaches beyond the backend, such as to the internet. Where absent, it may.
+    pub open_world_hint: Option<bool>,
+}
+
+impl Annotations {
+    fn of(annotations: &str) -> Self {
+        let hint = |name: &str| match member(annotations, name)? {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => None,
+        };
+        Self {
+            title: member(annotations, "title").and_then(shown_text),
+            read_only_hint: hint("readOnlyHint"),
+            destructive_hint: hint("destructiveHint"),
+            idempotent_hint: hint("idempotentHint"),
+            open_world_hint: hint("openWorldHint"),
+        }
+    }
+}
+
+/// Who a backend says it is, and its tools.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolListing {
+    /// `serverInfo.name`.
+    pub name: String,
+    /// `serverInfo.version`.
+    pub version: String,
+    /// All pages of its `tools/list`, without those that share a name.
+    pub tools: Vec<Tool>,
+    /// The names that two tools have: which of them a call would run nobody can know, so neither is
+    /// offered.
+    pub doubled: BTreeSet<String>,
+    /// What it lists and can't be offered: the first hundred.
+    pub unfit: Vec<Unfit>,
+}
+
+impl ToolListing {
+    /// An offer of what was listed.
+    pub fn of(name: String, version: String, listed: Vec<Tool>) -> Self {
+        let doubled = doubled(listed.iter().map(|tool| tool.name.as_str()));
+        let mut tools = listed;
+        tools.retain(|tool| !doubled.contains(&tool.name));
+        Self {
+            name,
+            version,
+            tools,
+            doubled,
+            unfit: Vec::new(),
+        }
+    }
+
+    /// A tool that has its name from one that can't be offered is no more to be told apart.
+    pub(super) fn double_with_unfit(&mut self) {
+        let unfit: BTreeSet<&str> = self.unfit.iter().filter_map(Unfit::name).collect();
+        let (kept, doubled): (Vec<Tool>, Vec<Tool>) = std::mem::take(&mut self.tools)
+            .into_iter()
+            .partition(|tool| !unfit.contains(tool.name.as_str()));
+        self.tools = kept;
+        self.doubled
+            .extend(doubled.into_iter().map(|tool| tool.shown.name));
+    }
+
+    /// The tool of this name, if it is there.
+    pub fn tool(&self, name: &str) -> Option<&Tool> {
+        self.tools.iter().find(|tool| tool.name == name)
+    }
+
+    /// What a tool says about its effects. `None` if it is not there.
+    pub fn labels(&self, name: &str) -> Option<Labels> {
+        let tools = self.tools.iter().filter(|tool| tool.name == name);
+        tools
+            .map(|tool| tool.definition.labels())
+            .reduce(Labels::of_both)
+    }
+
+    /// How a tool stands.
+    pub fn current(&self, name: &str) -> ToolState {
+        self.tool(name)
+            .map_or(ToolState::Gone, |tool| ToolState::Defined(tool.pin))
+    }
+}
+
+/// The names that stand there more than once.
+pub fn doubled<'n>(names: impl Iterator<Item = &'n str>) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    names
+        .filter(|name| !seen.insert(*name))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// A backend's name and the person who asked.
+type Key = (String, Option<String>);
+
+/// Why a backend's tools are not known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CatalogueError {
+    /// There is no backend of this name.
+    #[error("no backend has this name")]
+    UnknownBackend,
+    /// The exchange failed.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// It has not answered yet.
+    #[error("the backend has not answered within {} s", .0.as_secs())]
+    TooSlow(Duration),
+    /// Its program does not run, in the words of the bridge before it.
+    #[error("{0}")]
+    NotRunning(String),
+    /// It refused, with this status.
+    #[error("the backend refused with status {0}")]
+    Refused(u16),
+    /// It answers, but its list of tools is none.
+    #[error("the backend's answer to tools/list can't be read: {0}")]
+    BadList(&'static str),
+    /// It answers, but not what MCP says.
+    #[error("the backend was not understood: {0}")]
+    NotUnderstood(String),
+}
+
+/// Asks backends for their tools, and remembers how the tools stand.
+#[derive(Debug)]
+pub struct Catalogue {
+    backends: Vec<Arc<Backend>>,
+    connections: Arc<Connections>,
+    identity: IdentityHeaders,
+    pins: PinKey,
+    known: Arc<ToolCache>,
+    /// One question at a time for each backend and person: a crowd of calls waits for one answer.
+    asking: Mutex<HashMap<Key, Asking>>,
+    /// One for each backend: a call met something that a backend which answers does not do.
+    doubts: Vec<Notify>,
+}
+
+/// A question, and its answer once there is one.
+#[derive(Clone, Debug)]
+struct Asking {
+    begun: Instant,
+    answered: watch::Receiver<Option<Answered>>,
+}
+
+#[derive(Clone, Debug)]
+struct Answered {
+    at: Instant,
+    answer: Result<Arc<ToolListing>, CatalogueError>,
+}
+
+impl Asking {
+    fn now(&self) -> Option<Answered> {
+        self.answered.borrow().clone()
+    }
+
+    /// Whether nobody gets an answer from this any more.
+    fn is_over(&self) -> bool {
+        self.answered.has_changed().is_err() && self.now().is_none()
+    }
+
+    /// The answer, where a page that waits and asks again may still show it: it is older by what
+    /// asking takes and by the pause between two looks, or else such a page would never be done.
+    fn for_page(&self) -> Option<Result<Arc<ToolListing>, CatalogueError>> {
+        let answered = self.now()?;
+        let took = answered.at.duration_since(self.begun);
+        let longest = match answered.answer {
+            Ok(_) => BELIEVED,
+            Err(_) => FAILED,
+        };
+        let believed = (took * 3).clamp(Duration::from_secs(1), longest);
+        (answered.at.elapsed() <= believed).then_some(answered.answer)
+    }
+
+    /// Waits for the answer.
+    async fn wait(mut self, patience: Duration) -> Result<Arc<ToolListing>, CatalogueError> {
+        let waiting = async {
+            let answered = self.answered.wait_for(Option::is_some).await.ok()?;
+            answered.as_ref().map(|answered| answered.answer.clone())
+        };
+        match timeout(patience, waiting).await {
+            Ok(Some(answer)) => answer,
+            _ => Err(CatalogueError::TooSlow(patience)),
+        }
+    }
+}
+
+impl Catalogue {
+    /// A catalogue of these backends, on the connections that calls use, too.
+    pub fn new(
+        backends: Vec<Arc<Backend>>,
+        connections: Arc<Connections>,
+        identity: IdentityHeaders,
+        pins: PinKey,
+    ) -> Self {
+        Self {
+            doubts: backends.iter().map(|_| Notify::new()).collect(),
+            backends,
+            connections,
+            identity,
+            pins,
+            known: Arc::default(),
+            asking: Mutex::default(),
+        }
+    }
+
+    /// The backends that are asked.
+    pub(super) fn backends(&self) -> &[Arc<Backend>] {
+        &self.backends
+    }
+
+    /// How long a backend may take from its start to its list of tools.
+    pub fn start_timeout(&self, name: &str) -> Duration {
+        self.backend(name)
+            .map_or(Duration::ZERO, |backend| backend.start_timeout)
+    }
+
+    /// A call met something that a backend which answers does not do: it is looked at again.
+    pub fn invalidate(&self, name: &str) {
+        if let Some(at) = self.place(name) {
+            self.doubts[at].notify_one();
+        }
+    }
+
+    /// Waits for a doubt about the backend at this place.
+    pub(super) async fn doubted(&self, at: usize) {
+        self.doubts[at].notified().await;
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        self.backends
+            .iter()
+            .position(|backend| backend.mount.name == name)
+    }
+
+    /// Makes the pins of this installation.
+    pub const fn pins(&self) -> &PinKey {
+        &self.pins
+    }
+
+    /// How tools stand, as far as it is known without asking.
+    pub fn definitions(&self) -> &ToolCache {
+        &self.known
+    }
+
+    /// Who the backend `name` is and what it offers to the person with the login name `user`. At
+    /// most 30 s old; takes as long as a call may wait.
+    pub async fn listing(
+        &self,
+        name: &str,
+        user: Option<&str>,
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
+        self.listing_within(name, user, BELIEVED, LONGEST).await
+    }
+
+    /// The same, at most a second old: what is there at this moment. For a page that can do without
+    /// it, so that it takes at most 5 s.
+    pub async fn refresh(
+        &self,
+        name: &str,
+        user: Option<&str>,
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
+        self.listing_within(name, user, NOW, PAGE).await
+    }
+
+    /// The same, and waited for: somebody has pressed a button, or a call depends on it.
+    pub async fn refresh_or_wait(
+        &self,
+        name: &str,
+        user: Option<&str>,
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
+        self.listing_within(name, user, NOW, LONGEST).await
+    }
+
+    /// The same for a page that is asked for again until it has an answer: `None` while the backend
+    /// has not answered. Takes at most 3 s.
+    pub async fn listing_for_page(
+        &self,
+        name: &str,
+        user: Option<&str>,
+    ) -> Result<Option<Arc<ToolListing>>, CatalogueError> {
+        let backend = self.backend(name)?;
+        let key = (name.to_owned(), user.map(str::to_owned));
+        let last = self.asking.lock().get(&key).cloned();
+        if let Some(answer) = last.and_then(|asking| asking.for_page()) {
+            return answer.map(Some);
+        }
+        match self.begin(backend, user).wait(FIRST_LOOK).await {
+            Ok(listing) => Ok(Some(listing)),
+            Err(CatalogueError::TooSlow(patience)) if patience < backend.start_timeout => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// For the lookout: as long as a start may take.
+    pub(super) async fn look(
+        &self,
+        backend: &Arc<Backend>,
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
+        // Asking ends by itself.
+        let patience = backend.start_timeout + PAGE;
+        self.listing_within(&backend.mount.name, None, NOW, patience)
+            .await
+    }
+
+    /// How a tool stands at the backend `name` for a person. Known from the last answer and from
+    /// lists that passed by; asked, and waited for, only where nothing is known or it is too old.
+    pub async fn current(self: &Arc<Self>, name: &str, user: &str, tool: &str) -> ToolState {
+        match self.known.of(name, user, tool) {
+            Known::Fresh(current) => current,
+            Known::Ageing(current) => {
+                self.refresh_in_background(name, user);
+                current
+            }
+            Known::Nothing => match self.listing(name, Some(user)).await {
+                Ok(listing) => listing.current(tool),
+                Err(_) => ToolState::Unknown,
+            },
+        }
+    }
+
+    /// The same without waiting: where nothing is known, it is not.
+    pub fn cached_state(&self, name: &str, user: &str, tool: &str) -> ToolState {
+        match self.known.of(name, user, tool) {
+            Known::Fresh(current) | Known::Ageing(current) => current,
+            Known::Nothing => ToolState::Unknown,
+        }
+    }
+
+    /// What the backend `name` offers to a person, for what tools say about their effects: known and
+    /// asked for as in [`Self::current`]. To be taken once for each request.
+    pub async fn cached(
+        self: &Arc<Self>,
+        name: &str,
+        user: &str,
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
+        if let Some(listing) = self.known.listing(name, Some(user), AGEING) {
+            if self.known.listing(name, Some(user), BELIEVED).is_none() {
+                self.refresh_in_background(name, user);
+            }
+            return Ok(listing);
+        }
+        self.listing(name, Some(user)).await
+    }
+
+    /// What the backend `name` lists for a person, if two tools in it have one name, as far as it is
+    /// known without asking. Old knowledge counts until it is known otherwise, which is asked for.
+    pub fn doubled(self: &Arc<Self>, name: &str, user: &str) -> Option<Arc<ToolListing>> {
+        let (listing, is_old) = self.known.doubled(name, user)?;
+        if is_old {
+            self.refresh_in_background(name, user);
+        }
+        Some(listing)
+    }
+
+    /// What the backend `name` offers to a person, as far as it is known without asking.
+    pub fn cached_listing(&self, name: &str, user: &str) -> Option<Arc<ToolListing>> {
+        self.known.listing(name, Some(user), AGEING)
+    }
+
+    /// What a tool says about its effects, as far as it is known without asking.
+    pub fn cached_labels(&self, name: &str, user: &str, tool: &str) -> Option<Labels> {
+        self.known.listing(name, Some(user), AGEING)?.labels(tool)
+    }
+
+    /// Asks in the background, once at a time. What is known stays in force for its time if the
+    /// backend is away.
+    fn refresh_in_background(self: &Arc<Self>, name: &str, user: &str) {
+        if self.known.begin_refresh(name, user) {
+            let (catalogue, name, user) = (Arc::clone(self), name.to_owned(), user.to_owned());
+            tokio::spawn(async move {
+                let _ = catalogue.refresh_or_wait(&name, Some(&user)).await;
+                catalogue.known.end_refresh(&name, &user);
+            });
+        }
+    }
+
+    /// How a tool stands at this moment: at most a second old.
+    pub async fn current_now(&self, name: &str, user: &str, tool: &str) -> ToolState {
+        match self.refresh_or_wait(name, Some(user)).await {
+            Ok(listing) => listing.current(tool),
+            Err(_) => ToolState::Unknown,
+        }
+    }
+
+    fn backend(&self, name: &str) -> Result<&Arc<Backend>, CatalogueError> {
+        let at = self.place(name).ok_or(CatalogueError::UnknownBackend)?;
+        Ok(&self.backends[at])
+    }
+
+    async fn listing_within(
+        &self,
+        name: &str,
+        user: Option<&str>,
+        age: Duration,
+        patience: Duration,
+    ) -> Result<Arc<ToolListing>, CatalogueError> {
+        let backend = self.backend(name)?;
+        if let Some(listing) = self.known.listing(name, user, age) {
+            return Ok(listing);
+        }
+        self.begin(backend, user).wait(patience).await
+    }
+
+    /// The question that is under way, or else a new one.
+    fn begin(&self, backend: &Arc<Backend>, user: Option<&str>) -> Asking {
+        let key = (backend.mount.name.clone(), user.map(str::to_owned));
+        let mut asking = self.asking.lock();
+        if let Some(asking) = asking.get(&key)
+            && asking.now().is_none()
+            && !asking.is_over()
+        {
+            return asking.clone();
+        }
+        if asking.len() >= WAITING {
+            asking.retain(|_, asking| asking.now().is_none() && !asking.is_over());
+        }
+        let (answers, answered) = watch::channel(None);
+        let question = Question {
+            backend: Arc::clone(backend),
+            connections: Arc::clone(&self.connections),
+            known: Arc::clone(&self.known),
+            identity: self.identity_of(backend, user),
+            user: user.map(str::to_owned),
+            pins: self.pins.clone(),
+        };
+        tokio::spawn(async move {
+            let answer = question.ask().await;
+            let at = Instant::now();
+            answers.send_replace(Some(Answered { at, answer }));
+        });
+        let begun = Instant::now();
+        let question = Asking { begun, answered };
+        asking.insert(key, question.clone());
+        question
+    }
+
+    /// What says who asks. A server on stdin and stdout can't be told.
+    fn identity_of(
+        &self,
+        backend: &Backend,
+        user: Option<&str>,
+    ) -> Option<(HeaderName, HeaderValue)> {
+        let user = user.filter(|_| !backend.is_on_stdio)?;
+        let value = HeaderValue::from_bytes(user.as_bytes()).ok()?;
+        Some((self.identity.user.clone(), value))
+    }
+}
+
+/// One question, with all that it needs: nobody may be waiting.
+struct Question {
+    backend: Arc<Backend>,
+    connections: Arc<Connections>,
+    known: Arc<ToolCache>,
+    identity: Option<(HeaderName, HeaderValue)>,
+    user: Option<String>,
+    pins: PinKey,
+}
+
+impl Question {
+    async fn ask(mut self) -> Result<Arc<ToolListing>, CatalogueError> {
+        let asker = McpClient {
+            connections: &self.connections,
+            backend: &self.backend,
+            identity: self.identity.take().into_iter().collect(),
+            pins: Some(&self.pins),
+        };
+        let patience = self.backend.start_timeout;
+        let asked = async {
+            loop {
+                match asker.ask().await {
+                    // Connecting was tried for its whole time already.
+                    Err(CatalogueError::Failed(Failure::Unreachable(_)))
+                        if self.connections.comes_up(&self.backend) => {}
+                    answer => return answer,
+                }
+            }
+        };
+        let listing = timeout(patience, asked)
+            .await
+            .unwrap_or(Err(CatalogueError::TooSlow(patience)))?;
+        let name = &self.backend.mount.name;
+        self.known.tell_unfit(name, &listing.unfit);
+        let listing = Arc::new(listing);
+        self.known
+            .learn(name, self.user.as_deref(), Arc::clone(&listing));
+        Ok(listing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_names_its_interface_in_one_of_three_places() {
+        for meta in [
+            json!({"ui": {"resourceUri": "ui://a/b.html?v=2"}}),
+            json!({"ui/resourceUri": "ui://a/b.html?v=2"}),
+            json!({"openai/outputTemplate": "ui://a/b.html?v=2"}),
+        ] {
+            let tool = json!({"name": "look", "_meta": meta});
+            assert_eq!(interfaces(&tool), ["ui://a/b.html?v=2"]);
+        }
+        for uri in [
+            "file:///etc/passwd",
+            "UI://a",
+            "ui:/a",
+            "https://a/ui://b",
+            "ui://a/../b",
+            "ui://a/.",
+            "ui://../b",
+            "ui://a/%2E%2e/b",
+            "ui://a%2fb",
+            "ui://a%252e",
+            "ui://a\\..\\b",
+            "ui://a\u{0}b",
+            "ui://a b",
+            "ui://\u{ff0e}\u{ff0e}/a",
+        ] {
+            let meta = json!({"ui": {"resourceUri": uri}, "openai/outputTemplate": [uri]});
+            assert!(interfaces(&json!({"_meta": meta})).is_empty(), "{uri}");
+        }
+    }
+}

@@ -1,0 +1,568 @@
+//! A short conversation with a backend in MCP's own words, to learn who it is and what tools it
+//! has: Streamable HTTP with a session, the stateless revision of 2026-07-28, or legacy HTTP+SSE.
+//!
+//! Owns: the three dialogues, and which of them a backend understands. Not: the connection, nor how
+//! long an answer is believed (`catalogue`, `protocols`).
+
+mod probe;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+pub(super) use self::probe::Found;
+
+use super::Backend;
+use super::catalogue::{CatalogueError, Tool, ToolListing};
+use super::connection::{Connection, Connections, Pooling};
+use gateway_core::grants::PinKey;
+use mcp_protocol::calls::META_VERSION;
+use mcp_protocol::media_type;
+use mcp_protocol::scan::Scan;
+use mcp_protocol::sse::{Event, Splitter};
+use mcp_protocol::tool_definition::Unfit;
+use mcp_protocol::tool_list;
+
+const SESSIONS: &str = "2025-11-25";
+const STATELESS: &str = "2026-07-28";
+const LEGACY: &str = "2024-11-05";
+
+/// How what the bridge says of itself begins.
+const BRIDGE_ERROR: &str = "error -32603: ";
+
+/// How much of an error's words is kept, in characters.
+const LONGEST_ERROR: usize = 300;
+
+/// Bounds on what a backend may answer.
+const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
+const MOST_PAGES: usize = 50;
+const MOST_TOOLS: usize = 2000;
+const MOST_UNFIT: usize = 100;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+
+/// Asks one backend on behalf of one person.
+pub(super) struct McpClient<'a> {
+    pub(super) connections: &'a Connections,
+    pub(super) backend: &'a Backend,
+    /// Says who asks, in the header that the backend knows; empty for the gateway itself.
+    pub(super) identity: Vec<(HeaderName, HeaderValue)>,
+    /// Makes the pins of its tools; `None` where tools are not asked for.
+    pub(super) pins: Option<&'a PinKey>,
+}
+
+/// An answer, read whole or up to the message that was waited for.
+struct Answer {
+    status: StatusCode,
+    session: Option<HeaderValue>,
+    message: Option<Message>,
+}
+
+/// A response, its parts unread: an odd part costs only itself.
+struct Message {
+    id: Value,
+    /// The text of the result.
+    result: Option<String>,
+    error: Option<RpcError>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct RpcError {
+    code: i64,
+    message: String,
+}
+
+struct ServerInfo {
+    name: String,
+    version: String,
+}
+
+impl McpClient<'_> {
+    /// Asks in every dialogue that the backend may understand, the most common one first.
+    pub(super) async fn ask(&self) -> Result<ToolListing, CatalogueError> {
+        if self.backend.is_on_stdio {
+            // The bridge keeps one process for those who have no session: none is started for this
+            // question alone. It says why there is none.
+            return self.ask_stateless().await.map_err(|error| match error {
+                CatalogueError::NotUnderstood(why) => CatalogueError::NotRunning(
+                    why.strip_prefix(BRIDGE_ERROR)
+                        .map_or(why.clone(), str::to_owned),
+                ),
+                error => error,
+            });
+        }
+        let first = match self.ask_with_session().await {
+            Err(CatalogueError::NotUnderstood(why)) => why,
+            answer => return answer,
+        };
+        match self.ask_stateless().await {
+            Err(CatalogueError::NotUnderstood(_)) => {}
+            answer => return answer,
+        }
+        match self.ask_legacy().await {
+            Err(CatalogueError::NotUnderstood(_)) => Err(CatalogueError::NotUnderstood(first)),
+            answer => answer,
+        }
+    }
+
+    async fn ask_with_session(&self) -> Result<ToolListing, CatalogueError> {
+        let hello = self
+            .post(&self.backend.mcp_path, &[], &initialize(SESSIONS), 1)
+            .await?;
+        let session = hello.session.clone();
+        let hello = hello.result()?;
+        let version = hello["protocolVersion"].as_str().unwrap_or(SESSIONS);
+        let mut headers = vec![(
+            VERSION,
+            HeaderValue::from_str(version).map_err(|_| garbled())?,
+        )];
+        headers.extend(session.map(|id| (SESSION, id)));
+        let asked = self.list_in_session(&headers).await;
+        if headers.len() > 1 {
+            // Courtesy; a backend that knows no DELETE answers 405.
+            let _ = self
+                .request(Method::DELETE, &self.backend.mcp_path, &headers, None, 0)
+                .await;
+        }
+        Ok(asked?.listing(server_info(&hello["serverInfo"])))
+    }
+
+    async fn list_in_session(
+        &self,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<Pages, CatalogueError> {
+        let path = &self.backend.mcp_path;
+        let initialized = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+        self.post(path, headers, &initialized, 0).await?;
+        let mut pages = Pages::default();
+        while let Some(id) = pages.next_id() {
+            let answer = self
+                .post(path, headers, &pages.request(json!({})), id)
+                .await?;
+            pages.take(&answer.text()?, self.pins)?;
+        }
+        Ok(pages)
+    }
+
+    async fn discover(&self) -> Result<Answer, CatalogueError> {
+        let discover =
+            json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": envelope()});
+        let headers = stateless_headers("server/discover");
+        self.post(&self.backend.mcp_path, &headers, &discover, 1)
+            .await
+    }
+
+    async fn ask_stateless(&self) -> Result<ToolListing, CatalogueError> {
+        let path = &self.backend.mcp_path;
+        let discovered = self.discover().await?.result()?;
+        let info = server_info(
+            discovered
+                .pointer("/_meta/io.modelcontextprotocol~1serverInfo")
+                .unwrap_or(&discovered["serverInfo"]),
+        );
+        let mut pages = Pages::default();
+        while let Some(id) = pages.next_id() {
+            let body = pages.request(envelope());
+            let headers = stateless_headers("tools/list");
+            let answer = self.post(path, &headers, &body, id).await?;
+            pages.take(&answer.text()?, self.pins)?;
+        }
+        Ok(pages.listing(info))
+    }
+
+    async fn ask_legacy(&self) -> Result<ToolListing, CatalogueError> {
+        let mut stream = self.open_stream().await?;
+        let endpoint = stream.wait(|event| event.name == "endpoint").await?;
+        let path = super::endpoint_path(self.backend, &endpoint.data).ok_or_else(garbled)?;
+        self.notify(&path, &initialize(LEGACY)).await?;
+        let hello = stream.answer(1).await?;
+        self.notify(
+            &path,
+            &json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        )
+        .await?;
+        let mut pages = Pages::default();
+        while let Some(id) = pages.next_id() {
+            self.notify(&path, &pages.request(json!({}))).await?;
+            let answer = stream.message(id).await?.into_text()?;
+            pages.take(&answer, self.pins)?;
+        }
+        stream.connection.abandon().await;
+        Ok(pages.listing(server_info(&hello["serverInfo"])))
+    }
+
+    /// Posts a message of the legacy transport, whose answer comes over the stream.
+    async fn notify(&self, path: &str, message: &Value) -> Result<(), CatalogueError> {
+        let answer = self.post(path, &[], message, 0).await?;
+        match answer.status.is_success() {
+            true => Ok(()),
+            false => Err(CatalogueError::NotUnderstood(format!(
+                "status {}",
+                answer.status.as_u16()
+            ))),
+        }
+    }
+
+    async fn open_stream(&self) -> Result<Stream, CatalogueError> {
+        let mut connection = self.connections.open(self.backend, Pooling::Fresh).await?;
+        let mut head = self.head(Method::GET, &self.backend.sse_path, &[])?;
+        insert(
+            &mut head,
+            ACCEPT,
+            HeaderValue::from_static("text/event-stream"),
+        )?;
+        connection.send(head, None).await?;
+        let response = connection.read_head().await?;
+        if response.status != StatusCode::OK {
+            let status = response.status.as_u16();
+            return Err(CatalogueError::NotUnderstood(format!("status {status}")));
+        }
+        Ok(Stream {
+            connection,
+            splitter: Splitter::default(),
+            events: Vec::new().into_iter(),
+        })
+    }
+
+    async fn post(
+        &self,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        message: &Value,
+        id: u64,
+    ) -> Result<Answer, CatalogueError> {
+        let body = Bytes::from(message.to_string());
+        self.request(Method::POST, path, headers, Some(body), id)
+            .await
+    }
+
+    /// One request and the head of its answer.
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Option<Bytes>,
+    ) -> Result<(Connection, ResponseHeader), CatalogueError> {
+        let mut connection = self.connections.open(self.backend, Pooling::Fresh).await?;
+        let mut head = self.head(method, path, headers)?;
+        if let Some(body) = &body {
+            insert(
+                &mut head,
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            )?;
+            insert(&mut head, CONTENT_LENGTH, HeaderValue::from(body.len()))?;
+        }
+        let accept = HeaderValue::from_static("application/json, text/event-stream");
+        insert(&mut head, ACCEPT, accept)?;
+        connection.send(head, body).await?;
+        let response = connection.read_head().await?.clone();
+        Ok((connection, response))
+    }
+
+    /// Where the backend says that a path of its own has moved to.
+    fn moved(&self, response: &ResponseHeader) -> Option<String> {
+        let is_redirect = matches!(response.status.as_u16(), 307 | 308);
+        let location = response.headers.get(LOCATION).filter(|_| is_redirect)?;
+        super::resolve_path(self.backend, location.to_str().ok()?)
+    }
+
+    /// One request; `id` is the message that is waited for, 0 for none.
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+        body: Option<Bytes>,
+        id: u64,
+    ) -> Result<Answer, CatalogueError> {
+        let (mut connection, mut response) = self
+            .exchange(method.clone(), path, headers, body.clone())
+            .await?;
+        if let Some(other) = self.moved(&response) {
+            // As calls are: a redirect within the backend is followed once.
+            connection.abandon().await;
+            (connection, response) = self.exchange(method, &other, headers, body).await?;
+        }
+
+        let status = response.status;
+        let session = response.headers.get(&SESSION).cloned();
+        let is_stream = media_type::is_event_stream(&response.headers);
+        let message = if is_stream && id != 0 {
+            let mut stream = Stream {
+                connection,
+                splitter: Splitter::default(),
+                events: Vec::new().into_iter(),
+            };
+            let message = stream.message(id).await?;
+            stream.connection.abandon().await;
+            Some(message)
+        } else {
+            let mut body = Vec::new();
+            while let Some(chunk) = connection.read_body().await? {
+                body.extend_from_slice(&chunk);
+                if body.len() > LARGEST_ANSWER {
+                    return Err(garbled());
+                }
+            }
+            // Never given back: it may belong to the runtime of the start, which ends.
+            connection.abandon().await;
+            std::str::from_utf8(&body).ok().and_then(Message::read)
+        };
+        Ok(Answer {
+            status,
+            session,
+            message,
+        })
+    }
+
+    fn head(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(HeaderName, HeaderValue)],
+    ) -> Result<RequestHeader, CatalogueError> {
+        let mut head = RequestHeader::build_no_case(method, path.as_bytes(), Some(8))
+            .map_err(|_| garbled())?;
+        let host = HeaderValue::from_str(&self.backend.host).map_err(|_| garbled())?;
+        insert(&mut head, HOST, host)?;
+        for (name, value) in self
+            .backend
+            .headers
+            .iter()
+            .chain(&self.identity)
+            .chain(headers)
+        {
+            insert(&mut head, name.clone(), value.clone())?;
+        }
+        Ok(head)
+    }
+}
+
+/// An event stream that is being read.
+struct Stream {
+    connection: Connection,
+    splitter: Splitter,
+    events: std::vec::IntoIter<Vec<u8>>,
+}
+
+impl Stream {
+    async fn wait(&mut self, wanted: impl Fn(&Event) -> bool) -> Result<Event, CatalogueError> {
+        loop {
+            for bytes in self.events.by_ref() {
+                if let Some(event) = Event::parse(&bytes)
+                    && wanted(&event)
+                {
+                    return Ok(event);
+                }
+            }
+            let chunk = self.connection.read_body().await?.ok_or_else(garbled)?;
+            let events = self
+                .splitter
+                .split(&chunk, LARGEST_ANSWER)
+                .map_err(|_| garbled())?;
+            self.events = events.into_iter();
+        }
+    }
+
+    async fn message(&mut self, id: u64) -> Result<Message, CatalogueError> {
+        loop {
+            let event = self.wait(|event| event.name == "message").await?;
+            if let Some(message) = Message::read(&event.data)
+                && message.id == id
+            {
+                return Ok(message);
+            }
+        }
+    }
+
+    async fn answer(&mut self, id: u64) -> Result<Value, CatalogueError> {
+        let text = self.message(id).await?.into_text()?;
+        Ok(readable(&text))
+    }
+}
+
+/// The pages of one `tools/list`.
+#[derive(Default)]
+struct Pages {
+    tools: Vec<Tool>,
+    unfit: Vec<Unfit>,
+    cursor: Option<String>,
+    asked: usize,
+    done: bool,
+}
+
+impl Pages {
+    /// The id of the next request, counted from 2; `None` when there is nothing more to ask.
+    fn next_id(&self) -> Option<u64> {
+        let more = !self.done && self.asked < MOST_PAGES && self.tools.len() < MOST_TOOLS;
+        more.then_some(self.asked as u64 + 2)
+    }
+
+    fn request(&self, mut params: Value) -> Value {
+        if let Some(cursor) = &self.cursor {
+            params["cursor"] = json!(cursor);
+        }
+        json!({"jsonrpc": "2.0", "id": self.next_id(), "method": "tools/list", "params": params})
+    }
+
+    fn take(&mut self, result: &str, pins: Option<&PinKey>) -> Result<(), CatalogueError> {
+        let page = tool_list::page(result).map_err(CatalogueError::BadList)?;
+        if let Some(pins) = pins {
+            for tool in page.tools {
+                match Tool::read(tool, pins) {
+                    Ok(tool) => self.tools.push(tool),
+                    Err(unfit) => self.unfit.push(unfit),
+                }
+            }
+        }
+        self.tools.truncate(MOST_TOOLS);
+        self.unfit.truncate(MOST_UNFIT);
+        self.asked += 1;
+        self.done = page.next_cursor.is_none() || page.next_cursor == self.cursor;
+        self.cursor = page.next_cursor;
+        Ok(())
+    }
+
+    fn listing(self, info: ServerInfo) -> ToolListing {
+        let mut listing = ToolListing {
+            unfit: self.unfit,
+            ..ToolListing::of(info.name, info.version, self.tools)
+        };
+        listing.double_with_unfit();
+        for tool in &listing.doubled {
+            log::warn!(
+                event = "tool_name_doubled", tool = tool.as_str(), server = listing.name.as_str(),
+                hint = "give each tool of the backend a name of its own";
+                "two tools have one name: neither is offered"
+            );
+        }
+        listing
+    }
+}
+
+impl Answer {
+    /// The result, as far as it can be read.
+    fn result(self) -> Result<Value, CatalogueError> {
+        self.text().map(|text| readable(&text))
+    }
+
+    fn text(self) -> Result<String, CatalogueError> {
+        if matches!(
+            self.status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        ) {
+            return Err(CatalogueError::Refused(self.status.as_u16()));
+        }
+        let status = self.status.as_u16();
+        match self.message {
+            Some(message) if self.status.is_success() => message.into_text(),
+            _ => Err(CatalogueError::NotUnderstood(format!("status {status}"))),
+        }
+    }
+}
+
+impl Message {
+    /// Reads the members that make a response. `None` for what is no JSON object; RFC 8259 §8.1 lets
+    /// a reader skip a byte-order mark.
+    fn read(text: &str) -> Option<Self> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut scan = Scan::of(text, 0);
+        let members = scan.members().ok()?;
+        scan.end().ok()?;
+        let member = |name: &str| {
+            let (_, place) = members.iter().rfind(|(key, _)| key == name)?;
+            // null of an optional member says what absence says.
+            Some(&text[place.clone()]).filter(|text| *text != "null")
+        };
+        let id = member("id").and_then(|id| serde_json::from_str(id).ok());
+        let error = member("error").map(|error| serde_json::from_str(error).unwrap_or_default());
+        Some(Self {
+            id: id.unwrap_or_default(),
+            result: member("result").map(str::to_owned),
+            error,
+        })
+    }
+
+    fn into_text(self) -> Result<String, CatalogueError> {
+        match (self.result, self.error) {
+            (Some(result), None) => Ok(result),
+            // A server without tools answers "method not found" where it did not declare them.
+            (_, Some(error)) => Err(CatalogueError::NotUnderstood(format!(
+                "error {}: {}",
+                error.code,
+                error
+                    .message
+                    .chars()
+                    .take(LONGEST_ERROR)
+                    .collect::<String>()
+            ))),
+            (None, None) => Err(garbled()),
+        }
+    }
+}
+
+fn initialize(version: &str) -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": version,
+        "capabilities": {},
+        "clientInfo": client_info(),
+    }})
+}
+
+/// What every request of 2026-07-28 says.
+fn envelope() -> Value {
+    json!({"_meta": {
+        META_VERSION: STATELESS,
+        "io.modelcontextprotocol/clientInfo": client_info(),
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }})
+}
+
+fn stateless_headers(method: &'static str) -> [(HeaderName, HeaderValue); 2] {
+    [
+        (VERSION, HeaderValue::from_static(STATELESS)),
+        (METHOD, HeaderValue::from_static(method)),
+    ]
+}
+
+fn client_info() -> Value {
+    json!({"name": "cupcake-gateway", "version": env!("CARGO_PKG_VERSION")})
+}
+
+fn server_info(value: &Value) -> ServerInfo {
+    let text = |name: &str| value[name].as_str().unwrap_or_default().to_owned();
+    ServerInfo {
+        name: text("name"),
+        version: text("version"),
+    }
+}
+
+/// The members of an object that can be read; the others are left out.
+fn readable(text: &str) -> Value {
+    let members = Scan::of(text, 0).members().unwrap_or_default();
+    let read = |(key, place): (String, std::ops::Range<usize>)| {
+        let value = serde_json::from_str(&text[place]).ok()?;
+        Some((key, value))
+    };
+    Value::Object(members.into_iter().filter_map(read).collect())
+}
+
+fn garbled() -> CatalogueError {
+    CatalogueError::NotUnderstood("the answer is not MCP".to_owned())
+}
+
+fn insert(
+    head: &mut RequestHeader,
+    name: HeaderName,
+    value: HeaderValue,
+) -> Result<(), CatalogueError> {
+    head.insert_header(name, value).map_err(|_| garbled())
+}

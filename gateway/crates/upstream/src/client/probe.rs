@@ -1,0 +1,134 @@
+//! Which of the three dialogues a backend understands, from the first words of each.
+
+use std::time::Duration;
+
+use http::{HeaderValue, Method};
+use mcp_protocol::{RevisionFamilies, RevisionFamily};
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use super::{McpClient, SESSION, SESSIONS, STATELESS, VERSION, initialize};
+use crate::{CatalogueError, Failure};
+
+/// How long one question may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a backend was found to speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// It does.
+    pub(crate) speaks: RevisionFamilies,
+    /// It did not say: it was away, slow, or wanted to know who asks.
+    pub(crate) unclear: RevisionFamilies,
+    /// Whether anybody takes connections there, or at least does not refuse them.
+    pub(crate) is_there: bool,
+}
+
+impl McpClient<'_> {
+    /// Asks the first question of each dialogue, side by side. `heard` is told what is known after
+    /// each answer.
+    pub(crate) async fn families(&self, heard: impl Fn(Found) + Sync) -> Found {
+        let found = Mutex::new(Found {
+            unclear: RevisionFamily::ALL.into_iter().collect(),
+            ..Found::default()
+        });
+        let note = |family: RevisionFamily, said: Said| {
+            let mut found = found.lock();
+            found.is_there |= !matches!(said, Said::Away);
+            if matches!(said, Said::Yes | Said::No) {
+                let others = RevisionFamily::ALL
+                    .into_iter()
+                    .filter(|other| *other != family);
+                found.unclear = others.filter(|other| found.unclear.has(*other)).collect();
+            }
+            if matches!(said, Said::Yes) {
+                found.speaks = found.speaks.and(family);
+            }
+            let found = *found;
+            heard(found);
+        };
+        tokio::join!(
+            async {
+                note(
+                    RevisionFamily::Stateful,
+                    within(self.speaks_sessions()).await,
+                )
+            },
+            async {
+                note(
+                    RevisionFamily::Stateless,
+                    within(self.speaks_stateless()).await,
+                )
+            },
+            async {
+                note(
+                    RevisionFamily::HttpSse,
+                    within(self.speaks_http_sse()).await,
+                )
+            },
+        );
+        found.into_inner()
+    }
+
+    async fn speaks_sessions(&self) -> Result<bool, CatalogueError> {
+        let hello = self
+            .post(&self.backend.mcp_path, &[], &initialize(SESSIONS), 1)
+            .await?;
+        refuse_fault(hello.status.as_u16())?;
+        let session = hello.session.clone();
+        let hello = hello.result()?;
+        let version = hello["protocolVersion"].as_str().unwrap_or_default();
+        if let Some(session) = session
+            && let Ok(version) = HeaderValue::from_str(version)
+        {
+            // Courtesy; a backend that knows no DELETE answers 405.
+            let headers = [(VERSION, version), (SESSION, session)];
+            let path = &self.backend.mcp_path;
+            let _ = self.request(Method::DELETE, path, &headers, None, 0).await;
+        }
+        Ok(mcp_protocol::is_stateful_revision(version))
+    }
+
+    async fn speaks_stateless(&self) -> Result<bool, CatalogueError> {
+        let discovered = self.discover().await?;
+        refuse_fault(discovered.status.as_u16())?;
+        let discovered = discovered.result()?;
+        let versions = discovered["supportedVersions"].as_array();
+        Ok(versions.is_some_and(|versions| versions.iter().any(|version| version == STATELESS)))
+    }
+
+    async fn speaks_http_sse(&self) -> Result<bool, CatalogueError> {
+        let mut stream = self.open_stream().await?;
+        let endpoint = stream.wait(|event| event.name == "endpoint").await;
+        stream.connection.abandon().await;
+        endpoint.map(|_| true)
+    }
+}
+
+/// A fault is no statement about an revision family.
+fn refuse_fault(status: u16) -> Result<(), CatalogueError> {
+    match status {
+        429 | 500.. => Err(CatalogueError::Refused(status)),
+        _ => Ok(()),
+    }
+}
+
+/// What a backend said about an revision family.
+enum Said {
+    Yes,
+    No,
+    /// It was slow, had a fault, or wanted to know who asks.
+    Nothing,
+    /// It takes no connections.
+    Away,
+}
+
+/// Whether the backend speaks an revision family: what it can't make sense of, it does not speak.
+async fn within(question: impl Future<Output = Result<bool, CatalogueError>>) -> Said {
+    match timeout(PATIENCE, question).await {
+        Ok(Ok(true)) => Said::Yes,
+        Ok(Ok(false) | Err(CatalogueError::NotUnderstood(_))) => Said::No,
+        Ok(Err(CatalogueError::Failed(Failure::Unreachable(_)))) => Said::Away,
+        Ok(Err(_)) | Err(_) => Said::Nothing,
+    }
+}

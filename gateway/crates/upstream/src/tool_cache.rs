@@ -1,0 +1,296 @@
+//! How the tools of the backends stand, as far as it is known without asking: the last whole answer,
+//! and the definitions that passed by in lists since. In memory, for each backend and person.
+//!
+//! A call of a tool with a pin is judged by this. What is at most 30 s old is believed; what is at
+//! most 2 min old is believed once more while it is asked anew in the background; older is nothing.
+//! Whoever reads a list through this gateway, or hears that it changed, brings it up to date at
+//! once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::catalogue::ToolListing;
+use gateway_core::grants::{Pin, ToolState};
+use mcp_protocol::tool_definition::{Definition, Unfit};
+
+/// How long an answer is believed.
+pub(super) const BELIEVED: Duration = Duration::from_secs(30);
+
+/// How long it is believed while a new one is on its way.
+pub(super) const AGEING: Duration = Duration::from_secs(120);
+
+/// About how many persons are remembered, over all backends.
+const PERSONS: usize = 4096;
+
+/// How many definitions from lists are remembered for each of them.
+const SEEN: usize = 2000;
+
+/// How much is remembered to have been said about tools that can't be offered.
+const SAID: usize = 2000;
+
+/// What is known about a tool without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// Believe it.
+    Fresh(ToolState),
+    /// Believe it, and ask.
+    Ageing(ToolState),
+    /// Ask first.
+    Nothing,
+}
+
+/// What is known about the tools.
+#[derive(Debug, Default)]
+pub struct ToolCache {
+    /// By backend, then by login name; `None` for the gateway's own look.
+    persons: Mutex<HashMap<String, HashMap<Option<String>, Person>>>,
+    /// What was said about tools that can't be offered, with the backend's name.
+    said: Mutex<HashSet<(String, Unfit)>>,
+    /// Whether any backend ever listed two tools of one name: hardly one does.
+    has_doubled: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Person {
+    answer: Option<(Instant, Arc<ToolListing>)>,
+    seen: HashMap<String, (Instant, Pin)>,
+    refreshing: bool,
+}
+
+impl Person {
+    fn is_alive(&self) -> bool {
+        let young = |at: &Instant| at.elapsed() <= AGEING;
+        self.answer.as_ref().is_some_and(|(at, _)| young(at))
+            || self.seen.values().any(|(at, _)| young(at))
+    }
+
+    fn of(&self, tool: &str) -> Option<(Instant, ToolState)> {
+        let answered = self
+            .answer
+            .as_ref()
+            .map(|(at, listing)| (*at, listing.current(tool)));
+        let seen = self
+            .seen
+            .get(tool)
+            .map(|(at, pin)| (*at, ToolState::Defined(*pin)));
+        match (answered, seen) {
+            (Some(answered), Some(seen)) if seen.0 < answered.0 => Some(answered),
+            (answered, seen) => seen.or(answered),
+        }
+    }
+}
+
+impl ToolCache {
+    /// A definition passed by in a list that the backend showed to this person.
+    pub fn record(&self, backend: &str, user: &str, tool: &str, pin: Pin) {
+        self.with(backend, Some(user), |person| {
+            if person.seen.len() < SEEN || person.seen.contains_key(tool) {
+                person.seen.insert(tool.to_owned(), (Instant::now(), pin));
+            }
+        });
+    }
+
+    /// Names the tools of a list that can't be offered: each once, or again when it was long ago.
+    pub fn tell_unfit(&self, backend: &str, unfit: &[Unfit]) {
+        for unfit in unfit {
+            let mut said = self.said.lock();
+            if said.len() >= SAID {
+                said.clear();
+            }
+            if said.insert((backend.to_owned(), unfit.clone())) {
+                log::warn!(
+                    event = "tool_not_offered", backend, tool:% = unfit.name().unwrap_or_default().escape_debug(),
+                    hint = "Mend the definition in the backend; the gateway offers its other tools meanwhile.";
+                    "the backend lists a tool that can't be offered: {unfit}"
+                );
+            }
+        }
+    }
+
+    /// The backend says that its tools changed: nothing is known about them.
+    pub fn invalidate(&self, backend: &str) {
+        self.persons.lock().remove(backend);
+    }
+
+    /// Whether `definition` is what the backend shows to this person, or a part of it, and what it
+    /// shows has this pin. `None` if nothing is known about it.
+    pub fn is_part_of_pinned(
+        &self,
+        backend: &str,
+        user: &str,
+        definition: &Definition,
+        pin: Pin,
+    ) -> Option<bool> {
+        let listing = self.listing(backend, Some(user), AGEING)?;
+        let whole = listing.tool(definition.name());
+        Some(
+            whole.is_some_and(|whole| whole.pin == pin && definition.is_part_of(&whole.definition)),
+        )
+    }
+
+    pub(super) fn of(&self, backend: &str, user: &str, tool: &str) -> Known {
+        let persons = self.persons.lock();
+        let found = persons
+            .get(backend)
+            .and_then(|persons| persons.get(&Some(user.to_owned())))
+            .and_then(|person| person.of(tool));
+        match found {
+            Some((at, current)) if at.elapsed() <= BELIEVED => Known::Fresh(current),
+            Some((at, current)) if at.elapsed() <= AGEING => Known::Ageing(current),
+            _ => Known::Nothing,
+        }
+    }
+
+    pub(super) fn listing(
+        &self,
+        backend: &str,
+        user: Option<&str>,
+        age: Duration,
+    ) -> Option<Arc<ToolListing>> {
+        let persons = self.persons.lock();
+        let person = persons.get(backend)?.get(&user.map(str::to_owned))?;
+        let (at, listing) = person.answer.as_ref()?;
+        (at.elapsed() <= age).then(|| Arc::clone(listing))
+    }
+
+    /// What the backend last showed to this person, or else to the gateway, if two tools in it have
+    /// one name; and whether that is old. It holds until there is a later answer.
+    pub(super) fn doubled(&self, backend: &str, user: &str) -> Option<(Arc<ToolListing>, bool)> {
+        if !self.has_doubled.load(Ordering::Relaxed) {
+            return None;
+        }
+        let persons = self.persons.lock();
+        let persons = persons.get(backend)?;
+        let answer = |user: Option<&str>| {
+            let person = persons.get(&user.map(str::to_owned))?;
+            person.answer.as_ref()
+        };
+        let (at, listing) = answer(Some(user)).or_else(|| answer(None))?;
+        let is_old = at.elapsed() > BELIEVED;
+        (!listing.doubled.is_empty()).then(|| (Arc::clone(listing), is_old))
+    }
+
+    pub(super) fn learn(&self, backend: &str, user: Option<&str>, listing: Arc<ToolListing>) {
+        if !listing.doubled.is_empty() {
+            self.has_doubled.store(true, Ordering::Relaxed);
+        }
+        self.with(backend, user, |person| {
+            person.answer = Some((Instant::now(), listing));
+            person.seen.clear();
+        });
+    }
+
+    /// Whether the caller is to ask in the background; nobody else is until it has.
+    pub(super) fn begin_refresh(&self, backend: &str, user: &str) -> bool {
+        let mut first = false;
+        self.with(backend, Some(user), |person| {
+            first = !std::mem::replace(&mut person.refreshing, true);
+        });
+        first
+    }
+
+    pub(super) fn end_refresh(&self, backend: &str, user: &str) {
+        self.with(backend, Some(user), |person| person.refreshing = false);
+    }
+
+    fn with(&self, backend: &str, user: Option<&str>, change: impl FnOnce(&mut Person)) {
+        let mut backends = self.persons.lock();
+        let persons = backends.entry(backend.to_owned()).or_default();
+        if persons.len() >= PERSONS {
+            persons.retain(|_, person| person.is_alive());
+        }
+        if persons.len() >= PERSONS {
+            // Nothing is known about them then: they are asked about again.
+            persons.clear();
+        }
+        change(persons.entry(user.map(str::to_owned)).or_default());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::Tool;
+    use gateway_core::grants::PinKey;
+    use gateway_core::secret::TagKey;
+
+    fn tool(json: &str) -> Tool {
+        let pins = PinKey::new(&TagKey::new([1; 32]));
+        Tool::read(json, &pins).unwrap()
+    }
+
+    fn listing(tools: &[&str]) -> Arc<ToolListing> {
+        Arc::new(ToolListing {
+            tools: tools.iter().map(|json| tool(json)).collect(),
+            ..ToolListing::default()
+        })
+    }
+
+    const A: &str = r#"{"name":"a","description":"x"}"#;
+    const CHANGED: &str = r#"{"name":"a","description":"y"}"#;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_known_ages_and_is_forgotten() {
+        let known = ToolCache::default();
+        assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
+        known.learn("notes", Some("alice"), listing(&[A]));
+        let defined = ToolState::Defined(tool(A).pin);
+        assert_eq!(known.of("notes", "alice", "a"), Known::Fresh(defined));
+        assert_eq!(
+            known.of("notes", "alice", "b"),
+            Known::Fresh(ToolState::Gone)
+        );
+        assert_eq!(known.of("notes", "bob", "a"), Known::Nothing);
+        assert_eq!(known.of("files", "alice", "a"), Known::Nothing);
+        tokio::time::advance(Duration::from_secs(31)).await;
+        assert_eq!(known.of("notes", "alice", "a"), Known::Ageing(defined));
+        assert!(known.begin_refresh("notes", "alice"));
+        assert!(!known.begin_refresh("notes", "alice"));
+        tokio::time::advance(Duration::from_secs(90)).await;
+        assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_that_passes_by_counts_from_then_on() {
+        let known = ToolCache::default();
+        known.learn("notes", Some("alice"), listing(&[A]));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let changed = tool(CHANGED).pin;
+        known.record("notes", "alice", "a", changed);
+        assert_eq!(
+            known.of("notes", "alice", "a"),
+            Known::Fresh(ToolState::Defined(changed))
+        );
+        tokio::time::advance(Duration::from_secs(1)).await;
+        known.learn("notes", Some("alice"), listing(&[A]));
+        assert_eq!(
+            known.of("notes", "alice", "a"),
+            Known::Fresh(ToolState::Defined(tool(A).pin))
+        );
+        known.invalidate("notes");
+        assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
+    }
+
+    #[test]
+    fn a_shorter_form_counts_if_the_whole_one_is_pinned() {
+        let known = ToolCache::default();
+        let short = tool(r#"{"name":"a"}"#).definition;
+        let is_part = |definition: &Definition, pin| {
+            known.is_part_of_pinned("notes", "alice", definition, pin)
+        };
+        assert_eq!(is_part(&short, tool(A).pin), None);
+        known.learn("notes", Some("alice"), listing(&[A]));
+        assert_eq!(is_part(&short, tool(A).pin), Some(true));
+        assert_eq!(is_part(&short, tool(CHANGED).pin), Some(false));
+        assert_eq!(is_part(&tool(CHANGED).definition, tool(A).pin), Some(false));
+        assert_eq!(
+            is_part(&tool(r#"{"name":"b"}"#).definition, tool(A).pin),
+            Some(false)
+        );
+    }
+}
