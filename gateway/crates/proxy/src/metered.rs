@@ -281,11 +281,20 @@ impl AsyncWrite for Metered {
     }
 }
 
+impl Drop for Metered {
+    /// Of an answer that is broken off the client has what was written: as much as goes at once.
+    fn drop(&mut self) {
+        if let Some(inner) = &mut self.inner {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            let _ = Pin::new(inner).poll_flush(&mut context);
+        }
+    }
+}
+
 #[async_trait]
 impl Shutdown for Metered {
     async fn shutdown(&mut self) {
         if let Some(inner) = &mut self.inner {
-            // What was written goes out first: of an answer that is broken off the client has the head.
             let _ = timeout(FAREWELL, inner.flush()).await;
             Shutdown::shutdown(inner.get_mut()).await;
         }
