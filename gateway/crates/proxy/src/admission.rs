@@ -10,6 +10,7 @@ use pingora::protocols::http::ServerSession;
 use sha2::{Digest as _, Sha256};
 
 use super::beside::Names;
+use super::context::{ProxyError, RequestContext};
 use super::declined::Declined;
 use super::lifetime::StreamLifetime;
 use super::listener::RequestWatchdog;
@@ -18,7 +19,7 @@ use super::peer::is_trusted;
 use super::policy_input::Around;
 use super::rejection::{Challenge, Rejection};
 use super::routes::{McpEndpoint, Target, is_own_host};
-use super::serve::{Origin, ProxyError, RequestContext};
+use super::serve::Origin;
 use super::tasks::Theirs;
 use super::upstream_head::forwarded_query;
 use super::{MountedBackend, ProxyState, audit, body, tool_list_filter};

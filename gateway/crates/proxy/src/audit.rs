@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::context::{RequestContext, sent};
 use super::rejection::Rejection;
-use super::serve::RequestContext;
 use gateway_core::audit::{Event, Facts, Labelled, Record, Sent};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::Permit;
@@ -130,15 +130,6 @@ fn facts(
         }),
         approved: None,
     })
-}
-
-/// What one message of a client is.
-pub(super) fn sent(call: &Call) -> Sent {
-    match (call.method.is_empty(), &call.id) {
-        (true, _) => Sent::Response,
-        (false, Some(_)) => Sent::Request,
-        (false, None) => Sent::Notification,
-    }
 }
 
 fn known(text: &str) -> Option<String> {

@@ -8,9 +8,9 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
+use super::context::ProxyError;
 use super::in_flight::{FREE, Hold};
 use super::rejection::Rejection;
-use super::serve::ProxyError;
 
 /// Reads the body: at most `limit` bytes within `patience`. What is declared as larger is refused
 /// before a byte is read; what is more than the budget lets be held, as soon as it is.

@@ -21,6 +21,7 @@ mod audit;
 mod beside;
 mod body;
 mod compat;
+mod context;
 mod declined;
 mod drain;
 mod exchange;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::serve::RequestContext;
+use super::context::RequestContext;
 use super::{MountedBackend, ProxyState};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::AccessToken;

@@ -9,6 +9,7 @@ use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep};
 
+use super::context::{ProxyError, RequestContext};
 use super::exchange::{ClientWatch, gone, single_id};
 use super::in_flight::{Full, TAKEN, UNREAD};
 use super::legacy_outbox::LegacyOutbox;
@@ -16,7 +17,6 @@ use super::lifetime::{End, StreamLifetime};
 use super::rejection::Rejection;
 use super::response_head::Shape;
 use super::rewrite::EndpointRewriter;
-use super::serve::{ProxyError, RequestContext};
 use super::streams::{Held, StreamView};
 use super::tool_list_filter::{EventFilter, ToolListFilter, Unheld};
 use super::{MountedBackend, ProxyState};

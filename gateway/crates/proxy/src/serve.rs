@@ -2,7 +2,6 @@
 //! admission and exchange. Refusals become answers here, and are logged here.
 
 use std::net::IpAddr;
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::header::{
@@ -11,24 +10,20 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use pingora::Error;
 use pingora::protocols::http::ServerSession;
 
 use super::compat::{self, TranslationPlan};
-use super::drain::Running;
+use super::context::{ProxyError, RequestContext};
 use super::in_flight::Hold;
 use super::rejection::{Challenge, Rejection};
 use super::routes::{McpEndpoint, Route, Target};
 use super::{
     MountedBackend, ProxyState, audit, body, framing, peer, policy_input, response_writer,
 };
-use gateway_core::access_token::Claims;
-use gateway_core::audit::Sent;
 use gateway_core::protocol::resource::identifying_query;
 use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_oauth::endpoint::Endpoint;
-use mcp_protocol::calls::Call;
 
 /// Headers that a page may send to an MCP endpoint (beside those that need no permission).
 const SENT: &str = "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name, Last-Event-ID";
@@ -39,95 +34,6 @@ const READ: &str = "WWW-Authenticate, Mcp-Session-Id, MCP-Protocol-Version, Retr
 /// Whoever it is: there is nothing in a refusal that a browser would have to add something of the
 /// person's for, and a page that can't read it can't tell anybody what to do.
 const ANYBODY: HeaderValue = HeaderValue::from_static("*");
-
-/// Why a request ends before its answer is complete.
-#[derive(Debug)]
-pub(super) enum ProxyError {
-    /// It is refused; nothing has been written yet.
-    Denied(Rejection),
-    /// The connection broke, or was broken on purpose because the answer can't be completed.
-    Broken(Box<Error>),
-}
-
-impl From<Rejection> for ProxyError {
-    fn from(rejection: Rejection) -> Self {
-        Self::Denied(rejection)
-    }
-}
-
-impl From<Box<Error>> for ProxyError {
-    fn from(error: Box<Error>) -> Self {
-        Self::Broken(error)
-    }
-}
-
-/// What is known about a request for the log.
-#[derive(Debug)]
-pub(super) struct RequestContext {
-    pub(super) id: String,
-    pub(super) started: Instant,
-    pub(super) user: String,
-    pub(super) client: String,
-    pub(super) grant: String,
-    pub(super) user_name: String,
-    pub(super) scope: String,
-    pub(super) call: String,
-    /// What is sent, once that is known.
-    pub(super) sent: Option<Sent>,
-    pub(super) peer: Option<IpAddr>,
-    /// The revision of MCP that its header names.
-    pub(super) protocol_version: Option<String>,
-    pub(super) _running: Running,
-}
-
-impl RequestContext {
-    pub(super) fn new(running: Running) -> Self {
-        Self {
-            id: format!("{:016x}", rand::random::<u64>()),
-            started: Instant::now(),
-            user: String::new(),
-            client: String::new(),
-            grant: String::new(),
-            user_name: String::new(),
-            scope: String::new(),
-            call: String::new(),
-            sent: None,
-            peer: None,
-            protocol_version: None,
-            _running: running,
-        }
-    }
-
-    pub(super) fn belongs_to(&mut self, claims: &Claims) {
-        claims.user.as_str().clone_into(&mut self.user);
-        claims.client.as_str().clone_into(&mut self.client);
-        claims.grant.as_str().clone_into(&mut self.grant);
-        claims.user_name.clone_into(&mut self.user_name);
-        self.scope = claims.scope.to_string();
-    }
-
-    /// Method and tool, as far as they are safe to print, and what is sent.
-    pub(super) fn asks_for(&mut self, method: &Method, calls: &[Call]) {
-        self.sent = Some(match (calls, method) {
-            ([], &Method::DELETE) => Sent::End,
-            ([], _) => Sent::Stream,
-            ([call], _) => audit::sent(call),
-            _ => Sent::Batch,
-        });
-        for call in calls.iter().take(3) {
-            if !self.call.is_empty() {
-                self.call.push(' ');
-            }
-            self.call
-                .extend(call.method.chars().filter(|c| !c.is_control()).take(64));
-            if let Some(tool) = call.tool() {
-                self.call.push(':');
-                self.call
-                    .extend(tool.chars().filter(|c| !c.is_control()).take(64));
-            }
-        }
-    }
-}
 
 /// What the Origin header of a request means for it.
 pub(super) enum Origin {

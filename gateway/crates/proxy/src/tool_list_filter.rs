@@ -12,9 +12,9 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use pingora::http::ResponseHeader;
 
+use super::context::RequestContext;
 use super::in_flight::{Full, Hold};
 use super::policy_input::Around;
-use super::serve::RequestContext;
 use super::{MountedBackend, ProxyState};
 use gateway_core::grants::{NotAllowed, Pin, ToolState};
 use gateway_core::policy::rules::Asked;

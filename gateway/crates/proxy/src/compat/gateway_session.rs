@@ -20,8 +20,8 @@ use super::session_pool::{Key, Owner};
 use super::stateless_upstream::{self, Memory, StatelessUpstream, failed};
 use super::upstream_client::UpstreamClient;
 use super::upstream_session::{Trouble, UpstreamSession, Wire};
+use crate::context::ProxyError;
 use crate::rejection::Rejection;
-use crate::serve::ProxyError;
 use gateway_core::secret;
 
 /// A session id has room for this much: proxies on the way take 8 KiB of headers at least, and an

@@ -22,9 +22,9 @@ use super::stateless_upstream::{self, MOST_RUNNING, Memory, StatelessUpstream, f
 use super::upstream_client::UpstreamClient;
 use super::upstream_session::{UpstreamSession, Wire};
 use super::{Translator, UpstreamProtocol};
+use crate::context::ProxyError;
 use crate::legacy_outbox::LegacyOutbox;
 use crate::rejection::Rejection;
-use crate::serve::ProxyError;
 
 /// How many messages wait for a stream to take them. Whoever posts more waits, too.
 const POSTED: usize = 256;

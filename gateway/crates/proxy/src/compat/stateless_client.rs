@@ -20,9 +20,9 @@ use super::stateless_upstream::failed;
 use super::suspended_calls::SuspendedCalls;
 use super::upstream_client::UpstreamClient;
 use super::upstream_session::{Trouble, UpstreamSession, Wire};
+use crate::context::ProxyError;
 use crate::lifetime::StreamLifetime;
 use crate::rejection::Rejection;
-use crate::serve::ProxyError;
 use crate::sessions::StateTags;
 
 /// The session that stands behind what a stateless client says.

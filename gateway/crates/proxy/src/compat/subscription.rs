@@ -16,8 +16,8 @@ use super::response_stream::ResponseStream;
 use super::stateless_client::server_of;
 use super::upstream_client::UpstreamClient;
 use super::upstream_session::UpstreamSession;
+use crate::context::ProxyError;
 use crate::rejection::Rejection;
-use crate::serve::ProxyError;
 
 impl Translator {
     /// Opens the stream and serves it until somebody ends it.

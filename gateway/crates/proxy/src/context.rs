@@ -1,0 +1,112 @@
+//! What is known about one request, for the log, the audit log and the policy, and why it ends before
+//! its answer is complete.
+
+use std::net::IpAddr;
+use std::time::Instant;
+
+use http::Method;
+use pingora::Error;
+
+use super::drain::Running;
+use super::rejection::Rejection;
+use gateway_core::access_token::Claims;
+use gateway_core::audit::Sent;
+use mcp_protocol::calls::Call;
+
+/// Why a request ends before its answer is complete.
+#[derive(Debug)]
+pub(super) enum ProxyError {
+    /// It is refused; nothing has been written yet.
+    Denied(Rejection),
+    /// The connection broke, or was broken on purpose because the answer can't be completed.
+    Broken(Box<Error>),
+}
+
+impl From<Rejection> for ProxyError {
+    fn from(rejection: Rejection) -> Self {
+        Self::Denied(rejection)
+    }
+}
+
+impl From<Box<Error>> for ProxyError {
+    fn from(error: Box<Error>) -> Self {
+        Self::Broken(error)
+    }
+}
+
+/// What is known about a request for the log.
+#[derive(Debug)]
+pub(super) struct RequestContext {
+    pub(super) id: String,
+    pub(super) started: Instant,
+    pub(super) user: String,
+    pub(super) client: String,
+    pub(super) grant: String,
+    pub(super) user_name: String,
+    pub(super) scope: String,
+    pub(super) call: String,
+    /// What is sent, once that is known.
+    pub(super) sent: Option<Sent>,
+    pub(super) peer: Option<IpAddr>,
+    /// The revision of MCP that its header names.
+    pub(super) protocol_version: Option<String>,
+    _running: Running,
+}
+
+impl RequestContext {
+    pub(super) fn new(running: Running) -> Self {
+        Self {
+            id: format!("{:016x}", rand::random::<u64>()),
+            started: Instant::now(),
+            user: String::new(),
+            client: String::new(),
+            grant: String::new(),
+            user_name: String::new(),
+            scope: String::new(),
+            call: String::new(),
+            sent: None,
+            peer: None,
+            protocol_version: None,
+            _running: running,
+        }
+    }
+
+    pub(super) fn belongs_to(&mut self, claims: &Claims) {
+        claims.user.as_str().clone_into(&mut self.user);
+        claims.client.as_str().clone_into(&mut self.client);
+        claims.grant.as_str().clone_into(&mut self.grant);
+        claims.user_name.clone_into(&mut self.user_name);
+        self.scope = claims.scope.to_string();
+    }
+
+    /// Method and tool, as far as they are safe to print, and what is sent.
+    pub(super) fn asks_for(&mut self, method: &Method, calls: &[Call]) {
+        self.sent = Some(match (calls, method) {
+            ([], &Method::DELETE) => Sent::End,
+            ([], _) => Sent::Stream,
+            ([call], _) => sent(call),
+            _ => Sent::Batch,
+        });
+        for call in calls.iter().take(3) {
+            if !self.call.is_empty() {
+                self.call.push(' ');
+            }
+            self.call
+                .extend(call.method.chars().filter(|c| !c.is_control()).take(64));
+            if let Some(tool) = call.tool() {
+                self.call.push(':');
+                self.call
+                    .extend(tool.chars().filter(|c| !c.is_control()).take(64));
+            }
+        }
+    }
+}
+
+/// What one message of a client is.
+pub(super) fn sent(call: &Call) -> Sent {
+    match (call.method.is_empty(), &call.id) {
+        (true, _) => Sent::Response,
+        (false, Some(_)) => Sent::Request,
+        (false, None) => Sent::Notification,
+    }
+}
