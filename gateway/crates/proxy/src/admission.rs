@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::beside::Names;
 use super::context::{ProxyError, RequestContext};
+use super::cors::{Origin, origin};
 use super::declined::Declined;
 use super::lifetime::StreamLifetime;
 use super::listener::RequestWatchdog;
@@ -19,7 +20,6 @@ use super::peer::is_trusted;
 use super::policy_input::Around;
 use super::rejection::{Challenge, Rejection};
 use super::routes::{McpEndpoint, Target, is_own_host};
-use super::serve::Origin;
 use super::tasks::Theirs;
 use super::upstream_head::forwarded_query;
 use super::{MountedBackend, ProxyState, audit, body, tool_list_filter};
@@ -82,7 +82,7 @@ impl ProxyState {
         let token = self.confirm(&session.req_header().headers, mounted).await?;
         context.belongs_to(token.claims());
         // Whoever has no token learns where to get one, from wherever it asks.
-        if let Origin::Foreign(origin) = self.origin(&session.req_header().headers) {
+        if let Origin::Foreign(origin) = origin(&session.req_header().headers, &self.settings) {
             return Err(Rejection::Origin(origin).into());
         }
         let outlasts = self.settings.streams_outlast_tokens;

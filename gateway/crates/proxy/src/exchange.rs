@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::admission::Admitted;
 use super::context::{ProxyError, RequestContext};
+use super::cors::allow_reading;
 use super::in_flight::Full;
 use super::lifetime::{self, End};
 use super::rejection::Rejection;
@@ -21,7 +22,6 @@ use super::relay::Relay;
 use super::response_head::{self, Shape};
 use super::rewrite::{self, EndpointRewriter, Redirect};
 use super::routes::McpEndpoint;
-use super::serve::allow_reading;
 use super::tool_list_filter::{self, EventFilter, ToolListFilter};
 use super::upstream_head::{self, Asking};
 use super::{MountedBackend, ProxyState};

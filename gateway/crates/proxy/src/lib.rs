@@ -22,6 +22,7 @@ mod beside;
 mod body;
 mod compat;
 mod context;
+mod cors;
 mod declined;
 mod drain;
 mod exchange;

@@ -13,11 +13,11 @@ use tokio::time::{Instant, sleep};
 
 use super::response_stream::ResponseStream;
 use crate::context::{ProxyError, RequestContext};
+use crate::cors::allow_reading;
 use crate::exchange::{ClientWatch, gone, rejected_by};
 use crate::lifetime::{self, End, StreamLifetime};
 use crate::rejection::Rejection;
 use crate::response_head::{self, Shape};
-use crate::serve::allow_reading;
 use crate::streams::{Held, StreamView};
 use crate::tool_list_filter::ToolListFilter;
 use crate::{MountedBackend, ProxyState, response_writer};
