@@ -7,12 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
-use pingora::ErrorType;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::admission::Admitted;
+use super::client_watch::{ClientWatch, gone};
 use super::context::{ProxyError, RequestContext};
 use super::cors::allow_reading;
 use super::in_flight::Full;
@@ -385,38 +385,5 @@ pub(super) fn rejected_by(end: End) -> Rejection {
         End::Revoked => Rejection::Token(TokenRejection::Invalid(Reason::GrantRevoked)),
         End::Expired => Rejection::Token(TokenRejection::Invalid(Reason::TokenExpired)),
         End::Closed | End::Shutdown => Rejection::Leaving,
-    }
-}
-
-/// The client closed its connection.
-pub(super) fn gone() -> ProxyError {
-    ProxyError::Broken(pingora::Error::explain(
-        ErrorType::ConnectionClosed,
-        "the client is gone",
-    ))
-}
-
-/// Notices that a client closes its connection while it waits.
-#[derive(Default)]
-pub(super) struct ClientWatch {
-    blind: bool,
-}
-
-impl ClientWatch {
-    /// Ends when the client is gone. Safe to drop and call again.
-    pub(super) async fn gone(&mut self, session: &mut ServerSession) {
-        if self.blind {
-            return std::future::pending().await;
-        }
-        let read = session.read_body_or_idle(true).await;
-        if let Err(error) = &read
-            && *error.etype() == ErrorType::ConnectError
-        {
-            // The next request came before this answer: its first byte is taken, so it can't be
-            // answered on this connection, but this one can.
-            self.blind = true;
-            session.set_keepalive(None);
-            std::future::pending().await
-        }
     }
 }

@@ -20,6 +20,7 @@ mod admission;
 mod audit;
 mod beside;
 mod body;
+mod client_watch;
 mod compat;
 mod context;
 mod cors;

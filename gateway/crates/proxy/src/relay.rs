@@ -9,8 +9,9 @@ use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep};
 
+use super::client_watch::{ClientWatch, gone};
 use super::context::{ProxyError, RequestContext};
-use super::exchange::{ClientWatch, gone, single_id};
+use super::exchange::single_id;
 use super::in_flight::{Full, TAKEN, UNREAD};
 use super::legacy_outbox::LegacyOutbox;
 use super::lifetime::{End, StreamLifetime};

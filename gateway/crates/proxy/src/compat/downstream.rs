@@ -12,9 +12,10 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, sleep};
 
 use super::response_stream::ResponseStream;
+use crate::client_watch::{ClientWatch, gone};
 use crate::context::{ProxyError, RequestContext};
 use crate::cors::allow_reading;
-use crate::exchange::{ClientWatch, gone, rejected_by};
+use crate::exchange::rejected_by;
 use crate::lifetime::{self, End, StreamLifetime};
 use crate::rejection::Rejection;
 use crate::response_head::{self, Shape};
