@@ -13,8 +13,8 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::ProxyState;
 use super::context::RequestContext;
-use super::listener::RequestWatchdog;
 use super::metered::Meter;
+use super::watchdog::RequestWatchdog;
 
 /// How long the rest of a body that nobody wants may take before its connection is closed.
 const DRAIN: Duration = Duration::from_secs(2);

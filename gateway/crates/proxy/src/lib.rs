@@ -52,6 +52,7 @@ mod tasks;
 mod tests;
 mod tool_list_filter;
 mod upstream_head;
+mod watchdog;
 
 use std::fmt;
 use std::net::SocketAddr;

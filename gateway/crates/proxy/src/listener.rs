@@ -1,12 +1,12 @@
-//! What wraps Pingora's app: caps on connections, a deadline for the head of a request, and the
-//! guard that drops a request for good when its own loop can't end it.
+//! What wraps Pingora's app: connections under their caps, and every request under its watchdog.
 //!
-//! Owns: connections and how long a request may stay unended. Not: what is answered (`hooks`).
+//! Owns: connections and who answers them. Not: what is answered (`hooks`), how long a request may
+//! stay unended (`watchdog`).
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -21,14 +21,14 @@ use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, Semaphore};
-use tokio::time::{sleep, timeout};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::ProxyState;
 use super::hooks::Hooks;
-use super::lifetime::StreamLifetime;
 use super::metered::{self, Meter, Metered};
 use super::peer;
+use super::watchdog::RequestWatchdog;
 use gateway_core::reason::Reason;
 
 /// How many requests one HTTP/2 connection may have open.
@@ -39,53 +39,6 @@ const FAREWELLS: usize = 32;
 
 /// How long each of them may take.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-tokio::task_local! {
-    static WATCHDOG: Arc<RequestWatchdog>;
-}
-
-/// What the guard around a request knows about it.
-#[derive(Debug, Default)]
-pub(super) struct RequestWatchdog {
-    head_read: Notify,
-    lifetime: OnceLock<StreamLifetime>,
-    lifetime_known: Notify,
-}
-
-impl RequestWatchdog {
-    /// The one of the request that this task answers.
-    pub(super) fn current() -> Option<Arc<Self>> {
-        WATCHDOG.try_with(Arc::clone).ok()
-    }
-
-    /// The head has been read: its deadline is met.
-    pub(super) fn head_is_read(&self) {
-        self.head_read.notify_one();
-    }
-
-    /// From now on the request lasts as long as the lifetime.
-    pub(super) fn lifetime(&self, lifetime: StreamLifetime) {
-        if self.lifetime.set(lifetime).is_ok() {
-            self.lifetime_known.notify_one();
-        }
-    }
-
-    /// Ends when the request has to be dropped.
-    async fn cut(&self, head_deadline: Duration) {
-        tokio::select! {
-            () = self.head_read.notified() => {}
-            () = sleep(head_deadline) => return,
-        }
-        self.lifetime_known.notified().await;
-        match self.lifetime.get() {
-            Some(lifetime) => {
-                let end = lifetime.overstayed().await;
-                log::warn!(event = "request_cut", cause = end.as_str(); "a request that did not end by itself was cut off");
-            }
-            None => std::future::pending().await,
-        }
-    }
-}
 
 /// Answers connections.
 pub(super) struct Listener {
@@ -180,10 +133,7 @@ impl HttpServerApp for Guarded {
             None => timeouts.head,
         };
         let watchdog = Arc::new(RequestWatchdog::default());
-        let answer = WATCHDOG.scope(
-            Arc::clone(&watchdog),
-            self.proxy.process_new_http(session, shutdown),
-        );
+        let answer = Arc::clone(&watchdog).during(self.proxy.process_new_http(session, shutdown));
         tokio::select! {
             biased;
             reusable = answer => reusable,
