@@ -2,7 +2,7 @@
 //! task of its own.
 //!
 //! Owns: taking connections, and what happens while none can be taken. Not: how many there may be
-//! (`listener`), nor what is answered. Pingora's own service would do, but for two things: where
+//! (`connection_limits`), nor what is answered. Pingora's own service would do, but for two things: where
 //! the machine has no file left (ENFILE) it tries again at once, which takes a whole processor, and
 //! what it sets up for a TLS handshake costs every connection 11 KB.
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::listener::network;
+use super::peer::network;
 
 /// What each request may hold beside the budget: about what its connection takes anyway. So the
 /// small requests that nearly all are never wait for the large ones of others.

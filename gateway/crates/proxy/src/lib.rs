@@ -22,6 +22,7 @@ mod beside;
 mod body;
 mod client_watch;
 mod compat;
+mod connection_limits;
 mod context;
 mod cors;
 mod declined;
@@ -64,9 +65,9 @@ use pingora::server::configuration::ServerConf;
 use quick_cache::sync::Cache;
 
 pub use self::accept::PublicListeners;
+pub use self::connection_limits::Bound;
 pub use self::drain::Drain;
 pub use self::in_flight::InFlight;
-pub use self::listener::Bound;
 pub use self::streams::{StreamView, Streams};
 
 use gateway_core::access_token::{BackendToken, Keys, VerifiedToken};
@@ -81,10 +82,11 @@ use gateway_store::journal::Journal;
 use gateway_upstream::{Backend, Connections, IdentityHeaders, ProtocolSupport};
 
 use self::compat::Translator;
+use self::connection_limits::ConnectionLimits;
 use self::drain::Draining;
 use self::in_flight::Budget;
 use self::legacy_outbox::LegacyOutboxes;
-use self::listener::{ConnectionLimits, Listener};
+use self::listener::Listener;
 use self::sessions::Sessions;
 use self::tasks::Tasks;
 

@@ -1,6 +1,6 @@
 //! Who a request comes from, for limits and the log.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
@@ -40,6 +40,16 @@ pub(super) fn address(
 pub(super) fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     let address = address.to_canonical();
     trusted.iter().any(|network| network.contains(&address))
+}
+
+/// One holder of IPv6 addresses has at least a /64 of them.
+pub(super) fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
+        address => address,
+    }
 }
 
 /// An address as proxies write it: bare, or with a port.
@@ -90,5 +100,12 @@ mod tests {
         assert_eq!(found("10.1.1.1", &[]), "10.1.1.1");
         assert_eq!(found("10.1.1.1", &["198.51.100.7:4711"]), "198.51.100.7");
         assert_eq!(found("10.1.1.1", &["[2001:db8::1]:4711"]), "2001:db8::1");
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_count_together() {
+        let network = |text: &str| network(text.parse().unwrap());
+        assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
+        assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
     }
 }

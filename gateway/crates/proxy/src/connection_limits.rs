@@ -1,0 +1,222 @@
+//! How many connections there are, and from where; what is said to those for which there is no
+//! place.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use super::metered;
+use super::peer::network;
+use gateway_core::reason::Reason;
+
+/// How many connections without a place are answered at once; each takes a file meanwhile.
+const FAREWELLS: usize = 32;
+
+/// How long each of them may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// What bounds the connections in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `limits.connections`.
+    Setting,
+    /// `limits.memory` is not enough for so many.
+    Memory,
+    /// The limit of open files is not.
+    OpenFiles,
+}
+
+/// How many connections there are, and from where.
+#[derive(Debug)]
+pub(super) struct ConnectionLimits {
+    taken: Mutex<Taken>,
+    farewells: Arc<Semaphore>,
+    said: Mutex<Said>,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            taken: Mutex::default(),
+            farewells: Arc::new(Semaphore::new(FAREWELLS)),
+            said: Mutex::default(),
+        }
+    }
+}
+
+/// When it was last said in the log that connections are refused, and how many were since.
+#[derive(Debug, Default)]
+struct Said {
+    at: Option<Instant>,
+    unsaid: u64,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// Which cap is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Crowd {
+    All,
+    Address,
+}
+
+impl ConnectionLimits {
+    pub(super) fn take(
+        self: &Arc<Self>,
+        address: Option<IpAddr>,
+        most: usize,
+        most_each: usize,
+    ) -> Result<ConnectionPermit, Crowd> {
+        let address = address.map(network);
+        let mut taken = self.taken.lock();
+        if taken.all >= most {
+            return Err(Crowd::All);
+        }
+        if let Some(address) = address {
+            let count = taken.by_address.entry(address).or_default();
+            if *count >= most_each {
+                return Err(Crowd::Address);
+            }
+            *count += 1;
+        }
+        taken.all += 1;
+        Ok(ConnectionPermit {
+            limits: Arc::clone(self),
+            address,
+        })
+    }
+
+    /// Answers a connection that there is no place for, after its first bytes: a client that has
+    /// asked nothing yet expects no answer. Of very many at once the others are just closed.
+    pub(super) fn turn_away(&self, mut socket: TcpStream, refusal: Refusal) {
+        self.say(refusal);
+        let Ok(permit) = Arc::clone(&self.farewells).try_acquire_owned() else {
+            return;
+        };
+        let answer = metered::answer(refusal.status, refusal.reason, true);
+        tokio::spawn(async move {
+            let _permit = permit;
+            let farewell = async {
+                let mut scratch = [0; 2048];
+                if !matches!(socket.read(&mut scratch).await, Ok(1..)) {
+                    return;
+                }
+                let written = socket.write_all(&answer).await;
+                if written.is_err() || socket.shutdown().await.is_err() {
+                    return;
+                }
+                // What it still sends is thrown away, or else the answer would be with it.
+                while matches!(socket.read(&mut scratch).await, Ok(1..)) {}
+            };
+            let _ = timeout(FAREWELL, farewell).await;
+        });
+    }
+
+    /// At most a line a second: who is refused must not fill the log.
+    fn say(&self, refusal: Refusal) {
+        let mut said = self.said.lock();
+        said.unsaid += 1;
+        if said.at.is_some_and(|at| at.elapsed() < FAREWELL) {
+            return;
+        }
+        let refused = std::mem::take(&mut said.unsaid);
+        said.at = Some(Instant::now());
+        drop(said);
+        let reason = refusal.reason;
+        log::warn!(
+            event = "connection_refused", reason = reason.code(), hint = reason.remedy(),
+            limit = refusal.limit, refused = refused;
+            "{}", reason.sentence()
+        );
+    }
+}
+
+/// A connection's place, given back when dropped.
+#[derive(Debug)]
+pub(super) struct ConnectionPermit {
+    limits: Arc<ConnectionLimits>,
+    address: Option<IpAddr>,
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        let mut taken = self.limits.taken.lock();
+        taken.all -= 1;
+        if let Some(address) = self.address
+            && let Some(count) = taken.by_address.get_mut(&address)
+        {
+            *count -= 1;
+            if *count == 0 {
+                taken.by_address.remove(&address);
+            }
+        }
+    }
+}
+
+/// What is said to whom no place is left for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    status: &'static str,
+    reason: Reason,
+    limit: &'static str,
+}
+
+impl Refusal {
+    pub(super) const fn new(crowd: Crowd, bound: Bound) -> Self {
+        let full = Reason::ConnectionsFull;
+        let (status, reason, limit) = match (crowd, bound) {
+            (Crowd::Address, _) => (
+                "429 Too Many Requests",
+                full,
+                "limits.connections_per_address",
+            ),
+            (Crowd::All, Bound::Setting) => ("503 Service Unavailable", full, "limits.connections"),
+            (Crowd::All, Bound::Memory) => ("503 Service Unavailable", full, "limits.memory"),
+            (Crowd::All, Bound::OpenFiles) => (
+                "503 Service Unavailable",
+                Reason::OpenFilesExhausted,
+                "open files of the process",
+            ),
+        };
+        Self {
+            status,
+            reason,
+            limit,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_are_capped_in_all_and_for_each_address() {
+        let limits = Arc::new(ConnectionLimits::default());
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let first = limits.take(ip("192.0.2.1"), 3, 2);
+        let second = limits.take(ip("::ffff:192.0.2.1"), 3, 2);
+        assert!(first.is_ok() && second.is_ok());
+        let full = limits.take(ip("192.0.2.1"), 3, 2);
+        assert_eq!(full.unwrap_err(), Crowd::Address);
+        let other = limits.take(ip("192.0.2.2"), 3, 2);
+        assert!(other.is_ok());
+        assert_eq!(limits.take(None, 3, 2).unwrap_err(), Crowd::All);
+        drop(first);
+        assert!(limits.take(ip("192.0.2.1"), 3, 2).is_ok());
+        drop((second, other));
+        assert_eq!(limits.taken.lock().all, 0);
+        assert!(limits.taken.lock().by_address.is_empty());
+    }
+}
