@@ -1,7 +1,7 @@
 //! The audit log on disk: one writer, in order, appended and never changed.
 //!
-//! A record is entered in one of two ways. [`Journal::enter`] returns when it is durable: what gives
-//! or takes access waits for that before it is acknowledged. [`Journal::note`] returns at once: calls
+//! A record is entered in one of two ways. [`Journal::append_durable`] returns when it is durable: what gives
+//! or takes access waits for that before it is acknowledged. [`Journal::append`] returns at once: calls
 //! and refusals are durable within [`DURABLE_WITHIN`]. Where the log can't be written both fail, and
 //! whoever enters refuses what it was about to do, unless the operator chose to go on without.
 //!
