@@ -3,11 +3,10 @@
 //! guard that drops the request when that loop is stuck, in a write or while a list is judged.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::drain::{Draining, Phase};
 use gateway_core::access_token::VerifiedToken;
@@ -51,31 +50,7 @@ pub(super) struct StreamLifetime {
     revocations: Arc<RevocationView>,
     token: Arc<VerifiedToken>,
     ends: Instant,
-    closing: Arc<Closing>,
-}
-
-/// Ends one exchange and nothing else.
-#[derive(Debug, Default)]
-pub(super) struct Closing {
-    is_closed: AtomicBool,
-    told: Notify,
-}
-
-impl Closing {
-    pub(super) fn close(&self) {
-        self.is_closed.store(true, Ordering::Release);
-        self.told.notify_waiters();
-    }
-
-    async fn closed(&self) {
-        let told = self.told.notified();
-        tokio::pin!(told);
-        // Waiting begins before the look: a close in between is not missed.
-        told.as_mut().enable();
-        if !self.is_closed.load(Ordering::Acquire) {
-            told.await;
-        }
-    }
+    closing: CancellationToken,
 }
 
 impl StreamLifetime {
@@ -98,12 +73,12 @@ impl StreamLifetime {
             revocations: Arc::clone(revocations),
             token: Arc::clone(token),
             ends: Instant::now() + ends.since(now),
-            closing: Arc::default(),
+            closing: CancellationToken::new(),
         }
     }
 
     /// What ends this exchange alone.
-    pub(super) const fn closing(&self) -> &Arc<Closing> {
+    pub(super) const fn closing(&self) -> &CancellationToken {
         &self.closing
     }
 
@@ -120,7 +95,7 @@ impl StreamLifetime {
                     std::future::pending::<()>().await;
                 },
                 () = sleep_until(self.ends) => return End::Expired,
-                () = self.closing.closed() => return End::Closed,
+                () = self.closing.cancelled() => return End::Closed,
             }
         }
     }

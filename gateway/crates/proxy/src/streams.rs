@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
-use super::lifetime::Closing;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
@@ -39,7 +39,7 @@ pub struct Streams {
 #[derive(Debug)]
 struct Live {
     view: StreamView,
-    closing: Arc<Closing>,
+    closing: CancellationToken,
 }
 
 impl Streams {
@@ -75,14 +75,14 @@ impl Streams {
     pub fn close(&self, number: u64) -> Option<StreamView> {
         let live = self.live.lock();
         let stream = live.get(&number)?;
-        stream.closing.close();
+        stream.closing.cancel();
         Some(stream.view.clone())
     }
 
     /// Enters a stream for as long as the result lives.
-    pub(super) fn hold(&self, view: StreamView, closing: &Arc<Closing>) -> Held {
+    pub(super) fn hold(&self, view: StreamView, closing: &CancellationToken) -> Held {
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        let closing = Arc::clone(closing);
+        let closing = closing.clone();
         self.live.lock().insert(number, Live { view, closing });
         Held {
             number,
@@ -119,13 +119,14 @@ mod tests {
             grant: GrantId::new("g_1"),
             since: Timestamp::from_secs(at),
         };
-        let closing = Arc::default();
+        let closing = CancellationToken::new();
         let first = streams.hold(view("a", 2), &closing);
-        let second = streams.hold(view("b", 1), &Arc::default());
+        let second = streams.hold(view("b", 1), &CancellationToken::new());
         let numbers: Vec<u64> = streams.list().iter().map(|(number, _)| *number).collect();
         assert_eq!(numbers, [1, 2]);
         assert!(streams.close(3).is_none());
         assert_eq!(streams.close(1).unwrap().backend, "a");
+        assert!(closing.is_cancelled());
         assert_eq!(streams.count_by_backend()["a"], 1);
         drop(first);
         drop(second);
