@@ -9,7 +9,7 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use pingora::protocols::http::ServerSession;
 
-use super::Settings;
+use super::settings::Settings;
 use gateway_core::protocol::web::{self, Response};
 
 /// Headers that a page may send to an MCP endpoint (beside those that need no permission).

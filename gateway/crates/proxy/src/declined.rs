@@ -24,8 +24,9 @@ use super::admission::Admitted;
 use super::beside::{read, written};
 use super::compat::TranslationPlan;
 use super::context::{ProxyError, RequestContext};
+use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
-use super::{MountedBackend, ProxyState};
+use super::state::ProxyState;
 use gateway_core::policy::{AccessToken, Permit, Refusal, Refused};
 use mcp_protocol::calls::Call;
 

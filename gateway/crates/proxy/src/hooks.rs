@@ -11,9 +11,9 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
-use super::ProxyState;
 use super::context::RequestContext;
 use super::metered::Meter;
+use super::state::ProxyState;
 use super::watchdog::RequestWatchdog;
 
 /// How long the rest of a body that nobody wants may take before its connection is closed.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::MountedBackend;
+use super::mounted_backend::MountedBackend;
 use gateway_core::access_token::Claims;
 
 /// More answers than this wait for no stream.

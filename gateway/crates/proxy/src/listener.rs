@@ -18,11 +18,11 @@ use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::net::TcpStream;
 
-use super::ProxyState;
 use super::connection_limits::{ConnectionLimits, Refusal};
 use super::hooks::Hooks;
 use super::metered::{Meter, Metered};
 use super::peer;
+use super::state::ProxyState;
 use super::watchdog::RequestWatchdog;
 
 /// How many requests one HTTP/2 connection may have open.

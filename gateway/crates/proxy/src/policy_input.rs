@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::context::RequestContext;
-use super::{MountedBackend, ProxyState};
+use super::mounted_backend::MountedBackend;
+use super::state::ProxyState;
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::AccessToken;
 use gateway_core::policy::rules::{Rules, Surroundings};

@@ -4,7 +4,8 @@
 
 use http::Method;
 
-use super::{MountedBackend, ProxyState};
+use super::mounted_backend::MountedBackend;
+use super::state::ProxyState;
 use gateway_core::protocol::resource::Issuer;
 use gateway_oauth::endpoint::Endpoint;
 

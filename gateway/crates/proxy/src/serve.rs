@@ -11,11 +11,11 @@ use super::compat::{self, TranslationPlan};
 use super::context::{ProxyError, RequestContext};
 use super::cors::{ANYBODY, Origin, allow_reading, origin, preflight};
 use super::in_flight::Hold;
+use super::mounted_backend::MountedBackend;
 use super::rejection::{Challenge, Rejection};
 use super::routes::{McpEndpoint, Route, Target};
-use super::{
-    MountedBackend, ProxyState, audit, body, framing, peer, policy_input, response_writer,
-};
+use super::state::ProxyState;
+use super::{audit, body, framing, peer, policy_input, response_writer};
 use gateway_core::protocol::resource::identifying_query;
 use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::Request;

@@ -14,8 +14,9 @@ use pingora::http::ResponseHeader;
 
 use super::context::RequestContext;
 use super::in_flight::{Full, Hold};
+use super::mounted_backend::MountedBackend;
 use super::policy_input::Around;
-use super::{MountedBackend, ProxyState};
+use super::state::ProxyState;
 use gateway_core::grants::{NotAllowed, Pin, ToolState};
 use gateway_core::policy::rules::Asked;
 use gateway_core::policy::{AccessToken, Permit};

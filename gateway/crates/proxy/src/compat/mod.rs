@@ -86,9 +86,10 @@ use self::upstream_client::UpstreamClient;
 use self::upstream_session::Wire;
 use super::admission::Admitted;
 use super::context::{ProxyError, RequestContext};
+use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use super::sessions::StateTags;
-use super::{MountedBackend, ProxyState};
+use super::state::ProxyState;
 use gateway_core::policy::Permit;
 use gateway_core::secret;
 

@@ -10,8 +10,9 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use crate::admission::{Admitted, Own};
+use crate::mounted_backend::MountedBackend;
 use crate::routes::McpEndpoint;
-use crate::{MountedBackend, ProxyState};
+use crate::state::ProxyState;
 use gateway_upstream::ProtocolSupport;
 
 /// What the backend is spoken to in.

@@ -11,10 +11,11 @@ use mcp_protocol::Message;
 use tokio::time::timeout;
 
 use crate::in_flight::{Full, Hold};
+use crate::mounted_backend::MountedBackend;
 use crate::rejection::Rejection;
 use crate::rewrite::{self, Redirect};
+use crate::state::ProxyState;
 use crate::upstream_head::{self, Asking};
-use crate::{MountedBackend, ProxyState};
 use gateway_core::access_token::BackendToken;
 use gateway_core::policy::Permit;
 use gateway_upstream::{Backend, Connection, Connections, Failure, IdentityHeaders, Pooling};

@@ -24,16 +24,22 @@ use tokio::sync::watch;
 use self::client::{Reply, ask};
 use self::scripted::{Act, Scripted};
 use super::*;
-use gateway_core::access_token::{Claims, Tools, mint};
+use gateway_core::access_token::{Claims, Keys, Tools, mint};
 use gateway_core::client::ClientId;
-use gateway_core::clock::Timestamp;
+use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::{GrantId, PinKey, UserId};
 use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
+use gateway_core::protocol::resource::{Issuer, Mount, Resource};
 use gateway_core::protocol::scope::Scope;
+use gateway_core::protocol::web_origin::AllowedOrigins;
+use gateway_core::secret::TagKey;
+use gateway_oauth::AuthorizationServer;
 use gateway_oauth::fetch::{Documents, Fetcher, Limits};
 use gateway_oauth::identity::{Passwords, Setup};
-use gateway_store::{Memory, Records, Revocation, Store, StoreEpoch};
-use gateway_upstream::{Address, Catalogue};
+use gateway_store::{Memory, Records, Revocation, RevocationView, Store, StoreEpoch};
+use gateway_upstream::{
+    Address, Backend, Catalogue, Connections, IdentityHeaders, ProtocolSupport,
+};
 
 const ISSUER: &str = "https://mcp.example.com";
 const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;

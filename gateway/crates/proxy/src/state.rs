@@ -1,0 +1,128 @@
+//! What requests share: the proxy's dependencies, its settings, and what it remembers.
+
+use std::fmt;
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+
+use super::compat::Translator;
+use super::connection_limits::ConnectionLimits;
+use super::drain::Draining;
+use super::in_flight::Budget;
+use super::legacy_outbox::LegacyOutboxes;
+use super::mounted_backend::MountedBackend;
+use super::sessions::Sessions;
+use super::settings::Settings;
+use super::streams::Streams;
+use super::tasks::Tasks;
+use gateway_core::access_token::{BackendToken, Keys, VerifiedToken};
+use gateway_core::clock::Clock;
+use gateway_core::policy::PolicyHandle;
+use gateway_core::protocol::resource::Mount;
+use gateway_core::secret::TagKey;
+use gateway_oauth::AuthorizationServer;
+use gateway_store::RevocationView;
+use gateway_store::journal::Journal;
+use gateway_upstream::{Backend, Connections, ProtocolSupport};
+
+/// How many verified tokens are remembered, so that a token's signature is checked once.
+const TOKENS: usize = 16_384;
+
+/// What the proxy works with.
+#[derive(Debug)]
+pub struct Dependencies {
+    /// Answers everything that is not for a backend.
+    pub server: Arc<AuthorizationServer>,
+    /// Verify access tokens.
+    pub keys: Arc<Keys>,
+    /// What was revoked.
+    pub revocations: Arc<RevocationView>,
+    /// The key for tags on session ids.
+    pub tags: TagKey,
+    /// The time.
+    pub clock: Clock,
+    /// The audit log.
+    pub journal: Journal,
+    /// The operator's policy.
+    pub policy: PolicyHandle,
+    /// The backends, in configuration order.
+    pub backends: Vec<Arc<Backend>>,
+    /// What each of them speaks, in the same order.
+    pub protocols: Vec<Arc<ProtocolSupport>>,
+    /// The connections to them, shared with the catalogue.
+    pub connections: Arc<Connections>,
+}
+
+/// Everything that a request needs, shared by all of them.
+pub(super) struct ProxyState {
+    pub(super) settings: Settings,
+    pub(super) server: Arc<AuthorizationServer>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) revocations: Arc<RevocationView>,
+    pub(super) clock: Clock,
+    pub(super) journal: Journal,
+    pub(super) policy: PolicyHandle,
+    pub(super) mounted_backends: Vec<MountedBackend>,
+    pub(super) mounts: Vec<Mount>,
+    pub(super) connections: Arc<Connections>,
+    pub(super) sessions: Sessions,
+    /// By SHA-256 of the token's text.
+    pub(super) tokens: Cache<[u8; 32], Arc<VerifiedToken>>,
+    /// What backends are given, by the last revocation id of the token that it stands for.
+    pub(super) backend_tokens: Cache<String, Arc<BackendToken>>,
+    pub(super) streams: Streams,
+    pub(super) translator: Translator,
+    pub(super) draining: Draining,
+    pub(super) legacy_outboxes: Arc<LegacyOutboxes>,
+    pub(super) tasks: Tasks,
+    pub(super) connection_limits: Arc<ConnectionLimits>,
+    pub(super) budget: Arc<Budget>,
+}
+
+impl ProxyState {
+    /// Puts it together. Needs no runtime.
+    pub(super) fn new(settings: Settings, dependencies: Dependencies) -> Self {
+        let mounted_backends: Vec<MountedBackend> = dependencies
+            .backends
+            .iter()
+            .zip(&dependencies.protocols)
+            .map(|(backend, protocols)| {
+                let scopes = &dependencies.server.settings.scopes;
+                MountedBackend::new(backend, protocols, scopes, &settings)
+            })
+            .collect();
+        Self {
+            mounts: mounted_backends
+                .iter()
+                .map(|mounted| mounted.backend.mount.clone())
+                .collect(),
+            mounted_backends,
+            sessions: Sessions::new(&dependencies.tags, &settings.issuer),
+            tokens: Cache::new(TOKENS),
+            backend_tokens: Cache::new(TOKENS),
+            streams: Streams::default(),
+            translator: Translator::default(),
+            draining: Draining::default(),
+            legacy_outboxes: Arc::default(),
+            tasks: Tasks::default(),
+            connection_limits: Arc::default(),
+            budget: Arc::new(Budget::new(settings.in_flight, settings.request_body)),
+            server: dependencies.server,
+            keys: dependencies.keys,
+            revocations: dependencies.revocations,
+            clock: dependencies.clock,
+            journal: dependencies.journal,
+            policy: dependencies.policy,
+            connections: dependencies.connections,
+            settings,
+        }
+    }
+}
+
+impl fmt::Debug for ProxyState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
