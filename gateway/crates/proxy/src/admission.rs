@@ -4,35 +4,35 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Method};
 use pingora::protocols::http::ServerSession;
-use sha2::{Digest as _, Sha256};
 
 use super::beside::Names;
+use super::challenge::Challenge;
 use super::context::{ProxyError, RequestContext};
 use super::cors::{Origin, origin};
 use super::declined::Declined;
 use super::lifetime::StreamLifetime;
 use super::mcp_error::{Delivery, RefusedCall};
-use super::mounted_backend::MountedBackend;
 use super::peer::is_trusted;
 use super::policy_input::Around;
-use super::rejection::{Challenge, Rejection};
-use super::routes::{McpEndpoint, Target, is_own_host};
+use super::rejection::Rejection;
+use super::routes::{BackendRoute, McpEndpoint, is_own_host};
+use super::sessions::Sessions;
+use super::settings::Settings;
 use super::state::ProxyState;
-use super::tasks::Theirs;
+use super::tasks::{Tasks, Theirs};
 use super::upstream_head::forwarded_query;
 use super::watchdog::RequestWatchdog;
-use super::{audit, body, tool_list_filter};
-use gateway_core::access_token::{self, Claims, VerifiedToken};
+use super::{audit, body, policy_input, tool_list_filter};
+use gateway_core::access_token::Claims;
+use gateway_core::clock::Clock;
 use gateway_core::grants::{NotAllowed, ToolState};
-use gateway_core::policy::rules::Asked;
-use gateway_core::policy::{
-    self, AccessToken, Audience, DecisionInput, Permit, Question, RevocationStatus, TokenRejection,
-};
-use gateway_core::protocol::bearer::{BearerToken, Presented};
-use gateway_upstream::Tool;
+use gateway_core::policy::rules::{Asked, Rules};
+use gateway_core::policy::{self, AccessToken, DecisionInput, Permit, Question, Refused};
+use gateway_upstream::{Catalogue, Tool};
+use mcp_protocol::arguments::Paths;
 use mcp_protocol::calls::{self, Belonging, Call, MirrorHeaders};
 use mcp_protocol::jsonrpc::{self, Keep, Kind};
 
@@ -71,427 +71,459 @@ pub(super) enum Own {
     Stream(String),
 }
 
-impl ProxyState {
-    /// From bearer to permit.
-    pub(super) async fn admit(
-        &self,
-        session: &mut ServerSession,
-        mounted: &MountedBackend,
-        mcp_endpoint: McpEndpoint,
-        asked: &Target<'_>,
+/// From bearer to permit.
+pub(super) async fn admit(
+    state: &ProxyState,
+    session: &mut ServerSession,
+    context: &mut RequestContext,
+    route: BackendRoute<'_>,
+) -> Result<Admitted, ProxyError> {
+    let request = ConfirmedRequest::new(state, session, context, route).await?;
+    let (calls, body) = match request.method {
+        Method::POST => read_calls(state, session, context, &request).await?,
+        _ => {
+            refuse_body(session)?;
+            (Vec::new(), None)
+        }
+    };
+    context.asks_for(&request.method, &calls);
+    let waits_for_events = request.method == Method::GET || calls.iter().any(Call::listens);
+    let decision = decide(&state.catalogue, state.clock, context, &request, calls);
+    match decision.await {
+        Ok(permit) => {
+            enter_calls(state, &permit, context, route, body.as_deref())?;
+            expect_answers(&state.tasks, &request, permit.calls());
+            Ok(request.admitted(permit, body, waits_for_events))
+        }
+        Err(refused) => Ok(refuse(state, context, request, refused, body)?),
+    }
+}
+
+/// A request whose token counts, as far as its head tells.
+struct ConfirmedRequest<'a> {
+    route: BackendRoute<'a>,
+    method: Method,
+    token: AccessToken,
+    lifetime: StreamLifetime,
+    destination: Destination,
+    /// Whether it says that it is of 2026-07-28 or later.
+    is_stateless: bool,
+    /// The operator's policy, as it stood when the token was confirmed.
+    rules: Option<Arc<Rules>>,
+}
+
+impl<'a> ConfirmedRequest<'a> {
+    async fn new(
+        state: &ProxyState,
+        session: &ServerSession,
         context: &mut RequestContext,
-    ) -> Result<Admitted, ProxyError> {
-        let token = self.confirm(&session.req_header().headers, mounted).await?;
+        route: BackendRoute<'a>,
+    ) -> Result<Self, Rejection> {
+        let head = session.req_header();
+        let confirmation = &state.confirmation;
+        let token = confirmation
+            .confirm(&head.headers, route.mounted, state.clock.now())
+            .await?;
         context.belongs_to(token.claims());
         // Whoever has no token learns where to get one, from wherever it asks.
-        if let Origin::Foreign(origin) = origin(&session.req_header().headers, &self.settings) {
-            return Err(Rejection::Origin(origin).into());
+        if let Origin::Foreign(origin) = origin(&head.headers, &state.settings) {
+            return Err(Rejection::Origin(origin));
         }
-        let outlasts = self.settings.streams_outlast_tokens;
-        let now = self.clock.now();
-        let lifetime = StreamLifetime::new(&self.revocations, token.verified(), outlasts, now);
+        let outlasts = state.settings.streams_outlast_tokens;
+        let now = state.clock.now();
+        let lifetime = StreamLifetime::new(&state.revocations, token.verified(), outlasts, now);
         if let Some(watchdog) = RequestWatchdog::current() {
             watchdog.lifetime(lifetime.clone());
         }
-        let method = session.req_header().method.clone();
-        if !asked.names_host {
-            self.check_host(session)?;
+        if !route.target.names_host {
+            check_host(session, &state.settings)?;
         }
-        check_method(mcp_endpoint, &method)?;
-        let head = session.req_header();
-        let own = self.own(&head.headers, mounted, mcp_endpoint, asked, token.claims());
-        let is_stateless = mcp_endpoint == McpEndpoint::Mcp && mirror(&head.headers).are_binding();
-        let (target, bound_session) = match &own {
-            Some(Own::Session(name) | Own::Stream(name)) => (name.clone(), None),
-            None => (
-                self.target(mounted, mcp_endpoint, asked, token.claims())?,
-                self.session(&head.headers, mounted, mcp_endpoint, token.claims())?,
-            ),
-        };
-        let rules = self.policy.current();
-        let (calls, body) = match method {
-            Method::POST => {
-                let ruled = rules.as_ref().map_or(Keep::Nothing, |rules| rules.keep());
-                let mut paths = token.attenuation().argument_paths();
-                let keep = match (token.attenuation().asks_for_arguments(), ruled) {
-                    (false, ruled) => ruled,
-                    (true, Keep::Arguments) => Keep::Arguments,
-                    (true, Keep::Nothing) => Keep::At(&paths),
-                    (true, Keep::At(asked)) => {
-                        paths = paths.and(asked);
-                        Keep::At(&paths)
-                    }
-                };
-                let (mut calls, body) = self
-                    .read_calls(session, mcp_endpoint, keep, context)
-                    .await?;
-                if rules
-                    .as_ref()
-                    .is_some_and(|rules| rules.asks_for_resources())
-                {
-                    name_resources(&mut calls, body.as_deref().unwrap_or_default())?;
-                }
-                let conversation = match (&own, mcp_endpoint) {
-                    (Some(Own::Session(name) | Own::Stream(name)), _) => name.as_str(),
-                    (None, McpEndpoint::Messages) => target.as_str(),
-                    (None, _) => bound_session.as_deref().unwrap_or_default(),
-                };
-                let names = Names {
-                    sessions: &self.sessions,
-                    claims: token.claims(),
-                    mount: &mounted.backend.mount,
-                    conversation,
-                };
-                let body = body.map(|body| names.restore(body, &mut calls));
-                let body = match (body, calls.as_mut_slice()) {
-                    (Some(body), [call]) if call.listens() && !token.may_use(&call.method) => {
-                        Some(names.listen_to_tools(&body, call, &token).unwrap_or(body))
-                    }
-                    (body, _) => body,
-                };
-                if is_stateless {
-                    names.restore_header(session.req_header_mut(), &NAME);
-                }
-                self.find_interfaces(&token, mounted, &mut calls).await;
-                (calls, body)
-            }
-            _ => {
-                refuse_body(session)?;
-                (Vec::new(), None)
-            }
-        };
-        context.asks_for(&method, &calls);
-        let waits_for_events = method == Method::GET || calls.iter().any(Call::listens);
-        let said = self.said(rules.as_deref(), mounted, &token, &calls).await;
-        let read_only_tools = said.read_only();
-        let may_ask = said.labels().is_some();
-        let tool_states = self.tool_states(&token, mounted, &calls, may_ask).await;
-        let runs_tools = calls.iter().any(|call| call.tool().is_some());
-        let listed = runs_tools.then(|| self.doubled(&token, mounted)).flatten();
-        let now = self.clock.now();
-        let around = Around::of(&token, mounted, context, now);
-        let input = DecisionInput {
-            now,
-            approval_required: &mounted.backend.approval_required,
-            read_only_tools: read_only_tools.as_ref(),
-            tool_states: &tool_states,
-            doubled: listed.as_deref().map(|listing| &listing.doubled),
-            policy: rules.as_deref().map(|rules| Question {
-                rules,
-                around: around.facts(),
-                labels: said.labels(),
-                without_message: match method {
-                    Method::DELETE => Asked::end(),
-                    _ => Asked::stream(),
-                },
-            }),
-        };
-        let permit = match policy::decide(token.clone(), calls, input) {
-            Ok(permit) => permit,
-            Err(refused) => {
-                let declined = body
-                    .as_ref()
-                    .and_then(|body| Declined::of(&refused, &token, body, is_stateless));
-                let call = RefusedCall {
-                    refused,
-                    is_batch: body.as_deref().is_some_and(is_batch),
-                    is_stateless,
-                    delivery: match mcp_endpoint {
-                        McpEndpoint::Messages => Delivery::NoStream,
-                        McpEndpoint::Mcp | McpEndpoint::Sse => Delivery::Response,
-                    },
-                };
-                let challenge = self.challenge(mounted, mcp_endpoint, asked, context);
-                let claims = token.claims();
-                let rejection = self.deliver(call, mounted, claims, &target, &challenge, context);
-                let Some(Declined { permit, body }) = declined else {
-                    return Err(rejection.into());
-                };
-                return Ok(Admitted {
-                    permit,
-                    lifetime,
-                    target,
-                    session: bound_session,
-                    own,
-                    is_stateless,
-                    body: Some(body),
-                    waits_for_events: false,
-                    refused: Some(Box::new(rejection)),
-                });
-            }
-        };
-        self.enter_calls(&permit, mounted, context, body.as_ref())?;
-        if mcp_endpoint == McpEndpoint::Messages && token.is_restricted() {
-            // Its answer comes on a stream, where nothing says what it is about.
-            let theirs = Theirs {
-                claims: token.claims(),
-                mount: &mounted.backend.mount,
-                conversation: &target,
-            };
-            self.tasks.expect(theirs, permit.calls());
-        }
-        Ok(Admitted {
-            permit,
+        check_method(route.endpoint, &head.method)?;
+        Ok(Self {
+            destination: Destination::find(&state.sessions, &head.headers, route, token.claims())?,
+            is_stateless: is_stateless(route.endpoint, &head.headers),
+            rules: state.policy.current(),
+            method: head.method.clone(),
+            route,
+            token,
             lifetime,
-            target,
-            session: bound_session,
-            own,
-            is_stateless,
-            body,
-            waits_for_events,
-            refused: None,
         })
     }
 
-    /// Writes down what is let through, before it is: nothing reaches a backend unseen.
-    fn enter_calls(
-        &self,
-        permit: &Permit,
-        mounted: &MountedBackend,
-        context: &RequestContext,
-        body: Option<&Bytes>,
-    ) -> Result<(), Rejection> {
-        let backend = &mounted.backend.mount.name;
-        let body = body.map(|body| &body[..]);
-        let labels = |tool: &str| self.cached_labels(backend, context, tool);
-        let now = self.clock.now();
-        let journal = &self.journal;
-        for record in audit::permitted(permit, backend, context, body, journal, labels, now) {
-            self.journal
-                .append(record)
-                .map_err(|_| Rejection::AuditDown)?;
-        }
-        Ok(())
-    }
-
-    /// How the tools stand that are about to be called, where the token allows them in one
-    /// definition only. Known in memory; the backend is asked only where it is not, and not again
-    /// for this request where it could not be asked.
-    async fn tool_states(
-        &self,
-        token: &AccessToken,
-        mounted: &MountedBackend,
-        calls: &[Call],
-        mut may_ask: bool,
-    ) -> Vec<(String, ToolState)> {
-        let claims = token.claims();
-        let mut tool_states = Vec::new();
-        for tool in calls.iter().filter_map(Call::concerns) {
-            if token.tools().pin(tool).is_some() {
-                let catalogue = &self.server.catalogue;
-                let name = &mounted.backend.mount.name;
-                let user = &claims.user_name;
-                let mut current = match may_ask {
-                    true => catalogue.current(name, user, tool).await,
-                    false => catalogue.cached_state(name, user, tool),
-                };
-                let has_changed = || token.admit(tool, || current) == Err(NotAllowed::Changed);
-                if may_ask && token.is_amended(tool) && has_changed() {
-                    // Approved on another replica since this one asked.
-                    current = catalogue.current_now(name, user, tool).await;
-                }
-                may_ask &= current != ToolState::Unknown;
-                tool_states.push((tool.to_owned(), current));
+    /// What of a body's arguments is kept for policy and attenuation. `paths` holds what is asked of
+    /// them in all.
+    fn keep<'k>(&'k self, paths: &'k mut Paths) -> Keep<'k> {
+        let ruled = self
+            .rules
+            .as_ref()
+            .map_or(Keep::Nothing, |rules| rules.keep());
+        match (self.token.attenuation().asks_for_arguments(), ruled) {
+            (false, ruled) => ruled,
+            (true, Keep::Arguments) => Keep::Arguments,
+            (true, Keep::Nothing) => Keep::At(paths),
+            (true, Keep::At(asked)) => {
+                *paths = paths.and(asked);
+                Keep::At(paths)
             }
         }
-        tool_states
     }
 
-    /// Writes down whose user interface is about to be read: that of a tool which the token shows.
-    async fn find_interfaces(
-        &self,
-        token: &AccessToken,
-        mounted: &MountedBackend,
-        calls: &mut [Call],
-    ) {
-        let reads = |call: &Call| {
-            let uri = call.name.as_deref().unwrap_or_default();
-            call.method == RESOURCES_READ && uri.starts_with("ui://")
+    /// The names that the client uses for what the backend named.
+    fn names<'n>(&'n self, sessions: &'n Sessions) -> Names<'n> {
+        let destination = &self.destination;
+        let conversation = match (&destination.own, self.route.endpoint) {
+            (Some(Own::Session(name) | Own::Stream(name)), _) => name.as_str(),
+            (None, McpEndpoint::Messages) => destination.target.as_str(),
+            (None, _) => destination.session.as_deref().unwrap_or_default(),
         };
-        if !calls.iter().any(reads) || token.may_use(RESOURCES_READ) {
-            return;
+        Names {
+            sessions,
+            claims: self.token.claims(),
+            mount: &self.route.mounted.backend.mount,
+            conversation,
         }
-        let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
-        // Boxed: hardly any request needs room for it.
-        let Ok(listing) = Box::pin(self.server.catalogue.cached(name, user)).await else {
-            return;
+    }
+
+    fn admitted(self, permit: Permit, body: Option<Bytes>, waits_for_events: bool) -> Admitted {
+        Admitted {
+            permit,
+            lifetime: self.lifetime,
+            target: self.destination.target,
+            session: self.destination.session,
+            own: self.destination.own,
+            is_stateless: self.is_stateless,
+            body,
+            waits_for_events,
+            refused: None,
+        }
+    }
+}
+
+/// Where a request goes, and which session it belongs to.
+struct Destination {
+    own: Option<Own>,
+    target: String,
+    session: Option<String>,
+}
+
+impl Destination {
+    fn find(
+        sessions: &Sessions,
+        headers: &HeaderMap,
+        route: BackendRoute<'_>,
+        claims: &Claims,
+    ) -> Result<Self, Rejection> {
+        let own = own(sessions, headers, route, claims);
+        let (target, session) = match &own {
+            Some(Own::Session(name) | Own::Stream(name)) => (name.clone(), None),
+            None => (
+                target(sessions, route, claims)?,
+                bound_session(sessions, headers, route, claims)?,
+            ),
         };
-        for call in calls.iter_mut().filter(|call| reads(call)) {
-            let names_it = |tool: &&Tool| {
-                let mut interfaces = tool.interfaces.iter();
-                interfaces.any(|uri| Some(uri) == call.name.as_ref())
-                    && tool_list_filter::shows(token, tool)
+        Ok(Self {
+            own,
+            target,
+            session,
+        })
+    }
+}
+
+/// Where the request goes at the backend.
+fn target(
+    sessions: &Sessions,
+    route: BackendRoute<'_>,
+    claims: &Claims,
+) -> Result<String, Rejection> {
+    let backend = &route.mounted.backend;
+    let query = route.target.query;
+    match route.endpoint {
+        McpEndpoint::Mcp => Ok(with_query(&backend.mcp_path, query)),
+        McpEndpoint::Sse => Ok(with_query(&backend.sse_path, query)),
+        McpEndpoint::Messages => sessions
+            .unbind_endpoint(query, claims, &backend.mount)
+            .ok_or(Rejection::SessionUnknown),
+    }
+}
+
+/// What of the gateway's own the request names. It is bound as the backend's are.
+fn own(
+    sessions: &Sessions,
+    headers: &HeaderMap,
+    route: BackendRoute<'_>,
+    claims: &Claims,
+) -> Option<Own> {
+    let mount = &route.mounted.backend.mount;
+    match route.endpoint {
+        McpEndpoint::Mcp if !mirror(headers).are_binding() => {
+            let presented = headers.get(SESSION)?.to_str().ok()?;
+            let text = sessions.unbind_own(presented, claims, mount)?;
+            Some(Own::Session(text.to_owned()))
+        }
+        McpEndpoint::Messages => sessions
+            .unbind_own_endpoint(route.target.query, claims, mount)
+            .map(Own::Stream),
+        McpEndpoint::Mcp | McpEndpoint::Sse => None,
+    }
+}
+
+/// The backend's session id. Sessions are no authentication: one that was given to another user,
+/// client or backend is unknown. 2026-07-28 has none: there the header is ignored.
+fn bound_session(
+    sessions: &Sessions,
+    headers: &HeaderMap,
+    route: BackendRoute<'_>,
+    claims: &Claims,
+) -> Result<Option<String>, Rejection> {
+    let Some(presented) = headers.get(SESSION) else {
+        return Ok(None);
+    };
+    if route.endpoint != McpEndpoint::Mcp || mirror(headers).are_binding() {
+        return Ok(None);
+    }
+    let mount = &route.mounted.backend.mount;
+    let id = presented
+        .to_str()
+        .ok()
+        .and_then(|text| sessions.unbind(text, claims, mount))
+        .ok_or(Rejection::SessionUnknown)?;
+    Ok(Some(id.to_owned()))
+}
+
+/// The calls of a request and its body, with the backend's own names in it.
+async fn read_calls(
+    state: &ProxyState,
+    session: &mut ServerSession,
+    context: &RequestContext,
+    request: &ConfirmedRequest<'_>,
+) -> Result<(Vec<Call>, Option<Bytes>), ProxyError> {
+    let endpoint = request.route.endpoint;
+    body::check_form(&session.req_header().headers)?;
+    let (limit, patience) = (state.settings.request_body, state.settings.timeouts.body);
+    let body = body::read(session, limit, patience, context.hold(&state.budget)).await?;
+    let mut paths = request.token.attenuation().argument_paths();
+    let keep = request.keep(&mut paths);
+    let mut calls = judge(endpoint, &session.req_header().headers, &body, keep)?;
+    let rules = request.rules.as_ref();
+    if rules.is_some_and(|rules| rules.asks_for_resources()) {
+        name_resources(&mut calls, &body)?;
+    }
+    let names = request.names(&state.sessions);
+    let mut body = names.restore(body, &mut calls);
+    if let [call] = calls.as_mut_slice()
+        && call.listens()
+        && !request.token.may_use(&call.method)
+    {
+        let cut = names.listen_to_tools(&body, call, &request.token);
+        body = cut.unwrap_or(body);
+    }
+    if request.is_stateless {
+        names.restore_header(session.req_header_mut(), &NAME);
+    }
+    find_interfaces(&state.catalogue, request, &mut calls).await;
+    Ok((calls, Some(body)))
+}
+
+/// What the policy says about a request, told all that it may want to know.
+async fn decide(
+    catalogue: &Arc<Catalogue>,
+    clock: Clock,
+    context: &RequestContext,
+    request: &ConfirmedRequest<'_>,
+    calls: Vec<Call>,
+) -> Result<Permit, Refused> {
+    let (token, mounted) = (&request.token, request.route.mounted);
+    let rules = request.rules.as_deref();
+    let said = policy_input::said(catalogue, rules, mounted, token, &calls).await;
+    let read_only_tools = said.read_only();
+    let may_ask = said.labels().is_some();
+    let tool_states = tool_states(catalogue, request, &calls, may_ask).await;
+    let runs_tools = calls.iter().any(|call| call.tool().is_some());
+    let listed = runs_tools
+        .then(|| policy_input::doubled(catalogue, token, mounted))
+        .flatten();
+    let now = clock.now();
+    let around = Around::of(token, mounted, context, now);
+    let input = DecisionInput {
+        now,
+        approval_required: &mounted.backend.approval_required,
+        read_only_tools: read_only_tools.as_ref(),
+        tool_states: &tool_states,
+        doubled: listed.as_deref().map(|listing| &listing.doubled),
+        policy: rules.map(|rules| Question {
+            rules,
+            around: around.facts(),
+            labels: said.labels(),
+            without_message: match request.method {
+                Method::DELETE => Asked::end(),
+                _ => Asked::stream(),
+            },
+        }),
+    };
+    policy::decide(token.clone(), calls, input)
+}
+
+/// What becomes of a request that the policy refuses: nothing, or what its backend is told instead.
+fn refuse(
+    state: &ProxyState,
+    context: &RequestContext,
+    request: ConfirmedRequest<'_>,
+    refused: Refused,
+    body: Option<Bytes>,
+) -> Result<Admitted, Rejection> {
+    let declined = body
+        .as_ref()
+        .and_then(|body| Declined::of(&refused, &request.token, body, request.is_stateless));
+    let call = RefusedCall {
+        refused,
+        is_batch: body.as_deref().is_some_and(is_batch),
+        is_stateless: request.is_stateless,
+        delivery: match request.route.endpoint {
+            McpEndpoint::Messages => Delivery::NoStream,
+            McpEndpoint::Mcp | McpEndpoint::Sse => Delivery::Response,
+        },
+    };
+    let rejection = deliver(state, context, &request, call);
+    let Some(Declined { permit, body }) = declined else {
+        return Err(rejection);
+    };
+    Ok(Admitted {
+        refused: Some(Box::new(rejection)),
+        ..request.admitted(permit, Some(body), false)
+    })
+}
+
+/// The refusal of a call. On the legacy transport clients read answers on their stream only.
+fn deliver(
+    state: &ProxyState,
+    context: &RequestContext,
+    request: &ConfirmedRequest<'_>,
+    mut call: RefusedCall,
+) -> Rejection {
+    if call.delivery == Delivery::NoStream {
+        let route = request.route;
+        let challenge = Challenge::new(&state.settings.issuer, route, &context.scope);
+        let rejection = Rejection::Refused(Box::new(call.clone()));
+        let answer = rejection.answer_within(Some(&challenge), &context.id);
+        let (claims, target) = (request.token.claims(), &request.destination.target);
+        let outboxes = &state.legacy_outboxes;
+        if answer.is_some_and(|answer| outboxes.deliver(route.mounted, claims, target, answer)) {
+            call.delivery = Delivery::Stream;
+        }
+    }
+    Rejection::Refused(Box::new(call))
+}
+
+/// Writes down what is let through, before it is: nothing reaches a backend unseen.
+fn enter_calls(
+    state: &ProxyState,
+    permit: &Permit,
+    context: &RequestContext,
+    route: BackendRoute<'_>,
+    body: Option<&[u8]>,
+) -> Result<(), Rejection> {
+    let backend = &route.mounted.backend.mount.name;
+    let user = &context.user_name;
+    let labels = |tool: &str| state.catalogue.cached_labels(backend, user, tool);
+    let now = state.clock.now();
+    let journal = &state.journal;
+    for record in audit::permitted(permit, backend, context, body, journal, labels, now) {
+        journal.append(record).map_err(|_| Rejection::AuditDown)?;
+    }
+    Ok(())
+}
+
+/// On the legacy transport an answer comes on a stream, where nothing says what it is about.
+fn expect_answers(tasks: &Tasks, request: &ConfirmedRequest<'_>, calls: &[Call]) {
+    if request.route.endpoint == McpEndpoint::Messages && request.token.is_restricted() {
+        let theirs = Theirs {
+            claims: request.token.claims(),
+            mount: &request.route.mounted.backend.mount,
+            conversation: &request.destination.target,
+        };
+        tasks.expect(theirs, calls);
+    }
+}
+
+/// How the tools stand that are about to be called, where the token allows them in one definition
+/// only. Known in memory; the backend is asked only where it is not, and not again for this request
+/// where it could not be asked.
+async fn tool_states(
+    catalogue: &Arc<Catalogue>,
+    request: &ConfirmedRequest<'_>,
+    calls: &[Call],
+    mut may_ask: bool,
+) -> Vec<(String, ToolState)> {
+    let token = &request.token;
+    let (name, user) = (
+        &request.route.mounted.backend.mount.name,
+        &token.claims().user_name,
+    );
+    let mut tool_states = Vec::new();
+    for tool in calls.iter().filter_map(Call::concerns) {
+        if token.tools().pin(tool).is_some() {
+            let mut current = match may_ask {
+                true => catalogue.current(name, user, tool).await,
+                false => catalogue.cached_state(name, user, tool),
             };
-            let tool = listing.tools.iter().find(names_it);
-            call.belongs_to = tool.map(|tool| Belonging::Tool(tool.name.clone()));
-        }
-    }
-
-    /// The refusal of a call. On the legacy transport clients read answers on their stream only.
-    fn deliver(
-        &self,
-        mut call: RefusedCall,
-        mounted: &MountedBackend,
-        claims: &Claims,
-        target: &str,
-        challenge: &Challenge,
-        context: &RequestContext,
-    ) -> Rejection {
-        if call.delivery == Delivery::NoStream {
-            let rejection = Rejection::Refused(Box::new(call.clone()));
-            let answer = rejection.answer_within(Some(challenge), &context.id);
-            let is_told = answer.is_some_and(|answer| {
-                self.legacy_outboxes
-                    .deliver(mounted, claims, target, answer)
-            });
-            if is_told {
-                call.delivery = Delivery::Stream;
+            let has_changed = || token.admit(tool, || current) == Err(NotAllowed::Changed);
+            if may_ask && token.is_amended(tool) && has_changed() {
+                // Approved on another replica since this one asked.
+                current = catalogue.current_now(name, user, tool).await;
             }
-        }
-        Rejection::Refused(Box::new(call))
-    }
-
-    /// A trusted proxy may have put its own name for this gateway there.
-    fn check_host(&self, session: &ServerSession) -> Result<(), Rejection> {
-        let head = session.req_header();
-        let named = head.headers.get(HOST).and_then(|host| host.to_str().ok());
-        let authority = named.or_else(|| head.uri.authority().map(|authority| authority.as_str()));
-        let peer = session.client_addr().and_then(|address| address.as_inet());
-        let is_from_proxy =
-            peer.is_some_and(|peer| is_trusted(peer.ip(), &self.settings.trusted_proxies));
-        match authority {
-            // HTTP/1.0 without Host; later versions have been refused.
-            None => Ok(()),
-            Some(_) if is_from_proxy => Ok(()),
-            Some(authority) if is_own_host(authority, &self.settings.issuer) => Ok(()),
-            Some(_) => Err(Rejection::Host),
+            may_ask &= current != ToolState::Unknown;
+            tool_states.push((tool.to_owned(), current));
         }
     }
+    tool_states
+}
 
-    async fn confirm(
-        &self,
-        headers: &HeaderMap,
-        mounted: &MountedBackend,
-    ) -> Result<AccessToken, Rejection> {
-        let lines = headers
-            .get_all(AUTHORIZATION)
-            .iter()
-            .map(|line| line.as_bytes());
-        let bearer = match Presented::read(lines) {
-            Presented::Nothing => return Err(Rejection::NoToken),
-            Presented::Malformed => return Err(Rejection::MalformedToken),
-            Presented::Repeated => return Err(Rejection::Ambiguous("two Authorization headers")),
-            Presented::Token(bearer) => bearer,
+/// Writes down whose user interface is about to be read: that of a tool which the token shows.
+async fn find_interfaces(
+    catalogue: &Arc<Catalogue>,
+    request: &ConfirmedRequest<'_>,
+    calls: &mut [Call],
+) {
+    let token = &request.token;
+    let reads = |call: &Call| {
+        let uri = call.name.as_deref().unwrap_or_default();
+        call.method == RESOURCES_READ && uri.starts_with("ui://")
+    };
+    if !calls.iter().any(reads) || token.may_use(RESOURCES_READ) {
+        return;
+    }
+    let (name, user) = (
+        &request.route.mounted.backend.mount.name,
+        &token.claims().user_name,
+    );
+    // Boxed: hardly any request needs room for it.
+    let Ok(listing) = Box::pin(catalogue.cached(name, user)).await else {
+        return;
+    };
+    for call in calls.iter_mut().filter(|call| reads(call)) {
+        let names_it = |tool: &&Tool| {
+            let mut interfaces = tool.interfaces.iter();
+            interfaces.any(|uri| Some(uri) == call.name.as_ref())
+                && tool_list_filter::shows(token, tool)
         };
-        let token = self.verified(&bearer)?;
-        let now = self.clock.now();
-        let status = RevocationStatus {
-            revoked: self.revocations.revokes(&token),
-            remembers_since: self.revocations.epoch().map(|epoch| epoch.counts_from()),
-            age: self.revocations.age(now),
-        };
-        let audience = Audience {
-            resource: &mounted.resource,
-            backend: &mounted.backend.mount.name,
-            scopes: &mounted.scopes,
-        };
-        let amended = self.revocations.amended(&token.claims().grant);
-        let token = AccessToken::confirm(token, audience, status, now)?.amended(amended);
-        Ok(self.server.with_kept_tools(token, now).await?)
+        let tool = listing.tools.iter().find(names_it);
+        call.belongs_to = tool.map(|tool| Belonging::Tool(tool.name.clone()));
     }
+}
 
-    /// Signature and form, once for each token: afterwards the hash of its text is enough.
-    fn verified(&self, bearer: &BearerToken) -> Result<Arc<VerifiedToken>, Rejection> {
-        let key: [u8; 32] = Sha256::digest(bearer.as_str()).into();
-        if let Some(token) = self.tokens.get(&key) {
-            return Ok(token);
-        }
-        let token = access_token::verify(bearer, &self.keys)
-            .map_err(|error| Rejection::Token(TokenRejection::Invalid(error.reason())))?;
-        let token = Arc::new(token);
-        self.tokens.insert(key, Arc::clone(&token));
-        Ok(token)
-    }
-
-    async fn read_calls(
-        &self,
-        session: &mut ServerSession,
-        mcp_endpoint: McpEndpoint,
-        keep: Keep<'_>,
-        context: &RequestContext,
-    ) -> Result<(Vec<Call>, Option<Bytes>), ProxyError> {
-        body::check_form(&session.req_header().headers)?;
-        let (limit, patience) = (self.settings.request_body, self.settings.timeouts.body);
-        let hold = self.hold(context);
-        let body = body::read(session, limit, patience, hold).await?;
-        let calls = judge(mcp_endpoint, &session.req_header().headers, &body, keep)?;
-        Ok((calls, Some(body)))
-    }
-
-    /// Where the request goes at the backend.
-    fn target(
-        &self,
-        mounted: &MountedBackend,
-        mcp_endpoint: McpEndpoint,
-        asked: &Target<'_>,
-        claims: &Claims,
-    ) -> Result<String, Rejection> {
-        let backend = &mounted.backend;
-        match mcp_endpoint {
-            McpEndpoint::Mcp => Ok(with_query(&backend.mcp_path, asked.query)),
-            McpEndpoint::Sse => Ok(with_query(&backend.sse_path, asked.query)),
-            McpEndpoint::Messages => self
-                .sessions
-                .unbind_endpoint(asked.query, claims, &backend.mount)
-                .ok_or(Rejection::SessionUnknown),
-        }
-    }
-
-    /// What of the gateway's own the request names. It is bound as the backend's are.
-    fn own(
-        &self,
-        headers: &HeaderMap,
-        mounted: &MountedBackend,
-        mcp_endpoint: McpEndpoint,
-        asked: &Target<'_>,
-        claims: &Claims,
-    ) -> Option<Own> {
-        let mount = &mounted.backend.mount;
-        match mcp_endpoint {
-            McpEndpoint::Mcp if !mirror(headers).are_binding() => {
-                let presented = headers.get(SESSION)?.to_str().ok()?;
-                let text = self.sessions.unbind_own(presented, claims, mount)?;
-                Some(Own::Session(text.to_owned()))
-            }
-            McpEndpoint::Messages => self
-                .sessions
-                .unbind_own_endpoint(asked.query, claims, mount)
-                .map(Own::Stream),
-            McpEndpoint::Mcp | McpEndpoint::Sse => None,
-        }
-    }
-
-    /// The backend's session id. Sessions are no authentication: one that was given to another
-    /// user, client or backend is unknown. 2026-07-28 has none: there the header is ignored.
-    fn session(
-        &self,
-        headers: &HeaderMap,
-        mounted: &MountedBackend,
-        mcp_endpoint: McpEndpoint,
-        claims: &Claims,
-    ) -> Result<Option<String>, Rejection> {
-        let Some(presented) = headers.get(SESSION) else {
-            return Ok(None);
-        };
-        if mcp_endpoint != McpEndpoint::Mcp || mirror(headers).are_binding() {
-            return Ok(None);
-        }
-        let id = presented
-            .to_str()
-            .ok()
-            .and_then(|text| self.sessions.unbind(text, claims, &mounted.backend.mount))
-            .ok_or(Rejection::SessionUnknown)?;
-        Ok(Some(id.to_owned()))
+/// A trusted proxy may have put its own name for this gateway there.
+fn check_host(session: &ServerSession, settings: &Settings) -> Result<(), Rejection> {
+    let head = session.req_header();
+    let named = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = named.or_else(|| head.uri.authority().map(|authority| authority.as_str()));
+    let peer = session.client_addr().and_then(|address| address.as_inet());
+    let is_from_proxy = peer.is_some_and(|peer| is_trusted(peer.ip(), &settings.trusted_proxies));
+    match authority {
+        // HTTP/1.0 without Host; later versions have been refused.
+        None => Ok(()),
+        Some(_) if is_from_proxy => Ok(()),
+        Some(authority) if is_own_host(authority, &settings.issuer) => Ok(()),
+        Some(_) => Err(Rejection::Host),
     }
 }
 
@@ -506,7 +538,7 @@ fn judge(
     let mirror = mirror(headers);
     let judged = jsonrpc::judge_and_keep(body, calls::takes_batches(mirror.version), keep)
         .map_err(|refused| Rejection::BadMessage(refused.0))?;
-    let is_stateless = mcp_endpoint == McpEndpoint::Mcp && mirror.are_binding();
+    let is_stateless = is_stateless(mcp_endpoint, headers);
     for message in judged.messages() {
         calls::check_shape(message, is_stateless)
             .map_err(|what| Rejection::BadMessage(what.to_owned()))?;
@@ -544,6 +576,11 @@ fn mirror(headers: &HeaderMap) -> MirrorHeaders<'_> {
         method: value(&METHOD),
         name: value(&NAME),
     }
+}
+
+/// Whether a request says that it is of 2026-07-28 or later.
+fn is_stateless(mcp_endpoint: McpEndpoint, headers: &HeaderMap) -> bool {
+    mcp_endpoint == McpEndpoint::Mcp && mirror(headers).are_binding()
 }
 
 /// `/sse` is no endpoint for messages; 404 is what makes clients fall back to GET there.

@@ -2,12 +2,14 @@
 //! its answer is complete.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use http::Method;
 use pingora::Error;
 
 use super::drain::Running;
+use super::in_flight::{Budget, Hold};
 use super::rejection::Rejection;
 use gateway_core::access_token::Claims;
 use gateway_core::audit::Sent;
@@ -77,6 +79,11 @@ impl RequestContext {
         claims.grant.as_str().clone_into(&mut self.grant);
         claims.user_name.clone_into(&mut self.user_name);
         self.scope = claims.scope.to_string();
+    }
+
+    /// A hold of nothing yet on the account of this request.
+    pub(super) fn hold(&self, budget: &Arc<Budget>) -> Hold {
+        budget.hold(self.peer, &self.grant)
     }
 
     /// Method and tool, as far as they are safe to print, and what is sent.

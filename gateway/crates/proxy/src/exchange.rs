@@ -2,8 +2,6 @@
 //! can do no harm, a redirect within the backend followed, the answer judged and relayed. It takes
 //! the permit by value.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::header::{LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
@@ -18,6 +16,7 @@ use super::cors::allow_reading;
 use super::in_flight::Full;
 use super::lifetime::{self, End};
 use super::mounted_backend::MountedBackend;
+use super::policy_input;
 use super::rejection::Rejection;
 use super::relay::Relay;
 use super::response_head::{self, Shape};
@@ -26,7 +25,7 @@ use super::routes::McpEndpoint;
 use super::state::ProxyState;
 use super::tool_list_filter::{self, EventFilter, ToolListFilter};
 use super::upstream_head::{self, Asking};
-use gateway_core::access_token::{self, BackendToken};
+use gateway_core::access_token::BackendToken;
 use gateway_core::policy::{Permit, TokenRejection};
 use gateway_core::reason::Reason;
 use gateway_upstream::{Connection, Failure, Pooling};
@@ -60,7 +59,7 @@ impl ProxyState {
             // Boxed: a stream, which is done with it, need not have room for it.
             reached = Box::pin(self.reach(mounted, &request, &admitted)) => reached.inspect_err(|rejection| {
                 if matches!(rejection, Rejection::Upstream(_, _)) {
-                    self.server.catalogue.invalidate(&mounted.backend.mount.name);
+                    self.catalogue.invalidate(&mounted.backend.mount.name);
                 }
                 // A backend that came back may be another one.
                 if matches!(rejection, Rejection::Upstream(Failure::Unreachable(_) | Failure::NoAnswer(_), _)) {
@@ -106,7 +105,7 @@ impl ProxyState {
             calls: admitted.permit.calls(),
             conversation: &conversation,
         };
-        let is_restricted = self.cuts_lists(token, mounted);
+        let is_restricted = policy_input::cuts_lists(&self.policy, &self.catalogue, token, mounted);
         let list = match (is_restricted, shape) {
             (true, Shape::Bytes(_)) => {
                 tool_list_filter::are_asked_for(&admitted.permit, admitted.body.as_ref())
@@ -169,7 +168,7 @@ impl ProxyState {
             outbox: None,
             conversation,
             lifetime: &lifetime,
-            filter: is_filtered.then(|| EventFilter::new(self.hold(context))),
+            filter: is_filtered.then(|| EventFilter::new(context.hold(&self.budget))),
             waits_for_events: admitted.waits_for_events,
             status,
         };
@@ -193,34 +192,6 @@ impl ProxyState {
         }
     }
 
-    /// The token that tells the backend who calls, where it is to have one. Minted once in minutes
-    /// for each of a client's tokens.
-    pub(super) fn token_for(
-        &self,
-        mounted: &MountedBackend,
-        permit: &Permit,
-    ) -> Result<Option<Arc<BackendToken>>, Rejection> {
-        if mounted.backend.token_header.is_none() {
-            return Ok(None);
-        }
-        let (token, now) = (permit.token().verified(), self.clock.now());
-        let Some(id) = token.ids().last() else {
-            return Err(Rejection::Unspeakable);
-        };
-        if let Some(backend_token) = self.backend_tokens.get(id)
-            && !backend_token.is_stale(token, now)
-        {
-            return Ok(Some(backend_token));
-        }
-        let backend_token =
-            access_token::mint_backend_token(token, &mounted.backend.mount.name, &self.keys, now)
-                .map_err(|_| Rejection::Unspeakable)?;
-        let backend_token = Arc::new(backend_token);
-        self.backend_tokens
-            .insert(id.clone(), Arc::clone(&backend_token));
-        Ok(Some(backend_token))
-    }
-
     /// A connection on which the backend has answered with the head of a final response.
     async fn reach(
         &self,
@@ -234,7 +205,7 @@ impl ProxyState {
         let mut target = admitted.target.clone();
         let mut pooling = Pooling::Reuse;
         let mut redirected = false;
-        let token = self.token_for(mounted, permit)?;
+        let token = self.backend_tokens.get(mounted, permit, self.clock.now())?;
         loop {
             let asking = Asking {
                 method: &request.method,
@@ -326,7 +297,7 @@ async fn whole_list(
     limit: usize,
 ) -> Result<Bytes, Unheld> {
     let mut body = Vec::new();
-    let mut hold = filter.state.hold(filter.context);
+    let mut hold = filter.context.hold(&filter.state.budget);
     loop {
         let read = timeout(mounted.backend.response_timeout, connection.read_body())
             .await

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use ipnet::IpNet;
 use parking_lot::Mutex;
 
-use super::peer::network;
+use super::peer;
 
 /// What each request may hold beside the budget: about what its connection takes anyway. So the
 /// small requests that nearly all are never wait for the large ones of others.
@@ -64,6 +65,8 @@ impl Full {
 #[derive(Debug)]
 pub(super) struct Budget {
     most: InFlight,
+    /// Their addresses have no account of their own.
+    trusted_proxies: Vec<IpNet>,
     taken: Mutex<Taken>,
 }
 
@@ -76,7 +79,7 @@ struct Taken {
 
 impl Budget {
     /// Whatever is configured, one request of the largest size fits.
-    pub(super) fn new(most: InFlight, largest: usize) -> Self {
+    pub(super) fn new(most: InFlight, largest: usize, trusted_proxies: &[IpNet]) -> Self {
         let largest = largest.saturating_add(STEP);
         Self {
             most: InFlight {
@@ -84,16 +87,19 @@ impl Budget {
                 per_address: most.per_address.max(largest),
                 per_grant: most.per_grant.max(largest),
             },
+            trusted_proxies: trusted_proxies.to_vec(),
             taken: Mutex::default(),
         }
     }
 
-    /// A hold of nothing yet, on somebody's account. An empty `grant` is nobody's.
+    /// A hold of nothing yet, on the account of where it comes from, trusted proxies aside, and of
+    /// its token's grant. An empty `grant` is nobody's.
     pub(super) fn hold(self: &Arc<Self>, address: Option<IpAddr>, grant: &str) -> Hold {
+        let address = address.filter(|ip| !peer::is_trusted(*ip, &self.trusted_proxies));
         Hold {
             budget: Arc::clone(self),
             least: 0,
-            address: address.map(network),
+            address: address.map(peer::network),
             grant: (!grant.is_empty()).then(|| grant.to_owned()),
             bytes: 0,
         }
@@ -223,7 +229,7 @@ mod tests {
             per_address: 6 * STEP,
             per_grant: 4 * STEP,
         };
-        Arc::new(Budget::new(most, STEP))
+        Arc::new(Budget::new(most, STEP, &[]))
     }
 
     fn at(last: u8) -> Option<IpAddr> {
@@ -285,7 +291,7 @@ mod tests {
             per_address: 1,
             per_grant: 1,
         };
-        let budget = Arc::new(Budget::new(most, 3 * STEP + 1));
+        let budget = Arc::new(Budget::new(most, 3 * STEP + 1, &[]));
         let mut hold = budget.hold(at(1), "g1");
         assert_eq!(hold.grow_to(3 * STEP + 1), Ok(()));
         assert_eq!(budget.hold(at(1), "g1").grow_to(1), Err(Full::Grant));

@@ -18,10 +18,13 @@
 mod accept;
 mod admission;
 mod audit;
+mod backend_tokens;
 mod beside;
 mod body;
+mod challenge;
 mod client_watch;
 mod compat;
+mod confirmation;
 mod connection_limits;
 mod context;
 mod cors;

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
+use pingora::protocols::http::ServerSession;
 
 /// The address that a request is counted under: the peer of the connection, or, where that is a
 /// trusted proxy, the last address in `X-Forwarded-For` that is none. What a client wrote itself
@@ -34,6 +35,15 @@ pub(super) fn address(
         }
     }
     address
+}
+
+/// The same, of a request whose head was read.
+pub(super) fn address_of(session: &ServerSession, trusted: &[IpNet]) -> IpAddr {
+    let connection = session
+        .client_addr()
+        .and_then(|address| address.as_inet())
+        .map(|inet| inet.ip());
+    address(connection, &session.req_header().headers, trusted)
 }
 
 /// Whether an address is in one of the networks.

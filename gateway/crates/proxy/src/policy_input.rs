@@ -7,11 +7,10 @@ use http::HeaderMap;
 
 use super::context::RequestContext;
 use super::mounted_backend::MountedBackend;
-use super::state::ProxyState;
 use gateway_core::clock::Timestamp;
-use gateway_core::policy::AccessToken;
 use gateway_core::policy::rules::{Rules, Surroundings};
-use gateway_upstream::ToolListing;
+use gateway_core::policy::{AccessToken, PolicyHandle};
+use gateway_upstream::{Catalogue, ToolListing};
 use mcp_protocol::calls::{Call, Version};
 use mcp_protocol::tool_definition::Labels;
 
@@ -58,60 +57,52 @@ impl<'a> Around<'a> {
     }
 }
 
-impl ProxyState {
-    /// Whether lists of tools on their way to this token may have to be cut.
-    pub(super) fn cuts_lists(&self, token: &AccessToken, mounted: &MountedBackend) -> bool {
-        token.is_restricted()
-            || self.policy.current().is_some()
-            || self.doubled(token, mounted).is_some()
-    }
+/// Whether lists of tools on their way to this token may have to be cut.
+pub(super) fn cuts_lists(
+    policy: &PolicyHandle,
+    catalogue: &Arc<Catalogue>,
+    token: &AccessToken,
+    mounted: &MountedBackend,
+) -> bool {
+    token.is_restricted()
+        || policy.current().is_some()
+        || doubled(catalogue, token, mounted).is_some()
+}
 
-    /// What the backend lists for the person, if two tools in it have one name.
-    pub(super) fn doubled(
-        &self,
-        token: &AccessToken,
-        mounted: &MountedBackend,
-    ) -> Option<Arc<ToolListing>> {
-        let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
-        self.server.catalogue.doubled(name, user)
-    }
+/// What the backend lists for the person, if two tools in it have one name.
+pub(super) fn doubled(
+    catalogue: &Arc<Catalogue>,
+    token: &AccessToken,
+    mounted: &MountedBackend,
+) -> Option<Arc<ToolListing>> {
+    let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
+    catalogue.doubled(name, user)
+}
 
-    /// What a called tool says about its effects, for the audit log: as far as it is known.
-    pub(super) fn cached_labels(
-        &self,
-        backend: &str,
-        context: &RequestContext,
-        tool: &str,
-    ) -> Option<Labels> {
-        let catalogue = &self.server.catalogue;
-        catalogue.cached_labels(backend, &context.user_name, tool)
+/// What the called tools say about their effects, where token or policy ask for it. The backend is
+/// asked once for all of them.
+pub(super) async fn said(
+    catalogue: &Arc<Catalogue>,
+    rules: Option<&Rules>,
+    mounted: &MountedBackend,
+    token: &AccessToken,
+    calls: &[Call],
+) -> Said {
+    let matters = token.asks_for_effects() || rules.is_some_and(Rules::asks_for_labels);
+    let mut tools = calls.iter().filter_map(Call::concerns).peekable();
+    if !matters || tools.peek().is_none() {
+        return Said::Labels(Vec::new());
     }
-
-    /// What the called tools say about their effects, where token or policy ask for it. The backend
-    /// is asked once for all of them.
-    pub(super) async fn said(
-        &self,
-        rules: Option<&Rules>,
-        mounted: &MountedBackend,
-        token: &AccessToken,
-        calls: &[Call],
-    ) -> Said {
-        let matters = token.asks_for_effects() || rules.is_some_and(Rules::asks_for_labels);
-        let mut tools = calls.iter().filter_map(Call::concerns).peekable();
-        if !matters || tools.peek().is_none() {
-            return Said::Labels(Vec::new());
-        }
-        let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
-        // Boxed: only what asks for labels needs room for it.
-        match Box::pin(self.server.catalogue.cached(name, user)).await {
-            // A tool that is not there says nothing.
-            Ok(listing) => Said::Labels(
-                tools
-                    .map(|tool| (tool.to_owned(), listing.labels(tool).unwrap_or_default()))
-                    .collect(),
-            ),
-            Err(_) => Said::Unknown,
-        }
+    let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
+    // Boxed: only what asks for labels needs room for it.
+    match Box::pin(catalogue.cached(name, user)).await {
+        // A tool that is not there says nothing.
+        Ok(listing) => Said::Labels(
+            tools
+                .map(|tool| (tool.to_owned(), listing.labels(tool).unwrap_or_default()))
+                .collect(),
+        ),
+        Err(_) => Said::Unknown,
     }
 }
 

@@ -6,10 +6,10 @@ use http::header::{ALLOW, WWW_AUTHENTICATE};
 use serde::Serialize;
 use serde_json::json;
 
+use super::challenge::Challenge;
 use super::in_flight::Full;
 use super::mcp_error::RefusedCall;
 use gateway_core::policy::{Refusal, TokenRejection};
-use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
@@ -72,14 +72,6 @@ pub(super) enum Rejection {
     AuditDown,
     #[error("the gateway shuts down")]
     Leaving,
-}
-
-/// What a challenge refers to.
-pub(super) struct Challenge {
-    /// The URL of the protected resource metadata of the path that was asked for.
-    pub(super) resource_metadata: String,
-    /// The scope that a client is to ask for: what it has, or what one begins with.
-    pub(super) scope: Scope,
 }
 
 impl Rejection {
@@ -358,6 +350,7 @@ mod tests {
     use super::*;
     use crate::mcp_error::Delivery;
     use gateway_core::policy::Refused;
+    use gateway_core::protocol::scope::Scope;
 
     fn challenge() -> Challenge {
         Challenge {

@@ -207,7 +207,7 @@ impl<'a> Relay<'a> {
             written = &mut writing => return Ok(written?),
             () = sleep(TAKEN) => {}
         }
-        let mut hold = self.state.hold(self.context);
+        let mut hold = self.context.hold(&self.state.budget);
         if let Err(full) = hold.grow_to(UNREAD) {
             self.log_full(full);
             return Err(aborted());

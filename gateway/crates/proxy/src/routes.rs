@@ -5,8 +5,7 @@
 use http::Method;
 
 use super::mounted_backend::MountedBackend;
-use super::state::ProxyState;
-use gateway_core::protocol::resource::Issuer;
+use gateway_core::protocol::resource::{Issuer, Mount};
 use gateway_oauth::endpoint::Endpoint;
 
 /// A request target that has one reading.
@@ -128,22 +127,48 @@ pub(super) enum McpEndpoint {
 /// Where a request goes.
 pub(super) enum Route<'a> {
     Endpoint(Endpoint),
-    Backend(&'a MountedBackend, McpEndpoint),
+    Backend(BackendRoute<'a>),
     Nowhere,
 }
 
-impl ProxyState {
+/// What a request for a backend asked for.
+#[derive(Clone, Copy)]
+pub(super) struct BackendRoute<'a> {
+    pub(super) mounted: &'a MountedBackend,
+    pub(super) endpoint: McpEndpoint,
+    pub(super) target: &'a Target<'a>,
+}
+
+/// What is served at which path.
+pub(super) struct Routes {
+    backends: Vec<MountedBackend>,
+    mounts: Vec<Mount>,
+}
+
+impl Routes {
+    pub(super) fn new(backends: Vec<MountedBackend>) -> Self {
+        let mounts = backends.iter().map(|mounted| mounted.backend.mount.clone());
+        Self {
+            mounts: mounts.collect(),
+            backends,
+        }
+    }
+
     /// The route of a canonical path. A person opens `/` with GET; everything else at the place of
     /// a backend at `/` is MCP.
-    pub(super) fn route(&self, method: &Method, path: &str) -> Route<'_> {
+    pub(super) fn route<'a>(&'a self, method: &Method, target: &'a Target<'a>) -> Route<'a> {
         let for_people = matches!(*method, Method::GET | Method::HEAD);
-        for mounted in &self.mounted_backends {
-            let mcp_endpoint = mcp_endpoint(path, &mounted.backend.mount.prefix, for_people);
-            if let Some(mcp_endpoint) = mcp_endpoint {
-                return Route::Backend(mounted, mcp_endpoint);
+        for mounted in &self.backends {
+            let prefix = &mounted.backend.mount.prefix;
+            if let Some(endpoint) = mcp_endpoint(target.path, prefix, for_people) {
+                return Route::Backend(BackendRoute {
+                    mounted,
+                    endpoint,
+                    target,
+                });
             }
         }
-        match Endpoint::find(path, &self.mounts) {
+        match Endpoint::find(target.path, &self.mounts) {
             Some(endpoint) => Route::Endpoint(endpoint),
             None => Route::Nowhere,
         }

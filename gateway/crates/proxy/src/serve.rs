@@ -1,23 +1,18 @@
 //! One request from its head to its answer: framing, route, then an endpoint of our own or
 //! admission and exchange. Refusals become answers here, and are logged here.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 use http::HeaderValue;
 use pingora::protocols::http::ServerSession;
 
+use super::challenge::Challenge;
 use super::compat::{self, TranslationPlan};
 use super::context::{ProxyError, RequestContext};
 use super::cors::{ANYBODY, Origin, allow_reading, origin, preflight};
-use super::in_flight::Hold;
-use super::mounted_backend::MountedBackend;
-use super::rejection::{Challenge, Rejection};
-use super::routes::{McpEndpoint, Route, Target};
+use super::rejection::Rejection;
+use super::routes::{BackendRoute, Route, Target};
 use super::state::ProxyState;
-use super::{audit, body, framing, peer, policy_input, response_writer};
-use gateway_core::protocol::resource::identifying_query;
-use gateway_core::protocol::scope::Scope;
+use super::{admission, audit, body, framing, peer, policy_input, response_writer};
 use gateway_core::protocol::web::Request;
 use gateway_oauth::endpoint::Endpoint;
 
@@ -50,15 +45,12 @@ impl ProxyState {
                     .await;
             }
         };
-        match self.route(&session.req_header().method, target.path) {
+        match self.routes.route(&session.req_header().method, &target) {
             Route::Endpoint(endpoint) => {
                 self.serve_endpoint(session, context, endpoint, &target)
                     .await
             }
-            Route::Backend(mounted, mcp_endpoint) => {
-                self.serve_backend(session, context, mounted, mcp_endpoint, &target)
-                    .await
-            }
+            Route::Backend(route) => self.serve_backend(session, context, route).await,
             Route::Nowhere => {
                 self.refuse(session, context, &Rejection::NotFound, None, "")
                     .await
@@ -80,14 +72,14 @@ impl ProxyState {
             query: target.query.map(str::to_owned),
             headers: head.headers.clone(),
             body: Bytes::new(),
-            peer: self.peer(session),
+            peer: peer::address_of(session, &self.settings.trusted_proxies),
             request_id: context.id.clone(),
         };
         // Boxed, as below.
         let limit = Box::pin(self.server.body_limit(&endpoint, &request)).await;
         let patience = self.settings.timeouts.endpoint_body;
         context.peer = Some(request.peer);
-        let hold = self.hold(context);
+        let hold = context.hold(&self.budget);
         // Where none is taken none is read, not even to be refused for its size.
         let read = match limit > 0 && endpoint.takes(&request.method) {
             true => body::read(session, limit, patience, hold).await,
@@ -109,10 +101,9 @@ impl ProxyState {
         &self,
         session: &mut ServerSession,
         context: &mut RequestContext,
-        mounted: &MountedBackend,
-        mcp_endpoint: McpEndpoint,
-        target: &Target<'_>,
+        route: BackendRoute<'_>,
     ) -> pingora::Result<()> {
+        let (mounted, mcp_endpoint) = (route.mounted, route.endpoint);
         let name = &mounted.backend.mount.name;
         let allowed = match origin(&session.req_header().headers, &self.settings) {
             Origin::Allowed(origin) => Some(origin),
@@ -121,11 +112,9 @@ impl ProxyState {
         if let Some(response) = preflight(session, allowed.as_ref()) {
             return response_writer::write(session, response).await;
         }
-        context.peer = Some(self.peer(session));
+        context.peer = Some(peer::address_of(session, &self.settings.trusted_proxies));
         context.protocol_version = policy_input::protocol_version(&session.req_header().headers);
-        let admitted = self
-            .admit(session, mounted, mcp_endpoint, target, context)
-            .await;
+        let admitted = admission::admit(self, session, context, route).await;
         if let Ok(admitted) = &admitted
             && admitted.refused.is_none()
         {
@@ -183,20 +172,12 @@ impl ProxyState {
             Ok(()) => Ok(()),
             Err(ProxyError::Broken(error)) => Err(error),
             Err(ProxyError::Denied(rejection)) => {
-                let challenge = self.challenge(mounted, mcp_endpoint, target, context);
+                let challenge = Challenge::new(&self.settings.issuer, route, &context.scope);
                 let answer = Some((&challenge, allowed.as_ref()));
                 self.refuse(session, context, &rejection, answer, name)
                     .await
             }
         }
-    }
-
-    /// What a request may hold of the budget: on the account of where it comes from, and of its
-    /// token's grant. Trusted proxies have none of their own.
-    pub(super) fn hold(&self, context: &RequestContext) -> Hold {
-        let trusted = &self.settings.trusted_proxies;
-        let address = context.peer.filter(|ip| !peer::is_trusted(*ip, trusted));
-        self.budget.hold(address, &context.grant)
     }
 
     /// Answers with a denial, and logs it.
@@ -239,51 +220,25 @@ impl ProxyState {
             level,
             event = "refused", reason = reason.code(), hint = reason.remedy(), status = status, rule = rejection.rule(),
             backend = backend, user = context.user, client = context.client, grant = context.grant, call = context.call,
-            method = head.method.as_str(), path = logged_path(head.raw_path()), peer = self.peer(session).to_string(), request_id = context.id;
+            method = head.method.as_str(), path = logged_path(head.raw_path()), peer = peer::address_of(session, &self.settings.trusted_proxies).to_string(), request_id = context.id;
             "{rejection}"
         );
-        let labels = |tool: &str| self.cached_labels(backend, context, tool);
-        let record = audit::refused(rejection, backend, context, self.peer(session), labels);
+        let labels = |tool: &str| {
+            self.catalogue
+                .cached_labels(backend, &context.user_name, tool)
+        };
+        let record = audit::refused(
+            rejection,
+            backend,
+            context,
+            peer::address_of(session, &self.settings.trusted_proxies),
+            labels,
+        );
         match context.user.is_empty() {
             true => self.journal.append_anonymous(record),
             // It is refused already; that the log is away is told elsewhere.
             false => drop(self.journal.append(record)),
         }
-    }
-
-    /// The metadata that belongs to path and query as they were asked for. Messages of the legacy transport
-    /// belong to its stream. The scope is the one that the token has, so that whoever asks for it
-    /// loses nothing; without a token, the one to begin with.
-    pub(super) fn challenge(
-        &self,
-        mounted: &MountedBackend,
-        mcp_endpoint: McpEndpoint,
-        target: &Target<'_>,
-        context: &RequestContext,
-    ) -> Challenge {
-        let query = || identifying_query(target.query);
-        let path = match mcp_endpoint {
-            McpEndpoint::Messages => mounted.backend.mount.sse_path(),
-            _ if target.path == "/" => query(),
-            _ => format!("{}{}", target.path, query()),
-        };
-        let path = format!("/.well-known/oauth-protected-resource{path}");
-        Challenge {
-            resource_metadata: self.settings.issuer.join(&path),
-            scope: mounted.scopes.to_ask_for(&Scope::parse(&context.scope)),
-        }
-    }
-
-    fn peer(&self, session: &ServerSession) -> IpAddr {
-        let connection = session
-            .client_addr()
-            .and_then(|address| address.as_inet())
-            .map(|inet| inet.ip());
-        peer::address(
-            connection,
-            &session.req_header().headers,
-            &self.settings.trusted_proxies,
-        )
     }
 }
 

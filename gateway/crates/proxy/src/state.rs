@@ -3,30 +3,27 @@
 use std::fmt;
 use std::sync::Arc;
 
-use quick_cache::sync::Cache;
-
+use super::backend_tokens::BackendTokens;
 use super::compat::Translator;
+use super::confirmation::TokenConfirmation;
 use super::connection_limits::ConnectionLimits;
 use super::drain::Draining;
 use super::in_flight::Budget;
 use super::legacy_outbox::LegacyOutboxes;
 use super::mounted_backend::MountedBackend;
+use super::routes::Routes;
 use super::sessions::Sessions;
 use super::settings::Settings;
 use super::streams::Streams;
 use super::tasks::Tasks;
-use gateway_core::access_token::{BackendToken, Keys, VerifiedToken};
+use gateway_core::access_token::Keys;
 use gateway_core::clock::Clock;
 use gateway_core::policy::PolicyHandle;
-use gateway_core::protocol::resource::Mount;
 use gateway_core::secret::TagKey;
 use gateway_oauth::AuthorizationServer;
 use gateway_store::RevocationView;
 use gateway_store::journal::Journal;
-use gateway_upstream::{Backend, Connections, ProtocolSupport};
-
-/// How many verified tokens are remembered, so that a token's signature is checked once.
-const TOKENS: usize = 16_384;
+use gateway_upstream::{Backend, Catalogue, Connections, ProtocolSupport};
 
 /// What the proxy works with.
 #[derive(Debug)]
@@ -57,19 +54,16 @@ pub struct Dependencies {
 pub(super) struct ProxyState {
     pub(super) settings: Settings,
     pub(super) server: Arc<AuthorizationServer>,
-    pub(super) keys: Arc<Keys>,
+    pub(super) confirmation: TokenConfirmation,
     pub(super) revocations: Arc<RevocationView>,
     pub(super) clock: Clock,
     pub(super) journal: Journal,
     pub(super) policy: PolicyHandle,
-    pub(super) mounted_backends: Vec<MountedBackend>,
-    pub(super) mounts: Vec<Mount>,
+    pub(super) routes: Routes,
+    pub(super) catalogue: Arc<Catalogue>,
     pub(super) connections: Arc<Connections>,
     pub(super) sessions: Sessions,
-    /// By SHA-256 of the token's text.
-    pub(super) tokens: Cache<[u8; 32], Arc<VerifiedToken>>,
-    /// What backends are given, by the last revocation id of the token that it stands for.
-    pub(super) backend_tokens: Cache<String, Arc<BackendToken>>,
+    pub(super) backend_tokens: BackendTokens,
     pub(super) streams: Streams,
     pub(super) translator: Translator,
     pub(super) draining: Draining,
@@ -82,38 +76,49 @@ pub(super) struct ProxyState {
 impl ProxyState {
     /// Puts it together. Needs no runtime.
     pub(super) fn new(settings: Settings, dependencies: Dependencies) -> Self {
-        let mounted_backends: Vec<MountedBackend> = dependencies
-            .backends
-            .iter()
-            .zip(&dependencies.protocols)
-            .map(|(backend, protocols)| {
-                let scopes = &dependencies.server.settings.scopes;
-                MountedBackend::new(backend, protocols, scopes, &settings)
-            })
-            .collect();
+        let Dependencies {
+            server,
+            keys,
+            revocations,
+            tags,
+            clock,
+            journal,
+            policy,
+            backends,
+            protocols,
+            connections,
+        } = dependencies;
+        let mounted_backends = backends.iter().zip(&protocols).map(|(backend, protocols)| {
+            let scopes = &server.settings.scopes;
+            MountedBackend::new(backend, protocols, scopes, &settings)
+        });
         Self {
-            mounts: mounted_backends
-                .iter()
-                .map(|mounted| mounted.backend.mount.clone())
-                .collect(),
-            mounted_backends,
-            sessions: Sessions::new(&dependencies.tags, &settings.issuer),
-            tokens: Cache::new(TOKENS),
-            backend_tokens: Cache::new(TOKENS),
+            routes: Routes::new(mounted_backends.collect()),
+            catalogue: Arc::clone(&server.catalogue),
+            sessions: Sessions::new(&tags, &settings.issuer),
+            confirmation: TokenConfirmation::new(
+                Arc::clone(&keys),
+                Arc::clone(&revocations),
+                Arc::clone(&server),
+            ),
+            backend_tokens: BackendTokens::new(keys),
             streams: Streams::default(),
             translator: Translator::default(),
             draining: Draining::default(),
             legacy_outboxes: Arc::default(),
             tasks: Tasks::default(),
             connection_limits: Arc::default(),
-            budget: Arc::new(Budget::new(settings.in_flight, settings.request_body)),
-            server: dependencies.server,
-            keys: dependencies.keys,
-            revocations: dependencies.revocations,
-            clock: dependencies.clock,
-            journal: dependencies.journal,
-            policy: dependencies.policy,
-            connections: dependencies.connections,
+            budget: Arc::new(Budget::new(
+                settings.in_flight,
+                settings.request_body,
+                &settings.trusted_proxies,
+            )),
+            server,
+            revocations,
+            clock,
+            journal,
+            policy,
+            connections,
             settings,
         }
     }

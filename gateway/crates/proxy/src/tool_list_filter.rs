@@ -15,7 +15,7 @@ use pingora::http::ResponseHeader;
 use super::context::RequestContext;
 use super::in_flight::{Full, Hold};
 use super::mounted_backend::MountedBackend;
-use super::policy_input::Around;
+use super::policy_input::{self, Around};
 use super::state::ProxyState;
 use gateway_core::grants::{NotAllowed, Pin, ToolState};
 use gateway_core::policy::rules::Asked;
@@ -67,7 +67,7 @@ impl ToolListFilter<'_> {
     /// Whether the token's tools may have user interfaces of their own. Where that is not known,
     /// they may.
     pub(super) fn may_show_interfaces(&self) -> bool {
-        let catalogue = &self.state.server.catalogue;
+        let catalogue = &self.state.catalogue;
         let listing = catalogue.cached_listing(self.backend(), self.user());
         listing.is_none_or(|listing| {
             let mut tools = listing.tools.iter();
@@ -78,18 +78,14 @@ impl ToolListFilter<'_> {
     async fn judge_as_it_stands(&self, text: &str) -> Result<Option<String>, Unreadable> {
         if text.contains("tools/list_changed") {
             let backend = &self.mounted.backend.mount.name;
-            self.state
-                .server
-                .catalogue
-                .definitions()
-                .invalidate(backend);
+            self.state.catalogue.definitions().invalidate(backend);
         }
         let mut is_doubtful = false;
         let listed = tool_list::listed(text)?;
-        let definitions = self.state.server.catalogue.definitions();
+        let definitions = self.state.catalogue.definitions();
         definitions.tell_unfit(self.backend(), &listed.unfit);
         // A batch may hold one list twice: of two that are the same it does not matter which is run.
-        let pins = self.state.server.catalogue.pins();
+        let pins = self.state.catalogue.pins();
         let different: BTreeSet<(&str, Pin)> = listed
             .definitions
             .iter()
@@ -104,13 +100,14 @@ impl ToolListFilter<'_> {
             // What comes of it is remembered; without it the tool is hidden.
             let _ = self
                 .state
-                .server
                 .catalogue
                 .listing(self.backend(), Some(self.user()))
                 .await;
         }
         // The other one may stand on another page.
-        if let Some(listing) = self.state.doubled(self.token, self.mounted) {
+        if let Some(listing) =
+            policy_input::doubled(&self.state.catalogue, self.token, self.mounted)
+        {
             doubled.extend(listing.doubled.iter().cloned());
         }
         tool_list::cut(text, &mut |definition| {
@@ -133,7 +130,7 @@ impl ToolListFilter<'_> {
     }
 
     fn admit(&self, definition: &Definition) -> Result<(), NotAllowed> {
-        let pins = self.state.server.catalogue.pins();
+        let pins = self.state.catalogue.pins();
         self.token
             .shows(definition.name(), definition.reads_only(), || {
                 ToolState::Defined(pins.pin(definition))
@@ -142,7 +139,7 @@ impl ToolListFilter<'_> {
 
     fn is_part(&self, definition: &Definition) -> Option<bool> {
         let pin = self.token.pin(definition.name())?;
-        let definitions = self.state.server.catalogue.definitions();
+        let definitions = self.state.catalogue.definitions();
         definitions.is_part_of_pinned(self.backend(), self.user(), definition, pin)
     }
 
@@ -158,7 +155,7 @@ impl ToolListFilter<'_> {
         };
         let mut labels = definition.labels();
         if labels.are_absent() && rules.asks_for_labels() {
-            let catalogue = &self.state.server.catalogue;
+            let catalogue = &self.state.catalogue;
             let known = catalogue.cached_labels(self.backend(), self.user(), definition.name());
             labels = known.unwrap_or(labels);
         }
@@ -185,7 +182,7 @@ impl ToolListFilter<'_> {
     }
 
     fn record(&self, definition: &Definition) {
-        let catalogue = &self.state.server.catalogue;
+        let catalogue = &self.state.catalogue;
         let name = definition.name();
         if self.token.pin(name).is_some() {
             let pin = catalogue.pins().pin(definition);

@@ -18,6 +18,7 @@ use crate::cors::allow_reading;
 use crate::exchange::rejected_by;
 use crate::lifetime::{self, End, StreamLifetime};
 use crate::mounted_backend::MountedBackend;
+use crate::policy_input;
 use crate::rejection::Rejection;
 use crate::response_head::{self, Shape};
 use crate::response_writer;
@@ -171,7 +172,12 @@ impl Downstream<'_> {
     /// A message as this client may see it: lists of tools cut to what its token allows.
     async fn spelled(&self, message: &Message) -> Result<String, ProxyError> {
         let text = message.to_string();
-        if !self.state.cuts_lists(&self.token, self.mounted) {
+        if !policy_input::cuts_lists(
+            &self.state.policy,
+            &self.state.catalogue,
+            &self.token,
+            self.mounted,
+        ) {
             return Ok(text);
         }
         let filter = ToolListFilter {

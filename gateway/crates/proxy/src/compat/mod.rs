@@ -163,7 +163,8 @@ impl ProxyState {
             plan: plan.name(),
         };
         let headers = &session.req_header().headers;
-        let upstream = UpstreamClient::new(self, mounted, permit, headers, self.hold(context))?;
+        let upstream =
+            UpstreamClient::new(self, mounted, permit, headers, context.hold(&self.budget))?;
         let translator = &self.translator;
         match (plan, message) {
             (TranslationPlan::LegacyStream(protocol), _) => {

@@ -75,7 +75,9 @@ impl UpstreamClient {
         client_headers: &HeaderMap,
         account: Hold,
     ) -> Result<Arc<Self>, Rejection> {
-        let token = state.token_for(mounted, &permit)?;
+        let token = state
+            .backend_tokens
+            .get(mounted, &permit, state.clock.now())?;
         let mut headers = HeaderMap::new();
         for (name, value) in client_headers {
             // What is about the form of the message is said anew.
