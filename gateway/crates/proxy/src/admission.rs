@@ -404,7 +404,7 @@ fn deliver(
         let route = request.route;
         let challenge = Challenge::new(&state.settings.issuer, route, &context.scope);
         let rejection = Rejection::Refused(Box::new(call.clone()));
-        let answer = rejection.answer_within(Some(&challenge), &context.id);
+        let answer = rejection.answer().within_mcp(Some(&challenge), &context.id);
         let (claims, target) = (request.token.claims(), &request.destination.target);
         let outboxes = &state.legacy_outboxes;
         if answer.is_some_and(|answer| outboxes.deliver(route.mounted, claims, target, answer)) {

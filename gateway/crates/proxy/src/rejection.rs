@@ -1,5 +1,5 @@
 //! Why the edge refuses a request, and the one match that makes the answer of it: status,
-//! challenge (RFC 6750 §3, RFC 9728 §5.1), JSON body.
+//! challenge (RFC 6750 §3, RFC 9728 §5.1), body, when to come again.
 
 use http::StatusCode;
 use http::header::{ALLOW, WWW_AUTHENTICATE};
@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::challenge::Challenge;
 use super::in_flight::Full;
-use super::mcp_error::RefusedCall;
+use super::mcp_error::{self, RefusedCall};
 use gateway_core::policy::{Refusal, TokenRejection};
+use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
@@ -19,7 +20,8 @@ use mcp_protocol::jsonrpc::Id;
 /// JSON-RPC: internal error.
 const INTERNAL: i64 = -32603;
 
-/// Why a request is refused. Facts; what they mean in HTTP is below.
+/// Why a request is refused. Facts; what they mean for whom it is answered is
+/// [`Rejection::answer`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Rejection {
     #[error("{0}")]
@@ -75,41 +77,83 @@ pub(super) enum Rejection {
 }
 
 impl Rejection {
+    /// What it means for whom it is answered: the one place where that is decided.
+    pub(super) fn answer(&self) -> RefusalAnswer<'_> {
+        let answer = RefusalAnswer::new;
+        match self {
+            Self::Ambiguous(what) => {
+                answer(StatusCode::BAD_REQUEST, Reason::RequestAmbiguous).in_particular(what)
+            }
+            Self::AmbiguousPath(what) => {
+                answer(StatusCode::BAD_REQUEST, Reason::PathAmbiguous).in_particular(what)
+            }
+            Self::NotFound => answer(StatusCode::NOT_FOUND, Reason::NotFound),
+            Self::Method(allow) => RefusalAnswer {
+                allow: Some(allow),
+                ..answer(StatusCode::METHOD_NOT_ALLOWED, Reason::MethodNotAllowed)
+            },
+            Self::Origin(_) => {
+                answer(StatusCode::FORBIDDEN, Reason::OriginNotAllowed).with(Detail::Remedy)
+            }
+            Self::Host => answer(StatusCode::MISDIRECTED_REQUEST, Reason::HostNotOurs),
+            Self::NoToken => RefusalAnswer {
+                detail: Detail::WhereToLogIn,
+                ..RefusalAnswer::of_token(BearerError::NoCredentials, Reason::TokenMissing)
+            },
+            Self::MalformedToken => {
+                RefusalAnswer::of_token(BearerError::InvalidToken, Reason::TokenMalformed)
+            }
+            Self::Token(TokenRejection::Invalid(reason)) => {
+                RefusalAnswer::of_token(BearerError::InvalidToken, *reason)
+            }
+            Self::Token(TokenRejection::Unknown) => {
+                answer(StatusCode::SERVICE_UNAVAILABLE, Reason::StoreUnavailable).retry_after(2)
+            }
+            Self::Refused(call) => RefusalAnswer::of_call(call),
+            Self::BadMessage(what) => {
+                answer(StatusCode::BAD_REQUEST, Reason::MessageMalformed).in_particular(what)
+            }
+            Self::HeaderMismatch(what, id) => RefusalAnswer {
+                body: Body::JsonRpc(id.as_ref(), HEADER_MISMATCH),
+                ..answer(StatusCode::BAD_REQUEST, Reason::MessageMalformed).in_particular(what)
+            },
+            Self::MediaType => answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, Reason::MediaTypeWrong),
+            Self::Compressed => answer(StatusCode::UNSUPPORTED_MEDIA_TYPE, Reason::BodyCompressed),
+            Self::TooLarge => answer(StatusCode::PAYLOAD_TOO_LARGE, Reason::BodyTooLarge),
+            Self::TooSlow => answer(StatusCode::REQUEST_TIMEOUT, Reason::BodyTooSlow),
+            Self::InFlight(full) => answer(
+                match full {
+                    Full::All => StatusCode::SERVICE_UNAVAILABLE,
+                    Full::Address | Full::Grant => StatusCode::TOO_MANY_REQUESTS,
+                },
+                Reason::InFlightFull,
+            )
+            .with(Detail::Limit(full.setting()))
+            .retry_after(5),
+            Self::SessionUnknown => answer(StatusCode::NOT_FOUND, Reason::SessionUnknown),
+            Self::Upstream(failure, id) => RefusalAnswer::of_failure(failure, id.as_ref()),
+            Self::UpstreamRedirects | Self::UpstreamUnusable => {
+                answer(StatusCode::BAD_GATEWAY, Reason::UpstreamFailed)
+            }
+            Self::UpstreamRefusedUs => answer(StatusCode::BAD_GATEWAY, Reason::UpstreamRefusedUs),
+            Self::Unspeakable => answer(StatusCode::INTERNAL_SERVER_ERROR, Reason::Internal),
+            Self::AuditDown => {
+                answer(StatusCode::SERVICE_UNAVAILABLE, Reason::AuditUnavailable).retry_after(2)
+            }
+            Self::Leaving => {
+                answer(StatusCode::SERVICE_UNAVAILABLE, Reason::Overloaded).retry_after(2)
+            }
+        }
+    }
+
     /// For log and documentation.
     pub(super) fn reason(&self) -> Reason {
-        match self {
-            Self::Ambiguous(_) => Reason::RequestAmbiguous,
-            Self::AmbiguousPath(_) => Reason::PathAmbiguous,
-            Self::NotFound => Reason::NotFound,
-            Self::Method(_) => Reason::MethodNotAllowed,
-            Self::Origin(_) => Reason::OriginNotAllowed,
-            Self::Host => Reason::HostNotOurs,
-            Self::NoToken => Reason::TokenMissing,
-            Self::MalformedToken => Reason::TokenMalformed,
-            Self::Token(TokenRejection::Invalid(reason)) => *reason,
-            Self::Token(TokenRejection::Unknown) => Reason::StoreUnavailable,
-            Self::Refused(call) => call.refusal().reason(),
-            Self::BadMessage(_) | Self::HeaderMismatch(..) => Reason::MessageMalformed,
-            Self::MediaType => Reason::MediaTypeWrong,
-            Self::Compressed => Reason::BodyCompressed,
-            Self::TooLarge => Reason::BodyTooLarge,
-            Self::TooSlow => Reason::BodyTooSlow,
-            Self::InFlight(_) => Reason::InFlightFull,
-            Self::SessionUnknown => Reason::SessionUnknown,
-            Self::Upstream(Failure::NoFiles(_), _) => Reason::OpenFilesExhausted,
-            Self::Upstream(Failure::Unreachable(_), _) => Reason::UpstreamUnreachable,
-            Self::Upstream(Failure::TimedOut("connecting"), _) => Reason::UpstreamUnreachable,
-            Self::Upstream(Failure::TimedOut(_), _) => Reason::UpstreamTimeout,
-            Self::Upstream(Failure::Full(_), _) => Reason::InFlightFull,
-            Self::Upstream(Failure::Limit(_), _) => Reason::TranslationLimit,
-            Self::Upstream(..) | Self::UpstreamRedirects | Self::UpstreamUnusable => {
-                Reason::UpstreamFailed
-            }
-            Self::UpstreamRefusedUs => Reason::UpstreamRefusedUs,
-            Self::Unspeakable => Reason::Internal,
-            Self::AuditDown => Reason::AuditUnavailable,
-            Self::Leaving => Reason::Overloaded,
-        }
+        self.answer().reason
+    }
+
+    /// Whether the fault is ours or the backend's rather than the client's.
+    pub(super) fn is_fault(&self) -> bool {
+        self.answer().status.is_server_error()
     }
 
     /// The statement of the operator's policy that it rests on; empty where it rests on none.
@@ -119,106 +163,6 @@ impl Rejection {
             _ => None,
         }
         .unwrap_or_default()
-    }
-
-    fn status(&self) -> StatusCode {
-        match self {
-            Self::Ambiguous(_)
-            | Self::AmbiguousPath(_)
-            | Self::BadMessage(_)
-            | Self::HeaderMismatch(..) => StatusCode::BAD_REQUEST,
-            Self::NoToken | Self::MalformedToken | Self::Token(TokenRejection::Invalid(_)) => {
-                StatusCode::UNAUTHORIZED
-            }
-            Self::Token(TokenRejection::Unknown)
-            | Self::AuditDown
-            | Self::Leaving
-            | Self::InFlight(Full::All)
-            | Self::Upstream(Failure::NoFiles(_) | Failure::Full(_), _) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::InFlight(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::Unspeakable => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Origin(_) => StatusCode::FORBIDDEN,
-            Self::Refused(call) => call.status(),
-            Self::NotFound | Self::SessionUnknown => StatusCode::NOT_FOUND,
-            Self::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Host => StatusCode::MISDIRECTED_REQUEST,
-            Self::TooSlow => StatusCode::REQUEST_TIMEOUT,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::MediaType | Self::Compressed => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::Upstream(Failure::TimedOut(_), _) => StatusCode::GATEWAY_TIMEOUT,
-            Self::Upstream(..)
-            | Self::UpstreamRefusedUs
-            | Self::UpstreamRedirects
-            | Self::UpstreamUnusable => StatusCode::BAD_GATEWAY,
-        }
-    }
-
-    /// Whether the fault is ours or the backend's rather than the client's.
-    pub(super) fn is_fault(&self) -> bool {
-        self.status().is_server_error()
-    }
-
-    /// The answer. `challenge` is absent where no token would help, because no backend is there.
-    pub(super) fn response(&self, challenge: Option<&Challenge>, request_id: &str) -> Response {
-        let status = self.status();
-        if status == StatusCode::ACCEPTED {
-            return web::empty(status);
-        }
-        let within = self.answer_within(challenge, request_id);
-        let response = match self.rpc_error() {
-            None if within.is_some() => web::json(status, &within),
-            Some((id, code)) => web::json(status, &self.error(id, code, request_id)),
-            None => web::json(
-                status,
-                &ErrorBody {
-                    error: self.error_code().unwrap_or(self.reason().code()),
-                    error_description: self.description(),
-                    reason: self.reason().code(),
-                    request_id,
-                },
-            ),
-        };
-        let response = match self {
-            Self::Method(allow) => web::with_header(response, ALLOW, allow),
-            Self::Token(TokenRejection::Unknown) | Self::AuditDown | Self::Leaving => {
-                web::with_retry_after(response, 2)
-            }
-            Self::Refused(_) if status.is_server_error() => web::with_retry_after(response, 5),
-            Self::Upstream(..) | Self::InFlight(_) => web::with_retry_after(response, 5),
-            _ => response,
-        };
-        match (challenge, status) {
-            (Some(challenge), StatusCode::UNAUTHORIZED) => {
-                web::with_header(response, WWW_AUTHENTICATE, &self.challenge(challenge))
-            }
-            (Some(challenge), StatusCode::FORBIDDEN) if self.error_code().is_some() => {
-                web::with_header(response, WWW_AUTHENTICATE, &self.challenge(challenge))
-            }
-            _ => response,
-        }
-    }
-
-    /// As the answer to a request, where that can't be the HTTP status any more.
-    pub(super) fn as_error(&self, id: Option<&Id>, request_id: &str) -> serde_json::Value {
-        self.error(id, INTERNAL, request_id)
-    }
-
-    fn error(&self, id: Option<&Id>, code: i64, request_id: &str) -> serde_json::Value {
-        json!({
-            "jsonrpc": "2.0",
-            "id": id.map_or(json!(null), |id| match id {
-                Id::Text(text) => json!(text),
-                Id::Number(number) => json!(number),
-                Id::Large(number) => json!(number),
-            }),
-            "error": {
-                "code": code,
-                "message": self.description(),
-                "data": {"reason": self.reason().code(), "request_id": request_id},
-            },
-        })
     }
 
     /// The call that is refused, if it is one alone.
@@ -241,14 +185,183 @@ impl Rejection {
     pub(super) fn is_swallowed(&self) -> bool {
         matches!(self, Self::Refused(call) if call.is_swallowed())
     }
+}
+
+/// What is answered to a refusal, and what its log line and audit record say of it.
+#[derive(Debug)]
+pub(super) struct RefusalAnswer<'a> {
+    pub(super) status: StatusCode,
+    pub(super) reason: Reason,
+    /// For what is about the token.
+    bearer_error: Option<BearerError<'a>>,
+    body: Body<'a>,
+    detail: Detail<'a>,
+    /// In seconds.
+    retry_after: Option<u64>,
+    /// The methods that are served.
+    allow: Option<&'static str>,
+}
+
+/// What a challenge says of the token (RFC 6750 §3).
+#[derive(Clone, Copy, Debug)]
+enum BearerError<'a> {
+    /// There is none; a challenge then names no error.
+    NoCredentials,
+    InvalidToken,
+    /// The scope that would be enough.
+    InsufficientScope(&'a Scope),
+}
+
+impl BearerError<'_> {
+    /// The code of RFC 6750 §3.1.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::NoCredentials | Self::InvalidToken => "invalid_token",
+            Self::InsufficientScope(_) => "insufficient_scope",
+        }
+    }
+}
+
+/// The form of the body.
+#[derive(Debug)]
+enum Body<'a> {
+    /// An error of HTTP, as OAuth spells it.
+    Http,
+    /// An error of JSON-RPC, to the request of this id.
+    JsonRpc(Option<&'a Id>, i64),
+    /// What MCP answers to the refused call; where it has no answer, an error of HTTP.
+    Mcp(&'a RefusedCall),
+}
+
+/// What is said behind the reason's sentence.
+#[derive(Debug)]
+enum Detail<'a> {
+    Nothing,
+    InParticular(&'a str),
+    Limit(&'a str),
+    Remedy,
+    WhereToLogIn,
+}
+
+impl<'a> RefusalAnswer<'a> {
+    const fn new(status: StatusCode, reason: Reason) -> Self {
+        Self {
+            status,
+            reason,
+            bearer_error: None,
+            body: Body::Http,
+            detail: Detail::Nothing,
+            retry_after: None,
+            allow: None,
+        }
+    }
+
+    const fn of_token(error: BearerError<'a>, reason: Reason) -> Self {
+        Self {
+            bearer_error: Some(error),
+            ..Self::new(StatusCode::UNAUTHORIZED, reason)
+        }
+    }
+
+    fn of_call(call: &'a RefusedCall) -> Self {
+        let status = call.status();
+        let needed = call.needed_scope();
+        Self {
+            bearer_error: needed.map(BearerError::InsufficientScope),
+            body: Body::Mcp(call),
+            detail: match needed {
+                Some(_) => Detail::Nothing,
+                None => Detail::Remedy,
+            },
+            retry_after: status.is_server_error().then_some(5),
+            ..Self::new(status, call.refusal().reason())
+        }
+    }
+
+    /// `id`: of the request that waits for the backend's answer.
+    fn of_failure(failure: &'a Failure, id: Option<&'a Id>) -> Self {
+        let unavailable = StatusCode::SERVICE_UNAVAILABLE;
+        let (status, reason, detail) = match failure {
+            Failure::NoFiles(_) => (unavailable, Reason::OpenFilesExhausted, Detail::Remedy),
+            Failure::Full(setting) => (unavailable, Reason::InFlightFull, Detail::Limit(setting)),
+            Failure::TimedOut(what) => {
+                let reason = match *what {
+                    "connecting" => Reason::UpstreamUnreachable,
+                    _ => Reason::UpstreamTimeout,
+                };
+                (StatusCode::GATEWAY_TIMEOUT, reason, Detail::Nothing)
+            }
+            failure => {
+                let reason = match failure {
+                    Failure::Unreachable(_) => Reason::UpstreamUnreachable,
+                    Failure::Limit(_) => Reason::TranslationLimit,
+                    _ => Reason::UpstreamFailed,
+                };
+                (StatusCode::BAD_GATEWAY, reason, Detail::Nothing)
+            }
+        };
+        Self {
+            body: id.map_or(Body::Http, |id| Body::JsonRpc(Some(id), INTERNAL)),
+            ..Self::new(status, reason).with(detail).retry_after(5)
+        }
+    }
+
+    fn with(self, detail: Detail<'a>) -> Self {
+        Self { detail, ..self }
+    }
+
+    fn in_particular(self, what: &'a str) -> Self {
+        self.with(Detail::InParticular(what))
+    }
+
+    fn retry_after(self, seconds: u64) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..self
+        }
+    }
+
+    /// As a response. `challenge` is absent where no token would help, because no backend is there.
+    pub(super) fn response(&self, challenge: Option<&Challenge>, request_id: &str) -> Response {
+        // Nobody waits for it here.
+        if self.status == StatusCode::ACCEPTED {
+            return web::empty(self.status);
+        }
+        let mut response = match &self.body {
+            Body::JsonRpc(id, code) => {
+                web::json(self.status, &self.rpc_error(*id, *code, request_id))
+            }
+            Body::Mcp(_) | Body::Http => match self.within_mcp(challenge, request_id) {
+                Some(answer) => web::json(self.status, &answer),
+                None => web::json(self.status, &self.http_error(request_id)),
+            },
+        };
+        if let Some(allow) = self.allow {
+            response = web::with_header(response, ALLOW, allow);
+        }
+        if let Some(seconds) = self.retry_after {
+            response = web::with_retry_after(response, seconds);
+        }
+        match (challenge, self.bearer_error) {
+            (Some(challenge), Some(_)) => {
+                web::with_header(response, WWW_AUTHENTICATE, &self.challenge(challenge))
+            }
+            _ => response,
+        }
+    }
+
+    /// As the answer to a request, where that can't be the HTTP status any more.
+    pub(super) fn as_error(&self, id: Option<&Id>, request_id: &str) -> serde_json::Value {
+        self.rpc_error(id, INTERNAL, request_id)
+    }
 
     /// The answer to a refused call, within MCP.
-    pub(super) fn answer_within(
+    pub(super) fn within_mcp(
         &self,
         challenge: Option<&Challenge>,
         request_id: &str,
     ) -> Option<serde_json::Value> {
-        let Self::Refused(call) = self else {
+        let Body::Mcp(call) = self.body else {
             return None;
         };
         // To connect again changes nothing about the operator's policy and scopes.
@@ -259,68 +372,54 @@ impl Rejection {
         call.answer(&self.description(), challenge.as_deref(), request_id)
     }
 
+    fn rpc_error(&self, id: Option<&Id>, code: i64, request_id: &str) -> serde_json::Value {
+        json!({
+            "jsonrpc": "2.0",
+            "id": id.map_or(json!(null), mcp_error::id),
+            "error": {
+                "code": code,
+                "message": self.description(),
+                "data": {"reason": self.reason.code(), "request_id": request_id},
+            },
+        })
+    }
+
+    fn http_error<'r>(&self, request_id: &'r str) -> ErrorBody<'r> {
+        let reason = self.reason.code();
+        ErrorBody {
+            error: self.bearer_error.map_or(reason, BearerError::code),
+            error_description: self.description(),
+            reason,
+            request_id,
+        }
+    }
+
     /// RFC 6750 §3: a request without credentials learns no error code.
     fn challenge(&self, challenge: &Challenge) -> String {
-        let error = match self {
-            Self::NoToken => String::new(),
-            _ => format!(
-                "error=\"{}\", error_description=\"{}\", ",
-                self.error_code().unwrap_or("insufficient_scope"),
-                self.reason().sentence(),
-            ),
+        let named = |code| {
+            let sentence = self.reason.sentence();
+            format!("error=\"{code}\", error_description=\"{sentence}\", ")
         };
-        let scope = match self {
-            Self::Refused(call) => call.needed_scope(),
-            _ => None,
+        let (error, scope) = match self.bearer_error {
+            Some(BearerError::NoCredentials) => (String::new(), &challenge.scope),
+            Some(error @ BearerError::InsufficientScope(scope)) => (named(error.code()), scope),
+            Some(error @ BearerError::InvalidToken) => (named(error.code()), &challenge.scope),
+            None => (named("insufficient_scope"), &challenge.scope),
         };
         format!(
-            "Bearer {error}resource_metadata=\"{}\", scope=\"{}\"",
+            "Bearer {error}resource_metadata=\"{}\", scope=\"{scope}\"",
             challenge.resource_metadata,
-            scope.unwrap_or(&challenge.scope),
         )
     }
 
-    /// The code of RFC 6750 §3.1, for what is about the token.
-    fn error_code(&self) -> Option<&'static str> {
-        match self {
-            Self::NoToken | Self::MalformedToken | Self::Token(TokenRejection::Invalid(_)) => {
-                Some("invalid_token")
-            }
-            Self::Refused(call) if call.needed_scope().is_some() => Some("insufficient_scope"),
-            _ => None,
-        }
-    }
-
-    /// What is answered in JSON-RPC: the mismatch that 2026-07-28 has a code for, and a backend's
-    /// failure to answer a request whose id is known.
-    fn rpc_error(&self) -> Option<(Option<&Id>, i64)> {
-        match self {
-            Self::HeaderMismatch(_, id) => Some((id.as_ref(), HEADER_MISMATCH)),
-            Self::Upstream(_, Some(id)) => Some((Some(id), INTERNAL)),
-            _ => None,
-        }
-    }
-
     fn description(&self) -> String {
-        let sentence = self.reason().sentence();
-        match self {
-            Self::Ambiguous(what) | Self::AmbiguousPath(what) | Self::HeaderMismatch(what, _) => {
-                format!("{sentence} In particular: {what}.")
-            }
-            Self::BadMessage(what) => format!("{sentence} In particular: {what}."),
-            Self::Origin(_) => format!("{sentence} {}", self.reason().remedy()),
-            Self::InFlight(full) => format!("{sentence} The limit is {}.", full.setting()),
-            Self::Upstream(Failure::Full(setting), _) => {
-                format!("{sentence} The limit is {setting}.")
-            }
-            Self::Upstream(Failure::NoFiles(_), _) => {
-                format!("{sentence} {}", self.reason().remedy())
-            }
-            Self::NoToken => format!("{sentence} WWW-Authenticate tells where to log in."),
-            Self::Refused(call) if call.needed_scope().is_none() => {
-                format!("{sentence} {}", self.reason().remedy())
-            }
-            _ => sentence.to_owned(),
+        let sentence = self.reason.sentence();
+        match self.detail {
+            Detail::Nothing => sentence.to_owned(),
+            Detail::InParticular(what) => format!("{sentence} In particular: {what}."),
+            Detail::Limit(setting) => format!("{sentence} The limit is {setting}."),
+            Detail::Remedy => format!("{sentence} {}", self.reason.remedy()),
+            Detail::WhereToLogIn => format!("{sentence} WWW-Authenticate tells where to log in."),
         }
     }
 }
@@ -350,7 +449,6 @@ mod tests {
     use super::*;
     use crate::mcp_error::Delivery;
     use gateway_core::policy::Refused;
-    use gateway_core::protocol::scope::Scope;
 
     fn challenge() -> Challenge {
         Challenge {
@@ -360,7 +458,7 @@ mod tests {
     }
 
     fn header(rejection: &Rejection) -> Option<String> {
-        let response = rejection.response(Some(&challenge()), "r1");
+        let response = rejection.answer().response(Some(&challenge()), "r1");
         let value = response.headers().get(WWW_AUTHENTICATE)?;
         Some(value.to_str().unwrap().to_owned())
     }
@@ -381,7 +479,13 @@ mod tests {
             "Bearer error=\"invalid_token\", error_description=\"The access token is past its lifetime.\", \
              resource_metadata=\"https://h/.well-known/oauth-protected-resource/mcp\", scope=\"mcp\""
         );
-        assert_eq!(rejection.response(Some(&challenge()), "r1").status(), 401);
+        assert_eq!(
+            rejection
+                .answer()
+                .response(Some(&challenge()), "r1")
+                .status(),
+            401
+        );
     }
 
     #[test]
@@ -395,7 +499,13 @@ mod tests {
             is_batch: false,
             delivery: Delivery::Response,
         }));
-        assert_eq!(rejection.response(Some(&challenge()), "r1").status(), 403);
+        assert_eq!(
+            rejection
+                .answer()
+                .response(Some(&challenge()), "r1")
+                .status(),
+            403
+        );
         let challenge = header(&rejection).unwrap();
         assert!(challenge.starts_with("Bearer error=\"insufficient_scope\", "));
         assert!(challenge.ends_with("/mcp\", scope=\"read write\""));
@@ -416,7 +526,7 @@ mod tests {
             ),
             (Rejection::UpstreamRefusedUs, 502),
         ] {
-            let response = rejection.response(Some(&challenge()), "r1");
+            let response = rejection.answer().response(Some(&challenge()), "r1");
             assert_eq!(response.status(), status);
             assert!(!response.headers().contains_key(WWW_AUTHENTICATE));
             assert!(rejection.is_fault());
@@ -435,7 +545,7 @@ mod tests {
     #[test]
     fn a_header_mismatch_is_answered_with_its_json_rpc_code() {
         let rejection = Rejection::HeaderMismatch("x", Some(Id::Number(3)));
-        let response = rejection.response(None, "r1");
+        let response = rejection.answer().response(None, "r1");
         let body: serde_json::Value = serde_json::from_slice(response.body()).unwrap();
         assert_eq!(
             (

@@ -221,7 +221,8 @@ impl<'a> Relay<'a> {
         self.log_full(full);
         session.set_keepalive(None);
         let rejection = Rejection::from(full);
-        let told = single_id(self.permit).map(|id| rejection.as_error(Some(&id), &self.context.id));
+        let told = single_id(self.permit)
+            .map(|id| rejection.answer().as_error(Some(&id), &self.context.id));
         let last = told.map_or(Bytes::new(), |told| {
             Bytes::from(format!("event: message\ndata: {told}\n\n"))
         });

@@ -189,8 +189,9 @@ impl ProxyState {
         for_backend: Option<(&Challenge, Option<&HeaderValue>)>,
         backend: &str,
     ) -> pingora::Result<()> {
-        let mut response =
-            rejection.response(for_backend.map(|(challenge, _)| challenge), &context.id);
+        let mut response = rejection
+            .answer()
+            .response(for_backend.map(|(challenge, _)| challenge), &context.id);
         // Not what was asked of pages that know a person by a cookie.
         if for_backend.is_some() || *rejection == Rejection::NotFound {
             let origin = for_backend.and_then(|(_, origin)| origin);
