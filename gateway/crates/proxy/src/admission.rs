@@ -8,6 +8,7 @@ use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Method};
 use pingora::protocols::http::ServerSession;
 
+use super::audit::AdmissionEvent;
 use super::beside::Names;
 use super::challenge::Challenge;
 use super::context::{ProxyError, RequestContext};
@@ -25,7 +26,7 @@ use super::state::ProxyState;
 use super::tasks::{Tasks, Theirs};
 use super::upstream_head::forwarded_query;
 use super::watchdog::RequestWatchdog;
-use super::{audit, body, policy_input, tool_list_filter};
+use super::{body, policy_input, tool_list_filter};
 use gateway_core::access_token::Claims;
 use gateway_core::clock::Clock;
 use gateway_core::grants::{NotAllowed, ToolState};
@@ -91,7 +92,13 @@ pub(super) async fn admit(
     let decision = decide(&state.catalogue, state.clock, context, &request, calls);
     match decision.await {
         Ok(permit) => {
-            enter_calls(state, &permit, context, route, body.as_deref())?;
+            let permitted = AdmissionEvent::Permitted {
+                permit: &permit,
+                body: body.as_deref(),
+            };
+            let (backend, now) = (&route.mounted.backend.mount.name, state.clock.now());
+            let told = state.admissions.tell(&permitted, context, backend, now);
+            told.map_err(|_| Rejection::AuditDown)?;
             expect_answers(&state.tasks, &request, permit.calls());
             Ok(request.admitted(permit, body, waits_for_events))
         }
@@ -412,25 +419,6 @@ fn deliver(
         }
     }
     Rejection::Refused(Box::new(call))
-}
-
-/// Writes down what is let through, before it is: nothing reaches a backend unseen.
-fn enter_calls(
-    state: &ProxyState,
-    permit: &Permit,
-    context: &RequestContext,
-    route: BackendRoute<'_>,
-    body: Option<&[u8]>,
-) -> Result<(), Rejection> {
-    let backend = &route.mounted.backend.mount.name;
-    let user = &context.user_name;
-    let labels = |tool: &str| state.catalogue.cached_labels(backend, user, tool);
-    let now = state.clock.now();
-    let journal = &state.journal;
-    for record in audit::permitted(permit, backend, context, body, journal, labels, now) {
-        journal.append(record).map_err(|_| Rejection::AuditDown)?;
-    }
-    Ok(())
 }
 
 /// On the legacy transport an answer comes on a stream, where nothing says what it is about.

@@ -1,7 +1,10 @@
-//! What the edge let through or refused, as records of the audit log.
+//! What the edge let through or refused: one event, and the log line and the records of the audit log
+//! that are made of it.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use pingora::http::RequestHeader;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -10,13 +13,103 @@ use super::rejection::Rejection;
 use gateway_core::audit::{Event, Facts, Labelled, Record, Sent};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::Permit;
-use gateway_store::journal::Journal;
+use gateway_store::journal::{Journal, Unwritable};
+use gateway_upstream::Catalogue;
 use mcp_protocol::calls::Call;
 use mcp_protocol::tool_definition::Labels;
 
+/// What was decided about a request for a backend. It is told once; the log line and the audit records
+/// are made of it.
+pub(super) enum AdmissionEvent<'a> {
+    /// It goes on to its backend.
+    Permitted {
+        permit: &'a Permit,
+        body: Option<&'a [u8]>,
+    },
+    /// It does not.
+    Refused {
+        rejection: &'a Rejection,
+        /// What the client is answered.
+        status: u16,
+        head: &'a RequestHeader,
+        peer: IpAddr,
+    },
+}
+
+/// Where what is decided is told.
+pub(super) struct AdmissionLog {
+    journal: Journal,
+    catalogue: Arc<Catalogue>,
+}
+
+impl AdmissionLog {
+    pub(super) const fn new(journal: Journal, catalogue: Arc<Catalogue>) -> Self {
+        Self { journal, catalogue }
+    }
+
+    /// Writes down what was decided about a request for `backend`, which is empty where there is
+    /// none. An error means that what is permitted must not go on: nothing reaches a backend unseen.
+    pub(super) fn tell(
+        &self,
+        event: &AdmissionEvent<'_>,
+        context: &RequestContext,
+        backend: &str,
+        now: Timestamp,
+    ) -> Result<(), Unwritable> {
+        event.log(context, backend);
+        let user = &context.user_name;
+        let labels = |tool: &str| self.catalogue.cached_labels(backend, user, tool);
+        match event {
+            AdmissionEvent::Permitted { permit, body } => {
+                permitted(permit, backend, context, *body, &self.journal, labels, now)
+                    .into_iter()
+                    .try_for_each(|record| self.journal.append(record))
+            }
+            AdmissionEvent::Refused {
+                rejection, peer, ..
+            } => {
+                let record = refused(rejection, backend, context, *peer, labels);
+                match context.user.is_empty() {
+                    true => self.journal.append_anonymous(record),
+                    // It is refused already; that the log is away is told elsewhere.
+                    false => drop(self.journal.append(record)),
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl AdmissionEvent<'_> {
+    /// The line of the log. What is permitted has one once it is answered.
+    fn log(&self, context: &RequestContext, backend: &str) {
+        let Self::Refused {
+            rejection,
+            status,
+            head,
+            peer,
+        } = self
+        else {
+            return;
+        };
+        let reason = rejection.reason();
+        let level = match rejection.is_fault() {
+            true => log::Level::Warn,
+            false => log::Level::Info,
+        };
+        log::log!(
+            level,
+            event = "refused", reason = reason.code(), hint = reason.remedy(), status = status, rule = rejection.rule(),
+            backend = backend, user = context.user, client = context.client, grant = context.grant, call = context.call,
+            method = head.method.as_str(), path = logged_path(head.raw_path()), peer = peer.to_string(), request_id = context.id;
+            "{rejection}"
+        );
+    }
+}
+
 /// One record a call; one for a request that opens a stream. The client's own answers to the
 /// backend are part of calls that have theirs.
-pub(super) fn permitted(
+fn permitted(
     permit: &Permit,
     backend: &str,
     context: &RequestContext,
@@ -78,7 +171,7 @@ pub(super) fn permitted(
 }
 
 /// The record of a refusal. A single call is named as one that was let through.
-pub(super) fn refused(
+fn refused(
     rejection: &Rejection,
     backend: &str,
     context: &RequestContext,
@@ -160,6 +253,23 @@ fn arguments(body: &[u8]) -> Vec<Option<&RawValue>> {
         .collect()
 }
 
+/// A path for the log: without the query, and without segments so long that they may be a secret
+/// that somebody put there.
+fn logged_path(raw: &[u8]) -> String {
+    let path = raw
+        .split(|byte| matches!(byte, b'?' | b'#'))
+        .next()
+        .unwrap_or_default();
+    let segments = path
+        .split(|byte| *byte == b'/')
+        .take(8)
+        .map(|segment| match segment.len() {
+            0..=24 => segment.escape_ascii().to_string(),
+            _ => "…".to_owned(),
+        });
+    segments.collect::<Vec<_>>().join("/")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -180,5 +290,18 @@ mod tests {
             [one, vec![None]].concat()
         );
         assert_eq!(text("no JSON"), Vec::new());
+    }
+
+    #[test]
+    fn a_log_shows_no_query_and_nothing_long() {
+        assert_eq!(
+            logged_path(b"/.well-known/oauth-protected-resource/mcp?a=secret"),
+            "/.well-known/oauth-protected-resource/mcp"
+        );
+        assert_eq!(
+            logged_path(b"/mcp/EmUKJwoEMTIzNBgDIgkKBwgKEgMYgAgSJAgAEiDzUVpJ"),
+            "/mcp/…"
+        );
+        assert_eq!(logged_path(b"/a\n\xff"), "/a\\n\\xff");
     }
 }

@@ -21,10 +21,12 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::admission::Admitted;
+use super::audit::AdmissionEvent;
 use super::beside::{read, written};
 use super::compat::TranslationPlan;
 use super::context::{ProxyError, RequestContext};
 use super::mounted_backend::MountedBackend;
+use super::peer;
 use super::rejection::Rejection;
 use super::state::ProxyState;
 use gateway_core::policy::{AccessToken, Permit, Refusal, Refused};
@@ -111,14 +113,15 @@ impl ProxyState {
         rejection: Rejection,
     ) -> Result<Admitted, ProxyError> {
         if rejection.is_swallowed() {
-            let status = 202;
-            self.note_refusal(
-                session,
-                context,
-                &rejection,
-                &mounted.backend.mount.name,
-                status,
-            );
+            let refused = AdmissionEvent::Refused {
+                rejection: &rejection,
+                status: 202,
+                head: session.req_header(),
+                peer: peer::address_of(session, &self.settings.trusted_proxies),
+            };
+            let (backend, now) = (&mounted.backend.mount.name, self.clock.now());
+            // It is refused already, whether or not the audit log can be written.
+            let _ = self.admissions.tell(&refused, context, backend, now);
             return Ok(admitted);
         }
         let head = session.req_header().clone();

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use http::HeaderValue;
 use pingora::protocols::http::ServerSession;
 
+use super::audit::AdmissionEvent;
 use super::challenge::Challenge;
 use super::compat::{self, TranslationPlan};
 use super::context::{ProxyError, RequestContext};
@@ -12,7 +13,7 @@ use super::cors::{ANYBODY, Origin, allow_reading, origin, preflight};
 use super::rejection::Rejection;
 use super::routes::{BackendRoute, Route, Target};
 use super::state::ProxyState;
-use super::{admission, audit, body, framing, peer, policy_input, response_writer};
+use super::{admission, body, framing, peer, policy_input, response_writer};
 use gateway_core::protocol::web::Request;
 use gateway_oauth::endpoint::Endpoint;
 
@@ -198,82 +199,15 @@ impl ProxyState {
             allow_reading(response.headers_mut(), origin.unwrap_or(&ANYBODY));
         }
         let status = response.status().as_u16();
-        self.note_refusal(session, context, rejection, backend, status);
-        response_writer::write(session, response).await
-    }
-
-    /// Writes a denial down, whatever becomes of it.
-    pub(super) fn note_refusal(
-        &self,
-        session: &ServerSession,
-        context: &RequestContext,
-        rejection: &Rejection,
-        backend: &str,
-        status: u16,
-    ) {
-        let reason = rejection.reason();
-        let level = match rejection.is_fault() {
-            true => log::Level::Warn,
-            false => log::Level::Info,
-        };
-        let head = session.req_header();
-        log::log!(
-            level,
-            event = "refused", reason = reason.code(), hint = reason.remedy(), status = status, rule = rejection.rule(),
-            backend = backend, user = context.user, client = context.client, grant = context.grant, call = context.call,
-            method = head.method.as_str(), path = logged_path(head.raw_path()), peer = peer::address_of(session, &self.settings.trusted_proxies).to_string(), request_id = context.id;
-            "{rejection}"
-        );
-        let labels = |tool: &str| {
-            self.catalogue
-                .cached_labels(backend, &context.user_name, tool)
-        };
-        let record = audit::refused(
+        let refused = AdmissionEvent::Refused {
             rejection,
-            backend,
-            context,
-            peer::address_of(session, &self.settings.trusted_proxies),
-            labels,
-        );
-        match context.user.is_empty() {
-            true => self.journal.append_anonymous(record),
-            // It is refused already; that the log is away is told elsewhere.
-            false => drop(self.journal.append(record)),
-        }
-    }
-}
-
-/// A path for the log: without the query, and without segments so long that they may be a secret
-/// that somebody put there.
-fn logged_path(raw: &[u8]) -> String {
-    let path = raw
-        .split(|byte| matches!(byte, b'?' | b'#'))
-        .next()
-        .unwrap_or_default();
-    let segments = path
-        .split(|byte| *byte == b'/')
-        .take(8)
-        .map(|segment| match segment.len() {
-            0..=24 => segment.escape_ascii().to_string(),
-            _ => "…".to_owned(),
-        });
-    segments.collect::<Vec<_>>().join("/")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_shows_no_query_and_nothing_long() {
-        assert_eq!(
-            logged_path(b"/.well-known/oauth-protected-resource/mcp?a=secret"),
-            "/.well-known/oauth-protected-resource/mcp"
-        );
-        assert_eq!(
-            logged_path(b"/mcp/EmUKJwoEMTIzNBgDIgkKBwgKEgMYgAgSJAgAEiDzUVpJ"),
-            "/mcp/…"
-        );
-        assert_eq!(logged_path(b"/a\n\xff"), "/a\\n\\xff");
+            status,
+            head: session.req_header(),
+            peer: peer::address_of(session, &self.settings.trusted_proxies),
+        };
+        // It is refused already, whether or not the audit log can be written.
+        let now = self.clock.now();
+        let _ = self.admissions.tell(&refused, context, backend, now);
+        response_writer::write(session, response).await
     }
 }

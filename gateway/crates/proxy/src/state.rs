@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::audit::AdmissionLog;
 use super::backend_tokens::BackendTokens;
 use super::compat::Translator;
 use super::confirmation::TokenConfirmation;
@@ -57,7 +58,7 @@ pub(super) struct ProxyState {
     pub(super) confirmation: TokenConfirmation,
     pub(super) revocations: Arc<RevocationView>,
     pub(super) clock: Clock,
-    pub(super) journal: Journal,
+    pub(super) admissions: AdmissionLog,
     pub(super) policy: PolicyHandle,
     pub(super) routes: Routes,
     pub(super) catalogue: Arc<Catalogue>,
@@ -113,10 +114,10 @@ impl ProxyState {
                 settings.request_body,
                 &settings.trusted_proxies,
             )),
+            admissions: AdmissionLog::new(journal, Arc::clone(&server.catalogue)),
             server,
             revocations,
             clock,
-            journal,
             policy,
             connections,
             settings,
