@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::Method;
+use http::{HeaderValue, Method};
 use pingora::Error;
 
 use super::drain::Running;
@@ -50,6 +50,8 @@ pub(super) struct RequestContext {
     /// What is sent, once that is known.
     pub(super) sent: Option<Sent>,
     pub(super) peer: Option<IpAddr>,
+    /// The origin whose pages may read the answer, if it names one of those.
+    pub(super) allowed_origin: Option<HeaderValue>,
     /// The revision of MCP that its header names.
     pub(super) protocol_version: Option<String>,
     _running: Running,
@@ -68,6 +70,7 @@ impl RequestContext {
             call: String::new(),
             sent: None,
             peer: None,
+            allowed_origin: None,
             protocol_version: None,
             _running: running,
         }

@@ -10,30 +10,15 @@
 //! | with a call that comes again (2026-07-28), for a backend with sessions | the same, and that nobody waits for the call any more |
 //! | so, for a backend of 2026-07-28 | nothing: it waits for nothing |
 //!
-//! Owns: those messages, and which of them is sent. Not: the right to send them
+//! Owns: those messages. Not: which of them is sent (`serve`), the right to send them
 //! ([`Refused::decline`]).
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use mcp_protocol::{Message, Object, RpcError};
-use pingora::protocols::http::ServerSession;
-use tokio::time::timeout;
+use mcp_protocol::{Object, RpcError};
 
-use super::admission::Admitted;
-use super::audit::AdmissionEvent;
 use super::beside::{read, written};
-use super::compat::TranslationPlan;
-use super::context::{ProxyError, RequestContext};
-use super::mounted_backend::MountedBackend;
-use super::peer;
-use super::rejection::Rejection;
-use super::state::ProxyState;
 use gateway_core::policy::{AccessToken, Permit, Refusal, Refused};
 use mcp_protocol::calls::Call;
-
-/// The client's own answer does not wait for longer until the backend has taken this.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// *Method not found*: what a client says that does not answer such questions (JSON-RPC 2.0 §5.1).
 const METHOD_NOT_FOUND: i64 = -32601;
@@ -72,7 +57,7 @@ impl Declined {
 }
 
 /// How the backend is told why.
-fn why(refusal: &Refusal) -> RpcError {
+pub(super) fn why(refusal: &Refusal) -> RpcError {
     let code = match refusal {
         Refusal::Policy(_, decision) if decision.is_failed() => INTERNAL,
         _ => METHOD_NOT_FOUND,
@@ -98,53 +83,4 @@ fn errors(body: &Bytes, calls: &[Call], error: &RpcError) -> Option<String> {
         })
         .collect::<Option<Vec<Object>>>()?;
     Some(written(&errors, is_batch))
-}
-
-impl ProxyState {
-    /// Sees to it that the backend is told. Where the client waits for no answer of its own, what is left to
-    /// do is the exchange of what is given back; else the denial is its answer.
-    pub(super) async fn decline(
-        &self,
-        session: &mut ServerSession,
-        context: &RequestContext,
-        mounted: &MountedBackend,
-        plan: &TranslationPlan,
-        admitted: Admitted,
-        rejection: Rejection,
-    ) -> Result<Admitted, ProxyError> {
-        if rejection.is_swallowed() {
-            let refused = AdmissionEvent::Refused {
-                rejection: &rejection,
-                status: 202,
-                head: session.req_header(),
-                peer: peer::address_of(session, &self.settings.trusted_proxies),
-            };
-            let (backend, now) = (&mounted.backend.mount.name, self.clock.now());
-            // It is refused already, whether or not the audit log can be written.
-            let _ = self.admissions.tell(&refused, context, backend, now);
-            return Ok(admitted);
-        }
-        let head = session.req_header().clone();
-        let told = async {
-            match plan {
-                TranslationPlan::Through if !admitted.permit.calls().is_empty() => {
-                    self.tell(&head, mounted, &admitted).await;
-                }
-                TranslationPlan::Stateless(_) => {
-                    let text = std::str::from_utf8(admitted.body.as_deref().unwrap_or_default());
-                    let message = text.ok().and_then(|text| Message::parse(text).ok());
-                    if let (Some(message), Rejection::Refused(call)) = (message, &rejection) {
-                        let error = why(call.refusal());
-                        let headers = &head.headers;
-                        self.give_up(headers, mounted, admitted.permit, &message, &error)
-                            .await;
-                    }
-                }
-                _ => {}
-            }
-        };
-        // It is refused all the same where the backend takes nothing: its own patience is left then.
-        let _ = timeout(PATIENCE, told).await;
-        Err(rejection.into())
-    }
 }

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 use http::header::{LOCATION, WWW_AUTHENTICATE};
 use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
-use pingora::http::ResponseHeader;
+use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
@@ -14,259 +14,313 @@ use super::client_watch::{ClientWatch, gone};
 use super::context::{ProxyError, RequestContext};
 use super::cors::allow_reading;
 use super::in_flight::Full;
-use super::lifetime::{self, End};
+use super::lifetime;
+use super::mcp_error::single_id;
 use super::mounted_backend::MountedBackend;
 use super::policy_input;
-use super::rejection::Rejection;
+use super::rejection::{Rejection, rejected_by};
 use super::relay::Relay;
 use super::response_head::{self, Shape};
 use super::rewrite::{self, EndpointRewriter, Redirect};
-use super::routes::McpEndpoint;
+use super::routes::{BackendRoute, McpEndpoint};
+use super::sessions::Sessions;
 use super::state::ProxyState;
 use super::tool_list_filter::{self, EventFilter, ToolListFilter};
 use super::upstream_head::{self, Asking};
 use gateway_core::access_token::BackendToken;
-use gateway_core::policy::{Permit, TokenRejection};
+use gateway_core::policy::Permit;
 use gateway_core::reason::Reason;
-use gateway_upstream::{Connection, Failure, Pooling};
-use mcp_protocol::jsonrpc::Id;
+use gateway_upstream::{Catalogue, Connection, Failure, Pooling};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-impl ProxyState {
-    /// Exchanges one request and its answer with the backend of `mounted`.
-    pub(super) async fn exchange(
-        &self,
-        session: &mut ServerSession,
-        context: &RequestContext,
-        mounted: &MountedBackend,
-        mcp_endpoint: McpEndpoint,
-        mut admitted: Admitted,
-        origin: Option<&HeaderValue>,
-    ) -> Result<(), ProxyError> {
-        let lifetime = admitted.lifetime.clone();
-        let revoked = lifetime.ended();
-        let leaving = lifetime::shutdown(&self.draining, admitted.waits_for_events);
-        tokio::pin!(revoked, leaving);
-        let mut client = ClientWatch::default();
-        let request = session.req_header().clone();
+/// Exchanges one request and its answer with the backend of `route`.
+pub(super) async fn exchange(
+    state: &ProxyState,
+    session: &mut ServerSession,
+    context: &RequestContext,
+    route: BackendRoute<'_>,
+    mut admitted: Admitted,
+) -> Result<(), ProxyError> {
+    let mounted = route.mounted;
+    let lifetime = admitted.lifetime.clone();
+    let revoked = lifetime.ended();
+    let leaving = lifetime::shutdown(&state.draining, admitted.waits_for_events);
+    tokio::pin!(revoked, leaving);
+    let mut client = ClientWatch::default();
+    let request = session.req_header().clone();
 
-        let mut connection = tokio::select! {
-            biased;
-            end = &mut revoked => return Err(rejected_by(end).into()),
-            end = &mut leaving => return Err(rejected_by(end).into()),
-            () = client.gone(session) => return Err(gone()),
-            // Boxed: a stream, which is done with it, need not have room for it.
-            reached = Box::pin(self.reach(mounted, &request, &admitted)) => reached.inspect_err(|rejection| {
-                if matches!(rejection, Rejection::Upstream(_, _)) {
-                    self.catalogue.invalidate(&mounted.backend.mount.name);
-                }
-                // A backend that came back may be another one.
-                if matches!(rejection, Rejection::Upstream(Failure::Unreachable(_) | Failure::NoAnswer(_), _)) {
-                    mounted.protocols.invalidate();
-                }
-            })?,
-        };
-
-        let head = connection
-            .read_head()
-            .await
-            .map_err(|failure| Rejection::Upstream(failure, None))?;
-        refuse_unusable(head, mounted)?;
-        let is_first = mcp_endpoint == McpEndpoint::Sse
-            || admitted
-                .permit
-                .calls()
-                .first()
-                .is_some_and(|call| call.method == "initialize");
-        if is_first && matches!(head.status.as_u16(), 400 | 404 | 405) {
-            // It may have been replaced by one of another revision family.
-            mounted.protocols.invalidate();
+    let mut connection = tokio::select! {
+        biased;
+        end = &mut revoked => return Err(rejected_by(end).into()),
+        end = &mut leaving => return Err(rejected_by(end).into()),
+        () = client.gone(session) => return Err(gone()),
+        // Boxed: a stream, which is done with it, need not have room for it.
+        reached = Box::pin(reach(state, mounted, &request, &admitted)) => {
+            reached.inspect_err(|rejection| distrust(&state.catalogue, mounted, rejection))?
         }
-        let is_stream = mcp_endpoint == McpEndpoint::Sse
+    };
+
+    let head = connection
+        .read_head()
+        .await
+        .map_err(|failure| Rejection::Upstream(failure, None))?;
+    refuse_unusable(head, mounted)?;
+    doubt_protocols(head, route, &admitted.permit);
+    let token = admitted.permit.token();
+    let is_restricted = policy_input::cuts_lists(&state.policy, &state.catalogue, token, mounted);
+    let form = AnswerForm::new(head, &request, route, &admitted, is_restricted)?;
+    let conversation = conversation(&admitted, head);
+    let head = head.clone();
+    // It is sent and asked about no more. An answer may last for hours.
+    admitted.body = None;
+    let (shape, list) = match form.list {
+        None => (form.shape, None),
+        Some(limit) => {
+            let filter = ToolListFilter {
+                state,
+                mounted,
+                context,
+                token: admitted.permit.token(),
+                calls: admitted.permit.calls(),
+                conversation: &conversation,
+            };
+            let is_lenient = route.endpoint == McpEndpoint::Messages || !head.status.is_success();
+            let whole = whole_list(&mut connection, filter, is_lenient, mounted, limit);
+            let list = tokio::select! {
+                biased;
+                end = &mut revoked => return Err(rejected_by(end).into()),
+                end = &mut leaving => return Err(rejected_by(end).into()),
+                () = client.gone(session) => return Err(gone()),
+                list = whole => list.map_err(|unheld| unheld.rejection(&admitted.permit))?,
+            };
+            (Shape::Bytes(Some(list.len() as u64)), Some(list))
+        }
+    };
+    let answer = answer_head(&state.sessions, &head, shape, &request, mounted, &admitted)?;
+    let status = answer.status.as_u16();
+    write_head(session, answer, context.allowed_origin.as_ref()).await?;
+
+    let relay = Relay {
+        state,
+        mounted,
+        context,
+        permit: &admitted.permit,
+        shape,
+        endpoint: form.is_stream.then(EndpointRewriter::new),
+        outbox: None,
+        conversation,
+        lifetime: &lifetime,
+        filter: form
+            .is_filtered
+            .then(|| EventFilter::new(context.hold(&state.budget))),
+        waits_for_events: admitted.waits_for_events,
+        status,
+    };
+    if let Some(list) = list {
+        return relay.finish(session, connection, list).await;
+    }
+    relay
+        .run(session, connection, &mut client, revoked, leaving)
+        .await
+}
+
+/// What a backend that can't be reached may have become meanwhile: its tools are asked for anew, and
+/// where it went away, what it speaks.
+fn distrust(catalogue: &Catalogue, mounted: &MountedBackend, rejection: &Rejection) {
+    if matches!(rejection, Rejection::Upstream(_, _)) {
+        catalogue.invalidate(&mounted.backend.mount.name);
+    }
+    // A backend that came back may be another one.
+    if matches!(
+        rejection,
+        Rejection::Upstream(Failure::Unreachable(_) | Failure::NoAnswer(_), _)
+    ) {
+        mounted.protocols.invalidate();
+    }
+}
+
+/// A backend that refuses how a client begins may have been replaced by one of another revision
+/// family.
+fn doubt_protocols(head: &ResponseHeader, route: BackendRoute<'_>, permit: &Permit) {
+    let is_first = route.endpoint == McpEndpoint::Sse
+        || permit
+            .calls()
+            .first()
+            .is_some_and(|call| call.method == "initialize");
+    if is_first && matches!(head.status.as_u16(), 400 | 404 | 405) {
+        route.mounted.protocols.invalidate();
+    }
+}
+
+/// The session that the answer belongs to, which may begin with it; empty where there is none.
+fn conversation(admitted: &Admitted, head: &ResponseHeader) -> String {
+    let begun = || {
+        let begun = head.headers.get(SESSION)?;
+        begun.to_str().ok().map(str::to_owned)
+    };
+    admitted.session.clone().or_else(begun).unwrap_or_default()
+}
+
+/// What kind of answer a backend gives, and how it is passed on.
+struct AnswerForm {
+    shape: Shape,
+    /// Whether it is the stream of the legacy transport.
+    is_stream: bool,
+    /// Whether its events are judged.
+    is_filtered: bool,
+    /// How large it may be, where it is held whole to be judged.
+    list: Option<usize>,
+}
+
+impl AnswerForm {
+    /// `is_restricted`: lists of tools in it may have to be cut.
+    fn new(
+        head: &ResponseHeader,
+        request: &RequestHeader,
+        route: BackendRoute<'_>,
+        admitted: &Admitted,
+        is_restricted: bool,
+    ) -> Result<Self, Rejection> {
+        let is_stream = route.endpoint == McpEndpoint::Sse
             && request.method == Method::GET
             && head.status == StatusCode::OK;
         let shape = Shape::of(head, request.method == Method::HEAD);
         if is_stream && shape != Shape::Events {
-            return Err(Rejection::UpstreamUnusable.into());
+            return Err(Rejection::UpstreamUnusable);
         }
-        let token = admitted.permit.token();
-        // A session begins with the answer.
-        let conversation = admitted.session.clone().or_else(|| {
-            let begun = head.headers.get(SESSION)?;
-            begun.to_str().ok().map(str::to_owned)
-        });
-        let conversation = conversation.unwrap_or_default();
-        let filter = ToolListFilter {
-            state: self,
-            mounted,
-            context,
-            token,
-            calls: admitted.permit.calls(),
-            conversation: &conversation,
-        };
-        let is_restricted = policy_input::cuts_lists(&self.policy, &self.catalogue, token, mounted);
         let list = match (is_restricted, shape) {
             (true, Shape::Bytes(_)) => {
                 tool_list_filter::are_asked_for(&admitted.permit, admitted.body.as_ref())
             }
             _ => None,
         };
-        let is_list = list.is_some();
         let is_filtered = is_restricted && shape == Shape::Events;
-        if (is_list || is_filtered) && !tool_list_filter::can_be_read(head) {
-            return Err(Rejection::UpstreamUnusable.into());
+        if (list.is_some() || is_filtered) && !tool_list_filter::can_be_read(head) {
+            return Err(Rejection::UpstreamUnusable);
         }
-        let head = head.clone();
-        // It is sent and asked about no more. An answer may last for hours.
-        admitted.body = None;
-        let (shape, list) = match list {
-            None => (shape, None),
-            Some(limit) => {
-                let is_lenient = mcp_endpoint == McpEndpoint::Messages || !head.status.is_success();
-                let whole = whole_list(&mut connection, filter, is_lenient, mounted, limit);
-                let list = tokio::select! {
-                    biased;
-                    end = &mut revoked => return Err(rejected_by(end).into()),
-                    end = &mut leaving => return Err(rejected_by(end).into()),
-                    () = client.gone(session) => return Err(gone()),
-                    list = whole => list.map_err(|unheld| match unheld {
-                        Unheld::Failed(failure) => {
-                            Rejection::Upstream(failure, single_id(&admitted.permit))
-                        }
-                        Unheld::Full(full) => full.into(),
-                    })?,
-                };
-                (Shape::Bytes(Some(list.len() as u64)), Some(list))
-            }
-        };
-        let claims = token.claims();
-        let bound = head
-            .headers
-            .get(SESSION)
-            .and_then(|id| id.to_str().ok())
-            .map(|id| self.sessions.bind(id, claims, &mounted.backend.mount));
-        let mut answer =
-            response_head::build(&head, shape, bound, request.version == Version::HTTP_11)?;
-        if let Some(origin) = origin {
-            let mut headers = http::HeaderMap::new();
-            allow_reading(&mut headers, origin);
-            for (name, value) in &headers {
-                answer.insert_header(name.clone(), value.clone())?;
-            }
-        }
-        let status = answer.status.as_u16();
-        session.write_response_header(Box::new(answer)).await?;
-
-        let relay = Relay {
-            state: self,
-            mounted,
-            context,
-            permit: &admitted.permit,
+        Ok(Self {
             shape,
-            endpoint: is_stream.then(EndpointRewriter::new),
-            outbox: None,
-            conversation,
-            lifetime: &lifetime,
-            filter: is_filtered.then(|| EventFilter::new(context.hold(&self.budget))),
-            waits_for_events: admitted.waits_for_events,
-            status,
-        };
-        if let Some(list) = list {
-            return relay.finish(session, connection, list).await;
-        }
-        relay
-            .run(session, connection, &mut client, revoked, leaving)
-            .await
-    }
-
-    /// Sends what nobody waits for an answer to: the backend takes it or does not.
-    pub(super) async fn tell(
-        &self,
-        request: &pingora::http::RequestHeader,
-        mounted: &MountedBackend,
-        admitted: &Admitted,
-    ) {
-        if let Ok(connection) = self.reach(mounted, request, admitted).await {
-            connection.abandon().await;
-        }
-    }
-
-    /// A connection on which the backend has answered with the head of a final response.
-    async fn reach(
-        &self,
-        mounted: &MountedBackend,
-        request: &pingora::http::RequestHeader,
-        admitted: &Admitted,
-    ) -> Result<Connection, Rejection> {
-        let backend = &mounted.backend;
-        let permit = &admitted.permit;
-        let id = || single_id(permit);
-        let mut target = admitted.target.clone();
-        let mut pooling = Pooling::Reuse;
-        let mut redirected = false;
-        let token = self.backend_tokens.get(mounted, permit, self.clock.now())?;
-        loop {
-            let asking = Asking {
-                method: &request.method,
-                target: &target,
-                client_headers: &request.headers,
-                session: admitted.session.as_deref(),
-                body_length: admitted.body.as_ref().map(Bytes::len),
-                backend,
-                identity: &self.settings.identity_headers,
-                claims: permit.token().claims(),
-                token: token.as_deref().map(BackendToken::as_str),
-            };
-            let head = upstream_head::build(&asking).ok_or(Rejection::Unspeakable)?;
-            let mut connection = self
-                .connections
-                .open(backend, pooling)
-                .await
-                .map_err(|failure| Rejection::Upstream(failure, id()))?;
-            let asked = async {
-                connection.send(head, admitted.body.clone()).await?;
-                connection.read_head().await.map(|_| ())
-            };
-            let answered = timeout(backend.response_timeout, asked)
-                .await
-                .unwrap_or(Err(Failure::TimedOut("the head of the response")));
-            match answered {
-                Ok(()) => {}
-                Err(failure) if connection.is_reused() && may_repeat(&failure, permit) => {
-                    pooling = Pooling::Fresh;
-                    continue;
-                }
-                Err(failure) => return Err(Rejection::Upstream(failure, id())),
-            }
-            let head = connection
-                .read_head()
-                .await
-                .map_err(|failure| Rejection::Upstream(failure, id()))?;
-            let location = head
-                .headers
-                .get(LOCATION)
-                .and_then(|value| value.to_str().ok());
-            match rewrite::redirect(backend, &target, head.status, location) {
-                Redirect::No => return Ok(connection),
-                Redirect::Within(other) if !redirected => {
-                    redirected = true;
-                    target = other;
-                    connection.abandon().await;
-                }
-                Redirect::Within(_) | Redirect::Elsewhere => {
-                    return Err(Rejection::UpstreamRedirects);
-                }
-            }
-        }
+            is_stream,
+            is_filtered,
+            list,
+        })
     }
 }
 
-/// The id of the one request that waits for the answer, if it is one.
-pub(super) fn single_id(permit: &Permit) -> Option<Id> {
-    match permit.calls() {
-        [call] => call.id.clone(),
-        _ => None,
+/// The head of the answer, with the session id that is the client's alone.
+fn answer_head(
+    sessions: &Sessions,
+    head: &ResponseHeader,
+    shape: Shape,
+    request: &RequestHeader,
+    mounted: &MountedBackend,
+    admitted: &Admitted,
+) -> pingora::Result<ResponseHeader> {
+    let claims = admitted.permit.token().claims();
+    let bound = head
+        .headers
+        .get(SESSION)
+        .and_then(|id| id.to_str().ok())
+        .map(|id| sessions.bind(id, claims, &mounted.backend.mount));
+    response_head::build(head, shape, bound, request.version == Version::HTTP_11)
+}
+
+async fn write_head(
+    session: &mut ServerSession,
+    mut answer: ResponseHeader,
+    origin: Option<&HeaderValue>,
+) -> pingora::Result<()> {
+    if let Some(origin) = origin {
+        let mut headers = http::HeaderMap::new();
+        allow_reading(&mut headers, origin);
+        for (name, value) in &headers {
+            answer.insert_header(name.clone(), value.clone())?;
+        }
+    }
+    session.write_response_header(Box::new(answer)).await
+}
+
+/// Sends what nobody waits for an answer to: the backend takes it or does not.
+pub(super) async fn tell(
+    state: &ProxyState,
+    request: &RequestHeader,
+    mounted: &MountedBackend,
+    admitted: &Admitted,
+) {
+    if let Ok(connection) = reach(state, mounted, request, admitted).await {
+        connection.abandon().await;
+    }
+}
+
+/// A connection on which the backend has answered with the head of a final response.
+async fn reach(
+    state: &ProxyState,
+    mounted: &MountedBackend,
+    request: &RequestHeader,
+    admitted: &Admitted,
+) -> Result<Connection, Rejection> {
+    let backend = &mounted.backend;
+    let permit = &admitted.permit;
+    let id = || single_id(permit);
+    let mut target = admitted.target.clone();
+    let mut pooling = Pooling::Reuse;
+    let mut redirected = false;
+    let token = state
+        .backend_tokens
+        .get(mounted, permit, state.clock.now())?;
+    loop {
+        let asking = Asking {
+            method: &request.method,
+            target: &target,
+            client_headers: &request.headers,
+            session: admitted.session.as_deref(),
+            body_length: admitted.body.as_ref().map(Bytes::len),
+            backend,
+            identity: &state.settings.identity_headers,
+            claims: permit.token().claims(),
+            token: token.as_deref().map(BackendToken::as_str),
+        };
+        let head = upstream_head::build(&asking).ok_or(Rejection::Unspeakable)?;
+        let mut connection = state
+            .connections
+            .open(backend, pooling)
+            .await
+            .map_err(|failure| Rejection::Upstream(failure, id()))?;
+        let asked = async {
+            connection.send(head, admitted.body.clone()).await?;
+            connection.read_head().await.map(|_| ())
+        };
+        let answered = timeout(backend.response_timeout, asked)
+            .await
+            .unwrap_or(Err(Failure::TimedOut("the head of the response")));
+        match answered {
+            Ok(()) => {}
+            Err(failure) if connection.is_reused() && may_repeat(&failure, permit) => {
+                pooling = Pooling::Fresh;
+                continue;
+            }
+            Err(failure) => return Err(Rejection::Upstream(failure, id())),
+        }
+        let head = connection
+            .read_head()
+            .await
+            .map_err(|failure| Rejection::Upstream(failure, id()))?;
+        let location = head
+            .headers
+            .get(LOCATION)
+            .and_then(|value| value.to_str().ok());
+        match rewrite::redirect(backend, &target, head.status, location) {
+            Redirect::No => return Ok(connection),
+            Redirect::Within(other) if !redirected => {
+                redirected = true;
+                target = other;
+                connection.abandon().await;
+            }
+            Redirect::Within(_) | Redirect::Elsewhere => {
+                return Err(Rejection::UpstreamRedirects);
+            }
+        }
     }
 }
 
@@ -274,6 +328,15 @@ pub(super) fn single_id(permit: &Permit) -> Option<Id> {
 enum Unheld {
     Failed(Failure),
     Full(Full),
+}
+
+impl Unheld {
+    fn rejection(self, permit: &Permit) -> Rejection {
+        match self {
+            Self::Failed(failure) => Rejection::Upstream(failure, single_id(permit)),
+            Self::Full(full) => full.into(),
+        }
+    }
 }
 
 impl From<Failure> for Unheld {
@@ -349,13 +412,5 @@ fn refuse_unusable(head: &ResponseHeader, mounted: &MountedBackend) -> Result<()
             Ok(())
         }
         _ => Ok(()),
-    }
-}
-
-pub(super) fn rejected_by(end: End) -> Rejection {
-    match end {
-        End::Revoked => Rejection::Token(TokenRejection::Invalid(Reason::GrantRevoked)),
-        End::Expired => Rejection::Token(TokenRejection::Invalid(Reason::TokenExpired)),
-        End::Closed | End::Shutdown => Rejection::Leaving,
     }
 }

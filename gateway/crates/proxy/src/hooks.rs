@@ -13,19 +13,19 @@ use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use super::context::RequestContext;
 use super::metered::Meter;
-use super::state::ProxyState;
+use super::serve::Service;
 use super::watchdog::RequestWatchdog;
 
 /// How long the rest of a body that nobody wants may take before its connection is closed.
 const DRAIN: Duration = Duration::from_secs(2);
 
 pub(super) struct Hooks {
-    state: Arc<ProxyState>,
+    service: Arc<Service>,
 }
 
 impl Hooks {
-    pub(super) const fn new(state: Arc<ProxyState>) -> Self {
-        Self { state }
+    pub(super) const fn new(service: Arc<Service>) -> Self {
+        Self { service }
     }
 }
 
@@ -34,7 +34,7 @@ impl ProxyHttp for Hooks {
     type CTX = RequestContext;
 
     fn new_ctx(&self) -> RequestContext {
-        RequestContext::new(self.state.draining.enter())
+        RequestContext::new(self.service.state.draining.enter())
     }
 
     /// No modules: answers are not compressed here, and streams least of all.
@@ -51,14 +51,15 @@ impl ProxyHttp for Hooks {
         if let Some(meter) = Meter::current() {
             meter.head_is_read();
         }
-        let timeouts = &self.state.settings.timeouts;
+        let timeouts = &self.service.state.settings.timeouts;
         session.set_write_timeout(Some(timeouts.write));
         session.set_total_drain_timeout(Some(DRAIN));
         // `answer` decides this for each body that nobody wants.
         session.set_close_on_response_before_downstream_finish(false);
         // Only where Pingora would keep the connection: it closes those with two framings.
         if session.get_keepalive().is_some() {
-            let idle = (!self.state.draining.has_begun()).then_some(timeouts.idle.as_secs());
+            let idle =
+                (!self.service.state.draining.has_begun()).then_some(timeouts.idle.as_secs());
             session.set_keepalive(idle);
         }
         Ok(())
@@ -69,7 +70,7 @@ impl ProxyHttp for Hooks {
         session: &mut Session,
         context: &mut RequestContext,
     ) -> pingora::Result<bool> {
-        self.state
+        self.service
             .serve(&mut session.downstream_session, context)
             .await?;
         Ok(true)

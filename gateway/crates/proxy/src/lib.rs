@@ -74,20 +74,29 @@ pub use self::settings::{Settings, Timeouts};
 pub use self::state::Dependencies;
 pub use self::streams::{StreamView, Streams};
 
+use self::compat::Translator;
+use self::connection_limits::ConnectionLimits;
 use self::listener::Listener;
+use self::serve::Service;
 use self::state::ProxyState;
 
 /// The proxy, ready to be given to listeners.
 #[derive(Clone, Debug)]
 pub struct Proxy {
-    state: Arc<ProxyState>,
+    service: Arc<Service>,
+    connection_limits: Arc<ConnectionLimits>,
 }
 
 impl Proxy {
     /// Puts the proxy together. Needs no runtime.
     pub fn new(settings: Settings, dependencies: Dependencies) -> Self {
+        let service = Service {
+            state: ProxyState::new(settings, dependencies),
+            translator: Translator::default(),
+        };
         Self {
-            state: Arc::new(ProxyState::new(settings, dependencies)),
+            service: Arc::new(service),
+            connection_limits: Arc::default(),
         }
     }
 
@@ -97,16 +106,17 @@ impl Proxy {
     }
 
     fn listener(&self, conf: &Arc<ServerConf>) -> Listener {
-        Listener::new(Arc::clone(&self.state), conf)
+        let limits = Arc::clone(&self.connection_limits);
+        Listener::new(Arc::clone(&self.service), limits, conf)
     }
 
     /// The handle that ends streams at shutdown and tells what is still running.
     pub fn drain(&self) -> Drain {
-        Drain::of(&self.state.draining)
+        Drain::of(&self.service.state.draining)
     }
 
     /// The live streams.
     pub fn streams(&self) -> &Streams {
-        &self.state.streams
+        &self.service.state.streams
     }
 }

@@ -22,7 +22,7 @@ use super::connection_limits::{ConnectionLimits, Refusal};
 use super::hooks::Hooks;
 use super::metered::{Meter, Metered};
 use super::peer;
-use super::state::ProxyState;
+use super::serve::Service;
 use super::watchdog::RequestWatchdog;
 
 /// How many requests one HTTP/2 connection may have open.
@@ -32,29 +32,33 @@ const H2_STREAMS: u32 = 100;
 pub(super) struct Listener {
     inner: Arc<Guarded>,
     limits: Arc<ConnectionLimits>,
-    state: Arc<ProxyState>,
+    service: Arc<Service>,
 }
 
 impl Listener {
-    pub(super) fn new(state: Arc<ProxyState>, conf: &Arc<ServerConf>) -> Self {
+    pub(super) fn new(
+        service: Arc<Service>,
+        limits: Arc<ConnectionLimits>,
+        conf: &Arc<ServerConf>,
+    ) -> Self {
         let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(state.settings.timeouts.idle);
+        options.h2_idle_timeout = Some(service.state.settings.timeouts.idle);
         let inner = Guarded {
-            proxy: Arc::new(http_proxy(conf, Hooks::new(Arc::clone(&state)))),
-            state: Arc::clone(&state),
+            proxy: Arc::new(http_proxy(conf, Hooks::new(Arc::clone(&service)))),
+            service: Arc::clone(&service),
             options,
         };
         Self {
             inner: Arc::new(inner),
-            limits: Arc::clone(&state.connection_limits),
-            state,
+            limits,
+            service,
         }
     }
 
     /// Gives a connection a place and a task that answers it, or turns it away. Whoever is turned
     /// away costs nothing but that.
     pub(super) fn take(&self, socket: TcpStream, peer: SocketAddr, shutdown: &ShutdownWatch) {
-        let settings = &self.state.settings;
+        let settings = &self.service.state.settings;
         let counted =
             Some(peer.ip()).filter(|ip| !peer::is_trusted(*ip, &settings.trusted_proxies));
         let permit = self.limits.take(
@@ -77,7 +81,7 @@ impl Listener {
         let _ = digest.peer_addr.set(Some(peer.into()));
         let mut stream = L4Stream::from(socket);
         stream.set_socket_digest(digest);
-        let meter = Meter::new(&self.state.budget, counted, settings.request_header);
+        let meter = Meter::new(&self.service.state.budget, counted, settings.request_header);
         let stream = Box::new(Metered::new(stream, Arc::clone(&meter)));
         let (inner, shutdown) = (Arc::clone(&self.inner), shutdown.clone());
         tokio::spawn(async move {
@@ -100,7 +104,7 @@ impl Listener {
 /// The app within: every request under its guard.
 struct Guarded {
     proxy: Arc<HttpProxy<Hooks>>,
-    state: Arc<ProxyState>,
+    service: Arc<Service>,
     options: HttpServerOptions,
 }
 
@@ -114,7 +118,7 @@ impl HttpServerApp for Guarded {
         if let Some(meter) = Meter::current() {
             meter.head_begins();
         }
-        let timeouts = self.state.settings.timeouts;
+        let timeouts = self.service.state.settings.timeouts;
         // A connection that has carried a request may first stay idle.
         let deadline = match session.take_connection_user_context() {
             Some(_) => timeouts.idle + timeouts.head,

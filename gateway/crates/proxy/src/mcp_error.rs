@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use gateway_core::grants::NotAllowed;
 use gateway_core::policy::rules::{Effect, Failure};
-use gateway_core::policy::{Refusal, Refused};
+use gateway_core::policy::{Permit, Refusal, Refused};
 use gateway_core::protocol::scope::Scope;
 use mcp_protocol::calls::Call;
 use mcp_protocol::jsonrpc::Id;
@@ -152,6 +152,14 @@ impl RefusedCall {
             true => Some(answers.collect()),
             false => answers.next(),
         }
+    }
+}
+
+/// The id of the one request that waits for the answer, if it is one.
+pub(super) fn single_id(permit: &Permit) -> Option<Id> {
+    match permit.calls() {
+        [call] => call.id.clone(),
+        _ => None,
     }
 }
 

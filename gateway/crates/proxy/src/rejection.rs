@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::challenge::Challenge;
 use super::in_flight::Full;
+use super::lifetime::End;
 use super::mcp_error::{self, RefusedCall};
 use gateway_core::policy::{Refusal, TokenRejection};
 use gateway_core::protocol::scope::Scope;
@@ -421,6 +422,15 @@ impl<'a> RefusalAnswer<'a> {
             Detail::Remedy => format!("{sentence} {}", self.reason.remedy()),
             Detail::WhereToLogIn => format!("{sentence} WWW-Authenticate tells where to log in."),
         }
+    }
+}
+
+/// What ends an exchange before its answer has begun.
+pub(super) fn rejected_by(end: End) -> Rejection {
+    match end {
+        End::Revoked => Rejection::Token(TokenRejection::Invalid(Reason::GrantRevoked)),
+        End::Expired => Rejection::Token(TokenRejection::Invalid(Reason::TokenExpired)),
+        End::Closed | End::Shutdown => Rejection::Leaving,
     }
 }
 

@@ -11,10 +11,10 @@ use tokio::time::{Instant, sleep};
 
 use super::client_watch::{ClientWatch, gone};
 use super::context::{ProxyError, RequestContext};
-use super::exchange::single_id;
 use super::in_flight::{Full, TAKEN, UNREAD};
 use super::legacy_outbox::LegacyOutbox;
 use super::lifetime::{End, StreamLifetime};
+use super::mcp_error::single_id;
 use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use super::response_head::Shape;

@@ -1,23 +1,49 @@
 //! One request from its head to its answer: framing, route, then an endpoint of our own or
-//! admission and exchange. Refusals become answers here, and are logged here.
+//! admission and exchange. Refusals become answers here, and are told here.
+
+use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use mcp_protocol::Message;
 use pingora::protocols::http::ServerSession;
+use tokio::time::timeout;
 
+use super::admission::{self, Admitted};
 use super::audit::AdmissionEvent;
 use super::challenge::Challenge;
-use super::compat::{self, TranslationPlan};
+use super::compat::{self, TranslationPlan, Translator};
 use super::context::{ProxyError, RequestContext};
 use super::cors::{ANYBODY, Origin, allow_reading, origin, preflight};
+use super::declined;
+use super::exchange;
+use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use super::routes::{BackendRoute, Route, Target};
 use super::state::ProxyState;
-use super::{admission, body, framing, peer, policy_input, response_writer};
+use super::{body, framing, peer, policy_input, response_writer};
 use gateway_core::protocol::web::Request;
 use gateway_oauth::endpoint::Endpoint;
 
-impl ProxyState {
+/// A client whose own answer to a backend is refused does not wait for longer until the backend has
+/// taken that nobody answers.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What answers requests.
+pub(super) struct Service {
+    pub(super) state: ProxyState,
+    pub(super) translator: Translator,
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Service")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Service {
     /// Answers the request whose head `session` has read. An error means that its connection is of
     /// no more use.
     pub(super) async fn serve(
@@ -25,77 +51,27 @@ impl ProxyState {
         session: &mut ServerSession,
         context: &mut RequestContext,
     ) -> pingora::Result<()> {
+        let state = &self.state;
         if let Err(what) = framing::check(session) {
             session.set_keepalive(None);
-            return self
-                .refuse(session, context, &Rejection::Ambiguous(what), None, "")
-                .await;
+            let rejection = Rejection::Ambiguous(what);
+            return refuse(state, session, context, &rejection, None).await;
         }
         let raw = framing::target(session);
-        let target = match Target::read(&raw, &self.settings.issuer) {
+        let target = match Target::read(&raw, &state.settings.issuer) {
             Ok(target) => target,
             Err(what) => {
-                return self
-                    .refuse(
-                        session,
-                        context,
-                        &Rejection::AmbiguousPath(what.0),
-                        None,
-                        "",
-                    )
-                    .await;
+                let rejection = Rejection::AmbiguousPath(what.0);
+                return refuse(state, session, context, &rejection, None).await;
             }
         };
-        match self.routes.route(&session.req_header().method, &target) {
+        match state.routes.route(&session.req_header().method, &target) {
             Route::Endpoint(endpoint) => {
-                self.serve_endpoint(session, context, endpoint, &target)
-                    .await
+                serve_endpoint(state, session, context, endpoint, &target).await
             }
             Route::Backend(route) => self.serve_backend(session, context, route).await,
-            Route::Nowhere => {
-                self.refuse(session, context, &Rejection::NotFound, None, "")
-                    .await
-            }
+            Route::Nowhere => refuse(state, session, context, &Rejection::NotFound, None).await,
         }
-    }
-
-    async fn serve_endpoint(
-        &self,
-        session: &mut ServerSession,
-        context: &mut RequestContext,
-        endpoint: Endpoint,
-        target: &Target<'_>,
-    ) -> pingora::Result<()> {
-        let head = session.req_header();
-        let mut request = Request {
-            method: head.method.clone(),
-            path: target.path.to_owned(),
-            query: target.query.map(str::to_owned),
-            headers: head.headers.clone(),
-            body: Bytes::new(),
-            peer: peer::address_of(session, &self.settings.trusted_proxies),
-            request_id: context.id.clone(),
-        };
-        // Boxed, as below.
-        let limit = Box::pin(self.server.body_limit(&endpoint, &request)).await;
-        let patience = self.settings.timeouts.endpoint_body;
-        context.peer = Some(request.peer);
-        let hold = context.hold(&self.budget);
-        // Where none is taken none is read, not even to be refused for its size.
-        let read = match limit > 0 && endpoint.takes(&request.method) {
-            true => body::read(session, limit, patience, hold).await,
-            false => Ok(Bytes::new()),
-        };
-        request.body = match read {
-            Ok(body) => body,
-            Err(ProxyError::Denied(rejection)) => {
-                return self.refuse(session, context, &rejection, None, "").await;
-            }
-            Err(ProxyError::Broken(error)) => return Err(error),
-        };
-        // Boxed, so that streams, which never get here, need not have room for it.
-        let response = Box::pin(self.server.answer(endpoint, &request)).await;
-        response_writer::write(session, response).await
     }
 
     async fn serve_backend(
@@ -104,110 +80,187 @@ impl ProxyState {
         context: &mut RequestContext,
         route: BackendRoute<'_>,
     ) -> pingora::Result<()> {
-        let (mounted, mcp_endpoint) = (route.mounted, route.endpoint);
-        let name = &mounted.backend.mount.name;
-        let allowed = match origin(&session.req_header().headers, &self.settings) {
+        let state = &self.state;
+        context.allowed_origin = match origin(&session.req_header().headers, &state.settings) {
             Origin::Allowed(origin) => Some(origin),
             Origin::Absent | Origin::Foreign(_) => None,
         };
-        if let Some(response) = preflight(session, allowed.as_ref()) {
+        if let Some(response) = preflight(session, context.allowed_origin.as_ref()) {
             return response_writer::write(session, response).await;
         }
-        context.peer = Some(peer::address_of(session, &self.settings.trusted_proxies));
+        context.peer = Some(peer::address_of(session, &state.settings.trusted_proxies));
         context.protocol_version = policy_input::protocol_version(&session.req_header().headers);
-        let admitted = admission::admit(self, session, context, route).await;
-        if let Ok(admitted) = &admitted
-            && admitted.refused.is_none()
-        {
-            let grant = &admitted.permit.token().claims().grant;
-            self.server.last_use.note(grant, self.clock.now());
-        }
-        let outcome = match admitted {
-            Ok(mut admitted) => {
-                let family = compat::family(mcp_endpoint, admitted.is_stateless);
-                if !mounted.protocols.is_ready(family) {
-                    // Boxed: it happens hardly ever.
-                    Box::pin(mounted.protocols.wait_until_probed(family)).await;
-                }
-                let plan = self.plan(mounted, mcp_endpoint, session, &admitted);
-                let admitted = match admitted.refused.take() {
-                    None => Ok(admitted),
-                    // Boxed: it happens hardly ever.
-                    Some(rejection) => {
-                        Box::pin(
-                            self.decline(session, context, mounted, &plan, admitted, *rejection),
-                        )
-                        .await
-                    }
-                };
-                match (admitted, plan) {
-                    (Err(error), _) => Err(error),
-                    (Ok(admitted), TranslationPlan::Through) => {
-                        self.exchange(
-                            session,
-                            context,
-                            mounted,
-                            mcp_endpoint,
-                            admitted,
-                            allowed.as_ref(),
-                        )
-                        .await
-                    }
-                    // Boxed: what passes through need not have room for it.
-                    (Ok(admitted), plan) => {
-                        let translated = self.translate(
-                            session,
-                            context,
-                            mounted,
-                            plan,
-                            admitted,
-                            allowed.as_ref(),
-                        );
-                        Box::pin(translated).await
-                    }
-                }
-            }
+        let outcome = match admission::admit(state, session, context, route).await {
+            Ok(admitted) => self.forward(session, context, route, admitted).await,
             Err(error) => Err(error),
         };
         match outcome {
             Ok(()) => Ok(()),
             Err(ProxyError::Broken(error)) => Err(error),
             Err(ProxyError::Denied(rejection)) => {
-                let challenge = Challenge::new(&self.settings.issuer, route, &context.scope);
-                let answer = Some((&challenge, allowed.as_ref()));
-                self.refuse(session, context, &rejection, answer, name)
-                    .await
+                refuse(state, session, context, &rejection, Some(route)).await
             }
         }
     }
 
-    /// Answers with a denial, and logs it.
-    async fn refuse(
+    /// Exchanges an admitted request with its backend, in what that speaks.
+    async fn forward(
         &self,
         session: &mut ServerSession,
         context: &RequestContext,
-        rejection: &Rejection,
-        for_backend: Option<(&Challenge, Option<&HeaderValue>)>,
-        backend: &str,
-    ) -> pingora::Result<()> {
-        let mut response = rejection
-            .answer()
-            .response(for_backend.map(|(challenge, _)| challenge), &context.id);
-        // Not what was asked of pages that know a person by a cookie.
-        if for_backend.is_some() || *rejection == Rejection::NotFound {
-            let origin = for_backend.and_then(|(_, origin)| origin);
-            allow_reading(response.headers_mut(), origin.unwrap_or(&ANYBODY));
+        route: BackendRoute<'_>,
+        mut admitted: Admitted,
+    ) -> Result<(), ProxyError> {
+        let (state, mounted) = (&self.state, route.mounted);
+        if admitted.refused.is_none() {
+            let grant = &admitted.permit.token().claims().grant;
+            state.server.last_use.note(grant, state.clock.now());
         }
-        let status = response.status().as_u16();
-        let refused = AdmissionEvent::Refused {
-            rejection,
-            status,
-            head: session.req_header(),
-            peer: peer::address_of(session, &self.settings.trusted_proxies),
-        };
-        // It is refused already, whether or not the audit log can be written.
-        let now = self.clock.now();
-        let _ = self.admissions.tell(&refused, context, backend, now);
-        response_writer::write(session, response).await
+        let family = compat::family(route.endpoint, admitted.is_stateless);
+        if !mounted.protocols.is_ready(family) {
+            // Boxed: it happens hardly ever.
+            Box::pin(mounted.protocols.wait_until_probed(family)).await;
+        }
+        let translator = &self.translator;
+        let plan = translator.plan(mounted, route.endpoint, session, &admitted);
+        if let Some(rejection) = admitted.refused.take() {
+            // Boxed: it happens hardly ever.
+            let declined = self.decline(session, context, mounted, &plan, admitted, *rejection);
+            admitted = Box::pin(declined).await?;
+        }
+        match plan {
+            TranslationPlan::Through => {
+                exchange::exchange(state, session, context, route, admitted).await
+            }
+            // Boxed: what passes through need not have room for it.
+            plan => {
+                let translated =
+                    translator.translate(state, session, context, mounted, plan, admitted);
+                Box::pin(translated).await
+            }
+        }
     }
+
+    /// Sees to it that a backend is told that the answer to its question is refused. Where the client
+    /// waits for no answer of its own, what is left to do is the exchange of what is given back; else
+    /// the denial is its answer.
+    async fn decline(
+        &self,
+        session: &ServerSession,
+        context: &RequestContext,
+        mounted: &MountedBackend,
+        plan: &TranslationPlan,
+        admitted: Admitted,
+        rejection: Rejection,
+    ) -> Result<Admitted, ProxyError> {
+        let state = &self.state;
+        if rejection.is_swallowed() {
+            let backend = &mounted.backend.mount.name;
+            tell_refused(state, session, context, &rejection, backend, 202);
+            return Ok(admitted);
+        }
+        let head = session.req_header();
+        let told = async {
+            match plan {
+                TranslationPlan::Through if !admitted.permit.calls().is_empty() => {
+                    exchange::tell(state, head, mounted, &admitted).await;
+                }
+                TranslationPlan::Stateless(_) => {
+                    let text = std::str::from_utf8(admitted.body.as_deref().unwrap_or_default());
+                    let message = text.ok().and_then(|text| Message::parse(text).ok());
+                    if let (Some(message), Rejection::Refused(call)) = (message, &rejection) {
+                        let error = declined::why(call.refusal());
+                        let (headers, permit) = (&head.headers, admitted.permit);
+                        self.translator
+                            .give_up(state, headers, mounted, permit, &message, &error)
+                            .await;
+                    }
+                }
+                _ => {}
+            }
+        };
+        // It is refused all the same where the backend takes nothing: its own patience is left then.
+        let _ = timeout(PATIENCE, told).await;
+        Err(rejection.into())
+    }
+}
+
+async fn serve_endpoint(
+    state: &ProxyState,
+    session: &mut ServerSession,
+    context: &mut RequestContext,
+    endpoint: Endpoint,
+    target: &Target<'_>,
+) -> pingora::Result<()> {
+    let head = session.req_header();
+    let mut request = Request {
+        method: head.method.clone(),
+        path: target.path.to_owned(),
+        query: target.query.map(str::to_owned),
+        headers: head.headers.clone(),
+        body: Bytes::new(),
+        peer: peer::address_of(session, &state.settings.trusted_proxies),
+        request_id: context.id.clone(),
+    };
+    // Boxed, as below.
+    let limit = Box::pin(state.server.body_limit(&endpoint, &request)).await;
+    let patience = state.settings.timeouts.endpoint_body;
+    context.peer = Some(request.peer);
+    let hold = context.hold(&state.budget);
+    // Where none is taken none is read, not even to be refused for its size.
+    let read = match limit > 0 && endpoint.takes(&request.method) {
+        true => body::read(session, limit, patience, hold).await,
+        false => Ok(Bytes::new()),
+    };
+    request.body = match read {
+        Ok(body) => body,
+        Err(ProxyError::Denied(rejection)) => {
+            return refuse(state, session, context, &rejection, None).await;
+        }
+        Err(ProxyError::Broken(error)) => return Err(error),
+    };
+    // Boxed, so that streams, which never get here, need not have room for it.
+    let response = Box::pin(state.server.answer(endpoint, &request)).await;
+    response_writer::write(session, response).await
+}
+
+/// Answers with a denial, and tells it.
+async fn refuse(
+    state: &ProxyState,
+    session: &mut ServerSession,
+    context: &RequestContext,
+    rejection: &Rejection,
+    route: Option<BackendRoute<'_>>,
+) -> pingora::Result<()> {
+    let issuer = &state.settings.issuer;
+    let challenge = route.map(|route| Challenge::new(issuer, route, &context.scope));
+    let mut response = rejection.answer().response(challenge.as_ref(), &context.id);
+    // Not what was asked of pages that know a person by a cookie.
+    if route.is_some() || *rejection == Rejection::NotFound {
+        let origin = context.allowed_origin.as_ref();
+        allow_reading(response.headers_mut(), origin.unwrap_or(&ANYBODY));
+    }
+    let backend = route.map_or("", |route| &route.mounted.backend.mount.name);
+    let status = response.status().as_u16();
+    tell_refused(state, session, context, rejection, backend, status);
+    response_writer::write(session, response).await
+}
+
+fn tell_refused(
+    state: &ProxyState,
+    session: &ServerSession,
+    context: &RequestContext,
+    rejection: &Rejection,
+    backend: &str,
+    status: u16,
+) {
+    let refused = AdmissionEvent::Refused {
+        rejection,
+        status,
+        head: session.req_header(),
+        peer: peer::address_of(session, &state.settings.trusted_proxies),
+    };
+    // It is refused already, whether or not the audit log can be written.
+    let now = state.clock.now();
+    let _ = state.admissions.tell(&refused, context, backend, now);
 }

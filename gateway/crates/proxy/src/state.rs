@@ -5,9 +5,7 @@ use std::sync::Arc;
 
 use super::audit::AdmissionLog;
 use super::backend_tokens::BackendTokens;
-use super::compat::Translator;
 use super::confirmation::TokenConfirmation;
-use super::connection_limits::ConnectionLimits;
 use super::drain::Draining;
 use super::in_flight::Budget;
 use super::legacy_outbox::LegacyOutboxes;
@@ -66,11 +64,9 @@ pub(super) struct ProxyState {
     pub(super) sessions: Sessions,
     pub(super) backend_tokens: BackendTokens,
     pub(super) streams: Streams,
-    pub(super) translator: Translator,
     pub(super) draining: Draining,
     pub(super) legacy_outboxes: Arc<LegacyOutboxes>,
     pub(super) tasks: Tasks,
-    pub(super) connection_limits: Arc<ConnectionLimits>,
     pub(super) budget: Arc<Budget>,
 }
 
@@ -104,11 +100,9 @@ impl ProxyState {
             ),
             backend_tokens: BackendTokens::new(keys),
             streams: Streams::default(),
-            translator: Translator::default(),
             draining: Draining::default(),
             legacy_outboxes: Arc::default(),
             tasks: Tasks::default(),
-            connection_limits: Arc::default(),
             budget: Arc::new(Budget::new(
                 settings.in_flight,
                 settings.request_body,

@@ -66,7 +66,7 @@ mod upstream_session;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 use mcp_protocol::{Message, RpcError, to_stateful};
 use pingora::protocols::http::ServerSession;
 use quick_cache::sync::Cache;
@@ -122,16 +122,16 @@ impl Default for Translator {
     }
 }
 
-impl ProxyState {
+impl Translator {
     /// Exchanges one request of a client with a backend of another revision family.
     pub(super) async fn translate(
         &self,
+        state: &ProxyState,
         session: &mut ServerSession,
         context: &RequestContext,
         mounted: &MountedBackend,
         plan: TranslationPlan,
         admitted: Admitted,
-        origin: Option<&HeaderValue>,
     ) -> Result<(), ProxyError> {
         let Admitted {
             permit,
@@ -151,7 +151,7 @@ impl ProxyState {
             _ => String::new(),
         };
         let downstream = Downstream {
-            state: self,
+            state,
             mounted,
             context,
             lifetime,
@@ -159,38 +159,32 @@ impl ProxyState {
             token: permit.token().clone(),
             calls: permit.calls().to_vec(),
             conversation,
-            origin,
+            origin: context.allowed_origin.as_ref(),
             plan: plan.name(),
         };
         let headers = &session.req_header().headers;
         let upstream =
-            UpstreamClient::new(self, mounted, permit, headers, context.hold(&self.budget))?;
-        let translator = &self.translator;
+            UpstreamClient::new(state, mounted, permit, headers, context.hold(&state.budget))?;
         match (plan, message) {
             (TranslationPlan::LegacyStream(protocol), _) => {
-                translator
-                    .open_legacy_stream(&downstream, session, protocol)
+                self.open_legacy_stream(&downstream, session, protocol)
                     .await
             }
             (TranslationPlan::LegacyMessage(name), Some(message)) => {
-                translator
-                    .post_to_legacy_stream(&downstream, session, &name, upstream, message)
+                self.post_to_legacy_stream(&downstream, session, &name, upstream, message)
                     .await
             }
             (TranslationPlan::Begin(UpstreamProtocol::Stateless), Some(message)) => {
-                translator
-                    .begin_stateless(&downstream, session, upstream, &message)
+                self.begin_stateless(&downstream, session, upstream, &message)
                     .await
             }
             (TranslationPlan::Begin(UpstreamProtocol::HttpSse), Some(message)) => {
-                translator
-                    .begin_over_stream(&downstream, session, upstream, message)
+                self.begin_over_stream(&downstream, session, upstream, message)
                     .await
             }
             (TranslationPlan::GatewaySession(text), message) => {
                 let written = Written::read(&text).ok_or(Rejection::SessionUnknown)?;
-                translator
-                    .in_gateway_session(&downstream, session, upstream, written, message)
+                self.in_gateway_session(&downstream, session, upstream, written, message)
                     .await
             }
             (TranslationPlan::Stateless(protocol), Some(message)) => {
@@ -198,8 +192,7 @@ impl ProxyState {
                     UpstreamProtocol::HttpSse => Wire::HttpSse,
                     _ => Wire::Streamable,
                 };
-                translator
-                    .take_stateless(&downstream, session, upstream, wire, message)
+                self.take_stateless(&downstream, session, upstream, wire, message)
                     .await
             }
             // `plan` names no other pair.
@@ -208,11 +201,12 @@ impl ProxyState {
     }
 }
 
-impl ProxyState {
+impl Translator {
     /// Gives up a call of a stateless client that waits for what a refused `retry` was to answer: the
     /// backend is told so, and that nobody waits for the call any more.
     pub(super) async fn give_up(
         &self,
+        state: &ProxyState,
         headers: &HeaderMap,
         mounted: &MountedBackend,
         permit: Permit,
@@ -220,16 +214,16 @@ impl ProxyState {
         error: &RpcError,
     ) {
         let claims = permit.token().claims();
-        let states = StateTags::new(&self.sessions, claims, &mounted.backend.mount);
+        let states = StateTags::new(&state.sessions, claims, &mounted.backend.mount);
         let suspended_calls = to_stateful::request_state(retry)
-            .and_then(|state| states.unbind(&state))
-            .and_then(|name| self.translator.suspended_calls.take(&name, retry));
+            .and_then(|presented| states.unbind(&presented))
+            .and_then(|name| self.suspended_calls.take(&name, retry));
         let Some((pending, asked)) = suspended_calls else {
             return;
         };
         let upstream_session = pending.upstream_session.lock().clone();
-        let account = self.budget.hold(None, claims.grant.as_str());
-        let upstream = UpstreamClient::new(self, mounted, permit, headers, account);
+        let account = state.budget.hold(None, claims.grant.as_str());
+        let upstream = UpstreamClient::new(state, mounted, permit, headers, account);
         if let (Some(upstream_session), Some(id), Ok(upstream)) =
             (upstream_session, asked.id(), upstream)
         {

@@ -9,10 +9,10 @@ use pingora::protocols::http::ServerSession;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
+use super::Translator;
 use crate::admission::{Admitted, Own};
 use crate::mounted_backend::MountedBackend;
 use crate::routes::McpEndpoint;
-use crate::state::ProxyState;
 use gateway_upstream::ProtocolSupport;
 
 /// What the backend is spoken to in.
@@ -65,7 +65,7 @@ struct RequestFacts<'a> {
     call: Option<&'a str>,
 }
 
-impl ProxyState {
+impl Translator {
     /// The way of an admitted request.
     pub(crate) fn plan(
         &self,
@@ -91,8 +91,7 @@ impl ProxyState {
         };
         let protocols = &mounted.protocols;
         if facts.call == Some("initialize") {
-            self.translator
-                .discover_fallbacks
+            self.discover_fallbacks
                 .falls_back(&fallback_key(mounted, admitted));
         }
         if protocols.supports(family_of(facts)) {
@@ -101,7 +100,7 @@ impl ProxyState {
         let plan = plan(facts, protocols.families());
         match (&plan, facts.call) {
             (TranslationPlan::Stateless(_), Some("server/discover"))
-                if !self.translator.discover_fallbacks.is_answered(
+                if !self.discover_fallbacks.is_answered(
                     fallback_key(mounted, admitted),
                     protocols,
                     Instant::now(),
