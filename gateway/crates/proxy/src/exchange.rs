@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use http::header::{LOCATION, WWW_AUTHENTICATE};
-use http::{HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderName, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
@@ -61,14 +61,10 @@ pub(super) async fn exchange(
         }
     };
 
-    let head = connection
-        .read_head()
-        .await
-        .map_err(|failure| Rejection::Upstream(failure, None))?;
-    refuse_unusable(head, mounted)?;
-    doubt_protocols(head, route, &admitted.permit);
-    let token = admitted.permit.token();
-    let is_restricted = policy_input::cuts_lists(&state.policy, &state.catalogue, token, mounted);
+    let head = connection.read_head().await;
+    let head = head.map_err(|failure| Rejection::Upstream(failure, None))?;
+    let (policy, token) = (&state.policy, admitted.permit.token());
+    let is_restricted = policy_input::cuts_lists(policy, &state.catalogue, token, mounted);
     let form = AnswerForm::new(head, &request, route, &admitted, is_restricted)?;
     let conversation = conversation(&admitted, head);
     let head = head.clone();
@@ -77,14 +73,7 @@ pub(super) async fn exchange(
     let (shape, list) = match form.list {
         None => (form.shape, None),
         Some(limit) => {
-            let filter = ToolListFilter {
-                state,
-                mounted,
-                context,
-                token: admitted.permit.token(),
-                calls: admitted.permit.calls(),
-                conversation: &conversation,
-            };
+            let filter = filter_for(state, context, mounted, &admitted, &conversation);
             let is_lenient = route.endpoint == McpEndpoint::Messages || !head.status.is_success();
             let whole = whole_list(&mut connection, filter, is_lenient, mounted, limit);
             let list = tokio::select! {
@@ -97,10 +86,14 @@ pub(super) async fn exchange(
             (Shape::Bytes(Some(list.len() as u64)), Some(list))
         }
     };
-    let answer = answer_head(&state.sessions, &head, shape, &request, mounted, &admitted)?;
+    let sessions = &state.sessions;
+    let answer = answer_head(
+        sessions, context, &head, shape, &request, mounted, &admitted,
+    )?;
     let status = answer.status.as_u16();
-    write_head(session, answer, context.allowed_origin.as_ref()).await?;
+    session.write_response_header(Box::new(answer)).await?;
 
+    let hold = form.is_filtered.then(|| context.hold(&state.budget));
     let relay = Relay {
         state,
         mounted,
@@ -111,9 +104,7 @@ pub(super) async fn exchange(
         outbox: None,
         conversation,
         lifetime: &lifetime,
-        filter: form
-            .is_filtered
-            .then(|| EventFilter::new(context.hold(&state.budget))),
+        filter: hold.map(EventFilter::new),
         waits_for_events: admitted.waits_for_events,
         status,
     };
@@ -182,6 +173,8 @@ impl AnswerForm {
         admitted: &Admitted,
         is_restricted: bool,
     ) -> Result<Self, Rejection> {
+        refuse_unusable(head, route.mounted)?;
+        doubt_protocols(head, route, &admitted.permit);
         let is_stream = route.endpoint == McpEndpoint::Sse
             && request.method == Method::GET
             && head.status == StatusCode::OK;
@@ -211,6 +204,7 @@ impl AnswerForm {
 /// The head of the answer, with the session id that is the client's alone.
 fn answer_head(
     sessions: &Sessions,
+    context: &RequestContext,
     head: &ResponseHeader,
     shape: Shape,
     request: &RequestHeader,
@@ -223,22 +217,33 @@ fn answer_head(
         .get(SESSION)
         .and_then(|id| id.to_str().ok())
         .map(|id| sessions.bind(id, claims, &mounted.backend.mount));
-    response_head::build(head, shape, bound, request.version == Version::HTTP_11)
-}
-
-async fn write_head(
-    session: &mut ServerSession,
-    mut answer: ResponseHeader,
-    origin: Option<&HeaderValue>,
-) -> pingora::Result<()> {
-    if let Some(origin) = origin {
+    let takes_chunks = request.version == Version::HTTP_11;
+    let mut answer = response_head::build(head, shape, bound, takes_chunks)?;
+    if let Some(origin) = &context.allowed_origin {
         let mut headers = http::HeaderMap::new();
         allow_reading(&mut headers, origin);
         for (name, value) in &headers {
             answer.insert_header(name.clone(), value.clone())?;
         }
     }
-    session.write_response_header(Box::new(answer)).await
+    Ok(answer)
+}
+
+fn filter_for<'a>(
+    state: &'a ProxyState,
+    context: &'a RequestContext,
+    mounted: &'a MountedBackend,
+    admitted: &'a Admitted,
+    conversation: &'a str,
+) -> ToolListFilter<'a> {
+    ToolListFilter {
+        state,
+        mounted,
+        context,
+        token: admitted.permit.token(),
+        calls: admitted.permit.calls(),
+        conversation,
+    }
 }
 
 /// Sends what nobody waits for an answer to: the backend takes it or does not.

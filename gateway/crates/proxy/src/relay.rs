@@ -3,6 +3,7 @@
 //! backend broke off.
 
 use std::pin::Pin;
+use std::time::Duration;
 
 use bytes::Bytes;
 use pingora::ErrorType;
@@ -71,7 +72,16 @@ enum Next {
     Gone,
 }
 
-impl<'a> Relay<'a> {
+/// How far an answer has come.
+#[derive(Default)]
+struct Progress {
+    boundary: Boundary,
+    passed: u64,
+    /// The gateway's own answers that wait for the end of an event.
+    letters: Vec<Bytes>,
+}
+
+impl Relay<'_> {
     /// Relays until the answer is complete or something ends it.
     pub(super) async fn run(
         mut self,
@@ -82,16 +92,10 @@ impl<'a> Relay<'a> {
         mut leaving: Pin<&mut impl Future<Output = End>>,
     ) -> Result<(), ProxyError> {
         let is_events = self.shape == Shape::Events;
-        // Silence: between events it is filled, within an answer of known kind it is a failure.
-        let patience = match is_events {
-            true => self.state.settings.keep_alive,
-            false => self.mounted.backend.response_timeout,
-        };
+        let patience = self.patience();
         let quiet = sleep(patience);
         tokio::pin!(quiet);
-        let mut boundary = Boundary::default();
-        let mut passed = 0;
-        let mut letters = Vec::new();
+        let mut progress = Progress::default();
         let mut held = self.waits_for_events.then(|| self.hold());
         loop {
             let next = tokio::select! {
@@ -120,35 +124,18 @@ impl<'a> Relay<'a> {
                             return self.give_up(session, full).await;
                         }
                     };
-                    if is_events {
-                        boundary.advance(&chunk);
-                    }
                     quiet.as_mut().reset(Instant::now() + patience);
-                    passed += chunk.len() as u64;
-                    if self.shape == Shape::Bytes(Some(passed))
-                        && connection.read_body().await == Ok(None)
-                    {
+                    if self.is_last(&mut connection, &mut progress, &chunk).await {
                         return self.finish(session, connection, chunk).await;
                     }
-                    if !chunk.is_empty() {
-                        self.write(session, chunk).await?;
-                    }
-                    if boundary.is_between_events() {
-                        for letter in letters.drain(..) {
-                            self.write(session, letter).await?;
-                        }
-                    }
+                    self.pass(session, &mut progress, chunk).await?;
                 }
-                Next::Letter(letter) if boundary.is_between_events() => {
+                Next::Letter(letter) if progress.boundary.is_between_events() => {
                     self.write(session, letter).await?;
                 }
-                Next::Letter(letter) => letters.push(letter),
+                Next::Letter(letter) => progress.letters.push(letter),
                 Next::Quiet => {
-                    if boundary.is_between_events() {
-                        session
-                            .write_response_body(Bytes::from_static(KEEP_ALIVE), false)
-                            .await?;
-                    }
+                    keep_alive(session, &progress).await?;
                     held.get_or_insert_with(|| self.hold());
                     quiet.as_mut().reset(Instant::now() + patience);
                 }
@@ -158,18 +145,7 @@ impl<'a> Relay<'a> {
                 }
                 Next::Ended(end) => {
                     connection.abandon().await;
-                    self.log(end.as_str());
-                    if !is_events {
-                        return Err(aborted());
-                    }
-                    if end == End::Shutdown && boundary.is_between_events() {
-                        session
-                            .write_response_body(Bytes::from_static(FAREWELL), false)
-                            .await?;
-                    }
-                    session.set_keepalive(None);
-                    session.write_response_body(Bytes::new(), true).await?;
-                    return Ok(());
+                    return self.end(session, &progress, end).await;
                 }
                 Next::Gone => {
                     connection.abandon().await;
@@ -182,6 +158,69 @@ impl<'a> Relay<'a> {
                 }
             }
         }
+    }
+
+    /// How long the backend may be silent: between events silence is filled then, within an answer of
+    /// known kind it is a failure.
+    fn patience(&self) -> Duration {
+        match self.shape {
+            Shape::Events => self.state.settings.keep_alive,
+            Shape::Bytes(_) | Shape::Nothing => self.mounted.backend.response_timeout,
+        }
+    }
+
+    /// Whether an answer of known length ends with these bytes.
+    async fn is_last(
+        &self,
+        connection: &mut Connection,
+        progress: &mut Progress,
+        chunk: &Bytes,
+    ) -> bool {
+        if self.shape == Shape::Events {
+            progress.boundary.advance(chunk);
+        }
+        progress.passed += chunk.len() as u64;
+        self.shape == Shape::Bytes(Some(progress.passed))
+            && connection.read_body().await == Ok(None)
+    }
+
+    /// Writes the next bytes, and what waited for the end of their event.
+    async fn pass(
+        &self,
+        session: &mut ServerSession,
+        progress: &mut Progress,
+        chunk: Bytes,
+    ) -> Result<(), ProxyError> {
+        if !chunk.is_empty() {
+            self.write(session, chunk).await?;
+        }
+        if progress.boundary.is_between_events() {
+            for letter in progress.letters.drain(..) {
+                self.write(session, letter).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends an answer that may not go on: properly, where it is events.
+    async fn end(
+        &self,
+        session: &mut ServerSession,
+        progress: &Progress,
+        end: End,
+    ) -> Result<(), ProxyError> {
+        self.log(end.as_str());
+        if self.shape != Shape::Events {
+            return Err(aborted());
+        }
+        if end == End::Shutdown && progress.boundary.is_between_events() {
+            session
+                .write_response_body(Bytes::from_static(FAREWELL), false)
+                .await?;
+        }
+        session.set_keepalive(None);
+        session.write_response_body(Bytes::new(), true).await?;
+        Ok(())
     }
 
     /// Writes the last bytes of a complete answer. The connection is given back first, so that it
@@ -343,6 +382,15 @@ async fn letter(outbox: &mut Option<LegacyOutbox>) -> Bytes {
         }
         None => std::future::pending().await,
     }
+}
+
+/// Fills the silence between events.
+async fn keep_alive(session: &mut ServerSession, progress: &Progress) -> Result<(), ProxyError> {
+    if progress.boundary.is_between_events() {
+        let comment = Bytes::from_static(KEEP_ALIVE);
+        session.write_response_body(comment, false).await?;
+    }
+    Ok(())
 }
 
 /// The connection is broken off, so that nobody takes the answer for complete.
