@@ -6,7 +6,8 @@
 use http::StatusCode;
 
 use crate::endpoint::Endpoint;
-use crate::{AuthorizationServer, error_page, error_response};
+use crate::server::AuthorizationServer;
+use crate::{error_page, error_response};
 use gateway_core::audit::{Outcome, Record};
 use gateway_core::protocol::oauth::OAuthError;
 use gateway_core::protocol::web::{Request, Response};

@@ -9,7 +9,7 @@ use rand::rngs::OsRng;
 
 use crate::error_page::{self, Refused};
 use crate::pages::Frame;
-use crate::{AuthorizationServer, Settings};
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::grants::Tools;
 use gateway_core::protocol::form::{Form, has_media_type};
 use gateway_core::protocol::web::{Request, Response};

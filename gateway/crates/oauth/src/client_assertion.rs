@@ -6,9 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use crate::AuthorizationServer;
 use crate::endpoint::path;
 use crate::fetch::FetchError;
+use crate::server::AuthorizationServer;
 use gateway_core::client::assertion::{Assertion, AssertionError, VerifiedAssertion};
 use gateway_core::client::keys::{KeySet, KeySetError, KeySource};
 use gateway_core::client::{Client, Registration};

@@ -6,8 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
+use crate::client_assertion;
 use crate::clients::{self, NotFound};
-use crate::{AuthorizationServer, client_assertion};
+use crate::server::AuthorizationServer;
 use gateway_core::client::assertion::{self, Assertion};
 use gateway_core::client::{Client, ClientId, Credential};
 use gateway_core::clock::Timestamp;

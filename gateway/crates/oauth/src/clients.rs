@@ -1,8 +1,8 @@
 //! Finding a client by its id: in the configuration, in the store, or in the metadata document
 //! whose address the id is.
 
-use crate::AuthorizationServer;
 use crate::fetch::FetchError;
+use crate::server::AuthorizationServer;
 use gateway_core::client::known_documents;
 use gateway_core::client::metadata_document::{self, DocumentError, DocumentUrl};
 use gateway_core::client::{Client, ClientId};

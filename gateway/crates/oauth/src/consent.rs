@@ -18,7 +18,8 @@ use crate::form_token::{self, Purpose, SealError, Unsealed};
 use crate::pages::{
     self, Capabilities, Changed, Consent, ConsentProblem, Goal, Preset, ScopeLine, Waiting,
 };
-use crate::{AuthorizationServer, clients, login};
+use crate::server::AuthorizationServer;
+use crate::{clients, login};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::metadata_document::DocumentUrl;

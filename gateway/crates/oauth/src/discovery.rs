@@ -7,8 +7,9 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::cacheable_response;
 use crate::endpoint::path;
-use crate::{AuthorizationServer, cacheable_response};
+use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::resource::{Issuer, Mount, default_mount};
 use gateway_core::protocol::web::{self, Request, Response};

@@ -4,9 +4,10 @@
 use http::StatusCode;
 
 use crate::audited::audited;
+use crate::browser;
 use crate::identity::Overloaded;
 use crate::pages::{self, Refusal};
-use crate::{AuthorizationServer, browser};
+use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;

@@ -3,8 +3,9 @@
 use http::StatusCode;
 
 use crate::browser::{self, BrowserName};
+use crate::login;
 use crate::pages::{self, Home, MountUrls};
-use crate::{AuthorizationServer, login};
+use crate::server::AuthorizationServer;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 

@@ -12,7 +12,8 @@ use http::header::{AUTHORIZATION, HeaderName};
 use serde_json::{Value, json};
 
 use crate::client_authentication::{basic, form, malformed};
-use crate::{AuthorizationServer, discovery, error_response};
+use crate::server::AuthorizationServer;
+use crate::{discovery, error_response};
 use gateway_core::access_token::{self, VerifiedToken};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::{AccessToken, Audience, RevocationStatus, TokenRejection};

@@ -26,6 +26,7 @@ mod client_authentication;
 mod clients;
 pub mod consent;
 mod discovery;
+mod dispatch;
 pub mod endpoint;
 pub mod error_page;
 mod error_response;
@@ -42,170 +43,10 @@ pub mod pages;
 pub mod register;
 pub mod revoke;
 pub mod revoke_all;
+mod server;
 pub mod setup;
 #[cfg(test)]
 mod tests;
 pub mod token;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
-
-use http::header::CONTENT_LENGTH;
-
-use crate::fetch::Documents;
-use crate::identity::{Passwords, Setup};
-use gateway_core::access_token::Keys;
-use gateway_core::client::Client;
-use gateway_core::clock::{Clock, Timestamp};
-use gateway_core::grants::refresh_token::Lifetimes;
-use gateway_core::policy::{AccessToken, ScopeTable, TokenRejection};
-use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
-use gateway_core::protocol::resource::{Issuer, Mount};
-use gateway_core::protocol::web::{Request, Response};
-use gateway_core::reason::Reason;
-use gateway_core::secret::{SecretHash, TagKey};
-use gateway_store::journal::Journal;
-use gateway_store::{LastUse, Records, ToolsUnknown};
-use gateway_upstream::Catalogue;
-
-use self::endpoint::Endpoint;
-
-/// How long a stream lives at most, where access tokens are short and refreshed. Without refresh
-/// tokens a stream ends with its token.
-pub const LONGEST_STREAM: Duration = Duration::from_secs(24 * 3600);
-
-/// What the operator decides about the authorization server.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The public origin.
-    pub issuer: Issuer,
-    /// The backends, in configuration order. At least one.
-    pub mounts: Vec<Mount>,
-    /// The name of this installation on pages and in the manifest.
-    pub title: String,
-    /// The lifetime of access tokens.
-    pub access_ttl: Duration,
-    /// What scopes there are.
-    pub scopes: ScopeTable,
-    /// Refresh tokens, where they are served.
-    pub refresh: Option<Lifetimes>,
-    /// Backends that may ask what a token says, by name.
-    pub introspection: BTreeMap<String, SecretHash>,
-    /// The token that the ChatGPT app directory asks for at `/.well-known/openai-apps-challenge`.
-    pub apps_challenge: Option<String>,
-    /// `Contact` of security.txt (RFC 9116), a URI.
-    pub security_contact: Option<String>,
-    /// Private-use schemes of redirect URIs that are accepted besides the built-in ones.
-    pub redirect_schemes: PrivateUseSchemes,
-    /// The clients that the operator registered.
-    pub clients: Vec<Client>,
-    /// The hosts whose metadata documents are taken; all, if there is none.
-    pub document_hosts: Vec<String>,
-    /// How many registrations one address may make in an hour.
-    pub registrations_per_hour: u64,
-}
-
-impl Settings {
-    /// The refresh tokens that a client may have.
-    fn refresh_for(&self, client: &Client) -> Option<&Lifetimes> {
-        self.refresh.as_ref().filter(|_| client.may_refresh)
-    }
-
-    /// How long a client may use what it is granted, without asking a person again.
-    fn longest_grant(&self, client: &Client) -> Duration {
-        self.refresh_for(client)
-            .map_or(self.access_ttl, |refresh| refresh.absolute)
-    }
-
-    /// How long a token that nobody renews lives at most.
-    pub fn longest_token(&self) -> Duration {
-        let refresh = self.refresh.map_or(Duration::ZERO, |refresh| refresh.idle);
-        self.access_ttl.max(refresh)
-    }
-
-    /// How long a stream may go on, whatever becomes of the token that opened it.
-    pub fn longest_stream(&self) -> Duration {
-        self.refresh.map_or(Duration::ZERO, |_| LONGEST_STREAM)
-    }
-
-    /// How long anything may go on that is given or begun at this moment: a token that nobody
-    /// renews, or a stream.
-    pub fn longest_use(&self) -> Duration {
-        self.longest_token().max(self.longest_stream())
-    }
-}
-
-/// The authorization server with all that it needs. Built once, by `app`.
-#[derive(Debug)]
-pub struct AuthorizationServer {
-    /// What the operator decided.
-    pub settings: Settings,
-    /// What outlives a request.
-    pub records: Records,
-    /// When grants were used last.
-    pub last_use: Arc<LastUse>,
-    /// The keys that sign access tokens.
-    pub keys: Arc<Keys>,
-    /// The key for tags in forms; derive one a purpose.
-    pub tags: TagKey,
-    /// Password hashing on its bounded pool.
-    pub passwords: Passwords,
-    /// The first owner's set-up.
-    pub setup: Setup,
-    /// What the backends offer, asked live.
-    pub catalogue: Arc<Catalogue>,
-    /// Metadata documents of clients; `None` switches them off.
-    pub documents: Option<Documents>,
-    /// The keys of clients that say where theirs are.
-    pub key_sets: Documents,
-    /// The audit log.
-    pub journal: Journal,
-    /// The time.
-    pub clock: Clock,
-}
-
-impl AuthorizationServer {
-    /// A confirmed token with the tools that are kept with its grant, where it does not say them
-    /// itself. One whose choice is not kept any more counts no more; while the store is away, whether
-    /// it counts can't be known.
-    pub async fn with_kept_tools(
-        &self,
-        token: AccessToken,
-        now: Timestamp,
-    ) -> Result<AccessToken, TokenRejection> {
-        let claims = token.claims();
-        match self
-            .records
-            .tools_of(&claims.grant, &claims.tools, now)
-            .await
-        {
-            Ok(kept) => Ok(token.with_tools(kept)),
-            Err(ToolsUnknown::Gone) => Err(TokenRejection::Invalid(Reason::GrantUnknown)),
-            Err(ToolsUnknown::Away(_)) => Err(TokenRejection::Unknown),
-        }
-    }
-
-    /// The largest body that is read of a request whose head is known, in bytes. Only somebody who is
-    /// logged in may send the long answer to a consent page with many tools.
-    pub async fn body_limit(&self, endpoint: &Endpoint, request: &Request) -> usize {
-        let usual = endpoint.body_limit();
-        let declared = request.headers.get(CONTENT_LENGTH);
-        let declared = declared.and_then(|length| length.to_str().ok()?.trim().parse().ok());
-        let is_long = declared.is_some_and(|length: usize| length > usual);
-        if *endpoint != Endpoint::Consent || !is_long {
-            return usual;
-        }
-        match login::session(self, request, self.clock.now()).await {
-            Ok(None) => usual,
-            // A fault is answered as one, after the body.
-            Ok(Some(_)) | Err(_) => consent::LONGEST_ANSWER,
-        }
-    }
-
-    /// Answers a request to one of the endpoints. Never fails: a fault is an answer, too.
-    pub async fn answer(&self, endpoint: Endpoint, request: &Request) -> Response {
-        // Boxed: the futures of all endpoints in one would be a stack of its own for every request.
-        Box::pin(endpoint::answer(self, endpoint, request)).await
-    }
-}
+pub use self::server::{AuthorizationServer, LONGEST_STREAM, Settings};

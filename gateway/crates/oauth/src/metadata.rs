@@ -12,8 +12,9 @@
 
 use serde_json::json;
 
+use crate::cacheable_response;
 use crate::endpoint::path;
-use crate::{AuthorizationServer, cacheable_response};
+use crate::server::AuthorizationServer;
 use gateway_core::client::keys::Algorithm;
 use gateway_core::client::registration;
 use gateway_core::protocol::resource::identifying_query;

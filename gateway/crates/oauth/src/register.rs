@@ -10,7 +10,8 @@ use rand::rngs::OsRng;
 use serde_json::{Map, Value, json};
 
 use crate::audited::audited;
-use crate::{AuthorizationServer, error_response};
+use crate::error_response;
+use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::keys::KeySource;
 use gateway_core::client::registration::{AcceptedMetadata, RegistrationError};

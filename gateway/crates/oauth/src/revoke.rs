@@ -12,7 +12,8 @@ use http::header::CACHE_CONTROL;
 
 use crate::audited::audited;
 use crate::client_authentication::{authenticate, form, malformed};
-use crate::{AuthorizationServer, Settings, error_response};
+use crate::error_response;
+use crate::server::{AuthorizationServer, Settings};
 use gateway_core::access_token::{self, LEEWAY, VerifiedToken};
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::{Client, ClientId};

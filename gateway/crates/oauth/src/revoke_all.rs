@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use crate::AuthorizationServer;
+use crate::server::AuthorizationServer;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;

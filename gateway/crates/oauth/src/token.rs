@@ -11,7 +11,8 @@ use serde_json::json;
 
 use crate::audited::audited;
 use crate::client_authentication::{authenticate, form, malformed};
-use crate::{AuthorizationServer, error_response};
+use crate::error_response;
+use crate::server::AuthorizationServer;
 use gateway_core::access_token::{self, Claims, Minted};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;

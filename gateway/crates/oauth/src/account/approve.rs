@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use crate::AuthorizationServer;
 use crate::audited::unavailable;
 use crate::endpoint::Endpoint;
 use crate::error_page::Refused;
 use crate::form_token::Purpose;
 use crate::pages::AccountNotice;
+use crate::server::AuthorizationServer;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;

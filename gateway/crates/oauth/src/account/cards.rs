@@ -10,7 +10,8 @@ use crate::form_token::Purpose;
 use crate::pages::{
     Allowed, App, ChangedTool, Connection, Known, NewDefinition, Place, RevokeForm,
 };
-use crate::{AuthorizationServer, clients, consent};
+use crate::server::AuthorizationServer;
+use crate::{clients, consent};
 use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::clock::Timestamp;

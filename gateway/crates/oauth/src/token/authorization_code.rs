@@ -8,9 +8,9 @@
 
 use rand::rngs::OsRng;
 
-use crate::AuthorizationServer;
 use crate::client_authentication::malformed;
 use crate::revoke::{Reused, end_reused};
+use crate::server::AuthorizationServer;
 use crate::token::{Granted, is_disabled, required, resource, unavailable};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;

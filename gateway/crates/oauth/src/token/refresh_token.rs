@@ -6,9 +6,9 @@
 //! store is 503: whether the grant was moved on or not, the same token gives the same successor
 //! when it is sent again.
 
-use crate::AuthorizationServer;
 use crate::client_authentication::malformed;
 use crate::revoke::{Reused, end_reused};
+use crate::server::AuthorizationServer;
 use crate::token::{Granted, is_disabled, required, resource, unavailable};
 use gateway_core::client::{Client, REMEMBERED};
 use gateway_core::clock::Timestamp;

@@ -8,9 +8,9 @@ use http::{Method, StatusCode};
 use rand::rngs::OsRng;
 
 use super::{Browser, ORIGIN, PASSWORD, ask, location, server_of_alice, text, value};
-use crate::AuthorizationServer;
 use crate::identity::{self, LoginName, Password, people};
 use crate::pages::Goal;
+use crate::server::AuthorizationServer;
 use crate::tests::revocations;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;

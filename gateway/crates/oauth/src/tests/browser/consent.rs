@@ -8,7 +8,7 @@ use http::header::LOCATION;
 use super::{
     Browser, ORIGIN, PASSWORD, ask, location, offered, server, server_of_alice, text, value,
 };
-use crate::AuthorizationServer;
+use crate::server::AuthorizationServer;
 use gateway_core::client::{Client, ClientAuthentication, ClientId, Registration};
 use gateway_core::protocol::web::Response;
 

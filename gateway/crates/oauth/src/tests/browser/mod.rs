@@ -13,8 +13,9 @@ use rand::rngs::OsRng;
 
 use super::{ORIGIN, ask, request, server};
 use crate::identity::{self, LoginName, Password};
+use crate::login as login_page;
 use crate::pages::Goal;
-use crate::{AuthorizationServer, login as login_page};
+use crate::server::AuthorizationServer;
 use gateway_core::protocol::web::{Request, Response};
 
 const PASSWORD: &str = "correct horse battery";

@@ -7,7 +7,8 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 
 use super::{Browser, PASSWORD, location, offered, server, text, value};
-use crate::{AuthorizationServer, home, login, setup};
+use crate::server::AuthorizationServer;
+use crate::{home, login, setup};
 use gateway_core::protocol::web::Response;
 
 async fn set_up(server: &AuthorizationServer, form: &[(&str, &str)]) -> Response {

@@ -1,0 +1,157 @@
+//! From an endpoint to the file that answers, and what every endpoint has in common: how much of a
+//! body is read, OPTIONS, a method that is not taken, CORS, the audit log.
+
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ALLOW, CONTENT_LENGTH,
+};
+use http::{Method, StatusCode};
+use serde_json::json;
+
+use crate::endpoint::{Endpoint, path};
+use crate::pages::Goal;
+use crate::server::AuthorizationServer;
+use crate::{
+    account, audited, authorize, consent, discovery, home, introspect, login, metadata, register,
+    revoke, setup, token,
+};
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+
+impl AuthorizationServer {
+    /// The largest body that is read of a request whose head is known, in bytes. Only somebody who is
+    /// logged in may send the long answer to a consent page with many tools.
+    pub async fn body_limit(&self, endpoint: &Endpoint, request: &Request) -> usize {
+        let usual = endpoint.body_limit();
+        let declared = request.headers.get(CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.to_str().ok()?.trim().parse().ok());
+        let is_long = declared.is_some_and(|length: usize| length > usual);
+        if *endpoint != Endpoint::Consent || !is_long {
+            return usual;
+        }
+        match login::session(self, request, self.clock.now()).await {
+            Ok(None) => usual,
+            // A fault is answered as one, after the body.
+            Ok(Some(_)) | Err(_) => consent::LONGEST_ANSWER,
+        }
+    }
+
+    /// Answers a request to one of the endpoints. Never fails: a fault is an answer, too.
+    pub async fn answer(&self, endpoint: Endpoint, request: &Request) -> Response {
+        // Boxed: the futures of all endpoints in one would be a stack of its own for every request.
+        Box::pin(answer(self, endpoint, request)).await
+    }
+}
+
+/// One answer from one endpoint. HEAD is answered like GET: the connection leaves the body out, and
+/// knows its length (RFC 9110 §9.3.2).
+async fn answer(server: &AuthorizationServer, endpoint: Endpoint, request: &Request) -> Response {
+    let response = if request.method == Method::OPTIONS {
+        web::with_header(web::empty(StatusCode::NO_CONTENT), ALLOW, &endpoint.allow())
+    } else if !endpoint.takes(&request.method) {
+        method_not_allowed(&endpoint, request)
+    } else if let Some(unready) = audited::unready(server, &endpoint, request) {
+        unready
+    } else {
+        let response = dispatch(server, &endpoint, request, server.clock.now()).await;
+        audited::entered(server, &endpoint, request, response).await
+    };
+    if endpoint.is_cross_origin() {
+        cross_origin(response, &endpoint, request)
+    } else {
+        response
+    }
+}
+
+/// One match from endpoint to file.
+async fn dispatch(
+    server: &AuthorizationServer,
+    endpoint: &Endpoint,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    let settings = &server.settings;
+    let submitted = request.method == Method::POST;
+    match endpoint {
+        Endpoint::Health => web::text(StatusCode::OK, "ok\n"),
+        Endpoint::Home => home::page(server, request).await,
+        Endpoint::Asset => home::asset(request),
+        Endpoint::Authorize => authorize::answer(server, request, now).await,
+        Endpoint::Login if submitted => login::submit(server, request).await,
+        Endpoint::Login => login::page(server, request, Goal::Start).await,
+        Endpoint::Logout => login::logout(server, request).await,
+        Endpoint::Consent => consent::submit(server, request).await,
+        Endpoint::Setup if submitted => setup::submit(server, request).await,
+        Endpoint::Setup => setup::page(server, request).await,
+        Endpoint::Account => account::page(server, request).await,
+        Endpoint::AccountRevoke if submitted => account::revoke(server, request).await,
+        Endpoint::AccountApprove if submitted => account::approve(server, request).await,
+        // Reloaded from the address bar after a button was pressed.
+        Endpoint::AccountRevoke | Endpoint::AccountApprove => web::see_other(path::ACCOUNT),
+        Endpoint::Token => token::answer(server, request, now).await,
+        Endpoint::Register => register::answer(server, request, now).await,
+        Endpoint::Revoke => revoke::answer(server, request, now).await,
+        Endpoint::Introspect => introspect::answer(server, request, now).await,
+        Endpoint::AuthorizationServerMetadata => metadata::authorization_server(server, request),
+        Endpoint::ProtectedResourceMetadata { path, mount } => {
+            metadata::protected_resource(server, request, path, mount)
+        }
+        Endpoint::Manifest => discovery::manifest(server, request),
+        Endpoint::WellKnownServerCard(mount) => {
+            discovery::well_known_server_card(server, request, mount)
+        }
+        Endpoint::ServerCard(mount) => discovery::server_card(server, request, mount),
+        Endpoint::WebKeys => discovery::web_keys(server, request),
+        Endpoint::AppsChallenge => match &settings.apps_challenge {
+            Some(token) => discovery::apps_challenge(request, token),
+            None => discovery::absent(),
+        },
+        Endpoint::SecurityTxt => match &settings.security_contact {
+            Some(contact) => discovery::security_txt(&settings.issuer, request, contact, now),
+            None => discovery::absent(),
+        },
+        Endpoint::Robots => discovery::robots(request),
+        Endpoint::Llms => discovery::llms(server, request),
+        Endpoint::Favicon => discovery::favicon(request),
+        Endpoint::Absent => discovery::absent(),
+    }
+}
+
+fn method_not_allowed(endpoint: &Endpoint, request: &Request) -> Response {
+    log::info!(
+        event = "request_refused",
+        reason = Reason::MethodNotAllowed,
+        hint = Reason::MethodNotAllowed.remedy(),
+        method = request.method.as_str(),
+        path = request.path.as_str(),
+        request_id = request.request_id.as_str();
+        "the path does not take this method"
+    );
+    let body = json!({
+        "error": Reason::MethodNotAllowed.code(),
+        "error_description": Reason::MethodNotAllowed.sentence(),
+    });
+    let response = web::json(StatusCode::METHOD_NOT_ALLOWED, &body);
+    web::with_header(response, ALLOW, &endpoint.allow())
+}
+
+/// Any origin, and no credentials: nothing here depends on a cookie.
+fn cross_origin(response: Response, endpoint: &Endpoint, request: &Request) -> Response {
+    let response = web::with_header(response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
+    if request.method != Method::OPTIONS {
+        return web::with_header(
+            response,
+            ACCESS_CONTROL_EXPOSE_HEADERS,
+            "ETag, Retry-After, WWW-Authenticate",
+        );
+    }
+    let response = web::with_header(response, ACCESS_CONTROL_ALLOW_METHODS, &endpoint.allow());
+    let response = web::with_header(
+        response,
+        ACCESS_CONTROL_ALLOW_HEADERS,
+        "Accept, Authorization, Content-Type, If-None-Match, Last-Event-ID, MCP-Protocol-Version, \
+         Mcp-Method, Mcp-Name, Mcp-Session-Id",
+    );
+    web::with_header(response, ACCESS_CONTROL_MAX_AGE, "7200")
+}
