@@ -5,7 +5,7 @@
 
 use http::StatusCode;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{AuditLog, Caller, Endpoint};
 use crate::server::AuthorizationServer;
 use crate::{error_page, error_response};
 use gateway_core::audit::{Outcome, Record};
@@ -32,18 +32,10 @@ pub(super) fn audited(mut response: Response, record: Record) -> Response {
 /// anything is consumed. Taking access back never waits for the log.
 pub(super) fn unready(
     server: &AuthorizationServer,
-    endpoint: &Endpoint,
+    endpoint: Endpoint,
     request: &Request,
 ) -> Option<Response> {
-    let gives = matches!(
-        endpoint,
-        Endpoint::Login
-            | Endpoint::Consent
-            | Endpoint::AccountApprove
-            | Endpoint::Setup
-            | Endpoint::Token
-            | Endpoint::Register
-    );
+    let gives = endpoint.audit_log() == AuditLog::Required;
     match server.journal.ready() {
         Err(error) if gives && request.method == http::Method::POST => {
             Some(unavailable(server, endpoint, request, error))
@@ -56,7 +48,7 @@ pub(super) fn unready(
 /// something could not be written down.
 pub(super) async fn entered(
     server: &AuthorizationServer,
-    endpoint: &Endpoint,
+    endpoint: Endpoint,
     request: &Request,
     mut response: Response,
 ) -> Response {
@@ -69,7 +61,7 @@ pub(super) async fn entered(
             server.journal.append_anonymous(record);
             continue;
         }
-        let takes = matches!(endpoint, Endpoint::Revoke | Endpoint::AccountRevoke);
+        let takes = endpoint.audit_log() == AuditLog::BestEffort;
         let gives = record.outcome == Outcome::Allowed && !takes;
         if let Err(error) = server.journal.append_durable(record).await
             && gives
@@ -83,15 +75,15 @@ pub(super) async fn entered(
 /// The answer where something would be given and can't be written down.
 pub(super) fn unavailable(
     server: &AuthorizationServer,
-    endpoint: &Endpoint,
+    endpoint: Endpoint,
     request: &Request,
     error: Unwritable,
 ) -> Response {
     let fault = OAuthError::fault(Reason::AuditUnavailable, error);
     error_response::log("audit_unavailable", request, None, &fault);
-    match endpoint {
-        Endpoint::Token | Endpoint::Register | Endpoint::Revoke => fault.to_response(),
-        _ => {
+    match endpoint.caller() {
+        Caller::App | Caller::Server => fault.to_response(),
+        Caller::Person => {
             let status = StatusCode::SERVICE_UNAVAILABLE;
             error_page::page(server, request, status, Reason::AuditUnavailable, None)
         }

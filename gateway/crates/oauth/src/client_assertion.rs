@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use crate::endpoint::path;
+use crate::endpoint::Endpoint;
 use crate::fetch::FetchError;
 use crate::server::AuthorizationServer;
 use gateway_core::client::assertion::{Assertion, AssertionError, VerifiedAssertion};
@@ -105,7 +105,7 @@ fn audiences(server: &AuthorizationServer, request: &Request) -> Vec<String> {
     vec![
         issuer.as_str().to_owned(),
         issuer.join("/"),
-        issuer.join(path::TOKEN),
+        issuer.join(Endpoint::Token.path()),
         issuer.join(&request.path),
     ]
 }

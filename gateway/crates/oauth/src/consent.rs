@@ -63,9 +63,6 @@ const LONGEST_NAME: usize = 128;
 /// The longest text that tools are looked for by, in characters.
 const LONGEST_FIND: usize = 100;
 
-/// The longest answer to the page, in bytes: all tools shown, and all ticked.
-pub(super) const LONGEST_ANSWER: usize = 512 * 1024;
-
 /// What the page has from the time before, where it is not the first.
 #[derive(Debug, Default)]
 struct Again<'a> {

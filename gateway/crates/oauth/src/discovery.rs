@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::cacheable_response;
-use crate::endpoint::path;
+use crate::endpoint::Endpoint;
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::resource::{Issuer, Mount, default_mount};
@@ -70,13 +70,13 @@ pub(super) fn manifest(server: &AuthorizationServer, request: &Request) -> Respo
         "authentication": {
             "type": "oauth2",
             "authorization_server": issuer.as_str(),
-            "authorization_server_metadata": issuer.join(path::AUTHORIZATION_SERVER_METADATA),
+            "authorization_server_metadata": issuer.join(Endpoint::AuthorizationServerMetadata.path()),
             "protected_resource_metadata": first.map(|mount| {
-                issuer.join(&format!("{}{}", path::PROTECTED_RESOURCE_METADATA, mount.mcp_path()))
+                issuer.join(&format!("{}{}", Endpoint::ProtectedResourceMetadata.path(), mount.mcp_path()))
             }),
         },
         "deprecated": true,
-        "superseded_by": issuer.join(path::SERVER_CARD),
+        "superseded_by": issuer.join(Endpoint::WellKnownServerCard.path()),
     });
     cacheable_response::json(request, "application/json", &manifest)
 }
@@ -114,7 +114,7 @@ pub(super) fn security_txt(
     // From midnight on, so that the document changes once a day only.
     let midnight = Timestamp::from_secs(now.secs() / DAY * DAY);
     let expires = midnight + Duration::from_secs(SECURITY_TXT_DAYS * DAY);
-    let canonical = issuer.join(path::SECURITY_TXT);
+    let canonical = issuer.join(Endpoint::SecurityTxt.path());
     let text = format!(
         "Contact: {contact}\nExpires: {expires}\nCanonical: {canonical}\nPreferred-Languages: en\n"
     );
@@ -172,7 +172,7 @@ fn card(server: &AuthorizationServer, mount: &Mount) -> Value {
         "version": VERSION,
         "title": format!("{} ({})", settings.title, mount.name),
         "description": description(&settings.title),
-        "websiteUrl": issuer.join(path::HOME),
+        "websiteUrl": issuer.join(Endpoint::Home.path()),
         "remotes": [
             { "type": "streamable-http", "url": issuer.join(&mount.mcp_path()) },
             { "type": "sse", "url": issuer.join(&mount.sse_path()) },

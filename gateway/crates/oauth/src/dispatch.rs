@@ -8,7 +8,7 @@ use http::header::{
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use crate::endpoint::{Endpoint, path};
+use crate::endpoint::{Caller, Endpoint, MatchedEndpoint, Subject};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
@@ -20,60 +20,68 @@ use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 
 impl AuthorizationServer {
-    /// The largest body that is read of a request whose head is known, in bytes. Only somebody who is
-    /// logged in may send the long answer to a consent page with many tools.
-    pub async fn body_limit(&self, endpoint: &Endpoint, request: &Request) -> usize {
-        let usual = endpoint.body_limit();
+    /// The largest body that is read of a request whose head is known, in bytes. The session is looked
+    /// for only where more than anybody may send is on its way.
+    pub async fn body_limit(&self, endpoint: Endpoint, request: &Request) -> usize {
+        let (usual, long) = (endpoint.body_limit(), endpoint.body_limit_of_user());
         let declared = request.headers.get(CONTENT_LENGTH);
         let declared = declared.and_then(|length| length.to_str().ok()?.trim().parse().ok());
         let is_long = declared.is_some_and(|length: usize| length > usual);
-        if *endpoint != Endpoint::Consent || !is_long {
+        if long == usual || !is_long {
             return usual;
         }
         match login::session(self, request, self.clock.now()).await {
             Ok(None) => usual,
             // A fault is answered as one, after the body.
-            Ok(Some(_)) | Err(_) => consent::LONGEST_ANSWER,
+            Ok(Some(_)) | Err(_) => long,
         }
     }
 
     /// Answers a request to one of the endpoints. Never fails: a fault is an answer, too.
-    pub async fn answer(&self, endpoint: Endpoint, request: &Request) -> Response {
+    pub async fn answer(&self, matched: MatchedEndpoint, request: &Request) -> Response {
         // Boxed: the futures of all endpoints in one would be a stack of its own for every request.
-        Box::pin(answer(self, endpoint, request)).await
+        Box::pin(answer(self, matched, request)).await
     }
 }
 
 /// One answer from one endpoint. HEAD is answered like GET: the connection leaves the body out, and
 /// knows its length (RFC 9110 §9.3.2).
-async fn answer(server: &AuthorizationServer, endpoint: Endpoint, request: &Request) -> Response {
+async fn answer(
+    server: &AuthorizationServer,
+    matched: MatchedEndpoint,
+    request: &Request,
+) -> Response {
+    let endpoint = matched.endpoint;
     let response = if request.method == Method::OPTIONS {
         web::with_header(web::empty(StatusCode::NO_CONTENT), ALLOW, &endpoint.allow())
     } else if !endpoint.takes(&request.method) {
-        method_not_allowed(&endpoint, request)
-    } else if let Some(unready) = audited::unready(server, &endpoint, request) {
+        method_not_allowed(endpoint, request)
+    } else if let Some(unready) = audited::unready(server, endpoint, request) {
         unready
     } else {
-        let response = dispatch(server, &endpoint, request, server.clock.now()).await;
-        audited::entered(server, &endpoint, request, response).await
+        let response = dispatch(server, &matched, request, server.clock.now()).await;
+        audited::entered(server, endpoint, request, response).await
     };
-    if endpoint.is_cross_origin() {
-        cross_origin(response, &endpoint, request)
-    } else {
-        response
+    match endpoint.caller() {
+        Caller::App => cross_origin(response, endpoint, request),
+        Caller::Person | Caller::Server => response,
     }
 }
 
 /// One match from endpoint to file.
 async fn dispatch(
     server: &AuthorizationServer,
-    endpoint: &Endpoint,
+    matched: &MatchedEndpoint,
     request: &Request,
     now: Timestamp,
 ) -> Response {
     let settings = &server.settings;
+    let about = |document: &dyn Fn(&Subject) -> Response| {
+        let subject = matched.subject.as_ref();
+        subject.map_or_else(discovery::absent, document)
+    };
     let submitted = request.method == Method::POST;
-    match endpoint {
+    match matched.endpoint {
         Endpoint::Health => web::text(StatusCode::OK, "ok\n"),
         Endpoint::Home => home::page(server, request).await,
         Endpoint::Asset => home::asset(request),
@@ -88,20 +96,25 @@ async fn dispatch(
         Endpoint::AccountRevoke if submitted => account::revoke(server, request).await,
         Endpoint::AccountApprove if submitted => account::approve(server, request).await,
         // Reloaded from the address bar after a button was pressed.
-        Endpoint::AccountRevoke | Endpoint::AccountApprove => web::see_other(path::ACCOUNT),
+        Endpoint::AccountRevoke | Endpoint::AccountApprove => {
+            web::see_other(Endpoint::Account.path())
+        }
         Endpoint::Token => token::answer(server, request, now).await,
         Endpoint::Register => register::answer(server, request, now).await,
         Endpoint::Revoke => revoke::answer(server, request, now).await,
         Endpoint::Introspect => introspect::answer(server, request, now).await,
         Endpoint::AuthorizationServerMetadata => metadata::authorization_server(server, request),
-        Endpoint::ProtectedResourceMetadata { path, mount } => {
-            metadata::protected_resource(server, request, path, mount)
-        }
+        Endpoint::ProtectedResourceMetadata => about(&|subject| {
+            let mount = &subject.mount.name;
+            metadata::protected_resource(server, request, &subject.path, mount)
+        }),
         Endpoint::Manifest => discovery::manifest(server, request),
-        Endpoint::WellKnownServerCard(mount) => {
-            discovery::well_known_server_card(server, request, mount)
+        Endpoint::WellKnownServerCard => {
+            about(&|subject| discovery::well_known_server_card(server, request, &subject.mount))
         }
-        Endpoint::ServerCard(mount) => discovery::server_card(server, request, mount),
+        Endpoint::ServerCard => {
+            about(&|subject| discovery::server_card(server, request, &subject.mount))
+        }
         Endpoint::WebKeys => discovery::web_keys(server, request),
         Endpoint::AppsChallenge => match &settings.apps_challenge {
             Some(token) => discovery::apps_challenge(request, token),
@@ -118,7 +131,7 @@ async fn dispatch(
     }
 }
 
-fn method_not_allowed(endpoint: &Endpoint, request: &Request) -> Response {
+fn method_not_allowed(endpoint: Endpoint, request: &Request) -> Response {
     log::info!(
         event = "request_refused",
         reason = Reason::MethodNotAllowed,
@@ -137,7 +150,7 @@ fn method_not_allowed(endpoint: &Endpoint, request: &Request) -> Response {
 }
 
 /// Any origin, and no credentials: nothing here depends on a cookie.
-fn cross_origin(response: Response, endpoint: &Endpoint, request: &Request) -> Response {
+fn cross_origin(response: Response, endpoint: Endpoint, request: &Request) -> Response {
     let response = web::with_header(response, ACCESS_CONTROL_ALLOW_ORIGIN, "*");
     if request.method != Method::OPTIONS {
         return web::with_header(

@@ -1,266 +1,337 @@
-//! The endpoints: path, methods, body limit and CORS policy of each, written once. Metadata prints
-//! the paths, routes match them. Not: what is answered (`dispatch`).
+//! The endpoints: whatever the gateway itself answers on the public listener, and one table of what
+//! holds for each of them as a whole: its path, its methods, who calls it, what it has to do with the
+//! audit log, and how large a body it reads. Routes, metadata, CORS, the audit log and the reader of
+//! bodies ask the table.
+//!
+//! Not: what is answered (`dispatch`).
 
 use http::Method;
 
 use gateway_core::protocol::resource::{Mount, default_mount, mount_at};
 
-/// The paths of the public listener that are the gateway's own.
-pub mod path {
-    /// For people.
-    pub const HOME: &str = "/";
-    /// Files of the pages.
-    pub const ASSETS: &str = "/assets/";
-    /// OAuth 2.1 §3.1
-    pub const AUTHORIZE: &str = "/authorize";
-    /// OAuth 2.1 §3.2
-    pub const TOKEN: &str = "/token";
-    /// RFC 7591
-    pub const REGISTER: &str = "/register";
-    /// RFC 7009
-    pub const REVOKE: &str = "/revoke";
-    /// RFC 7662
-    pub const INTROSPECT: &str = "/introspect";
-    /// The login form's target.
-    pub const LOGIN: &str = "/login";
-    /// Ends the browser session.
-    pub const LOGOUT: &str = "/logout";
-    /// The consent form's target.
-    pub const CONSENT: &str = "/consent";
-    /// The first owner's set-up.
-    pub const SETUP: &str = "/setup";
-    /// A person's apps.
-    pub const ACCOUNT: &str = "/account";
-    /// Takes an app's access back.
-    pub const ACCOUNT_REVOKE: &str = "/account/revoke";
-    /// Approves a changed tool.
-    pub const ACCOUNT_APPROVE: &str = "/account/approve";
-    /// For load balancers.
-    pub const HEALTH: &str = "/healthz";
-    /// RFC 8414 §3
-    pub const AUTHORIZATION_SERVER_METADATA: &str = "/.well-known/oauth-authorization-server";
-    /// RFC 9728 §3; the path of the resource follows.
-    pub const PROTECTED_RESOURCE_METADATA: &str = "/.well-known/oauth-protected-resource";
-    /// A convention of 2025.
-    pub const MANIFEST: &str = "/.well-known/mcp/manifest.json";
-    /// What directories look for today.
-    pub const SERVER_CARD: &str = "/.well-known/mcp/server-card.json";
-    /// The public keys that verify tokens, as the Biscuit project publishes such.
-    pub const WEB_KEYS: &str = "/.well-known/biscuit-web-keys";
-    /// ChatGPT's app directory.
-    pub const APPS_CHALLENGE: &str = "/.well-known/openai-apps-challenge";
-    /// RFC 9116
-    pub const SECURITY_TXT: &str = "/.well-known/security.txt";
-    /// RFC 9309
-    pub const ROBOTS: &str = "/robots.txt";
-    /// For language models that read sites.
-    pub const LLMS: &str = "/llms.txt";
-    /// Asked for unasked.
-    pub const FAVICON: &str = "/favicon.ico";
-}
-
 /// Something that the gateway itself answers on the public listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// [`path::HEALTH`]
+    /// For load balancers.
     Health,
-    /// [`path::HOME`]
+    /// For people: what this is.
     Home,
-    /// Below [`path::ASSETS`]
+    /// Files of the pages.
     Asset,
-    /// [`path::AUTHORIZE`]
+    /// OAuth 2.1 §3.1
     Authorize,
-    /// [`path::LOGIN`]
+    /// The login form's target.
     Login,
-    /// [`path::LOGOUT`]
+    /// Ends the browser session.
     Logout,
-    /// [`path::CONSENT`]
+    /// The consent form's target.
     Consent,
-    /// [`path::SETUP`]
+    /// The first owner's set-up.
     Setup,
-    /// [`path::ACCOUNT`]
+    /// A person's apps.
     Account,
-    /// [`path::ACCOUNT_REVOKE`]
+    /// Takes an app's access back.
     AccountRevoke,
-    /// [`path::ACCOUNT_APPROVE`]
+    /// Approves a changed tool.
     AccountApprove,
-    /// [`path::TOKEN`]
+    /// OAuth 2.1 §3.2
     Token,
-    /// [`path::REGISTER`]
+    /// RFC 7591
     Register,
-    /// [`path::REVOKE`]
+    /// RFC 7009
     Revoke,
-    /// [`path::INTROSPECT`]
+    /// RFC 7662
     Introspect,
-    /// [`path::AUTHORIZATION_SERVER_METADATA`]
+    /// RFC 8414 §3
     AuthorizationServerMetadata,
-    /// [`path::PROTECTED_RESOURCE_METADATA`] with the path of one of a mount's endpoints
-    ProtectedResourceMetadata {
-        /// As asked for: empty, or with its slashes.
-        path: String,
-        /// The name of the mount that it belongs to.
-        mount: String,
-    },
-    /// [`path::MANIFEST`]
+    /// RFC 9728 §3; the path of one of a backend's endpoints follows.
+    ProtectedResourceMetadata,
+    /// A convention of 2025.
     Manifest,
-    /// [`path::SERVER_CARD`], about the default mount
-    WellKnownServerCard(Mount),
-    /// `{mcp}/server-card`
-    ServerCard(Mount),
-    /// [`path::WEB_KEYS`]
+    /// What directories look for today; about the default backend.
+    WellKnownServerCard,
+    /// The public keys that verify tokens, as the Biscuit project publishes such.
     WebKeys,
-    /// [`path::APPS_CHALLENGE`]
+    /// ChatGPT's app directory.
     AppsChallenge,
-    /// [`path::SECURITY_TXT`]
+    /// RFC 9116
     SecurityTxt,
-    /// [`path::ROBOTS`]
+    /// RFC 9309
     Robots,
-    /// [`path::LLMS`]
+    /// For language models that read sites.
     Llms,
-    /// [`path::FAVICON`]
+    /// Asked for unasked.
     Favicon,
-    /// Anything else under `/.well-known/`, at the origin or below a mount: never a backend's, so
+    /// Anything else under `/.well-known/`, at the origin or below a backend: never a backend's, so
     /// that a probe is answered with 404 and not with a challenge.
     Absent,
+    /// The card of one backend, below its MCP endpoint.
+    ServerCard,
+}
+
+/// The table. Its order is that of [`Endpoint`], and the first row whose path fits has the request.
+#[rustfmt::skip]
+const TABLE: [Row; 27] = {
+    use AuditLog::{BestEffort, Recorded, Required};
+    use Caller::{App, Person, Server};
+    use Endpoint::*;
+    use Path::{Below, Exact, ExactDefault, OfResource, UnderMcp, WellKnown};
+    [
+        row(Health,          Exact("/healthz"),         READ,   Server, Recorded,   NO_BODY),
+        row(Home,            Exact("/"),                READ,   Person, Recorded,   NO_BODY),
+        row(Asset,           Below("/assets/"),         READ,   Person, Recorded,   NO_BODY),
+        row(Authorize,       Exact("/authorize"),       BOTH,   Person, Recorded,   FORM),
+        row(Login,           Exact("/login"),           BOTH,   Person, Required,   FORM),
+        row(Logout,          Exact("/logout"),          SUBMIT, Person, Recorded,   FORM),
+        row(Consent,         Exact("/consent"),         SUBMIT, Person, Required,   CONSENT),
+        row(Setup,           Exact("/setup"),           BOTH,   Person, Required,   FORM),
+        row(Account,         Exact("/account"),         READ,   Person, Recorded,   NO_BODY),
+        row(AccountRevoke,   Exact("/account/revoke"),  BOTH,   Person, BestEffort, FORM),
+        row(AccountApprove,  Exact("/account/approve"), BOTH,   Person, Required,   TOOL),
+        row(Token,           Exact("/token"),           SUBMIT, App,    Required,   FORM),
+        row(Register,        Exact("/register"),        SUBMIT, App,    Required,   FORM),
+        row(Revoke,          Exact("/revoke"),          SUBMIT, App,    BestEffort, FORM),
+        row(Introspect,      Exact("/introspect"),      SUBMIT, Server, Recorded,   FORM),
+        document(AuthorizationServerMetadata, Exact("/.well-known/oauth-authorization-server")),
+        document(ProtectedResourceMetadata, OfResource("/.well-known/oauth-protected-resource")),
+        document(Manifest, Exact("/.well-known/mcp/manifest.json")),
+        document(WellKnownServerCard, ExactDefault("/.well-known/mcp/server-card.json")),
+        document(WebKeys, Exact("/.well-known/biscuit-web-keys")),
+        document(AppsChallenge, Exact("/.well-known/openai-apps-challenge")),
+        document(SecurityTxt, Exact("/.well-known/security.txt")),
+        document(Robots, Exact("/robots.txt")),
+        document(Llms, Exact("/llms.txt")),
+        document(Favicon, Exact("/favicon.ico")),
+        document(Absent, WellKnown),
+        document(ServerCard, UnderMcp("/server-card")),
+    ]
+};
+
+// Every endpoint has its row: an endpoint is the number of its row.
+const _: () = {
+    let mut number = 0;
+    while number < TABLE.len() {
+        assert!(TABLE[number].endpoint as usize == number);
+        number += 1;
+    }
+};
+
+/// What holds for an endpoint as a whole.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    endpoint: Endpoint,
+    path: Path,
+    methods: &'static [Method],
+    caller: Caller,
+    audit_log: AuditLog,
+    body: BodyLimit,
+}
+
+const fn row(
+    endpoint: Endpoint,
+    path: Path,
+    methods: &'static [Method],
+    caller: Caller,
+    audit_log: AuditLog,
+    body: BodyLimit,
+) -> Row {
+    Row {
+        endpoint,
+        path,
+        methods,
+        caller,
+        audit_log,
+        body,
+    }
+}
+
+/// The row of a public document.
+const fn document(endpoint: Endpoint, path: Path) -> Row {
+    let (caller, audit_log) = (Caller::App, AuditLog::Recorded);
+    row(endpoint, path, READ, caller, audit_log, NO_BODY)
+}
+
+/// The paths of an endpoint.
+#[derive(Clone, Copy, Debug)]
+enum Path {
+    /// This one.
+    Exact(&'static str),
+    /// This one, which is about the default backend.
+    ExactDefault(&'static str),
+    /// All that begin so.
+    Below(&'static str),
+    /// This one with the path of one of a backend's endpoints behind it, with or without its slash;
+    /// where there is but one backend, also with nothing.
+    OfResource(&'static str),
+    /// All with a segment `.well-known`.
+    WellKnown,
+    /// A backend's MCP endpoint with this behind it.
+    UnderMcp(&'static str),
+}
+
+const READ: &[Method] = &[Method::GET, Method::HEAD];
+const SUBMIT: &[Method] = &[Method::POST];
+const BOTH: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
+
+/// Who calls an endpoint. It says whether scripts of other sites may, and what a fault looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// A person's browser, never a script of another site (OAuth 2.1 §3.1).
+    Person,
+    /// An app, which may be a script of any site (OAuth 2.1 §3.2). Cookies are not sent along.
+    App,
+    /// A server of the operator's, and no script.
+    Server,
+}
+
+/// What an endpoint has to do with the audit log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AuditLog {
+    /// A form or a request gives something: refused while the log can't be written, before anything
+    /// is consumed.
+    Required,
+    /// What it gives is written down before the answer leaves, if it gives something.
+    Recorded,
+    /// It takes access back, which never waits for the log.
+    BestEffort,
+}
+
+/// The largest body that is read, in bytes; 0 where none is. Anybody can send one: forms are small,
+/// but for the lists of tools that people choose from.
+#[derive(Clone, Copy, Debug)]
+struct BodyLimit {
+    anybody: usize,
+    logged_in: usize,
+}
+
+impl BodyLimit {
+    const fn of(limit: usize) -> Self {
+        Self {
+            anybody: limit,
+            logged_in: limit,
+        }
+    }
+}
+
+const NO_BODY: BodyLimit = BodyLimit::of(0);
+const FORM: BodyLimit = BodyLimit::of(16 * 1024);
+/// The form that approves a tool.
+const TOOL: BodyLimit = BodyLimit::of(64 * 1024);
+/// The long answer to a page with many tools, all shown and all ticked, is for somebody who is
+/// logged in.
+const CONSENT: BodyLimit = BodyLimit {
+    anybody: 64 * 1024,
+    logged_in: 512 * 1024,
+};
+
+/// An endpoint, and what its path says beyond that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatchedEndpoint {
+    /// Which.
+    pub endpoint: Endpoint,
+    /// The backend that it is about, if it is about one.
+    pub subject: Option<Subject>,
+}
+
+/// The backend that a document is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// The backend.
+    pub mount: Mount,
+    /// The path that named it, as it was asked for: empty, or with its slashes.
+    pub path: String,
 }
 
 impl Endpoint {
     /// The endpoint at a canonical path, if the gateway answers there itself. Everything under
     /// `/.well-known/` is the gateway's, known or not.
-    pub fn find(path: &str, mounts: &[Mount]) -> Option<Self> {
-        Some(match path {
-            path::HEALTH => Self::Health,
-            path::HOME => Self::Home,
-            path::AUTHORIZE => Self::Authorize,
-            path::LOGIN => Self::Login,
-            path::LOGOUT => Self::Logout,
-            path::CONSENT => Self::Consent,
-            path::SETUP => Self::Setup,
-            path::ACCOUNT => Self::Account,
-            path::ACCOUNT_REVOKE => Self::AccountRevoke,
-            path::ACCOUNT_APPROVE => Self::AccountApprove,
-            path::TOKEN => Self::Token,
-            path::REGISTER => Self::Register,
-            path::REVOKE => Self::Revoke,
-            path::INTROSPECT => Self::Introspect,
-            path::AUTHORIZATION_SERVER_METADATA => Self::AuthorizationServerMetadata,
-            path::MANIFEST => Self::Manifest,
-            path::SERVER_CARD => Self::WellKnownServerCard(default_mount(mounts)?.clone()),
-            path::WEB_KEYS => Self::WebKeys,
-            path::APPS_CHALLENGE => Self::AppsChallenge,
-            path::SECURITY_TXT => Self::SecurityTxt,
-            path::ROBOTS => Self::Robots,
-            path::LLMS => Self::Llms,
-            path::FAVICON => Self::Favicon,
-            _ if path.starts_with(path::ASSETS) => Self::Asset,
-            _ => return Self::find_variable(path, mounts),
+    pub fn find(path: &str, mounts: &[Mount]) -> Option<MatchedEndpoint> {
+        TABLE.iter().find_map(|row| {
+            let subject = row.path.find(path, mounts)?;
+            let endpoint = row.endpoint;
+            Some(MatchedEndpoint { endpoint, subject })
         })
     }
 
-    fn find_variable(path: &str, mounts: &[Mount]) -> Option<Self> {
-        if let Some(resource_path) = path.strip_prefix(path::PROTECTED_RESOURCE_METADATA) {
-            let well_formed = resource_path.is_empty() || resource_path.starts_with('/');
-            return Some(
-                match mount_at(resource_path, mounts).filter(|_| well_formed) {
-                    Some(mount) => Self::ProtectedResourceMetadata {
-                        path: resource_path.to_owned(),
-                        mount: mount.name.clone(),
-                    },
-                    None => Self::Absent,
-                },
-            );
-        }
-        if path.split('/').any(|segment| segment == ".well-known") {
-            return Some(Self::Absent);
-        }
-        let mcp_path = path.strip_suffix("/server-card")?;
-        let mount = mounts.iter().find(|mount| mount.mcp_path() == mcp_path)?;
-        Some(Self::ServerCard(mount.clone()))
+    const fn row(self) -> &'static Row {
+        &TABLE[self as usize]
     }
 
-    /// The largest body that the endpoint reads, in bytes; 0 where it reads none. Anybody can send
-    /// one: forms are small, but for the lists of tools that people choose from.
-    pub const fn body_limit(&self) -> usize {
-        match self {
-            Self::Consent | Self::AccountApprove => 64 * 1024,
-            Self::Register
-            | Self::Authorize
-            | Self::Token
-            | Self::Revoke
-            | Self::Introspect
-            | Self::Login
-            | Self::Logout
-            | Self::Setup
-            | Self::AccountRevoke => 16 * 1024,
-            _ => 0,
+    /// Its path, as far as it is always the same.
+    pub(crate) const fn path(self) -> &'static str {
+        match self.row().path {
+            Path::Exact(path)
+            | Path::ExactDefault(path)
+            | Path::Below(path)
+            | Path::OfResource(path)
+            | Path::UnderMcp(path) => path,
+            Path::WellKnown => "/.well-known/",
         }
+    }
+
+    /// The largest body that the endpoint reads of anybody, in bytes; 0 where it reads none.
+    pub(crate) const fn body_limit(self) -> usize {
+        self.row().body.anybody
+    }
+
+    /// The largest body that it reads of somebody who is logged in, in bytes.
+    pub(crate) const fn body_limit_of_user(self) -> usize {
+        self.row().body.logged_in
     }
 
     /// Whether it takes a method, besides OPTIONS.
-    pub fn takes(&self, method: &Method) -> bool {
-        self.methods().contains(method)
-    }
-
-    /// The methods it takes, besides OPTIONS.
-    const fn methods(&self) -> &'static [Method] {
-        const READ: &[Method] = &[Method::GET, Method::HEAD];
-        const SUBMIT: &[Method] = &[Method::POST];
-        const BOTH: &[Method] = &[Method::GET, Method::HEAD, Method::POST];
-        match self {
-            Self::Token
-            | Self::Register
-            | Self::Revoke
-            | Self::Introspect
-            | Self::Consent
-            | Self::Logout => SUBMIT,
-            Self::Authorize
-            | Self::Login
-            | Self::Setup
-            | Self::AccountRevoke
-            | Self::AccountApprove => BOTH,
-            _ => READ,
-        }
-    }
-
-    /// Whether scripts of any site may call it (OAuth 2.1 §3.2): what programs use, never what
-    /// people see (§3.1). Cookies are not sent along.
-    pub(crate) const fn is_cross_origin(&self) -> bool {
-        match self {
-            Self::Health
-            | Self::Home
-            | Self::Asset
-            | Self::Authorize
-            | Self::Login
-            | Self::Logout
-            | Self::Consent
-            | Self::Introspect
-            | Self::Setup
-            | Self::Account
-            | Self::AccountRevoke
-            | Self::AccountApprove => false,
-            Self::Token
-            | Self::Register
-            | Self::Revoke
-            | Self::AuthorizationServerMetadata
-            | Self::ProtectedResourceMetadata { .. }
-            | Self::Manifest
-            | Self::WellKnownServerCard(_)
-            | Self::ServerCard(_)
-            | Self::WebKeys
-            | Self::AppsChallenge
-            | Self::SecurityTxt
-            | Self::Robots
-            | Self::Llms
-            | Self::Favicon
-            | Self::Absent => true,
-        }
+    pub fn takes(self, method: &Method) -> bool {
+        self.row().methods.contains(method)
     }
 
     /// The methods it takes, as `Allow` names them.
-    pub(crate) fn allow(&self) -> String {
-        let mut names: Vec<_> = self.methods().iter().map(Method::as_str).collect();
+    pub(crate) fn allow(self) -> String {
+        let mut names: Vec<_> = self.row().methods.iter().map(Method::as_str).collect();
         names.push(Method::OPTIONS.as_str());
         names.join(", ")
+    }
+
+    /// Who calls it.
+    pub(crate) const fn caller(self) -> Caller {
+        self.row().caller
+    }
+
+    /// What it has to do with the audit log.
+    pub(crate) const fn audit_log(self) -> AuditLog {
+        self.row().audit_log
+    }
+}
+
+impl Path {
+    /// What a path of a request is about, if it is one of these: often nothing, sometimes a backend.
+    fn find(self, path: &str, mounts: &[Mount]) -> Option<Option<Subject>> {
+        let about = |mount: &Mount, path: &str| {
+            let (mount, path) = (mount.clone(), path.to_owned());
+            Some(Some(Subject { mount, path }))
+        };
+        match self {
+            Self::Exact(exact) => (path == exact).then_some(None),
+            Self::Below(folder) => path.starts_with(folder).then_some(None),
+            Self::WellKnown => {
+                let mut segments = path.split('/');
+                segments
+                    .any(|segment| segment == ".well-known")
+                    .then_some(None)
+            }
+            Self::ExactDefault(exact) => {
+                let mount = default_mount(mounts).filter(|_| path == exact)?;
+                about(mount, "")
+            }
+            Self::OfResource(document) => {
+                let resource = path.strip_prefix(document)?;
+                let is_path = resource.is_empty() || resource.starts_with('/');
+                about(mount_at(resource, mounts).filter(|_| is_path)?, resource)
+            }
+            Self::UnderMcp(name) => {
+                let mcp = path.strip_suffix(name)?;
+                about(mounts.iter().find(|mount| mount.mcp_path() == mcp)?, mcp)
+            }
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use rand::rngs::OsRng;
 
 use crate::audited::audited;
 use crate::browser::{self, BrowserName, Cookie, PostedForm};
-use crate::endpoint::path;
+use crate::endpoint::Endpoint;
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
 use crate::identity::{LoginName, Password, people};
@@ -234,9 +234,9 @@ impl<'f> Fields<'f> {
     /// Where the browser goes next: always on this origin.
     fn location(&self) -> String {
         match self.goal {
-            Goal::Authorize(query) => format!("{}?{query}", path::AUTHORIZE),
-            Goal::Account => path::ACCOUNT.to_owned(),
-            Goal::Start => path::HOME.to_owned(),
+            Goal::Authorize(query) => format!("{}?{query}", Endpoint::Authorize.path()),
+            Goal::Account => Endpoint::Account.path().to_owned(),
+            Goal::Start => Endpoint::Home.path().to_owned(),
         }
     }
 }

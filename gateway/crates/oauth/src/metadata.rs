@@ -13,7 +13,7 @@
 use serde_json::json;
 
 use crate::cacheable_response;
-use crate::endpoint::path;
+use crate::endpoint::Endpoint;
 use crate::server::AuthorizationServer;
 use gateway_core::client::keys::Algorithm;
 use gateway_core::client::registration;
@@ -31,10 +31,10 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
     };
     let mut metadata = json!({
         "issuer": issuer.as_str(),
-        "authorization_endpoint": issuer.join(path::AUTHORIZE),
-        "token_endpoint": issuer.join(path::TOKEN),
-        "registration_endpoint": issuer.join(path::REGISTER),
-        "revocation_endpoint": issuer.join(path::REVOKE),
+        "authorization_endpoint": issuer.join(Endpoint::Authorize.path()),
+        "token_endpoint": issuer.join(Endpoint::Token.path()),
+        "registration_endpoint": issuer.join(Endpoint::Register.path()),
+        "revocation_endpoint": issuer.join(Endpoint::Revoke.path()),
         "scopes_supported": server.settings.scopes.advertised(server.settings.refresh.is_some()),
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
@@ -45,14 +45,14 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
         "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "authorization_response_iss_parameter_supported": true,
-        "service_documentation": issuer.join(path::HOME),
+        "service_documentation": issuer.join(Endpoint::Home.path()),
     });
     // Absent rather than false while it is off: some clients look at its presence.
     if server.documents.is_some() {
         metadata["client_id_metadata_document_supported"] = true.into();
     }
     if !server.settings.introspection.is_empty() {
-        metadata["introspection_endpoint"] = issuer.join(path::INTROSPECT).into();
+        metadata["introspection_endpoint"] = issuer.join(Endpoint::Introspect.path()).into();
         metadata["introspection_endpoint_auth_methods_supported"] = json!(["client_secret_basic"]);
     }
     cacheable_response::json(request, "application/json", &metadata)
@@ -75,7 +75,7 @@ pub(super) fn protected_resource(
         "scopes_supported": server.settings.scopes.at(mount).supported(),
         "bearer_methods_supported": ["header"],
         "resource_name": format!("{} ({mount})", server.settings.title),
-        "resource_documentation": issuer.join(path::HOME),
+        "resource_documentation": issuer.join(Endpoint::Home.path()),
     });
     cacheable_response::json(request, "application/json", &metadata)
 }

@@ -6,7 +6,7 @@ use http::Method;
 
 use super::mounted_backend::MountedBackend;
 use gateway_core::protocol::resource::{Issuer, Mount};
-use gateway_oauth::endpoint::Endpoint;
+use gateway_oauth::endpoint::{Endpoint, MatchedEndpoint};
 
 /// A request target that has one reading.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ pub(super) enum McpEndpoint {
 
 /// Where a request goes.
 pub(super) enum Route<'a> {
-    Endpoint(Endpoint),
+    Endpoint(MatchedEndpoint),
     Backend(BackendRoute<'a>),
     Nowhere,
 }
@@ -169,7 +169,7 @@ impl Routes {
             }
         }
         match Endpoint::find(target.path, &self.mounts) {
-            Some(endpoint) => Route::Endpoint(endpoint),
+            Some(matched) => Route::Endpoint(matched),
             None => Route::Nowhere,
         }
     }

@@ -23,7 +23,7 @@ use super::routes::{BackendRoute, Route, Target};
 use super::state::ProxyState;
 use super::{body, framing, peer, policy_input, response_writer};
 use gateway_core::protocol::web::Request;
-use gateway_oauth::endpoint::Endpoint;
+use gateway_oauth::endpoint::MatchedEndpoint;
 
 /// A client whose own answer to a backend is refused does not wait for longer until the backend has
 /// taken that nobody answers.
@@ -66,8 +66,8 @@ impl Service {
             }
         };
         match state.routes.route(&session.req_header().method, &target) {
-            Route::Endpoint(endpoint) => {
-                serve_endpoint(state, session, context, endpoint, &target).await
+            Route::Endpoint(matched) => {
+                serve_endpoint(state, session, context, matched, &target).await
             }
             Route::Backend(route) => self.serve_backend(session, context, route).await,
             Route::Nowhere => refuse(state, session, context, &Rejection::NotFound, None).await,
@@ -189,7 +189,7 @@ async fn serve_endpoint(
     state: &ProxyState,
     session: &mut ServerSession,
     context: &mut RequestContext,
-    endpoint: Endpoint,
+    matched: MatchedEndpoint,
     target: &Target<'_>,
 ) -> pingora::Result<()> {
     let head = session.req_header();
@@ -203,12 +203,12 @@ async fn serve_endpoint(
         request_id: context.id.clone(),
     };
     // Boxed, as below.
-    let limit = Box::pin(state.server.body_limit(&endpoint, &request)).await;
+    let limit = Box::pin(state.server.body_limit(matched.endpoint, &request)).await;
     let patience = state.settings.timeouts.endpoint_body;
     context.peer = Some(request.peer);
     let hold = context.hold(&state.budget);
     // Where none is taken none is read, not even to be refused for its size.
-    let read = match limit > 0 && endpoint.takes(&request.method) {
+    let read = match limit > 0 && matched.endpoint.takes(&request.method) {
         true => body::read(session, limit, patience, hold).await,
         false => Ok(Bytes::new()),
     };
@@ -220,7 +220,7 @@ async fn serve_endpoint(
         Err(ProxyError::Broken(error)) => return Err(error),
     };
     // Boxed, so that streams, which never get here, need not have room for it.
-    let response = Box::pin(state.server.answer(endpoint, &request)).await;
+    let response = Box::pin(state.server.answer(matched, &request)).await;
     response_writer::write(session, response).await
 }
 

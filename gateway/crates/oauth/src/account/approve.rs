@@ -125,7 +125,7 @@ async fn enter(
     };
     let record = record.asked_by(request.peer, &request.request_id);
     let entered = server.journal.append_durable(record).await;
-    entered.map_err(|error| unavailable(server, &Endpoint::AccountApprove, request, error).into())
+    entered.map_err(|error| unavailable(server, Endpoint::AccountApprove, request, error).into())
 }
 
 /// How the tool stands at this moment.

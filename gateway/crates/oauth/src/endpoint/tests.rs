@@ -49,7 +49,10 @@ fn everything_well_known_is_the_gateways_known_or_not() {
     ] {
         assert_eq!(
             Endpoint::find(path, &mounts()),
-            Some(Endpoint::Absent),
+            Some(MatchedEndpoint {
+                endpoint: Endpoint::Absent,
+                subject: None
+            }),
             "{path}"
         );
     }
@@ -70,13 +73,18 @@ fn protected_resource_metadata_is_found_for_every_form_of_a_mount() {
         ("/files/mcp", "files"),
         ("/files/sse/", "files"),
     ] {
-        let path = format!("{}{suffix}", path::PROTECTED_RESOURCE_METADATA);
-        let found = Endpoint::find(&path, &mounts());
-        let expected = Endpoint::ProtectedResourceMetadata {
-            path: suffix.to_owned(),
-            mount: mount.to_owned(),
-        };
-        assert_eq!(found, Some(expected), "{path}");
+        let path = format!("{}{suffix}", Endpoint::ProtectedResourceMetadata.path());
+        let found = Endpoint::find(&path, &mounts()).unwrap();
+        let subject = found.subject.unwrap();
+        assert_eq!(
+            found.endpoint,
+            Endpoint::ProtectedResourceMetadata,
+            "{path}"
+        );
+        assert_eq!(
+            (subject.path.as_str(), subject.mount.name.as_str()),
+            (suffix, mount)
+        );
     }
 }
 
@@ -90,6 +98,40 @@ fn no_page_that_people_see_is_open_to_scripts_of_other_sites() {
         Endpoint::Consent,
         Endpoint::Setup,
     ] {
-        assert!(!endpoint.is_cross_origin(), "{endpoint:?}");
+        assert_eq!(endpoint.caller(), Caller::Person, "{endpoint:?}");
+    }
+}
+
+#[test]
+fn every_path_of_the_table_leads_to_its_own_row() {
+    for row in TABLE {
+        let path = match row.path {
+            Path::Below(folder) => format!("{folder}x"),
+            Path::UnderMcp(name) => format!("/files/mcp{name}"),
+            _ => row.endpoint.path().to_owned(),
+        };
+        let found = Endpoint::find(&path, &mounts()).map(|matched| matched.endpoint);
+        assert_eq!(found, Some(row.endpoint), "{path}");
+    }
+}
+
+#[test]
+fn a_server_card_is_about_the_backend_whose_path_it_stands_under() {
+    for (path, mount) in [
+        ("/mcp/server-card", "notes"),
+        ("/files/mcp/server-card", "files"),
+        ("/.well-known/mcp/server-card.json", "notes"),
+    ] {
+        let found = Endpoint::find(path, &mounts()).unwrap();
+        assert_eq!(found.subject.unwrap().mount.name, mount, "{path}");
+    }
+}
+
+#[test]
+fn a_body_is_read_where_one_is_submitted_and_nowhere_else() {
+    for row in TABLE {
+        let reads = row.endpoint.body_limit() > 0;
+        assert_eq!(reads, row.endpoint.takes(&Method::POST), "{row:?}");
+        assert!(row.body.logged_in >= row.body.anybody, "{row:?}");
     }
 }

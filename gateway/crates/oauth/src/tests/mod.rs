@@ -115,8 +115,8 @@ fn form(path: &str, headers: &[(&str, &str)], body: &str) -> Request {
 }
 
 async fn ask(server: &AuthorizationServer, request: &Request) -> Response {
-    let endpoint = Endpoint::find(&request.path, &server.settings.mounts).unwrap();
-    server.answer(endpoint, request).await
+    let matched = Endpoint::find(&request.path, &server.settings.mounts).unwrap();
+    server.answer(matched, request).await
 }
 
 async fn get(server: &AuthorizationServer, path: &str) -> Response {
