@@ -18,9 +18,9 @@ use crate::audited::audited;
 use crate::browser::{self, BrowserName, Cookie};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
-use crate::login;
 use crate::pages::{self, Account, AccountNotice, Goal};
 use crate::server::AuthorizationServer;
+use crate::{login, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
@@ -29,7 +29,7 @@ use gateway_core::reason::Reason;
 
 /// `GET /account`. Whoever is not logged in is asked to, and comes back.
 pub(super) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
-    match login::session(server, request, server.clock.now()).await {
+    match session::current_session(server, request, server.clock.now()).await {
         Ok(Some((_, session))) => show(server, request, &session, None)
             .await
             .unwrap_or_else(|refused| refused.page(server, request)),
@@ -65,7 +65,7 @@ async fn show(
         notice,
         apps,
         is_cut,
-        log_out_seal: &login::log_out_seal(server, &browser, session, now),
+        log_out_seal: &session::log_out_seal(server, &browser, session, now),
     }
     .page();
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());
@@ -120,7 +120,7 @@ async fn pressed(
     now: Timestamp,
 ) -> Result<Pressed, Refused> {
     let form = browser::posted_form(server, request)?;
-    let Some((_, session)) = login::session(server, request, now).await? else {
+    let Some((_, session)) = session::current_session(server, request, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
     let fields: Vec<&str> = names.iter().map(|name| form.field(name)).collect();

@@ -14,7 +14,7 @@ use crate::authorization_request::{Rules, client_id, judge};
 use crate::clients::{self, NotFound};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
-use crate::{consent, error_page, error_response, login};
+use crate::{consent, error_page, error_response, login, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::{Allowed, REMEMBERED, Registration};
@@ -56,7 +56,7 @@ pub(super) async fn answer(
     };
     // The person logs in before anything is sent to a client that registered itself, errors too:
     // else anybody could make this origin redirect to any place (OAuth 2.1 §7.13.2).
-    let session = match login::session(server, request, now).await {
+    let session = match session::current_session(server, request, now).await {
         Ok(Some((_, session))) => session,
         Ok(None) => return login::page(server, request, Goal::Authorize(raw_query)).await,
         Err(error) => return fault(server, request, &error),

@@ -19,7 +19,7 @@ use crate::pages::{
     self, Capabilities, Changed, Consent, ConsentProblem, Goal, Preset, ScopeLine, Waiting,
 };
 use crate::server::AuthorizationServer;
-use crate::{clients, login};
+use crate::{clients, login, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::metadata_document::DocumentUrl;
@@ -191,7 +191,7 @@ async fn show(
         lifetime: server.settings.longest_grant(asked.client),
         authorization_request: raw_query,
         seal: &form_token::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
-        log_out_seal: &login::log_out_seal(server, &browser, session, now),
+        log_out_seal: &session::log_out_seal(server, &browser, session, now),
     }
     .page();
     let mut response = pages::respond(StatusCode::OK, page, server.settings.issuer.is_https());
@@ -492,7 +492,7 @@ async fn answer(
     let form = browser::posted_form(server, request)?;
     let raw_query = browser::authorization_request(form.field("request"));
     let refuse = |reason: Reason| refuse(server, request, reason, raw_query);
-    let Some((_, session)) = login::session(server, request, now).await? else {
+    let Some((_, session)) = session::current_session(server, request, now).await? else {
         let goal = raw_query.map_or(Goal::Start, Goal::Authorize);
         return Err(login::page_after_session(server, request, goal).into());
     };

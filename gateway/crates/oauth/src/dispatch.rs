@@ -13,7 +13,7 @@ use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
     account, audited, authorize, consent, discovery, home, introspect, login, metadata, register,
-    revoke, setup, token,
+    revoke, session, setup, token,
 };
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
@@ -30,7 +30,7 @@ impl AuthorizationServer {
         if long == usual || !is_long {
             return usual;
         }
-        match login::session(self, request, self.clock.now()).await {
+        match session::current_session(self, request, self.clock.now()).await {
             Ok(None) => usual,
             // A fault is answered as one, after the body.
             Ok(Some(_)) | Err(_) => long,

@@ -3,9 +3,9 @@
 use http::StatusCode;
 
 use crate::browser::{self, BrowserName};
-use crate::login;
 use crate::pages::{self, Home, MountUrls};
 use crate::server::AuthorizationServer;
+use crate::session;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 
@@ -14,10 +14,13 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
     let now = server.clock.now();
     let settings = &server.settings;
     let has_users = server.records.has_users(now).await;
-    let session = login::session(server, request, now).await.ok().flatten();
+    let session = session::current_session(server, request, now)
+        .await
+        .ok()
+        .flatten();
     let browser = BrowserName::of(server, request);
     let person = session.map(|(_, session)| {
-        let seal = login::log_out_seal(server, &browser, &session, now);
+        let seal = session::log_out_seal(server, &browser, &session, now);
         (session.user_name, seal)
     });
     let page = Home {

@@ -44,6 +44,7 @@ pub mod register;
 pub mod revoke;
 pub mod revoke_all;
 mod server;
+mod session;
 pub mod setup;
 #[cfg(test)]
 mod tests;

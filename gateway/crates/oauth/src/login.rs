@@ -18,34 +18,12 @@ use crate::known_device_cookie;
 use crate::login_limit::Attempt;
 use crate::pages::{self, Goal, Login, LoginProblem, Ownerless};
 use crate::server::AuthorizationServer;
+use crate::session::{current_session, open_session};
 use gateway_core::audit::{Event, Record};
-use gateway_core::browser_session::{self, BrowserSession};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_core::secret::{Secret, SecretHash};
-use gateway_store::{StoreError, User};
-
-/// The session that the request's cookie stands for: not expired, and of a person who may log in and
-/// whose password is still the one it was opened with.
-pub async fn session(
-    server: &AuthorizationServer,
-    request: &Request,
-    now: Timestamp,
-) -> Result<Option<(SecretHash, BrowserSession)>, StoreError> {
-    let Some(cookie) = Cookie::Session.read(&server.settings, request) else {
-        return Ok(None);
-    };
-    let hash = Secret::presented(cookie).hash();
-    let Some(session) = server.records.session(&hash, now).await? else {
-        return Ok(None);
-    };
-    let user = server.records.user(&session.user_name, now).await?;
-    let live = user.is_some_and(|user| {
-        user.disabled.is_none() && session.is_live(&user.id, &user.credential(), now)
-    });
-    Ok(live.then_some((hash, session)))
-}
+use gateway_store::User;
 
 /// The login page. While nobody can log in yet it says what to do.
 pub async fn page(server: &AuthorizationServer, request: &Request, goal: Goal<'_>) -> Response {
@@ -71,48 +49,6 @@ pub async fn logout(server: &AuthorizationServer, request: &Request) -> Response
         Ok(response) => response,
         Err(refused) => refused.page(server, request),
     }
-}
-
-/// Opens a session for somebody who has just proved who they are: always under a new id, and the
-/// one that the browser had before is dead.
-pub(super) async fn open_session(
-    server: &AuthorizationServer,
-    request: &Request,
-    user: &User,
-    location: &str,
-    now: Timestamp,
-) -> Result<Response, StoreError> {
-    if let Some(old) = Cookie::Session.read(&server.settings, request) {
-        let old = Secret::presented(old).hash();
-        server.records.end_session(&old).await?;
-    }
-    let id = Secret::draw(&mut OsRng);
-    let session =
-        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now);
-    server.records.open_session(&id.hash(), &session).await?;
-    let mut response = web::see_other(location);
-    let settings = &server.settings;
-    let lifetime = Some(browser_session::LIFETIME);
-    Cookie::Session.set(settings, &mut response, id.reveal(), lifetime);
-    let device = known_device_cookie::prove(&server.tags, &user.id, now, &mut OsRng);
-    Cookie::Device.set(
-        settings,
-        &mut response,
-        &device,
-        Some(known_device_cookie::LIFETIME),
-    );
-    Ok(response)
-}
-
-/// The seal of a log-out form for the person of `session`.
-pub(super) fn log_out_seal(
-    server: &AuthorizationServer,
-    browser: &BrowserName,
-    session: &BrowserSession,
-    now: Timestamp,
-) -> String {
-    let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
-    form_token::seal(&server.tags, Purpose::LogOut, &bound, now, &mut OsRng)
 }
 
 /// The login page after another page found that the session had ended.
@@ -177,7 +113,7 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
     let form = browser::posted_form(server, request)?;
     let fields = Fields::of(&form);
     let mut response = web::see_other(&fields.location());
-    let Some((hash, session)) = session(server, request, now).await? else {
+    let Some((hash, session)) = current_session(server, request, now).await? else {
         // Pressed twice: the browser may never have read the first answer.
         if Cookie::Session.read(&server.settings, request).is_some() {
             Cookie::Session.clear(&server.settings, &mut response);

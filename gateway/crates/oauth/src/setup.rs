@@ -14,7 +14,7 @@ use crate::error_page::{self, Refused};
 use crate::identity::{self, LoginName, Password, SetupCode, SetupRefusal};
 use crate::pages::{self, SetupForm, SetupProblem};
 use crate::server::AuthorizationServer;
-use crate::{browser, login};
+use crate::{browser, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
@@ -104,7 +104,7 @@ async fn become_owner(
         request_id = request.request_id.as_str();
         "the gateway has its owner"
     );
-    let opened = login::open_session(server, request, &owner, "/", now).await?;
+    let opened = session::open_session(server, request, &owner, "/", now).await?;
     let record = Record {
         user: Some(owner.id.as_str().to_owned()),
         ..Record::of(Event::OwnerSet)
@@ -142,7 +142,7 @@ async fn sent_again(
             if !server.passwords.check(hash, password).await? {
                 return Ok(None);
             }
-            let opened = login::open_session(server, request, &owner, "/", now).await?;
+            let opened = session::open_session(server, request, &owner, "/", now).await?;
             let record = Record {
                 user: Some(owner.id.as_str().to_owned()),
                 ..Record::of(Event::Login)

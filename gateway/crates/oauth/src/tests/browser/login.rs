@@ -6,7 +6,7 @@ use rand::rngs::OsRng;
 use super::{Browser, PASSWORD, location, server_of_alice, text, value};
 use crate::identity::{self, LoginName, Password};
 use crate::pages::Goal;
-use crate::{home, login};
+use crate::{home, login, session};
 use gateway_core::protocol::web::Response;
 
 #[tokio::test]
@@ -24,7 +24,7 @@ async fn a_login_opens_a_new_session_and_goes_on_with_the_request_it_was_for() {
     let first = browser.cookies["__Host-session"].clone();
     assert_ne!(first, planted);
     let now = server.clock.now();
-    let live = login::session(&server, &browser.get("/"), now)
+    let live = session::current_session(&server, &browser.get("/"), now)
         .await
         .unwrap();
     assert_eq!(live.unwrap().1.user_name, "alice");
@@ -33,7 +33,7 @@ async fn a_login_opens_a_new_session_and_goes_on_with_the_request_it_was_for() {
     assert_eq!(location(&answer), "/");
     assert_ne!(browser.cookies["__Host-session"], first);
     browser.cookies.insert("__Host-session".to_owned(), first);
-    let dead = login::session(&server, &browser.get("/"), now)
+    let dead = session::current_session(&server, &browser.get("/"), now)
         .await
         .unwrap();
     assert!(dead.is_none());
@@ -51,7 +51,7 @@ async fn a_new_password_from_the_configuration_ends_the_sessions_of_the_old_one(
     identity::ensure_owner(&server.records, &alice, &phc, now, &mut OsRng)
         .await
         .unwrap();
-    let session = login::session(&server, &browser.get("/"), now)
+    let session = session::current_session(&server, &browser.get("/"), now)
         .await
         .unwrap();
     assert!(session.is_none());
@@ -201,7 +201,7 @@ async fn logging_out_needs_the_form_of_a_page_and_ends_the_session() {
     assert_eq!(location(&answer), "/authorize?client_id=c");
     let now = server.clock.now();
     assert!(
-        login::session(&server, &browser.get("/"), now)
+        session::current_session(&server, &browser.get("/"), now)
             .await
             .unwrap()
             .is_none()

@@ -8,7 +8,7 @@ use rand::rngs::OsRng;
 
 use super::{Browser, PASSWORD, location, offered, server, text, value};
 use crate::server::AuthorizationServer;
-use crate::{home, login, setup};
+use crate::{home, session, setup};
 use gateway_core::protocol::web::Response;
 
 async fn set_up(server: &AuthorizationServer, form: &[(&str, &str)]) -> Response {
@@ -40,7 +40,7 @@ async fn the_setup_code_makes_one_owner_who_is_logged_in_and_then_the_page_is_go
     browser.keep(&answer);
     let now = server.clock.now();
     assert!(
-        login::session(&server, &browser.get("/"), now)
+        session::current_session(&server, &browser.get("/"), now)
             .await
             .unwrap()
             .is_some()

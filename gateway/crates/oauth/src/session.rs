@@ -1,0 +1,79 @@
+//! A person's session in a browser: which one a request comes with, how one is opened, and the seal of
+//! the form that ends it.
+//!
+//! Not: who may open one (`login`, `setup`), how long it lasts (`gateway_core::browser_session`).
+
+use rand::rngs::OsRng;
+
+use crate::browser::{BrowserName, Cookie};
+use crate::form_token::{self, Purpose};
+use crate::known_device_cookie;
+use crate::server::AuthorizationServer;
+use gateway_core::browser_session::{self, BrowserSession};
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::secret::{Secret, SecretHash};
+use gateway_store::{StoreError, User};
+
+/// The session that the request's cookie stands for: not expired, and of a person who may log in and
+/// whose password is still the one it was opened with.
+pub(super) async fn current_session(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Option<(SecretHash, BrowserSession)>, StoreError> {
+    let Some(cookie) = Cookie::Session.read(&server.settings, request) else {
+        return Ok(None);
+    };
+    let hash = Secret::presented(cookie).hash();
+    let Some(session) = server.records.session(&hash, now).await? else {
+        return Ok(None);
+    };
+    let user = server.records.user(&session.user_name, now).await?;
+    let live = user.is_some_and(|user| {
+        user.disabled.is_none() && session.is_live(&user.id, &user.credential(), now)
+    });
+    Ok(live.then_some((hash, session)))
+}
+
+/// Opens a session for somebody who has just proved who they are: always under a new id, and the
+/// one that the browser had before is dead.
+pub(super) async fn open_session(
+    server: &AuthorizationServer,
+    request: &Request,
+    user: &User,
+    location: &str,
+    now: Timestamp,
+) -> Result<Response, StoreError> {
+    if let Some(old) = Cookie::Session.read(&server.settings, request) {
+        let old = Secret::presented(old).hash();
+        server.records.end_session(&old).await?;
+    }
+    let id = Secret::draw(&mut OsRng);
+    let session =
+        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now);
+    server.records.open_session(&id.hash(), &session).await?;
+    let mut response = web::see_other(location);
+    let settings = &server.settings;
+    let lifetime = Some(browser_session::LIFETIME);
+    Cookie::Session.set(settings, &mut response, id.reveal(), lifetime);
+    let device = known_device_cookie::prove(&server.tags, &user.id, now, &mut OsRng);
+    Cookie::Device.set(
+        settings,
+        &mut response,
+        &device,
+        Some(known_device_cookie::LIFETIME),
+    );
+    Ok(response)
+}
+
+/// The seal of a log-out form for the person of `session`.
+pub(super) fn log_out_seal(
+    server: &AuthorizationServer,
+    browser: &BrowserName,
+    session: &BrowserSession,
+    now: Timestamp,
+) -> String {
+    let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
+    form_token::seal(&server.tags, Purpose::LogOut, &bound, now, &mut OsRng)
+}
