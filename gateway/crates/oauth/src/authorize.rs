@@ -1,13 +1,12 @@
 //! `/authorize`: looks at the request and the session and names the next step: an error page, the
-//! login, the consent page, or a redirect. And what Allow does.
+//! login, the consent page, or a redirect.
 //!
 //! Nothing is stored for a visitor: the raw query travels through the pages and is validated anew
 //! each time.
 
-use std::time::Duration;
+mod issue_code;
 
 use http::{Method, StatusCode};
-use rand::rngs::OsRng;
 
 use crate::audited::audited;
 use crate::authorization_request::{Rules, client_id, judge};
@@ -15,26 +14,19 @@ use crate::clients::{self, NotFound};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{consent, error_page, error_response, login, session};
-use gateway_core::audit::{Event, Record};
-use gateway_core::browser_session::BrowserSession;
-use gateway_core::client::{Allowed, REMEMBERED, Registration};
-use gateway_core::clock::{Clock, Timestamp};
-use gateway_core::grants::authorization_code::{self, AuthorizationCode};
-use gateway_core::grants::{GrantId, Tools};
+use gateway_core::audit::Record;
+use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::{Form, has_media_type};
 use gateway_core::protocol::oauth::OAuthError;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_core::secret::{Secret, SecretHash};
-use gateway_store::{Records, StoreError, TakenCode};
+use gateway_store::StoreError;
 
+pub(crate) use self::issue_code::issue_code;
 pub use crate::authorization_request::{AuthorizationRequest, AuthorizeRefusal, Callback};
 
 /// Longer queries are refused: a client that sends this much means something else.
 const MAX_QUERY: usize = 16 * 1024;
-
-/// When an app that has not redeemed its code never will.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// `GET /authorize`, and `POST` with the same parameters as a form (OAuth 2.1 §3.1).
 pub(super) async fn answer(
@@ -114,124 +106,6 @@ pub async fn validate(
         refresh: settings.refresh.is_some(),
     };
     judge(raw_query, &form, client, rules)
-}
-
-/// What Allow does: a code for what was consented to, durable before the browser carries it away.
-/// `secret` is one a consent page: the same press again leads to the same code.
-pub async fn approve(
-    server: &AuthorizationServer,
-    request: &Request,
-    session: &BrowserSession,
-    asked: AuthorizationRequest,
-    tools: Tools,
-    secret: &Secret,
-    now: Timestamp,
-) -> Response {
-    let code = AuthorizationCode {
-        grant: GrantId::draw(&mut OsRng),
-        client: asked.client().id.clone(),
-        client_fingerprint: asked.client().fingerprint(),
-        redirect_uri: asked.callback().redirect_uri().as_str().to_owned(),
-        code_challenge: asked.code_challenge().clone(),
-        resource: asked.resource().clone(),
-        scope: asked.scope().clone(),
-        tools,
-        user: session.user.clone(),
-        user_name: session.user_name.clone(),
-        issued: now,
-        expires: now + authorization_code::LIFETIME,
-    };
-    match keep(server, &asked, secret, &code, now).await {
-        Ok(true) => {}
-        // The same press came twice, and the other one was faster: it has been written down.
-        Ok(false) => return asked.callback().granted(secret),
-        Err(error) => return fault(server, request, &error),
-    }
-    log::info!(
-        event = "code_issued",
-        client = code.client.as_str(),
-        grant = code.grant.as_str(),
-        user = code.user.as_str(),
-        resource = code.resource.as_str(),
-        scope:% = code.scope,
-        request_id = request.request_id.as_str();
-        "a person allowed a client; it has {} s to redeem the code",
-        authorization_code::LIFETIME.as_secs()
-    );
-    let record = Record {
-        user: Some(code.user.as_str().to_owned()),
-        client: Some(code.client.as_str().to_owned()),
-        grant: Some(code.grant.as_str().to_owned()),
-        backend: Some(asked.mount().name.clone()),
-        detail: Some(format!(
-            "scope {}; tools {}",
-            code.scope,
-            code.tools.in_words()
-        )),
-        ..Record::of(Event::Consent)
-    };
-    tokio::spawn(watch(
-        server.records.clone(),
-        secret.hash(),
-        code,
-        server.clock,
-    ));
-    audited(asked.callback().granted(secret), record)
-}
-
-/// Tells the operator when an app never came for its code: the person saw an error of the app, and
-/// nothing else here would show it.
-async fn watch(records: Records, hash: SecretHash, code: AuthorizationCode, clock: Clock) {
-    tokio::time::sleep(PATIENCE).await;
-    // The code is past its time, so that taking it only asks whether anybody did.
-    if let Ok(TakenCode::Fresh(_)) = records.take_code(&hash, clock.now()).await {
-        log::warn!(
-            event = "authorization_unused",
-            reason = Reason::CodeNeverRedeemed,
-            hint = Reason::CodeNeverRedeemed.remedy(),
-            client = code.client.as_str(),
-            grant = code.grant.as_str(),
-            user = code.user.as_str();
-            "{}", Reason::CodeNeverRedeemed.sentence()
-        );
-    }
-}
-
-/// `false` if the code is there already. The client is kept first, for as long as anything lives that comes from this code: a grant must
-/// never outlive its client.
-async fn keep(
-    server: &AuthorizationServer,
-    asked: &AuthorizationRequest,
-    secret: &Secret,
-    code: &AuthorizationCode,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let remember_code = code.remember_until(server.settings.longest_token());
-    let remember_client = remember_code.max(now + REMEMBERED);
-    let (records, client) = (&server.records, asked.client());
-    match client.registration {
-        // What the configuration says of a client is asked anew each time.
-        Registration::PreRegistered => {}
-        // One that the operator removed meanwhile stays removed.
-        Registration::SelfRegistered => {
-            records
-                .extend_client(&client.id, remember_client, now)
-                .await?;
-        }
-        Registration::MetadataDocument => {
-            records.keep_client(client, remember_client).await?;
-        }
-    }
-    if let Some(allowed) = Allowed::now(asked.client(), now) {
-        server
-            .records
-            .put_allowed(&code.user, &code.client, &allowed, remember_client)
-            .await?;
-    }
-    server
-        .records
-        .add_code(&secret.hash(), code, remember_code, now)
-        .await
 }
 
 /// The parameters, undecoded: the query, or the body of a form. Never both.

@@ -283,7 +283,7 @@ async fn finish(
         Ok(tools) => {
             answer.use_up(server, request, now).await?;
             let session = &answer.session;
-            Ok(authorize::approve(server, request, session, asked, tools, &code, now).await)
+            Ok(authorize::issue_code(server, request, session, asked, tools, &code, now).await)
         }
         Err(problem) => {
             log_problem(request, &answer, asked.client(), &problem);

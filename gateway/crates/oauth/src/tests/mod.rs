@@ -176,7 +176,8 @@ async fn code(server: &AuthorizationServer, client: &str, now: Timestamp) -> Str
     let tools = Tools::Only(BTreeSet::from(["search".to_owned()]));
     let request = request(Method::POST, "/consent", &[], "");
     let code = Secret::draw(&mut OsRng);
-    let response = authorize::approve(server, &request, &session, asked, tools, &code, now).await;
+    let response =
+        authorize::issue_code(server, &request, &session, asked, tools, &code, now).await;
     assert_eq!(response.status(), 303);
     let location = url::Url::parse(header(&response, "location")).unwrap();
     let parameters: BTreeMap<_, _> = location.query_pairs().into_owned().collect();
