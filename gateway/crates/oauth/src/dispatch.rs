@@ -12,7 +12,7 @@ use crate::endpoint::{Caller, Endpoint, MatchedEndpoint, Subject};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
-    account, audited, authorize, consent, discovery, home, introspect, login, metadata, register,
+    account, audit_log, authorize, consent, discovery, home, introspect, login, metadata, register,
     revoke, session, setup, token,
 };
 use gateway_core::clock::Timestamp;
@@ -56,11 +56,11 @@ async fn answer(
         web::with_header(web::empty(StatusCode::NO_CONTENT), ALLOW, &endpoint.allow())
     } else if !endpoint.takes(&request.method) {
         method_not_allowed(endpoint, request)
-    } else if let Some(unready) = audited::unready(server, endpoint, request) {
+    } else if let Some(unready) = audit_log::unready(server, endpoint, request) {
         unready
     } else {
         let response = dispatch(server, &matched, request, server.clock.now()).await;
-        audited::entered(server, endpoint, request, response).await
+        audit_log::entered(server, endpoint, request, response).await
     };
     match endpoint.caller() {
         Caller::App => cross_origin(response, endpoint, request),

@@ -4,14 +4,15 @@
 use http::StatusCode;
 
 use crate::audited::audited;
-use crate::browser;
 use crate::identity::Overloaded;
 use crate::pages::{self, Refusal};
 use crate::server::AuthorizationServer;
+use crate::{browser, error_response};
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_store::StoreError;
+use gateway_store::journal::Unwritable;
 
 /// An error page. `detail` names the values that were wrong, one a line; it may hold what a
 /// stranger sent. A status of 503 or 429 carries `Retry-After`.
@@ -56,13 +57,20 @@ pub(super) enum Refused {
     Store(StoreError),
     /// More passwords wait than the gateway hashes at a time.
     Overloaded(Overloaded),
+    /// Something would have been given, and the audit log can't be written.
+    Unwritable(Unwritable),
 }
 
 impl Refused {
     /// The page. Logs what is a fault of ours.
     pub(super) fn page(self, server: &AuthorizationServer, request: &Request) -> Response {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
         let (reason, cause) = match self {
             Self::Answered(response) => return *response,
+            Self::Unwritable(error) => {
+                let reason = error_response::audit_unavailable(request, error).reason;
+                return page(server, request, status, reason, None);
+            }
             Self::Store(error) => (Reason::StoreUnavailable, error.to_string()),
             Self::Overloaded(error) => (Reason::Overloaded, error.to_string()),
         };
@@ -74,7 +82,6 @@ impl Refused {
             request_id = request.request_id.as_str();
             "{}", reason.sentence()
         );
-        let status = StatusCode::SERVICE_UNAVAILABLE;
         page(server, request, status, reason, None)
     }
 }
@@ -88,6 +95,12 @@ impl From<Response> for Refused {
 impl From<StoreError> for Refused {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<Unwritable> for Refused {
+    fn from(error: Unwritable) -> Self {
+        Self::Unwritable(error)
     }
 }
 

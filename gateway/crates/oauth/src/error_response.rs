@@ -4,6 +4,8 @@ use crate::audited::audited;
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::oauth::OAuthError;
 use gateway_core::protocol::web::{Request, Response};
+use gateway_core::reason::Reason;
+use gateway_store::journal::Unwritable;
 
 /// Logs a refusal under `event` and answers it. `client` is what the request claims; it may be
 /// anything.
@@ -30,6 +32,13 @@ pub(super) fn record(event: &str, client: Option<&str>, error: &OAuthError) -> R
         client: client.map(loggable),
         ..Record::refused(event, error.reason, error.is_fault())
     }
+}
+
+/// Logs that the audit log can't be written where something would have been given: the fault to answer.
+pub(super) fn audit_unavailable(request: &Request, error: Unwritable) -> OAuthError {
+    let fault = OAuthError::fault(Reason::AuditUnavailable, error);
+    log("audit_unavailable", request, None, &fault);
+    fault
 }
 
 /// Logs a refusal that is answered in another way, such as a redirect.

@@ -16,6 +16,7 @@
 //! pin, and an *amendment* goes to every replica in the list of revocations.
 
 pub mod account;
+mod audit_log;
 mod audited;
 mod authorization_request;
 pub mod authorize;

@@ -3,8 +3,6 @@
 
 use std::time::Duration;
 
-use crate::audited::unavailable;
-use crate::endpoint::Endpoint;
 use crate::error_page::Refused;
 use crate::form_token::Purpose;
 use crate::pages::AccountNotice;
@@ -124,8 +122,7 @@ async fn enter(
         ..Record::of(Event::Consent)
     };
     let record = record.asked_by(request.peer, &request.request_id);
-    let entered = server.journal.append_durable(record).await;
-    entered.map_err(|error| unavailable(server, Endpoint::AccountApprove, request, error).into())
+    Ok(server.journal.append_durable(record).await?)
 }
 
 /// How the tool stands at this moment.
