@@ -60,6 +60,8 @@ pub struct Setup {
     pub hasty: bool,
     /// No backend but those in `more`.
     pub only_more: bool,
+    /// A folder with state, keys and the like to start in, instead of an empty one.
+    pub folder: Option<TempDir>,
 }
 
 impl Default for Setup {
@@ -76,6 +78,7 @@ impl Default for Setup {
             stdio: Vec::new(),
             hasty: false,
             only_more: false,
+            folder: None,
         }
     }
 }
@@ -115,8 +118,11 @@ pub struct Gateway {
 
 impl Gateway {
     /// Start and wait until it answers.
-    pub async fn start(setup: Setup) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+    pub async fn start(mut setup: Setup) -> Result<Self> {
+        let folder = match setup.folder.take() {
+            Some(folder) => folder,
+            None => tempfile::tempdir()?,
+        };
         if let Some(owner) = &setup.owner {
             let (code, hash, errors) = program::run(
                 &binary("gateway"),

@@ -79,6 +79,31 @@ impl Redis {
         Ok(line.unwrap_or_default())
     }
 
+    /// Does what another server wrote to its append-only file.
+    pub async fn replay(&self, commands: &[u8]) -> Result<()> {
+        const LAST: &[u8] = b"*2\r\n$4\r\nECHO\r\n$4\r\ndone\r\n";
+        let socket = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await?;
+        let (reading, mut writing) = socket.into_split();
+        let commands = [commands, LAST].concat();
+        let written = tokio::spawn(async move {
+            writing.write_all(&commands).await?;
+            Ok::<_, std::io::Error>(writing)
+        });
+        let mut lines = BufReader::new(reading).lines();
+        let answers = async {
+            while let Some(line) = lines.next_line().await? {
+                anyhow::ensure!(!line.starts_with('-'), "it answered {line}");
+                if line == "done" {
+                    return Ok(());
+                }
+            }
+            bail!("it hung up")
+        };
+        tokio::time::timeout(Duration::from_secs(10), answers).await??;
+        written.await??;
+        Ok(())
+    }
+
     async fn ready(&self) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(10);
         while Instant::now() < deadline {

@@ -40,6 +40,7 @@ mod policy_forms;
 mod prefix;
 mod pressed_twice;
 mod quickstart;
+mod recorded;
 mod redis;
 mod refresh;
 mod register;
