@@ -4,29 +4,27 @@
 //! Nothing is stored for a visitor: the raw query travels through the pages and is validated anew
 //! each time.
 
-mod issue_code;
+pub mod consent;
+pub(crate) mod issue_code;
+pub mod request;
+pub(crate) mod validate;
 
 use http::{Method, StatusCode};
 
 use crate::audited::audited;
-use crate::authorization_request::{Rules, client_id, judge};
-use crate::clients::{self, NotFound};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
-use crate::{consent, error_page, error_response, login, session};
+use crate::{error_page, error_response, login, session};
 use gateway_core::audit::Record;
 use gateway_core::clock::Timestamp;
-use gateway_core::protocol::form::{Form, has_media_type};
+use gateway_core::protocol::form::has_media_type;
 use gateway_core::protocol::oauth::OAuthError;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_store::StoreError;
 
-pub(crate) use self::issue_code::issue_code;
-pub use crate::authorization_request::{AuthorizationRequest, AuthorizeRefusal, Callback};
-
-/// Longer queries are refused: a client that sends this much means something else.
-const MAX_QUERY: usize = 16 * 1024;
+use self::request::AuthorizeRefusal;
+use self::validate::validate;
 
 /// `GET /authorize`, and `POST` with the same parameters as a form (OAuth 2.1 §3.1).
 pub(super) async fn answer(
@@ -75,37 +73,6 @@ pub(super) async fn answer(
             audited(callback.refused(&error), record)
         }
     }
-}
-
-/// Judges an authorization request anew, wherever it comes from: the address bar or a form.
-pub async fn validate(
-    server: &AuthorizationServer,
-    raw_query: &str,
-    now: Timestamp,
-) -> Result<AuthorizationRequest, AuthorizeRefusal> {
-    let malformed = |detail: String| AuthorizeRefusal::Page(Reason::RequestMalformed, detail);
-    if raw_query.len() > MAX_QUERY {
-        return Err(malformed("the request is too long".to_owned()));
-    }
-    let form = Form::parse(raw_query.as_bytes()).map_err(|error| malformed(error.to_string()))?;
-    let id = client_id(&form)?;
-    let client = clients::find(server, &id, now)
-        .await
-        .map_err(|error| match error {
-            NotFound::Unknown(reason, detail) => {
-                AuthorizeRefusal::Page(reason, error_response::loggable(&detail))
-            }
-            NotFound::Fault(error) => AuthorizeRefusal::Fault(error),
-        })?;
-    let settings = &server.settings;
-    let rules = Rules {
-        issuer: &settings.issuer,
-        mounts: &settings.mounts,
-        schemes: &settings.redirect_schemes,
-        scopes: &settings.scopes,
-        refresh: settings.refresh.is_some(),
-    };
-    judge(raw_query, &form, client, rules)
 }
 
 /// The parameters, undecoded: the query, or the body of a form. Never both.

@@ -12,8 +12,8 @@ use crate::endpoint::{Caller, Endpoint, MatchedEndpoint, Subject};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
-    account, audit_log, authorize, consent, discovery, home, introspect, login, metadata, register,
-    revoke, session, setup, token,
+    account, audit_log, authorize, discovery, home, introspect, login, metadata, register, revoke,
+    session, setup, token,
 };
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
@@ -89,7 +89,7 @@ async fn dispatch(
         Endpoint::Login if submitted => login::submit(server, request).await,
         Endpoint::Login => login::page(server, request, Goal::Start).await,
         Endpoint::Logout => login::logout(server, request).await,
-        Endpoint::Consent => consent::submit(server, request).await,
+        Endpoint::Consent => authorize::consent::submit(server, request).await,
         Endpoint::Setup if submitted => setup::submit(server, request).await,
         Endpoint::Setup => setup::page(server, request).await,
         Endpoint::Account => account::page(server, request).await,

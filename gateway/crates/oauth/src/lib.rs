@@ -8,7 +8,7 @@
 //!
 //! # Consent over tools
 //!
-//! [`consent`] shows the live list of [`gateway_upstream::Catalogue`]; the answer is judged against the
+//! `authorize/consent.rs` shows the live list of [`gateway_upstream::Catalogue`]; the answer is judged against the
 //! list of that moment ([`gateway_core::grants::consented_tools`]), and each chosen tool is granted with
 //! a *pin*, a keyed tag over its whole definition. The token carries `granted(name)` facts and the pins,
 //! or the digest of a choice that is too long for it: [`gateway_store::Records::tools_of`] reads that from
@@ -18,14 +18,12 @@
 pub mod account;
 mod audit_log;
 mod audited;
-mod authorization_request;
 pub mod authorize;
 mod browser;
 mod cacheable_response;
 mod client_assertion;
 mod client_authentication;
 mod clients;
-pub mod consent;
 mod discovery;
 mod dispatch;
 pub mod endpoint;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use crate::authorize::consent::tools;
+use crate::clients;
 use crate::form_token::Purpose;
 use crate::pages::{
     Allowed, App, ChangedTool, Connection, Known, NewDefinition, Place, RevokeForm,
 };
 use crate::server::AuthorizationServer;
-use crate::{clients, consent};
 use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::clock::Timestamp;
@@ -206,7 +207,7 @@ fn connection(
         },
         scope: grant.scope.to_string(),
         scope_words: scopes.map_or_else(Vec::new, |scopes| {
-            let lines = consent::in_words(scopes, &grant.scope).into_iter();
+            let lines = tools::in_words(scopes, &grant.scope).into_iter();
             // How long it stays is said by itself.
             let lines = lines.filter(|line| line.name != OFFLINE_ACCESS);
             lines.map(|line| line.words.to_owned()).collect()
@@ -257,7 +258,7 @@ fn new_definition(
     };
     let pin = pin.to_string();
     Some(NewDefinition {
-        tool: consent::described(tool),
+        tool: tools::described(tool),
         whole: tool.whole.as_deref().map(str::to_owned),
         grant: grant.to_owned(),
         seal: sealer.seal(Purpose::Approve, &[grant, name, &pin]),

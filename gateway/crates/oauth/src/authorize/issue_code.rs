@@ -8,7 +8,7 @@ use std::time::Duration;
 use rand::rngs::OsRng;
 
 use crate::audited::audited;
-use crate::authorization_request::AuthorizationRequest;
+use crate::authorize::request::AuthorizationRequest;
 use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;

@@ -168,7 +168,9 @@ async fn code(server: &AuthorizationServer, client: &str, now: Timestamp) -> Str
         "client_id={client}&redirect_uri={CALLBACK}&response_type=code&state=s\
          &code_challenge={CHALLENGE}&code_challenge_method=S256&resource={ORIGIN}/files/sse"
     );
-    let asked = authorize::validate(server, &query, now).await.unwrap();
+    let asked = authorize::validate::validate(server, &query, now)
+        .await
+        .unwrap();
     let user = UserId::new("u_1");
     let alice = User::new(user.clone(), "alice", "$argon2id", now);
     server.records.add_user(&alice, now).await.unwrap();
@@ -177,7 +179,8 @@ async fn code(server: &AuthorizationServer, client: &str, now: Timestamp) -> Str
     let request = request(Method::POST, "/consent", &[], "");
     let code = Secret::draw(&mut OsRng);
     let response =
-        authorize::issue_code(server, &request, &session, asked, tools, &code, now).await;
+        authorize::issue_code::issue_code(server, &request, &session, asked, tools, &code, now)
+            .await;
     assert_eq!(response.status(), 303);
     let location = url::Url::parse(header(&response, "location")).unwrap();
     let parameters: BTreeMap<_, _> = location.query_pairs().into_owned().collect();

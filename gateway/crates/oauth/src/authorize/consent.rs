@@ -4,39 +4,40 @@
 //! carries the whole authorization request, which is judged anew, and what the page showed of each
 //! tool, which is compared with what the backend offers at that moment.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+mod answer;
+pub(crate) mod tools;
 
 use http::StatusCode;
 use rand::rngs::OsRng;
 
-use crate::audited::audited;
-use crate::authorize::{self, AuthorizationRequest, AuthorizeRefusal};
-use crate::browser::{self, BrowserName, Cookie};
-use crate::error_page::{self, Refused};
-use crate::form_token::{self, Purpose, SealError, Unsealed};
-use crate::pages::{
-    self, Capabilities, Changed, Consent, ConsentProblem, Goal, Preset, ScopeLine, Waiting,
+use self::answer::{Answer, Decision, Ticking, answer, bound};
+use self::tools::{
+    ask_backend, covered_tools, described, in_words, known, offered, shown_tools, spell,
 };
+use crate::audited::audited;
+use crate::authorize::issue_code::issue_code;
+use crate::authorize::request::{AuthorizationRequest, AuthorizeRefusal};
+use crate::authorize::validate::validate;
+use crate::browser::{self, BrowserName};
+use crate::error_page::{self, Refused};
+use crate::form_token::{self, Purpose};
+use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Preset, Waiting};
 use crate::server::AuthorizationServer;
-use crate::{clients, login, session};
+use crate::{clients, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Change, Client, Registration};
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::Tools;
 use gateway_core::grants::consented_tools::{self, Choice, NotGranted, Offered};
-use gateway_core::policy::{Coverage, Operation, Scopes};
+use gateway_core::policy::Scopes;
 use gateway_core::protocol::redirect_uri::RedirectUri;
 use gateway_core::protocol::resource::Mount;
-use gateway_core::protocol::scope::{OFFLINE_ACCESS, Scope};
+use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_core::secret::Secret;
 use gateway_store::{Pressed, StoreError};
-use gateway_upstream::{CatalogueError, Tool, ToolListing};
-use mcp_protocol::tool_definition::Labels;
+use gateway_upstream::ToolListing;
 
 /// What a valid authorization request asks for, as far as a person is told.
 #[derive(Clone, Copy, Debug)]
@@ -54,14 +55,6 @@ pub struct Asked<'a> {
     /// The whole request, undecoded: the form carries it and it is validated anew.
     pub raw_query: &'a str,
 }
-
-/// The most that the names of the shown tools may take, in bytes: they come back with the answer,
-/// ticked or not. The most tools are as many as a grant can name.
-const MOST_NAMES: usize = 96 * 1024;
-const LONGEST_NAME: usize = 128;
-
-/// The longest text that tools are looked for by, in characters.
-const LONGEST_FIND: usize = 100;
 
 /// What the page has from the time before, where it is not the first.
 #[derive(Debug, Default)]
@@ -217,7 +210,7 @@ async fn finish(
     answer: Answer,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    let asked = match authorize::validate(server, &answer.raw_query, now).await {
+    let asked = match validate(server, &answer.raw_query, now).await {
         Ok(asked) => asked,
         Err(AuthorizeRefusal::Page(reason, detail)) => {
             let status = StatusCode::BAD_REQUEST;
@@ -283,7 +276,7 @@ async fn finish(
         Ok(tools) => {
             answer.use_up(server, request, now).await?;
             let session = &answer.session;
-            Ok(authorize::issue_code(server, request, session, asked, tools, &code, now).await)
+            Ok(issue_code(server, request, session, asked, tools, &code, now).await)
         }
         Err(problem) => {
             log_problem(request, &answer, asked.client(), &problem);
@@ -394,195 +387,6 @@ fn is_verified(client: &Client) -> bool {
     client.registration != Registration::SelfRegistered
 }
 
-/// An answer that came from our page, from the person it was shown to.
-struct Answer {
-    session: BrowserSession,
-    raw_query: String,
-    client_as_shown: String,
-    decision: Decision,
-    /// The tools that the page showed; `None` if it could show none.
-    shown: Option<Vec<Offered>>,
-    ticked: BTreeSet<String>,
-    /// Stands for the whole decision.
-    said: String,
-    /// What is looked for.
-    find: String,
-    unsealed: Unsealed,
-}
-
-enum Decision {
-    Allow(Choice),
-    Deny,
-    /// Not decided yet: tools are looked for.
-    Find(Ticking, Option<Choice>),
-}
-
-/// What becomes of the boxes of the tools that are found.
-#[derive(Clone, Copy)]
-enum Ticking {
-    Stays,
-    On,
-    Off,
-}
-
-impl Answer {
-    /// An answer counts once; one that led to another page did not count. Within a minute the same
-    /// one may come again: it is answered as the first.
-    async fn use_up(
-        &self,
-        server: &AuthorizationServer,
-        request: &Request,
-        now: Timestamp,
-    ) -> Result<Pressed, Refused> {
-        let (form, expires) = (self.form(), self.unsealed.expires);
-        let records = &server.records;
-        match records.press(&form, &self.said, expires, now).await? {
-            Pressed::Before => Err(refuse(
-                server,
-                request,
-                Reason::PageExpired,
-                Some(&self.raw_query),
-            )),
-            pressed => Ok(pressed),
-        }
-    }
-
-    async fn is_repeated(
-        &self,
-        server: &AuthorizationServer,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
-        let lately = server.records.pressed_lately(&self.form(), now).await;
-        // A mark of an earlier version can't be read; `use_up` refuses it.
-        Ok(lately.ok().flatten().is_some_and(|said| said == self.said))
-    }
-
-    /// Names this one rendering of the page.
-    fn form(&self) -> String {
-        format!("consent:{}", self.unsealed.nonce)
-    }
-
-    /// The code that Allow gives: one a page, so that every replica gives the same one for the same
-    /// press, without keeping it. Nobody without the key can derive it.
-    fn code(&self, server: &AuthorizationServer) -> Secret {
-        let key = server.tags.derive("authorization code");
-        let user = self.session.user.as_str().as_bytes();
-        key.secret(&[self.unsealed.nonce.as_bytes(), user])
-    }
-}
-
-fn refuse(
-    server: &AuthorizationServer,
-    request: &Request,
-    reason: Reason,
-    raw_query: Option<&str>,
-) -> Refused {
-    error_page::log("consent_refused", request, reason);
-    let status = StatusCode::FORBIDDEN;
-    Refused::from(error_page::page_with_way_back(
-        server, request, status, reason, raw_query,
-    ))
-}
-
-async fn answer(
-    server: &AuthorizationServer,
-    request: &Request,
-    now: Timestamp,
-) -> Result<Answer, Refused> {
-    let form = browser::posted_form(server, request)?;
-    let raw_query = browser::authorization_request(form.field("request"));
-    let refuse = |reason: Reason| refuse(server, request, reason, raw_query);
-    let Some((_, session)) = session::current_session(server, request, now).await? else {
-        let goal = raw_query.map_or(Goal::Start, Goal::Authorize);
-        return Err(login::page_after_session(server, request, goal).into());
-    };
-    let browser = Cookie::Browser.read(&server.settings, request);
-    let (Some(raw_query), Some(browser)) = (raw_query, browser) else {
-        return Err(refuse(Reason::CrossSiteForm));
-    };
-    let as_shown = form.field("client");
-    let shown = form.field("shown");
-    let bound = bound(browser, &session, raw_query, [as_shown, shown]);
-    let unsealed = form_token::unseal(
-        &server.tags,
-        Purpose::Consent,
-        &bound,
-        form.field("seal"),
-        now,
-    )
-    .map_err(|error| match error {
-        SealError::Broken => refuse(Reason::CrossSiteForm),
-        SealError::Expired => refuse(Reason::PageExpired),
-    })?;
-    let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
-    let choice = match form.field("tools") {
-        "read" => Some(Choice::ReadOnly),
-        "today" => Some(Choice::Today),
-        "all" => Some(Choice::Everything),
-        "chosen" => Some(Choice::Chosen(ticked.clone())),
-        // A browser that does not insist on a choice sends none.
-        "" => None,
-        _ => return Err(refuse(Reason::RequestMalformed)),
-    };
-    let decision = match form.field("decision") {
-        "deny" => Decision::Deny,
-        // No tool is chosen then.
-        "allow" => Decision::Allow(choice.unwrap_or(Choice::Chosen(BTreeSet::new()))),
-        "find" => Decision::Find(Ticking::Stays, choice),
-        "tick" => Decision::Find(Ticking::On, choice),
-        "untick" => Decision::Find(Ticking::Off, choice),
-        _ => return Err(refuse(Reason::RequestMalformed)),
-    };
-    let said = said(
-        server,
-        &[form.field("decision"), form.field("tools")],
-        &ticked,
-    );
-    let shown = consented_tools::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?;
-    Ok(Answer {
-        session,
-        raw_query: raw_query.to_owned(),
-        client_as_shown: as_shown.to_owned(),
-        decision,
-        shown,
-        ticked,
-        said,
-        find: form
-            .field("find")
-            .trim()
-            .chars()
-            .take(LONGEST_FIND)
-            .collect(),
-        unsealed,
-    })
-}
-
-/// A short text that stands for what was pressed and ticked.
-fn said(server: &AuthorizationServer, pressed: &[&str], ticked: &BTreeSet<String>) -> String {
-    let ticked = ticked.iter().map(String::as_str);
-    let parts = pressed.iter().copied().chain(ticked);
-    let parts: Vec<&[u8]> = parts.map(str::as_bytes).collect();
-    server.tags.derive("consent answer").tag(&parts)
-}
-
-/// What must be the same when the answer comes back: what was shown, too. The person and the
-/// browser, not the session: somebody who logs in again in a second tab can still answer in the
-/// first.
-fn bound<'a>(
-    browser: &'a str,
-    session: &'a BrowserSession,
-    raw_query: &'a str,
-    [client, tools]: [&'a str; 2],
-) -> [&'a [u8]; 5] {
-    [
-        browser.as_bytes(),
-        session.user.as_str().as_bytes(),
-        raw_query.as_bytes(),
-        client.as_bytes(),
-        tools.as_bytes(),
-    ]
-}
-
 /// What the client is on the page, where its document may change before the answer.
 fn as_shown(client: &Client) -> String {
     let fingerprint = client.fingerprint();
@@ -603,106 +407,4 @@ async fn change(
     let allowed = records.allowed(&session.user, &client.id, now).await?;
     let built_in = clients::built_in(server, &address, now);
     Ok(allowed.and_then(|allowed| allowed.change(client, built_in.as_ref())))
-}
-
-/// What the backend offers at this moment.
-async fn ask_backend(
-    server: &AuthorizationServer,
-    request: &Request,
-    mount: &Mount,
-    session: &BrowserSession,
-) -> Option<Arc<ToolListing>> {
-    let user = Some(session.user_name.as_str());
-    let listing = server.catalogue.refresh_or_wait(&mount.name, user).await;
-    known(listing, request, mount)
-}
-
-/// What the backend offers, if it said so; the log says why it did not.
-fn known(
-    listing: Result<Arc<ToolListing>, CatalogueError>,
-    request: &Request,
-    mount: &Mount,
-) -> Option<Arc<ToolListing>> {
-    listing
-        .inspect_err(|error| {
-            let reason = Reason::ToolsUnknown;
-            log::warn!(
-                event = "tools_unknown", reason, hint = reason.remedy(),
-                backend = mount.name.as_str(), error:% = error, request_id = request.request_id.as_str(); "{}", reason.sentence()
-            );
-        })
-        .ok()
-}
-
-/// The tools that a page shows, each name once, in the order of the backend. One whose name is no
-/// name (control characters, or longer than MCP allows) can't be granted by itself.
-fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
-    let mut names = BTreeSet::new();
-    let mut room = MOST_NAMES;
-    let fits = |tool: &&Tool| {
-        let name = tool.name.as_str();
-        let is_name = (1..=LONGEST_NAME).contains(&name.len()) && !name.contains(char::is_control);
-        if !is_name || name.len() > room || !names.insert(name.to_owned()) {
-            return false;
-        }
-        room -= name.len();
-        true
-    };
-    let shown = covered.iter().copied().filter(fits);
-    shown.take(Tools::MOST).collect()
-}
-
-/// The tools that a scope covers: no other is offered to the person.
-fn covered_tools<'a>(listing: &'a ToolListing, scopes: &Scopes, scope: &Scope) -> Vec<&'a Tool> {
-    let is_covered = |tool: &&Tool| {
-        let operation = Operation::Tool {
-            name: &tool.name,
-            reads_only: listing.labels(&tool.name).is_some_and(Labels::reads_only),
-        };
-        scopes.coverage(scope, operation) == Coverage::Covered
-    };
-    listing.tools.iter().filter(is_covered).collect()
-}
-
-/// What a scope allows, in the operator's words; nothing where there are none.
-pub(super) fn in_words<'a>(scopes: &'a Scopes, scope: &'a Scope) -> Vec<ScopeLine<'a>> {
-    if !scopes.are_configured() {
-        return Vec::new();
-    }
-    let line = |name| {
-        let words = scopes.words(name)?;
-        Some(ScopeLine { name, words })
-    };
-    let stays = ScopeLine {
-        name: OFFLINE_ACCESS,
-        words: "Stay connected for as long as is said below",
-    };
-    let stays = Some(stays).filter(|line| scope.contains(line.name));
-    scope.iter().filter_map(line).chain(stays).collect()
-}
-
-fn offered(tool: &Tool) -> Offered {
-    Offered {
-        name: tool.name.clone(),
-        pin: tool.pin,
-        reads_only: tool.annotations.read_only_hint == Some(true),
-    }
-}
-
-/// What was shown, as it travels with the form.
-fn spell(tools: Option<&[&Tool]>) -> String {
-    let tools: Option<Vec<Offered>> =
-        tools.map(|tools| tools.iter().map(|tool| offered(tool)).collect());
-    consented_tools::spell(tools.as_deref())
-}
-
-/// What people are shown of a tool.
-pub(super) fn described(tool: &Tool) -> pages::Tool {
-    pages::Tool {
-        name: tool.name.clone(),
-        title: Some(tool.display_name().to_owned()),
-        description: tool.description.clone(),
-        read_only: tool.annotations.read_only_hint,
-        destructive: tool.annotations.destructive_hint,
-    }
 }

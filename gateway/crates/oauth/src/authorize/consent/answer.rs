@@ -1,0 +1,213 @@
+//! The answer to the consent page: read once, from our page and from the person it was shown to.
+//!
+//! Not: what comes of it (`consent`).
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+
+use crate::browser::{self, Cookie};
+use crate::error_page::{self, Refused};
+use crate::form_token::{self, Purpose, SealError, Unsealed};
+use crate::pages::Goal;
+use crate::server::AuthorizationServer;
+use crate::{login, session};
+use gateway_core::browser_session::BrowserSession;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::consented_tools::{self, Choice, Offered};
+use gateway_core::protocol::web::Request;
+use gateway_core::reason::Reason;
+use gateway_core::secret::Secret;
+use gateway_store::{Pressed, StoreError};
+
+/// The longest text that tools are looked for by, in characters.
+const LONGEST_FIND: usize = 100;
+
+/// An answer that came from our page, from the person it was shown to.
+pub(super) struct Answer {
+    pub(super) session: BrowserSession,
+    pub(super) raw_query: String,
+    pub(super) client_as_shown: String,
+    pub(super) decision: Decision,
+    /// The tools that the page showed; `None` if it could show none.
+    pub(super) shown: Option<Vec<Offered>>,
+    pub(super) ticked: BTreeSet<String>,
+    /// Stands for the whole decision.
+    said: String,
+    /// What is looked for.
+    pub(super) find: String,
+    unsealed: Unsealed,
+}
+
+pub(super) enum Decision {
+    Allow(Choice),
+    Deny,
+    /// Not decided yet: tools are looked for.
+    Find(Ticking, Option<Choice>),
+}
+
+/// What becomes of the boxes of the tools that are found.
+#[derive(Clone, Copy)]
+pub(super) enum Ticking {
+    Stays,
+    On,
+    Off,
+}
+
+impl Answer {
+    /// An answer counts once; one that led to another page did not count. Within a minute the same
+    /// one may come again: it is answered as the first.
+    pub(super) async fn use_up(
+        &self,
+        server: &AuthorizationServer,
+        request: &Request,
+        now: Timestamp,
+    ) -> Result<Pressed, Refused> {
+        let (form, expires) = (self.form(), self.unsealed.expires);
+        let records = &server.records;
+        match records.press(&form, &self.said, expires, now).await? {
+            Pressed::Before => Err(refuse(
+                server,
+                request,
+                Reason::PageExpired,
+                Some(&self.raw_query),
+            )),
+            pressed => Ok(pressed),
+        }
+    }
+
+    pub(super) async fn is_repeated(
+        &self,
+        server: &AuthorizationServer,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let lately = server.records.pressed_lately(&self.form(), now).await;
+        // A mark of an earlier version can't be read; `use_up` refuses it.
+        Ok(lately.ok().flatten().is_some_and(|said| said == self.said))
+    }
+
+    /// Names this one rendering of the page.
+    fn form(&self) -> String {
+        format!("consent:{}", self.unsealed.nonce)
+    }
+
+    /// The code that Allow gives: one a page, so that every replica gives the same one for the same
+    /// press, without keeping it. Nobody without the key can derive it.
+    pub(super) fn code(&self, server: &AuthorizationServer) -> Secret {
+        let key = server.tags.derive("authorization code");
+        let user = self.session.user.as_str().as_bytes();
+        key.secret(&[self.unsealed.nonce.as_bytes(), user])
+    }
+}
+
+fn refuse(
+    server: &AuthorizationServer,
+    request: &Request,
+    reason: Reason,
+    raw_query: Option<&str>,
+) -> Refused {
+    error_page::log("consent_refused", request, reason);
+    let status = StatusCode::FORBIDDEN;
+    Refused::from(error_page::page_with_way_back(
+        server, request, status, reason, raw_query,
+    ))
+}
+
+pub(super) async fn answer(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Answer, Refused> {
+    let form = browser::posted_form(server, request)?;
+    let raw_query = browser::authorization_request(form.field("request"));
+    let refuse = |reason: Reason| refuse(server, request, reason, raw_query);
+    let Some((_, session)) = session::current_session(server, request, now).await? else {
+        let goal = raw_query.map_or(Goal::Start, Goal::Authorize);
+        return Err(login::page_after_session(server, request, goal).into());
+    };
+    let browser = Cookie::Browser.read(&server.settings, request);
+    let (Some(raw_query), Some(browser)) = (raw_query, browser) else {
+        return Err(refuse(Reason::CrossSiteForm));
+    };
+    let as_shown = form.field("client");
+    let shown = form.field("shown");
+    let bound = bound(browser, &session, raw_query, [as_shown, shown]);
+    let unsealed = form_token::unseal(
+        &server.tags,
+        Purpose::Consent,
+        &bound,
+        form.field("seal"),
+        now,
+    )
+    .map_err(|error| match error {
+        SealError::Broken => refuse(Reason::CrossSiteForm),
+        SealError::Expired => refuse(Reason::PageExpired),
+    })?;
+    let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
+    let choice = match form.field("tools") {
+        "read" => Some(Choice::ReadOnly),
+        "today" => Some(Choice::Today),
+        "all" => Some(Choice::Everything),
+        "chosen" => Some(Choice::Chosen(ticked.clone())),
+        // A browser that does not insist on a choice sends none.
+        "" => None,
+        _ => return Err(refuse(Reason::RequestMalformed)),
+    };
+    let decision = match form.field("decision") {
+        "deny" => Decision::Deny,
+        // No tool is chosen then.
+        "allow" => Decision::Allow(choice.unwrap_or(Choice::Chosen(BTreeSet::new()))),
+        "find" => Decision::Find(Ticking::Stays, choice),
+        "tick" => Decision::Find(Ticking::On, choice),
+        "untick" => Decision::Find(Ticking::Off, choice),
+        _ => return Err(refuse(Reason::RequestMalformed)),
+    };
+    let said = said(
+        server,
+        &[form.field("decision"), form.field("tools")],
+        &ticked,
+    );
+    let shown = consented_tools::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?;
+    Ok(Answer {
+        session,
+        raw_query: raw_query.to_owned(),
+        client_as_shown: as_shown.to_owned(),
+        decision,
+        shown,
+        ticked,
+        said,
+        find: form
+            .field("find")
+            .trim()
+            .chars()
+            .take(LONGEST_FIND)
+            .collect(),
+        unsealed,
+    })
+}
+
+/// A short text that stands for what was pressed and ticked.
+fn said(server: &AuthorizationServer, pressed: &[&str], ticked: &BTreeSet<String>) -> String {
+    let ticked = ticked.iter().map(String::as_str);
+    let parts = pressed.iter().copied().chain(ticked);
+    let parts: Vec<&[u8]> = parts.map(str::as_bytes).collect();
+    server.tags.derive("consent answer").tag(&parts)
+}
+
+/// What must be the same when the answer comes back: what was shown, too. The person and the
+/// browser, not the session: somebody who logs in again in a second tab can still answer in the
+/// first.
+pub(super) fn bound<'a>(
+    browser: &'a str,
+    session: &'a BrowserSession,
+    raw_query: &'a str,
+    [client, tools]: [&'a str; 2],
+) -> [&'a [u8]; 5] {
+    [
+        browser.as_bytes(),
+        session.user.as_str().as_bytes(),
+        raw_query.as_bytes(),
+        client.as_bytes(),
+        tools.as_bytes(),
+    ]
+}

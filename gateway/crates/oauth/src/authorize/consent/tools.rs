@@ -1,0 +1,129 @@
+//! The tools and scopes that a person is shown: what the backend offers now, what of it the scope covers,
+//! and how it travels with the form.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::pages::{self, ScopeLine};
+use crate::server::AuthorizationServer;
+use gateway_core::browser_session::BrowserSession;
+use gateway_core::grants::Tools;
+use gateway_core::grants::consented_tools::{self, Offered};
+use gateway_core::policy::{Coverage, Operation, Scopes};
+use gateway_core::protocol::resource::Mount;
+use gateway_core::protocol::scope::{OFFLINE_ACCESS, Scope};
+use gateway_core::protocol::web::Request;
+use gateway_core::reason::Reason;
+use gateway_upstream::{CatalogueError, Tool, ToolListing};
+use mcp_protocol::tool_definition::Labels;
+
+/// The most that the names of the shown tools may take, in bytes: they come back with the answer,
+/// ticked or not. The most tools are as many as a grant can name.
+const MOST_NAMES: usize = 96 * 1024;
+const LONGEST_NAME: usize = 128;
+
+/// What the backend offers at this moment.
+pub(super) async fn ask_backend(
+    server: &AuthorizationServer,
+    request: &Request,
+    mount: &Mount,
+    session: &BrowserSession,
+) -> Option<Arc<ToolListing>> {
+    let user = Some(session.user_name.as_str());
+    let listing = server.catalogue.refresh_or_wait(&mount.name, user).await;
+    known(listing, request, mount)
+}
+
+/// What the backend offers, if it said so; the log says why it did not.
+pub(super) fn known(
+    listing: Result<Arc<ToolListing>, CatalogueError>,
+    request: &Request,
+    mount: &Mount,
+) -> Option<Arc<ToolListing>> {
+    listing
+        .inspect_err(|error| {
+            let reason = Reason::ToolsUnknown;
+            log::warn!(
+                event = "tools_unknown", reason, hint = reason.remedy(),
+                backend = mount.name.as_str(), error:% = error, request_id = request.request_id.as_str(); "{}", reason.sentence()
+            );
+        })
+        .ok()
+}
+
+/// The tools that a page shows, each name once, in the order of the backend. One whose name is no
+/// name (control characters, or longer than MCP allows) can't be granted by itself.
+pub(super) fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
+    let mut names = BTreeSet::new();
+    let mut room = MOST_NAMES;
+    let fits = |tool: &&Tool| {
+        let name = tool.name.as_str();
+        let is_name = (1..=LONGEST_NAME).contains(&name.len()) && !name.contains(char::is_control);
+        if !is_name || name.len() > room || !names.insert(name.to_owned()) {
+            return false;
+        }
+        room -= name.len();
+        true
+    };
+    let shown = covered.iter().copied().filter(fits);
+    shown.take(Tools::MOST).collect()
+}
+
+/// The tools that a scope covers: no other is offered to the person.
+pub(super) fn covered_tools<'a>(
+    listing: &'a ToolListing,
+    scopes: &Scopes,
+    scope: &Scope,
+) -> Vec<&'a Tool> {
+    let is_covered = |tool: &&Tool| {
+        let operation = Operation::Tool {
+            name: &tool.name,
+            reads_only: listing.labels(&tool.name).is_some_and(Labels::reads_only),
+        };
+        scopes.coverage(scope, operation) == Coverage::Covered
+    };
+    listing.tools.iter().filter(is_covered).collect()
+}
+
+/// What a scope allows, in the operator's words; nothing where there are none.
+pub(crate) fn in_words<'a>(scopes: &'a Scopes, scope: &'a Scope) -> Vec<ScopeLine<'a>> {
+    if !scopes.are_configured() {
+        return Vec::new();
+    }
+    let line = |name| {
+        let words = scopes.words(name)?;
+        Some(ScopeLine { name, words })
+    };
+    let stays = ScopeLine {
+        name: OFFLINE_ACCESS,
+        words: "Stay connected for as long as is said below",
+    };
+    let stays = Some(stays).filter(|line| scope.contains(line.name));
+    scope.iter().filter_map(line).chain(stays).collect()
+}
+
+pub(super) fn offered(tool: &Tool) -> Offered {
+    Offered {
+        name: tool.name.clone(),
+        pin: tool.pin,
+        reads_only: tool.annotations.read_only_hint == Some(true),
+    }
+}
+
+/// What was shown, as it travels with the form.
+pub(super) fn spell(tools: Option<&[&Tool]>) -> String {
+    let tools: Option<Vec<Offered>> =
+        tools.map(|tools| tools.iter().map(|tool| offered(tool)).collect());
+    consented_tools::spell(tools.as_deref())
+}
+
+/// What people are shown of a tool.
+pub(crate) fn described(tool: &Tool) -> pages::Tool {
+    pages::Tool {
+        name: tool.name.clone(),
+        title: Some(tool.display_name().to_owned()),
+        description: tool.description.clone(),
+        read_only: tool.annotations.read_only_hint,
+        destructive: tool.annotations.destructive_hint,
+    }
+}

@@ -1,0 +1,44 @@
+//! From a raw query to a valid authorization request: the client is found, and the request is held
+//! against the rules of `request`.
+
+use crate::authorize::request::{AuthorizationRequest, AuthorizeRefusal, Rules, client_id, judge};
+use crate::clients::{self, NotFound};
+use crate::error_response;
+use crate::server::AuthorizationServer;
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::form::Form;
+use gateway_core::reason::Reason;
+
+/// Longer queries are refused: a client that sends this much means something else.
+const MAX_QUERY: usize = 16 * 1024;
+
+/// Judges an authorization request anew, wherever it comes from: the address bar or a form.
+pub(crate) async fn validate(
+    server: &AuthorizationServer,
+    raw_query: &str,
+    now: Timestamp,
+) -> Result<AuthorizationRequest, AuthorizeRefusal> {
+    let malformed = |detail: String| AuthorizeRefusal::Page(Reason::RequestMalformed, detail);
+    if raw_query.len() > MAX_QUERY {
+        return Err(malformed("the request is too long".to_owned()));
+    }
+    let form = Form::parse(raw_query.as_bytes()).map_err(|error| malformed(error.to_string()))?;
+    let id = client_id(&form)?;
+    let client = clients::find(server, &id, now)
+        .await
+        .map_err(|error| match error {
+            NotFound::Unknown(reason, detail) => {
+                AuthorizeRefusal::Page(reason, error_response::loggable(&detail))
+            }
+            NotFound::Fault(error) => AuthorizeRefusal::Fault(error),
+        })?;
+    let settings = &server.settings;
+    let rules = Rules {
+        issuer: &settings.issuer,
+        mounts: &settings.mounts,
+        schemes: &settings.redirect_schemes,
+        scopes: &settings.scopes,
+        refresh: settings.refresh.is_some(),
+    };
+    judge(raw_query, &form, client, rules)
+}
