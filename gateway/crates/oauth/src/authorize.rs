@@ -1,21 +1,28 @@
 //! `/authorize`: looks at the request and the session and names the next step: an error page, the
-//! login, the consent page, or a redirect.
+//! login, the consent page, or a redirect. It is the one place that takes a step, also the one after the
+//! answer to the consent page.
 //!
 //! Nothing is stored for a visitor: the raw query travels through the pages and is validated anew
 //! each time.
 
-pub mod consent;
+pub(crate) mod consent;
 pub(crate) mod issue_code;
+pub(crate) mod next_step;
 pub mod request;
 pub(crate) mod validate;
 
 use http::{Method, StatusCode};
 
+use self::issue_code::issue_code;
+use self::next_step::NextStep;
+use self::request::{AuthorizationRequest, AuthorizeRefusal, Callback};
+use self::validate::validate;
 use crate::audited::audited;
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{error_page, error_response, login, session};
 use gateway_core::audit::Record;
+use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::has_media_type;
 use gateway_core::protocol::oauth::OAuthError;
@@ -23,56 +30,96 @@ use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_store::StoreError;
 
-use self::request::AuthorizeRefusal;
-use self::validate::validate;
-
 /// `GET /authorize`, and `POST` with the same parameters as a form (OAuth 2.1 §3.1).
 pub(super) async fn answer(
     server: &AuthorizationServer,
     request: &Request,
     now: Timestamp,
 ) -> Response {
+    match first_step(server, request, now).await {
+        Ok(next) => go_on(server, request, next, now).await,
+        Err(error) => fault(server, request, &error),
+    }
+}
+
+/// `POST /consent`.
+pub(super) async fn answer_consent(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    let next = consent::submit(server, request, now).await;
+    go_on(server, request, next, now).await
+}
+
+/// Takes the next step.
+async fn go_on(
+    server: &AuthorizationServer,
+    request: &Request,
+    next: NextStep,
+    now: Timestamp,
+) -> Response {
+    match next {
+        NextStep::Answer(response) => response,
+        NextStep::Login(raw_query) => {
+            login::page(server, request, Goal::Authorize(&raw_query)).await
+        }
+        NextStep::LoginAgain(raw_query) => {
+            let goal = raw_query.as_deref().map_or(Goal::Start, Goal::Authorize);
+            login::page_after_session(server, request, goal)
+        }
+        NextStep::Consent(asked, session) => consent::page(server, request, &session, &asked).await,
+        NextStep::IssueCode(consented) => issue_code(server, request, *consented, now)
+            .await
+            .unwrap_or_else(|error| fault(server, request, &error)),
+    }
+}
+
+/// What comes after a request of an app.
+async fn first_step(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<NextStep, StoreError> {
     let raw_query = match raw_query(request) {
         Ok(raw_query) => raw_query,
-        Err(reason) => return refuse(server, request, reason, None),
+        Err(reason) => return Ok(refuse(server, request, reason, None).into()),
     };
     let judged = match validate(server, raw_query, now).await {
         Err(AuthorizeRefusal::Page(reason, detail)) => {
-            return refuse(server, request, reason, Some(&detail));
+            return Ok(refuse(server, request, reason, Some(&detail)).into());
         }
-        Err(AuthorizeRefusal::Fault(error)) => return fault(server, request, &error),
+        Err(AuthorizeRefusal::Fault(error)) => return Err(error),
         Err(AuthorizeRefusal::Redirect(callback, error)) => Err((callback, error)),
         Ok(valid) => Ok(valid),
     };
-    // The person logs in before anything is sent to a client that registered itself, errors too:
-    // else anybody could make this origin redirect to any place (OAuth 2.1 §7.13.2).
-    let session = match session::current_session(server, request, now).await {
-        Ok(Some((_, session))) => session,
-        Ok(None) => return login::page(server, request, Goal::Authorize(raw_query)).await,
-        Err(error) => return fault(server, request, &error),
+    let session = session::current_session(server, request, now).await?;
+    let session = session.map(|(_, session)| session);
+    Ok(decide(request, raw_query, judged, session))
+}
+
+/// The person logs in before anything is sent to a client that registered itself, errors too: else
+/// anybody could make this origin redirect to any place (OAuth 2.1 §7.13.2).
+fn decide(
+    request: &Request,
+    raw_query: &str,
+    judged: Result<AuthorizationRequest, (Box<Callback>, OAuthError)>,
+    session: Option<BrowserSession>,
+) -> NextStep {
+    let Some(session) = session else {
+        return NextStep::Login(raw_query.to_owned());
     };
-    match judged {
-        Ok(valid) => {
-            let asked = consent::Asked {
-                client: valid.client(),
-                redirect_uri: valid.callback().redirect_uri(),
-                mount: valid.mount(),
-                scope: valid.scope(),
-                scopes: server.settings.scopes.at(&valid.mount().name),
-                raw_query: valid.raw_query(),
-            };
-            consent::page(server, request, &session, asked).await
-        }
-        Err((callback, error)) => {
-            let client = callback.client().as_str();
-            error_response::log("authorization_refused", request, Some(client), &error);
-            let record = Record {
-                user: Some(session.user.as_str().to_owned()),
-                ..error_response::record("authorization_refused", Some(client), &error)
-            };
-            audited(callback.refused(&error), record)
-        }
-    }
+    let (callback, error) = match judged {
+        Ok(valid) => return NextStep::Consent(Box::new(valid), session),
+        Err(refusal) => refusal,
+    };
+    let client = callback.client().as_str();
+    error_response::log("authorization_refused", request, Some(client), &error);
+    let record = Record {
+        user: Some(session.user.as_str().to_owned()),
+        ..error_response::record("authorization_refused", Some(client), &error)
+    };
+    audited(callback.refused(&error), record).into()
 }
 
 /// The parameters, undecoded: the query, or the body of a form. Never both.

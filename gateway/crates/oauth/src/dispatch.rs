@@ -89,7 +89,7 @@ async fn dispatch(
         Endpoint::Login if submitted => login::submit(server, request).await,
         Endpoint::Login => login::page(server, request, Goal::Start).await,
         Endpoint::Logout => login::logout(server, request).await,
-        Endpoint::Consent => authorize::consent::submit(server, request).await,
+        Endpoint::Consent => authorize::answer_consent(server, request, now).await,
         Endpoint::Setup if submitted => setup::submit(server, request).await,
         Endpoint::Setup => setup::page(server, request).await,
         Endpoint::Account => account::page(server, request).await,

@@ -10,12 +10,12 @@ pub(crate) mod tools;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
-use self::answer::{Answer, Decision, Ticking, answer, bound};
+use self::answer::{Answer, Decision, Ticking, bound, refuse};
 use self::tools::{
     ask_backend, covered_tools, described, in_words, known, offered, shown_tools, spell,
 };
 use crate::audited::audited;
-use crate::authorize::issue_code::issue_code;
+use crate::authorize::next_step::{Consented, NextStep};
 use crate::authorize::request::{AuthorizationRequest, AuthorizeRefusal};
 use crate::authorize::validate::validate;
 use crate::browser::{self, BrowserName};
@@ -41,19 +41,19 @@ use gateway_upstream::ToolListing;
 
 /// What a valid authorization request asks for, as far as a person is told.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+struct Asked<'a> {
     /// Who asks.
-    pub client: &'a Client,
+    client: &'a Client,
     /// Where the code would go; already compared with the registered ones.
-    pub redirect_uri: &'a RedirectUri,
+    redirect_uri: &'a RedirectUri,
     /// Which backend.
-    pub mount: &'a Mount,
+    mount: &'a Mount,
     /// What would be granted.
-    pub scope: &'a Scope,
+    scope: &'a Scope,
     /// What the scopes of that backend cover.
-    pub scopes: &'a Scopes,
+    scopes: &'a Scopes,
     /// The whole request, undecoded: the form carries it and it is validated anew.
-    pub raw_query: &'a str,
+    raw_query: &'a str,
 }
 
 /// What the page has from the time before, where it is not the first.
@@ -65,12 +65,13 @@ struct Again<'a> {
 }
 
 /// The consent page.
-pub async fn page(
+pub(super) async fn page(
     server: &AuthorizationServer,
     request: &Request,
     session: &BrowserSession,
-    asked: Asked<'_>,
+    asked: &AuthorizationRequest,
 ) -> Response {
+    let asked = asked_of(server, asked);
     let (name, user) = (&asked.mount.name, session.user_name.as_str());
     let found = server.catalogue.listing_for_page(name, Some(user)).await;
     if let (Ok(None), Some(raw_query)) = (&found, browser::authorization_request(asked.raw_query)) {
@@ -192,106 +193,140 @@ async fn show(
     response
 }
 
-/// `POST /consent`.
-pub async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
-    let now = server.clock.now();
-    let answered = match answer(server, request, now).await {
-        Ok(answer) => finish(server, request, answer, now).await,
-        Err(refused) => Err(refused),
+/// `POST /consent`: what comes after the person's answer.
+pub(super) async fn submit(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> NextStep {
+    read_and_judge(server, request, now)
+        .await
+        .unwrap_or_else(|refused| refused.page(server, request).into())
+}
+
+async fn read_and_judge(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<NextStep, Refused> {
+    let form = browser::posted_form(server, request)?;
+    let Some((_, session)) = session::current_session(server, request, now).await? else {
+        let raw_query = browser::authorization_request(form.field("request"));
+        return Ok(NextStep::LoginAgain(raw_query.map(str::to_owned)));
     };
-    answered.unwrap_or_else(|refused| refused.page(server, request))
+    let answer = Answer::read(server, request, &form, session, now)?;
+    judge(server, request, answer, now).await
 }
 
 /// The request is judged anew: the client may be gone, the configuration another, and the tools no
 /// longer those that the page showed.
-async fn finish(
+async fn judge(
     server: &AuthorizationServer,
     request: &Request,
     answer: Answer,
     now: Timestamp,
-) -> Result<Response, Refused> {
+) -> Result<NextStep, Refused> {
     let asked = match validate(server, &answer.raw_query, now).await {
         Ok(asked) => asked,
         Err(AuthorizeRefusal::Page(reason, detail)) => {
-            let status = StatusCode::BAD_REQUEST;
-            return Ok(error_page::page(
-                server,
-                request,
-                status,
-                reason,
-                Some(&detail),
-            ));
+            let (status, detail) = (StatusCode::BAD_REQUEST, Some(detail.as_str()));
+            return Ok(error_page::page(server, request, status, reason, detail).into());
         }
-        Err(AuthorizeRefusal::Redirect(callback, error)) => return Ok(callback.refused(&error)),
+        Err(AuthorizeRefusal::Redirect(callback, error)) => {
+            return Ok(callback.refused(&error).into());
+        }
         Err(AuthorizeRefusal::Fault(error)) => return Err(error.into()),
     };
     // What was allowed is the client that the page showed, and no other under its id.
     if as_shown(asked.client()) != answer.client_as_shown {
-        let reason = Reason::ClientChanged;
-        error_page::log("consent_refused", request, reason);
-        let status = StatusCode::FORBIDDEN;
         let query = Some(asked.raw_query());
-        return Ok(error_page::page_with_way_back(
-            server, request, status, reason, query,
-        ));
+        return Err(refuse(server, request, Reason::ClientChanged, query));
     }
-    if let Decision::Find(ticking, choice) = &answer.decision {
-        return Ok(find(server, request, &answer, &asked, *ticking, choice.clone()).await);
-    }
-    let Decision::Allow(choice) = &answer.decision else {
-        if answer.use_up(server, request, now).await? == Pressed::Again {
-            return Ok(asked.callback().denied());
+    match &answer.decision {
+        Decision::Find(ticking, choice) => {
+            let (ticking, choice) = (*ticking, choice.clone());
+            let page = find(server, request, &answer, &asked, ticking, choice).await;
+            Ok(page.into())
         }
-        let reason = Reason::UserDenied;
-        log::info!(
-            event = "authorization_denied", reason, hint = reason.remedy(),
-            client = asked.client().id.as_str(), user = answer.session.user.as_str(),
-            request_id = request.request_id.as_str(); "{}", reason.sentence()
-        );
-        let record = Record {
-            user: Some(answer.session.user.as_str().to_owned()),
-            client: Some(asked.client().id.as_str().to_owned()),
-            backend: Some(asked.mount().name.clone()),
-            ..Record::refused(Event::Consent, reason, false)
-        };
-        return Ok(audited(asked.callback().denied(), record));
+        Decision::Deny => deny(server, request, &answer, &asked, now).await,
+        Decision::Allow(choice) => {
+            let choice = choice.clone();
+            allow(server, request, answer, asked, choice, now).await
+        }
+    }
+}
+
+async fn deny(
+    server: &AuthorizationServer,
+    request: &Request,
+    answer: &Answer,
+    asked: &AuthorizationRequest,
+    now: Timestamp,
+) -> Result<NextStep, Refused> {
+    if answer.use_up(server, request, now).await? == Pressed::Again {
+        return Ok(asked.callback().denied().into());
+    }
+    let reason = Reason::UserDenied;
+    log::info!(
+        event = "authorization_denied", reason, hint = reason.remedy(),
+        client = asked.client().id.as_str(), user = answer.session.user.as_str(),
+        request_id = request.request_id.as_str(); "{}", reason.sentence()
+    );
+    let record = Record {
+        user: Some(answer.session.user.as_str().to_owned()),
+        client: Some(asked.client().id.as_str().to_owned()),
+        backend: Some(asked.mount().name.clone()),
+        ..Record::refused(Event::Consent, reason, false)
     };
+    Ok(audited(asked.callback().denied(), record).into())
+}
+
+async fn allow(
+    server: &AuthorizationServer,
+    request: &Request,
+    answer: Answer,
+    asked: AuthorizationRequest,
+    choice: Choice,
+    now: Timestamp,
+) -> Result<NextStep, Refused> {
     // The same press again leads to the same place, whatever the backend says by now.
     let code = answer.code(server);
     if answer.is_repeated(server, now).await?
         && server.records.code(&code.hash(), now).await?.is_some()
     {
-        return Ok(asked.callback().granted(&code));
+        return Ok(asked.callback().granted(&code).into());
     }
     let listing = ask_backend(server, request, asked.mount(), &answer.session).await;
+    let listing = listing.as_deref();
     let scopes = server.settings.scopes.at(&asked.mount().name);
-    let covered = listing
-        .as_deref()
-        .map(|listing| covered_tools(listing, scopes, asked.scope()));
+    let covered = listing.map(|listing| covered_tools(listing, scopes, asked.scope()));
     let live = covered.as_deref().map(shown_tools);
     let live: Option<Vec<Offered>> = live.map(|tools| tools.into_iter().map(offered).collect());
     let shown = answer.shown.as_deref();
     let verified = is_verified(asked.client());
-    match consented_tools::grant(choice, shown, live.as_deref(), verified) {
+    match consented_tools::grant(&choice, shown, live.as_deref(), verified) {
         Ok(tools) => {
             answer.use_up(server, request, now).await?;
-            let session = &answer.session;
-            Ok(issue_code(server, request, session, asked, tools, &code, now).await)
+            Ok(NextStep::IssueCode(Box::new(Consented {
+                session: answer.session,
+                asked,
+                tools,
+                code,
+            })))
         }
         Err(problem) => {
             log_problem(request, &answer, asked.client(), &problem);
-            let preset = Preset {
-                choice: Some(choice.clone()).filter(|_| answer.shown.is_some()),
-                ticked: answer.ticked.clone(),
-            };
             let again = Again {
                 problem: Some(problem_shown(problem)),
-                preset,
+                preset: Preset {
+                    choice: Some(choice).filter(|_| answer.shown.is_some()),
+                    ticked: answer.ticked,
+                },
                 find: None,
             };
-            let (session, client) = (&answer.session, asked_of(server, &asked));
-            let listing = listing.as_deref();
-            Ok(show(server, request, session, client, listing, Some(again)).await)
+            let (session, asked) = (&answer.session, asked_of(server, &asked));
+            let page = show(server, request, session, asked, listing, Some(again)).await;
+            Ok(page.into())
         }
     }
 }

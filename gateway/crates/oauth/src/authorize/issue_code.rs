@@ -8,35 +8,35 @@ use std::time::Duration;
 use rand::rngs::OsRng;
 
 use crate::audited::audited;
+use crate::authorize::next_step::Consented;
 use crate::authorize::request::AuthorizationRequest;
 use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
-use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::{Allowed, REMEMBERED, Registration};
 use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::grants::GrantId;
 use gateway_core::grants::authorization_code::{self, AuthorizationCode};
-use gateway_core::grants::{GrantId, Tools};
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, SecretHash};
 use gateway_store::{Records, StoreError, TakenCode};
 
-use super::fault;
-
 /// When an app that has not redeemed its code never will.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What Allow does: a code for what was consented to, durable before the browser carries it away.
-/// `secret` is one a consent page: the same press again leads to the same code.
 pub(crate) async fn issue_code(
     server: &AuthorizationServer,
     request: &Request,
-    session: &BrowserSession,
-    asked: AuthorizationRequest,
-    tools: Tools,
-    secret: &Secret,
+    consented: Consented,
     now: Timestamp,
-) -> Response {
+) -> Result<Response, StoreError> {
+    let Consented {
+        session,
+        asked,
+        tools,
+        code: secret,
+    } = consented;
     let code = AuthorizationCode {
         grant: GrantId::draw(&mut OsRng),
         client: asked.client().id.clone(),
@@ -46,16 +46,14 @@ pub(crate) async fn issue_code(
         resource: asked.resource().clone(),
         scope: asked.scope().clone(),
         tools,
-        user: session.user.clone(),
-        user_name: session.user_name.clone(),
+        user: session.user,
+        user_name: session.user_name,
         issued: now,
         expires: now + authorization_code::LIFETIME,
     };
-    match keep(server, &asked, secret, &code, now).await {
-        Ok(true) => {}
+    if !keep(server, &asked, &secret, &code, now).await? {
         // The same press came twice, and the other one was faster: it has been written down.
-        Ok(false) => return asked.callback().granted(secret),
-        Err(error) => return fault(server, request, &error),
+        return Ok(asked.callback().granted(&secret));
     }
     log::info!(
         event = "code_issued",
@@ -86,7 +84,7 @@ pub(crate) async fn issue_code(
         code,
         server.clock,
     ));
-    audited(asked.callback().granted(secret), record)
+    Ok(audited(asked.callback().granted(&secret), record))
 }
 
 /// Tells the operator when an app never came for its code: the person saw an error of the app, and

@@ -21,6 +21,7 @@ use http::{HeaderMap, Method};
 use rand::rngs::OsRng;
 use serde_json::{Value, json};
 
+use crate::authorize::next_step::Consented;
 use crate::endpoint::Endpoint;
 use crate::fetch::{Documents, Fetcher, Limits};
 use crate::identity::{Passwords, Setup};
@@ -177,10 +178,14 @@ async fn code(server: &AuthorizationServer, client: &str, now: Timestamp) -> Str
     let session = BrowserSession::begin(user, "alice".to_owned(), "$argon2id", now);
     let tools = Tools::Only(BTreeSet::from(["search".to_owned()]));
     let request = request(Method::POST, "/consent", &[], "");
-    let code = Secret::draw(&mut OsRng);
-    let response =
-        authorize::issue_code::issue_code(server, &request, &session, asked, tools, &code, now)
-            .await;
+    let consented = Consented {
+        session,
+        asked,
+        tools,
+        code: Secret::draw(&mut OsRng),
+    };
+    let response = authorize::issue_code::issue_code(server, &request, consented, now).await;
+    let response = response.unwrap();
     assert_eq!(response.status(), 303);
     let location = url::Url::parse(header(&response, "location")).unwrap();
     let parameters: BTreeMap<_, _> = location.query_pairs().into_owned().collect();

@@ -6,12 +6,10 @@ use std::collections::BTreeSet;
 
 use http::StatusCode;
 
-use crate::browser::{self, Cookie};
+use crate::browser::{self, Cookie, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError, Unsealed};
-use crate::pages::Goal;
 use crate::server::AuthorizationServer;
-use crate::{login, session};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::consented_tools::{self, Choice, Offered};
@@ -55,6 +53,77 @@ pub(super) enum Ticking {
 }
 
 impl Answer {
+    /// Reads the answer that the person of `session` gave.
+    pub(super) fn read(
+        server: &AuthorizationServer,
+        request: &Request,
+        form: &PostedForm,
+        session: BrowserSession,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
+        let raw_query = browser::authorization_request(form.field("request"));
+        let refuse = |reason: Reason| refuse(server, request, reason, raw_query);
+        let browser = Cookie::Browser.read(&server.settings, request);
+        let (Some(raw_query), Some(browser)) = (raw_query, browser) else {
+            return Err(refuse(Reason::CrossSiteForm));
+        };
+        let as_shown = form.field("client");
+        let shown = form.field("shown");
+        let bound = bound(browser, &session, raw_query, [as_shown, shown]);
+        let unsealed = form_token::unseal(
+            &server.tags,
+            Purpose::Consent,
+            &bound,
+            form.field("seal"),
+            now,
+        )
+        .map_err(|error| match error {
+            SealError::Broken => refuse(Reason::CrossSiteForm),
+            SealError::Expired => refuse(Reason::PageExpired),
+        })?;
+        let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
+        let choice = match form.field("tools") {
+            "read" => Some(Choice::ReadOnly),
+            "today" => Some(Choice::Today),
+            "all" => Some(Choice::Everything),
+            "chosen" => Some(Choice::Chosen(ticked.clone())),
+            // A browser that does not insist on a choice sends none.
+            "" => None,
+            _ => return Err(refuse(Reason::RequestMalformed)),
+        };
+        let decision = match form.field("decision") {
+            "deny" => Decision::Deny,
+            // No tool is chosen then.
+            "allow" => Decision::Allow(choice.unwrap_or(Choice::Chosen(BTreeSet::new()))),
+            "find" => Decision::Find(Ticking::Stays, choice),
+            "tick" => Decision::Find(Ticking::On, choice),
+            "untick" => Decision::Find(Ticking::Off, choice),
+            _ => return Err(refuse(Reason::RequestMalformed)),
+        };
+        let said = said(
+            server,
+            &[form.field("decision"), form.field("tools")],
+            &ticked,
+        );
+        let shown = consented_tools::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?;
+        Ok(Self {
+            session,
+            raw_query: raw_query.to_owned(),
+            client_as_shown: as_shown.to_owned(),
+            decision,
+            shown,
+            ticked,
+            said,
+            find: form
+                .field("find")
+                .trim()
+                .chars()
+                .take(LONGEST_FIND)
+                .collect(),
+            unsealed,
+        })
+    }
+
     /// An answer counts once; one that led to another page did not count. Within a minute the same
     /// one may come again: it is answered as the first.
     pub(super) async fn use_up(
@@ -100,7 +169,8 @@ impl Answer {
     }
 }
 
-fn refuse(
+/// The page that says why an answer is not taken, with a link to ask anew; logged.
+pub(super) fn refuse(
     server: &AuthorizationServer,
     request: &Request,
     reason: Reason,
@@ -111,79 +181,6 @@ fn refuse(
     Refused::from(error_page::page_with_way_back(
         server, request, status, reason, raw_query,
     ))
-}
-
-pub(super) async fn answer(
-    server: &AuthorizationServer,
-    request: &Request,
-    now: Timestamp,
-) -> Result<Answer, Refused> {
-    let form = browser::posted_form(server, request)?;
-    let raw_query = browser::authorization_request(form.field("request"));
-    let refuse = |reason: Reason| refuse(server, request, reason, raw_query);
-    let Some((_, session)) = session::current_session(server, request, now).await? else {
-        let goal = raw_query.map_or(Goal::Start, Goal::Authorize);
-        return Err(login::page_after_session(server, request, goal).into());
-    };
-    let browser = Cookie::Browser.read(&server.settings, request);
-    let (Some(raw_query), Some(browser)) = (raw_query, browser) else {
-        return Err(refuse(Reason::CrossSiteForm));
-    };
-    let as_shown = form.field("client");
-    let shown = form.field("shown");
-    let bound = bound(browser, &session, raw_query, [as_shown, shown]);
-    let unsealed = form_token::unseal(
-        &server.tags,
-        Purpose::Consent,
-        &bound,
-        form.field("seal"),
-        now,
-    )
-    .map_err(|error| match error {
-        SealError::Broken => refuse(Reason::CrossSiteForm),
-        SealError::Expired => refuse(Reason::PageExpired),
-    })?;
-    let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
-    let choice = match form.field("tools") {
-        "read" => Some(Choice::ReadOnly),
-        "today" => Some(Choice::Today),
-        "all" => Some(Choice::Everything),
-        "chosen" => Some(Choice::Chosen(ticked.clone())),
-        // A browser that does not insist on a choice sends none.
-        "" => None,
-        _ => return Err(refuse(Reason::RequestMalformed)),
-    };
-    let decision = match form.field("decision") {
-        "deny" => Decision::Deny,
-        // No tool is chosen then.
-        "allow" => Decision::Allow(choice.unwrap_or(Choice::Chosen(BTreeSet::new()))),
-        "find" => Decision::Find(Ticking::Stays, choice),
-        "tick" => Decision::Find(Ticking::On, choice),
-        "untick" => Decision::Find(Ticking::Off, choice),
-        _ => return Err(refuse(Reason::RequestMalformed)),
-    };
-    let said = said(
-        server,
-        &[form.field("decision"), form.field("tools")],
-        &ticked,
-    );
-    let shown = consented_tools::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?;
-    Ok(Answer {
-        session,
-        raw_query: raw_query.to_owned(),
-        client_as_shown: as_shown.to_owned(),
-        decision,
-        shown,
-        ticked,
-        said,
-        find: form
-            .field("find")
-            .trim()
-            .chars()
-            .take(LONGEST_FIND)
-            .collect(),
-        unsealed,
-    })
 }
 
 /// A short text that stands for what was pressed and ticked.
