@@ -3,8 +3,9 @@
 use askama::Template;
 use http::StatusCode;
 
-use super::consent::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME};
-use super::{Forms, Frame, Page, Tool, ago, clean, exact, in_words};
+use super::consent::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME, Tool};
+use super::page::{Forms, Frame, Page};
+use super::text::{ago, clean, exact, in_words};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 

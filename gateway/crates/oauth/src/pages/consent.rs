@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use askama::Template;
 
-use crate::pages::{Forms, Frame, Page, ago, clean, in_words};
+use super::page::{Forms, Frame, Page};
+use super::text::{ago, clean, in_words};
 use gateway_core::client::Registration;
 use gateway_core::grants::consented_tools::Choice;
 use gateway_core::protocol::redirect_uri::Destination;

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use crate::pages::{Forms, Frame, Page};
+use super::page::{Forms, Frame, Page};
 
 /// Says what this is and which URL to give to which app.
 #[derive(Clone, Debug)]

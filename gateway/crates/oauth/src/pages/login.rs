@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use askama::Template;
 
-use crate::pages::{Forms, Frame, Page, in_words};
+use super::page::{Forms, Frame, Page};
+use super::text::in_words;
 
 /// Where a login leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

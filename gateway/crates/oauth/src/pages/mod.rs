@@ -8,20 +8,13 @@ mod assets;
 mod consent;
 mod home;
 mod login;
+mod page;
 mod refusal;
 mod setup;
 #[cfg(test)]
 mod tests;
 mod text;
 mod waiting;
-
-use askama::Template;
-use bytes::Bytes;
-use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, REFERRER_POLICY,
-    STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
-};
-use http::{HeaderName, StatusCode};
 
 pub use self::account::{
     Account, AccountNotice, Allowed, App, ChangedTool, Connection, Known, NewDefinition, Place,
@@ -31,105 +24,8 @@ pub use self::assets::asset;
 pub use self::consent::{Capabilities, Changed, Consent, ConsentProblem, Preset, ScopeLine, Tool};
 pub use self::home::{Home, MountUrls};
 pub use self::login::{Goal, Login, LoginProblem, Ownerless};
+pub use self::page::{Frame, Page, respond};
 pub use self::refusal::Refusal;
 pub use self::setup::{SetupForm, SetupProblem};
 pub use self::text::{ago, clean, in_words};
 pub use self::waiting::Waiting;
-
-use self::text::exact;
-use gateway_core::protocol::web::Response;
-
-/// What every page shows around its content.
-#[derive(Clone, Copy, Debug)]
-pub struct Frame<'a> {
-    /// The name of this installation.
-    pub site: &'a str,
-    /// Host and port of the public origin.
-    pub authority: &'a str,
-    /// Names the request in the footer, so that a person can point at a line of the log.
-    pub request_id: &'a str,
-}
-
-impl Frame<'_> {
-    const fn style_sheet(&self) -> &'static str {
-        assets::STYLE_SHEET
-    }
-
-    const fn mark(&self) -> &'static str {
-        assets::MARK
-    }
-}
-
-/// Where the forms of a page lead, which decides its `form-action`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Forms {
-    /// There are none.
-    None,
-    /// They are answered by this origin alone.
-    Here,
-    /// The answer may redirect to a client. Browsers apply `form-action` to the redirects that
-    /// follow a form, so that it can't be set without naming every client.
-    Beyond,
-}
-
-/// A rendered page.
-#[derive(Clone, Debug)]
-pub struct Page {
-    html: String,
-    forms: Forms,
-}
-
-impl Page {
-    fn render(template: &impl Template, forms: Forms) -> Self {
-        let html = template
-            .render()
-            .expect("a template fails only when the value in it does, and ours are text");
-        Self { html, forms }
-    }
-
-    /// The document.
-    pub fn html(&self) -> &str {
-        &self.html
-    }
-}
-
-macro_rules! policy {
-    () => {
-        "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
-    };
-}
-
-/// A page as a response. `https` says whether the public origin is: browsers then keep to it.
-pub fn respond(status: StatusCode, page: Page, https: bool) -> Response {
-    let policy = match page.forms {
-        Forms::None => concat!(policy!(), "; form-action 'none'"),
-        Forms::Here => concat!(policy!(), "; form-action 'self'"),
-        Forms::Beyond => policy!(),
-    };
-    // No Cross-Origin-Opener-Policy: it would cut the app's window off from the pop-up that it
-    // opened, also after the way back.
-    let mut response = Response::new(Bytes::from(page.html));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    for (name, value) in [
-        (CONTENT_TYPE, "text/html; charset=utf-8"),
-        (CONTENT_SECURITY_POLICY, policy),
-        (X_FRAME_OPTIONS, "DENY"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // Not `no-referrer`: with it browsers send `Origin: null` from our own forms.
-        (REFERRER_POLICY, "same-origin"),
-        (CACHE_CONTROL, "no-store"),
-        (X_ROBOTS_TAG, "noindex, nofollow"),
-    ] {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    if https {
-        headers.insert(
-            STRICT_TRANSPORT_SECURITY,
-            HeaderValue::from_static("max-age=31536000"),
-        );
-    }
-    response
-}
-
-const X_ROBOTS_TAG: HeaderName = HeaderName::from_static("x-robots-tag");

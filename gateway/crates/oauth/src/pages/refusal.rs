@@ -3,7 +3,8 @@
 use askama::Template;
 use http::StatusCode;
 
-use crate::pages::{Forms, Frame, Page, clean};
+use super::page::{Forms, Frame, Page};
+use super::text::clean;
 use gateway_core::reason::Reason;
 
 /// How much of a value that a stranger sent is shown.

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use crate::pages::{Forms, Frame, Page};
+use super::page::{Forms, Frame, Page};
 
 /// Asks for the code from the terminal, a name and a new password.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@
 
 use askama::Template;
 
-use crate::pages::{Forms, Frame, Page};
+use super::page::{Forms, Frame, Page};
 
 /// Says that a backend has not told its tools yet.
 #[derive(Clone, Copy, Debug)]
