@@ -60,11 +60,11 @@ impl EndpointRewriter {
             if self.boundary.is_between_events() {
                 self.end_event(&mut out, backend, claims, sessions)?;
             } else if self.held.len() > HELD {
-                self.mint_backend_token(&mut out)?;
+                self.pass_on(&mut out)?;
             }
         }
         if self.is_passing {
-            self.mint_backend_token(&mut out)?;
+            self.pass_on(&mut out)?;
         }
         Ok(Bytes::from(out))
     }
@@ -106,7 +106,7 @@ impl EndpointRewriter {
 
     /// An event is too large to be held: what there is of it goes on, but for the beginning of a line
     /// that is not known yet.
-    fn mint_backend_token(&mut self, out: &mut Vec<u8>) -> Result<(), Unusable> {
+    fn pass_on(&mut self, out: &mut Vec<u8>) -> Result<(), Unusable> {
         if !self.has_announced {
             return Err(Unusable::Missing);
         }

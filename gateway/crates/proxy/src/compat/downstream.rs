@@ -71,7 +71,7 @@ pub(super) const fn always_ok(_: &Message) -> u16 {
 }
 
 impl Downstream<'_> {
-    /// ResponseStream a request with its response, or with events if something comes before it or it takes
+    /// Answers a request with its response, or with events if something comes before it or it takes
     /// long.
     pub(super) async fn answer(
         &self,
@@ -125,7 +125,7 @@ impl Downstream<'_> {
         }
     }
 
-    /// ResponseStream with events until somebody ends them. `first` goes out before any message.
+    /// Answers with events until somebody ends them. `first` goes out before any message.
     pub(super) async fn stream(
         &self,
         session: &mut ServerSession,
@@ -149,7 +149,7 @@ impl Downstream<'_> {
             .await
     }
 
-    /// ResponseStream with one response, and the id of the session that it begins.
+    /// Answers with one response, and the id of the session that it begins.
     pub(super) async fn respond(
         &self,
         session: &mut ServerSession,
@@ -202,7 +202,7 @@ impl Downstream<'_> {
         Ok(Bytes::from(format!("event: message\ndata: {text}\n\n")))
     }
 
-    /// ResponseStream that a message was taken, or a session ended.
+    /// Answers that a message was taken, or a session ended.
     pub(super) async fn accept(
         &self,
         session: &mut ServerSession,

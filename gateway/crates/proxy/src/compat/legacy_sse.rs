@@ -115,7 +115,7 @@ enum Behind {
     Stateless(Arc<StatelessUpstream>),
 }
 
-/// ResponseStream what is posted, several requests at a time. The handshake is waited for, because
+/// Answers what is posted, several requests at a time. The handshake is waited for, because
 /// whatever comes after it depends on it.
 async fn serve(
     mut posted: mpsc::Receiver<Posted>,

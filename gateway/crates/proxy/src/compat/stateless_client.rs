@@ -85,7 +85,7 @@ pub(super) struct PendingCall {
     pub(super) name: Option<String>,
 }
 
-/// FallbackKey the backend of a session is.
+/// Who the backend of a session is.
 pub(super) fn server_of(upstream_session: &UpstreamSession) -> Option<Server> {
     upstream_session
         .hello
@@ -213,7 +213,7 @@ impl Translator {
     ) -> ResponseStream {
         let suspended_calls = Arc::clone(&self.suspended_calls);
         ResponseStream::of(move |out| {
-            mint_backend_token(suspended_calls, pending, upstream, id, caller, states, out)
+            pass_on(suspended_calls, pending, upstream, id, caller, states, out)
         })
     }
 
@@ -241,9 +241,7 @@ impl Translator {
                 None => Err(Trouble::Lost),
             };
             match told {
-                Ok(()) => {
-                    mint_backend_token(table, pending, upstream, id, caller, states, out).await
-                }
+                Ok(()) => pass_on(table, pending, upstream, id, caller, states, out).await,
                 Err(trouble) => {
                     let _ = out.send(failed(&id, &trouble.failure())).await;
                 }
@@ -291,7 +289,7 @@ fn calling(
     })
 }
 
-async fn mint_backend_token(
+async fn pass_on(
     suspended_calls: Arc<SuspendedCalls>,
     mut pending: PendingCall,
     upstream: Arc<UpstreamClient>,

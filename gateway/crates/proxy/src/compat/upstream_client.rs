@@ -42,7 +42,7 @@ const fn full(full: Full) -> Failure {
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// FallbackKey speaks to which backend: the permit for it, and what of the client's headers goes on.
+/// Who speaks to which backend: the permit for it, and what of the client's headers goes on.
 pub(super) struct UpstreamClient {
     permit: Permit,
     connections: Arc<Connections>,

@@ -1,8 +1,8 @@
 //! A session of the gateway's own with a backend, over Streamable HTTP or over HTTP+SSE: messages
 //! go in, and what the backend says comes out where it belongs.
 //!
-//! Owns: the two wires. Not: whose session it is and how long it lasts (`pool`), nor what
-//! messages mean (the crate `families`).
+//! Owns: the two wires. Not: whose session it is and how long it lasts (`session_pool`), nor
+//! what messages mean (the crate `mcp_protocol`).
 
 mod routes;
 

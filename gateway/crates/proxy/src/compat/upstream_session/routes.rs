@@ -13,7 +13,7 @@ use gateway_upstream::Failure;
 /// What was said to nobody in particular is kept up to here, for the first who listens.
 const KEPT: usize = 32;
 
-/// FallbackKey waits for what on one session.
+/// Who waits for what on one session.
 #[derive(Debug, Default)]
 pub(super) struct Routes(Mutex<Table>);
 
