@@ -56,5 +56,6 @@ mod token;
 mod tools;
 mod translation;
 mod unsafe_environment;
+mod upstream_rules;
 mod well_known;
 mod wiped;

@@ -27,7 +27,6 @@ const NEVER: &[&str] = &[
     "proxy-authenticate",
     "proxy-authorization",
     "proxy-connection",
-    "remote-user",
     "te",
     "trailer",
     "transfer-encoding",
@@ -40,14 +39,15 @@ const NEVER: &[&str] = &[
     "x-rewrite-url",
 ];
 
-/// Never forwarded, by how they start.
+/// Never forwarded, by how they start: what proxies that log people in say of them, and what browsers
+/// say of the page that asks.
 const NEVER_STARTING: &[&str] = &[
     "x-authenticated-",
     "x-forwarded-",
     "x-remote-",
     "x-webauth-",
     "x-auth-request-",
-    "x-webauth-",
+    "remote-",
     "sec-fetch-",
     "access-control-request-",
 ];
@@ -354,6 +354,40 @@ mod tests {
         assert_eq!(head.headers["authorization"], "Bearer backend's own");
         assert_eq!(head.headers["host"], "127.0.0.1:9000");
         assert_eq!(head.headers["content-length"], "3");
+    }
+
+    #[test]
+    fn every_family_is_dropped_whatever_its_spelling_and_none_stands_twice() {
+        for (at, family) in NEVER_STARTING.iter().enumerate() {
+            let others = NEVER.iter().chain(&NEVER_STARTING[at + 1..]);
+            for other in others {
+                assert!(
+                    !other.starts_with(family) && !family.starts_with(other),
+                    "{family} and {other}"
+                );
+            }
+            for rest in ["", "user", "groups", "email", "anything-at-all"] {
+                for joint in ['-', '_', '.'] {
+                    let name = format!("{family}{rest}").replace('-', &joint.to_string());
+                    let head = built(&[(&name, "mallory")]);
+                    let mut values = head.headers.values();
+                    assert!(
+                        values.all(|value| value != "mallory"),
+                        "{name} went through"
+                    );
+                }
+            }
+        }
+        for (at, name) in NEVER.iter().enumerate() {
+            assert!(!NEVER[at + 1..].contains(name), "{name} stands twice");
+        }
+        // Of one proxy: Authelia, and whoever follows it.
+        for name in ["Remote-Groups", "Remote-Name", "Remote_Email"] {
+            assert!(is_never_forwarded(&name.to_ascii_lowercase()), "{name}");
+        }
+        for name in ["remote", "x-webauthor", "x-remoteness", "x-forward"] {
+            assert!(!is_never_forwarded(name), "{name}");
+        }
     }
 
     #[test]
