@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mcp_protocol::to_stateful::{self, Caller};
-use mcp_protocol::{Id, Kind, Message, Object, RpcError, code, meta};
+use mcp_protocol::{CallIdentity, Id, Kind, Message, Object, RpcError, code, meta};
 use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -21,7 +21,7 @@ use super::exchange::{Exchange, OnLeave};
 use super::failure::{End, Failure};
 use super::outbox::Outbox;
 use super::places::Place;
-use super::questions::{Question, fingerprint};
+use super::questions::Question;
 use super::subscribers::Subscribers;
 
 /// Notifications that wait for the reader of one answer.
@@ -75,7 +75,7 @@ pub(super) struct Pending {
     /// Set for a stateless client in front of a server with sessions.
     pub(super) caller: Option<Caller>,
     /// What a retry of the request must be equal to, where there may be one.
-    pub(super) fingerprint: Option<[u8; 32]>,
+    pub(super) identity: Option<CallIdentity>,
 }
 
 impl Pending {
@@ -216,11 +216,11 @@ impl Link {
             progress: progress.clone(),
             way: Way::Open { notices, answer },
             since: Instant::now(),
-            fingerprint: asking
+            identity: asking
                 .caller
                 .as_ref()
                 .filter(|caller| !caller.capabilities.is_empty())
-                .map(|_| fingerprint(&request)),
+                .map(|_| CallIdentity::of(&request)),
             caller: asking.caller,
         };
         {

@@ -11,8 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mcp_protocol::to_stateful::{self, Passing};
-use mcp_protocol::{Id, Message, Object, RpcError, code};
-use sha2::{Digest, Sha256};
+use mcp_protocol::{CallIdentity, Id, Message, Object, RpcError, code};
 use tokio::sync::{mpsc, oneshot};
 
 use super::exchange::{Exchange, OnLeave};
@@ -54,20 +53,6 @@ impl Question {
 
 fn new_state() -> Option<String> {
     SessionId::random().ok().map(|id| id.to_string())
-}
-
-/// What makes a retry a retry of the same request: its method and all parameters but the answers.
-pub(super) fn fingerprint(request: &Message) -> [u8; 32] {
-    let mut params = request.params();
-    for name in ["inputResponses", "requestState", "_meta"] {
-        params.remove(name);
-    }
-    Sha256::new()
-        .chain_update(request.method())
-        .chain_update("\n")
-        .chain_update(params.to_string())
-        .finalize()
-        .into()
 }
 
 impl Link {
@@ -117,10 +102,11 @@ impl Link {
     ) -> Option<Exchange> {
         let state = to_stateful::request_state(retry)?;
         let id = retry.id()?;
+        let retried = Some(CallIdentity::of(retry));
         let mut table = self.lock();
         let (number, pending) = table.pending.iter_mut().find(|(_, pending)| {
             matches!(&pending.way, Way::Parked(question) if question.state == state)
-                && pending.fingerprint == Some(fingerprint(retry))
+                && pending.identity == retried
         })?;
         let number = *number;
         let (notices, notices_read) = mpsc::channel(super::link::UNREAD);

@@ -57,5 +57,6 @@ mod tools;
 mod translation;
 mod unsafe_environment;
 mod upstream_rules;
+mod waiting;
 mod well_known;
 mod wiped;

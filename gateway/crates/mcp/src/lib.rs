@@ -44,6 +44,7 @@ mod revision;
 mod rpc_error;
 pub mod scan;
 pub mod sse;
+mod suspension;
 pub mod to_stateful;
 pub mod to_stateless;
 pub mod tool_definition;
@@ -57,6 +58,7 @@ pub use revision::{
     is_stateful_revision,
 };
 pub use rpc_error::{RpcError, code};
+pub use suspension::CallIdentity;
 
 /// The members of `_meta` that 2026-07-28 reserves for every request and result.
 pub mod meta {

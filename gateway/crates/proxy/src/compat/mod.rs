@@ -40,7 +40,7 @@
 //! | `Last-Event-ID`: translated streams have no event ids | ignored; a new stream begins |
 //! | a backend's question to a stateless client outside of `tools/call`, `prompts/get`, `resources/read`, or not declared by it | the backend gets -32601 |
 //! | two questions of a backend at once, in one call of a stateless client | asked one after the other |
-//! | a `requestState` after a restart or after 10 minutes | -32602 |
+//! | a `requestState` after a restart, after 10 minutes, or with other parameters than the call had | -32602 |
 //! | `GET` for a stateless backend that never speaks unasked | 405 |
 //! | a version later than 2026-07-28 | -32022 with the one that is spoken |
 //! | capabilities of a client larger than a session id has room for (3 KiB) | 400 |
@@ -217,7 +217,7 @@ impl Translator {
         let states = StateTags::new(&state.sessions, claims, &mounted.backend.mount);
         let suspended_calls = to_stateful::request_state(retry)
             .and_then(|presented| states.unbind(&presented))
-            .and_then(|name| self.suspended_calls.take(&name, retry));
+            .and_then(|name| self.suspended_calls.give_up(&name, retry));
         let Some((pending, asked)) = suspended_calls else {
             return;
         };

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcp_protocol::to_stateful::{self, Caller, Passing, Server};
-use mcp_protocol::{Id, Kind, LATEST_STATEFUL, Message, RpcError, code, meta};
+use mcp_protocol::{CallIdentity, Id, Kind, LATEST_STATEFUL, Message, RpcError, code, meta};
 use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
 use sha2::{Digest as _, Sha256};
@@ -83,6 +83,8 @@ pub(super) struct PendingCall {
     pub(super) behind: Behind,
     pub(super) method: String,
     pub(super) name: Option<String>,
+    /// What was judged, where the client may be asked back: a retry must be this again.
+    pub(super) identity: Option<CallIdentity>,
 }
 
 /// Who the backend of a session is.
@@ -138,7 +140,7 @@ impl Translator {
         if let Some(state) = to_stateful::request_state(&message) {
             let suspended_calls = states
                 .unbind(&state)
-                .and_then(|name| self.suspended_calls.take(&name, &message));
+                .and_then(|name| self.suspended_calls.resume(&name, &message));
             let responses = match suspended_calls {
                 Some(suspended_calls) => self.resumed(
                     suspended_calls,
@@ -149,7 +151,7 @@ impl Translator {
                     states,
                 ),
                 None => {
-                    let sentence = "requestState is unknown here or has run out";
+                    let sentence = "requestState is unknown here, has run out, or is of a call with other parameters";
                     let error = RpcError::new(code::INVALID_PARAMS, sentence);
                     ResponseStream::one(Message::error(Some(&id), &error))
                 }
@@ -195,6 +197,7 @@ impl Translator {
             behind,
             method,
             name: named(&message),
+            identity: (!caller.capabilities.is_empty()).then(|| CallIdentity::of(&message)),
         };
         let responses = self.passing(pending, upstream, id.clone(), caller, states);
         downstream

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use mcp_protocol::Message;
+use mcp_protocol::{CallIdentity, Message};
 use parking_lot::Mutex;
 use rand::rngs::OsRng;
 use tokio::time::sleep;
@@ -64,11 +64,28 @@ impl SuspendedCalls {
         Some(name)
     }
 
-    /// Takes the call of this name, if `retry` is the same one again.
-    pub(super) fn take(&self, name: &str, retry: &Message) -> Option<(PendingCall, Message)> {
+    /// Takes the call of this name to go on with it, if `retry` is the same one again. It was judged
+    /// and recorded with its own parameters, so a retry with others does not move it.
+    pub(super) fn resume(&self, name: &str, retry: &Message) -> Option<(PendingCall, Message)> {
+        let retried = Some(CallIdentity::of(retry));
+        self.take_if(name, |pending| pending.identity == retried)
+    }
+
+    /// Takes the call of this name to end it, because `retry` of the same tool, prompt or resource
+    /// was refused.
+    pub(super) fn give_up(&self, name: &str, retry: &Message) -> Option<(PendingCall, Message)> {
+        self.take_if(name, |pending| {
+            pending.method == retry.method() && pending.name == named(retry)
+        })
+    }
+
+    fn take_if(
+        &self,
+        name: &str,
+        is_wanted: impl FnOnce(&PendingCall) -> bool,
+    ) -> Option<(PendingCall, Message)> {
         let mut table = self.table.lock();
-        let pending = &table.get(name)?.pending;
-        if pending.method != retry.method() || pending.name != named(retry) {
+        if !is_wanted(&table.get(name)?.pending) {
             return None;
         }
         let entry = table.remove(name)?;
