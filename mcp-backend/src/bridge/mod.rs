@@ -51,7 +51,7 @@
 //! | progress | on the stream of the request | on the stream of the request |
 //! | log message | on the stream of the newest request, else on its open stream | on the stream of the newest request that asked for messages of this level |
 //! | something changed | on its open stream, else with the newest request | on `subscriptions/listen`, if it asked for it |
-//! | `sampling`, `elicitation`, `roots` | as a question, on the stream of the newest request or its open stream | as `input_required`, in answer to the newest call that declared the capability; the retry goes on with the very same call, for 5 minutes |
+//! | `sampling`, `elicitation`, `roots` | as a question, on the stream of the newest request or its open stream | as `input_required`, in answer to the newest call that declared the capability; the retry goes on with the very same call, for 10 minutes |
 //! | the same, with no such call under way | waits 30 s for a stream, then the server gets the error -32603 | the server gets the error -32601 |
 //! | `ping` | as a question, or is answered here | is answered here |
 //!

@@ -20,8 +20,6 @@ use crate::sse::SessionId;
 
 /// Questions of one call that wait for their turn.
 const MOST_WAITING: usize = 16;
-/// A person may take this long for an answer.
-pub const UNANSWERED: Duration = Duration::from_secs(5 * 60);
 
 /// What a client was asked, and what has happened since.
 #[derive(Debug)]

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 use mcp_protocol::to_stateful::{self, Caller};
-use mcp_protocol::{Id, LATEST_STATEFUL, Message, Object, STATELESS, code, meta, to_stateless};
+use mcp_protocol::{
+    INPUT_TIMEOUT, Id, LATEST_STATEFUL, Message, Object, STATELESS, code, meta, to_stateless,
+};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
@@ -18,7 +20,6 @@ use super::failure::{End, Failure};
 use super::link::{Asking, Audience, Link};
 use super::places::{Owner, Place, Places};
 use super::pool::Pool;
-use super::questions::UNANSWERED;
 
 /// A server that never heard of `server/discover` may keep silent about it.
 const PROBE: Duration = Duration::from_secs(5);
@@ -512,7 +513,7 @@ impl Server {
         let open = self.now().open.clone();
         let Some(open) = open else { return };
         let before = now.checked_sub(self.kit.silence).unwrap_or(now);
-        let questions_before = now.checked_sub(UNANSWERED).unwrap_or(now);
+        let questions_before = now.checked_sub(INPUT_TIMEOUT).unwrap_or(now);
         open.link.sweep(before, questions_before);
         if let Audience::One(outbox) = &self.audience {
             for question in outbox.unasked(now) {

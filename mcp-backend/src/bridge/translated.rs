@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mcp_protocol::to_stateful::Filter;
 use mcp_protocol::to_stateless::{self, Hello, Outcome, Questions, Step};
-use mcp_protocol::{Id, Message, Object, RpcError, code};
+use mcp_protocol::{INPUT_TIMEOUT, Id, Message, Object, RpcError, code};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -19,7 +19,6 @@ use super::exchange::{Exchange, Heard, OnLeave};
 use super::failure::Failure;
 use super::link::{Asking, Link};
 use super::outbox::Outbox;
-use super::questions::UNANSWERED;
 use super::server::{Open, Server};
 use super::session::Taken;
 
@@ -214,7 +213,7 @@ impl Translated {
         }
         let mut answers = Vec::new();
         for (name, id, answer) in waiting {
-            let answer = timeout(UNANSWERED, answer).await;
+            let answer = timeout(INPUT_TIMEOUT, answer).await;
             self.lock().asked.remove(&id.key());
             answers.push((name, answer.ok()?.ok()?.outcome()?));
         }

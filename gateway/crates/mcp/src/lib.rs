@@ -58,7 +58,7 @@ pub use revision::{
     is_stateful_revision,
 };
 pub use rpc_error::{RpcError, code};
-pub use suspension::CallIdentity;
+pub use suspension::{CallIdentity, INPUT_TIMEOUT};
 
 /// The members of `_meta` that 2026-07-28 reserves for every request and result.
 pub mod meta {

@@ -1,10 +1,16 @@
 //! Calls that wait for input (2026-07-28, Multi Round-Trip Requests): what makes a retry the same call
-//! again.
+//! again, and how long it waits.
+
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
 use crate::canonical;
 use crate::message::Message;
+
+/// How long a person may take to answer what a server asks in the middle of a call, whoever holds the
+/// call meanwhile. Then the call is given up, and a retry finds nothing that waits.
+pub const INPUT_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// What a retry says beside the parameters of its call: the answers, the state that it brings back, and
 /// who sends it.

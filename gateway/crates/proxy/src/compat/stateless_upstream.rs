@@ -7,12 +7,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use http::HeaderName;
 use mcp_protocol::to_stateful::Filter;
 use mcp_protocol::to_stateless::{self, Hello, Outcome, Questions, Step};
-use mcp_protocol::{Id, Kind, Message, Object, RpcError, code};
+use mcp_protocol::{INPUT_TIMEOUT, Id, Kind, Message, Object, RpcError, code};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -25,9 +24,6 @@ use gateway_upstream::Failure;
 
 /// A call is asked back this often at most.
 const MOST_ROUNDS: usize = 16;
-
-/// How long a person may take to answer a question.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A session wants to hear about this many resources at most.
 const MOST_RESOURCES: usize = 256;
@@ -246,7 +242,7 @@ impl StatelessUpstream {
         }
         let mut responses = Vec::new();
         for (name, answer, _asked) in waiting {
-            let answer = timeout(PATIENCE, answer)
+            let answer = timeout(INPUT_TIMEOUT, answer)
                 .await
                 .ok()
                 .and_then(Result::ok)

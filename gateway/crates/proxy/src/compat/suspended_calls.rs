@@ -3,9 +3,8 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
-use mcp_protocol::{CallIdentity, Message};
+use mcp_protocol::{CallIdentity, INPUT_TIMEOUT, Message};
 use parking_lot::Mutex;
 use rand::rngs::OsRng;
 use tokio::time::sleep;
@@ -15,9 +14,6 @@ use super::session_pool::Owner;
 use super::stateless_client::{PendingCall, named};
 use crate::lifetime::StreamLifetime;
 use gateway_core::secret;
-
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// How many calls wait, of one owner and of all.
 const MOST_OWNED: usize = 8;
@@ -95,7 +91,7 @@ impl SuspendedCalls {
 
 async fn end(suspended_calls: Weak<SuspendedCalls>, name: String, lifetime: StreamLifetime) {
     tokio::select! {
-        () = sleep(PATIENCE) => {}
+        () = sleep(INPUT_TIMEOUT) => {}
         _ = lifetime.ended() => {}
     }
     if let Some(suspended_calls) = suspended_calls.upgrade() {
