@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use mcp_protocol::to_stateful::{self, Caller};
 use mcp_protocol::{
-    INPUT_TIMEOUT, Id, LATEST_STATEFUL, Message, Object, STATELESS, code, meta, to_stateless,
+    INPUT_TIMEOUT, Id, LATEST_STATEFUL, MOST_SUBSCRIPTIONS, Message, Object, RpcError, STATELESS,
+    Subscriptions, code, meta, to_stateless,
 };
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -459,20 +460,26 @@ impl Server {
         }
     }
 
-    /// Remembers what a new process must be told, too.
-    pub fn remember(&self, message: &Message) {
+    /// Remembers what a new process must be told, too. The refusal of a subscription too many.
+    pub fn remember(&self, message: &Message) -> Result<(), RpcError> {
         let (method, params) = (message.method(), message.params());
         let uri = params.text("uri").unwrap_or_default();
         let subject = match method.as_str() {
             "logging/setLevel" => "level".to_owned(),
             "resources/subscribe" | "resources/unsubscribe" => format!("uri {uri}"),
-            _ => return,
+            _ => return Ok(()),
         };
         let mut now = self.now();
         now.told.retain(|(known, _)| *known != subject);
-        if method != "resources/unsubscribe" && now.told.len() < 256 {
+        let is_subscribing = method == "resources/subscribe";
+        let subscribed = now.told.iter().filter(|(known, _)| known.starts_with("uri "));
+        if is_subscribing && subscribed.count() >= MOST_SUBSCRIPTIONS {
+            return Err(Subscriptions::refusal());
+        }
+        if method != "resources/unsubscribe" {
             now.told.push((subject, message.clone()));
         }
+        Ok(())
     }
 
     /// Stops the process; it is started again when it is needed.

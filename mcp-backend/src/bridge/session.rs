@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use mcp_protocol::to_stateful::{Caller, Filter};
 use mcp_protocol::{
-    Id, Kind, Message, Object, RpcError, STATELESS, code, is_stateful_revision, meta,
+    Id, Kind, Message, Object, RpcError, STATELESS, Subscriptions, code, is_stateful_revision, meta,
 };
 use tokio::sync::mpsc;
 
@@ -34,6 +34,7 @@ pub struct Session {
     number: u64,
     used: Mutex<Instant>,
     subscription: OnceLock<Subscription>,
+    subscribed: Mutex<Subscriptions>,
     /// Set where the server is of another revision family.
     translated: OnceLock<Arc<Translated>>,
 }
@@ -62,6 +63,7 @@ impl Session {
             number,
             used: Mutex::new(Instant::now()),
             subscription: OnceLock::new(),
+            subscribed: Mutex::default(),
             translated: OnceLock::new(),
         }
     }
@@ -157,7 +159,9 @@ impl Session {
         match message.kind() {
             Kind::Request => {
                 let open = server.open().await?;
-                server.remember(&message);
+                if let Err(error) = server.remember(&message) {
+                    return Ok(Taken::Known(Message::error(message.id().as_ref(), &error)));
+                }
                 self.ask(server, &open, message).await
             }
             _ => {
@@ -216,9 +220,16 @@ impl Session {
                 let result = shared_result(result.clone(), &message);
                 return Ok(Taken::Known(Message::result(&id, &result)));
             }
-            (_, "resources/subscribe") => self.edit_updates(|updates| updates.push(uri)),
+            (_, "resources/subscribe") => {
+                if let Err(error) = self.edit_updates(|subscribed| subscribed.add(&uri).map(drop)) {
+                    return Ok(Taken::Known(Message::error(id.as_ref(), &error)));
+                }
+            }
             (_, "resources/unsubscribe") => {
-                self.edit_updates(|updates| updates.retain(|own| *own != uri));
+                let _ = self.edit_updates(|subscribed| {
+                    subscribed.remove(&uri);
+                    Ok(())
+                });
                 let Audience::Many(subscribers) = server.audience() else {
                     return done(id);
                 };
@@ -232,10 +243,16 @@ impl Session {
         self.ask(server, &open, message).await
     }
 
-    fn edit_updates(&self, change: impl FnOnce(&mut Vec<String>)) {
+    fn edit_updates(
+        &self,
+        change: impl FnOnce(&mut Subscriptions) -> Result<(), RpcError>,
+    ) -> Result<(), RpcError> {
+        let mut subscribed = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut subscribed)?;
         if let Some(subscription) = self.subscription.get() {
-            subscription.edit_updates(change);
+            subscription.edit_updates(|updates| *updates = subscribed.uris().to_vec());
         }
+        Ok(())
     }
 
     async fn ask(&self, server: &Server, open: &Open, message: Message) -> Result<Taken, Failure> {

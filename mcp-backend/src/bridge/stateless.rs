@@ -214,7 +214,13 @@ fn listen(
     if !accepts.events() {
         return StatusCode::NOT_ACCEPTABLE.into_response();
     }
-    let granted = Filter::of(message).granted(&said.capabilities);
+    let granted = match Filter::of(message) {
+        Ok(asked) => asked.granted(&said.capabilities),
+        Err(error) => {
+            let refusal = Message::error(Some(&id), &error);
+            return reply::json(status(&refusal), &refusal);
+        }
+    };
     let outbox = Arc::new(Outbox::default());
     let messages = reply::received(outbox.open());
     let listening = Listening {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mcp_protocol::to_stateful::Filter;
 use mcp_protocol::to_stateless::{self, Hello, Outcome, Questions, Step};
-use mcp_protocol::{INPUT_TIMEOUT, Id, Message, Object, RpcError, code};
+use mcp_protocol::{INPUT_TIMEOUT, Id, Message, Object, RpcError, Subscriptions, code};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
@@ -43,7 +43,7 @@ pub struct Translated {
 #[derive(Debug, Default)]
 struct State {
     level: Option<String>,
-    updates: Vec<String>,
+    updates: Subscriptions,
     /// Questions to the client, by our number.
     asked: HashMap<String, oneshot::Sender<Message>>,
     /// The subscription, and the process that it is at.
@@ -90,12 +90,16 @@ impl Translated {
                 done(&Object::new())
             }
             Step::Subscribe(uri) => {
-                self.lock().updates.push(uri);
-                self.listen_anew(&server.open().await?);
+                let added = self.lock().updates.add(&uri);
+                match added {
+                    Ok(true) => self.listen_anew(&server.open().await?),
+                    Ok(false) => {}
+                    Err(error) => return Ok(Taken::Known(Message::error(Some(&id), &error))),
+                }
                 done(&Object::new())
             }
             Step::Unsubscribe(uri) => {
-                self.lock().updates.retain(|own| *own != uri);
+                self.lock().updates.remove(&uri);
                 self.listen_anew(&server.open().await?);
                 done(&Object::new())
             }
@@ -230,7 +234,7 @@ impl Translated {
 
     fn listen_anew(&self, open: &Open) {
         let capabilities = self.discovered.object("capabilities").unwrap_or_default();
-        let filter = Filter::everything(&capabilities, self.lock().updates.clone());
+        let filter = Filter::everything(&capabilities, self.lock().updates.uris().to_vec());
         let id = Id::number(self.numbers.fetch_add(1, Ordering::Relaxed));
         let Some(request) = to_stateless::listen(&self.hello, &id, &filter) else {
             return;

@@ -1,15 +1,21 @@
-//! Translated calls that wait for input: what goes on with such a call.
+//! Translated calls that wait for input, and subscriptions: what goes on with such a call, and how many
+//! resources a session hears about.
+
+use std::time::Duration;
 
 use anyhow::Result;
 use reqwest::RequestBuilder;
 use serde_json::{Value, json};
 use tests::gateway::{Gateway, Owner, Setup};
-use tests::http;
+use tests::http::{self, Reply};
 use tests::mcp;
 use tests::oauth::OAuthClient;
 use tests::recorder::{Answer, Recorded, Recorder, Step};
-use tests::scripted_mcp::SSE_STREAM;
+use tests::scripted_mcp::{self, SSE_STREAM};
 use tests::scripted_revisions;
+use tests::sse::EventStream;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gateway that knows what its one backend speaks, and a client's token.
 struct Place {
@@ -68,6 +74,13 @@ impl Place {
         let reply = http::send(self.modern(id, "tools/call", params)).await?;
         mcp::response(&reply)
     }
+
+    /// The resources that the backend was asked to tell about.
+    fn subscribed(&self) -> Vec<String> {
+        let requests = self.backend.marked("resources/subscribe");
+        let uri = |request: &Recorded| request.json()["params"]["uri"].to_string();
+        requests.iter().map(uri).collect()
+    }
 }
 
 /// A call of any tool asks for a name before it is answered; over HTTP+SSE or within a session.
@@ -87,9 +100,7 @@ fn asking(families: &'static str) -> impl Fn(&Recorded) -> Answer {
                 }
             }
             ("POST", None) if message["id"].is_string() => {
-                let call = message["id"]
-                    .as_str()
-                    .and_then(|id| id.strip_prefix("ask-"));
+                let call = message["id"].as_str().and_then(|id| id.strip_prefix("ask-"));
                 let call: u64 = call.and_then(|id| id.parse().ok()).unwrap_or_default();
                 let result = json!({"jsonrpc": "2.0", "id": call, "result": {"content": [{"type": "text", "text": message["result"]["content"]["name"]}]}});
                 let topic = if is_legacy { SSE_STREAM } else { "ask" };
@@ -142,5 +153,85 @@ async fn an_answer_moves_no_call_but_the_one_that_asked() -> Result<()> {
         assert!(done["result"].to_string().contains("Ada"), "{done}");
         assert_eq!(place.backend.marked("Ada").len(), 1, "{families}");
     }
+    Ok(())
+}
+
+/// 256 were the most in one place and any number in others.
+#[tokio::test]
+async fn a_session_subscribes_to_512_resources_and_is_told_why_to_no_more() -> Result<()> {
+    let place = Place::start("2026-07-28", scripted_revisions::stateless).await?;
+    let mcp = place.gateway.url("/mcp");
+    let session = mcp::open_session(&mcp, &place.token).await?;
+    let ask = async |method: &str, at: usize| -> Result<Value> {
+        let params = json!({"uri": format!("test://{at}")});
+        let body = mcp::message(1, method, &params);
+        let request = mcp::post(&mcp, &place.token, &body);
+        let reply: Reply = http::send(request.header("Mcp-Session-Id", &session)).await?;
+        mcp::response(&reply)
+    };
+    for at in 0..512 {
+        let answer = ask("resources/subscribe", at).await?;
+        assert!(answer["result"].is_object(), "{at}: {answer}");
+    }
+    let refused = ask("resources/subscribe", 512).await?;
+    assert_eq!(refused["error"]["code"], -32603, "{refused}");
+    assert!(refused["error"]["message"].to_string().contains("512"));
+    // What is there already is no more, and what is given back makes room.
+    assert!(ask("resources/subscribe", 0).await?["result"].is_object());
+    assert!(ask("resources/unsubscribe", 0).await?["result"].is_object());
+    assert!(ask("resources/subscribe", 512).await?["result"].is_object());
+    Ok(())
+}
+
+/// The session behind them is one, and every stream added to what the backend had to remember.
+#[tokio::test]
+async fn streams_that_share_a_session_share_its_subscriptions() -> Result<()> {
+    let place = Place::start("2025", |request| {
+        let message = request.json();
+        match message["method"].as_str() {
+            Some("initialize") => {
+                let mut reply = scripted_mcp::reply(&message);
+                reply["result"]["capabilities"]["resources"] = json!({"subscribe": true});
+                Answer::json(200, &reply).with("Mcp-Session-Id", scripted_mcp::SESSION)
+            }
+            Some("resources/subscribe") => Answer::json(
+                200,
+                &json!({"jsonrpc": "2.0", "id": message["id"], "result": {}}),
+            ),
+            _ => scripted_revisions::sessions(request),
+        }
+    })
+    .await?;
+    let listen = |uris: &[String]| {
+        let params = json!({"notifications": {"resourceSubscriptions": uris}});
+        place.modern(9, "subscriptions/listen", &params)
+    };
+    let named = |range: std::ops::Range<usize>| -> Vec<String> {
+        range.map(|at| format!("test://{at}")).collect()
+    };
+    let twice = [named(0..2), named(0..2)].concat();
+    let mut one = EventStream::open(listen(&twice)).await?;
+    let acknowledged = one.event(PATIENCE).await?.1;
+    assert_eq!(acknowledged.matches("test://").count(), 2, "{acknowledged}");
+    let mut subscribed = || async {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while place.subscribed().len() < 2 && std::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        place.subscribed().len()
+    };
+    assert_eq!(subscribed().await, 2);
+    let mut other = EventStream::open(listen(&named(1..3))).await?;
+    other.event(PATIENCE).await?;
+    for too_many in [named(0..513), named(3..513)] {
+        let refused = http::send(listen(&too_many)).await?;
+        assert_eq!(refused.json()["error"]["code"], -32603, "{}", refused.text);
+        assert!(refused.text.contains("512"), "{}", refused.text);
+    }
+    let mut uris = place.subscribed();
+    uris.sort();
+    uris.dedup();
+    assert_eq!(place.subscribed().len(), uris.len(), "one was asked for twice");
+    assert!(uris.len() <= 3, "{uris:?}");
     Ok(())
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::arguments::Arguments;
 use super::jsonrpc::{Id, Kind, Message};
 use super::lenient::{folded, is_plain_name};
+use super::subscriptions::MOST_SUBSCRIPTIONS;
 
 /// The member of `_meta` that names the protocol version (2026-07-28, Versioning).
 pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -234,9 +235,6 @@ pub fn check_shape(message: &Message, is_stateless: bool) -> Result<(), &'static
     }
 }
 
-/// More resources than this are not judged one by one.
-const RESOURCES: usize = 512;
-
 /// The resources that each message of a judged body subscribes to by `subscriptions/listen`, in their
 /// order: those that any reader would find, whatever case it takes for the same.
 pub fn resources_of(body: &[u8]) -> Result<Vec<Vec<String>>, &'static str> {
@@ -272,7 +270,8 @@ fn resources_in(message: &Value) -> Result<Vec<String>, &'static str> {
             found.push(uri.ok_or(no_list)?.to_owned());
         }
     }
-    match found.len() > RESOURCES {
+    // Others would not be granted anyway, and each is judged.
+    match found.len() > MOST_SUBSCRIPTIONS {
         true => Err("params.notifications.resourceSubscriptions names more than 512 resources"),
         false => Ok(found),
     }

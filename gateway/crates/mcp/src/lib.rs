@@ -44,6 +44,7 @@ mod revision;
 mod rpc_error;
 pub mod scan;
 pub mod sse;
+mod subscriptions;
 mod suspension;
 pub mod to_stateful;
 pub mod to_stateless;
@@ -58,6 +59,7 @@ pub use revision::{
     is_stateful_revision,
 };
 pub use rpc_error::{RpcError, code};
+pub use subscriptions::{MOST_SUBSCRIPTIONS, Subscriptions};
 pub use suspension::{CallIdentity, INPUT_TIMEOUT};
 
 /// The members of `_meta` that 2026-07-28 reserves for every request and result.

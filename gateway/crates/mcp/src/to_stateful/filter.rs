@@ -2,9 +2,8 @@
 
 use crate::message::Message;
 use crate::object::Object;
-
-/// A subscription names at most this many resources here.
-const MOST_RESOURCES: usize = 256;
+use crate::rpc_error::RpcError;
+use crate::subscriptions::Subscriptions;
 
 /// Which notifications a client wants on its `subscriptions/listen` stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -20,18 +19,20 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// What a `subscriptions/listen` asks for, or an acknowledgement grants.
-    pub fn of(message: &Message) -> Self {
+    /// What a `subscriptions/listen` asks for, or an acknowledgement grants. The refusal if it names more
+    /// resources than a session may subscribe to.
+    pub fn of(message: &Message) -> Result<Self, RpcError> {
         let asked = message.params().object("notifications").unwrap_or_default();
         let flag = |name: &str| asked.read(name).unwrap_or(false);
-        let mut updates: Vec<String> = asked.read("resourceSubscriptions").unwrap_or_default();
-        updates.truncate(MOST_RESOURCES);
-        Self {
+        let named: Vec<String> = asked.read("resourceSubscriptions").unwrap_or_default();
+        let mut updates = Subscriptions::default();
+        updates.add_all(&named)?;
+        Ok(Self {
             tools: flag("toolsListChanged"),
             prompts: flag("promptsListChanged"),
             resources: flag("resourcesListChanged"),
-            updates,
-        }
+            updates: updates.uris().to_vec(),
+        })
     }
 
     /// What a server with these capabilities can grant of it.

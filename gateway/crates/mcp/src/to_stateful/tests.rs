@@ -243,7 +243,7 @@ fn a_subscription_is_granted_what_the_server_has() {
     let listen = message(
         r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["file:///project/config.json"]}}}"#,
     );
-    let granted = Filter::of(&listen).granted(&server().capabilities);
+    let granted = Filter::of(&listen).unwrap().granted(&server().capabilities);
     let id = listen.id().unwrap();
     assert_eq!(
         acknowledged(&id, &granted).to_string(),

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use http::HeaderName;
 use mcp_protocol::to_stateful::Filter;
 use mcp_protocol::to_stateless::{self, Hello, Outcome, Questions, Step};
-use mcp_protocol::{INPUT_TIMEOUT, Id, Kind, Message, Object, RpcError, code};
+use mcp_protocol::{INPUT_TIMEOUT, Id, Kind, Message, Object, RpcError, Subscriptions, code};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout;
@@ -24,9 +24,6 @@ use gateway_upstream::Failure;
 
 /// A call is asked back this often at most.
 const MOST_ROUNDS: usize = 16;
-
-/// A session wants to hear about this many resources at most.
-const MOST_RESOURCES: usize = 256;
 
 /// A session has this many requests running at most, far more than its client has connections. Each
 /// is a task and a connection to the backend.
@@ -46,7 +43,7 @@ pub(super) struct StatelessUpstream {
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     level: Mutex<Option<String>>,
-    resources: Mutex<Vec<String>>,
+    resources: Mutex<Subscriptions>,
     resources_changed: Notify,
     running: Mutex<HashMap<String, Arc<Notify>>>,
     asked: Mutex<HashMap<String, oneshot::Sender<Message>>>,
@@ -93,19 +90,15 @@ impl StatelessUpstream {
                 done(&message)
             }
             Step::Subscribe(uri) => {
-                let mut resources = memory.resources.lock();
-                if resources.len() >= MOST_RESOURCES {
-                    let error = RpcError::new(code::INTERNAL, "Too many subscriptions");
-                    return refused(&error);
-                }
-                if !resources.contains(&uri) {
-                    resources.push(uri);
-                    memory.resources_changed.notify_waiters();
+                match memory.resources.lock().add(&uri) {
+                    Ok(true) => memory.resources_changed.notify_waiters(),
+                    Ok(false) => {}
+                    Err(error) => return refused(&error),
                 }
                 done(&message)
             }
             Step::Unsubscribe(uri) => {
-                memory.resources.lock().retain(|known| *known != uri);
+                memory.resources.lock().remove(&uri);
                 memory.resources_changed.notify_waiters();
                 done(&message)
             }
@@ -272,7 +265,7 @@ impl StatelessUpstream {
         ResponseStream::of(move |out| async move {
             loop {
                 let changed = own.memory.resources_changed.notified();
-                let resources = own.memory.resources.lock().clone();
+                let resources = own.memory.resources.lock().uris().to_vec();
                 let filter = Filter::everything(&own.capabilities, resources);
                 let listen = to_stateless::listen(&own.hello, &Id::text("listen"), &filter);
                 let Some(listen) = listen else {

@@ -1,6 +1,7 @@
 //! `subscriptions/listen` of a stateless client: what a backend with sessions says unasked, as far
 //! as the client wants it. Resources are never unsubscribed from, because the session is shared by
-//! whatever else the client listens to; what nobody wants goes no further than here.
+//! whatever else the client listens to; what nobody wants goes no further than here. So each is
+//! subscribed to once in the life of the session, and no more of them than any session may have.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -31,12 +32,24 @@ impl Translator {
     ) -> Result<(), ProxyError> {
         let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
         let id = message.id().unwrap_or_else(|| Id::number(0));
-        let granted = Filter::of(message).granted(&server.capabilities);
+        let asked = Filter::of(message).map(|filter| filter.granted(&server.capabilities));
+        let accepted = asked.and_then(|granted| {
+            let mut subscriptions = upstream_session.subscriptions.lock();
+            let new = subscriptions.add_all(&granted.updates)?;
+            Ok((granted, new))
+        });
+        let (granted, new) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                let (status, refusal) = (error.status(false), Message::error(Some(&id), &error));
+                return downstream.respond(session, &refusal, status, None).await;
+            }
+        };
         let acknowledged = to_stateful::acknowledged(&id, &granted);
         let ended = to_stateful::ended(&id);
         let first = self
             .requests
-            .fetch_add(granted.updates.len() as u64, Ordering::Relaxed);
+            .fetch_add(new.len() as u64, Ordering::Relaxed);
         let responses = ResponseStream::of(move |out| async move {
             if out.send(acknowledged).await.is_err() {
                 return;
@@ -48,12 +61,21 @@ impl Translator {
                     out.closed().await;
                 }
             });
-            for (number, uri) in (first..).zip(&granted.updates) {
+            let mut unconfirmed = Unconfirmed {
+                upstream_session: Arc::clone(&upstream_session),
+                uris: new.clone(),
+            };
+            for (number, uri) in (first..).zip(&new) {
                 let params = Object::new().with("uri", uri);
                 let request = Message::request(&Id::number(number), "resources/subscribe", &params);
                 let mut answered = called(&upstream_session, &upstream, request);
-                while answered.messages.recv().await.is_some() {}
+                while let Some(message) = answered.messages.recv().await {
+                    if message.outcome().is_some() {
+                        unconfirmed.uris.retain(|other| other != uri);
+                    }
+                }
             }
+            drop(unconfirmed);
             let mut over = upstream_session.end_signal();
             loop {
                 let message = tokio::select! {
@@ -81,6 +103,21 @@ impl Translator {
         downstream
             .stream(session, responses, None, Some(&ended))
             .await
+    }
+}
+
+/// What the backend has not been told yet, or did not take: the next who wants it subscribes anew.
+struct Unconfirmed {
+    upstream_session: Arc<UpstreamSession>,
+    uris: Vec<String>,
+}
+
+impl Drop for Unconfirmed {
+    fn drop(&mut self) {
+        let mut subscriptions = self.upstream_session.subscriptions.lock();
+        for uri in &self.uris {
+            subscriptions.remove(uri);
+        }
     }
 }
 
