@@ -21,7 +21,7 @@ use super::policy_input;
 use super::rejection::{Rejection, rejected_by};
 use super::relay::Relay;
 use super::response_head::{self, Shape};
-use super::rewrite::{self, EndpointRewriter, Redirect};
+use super::rewrite::EndpointRewriter;
 use super::routes::{BackendRoute, McpEndpoint};
 use super::sessions::Sessions;
 use super::state::ProxyState;
@@ -30,7 +30,7 @@ use super::upstream_head::{self, Asking};
 use gateway_core::access_token::BackendToken;
 use gateway_core::policy::Permit;
 use gateway_core::reason::Reason;
-use gateway_upstream::{Catalogue, Connection, Failure, Pooling};
+use gateway_upstream::{Catalogue, Connection, Failure, Pooling, Redirect, redirect};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -315,7 +315,7 @@ async fn reach(
             .headers
             .get(LOCATION)
             .and_then(|value| value.to_str().ok());
-        match rewrite::redirect(backend, &target, head.status, location) {
+        match redirect(backend, &target, head.status, location) {
             Redirect::No => return Ok(connection),
             Redirect::Within(other) if !redirected => {
                 redirected = true;

@@ -1,8 +1,7 @@
 //! What a backend says about its own address, turned into what is true for the client: the
-//! `endpoint` event of the legacy transport, and redirects.
+//! `endpoint` event of the legacy transport.
 
 use bytes::Bytes;
-use http::StatusCode;
 
 use super::sessions::Sessions;
 use super::tool_list_filter::LINE_BREAKS;
@@ -153,46 +152,6 @@ fn names_endpoint(bytes: &[u8], is_within_line: bool) -> bool {
             && value
                 .trim_matches(|c| is_noise(c) || matches!(c, '"' | '\''))
                 .eq_ignore_ascii_case("endpoint")
-    })
-}
-
-/// What becomes of a redirect of a backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Redirect {
-    /// None: the response goes to the client.
-    No,
-    /// To another path of the same backend, method and body unchanged: followed once.
-    Within(String),
-    /// Anything else. Where it leads is not for clients to know.
-    Elsewhere,
-}
-
-/// Judges a status and its `Location`.
-pub(super) fn redirect(
-    backend: &Backend,
-    from: &str,
-    status: StatusCode,
-    location: Option<&str>,
-) -> Redirect {
-    match (status.as_u16(), location) {
-        (307 | 308, Some(location)) => match within(backend, from, location) {
-            Some(target) if target != from => Redirect::Within(target),
-            _ => Redirect::Elsewhere,
-        },
-        (300..=303 | 305..=308, _) => Redirect::Elsewhere,
-        _ => Redirect::No,
-    }
-}
-
-fn within(backend: &Backend, from: &str, location: &str) -> Option<String> {
-    let base = url::Url::parse(&backend.origin()).ok()?.join(from).ok()?;
-    let to = base.join(location).ok()?;
-    if to.origin() != base.origin() || !to.username().is_empty() {
-        return None;
-    }
-    Some(match to.query() {
-        Some(query) => format!("{}?{query}", to.path()),
-        None => to.path().to_owned(),
     })
 }
 
@@ -391,45 +350,5 @@ mod tests {
             assert!(rewritten(&chunks).unwrap().ends_with(&quoted), "{size}");
         }
         assert_eq!(rewritten(&[&[b'x'; HELD + 1]]), Err(Unusable::Missing));
-    }
-
-    #[test]
-    fn only_a_redirect_within_the_backend_is_followed() {
-        let judge = |status: u16, location: Option<&str>| {
-            redirect(
-                &backend(),
-                "/mcp",
-                StatusCode::from_u16(status).unwrap(),
-                location,
-            )
-        };
-        assert_eq!(judge(200, None), Redirect::No);
-        assert_eq!(judge(201, Some("http://backend:9000/x")), Redirect::No);
-        assert_eq!(judge(304, None), Redirect::No);
-        assert_eq!(
-            judge(307, Some("http://backend:9000/mcp/")),
-            Redirect::Within("/mcp/".into())
-        );
-        assert_eq!(
-            judge(308, Some("/mcp/?a=b")),
-            Redirect::Within("/mcp/?a=b".into())
-        );
-        for (status, location) in [
-            (307, Some("http://evil/mcp/")),
-            (307, Some("https://backend:9000/mcp/")),
-            (307, Some("//evil/")),
-            (307, None),
-            (307, Some("/mcp")),
-            (302, Some("/mcp/")),
-            (301, Some("/mcp/")),
-            (303, None),
-            (300, None),
-        ] {
-            assert_eq!(
-                judge(status, location),
-                Redirect::Elsewhere,
-                "{status} {location:?}"
-            );
-        }
     }
 }

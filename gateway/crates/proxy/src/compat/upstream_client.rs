@@ -13,12 +13,13 @@ use tokio::time::timeout;
 use crate::in_flight::{Full, Hold};
 use crate::mounted_backend::MountedBackend;
 use crate::rejection::Rejection;
-use crate::rewrite::{self, Redirect};
 use crate::state::ProxyState;
 use crate::upstream_head::{self, Asking};
 use gateway_core::access_token::BackendToken;
 use gateway_core::policy::Permit;
-use gateway_upstream::{Backend, Connection, Connections, Failure, IdentityHeaders, Pooling};
+use gateway_upstream::{
+    Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Redirect, redirect,
+};
 use mcp_protocol::media_type;
 use mcp_protocol::sse::{Event, Splitter};
 
@@ -183,7 +184,7 @@ impl UpstreamClient {
                     .map(str::to_owned)
             };
             let location = text(&LOCATION);
-            match rewrite::redirect(&self.backend, &target, head.status, location.as_deref()) {
+            match redirect(&self.backend, &target, head.status, location.as_deref()) {
                 Redirect::No => {
                     let status = head.status.as_u16();
                     let session = text(&SESSION);
