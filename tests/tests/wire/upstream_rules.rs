@@ -1,10 +1,163 @@
-//! What holds for every request to a backend, whichever part of the gateway sends it.
+//! What holds for every request to a backend, whichever part of the gateway sends it: where a redirect
+//! leads, what counts as an event stream, what is sent again, and what is never said to it. A client's
+//! call, a translated one, the list of tools and the question what a backend speaks obey one rule.
 
-use anyhow::Result;
-use serde_json::json;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use serde_json::{Value, json};
 use tests::fixture::Fixture;
-use tests::http;
+use tests::gateway::{Gateway, Owner, Setup};
+use tests::http::{self, Reply};
 use tests::mcp::{self, call};
+use tests::oauth::OAuthClient;
+use tests::recorder::{Answer, Recorded, Recorder};
+use tests::scripted_mcp;
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gateway in front of one scripted backend, with lines of its own about it.
+struct Place {
+    gateway: Gateway,
+    backend: Recorder,
+}
+
+impl Place {
+    async fn start(
+        lines: &str,
+        script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let backend = Recorder::start(script).await?;
+        let setup = Setup {
+            only_more: true,
+            ..Setup::default()
+        };
+        let url = backend.url();
+        let gateway = Gateway::start(setup.more(&format!(
+            "[[backend]]\nname = \"main\"\npath = \"/\"\nurl = \"{url}\"\n{lines}\n"
+        )))
+        .await?;
+        Ok(Self { gateway, backend })
+    }
+
+    /// Waits until the gateway has found out that this is what the backend speaks.
+    async fn known(&self, families: &str) -> Result<()> {
+        let wanted = format!("\"eras\":\"{families}\"");
+        self.eventually(&wanted, || {
+            self.gateway.log().iter().any(|line| line.contains(&wanted))
+        })
+        .await
+    }
+
+    async fn eventually(&self, what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !holds() {
+            let log = || self.gateway.log().join("\n");
+            ensure!(Instant::now() < deadline, "never: {what}\n{}", log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// Signs in for one tool, which only works where the consent page lists it.
+    async fn choosing_echo(&self) -> Result<String> {
+        let client = OAuthClient::register(&self.gateway.origin(), "A test client").await?;
+        client
+            .sign_in_choosing(&Owner::alice(), |form| form.choose_tools(&["echo"]))
+            .await
+    }
+
+    /// A request of 2026-07-28.
+    async fn modern(&self, token: &str, method: &str, params: &Value) -> Result<Reply> {
+        let mut params = params.clone();
+        params["_meta"] = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": {"name": "modern", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
+        });
+        let name = params["name"].as_str().unwrap_or_default().to_owned();
+        let request = http::client()
+            .post(self.gateway.url("/mcp"))
+            .bearer_auth(token)
+            .header("Accept", "application/json, text/event-stream")
+            .header("Content-Type", "application/json")
+            .header("MCP-Protocol-Version", "2026-07-28")
+            .header("Mcp-Method", method)
+            .header("Mcp-Name", name);
+        http::send(request.body(mcp::message(7, method, &params).to_string())).await
+    }
+}
+
+// --- redirects ----------------------------------------------------------------------------------
+
+/// The same request, as if it had been sent to this path.
+fn at(path: &str, request: &Recorded) -> Recorded {
+    Recorded {
+        target: path.to_owned(),
+        ..request.clone()
+    }
+}
+
+fn redirect(location: &str) -> Answer {
+    Answer::Full(307, vec![("Location".into(), location.into())], vec![])
+}
+
+/// The list of tools took it relative to the path of the legacy stream, and found nothing there.
+#[tokio::test]
+async fn a_relative_redirect_leads_to_one_place_whoever_asks() -> Result<()> {
+    let lines = "mcp_path = \"/v2/mcp\"\nsse_path = \"/old/sse\"";
+    for location in ["?moved=1", "mcp?moved=1", "../v2/mcp?moved=1"] {
+        let place = Place::start(lines, move |request| match &*request.target {
+            "/v2/mcp" if request.method == "POST" => redirect(location),
+            "/v2/mcp?moved=1" => scripted_mcp::answer(&at("/mcp", request)),
+            _ => Answer::json(404, &json!({"error": "not found"})),
+        })
+        .await?;
+        // Found out by probing, listed for the page, called as it is, and translated.
+        place.known("2025").await?;
+        let token = place.choosing_echo().await?;
+        let mcp = place.gateway.url("/mcp");
+        let reply = mcp::send(&mcp, &token, &call(1, "echo", &json!({"a": "plain"}))).await?;
+        assert_eq!(reply.status, 200, "{location}: {}", reply.text);
+        assert!(reply.text.contains("plain"), "{location}: {}", reply.text);
+        let params = json!({"name": "echo", "arguments": {"a": "translated"}});
+        let reply = place.modern(&token, "tools/call", &params).await?;
+        assert_eq!(reply.status, 200, "{location}: {}", reply.text);
+        assert!(reply.text.contains("translated"), "{}", reply.text);
+        let strayed = |request: &Recorded| {
+            !["/v2/mcp", "/v2/mcp?moved=1", "/old/sse"].contains(&&*request.target)
+        };
+        let strayed: Vec<_> = place.backend.requests().into_iter().filter(strayed).collect();
+        assert!(strayed.is_empty(), "{location}: {strayed:?}");
+    }
+    Ok(())
+}
+
+/// The list of tools went there all the same, where only the scheme was another.
+#[tokio::test]
+async fn a_redirect_to_another_origin_is_followed_by_nobody() -> Result<()> {
+    for origin in ["https://{host}", "http://localhost:1", "http://user@{host}"] {
+        let place = Place::start("eras = [\"2025\"]", move |request| {
+            let host = request.header("host").unwrap_or_default();
+            match (&*request.method, &*request.target) {
+                ("POST", "/mcp") => {
+                    redirect(&format!("{}/mcp?moved=1", origin.replace("{host}", host)))
+                }
+                (_, "/mcp?moved=1") => scripted_mcp::answer(&at("/mcp", request)),
+                _ => Answer::json(404, &json!({"error": "not found"})),
+            }
+        })
+        .await?;
+        // The last dialogue that the list of tools is tried in, when no other was understood.
+        let has_tried_all = || {
+            let requests = place.backend.requests();
+            requests.iter().any(|request| request.target == "/sse")
+        };
+        place.eventually("GET /sse", has_tried_all).await?;
+        assert!(place.backend.marked("moved=1").is_empty(), "{origin}");
+    }
+    Ok(())
+}
 
 // --- what is never said -------------------------------------------------------------------------
 

@@ -18,6 +18,7 @@ pub(super) use self::probe::Found;
 use super::Backend;
 use super::catalogue::{CatalogueError, Tool, ToolListing};
 use super::connection::{Connection, Connections, Pooling};
+use super::redirect::{Redirect, redirect};
 use gateway_core::grants::PinKey;
 use mcp_protocol::calls::META_VERSION;
 use mcp_protocol::media_type;
@@ -268,10 +269,13 @@ impl McpClient<'_> {
     }
 
     /// Where the backend says that a path of its own has moved to.
-    fn moved(&self, response: &ResponseHeader) -> Option<String> {
-        let is_redirect = matches!(response.status.as_u16(), 307 | 308);
-        let location = response.headers.get(LOCATION).filter(|_| is_redirect)?;
-        super::resolve_path(self.backend, location.to_str().ok()?)
+    fn moved(&self, path: &str, response: &ResponseHeader) -> Option<String> {
+        let location = response.headers.get(LOCATION);
+        let location = location.and_then(|location| location.to_str().ok());
+        match redirect(self.backend, path, response.status, location) {
+            Redirect::Within(other) => Some(other),
+            Redirect::No | Redirect::Elsewhere => None,
+        }
     }
 
     /// One request; `id` is the message that is waited for, 0 for none.
@@ -286,7 +290,7 @@ impl McpClient<'_> {
         let (mut connection, mut response) = self
             .exchange(method.clone(), path, headers, body.clone())
             .await?;
-        if let Some(other) = self.moved(&response) {
+        if let Some(other) = self.moved(path, &response) {
             // As calls are: a redirect within the backend is followed once.
             connection.abandon().await;
             (connection, response) = self.exchange(method, &other, headers, body).await?;

@@ -129,16 +129,3 @@ fn path_and_query(url: &url::Url) -> String {
         None => url.path().to_owned(),
     }
 }
-
-/// What a backend calls one of its own paths, as path and query: absolute or relative to its SSE
-/// endpoint. `None` if it names another origin.
-pub fn resolve_path(backend: &Backend, text: &str) -> Option<String> {
-    let base = url::Url::parse(&backend.origin()).ok()?;
-    let resolved = base.join(&backend.sse_path).ok()?.join(text).ok()?;
-    if resolved.host() != base.host()
-        || resolved.port_or_known_default() != base.port_or_known_default()
-    {
-        return None;
-    }
-    Some(path_and_query(&resolved))
-}

@@ -96,6 +96,21 @@ mod tests {
             judge(308, Some("/mcp/?a=b")),
             Redirect::Within("/mcp/?a=b".into())
         );
+        // Relative to what was asked for, wherever else the backend listens.
+        for (from, location, expected) in [
+            ("/v2/mcp", "mcp/", "/v2/mcp/"),
+            ("/v2/mcp", "?moved=1", "/v2/mcp?moved=1"),
+            ("/v2/mcp", "../mcp", "/mcp"),
+            ("/v1/sse", "stream?x=1", "/v1/stream?x=1"),
+        ] {
+            let led = redirect(
+                &backend(),
+                from,
+                StatusCode::TEMPORARY_REDIRECT,
+                Some(location),
+            );
+            assert_eq!(led, Redirect::Within(expected.into()), "{from} {location}");
+        }
         for (status, location) in [
             (307, Some("http://evil/mcp/")),
             (307, Some("https://backend:9000/mcp/")),
