@@ -2,6 +2,8 @@
 //! leads, what counts as an event stream, what is sent again, and what is never said to it. A client's
 //! call, a translated one, the list of tools and the question what a backend speaks obey one rule.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -11,8 +13,8 @@ use tests::gateway::{Gateway, Owner, Setup};
 use tests::http::{self, Reply};
 use tests::mcp::{self, call};
 use tests::oauth::OAuthClient;
-use tests::recorder::{Answer, Recorded, Recorder};
-use tests::scripted_mcp;
+use tests::recorder::{Answer, Recorded, Recorder, Step};
+use tests::{scripted_mcp, scripted_revisions};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -65,6 +67,11 @@ impl Place {
         client
             .sign_in_choosing(&Owner::alice(), |form| form.choose_tools(&["echo"]))
             .await
+    }
+
+    async fn signed_in(&self) -> Result<String> {
+        let client = OAuthClient::register(&self.gateway.origin(), "A test client").await?;
+        client.sign_in(&Owner::alice()).await
     }
 
     /// A request of 2026-07-28.
@@ -157,6 +164,96 @@ async fn a_redirect_to_another_origin_is_followed_by_nobody() -> Result<()> {
         assert!(place.backend.marked("moved=1").is_empty(), "{origin}");
     }
     Ok(())
+}
+
+// --- what is sent again -------------------------------------------------------------------------
+
+/// Its permit was that of a prompt, which may be read twice.
+#[tokio::test]
+async fn an_answer_to_a_question_is_never_sent_twice() -> Result<()> {
+    let place = Place::start("eras = [\"2025\"]", |request| {
+        let message = request.json();
+        match (&*request.method, message["method"].as_str()) {
+            ("POST", Some("prompts/get")) => {
+                let asks = json!({"jsonrpc": "2.0", "id": 70, "method": "elicitation/create", "params": {"message": "Who?"}});
+                Answer::events(vec![
+                    Step::Send(format!("data: {asks}\n\n")),
+                    Step::Live("prompt".into()),
+                ])
+            }
+            ("POST", None) if message["id"] == 70 => Answer::Reset,
+            _ => scripted_revisions::sessions(request),
+        }
+    })
+    .await?;
+    let token = place.signed_in().await?;
+    let params = json!({"name": "greeting"});
+    let reply = place.modern(&token, "prompts/get", &params).await?;
+    let asked = mcp::response(&reply)?["result"].clone();
+    assert_eq!(asked["resultType"], "input_required", "{asked}");
+    let retry = json!({
+        "name": "greeting", "requestState": asked["requestState"],
+        "inputResponses": {"question": {"action": "accept", "content": {"name": "Ada"}}},
+    });
+    let reply = place.modern(&token, "prompts/get", &retry).await?;
+    assert!(reply.text.contains("error"), "{}", reply.text);
+    let answers = place.backend.marked("Ada");
+    assert_eq!(answers.len(), 1, "{answers:?}");
+    Ok(())
+}
+
+/// Its permit was that of a call, which may not be made twice.
+#[tokio::test]
+async fn a_handshake_is_sent_again_whatever_call_it_is_for() -> Result<()> {
+    let breaks = Arc::new(AtomicBool::new(false));
+    let is_lost = Arc::new(AtomicBool::new(false));
+    let (script_breaks, script_lost) = (Arc::clone(&breaks), Arc::clone(&is_lost));
+    let place = Place::start("eras = [\"2025\"]", move |request| {
+        let message = request.json();
+        match message["method"].as_str() {
+            Some("initialize") if script_breaks.swap(false, Ordering::SeqCst) => Answer::Reset,
+            Some("initialize") => {
+                script_lost.store(false, Ordering::SeqCst);
+                scripted_revisions::sessions(request)
+            }
+            Some("tools/call") if script_lost.load(Ordering::SeqCst) => {
+                Answer::json(404, &json!({"error": "no such session"}))
+            }
+            Some("tools/call") => Answer::Steps(
+                200,
+                vec![("Content-Type".into(), "application/json".into())],
+                vec![
+                    Step::Wait(Duration::from_millis(300)),
+                    Step::Send(scripted_mcp::reply(&message).to_string()),
+                ],
+            ),
+            _ => scripted_revisions::sessions(request),
+        }
+    })
+    .await?;
+    let token = place.signed_in().await?;
+    let params = json!({"name": "echo", "arguments": {"a": 1}});
+    let mut last = String::new();
+    // A kept connection is closed after a few seconds; on a busy machine that may be too soon.
+    for _ in 0..5 {
+        // Several at once leave several connections.
+        let (one, other, third) = tokio::join!(
+            place.modern(&token, "tools/call", &params),
+            place.modern(&token, "tools/call", &params),
+            place.modern(&token, "tools/call", &params),
+        );
+        for reply in [one?, other?, third?] {
+            assert!(reply.text.contains("complete"), "{}", reply.text);
+        }
+        is_lost.store(true, Ordering::SeqCst);
+        breaks.store(true, Ordering::SeqCst);
+        let reply = place.modern(&token, "tools/call", &params).await?;
+        if reply.text.contains("complete") {
+            return Ok(());
+        }
+        last = reply.text;
+    }
+    panic!("{last}");
 }
 
 // --- what is never said -------------------------------------------------------------------------

@@ -185,13 +185,19 @@ impl Call {
 
     /// Whether sending it twice is the same as sending it once.
     pub fn is_read_only(&self) -> bool {
-        READ_ONLY.contains(&self.method.as_str())
+        is_read_only(&self.method)
     }
 
     /// Whether its answer is a stream that stays open until somebody ends it.
     pub fn listens(&self) -> bool {
         self.method == "subscriptions/listen"
     }
+}
+
+/// Whether a message of this method may be sent twice: it is the same as sending it once. The method of
+/// a response is empty.
+pub fn is_read_only(method: &str) -> bool {
+    READ_ONLY.contains(&method)
 }
 
 /// Why a message can't be what its method says. It is the method that says what a message does:

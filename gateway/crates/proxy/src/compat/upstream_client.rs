@@ -20,6 +20,7 @@ use gateway_core::policy::Permit;
 use gateway_upstream::{
     Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Redirect, redirect,
 };
+use mcp_protocol::calls::is_read_only;
 use mcp_protocol::media_type;
 use mcp_protocol::sse::{Event, Splitter};
 
@@ -115,20 +116,27 @@ impl UpstreamClient {
         message: &Message,
     ) -> Result<Reply, Failure> {
         let body = Bytes::from(message.to_string());
-        self.ask(&Method::POST, target, session, more, Some(body))
-            .await
+        // Of this message: the permit may be that of another, which opened the session.
+        let is_repeatable = is_read_only(&message.method());
+        let body = Some((body, is_repeatable));
+        self.ask(&Method::POST, target, session, more, body).await
     }
 
     /// One request and the head of its answer: repeated on a fresh connection where a kept one
-    /// turned out to be dead and that can do no harm; a redirect within the backend is followed.
+    /// turned out to be dead and that can do no harm, as it never does without a body (GET, DELETE);
+    /// a redirect within the backend is followed. With a body goes whether it may be sent twice.
     pub(super) async fn ask(
         &self,
         method: &Method,
         target: &str,
         session: Option<&str>,
         more: More,
-        body: Option<Bytes>,
+        body: Option<(Bytes, bool)>,
     ) -> Result<Reply, Failure> {
+        let (body, is_repeatable) = match body {
+            Some((body, is_repeatable)) => (Some(body), is_repeatable),
+            None => (None, true),
+        };
         let unspeakable = || Failure::Broken("a value can't be put in a header".to_owned());
         let mut headers = self.headers.clone();
         let accept = match method == Method::GET {
@@ -170,7 +178,7 @@ impl UpstreamClient {
                 .unwrap_or(Err(Failure::TimedOut("the head of the response")));
             match answered {
                 Ok(()) => {}
-                Err(failure) if connection.is_reused() && self.may_repeat(&failure) => {
+                Err(failure) if connection.is_reused() && may_repeat(&failure, is_repeatable) => {
                     pooling = Pooling::Fresh;
                     continue;
                 }
@@ -208,13 +216,14 @@ impl UpstreamClient {
             }
         }
     }
+}
 
-    fn may_repeat(&self, failure: &Failure) -> bool {
-        match failure {
-            Failure::NotSent(_) => true,
-            Failure::NoAnswer(_) => self.permit.is_read_only(),
-            _ => false,
-        }
+/// What was not sent whole was not run; what was sent and not answered may have been.
+const fn may_repeat(failure: &Failure, is_repeatable: bool) -> bool {
+    match failure {
+        Failure::NotSent(_) => true,
+        Failure::NoAnswer(_) => is_repeatable,
+        _ => false,
     }
 }
 
