@@ -14,6 +14,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::channel::mpsc;
 use futures::{SinkExt, Stream, StreamExt, stream};
+use mcp_protocol::media_type;
 use rmcp::ServiceExt;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 use serde::Deserialize;
@@ -115,7 +116,7 @@ pub async fn receive(
     body: Bytes,
 ) -> Response {
     // A page of another origin can post text, but not JSON, without asking first.
-    if !is_json(&headers) {
+    if !media_type::is_json(&headers) {
         return (
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "the body must be application/json\n",
@@ -186,15 +187,6 @@ fn events(
         .take_until(ending.cancelled_owned())
 }
 
-pub(crate) fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default();
-    essence.trim().eq_ignore_ascii_case("application/json")
-}
-
 impl std::fmt::Display for SessionId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
@@ -243,22 +235,5 @@ mod tests {
             (0..100).map(|_| SessionId::random().unwrap()).collect();
         assert_eq!(ids.len(), 100);
         assert!(ids.iter().all(|id| id.0.len() == 32));
-    }
-
-    #[test]
-    fn only_json_is_json() {
-        let with = |value: &'static str| {
-            HeaderMap::from_iter([(header::CONTENT_TYPE, value.parse().unwrap())])
-        };
-        assert!(is_json(&with("application/json")));
-        assert!(is_json(&with("Application/JSON; charset=utf-8")));
-        for other in [
-            "text/plain",
-            "application/jsonp",
-            "application/x-www-form-urlencoded",
-        ] {
-            assert!(!is_json(&with(other)));
-        }
-        assert!(!is_json(&HeaderMap::new()));
     }
 }

@@ -11,7 +11,7 @@ use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use mcp_protocol::Message;
+use mcp_protocol::{Message, media_type};
 use serde::Deserialize;
 use tokio::time::timeout;
 
@@ -21,7 +21,6 @@ use super::pool::Pool;
 use super::reply;
 use super::session::{Session, Taken};
 use crate::http::too_many_sessions;
-use crate::sse::is_json;
 
 /// How long the response to a post waits until the message has gone to the process.
 const IN_ORDER: Duration = Duration::from_secs(2);
@@ -80,7 +79,7 @@ pub async fn receive(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    if !is_json(&headers) {
+    if !media_type::is_json(&headers) {
         return (
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "the body must be application/json\n",

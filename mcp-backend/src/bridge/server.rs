@@ -472,7 +472,10 @@ impl Server {
         let mut now = self.now();
         now.told.retain(|(known, _)| *known != subject);
         let is_subscribing = method == "resources/subscribe";
-        let subscribed = now.told.iter().filter(|(known, _)| known.starts_with("uri "));
+        let subscribed = now
+            .told
+            .iter()
+            .filter(|(known, _)| known.starts_with("uri "));
         if is_subscribing && subscribed.count() >= MOST_SUBSCRIPTIONS {
             return Err(Subscriptions::refusal());
         }

@@ -247,7 +247,10 @@ impl Session {
         &self,
         change: impl FnOnce(&mut Subscriptions) -> Result<(), RpcError>,
     ) -> Result<(), RpcError> {
-        let mut subscribed = self.subscribed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut subscribed = self
+            .subscribed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         change(&mut subscribed)?;
         if let Some(subscription) = self.subscription.get() {
             subscription.edit_updates(|updates| *updates = subscribed.uris().to_vec());

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use mcp_protocol::{Kind, Message, RpcError, is_stateful_revision, meta};
+use mcp_protocol::{Kind, Message, RpcError, is_stateful_revision, media_type, meta};
 
 use super::exchange::Heard;
 use super::http::{Front, first_id, messages};
@@ -17,7 +17,6 @@ use super::reply::{self, Accepts};
 use super::session::{Session, Taken};
 use super::stateless;
 use crate::http::too_many_sessions;
-use crate::sse::is_json;
 
 const SESSION: &str = "mcp-session-id";
 const VERSION: &str = "mcp-protocol-version";
@@ -47,7 +46,7 @@ fn not_allowed() -> Response {
 
 async fn post(front: Front, headers: HeaderMap, body: Bytes) -> Response {
     // A page of another origin can post text, but not JSON, without asking first.
-    if !is_json(&headers) {
+    if !media_type::is_json(&headers) {
         return (
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "the body must be application/json\n",

@@ -166,6 +166,55 @@ async fn a_redirect_to_another_origin_is_followed_by_nobody() -> Result<()> {
     Ok(())
 }
 
+// --- event streams ------------------------------------------------------------------------------
+
+/// A page of a web site that answers everything was taken for the legacy transport.
+#[tokio::test]
+async fn a_page_is_no_event_stream_whatever_stands_in_it() -> Result<()> {
+    for kind in ["text/html", "text/plain; x=text/event-stream", ""] {
+        let place = Place::start("", move |request| match request.path() {
+            "/sse" => Answer::Steps(
+                200,
+                vec![("Content-Type".into(), kind.into())],
+                vec![Step::Send("event: endpoint\ndata: /messages\n\n".into())],
+            ),
+            _ => scripted_revisions::sessions(request),
+        })
+        .await?;
+        place.known("2025").await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn translated_answers_and_lists_are_streams_whatever_their_letters() -> Result<()> {
+    for kind in ["Text/Event-Stream", " TEXT/event-stream ;charset=UTF-8"] {
+        let place = Place::start("eras = [\"2026-07-28\"]", move |request| {
+            match scripted_revisions::stateless(request) {
+                Answer::Full(200, _, body) => {
+                    let body = String::from_utf8_lossy(&body);
+                    let event = format!("event: message\ndata: {body}\n\n");
+                    let kind = vec![("Content-Type".into(), kind.into())];
+                    Answer::Steps(200, kind, vec![Step::Send(event)])
+                }
+                other => other,
+            }
+        })
+        .await?;
+        let client = OAuthClient::register(&place.gateway.origin(), "A test client").await?;
+        let token = client
+            .sign_in_choosing(&Owner::alice(), |form| form.choose_tools(&["mirrored"]))
+            .await?;
+        let mcp = place.gateway.url("/mcp");
+        let session = mcp::open_session(&mcp, &token).await?;
+        let request = mcp::post(&mcp, &token, &call(2, "mirrored", &json!({"q": "x"})));
+        let reply = http::send(request.header("Mcp-Session-Id", &session)).await?;
+        let answer = mcp::response(&reply)?;
+        assert!(answer["result"].to_string().contains('x'), "{kind}: {answer}");
+    }
+    Ok(())
+}
+
 // --- what is sent again -------------------------------------------------------------------------
 
 /// Its permit was that of a prompt, which may be read twice.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use mcp_protocol::media_type;
 use serde_json::Value;
 use url::Url;
 
@@ -145,9 +146,7 @@ impl Answer {
 
     /// The media type in lower case, without parameters.
     pub(super) fn media_type(&self) -> String {
-        let value = self.header("content-type").unwrap_or_default();
-        let (kind, _) = value.split_once(';').unwrap_or((value, ""));
-        kind.trim().to_ascii_lowercase()
+        media_type::essence(&self.headers)
     }
 
     pub(super) fn is_html(&self) -> bool {
@@ -155,7 +154,7 @@ impl Answer {
     }
 
     pub(super) fn is_event_stream(&self) -> bool {
-        self.media_type() == "text/event-stream"
+        media_type::is_event_stream(&self.headers)
     }
 
     /// Whether it says that it is JSON.

@@ -14,6 +14,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use mcp_protocol::media_type;
 use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -218,11 +219,7 @@ impl HttpClient {
 }
 
 fn is_event_stream(opened: &Opened) -> bool {
-    let answer = Answer {
-        headers: opened.headers.clone(),
-        ..Answer::default()
-    };
-    opened.status == StatusCode::OK && answer.is_event_stream()
+    opened.status == StatusCode::OK && media_type::is_event_stream(&opened.headers)
 }
 
 async fn handshake<S>(stream: S) -> Result<(http1::SendRequest<Full<Bytes>>, Connection), Failure>

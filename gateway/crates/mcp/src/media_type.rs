@@ -19,6 +19,11 @@ pub fn is_event_stream(headers: &HeaderMap) -> bool {
     essence(headers) == "text/event-stream"
 }
 
+/// Whether it is JSON-RPC, as it is over HTTP.
+pub fn is_json(headers: &HeaderMap) -> bool {
+    essence(headers) == "application/json"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,5 +44,21 @@ mod tests {
             assert_eq!(is_event_stream(&headers), expected, "{value:?}");
         }
         assert!(!is_event_stream(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn only_json_is_json() {
+        for (value, expected) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("text/plain", false),
+            ("application/jsonp", false),
+            ("application/x-www-form-urlencoded", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, value.parse().unwrap());
+            assert_eq!(is_json(&headers), expected, "{value:?}");
+        }
+        assert!(!is_json(&HeaderMap::new()));
     }
 }

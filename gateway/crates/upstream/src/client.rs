@@ -224,6 +224,9 @@ impl McpClient<'_> {
             let status = response.status.as_u16();
             return Err(CatalogueError::NotUnderstood(format!("status {status}")));
         }
+        if !media_type::is_event_stream(&response.headers) {
+            return Err(garbled());
+        }
         Ok(Stream {
             connection,
             splitter: Splitter::default(),

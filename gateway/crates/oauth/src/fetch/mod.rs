@@ -14,7 +14,7 @@ use std::time::Duration;
 use self::names::Names;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, HOST, USER_AGENT};
 use http::{Method, StatusCode};
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
@@ -25,6 +25,7 @@ use tokio::time::timeout;
 use url::Url;
 
 use gateway_core::open_files;
+use mcp_protocol::media_type;
 
 pub use self::cache::Documents;
 use gateway_core::address::is_public;
@@ -230,12 +231,7 @@ fn accept(header: Option<&ResponseHeader>, limit: usize) -> Result<Option<Durati
             .and_then(|value| value.to_str().ok())
             .unwrap_or_default()
     };
-    let media_type = text(CONTENT_TYPE)
-        .split(';')
-        .next()
-        .unwrap_or_default()
-        .trim()
-        .to_ascii_lowercase();
+    let media_type = media_type::essence(&header.headers);
     let json = media_type == "application/json"
         || (media_type.starts_with("application/") && media_type.ends_with("+json"));
     if !json {

@@ -47,9 +47,7 @@ impl Translator {
         };
         let acknowledged = to_stateful::acknowledged(&id, &granted);
         let ended = to_stateful::ended(&id);
-        let first = self
-            .requests
-            .fetch_add(new.len() as u64, Ordering::Relaxed);
+        let first = self.requests.fetch_add(new.len() as u64, Ordering::Relaxed);
         let responses = ResponseStream::of(move |out| async move {
             if out.send(acknowledged).await.is_err() {
                 return;
