@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tests::fixture::Fixture;
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http::{self, Reply};
-use tests::mcp::{self, call};
+use tests::mcp::{self, LegacySession, call};
 use tests::oauth::OAuthClient;
 use tests::recorder::{Answer, Recorded, Recorder, Step};
 use tests::{scripted_mcp, scripted_revisions};
@@ -134,7 +134,12 @@ async fn a_relative_redirect_leads_to_one_place_whoever_asks() -> Result<()> {
         let strayed = |request: &Recorded| {
             !["/v2/mcp", "/v2/mcp?moved=1", "/old/sse"].contains(&&*request.target)
         };
-        let strayed: Vec<_> = place.backend.requests().into_iter().filter(strayed).collect();
+        let strayed: Vec<_> = place
+            .backend
+            .requests()
+            .into_iter()
+            .filter(strayed)
+            .collect();
         assert!(strayed.is_empty(), "{location}: {strayed:?}");
     }
     Ok(())
@@ -163,6 +168,28 @@ async fn a_redirect_to_another_origin_is_followed_by_nobody() -> Result<()> {
         place.eventually("GET /sse", has_tried_all).await?;
         assert!(place.backend.marked("moved=1").is_empty(), "{origin}");
     }
+    Ok(())
+}
+
+/// A call followed it; finding out what the backend speaks, and listing its tools, did not.
+#[tokio::test]
+async fn the_stream_of_a_legacy_backend_may_have_moved_for_everybody() -> Result<()> {
+    let place = Place::start("", |request| match request.path() {
+        "/sse" => redirect("streams/"),
+        "/streams/" => scripted_revisions::http_sse(&at("/sse", request)),
+        _ => scripted_revisions::http_sse(request),
+    })
+    .await?;
+    place.known("2024-11-05").await?;
+    let token = place.choosing_echo().await?;
+    let mut legacy = LegacySession::open(&place.gateway.url("/sse"), &token).await?;
+    let answer = legacy
+        .request(&call(3, "echo", &json!({"a": "as it is"})))
+        .await?;
+    assert!(answer.to_string().contains("as it is"), "{answer}");
+    let params = json!({"name": "echo", "arguments": {"a": "translated"}});
+    let reply = place.modern(&token, "tools/call", &params).await?;
+    assert!(reply.text.contains("translated"), "{}", reply.text);
     Ok(())
 }
 
@@ -210,7 +237,10 @@ async fn translated_answers_and_lists_are_streams_whatever_their_letters() -> Re
         let request = mcp::post(&mcp, &token, &call(2, "mirrored", &json!({"q": "x"})));
         let reply = http::send(request.header("Mcp-Session-Id", &session)).await?;
         let answer = mcp::response(&reply)?;
-        assert!(answer["result"].to_string().contains('x'), "{kind}: {answer}");
+        assert!(
+            answer["result"].to_string().contains('x'),
+            "{kind}: {answer}"
+        );
     }
     Ok(())
 }

@@ -100,7 +100,9 @@ fn asking(families: &'static str) -> impl Fn(&Recorded) -> Answer {
                 }
             }
             ("POST", None) if message["id"].is_string() => {
-                let call = message["id"].as_str().and_then(|id| id.strip_prefix("ask-"));
+                let call = message["id"]
+                    .as_str()
+                    .and_then(|id| id.strip_prefix("ask-"));
                 let call: u64 = call.and_then(|id| id.parse().ok()).unwrap_or_default();
                 let result = json!({"jsonrpc": "2.0", "id": call, "result": {"content": [{"type": "text", "text": message["result"]["content"]["name"]}]}});
                 let topic = if is_legacy { SSE_STREAM } else { "ask" };
@@ -213,7 +215,7 @@ async fn streams_that_share_a_session_share_its_subscriptions() -> Result<()> {
     let mut one = EventStream::open(listen(&twice)).await?;
     let acknowledged = one.event(PATIENCE).await?.1;
     assert_eq!(acknowledged.matches("test://").count(), 2, "{acknowledged}");
-    let mut subscribed = || async {
+    let subscribed = || async {
         let deadline = std::time::Instant::now() + PATIENCE;
         while place.subscribed().len() < 2 && std::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -231,7 +233,11 @@ async fn streams_that_share_a_session_share_its_subscriptions() -> Result<()> {
     let mut uris = place.subscribed();
     uris.sort();
     uris.dedup();
-    assert_eq!(place.subscribed().len(), uris.len(), "one was asked for twice");
+    assert_eq!(
+        place.subscribed().len(),
+        uris.len(),
+        "one was asked for twice"
+    );
     assert!(uris.len() <= 3, "{uris:?}");
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! the permit by value.
 
 use bytes::Bytes;
-use http::header::{LOCATION, WWW_AUTHENTICATE};
+use http::header::WWW_AUTHENTICATE;
 use http::{HeaderName, Method, StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -30,7 +30,7 @@ use super::upstream_head::{self, Asking};
 use gateway_core::access_token::BackendToken;
 use gateway_core::policy::Permit;
 use gateway_core::reason::Reason;
-use gateway_upstream::{Catalogue, Connection, Failure, Pooling, Redirect, redirect};
+use gateway_upstream::{Catalogue, Connection, Failure, Pooling, Request, RequestError};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -265,19 +265,14 @@ async fn reach(
     request: &RequestHeader,
     admitted: &Admitted,
 ) -> Result<Connection, Rejection> {
-    let backend = &mounted.backend;
-    let permit = &admitted.permit;
-    let id = || single_id(permit);
-    let mut target = admitted.target.clone();
-    let mut pooling = Pooling::Reuse;
-    let mut redirected = false;
+    let (backend, permit) = (&mounted.backend, &admitted.permit);
     let token = state
         .backend_tokens
         .get(mounted, permit, state.clock.now())?;
-    loop {
-        let asking = Asking {
+    let head = |target: &str| {
+        upstream_head::build(&Asking {
             method: &request.method,
-            target: &target,
+            target,
             client_headers: &request.headers,
             session: admitted.session.as_deref(),
             body_length: admitted.body.as_ref().map(Bytes::len),
@@ -285,48 +280,21 @@ async fn reach(
             identity: &state.settings.identity_headers,
             claims: permit.token().claims(),
             token: token.as_deref().map(BackendToken::as_str),
-        };
-        let head = upstream_head::build(&asking).ok_or(Rejection::Unspeakable)?;
-        let mut connection = state
-            .connections
-            .open(backend, pooling)
-            .await
-            .map_err(|failure| Rejection::Upstream(failure, id()))?;
-        let asked = async {
-            connection.send(head, admitted.body.clone()).await?;
-            connection.read_head().await.map(|_| ())
-        };
-        let answered = timeout(backend.response_timeout, asked)
-            .await
-            .unwrap_or(Err(Failure::TimedOut("the head of the response")));
-        match answered {
-            Ok(()) => {}
-            Err(failure) if connection.is_reused() && may_repeat(&failure, permit) => {
-                pooling = Pooling::Fresh;
-                continue;
-            }
-            Err(failure) => return Err(Rejection::Upstream(failure, id())),
-        }
-        let head = connection
-            .read_head()
-            .await
-            .map_err(|failure| Rejection::Upstream(failure, id()))?;
-        let location = head
-            .headers
-            .get(LOCATION)
-            .and_then(|value| value.to_str().ok());
-        match redirect(backend, &target, head.status, location) {
-            Redirect::No => return Ok(connection),
-            Redirect::Within(other) if !redirected => {
-                redirected = true;
-                target = other;
-                connection.abandon().await;
-            }
-            Redirect::Within(_) | Redirect::Elsewhere => {
-                return Err(Rejection::UpstreamRedirects);
-            }
-        }
-    }
+        })
+    };
+    let request = Request {
+        target: &admitted.target,
+        body: admitted.body.clone(),
+        pooling: Pooling::Reuse,
+        is_repeatable: permit.is_read_only(),
+        deadline: Some(backend.response_timeout),
+    };
+    let reached = state.connections.request(backend, request, head).await;
+    reached.map_err(|error| match error {
+        RequestError::Failed(failure) => Rejection::Upstream(failure, single_id(permit)),
+        RequestError::Redirected(_) => Rejection::UpstreamRedirects,
+        RequestError::Unspeakable => Rejection::Unspeakable,
+    })
 }
 
 /// Why a list is not held whole.
@@ -387,16 +355,6 @@ async fn whole_list(
         .await
         .map(|list| hold.over(list))
         .map_err(|unreadable| Failure::Broken(unreadable.to_string()).into())
-}
-
-/// A kept connection may turn out to be dead. What was not sent whole was not run; what was sent
-/// and not answered may have been, so it is repeated only if that changes nothing.
-fn may_repeat(failure: &Failure, permit: &Permit) -> bool {
-    match failure {
-        Failure::NotSent(_) => true,
-        Failure::NoAnswer(_) => permit.is_read_only(),
-        _ => false,
-    }
 }
 
 /// A backend that wants credentials wants them from the gateway: its challenge would send the

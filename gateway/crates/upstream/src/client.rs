@@ -7,9 +7,9 @@
 mod probe;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION};
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
-use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::http::RequestHeader;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -18,7 +18,7 @@ pub(super) use self::probe::Found;
 use super::Backend;
 use super::catalogue::{CatalogueError, Tool, ToolListing};
 use super::connection::{Connection, Connections, Pooling};
-use super::redirect::{Redirect, redirect};
+use super::request::{Request, RequestError};
 use gateway_core::grants::PinKey;
 use mcp_protocol::calls::META_VERSION;
 use mcp_protocol::media_type;
@@ -211,14 +211,8 @@ impl McpClient<'_> {
     }
 
     async fn open_stream(&self) -> Result<Stream, CatalogueError> {
-        let mut connection = self.connections.open(self.backend, Pooling::Fresh).await?;
-        let mut head = self.head(Method::GET, &self.backend.sse_path, &[])?;
-        insert(
-            &mut head,
-            ACCEPT,
-            HeaderValue::from_static("text/event-stream"),
-        )?;
-        connection.send(head, None).await?;
+        let path = &self.backend.sse_path;
+        let mut connection = self.reach(&Method::GET, path, &[], None).await?;
         let response = connection.read_head().await?;
         if response.status != StatusCode::OK {
             let status = response.status.as_u16();
@@ -246,39 +240,32 @@ impl McpClient<'_> {
             .await
     }
 
-    /// One request and the head of its answer.
-    async fn exchange(
+    /// One request and the head of its answer, on a connection of its own: it may belong to the runtime
+    /// of the start, which ends.
+    async fn reach(
         &self,
-        method: Method,
+        method: &Method,
         path: &str,
         headers: &[(HeaderName, HeaderValue)],
         body: Option<Bytes>,
-    ) -> Result<(Connection, ResponseHeader), CatalogueError> {
-        let mut connection = self.connections.open(self.backend, Pooling::Fresh).await?;
-        let mut head = self.head(method, path, headers)?;
-        if let Some(body) = &body {
-            insert(
-                &mut head,
-                CONTENT_TYPE,
-                HeaderValue::from_static("application/json"),
-            )?;
-            insert(&mut head, CONTENT_LENGTH, HeaderValue::from(body.len()))?;
-        }
-        let accept = HeaderValue::from_static("application/json, text/event-stream");
-        insert(&mut head, ACCEPT, accept)?;
-        connection.send(head, body).await?;
-        let response = connection.read_head().await?.clone();
-        Ok((connection, response))
-    }
-
-    /// Where the backend says that a path of its own has moved to.
-    fn moved(&self, path: &str, response: &ResponseHeader) -> Option<String> {
-        let location = response.headers.get(LOCATION);
-        let location = location.and_then(|location| location.to_str().ok());
-        match redirect(self.backend, path, response.status, location) {
-            Redirect::Within(other) => Some(other),
-            Redirect::No | Redirect::Elsewhere => None,
-        }
+    ) -> Result<Connection, CatalogueError> {
+        let length = body.as_ref().map(Bytes::len);
+        let request = Request {
+            target: path,
+            body,
+            pooling: Pooling::Fresh,
+            is_repeatable: false,
+            deadline: None,
+        };
+        let head = |target: &str| self.head(method, target, headers, length);
+        let reached = self.connections.request(self.backend, request, head).await;
+        reached.map_err(|error| match error {
+            RequestError::Failed(failure) => failure.into(),
+            RequestError::Redirected(status) => {
+                CatalogueError::NotUnderstood(format!("status {}", status.as_u16()))
+            }
+            RequestError::Unspeakable => garbled(),
+        })
     }
 
     /// One request; `id` is the message that is waited for, 0 for none.
@@ -290,15 +277,8 @@ impl McpClient<'_> {
         body: Option<Bytes>,
         id: u64,
     ) -> Result<Answer, CatalogueError> {
-        let (mut connection, mut response) = self
-            .exchange(method.clone(), path, headers, body.clone())
-            .await?;
-        if let Some(other) = self.moved(path, &response) {
-            // As calls are: a redirect within the backend is followed once.
-            connection.abandon().await;
-            (connection, response) = self.exchange(method, &other, headers, body).await?;
-        }
-
+        let mut connection = self.reach(&method, path, headers, body).await?;
+        let response = connection.read_head().await?;
         let status = response.status;
         let session = response.headers.get(&SESSION).cloned();
         let is_stream = media_type::is_event_stream(&response.headers);
@@ -319,7 +299,6 @@ impl McpClient<'_> {
                     return Err(garbled());
                 }
             }
-            // Never given back: it may belong to the runtime of the start, which ends.
             connection.abandon().await;
             std::str::from_utf8(&body).ok().and_then(Message::read)
         };
@@ -330,16 +309,18 @@ impl McpClient<'_> {
         })
     }
 
+    /// `None` if a value of ours is no header value.
     fn head(
         &self,
-        method: Method,
+        method: &Method,
         path: &str,
         headers: &[(HeaderName, HeaderValue)],
-    ) -> Result<RequestHeader, CatalogueError> {
-        let mut head = RequestHeader::build_no_case(method, path.as_bytes(), Some(8))
-            .map_err(|_| garbled())?;
-        let host = HeaderValue::from_str(&self.backend.host).map_err(|_| garbled())?;
-        insert(&mut head, HOST, host)?;
+        length: Option<usize>,
+    ) -> Option<RequestHeader> {
+        let build = RequestHeader::build_no_case(method.clone(), path.as_bytes(), Some(8));
+        let mut head = build.ok()?;
+        let host = HeaderValue::from_str(&self.backend.host).ok()?;
+        head.insert_header(HOST, host).ok()?;
         for (name, value) in self
             .backend
             .headers
@@ -347,9 +328,21 @@ impl McpClient<'_> {
             .chain(&self.identity)
             .chain(headers)
         {
-            insert(&mut head, name.clone(), value.clone())?;
+            head.insert_header(name.clone(), value.clone()).ok()?;
         }
-        Ok(head)
+        if let Some(length) = length {
+            let json = HeaderValue::from_static("application/json");
+            head.insert_header(CONTENT_TYPE, json).ok()?;
+            head.insert_header(CONTENT_LENGTH, HeaderValue::from(length))
+                .ok()?;
+        }
+        let accept = match *method {
+            Method::GET => "text/event-stream",
+            _ => "application/json, text/event-stream",
+        };
+        head.insert_header(ACCEPT, HeaderValue::from_static(accept))
+            .ok()?;
+        Some(head)
     }
 }
 
@@ -564,12 +557,4 @@ fn readable(text: &str) -> Value {
 
 fn garbled() -> CatalogueError {
     CatalogueError::NotUnderstood("the answer is not MCP".to_owned())
-}
-
-fn insert(
-    head: &mut RequestHeader,
-    name: HeaderName,
-    value: HeaderValue,
-) -> Result<(), CatalogueError> {
-    head.insert_header(name, value).map_err(|_| garbled())
 }

@@ -13,6 +13,7 @@ mod connection;
 mod lookout;
 mod protocol_support;
 mod redirect;
+mod request;
 mod tool_cache;
 
 use std::collections::BTreeSet;
@@ -27,7 +28,7 @@ pub use self::catalogue::{
 pub use self::connection::{Connection, Connections, Failure, Pooling};
 pub use self::lookout::{Lookout, Seen, Standing};
 pub use self::protocol_support::ProtocolSupport;
-pub use self::redirect::{Redirect, redirect};
+pub use self::request::{Request, RequestError};
 pub use self::tool_cache::ToolCache;
 
 use gateway_core::protocol::resource::Mount;

@@ -6,7 +6,7 @@ use super::{Backend, path_and_query};
 
 /// What becomes of a redirect of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Redirect {
+pub(super) enum Redirect {
     /// None: the response goes to the client.
     No,
     /// To another path of the same backend, method and body unchanged: followed once.
@@ -16,7 +16,7 @@ pub enum Redirect {
 }
 
 /// Judges a status and its `Location`.
-pub fn redirect(
+pub(super) fn redirect(
     backend: &Backend,
     from: &str,
     status: StatusCode,

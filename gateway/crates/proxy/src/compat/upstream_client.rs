@@ -5,10 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, LOCATION};
+use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mcp_protocol::Message;
-use tokio::time::timeout;
 
 use crate::in_flight::{Full, Hold};
 use crate::mounted_backend::MountedBackend;
@@ -18,7 +17,7 @@ use crate::upstream_head::{self, Asking};
 use gateway_core::access_token::BackendToken;
 use gateway_core::policy::Permit;
 use gateway_upstream::{
-    Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Redirect, redirect,
+    Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Request, RequestError,
 };
 use mcp_protocol::calls::is_read_only;
 use mcp_protocol::media_type;
@@ -152,13 +151,10 @@ impl UpstreamClient {
             let value = HeaderValue::from_str(&value).map_err(|_| unspeakable())?;
             headers.insert(name, value);
         }
-        let mut target = target.to_owned();
-        let mut pooling = Pooling::Reuse;
-        let mut redirected = false;
-        loop {
-            let asking = Asking {
+        let head = |target: &str| {
+            upstream_head::build(&Asking {
                 method,
-                target: &target,
+                target,
                 client_headers: &headers,
                 session,
                 body_length: body.as_ref().map(Bytes::len),
@@ -166,64 +162,36 @@ impl UpstreamClient {
                 identity: &self.identity,
                 claims: self.permit.token().claims(),
                 token: self.token.as_deref().map(BackendToken::as_str),
-            };
-            let head = upstream_head::build(&asking).ok_or_else(unspeakable)?;
-            let mut connection = self.connections.open(&self.backend, pooling).await?;
-            let asked = async {
-                connection.send(head, body.clone()).await?;
-                connection.read_head().await.map(|_| ())
-            };
-            let answered = timeout(self.backend.response_timeout, asked)
-                .await
-                .unwrap_or(Err(Failure::TimedOut("the head of the response")));
-            match answered {
-                Ok(()) => {}
-                Err(failure) if connection.is_reused() && may_repeat(&failure, is_repeatable) => {
-                    pooling = Pooling::Fresh;
-                    continue;
-                }
-                Err(failure) => return Err(failure),
-            }
-            let head = connection.read_head().await?;
-            let text = |name: &HeaderName| {
-                head.headers
-                    .get(name)
-                    .and_then(|value| value.to_str().ok())
-                    .map(str::to_owned)
-            };
-            let location = text(&LOCATION);
-            match redirect(&self.backend, &target, head.status, location.as_deref()) {
-                Redirect::No => {
-                    let status = head.status.as_u16();
-                    let session = text(&SESSION);
-                    let is_events = media_type::is_event_stream(&head.headers);
-                    let hold = self.account.another(LARGEST + PIECE);
-                    let reader = Reader::new(connection, &self.connections, is_events, hold);
-                    return Ok(Reply {
-                        status,
-                        session,
-                        reader,
-                    });
-                }
-                Redirect::Within(other) if !redirected => {
-                    redirected = true;
-                    target = other;
-                    connection.abandon().await;
-                }
-                Redirect::Within(_) | Redirect::Elsewhere => {
-                    return Err(Failure::Broken("it redirects elsewhere".to_owned()));
-                }
-            }
-        }
-    }
-}
-
-/// What was not sent whole was not run; what was sent and not answered may have been.
-const fn may_repeat(failure: &Failure, is_repeatable: bool) -> bool {
-    match failure {
-        Failure::NotSent(_) => true,
-        Failure::NoAnswer(_) => is_repeatable,
-        _ => false,
+            })
+        };
+        let request = Request {
+            target,
+            body: body.clone(),
+            pooling: Pooling::Reuse,
+            is_repeatable,
+            deadline: Some(self.backend.response_timeout),
+        };
+        let reached = self.connections.request(&self.backend, request, head).await;
+        let mut connection = reached.map_err(|error| match error {
+            RequestError::Failed(failure) => failure,
+            // What the client is told is that the backend did not answer as it should.
+            other => Failure::Broken(other.to_string()),
+        })?;
+        let head = connection.read_head().await?;
+        let status = head.status.as_u16();
+        let session = head
+            .headers
+            .get(&SESSION)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        let is_events = media_type::is_event_stream(&head.headers);
+        let hold = self.account.another(LARGEST + PIECE);
+        let reader = Reader::new(connection, &self.connections, is_events, hold);
+        Ok(Reply {
+            status,
+            session,
+            reader,
+        })
     }
 }
 
