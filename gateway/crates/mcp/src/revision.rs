@@ -68,7 +68,7 @@ impl RevisionFamilies {
         Self(bits & 7)
     }
 
-    /// Whether an revision family is in it.
+    /// Whether a revision family is in it.
     pub const fn has(self, family: RevisionFamily) -> bool {
         self.0 & family.bit() != 0
     }

@@ -137,7 +137,7 @@ pub(crate) const fn family(mcp_endpoint: McpEndpoint, is_stateless: bool) -> Rev
     }
 }
 
-/// The way of a request of an revision family that the backend does not speak. What of its revision families comes closest
+/// The way of a request of a revision family that the backend does not speak. What of its revision families comes closest
 /// is chosen; for a client with sessions that is the stateless one, because nothing is kept then.
 fn plan(facts: RequestFacts<'_>, protocols: RevisionFamilies) -> TranslationPlan {
     let protocol = |order: [UpstreamProtocol; 2]| {

@@ -105,7 +105,7 @@ impl McpClient<'_> {
     }
 }
 
-/// A fault is no statement about an revision family.
+/// A fault is no statement about a revision family.
 fn refuse_fault(status: u16) -> Result<(), CatalogueError> {
     match status {
         429 | 500.. => Err(CatalogueError::Refused(status)),
@@ -113,7 +113,7 @@ fn refuse_fault(status: u16) -> Result<(), CatalogueError> {
     }
 }
 
-/// What a backend said about an revision family.
+/// What a backend said about a revision family.
 enum Said {
     Yes,
     No,
@@ -123,7 +123,7 @@ enum Said {
     Away,
 }
 
-/// Whether the backend speaks an revision family: what it can't make sense of, it does not speak.
+/// Whether the backend speaks a revision family: what it can't make sense of, it does not speak.
 async fn within(question: impl Future<Output = Result<bool, CatalogueError>>) -> Said {
     match timeout(PATIENCE, question).await {
         Ok(Ok(true)) => Said::Yes,
