@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use futures::FutureExt as _;
 use mcp_protocol::to_stateful::{self, Caller};
 use mcp_protocol::{
-    INPUT_TIMEOUT, Id, LATEST_STATEFUL, MOST_SUBSCRIPTIONS, Message, Object, RpcError, STATELESS,
-    Subscriptions, code, meta, to_stateless,
+    INPUT_TIMEOUT, Id, LATEST_STATEFUL, Message, Object, RpcError, STATELESS, Subscriptions, code,
+    meta, to_stateless,
 };
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
@@ -471,13 +471,14 @@ impl Server {
         };
         let mut now = self.now();
         now.told.retain(|(known, _)| *known != subject);
-        let is_subscribing = method == "resources/subscribe";
-        let subscribed = now
-            .told
-            .iter()
-            .filter(|(known, _)| known.starts_with("uri "));
-        if is_subscribing && subscribed.count() >= MOST_SUBSCRIPTIONS {
-            return Err(Subscriptions::refusal());
+        if method == "resources/subscribe" {
+            let told = now.told.iter().map(|(known, _)| known);
+            let subscribed = told
+                .chain([&subject])
+                .filter_map(|known| known.strip_prefix("uri "));
+            let (count, bytes) =
+                subscribed.fold((0, 0), |(count, bytes), uri| (count + 1, bytes + uri.len()));
+            Subscriptions::fit(count, bytes)?;
         }
         if method != "resources/unsubscribe" {
             now.told.push((subject, message.clone()));

@@ -59,7 +59,9 @@ pub use revision::{
     is_stateful_revision,
 };
 pub use rpc_error::{RpcError, code};
-pub use subscriptions::{MOST_SUBSCRIPTIONS, Subscriptions};
+pub use subscriptions::{
+    LONGEST_SUBSCRIPTIONS, MOST_SUBSCRIPTIONS, SharedSubscriptions, Subscriptions,
+};
 pub use suspension::{CallIdentity, INPUT_TIMEOUT};
 
 /// The members of `_meta` that 2026-07-28 reserves for every request and result.

@@ -121,7 +121,7 @@ impl ProxyState {
 
 impl fmt::Debug for ProxyState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway")
+        f.debug_struct("ProxyState")
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }

@@ -26,7 +26,9 @@ impl Filter {
         let flag = |name: &str| asked.read(name).unwrap_or(false);
         let named: Vec<String> = asked.read("resourceSubscriptions").unwrap_or_default();
         let mut updates = Subscriptions::default();
-        updates.add_all(&named)?;
+        for uri in &named {
+            updates.add(uri)?;
+        }
         Ok(Self {
             tools: flag("toolsListChanged"),
             prompts: flag("promptsListChanged"),

@@ -36,7 +36,7 @@
 //! | what | what is answered |
 //! |---|---|
 //! | an answer of more than 64 MiB, more than 1,024 requests of a session at once | -32603 that names the limit |
-//! | subscriptions of one session to more than 512 resources | -32603 that names the limit |
+//! | subscriptions of one session to more than 512 resources at once, or with URIs of more than 128 KiB together | -32603 that names the limit |
 //! | a message array (2025-03-26) | 400 |
 //! | `Last-Event-ID`: translated streams have no event ids | ignored; a new stream begins |
 //! | a backend's question to a stateless client outside of `tools/call`, `prompts/get`, `resources/read`, or not declared by it | the backend gets -32601 |

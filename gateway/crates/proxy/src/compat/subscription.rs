@@ -1,13 +1,13 @@
 //! `subscriptions/listen` of a stateless client: what a backend with sessions says unasked, as far
 //! as the client wants it. Resources are never unsubscribed from, because the session is shared by
-//! whatever else the client listens to; what nobody wants goes no further than here. So each is
-//! subscribed to once in the life of the session, and no more of them than any session may have.
+//! whatever else the client listens to; what nobody wants goes no further than here. The streams over one
+//! session hold no more of them at once than any session may have.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use mcp_protocol::to_stateful::{self, Caller, Filter, Passing};
-use mcp_protocol::{Id, Kind, Message, Object, meta};
+use mcp_protocol::{Id, Kind, Message, Object, RpcError, meta};
 use pingora::protocols::http::ServerSession;
 
 use super::Translator;
@@ -34,11 +34,10 @@ impl Translator {
         let id = message.id().unwrap_or_else(|| Id::number(0));
         let asked = Filter::of(message).map(|filter| filter.granted(&server.capabilities));
         let accepted = asked.and_then(|granted| {
-            let mut subscriptions = upstream_session.subscriptions.lock();
-            let new = subscriptions.add_all(&granted.updates)?;
-            Ok((granted, new))
+            let held = HeldSubscriptions::new(&upstream_session, &granted.updates)?;
+            Ok((granted, held))
         });
-        let (granted, new) = match accepted {
+        let (granted, held) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 let (status, refusal) = (error.status(false), Message::error(Some(&id), &error));
@@ -47,7 +46,8 @@ impl Translator {
         };
         let acknowledged = to_stateful::acknowledged(&id, &granted);
         let ended = to_stateful::ended(&id);
-        let first = self.requests.fetch_add(new.len() as u64, Ordering::Relaxed);
+        let count = held.uris.len() as u64;
+        let first = self.requests.fetch_add(count, Ordering::Relaxed);
         let responses = ResponseStream::of(move |out| async move {
             if out.send(acknowledged).await.is_err() {
                 return;
@@ -59,21 +59,12 @@ impl Translator {
                     out.closed().await;
                 }
             });
-            let mut unconfirmed = Unconfirmed {
-                upstream_session: Arc::clone(&upstream_session),
-                uris: new.clone(),
-            };
-            for (number, uri) in (first..).zip(&new) {
+            for (number, uri) in (first..).zip(&held.uris) {
                 let params = Object::new().with("uri", uri);
                 let request = Message::request(&Id::number(number), "resources/subscribe", &params);
                 let mut answered = called(&upstream_session, &upstream, request);
-                while let Some(message) = answered.messages.recv().await {
-                    if message.outcome().is_some() {
-                        unconfirmed.uris.retain(|other| other != uri);
-                    }
-                }
+                while answered.messages.recv().await.is_some() {}
             }
-            drop(unconfirmed);
             let mut over = upstream_session.end_signal();
             loop {
                 let message = tokio::select! {
@@ -104,18 +95,26 @@ impl Translator {
     }
 }
 
-/// What the backend has not been told yet, or did not take: the next who wants it subscribes anew.
-struct Unconfirmed {
+/// The resources that one stream holds, for as long as it is open.
+struct HeldSubscriptions {
     upstream_session: Arc<UpstreamSession>,
     uris: Vec<String>,
 }
 
-impl Drop for Unconfirmed {
+impl HeldSubscriptions {
+    fn new(upstream_session: &Arc<UpstreamSession>, uris: &[String]) -> Result<Self, RpcError> {
+        upstream_session.subscriptions.lock().hold(uris)?;
+        Ok(Self {
+            upstream_session: Arc::clone(upstream_session),
+            uris: uris.to_vec(),
+        })
+    }
+}
+
+impl Drop for HeldSubscriptions {
     fn drop(&mut self) {
         let mut subscriptions = self.upstream_session.subscriptions.lock();
-        for uri in &self.uris {
-            subscriptions.remove(uri);
-        }
+        subscriptions.release(&self.uris);
     }
 }
 

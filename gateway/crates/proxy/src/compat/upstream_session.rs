@@ -9,7 +9,7 @@ mod routes;
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
-use mcp_protocol::{Id, Kind, Message, Subscriptions, to_stateful};
+use mcp_protocol::{Id, Kind, Message, SharedSubscriptions, to_stateful};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -67,8 +67,8 @@ pub(super) struct UpstreamSession {
     ended: watch::Sender<bool>,
     reader: Mutex<Option<Task>>,
     listener: Mutex<Option<Task>>,
-    /// What those who share it have subscribed to, for as long as it lasts.
-    pub(super) subscriptions: Mutex<Subscriptions>,
+    /// What those who share it are subscribed to.
+    pub(super) subscriptions: Mutex<SharedSubscriptions>,
 }
 
 /// Where messages go.
