@@ -177,7 +177,7 @@ fn floods(address: SocketAddr, tokens: Vec<String>, connections: usize) -> Vec<F
         Box::new(move |number| make(authorized(number)))
     };
     let (idle, half, heads) = (Vec::new(), b"GET / HTTP/1.1\r\n".to_vec(), head(31 * 1024));
-    let door = 6000;
+    let door = 18_000;
     let large_heads = heads.clone();
     let quarter = [b"X: ".to_vec(), vec![b'a'; 4 * 1024], b"\r\n".to_vec()].concat();
     let one_grant = of(0);

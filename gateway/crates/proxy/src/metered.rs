@@ -21,15 +21,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, R
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::in_flight::{Budget, Full, Hold};
+use super::in_flight::{Budget, FREE, Full, Hold};
 use gateway_core::reason::Reason;
 
 /// What of a head is not counted: more than nearly all heads have.
 const FREE_HEAD: usize = 8 * 1024;
 
-/// How much is read at once, of a body too: what is read into is as large as the rest of a body, and
-/// takes memory only as far as it was written to.
-const READ_AT_ONCE: usize = 8 * 1024;
+/// How much is read at once. What is read into is as large as the rest of a body, and takes memory
+/// only as far as it was written to: small while nothing that comes is on the budget.
+const READ_AT_ONCE: usize = 4 * 1024;
+
+/// The same once what comes is on the budget.
+const READ_OF_LARGE: usize = 32 * 1024;
 
 /// After its answer, what a client still sends is thrown away up to here and for this long, so that
 /// it can read the answer before the connection is reset.
@@ -55,9 +58,17 @@ pub(super) struct Meter {
 
 #[derive(Debug)]
 struct State {
-    /// How much of a head has come; absent behind it.
-    head: Option<usize>,
+    /// What comes now.
+    reading: Reading,
     hold: Hold,
+}
+
+/// A part of a request, and how many bytes of it have come.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    Head(usize),
+    /// What is behind a head.
+    Body(usize),
 }
 
 /// Why a head is not read on.
@@ -71,7 +82,7 @@ impl Meter {
         Arc::new(Self {
             most,
             state: Mutex::new(State {
-                head: Some(0),
+                reading: Reading::Head(0),
                 hold: budget.hold(address, ""),
             }),
         })
@@ -90,37 +101,40 @@ impl Meter {
     /// What comes now is a head.
     pub(super) fn head_begins(&self) {
         let mut state = self.state.lock();
-        if state.head.is_none() {
+        if let Reading::Body(_) = state.reading {
             state.hold.release();
-            state.head = Some(0);
+            state.reading = Reading::Head(0);
         }
     }
 
     /// What comes now is no head any more. What it takes stays counted: the request refers to it.
     pub(super) fn head_is_read(&self) {
-        self.state.lock().head = None;
+        self.state.lock().reading = Reading::Body(0);
     }
 
-    /// How many bytes may be read next; no bound behind a head.
+    /// How many bytes may be read next.
     fn room(&self) -> Result<usize, TooMuch> {
-        match self.state.lock().head {
-            None => Ok(usize::MAX),
-            Some(read) if read >= self.most => Err(TooMuch::Large),
-            Some(read) => Ok(self.most - read),
+        match self.state.lock().reading {
+            Reading::Head(read) if read >= self.most => Err(TooMuch::Large),
+            Reading::Head(read) => Ok(READ_AT_ONCE.min(self.most - read)),
+            Reading::Body(read) if read < FREE => Ok(READ_AT_ONCE),
+            Reading::Body(_) => Ok(READ_OF_LARGE),
         }
     }
 
     fn count(&self, bytes: usize) -> Result<(), TooMuch> {
         let mut state = self.state.lock();
-        let Some(read) = state.head else {
-            return Ok(());
-        };
-        let read = read + bytes;
-        state.head = Some(read);
-        state
-            .hold
-            .grow_to(read.saturating_sub(FREE_HEAD))
-            .map_err(TooMuch::Full)
+        match &mut state.reading {
+            Reading::Head(read) => {
+                *read += bytes;
+                let beyond = read.saturating_sub(FREE_HEAD);
+                state.hold.grow_to(beyond).map_err(TooMuch::Full)
+            }
+            Reading::Body(read) => {
+                *read = read.saturating_add(bytes);
+                Ok(())
+            }
+        }
     }
 }
 
@@ -227,17 +241,16 @@ impl AsyncRead for Metered {
         };
         let before = buf.filled().len();
         let counted = match this.meter.room() {
-            Ok(room) if room.min(READ_AT_ONCE) >= buf.remaining() => {
+            Ok(room) if room >= buf.remaining() => {
                 ready!(Pin::new(inner).poll_read(cx, buf))?;
                 this.meter.count(buf.filled().len() - before)
             }
             Ok(room) => {
-                let mut scratch = [0; READ_AT_ONCE];
-                let end = room.min(READ_AT_ONCE);
-                let mut piece = ReadBuf::new(&mut scratch[..end]);
+                let mut piece = ReadBuf::new(buf.initialize_unfilled_to(room));
                 ready!(Pin::new(inner).poll_read(cx, &mut piece))?;
-                buf.put_slice(piece.filled());
-                this.meter.count(piece.filled().len())
+                let read = piece.filled().len();
+                buf.advance(read);
+                this.meter.count(read)
             }
             Err(why) => Err(why),
         };
