@@ -84,19 +84,11 @@ impl StreamLifetime {
 
     /// Waits until the token is revoked or has run out, or the exchange is closed.
     pub(super) async fn ended(&self) -> End {
-        let mut changed = self.revocations.changed();
-        loop {
-            if self.revocations.revokes(&self.token) {
-                return End::Revoked;
-            }
-            tokio::select! {
-                change = changed.changed() => if change.is_err() {
-                    // Nobody follows the store any more: the process is ending.
-                    std::future::pending::<()>().await;
-                },
-                () = sleep_until(self.ends) => return End::Expired,
-                () = self.closing.cancelled() => return End::Closed,
-            }
+        tokio::select! {
+            biased;
+            () = self.revocations.revoked(&self.token) => End::Revoked,
+            () = sleep_until(self.ends) => End::Expired,
+            () = self.closing.cancelled() => End::Closed,
         }
     }
 

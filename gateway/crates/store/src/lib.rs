@@ -35,6 +35,7 @@ mod records;
 mod redis;
 mod revocation;
 mod revocation_view;
+mod revocation_waiters;
 mod revoke;
 mod url;
 

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
-use tokio::sync::watch;
 
+use crate::revocation_waiters::{RevocationWaiters, Wakes};
 use crate::{Cursor, Revocation, Revoked, Store, StoreEpoch, StoreError};
 use gateway_core::access_token::VerifiedToken;
 use gateway_core::client::ClientId;
@@ -36,7 +36,7 @@ const FULL_READING: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct RevocationView {
     state: RwLock<State>,
-    changed: watch::Sender<u64>,
+    waiters: RevocationWaiters,
 }
 
 #[derive(Debug, Default)]
@@ -70,28 +70,32 @@ impl Cut {
 }
 
 impl State {
-    /// Whether something counts no more that did.
-    fn add(&mut self, revocation: &Revocation) -> bool {
+    /// What counts no more that did.
+    fn add(&mut self, revocation: &Revocation) -> Option<Revoked> {
         let until = revocation.expires;
         if let Some(amendment) = Amendment::parse(&revocation.id) {
             let of_grant = self.amended.entry(amendment.grant.clone()).or_default();
             Arc::make_mut(of_grant).take(amendment, until);
-            return false;
+            return None;
         }
-        match Revoked::parse(&revocation.id) {
+        let revoked = Revoked::parse(&revocation.id);
+        let is_new = match &revoked {
             Revoked::Grant(_) | Revoked::Token(_) => {
                 let known = self.named.get_mut(&revocation.id);
-                if let Some(known) = known {
+                let is_new = known.is_none();
+                match known {
                     // The same grant revoked twice: the later end counts.
-                    *known = (*known).max(until);
-                    return false;
+                    Some(known) => *known = (*known).max(until),
+                    None => drop(self.named.insert(revocation.id.clone(), until)),
                 }
-                self.named.insert(revocation.id.clone(), until);
-                true
+                is_new
             }
-            Revoked::Client(client, before) => add_cut(&mut self.clients, client, before, until),
-            Revoked::User(user, before) => add_cut(&mut self.users, user, before, until),
-        }
+            Revoked::Client(client, before) => {
+                add_cut(&mut self.clients, client.clone(), *before, until)
+            }
+            Revoked::User(user, before) => add_cut(&mut self.users, user.clone(), *before, until),
+        };
+        is_new.then_some(revoked)
     }
 
     fn is_cut(&self, user: &UserId, client: &ClientId, given: Timestamp) -> bool {
@@ -140,7 +144,7 @@ impl RevocationView {
     fn unread() -> Self {
         Self {
             state: RwLock::default(),
-            changed: watch::Sender::new(0),
+            waiters: RevocationWaiters::default(),
         }
     }
 
@@ -188,38 +192,50 @@ impl RevocationView {
         }
     }
 
-    /// Tells its holder when something was revoked or the epoch changed.
-    pub fn changed(&self) -> watch::Receiver<u64> {
-        self.changed.subscribe()
+    /// Waits until the token is revoked ([`RevocationView::revokes`]). The revocation of others, of
+    /// other clients and users wakes nobody who waits here, but for a few by chance.
+    pub async fn revoked(&self, token: &VerifiedToken) {
+        let claims = token.claims();
+        let wakes = Wakes {
+            grant: &claims.grant,
+            client: &claims.client,
+            user: &claims.user,
+            tokens: token.ids(),
+        };
+        self.waiters.until(wakes, || self.revokes(token)).await;
+    }
+
+    /// The same for a grant alone.
+    #[cfg(test)]
+    pub(super) async fn until_revoked(&self, grant: &GrantId) {
+        let wakes = Wakes {
+            grant,
+            client: &ClientId::new("c_1"),
+            user: &UserId::new("u_1"),
+            tokens: &[],
+        };
+        self.waiters.until(wakes, || self.is_revoked(grant)).await;
     }
 
     /// Takes in what the store listed, or has just acknowledged.
     pub(super) fn add(&self, revocations: &[Revocation]) {
-        let mut news = false;
+        let mut news = Vec::new();
         {
             let mut state = self.state.write();
-            for revocation in revocations {
-                news |= state.add(revocation);
-            }
+            news.extend(revocations.iter().filter_map(|entry| state.add(entry)));
         }
-        if news {
-            self.changed.send_modify(|version| *version += 1);
+        for revoked in &news {
+            self.waiters.wake(revoked);
         }
     }
 
-    /// Notes that the store was read to its end.
+    /// Notes that the store was read to its end. Another epoch ends nothing by itself: tokens of the
+    /// one before are refused when they are looked at.
     fn confirm(&self, epoch: StoreEpoch, now: Timestamp) {
-        let mut news = false;
-        {
-            let mut state = self.state.write();
-            state.read = Some((now, Instant::now()));
-            if state.epoch.as_ref() != Some(&epoch) {
-                state.epoch = Some(epoch);
-                news = true;
-            }
-        }
-        if news {
-            self.changed.send_modify(|version| *version += 1);
+        let mut state = self.state.write();
+        state.read = Some((now, Instant::now()));
+        if state.epoch.as_ref() != Some(&epoch) {
+            state.epoch = Some(epoch);
         }
     }
 
@@ -339,14 +355,13 @@ mod tests {
         assert!(view.age(Clock.now()) < Duration::from_secs(2));
 
         let grant = GrantId::new("g_new");
-        let mut changed = view.changed();
-        changed.mark_unchanged();
         assert!(!view.is_revoked(&grant));
-        store.revoke(&revocation("g_new", end), now).await.unwrap();
-        tokio::time::timeout(Duration::from_millis(700), changed.changed())
-            .await
-            .expect("a hint comes sooner than the next reading")
-            .unwrap();
+        let revoking = async { store.revoke(&revocation("g_new", end), now).await.unwrap() };
+        tokio::time::timeout(Duration::from_millis(700), async {
+            tokio::join!(view.until_revoked(&grant), revoking)
+        })
+        .await
+        .expect("a hint comes sooner than the next reading");
         assert!(view.is_revoked(&grant) && view.is_revoked(&old));
     }
 
