@@ -13,6 +13,7 @@
 //! (`audit`), what is worth one (the callers).
 
 mod files;
+mod queue;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -20,7 +21,6 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -28,7 +28,8 @@ use tokio::sync::oneshot;
 
 pub use self::files::{OpenError, in_order, logs};
 
-use self::writer::{Entry, Writer};
+use self::queue::{Entry, Queue, Refused};
+use self::writer::Writer;
 use gateway_core::audit::{Arguments, CheckpointKey, Event, Flood, Passed, PublicKey, Record};
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::secret::TagKey;
@@ -115,7 +116,7 @@ struct Shared {
 /// The way to one log's writer.
 #[derive(Debug)]
 struct Pen {
-    queue: SyncSender<Entry>,
+    queue: Arc<Queue>,
     state: Arc<State>,
 }
 
@@ -253,7 +254,7 @@ impl Journal {
         shared.tell(told);
         for pen in [&shared.access, &shared.calls] {
             let (told, closed) = std::sync::mpsc::channel();
-            if pen.queue.send(Entry::Close(told)).is_ok() {
+            if pen.queue.push(Entry::Close(told)).is_ok() {
                 let _ = closed.recv_timeout(Duration::from_secs(5));
             }
         }
@@ -314,9 +315,9 @@ impl Shared {
     }
 
     fn send(&self, pen: &Pen, entry: Entry) -> Result<(), Unwritable> {
-        match pen.queue.try_send(entry) {
+        match pen.queue.push(entry) {
             Ok(()) => Ok(()),
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+            Err(Refused) => {
                 pen.state.missing.fetch_add(1, Ordering::Relaxed);
                 self.failed()
             }

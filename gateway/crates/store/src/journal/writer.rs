@@ -5,33 +5,22 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, sync_channel};
+use std::sync::mpsc::Sender;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rand::rngs::OsRng;
-use tokio::sync::oneshot;
 
 use super::files::{Current, End, OpenError, rotated_head};
+use super::queue::{Entry, Queue, Receiver};
 use super::{DURABLE_WITHIN, Settings, State};
 use gateway_core::audit::{Chain, CheckpointKey, Event, Outcome, Record};
 use gateway_core::clock::Clock;
 
-/// How many records are written together.
-const BATCH: usize = 1_024;
 /// How many lines may be without a signature.
 const UNSIGNED: u64 = 1_000;
 /// How long after a failure the file is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-
-/// What the queue holds.
-#[derive(Debug)]
-pub(super) enum Entry {
-    /// A record, and who waits until it is durable.
-    Record(Box<Record>, Option<oneshot::Sender<bool>>),
-    /// The end.
-    Close(Sender<()>),
-}
 
 pub(super) struct Writer {
     settings: Settings,
@@ -77,25 +66,19 @@ impl Writer {
     }
 
     /// Runs the thread; the queue's other end.
-    pub(super) fn start(mut self, queue: usize) -> SyncSender<Entry> {
-        let (sender, receiver) = sync_channel(queue);
-        let run = move || self.run(&receiver);
-        // Without the thread the queue is disconnected, which every entry then meets.
+    pub(super) fn start(mut self, most: usize) -> Arc<Queue> {
+        let (queue, entries) = Queue::new(most);
+        let run = move || self.run(&entries);
+        // Without the thread the queue is abandoned, which every entry then meets.
         if let Err(error) = thread::Builder::new().name("audit".to_owned()).spawn(run) {
             log::error!(event = "audit_failing", cause = error.to_string(); "the audit log has no writer");
         }
-        sender
+        queue
     }
 
-    fn run(&mut self, queue: &Receiver<Entry>) {
+    fn run(&mut self, queue: &Receiver) {
         loop {
-            let mut entries = Vec::new();
-            match queue.recv_timeout(self.patience()) {
-                Ok(entry) => entries.push(entry),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            entries.extend(queue.try_iter().take(BATCH - entries.len()));
+            let entries = queue.take(self.patience());
             if let Some(closed) = self.turn(entries) {
                 let _ = closed.send(());
                 return;
