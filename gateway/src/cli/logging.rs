@@ -1,12 +1,17 @@
 //! The log: one line a decision on stderr, JSON or for people.
 
+mod batched;
+
 use std::io::Write as _;
 
+use env_logger::Target;
 use env_logger::fmt::Formatter;
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
-use log::{LevelFilter, Record};
-use serde_json::{Map, json};
+use log::{Level, LevelFilter, Record};
+use serde::Serialize;
+use serde_json::json;
 
+use self::batched::Batched;
 use crate::config::LogFormat;
 use gateway_core::audit::bounded;
 use gateway_core::clock::Clock;
@@ -14,8 +19,22 @@ use gateway_core::clock::Clock;
 /// So many bytes of a message, and of each value, are written: much of it is what strangers sent.
 const LONGEST: usize = 2048;
 
+/// A text of so many bytes is within that however it is escaped.
+const SHORT: usize = LONGEST / 6;
+
+/// Writes what is still to be written when it is dropped, at the end of the process.
+pub(super) struct Logging(Option<Batched>);
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        if let Some(batched) = &self.0 {
+            batched.flush();
+        }
+    }
+}
+
 /// Sets the logger for the rest of the process.
-pub(super) fn start(format: LogFormat, level: LevelFilter) {
+pub(super) fn start(format: LogFormat, level: LevelFilter) -> Logging {
     let mut builder = env_logger::Builder::new();
     // Libraries write what passes through them, tokens and cookies too, into their finer levels.
     builder.filter_level(level.min(LevelFilter::Warn));
@@ -26,32 +45,70 @@ pub(super) fn start(format: LogFormat, level: LevelFilter) {
             builder.filter_module(module, LevelFilter::Off);
         }
     }
-    match format {
-        LogFormat::Json => builder.format(json_line),
-        LogFormat::Pretty => builder.format(pretty_line),
+    let batched = match format {
+        LogFormat::Json => {
+            let batched = Batched::start();
+            builder.format(|buffer, record| {
+                if record.level() <= Level::Warn {
+                    Batched::urgent();
+                }
+                json_line(buffer, record)
+            });
+            builder.target(Target::Pipe(Box::new(batched.clone())));
+            Some(batched)
+        }
+        LogFormat::Pretty => {
+            builder.format(pretty_line).target(Target::Stderr);
+            None
+        }
     };
-    builder.target(env_logger::Target::Stderr).init();
+    builder.init();
+    Logging(batched)
 }
 
 fn json_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    let mut line = Map::new();
-    line.insert(
-        "ts".to_owned(),
-        json!(humantime::format_rfc3339_millis(Clock.now().to_system_time()).to_string()),
-    );
-    line.insert(
-        "level".to_owned(),
-        json!(record.level().as_str().to_lowercase()),
-    );
-    let mut fields = Fields(Vec::new());
-    let _ = record.key_values().visit(&mut fields);
-    for (name, value) in fields.0 {
-        line.insert(name, value);
+    let mut line = Line(Vec::with_capacity(1024));
+    let at = humantime::format_rfc3339_millis(Clock.now().to_system_time());
+    line.member("ts", &at.to_string());
+    line.member("level", &record.level().as_str().to_lowercase());
+    let _ = record.key_values().visit(&mut line);
+    line.member("message", &message(record));
+    line.member("module", record.target());
+    line.0.extend_from_slice(b"}\n");
+    buffer.write_all(&line.0)
+}
+
+/// A JSON object that is being written.
+struct Line(Vec<u8>);
+
+impl Line {
+    fn member(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
+        let Self(bytes) = self;
+        bytes.push(if bytes.is_empty() { b'{' } else { b',' });
+        // Texts, numbers and truth values are written into memory: nothing fails.
+        let _ = serde_json::to_writer(&mut *bytes, name);
+        bytes.push(b':');
+        let _ = serde_json::to_writer(&mut *bytes, value);
     }
-    line.insert("message".to_owned(), json!(message(record)));
-    line.insert("module".to_owned(), json!(record.target()));
-    serde_json::to_writer(&mut *buffer, &line)?;
-    buffer.write_all(b"\n")
+}
+
+impl<'kvs> VisitSource<'kvs> for Line {
+    fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), Error> {
+        if value.visit(Null).is_ok() {
+            return Ok(());
+        }
+        let name = key.as_str();
+        if let Some(number) = value.to_u64() {
+            self.member(name, &number);
+        } else if let Some(flag) = value.to_bool() {
+            self.member(name, &flag);
+        } else if let Some(text) = value.to_borrowed_str().filter(|text| text.len() <= SHORT) {
+            self.member(name, text);
+        } else {
+            self.member(name, &bounded(value.to_string(), LONGEST));
+        }
+        Ok(())
+    }
 }
 
 fn pretty_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
