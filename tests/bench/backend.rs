@@ -21,6 +21,34 @@ use tokio::net::TcpListener;
 /// What the tool says: about as much as one search result.
 const RESULT: &str = "Access tokens live for 24 hours; the consent page lists what a client may do, and a revoked grant is refused at its next call.";
 
+/// As many tools as a large server has.
+pub(crate) const TOOLS: usize = 60;
+
+/// The name of each of them; the first one is what is called.
+pub(crate) fn tool_name(number: usize) -> String {
+    match number {
+        0 => "search".to_owned(),
+        _ => format!("look_up_{number}"),
+    }
+}
+
+/// Defined at the usual length.
+fn tool(number: usize) -> Value {
+    json!({
+        "name": tool_name(number),
+        "title": "Search",
+        "description": "Answers the same, whatever is asked. Use it when a question is about tokens, sessions, or what an application may do on behalf of somebody; give a few words and no sentence, and ask again with other words where nothing is found.",
+        "inputSchema": {
+            "type": "object",
+            "properties": {
+                "query": {"type": "string", "description": "What to look for, in a few words."},
+                "limit": {"type": "integer", "minimum": 1, "maximum": 50, "description": "How many results at most."},
+            },
+        },
+        "annotations": {"readOnlyHint": true},
+    })
+}
+
 /// Of what large answers consist, shared by all of them.
 static FILLER: [u8; 64 * 1024] = [b'a'; 64 * 1024];
 
@@ -65,17 +93,12 @@ fn reply(message: &Value) -> Response<Answer> {
     }
     let large = &message["params"]["arguments"]["bytes"];
     if let Some(bytes) = large.as_u64() {
-        return large_result(&message["id"], bytes as usize);
+        let is_events = message["params"]["arguments"]["events"] == true;
+        return large_result(&message["id"], bytes as usize, is_events);
     }
     let result = match message["method"].as_str().unwrap_or_default() {
         "tools/call" => json!({"content": [{"type": "text", "text": RESULT}], "isError": false}),
-        "tools/list" => json!({"tools": [{
-            "name": "search",
-            "title": "Search",
-            "description": "Answers the same, whatever is asked.",
-            "inputSchema": {"type": "object", "properties": {"query": {"type": "string"}}},
-            "annotations": {"readOnlyHint": true},
-        }]}),
+        "tools/list" => json!({"tools": (0..TOOLS).map(tool).collect::<Vec<_>>()}),
         "initialize" => json!({
             "protocolVersion": message["params"]["protocolVersion"],
             "capabilities": {"tools": {}},
@@ -91,19 +114,28 @@ fn reply(message: &Value) -> Response<Answer> {
     response
 }
 
-/// The result of a call that says how large it wants it.
-fn large_result(id: &Value, bytes: usize) -> Response<Answer> {
-    let front =
-        format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":""#);
+/// The result of a call that says how large it wants it: as JSON, or as the event of a stream.
+fn large_result(id: &Value, bytes: usize, is_events: bool) -> Response<Answer> {
+    let (before, after, kind) = match is_events {
+        true => ("event: message\ndata: ", "\n\n", "text/event-stream"),
+        false => ("", "", "application/json"),
+    };
+    let front = format!(
+        r#"{before}{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":""#
+    );
     let whole = FILLER.len();
     let fillers = std::iter::repeat_n(whole, bytes / whole).chain([bytes % whole]);
+    let end = format!(r#""}}]}}}}{after}"#);
     let pieces = std::iter::once(Bytes::from(front))
         .chain(fillers.map(|length| Bytes::from_static(&FILLER[..length])))
-        .chain([Bytes::from_static(br#""}]}}"#)]);
-    let mut response = Response::new(Answer::Pieces(pieces.collect()));
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        .chain([Bytes::from(end)]);
+    let pieces = pieces.filter(|piece| !piece.is_empty()).collect();
+    let mut response = Response::new(match is_events {
+        true => Answer::Events(pieces),
+        false => Answer::Pieces(pieces),
+    });
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
@@ -131,6 +163,8 @@ enum Answer {
     Whole(Option<Bytes>),
     /// Known in full, in pieces.
     Pieces(VecDeque<Bytes>),
+    /// The same without its length being told.
+    Events(VecDeque<Bytes>),
     /// One comment, then silence until the other side goes away.
     Stream { first: Option<Bytes> },
 }
@@ -145,7 +179,9 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Answer::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
-            Answer::Pieces(pieces) => Poll::Ready(pieces.pop_front().map(|b| Ok(Frame::data(b)))),
+            Answer::Pieces(pieces) | Answer::Events(pieces) => {
+                Poll::Ready(pieces.pop_front().map(|b| Ok(Frame::data(b))))
+            }
             Answer::Stream { first } => match first.take() {
                 Some(bytes) => Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 // hyper watches the connection itself and drops this body when it ends.
@@ -168,7 +204,7 @@ impl Body for Answer {
                 let length = pieces.iter().map(Bytes::len).sum::<usize>();
                 hyper::body::SizeHint::with_exact(length as u64)
             }
-            Answer::Stream { .. } => hyper::body::SizeHint::default(),
+            Answer::Events(_) | Answer::Stream { .. } => hyper::body::SizeHint::default(),
         }
     }
 }

@@ -104,6 +104,8 @@ pub(crate) async fn measure(
         store: None,
         replica_of: None,
         backends: vec![("/", light.address)],
+        more: "",
+        policy: None,
     })
     .await?;
     let good = gateway.token("/").await?;
@@ -303,6 +305,7 @@ fn calling(address: SocketAddr, call: Call, time: Duration) -> Result<Latencies>
             connections: 1,
             time,
             calls: usize::MAX,
+            rate: None,
         };
         let outcome = runtime.block_on(load::run(address, &call, bounds, || ()))?;
         Ok((outcome.percentile(0.5), outcome.percentile(0.99)))

@@ -29,6 +29,10 @@ pub(crate) struct Setup<'a> {
     pub(crate) replica_of: Option<(&'a str, SocketAddr)>,
     /// Path and address of each backend.
     pub(crate) backends: Vec<(&'static str, SocketAddr)>,
+    /// What else its configuration says.
+    pub(crate) more: &'static str,
+    /// The text of its policy, if it has one.
+    pub(crate) policy: Option<&'static str>,
 }
 
 /// A running gateway.
@@ -55,6 +59,9 @@ impl<'a> Gateway<'a> {
             "`gateway users hash` ended with {code}: {errors}"
         );
         std::fs::write(folder.join("password.hash"), hash.trim())?;
+        if let Some(policy) = setup.policy {
+            std::fs::write(folder.join("policy.biscuit"), policy)?;
+        }
         std::fs::write(
             folder.join("gateway.toml"),
             configuration(&setup, &folder, address, admin),
@@ -103,6 +110,16 @@ impl<'a> Gateway<'a> {
         let client = OAuthClient::register(&base, "The benchmark").await?;
         let resource = format!("{base}{}/mcp", path.trim_end_matches('/'));
         client.sign_in_for(&Owner::alice(), &resource).await
+    }
+
+    /// The same for these tools alone, of the backend at the root.
+    pub(crate) async fn token_for(&self, tools: &[String]) -> Result<String> {
+        let base = format!("http://{}", self.address);
+        let client = OAuthClient::register(&base, "The benchmark").await?;
+        let names: Vec<&str> = tools.iter().map(String::as_str).collect();
+        client
+            .sign_in_choosing(&Owner::alice(), |form| form.choose_tools(&names))
+            .await
     }
 }
 
@@ -189,5 +206,8 @@ password_hash_file = \"{here}/password.hash\"
             "\n[[backend]]\nname = \"backend-{number}\"\npath = \"{path}\"\nurl = \"http://{backend}\"\n"
         );
     }
-    toml
+    if setup.policy.is_some() {
+        toml += &format!("\n[policy]\nfile = \"{here}/policy.biscuit\"\n");
+    }
+    toml + setup.more
 }

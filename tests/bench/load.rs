@@ -39,6 +39,8 @@ pub(crate) struct Bounds {
     pub(crate) time: Duration,
     /// At most this many calls in all.
     pub(crate) calls: usize,
+    /// Calls a second in all; as fast as they are answered when absent.
+    pub(crate) rate: Option<f64>,
 }
 
 /// What came of it.
@@ -86,13 +88,21 @@ pub(crate) async fn run(
         let (warm, go) = (Arc::clone(&warm), Arc::clone(&go));
         let mut caller = Caller::connect(address, call.clone(), number as u64).await?;
         let calls = bounds.calls / bounds.connections;
+        let pause = bounds
+            .rate
+            .map(|rate| Duration::from_secs_f64(bounds.connections as f64 / rate));
+        let first = pause.map(|pause| pause.mul_f64(number as f64 / bounds.connections as f64));
         callers.spawn(async move {
             let warmed_up = caller.warm_up().await;
             // Both barriers are passed even after an error, or the others would wait for ever.
             warm.wait().await;
             go.wait().await;
             warmed_up?;
-            caller.call_until(Instant::now() + bounds.time, calls).await
+            if let Some(first) = first {
+                tokio::time::sleep(first).await;
+            }
+            let end = Instant::now() + bounds.time;
+            caller.call_until(end, calls, pause).await
         });
     }
     warm.wait().await;
@@ -152,9 +162,19 @@ impl Caller {
         Ok(())
     }
 
-    async fn call_until(&mut self, end: Instant, most: usize) -> Result<(Vec<u64>, usize)> {
+    async fn call_until(
+        &mut self,
+        end: Instant,
+        most: usize,
+        pause: Option<Duration>,
+    ) -> Result<(Vec<u64>, usize)> {
         let mut latencies = Vec::with_capacity(64 * 1024);
+        let mut next = Instant::now();
         while latencies.len() < most && Instant::now() < end {
+            if let Some(pause) = pause {
+                tokio::time::sleep_until(next.into()).await;
+                next += pause;
+            }
             latencies.push(self.call_checked().await?.as_nanos() as u64);
         }
         Ok((latencies, self.reconnections))

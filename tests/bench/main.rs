@@ -11,6 +11,9 @@
 //! | `programs`, `gateways`, `jwt` | what is measured: started, configured, authorized |
 //! | `backend` | the backend behind all of them |
 //! | `streams` | idle event streams and their memory |
+//! | `features` | what each feature of the gateway costs a call |
+//! | `generations` | streams over and over in one process |
+//! | `targets` | what is to be reached, and whether it is |
 //! | `floods` | what strangers' connections cost in memory, and a good client in time |
 //! | `round_trips` | what the gateway asks of Redis |
 //! | `revocation` | from a revocation to the last byte of each stream |
@@ -18,8 +21,10 @@
 
 mod accounts;
 mod backend;
+mod features;
 mod floods;
 mod gateways;
+mod generations;
 mod jwt;
 mod load;
 mod placement;
@@ -30,6 +35,7 @@ mod rig;
 mod round_trips;
 mod streams;
 mod subject;
+mod targets;
 mod wire;
 
 use std::path::{Path, PathBuf};
@@ -53,8 +59,10 @@ use crate::wire::Call;
 
 /// No run of the load makes more calls.
 const MOST_CALLS: usize = 400_000;
+/// The rows of features are measured in so many rounds at most.
+const FEATURE_ROUNDS: usize = 3;
 /// The whole benchmark ends by then.
-const LONGEST: Duration = Duration::from_secs(400);
+const LONGEST: Duration = Duration::from_secs(590);
 
 /// Measures what the gateway costs.
 #[derive(Parser)]
@@ -108,6 +116,9 @@ struct Options {
     /// Event streams to hold.
     #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(20..=3000))]
     streams: u16,
+    /// Event streams of each generation.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(20..=8000))]
+    generation: u16,
     /// Leave the gateway out.
     #[arg(long)]
     without_gateway: bool,
@@ -120,13 +131,28 @@ impl Options {
             connections: self.connections.into(),
             time,
             calls: MOST_CALLS,
+            rate: None,
         };
         let alone = Bounds {
             connections: 1,
             time: time / 2,
             calls: MOST_CALLS,
+            rate: None,
         };
         Loads { busy, alone }
+    }
+
+    /// For the many rows of features.
+    fn shorter_loads(&self) -> Loads {
+        let Loads { busy, alone } = self.loads();
+        let half = |bounds: Bounds| Bounds {
+            time: bounds.time / 2,
+            ..bounds
+        };
+        Loads {
+            busy: half(busy),
+            alone: half(alone),
+        }
     }
 
     fn method(&self, placement: &Placement) -> Vec<String> {
@@ -220,6 +246,18 @@ async fn benchmark(options: &Options) -> Result<ExitCode> {
     eprintln!("holding {} streams through each", options.streams);
     let streams = rig.hold_streams(options.streams.into()).await?;
     rig.end().await;
+    let (features, generations) = if plan.gateway {
+        eprintln!("measuring each feature");
+        let rounds = usize::from(options.rounds).min(FEATURE_ROUNDS);
+        let features = features::measure(&plan, rounds, options.shorter_loads()).await?;
+        eprintln!("opening {} streams again and again", options.generation);
+        let streams = usize::from(options.generation);
+        let threads = plan.threads;
+        let generations = generations::measure(&folder, &placement, threads, streams).await?;
+        (Some(features), Some(generations))
+    } else {
+        (None, None)
+    };
     let round_trips = if plan.gateway {
         eprintln!("counting round trips to Redis");
         let busy = options.loads().busy;
@@ -251,6 +289,8 @@ async fn benchmark(options: &Options) -> Result<ExitCode> {
         method: options.method(&placement),
         subjects,
         streams,
+        features,
+        generations,
         round_trips,
         revoked,
         others,
@@ -282,6 +322,8 @@ async fn count_round_trips(plan: &Plan<'_>, bounds: Bounds) -> Result<RoundTrips
         store: Some(redis.url()),
         replica_of: None,
         backends: vec![("/", light.address)],
+        more: "",
+        policy: None,
     })
     .await?;
     let token = gateway.token("/").await?;

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::features::Features;
 use crate::floods::Flooded;
+use crate::generations::Streams;
 use crate::revocation::Revoked;
 use crate::round_trips::RoundTrips;
 use crate::streams::{HOLD, Held};
 use crate::subject::{Figures, Sample};
+use crate::targets;
 
 /// Everything that was measured.
 pub(crate) struct Report {
@@ -24,6 +27,10 @@ pub(crate) struct Report {
     pub(crate) subjects: Vec<(&'static str, Vec<Sample>)>,
     /// Held streams.
     pub(crate) streams: Vec<Held>,
+    /// What each feature costs.
+    pub(crate) features: Option<Features>,
+    /// Streams over and over.
+    pub(crate) generations: Option<Streams>,
     /// Commands that Redis ran.
     pub(crate) round_trips: Option<RoundTrips>,
     /// How long streams lived on after a revocation.
@@ -36,14 +43,14 @@ pub(crate) struct Report {
 const QUIET: f64 = 0.05;
 
 /// The least, the middle and the greatest of the rounds.
-struct Spread {
+pub(crate) struct Spread {
     min: f64,
-    median: f64,
+    pub(crate) median: f64,
     max: f64,
 }
 
 impl Spread {
-    fn of(mut values: Vec<f64>) -> Self {
+    pub(crate) fn of(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
         let middle = values.len() / 2;
@@ -88,9 +95,14 @@ impl Report {
             versions.join(", ")
         );
         text += &self.warning();
-        text += &self.calls();
+        if self.features.is_some() {
+            text += &targets::markdown(&self.targets());
+        }
+        text += &calls("small authenticated `tools/call`", &self.subjects);
         text += &self.ratios();
+        text += &self.features();
         text += &self.memory();
+        text += &self.generations();
         text += &self.store();
         text += &revocation(&self.revoked);
         for sentence in &self.method {
@@ -111,29 +123,42 @@ impl Report {
         )
     }
 
-    fn calls(&self) -> String {
-        let mut text = "| small authenticated `tools/call` | requests/s | p50 µs | p99 µs | alone: p50 µs | alone: p99 µs | CPU µs a request: proxy | backend | proxy busy |\n|---|---|---|---|---|---|---|---|---|\n".to_owned();
-        for (name, samples) in &self.subjects {
-            let busy = |of: fn(&Figures) -> f64| spread(samples, |sample| of(&sample.busy));
-            let alone = |of: fn(&Figures) -> f64| spread(samples, |sample| of(&sample.alone));
-            let proxied = busy(|f| f.proxy_cpu).max > 0.0;
-            let (cpu, share) = if proxied {
-                let share = busy(|f| f.proxy_busy).median * 100.0;
-                (busy(|f| f.proxy_cpu).show(1), format!("{share:.0} %"))
-            } else {
-                ("–".to_owned(), "–".to_owned())
-            };
+    fn targets(&self) -> Vec<targets::Target> {
+        let (features, streams) = (self.features.as_ref(), self.generations.as_ref());
+        targets::targets(&self.subjects, features, streams)
+    }
+
+    fn features(&self) -> String {
+        let Some(Features { rows, half }) = &self.features else {
+            return String::new();
+        };
+        calls("by feature", rows)
+            + &format!(
+                "At half of what the gateway with everything on carries ({:.0} calls/s): p50 and p99 of the backend alone {:.0} and {:.0} µs, through the gateway {:.0} and {:.0} µs.\n\n",
+                half.rate, half.direct.0, half.direct.1, half.gateway.0, half.gateway.1
+            )
+    }
+
+    fn generations(&self) -> String {
+        let Some(streams) = &self.generations else {
+            return String::new();
+        };
+        let mut text = "| generation of streams in one process | streams | CPU to open one | memory of one | given back |\n|---|---|---|---|---|\n".to_owned();
+        for (number, one) in streams.generations.iter().enumerate() {
             text += &format!(
-                "| {name} | {} | {} | {} | {} | {} | {cpu} | {} | {share} |\n",
-                busy(|f| f.rate).show(0),
-                busy(|f| f.p50).show(0),
-                busy(|f| f.p99).show(0),
-                alone(|f| f.p50).show(0),
-                alone(|f| f.p99).show(0),
-                busy(|f| f.backend_cpu).show(1),
+                "| {} | {} | {:.0} µs | {:.1} KiB | {:.0} % |\n",
+                number + 1,
+                one.streams,
+                one.opening,
+                one.each / 1024.0,
+                one.given_back * 100.0
             );
         }
-        text + "\n"
+        let (rate, p50, p99) = streams.beside;
+        text + &format!(
+            "\nBeside them: a revocation of somebody else takes {:.0} µs of CPU more than without streams; {rate:.0} calls/s have a p50 of {p50:.0} and a p99 of {p99:.0} µs.\n\n",
+            streams.revocation
+        )
     }
 
     /// Round by round, so that a change of the machine's speed between rounds does not show.
@@ -217,17 +242,7 @@ impl Report {
 
     /// Every round as it was.
     pub(crate) fn json(&self) -> Value {
-        let subjects: Vec<Value> = self
-            .subjects
-            .iter()
-            .map(|(name, samples)| {
-                let rounds: Vec<Value> = samples
-                    .iter()
-                    .map(|s| json!({"busy": figures(&s.busy), "alone": figures(&s.alone)}))
-                    .collect();
-                json!({"name": name, "rounds": rounds})
-            })
-            .collect();
+        let subjects = rows(&self.subjects);
         let streams: Vec<Value> = self
             .streams
             .iter()
@@ -278,11 +293,41 @@ impl Report {
             "method": self.method,
             "subjects": subjects,
             "streams": streams,
+            "targets": targets::json(&self.targets()),
+            "features": self.features.as_ref().map(|features| rows(&features.rows)),
             "store": round_trips,
             "revocation": revoked,
             "others": {"programs": self.others.0, "host": self.others.1},
         })
     }
+}
+
+/// What calls took.
+fn calls(what: &str, rows: &[(&'static str, Vec<Sample>)]) -> String {
+    let mut text = format!(
+        "| {what} | requests/s | p50 µs | p99 µs | alone: p50 µs | alone: p99 µs | CPU µs a request: proxy | backend | proxy busy |\n|---|---|---|---|---|---|---|---|---|\n"
+    );
+    for (name, samples) in rows {
+        let busy = |of: fn(&Figures) -> f64| spread(samples, |sample| of(&sample.busy));
+        let alone = |of: fn(&Figures) -> f64| spread(samples, |sample| of(&sample.alone));
+        let proxied = busy(|f| f.proxy_cpu).max > 0.0;
+        let (cpu, share) = if proxied {
+            let share = busy(|f| f.proxy_busy).median * 100.0;
+            (busy(|f| f.proxy_cpu).show(1), format!("{share:.0} %"))
+        } else {
+            ("–".to_owned(), "–".to_owned())
+        };
+        text += &format!(
+            "| {name} | {} | {} | {} | {} | {} | {cpu} | {} | {share} |\n",
+            busy(|f| f.rate).show(0),
+            busy(|f| f.p50).show(0),
+            busy(|f| f.p99).show(0),
+            alone(|f| f.p50).show(0),
+            alone(|f| f.p99).show(0),
+            busy(|f| f.backend_cpu).show(1),
+        );
+    }
+    text + "\n"
 }
 
 /// From revocation to last byte.
@@ -330,6 +375,15 @@ pub(crate) fn floods(floods: &[Flooded]) -> String {
         );
     }
     text
+}
+
+fn rows(rows: &[(&'static str, Vec<Sample>)]) -> Vec<Value> {
+    let row = |(name, samples): &(&str, Vec<Sample>)| {
+        let round = |sample: &Sample| json!({"busy": figures(&sample.busy), "alone": figures(&sample.alone)});
+        let rounds: Vec<Value> = samples.iter().map(round).collect();
+        json!({"name": name, "rounds": rounds})
+    };
+    rows.iter().map(row).collect()
 }
 
 fn spread(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> Spread {

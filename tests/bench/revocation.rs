@@ -101,6 +101,8 @@ pub(crate) async fn measure(
         store: Some(redis.url()),
         replica_of,
         backends: vec![("/", light.address)],
+        more: "",
+        policy: None,
     };
     let first = Gateway::start(setup("replica-1", None)).await?;
     let shared = Some(("replica-1", first.listening.address));

@@ -163,6 +163,8 @@ impl<'a> Rig<'a> {
                 ("/", self.light.address),
                 (DOCUMENTS, self.documents.address),
             ],
+            more: "",
+            policy: None,
         })
         .await?;
         let token = gateway.token("/").await?;

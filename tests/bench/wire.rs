@@ -8,7 +8,7 @@ use memchr::memmem;
 pub(crate) const FIRST_ID: u64 = 1_000_000_000;
 const ID_DIGITS: usize = 10;
 /// A larger answer is not one of ours.
-const LARGEST_ANSWER: usize = 1024 * 1024;
+const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
 
 /// A POST of one JSON-RPC request whose id can be changed in place.
 #[derive(Clone)]
@@ -20,9 +20,32 @@ pub(crate) struct Call {
 impl Call {
     /// `tools/call` of `search`, with these headers besides the ones every client sends.
     pub(crate) fn search(path: &str, host: &str, headers: &[(&str, &str)]) -> Self {
-        let body = format!(
-            r#"{{"jsonrpc":"2.0","id":{FIRST_ID},"method":"tools/call","params":{{"name":"search","arguments":{{"query":"access token"}}}}}}"#
+        let asked = r#""method":"tools/call","params":{"name":"search","arguments":{"query":"access token"}}"#;
+        Self::new(path, host, headers, asked)
+    }
+
+    /// A call of `search` whose answer has so many bytes, as JSON or as events.
+    pub(crate) fn large(host: &str, headers: &[(&str, &str)], bytes: usize, events: bool) -> Self {
+        let arguments = format!(r#"{{"query":"access token","bytes":{bytes},"events":{events}}}"#);
+        let asked = format!(
+            r#""method":"tools/call","params":{{"name":"search","arguments":{arguments}}}"#
         );
+        Self::new("/mcp", host, headers, &asked)
+    }
+
+    /// `tools/list`.
+    pub(crate) fn list(host: &str, headers: &[(&str, &str)]) -> Self {
+        Self::new(
+            "/mcp",
+            host,
+            headers,
+            r#""method":"tools/list","params":{}"#,
+        )
+    }
+
+    /// `asked`: method and params, as JSON members.
+    fn new(path: &str, host: &str, headers: &[(&str, &str)], asked: &str) -> Self {
+        let body = format!(r#"{{"jsonrpc":"2.0","id":{FIRST_ID},{asked}}}"#);
         let mut head = format!(
             "POST {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: benchmark/1\r\nAccept: application/json, text/event-stream\r\nContent-Type: application/json\r\nMCP-Protocol-Version: 2025-11-25\r\nContent-Length: {}\r\n",
             body.len()

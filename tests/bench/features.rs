@@ -1,0 +1,254 @@
+//! What each feature of the gateway costs a call: the same backend, asked in one round after the other
+//! through gateways that differ in one thing, beside nginx.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::backend::{TOOLS, tool_name};
+use crate::gateways::{Gateway, Setup};
+use crate::load::{self, Bounds};
+use crate::programs::{self, Listening};
+use crate::report::{DIRECT, NGINX};
+use crate::rig::Plan;
+use crate::subject::{Loads, Sample, Subject};
+use crate::wire::Call;
+
+/// How many of the tools the limited tokens are for.
+const CHOSEN: usize = 20;
+/// The size of large answers, in bytes.
+const MEBIBYTE: usize = 1 << 20;
+/// Rules that ask for the arguments of what is called.
+const POLICY: &str = "deny if tool(\"erase\"), argument(\"recursive\", true);
+deny if tool(\"search\"), argument(\"query\", $query), $query.contains(\"secret\");
+allow if true;
+";
+
+pub(crate) const ALL: &str = "everything: audit, chosen tools, policy with arguments";
+pub(crate) const NO_POLICY: &str = "audit, chosen tools";
+pub(crate) const PLAIN: &str = "audit";
+pub(crate) const NO_AUDIT: &str = "audit off";
+pub(crate) const LIST: &str = "`tools/list` of 60";
+pub(crate) const LIST_CUT: &str = "`tools/list` of 60, cut to 20";
+pub(crate) const EVENTS: &str = "1 MiB as events";
+pub(crate) const EVENTS_CUT: &str = "1 MiB as events, chosen tools";
+pub(crate) const JSON_16: &str = "16 KiB as JSON";
+pub(crate) const JSON_1024: &str = "1 MiB as JSON";
+
+/// What was measured.
+pub(crate) struct Features {
+    pub(crate) rows: Vec<(&'static str, Vec<Sample>)>,
+    /// At half of what the gateway with everything on carries.
+    pub(crate) half: HalfLoad,
+}
+
+/// Latencies at a fixed rate, in microseconds.
+pub(crate) struct HalfLoad {
+    /// Calls in a second.
+    pub(crate) rate: f64,
+    /// Median and 99th percentile of the backend alone, and through the gateway.
+    pub(crate) direct: (f64, f64),
+    pub(crate) gateway: (f64, f64),
+}
+
+struct Rig<'a> {
+    light: Listening,
+    nginx: Listening,
+    gateways: Vec<Gateway<'a>>,
+    subjects: Vec<Subject>,
+}
+
+/// Every row once a round.
+pub(crate) async fn measure(plan: &Plan<'_>, rounds: usize, loads: Loads) -> Result<Features> {
+    let rig = Rig::start(plan).await?;
+    let mut rows: Vec<(&'static str, Vec<Sample>)> = Vec::new();
+    for subject in &rig.subjects {
+        let warm = subject.warm_up(loads).await;
+        warm.with_context(|| subject.name)?;
+        rows.push((subject.name, Vec::new()));
+    }
+    for round in 1..=rounds {
+        eprintln!("features, round {round} of {rounds}");
+        for (subject, (_, samples)) in rig.subjects.iter().zip(&mut rows) {
+            samples.push(subject.measure(loads).await?);
+        }
+    }
+    let half = rig.half_load(&rows, loads.busy).await?;
+    rig.end().await;
+    Ok(Features { rows, half })
+}
+
+impl<'a> Rig<'a> {
+    async fn start(plan: &Plan<'a>) -> Result<Self> {
+        let folder = plan.folder;
+        let (proxies, rest) = (
+            plan.placement.proxies.as_deref(),
+            plan.placement.rest.as_deref(),
+        );
+        let nginx_folder = folder.join("features");
+        std::fs::create_dir(&nginx_folder)?;
+        let light = programs::light_backend(&nginx_folder, rest).await?;
+        let threads = plan.threads;
+        let nginx = programs::nginx(&nginx_folder, proxies, threads, light.address).await?;
+        let mut rig = Rig {
+            light,
+            nginx,
+            gateways: Vec::new(),
+            subjects: Vec::new(),
+        };
+        let (direct, nginx) = (rig.light.address, rig.nginx.address);
+        rig.add(
+            DIRECT,
+            direct,
+            None,
+            Call::search("/mcp", &direct.to_string(), &[]),
+        )?;
+        let id = rig.nginx.id()?;
+        rig.add(
+            NGINX,
+            nginx,
+            Some(id),
+            Call::search("/mcp", &nginx.to_string(), &[]),
+        )?;
+        rig.add_all(plan).await?;
+        rig.add_plain(plan).await?;
+        rig.add_without_audit(plan).await?;
+        Ok(rig)
+    }
+
+    async fn add_all(&mut self, plan: &Plan<'a>) -> Result<()> {
+        let gateway = self.gateway(plan, "gateway-all", "", Some(POLICY)).await?;
+        let chosen = gateway.token_for(&chosen()).await?;
+        self.add_through(ALL, &gateway, &chosen, Call::search)?;
+        self.gateways.push(gateway);
+        Ok(())
+    }
+
+    async fn add_plain(&mut self, plan: &Plan<'a>) -> Result<()> {
+        let gateway = self.gateway(plan, "gateway-plain", "", None).await?;
+        let (whole, chosen) = (
+            gateway.token("/").await?,
+            gateway.token_for(&chosen()).await?,
+        );
+        self.add_through(NO_POLICY, &gateway, &chosen, Call::search)?;
+        self.add_through(PLAIN, &gateway, &whole, Call::search)?;
+        let list = |_: &str, host: &str, headers: &[(&str, &str)]| Call::list(host, headers);
+        self.add_through(LIST, &gateway, &whole, list)?;
+        self.add_through(LIST_CUT, &gateway, &chosen, list)?;
+        let events = |_: &str, host: &str, headers: &[(&str, &str)]| {
+            Call::large(host, headers, MEBIBYTE, true)
+        };
+        self.add_through(EVENTS, &gateway, &whole, events)?;
+        self.add_through(EVENTS_CUT, &gateway, &chosen, events)?;
+        for (name, bytes) in [(JSON_16, MEBIBYTE / 64), (JSON_1024, MEBIBYTE)] {
+            let large = |_: &str, host: &str, headers: &[(&str, &str)]| {
+                Call::large(host, headers, bytes, false)
+            };
+            self.add_through(name, &gateway, &whole, large)?;
+        }
+        self.gateways.push(gateway);
+        Ok(())
+    }
+
+    async fn add_without_audit(&mut self, plan: &Plan<'a>) -> Result<()> {
+        let off = "\n[audit]\nfile = \"off\"\n";
+        let gateway = self.gateway(plan, "gateway-no-audit", off, None).await?;
+        let whole = gateway.token("/").await?;
+        self.add_through(NO_AUDIT, &gateway, &whole, Call::search)?;
+        self.gateways.push(gateway);
+        Ok(())
+    }
+
+    async fn gateway(
+        &self,
+        plan: &Plan<'a>,
+        name: &'static str,
+        more: &'static str,
+        policy: Option<&'static str>,
+    ) -> Result<Gateway<'a>> {
+        Gateway::start(Setup {
+            name,
+            folder: plan.folder,
+            processors: plan.placement.proxies.as_deref(),
+            threads: plan.threads,
+            store: None,
+            replica_of: None,
+            backends: vec![("/", self.light.address)],
+            more,
+            policy,
+        })
+        .await
+    }
+
+    fn add_through(
+        &mut self,
+        name: &'static str,
+        gateway: &Gateway<'_>,
+        token: &str,
+        call: impl Fn(&str, &str, &[(&str, &str)]) -> Call,
+    ) -> Result<()> {
+        let address = gateway.listening.address;
+        let bearer = format!("Bearer {token}");
+        let call = call("/mcp", &address.to_string(), &[("Authorization", &bearer)]);
+        self.add(name, address, Some(gateway.listening.id()?), call)
+    }
+
+    fn add(
+        &mut self,
+        name: &'static str,
+        address: SocketAddr,
+        proxy: Option<u32>,
+        call: Call,
+    ) -> Result<()> {
+        self.subjects.push(Subject {
+            name,
+            address,
+            call,
+            proxy,
+            backend: self.light.id()?,
+        });
+        Ok(())
+    }
+
+    async fn half_load(
+        &self,
+        rows: &[(&'static str, Vec<Sample>)],
+        busy: Bounds,
+    ) -> Result<HalfLoad> {
+        let found = rows.iter().find(|(name, _)| *name == ALL);
+        let (_, samples) = found.context("everything was measured")?;
+        let mut rates: Vec<f64> = samples.iter().map(|sample| sample.busy.rate).collect();
+        rates.sort_by(f64::total_cmp);
+        let rate = rates[rates.len() / 2] / 2.0;
+        let bounds = Bounds {
+            time: busy.time.max(Duration::from_secs(3)),
+            rate: Some(rate),
+            ..busy
+        };
+        let mut latencies = Vec::new();
+        for name in [DIRECT, ALL] {
+            let subject = self.subjects.iter().find(|subject| subject.name == name);
+            let subject = subject.context("it was measured")?;
+            let outcome = load::run(subject.address, &subject.call, bounds, || ()).await?;
+            latencies.push((outcome.percentile(0.5), outcome.percentile(0.99)));
+        }
+        Ok(HalfLoad {
+            rate,
+            direct: latencies[0],
+            gateway: latencies[1],
+        })
+    }
+
+    async fn end(self) {
+        for gateway in self.gateways {
+            gateway.listening.end().await;
+        }
+        self.nginx.end().await;
+        self.light.end().await;
+    }
+}
+
+fn chosen() -> Vec<String> {
+    (0..TOOLS.min(CHOSEN)).map(tool_name).collect()
+}
