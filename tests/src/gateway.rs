@@ -197,6 +197,8 @@ impl Gateway {
 
     /// Everything on standard error so far.
     pub fn log(&self) -> Vec<String> {
+        // The gateway writes lines of everyday a few milliseconds after what they are about.
+        std::thread::sleep(Duration::from_millis(20));
         self.program.stderr.all()
     }
 

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use rand::Rng;
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
 /// Lines that a program wrote so far, in order; clones see the same lines.
@@ -42,17 +42,19 @@ impl Lines {
         }
     }
 
-    fn follow(&self, source: impl AsyncRead + Unpin + Send + 'static) {
+    /// On a thread of its own, so that lines come while a test waits for nothing else.
+    fn follow(&self, source: std::io::Result<OwnedFd>) -> Result<()> {
         let held = self.clone();
-        tokio::spawn(async move {
-            let mut lines = BufReader::new(source).lines();
-            while let Ok(Some(line)) = lines.next_line().await {
+        let source = std::io::BufReader::new(std::fs::File::from(source?));
+        std::thread::spawn(move || {
+            for line in source.lines().map_while(Result::ok) {
                 held.0
                     .lock()
                     .expect("no holder of this lock panics")
                     .push(line);
             }
         });
+        Ok(())
     }
 }
 
@@ -139,8 +141,8 @@ impl Program {
             .spawn()
             .with_context(|| format!("start {}", binary.display()))?;
         let (stdout, stderr) = (Lines::default(), Lines::default());
-        stdout.follow(child.stdout.take().expect("piped above"));
-        stderr.follow(child.stderr.take().expect("piped above"));
+        stdout.follow(child.stdout.take().expect("piped above").into_owned_fd())?;
+        stderr.follow(child.stderr.take().expect("piped above").into_owned_fd())?;
         let name = binary
             .file_name()
             .unwrap_or_default()
