@@ -20,9 +20,7 @@ use gateway_oauth::fetch::{Documents, Fetcher, Limits};
 use gateway_oauth::identity::{Passwords, Setup};
 use gateway_oauth::{AuthorizationServer, Settings};
 use gateway_store::journal::{self, Journal};
-use gateway_store::{
-    Inserted, LastUse, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError, Table,
-};
+use gateway_store::{LastUse, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError};
 use gateway_upstream::{Backend, Catalogue, Connections, Lookout, ProtocolSupport};
 
 /// How long a start waits for a store that is not up yet, as in a compose file.
@@ -105,7 +103,7 @@ impl App {
         let store = gateway_store::open(&config.store, runtime)?;
         answering(&url, store.as_ref(), clock).await?;
         let records = Records::new(store.clone());
-        same_keys(&url, store.as_ref(), &keys.signing, clock).await?;
+        same_keys(&url, &records, &keys.signing, clock).await?;
         gateway_store::keep_swept(&store, clock, runtime);
         let revocations = RevocationView::follow(store, clock, runtime);
         first_reading(&url, &revocations, clock).await?;
@@ -251,28 +249,21 @@ async fn answering(url: &str, store: &dyn Store, clock: Clock) -> Result<(), Sta
 /// second one does not start.
 async fn same_keys(
     url: &str,
-    store: &dyn Store,
+    records: &Records,
     keys: &Keys,
     clock: Clock,
 ) -> Result<(), StartError> {
     let id = keys.active_id();
     let public = keys.active_public().to_bytes_hex();
-    let inserted = store
-        .insert(
-            Table::Setting,
-            &format!("signing_key:{id}"),
-            public.as_bytes(),
-            None,
-            clock.now(),
-        )
-        .await
-        .map_err(|error| StartError::StoreAway {
-            url: url.to_owned(),
-            error,
-        })?;
-    match inserted {
-        Inserted::Exists(other) if other != public.as_bytes() => Err(StartError::OtherKeys(id)),
-        _ => Ok(()),
+    let same = records.note_signing_key(id, &public, clock.now()).await;
+    let same = same.map_err(|error| StartError::StoreAway {
+        url: url.to_owned(),
+        error,
+    })?;
+    if same {
+        Ok(())
+    } else {
+        Err(StartError::OtherKeys(id))
     }
 }
 

@@ -10,7 +10,7 @@ use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_oauth::revoke_all::{Whose, cut_off};
-use gateway_store::{GrantsOf, StoreError, Table};
+use gateway_store::{GrantsOf, StoreError};
 
 pub(super) async fn list(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
     let (after, limit) = (asked.one("after")?, asked.limit()?);
@@ -67,8 +67,7 @@ pub(super) async fn remove(admin: &Admin, asked: &Asked) -> Result<Done, Failure
     };
     let removing = async {
         let mut revoked = cut_off(server, Whose::Client(&id), asked.now).await?;
-        let store = server.records.store();
-        let removed = store.remove(Table::Client, id.as_str()).await?;
+        let removed = server.records.remove_client(&id).await?;
         revoked += cut_off(server, Whose::Client(&id), server.clock.now()).await?;
         Ok::<_, StoreError>((removed, revoked))
     };

@@ -26,6 +26,7 @@ use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
+use gateway_store::{FormPage, Key};
 
 /// `GET /account`. Whoever is not logged in is asked to, and comes back.
 pub(super) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
@@ -108,7 +109,7 @@ struct Pressed {
     /// When the page was made; `None`: so long ago that the form is not taken.
     made: Option<Timestamp>,
     /// Names this one rendering of the form.
-    form: String,
+    form: Key,
 }
 
 /// Reads a form with these fields, and their seal in `seal`.
@@ -129,8 +130,8 @@ async fn pressed(
         .unwrap_or_default();
     let bound = bound(browser, &session, &fields);
     let unsealed = form_token::unseal(&server.tags, purpose, &bound, form.field("seal"), now);
-    let (made, form) = match unsealed {
-        Ok(unsealed) => (Some(unsealed.made), format!("account:{}", unsealed.nonce)),
+    let (made, nonce) = match unsealed {
+        Ok(unsealed) => (Some(unsealed.made), unsealed.nonce),
         Err(SealError::Expired) => (None, String::new()),
         Err(SealError::Broken) => {
             let reason = Reason::CrossSiteForm;
@@ -144,7 +145,7 @@ async fn pressed(
         session,
         fields,
         made,
-        form,
+        form: Key::form_answer(FormPage::Account, &nonce),
     })
 }
 

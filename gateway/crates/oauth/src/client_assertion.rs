@@ -16,7 +16,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
-use gateway_store::StoreError;
+use gateway_store::{CountKey, Key, StoreError};
 
 /// The window of the limits below.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -121,16 +121,15 @@ async fn use_up(
         Registration::SelfRegistered => SELF_REGISTERED,
         Registration::PreRegistered | Registration::MetadataDocument => KNOWN,
     };
-    let counted = format!("assertions/{}", client.id);
-    let store = server.records.store();
-    let count = store
-        .count(&counted, WINDOW, now)
-        .await
-        .map_err(unavailable)?;
+    let records = &server.records;
+    let key = CountKey::assertions(&client.id);
+    let count = records.count(&key, WINDOW, now).await;
+    let count = count.map_err(unavailable)?;
     if count > limit {
         return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
     }
-    let once = server.records.once(&assertion.once, assertion.until, now);
+    let key = Key::used_assertion(&assertion.once);
+    let once = records.once(&key, assertion.until, now);
     if once.await.map_err(unavailable)? {
         return Ok(());
     }

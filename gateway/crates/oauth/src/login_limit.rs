@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use gateway_core::clock::Timestamp;
-use gateway_core::secret::Secret;
-use gateway_store::{Records, StoreError, Table};
+use gateway_core::secret::{Secret, SecretHash};
+use gateway_store::{CountKey, LoginSubject, Records, StoreError};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -39,9 +39,9 @@ struct Limit {
 /// What one attempt to log in is counted under.
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
-    address: String,
-    account: String,
-    device: Option<String>,
+    address: LoginSubject,
+    account: LoginSubject,
+    device: Option<LoginSubject>,
 }
 
 impl Attempt {
@@ -49,9 +49,9 @@ impl Attempt {
     /// nonce `device` of that account.
     pub(super) fn new(peer: IpAddr, name: &str, device: Option<&str>) -> Self {
         Self {
-            address: format!("login:address:{}", network(peer)),
-            account: format!("login:account:{}", digest(&name.to_lowercase())),
-            device: device.map(|nonce| format!("login:device:{}", digest(nonce))),
+            address: LoginSubject::address(network(peer)),
+            account: LoginSubject::account(&digest(&name.to_lowercase())),
+            device: device.map(|nonce| LoginSubject::device(&digest(nonce))),
         }
     }
 
@@ -61,14 +61,14 @@ impl Attempt {
         records: &Records,
         now: Timestamp,
     ) -> Result<Option<Duration>, StoreError> {
-        let address = locked(records, &self.address, now).await?;
+        let address = records.logins_locked_for(&self.address, now).await?;
         let known = match &self.device {
-            Some(device) => locked(records, device, now).await?.is_none(),
+            Some(device) => records.logins_locked_for(device, now).await?.is_none(),
             None => false,
         };
         let account = match known {
             true => None,
-            false => locked(records, &self.account, now).await?,
+            false => records.logins_locked_for(&self.account, now).await?,
         };
         Ok(address.max(account))
     }
@@ -90,34 +90,18 @@ impl Attempt {
 
 async fn count(
     records: &Records,
-    key: &str,
+    subject: &LoginSubject,
     limit: &Limit,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let store = records.store();
-    if store.count(key, limit.window, now).await? >= limit.most {
-        let until = now + limit.window;
-        let value = until.millis().to_be_bytes();
+    let key = CountKey::wrong_passwords(subject);
+    if records.count(&key, limit.window, now).await? >= limit.most {
         // Not extended by later failures: those that were on their way when it fell.
-        store
-            .insert(Table::Once, key, &value, Some(until), now)
+        records
+            .lock_logins(subject, now + limit.window, now)
             .await?;
     }
     Ok(())
-}
-
-async fn locked(
-    records: &Records,
-    key: &str,
-    now: Timestamp,
-) -> Result<Option<Duration>, StoreError> {
-    let value = records.store().get(Table::Once, key, now).await?;
-    let until = value
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(|bytes| Timestamp::from_millis(u64::from_be_bytes(bytes)));
-    Ok(until
-        .map(|until| until.since(now))
-        .filter(|wait| !wait.is_zero()))
 }
 
 /// What one sender has for itself: an IPv4 address, or an IPv6 network of 64 bits.
@@ -132,8 +116,8 @@ fn network(peer: IpAddr) -> IpAddr {
 }
 
 /// A key of bounded length that does not repeat what was typed: it may have been a password.
-fn digest(text: &str) -> String {
-    Secret::presented(text).hash().as_str().to_owned()
+fn digest(text: &str) -> SecretHash {
+    Secret::presented(text).hash()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, identifier};
-use gateway_store::StoreError;
+use gateway_store::{CountKey, StoreError};
 
 const WINDOW: Duration = Duration::from_secs(3600);
 
@@ -156,14 +156,16 @@ async fn within_limit(
     now: Timestamp,
 ) -> Result<(), OAuthError> {
     let limit = server.settings.registrations_per_hour;
-    let (name, limit) = match known {
-        Known::New => ("registrations", limit),
-        Known::Again => ("registrations-again", limit.saturating_mul(AGAIN)),
+    let network = network(peer);
+    let (key, limit) = match known {
+        Known::New => (CountKey::registrations(&network), limit),
+        Known::Again => (
+            CountKey::repeated_registrations(&network),
+            limit.saturating_mul(AGAIN),
+        ),
     };
-    let key = format!("{name}/{}", network(peer));
     let count = server
         .records
-        .store()
         .count(&key, WINDOW, now)
         .await
         .map_err(|error| OAuthError::fault(Reason::StoreUnavailable, error))?;

@@ -25,7 +25,7 @@ use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{Revoked, StoreError};
+use gateway_store::{CountKey, Key, Revoked, StoreError};
 
 /// `POST /revoke`. 200 without a body, also for a token that is unknown or another client's: there
 /// is nothing that the client could do about it (RFC 7009 §2.2).
@@ -190,8 +190,8 @@ async fn end_narrowed(
     };
     let records = &server.records;
     let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
-    let key = format!("narrowed/{grant}");
-    let count = records.store().count(&key, WINDOW, now).await;
+    let key = CountKey::attenuated_revocations(grant);
+    let count = records.count(&key, WINDOW, now).await;
     if count.map_err(unavailable)? > NARROWED {
         return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
     }
@@ -240,7 +240,7 @@ async fn end_grant(
     let until = last_token_ends.max(recorded).max(given_now) + 2 * LEEWAY;
     // Without a record the grant was ended before, or is just being made: whoever makes it must
     // find it revoked.
-    let pending = grant.is_some() || records.once(&format!("ended/{id}"), until, now).await?;
+    let pending = grant.is_some() || records.once(&Key::ended_grant(id), until, now).await?;
     if pending {
         records.revoke_grant(id, until, now).await?;
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::{Cursor, Inserted, Revocation, Store, StoreEpoch, Table, Taken};
+use crate::{CountKey, Cursor, Inserted, Key, Revocation, Store, StoreEpoch, Table, Taken};
 use gateway_core::clock::{Clock, Timestamp};
 
 /// Runs the whole suite, each part on a store of its own that `open` opens empty.
@@ -26,7 +26,7 @@ pub(super) async fn every_promise<F: Future<Output = Arc<dyn Store>>>(open: impl
     the_birth_is_stable(&open().await).await;
     a_sweep_removes_what_expired_and_nothing_else(open().await.as_ref()).await;
     odd_keys_and_values_are_kept(open().await.as_ref()).await;
-    super::granted::tests::a_choice_is_kept_with_its_grant(&open().await).await;
+    super::records::kept_tools::tests::a_choice_is_kept_with_its_grant(&open().await).await;
 }
 
 /// Seconds after a base that no two calls share.
@@ -39,33 +39,47 @@ fn moments() -> impl Fn(u64) -> Timestamp {
 async fn values_are_kept_until_their_time(store: &dyn Store) {
     let at = moments();
     let table = Table::Session;
-    assert_eq!(store.get(table, "a", at(0)).await.unwrap(), None);
-    store.put(table, "a", b"1", Some(at(10))).await.unwrap();
-    store.put(table, "b", b"2", None).await.unwrap();
+    assert_eq!(store.get(&Key::of(table, "a"), at(0)).await.unwrap(), None);
+    store
+        .put(&Key::of(table, "a"), b"1", Some(at(10)))
+        .await
+        .unwrap();
+    store.put(&Key::of(table, "b"), b"2", None).await.unwrap();
     assert_eq!(
-        store.get(table, "a", at(9)).await.unwrap(),
+        store.get(&Key::of(table, "a"), at(9)).await.unwrap(),
         Some(b"1".to_vec())
     );
-    assert_eq!(store.get(table, "a", at(10)).await.unwrap(), None);
-    store.put(table, "a", b"3", Some(at(20))).await.unwrap();
+    assert_eq!(store.get(&Key::of(table, "a"), at(10)).await.unwrap(), None);
+    store
+        .put(&Key::of(table, "a"), b"3", Some(at(20)))
+        .await
+        .unwrap();
     assert_eq!(
-        store.get(table, "a", at(19)).await.unwrap(),
+        store.get(&Key::of(table, "a"), at(19)).await.unwrap(),
         Some(b"3".to_vec())
     );
     assert_eq!(
-        store.get(table, "b", at(1_000_000)).await.unwrap(),
+        store
+            .get(&Key::of(table, "b"), at(1_000_000))
+            .await
+            .unwrap(),
         Some(b"2".to_vec())
     );
-    assert!(store.remove(table, "b").await.unwrap());
-    assert!(!store.remove(table, "b").await.unwrap());
-    assert_eq!(store.get(table, "b", at(0)).await.unwrap(), None);
+    assert!(store.remove(&Key::of(table, "b")).await.unwrap());
+    assert!(!store.remove(&Key::of(table, "b")).await.unwrap());
+    assert_eq!(store.get(&Key::of(table, "b"), at(0)).await.unwrap(), None);
 
-    store.put(table, "c", b"4", Some(at(10))).await.unwrap();
-    let inserted = store.insert(table, "c", b"5", Some(at(30)), at(10)).await;
+    store
+        .put(&Key::of(table, "c"), b"4", Some(at(10)))
+        .await
+        .unwrap();
+    let inserted = store
+        .insert(&Key::of(table, "c"), b"5", Some(at(30)), at(10))
+        .await;
     assert_eq!(inserted.unwrap(), Inserted::New);
     assert!(
         !store
-            .replace(table, "c", b"5", b"6", None, at(30))
+            .replace(&Key::of(table, "c"), b"5", b"6", None, at(30))
             .await
             .unwrap()
     );
@@ -77,16 +91,19 @@ async fn tables_are_apart(store: &dyn Store) {
     let at = moments();
     for table in Table::ALL {
         let value = table.name().as_bytes();
-        store.put(table, "same", value, Some(at(60))).await.unwrap();
+        store
+            .put(&Key::of(table, "same"), value, Some(at(60)))
+            .await
+            .unwrap();
     }
     for table in Table::ALL {
-        let found = store.get(table, "same", at(1)).await.unwrap();
+        let found = store.get(&Key::of(table, "same"), at(1)).await.unwrap();
         assert_eq!(found, Some(table.name().as_bytes().to_vec()));
     }
-    assert!(store.remove(Table::Code, "same").await.unwrap());
+    assert!(store.remove(&Key::of(Table::Code, "same")).await.unwrap());
     assert!(
         store
-            .get(Table::Grant, "same", at(1))
+            .get(&Key::of(Table::Grant, "same"), at(1))
             .await
             .unwrap()
             .is_some()
@@ -101,7 +118,7 @@ async fn insertion_has_one_winner(store: &Arc<dyn Store>) {
         let store = Arc::clone(store);
         racers.spawn(async move {
             let inserted = store
-                .insert(Table::User, "alice", &[racer], None, now)
+                .insert(&Key::of(Table::User, "alice"), &[racer], None, now)
                 .await;
             (racer, inserted.unwrap())
         });
@@ -115,7 +132,10 @@ async fn insertion_has_one_winner(store: &Arc<dyn Store>) {
     assert_eq!(winners.len(), 1, "{outcomes:?}");
     let value = vec![winners[0]];
     assert_eq!(
-        store.get(Table::User, "alice", now).await.unwrap(),
+        store
+            .get(&Key::of(Table::User, "alice"), now)
+            .await
+            .unwrap(),
         Some(value.clone())
     );
     let losers = outcomes.iter().filter(|(racer, _)| *racer != winners[0]);
@@ -130,25 +150,28 @@ async fn replacement_has_one_winner(store: &Arc<dyn Store>) {
     let table = Table::Grant;
     assert!(
         !store
-            .replace(table, "g", b"", b"x", None, now)
+            .replace(&Key::of(table, "g"), b"", b"x", None, now)
             .await
             .unwrap()
     );
-    store.put(table, "g", b"first", Some(at(60))).await.unwrap();
+    store
+        .put(&Key::of(table, "g"), b"first", Some(at(60)))
+        .await
+        .unwrap();
     let mut racers = JoinSet::new();
     for racer in 0..64_u8 {
         let store = Arc::clone(store);
         let until = Some(at(90));
         racers.spawn(async move {
             store
-                .replace(table, "g", b"first", &[racer], until, now)
+                .replace(&Key::of(table, "g"), b"first", &[racer], until, now)
                 .await
                 .unwrap()
         });
     }
     let winners = racers.join_all().await.into_iter().filter(|won| *won);
     assert_eq!(winners.count(), 1);
-    let value = store.get(table, "g", at(89)).await.unwrap();
+    let value = store.get(&Key::of(table, "g"), at(89)).await.unwrap();
     assert_eq!(value.expect("its time was set anew").len(), 1);
 }
 
@@ -158,13 +181,14 @@ async fn a_code_is_taken_once(store: &Arc<dyn Store>) {
     for code in 0..10 {
         let key = format!("code-{code}");
         store
-            .put(Table::Code, &key, b"grant", Some(at(600)))
+            .put(&Key::of(Table::Code, &key), b"grant", Some(at(600)))
             .await
             .unwrap();
         let mut racers = JoinSet::new();
         for _ in 0..64 {
             let (store, key) = (Arc::clone(store), key.clone());
-            racers.spawn(async move { store.take(Table::Code, &key, now).await.unwrap() });
+            racers
+                .spawn(async move { store.take(&Key::of(Table::Code, &key), now).await.unwrap() });
         }
         let mut fresh = 0;
         for taken in racers.join_all().await {
@@ -184,39 +208,48 @@ async fn a_code_is_taken_once(store: &Arc<dyn Store>) {
 async fn a_taken_value_stays_taken_until_its_time(store: &dyn Store) {
     let at = moments();
     let table = Table::Code;
-    let taken = store.take(table, "c", at(0)).await.unwrap();
+    let taken = store.take(&Key::of(table, "c"), at(0)).await.unwrap();
     assert_eq!(taken, Taken::Unknown);
-    store.put(table, "c", b"v", Some(at(60))).await.unwrap();
+    store
+        .put(&Key::of(table, "c"), b"v", Some(at(60)))
+        .await
+        .unwrap();
     assert_eq!(
-        store.get(table, "c", at(1)).await.unwrap(),
+        store.get(&Key::of(table, "c"), at(1)).await.unwrap(),
         Some(b"v".to_vec())
     );
-    let taken = store.take(table, "c", at(1)).await.unwrap();
+    let taken = store.take(&Key::of(table, "c"), at(1)).await.unwrap();
     assert_eq!(taken, Taken::Fresh(b"v".to_vec()));
     assert_eq!(
-        store.get(table, "c", at(2)).await.unwrap(),
+        store.get(&Key::of(table, "c"), at(2)).await.unwrap(),
         Some(b"v".to_vec()),
         "a look still finds it"
     );
     assert!(
         store
-            .replace(table, "c", b"v", b"w", Some(at(60)), at(2))
+            .replace(&Key::of(table, "c"), b"v", b"w", Some(at(60)), at(2))
             .await
             .unwrap()
     );
     for second in [2, 59] {
-        let taken = store.take(table, "c", at(second)).await.unwrap();
+        let taken = store.take(&Key::of(table, "c"), at(second)).await.unwrap();
         assert_eq!(taken, Taken::Again(b"w".to_vec()));
     }
     assert_eq!(
-        store.insert(table, "c", b"x", None, at(59)).await.unwrap(),
+        store
+            .insert(&Key::of(table, "c"), b"x", None, at(59))
+            .await
+            .unwrap(),
         Inserted::Exists(b"w".to_vec())
     );
-    let taken = store.take(table, "c", at(60)).await.unwrap();
+    let taken = store.take(&Key::of(table, "c"), at(60)).await.unwrap();
     assert_eq!(taken, Taken::Unknown);
 
-    store.put(table, "late", b"v", Some(at(60))).await.unwrap();
-    let taken = store.take(table, "late", at(60)).await.unwrap();
+    store
+        .put(&Key::of(table, "late"), b"v", Some(at(60)))
+        .await
+        .unwrap();
+    let taken = store.take(&Key::of(table, "late"), at(60)).await.unwrap();
     assert_eq!(taken, Taken::Unknown, "nobody redeems an expired code");
 }
 
@@ -228,7 +261,7 @@ async fn lists_come_in_pages(store: &dyn Store) {
         // Every fifth is past its time.
         let expires = (number % 5 == 0).then(|| at(5));
         store
-            .put(table, &key, key.as_bytes(), expires)
+            .put(&Key::of(table, &key), key.as_bytes(), expires)
             .await
             .unwrap();
     }
@@ -255,7 +288,7 @@ async fn lists_come_in_pages(store: &dyn Store) {
             .is_empty()
     );
 
-    store.remove(table, "c01").await.unwrap();
+    store.remove(&Key::of(table, "c01")).await.unwrap();
     let first = store.list(table, None, 1, at(5)).await.unwrap();
     assert_eq!(first[0].0, "c02");
 }
@@ -267,18 +300,31 @@ async fn counts_have_windows(store: &Arc<dyn Store>) {
     for _ in 0..32 {
         let store = Arc::clone(store);
         let now = at(0);
-        racers.spawn(async move { store.count("login:alice", window, now).await.unwrap() });
+        racers.spawn(async move {
+            store
+                .count(&CountKey::new("login:alice"), window, now)
+                .await
+                .unwrap()
+        });
     }
     let mut counts = racers.join_all().await;
     counts.sort_unstable();
     assert_eq!(counts, (1..=32).collect::<Vec<u64>>());
-    let count = async |second, key: &str| store.count(key, window, at(second)).await.unwrap();
+    let count = async |second, key: &str| {
+        store
+            .count(&CountKey::new(key), window, at(second))
+            .await
+            .unwrap()
+    };
     assert_eq!(count(59, "login:alice").await, 33);
     assert_eq!(count(59, "login:bob").await, 1);
     assert_eq!(count(60, "login:alice").await, 1, "a new window");
     assert_eq!(count(119, "login:alice").await, 2);
     let before = at(0) - Duration::from_secs(86_400);
-    let jumped = store.count("login:alice", window, before).await.unwrap();
+    let jumped = store
+        .count(&CountKey::new("login:alice"), window, before)
+        .await
+        .unwrap();
     assert_eq!(
         jumped, 1,
         "a clock that jumps back locks nobody out for a day"
@@ -391,18 +437,30 @@ async fn a_sweep_removes_what_expired_and_nothing_else(store: &dyn Store) {
     for number in 0..1200 {
         let key = format!("{number}");
         let expires = if number % 2 == 0 { at(10) } else { at(100) };
-        store.put(table, &key, b"1", Some(expires)).await.unwrap();
+        store
+            .put(&Key::of(table, &key), b"1", Some(expires))
+            .await
+            .unwrap();
     }
-    store.put(table, "kept", b"1", Some(at(10))).await.unwrap();
-    store.put(table, "kept", b"1", None).await.unwrap();
-    store.put(table, "later", b"1", Some(at(10))).await.unwrap();
     store
-        .put(table, "later", b"1", Some(at(100)))
+        .put(&Key::of(table, "kept"), b"1", Some(at(10)))
+        .await
+        .unwrap();
+    store
+        .put(&Key::of(table, "kept"), b"1", None)
+        .await
+        .unwrap();
+    store
+        .put(&Key::of(table, "later"), b"1", Some(at(10)))
+        .await
+        .unwrap();
+    store
+        .put(&Key::of(table, "later"), b"1", Some(at(100)))
         .await
         .unwrap();
     store.sweep(at(10)).await.unwrap();
     // What was swept is gone even for a clock that went back.
-    assert_eq!(store.get(table, "0", at(0)).await.unwrap(), None);
+    assert_eq!(store.get(&Key::of(table, "0"), at(0)).await.unwrap(), None);
     let left = store.list(table, None, 10_000, at(0)).await.unwrap();
     assert_eq!(left.len(), 602);
     store.sweep(at(100)).await.unwrap();
@@ -415,20 +473,35 @@ async fn odd_keys_and_values_are_kept(store: &dyn Store) {
     let long = "k".repeat(500);
     let big: Vec<u8> = (0..=255).cycle().take(200_000).collect();
     for key in ["", " ", "a:b", "ü\n\0", "[x]*", long.as_str()] {
-        store.put(Table::Setting, key, &big, None).await.unwrap();
-        let found = store.get(Table::Setting, key, at(0)).await.unwrap();
+        store
+            .put(&Key::of(Table::Setting, key), &big, None)
+            .await
+            .unwrap();
+        let found = store
+            .get(&Key::of(Table::Setting, key), at(0))
+            .await
+            .unwrap();
         assert_eq!(found.as_deref(), Some(big.as_slice()), "{key:?}");
-        store.put(Table::Setting, key, b"", None).await.unwrap();
-        let found = store.get(Table::Setting, key, at(0)).await.unwrap();
+        store
+            .put(&Key::of(Table::Setting, key), b"", None)
+            .await
+            .unwrap();
+        let found = store
+            .get(&Key::of(Table::Setting, key), at(0))
+            .await
+            .unwrap();
         assert_eq!(found.as_deref(), Some(b"".as_slice()), "{key:?}");
     }
     let keys = store.list(Table::Setting, None, 100, at(0)).await.unwrap();
     assert_eq!(keys.len(), 6);
     let forever = Some(Timestamp::from_millis(u64::MAX));
-    store.put(Table::Setting, "x", b"1", forever).await.unwrap();
+    store
+        .put(&Key::of(Table::Setting, "x"), b"1", forever)
+        .await
+        .unwrap();
     assert!(
         store
-            .get(Table::Setting, "x", at(0))
+            .get(&Key::of(Table::Setting, "x"), at(0))
             .await
             .unwrap()
             .is_some()

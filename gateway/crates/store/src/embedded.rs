@@ -28,7 +28,10 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use self::disk::Opener;
 use self::tables::{Batch, Change, Snapshot};
-use crate::{Cursor, Inserted, OpenError, Revocation, Store, StoreEpoch, StoreError, Table, Taken};
+use crate::{
+    CountKey, Cursor, Inserted, Key, OpenError, Revocation, Store, StoreEpoch, StoreError, Table,
+    Taken,
+};
 use gateway_core::clock::Timestamp;
 
 /// Writes that may wait for the writer; more than that is overload and refused.
@@ -327,64 +330,55 @@ impl Store for Embedded {
         self.write(move |batch| batch.epoch(&candidate)).await
     }
 
-    async fn get(
-        &self,
-        table: Table,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
-        let key = key.to_owned();
-        self.read(move |snapshot| snapshot.value(table, &key, now))
-            .await
+    async fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
+        let key = key.clone();
+        self.read(move |snapshot| snapshot.value(&key, now)).await
     }
 
     async fn put(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         value: &[u8],
         expires: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        let (key, value) = (key.to_owned(), value.to_vec());
-        self.write(move |batch| batch.put(table, &key, &value, expires))
+        let (key, value) = (key.clone(), value.to_vec());
+        self.write(move |batch| batch.put(&key, &value, expires))
             .await
     }
 
     async fn insert(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Inserted, StoreError> {
-        let (key, value) = (key.to_owned(), value.to_vec());
-        self.write(move |batch| batch.insert(table, &key, &value, expires, now))
+        let (key, value) = (key.clone(), value.to_vec());
+        self.write(move |batch| batch.insert(&key, &value, expires, now))
             .await
     }
 
     async fn replace(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         seen: &[u8],
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let (key, seen, value) = (key.to_owned(), seen.to_vec(), value.to_vec());
-        self.write(move |batch| batch.replace(table, &key, &seen, &value, expires, now))
+        let (key, seen, value) = (key.clone(), seen.to_vec(), value.to_vec());
+        self.write(move |batch| batch.replace(&key, &seen, &value, expires, now))
             .await
     }
 
-    async fn take(&self, table: Table, key: &str, now: Timestamp) -> Result<Taken, StoreError> {
-        let key = key.to_owned();
-        self.write(move |batch| batch.take(table, &key, now)).await
+    async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError> {
+        let key = key.clone();
+        self.write(move |batch| batch.take(&key, now)).await
     }
 
-    async fn remove(&self, table: Table, key: &str) -> Result<bool, StoreError> {
-        let key = key.to_owned();
-        self.write(move |batch| batch.remove(table, &key)).await
+    async fn remove(&self, key: &Key) -> Result<bool, StoreError> {
+        let key = key.clone();
+        self.write(move |batch| batch.remove(&key)).await
     }
 
     async fn list(
@@ -399,8 +393,13 @@ impl Store for Embedded {
             .await
     }
 
-    async fn count(&self, key: &str, window: Duration, now: Timestamp) -> Result<u64, StoreError> {
-        let key = key.to_owned();
+    async fn count(
+        &self,
+        key: &CountKey,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let key = key.clone();
         self.write(move |batch| batch.count(&key, window, now))
             .await
     }

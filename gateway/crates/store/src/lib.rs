@@ -26,10 +26,9 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
-mod granted;
 pub mod journal;
+mod key;
 mod last_use;
-mod listing;
 mod memory;
 mod records;
 mod redis;
@@ -49,11 +48,13 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 pub use self::embedded::Embedded;
-pub use self::granted::ToolsUnknown;
+pub use self::key::{CountKey, Key, KeyKind, Table};
 pub use self::last_use::LastUse;
-pub use self::listing::{GrantsOf, Page};
 pub use self::memory::Memory;
-pub use self::records::{Disabled, KeptGrant, Pressed, Records, TakenCode, User};
+pub use self::records::{
+    Disabled, FormPage, GrantsOf, KeptGrant, KeptSetup, LoginSubject, Page, Pressed, Records,
+    SetupOffer, SetupState, TakenCode, ToolsUnknown, User,
+};
 pub use self::redis::Redis;
 pub use self::revocation::Revoked;
 pub use self::revocation_view::RevocationView;
@@ -116,52 +117,6 @@ pub fn keep_swept(store: &Arc<dyn Store>, clock: Clock, runtime: &Handle) {
             }
         }
     });
-}
-
-/// What kinds of things are kept. Each has its own key space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Table {
-    /// Registered clients, by client id.
-    Client,
-    /// People, by lower-case name.
-    User,
-    /// Grants, by id.
-    Grant,
-    /// Authorization codes, by hash.
-    Code,
-    /// Browser sessions, by hash.
-    Session,
-    /// Marks of things that may happen once, such as a consent form.
-    Once,
-    /// Single values: the setup code, fingerprints of keys, what a person allowed an app last,
-    /// when a grant was used, what it allowed before it was amended.
-    Setting,
-}
-
-impl Table {
-    /// Every table.
-    pub const ALL: [Self; 7] = [
-        Self::Client,
-        Self::User,
-        Self::Grant,
-        Self::Code,
-        Self::Session,
-        Self::Once,
-        Self::Setting,
-    ];
-
-    /// Its name in keys and files.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Client => "client",
-            Self::User => "user",
-            Self::Grant => "grant",
-            Self::Code => "code",
-            Self::Session => "session",
-            Self::Once => "once",
-            Self::Setting => "setting",
-        }
-    }
 }
 
 /// The store did not do what was asked: it is away, slow, read-only or full. Nothing was
@@ -253,18 +208,12 @@ pub trait Store: fmt::Debug + Send + Sync {
     async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError>;
 
     /// The value under a key.
-    async fn get(
-        &self,
-        table: Table,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<Option<Vec<u8>>, StoreError>;
+    async fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// Sets the value under a key, whatever was there, taken or not.
     async fn put(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         value: &[u8],
         expires: Option<Timestamp>,
     ) -> Result<(), StoreError>;
@@ -272,8 +221,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// Sets the value if there is none. Of concurrent callers exactly one sees [`Inserted::New`].
     async fn insert(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
@@ -283,8 +231,7 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// A value that was taken stays taken.
     async fn replace(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         seen: &[u8],
         value: &[u8],
         expires: Option<Timestamp>,
@@ -293,11 +240,11 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Takes a single-use value. Of all callers ever exactly one sees [`Taken::Fresh`]; later ones
     /// see [`Taken::Again`] until it expires.
-    async fn take(&self, table: Table, key: &str, now: Timestamp) -> Result<Taken, StoreError>;
+    async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError>;
 
     /// Removes a value. `false` if there was none. One that is past its time may count as one that
     /// was there.
-    async fn remove(&self, table: Table, key: &str) -> Result<bool, StoreError>;
+    async fn remove(&self, key: &Key) -> Result<bool, StoreError>;
 
     /// Up to `limit` entries with keys after `after`, in key order.
     async fn list(
@@ -310,7 +257,12 @@ pub trait Store: fmt::Debug + Send + Sync {
 
     /// Counts one event under a key and returns how many there were in the current window, this
     /// one included. Windows start with their first event. A crash may lose counts.
-    async fn count(&self, key: &str, window: Duration, now: Timestamp) -> Result<u64, StoreError>;
+    async fn count(
+        &self,
+        key: &CountKey,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
 
     /// Appends a revocation. Every replica sees it at its next [`Store::revocations`].
     async fn revoke(&self, revocation: &Revocation, now: Timestamp) -> Result<(), StoreError>;

@@ -8,7 +8,9 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{Cursor, Inserted, Revocation, Store, StoreEpoch, StoreError, Table, Taken};
+use crate::{
+    CountKey, Cursor, Inserted, Key, Revocation, Store, StoreEpoch, StoreError, Table, Taken,
+};
 use gateway_core::clock::Timestamp;
 
 /// Everything in one place, in memory, under one lock.
@@ -22,7 +24,7 @@ pub struct Memory {
 struct State {
     epoch: Option<StoreEpoch>,
     tables: HashMap<Table, BTreeMap<String, Entry>>,
-    counts: HashMap<String, Window>,
+    counts: HashMap<CountKey, Window>,
     revocations: BTreeMap<u64, Revocation>,
     last_revocation: u64,
 }
@@ -58,18 +60,18 @@ impl State {
         self.tables.entry(table).or_default()
     }
 
-    fn live(&mut self, table: Table, key: &str, now: Timestamp) -> Option<&mut Entry> {
-        let entry = self.table(table).get_mut(key)?;
+    fn live(&mut self, key: &Key, now: Timestamp) -> Option<&mut Entry> {
+        let entry = self.table(key.table()).get_mut(key.name())?;
         entry.is_live(now).then_some(entry)
     }
 
-    fn set(&mut self, table: Table, key: &str, value: &[u8], expires: Option<Timestamp>) {
+    fn set(&mut self, key: &Key, value: &[u8], expires: Option<Timestamp>) {
         let entry = Entry {
             value: value.to_vec(),
             expires,
             used: false,
         };
-        self.table(table).insert(key.to_owned(), entry);
+        self.table(key.table()).insert(key.name().to_owned(), entry);
     }
 }
 
@@ -80,54 +82,46 @@ impl Store for Memory {
         Ok(state.epoch.get_or_insert_with(|| candidate.clone()).clone())
     }
 
-    async fn get(
-        &self,
-        table: Table,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
         let mut state = self.state.lock();
-        Ok(state.live(table, key, now).map(|entry| entry.value.clone()))
+        Ok(state.live(key, now).map(|entry| entry.value.clone()))
     }
 
     async fn put(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         value: &[u8],
         expires: Option<Timestamp>,
     ) -> Result<(), StoreError> {
-        self.state.lock().set(table, key, value, expires);
+        self.state.lock().set(key, value, expires);
         Ok(())
     }
 
     async fn insert(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Inserted, StoreError> {
         let mut state = self.state.lock();
-        if let Some(entry) = state.live(table, key, now) {
+        if let Some(entry) = state.live(key, now) {
             return Ok(Inserted::Exists(entry.value.clone()));
         }
-        state.set(table, key, value, expires);
+        state.set(key, value, expires);
         Ok(Inserted::New)
     }
 
     async fn replace(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         seen: &[u8],
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let mut state = self.state.lock();
-        match state.live(table, key, now) {
+        match state.live(key, now) {
             Some(entry) if entry.value == seen => {
                 entry.value = value.to_vec();
                 entry.expires = expires;
@@ -137,9 +131,9 @@ impl Store for Memory {
         }
     }
 
-    async fn take(&self, table: Table, key: &str, now: Timestamp) -> Result<Taken, StoreError> {
+    async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError> {
         let mut state = self.state.lock();
-        let Some(entry) = state.live(table, key, now) else {
+        let Some(entry) = state.live(key, now) else {
             return Ok(Taken::Unknown);
         };
         if std::mem::replace(&mut entry.used, true) {
@@ -148,8 +142,13 @@ impl Store for Memory {
         Ok(Taken::Fresh(entry.value.clone()))
     }
 
-    async fn remove(&self, table: Table, key: &str) -> Result<bool, StoreError> {
-        Ok(self.state.lock().table(table).remove(key).is_some())
+    async fn remove(&self, key: &Key) -> Result<bool, StoreError> {
+        Ok(self
+            .state
+            .lock()
+            .table(key.table())
+            .remove(key.name())
+            .is_some())
     }
 
     async fn list(
@@ -172,9 +171,14 @@ impl Store for Memory {
         Ok(page)
     }
 
-    async fn count(&self, key: &str, window: Duration, now: Timestamp) -> Result<u64, StoreError> {
+    async fn count(
+        &self,
+        key: &CountKey,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         let mut state = self.state.lock();
-        let present = state.counts.entry(key.to_owned()).or_insert(Window {
+        let present = state.counts.entry(key.clone()).or_insert(Window {
             count: 0,
             ends: now,
         });

@@ -12,7 +12,8 @@
 //! | `{prefix}:revocations` | sorted set | `{end}:{id}` by number; at 0 the seal |
 //! | `{prefix}:revocations:ends` | sorted set | the same by end |
 //! | `{prefix}:revocations:last` | string | the last number; its messages are the hints |
-//! | `{prefix}:epoch` | string | the epoch |
+//! | `{prefix}:birth` | string | the epoch |
+//! | `{prefix}:ping` | string | when a write was last tried |
 //!
 //! Whether something has expired is decided by the gateway's clock. Redis drops it by its own
 //! clock an hour later, for the case that no gateway is left to sweep.
@@ -48,8 +49,8 @@ use tokio::runtime::Handle;
 
 use self::connection::{Request, SharedConnection};
 use crate::{
-    Cursor, Examined, Inserted, OpenError, RedisUrl, Revocation, Store, StoreEpoch, StoreError,
-    Table, Taken,
+    CountKey, Cursor, Examined, Inserted, Key, OpenError, RedisUrl, Revocation, Store, StoreEpoch,
+    StoreError, Table, Taken,
 };
 use gateway_core::clock::Timestamp;
 
@@ -97,8 +98,19 @@ impl Redis {
         })
     }
 
-    fn key(&self, name: &str) -> String {
+    /// The name in Redis of something that the store has once.
+    fn name(&self, name: &str) -> String {
         format!("{}:{name}", self.prefix)
+    }
+
+    /// The name in Redis of a record.
+    fn record(&self, key: &Key) -> String {
+        self.name(&in_expiry(key))
+    }
+
+    /// The name in Redis of the sorted set of a table's keys.
+    fn keys_of(&self, table: Table) -> String {
+        self.name(&format!("keys:{}", table.name()))
     }
 
     async fn command<T: FromRedisValue + Send + 'static>(
@@ -116,13 +128,7 @@ impl Redis {
     }
 
     /// Runs `values.lua`: one word of outcome, and for some outcomes a value.
-    async fn value(
-        &self,
-        table: Table,
-        key: &str,
-        operation: Operation<'_>,
-    ) -> Result<Outcome, StoreError> {
-        let name = format!("{}:{key}", table.name());
+    async fn value(&self, key: &Key, operation: Operation<'_>) -> Result<Outcome, StoreError> {
         let expires = operation
             .expires
             .map(Timestamp::millis)
@@ -130,12 +136,12 @@ impl Redis {
         let backstop = expires.unwrap_or_default() + millis(BACKSTOP);
         let mut script = VALUES.prepare_invoke();
         script
-            .key(self.key(&name))
-            .key(self.key(&format!("keys:{}", table.name())))
-            .key(self.key("expiry"))
+            .key(self.record(key))
+            .key(self.keys_of(key.table()))
+            .key(self.name("expiry"))
             .arg(operation.name)
-            .arg(key)
-            .arg(name)
+            .arg(key.name())
+            .arg(in_expiry(key))
             .arg(operation.now.map_or(0, Timestamp::millis))
             .arg(operation.value)
             .arg(expires.map_or_else(String::new, |millis| millis.to_string()))
@@ -161,6 +167,11 @@ enum Outcome {
     Present(Vec<u8>),
 }
 
+/// How a record is named among what expires.
+fn in_expiry(key: &Key) -> String {
+    format!("{}:{}", key.table().name(), key.name())
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(FAR).min(FAR)
 }
@@ -175,32 +186,23 @@ impl Store for Redis {
         let candidate = serde_json::to_vec(candidate).expect("a birth is a text and a number");
         let mut script = BIRTH.prepare_invoke();
         script
-            .key(self.key("birth"))
-            .key(self.key("revocations"))
+            .key(self.name("birth"))
+            .key(self.name("revocations"))
             .arg(candidate);
         let found: Vec<u8> = self.script(script).await?;
         serde_json::from_slice(&found).map_err(|_| strange())
     }
 
-    async fn get(
-        &self,
-        table: Table,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<Option<Vec<u8>>, StoreError> {
+    async fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
         let mut command = redis::cmd("HMGET");
-        command
-            .arg(self.key(&format!("{}:{key}", table.name())))
-            .arg("value")
-            .arg("expires");
+        command.arg(self.record(key)).arg("value").arg("expires");
         let (value, expires): (Option<Vec<u8>>, Option<u64>) = self.command(command).await?;
         Ok(value.filter(|_| expires.is_none_or(|expires| now.millis() < expires)))
     }
 
     async fn put(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         value: &[u8],
         expires: Option<Timestamp>,
     ) -> Result<(), StoreError> {
@@ -210,7 +212,7 @@ impl Store for Redis {
             expires,
             ..Operation::default()
         };
-        match self.value(table, key, operation).await? {
+        match self.value(key, operation).await? {
             Outcome::Done => Ok(()),
             _ => Err(strange()),
         }
@@ -218,8 +220,7 @@ impl Store for Redis {
 
     async fn insert(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
@@ -231,7 +232,7 @@ impl Store for Redis {
             expires,
             ..Operation::default()
         };
-        match self.value(table, key, operation).await? {
+        match self.value(key, operation).await? {
             Outcome::Done => Ok(Inserted::New),
             Outcome::Present(value) => Ok(Inserted::Exists(value)),
             _ => Err(strange()),
@@ -240,8 +241,7 @@ impl Store for Redis {
 
     async fn replace(
         &self,
-        table: Table,
-        key: &str,
+        key: &Key,
         seen: &[u8],
         value: &[u8],
         expires: Option<Timestamp>,
@@ -254,20 +254,20 @@ impl Store for Redis {
             expires,
             seen,
         };
-        match self.value(table, key, operation).await? {
+        match self.value(key, operation).await? {
             Outcome::Done => Ok(true),
             Outcome::Missed => Ok(false),
             _ => Err(strange()),
         }
     }
 
-    async fn take(&self, table: Table, key: &str, now: Timestamp) -> Result<Taken, StoreError> {
+    async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError> {
         let operation = Operation {
             name: "take",
             now: Some(now),
             ..Operation::default()
         };
-        match self.value(table, key, operation).await? {
+        match self.value(key, operation).await? {
             Outcome::Fresh(value) => Ok(Taken::Fresh(value)),
             Outcome::Present(value) => Ok(Taken::Again(value)),
             Outcome::Missed => Ok(Taken::Unknown),
@@ -275,12 +275,12 @@ impl Store for Redis {
         }
     }
 
-    async fn remove(&self, table: Table, key: &str) -> Result<bool, StoreError> {
+    async fn remove(&self, key: &Key) -> Result<bool, StoreError> {
         let operation = Operation {
             name: "remove",
             ..Operation::default()
         };
-        match self.value(table, key, operation).await? {
+        match self.value(key, operation).await? {
             Outcome::Done => Ok(true),
             Outcome::Missed => Ok(false),
             _ => Err(strange()),
@@ -297,8 +297,8 @@ impl Store for Redis {
         let start = after.map_or_else(|| "-".to_owned(), |after| format!("({after}"));
         let mut script = LIST.prepare_invoke();
         script
-            .key(self.key(&format!("keys:{}", table.name())))
-            .arg(self.key(&format!("{}:", table.name())))
+            .key(self.keys_of(table))
+            .arg(self.name(&format!("{}:", table.name())))
             .arg(start)
             .arg(limit)
             .arg(now.millis());
@@ -311,10 +311,15 @@ impl Store for Redis {
         Ok(page)
     }
 
-    async fn count(&self, key: &str, window: Duration, now: Timestamp) -> Result<u64, StoreError> {
+    async fn count(
+        &self,
+        key: &CountKey,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
         let mut script = COUNT.prepare_invoke();
         script
-            .key(self.key(&format!("count:{key}")))
+            .key(self.name(&format!("count:{}", key.name())))
             .arg(now.millis())
             .arg((now + window).millis().min(FAR))
             .arg(millis(window) + millis(BACKSTOP));
@@ -325,12 +330,12 @@ impl Store for Redis {
         let end = revocation.expires.millis().min(FAR);
         let mut script = REVOKE.prepare_invoke();
         script
-            .key(self.key("revocations"))
-            .key(self.key("revocations:ends"))
-            .key(self.key("revocations:last"))
+            .key(self.name("revocations"))
+            .key(self.name("revocations:ends"))
+            .key(self.name("revocations:last"))
             .arg(format!("{end}:{}", revocation.id))
             .arg(end)
-            .arg(self.key("revocations:last"));
+            .arg(self.name("revocations:last"));
         let _number: u64 = self.script(script).await?;
         self.connection.give_hint();
         Ok(())
@@ -343,7 +348,7 @@ impl Store for Redis {
     ) -> Result<(Vec<Revocation>, Cursor), StoreError> {
         let mut command = redis::cmd("ZRANGEBYSCORE");
         command
-            .arg(self.key("revocations"))
+            .arg(self.name("revocations"))
             .arg(format!("({}", after.0))
             .arg("+inf")
             .arg("WITHSCORES")
@@ -373,9 +378,9 @@ impl Store for Redis {
         loop {
             let mut script = SWEEP.prepare_invoke();
             script
-                .key(self.key("expiry"))
-                .key(self.key("revocations"))
-                .key(self.key("revocations:ends"))
+                .key(self.name("expiry"))
+                .key(self.name("revocations"))
+                .key(self.name("revocations:ends"))
                 .arg(now.millis())
                 .arg(SWEPT)
                 .arg(&self.prefix);
@@ -392,7 +397,7 @@ impl Store for Redis {
 
     async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {
         let mut command = redis::cmd("SET");
-        command.arg(self.key("ping")).arg(now.millis());
+        command.arg(self.name("ping")).arg(now.millis());
         self.command(command).await
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::records::Records;
-use crate::{Revocation, Revoked, StoreError, Table};
+use crate::{Key, Revocation, Revoked, StoreError};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;
 
@@ -41,7 +41,7 @@ impl Records {
     ) -> Result<(), StoreError> {
         self.revoke(&Revoked::Grant(id.clone()), expires, now)
             .await?;
-        self.store().remove(Table::Grant, id.as_str()).await?;
+        self.store().remove(&Key::grant(id)).await?;
         Ok(())
     }
 
@@ -66,7 +66,7 @@ impl Records {
             let store = Arc::clone(self.store());
             revoking.spawn(async move {
                 store.revoke(&revocation, now).await?;
-                store.remove(Table::Grant, id.as_str()).await?;
+                store.remove(&Key::grant(&id)).await?;
                 Ok(())
             });
         }

@@ -6,18 +6,15 @@ use std::fmt;
 use std::time::Duration;
 
 use rand::RngCore;
-use serde::{Deserialize, Serialize};
 
 use gateway_core::clock::Timestamp;
 use gateway_core::secret::{Secret, SecretHash};
-use gateway_store::{Records, StoreError, Table, User};
+use gateway_store::{KeptSetup, Records, SetupOffer, SetupState, StoreError, User};
 
 /// How long a code is open.
 pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// How many wrong codes close it.
 const TRIES: u32 = 5;
-/// The key of the open code in [`Table::Setting`].
-const KEY: &str = "setup";
 
 /// Digits and capitals without those that look alike: 30 characters.
 const ALPHABET: &[u8; 30] = b"23456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -103,15 +100,12 @@ impl Setup {
             return Ok(None);
         }
         let code = SetupCode::draw(random);
-        let offer = Offer {
+        let offer = SetupOffer {
             hash: code.secret().hash(),
             expires: now + LIFETIME,
             wrong: 0,
         };
-        records
-            .store()
-            .put(Table::Setting, KEY, &offer.encode(), Some(offer.expires))
-            .await?;
+        records.offer_setup(offer).await?;
         Ok(Some(code))
     }
 
@@ -126,28 +120,17 @@ impl Setup {
         // A count that fails was overtaken by another wrong code, and after [`TRIES`] of those the
         // offer is closed: the loop never ends without an answer from inside.
         for _ in 0..=TRIES {
-            let Some(seen) = records.store().get(Table::Setting, KEY, now).await? else {
-                return Err(closed(records, now).await?);
-            };
-            let Some(mut offer) = Offer::decode(&seen).filter(|offer| offer.is_open(now)) else {
+            let Some((kept, mut offer)) = open_offer(records, now).await? else {
                 return Err(closed(records, now).await?);
             };
             if offer.hash.matches(&presented.secret()) {
                 let presented = presented.secret().hash();
-                return Ok(AcceptedCode { seen, presented });
+                return Ok(AcceptedCode { kept, presented });
             }
             offer.wrong += 1;
-            let counted = records
-                .store()
-                .replace(
-                    Table::Setting,
-                    KEY,
-                    &seen,
-                    &offer.encode(),
-                    Some(offer.expires),
-                    now,
-                )
-                .await?;
+            let expires = offer.expires;
+            let next = SetupState::Offered(offer);
+            let counted = records.replace_setup(&kept, &next, expires, now).await?;
             if counted {
                 return Err(SetupRefusal::CodeWrong);
             }
@@ -163,8 +146,9 @@ impl Setup {
         presented: &SetupCode,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let kept = records.store().get(Table::Setting, KEY, now).await?;
-        Ok(kept.is_some_and(|kept| kept == claimed(&presented.secret().hash())))
+        let claimed = claimed(&presented.secret().hash());
+        let kept = records.setup(now).await?;
+        Ok(kept.is_some_and(|kept| kept.state == claimed))
     }
 
     /// Uses up an accepted code and adds the owner. Of two that race with the right code, one
@@ -177,10 +161,9 @@ impl Setup {
         now: Timestamp,
     ) -> Result<(), SetupRefusal> {
         let claimed = claimed(&accepted.presented);
-        let expires = Some(now + LIFETIME);
+        let expires = now + LIFETIME;
         let first = records
-            .store()
-            .replace(Table::Setting, KEY, &accepted.seen, &claimed, expires, now)
+            .replace_setup(&accepted.kept, &claimed, expires, now)
             .await?;
         if !first {
             return Err(closed(records, now).await?);
@@ -195,13 +178,29 @@ impl Setup {
 /// Proof that the open code was presented; worth nothing once another request has claimed it.
 #[derive(Debug)]
 pub struct AcceptedCode {
-    seen: Vec<u8>,
+    kept: KeptSetup,
     presented: SecretHash,
 }
 
-/// What stands in place of an offer that was used: it decodes to none.
-fn claimed(code: &SecretHash) -> Vec<u8> {
-    format!("claimed:{}", code.as_str()).into_bytes()
+/// What stands in place of an offer that was used.
+fn claimed(code: &SecretHash) -> SetupState {
+    SetupState::Claimed(code.as_str().to_owned())
+}
+
+/// The offer that a code can still meet.
+async fn open_offer(
+    records: &Records,
+    now: Timestamp,
+) -> Result<Option<(KeptSetup, SetupOffer)>, StoreError> {
+    let Some(kept) = records.setup(now).await? else {
+        return Ok(None);
+    };
+    Ok(match kept.state.clone() {
+        SetupState::Offered(offer) if now < offer.expires && offer.wrong < TRIES => {
+            Some((kept, offer))
+        }
+        SetupState::Offered(_) | SetupState::Claimed(_) => None,
+    })
 }
 
 async fn closed(records: &Records, now: Timestamp) -> Result<SetupRefusal, StoreError> {
@@ -210,25 +209,4 @@ async fn closed(records: &Records, now: Timestamp) -> Result<SetupRefusal, Store
     } else {
         SetupRefusal::CodeWrong
     })
-}
-
-#[derive(Serialize, Deserialize)]
-struct Offer {
-    hash: SecretHash,
-    expires: Timestamp,
-    wrong: u32,
-}
-
-impl Offer {
-    fn is_open(&self, now: Timestamp) -> bool {
-        now < self.expires && self.wrong < TRIES
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a record of plain fields serialises")
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
-    }
 }

@@ -171,7 +171,7 @@ async fn a_cut_ends_tokens_whose_grant_nobody_remembers() {
     let grant = verified(&server, &token).claims().grant.clone();
     let store = server.records.store();
     store
-        .remove(gateway_store::Table::Grant, grant.as_str())
+        .remove(&gateway_store::Key::grant(&grant))
         .await
         .unwrap();
     let alice = UserId::new("u_1");

@@ -9,7 +9,7 @@ use redb::{
     TableError, WriteTransaction,
 };
 
-use crate::{Cursor, Inserted, Revocation, StoreEpoch, Table, Taken};
+use crate::{CountKey, Cursor, Inserted, Key, Revocation, StoreEpoch, Table, Taken};
 use gateway_core::clock::Timestamp;
 
 /// The layout that this code reads and writes.
@@ -35,6 +35,7 @@ const PAGE: usize = 10_000;
 /// A store that took a write within this time takes writes.
 const PROOF: Duration = Duration::from_secs(1);
 
+/// The table of the file that keeps a [`Table`].
 const fn entries(table: Table) -> TableDefinition<'static, &'static str, Entry> {
     TableDefinition::new(match table {
         Table::Client => "value.client",
@@ -94,14 +95,9 @@ impl Snapshot {
         found.map(|bytes| parse_birth(bytes.value())).transpose()
     }
 
-    pub(super) fn value(
-        &self,
-        table: Table,
-        key: &str,
-        now: Timestamp,
-    ) -> Result<Option<Vec<u8>>, Error> {
-        let table = self.0.open_table(entries(table))?;
-        let found = table.get(key)?;
+    pub(super) fn value(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, Error> {
+        let table = self.0.open_table(entries(key.table()))?;
+        let found = table.get(key.name())?;
         Ok(found.and_then(|entry| {
             let (_, expires, value) = entry.value();
             (now.millis() < expires).then(|| value.to_vec())
@@ -203,49 +199,46 @@ impl<'t> Batch<'t> {
 
     pub(super) fn put(
         &mut self,
-        table: Table,
-        key: &str,
+        key: &Key,
         value: &[u8],
         expires: Option<Timestamp>,
     ) -> Result<(), Error> {
-        self.set(table, key, value, expires, false)
+        self.set(key, value, expires, false)
     }
 
     pub(super) fn insert(
         &mut self,
-        table: Table,
-        key: &str,
+        key: &Key,
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Inserted, Error> {
-        if let Some(found) = self.live(table, key, now)? {
+        if let Some(found) = self.live(key, now)? {
             return Ok(Inserted::Exists(found.value));
         }
-        self.set(table, key, value, expires, false)?;
+        self.set(key, value, expires, false)?;
         Ok(Inserted::New)
     }
 
     pub(super) fn replace(
         &mut self,
-        table: Table,
-        key: &str,
+        key: &Key,
         seen: &[u8],
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<bool, Error> {
-        match self.live(table, key, now)? {
+        match self.live(key, now)? {
             Some(found) if found.value == seen => {
-                self.set(table, key, value, expires, found.used)?;
+                self.set(key, value, expires, found.used)?;
                 Ok(true)
             }
             _ => Ok(false),
         }
     }
 
-    pub(super) fn take(&mut self, table: Table, key: &str, now: Timestamp) -> Result<Taken, Error> {
-        let Some(found) = self.live(table, key, now)? else {
+    pub(super) fn take(&mut self, key: &Key, now: Timestamp) -> Result<Taken, Error> {
+        let Some(found) = self.live(key, now)? else {
             return Ok(Taken::Unknown);
         };
         if found.used {
@@ -253,27 +246,30 @@ impl<'t> Batch<'t> {
         }
         self.change = Change::Values;
         self.transaction
-            .open_table(entries(table))?
-            .insert(key, (true, found.expires, found.value.as_slice()))?;
+            .open_table(entries(key.table()))?
+            .insert(key.name(), (true, found.expires, found.value.as_slice()))?;
         Ok(Taken::Fresh(found.value))
     }
 
-    pub(super) fn remove(&mut self, table: Table, key: &str) -> Result<bool, Error> {
-        let Some(found) = self.found(table, key)? else {
+    pub(super) fn remove(&mut self, key: &Key) -> Result<bool, Error> {
+        let Some(found) = self.found(key)? else {
             return Ok(false);
         };
         self.change = Change::Values;
-        self.transaction.open_table(entries(table))?.remove(key)?;
-        self.forget_expiry(found.expires, table.name(), key)?;
+        self.transaction
+            .open_table(entries(key.table()))?
+            .remove(key.name())?;
+        self.forget_expiry(found.expires, key.table().name(), key.name())?;
         Ok(true)
     }
 
     pub(super) fn count(
         &mut self,
-        key: &str,
+        key: &CountKey,
         window: Duration,
         now: Timestamp,
     ) -> Result<u64, Error> {
+        let key = key.name();
         let mut counts = self.transaction.open_table(COUNTS)?;
         let present = counts.get(key)?.map(|row| row.value());
         let latest = (now + window).millis();
@@ -360,9 +356,9 @@ impl<'t> Batch<'t> {
         Ok(())
     }
 
-    fn found(&self, table: Table, key: &str) -> Result<Option<Found>, Error> {
-        let table = self.transaction.open_table(entries(table))?;
-        let found = table.get(key)?;
+    fn found(&self, key: &Key) -> Result<Option<Found>, Error> {
+        let table = self.transaction.open_table(entries(key.table()))?;
+        let found = table.get(key.name())?;
         Ok(found.map(|entry| {
             let (used, expires, value) = entry.value();
             Found {
@@ -373,15 +369,14 @@ impl<'t> Batch<'t> {
         }))
     }
 
-    fn live(&self, table: Table, key: &str, now: Timestamp) -> Result<Option<Found>, Error> {
-        let found = self.found(table, key)?;
+    fn live(&self, key: &Key, now: Timestamp) -> Result<Option<Found>, Error> {
+        let found = self.found(key)?;
         Ok(found.filter(|found| now.millis() < found.expires))
     }
 
     fn set(
         &mut self,
-        table: Table,
-        key: &str,
+        key: &Key,
         value: &[u8],
         expires: Option<Timestamp>,
         used: bool,
@@ -390,16 +385,16 @@ impl<'t> Batch<'t> {
         let expires = expires.map_or(NEVER, Timestamp::millis);
         let before = self
             .transaction
-            .open_table(entries(table))?
-            .insert(key, (used, expires, value))?
+            .open_table(entries(key.table()))?
+            .insert(key.name(), (used, expires, value))?
             .map(|entry| entry.value().1);
         if before == Some(expires) {
             return Ok(());
         }
         if let Some(before) = before {
-            self.forget_expiry(before, table.name(), key)?;
+            self.forget_expiry(before, key.table().name(), key.name())?;
         }
-        self.note_expiry(expires, table.name(), key)
+        self.note_expiry(expires, key.table().name(), key.name())
     }
 
     fn note_expiry(&self, at: u64, table: &str, key: &str) -> Result<(), Error> {

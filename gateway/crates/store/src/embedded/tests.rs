@@ -78,22 +78,25 @@ async fn busy(
                 let now = Clock.now();
                 let until = now + Duration::from_secs(3600);
                 let key = format!("{life}-{task}-{number}");
-                let inserted = store.insert(Table::Client, &key, key.as_bytes(), None, now);
+                let client = Key::of(Table::Client, &key);
+                let inserted = store.insert(&client, key.as_bytes(), None, now);
                 if inserted.await.is_err() {
                     return;
                 }
                 tell("registered", &key);
                 // Counts are committed without a sync; that must not loosen the rest.
-                let counted = store.count(&key, Duration::from_secs(60), now);
+                let count = CountKey::new(&key);
+                let counted = store.count(&count, Duration::from_secs(60), now);
                 if counted.await.is_err() {
                     return;
                 }
-                let put = store.put(Table::Code, &key, key.as_bytes(), Some(until));
+                let code = Key::of(Table::Code, &key);
+                let put = store.put(&code, key.as_bytes(), Some(until));
                 if put.await.is_err() {
                     return;
                 }
                 tell("authorized", &key);
-                if store.take(Table::Code, &key, now).await.is_err() {
+                if store.take(&Key::of(Table::Code, &key), now).await.is_err() {
                     return;
                 }
                 tell("redeemed", &key);
@@ -128,15 +131,15 @@ async fn assert_kept(store: &Embedded, acknowledged: &Acknowledged) {
         let value = key.as_bytes().to_vec();
         match *what {
             "registered" => {
-                let found = store.get(Table::Client, key, now).await.unwrap();
+                let found = store.get(&Key::of(Table::Client, key), now).await.unwrap();
                 assert_eq!(found, Some(value), "a registration is lost: {key}");
             }
             "authorized" => {
-                let found = store.get(Table::Code, key, now).await.unwrap();
+                let found = store.get(&Key::of(Table::Code, key), now).await.unwrap();
                 assert_eq!(found, Some(value), "a code is lost: {key}");
             }
             "redeemed" => {
-                let taken = store.take(Table::Code, key, now).await.unwrap();
+                let taken = store.take(&Key::of(Table::Code, key), now).await.unwrap();
                 assert_eq!(taken, Taken::Again(value), "redeemed twice: {key}");
             }
             _ => assert!(revoked.contains(key), "a revocation is lost: {key}"),
@@ -231,11 +234,11 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged() {
 }
 
 async fn put(store: &Embedded, key: &str) -> Result<(), StoreError> {
-    store.put(Table::Client, key, b"1", None).await
+    store.put(&Key::of(Table::Client, key), b"1", None).await
 }
 
 async fn is_there(store: &Embedded, key: &str) -> Result<bool, StoreError> {
-    let found = store.get(Table::Client, key, Clock.now()).await?;
+    let found = store.get(&Key::of(Table::Client, key), Clock.now()).await?;
     Ok(found.is_some())
 }
 
@@ -260,7 +263,7 @@ async fn a_full_disk_refuses_writes_answers_reads_and_mends_itself() {
     let mut kept = 0;
     let error = loop {
         let key = kept.to_string();
-        match store.put(Table::Setting, &key, &big, None).await {
+        match store.put(&Key::of(Table::Setting, &key), &big, None).await {
             Ok(()) => kept += 1,
             Err(error) => break error,
         }
@@ -274,7 +277,7 @@ async fn a_full_disk_refuses_writes_answers_reads_and_mends_itself() {
     assert_recovers(&store).await;
     for key in 0..kept {
         let key = key.to_string();
-        let found = store.get(Table::Setting, &key, Clock.now()).await;
+        let found = store.get(&Key::of(Table::Setting, &key), Clock.now()).await;
         assert_eq!(found.unwrap().as_ref(), Some(&big));
     }
 }

@@ -40,7 +40,9 @@ impl Redis {
     /// Two keys at a time, which a server of a cluster refuses, and one that does not let us read.
     async fn refuses_two_keys(&self) -> Option<String> {
         let mut command = redis::cmd("EXISTS");
-        command.arg(self.key("birth")).arg(self.key("revocations"));
+        command
+            .arg(self.name("birth"))
+            .arg(self.name("revocations"));
         let answer = self
             .connection
             .attempt::<u64>(Request::Command(command))

@@ -118,7 +118,7 @@ fn open(url: &str) -> Arc<dyn Store> {
 
 /// Works, as a login does.
 async fn write(store: &dyn Store) -> Result<(), StoreError> {
-    store.put(Table::Session, "s", b"1", None).await
+    store.put(&Key::of(Table::Session, "s"), b"1", None).await
 }
 
 /// An error, and soon.
@@ -166,11 +166,11 @@ async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
     for code in 0..50 {
         let key = format!("c{code}");
         store
-            .put(Table::Code, &key, b"grant", Some(until))
+            .put(&Key::of(Table::Code, &key), b"grant", Some(until))
             .await
             .unwrap();
         if code % 2 == 0 {
-            store.take(Table::Code, &key, now).await.unwrap();
+            store.take(&Key::of(Table::Code, &key), now).await.unwrap();
         }
     }
     let revoked = Revocation {
@@ -184,7 +184,9 @@ async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
     server.run();
     assert!(recovery(store.as_ref()).await < Duration::from_secs(2));
     for code in 0..50 {
-        let taken = store.take(Table::Code, &format!("c{code}"), now).await;
+        let taken = store
+            .take(&Key::of(Table::Code, &format!("c{code}")), now)
+            .await;
         let value = b"grant".to_vec();
         let expected = match code % 2 {
             0 => Taken::Again(value),
@@ -343,7 +345,7 @@ async fn redis_is_reached_over_its_socket_and_from_short_lived_runtimes() {
     }
     assert!(
         store
-            .get(Table::Session, "s", Clock.now())
+            .get(&Key::of(Table::Session, "s"), Clock.now())
             .await
             .unwrap()
             .is_some()

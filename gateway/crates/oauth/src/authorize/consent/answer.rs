@@ -16,7 +16,7 @@ use gateway_core::grants::consented_tools::{self, Choice, Offered};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
-use gateway_store::{Pressed, StoreError};
+use gateway_store::{FormPage, Key, Pressed, StoreError};
 
 /// The longest text that tools are looked for by, in characters.
 const LONGEST_FIND: usize = 100;
@@ -156,8 +156,8 @@ impl Answer {
     }
 
     /// Names this one rendering of the page.
-    fn form(&self) -> String {
-        format!("consent:{}", self.unsealed.nonce)
+    fn form(&self) -> Key {
+        Key::form_answer(FormPage::Consent, &self.unsealed.nonce)
     }
 
     /// The code that Allow gives: one a page, so that every replica gives the same one for the same

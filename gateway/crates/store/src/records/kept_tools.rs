@@ -12,8 +12,8 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::records::{Records, decode, encode};
-use super::{StoreError, Table};
+use super::{Records, encode};
+use crate::{Key, KeyKind, StoreError};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId, SetDigest, Tools};
 
@@ -27,7 +27,7 @@ const CHOICES: usize = 1024;
 const EACH: usize = 64;
 
 /// The choices that this replica has read.
-pub(super) struct Choices(Cache<SetDigest, Arc<Tools>, Weight>);
+pub(super) struct KeptTools(Cache<SetDigest, Arc<Tools>, Weight>);
 
 #[derive(Clone)]
 struct Weight;
@@ -39,15 +39,15 @@ impl Weighter<SetDigest, Arc<Tools>> for Weight {
     }
 }
 
-impl Default for Choices {
+impl Default for KeptTools {
     fn default() -> Self {
         Self(Cache::with_weighter(CHOICES, ROOM, Weight))
     }
 }
 
-impl fmt::Debug for Choices {
+impl fmt::Debug for KeptTools {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Choices({})", self.0.len())
+        write!(f, "KeptTools({})", self.0.len())
     }
 }
 
@@ -60,6 +60,13 @@ pub enum ToolsUnknown {
     /// The store was not to be asked.
     #[error(transparent)]
     Away(#[from] StoreError),
+}
+
+impl Key {
+    /// Of the tools that a grant allowed before it was amended, by their digest.
+    pub fn earlier_tools(grant: &GrantId, digest: &SetDigest) -> Self {
+        Self::new(KeyKind::EarlierTools, format!("tools:{grant}:{digest}"))
+    }
 }
 
 impl Records {
@@ -78,7 +85,7 @@ impl Records {
             let kept = self.read_tools(grant, digest, now).await?;
             kept.map(Arc::new).ok_or(ToolsUnknown::Gone)
         };
-        self.choices()
+        self.kept_tools
             .0
             .get_or_insert_async(digest, read)
             .await
@@ -101,9 +108,8 @@ impl Records {
         if is_it(&kept.grant.tools) {
             return Ok(Some(kept.grant.tools));
         }
-        let key = earlier_key(grant, digest);
-        let earlier = self.store().get(Table::Setting, &key, now).await?;
-        let earlier: Option<Tools> = earlier.map(|bytes| decode(&bytes)).transpose()?;
+        let key = Key::earlier_tools(grant, digest);
+        let earlier: Option<Tools> = self.load(&key, now).await?;
         Ok(earlier.filter(is_it))
     }
 
@@ -116,20 +122,15 @@ impl Records {
         if grant.tools.is_all() || grant.tools.fit_a_token() {
             return Ok(());
         }
-        let key = earlier_key(&grant.id, &grant.tools.digest());
-        let value = encode(&grant.tools);
-        self.store()
-            .put(Table::Setting, &key, &value, Some(until))
+        let key = Key::earlier_tools(&grant.id, &grant.tools.digest());
+        self.store
+            .put(&key, &encode(&grant.tools), Some(until))
             .await
     }
 }
 
-fn earlier_key(grant: &GrantId, digest: &SetDigest) -> String {
-    format!("tools:{grant}:{digest}")
-}
-
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
@@ -250,7 +251,7 @@ pub(super) mod tests {
             let fresh = Records::new(Arc::clone(&store));
             assert!(is_gone(fresh.tools_of(&id, &said(&tools), now).await));
         }
-        store.remove(Table::Grant, "g_1").await.unwrap();
+        store.remove(&Key::grant(&id)).await.unwrap();
         let fresh = Records::new(Arc::clone(&store));
         assert!(is_gone(fresh.tools_of(&id, &said(&tools), now).await));
         // Once it is back, it is found: that it was gone is not remembered.
@@ -288,10 +289,10 @@ pub(super) mod tests {
                 .tools_of(&GrantId::new(&id), &said(&tools), now)
                 .await;
             assert!(read.unwrap().is_some());
-            store.remove(Table::Grant, &id).await.unwrap();
+            store.remove(&Key::grant(&GrantId::new(&id))).await.unwrap();
         }
-        let weight = records.choices().0.weight();
+        let weight = records.kept_tools.0.weight();
         assert!((1..=ROOM).contains(&weight), "{weight}");
-        assert!(records.choices().0.len() > 100);
+        assert!(records.kept_tools.0.len() > 100);
     }
 }

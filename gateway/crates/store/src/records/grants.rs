@@ -1,52 +1,116 @@
-//! Lists of what is kept, a page at a time. Owns: which records count as still there. Not: the
-//! records themselves (`records`).
-//!
-//! There is no index: a filter reads the whole table, in pages. That is for pages that a person
-//! opens and commands that an operator types, never for a call.
+//! Grants: what a user allowed a client.
 
 use std::time::Duration;
 
-use serde::de::DeserializeOwned;
-
-use crate::records::{Records, User, decode};
-use crate::{StoreError, Table};
+use super::{Page, Records, decode, encode};
+use crate::{Key, KeyKind, Revocation, StoreError};
 use gateway_core::access_token::LEEWAY;
-use gateway_core::client::{Client, ClientId};
+use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::authorization_code::AuthorizationCode;
-use gateway_core::grants::{Grant, UserId};
+use gateway_core::grants::amendment::Amendment;
+use gateway_core::grants::{Grant, GrantId, UserId};
 
-/// Records read in one round trip.
-const READ: usize = 500;
-
-/// How long a request may take to redeem a code that was in time, with clocks that differ.
-const IN_FLIGHT: Duration = Duration::from_secs(120);
-
-/// Part of a list.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
-    /// In the order of their keys.
-    pub entries: Vec<T>,
-    /// What to go on after; `None` at the end of the list.
-    pub next: Option<String>,
+/// A grant as it was read, so that what is decided about it replaces exactly that.
+#[derive(Clone, Debug)]
+pub struct KeptGrant {
+    /// The grant. It may have ended.
+    pub grant: Grant,
+    seen: Vec<u8>,
 }
 
 /// Which grants are meant: those that match all that is said.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GrantsOf<'a> {
-    /// Given by this person.
+    /// Given by this user.
     pub user: Option<&'a UserId>,
     /// Given to this client.
     pub client: Option<&'a ClientId>,
 }
 
 impl GrantsOf<'_> {
-    fn includes(&self, user: &UserId, client: &ClientId) -> bool {
+    pub(super) fn includes(&self, user: &UserId, client: &ClientId) -> bool {
         self.user.is_none_or(|of| of == user) && self.client.is_none_or(|of| of == client)
     }
 }
 
+/// How long a grant with refresh tokens is remembered after its end, so that a late refresh is told
+/// that it is late and not that it is unknown.
+const REMEMBERED_AFTER_END: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Key {
+    /// Of a grant's record.
+    pub fn grant(id: &GrantId) -> Self {
+        Self::new(KeyKind::Grant, id.as_str())
+    }
+}
+
 impl Records {
+    /// Keeps a new grant until its last token ends. One that is there already is changed by
+    /// [`Records::replace_grant`] only: refresh tokens depend on it.
+    pub async fn put_grant(&self, grant: &Grant) -> Result<(), StoreError> {
+        let (key, value) = (Key::grant(&grant.id), encode(grant));
+        let until = Some(remembered_until(grant));
+        self.store.put(&key, &value, until).await
+    }
+
+    /// A grant that has not ended.
+    pub async fn grant(&self, id: &GrantId, now: Timestamp) -> Result<Option<Grant>, StoreError> {
+        let grant: Option<Grant> = self.load(&Key::grant(id), now).await?;
+        Ok(grant.filter(|grant| now < grant.expires))
+    }
+
+    /// A grant to be changed, ended or not.
+    pub async fn kept_grant(
+        &self,
+        id: &GrantId,
+        now: Timestamp,
+    ) -> Result<Option<KeptGrant>, StoreError> {
+        let seen = self.store.get(&Key::grant(id), now).await?;
+        seen.map(|seen| {
+            let grant = decode(&seen)?;
+            Ok(KeptGrant { grant, seen })
+        })
+        .transpose()
+    }
+
+    /// Sets a grant if it still is what was read. `false` if somebody changed or revoked it since.
+    pub async fn replace_grant(
+        &self,
+        kept: &KeptGrant,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (key, value) = (Key::grant(&kept.grant.id), encode(grant));
+        let until = Some(remembered_until(grant));
+        self.store
+            .replace(&key, &kept.seen, &value, until, now)
+            .await
+    }
+
+    /// Sets a grant and makes its tokens in use follow, on every replica: the amendment is durable
+    /// before the grant is replaced, so that a fault in between leaves nothing that can't be mended by
+    /// approving once more. `false` as for [`Records::replace_grant`]. `expires` is when nothing needs
+    /// the amendment any more, `tokens_end` when the last access token ends that was given before.
+    pub async fn amend_grant(
+        &self,
+        kept: &KeptGrant,
+        grant: &Grant,
+        amendment: &Amendment,
+        [expires, tokens_end]: [Timestamp; 2],
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.keep_earlier_tools(&kept.grant, tokens_end).await?;
+        let entry = Revocation {
+            id: amendment.to_entry(),
+            expires,
+        };
+        self.store.revoke(&entry, now).await?;
+        if let Some(view) = self.view() {
+            view.add(&[entry]);
+        }
+        self.replace_grant(kept, grant, now).await
+    }
+
     /// Up to `limit` grants after the grant `after`, without those that have ended or were revoked.
     pub async fn grants(
         &self,
@@ -59,7 +123,7 @@ impl Records {
             let revoked = self.view().is_some_and(|view| view.revokes_grant(grant));
             of.includes(&grant.user, &grant.client) && now < grant.expires && !revoked
         };
-        self.page(Table::Grant, after, limit, now, live).await
+        self.page(KeyKind::Grant, after, limit, now, live).await
     }
 
     /// Every grant that a token may still name, also where it was cut off.
@@ -70,82 +134,16 @@ impl Records {
     ) -> Result<Vec<Grant>, StoreError> {
         let named =
             |grant: &Grant| of.includes(&grant.user, &grant.client) && now < grant.expires + LEEWAY;
-        let page = self.page(Table::Grant, None, usize::MAX, now, named);
+        let page = self.page(KeyKind::Grant, None, usize::MAX, now, named);
         Ok(page.await?.entries)
     }
+}
 
-    /// The codes that may be redeemed, or are being redeemed at this moment.
-    pub async fn open_codes(
-        &self,
-        of: GrantsOf<'_>,
-        now: Timestamp,
-    ) -> Result<Vec<AuthorizationCode>, StoreError> {
-        let open = |code: &AuthorizationCode| {
-            of.includes(&code.user, &code.client) && now < code.expires + IN_FLIGHT
-        };
-        let page = self.page(Table::Code, None, usize::MAX, now, open);
-        Ok(page.await?.entries)
-    }
-
-    /// Up to `limit` stored clients after the client `after`: those that registered themselves, and
-    /// what is remembered of those with a metadata document. Not those of the configuration.
-    pub async fn clients(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Page<Client>, StoreError> {
-        self.page(Table::Client, after, limit, now, |_| true).await
-    }
-
-    /// Up to `limit` people after the one with the login name `after`.
-    pub async fn users(
-        &self,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Page<User>, StoreError> {
-        let after = after.map(str::to_lowercase);
-        self.page(Table::User, after.as_deref(), limit, now, |_| true)
-            .await
-    }
-
-    async fn page<T: DeserializeOwned>(
-        &self,
-        table: Table,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-        includes: impl Fn(&T) -> bool + Send,
-    ) -> Result<Page<T>, StoreError> {
-        let mut after = after.map(str::to_owned);
-        let mut entries = Vec::new();
-        loop {
-            let read = self
-                .store()
-                .list(table, after.as_deref(), READ, now)
-                .await?;
-            let is_last = read.len() < READ;
-            for (key, value) in read {
-                let entry: T = decode(&value)?;
-                if includes(&entry) {
-                    if entries.len() == limit {
-                        return Ok(Page {
-                            entries,
-                            next: after,
-                        });
-                    }
-                    entries.push(entry);
-                }
-                after = Some(key);
-            }
-            if is_last {
-                return Ok(Page {
-                    entries,
-                    next: None,
-                });
-            }
-        }
+/// Tokens count a little longer than they say, and find their tools here.
+fn remembered_until(grant: &Grant) -> Timestamp {
+    match grant.refresh {
+        Some(_) => grant.expires + REMEMBERED_AFTER_END,
+        None => grant.expires + 2 * LEEWAY,
     }
 }
 
@@ -192,7 +190,7 @@ mod tests {
         let records = Records::new(Arc::new(Memory::new())).with_view(view);
         let later = NOW + Duration::from_secs(60);
         // More than one reading: every third is bob's, every fifth has ended.
-        for number in 0..2 * READ + 7 {
+        for number in 0..1007 {
             let user = if number % 3 == 0 { "u_bob" } else { "u_alice" };
             let mut grant = grant(number, user, "c_1", later);
             records.put_grant(&grant).await.unwrap();
@@ -205,8 +203,7 @@ mod tests {
                 records
                     .store()
                     .put(
-                        Table::Grant,
-                        kept.grant.id.as_str(),
+                        &Key::grant(&kept.grant.id),
                         &value,
                         Some(later + Duration::from_secs(60)),
                     )
@@ -227,7 +224,7 @@ mod tests {
             user: Some(&bob),
             client: None,
         };
-        let expected: Vec<String> = (0..2 * READ + 7)
+        let expected: Vec<String> = (0..1007)
             .filter(|number| number % 3 == 0 && number % 5 != 0 && *number != 3)
             .map(|number| format!("g_{number:05}"))
             .collect();

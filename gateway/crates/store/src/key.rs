@@ -1,0 +1,193 @@
+//! Under which names things are kept. Owns: tables, the kinds of keys, keys. The constructors of a
+//! [`Key`] stand beside the record that it is for (`records`).
+
+use std::fmt;
+
+/// What kinds of things are kept. Each has its own key space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Table {
+    /// Registered clients, by client id.
+    Client,
+    /// Users, by lower-case login name.
+    User,
+    /// Grants, by id.
+    Grant,
+    /// Authorization codes, by hash.
+    Code,
+    /// Browser sessions, by hash.
+    Session,
+    /// Marks of things that may happen once, such as a consent form.
+    Once,
+    /// Single values: the setup code, fingerprints of keys, what a user allowed a client last,
+    /// when a grant was used, what it allowed before it was amended.
+    Setting,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 7] = [
+        Self::Client,
+        Self::User,
+        Self::Grant,
+        Self::Code,
+        Self::Session,
+        Self::Once,
+        Self::Setting,
+    ];
+
+    /// Its name in the keys of Redis and in the embedded store's file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::User => "user",
+            Self::Grant => "grant",
+            Self::Code => "code",
+            Self::Session => "session",
+            Self::Once => "once",
+            Self::Setting => "setting",
+        }
+    }
+}
+
+/// What a key is for. It names a record in errors and logs, where the key itself must not stand: it
+/// can be the hash of a secret, or what a client sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum KeyKind {
+    /// A registered client.
+    Client,
+    /// A user.
+    User,
+    /// A grant.
+    Grant,
+    /// An authorization code.
+    Code,
+    /// A browser session.
+    Session,
+    /// What a form was answered with first.
+    FormAnswer,
+    /// A client assertion that was used.
+    UsedAssertion,
+    /// A grant that was ended and has no record.
+    EndedGrant,
+    /// An address, account or browser that has to wait before the next login.
+    LoginLock,
+    /// The setup code.
+    Setup,
+    /// The public half of a signing key.
+    SigningKey,
+    /// When a grant was used last.
+    LastUse,
+    /// What a user allowed a client last.
+    Allowed,
+    /// The tools of a grant before it was amended.
+    EarlierTools,
+}
+
+impl KeyKind {
+    /// Where keys of this kind stand.
+    pub const fn table(self) -> Table {
+        match self {
+            Self::Client => Table::Client,
+            Self::User => Table::User,
+            Self::Grant => Table::Grant,
+            Self::Code => Table::Code,
+            Self::Session => Table::Session,
+            Self::FormAnswer | Self::UsedAssertion | Self::EndedGrant | Self::LoginLock => {
+                Table::Once
+            }
+            Self::Setup | Self::SigningKey | Self::LastUse | Self::Allowed | Self::EarlierTools => {
+                Table::Setting
+            }
+        }
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Client => "client",
+            Self::User => "user",
+            Self::Grant => "grant",
+            Self::Code => "authorization code",
+            Self::Session => "session",
+            Self::FormAnswer => "form answer",
+            Self::UsedAssertion => "used assertion",
+            Self::EndedGrant => "ended grant",
+            Self::LoginLock => "login lock",
+            Self::Setup => "setup code",
+            Self::SigningKey => "signing key",
+            Self::LastUse => "last use",
+            Self::Allowed => "allowed client",
+            Self::EarlierTools => "earlier tools",
+        })
+    }
+}
+
+/// The key of one record. What is written to disk and to Redis is made of its table and its name,
+/// which therefore never change.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Key {
+    kind: KeyKind,
+    name: String,
+}
+
+impl Key {
+    pub(crate) fn new(kind: KeyKind, name: impl Into<String>) -> Self {
+        Self {
+            kind,
+            name: name.into(),
+        }
+    }
+
+    /// A key of any text, for tests of the promises.
+    #[cfg(test)]
+    pub(crate) fn of(table: Table, name: impl Into<String>) -> Self {
+        let kind = match table {
+            Table::Client => KeyKind::Client,
+            Table::User => KeyKind::User,
+            Table::Grant => KeyKind::Grant,
+            Table::Code => KeyKind::Code,
+            Table::Session => KeyKind::Session,
+            Table::Once => KeyKind::FormAnswer,
+            Table::Setting => KeyKind::Setup,
+        };
+        Self::new(kind, name)
+    }
+
+    /// What it is for.
+    pub const fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// Where it stands.
+    pub const fn table(&self) -> Table {
+        self.kind.table()
+    }
+
+    /// Its name in its table.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// The kind alone.
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({})", self.kind)
+    }
+}
+
+/// The key of a count.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct CountKey(String);
+
+impl CountKey {
+    pub(crate) fn new(name: impl Into<String>) -> Self {
+        Self(name.into())
+    }
+
+    /// Its name among the counts.
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}

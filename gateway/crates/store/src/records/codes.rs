@@ -1,0 +1,81 @@
+//! Authorization codes.
+
+use std::time::Duration;
+
+use super::{GrantsOf, Records, decode, encode};
+use crate::{Inserted, Key, KeyKind, StoreError, Taken};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::authorization_code::AuthorizationCode;
+use gateway_core::secret::SecretHash;
+
+/// How long a request may take to redeem a code that was in time, with clocks that differ.
+const IN_FLIGHT: Duration = Duration::from_secs(120);
+
+/// What taking an authorization code met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TakenCode {
+    /// This request redeems it.
+    Fresh(AuthorizationCode),
+    /// It was redeemed before.
+    Replayed(AuthorizationCode),
+    /// There is no such code.
+    Unknown,
+}
+
+impl Key {
+    /// Of a code's record.
+    pub fn code(hash: &SecretHash) -> Self {
+        Self::new(KeyKind::Code, hash.as_str())
+    }
+}
+
+impl Records {
+    /// Looks at a code without taking it.
+    pub async fn code(
+        &self,
+        hash: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Option<AuthorizationCode>, StoreError> {
+        self.load(&Key::code(hash), now).await
+    }
+
+    /// Takes a code: exactly one caller ever gets it fresh.
+    pub async fn take_code(
+        &self,
+        hash: &SecretHash,
+        now: Timestamp,
+    ) -> Result<TakenCode, StoreError> {
+        match self.store.take(&Key::code(hash), now).await? {
+            Taken::Fresh(bytes) => Ok(TakenCode::Fresh(decode(&bytes)?)),
+            Taken::Again(bytes) => Ok(TakenCode::Replayed(decode(&bytes)?)),
+            Taken::Unknown => Ok(TakenCode::Unknown),
+        }
+    }
+
+    /// Keeps a code under its hash, unless one is there; `false` then. It stays known after its 60
+    /// seconds, so that a late replay is recognised for as long as the tokens live that it gave.
+    pub async fn add_code(
+        &self,
+        hash: &SecretHash,
+        code: &AuthorizationCode,
+        keep_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (key, value) = (Key::code(hash), encode(code));
+        let inserted = self.store.insert(&key, &value, Some(keep_until), now);
+        Ok(inserted.await? == Inserted::New)
+    }
+
+    /// The codes that may be redeemed, or are being redeemed at this moment.
+    pub async fn open_codes(
+        &self,
+        of: GrantsOf<'_>,
+        now: Timestamp,
+    ) -> Result<Vec<AuthorizationCode>, StoreError> {
+        let open = |code: &AuthorizationCode| {
+            of.includes(&code.user, &code.client) && now < code.expires + IN_FLIGHT
+        };
+        let page = self.page(KeyKind::Code, None, usize::MAX, now, open);
+        Ok(page.await?.entries)
+    }
+}

@@ -1,0 +1,43 @@
+//! Counts of events within a time. A count has no record: it is a number that the store adds to.
+
+use std::time::Duration;
+
+use super::Records;
+use crate::{CountKey, StoreError};
+use gateway_core::client::ClientId;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::GrantId;
+
+impl CountKey {
+    /// Of new registrations from a network.
+    pub fn registrations(network: &str) -> Self {
+        Self::new(format!("registrations/{network}"))
+    }
+
+    /// Of registrations from a network of what is registered already.
+    pub fn repeated_registrations(network: &str) -> Self {
+        Self::new(format!("registrations-again/{network}"))
+    }
+
+    /// Of a client's assertions.
+    pub fn assertions(client: &ClientId) -> Self {
+        Self::new(format!("assertions/{client}"))
+    }
+
+    /// Of revocations of attenuated tokens of a grant.
+    pub fn attenuated_revocations(grant: &GrantId) -> Self {
+        Self::new(format!("narrowed/{grant}"))
+    }
+}
+
+impl Records {
+    /// Counts one event and returns how many there were in the current window, this one included.
+    pub async fn count(
+        &self,
+        key: &CountKey,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        self.store.count(key, window, now).await
+    }
+}

@@ -1,0 +1,46 @@
+//! When a grant was used last. A number of its own beside the grant's record, which belongs to
+//! refreshing.
+
+use super::{Records, decode, encode};
+use crate::{Inserted, Key, KeyKind, StoreError};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::GrantId;
+
+impl Key {
+    /// Of when a grant was used last.
+    pub fn last_use(grant: &GrantId) -> Self {
+        Self::new(KeyKind::LastUse, format!("last_use:{grant}"))
+    }
+}
+
+impl Records {
+    /// When a grant was used last, to about ten minutes.
+    pub async fn last_use(
+        &self,
+        grant: &GrantId,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.load(&Key::last_use(grant), now).await
+    }
+
+    /// Keeps when a grant was used, unless a later use is kept.
+    pub(crate) async fn put_last_use(
+        &self,
+        grant: &GrantId,
+        at: Timestamp,
+        keep_until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (key, value, until) = (Key::last_use(grant), encode(&at), Some(keep_until));
+        let inserted = self.store.insert(&key, &value, until, now).await?;
+        let Inserted::Exists(seen) = inserted else {
+            return Ok(());
+        };
+        let earlier: Timestamp = decode(&seen)?;
+        if earlier < at {
+            // Beaten by another replica, whose use was at about this time.
+            self.store.replace(&key, &seen, &value, until, now).await?;
+        }
+        Ok(())
+    }
+}

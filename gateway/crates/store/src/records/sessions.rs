@@ -1,0 +1,41 @@
+//! Browser sessions of the login pages.
+
+use super::{Records, encode};
+use crate::{Key, KeyKind, StoreError};
+use gateway_core::browser_session::BrowserSession;
+use gateway_core::clock::Timestamp;
+use gateway_core::secret::SecretHash;
+
+impl Key {
+    /// Of a session's record, by the hash of its cookie.
+    pub fn session(hash: &SecretHash) -> Self {
+        Self::new(KeyKind::Session, hash.as_str())
+    }
+}
+
+impl Records {
+    /// Opens a browser session under the hash of its cookie.
+    pub async fn open_session(
+        &self,
+        hash: &SecretHash,
+        session: &BrowserSession,
+    ) -> Result<(), StoreError> {
+        let (key, value) = (Key::session(hash), encode(session));
+        self.store.put(&key, &value, Some(session.expires)).await
+    }
+
+    /// A browser session.
+    pub async fn session(
+        &self,
+        hash: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Option<BrowserSession>, StoreError> {
+        self.load(&Key::session(hash), now).await
+    }
+
+    /// Ends a browser session.
+    pub async fn end_session(&self, hash: &SecretHash) -> Result<(), StoreError> {
+        self.store.remove(&Key::session(hash)).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,129 @@
+//! Users: who may log in.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Page, Records, decode, encode};
+use crate::{Inserted, Key, KeyKind, StoreError};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::UserId;
+
+/// Somebody who may log in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// Never changes.
+    pub id: UserId,
+    /// The login name as its owner writes it.
+    pub name: String,
+    /// Argon2id, in the PHC string format.
+    pub password_hash: String,
+    /// When the user was added.
+    pub created: Timestamp,
+    /// Why the user may not log in, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<Disabled>,
+    /// Whether the configuration names this user as the owner.
+    #[serde(default)]
+    pub configured: bool,
+    /// What browser sessions stand for besides the password: with another text they are over.
+    #[serde(default)]
+    pub sessions: String,
+}
+
+/// Why a user may not log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disabled {
+    /// The operator said so.
+    ByOperator,
+    /// The configuration named this user as the owner, and now names somebody else.
+    FormerOwner,
+}
+
+impl User {
+    /// A user who may log in.
+    pub fn new(id: UserId, name: &str, password_hash: &str, created: Timestamp) -> Self {
+        Self {
+            id,
+            name: name.to_owned(),
+            password_hash: password_hash.to_owned(),
+            created,
+            disabled: None,
+            configured: false,
+            sessions: String::new(),
+        }
+    }
+
+    /// What a browser session of this user stands for.
+    pub fn credential(&self) -> String {
+        format!("{}{}", self.password_hash, self.sessions)
+    }
+}
+
+impl Key {
+    /// Of a user's record, by login name in any case.
+    pub fn user(name: &str) -> Self {
+        Self::new(KeyKind::User, name.to_lowercase())
+    }
+}
+
+/// How often somebody else may come between reading a user's record and writing it.
+const ATTEMPTS: usize = 8;
+
+impl Records {
+    /// A user, by login name in any case.
+    pub async fn user(&self, name: &str, now: Timestamp) -> Result<Option<User>, StoreError> {
+        self.load(&Key::user(name), now).await
+    }
+
+    /// Adds a user; `false` if the name is taken.
+    pub async fn add_user(&self, user: &User, now: Timestamp) -> Result<bool, StoreError> {
+        let key = Key::user(&user.name);
+        let inserted = self.store.insert(&key, &encode(user), None, now).await?;
+        Ok(inserted == Inserted::New)
+    }
+
+    /// Changes a user's record as it is at that moment. `None` if there is nobody of this name.
+    pub async fn change_user(
+        &self,
+        name: &str,
+        now: Timestamp,
+        change: impl Fn(User) -> User + Send,
+    ) -> Result<Option<User>, StoreError> {
+        let key = Key::user(name);
+        for _ in 0..ATTEMPTS {
+            let Some(seen) = self.store.get(&key, now).await? else {
+                return Ok(None);
+            };
+            let user = change(decode(&seen)?);
+            let value = encode(&user);
+            if self.store.replace(&key, &seen, &value, None, now).await? {
+                return Ok(Some(user));
+            }
+        }
+        Err(StoreError("others kept changing the record".to_owned()))
+    }
+
+    /// Whether anybody may log in yet.
+    pub async fn has_users(&self, now: Timestamp) -> Result<bool, StoreError> {
+        let first = self.store.list(KeyKind::User.table(), None, 1, now).await?;
+        Ok(!first.is_empty())
+    }
+
+    /// Some user, if there is any: what hashing a password costs here.
+    pub async fn any_user(&self, now: Timestamp) -> Result<Option<User>, StoreError> {
+        let first = self.store.list(KeyKind::User.table(), None, 1, now).await?;
+        first.first().map(|(_, bytes)| decode(bytes)).transpose()
+    }
+
+    /// Up to `limit` users after the one with the login name `after`.
+    pub async fn users(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Page<User>, StoreError> {
+        let after = after.map(str::to_lowercase);
+        self.page(KeyKind::User, after.as_deref(), limit, now, |_| true)
+            .await
+    }
+}
