@@ -91,6 +91,18 @@ pub enum StartError {
     OtherKeys(u32),
 }
 
+impl StartError {
+    /// Waiting helps against an outage only.
+    fn of_store(url: &str, error: StoreError) -> Self {
+        let url = url.to_owned();
+        if error.is_corrupt() {
+            let sentence = format!("{error}. {}", error.reason().remedy());
+            return Self::StoreUnusable { url, sentence };
+        }
+        Self::StoreAway { url, error }
+    }
+}
+
 impl App {
     /// Opens the store, waits for the first reading of the revocations, and wires the rest.
     pub async fn build(
@@ -225,11 +237,8 @@ async fn answering(url: &str, store: &dyn Store, clock: Clock) -> Result<(), Sta
         };
         match store.epoch(&candidate).await {
             Ok(_) => return Ok(()),
-            Err(error) if started.elapsed() > STORE_START => {
-                return Err(StartError::StoreAway {
-                    url: url.to_owned(),
-                    error,
-                });
+            Err(error) if error.is_corrupt() || started.elapsed() > STORE_START => {
+                return Err(StartError::of_store(url, error));
             }
             Err(error) => {
                 if let Some(sentence) = store.examine().await.hopeless {
@@ -256,10 +265,7 @@ async fn same_keys(
     let id = keys.active_id();
     let public = keys.active_public().to_bytes_hex();
     let same = records.note_signing_key(id, &public, clock.now()).await;
-    let same = same.map_err(|error| StartError::StoreAway {
-        url: url.to_owned(),
-        error,
-    })?;
+    let same = same.map_err(|error| StartError::of_store(url, error))?;
     if same {
         Ok(())
     } else {
@@ -278,7 +284,7 @@ async fn first_reading(
         if started.elapsed() > STORE_START {
             return Err(StartError::StoreAway {
                 url: url.to_owned(),
-                error: StoreError("the revocations could not be read".to_owned()),
+                error: StoreError::Away("the revocations could not be read".to_owned()),
             });
         }
         sleep(Duration::from_millis(10)).await;

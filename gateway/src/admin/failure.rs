@@ -93,7 +93,7 @@ impl From<Reason> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        Self::new(Reason::StoreUnavailable, error.to_string())
+        Self::new(error.reason(), error.to_string())
     }
 }
 

@@ -53,9 +53,9 @@ pub enum TokenRejection {
     /// 401: the client needs another token.
     #[error("{0}")]
     Invalid(Reason),
-    /// 503: whether it was revoked can't be known.
-    #[error("the revocation view is too old")]
-    Unknown,
+    /// 503: whether it counts can't be known, and why.
+    #[error("whether the token counts can't be known: {0}")]
+    Unknown(Reason),
 }
 
 /// Where a token is presented.
@@ -99,10 +99,10 @@ impl AccessToken {
             return Err(TokenRejection::Invalid(Reason::GrantRevoked));
         }
         let Some(since) = status.remembers_since else {
-            return Err(TokenRejection::Unknown);
+            return Err(TokenRejection::Unknown(Reason::StoreUnavailable));
         };
         if status.age > VIEW_LIFETIME {
-            return Err(TokenRejection::Unknown);
+            return Err(TokenRejection::Unknown(Reason::StoreUnavailable));
         }
         // A store that was emptied forgot its revocations: what is older than it may be revoked.
         // No leeway for clocks counts in favour of a token here; `since` has it within.

@@ -38,7 +38,7 @@ pub(super) async fn answer(
 ) -> Response {
     match first_step(server, request, now).await {
         Ok(next) => go_on(server, request, next, now).await,
-        Err(error) => fault(server, request, &error),
+        Err(error) => fault(server, request, error),
     }
 }
 
@@ -71,7 +71,7 @@ async fn go_on(
         NextStep::Consent(asked, session) => consent::page(server, request, &session, &asked).await,
         NextStep::IssueCode(consented) => issue_code(server, request, *consented, now)
             .await
-            .unwrap_or_else(|error| fault(server, request, &error)),
+            .unwrap_or_else(|error| fault(server, request, error)),
     }
 }
 
@@ -155,14 +155,8 @@ fn refuse(
     error_page::page(server, request, StatusCode::BAD_REQUEST, reason, detail)
 }
 
-fn fault(server: &AuthorizationServer, request: &Request, error: &StoreError) -> Response {
-    let error = OAuthError::fault(Reason::StoreUnavailable, error);
+fn fault(server: &AuthorizationServer, request: &Request, error: StoreError) -> Response {
+    let error = error_response::store_fault(error);
     error_response::log("authorization_failed", request, None, &error);
-    error_page::page(
-        server,
-        request,
-        error.code.status(),
-        Reason::StoreUnavailable,
-        None,
-    )
+    error_page::page(server, request, error.code.status(), error.reason, None)
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use crate::endpoint::Endpoint;
+use crate::error_response::store_fault;
 use crate::fetch::FetchError;
 use crate::server::AuthorizationServer;
 use gateway_core::client::assertion::{Assertion, AssertionError, VerifiedAssertion};
@@ -16,7 +17,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
-use gateway_store::{CountKey, Key, StoreError};
+use gateway_store::{CountKey, Key};
 
 /// The window of the limits below.
 const WINDOW: Duration = Duration::from_secs(60);
@@ -124,13 +125,13 @@ async fn use_up(
     let records = &server.records;
     let key = CountKey::assertions(&client.id);
     let count = records.count(&key, WINDOW, now).await;
-    let count = count.map_err(unavailable)?;
+    let count = count.map_err(store_fault)?;
     if count > limit {
         return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
     }
     let key = Key::used_assertion(&assertion.once);
     let once = records.once(&key, assertion.until, now);
-    if once.await.map_err(unavailable)? {
+    if once.await.map_err(store_fault)? {
         return Ok(());
     }
     Err(OAuthError::new(
@@ -146,8 +147,4 @@ pub(super) fn refusal(error: AssertionError) -> OAuthError {
         Reason::ClientAssertionInvalid,
         format!("client_assertion {error}."),
     )
-}
-
-fn unavailable(error: StoreError) -> OAuthError {
-    OAuthError::fault(Reason::StoreUnavailable, error)
 }

@@ -8,6 +8,7 @@ use http::header::AUTHORIZATION;
 
 use crate::client_assertion;
 use crate::clients::{self, NotFound};
+use crate::error_response::store_fault;
 use crate::server::AuthorizationServer;
 use gateway_core::client::assertion::{self, Assertion};
 use gateway_core::client::{Client, ClientId, Credential};
@@ -50,7 +51,7 @@ pub(super) async fn authenticate(
         .await
         .map_err(|error| match error {
             NotFound::Unknown(reason, _) => OAuthError::new(ErrorCode::InvalidClient, reason),
-            NotFound::Fault(error) => OAuthError::fault(Reason::StoreUnavailable, error),
+            NotFound::Fault(error) => store_fault(error),
         })?;
     if let (Credential::Assertion(assertion), Some(keys)) =
         (&credential, client.authentication.keys())

@@ -15,7 +15,7 @@ use gateway_store::StoreError;
 pub(super) enum NotFound {
     /// Nobody by this id, and why as far as it is known.
     Unknown(Reason, String),
-    /// The store did not answer.
+    /// The store did not do what was asked.
     Fault(StoreError),
 }
 

@@ -53,7 +53,7 @@ pub(super) fn log(event: &str, request: &Request, reason: Reason) {
 pub(super) enum Refused {
     /// A page that says what was wrong; already logged.
     Answered(Box<Response>),
-    /// The store did not answer. Nothing is the person's fault, and trying again helps.
+    /// The store did not do what was asked. Nothing is the user's fault.
     Store(StoreError),
     /// More passwords wait than the gateway hashes at a time.
     Overloaded(Overloaded),
@@ -71,7 +71,7 @@ impl Refused {
                 let reason = error_response::audit_unavailable(request, error).reason;
                 return page(server, request, status, reason, None);
             }
-            Self::Store(error) => (Reason::StoreUnavailable, error.to_string()),
+            Self::Store(error) => (error.reason(), error.to_string()),
             Self::Overloaded(error) => (Reason::Overloaded, error.to_string()),
         };
         log::error!(

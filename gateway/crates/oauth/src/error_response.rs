@@ -5,6 +5,7 @@ use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::oauth::OAuthError;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
+use gateway_store::StoreError;
 use gateway_store::journal::Unwritable;
 
 /// Logs a refusal under `event` and answers it. `client` is what the request claims; it may be
@@ -39,6 +40,12 @@ pub(super) fn audit_unavailable(request: &Request, error: Unwritable) -> OAuthEr
     let fault = OAuthError::fault(Reason::AuditUnavailable, error);
     log("audit_unavailable", request, None, &fault);
     fault
+}
+
+/// The fault to answer where the store did not do what was asked. A conflict that outlived its retries
+/// is told as such, and never as an outage.
+pub(super) fn store_fault(error: StoreError) -> OAuthError {
+    OAuthError::fault(error.reason(), error)
 }
 
 /// Logs a refusal that is answered in another way, such as a redirect.

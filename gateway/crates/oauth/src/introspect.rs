@@ -65,9 +65,9 @@ async fn introspect(
     match confirmed {
         Some(Ok(token)) => Ok(described(server, &token, now)),
         None | Some(Err(TokenRejection::Invalid(_))) => Ok(json!({ "active": false })),
-        Some(Err(TokenRejection::Unknown)) => Err(OAuthError::fault(
-            Reason::StoreUnavailable,
-            "what was revoked is not known",
+        Some(Err(TokenRejection::Unknown(reason))) => Err(OAuthError::fault(
+            reason,
+            "whether the token counts is not known",
         )),
     }
 }
@@ -103,7 +103,10 @@ async fn confirm(
     mount: &Mount,
     now: Timestamp,
 ) -> Result<AccessToken, TokenRejection> {
-    let view = server.records.view().ok_or(TokenRejection::Unknown)?;
+    let view = server
+        .records
+        .view()
+        .ok_or(TokenRejection::Unknown(Reason::StoreUnavailable))?;
     let status = RevocationStatus {
         revoked: view.revokes(&token),
         remembers_since: view.epoch().map(|epoch| epoch.counts_from()),

@@ -10,7 +10,7 @@ use rand::rngs::OsRng;
 use serde_json::{Map, Value, json};
 
 use crate::audited::audited;
-use crate::error_response;
+use crate::error_response::{self, store_fault};
 use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::keys::KeySource;
@@ -70,7 +70,6 @@ async fn register(
     let metadata = metadata(request)?;
     let accepted = AcceptedMetadata::accept(&metadata, &server.settings.redirect_schemes)
         .map_err(|error| refusal(&error))?;
-    let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
     if accepted.needs_secret() {
         within_limit(server, request.peer, Known::New, now).await?;
         let (id, secret) = (
@@ -78,7 +77,7 @@ async fn register(
             Secret::draw(&mut OsRng),
         );
         let client = accepted.into_confidential_client(id, &secret, now);
-        let client = keep(server, &client, now).await.map_err(unavailable)?;
+        let client = keep(server, &client, now).await.map_err(store_fault)?;
         return Ok(Registered {
             client,
             secret: Some(secret),
@@ -88,13 +87,13 @@ async fn register(
     // Apps register at every attempt to connect: what is known is counted apart, so that a flood of
     // new registrations from its address can't lock it out.
     let id = accepted.derived_id(&server.tags.derive("client_id"));
-    if let Some(client) = server.records.client(&id, now).await.map_err(unavailable)? {
+    if let Some(client) = server.records.client(&id, now).await.map_err(store_fault)? {
         within_limit(server, request.peer, Known::Again, now).await?;
         server
             .records
             .keep_client(&client, now + REMEMBERED)
             .await
-            .map_err(unavailable)?;
+            .map_err(store_fault)?;
         return Ok(Registered {
             client,
             secret: None,
@@ -103,7 +102,7 @@ async fn register(
     }
     within_limit(server, request.peer, Known::New, now).await?;
     let client = accepted.into_client_without_secret(id, now);
-    let client = keep(server, &client, now).await.map_err(unavailable)?;
+    let client = keep(server, &client, now).await.map_err(store_fault)?;
     Ok(Registered {
         client,
         secret: None,
@@ -168,7 +167,7 @@ async fn within_limit(
         .records
         .count(&key, WINDOW, now)
         .await
-        .map_err(|error| OAuthError::fault(Reason::StoreUnavailable, error))?;
+        .map_err(store_fault)?;
     if count > limit {
         return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
     }

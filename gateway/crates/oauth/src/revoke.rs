@@ -12,7 +12,7 @@ use http::header::CACHE_CONTROL;
 
 use crate::audited::audited;
 use crate::client_authentication::{authenticate, form, malformed};
-use crate::error_response;
+use crate::error_response::{self, store_fault};
 use crate::server::{AuthorizationServer, Settings};
 use gateway_core::access_token::{self, LEEWAY, VerifiedToken};
 use gateway_core::audit::{Event, Record};
@@ -111,8 +111,7 @@ async fn revoke(
             "The parameter token is missing.",
         )
     })?;
-    let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
-    let token = named(server, presented, now).await.map_err(unavailable)?;
+    let token = named(server, presented, now).await.map_err(store_fault)?;
     let own = token.as_ref().filter(|token| token.client == client.id);
     match own {
         Some(Named {
@@ -122,7 +121,7 @@ async fn revoke(
         }) => end_narrowed(server, narrowed, grant, now).await?,
         Some(token) => end_grant(server, &token.grant, token.last_token_ends, now)
             .await
-            .map_err(unavailable)?,
+            .map_err(store_fault)?,
         None => {}
     }
     Ok(Outcome {
@@ -189,14 +188,13 @@ async fn end_narrowed(
         return Ok(());
     };
     let records = &server.records;
-    let unavailable = |error| OAuthError::fault(Reason::StoreUnavailable, error);
     let key = CountKey::attenuated_revocations(grant);
     let count = records.count(&key, WINDOW, now).await;
-    if count.map_err(unavailable)? > NARROWED {
+    if count.map_err(store_fault)? > NARROWED {
         return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
     }
     let what = Revoked::Token(narrowed.id.clone());
-    records.revoke(&what, until, now).await.map_err(unavailable)
+    records.revoke(&what, until, now).await.map_err(store_fault)
 }
 
 /// Takes a grant back for good: its tokens, what was narrowed from them and its refresh tokens count

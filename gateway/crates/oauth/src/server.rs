@@ -117,8 +117,8 @@ pub struct AuthorizationServer {
 
 impl AuthorizationServer {
     /// A confirmed token with the tools that are kept with its grant, where it does not say them
-    /// itself. One whose choice is not kept any more counts no more; while the store is away, whether
-    /// it counts can't be known.
+    /// itself. One whose choice is not kept any more counts no more; while the store does not say,
+    /// whether it counts can't be known.
     pub async fn with_kept_tools(
         &self,
         token: AccessToken,
@@ -132,7 +132,14 @@ impl AuthorizationServer {
         {
             Ok(kept) => Ok(token.with_tools(kept)),
             Err(ToolsUnknown::Gone) => Err(TokenRejection::Invalid(Reason::GrantUnknown)),
-            Err(ToolsUnknown::Away(_)) => Err(TokenRejection::Unknown),
+            Err(ToolsUnknown::Store(error)) => {
+                let reason = error.reason();
+                log::error!(
+                    event = "kept_tools_unknown", reason, hint = reason.remedy(),
+                    grant = claims.grant.as_str(), cause:% = error; "{}", reason.sentence()
+                );
+                Err(TokenRejection::Unknown(reason))
+            }
         }
     }
 }

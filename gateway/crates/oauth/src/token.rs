@@ -222,7 +222,3 @@ async fn is_disabled(
     let user = server.records.user(name, now).await?;
     Ok(user.is_none_or(|user| user.id != *id || user.disabled.is_some()))
 }
-
-fn unavailable(error: StoreError) -> OAuthError {
-    OAuthError::fault(Reason::StoreUnavailable, error)
-}

@@ -107,8 +107,8 @@ impl Rejection {
             Self::Token(TokenRejection::Invalid(reason)) => {
                 RefusalAnswer::of_token(BearerError::InvalidToken, *reason)
             }
-            Self::Token(TokenRejection::Unknown) => {
-                answer(StatusCode::SERVICE_UNAVAILABLE, Reason::StoreUnavailable).retry_after(2)
+            Self::Token(TokenRejection::Unknown(reason)) => {
+                answer(StatusCode::SERVICE_UNAVAILABLE, *reason).retry_after(2)
             }
             Self::Refused(call) => RefusalAnswer::of_call(call),
             Self::BadMessage(what) => {
@@ -525,7 +525,10 @@ mod tests {
     #[test]
     fn a_fault_of_ours_never_looks_like_a_bad_token() {
         for (rejection, status) in [
-            (Rejection::Token(TokenRejection::Unknown), 503),
+            (
+                Rejection::Token(TokenRejection::Unknown(Reason::StoreUnavailable)),
+                503,
+            ),
             (
                 Rejection::Upstream(Failure::TimedOut("the answer"), None),
                 504,

@@ -1,6 +1,8 @@
 //! What every store must do, as one suite that each implementation runs on itself. Times are the
 //! test's own: they start at the wall clock, because Redis also has one, and go only forward.
 
+mod records;
+
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +10,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::{CountKey, Cursor, Inserted, Key, Revocation, Store, StoreEpoch, Table, Taken};
+use crate::{
+    CountKey, Cursor, Inserted, Key, KeyKind, Revocation, Store, StoreEpoch, StoreError, Table,
+    Taken,
+};
 use gateway_core::clock::{Clock, Timestamp};
 
 /// Runs the whole suite, each part on a store of its own that `open` opens empty.
@@ -26,6 +31,7 @@ pub(super) async fn every_promise<F: Future<Output = Arc<dyn Store>>>(open: impl
     the_birth_is_stable(&open().await).await;
     a_sweep_removes_what_expired_and_nothing_else(open().await.as_ref()).await;
     odd_keys_and_values_are_kept(open().await.as_ref()).await;
+    records::all(&open).await;
     super::records::kept_tools::tests::a_choice_is_kept_with_its_grant(&open().await).await;
 }
 
@@ -77,12 +83,10 @@ async fn values_are_kept_until_their_time(store: &dyn Store) {
         .insert(&Key::of(table, "c"), b"5", Some(at(30)), at(10))
         .await;
     assert_eq!(inserted.unwrap(), Inserted::New);
-    assert!(
-        !store
-            .replace(&Key::of(table, "c"), b"5", b"6", None, at(30))
-            .await
-            .unwrap()
-    );
+    let replaced = store
+        .replace(&Key::of(table, "c"), b"5", b"6", None, at(30))
+        .await;
+    assert_eq!(replaced, Err(StoreError::Conflict(KeyKind::Session)));
     store.ping(at(30)).await.unwrap();
     store.ping(at(32)).await.unwrap();
 }
@@ -148,12 +152,10 @@ async fn replacement_has_one_winner(store: &Arc<dyn Store>) {
     let at = moments();
     let now = at(0);
     let table = Table::Grant;
-    assert!(
-        !store
-            .replace(&Key::of(table, "g"), b"", b"x", None, now)
-            .await
-            .unwrap()
-    );
+    let replaced = store
+        .replace(&Key::of(table, "g"), b"", b"x", None, now)
+        .await;
+    assert_eq!(replaced, Err(StoreError::Conflict(KeyKind::Grant)));
     store
         .put(&Key::of(table, "g"), b"first", Some(at(60)))
         .await
@@ -166,11 +168,17 @@ async fn replacement_has_one_winner(store: &Arc<dyn Store>) {
             store
                 .replace(&Key::of(table, "g"), b"first", &[racer], until, now)
                 .await
-                .unwrap()
         });
     }
-    let winners = racers.join_all().await.into_iter().filter(|won| *won);
-    assert_eq!(winners.count(), 1);
+    let (mut winners, mut losers) = (0, 0);
+    for outcome in racers.join_all().await {
+        match outcome {
+            Ok(()) => winners += 1,
+            Err(StoreError::Conflict(KeyKind::Grant)) => losers += 1,
+            Err(error) => panic!("a conflict is told as something else: {error}"),
+        }
+    }
+    assert_eq!((winners, losers), (1, 63));
     let value = store.get(&Key::of(table, "g"), at(89)).await.unwrap();
     assert_eq!(value.expect("its time was set anew").len(), 1);
 }
@@ -225,12 +233,10 @@ async fn a_taken_value_stays_taken_until_its_time(store: &dyn Store) {
         Some(b"v".to_vec()),
         "a look still finds it"
     );
-    assert!(
-        store
-            .replace(&Key::of(table, "c"), b"v", b"w", Some(at(60)), at(2))
-            .await
-            .unwrap()
-    );
+    store
+        .replace(&Key::of(table, "c"), b"v", b"w", Some(at(60)), at(2))
+        .await
+        .unwrap();
     for second in [2, 59] {
         let taken = store.take(&Key::of(table, "c"), at(second)).await.unwrap();
         assert_eq!(taken, Taken::Again(b"w".to_vec()));

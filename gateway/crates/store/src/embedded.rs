@@ -29,8 +29,8 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 use self::disk::Opener;
 use self::tables::{Batch, Change, Snapshot};
 use crate::{
-    CountKey, Cursor, Inserted, Key, OpenError, Revocation, Store, StoreEpoch, StoreError, Table,
-    Taken,
+    Corrupt, CountKey, Cursor, Inserted, Key, OpenError, Revocation, Store, StoreEpoch, StoreError,
+    Table, Taken,
 };
 use gateway_core::clock::Timestamp;
 
@@ -63,7 +63,7 @@ struct Shared {
     /// `None` while the file can't be trusted.
     database: RwLock<Option<Database>>,
     /// The last fault, for those it concerns.
-    fault: Mutex<String>,
+    fault: Mutex<StoreError>,
 }
 
 /// One write: applied to the batch, it gives what to do once the batch is durable.
@@ -84,7 +84,7 @@ impl Embedded {
         let database = opener.open()?;
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(database)),
-            fault: Mutex::new("the writer has ended".to_owned()),
+            fault: Mutex::new(away("the writer has ended")),
         });
         let (queue, jobs) = sync_channel(QUEUE);
         let folder = opener.folder().to_owned();
@@ -125,13 +125,13 @@ impl Embedded {
         }));
         let queue = self.queue.as_ref().expect("it is taken in drop only");
         queue.try_send(job).map_err(|error| match error {
-            TrySendError::Full(_) => StoreError("too many writes are waiting".to_owned()),
+            TrySendError::Full(_) => away("too many writes are waiting"),
             TrySendError::Disconnected(_) => self.shared.error(),
         })?;
         match tokio::time::timeout(PATIENCE, told).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => Err(self.shared.error()),
-            Err(_) => Err(StoreError("the disk is too slow".to_owned())),
+            Err(_) => Err(away("the disk is too slow")),
         }
     }
 
@@ -146,17 +146,17 @@ impl Embedded {
             let permit = readers
                 .acquire_owned()
                 .await
-                .map_err(|_| StoreError("the store is closed".to_owned()))?;
+                .map_err(|_| away("the store is closed"))?;
             tokio::task::spawn_blocking(move || {
                 let _permit = permit;
                 look(&Snapshot(shared.snapshot()?)).map_err(|error| unreadable(&error))
             })
             .await
-            .map_err(|_| StoreError("a read was cut short".to_owned()))?
+            .map_err(|_| away("a read was cut short"))?
         };
         tokio::time::timeout(PATIENCE, reading)
             .await
-            .unwrap_or_else(|_| Err(StoreError("the disk is too slow".to_owned())))
+            .unwrap_or_else(|_| Err(away("the disk is too slow")))
     }
 }
 
@@ -181,16 +181,32 @@ impl Shared {
     }
 
     fn error(&self) -> StoreError {
-        StoreError(self.fault.lock().clone())
+        self.fault.lock().clone()
     }
 }
 
+fn away(why: &str) -> StoreError {
+    StoreError::Away(why.to_owned())
+}
+
 fn unreadable(fault: &redb::Error) -> StoreError {
-    StoreError(format!("a read failed: {fault}"))
+    told("a read failed", fault)
 }
 
 fn failed(fault: &redb::Error) -> StoreError {
-    StoreError(format!("a write failed: {fault}"))
+    told("a write failed", fault)
+}
+
+/// A file that is damaged, or is not ours, is no outage: it stays so.
+fn told(what: &str, fault: &redb::Error) -> StoreError {
+    use redb::Error::{Corrupted, TableTypeMismatch, UpgradeRequired};
+    let sentence = format!("{what}: {fault}");
+    match fault {
+        Corrupted(_) | UpgradeRequired(_) | TableTypeMismatch { .. } => {
+            Corrupt::Store(sentence).into()
+        }
+        _ => StoreError::Away(sentence),
+    }
 }
 
 /// The one who writes.
@@ -236,7 +252,7 @@ impl Writer {
                 Err(fault) => self.distrust(&fault),
             }
         }
-        *self.shared.fault.lock() = "the store is closed".to_owned();
+        *self.shared.fault.lock() = away("the store is closed");
         *self.shared.database.write() = None;
     }
 
@@ -290,7 +306,7 @@ impl Writer {
 
     /// After a failed commit: nothing of it was acknowledged, and the open file is given up.
     fn distrust(&mut self, fault: &redb::Error) {
-        *self.shared.fault.lock() = failed(fault).0;
+        *self.shared.fault.lock() = failed(fault);
         *self.shared.database.write() = None;
         if disk::is_full(fault) {
             log::error!(event = "store_full"; "the store can't write: {fault}; trying again every second");
@@ -313,7 +329,7 @@ impl Writer {
                 true
             }
             Err(error) => {
-                *self.shared.fault.lock() = error.to_string();
+                *self.shared.fault.lock() = StoreError::Away(error.to_string());
                 false
             }
         }
@@ -365,10 +381,13 @@ impl Store for Embedded {
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
+        let conflict = StoreError::Conflict(key.kind());
         let (key, seen, value) = (key.clone(), seen.to_vec(), value.to_vec());
-        self.write(move |batch| batch.replace(&key, &seen, &value, expires, now))
-            .await
+        let replaced = self
+            .write(move |batch| batch.replace(&key, &seen, &value, expires, now))
+            .await?;
+        if replaced { Ok(()) } else { Err(conflict) }
     }
 
     async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError> {

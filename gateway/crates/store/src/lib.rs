@@ -26,6 +26,7 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod error;
 pub mod journal;
 mod key;
 mod last_use;
@@ -48,6 +49,7 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 pub use self::embedded::Embedded;
+pub use self::error::{Corrupt, StoreError, unless_conflict};
 pub use self::key::{CountKey, Key, KeyKind, Table};
 pub use self::last_use::LastUse;
 pub use self::memory::Memory;
@@ -118,12 +120,6 @@ pub fn keep_swept(store: &Arc<dyn Store>, clock: Clock, runtime: &Handle) {
         }
     });
 }
-
-/// The store did not do what was asked: it is away, slow, read-only or full. Nothing was
-/// acknowledged; whether it happened is unknown.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the store did not answer: {0}")]
-pub struct StoreError(pub String);
 
 /// What an insertion met.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,8 +223,8 @@ pub trait Store: fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<Inserted, StoreError>;
 
-    /// Sets the value and its time if the present one is `seen`. `false` if it is another, or none.
-    /// A value that was taken stays taken.
+    /// Sets the value and its time if the present one is `seen`; [`StoreError::Conflict`] if it is
+    /// another, or none. A value that was taken stays taken.
     async fn replace(
         &self,
         key: &Key,
@@ -236,7 +232,7 @@ pub trait Store: fmt::Debug + Send + Sync {
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<bool, StoreError>;
+    ) -> Result<(), StoreError>;
 
     /// Takes a single-use value. Of all callers ever exactly one sees [`Taken::Fresh`]; later ones
     /// see [`Taken::Again`] until it expires.

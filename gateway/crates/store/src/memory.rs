@@ -119,15 +119,15 @@ impl Store for Memory {
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         let mut state = self.state.lock();
         match state.live(key, now) {
             Some(entry) if entry.value == seen => {
                 entry.value = value.to_vec();
                 entry.expires = expires;
-                Ok(true)
+                Ok(())
             }
-            _ => Ok(false),
+            _ => Err(StoreError::Conflict(key.kind())),
         }
     }
 

@@ -19,6 +19,7 @@ mod users;
 use std::sync::Arc;
 
 use serde::{Serialize, de::DeserializeOwned};
+use serde_json::error::Category;
 
 pub use self::codes::TakenCode;
 pub use self::forms::{FormPage, Pressed};
@@ -30,7 +31,7 @@ pub use self::setup::{KeptSetup, SetupOffer, SetupState};
 pub use self::users::{Disabled, User};
 
 use self::kept_tools::KeptTools;
-use crate::{Key, RevocationView, Store, StoreError};
+use crate::{Corrupt, Key, KeyKind, RevocationView, Store, StoreError};
 use gateway_core::clock::Timestamp;
 
 /// Typed access to the store.
@@ -77,7 +78,7 @@ impl Records {
         now: Timestamp,
     ) -> Result<Option<T>, StoreError> {
         match self.store.get(key, now).await? {
-            Some(bytes) => decode(&bytes).map(Some),
+            Some(bytes) => decode(key.kind(), &bytes).map(Some),
             None => Ok(None),
         }
     }
@@ -87,7 +88,17 @@ fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("records have text keys only, so they serialise")
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(bytes)
-        .map_err(|error| StoreError(format!("a record can't be read: {error}")))
+fn decode<T: DeserializeOwned>(kind: KeyKind, bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|error| malformed(kind, &error))
+}
+
+/// Where it is wrong and how. The parser's own sentence stays out: it repeats what it found.
+fn malformed(kind: KeyKind, error: &serde_json::Error) -> StoreError {
+    let what = match error.classify() {
+        Category::Syntax => "no JSON",
+        Category::Eof => "cut short",
+        Category::Data | Category::Io => "a member is missing or of another form",
+    };
+    let fault = format!("{what} (at byte {})", error.column());
+    Corrupt::Record { kind, fault }.into()
 }

@@ -49,8 +49,8 @@ use tokio::runtime::Handle;
 
 use self::connection::{Request, SharedConnection};
 use crate::{
-    CountKey, Cursor, Examined, Inserted, Key, OpenError, RedisUrl, Revocation, Store, StoreEpoch,
-    StoreError, Table, Taken,
+    Corrupt, CountKey, Cursor, Examined, Inserted, Key, OpenError, RedisUrl, Revocation, Store,
+    StoreEpoch, StoreError, Table, Taken,
 };
 use gateway_core::clock::Timestamp;
 
@@ -147,7 +147,8 @@ impl Redis {
             .arg(expires.map_or_else(String::new, |millis| millis.to_string()))
             .arg(backstop)
             .arg(operation.seen);
-        let mut answer: Vec<Vec<u8>> = self.script(script).await?;
+        let answer = self.script(script).await;
+        let mut answer: Vec<Vec<u8>> = answer.map_err(|error| error.of_record(key.kind()))?;
         let value = (answer.len() > 1).then(|| answer.swap_remove(1));
         match (answer.first().map(Vec::as_slice), value) {
             (Some(b"done" | b"new"), None) => Ok(Outcome::Done),
@@ -176,8 +177,9 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(FAR).min(FAR)
 }
 
+/// An answer that the gateway's own scripts don't give.
 fn strange() -> StoreError {
-    StoreError("Redis holds or answers something that the gateway did not write".to_owned())
+    Corrupt::Store("Redis holds or answers something else".to_owned()).into()
 }
 
 #[async_trait]
@@ -196,7 +198,9 @@ impl Store for Redis {
     async fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError> {
         let mut command = redis::cmd("HMGET");
         command.arg(self.record(key)).arg("value").arg("expires");
-        let (value, expires): (Option<Vec<u8>>, Option<u64>) = self.command(command).await?;
+        let found = self.command(command).await;
+        let (value, expires): (Option<Vec<u8>>, Option<u64>) =
+            found.map_err(|error| error.of_record(key.kind()))?;
         Ok(value.filter(|_| expires.is_none_or(|expires| now.millis() < expires)))
     }
 
@@ -246,7 +250,7 @@ impl Store for Redis {
         value: &[u8],
         expires: Option<Timestamp>,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         let operation = Operation {
             name: "replace",
             now: Some(now),
@@ -255,8 +259,8 @@ impl Store for Redis {
             seen,
         };
         match self.value(key, operation).await? {
-            Outcome::Done => Ok(true),
-            Outcome::Missed => Ok(false),
+            Outcome::Done => Ok(()),
+            Outcome::Missed => Err(StoreError::Conflict(key.kind())),
             _ => Err(strange()),
         }
     }

@@ -26,6 +26,7 @@ use gateway_core::client::ClientId;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::amendment::{Amended, Amendment};
 use gateway_core::grants::{Grant, GrantId, UserId};
+use gateway_core::reason::Reason;
 use gateway_core::secret;
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -254,33 +255,45 @@ async fn follow(view: Weak<RevocationView>, store: Arc<dyn Store>, clock: Clock)
     let mut cursor = Cursor::default();
     let mut epoch: Option<StoreEpoch> = None;
     let mut full_reading = Instant::now();
-    let mut away = false;
+    let mut failing: Option<Reason> = None;
     while let Some(view) = view.upgrade() {
         let now = clock.now();
-        if away || full_reading.elapsed() >= FULL_READING {
+        if failing.is_some() || full_reading.elapsed() >= FULL_READING {
             cursor = Cursor::default();
             full_reading = Instant::now();
             view.forget_expired(now);
         }
         match read(&view, store.as_ref(), &mut cursor, &mut epoch, now).await {
-            Ok(()) if away => {
-                away = false;
-                log::info!(event = "store_back"; "the store answers again");
+            Ok(()) => {
+                if failing.take().is_some() {
+                    log::info!(event = "store_back"; "the store answers again");
+                }
             }
-            Ok(()) => {}
-            Err(error) if !away => {
-                away = true;
-                log::error!(
-                    event = "store_away",
-                    hint = "valid tokens work for one more minute; login and token answer 503";
-                    "{error}"
-                );
+            Err(error) => {
+                let reason = error.reason();
+                if failing.replace(reason) != Some(reason) {
+                    log_failing(&error);
+                }
             }
-            Err(_) => {}
         }
         drop(view);
         store.revocation_hint(PERIOD).await;
     }
+}
+
+fn log_failing(error: &StoreError) {
+    let (event, hint) = match error {
+        StoreError::Corrupt(_) => (
+            "store_corrupt",
+            "valid tokens work for one more minute; what the store holds must be mended or restored, \
+             waiting does not help",
+        ),
+        StoreError::Away(_) | StoreError::Conflict(_) => (
+            "store_away",
+            "valid tokens work for one more minute; login and token answer 503",
+        ),
+    };
+    log::error!(event = event, hint = hint; "{error}");
 }
 
 /// One reading to the end of the list.

@@ -88,6 +88,7 @@ fn done(
     match joined {
         None => Ok(()),
         Some(Ok(outcome)) => outcome,
-        Some(Err(error)) => Err(StoreError(error.to_string())),
+        // The gateway is stopping.
+        Some(Err(error)) => Err(StoreError::Away(error.to_string())),
     }
 }

@@ -209,7 +209,7 @@ impl<'a> Case<'a> {
                     reason,
                 })));
             }
-            Err(TokenRejection::Unknown) => {
+            Err(TokenRejection::Unknown(_)) => {
                 return Err(vec!["whether it counts is unknown".to_owned()]);
             }
         };

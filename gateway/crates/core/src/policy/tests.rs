@@ -156,12 +156,18 @@ fn what_cannot_be_known_is_a_fault_of_ours_and_no_bad_token() {
         age: VIEW_LIFETIME + Duration::from_millis(1),
         ..GOOD
     };
-    assert_eq!(confirm(old), Some(TokenRejection::Unknown));
+    assert_eq!(
+        confirm(old),
+        Some(TokenRejection::Unknown(Reason::StoreUnavailable))
+    );
     let never = RevocationStatus {
         remembers_since: None,
         ..GOOD
     };
-    assert_eq!(confirm(never), Some(TokenRejection::Unknown));
+    assert_eq!(
+        confirm(never),
+        Some(TokenRejection::Unknown(Reason::StoreUnavailable))
+    );
     // What is known to be revoked stays so.
     let revoked = RevocationStatus {
         revoked: true,

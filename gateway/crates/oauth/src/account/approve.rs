@@ -14,7 +14,7 @@ use gateway_core::grants::amendment::{Amendment, NotAmended, amend};
 use gateway_core::grants::{Grant, GrantId, Pin, ToolState};
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{KeptGrant, StoreError};
+use gateway_store::{KeptGrant, KeyKind, StoreError, unless_conflict};
 
 use super::{Pressed, cards, pressed, show};
 
@@ -76,10 +76,8 @@ async fn approve(
                 // A token that is being given beside this is for the choice from before.
                 let tokens_end = now + server.settings.access_ttl + 4 * LEEWAY;
                 let ends = [until, tokens_end];
-                if records
-                    .amend_grant(&kept, &grant, &amendment, ends, now)
-                    .await?
-                {
+                let amended = records.amend_grant(&kept, &grant, &amendment, ends, now);
+                if unless_conflict(amended.await)?.is_some() {
                     log::info!(
                         event = "tool_approved_again", tool = tool.as_str(),
                         grant = grant.id.as_str(), client = grant.client.as_str(),
@@ -101,8 +99,7 @@ async fn approve(
             Err(why) => return Ok(notice(why, tool.clone())),
         }
     }
-    let cause = "others kept changing the grant".to_owned();
-    Err(StoreError(cause).into())
+    Err(StoreError::Conflict(KeyKind::Grant).into())
 }
 
 /// Enters an approval in the audit log, or refuses it.

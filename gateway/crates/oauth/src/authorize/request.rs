@@ -27,7 +27,7 @@ pub enum AuthorizeRefusal {
     Page(Reason, String),
     /// To the client, once the person has logged in (OAuth 2.1 §7.13.2).
     Redirect(Box<Callback>, OAuthError),
-    /// The store did not answer.
+    /// The store did not do what was asked.
     Fault(StoreError),
 }
 

@@ -9,7 +9,9 @@ use rand::RngCore;
 
 use gateway_core::clock::Timestamp;
 use gateway_core::secret::{Secret, SecretHash};
-use gateway_store::{KeptSetup, Records, SetupOffer, SetupState, StoreError, User};
+use gateway_store::{
+    KeptSetup, Records, SetupOffer, SetupState, StoreError, User, unless_conflict,
+};
 
 /// How long a code is open.
 pub const LIFETIME: Duration = Duration::from_secs(15 * 60);
@@ -79,7 +81,7 @@ pub enum SetupRefusal {
     /// The code is wrong, used up or too old.
     #[error("the code is wrong, used or too old")]
     CodeWrong,
-    /// The store did not answer.
+    /// The store did not do what was asked.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -130,8 +132,8 @@ impl Setup {
             offer.wrong += 1;
             let expires = offer.expires;
             let next = SetupState::Offered(offer);
-            let counted = records.replace_setup(&kept, &next, expires, now).await?;
-            if counted {
+            let counted = records.replace_setup(&kept, &next, expires, now).await;
+            if unless_conflict(counted)?.is_some() {
                 return Err(SetupRefusal::CodeWrong);
             }
         }
@@ -162,10 +164,9 @@ impl Setup {
     ) -> Result<(), SetupRefusal> {
         let claimed = claimed(&accepted.presented);
         let expires = now + LIFETIME;
-        let first = records
-            .replace_setup(&accepted.kept, &claimed, expires, now)
-            .await?;
-        if !first {
+        let claiming = records.replace_setup(&accepted.kept, &claimed, expires, now);
+        // Whoever was faster has used the code up.
+        if unless_conflict(claiming.await)?.is_none() {
             return Err(closed(records, now).await?);
         }
         if records.has_users(now).await? || !records.add_user(owner, now).await? {

@@ -9,9 +9,10 @@
 use rand::rngs::OsRng;
 
 use crate::client_authentication::malformed;
+use crate::error_response::store_fault;
 use crate::revoke::{Reused, end_reused};
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, is_disabled, required, resource, unavailable};
+use crate::token::{Granted, is_disabled, required, resource};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
@@ -45,20 +46,20 @@ pub(super) async fn redeem(
         resource: resource.as_ref(),
     };
     let records = &server.records;
-    if let Some(code) = records.code(&code, now).await.map_err(unavailable)? {
+    if let Some(code) = records.code(&code, now).await.map_err(store_fault)? {
         code.prove(&presented).map_err(refusal)?;
     }
-    match records.take_code(&code, now).await.map_err(unavailable)? {
+    match records.take_code(&code, now).await.map_err(store_fault)? {
         TakenCode::Fresh(code) => {
             let proven = code.prove(&presented).map_err(refusal)?;
             let mut grant = proven.redeem(settings.access_ttl, now).map_err(refusal)?;
-            if let Some(reason) = taken_back(server, &grant, now).await.map_err(unavailable)? {
+            if let Some(reason) = taken_back(server, &grant, now).await.map_err(store_fault)? {
                 return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
             }
             if let Some(lifetimes) = settings.refresh_for(client) {
                 grant = grant.with_refresh_tokens(lifetimes, now, &mut OsRng);
             }
-            records.put_grant(&grant).await.map_err(unavailable)?;
+            records.put_grant(&grant).await.map_err(store_fault)?;
             Ok(Granted {
                 scope: grant.scope.clone(),
                 refresh_token: grant.first_refresh_token(&server.tags),
@@ -67,7 +68,7 @@ pub(super) async fn redeem(
         }
         TakenCode::Replayed(code) => {
             code.prove(&presented).map_err(refusal)?;
-            let reason = again(server, &code, now).await.map_err(unavailable)?;
+            let reason = again(server, &code, now).await.map_err(store_fault)?;
             Err(OAuthError::new(ErrorCode::InvalidGrant, reason))
         }
         TakenCode::Unknown => Err(OAuthError::new(

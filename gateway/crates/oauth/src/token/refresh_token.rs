@@ -7,9 +7,10 @@
 //! when it is sent again.
 
 use crate::client_authentication::malformed;
+use crate::error_response::store_fault;
 use crate::revoke::{Reused, end_reused};
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, is_disabled, required, resource, unavailable};
+use crate::token::{Granted, is_disabled, required, resource};
 use gateway_core::client::{Client, REMEMBERED};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
@@ -22,7 +23,7 @@ use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::scope::{NarrowError, Scope};
 use gateway_core::reason::Reason;
-use gateway_store::{KeptGrant, StoreError};
+use gateway_store::{KeptGrant, KeyKind, StoreError, unless_conflict};
 
 /// How often somebody else may move the grant on between our reading and our writing. Whoever
 /// presents one token is beaten once, and then finds it exchanged.
@@ -48,7 +49,7 @@ pub(super) async fn refresh(
         let kept = records
             .kept_grant(&token.grant, now)
             .await
-            .map_err(unavailable)?;
+            .map_err(store_fault)?;
         let Some(kept) = kept else {
             return Err(absent(server, &token.grant));
         };
@@ -58,7 +59,7 @@ pub(super) async fn refresh(
         if turned.is_ok()
             && is_disabled(server, person.0, person.1, now)
                 .await
-                .map_err(unavailable)?
+                .map_err(store_fault)?
         {
             return Err(OAuthError::new(
                 ErrorCode::InvalidGrant,
@@ -67,27 +68,24 @@ pub(super) async fn refresh(
         }
         match turned {
             Ok(Turn { next, granted }) => {
-                let done = match next {
-                    Some(next) => replace(server, client, &kept, &next, now)
-                        .await
-                        .map_err(unavailable)?,
-                    None => true,
+                let Some(next) = next else {
+                    return Ok(granted);
                 };
-                if done {
+                let replaced = replace(server, client, &kept, &next, now).await;
+                if unless_conflict(replaced).map_err(store_fault)?.is_some() {
                     return Ok(granted);
                 }
             }
             Err(Refused::Reused) => {
                 revoke(server, &kept.grant, now)
                     .await
-                    .map_err(unavailable)?;
+                    .map_err(store_fault)?;
                 return Err(gone(RefreshError::Reused));
             }
             Err(Refused::Error(error)) => return Err(error),
         }
     }
-    let cause = "others kept changing the grant";
-    Err(OAuthError::fault(Reason::Overloaded, cause))
+    Err(store_fault(StoreError::Conflict(KeyKind::Grant)))
 }
 
 /// What a request decides about the grant as it was read.
@@ -180,7 +178,7 @@ async fn replace(
     kept: &KeptGrant,
     next: &Grant,
     now: Timestamp,
-) -> Result<bool, StoreError> {
+) -> Result<(), StoreError> {
     let until = next.expires.max(now + REMEMBERED);
     server.records.extend_client(&client.id, until, now).await?;
     server.records.replace_grant(kept, next, now).await

@@ -1,7 +1,7 @@
 //! Registered clients, and what a user allowed one last.
 
 use super::{Page, Records, decode, encode};
-use crate::{Inserted, Key, KeyKind, StoreError};
+use crate::{Inserted, Key, KeyKind, StoreError, unless_conflict};
 use gateway_core::client::{Allowed, Client, ClientId};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
@@ -39,7 +39,7 @@ impl Records {
         let inserted = self.store.insert(&key, &value, Some(keep_until), now);
         match inserted.await? {
             Inserted::New => Ok(client.clone()),
-            Inserted::Exists(bytes) => decode(&bytes),
+            Inserted::Exists(bytes) => decode(key.kind(), &bytes),
         }
     }
 
@@ -59,10 +59,9 @@ impl Records {
     ) -> Result<(), StoreError> {
         let key = Key::client(id);
         if let Some(value) = self.store.get(&key, now).await? {
+            let extended = self.store.replace(&key, &value, &value, Some(until), now);
             // Another writer in between has set a later time itself.
-            self.store
-                .replace(&key, &value, &value, Some(until), now)
-                .await?;
+            unless_conflict(extended.await)?;
         }
         Ok(())
     }

@@ -45,9 +45,10 @@ impl Records {
         hash: &SecretHash,
         now: Timestamp,
     ) -> Result<TakenCode, StoreError> {
-        match self.store.take(&Key::code(hash), now).await? {
-            Taken::Fresh(bytes) => Ok(TakenCode::Fresh(decode(&bytes)?)),
-            Taken::Again(bytes) => Ok(TakenCode::Replayed(decode(&bytes)?)),
+        let key = Key::code(hash);
+        match self.store.take(&key, now).await? {
+            Taken::Fresh(bytes) => Ok(TakenCode::Fresh(decode(key.kind(), &bytes)?)),
+            Taken::Again(bytes) => Ok(TakenCode::Replayed(decode(key.kind(), &bytes)?)),
             Taken::Unknown => Ok(TakenCode::Unknown),
         }
     }

@@ -39,7 +39,17 @@ struct Press {
     at: Timestamp,
 }
 
+/// The mark of earlier versions, which says that the form was pressed and nothing of the answer.
+const BARE_MARK: &[u8] = b"1";
+
 impl Press {
+    fn decode(form: &Key, bytes: &[u8]) -> Result<Option<Self>, StoreError> {
+        if bytes == BARE_MARK {
+            return Ok(None);
+        }
+        decode(form.kind(), bytes).map(Some)
+    }
+
     /// The clocks of replicas differ a little.
     fn is_recent(&self, now: Timestamp) -> bool {
         now < self.at + DOUBLE && self.at <= now + LEEWAY
@@ -82,9 +92,8 @@ impl Records {
         let inserted = self.store.insert(form, &value, Some(until), now);
         Ok(match inserted.await? {
             Inserted::New => Pressed::First,
-            Inserted::Exists(bytes) => decode(&bytes).map_or(Pressed::Before, |first: Press| {
-                first.compared_with(answer, now)
-            }),
+            Inserted::Exists(bytes) => Press::decode(form, &bytes)?
+                .map_or(Pressed::Before, |first| first.compared_with(answer, now)),
         })
     }
 
@@ -94,8 +103,10 @@ impl Records {
         form: &Key,
         now: Timestamp,
     ) -> Result<Option<String>, StoreError> {
-        let first: Option<Press> = self.load(form, now).await?;
-        let first = first.filter(|press| press.is_recent(now));
+        let Some(bytes) = self.store.get(form, now).await? else {
+            return Ok(None);
+        };
+        let first = Press::decode(form, &bytes)?.filter(|press| press.is_recent(now));
         Ok(first.map(|press| press.answer))
     }
 }

@@ -67,19 +67,20 @@ impl Records {
     ) -> Result<Option<KeptGrant>, StoreError> {
         let seen = self.store.get(&Key::grant(id), now).await?;
         seen.map(|seen| {
-            let grant = decode(&seen)?;
+            let grant = decode(KeyKind::Grant, &seen)?;
             Ok(KeptGrant { grant, seen })
         })
         .transpose()
     }
 
-    /// Sets a grant if it still is what was read. `false` if somebody changed or revoked it since.
+    /// Sets a grant if it still is what was read; [`StoreError::Conflict`] if somebody changed or
+    /// revoked it since.
     pub async fn replace_grant(
         &self,
         kept: &KeptGrant,
         grant: &Grant,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         let (key, value) = (Key::grant(&kept.grant.id), encode(grant));
         let until = Some(remembered_until(grant));
         self.store
@@ -89,7 +90,7 @@ impl Records {
 
     /// Sets a grant and makes its tokens in use follow, on every replica: the amendment is durable
     /// before the grant is replaced, so that a fault in between leaves nothing that can't be mended by
-    /// approving once more. `false` as for [`Records::replace_grant`]. `expires` is when nothing needs
+    /// approving once more. A conflict as for [`Records::replace_grant`]. `expires` is when nothing needs
     /// the amendment any more, `tokens_end` when the last access token ends that was given before.
     pub async fn amend_grant(
         &self,
@@ -98,7 +99,7 @@ impl Records {
         amendment: &Amendment,
         [expires, tokens_end]: [Timestamp; 2],
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         self.keep_earlier_tools(&kept.grant, tokens_end).await?;
         let entry = Revocation {
             id: amendment.to_entry(),

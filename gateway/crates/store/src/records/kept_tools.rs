@@ -57,9 +57,9 @@ pub enum ToolsUnknown {
     /// The store has no such choice of this grant: the token counts no more.
     #[error("the choice is not kept any more")]
     Gone,
-    /// The store was not to be asked.
+    /// The store did not say.
     #[error(transparent)]
-    Away(#[from] StoreError),
+    Store(#[from] StoreError),
 }
 
 impl Key {
@@ -217,7 +217,7 @@ pub(crate) mod tests {
         let done = writer
             .amend_grant(&kept, &amended, &amendment, [until, until], now)
             .await;
-        assert!(done.unwrap());
+        done.unwrap();
         let reader = Records::new(Arc::clone(store));
         for tools in [&tools, &amended.tools] {
             let read = reader.tools_of(&grant.id, &said(tools), now).await.unwrap();

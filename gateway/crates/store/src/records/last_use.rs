@@ -2,7 +2,7 @@
 //! refreshing.
 
 use super::{Records, decode, encode};
-use crate::{Inserted, Key, KeyKind, StoreError};
+use crate::{Inserted, Key, KeyKind, StoreError, unless_conflict};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;
 
@@ -36,10 +36,11 @@ impl Records {
         let Inserted::Exists(seen) = inserted else {
             return Ok(());
         };
-        let earlier: Timestamp = decode(&seen)?;
+        let earlier: Timestamp = decode(key.kind(), &seen)?;
         if earlier < at {
+            let replaced = self.store.replace(&key, &seen, &value, until, now).await;
             // Beaten by another replica, whose use was at about this time.
-            self.store.replace(&key, &seen, &value, until, now).await?;
+            unless_conflict(replaced)?;
         }
         Ok(())
     }

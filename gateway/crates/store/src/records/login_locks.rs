@@ -1,13 +1,13 @@
 //! Who has to wait before the next login: an address, an account or a known browser. Not: how many
 //! wrong passwords are taken (`gateway-oauth`, `login_limit`).
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::Records;
-use crate::{CountKey, Key, KeyKind, StoreError};
+use crate::{Corrupt, CountKey, Key, KeyKind, StoreError};
 use gateway_core::clock::Timestamp;
 use gateway_core::secret::SecretHash;
-use std::net::IpAddr;
 
 /// What wrong passwords are counted under.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,12 +65,15 @@ impl Records {
         subject: &LoginSubject,
         now: Timestamp,
     ) -> Result<Option<Duration>, StoreError> {
-        let value = self.store.get(&Key::login_lock(subject), now).await?;
-        let until = value
-            .and_then(|bytes| bytes.try_into().ok())
-            .map(|bytes| Timestamp::from_millis(u64::from_be_bytes(bytes)));
-        Ok(until
-            .map(|until| until.since(now))
-            .filter(|wait| !wait.is_zero()))
+        let key = Key::login_lock(subject);
+        let Some(value) = self.store.get(&key, now).await? else {
+            return Ok(None);
+        };
+        let bytes = value.try_into().map_err(|_| Corrupt::Record {
+            kind: key.kind(),
+            fault: "not the eight bytes of a time".to_owned(),
+        })?;
+        let wait = Timestamp::from_millis(u64::from_be_bytes(bytes)).since(now);
+        Ok(Some(wait).filter(|wait| !wait.is_zero()))
     }
 }

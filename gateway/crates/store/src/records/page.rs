@@ -38,7 +38,7 @@ impl Records {
             let read = read.await?;
             let is_last = read.len() < READ;
             for (key, value) in read {
-                let entry: T = decode(&value)?;
+                let entry: T = decode(kind, &value)?;
                 if includes(&entry) {
                     if entries.len() == limit {
                         return Ok(Page {

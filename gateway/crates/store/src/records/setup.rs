@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Records, encode};
+use super::{Records, decode, encode};
 use crate::{Key, KeyKind, StoreError};
 use gateway_core::clock::Timestamp;
 use gateway_core::secret::SecretHash;
@@ -54,12 +54,11 @@ impl SetupState {
         }
     }
 
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let claimed = std::str::from_utf8(bytes).ok()?.strip_prefix(CLAIMED);
-        match claimed {
-            Some(hash) => Some(Self::Claimed(hash.to_owned())),
-            None => serde_json::from_slice(bytes).ok().map(Self::Offered),
+    fn decode(bytes: &[u8]) -> Result<Self, StoreError> {
+        if let Some(hash) = bytes.strip_prefix(CLAIMED.as_bytes()) {
+            return Ok(Self::Claimed(String::from_utf8_lossy(hash).into_owned()));
         }
+        decode(KeyKind::Setup, bytes).map(Self::Offered)
     }
 }
 
@@ -74,20 +73,22 @@ impl Records {
     /// What became of the code that was offered last, within its time.
     pub async fn setup(&self, now: Timestamp) -> Result<Option<KeptSetup>, StoreError> {
         let seen = self.store.get(&Key::setup(), now).await?;
-        Ok(seen.and_then(|seen| {
+        seen.map(|seen| {
             let state = SetupState::decode(&seen)?;
-            Some(KeptSetup { state, seen })
-        }))
+            Ok(KeptSetup { state, seen })
+        })
+        .transpose()
     }
 
-    /// Sets the state if it still is what was read; `false` if somebody changed it since.
+    /// Sets the state if it still is what was read; [`StoreError::Conflict`] if somebody changed it
+    /// since.
     pub async fn replace_setup(
         &self,
         kept: &KeptSetup,
         state: &SetupState,
         expires: Timestamp,
         now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<(), StoreError> {
         let value = state.encode();
         self.store
             .replace(&Key::setup(), &kept.seen, &value, Some(expires), now)

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Page, Records, decode, encode};
-use crate::{Inserted, Key, KeyKind, StoreError};
+use crate::{Inserted, Key, KeyKind, StoreError, unless_conflict};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 
@@ -82,7 +82,8 @@ impl Records {
         Ok(inserted == Inserted::New)
     }
 
-    /// Changes a user's record as it is at that moment. `None` if there is nobody of this name.
+    /// Changes a user's record as it is at that moment. `None` if there is nobody of this name;
+    /// [`StoreError::Conflict`] where others kept changing it.
     pub async fn change_user(
         &self,
         name: &str,
@@ -94,13 +95,14 @@ impl Records {
             let Some(seen) = self.store.get(&key, now).await? else {
                 return Ok(None);
             };
-            let user = change(decode(&seen)?);
+            let user = change(decode(key.kind(), &seen)?);
             let value = encode(&user);
-            if self.store.replace(&key, &seen, &value, None, now).await? {
+            let replaced = self.store.replace(&key, &seen, &value, None, now).await;
+            if unless_conflict(replaced)?.is_some() {
                 return Ok(Some(user));
             }
         }
-        Err(StoreError("others kept changing the record".to_owned()))
+        Err(StoreError::Conflict(key.kind()))
     }
 
     /// Whether anybody may log in yet.
@@ -112,7 +114,9 @@ impl Records {
     /// Some user, if there is any: what hashing a password costs here.
     pub async fn any_user(&self, now: Timestamp) -> Result<Option<User>, StoreError> {
         let first = self.store.list(KeyKind::User.table(), None, 1, now).await?;
-        first.first().map(|(_, bytes)| decode(bytes)).transpose()
+        let user = first.first();
+        user.map(|(_, bytes)| decode(KeyKind::User, bytes))
+            .transpose()
     }
 
     /// Up to `limit` users after the one with the login name `after`.

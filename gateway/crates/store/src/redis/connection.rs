@@ -19,7 +19,7 @@ use redis::{
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
 
-use super::examine::told;
+use super::examine::{corrupt, told};
 use crate::{OpenError, RedisUrl, StoreError};
 
 /// For one command, with a new connection if need be.
@@ -102,10 +102,13 @@ impl SharedConnection {
         request: Request,
     ) -> Result<T, StoreError> {
         self.attempt(request).await.map_err(|failure| {
-            StoreError(match failure {
+            StoreError::Away(match failure {
                 Failure::Late => "Redis did not answer within a second".to_owned(),
                 Failure::Stopping => "the gateway is stopping".to_owned(),
-                Failure::Refused(error) => told(&error),
+                Failure::Refused(error) => match corrupt(&error) {
+                    Some(corrupt) => return corrupt.into(),
+                    None => told(&error),
+                },
             })
         })
     }

@@ -4,7 +4,7 @@ use redis::{ErrorKind, RedisError};
 
 use super::Redis;
 use super::connection::{Failure, Request};
-use crate::Examined;
+use crate::{Corrupt, Examined};
 use gateway_core::open_files;
 
 impl Redis {
@@ -52,6 +52,19 @@ impl Redis {
             _ => None,
         }
     }
+}
+
+/// Whether what Redis holds is not what the gateway keeps there. The library's own sentence stays out:
+/// it can repeat what was found.
+pub(super) fn corrupt(error: &RedisError) -> Option<Corrupt> {
+    // Before 7.0 the code of an error inside a script is found in its text only.
+    let of_another_type = error.to_string().contains("WRONGTYPE");
+    let fault = match error.kind() {
+        _ if of_another_type => "the key holds a value of another type",
+        ErrorKind::UnexpectedReturnType => "the answer is not of its form",
+        _ => return None,
+    };
+    Some(Corrupt::Store(fault.to_owned()))
 }
 
 /// A refusal in words that say what to change, with Redis's own at the end.

@@ -153,6 +153,43 @@ async fn redis_keeps_every_promise_of_a_store() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_of_another_type_is_corrupt_and_no_outage() {
+    let server = Server::start(&[]);
+    let store = open(&server.url());
+    let (key, now) = (Key::of(Table::Session, "s"), Clock.now());
+    server.operate(&["SET", "gateway:session:s", "5ecret"]);
+    for outcome in [
+        store.get(&key, now).await.map(drop),
+        store.put(&key, b"1", None).await,
+        store.insert(&key, b"1", None, now).await.map(drop),
+        store.replace(&key, b"0", b"1", None, now).await,
+        store.take(&key, now).await.map(drop),
+    ] {
+        let error = outcome.expect_err("it is no hash");
+        let named = Corrupt::Record {
+            kind: crate::KeyKind::Session,
+            fault: "the key holds a value of another type".to_owned(),
+        };
+        assert_eq!(error, StoreError::Corrupt(named));
+    }
+    // What is asked beside it works.
+    store
+        .put(&Key::of(Table::Session, "t"), b"1", None)
+        .await
+        .unwrap();
+    server.operate(&["SET", "gateway:birth", "5ecret"]);
+    let epoch = StoreEpoch {
+        id: "b".to_owned(),
+        at: now,
+    };
+    let error = store.epoch(&epoch).await.expect_err("it is no epoch");
+    assert!(
+        error.is_corrupt() && !error.to_string().contains("5ecret"),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
     let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
     let store = open(&server.url());

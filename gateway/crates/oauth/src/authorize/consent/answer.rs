@@ -150,9 +150,8 @@ impl Answer {
         server: &AuthorizationServer,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let lately = server.records.pressed_lately(&self.form(), now).await;
-        // A mark of an earlier version can't be read; `use_up` refuses it.
-        Ok(lately.ok().flatten().is_some_and(|said| said == self.said))
+        let lately = server.records.pressed_lately(&self.form(), now).await?;
+        Ok(lately.is_some_and(|said| said == self.said))
     }
 
     /// Names this one rendering of the page.
