@@ -91,7 +91,7 @@ async fn register(
         within_limit(server, request.peer, Known::Again, now).await?;
         server
             .records
-            .keep_client(&client, now + REMEMBERED)
+            .keep_client(&client, now + REMEMBERED, now)
             .await
             .map_err(store_fault)?;
         return Ok(Registered {

@@ -2,6 +2,7 @@
 //! conflict is no fault of anybody's, and what can't be read stays so until somebody mends it.
 
 use crate::KeyKind;
+use crate::records::PROGRAM;
 use gateway_core::reason::Reason;
 
 /// Why the store did not do what was asked.
@@ -31,6 +32,22 @@ pub enum Corrupt {
         kind: KeyKind,
         /// What is wrong and where, without what stands there.
         fault: String,
+    },
+    /// A later version wrote it, in a format that this one does not know.
+    #[error(
+        "a record in the store was written by a later version: {kind}, format {format}, written by \
+         {written_by}; this is {}, which reads formats up to {known}",
+        PROGRAM
+    )]
+    Newer {
+        /// What it is the record of.
+        kind: KeyKind,
+        /// The format of the record.
+        format: u32,
+        /// The latest format that this version knows.
+        known: u32,
+        /// The program that wrote it, with its version.
+        written_by: String,
     },
     /// What the store keeps beside the records.
     #[error("the store holds what the gateway did not write: {0}")]

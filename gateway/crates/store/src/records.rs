@@ -4,6 +4,7 @@
 mod clients;
 mod codes;
 mod counts;
+mod encoding;
 mod forms;
 mod grants;
 pub(crate) mod kept_tools;
@@ -18,8 +19,7 @@ mod users;
 
 use std::sync::Arc;
 
-use serde::{Serialize, de::DeserializeOwned};
-use serde_json::error::Category;
+use serde::de::DeserializeOwned;
 
 pub use self::codes::TakenCode;
 pub use self::forms::{FormPage, Pressed};
@@ -30,8 +30,11 @@ pub use self::page::Page;
 pub use self::setup::{KeptSetup, SetupOffer, SetupState};
 pub use self::users::{Disabled, User};
 
+pub(crate) use self::encoding::PROGRAM;
+
+use self::encoding::{Record, decode, decode_value, encode, refuse_newer};
 use self::kept_tools::KeptTools;
-use crate::{Corrupt, Key, KeyKind, RevocationView, Store, StoreError};
+use crate::{Key, RevocationView, Store, StoreError};
 use gateway_core::clock::Timestamp;
 
 /// Typed access to the store.
@@ -72,33 +75,35 @@ impl Records {
         self.view.as_deref()
     }
 
-    async fn load<T: DeserializeOwned>(
+    /// A record, whatever format up to ours it has.
+    async fn load<T: Record>(&self, key: &Key, now: Timestamp) -> Result<Option<T>, StoreError> {
+        let found = self.store.get(key, now).await?;
+        found.map(|bytes| decode(key.kind(), &bytes)).transpose()
+    }
+
+    /// A value that has no format.
+    async fn load_value<T: DeserializeOwned>(
         &self,
         key: &Key,
         now: Timestamp,
     ) -> Result<Option<T>, StoreError> {
-        match self.store.get(key, now).await? {
-            Some(bytes) => decode(key.kind(), &bytes).map(Some),
-            None => Ok(None),
-        }
+        let found = self.store.get(key, now).await?;
+        found
+            .map(|bytes| decode_value(key.kind(), &bytes))
+            .transpose()
     }
-}
 
-fn encode(value: &impl Serialize) -> Vec<u8> {
-    serde_json::to_vec(value).expect("records have text keys only, so they serialise")
-}
-
-fn decode<T: DeserializeOwned>(kind: KeyKind, bytes: &[u8]) -> Result<T, StoreError> {
-    serde_json::from_slice(bytes).map_err(|error| malformed(kind, &error))
-}
-
-/// Where it is wrong and how. The parser's own sentence stays out: it repeats what it found.
-fn malformed(kind: KeyKind, error: &serde_json::Error) -> StoreError {
-    let what = match error.classify() {
-        Category::Syntax => "no JSON",
-        Category::Eof => "cut short",
-        Category::Data | Category::Io => "a member is missing or of another form",
-    };
-    let fault = format!("{what} (at byte {})", error.column());
-    Corrupt::Record { kind, fault }.into()
+    /// Sets a record, whatever was there; but nothing that a later version wrote is written over.
+    async fn overwrite<T: Record>(
+        &self,
+        key: &Key,
+        record: &T,
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if let Some(present) = self.store.get(key, now).await? {
+            refuse_newer::<T>(key.kind(), &present)?;
+        }
+        self.store.put(key, &encode(record), expires).await
+    }
 }

@@ -127,13 +127,13 @@ async fn keep(
                 .await?;
         }
         Registration::MetadataDocument => {
-            records.keep_client(client, remember_client).await?;
+            records.keep_client(client, remember_client, now).await?;
         }
     }
     if let Some(allowed) = Allowed::now(asked.client(), now) {
         server
             .records
-            .put_allowed(&code.user, &code.client, &allowed, remember_client)
+            .put_allowed(&code.user, &code.client, &allowed, remember_client, now)
             .await?;
     }
     server

@@ -107,7 +107,7 @@ impl Setup {
             expires: now + LIFETIME,
             wrong: 0,
         };
-        records.offer_setup(offer).await?;
+        records.offer_setup(&offer, now).await?;
         Ok(Some(code))
     }
 

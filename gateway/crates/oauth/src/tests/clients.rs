@@ -137,7 +137,7 @@ async fn an_app_that_was_allowed_is_known_as_it_was_then_while_its_document_is_a
     };
     server
         .records
-        .keep_client(&allowed, NOW + Duration::from_secs(60))
+        .keep_client(&allowed, NOW + Duration::from_secs(60), NOW)
         .await
         .unwrap();
     assert_eq!(found(&server, id).await, Ok(allowed));

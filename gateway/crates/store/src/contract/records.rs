@@ -3,12 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::moments;
-use crate::{Corrupt, GrantsOf, Key, KeyKind, Records, Store, StoreError, TakenCode, User};
-use gateway_core::client::ClientId;
+use crate::{
+    Corrupt, FormPage, GrantsOf, Key, KeyKind, Records, SetupOffer, Store, StoreError, TakenCode,
+    User,
+};
+use gateway_core::client::{Allowed, Client, ClientId};
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::{GrantId, UserId};
+use gateway_core::grants::{Grant, GrantId, UserId};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
 
@@ -16,6 +20,8 @@ pub(super) async fn all<F: Future<Output = Arc<dyn Store>>>(open: &impl Fn() -> 
     a_user_who_is_changed_by_many_keeps_every_change(&open().await).await;
     a_conflict_that_never_ends_is_told_as_one(&open().await).await;
     what_cannot_be_read_is_told_as_corrupt(&open().await).await;
+    what_a_later_version_wrote_is_refused_and_stays(&open().await).await;
+    what_earlier_versions_wrote_is_read(&open().await).await;
 }
 
 fn user(name: &str, now: Timestamp) -> User {
@@ -151,4 +157,136 @@ async fn what_cannot_be_read_is_told_as_corrupt(store: &Arc<dyn Store>) {
     store.remove(&Key::code(&hash)).await.unwrap();
     let taken = records.take_code(&hash, now).await.unwrap();
     assert_eq!(taken, TakenCode::Unknown);
+}
+
+const LATER: &[u8] = br#"{"id":["5ecret"],"format":2,"written_by":"gateway 9.0.0"}"#;
+
+/// Which program wrote it, in which format, and nothing of the record.
+fn assert_later<T>(outcome: Result<T, StoreError>, kind: KeyKind) {
+    let error = outcome.err().expect("it is of a later format");
+    assert_eq!(error.reason(), Reason::RecordUnreadable, "{error}");
+    let newer = Corrupt::Newer {
+        kind,
+        format: 2,
+        known: 1,
+        written_by: "gateway 9.0.0".to_owned(),
+    };
+    assert_eq!(error, StoreError::Corrupt(newer));
+    assert!(error.to_string().contains("gateway 9.0.0"), "{error}");
+}
+
+async fn what_a_later_version_wrote_is_refused_and_stays(store: &Arc<dyn Store>) {
+    let now = moments()(0);
+    let until = now + Duration::from_secs(60);
+    let records = Records::new(Arc::clone(store));
+    let hash = Secret::presented("5ecret").hash();
+    let client = client_of_an_earlier_version();
+    let (alice, grant) = (UserId::new("u_1"), GrantId::new("g_1"));
+    let form = Key::form_answer(FormPage::Consent, "n");
+    let keys = [
+        Key::client(&client.id),
+        Key::allowed(&alice, &client.id),
+        Key::user("alice"),
+        Key::grant(&grant),
+        Key::code(&hash),
+        Key::session(&hash),
+        form.clone(),
+        Key::setup(),
+    ];
+    for key in &keys {
+        store.put(key, LATER, Some(until)).await.unwrap();
+    }
+    assert_later(records.client(&client.id, now).await, KeyKind::Client);
+    assert_later(records.clients(None, 9, now).await, KeyKind::Client);
+    let registered = records.register_client(&client, until, now);
+    assert_later(registered.await, KeyKind::Client);
+    let kept = records.keep_client(&client, until, now);
+    assert_later(kept.await, KeyKind::Client);
+    let allowed = records.allowed(&alice, &client.id, now);
+    assert_later(allowed.await, KeyKind::Allowed);
+    let allows: Allowed = serde_json::from_str(ALLOWED).unwrap();
+    let allowed = records.put_allowed(&alice, &client.id, &allows, until, now);
+    assert_later(allowed.await, KeyKind::Allowed);
+    assert_later(records.user("alice", now).await, KeyKind::User);
+    let changed = records.change_user("alice", now, |user| user);
+    assert_later(changed.await, KeyKind::User);
+    assert!(!records.add_user(&user("alice", now), now).await.unwrap());
+    assert_later(records.grant(&grant, now).await, KeyKind::Grant);
+    assert_later(records.kept_grant(&grant, now).await, KeyKind::Grant);
+    assert_later(records.code(&hash, now).await, KeyKind::Code);
+    assert_later(records.session(&hash, now).await, KeyKind::Session);
+    let pressed = records.press(&form, "allow", until, now);
+    assert_later(pressed.await, KeyKind::FormAnswer);
+    assert_later(records.setup(now).await, KeyKind::Setup);
+    let offer = SetupOffer {
+        hash: hash.clone(),
+        expires: until,
+        wrong: 0,
+    };
+    assert_later(records.offer_setup(&offer, now).await, KeyKind::Setup);
+    // It is kept for longer as it is.
+    let extended = records.extend_client(&client.id, until, now);
+    extended.await.unwrap();
+    for key in &keys {
+        let kept = store.get(key, now).await.unwrap();
+        assert_eq!(kept.as_deref(), Some(LATER), "{key:?}");
+    }
+    // Taking away needs no reading.
+    records.revoke_grant(&grant, until, now).await.unwrap();
+    assert!(records.grant(&grant, now).await.unwrap().is_none());
+    assert!(records.remove_client(&client.id).await.unwrap());
+}
+
+/// As the gateway wrote it before records had formats.
+const CLIENT: &str = r#"{"id":"c_1","name":"App","redirect_uris":["http://127.0.0.1:53680/callback"],"authentication":{"method":"none"},"registration":"self_registered","registered":1795923856795,"may_refresh":true,"echoed":{}}"#;
+const USER: &str = r#"{"id":"u_1","name":"alice","password_hash":"$argon2id$","created":1795923851539,"configured":true,"sessions":""}"#;
+const GRANT: &str = r#"{"id":"g_1","user":"u_1","user_name":"alice","client":"c_1","client_fingerprint":null,"resource":"http://127.77.0.2:18471/mcp","scope":["mcp"],"tools":{"pinned":{"fetch":"4ee0c2c12441b29a"}},"created":1795923857099,"redeemed":1795923857115,"expires":4950387857115,"refresh":{"seed":"CvMeA8AXCNyPyi2H0AtxDhL7HuanIYjQJFwFeai68Qg","given":1795923857115,"state":{"state":"unused"}}}"#;
+const CODE: &str = r#"{"grant":"g_1","client":"c_1","client_fingerprint":null,"redirect_uri":"http://127.0.0.1:53680/callback","code_challenge":"UUSJiEIJEWK83GVDQdKj0GRZsr89hjvk7alv3qFxbKU","resource":"http://127.77.0.2:18471/mcp","scope":["mcp"],"tools":"all","user":"u_1","user_name":"alice","issued":1795923856911,"expires":1795923916911}"#;
+const ALLOWED: &str = r#"{"name":"App","fingerprint":{"redirect_uris":"KeuHk","authentication":"q8Zxw"},"at":1795923856795}"#;
+
+fn client_of_an_earlier_version() -> Client {
+    serde_json::from_str(CLIENT).unwrap()
+}
+
+/// Without `format`; and what this version writes, read by one that knows no formats.
+async fn what_earlier_versions_wrote_is_read(store: &Arc<dyn Store>) {
+    let now = moments()(0);
+    let until = now + Duration::from_secs(60);
+    let records = Records::new(Arc::clone(store));
+    let hash = Secret::presented("code").hash();
+    let client = client_of_an_earlier_version();
+    let grant: Grant = serde_json::from_str(GRANT).unwrap();
+    for (key, text) in [
+        (Key::client(&client.id), CLIENT),
+        (Key::user("alice"), USER),
+        (Key::grant(&grant.id), GRANT),
+        (Key::code(&hash), CODE),
+    ] {
+        store.put(&key, text.as_bytes(), Some(until)).await.unwrap();
+    }
+    let read = records.client(&client.id, now).await.unwrap();
+    assert_eq!(read, Some(client.clone()));
+    let alice = records.user("alice", now).await.unwrap().unwrap();
+    assert!(alice.configured && alice.disabled.is_none());
+    let kept = records.kept_grant(&grant.id, now).await.unwrap().unwrap();
+    assert_eq!(kept.grant, grant);
+    let taken = records.take_code(&hash, now).await.unwrap();
+    assert!(matches!(taken, TakenCode::Fresh(code) if code.grant == grant.id));
+
+    // Written again, each says its format, and the version before reads it all the same.
+    records.keep_client(&client, until, now).await.unwrap();
+    records.replace_grant(&kept, &grant, now).await.unwrap();
+    let changed = records.change_user("alice", now, |user| user);
+    assert_eq!(changed.await.unwrap().as_ref(), Some(&alice));
+    let bytes = async |key: Key| store.get(&key, now).await.unwrap().unwrap();
+    let written = bytes(Key::client(&client.id)).await;
+    assert_eq!(serde_json::from_slice::<Client>(&written).unwrap(), client);
+    assert!(String::from_utf8(written).unwrap().contains("\"format\":1"));
+    let written = bytes(Key::grant(&grant.id)).await;
+    assert_eq!(serde_json::from_slice::<Grant>(&written).unwrap(), grant);
+    assert!(String::from_utf8(written).unwrap().contains("\"format\":1"));
+    let written = bytes(Key::user("alice")).await;
+    assert_eq!(serde_json::from_slice::<User>(&written).unwrap(), alice);
+    let says = String::from_utf8(written).unwrap();
+    assert!(says.contains("\"written_by\":\"gateway "), "{says}");
 }

@@ -1,10 +1,14 @@
 //! Registered clients, and what a user allowed one last.
 
-use super::{Page, Records, decode, encode};
+use super::{Page, Record, Records, decode, encode};
 use crate::{Inserted, Key, KeyKind, StoreError, unless_conflict};
 use gateway_core::client::{Allowed, Client, ClientId};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
+
+impl Record for Client {}
+
+impl Record for Allowed {}
 
 impl Key {
     /// Of a client's record.
@@ -44,9 +48,14 @@ impl Records {
     }
 
     /// Keeps a client that is in use until a later time.
-    pub async fn keep_client(&self, client: &Client, until: Timestamp) -> Result<(), StoreError> {
-        let (key, value) = (Key::client(&client.id), encode(client));
-        self.store.put(&key, &value, Some(until)).await
+    pub async fn keep_client(
+        &self,
+        client: &Client,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.overwrite(&Key::client(&client.id), client, Some(until), now)
+            .await
     }
 
     /// Keeps the stored record of a client, whatever it says, until a later time. Not there: nothing
@@ -100,10 +109,9 @@ impl Records {
         client: &ClientId,
         allowed: &Allowed,
         keep_until: Timestamp,
+        now: Timestamp,
     ) -> Result<(), StoreError> {
-        let key = Key::allowed(user, client);
-        self.store
-            .put(&key, &encode(allowed), Some(keep_until))
+        self.overwrite(&Key::allowed(user, client), allowed, Some(keep_until), now)
             .await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{GrantsOf, Records, decode, encode};
+use super::{GrantsOf, Record, Records, decode, encode};
 use crate::{Inserted, Key, KeyKind, StoreError, Taken};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::authorization_code::AuthorizationCode;
@@ -21,6 +21,8 @@ pub enum TakenCode {
     /// There is no such code.
     Unknown,
 }
+
+impl Record for AuthorizationCode {}
 
 impl Key {
     /// Of a code's record.

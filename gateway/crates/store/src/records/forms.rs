@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Records, decode, encode};
+use super::{Record, Records, decode, encode};
 use crate::{Inserted, Key, KeyKind, StoreError};
 use gateway_core::access_token::LEEWAY;
 use gateway_core::clock::Timestamp;
@@ -63,6 +63,8 @@ impl Press {
         }
     }
 }
+
+impl Record for Press {}
 
 impl Key {
     /// Of one rendering of a form.

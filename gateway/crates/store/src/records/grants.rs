@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Page, Records, decode, encode};
+use super::{Page, Record, Records, decode, encode};
 use crate::{Key, KeyKind, Revocation, StoreError};
 use gateway_core::access_token::LEEWAY;
 use gateway_core::client::ClientId;
@@ -36,6 +36,8 @@ impl GrantsOf<'_> {
 /// How long a grant with refresh tokens is remembered after its end, so that a late refresh is told
 /// that it is late and not that it is unknown.
 const REMEMBERED_AFTER_END: Duration = Duration::from_secs(7 * 24 * 3600);
+
+impl Record for Grant {}
 
 impl Key {
     /// Of a grant's record.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::{Records, encode};
+use super::Records;
+use super::encoding::encode_value;
 use crate::{Key, KeyKind, StoreError};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId, SetDigest, Tools};
@@ -109,7 +110,7 @@ impl Records {
             return Ok(Some(kept.grant.tools));
         }
         let key = Key::earlier_tools(grant, digest);
-        let earlier: Option<Tools> = self.load(&key, now).await?;
+        let earlier: Option<Tools> = self.load_value(&key, now).await?;
         Ok(earlier.filter(is_it))
     }
 
@@ -124,7 +125,7 @@ impl Records {
         }
         let key = Key::earlier_tools(&grant.id, &grant.tools.digest());
         self.store
-            .put(&key, &encode(&grant.tools), Some(until))
+            .put(&key, &encode_value(&grant.tools), Some(until))
             .await
     }
 }

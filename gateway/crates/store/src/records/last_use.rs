@@ -1,7 +1,8 @@
 //! When a grant was used last. A number of its own beside the grant's record, which belongs to
 //! refreshing.
 
-use super::{Records, decode, encode};
+use super::Records;
+use super::encoding::{decode_value, encode_value};
 use crate::{Inserted, Key, KeyKind, StoreError, unless_conflict};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;
@@ -20,7 +21,7 @@ impl Records {
         grant: &GrantId,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
-        self.load(&Key::last_use(grant), now).await
+        self.load_value(&Key::last_use(grant), now).await
     }
 
     /// Keeps when a grant was used, unless a later use is kept.
@@ -31,12 +32,12 @@ impl Records {
         keep_until: Timestamp,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let (key, value, until) = (Key::last_use(grant), encode(&at), Some(keep_until));
+        let (key, value, until) = (Key::last_use(grant), encode_value(&at), Some(keep_until));
         let inserted = self.store.insert(&key, &value, until, now).await?;
         let Inserted::Exists(seen) = inserted else {
             return Ok(());
         };
-        let earlier: Timestamp = decode(key.kind(), &seen)?;
+        let earlier: Timestamp = decode_value(key.kind(), &seen)?;
         if earlier < at {
             let replaced = self.store.replace(&key, &seen, &value, until, now).await;
             // Beaten by another replica, whose use was at about this time.

@@ -3,9 +3,7 @@
 //! There is no index: a filter reads the whole table, in pages. That is for pages that a user opens
 //! and commands that an operator types, never for a call.
 
-use serde::de::DeserializeOwned;
-
-use super::{Records, decode};
+use super::{Record, Records, decode};
 use crate::{KeyKind, StoreError};
 use gateway_core::clock::Timestamp;
 
@@ -23,7 +21,7 @@ pub struct Page<T> {
 
 impl Records {
     /// Up to `limit` records of one kind after the key `after`, of those that `includes` takes.
-    pub(super) async fn page<T: DeserializeOwned>(
+    pub(super) async fn page<T: Record>(
         &self,
         kind: KeyKind,
         after: Option<&str>,

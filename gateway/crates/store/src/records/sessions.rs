@@ -1,10 +1,12 @@
 //! Browser sessions of the login pages.
 
-use super::{Records, encode};
+use super::{Record, Records, encode};
 use crate::{Key, KeyKind, StoreError};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::secret::SecretHash;
+
+impl Record for BrowserSession {}
 
 impl Key {
     /// Of a session's record, by the hash of its cookie.

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Records, decode, encode};
+use super::{Record, Records, decode, encode};
 use crate::{Key, KeyKind, StoreError};
 use gateway_core::clock::Timestamp;
 use gateway_core::secret::SecretHash;
@@ -36,6 +36,8 @@ pub struct KeptSetup {
     seen: Vec<u8>,
 }
 
+impl Record for SetupOffer {}
+
 impl Key {
     /// Of the setup code.
     pub fn setup() -> Self {
@@ -64,10 +66,9 @@ impl SetupState {
 
 impl Records {
     /// Opens a code and closes the one before.
-    pub async fn offer_setup(&self, offer: SetupOffer) -> Result<(), StoreError> {
-        let expires = Some(offer.expires);
-        let value = SetupState::Offered(offer).encode();
-        self.store.put(&Key::setup(), &value, expires).await
+    pub async fn offer_setup(&self, offer: &SetupOffer, now: Timestamp) -> Result<(), StoreError> {
+        self.overwrite(&Key::setup(), offer, Some(offer.expires), now)
+            .await
     }
 
     /// What became of the code that was offered last, within its time.

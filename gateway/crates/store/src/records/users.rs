@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Page, Records, decode, encode};
+use super::{Page, Record, Records, decode, encode};
 use crate::{Inserted, Key, KeyKind, StoreError, unless_conflict};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
@@ -58,6 +58,8 @@ impl User {
         format!("{}{}", self.password_hash, self.sessions)
     }
 }
+
+impl Record for User {}
 
 impl Key {
     /// Of a user's record, by login name in any case.
