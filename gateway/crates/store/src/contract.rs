@@ -28,7 +28,7 @@ pub(super) async fn every_promise<F: Future<Output = Arc<dyn Store>>>(open: impl
     counts_have_windows(&open().await).await;
     revocations_come_once_and_in_order(open().await.as_ref()).await;
     a_revocation_is_hinted_at(&open().await).await;
-    the_birth_is_stable(&open().await).await;
+    the_epoch_is_stable(&open().await).await;
     a_sweep_removes_what_expired_and_nothing_else(open().await.as_ref()).await;
     odd_keys_and_values_are_kept(open().await.as_ref()).await;
     records::all(&open).await;
@@ -415,7 +415,7 @@ async fn a_revocation_is_hinted_at(store: &Arc<dyn Store>) {
     panic!("no revocation was hinted at");
 }
 
-async fn the_birth_is_stable(store: &Arc<dyn Store>) {
+async fn the_epoch_is_stable(store: &Arc<dyn Store>) {
     let at = moments();
     let mut racers = JoinSet::new();
     for racer in 0..16 {
@@ -426,15 +426,15 @@ async fn the_birth_is_stable(store: &Arc<dyn Store>) {
         };
         racers.spawn(async move { store.epoch(&candidate).await.unwrap() });
     }
-    let births = racers.join_all().await;
-    assert!(births.iter().all(|epoch| *epoch == births[0]), "{births:?}");
+    let epochs = racers.join_all().await;
+    assert!(epochs.iter().all(|epoch| *epoch == epochs[0]), "{epochs:?}");
     let later = StoreEpoch {
         id: "b_later".to_owned(),
         at: at(100),
     };
-    assert_eq!(store.epoch(&later).await.unwrap(), births[0]);
+    assert_eq!(store.epoch(&later).await.unwrap(), epochs[0]);
     store.sweep(at(1_000_000)).await.unwrap();
-    assert_eq!(store.epoch(&later).await.unwrap(), births[0]);
+    assert_eq!(store.epoch(&later).await.unwrap(), epochs[0]);
 }
 
 async fn a_sweep_removes_what_expired_and_nothing_else(store: &dyn Store) {

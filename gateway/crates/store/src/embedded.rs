@@ -190,15 +190,15 @@ fn away(why: &str) -> StoreError {
 }
 
 fn unreadable(fault: &redb::Error) -> StoreError {
-    told("a read failed", fault)
+    from_redb("a read failed", fault)
 }
 
 fn failed(fault: &redb::Error) -> StoreError {
-    told("a write failed", fault)
+    from_redb("a write failed", fault)
 }
 
 /// A file that is damaged, or is not ours, is no outage: it stays so.
-fn told(what: &str, fault: &redb::Error) -> StoreError {
+fn from_redb(what: &str, fault: &redb::Error) -> StoreError {
     use redb::Error::{Corrupted, TableTypeMismatch, UpgradeRequired};
     let sentence = format!("{what}: {fault}");
     match fault {

@@ -181,7 +181,7 @@ impl Journal {
         self.0.as_ref().is_some_and(|shared| shared.is_failing())
     }
 
-    /// Enters a record and waits until it is durable. One beyond what its grant, person or address
+    /// Enters a record and waits until it is durable. One beyond what its grant, user or address
     /// may write is counted, and told with the counts.
     pub async fn append_durable(&self, record: Record) -> Result<(), Unwritable> {
         let Some(shared) = &self.0 else {
@@ -215,7 +215,7 @@ impl Journal {
         }
     }
 
-    /// Enters what no known person stands behind: written one by one within bounds, counted beyond
+    /// Enters what no known user stands behind: written one by one within bounds, counted beyond
     /// them, and with the calls, so that it pushes out nothing that gives access. The request is
     /// answered already, so a log that can't be written changes nothing.
     pub fn append_anonymous(&self, record: Record) {
@@ -223,11 +223,11 @@ impl Journal {
             return;
         };
         let pen = match record.event {
-            // Strangers reach the operator's listener from this machine only.
+            // Anonymous requests reach the operator's listener from this machine only.
             Event::Operator => &shared.access,
             _ => &shared.calls,
         };
-        if let Some(record) = shared.pass(record, Flood::take_stranger) {
+        if let Some(record) = shared.pass(record, Flood::take_anonymous) {
             // The state of the log is known and told elsewhere.
             let _ = shared.send(pen, Entry::Record(record, None));
         }

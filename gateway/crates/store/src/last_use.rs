@@ -1,4 +1,4 @@
-//! When each grant was used last, for the person who looks at it. Owns: remembering it without a cost
+//! When each grant was used last, for the user who looks at it. Owns: remembering it without a cost
 //! for calls, and writing it down now and then.
 //!
 //! A call leaves its time in memory. A grant is written at most once in ten minutes, in a record of

@@ -17,11 +17,11 @@
 //!
 //! # Revocation
 //!
-//! A grant, a token by the id of any of its blocks, and by a moment all of a client or a person
+//! A grant, a token by the id of any of its blocks, and by a moment all of a client or a user
 //! ([`Revoked`]) are entries of one list in the store, durable before they are acknowledged. Each
 //! replica follows it in memory ([`RevocationView`]): admission and introspection ask the view, and the
 //! proxy ends streams and running calls when it changes. What has to be revoked for what is decided in
-//! `gateway-oauth` (`revoke`, `revoke_all`): one way for clients, people and the operator.
+//! `gateway-oauth` (`revoke`, `revoke_all`): one way for clients, users and the operator.
 
 #[cfg(test)]
 mod contract;
@@ -294,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_births_that_gave_tokens_never_date_them_alike() {
+    fn two_epochs_that_gave_tokens_never_date_them_alike() {
         for millis in [0, 1, 500, 999] {
             let first = StoreEpoch {
                 id: "b_first".into(),

@@ -34,7 +34,7 @@
 //!   bounds that to a second or so.
 //!
 //! Set `maxmemory-policy noeviction`. Where Redis evicts all the same, nothing that was revoked comes
-//! back: the list of revocations carries a seal, and a epoch without the list that it was made
+//! back: the list of revocations carries a seal, and an epoch without the list that it was made
 //! with counts as none. The store is then as good as emptied, and older tokens are refused.
 
 mod connection;
@@ -57,7 +57,7 @@ use gateway_core::clock::Timestamp;
 static VALUES: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/values.lua")));
 static LIST: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/list.lua")));
 static COUNT: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/count.lua")));
-static BIRTH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/birth.lua")));
+static EPOCH: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/epoch.lua")));
 static REVOKE: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/revoke.lua")));
 static SWEEP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/sweep.lua")));
 
@@ -117,14 +117,14 @@ impl Redis {
         &self,
         command: Cmd,
     ) -> Result<T, StoreError> {
-        self.connection.ask(Request::Command(command)).await
+        self.connection.query(Request::Command(command)).await
     }
 
     async fn script<T: FromRedisValue + Send + 'static>(
         &self,
         script: ScriptInvocation<'static>,
     ) -> Result<T, StoreError> {
-        self.connection.ask(Request::Script(script)).await
+        self.connection.query(Request::Script(script)).await
     }
 
     /// Runs `values.lua`: one word of outcome, and for some outcomes a value.
@@ -185,8 +185,8 @@ fn strange() -> StoreError {
 #[async_trait]
 impl Store for Redis {
     async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError> {
-        let candidate = serde_json::to_vec(candidate).expect("a birth is a text and a number");
-        let mut script = BIRTH.prepare_invoke();
+        let candidate = serde_json::to_vec(candidate).expect("an epoch is a text and a number");
+        let mut script = EPOCH.prepare_invoke();
         script
             .key(self.name("birth"))
             .key(self.name("revocations"))

@@ -1,7 +1,7 @@
 //! What a revocation names, and how that is written in the store's list.
 //!
-//! A grant or a token is named itself. Of a client or a person everything is revoked that was given
-//! before a moment: a *cut*, which needs no list of what there was.
+//! A grant or a token is named itself. Of a client or a user everything is revoked that was given
+//! before a moment (*not before*), which needs no list of what there was.
 
 use std::fmt;
 
@@ -18,21 +18,21 @@ pub enum Revoked {
     Token(String),
     /// What was given to a client before a moment.
     Client(ClientId, Timestamp),
-    /// What a person gave before a moment.
+    /// What a user gave before a moment.
     User(UserId, Timestamp),
 }
 
 impl Revoked {
     /// Reads what [`fmt::Display`] writes. Grants begin with `g_` and tokens are hexadecimal, so that
-    /// neither is a cut. What an earlier or later version wrote and this one can't read names nothing.
+    /// neither names a moment. What an earlier or later version wrote and this one can't read names nothing.
     pub fn parse(text: &str) -> Self {
-        let cut = |rest: &str| -> Option<(Timestamp, String)> {
+        let moment = |rest: &str| -> Option<(Timestamp, String)> {
             let (before, id) = rest.split_once(':')?;
             let before = Timestamp::from_millis(before.parse().ok()?);
             Some((before, id.to_owned()))
         };
-        let client = text.strip_prefix("client:").and_then(cut);
-        let user = text.strip_prefix("user:").and_then(cut);
+        let client = text.strip_prefix("client:").and_then(moment);
+        let user = text.strip_prefix("user:").and_then(moment);
         match (client, user) {
             (Some((before, id)), _) => Self::Client(ClientId::new(id), before),
             (_, Some((before, id))) => Self::User(UserId::new(id), before),

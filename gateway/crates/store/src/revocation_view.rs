@@ -2,7 +2,7 @@
 //! store's list. Not: what a revoked grant means for a call (`proxy::admission`).
 //!
 //! The same list carries amendments (`grants::amendment`): the later definition of a tool that a
-//! person approved.
+//! user approved.
 //!
 //! The store's list is the source of truth: it is asked every second, and at once on a hint. A
 //! hint that is lost costs a second, no more. Everything is read anew when the store has another
@@ -44,8 +44,8 @@ pub struct RevocationView {
 struct State {
     /// When to forget it, by the id of a grant or a token.
     named: HashMap<String, Timestamp>,
-    clients: HashMap<ClientId, Cut>,
-    users: HashMap<UserId, Cut>,
+    clients: HashMap<ClientId, NotBefore>,
+    users: HashMap<UserId, NotBefore>,
     /// By grant.
     amended: HashMap<GrantId, Arc<Amended>>,
     epoch: Option<StoreEpoch>,
@@ -55,15 +55,15 @@ struct State {
 
 /// What was given before a moment is revoked.
 #[derive(Clone, Copy, Debug)]
-struct Cut {
+struct NotBefore {
     before: Timestamp,
     /// When to forget it.
     until: Timestamp,
 }
 
-impl Cut {
+impl NotBefore {
     /// In whole seconds, as tokens tell their time: what was given within the same second counts,
-    /// for whoever revokes and connects again at once. What a cut misses by that, and by clocks that
+    /// for whoever revokes and connects again at once. What a moment misses by that, and by clocks that
     /// differ, is revoked by name (`oauth::revoke_all`).
     const fn concerns(self, given: Timestamp) -> bool {
         given.secs() < self.before.secs()
@@ -92,28 +92,33 @@ impl State {
                 is_new
             }
             Revoked::Client(client, before) => {
-                add_cut(&mut self.clients, client.clone(), *before, until)
+                add_not_before(&mut self.clients, client.clone(), *before, until)
             }
-            Revoked::User(user, before) => add_cut(&mut self.users, user.clone(), *before, until),
+            Revoked::User(user, before) => {
+                add_not_before(&mut self.users, user.clone(), *before, until)
+            }
         };
         is_new.then_some(revoked)
     }
 
-    fn is_cut(&self, user: &UserId, client: &ClientId, given: Timestamp) -> bool {
-        let cuts = [self.users.get(user), self.clients.get(client)];
-        cuts.into_iter().flatten().any(|cut| cut.concerns(given))
+    fn is_given_before(&self, user: &UserId, client: &ClientId, given: Timestamp) -> bool {
+        let moments = [self.users.get(user), self.clients.get(client)];
+        moments
+            .into_iter()
+            .flatten()
+            .any(|moment| moment.concerns(given))
     }
 }
 
-fn add_cut<K: Eq + Hash>(
-    cuts: &mut HashMap<K, Cut>,
+fn add_not_before<K: Eq + Hash>(
+    moments: &mut HashMap<K, NotBefore>,
     whose: K,
     before: Timestamp,
     until: Timestamp,
 ) -> bool {
-    match cuts.entry(whose) {
+    match moments.entry(whose) {
         Entry::Vacant(entry) => {
-            entry.insert(Cut { before, until });
+            entry.insert(NotBefore { before, until });
             true
         }
         Entry::Occupied(mut entry) => {
@@ -155,25 +160,25 @@ impl RevocationView {
         self.state.read().named.contains_key(grant.as_str())
     }
 
-    /// Whether the grant is revoked: itself, or with all that its client or its person was cut off
-    /// from.
+    /// Whether the grant is revoked: itself, or with all that its client or its user was
+    /// given or gave before a moment.
     pub fn revokes_grant(&self, grant: &Grant) -> bool {
         let state = self.state.read();
         state.named.contains_key(grant.id.as_str())
-            || state.is_cut(&grant.user, &grant.client, grant.created)
+            || state.is_given_before(&grant.user, &grant.client, grant.created)
     }
 
     /// Whether the token is revoked: itself, one that it was narrowed from, its grant, or all that
-    /// its client or its person was cut off from. A few look-ups in memory.
+    /// its client or its user was given or gave before a moment. A few look-ups in memory.
     pub fn revokes(&self, token: &VerifiedToken) -> bool {
         let claims = token.claims();
         let state = self.state.read();
         state.named.contains_key(claims.grant.as_str())
             || token.ids().iter().any(|id| state.named.contains_key(id))
-            || state.is_cut(&claims.user, &claims.client, claims.issued)
+            || state.is_given_before(&claims.user, &claims.client, claims.issued)
     }
 
-    /// What the person approved under this grant since its tokens were given, as far as this view
+    /// What the user approved under this grant since its tokens were given, as far as this view
     /// knows.
     pub fn amended(&self, grant: &GrantId) -> Option<Arc<Amended>> {
         self.state.read().amended.get(grant).cloned()
@@ -243,8 +248,8 @@ impl RevocationView {
     fn forget_expired(&self, now: Timestamp) {
         let mut state = self.state.write();
         state.named.retain(|_, until| now < *until);
-        state.clients.retain(|_, cut| now < cut.until);
-        state.users.retain(|_, cut| now < cut.until);
+        state.clients.retain(|_, moment| now < moment.until);
+        state.users.retain(|_, moment| now < moment.until);
         state
             .amended
             .retain(|_, amended| Arc::make_mut(amended).retain(now));
@@ -419,23 +424,23 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_concerns_what_was_given_before_it_and_nobody_else() {
+    fn a_moment_concerns_what_was_given_before_it_and_nobody_else() {
         let at = Timestamp::from_millis(1_000_500);
         let until = at + Duration::from_secs(60);
         let view = RevocationView::unread();
         let state = |user: &str, client: &str, given: Timestamp| {
             let (user, client) = (UserId::new(user), ClientId::new(client));
-            view.state.read().is_cut(&user, &client, given)
+            view.state.read().is_given_before(&user, &client, given)
         };
-        let cut = |what: Revoked| view.add(&[revocation(&what.to_string(), until)]);
-        cut(Revoked::Client(ClientId::new("c_1"), at));
-        cut(Revoked::User(UserId::new("u_1"), at));
+        let revoke = |what: Revoked| view.add(&[revocation(&what.to_string(), until)]);
+        revoke(Revoked::Client(ClientId::new("c_1"), at));
+        revoke(Revoked::User(UserId::new("u_1"), at));
         let before = at - Duration::from_secs(1);
         assert!(state("u_2", "c_1", before) && state("u_1", "c_2", before));
         assert!(!state("u_2", "c_2", before));
         assert!(!state("u_1", "c_1", Timestamp::from_millis(1_000_000)));
-        // Read again from the start of the list, an older cut takes nothing back.
-        cut(Revoked::Client(ClientId::new("c_1"), before));
+        // Read again from the start of the list, an older moment takes nothing back.
+        revoke(Revoked::Client(ClientId::new("c_1"), before));
         assert!(state("u_2", "c_1", before));
         view.forget_expired(until);
         assert!(!state("u_1", "c_1", before));

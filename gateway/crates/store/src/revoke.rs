@@ -56,7 +56,7 @@ impl Records {
         let mut outcome = Ok(());
         for (id, expires) in grants {
             if revoking.len() == TOGETHER {
-                outcome = outcome.and(done(revoking.join_next().await));
+                outcome = outcome.and(outcome_of(revoking.join_next().await));
             }
             let revocation = Revocation {
                 id: Revoked::Grant(id.clone()).to_string(),
@@ -71,7 +71,7 @@ impl Records {
             });
         }
         while let Some(joined) = revoking.join_next().await {
-            outcome = outcome.and(done(Some(joined)));
+            outcome = outcome.and(outcome_of(Some(joined)));
         }
         // Here at once, and in one piece: every stream looks whether it is concerned. What failed
         // may have happened; refusing it here is right in either case.
@@ -82,7 +82,7 @@ impl Records {
     }
 }
 
-fn done(
+fn outcome_of(
     joined: Option<Result<Result<(), StoreError>, tokio::task::JoinError>>,
 ) -> Result<(), StoreError> {
     match joined {

@@ -135,8 +135,8 @@ impl Flood {
         }
     }
 
-    /// Takes the record of something that a stranger did.
-    pub fn take_stranger(&mut self, record: Record, now: Timestamp) -> Passed {
+    /// Takes the record of something that nobody known did.
+    pub fn take_anonymous(&mut self, record: Record, now: Timestamp) -> Passed {
         self.begin(now);
         let refused = record.reason.is_some();
         let writer = Writer::Stranger { refused };
@@ -339,7 +339,7 @@ mod tests {
         let mut written = 0;
         for at in 0..100_000_u64 {
             let now = START + Duration::from_millis(at);
-            if matches!(flood.take_stranger(refusal(), now), Passed::Written(_)) {
+            if matches!(flood.take_anonymous(refusal(), now), Passed::Written(_)) {
                 written += 1;
             }
         }
@@ -351,7 +351,7 @@ mod tests {
         assert_eq!(detail, Some("99400 requests of strangers"));
         assert_eq!(flood.tell(START + TELL, true), vec![]);
         let later = START + WINDOW;
-        let again = flood.take_stranger(refusal(), later);
+        let again = flood.take_anonymous(refusal(), later);
         assert!(matches!(again, Passed::Written(_)));
     }
 

@@ -92,7 +92,7 @@ impl Snapshot {
     pub(super) fn epoch(&self) -> Result<Option<StoreEpoch>, Error> {
         let table = self.0.open_table(STORE)?;
         let found = table.get("birth")?;
-        found.map(|bytes| parse_birth(bytes.value())).transpose()
+        found.map(|bytes| parse_epoch(bytes.value())).transpose()
     }
 
     pub(super) fn value(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, Error> {
@@ -189,9 +189,9 @@ impl<'t> Batch<'t> {
     pub(super) fn epoch(&mut self, candidate: &StoreEpoch) -> Result<StoreEpoch, Error> {
         let mut table = self.transaction.open_table(STORE)?;
         if let Some(found) = table.get("birth")? {
-            return parse_birth(found.value());
+            return parse_epoch(found.value());
         }
-        let bytes = serde_json::to_vec(candidate).expect("a birth is a text and a number");
+        let bytes = serde_json::to_vec(candidate).expect("an epoch is a text and a number");
         table.insert("birth", bytes.as_slice())?;
         self.change = Change::Values;
         Ok(candidate.clone())
@@ -414,8 +414,8 @@ impl<'t> Batch<'t> {
     }
 }
 
-fn parse_birth(bytes: &[u8]) -> Result<StoreEpoch, Error> {
-    serde_json::from_slice(bytes).map_err(|_| damaged("the birth mark"))
+fn parse_epoch(bytes: &[u8]) -> Result<StoreEpoch, Error> {
+    serde_json::from_slice(bytes).map_err(|_| damaged("the epoch"))
 }
 
 fn parse_number(bytes: &[u8]) -> Result<u64, Error> {

@@ -248,10 +248,10 @@ mod tests {
         }
         assert_eq!(paged, expected);
 
-        let stranger = ClientId::new("c_2");
+        let other = ClientId::new("c_2");
         let nothing = GrantsOf {
             user: Some(&bob),
-            client: Some(&stranger),
+            client: Some(&other),
         };
         let page = records.grants(nothing, None, 10, NOW).await.unwrap();
         assert_eq!((ids(&page), &page.next), (vec![], &None));

@@ -2,7 +2,7 @@
 //! read once a choice and replica.
 //!
 //! What is read is taken only if it is the choice that the signed token names, so that a record that
-//! was altered can't widen a token. A choice never changes under its digest: what the person approves
+//! was altered can't widen a token. A choice never changes under its digest: what the user approves
 //! later travels as an amendment (`grants::amendment`), a revocation as an entry of the list. So what
 //! was read is good for as long as it is remembered, and the store need not be asked again.
 
@@ -196,7 +196,7 @@ pub(crate) mod tests {
         let read = reader.tools_of(&grant.id, &small, now).await.unwrap();
         assert!(read.is_none());
 
-        // The person approves a changed tool: tokens from before still find what they are for.
+        // The user approves a changed tool: tokens from before still find what they are for.
         let kept = writer.kept_grant(&grant.id, now).await.unwrap().unwrap();
         let amended = Grant {
             tools: match tools.clone() {

@@ -1,4 +1,4 @@
-//! The line to the Redis server. Owns: connecting, deadlines, the subscription to hints, giving up
+//! The connection to the Redis server. Owns: connecting, deadlines, the subscription to hints, giving up
 //! a connection that failed. Not: what is asked.
 //!
 //! Nothing is asked twice: a command whose answer was lost may have run, and asking again would
@@ -19,7 +19,7 @@ use redis::{
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
 
-use super::examine::{corrupt, told};
+use super::examine::{corrupt, sentence};
 use crate::{OpenError, RedisUrl, StoreError};
 
 /// For one command, with a new connection if need be.
@@ -30,7 +30,7 @@ const RESPONSE: Duration = Duration::from_millis(700);
 /// may lead elsewhere by now (failover) or its password may have changed.
 const TRUST: Duration = Duration::from_secs(1);
 
-/// The line; clones share it.
+/// The connection; clones share it.
 #[derive(Clone)]
 pub(super) struct SharedConnection(Arc<Inner>);
 
@@ -66,7 +66,7 @@ struct Connection {
 }
 
 impl SharedConnection {
-    /// A line that connects when it is first needed. Its tasks live on `runtime`.
+    /// A connection that is made when it is first needed. Its tasks live on `runtime`.
     pub(super) fn new(url: &RedisUrl, channel: String, runtime: Handle) -> Result<Self, OpenError> {
         let settings = url.connection.redis_settings().clone();
         let connection = url
@@ -96,8 +96,8 @@ impl SharedConnection {
         })))
     }
 
-    /// Asks, once, and waits a second at most.
-    pub(super) async fn ask<T: FromRedisValue + Send + 'static>(
+    /// Sends a request, once, and waits a second at most.
+    pub(super) async fn query<T: FromRedisValue + Send + 'static>(
         &self,
         request: Request,
     ) -> Result<T, StoreError> {
@@ -107,7 +107,7 @@ impl SharedConnection {
                 Failure::Stopping => "the gateway is stopping".to_owned(),
                 Failure::Refused(error) => match corrupt(&error) {
                     Some(corrupt) => return corrupt.into(),
-                    None => told(&error),
+                    None => sentence(&error),
                 },
             })
         })
@@ -120,13 +120,13 @@ impl SharedConnection {
     ) -> Result<T, Failure> {
         let connection = Arc::clone(&self.0);
         // The task that drives a connection lives where it was made, so all are made in one place.
-        let asking = self.0.runtime.spawn(async move {
-            tokio::time::timeout(DEADLINE, connection.ask(&request))
+        let querying = self.0.runtime.spawn(async move {
+            tokio::time::timeout(DEADLINE, connection.query(&request))
                 .await
                 .map_err(|_| Failure::Late)?
                 .map_err(Failure::Refused)
         });
-        asking.await.unwrap_or(Err(Failure::Stopping))
+        querying.await.unwrap_or(Err(Failure::Stopping))
     }
 
     /// Waits for a hint.
@@ -141,7 +141,7 @@ impl SharedConnection {
 }
 
 impl Inner {
-    async fn ask<T: FromRedisValue>(&self, request: &Request) -> RedisResult<T> {
+    async fn query<T: FromRedisValue>(&self, request: &Request) -> RedisResult<T> {
         let mut connection = self.connection().await?;
         let answer = match request {
             Request::Command(command) => command.query_async(&mut connection.wire).await,
@@ -211,7 +211,7 @@ impl Inner {
 
 impl fmt::Debug for SharedConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Line")
+        f.debug_struct("SharedConnection")
             .field("server", &self.0.client.get_connection_info().addr())
             .finish_non_exhaustive()
     }

@@ -68,7 +68,7 @@ pub(super) fn corrupt(error: &RedisError) -> Option<Corrupt> {
 }
 
 /// A refusal in words that say what to change, with Redis's own at the end.
-pub(super) fn told(error: &RedisError) -> String {
+pub(super) fn sentence(error: &RedisError) -> String {
     hopeless(error)
         .or_else(|| for_now(error))
         .or_else(|| no_files(&error.to_string()))

@@ -241,7 +241,7 @@ async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_emptied_redis_is_born_anew_and_everybody_notices() {
+async fn an_emptied_redis_gets_a_new_epoch_and_everybody_notices() {
     let mut server = Server::start(&[]);
     let store = open(&server.url());
     let view = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
@@ -306,8 +306,8 @@ async fn a_frozen_redis_is_an_error_within_two_seconds() {
 async fn a_redis_that_refuses_is_a_fault_of_ours_and_no_password_shows() {
     let server = Server::start(&["--requirepass", "open sesame"]);
     let address = format!("127.0.0.1:{}", server.port);
-    let stranger = open(&format!("redis://{address}"));
-    assert_refused(stranger.as_ref()).await;
+    let without_password = open(&format!("redis://{address}"));
+    assert_refused(without_password.as_ref()).await;
     let wrong = open(&format!("redis://:wr0ngsecret@{address}"));
     let error = assert_refused(wrong.as_ref()).await;
     assert!(!error.to_string().contains("wr0ngsecret"), "{error}");
