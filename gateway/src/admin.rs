@@ -8,6 +8,9 @@ mod failure;
 mod front_door;
 mod grants;
 mod guard;
+mod lookup;
+mod outcome;
+mod request;
 mod streams;
 mod tokens;
 mod users;
@@ -73,7 +76,9 @@ impl ServeHttp for Admin {
             (&Method::GET, "/metrics") => self.metrics(),
             // Boxed: probes need not have room for it.
             (_, path) if path.starts_with("/v1/") => {
-                Box::pin(api::answer(self, session)).await.map(Vec::from)
+                let token = self.token.as_ref();
+                let answering = api::answer(&self.server, &self.streams, token, session);
+                Box::pin(answering).await.map(Vec::from)
             }
             _ => text(
                 StatusCode::NOT_FOUND,

@@ -8,6 +8,7 @@
 //! | [`app`] | what is opened and connected, in order |
 //! | [`server`] | listeners and their services, from start to stop |
 //! | [`admin`] | health, metrics and the operator's API, on a listener of their own |
+//! | [`operator_api`] | what that API is asked and answers, shared by server and commands |
 //! | [`keys`], [`environment`], [`supervisor`] | keys on disk, what endangers a set-up, processes that are started beside |
 //!
 //! Owns: everything that is decided once, at the start. Not: what happens to a request. Nobody else
@@ -21,5 +22,6 @@ pub mod cli;
 pub mod config;
 pub mod environment;
 pub mod keys;
+pub mod operator_api;
 pub mod server;
 pub mod supervisor;

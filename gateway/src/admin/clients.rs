@@ -1,21 +1,22 @@
-//! `clients`: the apps that are known.
+//! `clients`: the clients that are known.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
-
-use super::Admin;
-use super::api::{About, Asked, Done};
 use super::failure::Failure;
+use super::lookup;
+use super::outcome::{Done, Subject};
+use super::request::Request;
+use crate::operator_api::{
+    ClientPage, ClientView, ListClients, OneClient, RemoveClient, RemovedClient, ShowClient,
+};
 use gateway_core::client::{Client, ClientId, Registration};
-use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
+use gateway_oauth::AuthorizationServer;
 use gateway_oauth::revoke_all::{Whose, cut_off};
 use gateway_store::{GrantsOf, StoreError};
 
-pub(super) async fn list(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
-    let (after, limit) = (asked.one("after")?, asked.limit()?);
-    let server = &admin.server;
-    let stored = server.records.clients(after, limit, asked.now).await?;
+pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+    let query = request.query::<ListClients>()?;
+    let (after, limit) = (query.after.as_deref(), query.limit.get());
+    let stored = server.records.clients(after, limit, request.now).await?;
     let configured = server.settings.clients.iter();
     let configured =
         configured.filter(|client| after.is_none_or(|after| client.id.as_str() > after));
@@ -25,93 +26,74 @@ pub(super) async fn list(admin: &Admin, asked: &Asked) -> Result<Done, Failure> 
     let more = clients.len() > limit || stored.next.is_some();
     clients.truncate(limit);
     let next = clients.last().filter(|_| more);
-    let next = next.map(|client| client.id.as_str().to_owned());
-    let clients: Vec<Value> = clients.iter().map(shown).collect();
-    Ok(Done::read(json!({ "clients": clients, "next": next })))
+    Ok(Done::read::<ListClients>(&ClientPage {
+        next: next.map(|client| client.id.as_str().to_owned()),
+        clients: clients.iter().map(view).collect(),
+    }))
 }
 
-pub(super) async fn show(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
-    let id = ClientId::new(asked.required("id")?);
-    let client = known(admin, &id, asked.now).await?;
+pub(super) async fn show(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+    let id = ClientId::new(request.query::<ShowClient>()?.id);
+    let client = lookup::client(server, &id, request.now).await?;
     let client = client.ok_or_else(|| Failure::unknown("client", id.as_str()))?;
     let of = GrantsOf {
         client: Some(&client.id),
         user: None,
     };
-    let grants = admin.server.records.grants(of, None, usize::MAX, asked.now);
-    let mut body = shown(&client);
-    body["grants"] = json!(grants.await?.entries.len());
-    Ok(Done::read(json!({ "client": body })))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ToRemove {
-    client: String,
+    let grants = server.records.grants(of, None, usize::MAX, request.now);
+    let grants = grants.await?.entries.len();
+    Ok(Done::read::<ShowClient>(&OneClient {
+        client: ClientView {
+            grants: Some(grants),
+            ..view(&client)
+        },
+    }))
 }
 
 /// Forgets a client and takes back all that it was given. Cut off twice: what is redeemed between
 /// the first cut and the removal has a client still, and what comes later has none.
-pub(super) async fn remove(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
-    let ToRemove { client } = asked.json()?;
-    let id = ClientId::new(client);
-    let server = &admin.server;
+pub(super) async fn remove(
+    server: &AuthorizationServer,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let id = ClientId::new(request.body::<RemoveClient>()?.client);
     let configured = &server.settings.clients;
     if configured.iter().any(|client| client.id == id) {
         let sentence = format!("the client {id} stands in the configuration; remove it there");
         return Err(Failure::new(Reason::InConfiguration, sentence));
     }
-    let about = About {
-        client: Some(id.as_str().to_owned()),
-        ..About::default()
-    };
+    let subject = Subject::of_client(&id);
     let removing = async {
-        let mut revoked = cut_off(server, Whose::Client(&id), asked.now).await?;
+        let mut revoked = cut_off(server, Whose::Client(&id), request.now).await?;
         let removed = server.records.remove_client(&id).await?;
         revoked += cut_off(server, Whose::Client(&id), server.clock.now()).await?;
-        Ok::<_, StoreError>((removed, revoked))
+        Ok::<_, StoreError>(RemovedClient { removed, revoked })
     };
     let removing = removing.await;
-    let (removed, revoked) = removing.map_err(|error| Failure::from(error).about(&about))?;
-    if !removed && revoked == 0 {
+    let answer = removing.map_err(|error| Failure::from(error).about(&subject))?;
+    if !answer.removed && answer.revoked == 0 {
         return Err(Failure::unknown("client", id.as_str()));
     }
-    Ok(Done::new(
-        json!({ "removed": removed, "revoked": revoked }),
-        about,
-    ))
+    Ok(Done::new::<RemoveClient>(&answer, subject))
 }
 
-/// A client that is configured or remembered. A metadata document is not fetched for that.
-pub(super) async fn known(
-    admin: &Admin,
-    id: &ClientId,
-    now: Timestamp,
-) -> Result<Option<Client>, StoreError> {
-    let mut configured = admin.server.settings.clients.iter();
-    match configured.find(|client| client.id == *id) {
-        Some(client) => Ok(Some(client.clone())),
-        None => admin.server.records.client(id, now).await,
-    }
-}
-
-fn shown(client: &Client) -> Value {
+fn view(client: &Client) -> ClientView {
     let registration = match client.registration {
         Registration::SelfRegistered => "self",
         Registration::PreRegistered => "configuration",
         Registration::MetadataDocument => "document",
     };
-    let registered = match client.registration {
-        // The configuration does not say when.
-        Registration::PreRegistered => None,
-        _ => Some(client.registered.to_string()),
-    };
-    json!({
-        "id": client.id.as_str(),
-        "name": client.name,
-        "registration": registration,
-        "authentication": client.authentication.method(),
-        "redirect_uris": client.redirect_uris,
-        "registered": registered,
-    })
+    ClientView {
+        id: client.id.as_str().to_owned(),
+        name: client.name.clone(),
+        registration: registration.to_owned(),
+        authentication: client.authentication.method().to_owned(),
+        redirect_uris: client.redirect_uris.clone(),
+        registered: match client.registration {
+            // The configuration does not say when.
+            Registration::PreRegistered => None,
+            _ => Some(client.registered.to_string()),
+        },
+        grants: None,
+    }
 }

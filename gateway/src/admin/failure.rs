@@ -1,9 +1,9 @@
 //! How a request of the operator's fails: one reason, one sentence, one status.
 
 use http::StatusCode;
-use serde_json::json;
 
-use super::api::About;
+use super::outcome::Subject;
+use crate::operator_api::{self, QueryError};
 use gateway_core::protocol::form::FormError;
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
@@ -17,7 +17,7 @@ pub(super) struct Failure {
     pub(super) reason: Reason,
     pub(super) sentence: String,
     /// What it concerned, where that is known: part of it may have been done.
-    about: Option<Box<About>>,
+    about: Option<Box<Subject>>,
 }
 
 impl Failure {
@@ -31,7 +31,7 @@ impl Failure {
 
     /// The same failure, of an operation that concerned this.
     #[must_use]
-    pub(super) fn about(self, about: &About) -> Self {
+    pub(super) fn about(self, about: &Subject) -> Self {
         Self {
             about: Some(Box::new(about.clone())),
             ..self
@@ -39,7 +39,7 @@ impl Failure {
     }
 
     /// What it concerned, as far as that is known.
-    pub(super) fn concerned(&self) -> About {
+    pub(super) fn concerned(&self) -> Subject {
         self.about.as_deref().cloned().unwrap_or_default()
     }
 
@@ -72,15 +72,16 @@ impl Failure {
     }
 
     pub(super) fn to_response(&self) -> Response {
-        let body = json!({
-            "error": self.reason.code(),
-            "message": self.sentence,
-            "remedy": self.reason.remedy(),
-        });
+        let body = operator_api::Refusal {
+            error: self.reason.code().to_owned(),
+            message: self.sentence.clone(),
+            remedy: Some(self.reason.remedy().to_owned()),
+        };
         let response = web::json(self.status(), &body);
-        match self.is_fault() {
-            true => web::with_retry_after(response, 2),
-            false => response,
+        if self.is_fault() {
+            web::with_retry_after(response, 2)
+        } else {
+            response
         }
     }
 }
@@ -111,6 +112,12 @@ impl From<Overloaded> for Failure {
 
 impl From<FormError> for Failure {
     fn from(error: FormError) -> Self {
+        Self::malformed(error.to_string())
+    }
+}
+
+impl From<QueryError> for Failure {
+    fn from(error: QueryError) -> Self {
         Self::malformed(error.to_string())
     }
 }

@@ -1,22 +1,24 @@
 //! `streams`: the event streams that this process holds open. Other replicas are asked themselves.
 
-use serde::Deserialize;
-use serde_json::{Value, json};
-
-use super::Admin;
-use super::api::{About, Asked, Done};
 use super::failure::Failure;
-use super::grants::person;
-use gateway_proxy::StreamView;
+use super::lookup;
+use super::outcome::{Done, Subject};
+use super::request::Request;
+use crate::operator_api::{
+    CloseStreams, ClosedCount, ListStreams, StreamEntry, StreamPage, StreamsToClose,
+};
+use gateway_oauth::AuthorizationServer;
+use gateway_proxy::{StreamView, Streams};
 
+/// Which streams; where nothing is said, all.
 #[derive(Default)]
-struct Of {
+struct Filter {
     user: Option<String>,
     client: Option<String>,
     grant: Option<String>,
 }
 
-impl Of {
+impl Filter {
     fn includes(&self, stream: &StreamView) -> bool {
         let is = |wanted: &Option<String>, it: &str| wanted.as_deref().is_none_or(|w| w == it);
         is(&self.user, stream.user.as_str())
@@ -25,95 +27,108 @@ impl Of {
     }
 }
 
-pub(super) async fn list(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
-    let after = asked.one("after")?.unwrap_or("0");
+pub(super) async fn list(
+    server: &AuthorizationServer,
+    streams: &Streams,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let query = request.query::<ListStreams>()?;
+    let after = query.after.as_deref().unwrap_or("0");
     let after: u64 = after
         .parse()
         .map_err(|_| Failure::malformed("after is the number of a stream"))?;
-    let limit = asked.limit()?;
-    let user = match asked.one("user")? {
-        Some(text) => Some(person(admin, text, asked).await?.as_str().to_owned()),
-        None => None,
+    let filter = Filter {
+        user: match &query.user {
+            Some(text) => Some(user_id(server, text, request).await?),
+            None => None,
+        },
+        client: query.client,
+        grant: query.grant,
     };
-    let of = Of {
-        user,
-        client: asked.one("client")?.map(str::to_owned),
-        grant: asked.one("grant")?.map(str::to_owned),
-    };
-    let mut streams = admin.streams.list();
-    streams.retain(|(number, stream)| *number > after && of.includes(stream));
+    let limit = query.limit.get();
+    let mut streams = streams.list();
+    streams.retain(|(number, stream)| *number > after && filter.includes(stream));
     let more = streams.len() > limit;
     streams.truncate(limit);
     let next = streams.last().filter(|_| more);
-    let next = next.map(|(number, _)| number.to_string());
-    let streams: Vec<Value> = streams
-        .iter()
-        .map(|(number, stream)| shown(*number, stream))
-        .collect();
-    Ok(Done::read(json!({ "streams": streams, "next": next })))
+    Ok(Done::read::<ListStreams>(&StreamPage {
+        next: next.map(|(number, _)| number.to_string()),
+        streams: streams
+            .iter()
+            .map(|(number, stream)| entry(*number, stream))
+            .collect(),
+    }))
 }
 
-/// One stream, or all of a grant, a client or a person.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-enum ToClose {
-    Stream(u64),
-    Grant(String),
-    Client(String),
-    User(String),
-}
-
-pub(super) async fn close(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
-    let of = match asked.json()? {
-        ToClose::Stream(number) => {
-            let closed = admin.streams.close(number);
-            let stream = closed.ok_or_else(|| Failure::unknown("stream", &number.to_string()))?;
-            let about = About {
-                user: Some(stream.user.as_str().to_owned()),
-                client: Some(stream.client.as_str().to_owned()),
-                grant: Some(stream.grant.as_str().to_owned()),
-                what: number.to_string(),
-                ..About::default()
-            };
-            return Ok(Done::new(json!({ "closed": 1 }), about));
-        }
-        ToClose::Grant(grant) => Of {
+pub(super) async fn close(
+    server: &AuthorizationServer,
+    streams: &Streams,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let filter = match request.body::<CloseStreams>()? {
+        StreamsToClose::Stream(number) => return close_one(streams, number),
+        StreamsToClose::Grant(grant) => Filter {
             grant: Some(grant),
-            ..Of::default()
+            ..Filter::default()
         },
-        ToClose::Client(client) => Of {
+        StreamsToClose::Client(client) => Filter {
             client: Some(client),
-            ..Of::default()
+            ..Filter::default()
         },
-        ToClose::User(user) => Of {
-            user: Some(person(admin, &user, asked).await?.as_str().to_owned()),
-            ..Of::default()
+        StreamsToClose::User(user) => Filter {
+            user: Some(user_id(server, &user, request).await?),
+            ..Filter::default()
         },
     };
     let mut closed = 0;
-    for (number, stream) in admin.streams.list() {
-        if of.includes(&stream) {
-            closed += usize::from(admin.streams.close(number).is_some());
+    for (number, stream) in streams.list() {
+        if filter.includes(&stream) {
+            closed += usize::from(streams.close(number).is_some());
         }
     }
-    let about = About {
-        user: of.user,
-        client: of.client,
-        grant: of.grant,
+    let subject = Subject {
+        user: filter.user,
+        client: filter.client,
+        grant: filter.grant,
         what: format!("({closed})"),
-        ..About::default()
+        ..Subject::default()
     };
-    Ok(Done::new(json!({ "closed": closed }), about))
+    Ok(Done::new::<CloseStreams>(&ClosedCount { closed }, subject))
 }
 
-fn shown(number: u64, stream: &StreamView) -> Value {
-    json!({
-        "stream": number,
-        "backend": stream.backend,
-        "user": stream.user.as_str(),
-        "user_name": stream.user_name,
-        "client": stream.client.as_str(),
-        "grant": stream.grant.as_str(),
-        "since": stream.since.to_string(),
-    })
+fn close_one(streams: &Streams, number: u64) -> Result<Done, Failure> {
+    let closed = streams.close(number);
+    let stream = closed.ok_or_else(|| Failure::unknown("stream", &number.to_string()))?;
+    let subject = Subject {
+        user: Some(stream.user.as_str().to_owned()),
+        client: Some(stream.client.as_str().to_owned()),
+        grant: Some(stream.grant.as_str().to_owned()),
+        what: number.to_string(),
+        ..Subject::default()
+    };
+    Ok(Done::new::<CloseStreams>(
+        &ClosedCount { closed: 1 },
+        subject,
+    ))
+}
+
+async fn user_id(
+    server: &AuthorizationServer,
+    text: &str,
+    request: &Request,
+) -> Result<String, Failure> {
+    let id = lookup::user_id(server, text, request.now).await?;
+    Ok(id.as_str().to_owned())
+}
+
+fn entry(number: u64, stream: &StreamView) -> StreamEntry {
+    StreamEntry {
+        stream: number,
+        backend: stream.backend.to_string(),
+        user: stream.user.as_str().to_owned(),
+        user_name: stream.user_name.to_string(),
+        client: stream.client.as_str().to_owned(),
+        grant: stream.grant.as_str().to_owned(),
+        since: stream.since.to_string(),
+    }
 }

@@ -1,51 +1,43 @@
-//! `users`: the people who may log in.
+//! `users`: who may log in.
 //!
 //! A password comes in the body of a request from this machine, is hashed at once and is in no log.
 
 use rand::rngs::OsRng;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::Admin;
-use super::api::{About, Asked, Done};
 use super::failure::Failure;
+use super::lookup::no_user;
+use super::outcome::{Done, Subject};
+use super::request::Request;
+use crate::operator_api::{
+    AddUser, ChangedUser, DisableUser, EnableUser, Endpoint, ListUsers, NamedUser, SetPassword,
+    UserPage, UserView, UserWithPassword,
+};
 use gateway_core::reason::Reason;
+use gateway_oauth::AuthorizationServer;
 use gateway_oauth::identity::{self, LoginName, Password, PasswordPhc, people};
 use gateway_oauth::revoke_all::{Whose, cut_off};
 use gateway_store::{Disabled, User};
 
-pub(super) async fn list(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
-    let records = &admin.server.records;
-    let page = records
-        .users(asked.one("after")?, asked.limit()?, asked.now)
-        .await?;
-    let users: Vec<Value> = page.entries.iter().map(shown).collect();
-    Ok(Done::read(json!({ "users": users, "next": page.next })))
+pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+    let query = request.query::<ListUsers>()?;
+    let (after, limit) = (query.after.as_deref(), query.limit.get());
+    let page = server.records.users(after, limit, request.now).await?;
+    Ok(Done::read::<ListUsers>(&UserPage {
+        users: page.entries.iter().map(view).collect(),
+        next: page.next,
+    }))
 }
 
-/// Names a person.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Named {
-    name: String,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct WithPassword {
-    name: String,
-    password: String,
-}
-
-pub(super) async fn add(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
-    let WithPassword { name, password } = asked.json()?;
+pub(super) async fn add(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
+    let UserWithPassword { name, password } = request.body::<AddUser>()?;
     let name = LoginName::parse(&name).ok_or_else(|| {
         Failure::malformed("a login name has 1 to 64 letters, digits or . _ - + @")
     })?;
-    let password = hashed(admin, password).await?;
-    let records = &admin.server.records;
-    match people::add(records, &name, &password, asked.now, &mut OsRng).await? {
-        Some(user) => Ok(changed(&user)),
+    let password = hashed(server, password).await?;
+    let records = &server.records;
+    match people::add(records, &name, &password, request.now, &mut OsRng).await? {
+        Some(user) => Ok(changed::<AddUser>(&user, None)),
         None => {
             let sentence = format!("somebody has the name {}", name.as_str());
             Err(Failure::new(Reason::UserExists, sentence))
@@ -53,33 +45,40 @@ pub(super) async fn add(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
     }
 }
 
-/// The person's record says so first; then everything of theirs is cut off (`gateway_oauth::revoke_all`).
-pub(super) async fn disable(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
-    let Named { name } = asked.json()?;
-    let server = &admin.server;
-    let why = Disabled::ByOperator;
-    let disabling = people::disable(&server.records, &name, why, asked.now, &mut OsRng).await;
+/// The user's record says so first; then everything of theirs is cut off (`gateway_oauth::revoke_all`).
+pub(super) async fn disable(
+    server: &AuthorizationServer,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let NamedUser { name } = request.body::<DisableUser>()?;
+    let (why, now) = (Disabled::ByOperator, request.now);
+    let disabling = people::disable(&server.records, &name, why, now, &mut OsRng).await;
     let user = disabling
-        .map_err(|error| Failure::from(error).about(&wanted(&name)))?
-        .ok_or_else(|| named(&name))?;
-    let mut done = changed(&user);
-    let cutting = cut_off(server, Whose::User(&user.id), asked.now).await;
-    let revoked = cutting.map_err(|error| Failure::from(error).about(&done.about))?;
-    done.body["revoked"] = json!(revoked);
-    Ok(done)
+        .map_err(|error| Failure::from(error).about(&named(&name)))?
+        .ok_or_else(|| no_user(&name))?;
+    let cutting = cut_off(server, Whose::User(&user.id), now).await;
+    let revoked = cutting.map_err(|error| Failure::from(error).about(&subject(&user)))?;
+    Ok(changed::<DisableUser>(&user, Some(revoked)))
 }
 
-pub(super) async fn enable(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
-    let Named { name } = asked.json()?;
-    let user = people::enable(&admin.server.records, &name, asked.now).await?;
-    Ok(changed(&user.ok_or_else(|| named(&name))?))
+pub(super) async fn enable(
+    server: &AuthorizationServer,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let NamedUser { name } = request.body::<EnableUser>()?;
+    let user = people::enable(&server.records, &name, request.now).await?;
+    let user = user.ok_or_else(|| no_user(&name))?;
+    Ok(changed::<EnableUser>(&user, None))
 }
 
-pub(super) async fn password(admin: &Admin, asked: &Asked) -> Result<Done, Failure> {
-    let WithPassword { name, password } = asked.json()?;
-    let records = &admin.server.records;
-    let user = records.user(&name, asked.now).await?;
-    let user = user.ok_or_else(|| named(&name))?;
+pub(super) async fn password(
+    server: &AuthorizationServer,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let UserWithPassword { name, password } = request.body::<SetPassword>()?;
+    let records = &server.records;
+    let user = records.user(&name, request.now).await?;
+    let user = user.ok_or_else(|| no_user(&name))?;
     if user.configured {
         let sentence = format!(
             "the password of {} stands in the configuration (owner.password_hash); change it there",
@@ -87,17 +86,13 @@ pub(super) async fn password(admin: &Admin, asked: &Asked) -> Result<Done, Failu
         );
         return Err(Failure::new(Reason::InConfiguration, sentence));
     }
-    let password = hashed(admin, password).await?;
-    let user = people::set_password(records, &name, &password, asked.now).await?;
-    Ok(changed(&user.ok_or_else(|| named(&name))?))
+    let password = hashed(server, password).await?;
+    let user = people::set_password(records, &name, &password, request.now).await?;
+    let user = user.ok_or_else(|| no_user(&name))?;
+    Ok(changed::<SetPassword>(&user, None))
 }
 
-/// There is nobody of this name.
-pub(super) fn named(name: &str) -> Failure {
-    Failure::unknown("person", name)
-}
-
-async fn hashed(admin: &Admin, password: String) -> Result<PasswordPhc, Failure> {
+async fn hashed(server: &AuthorizationServer, password: String) -> Result<PasswordPhc, Failure> {
     let Some(password) = Password::new(password) else {
         let sentence = format!(
             "a password has {} characters at least and {} bytes at most",
@@ -106,43 +101,65 @@ async fn hashed(admin: &Admin, password: String) -> Result<PasswordPhc, Failure>
         );
         return Err(Failure::new(Reason::PasswordTooWeak, sentence));
     };
-    Ok(admin.server.passwords.hash(password).await?)
+    Ok(server.passwords.hash(password).await?)
 }
 
 /// Somebody of whom no more than the name is known, if it can be one.
-fn wanted(name: &str) -> About {
-    About {
-        what: LoginName::parse(name).map_or_else(String::new, |name| name.as_str().to_owned()),
-        ..About::default()
-    }
+fn named(name: &str) -> Subject {
+    let name = LoginName::parse(name);
+    Subject::default().with_words(name.as_ref().map_or("", LoginName::as_str))
 }
 
 /// Whom a request to give somebody something means, for the audit log; it may be malformed yet.
-pub(super) fn meant(asked: &Asked) -> About {
-    let name = asked.json::<serde_json::Map<String, Value>>();
+pub(super) fn meant(request: &Request) -> Subject {
+    let name = request.json::<serde_json::Map<String, Value>>();
     let name = name.ok().and_then(|mut members| members.remove("name"));
-    wanted(name.as_ref().and_then(Value::as_str).unwrap_or_default())
+    named(name.as_ref().and_then(Value::as_str).unwrap_or_default())
 }
 
-fn changed(user: &User) -> Done {
-    let about = About {
-        user: Some(user.id.as_str().to_owned()),
-        what: user.name.clone(),
-        ..About::default()
+fn changed<E: Endpoint<Answer = ChangedUser>>(user: &User, revoked: Option<usize>) -> Done {
+    let answer = ChangedUser {
+        user: view(user),
+        revoked,
     };
-    Done::new(json!({ "user": shown(user) }), about)
+    Done::new::<E>(&answer, subject(user))
 }
 
-fn shown(user: &User) -> Value {
+fn subject(user: &User) -> Subject {
+    Subject::of_user(&user.id).with_words(user.name.as_str())
+}
+
+fn view(user: &User) -> UserView {
     let disabled = user.disabled.map(|why| match why {
         Disabled::ByOperator => "by the operator",
         Disabled::FormerOwner => "no longer named as owner",
     });
-    json!({
-        "id": user.id.as_str(),
-        "name": user.name,
-        "owner_of_configuration": user.configured && user.disabled != Some(Disabled::FormerOwner),
-        "disabled": disabled,
-        "created": user.created.to_string(),
-    })
+    UserView {
+        id: user.id.as_str().to_owned(),
+        name: user.name.clone(),
+        owner_of_configuration: user.configured && user.disabled != Some(Disabled::FormerOwner),
+        disabled: disabled.map(str::to_owned),
+        created: user.created.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admin::request::tests::posted;
+
+    #[test]
+    fn whom_a_request_means_is_known_before_it_is_looked_at_and_is_a_name_or_nothing() {
+        let meant = |body: &str| meant(&posted(body)).what;
+        assert_eq!(meant("{\"name\":\"bob\",\"password\":\"hunter2\"}"), "bob");
+        for body in [
+            "",
+            "[]",
+            "{}",
+            "{\"name\":7}",
+            "{\"name\":\"bob\\n, by eve\"}",
+        ] {
+            assert_eq!(meant(body), "", "{body}");
+        }
+    }
 }

@@ -25,6 +25,7 @@ pub(super) use self::wire::{Gateway, reachable};
 
 use crate::cli::{Configuration, UNAVAILABLE, USAGE};
 use crate::config::Config;
+use crate::operator_api::{Limit, PageQuery, Refusal};
 
 /// `EX_NOPERM` of sysexits.h.
 const FORBIDDEN: u8 = 77;
@@ -69,7 +70,7 @@ impl Running {
 #[derive(Debug, Args)]
 pub(super) struct Paging {
     /// How many, up to 1000
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = Limit::USUAL, value_parser = clap::value_parser!(u16).range(1..=i64::from(Limit::MOST)))]
     limit: u16,
     /// Go on after this one
     #[arg(long, value_name = "ID")]
@@ -77,12 +78,22 @@ pub(super) struct Paging {
 }
 
 impl Paging {
-    /// As parameters.
-    pub(super) fn query(&self) -> Vec<(&'static str, Option<String>)> {
-        vec![
-            ("limit", Some(self.limit.to_string())),
-            ("after", self.after.clone()),
-        ]
+    /// The most entries.
+    pub(super) fn limit(&self) -> Limit {
+        Limit(self.limit)
+    }
+
+    /// The last entry of the page before.
+    pub(super) fn after(&self) -> Option<String> {
+        self.after.clone()
+    }
+
+    /// As a query of nothing else.
+    pub(super) fn query(&self) -> PageQuery {
+        PageQuery {
+            limit: self.limit(),
+            after: self.after(),
+        }
     }
 }
 
@@ -117,10 +128,10 @@ impl Failed {
     }
 
     /// What the gateway answered instead of doing it.
-    fn answered(status: StatusCode, body: &Value) -> Self {
-        let said = |member: &str| body[member].as_str().map(|text| cell(text, 300));
-        let message = said("message").unwrap_or_else(|| format!("the gateway answered {status}"));
-        let remedy = said("remedy").map_or_else(String::new, |remedy| format!("\n  {remedy}"));
+    fn answered(status: StatusCode, refusal: &Refusal) -> Self {
+        let message = cell(&refusal.message, 300);
+        let remedy = refusal.remedy.as_deref().map(|remedy| cell(remedy, 300));
+        let remedy = remedy.map_or_else(String::new, |remedy| format!("\n  {remedy}"));
         let code = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FORBIDDEN,
             status if status.is_server_error() => UNAVAILABLE,
@@ -177,9 +188,10 @@ impl Printed {
     }
 
     fn print(&self, json: bool) -> Result<(), Failed> {
-        let text = match json {
-            true => format!("{:#}\n", self.body),
-            false => self.people.clone(),
+        let text = if json {
+            format!("{:#}\n", self.body)
+        } else {
+            self.people.clone()
         };
         let mut stdout = io::stdout().lock();
         let written = stdout
@@ -200,9 +212,9 @@ impl Printed {
     }
 }
 
-/// `1 grant`, `2 grants`.
-pub(super) fn counted(body: &Value, member: &str, one: &str) -> Result<String, Failed> {
-    match body[member].as_u64() {
+/// `1 grant`, `2 grants`. A count that was not told is no count of none.
+pub(super) fn counted(count: impl Into<Option<usize>>, one: &str) -> Result<String, Failed> {
+    match count.into() {
         Some(1) => Ok(format!("1 {one}")),
         Some(n) => Ok(format!("{n} {one}s")),
         None => Err(Failed::unavailable(format!(

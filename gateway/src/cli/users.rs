@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 
 use crate::cli::operator::passwords::{self, PasswordSource};
 use crate::cli::operator::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
 use crate::cli::{UNAVAILABLE, USAGE};
+use crate::operator_api::{
+    AddUser, DisableUser, EnableUser, ListUsers, NamedUser, SetPassword, UserView, UserWithPassword,
+};
 use gateway_oauth::identity::{Password, Passwords};
 
 #[derive(Debug, Subcommand)]
@@ -15,13 +17,13 @@ pub(super) enum Command {
     /// List the people who may log in, and those who may not
     Ls(Ls),
     /// Add a person who may log in and allow apps something
-    Add(WithPassword),
+    Add(Entry),
     /// Keep a person out: no login, browser sessions ended, everything they allowed taken back
     Disable(One),
     /// Let a person log in again; apps must be allowed anew
     Enable(One),
     /// Give a person another password, which ends their browser sessions
-    Password(WithPassword),
+    Password(Entry),
     /// Read a password from standard input and print its argon2id hash for owner.password_hash_file
     Hash,
 }
@@ -43,7 +45,7 @@ pub(super) struct One {
 }
 
 #[derive(Debug, Args)]
-pub(super) struct WithPassword {
+pub(super) struct Entry {
     /// The login name
     name: String,
     #[command(flatten)]
@@ -56,22 +58,22 @@ pub(super) fn run(command: &Command) -> ExitCode {
     match command {
         Command::Ls(ls) => ask(&ls.common, |gateway| ls.list(gateway)),
         Command::Add(add) => ask(&add.common, |gateway| {
-            let body = add.send(gateway, "/v1/users/add")?;
+            let body = gateway.post::<AddUser>(&add.read()?)?.body;
             Ok(Printed::sentence(body, format!("{} may log in", add.name)))
         }),
         Command::Disable(one) => ask(&one.common, |gateway| {
-            let body = one.send(gateway, "/v1/users/disable")?;
-            let revoked = counted(&body, "revoked", "grant")?;
+            let done = gateway.post::<DisableUser>(&one.named())?;
+            let revoked = counted(done.answer.revoked, "grant")?;
             let sentence = format!("{} is disabled; revoked {revoked}", one.name);
-            Ok(Printed::sentence(body, sentence))
+            Ok(Printed::sentence(done.body, sentence))
         }),
         Command::Enable(one) => ask(&one.common, |gateway| {
-            let body = one.send(gateway, "/v1/users/enable")?;
+            let body = gateway.post::<EnableUser>(&one.named())?.body;
             let sentence = format!("{} may log in again", one.name);
             Ok(Printed::sentence(body, sentence))
         }),
         Command::Password(change) => ask(&change.common, |gateway| {
-            let body = change.send(gateway, "/v1/users/password")?;
+            let body = gateway.post::<SetPassword>(&change.read()?)?.body;
             let sentence = format!("{} has a new password", change.name);
             Ok(Printed::sentence(body, sentence))
         }),
@@ -81,31 +83,42 @@ pub(super) fn run(command: &Command) -> ExitCode {
 
 impl Ls {
     fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let body = gateway.get("/v1/users", &self.paging.query(), "users")?;
-        let table = Table::of(&["NAME", "ID", "STATE", "SINCE"], &body, "users", |user| {
-            let text = |member: &str| user[member].as_str().unwrap_or_default().to_owned();
-            let state = match (user["disabled"].as_str(), &user["owner_of_configuration"]) {
-                (Some(why), _) => format!("disabled, {why}"),
-                (None, Value::Bool(true)) => "may log in, owner of the configuration".to_owned(),
-                (None, _) => "may log in".to_owned(),
-            };
-            vec![text("name"), text("id"), state, text("created")]
+        let page = gateway.get::<ListUsers>(&self.paging.query())?;
+        let headings = ["NAME", "ID", "STATE", "SINCE"];
+        let table = Table::of(&headings, &page.answer.users, |user| {
+            vec![
+                user.name.clone(),
+                user.id.clone(),
+                state(user),
+                user.created.clone(),
+            ]
         });
-        Ok(Printed::table(body, &table))
+        Ok(Printed::table(page.body, &table))
+    }
+}
+
+fn state(user: &UserView) -> String {
+    match (&user.disabled, user.owner_of_configuration) {
+        (Some(why), _) => format!("disabled, {why}"),
+        (None, true) => "may log in, owner of the configuration".to_owned(),
+        (None, false) => "may log in".to_owned(),
     }
 }
 
 impl One {
-    fn send(&self, gateway: &Gateway, path: &str) -> Result<Value, Failed> {
-        gateway.post(path, &json!({ "name": self.name }), "user")
+    fn named(&self) -> NamedUser {
+        NamedUser {
+            name: self.name.clone(),
+        }
     }
 }
 
-impl WithPassword {
-    fn send(&self, gateway: &Gateway, path: &str) -> Result<Value, Failed> {
-        let password = self.password.read()?;
-        let body = json!({ "name": self.name, "password": password });
-        gateway.post(path, &body, "user")
+impl Entry {
+    fn read(&self) -> Result<UserWithPassword, Failed> {
+        Ok(UserWithPassword {
+            name: self.name.clone(),
+            password: self.password.read()?,
+        })
     }
 }
 

@@ -2,11 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
-use serde_json::json;
-
-use super::grants::{members, texts};
 use super::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
+use crate::operator_api::{ClientToRemove, IdQuery, ListClients, RemoveClient, ShowClient};
+use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
@@ -45,42 +43,39 @@ pub(in crate::cli) fn run(command: &Command) -> ExitCode {
 
 impl Ls {
     fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let body = gateway.get("/v1/clients", &self.paging.query(), "clients")?;
+        let page = gateway.get::<ListClients>(&self.paging.query())?;
         let headings = ["CLIENT", "NAME", "REGISTERED BY", "SINCE", "SENT BACK TO"];
-        let table = Table::of(&headings, &body, "clients", |client| {
-            let mut cells = texts(client, &["id", "name", "registration", "registered"]);
-            let first = client["redirect_uris"][0].as_str();
-            cells.push(first.unwrap_or_default().to_owned());
-            cells
+        let table = Table::of(&headings, &page.answer.clients, |client| {
+            vec![
+                client.id.clone(),
+                client.name.clone().unwrap_or_default(),
+                client.registration.clone(),
+                client.registered.clone().unwrap_or_default(),
+                client.redirect_uris.first().cloned().unwrap_or_default(),
+            ]
         });
-        Ok(Printed::table(body, &table))
+        Ok(Printed::table(page.body, &table))
     }
 }
 
 impl One {
     fn show(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let body = gateway.get(
-            "/v1/clients/show",
-            &[("id", Some(self.id.clone()))],
-            "client",
-        )?;
-        Ok(Printed::table(body.clone(), &members(&body["client"])))
+        let id = self.id.clone();
+        let body = gateway.get::<ShowClient>(&IdQuery { id })?.body;
+        let table = Table::of_members(&body["client"]);
+        Ok(Printed::table(body, &table))
     }
 
     fn remove(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let body = gateway.post(
-            "/v1/clients/remove",
-            &json!({ "client": self.id }),
-            "removed",
-        )?;
-        let revoked = counted(&body, "revoked", "grant")?;
-        let removed = match body["removed"].as_bool() {
-            Some(true) => "removed",
-            _ => "it was not registered",
+        let client = self.id.clone();
+        let done = gateway.post::<RemoveClient>(&ClientToRemove { client })?;
+        let revoked = counted(done.answer.revoked, "grant")?;
+        let removed = if done.answer.removed {
+            "removed"
+        } else {
+            "it was not registered"
         };
-        Ok(Printed::sentence(
-            body,
-            format!("{removed}; revoked {revoked}"),
-        ))
+        let sentence = format!("{removed}; revoked {revoked}");
+        Ok(Printed::sentence(done.body, sentence))
     }
 }

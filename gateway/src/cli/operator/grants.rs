@@ -2,10 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::{Args, Subcommand};
-use serde_json::{Value, json};
-
 use super::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
+use crate::operator_api::{
+    GrantedTools, GrantsQuery, GrantsToRevoke, IdQuery, ListGrants, RevokeGrants, ShowGrant,
+};
+use clap::{Args, Subcommand};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
@@ -66,10 +67,12 @@ pub(in crate::cli) fn run(command: &Command) -> ExitCode {
 
 impl Ls {
     fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let mut query = self.paging.query();
-        query.push(("user", self.user.clone()));
-        query.push(("client", self.client.clone()));
-        let body = gateway.get("/v1/grants", &query, "grants")?;
+        let page = gateway.get::<ListGrants>(&GrantsQuery {
+            limit: self.paging.limit(),
+            after: self.paging.after(),
+            user: self.user.clone(),
+            client: self.client.clone(),
+        })?;
         let headings = [
             "GRANT",
             "PERSON",
@@ -80,70 +83,44 @@ impl Ls {
             "SINCE",
             "LAST USED",
         ];
-        let table = Table::of(&headings, &body, "grants", |grant| {
-            let mut cells = texts(
-                grant,
-                &["id", "user_name", "client_name", "client", "resource"],
-            );
-            cells.push(match &grant["tools"] {
-                Value::Array(tools) => format!("{} chosen", tools.len()),
-                _ => "all".to_owned(),
-            });
-            cells.extend(texts(grant, &["created", "last_used"]));
-            cells
+        let table = Table::of(&headings, &page.answer.grants, |grant| {
+            let tools = match &grant.tools {
+                GrantedTools::All => "all".to_owned(),
+                GrantedTools::Named(tools) => format!("{} chosen", tools.len()),
+            };
+            vec![
+                grant.id.clone(),
+                grant.user_name.clone(),
+                grant.client_name.clone().unwrap_or_default(),
+                grant.client.clone(),
+                grant.resource.clone(),
+                tools,
+                grant.created.clone(),
+                grant.last_used.clone().unwrap_or_default(),
+            ]
         });
-        Ok(Printed::table(body, &table))
+        Ok(Printed::table(page.body, &table))
     }
 }
 
 impl Show {
     fn show(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let body = gateway.get("/v1/grants/show", &[("id", Some(self.id.clone()))], "grant")?;
-        Ok(Printed::table(body.clone(), &members(&body["grant"])))
+        let id = self.id.clone();
+        let body = gateway.get::<ShowGrant>(&IdQuery { id })?.body;
+        let table = Table::of_members(&body["grant"]);
+        Ok(Printed::table(body, &table))
     }
 }
 
 impl Revoke {
     fn revoke(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let what = match (&self.client, &self.user) {
-            (Some(client), _) => json!({ "client": client }),
-            (_, Some(user)) => json!({ "user": user }),
-            _ => json!({ "grants": self.ids }),
-        };
-        let body = gateway.post("/v1/grants/revoke", &what, "revoked")?;
-        let revoked = counted(&body, "revoked", "grant")?;
-        Ok(Printed::sentence(body, format!("revoked {revoked}")))
-    }
-}
-
-/// Members of an object as texts.
-pub(super) fn texts(entry: &Value, members: &[&str]) -> Vec<String> {
-    let text = |member: &&str| text(&entry[*member]);
-    members.iter().map(text).collect()
-}
-
-/// An object as a table of its members.
-pub(super) fn members(entry: &Value) -> Table {
-    let mut table = Table::new(&["WHAT", "VALUE"]);
-    for (name, value) in entry.as_object().into_iter().flatten() {
-        match value {
-            Value::Array(values) => {
-                for value in values {
-                    table.row(vec![name.clone(), text(value)]);
-                }
-            }
-            value => table.row(vec![name.clone(), text(value)]),
-        }
-    }
-    table
-}
-
-fn text(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::Bool(true) => "yes".to_owned(),
-        Value::Bool(false) => "no".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        let done = gateway.post::<RevokeGrants>(&match (&self.client, &self.user) {
+            (Some(client), _) => GrantsToRevoke::Client(client.clone()),
+            (_, Some(user)) => GrantsToRevoke::User(user.clone()),
+            _ => GrantsToRevoke::Grants(self.ids.clone()),
+        })?;
+        let revoked = counted(done.answer.revoked, "grant")?;
+        let sentence = format!("revoked {revoked}");
+        Ok(Printed::sentence(done.body, sentence))
     }
 }

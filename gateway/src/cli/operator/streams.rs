@@ -3,10 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 
-use super::grants::texts;
 use super::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
+use crate::operator_api::{CloseStreams, ListStreams, StreamsQuery, StreamsToClose};
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Command {
@@ -61,32 +60,44 @@ pub(in crate::cli) fn run(command: &Command) -> ExitCode {
 
 impl Ls {
     fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let mut query = self.paging.query();
-        query.push(("user", self.user.clone()));
-        query.push(("client", self.client.clone()));
-        query.push(("grant", self.grant.clone()));
-        let body = gateway.get("/v1/streams", &query, "streams")?;
+        let page = gateway.get::<ListStreams>(&StreamsQuery {
+            limit: self.paging.limit(),
+            after: self.paging.after(),
+            user: self.user.clone(),
+            client: self.client.clone(),
+            grant: self.grant.clone(),
+        })?;
         let headings = ["STREAM", "BACKEND", "PERSON", "CLIENT", "GRANT", "SINCE"];
-        let table = Table::of(&headings, &body, "streams", |stream| {
-            texts(
-                stream,
-                &["stream", "backend", "user_name", "client", "grant", "since"],
-            )
+        let table = Table::of(&headings, &page.answer.streams, |stream| {
+            vec![
+                stream.stream.to_string(),
+                stream.backend.clone(),
+                stream.user_name.clone(),
+                stream.client.clone(),
+                stream.grant.clone(),
+                stream.since.clone(),
+            ]
         });
-        Ok(Printed::table(body, &table))
+        Ok(Printed::table(page.body, &table))
     }
 }
 
 impl Close {
     fn close(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let what = match (&self.stream, &self.user, &self.client, &self.grant) {
-            (Some(stream), ..) => json!({ "stream": stream }),
-            (_, Some(user), ..) => json!({ "user": user }),
-            (_, _, Some(client), _) => json!({ "client": client }),
-            (_, _, _, grant) => json!({ "grant": grant }),
-        };
-        let body = gateway.post("/v1/streams/close", &what, "closed")?;
-        let closed = counted(&body, "closed", "stream")?;
-        Ok(Printed::sentence(body, format!("closed {closed}")))
+        let done = gateway.post::<CloseStreams>(&self.what()?)?;
+        let closed = counted(done.answer.closed, "stream")?;
+        let sentence = format!("closed {closed}");
+        Ok(Printed::sentence(done.body, sentence))
+    }
+
+    /// One of them is given, as the command line asks.
+    fn what(&self) -> Result<StreamsToClose, Failed> {
+        match (&self.stream, &self.user, &self.client, &self.grant) {
+            (Some(stream), ..) => Ok(StreamsToClose::Stream(*stream)),
+            (_, Some(user), ..) => Ok(StreamsToClose::User(user.clone())),
+            (_, _, Some(client), _) => Ok(StreamsToClose::Client(client.clone())),
+            (_, _, _, Some(grant)) => Ok(StreamsToClose::Grant(grant.clone())),
+            (None, None, None, None) => Err(Failed::usage("say which streams")),
+        }
     }
 }

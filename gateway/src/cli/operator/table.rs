@@ -28,16 +28,31 @@ impl Table {
         }
     }
 
-    /// A table of what `list` of `body` holds, a row for each entry.
-    pub(in crate::cli) fn of(
+    /// A row for each entry.
+    pub(in crate::cli) fn of<T>(
         headings: &[&'static str],
-        body: &Value,
-        list: &str,
-        row: impl Fn(&Value) -> Vec<String>,
+        entries: &[T],
+        row: impl Fn(&T) -> Vec<String>,
     ) -> Self {
         let mut table = Self::new(headings);
-        for entry in body[list].as_array().into_iter().flatten() {
+        for entry in entries {
             table.row(row(entry));
+        }
+        table
+    }
+
+    /// A row for each member of an object, and for each entry of a list in it.
+    pub(in crate::cli) fn of_members(object: &Value) -> Self {
+        let mut table = Self::new(&["WHAT", "VALUE"]);
+        for (name, value) in object.as_object().into_iter().flatten() {
+            match value {
+                Value::Array(values) => {
+                    for value in values {
+                        table.row(vec![name.clone(), text(value)]);
+                    }
+                }
+                value => table.row(vec![name.clone(), text(value)]),
+            }
         }
         table
     }
@@ -52,6 +67,16 @@ impl Table {
             }
         });
         self.rows.push(cells.collect());
+    }
+}
+
+fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
     }
 }
 

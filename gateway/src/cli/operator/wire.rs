@@ -10,6 +10,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -17,6 +18,7 @@ use tokio::time::timeout;
 use super::Failed;
 use crate::config::Config;
 use crate::keys::{self, KeysError};
+use crate::operator_api::{Endpoint, Query, Refusal};
 use gateway_core::secret::Secret;
 
 /// To connect.
@@ -25,6 +27,14 @@ const CONNECT: Duration = Duration::from_secs(3);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A page of a list is far smaller.
 const LARGEST: usize = 16 * 1024 * 1024;
+
+/// What came of a request that was done.
+pub(in crate::cli) struct Answered<E: Endpoint> {
+    /// As it came, for those who want JSON.
+    pub(in crate::cli) body: Value,
+    /// The same, read.
+    pub(in crate::cli) answer: E::Answer,
+}
 
 /// A running gateway.
 pub(in crate::cli) struct Gateway {
@@ -50,34 +60,36 @@ impl Gateway {
         })
     }
 
-    /// Asks for something: an object with the member `holds`.
-    pub(in crate::cli) fn get(
-        &self,
-        path: &str,
-        query: &[(&str, Option<String>)],
-        holds: &str,
-    ) -> Result<Value, Failed> {
+    /// Asks for something.
+    pub(in crate::cli) fn get<E>(&self, query: &E::Request) -> Result<Answered<E>, Failed>
+    where
+        E: Endpoint<Request: Query>,
+    {
         let mut parameters = url::form_urlencoded::Serializer::new(String::new());
-        for (name, value) in query {
+        for (name, value) in query.parameters() {
             if let Some(value) = value {
-                parameters.append_pair(name, value);
+                parameters.append_pair(name, &value);
             }
         }
-        let target = format!("{path}?{}", parameters.finish());
-        self.ask(Method::GET, &target, Bytes::new(), holds)
+        let target = format!("{}?{}", E::OPERATION.path(), parameters.finish());
+        self.ask(Method::GET, &target, Bytes::new())
     }
 
-    /// Has something done, which is told in an object with the member `holds`.
-    pub(in crate::cli) fn post(
+    /// Has something done.
+    pub(in crate::cli) fn post<E>(&self, request: &E::Request) -> Result<Answered<E>, Failed>
+    where
+        E: Endpoint<Request: Serialize>,
+    {
+        let body = serde_json::to_vec(request).map_err(|error| Failed::usage(error.to_string()))?;
+        self.ask(Method::POST, E::OPERATION.path(), body.into())
+    }
+
+    fn ask<E: Endpoint>(
         &self,
-        path: &str,
-        body: &Value,
-        holds: &str,
-    ) -> Result<Value, Failed> {
-        self.ask(Method::POST, path, body.to_string().into(), holds)
-    }
-
-    fn ask(&self, method: Method, target: &str, body: Bytes, holds: &str) -> Result<Value, Failed> {
+        method: Method,
+        target: &str,
+        body: Bytes,
+    ) -> Result<Answered<E>, Failed> {
         let request = Request::builder()
             .method(method)
             .uri(target)
@@ -96,29 +108,40 @@ impl Gateway {
             let sentence = format!("{}: no answer within {PATIENCE:?}", self.address);
             Err(Failed::unavailable(sentence))
         })?;
-        judged(self.address, status, &body, holds)
+        judged(self.address, status, &body)
     }
 }
 
 /// What an answer says. Another program may listen on that address by now, and whatever it answers
 /// is neither done nor refused.
-fn judged(
+fn judged<E: Endpoint>(
     address: SocketAddr,
     status: StatusCode,
     body: &[u8],
-    holds: &str,
-) -> Result<Value, Failed> {
+) -> Result<Answered<E>, Failed> {
     let body: Value = serde_json::from_slice(body).unwrap_or_default();
-    let is_ours = |member: &str| body.get(member).is_some_and(|value| !value.is_null());
+    let is_ours = body
+        .get(E::OPERATION.holds())
+        .is_some_and(|value| !value.is_null());
     match status {
-        StatusCode::OK if is_ours(holds) => Ok(body),
-        status if status != StatusCode::OK && is_ours("error") && is_ours("message") => {
-            Err(Failed::answered(status, &body))
-        }
-        status => Err(Failed::unavailable(format!(
-            "what answers at {address} (admin_listen) with {status} is not this gateway\n  Is another program listening there?"
-        ))),
+        StatusCode::OK if is_ours => match E::Answer::deserialize(&body) {
+            Ok(answer) => Ok(Answered { body, answer }),
+            Err(error) => Err(Failed::unavailable(format!(
+                "the gateway's answer can't be read: {error}; is it of another version?"
+            ))),
+        },
+        StatusCode::OK => Err(not_ours(address, status)),
+        status => match Refusal::deserialize(&body) {
+            Ok(refusal) if body.is_object() => Err(Failed::answered(status, &refusal)),
+            _ => Err(not_ours(address, status)),
+        },
     }
+}
+
+fn not_ours(address: SocketAddr, status: StatusCode) -> Failed {
+    Failed::unavailable(format!(
+        "what answers at {address} (admin_listen) with {status} is not this gateway\n  Is another program listening there?"
+    ))
 }
 
 async fn exchange(
@@ -172,13 +195,14 @@ fn operator() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::operator_api::{DisableUser, RevokeGrants};
 
     #[test]
     fn only_an_answer_of_the_gateway_counts_as_done_or_refused() {
         let judged = |status: u16, body: &str| {
             let address = ([127, 0, 0, 1], 9090).into();
             let status = StatusCode::from_u16(status).unwrap();
-            judged(address, status, body.as_bytes(), "revoked")
+            judged::<RevokeGrants>(address, status, body.as_bytes())
         };
         assert!(judged(200, "{\"revoked\":0}").is_ok());
         for (status, body) in [
@@ -196,23 +220,26 @@ mod tests {
             (404, "404 page not found\n"),
             (404, "{\"message\":\"Not Found\"}"),
         ] {
-            let failed = judged(status, body).unwrap_err();
+            let failed = judged(status, body).err().unwrap();
             assert_eq!(failed.code, crate::cli::UNAVAILABLE, "{status} {body}");
         }
         let refused = "{\"error\":\"not_found\",\"message\":\"there is no grant\"}";
-        assert_eq!(judged(404, refused).unwrap_err().code, 1);
-        assert_eq!(judged(401, refused).unwrap_err().code, 77);
-        assert_eq!(judged(422, refused).unwrap_err().code, 64);
-        assert_eq!(judged(503, refused).unwrap_err().code, 69);
+        assert_eq!(judged(404, refused).err().unwrap().code, 1);
+        assert_eq!(judged(401, refused).err().unwrap().code, 77);
+        assert_eq!(judged(422, refused).err().unwrap().code, 64);
+        assert_eq!(judged(503, refused).err().unwrap().code, 69);
     }
 
     #[test]
-    fn a_count_that_is_missing_is_not_none() {
-        use super::super::counted;
-        let body = serde_json::json!({ "revoked": 1, "closed": "2" });
-        assert_eq!(counted(&body, "revoked", "grant").unwrap(), "1 grant");
-        for member in ["closed", "removed"] {
-            assert!(counted(&body, member, "grant").is_err(), "{member}");
+    fn a_count_that_is_missing_or_no_number_is_not_none() {
+        let address = ([127, 0, 0, 1], 9090).into();
+        for body in ["{\"revoked\":\"2\"}", "{\"revoked\":-1}"] {
+            let judged = judged::<RevokeGrants>(address, StatusCode::OK, body.as_bytes());
+            assert!(judged.is_err(), "{body}");
         }
+        let user = "{\"user\":{\"id\":\"u\",\"name\":\"n\",\"owner_of_configuration\":false,\"created\":\"\"}}";
+        let judged = judged::<DisableUser>(address, StatusCode::OK, user.as_bytes());
+        let answer = judged.ok().unwrap().answer;
+        assert!(crate::cli::operator::counted(answer.revoked, "grant").is_err());
     }
 }

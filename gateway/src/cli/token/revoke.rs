@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde_json::json;
 
 use super::Source;
 use crate::cli::operator::{Common, Failed, Gateway, Printed, run as ask};
+use crate::operator_api::{RevokeToken, TokenToRevoke};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Revoke {
@@ -25,19 +25,17 @@ impl Revoke {
     }
 
     fn revoke(&self, gateway: &Gateway) -> Result<Printed, Failed> {
-        let what = match &self.id {
-            Some(id) => json!({ "id": id }),
+        let done = gateway.post::<RevokeToken>(&match &self.id {
+            Some(id) => TokenToRevoke::Id(id.clone()),
             None => {
                 let token = self.source.read().map_err(Failed::usage)?;
-                json!({ "token": token.as_str() })
+                TokenToRevoke::Token(token.as_str().to_owned())
             }
-        };
-        let body = gateway.post("/v1/tokens/revoke", &what, "revoked")?;
-        let id = body["revoked"].as_str().unwrap_or_default();
-        let short: String = id.chars().take(16).collect();
+        })?;
+        let short: String = done.answer.revoked.chars().take(16).collect();
         let sentence = format!(
             "revoked the token {short}… and every token narrowed from it; its grant goes on"
         );
-        Ok(Printed::sentence(body, sentence))
+        Ok(Printed::sentence(done.body, sentence))
     }
 }

@@ -1,0 +1,582 @@
+//! The operator's API as both of its ends know it: its operations, what each is asked and answers. The
+//! commands (`cli::operator`) send and read these types, the admin listener (`admin`) takes and makes
+//! them.
+//!
+//! JSON under `/v1/`. Reading is GET with a query, changing is POST with a JSON object. A list comes in
+//! pages: at most [`Limit::MOST`] entries, and `next` is what to ask for as `after`.
+//!
+//! Commands of one version meet a gateway of another while one is updated: a member that is new must
+//! be an `Option`.
+//!
+//! Owns: paths, names and types. Not: what an operation does (`admin`), how it is sent (`cli::operator`).
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use gateway_core::protocol::form::{Form, FormError};
+
+/// What an operation does to what people may do, which decides what an audit log means for it that
+/// can't be written: nothing is given unless it is written down before what is about to be given, to
+/// whom and by whom; but what is taken back is taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Nothing changes.
+    Reads,
+    /// Somebody may do more.
+    Gives,
+    /// Somebody may do less.
+    Takes,
+}
+
+/// One operation as a type.
+pub trait Endpoint {
+    /// Its row in the table.
+    const OPERATION: Operation;
+    /// What it is asked: a [`Query`] where it reads, else a JSON object.
+    type Request;
+    /// What it answers when it was done.
+    type Answer: Serialize + DeserializeOwned;
+}
+
+macro_rules! operations {
+    ($($(#[doc = $doc:literal])+ $name:ident: $command:literal, $path:literal, $effect:ident,
+        $request:ty => $answer:ty, $holds:literal;)+) => {
+        /// The table of operations.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Operation { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Operation {
+            const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The path of its URL.
+            pub const fn path(self) -> &'static str {
+                match self { $(Self::$name => $path,)+ }
+            }
+
+            /// Its name in the audit log, which is that of the command.
+            pub const fn command(self) -> &'static str {
+                match self { $(Self::$name => $command,)+ }
+            }
+
+            /// What it does to what people may do.
+            pub const fn effect(self) -> Effect {
+                match self { $(Self::$name => Effect::$effect,)+ }
+            }
+
+            /// The member that no answer of it is without: what has none is of another program.
+            pub const fn holds(self) -> &'static str {
+                match self { $(Self::$name => $holds,)+ }
+            }
+
+            /// The operation at a path.
+            pub fn at(path: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|operation| operation.path() == path)
+            }
+        }
+
+        $($(#[doc = $doc])+
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl Endpoint for $name {
+            const OPERATION: Operation = Operation::$name;
+            type Request = $request;
+            type Answer = $answer;
+        })+
+    };
+}
+
+operations! {
+    /// Lists grants.
+    ListGrants: "grants ls", "/v1/grants", Reads, GrantsQuery => GrantPage, "grants";
+    /// Shows one grant.
+    ShowGrant: "grants show", "/v1/grants/show", Reads, IdQuery => OneGrant, "grant";
+    /// Revokes grants.
+    RevokeGrants: "grants revoke", "/v1/grants/revoke", Takes, GrantsToRevoke => RevokedCount, "revoked";
+    /// Lists clients.
+    ListClients: "clients ls", "/v1/clients", Reads, PageQuery => ClientPage, "clients";
+    /// Shows one client.
+    ShowClient: "clients show", "/v1/clients/show", Reads, IdQuery => OneClient, "client";
+    /// Forgets a client and revokes all that it was given.
+    RemoveClient: "clients rm", "/v1/clients/remove", Takes, ClientToRemove => RemovedClient, "removed";
+    /// Lists users.
+    ListUsers: "users ls", "/v1/users", Reads, PageQuery => UserPage, "users";
+    /// Adds a user.
+    AddUser: "users add", "/v1/users/add", Gives, UserWithPassword => ChangedUser, "user";
+    /// Keeps a user out, and revokes all that they granted.
+    DisableUser: "users disable", "/v1/users/disable", Takes, NamedUser => ChangedUser, "user";
+    /// Lets a user log in again.
+    EnableUser: "users enable", "/v1/users/enable", Gives, NamedUser => ChangedUser, "user";
+    /// Gives a user another password.
+    SetPassword: "users password", "/v1/users/password", Gives, UserWithPassword => ChangedUser, "user";
+    /// Lists the event streams of the asked process.
+    ListStreams: "streams ls", "/v1/streams", Reads, StreamsQuery => StreamPage, "streams";
+    /// Ends event streams of the asked process. Nothing is revoked.
+    CloseStreams: "streams close", "/v1/streams/close", Takes, StreamsToClose => ClosedCount, "closed";
+    /// Revokes one access token with all that was narrowed from it.
+    RevokeToken: "token revoke", "/v1/tokens/revoke", Takes, TokenToRevoke => RevokedToken, "revoked";
+}
+
+/// Why a query can't be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum QueryError {
+    /// It is no form, or a parameter stands twice.
+    #[error(transparent)]
+    Form(#[from] FormError),
+    /// A parameter must be given.
+    #[error("the parameter {0} is missing")]
+    Missing(&'static str),
+    /// More entries than a page has.
+    #[error("limit is a number from 1 to {}", Limit::MOST)]
+    Limit,
+}
+
+/// The parameters of a question.
+pub trait Query: Sized {
+    /// Name and value of each; `None`: it is left out.
+    fn parameters(&self) -> Vec<(&'static str, Option<String>)>;
+
+    /// Reads them. Others are left out of account.
+    fn read(form: &Form) -> Result<Self, QueryError>;
+}
+
+/// One parameter.
+trait Parameter: Sized {
+    fn write(&self) -> Option<String>;
+    fn read(name: &'static str, form: &Form) -> Result<Self, QueryError>;
+}
+
+impl Parameter for Option<String> {
+    fn write(&self) -> Option<String> {
+        self.clone()
+    }
+
+    fn read(name: &'static str, form: &Form) -> Result<Self, QueryError> {
+        Ok(form.one(name)?.map(str::to_owned))
+    }
+}
+
+impl Parameter for String {
+    fn write(&self) -> Option<String> {
+        Some(self.clone())
+    }
+
+    fn read(name: &'static str, form: &Form) -> Result<Self, QueryError> {
+        <Option<String>>::read(name, form)?.ok_or(QueryError::Missing(name))
+    }
+}
+
+/// How many entries a page may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(pub u16);
+
+impl Limit {
+    /// The largest page.
+    pub const MOST: u16 = 1000;
+    /// Where nothing else is asked for.
+    pub const USUAL: u16 = 100;
+
+    /// As a length.
+    pub fn get(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl Parameter for Limit {
+    fn write(&self) -> Option<String> {
+        Some(self.0.to_string())
+    }
+
+    fn read(name: &'static str, form: &Form) -> Result<Self, QueryError> {
+        match form.one(name)?.map_or(Ok(Self::USUAL), str::parse) {
+            Ok(limit @ 1..=Self::MOST) => Ok(Self(limit)),
+            _ => Err(QueryError::Limit),
+        }
+    }
+}
+
+/// A query whose parameters have the names of the fields.
+macro_rules! query {
+    ($(#[doc = $doc:literal])+ $name:ident { $($(#[doc = $about:literal])+ $field:ident: $type:ty,)+ }) => {
+        $(#[doc = $doc])+
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct $name { $($(#[doc = $about])+ pub $field: $type,)+ }
+
+        impl Query for $name {
+            fn parameters(&self) -> Vec<(&'static str, Option<String>)> {
+                vec![$((stringify!($field), self.$field.write()),)+]
+            }
+
+            fn read(form: &Form) -> Result<Self, QueryError> {
+                Ok(Self { $($field: Parameter::read(stringify!($field), form)?,)+ })
+            }
+        }
+    };
+}
+
+query! {
+    /// Which part of a list.
+    PageQuery {
+        /// The most entries.
+        limit: Limit,
+        /// The last entry of the page before.
+        after: Option<String>,
+    }
+}
+
+query! {
+    /// One entry.
+    IdQuery {
+        /// Its id.
+        id: String,
+    }
+}
+
+query! {
+    /// Which grants.
+    GrantsQuery {
+        /// The most entries.
+        limit: Limit,
+        /// The last entry of the page before.
+        after: Option<String>,
+        /// Of this user: an id or a login name.
+        user: Option<String>,
+        /// Of this client.
+        client: Option<String>,
+    }
+}
+
+query! {
+    /// Which streams.
+    StreamsQuery {
+        /// The most entries.
+        limit: Limit,
+        /// The last entry of the page before.
+        after: Option<String>,
+        /// Of this user: an id or a login name.
+        user: Option<String>,
+        /// Of this client.
+        client: Option<String>,
+        /// Of this grant.
+        grant: Option<String>,
+    }
+}
+
+/// Grants by their ids, or all of a client or a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum GrantsToRevoke {
+    /// These.
+    Grants(Vec<String>),
+    /// All that a client was given.
+    Client(String),
+    /// All of a user: an id or a login name.
+    User(String),
+}
+
+/// A client by its id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientToRemove {
+    /// Its `client_id`.
+    pub client: String,
+}
+
+/// A user by their login name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedUser {
+    /// The login name.
+    pub name: String,
+}
+
+/// A user and their new password. Never printed.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UserWithPassword {
+    /// The login name.
+    pub name: String,
+    /// The password itself.
+    pub password: String,
+}
+
+/// One stream, or all of a grant, a client or a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum StreamsToClose {
+    /// The one of this number.
+    Stream(u64),
+    /// All of a grant.
+    Grant(String),
+    /// All of a client.
+    Client(String),
+    /// All of a user: an id or a login name.
+    User(String),
+}
+
+/// The token, or the revocation id of the block to begin with. Never printed.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "snake_case")]
+pub enum TokenToRevoke {
+    /// The token itself.
+    Token(String),
+    /// A revocation id in hexadecimal.
+    Id(String),
+}
+
+/// A page of grants.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantPage {
+    /// In the order of their ids.
+    pub grants: Vec<GrantView>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// One grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneGrant {
+    /// It.
+    pub grant: GrantView,
+}
+
+/// A grant as the operator sees it. Times are in RFC 3339.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GrantView {
+    /// Its id.
+    pub id: String,
+    /// Who granted it.
+    pub user: String,
+    /// Their login name.
+    pub user_name: String,
+    /// Who has it.
+    pub client: String,
+    /// The name of the client, where it is known and has one.
+    pub client_name: Option<String>,
+    /// Where it counts.
+    pub resource: String,
+    /// Its scopes, parted by blanks.
+    pub scope: String,
+    /// Which tools.
+    pub tools: GrantedTools,
+    /// When it was granted.
+    pub created: String,
+    /// When a token of it was used last.
+    pub last_used: Option<String>,
+    /// When it ends.
+    pub expires: String,
+    /// Whether it has a refresh token.
+    pub refreshes: bool,
+}
+
+/// The tools of a grant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GrantedTools {
+    /// `"all"`, also later ones.
+    #[serde(rename = "all")]
+    All,
+    /// These.
+    #[serde(untagged)]
+    Named(Vec<String>),
+}
+
+/// How many grants were revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedCount {
+    /// So many.
+    pub revoked: usize,
+}
+
+/// A page of clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientPage {
+    /// In the order of their ids.
+    pub clients: Vec<ClientView>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// One client.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OneClient {
+    /// It.
+    pub client: ClientView,
+}
+
+/// A client as the operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientView {
+    /// Its `client_id`.
+    pub id: String,
+    /// The name that it gave itself.
+    pub name: Option<String>,
+    /// `self`, `configuration` or `document`.
+    pub registration: String,
+    /// Its authentication method at `/token`.
+    pub authentication: String,
+    /// Where users may be sent back to.
+    pub redirect_uris: Vec<String>,
+    /// When, in RFC 3339; `None` for one of the configuration.
+    pub registered: Option<String>,
+    /// How many grants it has, where one client was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grants: Option<usize>,
+}
+
+/// What came of removing a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedClient {
+    /// Whether it was registered.
+    pub removed: bool,
+    /// How many grants were revoked.
+    pub revoked: usize,
+}
+
+/// A page of users.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserPage {
+    /// In the order of their login names.
+    pub users: Vec<UserView>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// A user as the operator sees them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserView {
+    /// The id.
+    pub id: String,
+    /// The login name.
+    pub name: String,
+    /// Whether the configuration names them as owner.
+    pub owner_of_configuration: bool,
+    /// Why they may not log in, if they may not.
+    pub disabled: Option<String>,
+    /// When they were added, in RFC 3339.
+    pub created: String,
+}
+
+/// A user after a change.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangedUser {
+    /// As they are now.
+    pub user: UserView,
+    /// How many grants were revoked, where that belongs to the change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<usize>,
+}
+
+/// A page of streams.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamPage {
+    /// In the order of their numbers.
+    pub streams: Vec<StreamEntry>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<String>,
+}
+
+/// An event stream that is held open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamEntry {
+    /// Its number in this process.
+    pub stream: u64,
+    /// The name of its backend.
+    pub backend: String,
+    /// On whose behalf.
+    pub user: String,
+    /// Their login name.
+    pub user_name: String,
+    /// Who reads it.
+    pub client: String,
+    /// Under which grant.
+    pub grant: String,
+    /// When it was opened, in RFC 3339.
+    pub since: String,
+}
+
+/// How many streams were closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedCount {
+    /// So many.
+    pub closed: usize,
+}
+
+/// The token that was revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedToken {
+    /// The revocation id of its last block.
+    pub revoked: String,
+}
+
+/// What is answered instead, with a status that is not 200.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The code of the reason.
+    pub error: String,
+    /// What is wrong with this request.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(query: &str) -> Form {
+        Form::parse(query.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn an_operation_is_found_by_its_path_and_no_two_have_one() {
+        for operation in Operation::ALL {
+            assert_eq!(Operation::at(operation.path()), Some(*operation));
+        }
+        assert_eq!(Operation::at("/v1/grants/"), None);
+    }
+
+    #[test]
+    fn a_page_has_bounds() {
+        let limit = |query: &str| PageQuery::read(&form(query)).map(|query| query.limit.get());
+        assert_eq!(limit(""), Ok(100));
+        assert_eq!(limit("limit=1000"), Ok(1000));
+        for wrong in [
+            "limit=0",
+            "limit=1001",
+            "limit=-1",
+            "limit=x",
+            "limit=1&limit=2",
+        ] {
+            assert!(limit(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_read_as_it_was_written() {
+        let query = StreamsQuery {
+            limit: Limit(7),
+            after: None,
+            user: Some("bob & co".to_owned()),
+            client: None,
+            grant: Some("g_1".to_owned()),
+        };
+        let mut written = url::form_urlencoded::Serializer::new(String::new());
+        for (name, value) in query.parameters() {
+            written.extend_pairs(value.map(|value| (name, value)));
+        }
+        assert_eq!(StreamsQuery::read(&form(&written.finish())), Ok(query));
+        let missing = IdQuery::read(&form("")).unwrap_err();
+        assert_eq!(missing.to_string(), "the parameter id is missing");
+    }
+
+    #[test]
+    fn tools_are_a_word_or_a_list() {
+        for (json, tools) in [
+            ("\"all\"", GrantedTools::All),
+            ("[\"all\"]", GrantedTools::Named(vec!["all".to_owned()])),
+        ] {
+            assert_eq!(serde_json::to_string(&tools).unwrap(), json);
+            assert_eq!(serde_json::from_str::<GrantedTools>(json).unwrap(), tools);
+        }
+    }
+}
