@@ -158,17 +158,19 @@ impl App {
                     .iter()
                     .map(|backend| backend.mount.clone())
                     .collect(),
-                title: config.title.clone(),
+                title: config.general.title.clone(),
                 access_ttl: config.access_ttl,
                 scopes: config.scopes.clone(),
                 refresh: config.refresh,
                 introspection: introspection(config),
-                apps_challenge: config.apps_challenge.clone(),
-                security_contact: config.security_contact.clone(),
-                redirect_schemes: PrivateUseSchemes::new(config.redirect_schemes.iter().cloned()),
+                apps_challenge: config.discovery.apps_challenge.clone(),
+                security_contact: config.discovery.security_contact.clone(),
+                redirect_schemes: PrivateUseSchemes::new(
+                    config.registration.redirect_schemes.iter().cloned(),
+                ),
                 clients: config.clients.clone(),
-                document_hosts: config.metadata_hosts.clone(),
-                registrations_per_hour: config.registrations_per_hour,
+                document_hosts: config.registration.metadata_hosts.clone(),
+                registrations_per_hour: config.limits.registrations_per_hour,
             },
             records: records.clone(),
             last_use,
@@ -178,9 +180,10 @@ impl App {
             setup: Setup,
             catalogue: catalogue.clone(),
             documents: config
+                .registration
                 .metadata_documents
-                .then(|| documents(&config.private_hosts)),
-            key_sets: documents(&config.private_hosts),
+                .then(|| documents(&config.registration.private_hosts)),
+            key_sets: documents(&config.registration.private_hosts),
             journal: journal.clone(),
             clock,
         });

@@ -21,7 +21,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::layers::{Layers, Problem};
-use crate::config::{self, Config};
+use crate::config::{self, Config, SCHEMA};
 
 /// The configuration is wrong (`EX_USAGE` of sysexits.h).
 const USAGE: u8 = 64;
@@ -138,7 +138,7 @@ impl Configuration {
 
     /// All layers. A file that can't be read is a problem, too.
     fn layers(&self) -> Layers {
-        let mut layers = Layers::default();
+        let mut layers = Layers::new(&SCHEMA);
         if let Some(path) = &self.config {
             match config::read_text(path) {
                 Ok(text) => layers.file(path, &text),

@@ -1,28 +1,32 @@
 //! The configuration: resolved, typed, all problems reported at once.
 //!
-//! [`schema`] names the keys, [`layers`] reads them from file, environment and flags, and this
-//! module gives them types. Modules below declare the settings they need; `app` fills those in.
+//! A table is a file: a row for each key (`settings`), and what its keys mean together. [`schema`] is the
+//! list of the tables, [`layers`] has what file, environment and flags say, `reader` notes what is
+//! wrong. Other crates declare the settings that they need; `app` and `server` fill those in.
 
 mod audit;
 mod backends;
 mod clients;
+mod general;
 pub mod layers;
+mod limits;
+mod owner;
 mod policy;
 mod printed;
 mod reader;
 pub mod schema;
 mod scopes;
+mod sections;
+mod settings;
 mod stdio;
+mod store;
+mod tokens;
 mod units;
 mod values;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-
-use ipnet::IpNet;
-use mcp_protocol::RevisionFamilies;
 
 use gateway_core::access_token::Approver;
 use gateway_core::client::Client;
@@ -31,131 +35,99 @@ use gateway_core::policy::ScopeTable;
 use gateway_core::policy::rules::Rules;
 use gateway_core::protocol::resource::Issuer;
 use gateway_core::protocol::web_origin::AllowedOrigins;
-use gateway_core::secret::SecretHash;
-use gateway_proxy::InFlight;
 use gateway_store::StoreUrl;
 use gateway_store::journal;
-use gateway_upstream::{Backend, IdentityHeaders};
+use gateway_upstream::IdentityHeaders;
 
+pub use self::backends::ConfiguredBackend;
+pub use self::clients::Clients;
+pub use self::general::General;
+pub use self::limits::Limits;
+pub use self::owner::Owner;
 pub use self::printed::printed;
+pub use self::sections::{Discovery, Log, LogFormat, Timeouts};
 pub use self::values::read_text;
 
+use self::audit::AuditKeys;
+use self::backends::BackendKeys;
+use self::clients::ClientKeys;
 use self::layers::{Layers, Problem};
+use self::owner::OwnerKeys;
+use self::policy::{ApproverKeys, GroupKeys, NetworkKeys, PolicyKeys};
 use self::reader::Reader;
+use self::schema::Schema;
+use self::scopes::ScopeKeys;
+use self::sections::Identity;
+use self::store::{StoreKeys, state_folder};
+use self::tokens::TokenKeys;
 
-/// How log lines look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Pretty,
-}
+/// Every key, table by table, in the order of the documentation.
+pub static SCHEMA: Schema = Schema(&[
+    General::KEYS,
+    Log::KEYS,
+    StoreKeys::KEYS,
+    TokenKeys::KEYS,
+    OwnerKeys::KEYS,
+    Clients::KEYS,
+    AuditKeys::KEYS,
+    Identity::KEYS,
+    Limits::KEYS,
+    Timeouts::KEYS,
+    Discovery::KEYS,
+    ScopeKeys::KEYS,
+    ApproverKeys::KEYS,
+    PolicyKeys::KEYS,
+    GroupKeys::KEYS,
+    NetworkKeys::KEYS,
+    BackendKeys::KEYS,
+    ClientKeys::KEYS,
+]);
 
-/// The owner, for a set-up without a person.
-#[derive(Clone, Debug)]
-pub struct Owner {
-    /// The login name.
-    pub name: String,
-    /// Argon2id, in the PHC string format.
-    pub password_hash: String,
-}
-
-/// A backend and the program to start for it, if the gateway is to start one.
-#[derive(Clone, Debug)]
-pub struct ConfiguredBackend {
-    /// Where it is and how it is served.
-    pub backend: Backend,
-    /// Program and arguments. Empty: it runs by itself.
-    pub command: Vec<String>,
-    /// The revision families that it speaks; none: it is asked.
-    pub families: RevisionFamilies,
-    /// Whether `server/discover` is answered for it if it does not know that.
-    pub answer_discover: bool,
-    /// Of the secret with which it may introspect tokens, if it may.
-    pub introspection: Option<SecretHash>,
-    /// What is added to the program's environment.
-    pub environment: Vec<(String, String)>,
-}
-
-/// Everything that the operator decided.
+/// Everything that the operator decided. What a table's own keys say is in the struct of the table;
+/// what takes more than one key to know stands beside it.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// `public_url`
+    /// The keys outside of any table.
+    pub general: General,
+    /// `[log]`
+    pub log: Log,
+    /// `[clients]`
+    pub registration: Clients,
+    /// `[limits]`
+    pub limits: Limits,
+    /// `[timeouts]`
+    pub timeouts: Timeouts,
+    /// `[discovery]`
+    pub discovery: Discovery,
+    /// `[identity]`
+    pub identity: IdentityHeaders,
+    /// `public_url`, or what follows from `listen`.
     pub issuer: Issuer,
-    /// `listen`
-    pub listen: Vec<SocketAddr>,
-    /// `admin_listen`
-    pub admin_listen: SocketAddr,
-    /// `title`
-    pub title: String,
-    /// `threads`
+    /// `threads`, or one for each core.
     pub threads: usize,
-    /// `keys_dir`
+    /// `keys_dir`, or what follows from the store.
     pub keys_dir: PathBuf,
-    /// `trusted_proxies`
-    pub trusted_proxies: Vec<IpNet>,
     /// `allowed_origins`
     pub allowed_origins: AllowedOrigins,
-    /// `log.format`
-    pub log_format: LogFormat,
-    /// `log.level`
-    pub log_level: log::LevelFilter,
-    /// `store.url`, with the password of its own key
+    /// `[store]`: the URL with the password.
     pub store: StoreUrl,
-    /// `tokens.access_ttl`
+    /// `tokens.access_ttl`, or what follows from `tokens.refresh`.
     pub access_ttl: Duration,
-    /// `tokens.refresh_idle`, `refresh_max` and `refresh_grace`, where `tokens.refresh` is on
+    /// The lifetimes of refresh tokens, where `tokens.refresh` is on.
     pub refresh: Option<Lifetimes>,
-    /// `owner`
+    /// `[owner]`
     pub owner: Option<Owner>,
-    /// `clients.metadata_documents`
-    pub metadata_documents: bool,
-    /// `clients.metadata_hosts`
-    pub metadata_hosts: Vec<String>,
-    /// `clients.private_hosts`
-    pub private_hosts: Vec<String>,
-    /// `client`
-    pub clients: Vec<Client>,
-    /// `clients.redirect_schemes`
-    pub redirect_schemes: Vec<String>,
-    /// `audit`; `None` switches it off
+    /// `[audit]`; `None` switches it off.
     pub audit: Option<journal::Settings>,
-    /// `identity`
-    pub identity: IdentityHeaders,
-    /// `limits.request_body`, in bytes
-    pub request_body: usize,
-    /// `limits.request_header`, in bytes
-    pub request_header: usize,
-    /// `limits.in_flight` and its shares, in bytes
-    pub in_flight: InFlight,
-    /// `limits.memory`, in bytes
-    pub memory: usize,
-    /// `limits.connections`
-    pub connections: usize,
-    /// `limits.connections_per_address`
-    pub connections_per_address: usize,
-    /// `limits.registrations_per_hour`
-    pub registrations_per_hour: u64,
-    /// `timeouts.header`
-    pub header_timeout: Duration,
-    /// `timeouts.body`
-    pub body_timeout: Duration,
-    /// `timeouts.keepalive`
-    pub keepalive: Duration,
-    /// `timeouts.shutdown`
-    pub shutdown: Duration,
-    /// `discovery.apps_challenge`
-    pub apps_challenge: Option<String>,
-    /// `discovery.security_contact`
-    pub security_contact: Option<String>,
-    /// `scope`
+    /// `[[client]]`
+    pub clients: Vec<Client>,
+    /// `[scope.NAME]`
     pub scopes: ScopeTable,
     /// `approvers`
     pub approvers: Vec<Approver>,
-    /// `policy`, on the ground of `group` and `network`
+    /// `[policy]`, on the ground of `[[group]]` and `[[network]]`.
     pub policy: Option<Arc<Rules>>,
-    /// `backend`
+    /// `[[backend]]`
     pub backends: Vec<ConfiguredBackend>,
 }
 
@@ -164,15 +136,65 @@ pub fn resolve(layers: &Layers) -> Result<Config, Vec<Problem>> {
     if layers.is_unread() {
         return Err(layers.problems.clone());
     }
-    let mut reader = Reader {
-        layers,
-        problems: layers.problems.clone(),
-    };
-    let config = reader.config();
-    match config {
+    let mut reader = Reader::new(layers);
+    match read(&mut reader) {
         Some(config) if reader.problems.is_empty() => Ok(config),
         _ => Err(reader.problems),
     }
+}
+
+/// Reads every table before it asks whether anything was wrong.
+fn read(reader: &mut Reader<'_>) -> Option<Config> {
+    let general = General::read(reader, "");
+    general.check(reader);
+    let issuer = general.issuer(reader);
+    let allowed_origins = general.origins(reader);
+    let store = StoreKeys::read(reader, "store").url(reader);
+    let tokens = TokenKeys::read(reader, "tokens");
+    let access_ttl = tokens.access_ttl(reader);
+    let refresh = tokens.lifetimes(access_ttl, reader);
+    let audit = AuditKeys::read(reader, "audit").settings(store.as_ref(), reader);
+    let state = state_folder(store.as_ref());
+    let backends = backends::backends(reader, &state);
+    let registration = Clients::read(reader, "clients");
+    let clients = clients::clients(reader, &registration.redirect_schemes);
+    let approvers = ApproverKeys::read(reader, "");
+    let approvers = policy::approvers(reader, approvers);
+    let policy = policy::policy(reader, &backends, &clients, &approvers);
+    let log = Log::read(reader, "log");
+    let owner = OwnerKeys::read(reader, "owner").owner(reader);
+    let identity = Identity::read(reader, "identity");
+    let limits = Limits::read(reader, "limits");
+    limits.check(reader);
+    let timeouts = Timeouts::read(reader, "timeouts");
+    let discovery = Discovery::read(reader, "discovery");
+    let scopes = scopes::scopes(reader, &backends);
+    Some(Config {
+        issuer: issuer?,
+        threads: general.worker_threads(),
+        keys_dir: general
+            .keys_dir
+            .clone()
+            .unwrap_or_else(|| state.join("keys")),
+        allowed_origins,
+        general,
+        log,
+        registration,
+        limits,
+        timeouts,
+        discovery,
+        identity: identity.into(),
+        store: store?,
+        access_ttl,
+        refresh,
+        owner,
+        audit,
+        clients,
+        scopes,
+        approvers,
+        policy,
+        backends,
+    })
 }
 
 #[cfg(test)]
@@ -181,7 +203,7 @@ mod tests {
     use std::path::Path;
 
     fn read(text: &str) -> Result<Config, Vec<Problem>> {
-        let mut layers = Layers::default();
+        let mut layers = Layers::new(&SCHEMA);
         layers.file(Path::new("gateway.toml"), text);
         resolve(&layers)
     }
@@ -191,7 +213,7 @@ mod tests {
         let config = read("[[backend]]\nurl = \"http://127.0.0.1:9000\"\n").unwrap();
         assert_eq!(config.issuer.as_str(), "http://localhost:8080");
         assert_eq!(config.access_ttl, Duration::from_secs(86_400));
-        assert_eq!(config.request_body, 4 * 1024 * 1024);
+        assert_eq!(config.limits.request_body, 4 * 1024 * 1024);
         assert_eq!(config.keys_dir, PathBuf::from("./state/keys"));
         let backend = &config.backends[0].backend;
         assert_eq!(backend.host, "127.0.0.1:9000");
@@ -311,7 +333,7 @@ mod tests {
 
     #[test]
     fn secrets_are_masked_when_printed() {
-        let mut layers = Layers::default();
+        let mut layers = Layers::new(&SCHEMA);
         layers.file(
             Path::new("gateway.toml"),
             "[store]\nurl = \"redis://u:hunter2@h/\"\n[owner]\npassword_hash = \"hunter2\"\n\

@@ -13,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::admin::{Admin, FrontDoor};
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use gateway_core::clock::Clock;
 use gateway_core::open_files;
 use gateway_core::reason::Reason;
@@ -30,10 +30,14 @@ const WRITING_DOWN: Duration = Duration::from_secs(2);
 
 /// Tries every address once, so that one in use is a clear error instead of a panic of a thread.
 pub fn can_listen(config: &Config) -> anyhow::Result<()> {
-    for address in &config.listen {
+    for address in &config.general.listen {
         try_listen(*address, "listen", "--listen")?;
     }
-    try_listen(config.admin_listen, "admin_listen", "--admin-listen")
+    try_listen(
+        config.general.admin_listen,
+        "admin_listen",
+        "--admin-listen",
+    )
 }
 
 fn try_listen(address: SocketAddr, key: &str, flag: &str) -> anyhow::Result<()> {
@@ -77,22 +81,22 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
         server: authorization_server,
         revocations,
         lookout,
-        front: FrontDoor::new(&config.listen),
+        front: FrontDoor::new(&config.general.listen),
         streams: proxy.streams().clone(),
         token: admin_token,
         keys_dir: config.keys_dir.clone(),
     };
-    let public = proxy.listeners(&server.configuration, &config.listen);
+    let public = proxy.listeners(&server.configuration, &config.general.listen);
     let mut loopback = Service::new("admin".to_owned(), admin);
     loopback.threads = Some(1);
-    loopback.add_tcp(&config.admin_listen.to_string());
+    loopback.add_tcp(&config.general.admin_listen.to_string());
     server.add_service(public);
     server.add_service(loopback);
     log::info!(event = "serving", public_url = config.issuer.as_str(); "serving");
     server.run(RunArgs {
         shutdown_signal: Box::new(Farewell {
             drain: proxy.drain(),
-            grace: config.shutdown,
+            grace: config.timeouts.shutdown,
             last_use,
             clock,
         }),
@@ -100,23 +104,23 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
 }
 
 fn settings(config: &Config) -> Settings {
-    let (connections, bound) = connections(config);
+    let (connections, bound) = connections(&config.limits);
     Settings {
         issuer: config.issuer.clone(),
         allowed_origins: config.allowed_origins.clone(),
-        trusted_proxies: config.trusted_proxies.clone(),
+        trusted_proxies: config.general.trusted_proxies.clone(),
         identity_headers: config.identity.clone(),
-        request_body: config.request_body,
-        request_header: config.request_header,
-        in_flight: config.in_flight,
+        request_body: config.limits.request_body,
+        request_header: config.limits.request_header,
+        in_flight: config.limits.in_flight(),
         connections,
         bound,
-        connections_per_address: config.connections_per_address,
-        keep_alive: config.keepalive,
+        connections_per_address: config.limits.connections_per_address,
+        keep_alive: config.timeouts.keepalive,
         streams_outlast_tokens: config.refresh.map(|_| LONGEST_STREAM),
         timeouts: Timeouts {
-            head: config.header_timeout,
-            body: config.body_timeout,
+            head: config.timeouts.header,
+            body: config.timeouts.body,
             ..Timeouts::default()
         },
     }
@@ -124,11 +128,11 @@ fn settings(config: &Config) -> Settings {
 
 /// How many connections there may be, and what bounds them. Where that is not the setting, the log
 /// says it.
-fn connections(config: &Config) -> (usize, Bound) {
+fn connections(limits: &Limits) -> (usize, Bound) {
     let files = open_files::limit();
     let by_files = open_files::connections(files);
-    let by_memory = memory::connections(config.memory, config.in_flight.all).max(1);
-    let configured = config.connections;
+    let by_memory = memory::connections(limits.memory, limits.in_flight().all).max(1);
+    let configured = limits.connections;
     if configured <= by_files.min(by_memory) {
         return (configured, Bound::Setting);
     }
@@ -144,7 +148,7 @@ fn connections(config: &Config) -> (usize, Bound) {
     let reason = Reason::ConnectionsFull;
     log::warn!(
         event = "connections_limited", reason = reason.code(), hint = reason.remedy(),
-        configured = configured, connections = by_memory, memory = config.memory;
+        configured = configured, connections = by_memory, memory = limits.memory;
         "limits.memory is enough for {by_memory} connections, not for limits.connections"
     );
     (by_memory, Bound::Memory)

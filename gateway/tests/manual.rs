@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use gateway::config::layers::Layers;
-use gateway::config::{self, schema};
+use gateway::config::{self, SCHEMA};
 use gateway_core::policy::rules;
 use gateway_core::reason;
 
@@ -39,7 +39,7 @@ fn the_tables_of_the_manual_are_the_programs_own() {
         &reason::troubleshooting(),
     );
     section("reasons.md", "reasons", &reason::reference());
-    section("configuration.md", "keys", &schema::reference());
+    section("configuration.md", "keys", &SCHEMA.reference());
     section("policy.md", "facts", &rules::reference());
 }
 
@@ -53,7 +53,7 @@ fn every_file_in_conf_is_a_working_configuration() {
         if path.extension().is_none_or(|ending| ending != "toml") {
             continue;
         }
-        let mut layers = Layers::default();
+        let mut layers = Layers::new(&SCHEMA);
         layers.file(&path, &fs::read_to_string(&path).unwrap());
         if let Err(problems) = config::resolve(&layers) {
             panic!("{}: {problems:?}", path.display());
@@ -71,7 +71,7 @@ fn every_policy_in_conf_is_a_working_policy() {
     let mut seen = 0;
     for entry in fs::read_dir(root().join("conf/policies")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let mut layers = Layers::default();
+        let mut layers = Layers::new(&SCHEMA);
         layers.file(&path, &configuration);
         layers.flag("policy.file", "--policy", &format!("conf/policies/{name}"));
         match config::resolve(&layers) {

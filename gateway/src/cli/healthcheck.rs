@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) fn run(configuration: &Configuration) -> ExitCode {
     let address = match configuration.resolve_without_backend() {
-        Ok(config) => reachable(config.admin_listen),
+        Ok(config) => reachable(config.general.admin_listen),
         Err(code) => return code,
     };
     let runtime = match tokio::runtime::Builder::new_current_thread()

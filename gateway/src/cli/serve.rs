@@ -27,7 +27,7 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let _logging = logging::start(config.log_format, config.log_level);
+    let _logging = logging::start(config.log.format, config.log.level);
     match start(configuration, &config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

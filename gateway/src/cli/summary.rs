@@ -26,7 +26,7 @@ pub(super) async fn print(
     app: &App,
     keys_created: bool,
 ) -> Result<(), StoreError> {
-    println!("{} {}", config.title, env!("CARGO_PKG_VERSION"));
+    println!("{} {}", config.general.title, env!("CARGO_PKG_VERSION"));
     print_state(config, keys_created);
     print_urls(config);
     print_setup(config, app).await
@@ -215,7 +215,11 @@ fn scope_notes(scopes: &ScopeTable, offers: &[(&str, Option<Arc<ToolListing>>)])
 fn print_urls(config: &Config) {
     let issuer = &config.issuer;
     if issuer.is_loopback() {
-        let port = config.listen.first().map_or(8080, |address| address.port());
+        let port = config
+            .general
+            .listen
+            .first()
+            .map_or(8080, |address| address.port());
         println!(
             "! public URL {issuer}: only programs on this machine reach it, ChatGPT does not."
         );

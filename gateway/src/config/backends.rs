@@ -2,200 +2,290 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 use mcp_protocol::{RevisionFamilies, RevisionFamily};
 use url::Url;
 
-use crate::config::ConfiguredBackend;
-use crate::config::layers::Raw;
-use crate::config::{reader::Reader, values};
+use crate::config::reader::Reader;
+use crate::config::settings::{SecretList, SecretPairs, SecretText, Words, settings};
+use crate::config::stdio::{self, Bridge};
+use crate::config::{units, values};
 use gateway_core::protocol::resource::Mount;
 use gateway_core::secret::SecretHash;
 use gateway_upstream::{Address, Backend};
 
-impl Reader<'_> {
-    /// `state`: the folder for the sockets of bridges.
-    pub(super) fn backends(&mut self, state: &Path) -> Vec<ConfiguredBackend> {
-        let count = self.layers.backends();
-        if count == 0 {
-            self.wrong("backend", "is missing: the gateway stands in front of at least one. Name your configuration with --config FILE, write a [[backend]] with a url or stdio into it, or give --backend URL or -- COMMAND");
-        }
-        let backends: Vec<_> = (0..count)
-            .filter_map(|index| self.backend(index, count, state))
-            .collect();
-        let mut names = HashSet::new();
-        let mut prefixes = HashSet::new();
-        for configured in &backends {
-            let mount = &configured.backend.mount;
-            if !names.insert(mount.name.clone()) {
-                self.wrong(
-                    "backend",
-                    &format!("`{}` is the name of two backends", mount.name),
-                );
-            }
-            if !prefixes.insert(mount.prefix.clone()) {
-                self.wrong(
-                    "backend",
-                    &format!("`{}/` is the path of two backends", mount.prefix),
-                );
-            }
-        }
-        backends
-    }
+/// A backend and the program to start for it, if the gateway is to start one.
+#[derive(Clone, Debug)]
+pub struct ConfiguredBackend {
+    /// Where it is and how it is served.
+    pub backend: Backend,
+    /// Program and arguments. Empty: it runs by itself.
+    pub command: Vec<String>,
+    /// The revision families that it speaks; none: it is asked.
+    pub families: RevisionFamilies,
+    /// Whether `server/discover` is answered for it if it does not know that.
+    pub answer_discover: bool,
+    /// Of the secret with which it may introspect tokens, if it may.
+    pub introspection: Option<SecretHash>,
+    /// What is added to the program's environment.
+    pub environment: Vec<(String, String)>,
+}
 
-    fn backend(&mut self, index: usize, count: usize, state: &Path) -> Option<ConfiguredBackend> {
-        let at = |key: &str| format!("backend.{index}.{key}");
-        let path = self.text(&at("path"))?;
-        let prefix = match mount_prefix(&path) {
-            Ok(prefix) => Some(prefix),
-            Err(sentence) => {
-                self.wrong(&at("path"), sentence);
-                None
-            }
-        };
-        let name = match self.text(&at("name")) {
-            Some(name) => name,
-            None if count == 1 => "backend".to_owned(),
-            None => {
-                self.wrong(
-                    &at("name"),
-                    "is missing: with several backends each has a name",
-                );
-                return None;
-            }
-        };
-        let headers = self.headers(&at("headers"));
-        let token_header = self.token_header(&at("token_header"));
-        let introspection = self.introspection(index);
-        let before = self.problems.len();
-        let bridge = self.bridge(index, &name, state);
-        if bridge.is_none() && self.problems.len() > before {
+settings! {
+    /// `[[backend]]`
+    pub(super) struct BackendKeys in "backend[]." {
+        /// The backend's name on pages and in the log.
+        name: Option<String>, values::text;
+        /// Where it is mounted: `/` serves /mcp and /sse, `/notes` serves /notes/mcp and /notes/sse.
+        path: String = "/", values::text;
+        /// Where it is: `http://host:port`, `https://…` or `unix:/path`.
+        url: Option<String>, values::text;
+        /// The path of its Streamable HTTP endpoint.
+        mcp_path: String = "/mcp", values::url_path;
+        /// The path of its legacy SSE stream.
+        sse_path: String = "/sse", values::url_path;
+        /// The eras of MCP that it speaks, of `2024-11-05`, `2025` and `2026-07-28`. Default: found out
+        /// by asking it.
+        eras: Vec<RevisionFamily>, family;
+        /// Whether `server/discover` is answered for a backend that does not know it. Clients that know
+        /// older revisions, too, then use 2026-07-28, translated.
+        answer_discover: bool = "false", values::flag;
+        /// Headers for every request to it, such as its own credential.
+        headers: SecretPairs, values::text;
+        /// Tools that need an approval of one of the approvers, carried by the token.
+        approval_required: Vec<String>, values::tool;
+        /// A header that carries a signed, short-lived token of who calls, which the backend can check
+        /// offline. Default: none.
+        token_header: Option<HeaderName>, values::free_header;
+        /// A program to start beside the gateway, and its arguments. It ends with the gateway.
+        command: Words, values::text;
+        /// Lets the backend ask /introspect what a token for it says: the SHA-256 of a random secret of
+        /// its own, as `sha256sum` prints it.
+        introspection_secret_hash: SecretText, values::text;
+        /// A file that holds it.
+        introspection_secret_hash_file: Option<String>, values::file;
+        /// Instead of a url: a server that speaks on stdin and stdout, as a program and its arguments.
+        /// `mcp-backend bridge` is started in front of it.
+        pub(super) stdio: Words, values::text;
+        /// The environment of that server, as `NAME=VALUE`, or `NAME` to pass the gateway's own on.
+        /// Besides PATH and HOME it gets no others.
+        pub(super) environment: SecretList, values::text;
+        /// Who gets a process of that server: each `session`, or all one that is `shared`.
+        pub(super) process: String = "session", process;
+        /// The folder that it runs in.
+        pub(super) working_directory: Option<String>, values::file;
+        /// How long connecting may take.
+        connect_timeout: Duration = "5s", units::duration;
+        /// How long it may take to begin an answer.
+        response_timeout: Duration = "300s", units::duration;
+        /// How long the server may take from its start to its list of tools. The consent page waits so
+        /// long. A server on stdio is stopped when it takes longer, at its very first start (which may
+        /// install it) five times as long.
+        pub(super) start_timeout: Duration = "60s", units::duration;
+    }
+}
+
+fn family(text: &str) -> Result<RevisionFamily, String> {
+    RevisionFamily::named(text)
+        .ok_or_else(|| "is none of `2024-11-05`, `2025` and `2026-07-28`".to_owned())
+}
+
+fn process(text: &str) -> Result<String, String> {
+    match text {
+        "session" | "shared" => Ok(text.to_owned()),
+        _ => Err("must be `session` or `shared`".to_owned()),
+    }
+}
+
+/// `state`: the folder for the sockets of bridges.
+pub(super) fn backends(reader: &mut Reader<'_>, state: &Path) -> Vec<ConfiguredBackend> {
+    let tables = reader.tables("backend");
+    if tables.is_empty() {
+        reader.wrong("backend", "is missing: the gateway stands in front of at least one. Name your configuration with --config FILE, write a [[backend]] with a url or stdio into it, or give --backend URL or -- COMMAND");
+    }
+    let is_only = tables.len() == 1;
+    let backends: Vec<_> = tables
+        .iter()
+        .filter_map(|table| backend(reader, table, is_only, state))
+        .collect();
+    let mut names = HashSet::new();
+    let mut prefixes = HashSet::new();
+    for configured in &backends {
+        let mount = &configured.backend.mount;
+        if !names.insert(mount.name.clone()) {
+            let sentence = format!("`{}` is the name of two backends", mount.name);
+            reader.wrong("backend", &sentence);
+        }
+        if !prefixes.insert(mount.prefix.clone()) {
+            let sentence = format!("`{}/` is the path of two backends", mount.prefix);
+            reader.wrong("backend", &sentence);
+        }
+    }
+    backends
+}
+
+/// Every problem of one, and the backend if it can be used.
+fn backend(
+    reader: &mut Reader<'_>,
+    table: &str,
+    is_only: bool,
+    state: &Path,
+) -> Option<ConfiguredBackend> {
+    let keys = BackendKeys::read(reader, table);
+    let at = |key: &str| format!("{table}.{key}");
+    let prefix = mount_prefix(&keys.path);
+    if let Err(sentence) = prefix {
+        reader.conflict(&at("path"), sentence);
+    }
+    let name = match &keys.name {
+        Some(name) => Some(name.clone()),
+        None if is_only => Some("backend".to_owned()),
+        None => {
+            let sentence = "is missing: with several backends each has a name";
+            reader.conflict(&at("name"), sentence);
+            None
+        }
+    };
+    let headers = headers(reader, &at("headers"), &keys.headers);
+    let introspection = introspection(reader, table, &keys);
+    let bridge_name = name.as_deref().unwrap_or_default();
+    let reached = Reached::of(reader, table, &keys, bridge_name, state)?;
+    let is_on_stdio = reached.is_on_stdio;
+    let mut families: RevisionFamilies = keys.eras.iter().copied().collect();
+    if is_on_stdio && families.is_empty() {
+        // The bridge need not be asked.
+        families = RevisionFamily::ALL.into_iter().collect();
+    }
+    Some(ConfiguredBackend {
+        backend: Backend {
+            mount: Mount {
+                name: name?,
+                prefix: prefix.ok()?,
+            },
+            address: reached.address,
+            host: reached.host,
+            mcp_path: keys.mcp_path,
+            sse_path: keys.sse_path,
+            headers,
+            approval_required: keys.approval_required.into_iter().collect(),
+            token_header: keys.token_header,
+            connect_timeout: keys.connect_timeout,
+            response_timeout: keys.response_timeout,
+            start_timeout: keys.start_timeout,
+            is_on_stdio,
+            starts_with_us: !reached.command.is_empty(),
+        },
+        command: reached.command,
+        environment: reached.environment,
+        families,
+        answer_discover: keys.answer_discover,
+        introspection,
+    })
+}
+
+/// Where a backend is, and the program that is started for it.
+struct Reached {
+    address: Address,
+    host: String,
+    command: Vec<String>,
+    environment: Vec<(String, String)>,
+    is_on_stdio: bool,
+}
+
+impl Reached {
+    /// By its URL, or through a bridge; `None` with a problem noted.
+    fn of(
+        reader: &mut Reader<'_>,
+        table: &str,
+        keys: &BackendKeys,
+        name: &str,
+        state: &Path,
+    ) -> Option<Self> {
+        if !keys.stdio.0.is_empty() {
+            let bridge = stdio::bridge(reader, table, keys, name, state)?;
+            return Some(Self::from(bridge));
+        }
+        if stdio::is_forgotten(reader, table) {
             return None;
         }
-        let mut families: RevisionFamilies = self
-            .list(&at("eras"), |text| {
-                RevisionFamily::named(text)
-                    .ok_or_else(|| "is none of `2024-11-05`, `2025` and `2026-07-28`".to_owned())
-            })
-            .into_iter()
-            .collect();
-        let is_on_stdio = bridge.is_some();
-        let (address, host, command, environment) = match bridge {
-            Some(bridge) => {
-                if families.is_empty() {
-                    // The bridge need not be asked.
-                    families = RevisionFamily::ALL.into_iter().collect();
-                }
-                (
-                    bridge.address,
-                    "localhost".to_owned(),
-                    bridge.command,
-                    bridge.environment,
-                )
-            }
-            None => {
-                let (address, host) = self.reached(&at("url"))?;
-                let command = self.words(&at("command"));
-                (address, host, command, Vec::new())
-            }
+        let path = format!("{table}.url");
+        let Some(text) = &keys.url else {
+            reader.conflict(&path, "is missing");
+            return None;
         };
-        let starts_with_us = !command.is_empty();
-        Some(ConfiguredBackend {
-            command,
-            environment,
-            families,
-            answer_discover: self.flag(&at("answer_discover"))?,
-            introspection,
-            backend: Backend {
-                mount: Mount {
-                    name,
-                    prefix: prefix?,
-                },
+        match reached(text) {
+            Ok((address, host)) => Some(Self {
                 address,
                 host,
-                mcp_path: self.path(&at("mcp_path"))?,
-                sse_path: self.path(&at("sse_path"))?,
-                headers,
-                approval_required: self
-                    .list(&at("approval_required"), values::tool)
-                    .into_iter()
-                    .collect(),
-                token_header,
-                connect_timeout: self.duration(&at("connect_timeout"))?,
-                response_timeout: self.duration(&at("response_timeout"))?,
-                start_timeout: self.duration(&at("start_timeout"))?,
-                is_on_stdio,
-                starts_with_us,
-            },
-        })
-    }
-
-    /// Address and `Host` of a backend that is reached by its URL.
-    fn reached(&mut self, path: &str) -> Option<(Address, String)> {
-        let Some(text) = self.text(path) else {
-            self.wrong(path, "is missing");
-            return None;
-        };
-        let reached = reached(&text);
-        if let Err(sentence) = &reached {
-            self.wrong(path, sentence);
-        }
-        reached.ok()
-    }
-
-    /// A header that is nobody else's.
-    fn token_header(&mut self, path: &str) -> Option<HeaderName> {
-        self.text(path)?;
-        self.parsed(path, values::free_header)
-    }
-
-    /// `sha256sum` prints a file name after the hash: what follows the digits is left out.
-    fn introspection(&mut self, index: usize) -> Option<SecretHash> {
-        let key = format!("backend.{index}.introspection_secret_hash");
-        let file = format!("{key}_file");
-        let text = self.secret(&key, &file)?;
-        let digits = text.split_ascii_whitespace().next().unwrap_or_default();
-        let hash = SecretHash::from_hex(digits);
-        if hash.is_none() {
-            let at = if self.text(&key).is_some() {
-                &key
-            } else {
-                &file
-            };
-            self.wrong(at, "is no SHA-256 in 64 hexadecimal digits");
-        }
-        hash
-    }
-
-    fn headers(&mut self, path: &str) -> Vec<(HeaderName, HeaderValue)> {
-        let Some((Raw::Map(pairs), _)) = self.layers.value(path) else {
-            if self.layers.value(path).is_some() {
-                self.wrong(path, "is a table of header names and values");
-            }
-            return Vec::new();
-        };
-        let mut headers = Vec::new();
-        for (name, value) in pairs {
-            match (
-                values::free_header(name),
-                HeaderValue::try_from(value.as_str()),
-            ) {
-                (Ok(name), Ok(mut value)) => {
-                    value.set_sensitive(true);
-                    headers.push((name, value));
-                }
-                (Err(sentence), Ok(_)) if HeaderName::try_from(name.as_str()).is_ok() => {
-                    self.wrong(
-                        path,
-                        &format!("can't set a header that is the gateway's: {sentence}"),
-                    );
-                }
-                _ => self.wrong(path, &format!("`{name}` is no header with a value")),
+                command: keys.command.0.clone(),
+                environment: Vec::new(),
+                is_on_stdio: false,
+            }),
+            Err(sentence) => {
+                reader.wrong(&path, &sentence);
+                None
             }
         }
-        headers
     }
+}
+
+impl From<Bridge> for Reached {
+    fn from(bridge: Bridge) -> Self {
+        Self {
+            address: bridge.address,
+            host: "localhost".to_owned(),
+            command: bridge.command,
+            environment: bridge.environment,
+            is_on_stdio: true,
+        }
+    }
+}
+
+/// `sha256sum` prints a file name after the hash: what follows the digits is left out.
+fn introspection(reader: &mut Reader<'_>, table: &str, keys: &BackendKeys) -> Option<SecretHash> {
+    let key = format!("{table}.introspection_secret_hash");
+    let file = format!("{key}_file");
+    let inline = keys.introspection_secret_hash.0.as_deref();
+    let in_file = keys.introspection_secret_hash_file.as_deref();
+    let text = reader.secret((&key, inline), (&file, in_file))?;
+    let digits = text.split_ascii_whitespace().next().unwrap_or_default();
+    let hash = SecretHash::from_hex(digits);
+    if hash.is_none() {
+        let at = if inline.is_some() { &key } else { &file };
+        reader.wrong(at, "is no SHA-256 in 64 hexadecimal digits");
+    }
+    hash
+}
+
+fn headers(
+    reader: &mut Reader<'_>,
+    path: &str,
+    written: &SecretPairs,
+) -> Vec<(HeaderName, HeaderValue)> {
+    let Some(pairs) = &written.0 else {
+        reader.wrong(path, "is a table of header names and values");
+        return Vec::new();
+    };
+    let mut headers = Vec::new();
+    for (name, value) in pairs {
+        match (
+            values::free_header(name),
+            HeaderValue::try_from(value.as_str()),
+        ) {
+            (Ok(name), Ok(mut value)) => {
+                value.set_sensitive(true);
+                headers.push((name, value));
+            }
+            (Err(sentence), Ok(_)) if HeaderName::try_from(name.as_str()).is_ok() => {
+                let sentence = format!("can't set a header that is the gateway's: {sentence}");
+                reader.wrong(path, &sentence);
+            }
+            _ => reader.wrong(path, &format!("`{name}` is no header with a value")),
+        }
+    }
+    headers
 }
 
 fn mount_prefix(path: &str) -> Result<String, &'static str> {

@@ -1,10 +1,13 @@
-//! The clients that the operator registers: `[[client]]`.
+//! Clients: how those that nobody registered here are taken (`[clients]`), and those that the operator
+//! registers (`[[client]]`).
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
 use crate::config::reader::Reader;
+use crate::config::settings::{SecretText, settings};
+use crate::config::values;
 use gateway_core::client::keys::{KeySet, KeySource};
 use gateway_core::client::{Client, ClientAuthentication, ClientId, Registration, registration};
 use gateway_core::clock::Timestamp;
@@ -14,158 +17,198 @@ use gateway_core::secret::{Secret, SecretHash};
 /// A secret that is guessed once in 2^128 tries has no fewer characters than this.
 const SHORTEST_SECRET: usize = 32;
 
-impl Reader<'_> {
-    pub(super) fn clients(&mut self, schemes: &[String]) -> Vec<Client> {
-        let schemes = PrivateUseSchemes::new(schemes.to_vec());
-        let count = self.layers.count("client");
-        let mut ids = HashSet::new();
-        let mut clients = Vec::new();
-        for index in 0..count {
-            let Some(client) = self.client(index, &schemes) else {
-                continue;
-            };
-            if !ids.insert(client.id.clone()) {
-                let sentence = format!("`{}` is the id of two clients", client.id);
-                self.wrong(&format!("client.{index}.id"), &sentence);
-            }
-            clients.push(client);
-        }
-        clients
+settings! {
+    /// `[clients]`
+    #[derive(Debug)]
+    pub struct Clients in "clients." {
+        /// Client ID Metadata Documents: a client_id may be the https address of the client's own
+        /// description.
+        pub metadata_documents: bool = "true", values::flag;
+        /// The hosts whose documents are taken. Default: any public host.
+        pub metadata_hosts: Vec<String>, values::host;
+        /// Hosts of your own network whose documents may have a private address or another port.
+        pub private_hosts: Vec<String>, values::host;
+        /// Private-use schemes of native apps that may be redirect URIs, besides `cursor`, `grokbot`,
+        /// `vscode`, `vscode-insiders` and reverse-domain ones.
+        pub redirect_schemes: Vec<String>, values::scheme;
     }
+}
 
-    /// Every problem of it, and the client if there is none.
-    fn client(&mut self, index: usize, schemes: &PrivateUseSchemes) -> Option<Client> {
-        let at = |key: &str| format!("client.{index}.{key}");
-        let id = match self.text(&at("id")) {
-            Some(_) => self.parsed(&at("id"), client_id),
-            None => {
-                self.wrong(&at("id"), "is missing");
-                None
-            }
+settings! {
+    /// `[[client]]`
+    pub(super) struct ClientKeys in "client[]." {
+        /// A client that you register yourself: its client_id, which you type into the app.
+        id: Option<ClientId>, client_id;
+        /// Its name on the consent page, which says that you set it up.
+        name: Option<String>, values::displayable;
+        /// Where the app may be sent back to; the port of a loopback address is free.
+        redirect_uris: Vec<String>, values::text;
+        /// How it authenticates: `none`, `client_secret_basic`, `client_secret_post` or
+        /// `private_key_jwt`.
+        method: String = "none", values::text;
+        /// The SHA-256 of its secret in hexadecimal: `openssl rand -hex 32` makes a secret, `printf %s
+        /// SECRET | sha256sum` the hash.
+        secret_hash: SecretText, values::text;
+        /// A file that holds the secret itself, of 32 characters or more.
+        secret_file: Option<String>, values::file;
+        /// For `private_key_jwt`: its public keys, a JWK Set in JSON.
+        jwks: Option<String>, values::text;
+        /// A file that holds them.
+        jwks_file: Option<String>, values::file;
+        /// The https URL that they are fetched from.
+        jwks_uri: Option<String>, values::text;
+    }
+}
+
+/// The clients that the operator registers. `schemes`: the private-use ones that are taken beside
+/// the known ones.
+pub(super) fn clients(reader: &mut Reader<'_>, schemes: &[String]) -> Vec<Client> {
+    let schemes = PrivateUseSchemes::new(schemes.to_vec());
+    let mut ids = HashSet::new();
+    let mut clients = Vec::new();
+    for table in reader.tables("client") {
+        let keys = ClientKeys::read(reader, &table);
+        let Some(client) = client(reader, &table, &keys, &schemes) else {
+            continue;
         };
-        let name = match self.text(&at("name")) {
-            Some(_) => self.parsed(&at("name"), |text| {
-                registration::displayable(text).ok_or_else(|| "has nothing to show".to_owned())
-            }),
-            None => {
-                self.wrong(&at("name"), "is missing: the consent page shows it");
-                None
-            }
-        };
-        let redirect_uris = self.list(&at("redirect_uris"), |text| {
-            RedirectUri::parse(text, schemes)
-                .map(|uri| uri.as_str().to_owned())
-                .map_err(|error| error.to_string())
-        });
-        if redirect_uris.is_empty() && self.layers.value(&at("redirect_uris")).is_none() {
-            self.wrong(&at("redirect_uris"), "is missing");
+        if !ids.insert(client.id.clone()) {
+            let sentence = format!("`{}` is the id of two clients", client.id);
+            reader.wrong(&format!("{table}.id"), &sentence);
         }
-        let authentication = self.authentication(index);
-        Some(Client {
-            id: id?,
-            name: Some(name?),
-            redirect_uris,
-            authentication: authentication?,
-            registration: Registration::PreRegistered,
-            registered: Timestamp::from_secs(0),
-            may_refresh: true,
-            echoed: Map::new(),
+        clients.push(client);
+    }
+    clients
+}
+
+/// Every problem of it, and the client if there is none.
+fn client(
+    reader: &mut Reader<'_>,
+    table: &str,
+    keys: &ClientKeys,
+    schemes: &PrivateUseSchemes,
+) -> Option<Client> {
+    let at = |key: &str| format!("{table}.{key}");
+    reader.require(&at("id"), "is missing");
+    reader.require(&at("name"), "is missing: the consent page shows it");
+    let uris = at("redirect_uris");
+    let redirect_uris: Vec<String> = keys
+        .redirect_uris
+        .iter()
+        .filter_map(|text| match RedirectUri::parse(text, schemes) {
+            Ok(uri) => Some(uri.as_str().to_owned()),
+            Err(error) => {
+                reader.wrong(&uris, &format!("{error}; it is `{text}`"));
+                None
+            }
         })
+        .collect();
+    if reader.layers.value(&uris).is_none() {
+        reader.wrong(&uris, "is missing");
     }
+    let authentication = authentication(reader, table, keys);
+    Some(Client {
+        id: keys.id.clone()?,
+        name: Some(keys.name.clone()?),
+        redirect_uris,
+        authentication: authentication?,
+        registration: Registration::PreRegistered,
+        registered: Timestamp::from_secs(0),
+        may_refresh: true,
+        echoed: Map::new(),
+    })
+}
 
-    fn authentication(&mut self, index: usize) -> Option<ClientAuthentication> {
-        let at = |key: &str| format!("client.{index}.{key}");
-        let method = self.text(&at("method"))?;
-        let has_secret = ["secret_hash", "secret_file"];
-        let has_keys = ["jwks", "jwks_file", "jwks_uri"];
-        let (wanted, unwanted): (&[&str], Vec<&str>) = match method.as_str() {
-            "none" => (&[], [&has_secret[..], &has_keys[..]].concat()),
-            "client_secret_basic" | "client_secret_post" => (&has_secret, has_keys.to_vec()),
-            "private_key_jwt" => (&has_keys, has_secret.to_vec()),
-            _ => {
-                let sentence = format!(
-                    "must be one of {}; it is `{method}`",
-                    registration::METHODS.join(", ")
-                );
-                self.wrong(&at("method"), &sentence);
-                return None;
-            }
-        };
-        for key in unwanted {
-            if self.text(&at(key)).is_some() {
-                self.wrong(&at(key), &format!("has no use with the method `{method}`"));
-            }
-        }
-        let given = wanted
-            .iter()
-            .filter(|key| self.text(&at(key)).is_some())
-            .count();
-        if !wanted.is_empty() && given != 1 {
-            let sentence = format!("`{method}` takes one of {}", wanted.join(", "));
-            self.wrong(&at("method"), &sentence);
+/// How a client authenticates: what its method takes must be there, and nothing else.
+fn authentication(
+    reader: &mut Reader<'_>,
+    table: &str,
+    keys: &ClientKeys,
+) -> Option<ClientAuthentication> {
+    let at = |key: &str| format!("{table}.{key}");
+    let method = keys.method.as_str();
+    let has_secret = ["secret_hash", "secret_file"];
+    let has_keys = ["jwks", "jwks_file", "jwks_uri"];
+    let (wanted, unwanted): (&[&str], Vec<&str>) = match method {
+        "none" => (&[], [&has_secret[..], &has_keys[..]].concat()),
+        "client_secret_basic" | "client_secret_post" => (&has_secret, has_keys.to_vec()),
+        "private_key_jwt" => (&has_keys, has_secret.to_vec()),
+        _ => {
+            let methods = registration::METHODS.join(", ");
+            let sentence = format!("must be one of {methods}; it is `{method}`");
+            reader.wrong(&at("method"), &sentence);
             return None;
         }
-        match method.as_str() {
-            "client_secret_basic" => {
-                let secret = self.client_secret(index)?;
-                Some(ClientAuthentication::ClientSecretBasic { secret })
-            }
-            "client_secret_post" => {
-                let secret = self.client_secret(index)?;
-                Some(ClientAuthentication::ClientSecretPost { secret })
-            }
-            "private_key_jwt" => {
-                let keys = self.client_keys(index)?;
-                Some(ClientAuthentication::PrivateKeyJwt { keys })
-            }
-            _ => Some(ClientAuthentication::None),
+    };
+    for key in unwanted {
+        if reader.is_written(&at(key)) {
+            reader.wrong(&at(key), &format!("has no use with the method `{method}`"));
         }
     }
-
-    fn client_secret(&mut self, index: usize) -> Option<SecretHash> {
-        let (hash, file) = (
-            format!("client.{index}.secret_hash"),
-            format!("client.{index}.secret_file"),
-        );
-        // What is wrong with a secret is told without it.
-        if let Some(text) = self.text(&hash) {
-            let read = SecretHash::from_hex(&text);
-            if read.is_none() {
-                self.wrong(&hash, "is no SHA-256 in 64 hexadecimal digits");
-            }
-            return read;
-        }
-        let secret = self.secret("", &file)?;
-        if secret.len() < SHORTEST_SECRET {
-            let sentence = format!("holds fewer than {SHORTEST_SECRET} characters");
-            self.wrong(&file, &sentence);
-            return None;
-        }
-        Some(Secret::presented(secret).hash())
+    let given = wanted.iter().filter(|key| reader.is_written(&at(key)));
+    if !wanted.is_empty() && given.count() != 1 {
+        let sentence = format!("`{method}` takes one of {}", wanted.join(", "));
+        reader.wrong(&at("method"), &sentence);
+        return None;
     }
+    match method {
+        "client_secret_basic" => Some(ClientAuthentication::ClientSecretBasic {
+            secret: client_secret(reader, table, keys)?,
+        }),
+        "client_secret_post" => Some(ClientAuthentication::ClientSecretPost {
+            secret: client_secret(reader, table, keys)?,
+        }),
+        "private_key_jwt" => Some(ClientAuthentication::PrivateKeyJwt {
+            keys: client_keys(reader, table, keys)?,
+        }),
+        _ => Some(ClientAuthentication::None),
+    }
+}
 
-    fn client_keys(&mut self, index: usize) -> Option<KeySource> {
-        let at = |key: &str| format!("client.{index}.{key}");
-        if self.text(&at("jwks_uri")).is_some() {
-            return self.parsed(&at("jwks_uri"), |text| {
-                registration::keys_at(text).map_err(|_| "is no https URL".to_owned())
-            });
+/// What is wrong with a secret is told without it.
+fn client_secret(reader: &mut Reader<'_>, table: &str, keys: &ClientKeys) -> Option<SecretHash> {
+    let file = format!("{table}.secret_file");
+    if let Some(text) = &keys.secret_hash.0 {
+        let read = SecretHash::from_hex(text);
+        if read.is_none() {
+            let sentence = "is no SHA-256 in 64 hexadecimal digits";
+            reader.wrong(&format!("{table}.secret_hash"), sentence);
         }
-        let key = if self.text(&at("jwks")).is_some() {
-            at("jwks")
-        } else {
-            at("jwks_file")
-        };
-        let text = self.secret(&at("jwks"), &at("jwks_file"))?;
-        let read = serde_json::from_str::<Value>(&text)
-            .map_err(|error| format!("is no JSON: {error}"))
-            .and_then(|set| KeySet::parse(&set).map_err(|error| error.to_string()));
-        match read {
-            Ok(keys) => Some(KeySource::Jwks(keys)),
-            Err(sentence) => {
-                self.wrong(&key, &sentence);
+        return read;
+    }
+    let secret = reader.secret(("", None), (&file, keys.secret_file.as_deref()))?;
+    if secret.len() < SHORTEST_SECRET {
+        let sentence = format!("holds fewer than {SHORTEST_SECRET} characters");
+        reader.wrong(&file, &sentence);
+        return None;
+    }
+    Some(Secret::presented(secret).hash())
+}
+
+fn client_keys(reader: &mut Reader<'_>, table: &str, keys: &ClientKeys) -> Option<KeySource> {
+    if let Some(text) = &keys.jwks_uri {
+        return match registration::keys_at(text) {
+            Ok(keys) => Some(keys),
+            Err(_) => {
+                let sentence = format!("is no https URL; it is `{text}`");
+                reader.wrong(&format!("{table}.jwks_uri"), &sentence);
                 None
             }
+        };
+    }
+    let (inline, file) = (format!("{table}.jwks"), format!("{table}.jwks_file"));
+    let text = reader.secret(
+        (&inline, keys.jwks.as_deref()),
+        (&file, keys.jwks_file.as_deref()),
+    )?;
+    let read = serde_json::from_str::<Value>(&text)
+        .map_err(|error| format!("is no JSON: {error}"))
+        .and_then(|set| KeySet::parse(&set).map_err(|error| error.to_string()));
+    match read {
+        Ok(keys) => Some(KeySource::Jwks(keys)),
+        Err(sentence) => {
+            let at = if keys.jwks.is_some() { &inline } else { &file };
+            reader.wrong(at, &sentence);
+            None
         }
     }
 }
@@ -192,12 +235,12 @@ mod tests {
 
     use super::*;
     use crate::config::layers::Layers;
-    use crate::config::{Config, resolve};
+    use crate::config::{Config, SCHEMA, resolve};
 
     const HASH: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 
     fn read(clients: &str) -> Result<Config, String> {
-        let mut layers = Layers::default();
+        let mut layers = Layers::new(&SCHEMA);
         let text = format!("[[backend]]\nurl = \"http://127.0.0.1:9000\"\n{clients}");
         layers.file(Path::new("gateway.toml"), &text);
         resolve(&layers).map_err(|problems| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-use crate::config::schema::{self, Kind};
+use crate::config::schema::{Kind, Schema};
 
 /// Where a value was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +80,9 @@ impl fmt::Display for Problem {
 }
 
 /// Values by concrete path (`backend.0.url`), the strongest layer's each.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Layers {
+    schema: &'static Schema,
     values: BTreeMap<String, (Raw, Origin)>,
     /// What could not be read.
     pub problems: Vec<Problem>,
@@ -89,6 +90,21 @@ pub struct Layers {
 }
 
 impl Layers {
+    /// Empty ones, which take the keys of `schema` and no others.
+    pub const fn new(schema: &'static Schema) -> Self {
+        Self {
+            schema,
+            values: BTreeMap::new(),
+            problems: Vec::new(),
+            is_unread: false,
+        }
+    }
+
+    /// The keys that are taken.
+    pub(super) const fn schema(&self) -> &'static Schema {
+        self.schema
+    }
+
     /// The value at a path and where it was written.
     pub fn value(&self, path: &str) -> Option<&(Raw, Origin)> {
         self.values.get(path)
@@ -169,7 +185,7 @@ impl Layers {
                 },
             };
             let origin = Origin::Environment(name);
-            match schema::find(&path) {
+            match self.schema.find(&path) {
                 // Compose files pass variables on that are set to nothing.
                 Some(_) if value.is_empty() => {}
                 Some(_) => self.set_text(&path, &value, origin),
@@ -186,9 +202,7 @@ impl Layers {
                 format!("{prefix}.{}", name.get_ref())
             };
             let origin = lines.origin(name.span().start);
-            if let (DeValue::Array(items), true) =
-                (value.get_ref(), schema::LISTS.contains(&path.as_str()))
-            {
+            if let (DeValue::Array(items), true) = (value.get_ref(), self.schema.is_list(&path)) {
                 for (index, item) in items.iter().enumerate() {
                     match item.get_ref() {
                         DeValue::Table(inner) => {
@@ -202,7 +216,7 @@ impl Layers {
                 }
                 continue;
             }
-            match (schema::find(&path), value.get_ref()) {
+            match (self.schema.find(&path), value.get_ref()) {
                 (Some(_), value) => match raw(value) {
                     Some(raw) => {
                         self.values.insert(path, (raw, origin));
@@ -211,7 +225,7 @@ impl Layers {
                         self.problem(origin, format!("`{path}` can't be a {}", value.type_str()))
                     }
                 },
-                (None, DeValue::Table(inner)) if schema::is_table(&path) => {
+                (None, DeValue::Table(inner)) if self.schema.is_table(&path) => {
                     self.table(&path, inner, lines);
                 }
                 (None, _) => self.unknown(&path, origin),
@@ -220,7 +234,7 @@ impl Layers {
     }
 
     fn set_text(&mut self, path: &str, value: &str, origin: Origin) {
-        let raw = match schema::find(path).map(|key| key.kind) {
+        let raw = match self.schema.find(path).map(|key| key.kind) {
             Some(Kind::List | Kind::SecretList) => Raw::List(
                 value
                     .split(',')
@@ -254,7 +268,7 @@ impl Layers {
     }
 
     fn unknown(&mut self, path: &str, origin: Origin) {
-        let sentence = match schema::suggestion(path) {
+        let sentence = match self.schema.suggestion(path) {
             Some(known) => format!("unknown key `{path}`; did you mean `{known}`?"),
             None => format!("unknown key `{path}`"),
         };
@@ -321,9 +335,10 @@ impl Lines<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::SCHEMA;
 
     fn read(text: &str) -> Layers {
-        let mut layers = Layers::default();
+        let mut layers = Layers::new(&SCHEMA);
         layers.file(Path::new("gateway.toml"), text);
         layers
     }

@@ -1,4 +1,5 @@
-//! `[policy]`, `[[group]]` and `[[network]]`: the policy file, and the names that it may speak of.
+//! `[policy]`, `[[group]]`, `[[network]]` and `approvers`: the policy file, and the names that it may
+//! speak of.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -6,104 +7,179 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use crate::config::ConfiguredBackend;
+use crate::config::backends::ConfiguredBackend;
 use crate::config::layers::{Origin, Problem};
-use crate::config::{reader::Reader, values};
-use gateway_core::access_token::Approver;
+use crate::config::reader::Reader;
+use crate::config::settings::{Pairs, settings};
+use crate::config::values;
+use gateway_core::access_token::{self, Approver};
 use gateway_core::client::Client;
 use gateway_core::policy::rules::{PolicyEnvironment, Rules};
 
 /// A policy is read by people; one that is larger is some other file.
 const LARGEST: usize = 256 * 1024;
 
-impl Reader<'_> {
-    /// The policy; `None` where there is none, or a problem was noted.
-    pub(super) fn policy(
-        &mut self,
-        backends: &[ConfiguredBackend],
-        clients: &[Client],
-        approvers: &[Approver],
-    ) -> Option<Arc<Rules>> {
-        let environment = PolicyEnvironment {
-            groups: self.groups(),
-            networks: self.networks(),
-            backends: backends
-                .iter()
-                .map(|configured| configured.backend.mount.name.clone())
-                .collect(),
-            approvers: approvers
-                .iter()
-                .map(|approver| approver.name.clone())
-                .collect(),
-            clients: clients
-                .iter()
-                .map(|client| client.id.as_str().to_owned())
-                .collect(),
-            utc_offset: self.parsed("policy.utc_offset", utc_offset)?,
-        };
-        let path = self.file("policy.file").map(PathBuf::from)?;
-        let text = match values::read_text(&path) {
-            Ok(text) if text.len() <= LARGEST => text,
-            Ok(_) => {
-                self.wrong("policy.file", "is larger than 256 KiB");
-                return None;
+settings! {
+    /// A key outside of any table.
+    pub(super) struct ApproverKeys in "" {
+        /// Whose approvals of tools count: names and the public keys that `gateway token approver-key`
+        /// prints.
+        approvers: Pairs, values::text;
+    }
+}
+
+settings! {
+    /// `[policy]`
+    pub(super) struct PolicyKeys in "policy." {
+        /// The policy: a file of Biscuit Datalog that decides about every call. Read again, with groups
+        /// and networks, on SIGHUP. Default: none; what a token grants is allowed.
+        file: Option<String>, values::file;
+        /// How far local time is ahead of UTC, for the policy's `hour` and `weekday`: `+02:00`,
+        /// `-05:30`.
+        utc_offset: i64 = "+00:00", utc_offset;
+    }
+}
+
+settings! {
+    /// `[[group]]`
+    pub(super) struct GroupKeys in "group[]." {
+        /// A group of people that the policy speaks of.
+        name: Option<String>, values::text;
+        /// Their login names.
+        users: Vec<String>, values::person;
+    }
+}
+
+settings! {
+    /// `[[network]]`
+    pub(super) struct NetworkKeys in "network[]." {
+        /// A network that the policy speaks of.
+        name: Option<String>, values::text;
+        /// Its addresses or networks, such as `192.0.2.0/24`.
+        addresses: Vec<IpNet>, values::network;
+    }
+}
+
+/// Whose approvals count.
+pub(super) fn approvers(reader: &mut Reader<'_>, keys: ApproverKeys) -> Vec<Approver> {
+    let Some(pairs) = keys.approvers.0 else {
+        reader.wrong("approvers", "is a table of names and public keys");
+        return Vec::new();
+    };
+    let mut approvers: Vec<Approver> = Vec::new();
+    for (name, text) in pairs {
+        match access_token::approver_key(&text) {
+            Some(key) if approvers.iter().any(|other| other.key == key) => {
+                reader.wrong("approvers", &format!("`{name}` has the key of another one"));
             }
-            Err(sentence) => {
-                self.wrong(
-                    "policy.file",
-                    &format!("{sentence}; it is `{}`", path.display()),
-                );
-                return None;
-            }
-        };
-        match Rules::read(&path.display().to_string(), &text, environment) {
-            Ok(rules) => Some(Arc::new(rules)),
-            Err(faults) => {
-                self.problems
-                    .extend(faults.into_iter().map(|fault| Problem {
-                        origin: Origin::Place {
-                            path: path.clone(),
-                            line: fault.line,
-                            column: fault.column,
-                        },
-                        sentence: fault.sentence,
-                    }));
-                None
-            }
+            Some(key) => approvers.push(Approver { name, key }),
+            None => reader.wrong(
+                "approvers",
+                &format!(
+                    "`{name}` is no Ed25519 public key, which gateway token approver-key prints"
+                ),
+            ),
         }
     }
+    approvers
+}
 
-    fn groups(&mut self) -> BTreeMap<String, BTreeSet<String>> {
-        self.named("group", "users", values::person)
-    }
-
-    fn networks(&mut self) -> BTreeMap<String, Vec<IpNet>> {
-        self.named("network", "addresses", values::network)
-    }
-
-    /// The tables of a list, by their names.
-    fn named<T, C: FromIterator<T>>(
-        &mut self,
-        list: &str,
-        members: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
-    ) -> BTreeMap<String, C> {
-        let mut tables = BTreeMap::new();
-        for index in 0..self.layers.count(list) {
-            let key = format!("{list}.{index}.{members}");
-            let values: C = self.list(&key, &parse).into_iter().collect();
-            let key = format!("{list}.{index}.name");
-            match self.text(&key) {
-                None => self.wrong(&key, "is missing"),
-                Some(name) if tables.contains_key(&name) => {
-                    self.wrong(&key, &format!("`{name}` is the name of two"));
-                }
-                Some(name) => {
-                    tables.insert(name, values);
-                }
-            }
+/// The policy; `None` where there is none, or a problem was noted.
+pub(super) fn policy(
+    reader: &mut Reader<'_>,
+    backends: &[ConfiguredBackend],
+    clients: &[Client],
+    approvers: &[Approver],
+) -> Option<Arc<Rules>> {
+    let keys = PolicyKeys::read(reader, "policy");
+    let environment = PolicyEnvironment {
+        groups: groups(reader),
+        networks: networks(reader),
+        backends: backends
+            .iter()
+            .map(|configured| configured.backend.mount.name.clone())
+            .collect(),
+        approvers: approvers
+            .iter()
+            .map(|approver| approver.name.clone())
+            .collect(),
+        clients: clients
+            .iter()
+            .map(|client| client.id.as_str().to_owned())
+            .collect(),
+        utc_offset: keys.utc_offset,
+    };
+    let path = PathBuf::from(keys.file?);
+    let text = match values::read_text(&path) {
+        Ok(text) if text.len() <= LARGEST => text,
+        Ok(_) => {
+            reader.wrong("policy.file", "is larger than 256 KiB");
+            return None;
         }
-        tables
+        Err(sentence) => {
+            let sentence = format!("{sentence}; it is `{}`", path.display());
+            reader.wrong("policy.file", &sentence);
+            return None;
+        }
+    };
+    match Rules::read(&path.display().to_string(), &text, environment) {
+        Ok(rules) => Some(Arc::new(rules)),
+        Err(faults) => {
+            let problems = faults.into_iter().map(|fault| Problem {
+                origin: Origin::Place {
+                    path: path.clone(),
+                    line: fault.line,
+                    column: fault.column,
+                },
+                sentence: fault.sentence,
+            });
+            reader.problems.extend(problems);
+            None
+        }
+    }
+}
+
+fn groups(reader: &mut Reader<'_>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut groups = BTreeMap::new();
+    for table in reader.tables("group") {
+        let GroupKeys { name, users } = GroupKeys::read(reader, &table);
+        insert(
+            reader,
+            &mut groups,
+            &table,
+            name,
+            users.into_iter().collect(),
+        );
+    }
+    groups
+}
+
+fn networks(reader: &mut Reader<'_>) -> BTreeMap<String, Vec<IpNet>> {
+    let mut networks = BTreeMap::new();
+    for table in reader.tables("network") {
+        let NetworkKeys { name, addresses } = NetworkKeys::read(reader, &table);
+        insert(reader, &mut networks, &table, name, addresses);
+    }
+    networks
+}
+
+/// Puts a table under its name, which it must have for itself.
+fn insert<T>(
+    reader: &mut Reader<'_>,
+    tables: &mut BTreeMap<String, T>,
+    table: &str,
+    name: Option<String>,
+    value: T,
+) {
+    let key = format!("{table}.name");
+    match name {
+        None => reader.conflict(&key, "is missing"),
+        Some(name) if tables.contains_key(&name) => {
+            reader.wrong(&key, &format!("`{name}` is the name of two"));
+        }
+        Some(name) => {
+            tables.insert(name, value);
+        }
     }
 }
 

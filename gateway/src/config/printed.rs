@@ -3,12 +3,12 @@
 use url::Url;
 
 use crate::config::layers::{Layers, Origin, Raw};
-use crate::config::schema::{self, Kind};
+use crate::config::schema::Kind;
 
 /// One line of `gateway check`: path, value with secrets masked, origin.
 pub fn printed(layers: &Layers) -> Vec<(String, String, Origin)> {
     let mut lines = Vec::new();
-    for key in schema::KEYS {
+    for key in layers.schema().keys() {
         let of_list = key.path.split_once("[].");
         let paths: Vec<String> = match (of_list, key.path.split_once(".NAME.")) {
             (Some((list, rest)), _) => (0..layers.count(list))

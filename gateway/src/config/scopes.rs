@@ -1,111 +1,114 @@
 //! `[scope.NAME]`: what a client may ask for, and what that covers.
 
-use std::collections::BTreeSet;
-
-use crate::config::ConfiguredBackend;
+use crate::config::backends::ConfiguredBackend;
 use crate::config::reader::Reader;
-use gateway_core::client::registration;
+use crate::config::settings::settings;
+use crate::config::values;
 use gateway_core::policy::{Pattern, ScopeRule, ScopeTable, ScopedTools};
 use gateway_core::protocol::scope::{MCP, OFFLINE_ACCESS};
 
-impl Reader<'_> {
-    pub(super) fn scopes(&mut self, backends: &[ConfiguredBackend]) -> ScopeTable {
-        let backends: Vec<&str> = backends
-            .iter()
-            .map(|configured| configured.backend.mount.name.as_str())
-            .collect();
-        let names = self.layers.names("scope");
-        let rules: Vec<ScopeRule> = names
-            .iter()
-            .filter_map(|name| self.scope(name, &backends))
-            .collect();
-        if rules.len() < names.len() {
-            // What is wrong with one has been said; another may include it.
-            return ScopeTable::default();
-        }
-        match ScopeTable::new(&rules, backends) {
-            Ok(table) => table,
-            Err(faults) => {
-                for fault in faults {
-                    let path = format!("scope.{}.includes", fault.scope());
-                    self.wrong(&path, &fault.to_string());
-                }
-                ScopeTable::default()
-            }
-        }
+settings! {
+    /// `[scope.NAME]`
+    pub(super) struct ScopeKeys in "scope.NAME." {
+        /// What the consent page says that this scope allows, such as `Read your notes`. Where no scope
+        /// is configured, `mcp` is the only one and covers everything.
+        words: Option<String>, values::displayable;
+        /// The tools that it covers: names, in which `*` stands for any characters.
+        tools: Vec<Pattern>, pattern;
+        /// Instead of `tools`: all tools that the backend calls read-only.
+        read_only: bool = "false", values::flag;
+        /// The methods of MCP beside tools that it covers, such as `resources/*`.
+        methods: Vec<Pattern>, pattern;
+        /// Other scopes that it covers along.
+        includes: Vec<String>, values::text;
+        /// Whether an app gets it that asks for no scope, and is told so at its first visit. If no
+        /// scope is a default, all are.
+        default: bool = "false", values::flag;
+        /// The backends that have it, by name. Default: all.
+        backends: Vec<String>, values::text;
     }
+}
 
-    /// One table; `None` if it can't be used, which is noted.
-    fn scope(&mut self, name: &str, backends: &[&str]) -> Option<ScopeRule> {
-        let before = self.problems.len();
-        let at = |key: &str| format!("scope.{name}.{key}");
-        if let Err(sentence) = scope_name(name) {
-            let written = self.layers.iter().map(|(path, ..)| path);
-            let within = format!("scope.{name}.");
-            let first = written.into_iter().find(|path| path.starts_with(&within));
-            let first = first.map_or_else(|| at("words"), str::to_owned);
-            self.wrong(&first, &sentence);
-        }
-        let words = match self.text(&at("words")) {
-            Some(_) => self.parsed(&at("words"), |text| {
-                registration::displayable(text).ok_or_else(|| "has nothing to show".to_owned())
-            }),
-            None => {
-                let sentence = "is missing: the consent page says with it what the scope allows";
-                self.wrong(&at("words"), sentence);
-                None
+pub(super) fn scopes(reader: &mut Reader<'_>, backends: &[ConfiguredBackend]) -> ScopeTable {
+    let backends: Vec<&str> = backends
+        .iter()
+        .map(|configured| configured.backend.mount.name.as_str())
+        .collect();
+    let names = reader.layers.names("scope");
+    let rules: Vec<ScopeRule> = names
+        .iter()
+        .filter_map(|name| scope(reader, name, &backends))
+        .collect();
+    if rules.len() < names.len() {
+        // What is wrong with one has been said; another may include it.
+        return ScopeTable::default();
+    }
+    match ScopeTable::new(&rules, backends) {
+        Ok(table) => table,
+        Err(faults) => {
+            for fault in faults {
+                let path = format!("scope.{}.includes", fault.scope());
+                reader.wrong(&path, &fault.to_string());
             }
-        };
-        let tools = self.patterns(&at("tools"));
-        let reads_only = self.flag(&at("read_only")).unwrap_or_default();
-        if reads_only && !tools.is_empty() {
-            let sentence =
-                "stands beside `tools`; make two scopes, one of which includes the other";
-            self.wrong(&at("read_only"), sentence);
+            ScopeTable::default()
         }
-        let methods = self.patterns(&at("methods"));
-        let includes: BTreeSet<String> = self
-            .list(&at("includes"), |text| Ok(text.to_owned()))
-            .into_iter()
-            .collect();
-        let covers = reads_only || !tools.is_empty() || !methods.is_empty();
-        if name == MCP && covers {
-            self.wrong(
-                &at("words"),
-                "is all that `mcp` takes: it covers everything",
-            );
-        }
-        if name != MCP && !covers && includes.is_empty() {
-            let sentence = "must be given, or read_only, methods or includes: it covers nothing";
-            self.wrong(&at("tools"), sentence);
-        }
-        let rule = ScopeRule {
-            name: name.to_owned(),
-            words: words.unwrap_or_default(),
-            tools: match (reads_only, tools.is_empty()) {
-                (true, _) => ScopedTools::ReadOnly,
-                (false, true) => ScopedTools::None,
-                (false, false) => ScopedTools::Named(tools),
-            },
-            methods,
-            includes,
-            is_default: self.flag(&at("default")).unwrap_or_default(),
-            backends: self
-                .list(&at("backends"), |text| match backends.contains(&text) {
-                    true => Ok(text.to_owned()),
-                    false => Err("is the name of no backend".to_owned()),
-                })
-                .into_iter()
-                .collect(),
-        };
-        (self.problems.len() == before).then_some(rule)
     }
+}
 
-    fn patterns(&mut self, path: &str) -> Vec<Pattern> {
-        self.list(path, |text| {
-            Pattern::parse(text).ok_or_else(|| "is no name and no pattern".to_owned())
-        })
+/// One table; `None` if it can't be used, which is noted.
+fn scope(reader: &mut Reader<'_>, name: &str, backends: &[&str]) -> Option<ScopeRule> {
+    let before = reader.problems.len();
+    let table = format!("scope.{name}");
+    let at = |key: &str| format!("{table}.{key}");
+    if let Err(sentence) = scope_name(name) {
+        let written = reader.layers.iter().map(|(path, ..)| path);
+        let within = format!("{table}.");
+        let first = written.into_iter().find(|path| path.starts_with(&within));
+        let first = first.map_or_else(|| at("words"), str::to_owned);
+        reader.wrong(&first, &sentence);
     }
+    let keys = ScopeKeys::read(reader, &table);
+    reader.require(
+        &at("words"),
+        "is missing: the consent page says with it what the scope allows",
+    );
+    if keys.read_only && !keys.tools.is_empty() {
+        let sentence = "stands beside `tools`; make two scopes, one of which includes the other";
+        reader.wrong(&at("read_only"), sentence);
+    }
+    let covers = keys.read_only || !keys.tools.is_empty() || !keys.methods.is_empty();
+    if name == MCP && covers {
+        let sentence = "is all that `mcp` takes: it covers everything";
+        reader.wrong(&at("words"), sentence);
+    }
+    if name != MCP && !covers && keys.includes.is_empty() {
+        let sentence = "must be given, or read_only, methods or includes: it covers nothing";
+        reader.wrong(&at("tools"), sentence);
+    }
+    for other in &keys.backends {
+        if !backends.contains(&other.as_str()) {
+            let sentence = format!("is the name of no backend; it is `{other}`");
+            reader.wrong(&at("backends"), &sentence);
+        }
+    }
+    let rule = ScopeRule {
+        name: name.to_owned(),
+        words: keys.words.unwrap_or_default(),
+        tools: match (keys.read_only, keys.tools.is_empty()) {
+            (true, _) => ScopedTools::ReadOnly,
+            (false, true) => ScopedTools::None,
+            (false, false) => ScopedTools::Named(keys.tools),
+        },
+        methods: keys.methods,
+        includes: keys.includes.into_iter().collect(),
+        is_default: keys.default,
+        backends: keys.backends.into_iter().collect(),
+    };
+    (reader.problems.len() == before).then_some(rule)
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::parse(text).ok_or_else(|| "is no name and no pattern".to_owned())
 }
 
 /// Fewer characters than RFC 6749 §3.3 takes: those that need no quoting in a URL, a header, a
@@ -128,12 +131,12 @@ mod tests {
     use std::path::Path;
 
     use crate::config::layers::Layers;
-    use crate::config::{Config, resolve};
+    use crate::config::{Config, SCHEMA, resolve};
     use gateway_core::policy::{Coverage, Operation};
     use gateway_core::protocol::scope::Scope;
 
     fn read(scopes: &str) -> Result<Config, String> {
-        let mut layers = Layers::default();
+        let mut layers = Layers::new(&SCHEMA);
         let text = format!("[[backend]]\nurl = \"http://127.0.0.1:9000\"\n{scopes}");
         layers.file(Path::new("gateway.toml"), &text);
         resolve(&layers).map_err(|problems| {

@@ -1,15 +1,55 @@
-//! Values that are compared with something later, as people write them. Each is brought into the
-//! form that it is compared in, or refused with what to write instead: one that is taken and never
-//! matches is found out by nobody.
+//! Values as people write them. What is compared with something later is brought into the form that it
+//! is compared in, or refused with what to write instead: one that is taken and never matches is found
+//! out by nobody.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use http::HeaderName;
 use ipnet::{IpNet, Ipv4Net};
 
+use gateway_core::client::registration;
 use gateway_core::protocol::redirect_uri;
 use gateway_oauth::identity::LoginName;
+
+/// As it stands.
+pub(super) fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
+}
+
+pub(super) fn flag(text: &str) -> Result<bool, String> {
+    text.parse().map_err(|_| "must be true or false".to_owned())
+}
+
+pub(super) fn count<N: FromStr>(text: &str) -> Result<N, String> {
+    text.parse()
+        .map_err(|_| "must be a whole number".to_owned())
+}
+
+/// A count of something that nothing goes without.
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    match count(text)? {
+        0 => Err("must be at least 1".to_owned()),
+        number => Ok(number),
+    }
+}
+
+/// A text for people: without what can't be seen.
+pub(super) fn displayable(text: &str) -> Result<String, String> {
+    registration::displayable(text).ok_or_else(|| "has nothing to show".to_owned())
+}
+
+/// The path of a URL.
+pub(super) fn url_path(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err("must be an absolute path".to_owned());
+    }
+    if text.contains('#') {
+        return Err("has a fragment, which is never sent".to_owned());
+    }
+    Ok(text.to_owned())
+}
 
 /// A URI scheme as in `workbuddy`, `workbuddy:` or `WorkBuddy://`.
 pub(super) fn scheme(text: &str) -> Result<String, String> {
@@ -161,6 +201,10 @@ pub(super) fn file(text: &str) -> Result<String, String> {
         ));
     }
     Ok(text.to_owned())
+}
+
+pub(super) fn path(text: &str) -> Result<PathBuf, String> {
+    file(text).map(PathBuf::from)
 }
 
 /// A text file that may begin with a byte-order mark, as some editors write it.

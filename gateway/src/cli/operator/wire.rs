@@ -55,7 +55,7 @@ impl Gateway {
             error => Failed::forbidden(error.to_string()),
         })?;
         Ok(Self {
-            address: reachable(config.admin_listen),
+            address: reachable(config.general.admin_listen),
             token,
         })
     }

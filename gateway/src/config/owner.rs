@@ -1,0 +1,74 @@
+//! `[owner]`: who may log in at a set-up without a person.
+
+use crate::config::reader::Reader;
+use crate::config::settings::{SecretText, settings};
+use crate::config::values;
+use gateway_oauth::identity::PasswordPhc;
+
+const NAME: &str = "owner.name";
+const HASH: &str = "owner.password_hash";
+const HASH_FILE: &str = "owner.password_hash_file";
+
+/// The owner, for a set-up without a person.
+#[derive(Clone, Debug)]
+pub struct Owner {
+    /// The login name.
+    pub name: String,
+    /// Argon2id, in the PHC string format.
+    pub password_hash: String,
+}
+
+settings! {
+    /// `[owner]`
+    pub(super) struct OwnerKeys in "owner." {
+        /// Unattended set-up: the owner's login name.
+        name: Option<String>, login_name;
+        /// The owner's argon2id hash; `gateway users hash` makes one.
+        password_hash: SecretText, values::text;
+        /// A file that holds it.
+        password_hash_file: Option<String>, values::file;
+    }
+}
+
+/// A login name in the case that it was written in.
+fn login_name(text: &str) -> Result<String, String> {
+    values::person(text).map(|_| text.trim().to_owned())
+}
+
+impl OwnerKeys {
+    /// The owner; `None` where there is none, or a problem was noted.
+    pub(super) fn owner(&self, reader: &mut Reader<'_>) -> Option<Owner> {
+        let hash = reader.secret(
+            (HASH, self.password_hash.0.as_deref()),
+            (HASH_FILE, self.password_hash_file.as_deref()),
+        );
+        match (reader.is_written(NAME), hash) {
+            (true, Some(hash)) => match PasswordPhc::parse(&hash) {
+                Ok(hash) => Some(Owner {
+                    name: self.name.clone()?,
+                    password_hash: hash.as_str().to_owned(),
+                }),
+                Err(error) => {
+                    let is_inline = self.password_hash.0.is_some();
+                    let at = if is_inline { HASH } else { HASH_FILE };
+                    reader.wrong(at, &error.to_string());
+                    None
+                }
+            },
+            (false, None) => None,
+            // What is wrong has been said.
+            (true, None) if reader.is_wrong(HASH) || reader.is_wrong(HASH_FILE) => None,
+            (true, None) => {
+                reader.wrong(
+                    HASH_FILE,
+                    "must be given with owner.name; `gateway users hash` makes the hash",
+                );
+                None
+            }
+            (false, Some(_)) => {
+                reader.wrong(NAME, "must be given with the owner's password hash");
+                None
+            }
+        }
+    }
+}
