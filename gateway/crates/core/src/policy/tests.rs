@@ -1,14 +1,21 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
 use biscuit_auth::builder::BlockBuilder;
 use biscuit_auth::{KeyPair, UnverifiedBiscuit};
 
+use super::rules::{Asked, Rules, Surroundings};
 use super::*;
-use crate::access_token::{Keys, LEEWAY, mint, verify};
+use crate::access_token::{Claims, FailedCheck, Keys, LEEWAY, Tools, VerifiedToken, mint, verify};
 use crate::client::ClientId;
-use crate::grants::{GrantId, UserId};
+use crate::clock::Timestamp;
+use crate::grants::{GrantId, NotAllowed, Pin, ToolState, UserId};
 use crate::protocol::bearer::BearerToken;
+use crate::protocol::resource::Resource;
 use crate::protocol::scope::Scope;
+use crate::reason::Reason;
+use mcp_protocol::calls::{Belonging, Call};
 
 static MCP_ALONE: std::sync::LazyLock<Arc<Scopes>> = std::sync::LazyLock::new(Arc::default);
 

@@ -10,7 +10,7 @@ use super::vocabulary::WEEKDAYS;
 use super::{PolicyEnvironment, Rules};
 use crate::access_token::Approval;
 use crate::clock::Timestamp;
-use crate::policy::is_harmless;
+use crate::policy::harmless::is_harmless;
 use mcp_protocol::arguments::{Arguments, Value};
 use mcp_protocol::calls::Call;
 use mcp_protocol::tool_definition::Labels;
