@@ -4,6 +4,7 @@
 pub mod amendment;
 pub mod authorization_code;
 pub mod consented_tools;
+mod pin;
 pub mod refresh_token;
 mod tools;
 
@@ -12,7 +13,8 @@ use std::fmt;
 use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
-pub use self::tools::{NotAllowed, Pin, PinKey, SetDigest, ToolState, Tools};
+pub use self::pin::{Pin, PinKey};
+pub use self::tools::{NotAllowed, SetDigest, ToolState, Tools};
 
 use crate::client::{ClientId, Fingerprint};
 use crate::clock::Timestamp;

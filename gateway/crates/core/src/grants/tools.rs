@@ -1,97 +1,17 @@
 //! Which tools a grant allows, and in which definition: what a person saw is what is granted.
 //!
-//! A *pin* stands for one definition of a tool at the moment of consent. It is a keyed tag of 64
-//! bits over the digest of the whole definition ([`Definition::digest`]): short, so that a token can
-//! carry one a tool; keyed, so that a backend can't look for two definitions with one pin.
-//!
 //! A choice of many tools does not fit a token: the token has its [digest](SetDigest), and the choice
 //! itself stays with the grant's record, from where each replica reads it once (`store::granted`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::amendment::Amended;
+use super::pin::Pin;
 use crate::reason::Reason;
-use crate::secret::TagKey;
-use mcp_protocol::tool_definition::Definition;
-
-/// Stands for one definition of a tool.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Pin([u8; Pin::LENGTH]);
-
-impl Pin {
-    /// Its length in bytes.
-    pub const LENGTH: usize = 8;
-
-    /// One that a token carries.
-    pub const fn new(bytes: [u8; Self::LENGTH]) -> Self {
-        Self(bytes)
-    }
-
-    /// Its bytes.
-    pub const fn as_bytes(&self) -> &[u8; Self::LENGTH] {
-        &self.0
-    }
-
-    /// Reads 16 hexadecimal digits.
-    pub fn parse(text: &str) -> Option<Self> {
-        let mut bytes = [0; Self::LENGTH];
-        if text.len() != 2 * Self::LENGTH || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return None;
-        }
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-        }
-        Some(Self(bytes))
-    }
-}
-
-impl fmt::Display for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Pin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-impl Serialize for Pin {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Pin {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        Self::parse(&text).ok_or_else(|| serde::de::Error::custom("no pin"))
-    }
-}
-
-/// Makes pins. All replicas of an installation have the same key.
-#[derive(Clone, Debug)]
-pub struct PinKey(TagKey);
-
-impl PinKey {
-    /// From the installation's key for tags.
-    pub fn new(tags: &TagKey) -> Self {
-        Self(tags.derive("tool definition"))
-    }
-
-    /// The pin of a definition.
-    pub fn pin(&self, definition: &Definition) -> Pin {
-        let tag = self.0.bytes(&[&definition.digest()]);
-        let mut bytes = [0; Pin::LENGTH];
-        bytes.copy_from_slice(&tag[..Pin::LENGTH]);
-        Pin(bytes)
-    }
-}
 
 /// Stands for one choice of tools, with all its pins: SHA-256. No other choice has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -347,45 +267,23 @@ mod tests {
     use crate::grants::GrantId;
     use crate::grants::amendment::Amendment;
 
-    fn definition(json: &str) -> Definition {
-        Definition::read(json).unwrap()
-    }
-
     fn pinned(names: &[&str]) -> Tools {
-        let pins = names.iter().map(|name| ((*name).to_owned(), Pin([1; 8])));
+        let pins = names
+            .iter()
+            .map(|name| ((*name).to_owned(), Pin::new([1; 8])));
         Tools::Pinned(pins.collect())
-    }
-
-    #[test]
-    fn a_pin_stands_for_one_definition_at_one_installation() {
-        let key = PinKey::new(&TagKey::new([1; 32]));
-        let pin = key.pin(&definition(r#"{"name":"a","title":"b"}"#));
-        assert_eq!(
-            pin,
-            key.pin(&definition(r#"{"title":"b", "name":"\u0061"}"#))
-        );
-        assert_ne!(pin, key.pin(&definition(r#"{"name":"a","title":"c"}"#)));
-        let other = PinKey::new(&TagKey::new([2; 32]));
-        assert_ne!(pin, other.pin(&definition(r#"{"name":"a","title":"b"}"#)));
-        assert_eq!(Pin::parse(&pin.to_string()), Some(pin));
-        for text in [
-            "",
-            "00",
-            "000000000000000g",
-            "+000000000000000",
-            "00000000000000000",
-        ] {
-            assert_eq!(Pin::parse(text), None);
-        }
     }
 
     #[test]
     fn a_tool_is_allowed_as_it_was_shown_and_in_no_other_form() {
         let tools = pinned(&["search"]);
         let admit = |tool: &str, current| tools.admit(tool, || current);
-        assert_eq!(admit("search", ToolState::Defined(Pin([1; 8]))), Ok(()));
         assert_eq!(
-            admit("search", ToolState::Defined(Pin([2; 8]))),
+            admit("search", ToolState::Defined(Pin::new([1; 8]))),
+            Ok(())
+        );
+        assert_eq!(
+            admit("search", ToolState::Defined(Pin::new([2; 8]))),
             Err(NotAllowed::Changed)
         );
         assert_eq!(admit("search", ToolState::Gone), Err(NotAllowed::Changed));
@@ -395,7 +293,7 @@ mod tests {
         );
         for other in ["Search", "search ", "search\0", "", "se\u{430}rch"] {
             assert_eq!(
-                admit(other, ToolState::Defined(Pin([1; 8]))),
+                admit(other, ToolState::Defined(Pin::new([1; 8]))),
                 Err(NotAllowed::Never)
             );
         }
@@ -409,13 +307,13 @@ mod tests {
             let amendment = Amendment {
                 grant: GrantId::new("g_1"),
                 tool: tool.to_owned(),
-                pin: Pin([2; 8]),
+                pin: Pin::new([2; 8]),
                 at: Timestamp::from_secs(1),
             };
             amended.take(amendment, Timestamp::from_secs(2));
         }
         let admit = |tool: &str, pin| {
-            tools.admit_amended(tool, Some(&amended), || ToolState::Defined(Pin(pin)))
+            tools.admit_amended(tool, Some(&amended), || ToolState::Defined(Pin::new(pin)))
         };
         assert_eq!(admit("search", [2; 8]), Ok(()));
         assert_eq!(admit("search", [1; 8]), Err(NotAllowed::Changed));
@@ -433,8 +331,8 @@ mod tests {
     fn a_person_can_be_told_which_tools_changed() {
         let tools = pinned(&["a", "b", "c", "d"]);
         let current = |tool: &str| match tool {
-            "a" => ToolState::Defined(Pin([1; 8])),
-            "b" => ToolState::Defined(Pin([2; 8])),
+            "a" => ToolState::Defined(Pin::new([1; 8])),
+            "b" => ToolState::Defined(Pin::new([2; 8])),
             "c" => ToolState::Gone,
             _ => ToolState::Unknown,
         };
@@ -470,7 +368,7 @@ mod tests {
     }
 
     fn many(count: usize, length: usize) -> Tools {
-        let pins = (0..count).map(|n| (format!("{n:0length$}"), Pin([1; 8])));
+        let pins = (0..count).map(|n| (format!("{n:0length$}"), Pin::new([1; 8])));
         Tools::Pinned(pins.collect())
     }
 
@@ -491,7 +389,7 @@ mod tests {
         let pins = |pins: &[(&str, u8)]| {
             let pins = pins
                 .iter()
-                .map(|(name, pin)| ((*name).to_owned(), Pin([*pin; 8])));
+                .map(|(name, pin)| ((*name).to_owned(), Pin::new([*pin; 8])));
             Tools::Pinned(pins.collect())
         };
         let choices = [
@@ -519,7 +417,7 @@ mod tests {
             count: 500,
         };
         assert!(!tools.is_all() && !tools.contains("00000000000000000001"));
-        let current = || ToolState::Defined(Pin([1; 8]));
+        let current = || ToolState::Defined(Pin::new([1; 8]));
         let never = tools.admit("00000000000000000001", current);
         assert_eq!(never, Err(NotAllowed::Never));
         assert!(serde_json::to_string(&tools).is_err());
