@@ -2,10 +2,12 @@
 //! redeem, call, refresh, stream, be revoked. Makes exchanges; what they mean is decided in `checks`.
 
 mod authorization;
+mod authorization_request;
 mod challenge;
 mod discovery;
 mod network;
 mod refresh;
+mod registration;
 mod session;
 mod streams;
 

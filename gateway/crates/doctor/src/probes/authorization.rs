@@ -1,97 +1,27 @@
-//! Registration, the pages, the redirect back, and the token request.
+//! The pages, the decision of whoever logs in, and the redirect back.
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::Method;
 use rand::rngs::OsRng;
-use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use super::authorization_request::{Request, token_request};
 use super::*;
 use crate::browser::{Browser, location};
-use crate::callback::{self, Callback};
+use crate::callback;
 use crate::checks::authorization::{self, Landing};
 use crate::checks::token;
 use crate::form::{Decision, Page};
 use crate::http_client::Ask;
 use gateway_core::secret::Secret;
 
-/// The name of the test client, the same at every run.
-const CLIENT_NAME: &str = "Gateway doctor";
-
 /// How long the operator may think about pressing Deny as well.
 const DENY_PATIENCE: Duration = Duration::from_secs(45);
-
-/// An authorization request and what proves it.
-pub(super) struct Request {
-    parameters: Vec<(&'static str, String)>,
-    verifier: Secret,
-    state: String,
-}
 
 /// Where a decision led: back to the client, or to an answer that is the end of the way.
 type Walked = Result<Landing, Exchange>;
 
 impl Tour<'_> {
-    pub(super) async fn register(&mut self, endpoints: &Endpoints) -> Option<Client> {
-        let url = endpoints.registration.as_ref()?;
-        let callback = match self.options.person {
-            Person::Operator { .. } => Callback::listen().await.ok(),
-            _ => None,
-        };
-        let redirect_uri = callback.as_ref().map_or_else(
-            || callback::redirect_uri(callback::PORT),
-            Callback::redirect_uri,
-        );
-        let exchange = self
-            .http
-            .send(Ask::json(url, &metadata(&redirect_uri, endpoints.refresh)))
-            .await;
-        self.found(authorization::registration(
-            &exchange,
-            redirect_uri.as_str(),
-        ));
-        let body = exchange.outcome.ok().and_then(|answer| answer.json())?;
-        let id = body["client_id"].as_str()?.to_owned();
-        let dangerous =
-            json!({"client_name": CLIENT_NAME, "redirect_uris": ["javascript:alert(1)"]});
-        let refused = self.http.send(Ask::json(url, &dangerous)).await;
-        self.found(authorization::registration_errors(&refused));
-        Some(Client {
-            id,
-            redirect_uri,
-            callback,
-            registration: body,
-        })
-    }
-
-    /// Removes the registration where the server offers that (RFC 7592), or says that it stays.
-    pub(super) async fn deregister(&mut self, client: &Client) {
-        let (url, token) = (
-            &client.registration["registration_client_uri"],
-            &client.registration["registration_access_token"],
-        );
-        let url = url.as_str().and_then(|url| Url::parse(url).ok());
-        if let (Some(url), Some(token)) = (url, token.as_str())
-            && url.origin() == self.target.mcp.origin()
-        {
-            let gone = self
-                .http
-                .send(Ask::new(Method::DELETE, &url).bearer(token))
-                .await;
-            if gone.outcome.is_ok_and(|answer| answer.status.is_success()) {
-                return;
-            }
-        }
-        self.notes.push(format!(
-            "The client {CLIENT_NAME:?} stays registered: the server offers no way to remove it. \
-             The next run uses the same one."
-        ));
-    }
-
     /// A token request with a code that is none: its error must be one that clients can read.
     pub(super) async fn refuse_bad_code(&mut self, endpoints: &Endpoints, client: &Client) {
         let Some(url) = &endpoints.token else {
@@ -388,117 +318,6 @@ impl Tour<'_> {
             None => Err(last),
         }
     }
-
-    async fn redeem(
-        &mut self,
-        client: &Client,
-        url: &Url,
-        request: &Request,
-        landing: &Landing,
-    ) -> Option<Grant> {
-        let code = landing.parameter("code")?;
-        let redeemed = token_request(client, &code, request.verifier.reveal());
-        let exchange = self.http.send(Ask::form(url, &redeemed)).await;
-        self.findings.extend(token::token_response(&exchange));
-        let body = exchange.outcome.ok().and_then(|answer| answer.json())?;
-        Some(Grant {
-            client_id: client.id.clone(),
-            token: body["access_token"].as_str()?.to_owned(),
-            refresh_token: body["refresh_token"].as_str().map(str::to_owned),
-            redeemed,
-        })
-    }
-
-    fn request(&self, endpoints: &Endpoints, client: &Client) -> Request {
-        let verifier = Secret::draw(&mut OsRng);
-        let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.reveal()));
-        // Characters that a careless redirect loses.
-        let state = format!("{} +/?&=%", Secret::draw(&mut OsRng).reveal());
-        let mut parameters = vec![
-            ("response_type", "code".to_owned()),
-            ("client_id", client.id.clone()),
-            ("redirect_uri", client.redirect_uri.to_string()),
-            ("state", state.clone()),
-            ("code_challenge", challenge),
-            ("code_challenge_method", "S256".to_owned()),
-            ("resource", self.target.typed.clone()),
-        ];
-        parameters.extend(endpoints.scope.clone().map(|scope| ("scope", scope)));
-        Request {
-            parameters,
-            verifier,
-            state,
-        }
-    }
-}
-
-impl Request {
-    fn url(&self, authorize: &Url) -> Url {
-        let mut url = authorize.clone();
-        url.query_pairs_mut().extend_pairs(&self.parameters);
-        url
-    }
-
-    fn with(&self, name: &str, value: &str) -> Self {
-        let replaced = |(key, old): &(&'static str, String)| {
-            (
-                *key,
-                if *key == name {
-                    value.to_owned()
-                } else {
-                    old.clone()
-                },
-            )
-        };
-        Self {
-            parameters: self.parameters.iter().map(replaced).collect(),
-            verifier: self.verifier.clone(),
-            state: self.state.clone(),
-        }
-    }
-
-    fn without(mut self, name: &str) -> Self {
-        self.parameters.retain(|(key, _)| *key != name);
-        self
-    }
-
-    fn landing(&self, url: Url, client: &Client) -> Landing {
-        Landing {
-            url,
-            redirect_uri: client.redirect_uri.clone(),
-            state: self.state.clone(),
-        }
-    }
-}
-
-/// Client metadata as command-line clients send it.
-fn metadata(redirect_uri: &Url, refresh: bool) -> Value {
-    let grant_types: &[&str] = if refresh {
-        &["authorization_code", "refresh_token"]
-    } else {
-        &["authorization_code"]
-    };
-    json!({
-        "client_name": CLIENT_NAME,
-        "redirect_uris": [redirect_uri.as_str()],
-        "grant_types": grant_types,
-        "response_types": ["code"],
-        "token_endpoint_auth_method": "none",
-        "application_type": "native",
-    })
-}
-
-fn token_request(client: &Client, code: &str, verifier: &str) -> Vec<(String, String)> {
-    let fields = [
-        ("grant_type", "authorization_code"),
-        ("code", code),
-        ("redirect_uri", client.redirect_uri.as_str()),
-        ("client_id", &client.id),
-        ("code_verifier", verifier),
-    ];
-    fields
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .to_vec()
 }
 
 async fn visit(http: &HttpClient, url: &Url) -> Exchange {
