@@ -1,5 +1,7 @@
 //! The page of a person's apps: what each may do, and the buttons that take it back.
 
+mod notice;
+
 use askama::Template;
 use http::StatusCode;
 
@@ -7,7 +9,8 @@ use super::consent::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME, Tool};
 use super::page::{Forms, Frame, Page};
 use super::text::{ago, clean, exact, in_words};
 use gateway_core::clock::Timestamp;
-use gateway_core::reason::Reason;
+
+pub use self::notice::AccountNotice;
 
 /// The longest definition that is shown, in bytes. One that is longer can't be approved here.
 const LONGEST_DEFINITION: usize = 20_000;
@@ -29,100 +32,6 @@ pub struct Account<'a> {
     pub is_cut: bool,
     /// Proves that the log-out comes from this page.
     pub log_out_seal: &'a str,
-}
-
-/// What came of a button of this page.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AccountNotice {
-    /// An app of this name, if it has one, lost what was shown.
-    Revoked(Option<String>),
-    /// What the form names is over already.
-    AlreadyOver,
-    /// This tool may be used again.
-    Approved(String),
-    /// It was approved before.
-    AlreadyApproved(String),
-    /// It is something else again than the page showed.
-    ChangedAgain(String),
-    /// The backend does not offer it any more.
-    Withdrawn(String),
-    /// The backend could not be asked.
-    NotAsked(String),
-    /// The page was open for too long.
-    PageExpired,
-}
-
-impl AccountNotice {
-    /// The status of the page that says it.
-    pub const fn status(&self) -> StatusCode {
-        match self {
-            Self::Revoked(_) | Self::AlreadyOver | Self::Approved(_) | Self::AlreadyApproved(_) => {
-                StatusCode::OK
-            }
-            Self::ChangedAgain(_) | Self::Withdrawn(_) => StatusCode::CONFLICT,
-            Self::NotAsked(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::PageExpired => StatusCode::FORBIDDEN,
-        }
-    }
-
-    /// Why nothing was done that should have been; `None` where nothing is wrong.
-    pub const fn reason(&self) -> Option<Reason> {
-        match self {
-            Self::Revoked(_) | Self::AlreadyOver | Self::Approved(_) | Self::AlreadyApproved(_) => {
-                None
-            }
-            Self::ChangedAgain(_) => Some(Reason::ToolsChangedMeanwhile),
-            Self::Withdrawn(_) => Some(Reason::ToolDefinitionChanged),
-            Self::NotAsked(_) => Some(Reason::ToolsUnknown),
-            Self::PageExpired => Some(Reason::PageExpired),
-        }
-    }
-
-    /// Whether it says that something was done.
-    const fn is_done(&self) -> bool {
-        matches!(self, Self::Revoked(_) | Self::Approved(_))
-    }
-
-    fn words(&self) -> String {
-        let tool = |name: &String| clean(name, LONGEST_NAME);
-        match self {
-            Self::Revoked(app) => {
-                let app = app.as_deref().map(|name| clean(name, LONGEST_NAME));
-                let app = app.filter(|name| !name.is_empty());
-                let app = app.map_or_else(|| "The app".to_owned(), |name| format!("“{name}”"));
-                format!(
-                    "{app} lost its access. Its next call is refused, and whatever it has open \
-                     here ends within seconds. To come back it has to ask you again."
-                )
-            }
-            Self::AlreadyOver => "Nothing was changed: that access had ended before.".to_owned(),
-            Self::Approved(name) => format!(
-                "“{}” may be used again, as it is shown to you now. The app need not reconnect.",
-                tool(name)
-            ),
-            Self::AlreadyApproved(name) => {
-                format!("Nothing was changed: “{}” was approved before.", tool(name))
-            }
-            Self::ChangedAgain(name) => format!(
-                "Nothing was approved: the backend changed “{}” once more. Look again, it is shown \
-                 below as it is now.",
-                tool(name)
-            ),
-            Self::Withdrawn(name) => format!(
-                "Nothing was approved: the backend does not offer “{}” any more.",
-                tool(name)
-            ),
-            Self::NotAsked(name) => format!(
-                "Nothing was approved: the backend could not be asked what “{}” is now. Try again \
-                 in a moment.",
-                tool(name)
-            ),
-            Self::PageExpired => {
-                "Nothing was changed: the page was open for too long. Press the button again."
-                    .to_owned()
-            }
-        }
-    }
 }
 
 /// An app with everything that it was allowed.
