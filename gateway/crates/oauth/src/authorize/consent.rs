@@ -141,16 +141,7 @@ async fn show(
         ),
         _ => Capabilities::Unknown,
     };
-    let Again {
-        problem,
-        preset,
-        find,
-    } = again.unwrap_or_default();
-    let preset = match &capabilities {
-        _ if preset.choice.is_some() => preset,
-        Capabilities::Tools(tools, _) => Preset::first(tools, is_verified(asked.client)),
-        Capabilities::Unknown => Preset::default(),
-    };
+    let again = again.unwrap_or_default();
     let page = Consent {
         frame: browser::frame(server, request),
         client_name: asked.client.name.as_deref(),
@@ -170,18 +161,12 @@ async fn show(
         covers_everything: asked.scopes.is_everything(asked.scope),
         user_name: &session.user_name,
         destination: asked.redirect_uri.destination(),
+        unfit: listing.map_or_else(Vec::new, unfit_tools),
+        preset: again.preset(&capabilities, asked.client),
         capabilities,
-        unfit: listing.map_or_else(Vec::new, |listing| {
-            let doubled = listing.doubled.iter().map(|name| {
-                format!("{name}: two tools have this name, and a call could run either; no call of it is let through")
-            });
-            let unfit = listing.unfit.iter().map(ToString::to_string);
-            doubled.chain(unfit).collect()
-        }),
-        preset,
         shown: &shown,
-        problem,
-        find,
+        problem: again.problem,
+        find: again.find,
         lifetime: server.settings.longest_grant(asked.client),
         authorization_request: raw_query,
         seal: &form_token::seal(&server.tags, Purpose::Consent, &bound, now, &mut OsRng),
@@ -191,6 +176,26 @@ async fn show(
     let mut response = pages::respond(StatusCode::OK, page, server.settings.issuer.is_https());
     browser.keep(server, &mut response);
     response
+}
+
+impl Again<'_> {
+    /// What is chosen and ticked at first, where nobody has chosen yet.
+    fn preset(&self, capabilities: &Capabilities, client: &Client) -> Preset {
+        match capabilities {
+            _ if self.preset.choice.is_some() => self.preset.clone(),
+            Capabilities::Tools(tools, _) => Preset::first(tools, is_verified(client)),
+            Capabilities::Unknown => Preset::default(),
+        }
+    }
+}
+
+/// What the backend lists and no call gets, with the reason.
+fn unfit_tools(listing: &ToolListing) -> Vec<String> {
+    let doubled = listing.doubled.iter().map(|name| {
+        format!("{name}: two tools have this name, and a call could run either; no call of it is let through")
+    });
+    let unfit = listing.unfit.iter().map(ToString::to_string);
+    doubled.chain(unfit).collect()
 }
 
 /// `POST /consent`: what comes after the person's answer.
