@@ -111,37 +111,18 @@ impl App {
         runtime: &Handle,
     ) -> Result<Self, StartError> {
         let clock = Clock;
-        let url = config.store.to_string();
-        let store = gateway_store::open(&config.store, runtime)?;
-        answering(&url, store.as_ref(), clock).await?;
-        let records = Records::new(store.clone());
-        same_keys(&url, &records, &keys.signing, clock).await?;
-        gateway_store::keep_swept(&store, clock, runtime);
-        let revocations = RevocationView::follow(store, clock, runtime);
-        first_reading(&url, &revocations, clock).await?;
-        let records = records.with_view(revocations.clone());
+        let (records, revocations) = opened(config, &keys, clock, runtime).await?;
         let journal = match &config.audit {
             Some(settings) => Journal::open(settings, &keys.tags, clock)?,
             None => Journal::off(),
         };
-
         let backends: Vec<Arc<Backend>> = config
             .backends
             .iter()
             .map(|configured| Arc::new(configured.backend.clone()))
             .collect();
         let connections = Arc::new(Connections::default());
-        let protocols = config
-            .backends
-            .iter()
-            .zip(&backends)
-            .map(|(configured, backend)| {
-                let protocols =
-                    ProtocolSupport::new(configured.families, configured.answer_discover);
-                protocols.follow(backend.clone(), connections.clone(), runtime);
-                protocols
-            })
-            .collect();
+        let protocols = protocols(config, &backends, &connections, runtime);
         let catalogue = Arc::new(Catalogue::new(
             backends.clone(),
             connections.clone(),
@@ -151,27 +132,9 @@ impl App {
         let lookout = Lookout::follow(&catalogue, runtime);
         let signing = Arc::new(keys.signing.with_approvers(config.approvers.clone()));
         let last_use = LastUse::follow(records.clone(), longest_rest(config), clock, runtime);
+        let private_hosts = &config.registration.private_hosts;
         let authorization_server = Arc::new(AuthorizationServer {
-            settings: Settings {
-                issuer: config.issuer.clone(),
-                mounts: backends
-                    .iter()
-                    .map(|backend| backend.mount.clone())
-                    .collect(),
-                title: config.general.title.clone(),
-                access_ttl: config.access_ttl,
-                scopes: config.scopes.clone(),
-                refresh: config.refresh,
-                introspection: introspection(config),
-                apps_challenge: config.discovery.apps_challenge.clone(),
-                security_contact: config.discovery.security_contact.clone(),
-                redirect_schemes: PrivateUseSchemes::new(
-                    config.registration.redirect_schemes.iter().cloned(),
-                ),
-                clients: config.clients.clone(),
-                document_hosts: config.registration.metadata_hosts.clone(),
-                registrations_per_hour: config.limits.registrations_per_hour,
-            },
+            settings: settings(config),
             records: records.clone(),
             last_use,
             keys: signing.clone(),
@@ -182,8 +145,8 @@ impl App {
             documents: config
                 .registration
                 .metadata_documents
-                .then(|| documents(&config.registration.private_hosts)),
-            key_sets: documents(&config.registration.private_hosts),
+                .then(|| documents(private_hosts)),
+            key_sets: documents(private_hosts),
             journal: journal.clone(),
             clock,
         });
@@ -205,6 +168,61 @@ impl App {
     }
 }
 
+/// The store, once it answers and belongs to these keys, and the revocations after their first reading.
+async fn opened(
+    config: &Config,
+    keys: &KeysFolder,
+    clock: Clock,
+    runtime: &Handle,
+) -> Result<(Records, Arc<RevocationView>), StartError> {
+    let url = config.store.to_string();
+    let store = gateway_store::open(&config.store, runtime)?;
+    answering(&url, store.as_ref(), clock).await?;
+    let records = Records::new(store.clone());
+    same_keys(&url, &records, &keys.signing, clock).await?;
+    gateway_store::keep_swept(&store, clock, runtime);
+    let revocations = RevocationView::follow(store, clock, runtime);
+    first_reading(&url, &revocations, clock).await?;
+    Ok((records.with_view(revocations.clone()), revocations))
+}
+
+/// What each backend speaks, found out from now on.
+fn protocols(
+    config: &Config,
+    backends: &[Arc<Backend>],
+    connections: &Arc<Connections>,
+    runtime: &Handle,
+) -> Vec<Arc<ProtocolSupport>> {
+    let follow = |(configured, backend): (&ConfiguredBackend, &Arc<Backend>)| {
+        let protocols = ProtocolSupport::new(configured.families, configured.answer_discover);
+        protocols.follow(backend.clone(), connections.clone(), runtime);
+        protocols
+    };
+    config.backends.iter().zip(backends).map(follow).collect()
+}
+
+/// What the authorization server needs of the configuration.
+fn settings(config: &Config) -> Settings {
+    let mounts = config.backends.iter();
+    let mounts = mounts.map(|configured| configured.backend.mount.clone());
+    let schemes = config.registration.redirect_schemes.iter().cloned();
+    Settings {
+        issuer: config.issuer.clone(),
+        mounts: mounts.collect(),
+        title: config.general.title.clone(),
+        access_ttl: config.access_ttl,
+        scopes: config.scopes.clone(),
+        refresh: config.refresh,
+        introspection: introspection(config),
+        apps_challenge: config.discovery.apps_challenge.clone(),
+        security_contact: config.discovery.security_contact.clone(),
+        redirect_schemes: PrivateUseSchemes::new(schemes),
+        clients: config.clients.clone(),
+        document_hosts: config.registration.metadata_hosts.clone(),
+        registrations_per_hour: config.limits.registrations_per_hour,
+    }
+}
+
 /// How long a grant can rest and still be used.
 fn longest_rest(config: &Config) -> Duration {
     let idle = config
@@ -213,7 +231,7 @@ fn longest_rest(config: &Config) -> Duration {
     config.access_ttl.max(idle)
 }
 
-/// What is fetched from addresses that strangers name.
+/// What is fetched from addresses that anonymous clients name.
 fn documents(private_hosts: &[String]) -> Documents {
     Documents::new(Fetcher::new(
         Limits::default(),

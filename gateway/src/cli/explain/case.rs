@@ -16,7 +16,7 @@ use gateway_core::access_token::{self, Claims, Keys, Tools, VerifiedToken};
 use gateway_core::client::ClientId;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::{GrantId, PinKey, ToolState, UserId};
-use gateway_core::policy::rules::{Asked, Rules, Surroundings};
+use gateway_core::policy::rules::{Asked, Rules, Statement, Surroundings};
 use gateway_core::policy::{
     self, AccessToken, Audience, DecisionInput, Question, Refusal, RevocationStatus, TokenRejection,
 };
@@ -184,22 +184,7 @@ impl<'a> Case<'a> {
 
     /// Asks the code that decides in a running gateway.
     pub(super) fn decide(self) -> Result<Explained, Vec<String>> {
-        let scopes = self.config.scopes.at(&self.backend.mount.name);
-        let audience = Audience {
-            resource: &self.backend.mount.resource(&self.config.issuer),
-            backend: &self.backend.mount.name,
-            scopes,
-        };
-        let status = RevocationStatus {
-            revoked: false,
-            remembers_since: Some(Timestamp::from_secs(0)),
-            age: Duration::ZERO,
-        };
-        let confirmed = self
-            .token
-            .clone()
-            .and_then(|token| AccessToken::confirm(token, audience, status, self.now));
-        let token = match confirmed {
+        let token = match self.confirmed() {
             Ok(token) => token.supposing_tools(self.kept.clone()),
             Err(TokenRejection::Invalid(reason)) => {
                 return Ok(self.explained(Some(Why {
@@ -214,30 +199,12 @@ impl<'a> Case<'a> {
             }
         };
         let tool = self.call.tool().map(str::to_owned);
-        let labels: Vec<_> = tool
-            .iter()
-            .map(|tool| (tool.clone(), self.labels))
-            .collect();
-        let tool_states: Vec<_> = tool
-            .iter()
-            .map(|tool| (tool.clone(), self.current))
-            .collect();
-        let read_only = tool.clone().filter(|_| self.labels.reads_only());
-        let read_only: BTreeSet<String> = read_only.into_iter().collect();
+        let labels = Vec::from_iter(tool.clone().map(|tool| (tool, self.labels)));
+        let tool_states = Vec::from_iter(tool.clone().map(|tool| (tool, self.current)));
+        let read_only = tool.filter(|_| self.labels.reads_only());
+        let read_only = BTreeSet::from_iter(read_only);
         let held = token.scopes();
-        let claims = token.claims();
-        let around = Surroundings {
-            user: &claims.user_name,
-            client: claims.client.as_str(),
-            grant: claims.grant.as_str(),
-            scopes: &held,
-            backend: &self.backend.mount.name,
-            resource: claims.resource.as_str(),
-            approvals: token.verified().approvals(),
-            address: self.explain.address,
-            protocol_version: Some(&self.explain.protocol_version),
-            now: self.now,
-        };
+        let around = self.surroundings(&token, &held);
         let rules = self.config.policy.as_deref();
         let input = DecisionInput {
             now: self.now,
@@ -260,21 +227,7 @@ impl<'a> Case<'a> {
         let (refused, rule) = match decided {
             Ok(permit) => (None, permit.rule(0).cloned()),
             Err(refused) => {
-                let refusal = refused.refusal;
-                let (rule, failed) = match &refusal {
-                    Refusal::Policy(_, decision) => (decision.by.clone(), decision.failed.clone()),
-                    _ => (None, Vec::new()),
-                };
-                let needs = match &refusal {
-                    Refusal::Scope(scope) => Some(scope.clone()),
-                    _ => None,
-                };
-                let why = Why {
-                    reason: refusal.reason(),
-                    check: refusal.to_string(),
-                    needs,
-                    failed,
-                };
+                let (why, rule) = why(&refused.refusal);
                 (Some(why), rule)
             }
         };
@@ -282,6 +235,42 @@ impl<'a> Case<'a> {
         explained.rule = rule;
         explained.facts.extend(stated.into_iter().flatten());
         Ok(explained)
+    }
+
+    /// The token, where nothing was revoked.
+    fn confirmed(&self) -> Result<AccessToken, TokenRejection> {
+        let audience = Audience {
+            resource: &self.backend.mount.resource(&self.config.issuer),
+            backend: &self.backend.mount.name,
+            scopes: self.config.scopes.at(&self.backend.mount.name),
+        };
+        let status = RevocationStatus {
+            revoked: false,
+            remembers_since: Some(Timestamp::from_secs(0)),
+            age: Duration::ZERO,
+        };
+        AccessToken::confirm(self.token.clone()?, audience, status, self.now)
+    }
+
+    /// Who asks, where and when, for the operator's policy.
+    fn surroundings<'s>(
+        &'s self,
+        token: &'s AccessToken,
+        scopes: &'s [&'s str],
+    ) -> Surroundings<'s> {
+        let claims = token.claims();
+        Surroundings {
+            user: &claims.user_name,
+            client: claims.client.as_str(),
+            grant: claims.grant.as_str(),
+            scopes,
+            backend: &self.backend.mount.name,
+            resource: claims.resource.as_str(),
+            approvals: token.verified().approvals(),
+            address: self.explain.address,
+            protocol_version: Some(&self.explain.protocol_version),
+            now: self.now,
+        }
     }
 
     /// The decision with what is known of the token.
@@ -328,6 +317,25 @@ impl<'a> Case<'a> {
             assumed: self.assumed.clone(),
         }
     }
+}
+
+/// What a refusal says, and the statement of the operator's policy that it rests on.
+fn why(refusal: &Refusal) -> (Why, Option<Statement>) {
+    let (rule, failed) = match refusal {
+        Refusal::Policy(_, decision) => (decision.by.clone(), decision.failed.clone()),
+        _ => (None, Vec::new()),
+    };
+    let needs = match refusal {
+        Refusal::Scope(scope) => Some(scope.clone()),
+        _ => None,
+    };
+    let why = Why {
+        reason: refusal.reason(),
+        check: refusal.to_string(),
+        needs,
+        failed,
+    };
+    (why, rule)
 }
 
 impl Explain {
