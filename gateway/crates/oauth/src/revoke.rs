@@ -13,6 +13,7 @@ use http::header::CACHE_CONTROL;
 use crate::audited::audited;
 use crate::client_authentication::{authenticate, form, malformed};
 use crate::error_response::{self, store_fault};
+use crate::revoke_all::REMEMBERED;
 use crate::server::{AuthorizationServer, Settings};
 use gateway_core::access_token::{self, LEEWAY, VerifiedToken};
 use gateway_core::audit::{Event, Record};
@@ -231,14 +232,17 @@ async fn end_grant(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let records = &server.records;
-    let grant = records.grant(id, now).await?;
-    let recorded = grant.as_ref().map_or(now, |grant| grant.expires);
+    let recorded = match records.grant(id, now).await {
+        // It may live for as long as anything does, and is to be revoked all the same.
+        Err(StoreError::Corrupt(_)) => Some(now + REMEMBERED),
+        grant => grant?.map(|grant| grant.expires),
+    };
     // A refresh may just be giving a token that the record as we read it does not know of.
     let given_now = now + server.settings.longest_use();
-    let until = last_token_ends.max(recorded).max(given_now) + 2 * LEEWAY;
+    let until = last_token_ends.max(recorded.unwrap_or(now)).max(given_now) + 2 * LEEWAY;
     // Without a record the grant was ended before, or is just being made: whoever makes it must
     // find it revoked.
-    let pending = grant.is_some() || records.once(&Key::ended_grant(id), until, now).await?;
+    let pending = recorded.is_some() || records.once(&Key::ended_grant(id), until, now).await?;
     if pending {
         records.revoke_grant(id, until, now).await?;
     }

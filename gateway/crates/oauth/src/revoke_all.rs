@@ -33,7 +33,7 @@ pub enum Whose<'a> {
 }
 
 /// Cuts off, durably, on every replica; streams and calls end as with any revocation. Says how many
-/// grants were known.
+/// grants were known. An error of what can't be read comes after all else was revoked.
 pub async fn cut_off(
     server: &AuthorizationServer,
     whose: Whose<'_>,
@@ -66,15 +66,20 @@ pub async fn cut_off(
 
     let given_now = now + settings.longest_use();
     let mut named = Vec::new();
-    for code in records.open_codes(of, now).await? {
+    let codes = records.open_codes(of, now).await?;
+    for code in codes.entries {
         named.push((code.grant, given_now + 2 * LEEWAY));
     }
     let grants = records.all_grants(of, now).await?;
-    let known = grants.len();
-    for grant in grants {
+    let known = grants.entries.len();
+    for grant in grants.entries {
         named.push((grant.id, grant.expires.max(given_now) + 2 * LEEWAY));
     }
     records.revoke_grants(named, now).await?;
+    // What can't be read is refused by its moment, as far as clocks agree; who asked is told of it.
+    if let Some(error) = codes.unreadable.or(grants.unreadable) {
+        return Err(error);
+    }
     let (user, client) = (of.user.map(UserId::as_str), of.client.map(ClientId::as_str));
     log::info!(
         event = "cut_off", user = user, client = client, grants = known;

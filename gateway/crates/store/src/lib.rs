@@ -54,8 +54,8 @@ pub use self::key::{CountKey, Key, KeyKind, Table};
 pub use self::last_use::LastUse;
 pub use self::memory::Memory;
 pub use self::records::{
-    Disabled, FormPage, GrantsOf, KeptGrant, KeptSetup, LoginSubject, Page, Pressed, Records,
-    SetupOffer, SetupState, TakenCode, ToolsUnknown, User,
+    Disabled, FormPage, GrantsOf, KeptGrant, KeptSetup, LoginSubject, Page, Pressed, Readable,
+    Records, SetupOffer, SetupState, TakenCode, ToolsUnknown, User,
 };
 pub use self::redis::Redis;
 pub use self::revocation::Revoked;

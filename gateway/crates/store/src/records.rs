@@ -26,7 +26,7 @@ pub use self::forms::{FormPage, Pressed};
 pub use self::grants::{GrantsOf, KeptGrant};
 pub use self::kept_tools::ToolsUnknown;
 pub use self::login_locks::LoginSubject;
-pub use self::page::Page;
+pub use self::page::{Page, Readable};
 pub use self::setup::{KeptSetup, SetupOffer, SetupState};
 pub use self::users::{Disabled, User};
 

@@ -121,8 +121,10 @@ async fn end_codes(
         return Ok(());
     }
     let until = now + server.settings.longest_token() + 2 * LEEWAY;
-    let codes = records.open_codes(of, now).await?.into_iter();
-    let before = codes.filter(|code| code.issued <= made);
+    let codes = records.open_codes(of, now).await?;
+    let before = codes.entries.into_iter();
+    let before = before.filter(|code| code.issued <= made);
     let named = before.map(|code| (code.grant, until)).collect();
-    records.revoke_grants(named, now).await
+    records.revoke_grants(named, now).await?;
+    codes.unreadable.map_or(Ok(()), Err)
 }

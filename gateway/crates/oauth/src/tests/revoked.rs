@@ -3,11 +3,13 @@
 
 use super::*;
 use crate::identity::people;
+use crate::revoke::take_back;
 use crate::revoke_all::{Whose, cut_off};
 use gateway_core::access_token::{Check, VerifiedToken};
 use gateway_core::client::ClientId;
+use gateway_core::grants::GrantId;
 use gateway_core::grants::refresh_token::Lifetimes;
-use gateway_store::{Disabled, RevocationView, StoreEpoch};
+use gateway_store::{Disabled, Key, RevocationView, StoreEpoch, StoreError};
 
 fn watched() -> AuthorizationServer {
     let server = server();
@@ -207,4 +209,27 @@ async fn a_disabled_person_can_neither_redeem_nor_refresh() {
     people::enable(&server.records, "alice", NOW).await.unwrap();
     let again = redeem(&server, &refresh, NOW).await;
     assert_eq!(again.status(), 200, "nothing was cut off");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_keeps_nothing_else_from_being_revoked() {
+    let server = watched();
+    let client = public_client(&server, "App").await;
+    let token = token_of(&server, &client, NOW).await;
+    let store = server.records.store();
+    // In the order of keys before the one that is to be revoked.
+    let unreadable = Key::grant(&GrantId::new("g_"));
+    store.put(&unreadable, b"{", None).await.unwrap();
+    let alice = UserId::new("u_1");
+    let cut = cut_off(&server, Whose::User(&alice), NOW).await;
+    assert!(matches!(cut, Err(StoreError::Corrupt(_))), "{cut:?}");
+    assert!(is_revoked(&server, &token));
+
+    let token = token_of(&server, &client, NOW).await;
+    let id = verified(&server, &token).claims().grant.clone();
+    let grant = server.records.grant(&id, NOW).await.unwrap().unwrap();
+    store.put(&Key::grant(&id), b"{", None).await.unwrap();
+    assert!(!is_revoked(&server, &token));
+    take_back(&server, &grant, NOW).await.unwrap();
+    assert!(is_revoked(&server, &token));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{GrantsOf, Record, Records, decode, encode};
+use super::{GrantsOf, Readable, Record, Records, decode, encode};
 use crate::{Inserted, Key, KeyKind, StoreError, Taken};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::authorization_code::AuthorizationCode;
@@ -74,11 +74,10 @@ impl Records {
         &self,
         of: GrantsOf<'_>,
         now: Timestamp,
-    ) -> Result<Vec<AuthorizationCode>, StoreError> {
+    ) -> Result<Readable<AuthorizationCode>, StoreError> {
         let open = |code: &AuthorizationCode| {
             of.includes(&code.user, &code.client) && now < code.expires + IN_FLIGHT
         };
-        let page = self.page(KeyKind::Code, None, usize::MAX, now, open);
-        Ok(page.await?.entries)
+        self.readable(KeyKind::Code, now, open).await
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Page, Record, Records, decode, encode};
+use super::{Page, Readable, Record, Records, decode, encode};
 use crate::{Key, KeyKind, Revocation, StoreError};
 use gateway_core::access_token::LEEWAY;
 use gateway_core::client::ClientId;
@@ -134,11 +134,10 @@ impl Records {
         &self,
         of: GrantsOf<'_>,
         now: Timestamp,
-    ) -> Result<Vec<Grant>, StoreError> {
+    ) -> Result<Readable<Grant>, StoreError> {
         let named =
             |grant: &Grant| of.includes(&grant.user, &grant.client) && now < grant.expires + LEEWAY;
-        let page = self.page(KeyKind::Grant, None, usize::MAX, now, named);
-        Ok(page.await?.entries)
+        self.readable(KeyKind::Grant, now, named).await
     }
 }
 

@@ -19,7 +19,46 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
+/// All of a list that can be read. For revoking: one record that can't be must not keep the others.
+#[derive(Debug)]
+pub struct Readable<T> {
+    /// In the order of their keys.
+    pub entries: Vec<T>,
+    /// Why a record could not be read, if so.
+    pub unreadable: Option<StoreError>,
+}
+
 impl Records {
+    /// All records of one kind that `includes` takes and that can be read.
+    pub(super) async fn readable<T: Record>(
+        &self,
+        kind: KeyKind,
+        now: Timestamp,
+        includes: impl Fn(&T) -> bool + Send,
+    ) -> Result<Readable<T>, StoreError> {
+        let mut found = Readable {
+            entries: Vec::new(),
+            unreadable: None,
+        };
+        let mut after: Option<String> = None;
+        loop {
+            let read = self.store.list(kind.table(), after.as_deref(), READ, now);
+            let read = read.await?;
+            let is_last = read.len() < READ;
+            for (key, value) in read {
+                match decode::<T>(kind, &value) {
+                    Ok(entry) if includes(&entry) => found.entries.push(entry),
+                    Ok(_) => {}
+                    Err(error) => found.unreadable = Some(error),
+                }
+                after = Some(key);
+            }
+            if is_last {
+                return Ok(found);
+            }
+        }
+    }
+
     /// Up to `limit` records of one kind after the key `after`, of those that `includes` takes.
     pub(super) async fn page<T: Record>(
         &self,
