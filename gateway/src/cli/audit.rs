@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::{Configuration, USAGE};
+use crate::cli::configuration::Configuration;
+use crate::cli::exit::USAGE;
 use crate::config::Config;
 use crate::keys;
 use gateway_core::audit::{Fault, Head, Line, PublicKey, Report, Verifier};

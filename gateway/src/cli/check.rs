@@ -4,7 +4,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use crate::cli::{Configuration, USAGE, report};
+use crate::cli::configuration::{Configuration, report};
+use crate::cli::exit::USAGE;
 use crate::config::{self, Config};
 use crate::environment;
 use gateway_core::clock::Clock;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::{UNAVAILABLE, USAGE};
+use crate::cli::exit::{UNAVAILABLE, USAGE};
 use gateway_core::secret::Secret;
 use gateway_doctor::{Check, Options, Person, Target, examine};
 

@@ -11,8 +11,9 @@ use pingora::http::RequestHeader;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::time::timeout;
 
+use crate::cli::configuration::Configuration;
+use crate::cli::exit::UNAVAILABLE;
 use crate::cli::operator::reachable;
-use crate::cli::{Configuration, UNAVAILABLE};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 

@@ -6,29 +6,27 @@
 //! can't do it now, or something else answers; 77 the token is not here, or is another gateway's.
 
 pub(super) mod clients;
+mod failed;
+mod gateway;
 pub(super) mod grants;
 pub(super) mod passwords;
 pub(super) mod streams;
 mod table;
-mod wire;
 
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use http::StatusCode;
 use serde_json::Value;
 
+pub(super) use self::failed::Failed;
+pub(super) use self::gateway::{Gateway, reachable};
 pub(super) use self::table::{Table, cell};
-pub(super) use self::wire::{Gateway, reachable};
 
-use crate::cli::{Configuration, UNAVAILABLE, USAGE};
+use crate::cli::configuration::Configuration;
 use crate::config::Config;
-use crate::operator_api::{Limit, PageQuery, Refusal};
-
-/// `EX_NOPERM` of sysexits.h.
-const FORBIDDEN: u8 = 77;
+use crate::operator_api::{Limit, PageQuery};
 
 /// What every command takes.
 #[derive(Debug, Args)]
@@ -93,54 +91,6 @@ impl Paging {
         PageQuery {
             limit: self.limit(),
             after: self.after(),
-        }
-    }
-}
-
-/// Why a command did nothing: its exit code, and a sentence.
-#[derive(Debug, thiserror::Error)]
-#[error("{sentence}")]
-pub(super) struct Failed {
-    code: u8,
-    sentence: String,
-}
-
-impl Failed {
-    pub(super) fn usage(sentence: impl Into<String>) -> Self {
-        Self {
-            code: USAGE,
-            sentence: sentence.into(),
-        }
-    }
-
-    fn unavailable(sentence: impl Into<String>) -> Self {
-        Self {
-            code: UNAVAILABLE,
-            sentence: sentence.into(),
-        }
-    }
-
-    fn forbidden(sentence: impl Into<String>) -> Self {
-        Self {
-            code: FORBIDDEN,
-            sentence: sentence.into(),
-        }
-    }
-
-    /// What the gateway answered instead of doing it.
-    fn answered(status: StatusCode, refusal: &Refusal) -> Self {
-        let message = cell(&refusal.message, 300);
-        let remedy = refusal.remedy.as_deref().map(|remedy| cell(remedy, 300));
-        let remedy = remedy.map_or_else(String::new, |remedy| format!("\n  {remedy}"));
-        let code = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => FORBIDDEN,
-            status if status.is_server_error() => UNAVAILABLE,
-            StatusCode::UNPROCESSABLE_ENTITY | StatusCode::METHOD_NOT_ALLOWED => USAGE,
-            _ => 1,
-        };
-        Self {
-            code,
-            sentence: format!("{message}{remedy}"),
         }
     }
 }

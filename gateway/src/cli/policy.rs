@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 
 use self::recorded::{Change, Judged, Who};
 use crate::cli::audit::{self, Note};
-use crate::cli::{Configuration, USAGE, policy_of, report};
+use crate::cli::configuration::{Configuration, policy_of, report};
+use crate::cli::exit::USAGE;
 use crate::config;
 
 /// Somebody gains or loses, or can't be judged.

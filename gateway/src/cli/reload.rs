@@ -7,7 +7,7 @@
 use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::Configuration;
+use crate::cli::configuration::Configuration;
 use crate::config;
 use gateway_core::audit::{Event, Record};
 use gateway_core::policy::PolicyHandle;

@@ -10,7 +10,9 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::app::App;
-use crate::cli::{Configuration, UNAVAILABLE, logging, reload, summary};
+use crate::cli::configuration::Configuration;
+use crate::cli::exit::UNAVAILABLE;
+use crate::cli::{logging, reload, summary};
 use crate::config::Config;
 use crate::environment;
 use crate::keys;

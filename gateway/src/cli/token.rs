@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::cli::USAGE;
+use crate::cli::exit::USAGE;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::protocol::bearer::BearerToken;
 

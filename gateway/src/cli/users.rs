@@ -4,9 +4,9 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
+use crate::cli::exit::{UNAVAILABLE, USAGE};
 use crate::cli::operator::passwords::{self, PasswordSource};
 use crate::cli::operator::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
-use crate::cli::{UNAVAILABLE, USAGE};
 use crate::operator_api::{
     AddUser, DisableUser, EnableUser, ListUsers, NamedUser, SetPassword, UserView, UserWithPassword,
 };

@@ -9,7 +9,8 @@ use biscuit_auth::KeyPair;
 use serde_json::value::RawValue;
 
 use super::{Explain, Explained, Why, message};
-use crate::cli::{Configuration, policy_of, token};
+use crate::cli::configuration::{Configuration, policy_of};
+use crate::cli::token;
 use crate::config::{self, Config};
 use crate::keys;
 use gateway_core::access_token::{self, Claims, Keys, Tools, VerifiedToken};

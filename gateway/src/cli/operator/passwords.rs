@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Failed;
+use super::failed::Failed;
 use gateway_oauth::identity::{LONGEST, Password, SHORTEST};
 
 /// Where the password comes from.

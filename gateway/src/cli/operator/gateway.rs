@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Failed;
+use super::failed::Failed;
 use crate::config::Config;
 use crate::keys::{self, KeysError};
 use crate::operator_api::{Endpoint, Query, Refusal};
@@ -221,7 +221,11 @@ mod tests {
             (404, "{\"message\":\"Not Found\"}"),
         ] {
             let failed = judged(status, body).err().unwrap();
-            assert_eq!(failed.code, crate::cli::UNAVAILABLE, "{status} {body}");
+            assert_eq!(
+                failed.code,
+                crate::cli::exit::UNAVAILABLE,
+                "{status} {body}"
+            );
         }
         let refused = "{\"error\":\"not_found\",\"message\":\"there is no grant\"}";
         assert_eq!(judged(404, refused).err().unwrap().code, 1);

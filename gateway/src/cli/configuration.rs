@@ -1,0 +1,112 @@
+//! Where the configuration of a command comes from.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::cli::exit::USAGE;
+use crate::config::layers::{Layers, Problem};
+use crate::config::{self, Config, SCHEMA};
+
+/// Where the configuration comes from. A flag wins over the environment, that over the file.
+#[derive(Clone, Debug, Default, Args)]
+pub(in crate::cli) struct Configuration {
+    /// The configuration file
+    #[arg(long, short, env = "GATEWAY_CONFIG", value_name = "FILE")]
+    pub(in crate::cli) config: Option<PathBuf>,
+    /// The origin that clients and browsers use, such as https://mcp.example.com
+    #[arg(long, value_name = "URL")]
+    pub(in crate::cli) public_url: Option<String>,
+    /// Where clients and browsers are served
+    #[arg(long, value_name = "ADDRESS")]
+    pub(in crate::cli) listen: Option<String>,
+    /// Where health, metrics and the operator's commands are served
+    #[arg(long, value_name = "ADDRESS")]
+    pub(in crate::cli) admin_listen: Option<String>,
+    /// file:DIR, redis://…, rediss://… or memory:
+    #[arg(long, value_name = "URL")]
+    pub(in crate::cli) store: Option<String>,
+    /// The backend, where there is one and no file names it
+    #[arg(long, value_name = "URL", conflicts_with = "stdio")]
+    pub(in crate::cli) backend: Option<String>,
+    /// json or pretty
+    #[arg(long, value_name = "FORMAT")]
+    pub(in crate::cli) log_format: Option<String>,
+    /// A server that speaks on stdin and stdout, to stand in front of: a program and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub(in crate::cli) stdio: Vec<String>,
+}
+
+/// The layers of a configuration with another policy in it, if one is given.
+pub(in crate::cli) fn policy_of(configuration: &Configuration, policy: Option<&Path>) -> Layers {
+    let mut layers = configuration.layers();
+    if let Some(path) = policy {
+        layers.flag("policy.file", "--policy", &path.display().to_string());
+    }
+    layers
+}
+
+impl Configuration {
+    /// One that is all in a file, and in the environment.
+    pub(in crate::cli) fn of_file(config: Option<PathBuf>) -> Self {
+        Self {
+            config,
+            ..Self::default()
+        }
+    }
+
+    /// All layers. A file that can't be read is a problem, too.
+    pub(in crate::cli) fn layers(&self) -> Layers {
+        let mut layers = Layers::new(&SCHEMA);
+        if let Some(path) = &self.config {
+            match config::read_text(path) {
+                Ok(text) => layers.file(path, &text),
+                Err(sentence) => {
+                    layers.unread("--config", format!("{} {sentence}", path.display()));
+                }
+            }
+        }
+        layers.environment(std::env::vars());
+        let flags = [
+            ("public_url", "--public-url", &self.public_url),
+            ("listen", "--listen", &self.listen),
+            ("admin_listen", "--admin-listen", &self.admin_listen),
+            ("store.url", "--store", &self.store),
+            ("backend.0.url", "--backend", &self.backend),
+            ("log.format", "--log-format", &self.log_format),
+        ];
+        for (path, name, value) in flags {
+            if let Some(value) = value {
+                layers.flag(path, name, value);
+            }
+        }
+        if !self.stdio.is_empty() {
+            let instead_of = ["backend.0.url", "backend.0.command"];
+            layers.words("backend.0.stdio", &self.stdio, &instead_of);
+        }
+        layers
+    }
+
+    /// The configuration, or all problems on stderr and the exit code for them.
+    pub(in crate::cli) fn resolve(&self) -> Result<Config, ExitCode> {
+        config::resolve(&self.layers()).map_err(|problems| report(&problems))
+    }
+
+    /// The same for a command that asks no backend: a gateway whose backend was given on its command
+    /// line has none in its configuration.
+    pub(in crate::cli) fn resolve_without_backend(&self) -> Result<Config, ExitCode> {
+        let mut layers = self.layers();
+        if layers.backends() == 0 {
+            layers.flag("backend.0.url", "--backend", "http://127.0.0.1:9");
+        }
+        config::resolve(&layers).map_err(|problems| report(&problems))
+    }
+}
+
+pub(in crate::cli) fn report(problems: &[Problem]) -> ExitCode {
+    for problem in problems {
+        eprintln!("error: {problem}");
+    }
+    ExitCode::from(USAGE)
+}
