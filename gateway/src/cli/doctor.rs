@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::cli::exit::{UNAVAILABLE, USAGE};
 use gateway_core::secret::Secret;
-use gateway_doctor::{Check, Options, Person, Target, examine};
+use gateway_doctor::{Check, Login, Options, Target, examine};
 
 /// How long the operator may take to log in.
 const LOGIN_PATIENCE: Duration = Duration::from_secs(5 * 60);
@@ -106,7 +106,7 @@ impl Arguments {
         let target = Target::parse(url).map_err(|error| format!("{url}: {error}"))?;
         Ok(Options {
             target,
-            person: self.person()?,
+            login: self.login()?,
             ca_file: self.ca_file.clone(),
             timeout: self.timeout,
             quick: self.quick,
@@ -114,17 +114,17 @@ impl Arguments {
     }
 
     /// Without a terminal nobody would see the URL to open, unless something waits for it.
-    fn person(&self) -> Result<Person, String> {
+    fn login(&self) -> Result<Login, String> {
         if let (Some(name), Some(path)) = (&self.login, &self.password_file) {
-            return Ok(Person::Unattended {
+            return Ok(Login::Unattended {
                 name: name.clone(),
                 password: password(path)?,
             });
         }
         if self.no_browser || (self.wait.is_none() && !std::io::stderr().is_terminal()) {
-            return Ok(Person::Nobody);
+            return Ok(Login::Nobody);
         }
-        Ok(Person::Operator {
+        Ok(Login::Operator {
             patience: self.wait.unwrap_or(LOGIN_PATIENCE),
         })
     }

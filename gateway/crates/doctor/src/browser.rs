@@ -56,7 +56,7 @@ impl Browser {
     }
 
     async fn exchange(&mut self, wire: &HttpClient, ask: Ask) -> Exchange {
-        let mut ask = ask.for_person();
+        let mut ask = ask.for_browser();
         if !self.cookies.is_empty() {
             let pairs = self
                 .cookies

@@ -15,7 +15,7 @@ use super::check::Check;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reader {
     Program,
-    Person,
+    Browser,
 }
 
 /// One request and its outcome.

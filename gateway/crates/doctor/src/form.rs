@@ -27,7 +27,7 @@ pub(super) struct Form {
     /// The names of visible one-line fields.
     pub(super) texts: Vec<String>,
     pub(super) buttons: Vec<Button>,
-    /// Whether the person may allow everything there.
+    /// Whether the user may allow everything there.
     offers_everything: bool,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Button {
     pub(super) words: String,
 }
 
-/// What a person decides on a consent page.
+/// What the user decides on a consent page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Decision {
     Allow,
@@ -103,7 +103,7 @@ impl Page {
             .find_map(|form| form.press(decision))
     }
 
-    /// What a person reads, at most 200 characters.
+    /// What the user reads, at most 200 characters.
     pub(super) fn words(&self) -> String {
         let main = self.html.select(&selector("main, body")).next_back();
         let text: String = main

@@ -98,8 +98,8 @@ impl Ask {
     }
 
     /// As a browser asks for a page.
-    pub(super) fn for_person(mut self) -> Self {
-        self.reader = Reader::Person;
+    pub(super) fn for_browser(mut self) -> Self {
+        self.reader = Reader::Browser;
         self.with("accept", "text/html,application/xhtml+xml")
     }
 

@@ -45,7 +45,7 @@ pub struct Options {
     /// The MCP URL.
     pub target: Target,
     /// Who logs in.
-    pub person: Person,
+    pub login: Login,
     /// Certificates to trust beside those of this machine, in PEM.
     pub ca_file: Option<PathBuf>,
     /// For one exchange.
@@ -54,9 +54,9 @@ pub struct Options {
     pub quick: bool,
 }
 
-/// Who logs in and decides, for the flow with a token.
+/// Who logs in.and decides, for the flow with a token.
 #[derive(Clone, Debug)]
-pub enum Person {
+pub enum Login {
     /// Nobody: what needs a token is skipped.
     Nobody,
     /// The operator, with a browser on this machine.

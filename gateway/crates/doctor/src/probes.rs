@@ -19,10 +19,10 @@ use super::finding::{Finding, Report};
 use super::http_client::HttpClient;
 use super::target::Target;
 use super::trust::{TrustError, client_config};
-use super::{Options, Person};
+use super::{Login, Options};
 
 /// An examination under way.
-struct Tour<'a> {
+struct Examination<'a> {
     options: &'a Options,
     target: &'a Target,
     http: HttpClient,
@@ -35,7 +35,7 @@ struct Tour<'a> {
 /// Examines a deployment. `say` shows the operator what to open in the browser.
 pub async fn examine(options: &Options, say: &(dyn Fn(&str) + Sync)) -> Result<Report, TrustError> {
     let tls = client_config(options.ca_file.as_deref())?;
-    let mut tour = Tour {
+    let mut examination = Examination {
         options,
         target: &options.target,
         http: HttpClient::new(tls.clone(), options.timeout),
@@ -44,23 +44,23 @@ pub async fn examine(options: &Options, say: &(dyn Fn(&str) + Sync)) -> Result<R
         notes: Vec::new(),
     };
     let network = network::look(&options.target, tls, options.timeout).await;
-    let found = checks::network::network(tour.target, &network);
-    tour.findings.extend(found);
+    let found = checks::network::network(examination.target, &network);
+    examination.findings.extend(found);
     if network.is_usable() {
-        tour.walk().await;
-        let found = checks::network::obstacles(&tour.http.log());
-        tour.findings.extend(found);
+        examination.run().await;
+        let found = checks::network::obstacles(&examination.http.log());
+        examination.findings.extend(found);
     }
     Ok(Report::new(
         options.target.typed.clone(),
-        are_ours(&tour.http.log()),
-        tour.findings,
-        tour.notes,
+        are_ours(&examination.http.log()),
+        examination.findings,
+        examination.notes,
     ))
 }
 
-impl Tour<'_> {
-    async fn walk(&mut self) {
+impl Examination<'_> {
+    async fn run(&mut self) {
         let discovery = self.discover().await;
         self.look_like_clients(&discovery).await;
         self.be_challenged(&discovery).await;
@@ -83,7 +83,7 @@ impl Tour<'_> {
             if let Some(grant) = grant {
                 self.use_grant(&endpoints, &grant).await;
             }
-        } else if matches!(self.options.person, Person::Nobody) {
+        } else if matches!(self.options.login, Login::Nobody) {
             self.notes.push(
                 "Nobody logged in, so nothing behind the login was looked at: run with --login and \
                  --password-file, or in a terminal without --no-browser."

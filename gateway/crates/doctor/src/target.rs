@@ -1,4 +1,4 @@
-//! What is examined: the URL as a person types it into ChatGPT, and the URLs that follow from it.
+//! What is examined: the URL as a user types it into ChatGPT, and the URLs that follow from it.
 
 use url::{Host, Url};
 

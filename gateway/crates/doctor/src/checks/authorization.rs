@@ -95,7 +95,7 @@ pub(crate) fn loopback_port(last: &Exchange) -> Finding {
     settle(check, [last], judged)
 }
 
-/// The page that a person without a session sees: the last answer on the way. `landing`: where it
+/// The page that a user without a session sees: the last answer on the way. `landing`: where it
 /// led back to the client; `is_loopback`: only programs of one machine reach the server.
 pub(crate) fn login_page(
     last: &Exchange,
@@ -363,7 +363,7 @@ mod tests {
                 headers,
                 "<p>",
             );
-            exchange.reader = crate::exchange::Reader::Person;
+            exchange.reader = crate::exchange::Reader::Browser;
             page_instead_of_redirect(Check::BadRedirect, &exchange).verdict
         };
         assert_eq!(last(400, &[HTML]), Verdict::Pass);
@@ -416,7 +416,7 @@ mod tests {
             &[("location", "https://login.example.org/")],
             "",
         );
-        there.reader = crate::exchange::Reader::Person;
+        there.reader = crate::exchange::Reader::Browser;
         let of = |query: &str, is_loopback| {
             let landing = landing(query);
             verdict_of(

@@ -325,7 +325,7 @@ mod tests {
             verdict_of(&obstacles(&[page.clone()]), Check::NoRedirect),
             Verdict::Fail
         );
-        page.reader = Reader::Person;
+        page.reader = Reader::Browser;
         assert_eq!(
             verdict_of(&obstacles(&[page]), Check::NoRedirect),
             Verdict::Pass

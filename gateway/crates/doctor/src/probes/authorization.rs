@@ -21,7 +21,7 @@ const DENY_PATIENCE: Duration = Duration::from_secs(45);
 /// Where a decision led: back to the client, or to an answer that is the end of the way.
 type Walked = Result<Landing, Exchange>;
 
-impl Tour<'_> {
+impl Examination<'_> {
     /// A token request with a code that is none: its error must be one that clients can read.
     pub(super) async fn refuse_bad_code(&mut self, endpoints: &Endpoints, client: &Client) {
         let Some(url) = &endpoints.token else {
@@ -117,20 +117,20 @@ impl Tour<'_> {
         self.redeem(client, token, request, landing).await
     }
 
-    /// The flow with a person, to a grant.
+    /// The flow with somebody who logs in, to a grant.
     pub(super) async fn authorize(
         &mut self,
         endpoints: &Endpoints,
         client: &Client,
     ) -> Option<Grant> {
         let (authorize, token) = (endpoints.authorization.as_ref()?, endpoints.token.as_ref()?);
-        match &self.options.person {
-            Person::Nobody => None,
-            Person::Operator { patience } => {
+        match &self.options.login {
+            Login::Nobody => None,
+            Login::Operator { patience } => {
                 self.authorize_operator(endpoints, client, authorize, token, *patience)
                     .await
             }
-            Person::Unattended { name, password } => {
+            Login::Unattended { name, password } => {
                 let (name, password) = (name.clone(), password.clone());
                 let mut browser = self
                     .log_in(endpoints, client, authorize, &name, &password)

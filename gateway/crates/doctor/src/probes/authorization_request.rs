@@ -19,7 +19,7 @@ pub(super) struct Request {
     pub(super) state: String,
 }
 
-impl Tour<'_> {
+impl Examination<'_> {
     pub(super) fn request(&self, endpoints: &Endpoints, client: &Client) -> Request {
         let verifier = Secret::draw(&mut OsRng);
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(verifier.reveal()));

@@ -11,7 +11,7 @@ use crate::probes::session::{discover_message, initialize_message, post};
 /// A web client that asks for leave before it calls.
 const WEB_CLIENT: &str = "http://localhost:6274";
 
-impl Tour<'_> {
+impl Examination<'_> {
     pub(super) async fn be_challenged(&mut self, discovery: &Discovery) {
         let mcp = self.every_method(&self.target.mcp).await;
         let sse = self.every_method(&self.target.sse).await;

@@ -24,7 +24,7 @@ const USER_AGENTS: &[&str] = &[
     "node",
 ];
 
-impl Tour<'_> {
+impl Examination<'_> {
     pub(super) async fn discover(&mut self) -> Discovery {
         let path = self.target.path();
         let resource_url = self.target.at(&format!("{RESOURCE}{path}"));

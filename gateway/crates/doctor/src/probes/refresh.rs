@@ -5,7 +5,7 @@ use super::*;
 use crate::checks::refresh::{self, Refreshed};
 use crate::http_client::Ask;
 
-impl Tour<'_> {
+impl Examination<'_> {
     /// As clients with parallel calls do it: exchange, use, exchange the same one again, go on with
     /// the new one.
     pub(super) async fn refresh(&mut self, endpoints: &Endpoints, grant: &Grant) {

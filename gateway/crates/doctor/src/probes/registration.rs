@@ -12,11 +12,11 @@ use crate::http_client::Ask;
 /// The name of the test client, the same at every run.
 const CLIENT_NAME: &str = "Gateway doctor";
 
-impl Tour<'_> {
+impl Examination<'_> {
     pub(super) async fn register(&mut self, endpoints: &Endpoints) -> Option<Client> {
         let url = endpoints.registration.as_ref()?;
-        let callback = match self.options.person {
-            Person::Operator { .. } => Callback::listen().await.ok(),
+        let callback = match self.options.login {
+            Login::Operator { .. } => Callback::listen().await.ok(),
             _ => None,
         };
         let redirect_uri = callback.as_ref().map_or_else(

@@ -25,7 +25,7 @@ pub(super) struct Session {
     pub(super) revision: String,
 }
 
-impl Tour<'_> {
+impl Examination<'_> {
     /// Calls in the order of ChatGPT: the new handshake, the old one, the tools.
     pub(super) async fn use_token(&mut self, grant: &Grant) -> Session {
         let url = &self.target.mcp;

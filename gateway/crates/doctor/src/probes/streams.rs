@@ -26,7 +26,7 @@ struct Streams {
     sse: Option<StreamRecorder>,
 }
 
-impl Tour<'_> {
+impl Examination<'_> {
     /// Opens streams, watches them, and takes the grant back.
     pub(super) async fn stream_and_end(
         &mut self,
