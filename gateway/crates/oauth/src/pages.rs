@@ -17,8 +17,8 @@ mod text;
 mod waiting;
 
 pub use self::account::{
-    Account, AccountNotice, Allowed, App, ChangedTool, Connection, Known, NewDefinition, Place,
-    RevokeForm,
+    Account, AccountNotice, AllowedTools, App, ChangedTool, ClientOrigin, Connection,
+    GrantedResource, NewDefinition, RevokeForm,
 };
 pub use self::assets::asset;
 pub use self::consent::{Capabilities, Changed, Consent, ConsentProblem, Preset, ScopeLine, Tool};

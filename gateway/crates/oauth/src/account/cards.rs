@@ -10,7 +10,8 @@ use crate::authorize::consent::tools;
 use crate::clients;
 use crate::form_token::Purpose;
 use crate::pages::{
-    Allowed, App, ChangedTool, Connection, Known, NewDefinition, Place, RevokeForm,
+    AllowedTools, App, ChangedTool, ClientOrigin, Connection, GrantedResource, NewDefinition,
+    RevokeForm,
 };
 use crate::server::AuthorizationServer;
 use gateway_core::client::metadata_document::DocumentUrl;
@@ -153,7 +154,7 @@ fn app(
     let all: Vec<&str> = grants.iter().map(|(grant, _)| grant.id.as_str()).collect();
     App {
         name: client.and_then(|client| client.name.clone()),
-        known: known(id, client),
+        known: origin(id, client),
         connections: grants
             .iter()
             .map(|(grant, used)| connection(sealer, grant, *used, listings))
@@ -162,20 +163,21 @@ fn app(
     }
 }
 
-fn known(id: &ClientId, client: Option<&Client>) -> Known {
+fn origin(id: &ClientId, client: Option<&Client>) -> ClientOrigin {
     let host = || {
         let address = DocumentUrl::parse(id).and_then(Result::ok)?;
         Some(address.host().to_owned())
     };
     match client {
         Some(client) => match client.registration {
-            Registration::SelfRegistered => Known::SelfRegistered(client.registered),
-            Registration::PreRegistered => Known::Operator,
-            Registration::MetadataDocument => {
-                host().map_or_else(|| Known::Gone(id.to_string()), Known::Document)
-            }
+            Registration::SelfRegistered => ClientOrigin::SelfRegistered(client.registered),
+            Registration::PreRegistered => ClientOrigin::Operator,
+            Registration::MetadataDocument => host().map_or_else(
+                || ClientOrigin::Gone(id.to_string()),
+                ClientOrigin::Document,
+            ),
         },
-        None => Known::Gone(id.to_string()),
+        None => ClientOrigin::Gone(id.to_string()),
     }
 }
 
@@ -202,8 +204,8 @@ fn connection(
     };
     Connection {
         place: match mount {
-            Some(mount) => Place::Backend(mount.name.clone()),
-            None => Place::Gone(grant.resource.as_str().to_owned()),
+            Some(mount) => GrantedResource::Backend(mount.name.clone()),
+            None => GrantedResource::Gone(grant.resource.as_str().to_owned()),
         },
         scope: grant.scope.to_string(),
         scope_words: scopes.map_or_else(Vec::new, |scopes| {
@@ -213,10 +215,10 @@ fn connection(
             lines.map(|line| line.words.to_owned()).collect()
         }),
         allowed: match &grant.tools {
-            Tools::All if is_limited => Allowed::EverythingOfItsScope,
-            Tools::All => Allowed::Everything,
-            Tools::Only(_) | Tools::Kept { .. } => Allowed::Named(names()),
-            Tools::Pinned(_) => Allowed::AsTheyWere(names()),
+            Tools::All if is_limited => AllowedTools::EverythingOfItsScope,
+            Tools::All => AllowedTools::Everything,
+            Tools::Only(_) | Tools::Kept { .. } => AllowedTools::Named(names()),
+            Tools::Pinned(_) => AllowedTools::AsTheyWere(names()),
         },
         since: grant.created,
         last_used,

@@ -40,7 +40,7 @@ pub struct App {
     /// The name that it gives itself.
     pub name: Option<String>,
     /// Who vouches for it.
-    pub known: Known,
+    pub known: ClientOrigin,
     /// What it was allowed, newest first.
     pub connections: Vec<Connection>,
     /// Takes all of it back.
@@ -49,7 +49,7 @@ pub struct App {
 
 /// How an app is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Known {
+pub enum ClientOrigin {
     /// It registered itself at this time.
     SelfRegistered(Timestamp),
     /// By this host, which describes it.
@@ -73,13 +73,13 @@ pub struct RevokeForm {
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// Where.
-    pub place: Place,
+    pub place: GrantedResource,
     /// The scope.
     pub scope: String,
     /// What each part of it allows, in the operator's words; none where there are no such words.
     pub scope_words: Vec<String>,
     /// Which tools.
-    pub allowed: Allowed,
+    pub allowed: AllowedTools,
     /// When.
     pub since: Timestamp,
     /// When it was used last.
@@ -98,7 +98,7 @@ pub struct Connection {
 
 /// Where an app may act.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum GrantedResource {
     /// At the backend of this name.
     Backend(String),
     /// At a resource that the gateway serves no more.
@@ -107,7 +107,7 @@ pub enum Place {
 
 /// Which tools an app may use.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Allowed {
+pub enum AllowedTools {
     /// All, also later ones.
     Everything,
     /// All that the scope covers, also later ones.
@@ -198,12 +198,12 @@ impl Numbers {
 struct AppCard<'a> {
     number: usize,
     name: Option<String>,
-    known: KnownLine<'a>,
+    known: OriginLine<'a>,
     connections: Vec<ConnectionLine<'a>>,
     revoke: &'a RevokeForm,
 }
 
-enum KnownLine<'a> {
+enum OriginLine<'a> {
     SelfRegistered(String),
     Document(&'a str),
     Operator,
@@ -212,7 +212,7 @@ enum KnownLine<'a> {
 
 struct ConnectionLine<'a> {
     number: usize,
-    place: &'a Place,
+    place: &'a GrantedResource,
     scope: &'a str,
     scope_words: &'a [String],
     allowed: AllowedLine,
@@ -232,18 +232,18 @@ struct AllowedLine {
 }
 
 impl AllowedLine {
-    fn new(allowed: &Allowed) -> Self {
+    fn new(allowed: &AllowedTools) -> Self {
         let (tools, one, several) = match allowed {
-            Allowed::Everything => return Self::all("Everything, also what comes later"),
-            Allowed::EverythingOfItsScope => {
+            AllowedTools::Everything => return Self::all("Everything, also what comes later"),
+            AllowedTools::EverythingOfItsScope => {
                 return Self::all("Everything that is covered above, also what comes later");
             }
-            Allowed::Named(tools) => (
+            AllowedTools::Named(tools) => (
                 tools,
                 "This one, however the backend changes it",
                 "however the backend changes them",
             ),
-            Allowed::AsTheyWere(tools) => (
+            AllowedTools::AsTheyWere(tools) => (
                 tools,
                 "This one, as it was when you allowed it",
                 "as they were when you allowed them",
@@ -305,10 +305,10 @@ impl<'a> AppCard<'a> {
                 .map(|name| clean(name, LONGEST_NAME))
                 .filter(|name| !name.is_empty()),
             known: match &app.known {
-                Known::SelfRegistered(at) => KnownLine::SelfRegistered(ago(now.since(*at))),
-                Known::Document(host) => KnownLine::Document(host),
-                Known::Operator => KnownLine::Operator,
-                Known::Gone(id) => KnownLine::Gone(clean(id, LONGEST_DESCRIPTION)),
+                ClientOrigin::SelfRegistered(at) => OriginLine::SelfRegistered(ago(now.since(*at))),
+                ClientOrigin::Document(host) => OriginLine::Document(host),
+                ClientOrigin::Operator => OriginLine::Operator,
+                ClientOrigin::Gone(id) => OriginLine::Gone(clean(id, LONGEST_DESCRIPTION)),
             },
             connections: app
                 .connections

@@ -117,9 +117,9 @@ fn ago_by(seconds: u64) -> Timestamp {
     NOW - Duration::from_secs(seconds)
 }
 
-fn connection(allowed: Allowed) -> Connection {
+fn connection(allowed: AllowedTools) -> Connection {
     Connection {
-        place: Place::Backend("notes".to_owned()),
+        place: GrantedResource::Backend("notes".to_owned()),
         scope: "mcp".to_owned(),
         scope_words: Vec::new(),
         allowed,
@@ -136,7 +136,7 @@ fn connection(allowed: Allowed) -> Connection {
     }
 }
 
-fn app(name: &str, known: Known, connections: Vec<Connection>) -> App {
+fn app(name: &str, known: ClientOrigin, connections: Vec<Connection>) -> App {
     App {
         name: Some(name.to_owned()),
         known,
@@ -186,7 +186,7 @@ fn with_changes(name: &str, description: &str, whole: Option<&str>) -> Connectio
     ];
     Connection {
         changed,
-        ..connection(Allowed::AsTheyWere(names(&[name, "gone", "search"])))
+        ..connection(AllowedTools::AsTheyWere(names(&[name, "gone", "search"])))
     }
 }
 
@@ -194,47 +194,47 @@ fn account_pages() -> Vec<(&'static str, Page)> {
     let apps = vec![
         app(
             "Notes for Teams",
-            Known::SelfRegistered(ago_by(3 * 86_400)),
+            ClientOrigin::SelfRegistered(ago_by(3 * 86_400)),
             vec![
                 with_changes("fetch", "Returns a note.", Some("{\"name\":\"fetch\"}")),
                 Connection {
                     last_used: None,
                     is_renewed: true,
-                    ..connection(Allowed::Everything)
+                    ..connection(AllowedTools::Everything)
                 },
                 Connection {
                     scope_words: vec!["Read <notes>".to_owned(), "Write notes".to_owned()],
-                    ..connection(Allowed::EverythingOfItsScope)
+                    ..connection(AllowedTools::EverythingOfItsScope)
                 },
             ],
         ),
         app(
             "ChatGPT",
-            Known::Document("chatgpt.com".to_owned()),
+            ClientOrigin::Document("chatgpt.com".to_owned()),
             vec![
                 Connection {
                     is_unknown: true,
-                    ..connection(Allowed::AsTheyWere(names(&["search"])))
+                    ..connection(AllowedTools::AsTheyWere(names(&["search"])))
                 },
-                connection(Allowed::AsTheyWere(
+                connection(AllowedTools::AsTheyWere(
                     (1..=30).map(|n| format!("tool_{n}")).collect(),
                 )),
             ],
         ),
         app(
             "Deployer",
-            Known::Operator,
+            ClientOrigin::Operator,
             vec![Connection {
-                place: Place::Gone("https://mcp.example.com/old/mcp".to_owned()),
-                ..connection(Allowed::Named(names(&["search", "fetch"])))
+                place: GrantedResource::Gone("https://mcp.example.com/old/mcp".to_owned()),
+                ..connection(AllowedTools::Named(names(&["search", "fetch"])))
             }],
         ),
         App {
             name: None,
             ..app(
                 "",
-                Known::Gone("c_1".to_owned()),
-                vec![connection(Allowed::Everything)],
+                ClientOrigin::Gone("c_1".to_owned()),
+                vec![connection(AllowedTools::Everything)],
             )
         },
     ];
@@ -482,13 +482,13 @@ fn what_a_stranger_sends_is_text_and_nothing_more() {
     asked.authorization_request = "a=\"><script>";
     let mut hostile_app = app(
         hostile,
-        Known::Document(hostile.to_owned()),
+        ClientOrigin::Document(hostile.to_owned()),
         vec![with_changes(hostile, hostile, Some(hostile))],
     );
     hostile_app.connections[0].scope = hostile.to_owned();
     hostile_app.connections[0].scope_words = vec![hostile.to_owned()];
-    hostile_app.connections[0].place = Place::Backend(hostile.to_owned());
-    let gone = app(hostile, Known::Gone(hostile.to_owned()), Vec::new());
+    hostile_app.connections[0].place = GrantedResource::Backend(hostile.to_owned());
+    let gone = app(hostile, ClientOrigin::Gone(hostile.to_owned()), Vec::new());
     let revoked = AccountNotice::Revoked(Some(hostile.to_owned()));
     let pages = [
         asked.page(),
