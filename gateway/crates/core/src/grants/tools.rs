@@ -1,4 +1,4 @@
-//! Which tools a grant allows, and in which definition: what a person saw is what is granted.
+//! Which tools a grant allows, and in which definition: what a user saw is what is granted.
 //!
 //! A choice of many tools does not fit a token: the token has its [digest](SetDigest), and the choice
 //! itself stays with the grant's record, from where each replica reads it once (`store::granted`).
@@ -47,7 +47,7 @@ pub enum Tools {
     All,
     /// These, by name, however they are defined: what grants of version 0.1 say.
     Only(BTreeSet<String>),
-    /// These, each as it was defined when the person allowed it.
+    /// These, each as it was defined when the user allowed it.
     Pinned(BTreeMap<String, Pin>),
     /// What a token says of a choice that is too long for it: how many, and which. It allows nothing
     /// until the choice has been read from the grant's record. Never stored.
@@ -74,10 +74,10 @@ pub enum ToolState {
 /// Why a grant does not allow a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotAllowed {
-    /// The person did not allow it.
+    /// The user did not allow it.
     #[error("the tool was not allowed")]
     Never,
-    /// It is no longer what the person allowed.
+    /// It is no longer what the user allowed.
     #[error("the tool's definition changed since it was allowed")]
     Changed,
     /// Whether it is, can't be known now.
@@ -186,7 +186,7 @@ impl Tools {
         self.admit_amended(tool, None, current)
     }
 
-    /// The same, where the person has approved a later definition of some of them.
+    /// The same, where the user has approved a later definition of some of them.
     pub fn admit_amended(
         &self,
         tool: &str,
@@ -204,7 +204,7 @@ impl Tools {
         }
     }
 
-    /// The tools that are no longer as they were when they were allowed, for the person to see.
+    /// The tools that are no longer as they were when they were allowed, for the user to see.
     /// `current` is what the backend offers now, such as `Offer::current`.
     pub fn changed(
         &self,

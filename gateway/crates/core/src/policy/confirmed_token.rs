@@ -97,7 +97,7 @@ impl AccessToken {
         })
     }
 
-    /// The same token with what the person has approved under its grant since it was given.
+    /// The same token with what the user has approved under its grant since it was given.
     #[must_use]
     pub fn amended(self, amended: Option<Arc<Amended>>) -> Self {
         Self { amended, ..self }
@@ -133,7 +133,7 @@ impl AccessToken {
         self.tools().pin_amended(tool, self.amended.as_deref())
     }
 
-    /// Whether the person has approved a later definition of this tool.
+    /// Whether the user has approved a later definition of this tool.
     pub fn is_amended(&self, tool: &str) -> bool {
         let amended = self.amended.as_deref();
         amended.is_some_and(|amended| amended.pin(tool).is_some())

@@ -15,7 +15,7 @@ pub enum Refusal {
     /// No scope of the configuration covers this tool.
     #[error("no scope covers the tool")]
     Unscoped(String),
-    /// The person did not allow this tool, or not as it is now.
+    /// The user did not allow this tool, or not as it is now.
     #[error("{1}")]
     Tool(String, NotAllowed),
     /// A token for chosen tools does not cover this method.

@@ -6,7 +6,7 @@
 //! written into a running installation without disconnecting anybody.
 //!
 //! Owns: what a request is granted, what an operation needs, whether a token's scope covers it. Not:
-//! what a scope is on the wire (`protocol::scope`), which tools the person chose (`grants`).
+//! what a scope is on the wire (`protocol::scope`), which tools the user chose (`grants`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub enum ScopedTools {
 pub struct ScopeRule {
     /// The scope token. `mcp` covers everything, whatever else is written.
     pub name: String,
-    /// What a person is told that it allows.
+    /// What the user is told that it allows.
     pub words: String,
     /// The tools that it covers.
     pub tools: ScopedTools,
