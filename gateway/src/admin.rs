@@ -91,12 +91,13 @@ impl ServeHttp for Admin {
 impl Admin {
     /// Healthy from when the public listener takes connections.
     async fn healthy(&self) -> Response<Vec<u8>> {
-        match self.front.is_open().await {
-            true => text(StatusCode::OK, "ok\n".to_owned()),
-            false => text(
+        if self.front.is_open().await {
+            text(StatusCode::OK, "ok\n".to_owned())
+        } else {
+            text(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the public address does not take connections yet\n".to_owned(),
-            ),
+            )
         }
     }
 
@@ -117,13 +118,15 @@ impl Admin {
         };
         let mut body = String::new();
         let mut status = StatusCode::OK;
-        let audit = match self.server.journal.is_failing() {
-            false => Ok(()),
-            true => Err("the audit log can't be written".to_owned()),
+        let audit = if self.server.journal.is_failing() {
+            Err("the audit log can't be written".to_owned())
+        } else {
+            Ok(())
         };
-        let front = match self.front.is_open().await {
-            true => Ok(()),
-            false => Err("the public address does not take connections yet".to_owned()),
+        let front = if self.front.is_open().await {
+            Ok(())
+        } else {
+            Err("the public address does not take connections yet".to_owned())
         };
         for (name, check) in [
             ("listener", front),

@@ -2,7 +2,7 @@
 //!
 //! The listener is on loopback, which keeps out neither other people on the machine nor a page in
 //! the operator's browser. The token keeps out the first. A page could not send it, but what it can
-//! do is refused before: a request with an Origin, and one for a host by name, which a stranger's
+//! do is refused before: a request with an Origin, and one for a host by name, which somebody else's
 //! DNS may have pointed here.
 
 use std::net::IpAddr;
@@ -27,9 +27,10 @@ pub(super) fn check(headers: &HeaderMap, token: Option<&SecretHash>) -> Result<(
         Presented::Token(bearer) => Secret::presented(bearer.as_str()),
         _ => return Err(Reason::AdminTokenWrong),
     };
-    match token.is_some_and(|token| token.matches(&presented)) {
-        true => Ok(()),
-        false => Err(Reason::AdminTokenWrong),
+    if token.is_some_and(|token| token.matches(&presented)) {
+        Ok(())
+    } else {
+        Err(Reason::AdminTokenWrong)
     }
 }
 

@@ -16,7 +16,7 @@ use crate::config::LogFormat;
 use gateway_core::audit::bounded;
 use gateway_core::clock::Clock;
 
-/// So many bytes of a message, and of each value, are written: much of it is what strangers sent.
+/// So many bytes of a message, and of each value, are written: much of it is what anonymous clients sent.
 const LONGEST: usize = 2048;
 
 /// A text of so many bytes is within that however it is escaped.

@@ -57,9 +57,10 @@ impl Limits {
 
     /// Memory must be left for connections.
     pub(super) fn check(&self, reader: &mut Reader<'_>) {
-        let in_flight = match reader.is_wrong("limits.in_flight") {
-            true => 0,
-            false => self.in_flight,
+        let in_flight = if reader.is_wrong("limits.in_flight") {
+            0
+        } else {
+            self.in_flight
         };
         if memory::connections(self.memory, in_flight) == 0 {
             let text = reader.text("limits.memory").unwrap_or_default();

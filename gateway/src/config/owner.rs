@@ -1,4 +1,4 @@
-//! `[owner]`: who may log in at a set-up without a person.
+//! `[owner]`: who may log in at an unattended set-up.
 
 use crate::config::reader::Reader;
 use crate::config::settings::{SecretText, settings};
@@ -9,7 +9,7 @@ const NAME: &str = "owner.name";
 const HASH: &str = "owner.password_hash";
 const HASH_FILE: &str = "owner.password_hash_file";
 
-/// The owner, for a set-up without a person.
+/// The owner, of an unattended set-up.
 #[derive(Clone, Debug)]
 pub struct Owner {
     /// The login name.
@@ -22,7 +22,7 @@ settings! {
     /// `[owner]`
     pub(super) struct OwnerKeys in "owner." {
         /// Unattended set-up: the owner's login name.
-        name: Option<String>, login_name;
+        name: Option<String>, name;
         /// The owner's argon2id hash; `gateway users hash` makes one.
         password_hash: SecretText, values::text;
         /// A file that holds it.
@@ -31,8 +31,8 @@ settings! {
 }
 
 /// A login name in the case that it was written in.
-fn login_name(text: &str) -> Result<String, String> {
-    values::person(text).map(|_| text.trim().to_owned())
+fn name(text: &str) -> Result<String, String> {
+    values::login_name(text).map(|_| text.trim().to_owned())
 }
 
 impl OwnerKeys {

@@ -46,7 +46,7 @@ settings! {
         /// A group of people that the policy speaks of.
         name: Option<String>, values::text;
         /// Their login names.
-        users: Vec<String>, values::person;
+        users: Vec<String>, values::login_name;
     }
 }
 

@@ -118,11 +118,12 @@ fn scope_name(name: &str) -> Result<(), String> {
         return Err("belongs to `offline_access`, which is about refresh tokens alone".to_owned());
     }
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_:/".contains(&byte);
-    match (1..=64).contains(&name.len()) && name.bytes().all(is_plain) {
-        true => Ok(()),
-        false => Err(format!(
+    if (1..=64).contains(&name.len()) && name.bytes().all(is_plain) {
+        Ok(())
+    } else {
+        Err(format!(
             "belongs to `{name}`, which is no scope of at most 64 letters, digits, `-`, `_`, `:` and `/`"
-        )),
+        ))
     }
 }
 

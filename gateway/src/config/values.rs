@@ -130,7 +130,7 @@ pub(super) fn tool(text: &str) -> Result<String, String> {
 }
 
 /// A login name, in the case that it is compared in.
-pub(super) fn person(text: &str) -> Result<String, String> {
+pub(super) fn login_name(text: &str) -> Result<String, String> {
     LoginName::parse(text)
         .map(|name| name.as_str().to_lowercase())
         .ok_or_else(|| {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_tools_people_and_contacts_are_compared_as_they_are_written() {
+    fn hosts_tools_users_and_contacts_are_compared_as_they_are_written() {
         assert_eq!(host("Example.COM."), Ok("example.com".to_owned()));
         assert_eq!(
             host("bücher.example"),
@@ -314,8 +314,10 @@ mod tests {
         for text in ["delete_*", "", "delete note", "deploy\n"] {
             assert!(tool(text).is_err(), "{text}");
         }
-        assert_eq!(person("Alice"), Ok("alice".to_owned()));
-        assert!(person("*").is_err() && person("alice bob").is_err() && person("").is_err());
+        assert_eq!(login_name("Alice"), Ok("alice".to_owned()));
+        assert!(
+            login_name("*").is_err() && login_name("alice bob").is_err() && login_name("").is_err()
+        );
         assert_eq!(
             contact("a@example.com"),
             Ok("mailto:a@example.com".to_owned())

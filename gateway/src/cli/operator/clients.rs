@@ -1,4 +1,4 @@
-//! `gateway clients`: the apps that are known.
+//! `gateway clients`: the clients that are known.
 
 use std::process::ExitCode;
 

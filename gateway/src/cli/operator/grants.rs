@@ -1,4 +1,4 @@
-//! `gateway grants`: what people allowed apps.
+//! `gateway grants`: what users granted clients.
 
 use std::process::ExitCode;
 

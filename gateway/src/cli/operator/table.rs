@@ -1,4 +1,4 @@
-//! Tables on a terminal. What is in them was written by strangers, so every cell is made harmless.
+//! Tables on a terminal. What is in them was written by others, so every cell is made harmless.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub(in crate::cli) struct Table {
     rows: Vec<Vec<String>>,
 }
 
-/// A stranger's text fit for a terminal: one line without control or invisible characters.
+/// A text of others, fit for a terminal: one line without control or invisible characters.
 pub(in crate::cli) fn cell(text: &str, longest: usize) -> String {
     clean(text, longest)
 }
@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn columns_stand_under_each_other_and_strangers_write_no_escapes() {
+    fn columns_stand_under_each_other_and_others_write_no_escapes() {
         let mut table = Table::new(&["ID", "NAME"]);
         table.row(vec![
             "c_1".to_owned(),
