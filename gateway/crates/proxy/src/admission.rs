@@ -14,6 +14,7 @@ use super::challenge::Challenge;
 use super::context::{ProxyError, RequestContext};
 use super::cors::{Origin, origin};
 use super::declined::Declined;
+use super::destination::{Destination, Own};
 use super::lifetime::StreamLifetime;
 use super::mcp_error::{Delivery, RefusedCall};
 use super::peer::is_trusted;
@@ -24,25 +25,19 @@ use super::sessions::Sessions;
 use super::settings::Settings;
 use super::state::ProxyState;
 use super::tasks::{Tasks, Theirs};
-use super::upstream_head::forwarded_query;
 use super::watchdog::RequestWatchdog;
-use super::{body, policy_input, tool_list_filter};
-use gateway_core::access_token::Claims;
+use super::{body, policy_input, tool_states};
 use gateway_core::clock::Clock;
-use gateway_core::grants::{NotAllowed, ToolState};
 use gateway_core::policy::rules::{Asked, Rules};
 use gateway_core::policy::{self, AccessToken, DecisionInput, Permit, Question, Refused};
-use gateway_upstream::{Catalogue, Tool};
+use gateway_upstream::Catalogue;
 use mcp_protocol::arguments::Paths;
-use mcp_protocol::calls::{self, Belonging, Call, MirrorHeaders};
+use mcp_protocol::calls::{self, Call, MirrorHeaders};
 use mcp_protocol::jsonrpc::{self, Keep, Kind};
 
-const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
-
-const RESOURCES_READ: &str = "resources/read";
 
 /// A request that may go to its backend, with all that the exchange needs of it.
 pub(super) struct Admitted {
@@ -61,15 +56,6 @@ pub(super) struct Admitted {
     pub(super) waits_for_events: bool,
     /// Why the request itself is refused; the rest is then what the backend is told of it.
     pub(super) refused: Option<Box<Rejection>>,
-}
-
-/// Something that a translation keeps for a client, by what is written into its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Own {
-    /// A session.
-    Session(String),
-    /// A legacy stream, for which a message is posted.
-    Stream(String),
 }
 
 /// From bearer to permit.
@@ -206,97 +192,6 @@ impl<'a> ConfirmedRequest<'a> {
     }
 }
 
-/// Where a request goes, and which session it belongs to.
-struct Destination {
-    own: Option<Own>,
-    target: String,
-    session: Option<String>,
-}
-
-impl Destination {
-    fn find(
-        sessions: &Sessions,
-        headers: &HeaderMap,
-        route: BackendRoute<'_>,
-        claims: &Claims,
-    ) -> Result<Self, Rejection> {
-        let own = own(sessions, headers, route, claims);
-        let (target, session) = match &own {
-            Some(Own::Session(name) | Own::Stream(name)) => (name.clone(), None),
-            None => (
-                target(sessions, route, claims)?,
-                bound_session(sessions, headers, route, claims)?,
-            ),
-        };
-        Ok(Self {
-            own,
-            target,
-            session,
-        })
-    }
-}
-
-/// Where the request goes at the backend.
-fn target(
-    sessions: &Sessions,
-    route: BackendRoute<'_>,
-    claims: &Claims,
-) -> Result<String, Rejection> {
-    let backend = &route.mounted.backend;
-    let query = route.target.query;
-    match route.endpoint {
-        McpEndpoint::Mcp => Ok(with_query(&backend.mcp_path, query)),
-        McpEndpoint::Sse => Ok(with_query(&backend.sse_path, query)),
-        McpEndpoint::Messages => sessions
-            .unbind_endpoint(query, claims, &backend.mount)
-            .ok_or(Rejection::SessionUnknown),
-    }
-}
-
-/// What of the gateway's own the request names. It is bound as the backend's are.
-fn own(
-    sessions: &Sessions,
-    headers: &HeaderMap,
-    route: BackendRoute<'_>,
-    claims: &Claims,
-) -> Option<Own> {
-    let mount = &route.mounted.backend.mount;
-    match route.endpoint {
-        McpEndpoint::Mcp if !mirror(headers).are_binding() => {
-            let presented = headers.get(SESSION)?.to_str().ok()?;
-            let text = sessions.unbind_own(presented, claims, mount)?;
-            Some(Own::Session(text.to_owned()))
-        }
-        McpEndpoint::Messages => sessions
-            .unbind_own_endpoint(route.target.query, claims, mount)
-            .map(Own::Stream),
-        McpEndpoint::Mcp | McpEndpoint::Sse => None,
-    }
-}
-
-/// The backend's session id. Sessions are no authentication: one that was given to another user,
-/// client or backend is unknown. 2026-07-28 has none: there the header is ignored.
-fn bound_session(
-    sessions: &Sessions,
-    headers: &HeaderMap,
-    route: BackendRoute<'_>,
-    claims: &Claims,
-) -> Result<Option<String>, Rejection> {
-    let Some(presented) = headers.get(SESSION) else {
-        return Ok(None);
-    };
-    if route.endpoint != McpEndpoint::Mcp || mirror(headers).are_binding() {
-        return Ok(None);
-    }
-    let mount = &route.mounted.backend.mount;
-    let id = presented
-        .to_str()
-        .ok()
-        .and_then(|text| sessions.unbind(text, claims, mount))
-        .ok_or(Rejection::SessionUnknown)?;
-    Ok(Some(id.to_owned()))
-}
-
 /// The calls of a request and its body, with the backend's own names in it.
 async fn read_calls(
     state: &ProxyState,
@@ -327,7 +222,13 @@ async fn read_calls(
     if request.is_stateless {
         names.restore_header(session.req_header_mut(), &NAME);
     }
-    find_interfaces(&state.catalogue, request, &mut calls).await;
+    tool_states::find_interfaces(
+        &state.catalogue,
+        &request.token,
+        request.route.mounted,
+        &mut calls,
+    )
+    .await;
     Ok((calls, Some(body)))
 }
 
@@ -344,7 +245,7 @@ async fn decide(
     let said = policy_input::said(catalogue, rules, mounted, token, &calls).await;
     let read_only_tools = said.read_only();
     let may_ask = said.labels().is_some();
-    let tool_states = tool_states(catalogue, request, &calls, may_ask).await;
+    let tool_states = tool_states::of_calls(catalogue, token, mounted, &calls, may_ask).await;
     let runs_tools = calls.iter().any(|call| call.tool().is_some());
     let listed = runs_tools
         .then(|| policy_input::doubled(catalogue, token, mounted))
@@ -433,72 +334,6 @@ fn expect_answers(tasks: &Tasks, request: &ConfirmedRequest<'_>, calls: &[Call])
     }
 }
 
-/// How the tools stand that are about to be called, where the token allows them in one definition
-/// only. Known in memory; the backend is asked only where it is not, and not again for this request
-/// where it could not be asked.
-async fn tool_states(
-    catalogue: &Arc<Catalogue>,
-    request: &ConfirmedRequest<'_>,
-    calls: &[Call],
-    mut may_ask: bool,
-) -> Vec<(String, ToolState)> {
-    let token = &request.token;
-    let (name, user) = (
-        &request.route.mounted.backend.mount.name,
-        &token.claims().user_name,
-    );
-    let mut tool_states = Vec::new();
-    for tool in calls.iter().filter_map(Call::concerns) {
-        if token.tools().pin(tool).is_some() {
-            let mut current = match may_ask {
-                true => catalogue.current(name, user, tool).await,
-                false => catalogue.cached_state(name, user, tool),
-            };
-            let has_changed = || token.admit(tool, || current) == Err(NotAllowed::Changed);
-            if may_ask && token.is_amended(tool) && has_changed() {
-                // Approved on another replica since this one asked.
-                current = catalogue.current_now(name, user, tool).await;
-            }
-            may_ask &= current != ToolState::Unknown;
-            tool_states.push((tool.to_owned(), current));
-        }
-    }
-    tool_states
-}
-
-/// Writes down whose user interface is about to be read: that of a tool which the token shows.
-async fn find_interfaces(
-    catalogue: &Arc<Catalogue>,
-    request: &ConfirmedRequest<'_>,
-    calls: &mut [Call],
-) {
-    let token = &request.token;
-    let reads = |call: &Call| {
-        let uri = call.name.as_deref().unwrap_or_default();
-        call.method == RESOURCES_READ && uri.starts_with("ui://")
-    };
-    if !calls.iter().any(reads) || token.may_use(RESOURCES_READ) {
-        return;
-    }
-    let (name, user) = (
-        &request.route.mounted.backend.mount.name,
-        &token.claims().user_name,
-    );
-    // Boxed: hardly any request needs room for it.
-    let Ok(listing) = Box::pin(catalogue.cached(name, user)).await else {
-        return;
-    };
-    for call in calls.iter_mut().filter(|call| reads(call)) {
-        let names_it = |tool: &&Tool| {
-            let mut interfaces = tool.interfaces.iter();
-            interfaces.any(|uri| Some(uri) == call.name.as_ref())
-                && tool_list_filter::shows(token, tool)
-        };
-        let tool = listing.tools.iter().find(names_it);
-        call.belongs_to = tool.map(|tool| Belonging::Tool(tool.name.clone()));
-    }
-}
-
 /// A trusted proxy may have put its own name for this gateway there.
 fn check_host(session: &ServerSession, settings: &Settings) -> Result<(), Rejection> {
     let head = session.req_header();
@@ -557,7 +392,7 @@ fn is_batch(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"[")
 }
 
-fn mirror(headers: &HeaderMap) -> MirrorHeaders<'_> {
+pub(super) fn mirror(headers: &HeaderMap) -> MirrorHeaders<'_> {
     let value = |name: &HeaderName| headers.get(name).map(|value| value.as_bytes());
     MirrorHeaders {
         version: value(&VERSION),
@@ -596,14 +431,6 @@ fn refuse_body(session: &mut ServerSession) -> Result<(), Rejection> {
     }
 }
 
-fn with_query(path: &str, query: Option<&str>) -> String {
-    match forwarded_query(query) {
-        None => path.to_owned(),
-        Some(query) if path.contains('?') => format!("{path}&{query}"),
-        Some(query) => format!("{path}?{query}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -633,14 +460,6 @@ mod tests {
                 );
             }
         }
-    }
-
-    #[test]
-    fn the_path_of_a_backend_keeps_its_own_query() {
-        assert_eq!(with_query("/mcp", None), "/mcp");
-        assert_eq!(with_query("/mcp", Some("a=1")), "/mcp?a=1");
-        assert_eq!(with_query("/mcp?k=v", Some("a=1")), "/mcp?k=v&a=1");
-        assert_eq!(with_query("/mcp", Some("access_token=x")), "/mcp");
     }
 
     #[test]

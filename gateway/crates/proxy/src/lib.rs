@@ -29,6 +29,7 @@ mod connection_limits;
 mod context;
 mod cors;
 mod declined;
+mod destination;
 mod drain;
 mod exchange;
 mod framing;
@@ -58,6 +59,7 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 mod tool_list_filter;
+mod tool_states;
 mod upstream_head;
 mod watchdog;
 

@@ -10,7 +10,8 @@ use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
 use super::Translator;
-use crate::admission::{Admitted, Own};
+use crate::admission::Admitted;
+use crate::destination::Own;
 use crate::mounted_backend::MountedBackend;
 use crate::routes::McpEndpoint;
 use gateway_upstream::ProtocolSupport;

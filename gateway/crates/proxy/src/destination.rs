@@ -1,0 +1,134 @@
+//! Where a request goes at its backend, and which session it belongs to: what the client was given for
+//! the backend's own names, taken back.
+
+use http::{HeaderMap, HeaderName};
+
+use super::admission::mirror;
+use super::rejection::Rejection;
+use super::routes::{BackendRoute, McpEndpoint};
+use super::sessions::Sessions;
+use super::upstream_head::forwarded_query;
+use gateway_core::access_token::Claims;
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// Something that a translation keeps for a client, by what is written into its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Own {
+    /// A session.
+    Session(String),
+    /// A legacy stream, for which a message is posted.
+    Stream(String),
+}
+
+/// Where a request goes, and which session it belongs to.
+pub(super) struct Destination {
+    pub(super) own: Option<Own>,
+    pub(super) target: String,
+    pub(super) session: Option<String>,
+}
+
+impl Destination {
+    pub(super) fn find(
+        sessions: &Sessions,
+        headers: &HeaderMap,
+        route: BackendRoute<'_>,
+        claims: &Claims,
+    ) -> Result<Self, Rejection> {
+        let own = own(sessions, headers, route, claims);
+        let (target, session) = match &own {
+            Some(Own::Session(name) | Own::Stream(name)) => (name.clone(), None),
+            None => (
+                target(sessions, route, claims)?,
+                bound_session(sessions, headers, route, claims)?,
+            ),
+        };
+        Ok(Self {
+            own,
+            target,
+            session,
+        })
+    }
+}
+
+/// Where the request goes at the backend.
+fn target(
+    sessions: &Sessions,
+    route: BackendRoute<'_>,
+    claims: &Claims,
+) -> Result<String, Rejection> {
+    let backend = &route.mounted.backend;
+    let query = route.target.query;
+    match route.endpoint {
+        McpEndpoint::Mcp => Ok(with_query(&backend.mcp_path, query)),
+        McpEndpoint::Sse => Ok(with_query(&backend.sse_path, query)),
+        McpEndpoint::Messages => sessions
+            .unbind_endpoint(query, claims, &backend.mount)
+            .ok_or(Rejection::SessionUnknown),
+    }
+}
+
+/// What of the gateway's own the request names. It is bound as the backend's are.
+fn own(
+    sessions: &Sessions,
+    headers: &HeaderMap,
+    route: BackendRoute<'_>,
+    claims: &Claims,
+) -> Option<Own> {
+    let mount = &route.mounted.backend.mount;
+    match route.endpoint {
+        McpEndpoint::Mcp if !mirror(headers).are_binding() => {
+            let presented = headers.get(SESSION)?.to_str().ok()?;
+            let text = sessions.unbind_own(presented, claims, mount)?;
+            Some(Own::Session(text.to_owned()))
+        }
+        McpEndpoint::Messages => sessions
+            .unbind_own_endpoint(route.target.query, claims, mount)
+            .map(Own::Stream),
+        McpEndpoint::Mcp | McpEndpoint::Sse => None,
+    }
+}
+
+/// The backend's session id. Sessions are no authentication: one that was given to another user,
+/// client or backend is unknown. 2026-07-28 has none: there the header is ignored.
+fn bound_session(
+    sessions: &Sessions,
+    headers: &HeaderMap,
+    route: BackendRoute<'_>,
+    claims: &Claims,
+) -> Result<Option<String>, Rejection> {
+    let Some(presented) = headers.get(SESSION) else {
+        return Ok(None);
+    };
+    if route.endpoint != McpEndpoint::Mcp || mirror(headers).are_binding() {
+        return Ok(None);
+    }
+    let mount = &route.mounted.backend.mount;
+    let id = presented
+        .to_str()
+        .ok()
+        .and_then(|text| sessions.unbind(text, claims, mount))
+        .ok_or(Rejection::SessionUnknown)?;
+    Ok(Some(id.to_owned()))
+}
+
+fn with_query(path: &str, query: Option<&str>) -> String {
+    match forwarded_query(query) {
+        None => path.to_owned(),
+        Some(query) if path.contains('?') => format!("{path}&{query}"),
+        Some(query) => format!("{path}?{query}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_of_a_backend_keeps_its_own_query() {
+        assert_eq!(with_query("/mcp", None), "/mcp");
+        assert_eq!(with_query("/mcp", Some("a=1")), "/mcp?a=1");
+        assert_eq!(with_query("/mcp?k=v", Some("a=1")), "/mcp?k=v&a=1");
+        assert_eq!(with_query("/mcp", Some("access_token=x")), "/mcp");
+    }
+}
