@@ -134,7 +134,10 @@ pub fn messages(body: &[u8]) -> Option<Vec<Message>> {
         return Message::parse(text).ok().map(|message| vec![message]);
     }
     let all: Vec<mcp_protocol::Object> = serde_json::from_str(text).ok()?;
-    let all: Option<Vec<_>> = all.into_iter().map(|one| Message::of(one).ok()).collect();
+    let all: Option<Vec<_>> = all
+        .iter()
+        .map(|one| Message::from_object(one).ok())
+        .collect();
     all.filter(|all| !all.is_empty())
 }
 

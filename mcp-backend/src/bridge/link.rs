@@ -212,7 +212,7 @@ impl Link {
         let pending = Pending {
             owner: asking.owner,
             id: id.clone(),
-            method: request.method(),
+            method: request.method().to_owned(),
             progress: progress.clone(),
             way: Way::Open { notices, answer },
             since: Instant::now(),
@@ -359,7 +359,7 @@ impl Link {
             // 2025-03-26 has arrays of messages.
             true => serde_json::from_str::<Vec<Object>>(text)
                 .ok()
-                .map(|all| all.into_iter().map(Message::of).collect()),
+                .map(|all| all.iter().map(Message::from_object).collect()),
             false => Some(vec![Message::parse(text)]),
         };
         for message in messages.unwrap_or_else(|| vec![Err(mcp_protocol::Malformed)]) {
@@ -421,7 +421,7 @@ impl Link {
     }
 
     fn told(&self, mut notification: Message) {
-        let method = notification.method();
+        let method = notification.method().to_owned();
         let subscription: Option<Id> = notification.meta().read(meta::SUBSCRIPTION);
         let about = match method.as_str() {
             "notifications/progress" => number_of(notification.progressed()),
@@ -546,7 +546,7 @@ impl Link {
     pub fn refuse(&self, request: Message) {
         let asked = number_of(request.id()).and_then(|number| self.lock().asked.remove(&number));
         if let Some(theirs) = asked {
-            let answer = match request.method().as_str() {
+            let answer = match request.method() {
                 "ping" => Message::result(&theirs, &Object::new()),
                 _ => Message::error(
                     Some(&theirs),

@@ -462,7 +462,7 @@ impl Server {
 
     /// Remembers what a new process must be told, too. The refusal of a subscription too many.
     pub fn remember(&self, message: &Message) -> Result<(), RpcError> {
-        let (method, params) = (message.method(), message.params());
+        let (method, params) = (message.method().to_owned(), message.params());
         let uri = params.text("uri").unwrap_or_default();
         let subject = match method.as_str() {
             "logging/setLevel" => "level".to_owned(),

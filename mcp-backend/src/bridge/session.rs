@@ -183,7 +183,7 @@ impl Session {
         server: &Arc<Server>,
         message: Message,
     ) -> Result<Taken, Failure> {
-        let (method, id) = (message.method(), message.id());
+        let (method, id) = (message.method().to_owned(), message.id());
         let done = |id: Option<Id>| {
             let id = id.unwrap_or_else(|| Id::number(0));
             Ok(Taken::Known(Message::result(&id, &Object::new())))

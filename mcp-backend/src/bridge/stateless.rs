@@ -90,7 +90,7 @@ async fn answer(
     accepts: Accepts,
 ) -> Result<Response, Failure> {
     let id = message.id().unwrap_or_else(|| Id::number(0));
-    let method = message.method();
+    let method = message.method().to_owned();
     let Hello::Sessions(_, said) = &*open.hello else {
         let asked = ask(server, &open.link, message, None).await?;
         return Ok(reply::respond(reply::heard(asked), accepts, status).await);
@@ -283,7 +283,7 @@ impl Drop for Listening {
 
 /// The headers that mirror the body must be there and say the same (Server Validation).
 fn check_headers(headers: &HeaderMap, message: &Message) -> Result<(), String> {
-    let method = message.method();
+    let method = message.method().to_owned();
     let params = message.params();
     let name = match method.as_str() {
         "tools/call" | "prompts/get" => params.text("name"),

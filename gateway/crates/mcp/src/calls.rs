@@ -6,8 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::arguments::Arguments;
-use super::jsonrpc::{Id, Kind, Message};
+use super::id::Id;
 use super::lenient::{folded, is_plain_name};
+use super::message::{Kind, Message};
 use super::subscriptions::MOST_SUBSCRIPTIONS;
 
 /// The member of `_meta` that names the protocol version (2026-07-28, Versioning).
@@ -119,20 +120,18 @@ const METHODS: &[&str] = &[
 ];
 
 impl Call {
-    /// What a judged message asks for.
-    pub fn of(message: &Message) -> Self {
-        let name = match message.method.as_deref() {
-            Some("resources/read" | "resources/subscribe" | "resources/unsubscribe") => {
-                message.uri.clone()
-            }
-            _ => message.name.clone(),
+    /// What a judged message asks for. Its arguments are handed over.
+    pub fn from_message(message: &mut Message) -> Self {
+        let name = match message.method() {
+            "resources/read" | "resources/subscribe" | "resources/unsubscribe" => message.uri(),
+            _ => message.name(),
         };
         Self {
-            method: message.method.clone().unwrap_or_default(),
-            name,
-            id: message.id.clone().filter(|_| message.kind == Kind::Request),
-            arguments: message.arguments.clone(),
-            carries_result: message.carries_result,
+            name: name.map(str::to_owned),
+            method: message.method().to_owned(),
+            id: message.id().filter(|_| message.kind() == Kind::Request),
+            arguments: message.take_arguments(),
+            carries_result: message.carries_result(),
             belongs_to: None,
             resources: Vec::new(),
         }
@@ -207,9 +206,10 @@ pub fn is_read_only(method: &str) -> bool {
 /// `is_stateless`: the message is of 2026-07-28 or later, where no resource is subscribed to by a
 /// method any more: whoever asks is told so by the server.
 pub fn check_shape(message: &Message, is_stateless: bool) -> Result<(), &'static str> {
-    let Some(method) = message.method.as_deref() else {
+    let method = message.method();
+    if method.is_empty() {
         return Ok(());
-    };
+    }
     if !is_plain_name(method) {
         return Err("method has a control character, or a blank around it");
     }
@@ -220,53 +220,41 @@ pub fn check_shape(message: &Message, is_stateless: bool) -> Result<(), &'static
     if !METHODS.contains(&method) && is_known(&folded(method)) {
         return Err("method resembles one of MCP but for case or characters that nobody sees");
     }
-    let is_plain = |text: &Option<String>| text.as_deref().is_none_or(is_plain_name);
-    if !is_plain(&message.name) || !is_plain(&message.uri) {
+    let (name, uri) = (message.name(), message.uri());
+    if !name.is_none_or(is_plain_name) || !uri.is_none_or(is_plain_name) {
         return Err("params.name or params.uri has a control character, or a blank around it");
     }
-    if message.kind == Kind::Notification && !is_notification(method) {
+    if message.kind() == Kind::Notification && !is_notification(method) {
         return Err("a method that is no notification needs an id");
     }
     match method {
-        "tools/call" | "prompts/get" if message.name.is_none() => {
-            Err("params.name is missing or no text")
-        }
-        "resources/read" if message.uri.is_none() => Err("params.uri is missing or no text"),
-        "resources/subscribe" | "resources/unsubscribe"
-            if message.uri.is_none() && !is_stateless =>
-        {
+        "tools/call" | "prompts/get" if name.is_none() => Err("params.name is missing or no text"),
+        "resources/read" if uri.is_none() => Err("params.uri is missing or no text"),
+        "resources/subscribe" | "resources/unsubscribe" if uri.is_none() && !is_stateless => {
             Err("params.uri is missing or no text")
         }
         _ => Ok(()),
     }
 }
 
-/// The resources that each message of a judged body subscribes to by `subscriptions/listen`, in their
-/// order: those that any reader would find, whatever case it takes for the same.
-pub fn resources_of(body: &[u8]) -> Result<Vec<Vec<String>>, &'static str> {
-    let unreadable = "params.notifications can't be read";
-    let body: Value = serde_json::from_slice(body).map_err(|_| unreadable)?;
-    let messages = match body {
-        Value::Array(messages) => messages,
-        message => vec![message],
-    };
-    messages.iter().map(resources_in).collect()
-}
-
-fn resources_in(message: &Value) -> Result<Vec<String>, &'static str> {
+/// The resources that a judged message subscribes to by `subscriptions/listen`, in their order: those
+/// that any reader would find, whatever case it takes for the same.
+pub fn resources_of(message: &Message) -> Result<Vec<String>, &'static str> {
     let mut found = Vec::new();
+    if message.method() != "subscriptions/listen" {
+        return Ok(found);
+    }
     let alike = |object: &Value, name: &str| -> Vec<Value> {
         let members = object.as_object().into_iter().flatten();
         let alike = members.filter(|(key, _)| folded(key) == name);
         alike.map(|(_, value)| value.clone()).collect()
     };
-    if message["method"] != "subscriptions/listen" {
-        return Ok(found);
-    }
-    let wanted = alike(message, "params")
+    let params = message.params_text().unwrap_or("null");
+    let params: Value =
+        serde_json::from_str(params).map_err(|_| "params.notifications can't be read")?;
+    let wanted = alike(&params, "notifications")
         .iter()
-        .flat_map(|params| alike(params, "notifications"))
-        .flat_map(|filter| alike(&filter, "resourcesubscriptions"))
+        .flat_map(|filter| alike(filter, "resourcesubscriptions"))
         .collect::<Vec<_>>();
     for list in wanted.iter().filter(|list| !list.is_null()) {
         let uris = list.as_array();
@@ -320,13 +308,13 @@ impl MirrorHeaders<'_> {
     /// gateway decides on the body alone; this keeps others who trust the headers from being
     /// misled. Older revisions and requests without a version are not looked at.
     pub fn check(&self, message: &Message) -> Result<(), &'static str> {
-        if !self.are_binding() || message.kind == Kind::Response {
+        if !self.are_binding() || message.kind() == Kind::Response {
             return Ok(());
         }
-        let method = message.method.as_deref().unwrap_or_default();
+        let method = message.method();
         match self.method {
             // What notifications must carry is not defined.
-            None if message.kind == Kind::Notification => {}
+            None if message.kind() == Kind::Notification => {}
             None => return Err("the Mcp-Method header is missing"),
             Some(header) if header != method.as_bytes() => {
                 return Err("the Mcp-Method header differs from the body's method");
@@ -334,8 +322,8 @@ impl MirrorHeaders<'_> {
             Some(_) => {}
         }
         let named = match method {
-            "tools/call" | "prompts/get" => message.name.as_deref(),
-            "resources/read" => message.uri.as_deref(),
+            "tools/call" | "prompts/get" => message.name(),
+            "resources/read" => message.uri(),
             _ => None,
         };
         match (named, self.name) {
@@ -352,7 +340,7 @@ impl MirrorHeaders<'_> {
             }
             (None, _) => {}
         }
-        match message.version.as_deref() {
+        match message.version() {
             Some(version) if Some(version.as_bytes()) != self.version => {
                 Err("the MCP-Protocol-Version header differs from the version in _meta")
             }
@@ -378,7 +366,7 @@ mod tests {
     use super::*;
 
     fn message(text: &str) -> Message {
-        match jsonrpc::judge(text.as_bytes(), false).unwrap() {
+        match jsonrpc::judge(&text.to_owned().into(), false).unwrap() {
             Body::One(message) => message,
             Body::Batch(_) => unreachable!("an object is no batch"),
         }
@@ -483,10 +471,10 @@ mod tests {
 
     #[test]
     fn only_a_call_runs_a_tool_and_it_is_never_sent_twice() {
-        let call = Call::of(&message(CALL));
+        let call = Call::from_message(&mut message(CALL));
         assert_eq!(call.tool(), Some("sea é"));
         assert!(!call.is_read_only());
-        let list = Call::of(&message(
+        let list = Call::from_message(&mut message(
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#,
         ));
         assert_eq!(list.tool(), None);

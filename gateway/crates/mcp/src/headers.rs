@@ -46,14 +46,14 @@ pub fn decode_value(header: &str) -> Option<Cow<'_, str>> {
 /// The headers that every server of 2026-07-28 demands of a message, in lower case.
 pub fn standard_headers(message: &Message) -> Vec<(&'static str, String)> {
     let method = message.method();
-    let name = match method.as_str() {
+    let name = match method {
         "tools/call" | "prompts/get" => message.params().text("name"),
         "resources/read" => message.params().text("uri"),
         _ => None,
     };
     let mut headers = vec![
         ("mcp-protocol-version", STATELESS.to_owned()),
-        ("mcp-method", encode_value(&method).into_owned()),
+        ("mcp-method", encode_value(method).into_owned()),
     ];
     if let Some(name) = name {
         headers.push(("mcp-name", encode_value(&name).into_owned()));

@@ -35,6 +35,7 @@ pub mod below;
 pub mod calls;
 mod canonical;
 mod headers;
+mod id;
 pub mod jsonrpc;
 pub mod lenient;
 pub mod media_type;
@@ -52,7 +53,8 @@ pub mod tool_definition;
 pub mod tool_list;
 
 pub use headers::{Mirrored, decode_value, encode_value, standard_headers};
-pub use message::{Id, Kind, Malformed, Message};
+pub use id::Id;
+pub use message::{Kind, Malformed, Message};
 pub use object::Object;
 pub use revision::{
     LATEST_STATEFUL, RevisionFamilies, RevisionFamily, STATEFUL_REVISIONS, STATELESS,

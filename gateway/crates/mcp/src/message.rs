@@ -1,68 +1,19 @@
-//! JSON-RPC 2.0 messages, as far as translating needs to know them.
+//! One JSON-RPC 2.0 message: the bytes that it came in, and what was read of them.
+//!
+//! A message of a client is judged (`jsonrpc`) before anybody decides by it; what a backend or the gateway
+//! itself says is only parsed. Both are this type, and its bytes are never changed but by [`Message::with_id`]
+//! and [`Message::edit`], after which they are read again.
 
 use std::fmt;
-use std::hash::{Hash, Hasher};
+use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-use serde_json::value::{RawValue, to_raw_value};
+use bytes::Bytes;
 
+use crate::arguments::Arguments;
+use crate::id::Id;
+use crate::jsonrpc;
 use crate::object::Object;
 use crate::rpc_error::RpcError;
-
-/// A request id or a progress token: a text or a number, kept as it was sent. Two are equal when
-/// they mean the same, however they are spelled.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Id(Box<RawValue>);
-
-impl Id {
-    /// A text.
-    pub fn text(text: &str) -> Self {
-        Self(to_raw_value(text).expect("a text is JSON"))
-    }
-
-    /// A number.
-    pub fn number(number: u64) -> Self {
-        Self(to_raw_value(&number).expect("a number is JSON"))
-    }
-
-    /// What to look it up by.
-    pub fn key(&self) -> String {
-        match serde_json::from_str::<Value>(self.0.get()) {
-            Ok(value) => value.to_string(),
-            // Digits that fit no number.
-            Err(_) => self.0.get().to_owned(),
-        }
-    }
-
-    fn read(object: &Object, name: &str) -> Option<Self> {
-        let raw = object.raw(name)?;
-        let first = raw.get().bytes().next()?;
-        (first == b'"' || first == b'-' || first.is_ascii_digit()).then(|| Self(raw.to_owned()))
-    }
-}
-
-impl PartialEq for Id {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Id {}
-
-impl Hash for Id {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.key().hash(state);
-    }
-}
-
-/// Its JSON text.
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.get())
-    }
-}
 
 /// Which of the three shapes a message has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,26 +34,45 @@ pub struct Malformed;
 /// One message. Members that JSON-RPC does not know stay in it.
 #[derive(Clone, Debug)]
 pub struct Message {
-    object: Object,
-    kind: Kind,
+    pub(crate) text: Bytes,
+    pub(crate) kind: Kind,
+    pub(crate) id: Option<Id>,
+    pub(crate) method: Option<String>,
+    /// Where they stand in the text.
+    pub(crate) params: Option<Range<usize>>,
+    pub(crate) result: Option<Range<usize>>,
+    pub(crate) error: Option<Range<usize>>,
+    pub(crate) judged: Judged,
+}
+
+/// What judging a message finds out besides: what anybody decides by. Nothing where it was not judged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Judged {
+    pub(crate) name: Option<String>,
+    pub(crate) uri: Option<String>,
+    pub(crate) version: Option<String>,
+    pub(crate) arguments: Option<Arguments>,
+    pub(crate) carries_result: bool,
 }
 
 impl Message {
-    /// Reads one message.
+    /// Reads one message. Of a member that stands twice the last one counts.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
-        Self::of(Object::parse(text).ok_or(Malformed)?)
+        jsonrpc::parse(Bytes::copy_from_slice(text.as_bytes()))
+    }
+
+    /// The same of a text that need not be copied.
+    pub fn from_bytes(text: Bytes) -> Result<Self, Malformed> {
+        jsonrpc::parse(text)
     }
 
     /// Takes an object for a message.
-    pub fn of(object: Object) -> Result<Self, Malformed> {
-        let has_method = object.text("method").is_some();
-        let kind = match (has_method, object.has("id")) {
-            (true, true) if Id::read(&object, "id").is_some() => Kind::Request,
-            (true, false) => Kind::Notification,
-            (false, _) if object.has("result") || object.has("error") => Kind::Response,
-            _ => return Err(Malformed),
-        };
-        Ok(Self { object, kind })
+    pub fn from_object(object: &Object) -> Result<Self, Malformed> {
+        jsonrpc::parse(Bytes::from(object.to_string()))
+    }
+
+    fn built(object: &Object) -> Self {
+        Self::from_object(object).expect("an object with method, result or error is a message")
     }
 
     /// A request.
@@ -112,10 +82,7 @@ impl Message {
             .with("id", id)
             .with("method", method)
             .with("params", params);
-        Self {
-            object,
-            kind: Kind::Request,
-        }
+        Self::built(&object)
     }
 
     /// A notification; `params` are left out when they are empty.
@@ -124,10 +91,7 @@ impl Message {
         if !params.is_empty() {
             object.set("params", params);
         }
-        Self {
-            object,
-            kind: Kind::Notification,
-        }
+        Self::built(&object)
     }
 
     /// The response to a request that went well.
@@ -136,10 +100,7 @@ impl Message {
             .with("jsonrpc", "2.0")
             .with("id", id)
             .with("result", result);
-        Self {
-            object,
-            kind: Kind::Response,
-        }
+        Self::built(&object)
     }
 
     /// The response to a request that did not.
@@ -148,10 +109,7 @@ impl Message {
         if let Some(id) = id {
             object.set("id", id);
         }
-        Self {
-            object: object.with("error", &error.object()),
-            kind: Kind::Response,
-        }
+        Self::built(&object.with("error", &error.object()))
     }
 
     /// Its shape.
@@ -159,31 +117,106 @@ impl Message {
         self.kind
     }
 
+    /// Its bytes, as they were sent.
+    pub const fn text(&self) -> &Bytes {
+        &self.text
+    }
+
     /// Its id; `None` for a notification, and for an error about an id that could not be read.
     pub fn id(&self) -> Option<Id> {
-        Id::read(&self.object, "id")
+        self.id.clone()
     }
 
     /// The same message under another id.
     #[must_use]
     pub fn with_id(mut self, id: &Id) -> Self {
-        self.object.set("id", id);
+        self.edit(|message| message.set("id", id));
         self
     }
 
     /// Its method; empty for a response.
-    pub fn method(&self) -> String {
-        self.object.text("method").unwrap_or_default()
+    pub fn method(&self) -> &str {
+        self.method.as_deref().unwrap_or_default()
     }
 
     /// Its parameters; empty where there are none.
     pub fn params(&self) -> Object {
-        self.object.object("params").unwrap_or_default()
+        self.object(self.params.as_ref()).unwrap_or_default()
+    }
+
+    /// Changes its members, and says whether it did. What was judged of it stays: who decides by what is
+    /// changed judges again. A message with a key that is no text (half of a surrogate pair) stays as it
+    /// is.
+    pub fn edit(&mut self, change: impl FnOnce(&mut Object)) -> bool {
+        let Some(mut members) = self.object(Some(&(0..self.text.len()))) else {
+            return false;
+        };
+        change(&mut members);
+        let Ok(edited) = Self::from_object(&members) else {
+            return false;
+        };
+        let judged = std::mem::take(&mut self.judged);
+        *self = Self { judged, ..edited };
+        true
     }
 
     /// Changes the parameters.
-    pub fn edit_params(&mut self, change: impl FnOnce(&mut Object)) {
-        self.object.edit("params", change);
+    pub fn edit_params(&mut self, change: impl FnOnce(&mut Object)) -> bool {
+        self.edit(|message| message.edit("params", change))
+    }
+
+    /// All its members.
+    pub fn members(&self) -> Object {
+        self.object(Some(&(0..self.text.len()))).unwrap_or_default()
+    }
+
+    fn object(&self, place: Option<&Range<usize>>) -> Option<Object> {
+        Object::parse(self.part(place)?)
+    }
+
+    fn part(&self, place: Option<&Range<usize>>) -> Option<&str> {
+        std::str::from_utf8(&self.text[place?.clone()]).ok()
+    }
+
+    /// `params.name` of a judged message, if it is a text.
+    pub fn name(&self) -> Option<&str> {
+        self.judged.name.as_deref()
+    }
+
+    /// `params.uri` of a judged message, if it is a text.
+    pub fn uri(&self) -> Option<&str> {
+        self.judged.uri.as_deref()
+    }
+
+    /// The protocol version in `params._meta` of a judged message, if it is a text.
+    pub fn version(&self) -> Option<&str> {
+        self.judged.version.as_deref()
+    }
+
+    /// `params.arguments` by path, handed over; `None` where the judge was not asked to keep them.
+    pub fn take_arguments(&mut self) -> Option<Arguments> {
+        self.judged.arguments.take()
+    }
+
+    /// `params.arguments` as they were sent.
+    pub fn arguments_text(&self) -> Option<&str> {
+        jsonrpc::arguments_in(self.part(self.params.as_ref())?)
+    }
+
+    /// The text of `params`.
+    pub fn params_text(&self) -> Option<&str> {
+        self.part(self.params.as_ref())
+    }
+
+    /// The text of `result`.
+    pub fn result_text(&self) -> Option<&str> {
+        self.part(self.result.as_ref())
+    }
+
+    /// Whether a judged message has a `result` that says something: any but an object without members,
+    /// `_meta` aside.
+    pub const fn carries_result(&self) -> bool {
+        self.judged.carries_result
     }
 
     /// `params._meta`; empty where there is none.
@@ -193,44 +226,48 @@ impl Message {
 
     /// The token under which the sender wants progress notifications.
     pub fn progress_token(&self) -> Option<Id> {
-        Id::read(&self.meta(), crate::meta::PROGRESS_TOKEN)
+        id_in(&self.meta(), crate::meta::PROGRESS_TOKEN)
     }
 
     /// The token that a progress notification is about.
     pub fn progressed(&self) -> Option<Id> {
-        Id::read(&self.params(), crate::meta::PROGRESS_TOKEN)
+        id_in(&self.params(), crate::meta::PROGRESS_TOKEN)
     }
 
     /// The request that a `notifications/cancelled` is about.
     pub fn cancelled(&self) -> Option<Id> {
-        Id::read(&self.params(), "requestId")
+        id_in(&self.params(), "requestId")
     }
 
     /// The result, if it is one.
     pub fn outcome(&self) -> Option<Object> {
-        self.object.object("result")
+        self.object(self.result.as_ref())
     }
 
     /// The error, if it is one.
     pub fn failure(&self) -> Option<RpcError> {
-        self.object.object("error").map(RpcError::from)
+        self.object(self.error.as_ref()).map(RpcError::from)
     }
 
     /// Whether it says that something went wrong.
     pub fn is_error(&self) -> bool {
-        self.object.has("error")
+        self.error.is_some()
     }
+}
+
+fn id_in(object: &Object, name: &str) -> Option<Id> {
+    Id::from_raw(object.raw(name)?)
 }
 
 /// Its JSON text, in one line: what carries messages line by line (stdio, event streams) needs that,
 /// and a line break within JSON is never but white space.
 impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.object.to_string();
-        match text.contains(['\n', '\r']) {
-            true => f.write_str(&text.replace(['\n', '\r'], " ")),
-            false => f.write_str(&text),
+        let text = std::str::from_utf8(&self.text).map_err(|_| fmt::Error)?;
+        if text.contains(['\n', '\r']) {
+            return f.write_str(&text.replace(['\n', '\r'], " "));
         }
+        f.write_str(text)
     }
 }
 
@@ -276,19 +313,5 @@ mod tests {
             Message::parse(&line).unwrap().outcome().unwrap().text("a"),
             Some("x\ny".to_owned())
         );
-    }
-
-    #[test]
-    fn ids_are_equal_when_they_mean_the_same() {
-        let id = |text: &str| {
-            Message::parse(&format!(r#"{{"id":{text},"method":"a"}}"#))
-                .unwrap()
-                .id()
-                .unwrap()
-        };
-        assert_eq!(id(r#""a""#), id(r#""\u0061""#));
-        assert_ne!(id("1"), id(r#""1""#));
-        assert_eq!(id("1"), Id::number(1));
-        assert_eq!(id(r#""x""#), Id::text("x"));
     }
 }

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 pub use self::caller::{Caller, Refused};
 pub use self::filter::Filter;
 
-use crate::message::{Id, Message};
+use crate::id::Id;
+use crate::message::Message;
 use crate::meta;
 use crate::object::Object;
 use crate::revision::STATELESS;
@@ -120,7 +121,7 @@ fn session_capabilities(capabilities: &Object) -> Object {
 /// A request in words of the revisions with sessions: the same without the members that only
 /// 2026-07-28 has. The error if there is no such method in 2026-07-28.
 pub fn request(mut message: Message) -> Result<Message, RpcError> {
-    if GONE.contains(&message.method().as_str()) {
+    if GONE.contains(&message.method()) {
         return Err(RpcError::new(code::METHOD_NOT_FOUND, "Method not found"));
     }
     message.edit_params(|params| {
@@ -247,7 +248,7 @@ pub enum Passing {
 /// `caller`.
 pub fn pass(message: Message, method: &str, caller: &Caller) -> Passing {
     let Some(id) = message.id() else {
-        return match message.method().as_str() {
+        return match message.method() {
             "notifications/progress" => Passing::On(message),
             "notifications/message" if caller.wants(&message.params().text("level")) => {
                 Passing::On(message)
@@ -255,7 +256,7 @@ pub fn pass(message: Message, method: &str, caller: &Caller) -> Passing {
             _ => Passing::Dropped,
         };
     };
-    let capability = match message.method().as_str() {
+    let capability = match message.method() {
         "ping" => return Passing::Answered(Message::result(&id, &Object::new())),
         "elicitation/create" => "elicitation",
         "sampling/createMessage" => "sampling",
@@ -271,7 +272,7 @@ pub fn pass(message: Message, method: &str, caller: &Caller) -> Passing {
 
 /// The result that asks the client what the server asked; `state` finds the waiting call again.
 pub fn input_required(asked: &Message, state: &str) -> Object {
-    let mut request = Object::new().with("method", &asked.method());
+    let mut request = Object::new().with("method", asked.method());
     let mut params = asked.params();
     params.remove("elicitationId");
     if !params.is_empty() {

@@ -3,7 +3,8 @@
 
 use serde_json::value::RawValue;
 
-use crate::message::{Id, Message};
+use crate::id::Id;
+use crate::message::Message;
 use crate::meta;
 use crate::object::Object;
 use crate::revision::{LATEST_STATEFUL, STATELESS, is_stateful_revision};
@@ -106,7 +107,7 @@ pub fn step(message: &Message) -> Step {
         let sentence = format!("params.{what} is missing or no text");
         Step::Refused(RpcError::new(code::INVALID_PARAMS, &sentence))
     };
-    match (message.kind(), method.as_str()) {
+    match (message.kind(), method) {
         (crate::Kind::Response, _) => match message.id() {
             Some(id) => Step::Answer(id),
             None => Step::Ignored,

@@ -4,17 +4,17 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use pingora::http::RequestHeader;
-use serde::Deserialize;
-use serde_json::value::RawValue;
+use http::Method;
 
 use super::context::{RequestContext, sent};
 use super::rejection::Rejection;
+use super::request::McpBody;
 use gateway_core::audit::{Event, Facts, Labelled, Record, Sent};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::Permit;
 use gateway_store::journal::{Journal, Unwritable};
 use gateway_upstream::Catalogue;
+use mcp_protocol::Message;
 use mcp_protocol::calls::Call;
 use mcp_protocol::tool_definition::Labels;
 
@@ -24,14 +24,16 @@ pub(super) enum AdmissionEvent<'a> {
     /// It goes on to its backend.
     Permitted {
         permit: &'a Permit,
-        body: Option<&'a [u8]>,
+        body: Option<&'a McpBody>,
     },
     /// It does not.
     Refused {
         rejection: &'a Rejection,
         /// What the client is answered.
         status: u16,
-        head: &'a RequestHeader,
+        method: &'a Method,
+        /// Path and query, as they were sent.
+        target: &'a [u8],
         peer: IpAddr,
     },
 }
@@ -86,7 +88,8 @@ impl AdmissionEvent<'_> {
         let Self::Refused {
             rejection,
             status,
-            head,
+            method,
+            target,
             peer,
         } = self
         else {
@@ -101,7 +104,7 @@ impl AdmissionEvent<'_> {
             level,
             event = "refused", reason = reason.code(), hint = reason.remedy(), status = status, rule = rejection.rule(),
             backend = backend, user = context.user, client = context.client, grant = context.grant, call = context.call,
-            method = head.method.as_str(), path = logged_path(head.raw_path()), peer = peer.to_string(), request_id = context.id;
+            method = method.as_str(), path = logged_path(target), peer = peer.to_string(), request_id = context.id;
             "{rejection}"
         );
     }
@@ -113,7 +116,7 @@ fn permitted(
     permit: &Permit,
     backend: &str,
     context: &RequestContext,
-    body: Option<&[u8]>,
+    body: Option<&McpBody>,
     journal: &Journal,
     labels: impl Fn(&str) -> Option<Labels>,
     now: Timestamp,
@@ -151,7 +154,7 @@ fn permitted(
             ..about(Event::Stream)
         }];
     };
-    let arguments = arguments(body);
+    let messages = body.messages.messages();
     let calls = permit.calls().iter().enumerate();
     calls
         .filter(|(_, call)| !call.method.is_empty())
@@ -160,11 +163,10 @@ fn permitted(
             name: call.name.clone(),
             detail: rule(at),
             facts: facts(Some(call)),
-            arguments: arguments
+            arguments: messages
                 .get(at)
-                .copied()
-                .flatten()
-                .and_then(|arguments| journal.arguments(arguments.get().as_bytes())),
+                .and_then(Message::arguments_text)
+                .and_then(|arguments| journal.arguments(arguments.as_bytes())),
             ..about(Event::Call)
         })
         .collect()
@@ -229,30 +231,6 @@ fn known(text: &str) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    params: Option<Params<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Params<'a> {
-    #[serde(borrow)]
-    arguments: Option<&'a RawValue>,
-}
-
-/// The text of the arguments of each message. The body has been judged: it has one reading.
-fn arguments(body: &[u8]) -> Vec<Option<&RawValue>> {
-    let messages = match serde_json::from_slice::<Message<'_>>(body) {
-        Ok(message) => vec![message],
-        Err(_) => serde_json::from_slice(body).unwrap_or_default(),
-    };
-    messages
-        .into_iter()
-        .map(|message| message.params.and_then(|params| params.arguments))
-        .collect()
-}
-
 /// A path for the log: without the query, and without segments so long that they may be a secret
 /// that somebody put there.
 fn logged_path(raw: &[u8]) -> String {
@@ -273,24 +251,6 @@ fn logged_path(raw: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn arguments_are_taken_as_they_were_sent() {
-        let text = |body: &str| -> Vec<Option<String>> {
-            arguments(body.as_bytes())
-                .into_iter()
-                .map(|arguments| arguments.map(|text| text.get().to_owned()))
-                .collect()
-        };
-        let call = r#"{"id":1,"params":{"name":"a","arguments":{ "x" : 1.0 }}}"#;
-        let one = vec![Some(r#"{ "x" : 1.0 }"#.to_owned())];
-        assert_eq!(text(call), one);
-        assert_eq!(
-            text(&format!(r#"[{call},{{"id":2}}]"#)),
-            [one, vec![None]].concat()
-        );
-        assert_eq!(text("no JSON"), Vec::new());
-    }
 
     #[test]
     fn a_log_shows_no_query_and_nothing_long() {

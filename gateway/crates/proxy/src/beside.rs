@@ -12,11 +12,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::HeaderName;
-use mcp_protocol::Object;
-use pingora::http::RequestHeader;
+use http::HeaderValue;
+use mcp_protocol::jsonrpc::{self, Body};
+use mcp_protocol::{Id, Message, Object};
 use serde_json::value::RawValue;
 
+use super::request::McpBody;
 use super::sessions::Sessions;
 use super::tasks::Theirs;
 use super::tool_list_filter::ToolListFilter;
@@ -58,45 +59,28 @@ pub(super) struct Names<'a> {
 }
 
 impl Names<'_> {
-    /// A body of the client with the backend's own names in it. What each call belongs to is
-    /// written down with it.
-    pub(super) fn restore(&self, body: Bytes, calls: &mut [Call]) -> Bytes {
-        if !calls
-            .iter()
-            .any(|call| call.is_response() || is_about_a_task(call))
-        {
-            return body;
-        }
-        let Some((mut messages, is_batch)) = std::str::from_utf8(&body).ok().and_then(read) else {
-            return body;
-        };
-        if messages.len() != calls.len() {
-            return body;
-        }
+    /// Puts the backend's own names into a body of the client. What each call belongs to is written down
+    /// with it.
+    pub(super) fn restore(&self, body: &mut McpBody, calls: &mut [Call]) {
         let mut is_changed = false;
-        for (message, call) in messages.iter_mut().zip(calls) {
+        for (message, call) in body.messages.messages_mut().iter_mut().zip(calls) {
             is_changed |= match call.is_response() {
                 true => self.restore_question(message, call),
                 false => is_about_a_task(call) && self.restore_task(message, call),
             };
         }
-        match is_changed {
-            true => Bytes::from(written(&messages, is_batch)),
-            false => body,
+        if is_changed {
+            body.spell_again();
         }
     }
 
-    /// `subscriptions/listen` without all that is not about tools or a task of one that is allowed, as
-    /// a backend may grant less than what is asked for.
-    pub(super) fn listen_to_tools(
-        &self,
-        body: &Bytes,
-        call: &mut Call,
-        token: &AccessToken,
-    ) -> Option<Bytes> {
-        let text = std::str::from_utf8(body).ok()?;
-        let mut message = Object::parse(text)?;
-        let params = message.object("params").unwrap_or_default();
+    /// Takes out of `subscriptions/listen` all that is not about tools or a task of one that is allowed,
+    /// as a backend may grant less than what is asked for.
+    pub(super) fn listen_to_tools(&self, body: &mut McpBody, call: &mut Call, token: &AccessToken) {
+        let Body::One(message) = &mut body.messages else {
+            return;
+        };
+        let params = message.params();
         let wanted = params.object("notifications").unwrap_or_default();
         let mut left = Object::new();
         if wanted.read("toolsListChanged") == Some(true) {
@@ -117,53 +101,58 @@ impl Names<'_> {
             listening.set("_meta", meta);
         }
         listening.set("notifications", &left);
-        message.set("params", &listening);
-        call.belongs_to = Some(Belonging::ToolChanges);
-        Some(Bytes::from(message.to_string()))
+        if message.edit(|message| message.set("params", &listening)) {
+            call.belongs_to = Some(Belonging::ToolChanges);
+            body.spell_again();
+        }
     }
 
-    /// The header that mirrors the name of a task.
-    pub(super) fn restore_header(&self, head: &mut RequestHeader, header: &HeaderName) {
-        let presented = head
-            .headers
-            .get(header)
-            .and_then(|value| value.to_str().ok());
-        let task = presented.and_then(|id| self.sessions.unbind_task(id, self.claims, self.mount));
-        let Some((id, _)) = task else { return };
+    /// The header that mirrors the name of a task, as the backend names it; `None` for any other.
+    pub(super) fn restored_header(&self, presented: Option<&[u8]>) -> Option<HeaderValue> {
+        let presented = std::str::from_utf8(presented?).ok()?;
+        let (id, _) = self
+            .sessions
+            .unbind_task(presented, self.claims, self.mount)?;
         let is_plain = id.bytes().all(|b| b.is_ascii_graphic());
         let spelled = match is_plain {
             true => id,
             false => format!("=?base64?{}?=", STANDARD.encode(id)),
         };
         // It is printable ASCII, so it is a value.
-        let _ = head.insert_header(header.clone(), spelled);
+        HeaderValue::from_str(&spelled).ok()
     }
 
-    fn restore_question(&self, message: &mut Object, call: &mut Call) -> bool {
-        let asked = message
-            .text("id")
-            .and_then(|id| {
-                self.sessions
-                    .unbind_question(&id, self.conversation, self.claims, self.mount)
-            })
+    fn restore_question(&self, message: &mut Message, call: &mut Call) -> bool {
+        let Some(Id::Text(presented)) = message.id() else {
+            return false;
+        };
+        let asked = self
+            .sessions
+            .unbind_question(&presented, self.conversation, self.claims, self.mount)
             .and_then(|id| RawValue::from_string(id).ok());
         let Some(id) = asked else { return false };
-        message.set("id", &id);
-        call.belongs_to = Some(Belonging::Question);
-        self.restore_related(message, "result");
-        true
+        let is_restored = message.edit(|message| {
+            message.set("id", &id);
+            self.restore_related(message, "result");
+        });
+        if is_restored {
+            call.belongs_to = Some(Belonging::Question);
+        }
+        is_restored
     }
 
-    fn restore_task(&self, message: &mut Object, call: &mut Call) -> bool {
-        let presented = message
-            .object("params")
-            .and_then(|params| params.text("taskId"));
+    fn restore_task(&self, message: &mut Message, call: &mut Call) -> bool {
+        let presented = message.params().text("taskId");
         let task = presented.and_then(|id| self.sessions.unbind_task(&id, self.claims, self.mount));
         let Some((id, tool)) = task else { return false };
-        message.edit("params", |params| params.set("taskId", &id));
-        self.restore_related(message, "params");
-        call.belongs_to = Some(Belonging::Tool(tool));
-        true
+        let is_restored = message.edit(|message| {
+            message.edit("params", |params| params.set("taskId", &id));
+            self.restore_related(message, "params");
+        });
+        if is_restored {
+            call.belongs_to = Some(Belonging::Tool(tool));
+        }
+        is_restored
     }
 
     fn restore_related(&self, message: &mut Object, member: &str) {
@@ -276,8 +265,8 @@ impl ToolListFilter<'_> {
         if let Some(tool) = self.tool() {
             return Some(tool.to_owned());
         }
-        let id = message.raw("id").filter(|_| self.calls.is_empty())?;
-        let tool = self.state.tasks.answered(self.theirs(), id.get())?;
+        let id: Id = message.read("id").filter(|_| self.calls.is_empty())?;
+        let tool = self.state.tasks.answered(self.theirs(), &id)?;
         Some(tool.to_string())
     }
 
@@ -446,15 +435,14 @@ fn is_about_a_task(call: &Call) -> bool {
     call.method.starts_with("tasks/")
 }
 
-/// The messages of a body, and whether they stand in an array.
-pub(super) fn read(text: &str) -> Option<(Vec<Object>, bool)> {
-    match text.trim_ascii_start().starts_with('[') {
-        true => Some((serde_json::from_str(text).ok()?, true)),
-        false => Some((vec![Object::parse(text)?], false)),
-    }
+/// The messages of a backend's text, and whether they stand in an array.
+fn read(text: &str) -> Option<(Vec<Object>, bool)> {
+    let body = jsonrpc::parse_body(&Bytes::copy_from_slice(text.as_bytes())).ok()?;
+    let messages = body.messages().iter().map(Message::members);
+    Some((messages.collect(), body.is_batch()))
 }
 
-pub(super) fn written(messages: &[Object], is_batch: bool) -> String {
+fn written(messages: &[Object], is_batch: bool) -> String {
     let texts: Vec<String> = messages.iter().map(Object::to_string).collect();
     match is_batch {
         true => format!("[{}]", texts.join(",")),

@@ -68,6 +68,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use http::HeaderMap;
+use mcp_protocol::jsonrpc::Body;
 use mcp_protocol::{Message, RpcError, to_stateful};
 use pingora::protocols::http::ServerSession;
 use quick_cache::sync::Cache;
@@ -89,6 +90,7 @@ use super::admission::Admitted;
 use super::context::{ProxyError, RequestContext};
 use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
+use super::request::McpBody;
 use super::sessions::StateTags;
 use super::state::ProxyState;
 use gateway_core::policy::Permit;
@@ -137,13 +139,10 @@ impl Translator {
         let Admitted {
             permit,
             lifetime,
-            body,
+            request,
             ..
         } = admitted;
-        let message = match body {
-            None => None,
-            Some(body) => Some(read(&body)?),
-        };
+        let message = request.body.map(only_message).transpose()?;
         let conversation = match &plan {
             TranslationPlan::GatewaySession(name) | TranslationPlan::LegacyMessage(name) => {
                 name.clone()
@@ -236,10 +235,13 @@ impl Translator {
     }
 }
 
-fn read(body: &[u8]) -> Result<Message, Rejection> {
-    let text = std::str::from_utf8(body).unwrap_or_default();
-    Message::parse(text).map_err(|_| {
-        let what = "message arrays are not translated for a backend of another revision";
-        Rejection::BadMessage(what.to_owned())
-    })
+fn only_message(body: McpBody) -> Result<Message, Rejection> {
+    match body.messages {
+        // One with a key that is no text can't be taken apart.
+        Body::One(message) if !message.members().is_empty() => Ok(message),
+        Body::One(_) | Body::Batch(_) => {
+            let what = "message arrays are not translated for a backend of another revision";
+            Err(Rejection::BadMessage(what.to_owned()))
+        }
+    }
 }

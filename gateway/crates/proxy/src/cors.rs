@@ -7,8 +7,8 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use pingora::protocols::http::ServerSession;
 
+use super::request::RequestHead;
 use super::settings::Settings;
 use gateway_core::protocol::web::{self, Response};
 
@@ -44,8 +44,7 @@ pub(super) fn origin(headers: &HeaderMap, settings: &Settings) -> Origin {
 
 /// The answer to a CORS preflight. It carries no credentials and is asked for none; a page must be
 /// able to send the request that is answered with where to log in.
-pub(super) fn preflight(session: &ServerSession, origin: Option<&HeaderValue>) -> Option<Response> {
-    let head = session.req_header();
+pub(super) fn preflight(head: RequestHead<'_>, origin: Option<&HeaderValue>) -> Option<Response> {
     if head.method != Method::OPTIONS || !head.headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD) {
         return None;
     }

@@ -13,10 +13,10 @@
 //! Owns: those messages. Not: which of them is sent (`serve`), the right to send them
 //! ([`Refused::decline`]).
 
-use bytes::Bytes;
-use mcp_protocol::{Object, RpcError};
+use mcp_protocol::jsonrpc::Body;
+use mcp_protocol::{Message, RpcError};
 
-use super::beside::{read, written};
+use super::request::{McpBody, McpRequest};
 use gateway_core::policy::{AccessToken, Permit, Refusal, Refused};
 use mcp_protocol::calls::Call;
 
@@ -29,26 +29,27 @@ const INTERNAL: i64 = -32603;
 /// What is sent instead of a refused request.
 pub(super) struct Declined {
     pub(super) permit: Permit,
-    pub(super) body: Bytes,
+    pub(super) body: McpBody,
 }
 
 impl Declined {
-    /// What a refused request means for a backend that waits for something in it; `None` where none
-    /// does. `body` is that of the request, with the backend's own names in it.
-    pub(super) fn of(
+    /// What a refused request, with the backend's own names in it, means for a backend that waits for
+    /// something in it; `None` where none does.
+    pub(super) fn new(
         refused: &Refused,
         token: &AccessToken,
-        body: &Bytes,
-        is_stateless: bool,
+        request: &McpRequest,
     ) -> Option<Self> {
+        let body = request.body.as_ref()?;
         let has_answers = refused.calls.iter().any(Call::is_asked_for);
         // Whether anything waits for it only the translation knows.
-        let comes_again = is_stateless && refused.calls.iter().any(|call| call.tool().is_some());
+        let comes_again =
+            request.is_stateless && refused.calls.iter().any(|call| call.tool().is_some());
         if !has_answers && !comes_again {
             return None;
         }
         let body = match has_answers {
-            true => Bytes::from(errors(body, &refused.calls, &why(&refused.refusal))?),
+            true => errors(&body.messages, &refused.calls, &why(&refused.refusal)),
             false => body.clone(),
         };
         let permit = refused.decline(token.clone())?;
@@ -66,21 +67,19 @@ pub(super) fn why(refusal: &Refusal) -> RpcError {
 }
 
 /// An error for each answer in a body.
-fn errors(body: &Bytes, calls: &[Call], error: &RpcError) -> Option<String> {
-    let (messages, is_batch) = read(std::str::from_utf8(body).ok()?)?;
-    if messages.len() != calls.len() {
-        return None;
-    }
+fn errors(messages: &Body, calls: &[Call], error: &RpcError) -> McpBody {
     let answers = messages
+        .messages()
         .iter()
         .zip(calls)
         .filter(|(_, call)| call.is_asked_for());
-    let errors = answers
-        .map(|(message, _)| {
-            let id = message.raw("id")?;
-            let told = Object::new().with("jsonrpc", "2.0").with("id", id);
-            Some(told.with("error", &error.object()))
-        })
-        .collect::<Option<Vec<Object>>>()?;
-    Some(written(&errors, is_batch))
+    let mut errors = answers.map(|(message, _)| Message::error(message.id().as_ref(), error));
+    let messages = match (messages, errors.next()) {
+        (Body::One(_), Some(error)) => Body::One(error),
+        (_, first) => Body::Batch(first.into_iter().chain(errors).collect()),
+    };
+    McpBody {
+        bytes: messages.to_bytes(),
+        messages,
+    }
 }

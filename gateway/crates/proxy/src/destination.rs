@@ -3,8 +3,8 @@
 
 use http::{HeaderMap, HeaderName};
 
-use super::admission::mirror;
 use super::rejection::Rejection;
+use super::request::mirror;
 use super::routes::{BackendRoute, McpEndpoint};
 use super::sessions::Sessions;
 use super::upstream_head::forwarded_query;

@@ -20,6 +20,7 @@ use super::mounted_backend::MountedBackend;
 use super::policy_input;
 use super::rejection::{Rejection, rejected_by};
 use super::relay::Relay;
+use super::request;
 use super::response_head::{self, Shape};
 use super::rewrite::EndpointRewriter;
 use super::routes::{BackendRoute, McpEndpoint};
@@ -48,7 +49,10 @@ pub(super) async fn exchange(
     let leaving = lifetime::shutdown(&state.draining, admitted.waits_for_events);
     tokio::pin!(revoked, leaving);
     let mut client = ClientWatch::default();
-    let request = session.req_header().clone();
+    let mut request = session.req_header().clone();
+    if let Some(name) = admitted.mirrored_name.take() {
+        request.insert_header(request::NAME, name)?;
+    }
 
     let mut connection = tokio::select! {
         biased;
@@ -69,7 +73,7 @@ pub(super) async fn exchange(
     let conversation = conversation(&admitted, head);
     let head = head.clone();
     // It is sent and asked about no more. An answer may last for hours.
-    admitted.body = None;
+    admitted.request.body = None;
     let (shape, list) = match form.list {
         None => (form.shape, None),
         Some(limit) => {
@@ -184,7 +188,7 @@ impl AnswerForm {
         }
         let list = match (is_restricted, shape) {
             (true, Shape::Bytes(_)) => {
-                tool_list_filter::are_asked_for(&admitted.permit, admitted.body.as_ref())
+                tool_list_filter::are_asked_for(&admitted.permit, admitted.request.bytes())
             }
             _ => None,
         };
@@ -275,7 +279,7 @@ async fn reach(
             target,
             client_headers: &request.headers,
             session: admitted.session.as_deref(),
-            body_length: admitted.body.as_ref().map(Bytes::len),
+            body_length: admitted.request.bytes().map(Bytes::len),
             backend,
             identity: &state.settings.identity_headers,
             claims: permit.token().claims(),
@@ -284,7 +288,7 @@ async fn reach(
     };
     let request = Request {
         target: &admitted.target,
-        body: admitted.body.clone(),
+        body: admitted.request.bytes().cloned(),
         pooling: Pooling::Reuse,
         is_repeatable: permit.is_read_only(),
         deadline: Some(backend.response_timeout),

@@ -46,6 +46,7 @@ mod peer;
 mod policy_input;
 mod rejection;
 mod relay;
+mod request;
 mod response_head;
 mod response_writer;
 mod rewrite;

@@ -19,8 +19,8 @@ use gateway_core::grants::NotAllowed;
 use gateway_core::policy::rules::{Effect, Failure};
 use gateway_core::policy::{Permit, Refusal, Refused};
 use gateway_core::protocol::scope::Scope;
+use mcp_protocol::Id;
 use mcp_protocol::calls::Call;
-use mcp_protocol::jsonrpc::Id;
 
 /// JSON-RPC 2.0 §5.1.
 const METHOD_NOT_FOUND: i64 = -32601;
@@ -124,7 +124,7 @@ impl RefusedCall {
         }
         let reason = self.refusal().reason().code();
         let answer = |call: &Call| {
-            let id = id(call.id.as_ref()?);
+            let id = call.id.as_ref()?;
             if call.tool().is_some() {
                 let mut meta = json!({"reason": reason, "request_id": request_id});
                 if let Some(challenge) = challenge {
@@ -160,15 +160,6 @@ pub(super) fn single_id(permit: &Permit) -> Option<Id> {
     match permit.calls() {
         [call] => call.id.clone(),
         _ => None,
-    }
-}
-
-/// As it stands in a message.
-pub(super) fn id(id: &Id) -> Value {
-    match id {
-        Id::Text(text) => json!(text),
-        Id::Number(number) => json!(number),
-        Id::Large(number) => json!(number),
     }
 }
 

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use http::HeaderMap;
 use ipnet::IpNet;
-use pingora::protocols::http::ServerSession;
+
+use super::request::RequestHead;
 
 /// The address that a request is counted under: the peer of the connection, or, where that is a
 /// trusted proxy, the last address in `X-Forwarded-For` that is none. What a client wrote itself
@@ -38,12 +39,8 @@ pub(super) fn address(
 }
 
 /// The same, of a request whose head was read.
-pub(super) fn address_of(session: &ServerSession, trusted: &[IpNet]) -> IpAddr {
-    let connection = session
-        .client_addr()
-        .and_then(|address| address.as_inet())
-        .map(|inet| inet.ip());
-    address(connection, &session.req_header().headers, trusted)
+pub(super) fn address_of(head: RequestHead<'_>, trusted: &[IpNet]) -> IpAddr {
+    address(head.connection, head.headers, trusted)
 }
 
 /// Whether an address is in one of the networks.

@@ -9,14 +9,14 @@ use serde_json::json;
 use super::challenge::Challenge;
 use super::in_flight::Full;
 use super::lifetime::End;
-use super::mcp_error::{self, RefusedCall};
+use super::mcp_error::RefusedCall;
 use gateway_core::policy::{Refusal, TokenRejection};
 use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
 use gateway_upstream::Failure;
+use mcp_protocol::Id;
 use mcp_protocol::calls::{Call, HEADER_MISMATCH};
-use mcp_protocol::jsonrpc::Id;
 
 /// JSON-RPC: internal error.
 const INTERNAL: i64 = -32603;
@@ -376,7 +376,7 @@ impl<'a> RefusalAnswer<'a> {
     fn rpc_error(&self, id: Option<&Id>, code: i64, request_id: &str) -> serde_json::Value {
         json!({
             "jsonrpc": "2.0",
-            "id": id.map_or(json!(null), mcp_error::id),
+            "id": id,
             "error": {
                 "code": code,
                 "message": self.description(),

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mcp_protocol::Message;
+use mcp_protocol::jsonrpc::Body;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
@@ -19,6 +19,7 @@ use super::declined;
 use super::exchange;
 use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
+use super::request::RequestHead;
 use super::routes::{BackendRoute, Route, Target};
 use super::state::ProxyState;
 use super::{body, framing, peer, policy_input, response_writer};
@@ -81,16 +82,17 @@ impl Service {
         route: BackendRoute<'_>,
     ) -> pingora::Result<()> {
         let state = &self.state;
-        context.allowed_origin = match origin(&session.req_header().headers, &state.settings) {
+        let head = RequestHead::from_session(session);
+        context.allowed_origin = match origin(head.headers, &state.settings) {
             Origin::Allowed(origin) => Some(origin),
             Origin::Absent | Origin::Foreign(_) => None,
         };
-        if let Some(response) = preflight(session, context.allowed_origin.as_ref()) {
+        if let Some(response) = preflight(head, context.allowed_origin.as_ref()) {
             return response_writer::write(session, response).await;
         }
-        context.peer = Some(peer::address_of(session, &state.settings.trusted_proxies));
-        context.protocol_version = policy_input::protocol_version(&session.req_header().headers);
-        let outcome = match admission::admit(state, session, context, route).await {
+        context.peer = Some(peer::address_of(head, &state.settings.trusted_proxies));
+        context.protocol_version = policy_input::protocol_version(head.headers);
+        let outcome = match self.admit(session, context, route).await {
             Ok(admitted) => self.forward(session, context, route, admitted).await,
             Err(error) => Err(error),
         };
@@ -101,6 +103,27 @@ impl Service {
                 refuse(state, session, context, &rejection, Some(route)).await
             }
         }
+    }
+
+    /// From head and body, as they come in here, to an admitted request.
+    async fn admit(
+        &self,
+        session: &mut ServerSession,
+        context: &mut RequestContext,
+        route: BackendRoute<'_>,
+    ) -> Result<Admitted, ProxyError> {
+        let state = &self.state;
+        let head = RequestHead::from_session(session);
+        let confirmed = admission::confirm(state, context, head, route).await?;
+        let body = if confirmed.has_body() {
+            let (limit, patience) = (state.settings.request_body, state.settings.timeouts.body);
+            let hold = context.hold(&state.budget);
+            Some(body::read(session, limit, patience, hold).await?)
+        } else {
+            None
+        };
+        let head = RequestHead::from_session(session);
+        Ok(admission::admit(state, context, head, confirmed, body).await?)
     }
 
     /// Exchanges an admitted request with its backend, in what that speaks.
@@ -116,13 +139,13 @@ impl Service {
             let grant = &admitted.permit.token().claims().grant;
             state.server.last_use.note(grant, state.clock.now());
         }
-        let family = compat::family(route.endpoint, admitted.is_stateless);
+        let family = compat::family(route.endpoint, admitted.request.is_stateless);
         if !mounted.protocols.is_ready(family) {
             // Boxed: it happens hardly ever.
             Box::pin(mounted.protocols.wait_until_probed(family)).await;
         }
         let translator = &self.translator;
-        let plan = translator.plan(mounted, route.endpoint, session, &admitted);
+        let plan = translator.plan(mounted, &admitted);
         if let Some(rejection) = admitted.refused.take() {
             // Boxed: it happens hardly ever.
             let declined = self.decline(session, context, mounted, &plan, admitted, *rejection);
@@ -166,13 +189,14 @@ impl Service {
                     exchange::tell(state, head, mounted, &admitted).await;
                 }
                 TranslationPlan::Stateless(_) => {
-                    let text = std::str::from_utf8(admitted.body.as_deref().unwrap_or_default());
-                    let message = text.ok().and_then(|text| Message::parse(text).ok());
-                    if let (Some(message), Rejection::Refused(call)) = (message, &rejection) {
+                    let messages = admitted.request.body.as_ref().map(|body| &body.messages);
+                    if let (Some(Body::One(message)), Rejection::Refused(call)) =
+                        (messages, &rejection)
+                    {
                         let error = declined::why(call.refusal());
                         let (headers, permit) = (&head.headers, admitted.permit);
                         self.translator
-                            .give_up(state, headers, mounted, permit, &message, &error)
+                            .give_up(state, headers, mounted, permit, message, &error)
                             .await;
                     }
                 }
@@ -199,7 +223,10 @@ async fn serve_endpoint(
         query: target.query.map(str::to_owned),
         headers: head.headers.clone(),
         body: Bytes::new(),
-        peer: peer::address_of(session, &state.settings.trusted_proxies),
+        peer: peer::address_of(
+            RequestHead::from_session(session),
+            &state.settings.trusted_proxies,
+        ),
         request_id: context.id.clone(),
     };
     // Boxed, as below.
@@ -254,11 +281,13 @@ fn tell_refused(
     backend: &str,
     status: u16,
 ) {
+    let head = RequestHead::from_session(session);
     let refused = AdmissionEvent::Refused {
         rejection,
         status,
-        head: session.req_header(),
-        peer: peer::address_of(session, &state.settings.trusted_proxies),
+        method: &session.req_header().method,
+        target: session.req_header().raw_path(),
+        peer: peer::address_of(head, &state.settings.trusted_proxies),
     };
     // It is refused already, whether or not the audit log can be written.
     let now = state.clock.now();

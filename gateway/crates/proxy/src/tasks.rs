@@ -8,13 +8,11 @@
 use std::sync::Arc;
 
 use quick_cache::sync::Cache;
-use serde_json::Value;
 
-use super::mcp_error;
 use gateway_core::access_token::Claims;
 use gateway_core::protocol::resource::Mount;
+use mcp_protocol::Id;
 use mcp_protocol::calls::Call;
-use mcp_protocol::jsonrpc::Id;
 
 /// How much is remembered of either kind.
 const REMEMBERED: usize = 8192;
@@ -53,16 +51,15 @@ impl Tasks {
     pub(super) fn expect(&self, theirs: Theirs<'_>, calls: &[Call]) {
         for call in calls {
             if let (Some(tool), Some(id)) = (call.concerns(), &call.id) {
-                let key = key(theirs, theirs.conversation, &spelled(id));
+                let key = key(theirs, theirs.conversation, &id.key());
                 remember(&self.asked, key, tool);
             }
         }
     }
 
     /// The tool that an answer on the stream is about; told once.
-    pub(super) fn answered(&self, theirs: Theirs<'_>, id: &str) -> Option<Arc<str>> {
-        let id: Value = serde_json::from_str(id).ok()?;
-        let key = key(theirs, theirs.conversation, &id.to_string());
+    pub(super) fn answered(&self, theirs: Theirs<'_>, id: &Id) -> Option<Arc<str>> {
+        let key = key(theirs, theirs.conversation, &id.key());
         self.asked.remove(&key).map(|(_, tool)| tool)
     }
 
@@ -82,10 +79,6 @@ fn remember(known: &Cache<Key, Arc<str>>, key: Key, tool: &str) {
     if length + tool.len() <= LONGEST {
         known.insert(key, tool.into());
     }
-}
-
-fn spelled(id: &Id) -> String {
-    mcp_error::id(id).to_string()
 }
 
 fn key(theirs: Theirs<'_>, conversation: &str, id: &str) -> Key {

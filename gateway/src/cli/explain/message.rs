@@ -25,14 +25,14 @@ pub(super) fn call(
     let arguments = arguments.map(|arguments| format!("\"arguments\":{arguments}"));
     let params: Vec<String> = name.into_iter().chain(arguments).collect();
     message += &format!(",\"params\":{{{}}}}}", params.join(","));
-    let judged = jsonrpc::judge_and_keep(message.as_bytes(), false, Keep::Arguments)
+    let mut judged = jsonrpc::judge_and_keep(&message.to_owned().into(), false, Keep::Arguments)
         .map_err(|refused| format!("no client could send this: {}", refused.0))?;
-    let [message] = judged.messages() else {
+    let [message] = judged.messages_mut() else {
         return Err("this is no single message".to_owned());
     };
     calls::check_shape(message, false)
         .map_err(|what| format!("no client could send this: {what}"))?;
-    let mut call = Call::of(message);
+    let mut call = Call::from_message(message);
     if call.listens() {
         call.resources = call.name.take().into_iter().collect();
     }

@@ -15,8 +15,8 @@ use gateway_core::protocol::scope::Scope;
 use gateway_core::reason::Reason;
 use mcp_protocol::arguments::Arguments;
 use mcp_protocol::calls::Call;
-use mcp_protocol::jsonrpc::{self, Id};
 use mcp_protocol::tool_definition::Labels;
+use mcp_protocol::{Id, jsonrpc};
 
 /// What becomes of a call under the new policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

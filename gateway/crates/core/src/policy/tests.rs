@@ -443,7 +443,7 @@ fn a_backend_that_can_not_be_asked_says_nothing_definite_of_its_tools() {
             policy,
         };
         let calls = vec![Call {
-            id: Some(mcp_protocol::jsonrpc::Id::Number(1)),
+            id: Some(mcp_protocol::Id::Number(1)),
             ..call("tools/call", Some(tool))
         }];
         super::decide(token, calls, input).map_err(|refused| refused.refusal)
@@ -506,7 +506,7 @@ fn a_tool_that_needs_an_approval_is_refused_without_one() {
     };
     let ask = |tool: &str| {
         let calls = vec![Call {
-            id: Some(mcp_protocol::jsonrpc::Id::Number(1)),
+            id: Some(mcp_protocol::Id::Number(1)),
             ..call("tools/call", Some(tool))
         }];
         let decided = super::decide(token("mcp", Tools::All), calls, input);

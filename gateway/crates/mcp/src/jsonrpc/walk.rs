@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::Id;
+use crate::id::Id;
 
 /// Containers may be nested this deep.
 const DEPTH: usize = 64;

@@ -3,7 +3,8 @@
 use serde_json::value::RawValue;
 
 use super::LEVELS;
-use crate::message::{Id, Message};
+use crate::id::Id;
+use crate::message::Message;
 use crate::meta;
 use crate::object::Object;
 use crate::revision::STATELESS;

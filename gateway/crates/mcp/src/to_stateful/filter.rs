@@ -76,7 +76,7 @@ impl Filter {
 
     /// Whether a notification is among what was asked for.
     pub fn takes(&self, notification: &Message) -> bool {
-        match notification.method().as_str() {
+        match notification.method() {
             "notifications/tools/list_changed" => self.tools,
             "notifications/prompts/list_changed" => self.prompts,
             "notifications/resources/list_changed" => self.resources,

@@ -340,19 +340,5 @@ pub(super) fn event(message: &Message) -> Bytes {
 
 /// A response that never came.
 pub(super) fn broken_off(id: Option<&Id>) -> Rejection {
-    let id = id.and_then(rpc_id);
-    Rejection::Upstream(Failure::Broken("no answer".to_owned()), id)
-}
-
-/// An id as refusals name it.
-pub(super) fn rpc_id(id: &Id) -> Option<mcp_protocol::jsonrpc::Id> {
-    use mcp_protocol::jsonrpc;
-    match serde_json::from_str::<serde_json::Value>(&id.to_string()).ok()? {
-        serde_json::Value::String(text) => Some(jsonrpc::Id::Text(text)),
-        serde_json::Value::Number(number) => number
-            .as_i64()
-            .map(jsonrpc::Id::Number)
-            .or_else(|| number.as_u64().map(jsonrpc::Id::Large)),
-        _ => None,
-    }
+    Rejection::Upstream(Failure::Broken("no answer".to_owned()), id.cloned())
 }

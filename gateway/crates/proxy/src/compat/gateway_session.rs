@@ -14,7 +14,7 @@ use pingora::protocols::http::ServerSession;
 use rand::rngs::OsRng;
 
 use super::Translator;
-use super::downstream::{Downstream, always_ok, rpc_id};
+use super::downstream::{Downstream, always_ok};
 use super::response_stream::ResponseStream;
 use super::session_pool::{Key, Owner};
 use super::stateless_upstream::{self, Memory, StatelessUpstream, failed};
@@ -95,7 +95,7 @@ impl Translator {
             .while_wanted(session, stateless_upstream::handshake(&upstream, &hello))
             .await?
             .inspect_err(|_| downstream.mounted.protocols.invalidate())
-            .map_err(|failure| Rejection::Upstream(failure, id.as_ref().and_then(rpc_id)))?;
+            .map_err(|failure| Rejection::Upstream(failure, id.clone()))?;
         let id = id.unwrap_or_else(|| mcp_protocol::Id::number(0));
         let Some(result) = discovered.outcome() else {
             downstream.mounted.protocols.invalidate();
@@ -131,9 +131,7 @@ impl Translator {
             .while_wanted(session, opened)
             .await?
             .inspect_err(|_| downstream.mounted.protocols.invalidate())
-            .map_err(|trouble| {
-                Rejection::Upstream(trouble.failure(), id.as_ref().and_then(rpc_id))
-            })?;
+            .map_err(|trouble| Rejection::Upstream(trouble.failure(), id.clone()))?;
         let hello = upstream_session.hello.clone();
         if hello.is_error() {
             return downstream.respond(session, &hello, 200, None).await;

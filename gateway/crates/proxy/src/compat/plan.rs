@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use http::Method;
 use mcp_protocol::{RevisionFamilies, RevisionFamily};
-use pingora::protocols::http::ServerSession;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
@@ -68,13 +67,7 @@ struct RequestFacts<'a> {
 
 impl Translator {
     /// The way of an admitted request.
-    pub(crate) fn plan(
-        &self,
-        mounted: &MountedBackend,
-        mcp_endpoint: McpEndpoint,
-        session: &ServerSession,
-        admitted: &Admitted,
-    ) -> TranslationPlan {
+    pub(crate) fn plan(&self, mounted: &MountedBackend, admitted: &Admitted) -> TranslationPlan {
         match &admitted.own {
             Some(Own::Session(text)) => return TranslationPlan::GatewaySession(text.clone()),
             Some(Own::Stream(name)) => return TranslationPlan::LegacyMessage(name.clone()),
@@ -82,9 +75,9 @@ impl Translator {
         }
         let calls = admitted.permit.calls();
         let facts = RequestFacts {
-            mcp_endpoint,
-            method: &session.req_header().method,
-            is_stateless: admitted.is_stateless,
+            mcp_endpoint: admitted.request.endpoint,
+            method: &admitted.request.method,
+            is_stateless: admitted.request.is_stateless,
             call: calls
                 .first()
                 .filter(|_| calls.len() == 1)

@@ -13,7 +13,7 @@ use pingora::protocols::http::ServerSession;
 use sha2::{Digest as _, Sha256};
 
 use super::Translator;
-use super::downstream::{Downstream, rpc_id};
+use super::downstream::Downstream;
 use super::response_stream::{MessageSender, ResponseStream};
 use super::session_pool::{Key, Owner, SessionPool};
 use super::stateless_upstream::failed;
@@ -131,7 +131,7 @@ impl Translator {
             caller: caller.clone(),
             lifetime: downstream.lifetime.clone(),
         };
-        let method = message.method();
+        let method = message.method().to_owned();
         let states = StateTags::new(
             &downstream.state.sessions,
             &downstream.claims,
@@ -173,7 +173,7 @@ impl Translator {
                 .while_wanted(session, behind.upstream_session(&upstream))
                 .await?
                 .inspect_err(|_| downstream.mounted.protocols.invalidate())
-                .map_err(|trouble| Rejection::Upstream(trouble.failure(), rpc_id(&id)))?;
+                .map_err(|trouble| Rejection::Upstream(trouble.failure(), Some(id.clone())))?;
             let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
             if method == "server/discover" {
                 let discovered = Message::result(&id, &server.discovered());

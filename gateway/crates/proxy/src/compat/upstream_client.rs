@@ -114,9 +114,9 @@ impl UpstreamClient {
         more: More,
         message: &Message,
     ) -> Result<Reply, Failure> {
-        let body = Bytes::from(message.to_string());
+        let body = message.text().clone();
         // Of this message: the permit may be that of another, which opened the session.
-        let is_repeatable = is_read_only(&message.method());
+        let is_repeatable = is_read_only(message.method());
         let body = Some((body, is_repeatable));
         self.ask(&Method::POST, target, session, more, body).await
     }
@@ -230,12 +230,10 @@ impl Reader {
     pub(super) async fn next(&mut self) -> Result<Option<Message>, Failure> {
         if !self.is_stream() {
             let body = self.rest().await?;
-            return Ok(std::str::from_utf8(&body)
-                .ok()
-                .and_then(|text| Message::parse(text).ok()));
+            return Ok(Message::from_bytes(Bytes::from(body)).ok());
         }
         while let Some(event) = self.next_event().await? {
-            if let Ok(message) = Message::parse(&event.data) {
+            if let Ok(message) = Message::from_bytes(Bytes::from(event.data)) {
                 return Ok(Some(message));
             }
         }

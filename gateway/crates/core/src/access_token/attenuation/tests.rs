@@ -299,14 +299,14 @@ pub(in crate::access_token) fn asked(rng: &mut StdRng) -> Asked {
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": {"name": tool, "arguments": arguments},
     });
-    let judged =
-        jsonrpc::judge_and_keep(body.to_string().as_bytes(), false, Keep::Arguments).unwrap();
+    let mut judged =
+        jsonrpc::judge_and_keep(&body.to_string().into(), false, Keep::Arguments).unwrap();
     Asked {
         tool,
         backend: pick(BACKENDS, rng),
         now: NOW - 1 + rng.gen_range(0..3),
         read_only: rng.gen_bool(0.5),
-        call: Call::of(&judged.messages()[0]),
+        call: Call::from_message(&mut judged.messages_mut()[0]),
     }
 }
 

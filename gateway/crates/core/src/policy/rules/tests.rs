@@ -76,8 +76,8 @@ fn allows(rules: &Rules, tool: &str, arguments: &str) -> bool {
 
 /// How a message without arguments is judged.
 fn sent(rules: &Rules, message: &str) -> bool {
-    let body = judge_and_keep(message.as_bytes(), false, Keep::Arguments).unwrap();
-    let call = Call::of(&body.messages()[0]);
+    let mut body = judge_and_keep(&message.to_owned().into(), false, Keep::Arguments).unwrap();
+    let call = Call::from_message(&mut body.messages_mut()[0]);
     rules
         .judge(&around(), &Asked::of(&call, SILENT))
         .is_allowed()
@@ -391,8 +391,8 @@ fn read_for(rules: &Rules, arguments: &str) -> Decision {
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a","arguments":{arguments}}}}}"#
     );
-    let body = judge_and_keep(body.as_bytes(), false, rules.keep()).unwrap();
-    let call = Call::of(&body.messages()[0]);
+    let mut body = judge_and_keep(&body.to_owned().into(), false, rules.keep()).unwrap();
+    let call = Call::from_message(&mut body.messages_mut()[0]);
     rules.judge(&around(), &Asked::of(&call, SILENT))
 }
 
