@@ -2,6 +2,8 @@
 //! can do no harm, a redirect within the backend followed, the answer judged and relayed. It takes
 //! the permit by value.
 
+use std::pin::pin;
+
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
 use http::{HeaderName, Method, StatusCode, Version};
@@ -10,15 +12,15 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::admission::Admitted;
-use super::client_watch::{ClientWatch, gone};
 use super::context::{ProxyError, RequestContext};
 use super::cors::allow_reading;
+use super::exchange_watch::ExchangeWatch;
 use super::in_flight::Full;
 use super::lifetime;
 use super::mcp_error::single_id;
 use super::mounted_backend::MountedBackend;
 use super::policy_input;
-use super::rejection::{Rejection, rejected_by};
+use super::rejection::Rejection;
 use super::relay::Relay;
 use super::request;
 use super::response_head::{self, Shape};
@@ -45,25 +47,22 @@ pub(super) async fn exchange(
 ) -> Result<(), ProxyError> {
     let mounted = route.mounted;
     let lifetime = admitted.lifetime.clone();
-    let revoked = lifetime.ended();
-    let leaving = lifetime::shutdown(&state.draining, admitted.waits_for_events);
-    tokio::pin!(revoked, leaving);
-    let mut client = ClientWatch::default();
+    let revoked = pin!(lifetime.ended());
+    let leaving = pin!(lifetime::shutdown(
+        &state.draining,
+        admitted.waits_for_events
+    ));
+    let mut watch = ExchangeWatch::new(revoked, leaving);
     let mut request = session.req_header().clone();
     if let Some(name) = admitted.mirrored_name.take() {
         request.insert_header(request::NAME, name)?;
     }
 
-    let mut connection = tokio::select! {
-        biased;
-        end = &mut revoked => return Err(rejected_by(end).into()),
-        end = &mut leaving => return Err(rejected_by(end).into()),
-        () = client.gone(session) => return Err(gone()),
-        // Boxed: a stream, which is done with it, need not have room for it.
-        reached = Box::pin(reach(state, mounted, &request, &admitted)) => {
-            reached.inspect_err(|rejection| distrust(&state.catalogue, mounted, rejection))?
-        }
-    };
+    // Boxed: a stream, which is done with it, need not have room for it.
+    let reached = Box::pin(reach(state, mounted, &request, &admitted));
+    let reached = watch.before_answer(session, reached).await?;
+    let mut connection =
+        reached.inspect_err(|rejection| distrust(&state.catalogue, mounted, rejection))?;
 
     let head = connection.read_head().await;
     let head = head.map_err(|failure| Rejection::Upstream(failure, None))?;
@@ -80,13 +79,8 @@ pub(super) async fn exchange(
             let filter = filter_for(state, context, mounted, &admitted, &conversation);
             let is_lenient = route.endpoint == McpEndpoint::Messages || !head.status.is_success();
             let whole = whole_list(&mut connection, filter, is_lenient, mounted, limit);
-            let list = tokio::select! {
-                biased;
-                end = &mut revoked => return Err(rejected_by(end).into()),
-                end = &mut leaving => return Err(rejected_by(end).into()),
-                () = client.gone(session) => return Err(gone()),
-                list = whole => list.map_err(|unheld| unheld.rejection(&admitted.permit))?,
-            };
+            let list = watch.before_answer(session, whole).await?;
+            let list = list.map_err(|unheld| unheld.rejection(&admitted.permit))?;
             (Shape::Bytes(Some(list.len() as u64)), Some(list))
         }
     };
@@ -115,9 +109,7 @@ pub(super) async fn exchange(
     if let Some(list) = list {
         return relay.finish(session, connection, list).await;
     }
-    relay
-        .run(session, connection, &mut client, revoked, leaving)
-        .await
+    relay.run(session, connection, &mut watch).await
 }
 
 /// What a backend that can't be reached may have become meanwhile: its tools are asked for anew, and

@@ -32,6 +32,7 @@ mod declined;
 mod destination;
 mod drain;
 mod exchange;
+mod exchange_watch;
 mod framing;
 mod hooks;
 mod in_flight;

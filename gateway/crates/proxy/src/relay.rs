@@ -2,16 +2,17 @@
 //! events, ended properly when something outside ends it, and never ended properly when the
 //! backend broke off.
 
-use std::pin::Pin;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
 use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
-use super::client_watch::{ClientWatch, gone};
+use super::client_watch::gone;
 use super::context::{ProxyError, RequestContext};
+use super::exchange_watch::{self, ExchangeWatch, Next, Patience};
 use super::in_flight::{Full, TAKEN, UNREAD};
 use super::legacy_outbox::LegacyOutbox;
 use super::lifetime::{End, StreamLifetime};
@@ -25,10 +26,7 @@ use super::streams::{Held, StreamView};
 use super::tool_list_filter::{EventFilter, ToolListFilter, Unheld};
 use gateway_core::policy::Permit;
 use gateway_upstream::{Connection, Failure};
-use mcp_protocol::sse::{Boundary, KEEP_ALIVE};
-
-/// Tells clients of an ended stream to come back in a second.
-const FAREWELL: &[u8] = b": the gateway restarts\nretry: 1000\n\n";
+use mcp_protocol::sse::Boundary;
 
 pub(super) struct Relay<'a> {
     pub(super) state: &'a ProxyState,
@@ -50,26 +48,23 @@ pub(super) struct Relay<'a> {
 }
 
 /// Why the next bytes do not go on.
-enum Unpassed {
+enum NotRelayed {
     ProxyError(ProxyError),
     Full(Full),
 }
 
-impl From<ProxyError> for Unpassed {
-    fn from(stop: ProxyError) -> Self {
-        Self::ProxyError(stop)
+impl From<ProxyError> for NotRelayed {
+    fn from(error: ProxyError) -> Self {
+        Self::ProxyError(error)
     }
 }
 
-/// What happens next to an answer.
-enum Next {
-    Chunk(Bytes),
-    Done,
-    Failed(Failure),
-    Ended(End),
+/// What goes into an answer next.
+enum Piece {
+    /// Bytes of the backend; `None` at their end.
+    Read(Result<Option<Bytes>, Failure>),
+    /// An answer of the gateway's own.
     Letter(Bytes),
-    Quiet,
-    Gone,
 }
 
 /// How far an answer has come.
@@ -87,59 +82,42 @@ impl Relay<'_> {
         mut self,
         session: &mut ServerSession,
         mut connection: Connection,
-        client: &mut ClientWatch,
-        mut revoked: Pin<&mut impl Future<Output = End>>,
-        mut leaving: Pin<&mut impl Future<Output = End>>,
+        watch: &mut ExchangeWatch<'_>,
     ) -> Result<(), ProxyError> {
-        let is_events = self.shape == Shape::Events;
-        let patience = self.patience();
-        let quiet = sleep(patience);
-        tokio::pin!(quiet);
+        let quiet = pin!(sleep(self.patience()));
+        let mut patience = Patience::new(quiet, self.patience());
         let mut progress = Progress::default();
         let mut held = self.waits_for_events.then(|| self.hold());
         loop {
-            let next = tokio::select! {
-                biased;
-                end = &mut revoked => Next::Ended(end),
-                end = &mut leaving => Next::Ended(end),
-                () = client.gone(session) => Next::Gone,
-                read = connection.read_body() => match read {
-                    Ok(Some(chunk)) => Next::Chunk(chunk),
-                    Ok(None) => Next::Done,
-                    Err(failure) => Next::Failed(failure),
-                },
-                letter = letter(&mut self.outbox) => Next::Letter(letter),
-                () = &mut quiet => match is_events {
-                    true => Next::Quiet,
-                    false => Next::Failed(Failure::TimedOut("the rest of the response")),
-                },
-            };
-            match next {
-                Next::Chunk(chunk) => {
+            let piece = piece(&mut connection, &mut self.outbox);
+            match watch.next(session, &mut patience, piece).await {
+                Next::Came(Piece::Read(Ok(Some(chunk)))) => {
                     let chunk = match self.rewritten(chunk).await {
                         Ok(chunk) => chunk,
-                        Err(Unpassed::ProxyError(stop)) => return Err(stop),
-                        Err(Unpassed::Full(full)) => {
+                        Err(NotRelayed::ProxyError(error)) => return Err(error),
+                        Err(NotRelayed::Full(full)) => {
                             connection.abandon().await;
                             return self.give_up(session, full).await;
                         }
                     };
-                    quiet.as_mut().reset(Instant::now() + patience);
+                    patience.renew();
                     if self.is_last(&mut connection, &mut progress, &chunk).await {
                         return self.finish(session, connection, chunk).await;
                     }
                     self.pass(session, &mut progress, chunk).await?;
                 }
-                Next::Letter(letter) if progress.boundary.is_between_events() => {
+                Next::Came(Piece::Letter(letter)) if progress.boundary.is_between_events() => {
                     self.write(session, letter).await?;
                 }
-                Next::Letter(letter) => progress.letters.push(letter),
-                Next::Quiet => {
-                    keep_alive(session, &progress).await?;
+                Next::Came(Piece::Letter(letter)) => progress.letters.push(letter),
+                Next::Silence if self.shape == Shape::Events => {
+                    if progress.boundary.is_between_events() {
+                        exchange_watch::keep_alive(session).await?;
+                    }
                     held.get_or_insert_with(|| self.hold());
-                    quiet.as_mut().reset(Instant::now() + patience);
+                    patience.renew();
                 }
-                Next::Done => {
+                Next::Came(Piece::Read(Ok(None))) => {
                     let rest = self.rest().await?;
                     return self.finish(session, connection, rest).await;
                 }
@@ -152,8 +130,12 @@ impl Relay<'_> {
                     self.log("client_gone");
                     return Err(gone());
                 }
-                Next::Failed(failure) => {
+                Next::Came(Piece::Read(Err(failure))) => {
                     self.warn(&failure);
+                    return Err(aborted());
+                }
+                Next::Silence => {
+                    self.warn(&Failure::TimedOut("the rest of the response"));
                     return Err(aborted());
                 }
             }
@@ -213,14 +195,9 @@ impl Relay<'_> {
         if self.shape != Shape::Events {
             return Err(aborted());
         }
-        if end == End::Shutdown && progress.boundary.is_between_events() {
-            session
-                .write_response_body(Bytes::from_static(FAREWELL), false)
-                .await?;
-        }
-        session.set_keepalive(None);
-        session.write_response_body(Bytes::new(), true).await?;
-        Ok(())
+        let is_between_events = progress.boundary.is_between_events();
+        let farewell = is_between_events.then(exchange_watch::farewell);
+        exchange_watch::end_stream(session, end, farewell).await
     }
 
     /// Writes the last bytes of a complete answer. The connection is given back first, so that it
@@ -270,7 +247,7 @@ impl Relay<'_> {
     }
 
     /// What goes on of the next bytes: the endpoint made public, lists cut.
-    async fn rewritten(&mut self, chunk: Bytes) -> Result<Bytes, Unpassed> {
+    async fn rewritten(&mut self, chunk: Bytes) -> Result<Bytes, NotRelayed> {
         let claims = self.permit.token().claims();
         let chunk = match &mut self.endpoint {
             None => chunk,
@@ -289,7 +266,7 @@ impl Relay<'_> {
         let passed = filter.pass(&chunk, self.tool_list_filter()).await;
         self.filter = Some(filter);
         passed.map_err(|unheld| match unheld {
-            Unheld::Full(full) => Unpassed::Full(full),
+            Unheld::Full(full) => NotRelayed::Full(full),
             Unheld::Unreadable(unreadable) => self.unusable(&unreadable).into(),
         })
     }
@@ -373,6 +350,15 @@ impl Relay<'_> {
     }
 }
 
+/// What goes into the answer next.
+async fn piece(connection: &mut Connection, outbox: &mut Option<LegacyOutbox>) -> Piece {
+    tokio::select! {
+        biased;
+        read = connection.read_body() => Piece::Read(read),
+        letter = letter(outbox) => Piece::Letter(letter),
+    }
+}
+
 /// The next answer of the gateway's own for this stream; never, if it has no outbox.
 async fn letter(outbox: &mut Option<LegacyOutbox>) -> Bytes {
     match outbox {
@@ -382,15 +368,6 @@ async fn letter(outbox: &mut Option<LegacyOutbox>) -> Bytes {
         }
         None => std::future::pending().await,
     }
-}
-
-/// Fills the silence between events.
-async fn keep_alive(session: &mut ServerSession, progress: &Progress) -> Result<(), ProxyError> {
-    if progress.boundary.is_between_events() {
-        let comment = Bytes::from_static(KEEP_ALIVE);
-        session.write_response_body(comment, false).await?;
-    }
-    Ok(())
 }
 
 /// The connection is broken off, so that nobody takes the answer for complete.

@@ -1,7 +1,7 @@
 //! What a client gets: one response as JSON, or events as they come, kept alive between them and
 //! ended by what ends every exchange.
 
-use std::pin::Pin;
+use std::pin::pin;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -9,16 +9,17 @@ use http::{HeaderName, HeaderValue, StatusCode, Version};
 use mcp_protocol::{Id, Kind, Message};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
-use tokio::time::{Instant, sleep};
+use tokio::time::{sleep, timeout};
 
 use super::response_stream::ResponseStream;
-use crate::client_watch::{ClientWatch, gone};
+use crate::client_watch::gone;
 use crate::context::{ProxyError, RequestContext};
 use crate::cors::allow_reading;
-use crate::lifetime::{self, End, StreamLifetime};
+use crate::exchange_watch::{self, ExchangeWatch, Next, Patience};
+use crate::lifetime::{self, StreamLifetime};
 use crate::mounted_backend::MountedBackend;
 use crate::policy_input;
-use crate::rejection::{Rejection, rejected_by};
+use crate::rejection::Rejection;
 use crate::response_head::{self, Shape};
 use crate::response_writer;
 use crate::state::ProxyState;
@@ -29,12 +30,8 @@ use gateway_core::policy::AccessToken;
 use gateway_core::protocol::web::Response;
 use gateway_upstream::Failure;
 use mcp_protocol::calls::Call;
-use mcp_protocol::sse::KEEP_ALIVE;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
-
-/// Tells clients of an ended stream to come back in a second.
-const FAREWELL: &str = ": the gateway restarts\nretry: 1000\n\n";
 
 /// The client's side of one translated exchange.
 pub(super) struct Downstream<'a> {
@@ -51,15 +48,6 @@ pub(super) struct Downstream<'a> {
     pub(super) origin: Option<&'a HeaderValue>,
     /// What is translated into what, for the log.
     pub(super) plan: &'static str,
-}
-
-/// What happens next to a stream.
-enum Next {
-    Message(Message),
-    Done,
-    Ended(End),
-    Quiet,
-    Gone,
 }
 
 /// The HTTP status of a response that is the whole answer.
@@ -80,31 +68,27 @@ impl Downstream<'_> {
         id: Option<&Id>,
         status: StatusOf,
     ) -> Result<(), ProxyError> {
-        let revoked = self.lifetime.ended();
-        let leaving = lifetime::shutdown(&self.state.draining, false);
-        tokio::pin!(revoked, leaving);
-        let mut client = ClientWatch::default();
-        let first = tokio::select! {
-            biased;
-            end = &mut revoked => return Err(rejected_by(end).into()),
-            end = &mut leaving => return Err(rejected_by(end).into()),
-            () = client.gone(session) => return Err(gone()),
-            message = responses.messages.recv() => match message {
-                Some(message) if message.kind() == Kind::Response => {
-                    return self.respond(session, &message, status(&message), None).await;
-                }
-                Some(message) => Some(message),
-                None => return Err(broken_off(id).into()),
-            },
-            () = sleep(self.state.settings.keep_alive) => None,
+        let revoked = pin!(self.lifetime.ended());
+        let leaving = pin!(lifetime::shutdown(&self.state.draining, false));
+        let mut watch = ExchangeWatch::new(revoked, leaving);
+        let first = timeout(self.state.settings.keep_alive, responses.messages.recv());
+        let first = match watch.before_answer(session, first).await? {
+            Ok(Some(message)) if message.kind() == Kind::Response => {
+                return self
+                    .respond(session, &message, status(&message), None)
+                    .await;
+            }
+            Ok(Some(message)) => Some(message),
+            Ok(None) => return Err(broken_off(id).into()),
+            // It takes long.
+            Err(_) => None,
         };
         self.begin(session).await?;
         if let Some(message) = first {
             let event = self.event(&message).await?;
             session.write_response_body(event, false).await?;
         }
-        let end = EndOfStream::default();
-        self.relay(session, &mut client, responses, revoked, leaving, end)
+        self.relay(session, &mut watch, responses, EndOfStream::default())
             .await
     }
 
@@ -114,15 +98,10 @@ impl Downstream<'_> {
         session: &mut ServerSession,
         work: impl Future<Output = T>,
     ) -> Result<T, ProxyError> {
-        let leaving = lifetime::shutdown(&self.state.draining, false);
-        let mut client = ClientWatch::default();
-        tokio::select! {
-            biased;
-            end = self.lifetime.ended() => Err(rejected_by(end).into()),
-            end = leaving => Err(rejected_by(end).into()),
-            () = client.gone(session) => Err(gone()),
-            done = work => Ok(done),
-        }
+        let revoked = pin!(self.lifetime.ended());
+        let leaving = pin!(lifetime::shutdown(&self.state.draining, false));
+        let mut watch = ExchangeWatch::new(revoked, leaving);
+        watch.before_answer(session, work).await
     }
 
     /// Answers with events until somebody ends them. `first` goes out before any message.
@@ -133,10 +112,9 @@ impl Downstream<'_> {
         first: Option<Bytes>,
         farewell: Option<&Message>,
     ) -> Result<(), ProxyError> {
-        let revoked = self.lifetime.ended();
-        let leaving = lifetime::shutdown(&self.state.draining, true);
-        tokio::pin!(revoked, leaving);
-        let mut client = ClientWatch::default();
+        let revoked = pin!(self.lifetime.ended());
+        let leaving = pin!(lifetime::shutdown(&self.state.draining, true));
+        let mut watch = ExchangeWatch::new(revoked, leaving);
         self.begin(session).await?;
         if let Some(first) = first {
             session.write_response_body(first, false).await?;
@@ -145,8 +123,7 @@ impl Downstream<'_> {
             _held: Some(self.hold()),
             farewell: farewell.map(event),
         };
-        self.relay(session, &mut client, responses, revoked, leaving, end)
-            .await
+        self.relay(session, &mut watch, responses, end).await
     }
 
     /// Answers with one response, and the id of the session that it begins.
@@ -248,36 +225,26 @@ impl Downstream<'_> {
     async fn relay(
         &self,
         session: &mut ServerSession,
-        client: &mut ClientWatch,
+        watch: &mut ExchangeWatch<'_>,
         mut responses: ResponseStream,
-        mut revoked: Pin<&mut impl Future<Output = End>>,
-        mut leaving: Pin<&mut impl Future<Output = End>>,
         end: EndOfStream,
     ) -> Result<(), ProxyError> {
-        let patience = self.state.settings.keep_alive;
-        let quiet = sleep(patience);
-        tokio::pin!(quiet);
+        let keep_alive = self.state.settings.keep_alive;
+        let quiet = pin!(sleep(keep_alive));
+        let mut patience = Patience::new(quiet, keep_alive);
         loop {
-            let next = tokio::select! {
-                biased;
-                end = &mut revoked => Next::Ended(end),
-                end = &mut leaving => Next::Ended(end),
-                () = client.gone(session) => Next::Gone,
-                message = responses.messages.recv() => message.map_or(Next::Done, Next::Message),
-                () = &mut quiet => Next::Quiet,
-            };
-            match next {
-                Next::Message(message) => {
-                    quiet.as_mut().reset(Instant::now() + patience);
+            let message = responses.messages.recv();
+            match watch.next(session, &mut patience, message).await {
+                Next::Came(Some(message)) => {
+                    patience.renew();
                     let event = self.event(&message).await?;
                     session.write_response_body(event, false).await?;
                 }
-                Next::Quiet => {
-                    quiet.as_mut().reset(Instant::now() + patience);
-                    let comment = Bytes::from_static(KEEP_ALIVE);
-                    session.write_response_body(comment, false).await?;
+                Next::Silence => {
+                    patience.renew();
+                    exchange_watch::keep_alive(session).await?;
                 }
-                Next::Done => {
+                Next::Came(None) => {
                     session.write_response_body(Bytes::new(), true).await?;
                     self.log("done", 200);
                     return Ok(());
@@ -285,15 +252,8 @@ impl Downstream<'_> {
                 Next::Ended(why) => {
                     drop(responses);
                     self.log(why.as_str(), 200);
-                    if why == End::Shutdown {
-                        let farewell = end
-                            .farewell
-                            .unwrap_or(Bytes::from_static(FAREWELL.as_bytes()));
-                        session.write_response_body(farewell, false).await?;
-                    }
-                    session.set_keepalive(None);
-                    session.write_response_body(Bytes::new(), true).await?;
-                    return Ok(());
+                    let farewell = end.farewell.unwrap_or_else(exchange_watch::farewell);
+                    return exchange_watch::end_stream(session, why, Some(farewell)).await;
                 }
                 Next::Gone => {
                     self.log("client_gone", 200);
