@@ -145,6 +145,38 @@ async fn a_relative_redirect_leads_to_one_place_whoever_asks() -> Result<()> {
     Ok(())
 }
 
+/// It was taken relative to the path that is configured, and messages went where nobody takes them.
+#[tokio::test]
+async fn the_endpoint_of_a_redirected_stream_is_relative_to_where_that_leads() -> Result<()> {
+    let place = Place::start("eras = [\"2024-11-05\"]", |request| {
+        match (&*request.method, &*request.target) {
+            ("GET", "/sse") => redirect("/v2/stream?moved=1"),
+            ("GET", "/v2/stream?moved=1") => Answer::events(vec![
+                Step::Send("event: endpoint\ndata: messages?session=1\n\n".into()),
+                Step::Live(scripted_mcp::SSE_STREAM.into()),
+            ]),
+            ("POST", "/v2/messages?session=1") if request.json().get("id").is_none() => {
+                Answer::Full(202, vec![], vec![])
+            }
+            ("POST", "/v2/messages?session=1") => scripted_revisions::over_stream(&request.json()),
+            _ => Answer::json(404, &json!({"error": "not found"})),
+        }
+    })
+    .await?;
+    // Listed for the page, called as it is, and translated.
+    let token = place.choosing_echo().await?;
+    let mut session = LegacySession::open(&place.gateway.url("/sse"), &token).await?;
+    let answer = session
+        .request(&call(2, "echo", &json!({"a": "plain"})))
+        .await?;
+    assert!(answer.to_string().contains("plain"), "{answer}");
+    let params = json!({"name": "echo", "arguments": {"a": "translated"}});
+    let reply = place.modern(&token, "tools/call", &params).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    assert!(reply.text.contains("translated"), "{}", reply.text);
+    Ok(())
+}
+
 /// The list of tools went there all the same, where only the scheme was another.
 #[tokio::test]
 async fn a_redirect_to_another_origin_is_followed_by_nobody() -> Result<()> {

@@ -33,7 +33,7 @@ use super::upstream_head::{self, Asking};
 use gateway_core::access_token::BackendToken;
 use gateway_core::policy::Permit;
 use gateway_core::reason::Reason;
-use gateway_upstream::{Catalogue, Connection, Failure, Pooling, Request, RequestError};
+use gateway_upstream::{Catalogue, Connection, Failure, Pooling, Reached, Request, RequestError};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
@@ -61,8 +61,10 @@ pub(super) async fn exchange(
     // Boxed: a stream, which is done with it, need not have room for it.
     let reached = Box::pin(reach(state, mounted, &request, &admitted));
     let reached = watch.before_answer(session, reached).await?;
-    let mut connection =
-        reached.inspect_err(|rejection| distrust(&state.catalogue, mounted, rejection))?;
+    let Reached {
+        mut connection,
+        target,
+    } = reached.inspect_err(|rejection| distrust(&state.catalogue, mounted, rejection))?;
 
     let head = connection.read_head().await;
     let head = head.map_err(|failure| Rejection::Upstream(failure, None))?;
@@ -98,7 +100,7 @@ pub(super) async fn exchange(
         context,
         permit: &admitted.permit,
         shape,
-        endpoint: form.is_stream.then(EndpointRewriter::new),
+        endpoint: form.is_stream.then(|| EndpointRewriter::new(target)),
         outbox: None,
         conversation,
         lifetime: &lifetime,
@@ -249,8 +251,8 @@ pub(super) async fn tell(
     mounted: &MountedBackend,
     admitted: &Admitted,
 ) {
-    if let Ok(connection) = reach(state, mounted, request, admitted).await {
-        connection.abandon().await;
+    if let Ok(reached) = reach(state, mounted, request, admitted).await {
+        reached.connection.abandon().await;
     }
 }
 
@@ -260,7 +262,7 @@ async fn reach(
     mounted: &MountedBackend,
     request: &RequestHeader,
     admitted: &Admitted,
-) -> Result<Connection, Rejection> {
+) -> Result<Reached, Rejection> {
     let (backend, permit) = (&mounted.backend, &admitted.permit);
     let token = state
         .backend_tokens

@@ -17,6 +17,8 @@ const HELD: usize = 64 * 1024;
 /// to say, so nothing that a reader, however lenient, could take for such an event passes unread.
 #[derive(Default)]
 pub(super) struct EndpointRewriter {
+    /// The path and query of the stream at the backend.
+    stream: String,
     held: Vec<u8>,
     boundary: Boundary,
     /// Whether the beginning of the event has already gone to the client.
@@ -40,8 +42,12 @@ pub(super) enum Unusable {
 }
 
 impl EndpointRewriter {
-    pub(super) fn new() -> Self {
-        Self::default()
+    /// Of the stream with this path and query at the backend.
+    pub(super) fn new(stream: String) -> Self {
+        Self {
+            stream,
+            ..Self::default()
+        }
     }
 
     /// Takes the next bytes of the backend and gives what goes to the client.
@@ -95,7 +101,7 @@ impl EndpointRewriter {
         if event.name != "endpoint" || event.data.contains(LINE_BREAKS) {
             return Err(Unusable::Ambiguous);
         }
-        let target = endpoint_path(backend, &event.data).ok_or(Unusable::Foreign)?;
+        let target = endpoint_path(backend, &self.stream, &event.data).ok_or(Unusable::Foreign)?;
         let url = sessions.bind_endpoint(&target, claims, &backend.mount);
         out.extend_from_slice(format!("event: endpoint\ndata: {url}\n\n").as_bytes());
         self.has_announced = true;
@@ -210,7 +216,7 @@ mod tests {
 
     fn rewritten(chunks: &[&[u8]]) -> Result<Vec<u8>, Unusable> {
         let sessions = Sessions::new(&TagKey::new([1; 32]), &Issuer::parse("https://h").unwrap());
-        let mut rewriter = EndpointRewriter::new();
+        let mut rewriter = EndpointRewriter::new(backend().sse_path);
         let mut out = Vec::new();
         for chunk in chunks {
             out.extend_from_slice(&rewriter.rewrite(chunk, &backend(), &claims(), &sessions)?);

@@ -18,7 +18,7 @@ pub(super) use self::probe::Found;
 use super::Backend;
 use super::catalogue::{CatalogueError, Tool, ToolListing};
 use super::connection::{Connection, Connections, Pooling};
-use super::request::{Request, RequestError};
+use super::request::{Reached, Request, RequestError};
 use gateway_core::grants::PinKey;
 use mcp_protocol::calls::META_VERSION;
 use mcp_protocol::media_type;
@@ -180,7 +180,8 @@ impl McpClient<'_> {
     async fn ask_legacy(&self) -> Result<ToolListing, CatalogueError> {
         let mut stream = self.open_stream().await?;
         let endpoint = stream.wait(|event| event.name == "endpoint").await?;
-        let path = super::endpoint_path(self.backend, &endpoint.data).ok_or_else(garbled)?;
+        let path = super::endpoint_path(self.backend, &stream.target, &endpoint.data)
+            .ok_or_else(garbled)?;
         self.notify(&path, &initialize(LEGACY)).await?;
         let hello = stream.answer(1).await?;
         self.notify(
@@ -212,7 +213,8 @@ impl McpClient<'_> {
 
     async fn open_stream(&self) -> Result<Stream, CatalogueError> {
         let path = &self.backend.sse_path;
-        let mut connection = self.reach(&Method::GET, path, &[], None).await?;
+        let reached = self.reach(&Method::GET, path, &[], None).await?;
+        let mut connection = reached.connection;
         let response = connection.read_head().await?;
         if response.status != StatusCode::OK {
             let status = response.status.as_u16();
@@ -222,6 +224,7 @@ impl McpClient<'_> {
             return Err(garbled());
         }
         Ok(Stream {
+            target: reached.target,
             connection,
             splitter: Splitter::default(),
             events: Vec::new().into_iter(),
@@ -248,7 +251,7 @@ impl McpClient<'_> {
         path: &str,
         headers: &[(HeaderName, HeaderValue)],
         body: Option<Bytes>,
-    ) -> Result<Connection, CatalogueError> {
+    ) -> Result<Reached, CatalogueError> {
         let length = body.as_ref().map(Bytes::len);
         let request = Request {
             target: path,
@@ -277,13 +280,17 @@ impl McpClient<'_> {
         body: Option<Bytes>,
         id: u64,
     ) -> Result<Answer, CatalogueError> {
-        let mut connection = self.reach(&method, path, headers, body).await?;
+        let Reached {
+            mut connection,
+            target,
+        } = self.reach(&method, path, headers, body).await?;
         let response = connection.read_head().await?;
         let status = response.status;
         let session = response.headers.get(&SESSION).cloned();
         let is_stream = media_type::is_event_stream(&response.headers);
         let message = if is_stream && id != 0 {
             let mut stream = Stream {
+                target,
                 connection,
                 splitter: Splitter::default(),
                 events: Vec::new().into_iter(),
@@ -348,6 +355,8 @@ impl McpClient<'_> {
 
 /// An event stream that is being read.
 struct Stream {
+    /// Its path and query.
+    target: String,
     connection: Connection,
     splitter: Splitter,
     events: std::vec::IntoIter<Vec<u8>>,

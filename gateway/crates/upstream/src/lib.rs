@@ -28,7 +28,7 @@ pub use self::catalogue::{
 pub use self::connection::{Connection, Connections, Failure, Pooling};
 pub use self::lookout::{Lookout, Seen, Standing};
 pub use self::protocol_support::ProtocolSupport;
-pub use self::request::{Request, RequestError};
+pub use self::request::{Reached, Request, RequestError};
 pub use self::tool_cache::ToolCache;
 
 use gateway_core::protocol::resource::Mount;
@@ -115,12 +115,13 @@ impl Default for IdentityHeaders {
 }
 
 /// Where messages go that a backend's legacy stream names an endpoint for, as path and query at this
-/// backend: absolute or relative to its SSE endpoint. It may call itself by another name than we do,
+/// backend: absolute, or relative to the path and query of that stream (`stream`), which are those of a
+/// redirect where it was redirected (RFC 3986 §5.1.3). It may call itself by another name than we do,
 /// such as its public one: messages go to the configured address in any case. `None` for what is no
 /// URL of http.
-pub fn endpoint_path(backend: &Backend, text: &str) -> Option<String> {
+pub fn endpoint_path(backend: &Backend, stream: &str, text: &str) -> Option<String> {
     let base = url::Url::parse(&backend.origin()).ok()?;
-    let resolved = base.join(&backend.sse_path).ok()?.join(text).ok()?;
+    let resolved = base.join(stream).ok()?.join(text).ok()?;
     matches!(resolved.scheme(), "http" | "https").then(|| path_and_query(&resolved))
 }
 

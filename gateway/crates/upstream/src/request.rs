@@ -46,6 +46,14 @@ pub enum RequestError {
     Unspeakable,
 }
 
+/// A backend that has answered with the head of a final response.
+pub struct Reached {
+    /// The connection that the answer is on.
+    pub connection: Connection,
+    /// The path and query that answered: those of its redirect, where it led to others.
+    pub target: String,
+}
+
 impl Connections {
     /// A connection on which `backend` has answered with the head of a final response. `head` spells
     /// the head for a target; `None` where it can't.
@@ -54,7 +62,7 @@ impl Connections {
         backend: &Backend,
         request: Request<'_>,
         head: impl Fn(&str) -> Option<RequestHeader>,
-    ) -> Result<Connection, RequestError> {
+    ) -> Result<Reached, RequestError> {
         let mut target = request.target.to_owned();
         let mut pooling = request.pooling;
         let mut is_redirected = false;
@@ -78,7 +86,7 @@ impl Connections {
                 .get(LOCATION)
                 .and_then(|value| value.to_str().ok());
             match redirect(backend, &target, status, location) {
-                Redirect::No => return Ok(connection),
+                Redirect::No => return Ok(Reached { connection, target }),
                 Redirect::Within(other) if !is_redirected => {
                     is_redirected = true;
                     target = other;

@@ -65,6 +65,8 @@ pub(super) struct Reply {
     /// The backend's own session id.
     pub(super) session: Option<String>,
     pub(super) reader: Reader,
+    /// The path and query that answered.
+    pub(super) target: String,
 }
 
 impl UpstreamClient {
@@ -172,11 +174,12 @@ impl UpstreamClient {
             deadline: Some(self.backend.response_timeout),
         };
         let reached = self.connections.request(&self.backend, request, head).await;
-        let mut connection = reached.map_err(|error| match error {
+        let reached = reached.map_err(|error| match error {
             RequestError::Failed(failure) => failure,
             // What the client is told is that the backend did not answer as it should.
             other => Failure::Broken(other.to_string()),
         })?;
+        let (mut connection, target) = (reached.connection, reached.target);
         let head = connection.read_head().await?;
         let status = head.status.as_u16();
         let session = head
@@ -191,6 +194,7 @@ impl UpstreamClient {
             status,
             session,
             reader,
+            target,
         })
     }
 }

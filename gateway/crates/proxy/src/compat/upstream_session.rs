@@ -148,7 +148,7 @@ impl UpstreamSession {
         let endpoint = tokio::time::timeout(patience, endpoint)
             .await
             .map_err(slow)??;
-        let endpoint = endpoint_path(&upstream.backend, &endpoint)
+        let endpoint = endpoint_path(&upstream.backend, &stream.target, &endpoint)
             .ok_or_else(|| Failure::Broken("its endpoint is no URL of http".to_owned()))?;
         let routes = Arc::new(Routes::default());
         let (ended, _) = watch::channel(false);
