@@ -18,7 +18,7 @@ mod scopes;
 pub use self::confirmed_token::{
     AccessToken, Audience, RevocationStatus, TokenRejection, VIEW_LIFETIME,
 };
-pub use self::decide::{Permit, Refused, decide, needs_approval};
+pub use self::decide::{Delegation, Permit, Refused, decide, needs_approval};
 pub use self::handle::PolicyHandle;
 pub use self::input::{DecisionInput, Question};
 pub use self::refusal::Refusal;

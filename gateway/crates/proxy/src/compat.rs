@@ -93,7 +93,6 @@ use super::rejection::Rejection;
 use super::request::McpBody;
 use super::sessions::StateTags;
 use super::state::ProxyState;
-use gateway_core::policy::Permit;
 use gateway_core::secret;
 
 /// How many sessions in front of stateless backends are remembered beyond their ids.
@@ -163,8 +162,9 @@ impl Translator {
             plan: plan.name(),
         };
         let headers = &session.req_header().headers;
-        let upstream =
-            UpstreamClient::new(state, mounted, permit, headers, context.hold(&state.budget))?;
+        let account = context.hold(&state.budget);
+        let lifetime = downstream.lifetime.clone();
+        let upstream = UpstreamClient::new(state, mounted, permit, lifetime, headers, account)?;
         match (plan, message) {
             (TranslationPlan::LegacyStream(protocol), _) => {
                 self.open_legacy_stream(&downstream, session, protocol)
@@ -209,10 +209,19 @@ impl Translator {
         state: &ProxyState,
         headers: &HeaderMap,
         mounted: &MountedBackend,
-        permit: Permit,
-        retry: &Message,
+        admitted: Admitted,
         error: &RpcError,
     ) {
+        let Admitted {
+            permit,
+            lifetime,
+            request,
+            ..
+        } = admitted;
+        let Some(Body::One(retry)) = request.body.map(|body| body.messages) else {
+            return;
+        };
+        let retry = &retry;
         let claims = permit.token().claims();
         let states = StateTags::new(&state.sessions, claims, &mounted.backend.mount);
         let suspended_calls = to_stateful::request_state(retry)
@@ -223,7 +232,7 @@ impl Translator {
         };
         let upstream_session = pending.upstream_session.lock().clone();
         let account = state.budget.hold(None, claims.grant.as_str());
-        let upstream = UpstreamClient::new(state, mounted, permit, headers, account);
+        let upstream = UpstreamClient::new(state, mounted, permit, lifetime, headers, account);
         if let (Some(upstream_session), Some(id), Ok(upstream)) =
             (upstream_session, asked.id(), upstream)
         {

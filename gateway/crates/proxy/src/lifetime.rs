@@ -82,6 +82,13 @@ impl StreamLifetime {
         &self.closing
     }
 
+    /// Whether it has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.closing.is_cancelled()
+            || Instant::now() >= self.ends
+            || self.revocations.revokes(&self.token)
+    }
+
     /// Waits until the token is revoked or has run out, or the exchange is closed.
     pub(super) async fn ended(&self) -> End {
         tokio::select! {

@@ -5,7 +5,6 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mcp_protocol::jsonrpc::Body;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
@@ -189,14 +188,10 @@ impl Service {
                     exchange::tell(state, head, mounted, &admitted).await;
                 }
                 TranslationPlan::Stateless(_) => {
-                    let messages = admitted.request.body.as_ref().map(|body| &body.messages);
-                    if let (Some(Body::One(message)), Rejection::Refused(call)) =
-                        (messages, &rejection)
-                    {
+                    if let Rejection::Refused(call) = &rejection {
                         let error = declined::why(call.refusal());
-                        let (headers, permit) = (&head.headers, admitted.permit);
                         self.translator
-                            .give_up(state, headers, mounted, permit, message, &error)
+                            .give_up(state, &head.headers, mounted, admitted, &error)
                             .await;
                     }
                 }

@@ -1,6 +1,10 @@
 //! The decision: the order of the questions, and the permit that only it makes.
 
+mod delegation;
+
 use std::collections::BTreeSet;
+
+pub use self::delegation::Delegation;
 
 use super::confirmed_token::AccessToken;
 use super::harmless::is_harmless;

@@ -60,7 +60,7 @@ fn confirmed(token: Arc<VerifiedToken>) -> AccessToken {
     AccessToken::confirm(token, at(&resource()), GOOD, ISSUED).unwrap()
 }
 
-fn token(scope: &str, tools: Tools) -> AccessToken {
+pub(super) fn token(scope: &str, tools: Tools) -> AccessToken {
     confirmed(verified(scope, tools))
 }
 

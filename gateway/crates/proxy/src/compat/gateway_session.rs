@@ -229,7 +229,7 @@ impl Translator {
                     None => {
                         let responses = ResponseStream::of(|out| async move {
                             let mut over = upstream_session.end_signal();
-                            upstream_session.listen(out.clone());
+                            upstream_session.listen(&upstream, out.clone());
                             tokio::select! {
                                 () = out.closed() => {}
                                 _ = over.wait_for(|over| *over) => {}

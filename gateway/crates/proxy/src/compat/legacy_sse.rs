@@ -171,7 +171,7 @@ async fn serve(
                 // In order: an answer to a question must not overtake it.
                 let _ = upstream_session.tell(&upstream, &message).await;
                 if is_initialized {
-                    upstream_session.listen(out.clone());
+                    upstream_session.listen(&upstream, out.clone());
                 }
             }
             Behind::Stateless(kept) => {

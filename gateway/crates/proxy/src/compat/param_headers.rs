@@ -96,6 +96,6 @@ impl ParamHeaders {
 }
 
 fn key(upstream: &UpstreamClient, tool: &str) -> (String, String, String) {
-    let user = upstream.permit().token().claims().user.as_str().to_owned();
+    let user = upstream.token().claims().user.as_str().to_owned();
     (upstream.backend.mount.name.clone(), user, tool.to_owned())
 }

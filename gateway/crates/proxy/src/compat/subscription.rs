@@ -54,8 +54,9 @@ impl Translator {
             }
             let mut heard = ResponseStream::of({
                 let upstream_session = Arc::clone(&upstream_session);
-                |out| async move {
-                    upstream_session.listen(out.clone());
+                let upstream = Arc::clone(&upstream);
+                move |out| async move {
+                    upstream_session.listen(&upstream, out.clone());
                     out.closed().await;
                 }
             });

@@ -10,12 +10,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mcp_protocol::Message;
 
 use crate::in_flight::{Full, Hold};
+use crate::lifetime::StreamLifetime;
 use crate::mounted_backend::MountedBackend;
 use crate::rejection::Rejection;
 use crate::state::ProxyState;
 use crate::upstream_head::{self, Asking};
 use gateway_core::access_token::BackendToken;
-use gateway_core::policy::Permit;
+use gateway_core::policy::{AccessToken, Delegation, Permit};
 use gateway_upstream::{
     Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Request, RequestError,
 };
@@ -43,9 +44,11 @@ const fn full(full: Full) -> Failure {
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
-/// Who speaks to which backend: the permit for it, and what of the client's headers goes on.
+/// Who speaks to which backend: the right to, for as long as the token's lifetime, and what of the
+/// client's headers goes on.
 pub(super) struct UpstreamClient {
-    permit: Permit,
+    delegation: Delegation,
+    lifetime: StreamLifetime,
     connections: Arc<Connections>,
     pub(super) backend: Arc<Backend>,
     identity: IdentityHeaders,
@@ -75,6 +78,7 @@ impl UpstreamClient {
         state: &ProxyState,
         mounted: &MountedBackend,
         permit: Permit,
+        lifetime: StreamLifetime,
         client_headers: &HeaderMap,
         account: Hold,
     ) -> Result<Arc<Self>, Rejection> {
@@ -93,7 +97,8 @@ impl UpstreamClient {
             }
         }
         Ok(Arc::new(Self {
-            permit,
+            delegation: permit.delegate(),
+            lifetime,
             connections: Arc::clone(&state.connections),
             backend: Arc::clone(&mounted.backend),
             identity: state.settings.identity_headers.clone(),
@@ -103,9 +108,21 @@ impl UpstreamClient {
         }))
     }
 
-    /// The permit that it speaks under.
-    pub(super) const fn permit(&self) -> &Permit {
-        &self.permit
+    /// On whose behalf it speaks.
+    pub(super) const fn token(&self) -> &AccessToken {
+        self.delegation.token()
+    }
+
+    /// Whether the delegation is good for this message now.
+    fn check(&self, message: &Message) -> Result<(), Failure> {
+        if !self.delegation.covers(message) {
+            let what = "a message that was not permitted was to be sent";
+            return Err(Failure::Broken(what.to_owned()));
+        }
+        match self.lifetime.is_over() && !Delegation::takes_back(message) {
+            true => Err(Failure::Broken("the token's lifetime is over".to_owned())),
+            false => Ok(()),
+        }
     }
 
     /// Sends one message.
@@ -116,7 +133,8 @@ impl UpstreamClient {
         more: More,
         message: &Message,
     ) -> Result<Reply, Failure> {
-        let body = message.text().clone();
+        self.check(message)?;
+        let body = Bytes::from(message.to_string());
         // Of this message: the permit may be that of another, which opened the session.
         let is_repeatable = is_read_only(message.method());
         let body = Some((body, is_repeatable));
@@ -162,7 +180,7 @@ impl UpstreamClient {
                 body_length: body.as_ref().map(Bytes::len),
                 backend: &self.backend,
                 identity: &self.identity,
-                claims: self.permit.token().claims(),
+                claims: self.token().claims(),
                 token: self.token.as_deref().map(BackendToken::as_str),
             })
         };

@@ -267,15 +267,16 @@ impl UpstreamSession {
         }
     }
 
-    /// What the backend says unasked goes to `out` from now on, until its other end is dropped.
-    pub(super) fn listen(self: &Arc<Self>, out: MessageSender) {
+    /// What the backend says unasked goes to `out` from now on, until its other end is dropped. It is
+    /// asked for on behalf of `upstream`.
+    pub(super) fn listen(self: &Arc<Self>, upstream: &Arc<UpstreamClient>, out: MessageSender) {
         self.routes.listen(out);
         let Place::Streamable { session, .. } = &self.place else {
             return;
         };
         let mut listener = self.listener.lock();
         if listener.as_ref().is_none_or(Task::is_done) {
-            let (upstream, routes) = (Arc::clone(&self.upstream), Arc::clone(&self.routes));
+            let (upstream, routes) = (Arc::clone(upstream), Arc::clone(&self.routes));
             let (session, headers) = (session.clone(), self.headers());
             *listener = Some(Task::start(async move {
                 let path = upstream.backend.mcp_path.clone();
