@@ -214,7 +214,7 @@ impl ToolListFilter<'_> {
 
     fn names(&self) -> Names<'_> {
         Names {
-            sessions: &self.state.sessions,
+            sessions: self.dependencies.sessions,
             claims: self.token.claims(),
             mount: &self.mounted.backend.mount,
             conversation: self.conversation,
@@ -266,7 +266,7 @@ impl ToolListFilter<'_> {
             return Some(tool.to_owned());
         }
         let id: Id = message.read("id").filter(|_| self.calls.is_empty())?;
-        let tool = self.state.tasks.answered(self.theirs(), &id)?;
+        let tool = self.dependencies.tasks.answered(self.theirs(), &id)?;
         Some(tool.to_string())
     }
 
@@ -281,7 +281,7 @@ impl ToolListFilter<'_> {
 
     /// The client's name of a task whose tool is remembered.
     fn known_task(&self, id: &str) -> Option<String> {
-        let tool = self.state.tasks.tool(self.theirs(), id)?;
+        let tool = self.dependencies.tasks.tool(self.theirs(), id)?;
         Some(self.task(id, &tool))
     }
 
@@ -315,7 +315,7 @@ impl ToolListFilter<'_> {
     }
 
     fn task(&self, id: &str, tool: &str) -> String {
-        self.state.tasks.began(self.theirs(), id, tool);
+        self.dependencies.tasks.began(self.theirs(), id, tool);
         let names = self.names();
         let sessions = names.sessions;
         sessions.bind_task(id, tool, names.claims, names.mount)

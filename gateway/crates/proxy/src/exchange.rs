@@ -15,7 +15,7 @@ use super::admission::Admitted;
 use super::context::{ProxyError, RequestContext};
 use super::cors::allow_reading;
 use super::exchange_watch::ExchangeWatch;
-use super::in_flight::Full;
+use super::in_flight::{Full, Hold};
 use super::lifetime;
 use super::mcp_error::single_id;
 use super::mounted_backend::MountedBackend;
@@ -78,9 +78,17 @@ pub(super) async fn exchange(
     let (shape, list) = match form.list {
         None => (form.shape, None),
         Some(limit) => {
-            let filter = filter_for(state, context, mounted, &admitted, &conversation);
+            let filter = ToolListFilter {
+                dependencies: state.filter_dependencies(),
+                mounted,
+                context,
+                token: admitted.permit.token(),
+                calls: admitted.permit.calls(),
+                conversation: &conversation,
+            };
             let is_lenient = route.endpoint == McpEndpoint::Messages || !head.status.is_success();
-            let whole = whole_list(&mut connection, filter, is_lenient, mounted, limit);
+            let hold = context.hold(&state.budget);
+            let whole = whole_list(&mut connection, filter, is_lenient, hold, limit);
             let list = watch.before_answer(session, whole).await?;
             let list = list.map_err(|unheld| unheld.rejection(&admitted.permit))?;
             (Shape::Bytes(Some(list.len() as u64)), Some(list))
@@ -95,7 +103,12 @@ pub(super) async fn exchange(
 
     let hold = form.is_filtered.then(|| context.hold(&state.budget));
     let relay = Relay {
-        state,
+        dependencies: state.filter_dependencies(),
+        connections: &state.connections,
+        legacy_outboxes: &state.legacy_outboxes,
+        streams: &state.streams,
+        budget: &state.budget,
+        keep_alive: state.settings.keep_alive,
         mounted,
         context,
         permit: &admitted.permit,
@@ -227,23 +240,6 @@ fn answer_head(
     Ok(answer)
 }
 
-fn filter_for<'a>(
-    state: &'a ProxyState,
-    context: &'a RequestContext,
-    mounted: &'a MountedBackend,
-    admitted: &'a Admitted,
-    conversation: &'a str,
-) -> ToolListFilter<'a> {
-    ToolListFilter {
-        state,
-        mounted,
-        context,
-        token: admitted.permit.token(),
-        calls: admitted.permit.calls(),
-        conversation,
-    }
-}
-
 /// Sends what nobody waits for an answer to: the backend takes it or does not.
 pub(super) async fn tell(
     state: &ProxyState,
@@ -327,13 +323,13 @@ async fn whole_list(
     connection: &mut Connection,
     filter: ToolListFilter<'_>,
     is_lenient: bool,
-    mounted: &MountedBackend,
+    mut hold: Hold,
     limit: usize,
 ) -> Result<Bytes, Unheld> {
     let mut body = Vec::new();
-    let mut hold = filter.context.hold(&filter.state.budget);
+    let patience = filter.mounted.backend.response_timeout;
     loop {
-        let read = timeout(mounted.backend.response_timeout, connection.read_body())
+        let read = timeout(patience, connection.read_body())
             .await
             .unwrap_or(Err(Failure::TimedOut("the rest of the response")))?;
         match read {

@@ -3,6 +3,7 @@
 //! backend broke off.
 
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,23 +14,28 @@ use tokio::time::sleep;
 use super::client_watch::gone;
 use super::context::{ProxyError, RequestContext};
 use super::exchange_watch::{self, ExchangeWatch, Next, Patience};
-use super::in_flight::{Full, TAKEN, UNREAD};
-use super::legacy_outbox::LegacyOutbox;
+use super::in_flight::{Budget, Full, TAKEN, UNREAD};
+use super::legacy_outbox::{LegacyOutbox, LegacyOutboxes};
 use super::lifetime::{End, StreamLifetime};
 use super::mcp_error::single_id;
 use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use super::response_head::Shape;
 use super::rewrite::EndpointRewriter;
-use super::state::ProxyState;
-use super::streams::{Held, StreamView};
-use super::tool_list_filter::{EventFilter, ToolListFilter, Unheld};
+use super::streams::{Held, StreamView, Streams};
+use super::tool_list_filter::{EventFilter, FilterDependencies, ToolListFilter, Unheld};
 use gateway_core::policy::Permit;
-use gateway_upstream::{Connection, Failure};
+use gateway_upstream::{Connection, Connections, Failure};
 use mcp_protocol::sse::Boundary;
 
 pub(super) struct Relay<'a> {
-    pub(super) state: &'a ProxyState,
+    pub(super) dependencies: FilterDependencies<'a>,
+    pub(super) connections: &'a Connections,
+    pub(super) legacy_outboxes: &'a Arc<LegacyOutboxes>,
+    pub(super) streams: &'a Streams,
+    pub(super) budget: &'a Arc<Budget>,
+    /// How long a stream may be silent before that is filled.
+    pub(super) keep_alive: Duration,
     pub(super) mounted: &'a MountedBackend,
     pub(super) context: &'a RequestContext,
     pub(super) permit: &'a Permit,
@@ -146,7 +152,7 @@ impl Relay<'_> {
     /// known kind it is a failure.
     fn patience(&self) -> Duration {
         match self.shape {
-            Shape::Events => self.state.settings.keep_alive,
+            Shape::Events => self.keep_alive,
             Shape::Bytes(_) | Shape::Nothing => self.mounted.backend.response_timeout,
         }
     }
@@ -208,7 +214,7 @@ impl Relay<'_> {
         connection: Connection,
         last: Bytes,
     ) -> Result<(), ProxyError> {
-        self.state.connections.release(connection).await;
+        self.connections.release(connection).await;
         session.write_response_body(last, true).await?;
         self.log("done");
         Ok(())
@@ -223,7 +229,7 @@ impl Relay<'_> {
             written = &mut writing => return Ok(written?),
             () = sleep(TAKEN) => {}
         }
-        let mut hold = self.context.hold(&self.state.budget);
+        let mut hold = self.context.hold(self.budget);
         if let Err(full) = hold.grow_to(UNREAD) {
             self.log_full(full);
             return Err(aborted());
@@ -252,12 +258,16 @@ impl Relay<'_> {
         let chunk = match &mut self.endpoint {
             None => chunk,
             Some(endpoint) => endpoint
-                .rewrite(&chunk, &self.mounted.backend, claims, &self.state.sessions)
+                .rewrite(
+                    &chunk,
+                    &self.mounted.backend,
+                    claims,
+                    self.dependencies.sessions,
+                )
                 .map_err(|unusable| self.unusable(&unusable))?,
         };
         if let Some(target) = self.endpoint.as_mut().and_then(EndpointRewriter::announced) {
-            let legacy_outboxes = &self.state.legacy_outboxes;
-            self.outbox = Some(legacy_outboxes.open(self.mounted, claims, &target));
+            self.outbox = Some(self.legacy_outboxes.open(self.mounted, claims, &target));
             self.conversation = target;
         }
         let Some(mut filter) = self.filter.take() else {
@@ -284,7 +294,7 @@ impl Relay<'_> {
 
     fn tool_list_filter(&self) -> ToolListFilter<'_> {
         ToolListFilter {
-            state: self.state,
+            dependencies: self.dependencies,
             mounted: self.mounted,
             context: self.context,
             token: self.permit.token(),
@@ -306,9 +316,9 @@ impl Relay<'_> {
             user_name: claims.user_name.clone(),
             client: claims.client.clone(),
             grant: claims.grant.clone(),
-            since: self.state.clock.now(),
+            since: self.dependencies.clock.now(),
         };
-        self.state.streams.hold(stream, self.lifetime.closing())
+        self.streams.hold(stream, self.lifetime.closing())
     }
 
     fn log(&self, outcome: &str) {

@@ -15,6 +15,7 @@ use super::sessions::Sessions;
 use super::settings::Settings;
 use super::streams::Streams;
 use super::tasks::Tasks;
+use super::tool_list_filter::FilterDependencies;
 use gateway_core::access_token::Keys;
 use gateway_core::clock::Clock;
 use gateway_core::policy::PolicyHandle;
@@ -115,6 +116,20 @@ impl ProxyState {
             policy,
             connections,
             settings,
+        }
+    }
+}
+
+impl ProxyState {
+    /// What lists of tools are judged by.
+    pub(super) fn filter_dependencies(&self) -> FilterDependencies<'_> {
+        FilterDependencies {
+            catalogue: &self.catalogue,
+            policy: &self.policy,
+            revocations: &self.revocations,
+            sessions: &self.sessions,
+            tasks: &self.tasks,
+            clock: self.clock,
         }
     }
 }

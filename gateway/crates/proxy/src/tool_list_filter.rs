@@ -1,4 +1,4 @@
-//! ToolListFilter of tools on their way to a restricted token: they show what the token allows, as it was
+//! Lists of tools on their way to a restricted token: they show what the token allows, as it was
 //! when it was allowed, and nothing else. Answers of known kind that list nothing, and all answers
 //! for unrestricted tokens, do not come here.
 //!
@@ -7,6 +7,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
@@ -16,12 +17,15 @@ use super::context::RequestContext;
 use super::in_flight::{Full, Hold};
 use super::mounted_backend::MountedBackend;
 use super::policy_input::{self, Around};
-use super::state::ProxyState;
+use super::sessions::Sessions;
+use super::tasks::Tasks;
+use gateway_core::clock::Clock;
 use gateway_core::grants::{NotAllowed, Pin, ToolState};
 use gateway_core::policy::rules::Asked;
-use gateway_core::policy::{AccessToken, Permit};
+use gateway_core::policy::{AccessToken, Permit, PolicyHandle};
 use gateway_core::reason::Reason;
-use gateway_upstream::{Tool, doubled};
+use gateway_store::RevocationView;
+use gateway_upstream::{Catalogue, Tool, doubled};
 use mcp_protocol::calls::Call;
 use mcp_protocol::sse::{Event, Splitter};
 use mcp_protocol::tool_definition::{Definition, Unfit};
@@ -39,10 +43,21 @@ pub(super) const LINE_BREAKS: [char; 8] = [
     '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
 
+/// What lists are judged by, and what is remembered of them.
+#[derive(Clone, Copy)]
+pub(super) struct FilterDependencies<'a> {
+    pub(super) catalogue: &'a Arc<Catalogue>,
+    pub(super) policy: &'a PolicyHandle,
+    pub(super) revocations: &'a RevocationView,
+    pub(super) sessions: &'a Sessions,
+    pub(super) tasks: &'a Tasks,
+    pub(super) clock: Clock,
+}
+
 /// Judges what one exchange answers.
 #[derive(Clone, Copy)]
 pub(super) struct ToolListFilter<'a> {
-    pub(super) state: &'a ProxyState,
+    pub(super) dependencies: FilterDependencies<'a>,
     pub(super) mounted: &'a MountedBackend,
     pub(super) context: &'a RequestContext,
     pub(super) token: &'a AccessToken,
@@ -56,7 +71,10 @@ impl ToolListFilter<'_> {
     /// A message or batch with the tools cut out that the token does not allow. `None`: unchanged.
     pub(super) async fn judge(&self, text: &str) -> Result<Option<String>, Unreadable> {
         // A stream outlasts what was known when it began.
-        let amended = self.state.revocations.amended(&self.token.claims().grant);
+        let amended = self
+            .dependencies
+            .revocations
+            .amended(&self.token.claims().grant);
         let token = self.token.clone().amended(amended);
         let token = &token;
         let filter = ToolListFilter { token, ..*self };
@@ -67,7 +85,7 @@ impl ToolListFilter<'_> {
     /// Whether the token's tools may have user interfaces of their own. Where that is not known,
     /// they may.
     pub(super) fn may_show_interfaces(&self) -> bool {
-        let catalogue = &self.state.catalogue;
+        let catalogue = self.dependencies.catalogue;
         let listing = catalogue.cached_listing(self.backend(), self.user());
         listing.is_none_or(|listing| {
             let mut tools = listing.tools.iter();
@@ -78,14 +96,17 @@ impl ToolListFilter<'_> {
     async fn judge_as_it_stands(&self, text: &str) -> Result<Option<String>, Unreadable> {
         if text.contains("tools/list_changed") {
             let backend = &self.mounted.backend.mount.name;
-            self.state.catalogue.definitions().invalidate(backend);
+            self.dependencies
+                .catalogue
+                .definitions()
+                .invalidate(backend);
         }
         let mut is_doubtful = false;
         let listed = tool_list::listed(text)?;
-        let definitions = self.state.catalogue.definitions();
+        let definitions = self.dependencies.catalogue.definitions();
         definitions.tell_unfit(self.backend(), &listed.unfit);
         // A batch may hold one list twice: of two that are the same it does not matter which is run.
-        let pins = self.state.catalogue.pins();
+        let pins = self.dependencies.catalogue.pins();
         let different: BTreeSet<(&str, Pin)> = listed
             .definitions
             .iter()
@@ -99,14 +120,14 @@ impl ToolListFilter<'_> {
         if is_doubtful {
             // What comes of it is remembered; without it the tool is hidden.
             let _ = self
-                .state
+                .dependencies
                 .catalogue
                 .listing(self.backend(), Some(self.user()))
                 .await;
         }
         // The other one may stand on another page.
         if let Some(listing) =
-            policy_input::doubled(&self.state.catalogue, self.token, self.mounted)
+            policy_input::doubled(self.dependencies.catalogue, self.token, self.mounted)
         {
             doubled.extend(listing.doubled.iter().cloned());
         }
@@ -130,7 +151,7 @@ impl ToolListFilter<'_> {
     }
 
     fn admit(&self, definition: &Definition) -> Result<(), NotAllowed> {
-        let pins = self.state.catalogue.pins();
+        let pins = self.dependencies.catalogue.pins();
         self.token
             .shows(definition.name(), definition.reads_only(), || {
                 ToolState::Defined(pins.pin(definition))
@@ -139,7 +160,7 @@ impl ToolListFilter<'_> {
 
     fn is_part(&self, definition: &Definition) -> Option<bool> {
         let pin = self.token.pin(definition.name())?;
-        let definitions = self.state.catalogue.definitions();
+        let definitions = self.dependencies.catalogue.definitions();
         definitions.is_part_of_pinned(self.backend(), self.user(), definition, pin)
     }
 
@@ -150,16 +171,16 @@ impl ToolListFilter<'_> {
     /// Whether the operator's policy allows some call of the tool. What the list leaves out for
     /// clients of older revisions is known from the whole one.
     fn policy_shows(&self, definition: &Definition) -> bool {
-        let Some(rules) = self.state.policy.current() else {
+        let Some(rules) = self.dependencies.policy.current() else {
             return true;
         };
         let mut labels = definition.labels();
         if labels.are_absent() && rules.asks_for_labels() {
-            let catalogue = &self.state.catalogue;
+            let catalogue = self.dependencies.catalogue;
             let known = catalogue.cached_labels(self.backend(), self.user(), definition.name());
             labels = known.unwrap_or(labels);
         }
-        let now = self.state.clock.now();
+        let now = self.dependencies.clock.now();
         let around = Around::of(self.token, self.mounted, self.context, now);
         let asked = Asked::tool(definition.name(), labels, None);
         rules.may_call(self.token.last_id(), &around.facts(), &asked)
@@ -182,7 +203,7 @@ impl ToolListFilter<'_> {
     }
 
     fn record(&self, definition: &Definition) {
-        let catalogue = &self.state.catalogue;
+        let catalogue = self.dependencies.catalogue;
         let name = definition.name();
         if self.token.pin(name).is_some() {
             let pin = catalogue.pins().pin(definition);

@@ -157,7 +157,7 @@ impl Downstream<'_> {
             return Ok(text);
         }
         let filter = ToolListFilter {
-            state: self.state,
+            dependencies: self.state.filter_dependencies(),
             mounted: self.mounted,
             context: self.context,
             token: &self.token,
