@@ -66,6 +66,18 @@ impl Message {
         jsonrpc::parse(text)
     }
 
+    /// Reads one message, or those of an array, which 2025-03-26 has; an empty one is malformed.
+    pub fn parse_all(text: &str) -> Result<Vec<Self>, Malformed> {
+        if !text.trim_start().starts_with('[') {
+            return Self::parse(text).map(|message| vec![message]);
+        }
+        let all: Vec<Object> = serde_json::from_str(text).map_err(|_| Malformed)?;
+        if all.is_empty() {
+            return Err(Malformed);
+        }
+        all.into_iter().map(Self::of).collect()
+    }
+
     /// Takes an object for a message.
     pub fn from_object(object: &Object) -> Result<Self, Malformed> {
         jsonrpc::parse(Bytes::from(object.to_string()))
@@ -301,6 +313,18 @@ mod tests {
             r#"{"id":{},"method":"a"}"#,
         ] {
             assert!(Message::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_its_messages() {
+        let text = r#" [{"jsonrpc":"2.0","method":"a"},{"jsonrpc":"2.0","id":7,"method":"b"}]"#;
+        let all = Message::parse_all(text).unwrap();
+        assert_eq!(all.len(), 2);
+        assert_eq!(all[1].id(), Some(Id::number(7)));
+        assert_eq!(Message::parse_all(r#"{"method":"a"}"#).unwrap().len(), 1);
+        for text in ["[]", "[1]", "[[]]", "", "1", "{}", r#"[{"method":"a"},{}]"#] {
+            assert!(Message::parse_all(text).is_err(), "{text}");
         }
     }
 

@@ -5,6 +5,10 @@ use crate::revision::STATELESS;
 
 /// Codes of JSON-RPC 2.0 §5.1 and of MCP (2026-07-28, Base Protocol, Error Codes).
 pub mod code {
+    /// The text is no JSON.
+    pub const PARSE_ERROR: i64 = -32700;
+    /// The JSON is no request that can be served.
+    pub const INVALID_REQUEST: i64 = -32600;
     /// No such method.
     pub const METHOD_NOT_FOUND: i64 = -32601;
     /// The parameters are not those of the method.
