@@ -4,7 +4,7 @@
 //! Owns: the order in which these are asked, and what is written at silence and at an end. Not: what comes
 //! next: bytes of a backend (`relay`), messages of a translation (`compat::downstream`).
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +13,8 @@ use tokio::time::{Instant, Sleep};
 
 use super::client_watch::{ClientWatch, gone};
 use super::context::ProxyError;
-use super::lifetime::End;
+use super::drain::Draining;
+use super::lifetime::{self, End, StreamLifetime};
 use super::rejection::rejected_by;
 use mcp_protocol::sse::KEEP_ALIVE;
 
@@ -40,6 +41,19 @@ pub(super) struct ExchangeWatch<'a> {
     revoked: Ending<'a>,
     leaving: Ending<'a>,
     client: ClientWatch,
+}
+
+/// Waits for some work before an answer, for as long as the client does and may.
+pub(super) async fn while_wanted<T>(
+    draining: &Draining,
+    lifetime: &StreamLifetime,
+    session: &mut ServerSession,
+    work: impl Future<Output = T>,
+) -> Result<T, ProxyError> {
+    let revoked = pin!(lifetime.ended());
+    let leaving = pin!(lifetime::shutdown(draining, false));
+    let mut watch = ExchangeWatch::new(revoked, leaving);
+    watch.before_answer(session, work).await
 }
 
 /// How long nothing may come.

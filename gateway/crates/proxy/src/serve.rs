@@ -16,6 +16,7 @@ use super::context::{ProxyError, RequestContext};
 use super::cors::{ANYBODY, Origin, allow_reading, origin, preflight};
 use super::declined;
 use super::exchange;
+use super::exchange_watch::while_wanted;
 use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use super::request::RequestHead;
@@ -141,7 +142,8 @@ impl Service {
         let family = compat::family(route.endpoint, admitted.request.is_stateless);
         if !mounted.protocols.is_ready(family) {
             // Boxed: it happens hardly ever.
-            Box::pin(mounted.protocols.wait_until_probed(family)).await;
+            let probed = Box::pin(mounted.protocols.wait_until_probed(family));
+            while_wanted(&state.draining, &admitted.lifetime, session, probed).await?;
         }
         let translator = &self.translator;
         let plan = translator.plan(mounted, &admitted);

@@ -98,10 +98,7 @@ impl Downstream<'_> {
         session: &mut ServerSession,
         work: impl Future<Output = T>,
     ) -> Result<T, ProxyError> {
-        let revoked = pin!(self.lifetime.ended());
-        let leaving = pin!(lifetime::shutdown(&self.state.draining, false));
-        let mut watch = ExchangeWatch::new(revoked, leaving);
-        watch.before_answer(session, work).await
+        exchange_watch::while_wanted(&self.state.draining, &self.lifetime, session, work).await
     }
 
     /// Answers with events until somebody ends them. `first` goes out before any message.

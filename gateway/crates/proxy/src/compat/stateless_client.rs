@@ -52,8 +52,8 @@ impl Behind {
             to_stateful::initialize(&self.caller, &Id::text("gateway"), LATEST_STATEFUL);
         let upstream_session =
             UpstreamSession::open(Arc::clone(upstream), self.wire, initialize).await?;
-        if upstream_session.hello.is_error() {
-            return Err(Trouble::Refused(200));
+        if let Some(error) = upstream_session.hello.failure() {
+            return Err(Trouble::Declined(error));
         }
         upstream_session
             .tell(upstream, &to_stateful::initialized())
@@ -169,11 +169,20 @@ impl Translator {
             }
         };
         if matches!(method.as_str(), "server/discover" | "subscriptions/listen") {
-            let upstream_session = downstream
+            let opened = downstream
                 .while_wanted(session, behind.upstream_session(&upstream))
                 .await?
-                .inspect_err(|_| downstream.mounted.protocols.invalidate())
-                .map_err(|trouble| Rejection::Upstream(trouble.failure(), Some(id.clone())))?;
+                .inspect_err(|_| downstream.mounted.protocols.invalidate());
+            let upstream_session = match opened {
+                Ok(upstream_session) => upstream_session,
+                Err(declined @ Trouble::Declined(_)) => {
+                    let refusal = declined.response(&id);
+                    return downstream.respond(session, &refusal, 200, None).await;
+                }
+                Err(trouble) => {
+                    return Err(Rejection::Upstream(trouble.failure(), Some(id.clone())).into());
+                }
+            };
             let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
             if method == "server/discover" {
                 let discovered = Message::result(&id, &server.discovered());
@@ -189,10 +198,23 @@ impl Translator {
             None => request,
         }
         .with_id(&number);
+        let level = message
+            .meta()
+            .text(meta::LOG_LEVEL)
+            .map(|level| LevelRequest {
+                number: self.requests.fetch_add(1, Ordering::Relaxed),
+                level,
+            });
         let upstream_session = Running::default();
         let running = Arc::clone(&upstream_session);
         let pending = PendingCall {
-            responses: calling(behind.clone(), Arc::clone(&upstream), request, running),
+            responses: calling(
+                behind.clone(),
+                Arc::clone(&upstream),
+                request,
+                level,
+                running,
+            ),
             upstream_session,
             behind,
             method,
@@ -259,12 +281,19 @@ pub(super) fn named(message: &Message) -> Option<String> {
     params.text("name").or_else(|| params.text("uri"))
 }
 
+/// From which level on a call wants log messages, and the id to say so under.
+struct LevelRequest {
+    number: u64,
+    level: String,
+}
+
 /// Calls over the session; where the backend has forgotten it, once more over a new one: a lost
 /// session ran nothing.
 fn calling(
     behind: Behind,
     upstream: Arc<UpstreamClient>,
     request: Message,
+    level: Option<LevelRequest>,
     running: Running,
 ) -> ResponseStream {
     ResponseStream::of(move |out| async move {
@@ -276,6 +305,9 @@ fn calling(
                 Err(trouble) => break trouble,
             };
             *running.lock() = Some(Arc::clone(&upstream_session));
+            if let Some(LevelRequest { number, level }) = &level {
+                upstream_session.set_level(&upstream, *number, level).await;
+            }
             match upstream_session
                 .call(&upstream, request.clone(), out.clone())
                 .await
@@ -288,7 +320,7 @@ fn calling(
                 Err(trouble) => break trouble,
             }
         };
-        let _ = out.send(failed(&id, &trouble.failure())).await;
+        let _ = out.send(trouble.response(&id)).await;
     })
 }
 

@@ -9,12 +9,14 @@ mod routes;
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
-use mcp_protocol::{Id, Kind, Message, SharedSubscriptions, to_stateful};
+use mcp_protocol::{Id, Kind, Message, Object, RpcError, SharedSubscriptions, to_stateful};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use self::routes::Routes;
+use super::gateway_session::called;
 use super::response_stream::{MessageSender, ResponseStream, Task};
+use super::stateless_upstream::failed;
 use super::upstream_client::{More, Reader, UpstreamClient};
 use gateway_upstream::{Failure, endpoint_path};
 
@@ -38,6 +40,8 @@ pub(super) enum Trouble {
     Failed(Failure),
     /// The backend refused with this status, in words that are not MCP.
     Refused(u16),
+    /// The backend refused `initialize` in words of MCP: its error.
+    Declined(RpcError),
 }
 
 impl From<Failure> for Trouble {
@@ -47,12 +51,24 @@ impl From<Failure> for Trouble {
 }
 
 impl Trouble {
+    /// The response to the request `id`, which it kept from an answer.
+    pub(super) fn response(self, id: &Id) -> Message {
+        match self {
+            Self::Declined(error) => Message::error(Some(id), &error),
+            other => failed(id, &other.failure()),
+        }
+    }
+
     /// As a failure of the backend.
     pub(super) fn failure(self) -> Failure {
         match self {
             Self::Failed(failure) => failure,
             Self::Lost => Failure::Broken("it forgot the session".to_owned()),
             Self::Refused(status) => Failure::Broken(format!("it refused with status {status}")),
+            Self::Declined(error) => Failure::Broken(format!(
+                "it refused `initialize` with error {}",
+                error.code()
+            )),
         }
     }
 }
@@ -69,6 +85,8 @@ pub(super) struct UpstreamSession {
     listener: Mutex<Option<Task>>,
     /// What those who share it are subscribed to.
     pub(super) subscriptions: Mutex<SharedSubscriptions>,
+    /// The level of log messages that was said last.
+    level: Mutex<Option<String>>,
 }
 
 /// Where messages go.
@@ -206,6 +224,7 @@ impl UpstreamSession {
             reader: Mutex::new(reader),
             listener: Mutex::new(None),
             subscriptions: Mutex::default(),
+            level: Mutex::default(),
         })
     }
 
@@ -243,6 +262,27 @@ impl UpstreamSession {
         };
         pending.id = None;
         done
+    }
+
+    /// Says from which level on log messages are wanted: in 2026-07-28 each request does, before that
+    /// it is said once for all of a session. `number`: the id to say it under.
+    pub(super) async fn set_level(
+        self: &Arc<Self>,
+        upstream: &Arc<UpstreamClient>,
+        number: u64,
+        level: &str,
+    ) {
+        let result = self.hello.outcome();
+        let capabilities = result.and_then(|result| result.object("capabilities"));
+        let logs = capabilities.is_some_and(|capabilities| capabilities.has("logging"));
+        let before = logs.then(|| self.level.lock().replace(level.to_owned()));
+        if before.is_none_or(|before| before.as_deref() == Some(level)) {
+            return;
+        }
+        let params = Object::new().with("level", level);
+        let request = Message::request(&Id::number(number), "logging/setLevel", &params);
+        let mut answered = called(self, upstream, request);
+        while answered.messages.recv().await.is_some() {}
     }
 
     /// Sends a notification or a response.
