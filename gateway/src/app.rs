@@ -194,7 +194,8 @@ fn protocols(
     runtime: &Handle,
 ) -> Vec<Arc<ProtocolSupport>> {
     let follow = |(configured, backend): (&ConfiguredBackend, &Arc<Backend>)| {
-        let protocols = ProtocolSupport::new(configured.families, configured.answer_discover);
+        let (families, answers) = (configured.families, configured.answer_discover);
+        let protocols = ProtocolSupport::for_backend(backend, families, answers);
         protocols.follow(backend.clone(), connections.clone(), runtime);
         protocols
     };

@@ -50,8 +50,8 @@ settings! {
         /// by asking it.
         eras: Vec<RevisionFamily>, family;
         /// Whether `server/discover` is answered for a backend that does not know it. Clients that know
-        /// older revisions, too, then use 2026-07-28, translated.
-        answer_discover: bool = "false", values::flag;
+        /// older revisions, too, then use 2026-07-28, translated. Default: `false`; `true` for `stdio`.
+        answer_discover: Option<bool>, values::flag;
         /// Headers for every request to it, such as its own credential.
         headers: SecretPairs, values::text;
         /// Tools that need an approval of one of the approvers, carried by the token.
@@ -153,11 +153,6 @@ fn backend(
     let bridge_name = name.as_deref().unwrap_or_default();
     let reached = Reached::of(reader, table, &keys, bridge_name, state)?;
     let is_on_stdio = reached.is_on_stdio;
-    let mut families: RevisionFamilies = keys.eras.iter().copied().collect();
-    if is_on_stdio && families.is_empty() {
-        // The bridge need not be asked.
-        families = RevisionFamily::ALL.into_iter().collect();
-    }
     Some(ConfiguredBackend {
         backend: Backend {
             mount: Mount {
@@ -179,8 +174,9 @@ fn backend(
         },
         command: reached.command,
         environment: reached.environment,
-        families,
-        answer_discover: keys.answer_discover,
+        families: keys.eras.iter().copied().collect(),
+        // A server that is started for its clients is to serve each of them at the first attempt.
+        answer_discover: keys.answer_discover.unwrap_or(is_on_stdio),
         introspection,
     })
 }

@@ -87,21 +87,16 @@ struct ServerInfo {
 impl McpClient<'_> {
     /// Asks in every dialogue that the backend may understand, the most common one first.
     pub(super) async fn ask(&self) -> Result<ToolListing, CatalogueError> {
-        if self.backend.is_on_stdio {
-            // The bridge keeps one process for those who have no session: none is started for this
-            // question alone. It says why there is none.
-            return self.ask_stateless().await.map_err(|error| match error {
-                CatalogueError::NotUnderstood(why) => CatalogueError::NotRunning(
-                    why.strip_prefix(BRIDGE_ERROR)
-                        .map_or(why.clone(), str::to_owned),
-                ),
-                error => error,
-            });
-        }
         let first = match self.ask_with_session().await {
             Err(CatalogueError::NotUnderstood(why)) => why,
             answer => return answer,
         };
+        // The bridge says why there is no process, in whatever it is asked.
+        if self.backend.is_on_stdio
+            && let Some(why) = first.strip_prefix(BRIDGE_ERROR)
+        {
+            return Err(CatalogueError::NotRunning(why.to_owned()));
+        }
         match self.ask_stateless().await {
             Err(CatalogueError::NotUnderstood(_)) => {}
             answer => return answer,

@@ -26,7 +26,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// The longest that a request waits for the first answer: long for one that has just come up, and
 /// short beside the time after which one that swallows connections is given up. It is waited for
-/// once, not by each request.
+/// once, not by each request. Before a server on stdio stands a bridge of ours, which is there at once
+/// and answers when the server has started: that is waited for.
 const FIRST_ANSWER: Duration = Duration::from_secs(1);
 
 /// For this many times as long as a request has waited in vain, at first, no other waits.
@@ -52,6 +53,8 @@ pub struct ProtocolSupport {
     wanted: Notify,
     vain: Mutex<Vain>,
     answers_discover: bool,
+    /// The longest that a request waits for the first answer.
+    first_answer: Duration,
 }
 
 /// When requests have waited in vain, and until when no other does.
@@ -85,6 +88,28 @@ struct Rounds {
 impl ProtocolSupport {
     /// What the operator says, or nothing yet; and whether `server/discover` is answered for it.
     pub fn new(fixed: RevisionFamilies, answers_discover: bool) -> Arc<Self> {
+        Self::with_patience(fixed, answers_discover, FIRST_ANSWER)
+    }
+
+    /// The same for one that has an address.
+    pub fn for_backend(
+        backend: &Backend,
+        fixed: RevisionFamilies,
+        answers_discover: bool,
+    ) -> Arc<Self> {
+        let first_answer = if backend.is_on_stdio {
+            backend.start_timeout
+        } else {
+            FIRST_ANSWER
+        };
+        Self::with_patience(fixed, answers_discover, first_answer)
+    }
+
+    fn with_patience(
+        fixed: RevisionFamilies,
+        answers_discover: bool,
+        first_answer: Duration,
+    ) -> Arc<Self> {
         Arc::new(Self {
             known: AtomicU8::new(fixed.bits()),
             told: AtomicU8::new(0),
@@ -97,6 +122,7 @@ impl ProtocolSupport {
             wanted: Notify::new(),
             vain: Mutex::default(),
             answers_discover,
+            first_answer,
         })
     }
 
@@ -138,7 +164,7 @@ impl ProtocolSupport {
 
     /// Waits, where it is not known yet whether the backend speaks this revision family, until it was asked anew:
     /// the first request after a start must not go a way that the second would not. At most a
-    /// second, and not by each request: after somebody has waited in vain, nobody does for a while,
+    /// second (as long as it may take to start, on stdio), and not by each request: after somebody has waited in vain, nobody does for a while,
     /// which doubles each time. One that takes no connections is asked again by each request, which
     /// would not get far anyway.
     pub async fn wait_until_probed(&self, family: RevisionFamily) {
@@ -160,7 +186,7 @@ impl ProtocolSupport {
                 }
             }
         };
-        let is_in_time = timeout(FIRST_ANSWER, answered).await.is_ok();
+        let is_in_time = timeout(self.first_answer, answered).await.is_ok();
         let is_away = is_in_time && !self.is_there.load(Ordering::Relaxed);
         if !self.is_ready(family) && !is_away {
             self.vain.lock().again(begun_waiting.elapsed());

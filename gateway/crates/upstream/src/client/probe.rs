@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::{McpClient, SESSION, SESSIONS, STATELESS, VERSION, initialize};
 use crate::{CatalogueError, Failure};
 
-/// How long one question may take.
+/// How long one question may take. A server on stdio answers none before it has started.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a backend was found to speak.
@@ -47,24 +47,23 @@ impl McpClient<'_> {
             let found = *found;
             heard(found);
         };
+        let patience = if self.backend.is_on_stdio {
+            self.backend.start_timeout
+        } else {
+            PATIENCE
+        };
         tokio::join!(
             async {
-                note(
-                    RevisionFamily::Stateful,
-                    within(self.speaks_sessions()).await,
-                )
+                let said = within(patience, self.speaks_sessions()).await;
+                note(RevisionFamily::Stateful, said);
             },
             async {
-                note(
-                    RevisionFamily::Stateless,
-                    within(self.speaks_stateless()).await,
-                )
+                let said = within(patience, self.speaks_stateless()).await;
+                note(RevisionFamily::Stateless, said);
             },
             async {
-                note(
-                    RevisionFamily::HttpSse,
-                    within(self.speaks_http_sse()).await,
-                )
+                let said = within(patience, self.speaks_http_sse()).await;
+                note(RevisionFamily::HttpSse, said);
             },
         );
         found.into_inner()
@@ -124,8 +123,11 @@ enum Said {
 }
 
 /// Whether the backend speaks a revision family: what it can't make sense of, it does not speak.
-async fn within(question: impl Future<Output = Result<bool, CatalogueError>>) -> Said {
-    match timeout(PATIENCE, question).await {
+async fn within(
+    patience: Duration,
+    question: impl Future<Output = Result<bool, CatalogueError>>,
+) -> Said {
+    match timeout(patience, question).await {
         Ok(Ok(true)) => Said::Yes,
         Ok(Ok(false) | Err(CatalogueError::NotUnderstood(_))) => Said::No,
         Ok(Err(CatalogueError::Failed(Failure::Unreachable(_)))) => Said::Away,
