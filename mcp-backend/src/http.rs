@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use mcp_protocol::calls::Version;
 use rmcp::transport::streamable_http_server::session::local::{LocalSessionManager, SessionConfig};
 use rmcp::transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService};
 use tokio_util::sync::CancellationToken;
@@ -28,8 +29,6 @@ pub const MOST_SESSIONS: usize = 4_096;
 /// A Streamable HTTP session without any request this long is ended. Long, because a client that
 /// only waits is not gone, and not every client starts again after a 404.
 const IDLE_SESSION: Duration = Duration::from_secs(8 * 60 * 60);
-/// First revision without sessions.
-const STATELESS: &str = "2026-07-28";
 
 /// What is served.
 pub struct Served {
@@ -154,10 +153,10 @@ pub fn too_many_sessions() -> Response {
 }
 
 fn may_start_session(method: &Method, headers: &HeaderMap) -> bool {
-    let stateless = headers
-        .get("mcp-protocol-version")
-        .is_some_and(|version| version.as_bytes() >= STATELESS.as_bytes());
-    method == Method::POST && !stateless && !headers.contains_key("mcp-session-id")
+    let version = headers.get("mcp-protocol-version");
+    let version = version.and_then(|version| Version::parse(version.as_bytes()));
+    let is_stateless = version >= Some(Version::V2026_07_28);
+    method == Method::POST && !is_stateless && !headers.contains_key("mcp-session-id")
 }
 
 #[cfg(test)]

@@ -8,15 +8,14 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
-use mcp_protocol::to_stateful::Caller;
-use mcp_protocol::{Id, Message, Object};
+use axum::routing::{any, get};
+use mcp_protocol::{Message, Object};
 use tokio_util::sync::CancellationToken;
 
 use super::places::Owner;
 use super::pool::Pool;
 use super::session::Session;
-use super::{legacy, streamable};
+use super::streamable;
 use crate::hosts::Hosts;
 use crate::sse::SessionId;
 
@@ -73,11 +72,10 @@ impl Front {
 
     /// Whether a request is the gateway's own look at what the server offers. On an address where
     /// it is believed it names who calls in every other one, and says who it is itself in this.
-    pub fn is_look(&self, owner: &Owner, caller: &Caller) -> bool {
-        let info: Option<Object> = serde_json::from_str(caller.client_info().get()).ok();
+    pub fn is_look(&self, owner: &Owner, info: Option<&Object>, capabilities: &Object) -> bool {
         self.identity.is_some()
             && owner.is_nobody()
-            && caller.capabilities.is_empty()
+            && capabilities.is_empty()
             && info.is_some_and(|info| info.text("name").as_deref() == Some(GATEWAY))
     }
 
@@ -101,10 +99,6 @@ pub fn router(front: Front, largest_body: usize) -> Router {
     Router::new()
         .route("/mcp", any(streamable::any))
         .route("/mcp/", any(streamable::any))
-        .route("/sse", get(legacy::open))
-        .route("/sse/", get(legacy::open))
-        .route("/messages", post(legacy::receive))
-        .route("/messages/", post(legacy::receive))
         .with_state(front)
         .layer(DefaultBodyLimit::max(largest_body))
         .layer(middleware::from_fn_with_state(hosts, only_our_hosts))
@@ -119,31 +113,15 @@ async fn only_our_hosts(State(hosts): State<Arc<Hosts>>, request: Request, next:
     }
 }
 
-/// The messages of a body: one, or those of an array, which 2025-03-26 has. A line break in them can
-/// only stand between values, and would end a message on stdio.
+/// The messages of a body. A line break in them can only stand between values, and would end a
+/// message on stdio.
 pub fn messages(body: &[u8]) -> Option<Vec<Message>> {
     let text = std::str::from_utf8(body).ok()?;
-    let one_line;
-    let text = if text.contains(['\n', '\r']) {
-        one_line = text.replace(['\n', '\r'], " ");
-        one_line.trim()
-    } else {
-        text.trim()
+    let messages = match text.contains(['\n', '\r']) {
+        true => Message::parse_all(text.replace(['\n', '\r'], " ").trim()),
+        false => Message::parse_all(text.trim()),
     };
-    if !text.starts_with('[') {
-        return Message::parse(text).ok().map(|message| vec![message]);
-    }
-    let all: Vec<mcp_protocol::Object> = serde_json::from_str(text).ok()?;
-    let all: Option<Vec<_>> = all
-        .iter()
-        .map(|one| Message::from_object(one).ok())
-        .collect();
-    all.filter(|all| !all.is_empty())
-}
-
-/// The identifier of the first request among some messages, for an answer to all.
-pub fn first_id(messages: &[Message]) -> Option<Id> {
-    messages.iter().find_map(Message::id)
+    messages.ok()
 }
 
 #[cfg(test)]
@@ -156,16 +134,6 @@ mod tests {
         let line = messages(body).unwrap()[0].to_string();
         assert!(!line.contains(['\n', '\r']), "{line}");
         assert!(line.contains(r#""a\nb", "n": 1.0"#), "{line}");
-    }
-
-    #[test]
-    fn an_array_is_its_messages() {
-        let body = br#" [{"jsonrpc":"2.0","method":"a"},{"jsonrpc":"2.0","id":7,"method":"b"}]"#;
-        let all = messages(body).unwrap();
-        assert_eq!(all.len(), 2);
-        assert_eq!(first_id(&all), Some(Id::number(7)));
-        for body in [&b"[]"[..], b"[1]", b"", b"1", b"{}", b"\xff"] {
-            assert!(messages(body).is_none());
-        }
+        assert!(messages(b"\xff").is_none());
     }
 }

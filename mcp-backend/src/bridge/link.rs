@@ -2,7 +2,7 @@
 //! clients can't meet, and every answer back to who asked.
 //!
 //! Owns: what is pending, in both directions, and where a message of the process goes. Not: the
-//! process (`child`), starting it again (`server`), questions to stateless clients (`questions`).
+//! process (`child`), starting it again (`server`).
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use mcp_protocol::to_stateful::{self, Caller};
-use mcp_protocol::{CallIdentity, Id, Kind, Message, Object, RpcError, code, meta};
+use mcp_protocol::{Id, Kind, Message, Object, RpcError, code, meta, to_stateful};
 use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
@@ -21,11 +20,10 @@ use super::exchange::{Exchange, OnLeave};
 use super::failure::{End, Failure};
 use super::outbox::Outbox;
 use super::places::Place;
-use super::questions::Question;
 use super::subscribers::Subscribers;
 
 /// Notifications that wait for the reader of one answer.
-pub(super) const UNREAD: usize = 256;
+const UNREAD: usize = 256;
 /// A process that takes no line for this long does not read its input.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -36,9 +34,11 @@ const LAST_BREATH: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub enum Audience {
     /// One session: whatever the process says is for it.
-    One(Arc<Outbox>),
-    /// Several clients, or one without sessions: what changed goes to those who subscribed.
-    Many(Arc<Subscribers>),
+    Session(Arc<Outbox>),
+    /// One client without sessions: what the process says belongs to one of its requests.
+    Caller,
+    /// Several clients: what changed goes to the sessions among them.
+    Shared(Arc<Subscribers>),
 }
 
 /// A conversation with one process. The process ends when this is dropped.
@@ -52,9 +52,9 @@ pub struct Link {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Table {
+struct Table {
     /// Requests of clients that the process has not answered, by our number; the newest is last.
-    pub(super) pending: BTreeMap<u64, Pending>,
+    pending: BTreeMap<u64, Pending>,
     /// Requests of the process that a client has not answered: our number, the id of the process.
     asked: HashMap<u64, Id>,
     /// How the process ended.
@@ -63,19 +63,18 @@ pub(super) struct Table {
 
 /// A request that waits for its answer.
 #[derive(Debug)]
-pub(super) struct Pending {
+struct Pending {
     /// Whose it is: the number of a session, 0 without one.
     owner: u64,
     /// What its sender calls it.
-    pub(super) id: Id,
-    pub(super) method: String,
-    pub(super) progress: Option<Id>,
-    pub(super) way: Way,
+    id: Id,
+    method: String,
+    progress: Option<Id>,
+    /// Whether it asks for log messages (2026-07-28).
+    wants_log: bool,
+    notices: mpsc::Sender<Message>,
+    answer: oneshot::Sender<Message>,
     since: Instant,
-    /// Set for a stateless client in front of a server with sessions.
-    pub(super) caller: Option<Caller>,
-    /// What a retry of the request must be equal to, where there may be one.
-    pub(super) identity: Option<CallIdentity>,
 }
 
 impl Pending {
@@ -86,18 +85,6 @@ impl Pending {
 
 const LISTEN: &str = "subscriptions/listen";
 
-/// Where an answer goes.
-#[derive(Debug)]
-pub(super) enum Way {
-    /// To somebody who waits for it.
-    Open {
-        notices: mpsc::Sender<Message>,
-        answer: oneshot::Sender<Message>,
-    },
-    /// Nobody waits now: the client was asked something and will come back.
-    Parked(Question),
-}
-
 /// How a request is asked.
 #[derive(Debug)]
 pub struct Asking {
@@ -105,8 +92,6 @@ pub struct Asking {
     pub owner: u64,
     /// What happens when nobody waits for the answer any more.
     pub on_leave: OnLeave,
-    /// Who asks, when a stateless client is translated for a server with sessions.
-    pub caller: Option<Caller>,
     /// Silence for this long is taken for no answer.
     pub patience: Duration,
 }
@@ -157,7 +142,7 @@ impl Link {
         Ok(link)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, Table> {
+    fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -189,6 +174,11 @@ impl Link {
         self.running.stop();
     }
 
+    /// Waits for its end.
+    pub fn ended(&self) -> impl Future<Output = End> + use<> {
+        self.running.ended()
+    }
+
     /// The number of the process, for the log.
     pub fn pid(&self) -> u32 {
         self.running.pid
@@ -214,14 +204,10 @@ impl Link {
             id: id.clone(),
             method: request.method().to_owned(),
             progress: progress.clone(),
-            way: Way::Open { notices, answer },
+            wants_log: request.meta().has(meta::LOG_LEVEL),
+            notices,
+            answer,
             since: Instant::now(),
-            identity: asking
-                .caller
-                .as_ref()
-                .filter(|caller| !caller.capabilities.is_empty())
-                .map(|_| CallIdentity::of(&request)),
-            caller: asking.caller,
         };
         {
             let mut table = self.lock();
@@ -266,12 +252,6 @@ impl Link {
         }
     }
 
-    /// Asks the process something whose answer nobody waits for.
-    pub(super) fn ask_unheard(&self, method: &str, params: &Object) {
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        self.try_write(&Message::request(&Id::number(number), method, params));
-    }
-
     /// Passes a client's answer on to the process that asked. `false`: nothing like it was asked.
     pub async fn answer(&self, response: Message) -> bool {
         let asked = number_of(response.id()).and_then(|number| self.lock().asked.remove(&number));
@@ -301,28 +281,16 @@ impl Link {
 
     /// Nobody waits for an answer any more.
     pub(super) fn leave(&self, number: u64, on_leave: OnLeave, reason: &str) {
-        let mut table = self.lock();
-        match table.pending.get(&number).map(|pending| &pending.way) {
-            // The client will come back.
-            None | Some(Way::Parked(_)) => return,
-            Some(Way::Open { .. }) => {}
-        }
-        if on_leave == OnLeave::Cancel {
-            table.pending.remove(&number);
-            drop(table);
+        if on_leave == OnLeave::Cancel && self.lock().pending.remove(&number).is_some() {
             self.try_write(&to_stateful::cancelled(&Id::number(number), reason));
         }
     }
 
-    /// Gives up what nobody has waited for since `before`: answers that never came, questions that
-    /// were never answered.
-    pub fn sweep(&self, before: Instant, questions_before: Instant) {
+    /// Gives up the answers that never came and that nobody has waited for since `before`.
+    pub fn sweep(&self, before: Instant) {
         let mut given_up = Vec::new();
         self.lock().pending.retain(|number, pending| {
-            let keep = match &pending.way {
-                Way::Open { answer, .. } => !answer.is_closed() || pending.since > before,
-                Way::Parked(question) => question.since > questions_before,
-            };
+            let keep = !pending.answer.is_closed() || pending.since > before;
             if !keep {
                 given_up.push(*number);
             }
@@ -342,10 +310,6 @@ impl Link {
         // Those who wait see their channels close.
         table.pending.clear();
         table.asked.clear();
-        drop(table);
-        if let Audience::Many(subscribers) = &self.audience {
-            subscribers.close();
-        }
     }
 
     /// How the process ended, if it has.
@@ -355,21 +319,14 @@ impl Link {
 
     fn take(&self, line: &str) {
         let text = line.trim();
-        let messages = match text.starts_with('[') {
-            // 2025-03-26 has arrays of messages.
-            true => serde_json::from_str::<Vec<Object>>(text)
-                .ok()
-                .map(|all| all.iter().map(Message::from_object).collect()),
-            false => Some(vec![Message::parse(text)]),
+        let Ok(messages) = Message::parse_all(text) else {
+            return self.complain(text);
         };
-        for message in messages.unwrap_or_else(|| vec![Err(mcp_protocol::Malformed)]) {
-            match message {
-                Ok(message) => match message.kind() {
-                    Kind::Response => self.answered(message),
-                    Kind::Notification => self.told(message),
-                    Kind::Request => self.asked(message),
-                },
-                Err(mcp_protocol::Malformed) => self.complain(text),
+        for message in messages {
+            match message.kind() {
+                Kind::Response => self.answered(message),
+                Kind::Notification => self.told(message),
+                Kind::Request => self.asked(message),
             }
         }
     }
@@ -390,40 +347,26 @@ impl Link {
             log::warn!(event = "process_error", server = self.name.as_str(), pid = self.pid(), code = code; "the process reports an error that belongs to no request");
             return;
         };
-        let mut table = self.lock();
-        match table.pending.remove(&number) {
-            Some(Pending {
-                way: Way::Open { answer, .. },
-                id,
-                method,
-                ..
-            }) => {
-                drop(table);
-                let response = match (method.as_str(), response.outcome()) {
-                    // The end of a subscription names it, in terms of ours.
-                    (LISTEN, Some(mut result)) => {
-                        result.edit("_meta", |meta| meta.set(meta::SUBSCRIPTION, &id));
-                        Message::result(&id, &result)
-                    }
-                    _ => response.with_id(&id),
-                };
-                // It may have left.
-                let _ = answer.send(response);
+        let Some(pending) = self.lock().pending.remove(&number) else {
+            return;
+        };
+        let id = pending.id;
+        let response = match (pending.method.as_str(), response.outcome()) {
+            // The end of a subscription names it, in terms of ours.
+            (LISTEN, Some(mut result)) => {
+                result.edit("_meta", |meta| meta.set(meta::SUBSCRIPTION, &id));
+                Message::result(&id, &result)
             }
-            Some(mut pending) => {
-                if let Way::Parked(question) = &mut pending.way {
-                    question.finished = Some(response);
-                }
-                table.pending.insert(number, pending);
-            }
-            None => {}
-        }
+            _ => response.with_id(&id),
+        };
+        // It may have left.
+        let _ = pending.answer.send(response);
     }
 
     fn told(&self, mut notification: Message) {
-        let method = notification.method().to_owned();
+        let method = notification.method();
         let subscription: Option<Id> = notification.meta().read(meta::SUBSCRIPTION);
-        let about = match method.as_str() {
+        let about = match method {
             "notifications/progress" => number_of(notification.progressed()),
             _ => number_of(subscription),
         };
@@ -432,17 +375,15 @@ impl Link {
             let Some(pending) = table.pending.get(&number) else {
                 return;
             };
-            match (&pending.progress, method.as_str()) {
+            match (&pending.progress, method) {
                 (Some(token), "notifications/progress") => {
                     notification.edit_params(|params| params.set(meta::PROGRESS_TOKEN, token));
                 }
                 (None, "notifications/progress") => return,
                 _ => notification = to_stateful::subscribed(notification, &pending.id),
             }
-            if let Way::Open { notices, .. } = &pending.way {
-                // A reader that is too slow misses some; the answer comes in any case.
-                let _ = notices.try_send(notification);
-            }
+            // A reader that is too slow misses some; the answer comes in any case.
+            let _ = pending.notices.try_send(notification);
             return;
         }
         if method == "notifications/cancelled" {
@@ -460,8 +401,14 @@ impl Link {
             notification.edit_params(|params| params.set("requestId", &number));
         }
         match &self.audience {
-            Audience::One(outbox) => self.tell_session(outbox, notification),
-            Audience::Many(subscribers) => self.tell_many(subscribers, notification),
+            Audience::Session(outbox) => self.tell_session(outbox, notification),
+            // A log message names no request.
+            Audience::Caller if notification.method() == "notifications/message" => {
+                let _ = self.tell_newest(notification, |pending| pending.wants_log);
+            }
+            Audience::Caller => {}
+            // Nor a session.
+            Audience::Shared(subscribers) => subscribers.tell(&notification),
         }
     }
 
@@ -481,24 +428,6 @@ impl Link {
         }
     }
 
-    fn tell_many(&self, subscribers: &Subscribers, notification: Message) {
-        if notification.method() == "notifications/message" {
-            // Log messages name no request. With one caller's process they are for the caller.
-            if subscribers.is_one_caller() {
-                let wants = |pending: &Pending| {
-                    pending.caller.as_ref().is_some_and(|caller| {
-                        let passing =
-                            to_stateful::pass(notification.clone(), &pending.method, caller);
-                        matches!(passing, to_stateful::Passing::On(_))
-                    })
-                };
-                let _ = self.tell_newest(notification.clone(), wants);
-            }
-            return;
-        }
-        subscribers.tell(&notification);
-    }
-
     /// Gives a message to whoever waits for the newest answer; gives it back if nobody takes it.
     fn tell_newest(&self, message: Message, wants: impl Fn(&Pending) -> bool) -> Option<Message> {
         let mut message = message;
@@ -509,11 +438,9 @@ impl Link {
             .rev()
             .filter(|pending| wants(pending))
         {
-            if let Way::Open { notices, .. } = &pending.way {
-                match notices.try_send(message) {
-                    Ok(()) => return None,
-                    Err(error) => message = error.into_inner(),
-                }
+            match pending.notices.try_send(message) {
+                Ok(()) => return None,
+                Err(error) => message = error.into_inner(),
             }
         }
         Some(message)
@@ -522,23 +449,17 @@ impl Link {
     /// The process asks.
     fn asked(&self, request: Message) {
         let Some(theirs) = request.id() else { return };
-        match &self.audience {
-            Audience::One(outbox) => {
-                let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-                self.lock().asked.insert(number, theirs);
-                let request = request.with_id(&Id::number(number));
-                let left = self.tell_newest(request, |_| true);
-                if let Some(request) = left
-                    && let Err(request) = outbox.put(request, Instant::now())
-                {
-                    self.refuse(request);
-                }
-            }
-            Audience::Many(subscribers) => {
-                if let Some(refused) = self.ask_back(request, subscribers.is_one_caller()) {
-                    self.try_write(&refused);
-                }
-            }
+        let Audience::Session(outbox) = &self.audience else {
+            return self.try_write(&unasked(&theirs, &request, code::METHOD_NOT_FOUND));
+        };
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        self.lock().asked.insert(number, theirs);
+        let request = request.with_id(&Id::number(number));
+        let left = self.tell_newest(request, |_| true);
+        if let Some(request) = left
+            && let Err(request) = outbox.put(request, Instant::now())
+        {
+            self.refuse(request);
         }
     }
 
@@ -546,15 +467,20 @@ impl Link {
     pub fn refuse(&self, request: Message) {
         let asked = number_of(request.id()).and_then(|number| self.lock().asked.remove(&number));
         if let Some(theirs) = asked {
-            let answer = match request.method() {
-                "ping" => Message::result(&theirs, &Object::new()),
-                _ => Message::error(
-                    Some(&theirs),
-                    &RpcError::new(code::INTERNAL, "The client holds no stream to be asked on"),
-                ),
-            };
-            self.try_write(&answer);
+            self.try_write(&unasked(&theirs, &request, code::INTERNAL));
         }
+    }
+}
+
+/// The answer to a question that reaches nobody: a refusal, but a sign of life can be given.
+fn unasked(id: &Id, request: &Message, code: i64) -> Message {
+    let sentence = match code {
+        code::INTERNAL => "The client holds no stream to be asked on",
+        _ => "No client can be asked this",
+    };
+    match request.method() {
+        "ping" => Message::result(id, &Object::new()),
+        _ => Message::error(Some(id), &RpcError::new(code, sentence)),
     }
 }
 

@@ -11,10 +11,11 @@ use super::places::Limits;
 use super::pool::Sharing;
 use crate::options::LogFormat;
 
-/// Put an MCP server that speaks on stdin and stdout behind HTTP, for clients of every revision.
+/// Put an MCP server that speaks on stdin and stdout behind HTTP.
 ///
-/// It answers over Streamable HTTP at /mcp, with sessions (2025-03-26 to 2025-11-25) and without
-/// (2026-07-28), and over the older HTTP+SSE at /sse.
+/// It answers over Streamable HTTP at /mcp, in the revision that the server speaks: with sessions
+/// (2025-03-26 to 2025-11-25) or without (2026-07-28). A gateway in front of it translates for
+/// clients of other revisions.
 #[derive(Debug, clap::Args)]
 pub struct BridgeOptions {
     /// Address to listen on, or unix:PATH; port 0 takes a free one.

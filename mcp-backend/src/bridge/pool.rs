@@ -5,13 +5,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use mcp_protocol::to_stateful::Caller;
+use mcp_protocol::{RevisionFamilies, RevisionFamily};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::failure::{End, Failure};
+use super::handshake::{Hello, Opening};
 use super::link::Audience;
 use super::places::{Crowd, Owner};
-use super::server::{Kit, Opening, Server};
+use super::server::{Kit, MAKE_ROOM, Server};
 use super::session::Session;
-use super::subscribers::Subscribers;
 
 /// Sessions at once. Without a process a session is small.
 const MOST_SESSIONS: usize = 4_096;
@@ -38,6 +42,8 @@ pub enum Sharing {
 pub struct Pool {
     kit: Arc<Kit>,
     sharing: Sharing,
+    keeps_lookout: bool,
+    families: OnceCell<RevisionFamilies>,
     me: Weak<Pool>,
     all: Mutex<All>,
 }
@@ -52,11 +58,14 @@ struct All {
 }
 
 impl Pool {
-    /// No servers yet.
-    pub fn new(kit: Kit, sharing: Sharing) -> Arc<Self> {
+    /// No servers yet. `keeps_lookout`: the process by which is found out what the program speaks goes
+    /// on, for the gateway's own look.
+    pub fn new(kit: Kit, sharing: Sharing, keeps_lookout: bool) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             kit: Arc::new(kit),
             sharing,
+            keeps_lookout,
+            families: OnceCell::new(),
             me: me.clone(),
             all: Mutex::default(),
         })
@@ -74,6 +83,34 @@ impl Pool {
     /// Who gets a process.
     pub fn sharing(&self) -> Sharing {
         self.sharing
+    }
+
+    /// The revision families that the program speaks, if that was found out already.
+    pub fn known_families(&self) -> Option<RevisionFamilies> {
+        self.kit.families.get().copied()
+    }
+
+    /// The revision families that the program speaks. The first time a process is started to find out.
+    ///
+    /// # Errors
+    /// It can't be started, or does not say hello.
+    pub async fn families(&self) -> Result<RevisionFamilies, Failure> {
+        let find_out = || async {
+            let server = self.lookout();
+            let open = server.open_beside().await?;
+            let families = self.known_families();
+            let families = families.ok_or_else(|| Failure::Ended(End::stopped()))?;
+            // A server of both is looked at in a session.
+            let is_other = families.has(RevisionFamily::Stateful)
+                && matches!(*open.hello, Hello::Stateless(_));
+            if is_other || !self.keeps_lookout && self.sharing == Sharing::Session {
+                server.rest();
+                // The next one is to find its place, and whatever a server has but once, free.
+                let _ = timeout(MAKE_ROOM, open.link.ended()).await;
+            }
+            Ok(families)
+        };
+        self.families.get_or_try_init(find_out).await.copied()
     }
 
     /// A server of one session's own.
@@ -98,8 +135,7 @@ impl Pool {
         if let Some(server) = self.lock().callers.get(&key) {
             return Arc::clone(server);
         }
-        let audience = Audience::Many(Arc::new(Subscribers::new(true)));
-        let server = self.server(Opening::OfCaller(caller), audience, owner.clone());
+        let server = self.server(Opening::OfCaller(caller), Audience::Caller, owner.clone());
         let mut all = self.lock();
         let own = all.callers.values();
         let own = own.filter(|server| server.owner().shares(owner, Crowd::Connection));
@@ -130,9 +166,9 @@ impl Pool {
     }
 
     fn of_nobody(&self) -> Arc<Server> {
-        let audience = Audience::Many(Arc::new(Subscribers::new(false)));
-        let opening = Opening::OfCaller(super::session::nobody());
-        self.server(opening, audience, Owner::default())
+        let audience = Audience::Shared(Arc::default());
+        let is_for_all = self.sharing == Sharing::Shared;
+        self.server(Opening::OfNobody { is_for_all }, audience, Owner::default())
     }
 
     /// The server for the gateway's own look at what is offered: the one that all share, or one that
@@ -148,9 +184,12 @@ impl Pool {
     /// Starts a process without anybody waiting for it: the one that all are to share, or the one for
     /// the gateway's own look.
     pub async fn warm_up(self: Arc<Self>) {
-        let server = self.lookout();
         let name = self.kit.spec.name.as_str();
-        match server.open_beside().await {
+        let opened = match self.families().await {
+            Ok(_) => self.lookout().open_beside().await,
+            Err(failure) => Err(failure),
+        };
+        match opened {
             Ok(open) => {
                 log::info!(event = "server_answers", server = name; "the server answers: {}", open.hello)
             }

@@ -113,8 +113,8 @@ pub fn json(status: StatusCode, message: &Message) -> Response {
 }
 
 /// A refusal in words of JSON-RPC.
-pub fn refuse(status: StatusCode, id: Option<&Id>, code: i64, text: &str) -> Response {
-    json(status, &Message::error(id, &RpcError::new(code, text)))
+pub fn refuse(status: StatusCode, id: Option<&Id>, error: &RpcError) -> Response {
+    json(status, &Message::error(id, error))
 }
 
 /// What comes out of a channel, as a stream.

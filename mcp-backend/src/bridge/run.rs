@@ -2,8 +2,8 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,7 +20,7 @@ use super::http::{Front, IdentityHeaders, router};
 use super::options::{BridgeOptions, Listen, environment};
 use super::places::Places;
 use super::pool::Pool;
-use super::server::{Kit, Known};
+use super::server::Kit;
 use crate::hosts::Hosts;
 use crate::{limits, run};
 
@@ -40,7 +40,7 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
     if options.until_stdin_closes {
         run::end_with(tokio::io::stdin(), &ending);
     }
-    let pool = Pool::new(kit(&options)?, options.process);
+    let pool = Pool::new(kit(&options)?, options.process, options.warm_up);
     tokio::spawn(Arc::clone(&pool).keep(ending.clone()));
     if options.warm_up {
         tokio::spawn(Arc::clone(&pool).warm_up());
@@ -118,7 +118,8 @@ fn kit(options: &BridgeOptions) -> anyhow::Result<Kit> {
         silence: options.answer_timeout,
         idle: options.idle,
         places: Places::new(options.limits()),
-        known: Known::default(),
+        families: OnceLock::new(),
+        is_proven: AtomicBool::new(false),
     })
 }
 

@@ -1,29 +1,21 @@
 //! One server, as one session or one caller has it: its process is started when it is needed, said
 //! hello to, started again when it has ended, and stopped when nobody needs it.
 
-use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use futures::FutureExt as _;
-use mcp_protocol::to_stateful::{self, Caller};
-use mcp_protocol::{
-    INPUT_TIMEOUT, Id, LATEST_STATEFUL, Message, Object, RpcError, STATELESS, Subscriptions, code,
-    meta, to_stateless,
-};
+use mcp_protocol::{Message, RevisionFamilies, RpcError, Subscriptions, to_stateful};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::child::CommandSpec;
-use super::exchange::{Exchange, OnLeave};
 use super::failure::{End, Failure};
-use super::link::{Asking, Audience, Link};
+use super::handshake::{self, Hello, Opening};
+use super::link::{Audience, Link};
 use super::places::{Owner, Place, Places};
 use super::pool::Pool;
 
-/// A server that never heard of `server/discover` may keep silent about it.
-const PROBE: Duration = Duration::from_secs(5);
 /// The first start may take this many times as long as any other.
 const FIRST_START: u32 = 5;
 /// A process that lives this long was well.
@@ -33,7 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A pause that is waited out instead of being reported.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a place among the processes is waited for, once one was asked to end.
-const MAKE_ROOM: Duration = Duration::from_secs(8);
+pub(super) const MAKE_ROOM: Duration = Duration::from_secs(8);
 
 /// What all servers of a bridge have in common.
 #[derive(Debug)]
@@ -48,66 +40,20 @@ pub struct Kit {
     pub idle: Duration,
     /// How many processes there may be.
     pub places: Arc<Places>,
-    /// What is known of the program.
-    pub(super) known: Known,
-}
-
-/// What is known of the program: it is the same one each time.
-#[derive(Debug, Default)]
-pub struct Known {
-    /// Which way of saying hello worked last.
-    family: AtomicU8,
+    /// What the program speaks, once that was found out.
+    pub families: OnceLock<RevisionFamilies>,
     /// Whether it has ever said hello.
-    is_proven: AtomicBool,
-    /// Held by the one that starts it while it never has: programs such as `npx` install what they
-    /// run, and do that badly twice at a time. How the starts fared until then, whosever they were.
-    first: tokio::sync::Mutex<Health>,
+    pub is_proven: AtomicBool,
 }
 
 impl Kit {
     /// How long a start may take now. The first may have to install something.
-    fn patience(&self) -> Duration {
-        match self.known.is_proven.load(Ordering::Relaxed) {
+    pub(super) fn patience(&self) -> Duration {
+        match self.is_proven.load(Ordering::Relaxed) {
             true => self.start,
             false => self.start * FIRST_START,
         }
     }
-}
-
-const KNOWN_SESSIONS: u8 = 1;
-const KNOWN_STATELESS: u8 = 2;
-
-/// What a process said when it was said hello to.
-#[derive(Debug)]
-pub enum Hello {
-    /// The result of `initialize`, as it was sent and as it is understood.
-    Sessions(Object, to_stateful::Server),
-    /// The result of `server/discover`.
-    Stateless(Object),
-}
-
-impl std::fmt::Display for Hello {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (info, revision) = match self {
-            Self::Sessions(result, said) => (result.object("serverInfo"), said.revision.as_str()),
-            Self::Stateless(result) => {
-                let meta = result.object("_meta").unwrap_or_default();
-                (meta.object(meta::SERVER_INFO), STATELESS)
-            }
-        };
-        let info = info.unwrap_or_default();
-        let part = |name: &str| info.text(name).unwrap_or_default();
-        write!(f, "{} {} ({revision})", part("name"), part("version"))
-    }
-}
-
-/// How a process is said hello to.
-#[derive(Debug)]
-pub enum Opening {
-    /// With the `initialize` of the one client that it is for.
-    OfClient(Message),
-    /// With one of ours on behalf of this caller, after trying `server/discover`.
-    OfCaller(Caller),
 }
 
 /// A process that was said hello to.
@@ -117,22 +63,6 @@ pub struct Open {
     pub link: Arc<Link>,
     /// What it said.
     pub hello: Arc<Hello>,
-    /// The level of log messages that it was told.
-    pub level: Arc<Level>,
-}
-
-/// A level of log messages, as it was told last.
-#[derive(Debug, Default)]
-pub struct Level(Mutex<String>);
-
-impl Level {
-    /// Takes note of another level. `false`: it is the same.
-    pub fn change(&self, level: &str) -> bool {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_other = *told != level;
-        level.clone_into(&mut told);
-        is_other
-    }
 }
 
 /// What a start comes to, once it has.
@@ -282,23 +212,11 @@ impl Server {
         }
         let last = self.now().open.take();
         health.learn(last.and_then(|open| open.link.how_it_ended()));
-        let mut first = match self.kit.known.is_proven.load(Ordering::Relaxed) {
-            true => None,
-            false => Some(self.kit.known.first.lock().await),
-        };
-        // A program that has never said hello fails whoever starts it: each new session of a client
-        // must not be a reason to start it again at once.
-        let health = first.as_deref_mut().unwrap_or(&mut *health);
         health.rest().await?;
         let place = self.place().await?;
         health.started = Some(Instant::now());
-        let opened = self.start(place).await;
-        match opened {
+        match self.start(place).await {
             Ok(open) => {
-                if !self.kit.known.is_proven.swap(true, Ordering::Relaxed) {
-                    *health = Health::default();
-                }
-                drop(first);
                 let was_open = self.keep(&open)?;
                 if was_open && matches!(self.opening, Opening::OfClient(_)) {
                     self.tell_again(&open).await;
@@ -342,110 +260,21 @@ impl Server {
     }
 
     async fn start(&self, place: Place) -> Result<Open, Failure> {
-        let link = self.link(place)?;
-        self.hello(&link).await.map_err(|failure| {
-            // What ended can refuse nothing: its end is what is told.
-            match (failure, link.how_it_ended()) {
-                (Failure::Refused(_), Some(end)) => Failure::Ended(end),
-                (failure, _) => failure,
-            }
-        })
-    }
-
-    fn link(&self, place: Place) -> Result<Arc<Link>, Failure> {
-        Link::start(
+        let link = Link::start(
             &self.kit.spec,
             self.audience.clone(),
             Arc::clone(&self.numbers),
             place,
-        )
-    }
-
-    async fn hello(&self, link: &Arc<Link>) -> Result<Open, Failure> {
-        let hello = match &self.opening {
-            Opening::OfClient(initialize) => {
-                within(self.kit.patience(), self.pass_hello(link, initialize)).await??
-            }
-            Opening::OfCaller(caller) => {
-                let hello = within(self.kit.patience(), self.say_hello(link, caller)).await??;
-                if matches!(hello, Hello::Sessions(..)) {
-                    link.write(&to_stateful::initialized()).await?;
-                }
-                hello
-            }
-        };
+        )?;
+        let hello = handshake::hello(&self.kit, &link, &self.opening).await?;
         Ok(Open {
-            link: Arc::clone(link),
+            link,
             hello: Arc::new(hello),
-            level: Arc::default(),
         })
-    }
-
-    /// Passes the client's own `initialize` on. A server that refuses it may be stateless.
-    async fn pass_hello(&self, link: &Arc<Link>, initialize: &Message) -> Result<Hello, Failure> {
-        let mut asked = self.ask(link, initialize.clone()).await?;
-        let refused = match initialized(&mut asked).await {
-            Err(Failure::Refused(error)) => error,
-            hello => return hello,
-        };
-        let hello = to_stateless::Hello::of(initialize);
-        let discover = to_stateless::discover(&hello, &Id::number(0));
-        let mut probe = self.ask(link, discover).await?;
-        match discovered(&probe.answer().await) {
-            Some(Ok(hello)) => Ok(hello),
-            _ => Err(Failure::Refused(refused)),
-        }
-    }
-
-    /// Stateless first (2026-07-28, stdio, Backward Compatibility): a server of both revision families must not
-    /// be tied to a session by us.
-    async fn say_hello(&self, link: &Arc<Link>, caller: &Caller) -> Result<Hello, Failure> {
-        let known = self.kit.known.family.load(Ordering::Relaxed);
-        let mut probe = match known {
-            KNOWN_SESSIONS => None,
-            _ => Some(self.ask(link, discover(caller)).await?),
-        };
-        if let Some(probe) = &mut probe {
-            let patience = if known == KNOWN_STATELESS {
-                self.kit.start
-            } else {
-                PROBE
-            };
-            if let Ok(answer) = timeout(patience, probe.answer()).await
-                && let Some(hello) = discovered(&answer)
-            {
-                self.kit
-                    .known
-                    .family
-                    .store(KNOWN_STATELESS, Ordering::Relaxed);
-                return hello;
-            }
-        }
-        let initialize = to_stateful::initialize(caller, &Id::number(0), LATEST_STATEFUL);
-        let mut asked = self.ask(link, initialize).await?;
-        let (hello, known) = match &mut probe {
-            Some(probe) => late(probe, &mut asked).await?,
-            None => (initialized(&mut asked).await?, KNOWN_SESSIONS),
-        };
-        self.kit.known.family.store(known, Ordering::Relaxed);
-        Ok(hello)
-    }
-
-    async fn ask(&self, link: &Arc<Link>, request: Message) -> Result<Exchange, Failure> {
-        let asking = Asking {
-            owner: u64::MAX,
-            on_leave: OnLeave::Forget,
-            caller: None,
-            patience: self.kit.patience(),
-        };
-        link.ask(request, asking).await
     }
 
     /// Tells a new process what an earlier one of the same session was told.
     async fn tell_again(&self, open: &Open) {
-        if matches!(*open.hello, Hello::Stateless(_)) {
-            return;
-        }
         let told: Vec<Message> = self
             .now()
             .told
@@ -454,13 +283,16 @@ impl Server {
             .collect();
         let _ = open.link.write(&to_stateful::initialized()).await;
         for message in told {
-            if let Ok(mut answer) = self.ask(&open.link, message).await {
+            if let Ok(mut answer) = handshake::ask(&self.kit, &open.link, message).await {
                 tokio::spawn(async move { answer.answer().await });
             }
         }
     }
 
-    /// Remembers what a new process must be told, too. The refusal of a subscription too many.
+    /// Remembers what a new process must be told, too.
+    ///
+    /// # Errors
+    /// A subscription too many.
     pub fn remember(&self, message: &Message) -> Result<(), RpcError> {
         let (method, params) = (message.method().to_owned(), message.params());
         let uri = params.text("uri").unwrap_or_default();
@@ -509,14 +341,16 @@ impl Server {
     /// Whether somebody holds a stream on which the process could say something.
     pub fn is_listened_to(&self) -> bool {
         match &self.audience {
-            Audience::One(outbox) => outbox.is_open(),
-            Audience::Many(subscribers) => {
-                subscribers.any()
-                    || self
-                        .running()
-                        .is_some_and(|open| open.link.is_listened_to())
-            }
+            Audience::Session(outbox) => outbox.is_open(),
+            Audience::Caller => self.has_listeners(),
+            Audience::Shared(subscribers) => subscribers.any() || self.has_listeners(),
         }
+    }
+
+    /// Whether a client without sessions has subscribed to something.
+    fn has_listeners(&self) -> bool {
+        let open = self.running();
+        open.is_some_and(|open| open.link.is_listened_to())
     }
 
     /// What must be done from time to time.
@@ -524,9 +358,8 @@ impl Server {
         let open = self.now().open.clone();
         let Some(open) = open else { return };
         let before = now.checked_sub(self.kit.silence).unwrap_or(now);
-        let questions_before = now.checked_sub(INPUT_TIMEOUT).unwrap_or(now);
-        open.link.sweep(before, questions_before);
-        if let Audience::One(outbox) = &self.audience {
+        open.link.sweep(before);
+        if let Audience::Session(outbox) = &self.audience {
             for question in outbox.unasked(now) {
                 open.link.refuse(question);
             }
@@ -587,84 +420,4 @@ impl Health {
         sleep(again).await;
         Ok(())
     }
-}
-
-async fn within<T>(patience: Duration, work: impl Future<Output = T>) -> Result<T, Failure> {
-    timeout(patience, work)
-        .await
-        .map_err(|_| Failure::NoHello(patience))
-}
-
-async fn initialized(asked: &mut Exchange) -> Result<Hello, Failure> {
-    let answer = asked.answer().await;
-    if let Some(error) = answer.failure() {
-        return Err(Failure::Refused(error));
-    }
-    let result = answer.outcome().unwrap_or_default();
-    let server = to_stateful::Server::of(&result).ok_or_else(|| {
-        Failure::NotStarted("its answer to `initialize` names no protocol version".to_owned())
-    })?;
-    Ok(Hello::Sessions(result, server))
-}
-
-/// What a process is that was asked `server/discover` and, since it kept silent, `initialize`: it may
-/// have been busy with its own start, and answer both. The second has tied one of both revision families to a
-/// session, so that is what this process is; the next one is asked without haste.
-async fn late(probe: &mut Exchange, asked: &mut Exchange) -> Result<(Hello, u8), Failure> {
-    let stateless = tokio::select! {
-        biased;
-        hello = initialized(asked) => match hello {
-            Ok(hello) => {
-                let answer = probe.answer().now_or_never();
-                let known = match answer.as_ref().and_then(discovered) {
-                    Some(Ok(_)) => KNOWN_STATELESS,
-                    _ => KNOWN_SESSIONS,
-                };
-                return Ok((hello, known));
-            }
-            Err(refused) => {
-                let answer = timeout(PROBE, probe.answer()).await.ok();
-                answer.as_ref().and_then(discovered).unwrap_or(Err(refused))
-            }
-        },
-        answer = probe.answer() => match discovered(&answer) {
-            None => return Ok((initialized(asked).await?, KNOWN_SESSIONS)),
-            Some(stateless) => match timeout(PROBE, initialized(asked)).await {
-                Ok(Ok(hello)) => return Ok((hello, KNOWN_STATELESS)),
-                _ => stateless,
-            },
-        },
-    };
-    Ok((stateless?, KNOWN_STATELESS))
-}
-
-fn discover(caller: &Caller) -> Message {
-    let meta = Object::new()
-        .with(meta::VERSION, STATELESS)
-        .with(meta::CLIENT_INFO, &caller.client_info())
-        .with(meta::CLIENT_CAPABILITIES, &caller.capabilities);
-    let params = Object::new().with("_meta", &meta);
-    Message::request(&Id::number(0), "server/discover", &params)
-}
-
-/// What the answer to `server/discover` says of the server; `None` if it says that it knows no
-/// such thing, which is for `initialize` to find out.
-fn discovered(answer: &Message) -> Option<Result<Hello, Failure>> {
-    if let Some(error) = answer.failure() {
-        // A stateless server of another revision: `initialize` would be wrong, and so are we.
-        let is_stateless = error.code() == code::UNSUPPORTED_VERSION;
-        let speaks_sessions = error.data().is_some_and(|data| {
-            let supported: Vec<String> = data.read("supported").unwrap_or_default();
-            supported
-                .iter()
-                .any(|version| mcp_protocol::is_stateful_revision(version))
-        });
-        return (is_stateless && !speaks_sessions).then_some(Err(Failure::Refused(error)));
-    }
-    let result = answer.outcome()?;
-    let versions: Vec<String> = result.read("supportedVersions")?;
-    versions
-        .iter()
-        .any(|version| version == STATELESS)
-        .then_some(Ok(Hello::Stateless(result)))
 }

@@ -1,24 +1,22 @@
-//! A session of the revisions until 2025-11-25, over HTTP+SSE or Streamable HTTP: what its client
-//! sends, and where that goes.
+//! A session of the revisions until 2025-11-25: what its client sends, and where that goes.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
-use mcp_protocol::to_stateful::{Caller, Filter};
+use mcp_protocol::to_stateful::Filter;
 use mcp_protocol::{
-    Id, Kind, Message, Object, RpcError, STATELESS, Subscriptions, code, is_stateful_revision, meta,
+    Id, Kind, Message, Object, RpcError, Subscriptions, code, is_stateful_revision,
 };
-use tokio::sync::mpsc;
 
-use super::exchange::{Exchange, Heard, OnLeave};
+use super::exchange::{Exchange, OnLeave};
 use super::failure::Failure;
+use super::handshake::{Hello, Opening};
 use super::link::{Asking, Audience};
 use super::outbox::Outbox;
 use super::places::Owner;
 use super::pool::{Pool, Sharing};
-use super::server::{Hello, Open, Opening, Server};
+use super::server::{Open, Server};
 use super::subscribers::Subscription;
-use super::translated::Translated;
 
 /// One session.
 #[derive(Debug)]
@@ -35,8 +33,6 @@ pub struct Session {
     used: Mutex<Instant>,
     subscription: OnceLock<Subscription>,
     subscribed: Mutex<Subscriptions>,
-    /// Set where the server is of another revision family.
-    translated: OnceLock<Arc<Translated>>,
 }
 
 /// What is to be done about a message of the client.
@@ -44,8 +40,6 @@ pub struct Session {
 pub enum Taken {
     /// The process is asked.
     Asked(Exchange),
-    /// The process is asked, and what it says comes translated.
-    Told(mpsc::Receiver<Heard>),
     /// The answer is known here.
     Known(Message),
     /// There is nothing to answer.
@@ -64,7 +58,6 @@ impl Session {
             used: Mutex::new(Instant::now()),
             subscription: OnceLock::new(),
             subscribed: Mutex::default(),
-            translated: OnceLock::new(),
         }
     }
 
@@ -81,70 +74,66 @@ impl Session {
     pub fn end(&self) {
         self.outbox.close();
         if let Some(server) = self.server.get()
-            && matches!(server.audience(), Audience::One(_))
+            && matches!(server.audience(), Audience::Session(_))
         {
             server.retire();
         }
     }
 
-    /// Takes a message of the client.
-    pub async fn take(&self, pool: &Pool, message: Message) -> Taken {
-        self.touch();
-        let id = message.id();
-        let taken = match self.server.get() {
-            None if message.method() == "initialize" => self.initialize(pool, message).await,
-            None if message.kind() == Kind::Request => {
-                let error = RpcError::new(code::INVALID_PARAMS, "Say `initialize` first");
-                Ok(Taken::Known(Message::error(id.as_ref(), &error)))
+    /// Begins with the client's `initialize`: the result of the server. `is_look`: the client is the
+    /// gateway itself, which wants to know what the server offers.
+    ///
+    /// # Errors
+    /// There is no server for it.
+    pub async fn begin(
+        &self,
+        pool: &Pool,
+        initialize: &Message,
+        is_look: bool,
+    ) -> Result<Object, Failure> {
+        let server = match pool.sharing() {
+            Sharing::Shared => pool.shared(),
+            Sharing::Session if is_look => pool.lookout(),
+            Sharing::Session => pool.server(
+                Opening::OfClient(initialize.clone()),
+                Audience::Session(Arc::clone(&self.outbox)),
+                self.owner.clone(),
+            ),
+        };
+        let open = match server.audience() {
+            Audience::Session(_) => server.open().await?,
+            _ => server.open_beside().await?,
+        };
+        let result = match (&*open.hello, server.audience()) {
+            (Hello::Sessions(result, said), Audience::Shared(subscribers)) => {
+                let filter = Filter::everything(&said.capabilities, Vec::new());
+                let subscription = subscribers.add(filter, Arc::clone(&self.outbox));
+                let _ = self.subscription.set(subscription);
+                shared_result(result.clone(), initialize)
             }
-            None => Ok(Taken::Noted),
-            Some(server) => match (self.translated.get(), server.audience()) {
-                (Some(translated), _) => translated.take(server, message).await,
-                (None, Audience::One(_)) => self.pass(server, message).await,
-                (None, Audience::Many(_)) => self.pass_to_shared(server, message).await,
-            },
+            (Hello::Sessions(result, _), _) => result.clone(),
+            (Hello::Stateless(_), _) => return Err(Failure::Refused(no_sessions(initialize))),
+        };
+        let _ = self.server.set(server);
+        Ok(result)
+    }
+
+    /// Takes a message of the client, in a session that has begun.
+    pub async fn take(&self, message: Message) -> Taken {
+        self.touch();
+        let Some(server) = self.server.get() else {
+            return Taken::Noted;
+        };
+        let id = message.id();
+        let taken = match server.audience() {
+            Audience::Session(_) => self.pass(server, message).await,
+            _ => self.pass_to_shared(server, message).await,
         };
         match (taken, id) {
             (Ok(taken), _) => taken,
             (Err(failure), Some(id)) => Taken::Known(failure.response(Some(&id))),
             (Err(_), None) => Taken::Noted,
         }
-    }
-
-    async fn initialize(&self, pool: &Pool, message: Message) -> Result<Taken, Failure> {
-        let id = message.id().unwrap_or_else(|| Id::number(0));
-        let server = match pool.sharing() {
-            Sharing::Shared => pool.shared(),
-            Sharing::Session => pool.server(
-                Opening::OfClient(message.clone()),
-                Audience::One(Arc::clone(&self.outbox)),
-                self.owner.clone(),
-            ),
-        };
-        let open = server.open().await?;
-        let result = match (&*open.hello, server.audience()) {
-            (Hello::Sessions(result, _), Audience::One(_)) => result.clone(),
-            (Hello::Sessions(result, said), Audience::Many(subscribers)) => {
-                let filter = Filter::everything(&said.capabilities, Vec::new());
-                let subscription = subscribers.add(filter, None, Arc::clone(&self.outbox));
-                let _ = self.subscription.set(subscription);
-                shared_result(result.clone(), &message)
-            }
-            (Hello::Stateless(discovered), _) => {
-                let translated = Translated::new(
-                    &message,
-                    discovered.clone(),
-                    Arc::clone(&self.outbox),
-                    self.number,
-                );
-                translated.listen(&open);
-                let result = translated.initialized();
-                let _ = self.translated.set(translated);
-                result
-            }
-        };
-        let _ = self.server.set(server);
-        Ok(Taken::Known(Message::result(&id, &result)))
     }
 
     /// The process is this session's own: everything goes to it.
@@ -212,7 +201,7 @@ impl Session {
                 return Ok(Taken::Known(Message::error(id.as_ref(), &error)));
             }
             (_, "initialize") => {
-                let open = server.open().await?;
+                let open = server.open_beside().await?;
                 let Hello::Sessions(result, _) = &*open.hello else {
                     return done(id);
                 };
@@ -230,7 +219,7 @@ impl Session {
                     subscribed.remove(&uri);
                     Ok(())
                 });
-                let Audience::Many(subscribers) = server.audience() else {
+                let Audience::Shared(subscribers) = server.audience() else {
                     return done(id);
                 };
                 if subscribers.want_updates_of(&uri) {
@@ -239,7 +228,7 @@ impl Session {
             }
             _ => {}
         }
-        let open = server.open().await?;
+        let open = server.open_beside().await?;
         self.ask(server, &open, message).await
     }
 
@@ -262,7 +251,6 @@ impl Session {
         let asking = Asking {
             owner: self.number,
             on_leave: OnLeave::Forget,
-            caller: None,
             patience: server.kit().silence,
         };
         open.link.ask(message, asking).await.map(Taken::Asked)
@@ -289,15 +277,8 @@ fn shared_result(mut result: Object, asked: &Message) -> Object {
     result
 }
 
-/// The caller on whose behalf a shared process is said hello to: one that can do nothing.
-pub(super) fn nobody() -> Caller {
-    let info = Object::new()
-        .with("name", "mcp-backend bridge")
-        .with("version", env!("CARGO_PKG_VERSION"));
-    let meta = Object::new()
-        .with(meta::VERSION, STATELESS)
-        .with(meta::CLIENT_INFO, &info)
-        .with(meta::CLIENT_CAPABILITIES, &Object::new());
-    let request = Message::notification("", &Object::new().with("_meta", &meta));
-    Caller::of(&request).expect("the members that are asked for are all there")
+/// What a server without sessions says to `initialize` (2026-07-28, Versioning).
+pub(super) fn no_sessions(initialize: &Message) -> RpcError {
+    let requested = initialize.params().text("protocolVersion");
+    RpcError::unsupported_version(&requested.unwrap_or_default())
 }

@@ -1,5 +1,5 @@
-//! `/mcp`: Streamable HTTP of 2025-03-26 to 2025-11-25, with sessions. What is of 2026-07-28 goes to
-//! `stateless`.
+//! `/mcp`: Streamable HTTP of 2025-03-26 to 2025-11-25, with sessions, in front of a server that has
+//! them. What is of 2026-07-28 goes to `stateless`.
 
 use std::sync::Arc;
 
@@ -9,12 +9,16 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
-use mcp_protocol::{Kind, Message, RpcError, is_stateful_revision, media_type, meta};
+use mcp_protocol::calls::Version;
+use mcp_protocol::{
+    Id, Kind, Message, RevisionFamily, RpcError, STATEFUL_REVISIONS, code, is_stateful_revision,
+    media_type, meta,
+};
 
 use super::exchange::Heard;
-use super::http::{Front, first_id, messages};
+use super::http::{Front, messages};
 use super::reply::{self, Accepts};
-use super::session::{Session, Taken};
+use super::session::{Session, Taken, no_sessions};
 use super::stateless;
 use crate::http::too_many_sessions;
 
@@ -54,19 +58,15 @@ async fn post(front: Front, headers: HeaderMap, body: Bytes) -> Response {
             .into_response();
     }
     let Some(messages) = messages(&body) else {
-        return reply::refuse(
-            StatusCode::BAD_REQUEST,
-            None,
-            PARSE_ERROR,
-            "the body is not a JSON-RPC message",
-        );
+        let error = RpcError::new(code::PARSE_ERROR, "the body is not a JSON-RPC message");
+        return reply::refuse(StatusCode::BAD_REQUEST, None, &error);
     };
     if let [message] = &*messages
         && is_stateless(&headers, message)
     {
         return stateless::post(front, headers, message.clone()).await;
     }
-    if let Some(refusal) = unknown_version(&headers, &messages) {
+    if let Some(refusal) = unknown_version(&front, &headers, &messages) {
         return refusal;
     }
     match &*messages {
@@ -77,10 +77,6 @@ async fn post(front: Front, headers: HeaderMap, body: Bytes) -> Response {
     }
 }
 
-/// No JSON, and no request (JSON-RPC 2.0 §5.1).
-const PARSE_ERROR: i64 = -32700;
-const INVALID_REQUEST: i64 = -32600;
-
 /// Whether a request is of a revision without sessions: by what it says of itself in the body or in
 /// its header. `initialize` selects sessions in any case (2026-07-28, Versioning).
 fn is_stateless(headers: &HeaderMap, message: &Message) -> bool {
@@ -90,58 +86,66 @@ fn is_stateless(headers: &HeaderMap, message: &Message) -> bool {
     let header = headers.get(VERSION).map(HeaderValue::as_bytes);
     message.meta().has(meta::VERSION)
         || message.method() == "server/discover"
-        || header.is_some_and(|version| {
-            is_date(version) && version >= mcp_protocol::STATELESS.as_bytes()
-        })
+        || header.and_then(Version::parse) >= Some(Version::V2026_07_28)
 }
 
-fn is_date(version: &[u8]) -> bool {
-    version.len() == 10
-        && version.iter().enumerate().all(|(at, byte)| match at {
-            4 | 7 => *byte == b'-',
-            _ => byte.is_ascii_digit(),
-        })
-}
-
-/// 2025-06-18 and later: an unknown version is refused with 400.
-fn unknown_version(headers: &HeaderMap, messages: &[Message]) -> Option<Response> {
-    let version = headers.get(VERSION)?;
-    if version.to_str().is_ok_and(is_stateful_revision) {
+/// A revision that the server is known not to speak: 2025-06-18 and later, 400.
+fn unknown_version(front: &Front, headers: &HeaderMap, messages: &[Message]) -> Option<Response> {
+    let version = headers.get(VERSION).map(HeaderValue::as_bytes);
+    let named = String::from_utf8_lossy(version.unwrap_or_default());
+    let families = front.pool.known_families();
+    let error = if families.is_some_and(|known| !known.has(RevisionFamily::Stateful)) {
+        RpcError::unsupported_version(&named)
+    } else if version.is_none() || is_stateful_revision(&named) {
         return None;
-    }
-    let error = RpcError::unsupported_version(&String::from_utf8_lossy(version.as_bytes()));
-    let message = Message::error(first_id(messages).as_ref(), &error);
-    Some(reply::json(StatusCode::BAD_REQUEST, &message))
+    } else {
+        let spoken = STATEFUL_REVISIONS.join(", ");
+        let sentence = format!("Unsupported protocol version {named} (supported: {spoken})");
+        RpcError::new(code::INVALID_REQUEST, &sentence)
+    };
+    let id = messages.iter().find_map(Message::id);
+    Some(reply::refuse(StatusCode::BAD_REQUEST, id.as_ref(), &error))
 }
 
 async fn initialize(front: Front, headers: HeaderMap, message: Message) -> Response {
+    let id = message.id().unwrap_or_else(|| Id::number(0));
     let Some(session) = front.new_session(&headers) else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
-    let session = Arc::new(session);
-    let taken = session.take(&front.pool, message).await;
-    let Taken::Known(answer) = taken else {
-        return StatusCode::BAD_GATEWAY.into_response();
+    let params = message.params();
+    let is_look = front.is_look(
+        &session.owner,
+        params.object("clientInfo").as_ref(),
+        &params.object("capabilities").unwrap_or_default(),
+    );
+    let begun = match front.pool.families().await {
+        Ok(families) if !families.has(RevisionFamily::Stateful) => {
+            let error = no_sessions(&message);
+            return reply::refuse(StatusCode::BAD_REQUEST, Some(&id), &error);
+        }
+        Ok(_) => session.begin(&front.pool, &message, is_look).await,
+        Err(failure) => Err(failure),
     };
-    // Without a server there is no session.
-    if session.server.get().is_none() {
-        return known(&headers, answer);
-    }
-    let id = session.id.clone();
-    if !front.pool.admit(session) {
+    let result = match begun {
+        Ok(result) => result,
+        Err(failure) if is_look => return known(&headers, &failure.response_in_full(Some(&id))),
+        Err(failure) => return known(&headers, &failure.response(Some(&id))),
+    };
+    let name = HeaderValue::from_str(&session.id);
+    if !front.pool.admit(Arc::new(session)) {
         return too_many_sessions();
     }
-    let mut response = known(&headers, answer);
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(SESSION, id);
+    let mut response = known(&headers, &Message::result(&id, &result));
+    if let Ok(name) = name {
+        response.headers_mut().insert(SESSION, name);
     }
     response
 }
 
-fn known(headers: &HeaderMap, answer: Message) -> Response {
+fn known(headers: &HeaderMap, answer: &Message) -> Response {
     match Accepts::of(headers).json() {
-        true => reply::json(StatusCode::OK, &answer),
-        false => reply::events(stream::iter([reply::event(&answer)])),
+        true => reply::json(StatusCode::OK, answer),
+        false => reply::events(stream::iter([reply::event(answer)])),
     }
 }
 
@@ -153,9 +157,8 @@ async fn in_session(front: Front, headers: HeaderMap, messages: Vec<Message>) ->
     let is_array = messages.len() > 1;
     let mut answers: Vec<BoxStream<'static, Heard>> = Vec::new();
     for message in messages {
-        match session.take(&front.pool, message).await {
+        match session.take(message).await {
             Taken::Asked(exchange) => answers.push(reply::heard(exchange)),
-            Taken::Told(heard) => answers.push(reply::received(heard).boxed()),
             Taken::Known(answer) => {
                 answers.push(stream::iter([Heard::Answer(answer)]).boxed());
             }
@@ -195,7 +198,10 @@ async fn array(all: impl StreamExt<Item = Heard>) -> Response {
 
 /// The session that a request names.
 fn session(front: &Front, headers: &HeaderMap) -> Result<Arc<Session>, Box<Response>> {
-    let refuse = |status, text| Box::new(reply::refuse(status, None, INVALID_REQUEST, text));
+    let refuse = |status, text| {
+        let error = RpcError::new(code::INVALID_REQUEST, text);
+        Box::new(reply::refuse(status, None, &error))
+    };
     let Some(id) = headers.get(SESSION) else {
         return Err(refuse(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing"));
     };

@@ -1,25 +1,20 @@
-//! Who wants to know what has changed in a process that several share.
+//! The sessions that share a process, and what each wants to know of changes in it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use mcp_protocol::to_stateful::{self, Filter};
-use mcp_protocol::{Id, Message};
+use mcp_protocol::Message;
+use mcp_protocol::to_stateful::Filter;
 
 use super::outbox::Outbox;
 
 /// The clients of one process.
-#[derive(Debug)]
-pub struct Subscribers {
-    is_one_caller: bool,
-    all: Mutex<Vec<Subscriber>>,
-}
+#[derive(Debug, Default)]
+pub struct Subscribers(Mutex<Vec<Subscriber>>);
 
 #[derive(Debug)]
 struct Subscriber {
     filter: Filter,
-    /// The `subscriptions/listen` that it came with; a session has none.
-    id: Option<Id>,
     outbox: Arc<Outbox>,
 }
 
@@ -31,22 +26,8 @@ pub struct Subscription {
 }
 
 impl Subscribers {
-    /// Nobody yet. `is_one_caller`: all who use the process are one client of one person.
-    pub fn new(is_one_caller: bool) -> Self {
-        Self {
-            is_one_caller,
-            all: Mutex::default(),
-        }
-    }
-
-    /// Whether all who use the process are one client of one person, so that what the process says
-    /// of no request in particular can be told to whoever waits.
-    pub fn is_one_caller(&self) -> bool {
-        self.is_one_caller
-    }
-
     fn lock(&self) -> MutexGuard<'_, Vec<Subscriber>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there are any.
@@ -55,15 +36,9 @@ impl Subscribers {
     }
 
     /// Subscribes.
-    pub fn add(
-        self: &Arc<Self>,
-        filter: Filter,
-        id: Option<Id>,
-        outbox: Arc<Outbox>,
-    ) -> Subscription {
+    pub fn add(self: &Arc<Self>, filter: Filter, outbox: Arc<Outbox>) -> Subscription {
         self.lock().push(Subscriber {
             filter,
-            id,
             outbox: Arc::clone(&outbox),
         });
         Subscription {
@@ -82,27 +57,10 @@ impl Subscribers {
     /// Tells those who want to know.
     pub fn tell(&self, notification: &Message) {
         for subscriber in self.lock().iter() {
-            if !subscriber.filter.takes(notification) {
-                continue;
+            if subscriber.filter.takes(notification) {
+                // Who does not read misses it.
+                let _ = subscriber.outbox.put(notification.clone(), Instant::now());
             }
-            let notification = match &subscriber.id {
-                Some(id) => to_stateful::subscribed(notification.clone(), id),
-                None => notification.clone(),
-            };
-            // Who does not read misses it.
-            let _ = subscriber.outbox.put(notification, Instant::now());
-        }
-    }
-
-    /// Ends the streams of those who subscribed by request: the process is gone, and they are to
-    /// subscribe again.
-    pub fn close(&self) {
-        for subscriber in self
-            .lock()
-            .iter()
-            .filter(|subscriber| subscriber.id.is_some())
-        {
-            subscriber.outbox.close();
         }
     }
 }

@@ -75,7 +75,7 @@ impl Message {
         if all.is_empty() {
             return Err(Malformed);
         }
-        all.into_iter().map(Self::of).collect()
+        all.iter().map(Self::from_object).collect()
     }
 
     /// Takes an object for a message.

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Bridge, pid, said, session, stateless};
 use crate::backend::{command, eventually};
-use crate::mcp::{self, Client, LegacyClient};
+use crate::mcp::{self, Client};
 use crate::wire;
 
 #[test]
@@ -144,22 +144,4 @@ fn bodies_that_are_no_messages_and_foreign_hosts_are_refused() {
     assert_eq!(post(&rebound, "{}"), 403);
     assert_eq!(wire::get(bridge.address, "/healthz").status, 200);
     assert_eq!(bridge.events("process_started").len(), 0);
-}
-
-#[test]
-fn a_call_before_the_handshake_is_answered_with_an_error() {
-    let bridge = Bridge::start("sessions");
-    let mut legacy = LegacyClient::open(bridge.address);
-    let answer = legacy.ask("tools/list", json!({}));
-    assert!(
-        answer["error"]["message"]
-            .to_string()
-            .contains("initialize"),
-        "{answer}"
-    );
-    assert_eq!(legacy.post(&mcp::initialize("2024-11-05")).status, 202);
-    assert_eq!(
-        legacy.stream.message()["result"]["serverInfo"]["name"],
-        "scripted"
-    );
 }

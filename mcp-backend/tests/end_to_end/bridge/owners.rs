@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Bridge, SERVER, is_running, said};
 use crate::backend::{command, eventually};
-use crate::mcp::{self, StatelessClient};
+use crate::mcp;
 use crate::wire::Answer;
 
 /// A session of somebody's.
@@ -96,18 +96,6 @@ fn one_connection_or_person_does_not_take_all_processes() {
     std::thread::sleep(Duration::from_millis(500));
     let refused = refusal(&Of::open(&bridge, "alice", "g3").1);
     assert!(refused.contains("3 processes of this person"), "{refused}");
-    // Without a session it is the same.
-    let message = mcp::request(1, "tools/list", StatelessClient::with_meta(json!({})));
-    let headers = [
-        ("mcp-protocol-version", mcp::STATELESS),
-        ("mcp-method", "tools/list"),
-        ("x-forwarded-user", "alice"),
-        ("x-forwarded-client", "another"),
-        ("x-forwarded-grant", "g4"),
-    ];
-    let refused = mcp::post(bridge.address, &headers, &message);
-    assert_eq!(refused.status, 503, "{refused:?}");
-    assert!(refused.header("retry-after").is_some());
     // Others are served all the while.
     let (bob, _) = Of::open(&bridge, "bob", "g5");
     assert!(bob.pid() > 0);
@@ -153,7 +141,32 @@ fn sessions_without_end_cost_nobody_else_theirs() {
 }
 
 /// The gateway's own look: it names nobody, and says who it is.
+fn hello() -> Value {
+    let params = json!({ "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": { "name": "cupcake-gateway", "version": "1" } });
+    mcp::request(1, "initialize", params)
+}
+
+/// The answer to its last question, or to the first that was refused.
 fn look(bridge: &Bridge) -> Answer {
+    let begun = mcp::post(bridge.address, &[], &hello());
+    let Some(session) = begun.header("mcp-session-id") else {
+        return begun;
+    };
+    let headers = [("mcp-session-id", session)];
+    let listed = mcp::post(
+        bridge.address,
+        &headers,
+        &mcp::request(2, "tools/list", json!({})),
+    );
+    let ended = crate::wire::exchange(bridge.address, "DELETE", "/mcp", &headers, "");
+    assert_eq!(ended.status, 204);
+    listed
+}
+
+#[test]
+fn a_look_at_a_server_without_sessions_is_without_one() {
+    let bridge = Bridge::start_with("stateless", &["--warm-up"]);
     let meta = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
         "io.modelcontextprotocol/clientInfo": { "name": "cupcake-gateway", "version": "1" },
@@ -164,7 +177,15 @@ fn look(bridge: &Bridge) -> Answer {
         ("mcp-protocol-version", mcp::STATELESS),
         ("mcp-method", "tools/list"),
     ];
-    mcp::post(bridge.address, &headers, &message)
+    assert_eq!(look(&bridge).status, 400);
+    for _ in 0..3 {
+        let listed = mcp::message(&mcp::post(bridge.address, &headers, &message));
+        assert!(listed["result"]["tools"].is_array(), "{listed}");
+    }
+    assert_eq!(bridge.events("process_started").len(), 1);
+    let alice = bridge.ask_as("alice", "tools/list", json!({}));
+    assert_eq!(alice.status, 200, "{alice:?}");
+    assert_eq!(bridge.events("process_started").len(), 2);
 }
 
 #[test]
@@ -225,7 +246,9 @@ fn who_gives_up_waiting_does_not_end_a_start() {
     let script = format!(
         "import time; time.sleep(2); import runpy, sys; sys.argv = ['s', 'sessions']; runpy.run_path({SERVER:?})"
     );
-    let bridge = Bridge::spawn(command(), &[], &["python3", "-c", &script]);
+    // One for all, so that the process which finds out what the server speaks goes on.
+    let shared = ["--process", "shared"];
+    let bridge = Bridge::spawn(command(), &shared, &["python3", "-c", &script]);
     let address = bridge.address;
     // Leaves after a moment.
     let early = std::thread::spawn(move || {
@@ -234,17 +257,12 @@ fn who_gives_up_waiting_does_not_end_a_start() {
         drop(socket);
     });
     let looking = std::thread::spawn({
-        let meta = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": { "name": "cupcake-gateway", "version": "1" },
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        let body = mcp::request(1, "tools/list", json!({ "_meta": meta })).to_string();
+        let body = hello().to_string();
         move || {
             use std::io::Write as _;
             let mut socket = std::net::TcpStream::connect(address).expect("a connection");
             let head = format!(
-                "POST /mcp HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nMCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/list\r\nContent-Length: {}\r\n\r\n{body}",
+                "POST /mcp HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
             );
             socket.write_all(head.as_bytes()).expect("a request");

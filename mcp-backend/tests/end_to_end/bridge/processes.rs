@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Bridge, SERVER, is_gone, is_running, pid, said, session, stateless};
 use crate::backend::{command, eventually};
-use crate::mcp::{self, Client, LegacyClient, SessionClient, StatelessClient};
+use crate::mcp::{self, Client, SessionClient, StatelessClient};
 use crate::wire::Answer;
 
 #[test]
@@ -15,8 +15,9 @@ fn each_session_has_a_process_and_each_person_without_sessions() {
     let (mut one, mut two) = (session(&bridge), session(&bridge));
     assert_ne!(pid(&mut one), pid(&mut two));
     assert_eq!(pid(&mut one), pid(&mut one));
+    let without = Bridge::start("stateless");
     let of = |person: &str| {
-        let answer = bridge.ask_as(
+        let answer = without.ask_as(
             person,
             "tools/call",
             json!({ "name": "environment", "arguments": {} }),
@@ -25,10 +26,6 @@ fn each_session_has_a_process_and_each_person_without_sessions() {
     };
     assert_eq!(of("alice"), of("alice"));
     assert_ne!(of("alice"), of("bob"));
-    let (mut legacy, _) = LegacyClient::connect(bridge.address, "2024-11-05");
-    let of_stream = pid(&mut legacy);
-    drop(legacy);
-    is_gone(of_stream);
 }
 
 #[test]
@@ -104,15 +101,22 @@ fn there_are_no_more_processes_than_allowed_and_an_idle_one_makes_room() {
     );
     assert!(pid(&mut busy) > 0);
 
-    let one = Bridge::start_with("sessions", &["--processes", "1"]);
-    let mut only = session(&one);
-    let sleeping = sleep_in_background(&one, &only, 2);
-    std::thread::sleep(Duration::from_millis(300));
-    let refused = stateless(&one).answer("tools/list", json!({}));
-    assert_eq!(refused.status, 503, "{refused:?}");
-    assert!(refused.header("retry-after").is_some());
-    assert_eq!(sleeping.join().expect("a thread").status, 200);
-    assert!(pid(&mut only) > 0);
+    let one = Bridge::start_with("stateless", &["--processes", "1"]);
+    std::thread::scope(|threads| {
+        let busy = threads.spawn(|| {
+            let sleep = json!({ "name": "sleep", "arguments": { "seconds": 2 } });
+            one.ask_as("alice", "tools/call", sleep)
+        });
+        eventually("a call under way", || {
+            (one.events("process_started").len() == 2).then_some(())
+        });
+        std::thread::sleep(Duration::from_millis(500));
+        let refused = one.ask_as("bob", "tools/list", json!({}));
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert!(refused.header("retry-after").is_some());
+        assert_eq!(busy.join().expect("a thread").status, 200);
+    });
+    assert_eq!(one.ask_as("bob", "tools/list", json!({})).status, 200);
 }
 
 fn sleep_in_background(
@@ -138,15 +142,17 @@ fn a_crash_is_told_to_who_waits_and_the_session_goes_on() {
     let text = crashed["error"]["message"].as_str().expect("a text");
     assert!(text.contains("ended (exit code 3)"), "{text}");
     assert_ne!(pid(&mut client), first);
+    let bridge = Bridge::start("stateless");
     let crashed = stateless(&bridge).ask("tools/call", json!({ "name": "die", "arguments": {} }));
     assert_eq!(crashed["error"]["code"], -32603, "{crashed}");
 }
 
 #[test]
 fn to_leave_is_to_cancel_without_sessions_and_not_with_them() {
-    let bridge = Bridge::start("sessions");
+    let (bridge, without) = (Bridge::start("sessions"), Bridge::start("stateless"));
+    stateless(&without).call("heard", json!({}));
     let call = json!({ "name": "mute", "arguments": {} });
-    let leave = |headers: &[(&str, &str)], message: &Value| {
+    let leave = |bridge: &Bridge, headers: &[(&str, &str)], message: &Value| {
         let mut all = vec![
             ("content-type", "application/json"),
             ("accept", "application/json, text/event-stream"),
@@ -160,10 +166,11 @@ fn to_leave_is_to_cancel_without_sessions_and_not_with_them() {
         ("mcp-name", "mute"),
     ];
     leave(
+        &without,
         &headers,
         &mcp::request(1, "tools/call", StatelessClient::with_meta(call.clone())),
     );
-    let mut client = stateless(&bridge);
+    let mut client = stateless(&without);
     eventually("the cancellation", || {
         let heard = said(&client.call("heard", json!({}))).to_string();
         heard.contains("notifications/cancelled").then_some(())
@@ -172,7 +179,7 @@ fn to_leave_is_to_cancel_without_sessions_and_not_with_them() {
     let mut client = session(&bridge);
     let id = client.session.clone();
     let headers = [("mcp-session-id", id.as_str())];
-    leave(&headers, &mcp::request(77, "tools/call", call));
+    leave(&bridge, &headers, &mcp::request(77, "tools/call", call));
     std::thread::sleep(Duration::from_millis(300));
     let heard = said(&client.call("heard", json!({}))).to_string();
     assert!(

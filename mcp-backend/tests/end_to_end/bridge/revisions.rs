@@ -1,10 +1,10 @@
-//! Clients of every revision, in front of servers of both revision families.
+//! What a server speaks is passed on as it is, and what it does not speak is refused.
 
 use serde_json::{Value, json};
 
 use super::{Bridge, SERVER, said, session, stateless};
 use crate::backend::{command, eventually};
-use crate::mcp::{self, Client, LegacyClient, STATEFUL_REVISIONS, SessionClient, StatelessClient};
+use crate::mcp::{self, Client, STATEFUL_REVISIONS, SessionClient, StatelessClient};
 use crate::wire;
 
 fn uses(client: &mut impl Client) {
@@ -16,40 +16,87 @@ fn uses(client: &mut impl Client) {
     assert_eq!(unknown["error"]["code"], -32602);
 }
 
-#[test]
-fn every_revision_is_served_in_front_of_a_server_of_each_era() {
-    for mode in ["sessions", "stateless"] {
-        let bridge = Bridge::start(mode);
-        for revision in STATEFUL_REVISIONS {
-            let mut client = SessionClient::connect(bridge.address, revision);
-            assert_eq!(client.initialized["protocolVersion"], revision, "{mode}");
-            assert_eq!(client.initialized["serverInfo"]["name"], "scripted");
-            uses(&mut client);
+/// A client of 2026-07-28 in front of a server with sessions: as from one that has never heard of it.
+fn refuses_stateless(bridge: &Bridge) {
+    for method in ["server/discover", "tools/list", "subscriptions/listen"] {
+        let refused = stateless(bridge).answer(method, json!({}));
+        assert_eq!(refused.status, 400, "{refused:?}");
+        let error = &mcp::message(&refused)["error"];
+        assert_eq!(error["code"], -32600, "{error}");
+        assert!(
+            error["message"].to_string().contains("2025-11-25"),
+            "{error}"
+        );
+    }
+}
+
+/// A client with sessions in front of a server of 2026-07-28 (Versioning).
+fn refuses_sessions(bridge: &Bridge) {
+    let versions: [&[(&str, &str)]; 2] = [&[], &[("mcp-protocol-version", "2025-11-25")]];
+    for headers in versions {
+        for message in [
+            mcp::initialize("2025-11-25"),
+            mcp::request(0, "tools/list", json!({})),
+        ] {
+            let refused = mcp::post(bridge.address, headers, &message);
+            assert_eq!(refused.status, 400, "{refused:?}");
+            assert!(refused.header("mcp-session-id").is_none());
+            let error = &mcp::message(&refused)["error"];
+            assert_eq!(error["code"], -32022, "{error}");
+            assert_eq!(error["data"]["supported"], json!(["2026-07-28"]));
         }
-        let (mut legacy, initialized) = LegacyClient::connect(bridge.address, "2024-11-05");
-        assert_eq!(initialized["protocolVersion"], "2024-11-05");
-        uses(&mut legacy);
-        let mut stateless = stateless(&bridge);
-        let discovered = stateless.ask("server/discover", json!({}));
-        let versions = &discovered["result"]["supportedVersions"];
-        assert_eq!(versions[0], "2026-07-28", "{mode}");
-        uses(&mut stateless);
+    }
+}
+
+#[test]
+fn a_server_is_served_in_what_it_speaks() {
+    for mode in ["sessions", "stateless", "either", "lists both"] {
+        let bridge = Bridge::start(mode);
+        if mode == "sessions" {
+            refuses_stateless(&bridge);
+        } else {
+            let mut stateless = stateless(&bridge);
+            let discovered = stateless.ask("server/discover", json!({}));
+            let versions = &discovered["result"]["supportedVersions"];
+            assert_eq!(versions[0], "2026-07-28", "{mode}");
+            uses(&mut stateless);
+        }
+        if mode == "stateless" {
+            refuses_sessions(&bridge);
+        } else {
+            for revision in STATEFUL_REVISIONS {
+                let mut client = SessionClient::connect(bridge.address, revision);
+                assert_eq!(client.initialized["protocolVersion"], revision, "{mode}");
+                assert_eq!(client.initialized["serverInfo"]["name"], "scripted");
+                uses(&mut client);
+            }
+        }
+        // HTTP+SSE is the gateway's.
+        assert_eq!(wire::get(bridge.address, "/sse").status, 404);
     }
 }
 
 #[test]
 fn all_share_one_process_where_that_is_asked_for() {
-    for mode in ["sessions", "stateless"] {
+    let bridge = Bridge::start_with("sessions", &["--process", "shared"]);
+    let (mut one, mut other) = (session(&bridge), session(&bridge));
+    uses(&mut one);
+    uses(&mut other);
+    assert_eq!(super::pid(&mut one), super::pid(&mut other));
+    refuses_stateless(&bridge);
+    assert_eq!(bridge.events("process_started").len(), 1);
+
+    // One process has one revision family: the newer one, where there is a choice.
+    for mode in ["stateless", "either", "lists both"] {
         let bridge = Bridge::start_with(mode, &["--process", "shared"]);
-        let mut session = session(&bridge);
-        let (mut legacy, initialized) = LegacyClient::connect(bridge.address, "2024-11-05");
-        assert_eq!(initialized["protocolVersion"], "2024-11-05");
-        let mut stateless = stateless(&bridge);
-        uses(&mut session);
-        uses(&mut legacy);
-        uses(&mut stateless);
-        assert_eq!(super::pid(&mut session), super::pid(&mut legacy));
-        assert_eq!(super::pid(&mut session), super::pid(&mut stateless));
+        uses(&mut stateless(&bridge));
+        let pid_of = |person: &str| {
+            let call = json!({ "name": "environment", "arguments": {} });
+            let answer = bridge.ask_as(person, "tools/call", call);
+            said(&mcp::message(&answer)["result"])["pid"].clone()
+        };
+        assert_eq!(pid_of("alice"), pid_of("bob"));
+        refuses_sessions(&bridge);
         assert_eq!(bridge.events("process_started").len(), 1);
     }
 }
@@ -66,14 +113,13 @@ fn a_server_that_takes_six_seconds_to_start_is_served_whatever_it_speaks() {
         let shared = ["--process", "shared"];
         Bridge::spawn(command(), &shared, &["python3", "-c", &script])
     });
-    for (mode, bridge) in modes.iter().zip(&bridges) {
-        let mut stateless = stateless(bridge);
-        let discovered = stateless.ask("server/discover", json!({}));
-        let versions = &discovered["result"]["supportedVersions"];
-        assert_eq!(versions[0], "2026-07-28", "{mode}: {discovered}");
-        uses(&mut stateless);
-        uses(&mut session(bridge));
-        assert_eq!(bridge.events("process_started").len(), 1, "{mode}");
+    let [sessions, without, either] = &bridges;
+    uses(&mut session(sessions));
+    uses(&mut stateless(without));
+    // It found both questions when it was there, and answered both: the second has tied it.
+    uses(&mut session(either));
+    for bridge in &bridges {
+        assert_eq!(bridge.events("process_started").len(), 1);
     }
 }
 
@@ -123,7 +169,7 @@ fn progress_comes_on_the_stream_of_the_request_with_its_own_token() {
 /// The header rules of 2026-07-28, Streamable HTTP, Server Validation.
 #[test]
 fn headers_that_differ_from_the_body_and_revisions_that_are_not_spoken_are_refused() {
-    let bridge = Bridge::start("sessions");
+    let bridge = Bridge::start("stateless");
     let params = StatelessClient::with_meta(json!({ "name": "echo", "arguments": {} }));
     let call = mcp::request(1, "tools/call", params);
     let good = [
@@ -202,17 +248,14 @@ fn a_session_is_known_to_its_client_alone_and_ends_when_it_is_told_to() {
     assert_eq!(post(&session.headers()), 404);
     assert_eq!(wire::get(bridge.address, "/mcp").status, 405);
     eventually("the end of the session's process", || {
-        (bridge.events("process_ended").len() == 1).then_some(())
+        // The first process found out what the server speaks.
+        (bridge.events("process_ended").len() == 2).then_some(())
     });
 }
 
 #[test]
-fn what_changed_is_told_on_the_stream_of_each_era() {
-    for mode in ["", "shared"] {
-        let options: &[&str] = match mode {
-            "" => &[],
-            mode => &["--process", mode],
-        };
+fn what_changed_is_told_on_the_stream_of_a_session() {
+    for options in [&[][..], &["--process", "shared"]] {
         let bridge = Bridge::start_with("sessions", options);
         let mut session = session(&bridge);
         let headers = session
@@ -222,40 +265,44 @@ fn what_changed_is_told_on_the_stream_of_each_era() {
         all.extend(headers.iter().map(|(name, value)| (*name, value.as_str())));
         let mut stream = wire::open(bridge.address, "GET", "/mcp", &all, "");
         assert_eq!(stream.status, 200);
-        if mode == "shared" {
+        if !options.is_empty() {
             session.ask("resources/subscribe", json!({ "uri": "test://a" }));
         }
-
-        let mut listening = listen(
-            &bridge,
-            json!({ "toolsListChanged": true, "promptsListChanged": true, "resourceSubscriptions": ["test://b"] }),
-        );
-        let acknowledged = listening.message();
-        assert_eq!(
-            acknowledged["method"],
-            "notifications/subscriptions/acknowledged"
-        );
-        assert_eq!(
-            acknowledged["params"]["notifications"],
-            json!({ "toolsListChanged": true, "resourceSubscriptions": ["test://b"] }),
-            "prompts are not this server's"
-        );
-
         session.call("change", json!({}));
-        stateless(&bridge).call("change", json!({}));
         assert_eq!(
             stream.message()["method"],
             "notifications/tools/list_changed"
         );
         assert_eq!(stream.message()["params"]["uri"], "test://a");
-        let changed = listening.message();
-        assert_eq!(changed["method"], "notifications/tools/list_changed");
-        assert_eq!(
-            changed["params"]["_meta"]["io.modelcontextprotocol/subscriptionId"],
-            "listen"
-        );
-        let updated = listening.message();
-        assert_eq!(updated["params"]["uri"], "test://b", "{updated}");
+    }
+}
+
+/// Once too often, and again after one was given back; what is there already costs nothing.
+#[test]
+fn a_session_subscribes_to_so_many_resources_and_no_more() {
+    for options in [&[][..], &["--process", "shared"]] {
+        let bridge = Bridge::start_with("sessions", options);
+        let mut session = session(&bridge);
+        let mut subscribe = |method: &str, at: usize| {
+            let uri = json!({ "uri": format!("test://{at}") });
+            session.ask(&format!("resources/{method}"), uri)
+        };
+        for at in 0..512 {
+            let answer = subscribe("subscribe", at);
+            assert!(answer["result"].is_object(), "{at}: {answer}");
+        }
+        let refused = subscribe("subscribe", 512);
+        assert_eq!(refused["error"]["code"], -32603, "{refused}");
+        assert!(refused["error"]["message"].to_string().contains("512"));
+        assert!(subscribe("subscribe", 0)["result"].is_object());
+        assert!(subscribe("unsubscribe", 0)["result"].is_object());
+        assert!(subscribe("subscribe", 512)["result"].is_object());
+        let heard = said(&session.call("heard", json!({})));
+        let lines = heard.as_array().expect("lines").iter();
+        let reached = lines
+            .filter(|line| line.to_string().contains("test://512"))
+            .count();
+        assert_eq!(reached, 1, "what is refused does not reach the server");
     }
 }
 
@@ -289,14 +336,6 @@ fn a_subscription_at_a_server_that_knows_them_keeps_its_clients_number() {
             "{message}"
         );
     }
-    // The same for a client with sessions: it never sees that there is a subscription.
-    let session = session(&bridge);
-    let headers = session.headers();
-    let all = [("accept", "text/event-stream"), headers[0], headers[1]];
-    let mut stream = wire::open(bridge.address, "GET", "/mcp", &all, "");
-    let message = stream.message();
-    assert_eq!(message["method"], "notifications/tools/list_changed");
-    assert_eq!(message["params"], Value::Null, "{message}");
 }
 
 #[test]
@@ -316,7 +355,7 @@ fn the_messages_of_an_array_are_all_answered() {
 
 #[test]
 fn log_messages_go_to_the_request_that_asked_for_them() {
-    let bridge = Bridge::start("sessions");
+    let bridge = Bridge::start("stateless");
     let call = |level: Option<&str>| {
         let mut params =
             StatelessClient::with_meta(json!({ "name": "log", "arguments": { "who": "me" } }));
@@ -338,7 +377,7 @@ fn log_messages_go_to_the_request_that_asked_for_them() {
     assert!(!call(None).contains("notifications/message"));
     let warned = call(Some("warning"));
     assert!(warned.contains("a warning of me"), "{warned}");
-    assert!(!warned.contains("a debug of me"), "{warned}");
+    let bridge = Bridge::start("sessions");
     let session = session(&bridge);
     let message = mcp::request(
         1,

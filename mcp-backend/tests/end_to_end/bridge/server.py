@@ -4,6 +4,7 @@ Its first argument is how it behaves:
   sessions    2025-11-25: knows initialize, not server/discover
   stateless   2026-07-28: knows server/discover, not initialize
   either      both, until it is asked to initialize: from then on as `sessions`
+  lists both  both, and says so in server/discover; whichever comes first is what it goes on with
   silent      reads and never answers
   exit        ends at once
 A tool call runs in a thread of its own, so that several can be under way.
@@ -19,7 +20,7 @@ import time
 VERSION = "io.modelcontextprotocol/protocolVersion"
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 mode = sys.argv[1]
-tied = False
+tied = None
 lock = threading.Lock()
 answers = {}
 answered = threading.Condition()
@@ -122,19 +123,20 @@ def complete(result):
     return result if speaks() == "sessions" else {"resultType": "complete", **result}
 
 
+BOTH = ["either", "lists both"]
 CAPABILITIES = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "logging": {}}
 INFO = {"name": "scripted", "version": "1.0"}
 
 
 def speaks():
-    if mode == "either":
-        return "sessions" if tied else "stateless"
-    return mode
+    return mode if mode not in BOTH else tied or "stateless"
 
 
 def request(id, method, params):
     global tied
-    tied = tied or method == "initialize"
+    if method == "initialize" and (mode == "either" or tied is None):
+        tied = "sessions"
+    tied = tied or "stateless"
     if speaks() == "stateless" and VERSION not in params.get("_meta", {}):
         return send(id=id, error={"code": -32602, "message": "_meta lacks the version"})
     if method == "initialize" and speaks() == "sessions":
@@ -148,7 +150,7 @@ def request(id, method, params):
             id=id,
             result={
                 "resultType": "complete",
-                "supportedVersions": ["2026-07-28"],
+                "supportedVersions": ["2026-07-28", "2025-11-25"] if mode == "lists both" else ["2026-07-28"],
                 "capabilities": CAPABILITIES,
                 "_meta": {"io.modelcontextprotocol/serverInfo": INFO},
                 "ttlMs": 1000,

@@ -1,0 +1,280 @@
+//! The first words with a process: the `initialize` of its one client, `server/discover` for a client
+//! without sessions, or both, to find out what the program speaks.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use mcp_protocol::to_stateful::{self, Caller};
+use mcp_protocol::{
+    Id, LATEST_STATEFUL, Message, Object, RevisionFamilies, RevisionFamily, STATELESS, code,
+    is_stateful_revision, meta,
+};
+use tokio::time::timeout;
+
+use super::exchange::{Exchange, OnLeave};
+use super::failure::Failure;
+use super::link::{Asking, Link};
+use super::server::Kit;
+
+/// A server that never heard of `server/discover` may keep silent about it, one without sessions about
+/// `initialize`.
+const PROBE: Duration = Duration::from_secs(5);
+
+/// How a process is said hello to.
+#[derive(Debug)]
+pub enum Opening {
+    /// With the `initialize` of the one client that it is for.
+    OfClient(Message),
+    /// With `server/discover` of this client without sessions.
+    OfCaller(Caller),
+    /// On behalf of nobody in particular, in what the program speaks. The first time that is found out.
+    OfNobody {
+        /// Whether the process is for everybody: then it can speak to them in one revision family only.
+        is_for_all: bool,
+    },
+}
+
+/// What a process said when it was said hello to.
+#[derive(Debug)]
+pub enum Hello {
+    /// The result of `initialize`, as it was sent and as it is understood.
+    Sessions(Object, to_stateful::Server),
+    /// The result of `server/discover`.
+    Stateless(Object),
+}
+
+impl std::fmt::Display for Hello {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (info, revision) = match self {
+            Self::Sessions(result, said) => (result.object("serverInfo"), said.revision.as_str()),
+            Self::Stateless(result) => {
+                let meta = result.object("_meta").unwrap_or_default();
+                (meta.object(meta::SERVER_INFO), STATELESS)
+            }
+        };
+        let info = info.unwrap_or_default();
+        let part = |name: &str| info.text(name).unwrap_or_default();
+        write!(f, "{} {} ({revision})", part("name"), part("version"))
+    }
+}
+
+/// Says hello to a process that has just been started.
+///
+/// # Errors
+/// It refuses, ends, or keeps silent for too long.
+pub(super) async fn hello(
+    kit: &Kit,
+    link: &Arc<Link>,
+    opening: &Opening,
+) -> Result<Hello, Failure> {
+    let patience = kit.patience();
+    let hello = async {
+        match opening {
+            Opening::OfClient(initialize) => {
+                initialized(&mut ask(kit, link, initialize.clone()).await?).await
+            }
+            Opening::OfCaller(caller) => by_discover(kit, link, caller).await,
+            Opening::OfNobody { is_for_all } => {
+                let hello = match kit.families.get() {
+                    Some(families) if families.has(RevisionFamily::Stateful) => {
+                        initialized(&mut ask(kit, link, initialize()).await?).await?
+                    }
+                    Some(_) => by_discover(kit, link, &nobody()).await?,
+                    None => find_out(kit, link, *is_for_all).await?,
+                };
+                if matches!(hello, Hello::Sessions(..)) {
+                    link.write(&to_stateful::initialized()).await?;
+                }
+                Ok(hello)
+            }
+        }
+    };
+    let hello = timeout(patience, hello)
+        .await
+        .map_err(|_| Failure::NoHello(patience))
+        .flatten()
+        .map_err(|failure| {
+            // What ended can refuse nothing: its end is what is told.
+            match (failure, link.how_it_ended()) {
+                (Failure::Refused(_), Some(end)) => Failure::Ended(end),
+                (failure, _) => failure,
+            }
+        })?;
+    kit.is_proven.store(true, Ordering::Relaxed);
+    Ok(hello)
+}
+
+/// Asks a process both first questions. The stateless one first (2026-07-28, stdio, Backward
+/// Compatibility); `initialize` ties it to a session, so that one process for all is not asked that if
+/// it need not be. One that is slow to start finds both, and may answer both.
+async fn find_out(kit: &Kit, link: &Arc<Link>, is_for_all: bool) -> Result<Hello, Failure> {
+    let mut discover = ask(kit, link, discover(&nobody())).await?;
+    let mut discovering = pin!(async { discovered(&discover.answer().await) });
+    let first = match timeout(PROBE, &mut discovering).await {
+        Ok(Some(hello)) if is_for_all || hello.is_err() => {
+            let unasked = Err(Failure::NoHello(PROBE));
+            return conclude(kit, unasked, Some(hello), is_for_all);
+        }
+        first => first,
+    };
+    let mut asked = ask(kit, link, initialize()).await?;
+    let initializing = initialized(&mut asked);
+    let (session, stateless) = match first {
+        Ok(None) => (initializing.await, None),
+        Ok(stateless) => (within_probe(initializing).await, stateless),
+        Err(_) => {
+            let mut initializing = pin!(initializing);
+            tokio::select! {
+                biased;
+                session = &mut initializing => {
+                    let stateless = match session {
+                        Ok(_) => discovering.now_or_never(),
+                        Err(_) => timeout(PROBE, discovering).await.ok(),
+                    };
+                    (session, stateless.flatten())
+                }
+                stateless = &mut discovering => match stateless {
+                    None => (initializing.await, None),
+                    stateless => (within_probe(initializing).await, stateless),
+                },
+            }
+        }
+    };
+    conclude(kit, session, stateless, is_for_all)
+}
+
+async fn within_probe(
+    hello: impl Future<Output = Result<Hello, Failure>>,
+) -> Result<Hello, Failure> {
+    timeout(PROBE, hello)
+        .await
+        .unwrap_or(Err(Failure::NoHello(PROBE)))
+}
+
+/// What a process is, and what its program speaks, from its answers to `initialize` and to
+/// `server/discover`; `None`: it does not know the latter.
+fn conclude(
+    kit: &Kit,
+    session: Result<Hello, Failure>,
+    stateless: Option<Result<Hello, Failure>>,
+    is_for_all: bool,
+) -> Result<Hello, Failure> {
+    let mut families = RevisionFamilies::NONE;
+    let hello = match (session, stateless) {
+        (Ok(session), stateless) => {
+            families = families.and(RevisionFamily::Stateful);
+            if !is_for_all && matches!(stateless, Some(Ok(_))) {
+                families = families.and(RevisionFamily::Stateless);
+            }
+            session
+        }
+        (Err(_), Some(stateless)) => {
+            let stateless = stateless?;
+            families = families.and(RevisionFamily::Stateless);
+            if !is_for_all && lists_sessions(&stateless) {
+                families = families.and(RevisionFamily::Stateful);
+            }
+            stateless
+        }
+        (Err(failure), None) => return Err(failure),
+    };
+    log::info!(event = "families_known", server = kit.spec.name.as_str(), families = families.to_string(); "what the server speaks is known: {families}");
+    // It is found out once: the program is the same one each time.
+    let _ = kit.families.set(families);
+    Ok(hello)
+}
+
+/// Whether a server names a revision with sessions among those that it speaks.
+fn lists_sessions(hello: &Hello) -> bool {
+    let Hello::Stateless(discovered) = hello else {
+        return true;
+    };
+    let versions: Vec<String> = discovered.read("supportedVersions").unwrap_or_default();
+    versions.iter().any(|version| is_stateful_revision(version))
+}
+
+pub(super) async fn ask(
+    kit: &Kit,
+    link: &Arc<Link>,
+    request: Message,
+) -> Result<Exchange, Failure> {
+    let asking = Asking {
+        owner: u64::MAX,
+        on_leave: OnLeave::Forget,
+        patience: kit.patience(),
+    };
+    link.ask(request, asking).await
+}
+
+fn initialize() -> Message {
+    to_stateful::initialize(&nobody(), &Id::number(0), LATEST_STATEFUL)
+}
+
+async fn initialized(asked: &mut Exchange) -> Result<Hello, Failure> {
+    let answer = asked.answer().await;
+    if let Some(error) = answer.failure() {
+        return Err(Failure::Refused(error));
+    }
+    let result = answer.outcome().unwrap_or_default();
+    let server = to_stateful::Server::of(&result).ok_or_else(|| {
+        Failure::NotStarted("its answer to `initialize` names no protocol version".to_owned())
+    })?;
+    Ok(Hello::Sessions(result, server))
+}
+
+fn discover(caller: &Caller) -> Message {
+    let meta = Object::new()
+        .with(meta::VERSION, STATELESS)
+        .with(meta::CLIENT_INFO, &caller.client_info())
+        .with(meta::CLIENT_CAPABILITIES, &caller.capabilities);
+    let params = Object::new().with("_meta", &meta);
+    Message::request(&Id::number(0), "server/discover", &params)
+}
+
+async fn by_discover(kit: &Kit, link: &Arc<Link>, caller: &Caller) -> Result<Hello, Failure> {
+    let answer = ask(kit, link, discover(caller)).await?.answer().await;
+    discovered(&answer).unwrap_or_else(|| {
+        Err(match answer.failure() {
+            Some(error) => Failure::Refused(error),
+            None => Failure::NotStarted(format!("it no longer speaks {STATELESS}")),
+        })
+    })
+}
+
+/// What the answer to `server/discover` says of the server; `None` if it says that it knows no
+/// such thing, which is for `initialize` to find out.
+fn discovered(answer: &Message) -> Option<Result<Hello, Failure>> {
+    if let Some(error) = answer.failure() {
+        // A stateless server of another revision: `initialize` would be wrong, and so are we.
+        let is_stateless = error.code() == code::UNSUPPORTED_VERSION;
+        let speaks_sessions = error.data().is_some_and(|data| {
+            let supported: Vec<String> = data.read("supported").unwrap_or_default();
+            supported
+                .iter()
+                .any(|version| is_stateful_revision(version))
+        });
+        return (is_stateless && !speaks_sessions).then_some(Err(Failure::Refused(error)));
+    }
+    let result = answer.outcome()?;
+    let versions: Vec<String> = result.read("supportedVersions")?;
+    versions
+        .iter()
+        .any(|version| version == STATELESS)
+        .then_some(Ok(Hello::Stateless(result)))
+}
+
+/// The caller on whose behalf a process for several is said hello to: one that can do nothing.
+fn nobody() -> Caller {
+    let info = Object::new()
+        .with("name", "mcp-backend bridge")
+        .with("version", env!("CARGO_PKG_VERSION"));
+    let meta = Object::new()
+        .with(meta::VERSION, STATELESS)
+        .with(meta::CLIENT_INFO, &info)
+        .with(meta::CLIENT_CAPABILITIES, &Object::new());
+    let request = Message::notification("", &Object::new().with("_meta", &meta));
+    Caller::of(&request).expect("the members that are asked for are all there")
+}
