@@ -52,6 +52,7 @@ mod scopes;
 mod setup;
 mod sse;
 mod starting;
+mod stdio;
 mod token;
 mod tools;
 mod translation;

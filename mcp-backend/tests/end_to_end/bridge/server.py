@@ -5,6 +5,7 @@ Its first argument is how it behaves:
   stateless   2026-07-28: knows server/discover, not initialize
   either      both, until it is asked to initialize: from then on as `sessions`
   lists both  both, and says so in server/discover; whichever comes first is what it goes on with
+  picky       as `sessions`, but refuses clients that it does not know
   silent      reads and never answers
   exit        ends at once
 A tool call runs in a thread of its own, so that several can be under way.
@@ -129,6 +130,8 @@ INFO = {"name": "scripted", "version": "1.0"}
 
 
 def speaks():
+    if mode == "picky":
+        return "sessions"
     return mode if mode not in BOTH else tied or "stateless"
 
 
@@ -141,6 +144,8 @@ def request(id, method, params):
         return send(id=id, error={"code": -32602, "message": "_meta lacks the version"})
     if method == "initialize" and speaks() == "sessions":
         version = params["protocolVersion"]
+        if mode == "picky" and params["clientInfo"]["name"] not in ["mcp-backend bridge", "cupcake-gateway"]:
+            return send(id=id, error={"code": -32000, "message": "I don't know you"})
         return send(
             id=id,
             result={"protocolVersion": version, "capabilities": CAPABILITIES, "serverInfo": INFO, "instructions": "Be kind"},
