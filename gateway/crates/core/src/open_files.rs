@@ -24,7 +24,7 @@ pub fn raise() {
         maximum: limit.maximum,
     };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        log::warn!(event = "open_files_limited", error = error.to_string(); "the limit of open files stays");
+        log::warn!(event = "open_files_limited", error = error.to_string().as_str(); "the limit of open files stays");
     }
 }
 
