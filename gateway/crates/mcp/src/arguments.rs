@@ -11,7 +11,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 
-use super::lenient;
+use super::lenient::{self, fold};
 
 /// So many values, and this many bytes of paths and texts, are kept. A call with more is not known
 /// in full, and has no argument that anybody could vouch for.
@@ -90,7 +90,7 @@ impl Arguments {
         let mut seen = HashSet::new();
         self.values.iter().any(|(path, _)| {
             let folded = fold(path);
-            let is_other = paths.folded.contains(&folded) && !paths.contains(path);
+            let is_other = paths.folded.contains(&*folded) && !paths.contains(path);
             is_other || (paths.concern(path) && !seen.insert(folded))
         })
     }
@@ -108,6 +108,11 @@ impl Arguments {
                 .iter()
                 .map(|(path, value)| (path.as_str(), value))
         })
+    }
+
+    /// The same, as they are kept: what is in an array or object follows it.
+    pub fn entries(&self) -> Option<&[(String, Value)]> {
+        (!self.unknowable).then_some(self.values.as_slice())
     }
 
     /// Whether not everything is known, so that nothing is vouched for.
@@ -185,7 +190,7 @@ impl FromIterator<String> for Paths {
     fn from_iter<I: IntoIterator<Item = String>>(paths: I) -> Self {
         let exact: BTreeSet<String> = paths.into_iter().collect();
         Self {
-            folded: exact.iter().map(|path| fold(path)).collect(),
+            folded: exact.iter().map(|path| lenient::folded(path)).collect(),
             exact,
         }
     }
@@ -231,10 +236,6 @@ pub(super) fn pointer(path: &str) -> String {
         }
     }
     pointer
-}
-
-fn fold(text: &str) -> String {
-    lenient::folded(text)
 }
 
 #[cfg(test)]

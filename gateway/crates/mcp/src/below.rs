@@ -21,18 +21,26 @@ pub fn stays_below(text: &str, prefix: &str) -> bool {
         return false;
     }
     let folded = look_alikes(text);
-    is_straight(text) && is_straight(&folded) && has_no_dot_step(&backslashes(&folded))
+    let is_same = matches!(folded, Cow::Borrowed(_));
+    is_straight(text) && (is_same || is_straight(&folded)) && has_no_dot_step(&backslashes(&folded))
 }
 
 /// Whether some reader could take a text for one that starts with a prefix which it does not start
 /// with: because case, encoding or look-alikes are all that differs.
 pub fn resembles(text: &str, prefix: &str) -> bool {
+    if text.starts_with(prefix) {
+        return false;
+    }
+    // Of plain ASCII nothing but its case is read in another way.
+    let is_plain = |text: &str| text.is_ascii() && !text.contains(['\\', '%']);
+    if is_plain(text) && is_plain(prefix) {
+        return lenient::fold(text).starts_with(&*lenient::fold(prefix));
+    }
     let plain = |text: &str| {
-        let mut plain = backslashes(&look_alikes(text)).replace('\\', "/");
-        plain = decoded(&plain).into_owned();
-        lenient::folded(&look_alikes(&plain))
+        let plain = backslashes(&look_alikes(text)).replace('\\', "/");
+        lenient::folded(&look_alikes(&decoded(&plain)))
     };
-    !text.starts_with(prefix) && plain(text).starts_with(&plain(prefix))
+    plain(text).starts_with(&plain(prefix))
 }
 
 /// A prefix that names a host names it to its end: what follows begins a path, a query or a
@@ -68,10 +76,8 @@ fn is_straight(text: &str) -> bool {
 }
 
 fn has_plain_steps(path: &str) -> bool {
-    let steps: Vec<&str> = path.split(['/', '\\']).collect();
-    let last = steps.len() - 1;
-    steps
-        .iter()
+    let last = path.matches(['/', '\\']).count();
+    path.split(['/', '\\'])
         .enumerate()
         .all(|(at, step)| match step.is_empty() {
             true => at == 0 || at == last,
@@ -171,8 +177,11 @@ fn look_alikes(text: &str) -> Cow<'_, str> {
 }
 
 /// With the signs that stand where a `\` does in some countries.
-fn backslashes(text: &str) -> String {
-    text.replace(['\u{a5}', '\u{20a9}'], "\\")
+fn backslashes(text: &str) -> Cow<'_, str> {
+    match text.contains(['\u{a5}', '\u{20a9}']) {
+        true => Cow::Owned(text.replace(['\u{a5}', '\u{20a9}'], "\\")),
+        false => Cow::Borrowed(text),
+    }
 }
 
 /// Percent-decoded once; what is no UTF-8 then is shown as such.

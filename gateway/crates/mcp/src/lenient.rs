@@ -2,15 +2,25 @@
 //! that nobody sees, and takes a compatible character for the plain one. Backends are such readers
 //! now and then, so names that are equal here must not be told apart by whoever forbids something.
 
+use std::borrow::Cow;
+
 use unicode_normalization::UnicodeNormalization as _;
 
 /// The text as such a reader compares it. Equal texts have equal forms; two texts of one form may
 /// be taken for each other.
 pub fn folded(text: &str) -> String {
+    fold(text).into_owned()
+}
+
+/// The same, borrowed where it is the text itself.
+pub fn fold(text: &str) -> Cow<'_, str> {
+    if is_folded(text) {
+        return Cow::Borrowed(text);
+    }
     if text.is_ascii() {
         let plain = text.chars().filter(|c| !c.is_control());
         let plain: String = plain.map(|c| c.to_ascii_lowercase()).collect();
-        return plain.trim().to_owned();
+        return Cow::Owned(plain.trim().to_owned());
     }
     let seen: String = text
         .nfkd()
@@ -19,7 +29,13 @@ pub fn folded(text: &str) -> String {
         .flat_map(char::to_lowercase)
         .collect();
     let folded: String = seen.nfkc().collect();
-    folded.trim().to_owned()
+    Cow::Owned(folded.trim().to_owned())
+}
+
+/// Whether folding changes nothing: most names are ASCII in small letters.
+fn is_folded(text: &str) -> bool {
+    let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !byte.is_ascii_uppercase();
+    text.bytes().all(is_plain) && !text.starts_with(' ') && !text.ends_with(' ')
 }
 
 /// Format characters, fillers and variation selectors: nobody sees them, and some readers drop them.
@@ -77,6 +93,27 @@ mod tests {
         assert_eq!(folded("\u{212a}"), "k");
         for other in ["deploy2", "de ploy", "de-ploy", "deplоy"] {
             assert_ne!(folded(other), "deploy", "{other:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_folded_is_borrowed_and_stays_as_it_is() {
+        for byte in 0..=0x7f_u8 {
+            for text in [
+                vec![byte],
+                vec![b'a', byte],
+                vec![byte, b'a'],
+                vec![b'a', byte, b'b'],
+            ] {
+                let text = String::from_utf8(text).unwrap();
+                let plain = text.chars().filter(|c| !c.is_control());
+                let plain: String = plain.map(|c| c.to_ascii_lowercase()).collect();
+                assert_eq!(fold(&text), plain.trim(), "{text:?}");
+                assert_eq!(
+                    matches!(fold(&text), Cow::Borrowed(_)),
+                    plain.trim() == text
+                );
+            }
         }
     }
 
