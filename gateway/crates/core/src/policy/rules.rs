@@ -7,15 +7,21 @@
 //! head(…) <- …;   facts and rules of the policy's own, for the others to use
 //! ```
 //!
-//! It is evaluated by Biscuit's authorizer over the facts of `vocabulary` and nothing else: no
-//! block of any token is in it, so nobody but the operator can state a fact. What a token grants
-//! stays the upper bound; a policy only takes away. An evaluation that fails (the limits, an
-//! operation on values of other types) is a refusal.
+//! It is evaluated over the facts of `vocabulary` and nothing else: no block of any token is in it, so
+//! nobody but the operator can state a fact. What a token grants stays the upper bound; a policy only
+//! takes away. An evaluation that fails (the limits, an operation on values of other types) is a
+//! refusal.
+//!
+//! There are two roads to a decision about a call. Biscuit's authorizer, built anew for each, is the
+//! reference; `compiled` decides the same without it, and leaves to it what it can't.
 //!
 //! Owns: what a policy says about a call. Not: who asks it ([`super::decide`], `gateway explain`),
 //! where the file is and when it is read again (`config`, `cli`).
 
+mod compiled;
 mod decision;
+#[cfg(test)]
+mod differential;
 mod environment;
 mod facts;
 mod lint;
@@ -25,25 +31,27 @@ mod partial_evaluation;
 mod patterns;
 mod reader;
 mod source;
+mod stated;
 #[cfg(test)]
 mod tests;
+mod value;
 mod vocabulary;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use biscuit_auth::AuthorizerLimits;
-use biscuit_auth::builder::{AuthorizerBuilder, Fact, Term};
-use biscuit_auth::datalog::ExternFunc;
+use biscuit_auth::builder::{AuthorizerBuilder, Fact};
 use biscuit_auth::error::{FailedCheck, Logic, MatchedPolicy, Token};
 use quick_cache::sync::Cache;
 
 use mcp_protocol::arguments::{Arguments, Paths};
-use mcp_protocol::below;
 use mcp_protocol::jsonrpc::Keep;
 use mcp_protocol::tool_definition::Labels;
+
+use self::compiled::{Compiled, Verdict};
+use self::stated::Call;
 
 pub use self::decision::{Decision, Effect, Failure, Statement};
 pub use self::environment::PolicyEnvironment;
@@ -127,6 +135,9 @@ pub struct Rules {
     uses_in_general: BTreeSet<&'static str>,
     arguments: AskedArguments,
     names: names::Names,
+    /// `None`: the reference decides about everything.
+    compiled: Option<Compiled>,
+    not_compiled: Vec<(Statement, &'static str)>,
     remembered: Cache<Remembered, Decision>,
 }
 
@@ -185,8 +196,34 @@ impl Rules {
             .any(|name| self.uses.contains(name))
     }
 
+    /// The statements for whose sake the reference decides about every call, and why each of them is
+    /// not compiled.
+    pub fn not_compiled(&self) -> &[(Statement, &'static str)] {
+        &self.not_compiled
+    }
+
+    /// The same policy, decided by the reference alone: to test and measure the other road.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn by_reference(self) -> Self {
+        Self {
+            compiled: None,
+            ..self
+        }
+    }
+
     /// Decides about one call. Pure, and evaluated each time.
     pub fn judge(&self, around: &Surroundings<'_>, asked: &Asked<'_>) -> Decision {
+        self.judge_by(self.compiled.as_ref(), around, asked)
+    }
+
+    /// `compiled`: the road that is tried first.
+    fn judge_by(
+        &self,
+        compiled: Option<&Compiled>,
+        around: &Surroundings<'_>,
+        asked: &Asked<'_>,
+    ) -> Decision {
         if self.asks_for_arguments()
             && (asked.method == "tools/call" || asked.method == "prompts/get")
             && !asked
@@ -198,7 +235,34 @@ impl Rules {
         if self.is_unclear(asked) {
             return Decision::failed(Failure::Name);
         }
-        self.evaluate(&self.prepared, around, asked, false)
+        let verdict = compiled.and_then(|compiled| compiled.decide(&self.call(around, asked)));
+        match verdict {
+            Some(verdict) => self.decided(verdict),
+            None => self.evaluate(&self.prepared, around, asked, false),
+        }
+    }
+
+    fn call<'c>(&'c self, around: &'c Surroundings<'c>, asked: &'c Asked<'c>) -> Call<'c> {
+        Call::new(&self.environment, &self.arguments, around, asked)
+    }
+
+    /// What was decided, in the words of the file.
+    fn decided(&self, verdict: Verdict) -> Decision {
+        let failed = verdict.failed.iter().filter_map(|at| self.checks.get(*at));
+        let failed: Vec<Statement> = failed.cloned().collect();
+        let is_allowed = matches!(verdict.by, Some((_, true))) && failed.is_empty();
+        Decision {
+            effect: if is_allowed {
+                Effect::Allowed
+            } else {
+                Effect::Denied
+            },
+            by: verdict
+                .by
+                .and_then(|(at, _)| self.policies.get(at))
+                .cloned(),
+            failed,
+        }
     }
 
     /// Whether a backend may take what is named for something else that the policy names.
@@ -358,37 +422,7 @@ fn authorize(prepared: &AuthorizerBuilder, facts: &[Fact]) -> Result<usize, Toke
     builder.build_unauthenticated()?.authorize()
 }
 
-/// The name under which `starts_with` of a policy is evaluated.
-const STARTS_WITH: &str = "starts_with";
-
-/// A builder with the limits and with what `starts_with` means here.
+/// A builder with the limits and with what patterns mean here.
 fn builder() -> AuthorizerBuilder {
-    let builder = AuthorizerBuilder::new()
-        .set_limits(LIMITS)
-        .register_extern_func(
-            STARTS_WITH.to_owned(),
-            ExternFunc::new(Arc::new(starts_with)),
-        );
-    patterns::registered(builder)
-}
-
-/// A prefix with a `/` is that of a folder or URL. Whether a text that steps up or aside lies below
-/// it depends on who reads it, so such a text is no answer: neither an `allow` nor a `deny` may go
-/// by it. No more may they go by one that some reader takes for one below it though it is written
-/// otherwise.
-fn starts_with(value: Term, prefix: Option<Term>) -> Result<Term, String> {
-    match (value, prefix) {
-        (Term::Str(text), Some(Term::Str(prefix))) => {
-            let is_place = prefix.contains(['/', '\\']);
-            if is_place && (!below::stays_below(&text, &prefix) || below::resembles(&text, &prefix))
-            {
-                return Err("a text that can be read as another path".to_owned());
-            }
-            Ok(Term::Bool(text.starts_with(&prefix)))
-        }
-        (Term::Array(array), Some(Term::Array(prefix))) => {
-            Ok(Term::Bool(array.starts_with(&prefix)))
-        }
-        _ => Err("starts_with takes two texts".to_owned()),
-    }
+    patterns::registered(AuthorizerBuilder::new().set_limits(LIMITS))
 }

@@ -1,17 +1,18 @@
 //! What a policy is told about one call: plain values in, facts of Datalog out. Every value enters
 //! as a value, never as text that is pasted into Datalog.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::ControlFlow;
 
-use biscuit_auth::builder::{Fact, MapKey, Term, boolean, bytes, int, string};
+use biscuit_auth::builder::Fact;
 
-use super::vocabulary::WEEKDAYS;
-use super::{PolicyEnvironment, Rules};
+use super::Rules;
+use super::stated::{self, StatedFact};
+use super::value::Value;
 use crate::access_token::Approval;
 use crate::clock::Timestamp;
 use crate::policy::harmless::is_harmless;
-use mcp_protocol::arguments::{Arguments, Value};
+use mcp_protocol::arguments::Arguments;
 use mcp_protocol::calls::Call;
 use mcp_protocol::tool_definition::Labels;
 
@@ -56,7 +57,7 @@ pub enum Message {
 }
 
 impl Message {
-    const fn name(self) -> &'static str {
+    pub(super) const fn name(self) -> &'static str {
         match self {
             Self::Request => "request",
             Self::Notification => "notification",
@@ -142,39 +143,18 @@ impl<'a> Asked<'a> {
     }
 
     /// By its method, whatever the form: one without an id may be run, too.
-    fn is_tool(&self) -> bool {
+    pub(super) fn is_tool(&self) -> bool {
         self.method == "tools/call"
     }
-}
 
-/// Collects facts of the names that somebody asks for.
-struct Statements<'r> {
-    rules: &'r Rules,
-    /// Whether facts are left out that differ between two calls of one tool.
-    general: bool,
-    facts: Vec<Fact>,
-}
-
-impl Statements<'_> {
-    fn wants(&self, name: &str) -> bool {
-        match self.general {
-            false => self.rules.uses.contains(name),
-            true => self.rules.uses_in_general.contains(name),
-        }
-    }
-
-    fn state(&mut self, name: &str, terms: impl FnOnce() -> Vec<Term>) {
-        if self.wants(name) {
-            self.facts.push(Fact::new(name.to_owned(), terms()));
-        }
-    }
-
-    fn text(&mut self, name: &str, value: &str) {
-        self.state(name, || vec![string(value)]);
-    }
-
-    fn truth(&mut self, name: &str, value: bool) {
-        self.state(name, || vec![boolean(value)]);
+    pub(super) fn names_a_resource(&self) -> bool {
+        matches!(
+            self.method,
+            "resources/read"
+                | "resources/subscribe"
+                | "resources/unsubscribe"
+                | "subscriptions/listen"
+        )
     }
 }
 
@@ -186,196 +166,32 @@ pub(super) fn facts(
     asked: &Asked<'_>,
     general: bool,
 ) -> Vec<Fact> {
-    let mut to = Statements {
-        rules,
-        general,
-        facts: Vec::with_capacity(16),
+    let uses = match general {
+        false => &rules.uses,
+        true => &rules.uses_in_general,
     };
-    who(&mut to, around, &rules.environment);
-    what(&mut to, asked);
-    when(&mut to, around.now, rules.environment.utc_offset);
-    to.facts
-}
-
-fn who(to: &mut Statements<'_>, around: &Surroundings<'_>, environment: &PolicyEnvironment) {
-    if to.wants("user") || to.wants("group") {
-        // As login names are compared everywhere.
-        let user = around.user.to_lowercase();
-        to.text("user", &user);
-        for (group, users) in &environment.groups {
-            if users.contains(&user) {
-                to.text("group", group);
-            }
-        }
-    }
-    to.text("client", around.client);
-    let (kind, host) = environment.kind_of(around.client);
-    to.text("client_kind", kind);
-    if let Some(host) = host {
-        to.text("client_host", &host);
-    }
-    to.text("grant", around.grant);
-    for scope in around.scopes {
-        to.text("scope", scope);
-    }
-    to.text("backend", around.backend);
-    to.text("resource", around.resource);
-    if let Some(address) = around.address {
-        to.state("address", || vec![string(&address.to_string())]);
-        if to.wants("network") {
-            for (network, addresses) in &environment.networks {
-                if addresses.iter().any(|net| net.contains(&address)) {
-                    to.text("network", network);
-                }
-            }
-        }
-    }
-    if let Some(version) = around.protocol_version {
-        to.text("protocol_version", version);
-    }
-    for approval in around.approvals {
-        if around.now < approval.until {
-            to.state("approved", || {
-                vec![string(&approval.tool), string(&approval.approver)]
-            });
-        }
-    }
-}
-
-fn what(to: &mut Statements<'_>, asked: &Asked<'_>) {
-    to.text("message", asked.message.name());
-    if matches!(asked.message, Message::Request | Message::Notification) {
-        to.text("method", asked.method);
-    }
-    if asked.harmless {
-        to.truth("harmless", true);
-    }
-    if asked.is_tool() {
-        if let Some(tool) = asked.name {
-            to.text("tool", tool);
-        }
-        to.truth("read_only", asked.labels.reads_only());
-        to.truth("destructive", asked.labels.may_destroy());
-        if asked.labels.are_absent() {
-            to.truth("unlabelled", true);
-        }
-    } else {
-        to.truth("read_only", asked.changes_nothing);
-        if let Some(name) = asked.name {
-            match asked.method {
-                "prompts/get" => to.text("prompt", name),
-                "resources/read"
-                | "resources/subscribe"
-                | "resources/unsubscribe"
-                | "subscriptions/listen" => {
-                    to.text("uri", name);
-                }
-                _ => {}
-            }
-        }
-    }
-    if let Some(arguments) = asked.arguments {
-        state_arguments(to, arguments);
-    }
-}
-
-fn when(to: &mut Statements<'_>, now: Timestamp, utc_offset: i64) {
-    to.state("time", || vec![Term::Date(now.secs())]);
-    let local = i64::try_from(now.secs())
-        .unwrap_or(i64::MAX)
-        .saturating_add(utc_offset);
-    to.state("hour", || vec![int(local.rem_euclid(86_400) / 3600)]);
-    to.state("weekday", || {
-        // 1970-01-01 was a Thursday.
-        let day = (local.div_euclid(86_400) + 3).rem_euclid(7);
-        let day = usize::try_from(day).unwrap_or_default();
-        vec![string(WEEKDAYS[day % 7])]
-    });
-}
-
-fn state_arguments(to: &mut Statements<'_>, arguments: &Arguments) {
-    if !to.wants("argument") && !to.wants("argument_type") {
-        return;
-    }
-    let Some(values) = arguments.iter() else {
-        return;
+    let call = rules.call(around, asked);
+    let mut facts = Vec::with_capacity(16);
+    let mut state = |name: &str, terms: &[Value<'_>]| {
+        let terms: Vec<_> = terms.iter().map(Value::to_term).collect();
+        facts.push(Fact::new(name.to_owned(), terms));
     };
-    let values: Vec<(&str, &Value)> = values.collect();
-    for (at, (path, value)) in values.iter().enumerate() {
-        if !to.rules.arguments.asks_for(path) {
-            continue;
-        }
-        to.state("argument", || {
-            vec![string(path), term(&values, &mut { at })]
-        });
-        to.state("argument_type", || {
-            vec![string(path), string(type_of(value))]
-        });
-    }
-}
-
-const fn type_of(value: &Value) -> &'static str {
-    match value {
-        Value::Text(_) => "text",
-        Value::Integer(_) | Value::Whole(_) | Value::Number => "number",
-        Value::Bool(_) => "boolean",
-        Value::Null => "null",
-        Value::Array => "array",
-        Value::Object => "object",
-    }
-}
-
-/// The value at `at` as a whole; `at` is then the last place of it. Values stand in the order of
-/// the message, so what is in an array or object follows it.
-fn term(values: &[(&str, &Value)], at: &mut usize) -> Term {
-    let (path, value) = values[*at];
-    match value {
-        Value::Text(text) => string(text),
-        Value::Integer(number) | Value::Whole(number) => int(*number),
-        Value::Bool(value) => boolean(*value),
-        Value::Null => Term::Null,
-        // Equal to no text and no number, and an error to compare with one.
-        Value::Number => bytes(&[]),
-        Value::Array => {
-            let mut members = Vec::new();
-            while values
-                .get(*at + 1)
-                .is_some_and(|(below, _)| is_below(path, below))
-            {
-                *at += 1;
-                members.push(term(values, at));
+    for (fact, name) in stated::NAMES {
+        match fact {
+            StatedFact::Argument => call.each_of_arguments(|about| {
+                for (name, row) in about.iter().filter(|(name, _)| uses.contains(name)) {
+                    state(name, row);
+                }
+            }),
+            StatedFact::ArgumentType => {}
+            fact if uses.contains(name) => {
+                let _ = call.each(fact, None, &mut |row| {
+                    state(name, row);
+                    ControlFlow::<()>::Continue(())
+                });
             }
-            Term::Array(members)
-        }
-        Value::Object => {
-            let mut members = BTreeMap::new();
-            while let Some((below, _)) = values.get(*at + 1)
-                && is_below(path, below)
-            {
-                let key = unescaped(&below[path.len() + 1..]);
-                *at += 1;
-                members.insert(MapKey::Str(key), term(values, at));
-            }
-            Term::Map(members)
+            _ => {}
         }
     }
-}
-
-/// Whether a path lies within another one.
-fn is_below(path: &str, below: &str) -> bool {
-    let rest = below.strip_prefix(path);
-    rest.is_some_and(|rest| rest.starts_with(['.', '[']))
-}
-
-/// A key as the message has it.
-fn unescaped(key: &str) -> String {
-    let mut plain = String::with_capacity(key.len());
-    let mut escaped = false;
-    for character in key.chars() {
-        escaped = character == '\\' && !escaped;
-        if !escaped {
-            plain.push(character);
-        }
-    }
-    plain
+    facts
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use mcp_protocol::lenient::folded;
+use mcp_protocol::lenient::{fold, folded};
 
 /// Texts of a policy, by what a lenient reader takes them for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl Names {
 
     /// Whether some reader takes a name for one of these, and it is none of them.
     pub(super) fn are_mistakable_for(&self, name: &str) -> bool {
-        let alike = self.0.get(&folded(name));
+        let alike = self.0.get(&*fold(name));
         alike.is_some_and(|alike| !alike.contains(name))
     }
 }

@@ -3,8 +3,8 @@
 //! many readings as such a backend could take it for. Where a pattern holds of one reading and not of
 //! another, the name is no answer: neither an `allow` nor a `deny` may go by it, and the call is refused.
 //!
-//! Owns: which variables of a policy hold such names, and what its patterns then mean. Not: names that
-//! a policy writes out (`names`), arguments (`super::starts_with`).
+//! Owns: which variables of a policy hold such names, what its patterns then mean, and `starts_with` of
+//! any text. Not: names that a policy writes out (`names`).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,17 +13,20 @@ use biscuit_auth::builder::{AuthorizerBuilder, Binary, MapKey, Op, Predicate, Ru
 use biscuit_auth::datalog::ExternFunc;
 use regex::{Regex, RegexBuilder};
 
-use super::STARTS_WITH;
-use mcp_protocol::lenient::folded;
+use mcp_protocol::below;
+use mcp_protocol::lenient::fold;
+
+/// The name under which `starts_with` of a policy is evaluated.
+pub(super) const STARTS_WITH: &str = "starts_with";
 
 /// What an evaluation ends with where readings of a name differ. No value of a call can bring it
 /// about otherwise: errors show no values.
 pub(super) const UNCLEAR: &str = "a name that can be read as another one";
 
-const NAME_STARTS_WITH: &str = "name_starts_with";
-const NAME_ENDS_WITH: &str = "name_ends_with";
-const NAME_CONTAINS: &str = "name_contains";
-const NAME_MATCHES: &str = "name_matches";
+pub(super) const NAME_STARTS_WITH: &str = "name_starts_with";
+pub(super) const NAME_ENDS_WITH: &str = "name_ends_with";
+pub(super) const NAME_CONTAINS: &str = "name_contains";
+pub(super) const NAME_MATCHES: &str = "name_matches";
 
 /// The facts of the gateway in which a name stands.
 const STATED: [&str; 3] = ["tool", "prompt", "method"];
@@ -113,11 +116,12 @@ fn rewrite(ops: &mut [Op], names: &BTreeSet<String>) {
 /// A builder that knows these patterns.
 pub(super) fn registered(builder: AuthorizerBuilder) -> AuthorizerBuilder {
     type Pattern = fn(Term, Option<Term>) -> Result<Term, String>;
-    let patterns: [(&str, Pattern); 4] = [
-        (NAME_STARTS_WITH, starts_with),
-        (NAME_ENDS_WITH, ends_with),
-        (NAME_CONTAINS, contains),
-        (NAME_MATCHES, matches),
+    let patterns: [(&str, Pattern); 5] = [
+        (STARTS_WITH, starts_with_term),
+        (NAME_STARTS_WITH, name_starts_with_term),
+        (NAME_ENDS_WITH, name_ends_with_term),
+        (NAME_CONTAINS, name_contains_term),
+        (NAME_MATCHES, name_matches_term),
     ];
     patterns
         .into_iter()
@@ -126,46 +130,102 @@ pub(super) fn registered(builder: AuthorizerBuilder) -> AuthorizerBuilder {
         })
 }
 
-/// What holds of a name as it is and as a lenient reader takes it.
-fn of_every_reading(as_it_is: bool, leniently: bool) -> Result<Term, String> {
-    match as_it_is == leniently {
-        true => Ok(Term::Bool(as_it_is)),
-        false => Err(UNCLEAR.to_owned()),
+/// A prefix with a `/` is that of a folder or URL. Whether a text that steps up or aside lies below
+/// it depends on who reads it, so such a text is no answer: neither an `allow` nor a `deny` may go
+/// by it. No more may they go by one that some reader takes for one below it though it is written
+/// otherwise.
+pub(super) fn starts_with(text: &str, prefix: &str) -> Result<bool, &'static str> {
+    let is_place = prefix.contains(['/', '\\']);
+    match is_place && (!below::stays_below(text, prefix) || below::resembles(text, prefix)) {
+        true => Err("a text that can be read as another path"),
+        false => Ok(text.starts_with(prefix)),
     }
 }
 
-fn starts_with(name: Term, prefix: Option<Term>) -> Result<Term, String> {
+/// What holds of a name as it is and as a lenient reader takes it.
+fn of_every_reading(as_it_is: bool, leniently: bool) -> Result<bool, &'static str> {
+    match as_it_is == leniently {
+        true => Ok(as_it_is),
+        false => Err(UNCLEAR),
+    }
+}
+
+pub(super) fn name_starts_with(name: &str, prefix: &str) -> Result<bool, &'static str> {
     // A name can be that of a place, too.
-    super::starts_with(name.clone(), prefix.clone())?;
-    match (name, prefix) {
-        (Term::Str(name), Some(Term::Str(prefix))) => of_every_reading(
-            name.starts_with(&prefix),
-            folded(&name).starts_with(&folded(&prefix)),
-        ),
+    starts_with(name, prefix)?;
+    let leniently = fold(name).starts_with(&*fold(prefix));
+    of_every_reading(name.starts_with(prefix), leniently)
+}
+
+pub(super) fn name_ends_with(name: &str, suffix: &str) -> Result<bool, &'static str> {
+    let leniently = fold(name).ends_with(&*fold(suffix));
+    of_every_reading(name.ends_with(suffix), leniently)
+}
+
+pub(super) fn name_contains(name: &str, part: &str) -> Result<bool, &'static str> {
+    of_every_reading(name.contains(part), fold(name).contains(&*fold(part)))
+}
+
+/// A pattern that names are matched with. One that is none was refused when the policy was read.
+#[derive(Debug)]
+pub(super) struct NamePattern {
+    as_it_is: Option<Regex>,
+    leniently: Option<Regex>,
+}
+
+impl NamePattern {
+    pub(super) fn new(pattern: &str) -> Self {
+        let mut leniently = RegexBuilder::new(pattern);
+        Self {
+            as_it_is: Regex::new(pattern).ok(),
+            leniently: leniently.case_insensitive(true).build().ok(),
+        }
+    }
+
+    pub(super) fn matches(&self, name: &str) -> Result<bool, &'static str> {
+        let matches = |pattern: &Option<Regex>, name: &str| {
+            pattern
+                .as_ref()
+                .is_some_and(|pattern| pattern.is_match(name))
+        };
+        let as_it_is = matches(&self.as_it_is, name);
+        of_every_reading(as_it_is, matches(&self.leniently, &fold(name)))
+    }
+}
+
+/// How Biscuit's evaluator asks: with terms.
+type Extern = Result<Term, String>;
+
+/// `starts_with` of texts and arrays.
+fn starts_with_term(value: Term, prefix: Option<Term>) -> Extern {
+    match (value, prefix) {
+        (Term::Str(text), Some(Term::Str(prefix))) => told(starts_with(&text, &prefix)),
+        (Term::Array(array), Some(Term::Array(prefix))) => {
+            Ok(Term::Bool(array.starts_with(&prefix)))
+        }
         _ => Err(format!("{STARTS_WITH} takes two texts")),
     }
 }
 
-fn ends_with(name: Term, suffix: Option<Term>) -> Result<Term, String> {
+fn name_starts_with_term(name: Term, prefix: Option<Term>) -> Extern {
+    match (name, prefix) {
+        (Term::Str(name), Some(Term::Str(prefix))) => told(name_starts_with(&name, &prefix)),
+        _ => Err(format!("{STARTS_WITH} takes two texts")),
+    }
+}
+
+fn name_ends_with_term(name: Term, suffix: Option<Term>) -> Extern {
     match (name, suffix) {
-        (Term::Str(name), Some(Term::Str(suffix))) => of_every_reading(
-            name.ends_with(&suffix),
-            folded(&name).ends_with(&folded(&suffix)),
-        ),
+        (Term::Str(name), Some(Term::Str(suffix))) => told(name_ends_with(&name, &suffix)),
         _ => Err("ends_with takes two texts".to_owned()),
     }
 }
 
 /// Of a collection the names that it has: those are written out, and `names` sees to their readings.
-fn contains(whole: Term, part: Option<Term>) -> Result<Term, String> {
+fn name_contains_term(whole: Term, part: Option<Term>) -> Extern {
     let part = part.ok_or("contains takes two values")?;
     let found = match (whole, &part) {
-        (Term::Str(whole), Term::Str(part)) => {
-            return of_every_reading(
-                whole.contains(part.as_str()),
-                folded(&whole).contains(&folded(part)),
-            );
-        }
+        (Term::Str(whole), Term::Str(part)) => return told(name_contains(&whole, part)),
         (Term::Set(whole), Term::Set(part)) => whole.is_superset(part),
         (Term::Set(whole), part) => whole.contains(part),
         (Term::Array(whole), part) => whole.contains(part),
@@ -175,15 +235,15 @@ fn contains(whole: Term, part: Option<Term>) -> Result<Term, String> {
     Ok(Term::Bool(found))
 }
 
-fn matches(name: Term, pattern: Option<Term>) -> Result<Term, String> {
-    let (Term::Str(name), Some(Term::Str(pattern))) = (name, pattern) else {
-        return Err("matches takes two texts".to_owned());
-    };
-    // One that is none was refused when the policy was read.
-    let as_it_is = Regex::new(&pattern).is_ok_and(|pattern| pattern.is_match(&name));
-    let leniently = RegexBuilder::new(&pattern)
-        .case_insensitive(true)
-        .build()
-        .is_ok_and(|pattern| pattern.is_match(&folded(&name)));
-    of_every_reading(as_it_is, leniently)
+fn name_matches_term(name: Term, pattern: Option<Term>) -> Extern {
+    match (name, pattern) {
+        (Term::Str(name), Some(Term::Str(pattern))) => {
+            told(NamePattern::new(&pattern).matches(&name))
+        }
+        _ => Err("matches takes two texts".to_owned()),
+    }
+}
+
+fn told(result: Result<bool, &'static str>) -> Extern {
+    result.map(Term::Bool).map_err(str::to_owned)
 }

@@ -12,11 +12,13 @@ use quick_cache::sync::Cache;
 use super::decision::Place;
 use super::lint::Linter;
 use super::names::Names;
-use super::source::{Fault, Source, each};
+use super::patterns::STARTS_WITH;
+use super::source::{Fault, File, Source, each};
 use super::{
-    ALONE, AskedArguments, PolicyEnvironment, REMEMBERED, Rules, STARTS_WITH, Statement, listing,
+    ALONE, AskedArguments, PolicyEnvironment, REMEMBERED, Rules, Statement, compiled, listing,
     patterns, vocabulary,
 };
+use compiled::NotCompiled;
 
 pub(super) fn read(
     name: &str,
@@ -63,6 +65,16 @@ pub(super) fn read(
         checks,
         policies,
     };
+    let (compiled, not_compiled) = match compiled::compile(&facts, &program) {
+        Ok(compiled) => (Some(compiled), Vec::new()),
+        Err(left) => (
+            None,
+            each(left.into_iter(), |left| {
+                let (at, text, why) = written(&file, left);
+                (place(at, text), why)
+            }),
+        ),
+    };
     let alone = program
         .alone()
         .zip(check_places.iter().chain(&policy_places))
@@ -90,9 +102,21 @@ pub(super) fn read(
             None => AskedArguments::All,
         },
         names: Names::of(texts),
+        compiled,
+        not_compiled,
         environment,
         remembered: Cache::new(REMEMBERED),
     })
+}
+
+/// Where a statement that is not compiled stands, its text, and why it is not.
+fn written<'t>(file: &File<'t>, left: NotCompiled) -> (usize, &'t str, &'static str) {
+    match left {
+        NotCompiled::Rule(at, why) => (file.rules[at].at, file.rules[at].text, why),
+        NotCompiled::Check(at, why) => (file.checks[at].at, file.checks[at].text, why),
+        NotCompiled::Policy(at, why) => (file.policies[at].at, file.policies[at].text, why),
+        NotCompiled::Fact(at, why) => (file.facts[at].at, file.facts[at].text, why),
+    }
 }
 
 /// The rule with `starts_with` as it is meant here.

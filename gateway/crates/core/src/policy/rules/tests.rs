@@ -67,7 +67,11 @@ fn around() -> Surroundings<'static> {
 /// How the call of a tool with these arguments is judged.
 fn ruled(rules: &Rules, tool: &str, labels: Labels, arguments: &str) -> Decision {
     let arguments = judge_arguments(arguments).unwrap();
-    rules.judge(&around(), &Asked::tool(tool, labels, Some(&arguments)))
+    let asked = Asked::tool(tool, labels, Some(&arguments));
+    let decision = rules.judge(&around(), &asked);
+    let by_reference = rules.judge_by(None, &around(), &asked);
+    assert_eq!(decision, by_reference, "{rules:?} {asked:?}");
+    decision
 }
 
 fn allows(rules: &Rules, tool: &str, arguments: &str) -> bool {

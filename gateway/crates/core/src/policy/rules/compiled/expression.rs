@@ -1,0 +1,204 @@
+//! Conditions of rules, as trees over slots, and what they come to.
+
+use std::rc::Rc;
+
+use biscuit_auth::builder::Binary;
+use regex::Regex;
+
+use super::operators;
+use super::{Frame, Stop};
+use crate::policy::rules::patterns::{self, NamePattern};
+use crate::policy::rules::value::{Array, Constant, Value};
+
+/// A condition, or a part of one.
+#[derive(Debug)]
+pub(super) enum Expression {
+    Constant(Constant),
+    /// A variable.
+    Slot(usize),
+    Not(Box<Expression>),
+    Length(Box<Expression>),
+    TypeOf(Box<Expression>),
+    /// Of two values, one after the other.
+    Binary(Binary, Box<[Expression; 2]>),
+    /// `&&`: the second only where the first holds.
+    And(Box<[Expression; 2]>),
+    /// `||`: the second only where the first does not hold.
+    Or(Box<[Expression; 2]>),
+    /// Of a collection and what is asked of each member, in a slot.
+    All(Box<[Expression; 2]>, usize),
+    /// The same, of one of them.
+    Any(Box<[Expression; 2]>, usize),
+    /// What to take where the first can't be evaluated.
+    TryOr(Box<[Expression; 2]>),
+    Matches(Box<Expression>, Regex),
+    /// Of two texts, as this policy means it.
+    Text(TextTest, Box<[Expression; 2]>),
+    NameContains(Box<[Expression; 2]>),
+    NameMatches(Box<Expression>, NamePattern),
+    /// What can never be evaluated.
+    Fails,
+}
+
+/// A test of a text by another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TextTest {
+    StartsWith,
+    NameStartsWith,
+    NameEndsWith,
+}
+
+impl Expression {
+    /// Its value for what is in the slots.
+    pub(super) fn evaluate<'f>(&'f self, frame: &mut Frame<'f>) -> Result<Value<'f>, Stop> {
+        match self {
+            Self::Constant(constant) => Ok(Value::from(constant)),
+            Self::Slot(slot) => Ok(frame.slots[*slot].clone()),
+            Self::Not(of) => Ok(Value::Bool(!of.holds(frame)?)),
+            Self::Length(of) => operators::length(&of.evaluate(frame)?),
+            Self::TypeOf(of) => Ok(Value::text(operators::type_of(&of.evaluate(frame)?))),
+            Self::Binary(operator, of) => {
+                let (left, right) = both(of, frame)?;
+                operators::binary(operator, left, right)
+            }
+            Self::And(of) => match of[0].holds(frame)? {
+                true => of[1].evaluate(frame),
+                false => Ok(Value::Bool(false)),
+            },
+            Self::Or(of) => match of[0].holds(frame)? {
+                true => Ok(Value::Bool(true)),
+                false => of[1].evaluate(frame),
+            },
+            Self::All(of, slot) => {
+                let whole = of[0].evaluate(frame)?;
+                each(&whole, &of[1], *slot, false, frame)
+            }
+            Self::Any(of, slot) => {
+                let whole = of[0].evaluate(frame)?;
+                each(&whole, &of[1], *slot, true, frame)
+            }
+            Self::TryOr(of) => {
+                let instead = of[1].evaluate(frame)?;
+                match of[0].evaluate(frame) {
+                    Err(Stop::Error) => Ok(instead),
+                    other => other,
+                }
+            }
+            Self::Matches(of, pattern) => match of.evaluate(frame)? {
+                Value::Text(text) => Ok(Value::Bool(pattern.is_match(&text))),
+                _ => Err(Stop::Error),
+            },
+            Self::Text(test, of) => test_text(*test, of, frame),
+            Self::NameContains(of) => {
+                let (left, right) = both(of, frame)?;
+                operators::name_contains(&left, &right)
+            }
+            Self::NameMatches(of, pattern) => match of.evaluate(frame)? {
+                Value::Text(name) => told(pattern.matches(&name)),
+                _ => Err(Stop::Error),
+            },
+            Self::Fails => Err(Stop::Error),
+        }
+    }
+
+    /// Whether it holds: it has to be `true` or `false`.
+    pub(super) fn holds<'f>(&'f self, frame: &mut Frame<'f>) -> Result<bool, Stop> {
+        match self.evaluate(frame)? {
+            Value::Bool(holds) => Ok(holds),
+            _ => Err(Stop::Error),
+        }
+    }
+}
+
+fn both<'f>(
+    of: &'f [Expression; 2],
+    frame: &mut Frame<'f>,
+) -> Result<(Value<'f>, Value<'f>), Stop> {
+    Ok((of[0].evaluate(frame)?, of[1].evaluate(frame)?))
+}
+
+fn told<'f>(result: Result<bool, &'static str>) -> Result<Value<'f>, Stop> {
+    result.map(Value::Bool).map_err(|_| Stop::Error)
+}
+
+fn test_text<'f>(
+    test: TextTest,
+    of: &'f [Expression; 2],
+    frame: &mut Frame<'f>,
+) -> Result<Value<'f>, Stop> {
+    match (test, both(of, frame)?) {
+        (TextTest::StartsWith, (Value::Text(text), Value::Text(prefix))) => {
+            told(patterns::starts_with(&text, &prefix))
+        }
+        (TextTest::StartsWith, (Value::Array(array), Value::Array(prefix))) => {
+            Ok(Value::Bool(operators::array_starts_with(&array, &prefix)))
+        }
+        (TextTest::NameStartsWith, (Value::Text(name), Value::Text(prefix))) => {
+            told(patterns::name_starts_with(&name, &prefix))
+        }
+        (TextTest::NameEndsWith, (Value::Text(name), Value::Text(suffix))) => {
+            told(patterns::name_ends_with(&name, &suffix))
+        }
+        _ => Err(Stop::Error),
+    }
+}
+
+/// Whether `asked` comes to `wanted` for one member; else the contrary.
+fn each<'f>(
+    whole: &Value<'f>,
+    asked: &'f Expression,
+    slot: usize,
+    wanted: bool,
+    frame: &mut Frame<'f>,
+) -> Result<Value<'f>, Stop> {
+    let mut is_wanted = |member: Value<'f>| {
+        frame.step()?;
+        frame.slots[slot] = member;
+        Ok(asked.holds(frame)? == wanted)
+    };
+    match whole {
+        Value::Array(array) => {
+            for member in array.elements() {
+                if is_wanted(member)? {
+                    return Ok(Value::Bool(wanted));
+                }
+            }
+            Ok(Value::Bool(!wanted))
+        }
+        Value::Set(set) => in_any_order(wanted, set.len(), |at| {
+            // A set that was made here is gone after the question.
+            let member = operators::member(set, at).ok_or(Stop::Unsure)?;
+            is_wanted(member)
+        }),
+        Value::Map(map) => {
+            let mut entries = map.entries();
+            in_any_order(wanted, map.len(), |_| {
+                let (key, value) = entries.next().ok_or(Stop::Unsure)?;
+                is_wanted(Value::Array(Array::Entry(Rc::new([key, value]))))
+            })
+        }
+        _ => Err(Stop::Error),
+    }
+}
+
+/// The reference goes through sets and maps in the order in which it met their texts. Where some
+/// members decide and others fail, that order decides.
+fn in_any_order<'f>(
+    wanted: bool,
+    count: usize,
+    mut is_wanted: impl FnMut(usize) -> Result<bool, Stop>,
+) -> Result<Value<'f>, Stop> {
+    let (mut found, mut failed) = (false, false);
+    for at in 0..count {
+        match is_wanted(at) {
+            Ok(is_it) => found |= is_it,
+            Err(Stop::Error) => failed = true,
+            Err(Stop::Unsure) => return Err(Stop::Unsure),
+        }
+    }
+    match (found, failed) {
+        (true, true) => Err(Stop::Unsure),
+        (false, true) => Err(Stop::Error),
+        (found, false) => Ok(Value::Bool(found == wanted)),
+    }
+}

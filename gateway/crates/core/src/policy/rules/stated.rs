@@ -1,0 +1,346 @@
+//! What is stated about one call: the facts of `vocabulary`, typed, and made of the call only when a
+//! rule gets to them. Both roads take them from here.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::ops::ControlFlow;
+
+use mcp_protocol::arguments::Value as Argument;
+
+use super::facts::{Asked, Message, Surroundings};
+use super::value::Value;
+use super::vocabulary::WEEKDAYS;
+use super::{AskedArguments, PolicyEnvironment};
+
+/// A fact that the gateway states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StatedFact {
+    User,
+    Group,
+    Client,
+    ClientKind,
+    ClientHost,
+    Grant,
+    Scope,
+    Backend,
+    Resource,
+    Address,
+    Network,
+    ProtocolVersion,
+    Approved,
+    Message,
+    Method,
+    Harmless,
+    Tool,
+    ReadOnly,
+    Destructive,
+    Unlabelled,
+    Prompt,
+    Uri,
+    Argument,
+    ArgumentType,
+    Time,
+    Hour,
+    Weekday,
+}
+
+/// Each with its name, in the order in which they are told.
+pub(super) const NAMES: [(StatedFact, &str); 27] = [
+    (StatedFact::User, "user"),
+    (StatedFact::Group, "group"),
+    (StatedFact::Client, "client"),
+    (StatedFact::ClientKind, "client_kind"),
+    (StatedFact::ClientHost, "client_host"),
+    (StatedFact::Grant, "grant"),
+    (StatedFact::Scope, "scope"),
+    (StatedFact::Backend, "backend"),
+    (StatedFact::Resource, "resource"),
+    (StatedFact::Address, "address"),
+    (StatedFact::Network, "network"),
+    (StatedFact::ProtocolVersion, "protocol_version"),
+    (StatedFact::Approved, "approved"),
+    (StatedFact::Message, "message"),
+    (StatedFact::Method, "method"),
+    (StatedFact::Harmless, "harmless"),
+    (StatedFact::Tool, "tool"),
+    (StatedFact::ReadOnly, "read_only"),
+    (StatedFact::Destructive, "destructive"),
+    (StatedFact::Unlabelled, "unlabelled"),
+    (StatedFact::Prompt, "prompt"),
+    (StatedFact::Uri, "uri"),
+    (StatedFact::Argument, "argument"),
+    (StatedFact::ArgumentType, "argument_type"),
+    (StatedFact::Time, "time"),
+    (StatedFact::Hour, "hour"),
+    (StatedFact::Weekday, "weekday"),
+];
+
+/// The fact of this name.
+pub(super) fn named(name: &str) -> Option<StatedFact> {
+    let found = NAMES.iter().find(|(_, other)| *other == name);
+    found.map(|(fact, _)| *fact)
+}
+
+/// A call, with what was made of it so far.
+pub(super) struct Call<'c> {
+    environment: &'c PolicyEnvironment,
+    paths: &'c AskedArguments,
+    around: &'c Surroundings<'c>,
+    asked: &'c Asked<'c>,
+    arguments: &'c [(String, Argument)],
+    user: OnceCell<String>,
+    address: OnceCell<String>,
+    client: OnceCell<(&'static str, Option<String>)>,
+}
+
+/// Whether there is to be another fact.
+pub(super) type Flow<B, C = ()> = ControlFlow<B, C>;
+
+impl<'c> Call<'c> {
+    pub(super) fn new(
+        environment: &'c PolicyEnvironment,
+        paths: &'c AskedArguments,
+        around: &'c Surroundings<'c>,
+        asked: &'c Asked<'c>,
+    ) -> Self {
+        let arguments = asked.arguments.and_then(|arguments| arguments.entries());
+        Self {
+            environment,
+            paths,
+            around,
+            asked,
+            arguments: arguments.unwrap_or_default(),
+            user: OnceCell::new(),
+            address: OnceCell::new(),
+            client: OnceCell::new(),
+        }
+    }
+
+    /// No more facts than this are stated.
+    pub(super) fn most_facts(&self) -> usize {
+        NAMES.len()
+            + 2 * self.arguments.len()
+            + self.around.scopes.len()
+            + self.around.approvals.len()
+            + self.environment.groups.len()
+            + self.environment.networks.len()
+    }
+
+    /// Every fact of this name, until `each` has enough. `first`: the text that its first term has to
+    /// be, where that is known; others may be left out.
+    pub(super) fn each<'f, B>(
+        &'f self,
+        fact: StatedFact,
+        first: Option<&str>,
+        each: &mut dyn FnMut(&[Value<'f>]) -> Flow<B>,
+    ) -> Flow<B> {
+        match fact {
+            StatedFact::Group | StatedFact::Network | StatedFact::Scope => {
+                self.each_membership(fact, first, each)
+            }
+            StatedFact::Argument | StatedFact::ArgumentType => {
+                self.each_argument(fact, first, each)
+            }
+            StatedFact::Approved => {
+                let approvals = self.around.approvals.iter();
+                let mut valid = approvals.filter(|approval| self.around.now < approval.until);
+                valid.try_for_each(|one| each(&[text(&one.tool), text(&one.approver)]))
+            }
+            single => match self.single(single) {
+                Some(value) => each(&[value]),
+                None => Flow::Continue(()),
+            },
+        }
+    }
+
+    /// The value of a fact of which there is one at most.
+    fn single(&self, fact: StatedFact) -> Option<Value<'_>> {
+        let (around, asked) = (self.around, self.asked);
+        match fact {
+            StatedFact::User => Some(text(self.user())),
+            StatedFact::Client => Some(text(around.client)),
+            StatedFact::ClientKind => Some(text(self.client().0)),
+            StatedFact::ClientHost => self.client().1.as_deref().map(text),
+            StatedFact::Grant => Some(text(around.grant)),
+            StatedFact::Backend => Some(text(around.backend)),
+            StatedFact::Resource => Some(text(around.resource)),
+            StatedFact::Address => self.address().map(text),
+            StatedFact::ProtocolVersion => around.protocol_version.map(text),
+            StatedFact::Message => Some(text(asked.message.name())),
+            StatedFact::Method => matches!(asked.message, Message::Request | Message::Notification)
+                .then(|| text(asked.method)),
+            StatedFact::Harmless => asked.harmless.then_some(Value::Bool(true)),
+            StatedFact::Tool => asked.name.filter(|_| asked.is_tool()).map(text),
+            StatedFact::ReadOnly => Some(Value::Bool(match asked.is_tool() {
+                true => asked.labels.reads_only(),
+                false => asked.changes_nothing,
+            })),
+            StatedFact::Destructive => {
+                (asked.is_tool()).then(|| Value::Bool(asked.labels.may_destroy()))
+            }
+            StatedFact::Unlabelled => {
+                let is_so = asked.is_tool() && asked.labels.are_absent();
+                is_so.then_some(Value::Bool(true))
+            }
+            StatedFact::Prompt => asked
+                .name
+                .filter(|_| asked.method == "prompts/get")
+                .map(text),
+            StatedFact::Uri => asked.name.filter(|_| asked.names_a_resource()).map(text),
+            StatedFact::Time => Some(Value::Date(around.now.secs())),
+            StatedFact::Hour => Some(Value::Integer(self.local_time().rem_euclid(86_400) / 3600)),
+            StatedFact::Weekday => {
+                // 1970-01-01 was a Thursday.
+                let day = (self.local_time().div_euclid(86_400) + 3).rem_euclid(7);
+                let day = usize::try_from(day).unwrap_or_default();
+                Some(text(WEEKDAYS[day % 7]))
+            }
+            StatedFact::Group
+            | StatedFact::Network
+            | StatedFact::Scope
+            | StatedFact::Argument
+            | StatedFact::ArgumentType
+            | StatedFact::Approved => None,
+        }
+    }
+
+    fn each_membership<'f, B>(
+        &'f self,
+        fact: StatedFact,
+        first: Option<&str>,
+        each: &mut dyn FnMut(&[Value<'f>]) -> Flow<B>,
+    ) -> Flow<B> {
+        let is_wanted = |name: &str| first.is_none_or(|first| first == name);
+        match (fact, self.around.address) {
+            (StatedFact::Group, _) => {
+                let user = self.user();
+                let groups = self.environment.groups.iter();
+                let mut groups = groups.filter(|(name, _)| is_wanted(name));
+                groups.try_for_each(|(name, users)| match users.contains(user) {
+                    true => each(&[text(name)]),
+                    false => Flow::Continue(()),
+                })
+            }
+            (StatedFact::Network, Some(address)) => {
+                let networks = self.environment.networks.iter();
+                let mut networks = networks.filter(|(name, _)| is_wanted(name));
+                networks.try_for_each(|(name, nets)| {
+                    match nets.iter().any(|net| net.contains(&address)) {
+                        true => each(&[text(name)]),
+                        false => Flow::Continue(()),
+                    }
+                })
+            }
+            (StatedFact::Scope, _) => {
+                let mut scopes = self.around.scopes.iter();
+                scopes.try_for_each(|scope| each(&[text(scope)]))
+            }
+            _ => Flow::Continue(()),
+        }
+    }
+
+    fn each_argument<'f, B>(
+        &'f self,
+        fact: StatedFact,
+        first: Option<&str>,
+        each: &mut dyn FnMut(&[Value<'f>]) -> Flow<B>,
+    ) -> Flow<B> {
+        for (at, (path, _)) in self.arguments.iter().enumerate() {
+            let is_wanted = match first {
+                Some(first) => first == path,
+                None => true,
+            };
+            if is_wanted && self.paths.asks_for(path) {
+                each(&[text(path), self.about_argument(fact, at)])?;
+            }
+        }
+        Flow::Continue(())
+    }
+
+    fn about_argument(&self, fact: StatedFact, at: usize) -> Value<'_> {
+        match fact {
+            StatedFact::ArgumentType => text(type_of(&self.arguments[at].1)),
+            _ => Value::from_argument(self.arguments, at),
+        }
+    }
+
+    /// Both facts about one argument after the other, as they are told.
+    pub(super) fn each_of_arguments<'f>(
+        &'f self,
+        mut each: impl FnMut([(&'static str, [Value<'f>; 2]); 2]),
+    ) {
+        for (at, (path, _)) in self.arguments.iter().enumerate() {
+            if self.paths.asks_for(path) {
+                each([
+                    (
+                        "argument",
+                        [text(path), self.about_argument(StatedFact::Argument, at)],
+                    ),
+                    (
+                        "argument_type",
+                        [
+                            text(path),
+                            self.about_argument(StatedFact::ArgumentType, at),
+                        ],
+                    ),
+                ]);
+            }
+        }
+    }
+
+    /// As login names are compared everywhere.
+    fn user(&self) -> &str {
+        let user = self.around.user;
+        let is_lower = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
+        match user.bytes().all(is_lower) {
+            true => user,
+            false => self.user.get_or_init(|| user.to_lowercase()),
+        }
+    }
+
+    fn client(&self) -> &(&'static str, Option<String>) {
+        let kind = || self.environment.kind_of(self.around.client);
+        self.client.get_or_init(kind)
+    }
+
+    fn address(&self) -> Option<&str> {
+        let address = self.around.address?;
+        Some(self.address.get_or_init(|| address.to_string()))
+    }
+
+    fn local_time(&self) -> i64 {
+        i64::try_from(self.around.now.secs())
+            .unwrap_or(i64::MAX)
+            .saturating_add(self.environment.utc_offset)
+    }
+}
+
+const fn text(text: &str) -> Value<'_> {
+    Value::Text(Cow::Borrowed(text))
+}
+
+const fn type_of(value: &Argument) -> &'static str {
+    match value {
+        Argument::Text(_) => "text",
+        Argument::Integer(_) | Argument::Whole(_) | Argument::Number => "number",
+        Argument::Bool(_) => "boolean",
+        Argument::Null => "null",
+        Argument::Array => "array",
+        Argument::Object => "object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::policy::rules::vocabulary;
+
+    #[test]
+    fn every_fact_of_the_vocabulary_is_stated() {
+        let stated: BTreeSet<&str> = NAMES.iter().map(|(_, name)| *name).collect();
+        let known: BTreeSet<&str> = vocabulary::STATED.iter().map(|one| one.name).collect();
+        assert_eq!(stated, known);
+    }
+}
