@@ -30,6 +30,7 @@ mod names;
 mod partial_evaluation;
 mod patterns;
 mod reader;
+mod remembered;
 mod source;
 mod stated;
 #[cfg(test)]
@@ -48,9 +49,9 @@ use quick_cache::sync::Cache;
 
 use mcp_protocol::arguments::{Arguments, Paths};
 use mcp_protocol::jsonrpc::Keep;
-use mcp_protocol::tool_definition::Labels;
 
 use self::compiled::{Compiled, Verdict};
+use self::remembered::{LONGEST_REMEMBERED, Remembered};
 use self::stated::Call;
 
 pub use self::decision::{Decision, Effect, Failure, Statement};
@@ -69,10 +70,6 @@ const LIMITS: AuthorizerLimits = AuthorizerLimits {
 
 /// How many statements are tried to find the one that fails: a client can make them fail.
 const ALONE: usize = 32;
-
-/// How many decisions are remembered, and the longest names among them.
-const REMEMBERED: usize = 8192;
-const LONGEST_REMEMBERED: usize = 256;
 
 /// Which arguments a policy asks about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,20 +98,6 @@ impl AskedArguments {
     }
 }
 
-/// What decisions that differ in nothing else are remembered by.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Remembered {
-    token: String,
-    general: bool,
-    message: Message,
-    method: String,
-    name: Option<String>,
-    labels: Labels,
-    harmless: bool,
-    address: Option<std::net::IpAddr>,
-    protocol_version: Option<String>,
-}
-
 /// A policy that was read and found good.
 pub struct Rules {
     environment: PolicyEnvironment,
@@ -138,7 +121,7 @@ pub struct Rules {
     /// `None`: the reference decides about everything.
     compiled: Option<Compiled>,
     not_compiled: Vec<(Statement, &'static str)>,
-    remembered: Cache<Remembered, Decision>,
+    remembered: Cache<Remembered<String>, Decision>,
 }
 
 impl fmt::Debug for Rules {
@@ -318,18 +301,15 @@ impl Rules {
         let by_address = self.uses.contains("address") || self.uses.contains("network");
         let by_version = self.uses.contains("protocol_version");
         let key = Remembered {
-            token: token.to_owned(),
+            token,
             general,
             message: asked.message,
-            method: asked.method.to_owned(),
-            name: asked.name.map(str::to_owned),
+            method: asked.method,
+            name: asked.name,
             labels: asked.labels,
             harmless: asked.harmless,
             address: around.address.filter(|_| by_address),
-            protocol_version: around
-                .protocol_version
-                .filter(|_| by_version)
-                .map(str::to_owned),
+            protocol_version: around.protocol_version.filter(|_| by_version),
         };
         if let Some(decision) = self.remembered.get(&key) {
             return decision;
@@ -337,7 +317,7 @@ impl Rules {
         let decision = decision();
         // A limit that was reached says more about the moment than about the call.
         if !matches!(decision.effect, Effect::Failed(_)) {
-            self.remembered.insert(key, decision.clone());
+            self.remembered.insert(key.into_owned(), decision.clone());
         }
         decision
     }

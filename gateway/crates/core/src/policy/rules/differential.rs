@@ -17,6 +17,7 @@ use super::*;
 use crate::access_token::Approval;
 use crate::clock::Timestamp;
 use mcp_protocol::jsonrpc::judge_arguments;
+use mcp_protocol::tool_definition::Labels;
 
 /// How many policies, and calls of each.
 const POLICIES: usize = 2500;

@@ -13,10 +13,11 @@ use super::decision::Place;
 use super::lint::Linter;
 use super::names::Names;
 use super::patterns::STARTS_WITH;
+use super::remembered::REMEMBERED;
 use super::source::{Fault, File, Source, each};
 use super::{
-    ALONE, AskedArguments, PolicyEnvironment, REMEMBERED, Rules, Statement, compiled, listing,
-    patterns, vocabulary,
+    ALONE, AskedArguments, PolicyEnvironment, Rules, Statement, compiled, listing, patterns,
+    vocabulary,
 };
 use compiled::NotCompiled;
 

@@ -5,6 +5,7 @@ use crate::access_token::Approval;
 use crate::clock::Timestamp;
 use mcp_protocol::calls::Call;
 use mcp_protocol::jsonrpc::{Keep, judge_and_keep, judge_arguments};
+use mcp_protocol::tool_definition::Labels;
 
 /// Tuesday, 2026-11-24, 12:00:00 UTC.
 const NOON: Timestamp = Timestamp::from_secs(1_795_521_600);
