@@ -1,6 +1,6 @@
 //! What a decision of a policy costs: `cargo run --release --example policy_cost -- --config FILE` for
 //! the policy of a configuration, or `[POLICY…]` over the names that the policies of conf/ speak of;
-//! by default those. Prints microseconds a decision, over 10,000 of them each.
+//! by default those. Prints microseconds a decision, over 10,000 of them each, and what is not compiled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -73,6 +73,9 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
         let (called, _) = cost(&|| rules.judge_for("token", &around, &asked).is_allowed());
         let (listed, _) = cost(&|| rules.may_call("token", &around, &asked));
         println!("{evaluated:8.1} {called:8.1} {listed:8.1}  {file} ({allowed} allowed)");
+        for (statement, why) in rules.not_compiled() {
+            println!("{:>26}  {statement} is not compiled: {why}", "");
+        }
     }
     Ok(())
 }

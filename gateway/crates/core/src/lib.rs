@@ -13,9 +13,10 @@
 //! [`policy::rules`] reads a file of Datalog once, with all its faults, and judges a call by facts
 //! that the gateway alone states (`policy/rules/vocabulary.rs` lists them; the proxy's `policy_input`
 //! gathers them). [`policy::decide`] asks it last, about every message and every stream that is opened:
-//! it can only take away. `policy/rules/compiled.rs` decides without building Biscuit's authorizer for
-//! each call, which stays the reference. `policy/rules/listing.rs` derives from it what holds of a tool whatever its
-//! arguments are, by which lists are cut. [`policy::PolicyHandle`] is where everybody takes it from.
+//! it can only take away. `policy/rules/compiled.rs` decides about a call; Biscuit's authorizer, which
+//! would have to be built for each, stays the reference. `policy/rules/listing.rs` derives from a policy
+//! what holds of a tool whatever its arguments are, by which lists are cut. [`policy::PolicyHandle`] is
+//! where everybody takes it from.
 //! The evaluator wants plain values and no token, so `gateway explain` and dry runs ask the same one;
 //! `policy/rules/partial_evaluation.rs` decides where facts are missing.
 //!

@@ -116,6 +116,8 @@ pub struct Rules {
     uses: BTreeSet<&'static str>,
     /// Those of them that are the same for every call of a tool.
     uses_in_general: BTreeSet<&'static str>,
+    /// Whether all are, so that an answer holds for every call of a tool with a token.
+    is_steady: bool,
     arguments: AskedArguments,
     names: names::Names,
     /// `None`: the reference decides about everything.
@@ -257,8 +259,7 @@ impl Rules {
     /// As [`Self::judge`]. Decisions that rest on nothing that differs between two calls of one
     /// tool with one token are remembered by the token's id.
     pub fn judge_for(&self, token: &str, around: &Surroundings<'_>, asked: &Asked<'_>) -> Decision {
-        let is_steady = self.uses == self.uses_in_general;
-        self.remember(token, around, asked, false, is_steady, || {
+        self.remember(token, around, asked, false, self.is_steady, || {
             self.judge(around, asked)
         })
     }

@@ -84,6 +84,8 @@ pub(super) fn read(
         .map(|(alone, statement)| Ok((alone.builder(&facts)?, statement)))
         .collect::<Result<_, _>>()
         .map_err(unusable)?;
+    let varies = |name: &&str| vocabulary::stated(name).is_none_or(|stated| stated.varies);
+    let steady = uses.iter().copied().filter(|name| !varies(name));
     Ok(Rules {
         alone,
         general: program.relaxed().builder(&facts).map_err(unusable)?,
@@ -92,11 +94,8 @@ pub(super) fn read(
         facts,
         checks: check_places,
         policies: policy_places,
-        uses_in_general: uses
-            .iter()
-            .copied()
-            .filter(|name| vocabulary::stated(name).is_some_and(|stated| !stated.varies))
-            .collect(),
+        uses_in_general: steady.collect(),
+        is_steady: !uses.iter().any(|name| varies(name)),
         uses,
         arguments: match paths {
             Some(paths) => AskedArguments::At(paths.into_iter().collect()),
