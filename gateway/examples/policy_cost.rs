@@ -82,7 +82,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The policy of a configuration, as the gateway reads it.
 fn configured(file: &str) -> Result<Arc<Rules>, Box<dyn std::error::Error>> {
-    let mut layers = Layers::default();
+    let mut layers = Layers::new(&config::SCHEMA);
     layers.file(Path::new(file), &std::fs::read_to_string(file)?);
     layers.environment(std::env::vars());
     let config = config::resolve(&layers).map_err(|problems| lines(&problems))?;
