@@ -133,7 +133,7 @@ fn order_unknown_members_and_forms_of_numbers_survive_both_ways() {
     let answer = wire::exchange(bridge.address, "POST", "/mcp", &headers, body);
     assert_eq!(
         answer.body,
-        r#"{"result":{"z":1.0,"a":12345678901234567890123,"e":1E400,"u":"\u00e9"},"x":[1.50],"id":"\u0061","jsonrpc":"2.0"}"#
+        r#"{"result":{"z":1.0,"a":12345678901234567890123,"e":1E400,"u":"\u00e9"},"x":[1.50],"id":"a","jsonrpc":"2.0"}"#
     );
     let mut client = client;
     let heard = said(&client.call("heard", json!({})));
