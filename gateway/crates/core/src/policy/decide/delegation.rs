@@ -10,6 +10,7 @@ use crate::policy::AccessToken;
 /// None of these runs a tool or reads anything of a person's.
 const OWN_METHODS: &[&str] = &[
     "initialize",
+    "logging/setLevel",
     "notifications/initialized",
     "notifications/cancelled",
     "resources/subscribe",
