@@ -225,6 +225,11 @@ impl Message {
         self.part(self.result.as_ref())
     }
 
+    /// The text of `error`.
+    pub fn error_text(&self) -> Option<&str> {
+        self.part(self.error.as_ref())
+    }
+
     /// Whether a judged message has a `result` that says something: any but an object without members,
     /// `_meta` aside.
     pub const fn carries_result(&self) -> bool {

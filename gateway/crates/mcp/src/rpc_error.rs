@@ -62,6 +62,11 @@ impl RpcError {
         self.0.read("code").unwrap_or_default()
     }
 
+    /// Its words; empty where there are none.
+    pub fn message(&self) -> String {
+        self.0.text("message").unwrap_or_default()
+    }
+
     /// The same error under another code.
     #[must_use]
     pub fn with_code(self, code: i64) -> Self {

@@ -4,28 +4,32 @@
 //! Owns: the three dialogues, and which of them a backend understands. Not: the connection, nor how
 //! long an answer is believed (`catalogue`, `protocols`).
 
+mod answer;
+mod pages;
 mod probe;
+mod stream;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 pub(super) use self::probe::Found;
 
+use self::answer::{Answer, result_text};
+use self::pages::Pages;
+use self::stream::Stream;
+
 use super::Backend;
-use super::catalogue::{CatalogueError, Tool, ToolListing};
-use super::connection::{Connection, Connections, Pooling};
+use super::catalogue::CatalogueError;
+use super::connection::{Connections, Pooling};
 use super::request::{Reached, Request, RequestError};
+use super::tool::ToolListing;
 use gateway_core::grants::PinKey;
 use mcp_protocol::calls::META_VERSION;
 use mcp_protocol::media_type;
 use mcp_protocol::scan::Scan;
-use mcp_protocol::sse::{Event, Splitter};
-use mcp_protocol::tool_definition::Unfit;
-use mcp_protocol::tool_list;
 
 const SESSIONS: &str = "2025-11-25";
 const STATELESS: &str = "2026-07-28";
@@ -34,14 +38,8 @@ const LEGACY: &str = "2024-11-05";
 /// How what the bridge says of itself begins.
 const BRIDGE_ERROR: &str = "error -32603: ";
 
-/// How much of an error's words is kept, in characters.
-const LONGEST_ERROR: usize = 300;
-
-/// Bounds on what a backend may answer.
+/// The largest answer that is read, in bytes.
 const LARGEST_ANSWER: usize = 4 * 1024 * 1024;
-const MOST_PAGES: usize = 50;
-const MOST_TOOLS: usize = 2000;
-const MOST_UNFIT: usize = 100;
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -55,28 +53,6 @@ pub(super) struct McpClient<'a> {
     pub(super) identity: Vec<(HeaderName, HeaderValue)>,
     /// Makes the pins of its tools; `None` where tools are not asked for.
     pub(super) pins: Option<&'a PinKey>,
-}
-
-/// An answer, read whole or up to the message that was waited for.
-struct Answer {
-    status: StatusCode,
-    session: Option<HeaderValue>,
-    message: Option<Message>,
-}
-
-/// A response, its parts unread: an odd part costs only itself.
-struct Message {
-    id: Value,
-    /// The text of the result.
-    result: Option<String>,
-    error: Option<RpcError>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct RpcError {
-    code: i64,
-    message: String,
 }
 
 struct ServerInfo {
@@ -141,7 +117,7 @@ impl McpClient<'_> {
             let answer = self
                 .post(path, headers, &pages.request(json!({})), id)
                 .await?;
-            pages.take(&answer.text()?, self.pins)?;
+            pages.add(&answer.text()?, self.pins)?;
         }
         Ok(pages)
     }
@@ -167,7 +143,7 @@ impl McpClient<'_> {
             let body = pages.request(envelope());
             let headers = stateless_headers("tools/list");
             let answer = self.post(path, &headers, &body, id).await?;
-            pages.take(&answer.text()?, self.pins)?;
+            pages.add(&answer.text()?, self.pins)?;
         }
         Ok(pages.listing(info))
     }
@@ -187,8 +163,8 @@ impl McpClient<'_> {
         let mut pages = Pages::default();
         while let Some(id) = pages.next_id() {
             self.notify(&path, &pages.request(json!({}))).await?;
-            let answer = stream.message(id).await?.into_text()?;
-            pages.take(&answer, self.pins)?;
+            let answer = result_text(&stream.message(id).await?)?;
+            pages.add(&answer, self.pins)?;
         }
         stream.connection.abandon().await;
         Ok(pages.listing(server_info(&hello["serverInfo"])))
@@ -208,9 +184,8 @@ impl McpClient<'_> {
 
     async fn open_stream(&self) -> Result<Stream, CatalogueError> {
         let path = &self.backend.sse_path;
-        let reached = self.reach(&Method::GET, path, &[], None).await?;
-        let mut connection = reached.connection;
-        let response = connection.read_head().await?;
+        let mut reached = self.reach(&Method::GET, path, &[], None).await?;
+        let response = reached.connection.read_head().await?;
         if response.status != StatusCode::OK {
             let status = response.status.as_u16();
             return Err(CatalogueError::NotUnderstood(format!("status {status}")));
@@ -218,12 +193,7 @@ impl McpClient<'_> {
         if !media_type::is_event_stream(&response.headers) {
             return Err(garbled());
         }
-        Ok(Stream {
-            target: reached.target,
-            connection,
-            splitter: Splitter::default(),
-            events: Vec::new().into_iter(),
-        })
+        Ok(Stream::new(reached))
     }
 
     async fn post(
@@ -275,26 +245,18 @@ impl McpClient<'_> {
         body: Option<Bytes>,
         id: u64,
     ) -> Result<Answer, CatalogueError> {
-        let Reached {
-            mut connection,
-            target,
-        } = self.reach(&method, path, headers, body).await?;
-        let response = connection.read_head().await?;
+        let mut reached = self.reach(&method, path, headers, body).await?;
+        let response = reached.connection.read_head().await?;
         let status = response.status;
         let session = response.headers.get(&SESSION).cloned();
         let is_stream = media_type::is_event_stream(&response.headers);
         let message = if is_stream && id != 0 {
-            let mut stream = Stream {
-                target,
-                connection,
-                splitter: Splitter::default(),
-                events: Vec::new().into_iter(),
-            };
+            let mut stream = Stream::new(reached);
             let message = stream.message(id).await?;
             stream.connection.abandon().await;
             Some(message)
         } else {
-            let mut body = Vec::new();
+            let (mut connection, mut body) = (reached.connection, Vec::new());
             while let Some(chunk) = connection.read_body().await? {
                 body.extend_from_slice(&chunk);
                 if body.len() > LARGEST_ANSWER {
@@ -302,7 +264,7 @@ impl McpClient<'_> {
                 }
             }
             connection.abandon().await;
-            std::str::from_utf8(&body).ok().and_then(Message::read)
+            std::str::from_utf8(&body).ok().and_then(answer::message)
         };
         Ok(Answer {
             status,
@@ -345,171 +307,6 @@ impl McpClient<'_> {
         head.insert_header(ACCEPT, HeaderValue::from_static(accept))
             .ok()?;
         Some(head)
-    }
-}
-
-/// An event stream that is being read.
-struct Stream {
-    /// Its path and query.
-    target: String,
-    connection: Connection,
-    splitter: Splitter,
-    events: std::vec::IntoIter<Vec<u8>>,
-}
-
-impl Stream {
-    async fn wait(&mut self, wanted: impl Fn(&Event) -> bool) -> Result<Event, CatalogueError> {
-        loop {
-            for bytes in self.events.by_ref() {
-                if let Some(event) = Event::parse(&bytes)
-                    && wanted(&event)
-                {
-                    return Ok(event);
-                }
-            }
-            let chunk = self.connection.read_body().await?.ok_or_else(garbled)?;
-            let events = self
-                .splitter
-                .split(&chunk, LARGEST_ANSWER)
-                .map_err(|_| garbled())?;
-            self.events = events.into_iter();
-        }
-    }
-
-    async fn message(&mut self, id: u64) -> Result<Message, CatalogueError> {
-        loop {
-            let event = self.wait(|event| event.name == "message").await?;
-            if let Some(message) = Message::read(&event.data)
-                && message.id == id
-            {
-                return Ok(message);
-            }
-        }
-    }
-
-    async fn answer(&mut self, id: u64) -> Result<Value, CatalogueError> {
-        let text = self.message(id).await?.into_text()?;
-        Ok(readable(&text))
-    }
-}
-
-/// The pages of one `tools/list`.
-#[derive(Default)]
-struct Pages {
-    tools: Vec<Tool>,
-    unfit: Vec<Unfit>,
-    cursor: Option<String>,
-    asked: usize,
-    done: bool,
-}
-
-impl Pages {
-    /// The id of the next request, counted from 2; `None` when there is nothing more to ask.
-    fn next_id(&self) -> Option<u64> {
-        let more = !self.done && self.asked < MOST_PAGES && self.tools.len() < MOST_TOOLS;
-        more.then_some(self.asked as u64 + 2)
-    }
-
-    fn request(&self, mut params: Value) -> Value {
-        if let Some(cursor) = &self.cursor {
-            params["cursor"] = json!(cursor);
-        }
-        json!({"jsonrpc": "2.0", "id": self.next_id(), "method": "tools/list", "params": params})
-    }
-
-    fn take(&mut self, result: &str, pins: Option<&PinKey>) -> Result<(), CatalogueError> {
-        let page = tool_list::page(result).map_err(CatalogueError::BadList)?;
-        if let Some(pins) = pins {
-            for tool in page.tools {
-                match Tool::read(tool, pins) {
-                    Ok(tool) => self.tools.push(tool),
-                    Err(unfit) => self.unfit.push(unfit),
-                }
-            }
-        }
-        self.tools.truncate(MOST_TOOLS);
-        self.unfit.truncate(MOST_UNFIT);
-        self.asked += 1;
-        self.done = page.next_cursor.is_none() || page.next_cursor == self.cursor;
-        self.cursor = page.next_cursor;
-        Ok(())
-    }
-
-    fn listing(self, info: ServerInfo) -> ToolListing {
-        let mut listing = ToolListing {
-            unfit: self.unfit,
-            ..ToolListing::of(info.name, info.version, self.tools)
-        };
-        listing.double_with_unfit();
-        for tool in &listing.doubled {
-            log::warn!(
-                event = "tool_name_doubled", tool = tool.as_str(), server = listing.name.as_str(),
-                hint = "give each tool of the backend a name of its own";
-                "two tools have one name: neither is offered"
-            );
-        }
-        listing
-    }
-}
-
-impl Answer {
-    /// The result, as far as it can be read.
-    fn result(self) -> Result<Value, CatalogueError> {
-        self.text().map(|text| readable(&text))
-    }
-
-    fn text(self) -> Result<String, CatalogueError> {
-        if matches!(
-            self.status,
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-        ) {
-            return Err(CatalogueError::Refused(self.status.as_u16()));
-        }
-        let status = self.status.as_u16();
-        match self.message {
-            Some(message) if self.status.is_success() => message.into_text(),
-            _ => Err(CatalogueError::NotUnderstood(format!("status {status}"))),
-        }
-    }
-}
-
-impl Message {
-    /// Reads the members that make a response. `None` for what is no JSON object; RFC 8259 §8.1 lets
-    /// a reader skip a byte-order mark.
-    fn read(text: &str) -> Option<Self> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut scan = Scan::of(text, 0);
-        let members = scan.members().ok()?;
-        scan.end().ok()?;
-        let member = |name: &str| {
-            let (_, place) = members.iter().rfind(|(key, _)| key == name)?;
-            // null of an optional member says what absence says.
-            Some(&text[place.clone()]).filter(|text| *text != "null")
-        };
-        let id = member("id").and_then(|id| serde_json::from_str(id).ok());
-        let error = member("error").map(|error| serde_json::from_str(error).unwrap_or_default());
-        Some(Self {
-            id: id.unwrap_or_default(),
-            result: member("result").map(str::to_owned),
-            error,
-        })
-    }
-
-    fn into_text(self) -> Result<String, CatalogueError> {
-        match (self.result, self.error) {
-            (Some(result), None) => Ok(result),
-            // A server without tools answers "method not found" where it did not declare them.
-            (_, Some(error)) => Err(CatalogueError::NotUnderstood(format!(
-                "error {}: {}",
-                error.code,
-                error
-                    .message
-                    .chars()
-                    .take(LONGEST_ERROR)
-                    .collect::<String>()
-            ))),
-            (None, None) => Err(garbled()),
-        }
     }
 }
 

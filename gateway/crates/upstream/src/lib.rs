@@ -14,6 +14,7 @@ mod lookout;
 mod protocol_support;
 mod redirect;
 mod request;
+mod tool;
 mod tool_cache;
 
 use std::collections::BTreeSet;
@@ -22,13 +23,12 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-pub use self::catalogue::{
-    Annotations, Catalogue, CatalogueError, Shown, Tool, ToolListing, doubled,
-};
+pub use self::catalogue::{Catalogue, CatalogueError};
 pub use self::connection::{Connection, Connections, Failure, Pooling};
 pub use self::lookout::{Lookout, Seen, Standing};
 pub use self::protocol_support::ProtocolSupport;
 pub use self::request::{Reached, Request, RequestError};
+pub use self::tool::{Annotations, Shown, Tool, ToolListing, doubled};
 pub use self::tool_cache::ToolCache;
 
 use gateway_core::protocol::resource::Mount;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::catalogue::ToolListing;
+use super::tool::ToolListing;
 use gateway_core::grants::{Pin, ToolState};
 use mcp_protocol::tool_definition::{Definition, Unfit};
 
@@ -215,7 +215,7 @@ impl ToolCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::catalogue::Tool;
+    use crate::tool::Tool;
     use gateway_core::grants::PinKey;
     use gateway_core::secret::TagKey;
 

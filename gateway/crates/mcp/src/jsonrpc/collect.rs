@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
-use super::Reading;
+use super::judge::Reading;
 use super::stand_in::HALF;
 use super::walk::{Key, Keys, deeper};
 use crate::arguments::{self, Arguments, Paths, Value};

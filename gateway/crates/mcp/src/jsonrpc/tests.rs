@@ -1,6 +1,7 @@
 //! What the judge of messages lets through and what it refuses.
 
 use super::*;
+use crate::message::Kind;
 
 fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
