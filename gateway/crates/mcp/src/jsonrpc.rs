@@ -51,6 +51,10 @@ pub enum Keep<'a> {
 
 /// A judged body.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one message is the rule, and a box would be an allocation for each call"
+)]
 pub enum Body {
     /// One message.
     One(Message),

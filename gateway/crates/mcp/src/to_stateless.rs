@@ -183,6 +183,10 @@ pub fn initialized(discovered: &Object, hello: &Hello) -> Object {
 
 /// The answer of a stateless server.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is made"
+)]
 pub enum Outcome {
     /// The response for the client.
     Done(Message),

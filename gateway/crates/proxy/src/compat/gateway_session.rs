@@ -158,86 +158,106 @@ impl Translator {
         written: Written,
         message: Option<Message>,
     ) -> Result<(), ProxyError> {
-        let method = session.req_header().method.clone();
-        if method == Method::HEAD {
+        if session.req_header().method == Method::HEAD {
             return Err(Rejection::Method("GET, POST, DELETE, OPTIONS").into());
         }
-        match &written.agreed {
-            Some((hello, capabilities)) => {
-                let kept = self.kept(&written, hello.clone(), capabilities.clone());
-                match (method, message) {
-                    (Method::DELETE, _) => {
-                        self.memories.remove(&written.nonce);
-                        downstream.accept(session, 200).await
+        if written.agreed.is_some() {
+            return self
+                .in_written_session(downstream, session, upstream, written, message)
+                .await;
+        }
+        self.in_held_session(downstream, session, upstream, &written, message)
+            .await
+    }
+
+    /// Everything in a session that its id says all of, in front of a stateless backend.
+    async fn in_written_session(
+        &self,
+        downstream: &Downstream<'_>,
+        session: &mut ServerSession,
+        upstream: Arc<UpstreamClient>,
+        written: Written,
+        message: Option<Message>,
+    ) -> Result<(), ProxyError> {
+        let Some((hello, capabilities)) = written.agreed else {
+            return Err(Rejection::SessionUnknown.into());
+        };
+        if session.req_header().method == Method::DELETE {
+            self.memories.remove(&written.nonce);
+            return downstream.accept(session, 200).await;
+        }
+        let kept = self.kept(&written.nonce, hello, capabilities);
+        let Some(message) = message else {
+            if !kept.may_be_told() {
+                return Err(Rejection::Method("POST, DELETE, OPTIONS").into());
+            }
+            let heard = kept.listen(upstream);
+            return downstream.stream(session, heard, None, None).await;
+        };
+        let id = message.id();
+        match kept.take(upstream, message) {
+            Some(responses) => {
+                downstream
+                    .answer(session, responses, id.as_ref(), always_ok)
+                    .await
+            }
+            None => downstream.accept(session, 202).await,
+        }
+    }
+
+    /// Everything in a session that the gateway holds, in front of HTTP+SSE.
+    async fn in_held_session(
+        &self,
+        downstream: &Downstream<'_>,
+        session: &mut ServerSession,
+        upstream: Arc<UpstreamClient>,
+        written: &Written,
+        message: Option<Message>,
+    ) -> Result<(), ProxyError> {
+        let key = own_key(written, downstream);
+        if session.req_header().method == Method::DELETE {
+            return match self.pool.end(&key) {
+                true => downstream.accept(session, 200).await,
+                false => Err(Rejection::SessionUnknown.into()),
+            };
+        }
+        // Its stream is gone: the backend ended it, nobody used it, or this gateway was restarted. The
+        // client begins anew.
+        let upstream_session = self
+            .pool
+            .find(&key, &downstream.lifetime)
+            .ok_or(Rejection::SessionUnknown)?;
+        match message {
+            Some(message) if message.kind() == Kind::Request => {
+                let id = message.id();
+                let responses = called(&upstream_session, &upstream, message);
+                downstream
+                    .answer(session, responses, id.as_ref(), always_ok)
+                    .await
+            }
+            Some(message) => {
+                let told = downstream
+                    .while_wanted(session, upstream_session.tell(&upstream, &message))
+                    .await?;
+                match told {
+                    Ok(()) => downstream.accept(session, 202).await,
+                    Err(Trouble::Lost) => {
+                        self.pool.end_this(&key, &upstream_session);
+                        Err(Rejection::SessionUnknown.into())
                     }
-                    (_, Some(message)) => {
-                        let id = message.id();
-                        match kept.take(upstream, message) {
-                            Some(responses) => {
-                                downstream
-                                    .answer(session, responses, id.as_ref(), always_ok)
-                                    .await
-                            }
-                            None => downstream.accept(session, 202).await,
-                        }
-                    }
-                    _ if kept.may_be_told() => {
-                        downstream
-                            .stream(session, kept.listen(upstream), None, None)
-                            .await
-                    }
-                    _ => Err(Rejection::Method("POST, DELETE, OPTIONS").into()),
+                    Err(trouble) => Err(Rejection::Upstream(trouble.failure(), None).into()),
                 }
             }
             None => {
-                let key = own_key(&written, downstream);
-                if method == Method::DELETE {
-                    return match self.pool.end(&key) {
-                        true => downstream.accept(session, 200).await,
-                        false => Err(Rejection::SessionUnknown.into()),
-                    };
-                }
-                // Its stream is gone: the backend ended it, nobody used it, or this gateway was
-                // restarted. The client begins anew.
-                let upstream_session = self
-                    .pool
-                    .find(&key, &downstream.lifetime)
-                    .ok_or(Rejection::SessionUnknown)?;
-                match message {
-                    Some(message) if message.kind() == Kind::Request => {
-                        let id = message.id();
-                        let responses = called(&upstream_session, &upstream, message);
-                        downstream
-                            .answer(session, responses, id.as_ref(), always_ok)
-                            .await
+                let responses = ResponseStream::of(|out| async move {
+                    let mut over = upstream_session.end_signal();
+                    upstream_session.listen(&upstream, out.clone());
+                    tokio::select! {
+                        () = out.closed() => {}
+                        _ = over.wait_for(|over| *over) => {}
                     }
-                    Some(message) => {
-                        let told = downstream
-                            .while_wanted(session, upstream_session.tell(&upstream, &message))
-                            .await?;
-                        match told {
-                            Ok(()) => downstream.accept(session, 202).await,
-                            Err(Trouble::Lost) => {
-                                self.pool.end_this(&key, &upstream_session);
-                                Err(Rejection::SessionUnknown.into())
-                            }
-                            Err(trouble) => {
-                                Err(Rejection::Upstream(trouble.failure(), None).into())
-                            }
-                        }
-                    }
-                    None => {
-                        let responses = ResponseStream::of(|out| async move {
-                            let mut over = upstream_session.end_signal();
-                            upstream_session.listen(&upstream, out.clone());
-                            tokio::select! {
-                                () = out.closed() => {}
-                                _ = over.wait_for(|over| *over) => {}
-                            }
-                        });
-                        downstream.stream(session, responses, None, None).await
-                    }
-                }
+                });
+                downstream.stream(session, responses, None, None).await
             }
         }
     }
@@ -250,15 +270,10 @@ impl Translator {
             .bind_own(text, &downstream.claims, mount)
     }
 
-    fn kept(
-        &self,
-        written: &Written,
-        hello: Hello,
-        capabilities: Object,
-    ) -> Arc<StatelessUpstream> {
+    fn kept(&self, nonce: &str, hello: Hello, capabilities: Object) -> Arc<StatelessUpstream> {
         let memory = self
             .memories
-            .get_or_insert_with(&written.nonce, || {
+            .get_or_insert_with(nonce, || {
                 Ok::<_, std::convert::Infallible>(Arc::new(Memory::default()))
             })
             .unwrap_or_default();

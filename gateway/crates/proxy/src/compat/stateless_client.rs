@@ -121,16 +121,7 @@ impl Translator {
                 return downstream.respond(session, &refusal, 400, None).await;
             }
         };
-        let behind = Behind {
-            pool: Arc::clone(&self.pool),
-            key: Key {
-                owner: Owner::of(&downstream.claims, &downstream.mounted.backend.mount.name),
-                name: URL_SAFE_NO_PAD.encode(Sha256::digest(caller.identity())),
-            },
-            wire,
-            caller: caller.clone(),
-            lifetime: downstream.lifetime.clone(),
-        };
+        let behind = self.behind(downstream, wire, caller.clone());
         let method = message.method().to_owned();
         let states = StateTags::new(
             &downstream.state.sessions,
@@ -138,24 +129,7 @@ impl Translator {
             &downstream.mounted.backend.mount,
         );
         if let Some(state) = to_stateful::request_state(&message) {
-            let suspended_calls = states
-                .unbind(&state)
-                .and_then(|name| self.suspended_calls.resume(&name, &message));
-            let responses = match suspended_calls {
-                Some(suspended_calls) => self.resumed(
-                    suspended_calls,
-                    upstream,
-                    id.clone(),
-                    caller,
-                    message,
-                    states,
-                ),
-                None => {
-                    let sentence = "requestState is unknown here, has run out, or is of a call with other parameters";
-                    let error = RpcError::new(code::INVALID_PARAMS, sentence);
-                    ResponseStream::one(Message::error(Some(&id), &error))
-                }
-            };
+            let responses = self.retried(&state, upstream, id.clone(), caller, message, states);
             return downstream
                 .answer(session, responses, Some(&id), status_of)
                 .await;
@@ -183,8 +157,8 @@ impl Translator {
                     return Err(Rejection::Upstream(trouble.failure(), Some(id.clone())).into());
                 }
             };
-            let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
             if method == "server/discover" {
+                let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
                 let discovered = Message::result(&id, &server.discovered());
                 return downstream.respond(session, &discovered, 200, None).await;
             }
@@ -225,6 +199,43 @@ impl Translator {
         downstream
             .answer(session, responses, Some(&id), status_of)
             .await
+    }
+
+    /// The session behind what this caller says.
+    fn behind(&self, downstream: &Downstream<'_>, wire: Wire, caller: Caller) -> Behind {
+        Behind {
+            pool: Arc::clone(&self.pool),
+            key: Key {
+                owner: Owner::of(&downstream.claims, &downstream.mounted.backend.mount.name),
+                name: URL_SAFE_NO_PAD.encode(Sha256::digest(caller.identity())),
+            },
+            wire,
+            caller,
+            lifetime: downstream.lifetime.clone(),
+        }
+    }
+
+    /// What is answered to a retry: the call that waits for it goes on, if it is the same again.
+    fn retried(
+        &self,
+        state: &str,
+        upstream: Arc<UpstreamClient>,
+        id: Id,
+        caller: Caller,
+        retry: Message,
+        states: StateTags,
+    ) -> ResponseStream {
+        let suspended_call = states
+            .unbind(state)
+            .and_then(|name| self.suspended_calls.resume(&name, &retry));
+        match suspended_call {
+            Some(call) => self.resumed(call, upstream, id, caller, retry, states),
+            None => {
+                let sentence = "requestState is unknown here, has run out, or is of a call with other parameters";
+                let error = RpcError::new(code::INVALID_PARAMS, sentence);
+                ResponseStream::one(Message::error(Some(&id), &error))
+            }
+        }
     }
 
     /// What of a call's messages is for the client, until it is answered or asked back.
