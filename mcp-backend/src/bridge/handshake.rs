@@ -9,8 +9,8 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use mcp_protocol::to_stateful::{self, Caller};
 use mcp_protocol::{
-    Id, LATEST_STATEFUL, Message, Object, RevisionFamilies, RevisionFamily, STATELESS, code,
-    is_stateful_revision, meta,
+    Id, LATEST_STATEFUL, Message, Object, RevisionFamily, STATELESS, code, is_stateful_revision,
+    meta,
 };
 use tokio::time::timeout;
 
@@ -21,7 +21,7 @@ use super::server::Kit;
 
 /// A server that never heard of `server/discover` may keep silent about it, one without sessions about
 /// `initialize`.
-const PROBE: Duration = Duration::from_secs(5);
+pub(super) const PROBE: Duration = Duration::from_secs(5);
 
 /// How a process is said hello to.
 #[derive(Debug)]
@@ -31,10 +31,9 @@ pub enum Opening {
     /// With `server/discover` of this client without sessions.
     OfCaller(Caller),
     /// On behalf of nobody in particular, in what the program speaks. The first time that is found out.
-    OfNobody {
-        /// Whether the process is for everybody: then it can speak to them in one revision family only.
-        is_for_all: bool,
-    },
+    OfNobody,
+    /// On behalf of nobody in particular, with `initialize`.
+    InSession,
 }
 
 /// What a process said when it was said hello to.
@@ -77,13 +76,15 @@ pub(super) async fn hello(
                 initialized(&mut ask(kit, link, initialize.clone()).await?).await
             }
             Opening::OfCaller(caller) => by_discover(kit, link, caller).await,
-            Opening::OfNobody { is_for_all } => {
-                let hello = match kit.families.get() {
-                    Some(families) if families.has(RevisionFamily::Stateful) => {
-                        initialized(&mut ask(kit, link, initialize()).await?).await?
-                    }
-                    Some(_) => by_discover(kit, link, &nobody()).await?,
-                    None => find_out(kit, link, *is_for_all).await?,
+            Opening::OfNobody | Opening::InSession => {
+                let families = kit.families();
+                let in_session = matches!(opening, Opening::InSession);
+                let hello = if in_session || families.has(RevisionFamily::Stateful) {
+                    initialized(&mut ask(kit, link, initialize()).await?).await?
+                } else if families.has(RevisionFamily::Stateless) {
+                    by_discover(kit, link, &nobody()).await?
+                } else {
+                    find_out(kit, link).await?
                 };
                 if matches!(hello, Hello::Sessions(..)) {
                     link.write(&to_stateful::initialized()).await?;
@@ -107,93 +108,58 @@ pub(super) async fn hello(
     Ok(hello)
 }
 
-/// Asks a process both first questions. The stateless one first (2026-07-28, stdio, Backward
-/// Compatibility); `initialize` ties it to a session, so that one process for all is not asked that if
-/// it need not be. One that is slow to start finds both, and may answer both.
-async fn find_out(kit: &Kit, link: &Arc<Link>, is_for_all: bool) -> Result<Hello, Failure> {
+/// Asks a process what it speaks: `server/discover` first (2026-07-28, stdio, Backward Compatibility),
+/// then `initialize`, which ties it to a session. One that is slow to start finds both, and may answer
+/// both.
+async fn find_out(kit: &Kit, link: &Arc<Link>) -> Result<Hello, Failure> {
     let mut discover = ask(kit, link, discover(&nobody())).await?;
     let mut discovering = pin!(async { discovered(&discover.answer().await) });
     let first = match timeout(PROBE, &mut discovering).await {
-        Ok(Some(hello)) if is_for_all || hello.is_err() => {
-            let unasked = Err(Failure::NoHello(PROBE));
-            return conclude(kit, unasked, Some(hello), is_for_all);
-        }
-        first => first,
+        Ok(Some(hello)) => return learn(kit, hello?),
+        Ok(None) => None,
+        Err(_) => Some(discovering),
     };
     let mut asked = ask(kit, link, initialize()).await?;
-    let initializing = initialized(&mut asked);
-    let (session, stateless) = match first {
-        Ok(None) => (initializing.await, None),
-        Ok(stateless) => (within_probe(initializing).await, stateless),
-        Err(_) => {
-            let mut initializing = pin!(initializing);
-            tokio::select! {
-                biased;
-                session = &mut initializing => {
-                    let stateless = match session {
-                        Ok(_) => discovering.now_or_never(),
-                        Err(_) => timeout(PROBE, discovering).await.ok(),
-                    };
-                    (session, stateless.flatten())
-                }
-                stateless = &mut discovering => match stateless {
-                    None => (initializing.await, None),
-                    stateless => (within_probe(initializing).await, stateless),
-                },
-            }
+    let Some(mut discovering) = first else {
+        return learn(kit, initialized(&mut asked).await?);
+    };
+    let (session, stateless) = tokio::select! {
+        biased;
+        session = initialized(&mut asked) => {
+            let stateless = match session {
+                Ok(_) => discovering.now_or_never(),
+                Err(_) => timeout(PROBE, discovering).await.ok(),
+            };
+            (session, stateless.flatten())
+        }
+        stateless = &mut discovering => {
+            let session = match stateless {
+                None => initialized(&mut asked).await,
+                Some(_) => timeout(PROBE, initialized(&mut asked))
+                    .await
+                    .unwrap_or(Err(Failure::NoHello(PROBE))),
+            };
+            (session, stateless)
         }
     };
-    conclude(kit, session, stateless, is_for_all)
+    match (session, stateless) {
+        (Ok(session), Some(Ok(stateless))) => {
+            learn(kit, stateless)?;
+            learn(kit, session)
+        }
+        (Ok(session), _) => learn(kit, session),
+        (Err(_), Some(stateless)) => learn(kit, stateless?),
+        (Err(failure), None) => Err(failure),
+    }
 }
 
-async fn within_probe(
-    hello: impl Future<Output = Result<Hello, Failure>>,
-) -> Result<Hello, Failure> {
-    timeout(PROBE, hello)
-        .await
-        .unwrap_or(Err(Failure::NoHello(PROBE)))
-}
-
-/// What a process is, and what its program speaks, from its answers to `initialize` and to
-/// `server/discover`; `None`: it does not know the latter.
-fn conclude(
-    kit: &Kit,
-    session: Result<Hello, Failure>,
-    stateless: Option<Result<Hello, Failure>>,
-    is_for_all: bool,
-) -> Result<Hello, Failure> {
-    let mut families = RevisionFamilies::NONE;
-    let hello = match (session, stateless) {
-        (Ok(session), stateless) => {
-            families = families.and(RevisionFamily::Stateful);
-            if !is_for_all && matches!(stateless, Some(Ok(_))) {
-                families = families.and(RevisionFamily::Stateless);
-            }
-            session
-        }
-        (Err(_), Some(stateless)) => {
-            let stateless = stateless?;
-            families = families.and(RevisionFamily::Stateless);
-            if !is_for_all && lists_sessions(&stateless) {
-                families = families.and(RevisionFamily::Stateful);
-            }
-            stateless
-        }
-        (Err(failure), None) => return Err(failure),
-    };
-    log::info!(event = "families_known", server = kit.spec.name.as_str(), families = families.to_string(); "what the server speaks is known: {families}");
-    // It is found out once: the program is the same one each time.
-    let _ = kit.families.set(families);
+/// Takes note of what the program speaks.
+fn learn(kit: &Kit, hello: Hello) -> Result<Hello, Failure> {
+    kit.learn(match hello {
+        Hello::Sessions(..) => RevisionFamily::Stateful,
+        Hello::Stateless(_) => RevisionFamily::Stateless,
+    });
     Ok(hello)
-}
-
-/// Whether a server names a revision with sessions among those that it speaks.
-fn lists_sessions(hello: &Hello) -> bool {
-    let Hello::Stateless(discovered) = hello else {
-        return true;
-    };
-    let versions: Vec<String> = discovered.read("supportedVersions").unwrap_or_default();
-    versions.iter().any(|version| is_stateful_revision(version))
 }
 
 pub(super) async fn ask(

@@ -10,8 +10,8 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::failure::{End, Failure};
-use super::handshake::{Hello, Opening};
+use super::failure::Failure;
+use super::handshake::{Hello, Opening, PROBE};
 use super::link::Audience;
 use super::places::{Crowd, Owner};
 use super::server::{Kit, MAKE_ROOM, Server};
@@ -87,30 +87,66 @@ impl Pool {
 
     /// The revision families that the program speaks, if that was found out already.
     pub fn known_families(&self) -> Option<RevisionFamilies> {
-        self.kit.families.get().copied()
+        self.families.get().copied()
     }
 
-    /// The revision families that the program speaks. The first time a process is started to find out.
+    /// The revision families that the program speaks. The first time a process is started to find out,
+    /// and a second one where the first has no session: one that was asked `server/discover` may refuse
+    /// `initialize`, though the program knows both.
     ///
     /// # Errors
     /// It can't be started, or does not say hello.
     pub async fn families(&self) -> Result<RevisionFamilies, Failure> {
-        let find_out = || async {
-            let server = self.lookout();
-            let open = server.open_beside().await?;
-            let families = self.known_families();
-            let families = families.ok_or_else(|| Failure::Ended(End::stopped()))?;
-            // A server of both is looked at in a session.
-            let is_other = families.has(RevisionFamily::Stateful)
-                && matches!(*open.hello, Hello::Stateless(_));
-            if is_other || !self.keeps_lookout && self.sharing == Sharing::Session {
-                server.rest();
-                // The next one is to find its place, and whatever a server has but once, free.
-                let _ = timeout(MAKE_ROOM, open.link.ended()).await;
+        let found = self.families.get_or_try_init(|| self.find_out());
+        found.await.copied()
+    }
+
+    async fn find_out(&self) -> Result<RevisionFamilies, Failure> {
+        let begun = Instant::now();
+        let open = self.lookout().open_beside().await?;
+        let is_stateless = matches!(*open.hello, Hello::Stateless(_));
+        let families = match (self.sharing, is_stateless) {
+            // What one process for all speaks is what it was begun with.
+            (Sharing::Shared, true) => RevisionFamilies::NONE.and(RevisionFamily::Stateless),
+            (Sharing::Shared, false) => RevisionFamilies::NONE.and(RevisionFamily::Stateful),
+            (Sharing::Session, _) => {
+                if is_stateless {
+                    self.try_session(begun.elapsed() * 2 + PROBE).await;
+                }
+                self.settle().await;
+                self.kit.families()
             }
-            Ok(families)
         };
-        self.families.get_or_try_init(find_out).await.copied()
+        log::info!(event = "families_known", server = self.kit.spec.name.as_str(), families = families.to_string(); "what the server speaks is known: {families}");
+        Ok(families)
+    }
+
+    /// Tries whether the program has sessions, too. Then it is looked at in one.
+    async fn try_session(&self, patience: Duration) {
+        let server = self.of_nobody(Opening::InSession);
+        if matches!(timeout(patience, server.open()).await, Ok(Ok(_))) {
+            self.kit.learn(RevisionFamily::Stateful);
+            let before = self.lock().lookout.replace(server);
+            if let Some(before) = before {
+                before.retire();
+            }
+        }
+    }
+
+    /// Stops the process that found out, unless it is kept for the gateway's look. The next one is to
+    /// find a place, and whatever a server has but once, free.
+    async fn settle(&self) {
+        let lookout = self.lookout();
+        if !self.keeps_lookout
+            && let Some(open) = lookout.running()
+        {
+            lookout.rest();
+            let _ = timeout(MAKE_ROOM, open.link.ended()).await;
+        }
+        if lookout.running().is_none() {
+            let places = &self.kit.places;
+            drop(places.take_within(&Owner::default(), MAKE_ROOM).await);
+        }
     }
 
     /// A server of one session's own.
@@ -162,13 +198,15 @@ impl Pool {
     /// The server that all share. It is told of no capabilities of clients, since theirs differ.
     pub fn shared(&self) -> Arc<Server> {
         let mut all = self.lock();
-        Arc::clone(all.shared.get_or_insert_with(|| self.of_nobody()))
+        Arc::clone(
+            all.shared
+                .get_or_insert_with(|| self.of_nobody(Opening::OfNobody)),
+        )
     }
 
-    fn of_nobody(&self) -> Arc<Server> {
+    fn of_nobody(&self, opening: Opening) -> Arc<Server> {
         let audience = Audience::Shared(Arc::default());
-        let is_for_all = self.sharing == Sharing::Shared;
-        self.server(Opening::OfNobody { is_for_all }, audience, Owner::default())
+        self.server(opening, audience, Owner::default())
     }
 
     /// The server for the gateway's own look at what is offered: the one that all share, or one that
@@ -178,7 +216,10 @@ impl Pool {
             return self.shared();
         }
         let mut all = self.lock();
-        Arc::clone(all.lookout.get_or_insert_with(|| self.of_nobody()))
+        Arc::clone(
+            all.lookout
+                .get_or_insert_with(|| self.of_nobody(Opening::OfNobody)),
+        )
     }
 
     /// Starts a process without anybody waiting for it: the one that all are to share, or the one for

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -118,7 +118,7 @@ fn kit(options: &BridgeOptions) -> anyhow::Result<Kit> {
         silence: options.answer_timeout,
         idle: options.idle,
         places: Places::new(options.limits()),
-        families: OnceLock::new(),
+        families: AtomicU8::new(0),
         is_proven: AtomicBool::new(false),
     })
 }

@@ -1,11 +1,13 @@
 //! One server, as one session or one caller has it: its process is started when it is needed, said
 //! hello to, started again when it has ended, and stopped when nobody needs it.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use mcp_protocol::{Message, RevisionFamilies, RpcError, Subscriptions, to_stateful};
+use mcp_protocol::{
+    Message, RevisionFamilies, RevisionFamily, RpcError, Subscriptions, to_stateful,
+};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
@@ -40,13 +42,24 @@ pub struct Kit {
     pub idle: Duration,
     /// How many processes there may be.
     pub places: Arc<Places>,
-    /// What the program speaks, once that was found out.
-    pub families: OnceLock<RevisionFamilies>,
+    /// The revision families that the program is known to speak, as their bits.
+    pub families: AtomicU8,
     /// Whether it has ever said hello.
     pub is_proven: AtomicBool,
 }
 
 impl Kit {
+    /// The revision families that the program is known to speak; it is the same one each time.
+    pub(super) fn families(&self) -> RevisionFamilies {
+        RevisionFamilies::from_bits(self.families.load(Ordering::Relaxed))
+    }
+
+    /// It speaks this one.
+    pub(super) fn learn(&self, family: RevisionFamily) {
+        let bits = RevisionFamilies::NONE.and(family).bits();
+        self.families.fetch_or(bits, Ordering::Relaxed);
+    }
+
     /// How long a start may take now. The first may have to install something.
     pub(super) fn patience(&self) -> Duration {
         match self.is_proven.load(Ordering::Relaxed) {

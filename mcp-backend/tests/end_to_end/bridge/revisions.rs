@@ -50,7 +50,7 @@ fn refuses_sessions(bridge: &Bridge) {
 
 #[test]
 fn a_server_is_served_in_what_it_speaks() {
-    for mode in ["sessions", "stateless", "either", "lists both"] {
+    for mode in ["sessions", "stateless", "either", "first"] {
         let bridge = Bridge::start(mode);
         if mode == "sessions" {
             refuses_stateless(&bridge);
@@ -87,7 +87,7 @@ fn all_share_one_process_where_that_is_asked_for() {
     assert_eq!(bridge.events("process_started").len(), 1);
 
     // One process has one revision family: the newer one, where there is a choice.
-    for mode in ["stateless", "either", "lists both"] {
+    for mode in ["stateless", "either", "first"] {
         let bridge = Bridge::start_with(mode, &["--process", "shared"]);
         uses(&mut stateless(&bridge));
         let pid_of = |person: &str| {

@@ -4,7 +4,7 @@ Its first argument is how it behaves:
   sessions    2025-11-25: knows initialize, not server/discover
   stateless   2026-07-28: knows server/discover, not initialize
   either      both, until it is asked to initialize: from then on as `sessions`
-  lists both  both, and says so in server/discover; whichever comes first is what it goes on with
+  first       both; whichever comes first is what it goes on with
   picky       as `sessions`, but refuses clients that it does not know
   silent      reads and never answers
   exit        ends at once
@@ -124,7 +124,7 @@ def complete(result):
     return result if speaks() == "sessions" else {"resultType": "complete", **result}
 
 
-BOTH = ["either", "lists both"]
+BOTH = ["either", "first"]
 CAPABILITIES = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "logging": {}}
 INFO = {"name": "scripted", "version": "1.0"}
 
@@ -155,7 +155,7 @@ def request(id, method, params):
             id=id,
             result={
                 "resultType": "complete",
-                "supportedVersions": ["2026-07-28", "2025-11-25"] if mode == "lists both" else ["2026-07-28"],
+                "supportedVersions": ["2026-07-28"],
                 "capabilities": CAPABILITIES,
                 "_meta": {"io.modelcontextprotocol/serverInfo": INFO},
                 "ttlMs": 1000,
