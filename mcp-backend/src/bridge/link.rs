@@ -459,7 +459,7 @@ impl Link {
         if let Some(request) = left
             && let Err(request) = outbox.put(request, Instant::now())
         {
-            self.refuse(request);
+            self.refuse(*request);
         }
     }
 

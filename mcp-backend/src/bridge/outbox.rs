@@ -62,13 +62,13 @@ impl Outbox {
 
     /// Sends a message or lets it wait. Gives it back if it can do neither: a reader that is too
     /// slow, or too many that wait.
-    pub fn put(&self, message: Message, now: Instant) -> Result<(), Message> {
+    pub fn put(&self, message: Message, now: Instant) -> Result<(), Box<Message>> {
         let mut state = self.lock();
         let mut message = message;
         if let Some(stream) = &state.stream {
             match stream.try_send(message) {
                 Ok(()) => return Ok(()),
-                Err(mpsc::error::TrySendError::Full(message)) => return Err(message),
+                Err(mpsc::error::TrySendError::Full(message)) => return Err(Box::new(message)),
                 Err(mpsc::error::TrySendError::Closed(back)) => message = back,
             }
             state.stream = None;
@@ -80,7 +80,7 @@ impl Outbox {
                 .position(|(_, message)| message.kind() == Kind::Notification);
             match oldest {
                 Some(at) => drop(state.waiting.remove(at)),
-                None => return Err(message),
+                None => return Err(Box::new(message)),
             }
         }
         state.waiting.push_back((now, message));

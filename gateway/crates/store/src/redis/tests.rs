@@ -222,7 +222,7 @@ async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
     assert!(recovery(store.as_ref()).await < Duration::from_secs(2));
     for code in 0..50 {
         let taken = store
-            .take(&Key::of(Table::Code, &format!("c{code}")), now)
+            .take(&Key::of(Table::Code, format!("c{code}")), now)
             .await;
         let value = b"grant".to_vec();
         let expected = match code % 2 {

@@ -95,7 +95,7 @@ pub(super) fn read(
         checks: check_places,
         policies: policy_places,
         uses_in_general: steady.collect(),
-        is_steady: !uses.iter().any(|name| varies(name)),
+        is_steady: !uses.iter().any(varies),
         uses,
         arguments: match paths {
             Some(paths) => AskedArguments::At(paths.into_iter().collect()),

@@ -43,9 +43,9 @@ pub(super) enum Expression {
 /// A test of a text by another one.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum TextTest {
-    StartsWith,
-    NameStartsWith,
-    NameEndsWith,
+    Prefix,
+    NamePrefix,
+    NameSuffix,
 }
 
 impl Expression {
@@ -127,16 +127,16 @@ fn test_text<'f>(
     frame: &mut Frame<'f>,
 ) -> Result<Value<'f>, Stop> {
     match (test, both(of, frame)?) {
-        (TextTest::StartsWith, (Value::Text(text), Value::Text(prefix))) => {
+        (TextTest::Prefix, (Value::Text(text), Value::Text(prefix))) => {
             told(patterns::starts_with(&text, &prefix))
         }
-        (TextTest::StartsWith, (Value::Array(array), Value::Array(prefix))) => {
+        (TextTest::Prefix, (Value::Array(array), Value::Array(prefix))) => {
             Ok(Value::Bool(operators::array_starts_with(&array, &prefix)))
         }
-        (TextTest::NameStartsWith, (Value::Text(name), Value::Text(prefix))) => {
+        (TextTest::NamePrefix, (Value::Text(name), Value::Text(prefix))) => {
             told(patterns::name_starts_with(&name, &prefix))
         }
-        (TextTest::NameEndsWith, (Value::Text(name), Value::Text(suffix))) => {
+        (TextTest::NameSuffix, (Value::Text(name), Value::Text(suffix))) => {
             told(patterns::name_ends_with(&name, &suffix))
         }
         _ => Err(Stop::Error),

@@ -222,13 +222,13 @@ fn of_values(
         }
         Binary::Ffi(name) => match name.as_str() {
             patterns::STARTS_WITH => {
-                Expression::Text(TextTest::StartsWith, Box::new([left, right]))
+                Expression::Text(TextTest::Prefix, Box::new([left, right]))
             }
             patterns::NAME_STARTS_WITH => {
-                Expression::Text(TextTest::NameStartsWith, Box::new([left, right]))
+                Expression::Text(TextTest::NamePrefix, Box::new([left, right]))
             }
             patterns::NAME_ENDS_WITH => {
-                Expression::Text(TextTest::NameEndsWith, Box::new([left, right]))
+                Expression::Text(TextTest::NameSuffix, Box::new([left, right]))
             }
             patterns::NAME_CONTAINS => Expression::NameContains(Box::new([left, right])),
             patterns::NAME_MATCHES => {
