@@ -7,10 +7,10 @@
 //! | module | what it owns |
 //! |---|---|
 //! | [`options`], [`run`] | command line, start and end |
-//! | [`http`], [`streamable`], [`stateless`], [`reply`] | the transport to the front |
+//! | [`http`] | the transport to the front, with sessions and without |
 //! | [`session`] | a client's session |
-//! | [`pool`], [`server`], [`places`], [`handshake`] | who gets a process, and how many; starting, its first words, resting, starting again |
-//! | [`link`], [`exchange`], [`outbox`], [`subscribers`] | the conversation with one process: what is pending, and where each message goes |
+//! | [`pool`] | who gets a process, and how many; starting, its first words, resting, starting again |
+//! | [`connection`] | the conversation with one process: what is pending, and where each message goes |
 //! | [`child`], [`reaper`] | the process: pipes, limits, the log of stderr, an end without orphans |
 //! | [`failure`] | why there is no answer, in words for the client |
 //!
@@ -63,20 +63,11 @@
 //! arguments in the body count.
 
 pub mod child;
-pub mod exchange;
+pub mod connection;
 pub mod failure;
-pub mod handshake;
 pub mod http;
-pub mod link;
 pub mod options;
-pub mod outbox;
-pub mod places;
 pub mod pool;
 pub mod reaper;
-pub mod reply;
 pub mod run;
-pub mod server;
 pub mod session;
-pub mod stateless;
-pub mod streamable;
-pub mod subscribers;

@@ -1,7 +1,7 @@
 //! One process of the server: started with an environment of its own, read line by line, ended with
 //! everything it started.
 //!
-//! Owns: pipes, limits on lines, the log of stderr, the end. Not: what the lines mean (`link`).
+//! Owns: pipes, limits on lines, the log of stderr, the end. Not: what the lines mean (`connection`).
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncRead, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -18,9 +19,9 @@ use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::failure::End;
-use super::places::Place;
-use super::reaper::{ENDED_WITH, LAST_WORDS};
+use crate::bridge::failure::End;
+use crate::bridge::pool::process_slots::ProcessSlot;
+use crate::bridge::reaper::{ENDED_WITH, LAST_WORDS};
 
 /// Lines that wait for the process to read them.
 const WAITING_LINES: usize = 64;
@@ -64,7 +65,7 @@ impl CommandSpec {
     ///
     /// # Errors
     /// No process can be made. A program that is not there is noticed later: by its end.
-    pub fn start(&self, place: Place) -> std::io::Result<(Running, mpsc::Receiver<String>)> {
+    pub fn start(&self, slot: ProcessSlot) -> std::io::Result<(Running, mpsc::Receiver<String>)> {
         let mut command = Command::new(own_program());
         command
             .arg0("mcp-backend")
@@ -103,7 +104,7 @@ impl CommandSpec {
             child,
             stop: stop.clone(),
             called,
-            _place: place,
+            _slot: slot,
         };
         tokio::spawn(async move {
             let how = life.until_its_end().await;
@@ -185,7 +186,7 @@ struct Life {
     logger: JoinHandle<Said>,
     stop: CancellationToken,
     called: Called,
-    _place: Place,
+    _slot: ProcessSlot,
 }
 
 impl Life {
@@ -427,6 +428,26 @@ fn whole(line: &mut Vec<u8>) -> String {
     let text = String::from_utf8_lossy(line).trim_end().to_owned();
     line.clear();
     text
+}
+
+/// Why no process can be made. Where it is a limit: its name, and what to change.
+pub(crate) fn not_started(error: &std::io::Error) -> String {
+    let remedy = match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::MFILE) => {
+            "the limit of open files of the bridge's process is met: raise it (`ulimit -n`, LimitNOFILE= \
+             of systemd, ulimits.nofile of compose), or have fewer processes"
+        }
+        Some(Errno::NFILE) => {
+            "the limit of open files of the machine is met: raise it (`sysctl fs.file-max`)"
+        }
+        Some(Errno::AGAIN) => {
+            "the limit of processes is met: raise it (`ulimit -u`, TasksMax= of systemd, pids_limit of \
+             compose), or have fewer"
+        }
+        Some(Errno::NOMEM) => "the machine has no memory left for it",
+        _ => return error.to_string(),
+    };
+    format!("{remedy} ({error})")
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use mcp_protocol::{Id, Message, RpcError, code};
 
-use super::places::Crowd;
+use crate::bridge::pool::process_slots::LimitScope;
 
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,21 +71,21 @@ pub enum Failure {
     /// It has said nothing for too long.
     #[error("the server's process has not answered within {} s; the request is cancelled", .0.as_secs())]
     Silent(Duration),
-    /// All places are taken by processes that are busy.
+    /// All slots are taken by processes that are busy.
     #[error("{}; try again shortly", full(*.0, *.1))]
-    Full(Crowd, usize),
+    Full(LimitScope, usize),
     /// The process refused the handshake in words of its own.
     #[error("the server refused the handshake")]
     Refused(RpcError),
 }
 
-fn full(crowd: Crowd, most: usize) -> String {
-    match crowd {
-        Crowd::All => "too many processes are busy".to_owned(),
-        Crowd::Person => {
+fn full(scope: LimitScope, most: usize) -> String {
+    match scope {
+        LimitScope::All => "too many processes are busy".to_owned(),
+        LimitScope::User => {
             format!("{most} processes of this person are busy, the most that one may have")
         }
-        Crowd::Connection => {
+        LimitScope::Grant => {
             format!("{most} processes of this connection are busy, the most that one may have")
         }
     }

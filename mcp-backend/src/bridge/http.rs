@@ -1,5 +1,9 @@
 //! The routes of the bridge, and what holds for all of them.
 
+pub mod response;
+pub mod stateful;
+pub mod stateless;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,10 +16,9 @@ use axum::routing::{any, get};
 use mcp_protocol::{Message, Object};
 use tokio_util::sync::CancellationToken;
 
-use super::places::Owner;
-use super::pool::Pool;
-use super::session::Session;
-use super::streamable;
+use crate::bridge::pool::Pool;
+use crate::bridge::pool::process_slots::Owner;
+use crate::bridge::session::Session;
 use crate::hosts::Hosts;
 use crate::sse::SessionId;
 
@@ -66,8 +69,8 @@ impl Front {
     }
 
     /// The person and the client that acts for it.
-    pub fn person(&self, headers: &HeaderMap) -> String {
-        self.owner(headers).person()
+    pub fn user_and_client(&self, headers: &HeaderMap) -> String {
+        self.owner(headers).user_and_client()
     }
 
     /// Whether a request is the gateway's own look at what the server offers. On an address where
@@ -97,8 +100,8 @@ impl Front {
 pub fn router(front: Front, largest_body: usize) -> Router {
     let hosts = Arc::clone(&front.hosts);
     Router::new()
-        .route("/mcp", any(streamable::any))
-        .route("/mcp/", any(streamable::any))
+        .route("/mcp", any(stateful::any))
+        .route("/mcp/", any(stateful::any))
         .with_state(front)
         .layer(DefaultBodyLimit::max(largest_body))
         .layer(middleware::from_fn_with_state(hosts, only_our_hosts))

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 
-use super::places::Limits;
-use super::pool::Sharing;
+use crate::bridge::pool::Sharing;
+use crate::bridge::pool::process_slots::SlotLimits;
 use crate::options::LogFormat;
 
 /// Put an MCP server that speaks on stdin and stdout behind HTTP.
@@ -126,13 +126,13 @@ pub struct BridgeOptions {
 
 impl BridgeOptions {
     /// How many processes there may be.
-    pub fn limits(&self) -> Limits {
+    pub fn limits(&self) -> SlotLimits {
         let all = usize::from(self.processes);
         let or = |given: Option<u16>, share: usize| given.map_or(share.max(1), usize::from);
-        Limits {
+        SlotLimits {
             all,
-            person: or(self.processes_per_person, all * 3 / 4),
-            connection: or(self.processes_per_connection, all / 2),
+            user: or(self.processes_per_person, all * 3 / 4),
+            grant: or(self.processes_per_connection, all / 2),
         }
     }
 }
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_to_listen_is_an_address_or_a_socket() {
+    fn a_slot_to_listen_is_an_address_or_a_socket() {
         assert_eq!(
             "unix:/run/a.sock".parse(),
             Ok(Listen::Unix(PathBuf::from("/run/a.sock")))

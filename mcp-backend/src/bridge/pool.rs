@@ -1,5 +1,9 @@
 //! All servers of a bridge: one for each session, one for each caller without, or one for all.
 
+pub mod handshake;
+pub mod process_slots;
+pub mod server;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -10,12 +14,12 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::failure::Failure;
-use super::handshake::{Hello, Opening, PROBE};
-use super::link::Audience;
-use super::places::{Crowd, Owner};
-use super::server::{Kit, MAKE_ROOM, Server};
-use super::session::Session;
+use crate::bridge::connection::Audience;
+use crate::bridge::failure::Failure;
+use crate::bridge::pool::handshake::{Hello, Opening, PROBE};
+use crate::bridge::pool::process_slots::{LimitScope, Owner};
+use crate::bridge::pool::server::{Kit, MAKE_ROOM, Server};
+use crate::bridge::session::Session;
 
 /// Sessions at once. Without a process a session is small.
 const MOST_SESSIONS: usize = 4_096;
@@ -141,11 +145,11 @@ impl Pool {
             && let Some(open) = lookout.running()
         {
             lookout.rest();
-            let _ = timeout(MAKE_ROOM, open.link.ended()).await;
+            let _ = timeout(MAKE_ROOM, open.connection.ended()).await;
         }
         if lookout.running().is_none() {
-            let places = &self.kit.places;
-            drop(places.take_within(&Owner::default(), MAKE_ROOM).await);
+            let slots = &self.kit.slots;
+            drop(slots.take_within(&Owner::default(), MAKE_ROOM).await);
         }
     }
 
@@ -167,26 +171,30 @@ impl Pool {
         }
         // Part of it, because a server behaves differently towards clients that can do different
         // things.
-        let key = format!("{}\n{}", owner.person(), caller.identity());
+        let key = format!("{}\n{}", owner.user_and_client(), caller.identity());
         if let Some(server) = self.lock().callers.get(&key) {
             return Arc::clone(server);
         }
         let server = self.server(Opening::OfCaller(caller), Audience::Caller, owner.clone());
         let mut all = self.lock();
         let own = all.callers.values();
-        let own = own.filter(|server| server.owner().shares(owner, Crowd::Connection));
+        let own = own.filter(|server| server.owner().shares(owner, LimitScope::Grant));
         let has_too_many = !owner.is_nobody() && own.count() >= MOST_CALLERS_EACH;
         if has_too_many || all.callers.len() >= MOST_CALLERS {
-            let crowd = match has_too_many {
-                true => Crowd::Connection,
-                false => Crowd::All,
+            let scope = match has_too_many {
+                true => LimitScope::Grant,
+                false => LimitScope::All,
             };
             let idle = all
                 .callers
                 .iter()
-                .filter(|(_, server)| server.owner().shares(owner, crowd))
+                .filter(|(_, server)| server.owner().shares(owner, scope))
                 .filter(|(_, server)| !server.is_listened_to())
-                .filter(|(_, server)| server.running().is_none_or(|open| !open.link.is_busy()))
+                .filter(|(_, server)| {
+                    server
+                        .running()
+                        .is_none_or(|open| !open.connection.is_busy())
+                })
                 .min_by_key(|(_, server)| server.used());
             if let Some(key) = idle.map(|(key, _)| key.clone()) {
                 all.callers.remove(&key);
@@ -246,17 +254,17 @@ impl Pool {
         let mut ended = None;
         let owner = &session.owner;
         let own = all.sessions.values();
-        let own = own.filter(|other| other.owner.shares(owner, Crowd::Connection));
+        let own = own.filter(|other| other.owner.shares(owner, LimitScope::Grant));
         let has_too_many = !owner.is_nobody() && own.count() >= MOST_SESSIONS_EACH;
         if has_too_many || all.sessions.len() >= MOST_SESSIONS {
-            let crowd = match has_too_many {
-                true => Crowd::Connection,
-                false => Crowd::All,
+            let scope = match has_too_many {
+                true => LimitScope::Grant,
+                false => LimitScope::All,
             };
             let unused = all
                 .sessions
                 .values()
-                .filter(|other| other.owner.shares(owner, crowd))
+                .filter(|other| other.owner.shares(owner, scope))
                 .filter(|session| !session.outbox.is_open())
                 .min_by_key(|session| session.used())
                 .map(|session| session.id.clone());
@@ -272,9 +280,9 @@ impl Pool {
     }
 
     /// A session, for whom it was opened.
-    pub fn session(&self, id: &str, person: &str) -> Option<Arc<Session>> {
+    pub fn session(&self, id: &str, user_and_client: &str) -> Option<Arc<Session>> {
         let session = self.lock().sessions.get(id).cloned();
-        session.filter(|session| session.owner.person() == person)
+        session.filter(|session| session.owner.user_and_client() == user_and_client)
     }
 
     /// Ends a session.
@@ -299,14 +307,14 @@ impl Pool {
     }
 
     /// Stops the process that is missed the least, because `owner` needs another more: one of
-    /// `crowd`, which has all that it may have, that has nothing to do, the longest unused, best one
+    /// `scope`, which has all that it may have, that has nothing to do, the longest unused, best one
     /// that nobody listens to. `false`: all are busy.
-    pub fn make_room(&self, owner: &Owner, crowd: Crowd) -> bool {
+    pub fn make_room(&self, owner: &Owner, scope: LimitScope) -> bool {
         let unused = self
             .servers()
             .into_iter()
-            .filter(|server| crowd == Crowd::All || !server.owner().is_nobody())
-            .filter(|server| server.owner().shares(owner, crowd))
+            .filter(|server| scope == LimitScope::All || !server.owner().is_nobody())
+            .filter(|server| server.owner().shares(owner, scope))
             .filter_map(|server| Some(((server.is_listened_to(), server.idle_since()?), server)))
             .min_by_key(|(rank, _)| *rank);
         let Some((_, server)) = unused else {

@@ -15,12 +15,12 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::child::CommandSpec;
-use super::http::{Front, IdentityHeaders, router};
-use super::options::{BridgeOptions, Listen, environment};
-use super::places::Places;
-use super::pool::Pool;
-use super::server::Kit;
+use crate::bridge::child::CommandSpec;
+use crate::bridge::http::{Front, IdentityHeaders, router};
+use crate::bridge::options::{BridgeOptions, Listen, environment};
+use crate::bridge::pool::Pool;
+use crate::bridge::pool::process_slots::ProcessSlots;
+use crate::bridge::pool::server::Kit;
 use crate::hosts::Hosts;
 use crate::{limits, run};
 
@@ -88,7 +88,7 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
         }
     };
     pool.close();
-    let _ = timeout(LAST_PROCESSES, pool.kit().places.all_free()).await;
+    let _ = timeout(LAST_PROCESSES, pool.kit().slots.all_free()).await;
     log::info!(event = "ended"; "ended");
     served
 }
@@ -117,7 +117,7 @@ fn kit(options: &BridgeOptions) -> anyhow::Result<Kit> {
         start: options.start_timeout,
         silence: options.answer_timeout,
         idle: options.idle,
-        places: Places::new(options.limits()),
+        slots: ProcessSlots::new(options.limits()),
         families: AtomicU8::new(0),
         is_proven: AtomicBool::new(false),
     })

@@ -8,15 +8,15 @@ use mcp_protocol::{
     Id, Kind, Message, Object, RpcError, Subscriptions, code, is_stateful_revision,
 };
 
-use super::exchange::{Exchange, OnLeave};
-use super::failure::Failure;
-use super::handshake::{Hello, Opening};
-use super::link::{Asking, Audience};
-use super::outbox::Outbox;
-use super::places::Owner;
-use super::pool::{Pool, Sharing};
-use super::server::{Open, Server};
-use super::subscribers::Subscription;
+use crate::bridge::connection::exchange::{Exchange, OnLeave};
+use crate::bridge::connection::outbox::Outbox;
+use crate::bridge::connection::subscribers::Subscription;
+use crate::bridge::connection::{Asking, Audience};
+use crate::bridge::failure::Failure;
+use crate::bridge::pool::handshake::{Hello, Opening};
+use crate::bridge::pool::process_slots::Owner;
+use crate::bridge::pool::server::{Open, Server};
+use crate::bridge::pool::{Pool, Sharing};
 
 /// One session.
 #[derive(Debug)]
@@ -141,7 +141,7 @@ impl Session {
         // A process that has ended is not started for the sake of an answer to its question.
         if message.kind() == Kind::Response {
             if let Some(open) = server.running() {
-                open.link.answer(message).await;
+                open.connection.answer(message).await;
             }
             return Ok(Taken::Noted);
         }
@@ -156,9 +156,9 @@ impl Session {
             _ => {
                 match server.running() {
                     Some(open) if message.method() == "notifications/cancelled" => {
-                        open.link.cancel(self.number, message).await;
+                        open.connection.cancel(self.number, message).await;
                     }
-                    Some(open) => open.link.write(&message).await?,
+                    Some(open) => open.connection.write(&message).await?,
                     None => {}
                 }
                 Ok(Taken::Noted)
@@ -185,13 +185,13 @@ impl Session {
             }
             (_, "notifications/cancelled") => {
                 if let Some(open) = server.running() {
-                    open.link.cancel(self.number, message).await;
+                    open.connection.cancel(self.number, message).await;
                 }
                 return Ok(Taken::Noted);
             }
             (Kind::Notification, _) => {
                 if let Some(open) = server.running() {
-                    open.link.write(&message).await?;
+                    open.connection.write(&message).await?;
                 }
                 return Ok(Taken::Noted);
             }
@@ -253,7 +253,7 @@ impl Session {
             on_leave: OnLeave::Forget,
             patience: server.kit().silence,
         };
-        open.link.ask(message, asking).await.map(Taken::Asked)
+        open.connection.ask(message, asking).await.map(Taken::Asked)
     }
 }
 
@@ -278,7 +278,7 @@ fn shared_result(mut result: Object, asked: &Message) -> Object {
 }
 
 /// What a server without sessions says to `initialize` (2026-07-28, Versioning).
-pub(super) fn no_sessions(initialize: &Message) -> RpcError {
+pub(crate) fn no_sessions(initialize: &Message) -> RpcError {
     let requested = initialize.params().text("protocolVersion");
     RpcError::unsupported_version(&requested.unwrap_or_default())
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use mcp_protocol::Message;
 use mcp_protocol::to_stateful::Filter;
 
-use super::outbox::Outbox;
+use crate::bridge::connection::outbox::Outbox;
 
 /// The clients of one process.
 #[derive(Debug, Default)]

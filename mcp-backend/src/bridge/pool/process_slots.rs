@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// For whom something runs, as far as is known; empty where it is not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// The person.
+    /// The user.
     pub user: String,
     /// The client that acts for them.
     pub client: String,
@@ -21,7 +21,7 @@ pub struct Owner {
 
 impl Owner {
     /// Person and client, by whom sessions and processes are told apart. A grant may be renewed.
-    pub fn person(&self) -> String {
+    pub fn user_and_client(&self) -> String {
         format!("{}\n{}", self.user, self.client)
     }
 
@@ -33,47 +33,47 @@ impl Owner {
     /// What counts as one connection: the grant, or else the client.
     pub fn connection(&self) -> String {
         match self.grant.is_empty() {
-            true => self.person(),
+            true => self.user_and_client(),
             false => self.grant.clone(),
         }
     }
 
-    /// Whether something of another counts where `crowd` is full for this one.
-    pub fn shares(&self, other: &Self, crowd: Crowd) -> bool {
-        match crowd {
-            Crowd::All => true,
-            Crowd::Person => self.user == other.user,
-            Crowd::Connection => self.connection() == other.connection(),
+    /// Whether something of another counts where `scope` is full for this one.
+    pub fn shares(&self, other: &Self, scope: LimitScope) -> bool {
+        match scope {
+            LimitScope::All => true,
+            LimitScope::User => self.user == other.user,
+            LimitScope::Grant => self.connection() == other.connection(),
         }
     }
 }
 
-/// Who has all the places that they may have.
+/// Who has all the slots that they may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Crowd {
+pub enum LimitScope {
     /// Everybody together.
     All,
-    /// One person.
-    Person,
+    /// One user.
+    User,
     /// One connection of one app.
-    Connection,
+    Grant,
 }
 
-/// The most places.
+/// The most slots.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct SlotLimits {
     /// In all.
     pub all: usize,
-    /// Of one person.
-    pub person: usize,
-    /// Of one connection.
-    pub connection: usize,
+    /// Of one user.
+    pub user: usize,
+    /// Of one grant, which is one connection of an app.
+    pub grant: usize,
 }
 
-/// The places for processes.
+/// The slots for processes.
 #[derive(Debug)]
-pub struct Places {
-    limits: Limits,
+pub struct ProcessSlots {
+    limits: SlotLimits,
     taken: Mutex<Taken>,
     freed: Notify,
 }
@@ -81,20 +81,20 @@ pub struct Places {
 #[derive(Debug, Default)]
 struct Taken {
     all: usize,
-    persons: HashMap<String, usize>,
-    connections: HashMap<String, usize>,
+    users: HashMap<String, usize>,
+    grants: HashMap<String, usize>,
 }
 
 /// One place. It is free again when this is dropped.
 #[derive(Debug)]
-pub struct Place {
-    places: Arc<Places>,
+pub struct ProcessSlot {
+    slots: Arc<ProcessSlots>,
     owner: Owner,
 }
 
-impl Places {
+impl ProcessSlots {
     /// All of them free.
-    pub fn new(limits: Limits) -> Arc<Self> {
+    pub fn new(limits: SlotLimits) -> Arc<Self> {
         Arc::new(Self {
             limits,
             taken: Mutex::default(),
@@ -106,12 +106,12 @@ impl Places {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The most that `crowd` may have.
-    pub fn most(&self, crowd: Crowd) -> usize {
-        match crowd {
-            Crowd::All => self.limits.all,
-            Crowd::Person => self.limits.person,
-            Crowd::Connection => self.limits.connection,
+    /// The most that `scope` may have.
+    pub fn most(&self, scope: LimitScope) -> usize {
+        match scope {
+            LimitScope::All => self.limits.all,
+            LimitScope::User => self.limits.user,
+            LimitScope::Grant => self.limits.grant,
         }
     }
 
@@ -120,27 +120,27 @@ impl Places {
     ///
     /// # Errors
     /// There is none: who has them.
-    pub fn take(self: &Arc<Self>, owner: &Owner) -> Result<Place, Crowd> {
+    pub fn take(self: &Arc<Self>, owner: &Owner) -> Result<ProcessSlot, LimitScope> {
         let mut taken = self.lock();
         let count = |of: &HashMap<String, usize>, key: &str| of.get(key).copied().unwrap_or(0);
         if !owner.is_nobody() {
-            if count(&taken.connections, &owner.connection()) >= self.limits.connection {
-                return Err(Crowd::Connection);
+            if count(&taken.grants, &owner.connection()) >= self.limits.grant {
+                return Err(LimitScope::Grant);
             }
-            if count(&taken.persons, &owner.user) >= self.limits.person {
-                return Err(Crowd::Person);
+            if count(&taken.users, &owner.user) >= self.limits.user {
+                return Err(LimitScope::User);
             }
         }
         if taken.all >= self.limits.all {
-            return Err(Crowd::All);
+            return Err(LimitScope::All);
         }
         taken.all += 1;
         if !owner.is_nobody() {
-            *taken.connections.entry(owner.connection()).or_default() += 1;
-            *taken.persons.entry(owner.user.clone()).or_default() += 1;
+            *taken.grants.entry(owner.connection()).or_default() += 1;
+            *taken.users.entry(owner.user.clone()).or_default() += 1;
         }
-        Ok(Place {
-            places: Arc::clone(self),
+        Ok(ProcessSlot {
+            slots: Arc::clone(self),
             owner: owner.clone(),
         })
     }
@@ -153,21 +153,21 @@ impl Places {
         self: &Arc<Self>,
         owner: &Owner,
         patience: Duration,
-    ) -> Result<Place, Crowd> {
-        let mut crowd = Crowd::All;
+    ) -> Result<ProcessSlot, LimitScope> {
+        let mut scope = LimitScope::All;
         let waiting = async {
             loop {
                 let freed = self.freed.notified();
                 let mut freed = std::pin::pin!(freed);
                 freed.as_mut().enable();
                 match self.take(owner) {
-                    Ok(place) => return place,
-                    Err(full) => crowd = full,
+                    Ok(slot) => return slot,
+                    Err(full) => scope = full,
                 }
                 freed.await;
             }
         };
-        timeout(patience, waiting).await.map_err(|_| crowd)
+        timeout(patience, waiting).await.map_err(|_| scope)
     }
 
     /// Waits until all are free.
@@ -184,16 +184,16 @@ impl Places {
     }
 }
 
-impl Drop for Place {
+impl Drop for ProcessSlot {
     fn drop(&mut self) {
-        let mut taken = self.places.lock();
+        let mut taken = self.slots.lock();
         taken.all -= 1;
         if !self.owner.is_nobody() {
-            give_back(&mut taken.connections, &self.owner.connection());
-            give_back(&mut taken.persons, &self.owner.user);
+            give_back(&mut taken.grants, &self.owner.connection());
+            give_back(&mut taken.users, &self.owner.user);
         }
         drop(taken);
-        self.places.freed.notify_waiters();
+        self.slots.freed.notify_waiters();
     }
 }
 
@@ -219,26 +219,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_has_all_places_and_each_is_given_back() {
-        let places = Places::new(Limits {
+    async fn nobody_has_all_slots_and_each_is_given_back() {
+        let slots = ProcessSlots::new(SlotLimits {
             all: 6,
-            person: 4,
-            connection: 3,
+            user: 4,
+            grant: 3,
         });
-        let take = |user: &str, grant: &str| places.take(&owner(user, grant));
-        let mut held: Vec<Place> = (0..3).map(|_| take("a", "1").unwrap()).collect();
-        assert_eq!(take("a", "1").unwrap_err(), Crowd::Connection);
+        let take = |user: &str, grant: &str| slots.take(&owner(user, grant));
+        let mut held: Vec<ProcessSlot> = (0..3).map(|_| take("a", "1").unwrap()).collect();
+        assert_eq!(take("a", "1").unwrap_err(), LimitScope::Grant);
         held.push(take("a", "2").unwrap());
-        assert_eq!(take("a", "2").unwrap_err(), Crowd::Person);
-        assert_eq!(take("a", "3").unwrap_err(), Crowd::Person);
+        assert_eq!(take("a", "2").unwrap_err(), LimitScope::User);
+        assert_eq!(take("a", "3").unwrap_err(), LimitScope::User);
         held.push(take("b", "4").unwrap());
         // Nobody in particular is bounded by the whole alone.
-        held.push(places.take(&Owner::default()).unwrap());
-        assert_eq!(take("b", "4").unwrap_err(), Crowd::All);
+        held.push(slots.take(&Owner::default()).unwrap());
+        assert_eq!(take("b", "4").unwrap_err(), LimitScope::All);
         let waiting = {
-            let places = Arc::clone(&places);
+            let slots = Arc::clone(&slots);
             tokio::spawn(async move {
-                places
+                slots
                     .take_within(&owner("b", "4"), Duration::from_secs(5))
                     .await
             })
@@ -247,7 +247,7 @@ mod tests {
         held.remove(0);
         held.push(waiting.await.unwrap().unwrap());
         drop(held);
-        places.all_free().await;
-        assert!(places.lock().persons.is_empty() && places.lock().connections.is_empty());
+        slots.all_free().await;
+        assert!(slots.lock().users.is_empty() && slots.lock().grants.is_empty());
     }
 }

@@ -7,8 +7,8 @@ use mcp_protocol::{Id, Message};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::failure::{End, Failure};
-use super::link::Link;
+use crate::bridge::connection::Connection;
+use crate::bridge::failure::{End, Failure};
 
 /// What happens to a request when nobody waits for its answer any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,7 @@ pub enum Heard {
 /// A request under way. Dropping it is leaving.
 #[derive(Debug)]
 pub struct Exchange {
-    link: Arc<Link>,
+    connection: Arc<Connection>,
     number: u64,
     id: Id,
     notices: Option<mpsc::Receiver<Message>>,
@@ -41,15 +41,15 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn new(
-        link: Arc<Link>,
+    pub(crate) fn new(
+        connection: Arc<Connection>,
         (number, id): (u64, Id),
         (notices, answer): (mpsc::Receiver<Message>, oneshot::Receiver<Message>),
         on_leave: OnLeave,
         patience: Duration,
     ) -> Self {
         Self {
-            link,
+            connection,
             number,
             id,
             notices: Some(notices),
@@ -69,7 +69,8 @@ impl Exchange {
         self.answer.as_ref()?;
         let heard = timeout(self.patience, self.hear()).await;
         let heard = heard.unwrap_or_else(|_| {
-            self.link.leave(self.number, OnLeave::Cancel, "timeout");
+            self.connection
+                .leave(self.number, OnLeave::Cancel, "timeout");
             Heard::Answer(Failure::Silent(self.patience).response(Some(&self.id)))
         });
         if matches!(heard, Heard::Answer(_)) {
@@ -100,7 +101,7 @@ impl Exchange {
             None => None,
         };
         Heard::Answer(answer.unwrap_or_else(|| {
-            let how = self.link.how_it_ended();
+            let how = self.connection.how_it_ended();
             let failure = Failure::Ended(how.unwrap_or_else(End::stopped));
             failure.response(Some(&self.id))
         }))
@@ -110,7 +111,7 @@ impl Exchange {
 impl Drop for Exchange {
     fn drop(&mut self) {
         if self.answer.take().is_some() {
-            self.link
+            self.connection
                 .leave(self.number, self.on_leave, "the client has left");
         }
     }

@@ -13,7 +13,7 @@ use mcp_protocol::{Id, Message, RpcError};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::exchange::{Exchange, Heard};
+use crate::bridge::connection::exchange::{Exchange, Heard};
 use crate::http::KEEP_ALIVE;
 
 /// An answer that takes longer than this comes as an event stream, which can be kept alive.

@@ -4,6 +4,10 @@
 //! Owns: what is pending, in both directions, and where a message of the process goes. Not: the
 //! process (`child`), starting it again (`server`).
 
+pub mod exchange;
+pub mod outbox;
+pub mod subscribers;
+
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,16 +15,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use mcp_protocol::{Id, Kind, Message, Object, RpcError, code, meta, to_stateful};
-use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-use super::child::{CommandSpec, Running};
-use super::exchange::{Exchange, OnLeave};
-use super::failure::{End, Failure};
-use super::outbox::Outbox;
-use super::places::Place;
-use super::subscribers::Subscribers;
+use crate::bridge::child::{CommandSpec, Running, not_started};
+use crate::bridge::connection::exchange::{Exchange, OnLeave};
+use crate::bridge::connection::outbox::Outbox;
+use crate::bridge::connection::subscribers::Subscribers;
+use crate::bridge::failure::{End, Failure};
+use crate::bridge::pool::process_slots::ProcessSlot;
 
 /// Notifications that wait for the reader of one answer.
 const UNREAD: usize = 256;
@@ -43,7 +46,7 @@ pub enum Audience {
 
 /// A conversation with one process. The process ends when this is dropped.
 #[derive(Debug)]
-pub struct Link {
+pub struct Connection {
     running: Running,
     audience: Audience,
     numbers: Arc<AtomicU64>,
@@ -96,7 +99,7 @@ pub struct Asking {
     pub patience: Duration,
 }
 
-impl Link {
+impl Connection {
     /// Starts a process.
     ///
     /// # Errors
@@ -105,41 +108,43 @@ impl Link {
         spec: &CommandSpec,
         audience: Audience,
         numbers: Arc<AtomicU64>,
-        place: Place,
+        slot: ProcessSlot,
     ) -> Result<Arc<Self>, Failure> {
         let (running, mut lines) = spec
-            .start(place)
+            .start(slot)
             .map_err(|error| Failure::NotStarted(not_started(&error)))?;
         let ended = running.ended();
-        let link = Arc::new(Self {
+        let connection = Arc::new(Self {
             running,
             audience,
             numbers,
             table: Mutex::default(),
             name: spec.name.clone(),
         });
-        let weak = Arc::downgrade(&link);
+        let weak = Arc::downgrade(&connection);
         tokio::spawn(async move {
             while let Some(line) = lines.recv().await {
-                let Some(link) = weak.upgrade() else { return };
-                link.take(&line);
+                let Some(connection) = weak.upgrade() else {
+                    return;
+                };
+                connection.take(&line);
             }
             let mut ended = pin!(ended);
             let how = match timeout(LAST_BREATH, &mut ended).await {
                 Ok(how) => how,
                 Err(_) => {
                     // Without its output a process is of no use.
-                    if let Some(link) = weak.upgrade() {
-                        link.running.stop();
+                    if let Some(connection) = weak.upgrade() {
+                        connection.running.stop();
                     }
                     ended.await
                 }
             };
-            if let Some(link) = weak.upgrade() {
-                link.close(how);
+            if let Some(connection) = weak.upgrade() {
+                connection.close(how);
             }
         });
-        Ok(link)
+        Ok(connection)
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
@@ -246,7 +251,7 @@ impl Link {
     }
 
     /// Tells the process something if it reads.
-    pub(super) fn try_write(&self, message: &Message) {
+    pub(crate) fn try_write(&self, message: &Message) {
         if !self.running.try_write(message.to_string()) {
             log::warn!(event = "process_does_not_read", server = self.name.as_str(), pid = self.pid(); "the process does not read its input");
         }
@@ -280,7 +285,7 @@ impl Link {
     }
 
     /// Nobody waits for an answer any more.
-    pub(super) fn leave(&self, number: u64, on_leave: OnLeave, reason: &str) {
+    pub(crate) fn leave(&self, number: u64, on_leave: OnLeave, reason: &str) {
         if on_leave == OnLeave::Cancel && self.lock().pending.remove(&number).is_some() {
             self.try_write(&to_stateful::cancelled(&Id::number(number), reason));
         }
@@ -486,24 +491,4 @@ fn unasked(id: &Id, request: &Message, code: i64) -> Message {
 
 fn number_of(id: Option<Id>) -> Option<u64> {
     id?.to_string().parse().ok()
-}
-
-/// Why no process can be made. Where it is a limit: its name, and what to change.
-fn not_started(error: &std::io::Error) -> String {
-    let remedy = match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::MFILE) => {
-            "the limit of open files of the bridge's process is met: raise it (`ulimit -n`, LimitNOFILE= \
-             of systemd, ulimits.nofile of compose), or have fewer processes"
-        }
-        Some(Errno::NFILE) => {
-            "the limit of open files of the machine is met: raise it (`sysctl fs.file-max`)"
-        }
-        Some(Errno::AGAIN) => {
-            "the limit of processes is met: raise it (`ulimit -u`, TasksMax= of systemd, pids_limit of \
-             compose), or have fewer"
-        }
-        Some(Errno::NOMEM) => "the machine has no memory left for it",
-        _ => return error.to_string(),
-    };
-    format!("{remedy} ({error})")
 }

@@ -9,12 +9,12 @@ use mcp_protocol::{
     standard_headers,
 };
 
-use super::exchange::{Exchange, OnLeave};
-use super::failure::Failure;
-use super::http::Front;
-use super::link::Asking;
-use super::places::Owner;
-use super::reply::{self, Accepts};
+use crate::bridge::connection::Asking;
+use crate::bridge::connection::exchange::{Exchange, OnLeave};
+use crate::bridge::failure::Failure;
+use crate::bridge::http::Front;
+use crate::bridge::http::response::{self, Accepts};
+use crate::bridge::pool::process_slots::Owner;
 
 /// A message of 2026-07-28.
 pub async fn post(front: Front, headers: HeaderMap, message: Message) -> Response {
@@ -27,18 +27,22 @@ pub async fn post(front: Front, headers: HeaderMap, message: Message) -> Respons
     }
     let caller = match Caller::of(&message) {
         Ok(caller) => caller,
-        Err(refused) => return reply::json(StatusCode::BAD_REQUEST, &refused.response(Some(&id))),
+        Err(refused) => {
+            return response::json(StatusCode::BAD_REQUEST, &refused.response(Some(&id)));
+        }
     };
     if let Err(why) = check_headers(&headers, &message) {
         let error = RpcError::new(code::HEADER_MISMATCH, &format!("Header mismatch: {why}"));
-        return reply::refuse(StatusCode::BAD_REQUEST, Some(&id), &error);
+        return response::refuse(StatusCode::BAD_REQUEST, Some(&id), &error);
     }
     let owner = front.owner(&headers);
     let info: Option<Object> = serde_json::from_str(caller.client_info().get()).ok();
     let is_look = front.is_look(&owner, info.as_ref(), &caller.capabilities);
     match ask(&front, &owner, caller, message, is_look).await {
-        Ok(Some(asked)) => reply::respond(reply::heard(asked), Accepts::of(&headers), status).await,
-        Ok(None) => reply::refuse(StatusCode::BAD_REQUEST, Some(&id), &not_spoken()),
+        Ok(Some(asked)) => {
+            response::respond(response::heard(asked), Accepts::of(&headers), status).await
+        }
+        Ok(None) => response::refuse(StatusCode::BAD_REQUEST, Some(&id), &not_spoken()),
         Err(failure) => failed(&failure, &id, is_look),
     }
 }
@@ -66,7 +70,7 @@ async fn ask(
         on_leave: OnLeave::Cancel,
         patience: server.kit().silence,
     };
-    open.link.ask(message, asking).await.map(Some)
+    open.connection.ask(message, asking).await.map(Some)
 }
 
 /// What a server with sessions answers that has never heard of this revision: a client that knows
@@ -87,12 +91,12 @@ fn failed(failure: &Failure, id: &Id, is_look: bool) -> Response {
     };
     match failure {
         Failure::Full(..) => {
-            let mut response = reply::json(StatusCode::SERVICE_UNAVAILABLE, &answer);
+            let mut response = response::json(StatusCode::SERVICE_UNAVAILABLE, &answer);
             let soon = HeaderValue::from_static("5");
             response.headers_mut().insert(header::RETRY_AFTER, soon);
             response
         }
-        _ => reply::json(status(&answer), &answer),
+        _ => response::json(status(&answer), &answer),
     }
 }
 

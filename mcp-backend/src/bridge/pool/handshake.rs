@@ -14,14 +14,14 @@ use mcp_protocol::{
 };
 use tokio::time::timeout;
 
-use super::exchange::{Exchange, OnLeave};
-use super::failure::Failure;
-use super::link::{Asking, Link};
-use super::server::Kit;
+use crate::bridge::connection::exchange::{Exchange, OnLeave};
+use crate::bridge::connection::{Asking, Connection};
+use crate::bridge::failure::Failure;
+use crate::bridge::pool::server::Kit;
 
 /// A server that never heard of `server/discover` may keep silent about it, one without sessions about
 /// `initialize`.
-pub(super) const PROBE: Duration = Duration::from_secs(5);
+pub(crate) const PROBE: Duration = Duration::from_secs(5);
 
 /// How a process is said hello to.
 #[derive(Debug)]
@@ -64,30 +64,30 @@ impl std::fmt::Display for Hello {
 ///
 /// # Errors
 /// It refuses, ends, or keeps silent for too long.
-pub(super) async fn hello(
+pub(crate) async fn hello(
     kit: &Kit,
-    link: &Arc<Link>,
+    connection: &Arc<Connection>,
     opening: &Opening,
 ) -> Result<Hello, Failure> {
     let patience = kit.patience();
     let hello = async {
         match opening {
             Opening::OfClient(initialize) => {
-                initialized(&mut ask(kit, link, initialize.clone()).await?).await
+                initialized(&mut ask(kit, connection, initialize.clone()).await?).await
             }
-            Opening::OfCaller(caller) => by_discover(kit, link, caller).await,
+            Opening::OfCaller(caller) => by_discover(kit, connection, caller).await,
             Opening::OfNobody | Opening::InSession => {
                 let families = kit.families();
                 let in_session = matches!(opening, Opening::InSession);
                 let hello = if in_session || families.has(RevisionFamily::Stateful) {
-                    initialized(&mut ask(kit, link, initialize()).await?).await?
+                    initialized(&mut ask(kit, connection, initialize()).await?).await?
                 } else if families.has(RevisionFamily::Stateless) {
-                    by_discover(kit, link, &nobody()).await?
+                    by_discover(kit, connection, &nobody()).await?
                 } else {
-                    find_out(kit, link).await?
+                    find_out(kit, connection).await?
                 };
                 if matches!(hello, Hello::Sessions(..)) {
-                    link.write(&to_stateful::initialized()).await?;
+                    connection.write(&to_stateful::initialized()).await?;
                 }
                 Ok(hello)
             }
@@ -99,7 +99,7 @@ pub(super) async fn hello(
         .flatten()
         .map_err(|failure| {
             // What ended can refuse nothing: its end is what is told.
-            match (failure, link.how_it_ended()) {
+            match (failure, connection.how_it_ended()) {
                 (Failure::Refused(_), Some(end)) => Failure::Ended(end),
                 (failure, _) => failure,
             }
@@ -111,15 +111,15 @@ pub(super) async fn hello(
 /// Asks a process what it speaks: `server/discover` first (2026-07-28, stdio, Backward Compatibility),
 /// then `initialize`, which ties it to a session. One that is slow to start finds both, and may answer
 /// both.
-async fn find_out(kit: &Kit, link: &Arc<Link>) -> Result<Hello, Failure> {
-    let mut discover = ask(kit, link, discover(&nobody())).await?;
+async fn find_out(kit: &Kit, connection: &Arc<Connection>) -> Result<Hello, Failure> {
+    let mut discover = ask(kit, connection, discover(&nobody())).await?;
     let mut discovering = pin!(async { discovered(&discover.answer().await) });
     let first = match timeout(PROBE, &mut discovering).await {
         Ok(Some(hello)) => return learn(kit, hello?),
         Ok(None) => None,
         Err(_) => Some(discovering),
     };
-    let mut asked = ask(kit, link, initialize()).await?;
+    let mut asked = ask(kit, connection, initialize()).await?;
     let Some(mut discovering) = first else {
         return learn(kit, initialized(&mut asked).await?);
     };
@@ -162,9 +162,9 @@ fn learn(kit: &Kit, hello: Hello) -> Result<Hello, Failure> {
     Ok(hello)
 }
 
-pub(super) async fn ask(
+pub(crate) async fn ask(
     kit: &Kit,
-    link: &Arc<Link>,
+    connection: &Arc<Connection>,
     request: Message,
 ) -> Result<Exchange, Failure> {
     let asking = Asking {
@@ -172,7 +172,7 @@ pub(super) async fn ask(
         on_leave: OnLeave::Forget,
         patience: kit.patience(),
     };
-    link.ask(request, asking).await
+    connection.ask(request, asking).await
 }
 
 fn initialize() -> Message {
@@ -200,8 +200,12 @@ fn discover(caller: &Caller) -> Message {
     Message::request(&Id::number(0), "server/discover", &params)
 }
 
-async fn by_discover(kit: &Kit, link: &Arc<Link>, caller: &Caller) -> Result<Hello, Failure> {
-    let answer = ask(kit, link, discover(caller)).await?.answer().await;
+async fn by_discover(
+    kit: &Kit,
+    connection: &Arc<Connection>,
+    caller: &Caller,
+) -> Result<Hello, Failure> {
+    let answer = ask(kit, connection, discover(caller)).await?.answer().await;
     discovered(&answer).unwrap_or_else(|| {
         Err(match answer.failure() {
             Some(error) => Failure::Refused(error),

@@ -15,11 +15,11 @@ use mcp_protocol::{
     media_type, meta,
 };
 
-use super::exchange::Heard;
-use super::http::{Front, messages};
-use super::reply::{self, Accepts};
-use super::session::{Session, Taken, no_sessions};
-use super::stateless;
+use crate::bridge::connection::exchange::Heard;
+use crate::bridge::http::response::{self, Accepts};
+use crate::bridge::http::stateless;
+use crate::bridge::http::{Front, messages};
+use crate::bridge::session::{Session, Taken, no_sessions};
 use crate::http::too_many_sessions;
 
 const SESSION: &str = "mcp-session-id";
@@ -59,7 +59,7 @@ async fn post(front: Front, headers: HeaderMap, body: Bytes) -> Response {
     }
     let Some(messages) = messages(&body) else {
         let error = RpcError::new(code::PARSE_ERROR, "the body is not a JSON-RPC message");
-        return reply::refuse(StatusCode::BAD_REQUEST, None, &error);
+        return response::refuse(StatusCode::BAD_REQUEST, None, &error);
     };
     if let [message] = &*messages
         && is_stateless(&headers, message)
@@ -104,7 +104,11 @@ fn unknown_version(front: &Front, headers: &HeaderMap, messages: &[Message]) -> 
         RpcError::new(code::INVALID_REQUEST, &sentence)
     };
     let id = messages.iter().find_map(Message::id);
-    Some(reply::refuse(StatusCode::BAD_REQUEST, id.as_ref(), &error))
+    Some(response::refuse(
+        StatusCode::BAD_REQUEST,
+        id.as_ref(),
+        &error,
+    ))
 }
 
 async fn initialize(front: Front, headers: HeaderMap, message: Message) -> Response {
@@ -121,7 +125,7 @@ async fn initialize(front: Front, headers: HeaderMap, message: Message) -> Respo
     let begun = match front.pool.families().await {
         Ok(families) if !families.has(RevisionFamily::Stateful) => {
             let error = no_sessions(&message);
-            return reply::refuse(StatusCode::BAD_REQUEST, Some(&id), &error);
+            return response::refuse(StatusCode::BAD_REQUEST, Some(&id), &error);
         }
         Ok(_) => session.begin(&front.pool, &message, is_look).await,
         Err(failure) => Err(failure),
@@ -144,8 +148,8 @@ async fn initialize(front: Front, headers: HeaderMap, message: Message) -> Respo
 
 fn known(headers: &HeaderMap, answer: &Message) -> Response {
     match Accepts::of(headers).json() {
-        true => reply::json(StatusCode::OK, answer),
-        false => reply::events(stream::iter([reply::event(answer)])),
+        true => response::json(StatusCode::OK, answer),
+        false => response::events(stream::iter([response::event(answer)])),
     }
 }
 
@@ -158,7 +162,7 @@ async fn in_session(front: Front, headers: HeaderMap, messages: Vec<Message>) ->
     let mut answers: Vec<BoxStream<'static, Heard>> = Vec::new();
     for message in messages {
         match session.take(message).await {
-            Taken::Asked(exchange) => answers.push(reply::heard(exchange)),
+            Taken::Asked(exchange) => answers.push(response::heard(exchange)),
             Taken::Known(answer) => {
                 answers.push(stream::iter([Heard::Answer(answer)]).boxed());
             }
@@ -168,13 +172,13 @@ async fn in_session(front: Front, headers: HeaderMap, messages: Vec<Message>) ->
     let accepts = Accepts::of(&headers);
     match answers.pop() {
         None => StatusCode::ACCEPTED.into_response(),
-        Some(only) if !is_array => reply::respond(only, accepts, |_| StatusCode::OK).await,
+        Some(only) if !is_array => response::respond(only, accepts, |_| StatusCode::OK).await,
         Some(last) if accepts.events() => {
             answers.push(last);
             let all = stream::select_all(answers).map(|heard| match heard {
-                Heard::Answer(message) | Heard::Notice(message) => reply::event(&message),
+                Heard::Answer(message) | Heard::Notice(message) => response::event(&message),
             });
-            reply::events(all)
+            response::events(all)
         }
         Some(last) => {
             answers.push(last);
@@ -200,7 +204,7 @@ async fn array(all: impl StreamExt<Item = Heard>) -> Response {
 fn session(front: &Front, headers: &HeaderMap) -> Result<Arc<Session>, Box<Response>> {
     let refuse = |status, text| {
         let error = RpcError::new(code::INVALID_REQUEST, text);
-        Box::new(reply::refuse(status, None, &error))
+        Box::new(response::refuse(status, None, &error))
     };
     let Some(id) = headers.get(SESSION) else {
         return Err(refuse(StatusCode::BAD_REQUEST, "Mcp-Session-Id is missing"));
@@ -208,7 +212,7 @@ fn session(front: &Front, headers: &HeaderMap) -> Result<Arc<Session>, Box<Respo
     let id = id.to_str().unwrap_or_default();
     front
         .pool
-        .session(id, &front.person(headers))
+        .session(id, &front.user_and_client(headers))
         .ok_or_else(|| refuse(StatusCode::NOT_FOUND, "no such session"))
 }
 
@@ -223,11 +227,11 @@ fn get(front: &Front, headers: &HeaderMap) -> Response {
     }
     match session(front, headers) {
         Ok(session) => {
-            let messages = reply::received(session.outbox.open());
+            let messages = response::received(session.outbox.open());
             let ending = front.ending.clone().cancelled_owned();
-            reply::events(
+            response::events(
                 messages
-                    .map(|message| reply::event(&message))
+                    .map(|message| response::event(&message))
                     .take_until(ending),
             )
         }

@@ -11,12 +11,12 @@ use mcp_protocol::{
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::child::CommandSpec;
-use super::failure::{End, Failure};
-use super::handshake::{self, Hello, Opening};
-use super::link::{Audience, Link};
-use super::places::{Owner, Place, Places};
-use super::pool::Pool;
+use crate::bridge::child::CommandSpec;
+use crate::bridge::connection::{Audience, Connection};
+use crate::bridge::failure::{End, Failure};
+use crate::bridge::pool::Pool;
+use crate::bridge::pool::handshake::{self, Hello, Opening};
+use crate::bridge::pool::process_slots::{Owner, ProcessSlot, ProcessSlots};
 
 /// The first start may take this many times as long as any other.
 const FIRST_START: u32 = 5;
@@ -27,7 +27,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A pause that is waited out instead of being reported.
 const SHORT_PAUSE: Duration = Duration::from_secs(1);
 /// How long a place among the processes is waited for, once one was asked to end.
-pub(super) const MAKE_ROOM: Duration = Duration::from_secs(8);
+pub(crate) const MAKE_ROOM: Duration = Duration::from_secs(8);
 
 /// What all servers of a bridge have in common.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub struct Kit {
     /// Without use for this long a process is stopped.
     pub idle: Duration,
     /// How many processes there may be.
-    pub places: Arc<Places>,
+    pub slots: Arc<ProcessSlots>,
     /// The revision families that the program is known to speak, as their bits.
     pub families: AtomicU8,
     /// Whether it has ever said hello.
@@ -50,18 +50,18 @@ pub struct Kit {
 
 impl Kit {
     /// The revision families that the program is known to speak; it is the same one each time.
-    pub(super) fn families(&self) -> RevisionFamilies {
+    pub(crate) fn families(&self) -> RevisionFamilies {
         RevisionFamilies::from_bits(self.families.load(Ordering::Relaxed))
     }
 
     /// It speaks this one.
-    pub(super) fn learn(&self, family: RevisionFamily) {
+    pub(crate) fn learn(&self, family: RevisionFamily) {
         let bits = RevisionFamilies::NONE.and(family).bits();
         self.families.fetch_or(bits, Ordering::Relaxed);
     }
 
     /// How long a start may take now. The first may have to install something.
-    pub(super) fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         match self.is_proven.load(Ordering::Relaxed) {
             true => self.start,
             false => self.start * FIRST_START,
@@ -73,7 +73,7 @@ impl Kit {
 #[derive(Clone, Debug)]
 pub struct Open {
     /// The conversation.
-    pub link: Arc<Link>,
+    pub connection: Arc<Connection>,
     /// What it said.
     pub hello: Arc<Hello>,
 }
@@ -131,7 +131,7 @@ impl Server {
             pool,
             opening,
             audience,
-            // 0 is what the absence of a number looks like in too many places.
+            // 0 is what the absence of a number looks like in too many slots.
             numbers: Arc::new(AtomicU64::new(1)),
             now: Mutex::new(Now {
                 open: None,
@@ -204,7 +204,7 @@ impl Server {
     /// The process, if it runs.
     pub fn running(&self) -> Option<Open> {
         let open = self.now().open.clone();
-        open.filter(|open| open.link.is_alive())
+        open.filter(|open| open.connection.is_alive())
     }
 
     /// The process, started if it does not run.
@@ -224,11 +224,11 @@ impl Server {
             return Err(Failure::Ended(End::of("the session has ended")));
         }
         let last = self.now().open.take();
-        health.learn(last.and_then(|open| open.link.how_it_ended()));
+        health.learn(last.and_then(|open| open.connection.how_it_ended()));
         health.rest().await?;
-        let place = self.place().await?;
+        let slot = self.slot().await?;
         health.started = Some(Instant::now());
-        match self.start(place).await {
+        match self.start(slot).await {
             Ok(open) => {
                 let was_open = self.keep(&open)?;
                 if was_open && matches!(self.opening, Opening::OfClient(_)) {
@@ -255,33 +255,33 @@ impl Server {
         Ok(std::mem::replace(&mut now.was_open, true))
     }
 
-    async fn place(&self) -> Result<Place, Failure> {
-        let places = &self.kit.places;
-        let full = |crowd| Failure::Full(crowd, places.most(crowd));
-        let crowd = match places.take(&self.owner) {
-            Ok(place) => return Ok(place),
-            Err(crowd) => crowd,
+    async fn slot(&self) -> Result<ProcessSlot, Failure> {
+        let slots = &self.kit.slots;
+        let full = |scope| Failure::Full(scope, slots.most(scope));
+        let scope = match slots.take(&self.owner) {
+            Ok(slot) => return Ok(slot),
+            Err(scope) => scope,
         };
         let pool = self.pool.upgrade();
-        if !pool.is_some_and(|pool| pool.make_room(&self.owner, crowd)) {
-            return Err(full(crowd));
+        if !pool.is_some_and(|pool| pool.make_room(&self.owner, scope)) {
+            return Err(full(scope));
         }
-        places
+        slots
             .take_within(&self.owner, MAKE_ROOM)
             .await
             .map_err(full)
     }
 
-    async fn start(&self, place: Place) -> Result<Open, Failure> {
-        let link = Link::start(
+    async fn start(&self, slot: ProcessSlot) -> Result<Open, Failure> {
+        let connection = Connection::start(
             &self.kit.spec,
             self.audience.clone(),
             Arc::clone(&self.numbers),
-            place,
+            slot,
         )?;
-        let hello = handshake::hello(&self.kit, &link, &self.opening).await?;
+        let hello = handshake::hello(&self.kit, &connection, &self.opening).await?;
         Ok(Open {
-            link,
+            connection,
             hello: Arc::new(hello),
         })
     }
@@ -294,9 +294,9 @@ impl Server {
             .iter()
             .map(|(_, told)| told.clone())
             .collect();
-        let _ = open.link.write(&to_stateful::initialized()).await;
+        let _ = open.connection.write(&to_stateful::initialized()).await;
         for message in told {
-            if let Ok(mut answer) = handshake::ask(&self.kit, &open.link, message).await {
+            if let Ok(mut answer) = handshake::ask(&self.kit, &open.connection, message).await {
                 tokio::spawn(async move { answer.answer().await });
             }
         }
@@ -334,7 +334,7 @@ impl Server {
     /// Stops the process; it is started again when it is needed.
     pub fn rest(&self) {
         if let Some(open) = self.now().open.take() {
-            open.link.stop();
+            open.connection.stop();
         }
     }
 
@@ -348,7 +348,7 @@ impl Server {
     pub fn idle_since(&self) -> Option<Instant> {
         let now = self.now();
         let open = now.open.as_ref()?;
-        (!open.link.is_busy()).then_some(now.used)
+        (!open.connection.is_busy()).then_some(now.used)
     }
 
     /// Whether somebody holds a stream on which the process could say something.
@@ -363,7 +363,7 @@ impl Server {
     /// Whether a client without sessions has subscribed to something.
     fn has_listeners(&self) -> bool {
         let open = self.running();
-        open.is_some_and(|open| open.link.is_listened_to())
+        open.is_some_and(|open| open.connection.is_listened_to())
     }
 
     /// What must be done from time to time.
@@ -371,17 +371,17 @@ impl Server {
         let open = self.now().open.clone();
         let Some(open) = open else { return };
         let before = now.checked_sub(self.kit.silence).unwrap_or(now);
-        open.link.sweep(before);
+        open.connection.sweep(before);
         if let Audience::Session(outbox) = &self.audience {
             for question in outbox.unasked(now) {
-                open.link.refuse(question);
+                open.connection.refuse(question);
             }
         }
         let is_idle = self
             .idle_since()
             .is_some_and(|since| now.duration_since(since) >= self.kit.idle);
         if is_idle && !self.is_listened_to() {
-            log::info!(event = "process_idle", server = self.kit.spec.name.as_str(), pid = open.link.pid(); "the process has had no use for {} s and is stopped", self.kit.idle.as_secs());
+            log::info!(event = "process_idle", server = self.kit.spec.name.as_str(), pid = open.connection.pid(); "the process has had no use for {} s and is stopped", self.kit.idle.as_secs());
             self.rest();
         }
     }
