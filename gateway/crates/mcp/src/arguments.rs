@@ -6,7 +6,7 @@
 //! `\` each of these has a `\` before it, so that no two values share a path.
 //!
 //! Owns: paths and their bounds. Not: who asks (`access_token`, `policy`), whether a text stays below
-//! a prefix (`below`).
+//! a prefix (`path_prefix`).
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;

@@ -31,7 +31,6 @@
 //! | stateless | sessions | tasks of 2025-11-25 | the capability is not passed on |
 
 pub mod arguments;
-pub mod below;
 pub mod calls;
 mod canonical;
 mod headers;
@@ -41,6 +40,7 @@ pub mod lenient;
 pub mod media_type;
 mod message;
 mod object;
+pub mod path_prefix;
 mod revision;
 mod rpc_error;
 pub mod scan;

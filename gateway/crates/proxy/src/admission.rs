@@ -11,21 +11,21 @@ use bytes::Bytes;
 use http::{HeaderValue, Method};
 
 use super::audit::AdmissionEvent;
-use super::beside::Names;
 use super::challenge::Challenge;
+use super::client_names::Names;
 use super::context::RequestContext;
 use super::cors::{Origin, origin};
 use super::declined::Declined;
-use super::destination::{Destination, Own};
+use super::destination::{Destination, GatewayOwned};
 use super::lifetime::StreamLifetime;
 use super::mcp_error::{Delivery, RefusedCall};
-use super::policy_input::Around;
+use super::policy_input::DecisionContext;
 use super::rejection::Rejection;
 use super::request::{McpRequest, RequestHead};
 use super::routes::{BackendRoute, McpEndpoint};
 use super::sessions::Sessions;
 use super::state::ProxyState;
-use super::tasks::{Tasks, Theirs};
+use super::tasks::{TaskOwner, Tasks};
 use super::watchdog::RequestWatchdog;
 use super::{policy_input, tool_states};
 use gateway_core::clock::Clock;
@@ -45,7 +45,7 @@ pub(super) struct Admitted {
     /// The backend's own session id.
     pub(super) session: Option<String>,
     /// What of the gateway's own the request belongs to, rather than the backend's.
-    pub(super) own: Option<Own>,
+    pub(super) own: Option<GatewayOwned>,
     /// With the backend's own names in it.
     pub(super) request: McpRequest,
     /// The header that mirrors the name of a task, where it is not as the client sent it.
@@ -118,7 +118,7 @@ pub(super) async fn admit(
             };
             let backend = &confirmed.route.mounted.backend.mount.name;
             let now = state.clock.now();
-            let told = state.admissions.tell(&permitted, context, backend, now);
+            let told = state.admissions.record(&permitted, context, backend, now);
             told.map_err(|_| Rejection::AuditDown)?;
             expect_answers(&state.tasks, &confirmed, permit.calls());
             Ok(Admitted {
@@ -186,7 +186,7 @@ fn names<'n>(
     route: BackendRoute<'n>,
 ) -> Names<'n> {
     let conversation = match (&destination.own, route.endpoint) {
-        (Some(Own::Session(name) | Own::Stream(name)), _) => name.as_str(),
+        (Some(GatewayOwned::Session(name) | GatewayOwned::Stream(name)), _) => name.as_str(),
         (None, McpEndpoint::Messages) => destination.target.as_str(),
         (None, _) => destination.session.as_deref().unwrap_or_default(),
     };
@@ -260,7 +260,7 @@ async fn decide(
         .then(|| policy_input::doubled(catalogue, token, mounted))
         .flatten();
     let now = clock.now();
-    let around = Around::of(token, mounted, context, now);
+    let around = DecisionContext::new(token, mounted, context, now);
     let input = DecisionInput {
         now,
         approval_required: &mounted.backend.approval_required,
@@ -332,12 +332,12 @@ fn deliver(
 /// On the legacy transport an answer comes on a stream, where nothing says what it is about.
 fn expect_answers(tasks: &Tasks, request: &ConfirmedRequest<'_>, calls: &[Call]) {
     if request.route.endpoint == McpEndpoint::Messages && request.token.is_restricted() {
-        let theirs = Theirs {
+        let owner = TaskOwner {
             claims: request.token.claims(),
             mount: &request.route.mounted.backend.mount,
             conversation: &request.destination.target,
         };
-        tasks.expect(theirs, calls);
+        tasks.expect(owner, calls);
     }
 }
 

@@ -51,7 +51,7 @@ impl AdmissionLog {
 
     /// Writes down what was decided about a request for `backend`, which is empty where there is
     /// none. An error means that what is permitted must not go on: nothing reaches a backend unseen.
-    pub(super) fn tell(
+    pub(super) fn record(
         &self,
         event: &AdmissionEvent<'_>,
         context: &RequestContext,

@@ -77,7 +77,7 @@ use rand::rngs::OsRng;
 pub(super) use self::plan::{TranslationPlan, UpstreamProtocol, family};
 
 use self::downstream::Downstream;
-use self::gateway_session::Written;
+use self::gateway_session::SessionState;
 use self::legacy_sse::LegacyStreams;
 use self::param_headers::ParamHeaders;
 use self::plan::DiscoverFallbacks;
@@ -183,7 +183,7 @@ impl Translator {
                     .await
             }
             (TranslationPlan::GatewaySession(text), message) => {
-                let written = Written::read(&text).ok_or(Rejection::SessionUnknown)?;
+                let written = SessionState::read(&text).ok_or(Rejection::SessionUnknown)?;
                 self.in_gateway_session(&downstream, session, upstream, written, message)
                     .await
             }
@@ -238,7 +238,7 @@ impl Translator {
         {
             // Dropped then, the call is cancelled.
             let _ = upstream_session
-                .tell(&upstream, &Message::error(Some(&id), error))
+                .notify(&upstream, &Message::error(Some(&id), error))
                 .await;
         }
     }

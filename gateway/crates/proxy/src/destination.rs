@@ -14,7 +14,7 @@ const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 
 /// Something that a translation keeps for a client, by what is written into its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Own {
+pub(super) enum GatewayOwned {
     /// A session.
     Session(String),
     /// A legacy stream, for which a message is posted.
@@ -23,7 +23,7 @@ pub(super) enum Own {
 
 /// Where a request goes, and which session it belongs to.
 pub(super) struct Destination {
-    pub(super) own: Option<Own>,
+    pub(super) own: Option<GatewayOwned>,
     pub(super) target: String,
     pub(super) session: Option<String>,
 }
@@ -37,7 +37,7 @@ impl Destination {
     ) -> Result<Self, Rejection> {
         let own = own(sessions, headers, route, claims);
         let (target, session) = match &own {
-            Some(Own::Session(name) | Own::Stream(name)) => (name.clone(), None),
+            Some(GatewayOwned::Session(name) | GatewayOwned::Stream(name)) => (name.clone(), None),
             None => (
                 target(sessions, route, claims)?,
                 bound_session(sessions, headers, route, claims)?,
@@ -74,17 +74,17 @@ fn own(
     headers: &HeaderMap,
     route: BackendRoute<'_>,
     claims: &Claims,
-) -> Option<Own> {
+) -> Option<GatewayOwned> {
     let mount = &route.mounted.backend.mount;
     match route.endpoint {
         McpEndpoint::Mcp if !mirror(headers).are_binding() => {
             let presented = headers.get(SESSION)?.to_str().ok()?;
             let text = sessions.unbind_own(presented, claims, mount)?;
-            Some(Own::Session(text.to_owned()))
+            Some(GatewayOwned::Session(text.to_owned()))
         }
         McpEndpoint::Messages => sessions
             .unbind_own_endpoint(route.target.query, claims, mount)
-            .map(Own::Stream),
+            .map(GatewayOwned::Stream),
         McpEndpoint::Mcp | McpEndpoint::Sse => None,
     }
 }

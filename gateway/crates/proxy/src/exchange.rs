@@ -29,7 +29,7 @@ use super::routes::{BackendRoute, McpEndpoint};
 use super::sessions::Sessions;
 use super::state::ProxyState;
 use super::tool_list_filter::{self, EventFilter, ToolListFilter};
-use super::upstream_head::{self, Asking};
+use super::upstream_head::{self, UpstreamHead};
 use gateway_core::access_token::BackendToken;
 use gateway_core::policy::Permit;
 use gateway_core::reason::Reason;
@@ -241,7 +241,7 @@ fn answer_head(
 }
 
 /// Sends what nobody waits for an answer to: the backend takes it or does not.
-pub(super) async fn tell(
+pub(super) async fn send_unanswered(
     state: &ProxyState,
     request: &RequestHeader,
     mounted: &MountedBackend,
@@ -264,7 +264,7 @@ async fn reach(
         .backend_tokens
         .get(mounted, permit, state.clock.now())?;
     let head = |target: &str| {
-        upstream_head::build(&Asking {
+        upstream_head::build(&UpstreamHead {
             method: &request.method,
             target,
             client_headers: &request.headers,

@@ -15,7 +15,7 @@ use mcp_protocol::calls::{Call, Version};
 use mcp_protocol::tool_definition::Labels;
 
 /// Who asks, where and when, held for as long as a policy is asked.
-pub(super) struct Around<'a> {
+pub(super) struct DecisionContext<'a> {
     token: &'a AccessToken,
     mounted: &'a MountedBackend,
     context: &'a RequestContext,
@@ -23,8 +23,8 @@ pub(super) struct Around<'a> {
     now: Timestamp,
 }
 
-impl<'a> Around<'a> {
-    pub(super) fn of(
+impl<'a> DecisionContext<'a> {
+    pub(super) fn new(
         token: &'a AccessToken,
         mounted: &'a MountedBackend,
         context: &'a RequestContext,
@@ -87,34 +87,34 @@ pub(super) async fn said(
     mounted: &MountedBackend,
     token: &AccessToken,
     calls: &[Call],
-) -> Said {
+) -> CalledTools {
     let matters = token.asks_for_effects() || rules.is_some_and(Rules::asks_for_labels);
     let mut tools = calls.iter().filter_map(Call::concerns).peekable();
     if !matters || tools.peek().is_none() {
-        return Said::Labels(Vec::new());
+        return CalledTools::Labels(Vec::new());
     }
     let (name, user) = (&mounted.backend.mount.name, &token.claims().user_name);
     // Boxed: only what asks for labels needs room for it.
     match Box::pin(catalogue.cached(name, user)).await {
         // A tool that is not there says nothing.
-        Ok(listing) => Said::Labels(
+        Ok(listing) => CalledTools::Labels(
             tools
                 .map(|tool| (tool.to_owned(), listing.labels(tool).unwrap_or_default()))
                 .collect(),
         ),
-        Err(_) => Said::Unknown,
+        Err(_) => CalledTools::Unknown,
     }
 }
 
 /// What the called tools say about their effects.
-pub(super) enum Said {
+pub(super) enum CalledTools {
     /// This, or nobody asks.
     Labels(Vec<(String, Labels)>),
     /// The backend could not be asked.
     Unknown,
 }
 
-impl Said {
+impl CalledTools {
     pub(super) fn labels(&self) -> Option<&[(String, Labels)]> {
         match self {
             Self::Labels(labels) => Some(labels),

@@ -187,7 +187,7 @@ impl Service {
         let told = async {
             match plan {
                 TranslationPlan::Through if !admitted.permit.calls().is_empty() => {
-                    exchange::tell(state, head, mounted, &admitted).await;
+                    exchange::send_unanswered(state, head, mounted, &admitted).await;
                 }
                 TranslationPlan::Stateless(_) => {
                     if let Rejection::Refused(call) = &rejection {
@@ -288,5 +288,5 @@ fn tell_refused(
     };
     // It is refused already, whether or not the audit log can be written.
     let now = state.clock.now();
-    let _ = state.admissions.tell(&refused, context, backend, now);
+    let _ = state.admissions.record(&refused, context, backend, now);
 }

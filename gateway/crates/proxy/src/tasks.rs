@@ -3,7 +3,7 @@
 //! alone: where it is lost a task keeps the backend's own name, which opens nothing to anybody.
 //!
 //! Owns: what is remembered. Not: the names that clients are given (`sessions`), where they stand in
-//! messages (`beside`).
+//! messages (`client_names`).
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ type Key = [String; 5];
 
 /// Whose tasks they are, and on which stream of HTTP+SSE, if on one.
 #[derive(Clone, Copy)]
-pub(super) struct Theirs<'a> {
+pub(super) struct TaskOwner<'a> {
     pub(super) claims: &'a Claims,
     pub(super) mount: &'a Mount,
     pub(super) conversation: &'a str,
@@ -48,29 +48,29 @@ impl Default for Tasks {
 
 impl Tasks {
     /// These calls are answered on a stream. What each is about counts then.
-    pub(super) fn expect(&self, theirs: Theirs<'_>, calls: &[Call]) {
+    pub(super) fn expect(&self, owner: TaskOwner<'_>, calls: &[Call]) {
         for call in calls {
             if let (Some(tool), Some(id)) = (call.concerns(), &call.id) {
-                let key = key(theirs, theirs.conversation, &id.key());
+                let key = key(owner, owner.conversation, &id.key());
                 remember(&self.asked, key, tool);
             }
         }
     }
 
     /// The tool that an answer on the stream is about; told once.
-    pub(super) fn answered(&self, theirs: Theirs<'_>, id: &Id) -> Option<Arc<str>> {
-        let key = key(theirs, theirs.conversation, &id.key());
+    pub(super) fn answered(&self, owner: TaskOwner<'_>, id: &Id) -> Option<Arc<str>> {
+        let key = key(owner, owner.conversation, &id.key());
         self.asked.remove(&key).map(|(_, tool)| tool)
     }
 
     /// A tool began this task.
-    pub(super) fn began(&self, theirs: Theirs<'_>, task: &str, tool: &str) {
-        remember(&self.tools, key(theirs, "", task), tool);
+    pub(super) fn began(&self, owner: TaskOwner<'_>, task: &str, tool: &str) {
+        remember(&self.tools, key(owner, "", task), tool);
     }
 
     /// The tool that began a task of this client.
-    pub(super) fn tool(&self, theirs: Theirs<'_>, task: &str) -> Option<Arc<str>> {
-        self.tools.get(&key(theirs, "", task))
+    pub(super) fn tool(&self, owner: TaskOwner<'_>, task: &str) -> Option<Arc<str>> {
+        self.tools.get(&key(owner, "", task))
     }
 }
 
@@ -81,11 +81,11 @@ fn remember(known: &Cache<Key, Arc<str>>, key: Key, tool: &str) {
     }
 }
 
-fn key(theirs: Theirs<'_>, conversation: &str, id: &str) -> Key {
+fn key(owner: TaskOwner<'_>, conversation: &str, id: &str) -> Key {
     [
-        theirs.mount.name.clone(),
-        theirs.claims.user.as_str().to_owned(),
-        theirs.claims.client.as_str().to_owned(),
+        owner.mount.name.clone(),
+        owner.claims.user.as_str().to_owned(),
+        owner.claims.client.as_str().to_owned(),
         conversation.to_owned(),
         id.to_owned(),
     ]

@@ -16,7 +16,7 @@ use pingora::http::ResponseHeader;
 use super::context::RequestContext;
 use super::in_flight::{Full, Hold};
 use super::mounted_backend::MountedBackend;
-use super::policy_input::{self, Around};
+use super::policy_input::{self, DecisionContext};
 use super::sessions::Sessions;
 use super::tasks::Tasks;
 use gateway_core::clock::Clock;
@@ -181,7 +181,7 @@ impl ToolListFilter<'_> {
             labels = known.unwrap_or(labels);
         }
         let now = self.dependencies.clock.now();
-        let around = Around::of(self.token, self.mounted, self.context, now);
+        let around = DecisionContext::new(self.token, self.mounted, self.context, now);
         let asked = Asked::tool(definition.name(), labels, None);
         rules.may_call(self.token.last_id(), &around.facts(), &asked)
     }

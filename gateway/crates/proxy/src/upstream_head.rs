@@ -53,7 +53,7 @@ const NEVER_STARTING: &[&str] = &[
 ];
 
 /// A request to a backend, before its head is spelled out.
-pub(super) struct Asking<'a> {
+pub(super) struct UpstreamHead<'a> {
     pub(super) method: &'a Method,
     /// Path and query at the backend.
     pub(super) target: &'a str,
@@ -70,45 +70,45 @@ pub(super) struct Asking<'a> {
 
 /// Spells the head out. `None` if a value of ours is no header value, which a login name with
 /// control characters would be; none is ever registered.
-pub(super) fn build(asking: &Asking<'_>) -> Option<RequestHeader> {
-    let size = asking.client_headers.len() + 8;
+pub(super) fn build(input: &UpstreamHead<'_>) -> Option<RequestHeader> {
+    let size = input.client_headers.len() + 8;
     let mut head =
-        RequestHeader::build_no_case(asking.method.clone(), asking.target.as_bytes(), Some(size))
+        RequestHeader::build_no_case(input.method.clone(), input.target.as_bytes(), Some(size))
             .ok()?;
-    head.insert_header(HOST, HeaderValue::from_str(&asking.backend.host).ok()?)
+    head.insert_header(HOST, HeaderValue::from_str(&input.backend.host).ok()?)
         .ok()?;
-    for (name, value) in asking.client_headers {
-        if !is_dropped(name, asking) {
+    for (name, value) in input.client_headers {
+        if !is_dropped(name, input) {
             head.append_header(name.clone(), value.clone()).ok()?;
         }
     }
-    if let Some(accept) = explicit_accept(asking.method, asking.client_headers) {
+    if let Some(accept) = explicit_accept(input.method, input.client_headers) {
         head.insert_header(ACCEPT, HeaderValue::from_static(accept))
             .ok()?;
     }
-    if let Some(length) = asking.body_length {
+    if let Some(length) = input.body_length {
         head.insert_header(CONTENT_LENGTH, HeaderValue::from(length))
             .ok()?;
     }
-    if let Some(session) = asking.session {
+    if let Some(session) = input.session {
         let value = HeaderValue::from_str(session).ok()?;
         head.insert_header(HeaderName::from_static("mcp-session-id"), value)
             .ok()?;
     }
-    for (name, value) in &asking.backend.headers {
+    for (name, value) in &input.backend.headers {
         head.insert_header(name.clone(), value.clone()).ok()?;
     }
     // Last, so that nothing above can stand in for them.
-    let identity = asking.identity;
+    let identity = input.identity;
     for (name, value) in [
-        (&identity.user, asking.claims.user_name.as_str()),
-        (&identity.client, asking.claims.client.as_str()),
-        (&identity.grant, asking.claims.grant.as_str()),
+        (&identity.user, input.claims.user_name.as_str()),
+        (&identity.client, input.claims.client.as_str()),
+        (&identity.grant, input.claims.grant.as_str()),
     ] {
         let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
         head.insert_header(name.clone(), value).ok()?;
     }
-    if let (Some(name), Some(token)) = (&asking.backend.token_header, asking.token) {
+    if let (Some(name), Some(token)) = (&input.backend.token_header, input.token) {
         let mut value = HeaderValue::from_str(token).ok()?;
         value.set_sensitive(true);
         head.insert_header(name.clone(), value).ok()?;
@@ -142,17 +142,17 @@ fn explicit_accept(method: &Method, headers: &HeaderMap) -> Option<&'static str>
     }
 }
 
-fn is_dropped(name: &HeaderName, asking: &Asking<'_>) -> bool {
+fn is_dropped(name: &HeaderName, input: &UpstreamHead<'_>) -> bool {
     let name = name.as_str();
     is_never_forwarded(name)
-        || is_named_by_connection(name, asking.client_headers)
-        || is_identity(name, asking.identity)
-        || asking
+        || is_named_by_connection(name, input.client_headers)
+        || is_identity(name, input.identity)
+        || input
             .backend
             .token_header
             .as_ref()
             .is_some_and(|own| is_spelling_of(name, own.as_str()))
-        || asking
+        || input
             .backend
             .headers
             .iter()
@@ -271,7 +271,7 @@ mod tests {
             issued: Timestamp::from_secs(1),
             expires: Timestamp::from_secs(2),
         };
-        build(&Asking {
+        build(&UpstreamHead {
             method: &Method::POST,
             target: "/mcp?x=1",
             client_headers: &headers,

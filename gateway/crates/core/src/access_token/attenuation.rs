@@ -34,7 +34,7 @@ use biscuit_auth::format::schema::{self, Op, Term, op, op_binary, term::Content}
 use super::envelope::Block;
 use crate::clock::Timestamp;
 use mcp_protocol::arguments::{Arguments, Paths, Value};
-use mcp_protocol::below::stays_below;
+use mcp_protocol::path_prefix::stays_below;
 
 /// The first second of the year 10000, which RFC 3339 can't write.
 pub(super) const NO_DATE: u64 = 253_402_300_800;

@@ -19,7 +19,7 @@ use super::response_stream::ResponseStream;
 use super::session_pool::{Key, Owner};
 use super::stateless_upstream::{self, Memory, StatelessUpstream, failed};
 use super::upstream_client::UpstreamClient;
-use super::upstream_session::{Trouble, UpstreamSession, Wire};
+use super::upstream_session::{SessionError, UpstreamSession, Wire};
 use crate::context::ProxyError;
 use crate::rejection::Rejection;
 use gateway_core::secret;
@@ -30,14 +30,14 @@ const LONGEST: usize = 3 * 1024;
 
 /// What is written into the id of a session of the gateway's own.
 #[derive(Clone, Debug)]
-pub(super) struct Written {
+pub(super) struct SessionState {
     nonce: String,
     /// What was agreed on with a stateless backend, and what of its capabilities matters later;
     /// absent for a session that the gateway holds.
     agreed: Option<(Hello, Object)>,
 }
 
-impl Written {
+impl SessionState {
     fn text(&self) -> String {
         let mut object = Object::new().with("n", &self.nonce);
         if let Some((hello, capabilities)) = &self.agreed {
@@ -103,7 +103,7 @@ impl Translator {
             return downstream.respond(session, &refusal, 200, None).await;
         };
         let capabilities = result.object("capabilities").unwrap_or_default();
-        let written = Written {
+        let written = SessionState {
             nonce: secret::identifier("", &mut OsRng),
             agreed: Some((hello.clone(), telling(&capabilities))),
         };
@@ -131,12 +131,12 @@ impl Translator {
             .while_wanted(session, opened)
             .await?
             .inspect_err(|_| downstream.mounted.protocols.invalidate())
-            .map_err(|trouble| Rejection::Upstream(trouble.failure(), id.clone()))?;
+            .map_err(|error| Rejection::Upstream(error.failure(), id.clone()))?;
         let hello = upstream_session.hello.clone();
         if hello.is_error() {
             return downstream.respond(session, &hello, 200, None).await;
         }
-        let written = Written {
+        let written = SessionState {
             nonce: secret::identifier("", &mut OsRng),
             agreed: None,
         };
@@ -155,7 +155,7 @@ impl Translator {
         downstream: &Downstream<'_>,
         session: &mut ServerSession,
         upstream: Arc<UpstreamClient>,
-        written: Written,
+        written: SessionState,
         message: Option<Message>,
     ) -> Result<(), ProxyError> {
         if session.req_header().method == Method::HEAD {
@@ -176,7 +176,7 @@ impl Translator {
         downstream: &Downstream<'_>,
         session: &mut ServerSession,
         upstream: Arc<UpstreamClient>,
-        written: Written,
+        written: SessionState,
         message: Option<Message>,
     ) -> Result<(), ProxyError> {
         let Some((hello, capabilities)) = written.agreed else {
@@ -211,7 +211,7 @@ impl Translator {
         downstream: &Downstream<'_>,
         session: &mut ServerSession,
         upstream: Arc<UpstreamClient>,
-        written: &Written,
+        written: &SessionState,
         message: Option<Message>,
     ) -> Result<(), ProxyError> {
         let key = own_key(written, downstream);
@@ -237,15 +237,15 @@ impl Translator {
             }
             Some(message) => {
                 let told = downstream
-                    .while_wanted(session, upstream_session.tell(&upstream, &message))
+                    .while_wanted(session, upstream_session.notify(&upstream, &message))
                     .await?;
                 match told {
                     Ok(()) => downstream.accept(session, 202).await,
-                    Err(Trouble::Lost) => {
+                    Err(SessionError::Lost) => {
                         self.pool.end_this(&key, &upstream_session);
                         Err(Rejection::SessionUnknown.into())
                     }
-                    Err(trouble) => Err(Rejection::Upstream(trouble.failure(), None).into()),
+                    Err(error) => Err(Rejection::Upstream(error.failure(), None).into()),
                 }
             }
             None => {
@@ -287,7 +287,7 @@ impl Translator {
     }
 }
 
-fn own_key(written: &Written, downstream: &Downstream<'_>) -> Key {
+fn own_key(written: &SessionState, downstream: &Downstream<'_>) -> Key {
     Key {
         owner: Owner::of(&downstream.claims, &downstream.mounted.backend.mount.name),
         name: written.nonce.clone(),
@@ -303,10 +303,10 @@ pub(super) fn called(
     let (upstream_session, upstream) = (Arc::clone(upstream_session), Arc::clone(upstream));
     ResponseStream::of(move |out| async move {
         let id = message.id();
-        if let Err(trouble) = upstream_session.call(&upstream, message, out.clone()).await
+        if let Err(error) = upstream_session.call(&upstream, message, out.clone()).await
             && let Some(id) = id
         {
-            let _ = out.send(failed(&id, &trouble.failure())).await;
+            let _ = out.send(failed(&id, &error.failure())).await;
         }
     })
 }
@@ -322,7 +322,7 @@ mod tests {
             r#"{"tools":{"listChanged":true},"resources":{"subscribe":false},"logging":{}}"#,
         )
         .unwrap();
-        let written = Written {
+        let written = SessionState {
             nonce: "n".to_owned(),
             agreed: Some((
                 Hello::of(&Message::parse(initialize).unwrap()),
@@ -331,14 +331,14 @@ mod tests {
         };
         let text = written.text();
         assert!(text.bytes().all(|b| b.is_ascii_graphic()));
-        let (hello, capabilities) = Written::read(&text).unwrap().agreed.unwrap();
+        let (hello, capabilities) = SessionState::read(&text).unwrap().agreed.unwrap();
         assert_eq!(hello.revision, "2025-06-18");
         assert_eq!(
             capabilities.to_string(),
             r#"{"tools":{"listChanged":true}}"#
         );
         for forged in ["", "e30", "!", &text[1..]] {
-            assert!(Written::read(forged).is_none(), "{forged}");
+            assert!(SessionState::read(forged).is_none(), "{forged}");
         }
     }
 }

@@ -108,7 +108,7 @@ impl Translator {
 }
 
 /// What a stream's messages are for.
-enum Behind {
+enum StreamUpstream {
     /// Nothing yet: the handshake comes first.
     Nobody,
     Session(Arc<UpstreamSession>),
@@ -124,7 +124,7 @@ async fn serve(
     param_headers: Arc<ParamHeaders>,
     out: MessageSender,
 ) {
-    let mut behind = Behind::Nobody;
+    let mut peer = StreamUpstream::Nobody;
     let mut running = JoinSet::new();
     loop {
         let Posted { upstream, message } = tokio::select! {
@@ -149,18 +149,18 @@ async fn serve(
             let _ = out.send(failed(&id, &stateless_upstream::too_many())).await;
             continue;
         }
-        match &behind {
-            Behind::Nobody => {
+        match &peer {
+            StreamUpstream::Nobody => {
                 if let Some((answer, now)) =
                     begin(protocol, &param_headers, upstream, message).await
                 {
-                    behind = now;
+                    peer = now;
                     if out.send(answer).await.is_err() {
                         return;
                     }
                 }
             }
-            Behind::Session(upstream_session) => {
+            StreamUpstream::Session(upstream_session) => {
                 if message.kind() == Kind::Request {
                     let responses =
                         super::gateway_session::called(upstream_session, &upstream, message);
@@ -169,12 +169,12 @@ async fn serve(
                 }
                 let is_initialized = message.method() == "notifications/initialized";
                 // In order: an answer to a question must not overtake it.
-                let _ = upstream_session.tell(&upstream, &message).await;
+                let _ = upstream_session.notify(&upstream, &message).await;
                 if is_initialized {
                     upstream_session.listen(&upstream, out.clone());
                 }
             }
-            Behind::Stateless(kept) => {
+            StreamUpstream::Stateless(kept) => {
                 let is_initialized = message.method() == "notifications/initialized";
                 if let Some(responses) = kept.take(Arc::clone(&upstream), message) {
                     running.spawn(forward(responses, out.clone()));
@@ -209,40 +209,40 @@ async fn begin(
     param_headers: &Arc<ParamHeaders>,
     upstream: Arc<UpstreamClient>,
     message: Message,
-) -> Option<(Message, Behind)> {
+) -> Option<(Message, StreamUpstream)> {
     let id = message.id()?;
     if message.method() != "initialize" {
         let error =
             mcp_protocol::RpcError::new(mcp_protocol::code::INTERNAL, "initialize comes first");
-        return Some((Message::error(Some(&id), &error), Behind::Nobody));
+        return Some((Message::error(Some(&id), &error), StreamUpstream::Nobody));
     }
     if protocol == UpstreamProtocol::Sessions {
         return Some(
             match UpstreamSession::open(upstream, Wire::Streamable, message).await {
                 Ok(upstream_session) if upstream_session.hello.is_error() => {
-                    (upstream_session.hello.clone(), Behind::Nobody)
+                    (upstream_session.hello.clone(), StreamUpstream::Nobody)
                 }
                 Ok(upstream_session) => (
                     upstream_session.hello.clone(),
-                    Behind::Session(upstream_session),
+                    StreamUpstream::Session(upstream_session),
                 ),
-                Err(trouble) => (failed(&id, &trouble.failure()), Behind::Nobody),
+                Err(error) => (failed(&id, &error.failure()), StreamUpstream::Nobody),
             },
         );
     }
     let hello = Hello::of(&message);
     let discovered = match stateless_upstream::handshake(&upstream, &hello).await {
         Ok(discovered) => discovered,
-        Err(failure) => return Some((failed(&id, &failure), Behind::Nobody)),
+        Err(failure) => return Some((failed(&id, &failure), StreamUpstream::Nobody)),
     };
     let Some(result) = discovered.outcome() else {
-        return Some((discovered.with_id(&id), Behind::Nobody));
+        return Some((discovered.with_id(&id), StreamUpstream::Nobody));
     };
     let answer = Message::result(&id, &to_stateless::initialized(&result, &hello));
     let capabilities = result.object("capabilities").unwrap_or_default();
     let memory = Arc::new(Memory::default());
     let kept = StatelessUpstream::new(hello, capabilities, memory, Arc::clone(param_headers));
-    Some((answer, Behind::Stateless(Arc::new(kept))))
+    Some((answer, StreamUpstream::Stateless(Arc::new(kept))))
 }
 
 async fn forward(mut responses: ResponseStream, out: MessageSender) {

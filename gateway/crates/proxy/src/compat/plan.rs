@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::Translator;
 use crate::admission::Admitted;
-use crate::destination::Own;
+use crate::destination::GatewayOwned;
 use crate::mounted_backend::MountedBackend;
 use crate::routes::McpEndpoint;
 use gateway_upstream::ProtocolSupport;
@@ -69,8 +69,12 @@ impl Translator {
     /// The way of an admitted request.
     pub(crate) fn plan(&self, mounted: &MountedBackend, admitted: &Admitted) -> TranslationPlan {
         match &admitted.own {
-            Some(Own::Session(text)) => return TranslationPlan::GatewaySession(text.clone()),
-            Some(Own::Stream(name)) => return TranslationPlan::LegacyMessage(name.clone()),
+            Some(GatewayOwned::Session(text)) => {
+                return TranslationPlan::GatewaySession(text.clone());
+            }
+            Some(GatewayOwned::Stream(name)) => {
+                return TranslationPlan::LegacyMessage(name.clone());
+            }
             None => {}
         }
         let calls = admitted.permit.calls();

@@ -19,15 +19,15 @@ use super::session_pool::{Key, Owner, SessionPool};
 use super::stateless_upstream::failed;
 use super::suspended_calls::SuspendedCalls;
 use super::upstream_client::UpstreamClient;
-use super::upstream_session::{Trouble, UpstreamSession, Wire};
+use super::upstream_session::{SessionError, UpstreamSession, Wire};
 use crate::context::ProxyError;
 use crate::lifetime::StreamLifetime;
 use crate::rejection::Rejection;
 use crate::sessions::StateTags;
 
-/// The session that stands behind what a stateless client says.
+/// The session that stands shared what a stateless client says.
 #[derive(Clone)]
-pub(super) struct Behind {
+pub(super) struct SharedSession {
     pool: Arc<SessionPool>,
     key: Key,
     wire: Wire,
@@ -35,12 +35,12 @@ pub(super) struct Behind {
     lifetime: StreamLifetime,
 }
 
-impl Behind {
+impl SharedSession {
     /// The session, opened if there is none.
     async fn upstream_session(
         &self,
         upstream: &Arc<UpstreamClient>,
-    ) -> Result<Arc<UpstreamSession>, Trouble> {
+    ) -> Result<Arc<UpstreamSession>, SessionError> {
         if let Some(upstream_session) = self.pool.find(&self.key, &self.lifetime) {
             return Ok(upstream_session);
         }
@@ -53,10 +53,10 @@ impl Behind {
         let upstream_session =
             UpstreamSession::open(Arc::clone(upstream), self.wire, initialize).await?;
         if let Some(error) = upstream_session.hello.failure() {
-            return Err(Trouble::Declined(error));
+            return Err(SessionError::Declined(error));
         }
         upstream_session
-            .tell(upstream, &to_stateful::initialized())
+            .notify(upstream, &to_stateful::initialized())
             .await?;
         self.pool.keep(
             self.key.clone(),
@@ -80,7 +80,7 @@ pub(super) struct PendingCall {
     pub(super) responses: ResponseStream,
     /// The session that it runs in, once it does.
     pub(super) upstream_session: Running,
-    pub(super) behind: Behind,
+    pub(super) shared: SharedSession,
     pub(super) method: String,
     pub(super) name: Option<String>,
     /// What was judged, where the client may be asked back: a retry must be this again.
@@ -121,7 +121,7 @@ impl Translator {
                 return downstream.respond(session, &refusal, 400, None).await;
             }
         };
-        let behind = self.behind(downstream, wire, caller.clone());
+        let shared = self.shared(downstream, wire, caller.clone());
         let method = message.method().to_owned();
         let states = StateTags::new(
             &downstream.state.sessions,
@@ -144,17 +144,17 @@ impl Translator {
         };
         if matches!(method.as_str(), "server/discover" | "subscriptions/listen") {
             let opened = downstream
-                .while_wanted(session, behind.upstream_session(&upstream))
+                .while_wanted(session, shared.upstream_session(&upstream))
                 .await?
                 .inspect_err(|_| downstream.mounted.protocols.invalidate());
             let upstream_session = match opened {
                 Ok(upstream_session) => upstream_session,
-                Err(declined @ Trouble::Declined(_)) => {
+                Err(declined @ SessionError::Declined(_)) => {
                     let refusal = declined.response(&id);
                     return downstream.respond(session, &refusal, 200, None).await;
                 }
-                Err(trouble) => {
-                    return Err(Rejection::Upstream(trouble.failure(), Some(id.clone())).into());
+                Err(error) => {
+                    return Err(Rejection::Upstream(error.failure(), Some(id.clone())).into());
                 }
             };
             if method == "server/discover" {
@@ -183,14 +183,14 @@ impl Translator {
         let running = Arc::clone(&upstream_session);
         let pending = PendingCall {
             responses: calling(
-                behind.clone(),
+                shared.clone(),
                 Arc::clone(&upstream),
                 request,
                 level,
                 running,
             ),
             upstream_session,
-            behind,
+            shared,
             method,
             name: named(&message),
             identity: (!caller.capabilities.is_empty()).then(|| CallIdentity::of(&message)),
@@ -201,9 +201,9 @@ impl Translator {
             .await
     }
 
-    /// The session behind what this caller says.
-    fn behind(&self, downstream: &Downstream<'_>, wire: Wire, caller: Caller) -> Behind {
-        Behind {
+    /// The session shared what this caller says.
+    fn shared(&self, downstream: &Downstream<'_>, wire: Wire, caller: Caller) -> SharedSession {
+        SharedSession {
             pool: Arc::clone(&self.pool),
             key: Key {
                 owner: Owner::of(&downstream.claims, &downstream.mounted.backend.mount.name),
@@ -273,13 +273,13 @@ impl Translator {
             };
             let upstream_session = pending.upstream_session.lock().clone();
             let told = match upstream_session {
-                Some(upstream_session) => upstream_session.tell(&upstream, &answer).await,
-                None => Err(Trouble::Lost),
+                Some(upstream_session) => upstream_session.notify(&upstream, &answer).await,
+                None => Err(SessionError::Lost),
             };
             match told {
                 Ok(()) => pass_on(table, pending, upstream, id, caller, states, out).await,
-                Err(trouble) => {
-                    let _ = out.send(failed(&id, &trouble.failure())).await;
+                Err(error) => {
+                    let _ = out.send(failed(&id, &error.failure())).await;
                 }
             }
         })
@@ -301,7 +301,7 @@ struct LevelRequest {
 /// Calls over the session; where the backend has forgotten it, once more over a new one: a lost
 /// session ran nothing.
 fn calling(
-    behind: Behind,
+    shared: SharedSession,
     upstream: Arc<UpstreamClient>,
     request: Message,
     level: Option<LevelRequest>,
@@ -310,10 +310,10 @@ fn calling(
     ResponseStream::of(move |out| async move {
         let id = request.id().unwrap_or_else(|| Id::number(0));
         let mut may_repeat = true;
-        let trouble = loop {
-            let upstream_session = match behind.upstream_session(&upstream).await {
+        let error = loop {
+            let upstream_session = match shared.upstream_session(&upstream).await {
                 Ok(upstream_session) => upstream_session,
-                Err(trouble) => break trouble,
+                Err(error) => break error,
             };
             *running.lock() = Some(Arc::clone(&upstream_session));
             if let Some(LevelRequest { number, level }) = &level {
@@ -324,14 +324,14 @@ fn calling(
                 .await
             {
                 Ok(()) => return,
-                Err(Trouble::Lost) if may_repeat => {
+                Err(SessionError::Lost) if may_repeat => {
                     may_repeat = false;
-                    behind.lost(&upstream_session);
+                    shared.lost(&upstream_session);
                 }
-                Err(trouble) => break trouble,
+                Err(error) => break error,
             }
         };
-        let _ = out.send(trouble.response(&id)).await;
+        let _ = out.send(error.response(&id)).await;
     })
 }
 
@@ -374,7 +374,7 @@ async fn pass_on(
             Passing::Answered(answer) => {
                 let upstream_session = pending.upstream_session.lock().clone();
                 if let Some(upstream_session) = upstream_session {
-                    let _ = upstream_session.tell(&upstream, &answer).await;
+                    let _ = upstream_session.notify(&upstream, &answer).await;
                 }
             }
             Passing::Asks(asked) => {
@@ -400,8 +400,8 @@ async fn park(
     id: &Id,
     out: &MessageSender,
 ) {
-    let lifetime = pending.behind.lifetime.clone();
-    let owner = pending.behind.key.owner.clone();
+    let lifetime = pending.shared.lifetime.clone();
+    let owner = pending.shared.key.owner.clone();
     let answer = match suspended_calls.keep(pending, asked.clone(), owner, lifetime) {
         Some(name) => {
             let state = states.bind(&name);

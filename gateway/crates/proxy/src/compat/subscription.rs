@@ -77,7 +77,7 @@ impl Translator {
                 if message.kind() == Kind::Request {
                     // A subscription carries no questions.
                     if let Passing::Answered(answer) = refuse(message) {
-                        let _ = upstream_session.tell(&upstream, &answer).await;
+                        let _ = upstream_session.notify(&upstream, &answer).await;
                     }
                 } else if granted.takes(&message)
                     && out

@@ -14,7 +14,7 @@ use crate::lifetime::StreamLifetime;
 use crate::mounted_backend::MountedBackend;
 use crate::rejection::Rejection;
 use crate::state::ProxyState;
-use crate::upstream_head::{self, Asking};
+use crate::upstream_head::{self, UpstreamHead};
 use gateway_core::access_token::BackendToken;
 use gateway_core::policy::{AccessToken, Delegation, Permit};
 use gateway_upstream::{
@@ -172,7 +172,7 @@ impl UpstreamClient {
             headers.insert(name, value);
         }
         let head = |target: &str| {
-            upstream_head::build(&Asking {
+            upstream_head::build(&UpstreamHead {
                 method,
                 target,
                 client_headers: &headers,

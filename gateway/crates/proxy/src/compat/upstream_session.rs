@@ -33,7 +33,7 @@ pub(super) enum Wire {
 
 /// Why a message did not get through.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(super) enum SessionError {
     /// The backend no longer knows the session: a new one is needed. It ran nothing.
     Lost,
     /// The exchange failed.
@@ -44,13 +44,13 @@ pub(super) enum Trouble {
     Declined(RpcError),
 }
 
-impl From<Failure> for Trouble {
+impl From<Failure> for SessionError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
 }
 
-impl Trouble {
+impl SessionError {
     /// The response to the request `id`, which it kept from an answer.
     pub(super) fn response(self, id: &Id) -> Message {
         match self {
@@ -76,7 +76,7 @@ impl Trouble {
 /// One session with a backend. Dropping it ends it there, too.
 pub(super) struct UpstreamSession {
     upstream: Arc<UpstreamClient>,
-    place: Place,
+    transport: SessionTransport,
     routes: Arc<Routes>,
     /// The backend's answer to `initialize`.
     pub(super) hello: Message,
@@ -91,7 +91,7 @@ pub(super) struct UpstreamSession {
 
 /// Where messages go.
 #[derive(Debug)]
-enum Place {
+enum SessionTransport {
     Streamable {
         session: Option<String>,
         revision: Option<String>,
@@ -108,7 +108,7 @@ impl UpstreamSession {
         upstream: Arc<UpstreamClient>,
         wire: Wire,
         initialize: Message,
-    ) -> Result<Arc<Self>, Trouble> {
+    ) -> Result<Arc<Self>, SessionError> {
         match wire {
             Wire::Streamable => Self::open_streamable(upstream, initialize).await,
             Wire::HttpSse => Self::open_http_sse(upstream, initialize).await,
@@ -118,23 +118,23 @@ impl UpstreamSession {
     async fn open_streamable(
         upstream: Arc<UpstreamClient>,
         initialize: Message,
-    ) -> Result<Arc<Self>, Trouble> {
+    ) -> Result<Arc<Self>, SessionError> {
         let path = upstream.backend.mcp_path.clone();
         let mut reply = upstream.post(&path, None, More::new(), &initialize).await?;
         let hello = response_in(&mut reply.reader).await?;
         reply.reader.close().await;
-        let hello = hello.ok_or(Trouble::Refused(reply.status))?;
+        let hello = hello.ok_or(SessionError::Refused(reply.status))?;
         let revision = hello
             .outcome()
             .and_then(|result| result.text("protocolVersion"));
-        let place = Place::Streamable {
+        let transport = SessionTransport::Streamable {
             session: reply.session,
             revision,
         };
         let (ended, _) = watch::channel(false);
         Ok(Self::new(
             upstream,
-            place,
+            transport,
             Arc::default(),
             hello,
             ended,
@@ -145,13 +145,13 @@ impl UpstreamSession {
     async fn open_http_sse(
         upstream: Arc<UpstreamClient>,
         initialize: Message,
-    ) -> Result<Arc<Self>, Trouble> {
+    ) -> Result<Arc<Self>, SessionError> {
         let path = upstream.backend.sse_path.clone();
         let mut stream = upstream
             .ask(&Method::GET, &path, None, More::new(), None)
             .await?;
         if stream.status != 200 || !stream.reader.is_stream() {
-            return Err(Trouble::Refused(stream.status));
+            return Err(SessionError::Refused(stream.status));
         }
         let patience = upstream.backend.response_timeout;
         let slow = |_| Failure::TimedOut("the endpoint of the stream");
@@ -196,10 +196,10 @@ impl UpstreamSession {
             .await
             .map_err(|_| Failure::TimedOut("the answer to initialize"))?
             .ok_or_else(|| Failure::Broken("it did not answer initialize".to_owned()))?;
-        let place = Place::HttpSse { endpoint };
+        let transport = SessionTransport::HttpSse { endpoint };
         Ok(Self::new(
             upstream,
-            place,
+            transport,
             routes,
             hello,
             ended,
@@ -209,7 +209,7 @@ impl UpstreamSession {
 
     fn new(
         upstream: Arc<UpstreamClient>,
-        place: Place,
+        transport: SessionTransport,
         routes: Arc<Routes>,
         hello: Message,
         ended: watch::Sender<bool>,
@@ -217,7 +217,7 @@ impl UpstreamSession {
     ) -> Arc<Self> {
         Arc::new(Self {
             upstream,
-            place,
+            transport,
             routes,
             hello,
             ended,
@@ -235,27 +235,27 @@ impl UpstreamSession {
         upstream: &Arc<UpstreamClient>,
         request: Message,
         out: MessageSender,
-    ) -> Result<(), Trouble> {
+    ) -> Result<(), SessionError> {
         let Some(id) = request.id() else {
-            return self.tell(upstream, &request).await;
+            return self.notify(upstream, &request).await;
         };
         let mut pending = Pending {
             upstream_session: Arc::clone(self),
             upstream: Arc::clone(upstream),
             id: Some(id.clone()),
         };
-        let done = match &self.place {
-            Place::HttpSse { endpoint } => {
+        let done = match &self.transport {
+            SessionTransport::HttpSse { endpoint } => {
                 call_over_stream(upstream, endpoint, &self.routes, &self.ended, request, out).await
             }
-            Place::Streamable { session, .. } => {
+            SessionTransport::Streamable { session, .. } => {
                 let path = &upstream.backend.mcp_path;
                 let mut reply = upstream
                     .post(path, session.as_deref(), self.headers(), &request)
                     .await?;
                 if reply.status == 404 && session.is_some() {
                     pending.id = None;
-                    return Err(Trouble::Lost);
+                    return Err(SessionError::Lost);
                 }
                 relay_response(&id, reply.status, &mut reply.reader, out).await
             }
@@ -286,14 +286,16 @@ impl UpstreamSession {
     }
 
     /// Sends a notification or a response.
-    pub(super) async fn tell(
+    pub(super) async fn notify(
         &self,
         upstream: &UpstreamClient,
         message: &Message,
-    ) -> Result<(), Trouble> {
-        let (target, session) = match &self.place {
-            Place::HttpSse { endpoint } => (endpoint, None),
-            Place::Streamable { session, .. } => (&upstream.backend.mcp_path, session.as_deref()),
+    ) -> Result<(), SessionError> {
+        let (target, session) = match &self.transport {
+            SessionTransport::HttpSse { endpoint } => (endpoint, None),
+            SessionTransport::Streamable { session, .. } => {
+                (&upstream.backend.mcp_path, session.as_deref())
+            }
         };
         let reply = upstream
             .post(target, session, self.headers(), message)
@@ -302,8 +304,8 @@ impl UpstreamSession {
         reply.reader.close().await;
         match status {
             200..=299 => Ok(()),
-            404 => Err(Trouble::Lost),
-            _ => Err(Trouble::Refused(status)),
+            404 => Err(SessionError::Lost),
+            _ => Err(SessionError::Refused(status)),
         }
     }
 
@@ -311,7 +313,7 @@ impl UpstreamSession {
     /// asked for on behalf of `upstream`.
     pub(super) fn listen(self: &Arc<Self>, upstream: &Arc<UpstreamClient>, out: MessageSender) {
         self.routes.listen(out);
-        let Place::Streamable { session, .. } = &self.place else {
+        let SessionTransport::Streamable { session, .. } = &self.transport else {
             return;
         };
         let mut listener = self.listener.lock();
@@ -357,8 +359,8 @@ impl UpstreamSession {
     }
 
     fn headers(&self) -> More {
-        match &self.place {
-            Place::Streamable {
+        match &self.transport {
+            SessionTransport::Streamable {
                 revision: Some(revision),
                 ..
             } => vec![(VERSION, revision.clone())],
@@ -369,10 +371,10 @@ impl UpstreamSession {
 
 impl Drop for UpstreamSession {
     fn drop(&mut self) {
-        let Place::Streamable {
+        let SessionTransport::Streamable {
             session: Some(session),
             ..
-        } = &self.place
+        } = &self.transport
         else {
             return;
         };
@@ -407,7 +409,7 @@ impl Drop for Pending {
         );
         in_background(async move {
             let cancelled = to_stateful::cancelled(&id, "the client is gone");
-            let _ = upstream_session.tell(&upstream, &cancelled).await;
+            let _ = upstream_session.notify(&upstream, &cancelled).await;
         });
     }
 }
@@ -427,7 +429,7 @@ async fn call_over_stream(
     ended: &watch::Sender<bool>,
     request: Message,
     out: MessageSender,
-) -> Result<(), Trouble> {
+) -> Result<(), SessionError> {
     let answered = routes.expect(&request, out)?;
     let id = request.id();
     let posted = async {
@@ -436,15 +438,15 @@ async fn call_over_stream(
         reply.reader.close().await;
         match status {
             200..=299 => Ok(()),
-            404 => Err(Trouble::Lost),
-            _ => Err(Trouble::Refused(status)),
+            404 => Err(SessionError::Lost),
+            _ => Err(SessionError::Refused(status)),
         }
     };
-    if let Err(trouble) = posted.await {
+    if let Err(error) = posted.await {
         if let Some(id) = id {
             routes.forget(&id);
         }
-        return Err(trouble);
+        return Err(error);
     }
     let mut ended = ended.subscribe();
     tokio::select! {
@@ -461,7 +463,7 @@ async fn relay_response(
     status: u16,
     reader: &mut Reader,
     out: MessageSender,
-) -> Result<(), Trouble> {
+) -> Result<(), SessionError> {
     while let Some(message) = reader.next().await? {
         let is_response = message.kind() == Kind::Response;
         // A refusal may name no id, because its request was not read.
@@ -482,7 +484,7 @@ async fn relay_response(
     }
     match status {
         200..=299 => Err(Failure::Broken("no response in its answer".to_owned()).into()),
-        _ => Err(Trouble::Refused(status)),
+        _ => Err(SessionError::Refused(status)),
     }
 }
 

@@ -316,7 +316,7 @@ impl Asked {
     pub(in crate::access_token) fn is_straight(&self) -> bool {
         let arguments = self.call.arguments.as_ref().unwrap();
         arguments.iter().unwrap().all(|(_, value)| match value {
-            Value::Text(text) => mcp_protocol::below::stays_below(text, ""),
+            Value::Text(text) => mcp_protocol::path_prefix::stays_below(text, ""),
             _ => true,
         })
     }

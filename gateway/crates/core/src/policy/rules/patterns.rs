@@ -13,8 +13,8 @@ use biscuit_auth::builder::{AuthorizerBuilder, Binary, MapKey, Op, Predicate, Ru
 use biscuit_auth::datalog::ExternFunc;
 use regex::{Regex, RegexBuilder};
 
-use mcp_protocol::below;
 use mcp_protocol::lenient::fold;
+use mcp_protocol::path_prefix;
 
 /// The name under which `starts_with` of a policy is evaluated.
 pub(super) const STARTS_WITH: &str = "starts_with";
@@ -136,7 +136,9 @@ pub(super) fn registered(builder: AuthorizerBuilder) -> AuthorizerBuilder {
 /// otherwise.
 pub(super) fn starts_with(text: &str, prefix: &str) -> Result<bool, &'static str> {
     let is_place = prefix.contains(['/', '\\']);
-    match is_place && (!below::stays_below(text, prefix) || below::resembles(text, prefix)) {
+    match is_place
+        && (!path_prefix::stays_below(text, prefix) || path_prefix::resembles(text, prefix))
+    {
         true => Err("a text that can be read as another path"),
         false => Ok(text.starts_with(prefix)),
     }

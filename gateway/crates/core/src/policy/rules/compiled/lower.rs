@@ -221,9 +221,7 @@ fn of_values(
             Expression::Matches(Box::new(left), pattern.ok_or(UNKNOWN_OPERATION)?)
         }
         Binary::Ffi(name) => match name.as_str() {
-            patterns::STARTS_WITH => {
-                Expression::Text(TextTest::Prefix, Box::new([left, right]))
-            }
+            patterns::STARTS_WITH => Expression::Text(TextTest::Prefix, Box::new([left, right])),
             patterns::NAME_STARTS_WITH => {
                 Expression::Text(TextTest::NamePrefix, Box::new([left, right]))
             }

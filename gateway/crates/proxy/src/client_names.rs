@@ -19,7 +19,7 @@ use serde_json::value::RawValue;
 
 use super::request::McpBody;
 use super::sessions::Sessions;
-use super::tasks::Theirs;
+use super::tasks::TaskOwner;
 use super::tool_list_filter::ToolListFilter;
 use gateway_core::access_token::Claims;
 use gateway_core::policy::{AccessToken, Coverage, Operation};
@@ -266,13 +266,13 @@ impl ToolListFilter<'_> {
             return Some(tool.to_owned());
         }
         let id: Id = message.read("id").filter(|_| self.calls.is_empty())?;
-        let tool = self.dependencies.tasks.answered(self.theirs(), &id)?;
+        let tool = self.dependencies.tasks.answered(self.owner(), &id)?;
         Some(tool.to_string())
     }
 
-    fn theirs(&self) -> Theirs<'_> {
+    fn owner(&self) -> TaskOwner<'_> {
         let names = self.names();
-        Theirs {
+        TaskOwner {
             claims: names.claims,
             mount: names.mount,
             conversation: names.conversation,
@@ -281,7 +281,7 @@ impl ToolListFilter<'_> {
 
     /// The client's name of a task whose tool is remembered.
     fn known_task(&self, id: &str) -> Option<String> {
-        let tool = self.dependencies.tasks.tool(self.theirs(), id)?;
+        let tool = self.dependencies.tasks.tool(self.owner(), id)?;
         Some(self.task(id, &tool))
     }
 
@@ -315,7 +315,7 @@ impl ToolListFilter<'_> {
     }
 
     fn task(&self, id: &str, tool: &str) -> String {
-        self.dependencies.tasks.began(self.theirs(), id, tool);
+        self.dependencies.tasks.began(self.owner(), id, tool);
         let names = self.names();
         let sessions = names.sessions;
         sessions.bind_task(id, tool, names.claims, names.mount)
