@@ -81,15 +81,20 @@ impl Splitter {
     /// unfinished event are held.
     pub fn split(&mut self, bytes: &[u8], limit: usize) -> Result<Vec<Vec<u8>>, EventTooLarge> {
         let mut events = Vec::new();
-        for byte in bytes {
-            self.boundary.advance(std::slice::from_ref(byte));
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            // Nothing but the end of a line ends an event.
+            let end = memchr::memchr2(b'\n', b'\r', rest).map_or(rest.len(), |at| at + 1);
+            let (line, behind) = rest.split_at(end);
+            self.boundary.advance(line);
             // The LF of a CRLF that ended an event goes out by itself; readers skip it.
-            self.held.push(*byte);
+            self.held.extend_from_slice(line);
             if self.boundary.is_between_events() {
                 events.push(std::mem::take(&mut self.held));
             } else if self.held.len() > limit {
                 return Err(EventTooLarge);
             }
+            rest = behind;
         }
         Ok(events)
     }

@@ -8,7 +8,9 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
+use std::sync::LazyLock;
 
+use aho_corasick::AhoCorasick;
 use serde::de::Error as _;
 use serde_json::Error;
 
@@ -109,13 +111,24 @@ fn edits<'a, 'k>(
     Ok(Some(edits))
 }
 
-/// Whether some reader could find a list of tools in `text`. Escapes may hide the word.
+/// What a list of tools has in it, for whatever reader. Escapes may hide the word.
+static LIST: LazyLock<AhoCorasick> = LazyLock::new(|| words(&["tool", "\\u"]));
+
+/// One pass over a text that finds any of these words, however its letters are written.
+///
+/// # Panics
+///
+/// Where the words are more than an automaton holds; a few never are.
+pub fn words(words: &[&str]) -> AhoCorasick {
+    AhoCorasick::builder()
+        .ascii_case_insensitive(true)
+        .build(words)
+        .expect("a few short words")
+}
+
+/// Whether some reader could find a list of tools in `text`.
 fn may_list(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes
-        .windows(4)
-        .any(|word| word.eq_ignore_ascii_case(b"tool"))
-        || bytes.windows(2).any(|pair| pair == b"\\u")
+    LIST.is_match(text)
 }
 
 struct Edits<'a, 'k> {

@@ -9,6 +9,9 @@
 //! Owns: where such names stand in messages. Not: whether what they stand for is allowed
 //! (`policy`).
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -25,6 +28,7 @@ use gateway_core::access_token::Claims;
 use gateway_core::policy::{AccessToken, Coverage, Operation};
 use gateway_core::protocol::resource::Mount;
 use mcp_protocol::calls::{Belonging, Call};
+use mcp_protocol::tool_list;
 
 /// The longest id of a question that is passed on, in bytes of JSON.
 const LONGEST_ID: usize = 1024;
@@ -176,14 +180,23 @@ fn may_hear_of(token: &AccessToken, tool: &str) -> bool {
         && token.coverage(operation) == Coverage::Covered
 }
 
+/// What a message has in it whose names are changed: it is a request or notification, says what a server
+/// can do, or names a task; or an escape may hide it.
+static NAMED: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    tool_list::words(&[
+        "\"method\"",
+        "\"capabilities\"",
+        "\"task\"",
+        "\"taskid\"",
+        "\\u",
+    ])
+});
+
 impl ToolListFilter<'_> {
     /// A message or batch of the backend as the client of this token is to have it. `None`:
     /// unchanged.
     pub(super) fn named(&self, text: &str) -> Option<String> {
-        let may_matter = ["\"id\"", "capabilities", "taskId", "requestId"]
-            .iter()
-            .any(|word| text.contains(word));
-        if !may_matter {
+        if !NAMED.is_match(text) {
             return None;
         }
         let (mut messages, is_batch) = read(text)?;

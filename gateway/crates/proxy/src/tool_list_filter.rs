@@ -7,8 +7,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
+use aho_corasick::AhoCorasick;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use pingora::http::ResponseHeader;
@@ -42,6 +43,24 @@ const LARGEST_LIST: usize = 4 * 1024 * 1024;
 pub(super) const LINE_BREAKS: [char; 8] = [
     '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
+
+/// What an event has in it that may be changed on its way: a list of tools, or a word of it; a request or
+/// notification; what a server can do; a task; an escape, which may hide each of these; a character that
+/// some take for the end of a line. An event without any of them goes on unparsed, and most do: one that
+/// answers a call is as large as what the tool found.
+static JUDGED: LazyLock<AhoCorasick> = LazyLock::new(|| {
+    let breaks = LINE_BREAKS.map(String::from);
+    let mut all = vec![
+        "tool",
+        "\\u",
+        "\"method\"",
+        "\"capabilities\"",
+        "\"task\"",
+        "\"taskid\"",
+    ];
+    all.extend(breaks.iter().map(String::as_str));
+    tool_list::words(&all)
+});
 
 /// What lists are judged by, and what is remembered of them.
 #[derive(Clone, Copy)]
@@ -260,6 +279,9 @@ impl ToolListFilter<'_> {
     /// One event, as it may go on.
     async fn judge_event(&self, bytes: Vec<u8>) -> Result<Vec<u8>, Unreadable> {
         let text = std::str::from_utf8(&bytes).map_err(|_| Unreadable)?;
+        if !JUDGED.is_match(text) {
+            return Ok(bytes);
+        }
         let has_breaks = text.contains(LINE_BREAKS);
         let Some(event) = Event::parse(&bytes) else {
             return Ok(if has_breaks { Vec::new() } else { bytes });
@@ -425,6 +447,28 @@ fn with_data(event: &str, data: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_that_anybody_could_take_for_more_than_an_answer_is_looked_into() {
+        let event = |text: &str| format!("data: {{\"jsonrpc\":\"2.0\",\"id\":1,{text}}}\n\n");
+        for judged in [
+            r#""result":{"tools":[]}"#,
+            r#""result":{"Tools":[]}"#,
+            r#""result":{"\u0074\u006fols":[]}"#,
+            r#""result":{"capabilities":{}}"#,
+            r#""result":{"taskId":"t"}"#,
+            r#""result":{"_meta":{"io.modelcontextprotocol/related-task":{"taskId":"t"}}}"#,
+            r#""method":"roots/list""#,
+            "\"result\":{\"a\":\"x\u{2028}data: y\"}",
+            "\"result\":{\"a\":\"x\u{85}data: y\"}",
+            "\"result\":{\"a\":\"x\u{b}data: y\"}",
+        ] {
+            assert!(JUDGED.is_match(&event(judged)), "{judged}");
+        }
+        let answer =
+            r#""result":{"content":[{"type":"text","text":"a \"method\" of é, or a task"}]}"#;
+        assert!(!JUDGED.is_match(&event(answer)));
+    }
 
     #[test]
     fn an_event_keeps_its_other_lines() {
