@@ -43,7 +43,7 @@ pub(crate) fn run() -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let backend = subject("backend", None)?;
     let mut subjects = Vec::new();
-    for name in ["nginx", "own", "hyper", "hyper-task"] {
+    for name in ["nginx", "lane", "own", "hyper", "hyper-task"] {
         subjects.push(match name {
             "nginx" => nginx(backend.address)?,
             name => subject(name, Some(backend.address))?,

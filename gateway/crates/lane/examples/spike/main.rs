@@ -5,6 +5,7 @@
 mod backend;
 mod bench;
 mod hyper_proxy;
+mod lane_proxy;
 mod own_proxy;
 mod tokens;
 
@@ -30,10 +31,15 @@ fn serve(kind: &str, address: SocketAddr, backend: Option<SocketAddr>) -> Result
         .build()?;
     let kind = kind.to_owned();
     let accepting = async move {
+        let lane = backend.map(lane_proxy::lane);
         let listener = tokio::net::TcpListener::bind(address).await?;
         loop {
-            let (stream, _) = listener.accept().await?;
+            let (stream, peer) = listener.accept().await?;
             stream.set_nodelay(true)?;
+            if let ("lane", Some(lane)) = (kind.as_str(), &lane) {
+                lane_proxy::serve(stream, peer, std::sync::Arc::clone(lane));
+                continue;
+            }
             match (kind.as_str(), backend) {
                 ("backend", _) => drop(tokio::spawn(backend::answer(stream))),
                 ("own", Some(backend)) => drop(tokio::spawn(own_proxy::serve(stream, backend))),

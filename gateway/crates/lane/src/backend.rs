@@ -1,0 +1,288 @@
+//! Connections to backends: one beside each client's connection, and a few that wait for whoever needs
+//! one.
+
+use std::collections::{HashMap, VecDeque};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::buffers::Buffers;
+use super::service::Failed;
+use super::wire;
+
+/// The pause before a backend that is just starting is tried again.
+const COMES_UP_PAUSE: Duration = Duration::from_millis(50);
+
+/// A backend that speaks HTTP/1.1 without TLS, as far as the lane needs to know it.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// Connections are shared by those who ask for the same one.
+    pub id: u64,
+    /// Where it listens, tried in this order.
+    pub addresses: Vec<Address>,
+    /// For opening a connection.
+    pub connect_time: Duration,
+    /// For the head of an answer, and for silence within one that is not of events.
+    pub response_time: Duration,
+    /// Until when a refused connection is tried again, within `connect_time`: it was just started.
+    pub comes_up_until: Option<std::time::Instant>,
+}
+
+/// Where a backend listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// Host and port.
+    Tcp(SocketAddr),
+    /// A socket in the file system.
+    Unix(PathBuf),
+}
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// A connection to a backend, with what was read from it and not used yet.
+#[derive(Debug)]
+pub(crate) struct BackendConnection {
+    socket: Socket,
+    pub(crate) backend: u64,
+    pub(crate) buffer: BytesMut,
+    /// Whether it has carried a request before.
+    pub(crate) is_reused: bool,
+    since: Instant,
+}
+
+impl BackendConnection {
+    /// Opens one to the first address that takes it.
+    pub(crate) async fn open(backend: &Backend) -> Result<Self, Failed> {
+        let deadline = Instant::now() + backend.connect_time;
+        let comes_up = backend.comes_up_until.map(Instant::from_std);
+        loop {
+            let opened = timeout_at(deadline, open_any(&backend.addresses)).await;
+            match opened {
+                Ok(Ok(socket)) => {
+                    return Ok(Self {
+                        socket,
+                        backend: backend.id,
+                        buffer: BytesMut::new(),
+                        is_reused: false,
+                        since: Instant::now(),
+                    });
+                }
+                Ok(Err(_)) if comes_up.is_some_and(|until| Instant::now() < until) => {
+                    sleep(COMES_UP_PAUSE).await;
+                }
+                Ok(Err(error)) => {
+                    return Err(Failed::Unreachable(error.kind(), error.raw_os_error()));
+                }
+                Err(_) => return Err(Failed::TimedOut("connecting")),
+            }
+        }
+    }
+
+    /// Reads on. Nothing at the end.
+    pub(crate) fn poll_fill(
+        &mut self,
+        buffers: &Buffers,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if self.buffer.capacity() == 0 {
+            self.buffer = buffers.take();
+        }
+        wire::make_room(&mut self.buffer);
+        wire::poll_read(&mut self.socket, &mut self.buffer, context)
+    }
+
+    /// Reads on for somebody who may wait for long: no buffer is kept meanwhile but for what was read
+    /// and not used.
+    pub(crate) fn poll_fill_idle(
+        &mut self,
+        buffers: &Buffers,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let mut buffer = buffers.take();
+        buffer.extend_from_slice(&self.buffer);
+        let polled = wire::poll_read(&mut self.socket, &mut buffer, context);
+        if matches!(polled, Poll::Ready(Ok(read)) if read > 0) {
+            self.buffer = buffer;
+        } else {
+            buffers.give(buffer);
+        }
+        polled
+    }
+
+    /// Gives the buffer back; what was read and not used is kept in as little as it takes.
+    pub(crate) fn shrink(&mut self, buffers: &Buffers) {
+        let buffer = std::mem::take(&mut self.buffer);
+        if !buffer.is_empty() {
+            self.buffer = BytesMut::from(&buffer[..]);
+        }
+        buffers.give(buffer);
+    }
+
+    /// Whether an idle connection has ended. One on which something comes unasked is of no more use
+    /// either.
+    pub(crate) fn poll_dead(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let mut scratch = [0; 1];
+        let mut scratch = ReadBuf::new(&mut scratch);
+        Pin::new(&mut self.socket)
+            .poll_read(context, &mut scratch)
+            .map(|_| ())
+    }
+
+    /// This connection, if it still lives.
+    pub(crate) fn alive(mut self) -> Option<Self> {
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        self.poll_dead(&mut context).is_pending().then_some(self)
+    }
+}
+
+async fn open_any(addresses: &[Address]) -> io::Result<Socket> {
+    let mut met = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        let opened = match address {
+            Address::Tcp(address) => TcpStream::connect(address).await.map(|stream| {
+                // Without it requests are a little later.
+                let _ = stream.set_nodelay(true);
+                Socket::Tcp(stream)
+            }),
+            Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+        };
+        match opened {
+            Ok(socket) => return Ok(socket),
+            Err(error) => met = error,
+        }
+    }
+    Err(met)
+}
+
+/// Idle connections to backends.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    idle: Mutex<HashMap<u64, VecDeque<BackendConnection>>>,
+    most: usize,
+    time: Duration,
+}
+
+impl Pool {
+    pub(crate) fn new(most: usize, time: Duration) -> Self {
+        Self {
+            idle: Mutex::default(),
+            most,
+            time,
+        }
+    }
+
+    /// The one that was used last, if it still lives.
+    pub(crate) fn take(&self, backend: u64) -> Option<BackendConnection> {
+        loop {
+            let connection = self.idle.lock().get_mut(&backend)?.pop_back()?;
+            if connection.since.elapsed() < self.time
+                && let Some(connection) = connection.alive()
+            {
+                return Some(connection);
+            }
+        }
+    }
+
+    /// Keeps a connection whose answer was read to its end.
+    pub(crate) fn give(&self, mut connection: BackendConnection) {
+        connection.since = Instant::now();
+        let mut idle = self.idle.lock();
+        let idle = idle.entry(connection.backend).or_default();
+        while let Some(first) = idle.front()
+            && (idle.len() >= self.most || first.since.elapsed() >= self.time)
+        {
+            idle.pop_front();
+        }
+        if self.most > 0 {
+            idle.push_back(connection);
+        }
+    }
+
+    /// Closes what was idle for too long.
+    pub(crate) fn sweep(&self) {
+        let mut idle = self.idle.lock();
+        for connections in idle.values_mut() {
+            connections.retain(|connection| connection.since.elapsed() < self.time);
+        }
+        idle.retain(|_, connections| !connections.is_empty());
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Unix(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
+    }
+}
+
+impl BackendConnection {
+    /// Writes a request; see [`wire::Writing`].
+    pub(crate) fn poll_write<const N: usize>(
+        &mut self,
+        writing: &mut wire::Writing<'_, N>,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<()>> {
+        writing.poll(&mut self.socket, context)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Unix(stream) => Pin::new(stream).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+            Self::Unix(stream) => Pin::new(stream).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(context),
+            Self::Unix(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
+            Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Events on their way from a backend to a client: judged if they must be, written as soon as they are
+//! there.
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::downstream::{Downstream, Stop};
+use super::response::Framing;
+use super::service::{Events, Exchange, Failed, Unfit};
+
+/// How long it may take to judge the next events.
+const JUDGED: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// How far a stream of events has come.
+#[derive(Debug)]
+pub(crate) struct EventRelay {
+    pub(crate) framing: Framing,
+    pub(crate) events: Events,
+    /// Whether it stands between two events.
+    pub(crate) between: bool,
+}
+
+impl EventRelay {
+    /// Takes what `raw` holds to the client, behind what `out` holds: whether that was the end.
+    pub(crate) async fn pass<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange>(
+        &mut self,
+        down: &mut Downstream<'_, '_, IO, E>,
+        raw: &mut BytesMut,
+        out: &mut BytesMut,
+    ) -> Result<bool, Stop> {
+        let decoded = self.framing.decode(raw);
+        let decoded = decoded.map_err(|what| Stop::Failed(Failed::Broken(what.to_owned())))?;
+        let is_done = self.framing.is_done();
+        let data = &raw[decoded.data];
+        if self.events.is_filtered && (!data.is_empty() || is_done) {
+            let data = Bytes::copy_from_slice(data);
+            let data = self.filter(down, data, is_done).await?;
+            self.write(down, &data, out, is_done).await?;
+        } else {
+            self.write(down, data, out, is_done).await?;
+        }
+        raw.advance(decoded.used);
+        Ok(is_done)
+    }
+
+    async fn write<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange>(
+        &mut self,
+        down: &mut Downstream<'_, '_, IO, E>,
+        data: &[u8],
+        out: &mut BytesMut,
+        is_done: bool,
+    ) -> Result<(), Stop> {
+        down.write_body(out, data, true, is_done).await?;
+        if !data.is_empty() {
+            self.between = down.exchange.advance(data);
+        }
+        Ok(())
+    }
+
+    /// What goes on of the next events. Boxed: most streams are not filtered, and none is while it is
+    /// silent.
+    async fn filter<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange>(
+        &self,
+        down: &mut Downstream<'_, '_, IO, E>,
+        data: Bytes,
+        is_done: bool,
+    ) -> Result<Bytes, Stop> {
+        let filtering = Box::pin(down.exchange.filter(data, is_done));
+        let filtered = tokio::time::timeout_at(Instant::now() + JUDGED, filtering).await;
+        match filtered {
+            Ok(Ok(data)) => Ok(data),
+            Ok(Err(Unfit { what, last })) => {
+                if last.is_some() {
+                    down.end_events(true, last).await?;
+                }
+                Err(Stop::Failed(Failed::Broken(what)))
+            }
+            Err(_) => Err(Stop::Failed(Failed::TimedOut("judging events"))),
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! One admitted request and its answer: a connection to the backend, the request, the answer's head,
+//! its body.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::StatusCode;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+
+use super::backend::{Backend, BackendConnection};
+use super::downstream::{Downstream, Interrupted, Stop};
+use super::events::EventRelay;
+use super::head::Head;
+use super::lane::Shared;
+use super::response::{self, Framing, ResponseHead, ResponseIndex};
+use super::service::{Answer, Events, Exchange, Failed, Forward, ResponsePlan};
+use super::wire::Writing;
+use super::writer::{BodyFraming, HeadWriter};
+
+/// A backend that answers before it has read the whole request may break it off.
+const EARLY_ANSWER: Duration = Duration::from_secs(1);
+
+/// More informational answers before the final one are no answer.
+const MOST_INFORMATIONAL: usize = 8;
+
+/// An exchange while this task works at it.
+pub(crate) struct Work<'a, 't, IO, E> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) down: Downstream<'a, 't, IO, E>,
+    /// The connection to a backend that goes with the client's.
+    pub(crate) pinned: &'a mut Option<BackendConnection>,
+    /// What is spelled out and not written yet.
+    pub(crate) out: &'a mut BytesMut,
+    /// Whether the client's connection ends after the answer.
+    pub(crate) closes: bool,
+}
+
+/// What came of a request to a backend.
+pub(crate) enum Relayed {
+    /// Its answer is written.
+    Done,
+    /// This is to be answered instead.
+    Answer(Answer),
+    /// Its answer is a stream that is silent now.
+    Stream(Box<Streaming>),
+}
+
+/// A stream that is left to a task of its own.
+pub(crate) struct Streaming {
+    pub(crate) connection: BackendConnection,
+    pub(crate) relay: EventRelay,
+    /// Whether the backend's connection may carry another request afterwards.
+    pub(crate) is_kept: bool,
+}
+
+/// The body of an answer and how it goes on.
+struct Relay {
+    connection: BackendConnection,
+    framing: Framing,
+    is_kept: bool,
+    silence: Duration,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
+    /// Exchanges a request and its answer with the backend.
+    pub(crate) async fn forward(
+        &mut self,
+        head: &Head<'_>,
+        mut forward: Forward,
+        waited: &mut Duration,
+    ) -> Result<Relayed, Stop> {
+        let begun = Instant::now();
+        let (mut is_fresh, mut is_resent) = (false, false);
+        loop {
+            let mut connection = self.connect(&forward.backend, is_fresh).await?;
+            let index = match self.ask(&mut connection, head, &forward).await {
+                Err(Stop::Failed(failed))
+                    if connection.is_reused && may_repeat(&failed, forward.is_repeatable) =>
+                {
+                    is_fresh = true;
+                    continue;
+                }
+                asked => asked?,
+            };
+            *waited = begun.elapsed();
+            self.out.clear();
+            let answer = ResponseHead::new(&connection.buffer, &index);
+            let mut writer = HeadWriter::response(self.out, index.status, &self.shared.dates.now());
+            let plan = self.down.exchange.respond(&answer, &mut writer);
+            let relay = |mut connection: BackendConnection| {
+                connection.buffer.advance(index.end);
+                Relay {
+                    connection,
+                    framing: index.framing.clone(),
+                    is_kept: index.is_kept,
+                    silence: forward.backend.response_time,
+                }
+            };
+            let is_bodiless = is_bodiless(index.status);
+            return match plan {
+                ResponsePlan::Resend(_) if is_resent => Err(Stop::Failed(Failed::Redirected)),
+                ResponsePlan::Resend(target) => {
+                    (is_resent, forward.target) = (true, target);
+                    continue;
+                }
+                ResponsePlan::Answer(answer) => Ok(Relayed::Answer(answer)),
+                ResponsePlan::Pass => {
+                    let body = match index.framing {
+                        Framing::Empty if is_bodiless => BodyFraming::None,
+                        Framing::Empty => BodyFraming::Length(0),
+                        Framing::Length(length) => BodyFraming::Length(length),
+                        Framing::Chunked(_) | Framing::Close => BodyFraming::Chunked,
+                    };
+                    spelled(writer.end(body, self.closes))?;
+                    let is_chunked = body == BodyFraming::Chunked;
+                    self.pass(relay(connection), is_chunked).await
+                }
+                ResponsePlan::Collect(most) => {
+                    spelled(writer.pause())?;
+                    self.collect(relay(connection), most, is_bodiless).await
+                }
+                ResponsePlan::Events(events) => {
+                    spelled(writer.end(BodyFraming::Chunked, self.closes))?;
+                    self.follow(relay(connection), events).await
+                }
+            };
+        }
+    }
+
+    /// The connection that goes with the client's, an idle one, or a new one.
+    async fn connect(
+        &mut self,
+        backend: &Backend,
+        is_fresh: bool,
+    ) -> Result<BackendConnection, Stop> {
+        if !is_fresh {
+            let pinned = self.pinned.take();
+            let pinned = pinned.filter(|pinned| pinned.backend == backend.id);
+            let alive = pinned.and_then(BackendConnection::alive);
+            if let Some(connection) = alive.or_else(|| self.shared.pool.take(backend.id)) {
+                return Ok(connection);
+            }
+        }
+        // Boxed: it happens seldom.
+        let mut opening = Box::pin(BackendConnection::open(backend));
+        let deadline = Instant::now() + backend.connect_time;
+        let opened = self
+            .down
+            .watched(deadline, |context| opening.as_mut().poll(context))
+            .await;
+        let late = Failed::TimedOut("connecting");
+        opened
+            .map_err(|interrupted| interrupted.or_late(late))?
+            .map_err(Stop::Failed)
+    }
+
+    /// Sends the request and reads up to the head of the final answer.
+    async fn ask(
+        &mut self,
+        connection: &mut BackendConnection,
+        head: &Head<'_>,
+        forward: &Forward,
+    ) -> Result<ResponseIndex, Stop> {
+        self.out.clear();
+        let mut writer = HeadWriter::request(self.out, head.method(), &forward.target);
+        self.down.exchange.write_request(head, &mut writer);
+        let body = forward.body.as_deref();
+        let framing = body.map_or(BodyFraming::None, |body| {
+            BodyFraming::Length(body.len() as u64)
+        });
+        spelled(writer.end(framing, false))?;
+
+        let deadline = Instant::now() + forward.backend.response_time;
+        let mut writing = Writing::new([&self.out[..], body.unwrap_or_default()]);
+        let sent = self
+            .down
+            .watched(deadline, |context| {
+                connection.poll_write(&mut writing, context)
+            })
+            .await
+            .map_err(late_answer)?;
+        match sent {
+            Ok(()) => self.read_head(connection, deadline).await,
+            // It may have answered without reading all of it (413): the answer counts.
+            Err(error) => {
+                let deadline = Instant::now() + EARLY_ANSWER;
+                match self.read_head(connection, deadline).await {
+                    Ok(mut index) => {
+                        index.is_kept = false;
+                        Ok(index)
+                    }
+                    Err(Stop::Failed(failed)) if !matches!(failed, Failed::Ended(_)) => {
+                        Err(Stop::Failed(Failed::NotSent(error.kind())))
+                    }
+                    Err(stop) => Err(stop),
+                }
+            }
+        }
+    }
+
+    async fn read_head(
+        &mut self,
+        connection: &mut BackendConnection,
+        deadline: Instant,
+    ) -> Result<ResponseIndex, Stop> {
+        let (most, mut index) = (self.shared.limits.response_head, ResponseIndex::default());
+        let mut informational = 0;
+        loop {
+            while response::parse(&connection.buffer, most, &mut index).map_err(broken)? {
+                if !index.status.is_informational() {
+                    return Ok(index);
+                }
+                informational += 1;
+                if index.status == StatusCode::SWITCHING_PROTOCOLS {
+                    return Err(broken("it switched protocols unasked"));
+                }
+                if informational > MOST_INFORMATIONAL {
+                    return Err(broken("it has too many informational answers"));
+                }
+                connection.buffer.advance(index.end);
+            }
+            let buffers = &self.shared.buffers;
+            let read = self
+                .down
+                .watched(deadline, |context| connection.poll_fill(buffers, context))
+                .await
+                .map_err(late_answer)?;
+            let kind = match read {
+                Ok(read) if read > 0 => continue,
+                Ok(_) => io::ErrorKind::UnexpectedEof,
+                Err(error) => error.kind(),
+            };
+            let has_answered = informational > 0 || !connection.buffer.is_empty();
+            return Err(match has_answered {
+                true => broken("it broke off"),
+                false => Stop::Failed(Failed::NoAnswer(kind)),
+            });
+        }
+    }
+
+    /// Takes a body to the client as it comes. Its head waits for the first of its bytes, so that both
+    /// go in one piece, and so that what fails before them can still be answered.
+    async fn pass(&mut self, mut relay: Relay, is_chunked: bool) -> Result<Relayed, Stop> {
+        loop {
+            let decoded = relay.framing.decode(&mut relay.connection.buffer);
+            let decoded = decoded.map_err(broken)?;
+            let is_done = relay.framing.is_done();
+            if is_done || !decoded.data.is_empty() {
+                let data = &relay.connection.buffer[decoded.data];
+                self.down
+                    .write_body(self.out, data, is_chunked, is_done)
+                    .await?;
+            }
+            relay.connection.buffer.advance(decoded.used);
+            if is_done {
+                self.give_back(relay.connection, relay.is_kept);
+                return Ok(Relayed::Done);
+            }
+            self.read_on(&mut relay).await?;
+        }
+    }
+
+    /// Reads the whole of a body, has it judged, and writes it.
+    async fn collect(
+        &mut self,
+        mut relay: Relay,
+        most: usize,
+        is_bodiless: bool,
+    ) -> Result<Relayed, Stop> {
+        let mut body = BytesMut::new();
+        loop {
+            let decoded = relay.framing.decode(&mut relay.connection.buffer);
+            let decoded = decoded.map_err(broken)?;
+            let data = &relay.connection.buffer[decoded.data];
+            if body.len() + data.len() > most {
+                return Err(Stop::Failed(Failed::TooLarge));
+            }
+            body.extend_from_slice(data);
+            relay.connection.buffer.advance(decoded.used);
+            if relay.framing.is_done() {
+                break;
+            }
+            self.read_on(&mut relay).await?;
+        }
+        self.give_back(relay.connection, relay.is_kept);
+        let body = match self.down.exchange.judge(body.freeze()).await {
+            Ok(body) => body,
+            Err(answer) => return Ok(Relayed::Answer(answer)),
+        };
+        let framing = match is_bodiless {
+            true => BodyFraming::None,
+            false => BodyFraming::Length(body.len() as u64),
+        };
+        spelled(HeadWriter::resume(self.out).end(framing, self.closes))?;
+        let body = if is_bodiless { Bytes::new() } else { body };
+        self.down.write_body(self.out, &body, false, true).await?;
+        Ok(Relayed::Done)
+    }
+
+    /// Takes events to the client until they end or fall silent.
+    async fn follow(&mut self, relay: Relay, events: Events) -> Result<Relayed, Stop> {
+        let mut connection = relay.connection;
+        let mut relay_events = EventRelay {
+            framing: relay.framing,
+            events,
+            between: true,
+        };
+        let quiet = match events.waits {
+            true => Duration::ZERO,
+            false => self.shared.limits.quiet,
+        };
+        loop {
+            let passing = relay_events.pass(&mut self.down, &mut connection.buffer, self.out);
+            match passing.await {
+                Ok(true) => {
+                    self.give_back(connection, relay.is_kept);
+                    return Ok(Relayed::Done);
+                }
+                Ok(false) => {}
+                Err(stop) => return Err(self.end_events(&relay_events, stop).await),
+            }
+            let (deadline, buffers) = (Instant::now() + quiet, &self.shared.buffers);
+            let read = self
+                .down
+                .watched(deadline, |context| connection.poll_fill(buffers, context))
+                .await;
+            match read {
+                Ok(Ok(read)) if read > 0 => {}
+                Ok(Ok(_)) => relay_events.framing.end().map_err(broken)?,
+                Ok(Err(_)) => return Err(broken("it broke off")),
+                Err(Interrupted::Late) => {
+                    connection.shrink(&self.shared.buffers);
+                    return Ok(Relayed::Stream(Box::new(Streaming {
+                        connection,
+                        relay: relay_events,
+                        is_kept: relay.is_kept,
+                    })));
+                }
+                Err(interrupted) => {
+                    let stop = interrupted.or_late(Failed::Full);
+                    return Err(self.end_events(&relay_events, stop).await);
+                }
+            }
+        }
+    }
+
+    /// Ends a stream that was ended from outside, properly.
+    async fn end_events(&mut self, relay: &EventRelay, stop: Stop) -> Stop {
+        if let Stop::Failed(Failed::Ended(end)) = &stop
+            && self.down.has_begun
+        {
+            let farewell = end.farewell.clone();
+            if let Err(stop) = self.down.end_events(relay.between, farewell).await {
+                return stop;
+            }
+        }
+        stop
+    }
+
+    async fn read_on(&mut self, relay: &mut Relay) -> Result<(), Stop> {
+        let deadline = Instant::now() + relay.silence;
+        let (buffers, connection) = (&self.shared.buffers, &mut relay.connection);
+        let late = Failed::TimedOut("the rest of the response");
+        let read = self
+            .down
+            .watched(deadline, |context| connection.poll_fill(buffers, context))
+            .await
+            .map_err(|interrupted| interrupted.or_late(late))?;
+        match read {
+            Ok(0) => relay.framing.end().map_err(broken),
+            Ok(_) => Ok(()),
+            Err(_) => Err(broken("it broke off")),
+        }
+    }
+
+    /// Keeps a connection for the next request, unless something stands on it that nobody asked for.
+    fn give_back(&mut self, mut connection: BackendConnection, is_kept: bool) {
+        if is_kept && connection.buffer.is_empty() {
+            connection.shrink(&self.shared.buffers);
+            connection.is_reused = true;
+            *self.pinned = Some(connection);
+        }
+    }
+}
+
+/// Whether an answer of this status never has a body (RFC 9110 §6.4.1).
+pub(crate) const fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 204 | 304)
+}
+
+/// A kept connection may turn out to be dead. What was not sent whole was not run; what was sent and
+/// not answered may have been, so it is repeated only if that changes nothing.
+const fn may_repeat(failed: &Failed, is_repeatable: bool) -> bool {
+    match failed {
+        Failed::NotSent(_) => true,
+        Failed::NoAnswer(_) => is_repeatable,
+        _ => false,
+    }
+}
+
+fn late_answer(interrupted: Interrupted) -> Stop {
+    interrupted.or_late(Failed::TimedOut("the head of the response"))
+}
+
+fn broken(what: &'static str) -> Stop {
+    Stop::Failed(Failed::Broken(what.to_owned()))
+}
+
+const fn spelled(is_spelled: bool) -> Result<(), Stop> {
+    match is_spelled {
+        true => Ok(()),
+        false => Err(Stop::Failed(Failed::Unspeakable)),
+    }
+}

@@ -1,0 +1,501 @@
+//! One connection: request after request, until it ends, becomes a stream or goes the other road.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::backend::{BackendConnection, Pool};
+use super::buffers::Buffers;
+use super::client::Client;
+use super::date::Dates;
+use super::downstream::{Downstream, Stop};
+use super::exchange::{Relayed, Streaming, Work, is_bodiless};
+use super::handover::Handover;
+use super::head::{Head, Index, Parsed};
+use super::limits::Limits;
+use super::service::{
+    Admission, Answer, Begin, Exchange, Failed, Forward, Outcome, Service, Traffic,
+};
+use super::stream::EventStream;
+use super::timer::Timer;
+use super::writer::{BodyFraming, HeadWriter};
+
+/// How much is thrown away of what a client still sends after its last answer.
+const MOST_LINGERED: usize = 256 * 1024;
+
+/// Serves connections. What they share is here.
+#[derive(Debug)]
+pub struct Lane<S> {
+    pub(crate) service: S,
+    pub(crate) shared: Shared,
+}
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) limits: Limits,
+    pub(crate) buffers: Buffers,
+    pub(crate) pool: Pool,
+    pub(crate) dates: Dates,
+    /// Where the grid of deadlines begins.
+    pub(crate) start: Instant,
+}
+
+/// A client's connection between two requests.
+#[derive(Debug)]
+pub struct Connection<IO> {
+    pub(crate) client: Client<IO>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) pinned: Option<BackendConnection>,
+    pub(crate) served: u32,
+}
+
+/// What becomes of a connection.
+pub enum Next<IO, S: Service> {
+    /// It is closed.
+    Closed,
+    /// It goes the other road.
+    Handover(Handover<IO>),
+    /// It carries a stream now, which wants a small task of its own.
+    Stream(EventStream<IO, S>),
+}
+
+impl<IO> Connection<IO> {
+    /// A connection on which nothing was read yet.
+    pub fn new(io: IO, peer: SocketAddr) -> Self {
+        Self {
+            client: Client::new(io),
+            peer,
+            pinned: None,
+            served: 0,
+        }
+    }
+}
+
+/// What one round of a connection led to.
+enum Step<E> {
+    Again,
+    Close,
+    /// With what was taken from the front of what came.
+    OtherRoad(Bytes),
+    Stream(Box<(E, Streaming, Traffic)>),
+}
+
+/// What came in before the deadline.
+enum Received {
+    Head,
+    OtherRoad,
+    Nothing,
+}
+
+/// How reading a body ended.
+enum BodyRead {
+    Whole,
+    Late,
+    Gone,
+}
+
+impl<S: Service> Lane<S> {
+    /// A lane for requests about which `service` decides. Needs no runtime.
+    pub fn new(service: S, limits: Limits) -> Arc<Self> {
+        Arc::new(Self {
+            service,
+            shared: Shared {
+                buffers: Buffers::new(limits.buffers),
+                pool: Pool::new(limits.kept, limits.kept_for),
+                dates: Dates::new(),
+                start: Instant::now(),
+                limits,
+            },
+        })
+    }
+
+    /// Closes connections to backends that have been idle for too long. To be called now and then:
+    /// otherwise they wait until another one becomes idle.
+    pub fn sweep(&self) {
+        self.shared.pool.sweep();
+    }
+
+    /// Serves a connection for as long as it is the lane's. What it holds of a connection that becomes
+    /// a stream or goes the other road is dropped when this returns: continue in another task.
+    pub async fn serve<IO>(self: &Arc<Self>, mut connection: Connection<IO>) -> Next<IO, S>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut index = Index::default();
+        let sleep = std::pin::pin!(sleep(self.shared.limits.head_time));
+        let mut timer = Timer::new(sleep);
+        loop {
+            match self.step(&mut connection, &mut index, &mut timer).await {
+                Step::Again => connection.served = connection.served.saturating_add(1),
+                Step::Close => {
+                    let _ = timeout(self.shared.limits.linger, linger(connection.client.io)).await;
+                    return Next::Closed;
+                }
+                Step::OtherRoad(taken) => {
+                    if let Some(pinned) = connection.pinned.take() {
+                        self.shared.pool.give(pinned);
+                    }
+                    return Next::Handover(Handover {
+                        bytes: connection.client.put_back(&taken),
+                        io: connection.client.io,
+                        is_reused: connection.served > 0,
+                    });
+                }
+                Step::Stream(parts) => {
+                    let (exchange, streaming, traffic) = *parts;
+                    let closes = index.closes || self.is_last(connection.served);
+                    let lane = Arc::clone(self);
+                    let parts = (exchange, streaming, traffic, closes);
+                    return Next::Stream(EventStream::new(lane, connection, parts));
+                }
+            }
+        }
+    }
+
+    /// Whether a connection that has carried so many requests ends with the next answer.
+    fn is_last(&self, served: u32) -> bool {
+        served.saturating_add(1) >= self.shared.limits.requests || self.service.is_draining()
+    }
+
+    /// One request, from the first byte of its head to the end of its answer.
+    async fn step<IO>(
+        &self,
+        connection: &mut Connection<IO>,
+        index: &mut Index,
+        timer: &mut Timer<'_>,
+    ) -> Step<S::Exchange>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        match self.read_head(connection, index, timer).await {
+            Received::Head if index.length <= self.shared.limits.body => {}
+            Received::Head | Received::OtherRoad => return Step::OtherRoad(Bytes::new()),
+            Received::Nothing => return Step::Close,
+        }
+        let closes = index.closes || self.is_last(connection.served);
+        let raw = connection.client.take(index.end);
+        let head = Head::new(&raw, index);
+        let mut exchange = match self.service.begin(&head, connection.peer).await {
+            Begin::Exchange(exchange) => exchange,
+            Begin::OtherRoad => return Step::OtherRoad(raw),
+            Begin::Answer(answer) => {
+                let closes = closes || answer.closes;
+                let is_written = self.answer(connection, &answer, closes, timer).await;
+                let is_kept = is_written && !closes;
+                let is_kept = is_kept && self.discard(connection, index.length, timer).await;
+                return Step::after(is_kept);
+            }
+        };
+        match self.read_body(connection, index.length, timer).await {
+            BodyRead::Whole => {}
+            BodyRead::Late => {
+                let answer = exchange.refuse(&Failed::SlowBody);
+                let is_written = self.answer(connection, &answer, true, timer).await;
+                exchange.finished(&outcome(&answer, is_written), Traffic::default());
+                return Step::Close;
+            }
+            BodyRead::Gone => {
+                exchange.finished(&Outcome::ClientGone, Traffic::default());
+                return Step::Close;
+            }
+        }
+        let body = connection.client.take(index.length);
+        let request = Request { head, body, closes };
+        self.admitted(connection, exchange, request, timer).await
+    }
+
+    async fn admitted<IO>(
+        &self,
+        connection: &mut Connection<IO>,
+        mut exchange: S::Exchange,
+        request: Request<'_>,
+        timer: &mut Timer<'_>,
+    ) -> Step<S::Exchange>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let begun = Instant::now();
+        let mut traffic = Traffic {
+            received: request.body.len() as u64,
+            ..Traffic::default()
+        };
+        let mut closes = request.closes;
+        let answer = match exchange.admit(&request.head, &request.body).await {
+            Admission::OtherRoad => {
+                exchange.finished(&Outcome::OtherRoad, traffic);
+                return Step::OtherRoad(request.all());
+            }
+            Admission::Answer(answer) => answer,
+            Admission::Forward(forward) => {
+                let Request { head, body, .. } = request;
+                drop(body);
+                let work = (&mut exchange, &mut traffic, closes);
+                let relayed = self.forward(connection, work, &head, forward, timer).await;
+                traffic.took = begun.elapsed();
+                match relayed {
+                    Ok(Relayed::Answer(answer)) => answer,
+                    Ok(Relayed::Done) => {
+                        exchange.finished(&Outcome::Done, traffic);
+                        return Step::after(!closes);
+                    }
+                    Ok(Relayed::Stream(streaming)) => {
+                        return Step::Stream(Box::new((exchange, *streaming, traffic)));
+                    }
+                    Err((Stop::Failed(failed), false)) => exchange.refuse(&failed),
+                    Err((stop, _)) => {
+                        exchange.finished(&stop.outcome(), traffic);
+                        return Step::Close;
+                    }
+                }
+            }
+        };
+        closes |= answer.closes;
+        let is_written = self.answer(connection, &answer, closes, timer).await;
+        traffic.took = begun.elapsed();
+        exchange.finished(&outcome(&answer, is_written), traffic);
+        Step::after(is_written && !closes)
+    }
+
+    /// The exchange with the backend; an error with whether an answer has begun.
+    async fn forward<IO>(
+        &self,
+        connection: &mut Connection<IO>,
+        work: (&mut S::Exchange, &mut Traffic, bool),
+        head: &Head<'_>,
+        forward: Forward,
+        timer: &mut Timer<'_>,
+    ) -> Result<Relayed, (Stop, bool)>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (exchange, traffic, closes) = work;
+        let mut out = self.shared.buffers.take();
+        let mut work = Work {
+            shared: &self.shared,
+            down: Downstream::new(&mut connection.client, exchange, timer, &self.shared.limits),
+            pinned: &mut connection.pinned,
+            out: &mut out,
+            closes,
+        };
+        let relayed = work.forward(head, forward, &mut traffic.waited).await;
+        traffic.sent = work.down.sent;
+        let has_begun = work.down.has_begun;
+        self.shared.buffers.give(out);
+        relayed.map_err(|stop| (stop, has_begun))
+    }
+
+    /// Reads up to the end of a head.
+    async fn read_head<IO>(
+        &self,
+        connection: &mut Connection<IO>,
+        index: &mut Index,
+        timer: &mut Timer<'_>,
+    ) -> Received
+    where
+        IO: AsyncRead + Unpin,
+    {
+        let (limits, buffers) = (&self.shared.limits, &self.shared.buffers);
+        let begun = Instant::now();
+        let is_first = connection.served == 0;
+        let mut head_begun = (is_first || connection.client.waiting() > 0).then_some(begun);
+        loop {
+            match connection.client.look(limits.head, index) {
+                Parsed::Complete => return Received::Head,
+                Parsed::NotPlain(_) => return Received::OtherRoad,
+                Parsed::Incomplete => {}
+            }
+            let deadline = match head_begun {
+                Some(begun) => begun + limits.head_time,
+                None => begun + limits.idle,
+            };
+            let unpinned = deadline.min(begun + limits.pinned_for);
+            let Connection { client, pinned, .. } = &mut *connection;
+            client.shrink(buffers);
+            let read = poll_fn(|context| {
+                if let Poll::Ready(read) = client.poll_fill(0, buffers, context) {
+                    return Poll::Ready(read.unwrap_or(0));
+                }
+                if let Some(idle) = pinned {
+                    if idle.poll_dead(context).is_ready() {
+                        *pinned = None;
+                    } else if timer.poll_passed(unpinned, context).is_pending() {
+                        return Poll::Pending;
+                    } else if let Some(idle) = pinned.take() {
+                        self.shared.pool.give(idle);
+                    }
+                }
+                timer.poll_passed(deadline, context).map(|()| 0)
+            })
+            .await;
+            if read == 0 {
+                return Received::Nothing;
+            }
+            head_begun.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Reads until the whole body is there.
+    async fn read_body<IO>(
+        &self,
+        connection: &mut Connection<IO>,
+        length: usize,
+        timer: &mut Timer<'_>,
+    ) -> BodyRead
+    where
+        IO: AsyncRead + Unpin,
+    {
+        let (limits, buffers) = (&self.shared.limits, &self.shared.buffers);
+        let deadline = Instant::now() + limits.body_time;
+        let client = &mut connection.client;
+        while client.waiting() < length {
+            let missing = length - client.waiting();
+            let read = poll_fn(|context| {
+                if let Poll::Ready(read) = client.poll_fill(missing, buffers, context) {
+                    return Poll::Ready(Some(read.unwrap_or(0)));
+                }
+                timer.poll_passed(deadline, context).map(|()| None)
+            })
+            .await;
+            match read {
+                Some(0) => return BodyRead::Gone,
+                Some(_) => {}
+                None => return BodyRead::Late,
+            }
+        }
+        BodyRead::Whole
+    }
+
+    /// Throws a body away that nobody wants: whether all of it came.
+    async fn discard<IO>(
+        &self,
+        connection: &mut Connection<IO>,
+        mut length: usize,
+        timer: &mut Timer<'_>,
+    ) -> bool
+    where
+        IO: AsyncRead + Unpin,
+    {
+        let deadline = Instant::now() + self.shared.limits.linger;
+        let client = &mut connection.client;
+        loop {
+            let here = length.min(client.waiting());
+            drop(client.take(here));
+            length -= here;
+            if length == 0 {
+                return true;
+            }
+            let read = poll_fn(|context| {
+                if let Poll::Ready(read) = client.poll_fill(0, &self.shared.buffers, context) {
+                    return Poll::Ready(read.unwrap_or(0));
+                }
+                timer.poll_passed(deadline, context).map(|()| 0)
+            });
+            if read.await == 0 {
+                return false;
+            }
+        }
+    }
+
+    /// Writes an answer of the gateway's own: whether the client took it.
+    async fn answer<IO>(
+        &self,
+        connection: &mut Connection<IO>,
+        answer: &Answer,
+        closes: bool,
+        timer: &mut Timer<'_>,
+    ) -> bool
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut out = self.shared.buffers.take();
+        let mut writer = HeadWriter::response(&mut out, answer.status, &self.shared.dates.now());
+        for (name, value) in &answer.headers {
+            writer.header(name.as_str(), value.as_bytes());
+        }
+        let body = match is_bodiless(answer.status) {
+            true => BodyFraming::None,
+            false => BodyFraming::Length(answer.body.len() as u64),
+        };
+        let content = match body {
+            BodyFraming::None => &[],
+            _ => &answer.body[..],
+        };
+        let is_spelled = writer.end(body, closes);
+        let io = &mut connection.client.io;
+        let deadline = Instant::now() + self.shared.limits.write_time;
+        let mut writing = super::wire::Writing::new([&out[..], content]);
+        let is_written = is_spelled
+            && poll_fn(|context| {
+                if let Poll::Ready(written) = writing.poll(io, context) {
+                    return Poll::Ready(written.is_ok());
+                }
+                timer.poll_passed(deadline, context).map(|()| false)
+            })
+            .await;
+        self.shared.buffers.give(out);
+        is_written
+    }
+}
+
+/// A request that was read whole.
+struct Request<'a> {
+    head: Head<'a>,
+    body: Bytes,
+    closes: bool,
+}
+
+impl Request<'_> {
+    /// Its bytes as they came.
+    fn all(self) -> Bytes {
+        let mut all = BytesMut::with_capacity(self.head.raw().len() + self.body.len());
+        all.extend_from_slice(self.head.raw());
+        all.extend_from_slice(&self.body);
+        all.freeze()
+    }
+}
+
+impl<E> Step<E> {
+    const fn after(is_kept: bool) -> Self {
+        match is_kept {
+            true => Self::Again,
+            false => Self::Close,
+        }
+    }
+}
+
+impl Stop {
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            Self::Failed(Failed::Ended(end)) => Outcome::Ended(end.cause),
+            Self::Failed(failed) => Outcome::Failed(failed),
+            Self::Cut(cause) => Outcome::Ended(cause),
+            Self::Gone => Outcome::ClientGone,
+        }
+    }
+}
+
+const fn outcome(answer: &Answer, is_written: bool) -> Outcome {
+    match is_written {
+        true => Outcome::Answered(answer.status),
+        false => Outcome::ClientGone,
+    }
+}
+
+/// Closes a connection so that its client can read the last answer first.
+async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
+    let (mut scratch, mut thrown_away) = ([0; 1024], 0);
+    if io.shutdown().await.is_err() {
+        return;
+    }
+    while let Ok(read) = io.read(&mut scratch).await {
+        thrown_away += read;
+        if read == 0 || thrown_away > MOST_LINGERED {
+            return;
+        }
+    }
+}

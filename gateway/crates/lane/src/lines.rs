@@ -1,0 +1,74 @@
+//! The header lines of one head, by where they stand in it.
+
+/// A line's name and value within a head. No head is larger than what 16 bits count.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    name: Span,
+    value: Span,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Span {
+    start: u16,
+    end: u16,
+}
+
+impl Span {
+    /// Where `part`, which lies within `whole`, begins and ends. `None` if 16 bits don't count it.
+    pub(crate) fn within(whole: &[u8], part: &[u8]) -> Option<Self> {
+        let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+        Some(Self {
+            start: u16::try_from(start).ok()?,
+            end: u16::try_from(start + part.len()).ok()?,
+        })
+    }
+
+    pub(crate) fn of(self, whole: &[u8]) -> &[u8] {
+        whole
+            .get(usize::from(self.start)..usize::from(self.end))
+            .unwrap_or_default()
+    }
+}
+
+/// All lines, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Lines(Vec<Line>);
+
+impl Lines {
+    /// Takes down where `headers`, which were parsed from `whole`, stand.
+    pub(crate) fn fill(&mut self, whole: &[u8], headers: &[httparse::Header<'_>]) -> Option<()> {
+        self.0.clear();
+        for header in headers {
+            self.0.push(Line {
+                name: Span::within(whole, header.name.as_bytes())?,
+                value: Span::within(whole, header.value)?,
+            });
+        }
+        Some(())
+    }
+
+    pub(crate) fn iter<'a>(&'a self, whole: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.0.iter().map(move |line| {
+            let name = std::str::from_utf8(line.name.of(whole)).unwrap_or_default();
+            (name, line.value.of(whole))
+        })
+    }
+
+    /// The value of the first line of this name, in whatever letters.
+    pub(crate) fn get<'a>(&'a self, whole: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        let name = name.as_bytes();
+        let line = self
+            .0
+            .iter()
+            .find(|line| line.name.of(whole).eq_ignore_ascii_case(name));
+        line.map(|line| line.value.of(whole))
+    }
+}
+
+/// The length that a Content-Length gives: digits alone, so that no two readers differ (RFC 9110 §8.6
+/// has nothing else).
+pub(crate) fn length(value: &[u8]) -> Option<u64> {
+    let is_plain = (1..=18).contains(&value.len()) && value.iter().all(u8::is_ascii_digit);
+    let text = is_plain.then(|| std::str::from_utf8(value).ok())??;
+    text.parse().ok()
+}

@@ -1,0 +1,203 @@
+//! A stream of events in a small task: two sockets, the exchange, and how far it has come. Buffers are
+//! borrowed while bytes flow.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until};
+
+use super::backend::BackendConnection;
+use super::client::Client;
+use super::downstream::{Downstream, Stop};
+use super::events::EventRelay;
+use super::exchange::Streaming;
+use super::lane::{Connection, Lane};
+use super::service::{End, Exchange, Failed, Outcome, Service, Traffic};
+use super::timer::{Timer, on_grid};
+
+/// A stream of events whose head is written.
+pub struct EventStream<IO, S: Service> {
+    lane: Arc<Lane<S>>,
+    client: Client<IO>,
+    connection: BackendConnection,
+    exchange: S::Exchange,
+    relay: EventRelay,
+    is_kept: bool,
+    closes: bool,
+    opened: Instant,
+    traffic: Traffic,
+    rest: Rest,
+}
+
+/// What a connection needs to carry on behind the stream.
+struct Rest {
+    peer: std::net::SocketAddr,
+    served: u32,
+}
+
+/// What happens next to a stream.
+enum Happened {
+    Bytes,
+    BackendEnded,
+    BackendBroke,
+    Ended(End),
+    Gone,
+    Quiet,
+}
+
+impl<IO, S: Service> EventStream<IO, S> {
+    pub(crate) fn new(
+        lane: Arc<Lane<S>>,
+        connection: Connection<IO>,
+        parts: (S::Exchange, Streaming, Traffic, bool),
+    ) -> Self {
+        let (mut exchange, streaming, traffic, closes) = parts;
+        let mut client = connection.client;
+        client.shrink(&lane.shared.buffers);
+        if let Some(pinned) = connection.pinned {
+            lane.shared.pool.give(pinned);
+        }
+        exchange.becomes_stream();
+        Self {
+            client,
+            connection: streaming.connection,
+            relay: streaming.relay,
+            is_kept: streaming.is_kept,
+            exchange,
+            closes,
+            opened: Instant::now(),
+            traffic,
+            rest: Rest {
+                peer: connection.peer,
+                served: connection.served,
+            },
+            lane,
+        }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
+    /// Runs the stream to its end. The connection, if it may carry another request.
+    pub async fn run(mut self) -> Option<Connection<IO>> {
+        let lane = Arc::clone(&self.lane);
+        let (start, keep_alive) = (lane.shared.start, self.relay.events.keep_alive);
+        let mut quiet = on_grid(start, keep_alive);
+        let sleep = std::pin::pin!(sleep_until(quiet));
+        let mut timer = Timer::new(sleep);
+        let mut is_done = false;
+        let stop = loop {
+            let happened = poll_fn(|context| self.poll(&mut timer, quiet, context)).await;
+            let happened = match happened {
+                Happened::BackendEnded if self.relay.framing.end().is_ok() => Happened::Bytes,
+                Happened::BackendEnded => Happened::BackendBroke,
+                happened => happened,
+            };
+            let passed = match happened {
+                Happened::Bytes => self.pass(&mut timer).await,
+                Happened::Quiet => self.comment(&mut timer).await.map(|()| false),
+                Happened::Ended(end) => self.end(end, &mut timer).await,
+                Happened::Gone => Err(Stop::Gone),
+                Happened::BackendBroke | Happened::BackendEnded => {
+                    Err(Stop::Failed(Failed::Broken("it broke off".to_owned())))
+                }
+            };
+            match passed {
+                Ok(true) => {
+                    is_done = true;
+                    break Outcome::Done;
+                }
+                Ok(false) => quiet = on_grid(start, keep_alive),
+                Err(stop) => break stop.outcome(),
+            }
+        };
+        self.traffic.took += self.opened.elapsed();
+        self.exchange.finished(&stop, self.traffic);
+        (is_done && !self.closes).then(|| self.resume())
+    }
+
+    /// The connection behind a stream that ended properly.
+    fn resume(mut self) -> Connection<IO> {
+        let is_kept = self.is_kept && self.connection.buffer.is_empty();
+        self.connection.is_reused = true;
+        Connection {
+            client: self.client,
+            peer: self.rest.peer,
+            pinned: is_kept.then_some(self.connection),
+            served: self.rest.served.saturating_add(1),
+        }
+    }
+
+    fn poll(
+        &mut self,
+        timer: &mut Timer<'_>,
+        quiet: Instant,
+        context: &mut Context<'_>,
+    ) -> Poll<Happened> {
+        let shared = &self.lane.shared;
+        if let Poll::Ready(end) = self.exchange.poll_ended(context) {
+            return Poll::Ready(Happened::Ended(end));
+        }
+        let read = self.connection.poll_fill_idle(&shared.buffers, context);
+        match read {
+            Poll::Ready(Ok(0)) => return Poll::Ready(Happened::BackendEnded),
+            Poll::Ready(Ok(_)) => return Poll::Ready(Happened::Bytes),
+            Poll::Ready(Err(_)) => return Poll::Ready(Happened::BackendBroke),
+            Poll::Pending => {}
+        }
+        let read_ahead = shared.limits.read_ahead;
+        if self.client.poll_gone(read_ahead, context).is_ready() {
+            return Poll::Ready(Happened::Gone);
+        }
+        timer.poll_passed(quiet, context).map(|()| Happened::Quiet)
+    }
+
+    /// Takes what came from the backend to the client: whether that was the end.
+    async fn pass(&mut self, timer: &mut Timer<'_>) -> Result<bool, Stop> {
+        let shared = &self.lane.shared;
+        let mut out = BytesMut::new();
+        let mut down = Downstream::new(
+            &mut self.client,
+            &mut self.exchange,
+            timer,
+            &shared.limits,
+        );
+        down.has_begun = true;
+        let passing = self.relay.pass(&mut down, &mut self.connection.buffer, &mut out);
+        let passed = passing.await;
+        self.traffic.sent += down.sent;
+        self.connection.shrink(&shared.buffers);
+        match passed {
+            Err(Stop::Failed(Failed::Ended(end))) => self.end(end, timer).await,
+            passed => passed,
+        }
+    }
+
+    /// Fills silence between two events.
+    async fn comment(&mut self, timer: &mut Timer<'_>) -> Result<(), Stop> {
+        if !self.relay.between {
+            return Ok(());
+        }
+        let limits = &self.lane.shared.limits;
+        let mut down = Downstream::new(&mut self.client, &mut self.exchange, timer, limits);
+        let mut out = BytesMut::new();
+        let comment = limits.comment;
+        let written = down.write_body(&mut out, comment, true, false).await;
+        self.traffic.sent += down.sent;
+        match written {
+            Err(Stop::Failed(Failed::Ended(end))) => self.end(end, timer).await.map(|_| ()),
+            written => written,
+        }
+    }
+
+    /// Ends the stream, properly, because something outside ends it.
+    async fn end(&mut self, end: End, timer: &mut Timer<'_>) -> Result<bool, Stop> {
+        let limits = &self.lane.shared.limits;
+        let mut down = Downstream::new(&mut self.client, &mut self.exchange, timer, limits);
+        let between = self.relay.between;
+        down.end_events(between, end.farewell.clone()).await?;
+        Err(Stop::Failed(Failed::Ended(end)))
+    }
+}
