@@ -5,7 +5,8 @@ use std::ops::Range;
 
 /// A size with its extensions may have so many bytes, and all trailers together.
 const LONGEST_SIZE: usize = 256;
-const MOST_TRAILERS: usize = 4096;
+const LARGEST_TRAILERS: usize = 4096;
+const MOST_TRAILERS: usize = 32;
 
 /// Where a reader of chunks stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,8 +18,8 @@ pub(crate) enum Chunked {
     Data(u64),
     /// Behind the bytes of a chunk.
     DataEnd,
-    /// Behind the last chunk, with so many bytes of trailers read.
-    Trailers(usize),
+    /// Behind the last chunk.
+    Trailers,
     /// Behind everything.
     Done,
 }
@@ -43,7 +44,7 @@ impl Chunked {
                     None => return Ok(decoded),
                     Some((used, 0)) => {
                         decoded.used += used;
-                        *self = Self::Trailers(0);
+                        *self = Self::Trailers;
                     }
                     Some((used, size)) => {
                         decoded.used += used;
@@ -76,17 +77,11 @@ impl Chunked {
                     [] | [b'\r'] => return Ok(decoded),
                     _ => return Err("a chunk is longer than it says"),
                 },
-                Self::Trailers(read) => match trailer(rest)? {
-                    None if read + rest.len() > MOST_TRAILERS => return Err(TRAILERS),
+                Self::Trailers => match trailers(rest)? {
                     None => return Ok(decoded),
-                    Some(2) => {
-                        decoded.used += 2;
+                    Some(used) => {
+                        decoded.used += used;
                         *self = Self::Done;
-                    }
-                    Some(line) if read + line > MOST_TRAILERS => return Err(TRAILERS),
-                    Some(line) => {
-                        decoded.used += line;
-                        *self = Self::Trailers(read + line);
                     }
                 },
                 Self::Done => return Ok(decoded),
@@ -95,7 +90,6 @@ impl Chunked {
     }
 }
 
-const TRAILERS: &str = "it has too many trailers";
 const NO_SIZE: &str = "the size of a chunk is none";
 
 /// The size at the front of `raw`, and how many bytes tell it.
@@ -110,7 +104,9 @@ fn size(raw: &[u8]) -> Result<Option<(usize, u64)>, &'static str> {
         httparse::Status::Complete((used, size)) => {
             // Anything may stand in its extensions, a bare line end too.
             let line = raw.get(..used - 2).unwrap_or_default();
-            let is_plain = line.iter().all(|b| (b' '..=b'~').contains(b) || *b == b'\t');
+            let is_plain = line
+                .iter()
+                .all(|b| (b' '..=b'~').contains(b) || *b == b'\t');
             match is_plain && used <= LONGEST_SIZE {
                 true => Ok(Some((used, size))),
                 false => Err(NO_SIZE),
@@ -119,12 +115,31 @@ fn size(raw: &[u8]) -> Result<Option<(usize, u64)>, &'static str> {
     }
 }
 
-/// The length of the line at the front of `raw` with its end.
-fn trailer(raw: &[u8]) -> Result<Option<usize>, &'static str> {
-    match memchr::memchr(b'\n', raw) {
-        None => Ok(None),
-        Some(at) if at > 0 && raw[at - 1] == b'\r' => Ok(Some(at + 1)),
-        Some(_) => Err("a trailer does not end with CRLF"),
+/// The length of the trailers at the front of `raw` with the empty line behind them. They go no further,
+/// but they must be some.
+fn trailers(raw: &[u8]) -> Result<Option<usize>, &'static str> {
+    if raw.starts_with(b"\r\n") {
+        return Ok(Some(2));
+    }
+    let Some(end) = memchr::memmem::find(raw, b"\r\n\r\n") else {
+        return match raw.len() > LARGEST_TRAILERS {
+            true => Err("it has too many trailers"),
+            false => Ok(None),
+        };
+    };
+    let trailers = &raw[..end + 4];
+    let mut headers = [httparse::EMPTY_HEADER; MOST_TRAILERS];
+    let line_ends = |byte: u8| memchr::memchr_iter(byte, trailers).count();
+    match httparse::parse_headers(trailers, &mut headers) {
+        Ok(httparse::Status::Complete((used, headers)))
+            if used == trailers.len()
+                && used <= LARGEST_TRAILERS
+                && line_ends(b'\r') == headers.len() + 1
+                && line_ends(b'\n') == headers.len() + 1 =>
+        {
+            Ok(Some(used))
+        }
+        _ => Err("its trailers are none"),
     }
 }
 
@@ -157,7 +172,7 @@ mod tests {
     #[test]
     fn games_with_chunks_are_refused() {
         let long = format!("1;{}\r\na\r\n0\r\n\r\n", "x".repeat(LONGEST_SIZE));
-        let trailers = format!("0\r\n{}\r\n", "a: b\r\n".repeat(MOST_TRAILERS / 6 + 1));
+        let trailers = format!("0\r\n{}\r\n", "a: b\r\n".repeat(MOST_TRAILERS + 1));
         for text in [
             "\r\n\r\n",
             ";x\r\n\r\n",
@@ -176,8 +191,11 @@ mod tests {
             "5\r\nhello\n0\r\n\r\n",
             "11111111111111111\r\n",
             "fffffffffffffffff\r\n",
-            "0\r\nX: y\n\r\n",
-            "0\r\n\n",
+            "0\r\nX: y\n\r\n\r\n",
+            "0\r\n\n\r\n\r\n",
+            "0\r\nno colon\r\n\r\n",
+            "0\r\n folded: y\r\n\r\n",
+            "0\r\nX: a\0\r\n\r\n",
             &long,
             &trailers,
         ] {

@@ -400,7 +400,10 @@ pub(crate) mod tests {
             ("Host: a", "Host: a\r\nTE: trailers"),
             ("Host: a", "Host: a\r\nConnection: x-foo"),
             ("Host: a", "Host: a\r\nConnection: close, host"),
-            ("Host: a", "Host: a\r\nConnection: close\r\nConnection: close"),
+            (
+                "Host: a",
+                "Host: a\r\nConnection: close\r\nConnection: close",
+            ),
             ("Host: a", "Host: a\r\nAuthorization: a\r\nauthorization: a"),
             ("Host: a", "Host: a\r\nMcp-Name: a\r\nmcp-name: a"),
             ("Host: a", "Host: a\r\nMcp-Param-x: a\r\nmcp-param-X: a"),
@@ -440,15 +443,25 @@ pub(crate) mod tests {
             assert!(is_plain(&PLAIN.replacen(plain, other, 1)), "{other}");
         }
         assert!(is_plain("GET /mcp HTTP/1.1\r\nHost: a\r\n\r\n"));
-        assert!(is_plain("DELETE /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
+        assert!(is_plain(
+            "DELETE /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"
+        ));
     }
 
     #[test]
     fn a_head_is_bounded() {
         let many = "x: y\r\n".repeat(MOST_LINES);
-        assert!(!is_plain(&PLAIN.replacen("Host: a\r\n", &format!("Host: a\r\n{many}"), 1)));
+        assert!(!is_plain(&PLAIN.replacen(
+            "Host: a\r\n",
+            &format!("Host: a\r\n{many}"),
+            1
+        )));
         let long = "y".repeat(16 * 1024);
-        assert!(!is_plain(&PLAIN.replacen("Host: a", &format!("Host: a\r\nx: {long}"), 1)));
+        assert!(!is_plain(&PLAIN.replacen(
+            "Host: a",
+            &format!("Host: a\r\nx: {long}"),
+            1
+        )));
         let endless = format!("POST /mcp HTTP/1.1\r\nx: {long}");
         let parsed = parse(endless.as_bytes(), &mut Index::default());
         assert_eq!(parsed, Parsed::NotPlain("the head is large"));

@@ -42,6 +42,8 @@ mod response;
 mod service;
 mod spawn;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod timer;
 mod wire;
 mod writer;

@@ -170,16 +170,44 @@ mod tests {
         for (head, framing, is_kept) in [
             ("1.1 200 OK\r\nContent-Length: 5", Framing::Length(5), true),
             ("1.1 200 OK\r\nContent-Length: 0", Framing::Empty, true),
-            ("1.1 200\r\nContent-Length: 5\r\nConnection: x, Close", Framing::Length(5), false),
+            (
+                "1.1 200\r\nContent-Length: 5\r\nConnection: x, Close",
+                Framing::Length(5),
+                false,
+            ),
             ("1.0 200 OK\r\nContent-Length: 5", Framing::Length(5), false),
-            ("1.1 200 OK\r\nTransfer-Encoding: Chunked", Framing::Chunked(Chunked::default()), true),
+            (
+                "1.1 200 OK\r\nTransfer-Encoding: Chunked",
+                Framing::Chunked(Chunked::default()),
+                true,
+            ),
             ("1.1 200 OK\r\nX: y", Framing::Close, false),
             ("1.1 204 No Content\r\nX: y", Framing::Empty, true),
-            ("1.1 204 No Content\r\nContent-Length: 0", Framing::Empty, true),
-            ("1.1 204 No Content\r\nContent-Length: 5", Framing::Empty, false),
-            ("1.1 204 No Content\r\nTransfer-Encoding: chunked", Framing::Empty, false),
-            ("1.1 304 Not Modified\r\nContent-Length: 5", Framing::Empty, false),
-            ("1.1 202 Accepted\r\nContent-Length: 0", Framing::Empty, true),
+            (
+                "1.1 204 No Content\r\nContent-Length: 0",
+                Framing::Empty,
+                true,
+            ),
+            (
+                "1.1 204 No Content\r\nContent-Length: 5",
+                Framing::Empty,
+                false,
+            ),
+            (
+                "1.1 204 No Content\r\nTransfer-Encoding: chunked",
+                Framing::Empty,
+                false,
+            ),
+            (
+                "1.1 304 Not Modified\r\nContent-Length: 5",
+                Framing::Empty,
+                false,
+            ),
+            (
+                "1.1 202 Accepted\r\nContent-Length: 0",
+                Framing::Empty,
+                true,
+            ),
         ] {
             let index = read(&format!("HTTP/{head}\r\n\r\n")).unwrap();
             assert_eq!((index.framing, index.is_kept), (framing, is_kept), "{head}");
@@ -212,8 +240,17 @@ mod tests {
         ] {
             assert!(read(&format!("{head}\r\n\r\n")).is_err(), "{head}");
         }
-        assert!(read(&format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(1024))).is_err());
+        assert!(
+            read(&format!(
+                "HTTP/1.1 200 OK\r\nX: {}\r\n\r\n",
+                "y".repeat(1024)
+            ))
+            .is_err()
+        );
         assert!(read(&format!("HTTP/1.1 200 OK\r\nX: {}", "y".repeat(1024))).is_err());
-        assert_eq!(read("HTTP/1.1 200 OK\r\nX: y\r\n").unwrap_err(), "incomplete");
+        assert_eq!(
+            read("HTTP/1.1 200 OK\r\nX: y\r\n").unwrap_err(),
+            "incomplete"
+        );
     }
 }

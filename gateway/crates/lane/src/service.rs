@@ -45,11 +45,7 @@ pub enum Begin<E> {
 /// into the small task of a stream: it should be small by then.
 pub trait Exchange: Send + Unpin + 'static {
     /// Decides with head and body. Nothing of the answer has been written yet.
-    fn admit(
-        &mut self,
-        head: &Head<'_>,
-        body: &Bytes,
-    ) -> impl Future<Output = Admission> + Send;
+    fn admit(&mut self, head: &Head<'_>, body: &Bytes) -> impl Future<Output = Admission> + Send;
 
     /// Spells the header lines of the request to the backend, `Host` among them. Framing is the
     /// lane's. Called again for a request that is sent again.

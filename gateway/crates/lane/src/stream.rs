@@ -158,14 +158,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
     async fn pass(&mut self, timer: &mut Timer<'_>) -> Result<bool, Stop> {
         let shared = &self.lane.shared;
         let mut out = BytesMut::new();
-        let mut down = Downstream::new(
-            &mut self.client,
-            &mut self.exchange,
-            timer,
-            &shared.limits,
-        );
+        let mut down = Downstream::new(&mut self.client, &mut self.exchange, timer, &shared.limits);
         down.has_begun = true;
-        let passing = self.relay.pass(&mut down, &mut self.connection.buffer, &mut out);
+        let passing = self
+            .relay
+            .pass(&mut down, &mut self.connection.buffer, &mut out);
         let passed = passing.await;
         self.traffic.sent += down.sent;
         self.connection.shrink(&shared.buffers);

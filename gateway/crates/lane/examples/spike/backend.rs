@@ -31,7 +31,12 @@ fn whole(buffer: &[u8]) -> Option<usize> {
     let httparse::Status::Complete(head) = request.parse(buffer).ok()? else {
         return None;
     };
-    let length = request.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
-    let length = length.map_or(Some(0), |header| std::str::from_utf8(header.value).ok()?.parse().ok())?;
+    let length = request
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = length.map_or(Some(0), |header| {
+        std::str::from_utf8(header.value).ok()?.parse().ok()
+    })?;
     (buffer.len() >= head + length).then_some(head + length)
 }

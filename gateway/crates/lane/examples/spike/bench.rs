@@ -40,7 +40,9 @@ struct Round {
 }
 
 pub(crate) fn run() -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let backend = subject("backend", None)?;
     let mut subjects = Vec::new();
     for name in ["nginx", "lane", "own", "hyper", "hyper-task"] {
@@ -77,16 +79,32 @@ pub(crate) fn run() -> Result<()> {
 
 fn table(subjects: &[Subject]) {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    println!("{ROUNDS} rounds of {CALLS} calls, {CONNECTIONS} connections, load of the machine {}", load.trim());
-    println!("{:12} {:>22} {:>7} {:>10} {:>8} {:>8} {:>9}", "", "CPU a call (range), us", "x nginx", "calls/s", "p50 us", "p99 us", "backend");
+    println!(
+        "{ROUNDS} rounds of {CALLS} calls, {CONNECTIONS} connections, load of the machine {}",
+        load.trim()
+    );
+    println!(
+        "{:12} {:>22} {:>7} {:>10} {:>8} {:>8} {:>9}",
+        "", "CPU a call (range), us", "x nginx", "calls/s", "p50 us", "p99 us", "backend"
+    );
     let reference = median(&subjects[0].runs, |run| run.cpu);
     for subject in subjects {
         let of = |what: fn(&Round) -> f64| median(&subject.runs, what);
-        let (low, high) = subject.runs.iter().fold((f64::MAX, 0.0f64), |(low, high), run| (low.min(run.cpu), high.max(run.cpu)));
+        let (low, high) = subject
+            .runs
+            .iter()
+            .fold((f64::MAX, 0.0f64), |(low, high), run| {
+                (low.min(run.cpu), high.max(run.cpu))
+            });
         println!(
             "{:12} {:>7.2} ({low:5.2} to {high:5.2}) {:>7.2} {:>10.0} {:>8.0} {:>8.0} {:>9.2}",
-            subject.name, of(|run| run.cpu), of(|run| run.cpu) / reference,
-            of(|run| run.rate), of(|run| run.p50), of(|run| run.p99), of(|run| run.backend_cpu)
+            subject.name,
+            of(|run| run.cpu),
+            of(|run| run.cpu) / reference,
+            of(|run| run.rate),
+            of(|run| run.p50),
+            of(|run| run.p99),
+            of(|run| run.backend_cpu)
         );
     }
 }
@@ -109,8 +127,13 @@ fn cpu(pid: u32) -> Result<f64> {
 
 /// nginx's only worker, if this is its master.
 fn worker(pid: u32) -> u32 {
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    children.split_whitespace().next().and_then(|child| child.parse().ok()).unwrap_or(pid)
+    let children =
+        std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    children
+        .split_whitespace()
+        .next()
+        .and_then(|child| child.parse().ok())
+        .unwrap_or(pid)
 }
 
 fn free_address() -> Result<SocketAddr> {
@@ -123,7 +146,13 @@ fn subject(name: &'static str, backend: Option<SocketAddr>) -> Result<Subject> {
     command.args(["serve", name, &address.to_string()]);
     command.args(backend.map(|backend| backend.to_string()));
     let process = command.spawn()?;
-    Ok(Subject { name, address, pid: process.id(), _process: Some(Started(process)), runs: Vec::new() })
+    Ok(Subject {
+        name,
+        address,
+        pid: process.id(),
+        _process: Some(Started(process)),
+        runs: Vec::new(),
+    })
 }
 
 fn nginx(backend: SocketAddr) -> Result<Subject> {
@@ -140,8 +169,16 @@ server {{ listen {address}; location / {{ proxy_pass http://backend; proxy_http_
     );
     let file = folder.join("nginx.conf");
     std::fs::write(&file, configuration)?;
-    let process = Command::new("nginx").args(["-p", &here.to_string(), "-c", &file.display().to_string()]).spawn()?;
-    Ok(Subject { name: "nginx", address, pid: process.id(), _process: Some(Started(process)), runs: Vec::new() })
+    let process = Command::new("nginx")
+        .args(["-p", &here.to_string(), "-c", &file.display().to_string()])
+        .spawn()?;
+    Ok(Subject {
+        name: "nginx",
+        address,
+        pid: process.id(),
+        _process: Some(Started(process)),
+        runs: Vec::new(),
+    })
 }
 
 fn call() -> Vec<u8> {
@@ -181,7 +218,10 @@ async fn load(address: SocketAddr, calls: usize) -> Result<Vec<f64>> {
         all.extend(done??);
     }
     all.sort_unstable();
-    Ok(all.into_iter().map(|nanoseconds| nanoseconds as f64 / 1000.0).collect())
+    Ok(all
+        .into_iter()
+        .map(|nanoseconds| nanoseconds as f64 / 1000.0)
+        .collect())
 }
 
 fn is_whole(buffer: &[u8]) -> Result<bool> {
@@ -193,7 +233,10 @@ fn is_whole(buffer: &[u8]) -> Result<bool> {
     if response.code != Some(200) {
         return Err("refused".into());
     }
-    let length = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+    let length = response
+        .headers
+        .iter()
+        .find(|header| header.name.eq_ignore_ascii_case("content-length"));
     let length: usize = std::str::from_utf8(length.ok_or("no length")?.value)?.parse()?;
     Ok(buffer.len() >= head + length)
 }

@@ -47,7 +47,8 @@ pub(crate) async fn serve(stream: TcpStream, backend: SocketAddr) {
             Ok::<_, Infallible>(answer(request, &pinned, backend, keep).await)
         }
     });
-    let mut serving = std::pin::pin!(server::Builder::new().serve_connection(TokioIo::new(stream), service));
+    let mut serving =
+        std::pin::pin!(server::Builder::new().serve_connection(TokioIo::new(stream), service));
     std::future::poll_fn(|context: &mut Context<'_>| {
         let served = serving.as_mut().poll(context).is_ready();
         if let Ok(mut slot) = driver.lock()
@@ -56,7 +57,11 @@ pub(crate) async fn serve(stream: TcpStream, backend: SocketAddr) {
         {
             *slot = None;
         }
-        if served { Poll::Ready(()) } else { Poll::Pending }
+        if served {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
 }
@@ -70,10 +75,17 @@ pub(crate) async fn serve_two_tasks(stream: TcpStream, backend: SocketAddr) {
             Ok::<_, Infallible>(answer(request, &pinned, backend, keep).await)
         }
     });
-    let _ = server::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    let _ = server::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
-async fn answer(request: Request<Incoming>, pinned: &Mutex<Pinned>, backend: SocketAddr, keep: impl Fn(Driver)) -> Answer {
+async fn answer(
+    request: Request<Incoming>,
+    pinned: &Mutex<Pinned>,
+    backend: SocketAddr,
+    keep: impl Fn(Driver),
+) -> Answer {
     thread_local!(static FAILED: RefCell<u64> = const { RefCell::new(0) });
     match exchange(request, pinned, backend, keep).await {
         Ok(answer) => answer,
@@ -87,7 +99,12 @@ async fn answer(request: Request<Incoming>, pinned: &Mutex<Pinned>, backend: Soc
     }
 }
 
-async fn exchange(request: Request<Incoming>, pinned: &Mutex<Pinned>, backend: SocketAddr, keep: impl Fn(Driver)) -> crate::Result<Answer> {
+async fn exchange(
+    request: Request<Incoming>,
+    pinned: &Mutex<Pinned>,
+    backend: SocketAddr,
+    keep: impl Fn(Driver),
+) -> crate::Result<Answer> {
     let (mut parts, body) = request.into_parts();
     let authorization = parts.headers.get(AUTHORIZATION).ok_or("no token")?;
     let claims = find(authorization.as_bytes()).ok_or("no token")?;
@@ -115,7 +132,9 @@ async fn exchange(request: Request<Incoming>, pinned: &Mutex<Pinned>, backend: S
         }
     };
     sender.ready().await?;
-    let response = sender.send_request(Request::from_parts(parts, Full::new(body))).await?;
+    let response = sender
+        .send_request(Request::from_parts(parts, Full::new(body)))
+        .await?;
     let (mut parts, body) = response.into_parts();
     let mut headers = hyper::HeaderMap::with_capacity(8);
     for (name, value) in &parts.headers {
@@ -123,7 +142,10 @@ async fn exchange(request: Request<Incoming>, pinned: &Mutex<Pinned>, backend: S
             headers.append(name.clone(), value.clone());
         }
     }
-    headers.insert("x-content-type-options", HeaderValue::from_static("nosniff"));
+    headers.insert(
+        "x-content-type-options",
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     parts.headers = headers;
     Ok(Response::from_parts(parts, Either::Left(body)))

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_lane::{
-    Address, Admission, Answer, Backend, Begin, End, Events, Exchange, Failed, Forward, Head, HeadWriter,
-    Lane, Limits, Outcome, ResponseHead, ResponsePlan, Service, Traffic, Unfit,
+    Address, Admission, Answer, Backend, Begin, End, Events, Exchange, Failed, Forward, Head,
+    HeadWriter, Lane, Limits, Outcome, ResponseHead, ResponsePlan, Service, Traffic, Unfit,
 };
 use http::StatusCode;
 use tokio::net::TcpStream;
@@ -42,7 +42,10 @@ impl Service for Checks {
 
     async fn begin(&self, head: &Head<'_>, _peer: SocketAddr) -> Begin<Checked> {
         let claims = head.header("authorization").and_then(find);
-        Begin::Exchange(Checked { backend: Arc::clone(&self.0), claims })
+        Begin::Exchange(Checked {
+            backend: Arc::clone(&self.0),
+            claims,
+        })
     }
 
     fn is_draining(&self) -> bool {
@@ -53,7 +56,10 @@ impl Service for Checks {
 impl Exchange for Checked {
     async fn admit(&mut self, head: &Head<'_>, body: &Bytes) -> Admission {
         if self.claims.is_none() {
-            return Admission::Answer(Answer { status: StatusCode::UNAUTHORIZED, ..Answer::default() });
+            return Admission::Answer(Answer {
+                status: StatusCode::UNAUTHORIZED,
+                ..Answer::default()
+            });
         }
         Admission::Forward(Forward {
             backend: Arc::clone(&self.backend),
@@ -112,7 +118,10 @@ impl Exchange for Checked {
     }
 
     fn refuse(&mut self, _why: &Failed) -> Answer {
-        Answer { status: StatusCode::BAD_GATEWAY, ..Answer::default() }
+        Answer {
+            status: StatusCode::BAD_GATEWAY,
+            ..Answer::default()
+        }
     }
 
     fn hold(&mut self, _bytes: usize) -> bool {

@@ -55,14 +55,35 @@ async fn exchange_all(mut client: TcpStream, backend: SocketAddr) -> io::Result<
             if let Some(answer) = response(&from_backend, &mut head)? {
                 break answer;
             }
-            if read_watched(connection, &mut from_backend, &mut client, timer.as_mut(), deadline).await? == 0 {
+            if read_watched(
+                connection,
+                &mut from_backend,
+                &mut client,
+                timer.as_mut(),
+                deadline,
+            )
+            .await?
+                == 0
+            {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
         };
         while from_backend.len() < answer.0 + answer.1 {
-            read_watched(connection, &mut from_backend, &mut client, timer.as_mut(), deadline).await?;
+            read_watched(
+                connection,
+                &mut from_backend,
+                &mut client,
+                timer.as_mut(),
+                deadline,
+            )
+            .await?;
         }
-        write_both(&mut client, &head, &from_backend[answer.0..answer.0 + answer.1]).await?;
+        write_both(
+            &mut client,
+            &head,
+            &from_backend[answer.0..answer.0 + answer.1],
+        )
+        .await?;
     }
 }
 
@@ -75,10 +96,18 @@ fn request(buffer: &[u8], head: &mut Vec<u8>) -> io::Result<Option<(usize, usize
     };
     let (mut length, mut claims) = (0, None);
     head.clear();
-    write!(head, "{} {} HTTP/1.1\r\nhost: 127.0.0.1:9000\r\n", request.method.unwrap_or(""), request.path.unwrap_or(""))?;
+    write!(
+        head,
+        "{} {} HTTP/1.1\r\nhost: 127.0.0.1:9000\r\n",
+        request.method.unwrap_or(""),
+        request.path.unwrap_or("")
+    )?;
     for header in &*request.headers {
         if header.name.eq_ignore_ascii_case("content-length") {
-            length = std::str::from_utf8(header.value).map_err(io::Error::other)?.parse().map_err(io::Error::other)?;
+            length = std::str::from_utf8(header.value)
+                .map_err(io::Error::other)?
+                .parse()
+                .map_err(io::Error::other)?;
         }
         if header.name.eq_ignore_ascii_case("authorization") {
             claims = find(header.value);
@@ -91,7 +120,11 @@ fn request(buffer: &[u8], head: &mut Vec<u8>) -> io::Result<Option<(usize, usize
         }
     }
     let claims = claims.ok_or_else(|| io::Error::other("no token"))?;
-    write!(head, "x-user: {}\r\nx-client: {}\r\nx-grant: {}\r\ncontent-length: {length}\r\n\r\n", claims.user, claims.client, claims.grant)?;
+    write!(
+        head,
+        "x-user: {}\r\nx-client: {}\r\nx-grant: {}\r\ncontent-length: {length}\r\n\r\n",
+        claims.user, claims.client, claims.grant
+    )?;
     Ok(Some((end, length)))
 }
 
@@ -104,10 +137,18 @@ fn response(buffer: &[u8], head: &mut Vec<u8>) -> io::Result<Option<(usize, usiz
     };
     let mut length = 0;
     head.clear();
-    write!(head, "HTTP/1.1 {} {}\r\n", response.code.unwrap_or(0), response.reason.unwrap_or(""))?;
+    write!(
+        head,
+        "HTTP/1.1 {} {}\r\n",
+        response.code.unwrap_or(0),
+        response.reason.unwrap_or("")
+    )?;
     for header in &*response.headers {
         if header.name.eq_ignore_ascii_case("content-length") {
-            length = std::str::from_utf8(header.value).map_err(io::Error::other)?.parse().map_err(io::Error::other)?;
+            length = std::str::from_utf8(header.value)
+                .map_err(io::Error::other)?
+                .parse()
+                .map_err(io::Error::other)?;
         }
         if goes_down(header.name) {
             head.extend_from_slice(header.name.as_bytes());
@@ -116,11 +157,19 @@ fn response(buffer: &[u8], head: &mut Vec<u8>) -> io::Result<Option<(usize, usiz
             head.extend_from_slice(b"\r\n");
         }
     }
-    write!(head, "x-content-type-options: nosniff\r\ncache-control: no-store\r\ncontent-length: {length}\r\n\r\n")?;
+    write!(
+        head,
+        "x-content-type-options: nosniff\r\ncache-control: no-store\r\ncontent-length: {length}\r\n\r\n"
+    )?;
     Ok(Some((end, length)))
 }
 
-async fn read(stream: &mut TcpStream, buffer: &mut Vec<u8>, mut timer: Pin<&mut Sleep>, deadline: Instant) -> io::Result<usize> {
+async fn read(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    mut timer: Pin<&mut Sleep>,
+    deadline: Instant,
+) -> io::Result<usize> {
     poll_fn(|context| {
         if let Poll::Ready(read) = poll_read(stream, buffer, context) {
             return Poll::Ready(read);
@@ -145,7 +194,10 @@ async fn read_watched(
         if client.poll_read_ready(context).is_ready() {
             let mut scratch = [0; 1];
             let mut scratch = ReadBuf::new(&mut scratch);
-            if Pin::new(&mut *client).poll_read(context, &mut scratch).is_ready() {
+            if Pin::new(&mut *client)
+                .poll_read(context, &mut scratch)
+                .is_ready()
+            {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
             }
         }
@@ -154,7 +206,11 @@ async fn read_watched(
     .await
 }
 
-fn poll_read(stream: &mut TcpStream, buffer: &mut Vec<u8>, context: &mut std::task::Context<'_>) -> Poll<io::Result<usize>> {
+fn poll_read(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    context: &mut std::task::Context<'_>,
+) -> Poll<io::Result<usize>> {
     let start = buffer.len();
     buffer.resize(start.max(4096) + 4096, 0);
     let mut piece = ReadBuf::new(&mut buffer[start..]);
@@ -164,7 +220,11 @@ fn poll_read(stream: &mut TcpStream, buffer: &mut Vec<u8>, context: &mut std::ta
     polled.map_ok(|()| read)
 }
 
-fn poll_timer(mut timer: Pin<&mut Sleep>, deadline: Instant, context: &mut std::task::Context<'_>) -> Poll<io::Result<usize>> {
+fn poll_timer(
+    mut timer: Pin<&mut Sleep>,
+    deadline: Instant,
+    context: &mut std::task::Context<'_>,
+) -> Poll<io::Result<usize>> {
     while timer.as_mut().poll(context).is_ready() {
         if Instant::now() >= deadline {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
@@ -175,7 +235,9 @@ fn poll_timer(mut timer: Pin<&mut Sleep>, deadline: Instant, context: &mut std::
 }
 
 async fn write_both(stream: &mut TcpStream, head: &[u8], body: &[u8]) -> io::Result<()> {
-    let written = stream.write_vectored(&[IoSlice::new(head), IoSlice::new(body)]).await?;
+    let written = stream
+        .write_vectored(&[IoSlice::new(head), IoSlice::new(body)])
+        .await?;
     if written < head.len() {
         stream.write_all(&head[written..]).await?;
         stream.write_all(body).await

@@ -29,20 +29,52 @@ pub(crate) fn find(authorization: &[u8]) -> Option<Arc<Claims>> {
 /// What of a client's head goes on.
 pub(crate) fn goes_on(name: &str) -> bool {
     const NEVER: &[&str] = &[
-        "accept-encoding", "authorization", "connection", "content-length", "cookie", "expect",
-        "forwarded", "host", "keep-alive", "mcp-session-id", "origin", "proxy-authorization", "te",
-        "trailer", "transfer-encoding", "upgrade", "via", "x-real-ip",
+        "accept-encoding",
+        "authorization",
+        "connection",
+        "content-length",
+        "cookie",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "mcp-session-id",
+        "origin",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+        "x-real-ip",
     ];
-    const STARTING: &[&str] = &["x-forwarded-", "x-remote-", "x-authenticated-", "sec-fetch-", "remote-"];
+    const STARTING: &[&str] = &[
+        "x-forwarded-",
+        "x-remote-",
+        "x-authenticated-",
+        "sec-fetch-",
+        "remote-",
+    ];
     !NEVER.iter().any(|never| never.eq_ignore_ascii_case(name))
         && !STARTING.iter().any(|start| {
-            name.len() >= start.len() && name.as_bytes()[..start.len()].eq_ignore_ascii_case(start.as_bytes())
+            name.len() >= start.len()
+                && name.as_bytes()[..start.len()].eq_ignore_ascii_case(start.as_bytes())
         })
 }
 
 /// What of a backend's head goes down.
 pub(crate) fn goes_down(name: &str) -> bool {
-    const PASSED: &[&str] = &["allow", "content-encoding", "content-language", "content-type", "etag", "last-modified", "retry-after"];
-    PASSED.iter().any(|passed| passed.eq_ignore_ascii_case(name))
+    const PASSED: &[&str] = &[
+        "allow",
+        "content-encoding",
+        "content-language",
+        "content-type",
+        "etag",
+        "last-modified",
+        "retry-after",
+    ];
+    PASSED
+        .iter()
+        .any(|passed| passed.eq_ignore_ascii_case(name))
         || name.len() > 4 && name.as_bytes()[..4].eq_ignore_ascii_case(b"mcp-")
 }
