@@ -16,11 +16,10 @@ impl Dates {
         Self(Mutex::new((Duration::MAX, [0; LENGTH])))
     }
 
-    pub(crate) fn now(&self) -> [u8; LENGTH] {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        let second = Duration::from_secs(now.as_secs());
+    /// The date at this moment.
+    pub(crate) fn at(&self, now: SystemTime) -> [u8; LENGTH] {
+        let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let second = Duration::from_secs(since.as_secs());
         let mut known = self.0.lock();
         if known.0 != second {
             let text = httpdate::fmt_http_date(UNIX_EPOCH + second);
@@ -38,9 +37,14 @@ mod tests {
 
     #[test]
     fn a_date_is_spelled_as_http_has_it() {
-        let text = Dates::new().now();
-        let text = std::str::from_utf8(&text).unwrap();
-        let then = httpdate::parse_http_date(text).unwrap();
-        assert!(then.elapsed().unwrap() < Duration::from_secs(60));
+        let dates = Dates::new();
+        for (millis, text) in [
+            (784_111_777_000, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (784_111_777_999, "Sun, 06 Nov 1994 08:49:37 GMT"),
+            (784_111_778_000, "Sun, 06 Nov 1994 08:49:38 GMT"),
+        ] {
+            let date = dates.at(UNIX_EPOCH + Duration::from_millis(millis));
+            assert_eq!(date, text.as_bytes());
+        }
     }
 }

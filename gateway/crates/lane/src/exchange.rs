@@ -87,7 +87,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
             *waited = begun.elapsed();
             self.out.clear();
             let answer = ResponseHead::new(&connection.buffer, &index);
-            let mut writer = HeadWriter::response(self.out, index.status, &self.shared.dates.now());
+            let mut writer = HeadWriter::response(self.out, index.status, &self.shared.date());
             let plan = self.down.exchange.respond(&answer, &mut writer);
             let relay = |mut connection: BackendConnection| {
                 connection.buffer.advance(index.end);

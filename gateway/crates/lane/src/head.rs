@@ -5,9 +5,10 @@
 //! Owns: what a plain head is. Not: whether somebody wants it ([`Service::begin`](crate::Service)).
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use memchr::memchr_iter;
+use memchr::{memchr, memchr_iter};
 
 use super::lines::{Lines, Span, length};
+use super::plain::{PLAIN_NAME, PLAIN_PATH, is_graphic, is_one_of};
 
 /// More header lines than this are not plain.
 const MOST_LINES: usize = 64;
@@ -42,7 +43,7 @@ const SINGLE: &[&str] = &[
 /// The head of one request.
 #[derive(Clone, Copy, Debug)]
 pub struct Head<'a> {
-    raw: &'a [u8],
+    raw: &'a str,
     index: &'a Index,
 }
 
@@ -74,13 +75,15 @@ impl Default for Index {
 }
 
 impl<'a> Head<'a> {
-    pub(crate) const fn new(raw: &'a [u8], index: &'a Index) -> Self {
+    /// `raw`: the bytes that `index` describes, which are ASCII.
+    pub(crate) fn new(raw: &'a [u8], index: &'a Index) -> Self {
+        let raw = std::str::from_utf8(raw).unwrap_or_default();
         Self { raw, index }
     }
 
     /// The head as it came.
     pub(crate) const fn raw(&self) -> &'a [u8] {
-        self.raw
+        self.raw.as_bytes()
     }
 
     /// POST, GET or DELETE.
@@ -91,17 +94,17 @@ impl<'a> Head<'a> {
     /// The target in origin-form (RFC 9112 §3.2.1): printable ASCII, without a fragment; its path has
     /// no percent-encoding, no empty segment but a last one, and no dot segment.
     pub fn target(&self) -> &'a str {
-        std::str::from_utf8(self.index.target.of(self.raw)).unwrap_or_default()
+        self.index.target.of_text(self.raw)
     }
 
     /// All header lines in order: name as it was sent, value of printable ASCII.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.index.lines.iter(self.raw)
+        self.index.lines.texts(self.raw)
     }
 
     /// The value of the first line of this name, in whatever letters.
     pub fn header(&self, name: &str) -> Option<&'a [u8]> {
-        self.index.lines.get(self.raw, name)
+        self.index.lines.get(self.raw.as_bytes(), name)
     }
 
     /// The length of the body, in bytes.
@@ -110,7 +113,7 @@ impl<'a> Head<'a> {
     }
 
     /// The header lines as a map, for what wants one. It allocates for each line.
-    pub fn to_header_map(&self) -> HeaderMap {
+    pub fn to_header_map(self) -> HeaderMap {
         let mut map = HeaderMap::with_capacity(MOST_LINES / 4);
         for (name, value) in self.headers() {
             if let (Ok(name), Ok(value)) = (
@@ -199,6 +202,10 @@ fn read(raw: &[u8], lines: usize, index: &mut Index) -> Result<(), &'static str>
     else {
         return Err("the version is not HTTP/1.1");
     };
+    // Printable ASCII alone: httparse takes tabs, and bytes beyond ASCII.
+    if !raw.is_ascii() || memchr(b'\t', raw).is_some() {
+        return Err("a header is not plain");
+    }
     // One line for each header, the request line and the empty one, and no CR but in their ends.
     if request.headers.len() + 2 != lines || memchr_iter(b'\r', raw).count() != lines {
         return Err("a line is not what it seems");
@@ -228,8 +235,9 @@ fn check_target(target: &str) -> Result<(), &'static str> {
         Some((path, query)) => (path, query),
         None => (target, ""),
     };
-    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:/".contains(&b);
-    if !path.bytes().all(is_plain) || !query.bytes().all(|b| b.is_ascii_graphic() && b != b'#') {
+    let is_plain =
+        PLAIN_PATH.has_all(path.as_bytes()) && is_graphic(query.as_bytes()) && !query.contains('#');
+    if !is_plain {
         return Err("the target is read in several ways");
     }
     let mut segments = path.split('/').skip(1).peekable();
@@ -253,10 +261,7 @@ fn check_headers(headers: &[httparse::Header<'_>]) -> Result<Framing, &'static s
     let mut framing = Framing::default();
     let mut has_host = false;
     for (at, header) in headers.iter().enumerate() {
-        let is_plain_name = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if !header.name.bytes().all(is_plain_name)
-            || !header.value.iter().all(|b| (b' '..=b'~').contains(b))
-        {
+        if !PLAIN_NAME.has_all(header.name.as_bytes()) {
             return Err("a header is not plain");
         }
         let name = header.name;
@@ -286,10 +291,6 @@ fn check_headers(headers: &[httparse::Header<'_>]) -> Result<Framing, &'static s
         true => Ok(framing),
         false => Err("the Host header is missing"),
     }
-}
-
-fn is_one_of(name: &str, names: &[&str]) -> bool {
-    names.iter().any(|other| name.eq_ignore_ascii_case(other))
 }
 
 fn is_of_mcp(name: &str) -> bool {

@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -12,12 +13,13 @@ use tokio::time::{Instant, sleep, timeout};
 use super::backend::{BackendConnection, Pool};
 use super::buffers::Buffers;
 use super::client::Client;
-use super::date::Dates;
+use super::date::{self, Dates};
 use super::downstream::{Downstream, Stop};
 use super::exchange::{Relayed, Streaming, Work, is_bodiless};
 use super::handover::Handover;
-use super::head::{Head, Index, Parsed};
+use super::head::{Head, Index};
 use super::limits::Limits;
+use super::receive::{BodyRead, Received};
 use super::service::{
     Admission, Answer, Begin, Exchange, Failed, Forward, Outcome, Service, Traffic,
 };
@@ -40,9 +42,17 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) buffers: Buffers,
     pub(crate) pool: Pool,
-    pub(crate) dates: Dates,
+    dates: Dates,
+    now: fn() -> SystemTime,
     /// Where the grid of deadlines begins.
     pub(crate) start: Instant,
+}
+
+impl Shared {
+    /// The date for the head of an answer.
+    pub(crate) fn date(&self) -> [u8; date::LENGTH] {
+        self.dates.at((self.now)())
+    }
 }
 
 /// A client's connection between two requests.
@@ -55,6 +65,10 @@ pub struct Connection<IO> {
 }
 
 /// What becomes of a connection.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is taken apart where it is returned"
+)]
 pub enum Next<IO, S: Service> {
     /// It is closed.
     Closed,
@@ -85,29 +99,17 @@ enum Step<E> {
     Stream(Box<(E, Streaming, Traffic)>),
 }
 
-/// What came in before the deadline.
-enum Received {
-    Head,
-    OtherRoad,
-    Nothing,
-}
-
-/// How reading a body ended.
-enum BodyRead {
-    Whole,
-    Late,
-    Gone,
-}
-
 impl<S: Service> Lane<S> {
-    /// A lane for requests about which `service` decides. Needs no runtime.
-    pub fn new(service: S, limits: Limits) -> Arc<Self> {
+    /// A lane for requests about which `service` decides; `now` tells the time of day. Needs no
+    /// runtime.
+    pub fn new(service: S, limits: Limits, now: fn() -> SystemTime) -> Arc<Self> {
         Arc::new(Self {
             service,
             shared: Shared {
                 buffers: Buffers::new(limits.buffers),
                 pool: Pool::new(limits.kept, limits.kept_for),
                 dates: Dates::new(),
+                now,
                 start: Instant::now(),
                 limits,
             },
@@ -172,7 +174,7 @@ impl<S: Service> Lane<S> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        match self.read_head(connection, index, timer).await {
+        match self.shared.read_head(connection, index, timer).await {
             Received::Head if index.length <= self.shared.limits.body => {}
             Received::Head | Received::OtherRoad => return Step::OtherRoad(Bytes::new()),
             Received::Nothing => return Step::Close,
@@ -187,11 +189,11 @@ impl<S: Service> Lane<S> {
                 let closes = closes || answer.closes;
                 let is_written = self.answer(connection, &answer, closes, timer).await;
                 let is_kept = is_written && !closes;
-                let is_kept = is_kept && self.discard(connection, index.length, timer).await;
+                let is_kept = is_kept && self.shared.discard(connection, index.length, timer).await;
                 return Step::after(is_kept);
             }
         };
-        match self.read_body(connection, index.length, timer).await {
+        match self.shared.read_body(connection, index.length, timer).await {
             BodyRead::Whole => {}
             BodyRead::Late => {
                 let answer = exchange.refuse(&Failed::SlowBody);
@@ -289,118 +291,6 @@ impl<S: Service> Lane<S> {
         relayed.map_err(|stop| (stop, has_begun))
     }
 
-    /// Reads up to the end of a head.
-    async fn read_head<IO>(
-        &self,
-        connection: &mut Connection<IO>,
-        index: &mut Index,
-        timer: &mut Timer<'_>,
-    ) -> Received
-    where
-        IO: AsyncRead + Unpin,
-    {
-        let (limits, buffers) = (&self.shared.limits, &self.shared.buffers);
-        let begun = Instant::now();
-        let is_first = connection.served == 0;
-        let mut head_begun = (is_first || connection.client.waiting() > 0).then_some(begun);
-        loop {
-            match connection.client.look(limits.head, index) {
-                Parsed::Complete => return Received::Head,
-                Parsed::NotPlain(_) => return Received::OtherRoad,
-                Parsed::Incomplete => {}
-            }
-            let deadline = match head_begun {
-                Some(begun) => begun + limits.head_time,
-                None => begun + limits.idle,
-            };
-            let unpinned = deadline.min(begun + limits.pinned_for);
-            let Connection { client, pinned, .. } = &mut *connection;
-            client.shrink(buffers);
-            let read = poll_fn(|context| {
-                if let Poll::Ready(read) = client.poll_fill(0, buffers, context) {
-                    return Poll::Ready(read.unwrap_or(0));
-                }
-                if let Some(idle) = pinned {
-                    if idle.poll_dead(context).is_ready() {
-                        *pinned = None;
-                    } else if timer.poll_passed(unpinned, context).is_pending() {
-                        return Poll::Pending;
-                    } else if let Some(idle) = pinned.take() {
-                        self.shared.pool.give(idle);
-                    }
-                }
-                timer.poll_passed(deadline, context).map(|()| 0)
-            })
-            .await;
-            if read == 0 {
-                return Received::Nothing;
-            }
-            head_begun.get_or_insert_with(Instant::now);
-        }
-    }
-
-    /// Reads until the whole body is there.
-    async fn read_body<IO>(
-        &self,
-        connection: &mut Connection<IO>,
-        length: usize,
-        timer: &mut Timer<'_>,
-    ) -> BodyRead
-    where
-        IO: AsyncRead + Unpin,
-    {
-        let (limits, buffers) = (&self.shared.limits, &self.shared.buffers);
-        let deadline = Instant::now() + limits.body_time;
-        let client = &mut connection.client;
-        while client.waiting() < length {
-            let missing = length - client.waiting();
-            let read = poll_fn(|context| {
-                if let Poll::Ready(read) = client.poll_fill(missing, buffers, context) {
-                    return Poll::Ready(Some(read.unwrap_or(0)));
-                }
-                timer.poll_passed(deadline, context).map(|()| None)
-            })
-            .await;
-            match read {
-                Some(0) => return BodyRead::Gone,
-                Some(_) => {}
-                None => return BodyRead::Late,
-            }
-        }
-        BodyRead::Whole
-    }
-
-    /// Throws a body away that nobody wants: whether all of it came.
-    async fn discard<IO>(
-        &self,
-        connection: &mut Connection<IO>,
-        mut length: usize,
-        timer: &mut Timer<'_>,
-    ) -> bool
-    where
-        IO: AsyncRead + Unpin,
-    {
-        let deadline = Instant::now() + self.shared.limits.linger;
-        let client = &mut connection.client;
-        loop {
-            let here = length.min(client.waiting());
-            drop(client.take(here));
-            length -= here;
-            if length == 0 {
-                return true;
-            }
-            let read = poll_fn(|context| {
-                if let Poll::Ready(read) = client.poll_fill(0, &self.shared.buffers, context) {
-                    return Poll::Ready(read.unwrap_or(0));
-                }
-                timer.poll_passed(deadline, context).map(|()| 0)
-            });
-            if read.await == 0 {
-                return false;
-            }
-        }
-    }
-
     /// Writes an answer of the gateway's own: whether the client took it.
     async fn answer<IO>(
         &self,
@@ -413,7 +303,7 @@ impl<S: Service> Lane<S> {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let mut out = self.shared.buffers.take();
-        let mut writer = HeadWriter::response(&mut out, answer.status, &self.shared.dates.now());
+        let mut writer = HeadWriter::response(&mut out, answer.status, &self.shared.date());
         for (name, value) in &answer.headers {
             writer.header(name.as_str(), value.as_bytes());
         }

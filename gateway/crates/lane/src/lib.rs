@@ -38,6 +38,8 @@ mod head;
 mod lane;
 mod limits;
 mod lines;
+mod plain;
+mod receive;
 mod response;
 mod service;
 mod spawn;

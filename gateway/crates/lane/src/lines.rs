@@ -14,6 +14,16 @@ pub(crate) struct Span {
 }
 
 impl Span {
+    const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    pub(crate) fn of_text(self, whole: &str) -> &str {
+        whole
+            .get(usize::from(self.start)..usize::from(self.end))
+            .unwrap_or_default()
+    }
+
     /// Where `part`, which lies within `whole`, begins and ends. `None` if 16 bits don't count it.
     pub(crate) fn within(whole: &[u8], part: &[u8]) -> Option<Self> {
         let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
@@ -47,6 +57,15 @@ impl Lines {
         Some(())
     }
 
+    /// All lines of a head that is text.
+    pub(crate) fn texts<'a>(&'a self, whole: &'a str) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        self.0.iter().map(move |line| {
+            let value = line.value.of(whole.as_bytes());
+            (line.name.of_text(whole), value)
+        })
+    }
+
+    /// All lines.
     pub(crate) fn iter<'a>(&'a self, whole: &'a [u8]) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.0.iter().map(move |line| {
             let name = std::str::from_utf8(line.name.of(whole)).unwrap_or_default();
@@ -57,10 +76,11 @@ impl Lines {
     /// The value of the first line of this name, in whatever letters.
     pub(crate) fn get<'a>(&'a self, whole: &'a [u8], name: &str) -> Option<&'a [u8]> {
         let name = name.as_bytes();
+        let is_same = |one: &[u8], other| one.eq_ignore_ascii_case(other);
         let line = self
             .0
             .iter()
-            .find(|line| line.name.of(whole).eq_ignore_ascii_case(name));
+            .find(|line| line.name.len() == name.len() && is_same(line.name.of(whole), name));
         line.map(|line| line.value.of(whole))
     }
 }

@@ -21,6 +21,9 @@ impl<'a> Timer<'a> {
     /// Ready once `deadline` has passed.
     pub(crate) fn poll_passed(&mut self, deadline: Instant, context: &mut Context<'_>) -> Poll<()> {
         if self.0.deadline() > deadline {
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
             self.0.as_mut().reset(deadline);
         }
         while self.0.as_mut().poll(context).is_ready() {

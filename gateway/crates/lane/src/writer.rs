@@ -6,6 +6,7 @@ use bytes::BytesMut;
 use http::{Method, StatusCode};
 
 use super::date;
+use super::plain::{TOKEN, is_graphic, is_one_of, is_value};
 
 /// Says where a message ends, when it was made, or what is of this hop alone: only the lane writes
 /// them.
@@ -33,9 +34,8 @@ impl<'a> HeadWriter<'a> {
         out.extend_from_slice(b" ");
         out.extend_from_slice(target.as_bytes());
         out.extend_from_slice(b" HTTP/1.1\r\n");
-        let is_plain = |b: u8| b.is_ascii_graphic();
         Self {
-            is_spoiled: !target.starts_with('/') || !target.bytes().all(is_plain),
+            is_spoiled: !target.starts_with('/') || !is_graphic(target.as_bytes()),
             out,
         }
     }
@@ -61,12 +61,10 @@ impl<'a> HeadWriter<'a> {
     /// Adds a line. A name that is none, a value that could end its line, and a name that says
     /// something about framing spoil the head: it is not sent, and the exchange fails.
     pub fn header(&mut self, name: &str, value: &[u8]) {
-        let is_name = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-        let is_value = |b: &u8| matches!(b, b'\t' | b' '..=b'~' | 0x80..);
         let is_spelled = !name.is_empty()
-            && name.bytes().all(is_name)
-            && value.iter().all(is_value)
-            && !FRAMING.iter().any(|own| own.eq_ignore_ascii_case(name));
+            && TOKEN.has_all(name.as_bytes())
+            && is_value(value)
+            && !is_one_of(name, FRAMING);
         if is_spelled {
             self.line(name, value);
         } else {

@@ -77,6 +77,90 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
+/// How much a proxy takes for streams that are open and silent, in three generations.
+pub(crate) fn streams() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let backend = subject("backend", None)?;
+    let mut subjects = vec![
+        nginx(backend.address)?,
+        subject("lane", Some(backend.address))?,
+    ];
+    std::thread::sleep(Duration::from_millis(500));
+    println!(
+        "{:8} {:>10} {:>14} {:>14} {:>14} {:>16}",
+        "", "generation", "open, KiB each", "closed, MiB", "CPU to open us", "idle 10 s CPU ms"
+    );
+    for subject in &mut subjects {
+        subject.pid = worker(subject.pid);
+        runtime.block_on(load(subject.address, 2000))?;
+        let before = memory(subject.pid)?;
+        println!("{:8} before {before} KiB", subject.name);
+        for generation in 1..=3 {
+            let cpu_before = cpu(subject.pid)?;
+            let open = runtime.block_on(open_streams(subject.address))?;
+            std::thread::sleep(Duration::from_millis(1500));
+            let to_open = (cpu(subject.pid)? - cpu_before) / STREAMS as f64;
+            let held = (memory(subject.pid)? as f64 - before as f64) / STREAMS as f64;
+            let cpu_before = cpu(subject.pid)?;
+            std::thread::sleep(Duration::from_secs(10));
+            let idle = (cpu(subject.pid)? - cpu_before) / 1000.0;
+            drop(open);
+            std::thread::sleep(Duration::from_millis(1500));
+            let after = memory(subject.pid)? as f64 / 1024.0;
+            println!(
+                "{:8} {generation:>10} {held:>14.2} {after:>14.1} {to_open:>14.1} {idle:>16.2}",
+                subject.name
+            );
+        }
+    }
+    Ok(())
+}
+
+/// The load alone, for a proxy that runs under a profiler.
+pub(crate) fn only_load(address: SocketAddr, calls: usize) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let latencies = runtime.block_on(load(address, calls))?;
+    println!("{} calls", latencies.len());
+    Ok(())
+}
+
+const STREAMS: usize = 2000;
+
+async fn open_streams(address: SocketAddr) -> Result<Vec<TcpStream>> {
+    let mut open = Vec::with_capacity(STREAMS);
+    let token = TOKEN.as_str();
+    for _ in 0..STREAMS {
+        let mut stream = TcpStream::connect(address).await?;
+        let request = format!(
+            "GET /mcp HTTP/1.1\r\nHost: mcp.example.com\r\nAccept: text/event-stream\r\nAuthorization: Bearer {token}\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await?;
+        let mut head = Vec::with_capacity(1024);
+        while !head.ends_with(b"data: 1\n\n\r\n") {
+            if stream.read_buf(&mut head).await? == 0 {
+                return Err("closed".into());
+            }
+        }
+        open.push(stream);
+    }
+    Ok(open)
+}
+
+/// Memory of a process that is its own, in KiB.
+fn memory(pid: u32) -> Result<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
+    let rss = text.lines().find_map(|line| line.strip_prefix("Rss:"));
+    Ok(rss
+        .ok_or("no Rss")?
+        .trim()
+        .trim_end_matches(" kB")
+        .parse()?)
+}
+
 fn table(subjects: &[Subject]) {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     println!(

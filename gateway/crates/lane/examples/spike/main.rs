@@ -1,5 +1,6 @@
 //! What an own loop over `httparse` costs beside hyper's connection types and nginx, each as a
-//! reverse proxy that looks a token up and rewrites heads. `spike` prints a table;
+//! reverse proxy that looks a token up and rewrites heads. `spike` prints a table,
+//! `spike streams` one of the memory of idle streams;
 //! `spike serve KIND ADDRESS BACKEND` is one of the proxies.
 
 mod backend;
@@ -17,9 +18,13 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => bench::run(),
+        ["streams"] => bench::streams(),
+        ["load", address, calls] => bench::only_load(address.parse()?, calls.parse()?),
         ["serve", kind, address] => serve(kind, address.parse()?, None),
         ["serve", kind, address, backend] => serve(kind, address.parse()?, Some(backend.parse()?)),
-        _ => Err("usage: spike [serve KIND ADDRESS [BACKEND]]".into()),
+        _ => {
+            Err("usage: spike [streams | load ADDRESS CALLS | serve KIND ADDRESS [BACKEND]]".into())
+        }
     }
 }
 

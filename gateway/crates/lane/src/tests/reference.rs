@@ -121,8 +121,7 @@ pub(super) async fn request(bytes: &[u8]) -> Option<Read> {
         .half_close(true)
         .serve_connection(memory(bytes, true), service)
         .await;
-    let read = read.lock().unwrap().take();
-    read
+    read.lock().unwrap().take()
 }
 
 /// The final answer as hyper's client reads it.

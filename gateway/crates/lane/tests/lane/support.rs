@@ -87,7 +87,7 @@ impl Rig {
         };
         let (hands_over, handed_over) = mpsc::unbounded_channel();
         Self {
-            lane: Lane::new(script, limits),
+            lane: Lane::new(script, limits, || std::time::UNIX_EPOCH),
             received: Arc::default(),
             outcomes,
             end,
