@@ -137,9 +137,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
     ) -> Result<BackendConnection, Stop> {
         if !is_fresh {
             let pinned = self.pinned.take();
-            let pinned = pinned.filter(|pinned| pinned.backend == backend.id);
             let alive = pinned.and_then(BackendConnection::alive);
-            if let Some(connection) = alive.or_else(|| self.shared.pool.take(backend.id)) {
+            let own = match alive {
+                Some(other) if other.backend != backend.id => {
+                    self.shared.pool.give(other);
+                    None
+                }
+                own => own,
+            };
+            if let Some(connection) = own.or_else(|| self.shared.pool.take(backend.id)) {
                 return Ok(connection);
             }
         }

@@ -44,7 +44,9 @@ pub enum Begin<E> {
 /// Decides about one request. It is dropped when the exchange is over, whatever ended it, and moved
 /// into the small task of a stream: it should be small by then.
 pub trait Exchange: Send + Unpin + 'static {
-    /// Decides with head and body. Nothing of the answer has been written yet.
+    /// Decides with head and body. Nothing of the answer has been written yet. It takes as long as it
+    /// takes: what it waits for must be bounded, and neither the client's leaving nor an end from
+    /// outside is noticed meanwhile. The same holds for [`Exchange::judge`] and [`Exchange::filter`].
     fn admit(&mut self, head: &Head<'_>, body: &Bytes) -> impl Future<Output = Admission> + Send;
 
     /// Spells the header lines of the request to the backend, `Host` among them. Framing is the
@@ -83,7 +85,7 @@ pub trait Exchange: Send + Unpin + 'static {
     /// From now on the exchange is a stream that waits for events.
     fn becomes_stream(&mut self);
 
-    /// What came of it, once, at the end.
+    /// What came of it: once, at the end, unless the task of its connection is dropped.
     fn finished(&mut self, outcome: &Outcome, traffic: Traffic);
 }
 

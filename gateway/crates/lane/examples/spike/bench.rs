@@ -108,6 +108,7 @@ pub(crate) fn streams() -> Result<()> {
             let idle = (cpu(subject.pid)? - cpu_before) / 1000.0;
             drop(open);
             std::thread::sleep(Duration::from_millis(1500));
+            runtime.block_on(load(subject.address, 16))?;
             let after = memory(subject.pid)? as f64 / 1024.0;
             println!(
                 "{:8} {generation:>10} {held:>14.2} {after:>14.1} {to_open:>14.1} {idle:>16.2}",
@@ -115,7 +116,35 @@ pub(crate) fn streams() -> Result<()> {
             );
         }
     }
+    for subject in &subjects {
+        let before = memory(subject.pid)?;
+        let open = runtime.block_on(open_idle(subject.address))?;
+        std::thread::sleep(Duration::from_secs(7));
+        let held = (memory(subject.pid)? as f64 - before as f64) / STREAMS as f64;
+        println!(
+            "{:8} {held:.2} KiB for a connection kept idle after a call",
+            subject.name
+        );
+        drop(open);
+    }
     Ok(())
+}
+
+/// Connections that have carried a call each.
+async fn open_idle(address: SocketAddr) -> Result<Vec<TcpStream>> {
+    let mut open = Vec::with_capacity(STREAMS);
+    for _ in 0..STREAMS {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(&call()).await?;
+        let mut answer = Vec::with_capacity(1024);
+        while !is_whole(&answer)? {
+            if stream.read_buf(&mut answer).await? == 0 {
+                return Err("closed".into());
+            }
+        }
+        open.push(stream);
+    }
+    Ok(open)
 }
 
 /// The load alone, for a proxy that runs under a profiler.
