@@ -116,7 +116,14 @@ pub(crate) fn streams() -> Result<()> {
             );
         }
     }
-    for subject in &subjects {
+    // In processes that have not held streams before: what those left is used again.
+    for mut subject in [
+        nginx(backend.address)?,
+        subject("lane", Some(backend.address))?,
+    ] {
+        std::thread::sleep(Duration::from_millis(500));
+        subject.pid = worker(subject.pid);
+        runtime.block_on(load(subject.address, 2000))?;
         let before = memory(subject.pid)?;
         let open = runtime.block_on(open_idle(subject.address))?;
         std::thread::sleep(Duration::from_secs(7));
@@ -270,7 +277,11 @@ fn subject(name: &'static str, backend: Option<SocketAddr>) -> Result<Subject> {
 
 fn nginx(backend: SocketAddr) -> Result<Subject> {
     let address = free_address()?;
-    let folder = std::env::temp_dir().join(format!("spike-nginx-{}", std::process::id()));
+    let folder = std::env::temp_dir().join(format!(
+        "spike-nginx-{}-{}",
+        std::process::id(),
+        address.port()
+    ));
     std::fs::create_dir_all(&folder)?;
     let here = folder.display();
     let configuration = format!(
