@@ -150,6 +150,8 @@ async fn bytes_that_nobody_asked_for_answer_nobody() {
     ] {
         for waits in [0, 20] {
             let rig = Rig::new(limits(), move |at, _| match at {
+                // In one piece with it, or on its own once the connection is idle.
+                0 if waits == 0 => vec![Does::SaysBytes([head, smuggled].concat().into_bytes())],
                 0 => vec![Does::Says(head), Does::Waits(waits), Does::Says(smuggled)],
                 _ => vec![Does::Says(
                     "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood",

@@ -167,7 +167,9 @@ async fn a_client_that_leaves_ends_its_call_at_the_backend() {
         .unwrap();
     rig.notices("POST /mcp").await;
     drop(client);
-    rig.notices("(ended)").await;
+    // Long before the backend would be given up.
+    let in_time = tokio::time::timeout(Duration::from_millis(900), rig.notices("(ended)"));
+    assert!(in_time.await.is_ok());
     rig.ends("ClientGone").await;
 }
 
