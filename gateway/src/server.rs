@@ -103,6 +103,12 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
     });
 }
 
+/// Whether plain requests are served by the lane. `GATEWAY_LANE=off` is for tests, which compare both
+/// roads.
+fn lane() -> bool {
+    std::env::var_os("GATEWAY_LANE").is_none_or(|value| value != "off")
+}
+
 fn settings(config: &Config) -> Settings {
     let (connections, bound) = connections(&config.limits);
     Settings {
@@ -117,6 +123,7 @@ fn settings(config: &Config) -> Settings {
         bound,
         connections_per_address: config.limits.connections_per_address,
         keep_alive: config.timeouts.keepalive,
+        lane: lane(),
         streams_outlast_tokens: config.refresh.map(|_| LONGEST_STREAM),
         timeouts: Timeouts {
             head: config.timeouts.header,

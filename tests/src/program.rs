@@ -347,7 +347,7 @@ pub async fn run_in<A: AsRef<OsStr>>(
         .stdin(file)
         .kill_on_drop(true);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("GATEWAY_") {
+        if name != "GATEWAY_LANE" && name.to_string_lossy().starts_with("GATEWAY_") {
             command.env_remove(name);
         }
     }

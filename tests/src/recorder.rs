@@ -174,6 +174,12 @@ impl Recorder {
             .clone()
     }
 
+    /// The same, and forgets it.
+    pub fn take_requests(&self) -> Vec<Recorded> {
+        let mut requests = self.shared.requests.lock();
+        std::mem::take(requests.as_mut().expect("no holder of this lock panics"))
+    }
+
     /// What arrived, but for the gateway's own look at the tools: requests whose body
     /// or headers contain `marker`.
     pub fn marked(&self, marker: &str) -> Vec<Recorded> {

@@ -22,6 +22,7 @@ mod hostile_sessions;
 mod hostile_tokens;
 mod identity;
 mod introspect;
+mod lane;
 mod legacy;
 mod limited;
 mod login;

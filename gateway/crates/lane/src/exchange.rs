@@ -284,6 +284,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                 return Err(Stop::Failed(Failed::TooLarge));
             }
             body.extend_from_slice(data);
+            if !self.down.exchange.collect(body.len()) {
+                return Err(Stop::Failed(Failed::Full));
+            }
             relay.connection.buffer.advance(decoded.used);
             if relay.framing.is_done() {
                 break;

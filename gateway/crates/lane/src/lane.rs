@@ -193,10 +193,17 @@ impl<S: Service> Lane<S> {
                 return Step::after(is_kept);
             }
         };
-        match self.shared.read_body(connection, index.length, timer).await {
+        let body = self
+            .shared
+            .read_body(connection, &mut exchange, index.length, timer);
+        match body.await {
             BodyRead::Whole => {}
-            BodyRead::Late => {
-                let answer = exchange.refuse(&Failed::SlowBody);
+            read @ (BodyRead::Late | BodyRead::Full) => {
+                let why = match read {
+                    BodyRead::Full => Failed::Full,
+                    _ => Failed::SlowBody,
+                };
+                let answer = exchange.refuse(&why);
                 let is_written = self.answer(connection, &answer, true, timer).await;
                 exchange.finished(&outcome(&answer, is_written), Traffic::default());
                 return Step::Close;

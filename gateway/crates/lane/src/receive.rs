@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::head::{Index, Parsed};
 use super::lane::{Connection, Shared};
+use super::service::Exchange;
 use super::timer::Timer;
 
 /// What came in before the deadline.
@@ -22,6 +23,7 @@ pub(crate) enum BodyRead {
     Whole,
     Late,
     Gone,
+    Full,
 }
 
 impl Shared {
@@ -79,6 +81,7 @@ impl Shared {
     pub(crate) async fn read_body<IO>(
         &self,
         connection: &mut Connection<IO>,
+        exchange: &mut impl Exchange,
         length: usize,
         timer: &mut Timer<'_>,
     ) -> BodyRead
@@ -88,7 +91,13 @@ impl Shared {
         let (limits, buffers) = (&self.limits, &self.buffers);
         let deadline = Instant::now() + limits.body_time;
         let client = &mut connection.client;
-        while client.waiting() < length {
+        loop {
+            if !exchange.collect(client.waiting().min(length)) {
+                return BodyRead::Full;
+            }
+            if client.waiting() >= length {
+                return BodyRead::Whole;
+            }
             let missing = length - client.waiting();
             let read = poll_fn(|context| {
                 if let Poll::Ready(read) = client.poll_fill(missing, buffers, context) {
@@ -103,7 +112,6 @@ impl Shared {
                 None => return BodyRead::Late,
             }
         }
-        BodyRead::Whole
     }
 
     /// Throws a body away that nobody wants: whether all of it came.

@@ -82,8 +82,17 @@ pub trait Exchange: Send + Unpin + 'static {
     /// them. `false` breaks the answer off.
     fn hold(&mut self, bytes: usize) -> bool;
 
+    /// So many bytes are held of a body that is not whole yet: the request's, or an answer's that is
+    /// judged. `false` refuses it.
+    fn collect(&mut self, _bytes: usize) -> bool {
+        true
+    }
+
     /// From now on the exchange is a stream that waits for events.
     fn becomes_stream(&mut self);
+
+    /// Silence was filled.
+    fn kept_alive(&mut self) {}
 
     /// What came of it: once, at the end, unless the task of its connection is dropped.
     fn finished(&mut self, outcome: &Outcome, traffic: Traffic);

@@ -174,6 +174,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
 
     /// Fills silence between two events.
     async fn comment(&mut self, timer: &mut Timer<'_>) -> Result<(), Stop> {
+        self.exchange.kept_alive();
         if !self.relay.between {
             return Ok(());
         }

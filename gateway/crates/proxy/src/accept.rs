@@ -74,7 +74,10 @@ impl Service for PublicListeners {
                 }
             });
         }
-        while listeners.join_next().await.is_some() {}
+        tokio::select! {
+            () = self.listener.sweep() => {}
+            () = async { while listeners.join_next().await.is_some() {} } => {}
+        }
         self.listener.clean_up().await;
     }
 

@@ -22,7 +22,7 @@ use super::mcp_error::{Delivery, RefusedCall};
 use super::policy_input::DecisionContext;
 use super::rejection::Rejection;
 use super::request::{McpRequest, RequestHead};
-use super::routes::{BackendRoute, McpEndpoint};
+use super::routes::{BackendRoute, McpEndpoint, OwnedRoute};
 use super::sessions::Sessions;
 use super::state::ProxyState;
 use super::tasks::{TaskOwner, Tasks};
@@ -58,12 +58,12 @@ pub(super) struct Admitted {
 
 /// Confirms the token of a request, and that its head may be followed by a body. Before that nothing is
 /// read of one.
-pub(super) async fn confirm<'a>(
+pub(super) async fn confirm(
     state: &ProxyState,
     context: &mut RequestContext,
     head: RequestHead<'_>,
-    route: BackendRoute<'a>,
-) -> Result<ConfirmedRequest<'a>, Rejection> {
+    route: BackendRoute<'_>,
+) -> Result<ConfirmedRequest, Rejection> {
     let confirmation = &state.confirmation;
     let token = confirmation
         .confirm(head.headers, route.mounted, state.clock.now())
@@ -89,7 +89,7 @@ pub(super) async fn confirm<'a>(
         request: McpRequest::new(route.endpoint, head),
         destination,
         rules: state.policy.current(),
-        route,
+        route: route.to_owned(),
         token,
         lifetime,
     })
@@ -100,7 +100,7 @@ pub(super) async fn admit(
     state: &ProxyState,
     context: &mut RequestContext,
     head: RequestHead<'_>,
-    mut confirmed: ConfirmedRequest<'_>,
+    mut confirmed: ConfirmedRequest,
     body: Option<Bytes>,
 ) -> Result<Admitted, Rejection> {
     let (calls, mirrored_name) = match body {
@@ -132,8 +132,8 @@ pub(super) async fn admit(
 }
 
 /// A request whose token counts.
-pub(super) struct ConfirmedRequest<'a> {
-    route: BackendRoute<'a>,
+pub(super) struct ConfirmedRequest {
+    route: OwnedRoute,
     request: McpRequest,
     token: AccessToken,
     lifetime: StreamLifetime,
@@ -142,7 +142,17 @@ pub(super) struct ConfirmedRequest<'a> {
     rules: Option<Arc<Rules>>,
 }
 
-impl ConfirmedRequest<'_> {
+impl ConfirmedRequest {
+    /// How long the right to it lasts.
+    pub(super) const fn lifetime(&self) -> &StreamLifetime {
+        &self.lifetime
+    }
+
+    /// What of the gateway's own it belongs to, rather than the backend's.
+    pub(super) const fn own(&self) -> Option<&GatewayOwned> {
+        self.destination.own.as_ref()
+    }
+
     /// Whether a body belongs to it.
     pub(super) fn has_body(&self) -> bool {
         self.request.method == Method::POST
@@ -203,7 +213,7 @@ fn names<'n>(
 async fn read_calls(
     state: &ProxyState,
     head: RequestHead<'_>,
-    confirmed: &mut ConfirmedRequest<'_>,
+    confirmed: &mut ConfirmedRequest,
     body: Bytes,
 ) -> Result<(Vec<Call>, Option<HeaderValue>), Rejection> {
     let ConfirmedRequest {
@@ -225,7 +235,7 @@ async fn read_calls(
     {
         name_resources(&mut calls, &body.messages)?;
     }
-    let names = names(&state.sessions, destination, token, *route);
+    let names = names(&state.sessions, destination, token, route.route());
     names.restore(body, &mut calls);
     if let [call] = calls.as_mut_slice()
         && call.listens()
@@ -236,7 +246,7 @@ async fn read_calls(
     let mirrored_name = is_stateless
         .then(|| names.restored_header(head.mirror().name))
         .flatten();
-    let mounted = route.mounted;
+    let mounted = &route.mounted;
     tool_states::find_interfaces(&state.catalogue, token, mounted, &mut calls).await;
     Ok((calls, mirrored_name))
 }
@@ -246,10 +256,10 @@ async fn decide(
     catalogue: &Arc<Catalogue>,
     clock: Clock,
     context: &RequestContext,
-    confirmed: &ConfirmedRequest<'_>,
+    confirmed: &ConfirmedRequest,
     calls: Vec<Call>,
 ) -> Result<Permit, Refused> {
-    let (token, mounted) = (&confirmed.token, confirmed.route.mounted);
+    let (token, mounted) = (&confirmed.token, &confirmed.route.mounted);
     let rules = confirmed.rules.as_deref();
     let said = policy_input::said(catalogue, rules, mounted, token, &calls).await;
     let read_only_tools = said.read_only();
@@ -284,7 +294,7 @@ async fn decide(
 fn refuse(
     state: &ProxyState,
     context: &RequestContext,
-    confirmed: ConfirmedRequest<'_>,
+    confirmed: ConfirmedRequest,
     refused: Refused,
 ) -> Result<Admitted, Rejection> {
     let request = &confirmed.request;
@@ -312,11 +322,11 @@ fn refuse(
 fn deliver(
     state: &ProxyState,
     context: &RequestContext,
-    request: &ConfirmedRequest<'_>,
+    request: &ConfirmedRequest,
     mut call: RefusedCall,
 ) -> Rejection {
     if call.delivery == Delivery::NoStream {
-        let route = request.route;
+        let route = request.route.route();
         let challenge = Challenge::new(&state.settings.issuer, route, &context.scope);
         let rejection = Rejection::Refused(Box::new(call.clone()));
         let answer = rejection.answer().within_mcp(Some(&challenge), &context.id);
@@ -330,7 +340,7 @@ fn deliver(
 }
 
 /// On the legacy transport an answer comes on a stream, where nothing says what it is about.
-fn expect_answers(tasks: &Tasks, request: &ConfirmedRequest<'_>, calls: &[Call]) {
+fn expect_answers(tasks: &Tasks, request: &ConfirmedRequest, calls: &[Call]) {
     if request.route.endpoint == McpEndpoint::Messages && request.token.is_restricted() {
         let owner = TaskOwner {
             claims: request.token.claims(),

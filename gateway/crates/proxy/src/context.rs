@@ -8,9 +8,13 @@ use std::time::Instant;
 use http::{HeaderValue, Method};
 use pingora::Error;
 
+use super::cors::{Origin, origin};
 use super::drain::Running;
 use super::in_flight::{Budget, Hold};
 use super::rejection::Rejection;
+use super::request::RequestHead;
+use super::settings::Settings;
+use super::{peer, policy_input};
 use gateway_core::access_token::Claims;
 use gateway_core::audit::Sent;
 use mcp_protocol::calls::Call;
@@ -74,6 +78,16 @@ impl RequestContext {
             protocol_version: None,
             _running: running,
         }
+    }
+
+    /// Where it comes from, and in which revision.
+    pub(super) fn comes_from(&mut self, head: RequestHead<'_>, settings: &Settings) {
+        self.allowed_origin = match origin(head.headers, settings) {
+            Origin::Allowed(origin) => Some(origin),
+            Origin::Absent | Origin::Foreign(_) => None,
+        };
+        self.peer = Some(peer::address_of(head, &settings.trusted_proxies));
+        self.protocol_version = policy_input::protocol_version(head.headers);
     }
 
     pub(super) fn belongs_to(&mut self, claims: &Claims) {

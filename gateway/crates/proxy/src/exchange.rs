@@ -6,8 +6,8 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use http::header::WWW_AUTHENTICATE;
-use http::{HeaderName, Method, StatusCode, Version};
-use pingora::http::{RequestHeader, ResponseHeader};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Version};
+use pingora::http::RequestHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
@@ -23,7 +23,7 @@ use super::policy_input;
 use super::rejection::Rejection;
 use super::relay::Relay;
 use super::request;
-use super::response_head::{self, Shape};
+use super::response_head::{self, Shape, UpstreamAnswer};
 use super::rewrite::EndpointRewriter;
 use super::routes::{BackendRoute, McpEndpoint};
 use super::sessions::Sessions;
@@ -36,6 +36,9 @@ use gateway_core::reason::Reason;
 use gateway_upstream::{Catalogue, Connection, Failure, Pooling, Reached, Request, RequestError};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+
+/// What is wrong with an answer that would have to be held whole and can't be.
+pub(super) const TOO_LARGE: &str = "a list of tools or an answer about a task is too large";
 
 /// Exchanges one request and its answer with the backend of `route`.
 pub(super) async fn exchange(
@@ -70,8 +73,9 @@ pub(super) async fn exchange(
     let head = head.map_err(|failure| Rejection::Upstream(failure, None))?;
     let (policy, token) = (&state.policy, admitted.permit.token());
     let is_restricted = policy_input::cuts_lists(policy, &state.catalogue, token, mounted);
-    let form = AnswerForm::new(head, &request, route, &admitted, is_restricted)?;
-    let conversation = conversation(&admitted, head);
+    let upstream = UpstreamAnswer::from(head);
+    let form = AnswerForm::new(upstream, &request.method, route, &admitted, is_restricted)?;
+    let conversation = conversation(&admitted, upstream);
     let head = head.clone();
     // It is sent and asked about no more. An answer may last for hours.
     admitted.request.body = None;
@@ -95,9 +99,9 @@ pub(super) async fn exchange(
         }
     };
     let sessions = &state.sessions;
-    let answer = answer_head(
-        sessions, context, &head, shape, &request, mounted, &admitted,
-    )?;
+    let headers = answer_headers(sessions, context, &head.headers, shape, mounted, &admitted);
+    let takes_chunks = request.version == Version::HTTP_11;
+    let answer = response_head::framed(head.status, headers, shape, takes_chunks)?;
     let status = answer.status.as_u16();
     session.write_response_header(Box::new(answer)).await?;
 
@@ -129,7 +133,7 @@ pub(super) async fn exchange(
 
 /// What a backend that can't be reached may have become meanwhile: its tools are asked for anew, and
 /// where it went away, what it speaks.
-fn distrust(catalogue: &Catalogue, mounted: &MountedBackend, rejection: &Rejection) {
+pub(super) fn distrust(catalogue: &Catalogue, mounted: &MountedBackend, rejection: &Rejection) {
     if matches!(rejection, Rejection::Upstream(_, _)) {
         catalogue.invalidate(&mounted.backend.mount.name);
     }
@@ -144,7 +148,7 @@ fn distrust(catalogue: &Catalogue, mounted: &MountedBackend, rejection: &Rejecti
 
 /// A backend that refuses how a client begins may have been replaced by one of another revision
 /// family.
-fn doubt_protocols(head: &ResponseHeader, route: BackendRoute<'_>, permit: &Permit) {
+fn doubt_protocols(head: UpstreamAnswer<'_>, route: BackendRoute<'_>, permit: &Permit) {
     let is_first = route.endpoint == McpEndpoint::Sse
         || permit
             .calls()
@@ -156,7 +160,7 @@ fn doubt_protocols(head: &ResponseHeader, route: BackendRoute<'_>, permit: &Perm
 }
 
 /// The session that the answer belongs to, which may begin with it; empty where there is none.
-fn conversation(admitted: &Admitted, head: &ResponseHeader) -> String {
+pub(super) fn conversation(admitted: &Admitted, head: UpstreamAnswer<'_>) -> String {
     let begun = || {
         let begun = head.headers.get(SESSION)?;
         begun.to_str().ok().map(str::to_owned)
@@ -165,21 +169,21 @@ fn conversation(admitted: &Admitted, head: &ResponseHeader) -> String {
 }
 
 /// What kind of answer a backend gives, and how it is passed on.
-struct AnswerForm {
-    shape: Shape,
+pub(super) struct AnswerForm {
+    pub(super) shape: Shape,
     /// Whether it is the stream of the legacy transport.
     is_stream: bool,
     /// Whether its events are judged.
-    is_filtered: bool,
+    pub(super) is_filtered: bool,
     /// How large it may be, where it is held whole to be judged.
-    list: Option<usize>,
+    pub(super) list: Option<usize>,
 }
 
 impl AnswerForm {
     /// `is_restricted`: lists of tools in it may have to be cut.
-    fn new(
-        head: &ResponseHeader,
-        request: &RequestHeader,
+    pub(super) fn new(
+        head: UpstreamAnswer<'_>,
+        method: &Method,
         route: BackendRoute<'_>,
         admitted: &Admitted,
         is_restricted: bool,
@@ -187,9 +191,9 @@ impl AnswerForm {
         refuse_unusable(head, route.mounted)?;
         doubt_protocols(head, route, &admitted.permit);
         let is_stream = route.endpoint == McpEndpoint::Sse
-            && request.method == Method::GET
+            && *method == Method::GET
             && head.status == StatusCode::OK;
-        let shape = Shape::of(head, request.method == Method::HEAD);
+        let shape = Shape::of(head, *method == Method::HEAD);
         if is_stream && shape != Shape::Events {
             return Err(Rejection::UpstreamUnusable);
         }
@@ -200,7 +204,7 @@ impl AnswerForm {
             _ => None,
         };
         let is_filtered = is_restricted && shape == Shape::Events;
-        if (list.is_some() || is_filtered) && !tool_list_filter::can_be_read(head) {
+        if (list.is_some() || is_filtered) && !tool_list_filter::can_be_read(head.headers) {
             return Err(Rejection::UpstreamUnusable);
         }
         Ok(Self {
@@ -212,32 +216,25 @@ impl AnswerForm {
     }
 }
 
-/// The head of the answer, with the session id that is the client's alone.
-fn answer_head(
+/// The headers of the answer but for its framing, with the session id that is the client's alone.
+pub(super) fn answer_headers(
     sessions: &Sessions,
     context: &RequestContext,
-    head: &ResponseHeader,
+    upstream: &HeaderMap,
     shape: Shape,
-    request: &RequestHeader,
     mounted: &MountedBackend,
     admitted: &Admitted,
-) -> pingora::Result<ResponseHeader> {
+) -> HeaderMap {
     let claims = admitted.permit.token().claims();
-    let bound = head
-        .headers
+    let bound = upstream
         .get(SESSION)
         .and_then(|id| id.to_str().ok())
         .map(|id| sessions.bind(id, claims, &mounted.backend.mount));
-    let takes_chunks = request.version == Version::HTTP_11;
-    let mut answer = response_head::build(head, shape, bound, takes_chunks)?;
+    let mut headers = response_head::headers(upstream, shape, bound);
     if let Some(origin) = &context.allowed_origin {
-        let mut headers = http::HeaderMap::new();
         allow_reading(&mut headers, origin);
-        for (name, value) in &headers {
-            answer.insert_header(name.clone(), value.clone())?;
-        }
     }
-    Ok(answer)
+    headers
 }
 
 /// Sends what nobody waits for an answer to: the backend takes it or does not.
@@ -338,8 +335,7 @@ async fn whole_list(
                 body.extend_from_slice(&chunk);
             }
             Some(_) => {
-                let too_large = "a list of tools or an answer about a task is too large";
-                return Err(Failure::Broken(too_large.to_owned()).into());
+                return Err(Failure::Broken(TOO_LARGE.to_owned()).into());
             }
             None => break,
         }
@@ -354,7 +350,7 @@ async fn whole_list(
 /// A backend that wants credentials wants them from the gateway: its challenge would send the
 /// client to log in where there is no login. A 403 or 421 without a challenge is about the call
 /// or the Host; it goes on, and a line in the log names the likely cause.
-fn refuse_unusable(head: &ResponseHeader, mounted: &MountedBackend) -> Result<(), Rejection> {
+fn refuse_unusable(head: UpstreamAnswer<'_>, mounted: &MountedBackend) -> Result<(), Rejection> {
     let challenges = head.headers.contains_key(WWW_AUTHENTICATE);
     match head.status.as_u16() {
         401 | 407 => Err(Rejection::UpstreamRefusedUs),

@@ -42,7 +42,7 @@ pub(super) fn check(session: &ServerSession) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn check_headers(headers: &HeaderMap, target: usize) -> Result<(), &'static str> {
+pub(super) fn check_headers(headers: &HeaderMap, target: usize) -> Result<(), &'static str> {
     // A token that is too long is refused as a token.
     let bytes: usize = headers
         .iter()

@@ -1,13 +1,17 @@
-//! What wraps Pingora's app: connections under their caps, and every request under its watchdog.
+//! Connections under their caps: served by the lane for as long as their requests are plain, then by
+//! Pingora's app, every request of it under its watchdog.
 //!
 //! Owns: connections and who answers them. Not: what is answered (`hooks`), how long a request may
 //! stay unended (`watchdog`).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use gateway_lane::{Handover, Lane};
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
@@ -17,9 +21,11 @@ use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::net::TcpStream;
+use tokio::time::sleep;
 
-use super::connection_limits::{ConnectionLimits, Refusal};
+use super::connection_limits::{ConnectionLimits, ConnectionPermit, Refusal};
 use super::hooks::Hooks;
+use super::lane::{self, LaneService};
 use super::metered::{Meter, Metered};
 use super::peer;
 use super::serve::Service;
@@ -28,11 +34,16 @@ use super::watchdog::RequestWatchdog;
 /// How many requests one HTTP/2 connection may have open.
 const H2_STREAMS: u32 = 100;
 
+/// How often connections to backends are closed that nobody used for a while.
+const SWEPT: Duration = Duration::from_secs(1);
+
 /// Answers connections.
 pub(super) struct Listener {
     inner: Arc<Guarded>,
     limits: Arc<ConnectionLimits>,
     service: Arc<Service>,
+    /// What plain requests are served by, if they are.
+    lane: Option<Arc<Lane<LaneService>>>,
 }
 
 impl Listener {
@@ -48,9 +59,11 @@ impl Listener {
             service: Arc::clone(&service),
             options,
         };
+        let lane = service.state.settings.lane;
         Self {
             inner: Arc::new(inner),
             limits,
+            lane: lane.then(|| lane::open(&service)),
             service,
         }
     }
@@ -76,28 +89,67 @@ impl Listener {
         };
         // Without it answers are a little later.
         let _ = socket.set_nodelay(true);
-        let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
-        // A new cell is empty.
-        let _ = digest.peer_addr.set(Some(peer.into()));
-        let mut stream = L4Stream::from(socket);
-        stream.set_socket_digest(digest);
-        let meter = Meter::new(&self.service.state.budget, counted, settings.request_header);
-        let stream = Box::new(Metered::new(stream, Arc::clone(&meter)));
         let (inner, shutdown) = (Arc::clone(&self.inner), shutdown.clone());
-        tokio::spawn(async move {
-            let _permit = permit;
-            let answering = ServerApp::process_new(&inner, stream, &shutdown);
-            let mut next = meter.clone().during(answering).await;
-            while let Some(stream) = next {
-                let answering = ServerApp::process_new(&inner, stream, &shutdown);
-                next = meter.clone().during(answering).await;
+        let other_road = move |handover: Handover<TcpStream>, permit: ConnectionPermit| {
+            let answering = answer(inner, handover, (peer, counted), shutdown);
+            tokio::spawn(async move {
+                let _permit = permit;
+                answering.await;
+            });
+        };
+        match &self.lane {
+            Some(lane) => gateway_lane::spawn(Arc::clone(lane), socket, peer, permit, other_road),
+            None => {
+                let nothing_read = Handover {
+                    io: socket,
+                    bytes: Bytes::new(),
+                    is_reused: false,
+                };
+                other_road(nothing_read, permit);
             }
-        });
+        }
+    }
+
+    /// Closes connections to backends that nobody used for a while; without end.
+    pub(super) async fn sweep(&self) {
+        loop {
+            sleep(SWEPT).await;
+            if let Some(lane) = &self.lane {
+                lane.sweep();
+            }
+        }
     }
 
     /// What is left to do once no connection is taken any more.
     pub(super) async fn clean_up(&self) {
         ServerApp::cleanup(&*self.inner).await;
+    }
+}
+
+/// Answers a connection with Pingora: what was read of it first, then what still comes. `peer` is whose it
+/// is, and as whose it is counted.
+async fn answer(
+    app: Arc<Guarded>,
+    handover: Handover<TcpStream>,
+    (peer, counted): (SocketAddr, Option<IpAddr>),
+    shutdown: ShutdownWatch,
+) {
+    let Handover { io, bytes, .. } = handover;
+    let state = &app.service.state;
+    let digest = SocketDigest::from_raw_fd(io.as_raw_fd());
+    // A new cell is empty.
+    let _ = digest.peer_addr.set(Some(peer.into()));
+    let mut stream = L4Stream::from(io);
+    stream.set_socket_digest(digest);
+    stream.rewind(&bytes);
+    drop(bytes);
+    let meter = Meter::new(&state.budget, counted, state.settings.request_header);
+    let stream = Box::new(Metered::new(stream, Arc::clone(&meter)));
+    let answering = ServerApp::process_new(&app, stream, &shutdown);
+    let mut next = meter.clone().during(answering).await;
+    while let Some(stream) = next {
+        let answering = ServerApp::process_new(&app, stream, &shutdown);
+        next = meter.clone().during(answering).await;
     }
 }
 

@@ -25,7 +25,7 @@ use super::in_flight::{Budget, FREE, Full, Hold};
 use gateway_core::reason::Reason;
 
 /// What of a head is not counted: more than nearly all heads have.
-const FREE_HEAD: usize = 8 * 1024;
+pub(super) const FREE_HEAD: usize = 8 * 1024;
 
 /// How much is read at once. What is read into is as large as the rest of a body, and takes memory
 /// only as far as it was written to: small while nothing that comes is on the budget.

@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::client_watch::gone;
 use super::context::{ProxyError, RequestContext};
+use super::exchange_log::ExchangeLog;
 use super::exchange_watch::{self, ExchangeWatch, Next, Patience};
 use super::in_flight::{Budget, Full, TAKEN, UNREAD};
 use super::legacy_outbox::{LegacyOutbox, LegacyOutboxes};
@@ -24,6 +25,7 @@ use super::response_head::Shape;
 use super::rewrite::EndpointRewriter;
 use super::streams::{Held, StreamView, Streams};
 use super::tool_list_filter::{EventFilter, FilterDependencies, ToolListFilter, Unheld};
+use gateway_core::clock::Timestamp;
 use gateway_core::policy::Permit;
 use gateway_upstream::{Connection, Connections, Failure};
 use mcp_protocol::sse::Boundary;
@@ -133,15 +135,16 @@ impl Relay<'_> {
                 }
                 Next::Gone => {
                     connection.abandon().await;
-                    self.log("client_gone");
+                    self.log().ended("client_gone");
                     return Err(gone());
                 }
                 Next::Came(Piece::Read(Err(failure))) => {
-                    self.warn(&failure);
+                    self.log().failed(&failure);
                     return Err(aborted());
                 }
                 Next::Silence => {
-                    self.warn(&Failure::TimedOut("the rest of the response"));
+                    self.log()
+                        .failed(&Failure::TimedOut("the rest of the response"));
                     return Err(aborted());
                 }
             }
@@ -197,7 +200,7 @@ impl Relay<'_> {
         progress: &Progress,
         end: End,
     ) -> Result<(), ProxyError> {
-        self.log(end.as_str());
+        self.log().ended(end.as_str());
         if self.shape != Shape::Events {
             return Err(aborted());
         }
@@ -216,7 +219,7 @@ impl Relay<'_> {
     ) -> Result<(), ProxyError> {
         self.connections.release(connection).await;
         session.write_response_body(last, true).await?;
-        self.log("done");
+        self.log().ended("done");
         Ok(())
     }
 
@@ -231,7 +234,7 @@ impl Relay<'_> {
         }
         let mut hold = self.context.hold(self.budget);
         if let Err(full) = hold.grow_to(UNREAD) {
-            self.log_full(full);
+            self.log().cut(full);
             return Err(aborted());
         }
         Ok(writing.await?)
@@ -240,14 +243,9 @@ impl Relay<'_> {
     /// Ends an answer of which an event can't be held to be judged: with an answer that says so,
     /// where one request waits for one.
     async fn give_up(&self, session: &mut ServerSession, full: Full) -> Result<(), ProxyError> {
-        self.log_full(full);
+        self.log().cut(full);
         session.set_keepalive(None);
-        let rejection = Rejection::from(full);
-        let told = single_id(self.permit)
-            .map(|id| rejection.answer().as_error(Some(&id), &self.context.id));
-        let last = told.map_or(Bytes::new(), |told| {
-            Bytes::from(format!("event: message\ndata: {told}\n\n"))
-        });
+        let last = last_event(full, self.permit, self.context);
         session.write_response_body(last, true).await?;
         Ok(())
     }
@@ -304,59 +302,45 @@ impl Relay<'_> {
     }
 
     fn unusable(&self, why: &impl std::fmt::Display) -> ProxyError {
-        self.warn(&Failure::Broken(why.to_string()));
+        self.log().failed(&Failure::Broken(why.to_string()));
         aborted()
     }
 
     fn hold(&self) -> Held {
-        let claims = self.permit.token().claims();
-        let stream = StreamView {
-            backend: self.mounted.backend.mount.name.clone(),
-            user: claims.user.clone(),
-            user_name: claims.user_name.clone(),
-            client: claims.client.clone(),
-            grant: claims.grant.clone(),
-            since: self.dependencies.clock.now(),
-        };
+        let stream = stream_view(self.mounted, self.permit, self.dependencies.clock.now());
         self.streams.hold(stream, self.lifetime.closing())
     }
 
-    fn log(&self, outcome: &str) {
-        let context = self.context;
-        log::info!(
-            event = "exchanged", outcome = outcome, status = self.status, backend = self.mounted.backend.mount.name,
-            user = context.user, client = context.client, grant = context.grant, token = self.token(), call = context.call,
-            ms = u64::try_from(context.started.elapsed().as_millis()).unwrap_or(u64::MAX), request_id = context.id;
-            "exchange with a backend"
-        );
+    fn log(&self) -> ExchangeLog<'_> {
+        ExchangeLog {
+            mounted: self.mounted,
+            context: self.context,
+            token: self.permit.token(),
+            status: self.status,
+        }
     }
+}
 
-    fn warn(&self, failure: &Failure) {
-        let reason = gateway_core::reason::Reason::UpstreamFailed;
-        let context = self.context;
-        log::warn!(
-            event = "exchange_failed", reason = reason.code(), hint = reason.remedy(), status = self.status,
-            backend = self.mounted.backend.mount.name, user = context.user, client = context.client, grant = context.grant,
-            call = context.call, request_id = context.id;
-            "{failure}"
-        );
-    }
+/// What a stream of events ends with where no more of it may be held; nothing, where no request waits for
+/// an answer in it.
+pub(super) fn last_event(full: Full, permit: &Permit, context: &RequestContext) -> Bytes {
+    let rejection = Rejection::from(full);
+    let told = single_id(permit).map(|id| rejection.answer().as_error(Some(&id), &context.id));
+    told.map_or(Bytes::new(), |told| {
+        Bytes::from(format!("event: message\ndata: {told}\n\n"))
+    })
+}
 
-    fn log_full(&self, full: Full) {
-        let reason = gateway_core::reason::Reason::InFlightFull;
-        let context = self.context;
-        log::warn!(
-            event = "answer_cut", reason = reason.code(), hint = reason.remedy(), limit = full.setting(),
-            backend = self.mounted.backend.mount.name, user = context.user, client = context.client, grant = context.grant,
-            call = context.call, request_id = context.id;
-            "an answer was broken off: {}", reason.sentence()
-        );
-    }
-
-    /// Enough of the token's name to find it.
-    fn token(&self) -> &str {
-        let id = self.permit.token().id();
-        id.get(..16).unwrap_or(id)
+/// The stream that an exchange is, for the registry.
+pub(super) fn stream_view(mounted: &MountedBackend, permit: &Permit, now: Timestamp) -> StreamView {
+    let claims = permit.token().claims();
+    StreamView {
+        backend: mounted.backend.mount.name.clone(),
+        user: claims.user.clone(),
+        user_name: claims.user_name.clone(),
+        client: claims.client.clone(),
+        grant: claims.grant.clone(),
+        since: now,
     }
 }
 

@@ -47,6 +47,22 @@ const STOPPED_STARTING: &[&str] = &[
 
 const SESSION: &str = "mcp-session-id";
 
+/// The head of a backend's answer, whatever brought it here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct UpstreamAnswer<'a> {
+    pub(super) status: StatusCode,
+    pub(super) headers: &'a HeaderMap,
+}
+
+impl<'a> From<&'a ResponseHeader> for UpstreamAnswer<'a> {
+    fn from(head: &'a ResponseHeader) -> Self {
+        Self {
+            status: head.status,
+            headers: &head.headers,
+        }
+    }
+}
+
 /// What kind of body follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shape {
@@ -59,7 +75,7 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    pub(super) fn of(head: &ResponseHeader, is_head_request: bool) -> Self {
+    pub(super) fn of(head: UpstreamAnswer<'_>, is_head_request: bool) -> Self {
         let bodiless = matches!(
             head.status,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
@@ -68,7 +84,7 @@ impl Shape {
             return Self::Nothing;
         }
         let is_encoded = head.headers.contains_key(CONTENT_ENCODING);
-        if media_type::is_event_stream(&head.headers) && !is_encoded {
+        if media_type::is_event_stream(head.headers) && !is_encoded {
             return Self::Events;
         }
         let length = head
@@ -88,31 +104,20 @@ pub(super) fn build(
     session: Option<String>,
     takes_chunks: bool,
 ) -> pingora::Result<ResponseHeader> {
-    let size = upstream.headers.len() + 8;
-    let mut head = ResponseHeader::build_no_case(upstream.status, Some(size))?;
-    for (name, value) in &upstream.headers {
-        if is_passed(name, &upstream.headers) {
-            head.append_header(name.clone(), respelled(name, value))?;
-        }
-    }
-    if let Some(session) = session.and_then(|text| HeaderValue::from_str(&text).ok()) {
-        head.insert_header(HeaderName::from_static(SESSION), session)?;
-    }
-    head.insert_header(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))?;
-    match shape {
-        Shape::Events => {
-            let no_transform = HeaderValue::from_static("no-cache, no-transform");
-            head.insert_header(CACHE_CONTROL, no_transform)?;
-            let unbuffered = HeaderValue::from_static("no");
-            head.insert_header(HeaderName::from_static("x-accel-buffering"), unbuffered)?;
-        }
-        _ => head.insert_header(CACHE_CONTROL, HeaderValue::from_static("no-store"))?,
-    }
-    if shape != Shape::Events && media_type::essence(&upstream.headers) != "application/json" {
-        // Opened as a page it is inert and of no origin.
-        let inert = HeaderValue::from_static("sandbox; default-src 'none'");
-        head.insert_header(CONTENT_SECURITY_POLICY, inert)?;
-    }
+    let headers = headers(&upstream.headers, shape, session);
+    framed(upstream.status, headers, shape, takes_chunks)
+}
+
+/// The head of these headers with its framing.
+pub(super) fn framed(
+    status: StatusCode,
+    headers: HeaderMap,
+    shape: Shape,
+    takes_chunks: bool,
+) -> pingora::Result<ResponseHeader> {
+    let (mut parts, ()) = http::Response::new(()).into_parts();
+    (parts.status, parts.headers) = (status, headers);
+    let mut head = ResponseHeader::from(parts);
     match shape {
         Shape::Bytes(Some(length)) => {
             head.insert_header(CONTENT_LENGTH, HeaderValue::from(length))?
@@ -123,6 +128,38 @@ pub(super) fn build(
         _ => {}
     }
     Ok(head)
+}
+
+/// The headers of the answer for the client, but for those that frame it. `session` is the bound form of
+/// the backend's session id.
+pub(super) fn headers(upstream: &HeaderMap, shape: Shape, session: Option<String>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(upstream.len() + 8);
+    for (name, value) in upstream {
+        if is_passed(name, upstream) {
+            headers.append(name.clone(), respelled(name, value));
+        }
+    }
+    if let Some(session) = session.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        headers.insert(HeaderName::from_static(SESSION), session);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    match shape {
+        Shape::Events => {
+            let no_transform = HeaderValue::from_static("no-cache, no-transform");
+            headers.insert(CACHE_CONTROL, no_transform);
+            let unbuffered = HeaderValue::from_static("no");
+            headers.insert(HeaderName::from_static("x-accel-buffering"), unbuffered);
+        }
+        _ => {
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+    }
+    if shape != Shape::Events && media_type::essence(upstream) != "application/json" {
+        // Opened as a page it is inert and of no origin.
+        let inert = HeaderValue::from_static("sandbox; default-src 'none'");
+        headers.insert(CONTENT_SECURITY_POLICY, inert);
+    }
+    headers
 }
 
 /// The media types of MCP in the letters in which they are registered: they have no case (RFC 9110
@@ -165,7 +202,7 @@ mod tests {
 
     fn passed(lines: &[(&'static str, &str)]) -> ResponseHeader {
         let upstream = upstream(200, lines);
-        let shape = Shape::of(&upstream, false);
+        let shape = Shape::of((&upstream).into(), false);
         build(&upstream, shape, Some("s~t".to_owned()), true).unwrap()
     }
 
@@ -244,7 +281,7 @@ mod tests {
                 ("content-encoding", "gzip"),
             ],
         );
-        assert_eq!(Shape::of(&encoded, false), Shape::Bytes(None));
+        assert_eq!(Shape::of((&encoded).into(), false), Shape::Bytes(None));
     }
 
     #[test]
@@ -265,16 +302,19 @@ mod tests {
 
     #[test]
     fn some_answers_have_no_body() {
-        assert_eq!(Shape::of(&upstream(204, &[]), false), Shape::Nothing);
+        assert_eq!(
+            Shape::of((&upstream(204, &[])).into(), false),
+            Shape::Nothing
+        );
         assert_eq!(
             Shape::of(
-                &upstream(200, &[("content-type", "text/event-stream")]),
+                (&upstream(200, &[("content-type", "text/event-stream")])).into(),
                 true
             ),
             Shape::Nothing
         );
         assert_eq!(
-            Shape::of(&upstream(202, &[("content-length", "0")]), false),
+            Shape::of((&upstream(202, &[("content-length", "0")])).into(), false),
             Shape::Bytes(Some(0))
         );
     }

@@ -2,6 +2,8 @@
 //! What is decided about a path and what is forwarded can't differ, because every path that could
 //! be read in two ways is refused.
 
+use std::sync::Arc;
+
 use http::Method;
 
 use super::mounted_backend::MountedBackend;
@@ -134,14 +136,52 @@ pub(super) enum Route<'a> {
 /// What a request for a backend asked for.
 #[derive(Clone, Copy)]
 pub(super) struct BackendRoute<'a> {
-    pub(super) mounted: &'a MountedBackend,
+    pub(super) mounted: &'a Arc<MountedBackend>,
     pub(super) endpoint: McpEndpoint,
-    pub(super) target: &'a Target<'a>,
+    pub(super) target: Target<'a>,
+}
+
+impl BackendRoute<'_> {
+    /// The same, for as long as somebody has it.
+    pub(super) fn to_owned(self) -> OwnedRoute {
+        OwnedRoute {
+            mounted: Arc::clone(self.mounted),
+            endpoint: self.endpoint,
+            names_host: self.target.names_host,
+            path: self.target.path.into(),
+            query: self.target.query.map(Into::into),
+        }
+    }
+}
+
+/// A [`BackendRoute`] that outlives the request's head.
+#[derive(Clone)]
+pub(super) struct OwnedRoute {
+    pub(super) mounted: Arc<MountedBackend>,
+    pub(super) endpoint: McpEndpoint,
+    names_host: bool,
+    path: Arc<str>,
+    query: Option<Arc<str>>,
+}
+
+impl OwnedRoute {
+    /// The route as others take it.
+    pub(super) fn route(&self) -> BackendRoute<'_> {
+        BackendRoute {
+            mounted: &self.mounted,
+            endpoint: self.endpoint,
+            target: Target {
+                names_host: self.names_host,
+                path: &self.path,
+                query: self.query.as_deref(),
+            },
+        }
+    }
 }
 
 /// What is served at which path.
 pub(super) struct Routes {
-    backends: Vec<MountedBackend>,
+    backends: Vec<Arc<MountedBackend>>,
     mounts: Vec<Mount>,
 }
 
@@ -150,13 +190,13 @@ impl Routes {
         let mounts = backends.iter().map(|mounted| mounted.backend.mount.clone());
         Self {
             mounts: mounts.collect(),
-            backends,
+            backends: backends.into_iter().map(Arc::new).collect(),
         }
     }
 
     /// The route of a canonical path. A person opens `/` with GET; everything else at the place of
     /// a backend at `/` is MCP.
-    pub(super) fn route<'a>(&'a self, method: &Method, target: &'a Target<'a>) -> Route<'a> {
+    pub(super) fn route<'a>(&'a self, method: &Method, target: Target<'a>) -> Route<'a> {
         let for_people = matches!(*method, Method::GET | Method::HEAD);
         for mounted in &self.backends {
             let prefix = &mounted.backend.mount.prefix;

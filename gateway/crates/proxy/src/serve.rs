@@ -2,9 +2,11 @@
 //! admission and exchange. Refusals become answers here, and are told here.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Method;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
@@ -13,7 +15,7 @@ use super::audit::AdmissionEvent;
 use super::challenge::Challenge;
 use super::compat::{self, TranslationPlan, Translator};
 use super::context::{ProxyError, RequestContext};
-use super::cors::{ANYBODY, Origin, allow_reading, origin, preflight};
+use super::cors::{ANYBODY, allow_reading, preflight};
 use super::declined;
 use super::exchange;
 use super::exchange_watch::while_wanted;
@@ -21,9 +23,10 @@ use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use super::request::RequestHead;
 use super::routes::{BackendRoute, Route, Target};
+use super::settings::Settings;
 use super::state::ProxyState;
-use super::{body, framing, peer, policy_input, response_writer};
-use gateway_core::protocol::web::Request;
+use super::{body, framing, peer, response_writer};
+use gateway_core::protocol::web::{Request, Response};
 use gateway_oauth::endpoint::MatchedEndpoint;
 
 /// A client whose own answer to a backend is refused does not wait for longer until the backend has
@@ -66,7 +69,7 @@ impl Service {
                 return refuse(state, session, context, &rejection, None).await;
             }
         };
-        match state.routes.route(&session.req_header().method, &target) {
+        match state.routes.route(&session.req_header().method, target) {
             Route::Endpoint(matched) => {
                 serve_endpoint(state, session, context, matched, &target).await
             }
@@ -83,15 +86,10 @@ impl Service {
     ) -> pingora::Result<()> {
         let state = &self.state;
         let head = RequestHead::from_session(session);
-        context.allowed_origin = match origin(head.headers, &state.settings) {
-            Origin::Allowed(origin) => Some(origin),
-            Origin::Absent | Origin::Foreign(_) => None,
-        };
+        context.comes_from(head, &state.settings);
         if let Some(response) = preflight(head, context.allowed_origin.as_ref()) {
             return response_writer::write(session, response).await;
         }
-        context.peer = Some(peer::address_of(head, &state.settings.trusted_proxies));
-        context.protocol_version = policy_input::protocol_version(head.headers);
         let outcome = match self.admit(session, context, route).await {
             Ok(admitted) => self.forward(session, context, route, admitted).await,
             Err(error) => Err(error),
@@ -180,7 +178,8 @@ impl Service {
         let state = &self.state;
         if rejection.is_swallowed() {
             let backend = &mounted.backend.mount.name;
-            tell_refused(state, session, context, &rejection, backend, 202);
+            let refused = RefusedRequest::from_session(session, &state.settings);
+            refused.tell(state, context, &rejection, backend, 202);
             return Ok(admitted);
         }
         let head = session.req_header();
@@ -256,37 +255,72 @@ async fn refuse(
     rejection: &Rejection,
     route: Option<BackendRoute<'_>>,
 ) -> pingora::Result<()> {
-    let issuer = &state.settings.issuer;
-    let challenge = route.map(|route| Challenge::new(issuer, route, &context.scope));
-    let mut response = rejection.answer().response(challenge.as_ref(), &context.id);
-    // Not what was asked of pages that know a person by a cookie.
-    if route.is_some() || *rejection == Rejection::NotFound {
-        let origin = context.allowed_origin.as_ref();
-        allow_reading(response.headers_mut(), origin.unwrap_or(&ANYBODY));
-    }
-    let backend = route.map_or("", |route| &route.mounted.backend.mount.name);
-    let status = response.status().as_u16();
-    tell_refused(state, session, context, rejection, backend, status);
+    let refused = RefusedRequest::from_session(session, &state.settings);
+    let response = refused.answer(state, context, rejection, route);
     response_writer::write(session, response).await
 }
 
-fn tell_refused(
-    state: &ProxyState,
-    session: &ServerSession,
-    context: &RequestContext,
-    rejection: &Rejection,
-    backend: &str,
-    status: u16,
-) {
-    let head = RequestHead::from_session(session);
-    let refused = AdmissionEvent::Refused {
-        rejection,
-        status,
-        method: &session.req_header().method,
-        target: session.req_header().raw_path(),
-        peer: peer::address_of(head, &state.settings.trusted_proxies),
-    };
-    // It is refused already, whether or not the audit log can be written.
-    let now = state.clock.now();
-    let _ = state.admissions.record(&refused, context, backend, now);
+/// What is told of a refused request, whatever brought it here.
+#[derive(Clone, Copy)]
+pub(super) struct RefusedRequest<'a> {
+    pub(super) method: &'a Method,
+    /// Path and query, as they were sent.
+    pub(super) target: &'a [u8],
+    pub(super) peer: IpAddr,
+}
+
+impl<'a> RefusedRequest<'a> {
+    fn from_session(session: &'a ServerSession, settings: &Settings) -> Self {
+        let head = session.req_header();
+        Self {
+            method: &head.method,
+            target: head.raw_path(),
+            peer: peer::address_of(
+                RequestHead::from_session(session),
+                &settings.trusted_proxies,
+            ),
+        }
+    }
+
+    /// What it is answered, told as it is made.
+    pub(super) fn answer(
+        self,
+        state: &ProxyState,
+        context: &RequestContext,
+        rejection: &Rejection,
+        route: Option<BackendRoute<'_>>,
+    ) -> Response {
+        let issuer = &state.settings.issuer;
+        let challenge = route.map(|route| Challenge::new(issuer, route, &context.scope));
+        let mut response = rejection.answer().response(challenge.as_ref(), &context.id);
+        // Not what was asked of pages that know a person by a cookie.
+        if route.is_some() || *rejection == Rejection::NotFound {
+            let origin = context.allowed_origin.as_ref();
+            allow_reading(response.headers_mut(), origin.unwrap_or(&ANYBODY));
+        }
+        let backend = route.map_or("", |route| &route.mounted.backend.mount.name);
+        let status = response.status().as_u16();
+        self.tell(state, context, rejection, backend, status);
+        response
+    }
+
+    fn tell(
+        self,
+        state: &ProxyState,
+        context: &RequestContext,
+        rejection: &Rejection,
+        backend: &str,
+        status: u16,
+    ) {
+        let refused = AdmissionEvent::Refused {
+            rejection,
+            status,
+            method: self.method,
+            target: self.target,
+            peer: self.peer,
+        };
+        // It is refused already, whether or not the audit log can be written.
+        let now = state.clock.now();
+        let _ = state.admissions.record(&refused, context, backend, now);
+    }
 }

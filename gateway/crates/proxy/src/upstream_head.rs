@@ -71,32 +71,36 @@ pub(super) struct UpstreamHead<'a> {
 /// Spells the head out. `None` if a value of ours is no header value, which a login name with
 /// control characters would be; none is ever registered.
 pub(super) fn build(input: &UpstreamHead<'_>) -> Option<RequestHeader> {
-    let size = input.client_headers.len() + 8;
+    let mut headers = headers(input)?;
+    if let Some(length) = input.body_length {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
     let mut head =
-        RequestHeader::build_no_case(input.method.clone(), input.target.as_bytes(), Some(size))
-            .ok()?;
-    head.insert_header(HOST, HeaderValue::from_str(&input.backend.host).ok()?)
-        .ok()?;
+        RequestHeader::build_no_case(input.method.clone(), input.target.as_bytes(), None).ok()?;
+    for (name, value) in &headers {
+        head.append_header(name.clone(), value.clone()).ok()?;
+    }
+    Some(head)
+}
+
+/// The headers of the request, but for those that frame it. `None` as for [`build`].
+pub(super) fn headers(input: &UpstreamHead<'_>) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(input.client_headers.len() + 8);
+    headers.insert(HOST, HeaderValue::from_str(&input.backend.host).ok()?);
     for (name, value) in input.client_headers {
         if !is_dropped(name, input) {
-            head.append_header(name.clone(), value.clone()).ok()?;
+            headers.append(name.clone(), value.clone());
         }
     }
     if let Some(accept) = explicit_accept(input.method, input.client_headers) {
-        head.insert_header(ACCEPT, HeaderValue::from_static(accept))
-            .ok()?;
-    }
-    if let Some(length) = input.body_length {
-        head.insert_header(CONTENT_LENGTH, HeaderValue::from(length))
-            .ok()?;
+        headers.insert(ACCEPT, HeaderValue::from_static(accept));
     }
     if let Some(session) = input.session {
         let value = HeaderValue::from_str(session).ok()?;
-        head.insert_header(HeaderName::from_static("mcp-session-id"), value)
-            .ok()?;
+        headers.insert(HeaderName::from_static("mcp-session-id"), value);
     }
     for (name, value) in &input.backend.headers {
-        head.insert_header(name.clone(), value.clone()).ok()?;
+        headers.insert(name.clone(), value.clone());
     }
     // Last, so that nothing above can stand in for them.
     let identity = input.identity;
@@ -106,14 +110,14 @@ pub(super) fn build(input: &UpstreamHead<'_>) -> Option<RequestHeader> {
         (&identity.grant, input.claims.grant.as_str()),
     ] {
         let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
-        head.insert_header(name.clone(), value).ok()?;
+        headers.insert(name.clone(), value);
     }
     if let (Some(name), Some(token)) = (&input.backend.token_header, input.token) {
         let mut value = HeaderValue::from_str(token).ok()?;
         value.set_sensitive(true);
-        head.insert_header(name.clone(), value).ok()?;
+        headers.insert(name.clone(), value);
     }
-    Some(head)
+    Some(headers)
 }
 
 /// What strict servers want to read where a client takes anything, which it says by `*/*` or by

@@ -25,10 +25,10 @@ use gateway_core::open_files;
 
 /// Kept connections are closed after this: before uvicorn and Node close theirs at 5 s, so that
 /// hardly any request meets a connection that is just being closed.
-const IDLE: Duration = Duration::from_secs(4);
+pub const IDLE: Duration = Duration::from_secs(4);
 
 /// How long a resolved name is used before it is asked again.
-const RESOLVED: Duration = Duration::from_secs(5);
+pub const RESOLVED: Duration = Duration::from_secs(5);
 
 /// A backend that answers before it has read the whole request gets this long to say it.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
@@ -177,6 +177,28 @@ impl Connections {
                 Err(failure)
             }
         }
+    }
+
+    /// Where `backend` listens, in the order in which it is to be tried, within its connect timeout; for a
+    /// transport of its own. Nothing for a unix socket.
+    ///
+    /// # Errors
+    ///
+    /// Its name can't be resolved.
+    pub async fn addresses(&self, backend: &Backend) -> Result<Vec<SocketAddr>, Failure> {
+        let Address::Tcp { host, port, .. } = &backend.address else {
+            return Ok(Vec::new());
+        };
+        let resolving = self.resolve(host, *port);
+        timeout(backend.connect_timeout, resolving)
+            .await
+            .unwrap_or(Err(Failure::TimedOut("connecting")))
+    }
+
+    /// Until when a backend that does not listen may just be starting.
+    pub fn comes_up_until(&self, backend: &Backend) -> Option<std::time::Instant> {
+        let is_starting = self.comes_up(backend);
+        is_starting.then(|| self.since.into_std() + COMES_UP)
     }
 
     async fn connect(

@@ -24,9 +24,10 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 
 pub use self::catalogue::{Catalogue, CatalogueError};
-pub use self::connection::{Connection, Connections, Failure, Pooling};
+pub use self::connection::{Connection, Connections, Failure, IDLE, Pooling, RESOLVED};
 pub use self::lookout::{Lookout, Seen, Standing};
 pub use self::protocol_support::ProtocolSupport;
+pub use self::redirect::{Redirect, redirect};
 pub use self::request::{Reached, Request, RequestError};
 pub use self::tool::{Annotations, Shown, Tool, ToolListing, doubled};
 pub use self::tool_cache::ToolCache;

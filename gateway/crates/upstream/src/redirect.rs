@@ -6,7 +6,7 @@ use super::{Backend, path_and_query};
 
 /// What becomes of a redirect of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Redirect {
+pub enum Redirect {
     /// None: the response goes to the client.
     No,
     /// To another path of the same backend, method and body unchanged: followed once.
@@ -16,7 +16,7 @@ pub(super) enum Redirect {
 }
 
 /// Judges a status and its `Location`.
-pub(super) fn redirect(
+pub fn redirect(
     backend: &Backend,
     from: &str,
     status: StatusCode,

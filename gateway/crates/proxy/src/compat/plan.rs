@@ -66,6 +66,16 @@ struct RequestFacts<'a> {
 }
 
 impl Translator {
+    /// Whether a request passes as it is, by its head: `own` is what of the gateway's own it names.
+    pub(crate) fn passes(
+        mounted: &MountedBackend,
+        endpoint: McpEndpoint,
+        is_stateless: bool,
+        own: Option<&GatewayOwned>,
+    ) -> bool {
+        own.is_none() && mounted.protocols.supports(family(endpoint, is_stateless))
+    }
+
     /// The way of an admitted request.
     pub(crate) fn plan(&self, mounted: &MountedBackend, admitted: &Admitted) -> TranslationPlan {
         match &admitted.own {
@@ -92,7 +102,7 @@ impl Translator {
             self.discover_fallbacks
                 .falls_back(&fallback_key(mounted, admitted));
         }
-        if protocols.supports(family_of(facts)) {
+        if Self::passes(mounted, facts.mcp_endpoint, facts.is_stateless, None) {
             return TranslationPlan::Through;
         }
         let plan = plan(facts, protocols.families());

@@ -1,0 +1,551 @@
+//! One request on the lane, from its confirmed token to the end of its answer.
+
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use gateway_lane::{
+    self as lane, Admission, Answer, Begin, Events, Failed, Forward, Head, HeadWriter, Outcome,
+    ResponseHead, ResponsePlan, Traffic, Unfit,
+};
+use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+
+use super::failure::failure;
+use super::service::Road;
+use crate::admission::{self, Admitted, ConfirmedRequest};
+use crate::context::RequestContext;
+use crate::drain::Draining;
+use crate::exchange::{self, AnswerForm};
+use crate::exchange_log::ExchangeLog;
+use crate::exchange_watch::farewell;
+use crate::in_flight::{FREE, Full, Hold, UNREAD};
+use crate::lifetime::{self, End, StreamLifetime};
+use crate::mcp_error::single_id;
+use crate::mounted_backend::MountedBackend;
+use crate::policy_input;
+use crate::rejection::{Rejection, rejected_by};
+use crate::relay;
+use crate::request::{self, RequestHead};
+use crate::response_head::{Shape, UpstreamAnswer};
+use crate::routes::OwnedRoute;
+use crate::serve::RefusedRequest;
+use crate::state::ProxyState;
+use crate::streams::Held;
+use crate::tool_list_filter::{EventFilter, ToolListFilter, Unheld};
+use crate::upstream_head::{self, UpstreamHead};
+use gateway_core::access_token::BackendToken;
+use gateway_core::protocol::web::Response;
+use gateway_upstream::{Failure, Redirect, redirect};
+use mcp_protocol::sse::Boundary;
+
+/// What of a request's head outlives it.
+pub(super) struct Request {
+    pub(super) method: Method,
+    /// Empty once the backend has answered.
+    pub(super) headers: HeaderMap,
+    pub(super) connection: IpAddr,
+    pub(super) route: OwnedRoute,
+}
+
+/// How far a request has come.
+enum Stage {
+    /// Its token counts.
+    Confirmed(Box<ConfirmedRequest>),
+    /// It may go to its backend, which is asked, or answers.
+    Admitted(Box<Admitted>),
+    /// It is refused, or goes the other road.
+    Over,
+}
+
+/// What ends an exchange from outside, some time.
+type Ending = Pin<Box<dyn Future<Output = End> + Send>>;
+
+/// One request of the lane's.
+pub(crate) struct LaneExchange {
+    road: Arc<Road>,
+    request: Request,
+    context: RequestContext,
+    stage: Stage,
+    /// What tells the backend who calls.
+    token: Option<Arc<BackendToken>>,
+    ending: Option<Ending>,
+    ended: Option<End>,
+    /// What is held of a body, or for a client that does not read.
+    hold: Option<Hold>,
+    /// Why no more may be.
+    full: Option<Full>,
+    answer: Option<AnswerState>,
+    /// Keeps a stream in the registry.
+    held: Option<Held>,
+}
+
+/// An answer whose head is judged.
+struct AnswerState {
+    status: u16,
+    /// The session that it belongs to; empty where there is none.
+    conversation: String,
+    /// Judges its events, for a restricted token.
+    filter: Option<EventFilter>,
+    boundary: Boundary,
+}
+
+impl LaneExchange {
+    /// Takes a request whose token was looked at.
+    pub(super) fn begin(
+        road: &Arc<Road>,
+        request: Request,
+        context: RequestContext,
+        confirmed: Result<ConfirmedRequest, Rejection>,
+    ) -> Begin<Self> {
+        let (stage, rejection) = match confirmed {
+            Ok(confirmed) => (Stage::Confirmed(Box::new(confirmed)), None),
+            Err(rejection) => (Stage::Over, Some(rejection)),
+        };
+        let exchange = Self {
+            road: Arc::clone(road),
+            request,
+            context,
+            stage,
+            token: None,
+            ending: None,
+            ended: None,
+            hold: None,
+            full: None,
+            answer: None,
+            held: None,
+        };
+        match rejection {
+            None => Begin::Exchange(exchange),
+            Some(rejection) => Begin::Answer(exchange.refusal(&rejection)),
+        }
+    }
+
+    /// From a whole body to the request for the backend; nothing, if it goes the other road.
+    async fn admitted(&mut self, body: &Bytes) -> Result<Option<Forward>, Rejection> {
+        let Stage::Confirmed(confirmed) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            return Ok(None);
+        };
+        let road = Arc::clone(&self.road);
+        let state = &road.service.state;
+        let lifetime = confirmed.lifetime().clone();
+        let hold = self.hold.take();
+        let body = confirmed.has_body().then(|| match hold {
+            Some(hold) => hold.over(body.clone()),
+            None => body.clone(),
+        });
+        let head = RequestHead {
+            method: &self.request.method,
+            headers: &self.request.headers,
+            authority: None,
+            connection: Some(self.request.connection),
+        };
+        let admitting = admission::admit(state, &mut self.context, head, *confirmed, body);
+        let mut admitted = tokio::select! {
+            biased;
+            admitted = admitting => admitted?,
+            end = lifetime.overstayed() => return Err(rejected_by(end)),
+        };
+        // The backend is told of it in its own way.
+        if admitted.refused.is_some() {
+            return Ok(None);
+        }
+        let (mounted, now) = (&self.request.route.mounted, state.clock.now());
+        let grant = &admitted.permit.token().claims().grant;
+        state.server.last_use.note(grant, now);
+        // That it passes as it is was decided by its head; this notes what its client does.
+        let _ = road.service.translator.plan(mounted, &admitted);
+        if let Some(name) = admitted.mirrored_name.take() {
+            self.request.headers.insert(request::NAME, name);
+        }
+        self.token = state.backend_tokens.get(mounted, &admitted.permit, now)?;
+        let backend = road.backends.get(&mounted.backend, &state.connections);
+        let backend = backend
+            .await
+            .map_err(|failure| Rejection::Upstream(failure, single_id(&admitted.permit)))
+            .inspect_err(|rejection| exchange::distrust(&state.catalogue, mounted, rejection))?;
+        let forward = Forward {
+            backend,
+            target: admitted.target.clone(),
+            body: admitted.request.bytes().cloned(),
+            is_repeatable: admitted.permit.is_read_only(),
+        };
+        let (draining, waits) = (state.draining.clone(), admitted.waits_for_events);
+        self.ending = Some(Box::pin(ending(lifetime, draining, waits)));
+        self.stage = Stage::Admitted(Box::new(admitted));
+        Ok(Some(forward))
+    }
+
+    /// The headers of the request to the backend; `None` where a value of ours is none.
+    fn request_headers(&self) -> Option<HeaderMap> {
+        let Stage::Admitted(admitted) = &self.stage else {
+            return None;
+        };
+        upstream_head::headers(&UpstreamHead {
+            method: &self.request.method,
+            target: &admitted.target,
+            client_headers: &self.request.headers,
+            session: admitted.session.as_deref(),
+            body_length: None,
+            backend: &self.request.route.mounted.backend,
+            identity: &self.road.service.state.settings.identity_headers,
+            claims: admitted.permit.token().claims(),
+            token: self.token.as_deref().map(BackendToken::as_str),
+        })
+    }
+
+    /// What becomes of the backend's answer, by its head.
+    fn plan(
+        &mut self,
+        head: &ResponseHead<'_>,
+        out: &mut HeadWriter<'_>,
+    ) -> Result<ResponsePlan, Rejection> {
+        let state = &self.road.service.state;
+        let Stage::Admitted(admitted) = &mut self.stage else {
+            return Err(Rejection::Unspeakable);
+        };
+        let route = self.request.route.route();
+        let headers = header_map(head);
+        let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
+        let backend = &route.mounted.backend;
+        match redirect(backend, &admitted.target, head.status(), location) {
+            Redirect::No => {}
+            Redirect::Within(target) => {
+                admitted.target.clone_from(&target);
+                return Ok(ResponsePlan::Resend(target));
+            }
+            Redirect::Elsewhere => return Err(Rejection::UpstreamRedirects),
+        }
+        let token = admitted.permit.token();
+        let is_restricted =
+            policy_input::cuts_lists(&state.policy, &state.catalogue, token, route.mounted);
+        let upstream = UpstreamAnswer {
+            status: head.status(),
+            headers: &headers,
+        };
+        let method = &self.request.method;
+        let form = AnswerForm::new(upstream, method, route, admitted, is_restricted)?;
+        let conversation = exchange::conversation(admitted, upstream);
+        let (sessions, context) = (&state.sessions, &self.context);
+        let written = exchange::answer_headers(
+            sessions,
+            context,
+            &headers,
+            form.shape,
+            route.mounted,
+            admitted,
+        );
+        for (name, value) in &written {
+            out.header(name.as_str(), value.as_bytes());
+        }
+        // It is sent and asked about no more. An answer may last for hours.
+        admitted.request.body = None;
+        self.request.headers = HeaderMap::new();
+        self.token = None;
+        let filter = form
+            .is_filtered
+            .then(|| EventFilter::new(self.context.hold(&state.budget)));
+        self.answer = Some(AnswerState {
+            status: head.status().as_u16(),
+            conversation,
+            filter,
+            boundary: Boundary::default(),
+        });
+        Ok(match (form.list, form.shape) {
+            (Some(limit), _) => ResponsePlan::Collect(limit),
+            (None, Shape::Events) => ResponsePlan::Events(Events {
+                keep_alive: state.settings.keep_alive,
+                is_filtered: form.is_filtered,
+                waits: admitted.waits_for_events,
+            }),
+            (None, Shape::Bytes(_) | Shape::Nothing) => ResponsePlan::Pass,
+        })
+    }
+
+    /// The answer to a refusal, told as it is made.
+    fn refusal(&self, rejection: &Rejection) -> Answer {
+        let route = self.request.route.route();
+        let refused = RefusedRequest {
+            method: &self.request.method,
+            target: route.target.path.as_bytes(),
+            peer: self.context.peer.unwrap_or(self.request.connection),
+        };
+        let state = &self.road.service.state;
+        answer(refused.answer(state, &self.context, rejection, Some(route)))
+    }
+
+    /// Why the exchange has no answer of the backend's.
+    fn rejection(&self, why: &Failed) -> Rejection {
+        if let Some(failure) = failure(why) {
+            let id = match &self.stage {
+                Stage::Admitted(admitted) => single_id(&admitted.permit),
+                Stage::Confirmed(_) | Stage::Over => None,
+            };
+            return Rejection::Upstream(failure, id);
+        }
+        match why {
+            Failed::Ended(_) => rejected_by(self.ended.unwrap_or(End::Shutdown)),
+            Failed::SlowBody => Rejection::TooSlow,
+            Failed::Redirected => Rejection::UpstreamRedirects,
+            Failed::Full => self.full.unwrap_or(Full::All).into(),
+            _ => Rejection::Unspeakable,
+        }
+    }
+
+    /// Enters the stream that this is into the registry.
+    fn enter(&mut self) {
+        let Stage::Admitted(admitted) = &self.stage else {
+            return;
+        };
+        let state = &self.road.service.state;
+        let mounted = &self.request.route.mounted;
+        let view = relay::stream_view(mounted, &admitted.permit, state.clock.now());
+        let closing = admitted.lifetime.closing();
+        self.held
+            .get_or_insert_with(|| state.streams.hold(view, closing));
+    }
+
+    /// Makes sure that so much may be held.
+    fn grow(&mut self, grow: impl FnOnce(&mut Hold) -> Result<(), Full>) -> bool {
+        let state = &self.road.service.state;
+        let hold = self
+            .hold
+            .get_or_insert_with(|| self.context.hold(&state.budget));
+        match grow(hold) {
+            Ok(()) => true,
+            Err(full) => {
+                self.full = Some(full);
+                false
+            }
+        }
+    }
+}
+
+impl lane::Exchange for LaneExchange {
+    async fn admit(&mut self, _head: &Head<'_>, body: &Bytes) -> Admission {
+        match self.admitted(body).await {
+            Ok(Some(forward)) => Admission::Forward(forward),
+            Ok(None) => Admission::OtherRoad,
+            Err(rejection) => Admission::Answer(self.refusal(&rejection)),
+        }
+    }
+
+    fn write_request(&mut self, _head: &Head<'_>, out: &mut HeadWriter<'_>) {
+        match self.request_headers() {
+            Some(headers) => {
+                for (name, value) in &headers {
+                    out.header(name.as_str(), value.as_bytes());
+                }
+            }
+            // No name: the head is not sent.
+            None => out.header("", b""),
+        }
+    }
+
+    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<lane::End> {
+        let Some(ending) = &mut self.ending else {
+            return Poll::Pending;
+        };
+        ending.as_mut().poll(context).map(|end| {
+            self.ending = None;
+            self.ended = Some(end);
+            lane::End {
+                cause: end.as_str(),
+                farewell: (end == End::Shutdown).then(farewell),
+            }
+        })
+    }
+
+    fn respond(&mut self, head: &ResponseHead<'_>, out: &mut HeadWriter<'_>) -> ResponsePlan {
+        match self.plan(head, out) {
+            Ok(plan) => plan,
+            Err(rejection) => ResponsePlan::Answer(self.refusal(&rejection)),
+        }
+    }
+
+    async fn judge(&mut self, body: Bytes) -> Result<Bytes, Answer> {
+        let (Stage::Admitted(admitted), Some(answer)) = (&self.stage, &self.answer) else {
+            return Err(self.refusal(&Rejection::Unspeakable));
+        };
+        let state = &self.road.service.state;
+        let mounted = &self.request.route.mounted;
+        let filter = filter(state, mounted, &self.context, admitted, answer);
+        let is_lenient = !(200..300).contains(&answer.status);
+        let judged = tokio::select! {
+            biased;
+            judged = filter.judge_body(Vec::from(body), is_lenient) => judged.map_err(|unreadable| {
+                let failure = Failure::Broken(unreadable.to_string());
+                Rejection::Upstream(failure, single_id(&admitted.permit))
+            }),
+            end = admitted.lifetime.ended() => Err(rejected_by(end)),
+        };
+        match (judged, self.hold.take()) {
+            (Ok(list), Some(hold)) => Ok(hold.over(list)),
+            (Ok(list), None) => Ok(list),
+            (Err(rejection), _) => Err(self.refusal(&rejection)),
+        }
+    }
+
+    async fn filter(&mut self, events: Bytes, is_end: bool) -> Result<Bytes, Unfit> {
+        let (Stage::Admitted(admitted), Some(answer)) = (&self.stage, &mut self.answer) else {
+            return Err(unfit(&"it is over"));
+        };
+        let Some(mut events_filter) = answer.filter.take() else {
+            return Ok(events);
+        };
+        let state = &self.road.service.state;
+        let mounted = &self.request.route.mounted;
+        let lists = filter(state, mounted, &self.context, admitted, answer);
+        let mut passed = match events_filter.pass(&events, lists).await {
+            Ok(passed) => passed,
+            Err(Unheld::Unreadable(unreadable)) => return Err(unfit(&unreadable)),
+            Err(Unheld::Full(full)) => {
+                self.full = Some(full);
+                return Err(Unfit {
+                    what: "an event can't be held".to_owned(),
+                    last: Some(relay::last_event(full, &admitted.permit, &self.context)),
+                });
+            }
+        };
+        if is_end {
+            let rest = events_filter.rest(lists).await;
+            let rest = rest.map_err(|unreadable| unfit(&unreadable))?;
+            if !rest.is_empty() {
+                passed = Bytes::from([passed, rest].concat());
+            }
+        } else {
+            answer.filter = Some(events_filter);
+        }
+        Ok(passed)
+    }
+
+    fn advance(&mut self, written: &[u8]) -> bool {
+        let Some(answer) = &mut self.answer else {
+            return false;
+        };
+        answer.boundary.advance(written);
+        answer.boundary.is_between_events()
+    }
+
+    fn refuse(&mut self, why: &Failed) -> Answer {
+        let rejection = self.rejection(why);
+        if self.answer.is_none() {
+            let state = &self.road.service.state;
+            let mounted = &self.request.route.mounted;
+            exchange::distrust(&state.catalogue, mounted, &rejection);
+        }
+        self.refusal(&rejection)
+    }
+
+    fn hold(&mut self, bytes: usize) -> bool {
+        if bytes == 0 {
+            self.hold = None;
+            return true;
+        }
+        self.grow(|hold| hold.grow_to(UNREAD))
+    }
+
+    fn collect(&mut self, bytes: usize) -> bool {
+        bytes <= FREE || self.grow(|hold| hold.grow_beyond_free(bytes))
+    }
+
+    fn becomes_stream(&mut self) {
+        if let Stage::Admitted(admitted) = &self.stage
+            && admitted.waits_for_events
+        {
+            self.enter();
+        }
+    }
+
+    fn kept_alive(&mut self) {
+        self.enter();
+    }
+
+    fn finished(&mut self, outcome: &Outcome, _traffic: Traffic) {
+        let (Stage::Admitted(admitted), Some(answer)) = (&self.stage, &self.answer) else {
+            return;
+        };
+        let log = ExchangeLog {
+            mounted: &self.request.route.mounted,
+            context: &self.context,
+            token: admitted.permit.token(),
+            status: answer.status,
+        };
+        match outcome {
+            Outcome::Done => log.ended("done"),
+            Outcome::ClientGone => log.ended("client_gone"),
+            Outcome::Ended(cause) => log.ended(cause),
+            Outcome::Failed(why) => match (self.full, failure(why)) {
+                (Some(full), _) => log.cut(full),
+                (None, Some(failure)) => log.failed(&failure),
+                (None, None) => log.failed(&Failure::Broken(why.to_string())),
+            },
+            // The refusal was told, or is by the other road.
+            Outcome::Answered(_) | Outcome::OtherRoad => {}
+        }
+    }
+}
+
+/// Waits for the end of the token's lifetime or the gateway's.
+async fn ending(lifetime: StreamLifetime, draining: Draining, waits_for_events: bool) -> End {
+    tokio::select! {
+        biased;
+        end = lifetime.ended() => end,
+        end = lifetime::shutdown(&draining, waits_for_events) => end,
+    }
+}
+
+/// What judges the lists of an answer.
+fn filter<'a>(
+    state: &'a ProxyState,
+    mounted: &'a MountedBackend,
+    context: &'a RequestContext,
+    admitted: &'a Admitted,
+    answer: &'a AnswerState,
+) -> ToolListFilter<'a> {
+    ToolListFilter {
+        dependencies: state.filter_dependencies(),
+        mounted,
+        context,
+        token: admitted.permit.token(),
+        calls: admitted.permit.calls(),
+        conversation: &answer.conversation,
+    }
+}
+
+fn unfit(why: &impl ToString) -> Unfit {
+    Unfit {
+        what: why.to_string(),
+        last: None,
+    }
+}
+
+/// An answer of the gateway's own, but for what frames it.
+fn answer(response: Response) -> Answer {
+    let (mut parts, body) = response.into_parts();
+    for name in [CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH] {
+        parts.headers.remove(name);
+    }
+    Answer {
+        status: parts.status,
+        headers: parts.headers,
+        body,
+        closes: false,
+    }
+}
+
+/// The header lines of a backend's answer as a map.
+fn header_map(head: &ResponseHead<'_>) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(16);
+    for (name, value) in head.headers() {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_bytes(value),
+        ) {
+            map.append(name, value);
+        }
+    }
+    map
+}

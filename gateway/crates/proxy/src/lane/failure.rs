@@ -1,0 +1,32 @@
+//! What the lane's transport says went wrong, in the words of the rest.
+
+use std::io;
+
+use gateway_core::open_files;
+use gateway_lane::Failed;
+use gateway_upstream::Failure;
+
+use crate::exchange::TOO_LARGE;
+
+/// The failure of a backend that this is; `None` where the backend did nothing wrong.
+pub(super) fn failure(why: &Failed) -> Option<Failure> {
+    match why {
+        Failed::Unreachable(kind, code) => {
+            let error = code.map(io::Error::from_raw_os_error);
+            Some(match error.as_ref().and_then(open_files::limit_met) {
+                Some(limit) => Failure::NoFiles(limit),
+                None => Failure::Unreachable(kind.to_string()),
+            })
+        }
+        Failed::TimedOut(what) => Some(Failure::TimedOut(what)),
+        Failed::NotSent(kind) => Some(Failure::NotSent(kind.to_string())),
+        Failed::NoAnswer(kind) => Some(Failure::NoAnswer(kind.to_string())),
+        Failed::Broken(what) => Some(Failure::Broken(what.clone())),
+        Failed::TooLarge => Some(Failure::Broken(TOO_LARGE.to_owned())),
+        Failed::Ended(_)
+        | Failed::SlowBody
+        | Failed::Redirected
+        | Failed::Unspeakable
+        | Failed::Full => None,
+    }
+}

@@ -1,0 +1,111 @@
+//! Which requests are the lane's, by their head.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use gateway_lane::{Begin, Head};
+
+use super::backends::Backends;
+use super::exchange::{LaneExchange, Request};
+use crate::compat::{self, Translator};
+use crate::context::RequestContext;
+use crate::request::RequestHead;
+use crate::routes::{BackendRoute, McpEndpoint, Route, Target};
+use crate::serve::Service;
+use crate::{admission, framing};
+use gateway_upstream::Address;
+
+/// What answers the lane's questions.
+pub(crate) struct LaneService(Arc<Road>);
+
+/// What its exchanges share.
+pub(super) struct Road {
+    pub(super) service: Arc<Service>,
+    pub(super) backends: Backends,
+}
+
+impl fmt::Debug for LaneService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LaneService").finish_non_exhaustive()
+    }
+}
+
+impl LaneService {
+    pub(super) fn new(service: &Arc<Service>) -> Self {
+        Self(Arc::new(Road {
+            service: Arc::clone(service),
+            backends: Backends::default(),
+        }))
+    }
+
+    /// The route of a request that may be the lane's.
+    fn find<'a>(&'a self, head: &Head<'a>) -> Option<BackendRoute<'a>> {
+        let state = &self.0.service.state;
+        let target = Target::read(head.target().as_bytes(), &state.settings.issuer).ok()?;
+        let Route::Backend(route) = state.routes.route(head.method(), target) else {
+            return None;
+        };
+        let is_plain = matches!(
+            route.mounted.backend.address,
+            Address::Tcp { tls: false, .. }
+        );
+        (route.endpoint == McpEndpoint::Mcp && is_plain).then_some(route)
+    }
+}
+
+impl gateway_lane::Service for LaneService {
+    type Exchange = LaneExchange;
+
+    async fn begin(&self, head: &Head<'_>, peer: SocketAddr) -> Begin<LaneExchange> {
+        let state = &self.0.service.state;
+        let Some(route) = self.find(head) else {
+            return Begin::OtherRoad;
+        };
+        let headers = head.to_header_map();
+        if framing::check_headers(&headers, head.target().len()).is_err() {
+            return Begin::OtherRoad;
+        }
+        let request = RequestHead {
+            method: head.method(),
+            headers: &headers,
+            authority: None,
+            connection: Some(peer.ip()),
+        };
+        let is_stateless = request.mirror().are_binding();
+        let (endpoint, mounted) = (route.endpoint, route.mounted);
+        let family = compat::family(endpoint, is_stateless);
+        if mounted.protocols.is_ready(family)
+            && !Translator::passes(mounted, endpoint, is_stateless, None)
+        {
+            return Begin::OtherRoad;
+        }
+
+        let mut context = RequestContext::new(state.draining.enter());
+        context.comes_from(request, &state.settings);
+        let confirmed = admission::confirm(state, &mut context, request, route).await;
+        if confirmed.is_ok() && !mounted.protocols.is_ready(family) {
+            // Boxed: it happens hardly ever.
+            Box::pin(mounted.protocols.wait_until_probed(family)).await;
+        }
+        let confirmed = match confirmed {
+            Ok(confirmed)
+                if !Translator::passes(mounted, endpoint, is_stateless, confirmed.own()) =>
+            {
+                return Begin::OtherRoad;
+            }
+            confirmed => confirmed,
+        };
+        let request = Request {
+            method: head.method().clone(),
+            headers,
+            connection: peer.ip(),
+            route: route.to_owned(),
+        };
+        LaneExchange::begin(&self.0, request, context, confirmed)
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.service.state.draining.has_begun()
+    }
+}

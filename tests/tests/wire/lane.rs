@@ -1,0 +1,668 @@
+//! Two gateways of one configuration, one of which serves plain requests on its lane and one of which never
+//! does: whatever is sent, their backends get the same and their clients get the same.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use tests::fixture::{Fixture, StoreKind};
+use tests::gateway::Gateway;
+use tests::mcp::{call, initialize, open_session};
+use tests::recorder::{Answer, Recorded, Recorder, Step};
+use tests::scripted_mcp;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// How long cases are generated for, and how many at most.
+const WHILE: Duration = Duration::from_secs(40);
+const MOST: usize = 6000;
+
+/// How long one answer may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Two gateways with a backend each, and what a client of both has.
+struct Roads {
+    fixture: Fixture,
+    other: Gateway,
+    other_backend: Recorder,
+    tokens: Vec<(&'static str, String)>,
+    session: String,
+}
+
+impl Roads {
+    async fn start() -> Result<Self> {
+        let fixture = Fixture::with(StoreKind::Redis, |mut setup| {
+            setup.environment.push(("GATEWAY_LANE".into(), "on".into()));
+            setup
+        })
+        .await?;
+        let other_backend = Recorder::start(answer).await?;
+        let url = other_backend.url();
+        let other = fixture
+            .replica(|mut setup| {
+                setup
+                    .environment
+                    .push(("GATEWAY_LANE".into(), "off".into()));
+                setup.backends = vec![("main".into(), "/".into(), url)];
+                setup
+            })
+            .await?;
+        fixture.backend.play(answer);
+        let (client, all) = fixture.signed_in().await?;
+        let chosen = client
+            .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["look", "echo"]))
+            .await?;
+        let session = open_session(&fixture.url("/mcp"), &all).await?;
+        Ok(Self {
+            fixture,
+            other,
+            other_backend,
+            tokens: vec![
+                ("all tools", format!("Bearer {all}")),
+                ("some tools", format!("Bearer {chosen}")),
+                ("no token", String::new()),
+                ("no word", format!("Basic {all}")),
+                ("broken", format!("Bearer {}", &all[..all.len() - 8])),
+            ],
+            session,
+        })
+    }
+}
+
+/// What the backend answers: as the request's own header says, or as the scripted server.
+fn answer(request: &Recorded) -> Answer {
+    let list = || scripted_mcp::reply(&json!({"id": 1, "method": "tools/list"})).to_string();
+    let event = |text: &str| Step::Send(format!("event: message\ndata: {text}\n\n"));
+    let full = |status: u16, headers: &[(&str, &str)], body: &[u8]| {
+        let owned = |(name, value): &(&str, &str)| ((*name).into(), (*value).into());
+        Answer::Full(status, headers.iter().map(owned).collect(), body.to_vec())
+    };
+    match request.header("x-script").unwrap_or_default() {
+        "list" => full(200, &[("Content-Type", "application/json")], list().as_bytes()),
+        "list-chunked" => {
+            let text = list();
+            let (first, rest) = text.split_at(text.len() / 2);
+            Answer::Steps(
+                200,
+                vec![("Content-Type".into(), "application/json; charset=utf-8".into())],
+                vec![Step::Send(first.into()), Step::Send(rest.into())],
+            )
+        }
+        "list-event" => Answer::events(vec![Step::Send(": hello\n\n".into()), event(&list())]),
+        "list-event-split" => {
+            let text = format!("data: {}\n\n", list());
+            let (first, rest) = text.split_at(text.len() / 3);
+            Answer::events(vec![
+                Step::Send(first.into()),
+                Step::Wait(Duration::from_millis(2)),
+                Step::Send(rest.into()),
+            ])
+        }
+        "event-unended" => Answer::events(vec![event("{}"), Step::Send("data: {\"a\":1}".into())]),
+        "slow-event" => Answer::events(vec![
+            event("{}"),
+            Step::Wait(Duration::from_millis(300)),
+            event("{\"jsonrpc\":\"2.0\",\"method\":\"notifications/x\"}"),
+        ]),
+        "headers" => full(
+            200,
+            &[
+                ("Content-Type", "APPLICATION/JSON; charset=utf-8"),
+                ("Set-Cookie", "a=b"),
+                ("X-A", "1"),
+                ("X-a", "2"),
+                ("X-Frame-Options", "ALLOWALL"),
+                ("Server", "s"),
+                ("Mcp-Session-Id", "from-the-backend"),
+                ("Connection", "x-b"),
+                ("X-B", "hop"),
+                ("Retry-After", "3"),
+                ("Traceparent", "00-a-b-01"),
+                ("Access-Control-Allow-Origin", "*"),
+                ("Link", "<x>; rel=preload"),
+            ],
+            b"{}",
+        ),
+        "page" => full(200, &[("Content-Type", "text/html")], b"<script>1</script>"),
+        "gzip" => full(
+            200,
+            &[("Content-Type", "application/json"), ("Content-Encoding", "gzip")],
+            b"\x1f\x8b\x08",
+        ),
+        "latin" => full(
+            200,
+            &[("Content-Type", "application/json; charset=latin1")],
+            b"{\"a\":\"\xe9\"}",
+        ),
+        "no-type" => full(200, &[], b"something"),
+        "accepted" => full(202, &[], b""),
+        "nothing" => full(204, &[], b""),
+        "large" => full(200, &[("Content-Type", "application/json")], &large()),
+        "401" => full(401, &[("WWW-Authenticate", "Basic")], b"no"),
+        "403" => full(403, &[("Content-Type", "text/plain")], b"no"),
+        "403-challenge" => full(403, &[("WWW-Authenticate", "Bearer")], b"no"),
+        "404" => full(404, &[("Content-Type", "application/json")], b"{\"error\":1}"),
+        "500" => full(500, &[("Content-Type", "text/plain")], b"trace"),
+        "302" => full(302, &[("Location", "/else")], b""),
+        "307-outside" => full(307, &[("Location", "http://evil.example/mcp")], b""),
+        "307" if request.path() != "/moved" => full(307, &[("Location", "/moved?x=1")], b""),
+        "307-twice" if request.path() != "/moved" => full(307, &[("Location", "/moved")], b""),
+        "307-twice" => full(307, &[("Location", "/again")], b""),
+        "early" => Answer::Bytes(
+            b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}".to_vec(),
+        ),
+        "old" => Answer::Bytes(
+            b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{\"till\":\"the end\"}".to_vec(),
+        ),
+        "no-http" => Answer::Bytes(b"SSH-2.0-OpenSSH\r\n".to_vec()),
+        "reset" => Answer::Reset,
+        _ => scripted_mcp::answer(request),
+    }
+}
+
+fn large() -> Vec<u8> {
+    json!({"jsonrpc": "2.0", "id": 1, "result": {"text": "x".repeat(300_000)}})
+        .to_string()
+        .into_bytes()
+}
+
+const SCRIPTS: &[&str] = &[
+    "",
+    "",
+    "",
+    "list",
+    "list",
+    "list-chunked",
+    "list-event",
+    "list-event-split",
+    "event-unended",
+    "headers",
+    "page",
+    "gzip",
+    "latin",
+    "no-type",
+    "accepted",
+    "nothing",
+    "large",
+    "401",
+    "403",
+    "403-challenge",
+    "404",
+    "500",
+    "302",
+    "307-outside",
+    "307",
+    "307-twice",
+    "early",
+    "old",
+    "no-http",
+    "reset",
+    "slow-event",
+];
+
+/// Numbers that look random, the same for the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, below: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % below as u64).unwrap_or_default()
+    }
+
+    fn one_in(&mut self, many: usize) -> bool {
+        self.roll(many) == 0
+    }
+
+    fn pick<'a, T: ?Sized>(&mut self, from: &'a [&'a T]) -> &'a T {
+        from[self.roll(from.len())]
+    }
+}
+
+/// One generated request, but for its Host.
+#[derive(Clone, Debug)]
+struct Case {
+    line: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+    /// Where it is cut in two on the wire.
+    cut: Option<usize>,
+}
+
+fn body(dice: &mut Dice) -> Vec<u8> {
+    let id = dice.roll(1000) as u64;
+    let message: Value = match dice.roll(18) {
+        0 => initialize(),
+        1..=4 => json!({"jsonrpc": "2.0", "id": id, "method": "tools/list"}),
+        5 => json!({"jsonrpc": "2.0", "method": "notifications/initialized"}),
+        6 => json!({"jsonrpc": "2.0", "id": id, "result": {}}),
+        7 => json!({"jsonrpc": "2.0", "id": id, "method": "resources/list"}),
+        8 => json!({"jsonrpc": "2.0", "id": "a", "method": "ping"}),
+        9 => json!([
+            call(id, "echo", &json!({})),
+            call(id + 1, "erase", &json!({}))
+        ]),
+        10 => json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": 1}}),
+        11 => {
+            json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "echo", "task": {}}})
+        }
+        12 => call(id, "erase", &json!({})),
+        13 => call(id, "echo", &json!({"long": "y".repeat(20_000)})),
+        14 => call(id, "echo", &json!({"long": "y".repeat(70_000)})),
+        _ => call(id, "look", &json!({"é": "\u{2028}", "n": 1e300})),
+    };
+    let text = message.to_string();
+    match dice.roll(20) {
+        0 => b"{".to_vec(),
+        1 => Vec::new(),
+        2 => [text.as_bytes(), b"\xff"].concat(),
+        3 => text.replacen('{', "{\"id\":5,", 1).into_bytes(),
+        _ => text.into_bytes(),
+    }
+}
+
+fn case(dice: &mut Dice, roads: &Roads, number: usize) -> Case {
+    let method = dice.pick(&[
+        "POST", "POST", "POST", "POST", "POST", "DELETE", "OPTIONS", "PUT",
+    ]);
+    let target = dice.pick(&[
+        "/mcp",
+        "/mcp",
+        "/mcp",
+        "/mcp",
+        "/mcp/",
+        "/mcp?a=b",
+        "/mcp?access_token=x",
+        "/",
+        "/nowhere",
+        "/mcp?",
+        "/messages?session=x",
+        "/.well-known/oauth-authorization-server",
+        "/mcp//",
+        "/%6dcp",
+    ]);
+    let version = if dice.one_in(60) {
+        "HTTP/1.0"
+    } else {
+        "HTTP/1.1"
+    };
+    let script = dice.pick(SCRIPTS);
+    let mut headers: Vec<(String, String)> = vec![("X-Case".into(), number.to_string())];
+    let mut add = |name: &str, value: &str| headers.push((name.into(), value.into()));
+    add("X-Script", script);
+    let token = if dice.one_in(8) {
+        dice.roll(roads.tokens.len())
+    } else {
+        dice.roll(2)
+    };
+    let token = &roads.tokens[token].1;
+    if !token.is_empty() {
+        add(dice.pick(&["Authorization", "authorization"]), token);
+    }
+    let body = if method == "POST" || dice.one_in(20) {
+        body(dice)
+    } else {
+        Vec::new()
+    };
+    if method == "POST" || !body.is_empty() {
+        add("Content-Length", &body.len().to_string());
+    }
+    if !dice.one_in(25) {
+        add(
+            "Content-Type",
+            dice.pick(&[
+                "application/json",
+                "application/json",
+                "application/json; charset=utf-8",
+                "text/plain",
+            ]),
+        );
+    }
+    if !dice.one_in(10) {
+        add(
+            "Accept",
+            dice.pick(&[
+                "application/json, text/event-stream",
+                "*/*",
+                "application/json",
+            ]),
+        );
+    }
+    let odd = [
+        ("Accept-Encoding", "gzip, br"),
+        ("Cookie", "a=b"),
+        ("Cookie", "c=d"),
+        ("Origin", "http://evil.example"),
+        ("Origin", "null"),
+        ("X-Forwarded-For", "192.0.2.7"),
+        ("X_Forwarded_User", "mallory"),
+        ("X-Forwarded-Grant", "g"),
+        ("Remote-User", "mallory"),
+        ("Via", "1.1 a"),
+        ("Forwarded", "for=a"),
+        ("X-Plain", "value with \t tab"),
+        ("X-Bytes", "caf\u{e9}"),
+        ("X-Empty", ""),
+        ("X-Twice", "1"),
+        ("X-Twice", "2"),
+        ("User-Agent", "test/1"),
+        ("Mcp-Session-Id", "wrong~tag"),
+        ("Last-Event-ID", "7"),
+        ("MCP-Protocol-Version", "2025-06-18"),
+        ("MCP-Protocol-Version", "2025-03-26"),
+        ("MCP-Protocol-Version", "2026-07-28"),
+        ("Mcp-Method", "tools/list"),
+        ("Mcp-Name", "echo"),
+        ("Expect", "100-continue"),
+        ("Connection", "keep-alive"),
+        ("Connection", "X-Plain"),
+        ("TE", "trailers"),
+        ("Content-Encoding", "identity"),
+        ("Content-Encoding", "gzip"),
+        ("Access-Control-Request-Method", "POST"),
+        ("Sec-Fetch-Site", "cross-site"),
+        ("Proxy-Authorization", "Basic x"),
+    ];
+    for _ in 0..dice.roll(5) {
+        let (name, value) = odd[dice.roll(odd.len())];
+        add(name, value);
+    }
+    if dice.one_in(3) {
+        add("Mcp-Session-Id", &roads.session);
+    }
+    if dice.one_in(12) {
+        add("Origin", &roads.fixture.gateway.issuer());
+    }
+    Case {
+        line: format!("{method} {target} {version}\r\n"),
+        cut: dice.one_in(4).then(|| dice.roll(400)),
+        headers,
+        body,
+    }
+}
+
+/// A request with what goes wrong on the wire, of which both roads must make the same.
+fn framed(dice: &mut Dice, case: &Case, host: &str) -> Vec<u8> {
+    let mut head = format!("{}Host: {host}\r\n", case.line);
+    for (name, value) in &case.headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    if dice.one_in(12) {
+        head += dice.pick(&[
+            "Content-Length: 1\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Host: other\r\n",
+            "X: a\n",
+            "X : a\r\n",
+            " folded\r\n",
+            "X: a\0\r\n",
+            "X: a\rb\r\n",
+            "\u{e9}: a\r\n",
+            "Content-Length: +1\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Authorization: Bearer x\r\n",
+            "no colon\r\n",
+            ": no name\r\n",
+        ]);
+    }
+    head += "\r\n";
+    [head.as_bytes(), &case.body].concat()
+}
+
+/// What a client got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Got {
+    /// Status, headers that count in order of name, content.
+    Whole(u16, Vec<(String, String)>, String),
+    /// No whole answer.
+    Broken,
+}
+
+/// A client's connection; opened anew once it is closed.
+struct Client {
+    address: std::net::SocketAddr,
+    socket: Option<TcpStream>,
+}
+
+impl Client {
+    async fn send(&mut self, bytes: &[u8], cut: Option<usize>, is_head: bool) -> Result<Got> {
+        // A kept connection may have been closed after the answer before; that is no answer to this.
+        let was_kept = self.socket.is_some();
+        let got = self.try_send(bytes, cut, is_head).await?;
+        match got {
+            None if was_kept => {
+                self.socket = None;
+                Ok(self
+                    .try_send(bytes, cut, is_head)
+                    .await?
+                    .unwrap_or(Got::Broken))
+            }
+            got => Ok(got.unwrap_or(Got::Broken)),
+        }
+    }
+
+    /// Nothing where the connection was closed before any byte of an answer.
+    async fn try_send(
+        &mut self,
+        bytes: &[u8],
+        cut: Option<usize>,
+        is_head: bool,
+    ) -> Result<Option<Got>> {
+        let mut socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => TcpStream::connect(self.address).await?,
+        };
+        let (first, rest) = bytes.split_at(cut.unwrap_or(bytes.len()).min(bytes.len()));
+        let _ = socket.write_all(first).await;
+        if !rest.is_empty() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let _ = socket.write_all(rest).await;
+        }
+        let reading = read_answer(&mut socket, is_head);
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        let Some((got, is_kept)) = read.context("no answer in time")? else {
+            return Ok(None);
+        };
+        self.socket = is_kept.then_some(socket);
+        Ok(Some(got))
+    }
+}
+
+/// Reads one answer: with whether the connection is kept. Nothing where none began.
+async fn read_answer(socket: &mut TcpStream, is_head: bool) -> Option<(Got, bool)> {
+    let mut held = Vec::new();
+    loop {
+        let end = loop {
+            if let Some(end) = held.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end + 4;
+            }
+            if !more(socket, &mut held).await {
+                return (!held.is_empty()).then_some((Got::Broken, false));
+            }
+        };
+        let head = String::from_utf8_lossy(&held[..end]).into_owned();
+        held.drain(..end);
+        let mut lines = head.trim_end().split("\r\n");
+        let status: u16 = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+        if (100..200).contains(&status) {
+            continue;
+        }
+        let mut headers: Vec<(String, String)> = lines
+            .filter_map(|line| line.split_once(':'))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
+            .collect();
+        headers.sort();
+        let value = |wanted: &str| {
+            headers
+                .iter()
+                .find(|(name, _)| name == wanted)
+                .map(|(_, value)| value.as_str())
+        };
+        let closes = value("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        let content = match (value("transfer-encoding"), value("content-length")) {
+            _ if is_head || matches!(status, 204 | 304) => Some(Vec::new()),
+            (Some(_), _) => chunks(socket, &mut held).await,
+            (None, Some(length)) => {
+                let length: usize = length.parse().ok()?;
+                while held.len() < length && more(socket, &mut held).await {}
+                (held.len() >= length).then(|| held.drain(..length).collect())
+            }
+            (None, None) => {
+                while more(socket, &mut held).await {}
+                Some(std::mem::take(&mut held))
+            }
+        };
+        let Some(content) = content else {
+            return Some((Got::Broken, false));
+        };
+        headers.retain(|(name, _)| !["date", "connection", "keep-alive"].contains(&name.as_str()));
+        let content = without_request_id(&String::from_utf8_lossy(&content));
+        return Some((
+            Got::Whole(status, headers, content),
+            !closes && held.is_empty(),
+        ));
+    }
+}
+
+async fn more(socket: &mut TcpStream, held: &mut Vec<u8>) -> bool {
+    let mut piece = [0; 16 * 1024];
+    match socket.read(&mut piece).await {
+        Ok(read) if read > 0 => {
+            held.extend_from_slice(&piece[..read]);
+            true
+        }
+        _ => false,
+    }
+}
+
+async fn chunks(socket: &mut TcpStream, held: &mut Vec<u8>) -> Option<Vec<u8>> {
+    let mut content = Vec::new();
+    loop {
+        let line = loop {
+            if let Some(end) = held.windows(2).position(|two| two == b"\r\n") {
+                break end;
+            }
+            if !more(socket, held).await {
+                return None;
+            }
+        };
+        let size = usize::from_str_radix(std::str::from_utf8(&held[..line]).ok()?, 16).ok()?;
+        while held.len() < line + 2 + size + 2 {
+            if !more(socket, held).await {
+                return None;
+            }
+        }
+        content.extend_from_slice(&held[line + 2..line + 2 + size]);
+        held.drain(..line + 2 + size + 2);
+        if size == 0 {
+            return Some(content);
+        }
+    }
+}
+
+/// Each request has a name of its own.
+fn without_request_id(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("request_id\":\"") {
+        let (before, after) = rest.split_at(at + 13);
+        out += before;
+        rest = after.get(16..).unwrap_or_default();
+    }
+    out + rest
+}
+
+/// What a backend got of a case, but for where it listens and how often.
+fn arrived(backend: &Recorder, number: usize) -> Vec<Recorded> {
+    let number = number.to_string();
+    let of_case = |request: &Recorded| request.header("x-case") == Some(number.as_str());
+    let mut all: Vec<Recorded> = backend
+        .take_requests()
+        .into_iter()
+        .filter(of_case)
+        .collect();
+    for request in &mut all {
+        for (name, _) in &mut request.headers {
+            name.make_ascii_lowercase();
+        }
+        request.headers.retain(|(name, _)| name != "host");
+        request.headers.sort();
+    }
+    // On a kept connection that broke, what changes nothing is sent once more: which of the two gateways
+    // had one is chance.
+    all.dedup_by_key(|request| format!("{request:?}"));
+    all
+}
+
+#[tokio::test]
+async fn whatever_is_sent_both_roads_make_the_same_of_it() -> Result<()> {
+    let seed = std::env::var("LANE_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let seed = seed.unwrap_or_else(|| rand_seed());
+    let roads = Roads::start().await?;
+    let host = format!("127.0.0.1:{}", roads.fixture.gateway.port);
+    let mut one = Client {
+        address: roads.fixture.gateway.address(),
+        socket: None,
+    };
+    let mut two = Client {
+        address: roads.other.address(),
+        socket: None,
+    };
+    let mut dice = Dice(seed | 1);
+    let (start, mut statuses) = (Instant::now(), BTreeSet::new());
+    let mut number = 0;
+    while number < MOST && start.elapsed() < WHILE {
+        number += 1;
+        let case = case(&mut dice, &roads, number);
+        let bytes = framed(&mut dice, &case, &host);
+        let is_head = case.line.starts_with("HEAD");
+        let first = one.send(&bytes, case.cut, is_head).await;
+        let second = two.send(&bytes, case.cut, is_head).await;
+        let told = || {
+            let text = String::from_utf8_lossy(&bytes);
+            let text: String = text.chars().take(3000).collect();
+            format!("seed {seed}, case {number}, cut {:?}:\n{text}\n", case.cut)
+        };
+        let (first, second) = (first.with_context(told)?, second.with_context(told)?);
+        if let Got::Whole(status, ..) = &first {
+            statuses.insert(*status);
+        }
+        if first != second {
+            bail!(
+                "{}the lane answered\n{first:?}\nthe other road\n{second:?}",
+                told()
+            );
+        }
+        let reached = (
+            arrived(&roads.fixture.backend, number),
+            arrived(&roads.other_backend, number),
+        );
+        let as_text = |all: &[Recorded]| format!("{all:?}");
+        if as_text(&reached.0) != as_text(&reached.1) {
+            bail!(
+                "{}the lane's backend got\n{:?}\nthe other's\n{:?}",
+                told(),
+                reached.0,
+                reached.1
+            );
+        }
+    }
+    println!(
+        "seed {seed}: {number} cases in {:?}, statuses {statuses:?}",
+        start.elapsed()
+    );
+    assert!(number >= 50, "{number} cases are few");
+    for status in [200, 202, 400, 401, 404, 502] {
+        assert!(statuses.contains(&status), "no {status} among {statuses:?}");
+    }
+    Ok(())
+}
+
+fn rand_seed() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(7, |since| since.as_nanos() as u64)
+}
