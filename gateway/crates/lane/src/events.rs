@@ -35,7 +35,7 @@ impl EventRelay {
         let data = &raw[decoded.data];
         if self.events.is_filtered && (!data.is_empty() || is_done) {
             let data = Bytes::copy_from_slice(data);
-            let data = self.filter(down, data, is_done).await?;
+            let data = self.filter(down, data, is_done, out).await?;
             self.write(down, &data, out, is_done).await?;
         } else {
             self.write(down, data, out, is_done).await?;
@@ -65,6 +65,7 @@ impl EventRelay {
         down: &mut Downstream<'_, '_, IO, E>,
         data: Bytes,
         is_done: bool,
+        out: &mut BytesMut,
     ) -> Result<Bytes, Stop> {
         let filtering = Box::pin(down.exchange.filter(data, is_done));
         let filtered = tokio::time::timeout_at(Instant::now() + JUDGED, filtering).await;
@@ -72,6 +73,8 @@ impl EventRelay {
             Ok(Ok(data)) => Ok(data),
             Ok(Err(Unfit { what, last })) => {
                 if last.is_some() {
+                    // The head, if nothing came before.
+                    down.write_body(out, &[], true, false).await?;
                     down.end_events(true, last).await?;
                 }
                 Err(Stop::Failed(Failed::Broken(what)))

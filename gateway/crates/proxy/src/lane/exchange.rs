@@ -307,6 +307,23 @@ impl LaneExchange {
             .get_or_insert_with(|| state.streams.hold(view, closing));
     }
 
+    fn log<'a>(&'a self, admitted: &'a Admitted, answer: &AnswerState) -> ExchangeLog<'a> {
+        ExchangeLog {
+            mounted: &self.request.route.mounted,
+            context: &self.context,
+            token: admitted.permit.token(),
+            status: answer.status,
+        }
+    }
+
+    /// No more of the answer may be held.
+    fn cut(&mut self, full: Full) {
+        self.full = Some(full);
+        if let (Stage::Admitted(admitted), Some(answer)) = (&self.stage, &self.answer) {
+            self.log(admitted, answer).cut(full);
+        }
+    }
+
     /// Makes sure that so much may be held.
     fn grow(&mut self, grow: impl FnOnce(&mut Hold) -> Result<(), Full>) -> bool {
         let state = &self.road.service.state;
@@ -402,10 +419,11 @@ impl lane::Exchange for LaneExchange {
             Ok(passed) => passed,
             Err(Unheld::Unreadable(unreadable)) => return Err(unfit(&unreadable)),
             Err(Unheld::Full(full)) => {
-                self.full = Some(full);
+                let last = relay::last_event(full, &admitted.permit, &self.context);
+                self.cut(full);
                 return Err(Unfit {
                     what: "an event can't be held".to_owned(),
-                    last: Some(relay::last_event(full, &admitted.permit, &self.context)),
+                    last: Some(last),
                 });
             }
         };
@@ -444,7 +462,11 @@ impl lane::Exchange for LaneExchange {
             self.hold = None;
             return true;
         }
-        self.grow(|hold| hold.grow_to(UNREAD))
+        let may = self.grow(|hold| hold.grow_to(UNREAD));
+        if let (false, Some(full)) = (may, self.full) {
+            self.cut(full);
+        }
+        may
     }
 
     fn collect(&mut self, bytes: usize) -> bool {
@@ -467,21 +489,17 @@ impl lane::Exchange for LaneExchange {
         let (Stage::Admitted(admitted), Some(answer)) = (&self.stage, &self.answer) else {
             return;
         };
-        let log = ExchangeLog {
-            mounted: &self.request.route.mounted,
-            context: &self.context,
-            token: admitted.permit.token(),
-            status: answer.status,
-        };
+        let log = self.log(admitted, answer);
         match outcome {
             Outcome::Done => log.ended("done"),
             Outcome::ClientGone => log.ended("client_gone"),
             Outcome::Ended(cause) => log.ended(cause),
-            Outcome::Failed(why) => match (self.full, failure(why)) {
-                (Some(full), _) => log.cut(full),
-                (None, Some(failure)) => log.failed(&failure),
-                (None, None) => log.failed(&Failure::Broken(why.to_string())),
-            },
+            // Told when it was met.
+            Outcome::Failed(_) if self.full.is_some() => {}
+            Outcome::Failed(why) => {
+                let other = || Failure::Broken(why.to_string());
+                log.failed(&failure(why).unwrap_or_else(other));
+            }
             // The refusal was told, or is by the other road.
             Outcome::Answered(_) | Outcome::OtherRoad => {}
         }
