@@ -6,13 +6,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
-use tests::fixture::{Fixture, StoreKind};
-use tests::gateway::Gateway;
+use tests::fixture::Fixture;
+use tests::gateway::{Gateway, Setup};
 use tests::mcp::{call, initialize, open_session};
 use tests::recorder::{Answer, Recorded, Recorder, Step};
 use tests::scripted_mcp;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+use crate::recorded::copy;
 
 /// How long cases are generated for, and how many at most.
 const WHILE: Duration = Duration::from_secs(40);
@@ -23,40 +25,50 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Two gateways with a backend each, and what a client of both has.
 struct Roads {
-    fixture: Fixture,
+    lane: Gateway,
+    lane_backend: Recorder,
     other: Gateway,
     other_backend: Recorder,
+    issuer: String,
     tokens: Vec<(&'static str, String)>,
     session: String,
 }
 
 impl Roads {
+    /// Both begin with a copy of what one gateway left behind.
     async fn start() -> Result<Self> {
-        let fixture = Fixture::with(StoreKind::Redis, |mut setup| {
-            setup.environment.push(("GATEWAY_LANE".into(), "on".into()));
-            setup
-        })
-        .await?;
-        let other_backend = Recorder::start(answer).await?;
-        let url = other_backend.url();
-        let other = fixture
-            .replica(|mut setup| {
-                setup
-                    .environment
-                    .push(("GATEWAY_LANE".into(), "off".into()));
-                setup.backends = vec![("main".into(), "/".into(), url)];
-                setup
-            })
-            .await?;
-        fixture.backend.play(answer);
+        let mut fixture = Fixture::start().await?;
         let (client, all) = fixture.signed_in().await?;
         let chosen = client
             .sign_in_choosing(&fixture.owner, |form| form.choose_tools(&["look", "echo"]))
             .await?;
         let session = open_session(&fixture.url("/mcp"), &all).await?;
+        let issuer = fixture.gateway.issuer();
+        fixture.gateway.program().terminate(PATIENCE).await?;
+        let (lane_backend, other_backend) = (
+            Recorder::start(answer).await?,
+            Recorder::start(answer).await?,
+        );
+        let gateway = async |switch: &str, backend: &Recorder| {
+            let folder = tempfile::tempdir()?;
+            for part in ["keys", "state"] {
+                copy(
+                    &fixture.gateway.folder().join(part),
+                    &folder.path().join(part),
+                )?;
+            }
+            let setup = Setup {
+                public_url: Some(issuer.clone()),
+                environment: vec![("GATEWAY_LANE".into(), switch.into())],
+                folder: Some(folder),
+                ..Setup::default()
+            };
+            Gateway::start(setup.backend(&backend.url())).await
+        };
         Ok(Self {
-            fixture,
-            other,
+            lane: gateway("on", &lane_backend).await?,
+            other: gateway("off", &other_backend).await?,
+            lane_backend,
             other_backend,
             tokens: vec![
                 ("all tools", format!("Bearer {all}")),
@@ -66,6 +78,7 @@ impl Roads {
                 ("broken", format!("Bearer {}", &all[..all.len() - 8])),
             ],
             session,
+            issuer,
         })
     }
 }
@@ -373,7 +386,7 @@ fn case(dice: &mut Dice, roads: &Roads, number: usize) -> Case {
         add("Mcp-Session-Id", &roads.session);
     }
     if dice.one_in(12) {
-        add("Origin", &roads.fixture.gateway.issuer());
+        add("Origin", &roads.issuer);
     }
     Case {
         line: format!("{method} {target} {version}\r\n"),
@@ -603,9 +616,9 @@ async fn whatever_is_sent_both_roads_make_the_same_of_it() -> Result<()> {
         .and_then(|text| text.parse().ok());
     let seed = seed.unwrap_or_else(|| rand_seed());
     let roads = Roads::start().await?;
-    let host = format!("127.0.0.1:{}", roads.fixture.gateway.port);
+    let host = format!("127.0.0.1:{}", roads.lane.port);
     let mut one = Client {
-        address: roads.fixture.gateway.address(),
+        address: roads.lane.address(),
         socket: None,
     };
     let mut two = Client {
@@ -638,7 +651,7 @@ async fn whatever_is_sent_both_roads_make_the_same_of_it() -> Result<()> {
             );
         }
         let reached = (
-            arrived(&roads.fixture.backend, number),
+            arrived(&roads.lane_backend, number),
             arrived(&roads.other_backend, number),
         );
         let as_text = |all: &[Recorded]| format!("{all:?}");

@@ -120,7 +120,7 @@ fn text(value: &Value) -> &str {
 }
 
 /// A folder's files, as the gateway would have made them: nobody else may read them.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<()> {
     if !from.exists() {
         return Ok(());
     }
@@ -129,6 +129,10 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     for file in std::fs::read_dir(from)? {
         let file = file?;
         let copied = to.join(file.file_name());
+        if file.file_type()?.is_dir() {
+            copy(&file.path(), &copied)?;
+            continue;
+        }
         std::fs::copy(file.path(), &copied)?;
         std::fs::set_permissions(&copied, Permissions::from_mode(0o600))?;
     }
