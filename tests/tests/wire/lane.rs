@@ -611,10 +611,10 @@ fn arrived(backend: &Recorder, number: usize) -> Vec<Recorded> {
 
 #[tokio::test]
 async fn whatever_is_sent_both_roads_make_the_same_of_it() -> Result<()> {
-    let seed = std::env::var("LANE_SEED")
+    let seed: Option<u64> = std::env::var("LANE_SEED")
         .ok()
         .and_then(|text| text.parse().ok());
-    let seed = seed.unwrap_or_else(|| rand_seed());
+    let seed = seed.unwrap_or_else(rand::random);
     let roads = Roads::start().await?;
     let host = format!("127.0.0.1:{}", roads.lane.port);
     let mut one = Client {
@@ -673,9 +673,4 @@ async fn whatever_is_sent_both_roads_make_the_same_of_it() -> Result<()> {
         assert!(statuses.contains(&status), "no {status} among {statuses:?}");
     }
     Ok(())
-}
-
-fn rand_seed() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(7, |since| since.as_nanos() as u64)
 }

@@ -27,7 +27,7 @@ mod failure;
 mod service;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use gateway_lane::{Lane, Limits};
 
@@ -36,6 +36,7 @@ use super::in_flight::TAKEN;
 use super::metered::FREE_HEAD;
 use super::serve::Service;
 use super::settings::Settings;
+use gateway_core::clock::Clock;
 use gateway_upstream::IDLE;
 use mcp_protocol::sse::KEEP_ALIVE;
 
@@ -48,7 +49,8 @@ const LARGEST_ANSWER_HEAD: usize = 60 * 1024;
 /// A lane for the requests of `service`. Needs no runtime.
 pub(super) fn open(service: &Arc<Service>) -> Arc<Lane<LaneService>> {
     let limits = limits(&service.state.settings);
-    Lane::new(LaneService::new(service), limits, SystemTime::now)
+    let now = || Clock.now().to_system_time();
+    Lane::new(LaneService::new(service), limits, now)
 }
 
 fn limits(settings: &Settings) -> Limits {

@@ -106,7 +106,7 @@ impl World {
             identity_headers: IdentityHeaders::default(),
             request_body: 64 * 1024,
             request_header: 32 * 1024,
-            lane: true,
+            lane: false,
             in_flight: crate::InFlight {
                 all: 1 << 27,
                 per_address: 1 << 27,

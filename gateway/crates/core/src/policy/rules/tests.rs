@@ -71,7 +71,11 @@ fn ruled(rules: &Rules, tool: &str, labels: Labels, arguments: &str) -> Decision
     let asked = Asked::tool(tool, labels, Some(&arguments));
     let decision = rules.judge(&around(), &asked);
     let by_reference = rules.judge_by(None, &around(), &asked);
-    assert_eq!(decision, by_reference, "{rules:?} {asked:?}");
+    // The reference alone has a limit of time, which a busy machine reaches.
+    let is_late = matches!(by_reference.effect, Effect::Failed(Failure::Limit(_)));
+    if !is_late {
+        assert_eq!(decision, by_reference, "{rules:?} {asked:?}");
+    }
     decision
 }
 
