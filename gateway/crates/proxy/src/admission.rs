@@ -1,6 +1,5 @@
 //! Admission: the questions between a request for a backend and its permit, in order. Nothing is
 //! read of a body, and nothing said about methods, before the token has been confirmed.
-
 //!
 //! It goes by the value of a request ([`McpRequest`]) and knows no transport: whoever brings one gives its
 //! head to [`confirm`], reads the body if that lets it, and gives it to [`admit`].
