@@ -452,6 +452,37 @@ async fn a_backend_that_is_silent_on_a_stream_costs_no_call_anything() -> Result
     Ok(())
 }
 
+/// Its own stream may be silent for ever: that is no doubt about it, and nothing to look into again.
+#[tokio::test]
+async fn a_backend_with_a_silent_stream_of_its_own_has_it_opened_once() -> Result<()> {
+    let mut fixture = Fixture::with(StoreKind::Embedded, |setup| setup).await?;
+    fixture
+        .backend
+        .play(|request| match request.method.as_str() {
+            "GET" => Answer::events(vec![
+                Step::Send(": open\n\n".to_owned()),
+                Step::Live("never".to_owned()),
+            ]),
+            _ => scripted_mcp::answer(request),
+        });
+    fixture.backend.take_requests();
+    fixture.gateway.restart().await?;
+    let opened = || {
+        let requests = fixture.backend.requests();
+        requests.iter().filter(|one| one.method == "GET").count()
+    };
+    let deadline = Instant::now() + PATIENCE;
+    while opened() == 0 {
+        ensure!(Instant::now() < deadline, "it was not looked at");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    fixture.backend.await_streams(0, PATIENCE).await?;
+    // It was opened anew within this time, and again after each pause.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    ensure!(opened() == 1, "opened {} times", opened());
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_backend_that_is_silent_about_all_but_calls_is_waited_for_once() -> Result<()> {
     let took = early_calls(|request| match request.json()["method"].as_str() {

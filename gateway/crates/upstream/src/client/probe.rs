@@ -13,6 +13,11 @@ use crate::{CatalogueError, Failure};
 /// How long one question may take. A server on stdio answers none before it has started.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long an open stream may take to name its endpoint: servers of the legacy transport say it first
+/// of all. Streamable HTTP has a stream of the same kind, which may be silent for ever; it is not to be
+/// opened again and again because of that.
+const ENDPOINT: Duration = Duration::from_secs(3);
+
 /// What a backend was found to speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -98,9 +103,9 @@ impl McpClient<'_> {
 
     async fn speaks_http_sse(&self) -> Result<bool, CatalogueError> {
         let mut stream = self.open_stream().await?;
-        let endpoint = stream.wait(|event| event.name == "endpoint").await;
+        let endpoint = timeout(ENDPOINT, stream.wait(|event| event.name == "endpoint")).await;
         stream.connection.abandon().await;
-        endpoint.map(|_| true)
+        endpoint.map_or(Ok(false), |event| event.map(|_| true))
     }
 }
 
