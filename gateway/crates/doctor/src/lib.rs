@@ -54,7 +54,7 @@ pub struct Options {
     pub quick: bool,
 }
 
-/// Who logs in.and decides, for the flow with a token.
+/// Who logs in and decides, for the flow with a token.
 #[derive(Clone, Debug)]
 pub enum Login {
     /// Nobody: what needs a token is skipped.
