@@ -69,6 +69,14 @@ impl StoreError {
         matches!(self, Self::Corrupt(_))
     }
 
+    /// Whether one record can't be read, and the store goes on without it.
+    pub const fn concerns_one_record(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt(Corrupt::Record { .. } | Corrupt::Newer { .. })
+        )
+    }
+
     /// The same, where it is known which record could not be read.
     pub(crate) fn of_record(self, kind: KeyKind) -> Self {
         match self {

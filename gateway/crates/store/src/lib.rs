@@ -242,7 +242,8 @@ pub trait Store: fmt::Debug + Send + Sync {
     /// was there.
     async fn remove(&self, key: &Key) -> Result<bool, StoreError>;
 
-    /// Up to `limit` entries with keys after `after`, in key order.
+    /// Up to `limit` entries with keys after `after`, in key order. What stands where an entry should
+    /// and is none has an empty value.
     async fn list(
         &self,
         table: Table,

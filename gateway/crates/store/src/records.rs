@@ -9,6 +9,7 @@ mod forms;
 mod grants;
 pub(crate) mod kept_tools;
 mod last_use;
+mod left_out;
 mod login_locks;
 mod marks;
 mod page;
@@ -34,6 +35,7 @@ pub(crate) use self::encoding::PROGRAM;
 
 use self::encoding::{Record, decode, decode_value, encode, refuse_newer};
 use self::kept_tools::KeptTools;
+use self::left_out::LeftOut;
 use crate::{Key, RevocationView, Store, StoreError};
 use gateway_core::clock::Timestamp;
 
@@ -43,6 +45,7 @@ pub struct Records {
     store: Arc<dyn Store>,
     view: Option<Arc<RevocationView>>,
     kept_tools: Arc<KeptTools>,
+    left_out: Arc<LeftOut>,
 }
 
 impl Records {
@@ -52,6 +55,7 @@ impl Records {
             store,
             view: None,
             kept_tools: Arc::default(),
+            left_out: Arc::default(),
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) async fn all<F: Future<Output = Arc<dyn Store>>>(open: &impl Fn() -> 
     a_user_who_is_changed_by_many_keeps_every_change(&open().await).await;
     a_conflict_that_never_ends_is_told_as_one(&open().await).await;
     what_cannot_be_read_is_told_as_corrupt(&open().await).await;
+    what_cannot_be_read_costs_a_list_nothing_else(&open().await).await;
     what_a_later_version_wrote_is_refused_and_stays(&open().await).await;
     what_earlier_versions_wrote_is_read(&open().await).await;
 }
@@ -130,14 +131,26 @@ async fn what_cannot_be_read_is_told_as_corrupt(store: &Arc<dyn Store>) {
             store.put(key, bytes, None).await.unwrap();
         }
         assert_corrupt(records.client(&client, now).await, KeyKind::Client);
-        assert_corrupt(records.clients(None, 1, now).await, KeyKind::Client);
+        let listed = records.clients(None, 1, now).await.unwrap();
+        assert_eq!((listed.entries, listed.next), (Vec::new(), None));
         assert_corrupt(records.user("Alice5ecret", now).await, KeyKind::User);
         let changed = records.change_user("alice5ecret", now, |user| user);
         assert_corrupt(changed.await, KeyKind::User);
         assert_corrupt(records.grant(&grant, now).await, KeyKind::Grant);
         assert_corrupt(records.kept_grant(&grant, now).await, KeyKind::Grant);
         let listed = records.grants(GrantsOf::default(), None, 1, now);
-        assert_corrupt(listed.await, KeyKind::Grant);
+        assert_eq!(listed.await.unwrap().entries, Vec::new());
+        assert_eq!(records.any_user(now).await.unwrap(), None);
+        assert!(
+            records.has_users(now).await.unwrap(),
+            "nobody sets it up anew"
+        );
+        let all = records.all_grants(GrantsOf::default(), now).await.unwrap();
+        assert_corrupt(all.unreadable.map_or(Ok(()), Err), KeyKind::Grant);
+        let all = records.open_codes(GrantsOf::default(), now).await.unwrap();
+        assert_corrupt(all.unreadable.map_or(Ok(()), Err), KeyKind::Code);
+        let all = records.all_users(now).await.unwrap();
+        assert_corrupt(all.unreadable.map_or(Ok(()), Err), KeyKind::User);
         assert_corrupt(records.code(&hash, now).await, KeyKind::Code);
         assert_corrupt(records.take_code(&hash, now).await, KeyKind::Code);
         assert_corrupt(records.session(&hash, now).await, KeyKind::Session);
@@ -157,6 +170,95 @@ async fn what_cannot_be_read_is_told_as_corrupt(store: &Arc<dyn Store>) {
     store.remove(&Key::code(&hash)).await.unwrap();
     let taken = records.take_code(&hash, now).await.unwrap();
     assert_eq!(taken, TakenCode::Unknown);
+    assert!(records.remove_client(&client).await.unwrap());
+    let alice = user("Alice5ecret", now);
+    assert!(records.add_user(&alice, now).await.unwrap());
+    assert_eq!(
+        records.user("alice5ecret", now).await.unwrap(),
+        Some(alice.clone())
+    );
+    assert!(!records.add_user(&alice, now).await.unwrap());
+}
+
+/// Those before and after it are listed, in whatever pages.
+async fn what_cannot_be_read_costs_a_list_nothing_else(store: &Arc<dyn Store>) {
+    let now = moments()(0);
+    let until = now + Duration::from_secs(60);
+    let records = Records::new(Arc::clone(store));
+    let template = client_of_an_earlier_version();
+    let grant: Grant = serde_json::from_str(GRANT).unwrap();
+    for (number, readable) in [true, false, false, true, false, true]
+        .into_iter()
+        .enumerate()
+    {
+        let (name, id) = (format!("person{number}"), format!("{number}"));
+        let client = Client {
+            id: ClientId::new(format!("c_{number}")),
+            ..template.clone()
+        };
+        let grant = Grant {
+            id: GrantId::new(format!("g_{number}")),
+            ..grant.clone()
+        };
+        let user = User {
+            id: UserId::new(id),
+            ..user(&name, now)
+        };
+        records.register_client(&client, until, now).await.unwrap();
+        records.put_grant(&grant).await.unwrap();
+        assert!(records.add_user(&user, now).await.unwrap());
+        let bytes: &[u8] = if number == 1 { b"{" } else { LATER };
+        for key in [
+            Key::client(&client.id),
+            Key::grant(&grant.id),
+            Key::user(&name),
+        ] {
+            if !readable {
+                store.put(&key, bytes, Some(until)).await.unwrap();
+            }
+        }
+    }
+    for limit in [1, 2, 100] {
+        let (mut clients, mut users, mut grants) = (Vec::new(), Vec::new(), Vec::new());
+        let mut after = None;
+        loop {
+            let page = records.clients(after.as_deref(), limit, now).await.unwrap();
+            clients.extend(page.entries.iter().map(|client| client.id.to_string()));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        loop {
+            let page = records.users(after.as_deref(), limit, now).await.unwrap();
+            users.extend(page.entries.iter().map(|user| user.name.clone()));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        loop {
+            let page = records.grants(GrantsOf::default(), after.as_deref(), limit, now);
+            let page = page.await.unwrap();
+            grants.extend(page.entries.iter().map(|grant| grant.id.to_string()));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(clients, ["c_0", "c_3", "c_5"], "{limit}");
+        assert_eq!(users, ["person0", "person3", "person5"], "{limit}");
+        assert_eq!(grants, ["g_0", "g_3", "g_5"], "{limit}");
+    }
+    let all = records.all_grants(GrantsOf::default(), now).await.unwrap();
+    assert_eq!(all.entries.len(), 3);
+    assert!(all.unreadable.is_some());
+    // One that stands beside another in a list is not there.
+    let key = Key::client(&ClientId::new("c_1"));
+    let read = records.client(&ClientId::new("c_1"), now).await;
+    assert_eq!(records.unless_unreadable(&key, read).unwrap(), None);
+    let away = Err::<Option<Client>, _>(StoreError::Away("x".to_owned()));
+    assert!(records.unless_unreadable(&key, away).is_err());
 }
 
 const LATER: &[u8] = br#"{"id":["5ecret"],"format":2,"written_by":"gateway 9.0.0"}"#;
@@ -197,7 +299,8 @@ async fn what_a_later_version_wrote_is_refused_and_stays(store: &Arc<dyn Store>)
         store.put(key, LATER, Some(until)).await.unwrap();
     }
     assert_later(records.client(&client.id, now).await, KeyKind::Client);
-    assert_later(records.clients(None, 9, now).await, KeyKind::Client);
+    let listed = records.clients(None, 9, now).await.unwrap();
+    assert_eq!(listed.entries, Vec::new());
     let registered = records.register_client(&client, until, now);
     assert_later(registered.await, KeyKind::Client);
     let kept = records.keep_client(&client, until, now);

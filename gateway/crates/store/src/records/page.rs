@@ -1,13 +1,14 @@
-//! Lists of what is kept, a page at a time.
+//! Lists of what is kept, a page at a time. A record that can't be read costs a list itself and nothing
+//! else: it is left out and told of (`left_out`).
 //!
 //! There is no index: a filter reads the whole table, in pages. That is for pages that a user opens
 //! and commands that an operator types, never for a call.
 
 use super::{Record, Records, decode};
-use crate::{KeyKind, StoreError};
+use crate::{Key, KeyKind, StoreError};
 use gateway_core::clock::Timestamp;
 
-/// Records read in one round trip.
+/// Records read in one round trip at most.
 const READ: usize = 500;
 
 /// Part of a list.
@@ -19,16 +20,32 @@ pub struct Page<T> {
     pub next: Option<String>,
 }
 
-/// All of a list that can be read. For revoking: one record that can't be must not keep the others.
+/// All of a list that can be read, for those who must know whether there is more.
 #[derive(Debug)]
 pub struct Readable<T> {
     /// In the order of their keys.
     pub entries: Vec<T>,
-    /// Why a record could not be read, if so.
+    /// Why a record is not among them that may belong to them, if so.
     pub unreadable: Option<StoreError>,
 }
 
 impl Records {
+    /// What stands under one key, for a list that shows it beside something else: nothing where that
+    /// record can't be read. Any other fault stays one.
+    pub fn unless_unreadable<T>(
+        &self,
+        key: &Key,
+        found: Result<Option<T>, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        match found {
+            Err(error) if error.concerns_one_record() => {
+                self.left_out.tell(key.kind(), key.name(), &error);
+                Ok(None)
+            }
+            found => found,
+        }
+    }
+
     /// All records of one kind that `includes` takes and that can be read.
     pub(super) async fn readable<T: Record>(
         &self,
@@ -49,7 +66,10 @@ impl Records {
                 match decode::<T>(kind, &value) {
                     Ok(entry) if includes(&entry) => found.entries.push(entry),
                     Ok(_) => {}
-                    Err(error) => found.unreadable = Some(error),
+                    Err(error) => {
+                        self.left_out.tell(kind, &key, &error);
+                        found.unreadable = Some(error);
+                    }
                 }
                 after = Some(key);
             }
@@ -70,20 +90,26 @@ impl Records {
     ) -> Result<Page<T>, StoreError> {
         let mut after = after.map(str::to_owned);
         let mut entries = Vec::new();
+        // Mostly all are taken, and one more tells whether there are more.
+        let mut size = limit.saturating_add(1).min(READ);
         loop {
-            let read = self.store.list(kind.table(), after.as_deref(), READ, now);
+            let read = self.store.list(kind.table(), after.as_deref(), size, now);
             let read = read.await?;
-            let is_last = read.len() < READ;
+            let is_last = read.len() < size;
+            size = READ;
             for (key, value) in read {
-                let entry: T = decode(kind, &value)?;
-                if includes(&entry) {
-                    if entries.len() == limit {
-                        return Ok(Page {
-                            entries,
-                            next: after,
-                        });
+                match decode::<T>(kind, &value) {
+                    Ok(entry) if includes(&entry) => {
+                        if entries.len() == limit {
+                            return Ok(Page {
+                                entries,
+                                next: after,
+                            });
+                        }
+                        entries.push(entry);
                     }
-                    entries.push(entry);
+                    Ok(_) => {}
+                    Err(error) => self.left_out.tell(kind, &key, &error),
                 }
                 after = Some(key);
             }

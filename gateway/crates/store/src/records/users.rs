@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Page, Record, Records, decode, encode};
-use crate::{Inserted, Key, KeyKind, StoreError, unless_conflict};
+use super::{Page, Readable, Record, Records, decode, encode};
+use crate::{Corrupt, Inserted, Key, KeyKind, StoreError, unless_conflict};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 
@@ -77,11 +77,21 @@ impl Records {
         self.load(&Key::user(name), now).await
     }
 
-    /// Adds a user; `false` if the name is taken.
+    /// Adds a user; `false` if the name is taken. A record of this name that can't be read lets nobody
+    /// log in, and is replaced; not so one of a later version, which counts again when that runs again.
     pub async fn add_user(&self, user: &User, now: Timestamp) -> Result<bool, StoreError> {
-        let key = Key::user(&user.name);
-        let inserted = self.store.insert(&key, &encode(user), None, now).await?;
-        Ok(inserted == Inserted::New)
+        let (key, value) = (Key::user(&user.name), encode(user));
+        let inserted = self.store.insert(&key, &value, None, now).await?;
+        let Inserted::Exists(seen) = inserted else {
+            return Ok(true);
+        };
+        match decode::<User>(key.kind(), &seen) {
+            Err(StoreError::Corrupt(Corrupt::Record { .. })) => {
+                let replaced = self.store.replace(&key, &seen, &value, None, now).await;
+                Ok(unless_conflict(replaced)?.is_some())
+            }
+            _ => Ok(false),
+        }
     }
 
     /// Changes a user's record as it is at that moment. `None` if there is nobody of this name;
@@ -113,12 +123,15 @@ impl Records {
         Ok(!first.is_empty())
     }
 
-    /// Some user, if there is any: what hashing a password costs here.
+    /// Some user whose record can be read, if there is any: what hashing a password costs here.
     pub async fn any_user(&self, now: Timestamp) -> Result<Option<User>, StoreError> {
-        let first = self.store.list(KeyKind::User.table(), None, 1, now).await?;
-        let user = first.first();
-        user.map(|(_, bytes)| decode(KeyKind::User, bytes))
-            .transpose()
+        let first = self.page(KeyKind::User, None, 1, now, |_| true).await?;
+        Ok(first.entries.into_iter().next())
+    }
+
+    /// Every user.
+    pub async fn all_users(&self, now: Timestamp) -> Result<Readable<User>, StoreError> {
+        self.readable(KeyKind::User, now, |_| true).await
     }
 
     /// Up to `limit` users after the one with the login name `after`.

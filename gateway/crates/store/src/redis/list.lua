@@ -1,4 +1,5 @@
--- A page of a table in key order: key, value, key, value.
+-- A page of a table in key order: key, value, key, value. What is no record but stands where one
+-- should costs the page nothing else: its value is empty, which no record can be.
 -- KEYS: the table's keys in order. ARGV: what the names of values start with, where to begin,
 -- how many, now.
 local start, limit, now = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -7,7 +8,11 @@ while #page < 2 * limit do
   local keys = redis.call('ZRANGEBYLEX', KEYS[1], start, '+', 'LIMIT', 0, 100)
   if #keys == 0 then break end
   for _, key in ipairs(keys) do
-    local found = redis.call('HMGET', ARGV[1] .. key, 'value', 'expires')
+    local found = redis.pcall('HMGET', ARGV[1] .. key, 'value', 'expires')
+    if found.err then
+      if not string.find(found.err, 'WRONGTYPE', 1, true) then return found end
+      found = { '' }
+    end
     local live = found[1] and not (found[2] and now >= tonumber(found[2]))
     if live and #page < 2 * limit then
       page[#page + 1] = key

@@ -172,11 +172,19 @@ async fn a_key_of_another_type_is_corrupt_and_no_outage() {
         };
         assert_eq!(error, StoreError::Corrupt(named));
     }
-    // What is asked beside it works.
-    store
-        .put(&Key::of(Table::Session, "t"), b"1", None)
-        .await
-        .unwrap();
+    // What is asked beside it works, and a list has it as what can't be read.
+    for name in ["a", "s", "t"] {
+        server.operate(&["DEL", "gateway:session:s"]);
+        let key = Key::of(Table::Session, name);
+        store.put(&key, b"1", None).await.unwrap();
+    }
+    server.operate(&["DEL", "gateway:session:s"]);
+    server.operate(&["SET", "gateway:session:s", "5ecret"]);
+    let listed = store.list(Table::Session, None, 9, now).await.unwrap();
+    let expected = [("a", "1"), ("s", ""), ("t", "1")];
+    let expected = expected.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
+    assert_eq!(listed, expected);
+    assert!(store.remove(&key).await.unwrap(), "it can be taken away");
     server.operate(&["SET", "gateway:birth", "5ecret"]);
     let epoch = StoreEpoch {
         id: "b".to_owned(),
