@@ -17,6 +17,7 @@ mod tables;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ use crate::{
     Table, Taken,
 };
 use gateway_core::clock::Timestamp;
+use gateway_core::reason::Reason;
 
 /// Writes that may wait for the writer; more than that is overload and refused.
 const QUEUE: usize = 1024;
@@ -55,6 +57,7 @@ pub struct Embedded {
     writer: Option<JoinHandle<()>>,
     readers: Arc<Semaphore>,
     revoked: Notify,
+    told_of_unknown_rows: AtomicBool,
 }
 
 /// What readers and the writer share.
@@ -104,6 +107,7 @@ impl Embedded {
             writer: Some(thread),
             readers: Arc::new(Semaphore::new(READERS)),
             revoked: Notify::new(),
+            told_of_unknown_rows: AtomicBool::new(false),
         })
     }
 
@@ -444,8 +448,20 @@ impl Store for Embedded {
     }
 
     async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
-        while self.write(move |batch| batch.sweep(now)).await? {}
-        Ok(())
+        loop {
+            let swept = self.write(move |batch| batch.sweep(now)).await?;
+            if swept.unknown > 0 && !self.told_of_unknown_rows.swap(true, Ordering::Relaxed) {
+                let reason = Reason::RecordUnreadable;
+                log::error!(
+                    event = "store_sweep_incomplete", reason = reason, hint = reason.remedy(),
+                    rows = swept.unknown;
+                    "what this version does not know has expired, and stays in the store"
+                );
+            }
+            if !swept.may_have_more {
+                return Ok(());
+            }
+        }
     }
 
     async fn ping(&self, now: Timestamp) -> Result<(), StoreError> {

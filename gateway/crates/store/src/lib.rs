@@ -110,15 +110,31 @@ pub fn keep_swept(store: &Arc<dyn Store>, clock: Clock, runtime: &Handle) {
     const PERIOD: Duration = Duration::from_secs(10);
     let store = Arc::downgrade(store);
     runtime.spawn(async move {
+        let mut last = Ok(());
         loop {
             tokio::time::sleep(PERIOD).await;
             let Some(store) = store.upgrade() else { return };
-            if let Err(error) = store.sweep(clock.now()).await {
-                // The view of the revocations reports outages; this one does no harm.
-                log::debug!(event = "store_sweep_failed"; "{error}");
+            let swept = store.sweep(clock.now()).await;
+            if let Err(error) = &swept {
+                let (level, reason) = (level_of_failed_sweep(&last, error), error.reason());
+                log::log!(
+                    level, event = "store_sweep_failed", reason = reason, hint = reason.remedy();
+                    "{error}"
+                );
             }
+            last = swept;
         }
     });
+}
+
+/// The view of the revocations reports outages, and this one does no harm. What can't be read keeps
+/// the store growing until somebody mends it, and is told once.
+fn level_of_failed_sweep(last: &Result<(), StoreError>, error: &StoreError) -> log::Level {
+    match last {
+        Err(last) if last == error => log::Level::Debug,
+        _ if error.is_corrupt() => log::Level::Error,
+        _ => log::Level::Debug,
+    }
 }
 
 /// What an insertion met.
@@ -293,6 +309,18 @@ pub trait Store: fmt::Debug + Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sweep_that_meets_what_cannot_be_read_says_so_once_and_an_outage_not_at_all() {
+        let corrupt = StoreError::from(Corrupt::Store("x".to_owned()));
+        let away = StoreError::Away("x".to_owned());
+        let level = |last, error| level_of_failed_sweep(&last, error);
+        assert_eq!(level(Ok(()), &corrupt), log::Level::Error);
+        assert_eq!(level(Err(away.clone()), &corrupt), log::Level::Error);
+        assert_eq!(level(Err(corrupt.clone()), &corrupt), log::Level::Debug);
+        assert_eq!(level(Err(corrupt.clone()), &away), log::Level::Debug);
+        assert_eq!(level(Ok(()), &away), log::Level::Debug);
+    }
 
     #[test]
     fn two_epochs_that_gave_tokens_never_date_them_alike() {

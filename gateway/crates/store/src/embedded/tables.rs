@@ -167,6 +167,35 @@ pub(super) struct Batch<'t> {
     change: Change,
 }
 
+/// What one step of a sweep did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Swept {
+    /// Whether the next step may find more.
+    pub(super) may_have_more: bool,
+    /// Rows that name nothing that this version keeps.
+    pub(super) unknown: usize,
+}
+
+/// What a row of the index of times is about.
+enum Expired {
+    Count,
+    Revocation(u64),
+    Entry(Table),
+}
+
+impl Expired {
+    fn parse(table: &str, key: &str) -> Option<Self> {
+        match table {
+            "count" => Some(Self::Count),
+            "revocation" => key.parse().ok().map(Self::Revocation),
+            name => {
+                let mut tables = Table::ALL.into_iter();
+                tables.find(|table| table.name() == name).map(Self::Entry)
+            }
+        }
+    }
+}
+
 /// An entry as it was found, alive or not.
 struct Found {
     used: bool,
@@ -304,43 +333,46 @@ impl<'t> Batch<'t> {
         self.note_expiry(expires, "revocation", &number.to_string())
     }
 
-    /// Removes some of what has expired; whether there may be more.
-    pub(super) fn sweep(&mut self, now: Timestamp) -> Result<bool, Error> {
+    /// Removes some of what has expired.
+    pub(super) fn sweep(&mut self, now: Timestamp) -> Result<Swept, Error> {
+        let mut swept = Swept::default();
         let mut expired = Vec::new();
         {
             let index = self.transaction.open_table(EXPIRY)?;
             let end = now.millis().saturating_add(1);
-            for row in index.range(..(end, "", ""))?.take(SWEEP) {
+            for row in index.range(..(end, "", ""))? {
                 let (key, _) = row?;
                 let (at, table, key) = key.value();
-                expired.push((at, table.to_owned(), key.to_owned()));
+                match Expired::parse(table, key) {
+                    Some(what) => expired.push((at, table.to_owned(), key.to_owned(), what)),
+                    // It stays: a later version may know it. Nothing else waits for it.
+                    None => swept.unknown += 1,
+                }
+                if expired.len() == SWEEP {
+                    swept.may_have_more = true;
+                    break;
+                }
             }
         }
-        for (at, table, key) in &expired {
+        for (at, table, key, what) in expired {
             self.change = Change::Values;
-            self.forget_expiry(*at, table, key)?;
-            match table.as_str() {
-                "count" => {
-                    self.transaction.open_table(COUNTS)?.remove(key.as_str())?;
+            self.forget_expiry(at, &table, &key)?;
+            match what {
+                Expired::Count => {
+                    let mut counts = self.transaction.open_table(COUNTS)?;
+                    counts.remove(key.as_str())?;
                 }
-                "revocation" => {
-                    let number = key
-                        .parse()
-                        .map_err(|_| damaged("the number of a revocation"))?;
-                    self.transaction.open_table(REVOCATIONS)?.remove(&number)?;
+                Expired::Revocation(number) => {
+                    let mut revocations = self.transaction.open_table(REVOCATIONS)?;
+                    revocations.remove(&number)?;
                 }
-                name => {
-                    let table = Table::ALL
-                        .into_iter()
-                        .find(|table| table.name() == name)
-                        .ok_or_else(|| damaged("the name of a table"))?;
-                    self.transaction
-                        .open_table(entries(table))?
-                        .remove(key.as_str())?;
+                Expired::Entry(table) => {
+                    let mut table = self.transaction.open_table(entries(table))?;
+                    table.remove(key.as_str())?;
                 }
             }
         }
-        Ok(expired.len() == SWEEP)
+        Ok(swept)
     }
 
     pub(super) fn ping(&mut self, now: Timestamp) -> Result<(), Error> {
@@ -403,6 +435,18 @@ impl<'t> Batch<'t> {
             index.insert((at, table, key), ())?;
         }
         Ok(())
+    }
+
+    /// Rows of the index that no version before this one wrote.
+    #[cfg(test)]
+    pub(super) fn note_for_test(
+        &mut self,
+        at: Timestamp,
+        rows: &[(&str, &str)],
+    ) -> Result<(), Error> {
+        self.change = Change::Values;
+        rows.iter()
+            .try_for_each(|(table, key)| self.note_expiry(at.millis(), table, key))
     }
 
     fn forget_expiry(&self, at: u64, table: &str, key: &str) -> Result<(), Error> {

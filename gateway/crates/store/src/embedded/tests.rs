@@ -59,6 +59,29 @@ async fn a_state_folder_has_one_gateway_and_only_its_user_reads_it() {
     Embedded::open(&folder.0).unwrap();
 }
 
+/// Such as a later version may have left there.
+#[tokio::test]
+async fn rows_that_this_version_does_not_know_cost_a_sweep_and_the_store_nothing() {
+    let folder = Folder::new();
+    let store = Embedded::open(&folder.0).unwrap();
+    let now = Clock.now();
+    let later = now + Duration::from_secs(1);
+    let key = Key::of(Table::Session, "s");
+    store.put(&key, b"1", Some(later)).await.unwrap();
+    let odd = [("revocation", "no number"), ("a later table", "k")];
+    let noted = store
+        .write(move |batch| batch.note_for_test(now, &odd))
+        .await;
+    noted.unwrap();
+    for _ in 0..2 {
+        store.sweep(later).await.unwrap();
+        assert!(!store.remove(&key).await.unwrap(), "it was swept");
+        store.put(&key, b"1", Some(later)).await.unwrap();
+    }
+    let swept = store.write(move |batch| batch.sweep(later)).await.unwrap();
+    assert_eq!((swept.may_have_more, swept.unknown), (false, 2));
+}
+
 /// What a store said that it had done: a word and a key.
 type Acknowledged = BTreeSet<(&'static str, String)>;
 

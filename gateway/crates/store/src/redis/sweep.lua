@@ -3,8 +3,11 @@
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
 for _, name in ipairs(due) do
   local table_name, key = string.match(name, '^([^:]*):(.*)$')
-  redis.call('DEL', ARGV[3] .. ':' .. name)
-  redis.call('ZREM', ARGV[3] .. ':keys:' .. table_name, key)
+  -- What no gateway noted names nothing.
+  if table_name then
+    redis.call('DEL', ARGV[3] .. ':' .. name)
+    redis.call('ZREM', ARGV[3] .. ':keys:' .. table_name, key)
+  end
   redis.call('ZREM', KEYS[1], name)
 end
 local ended = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])

@@ -185,6 +185,9 @@ async fn a_key_of_another_type_is_corrupt_and_no_outage() {
     let expected = expected.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
     assert_eq!(listed, expected);
     assert!(store.remove(&key).await.unwrap(), "it can be taken away");
+    // Nor does it keep a sweep from going on.
+    server.operate(&["ZADD", "gateway:expiry", "1", "nonsense"]);
+    store.sweep(now).await.unwrap();
     server.operate(&["SET", "gateway:birth", "5ecret"]);
     let epoch = StoreEpoch {
         id: "b".to_owned(),
