@@ -36,8 +36,11 @@ pub(crate) use self::encoding::PROGRAM;
 use self::encoding::{Record, decode, decode_value, encode, refuse_newer};
 use self::kept_tools::KeptTools;
 use self::left_out::LeftOut;
-use crate::{Key, RevocationView, Store, StoreError};
+use crate::{Inserted, Key, RevocationView, Store, StoreError, unless_conflict};
 use gateway_core::clock::Timestamp;
+
+/// How often somebody else may come between reading a record and replacing it.
+const ATTEMPTS: usize = 8;
 
 /// Typed access to the store.
 #[derive(Clone, Debug)]
@@ -97,7 +100,9 @@ impl Records {
             .transpose()
     }
 
-    /// Sets a record, whatever was there; but nothing that a later version wrote is written over.
+    /// Sets a record, whatever was there; but nothing that a later version wrote is written over, also
+    /// where a replica of that version writes at this moment. [`StoreError::Conflict`] where others kept
+    /// changing it.
     async fn overwrite<T: Record>(
         &self,
         key: &Key,
@@ -105,9 +110,22 @@ impl Records {
         expires: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if let Some(present) = self.store.get(key, now).await? {
-            refuse_newer::<T>(key.kind(), &present)?;
+        let value = encode(record);
+        let inserted = self.store.insert(key, &value, expires, now).await?;
+        let Inserted::Exists(mut seen) = inserted else {
+            return Ok(());
+        };
+        for _ in 0..ATTEMPTS {
+            refuse_newer::<T>(key.kind(), &seen)?;
+            let replaced = self.store.replace(key, &seen, &value, expires, now).await;
+            if unless_conflict(replaced)?.is_some() {
+                return Ok(());
+            }
+            match self.store.insert(key, &value, expires, now).await? {
+                Inserted::New => return Ok(()),
+                Inserted::Exists(other) => seen = other,
+            }
         }
-        self.store.put(key, &encode(record), expires).await
+        Err(StoreError::Conflict(key.kind()))
     }
 }

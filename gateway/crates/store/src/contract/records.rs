@@ -22,6 +22,7 @@ pub(super) async fn all<F: Future<Output = Arc<dyn Store>>>(open: &impl Fn() -> 
     what_cannot_be_read_is_told_as_corrupt(&open().await).await;
     what_cannot_be_read_costs_a_list_nothing_else(&open().await).await;
     what_a_later_version_wrote_is_refused_and_stays(&open().await).await;
+    what_a_later_version_writes_at_the_same_moment_stays(&open().await).await;
     what_earlier_versions_wrote_is_read(&open().await).await;
 }
 
@@ -338,6 +339,33 @@ async fn what_a_later_version_wrote_is_refused_and_stays(store: &Arc<dyn Store>)
     records.revoke_grant(&grant, until, now).await.unwrap();
     assert!(records.grant(&grant, now).await.unwrap().is_none());
     assert!(records.remove_client(&client.id).await.unwrap());
+}
+
+/// A replica of a later version writes while this one does.
+async fn what_a_later_version_writes_at_the_same_moment_stays(store: &Arc<dyn Store>) {
+    let now = moments()(0);
+    let until = now + Duration::from_secs(60);
+    let records = Records::new(Arc::clone(store));
+    let client = client_of_an_earlier_version();
+    let key = Key::client(&client.id);
+    for round in 0..50 {
+        records.remove_client(&client.id).await.unwrap();
+        if round % 2 == 0 {
+            records.register_client(&client, until, now).await.unwrap();
+        }
+        let later = {
+            let (store, key) = (Arc::clone(store), key.clone());
+            tokio::spawn(async move { store.put(&key, LATER, Some(until)).await })
+        };
+        let ours = {
+            let (records, client) = (records.clone(), client.clone());
+            tokio::spawn(async move { records.keep_client(&client, until, now).await })
+        };
+        later.await.unwrap().unwrap();
+        let _may_be_refused = ours.await.unwrap();
+        let kept = store.get(&key, now).await.unwrap();
+        assert_eq!(kept.as_deref(), Some(LATER), "{round}");
+    }
 }
 
 /// As the gateway wrote it before records had formats.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Page, Readable, Record, Records, decode, encode};
+use super::{ATTEMPTS, Page, Readable, Record, Records, decode, encode};
 use crate::{Corrupt, Inserted, Key, KeyKind, StoreError, unless_conflict};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
@@ -67,9 +67,6 @@ impl Key {
         Self::new(KeyKind::User, name.to_lowercase())
     }
 }
-
-/// How often somebody else may come between reading a user's record and writing it.
-const ATTEMPTS: usize = 8;
 
 impl Records {
     /// A user, by login name in any case.
