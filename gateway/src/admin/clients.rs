@@ -64,13 +64,20 @@ pub(super) async fn remove(
     }
     let subject = Subject::of_client(&id);
     let removing = async {
-        let mut revoked = cut_off(server, Whose::Client(&id), request.now).await?;
+        let before = cut_off(server, Whose::Client(&id), request.now).await?;
         let removed = server.records.remove_client(&id).await?;
-        revoked += cut_off(server, Whose::Client(&id), server.clock.now()).await?;
-        Ok::<_, StoreError>(RemovedClient { removed, revoked })
+        let after = cut_off(server, Whose::Client(&id), server.clock.now()).await?;
+        Ok::<_, StoreError>((removed, before.and(after)))
     };
     let removing = removing.await;
-    let answer = removing.map_err(|error| Failure::from(error).about(&subject))?;
+    let (removed, cut) = removing.map_err(|error| Failure::from(error).about(&subject))?;
+    let done = if removed {
+        "the client was removed"
+    } else {
+        "the client was not registered"
+    };
+    let revoked = Failure::unless_complete(cut, done, &subject)?;
+    let answer = RemovedClient { removed, revoked };
     if !answer.removed && answer.revoked == 0 {
         return Err(Failure::unknown("client", id.as_str()));
     }

@@ -8,6 +8,7 @@ use gateway_core::protocol::form::FormError;
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
 use gateway_oauth::identity::Overloaded;
+use gateway_oauth::revoke_all::CutOff;
 use gateway_store::StoreError;
 use gateway_store::journal::Unwritable;
 
@@ -41,6 +42,18 @@ impl Failure {
     /// What it concerned, as far as that is known.
     pub(super) fn concerned(&self) -> Subject {
         self.about.as_deref().cloned().unwrap_or_default()
+    }
+
+    /// How many grants were revoked, where none can have been missed; else what was done, and that it may
+    /// not be all.
+    pub(super) fn unless_complete(cut: CutOff, done: &str, about: &Subject) -> Result<usize, Self> {
+        let revoked = cut.grants;
+        cut.complete().map_err(|error| {
+            let sentence = format!(
+                "{done} and {revoked} grants revoked, but a record that may belong to it is left: {error}"
+            );
+            Self::new(error.reason(), sentence).about(about)
+        })
     }
 
     pub(super) fn unknown(what: &str, id: &str) -> Self {

@@ -15,9 +15,9 @@ use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId, Tools};
 use gateway_oauth::AuthorizationServer;
-use gateway_oauth::revoke::take_back;
+use gateway_oauth::revoke::{take_back, take_back_unread};
 use gateway_oauth::revoke_all::{Whose, cut_off};
-use gateway_store::GrantsOf;
+use gateway_store::{GrantsOf, Key};
 
 /// Grants that one request may name.
 const MOST_NAMED: usize = 100;
@@ -40,8 +40,8 @@ pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Res
     let mut grants = Vec::with_capacity(page.entries.len());
     for grant in &page.entries {
         if !names.contains_key(&grant.client) {
-            let client = lookup::client(server, &grant.client, now).await?;
-            names.insert(grant.client.clone(), client.and_then(|client| client.name));
+            let name = lookup::client_name(server, &grant.client, now).await?;
+            names.insert(grant.client.clone(), name);
         }
         let last_used = last_used(server, grant, now).await?;
         grants.push(view(grant, names[&grant.client].clone(), last_used));
@@ -60,8 +60,7 @@ pub(super) async fn show(server: &AuthorizationServer, request: &Request) -> Res
     if revocations.is_some_and(|revocations| revocations.revokes_grant(&grant)) {
         return Err(Failure::unknown("grant", &id));
     }
-    let client = lookup::client(server, &grant.client, request.now).await?;
-    let name = client.and_then(|client| client.name);
+    let name = lookup::client_name(server, &grant.client, request.now).await?;
     let last_used = last_used(server, &grant, request.now).await?;
     Ok(Done::read::<ShowGrant>(&OneGrant {
         grant: view(&grant, name, last_used),
@@ -79,7 +78,7 @@ pub(super) async fn revoke(
             let id = ClientId::new(id);
             let subject = Subject::of_client(&id).with_words("all of a client");
             let revoked = revoke_all(server, Whose::Client(&id), now, &subject).await?;
-            if revoked == 0 && lookup::client(server, &id, now).await?.is_none() {
+            if revoked == 0 && matches!(lookup::client(server, &id, now).await, Ok(None)) {
                 return Err(Failure::unknown("client", id.as_str()));
             }
             (revoked, subject)
@@ -105,16 +104,23 @@ async fn revoke_each(
         let sentence = format!("1 to {MOST_NAMED} grants can be named");
         return Err(Failure::malformed(sentence));
     }
-    let mut grants = Vec::with_capacity(ids.len());
+    let mut targets = Vec::with_capacity(ids.len());
     for id in ids {
-        grants.push(find(server, id, request.now).await?);
+        targets.push(target(server, id, request.now).await?);
     }
-    let subject = match &grants[..] {
-        [grant] => Subject::of_grant(grant),
+    let subject = match &targets[..] {
+        [Target::Grant(grant)] => Subject::of_grant(grant),
+        [Target::Unreadable(id)] => Subject {
+            grant: Some(id.as_str().to_owned()),
+            ..Subject::default()
+        },
         _ => Subject::default().with_words(ids.join(" ")),
     };
-    for grant in &grants {
-        let taking = take_back(server, grant, request.now).await;
+    for target in &targets {
+        let taking = match target {
+            Target::Grant(grant) => take_back(server, grant, request.now).await,
+            Target::Unreadable(id) => take_back_unread(server, id, request.now).await,
+        };
         let record = taking.map_err(|error| Failure::from(error).about(&subject))?;
         let record = Record {
             detail: Some("by the operator".to_owned()),
@@ -125,7 +131,7 @@ async fn revoke_each(
         let record = request.origin.record(record);
         let _ = server.journal.append_durable(record).await;
     }
-    Ok((grants.len(), subject))
+    Ok((targets.len(), subject))
 }
 
 async fn revoke_all(
@@ -135,7 +141,25 @@ async fn revoke_all(
     subject: &Subject,
 ) -> Result<usize, Failure> {
     let cutting = cut_off(server, whose, now).await;
-    cutting.map_err(|error| Failure::from(error).about(subject))
+    let cut = cutting.map_err(|error| Failure::from(error).about(subject))?;
+    Failure::unless_complete(cut, "access was taken back", subject)
+}
+
+/// A grant that is to be revoked.
+enum Target {
+    Grant(Box<Grant>),
+    /// Its record says nothing, and goes with it.
+    Unreadable(GrantId),
+}
+
+async fn target(server: &AuthorizationServer, id: &str, now: Timestamp) -> Result<Target, Failure> {
+    let id = GrantId::new(id);
+    match server.records.grant(&id, now).await {
+        Ok(Some(grant)) => Ok(Target::Grant(Box::new(grant))),
+        Ok(None) => Err(Failure::unknown("grant", id.as_str())),
+        Err(error) if error.concerns_one_record() => Ok(Target::Unreadable(id)),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn find(server: &AuthorizationServer, id: &str, now: Timestamp) -> Result<Grant, Failure> {
@@ -149,7 +173,9 @@ async fn last_used(
     grant: &Grant,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, Failure> {
-    let written = server.records.last_use(&grant.id, now).await?;
+    let written = server.records.last_use(&grant.id, now).await;
+    let key = Key::last_use(&grant.id);
+    let written = server.records.unless_unreadable(&key, written)?;
     Ok(written.max(server.last_use.seen(&grant.id)))
 }
 

@@ -5,7 +5,7 @@ use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 use gateway_oauth::AuthorizationServer;
-use gateway_store::StoreError;
+use gateway_store::{Key, StoreError};
 
 /// A user by id, or by login name. An id comes first: a login name may look like somebody's, and
 /// must not stand for them.
@@ -16,13 +16,29 @@ pub(super) async fn user_id(
 ) -> Result<UserId, Failure> {
     let records = &server.records;
     if UserId::looks_like(text) {
-        let everybody = records.users(None, usize::MAX, now).await?.entries;
-        if let Some(user) = everybody.into_iter().find(|user| user.id.as_str() == text) {
+        let everybody = records.all_users(now).await?;
+        let mut users = everybody.entries.into_iter();
+        if let Some(user) = users.find(|user| user.id.as_str() == text) {
             return Ok(user.id);
+        }
+        // The id of somebody whose record can't be read still names what they granted.
+        if everybody.unreadable.is_some() && matches!(records.user(text, now).await, Ok(None)) {
+            return Ok(UserId::new(text));
         }
     }
     let user = records.user(text, now).await?;
     Ok(user.ok_or_else(|| no_user(text))?.id)
+}
+
+/// The name of a client, where it is known, can be read and has one.
+pub(super) async fn client_name(
+    server: &AuthorizationServer,
+    id: &ClientId,
+    now: Timestamp,
+) -> Result<Option<String>, StoreError> {
+    let found = client(server, id, now).await;
+    let found = server.records.unless_unreadable(&Key::client(id), found)?;
+    Ok(found.and_then(|client| client.name))
 }
 
 /// A client that is configured or remembered. A metadata document is not fetched for that.

@@ -57,7 +57,8 @@ pub(super) async fn disable(
         .map_err(|error| Failure::from(error).about(&named(&name)))?
         .ok_or_else(|| no_user(&name))?;
     let cutting = cut_off(server, Whose::User(&user.id), now).await;
-    let revoked = cutting.map_err(|error| Failure::from(error).about(&subject(&user)))?;
+    let cut = cutting.map_err(|error| Failure::from(error).about(&subject(&user)))?;
+    let revoked = Failure::unless_complete(cut, "the person was disabled", &subject(&user))?;
     Ok(changed::<DisableUser>(&user, Some(revoked)))
 }
 

@@ -107,9 +107,18 @@ async fn owner_of_configuration(config: &Config, app: &App) -> anyhow::Result<()
     let password = PasswordPhc::parse(&owner.password_hash).context("owner.password_hash")?;
     let former = ensure_owner(records, &name, &password, now, &mut OsRng).await?;
     for former in former {
-        let revoked = cut_off(&app.authorization_server, Whose::User(&former.id), now).await?;
+        let cut = cut_off(&app.authorization_server, Whose::User(&former.id), now).await?;
+        if let Some(error) = &cut.unreadable {
+            // What can't be read is refused by its moment, and no reason not to serve.
+            let reason = error.reason();
+            log::error!(
+                event = "former_owner_cut_off", reason = reason, hint = reason.remedy(),
+                user = former.id.as_str(), grants = cut.grants, cause:% = error;
+                "what {} allowed was taken back, but a record that may be theirs can't be read", former.name
+            );
+        }
         log::warn!(
-            event = "former_owner_disabled", user = former.id.as_str(), grants = revoked,
+            event = "former_owner_disabled", user = former.id.as_str(), grants = cut.grants,
             hint = "gateway users enable lets them in again";
             "owner.name is another: {} may no longer log in", former.name
         );

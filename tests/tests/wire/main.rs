@@ -57,6 +57,7 @@ mod stdio;
 mod token;
 mod tools;
 mod translation;
+mod unreadable;
 mod unsafe_environment;
 mod upstream_rules;
 mod waiting;

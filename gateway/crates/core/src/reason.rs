@@ -128,7 +128,7 @@ reasons! {
     // Faults
     AuditUnavailable = "audit_unavailable", "The audit log can't be written, so nothing is given that it would have to hold.", "Check the space and rights of the disk that audit.file is on; requests go on by themselves once it takes records. audit.on_failure decides.";
     StoreUnavailable = "store_unavailable", "The state store did not answer.", "Check the store; requests go on by themselves once it is back.";
-    RecordUnreadable = "record_unreadable", "The state store answered, and a record in it can't be read.", "The log's cause names the kind of the record, and the program that wrote it if that is a later version: run that version again. Else restore the store from a backup. Waiting does not help.";
+    RecordUnreadable = "record_unreadable", "The state store answered, and a record in it can't be read.", "The log's cause names the kind of the record, and the program that wrote it if that is a later version: run that version again. Else take it away: `gateway grants revoke`, `gateway clients rm`, or `gateway users add` for the same name; or restore the store from a backup. Waiting does not help.";
     UpstreamUnreachable = "upstream_unreachable", "The backend did not accept the connection.", "Check that the backend runs and that its url in the configuration is right.";
     UpstreamTimeout = "upstream_timeout", "The backend accepted the connection but did not answer in time.", "Check the backend's own log.";
     UpstreamFailed = "upstream_failed", "The backend broke off or answered something that is not HTTP.", "Check the backend's own log.";
@@ -234,6 +234,7 @@ pub const SYMPTOMS: &[Symptom] = &[
             Reason::SessionUnknown,
             Reason::MessageMalformed,
             Reason::StoreUnavailable,
+            Reason::RecordUnreadable,
         ],
     },
 ];

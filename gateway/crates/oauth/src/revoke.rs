@@ -198,7 +198,7 @@ async fn end_narrowed(
     records.revoke(&what, until, now).await.map_err(store_fault)
 }
 
-/// Takes a grant back for good: its tokens, what was narrowed from them and its refresh tokens count
+/// Takes a grant back for good, for a person or the operator: its tokens, what was narrowed from them and its refresh tokens count
 /// no more on any replica, and its streams end. Durable when this returns. The record is for the
 /// caller to enter or to attach to its answer.
 pub async fn take_back(
@@ -218,6 +218,23 @@ pub async fn take_back(
         user: Some(grant.user.as_str().to_owned()),
         client: Some(grant.client.as_str().to_owned()),
         grant: Some(grant.id.as_str().to_owned()),
+        ..Record::of(Event::Revocation)
+    })
+}
+
+/// Takes back a grant whose record can't be read, by its id alone. That takes the record away, too.
+pub async fn take_back_unread(
+    server: &AuthorizationServer,
+    id: &GrantId,
+    now: Timestamp,
+) -> Result<Record, StoreError> {
+    end_grant(server, id, now, now).await?;
+    log::info!(
+        event = "grant_revoked", grant = id.as_str();
+        "access was taken back; whose it was could not be read"
+    );
+    Ok(Record {
+        grant: Some(id.as_str().to_owned()),
         ..Record::of(Event::Revocation)
     })
 }

@@ -32,13 +32,39 @@ pub enum Whose<'a> {
     User(&'a UserId),
 }
 
-/// Cuts off, durably, on every replica; streams and calls end as with any revocation. Says how many
-/// grants were known. An error of what can't be read comes after all else was revoked.
+/// What was cut off.
+#[derive(Debug)]
+#[must_use]
+pub struct CutOff {
+    /// How many grants were found, and revoked by name.
+    pub grants: usize,
+    /// Why a grant or a code could not be read that may be one of them, if so. It is refused by its
+    /// moment all the same, as far as clocks agree.
+    pub unreadable: Option<StoreError>,
+}
+
+impl CutOff {
+    /// How many grants were revoked, if none can have been missed.
+    pub fn complete(self) -> Result<usize, StoreError> {
+        self.unreadable.map_or(Ok(self.grants), Err)
+    }
+
+    /// The two together.
+    pub fn and(self, later: Self) -> Self {
+        Self {
+            grants: self.grants + later.grants,
+            unreadable: self.unreadable.or(later.unreadable),
+        }
+    }
+}
+
+/// Cuts off, durably, on every replica; streams and calls end as with any revocation. What can't be
+/// read keeps nothing else from being revoked. On an error some may have been.
 pub async fn cut_off(
     server: &AuthorizationServer,
     whose: Whose<'_>,
     now: Timestamp,
-) -> Result<usize, StoreError> {
+) -> Result<CutOff, StoreError> {
     let records = &server.records;
     let settings = &server.settings;
     let (cut, of) = match whose {
@@ -76,14 +102,13 @@ pub async fn cut_off(
         named.push((grant.id, grant.expires.max(given_now) + 2 * LEEWAY));
     }
     records.revoke_grants(named, now).await?;
-    // What can't be read is refused by its moment, as far as clocks agree; who asked is told of it.
-    if let Some(error) = codes.unreadable.or(grants.unreadable) {
-        return Err(error);
-    }
     let (user, client) = (of.user.map(UserId::as_str), of.client.map(ClientId::as_str));
     log::info!(
         event = "cut_off", user = user, client = client, grants = known;
         "all access of before was taken back"
     );
-    Ok(known)
+    Ok(CutOff {
+        grants: known,
+        unreadable: codes.unreadable.or(grants.unreadable),
+    })
 }

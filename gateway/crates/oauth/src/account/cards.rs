@@ -20,7 +20,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, ToolState, Tools};
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::OFFLINE_ACCESS;
-use gateway_store::{GrantsOf, StoreError};
+use gateway_store::{GrantsOf, Key, StoreError};
 use gateway_upstream::ToolListing;
 
 use super::Sealer;
@@ -69,8 +69,10 @@ pub(super) async fn client(
     if let Some(client) = configured.clone().find(|client| client.id == *id) {
         return Ok(Some(client.clone()));
     }
-    if let Some(client) = server.records.client(id, now).await? {
-        return Ok(Some(client));
+    let kept = server.records.client(id, now).await;
+    let kept = server.records.unless_unreadable(&Key::client(id), kept)?;
+    if kept.is_some() {
+        return Ok(kept);
     }
     let address = DocumentUrl::parse(id).and_then(Result::ok);
     Ok(address.and_then(|address| clients::built_in(server, &address, now)))
@@ -114,7 +116,9 @@ async fn last_use(
     grant: &Grant,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
-    let written = server.records.last_use(&grant.id, now).await?;
+    let written = server.records.last_use(&grant.id, now).await;
+    let key = Key::last_use(&grant.id);
+    let written = server.records.unless_unreadable(&key, written)?;
     Ok(written.max(server.last_use.seen(&grant.id)))
 }
 

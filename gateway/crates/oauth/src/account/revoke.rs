@@ -16,7 +16,7 @@ use gateway_core::access_token::LEEWAY;
 use gateway_core::audit::Record;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::{Grant, GrantId, UserId};
+use gateway_core::grants::{GrantId, UserId};
 use gateway_core::protocol::web::{Request, Response};
 use gateway_store::{GrantsOf, StoreError};
 
@@ -55,33 +55,43 @@ async fn take_back(
     let Some(made) = pressed.made else {
         return Ok(AccountNotice::PageExpired);
     };
-    let mut client = None;
+    let (mut client, mut is_revoked) = (None, false);
     for id in pressed.fields[0].split(' ').map(GrantId::new) {
-        let grant = server.records.grant(&id, now).await?;
-        let own = |grant: &Grant| grant.user == pressed.session.user;
-        let Some(grant) = grant.filter(own) else {
-            continue;
+        let user = &pressed.session.user;
+        let record = match server.records.grant(&id, now).await {
+            Ok(Some(grant)) if grant.user == *user => {
+                let record = revoke::take_back(server, &grant, now).await?;
+                client = Some(grant.client);
+                record
+            }
+            Ok(_) => continue,
+            // The page listed it as this person's, or there were no seal.
+            Err(error) if error.concerns_one_record() => Record {
+                user: Some(user.as_str().to_owned()),
+                ..revoke::take_back_unread(server, &id, now).await?
+            },
+            Err(error) => return Err(error),
         };
-        let record = revoke::take_back(server, &grant, now).await?;
         records.push(Record {
             detail: Some("by the person, at /account".to_owned()),
             ..record
         });
-        client = Some(grant.client);
+        is_revoked = true;
     }
-    match client {
-        None => already_over(server, pressed, now).await,
-        Some(id) => {
-            end_codes(server, &pressed.session.user, &id, made, now).await?;
-            let client = cards::client(server, &id, now).await?;
-            let name = client.and_then(|client| client.name);
-            // Revoked it is, whether or not this can be noted.
-            let said = name.as_deref().unwrap_or_default();
-            let noted = server.records.press(&pressed.form, said, now + DOUBLE, now);
-            let _ = noted.await;
-            Ok(AccountNotice::Revoked(name))
-        }
+    if !is_revoked {
+        return already_over(server, pressed, now).await;
     }
+    let mut name = None;
+    if let Some(id) = client {
+        end_codes(server, &pressed.session.user, &id, made, now).await?;
+        let client = cards::client(server, &id, now).await?;
+        name = client.and_then(|client| client.name);
+    }
+    // Revoked it is, whether or not this can be noted.
+    let said = name.as_deref().unwrap_or_default();
+    let noted = server.records.press(&pressed.form, said, now + DOUBLE, now);
+    let _ = noted.await;
+    Ok(AccountNotice::Revoked(name))
 }
 
 /// Where nothing is left to be revoked, a button that was pressed twice says what it said the first

@@ -5,7 +5,7 @@ use rand::RngCore;
 use crate::identity::{PasswordPhc, people};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
-use gateway_store::{Disabled, Records, StoreError, User};
+use gateway_store::{Disabled, Key, Records, StoreError, User};
 
 /// A login name: 1 to 64 characters, none of them blank or invisible. It is compared in lower case,
 /// and goes to backends in a header, so it is ASCII.
@@ -47,7 +47,9 @@ pub async fn ensure_owner(
         disabled: user.disabled.filter(|why| *why != Disabled::FormerOwner),
         ..user
     };
-    match records.user(name.as_str(), now).await? {
+    let kept = records.user(name.as_str(), now).await;
+    // One that can't be read is as good as none: the configuration says it all anew.
+    match records.unless_unreadable(&Key::user(name.as_str()), kept)? {
         Some(user) if configured(user.clone()) == user => {}
         Some(user) => drop(records.change_user(&user.name, now, configured).await?),
         None => {
@@ -170,6 +172,26 @@ mod tests {
         start("alice").await;
         let alice = user("alice").await;
         assert_eq!(alice.disabled, Some(Disabled::ByOperator));
+    }
+
+    #[tokio::test]
+    async fn an_owner_whose_record_cannot_be_read_is_added_anew_and_others_are_left_out() {
+        let records = Records::new(Arc::new(Memory::new()));
+        let hash = PasswordPhc::parse(
+            "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0$\
+             Q2tvSXJ2QkFLWjN3N0FvZ2N4d2d3QVZzSkNJ",
+        )
+        .unwrap();
+        let store = records.store();
+        for name in ["aaron", "alice"] {
+            store.put(&Key::user(name), b"{", None).await.unwrap();
+        }
+        let alice = LoginName::parse("alice").unwrap();
+        let former = ensure_owner(&records, &alice, &hash, NOW, &mut OsRng).await;
+        assert_eq!(former.unwrap(), []);
+        let alice = records.user("alice", NOW).await.unwrap().unwrap();
+        assert!(alice.configured);
+        assert_eq!(no_owner(&records, NOW).await.unwrap().len(), 1);
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::identity::people;
-use crate::revoke::take_back;
+use crate::revoke::{take_back, take_back_unread};
 use crate::revoke_all::{Whose, cut_off};
 use gateway_core::access_token::{Check, VerifiedToken};
 use gateway_core::client::ClientId;
@@ -136,8 +136,8 @@ async fn cutting_off_a_client_ends_tokens_grants_and_codes_of_before_and_none_of
     let spared = token_of(&server, &bystander, NOW).await;
 
     let id = ClientId::new(client.clone());
-    let known = cut_off(&server, Whose::Client(&id), NOW).await.unwrap();
-    assert_eq!(known, 3);
+    let cut = cut_off(&server, Whose::Client(&id), NOW).await.unwrap();
+    assert_eq!(cut.complete(), Ok(3));
     for (token, which) in [(&old, "old"), (&young, "young"), (&ahead, "ahead")] {
         assert!(is_revoked(&server, token), "{which}");
     }
@@ -177,7 +177,8 @@ async fn a_cut_ends_tokens_whose_grant_nobody_remembers() {
         .await
         .unwrap();
     let alice = UserId::new("u_1");
-    assert_eq!(cut_off(&server, Whose::User(&alice), NOW).await.unwrap(), 0);
+    let cut = cut_off(&server, Whose::User(&alice), NOW).await.unwrap();
+    assert_eq!(cut.complete(), Ok(0));
     assert!(is_revoked(&server, &token));
 }
 
@@ -221,8 +222,9 @@ async fn what_cannot_be_read_keeps_nothing_else_from_being_revoked() {
     let unreadable = Key::grant(&GrantId::new("g_"));
     store.put(&unreadable, b"{", None).await.unwrap();
     let alice = UserId::new("u_1");
-    let cut = cut_off(&server, Whose::User(&alice), NOW).await;
-    assert!(matches!(cut, Err(StoreError::Corrupt(_))), "{cut:?}");
+    let cut = cut_off(&server, Whose::User(&alice), NOW).await.unwrap();
+    assert_eq!(cut.grants, 1);
+    assert!(matches!(cut.complete(), Err(StoreError::Corrupt(_))));
     assert!(is_revoked(&server, &token));
 
     let token = token_of(&server, &client, NOW).await;
@@ -232,4 +234,20 @@ async fn what_cannot_be_read_keeps_nothing_else_from_being_revoked() {
     assert!(!is_revoked(&server, &token));
     take_back(&server, &grant, NOW).await.unwrap();
     assert!(is_revoked(&server, &token));
+}
+
+#[tokio::test]
+async fn a_grant_that_cannot_be_read_is_taken_back_by_its_id_and_is_gone() {
+    let server = watched();
+    let client = public_client(&server, "App").await;
+    let token = token_of(&server, &client, NOW).await;
+    let id = verified(&server, &token).claims().grant.clone();
+    let store = server.records.store();
+    store.put(&Key::grant(&id), b"{", None).await.unwrap();
+    let record = take_back_unread(&server, &id, NOW).await.unwrap();
+    assert_eq!(record.grant.as_deref(), Some(id.as_str()));
+    assert!(is_revoked(&server, &token));
+    let alice = UserId::new("u_1");
+    let cut = cut_off(&server, Whose::User(&alice), NOW).await.unwrap();
+    assert_eq!(cut.complete(), Ok(0), "nothing unreadable is left");
 }

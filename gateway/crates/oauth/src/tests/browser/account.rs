@@ -17,7 +17,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId, Pin, Tools, UserId};
 use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::Response;
-use gateway_store::Disabled;
+use gateway_store::{Disabled, Key};
 
 /// Bob, too, with the same password.
 async fn server_of_two() -> AuthorizationServer {
@@ -302,4 +302,33 @@ async fn a_grant_that_ended_is_not_shown_and_a_lost_client_does_not_hide_one() {
     assert!(text(&page).contains("Not known any more"));
     assert!(!text(&page).contains("<script"));
     assert!(text(&page).contains("The backend does not answer right now"));
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_costs_the_page_and_the_buttons_nothing_else() {
+    let server = server_of_alice().await;
+    let broken = granted(&server, "alice", "g_1", "c_1").await;
+    let sound = granted(&server, "alice", "g_2", "c_1").await;
+    let other = granted(&server, "alice", "g_3", "c_2").await;
+    let mut browser = logged_in(&server, "alice").await;
+    let store = server.records.store();
+    let client = ClientId::new("c_1");
+    for key in [Key::client(&client), Key::last_use(&sound.id)] {
+        store.put(&key, b"{", None).await.unwrap();
+    }
+    let (grants, seal) = revoke_form(&account(&server, &mut browser).await);
+    assert_eq!(grants, "g_1 g_2");
+    store
+        .put(&Key::grant(&broken.id), b"{", None)
+        .await
+        .unwrap();
+    account(&server, &mut browser).await;
+    let answer = press(&server, &browser, &grants, &seal).await;
+    assert_eq!(answer.status(), StatusCode::OK, "{}", text(&answer));
+    assert_eq!(
+        revocations(&server, server.clock.now()).await,
+        ["g_1", "g_2"]
+    );
+    assert!(!is_there(&server, &broken).await && !is_there(&server, &sound).await);
+    assert!(is_there(&server, &other).await);
 }

@@ -8,6 +8,7 @@ use crate::identity::{self, LoginName, Password};
 use crate::pages::Goal;
 use crate::{home, login, session};
 use gateway_core::protocol::web::Response;
+use gateway_store::Key;
 
 #[tokio::test]
 async fn a_login_opens_a_new_session_and_goes_on_with_the_request_it_was_for() {
@@ -206,4 +207,21 @@ async fn logging_out_needs_the_form_of_a_page_and_ends_the_session() {
             .unwrap()
             .is_none()
     );
+}
+
+#[tokio::test]
+async fn the_record_of_somebody_else_that_cannot_be_read_costs_nobody_their_login() {
+    let server = server_of_alice().await;
+    let store = server.records.store();
+    store.put(&Key::user("aaron"), b"{", None).await.unwrap();
+    let mut browser = Browser::new();
+    let wrong = browser.log_in(&server, None, "wrong").await;
+    assert_eq!(wrong.status(), StatusCode::FORBIDDEN);
+    assert_eq!(
+        location(&browser.log_in(&server, None, PASSWORD).await),
+        "/"
+    );
+    // Nor does the time of a name that nobody has depend on it.
+    let decoy = server.records.any_user(server.clock.now()).await.unwrap();
+    assert_eq!(decoy.unwrap().name, "alice");
 }
