@@ -89,11 +89,11 @@ async fn register(
     let id = accepted.derived_id(&server.tags.derive("client_id"));
     if let Some(client) = server.records.client(&id, now).await.map_err(store_fault)? {
         within_limit(server, request.peer, Known::Again, now).await?;
-        server
-            .records
-            .keep_client(&client, now + REMEMBERED, now)
-            .await
-            .map_err(store_fault)?;
+        // Its record stays as it is: a later version may have written it, and one that the operator
+        // removed at this moment stays removed.
+        let until = now + REMEMBERED.max(server.settings.longest_grant(&client));
+        let extended = server.records.extend_client(&client.id, until, now);
+        extended.await.map_err(store_fault)?;
         return Ok(Registered {
             client,
             secret: None,

@@ -5,6 +5,7 @@ use crate::clients::{self, NotFound};
 use crate::fetch::{Documents, Fetcher, Limits};
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::reason::Reason;
+use gateway_store::Key;
 
 #[tokio::test]
 async fn registering_the_same_again_is_the_same_client_and_floods_are_limited() {
@@ -26,6 +27,25 @@ async fn registering_the_same_again_is_the_same_client_and_floods_are_limited() 
     assert!(!header(&response, "retry-after").is_empty());
     // Whoever was there before is not locked out.
     assert_eq!(public_client(&server, "App").await, first);
+}
+
+#[tokio::test]
+async fn registering_the_same_again_leaves_the_record_as_a_later_version_wrote_it() {
+    let server = server();
+    let id = ClientId::new(public_client(&server, "App").await);
+    let (store, key) = (server.records.store(), Key::client(&id));
+    let bytes = store.get(&key, super::NOW).await.unwrap().unwrap();
+    let later = String::from_utf8(bytes).unwrap();
+    let later = later.replacen('{', "{\"of_a_later_version\":1,", 1);
+    let until = super::NOW + Duration::from_secs(60);
+    store
+        .put(&key, later.as_bytes(), Some(until))
+        .await
+        .unwrap();
+    assert_eq!(public_client(&server, "App").await, id.as_str());
+    // It is there beyond its earlier time, and nothing of it is lost.
+    let kept = store.get(&key, until).await.unwrap();
+    assert_eq!(kept.as_deref(), Some(later.as_bytes()));
 }
 
 #[tokio::test]
