@@ -114,7 +114,9 @@ impl Admin {
         let view = if age <= STALE {
             Ok(())
         } else {
-            Err("the list of revocations is out of date".to_owned())
+            let why = self.revocations.fault().map(|fault| format!(": {fault}"));
+            let why = why.unwrap_or_default();
+            Err(format!("the list of revocations is out of date{why}"))
         };
         let mut body = String::new();
         let mut status = StatusCode::OK;

@@ -303,11 +303,11 @@ async fn first_reading(
 ) -> Result<(), StartError> {
     let started = Instant::now();
     while revocations.age(clock.now()) == Duration::MAX {
-        if started.elapsed() > STORE_START {
-            return Err(StartError::StoreAway {
-                url: url.to_owned(),
-                error: StoreError::Away("the revocations could not be read".to_owned()),
-            });
+        let fault = revocations.fault();
+        let is_corrupt = fault.as_ref().is_some_and(StoreError::is_corrupt);
+        if is_corrupt || started.elapsed() > STORE_START {
+            let unread = || StoreError::Away("the revocations could not be read".to_owned());
+            return Err(StartError::of_store(url, fault.unwrap_or_else(unread)));
         }
         sleep(Duration::from_millis(10)).await;
     }

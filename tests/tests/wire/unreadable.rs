@@ -1,5 +1,5 @@
 //! A record of the store that can't be read costs itself and nothing else: it is told of, left out, and
-//! can be taken away.
+//! can be taken away. And where nothing can be decided without it, that is said instead of an outage.
 
 use std::time::{Duration, Instant};
 
@@ -97,6 +97,33 @@ async fn a_record_that_cannot_be_read_is_left_out_told_of_and_can_be_taken_away(
     assert_eq!(status(&fixture, &broken).await?, 401);
     let removed = done(gateway, &["clients", "rm", &client.client_id], "").await?;
     assert!(removed.out.starts_with("removed; revoked 0"), "{removed:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn revocations_that_cannot_be_read_are_told_as_such_and_a_start_does_not_wait() -> Result<()>
+{
+    let fixture = Fixture::on(StoreKind::Redis).await?;
+    let redis = fixture.redis.as_ref().context("this world has one")?;
+    redis
+        .say(&["ZADD", "gateway:revocations", "1000000", "nonsense"])
+        .await?;
+    let begun = Instant::now();
+    let failed = fixture.replica(|setup| setup).await.err();
+    let said = format!(
+        "{:#}",
+        failed.context("it knows nothing of what was revoked")?
+    );
+    assert!(
+        said.contains("holds what the gateway did not write"),
+        "{said}"
+    );
+    assert!(!said.contains("does not answer"), "{said}");
+    assert!(
+        begun.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        begun.elapsed()
+    );
     Ok(())
 }
 

@@ -16,7 +16,7 @@ use crate::server::AuthorizationServer;
 use crate::{discovery, error_response};
 use gateway_core::access_token::{self, VerifiedToken};
 use gateway_core::clock::Timestamp;
-use gateway_core::policy::{AccessToken, Audience, RevocationStatus, TokenRejection};
+use gateway_core::policy::{AccessToken, Audience, TokenRejection};
 use gateway_core::protocol::bearer::BearerToken;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::resource::Mount;
@@ -107,11 +107,7 @@ async fn confirm(
         .records
         .view()
         .ok_or(TokenRejection::Unknown(Reason::StoreUnavailable))?;
-    let status = RevocationStatus {
-        revoked: view.revokes(&token),
-        remembers_since: view.epoch().map(|epoch| epoch.counts_from()),
-        age: view.age(now),
-    };
+    let status = view.status(&token, now);
     let audience = Audience {
         resource: &mount.resource(&server.settings.issuer),
         backend: &mount.name,

@@ -12,7 +12,7 @@ use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
 use gateway_core::access_token::{self, Keys, VerifiedToken};
 use gateway_core::clock::Timestamp;
-use gateway_core::policy::{AccessToken, Audience, RevocationStatus, TokenRejection};
+use gateway_core::policy::{AccessToken, Audience, TokenRejection};
 use gateway_core::protocol::bearer::{BearerToken, Presented};
 use gateway_oauth::AuthorizationServer;
 use gateway_store::RevocationView;
@@ -61,11 +61,7 @@ impl TokenConfirmation {
             Presented::Token(bearer) => bearer,
         };
         let token = self.verified(&bearer)?;
-        let status = RevocationStatus {
-            revoked: self.revocations.revokes(&token),
-            remembers_since: self.revocations.epoch().map(|epoch| epoch.counts_from()),
-            age: self.revocations.age(now),
-        };
+        let status = self.revocations.status(&token, now);
         let audience = Audience {
             resource: &mounted.resource,
             backend: &mounted.backend.mount.name,

@@ -26,6 +26,7 @@ use gateway_core::client::ClientId;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::amendment::{Amended, Amendment};
 use gateway_core::grants::{Grant, GrantId, UserId};
+use gateway_core::policy::RevocationStatus;
 use gateway_core::reason::Reason;
 use gateway_core::secret;
 
@@ -51,6 +52,8 @@ struct State {
     epoch: Option<StoreEpoch>,
     /// The last successful reading, on the wall clock and on one that never jumps.
     read: Option<(Timestamp, Instant)>,
+    /// Why the reading since then failed, if it did.
+    fault: Option<StoreError>,
 }
 
 /// What was given before a moment is revoked.
@@ -189,6 +192,21 @@ impl RevocationView {
         self.state.read().epoch.clone()
     }
 
+    /// Why the last reading failed, if it did.
+    pub fn fault(&self) -> Option<StoreError> {
+        self.state.read().fault.clone()
+    }
+
+    /// What this view says about a token at this moment.
+    pub fn status(&self, token: &VerifiedToken, now: Timestamp) -> RevocationStatus {
+        RevocationStatus {
+            revoked: self.revokes(token),
+            remembers_since: self.epoch().map(|epoch| epoch.counts_from()),
+            age: self.age(now),
+            fault: self.state.read().fault.as_ref().map(StoreError::reason),
+        }
+    }
+
     /// The time since the store was last read to its end. A clock that jumps back makes nothing
     /// look fresh.
     pub fn age(&self, now: Timestamp) -> Duration {
@@ -240,6 +258,7 @@ impl RevocationView {
     fn confirm(&self, epoch: StoreEpoch, now: Timestamp) {
         let mut state = self.state.write();
         state.read = Some((now, Instant::now()));
+        state.fault = None;
         if state.epoch.as_ref() != Some(&epoch) {
             state.epoch = Some(epoch);
         }
@@ -275,6 +294,7 @@ async fn follow(view: Weak<RevocationView>, store: Arc<dyn Store>, clock: Clock)
                 }
             }
             Err(error) => {
+                view.state.write().fault = Some(error.clone());
                 let reason = error.reason();
                 if failing.replace(reason) != Some(reason) {
                     log_failing(&error);

@@ -249,6 +249,7 @@ impl<'a> Case<'a> {
             revoked: false,
             remembers_since: Some(Timestamp::from_secs(0)),
             age: Duration::ZERO,
+            fault: None,
         };
         AccessToken::confirm(self.token.clone()?, audience, status, self.now)
     }

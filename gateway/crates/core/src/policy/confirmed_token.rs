@@ -25,6 +25,8 @@ pub struct RevocationStatus {
     pub remembers_since: Option<Timestamp>,
     /// How long ago the view was last brought up to date.
     pub age: Duration,
+    /// Why it could not be brought up to date since, where that is known.
+    pub fault: Option<Reason>,
 }
 
 /// Why a token does not count.
@@ -78,11 +80,10 @@ impl AccessToken {
         if status.revoked {
             return Err(TokenRejection::Invalid(Reason::GrantRevoked));
         }
-        let Some(since) = status.remembers_since else {
-            return Err(TokenRejection::Unknown(Reason::StoreUnavailable));
-        };
+        let unknown = TokenRejection::Unknown(status.fault.unwrap_or(Reason::StoreUnavailable));
+        let since = status.remembers_since.ok_or(unknown)?;
         if status.age > VIEW_LIFETIME {
-            return Err(TokenRejection::Unknown(Reason::StoreUnavailable));
+            return Err(unknown);
         }
         // A store that was emptied forgot its revocations: what is older than it may be revoked.
         // No leeway for clocks counts in favour of a token here; `since` has it within.

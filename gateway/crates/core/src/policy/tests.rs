@@ -25,6 +25,7 @@ const GOOD: RevocationStatus = RevocationStatus {
     revoked: false,
     remembers_since: Some(Timestamp::from_secs(5_000)),
     age: Duration::from_secs(1),
+    fault: None,
 };
 
 fn resource() -> Resource {
@@ -175,6 +176,20 @@ fn what_cannot_be_known_is_a_fault_of_ours_and_no_bad_token() {
         confirm(never),
         Some(TokenRejection::Unknown(Reason::StoreUnavailable))
     );
+    // A store that answers what can't be read is no store that does not answer.
+    for status in [old, never] {
+        let status = RevocationStatus {
+            fault: Some(Reason::RecordUnreadable),
+            ..status
+        };
+        let expected = TokenRejection::Unknown(Reason::RecordUnreadable);
+        assert_eq!(confirm(status), Some(expected));
+    }
+    let young = RevocationStatus {
+        fault: Some(Reason::RecordUnreadable),
+        ..GOOD
+    };
+    assert_eq!(confirm(young), None);
     // What is known to be revoked stays so.
     let revoked = RevocationStatus {
         revoked: true,

@@ -201,6 +201,37 @@ async fn a_key_of_another_type_is_corrupt_and_no_outage() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_view_of_revocations_that_cannot_be_read_says_why() {
+    let server = Server::start(&[]);
+    let store = open(&server.url());
+    server.operate(&["ZADD", "gateway:revocations", "7", "5ecret"]);
+    let view = RevocationView::follow(Arc::clone(&store), Clock, &Handle::current());
+    let fault = async || {
+        let started = Instant::now();
+        loop {
+            let fault = view.fault();
+            if fault.is_some() || view.age(Clock.now()) < Duration::MAX {
+                return fault;
+            }
+            assert!(started.elapsed() < Duration::from_secs(10), "no reading");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let met = fault().await.expect("an entry is none of ours");
+    assert!(
+        met.is_corrupt() && !met.to_string().contains("5ecret"),
+        "{met}"
+    );
+    server.operate(&["ZREM", "gateway:revocations", "5ecret"]);
+    let started = Instant::now();
+    while view.fault().is_some() {
+        assert!(started.elapsed() < Duration::from_secs(10), "it is mended");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(view.age(Clock.now()) < Duration::MAX);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
     let mut server = Server::start(&["--appendonly", "yes", "--appendfsync", "always"]);
     let store = open(&server.url());
