@@ -128,6 +128,13 @@ struct State {
     missing: AtomicU64,
 }
 
+impl Pen {
+    /// Whether records are lost that go to this log. Without a writer all are, whoever ended it.
+    fn is_failing(&self) -> bool {
+        self.state.failing.load(Ordering::Relaxed) || self.queue.is_abandoned()
+    }
+}
+
 impl Journal {
     /// No audit log.
     pub const fn off() -> Self {
@@ -205,7 +212,7 @@ impl Journal {
             return Ok(());
         };
         let pen = shared.pen(record.event);
-        if pen.state.failing.load(Ordering::Relaxed) {
+        if pen.is_failing() {
             pen.state.missing.fetch_add(1, Ordering::Relaxed);
             return shared.failed();
         }
@@ -275,9 +282,7 @@ impl Shared {
     }
 
     fn is_failing(&self) -> bool {
-        let pens = [&self.access, &self.calls];
-        pens.iter()
-            .any(|pen| pen.state.failing.load(Ordering::Relaxed))
+        self.access.is_failing() || self.calls.is_failing()
     }
 
     fn failing(&self) -> Result<(), Unwritable> {

@@ -6,6 +6,7 @@
 //! record is durable wakes it at once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ pub(super) struct Queue {
     state: Mutex<State>,
     wake: Condvar,
     most: usize,
+    gather: Duration,
+    /// Whether there is no writer any more.
+    is_abandoned: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -50,8 +54,6 @@ struct State {
     is_awaited: bool,
     /// Whether the writer sleeps until something comes.
     is_asleep: bool,
-    /// Whether there is no writer any more.
-    is_abandoned: bool,
 }
 
 /// An entry was not taken: too many wait, or nobody writes any more.
@@ -65,19 +67,30 @@ pub(super) struct Receiver(Arc<Queue>);
 impl Queue {
     /// A queue of at most so many entries.
     pub(super) fn new(most: usize) -> (Arc<Self>, Receiver) {
+        Self::gathering(GATHER, most)
+    }
+
+    fn gathering(gather: Duration, most: usize) -> (Arc<Self>, Receiver) {
         let queue = Arc::new(Self {
             state: Mutex::default(),
             wake: Condvar::new(),
             most,
+            gather,
+            is_abandoned: AtomicBool::new(false),
         });
         (Arc::clone(&queue), Receiver(queue))
+    }
+
+    /// Whether there is no writer any more: what is entered from now on is written nowhere.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
     }
 
     /// Puts an entry at the end.
     pub(super) fn push(&self, entry: Entry) -> Result<(), Refused> {
         let mut state = self.state.lock();
         let is_full = state.entries.len() >= self.most && !matches!(entry, Entry::Close(_));
-        if is_full || state.is_abandoned {
+        if is_full || self.is_abandoned() {
             return Err(Refused);
         }
         let is_awaited = entry.is_awaited();
@@ -106,7 +119,7 @@ impl Receiver {
         }
         if !state.entries.is_empty() {
             let gathers = |state: &mut State| !state.is_awaited && state.entries.len() < BATCH;
-            queue.wake.wait_while_for(&mut state, gathers, GATHER);
+            queue.wake.wait_while_for(&mut state, gathers, queue.gather);
         }
         state.is_awaited = false;
         std::mem::take(&mut state.entries)
@@ -116,7 +129,7 @@ impl Receiver {
 impl Drop for Receiver {
     fn drop(&mut self) {
         let mut state = self.0.state.lock();
-        state.is_abandoned = true;
+        self.0.is_abandoned.store(true, Ordering::Release);
         // Whoever waits for one of them learns that it is not written.
         state.entries.clear();
     }
@@ -124,50 +137,87 @@ impl Drop for Receiver {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::sync::mpsc;
 
     use super::*;
     use gateway_core::audit::Event;
+
+    /// Longer than any test: who gathers for so long takes nothing.
+    const FOR_EVER: Duration = Duration::from_secs(3600);
+    /// What a thread may need to get its turn, on a machine that is busy with something else.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     fn record() -> Entry {
         Entry::Record(Box::new(Record::of(Event::Call)), None)
     }
 
+    fn numbered(number: usize) -> Entry {
+        let mut record = Record::of(Event::Call);
+        record.detail = Some(number.to_string());
+        Entry::Record(Box::new(record), None)
+    }
+
+    fn awaited() -> Entry {
+        let (told, _) = oneshot::channel();
+        Entry::Record(Box::new(Record::of(Event::Token)), Some(told))
+    }
+
+    /// What a writer takes, batch for batch, in a thread of its own.
+    fn batches(receiver: Receiver) -> mpsc::Receiver<Vec<Entry>> {
+        let (tell, told) = mpsc::channel();
+        std::thread::spawn(move || while tell.send(receiver.take(FOR_EVER)).is_ok() {});
+        told
+    }
+
     #[test]
     fn what_comes_together_is_taken_together_and_in_order() {
-        let (queue, receiver) = Queue::new(100);
-        let writer = std::thread::spawn(move || {
-            let mut taken = vec![receiver.take(Duration::from_secs(5))];
-            taken.push(receiver.take(Duration::from_millis(50)));
-            taken
-        });
+        let (queue, receiver) = Queue::gathering(FOR_EVER, 100);
+        let batches = batches(receiver);
         for number in 0..20 {
-            let mut record = Record::of(Event::Call);
-            record.detail = Some(number.to_string());
-            queue
-                .push(Entry::Record(Box::new(record), None))
-                .expect("there is room");
+            queue.push(numbered(number)).expect("there is room");
         }
-        let taken = writer.join().expect("it does not panic");
-        assert!(taken.len() == 2 && !taken[0].is_empty());
-        let details = taken.into_iter().flatten().map(|entry| match entry {
+        // All of them gather, whenever the thread was woken, until somebody waits.
+        queue.push(awaited()).expect("there is room");
+        let taken = batches.recv_timeout(PATIENCE).expect("nobody gathers on");
+        assert_eq!(taken.len(), 21);
+        let details = taken.into_iter().take(20).map(|entry| match entry {
             Entry::Record(record, _) => record.detail.unwrap_or_default(),
             Entry::Close(_) => String::new(),
         });
-        let expected = (0..20).map(|number| number.to_string());
-        assert!(details.eq(expected));
+        assert!(details.eq((0..20).map(|number| number.to_string())));
     }
 
     #[test]
     fn whoever_waits_for_a_record_does_not_wait_for_others_to_gather() {
+        let (queue, receiver) = Queue::gathering(FOR_EVER, 100);
+        // Also the first one, and one that comes while the writer sleeps.
+        queue.push(awaited()).expect("there is room");
+        let batches = batches(receiver);
+        for _ in 0..3 {
+            let taken = batches.recv_timeout(PATIENCE).expect("nobody gathers on");
+            assert_eq!(taken.len(), 1);
+            queue.push(awaited()).expect("there is room");
+        }
+    }
+
+    #[test]
+    fn many_records_do_not_gather_for_longer() {
+        let (queue, receiver) = Queue::gathering(FOR_EVER, 2 * BATCH);
+        let batches = batches(receiver);
+        for number in 0..BATCH {
+            queue.push(numbered(number)).expect("there is room");
+        }
+        let taken = batches.recv_timeout(PATIENCE).expect("nobody gathers on");
+        assert_eq!(taken.len(), BATCH);
+    }
+
+    #[test]
+    fn a_record_that_nobody_waits_for_is_taken_all_the_same() {
         let (queue, receiver) = Queue::new(100);
+        let batches = batches(receiver);
         queue.push(record()).expect("there is room");
-        let (told, _durable) = oneshot::channel();
-        let awaited = Entry::Record(Box::new(Record::of(Event::Token)), Some(told));
-        queue.push(awaited).expect("there is room");
-        let start = Instant::now();
-        assert_eq!(receiver.take(Duration::from_secs(5)).len(), 2);
-        assert!(start.elapsed() < GATHER);
+        let taken = batches.recv_timeout(PATIENCE).expect("it is taken");
+        assert_eq!(taken.len(), 1);
     }
 
     #[test]
@@ -182,8 +232,10 @@ mod tests {
         assert_eq!(receiver.take(Duration::ZERO).len(), 3);
         let awaited = Entry::Record(Box::new(Record::of(Event::Token)), Some(told));
         assert_eq!(queue.push(awaited), Ok(()));
+        assert!(!queue.is_abandoned());
         drop(receiver);
         assert!(durable.try_recv().is_err());
+        assert!(queue.is_abandoned());
         assert_eq!(queue.push(record()), Err(Refused));
     }
 }

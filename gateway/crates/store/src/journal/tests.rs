@@ -83,7 +83,14 @@ async fn a_record_that_nobody_waits_for_is_on_disk_soon() {
     let settings = settings(&folder);
     let journal = Journal::open(&settings, &tags(), Clock).unwrap();
     journal.append(record("noted")).unwrap();
-    tokio::time::sleep(DURABLE_WITHIN * 5).await;
+    // Whoever closes the log, or enters another record, would write this one, too.
+    for _ in 0..600 {
+        let text = fs::read_to_string(settings.calls_file()).unwrap();
+        if text.contains("\"noted\"") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
     assert_eq!(count(&verified(&settings), "\"noted\""), 1);
     let _ = fs::remove_dir_all(folder);
 }
@@ -221,7 +228,7 @@ async fn a_log_that_cannot_be_written_refuses_until_it_can() {
     assert_eq!(journal.append(record("lost too")), Err(Unwritable));
     fs::remove_file(&folder).unwrap();
     fs::rename(&away, &folder).unwrap();
-    for _ in 0..50 {
+    for _ in 0..600 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         if journal.ready().is_ok() {
             break;
@@ -231,6 +238,34 @@ async fn a_log_that_cannot_be_written_refuses_until_it_can() {
     journal.close();
     let lines = verified(&settings);
     assert_eq!(count(&lines, "could not be written"), 1, "{lines:?}");
+    let _ = fs::remove_dir_all(folder);
+}
+
+/// Its thread could not be started, or came to a bad end.
+#[tokio::test]
+async fn a_log_without_its_writer_is_not_ready_before_anything_was_entered() {
+    let folder = folder("writerless");
+    let settings = settings(&folder);
+    for on_failure in [OnFailure::Refuse, OnFailure::Continue] {
+        let settings = Settings {
+            on_failure,
+            ..settings.clone()
+        };
+        let mut journal = Journal::open(&settings, &tags(), Clock).unwrap();
+        assert!(!journal.is_failing());
+        let shared = Arc::get_mut(journal.0.as_mut().unwrap()).unwrap();
+        // The writer of the calls goes on; the one of what gives access is gone.
+        shared.access.queue = queue::Queue::new(QUEUE).0;
+        assert!(journal.is_failing());
+        let expected = match on_failure {
+            OnFailure::Refuse => Err(Unwritable),
+            OnFailure::Continue => Ok(()),
+        };
+        assert_eq!(journal.ready(), expected);
+        let token = Record::of(Event::Token);
+        assert_eq!(journal.append(token.clone()), expected);
+        assert_eq!(journal.append_durable(token).await, expected);
+    }
     let _ = fs::remove_dir_all(folder);
 }
 
