@@ -25,12 +25,29 @@ const SHORT: usize = LONGEST / 6;
 /// Writes what is still to be written when it is dropped, at the end of the process.
 pub(super) struct Logging(Option<Batched>);
 
-impl Drop for Logging {
-    fn drop(&mut self) {
+impl Logging {
+    /// Writes what is still to be written: whatever else goes to standard error comes after it.
+    pub(super) fn flush(&self) {
         if let Some(batched) = &self.0 {
             batched.flush();
         }
     }
+}
+
+impl Drop for Logging {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+/// What led to a panic is read before what it says itself.
+fn flush_before_panics(batched: &Batched) {
+    let batched = batched.clone();
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        batched.flush_if_free();
+        tell(panic);
+    }));
 }
 
 /// Sets the logger for the rest of the process.
@@ -48,6 +65,7 @@ pub(super) fn start(format: LogFormat, level: LevelFilter) -> Logging {
     let batched = match format {
         LogFormat::Json => {
             let batched = Batched::start();
+            flush_before_panics(&batched);
             builder.format(|buffer, record| {
                 if record.level() <= Level::Warn {
                     Batched::urgent();
@@ -67,21 +85,39 @@ pub(super) fn start(format: LogFormat, level: LevelFilter) -> Logging {
 }
 
 fn json_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<()> {
-    let mut line = Line(Vec::with_capacity(1024));
-    let at = humantime::format_rfc3339_millis(Clock.now().to_system_time());
-    line.member("ts", &at.to_string());
-    line.member("level", &record.level().as_str().to_lowercase());
+    let mut line = Line::new(record.level());
     let _ = record.key_values().visit(&mut line);
-    line.member("message", &message(record));
-    line.member("module", record.target());
-    line.0.extend_from_slice(b"}\n");
-    buffer.write_all(&line.0)
+    buffer.write_all(&line.finish(&message(record), record.target()))
+}
+
+/// The line that stands for others, which standard error did not take.
+fn lost_line(lines: u64) -> Vec<u8> {
+    let mut line = Line::new(Level::Error);
+    line.member("event", "log_lines_lost");
+    line.member("lines", &lines);
+    let message = "standard error did not take the lines that stood here";
+    line.finish(message, module_path!())
 }
 
 /// A JSON object that is being written.
 struct Line(Vec<u8>);
 
 impl Line {
+    fn new(level: Level) -> Self {
+        let mut line = Self(Vec::with_capacity(1024));
+        let at = humantime::format_rfc3339_millis(Clock.now().to_system_time());
+        line.member("ts", &at.to_string());
+        line.member("level", &level.as_str().to_lowercase());
+        line
+    }
+
+    fn finish(mut self, message: &str, module: &str) -> Vec<u8> {
+        self.member("message", message);
+        self.member("module", module);
+        self.0.extend_from_slice(b"}\n");
+        self.0
+    }
+
     fn member(&mut self, name: &str, value: &(impl Serialize + ?Sized)) {
         let Self(bytes) = self;
         bytes.push(if bytes.is_empty() { b'{' } else { b',' });

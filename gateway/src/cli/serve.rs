@@ -29,10 +29,11 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    let _logging = logging::start(config.log.format, config.log.level);
+    let logging = logging::start(config.log.format, config.log.level);
     match start(configuration, &config) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            logging.flush();
             eprintln!("error: {error:#}");
             ExitCode::from(UNAVAILABLE)
         }
