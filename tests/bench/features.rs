@@ -20,7 +20,7 @@ const CHOSEN: usize = 20;
 /// The size of large answers, in bytes.
 const MEBIBYTE: usize = 1 << 20;
 /// Rules that ask for the arguments of what is called.
-const POLICY: &str = "deny if tool(\"erase\"), argument(\"recursive\", true);
+pub(crate) const POLICY: &str = "deny if tool(\"erase\"), argument(\"recursive\", true);
 deny if tool(\"search\"), argument(\"query\", $query), $query.contains(\"secret\");
 allow if true;
 ";
@@ -177,6 +177,7 @@ impl<'a> Rig<'a> {
             backends: vec![("/", self.light.address)],
             more,
             policy,
+            under: Vec::new(),
         })
         .await
     }
@@ -249,6 +250,6 @@ impl<'a> Rig<'a> {
     }
 }
 
-fn chosen() -> Vec<String> {
+pub(crate) fn chosen() -> Vec<String> {
     (0..TOOLS.min(CHOSEN)).map(tool_name).collect()
 }

@@ -106,6 +106,7 @@ pub(crate) async fn measure(
         backends: vec![("/", light.address)],
         more: "",
         policy: None,
+        under: Vec::new(),
     })
     .await?;
     let good = gateway.token("/").await?;

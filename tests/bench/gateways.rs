@@ -33,6 +33,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) more: &'static str,
     /// The text of its policy, if it has one.
     pub(crate) policy: Option<&'static str>,
+    /// The words of a program that it runs under, if it does.
+    pub(crate) under: Vec<String>,
 }
 
 /// A running gateway.
@@ -93,6 +95,12 @@ impl<'a> Gateway<'a> {
         })
     }
 
+    /// The same under another program.
+    pub(crate) async fn restart_under(mut self, under: Vec<String>) -> Result<Self> {
+        self.setup.under = under;
+        self.restart().await
+    }
+
     /// A file of its folder.
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.setup.folder.join(self.setup.name).join(name)
@@ -148,11 +156,12 @@ pub(crate) async fn session(url: &str, token: &str) -> Result<String> {
 async fn launch(setup: &Setup<'_>, address: SocketAddr, admin: SocketAddr) -> Result<Listening> {
     let file = setup.folder.join(setup.name).join("gateway.toml");
     let arguments = ["serve", "--config", &file.display().to_string()].map(String::from);
+    let (program, arguments) = programs::under(&setup.under, &binary("gateway"), &arguments);
     let mut listening = programs::start(
         setup.name,
         setup.folder,
         setup.processors,
-        &binary("gateway"),
+        &program,
         &arguments,
         address,
     )

@@ -74,6 +74,7 @@ pub(crate) async fn measure(
         backends: vec![("/", light.address)],
         more: LIMITS,
         policy: None,
+        under: Vec::new(),
     })
     .await?;
     let token = gateway.token("/").await?;

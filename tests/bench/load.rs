@@ -28,7 +28,7 @@ use crate::wire::{self, Answer, Call, FIRST_ID};
 /// No call may take longer.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Calls on each connection before the clock starts.
-const WARM_UP: u64 = 20;
+pub(crate) const WARM_UP: u64 = 20;
 
 /// How much load.
 #[derive(Clone, Copy, Debug)]

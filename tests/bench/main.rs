@@ -17,14 +17,18 @@
 //! | `floods` | what strangers' connections cost in memory, and a good client in time |
 //! | `round_trips` | what the gateway asks of Redis |
 //! | `revocation` | from a revocation to the last byte of each stream |
+//! | `instructions` | what a call needs of the processor, as callgrind counts it |
 //! | `report` | Markdown and JSON |
+//! | `compare` | this run beside a saved one |
 
 mod accounts;
 mod backend;
+mod compare;
 mod features;
 mod floods;
 mod gateways;
 mod generations;
+mod instructions;
 mod jwt;
 mod load;
 mod placement;
@@ -44,6 +48,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 use tests::program::{self, binary, workspace};
 use tests::redis::Redis;
 
@@ -91,6 +96,12 @@ enum Command {
         #[arg(long, default_value = "")]
         only: String,
     },
+    /// Only how many instructions a call needs, against nginx: fails if that has grown by more than 5 %.
+    Instructions {
+        /// Keep what is counted as what later runs are compared with.
+        #[arg(long)]
+        keep: bool,
+    },
     /// The backend that is measured behind every proxy; the benchmark starts it itself.
     ServeBackend {
         /// On loopback.
@@ -122,6 +133,12 @@ struct Options {
     /// Leave the gateway out.
     #[arg(long)]
     without_gateway: bool,
+    /// Print JSON instead of Markdown.
+    #[arg(long)]
+    json: bool,
+    /// The saved JSON of another run: say what got worse by more than noise, and fail if anything did.
+    #[arg(long)]
+    against: Option<PathBuf>,
 }
 
 impl Options {
@@ -186,6 +203,7 @@ async fn main() -> Result<ExitCode> {
             Some(Command::Floods { connections, only }) => {
                 floods_alone(connections.into(), &only).await
             }
+            Some(Command::Instructions { keep }) => count_instructions(keep).await,
             _ => benchmark(&arguments.options).await,
         }
     };
@@ -226,7 +244,26 @@ async fn floods_alone(connections: usize, only: &str) -> Result<ExitCode> {
     })
 }
 
+async fn count_instructions(keep: bool) -> Result<ExitCode> {
+    let folder = folder()?;
+    let counted = instructions::measure(&folder).await?;
+    println!("{}", instructions::markdown(&counted));
+    if keep {
+        instructions::keep(&counted)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(match counted.iter().any(instructions::Counted::has_grown) {
+        true => ExitCode::FAILURE,
+        false => ExitCode::SUCCESS,
+    })
+}
+
 async fn benchmark(options: &Options) -> Result<ExitCode> {
+    // Before the last run goes: it may be the one.
+    let against: Option<Value> = match &options.against {
+        Some(saved) => Some(serde_json::from_slice(&std::fs::read(saved)?)?),
+        None => None,
+    };
     let folder = folder()?;
     let placement = Placement::new(usize::from(options.threads))?;
     placement.place_ourselves().await?;
@@ -295,19 +332,30 @@ async fn benchmark(options: &Options) -> Result<ExitCode> {
         revoked,
         others,
     };
-    publish(&report, &folder)
-}
-
-fn publish(report: &Report, folder: &Path) -> Result<ExitCode> {
-    let json = folder.join("report.json");
-    std::fs::write(&json, serde_json::to_vec_pretty(&report.json())?)?;
-    println!("{}", report.markdown());
-    eprintln!("every round: {}", json.display());
+    let json = report.json();
+    publish(&report, &json, &folder, options.json)?;
+    let worse = against.map_or(Vec::new(), |before| compare::worse(&before, &json));
+    for line in &worse {
+        eprintln!("worse: {line}");
+    }
     let trips = report.round_trips.as_ref();
-    Ok(match trips.is_none_or(RoundTrips::none_per_call) {
+    let is_well = worse.is_empty() && trips.is_none_or(RoundTrips::none_per_call);
+    Ok(match is_well {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     })
+}
+
+fn publish(report: &Report, json: &Value, folder: &Path, as_json: bool) -> Result<()> {
+    let file = folder.join("report.json");
+    let text = serde_json::to_string_pretty(json)?;
+    std::fs::write(&file, &text)?;
+    match as_json {
+        true => println!("{text}"),
+        false => println!("{}", report.markdown()),
+    }
+    eprintln!("every round: {}", file.display());
+    Ok(())
 }
 
 /// A gateway of its own on a Redis of its own, under the same load.
@@ -324,6 +372,7 @@ async fn count_round_trips(plan: &Plan<'_>, bounds: Bounds) -> Result<RoundTrips
         backends: vec![("/", light.address)],
         more: "",
         policy: None,
+        under: Vec::new(),
     })
     .await?;
     let token = gateway.token("/").await?;

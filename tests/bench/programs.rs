@@ -127,6 +127,20 @@ pub(crate) async fn mcp_backend(folder: &Path, processors: Option<&str>) -> Resu
     .await
 }
 
+/// A program and its arguments, started by the words of another.
+pub(crate) fn under(
+    words: &[String],
+    program: &Path,
+    arguments: &[String],
+) -> (PathBuf, Vec<String>) {
+    let Some((first, rest)) = words.split_first() else {
+        return (program.to_owned(), arguments.to_vec());
+    };
+    let own = [program.display().to_string()];
+    let arguments = rest.iter().chain(&own).chain(arguments).cloned().collect();
+    (first.into(), arguments)
+}
+
 /// nginx that passes everything on and checks nothing.
 pub(crate) async fn nginx(
     folder: &Path,
@@ -135,6 +149,31 @@ pub(crate) async fn nginx(
     backend: SocketAddr,
 ) -> Result<Listening> {
     let address = free_address();
+    let arguments = configure_nginx(folder, threads, backend, address)?;
+    let program = find("nginx")?;
+    start("nginx", folder, processors, &program, &arguments, address).await
+}
+
+/// The same in one process, under another program.
+pub(crate) async fn nginx_alone(
+    folder: &Path,
+    words: &[String],
+    backend: SocketAddr,
+) -> Result<Listening> {
+    let address = free_address();
+    let mut arguments = configure_nginx(folder, 1, backend, address)?;
+    arguments.extend(["-g", "master_process off;"].map(String::from));
+    let (program, arguments) = under(words, &find("nginx")?, &arguments);
+    start("nginx", folder, None, &program, &arguments, address).await
+}
+
+/// Writes its configuration; the arguments that name it.
+fn configure_nginx(
+    folder: &Path,
+    threads: usize,
+    backend: SocketAddr,
+    address: SocketAddr,
+) -> Result<Vec<String>> {
     let file = folder.join("nginx.conf");
     let here = folder.display();
     let configuration = format!(
@@ -172,16 +211,9 @@ http {{
 "
     );
     std::fs::write(&file, configuration)?;
-    let arguments = ["-p", &here.to_string(), "-c", &file.display().to_string()].map(String::from);
-    start(
-        "nginx",
-        folder,
-        processors,
-        &find("nginx")?,
-        &arguments,
-        address,
-    )
-    .await
+    Ok(["-p", &here.to_string(), "-c", &file.display().to_string()]
+        .map(String::from)
+        .into())
 }
 
 /// HAProxy that verifies the signature, expiry and audience of an ES256 JWT at every

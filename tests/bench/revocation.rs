@@ -103,6 +103,7 @@ pub(crate) async fn measure(
         backends: vec![("/", light.address)],
         more: "",
         policy: None,
+        under: Vec::new(),
     };
     let first = Gateway::start(setup("replica-1", None)).await?;
     let shared = Some(("replica-1", first.listening.address));

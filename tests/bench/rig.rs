@@ -165,6 +165,7 @@ impl<'a> Rig<'a> {
             ],
             more: "",
             policy: None,
+            under: Vec::new(),
         })
         .await?;
         let token = gateway.token("/").await?;
