@@ -18,7 +18,9 @@
 //!
 //! A server with sessions is served with sessions (2025-03-26 to 2025-11-25): one that knows
 //! `server/discover`, without (2026-07-28): one that knows both, in both. It is found out once, by a
-//! first process, and a second where the first has no session. What the server does not speak is refused with 400, in the words
+//! first process, and a second where the first has no session, or has ended at `server/discover`, as
+//! servers made with older Rust SDKs do: it is asked to `initialize` alone. A refusal of the bridge itself
+//! is one by a server with sessions. What the server does not speak is refused with 400, in the words
 //! by which clients, and the gateway, find out: -32022 with what is spoken where there are no
 //! sessions, and otherwise -32600, as by a server that has never heard of 2026-07-28.
 //!

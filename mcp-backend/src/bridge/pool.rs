@@ -1,24 +1,26 @@
 //! All servers of a bridge: one for each session, one for each caller without, or one for all.
 
+pub mod detached;
 pub mod handshake;
 pub mod process_slots;
 pub mod server;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use mcp_protocol::to_stateful::Caller;
 use mcp_protocol::{RevisionFamilies, RevisionFamily};
-use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::bridge::connection::Audience;
-use crate::bridge::failure::Failure;
+use crate::bridge::failure::{End, Failure};
+use crate::bridge::pool::detached::Detached;
 use crate::bridge::pool::handshake::{Hello, Opening, PROBE};
 use crate::bridge::pool::process_slots::{LimitScope, Owner};
-use crate::bridge::pool::server::{Kit, MAKE_ROOM, Server};
+use crate::bridge::pool::server::{Kit, MAKE_ROOM, Open, Server};
 use crate::bridge::session::Session;
 
 /// Sessions at once. Without a process a session is small.
@@ -47,7 +49,8 @@ pub struct Pool {
     kit: Arc<Kit>,
     sharing: Sharing,
     keeps_lookout: bool,
-    families: OnceCell<RevisionFamilies>,
+    families: OnceLock<RevisionFamilies>,
+    finding_out: Detached<Result<RevisionFamilies, Failure>>,
     me: Weak<Pool>,
     all: Mutex<All>,
 }
@@ -69,7 +72,8 @@ impl Pool {
             kit: Arc::new(kit),
             sharing,
             keeps_lookout,
-            families: OnceCell::new(),
+            families: OnceLock::new(),
+            finding_out: Detached::default(),
             me: me.clone(),
             all: Mutex::default(),
         })
@@ -96,19 +100,34 @@ impl Pool {
 
     /// The revision families that the program speaks. The first time a process is started to find out,
     /// and a second one where the first has no session: one that was asked `server/discover` may refuse
-    /// `initialize`, though the program knows both.
+    /// `initialize`, though the program knows both. It is found out to the end, whoever waits for it.
     ///
     /// # Errors
     /// It can't be started, or does not say hello.
     pub async fn families(&self) -> Result<RevisionFamilies, Failure> {
-        let found = self.families.get_or_try_init(|| self.find_out());
-        found.await.copied()
+        if let Some(families) = self.known_families() {
+            return Ok(families);
+        }
+        let stopped = || Err(Failure::Ended(End::stopped()));
+        let Some(pool) = self.me.upgrade() else {
+            return stopped();
+        };
+        let find_out = || async move { pool.find_out().await };
+        let found = self.finding_out.join(find_out).await;
+        found.unwrap_or_else(stopped)
     }
 
     async fn find_out(&self) -> Result<RevisionFamilies, Failure> {
+        if let Some(families) = self.known_families() {
+            return Ok(families);
+        }
         let begun = Instant::now();
-        let open = self.lookout().open_beside().await?;
-        let is_stateless = matches!(*open.hello, Hello::Stateless(_));
+        let is_stateless = match self.open_first().await {
+            Ok(open) => matches!(*open.hello, Hello::Stateless(_)),
+            // It refuses the bridge, in a way that tells what it speaks. It may know other clients.
+            Err(Failure::Refused(_)) if !self.kit.families().is_empty() => false,
+            Err(failure) => return Err(failure),
+        };
         let families = match (self.sharing, is_stateless) {
             // What one process for all speaks is what it was begun with.
             (Sharing::Shared, true) => RevisionFamilies::NONE.and(RevisionFamily::Stateless),
@@ -122,17 +141,41 @@ impl Pool {
             }
         };
         log::info!(event = "families_known", server = self.kit.spec.name.as_str(), families = families.to_string(); "what the server speaks is known: {families}");
-        Ok(families)
+        Ok(*self.families.get_or_init(|| families))
+    }
+
+    /// The process that finds out. Some programs, such as those made with older Rust SDKs, end at a first
+    /// message that is not `initialize`: those have sessions, and are started again with it.
+    async fn open_first(&self) -> Result<Open, Failure> {
+        let lookout = self.lookout();
+        let opened = lookout.open_beside().await;
+        let has_ended = matches!(&opened, Err(Failure::Ended(end)) if *end != End::stopped());
+        if !has_ended || !self.kit.families().is_empty() {
+            return opened;
+        }
+        log::info!(event = "initialize_first", server = self.kit.spec.name.as_str(); "the process ended at `server/discover`; the next one is asked to `initialize` first");
+        self.kit.initialize_first.store(true, Ordering::Relaxed);
+        let again = lookout.open_beside().await;
+        // From now on it is known to have sessions, or nothing is known of it.
+        self.kit.initialize_first.store(false, Ordering::Relaxed);
+        again
     }
 
     /// Tries whether the program has sessions, too. Then it is looked at in one.
     async fn try_session(&self, patience: Duration) {
         let server = self.of_nobody(Opening::InSession);
-        if matches!(timeout(patience, server.open()).await, Ok(Ok(_))) {
-            self.kit.learn(RevisionFamily::Stateful);
-            let before = self.lock().lookout.replace(server);
-            if let Some(before) = before {
-                before.retire();
+        let opened = timeout(patience, server.open()).await;
+        let opened = opened.unwrap_or(Err(Failure::NoHello(patience)));
+        match opened {
+            Ok(_) => {
+                self.kit.learn(RevisionFamily::Stateful);
+                let before = self.lock().lookout.replace(server);
+                if let Some(before) = before {
+                    before.retire();
+                }
+            }
+            Err(failure) => {
+                log::info!(event = "no_sessions", server = self.kit.spec.name.as_str(); "a second process was asked to `initialize`, and the server has no sessions: {}", failure.in_full());
             }
         }
     }

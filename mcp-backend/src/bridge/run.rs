@@ -120,6 +120,7 @@ fn kit(options: &BridgeOptions) -> anyhow::Result<Kit> {
         slots: ProcessSlots::new(options.limits()),
         families: AtomicU8::new(0),
         is_proven: AtomicBool::new(false),
+        initialize_first: AtomicBool::new(false),
     })
 }
 

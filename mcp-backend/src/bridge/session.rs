@@ -91,19 +91,7 @@ impl Session {
         initialize: &Message,
         is_look: bool,
     ) -> Result<Object, Failure> {
-        let server = match pool.sharing() {
-            Sharing::Shared => pool.shared(),
-            Sharing::Session if is_look => pool.lookout(),
-            Sharing::Session => pool.server(
-                Opening::OfClient(initialize.clone()),
-                Audience::Session(Arc::clone(&self.outbox)),
-                self.owner.clone(),
-            ),
-        };
-        let open = match server.audience() {
-            Audience::Session(_) => server.open().await?,
-            _ => server.open_beside().await?,
-        };
+        let (server, open) = self.serve(pool, initialize, is_look).await?;
         let result = match (&*open.hello, server.audience()) {
             (Hello::Sessions(result, said), Audience::Shared(subscribers)) => {
                 let filter = Filter::everything(&said.capabilities, Vec::new());
@@ -116,6 +104,29 @@ impl Session {
         };
         let _ = self.server.set(server);
         Ok(result)
+    }
+
+    /// The server that is to serve it, and its process.
+    async fn serve(
+        &self,
+        pool: &Pool,
+        initialize: &Message,
+        is_look: bool,
+    ) -> Result<(Arc<Server>, Open), Failure> {
+        let is_shared = pool.sharing() == Sharing::Shared;
+        if is_shared || is_look {
+            let server = pool.lookout();
+            match server.open_beside().await {
+                // It refuses the bridge. It may know who looks.
+                Err(Failure::Refused(_)) if !is_shared => {}
+                opened => return Ok((server, opened?)),
+            }
+        }
+        let opening = Opening::OfClient(initialize.clone());
+        let audience = Audience::Session(Arc::clone(&self.outbox));
+        let server = pool.server(opening, audience, self.owner.clone());
+        let open = server.open().await?;
+        Ok((server, open))
     }
 
     /// Takes a message of the client, in a session that has begun.

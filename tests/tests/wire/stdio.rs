@@ -82,7 +82,7 @@ async fn signed_in(gateway: &Gateway, name: &str) -> Result<String> {
 #[tokio::test]
 async fn clients_of_every_family_are_served_whatever_the_server_speaks() -> Result<()> {
     let echo = json!({"é": [1, 2.5, null]});
-    for mode in ["sessions", "stateless", "either", "first"] {
+    for mode in ["sessions", "stateless", "either", "first", "strict"] {
         let served = OnStdio::start(mode).await?;
         let session = mcp::open_session(&served.gateway.url("/mcp"), &served.token).await?;
         let answer = served

@@ -83,6 +83,8 @@ pub(crate) async fn hello(
                     initialized(&mut ask(kit, connection, initialize()).await?).await?
                 } else if families.has(RevisionFamily::Stateless) {
                     by_discover(kit, connection, &nobody()).await?
+                } else if kit.initialize_first.load(Ordering::Relaxed) {
+                    by_initialize(kit, connection).await?
                 } else {
                     find_out(kit, connection).await?
                 };
@@ -119,10 +121,10 @@ async fn find_out(kit: &Kit, connection: &Arc<Connection>) -> Result<Hello, Fail
         Ok(None) => None,
         Err(_) => Some(discovering),
     };
-    let mut asked = ask(kit, connection, initialize()).await?;
     let Some(mut discovering) = first else {
-        return learn(kit, initialized(&mut asked).await?);
+        return by_initialize(kit, connection).await;
     };
+    let mut asked = ask(kit, connection, initialize()).await?;
     let (session, stateless) = tokio::select! {
         biased;
         session = initialized(&mut asked) => {
@@ -147,10 +149,34 @@ async fn find_out(kit: &Kit, connection: &Arc<Connection>) -> Result<Hello, Fail
             learn(kit, stateless)?;
             learn(kit, session)
         }
-        (Ok(session), _) => learn(kit, session),
         (Err(_), Some(stateless)) => learn(kit, stateless?),
-        (Err(failure), None) => Err(failure),
+        (session, _) => learn_session(kit, connection, session),
     }
+}
+
+/// Asks a process of a program that does not know `server/discover`.
+async fn by_initialize(kit: &Kit, connection: &Arc<Connection>) -> Result<Hello, Failure> {
+    let mut asked = ask(kit, connection, initialize()).await?;
+    learn_session(kit, connection, initialized(&mut asked).await)
+}
+
+/// Takes note of what a program said to `initialize` that does not know `server/discover`. One that
+/// refuses in words of its own, and goes on, refuses who asks: it has sessions.
+fn learn_session(
+    kit: &Kit,
+    connection: &Connection,
+    said: Result<Hello, Failure>,
+) -> Result<Hello, Failure> {
+    if let Err(Failure::Refused(error)) = &said
+        && !matches!(
+            error.code(),
+            code::METHOD_NOT_FOUND | code::UNSUPPORTED_VERSION
+        )
+        && connection.how_it_ended().is_none()
+    {
+        kit.learn(RevisionFamily::Stateful);
+    }
+    learn(kit, said?)
 }
 
 /// Takes note of what the program speaks.

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use mcp_protocol::{
     Message, RevisionFamilies, RevisionFamily, RpcError, Subscriptions, to_stateful,
 };
-use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::bridge::child::CommandSpec;
 use crate::bridge::connection::{Audience, Connection};
 use crate::bridge::failure::{End, Failure};
 use crate::bridge::pool::Pool;
+use crate::bridge::pool::detached::Detached;
 use crate::bridge::pool::handshake::{self, Hello, Opening};
 use crate::bridge::pool::process_slots::{Owner, ProcessSlot, ProcessSlots};
 
@@ -46,6 +46,8 @@ pub struct Kit {
     pub families: AtomicU8,
     /// Whether it has ever said hello.
     pub is_proven: AtomicBool,
+    /// Whether a process by which is found out what the program speaks is asked to `initialize` first.
+    pub initialize_first: AtomicBool,
 }
 
 impl Kit {
@@ -78,9 +80,6 @@ pub struct Open {
     pub hello: Arc<Hello>,
 }
 
-/// What a start comes to, once it has.
-type Starting = watch::Receiver<Option<Result<Open, Failure>>>;
-
 /// One server. Its process, if any, ends when this is dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -95,7 +94,7 @@ pub struct Server {
     /// For whom it is.
     owner: Owner,
     /// A start that goes on whoever waits for it.
-    beside: Mutex<Option<Starting>>,
+    beside: Detached<Result<Open, Failure>>,
 }
 
 #[derive(Debug)]
@@ -142,7 +141,7 @@ impl Server {
             }),
             starting: tokio::sync::Mutex::default(),
             owner,
-            beside: Mutex::default(),
+            beside: Detached::default(),
         }
     }
 
@@ -161,30 +160,10 @@ impl Server {
             self.now().used = Instant::now();
             return Ok(open);
         }
-        let mut opened = self.begin_beside();
-        let opened = opened.wait_for(Option::is_some).await;
-        match opened.as_deref() {
-            Ok(Some(opened)) => opened.clone(),
-            _ => Err(Failure::Ended(End::stopped())),
-        }
-    }
-
-    fn begin_beside(self: &Arc<Self>) -> Starting {
-        let mut beside = self.beside.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(opening) = &*beside
-            && opening.borrow().is_none()
-            && opening.has_changed().is_ok()
-        {
-            return opening.clone();
-        }
-        let (done, opening) = watch::channel(None);
         let server = Arc::clone(self);
-        tokio::spawn(async move {
-            let opened = server.open().await;
-            done.send_replace(Some(opened));
-        });
-        *beside = Some(opening.clone());
-        opening
+        let open = || async move { server.open().await };
+        let opened = self.beside.join(open).await;
+        opened.unwrap_or_else(|| Err(Failure::Ended(End::stopped())))
     }
 
     fn now(&self) -> MutexGuard<'_, Now> {

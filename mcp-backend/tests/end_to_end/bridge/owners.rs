@@ -1,6 +1,7 @@
 //! Processes by whose they are: nobody takes all of them, idle ones end first, and the gateway's own
 //! look has one that is kept for it.
 
+use std::net::SocketAddr;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::wire::Answer;
 
 /// A session of somebody's.
 struct Of {
-    address: std::net::SocketAddr,
+    address: SocketAddr,
     headers: Vec<(String, String)>,
 }
 
@@ -72,17 +73,18 @@ fn refusal(answer: &Answer) -> String {
         .to_owned()
 }
 
+const LIMITS: [&str; 6] = [
+    "--processes",
+    "5",
+    "--processes-per-person",
+    "3",
+    "--processes-per-connection",
+    "2",
+];
+
 #[test]
 fn one_connection_or_person_does_not_take_all_processes() {
-    let limits = [
-        "--processes",
-        "5",
-        "--processes-per-person",
-        "3",
-        "--processes-per-connection",
-        "2",
-    ];
-    let bridge = Bridge::start_with("sessions", &limits);
+    let bridge = Bridge::start_with("sessions", &LIMITS);
     let mut busy: Vec<_> = (0..2)
         .map(|_| Of::open(&bridge, "alice", "g1").0.busy(6))
         .collect();
@@ -102,6 +104,54 @@ fn one_connection_or_person_does_not_take_all_processes() {
     let (carol, _) = Of::open(&bridge, "carol", "g6");
     assert!(carol.pid() > 0);
     for call in busy {
+        assert_eq!(call.join().expect("a thread").status, 200);
+    }
+}
+
+/// A call of a client without sessions that takes so many seconds. Whose it is: person, grant, and what the
+/// program calls itself.
+fn without(
+    address: SocketAddr,
+    (user, grant, program): (&str, &str, &str),
+    seconds: u32,
+) -> Answer {
+    let call = json!({ "name": "sleep", "arguments": { "seconds": seconds } });
+    let mut params = mcp::StatelessClient::with_meta(call);
+    params["_meta"]["io.modelcontextprotocol/clientInfo"]["name"] = json!(program);
+    let headers = [
+        ("mcp-protocol-version", mcp::STATELESS),
+        ("mcp-method", "tools/call"),
+        ("mcp-name", "sleep"),
+        ("x-forwarded-user", user),
+        ("x-forwarded-client", "app"),
+        ("x-forwarded-grant", grant),
+    ];
+    mcp::post(address, &headers, &mcp::request(1, "tools/call", params))
+}
+
+#[test]
+fn without_sessions_one_connection_or_person_does_not_take_all_processes() {
+    let bridge = Bridge::start_with("stateless", &LIMITS);
+    let address = bridge.address;
+    assert_eq!(without(address, ("carol", "g6", "one"), 0).status, 200);
+    let busy = |whose| {
+        let call = std::thread::spawn(move || without(address, whose, 6));
+        std::thread::sleep(Duration::from_millis(500));
+        call
+    };
+    let refused = |whose, why: &str| {
+        let refused = without(address, whose, 0);
+        assert_eq!(refused.status, 503, "{refused:?}");
+        assert!(refused.header("retry-after").is_some());
+        assert!(refusal(&refused).contains(why), "{refused:?}");
+    };
+    let mut calls = vec![busy(("alice", "g1", "one")), busy(("alice", "g1", "two"))];
+    refused(("alice", "g1", "three"), "2 processes of this connection");
+    calls.push(busy(("alice", "g2", "four")));
+    refused(("alice", "g3", "five"), "3 processes of this person");
+    // Others are served all the while.
+    assert_eq!(without(address, ("bob", "g5", "one"), 0).status, 200);
+    for call in calls {
         assert_eq!(call.join().expect("a thread").status, 200);
     }
 }
@@ -203,6 +253,18 @@ fn all_looks_of_the_gateway_share_the_process_that_was_started_first() {
     assert_eq!(bridge.events("process_started").len(), 2);
 }
 
+/// What it says to the bridge's own `initialize` tells that it has sessions, and it may know others.
+#[test]
+fn a_server_that_refuses_the_bridge_is_looked_at_by_the_gateway_itself() {
+    let bridge = Bridge::start("picky");
+    let listed = mcp::message(&look(&bridge));
+    assert!(listed["result"]["tools"].is_array(), "{listed}");
+    assert_eq!(
+        refusal(&Of::open(&bridge, "alice", "g1").1),
+        "I don't know you"
+    );
+}
+
 #[test]
 fn a_program_that_ends_at_once_is_told_in_full_to_the_operator_alone() {
     let script = "import sys; print('first', file=sys.stderr); print('no key: s3cret', file=sys.stderr); sys.exit(9)";
@@ -242,37 +304,43 @@ fn a_program_that_is_not_there_is_named() {
     assert!(full.contains("no-such-program-anywhere"), "{full}");
 }
 
+/// The scripted server, which takes so many seconds to start.
+fn slow(mode: &str, seconds: u32) -> String {
+    format!(
+        "import time; time.sleep({seconds}); import runpy, sys; sys.argv = ['s', '{mode}']; runpy.run_path({SERVER:?})"
+    )
+}
+
+/// Asks for a session, and leaves before there is an answer.
+fn leave_after(address: SocketAddr, patience: Duration) {
+    use std::io::Write as _;
+    let body = hello().to_string();
+    let mut socket = std::net::TcpStream::connect(address).expect("a connection");
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).expect("a request");
+    std::thread::sleep(patience);
+}
+
 #[test]
 fn who_gives_up_waiting_does_not_end_a_start() {
-    let script = format!(
-        "import time; time.sleep(2); import runpy, sys; sys.argv = ['s', 'sessions']; runpy.run_path({SERVER:?})"
-    );
     // One for all, so that the process which finds out what the server speaks goes on.
     let shared = ["--process", "shared"];
-    let bridge = Bridge::spawn(command(), &shared, &["python3", "-c", &script]);
-    let address = bridge.address;
-    // Leaves after a moment.
-    let early = std::thread::spawn(move || {
-        let socket = std::net::TcpStream::connect(address).expect("a connection");
-        std::thread::sleep(Duration::from_millis(100));
-        drop(socket);
-    });
-    let looking = std::thread::spawn({
-        let body = hello().to_string();
-        move || {
-            use std::io::Write as _;
-            let mut socket = std::net::TcpStream::connect(address).expect("a connection");
-            let head = format!(
-                "POST /mcp HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            );
-            socket.write_all(head.as_bytes()).expect("a request");
-            std::thread::sleep(Duration::from_millis(700));
-        }
-    });
-    early.join().expect("a thread");
-    looking.join().expect("a thread");
+    let bridge = Bridge::spawn(command(), &shared, &["python3", "-c", &slow("sessions", 2)]);
+    leave_after(bridge.address, Duration::from_millis(700));
     let listed = mcp::message(&look(&bridge));
     assert!(listed["result"]["tools"].is_array(), "{listed}");
     assert_eq!(bridge.events("process_started").len(), 1);
+}
+
+/// A second process tries whether there are sessions, and its start is no other's to begin again.
+#[test]
+fn who_gives_up_waiting_does_not_end_the_finding_out() {
+    let bridge = Bridge::spawn(command(), &[], &["python3", "-c", &slow("either", 1)]);
+    leave_after(bridge.address, Duration::from_millis(1_600));
+    let (alice, _) = Of::open(&bridge, "alice", "g1");
+    assert!(alice.pid() > 0);
+    assert_eq!(bridge.events("process_started").len(), 3);
 }

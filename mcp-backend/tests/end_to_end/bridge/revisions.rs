@@ -101,6 +101,19 @@ fn all_share_one_process_where_that_is_asked_for() {
     }
 }
 
+/// As those made with older Rust SDKs do.
+#[test]
+fn a_server_that_ends_at_a_first_message_other_than_initialize_is_served() {
+    for (options, processes) in [(&[][..], 4), (&["--process", "shared"], 2)] {
+        let bridge = Bridge::start_with("strict", options);
+        uses(&mut session(&bridge));
+        refuses_stateless(&bridge);
+        uses(&mut session(&bridge));
+        assert_eq!(bridge.events("initialize_first").len(), 1);
+        assert_eq!(bridge.events("process_started").len(), processes);
+    }
+}
+
 /// That is longer than a server may be silent about `server/discover`: it is asked to initialize, too,
 /// and finds both requests when it is there.
 #[test]

@@ -5,6 +5,7 @@ Its first argument is how it behaves:
   stateless   2026-07-28: knows server/discover, not initialize
   either      both, until it is asked to initialize: from then on as `sessions`
   first       both; whichever comes first is what it goes on with
+  strict      as `sessions`, but ends at a first message that is not initialize
   picky       as `sessions`, but refuses clients that it does not know
   silent      reads and never answers
   exit        ends at once
@@ -130,7 +131,7 @@ INFO = {"name": "scripted", "version": "1.0"}
 
 
 def speaks():
-    if mode == "picky":
+    if mode in ["picky", "strict"]:
         return "sessions"
     return mode if mode not in BOTH else tied or "stateless"
 
@@ -144,7 +145,7 @@ def request(id, method, params):
         return send(id=id, error={"code": -32602, "message": "_meta lacks the version"})
     if method == "initialize" and speaks() == "sessions":
         version = params["protocolVersion"]
-        if mode == "picky" and params["clientInfo"]["name"] not in ["mcp-backend bridge", "cupcake-gateway"]:
+        if mode == "picky" and params["clientInfo"]["name"] != "cupcake-gateway":
             return send(id=id, error={"code": -32000, "message": "I don't know you"})
         return send(
             id=id,
@@ -190,6 +191,9 @@ for line in sys.stdin:
     heard.append(line.strip())
     if mode == "silent":
         continue
+    if mode == "strict" and len(heard) == 1 and message.get("method") != "initialize":
+        sys.stderr.write("expect initialize request\n")
+        sys.exit(1)
     if "method" not in message:
         with answered:
             answers[message["id"]] = message.get("result", message.get("error"))
