@@ -38,6 +38,7 @@ mod operator;
 mod origins;
 mod policy;
 mod policy_forms;
+mod policy_translated;
 mod prefix;
 mod pressed_twice;
 mod quickstart;

@@ -43,6 +43,8 @@
 //! | two questions of a backend at once, in one call of a stateless client | asked one after the other |
 //! | a `requestState` after a restart, after 10 minutes, or with other parameters than the call had | -32602 |
 //! | `GET` for a stateless backend that never speaks unasked | 405 |
+//! | a resource in `subscriptions/listen`, where the policy refuses `resources/subscribe` of it | the whole request is refused, as that one would be |
+//! | a level of log messages, where the policy refuses `logging/setLevel` | the backend is not told |
 //! | a version later than 2026-07-28 | -32022 with the one that is spoken |
 //! | capabilities of a client larger than a session id has room for (3 KiB) | 400 |
 //!
@@ -164,7 +166,8 @@ impl Translator {
         let headers = &session.req_header().headers;
         let account = context.hold(&state.budget);
         let lifetime = downstream.lifetime.clone();
-        let upstream = UpstreamClient::new(state, mounted, permit, lifetime, headers, account)?;
+        let upstream =
+            UpstreamClient::new(state, mounted, context, permit, lifetime, headers, account)?;
         match (plan, message) {
             (TranslationPlan::LegacyStream(protocol), _) => {
                 self.open_legacy_stream(&downstream, session, protocol)
@@ -208,6 +211,7 @@ impl Translator {
         &self,
         state: &ProxyState,
         headers: &HeaderMap,
+        context: &RequestContext,
         mounted: &MountedBackend,
         admitted: Admitted,
         error: &RpcError,
@@ -232,7 +236,8 @@ impl Translator {
         };
         let upstream_session = pending.upstream_session.lock().clone();
         let account = state.budget.hold(None, claims.grant.as_str());
-        let upstream = UpstreamClient::new(state, mounted, permit, lifetime, headers, account);
+        let upstream =
+            UpstreamClient::new(state, mounted, context, permit, lifetime, headers, account);
         if let (Some(upstream_session), Some(id), Ok(upstream)) =
             (upstream_session, asked.id(), upstream)
         {

@@ -1,24 +1,29 @@
 //! What the operator's policy is told about a request, gathered where it is known.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::HeaderMap;
 
 use super::context::RequestContext;
 use super::mounted_backend::MountedBackend;
-use gateway_core::clock::Timestamp;
-use gateway_core::policy::rules::{Rules, Surroundings};
-use gateway_core::policy::{AccessToken, PolicyHandle};
-use gateway_upstream::{Catalogue, ToolListing};
+use super::state::ProxyState;
+use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::policy::rules::{Asked, Rules, Surroundings};
+use gateway_core::policy::{
+    self, AccessToken, DecisionInput, Permit, PolicyHandle, Question, Refused,
+};
+use gateway_upstream::{Backend, Catalogue, ToolListing};
 use mcp_protocol::calls::{Call, Version};
 use mcp_protocol::tool_definition::Labels;
 
 /// Who asks, where and when, held for as long as a policy is asked.
 pub(super) struct DecisionContext<'a> {
     token: &'a AccessToken,
-    mounted: &'a MountedBackend,
-    context: &'a RequestContext,
+    backend: &'a str,
+    address: Option<IpAddr>,
+    protocol_version: Option<&'a str>,
     scopes: Vec<&'a str>,
     now: Timestamp,
 }
@@ -33,8 +38,9 @@ impl<'a> DecisionContext<'a> {
         Self {
             scopes: token.scopes(),
             token,
-            mounted,
-            context,
+            backend: &mounted.backend.mount.name,
+            address: context.peer,
+            protocol_version: context.protocol_version.as_deref(),
             now,
         }
     }
@@ -47,13 +53,70 @@ impl<'a> DecisionContext<'a> {
             client: claims.client.as_str(),
             grant: claims.grant.as_str(),
             scopes: &self.scopes,
-            backend: &self.mounted.backend.mount.name,
+            backend: self.backend,
             resource: claims.resource.as_str(),
             approvals: self.token.verified().approvals(),
-            address: self.context.peer,
-            protocol_version: self.context.protocol_version.as_deref(),
+            address: self.address,
+            protocol_version: self.protocol_version,
             now: self.now,
         }
+    }
+}
+
+/// Who asks, for as long as what they began goes on: whoever says a part of it again, in another
+/// message, asks the policy of that moment.
+pub(super) struct StandingContext {
+    token: AccessToken,
+    backend: Arc<Backend>,
+    address: Option<IpAddr>,
+    protocol_version: Option<String>,
+    policy: PolicyHandle,
+    clock: Clock,
+}
+
+impl StandingContext {
+    pub(super) fn new(
+        state: &ProxyState,
+        token: AccessToken,
+        mounted: &MountedBackend,
+        context: &RequestContext,
+    ) -> Self {
+        Self {
+            token,
+            backend: Arc::clone(&mounted.backend),
+            address: context.peer,
+            protocol_version: context.protocol_version.clone(),
+            policy: state.policy.clone(),
+            clock: state.clock,
+        }
+    }
+
+    /// Whether something that runs no tool is allowed now.
+    pub(super) fn decide(&self, call: Call) -> Result<Permit, Refused> {
+        let (rules, nothing) = (self.policy.current(), BTreeSet::new());
+        let now = self.clock.now();
+        let around = DecisionContext {
+            scopes: self.token.scopes(),
+            token: &self.token,
+            backend: &self.backend.mount.name,
+            address: self.address,
+            protocol_version: self.protocol_version.as_deref(),
+            now,
+        };
+        let input = DecisionInput {
+            now,
+            approval_required: &self.backend.approval_required,
+            read_only_tools: Some(&nothing),
+            tool_states: &[],
+            doubled: None,
+            policy: rules.as_deref().map(|rules| Question {
+                rules,
+                around: around.facts(),
+                labels: Some(&[]),
+                without_message: Asked::stream(),
+            }),
+        };
+        policy::decide(self.token.clone(), vec![call], input)
     }
 }
 

@@ -192,7 +192,7 @@ impl Service {
                     if let Rejection::Refused(call) = &rejection {
                         let error = declined::why(call.refusal());
                         self.translator
-                            .give_up(state, &head.headers, mounted, admitted, &error)
+                            .give_up(state, &head.headers, context, mounted, admitted, &error)
                             .await;
                     }
                 }

@@ -179,7 +179,9 @@ impl StatelessUpstream {
         message: Message,
         out: &MessageSender,
     ) -> Result<Message, Failure> {
+        // What was allowed once may be so no longer.
         let level = self.memory.level.lock().clone();
+        let level = level.filter(|_| upstream.may_set_level());
         let mut request = to_stateless::request(message, &self.hello, level.as_deref());
         let mut may_learn = true;
         for round in 0..MOST_ROUNDS {
@@ -265,7 +267,9 @@ impl StatelessUpstream {
         ResponseStream::of(move |out| async move {
             loop {
                 let changed = own.memory.resources_changed.notified();
-                let resources = own.memory.resources.lock().uris().to_vec();
+                let mut resources = own.memory.resources.lock().uris().to_vec();
+                // As long as the client may subscribe to them.
+                resources.retain(|uri| upstream.may_subscribe(uri).is_ok());
                 let filter = Filter::everything(&own.capabilities, resources);
                 let listen = to_stateless::listen(&own.hello, &Id::text("listen"), &filter);
                 let Some(listen) = listen else {

@@ -9,18 +9,20 @@ use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use mcp_protocol::Message;
 
+use crate::context::RequestContext;
 use crate::in_flight::{Full, Hold};
 use crate::lifetime::StreamLifetime;
 use crate::mounted_backend::MountedBackend;
+use crate::policy_input::StandingContext;
 use crate::rejection::Rejection;
 use crate::state::ProxyState;
 use crate::upstream_head::{self, UpstreamHead};
 use gateway_core::access_token::BackendToken;
-use gateway_core::policy::{AccessToken, Delegation, Permit};
+use gateway_core::policy::{AccessToken, Delegation, Permit, Refused};
 use gateway_upstream::{
     Backend, Connection, Connections, Failure, IdentityHeaders, Pooling, Request, RequestError,
 };
-use mcp_protocol::calls::is_read_only;
+use mcp_protocol::calls::{Call, is_read_only};
 use mcp_protocol::media_type;
 use mcp_protocol::sse::{Event, Splitter};
 
@@ -48,6 +50,8 @@ const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 /// client's headers goes on.
 pub(super) struct UpstreamClient {
     delegation: Delegation,
+    /// What a part of the client's request is judged by, where it is a message of its own.
+    standing: StandingContext,
     lifetime: StreamLifetime,
     connections: Arc<Connections>,
     pub(super) backend: Arc<Backend>,
@@ -77,6 +81,7 @@ impl UpstreamClient {
     pub(super) fn new(
         state: &ProxyState,
         mounted: &MountedBackend,
+        context: &RequestContext,
         permit: Permit,
         lifetime: StreamLifetime,
         client_headers: &HeaderMap,
@@ -97,6 +102,7 @@ impl UpstreamClient {
             }
         }
         Ok(Arc::new(Self {
+            standing: StandingContext::new(state, permit.token().clone(), mounted, context),
             delegation: permit.delegate(),
             lifetime,
             connections: Arc::clone(&state.connections),
@@ -113,9 +119,29 @@ impl UpstreamClient {
         self.delegation.token()
     }
 
+    /// Whether the client may say this now, which it has said as a part of another request.
+    fn may_say(&self, part: Call) -> Result<(), Refused> {
+        self.standing.decide(part).map(drop)
+    }
+
+    /// Whether the client may subscribe to a resource now.
+    pub(super) fn may_subscribe(&self, uri: &str) -> Result<(), Refused> {
+        self.may_say(Call {
+            name: Some(uri.to_owned()),
+            ..Call::named("resources/subscribe")
+        })
+    }
+
+    /// Whether the client may set the level of log messages now.
+    pub(super) fn may_set_level(&self) -> bool {
+        self.may_say(Call::named("logging/setLevel")).is_ok()
+    }
+
     /// Whether the delegation is good for this message now.
     fn check(&self, message: &Message) -> Result<(), Failure> {
-        if !self.delegation.covers(message) {
+        let is_covered = self.delegation.covers(message)
+            || Delegation::part(message).is_some_and(|part| self.may_say(part).is_ok());
+        if !is_covered {
             let what = "a message that was not permitted was to be sent";
             return Err(Failure::Broken(what.to_owned()));
         }

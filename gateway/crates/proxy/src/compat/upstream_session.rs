@@ -265,7 +265,8 @@ impl UpstreamSession {
     }
 
     /// Says from which level on log messages are wanted: in 2026-07-28 each request does, before that
-    /// it is said once for all of a session. `number`: the id to say it under.
+    /// it is said once for all of a session, if the policy lets the client. `number`: the id to say it
+    /// under.
     pub(super) async fn set_level(
         self: &Arc<Self>,
         upstream: &Arc<UpstreamClient>,
@@ -274,7 +275,8 @@ impl UpstreamSession {
     ) {
         let result = self.hello.outcome();
         let capabilities = result.and_then(|result| result.object("capabilities"));
-        let logs = capabilities.is_some_and(|capabilities| capabilities.has("logging"));
+        let logs = capabilities.is_some_and(|capabilities| capabilities.has("logging"))
+            && upstream.may_set_level();
         let before = logs.then(|| self.level.lock().replace(level.to_owned()));
         if before.is_none_or(|before| before.as_deref() == Some(level)) {
             return;

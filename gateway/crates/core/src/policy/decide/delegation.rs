@@ -1,5 +1,6 @@
 //! What a translation may say to a backend beyond the one exchange that a permit is for.
 
+use mcp_protocol::calls::Call;
 use mcp_protocol::{Kind, Message};
 
 use super::Permit;
@@ -10,14 +11,17 @@ use crate::policy::AccessToken;
 /// None of these runs a tool or reads anything of a person's.
 const OWN_METHODS: &[&str] = &[
     "initialize",
-    "logging/setLevel",
     "notifications/initialized",
     "notifications/cancelled",
-    "resources/subscribe",
     "server/discover",
     "subscriptions/listen",
     "tools/list",
 ];
+
+/// What a client says in 2026-07-28 as a part of another request: the level of log messages that it
+/// wants, and the resources that it wants to hear about. In older revisions each is a request, and that
+/// is what is judged.
+const PARTS: &[&str] = &["logging/setLevel", "resources/subscribe"];
 
 /// The right to speak to one backend for a client in another revision than its own. It comes of a
 /// [`Permit`], which it consumes, and of nothing else; the translation holds it no longer than the
@@ -53,6 +57,17 @@ impl Delegation {
             || self.methods.iter().any(|permitted| permitted == method)
     }
 
+    /// What this message asks for, where a client has said it as a part of another request: it is the
+    /// policy's to decide, like that request.
+    pub fn part(message: &Message) -> Option<Call> {
+        let method = message.method();
+        let is_part = message.kind() == Kind::Request && PARTS.contains(&method);
+        is_part.then(|| Call {
+            name: message.params().text("uri"),
+            ..Call::named(method)
+        })
+    }
+
     /// Whether this message may be sent after the token's lifetime: it takes back what was said before.
     pub fn takes_back(message: &Message) -> bool {
         message.method() == "notifications/cancelled"
@@ -80,9 +95,22 @@ mod tests {
         ] {
             assert!(delegation.covers(&message(covered)), "{covered}");
         }
-        for other in ["resources/read", "prompts/get", "completion/complete"] {
+        for other in [
+            "resources/read",
+            "resources/subscribe",
+            "logging/setLevel",
+            "prompts/get",
+            "completion/complete",
+        ] {
             let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{other}"}}"#);
             assert!(!delegation.covers(&message(&text)), "{other}");
         }
+        let subscribe = r#"{"jsonrpc":"2.0","id":1,"method":"resources/subscribe","params":{"uri":"file:///a"}}"#;
+        let part = Delegation::part(&message(subscribe)).unwrap();
+        assert_eq!(part.method, "resources/subscribe");
+        assert_eq!(part.name.as_deref(), Some("file:///a"));
+        let read =
+            r#"{"jsonrpc":"2.0","id":1,"method":"resources/read","params":{"uri":"file:///a"}}"#;
+        assert_eq!(Delegation::part(&message(read)), None);
     }
 }
