@@ -103,7 +103,23 @@ async fn what_is_decided_by_is_refused_and_the_character_is_named() -> Result<()
         ),
         (
             r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"look","name\ud800":"erase"}}"#,
-            "a key resembles a known one",
+            "character 5 of the key /params/name\u{fffd} is half of a surrogate pair",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","x\ud800":1}"#,
+            "character 2 of the key /x\u{fffd} is half",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"look","arguments":{},"\udc00":1}}"#,
+            "character 1 of the key /params/\u{fffd} is half",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"a\ud800b":1}}}"#,
+            "character 2 of the key /params/_meta/a\u{fffd}b is half",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":"s1","result":{"\ud800":1}}"#,
+            "character 1 of the key /result/\u{fffd} is half",
         ),
         (
             "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}",

@@ -3,12 +3,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::arguments::Arguments;
 use super::id::Id;
 use super::lenient::{folded, is_plain_name};
 use super::message::{Kind, Message};
+use super::object::Object;
 use super::subscriptions::MOST_SUBSCRIPTIONS;
 
 /// The member of `_meta` that names the protocol version (2026-07-28, Versioning).
@@ -244,24 +245,24 @@ pub fn resources_of(message: &Message) -> Result<Vec<String>, &'static str> {
     if message.method() != "subscriptions/listen" {
         return Ok(found);
     }
-    let alike = |object: &Value, name: &str| -> Vec<Value> {
-        let members = object.as_object().into_iter().flatten();
-        let alike = members.filter(|(key, _)| folded(key) == name);
-        alike.map(|(_, value)| value.clone()).collect()
+    let alike = |object: &Object, name: &str| -> Vec<String> {
+        let alike = object.iter().filter(|(key, _)| folded(key) == name);
+        alike.map(|(_, value)| value.get().to_owned()).collect()
     };
-    let params = message.params_text().unwrap_or("null");
-    let params: Value =
-        serde_json::from_str(params).map_err(|_| "params.notifications can't be read")?;
-    let wanted = alike(&params, "notifications")
-        .iter()
-        .flat_map(|filter| alike(filter, "resourcesubscriptions"))
-        .collect::<Vec<_>>();
-    for list in wanted.iter().filter(|list| !list.is_null()) {
-        let uris = list.as_array();
-        let no_list = "params.notifications.resourceSubscriptions is no list of URIs";
-        for uri in uris.ok_or(no_list)? {
-            let uri = uri.as_str().filter(|uri| is_plain_name(uri));
-            found.push(uri.ok_or(no_list)?.to_owned());
+    for filter in alike(&message.params(), "notifications") {
+        if !filter.starts_with('{') {
+            continue;
+        }
+        let filter = Object::parse(&filter)
+            .ok_or("a key of params.notifications is half of a surrogate pair")?;
+        for list in alike(&filter, "resourcesubscriptions") {
+            if list == "null" {
+                continue;
+            }
+            let uris: Vec<&RawValue> = serde_json::from_str(&list).map_err(|_| NO_LIST)?;
+            for uri in uris {
+                found.push(uri_of(uri)?);
+            }
         }
     }
     // Others would not be granted anyway, and each is judged.
@@ -269,6 +270,18 @@ pub fn resources_of(message: &Message) -> Result<Vec<String>, &'static str> {
         true => Err("params.notifications.resourceSubscriptions names more than 512 resources"),
         false => Ok(found),
     }
+}
+
+const NO_LIST: &str = "params.notifications.resourceSubscriptions is no list of URIs";
+
+fn uri_of(uri: &RawValue) -> Result<String, &'static str> {
+    if !uri.get().starts_with('"') {
+        return Err(NO_LIST);
+    }
+    let uri: String = serde_json::from_str(uri.get()).map_err(
+        |_| "a URI in params.notifications.resourceSubscriptions has half of a surrogate pair",
+    )?;
+    is_plain_name(&uri).then_some(uri).ok_or(NO_LIST)
 }
 
 /// Whether a method is that of a notification: those of MCP are `notifications/…`, those of its

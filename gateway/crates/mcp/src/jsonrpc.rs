@@ -2,7 +2,8 @@
 //! only: the bytes go on unchanged, so whatever two parsers could read differently is refused here, where
 //! anybody decides by it. That is what lets the gateway's decision stand for the backend's. What JSON
 //! allows and readers treat each in their way (half of a surrogate pair, numbers beyond all floats) passes
-//! everywhere else. What a backend sends nobody decides by: it is parsed, and its last word counts.
+//! everywhere else. By its keys every message is read, and so are its `params`, their `_meta`, its `result`
+//! and `error`: no half is in those. What a backend sends nobody decides by: it is parsed, and its last word counts.
 //!
 //! Owns: JSON's form, keys, and the three shapes of a message. Not: what methods mean (`calls`).
 
@@ -135,7 +136,7 @@ pub fn judge_and_keep(body: &Bytes, batches: bool, keep: Keep<'_>) -> Result<Bod
 pub(crate) fn parse(text: Bytes) -> Result<Message, Malformed> {
     let whole = std::str::from_utf8(&text).map_err(|_| Malformed)?;
     let mut json = serde_json::Deserializer::from_str(whole);
-    let members = MembersSeed { is_judged: false }
+    let members = MembersSeed(None)
         .deserialize(&mut json)
         .and_then(|members| json.end().map(|()| members))
         .map_err(|_| Malformed)?;

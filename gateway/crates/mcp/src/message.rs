@@ -157,8 +157,8 @@ impl Message {
     }
 
     /// Changes its members, and says whether it did. What was judged of it stays: who decides by what is
-    /// changed judges again. A message with a key that is no text (half of a surrogate pair) stays as it
-    /// is.
+    /// changed judges again. One that was not judged, and has a key that is no text (half of a surrogate
+    /// pair), stays as it is.
     pub fn edit(&mut self, change: impl FnOnce(&mut Object)) -> bool {
         let Some(mut members) = self.object(Some(&(0..self.text.len()))) else {
             return false;

@@ -251,9 +251,8 @@ impl Translator {
 
 fn only_message(body: McpBody) -> Result<Message, Rejection> {
     match body.messages {
-        // One with a key that is no text can't be taken apart.
-        Body::One(message) if !message.members().is_empty() => Ok(message),
-        Body::One(_) | Body::Batch(_) => {
+        Body::One(message) => Ok(message),
+        Body::Batch(_) => {
             let what = "message arrays are not translated for a backend of another revision";
             Err(Rejection::BadMessage(what.to_owned()))
         }

@@ -205,3 +205,34 @@ fn only_a_notification_comes_without_an_id() {
         assert!(without_id(method).is_err(), "{method}");
     }
 }
+
+#[test]
+fn what_a_subscription_names_is_read_beside_whatever_nobody_reads() {
+    let named = |notifications: &str, beside: &str| {
+        let text = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{{"notifications":{notifications},{beside}}}}}"#
+        );
+        resources_of(&message(&text))
+    };
+    let both = r#"{"resourceSubscriptions":["a"],"ResourceSubscriptions":["b"],"x":1e999}"#;
+    for beside in [r#""x":"\ud800""#, r#""x":1e999"#, r#""Notifications":null"#] {
+        let found = named(both, beside).unwrap();
+        assert_eq!(found, ["a", "b"], "{beside}");
+    }
+    assert_eq!(named("1", r#""x":1"#), Ok(Vec::new()));
+    for (notifications, why) in [
+        (
+            r#"{"resourceSubscriptions":["a\ud800"]}"#,
+            "half of a surrogate pair",
+        ),
+        (
+            r#"{"resourceSubscriptions\ud800":["a"]}"#,
+            "half of a surrogate pair",
+        ),
+        (r#"{"resourceSubscriptions":[1]}"#, "no list of URIs"),
+        (r#"{"resourceSubscriptions":{}}"#, "no list of URIs"),
+    ] {
+        let refused = named(notifications, r#""x":1"#).unwrap_err();
+        assert!(refused.contains(why), "{notifications}: {refused}");
+    }
+}

@@ -3,15 +3,16 @@
 use std::fmt;
 
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::collect::Collected;
 use super::members::{BatchSeed, Members, MembersSeed};
 use super::stand_in::HALF;
-use super::walk::{Any, IsEmpty, Key, Keys, Scalar, ScalarValue, Text};
+use super::walk::{Any, Key, Keys, Scalar, ScalarValue, Text, deeper};
 use super::{Body, Keep, PARAMS_KEYS, Refused, place};
 use crate::calls::META_VERSION;
+use crate::canonical::pointer_token;
 use crate::message::{Judged, Kind, Message};
 
 /// Of a pointer this many characters are told.
@@ -52,16 +53,35 @@ impl<'k> Reading<'k> {
 
     /// Which character has no reading, and why that matters.
     pub(super) fn half(&self, at: usize, pointer: &str, why: &str) -> String {
-        let message = self.message.map(|message| format!("/{message}"));
-        let pointer: String = format!("{}{pointer}", message.unwrap_or_default())
-            .chars()
-            .map(|c| if c.is_control() { HALF } else { c })
-            .take(LONGEST_POINTER)
-            .collect();
+        let pointer = self.pointer(pointer);
         format!(
             "character {} of the text at {pointer} is half of a surrogate pair (RFC 8259 section 8.2), and access is decided by this text{why}",
             at + 1
         )
+    }
+
+    /// A key of the object at `object`, which is taken apart by its keys: it has one reading.
+    pub(super) fn whole_key<E: serde::de::Error>(&self, key: &str, object: &str) -> Result<(), E> {
+        let at = match self.halves {
+            true => key.chars().position(|c| c == HALF),
+            false => None,
+        };
+        let Some(at) = at else { return Ok(()) };
+        let pointer = self.pointer(&format!("{object}{}", pointer_token(key)));
+        Err(E::custom(format!(
+            "character {} of the key {pointer} is half of a surrogate pair (RFC 8259 section 8.2), and messages are read by this key",
+            at + 1
+        )))
+    }
+
+    /// A place in the body, as it can be shown.
+    fn pointer(&self, pointer: &str) -> String {
+        let message = self.message.map(|message| format!("/{message}"));
+        format!("{}{pointer}", message.unwrap_or_default())
+            .chars()
+            .map(|c| if c.is_control() { HALF } else { c })
+            .take(LONGEST_POINTER)
+            .collect()
     }
 
     /// Reads a part of the body. An error is told with its place in the whole.
@@ -103,7 +123,7 @@ pub(super) fn judge_text<'k>(
     let described = |error: serde_json::Error| Refused(describe(&error, ""));
     match start.as_bytes().first() {
         Some(b'{') => {
-            let seed = MembersSeed { is_judged: true };
+            let seed = MembersSeed(Some(reading));
             let members = seed.deserialize(&mut json);
             let members = members.and_then(|members| json.end().map(|()| members));
             let message = judge_message(
@@ -133,7 +153,7 @@ fn judge_batch<'k>(parts: &[&'k RawValue], reading: Reading<'k>) -> Result<Vec<M
             message: Some(at),
             ..reading
         };
-        let members = reading.part(part, MembersSeed { is_judged: true })?;
+        let members = reading.part(part, MembersSeed(Some(reading)))?;
         let text = reading.body.slice(place(reading.text, part));
         let message = judge_message(members, &reading, text, part.get())?;
         let repeated = message.kind == Kind::Request
@@ -219,11 +239,16 @@ fn judge_parts<'k>(members: &Members<'k>, reading: &Reading<'k>) -> Result<Judge
     if reading.keep != Keep::Nothing {
         judged.arguments.get_or_insert_default();
     }
+    let is_empty = |pointer| IsEmpty {
+        depth: 2,
+        reading: *reading,
+        pointer,
+    };
     if let Some(result) = members.result {
-        judged.carries_result = !reading.part(result, IsEmpty { depth: 2 })?;
+        judged.carries_result = !reading.part(result, is_empty("/result"))?;
     }
     if let Some(error) = members.error {
-        reading.part(error, Any { depth: 2 })?;
+        reading.part(error, is_empty("/error"))?;
     }
     Ok(judged)
 }
@@ -278,7 +303,7 @@ impl<'de> Visitor<'de> for ParamsSeed<'_> {
             match key.as_ref() {
                 "name" => params.name = map.next_value_seed(Text { depth: 3 })?,
                 "uri" => params.uri = map.next_value_seed(Text { depth: 3 })?,
-                "_meta" => params.version = map.next_value_seed(Meta)?,
+                "_meta" => params.version = map.next_value_seed(Meta(self.0))?,
                 "arguments" if self.0.keep != Keep::Nothing => {
                     let wanted = match self.0.keep {
                         Keep::At(paths) => Some(paths),
@@ -293,6 +318,7 @@ impl<'de> Visitor<'de> for ParamsSeed<'_> {
                 }
                 _ => map.next_value_seed(Any { depth: 3 })?,
             }
+            self.0.whole_key(&key, "/params")?;
             keys.note(key)?;
         }
         for (text, pointer) in [
@@ -312,9 +338,9 @@ impl<'de> Visitor<'de> for ParamsSeed<'_> {
 }
 
 /// `_meta`: the protocol version, everything else walked.
-struct Meta;
+struct Meta<'k>(Reading<'k>);
 
-impl<'de> DeserializeSeed<'de> for Meta {
+impl<'de> DeserializeSeed<'de> for Meta<'_> {
     type Value = Option<String>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
@@ -322,7 +348,7 @@ impl<'de> DeserializeSeed<'de> for Meta {
     }
 }
 
-impl<'de> Visitor<'de> for Meta {
+impl<'de> Visitor<'de> for Meta<'_> {
     type Value = Option<String>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -342,8 +368,73 @@ impl<'de> Visitor<'de> for Meta {
             } else {
                 map.next_value_seed(Any { depth: 4 })?;
             }
+            self.0.whole_key(&key, "/params/_meta")?;
             keys.note(key)?;
         }
         Ok(version)
+    }
+}
+
+/// Any value, walked; whether it is an object without members but `_meta`.
+struct IsEmpty<'k> {
+    depth: usize,
+    reading: Reading<'k>,
+    pointer: &'static str,
+}
+
+impl<'de> DeserializeSeed<'de> for IsEmpty<'_> {
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
+        json.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for IsEmpty<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_unit<E>(self) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
+        Ok(false)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<bool, A::Error> {
+        Any { depth: self.depth }.visit_seq(seq).map(|()| false)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
+        let depth = deeper(self.depth)?;
+        let mut keys = Keys::named(&[]);
+        let mut empty = true;
+        while let Some(Key(key)) = map.next_key()? {
+            empty &= key == "_meta";
+            map.next_value_seed(Any { depth })?;
+            self.reading.whole_key(&key, self.pointer)?;
+            keys.insert(key)?;
+        }
+        Ok(empty)
     }
 }

@@ -8,6 +8,7 @@ use serde::de::{
 use serde_json::value::RawValue;
 
 use super::MESSAGE_KEYS;
+use super::judge::Reading;
 use super::walk::{Any, Key, Keys};
 
 /// A batch may have this many messages.
@@ -24,12 +25,11 @@ pub(super) struct Members<'de> {
     pub(super) error: Option<&'de RawValue>,
 }
 
-/// Finds them. Of a message that is judged no member stands twice, and what is not known is walked, too.
-pub(super) struct MembersSeed {
-    pub(super) is_judged: bool,
-}
+/// Finds them. Of a message that is judged, by this reading, no member stands twice, and what is not known is
+/// walked, too.
+pub(super) struct MembersSeed<'k>(pub(super) Option<Reading<'k>>);
 
-impl<'de> DeserializeSeed<'de> for MembersSeed {
+impl<'de> DeserializeSeed<'de> for MembersSeed<'_> {
     type Value = Members<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Self::Value, D::Error> {
@@ -37,7 +37,7 @@ impl<'de> DeserializeSeed<'de> for MembersSeed {
     }
 }
 
-impl<'de> Visitor<'de> for MembersSeed {
+impl<'de> Visitor<'de> for MembersSeed<'_> {
     type Value = Members<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,10 +59,11 @@ impl<'de> Visitor<'de> for MembersSeed {
             };
             match place {
                 Some(place) => *place = Some(map.next_value()?),
-                None if self.is_judged => map.next_value_seed(Any { depth: 2 })?,
+                None if self.0.is_some() => map.next_value_seed(Any { depth: 2 })?,
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
-            if self.is_judged {
+            if let Some(reading) = self.0 {
+                reading.whole_key(&key, "")?;
                 keys.note(key)?;
             }
         }

@@ -397,6 +397,20 @@ fn half_of_a_pair_that_decides_is_named_by_pointer() {
             r#"[{"jsonrpc":"2.0","id":1,"method":"ping"},{"jsonrpc":"2.0","id":2,"method":"\ud800"}]"#.to_owned(),
             "at /1/method ",
         ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"ping","a~/\ud800":1}"#.to_owned(),
+            "character 4 of the key /a~0~1\u{fffd} ",
+        ),
+        (request(r#"{"name":"a","name\ud800":"b"}"#), "character 5 of the key /params/name\u{fffd} "),
+        (request(r#"{"_meta":{"\udc00":1}}"#), "character 1 of the key /params/_meta/\u{fffd} "),
+        (
+            r#"[{"jsonrpc":"2.0","id":1,"result":{"x\ud800":{}}}]"#.to_owned(),
+            "character 2 of the key /0/result/x\u{fffd} ",
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"","\ud800":1}}"#.to_owned(),
+            "character 1 of the key /error/\u{fffd} ",
+        ),
     ] {
         let why = refusal(&text, Keep::Nothing);
         assert!(why.contains(said), "{why}");

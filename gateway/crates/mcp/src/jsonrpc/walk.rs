@@ -291,67 +291,6 @@ impl<'de> Visitor<'de> for Any {
     }
 }
 
-/// Any value, walked; whether it is an object without members but `_meta`.
-pub(crate) struct IsEmpty {
-    pub(crate) depth: usize,
-}
-
-impl<'de> DeserializeSeed<'de> for IsEmpty {
-    type Value = bool;
-
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<bool, D::Error> {
-        json.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for IsEmpty {
-    type Value = bool;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value")
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_unit<E>(self) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<bool, E> {
-        Ok(false)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<bool, A::Error> {
-        Any { depth: self.depth }.visit_seq(seq).map(|()| false)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<bool, A::Error> {
-        let depth = deeper(self.depth)?;
-        let mut keys = Keys::named(&[]);
-        let mut empty = true;
-        while let Some(Key(key)) = map.next_key()? {
-            empty &= key == "_meta";
-            map.next_value_seed(Any { depth })?;
-            keys.insert(key)?;
-        }
-        Ok(empty)
-    }
-}
-
 pub(crate) fn deeper<E: serde::de::Error>(depth: usize) -> Result<usize, E> {
     if depth > DEPTH {
         return Err(E::custom("containers are nested deeper than 64"));
