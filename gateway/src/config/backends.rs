@@ -81,8 +81,8 @@ settings! {
         /// How long it may take to begin an answer.
         response_timeout: Duration = "300s", units::duration;
         /// How long the server may take from its start to its list of tools. The consent page waits so
-        /// long. A server on stdio is stopped when it takes longer, at its very first start (which may
-        /// install it) five times as long.
+        /// long. A server on stdio is stopped when it takes longer; its very first start, which may
+        /// install it, may take five times as long, and is waited for so long.
         pub(super) start_timeout: Duration = "60s", units::duration;
     }
 }

@@ -395,7 +395,7 @@ async fn patience_is_configured_and_ends() -> Result<()> {
     let scripted = Scripted::new()?;
     let gateway = Gateway::start(Setup {
         hasty: true,
-        more: scripted.backend("hung", "hang", "start_timeout = \"4s\""),
+        more: scripted.backend("hung", "hang", "start_timeout = \"1s\""),
         ..no_backend()
     })
     .await?;
@@ -408,7 +408,8 @@ async fn patience_is_configured_and_ends() -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while is_waiting(&page.words()) {
         ensure!(Instant::now() < deadline, "it waits without end");
-        assert!(page.words().contains("4 seconds"), "{}", page.words());
+        // The very first start may take five times as long.
+        assert!(page.words().contains("5 seconds"), "{}", page.words());
         page = browser.visit(&refreshed(&page)?).await?;
     }
     page.form_with_button("Deny")?;

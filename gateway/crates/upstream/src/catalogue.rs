@@ -162,9 +162,9 @@ impl Catalogue {
     }
 
     /// How long a backend may take from its start to its list of tools.
-    pub fn start_timeout(&self, name: &str) -> Duration {
+    pub fn longest_start(&self, name: &str) -> Duration {
         self.backend(name)
-            .map_or(Duration::ZERO, |backend| backend.start_timeout)
+            .map_or(Duration::ZERO, |backend| backend.longest_start())
     }
 
     /// A call met something that a backend which answers does not do: it is looked at again.
@@ -239,7 +239,9 @@ impl Catalogue {
         }
         match self.begin(backend, user).wait(FIRST_LOOK).await {
             Ok(listing) => Ok(Some(listing)),
-            Err(CatalogueError::TooSlow(patience)) if patience < backend.start_timeout => Ok(None),
+            Err(CatalogueError::TooSlow(patience)) if patience < backend.longest_start() => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -250,7 +252,7 @@ impl Catalogue {
         backend: &Arc<Backend>,
     ) -> Result<Arc<ToolListing>, CatalogueError> {
         // Asking ends by itself.
-        let patience = backend.start_timeout + PAGE;
+        let patience = backend.longest_start() + PAGE;
         self.listing_within(&backend.mount.name, None, NOW, patience)
             .await
     }
@@ -417,7 +419,7 @@ impl Question {
             identity: self.identity.take().into_iter().collect(),
             pins: Some(&self.pins),
         };
-        let patience = self.backend.start_timeout;
+        let patience = self.backend.longest_start();
         let asked = async {
             loop {
                 match asker.ask().await {

@@ -64,23 +64,32 @@ impl McpClient<'_> {
     /// Asks in every dialogue that the backend may understand, the most common one first.
     pub(super) async fn ask(&self) -> Result<ToolListing, CatalogueError> {
         let first = match self.ask_with_session().await {
-            Err(CatalogueError::NotUnderstood(why)) => why,
+            Err(CatalogueError::NotUnderstood(why)) => self.goes_on(why)?,
             answer => return answer,
         };
-        // The bridge says why there is no process, in whatever it is asked.
-        if self.backend.is_on_stdio
-            && let Some(why) = first.strip_prefix(BRIDGE_ERROR)
-        {
-            return Err(CatalogueError::NotRunning(why.to_owned()));
-        }
         match self.ask_stateless().await {
-            Err(CatalogueError::NotUnderstood(_)) => {}
+            Err(CatalogueError::NotUnderstood(why)) => drop(self.goes_on(why)?),
             answer => return answer,
         }
         match self.ask_legacy().await {
             Err(CatalogueError::NotUnderstood(_)) => Err(CatalogueError::NotUnderstood(first)),
             answer => answer,
         }
+    }
+
+    /// Why an answer was not understood, where the next dialogue is to be tried: not where the bridge
+    /// says why there is no process, as it does in whatever it is asked.
+    fn goes_on(&self, why: String) -> Result<String, CatalogueError> {
+        match self.not_running(&why) {
+            Some(words) => Err(CatalogueError::NotRunning(words.to_owned())),
+            None => Ok(why),
+        }
+    }
+
+    /// Why there is no process, if the bridge says so.
+    fn not_running<'w>(&self, why: &'w str) -> Option<&'w str> {
+        why.strip_prefix(BRIDGE_ERROR)
+            .filter(|_| self.backend.is_on_stdio)
     }
 
     async fn ask_with_session(&self) -> Result<ToolListing, CatalogueError> {

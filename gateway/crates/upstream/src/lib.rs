@@ -82,7 +82,19 @@ pub struct Backend {
     pub starts_with_us: bool,
 }
 
+/// The very first start of a server on stdio may take so many times as long as any other: it may have to
+/// install something. `mcp-backend bridge` keeps the time, and nobody gives up before it does.
+const FIRST_START: u32 = 5;
+
 impl Backend {
+    /// How long its slowest start may take until its list of tools.
+    pub fn longest_start(&self) -> Duration {
+        match self.is_on_stdio {
+            true => self.start_timeout * FIRST_START,
+            false => self.start_timeout,
+        }
+    }
+
     /// Its origin as a URL, for resolving what it calls its own paths.
     pub fn origin(&self) -> String {
         let scheme = match &self.address {

@@ -98,7 +98,7 @@ impl ProtocolSupport {
         answers_discover: bool,
     ) -> Arc<Self> {
         let first_answer = if backend.is_on_stdio {
-            backend.start_timeout
+            backend.longest_start()
         } else {
             FIRST_ANSWER
         };

@@ -91,7 +91,7 @@ fn waiting(
     backend: &str,
     raw_query: &str,
 ) -> Response {
-    let longest = pages::in_words(server.catalogue.start_timeout(backend));
+    let longest = pages::in_words(server.catalogue.longest_start(backend));
     let page = Waiting {
         frame: browser::frame(server, request),
         backend,

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::scripted::{Asked, EVENTS, Scripted, response};
 use super::*;
 use gateway_upstream::{CatalogueError, ToolListing};
+use mcp_protocol::RevisionFamily;
 
 fn message_of(asked: &Asked) -> Value {
     serde_json::from_str(&asked.body).unwrap_or_default()
@@ -287,4 +288,79 @@ async fn an_answer_is_believed_for_a_while() {
         catalogue.listing("other", None).await,
         Err(CatalogueError::UnknownBackend)
     );
+}
+
+/// What the bridge answers while the process of a server does not run.
+fn not_running(message: &Value) -> Act {
+    let error = json!({"code": -32603, "message": "the server's process ended (exit code 9)"});
+    answer(
+        "",
+        &json!({"jsonrpc": "2.0", "id": message["id"], "error": error}),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_bridge_is_believed_in_every_dialogue_that_a_process_does_not_run() {
+    let bridge = Scripted::start(|asked| {
+        let message = message_of(asked);
+        match message["method"].as_str() {
+            Some("initialize") => Act::Answer(response(400, "", "no sessions")),
+            _ => not_running(&message),
+        }
+    })
+    .await;
+    let backend = Arc::new(Backend {
+        is_on_stdio: true,
+        ..backend_at("notes", "", bridge.address)
+    });
+    let catalogue = Catalogue::new(
+        vec![backend],
+        Arc::default(),
+        IdentityHeaders::default(),
+        PinKey::new(&TagKey::new([4; 32])),
+    );
+    let words = "the server's process ended (exit code 9)".to_owned();
+    assert_eq!(
+        catalogue.listing("notes", None).await,
+        Err(CatalogueError::NotRunning(words))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_does_not_run_says_nothing_of_what_it_speaks() {
+    let bridge = Scripted::start(|asked| {
+        let message = message_of(asked);
+        match message["method"].as_str() {
+            Some("initialize") => not_running(&message),
+            Some("server/discover") => {
+                let result = json!({"supportedVersions": ["2026-07-28"]});
+                answer(
+                    "",
+                    &json!({"jsonrpc": "2.0", "id": message["id"], "result": result}),
+                )
+            }
+            _ => Act::Answer(response(404, "", "not found")),
+        }
+    })
+    .await;
+    for (is_on_stdio, may_have_sessions) in [(true, true), (false, false)] {
+        let backend = Arc::new(Backend {
+            is_on_stdio,
+            ..backend_at("notes", "", bridge.address)
+        });
+        let protocols = ProtocolSupport::for_backend(&backend, RevisionFamilies::NONE, false);
+        let runtime = tokio::runtime::Handle::current();
+        protocols.follow(backend, Arc::default(), &runtime);
+        // The round is over once HTTP+SSE is known not to be spoken.
+        while !protocols.families().has(RevisionFamily::Stateless)
+            || protocols.supports(RevisionFamily::HttpSse)
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(
+            protocols.supports(RevisionFamily::Stateful),
+            may_have_sessions
+        );
+    }
 }

@@ -53,21 +53,21 @@ impl McpClient<'_> {
             heard(found);
         };
         let patience = if self.backend.is_on_stdio {
-            self.backend.start_timeout
+            self.backend.longest_start()
         } else {
             PATIENCE
         };
         tokio::join!(
             async {
-                let said = within(patience, self.speaks_sessions()).await;
+                let said = self.within(patience, self.speaks_sessions()).await;
                 note(RevisionFamily::Stateful, said);
             },
             async {
-                let said = within(patience, self.speaks_stateless()).await;
+                let said = self.within(patience, self.speaks_stateless()).await;
                 note(RevisionFamily::Stateless, said);
             },
             async {
-                let said = within(patience, self.speaks_http_sse()).await;
+                let said = self.within(patience, self.speaks_http_sse()).await;
                 note(RevisionFamily::HttpSse, said);
             },
         );
@@ -107,6 +107,24 @@ impl McpClient<'_> {
         stream.connection.abandon().await;
         endpoint.map_or(Ok(false), |event| event.map(|_| true))
     }
+
+    /// Whether the backend speaks a revision family: what it can't make sense of, it does not speak. That
+    /// its process does not run says nothing of what it speaks.
+    async fn within(
+        &self,
+        patience: Duration,
+        question: impl Future<Output = Result<bool, CatalogueError>>,
+    ) -> Said {
+        match timeout(patience, question).await {
+            Ok(Ok(true)) => Said::Yes,
+            Ok(Err(CatalogueError::NotUnderstood(why))) if self.not_running(&why).is_some() => {
+                Said::Nothing
+            }
+            Ok(Ok(false) | Err(CatalogueError::NotUnderstood(_))) => Said::No,
+            Ok(Err(CatalogueError::Failed(Failure::Unreachable(_)))) => Said::Away,
+            Ok(Err(_)) | Err(_) => Said::Nothing,
+        }
+    }
 }
 
 /// A fault is no statement about a revision family.
@@ -125,17 +143,4 @@ enum Said {
     Nothing,
     /// It takes no connections.
     Away,
-}
-
-/// Whether the backend speaks a revision family: what it can't make sense of, it does not speak.
-async fn within(
-    patience: Duration,
-    question: impl Future<Output = Result<bool, CatalogueError>>,
-) -> Said {
-    match timeout(patience, question).await {
-        Ok(Ok(true)) => Said::Yes,
-        Ok(Ok(false) | Err(CatalogueError::NotUnderstood(_))) => Said::No,
-        Ok(Err(CatalogueError::Failed(Failure::Unreachable(_)))) => Said::Away,
-        Ok(Err(_)) | Err(_) => Said::Nothing,
-    }
 }
