@@ -6,6 +6,10 @@ use mcp_protocol::{Id, Message, RpcError, code};
 
 use crate::bridge::pool::process_slots::LimitScope;
 
+/// What whoever is refused because of a revision can do.
+pub const REMEDY: &str =
+    "behind the gateway (`gateway serve -- COMMAND`) clients of every revision are served";
+
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {

@@ -12,7 +12,7 @@ use crate::bridge::connection::exchange::{Exchange, OnLeave};
 use crate::bridge::connection::outbox::Outbox;
 use crate::bridge::connection::subscribers::Subscription;
 use crate::bridge::connection::{Asking, Audience};
-use crate::bridge::failure::Failure;
+use crate::bridge::failure::{Failure, REMEDY};
 use crate::bridge::pool::handshake::{Hello, Opening};
 use crate::bridge::pool::process_slots::Owner;
 use crate::bridge::pool::server::{Open, Server};
@@ -291,5 +291,12 @@ fn shared_result(mut result: Object, asked: &Message) -> Object {
 /// What a server without sessions says to `initialize` (2026-07-28, Versioning).
 pub(crate) fn no_sessions(initialize: &Message) -> RpcError {
     let requested = initialize.params().text("protocolVersion");
-    RpcError::unsupported_version(&requested.unwrap_or_default())
+    not_in_sessions(&requested.unwrap_or_default())
+}
+
+/// The same, where this version was asked for.
+pub(crate) fn not_in_sessions(requested: &str) -> RpcError {
+    let spoken = RpcError::unsupported_version(requested);
+    let sentence = format!("{}: the server has no sessions; {REMEDY}", spoken.message());
+    RpcError::new(spoken.code(), &sentence).with_data(&spoken.data().unwrap_or_default())
 }

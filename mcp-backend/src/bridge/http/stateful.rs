@@ -19,7 +19,7 @@ use crate::bridge::connection::exchange::Heard;
 use crate::bridge::http::response::{self, Accepts};
 use crate::bridge::http::stateless;
 use crate::bridge::http::{Front, messages};
-use crate::bridge::session::{Session, Taken, no_sessions};
+use crate::bridge::session::{Session, Taken, no_sessions, not_in_sessions};
 use crate::http::too_many_sessions;
 
 const SESSION: &str = "mcp-session-id";
@@ -93,9 +93,13 @@ fn is_stateless(headers: &HeaderMap, message: &Message) -> bool {
 fn unknown_version(front: &Front, headers: &HeaderMap, messages: &[Message]) -> Option<Response> {
     let version = headers.get(VERSION).map(HeaderValue::as_bytes);
     let named = String::from_utf8_lossy(version.unwrap_or_default());
+    // `initialize` names it in the body alone.
+    let initialize = messages
+        .iter()
+        .find(|message| message.method() == "initialize");
     let families = front.pool.known_families();
     let error = if families.is_some_and(|known| !known.has(RevisionFamily::Stateful)) {
-        RpcError::unsupported_version(&named)
+        initialize.map_or_else(|| not_in_sessions(&named), no_sessions)
     } else if version.is_none() || is_stateful_revision(&named) {
         return None;
     } else {
@@ -265,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_says_itself_of_which_era_it_is() {
+    fn a_request_tells_of_which_revision_family_it_is() {
         let plain = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
         let with_meta = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"1900-01-01"}}}"#;
         assert!(!is(None, plain));

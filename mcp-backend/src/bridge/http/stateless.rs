@@ -11,7 +11,7 @@ use mcp_protocol::{
 
 use crate::bridge::connection::Asking;
 use crate::bridge::connection::exchange::{Exchange, OnLeave};
-use crate::bridge::failure::Failure;
+use crate::bridge::failure::{Failure, REMEDY};
 use crate::bridge::http::Front;
 use crate::bridge::http::response::{self, Accepts};
 use crate::bridge::pool::process_slots::Owner;
@@ -78,7 +78,7 @@ async fn ask(
 fn not_spoken() -> RpcError {
     let spoken = mcp_protocol::STATEFUL_REVISIONS.join(", ");
     let sentence = format!(
-        "Unsupported protocol version {STATELESS}: the server has sessions, which begin with `initialize` ({spoken})"
+        "Unsupported protocol version {STATELESS}: the server has sessions, which begin with `initialize` ({spoken}); {REMEDY}"
     );
     RpcError::new(code::INVALID_REQUEST, &sentence)
 }

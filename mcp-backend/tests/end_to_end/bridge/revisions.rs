@@ -23,8 +23,9 @@ fn refuses_stateless(bridge: &Bridge) {
         assert_eq!(refused.status, 400, "{refused:?}");
         let error = &mcp::message(&refused)["error"];
         assert_eq!(error["code"], -32600, "{error}");
+        let words = error["message"].to_string();
         assert!(
-            error["message"].to_string().contains("2025-11-25"),
+            words.contains("2025-11-25") && words.contains("gateway serve"),
             "{error}"
         );
     }
@@ -44,6 +45,12 @@ fn refuses_sessions(bridge: &Bridge) {
             let error = &mcp::message(&refused)["error"];
             assert_eq!(error["code"], -32022, "{error}");
             assert_eq!(error["data"]["supported"], json!(["2026-07-28"]));
+            let requested = match message["method"] == "initialize" || !headers.is_empty() {
+                true => "2025-11-25",
+                false => "",
+            };
+            assert_eq!(error["data"]["requested"], requested, "{error}");
+            assert!(error["message"].to_string().contains("gateway serve"));
         }
     }
 }
