@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use crate::arguments::Arguments;
 use crate::id::Id;
-use crate::jsonrpc;
+use crate::jsonrpc::{self, Body};
 use crate::object::Object;
 use crate::rpc_error::RpcError;
 
@@ -68,14 +68,11 @@ impl Message {
 
     /// Reads one message, or those of an array, which 2025-03-26 has; an empty one is malformed.
     pub fn parse_all(text: &str) -> Result<Vec<Self>, Malformed> {
-        if !text.trim_start().starts_with('[') {
-            return Self::parse(text).map(|message| vec![message]);
+        match jsonrpc::parse_body(&Bytes::copy_from_slice(text.as_bytes()))? {
+            Body::One(message) => Ok(vec![message]),
+            Body::Batch(messages) if messages.is_empty() => Err(Malformed),
+            Body::Batch(messages) => Ok(messages),
         }
-        let all: Vec<Object> = serde_json::from_str(text).map_err(|_| Malformed)?;
-        if all.is_empty() {
-            return Err(Malformed);
-        }
-        all.iter().map(Self::from_object).collect()
     }
 
     /// Takes an object for a message.
