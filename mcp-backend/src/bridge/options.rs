@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_to_listen_is_an_address_or_a_socket() {
+    fn a_place_to_listen_is_an_address_or_a_socket() {
         assert_eq!(
             "unix:/run/a.sock".parse(),
             Ok(Listen::Unix(PathBuf::from("/run/a.sock")))

@@ -59,11 +59,6 @@ impl Exchange {
         }
     }
 
-    /// The sender takes nothing but the answer.
-    pub fn answer_only(&mut self) {
-        self.notices = None;
-    }
-
     /// The next thing that is heard; `None` after the answer. Can be dropped and asked again.
     pub async fn next(&mut self) -> Option<Heard> {
         self.answer.as_ref()?;
@@ -81,7 +76,7 @@ impl Exchange {
 
     /// The answer alone.
     pub async fn answer(&mut self) -> Message {
-        self.answer_only();
+        self.notices = None;
         match self.next().await {
             Some(Heard::Answer(message)) => message,
             _ => Failure::Ended(End::of("it was asked twice")).response(Some(&self.id)),

@@ -42,17 +42,11 @@ impl Outbox {
         messages
     }
 
-    /// The open stream, for answers that must not be dropped.
-    pub fn stream(&self) -> Option<mpsc::Sender<Message>> {
-        self.lock()
-            .stream
-            .clone()
-            .filter(|stream| !stream.is_closed())
-    }
-
     /// Whether somebody reads.
     pub fn is_open(&self) -> bool {
-        self.stream().is_some()
+        let state = self.lock();
+        let stream = state.stream.as_ref();
+        stream.is_some_and(|stream| !stream.is_closed())
     }
 
     /// Ends the stream.

@@ -130,7 +130,7 @@ impl Server {
             pool,
             opening,
             audience,
-            // 0 is what the absence of a number looks like in too many slots.
+            // 0 is what the absence of a number looks like in too many places.
             numbers: Arc::new(AtomicU64::new(1)),
             now: Mutex::new(Now {
                 open: None,

@@ -25,7 +25,7 @@ use crate::lifetime::StreamLifetime;
 use crate::rejection::Rejection;
 use crate::sessions::StateTags;
 
-/// The session that stands shared what a stateless client says.
+/// The session that stands behind what a stateless client says.
 #[derive(Clone)]
 pub(super) struct SharedSession {
     pool: Arc<SessionPool>,
@@ -201,7 +201,7 @@ impl Translator {
             .await
     }
 
-    /// The session shared what this caller says.
+    /// The session behind what this caller says.
     fn shared(&self, downstream: &Downstream<'_>, wire: Wire, caller: Caller) -> SharedSession {
         SharedSession {
             pool: Arc::clone(&self.pool),
