@@ -8,12 +8,10 @@ use http::{Method, StatusCode};
 use super::date;
 use super::plain::{TOKEN, is_graphic, is_one_of, is_value};
 
-/// Says where a message ends, when it was made, or what is of this hop alone: only the lane writes
-/// them.
+/// Says where a message ends, or what is of this hop alone: only the lane writes them.
 const FRAMING: &[&str] = &[
     "connection",
     "content-length",
-    "date",
     "keep-alive",
     "te",
     "trailer",
@@ -25,6 +23,9 @@ const FRAMING: &[&str] = &[
 #[derive(Debug)]
 pub struct HeadWriter<'a> {
     out: &'a mut BytesMut,
+    /// Whether the lane has said when the message was made, which nobody else may then. A request says
+    /// it where its client did.
+    is_dated: bool,
     is_spoiled: bool,
 }
 
@@ -36,6 +37,7 @@ impl<'a> HeadWriter<'a> {
         out.extend_from_slice(b" HTTP/1.1\r\n");
         Self {
             is_spoiled: !target.starts_with('/') || !is_graphic(target.as_bytes()),
+            is_dated: false,
             out,
         }
     }
@@ -54,6 +56,7 @@ impl<'a> HeadWriter<'a> {
         out.extend_from_slice(b"\r\n");
         Self {
             out,
+            is_dated: true,
             is_spoiled: false,
         }
     }
@@ -64,7 +67,8 @@ impl<'a> HeadWriter<'a> {
         let is_spelled = !name.is_empty()
             && TOKEN.has_all(name.as_bytes())
             && is_value(value)
-            && !is_one_of(name, FRAMING);
+            && !is_one_of(name, FRAMING)
+            && !(self.is_dated && is_one_of(name, &["date"]));
         if is_spelled {
             self.line(name, value);
         } else {
@@ -89,6 +93,7 @@ impl<'a> HeadWriter<'a> {
     pub(crate) const fn resume(out: &'a mut BytesMut) -> Self {
         Self {
             out,
+            is_dated: true,
             is_spoiled: false,
         }
     }
@@ -154,6 +159,14 @@ mod tests {
     }
 
     #[test]
+    fn a_request_may_say_when_it_was_made() {
+        let mut out = BytesMut::new();
+        let mut writer = HeadWriter::request(&mut out, &Method::GET, "/a");
+        writer.header("Date", b"Sun, 06 Nov 1994 08:49:37 GMT");
+        assert!(writer.end(BodyFraming::None, false));
+    }
+
+    #[test]
     fn no_value_ends_its_line_and_nobody_else_frames() {
         assert!(written("x", b"a\tb \xff").is_some());
         for (name, value) in [
@@ -169,6 +182,7 @@ mod tests {
             ("Transfer-Encoding", b"chunked"),
             ("connection", b"close"),
             ("Upgrade", b"h2c"),
+            ("Date", b"Sun, 06 Nov 1994 08:49:37 GMT"),
         ] {
             assert_eq!(written(name, value), None, "{name:?}");
         }
