@@ -145,7 +145,6 @@ impl<S: Service> Lane<S> {
                     return Next::Handover(Handover {
                         bytes: connection.client.put_back(&taken),
                         io: connection.client.io,
-                        is_reused: connection.served > 0,
                     });
                 }
                 Step::Stream(parts) => {

@@ -51,7 +51,7 @@ mod wire;
 mod writer;
 
 pub use self::backend::{Address, Backend};
-pub use self::handover::{Handover, Rewind};
+pub use self::handover::Handover;
 pub use self::head::Head;
 pub use self::lane::{Connection, Lane, Next};
 pub use self::limits::Limits;

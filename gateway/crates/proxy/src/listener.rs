@@ -103,7 +103,6 @@ impl Listener {
                 let nothing_read = Handover {
                     io: socket,
                     bytes: Bytes::new(),
-                    is_reused: false,
                 };
                 other_road(nothing_read, permit);
             }
@@ -134,7 +133,7 @@ async fn answer(
     (peer, counted): (SocketAddr, Option<IpAddr>),
     shutdown: ShutdownWatch,
 ) {
-    let Handover { io, bytes, .. } = handover;
+    let Handover { io, bytes } = handover;
     let state = &app.service.state;
     let digest = SocketDigest::from_raw_fd(io.as_raw_fd());
     // A new cell is empty.

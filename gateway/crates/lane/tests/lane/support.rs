@@ -103,7 +103,8 @@ impl Rig {
         let other_road = move |handover: Handover<DuplexStream>, ()| {
             tokio::spawn(async move {
                 let mut all = Vec::new();
-                let mut stream = handover.rewind();
+                let mut stream = handover.io;
+                all.extend_from_slice(&handover.bytes);
                 let _ = stream.write_all(b"the other road").await;
                 let _ = stream.read_to_end(&mut all).await;
                 let _ = hands_over.send(all);
