@@ -1,5 +1,10 @@
 //! The head of a backend's answer, and what it says of where its body ends (RFC 9112 §6.3). What two
 //! readers could read differently is no answer.
+//!
+//! Servers are as they are: what the other road takes is taken here, too (lines that end with LF alone,
+//! one length told twice, a length beside chunks), since the client's head is spelled anew.
+
+use std::mem::MaybeUninit;
 
 use http::StatusCode;
 use memchr::memchr_iter;
@@ -7,8 +12,8 @@ use memchr::memchr_iter;
 use super::chunked::Chunked;
 use super::lines::{Lines, length};
 
-/// More header lines than this are no answer.
-const MOST_LINES: usize = 100;
+/// More header lines than this are no answer, as on the other road.
+const MOST_LINES: usize = 256;
 
 /// The head of a backend's answer.
 #[derive(Clone, Copy, Debug)]
@@ -79,9 +84,13 @@ pub(crate) fn parse(
     most: usize,
     index: &mut ResponseIndex,
 ) -> Result<bool, &'static str> {
-    let mut headers = [httparse::EMPTY_HEADER; MOST_LINES];
-    let mut response = httparse::Response::new(&mut headers);
-    let parsed = response.parse(raw);
+    let mut headers = [const { MaybeUninit::uninit() }; MOST_LINES];
+    let mut response = httparse::Response::new(&mut []);
+    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
+        &mut response,
+        raw,
+        &mut headers,
+    );
     let parsed = parsed.map_err(|_| "its head is not HTTP/1.1")?;
     let httparse::Status::Complete(end) = parsed else {
         return match raw.len() > most {
@@ -94,12 +103,9 @@ pub(crate) fn parse(
     }
     let head = &raw[..end];
     let lines = response.headers.len() + 2;
-    let is_crlf = |at: usize| at > 0 && head[at - 1] == b'\r';
-    if memchr_iter(b'\n', head).filter(|at| is_crlf(*at)).count() != lines
-        || memchr_iter(b'\n', head).count() != lines
-        || memchr_iter(b'\r', head).count() != lines
-    {
-        return Err("a line of its head does not end with CRLF");
+    let ends_line = |at: usize| head.get(at + 1) == Some(&b'\n');
+    if memchr_iter(b'\n', head).count() != lines || !memchr_iter(b'\r', head).all(ends_line) {
+        return Err("a line of its head is not what it seems");
     }
     let code = response.code.unwrap_or_default();
     index.status = StatusCode::from_u16(code).map_err(|_| "its status is none")?;
@@ -122,7 +128,8 @@ pub(crate) fn parse(
     filled.map(|()| true).ok_or("its head is too large")
 }
 
-/// Where the body ends, and whether the connection ends with it.
+/// Where the body ends, and whether the connection ends with it. What is told twice must be the same;
+/// chunks are right where a length is told, too, but the connection is then used no more.
 fn framing(
     headers: &[httparse::Header<'_>],
     is_1_1: bool,
@@ -130,9 +137,11 @@ fn framing(
     let (mut declared, mut is_chunked, mut closes) = (None, false, false);
     for header in headers {
         if header.name.eq_ignore_ascii_case("content-length") {
-            let length = length(header.value).ok_or("its length is no plain number")?;
-            if declared.replace(length).is_some() {
-                return Err("it has two lengths");
+            for told in header.value.split(|byte| *byte == b',') {
+                let told = length(told.trim_ascii()).ok_or("its length is no plain number")?;
+                if declared.replace(told).is_some_and(|before| before != told) {
+                    return Err("it has two lengths");
+                }
             }
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
             if is_chunked || !is_1_1 || !header.value.eq_ignore_ascii_case(b"chunked") {
@@ -145,9 +154,11 @@ fn framing(
         }
     }
     match (declared, is_chunked) {
-        (Some(_), true) => Err("it has a length and a transfer coding"),
         (Some(length), false) => Ok((Framing::Length(length), closes)),
-        (None, true) => Ok((Framing::Chunked(Chunked::default()), closes)),
+        (declared, true) => {
+            let closes = closes || declared.is_some();
+            Ok((Framing::Chunked(Chunked::default()), closes))
+        }
         (None, false) => Ok((Framing::Close, closes)),
     }
 }
@@ -208,6 +219,26 @@ mod tests {
                 Framing::Empty,
                 true,
             ),
+            (
+                "1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5",
+                Framing::Length(5),
+                true,
+            ),
+            (
+                "1.1 200 OK\r\nContent-Length: 5, 5",
+                Framing::Length(5),
+                true,
+            ),
+            (
+                "1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
+                Framing::Chunked(Chunked::default()),
+                false,
+            ),
+            (
+                "1.1 200 OK\nX: y\nContent-Length: 5",
+                Framing::Length(5),
+                true,
+            ),
         ] {
             let index = read(&format!("HTTP/{head}\r\n\r\n")).unwrap();
             assert_eq!((index.framing, index.is_kept), (framing, is_kept), "{head}");
@@ -215,13 +246,23 @@ mod tests {
     }
 
     #[test]
+    fn a_head_has_as_many_lines_as_on_the_other_road() {
+        let head = |lines: usize| format!("HTTP/1.1 200 OK\r\n{}\r\n", "a:\r\n".repeat(lines));
+        let parse = |head: String| {
+            let mut index = ResponseIndex::default();
+            parse(head.as_bytes(), 16 * 1024, &mut index)
+        };
+        assert_eq!(parse(head(MOST_LINES)), Ok(true));
+        assert!(parse(head(MOST_LINES + 1)).is_err());
+    }
+
+    #[test]
     fn answers_that_are_read_in_several_ways_are_none() {
         for head in [
-            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5",
             "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6",
-            "HTTP/1.1 200 OK\r\nContent-Length: 5, 5",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5, 6",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5,",
             "HTTP/1.1 200 OK\r\nContent-Length: +5",
-            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity",
@@ -230,8 +271,6 @@ mod tests {
             "HTTP/1.1 200 OK\r\nX: y\r\n folded",
             "HTTP/1.1 200 OK\r\nX: a\0b",
             "HTTP/1.1 200 OK\r\nX: a\rb",
-            "HTTP/1.1 200 OK\nX: y",
-            "HTTP/1.1 200 OK\r\nX: y\nContent-Length: 5",
             "\r\nHTTP/1.1 200 OK\r\nX: y",
             "HTTP/2.0 200 OK\r\nX: y",
             "HTTP/1.1 20 OK\r\nX: y",
