@@ -64,14 +64,15 @@ pub(crate) struct BackendConnection {
 }
 
 impl BackendConnection {
-    /// Opens one to the first address that takes it.
+    /// Opens one to the first address that takes it, within the backend's time for it. Of one that
+    /// comes up in vain the last refusal is told.
     pub(crate) async fn open(backend: &Backend) -> Result<Self, Failed> {
         let deadline = Instant::now() + backend.connect_time;
         let comes_up = backend.comes_up_until.map(Instant::from_std);
-        loop {
-            let opened = timeout_at(deadline, open_any(&backend.addresses)).await;
+        let mut met = Failed::TimedOut("connecting");
+        while let Ok(opened) = timeout_at(deadline, open_any(&backend.addresses)).await {
             match opened {
-                Ok(Ok(socket)) => {
+                Ok(socket) => {
                     return Ok(Self {
                         socket,
                         backend: backend.id,
@@ -80,15 +81,15 @@ impl BackendConnection {
                         since: Instant::now(),
                     });
                 }
-                Ok(Err(_)) if comes_up.is_some_and(|until| Instant::now() < until) => {
-                    sleep(COMES_UP_PAUSE).await;
-                }
-                Ok(Err(error)) => {
-                    return Err(Failed::Unreachable(error.kind(), error.raw_os_error()));
-                }
-                Err(_) => return Err(Failed::TimedOut("connecting")),
+                Err(error) => met = Failed::Unreachable(error.to_string(), error.raw_os_error()),
             }
+            let is_starting = comes_up.is_some_and(|until| Instant::now() < until);
+            if !is_starting || Instant::now() + COMES_UP_PAUSE >= deadline {
+                break;
+            }
+            sleep(COMES_UP_PAUSE).await;
         }
+        Err(met)
     }
 
     /// Reads on. Nothing at the end.

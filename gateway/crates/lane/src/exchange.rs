@@ -19,6 +19,9 @@ use super::service::{Answer, Events, Exchange, Failed, Forward, ResponsePlan};
 use super::wire::Writing;
 use super::writer::{BodyFraming, HeadWriter};
 
+/// Connecting keeps to its own time, and knows best why it came to nothing.
+const CONNECT_MARGIN: Duration = Duration::from_secs(1);
+
 /// A backend that answers before it has read the whole request may break it off.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
@@ -151,7 +154,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
         }
         // Boxed: it happens seldom.
         let mut opening = Box::pin(BackendConnection::open(backend));
-        let deadline = Instant::now() + backend.connect_time;
+        let deadline = Instant::now() + backend.connect_time + CONNECT_MARGIN;
         let opened = self
             .down
             .watched(deadline, |context| opening.as_mut().poll(context))

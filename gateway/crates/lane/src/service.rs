@@ -189,9 +189,9 @@ pub enum Failed {
     /// The client did not send the body in time.
     #[error("the body did not come in time")]
     SlowBody,
-    /// There is no connection to the backend.
+    /// There is no connection to the backend: what the system says, and its number of it.
     #[error("can't connect: {0}")]
-    Unreachable(std::io::ErrorKind, Option<i32>),
+    Unreachable(String, Option<i32>),
     /// The backend took too long for this.
     #[error("it took too long for {0}")]
     TimedOut(&'static str),

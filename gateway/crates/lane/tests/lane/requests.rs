@@ -279,9 +279,19 @@ async fn a_backend_that_is_not_there_is_told() {
     let rig = Rig::at(limits(), address);
     let answer = rig.all_of(last_post("/mcp", "x").as_bytes()).await;
     assert!(
-        answer.contains("failed: can't connect: connection refused"),
+        answer.contains("failed: can't connect: Connection refused (os error"),
         "{answer}"
     );
+    // One that may just be starting is waited for; what it said last is told.
+    let limit = std::time::Instant::now() + Duration::from_secs(60);
+    let rig = Rig::with_backend(limits(), address, |backend| {
+        backend.connect_time = Duration::from_millis(300);
+        backend.comes_up_until = Some(limit);
+    });
+    let begun = Instant::now();
+    let answer = rig.all_of(last_post("/mcp", "x").as_bytes()).await;
+    assert!(answer.contains("Connection refused (os error"), "{answer}");
+    assert!(begun.elapsed() >= Duration::from_millis(200));
 }
 
 #[tokio::test]

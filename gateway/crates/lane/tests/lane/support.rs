@@ -71,15 +71,24 @@ impl Rig {
     }
 
     pub(crate) fn at(limits: Limits, address: SocketAddr) -> Self {
+        Self::with_backend(limits, address, |_| {})
+    }
+
+    pub(crate) fn with_backend(
+        limits: Limits,
+        address: SocketAddr,
+        adjust: impl FnOnce(&mut Backend),
+    ) -> Self {
         let (end, ended) = watch::channel(false);
         let outcomes = Arc::new(Mutex::new(Vec::new()));
-        let backend = Backend {
+        let mut backend = Backend {
             id: 7,
             addresses: vec![Address::Tcp(address)],
             connect_time: Duration::from_secs(5),
             response_time: Duration::from_millis(1500),
             comes_up_until: None,
         };
+        adjust(&mut backend);
         let script = Script {
             backend: Arc::new(backend),
             ended,

@@ -11,11 +11,11 @@ use crate::exchange::TOO_LARGE;
 /// The failure of a backend that this is; `None` where the backend did nothing wrong.
 pub(super) fn failure(why: &Failed) -> Option<Failure> {
     match why {
-        Failed::Unreachable(kind, code) => {
+        Failed::Unreachable(what, code) => {
             let error = code.map(io::Error::from_raw_os_error);
             Some(match error.as_ref().and_then(open_files::limit_met) {
                 Some(limit) => Failure::NoFiles(limit),
-                None => Failure::Unreachable(kind.to_string()),
+                None => Failure::Unreachable(what.clone()),
             })
         }
         Failed::TimedOut(what) => Some(Failure::TimedOut(what)),
