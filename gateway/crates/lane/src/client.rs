@@ -18,6 +18,8 @@ const AHEAD: usize = 512;
 pub(crate) struct Client<IO> {
     pub(crate) io: IO,
     buffer: BytesMut,
+    /// Whether what the buffer is part of grew beyond the size of a borrowed one.
+    is_large: bool,
     scan: Scan,
 }
 
@@ -26,6 +28,7 @@ impl<IO> Client<IO> {
         Self {
             io,
             buffer: BytesMut::new(),
+            is_large: false,
             scan: Scan::default(),
         }
     }
@@ -58,10 +61,22 @@ impl<IO> Client<IO> {
         all.freeze()
     }
 
-    /// Gives the buffer back, unless something waits in it.
+    /// Gives the buffer back, unless something waits in it: that is kept, and no more than it takes
+    /// where the buffer grew for a large request.
     pub(crate) fn shrink(&mut self, buffers: &Buffers) {
         if self.buffer.is_empty() {
             buffers.give(std::mem::take(&mut self.buffer));
+            self.is_large = false;
+        } else {
+            self.shed();
+        }
+    }
+
+    /// Lets go of a buffer that grew for a large request, but for what waits in it.
+    pub(crate) fn shed(&mut self) {
+        if self.is_large {
+            self.buffer = BytesMut::from(&self.buffer[..]);
+            self.is_large = false;
         }
     }
 }
@@ -81,8 +96,9 @@ impl<IO: AsyncRead + Unpin> Client<IO> {
             self.buffer.reserve(missing.min(super::buffers::SIZE));
         }
         wire::make_room(&mut self.buffer);
+        self.is_large |= self.buffer.capacity() > super::buffers::SIZE;
         let polled = wire::poll_read(&mut self.io, &mut self.buffer, context);
-        if polled.is_pending() {
+        if polled.is_pending() && self.buffer.is_empty() {
             self.shrink(buffers);
         }
         polled
@@ -105,6 +121,36 @@ impl<IO: AsyncRead + Unpin> Client<IO> {
                 Poll::Ready(_) => return Poll::Ready(()),
                 Poll::Pending => return Poll::Pending,
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+    use crate::buffers::SIZE;
+
+    #[tokio::test]
+    async fn what_waits_behind_a_large_request_keeps_no_large_buffer() {
+        let buffers = Buffers::new(2);
+        for (sent, waiting) in [(60_000, 0), (60_000, 5), (100, 5)] {
+            let sent_bytes = vec![b'x'; sent];
+            let mut client = Client::new(&sent_bytes[..]);
+            while client.waiting() < sent {
+                let missing = sent - client.waiting();
+                poll_fn(|context| client.poll_fill(missing, &buffers, context))
+                    .await
+                    .unwrap();
+            }
+            drop(client.take(sent - waiting));
+            client.shrink(&buffers);
+            assert_eq!(client.waiting(), waiting);
+            // Nothing else refers to what is behind it: all of that could be had again.
+            client.buffer.clear();
+            let is_large = client.buffer.try_reclaim(SIZE + 1);
+            assert!(!is_large, "{sent} {waiting}");
         }
     }
 }

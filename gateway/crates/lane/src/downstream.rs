@@ -2,6 +2,7 @@
 //! exchange was ended from outside, or that time is over.
 
 use std::future::poll_fn;
+use std::io::Write as _;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -46,6 +47,28 @@ impl<'a, 't, IO, E> Downstream<'a, 't, IO, E> {
             has_begun: false,
             is_over: false,
         }
+    }
+}
+
+/// The line before a chunk.
+#[derive(Default)]
+struct ChunkSize {
+    line: [u8; 18],
+    length: usize,
+}
+
+impl ChunkSize {
+    fn new(size: usize) -> Self {
+        let mut line = [0; 18];
+        let mut rest = &mut line[..];
+        // 16 digits and the line's end fit.
+        let _ = write!(rest, "{size:x}\r\n");
+        let length = 18 - rest.len();
+        Self { line, length }
+    }
+
+    fn line(&self) -> &[u8] {
+        self.line.get(..self.length).unwrap_or_default()
     }
 }
 
@@ -162,11 +185,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
         is_chunked: bool,
         is_last: bool,
     ) -> Result<(), Stop> {
-        if is_chunked && !data.is_empty() {
-            use std::fmt::Write as _;
-            // Writing to memory doesn't fail.
-            let _ = write!(out, "{:x}\r\n", data.len());
-        }
+        let size = match is_chunked && !data.is_empty() {
+            true => ChunkSize::new(data.len()),
+            false => ChunkSize::default(),
+        };
         let tail: &[u8] = match (is_chunked, data.is_empty(), is_last) {
             (true, true, true) => LAST_CHUNK,
             (true, false, true) => b"\r\n0\r\n\r\n",
@@ -174,7 +196,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
             _ => b"",
         };
         if !(out.is_empty() && data.is_empty() && tail.is_empty()) {
-            self.write([&out[..], data, tail]).await?;
+            self.write([&out[..], size.line(), data, tail]).await?;
         }
         self.sent += data.len() as u64;
         out.clear();
@@ -188,17 +210,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
         between: bool,
         last: Option<Bytes>,
     ) -> Result<(), Stop> {
-        use std::fmt::Write as _;
         let last = last.filter(|_| between).unwrap_or_default();
-        let mut out = BytesMut::new();
-        if !last.is_empty() {
-            // Writing to memory doesn't fail.
-            let _ = write!(out, "{:x}\r\n", last.len());
-            out.extend_from_slice(&last);
-            out.extend_from_slice(b"\r\n");
-        }
-        out.extend_from_slice(LAST_CHUNK);
-        let mut writing = Writing::new([&out[..]]);
+        let size = ChunkSize::new(last.len());
+        let mut writing = match last.is_empty() {
+            true => Writing::new([&[], &[], LAST_CHUNK]),
+            false => Writing::new([size.line(), &last, b"\r\n0\r\n\r\n"]),
+        };
         let deadline = Instant::now() + self.limits.linger;
         poll_fn(|context| {
             if let Poll::Ready(written) = writing.poll(&mut self.client.io, context) {

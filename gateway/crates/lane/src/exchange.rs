@@ -76,6 +76,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
     ) -> Result<Relayed, Stop> {
         let begun = Instant::now();
         let (mut is_fresh, mut is_resent) = (false, false);
+        self.down.client.shed();
         loop {
             let mut connection = self.connect(&forward.backend, is_fresh).await?;
             let index = match self.ask(&mut connection, head, &forward).await {
@@ -102,6 +103,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                 }
             };
             let is_bodiless = is_bodiless(index.status);
+            if !matches!(plan, ResponsePlan::Resend(_)) {
+                // It is sent for good. An answer may last for hours.
+                forward.body = None;
+            }
             return match plan {
                 ResponsePlan::Resend(_) if is_resent => Err(Stop::Failed(Failed::Redirected)),
                 ResponsePlan::Resend(target) => {
@@ -267,7 +272,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                 self.give_back(relay.connection, relay.is_kept);
                 return Ok(Relayed::Done);
             }
+            self.settle();
             self.read_on(&mut relay).await?;
+        }
+    }
+
+    /// Gives back what only the request and the head of its answer needed, once that is written: the
+    /// rest may take its time, and its client.
+    fn settle(&mut self) {
+        if self.out.is_empty() && self.out.capacity() > 0 {
+            let buffers = &self.shared.buffers;
+            buffers.give(std::mem::take(self.out));
+            self.down.client.shrink(buffers);
         }
     }
 
@@ -330,7 +346,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                     self.give_back(connection, relay.is_kept);
                     return Ok(Relayed::Done);
                 }
-                Ok(false) => {}
+                Ok(false) => self.settle(),
                 Err(stop) => return Err(self.end_events(&relay_events, stop).await),
             }
             let (deadline, buffers) = (Instant::now() + quiet, &self.shared.buffers);

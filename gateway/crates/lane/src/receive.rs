@@ -41,6 +41,7 @@ impl Shared {
         let begun = Instant::now();
         let is_first = connection.served == 0;
         let mut head_begun = (is_first || connection.client.waiting() > 0).then_some(begun);
+        connection.client.shrink(buffers);
         loop {
             match connection.client.look(limits.head, index) {
                 Parsed::Complete => return Received::Head,
@@ -53,7 +54,6 @@ impl Shared {
             };
             let unpinned = deadline.min(begun + limits.pinned_for);
             let Connection { client, pinned, .. } = &mut *connection;
-            client.shrink(buffers);
             let read = poll_fn(|context| {
                 if let Poll::Ready(read) = client.poll_fill(0, buffers, context) {
                     return Poll::Ready(read.unwrap_or(0));
