@@ -135,6 +135,9 @@ impl<S: Service> Lane<S> {
             match self.step(&mut connection, &mut index, &mut timer).await {
                 Step::Again => connection.served = connection.served.saturating_add(1),
                 Step::Close => {
+                    if let Some(pinned) = connection.pinned.take() {
+                        self.shared.pool.give(pinned);
+                    }
                     let _ = timeout(self.shared.limits.linger, linger(connection.client.io)).await;
                     return Next::Closed;
                 }

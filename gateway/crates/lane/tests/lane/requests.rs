@@ -295,6 +295,27 @@ async fn a_backend_that_is_not_there_is_told() {
 }
 
 #[tokio::test]
+async fn a_connection_to_a_backend_outlives_its_client() {
+    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    for _ in 0..3 {
+        let answer = rig.all_of(last_post("/mcp", "x").as_bytes()).await;
+        assert!(answer.ends_with("hi"));
+    }
+    let mut leaves = rig.connect();
+    leaves
+        .write_all(post("/mcp", "x").as_bytes())
+        .await
+        .unwrap();
+    read_until(&mut leaves, "hi").await;
+    drop(leaves);
+    sleep(Duration::from_millis(50)).await;
+    rig.all_of(last_post("/mcp", "x").as_bytes()).await;
+    let connected = rig.received();
+    let connected = connected.iter().filter(|met| *met == "(connected)");
+    assert_eq!(connected.count(), 1);
+}
+
+#[tokio::test]
 async fn a_request_without_body_has_no_length() {
     let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
     let mut client = rig.connect();

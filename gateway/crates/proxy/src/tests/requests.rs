@@ -493,10 +493,9 @@ async fn a_connection_carries_many_requests_and_pipelined_ones_do_no_harm() {
         assert_eq!(client.reply(false).await.unwrap().status, 200);
         client.send(&message("POST", "/mcp", "", PING)).await;
         let refused = client.reply(false).await.unwrap();
-        assert_eq!(
-            (refused.status, refused.header("connection")),
-            (401, Some("keep-alive"))
-        );
+        // Kept is what HTTP/1.1 has where nothing else is said.
+        assert_eq!(refused.status, 401);
+        assert_ne!(refused.header("connection"), Some("close"));
         client.send(&message("GET", "/healthz", "", "")).await;
         assert_eq!(client.reply(false).await.unwrap().status, 200);
     }
