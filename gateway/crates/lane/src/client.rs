@@ -1,7 +1,8 @@
 //! A client's connection and what was read from it.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
@@ -125,10 +126,25 @@ impl<IO: AsyncRead + Unpin> Client<IO> {
     }
 }
 
+/// Waits for `what`, which decides about a request, for as long as its client is there; nothing once it
+/// is not.
+pub(crate) async fn while_there<IO: AsyncRead + Unpin, T>(
+    client: &mut Client<IO>,
+    read_ahead: usize,
+    what: impl Future<Output = T>,
+) -> Option<T> {
+    let mut what = pin!(what);
+    poll_fn(|context| {
+        if let Poll::Ready(done) = what.as_mut().poll(context) {
+            return Poll::Ready(Some(done));
+        }
+        client.poll_gone(read_ahead, context).map(|()| None)
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
     use crate::buffers::SIZE;
 

@@ -3,7 +3,7 @@
 
 use std::future::poll_fn;
 use std::io::Write as _;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::client::Client;
 use super::limits::Limits;
-use super::service::{End, Exchange, Failed};
+use super::service::{End, Ending, Exchange, Failed};
 use super::timer::Timer;
 use super::wire::Writing;
 
@@ -23,12 +23,12 @@ pub(crate) struct Downstream<'a, 't, IO, E> {
     pub(crate) exchange: &'a mut E,
     pub(crate) timer: &'a mut Timer<'t>,
     pub(crate) limits: &'a Limits,
+    /// What ends the exchange from outside; nothing once it has.
+    pub(crate) ending: &'a mut Option<Ending>,
     /// Bytes of the answer's body that were written.
     pub(crate) sent: u64,
     /// Whether any byte of an answer was.
     pub(crate) has_begun: bool,
-    /// Whether the exchange was ended from outside; it is not asked again.
-    pub(crate) is_over: bool,
 }
 
 impl<'a, 't, IO, E> Downstream<'a, 't, IO, E> {
@@ -37,15 +37,16 @@ impl<'a, 't, IO, E> Downstream<'a, 't, IO, E> {
         exchange: &'a mut E,
         timer: &'a mut Timer<'t>,
         limits: &'a Limits,
+        ending: &'a mut Option<Ending>,
     ) -> Self {
         Self {
             client,
             exchange,
             timer,
             limits,
+            ending,
             sent: 0,
             has_begun: false,
-            is_over: false,
         }
     }
 }
@@ -100,14 +101,55 @@ impl Interrupted {
     }
 }
 
+/// Whether something outside ends an exchange. Once it has it is not asked again.
+pub(crate) fn poll_ended(ending: &mut Option<Ending>, context: &mut Context<'_>) -> Poll<End> {
+    let Some(waiting) = ending else {
+        return Poll::Pending;
+    };
+    let end = ready!(waiting.as_mut().poll(context));
+    *ending = None;
+    Poll::Ready(end)
+}
+
 impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> {
-    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        if self.is_over {
-            return Poll::Pending;
-        }
-        let ended = self.exchange.poll_ended(context);
-        self.is_over = ended.is_ready();
-        ended
+    /// Whether the exchange may go on and the client is there, as far as that is known by now.
+    pub(crate) async fn is_wanted(&mut self) -> Result<(), Stop> {
+        poll_fn(|context| {
+            if let Poll::Ready(end) = poll_ended(self.ending, context) {
+                return Poll::Ready(Err(Stop::Failed(Failed::Ended(end))));
+            }
+            match self.client.poll_gone(self.limits.read_ahead, context) {
+                Poll::Ready(()) => Poll::Ready(Err(Stop::Gone)),
+                Poll::Pending => Poll::Ready(Ok(())),
+            }
+        })
+        .await
+    }
+
+    /// Waits for what the exchange makes of an answer, for as long as that may go on and the client is
+    /// there. Boxed: most answers pass as they are.
+    pub(crate) async fn decided<'e, T, F: Future<Output = T>>(
+        &'e mut self,
+        deadline: Instant,
+        decide: impl FnOnce(&'e mut E) -> F,
+    ) -> Result<T, Interrupted> {
+        let (client, ending, timer) = (&mut *self.client, &mut *self.ending, &mut *self.timer);
+        let read_ahead = self.limits.read_ahead;
+        let mut deciding = Box::pin(decide(self.exchange));
+        poll_fn(|context| {
+            if let Poll::Ready(end) = poll_ended(ending, context) {
+                return Poll::Ready(Err(Interrupted::Ended(end)));
+            }
+            if let Poll::Ready(decided) = deciding.as_mut().poll(context) {
+                return Poll::Ready(Ok(decided));
+            }
+            if client.poll_gone(read_ahead, context).is_ready() {
+                return Poll::Ready(Err(Interrupted::Gone));
+            }
+            let passed = timer.poll_passed(deadline, context);
+            passed.map(|()| Err(Interrupted::Late))
+        })
+        .await
     }
 
     /// Waits for `what`, for as long as the exchange may go on and the client is there.
@@ -117,7 +159,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
         mut what: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Result<T, Interrupted> {
         poll_fn(|context| {
-            if let Poll::Ready(end) = self.poll_ended(context) {
+            if let Poll::Ready(end) = poll_ended(self.ending, context) {
                 return Poll::Ready(Err(Interrupted::Ended(end)));
             }
             if let Poll::Ready(result) = what(context) {
@@ -135,7 +177,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
 
     /// Writes pieces of an answer, one behind the other.
     pub(crate) async fn write<const N: usize>(&mut self, pieces: [&[u8]; N]) -> Result<(), Stop> {
-        self.has_begun = true;
         let mut writing = Writing::new(pieces);
         let mut is_held = false;
         let begun = Instant::now();
@@ -145,7 +186,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
                 false => self.limits.stall,
             };
             let written = poll_fn(|context| {
-                if let Poll::Ready(end) = self.poll_ended(context) {
+                if let Poll::Ready(end) = poll_ended(self.ending, context) {
                     return Poll::Ready(Err(Interrupted::Ended(end)));
                 }
                 if let Poll::Ready(written) = writing.poll(&mut self.client.io, context) {
@@ -155,12 +196,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
                 passed.map(|()| Err(Interrupted::Late))
             })
             .await;
+            self.has_begun |= writing.has_begun();
             match written {
                 Ok(Ok(())) => break,
                 Ok(Err(_)) => return Err(Stop::Gone),
                 Err(Interrupted::Late) if !is_held => {
                     is_held = true;
                     if !self.exchange.hold(writing.left()) {
+                        // Who takes no answer takes no other one.
+                        self.has_begun = true;
                         return Err(Stop::Failed(Failed::Full));
                     }
                 }

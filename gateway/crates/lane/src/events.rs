@@ -1,6 +1,8 @@
 //! Events on their way from a backend to a client: judged if they must be, written as soon as they are
 //! there.
 
+use std::time::Duration;
+
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
@@ -9,8 +11,8 @@ use super::downstream::{Downstream, Stop};
 use super::response::Framing;
 use super::service::{Events, Exchange, Failed, Unfit};
 
-/// How long it may take to judge the next events.
-const JUDGED: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long it may take to judge an answer, or its next events.
+pub(crate) const JUDGED: Duration = Duration::from_secs(60);
 
 /// How far a stream of events has come.
 #[derive(Debug)]
@@ -58,8 +60,7 @@ impl EventRelay {
         Ok(())
     }
 
-    /// What goes on of the next events. Boxed: most streams are not filtered, and none is while it is
-    /// silent.
+    /// What goes on of the next events.
     async fn filter<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange>(
         &self,
         down: &mut Downstream<'_, '_, IO, E>,
@@ -67,9 +68,10 @@ impl EventRelay {
         is_done: bool,
         out: &mut BytesMut,
     ) -> Result<Bytes, Stop> {
-        let filtering = Box::pin(down.exchange.filter(data, is_done));
-        let filtered = tokio::time::timeout_at(Instant::now() + JUDGED, filtering).await;
-        match filtered {
+        let filtering = down.decided(Instant::now() + JUDGED, |exchange| {
+            exchange.filter(data, is_done)
+        });
+        match filtering.await {
             Ok(Ok(data)) => Ok(data),
             Ok(Err(Unfit { what, last })) => {
                 if last.is_some() {
@@ -79,7 +81,7 @@ impl EventRelay {
                 }
                 Err(Stop::Failed(Failed::Broken(what)))
             }
-            Err(_) => Err(Stop::Failed(Failed::TimedOut("judging events"))),
+            Err(interrupted) => Err(interrupted.or_late(Failed::TimedOut("judging events"))),
         }
     }
 }

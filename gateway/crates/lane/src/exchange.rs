@@ -5,17 +5,16 @@ use std::io;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::StatusCode;
+use http::{Method, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::backend::{Backend, BackendConnection};
 use super::downstream::{Downstream, Interrupted, Stop};
-use super::events::EventRelay;
-use super::head::Head;
+use super::events::{EventRelay, JUDGED};
 use super::lane::Shared;
 use super::response::{self, Framing, ResponseHead, ResponseIndex};
-use super::service::{Answer, Events, Exchange, Failed, Forward, ResponsePlan};
+use super::service::{Answer, Ending, Events, Exchange, Failed, Forward, ResponsePlan};
 use super::wire::Writing;
 use super::writer::{BodyFraming, HeadWriter};
 
@@ -36,6 +35,8 @@ pub(crate) struct Work<'a, 't, IO, E> {
     pub(crate) pinned: &'a mut Option<BackendConnection>,
     /// What is spelled out and not written yet.
     pub(crate) out: &'a mut BytesMut,
+    /// The request's.
+    pub(crate) method: Method,
     /// Whether the client's connection ends after the answer.
     pub(crate) closes: bool,
 }
@@ -56,6 +57,8 @@ pub(crate) struct Streaming {
     pub(crate) relay: EventRelay,
     /// Whether the backend's connection may carry another request afterwards.
     pub(crate) is_kept: bool,
+    /// What ends it from outside.
+    pub(crate) ending: Option<Ending>,
 }
 
 /// The body of an answer and how it goes on.
@@ -70,7 +73,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
     /// Exchanges a request and its answer with the backend.
     pub(crate) async fn forward(
         &mut self,
-        head: &Head<'_>,
         mut forward: Forward,
         waited: &mut Duration,
     ) -> Result<Relayed, Stop> {
@@ -78,8 +80,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
         let (mut is_fresh, mut is_resent) = (false, false);
         self.down.client.shed();
         loop {
+            self.down.is_wanted().await?;
             let mut connection = self.connect(&forward.backend, is_fresh).await?;
-            let index = match self.ask(&mut connection, head, &forward).await {
+            let index = match self.ask(&mut connection, &mut forward).await {
                 Err(Stop::Failed(failed))
                     if connection.is_reused && may_repeat(&failed, forward.is_repeatable) =>
                 {
@@ -174,12 +177,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
     async fn ask(
         &mut self,
         connection: &mut BackendConnection,
-        head: &Head<'_>,
-        forward: &Forward,
+        // What ends it is shared with nobody, so that neither is this.
+        forward: &mut Forward,
     ) -> Result<ResponseIndex, Stop> {
         self.out.clear();
-        let mut writer = HeadWriter::request(self.out, head.method(), &forward.target);
-        self.down.exchange.write_request(head, &mut writer);
+        let mut writer = HeadWriter::request(self.out, &self.method, &forward.target);
+        self.down.exchange.write_request(&mut writer);
         let body = forward.body.as_deref();
         let framing = body.map_or(BodyFraming::None, |body| {
             BodyFraming::Length(body.len() as u64)
@@ -313,9 +316,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
             self.read_on(&mut relay).await?;
         }
         self.give_back(relay.connection, relay.is_kept);
-        let body = match self.down.exchange.judge(body.freeze()).await {
-            Ok(body) => body,
-            Err(answer) => return Ok(Relayed::Answer(answer)),
+        let body = body.freeze();
+        let judging = self
+            .down
+            .decided(Instant::now() + JUDGED, |exchange| exchange.judge(body));
+        let body = match judging.await {
+            Ok(Ok(body)) => body,
+            Ok(Err(answer)) => return Ok(Relayed::Answer(answer)),
+            Err(interrupted) => {
+                return Err(interrupted.or_late(Failed::TimedOut("judging the answer")));
+            }
         };
         let framing = match is_bodiless {
             true => BodyFraming::None,
@@ -364,6 +374,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                         connection,
                         relay: relay_events,
                         is_kept: relay.is_kept,
+                        ending: self.down.ending.take(),
                     })));
                 }
                 Err(interrupted) => {

@@ -81,11 +81,6 @@ impl<'a> Head<'a> {
         Self { raw, index }
     }
 
-    /// The head as it came.
-    pub(crate) const fn raw(&self) -> &'a [u8] {
-        self.raw.as_bytes()
-    }
-
     /// POST, GET or DELETE.
     pub const fn method(&self) -> &'a Method {
         &self.index.method

@@ -7,12 +7,13 @@ use std::task::Poll;
 use std::time::SystemTime;
 
 use bytes::{Bytes, BytesMut};
+use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::backend::{BackendConnection, Pool};
 use super::buffers::Buffers;
-use super::client::Client;
+use super::client::{Client, while_there};
 use super::date::{self, Dates};
 use super::downstream::{Downstream, Stop};
 use super::exchange::{Relayed, Streaming, Work, is_bodiless};
@@ -131,8 +132,20 @@ impl<S: Service> Lane<S> {
         let mut index = Index::default();
         let sleep = std::pin::pin!(sleep(self.shared.limits.head_time));
         let mut timer = Timer::new(sleep);
+        let mut draining = std::pin::pin!(self.service.draining());
         loop {
-            match self.step(&mut connection, &mut index, &mut timer).await {
+            let read = self
+                .shared
+                .read_head(&mut connection, &mut index, &mut timer, draining.as_mut())
+                .await;
+            let step = match read {
+                Received::Head if index.length <= self.shared.limits.body => {
+                    self.step(&mut connection, &index, &mut timer).await
+                }
+                Received::Head | Received::OtherRoad => Step::OtherRoad(Bytes::new()),
+                Received::Nothing => Step::Close,
+            };
+            match step {
                 Step::Again => connection.served = connection.served.saturating_add(1),
                 Step::Close => {
                     if let Some(pinned) = connection.pinned.take() {
@@ -166,28 +179,26 @@ impl<S: Service> Lane<S> {
         served.saturating_add(1) >= self.shared.limits.requests || self.service.is_draining()
     }
 
-    /// One request, from the first byte of its head to the end of its answer.
+    /// One request, from its head to the end of its answer.
     async fn step<IO>(
         &self,
         connection: &mut Connection<IO>,
-        index: &mut Index,
+        index: &Index,
         timer: &mut Timer<'_>,
     ) -> Step<S::Exchange>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        match self.shared.read_head(connection, index, timer).await {
-            Received::Head if index.length <= self.shared.limits.body => {}
-            Received::Head | Received::OtherRoad => return Step::OtherRoad(Bytes::new()),
-            Received::Nothing => return Step::Close,
-        }
         let closes = index.closes || self.is_last(connection.served);
         let raw = connection.client.take(index.end);
         let head = Head::new(&raw, index);
-        let mut exchange = match self.service.begin(&head, connection.peer).await {
-            Begin::Exchange(exchange) => exchange,
-            Begin::OtherRoad => return Step::OtherRoad(raw),
-            Begin::Answer(answer) => {
+        let read_ahead = self.shared.limits.read_ahead;
+        let beginning = self.service.begin(&head, connection.peer);
+        let mut exchange = match while_there(&mut connection.client, read_ahead, beginning).await {
+            None => return Step::Close,
+            Some(Begin::Exchange(exchange)) => exchange,
+            Some(Begin::OtherRoad) => return Step::OtherRoad(raw),
+            Some(Begin::Answer(answer)) => {
                 let closes = closes || answer.closes;
                 let is_written = self.answer(connection, &answer, closes, timer).await;
                 let is_kept = is_written && !closes;
@@ -216,7 +227,12 @@ impl<S: Service> Lane<S> {
             }
         }
         let body = connection.client.take(index.length);
-        let request = Request { head, body, closes };
+        let request = Request {
+            method: head.method().clone(),
+            head: raw,
+            body,
+            closes,
+        };
         self.admitted(connection, exchange, request, timer).await
     }
 
@@ -224,7 +240,7 @@ impl<S: Service> Lane<S> {
         &self,
         connection: &mut Connection<IO>,
         mut exchange: S::Exchange,
-        request: Request<'_>,
+        request: Request,
         timer: &mut Timer<'_>,
     ) -> Step<S::Exchange>
     where
@@ -236,17 +252,23 @@ impl<S: Service> Lane<S> {
             ..Traffic::default()
         };
         let mut closes = request.closes;
-        let answer = match exchange.admit(&request.head, &request.body).await {
-            Admission::OtherRoad => {
+        let read_ahead = self.shared.limits.read_ahead;
+        let admitting = exchange.admit(&request.body);
+        let admission = while_there(&mut connection.client, read_ahead, admitting).await;
+        let answer = match admission {
+            None => {
+                exchange.finished(&Outcome::ClientGone, traffic);
+                return Step::Close;
+            }
+            Some(Admission::OtherRoad) => {
                 exchange.finished(&Outcome::OtherRoad, traffic);
                 return Step::OtherRoad(request.all());
             }
-            Admission::Answer(answer) => answer,
-            Admission::Forward(forward) => {
-                let Request { head, body, .. } = request;
-                drop(body);
+            Some(Admission::Answer(answer)) => answer,
+            Some(Admission::Forward(forward)) => {
+                let method = request.into_method();
                 let work = (&mut exchange, &mut traffic, closes);
-                let relayed = self.forward(connection, work, &head, forward, timer).await;
+                let relayed = self.forward(connection, work, method, forward, timer).await;
                 traffic.took = begun.elapsed();
                 match relayed {
                     Ok(Relayed::Answer(answer)) => answer,
@@ -277,23 +299,25 @@ impl<S: Service> Lane<S> {
         &self,
         connection: &mut Connection<IO>,
         work: (&mut S::Exchange, &mut Traffic, bool),
-        head: &Head<'_>,
-        forward: Forward,
+        method: Method,
+        mut forward: Forward,
         timer: &mut Timer<'_>,
     ) -> Result<Relayed, (Stop, bool)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let (exchange, traffic, closes) = work;
-        let mut out = self.shared.buffers.take();
+        let (shared, client) = (&self.shared, &mut connection.client);
+        let (mut out, mut ending) = (shared.buffers.take(), forward.ending.take());
         let mut work = Work {
-            shared: &self.shared,
-            down: Downstream::new(&mut connection.client, exchange, timer, &self.shared.limits),
+            shared,
+            down: Downstream::new(client, exchange, timer, &shared.limits, &mut ending),
             pinned: &mut connection.pinned,
             out: &mut out,
+            method,
             closes,
         };
-        let relayed = work.forward(head, forward, &mut traffic.waited).await;
+        let relayed = work.forward(forward, &mut traffic.waited).await;
         traffic.sent = work.down.sent;
         let has_begun = work.down.has_begun;
         self.shared.buffers.give(out);
@@ -341,20 +365,25 @@ impl<S: Service> Lane<S> {
     }
 }
 
-/// A request that was read whole.
-struct Request<'a> {
-    head: Head<'a>,
+/// A request that was read whole, as it came.
+struct Request {
+    method: Method,
+    head: Bytes,
     body: Bytes,
     closes: bool,
 }
 
-impl Request<'_> {
-    /// Its bytes as they came.
+impl Request {
     fn all(self) -> Bytes {
-        let mut all = BytesMut::with_capacity(self.head.raw().len() + self.body.len());
-        all.extend_from_slice(self.head.raw());
+        let mut all = BytesMut::with_capacity(self.head.len() + self.body.len());
+        all.extend_from_slice(&self.head);
         all.extend_from_slice(&self.body);
         all.freeze()
+    }
+
+    /// What is left of it once it is admitted.
+    fn into_method(self) -> Method {
+        self.method
     }
 }
 
@@ -386,7 +415,7 @@ const fn outcome(answer: &Answer, is_written: bool) -> Outcome {
 }
 
 /// Closes a connection so that its client can read the last answer first.
-async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
+pub(crate) async fn linger(mut io: impl AsyncRead + AsyncWrite + Unpin) {
     let (mut scratch, mut thrown_away) = ([0; 1024], 0);
     if io.shutdown().await.is_err() {
         return;

@@ -57,8 +57,8 @@ pub use self::lane::{Connection, Lane, Next};
 pub use self::limits::Limits;
 pub use self::response::ResponseHead;
 pub use self::service::{
-    Admission, Answer, Begin, End, Events, Exchange, Failed, Forward, Outcome, ResponsePlan,
-    Service, Traffic, Unfit,
+    Admission, Answer, Begin, End, Ending, Events, Exchange, Failed, Forward, Outcome,
+    ResponsePlan, Service, Traffic, Unfit,
 };
 pub use self::spawn::spawn;
 pub use self::stream::EventStream;

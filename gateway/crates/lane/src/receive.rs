@@ -1,6 +1,7 @@
 //! Reading requests, each within its time.
 
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::Poll;
 
 use tokio::io::AsyncRead;
@@ -27,12 +28,14 @@ pub(crate) enum BodyRead {
 }
 
 impl Shared {
-    /// Reads up to the end of a head.
+    /// Reads up to the end of a head. A connection that waits for its next request ends once the
+    /// gateway is `draining`.
     pub(crate) async fn read_head<IO>(
         &self,
         connection: &mut Connection<IO>,
         index: &mut Index,
         timer: &mut Timer<'_>,
+        mut draining: Pin<&mut impl Future<Output = ()>>,
     ) -> Received
     where
         IO: AsyncRead + Unpin,
@@ -57,6 +60,9 @@ impl Shared {
             let read = poll_fn(|context| {
                 if let Poll::Ready(read) = client.poll_fill(0, buffers, context) {
                     return Poll::Ready(read.unwrap_or(0));
+                }
+                if head_begun.is_none() && draining.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(0);
                 }
                 if let Some(idle) = pinned {
                     if idle.poll_dead(context).is_ready() {

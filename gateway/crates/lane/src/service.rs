@@ -1,9 +1,10 @@
 //! What the lane asks whoever decides. The lane moves bytes; what a request is, who may send it, where
 //! it goes and what of an answer comes back is said here.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,7 +20,7 @@ pub trait Service: Send + Sync + 'static {
     /// One request, from its head to the end of its answer.
     type Exchange: Exchange;
 
-    /// Looks at a head before any byte of its body is waited for.
+    /// Looks at a head before any byte of its body is waited for. Dropped where the client leaves.
     fn begin(
         &self,
         head: &Head<'_>,
@@ -28,7 +29,13 @@ pub trait Service: Send + Sync + 'static {
 
     /// Whether connections are to end after the answer that they wait for.
     fn is_draining(&self) -> bool;
+
+    /// Waits until they are: those that wait for a request end then.
+    fn draining(&self) -> impl Future<Output = ()> + Send;
 }
+
+/// Ends an exchange from outside, some time: the right to it is gone, or the gateway stops.
+pub type Ending = Pin<Box<dyn Future<Output = End> + Send>>;
 
 /// What becomes of a request, by its head alone.
 #[derive(Debug)]
@@ -43,19 +50,17 @@ pub enum Begin<E> {
 
 /// Decides about one request. It is dropped when the exchange is over, whatever ended it, and moved
 /// into the small task of a stream: it should be small by then.
+///
+/// What it waits for is dropped where the client leaves, and from [`Forward::ending`] on where that
+/// ends it: nothing of the exchange is asked then but [`Exchange::refuse`] and [`Exchange::finished`].
 pub trait Exchange: Send + Unpin + 'static {
-    /// Decides with head and body. Nothing of the answer has been written yet. It takes as long as it
-    /// takes: what it waits for must be bounded, and neither the client's leaving nor an end from
-    /// outside is noticed meanwhile. The same holds for [`Exchange::judge`] and [`Exchange::filter`].
-    fn admit(&mut self, head: &Head<'_>, body: &Bytes) -> impl Future<Output = Admission> + Send;
+    /// Decides with the body. Nothing of the answer has been written yet. What it waits for must be
+    /// bounded.
+    fn admit(&mut self, body: &Bytes) -> impl Future<Output = Admission> + Send;
 
     /// Spells the header lines of the request to the backend, `Host` among them. Framing is the
     /// lane's. Called again for a request that is sent again.
-    fn write_request(&mut self, head: &Head<'_>, out: &mut HeadWriter<'_>);
-
-    /// Whether something outside ends the exchange: the right to it is gone, or the gateway stops.
-    /// Once it has said so it is not asked again.
-    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<End>;
+    fn write_request(&mut self, out: &mut HeadWriter<'_>);
 
     /// Looks at the head of the backend's answer and spells the client's: header lines without
     /// framing.
@@ -123,7 +128,6 @@ pub enum Admission {
 }
 
 /// A request to a backend.
-#[derive(Clone, Debug)]
 pub struct Forward {
     /// Where it goes.
     pub backend: Arc<Backend>,
@@ -134,6 +138,17 @@ pub struct Forward {
     /// Whether sending it twice is the same as sending it once. What was not sent whole is sent again
     /// in any case.
     pub is_repeatable: bool,
+    /// What ends it before its answer is complete.
+    pub ending: Option<Ending>,
+}
+
+impl fmt::Debug for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Forward")
+            .field("backend", &self.backend)
+            .field("target", &self.target)
+            .finish_non_exhaustive()
+    }
 }
 
 /// How the body of an answer goes to the client.

@@ -7,15 +7,15 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::backend::BackendConnection;
 use super::client::Client;
-use super::downstream::{Downstream, Stop};
+use super::downstream::{Downstream, Stop, poll_ended};
 use super::events::EventRelay;
 use super::exchange::Streaming;
-use super::lane::{Connection, Lane};
-use super::service::{End, Exchange, Failed, Outcome, Service, Traffic};
+use super::lane::{Connection, Lane, linger};
+use super::service::{End, Ending, Exchange, Failed, Outcome, Service, Traffic};
 use super::timer::{Timer, on_grid};
 
 /// A stream of events whose head is written.
@@ -25,6 +25,7 @@ pub struct EventStream<IO, S: Service> {
     connection: BackendConnection,
     exchange: S::Exchange,
     relay: EventRelay,
+    ending: Option<Ending>,
     is_kept: bool,
     closes: bool,
     opened: Instant,
@@ -65,6 +66,7 @@ impl<IO, S: Service> EventStream<IO, S> {
             client,
             connection: streaming.connection,
             relay: streaming.relay,
+            ending: streaming.ending,
             is_kept: streaming.is_kept,
             exchange,
             closes,
@@ -98,7 +100,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
             let passed = match happened {
                 Happened::Bytes => self.pass(&mut timer).await,
                 Happened::Quiet => self.comment(&mut timer).await.map(|()| false),
-                Happened::Ended(end) => self.end(end, &mut timer).await,
+                Happened::Ended(end) => Err(Stop::Failed(Failed::Ended(end))),
                 Happened::Gone => Err(Stop::Gone),
                 Happened::BackendBroke | Happened::BackendEnded => {
                     Err(Stop::Failed(Failed::Broken("it broke off".to_owned())))
@@ -110,17 +112,33 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
                     break Outcome::Done;
                 }
                 Ok(false) => quiet = on_grid(start, keep_alive),
+                Err(Stop::Failed(Failed::Ended(end))) => {
+                    break self.end(end, &mut timer).await.outcome();
+                }
                 Err(stop) => break stop.outcome(),
             }
         };
         self.traffic.took += self.opened.elapsed();
         self.exchange.finished(&stop, self.traffic);
-        (is_done && !self.closes).then(|| self.resume())
+        let is_resumed = is_done && !self.closes;
+        let mut connection = self.into_connection(is_done);
+        if is_resumed {
+            return Some(connection);
+        }
+        if let Some(kept) = connection.pinned.take() {
+            lane.shared.pool.give(kept);
+        }
+        if matches!(stop, Outcome::Done | Outcome::Ended(_)) {
+            // Boxed: an open stream need not have room for it.
+            let lingering = Box::pin(linger(connection.client.io));
+            let _ = timeout(lane.shared.limits.linger, lingering).await;
+        }
+        None
     }
 
-    /// The connection behind a stream that ended properly.
-    fn resume(mut self) -> Connection<IO> {
-        let is_kept = self.is_kept && self.connection.buffer.is_empty();
+    /// The connection behind the stream, which has ended, properly if `is_done`.
+    fn into_connection(mut self, is_done: bool) -> Connection<IO> {
+        let is_kept = is_done && self.is_kept && self.connection.buffer.is_empty();
         self.connection.is_reused = true;
         Connection {
             client: self.client,
@@ -137,7 +155,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
         context: &mut Context<'_>,
     ) -> Poll<Happened> {
         let shared = &self.lane.shared;
-        if let Poll::Ready(end) = self.exchange.poll_ended(context) {
+        if let Poll::Ready(end) = poll_ended(&mut self.ending, context) {
             return Poll::Ready(Happened::Ended(end));
         }
         let read = self.connection.poll_fill_idle(&shared.buffers, context);
@@ -156,20 +174,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
 
     /// Takes what came from the backend to the client: whether that was the end.
     async fn pass(&mut self, timer: &mut Timer<'_>) -> Result<bool, Stop> {
-        let shared = &self.lane.shared;
-        let mut out = BytesMut::new();
-        let mut down = Downstream::new(&mut self.client, &mut self.exchange, timer, &shared.limits);
+        let (shared, mut out) = (&self.lane.shared, BytesMut::new());
+        let (client, exchange, ending) = (&mut self.client, &mut self.exchange, &mut self.ending);
+        let mut down = Downstream::new(client, exchange, timer, &shared.limits, ending);
         down.has_begun = true;
-        let passing = self
-            .relay
-            .pass(&mut down, &mut self.connection.buffer, &mut out);
-        let passed = passing.await;
+        let raw = &mut self.connection.buffer;
+        let passed = self.relay.pass(&mut down, raw, &mut out).await;
         self.traffic.sent += down.sent;
         self.connection.shrink(&shared.buffers);
-        match passed {
-            Err(Stop::Failed(Failed::Ended(end))) => self.end(end, timer).await,
-            passed => passed,
-        }
+        passed
     }
 
     /// Fills silence between two events.
@@ -178,24 +191,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
         if !self.relay.between {
             return Ok(());
         }
-        let limits = &self.lane.shared.limits;
-        let mut down = Downstream::new(&mut self.client, &mut self.exchange, timer, limits);
-        let mut out = BytesMut::new();
-        let comment = limits.comment;
-        let written = down.write_body(&mut out, comment, true, false).await;
+        let (limits, mut out) = (&self.lane.shared.limits, BytesMut::new());
+        let (client, exchange, ending) = (&mut self.client, &mut self.exchange, &mut self.ending);
+        let mut down = Downstream::new(client, exchange, timer, limits, ending);
+        let written = down.write_body(&mut out, limits.comment, true, false).await;
         self.traffic.sent += down.sent;
-        match written {
-            Err(Stop::Failed(Failed::Ended(end))) => self.end(end, timer).await.map(|_| ()),
-            written => written,
-        }
+        written
     }
 
     /// Ends the stream, properly, because something outside ends it.
-    async fn end(&mut self, end: End, timer: &mut Timer<'_>) -> Result<bool, Stop> {
+    async fn end(&mut self, end: End, timer: &mut Timer<'_>) -> Stop {
         let limits = &self.lane.shared.limits;
-        let mut down = Downstream::new(&mut self.client, &mut self.exchange, timer, limits);
-        let between = self.relay.between;
-        down.end_events(between, end.farewell.clone()).await?;
-        Err(Stop::Failed(Failed::Ended(end)))
+        let (client, exchange, ending) = (&mut self.client, &mut self.exchange, &mut self.ending);
+        let mut down = Downstream::new(client, exchange, timer, limits, ending);
+        let farewell = end.farewell.clone();
+        match down.end_events(self.relay.between, farewell).await {
+            Ok(()) => Stop::Failed(Failed::Ended(end)),
+            Err(stop) => stop,
+        }
     }
 }

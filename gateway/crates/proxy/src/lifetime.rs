@@ -42,6 +42,15 @@ impl End {
             Self::Shutdown => "shutdown",
         }
     }
+
+    /// The end of this name, where a transport knows no more of it. Whatever is none is a fault of
+    /// ours, which a shutdown is told as: come again.
+    pub(super) fn named(name: &str) -> Self {
+        [Self::Revoked, Self::Expired, Self::Closed]
+            .into_iter()
+            .find(|end| end.as_str() == name)
+            .unwrap_or(Self::Shutdown)
+    }
 }
 
 /// The right to go on, for as long as it lasts.
@@ -126,4 +135,16 @@ pub(super) async fn shutdown(draining: &Draining, waits_for_events: bool) -> End
         }
     }
     End::Shutdown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_known_by_its_name() {
+        for end in [End::Revoked, End::Expired, End::Closed, End::Shutdown] {
+            assert_eq!(End::named(end.as_str()), end);
+        }
+    }
 }

@@ -17,7 +17,7 @@ async fn a_call_goes_to_the_backend_spelled_anew_and_its_answer_back() {
     let rest = "GMT\r\nx-a: b\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
     assert!(answer.ends_with(rest), "{answer}");
     let request =
-        "POST /mcp?a=b HTTP/1.1\r\nhost: backend\r\nX-Sent: yes\r\ncontent-length: 5\r\n\r\nhello";
+        "POST /mcp?a=b HTTP/1.1\r\nhost: backend\r\nx-sent: yes\r\ncontent-length: 5\r\n\r\nhello";
     assert_eq!(rig.received(), ["(connected)", request]);
     rig.ends("Done received 5 sent 2").await;
 }
@@ -292,6 +292,68 @@ async fn a_backend_that_is_not_there_is_told() {
     let answer = rig.all_of(last_post("/mcp", "x").as_bytes()).await;
     assert!(answer.contains("Connection refused (os error"), "{answer}");
     assert!(begun.elapsed() >= Duration::from_millis(200));
+}
+
+#[tokio::test]
+async fn a_request_that_says_when_it_was_made_says_so_to_the_backend() {
+    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let date = "Sun, 06 Nov 1994 08:49:37 GMT";
+    let request = last_post("/mcp", "x");
+    let request = request.replacen("X-Sent: yes", &format!("Date: {date}"), 1);
+    assert!(rig.all_of(request.as_bytes()).await.ends_with("hi"));
+    assert!(rig.received()[1].contains(&format!("date: {date}\r\n")));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_for_a_client_that_is_gone() {
+    for path in ["/mcp", "/slow-begin", "/slow-admit"] {
+        let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+        let mut client = rig.connect();
+        let begun = Instant::now();
+        client.write_all(post(path, "x").as_bytes()).await.unwrap();
+        drop(client);
+        if path != "/slow-begin" {
+            rig.ends("ClientGone").await;
+            // Noticed at once, whatever is being decided.
+            assert!(begun.elapsed() < Duration::from_millis(700), "{path}");
+        }
+        sleep(Duration::from_millis(1200)).await;
+        assert!(rig.received().is_empty(), "{path}: {:?}", rig.received());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_waits_ends_when_the_gateway_stops() {
+    let patient = gateway_lane::Limits {
+        idle: Duration::from_secs(60),
+        head_time: Duration::from_secs(60),
+        ..limits()
+    };
+    let rig = Rig::new(patient, |at, _| match at {
+        0 => vec![Does::Says(OK)],
+        _ => vec![Does::Waits(200), Does::Says(OK)],
+    })
+    .await;
+    let (mut idle, mut asks, mut begins) = (rig.connect(), rig.connect(), rig.connect());
+    idle.write_all(post("/mcp", "x").as_bytes()).await.unwrap();
+    read_until(&mut idle, "hi").await;
+    asks.write_all(post("/mcp", "x").as_bytes()).await.unwrap();
+    begins.write_all(b"POST /mcp HTTP/1.1\r\n").await.unwrap();
+    rig.notices("(connected)").await;
+    sleep(Duration::from_millis(50)).await;
+    rig.drain.send(true).unwrap();
+    assert_eq!(read_all(&mut idle).await, "");
+    // What is asked is answered, as the last on its connection.
+    assert!(read_all(&mut asks).await.ends_with("hi"));
+    begins
+        .write_all(b"Host: a\r\nContent-Length: 1\r\n\r\nx")
+        .await
+        .unwrap();
+    let answer = read_all(&mut begins).await;
+    assert!(
+        answer.contains("connection: close") && answer.ends_with("hi"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]

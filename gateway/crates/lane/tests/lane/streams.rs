@@ -120,6 +120,56 @@ async fn a_stream_that_is_ended_ends_properly_and_at_the_backend() {
 }
 
 #[tokio::test]
+async fn what_is_ended_before_its_head_is_written_is_an_answer_of_its_own() {
+    let rig = Rig::new(limits(), |_, _| {
+        vec![
+            Does::Says(EVENTS),
+            Does::Says("9\r\ndata: 1\n\n\r\n"),
+            Does::WatchesEnd,
+        ]
+    })
+    .await;
+    let date = "Thu, 01 Jan 1970 00:00:00 GMT";
+    let first = format!("HTTP/1.1 403 Forbidden\r\ndate: {date}\r\ncontent-length: 2\r\n\r\nno");
+    // The first answer fills what the client takes without reading: of the second no byte is written.
+    let mut client = rig.connect_within(first.len());
+    let requests = post("/refused", "") + &post("/mcp", "x");
+    client.write_all(requests.as_bytes()).await.unwrap();
+    rig.ends("held true").await;
+    rig.end.send(true).unwrap();
+    let answers = read_until(&mut client, "failed: revoked").await;
+    let second = answers.strip_prefix(&first).unwrap();
+    assert!(second.starts_with("HTTP/1.1 502 "), "{answers}");
+}
+
+#[tokio::test]
+async fn judging_ends_with_the_exchange_and_with_its_client() {
+    let collect = "HTTP/1.1 200 OK\r\nx-plan: collect\r\ncontent-length: 2\r\n\r\nhi";
+    for (path, says) in [
+        ("/slow-judge", collect.to_owned()),
+        ("/filter", format!("{EVENTS}8\r\nslow: 1\n\r\n")),
+    ] {
+        for leaves in [false, true] {
+            let says = says.clone();
+            let rig = Rig::new(limits(), move |_, _| {
+                vec![Does::SaysBytes(says.clone().into_bytes()), Does::WatchesEnd]
+            })
+            .await;
+            let mut client = rig.connect();
+            client.write_all(post(path, "x").as_bytes()).await.unwrap();
+            rig.ends("judges").await;
+            if leaves {
+                drop(client);
+                rig.ends("ClientGone").await;
+            } else {
+                rig.end.send(true).unwrap();
+                read_until(&mut client, "failed: revoked").await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_ends_its_stream_at_the_backend() {
     for request in [get("/mcp"), post("/mcp", "x")] {
         let rig = Rig::new(limits(), |_, _| vec![Does::Says(EVENTS), Does::WatchesEnd]).await;

@@ -1,15 +1,14 @@
 //! A service that decides by the path, a backend that says what it is told to, and a client.
 
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_lane::{
-    Address, Admission, Answer, Backend, Begin, End, Events, Exchange, Failed, Forward, Handover,
-    Head, HeadWriter, Lane, Limits, Outcome, ResponseHead, ResponsePlan, Service, Traffic, Unfit,
+    Address, Admission, Answer, Backend, Begin, End, Ending, Events, Exchange, Failed, Forward,
+    Handover, Head, HeadWriter, Lane, Limits, Outcome, ResponseHead, ResponsePlan, Service,
+    Traffic, Unfit,
 };
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -34,15 +33,17 @@ pub(crate) enum Does {
 pub(crate) struct Script {
     backend: Arc<Backend>,
     ended: watch::Receiver<bool>,
+    drained: watch::Receiver<bool>,
     outcomes: Arc<Mutex<Vec<String>>>,
 }
 
 pub(crate) struct Scripted {
     backend: Arc<Backend>,
-    ended: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ended: watch::Receiver<bool>,
     outcomes: Arc<Mutex<Vec<String>>>,
     path: String,
     method: http::Method,
+    headers: http::HeaderMap,
     tail: Vec<u8>,
 }
 
@@ -51,6 +52,7 @@ pub(crate) struct Rig {
     pub(crate) received: Arc<Mutex<Vec<String>>>,
     pub(crate) outcomes: Arc<Mutex<Vec<String>>>,
     pub(crate) end: watch::Sender<bool>,
+    pub(crate) drain: watch::Sender<bool>,
     handed_over: mpsc::UnboundedReceiver<Vec<u8>>,
     hands_over: mpsc::UnboundedSender<Vec<u8>>,
 }
@@ -80,6 +82,7 @@ impl Rig {
         adjust: impl FnOnce(&mut Backend),
     ) -> Self {
         let (end, ended) = watch::channel(false);
+        let (drain, drained) = watch::channel(false);
         let outcomes = Arc::new(Mutex::new(Vec::new()));
         let mut backend = Backend {
             id: 7,
@@ -92,6 +95,7 @@ impl Rig {
         let script = Script {
             backend: Arc::new(backend),
             ended,
+            drained,
             outcomes: Arc::clone(&outcomes),
         };
         let (hands_over, handed_over) = mpsc::unbounded_channel();
@@ -100,6 +104,7 @@ impl Rig {
             received: Arc::default(),
             outcomes,
             end,
+            drain,
             handed_over,
             hands_over,
         }
@@ -107,7 +112,12 @@ impl Rig {
 
     /// A client's end of a connection that the lane serves.
     pub(crate) fn connect(&self) -> DuplexStream {
-        let (client, served) = duplex(256 * 1024);
+        self.connect_within(256 * 1024)
+    }
+
+    /// The same for one that takes so many bytes without reading them.
+    pub(crate) fn connect_within(&self, unread: usize) -> DuplexStream {
+        let (client, served) = duplex(unread);
         let hands_over = self.hands_over.clone();
         let other_road = move |handover: Handover<DuplexStream>, ()| {
             tokio::spawn(async move {
@@ -293,23 +303,33 @@ impl Service for Script {
             let answer = plain(StatusCode::UNAUTHORIZED, "who?");
             return Begin::Answer(answer);
         }
-        let mut ended = self.ended.clone();
+        if head.target().starts_with("/slow-begin") {
+            sleep(Duration::from_secs(1)).await;
+        }
         Begin::Exchange(Scripted {
             backend: Arc::clone(&self.backend),
-            ended: Box::pin(async move {
-                if ended.wait_for(|ended| *ended).await.is_err() {
-                    std::future::pending::<()>().await;
-                }
-            }),
+            ended: self.ended.clone(),
             outcomes: Arc::clone(&self.outcomes),
             path: head.target().to_owned(),
             method: head.method().clone(),
+            headers: head.to_header_map(),
             tail: Vec::new(),
         })
     }
 
     fn is_draining(&self) -> bool {
-        false
+        *self.drained.borrow()
+    }
+
+    async fn draining(&self) {
+        told(self.drained.clone()).await;
+    }
+}
+
+/// Waits until somebody says so.
+async fn told(mut said: watch::Receiver<bool>) {
+    if said.wait_for(|said| *said).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -322,36 +342,41 @@ pub(crate) fn plain(status: StatusCode, text: &'static str) -> Answer {
 }
 
 impl Exchange for Scripted {
-    async fn admit(&mut self, head: &Head<'_>, body: &Bytes) -> Admission {
+    async fn admit(&mut self, body: &Bytes) -> Admission {
+        if self.path.starts_with("/slow-admit") {
+            sleep(Duration::from_secs(1)).await;
+        }
+        let ended = self.ended.clone();
+        let ending: Ending = Box::pin(async move {
+            told(ended).await;
+            End {
+                cause: "revoked",
+                farewell: Some(Bytes::from_static(b": bye\n\n")),
+            }
+        });
         match self.path.as_str() {
             "/refused" => Admission::Answer(plain(StatusCode::FORBIDDEN, "no")),
             "/late-other" => Admission::OtherRoad,
             path => Admission::Forward(Forward {
                 backend: Arc::clone(&self.backend),
                 target: path.to_owned(),
-                body: (head.method() == http::Method::POST).then(|| body.clone()),
+                body: (self.method == http::Method::POST).then(|| body.clone()),
                 is_repeatable: path.contains("repeat"),
+                ending: Some(ending),
             }),
         }
     }
 
-    fn write_request(&mut self, head: &Head<'_>, out: &mut HeadWriter<'_>) {
+    fn write_request(&mut self, out: &mut HeadWriter<'_>) {
         out.header("host", b"backend");
-        for (name, value) in head.headers() {
-            if name.to_ascii_lowercase().starts_with("x-") {
-                out.header(name, value);
+        for (name, value) in &self.headers {
+            if name.as_str().starts_with("x-") || name == "date" {
+                out.header(name.as_str(), value.as_bytes());
             }
         }
         if self.path == "/spoiled" {
             out.header("x-user", b"a\r\nx-admin: yes");
         }
-    }
-
-    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<End> {
-        self.ended.as_mut().poll(context).map(|()| End {
-            cause: "revoked",
-            farewell: Some(Bytes::from_static(b": bye\n\n")),
-        })
     }
 
     fn respond(&mut self, head: &ResponseHead<'_>, out: &mut HeadWriter<'_>) -> ResponsePlan {
@@ -374,6 +399,10 @@ impl Exchange for Scripted {
     }
 
     async fn judge(&mut self, body: Bytes) -> Result<Bytes, Answer> {
+        if self.path.starts_with("/slow-judge") {
+            self.outcomes.lock().unwrap().push("judges".to_owned());
+            std::future::pending::<()>().await;
+        }
         match &body[..] {
             b"bad" => Err(plain(StatusCode::BAD_GATEWAY, "unfit")),
             body => Ok(body.to_ascii_uppercase().into()),
@@ -381,6 +410,10 @@ impl Exchange for Scripted {
     }
 
     async fn filter(&mut self, events: Bytes, _is_end: bool) -> Result<Bytes, Unfit> {
+        if events.windows(4).any(|four| four == b"slow") {
+            self.outcomes.lock().unwrap().push("judges".to_owned());
+            std::future::pending::<()>().await;
+        }
         match events.windows(3).any(|three| three == b"bad") {
             true => Err(Unfit {
                 what: "bad events".to_owned(),

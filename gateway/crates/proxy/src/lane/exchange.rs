@@ -1,13 +1,11 @@
 //! One request on the lane, from its confirmed token to the end of its answer.
 
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use gateway_lane::{
-    self as lane, Admission, Answer, Begin, Events, Failed, Forward, Head, HeadWriter, Outcome,
+    self as lane, Admission, Answer, Begin, Ending, Events, Failed, Forward, HeadWriter, Outcome,
     ResponseHead, ResponsePlan, Traffic, Unfit,
 };
 use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, TRANSFER_ENCODING};
@@ -60,9 +58,6 @@ enum Stage {
     Over,
 }
 
-/// What ends an exchange from outside, some time.
-type Ending = Pin<Box<dyn Future<Output = End> + Send>>;
-
 /// One request of the lane's.
 pub(crate) struct LaneExchange {
     road: Arc<Road>,
@@ -71,8 +66,6 @@ pub(crate) struct LaneExchange {
     stage: Stage,
     /// What tells the backend who calls.
     token: Option<Arc<BackendToken>>,
-    ending: Option<Ending>,
-    ended: Option<End>,
     /// What is held of a body, or for a client that does not read.
     hold: Option<Hold>,
     /// Why no more may be.
@@ -90,6 +83,14 @@ struct AnswerState {
     /// Judges its events, for a restricted token.
     filter: Option<EventFilter>,
     boundary: Boundary,
+}
+
+impl AnswerState {
+    /// What judges its events, to be put back once it has. Without it no event goes on.
+    fn take_filter(&mut self) -> Result<EventFilter, Unfit> {
+        let filter = self.filter.take();
+        filter.ok_or_else(|| unfit(&"nothing is there to judge its events"))
+    }
 }
 
 impl LaneExchange {
@@ -110,8 +111,6 @@ impl LaneExchange {
             context,
             stage,
             token: None,
-            ending: None,
-            ended: None,
             hold: None,
             full: None,
             answer: None,
@@ -161,9 +160,14 @@ impl LaneExchange {
             self.request.headers.insert(request::NAME, name);
         }
         self.token = state.backend_tokens.get(mounted, &admitted.permit, now)?;
-        let backend = road.backends.get(&mounted.backend, &state.connections);
+        let (draining, waits) = (state.draining.clone(), admitted.waits_for_events);
+        let mut ending: Ending = Box::pin(ending(lifetime, draining, waits));
+        let backend = tokio::select! {
+            biased;
+            end = &mut ending => return Err(rejected_by(End::named(end.cause))),
+            backend = road.backends.get(&mounted.backend, &state.connections) => backend,
+        };
         let backend = backend
-            .await
             .map_err(|failure| Rejection::Upstream(failure, single_id(&admitted.permit)))
             .inspect_err(|rejection| exchange::distrust(&state.catalogue, mounted, rejection))?;
         let forward = Forward {
@@ -171,9 +175,8 @@ impl LaneExchange {
             target: admitted.target.clone(),
             body: admitted.request.bytes().cloned(),
             is_repeatable: admitted.permit.is_read_only(),
+            ending: Some(ending),
         };
-        let (draining, waits) = (state.draining.clone(), admitted.waits_for_events);
-        self.ending = Some(Box::pin(ending(lifetime, draining, waits)));
         self.stage = Stage::Admitted(Box::new(admitted));
         Ok(Some(forward))
     }
@@ -286,7 +289,7 @@ impl LaneExchange {
             return Rejection::Upstream(failure, id);
         }
         match why {
-            Failed::Ended(_) => rejected_by(self.ended.unwrap_or(End::Shutdown)),
+            Failed::Ended(end) => rejected_by(End::named(end.cause)),
             Failed::SlowBody => Rejection::TooSlow,
             Failed::Redirected => Rejection::UpstreamRedirects,
             Failed::Full => self.full.unwrap_or(Full::All).into(),
@@ -341,7 +344,7 @@ impl LaneExchange {
 }
 
 impl lane::Exchange for LaneExchange {
-    async fn admit(&mut self, _head: &Head<'_>, body: &Bytes) -> Admission {
+    async fn admit(&mut self, body: &Bytes) -> Admission {
         match self.admitted(body).await {
             Ok(Some(forward)) => Admission::Forward(forward),
             Ok(None) => Admission::OtherRoad,
@@ -349,7 +352,7 @@ impl lane::Exchange for LaneExchange {
         }
     }
 
-    fn write_request(&mut self, _head: &Head<'_>, out: &mut HeadWriter<'_>) {
+    fn write_request(&mut self, out: &mut HeadWriter<'_>) {
         match self.request_headers() {
             Some(headers) => {
                 for (name, value) in &headers {
@@ -359,20 +362,6 @@ impl lane::Exchange for LaneExchange {
             // No name: the head is not sent.
             None => out.header("", b""),
         }
-    }
-
-    fn poll_ended(&mut self, context: &mut Context<'_>) -> Poll<lane::End> {
-        let Some(ending) = &mut self.ending else {
-            return Poll::Pending;
-        };
-        ending.as_mut().poll(context).map(|end| {
-            self.ending = None;
-            self.ended = Some(end);
-            lane::End {
-                cause: end.as_str(),
-                farewell: (end == End::Shutdown).then(farewell),
-            }
-        })
     }
 
     fn respond(&mut self, head: &ResponseHead<'_>, out: &mut HeadWriter<'_>) -> ResponsePlan {
@@ -388,16 +377,19 @@ impl lane::Exchange for LaneExchange {
         };
         let state = &self.road.service.state;
         let mounted = &self.request.route.mounted;
-        let filter = filter(state, mounted, &self.context, admitted, answer);
+        let filter = filter(
+            state,
+            mounted,
+            &self.context,
+            admitted,
+            &answer.conversation,
+        );
         let is_lenient = !(200..300).contains(&answer.status);
-        let judged = tokio::select! {
-            biased;
-            judged = filter.judge_body(Vec::from(body), is_lenient) => judged.map_err(|unreadable| {
-                let failure = Failure::Broken(unreadable.to_string());
-                Rejection::Upstream(failure, single_id(&admitted.permit))
-            }),
-            end = admitted.lifetime.ended() => Err(rejected_by(end)),
-        };
+        let judged = filter.judge_body(Vec::from(body), is_lenient).await;
+        let judged = judged.map_err(|unreadable| {
+            let failure = Failure::Broken(unreadable.to_string());
+            Rejection::Upstream(failure, single_id(&admitted.permit))
+        });
         match (judged, self.hold.take()) {
             (Ok(list), Some(hold)) => Ok(hold.over(list)),
             (Ok(list), None) => Ok(list),
@@ -409,12 +401,16 @@ impl lane::Exchange for LaneExchange {
         let (Stage::Admitted(admitted), Some(answer)) = (&self.stage, &mut self.answer) else {
             return Err(unfit(&"it is over"));
         };
-        let Some(mut events_filter) = answer.filter.take() else {
-            return Ok(events);
-        };
+        let mut events_filter = answer.take_filter()?;
         let state = &self.road.service.state;
         let mounted = &self.request.route.mounted;
-        let lists = filter(state, mounted, &self.context, admitted, answer);
+        let lists = filter(
+            state,
+            mounted,
+            &self.context,
+            admitted,
+            &answer.conversation,
+        );
         let mut passed = match events_filter.pass(&events, lists).await {
             Ok(passed) => passed,
             Err(Unheld::Unreadable(unreadable)) => return Err(unfit(&unreadable)),
@@ -507,11 +503,15 @@ impl lane::Exchange for LaneExchange {
 }
 
 /// Waits for the end of the token's lifetime or the gateway's.
-async fn ending(lifetime: StreamLifetime, draining: Draining, waits_for_events: bool) -> End {
-    tokio::select! {
+async fn ending(lifetime: StreamLifetime, draining: Draining, waits_for_events: bool) -> lane::End {
+    let end = tokio::select! {
         biased;
         end = lifetime.ended() => end,
         end = lifetime::shutdown(&draining, waits_for_events) => end,
+    };
+    lane::End {
+        cause: end.as_str(),
+        farewell: (end == End::Shutdown).then(farewell),
     }
 }
 
@@ -521,7 +521,7 @@ fn filter<'a>(
     mounted: &'a MountedBackend,
     context: &'a RequestContext,
     admitted: &'a Admitted,
-    answer: &'a AnswerState,
+    conversation: &'a str,
 ) -> ToolListFilter<'a> {
     ToolListFilter {
         dependencies: state.filter_dependencies(),
@@ -529,7 +529,7 @@ fn filter<'a>(
         context,
         token: admitted.permit.token(),
         calls: admitted.permit.calls(),
-        conversation: &answer.conversation,
+        conversation,
     }
 }
 
@@ -566,4 +566,20 @@ fn header_map(head: &ResponseHead<'_>) -> HeaderMap {
         }
     }
     map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_go_nowhere_without_what_judges_them() {
+        let mut answer = AnswerState {
+            status: 200,
+            conversation: String::new(),
+            filter: None,
+            boundary: Boundary::default(),
+        };
+        assert!(answer.take_filter().is_err());
+    }
 }

@@ -10,10 +10,13 @@ use super::backends::Backends;
 use super::exchange::{LaneExchange, Request};
 use crate::compat::{self, Translator};
 use crate::context::RequestContext;
+use crate::drain::{Draining, Phase};
+use crate::lifetime::{End, StreamLifetime};
+use crate::rejection::rejected_by;
 use crate::request::RequestHead;
 use crate::routes::{BackendRoute, McpEndpoint, Route, Target};
 use crate::serve::Service;
-use crate::{admission, framing};
+use crate::{admission, framing, lifetime};
 use gateway_upstream::Address;
 
 /// What answers the lane's questions.
@@ -83,10 +86,19 @@ impl gateway_lane::Service for LaneService {
 
         let mut context = RequestContext::new(state.draining.enter());
         context.comes_from(request, &state.settings);
-        let confirmed = admission::confirm(state, &mut context, request, route).await;
-        if confirmed.is_ok() && !mounted.protocols.is_ready(family) {
+        let mut confirmed = admission::confirm(state, &mut context, request, route).await;
+        if let Ok(waiting) = &confirmed
+            && !mounted.protocols.is_ready(family)
+        {
             // Boxed: it happens hardly ever.
-            Box::pin(mounted.protocols.wait_until_probed(family)).await;
+            let probed = Box::pin(while_allowed(
+                waiting.lifetime(),
+                &state.draining,
+                mounted.protocols.wait_until_probed(family),
+            ));
+            if let Err(end) = probed.await {
+                confirmed = Err(rejected_by(end));
+            }
         }
         let confirmed = match confirmed {
             Ok(confirmed)
@@ -107,5 +119,27 @@ impl gateway_lane::Service for LaneService {
 
     fn is_draining(&self) -> bool {
         self.0.service.state.draining.has_begun()
+    }
+
+    async fn draining(&self) {
+        let mut phase = self.0.service.state.draining.watch();
+        let begun = phase.wait_for(|phase| *phase != Phase::Serving);
+        if begun.await.is_err() {
+            std::future::pending().await
+        }
+    }
+}
+
+/// Waits for some work before an answer, for as long as the right to it lasts and the gateway stays.
+async fn while_allowed<T>(
+    lifetime: &StreamLifetime,
+    draining: &Draining,
+    work: impl Future<Output = T>,
+) -> Result<T, End> {
+    tokio::select! {
+        biased;
+        end = lifetime.ended() => Err(end),
+        end = lifetime::shutdown(draining, false) => Err(end),
+        done = work => Ok(done),
     }
 }
