@@ -25,7 +25,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Method, Response, StatusCode};
 use pingora::apps::http_app::ServeHttp;
 use pingora::protocols::http::ServerSession;
-use prometheus::{Gauge, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
+use prometheus::{Gauge, IntCounter, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder};
 use tokio::time::timeout;
 
 pub use self::front_door::FrontDoor;
@@ -33,7 +33,7 @@ pub use self::front_door::FrontDoor;
 use crate::environment;
 use gateway_core::secret::SecretHash;
 use gateway_oauth::AuthorizationServer;
-use gateway_proxy::Streams;
+use gateway_proxy::{LaneRequests, Streams};
 use gateway_store::RevocationView;
 use gateway_upstream::{Lookout, Seen, Standing};
 
@@ -56,6 +56,8 @@ pub struct Admin {
     pub keys_dir: PathBuf,
     /// Counted by `/metrics`.
     pub streams: Streams,
+    /// Counted by `/metrics`.
+    pub lane_requests: LaneRequests,
     /// What the operator's commands must show; without it they are refused.
     pub token: Option<SecretHash>,
 }
@@ -206,6 +208,12 @@ impl Admin {
                 .set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         registry.register(Box::new(streams))?;
+        let lane = IntCounter::with_opts(Opts::new(
+            "gateway_lane_requests_total",
+            "Requests for MCP that were served on the short road; the others go through Pingora.",
+        ))?;
+        lane.inc_by(self.lane_requests.count());
+        registry.register(Box::new(lane))?;
         let age = Gauge::with_opts(Opts::new(
             "gateway_revocations_age_seconds",
             "Time since the revocations were last read; calls are refused from 60 on.",

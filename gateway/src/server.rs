@@ -1,5 +1,6 @@
 //! Pingora's server: listeners, threads, and a shutdown that ends streams properly.
 
+use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -57,8 +58,9 @@ fn try_listen(address: SocketAddr, key: &str, flag: &str) -> anyhow::Result<()> 
     anyhow::bail!("can't listen on {address}: {error}; {remedy}, with `{key}` or {flag}")
 }
 
-/// Serves until SIGTERM or SIGINT. `admin_token`: what the operator's commands must show.
-pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
+/// Serves until SIGTERM or SIGINT. `lane`: whether the short road is open; `admin_token`: what the
+/// operator's commands must show.
+pub fn serve(config: &Config, app: App, lane: bool, admin_token: Option<SecretHash>) {
     open_files::raise();
     let mut server = Server::new_with_opt_and_conf(
         None,
@@ -76,13 +78,14 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
     let revocations = app.revocations.clone();
     let last_use = app.authorization_server.last_use.clone();
     let lookout = app.lookout.clone();
-    let proxy = Proxy::new(settings(config), dependencies(app));
+    let proxy = Proxy::new(settings(config, lane), dependencies(app));
     let admin = Admin {
         server: authorization_server,
         revocations,
         lookout,
         front: FrontDoor::new(&config.general.listen),
         streams: proxy.streams().clone(),
+        lane_requests: proxy.lane_requests().clone(),
         token: admin_token,
         keys_dir: config.keys_dir.clone(),
     };
@@ -103,13 +106,33 @@ pub fn serve(config: &Config, app: App, admin_token: Option<SecretHash>) {
     });
 }
 
-/// Whether plain requests are served by the lane. For tests, which compare both roads, and measurements:
-/// not every test has passed on it yet.
-fn lane() -> bool {
-    std::env::var_os("GATEWAY_LANE").is_some_and(|value| value == "on")
+/// Whether plain requests for MCP are served on the lane, by this value of `GATEWAY_LANE`: they are,
+/// unless it forces the other road.
+///
+/// # Errors
+///
+/// It is neither `on` nor `off`: what is wrong with it.
+pub fn lane(switch: Option<&OsStr>) -> Result<bool, String> {
+    match switch.map(OsStr::to_string_lossy).as_deref() {
+        None | Some("" | "on") => Ok(true),
+        Some("off") => Ok(false),
+        Some(other) => Err(format!(
+            "GATEWAY_LANE is {other:?}: write off to have all requests served through Pingora, or take \
+             the variable out of the environment"
+        )),
+    }
 }
 
-fn settings(config: &Config) -> Settings {
+/// What the environment says of it.
+///
+/// # Errors
+///
+/// As for [`lane`].
+pub fn lane_of_environment() -> Result<bool, String> {
+    lane(std::env::var_os("GATEWAY_LANE").as_deref())
+}
+
+fn settings(config: &Config, lane: bool) -> Settings {
     let (connections, bound) = connections(&config.limits);
     Settings {
         issuer: config.issuer.clone(),
@@ -123,7 +146,7 @@ fn settings(config: &Config) -> Settings {
         bound,
         connections_per_address: config.limits.connections_per_address,
         keep_alive: config.timeouts.keepalive,
-        lane: lane(),
+        lane,
         streams_outlast_tokens: config.refresh.map(|_| LONGEST_STREAM),
         timeouts: Timeouts {
             head: config.timeouts.header,
@@ -220,5 +243,28 @@ async fn stop_signal() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_switch_forces_a_road_or_is_refused() {
+        for (value, is_open) in [
+            (None, Ok(true)),
+            (Some(""), Ok(true)),
+            (Some("on"), Ok(true)),
+            (Some("off"), Ok(false)),
+            (Some("Off"), Err(())),
+            (Some("0"), Err(())),
+        ] {
+            let read = lane(value.map(OsStr::new));
+            assert_eq!(read.clone().map_err(|_| ()), is_open, "{value:?}");
+            if let Err(sentence) = read {
+                assert!(sentence.contains("write off"), "{sentence}");
+            }
+        }
     }
 }

@@ -15,6 +15,9 @@ use anyhow::{Context, Result, bail};
 use rand::Rng;
 use tokio::process::{Child, Command};
 
+/// What a program has of the test's environment.
+const PASSED: [&str; 5] = ["PATH", "HOME", "TMPDIR", "LANG", "GATEWAY_LANE"];
+
 /// Lines that a program wrote so far, in order; clones see the same lines.
 #[derive(Clone, Default)]
 pub struct Lines(Arc<Mutex<Vec<String>>>);
@@ -70,7 +73,8 @@ pub struct Program {
 }
 
 impl Program {
-    /// Start `binary` in `folder` with `arguments`, and `environment` added to a clean one.
+    /// Start `binary` in `folder` with `arguments`, and `environment` added to a clean one. Of ours it has
+    /// `GATEWAY_LANE`, which forces a road for all requests of a run.
     pub fn start<A: AsRef<OsStr>>(
         binary: &Path,
         folder: &Path,
@@ -129,10 +133,7 @@ impl Program {
         let mut child = command
             .current_dir(folder)
             .env_clear()
-            .envs(
-                std::env::vars()
-                    .filter(|(key, _)| matches!(key.as_str(), "PATH" | "HOME" | "TMPDIR" | "LANG")),
-            )
+            .envs(std::env::vars().filter(|(key, _)| PASSED.contains(&key.as_str())))
             .envs(environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

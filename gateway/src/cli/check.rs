@@ -8,6 +8,7 @@ use crate::cli::configuration::{Configuration, report};
 use crate::cli::exit::USAGE;
 use crate::config::{self, Config};
 use crate::environment;
+use crate::server;
 use gateway_core::clock::Clock;
 use gateway_store::{Examined, StoreUrl};
 
@@ -29,6 +30,10 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
 
 /// Nothing is made and nothing is changed: a check may run beside the gateway, or before it.
 fn surroundings(config: &Config) -> ExitCode {
+    if let Err(sentence) = server::lane_of_environment() {
+        eprintln!("error: {sentence}");
+        return ExitCode::from(USAGE);
+    }
     let found = examined(config);
     let dangers = found
         .unsafe_settings

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::app::App;
 use crate::cli::configuration::Configuration;
-use crate::cli::exit::UNAVAILABLE;
+use crate::cli::exit::{UNAVAILABLE, USAGE};
 use crate::cli::{logging, reload, summary};
 use crate::config::Config;
 use crate::environment;
@@ -29,8 +29,15 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    let lane = match server::lane_of_environment() {
+        Ok(lane) => lane,
+        Err(sentence) => {
+            eprintln!("error: {sentence}");
+            return ExitCode::from(USAGE);
+        }
+    };
     let logging = logging::start(config.log.format, config.log.level);
-    match start(configuration, &config) {
+    match start(configuration, &config, lane) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             logging.flush();
@@ -40,7 +47,7 @@ pub(super) fn run(configuration: &Configuration) -> ExitCode {
     }
 }
 
-fn start(configuration: &Configuration, config: &Config) -> anyhow::Result<()> {
+fn start(configuration: &Configuration, config: &Config, lane: bool) -> anyhow::Result<()> {
     server::can_listen(config)?;
     let keys = keys::open(&config.keys_dir, &mut OsRng)?;
     let keys_created = keys.created;
@@ -74,7 +81,7 @@ fn start(configuration: &Configuration, config: &Config) -> anyhow::Result<()> {
         app.policy.clone(),
         journal.clone(),
     )?;
-    server::serve(config, app, admin_token.map(|token| token.hash()));
+    server::serve(config, app, lane, admin_token.map(|token| token.hash()));
     journal.close();
     stop.send_replace(true);
     runtime.shutdown_timeout(Duration::from_secs(5));

@@ -76,6 +76,7 @@ pub use self::accept::PublicListeners;
 pub use self::connection_limits::Bound;
 pub use self::drain::Drain;
 pub use self::in_flight::InFlight;
+pub use self::lane::LaneRequests;
 pub use self::settings::{Settings, Timeouts};
 pub use self::state::Dependencies;
 pub use self::streams::{StreamView, Streams};
@@ -119,6 +120,11 @@ impl Proxy {
     /// The handle that ends streams at shutdown and tells what is still running.
     pub fn drain(&self) -> Drain {
         Drain::of(&self.service.state.draining)
+    }
+
+    /// How many requests were served by the lane.
+    pub fn lane_requests(&self) -> &LaneRequests {
+        &self.service.state.lane_requests
     }
 
     /// The live streams.

@@ -33,7 +33,7 @@ pub struct Settings {
     pub bound: Bound,
     /// How many of them one address may hold; trusted proxies are not counted.
     pub connections_per_address: usize,
-    /// Whether plain requests for MCP are served by the lane; off, all go through Pingora.
+    /// Whether plain requests for MCP are served by the lane; otherwise all go through Pingora.
     pub lane: bool,
     /// The silence on an event stream after which a comment is sent.
     pub keep_alive: Duration,

@@ -8,6 +8,7 @@ use super::backend_tokens::BackendTokens;
 use super::confirmation::TokenConfirmation;
 use super::drain::Draining;
 use super::in_flight::Budget;
+use super::lane::LaneRequests;
 use super::legacy_outbox::LegacyOutboxes;
 use super::mounted_backend::MountedBackend;
 use super::routes::Routes;
@@ -69,6 +70,7 @@ pub(super) struct ProxyState {
     pub(super) legacy_outboxes: Arc<LegacyOutboxes>,
     pub(super) tasks: Tasks,
     pub(super) budget: Arc<Budget>,
+    pub(super) lane_requests: LaneRequests,
 }
 
 impl ProxyState {
@@ -101,6 +103,7 @@ impl ProxyState {
             ),
             backend_tokens: BackendTokens::new(keys),
             streams: Streams::default(),
+            lane_requests: LaneRequests::default(),
             draining: Draining::default(),
             legacy_outboxes: Arc::default(),
             tasks: Tasks::default(),

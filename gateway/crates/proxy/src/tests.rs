@@ -106,7 +106,7 @@ impl World {
             identity_headers: IdentityHeaders::default(),
             request_body: 64 * 1024,
             request_header: 32 * 1024,
-            lane: false,
+            lane: std::env::var_os("GATEWAY_LANE").is_none_or(|value| value != "off"),
             in_flight: crate::InFlight {
                 all: 1 << 27,
                 per_address: 1 << 27,

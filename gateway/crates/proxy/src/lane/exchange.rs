@@ -118,8 +118,16 @@ impl LaneExchange {
         };
         match rejection {
             None => Begin::Exchange(exchange),
-            Some(rejection) => Begin::Answer(exchange.refusal(&rejection)),
+            Some(rejection) => {
+                exchange.is_taken();
+                Begin::Answer(exchange.refusal(&rejection))
+            }
         }
+    }
+
+    /// It is answered here, whatever comes of it.
+    fn is_taken(&self) {
+        self.road.service.state.lane_requests.add();
     }
 
     /// From a whole body to the request for the backend; nothing, if it goes the other road.
@@ -345,11 +353,13 @@ impl LaneExchange {
 
 impl lane::Exchange for LaneExchange {
     async fn admit(&mut self, body: &Bytes) -> Admission {
-        match self.admitted(body).await {
+        let admission = match self.admitted(body).await {
             Ok(Some(forward)) => Admission::Forward(forward),
-            Ok(None) => Admission::OtherRoad,
+            Ok(None) => return Admission::OtherRoad,
             Err(rejection) => Admission::Answer(self.refusal(&rejection)),
-        }
+        };
+        self.is_taken();
+        admission
     }
 
     fn write_request(&mut self, out: &mut HeadWriter<'_>) {
