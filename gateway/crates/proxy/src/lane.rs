@@ -21,6 +21,7 @@
 //! Owns: what the lane is told ([`LaneService`], [`LaneExchange`]). Not: its transport (`gateway-lane`), what
 //! is decided (`admission`, `exchange`, `response_head`, `upstream_head`).
 
+mod answer;
 mod backends;
 mod exchange;
 mod failure;

@@ -8,21 +8,19 @@ use gateway_lane::{
     self as lane, Admission, Answer, Begin, Ending, Events, Failed, Forward, HeadWriter, Outcome,
     ResponseHead, ResponsePlan, Traffic, Unfit,
 };
-use http::header::{CONNECTION, CONTENT_LENGTH, LOCATION, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::header::LOCATION;
+use http::{HeaderMap, Method};
 
+use super::answer::{AnswerState, answer, filter, header_map, unfit};
 use super::failure::failure;
-use super::service::Road;
+use super::service::{Road, ending};
 use crate::admission::{self, Admitted, ConfirmedRequest};
 use crate::context::RequestContext;
-use crate::drain::Draining;
 use crate::exchange::{self, AnswerForm};
 use crate::exchange_log::ExchangeLog;
-use crate::exchange_watch::farewell;
 use crate::in_flight::{FREE, Full, Hold, UNREAD};
-use crate::lifetime::{self, End, StreamLifetime};
+use crate::lifetime::End;
 use crate::mcp_error::single_id;
-use crate::mounted_backend::MountedBackend;
 use crate::policy_input;
 use crate::rejection::{Rejection, rejected_by};
 use crate::relay;
@@ -30,12 +28,10 @@ use crate::request::{self, RequestHead};
 use crate::response_head::{Shape, UpstreamAnswer};
 use crate::routes::OwnedRoute;
 use crate::serve::RefusedRequest;
-use crate::state::ProxyState;
 use crate::streams::Held;
-use crate::tool_list_filter::{EventFilter, ToolListFilter, Unheld};
+use crate::tool_list_filter::{EventFilter, Unheld};
 use crate::upstream_head::{self, UpstreamHead};
 use gateway_core::access_token::BackendToken;
-use gateway_core::protocol::web::Response;
 use gateway_upstream::{Failure, Redirect, redirect};
 use mcp_protocol::sse::Boundary;
 
@@ -73,24 +69,6 @@ pub(crate) struct LaneExchange {
     answer: Option<AnswerState>,
     /// Keeps a stream in the registry.
     held: Option<Held>,
-}
-
-/// An answer whose head is judged.
-struct AnswerState {
-    status: u16,
-    /// The session that it belongs to; empty where there is none.
-    conversation: String,
-    /// Judges its events, for a restricted token.
-    filter: Option<EventFilter>,
-    boundary: Boundary,
-}
-
-impl AnswerState {
-    /// What judges its events, to be put back once it has. Without it no event goes on.
-    fn take_filter(&mut self) -> Result<EventFilter, Unfit> {
-        let filter = self.filter.take();
-        filter.ok_or_else(|| unfit(&"nothing is there to judge its events"))
-    }
 }
 
 impl LaneExchange {
@@ -509,87 +487,5 @@ impl lane::Exchange for LaneExchange {
             // The refusal was told, or is by the other road.
             Outcome::Answered(_) | Outcome::OtherRoad => {}
         }
-    }
-}
-
-/// Waits for the end of the token's lifetime or the gateway's.
-async fn ending(lifetime: StreamLifetime, draining: Draining, waits_for_events: bool) -> lane::End {
-    let end = tokio::select! {
-        biased;
-        end = lifetime.ended() => end,
-        end = lifetime::shutdown(&draining, waits_for_events) => end,
-    };
-    lane::End {
-        cause: end.as_str(),
-        farewell: (end == End::Shutdown).then(farewell),
-    }
-}
-
-/// What judges the lists of an answer.
-fn filter<'a>(
-    state: &'a ProxyState,
-    mounted: &'a MountedBackend,
-    context: &'a RequestContext,
-    admitted: &'a Admitted,
-    conversation: &'a str,
-) -> ToolListFilter<'a> {
-    ToolListFilter {
-        dependencies: state.filter_dependencies(),
-        mounted,
-        context,
-        token: admitted.permit.token(),
-        calls: admitted.permit.calls(),
-        conversation,
-    }
-}
-
-fn unfit(why: &impl ToString) -> Unfit {
-    Unfit {
-        what: why.to_string(),
-        last: None,
-    }
-}
-
-/// An answer of the gateway's own, but for what frames it.
-fn answer(response: Response) -> Answer {
-    let (mut parts, body) = response.into_parts();
-    for name in [CONNECTION, TRANSFER_ENCODING, CONTENT_LENGTH] {
-        parts.headers.remove(name);
-    }
-    Answer {
-        status: parts.status,
-        headers: parts.headers,
-        body,
-        closes: false,
-    }
-}
-
-/// The header lines of a backend's answer as a map.
-fn header_map(head: &ResponseHead<'_>) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(16);
-    for (name, value) in head.headers() {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_bytes(value),
-        ) {
-            map.append(name, value);
-        }
-    }
-    map
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn events_go_nowhere_without_what_judges_them() {
-        let mut answer = AnswerState {
-            status: 200,
-            conversation: String::new(),
-            filter: None,
-            boundary: Boundary::default(),
-        };
-        assert!(answer.take_filter().is_err());
     }
 }

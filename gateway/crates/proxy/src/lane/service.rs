@@ -4,13 +4,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use gateway_lane::{Begin, Head};
+use gateway_lane::{self as lane, Begin, Head};
 
 use super::backends::Backends;
 use super::exchange::{LaneExchange, Request};
 use crate::compat::{self, Translator};
 use crate::context::RequestContext;
 use crate::drain::{Draining, Phase};
+use crate::exchange_watch::farewell;
 use crate::lifetime::{End, StreamLifetime};
 use crate::rejection::rejected_by;
 use crate::request::RequestHead;
@@ -141,5 +142,22 @@ async fn while_allowed<T>(
         end = lifetime.ended() => Err(end),
         end = lifetime::shutdown(draining, false) => Err(end),
         done = work => Ok(done),
+    }
+}
+
+/// Waits for the end of the token's lifetime or the gateway's.
+pub(super) async fn ending(
+    lifetime: StreamLifetime,
+    draining: Draining,
+    waits_for_events: bool,
+) -> lane::End {
+    let end = tokio::select! {
+        biased;
+        end = lifetime.ended() => end,
+        end = lifetime::shutdown(&draining, waits_for_events) => end,
+    };
+    lane::End {
+        cause: end.as_str(),
+        farewell: (end == End::Shutdown).then(farewell),
     }
 }
