@@ -48,14 +48,14 @@ async fn show(
 ) -> Result<Response, Refused> {
     let now = server.clock.now();
     let refused = notice.as_ref().and_then(AccountNotice::reason);
-    let browser = BrowserName::of(server, request);
+    let browser = BrowserName::from_request(server, request);
     let sealer = Sealer {
         server,
         browser: &browser.value,
         session,
         now,
     };
-    let (apps, is_cut) = cards::of(sealer).await?;
+    let (apps, is_cut) = cards::load(sealer).await?;
     let status = notice
         .as_ref()
         .map_or(StatusCode::OK, AccountNotice::status);

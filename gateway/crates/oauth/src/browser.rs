@@ -81,7 +81,7 @@ pub(super) struct BrowserName {
 
 impl BrowserName {
     /// Reads or draws it.
-    pub(super) fn of(server: &AuthorizationServer, request: &Request) -> Self {
+    pub(super) fn from_request(server: &AuthorizationServer, request: &Request) -> Self {
         match Cookie::Browser.read(&server.settings, request) {
             Some(value) => Self {
                 value: value.to_owned(),

@@ -205,7 +205,7 @@ struct BodyLimit {
 }
 
 impl BodyLimit {
-    const fn of(limit: usize) -> Self {
+    const fn new(limit: usize) -> Self {
         Self {
             anybody: limit,
             logged_in: limit,
@@ -213,10 +213,10 @@ impl BodyLimit {
     }
 }
 
-const NO_BODY: BodyLimit = BodyLimit::of(0);
-const FORM: BodyLimit = BodyLimit::of(16 * 1024);
+const NO_BODY: BodyLimit = BodyLimit::new(0);
+const FORM: BodyLimit = BodyLimit::new(16 * 1024);
 /// The form that approves a tool.
-const TOOL: BodyLimit = BodyLimit::of(64 * 1024);
+const TOOL: BodyLimit = BodyLimit::new(64 * 1024);
 /// The long answer to a page with many tools, all shown and all ticked, is for somebody who is
 /// logged in.
 const CONSENT: BodyLimit = BodyLimit {

@@ -18,7 +18,7 @@ pub async fn page(server: &AuthorizationServer, request: &Request) -> Response {
         .await
         .ok()
         .flatten();
-    let browser = BrowserName::of(server, request);
+    let browser = BrowserName::from_request(server, request);
     let person = session.map(|(_, session)| {
         let seal = session::log_out_seal(server, &browser, &session, now);
         (session.user_name, seal)

@@ -64,7 +64,7 @@ pub(super) fn page_after_session(
 async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
     let form = browser::posted_form(server, request)?;
-    let fields = Fields::of(&form);
+    let fields = Fields::from_form(&form);
     check_seal(server, request, &fields, now)?;
     let user = match LoginName::parse(fields.name) {
         Some(name) => server.records.user(name.as_str(), now).await?,
@@ -111,7 +111,7 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
 async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
     let form = browser::posted_form(server, request)?;
-    let fields = Fields::of(&form);
+    let fields = Fields::from_form(&form);
     let mut response = web::see_other(&fields.location());
     let Some((hash, session)) = current_session(server, request, now).await? else {
         // Pressed twice: the browser may never have read the first answer.
@@ -120,7 +120,7 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
         }
         return Ok(response);
     };
-    let browser = BrowserName::of(server, request);
+    let browser = BrowserName::from_request(server, request);
     let bound = [browser.value.as_bytes(), session.user.as_str().as_bytes()];
     form_token::unseal(&server.tags, Purpose::LogOut, &bound, fields.seal, now)
         .map_err(|_| cross_site(server, request, "logout_refused"))?;
@@ -154,7 +154,7 @@ struct Fields<'f> {
 }
 
 impl<'f> Fields<'f> {
-    fn of(form: &'f PostedForm) -> Self {
+    fn from_form(form: &'f PostedForm) -> Self {
         Self {
             goal: match browser::authorization_request(form.field("request")) {
                 Some(query) => Goal::Authorize(query),
@@ -306,7 +306,7 @@ fn show(
     problem: Option<LoginProblem>,
 ) -> Response {
     let now = server.clock.now();
-    let browser = BrowserName::of(server, request);
+    let browser = BrowserName::from_request(server, request);
     let goal = match goal {
         Goal::Authorize(query) => {
             browser::authorization_request(query).map_or(Goal::Start, Goal::Authorize)

@@ -71,7 +71,7 @@ async fn register(
     let accepted = AcceptedMetadata::accept(&metadata, &server.settings.redirect_schemes)
         .map_err(|error| refusal(&error))?;
     if accepted.needs_secret() {
-        within_limit(server, request.peer, Known::New, now).await?;
+        within_limit(server, request.peer, RegistrationKind::New, now).await?;
         let (id, secret) = (
             ClientId::new(identifier("c_", &mut OsRng)),
             Secret::draw(&mut OsRng),
@@ -88,7 +88,7 @@ async fn register(
     // new registrations from its address can't lock it out.
     let id = accepted.derived_id(&server.tags.derive("client_id"));
     if let Some(client) = server.records.client(&id, now).await.map_err(store_fault)? {
-        within_limit(server, request.peer, Known::Again, now).await?;
+        within_limit(server, request.peer, RegistrationKind::Repeated, now).await?;
         // Its record stays as it is: a later version may have written it, and one that the operator
         // removed at this moment stays removed.
         let until = now + REMEMBERED.max(server.settings.longest_grant(&client));
@@ -100,7 +100,7 @@ async fn register(
             new: false,
         });
     }
-    within_limit(server, request.peer, Known::New, now).await?;
+    within_limit(server, request.peer, RegistrationKind::New, now).await?;
     let client = accepted.into_client_without_secret(id, now);
     let client = keep(server, &client, now).await.map_err(store_fault)?;
     Ok(Registered {
@@ -139,28 +139,28 @@ fn refusal(error: &RegistrationError) -> OAuthError {
 }
 
 #[derive(Clone, Copy)]
-enum Known {
+enum RegistrationKind {
     New,
-    Again,
+    Repeated,
 }
 
 /// Registering the same again adds nothing to the store, so it may happen more often.
-const AGAIN: u64 = 10;
+const REPEATED: u64 = 10;
 
 /// Counts a registration against its address.
 async fn within_limit(
     server: &AuthorizationServer,
     peer: IpAddr,
-    known: Known,
+    kind: RegistrationKind,
     now: Timestamp,
 ) -> Result<(), OAuthError> {
     let limit = server.settings.registrations_per_hour;
     let network = network(peer);
-    let (key, limit) = match known {
-        Known::New => (CountKey::registrations(&network), limit),
-        Known::Again => (
+    let (key, limit) = match kind {
+        RegistrationKind::New => (CountKey::registrations(&network), limit),
+        RegistrationKind::Repeated => (
             CountKey::repeated_registrations(&network),
-            limit.saturating_mul(AGAIN),
+            limit.saturating_mul(REPEATED),
         ),
     };
     let count = server

@@ -40,7 +40,7 @@ pub(super) async fn answer(
         Err(error) => return refused(None, &error),
     };
     let claimed = form.one("client_id").ok().flatten();
-    let grant_type = match GrantType::of(&form, server) {
+    let grant_type = match GrantType::from_form(&form, server) {
         Ok(grant_type) => grant_type,
         Err(error) => return refused(claimed, &error),
     };
@@ -78,7 +78,7 @@ enum GrantType {
 }
 
 impl GrantType {
-    fn of(form: &Form, server: &AuthorizationServer) -> Result<Self, OAuthError> {
+    fn from_form(form: &Form, server: &AuthorizationServer) -> Result<Self, OAuthError> {
         match required(form, "grant_type")? {
             "authorization_code" => Ok(Self::AuthorizationCode),
             "refresh_token" if server.settings.refresh.is_some() => Ok(Self::RefreshToken),

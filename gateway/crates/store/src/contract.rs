@@ -45,46 +45,58 @@ fn moments() -> impl Fn(u64) -> Timestamp {
 async fn values_are_kept_until_their_time(store: &dyn Store) {
     let at = moments();
     let table = Table::Session;
-    assert_eq!(store.get(&Key::of(table, "a"), at(0)).await.unwrap(), None);
+    assert_eq!(
+        store.get(&Key::in_table(table, "a"), at(0)).await.unwrap(),
+        None
+    );
     store
-        .put(&Key::of(table, "a"), b"1", Some(at(10)))
+        .put(&Key::in_table(table, "a"), b"1", Some(at(10)))
         .await
         .unwrap();
-    store.put(&Key::of(table, "b"), b"2", None).await.unwrap();
+    store
+        .put(&Key::in_table(table, "b"), b"2", None)
+        .await
+        .unwrap();
     assert_eq!(
-        store.get(&Key::of(table, "a"), at(9)).await.unwrap(),
+        store.get(&Key::in_table(table, "a"), at(9)).await.unwrap(),
         Some(b"1".to_vec())
     );
-    assert_eq!(store.get(&Key::of(table, "a"), at(10)).await.unwrap(), None);
+    assert_eq!(
+        store.get(&Key::in_table(table, "a"), at(10)).await.unwrap(),
+        None
+    );
     store
-        .put(&Key::of(table, "a"), b"3", Some(at(20)))
+        .put(&Key::in_table(table, "a"), b"3", Some(at(20)))
         .await
         .unwrap();
     assert_eq!(
-        store.get(&Key::of(table, "a"), at(19)).await.unwrap(),
+        store.get(&Key::in_table(table, "a"), at(19)).await.unwrap(),
         Some(b"3".to_vec())
     );
     assert_eq!(
         store
-            .get(&Key::of(table, "b"), at(1_000_000))
+            .get(&Key::in_table(table, "b"), at(1_000_000))
             .await
             .unwrap(),
         Some(b"2".to_vec())
     );
-    assert!(store.remove(&Key::of(table, "b")).await.unwrap());
-    assert!(!store.remove(&Key::of(table, "b")).await.unwrap());
-    assert_eq!(store.get(&Key::of(table, "b"), at(0)).await.unwrap(), None);
+    assert!(store.remove(&Key::in_table(table, "b")).await.unwrap());
+    assert!(!store.remove(&Key::in_table(table, "b")).await.unwrap());
+    assert_eq!(
+        store.get(&Key::in_table(table, "b"), at(0)).await.unwrap(),
+        None
+    );
 
     store
-        .put(&Key::of(table, "c"), b"4", Some(at(10)))
+        .put(&Key::in_table(table, "c"), b"4", Some(at(10)))
         .await
         .unwrap();
     let inserted = store
-        .insert(&Key::of(table, "c"), b"5", Some(at(30)), at(10))
+        .insert(&Key::in_table(table, "c"), b"5", Some(at(30)), at(10))
         .await;
     assert_eq!(inserted.unwrap(), Inserted::New);
     let replaced = store
-        .replace(&Key::of(table, "c"), b"5", b"6", None, at(30))
+        .replace(&Key::in_table(table, "c"), b"5", b"6", None, at(30))
         .await;
     assert_eq!(replaced, Err(StoreError::Conflict(KeyKind::Session)));
     store.ping(at(30)).await.unwrap();
@@ -96,18 +108,26 @@ async fn tables_are_apart(store: &dyn Store) {
     for table in Table::ALL {
         let value = table.name().as_bytes();
         store
-            .put(&Key::of(table, "same"), value, Some(at(60)))
+            .put(&Key::in_table(table, "same"), value, Some(at(60)))
             .await
             .unwrap();
     }
     for table in Table::ALL {
-        let found = store.get(&Key::of(table, "same"), at(1)).await.unwrap();
+        let found = store
+            .get(&Key::in_table(table, "same"), at(1))
+            .await
+            .unwrap();
         assert_eq!(found, Some(table.name().as_bytes().to_vec()));
     }
-    assert!(store.remove(&Key::of(Table::Code, "same")).await.unwrap());
     assert!(
         store
-            .get(&Key::of(Table::Grant, "same"), at(1))
+            .remove(&Key::in_table(Table::Code, "same"))
+            .await
+            .unwrap()
+    );
+    assert!(
+        store
+            .get(&Key::in_table(Table::Grant, "same"), at(1))
             .await
             .unwrap()
             .is_some()
@@ -122,7 +142,7 @@ async fn insertion_has_one_winner(store: &Arc<dyn Store>) {
         let store = Arc::clone(store);
         racers.spawn(async move {
             let inserted = store
-                .insert(&Key::of(Table::User, "alice"), &[racer], None, now)
+                .insert(&Key::in_table(Table::User, "alice"), &[racer], None, now)
                 .await;
             (racer, inserted.unwrap())
         });
@@ -137,7 +157,7 @@ async fn insertion_has_one_winner(store: &Arc<dyn Store>) {
     let value = vec![winners[0]];
     assert_eq!(
         store
-            .get(&Key::of(Table::User, "alice"), now)
+            .get(&Key::in_table(Table::User, "alice"), now)
             .await
             .unwrap(),
         Some(value.clone())
@@ -153,11 +173,11 @@ async fn replacement_has_one_winner(store: &Arc<dyn Store>) {
     let now = at(0);
     let table = Table::Grant;
     let replaced = store
-        .replace(&Key::of(table, "g"), b"", b"x", None, now)
+        .replace(&Key::in_table(table, "g"), b"", b"x", None, now)
         .await;
     assert_eq!(replaced, Err(StoreError::Conflict(KeyKind::Grant)));
     store
-        .put(&Key::of(table, "g"), b"first", Some(at(60)))
+        .put(&Key::in_table(table, "g"), b"first", Some(at(60)))
         .await
         .unwrap();
     let mut racers = JoinSet::new();
@@ -166,7 +186,7 @@ async fn replacement_has_one_winner(store: &Arc<dyn Store>) {
         let until = Some(at(90));
         racers.spawn(async move {
             store
-                .replace(&Key::of(table, "g"), b"first", &[racer], until, now)
+                .replace(&Key::in_table(table, "g"), b"first", &[racer], until, now)
                 .await
         });
     }
@@ -179,7 +199,7 @@ async fn replacement_has_one_winner(store: &Arc<dyn Store>) {
         }
     }
     assert_eq!((winners, losers), (1, 63));
-    let value = store.get(&Key::of(table, "g"), at(89)).await.unwrap();
+    let value = store.get(&Key::in_table(table, "g"), at(89)).await.unwrap();
     assert_eq!(value.expect("its time was set anew").len(), 1);
 }
 
@@ -189,14 +209,18 @@ async fn a_code_is_taken_once(store: &Arc<dyn Store>) {
     for code in 0..10 {
         let key = format!("code-{code}");
         store
-            .put(&Key::of(Table::Code, &key), b"grant", Some(at(600)))
+            .put(&Key::in_table(Table::Code, &key), b"grant", Some(at(600)))
             .await
             .unwrap();
         let mut racers = JoinSet::new();
         for _ in 0..64 {
             let (store, key) = (Arc::clone(store), key.clone());
-            racers
-                .spawn(async move { store.take(&Key::of(Table::Code, &key), now).await.unwrap() });
+            racers.spawn(async move {
+                store
+                    .take(&Key::in_table(Table::Code, &key), now)
+                    .await
+                    .unwrap()
+            });
         }
         let mut fresh = 0;
         for taken in racers.join_all().await {
@@ -216,46 +240,55 @@ async fn a_code_is_taken_once(store: &Arc<dyn Store>) {
 async fn a_taken_value_stays_taken_until_its_time(store: &dyn Store) {
     let at = moments();
     let table = Table::Code;
-    let taken = store.take(&Key::of(table, "c"), at(0)).await.unwrap();
+    let taken = store.take(&Key::in_table(table, "c"), at(0)).await.unwrap();
     assert_eq!(taken, Taken::Unknown);
     store
-        .put(&Key::of(table, "c"), b"v", Some(at(60)))
+        .put(&Key::in_table(table, "c"), b"v", Some(at(60)))
         .await
         .unwrap();
     assert_eq!(
-        store.get(&Key::of(table, "c"), at(1)).await.unwrap(),
+        store.get(&Key::in_table(table, "c"), at(1)).await.unwrap(),
         Some(b"v".to_vec())
     );
-    let taken = store.take(&Key::of(table, "c"), at(1)).await.unwrap();
+    let taken = store.take(&Key::in_table(table, "c"), at(1)).await.unwrap();
     assert_eq!(taken, Taken::Fresh(b"v".to_vec()));
     assert_eq!(
-        store.get(&Key::of(table, "c"), at(2)).await.unwrap(),
+        store.get(&Key::in_table(table, "c"), at(2)).await.unwrap(),
         Some(b"v".to_vec()),
         "a look still finds it"
     );
     store
-        .replace(&Key::of(table, "c"), b"v", b"w", Some(at(60)), at(2))
+        .replace(&Key::in_table(table, "c"), b"v", b"w", Some(at(60)), at(2))
         .await
         .unwrap();
     for second in [2, 59] {
-        let taken = store.take(&Key::of(table, "c"), at(second)).await.unwrap();
+        let taken = store
+            .take(&Key::in_table(table, "c"), at(second))
+            .await
+            .unwrap();
         assert_eq!(taken, Taken::Again(b"w".to_vec()));
     }
     assert_eq!(
         store
-            .insert(&Key::of(table, "c"), b"x", None, at(59))
+            .insert(&Key::in_table(table, "c"), b"x", None, at(59))
             .await
             .unwrap(),
         Inserted::Exists(b"w".to_vec())
     );
-    let taken = store.take(&Key::of(table, "c"), at(60)).await.unwrap();
+    let taken = store
+        .take(&Key::in_table(table, "c"), at(60))
+        .await
+        .unwrap();
     assert_eq!(taken, Taken::Unknown);
 
     store
-        .put(&Key::of(table, "late"), b"v", Some(at(60)))
+        .put(&Key::in_table(table, "late"), b"v", Some(at(60)))
         .await
         .unwrap();
-    let taken = store.take(&Key::of(table, "late"), at(60)).await.unwrap();
+    let taken = store
+        .take(&Key::in_table(table, "late"), at(60))
+        .await
+        .unwrap();
     assert_eq!(taken, Taken::Unknown, "nobody redeems an expired code");
 }
 
@@ -267,7 +300,7 @@ async fn lists_come_in_pages(store: &dyn Store) {
         // Every fifth is past its time.
         let expires = (number % 5 == 0).then(|| at(5));
         store
-            .put(&Key::of(table, &key), key.as_bytes(), expires)
+            .put(&Key::in_table(table, &key), key.as_bytes(), expires)
             .await
             .unwrap();
     }
@@ -294,7 +327,7 @@ async fn lists_come_in_pages(store: &dyn Store) {
             .is_empty()
     );
 
-    store.remove(&Key::of(table, "c01")).await.unwrap();
+    store.remove(&Key::in_table(table, "c01")).await.unwrap();
     let first = store.list(table, None, 1, at(5)).await.unwrap();
     assert_eq!(first[0].0, "c02");
 }
@@ -444,29 +477,32 @@ async fn a_sweep_removes_what_expired_and_nothing_else(store: &dyn Store) {
         let key = format!("{number}");
         let expires = if number % 2 == 0 { at(10) } else { at(100) };
         store
-            .put(&Key::of(table, &key), b"1", Some(expires))
+            .put(&Key::in_table(table, &key), b"1", Some(expires))
             .await
             .unwrap();
     }
     store
-        .put(&Key::of(table, "kept"), b"1", Some(at(10)))
+        .put(&Key::in_table(table, "kept"), b"1", Some(at(10)))
         .await
         .unwrap();
     store
-        .put(&Key::of(table, "kept"), b"1", None)
+        .put(&Key::in_table(table, "kept"), b"1", None)
         .await
         .unwrap();
     store
-        .put(&Key::of(table, "later"), b"1", Some(at(10)))
+        .put(&Key::in_table(table, "later"), b"1", Some(at(10)))
         .await
         .unwrap();
     store
-        .put(&Key::of(table, "later"), b"1", Some(at(100)))
+        .put(&Key::in_table(table, "later"), b"1", Some(at(100)))
         .await
         .unwrap();
     store.sweep(at(10)).await.unwrap();
     // What was swept is gone even for a clock that went back.
-    assert_eq!(store.get(&Key::of(table, "0"), at(0)).await.unwrap(), None);
+    assert_eq!(
+        store.get(&Key::in_table(table, "0"), at(0)).await.unwrap(),
+        None
+    );
     let left = store.list(table, None, 10_000, at(0)).await.unwrap();
     assert_eq!(left.len(), 602);
     store.sweep(at(100)).await.unwrap();
@@ -480,20 +516,20 @@ async fn odd_keys_and_values_are_kept(store: &dyn Store) {
     let big: Vec<u8> = (0..=255).cycle().take(200_000).collect();
     for key in ["", " ", "a:b", "ü\n\0", "[x]*", long.as_str()] {
         store
-            .put(&Key::of(Table::Setting, key), &big, None)
+            .put(&Key::in_table(Table::Setting, key), &big, None)
             .await
             .unwrap();
         let found = store
-            .get(&Key::of(Table::Setting, key), at(0))
+            .get(&Key::in_table(Table::Setting, key), at(0))
             .await
             .unwrap();
         assert_eq!(found.as_deref(), Some(big.as_slice()), "{key:?}");
         store
-            .put(&Key::of(Table::Setting, key), b"", None)
+            .put(&Key::in_table(Table::Setting, key), b"", None)
             .await
             .unwrap();
         let found = store
-            .get(&Key::of(Table::Setting, key), at(0))
+            .get(&Key::in_table(Table::Setting, key), at(0))
             .await
             .unwrap();
         assert_eq!(found.as_deref(), Some(b"".as_slice()), "{key:?}");
@@ -502,12 +538,12 @@ async fn odd_keys_and_values_are_kept(store: &dyn Store) {
     assert_eq!(keys.len(), 6);
     let forever = Some(Timestamp::from_millis(u64::MAX));
     store
-        .put(&Key::of(Table::Setting, "x"), b"1", forever)
+        .put(&Key::in_table(Table::Setting, "x"), b"1", forever)
         .await
         .unwrap();
     assert!(
         store
-            .get(&Key::of(Table::Setting, "x"), at(0))
+            .get(&Key::in_table(Table::Setting, "x"), at(0))
             .await
             .unwrap()
             .is_some()

@@ -141,7 +141,7 @@ impl Key {
 
     /// A key of any text, for tests of the promises.
     #[cfg(test)]
-    pub(crate) fn of(table: Table, name: impl Into<String>) -> Self {
+    pub(crate) fn in_table(table: Table, name: impl Into<String>) -> Self {
         let kind = match table {
             Table::Client => KeyKind::Client,
             Table::User => KeyKind::User,

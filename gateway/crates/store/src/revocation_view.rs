@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 
-use crate::revocation_waiters::{RevocationWaiters, Wakes};
+use crate::revocation_waiters::{RevocationWaiters, WaitKeys};
 use crate::{Cursor, Revocation, Revoked, Store, StoreEpoch, StoreError};
 use gateway_core::access_token::VerifiedToken;
 use gateway_core::client::ClientId;
@@ -220,25 +220,25 @@ impl RevocationView {
     /// other clients and users wakes nobody who waits here, but for a few by chance.
     pub async fn revoked(&self, token: &VerifiedToken) {
         let claims = token.claims();
-        let wakes = Wakes {
+        let keys = WaitKeys {
             grant: &claims.grant,
             client: &claims.client,
             user: &claims.user,
             tokens: token.ids(),
         };
-        self.waiters.until(wakes, || self.revokes(token)).await;
+        self.waiters.until(keys, || self.revokes(token)).await;
     }
 
     /// The same for a grant alone.
     #[cfg(test)]
     pub(super) async fn until_revoked(&self, grant: &GrantId) {
-        let wakes = Wakes {
+        let keys = WaitKeys {
             grant,
             client: &ClientId::new("c_1"),
             user: &UserId::new("u_1"),
             tokens: &[],
         };
-        self.waiters.until(wakes, || self.is_revoked(grant)).await;
+        self.waiters.until(keys, || self.is_revoked(grant)).await;
     }
 
     /// Takes in what the store listed, or has just acknowledged.

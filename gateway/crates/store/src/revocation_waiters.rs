@@ -2,7 +2,7 @@
 //! concerns ([`RevocationView`](crate::RevocationView)); whoever is woken looks there.
 //!
 //! A live stream waits under its grant, its client, its user and its token, each hashed into one of a
-//! fixed number of places: waiting takes no memory of its own, and of five thousand streams a
+//! fixed number of slots: waiting takes no memory of its own, and of five thousand streams a
 //! revocation of somebody else's grant wakes about five.
 
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -14,25 +14,25 @@ use tokio::sync::Notify;
 
 use crate::Revoked;
 
-/// Places for each kind of name.
-const PLACES: usize = 1024;
+/// Slots for each kind of name.
+const SLOTS: usize = 1024;
 
 /// Tasks that wait for revocations.
 #[derive(Debug)]
 pub(super) struct RevocationWaiters {
-    /// Keyed at random, so that nobody can choose names that share a place.
+    /// Keyed at random, so that nobody can choose names that share a slot.
     hasher: RandomState,
-    grants: Places,
-    clients: Places,
-    users: Places,
+    grants: Slots,
+    clients: Slots,
+    users: Slots,
     /// Of tokens that nobody attenuated.
-    tokens: Places,
+    tokens: Slots,
     /// Attenuated tokens end with each token that they came from: they are woken for every token.
     attenuated: Notify,
 }
 
 /// What a task waits under.
-pub(super) struct Wakes<'a> {
+pub(super) struct WaitKeys<'a> {
     pub(super) grant: &'a GrantId,
     pub(super) client: &'a ClientId,
     pub(super) user: &'a UserId,
@@ -44,10 +44,10 @@ impl Default for RevocationWaiters {
     fn default() -> Self {
         Self {
             hasher: RandomState::new(),
-            grants: Places::default(),
-            clients: Places::default(),
-            users: Places::default(),
-            tokens: Places::default(),
+            grants: Slots::default(),
+            clients: Slots::default(),
+            users: Slots::default(),
+            tokens: Slots::default(),
             attenuated: Notify::new(),
         }
     }
@@ -56,19 +56,19 @@ impl Default for RevocationWaiters {
 impl RevocationWaiters {
     /// Waits until `is_revoked`, which is looked at first and whenever something was revoked that may
     /// concern who waits.
-    pub(super) async fn until(&self, wakes: Wakes<'_>, is_revoked: impl Fn() -> bool) {
-        let token = match wakes.tokens {
-            [token] => self.place(&self.tokens, token),
+    pub(super) async fn until(&self, keys: WaitKeys<'_>, is_revoked: impl Fn() -> bool) {
+        let token = match keys.tokens {
+            [token] => self.slot(&self.tokens, token),
             _ => &self.attenuated,
         };
-        let places = [
-            self.place(&self.grants, wakes.grant),
-            self.place(&self.clients, wakes.client),
-            self.place(&self.users, wakes.user),
+        let slots = [
+            self.slot(&self.grants, keys.grant),
+            self.slot(&self.clients, keys.client),
+            self.slot(&self.users, keys.user),
             token,
         ];
         loop {
-            let [grant, client, user, token] = places.map(Notify::notified);
+            let [grant, client, user, token] = slots.map(Notify::notified);
             let (mut grant, mut client) = (pin!(grant), pin!(client));
             let (mut user, mut token) = (pin!(user), pin!(token));
             // Before the look, so that nothing is missed between the look and the wait.
@@ -87,34 +87,34 @@ impl RevocationWaiters {
         }
     }
 
-    /// Wakes whoever waits under what was revoked.
+    /// WaitKeys whoever waits under what was revoked.
     pub(super) fn wake(&self, revoked: &Revoked) {
         match revoked {
-            Revoked::Grant(grant) => self.place(&self.grants, grant).notify_waiters(),
-            Revoked::Client(client, _) => self.place(&self.clients, client).notify_waiters(),
-            Revoked::User(user, _) => self.place(&self.users, user).notify_waiters(),
+            Revoked::Grant(grant) => self.slot(&self.grants, grant).notify_waiters(),
+            Revoked::Client(client, _) => self.slot(&self.clients, client).notify_waiters(),
+            Revoked::User(user, _) => self.slot(&self.users, user).notify_waiters(),
             Revoked::Token(token) => {
-                self.place(&self.tokens, token).notify_waiters();
+                self.slot(&self.tokens, token).notify_waiters();
                 self.attenuated.notify_waiters();
             }
         }
     }
 
-    fn place<'p>(&self, places: &'p Places, name: &impl Hash) -> &'p Notify {
+    fn slot<'p>(&self, slots: &'p Slots, name: &impl Hash) -> &'p Notify {
         let hash = self.hasher.hash_one(name);
-        // The remainder is below the number of places.
+        // The remainder is below the number of slots.
         #[allow(clippy::cast_possible_truncation)]
-        let number = (hash % PLACES as u64) as usize;
-        &places.0[number]
+        let number = (hash % SLOTS as u64) as usize;
+        &slots.0[number]
     }
 }
 
 #[derive(Debug)]
-struct Places(Box<[Notify]>);
+struct Slots(Box<[Notify]>);
 
-impl Default for Places {
+impl Default for Slots {
     fn default() -> Self {
-        Self((0..PLACES).map(|_| Notify::new()).collect())
+        Self((0..SLOTS).map(|_| Notify::new()).collect())
     }
 }
 
@@ -145,7 +145,7 @@ mod tests {
         let task = tokio::spawn(async move {
             let (grant, client) = (GrantId::new(format!("g_{number}")), ClientId::new("c_1"));
             let user = UserId::new(format!("u_{number}"));
-            let wakes = Wakes {
+            let keys = WaitKeys {
                 grant: &grant,
                 client: &client,
                 user: &user,
@@ -155,7 +155,7 @@ mod tests {
                 counted.fetch_add(1, Ordering::SeqCst);
                 end.load(Ordering::SeqCst)
             };
-            waiters.until(wakes, look).await;
+            waiters.until(keys, look).await;
         });
         while looks.load(Ordering::SeqCst) == 0 {
             tokio::task::yield_now().await;
@@ -201,7 +201,7 @@ mod tests {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
         let looks: usize = all.iter().map(|one| one.looks.load(Ordering::SeqCst)).sum();
-        // Ten revocations share a place with five of five hundred on average.
+        // Ten revocations share a slot with five of five hundred on average.
         assert!(looks < 500 + 50, "{looks} looks");
         for one in all {
             one.task.abort();

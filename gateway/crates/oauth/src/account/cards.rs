@@ -32,7 +32,7 @@ const MOST_SHOWN: usize = 200;
 type Offers = BTreeMap<String, Option<Arc<ToolListing>>>;
 
 /// A person's apps, those that were used last first, and whether there are more.
-pub(super) async fn of(sealer: Sealer<'_>) -> Result<(Vec<App>, bool), StoreError> {
+pub(super) async fn load(sealer: Sealer<'_>) -> Result<(Vec<App>, bool), StoreError> {
     let Sealer {
         server,
         session,

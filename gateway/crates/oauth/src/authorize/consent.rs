@@ -41,7 +41,7 @@ use gateway_upstream::ToolListing;
 
 /// What a valid authorization request asks for, as far as a person is told.
 #[derive(Clone, Copy, Debug)]
-struct Asked<'a> {
+struct RequestedAccess<'a> {
     /// Who asks.
     client: &'a Client,
     /// Where the code would go; already compared with the registered ones.
@@ -71,7 +71,7 @@ pub(super) async fn page(
     session: &BrowserSession,
     asked: &AuthorizationRequest,
 ) -> Response {
-    let asked = asked_of(server, asked);
+    let asked = requested_access(server, asked);
     let (name, user) = (&asked.mount.name, session.user_name.as_str());
     let found = server.catalogue.listing_for_page(name, Some(user)).await;
     if let (Ok(None), Some(raw_query)) = (&found, browser::authorization_request(asked.raw_query)) {
@@ -107,7 +107,7 @@ async fn show(
     server: &AuthorizationServer,
     request: &Request,
     session: &BrowserSession,
-    asked: Asked<'_>,
+    asked: RequestedAccess<'_>,
     listing: Option<&ToolListing>,
     again: Option<Again<'_>>,
 ) -> Response {
@@ -123,7 +123,7 @@ async fn show(
         );
     };
     let now = server.clock.now();
-    let browser = BrowserName::of(server, request);
+    let browser = BrowserName::from_request(server, request);
     let change = match change(server, session, asked.client, now).await {
         Ok(change) => change,
         Err(error) => return Refused::from(error).page(server, request),
@@ -329,15 +329,18 @@ async fn allow(
                 },
                 find: None,
             };
-            let (session, asked) = (&answer.session, asked_of(server, &asked));
+            let (session, asked) = (&answer.session, requested_access(server, &asked));
             let page = show(server, request, session, asked, listing, Some(again)).await;
             Ok(page.into())
         }
     }
 }
 
-fn asked_of<'a>(server: &'a AuthorizationServer, asked: &'a AuthorizationRequest) -> Asked<'a> {
-    Asked {
+fn requested_access<'a>(
+    server: &'a AuthorizationServer,
+    asked: &'a AuthorizationRequest,
+) -> RequestedAccess<'a> {
+    RequestedAccess {
         client: asked.client(),
         redirect_uri: asked.callback().redirect_uri(),
         mount: asked.mount(),
@@ -357,7 +360,7 @@ async fn find(
     ticking: Ticking,
     choice: Option<Choice>,
 ) -> Response {
-    let (session, asked) = (&answer.session, asked_of(server, asked));
+    let (session, asked) = (&answer.session, requested_access(server, asked));
     let listing = ask_backend(server, request, asked.mount, session).await;
     let mut ticked = answer.ticked.clone();
     let covered = listing

@@ -124,7 +124,7 @@ pub struct Preset {
 impl Preset {
     /// What an app is offered at first. One that nobody vouches for starts with reading.
     pub fn first(tools: &[Tool], is_verified: bool) -> Self {
-        let reads = |tool: &&Tool| Effect::of(tool) == Effect::Read;
+        let reads = |tool: &&Tool| Effect::from_annotations(tool) == Effect::Read;
         let readers = tools.iter().filter(reads).count();
         let choice = match is_verified {
             _ if tools.is_empty() => None,
@@ -198,12 +198,12 @@ impl Tool {
 impl Consent<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
-        let (tools, unshown, offer) = match &self.capabilities {
-            Capabilities::Unknown => (&[][..], 0, Offer::Unknown),
+        let (tools, unshown, tools_section) = match &self.capabilities {
+            Capabilities::Unknown => (&[][..], 0, ToolsSection::Unknown),
             Capabilities::Tools(tools, unshown) if tools.is_empty() => {
-                (&[][..], *unshown, Offer::Nothing)
+                (&[][..], *unshown, ToolsSection::Nothing)
             }
-            Capabilities::Tools(tools, unshown) => (&tools[..], *unshown, Offer::Tools),
+            Capabilities::Tools(tools, unshown) => (&tools[..], *unshown, ToolsSection::Tools),
         };
         let changed = match &self.problem {
             Some(ConsentProblem::Changed(names)) => names.clone(),
@@ -255,7 +255,7 @@ impl Consent<'_> {
             unshown,
             unfit: &self.unfit,
             groups,
-            offer,
+            tools_section,
             is_verified,
             preset: &self.preset,
             shown: self.shown,
@@ -294,7 +294,7 @@ struct ConsentTemplate<'a> {
     readers: usize,
     unshown: usize,
     unfit: &'a [String],
-    offer: Offer,
+    tools_section: ToolsSection,
     is_verified: bool,
     preset: &'a Preset,
     shown: &'a str,
@@ -312,7 +312,7 @@ struct ChangedLine {
 }
 
 #[derive(PartialEq, Eq)]
-enum Offer {
+enum ToolsSection {
     Tools,
     Nothing,
     Unknown,
@@ -379,7 +379,7 @@ enum Effect {
 }
 
 impl Effect {
-    fn of(tool: &Tool) -> Self {
+    fn from_annotations(tool: &Tool) -> Self {
         match (tool.read_only, tool.destructive) {
             (Some(true), _) => Self::Read,
             (Some(false), _) | (None, Some(_)) => Self::Change,
@@ -430,7 +430,7 @@ fn group(
     let of_effect = |effect| Group {
         effect,
         is_found: true,
-        tools: lines(&|tool| Effect::of(tool) == effect && is_found(tool)),
+        tools: lines(&|tool| Effect::from_annotations(tool) == effect && is_found(tool)),
     };
     let others = Group {
         effect: Effect::Unlabelled,
@@ -479,7 +479,7 @@ impl ToolLine {
             title: shown(&tool.title, LONGEST_NAME),
             description: shown(&tool.description, LONGEST_DESCRIPTION),
             destructive: tool.destructive == Some(true) && tool.read_only != Some(true),
-            reads_only: Effect::of(tool) == Effect::Read,
+            reads_only: Effect::from_annotations(tool) == Effect::Read,
             name,
         }
     }

@@ -66,7 +66,7 @@ async fn rows_that_this_version_does_not_know_cost_a_sweep_and_the_store_nothing
     let store = Embedded::open(&folder.0).unwrap();
     let now = Clock.now();
     let later = now + Duration::from_secs(1);
-    let key = Key::of(Table::Session, "s");
+    let key = Key::in_table(Table::Session, "s");
     store.put(&key, b"1", Some(later)).await.unwrap();
     let odd = [("revocation", "no number"), ("a later table", "k")];
     let noted = store
@@ -101,7 +101,7 @@ async fn busy(
                 let now = Clock.now();
                 let until = now + Duration::from_secs(3600);
                 let key = format!("{life}-{task}-{number}");
-                let client = Key::of(Table::Client, &key);
+                let client = Key::in_table(Table::Client, &key);
                 let inserted = store.insert(&client, key.as_bytes(), None, now);
                 if inserted.await.is_err() {
                     return;
@@ -113,13 +113,17 @@ async fn busy(
                 if counted.await.is_err() {
                     return;
                 }
-                let code = Key::of(Table::Code, &key);
+                let code = Key::in_table(Table::Code, &key);
                 let put = store.put(&code, key.as_bytes(), Some(until));
                 if put.await.is_err() {
                     return;
                 }
                 tell("authorized", &key);
-                if store.take(&Key::of(Table::Code, &key), now).await.is_err() {
+                if store
+                    .take(&Key::in_table(Table::Code, &key), now)
+                    .await
+                    .is_err()
+                {
                     return;
                 }
                 tell("redeemed", &key);
@@ -154,15 +158,24 @@ async fn assert_kept(store: &Embedded, acknowledged: &Acknowledged) {
         let value = key.as_bytes().to_vec();
         match *what {
             "registered" => {
-                let found = store.get(&Key::of(Table::Client, key), now).await.unwrap();
+                let found = store
+                    .get(&Key::in_table(Table::Client, key), now)
+                    .await
+                    .unwrap();
                 assert_eq!(found, Some(value), "a registration is lost: {key}");
             }
             "authorized" => {
-                let found = store.get(&Key::of(Table::Code, key), now).await.unwrap();
+                let found = store
+                    .get(&Key::in_table(Table::Code, key), now)
+                    .await
+                    .unwrap();
                 assert_eq!(found, Some(value), "a code is lost: {key}");
             }
             "redeemed" => {
-                let taken = store.take(&Key::of(Table::Code, key), now).await.unwrap();
+                let taken = store
+                    .take(&Key::in_table(Table::Code, key), now)
+                    .await
+                    .unwrap();
                 assert_eq!(taken, Taken::Again(value), "redeemed twice: {key}");
             }
             _ => assert!(revoked.contains(key), "a revocation is lost: {key}"),
@@ -257,11 +270,15 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged() {
 }
 
 async fn put(store: &Embedded, key: &str) -> Result<(), StoreError> {
-    store.put(&Key::of(Table::Client, key), b"1", None).await
+    store
+        .put(&Key::in_table(Table::Client, key), b"1", None)
+        .await
 }
 
 async fn is_there(store: &Embedded, key: &str) -> Result<bool, StoreError> {
-    let found = store.get(&Key::of(Table::Client, key), Clock.now()).await?;
+    let found = store
+        .get(&Key::in_table(Table::Client, key), Clock.now())
+        .await?;
     Ok(found.is_some())
 }
 
@@ -286,7 +303,10 @@ async fn a_full_disk_refuses_writes_answers_reads_and_mends_itself() {
     let mut kept = 0;
     let error = loop {
         let key = kept.to_string();
-        match store.put(&Key::of(Table::Setting, &key), &big, None).await {
+        match store
+            .put(&Key::in_table(Table::Setting, &key), &big, None)
+            .await
+        {
             Ok(()) => kept += 1,
             Err(error) => break error,
         }
@@ -300,7 +320,9 @@ async fn a_full_disk_refuses_writes_answers_reads_and_mends_itself() {
     assert_recovers(&store).await;
     for key in 0..kept {
         let key = key.to_string();
-        let found = store.get(&Key::of(Table::Setting, &key), Clock.now()).await;
+        let found = store
+            .get(&Key::in_table(Table::Setting, &key), Clock.now())
+            .await;
         assert_eq!(found.unwrap().as_ref(), Some(&big));
     }
 }

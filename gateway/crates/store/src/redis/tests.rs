@@ -118,7 +118,9 @@ fn open(url: &str) -> Arc<dyn Store> {
 
 /// Works, as a login does.
 async fn write(store: &dyn Store) -> Result<(), StoreError> {
-    store.put(&Key::of(Table::Session, "s"), b"1", None).await
+    store
+        .put(&Key::in_table(Table::Session, "s"), b"1", None)
+        .await
 }
 
 /// An error, and soon.
@@ -156,7 +158,7 @@ async fn redis_keeps_every_promise_of_a_store() {
 async fn a_key_of_another_type_is_corrupt_and_no_outage() {
     let server = Server::start(&[]);
     let store = open(&server.url());
-    let (key, now) = (Key::of(Table::Session, "s"), Clock.now());
+    let (key, now) = (Key::in_table(Table::Session, "s"), Clock.now());
     server.operate(&["SET", "gateway:session:s", "5ecret"]);
     for outcome in [
         store.get(&key, now).await.map(drop),
@@ -175,7 +177,7 @@ async fn a_key_of_another_type_is_corrupt_and_no_outage() {
     // What is asked beside it works, and a list has it as what can't be read.
     for name in ["a", "s", "t"] {
         server.operate(&["DEL", "gateway:session:s"]);
-        let key = Key::of(Table::Session, name);
+        let key = Key::in_table(Table::Session, name);
         store.put(&key, b"1", None).await.unwrap();
     }
     server.operate(&["DEL", "gateway:session:s"]);
@@ -245,11 +247,14 @@ async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
     for code in 0..50 {
         let key = format!("c{code}");
         store
-            .put(&Key::of(Table::Code, &key), b"grant", Some(until))
+            .put(&Key::in_table(Table::Code, &key), b"grant", Some(until))
             .await
             .unwrap();
         if code % 2 == 0 {
-            store.take(&Key::of(Table::Code, &key), now).await.unwrap();
+            store
+                .take(&Key::in_table(Table::Code, &key), now)
+                .await
+                .unwrap();
         }
     }
     let revoked = Revocation {
@@ -264,7 +269,7 @@ async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
     assert!(recovery(store.as_ref()).await < Duration::from_secs(2));
     for code in 0..50 {
         let taken = store
-            .take(&Key::of(Table::Code, format!("c{code}")), now)
+            .take(&Key::in_table(Table::Code, format!("c{code}")), now)
             .await;
         let value = b"grant".to_vec();
         let expected = match code % 2 {
@@ -424,7 +429,7 @@ async fn redis_is_reached_over_its_socket_and_from_short_lived_runtimes() {
     }
     assert!(
         store
-            .get(&Key::of(Table::Session, "s"), Clock.now())
+            .get(&Key::in_table(Table::Session, "s"), Clock.now())
             .await
             .unwrap()
             .is_some()
