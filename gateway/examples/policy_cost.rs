@@ -11,7 +11,7 @@ use std::time::Instant;
 use gateway::config;
 use gateway::config::layers::Layers;
 use gateway_core::clock::Clock;
-use gateway_core::policy::rules::{Asked, PolicyEnvironment, Rules, Surroundings};
+use gateway_core::policy::rules::{PolicyEnvironment, RequestedAction, Rules, Surroundings};
 use mcp_protocol::jsonrpc::judge_arguments;
 use mcp_protocol::tool_definition::Labels;
 
@@ -62,7 +62,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     };
     println!("microseconds: evaluated | as calls ask it | as lists ask it");
     for (file, rules) in policies {
-        let asked = Asked::tool("read_file", labels, Some(&arguments));
+        let asked = RequestedAction::tool("read_file", labels, Some(&arguments));
         let cost = |decide: &dyn Fn() -> bool| {
             let start = Instant::now();
             let allowed = (0..DECISIONS).filter(|_| decide()).count();

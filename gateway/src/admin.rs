@@ -35,7 +35,7 @@ use gateway_core::secret::SecretHash;
 use gateway_oauth::AuthorizationServer;
 use gateway_proxy::{LaneRequests, Streams};
 use gateway_store::RevocationView;
-use gateway_upstream::{Lookout, Seen, Standing};
+use gateway_upstream::{BackendStatus, Lookout, Observation};
 
 /// A probe that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -159,16 +159,16 @@ impl Admin {
 
     /// A line for each backend.
     fn backends(&self) -> String {
-        let line = |(name, standing): (&str, Standing)| {
+        let line = |(name, standing): (&str, BackendStatus)| {
             let for_seconds = standing.since.elapsed().as_secs();
             match standing.seen {
-                Seen::Answers(offer) => {
+                Observation::Answers(offer) => {
                     format!("backend {name}: ok, {} tools\n", offer.tools.len())
                 }
-                Seen::Pending => {
+                Observation::Pending => {
                     format!("backend {name}: pending, no answer for {for_seconds} s yet\n")
                 }
-                Seen::Failed(error) => {
+                Observation::Failed(error) => {
                     let error: String = error
                         .to_string()
                         .chars()
@@ -178,7 +178,7 @@ impl Admin {
                 }
             }
         };
-        self.lookout.standings().map(line).collect()
+        self.lookout.statuses().map(line).collect()
     }
 
     fn metrics(&self) -> Response<Vec<u8>> {

@@ -24,7 +24,7 @@ const BETWEEN: Duration = Duration::from_secs(2);
 pub struct Indexer {
     folder: Folder,
     index: Index,
-    files: BTreeMap<String, Known>,
+    files: BTreeMap<String, IndexedFile>,
     entries: HashMap<DocumentId, Entry>,
     library: Arc<Library>,
     held: u64,
@@ -59,7 +59,7 @@ pub enum RefreshError {
     Index(#[from] IndexError),
 }
 
-struct Known {
+struct IndexedFile {
     stamp: Stamp,
     digest: [u8; 32],
     length: u64,
@@ -200,7 +200,7 @@ impl Indexer {
         }
 
         self.forget(&file.source);
-        let mut known = Known {
+        let mut known = IndexedFile {
             stamp: file.stamp,
             digest,
             length: bytes.len() as u64,
@@ -226,7 +226,7 @@ impl Indexer {
         Ok(true)
     }
 
-    fn add(&mut self, known: &mut Known, document: &Arc<Document>) -> Result<(), Fault> {
+    fn add(&mut self, known: &mut IndexedFile, document: &Arc<Document>) -> Result<(), Fault> {
         for (id, entry) in Entry::all(document) {
             let indexed = IndexEntry {
                 id: &id,

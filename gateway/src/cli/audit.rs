@@ -164,7 +164,7 @@ pub(super) fn read<'f>(
 ) -> io::Result<(Vec<Reading<'f>>, Vec<Note>)> {
     let mut readings = Vec::new();
     for (_, files) in logs {
-        let mut reading = Reading::of(files, key);
+        let mut reading = Reading::new(files, key);
         reading.advance()?;
         readings.push(reading);
     }
@@ -198,7 +198,7 @@ pub(super) struct Reading<'f> {
 }
 
 impl<'f> Reading<'f> {
-    fn of(files: &'f [PathBuf], key: PublicKey) -> Self {
+    fn new(files: &'f [PathBuf], key: PublicKey) -> Self {
         Self {
             files: files.iter(),
             open: None,

@@ -138,7 +138,7 @@ struct Why {
 }
 
 pub(super) fn run(explain: &Explain) -> ExitCode {
-    match Case::of(explain).and_then(|case| case.decide()) {
+    match Case::from_arguments(explain).and_then(|case| case.decide()) {
         Ok(explained) => {
             match explain.json {
                 true => println!("{}", explained.to_json()),

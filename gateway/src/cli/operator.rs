@@ -104,7 +104,7 @@ pub(super) fn run(
         Ok(config) => config,
         Err(code) => return code,
     };
-    let printed = Gateway::of(&config).and_then(|gateway| command(&gateway));
+    let printed = Gateway::from_config(&config).and_then(|gateway| command(&gateway));
     match printed.and_then(|printed| printed.print(common.json)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failed) => {

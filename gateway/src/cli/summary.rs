@@ -15,7 +15,7 @@ use gateway_core::policy::{Coverage, Operation, ScopeTable, ScopedTools};
 use gateway_core::protocol::scope::Scope;
 use gateway_oauth::identity::SETUP_LIFETIME;
 use gateway_store::{StoreError, StoreUrl};
-use gateway_upstream::{Address, Backend, Lookout, Seen, Standing, Tool, ToolListing};
+use gateway_upstream::{Address, Backend, BackendStatus, Lookout, Observation, Tool, ToolListing};
 
 /// How long a backend may take until the list says that it has not answered yet.
 const PENDING: Duration = Duration::from_secs(3);
@@ -69,7 +69,7 @@ pub(super) async fn fill_in(
 async fn follow(
     at: usize,
     backend: Arc<Backend>,
-    mut standing: watch::Receiver<Standing>,
+    mut standing: watch::Receiver<BackendStatus>,
     offers: mpsc::Sender<(usize, Arc<ToolListing>)>,
 ) {
     let mut last = String::new();
@@ -84,25 +84,25 @@ async fn follow(
     loop {
         let seen = standing.borrow_and_update().seen.clone();
         match seen {
-            Seen::Answers(offer) => {
+            Observation::Answers(offer) => {
                 say(answers(&place, &offer));
                 let _ = offers.send((at, offer)).await;
                 return;
             }
-            Seen::Failed(error) => {
+            Observation::Failed(error) => {
                 say(format!(
                     "! backend    {place}: {error}. It is asked again until it answers; if this stays, {}",
                     remedy(&backend)
                 ));
             }
-            Seen::Pending => {}
+            Observation::Pending => {}
         }
         match timeout(patience, standing.changed()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {
                 patience = Duration::MAX;
-                if matches!(standing.borrow().seen, Seen::Pending) {
+                if matches!(standing.borrow().seen, Observation::Pending) {
                     say(format!(
                         "… backend    {place}: no answer yet. It may still be starting; nothing else waits for it"
                     ));

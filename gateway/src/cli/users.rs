@@ -85,7 +85,7 @@ impl Ls {
     fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
         let page = gateway.get::<ListUsers>(&self.paging.query())?;
         let headings = ["NAME", "ID", "STATE", "SINCE"];
-        let table = Table::of(&headings, &page.answer.users, |user| {
+        let table = Table::from_entries(&headings, &page.answer.users, |user| {
             vec![
                 user.name.clone(),
                 user.id.clone(),

@@ -151,7 +151,7 @@ fn backend(
     let headers = headers(reader, &at("headers"), &keys.headers);
     let introspection = introspection(reader, table, &keys);
     let bridge_name = name.as_deref().unwrap_or_default();
-    let reached = Reached::of(reader, table, &keys, bridge_name, state)?;
+    let reached = Reached::from_keys(reader, table, &keys, bridge_name, state)?;
     let is_on_stdio = reached.is_on_stdio;
     Some(ConfiguredBackend {
         backend: Backend {
@@ -192,7 +192,7 @@ struct Reached {
 
 impl Reached {
     /// By its URL, or through a bridge; `None` with a problem noted.
-    fn of(
+    fn from_keys(
         reader: &mut Reader<'_>,
         table: &str,
         keys: &BackendKeys,

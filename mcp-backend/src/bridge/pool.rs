@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use crate::bridge::connection::Audience;
 use crate::bridge::failure::{End, Failure};
 use crate::bridge::pool::detached::Detached;
-use crate::bridge::pool::handshake::{Hello, Opening, PROBE};
+use crate::bridge::pool::handshake::{HandshakeResult, Opening, PROBE};
 use crate::bridge::pool::process_slots::{LimitScope, Owner};
-use crate::bridge::pool::server::{Kit, MAKE_ROOM, Open, Server};
+use crate::bridge::pool::server::{MAKE_ROOM, Open, SharedConfig, StdioServer};
 use crate::bridge::session::Session;
 
 /// Sessions at once. Without a process a session is small.
@@ -46,7 +46,7 @@ pub enum Sharing {
 /// All servers.
 #[derive(Debug)]
 pub struct Pool {
-    kit: Arc<Kit>,
+    config: Arc<SharedConfig>,
     sharing: Sharing,
     keeps_lookout: bool,
     families: OnceLock<RevisionFamilies>,
@@ -58,18 +58,18 @@ pub struct Pool {
 #[derive(Debug, Default)]
 struct All {
     sessions: HashMap<String, Arc<Session>>,
-    callers: HashMap<String, Arc<Server>>,
-    shared: Option<Arc<Server>>,
+    callers: HashMap<String, Arc<StdioServer>>,
+    shared: Option<Arc<StdioServer>>,
     /// For the gateway's own look.
-    lookout: Option<Arc<Server>>,
+    lookout: Option<Arc<StdioServer>>,
 }
 
 impl Pool {
     /// No servers yet. `keeps_lookout`: the process by which is found out what the program speaks goes
     /// on, for the gateway's own look.
-    pub fn new(kit: Kit, sharing: Sharing, keeps_lookout: bool) -> Arc<Self> {
+    pub fn new(config: SharedConfig, sharing: Sharing, keeps_lookout: bool) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
-            kit: Arc::new(kit),
+            config: Arc::new(config),
             sharing,
             keeps_lookout,
             families: OnceLock::new(),
@@ -84,8 +84,8 @@ impl Pool {
     }
 
     /// What all servers have in common.
-    pub fn kit(&self) -> &Kit {
-        &self.kit
+    pub fn config(&self) -> &SharedConfig {
+        &self.config
     }
 
     /// Who gets a process.
@@ -123,9 +123,9 @@ impl Pool {
         }
         let begun = Instant::now();
         let is_stateless = match self.open_first().await {
-            Ok(open) => matches!(*open.hello, Hello::Stateless(_)),
+            Ok(open) => matches!(*open.hello, HandshakeResult::Stateless(_)),
             // It refuses the bridge, in a way that tells what it speaks. It may know other clients.
-            Err(Failure::Refused(_)) if !self.kit.families().is_empty() => false,
+            Err(Failure::Refused(_)) if !self.config.families().is_empty() => false,
             Err(failure) => return Err(failure),
         };
         let families = match (self.sharing, is_stateless) {
@@ -137,10 +137,10 @@ impl Pool {
                     self.try_session(begun.elapsed() * 2 + PROBE).await;
                 }
                 self.settle().await;
-                self.kit.families()
+                self.config.families()
             }
         };
-        log::info!(event = "families_known", server = self.kit.spec.name.as_str(), families = families.to_string(); "what the server speaks is known: {families}");
+        log::info!(event = "families_known", server = self.config.spec.name.as_str(), families = families.to_string(); "what the server speaks is known: {families}");
         Ok(*self.families.get_or_init(|| families))
     }
 
@@ -150,14 +150,14 @@ impl Pool {
         let lookout = self.lookout();
         let opened = lookout.open_beside().await;
         let has_ended = matches!(&opened, Err(Failure::Ended(end)) if *end != End::stopped());
-        if !has_ended || !self.kit.families().is_empty() {
+        if !has_ended || !self.config.families().is_empty() {
             return opened;
         }
-        log::info!(event = "initialize_first", server = self.kit.spec.name.as_str(); "the process ended at `server/discover`; the next one is asked to `initialize` first");
-        self.kit.initialize_first.store(true, Ordering::Relaxed);
+        log::info!(event = "initialize_first", server = self.config.spec.name.as_str(); "the process ended at `server/discover`; the next one is asked to `initialize` first");
+        self.config.initialize_first.store(true, Ordering::Relaxed);
         let again = lookout.open_beside().await;
         // From now on it is known to have sessions, or nothing is known of it.
-        self.kit.initialize_first.store(false, Ordering::Relaxed);
+        self.config.initialize_first.store(false, Ordering::Relaxed);
         again
     }
 
@@ -168,14 +168,14 @@ impl Pool {
         let opened = opened.unwrap_or(Err(Failure::NoHello(patience)));
         match opened {
             Ok(_) => {
-                self.kit.learn(RevisionFamily::Stateful);
+                self.config.learn(RevisionFamily::Stateful);
                 let before = self.lock().lookout.replace(server);
                 if let Some(before) = before {
                     before.retire();
                 }
             }
             Err(failure) => {
-                log::info!(event = "no_sessions", server = self.kit.spec.name.as_str(); "a second process was asked to `initialize`, and the server has no sessions: {}", failure.in_full());
+                log::info!(event = "no_sessions", server = self.config.spec.name.as_str(); "a second process was asked to `initialize`, and the server has no sessions: {}", failure.in_full());
             }
         }
     }
@@ -191,15 +191,15 @@ impl Pool {
             let _ = timeout(MAKE_ROOM, open.connection.ended()).await;
         }
         if lookout.running().is_none() {
-            let slots = &self.kit.slots;
+            let slots = &self.config.slots;
             drop(slots.take_within(&Owner::default(), MAKE_ROOM).await);
         }
     }
 
     /// A server of one session's own.
-    pub fn server(&self, opening: Opening, audience: Audience, owner: Owner) -> Arc<Server> {
-        Arc::new(Server::new(
-            Arc::clone(&self.kit),
+    pub fn server(&self, opening: Opening, audience: Audience, owner: Owner) -> Arc<StdioServer> {
+        Arc::new(StdioServer::new(
+            Arc::clone(&self.config),
             self.me.clone(),
             opening,
             audience,
@@ -208,7 +208,7 @@ impl Pool {
     }
 
     /// The server of a client without sessions.
-    pub fn of_caller(&self, owner: &Owner, caller: Caller) -> Arc<Server> {
+    pub fn of_caller(&self, owner: &Owner, caller: Caller) -> Arc<StdioServer> {
         if self.sharing == Sharing::Shared {
             return self.shared();
         }
@@ -247,7 +247,7 @@ impl Pool {
     }
 
     /// The server that all share. It is told of no capabilities of clients, since theirs differ.
-    pub fn shared(&self) -> Arc<Server> {
+    pub fn shared(&self) -> Arc<StdioServer> {
         let mut all = self.lock();
         Arc::clone(
             all.shared
@@ -255,14 +255,14 @@ impl Pool {
         )
     }
 
-    fn of_nobody(&self, opening: Opening) -> Arc<Server> {
+    fn of_nobody(&self, opening: Opening) -> Arc<StdioServer> {
         let audience = Audience::Shared(Arc::default());
         self.server(opening, audience, Owner::default())
     }
 
     /// The server for the gateway's own look at what is offered: the one that all share, or one that
     /// nobody else uses. It is told of no capabilities of clients.
-    pub fn lookout(&self) -> Arc<Server> {
+    pub fn lookout(&self) -> Arc<StdioServer> {
         if self.sharing == Sharing::Shared {
             return self.shared();
         }
@@ -276,7 +276,7 @@ impl Pool {
     /// Starts a process without anybody waiting for it: the one that all are to share, or the one for
     /// the gateway's own look.
     pub async fn warm_up(self: Arc<Self>) {
-        let name = self.kit.spec.name.as_str();
+        let name = self.config.spec.name.as_str();
         let opened = match self.families().await {
             Ok(_) => self.lookout().open_beside().await,
             Err(failure) => Err(failure),
@@ -336,7 +336,7 @@ impl Pool {
         }
     }
 
-    fn servers(&self) -> Vec<Arc<Server>> {
+    fn servers(&self) -> Vec<Arc<StdioServer>> {
         let all = self.lock();
         let own = all
             .sessions
@@ -363,14 +363,15 @@ impl Pool {
         let Some((_, server)) = unused else {
             return false;
         };
-        log::info!(event = "process_makes_room", server = self.kit.spec.name.as_str(); "a process without use is stopped: another is needed");
+        log::info!(event = "process_makes_room", server = self.config.spec.name.as_str(); "a process without use is stopped: another is needed");
         server.rest();
         true
     }
 
     /// Does from time to time what must be done, until `ending`.
     pub async fn keep(self: Arc<Self>, ending: CancellationToken) {
-        let pause = (self.kit.idle / 4).clamp(Duration::from_millis(100), Duration::from_secs(10));
+        let pause =
+            (self.config.idle / 4).clamp(Duration::from_millis(100), Duration::from_secs(10));
         loop {
             tokio::select! {
                 () = ending.cancelled() => return,

@@ -20,7 +20,7 @@ use crate::bridge::http::{Front, IdentityHeaders, router};
 use crate::bridge::options::{BridgeOptions, Listen, environment};
 use crate::bridge::pool::Pool;
 use crate::bridge::pool::process_slots::ProcessSlots;
-use crate::bridge::pool::server::Kit;
+use crate::bridge::pool::server::SharedConfig;
 use crate::hosts::Hosts;
 use crate::{limits, run};
 
@@ -40,7 +40,7 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
     if options.until_stdin_closes {
         run::end_with(tokio::io::stdin(), &ending);
     }
-    let pool = Pool::new(kit(&options)?, options.process, options.warm_up);
+    let pool = Pool::new(config(&options)?, options.process, options.warm_up);
     tokio::spawn(Arc::clone(&pool).keep(ending.clone()));
     if options.warm_up {
         tokio::spawn(Arc::clone(&pool).warm_up());
@@ -88,12 +88,12 @@ pub async fn serve(options: BridgeOptions) -> anyhow::Result<()> {
         }
     };
     pool.close();
-    let _ = timeout(LAST_PROCESSES, pool.kit().slots.all_free()).await;
+    let _ = timeout(LAST_PROCESSES, pool.config().slots.all_free()).await;
     log::info!(event = "ended"; "ended");
     served
 }
 
-fn kit(options: &BridgeOptions) -> anyhow::Result<Kit> {
+fn config(options: &BridgeOptions) -> anyhow::Result<SharedConfig> {
     let (environment, missing) = environment(&options.env, |name| std::env::var(name).ok());
     for name in missing {
         log::warn!(event = "variable_not_set", name = name.as_str(); "--env {name}: there is no such variable here");
@@ -106,7 +106,7 @@ fn kit(options: &BridgeOptions) -> anyhow::Result<Kit> {
         let file = Path::new(program).file_name().unwrap_or_default();
         file.to_string_lossy().into_owned()
     });
-    Ok(Kit {
+    Ok(SharedConfig {
         spec: CommandSpec {
             name,
             command: options.command.clone(),

@@ -13,9 +13,9 @@ use crate::bridge::connection::outbox::Outbox;
 use crate::bridge::connection::subscribers::Subscription;
 use crate::bridge::connection::{Asking, Audience};
 use crate::bridge::failure::{Failure, REMEDY};
-use crate::bridge::pool::handshake::{Hello, Opening};
+use crate::bridge::pool::handshake::{HandshakeResult, Opening};
 use crate::bridge::pool::process_slots::Owner;
-use crate::bridge::pool::server::{Open, Server};
+use crate::bridge::pool::server::{Open, StdioServer};
 use crate::bridge::pool::{Pool, Sharing};
 
 /// One session.
@@ -28,7 +28,7 @@ pub struct Session {
     /// The way to its client outside of answers.
     pub outbox: Arc<Outbox>,
     /// Its server, from `initialize` on.
-    pub server: OnceLock<Arc<Server>>,
+    pub server: OnceLock<Arc<StdioServer>>,
     number: u64,
     used: Mutex<Instant>,
     subscription: OnceLock<Subscription>,
@@ -93,14 +93,16 @@ impl Session {
     ) -> Result<Object, Failure> {
         let (server, open) = self.serve(pool, initialize, is_look).await?;
         let result = match (&*open.hello, server.audience()) {
-            (Hello::Sessions(result, said), Audience::Shared(subscribers)) => {
+            (HandshakeResult::Sessions(result, said), Audience::Shared(subscribers)) => {
                 let filter = Filter::everything(&said.capabilities, Vec::new());
                 let subscription = subscribers.add(filter, Arc::clone(&self.outbox));
                 let _ = self.subscription.set(subscription);
                 shared_result(result.clone(), initialize)
             }
-            (Hello::Sessions(result, _), _) => result.clone(),
-            (Hello::Stateless(_), _) => return Err(Failure::Refused(no_sessions(initialize))),
+            (HandshakeResult::Sessions(result, _), _) => result.clone(),
+            (HandshakeResult::Stateless(_), _) => {
+                return Err(Failure::Refused(no_sessions(initialize)));
+            }
         };
         let _ = self.server.set(server);
         Ok(result)
@@ -112,7 +114,7 @@ impl Session {
         pool: &Pool,
         initialize: &Message,
         is_look: bool,
-    ) -> Result<(Arc<Server>, Open), Failure> {
+    ) -> Result<(Arc<StdioServer>, Open), Failure> {
         let is_shared = pool.sharing() == Sharing::Shared;
         if is_shared || is_look {
             let server = pool.lookout();
@@ -148,7 +150,7 @@ impl Session {
     }
 
     /// The process is this session's own: everything goes to it.
-    async fn pass(&self, server: &Arc<Server>, message: Message) -> Result<Taken, Failure> {
+    async fn pass(&self, server: &Arc<StdioServer>, message: Message) -> Result<Taken, Failure> {
         // A process that has ended is not started for the sake of an answer to its question.
         if message.kind() == Kind::Response {
             if let Some(open) = server.running() {
@@ -180,7 +182,7 @@ impl Session {
     /// The process is several sessions': what would change it for the others stays here.
     async fn pass_to_shared(
         &self,
-        server: &Arc<Server>,
+        server: &Arc<StdioServer>,
         message: Message,
     ) -> Result<Taken, Failure> {
         let (method, id) = (message.method().to_owned(), message.id());
@@ -213,7 +215,7 @@ impl Session {
             }
             (_, "initialize") => {
                 let open = server.open_beside().await?;
-                let Hello::Sessions(result, _) = &*open.hello else {
+                let HandshakeResult::Sessions(result, _) = &*open.hello else {
                     return done(id);
                 };
                 let id = id.unwrap_or_else(|| Id::number(0));
@@ -258,11 +260,16 @@ impl Session {
         Ok(())
     }
 
-    async fn ask(&self, server: &Server, open: &Open, message: Message) -> Result<Taken, Failure> {
+    async fn ask(
+        &self,
+        server: &StdioServer,
+        open: &Open,
+        message: Message,
+    ) -> Result<Taken, Failure> {
         let asking = Asking {
             owner: self.number,
             on_leave: OnLeave::Forget,
-            patience: server.kit().silence,
+            patience: server.config().silence,
         };
         open.connection.ask(message, asking).await.map(Taken::Asked)
     }

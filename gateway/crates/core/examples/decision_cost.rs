@@ -14,7 +14,9 @@ use std::time::Instant;
 
 use gateway_core::access_token::Approval;
 use gateway_core::clock::Timestamp;
-use gateway_core::policy::rules::{Asked, Decision, PolicyEnvironment, Rules, Surroundings};
+use gateway_core::policy::rules::{
+    Decision, PolicyEnvironment, RequestedAction, Rules, Surroundings,
+};
 use mcp_protocol::jsonrpc::judge_arguments;
 use mcp_protocol::tool_definition::Labels;
 
@@ -99,7 +101,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let file = format!("conf/policies/{policy}.biscuit");
         let rules = read(&file)?;
         let arguments = judge_arguments(arguments)?;
-        let asked = Asked::tool(tool, Labels::default(), Some(&arguments));
+        let asked = RequestedAction::tool(tool, Labels::default(), Some(&arguments));
         let (time, allocations, decision) = cost(|| rules.judge(&around, &asked));
         let not_compiled = rules.not_compiled().len();
         let reference = rules.by_reference();

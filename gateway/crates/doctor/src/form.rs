@@ -66,7 +66,7 @@ impl Decision {
 
 impl Page {
     /// The page of an answer, if it is HTML.
-    pub(super) fn of(exchange: &Exchange) -> Option<Self> {
+    pub(super) fn from_exchange(exchange: &Exchange) -> Option<Self> {
         let answer = exchange.outcome.as_ref().ok()?;
         answer.is_html().then(|| Self {
             url: exchange.url.clone(),
@@ -196,7 +196,7 @@ mod tests {
 
     fn page(body: &str) -> Page {
         let headers = [("content-type", "text/html; charset=utf-8")];
-        Page::of(&exchange(
+        Page::from_exchange(&exchange(
             "GET",
             "https://h.example/authorize?x=1",
             200,

@@ -60,7 +60,7 @@ const LEVELS: &[&str] = &[
 
 /// Who a server says it is, from its answer to `initialize`.
 #[derive(Clone, Debug)]
-pub struct Server {
+pub struct ServerInfo {
     /// The revision that it chose.
     pub revision: String,
     /// Its `serverInfo`, if it named one.
@@ -71,7 +71,7 @@ pub struct Server {
     pub instructions: Option<Box<RawValue>>,
 }
 
-impl Server {
+impl ServerInfo {
     /// Reads the result of `initialize`. `None` if it is none.
     pub fn of(initialized: &Object) -> Option<Self> {
         Some(Self {
@@ -150,7 +150,7 @@ pub fn response(
     id: &Id,
     method: &str,
     response: &Message,
-    server: &Server,
+    server: &ServerInfo,
     caller: &Caller,
 ) -> Message {
     if let Some(error) = response.failure() {
@@ -170,7 +170,7 @@ pub fn response(
 
 /// Adds what every result of 2026-07-28 says: its type, how long it may be kept (not at all: the
 /// server did not say), who answered.
-fn finish(method: &str, mut result: Object, server: &Server) -> Object {
+fn finish(method: &str, mut result: Object, server: &ServerInfo) -> Object {
     if !result.has("resultType") {
         result.set("resultType", "complete");
     }

@@ -13,7 +13,7 @@ use crate::to_stateful::Filter;
 
 /// What a client said in `initialize`, and what its session must remember of it.
 #[derive(Clone, Debug)]
-pub struct Hello {
+pub struct ClientInitialize {
     /// The revision that was agreed on.
     pub revision: String,
     /// What the client can do.
@@ -22,10 +22,10 @@ pub struct Hello {
     pub client_info: Option<Box<RawValue>>,
 }
 
-impl Hello {
+impl ClientInitialize {
     /// Reads an `initialize` request. The revision is the one it asks for if that is one with
     /// sessions, or else the newest of those (2025-11-25, Lifecycle, Version Negotiation).
-    pub fn of(initialize: &Message) -> Self {
+    pub fn from_message(initialize: &Message) -> Self {
         let params = initialize.params();
         let asked = params.text("protocolVersion").unwrap_or_default();
         Self {
@@ -57,7 +57,7 @@ impl Hello {
         object
     }
 
-    /// Reads what [`Hello::object`] wrote.
+    /// Reads what [`ClientInitialize::object`] wrote.
     pub fn read(object: &Object) -> Option<Self> {
         Some(Self {
             revision: object.text("v")?,
@@ -134,7 +134,7 @@ pub fn step(message: &Message) -> Step {
 
 /// A request as the stateless server takes it.
 #[must_use]
-pub fn request(mut message: Message, hello: &Hello, level: Option<&str>) -> Message {
+pub fn request(mut message: Message, hello: &ClientInitialize, level: Option<&str>) -> Message {
     message.edit_params(|params| {
         params.remove("task");
         params.edit("_meta", |meta| {
@@ -152,13 +152,13 @@ pub fn request(mut message: Message, hello: &Hello, level: Option<&str>) -> Mess
 }
 
 /// The question that stands for the handshake.
-pub fn discover(hello: &Hello, id: &Id) -> Message {
+pub fn discover(hello: &ClientInitialize, id: &Id) -> Message {
     let bare = Message::request(id, "server/discover", &Object::new());
     request(bare, hello, None)
 }
 
 /// The result of `initialize`, from that of `server/discover`.
-pub fn initialized(discovered: &Object, hello: &Hello) -> Object {
+pub fn initialized(discovered: &Object, hello: &ClientInitialize) -> Object {
     let info = discovered
         .object("_meta")
         .and_then(|meta| meta.raw(meta::SERVER_INFO).map(ToOwned::to_owned))
@@ -270,7 +270,7 @@ pub fn retry(
 
 /// The subscription that stands for the stream on which a server with sessions speaks unasked.
 /// `None` if this server never does.
-pub fn listen(hello: &Hello, id: &Id, filter: &Filter) -> Option<Message> {
+pub fn listen(hello: &ClientInitialize, id: &Id, filter: &Filter) -> Option<Message> {
     if filter.is_empty() {
         return None;
     }

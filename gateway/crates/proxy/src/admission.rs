@@ -28,7 +28,7 @@ use super::tasks::{TaskOwner, Tasks};
 use super::watchdog::RequestWatchdog;
 use super::{policy_input, tool_states};
 use gateway_core::clock::Clock;
-use gateway_core::policy::rules::{Asked, Rules};
+use gateway_core::policy::rules::{RequestedAction, Rules};
 use gateway_core::policy::{self, AccessToken, DecisionInput, Permit, Question, Refused};
 use gateway_upstream::Catalogue;
 use mcp_protocol::arguments::Paths;
@@ -281,8 +281,8 @@ async fn decide(
             around: around.facts(),
             labels: said.labels(),
             without_message: match confirmed.request.method {
-                Method::DELETE => Asked::end(),
-                _ => Asked::stream(),
+                Method::DELETE => RequestedAction::end(),
+                _ => RequestedAction::stream(),
             },
         }),
     };

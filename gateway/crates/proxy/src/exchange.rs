@@ -289,12 +289,12 @@ async fn reach(
 }
 
 /// Why a list is not held whole.
-enum Unheld {
+enum HoldError {
     Failed(Failure),
     Full(Full),
 }
 
-impl Unheld {
+impl HoldError {
     fn rejection(self, permit: &Permit) -> Rejection {
         match self {
             Self::Failed(failure) => Rejection::Upstream(failure, single_id(permit)),
@@ -303,13 +303,13 @@ impl Unheld {
     }
 }
 
-impl From<Failure> for Unheld {
+impl From<Failure> for HoldError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
 }
 
-impl From<Full> for Unheld {
+impl From<Full> for HoldError {
     fn from(full: Full) -> Self {
         Self::Full(full)
     }
@@ -322,7 +322,7 @@ async fn whole_list(
     is_lenient: bool,
     mut hold: Hold,
     limit: usize,
-) -> Result<Bytes, Unheld> {
+) -> Result<Bytes, HoldError> {
     let mut body = Vec::new();
     let patience = filter.mounted.backend.response_timeout;
     loop {

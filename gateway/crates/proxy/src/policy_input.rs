@@ -10,7 +10,7 @@ use super::context::RequestContext;
 use super::mounted_backend::MountedBackend;
 use super::state::ProxyState;
 use gateway_core::clock::{Clock, Timestamp};
-use gateway_core::policy::rules::{Asked, Rules, Surroundings};
+use gateway_core::policy::rules::{RequestedAction, Rules, Surroundings};
 use gateway_core::policy::{
     self, AccessToken, DecisionInput, Permit, PolicyHandle, Question, Refused,
 };
@@ -113,7 +113,7 @@ impl StandingContext {
                 rules,
                 around: around.facts(),
                 labels: Some(&[]),
-                without_message: Asked::stream(),
+                without_message: RequestedAction::stream(),
             }),
         };
         policy::decide(self.token.clone(), vec![call], input)

@@ -24,7 +24,7 @@ use super::rejection::Rejection;
 use super::response_head::Shape;
 use super::rewrite::EndpointRewriter;
 use super::streams::{Held, StreamView, Streams};
-use super::tool_list_filter::{EventFilter, FilterDependencies, ToolListFilter, Unheld};
+use super::tool_list_filter::{EventFilter, FilterDependencies, HoldError, ToolListFilter};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::Permit;
 use gateway_upstream::{Connection, Connections, Failure};
@@ -274,8 +274,8 @@ impl Relay<'_> {
         let passed = filter.pass(&chunk, self.tool_list_filter()).await;
         self.filter = Some(filter);
         passed.map_err(|unheld| match unheld {
-            Unheld::Full(full) => NotRelayed::Full(full),
-            Unheld::Unreadable(unreadable) => self.unusable(&unreadable).into(),
+            HoldError::Full(full) => NotRelayed::Full(full),
+            HoldError::Unreadable(unreadable) => self.unusable(&unreadable).into(),
         })
     }
 

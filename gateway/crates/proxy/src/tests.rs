@@ -66,12 +66,12 @@ impl Drop for World {
 }
 
 impl World {
-    async fn new(act: impl Fn(&scripted::Asked) -> Act + Send + Sync + 'static) -> Self {
+    async fn new(act: impl Fn(&scripted::RecordedRequest) -> Act + Send + Sync + 'static) -> Self {
         Self::with(act, |_| {}).await
     }
 
     async fn with(
-        act: impl Fn(&scripted::Asked) -> Act + Send + Sync + 'static,
+        act: impl Fn(&scripted::RecordedRequest) -> Act + Send + Sync + 'static,
         adjust: impl FnOnce(&mut Settings),
     ) -> Self {
         let backend = Scripted::start(act).await;

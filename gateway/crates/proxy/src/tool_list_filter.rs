@@ -22,7 +22,7 @@ use super::sessions::Sessions;
 use super::tasks::Tasks;
 use gateway_core::clock::Clock;
 use gateway_core::grants::{NotAllowed, Pin, ToolState};
-use gateway_core::policy::rules::Asked;
+use gateway_core::policy::rules::RequestedAction;
 use gateway_core::policy::{AccessToken, Permit, PolicyHandle};
 use gateway_core::reason::Reason;
 use gateway_store::RevocationView;
@@ -201,7 +201,7 @@ impl ToolListFilter<'_> {
         }
         let now = self.dependencies.clock.now();
         let around = DecisionContext::new(self.token, self.mounted, self.context, now);
-        let asked = Asked::tool(definition.name(), labels, None);
+        let asked = RequestedAction::tool(definition.name(), labels, None);
         rules.may_call(self.token.last_id(), &around.facts(), &asked)
     }
 
@@ -347,12 +347,12 @@ pub(super) fn can_be_read(headers: &HeaderMap) -> bool {
 }
 
 /// Why an event is not judged.
-pub(super) enum Unheld {
+pub(super) enum HoldError {
     Unreadable(Unreadable),
     Full(Full),
 }
 
-impl From<Unreadable> for Unheld {
+impl From<Unreadable> for HoldError {
     fn from(unreadable: Unreadable) -> Self {
         Self::Unreadable(unreadable)
     }
@@ -378,9 +378,9 @@ impl EventFilter {
         &mut self,
         chunk: &[u8],
         filter: ToolListFilter<'_>,
-    ) -> Result<Bytes, Unheld> {
+    ) -> Result<Bytes, HoldError> {
         let held = self.splitter.held() + chunk.len();
-        self.hold.grow_beyond_free(held).map_err(Unheld::Full)?;
+        self.hold.grow_beyond_free(held).map_err(HoldError::Full)?;
         let events = self
             .splitter
             .split(chunk, LARGEST_EVENT)

@@ -21,7 +21,7 @@ use tokio::time::{Instant, timeout};
 use super::client::McpClient;
 use super::connection::{Connections, Failure};
 use super::tool::ToolListing;
-use super::tool_cache::{AGEING, BELIEVED, Known, ToolCache};
+use super::tool_cache::{AGEING, BELIEVED, CachedState, ToolCache};
 use super::{Backend, IdentityHeaders};
 use gateway_core::grants::{PinKey, ToolState};
 use mcp_protocol::tool_definition::Labels;
@@ -257,16 +257,16 @@ impl Catalogue {
             .await
     }
 
-    /// How a tool stands at the backend `name` for a person. Known from the last answer and from
+    /// How a tool stands at the backend `name` for a person. CachedState from the last answer and from
     /// lists that passed by; asked, and waited for, only where nothing is known or it is too old.
     pub async fn current(self: &Arc<Self>, name: &str, user: &str, tool: &str) -> ToolState {
         match self.known.of(name, user, tool) {
-            Known::Fresh(current) => current,
-            Known::Ageing(current) => {
+            CachedState::Fresh(current) => current,
+            CachedState::Ageing(current) => {
                 self.refresh_in_background(name, user);
                 current
             }
-            Known::Nothing => match self.listing(name, Some(user)).await {
+            CachedState::Nothing => match self.listing(name, Some(user)).await {
                 Ok(listing) => listing.current(tool),
                 Err(_) => ToolState::Unknown,
             },
@@ -276,8 +276,8 @@ impl Catalogue {
     /// The same without waiting: where nothing is known, it is not.
     pub fn cached_state(&self, name: &str, user: &str, tool: &str) -> ToolState {
         match self.known.of(name, user, tool) {
-            Known::Fresh(current) | Known::Ageing(current) => current,
-            Known::Nothing => ToolState::Unknown,
+            CachedState::Fresh(current) | CachedState::Ageing(current) => current,
+            CachedState::Nothing => ToolState::Unknown,
         }
     }
 

@@ -25,7 +25,7 @@ use http::{HeaderName, HeaderValue};
 
 pub use self::catalogue::{Catalogue, CatalogueError};
 pub use self::connection::{Connection, Connections, Failure, IDLE, Pooling, RESOLVED};
-pub use self::lookout::{Lookout, Seen, Standing};
+pub use self::lookout::{BackendStatus, Lookout, Observation};
 pub use self::protocol_support::ProtocolSupport;
 pub use self::redirect::{Redirect, redirect};
 pub use self::request::{Reached, Request, RequestError};

@@ -25,16 +25,16 @@ const SETTLE: Duration = Duration::from_secs(1);
 
 /// How a backend stands.
 #[derive(Clone, Debug)]
-pub struct Standing {
+pub struct BackendStatus {
     /// Since when.
     pub since: Instant,
     /// What was seen of it.
-    pub seen: Seen,
+    pub seen: Observation,
 }
 
 /// What was seen of a backend.
 #[derive(Clone, Debug)]
-pub enum Seen {
+pub enum Observation {
     /// It was asked and has not answered yet.
     Pending,
     /// It answers.
@@ -47,7 +47,7 @@ pub enum Seen {
 #[derive(Debug)]
 pub struct Lookout {
     names: Vec<String>,
-    standings: Vec<watch::Receiver<Standing>>,
+    statuses: Vec<watch::Receiver<BackendStatus>>,
 }
 
 impl Lookout {
@@ -55,10 +55,10 @@ impl Lookout {
     pub fn follow(catalogue: &Arc<Catalogue>, runtime: &Handle) -> Arc<Self> {
         let backends = catalogue.backends();
         let names = backends.iter().map(|backend| backend.mount.name.clone());
-        let standings = (0..backends.len()).map(|at| {
-            let pending = Standing {
+        let statuses = (0..backends.len()).map(|at| {
+            let pending = BackendStatus {
                 since: Instant::now(),
-                seen: Seen::Pending,
+                seen: Observation::Pending,
             };
             let (seen, standing) = watch::channel(pending);
             runtime.spawn(look(Arc::clone(catalogue), at, seen));
@@ -66,35 +66,39 @@ impl Lookout {
         });
         Arc::new(Self {
             names: names.collect(),
-            standings: standings.collect(),
+            statuses: statuses.collect(),
         })
     }
 
     /// Each backend by name, and how it stands.
-    pub fn standings(&self) -> impl Iterator<Item = (&str, Standing)> {
-        let standings = self.standings.iter().map(|seen| seen.borrow().clone());
-        self.names.iter().map(String::as_str).zip(standings)
+    pub fn statuses(&self) -> impl Iterator<Item = (&str, BackendStatus)> {
+        let statuses = self.statuses.iter().map(|seen| seen.borrow().clone());
+        self.names.iter().map(String::as_str).zip(statuses)
     }
 
     /// How the backend at this place stands, from now on.
-    pub fn watch(&self, at: usize) -> Option<watch::Receiver<Standing>> {
-        self.standings.get(at).cloned()
+    pub fn watch(&self, at: usize) -> Option<watch::Receiver<BackendStatus>> {
+        self.statuses.get(at).cloned()
     }
 }
 
-async fn look(catalogue: Arc<Catalogue>, at: usize, standing: watch::Sender<Standing>) {
+async fn look(catalogue: Arc<Catalogue>, at: usize, standing: watch::Sender<BackendStatus>) {
     let backend = Arc::clone(&catalogue.backends()[at]);
     let mut pause = FIRST_PAUSE;
     loop {
         match catalogue.look(&backend).await {
             Ok(listing) => {
                 pause = FIRST_PAUSE;
-                note(&backend.mount.name, &standing, Seen::Answers(listing));
+                note(
+                    &backend.mount.name,
+                    &standing,
+                    Observation::Answers(listing),
+                );
                 catalogue.doubted(at).await;
                 sleep(SETTLE).await;
             }
             Err(error) => {
-                note(&backend.mount.name, &standing, Seen::Failed(error));
+                note(&backend.mount.name, &standing, Observation::Failed(error));
                 // A call that comes meanwhile need not wait for the whole pause.
                 let _ = timeout(pause, catalogue.doubted(at)).await;
                 sleep(FIRST_PAUSE).await;
@@ -105,25 +109,24 @@ async fn look(catalogue: Arc<Catalogue>, at: usize, standing: watch::Sender<Stan
 }
 
 /// Takes note of what was seen, and says what changed.
-fn note(name: &str, standing: &watch::Sender<Standing>, seen: Seen) {
+fn note(name: &str, standing: &watch::Sender<BackendStatus>, seen: Observation) {
     let before = standing.borrow().seen.clone();
     match (&before, &seen) {
-        (Seen::Answers(_), Seen::Failed(error)) => {
+        (Observation::Answers(_), Observation::Failed(error)) => {
             log::warn!(event = "backend_away", backend = name, error:% = error, hint = REMEDY; "the backend no longer answers; it is asked again");
         }
-        (Seen::Pending, Seen::Failed(error)) => {
+        (Observation::Pending, Observation::Failed(error)) => {
             log::warn!(event = "backend_failed", backend = name, error:% = error, hint = REMEDY; "the backend does not answer; it is asked again");
         }
-        (Seen::Pending | Seen::Failed(_), Seen::Answers(listing)) => {
+        (Observation::Pending | Observation::Failed(_), Observation::Answers(listing)) => {
             log::info!(event = "backend_answers", backend = name, tools = listing.tools.len(); "the backend answers");
         }
         _ => {}
     }
     let since = match (&before, &seen) {
-        (Seen::Answers(_), Seen::Answers(_)) | (Seen::Failed(_), Seen::Failed(_)) => {
-            standing.borrow().since
-        }
+        (Observation::Answers(_), Observation::Answers(_))
+        | (Observation::Failed(_), Observation::Failed(_)) => standing.borrow().since,
         _ => Instant::now(),
     };
-    standing.send_replace(Standing { since, seen });
+    standing.send_replace(BackendStatus { since, seen });
 }

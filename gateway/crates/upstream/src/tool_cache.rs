@@ -35,7 +35,7 @@ const SAID: usize = 2000;
 
 /// What is known about a tool without asking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
+pub(super) enum CachedState {
     /// Believe it.
     Fresh(ToolState),
     /// Believe it, and ask.
@@ -133,16 +133,16 @@ impl ToolCache {
         )
     }
 
-    pub(super) fn of(&self, backend: &str, user: &str, tool: &str) -> Known {
+    pub(super) fn of(&self, backend: &str, user: &str, tool: &str) -> CachedState {
         let persons = self.persons.lock();
         let found = persons
             .get(backend)
             .and_then(|persons| persons.get(&Some(user.to_owned())))
             .and_then(|person| person.of(tool));
         match found {
-            Some((at, current)) if at.elapsed() <= BELIEVED => Known::Fresh(current),
-            Some((at, current)) if at.elapsed() <= AGEING => Known::Ageing(current),
-            _ => Known::Nothing,
+            Some((at, current)) if at.elapsed() <= BELIEVED => CachedState::Fresh(current),
+            Some((at, current)) if at.elapsed() <= AGEING => CachedState::Ageing(current),
+            _ => CachedState::Nothing,
         }
     }
 
@@ -237,22 +237,25 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_known_ages_and_is_forgotten() {
         let known = ToolCache::default();
-        assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
+        assert_eq!(known.of("notes", "alice", "a"), CachedState::Nothing);
         known.learn("notes", Some("alice"), listing(&[A]));
         let defined = ToolState::Defined(tool(A).pin);
-        assert_eq!(known.of("notes", "alice", "a"), Known::Fresh(defined));
+        assert_eq!(known.of("notes", "alice", "a"), CachedState::Fresh(defined));
         assert_eq!(
             known.of("notes", "alice", "b"),
-            Known::Fresh(ToolState::Gone)
+            CachedState::Fresh(ToolState::Gone)
         );
-        assert_eq!(known.of("notes", "bob", "a"), Known::Nothing);
-        assert_eq!(known.of("files", "alice", "a"), Known::Nothing);
+        assert_eq!(known.of("notes", "bob", "a"), CachedState::Nothing);
+        assert_eq!(known.of("files", "alice", "a"), CachedState::Nothing);
         tokio::time::advance(Duration::from_secs(31)).await;
-        assert_eq!(known.of("notes", "alice", "a"), Known::Ageing(defined));
+        assert_eq!(
+            known.of("notes", "alice", "a"),
+            CachedState::Ageing(defined)
+        );
         assert!(known.begin_refresh("notes", "alice"));
         assert!(!known.begin_refresh("notes", "alice"));
         tokio::time::advance(Duration::from_secs(90)).await;
-        assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
+        assert_eq!(known.of("notes", "alice", "a"), CachedState::Nothing);
     }
 
     #[tokio::test(start_paused = true)]
@@ -264,16 +267,16 @@ mod tests {
         known.record("notes", "alice", "a", changed);
         assert_eq!(
             known.of("notes", "alice", "a"),
-            Known::Fresh(ToolState::Defined(changed))
+            CachedState::Fresh(ToolState::Defined(changed))
         );
         tokio::time::advance(Duration::from_secs(1)).await;
         known.learn("notes", Some("alice"), listing(&[A]));
         assert_eq!(
             known.of("notes", "alice", "a"),
-            Known::Fresh(ToolState::Defined(tool(A).pin))
+            CachedState::Fresh(ToolState::Defined(tool(A).pin))
         );
         known.invalidate("notes");
-        assert_eq!(known.of("notes", "alice", "a"), Known::Nothing);
+        assert_eq!(known.of("notes", "alice", "a"), CachedState::Nothing);
     }
 
     #[test]

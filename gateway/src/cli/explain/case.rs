@@ -17,7 +17,7 @@ use gateway_core::access_token::{self, Claims, Keys, Tools, VerifiedToken};
 use gateway_core::client::ClientId;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::{GrantId, PinKey, ToolState, UserId};
-use gateway_core::policy::rules::{Asked, Rules, Statement, Surroundings};
+use gateway_core::policy::rules::{RequestedAction, Rules, Statement, Surroundings};
 use gateway_core::policy::{
     self, AccessToken, Audience, DecisionInput, Question, Refusal, RevocationStatus, TokenRejection,
 };
@@ -50,7 +50,7 @@ pub(super) struct Case<'a> {
 }
 
 impl<'a> Case<'a> {
-    pub(super) fn of(explain: &'a Explain) -> Result<Self, Vec<String>> {
+    pub(super) fn from_arguments(explain: &'a Explain) -> Result<Self, Vec<String>> {
         let configuration = Configuration::of_file(explain.config.clone());
         let layers = policy_of(&configuration, explain.policy.as_deref());
         let config = config::resolve(&layers)
@@ -218,13 +218,14 @@ impl<'a> Case<'a> {
                 rules,
                 around,
                 labels: (!self.labels_unknown).then_some(&labels),
-                without_message: Asked::stream(),
+                without_message: RequestedAction::stream(),
             }),
         };
         let decided = policy::decide(token.clone(), vec![self.call.clone()], input);
         let is_known = |rules: &&Rules| !(self.labels_unknown && rules.asks_for_labels());
         let stated = rules.filter(is_known);
-        let stated = stated.map(|rules| rules.stated(&around, &Asked::of(&self.call, self.labels)));
+        let stated = stated
+            .map(|rules| rules.stated(&around, &RequestedAction::of(&self.call, self.labels)));
         let (refused, rule) = match decided {
             Ok(permit) => (None, permit.rule(0).cloned()),
             Err(refused) => {

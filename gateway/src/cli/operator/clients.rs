@@ -45,7 +45,7 @@ impl Ls {
     fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
         let page = gateway.get::<ListClients>(&self.paging.query())?;
         let headings = ["CLIENT", "NAME", "REGISTERED BY", "SINCE", "SENT BACK TO"];
-        let table = Table::of(&headings, &page.answer.clients, |client| {
+        let table = Table::from_entries(&headings, &page.answer.clients, |client| {
             vec![
                 client.id.clone(),
                 client.name.clone().unwrap_or_default(),

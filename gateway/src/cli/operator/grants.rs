@@ -83,7 +83,7 @@ impl Ls {
             "SINCE",
             "LAST USED",
         ];
-        let table = Table::of(&headings, &page.answer.grants, |grant| {
+        let table = Table::from_entries(&headings, &page.answer.grants, |grant| {
             let tools = match &grant.tools {
                 GrantedTools::All => "all".to_owned(),
                 GrantedTools::Named(tools) => format!("{} chosen", tools.len()),

@@ -68,7 +68,7 @@ impl Ls {
             grant: self.grant.clone(),
         })?;
         let headings = ["STREAM", "BACKEND", "PERSON", "CLIENT", "GRANT", "SINCE"];
-        let table = Table::of(&headings, &page.answer.streams, |stream| {
+        let table = Table::from_entries(&headings, &page.answer.streams, |stream| {
             vec![
                 stream.stream.to_string(),
                 stream.backend.clone(),

@@ -29,7 +29,7 @@ impl Table {
     }
 
     /// A row for each entry.
-    pub(in crate::cli) fn of<T>(
+    pub(in crate::cli) fn from_entries<T>(
         headings: &[&'static str],
         entries: &[T],
         row: impl Fn(&T) -> Vec<String>,

@@ -10,7 +10,7 @@ use crate::config::Config;
 use gateway_core::access_token::Approval;
 use gateway_core::audit::{Line, Sent, is_cut};
 use gateway_core::clock::Timestamp;
-use gateway_core::policy::rules::{Asked, Rules, Surroundings};
+use gateway_core::policy::rules::{RequestedAction, Rules, Surroundings};
 use gateway_core::protocol::scope::Scope;
 use gateway_core::reason::Reason;
 use mcp_protocol::arguments::Arguments;
@@ -57,7 +57,7 @@ pub(super) enum Judged {
 
 /// `None` for a line that is about no call, and for a refusal that is no policy's matter.
 pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<Judged> {
-    let recorded = Recorded::of(line)?;
+    let recorded = Recorded::from_line(line)?;
     let who = recorded.who();
     let undecided = |why: &str| {
         Some(Judged::Changed(
@@ -103,7 +103,7 @@ struct Recorded<'l> {
 }
 
 impl<'l> Recorded<'l> {
-    fn of(line: &'l Line) -> Option<Self> {
+    fn from_line(line: &'l Line) -> Option<Self> {
         if !matches!(line.text("event"), Some("call" | "stream")) {
             return None;
         }
@@ -275,9 +275,9 @@ impl<'l> Recorded<'l> {
             resources: Vec::new(),
         };
         let asked = match sent {
-            Sent::Stream => Asked::stream(),
-            Sent::End => Asked::end(),
-            _ => Asked::of(&call, self.labels()),
+            Sent::Stream => RequestedAction::stream(),
+            Sent::End => RequestedAction::end(),
+            _ => RequestedAction::of(&call, self.labels()),
         };
         rules.judge_without(unknown, &around, &asked)
     }

@@ -68,7 +68,7 @@ async fn ask(
     let asking = Asking {
         owner: 0,
         on_leave: OnLeave::Cancel,
-        patience: server.kit().silence,
+        patience: server.config().silence,
     };
     open.connection.ask(message, asking).await.map(Some)
 }

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::bridge::connection::exchange::{Exchange, OnLeave};
 use crate::bridge::connection::{Asking, Connection};
 use crate::bridge::failure::Failure;
-use crate::bridge::pool::server::Kit;
+use crate::bridge::pool::server::SharedConfig;
 
 /// A server that never heard of `server/discover` may keep silent about it, one without sessions about
 /// `initialize`.
@@ -38,14 +38,14 @@ pub enum Opening {
 
 /// What a process said when it was said hello to.
 #[derive(Debug)]
-pub enum Hello {
+pub enum HandshakeResult {
     /// The result of `initialize`, as it was sent and as it is understood.
-    Sessions(Object, to_stateful::Server),
+    Sessions(Object, to_stateful::ServerInfo),
     /// The result of `server/discover`.
     Stateless(Object),
 }
 
-impl std::fmt::Display for Hello {
+impl std::fmt::Display for HandshakeResult {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (info, revision) = match self {
             Self::Sessions(result, said) => (result.object("serverInfo"), said.revision.as_str()),
@@ -65,30 +65,30 @@ impl std::fmt::Display for Hello {
 /// # Errors
 /// It refuses, ends, or keeps silent for too long.
 pub(crate) async fn hello(
-    kit: &Kit,
+    config: &SharedConfig,
     connection: &Arc<Connection>,
     opening: &Opening,
-) -> Result<Hello, Failure> {
-    let patience = kit.patience();
+) -> Result<HandshakeResult, Failure> {
+    let patience = config.patience();
     let hello = async {
         match opening {
             Opening::OfClient(initialize) => {
-                initialized(&mut ask(kit, connection, initialize.clone()).await?).await
+                initialized(&mut ask(config, connection, initialize.clone()).await?).await
             }
-            Opening::OfCaller(caller) => by_discover(kit, connection, caller).await,
+            Opening::OfCaller(caller) => by_discover(config, connection, caller).await,
             Opening::OfNobody | Opening::InSession => {
-                let families = kit.families();
+                let families = config.families();
                 let in_session = matches!(opening, Opening::InSession);
                 let hello = if in_session || families.has(RevisionFamily::Stateful) {
-                    initialized(&mut ask(kit, connection, initialize()).await?).await?
+                    initialized(&mut ask(config, connection, initialize()).await?).await?
                 } else if families.has(RevisionFamily::Stateless) {
-                    by_discover(kit, connection, &nobody()).await?
-                } else if kit.initialize_first.load(Ordering::Relaxed) {
-                    by_initialize(kit, connection).await?
+                    by_discover(config, connection, &nobody()).await?
+                } else if config.initialize_first.load(Ordering::Relaxed) {
+                    by_initialize(config, connection).await?
                 } else {
-                    find_out(kit, connection).await?
+                    find_out(config, connection).await?
                 };
-                if matches!(hello, Hello::Sessions(..)) {
+                if matches!(hello, HandshakeResult::Sessions(..)) {
                     connection.write(&to_stateful::initialized()).await?;
                 }
                 Ok(hello)
@@ -106,25 +106,28 @@ pub(crate) async fn hello(
                 (failure, _) => failure,
             }
         })?;
-    kit.is_proven.store(true, Ordering::Relaxed);
+    config.is_proven.store(true, Ordering::Relaxed);
     Ok(hello)
 }
 
 /// Asks a process what it speaks: `server/discover` first (2026-07-28, stdio, Backward Compatibility),
 /// then `initialize`, which ties it to a session. One that is slow to start finds both, and may answer
 /// both.
-async fn find_out(kit: &Kit, connection: &Arc<Connection>) -> Result<Hello, Failure> {
-    let mut discover = ask(kit, connection, discover(&nobody())).await?;
+async fn find_out(
+    config: &SharedConfig,
+    connection: &Arc<Connection>,
+) -> Result<HandshakeResult, Failure> {
+    let mut discover = ask(config, connection, discover(&nobody())).await?;
     let mut discovering = pin!(async { discovered(&discover.answer().await) });
     let first = match timeout(PROBE, &mut discovering).await {
-        Ok(Some(hello)) => return learn(kit, hello?),
+        Ok(Some(hello)) => return learn(config, hello?),
         Ok(None) => None,
         Err(_) => Some(discovering),
     };
     let Some(mut discovering) = first else {
-        return by_initialize(kit, connection).await;
+        return by_initialize(config, connection).await;
     };
-    let mut asked = ask(kit, connection, initialize()).await?;
+    let mut asked = ask(config, connection, initialize()).await?;
     let (session, stateless) = tokio::select! {
         biased;
         session = initialized(&mut asked) => {
@@ -146,27 +149,30 @@ async fn find_out(kit: &Kit, connection: &Arc<Connection>) -> Result<Hello, Fail
     };
     match (session, stateless) {
         (Ok(session), Some(Ok(stateless))) => {
-            learn(kit, stateless)?;
-            learn(kit, session)
+            learn(config, stateless)?;
+            learn(config, session)
         }
-        (Err(_), Some(stateless)) => learn(kit, stateless?),
-        (session, _) => learn_session(kit, connection, session),
+        (Err(_), Some(stateless)) => learn(config, stateless?),
+        (session, _) => learn_session(config, connection, session),
     }
 }
 
 /// Asks a process of a program that does not know `server/discover`.
-async fn by_initialize(kit: &Kit, connection: &Arc<Connection>) -> Result<Hello, Failure> {
-    let mut asked = ask(kit, connection, initialize()).await?;
-    learn_session(kit, connection, initialized(&mut asked).await)
+async fn by_initialize(
+    config: &SharedConfig,
+    connection: &Arc<Connection>,
+) -> Result<HandshakeResult, Failure> {
+    let mut asked = ask(config, connection, initialize()).await?;
+    learn_session(config, connection, initialized(&mut asked).await)
 }
 
 /// Takes note of what a program said to `initialize` that does not know `server/discover`. One that
 /// refuses in words of its own, and goes on, refuses who asks: it has sessions.
 fn learn_session(
-    kit: &Kit,
+    config: &SharedConfig,
     connection: &Connection,
-    said: Result<Hello, Failure>,
-) -> Result<Hello, Failure> {
+    said: Result<HandshakeResult, Failure>,
+) -> Result<HandshakeResult, Failure> {
     if let Err(Failure::Refused(error)) = &said
         && !matches!(
             error.code(),
@@ -174,29 +180,29 @@ fn learn_session(
         )
         && connection.how_it_ended().is_none()
     {
-        kit.learn(RevisionFamily::Stateful);
+        config.learn(RevisionFamily::Stateful);
     }
-    learn(kit, said?)
+    learn(config, said?)
 }
 
 /// Takes note of what the program speaks.
-fn learn(kit: &Kit, hello: Hello) -> Result<Hello, Failure> {
-    kit.learn(match hello {
-        Hello::Sessions(..) => RevisionFamily::Stateful,
-        Hello::Stateless(_) => RevisionFamily::Stateless,
+fn learn(config: &SharedConfig, hello: HandshakeResult) -> Result<HandshakeResult, Failure> {
+    config.learn(match hello {
+        HandshakeResult::Sessions(..) => RevisionFamily::Stateful,
+        HandshakeResult::Stateless(_) => RevisionFamily::Stateless,
     });
     Ok(hello)
 }
 
 pub(crate) async fn ask(
-    kit: &Kit,
+    config: &SharedConfig,
     connection: &Arc<Connection>,
     request: Message,
 ) -> Result<Exchange, Failure> {
     let asking = Asking {
         owner: u64::MAX,
         on_leave: OnLeave::Forget,
-        patience: kit.patience(),
+        patience: config.patience(),
     };
     connection.ask(request, asking).await
 }
@@ -205,16 +211,16 @@ fn initialize() -> Message {
     to_stateful::initialize(&nobody(), &Id::number(0), LATEST_STATEFUL)
 }
 
-async fn initialized(asked: &mut Exchange) -> Result<Hello, Failure> {
+async fn initialized(asked: &mut Exchange) -> Result<HandshakeResult, Failure> {
     let answer = asked.answer().await;
     if let Some(error) = answer.failure() {
         return Err(Failure::Refused(error));
     }
     let result = answer.outcome().unwrap_or_default();
-    let server = to_stateful::Server::of(&result).ok_or_else(|| {
+    let server = to_stateful::ServerInfo::of(&result).ok_or_else(|| {
         Failure::NotStarted("its answer to `initialize` names no protocol version".to_owned())
     })?;
-    Ok(Hello::Sessions(result, server))
+    Ok(HandshakeResult::Sessions(result, server))
 }
 
 fn discover(caller: &Caller) -> Message {
@@ -227,11 +233,14 @@ fn discover(caller: &Caller) -> Message {
 }
 
 async fn by_discover(
-    kit: &Kit,
+    config: &SharedConfig,
     connection: &Arc<Connection>,
     caller: &Caller,
-) -> Result<Hello, Failure> {
-    let answer = ask(kit, connection, discover(caller)).await?.answer().await;
+) -> Result<HandshakeResult, Failure> {
+    let answer = ask(config, connection, discover(caller))
+        .await?
+        .answer()
+        .await;
     discovered(&answer).unwrap_or_else(|| {
         Err(match answer.failure() {
             Some(error) => Failure::Refused(error),
@@ -242,7 +251,7 @@ async fn by_discover(
 
 /// What the answer to `server/discover` says of the server; `None` if it says that it knows no
 /// such thing, which is for `initialize` to find out.
-fn discovered(answer: &Message) -> Option<Result<Hello, Failure>> {
+fn discovered(answer: &Message) -> Option<Result<HandshakeResult, Failure>> {
     if let Some(error) = answer.failure() {
         // A stateless server of another revision: `initialize` would be wrong, and so are we.
         let is_stateless = error.code() == code::UNSUPPORTED_VERSION;
@@ -259,7 +268,7 @@ fn discovered(answer: &Message) -> Option<Result<Hello, Failure>> {
     versions
         .iter()
         .any(|version| version == STATELESS)
-        .then_some(Ok(Hello::Stateless(result)))
+        .then_some(Ok(HandshakeResult::Stateless(result)))
 }
 
 /// The caller on whose behalf a process for several is said hello to: one that can do nothing.

@@ -15,7 +15,7 @@ use crate::bridge::connection::{Audience, Connection};
 use crate::bridge::failure::{End, Failure};
 use crate::bridge::pool::Pool;
 use crate::bridge::pool::detached::Detached;
-use crate::bridge::pool::handshake::{self, Hello, Opening};
+use crate::bridge::pool::handshake::{self, HandshakeResult, Opening};
 use crate::bridge::pool::process_slots::{Owner, ProcessSlot, ProcessSlots};
 
 /// The first start may take this many times as long as any other.
@@ -31,7 +31,7 @@ pub(crate) const MAKE_ROOM: Duration = Duration::from_secs(8);
 
 /// What all servers of a bridge have in common.
 #[derive(Debug)]
-pub struct Kit {
+pub struct SharedConfig {
     /// What to start.
     pub spec: CommandSpec,
     /// How long a start may take until the process has said hello.
@@ -50,7 +50,7 @@ pub struct Kit {
     pub initialize_first: AtomicBool,
 }
 
-impl Kit {
+impl SharedConfig {
     /// The revision families that the program is known to speak; it is the same one each time.
     pub(crate) fn families(&self) -> RevisionFamilies {
         RevisionFamilies::from_bits(self.families.load(Ordering::Relaxed))
@@ -77,13 +77,13 @@ pub struct Open {
     /// The conversation.
     pub connection: Arc<Connection>,
     /// What it said.
-    pub hello: Arc<Hello>,
+    pub hello: Arc<HandshakeResult>,
 }
 
 /// One server. Its process, if any, ends when this is dropped.
 #[derive(Debug)]
-pub struct Server {
-    kit: Arc<Kit>,
+pub struct StdioServer {
+    config: Arc<SharedConfig>,
     pool: Weak<Pool>,
     opening: Opening,
     audience: Audience,
@@ -116,17 +116,17 @@ struct Health {
     ended: Option<(Instant, End)>,
 }
 
-impl Server {
+impl StdioServer {
     /// A server without a process yet.
     pub fn new(
-        kit: Arc<Kit>,
+        config: Arc<SharedConfig>,
         pool: Weak<Pool>,
         opening: Opening,
         audience: Audience,
         owner: Owner,
     ) -> Self {
         Self {
-            kit,
+            config,
             pool,
             opening,
             audience,
@@ -176,8 +176,8 @@ impl Server {
     }
 
     /// What all servers have in common.
-    pub fn kit(&self) -> &Kit {
-        &self.kit
+    pub fn config(&self) -> &SharedConfig {
+        &self.config
     }
 
     /// The process, if it runs.
@@ -235,7 +235,7 @@ impl Server {
     }
 
     async fn slot(&self) -> Result<ProcessSlot, Failure> {
-        let slots = &self.kit.slots;
+        let slots = &self.config.slots;
         let full = |scope| Failure::Full(scope, slots.most(scope));
         let scope = match slots.take(&self.owner) {
             Ok(slot) => return Ok(slot),
@@ -253,12 +253,12 @@ impl Server {
 
     async fn start(&self, slot: ProcessSlot) -> Result<Open, Failure> {
         let connection = Connection::start(
-            &self.kit.spec,
+            &self.config.spec,
             self.audience.clone(),
             Arc::clone(&self.numbers),
             slot,
         )?;
-        let hello = handshake::hello(&self.kit, &connection, &self.opening).await?;
+        let hello = handshake::hello(&self.config, &connection, &self.opening).await?;
         Ok(Open {
             connection,
             hello: Arc::new(hello),
@@ -275,7 +275,7 @@ impl Server {
             .collect();
         let _ = open.connection.write(&to_stateful::initialized()).await;
         for message in told {
-            if let Ok(mut answer) = handshake::ask(&self.kit, &open.connection, message).await {
+            if let Ok(mut answer) = handshake::ask(&self.config, &open.connection, message).await {
                 tokio::spawn(async move { answer.answer().await });
             }
         }
@@ -349,7 +349,7 @@ impl Server {
     pub fn sweep(&self, now: Instant) {
         let open = self.now().open.clone();
         let Some(open) = open else { return };
-        let before = now.checked_sub(self.kit.silence).unwrap_or(now);
+        let before = now.checked_sub(self.config.silence).unwrap_or(now);
         open.connection.sweep(before);
         if let Audience::Session(outbox) = &self.audience {
             for question in outbox.unasked(now) {
@@ -358,9 +358,9 @@ impl Server {
         }
         let is_idle = self
             .idle_since()
-            .is_some_and(|since| now.duration_since(since) >= self.kit.idle);
+            .is_some_and(|since| now.duration_since(since) >= self.config.idle);
         if is_idle && !self.is_listened_to() {
-            log::info!(event = "process_idle", server = self.kit.spec.name.as_str(), pid = open.connection.pid(); "the process has had no use for {} s and is stopped", self.kit.idle.as_secs());
+            log::info!(event = "process_idle", server = self.config.spec.name.as_str(), pid = open.connection.pid(); "the process has had no use for {} s and is stopped", self.config.idle.as_secs());
             self.rest();
         }
     }
@@ -371,7 +371,7 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for StdioServer {
     fn drop(&mut self) {
         self.retire();
     }

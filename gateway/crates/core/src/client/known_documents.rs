@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::client::metadata_document::DocumentUrl;
 
-struct Known {
+struct BuiltInDocument {
     id: &'static str,
     name: &'static str,
     redirect_uris: &'static [&'static str],
@@ -21,20 +21,20 @@ struct Known {
 /// ChatGPT signs with RS256 where it may, and does without otherwise.
 const CHATGPT_KEYS: Option<&str> = Some("https://chatgpt.com/oauth/jwks.json");
 
-const KNOWN: &[Known] = &[
-    Known {
+const KNOWN: &[BuiltInDocument] = &[
+    BuiltInDocument {
         id: "https://chatgpt.com/oauth/client.json",
         name: "ChatGPT",
         redirect_uris: &["https://chatgpt.com/connector_platform_oauth_redirect"],
         keys: CHATGPT_KEYS,
     },
-    Known {
+    BuiltInDocument {
         id: "https://chatgpt.com/oauth/codex/client.json",
         name: "Codex",
         redirect_uris: &["http://127.0.0.1/callback", "http://localhost/callback"],
         keys: None,
     },
-    Known {
+    BuiltInDocument {
         id: "https://claude.ai/oauth/mcp-oauth-client-metadata",
         name: "Claude",
         redirect_uris: &[
@@ -43,19 +43,19 @@ const KNOWN: &[Known] = &[
         ],
         keys: None,
     },
-    Known {
+    BuiltInDocument {
         id: "https://claude.ai/oauth/claude-code-client-metadata",
         name: "Claude Code",
         redirect_uris: &["http://localhost/callback", "http://127.0.0.1/callback"],
         keys: None,
     },
-    Known {
+    BuiltInDocument {
         id: "https://vscode.dev/oauth/client-metadata.json",
         name: "Visual Studio Code",
         redirect_uris: &["http://127.0.0.1:33418/", "https://vscode.dev/redirect"],
         keys: None,
     },
-    Known {
+    BuiltInDocument {
         id: "https://cursor.com/oauth/mcp-client.json",
         name: "Cursor",
         redirect_uris: &[
@@ -67,19 +67,19 @@ const KNOWN: &[Known] = &[
         ],
         keys: None,
     },
-    Known {
+    BuiltInDocument {
         id: "https://zed.dev/oauth/client-metadata.json",
         name: "Zed",
         redirect_uris: &["http://127.0.0.1/callback"],
         keys: None,
     },
-    Known {
+    BuiltInDocument {
         id: "https://opencode.ai/oauth/opencode/client.json",
         name: "opencode",
         redirect_uris: &["http://127.0.0.1/callback", "http://localhost/callback"],
         keys: None,
     },
-    Known {
+    BuiltInDocument {
         id: "https://fast-agent.ai/oauth/client-v3.json",
         name: "fast-agent",
         redirect_uris: &["http://127.0.0.1/callback"],

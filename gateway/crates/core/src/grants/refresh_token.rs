@@ -195,31 +195,31 @@ struct Exchanged {
 
 /// Where a token stands among those of its grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Standing {
+enum Generation {
     Newest,
     ExchangedJustNow,
     ExchangedBefore,
 }
 
 impl State {
-    fn standing(&self, number: u64, grace: Duration, now: Timestamp) -> Standing {
+    fn generation(&self, number: u64, grace: Duration, now: Timestamp) -> Generation {
         let Self::Rotated {
             newest,
             over,
             recent,
         } = self
         else {
-            return Standing::Newest;
+            return Generation::Newest;
         };
         if number >= *newest {
-            return Standing::Newest;
+            return Generation::Newest;
         }
         let exchanged = recent.iter().find(|exchanged| number < exchanged.below);
         match exchanged {
             Some(exchanged) if number >= *over && exchanged.is_recent(grace, now) => {
-                Standing::ExchangedJustNow
+                Generation::ExchangedJustNow
             }
-            _ => Standing::ExchangedBefore,
+            _ => Generation::ExchangedBefore,
         }
     }
 
@@ -333,14 +333,14 @@ impl ProvenToken<'_> {
         now: Timestamp,
     ) -> Result<Exchange, RefreshError> {
         let (grant, tokens) = (self.grant, self.tokens);
-        let standing = tokens.state.standing(self.number, lifetimes.grace, now);
-        if standing == Standing::ExchangedBefore {
+        let generation = tokens.state.generation(self.number, lifetimes.grace, now);
+        if generation == Generation::ExchangedBefore {
             return Err(RefreshError::Reused);
         }
         if now >= tokens.expires(grant.created, lifetimes) {
             return Err(RefreshError::Expired);
         }
-        if standing == Standing::ExchangedJustNow {
+        if generation == Generation::ExchangedJustNow {
             return Ok(Exchange::Repeated);
         }
         let state = tokens.state.clone();

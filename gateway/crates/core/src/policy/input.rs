@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::confirmed_token::AccessToken;
 use super::refusal::Refusal;
-use super::rules::{Asked, Decision, Rules, Surroundings};
+use super::rules::{Decision, RequestedAction, Rules, Surroundings};
 use crate::clock::Timestamp;
 use crate::grants::{NotAllowed, ToolState};
 use mcp_protocol::calls::Call;
@@ -54,7 +54,7 @@ pub struct Question<'a> {
     /// `None`: the backend could not be asked.
     pub labels: Option<&'a [(String, Labels)]>,
     /// What a request without a message is for.
-    pub without_message: Asked<'a>,
+    pub without_message: RequestedAction<'a>,
 }
 
 impl Question<'_> {
@@ -75,12 +75,12 @@ impl Question<'_> {
             _ => None,
         };
         let labels = labels.map_or_else(Labels::default, |(_, labels)| *labels);
-        let asked = Asked::of(call, labels);
+        let asked = RequestedAction::of(call, labels);
         let mut decision = None;
         // Each resource that it names for itself: what covers one covers no other.
         for uri in &call.resources {
             let name = Some(uri.as_str());
-            let about = self.ask(token, &Asked { name, ..asked });
+            let about = self.ask(token, &RequestedAction { name, ..asked });
             if !about.is_allowed() {
                 return Ok(about);
             }
@@ -89,7 +89,7 @@ impl Question<'_> {
         Ok(decision.unwrap_or_else(|| self.ask(token, &asked)))
     }
 
-    fn ask(&self, token: &AccessToken, asked: &Asked<'_>) -> Decision {
+    fn ask(&self, token: &AccessToken, asked: &RequestedAction<'_>) -> Decision {
         self.rules.judge_for(token.last_id(), &self.around, asked)
     }
 }

@@ -56,7 +56,7 @@ use self::stated::Call;
 
 pub use self::decision::{Decision, Effect, Failure, Statement};
 pub use self::environment::PolicyEnvironment;
-pub use self::facts::{Asked, Message, Surroundings};
+pub use self::facts::{Message, RequestedAction, Surroundings};
 pub use self::source::Fault;
 pub use self::vocabulary::reference;
 
@@ -198,7 +198,7 @@ impl Rules {
     }
 
     /// Decides about one call. Pure, and evaluated each time.
-    pub fn judge(&self, around: &Surroundings<'_>, asked: &Asked<'_>) -> Decision {
+    pub fn judge(&self, around: &Surroundings<'_>, asked: &RequestedAction<'_>) -> Decision {
         self.judge_by(self.compiled.as_ref(), around, asked)
     }
 
@@ -207,7 +207,7 @@ impl Rules {
         &self,
         compiled: Option<&Compiled>,
         around: &Surroundings<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestedAction<'_>,
     ) -> Decision {
         if self.asks_for_arguments()
             && (asked.method == "tools/call" || asked.method == "prompts/get")
@@ -227,7 +227,11 @@ impl Rules {
         }
     }
 
-    fn call<'c>(&'c self, around: &'c Surroundings<'c>, asked: &'c Asked<'c>) -> Call<'c> {
+    fn call<'c>(
+        &'c self,
+        around: &'c Surroundings<'c>,
+        asked: &'c RequestedAction<'c>,
+    ) -> Call<'c> {
         Call::new(&self.environment, &self.arguments, around, asked)
     }
 
@@ -251,14 +255,19 @@ impl Rules {
     }
 
     /// Whether a backend may take what is named for something else that the policy names.
-    fn is_unclear(&self, asked: &Asked<'_>) -> bool {
+    fn is_unclear(&self, asked: &RequestedAction<'_>) -> bool {
         let mut named = asked.name.into_iter().chain([asked.method]);
         named.any(|name| self.names.are_mistakable_for(name))
     }
 
     /// As [`Self::judge`]. Decisions that rest on nothing that differs between two calls of one
     /// tool with one token are remembered by the token's id.
-    pub fn judge_for(&self, token: &str, around: &Surroundings<'_>, asked: &Asked<'_>) -> Decision {
+    pub fn judge_for(
+        &self,
+        token: &str,
+        around: &Surroundings<'_>,
+        asked: &RequestedAction<'_>,
+    ) -> Decision {
         self.remember(token, around, asked, false, self.is_steady, || {
             self.judge(around, asked)
         })
@@ -267,7 +276,12 @@ impl Rules {
     /// Whether a tool can be called at all: with some arguments, at some time, with some approval.
     /// A list shows those tools, and those of which it can't be told. What is said here is no
     /// permission.
-    pub fn may_call(&self, token: &str, around: &Surroundings<'_>, asked: &Asked<'_>) -> bool {
+    pub fn may_call(
+        &self,
+        token: &str,
+        around: &Surroundings<'_>,
+        asked: &RequestedAction<'_>,
+    ) -> bool {
         if self.is_unclear(asked) {
             return false;
         }
@@ -281,7 +295,7 @@ impl Rules {
     }
 
     /// The facts that [`Self::judge`] goes by, as Datalog: those that the policy asks for.
-    pub fn stated(&self, around: &Surroundings<'_>, asked: &Asked<'_>) -> Vec<String> {
+    pub fn stated(&self, around: &Surroundings<'_>, asked: &RequestedAction<'_>) -> Vec<String> {
         let facts = facts::facts(self, around, asked, false);
         facts.iter().map(ToString::to_string).collect()
     }
@@ -290,7 +304,7 @@ impl Rules {
         &self,
         token: &str,
         around: &Surroundings<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestedAction<'_>,
         general: bool,
         is_steady: bool,
         decision: impl FnOnce() -> Decision,
@@ -327,7 +341,7 @@ impl Rules {
         &self,
         prepared: &AuthorizerBuilder,
         around: &Surroundings<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestedAction<'_>,
         general: bool,
     ) -> Decision {
         let facts = facts::facts(self, around, asked, general);

@@ -270,12 +270,12 @@ fn advertised(supported: Scope, refresh: bool) -> Scope {
 /// The scopes of one backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scopes {
-    rules: BTreeMap<String, Known>,
+    rules: BTreeMap<String, ScopeEntry>,
     is_configured: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
+struct ScopeEntry {
     rule: ScopeRule,
     /// Itself and all that it includes.
     with: BTreeSet<String>,
@@ -302,7 +302,7 @@ impl Scopes {
             let with = closure(&by_name, &rule.name);
             let with = with.into_iter().map(str::to_owned).collect();
             let rule = rule.clone();
-            (rule.name.clone(), Known { rule, with })
+            (rule.name.clone(), ScopeEntry { rule, with })
         };
         Self {
             rules: rules.iter().map(known).collect(),
@@ -453,8 +453,8 @@ impl Scopes {
             let breadth = known.rule.breadth(operation)?;
             Some((breadth, known))
         });
-        let covering: Vec<(u8, &Known)> = covering.collect();
-        let is_least = |known: &Known| {
+        let covering: Vec<(u8, &ScopeEntry)> = covering.collect();
+        let is_least = |known: &ScopeEntry| {
             let mut others = covering.iter().map(|(_, other)| &other.rule.name);
             !others.any(|other| *other != known.rule.name && known.with.contains(other))
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use biscuit_auth::builder::BlockBuilder;
 use biscuit_auth::{KeyPair, UnverifiedBiscuit};
 
-use super::rules::{Asked, Rules, Surroundings};
+use super::rules::{RequestedAction, Rules, Surroundings};
 use super::*;
 use crate::access_token::{Claims, FailedCheck, Keys, LEEWAY, Tools, VerifiedToken, mint, verify};
 use crate::client::ClientId;
@@ -497,7 +497,7 @@ fn a_backend_that_can_not_be_asked_says_nothing_definite_of_its_tools() {
                 now: ISSUED,
             },
             labels: None,
-            without_message: Asked::stream(),
+            without_message: RequestedAction::stream(),
         };
         assert_eq!(
             decided(all(), "write", Some(question)).err(),

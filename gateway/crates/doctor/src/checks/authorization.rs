@@ -128,7 +128,7 @@ pub(crate) fn login_page(
         if answer.status.is_redirection() {
             return Ok((Finding::pass(check, "another site does the login"), None));
         }
-        let page = Page::of(last);
+        let page = Page::from_exchange(last);
         if answer.status.as_u16() != 200 || !answer.is_html() {
             let words = page.map(|page| page.words()).unwrap_or_default();
             return Err(Problem::Wrong(format!(

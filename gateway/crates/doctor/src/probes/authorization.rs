@@ -217,7 +217,8 @@ impl Examination<'_> {
         let page = browser
             .visit(&self.http, &self.request(endpoints, client).url(authorize))
             .await;
-        let Some(form) = Page::of(&page).and_then(|page| page.login(name, password.reveal()))
+        let Some(form) =
+            Page::from_exchange(&page).and_then(|page| page.login(name, password.reveal()))
         else {
             let finding = Finding::fail(
                 Check::Login,
@@ -309,7 +310,7 @@ impl Examination<'_> {
         decision: Decision,
     ) -> Walked {
         let page = browser.visit(&self.http, &request.url(authorize)).await;
-        let Some(form) = Page::of(&page).and_then(|page| page.decide(decision)) else {
+        let Some(form) = Page::from_exchange(&page).and_then(|page| page.decide(decision)) else {
             return Err(page);
         };
         let last = browser.submit(&self.http, &form).await;
@@ -330,7 +331,7 @@ fn still_asks_for_password(after: &Exchange) -> Option<String> {
         .outcome
         .as_ref()
         .map_or(true, |answer| !answer.status.is_success());
-    let page = Page::of(after);
+    let page = Page::from_exchange(after);
     let asks = page
         .as_ref()
         .is_some_and(|page| page.forms().iter().any(|form| !form.passwords.is_empty()));
@@ -340,7 +341,9 @@ fn still_asks_for_password(after: &Exchange) -> Option<String> {
 
 /// A decision that did not lead back to the client.
 fn astray(check: Check, last: &Exchange) -> Finding {
-    let words = Page::of(last).map(|page| page.words()).unwrap_or_default();
+    let words = Page::from_exchange(last)
+        .map(|page| page.words())
+        .unwrap_or_default();
     Finding::fail(
         check,
         format!("the pages did not lead back to the client: {words}"),

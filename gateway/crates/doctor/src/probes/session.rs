@@ -43,7 +43,7 @@ impl Examination<'_> {
         let welcome = mcp::initialize(&hello, 2);
         let welcomed = welcome.verdict != Verdict::Fail;
         self.found(welcome);
-        let session = Session::of(&hello);
+        let session = Session::from_initialize(&hello);
         if welcomed {
             self.list_tools(grant, &session).await;
         } else {
@@ -135,7 +135,7 @@ impl Examination<'_> {
 }
 
 impl Session {
-    fn of(hello: &Exchange) -> Self {
+    fn from_initialize(hello: &Exchange) -> Self {
         let answer = hello.outcome.as_ref().ok();
         let result = answer
             .and_then(|answer| mcp::response(answer, 2))

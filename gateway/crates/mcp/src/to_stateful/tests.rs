@@ -16,9 +16,9 @@ fn caller() -> Caller {
     Caller::of(&call("")).unwrap()
 }
 
-fn server() -> Server {
+fn server() -> ServerInfo {
     let initialized = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true},"tasks":{}},"serverInfo":{"name":"ExampleServer","version":"1.0.0"},"instructions":"Ask."}"#;
-    Server::of(&Object::parse(initialized).unwrap()).unwrap()
+    ServerInfo::of(&Object::parse(initialized).unwrap()).unwrap()
 }
 
 /// The request of the page Discovery becomes the handshake, its answer that page's response.

@@ -7,8 +7,8 @@ fn message(text: &str) -> Message {
 /// The example of 2025-11-25, Lifecycle, Initialization.
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"roots":{"listChanged":true},"sampling":{},"elicitation":{"form":{},"url":{}},"tasks":{"requests":{}}},"clientInfo":{"name":"ExampleClient","title":"Example Client Display Name","version":"1.0.0","icons":[{"src":"https://example.com/icon.png"}]}}}"#;
 
-fn hello() -> Hello {
-    Hello::of(&message(INITIALIZE))
+fn hello() -> ClientInitialize {
+    ClientInitialize::from_message(&message(INITIALIZE))
 }
 
 #[test]
@@ -48,7 +48,8 @@ fn the_revision_is_one_with_sessions() {
         ("1.0", "2025-11-25"),
     ] {
         assert_eq!(
-            Hello::of(&message(&INITIALIZE.replace("2025-11-25", asked))).revision,
+            ClientInitialize::from_message(&message(&INITIALIZE.replace("2025-11-25", asked)))
+                .revision,
             agreed
         );
     }
@@ -57,7 +58,7 @@ fn the_revision_is_one_with_sessions() {
 #[test]
 fn a_session_remembers_what_was_said() {
     let written = hello().object();
-    let read = Hello::read(&Object::parse(&written.to_string()).unwrap()).unwrap();
+    let read = ClientInitialize::read(&Object::parse(&written.to_string()).unwrap()).unwrap();
     assert_eq!(read.revision, "2025-11-25");
     assert_eq!(
         read.capabilities.to_string(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
-use mcp_protocol::to_stateless::{self, Hello};
+use mcp_protocol::to_stateless::{self, ClientInitialize};
 use mcp_protocol::{Kind, Message, Object};
 use pingora::protocols::http::ServerSession;
 use rand::rngs::OsRng;
@@ -34,7 +34,7 @@ pub(super) struct SessionState {
     nonce: String,
     /// What was agreed on with a stateless backend, and what of its capabilities matters later;
     /// absent for a session that the gateway holds.
-    agreed: Option<(Hello, Object)>,
+    agreed: Option<(ClientInitialize, Object)>,
 }
 
 impl SessionState {
@@ -52,7 +52,7 @@ impl SessionState {
         let object = Object::parse(std::str::from_utf8(&bytes).ok()?)?;
         let agreed = object
             .object("h")
-            .and_then(|hello| Some((Hello::read(&hello)?, object.object("s")?)));
+            .and_then(|hello| Some((ClientInitialize::read(&hello)?, object.object("s")?)));
         Some(Self {
             nonce: object.text("n")?,
             agreed,
@@ -90,7 +90,7 @@ impl Translator {
         message: &Message,
     ) -> Result<(), ProxyError> {
         let id = message.id();
-        let hello = Hello::of(message);
+        let hello = ClientInitialize::from_message(message);
         let discovered = downstream
             .while_wanted(session, stateless_upstream::handshake(&upstream, &hello))
             .await?
@@ -270,7 +270,12 @@ impl Translator {
             .bind_own(text, &downstream.claims, mount)
     }
 
-    fn kept(&self, nonce: &str, hello: Hello, capabilities: Object) -> Arc<StatelessUpstream> {
+    fn kept(
+        &self,
+        nonce: &str,
+        hello: ClientInitialize,
+        capabilities: Object,
+    ) -> Arc<StatelessUpstream> {
         let memory = self
             .memories
             .get_or_insert_with(nonce, || {
@@ -325,7 +330,7 @@ mod tests {
         let written = SessionState {
             nonce: "n".to_owned(),
             agreed: Some((
-                Hello::of(&Message::parse(initialize).unwrap()),
+                ClientInitialize::from_message(&Message::parse(initialize).unwrap()),
                 telling(&capabilities),
             )),
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mcp_protocol::to_stateless::{self, Hello};
+use mcp_protocol::to_stateless::{self, ClientInitialize};
 use mcp_protocol::{Id, Kind, Message};
 use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
@@ -230,7 +230,7 @@ async fn begin(
             },
         );
     }
-    let hello = Hello::of(&message);
+    let hello = ClientInitialize::from_message(&message);
     let discovered = match stateless_upstream::handshake(&upstream, &hello).await {
         Ok(discovered) => discovered,
         Err(failure) => return Some((failed(&id, &failure), StreamUpstream::Nobody)),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::HeaderName;
-use mcp_protocol::to_stateless::{self, Hello};
+use mcp_protocol::to_stateless::{self, ClientInitialize};
 use mcp_protocol::{Id, Message, Mirrored, Object};
 use quick_cache::sync::Cache;
 use serde_json::Value;
@@ -78,7 +78,7 @@ impl ParamHeaders {
     pub(super) async fn learn(
         &self,
         upstream: &Arc<UpstreamClient>,
-        hello: &Hello,
+        hello: &ClientInitialize,
     ) -> Result<(), Failure> {
         let mut params = Object::new();
         for _ in 0..MOST_PAGES {

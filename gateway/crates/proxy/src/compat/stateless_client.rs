@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mcp_protocol::to_stateful::{self, Caller, Passing, Server};
+use mcp_protocol::to_stateful::{self, Caller, Passing, ServerInfo};
 use mcp_protocol::{CallIdentity, Id, Kind, LATEST_STATEFUL, Message, RpcError, code, meta};
 use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
@@ -88,11 +88,11 @@ pub(super) struct PendingCall {
 }
 
 /// Who the backend of a session is.
-pub(super) fn server_of(upstream_session: &UpstreamSession) -> Option<Server> {
+pub(super) fn server_of(upstream_session: &UpstreamSession) -> Option<ServerInfo> {
     upstream_session
         .hello
         .outcome()
-        .and_then(|result| Server::of(&result))
+        .and_then(|result| ServerInfo::of(&result))
 }
 
 /// Statuses of 2026-07-28, for responses of the method `M` that are the whole answer.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderName;
 use mcp_protocol::to_stateful::Filter;
-use mcp_protocol::to_stateless::{self, Hello, Outcome, Questions, Step};
+use mcp_protocol::to_stateless::{self, ClientInitialize, Outcome, Questions, Step};
 use mcp_protocol::{INPUT_TIMEOUT, Id, Kind, Message, Object, RpcError, Subscriptions, code};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -32,7 +32,7 @@ pub(super) const MOST_RUNNING: usize = 1024;
 /// One session of a client, as far as this gateway takes part in it.
 #[derive(Debug)]
 pub(super) struct StatelessUpstream {
-    pub(super) hello: Hello,
+    pub(super) hello: ClientInitialize,
     /// What of the backend's capabilities matters for its stream.
     pub(super) capabilities: Object,
     memory: Arc<Memory>,
@@ -52,7 +52,7 @@ pub(super) struct Memory {
 
 impl StatelessUpstream {
     pub(super) const fn new(
-        hello: Hello,
+        hello: ClientInitialize,
         capabilities: Object,
         memory: Arc<Memory>,
         param_headers: Arc<ParamHeaders>,
@@ -228,7 +228,7 @@ impl StatelessUpstream {
             waiting.push((
                 name,
                 answer,
-                Asked {
+                QuestionGuard {
                     memory: Arc::clone(&self.memory),
                     key: question.key(),
                 },
@@ -292,7 +292,7 @@ impl StatelessUpstream {
 /// The handshake: the backend is asked who it is.
 pub(super) async fn handshake(
     upstream: &Arc<UpstreamClient>,
-    hello: &Hello,
+    hello: &ClientInitialize,
 ) -> Result<Message, Failure> {
     let discover = to_stateless::discover(hello, &Id::text("discover"));
     ask(upstream, &ParamHeaders::default(), &discover, None).await
@@ -381,12 +381,12 @@ impl Drop for Entered {
 }
 
 /// Keeps a question among those that wait for an answer.
-struct Asked {
+struct QuestionGuard {
     memory: Arc<Memory>,
     key: String,
 }
 
-impl Drop for Asked {
+impl Drop for QuestionGuard {
     fn drop(&mut self) {
         self.memory.asked.lock().remove(&self.key);
     }

@@ -11,10 +11,10 @@ use parking_lot::Mutex;
 
 /// Backends by name, their addresses for as long as a resolved name counts.
 #[derive(Debug, Default)]
-pub(super) struct Backends(Mutex<HashMap<String, Known>>, AtomicU64);
+pub(super) struct Backends(Mutex<HashMap<String, CachedBackend>>, AtomicU64);
 
 #[derive(Debug)]
-struct Known {
+struct CachedBackend {
     until: Instant,
     backend: Arc<lane::Backend>,
 }
@@ -48,7 +48,7 @@ impl Backends {
                 comes_up_until: connections.comes_up_until(backend),
             }),
         };
-        let known = Known {
+        let known = CachedBackend {
             until: Instant::now() + RESOLVED,
             backend: known,
         };

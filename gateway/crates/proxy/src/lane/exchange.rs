@@ -29,7 +29,7 @@ use crate::response_head::{Shape, UpstreamAnswer};
 use crate::routes::OwnedRoute;
 use crate::serve::RefusedRequest;
 use crate::streams::Held;
-use crate::tool_list_filter::{EventFilter, Unheld};
+use crate::tool_list_filter::{EventFilter, HoldError};
 use crate::upstream_head::{self, UpstreamHead};
 use gateway_core::access_token::BackendToken;
 use gateway_upstream::{Failure, Redirect, redirect};
@@ -401,8 +401,8 @@ impl lane::Exchange for LaneExchange {
         );
         let mut passed = match events_filter.pass(&events, lists).await {
             Ok(passed) => passed,
-            Err(Unheld::Unreadable(unreadable)) => return Err(unfit(&unreadable)),
-            Err(Unheld::Full(full)) => {
+            Err(HoldError::Unreadable(unreadable)) => return Err(unfit(&unreadable)),
+            Err(HoldError::Full(full)) => {
                 let last = relay::last_event(full, &admitted.permit, &self.context);
                 self.cut(full);
                 return Err(Unfit {

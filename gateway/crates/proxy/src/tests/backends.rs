@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::client::Client;
-use super::scripted::{Asked, json, response};
+use super::scripted::{RecordedRequest, json, response};
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,7 +31,7 @@ async fn a_backend_that_does_not_answer_is_504() {
 }
 
 /// Serves one request a connection and closes at the second, as a keep-alive race does.
-fn closing_race(asked: &Asked) -> Act {
+fn closing_race(asked: &RecordedRequest) -> Act {
     match asked.turn {
         0 => json(PONG),
         _ => Act::Close,

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
-use super::scripted::{Asked, EVENTS, Scripted, response};
+use super::scripted::{EVENTS, RecordedRequest, Scripted, response};
 use super::*;
 use gateway_upstream::{CatalogueError, ToolListing};
 use mcp_protocol::RevisionFamily;
 
-fn message_of(asked: &Asked) -> Value {
+fn message_of(asked: &RecordedRequest) -> Value {
     serde_json::from_str(&asked.body).unwrap_or_default()
 }
 

@@ -13,14 +13,14 @@ use tokio::time::sleep;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct RecordedRequest {
     pub(super) head: String,
     pub(super) body: String,
     /// Which request of its connection, from 0.
     pub(super) turn: usize,
 }
 
-impl Asked {
+impl RecordedRequest {
     pub(super) fn line(&self) -> &str {
         self.head.lines().next().unwrap()
     }
@@ -69,13 +69,15 @@ pub(super) const EVENTS: &str =
 #[derive(Clone)]
 pub(super) struct Scripted {
     pub(super) address: SocketAddr,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<RecordedRequest>>>,
     open: Arc<AtomicUsize>,
     accepted: Arc<AtomicUsize>,
 }
 
 impl Scripted {
-    pub(super) async fn start(act: impl Fn(&Asked) -> Act + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(
+        act: impl Fn(&RecordedRequest) -> Act + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let backend = Self {
             address: listener.local_addr().unwrap(),
@@ -98,7 +100,11 @@ impl Scripted {
         backend
     }
 
-    async fn converse(&self, mut stream: TcpStream, act: &(impl Fn(&Asked) -> Act + ?Sized)) {
+    async fn converse(
+        &self,
+        mut stream: TcpStream,
+        act: &(impl Fn(&RecordedRequest) -> Act + ?Sized),
+    ) {
         let mut unread = Vec::new();
         for turn in 0.. {
             let Some(asked) = read(&mut stream, &mut unread, turn).await else {
@@ -153,7 +159,7 @@ impl Scripted {
     }
 
     /// What has arrived.
-    pub(super) fn asked(&self) -> Vec<Asked> {
+    pub(super) fn asked(&self) -> Vec<RecordedRequest> {
         self.asked.lock().clone()
     }
 
@@ -174,11 +180,15 @@ impl Scripted {
     }
 }
 
-async fn read(stream: &mut TcpStream, unread: &mut Vec<u8>, turn: usize) -> Option<Asked> {
+async fn read(
+    stream: &mut TcpStream,
+    unread: &mut Vec<u8>,
+    turn: usize,
+) -> Option<RecordedRequest> {
     loop {
         if let Some(end) = unread.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8_lossy(&unread[..end + 2]).into_owned();
-            let asked = Asked {
+            let asked = RecordedRequest {
                 head,
                 body: String::new(),
                 turn,
@@ -190,7 +200,7 @@ async fn read(stream: &mut TcpStream, unread: &mut Vec<u8>, turn: usize) -> Opti
             if unread.len() >= end + 4 + length {
                 let message: Vec<u8> = unread.drain(..end + 4 + length).collect();
                 let body = String::from_utf8_lossy(&message[end + 4..]).into_owned();
-                return Some(Asked { body, ..asked });
+                return Some(RecordedRequest { body, ..asked });
             }
         }
         let mut buffer = vec![0; 64 * 1024];

@@ -58,7 +58,10 @@ fn environment() -> PolicyEnvironment {
 }
 
 /// Random parts of a call.
-fn call<T>(random: &mut StdRng, ask: impl FnOnce(&Surroundings<'_>, &Asked<'_>) -> T) -> T {
+fn call<T>(
+    random: &mut StdRng,
+    ask: impl FnOnce(&Surroundings<'_>, &RequestedAction<'_>) -> T,
+) -> T {
     let arguments = judge_arguments(&generate::arguments(random)).unwrap();
     let maybe = |random: &mut StdRng| [None, Some(true), Some(false)][random.gen_range(0..3)];
     let labels = Labels {
@@ -87,26 +90,26 @@ fn call<T>(random: &mut StdRng, ask: impl FnOnce(&Surroundings<'_>, &Asked<'_>) 
     };
     let tool = one_of(random, &["a", "b", "deploy", "erase_all", "Deploy_it"]);
     let asked = match random.gen_range(0..10) {
-        0 => Asked::stream(),
-        1 => Asked {
+        0 => RequestedAction::stream(),
+        1 => RequestedAction {
             method: "prompts/get",
             name: Some("a"),
-            ..Asked::tool("a", labels, Some(&arguments))
+            ..RequestedAction::tool("a", labels, Some(&arguments))
         },
-        2 => Asked {
+        2 => RequestedAction {
             method: "resources/read",
             name: Some("file:///docs/a"),
             changes_nothing: true,
-            ..Asked::tool("a", labels, None)
+            ..RequestedAction::tool("a", labels, None)
         },
-        3 => Asked {
+        3 => RequestedAction {
             method: "tools/list",
             name: None,
             harmless: true,
             message: Message::Request,
-            ..Asked::tool("a", labels, None)
+            ..RequestedAction::tool("a", labels, None)
         },
-        _ => Asked::tool(tool, labels, Some(&arguments)),
+        _ => RequestedAction::tool(tool, labels, Some(&arguments)),
     };
     ask(&around, &asked)
 }
@@ -134,7 +137,7 @@ fn compare_one(
     rules: &Rules,
     text: &str,
     around: &Surroundings<'_>,
-    asked: &Asked<'_>,
+    asked: &RequestedAction<'_>,
     met: &mut Met,
 ) {
     let reference = || rules.evaluate(&rules.prepared, around, asked, false);

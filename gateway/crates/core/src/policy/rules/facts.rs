@@ -70,7 +70,7 @@ impl Message {
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Asked<'a> {
+pub struct RequestedAction<'a> {
     /// What is sent.
     pub message: Message,
     /// The method of a request or notification.
@@ -87,7 +87,7 @@ pub struct Asked<'a> {
     pub arguments: Option<&'a Arguments>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> RequestedAction<'a> {
     /// A call as it was read. `labels` are those of the tool that it calls.
     pub fn of(call: &'a Call, labels: Labels) -> Self {
         let message = match (call.method.is_empty(), &call.id) {
@@ -163,7 +163,7 @@ impl<'a> Asked<'a> {
 pub(super) fn facts(
     rules: &Rules,
     around: &Surroundings<'_>,
-    asked: &Asked<'_>,
+    asked: &RequestedAction<'_>,
     general: bool,
 ) -> Vec<Fact> {
     let uses = match general {

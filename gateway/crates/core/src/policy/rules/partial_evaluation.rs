@@ -11,7 +11,7 @@ use biscuit_auth::builder::{Expression, Fact, Op, Policy, PolicyKind, Rule, bool
 use biscuit_auth::error::Token;
 
 use super::listing::{Names, Program, relax_by};
-use super::{Asked, Decision, Effect, Rules, Surroundings, facts};
+use super::{Decision, Effect, RequestedAction, Rules, Surroundings, facts};
 
 impl Rules {
     /// The decision about a call if the facts with the names in `unknown` are not known; `None`
@@ -20,7 +20,7 @@ impl Rules {
         &self,
         unknown: &BTreeSet<&str>,
         around: &Surroundings<'_>,
-        asked: &Asked<'_>,
+        asked: &RequestedAction<'_>,
     ) -> Option<Decision> {
         let asks = |name: &&&str| self.uses.contains(**name);
         let missing: BTreeSet<String> = unknown
@@ -150,7 +150,7 @@ mod tests {
     fn decided(policy: &str, tool: &str, unknown: &[&str]) -> Option<bool> {
         let rules = Rules::read("p", policy, PolicyEnvironment::default()).unwrap();
         let unknown = unknown.iter().copied().collect();
-        let asked = Asked::tool(tool, Labels::default(), None);
+        let asked = RequestedAction::tool(tool, Labels::default(), None);
         let decision = rules.judge_without(&unknown, &around(), &asked);
         decision.map(|decision| decision.is_allowed())
     }
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(decided(policy, "a", ARGUMENTS), None);
         let rules = Rules::read("p", policy, PolicyEnvironment::default()).unwrap();
         let arguments = judge_arguments(r#"{"x":false}"#).unwrap();
-        let asked = Asked::tool("a", Labels::default(), Some(&arguments));
+        let asked = RequestedAction::tool("a", Labels::default(), Some(&arguments));
         assert!(rules.judge(&around(), &asked).is_allowed());
     }
 
@@ -195,7 +195,7 @@ mod tests {
             };
             let rules = Rules::read("p", policy, environment).unwrap();
             let unknown = unknown.iter().copied().collect();
-            let asked = Asked::tool("x", Labels::default(), None);
+            let asked = RequestedAction::tool("x", Labels::default(), None);
             let decision = rules.judge_without(&unknown, &around(), &asked);
             decision.map(|decision| decision.is_allowed())
         };
@@ -244,13 +244,13 @@ mod tests {
             };
             for tool in ["a", "b", "c"] {
                 let unknown = ARGUMENTS.iter().copied().collect();
-                let hidden = Asked::tool(tool, Labels::default(), None);
+                let hidden = RequestedAction::tool(tool, Labels::default(), None);
                 let Some(decided) = rules.judge_without(&unknown, &around(), &hidden) else {
                     continue;
                 };
                 for call in CALLS {
                     let arguments = judge_arguments(call).unwrap();
-                    let asked = Asked::tool(tool, Labels::default(), Some(&arguments));
+                    let asked = RequestedAction::tool(tool, Labels::default(), Some(&arguments));
                     let decision = rules.judge(&around(), &asked);
                     assert_eq!(
                         decision.is_allowed(),

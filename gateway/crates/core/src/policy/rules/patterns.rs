@@ -32,11 +32,11 @@ pub(super) const NAME_MATCHES: &str = "name_matches";
 const STATED: [&str; 3] = ["tool", "prompt", "method"];
 
 /// Where names stand: a fact, and which of its terms.
-pub(super) type Places = BTreeSet<(String, usize)>;
+pub(super) type PatternPositions = BTreeSet<(String, usize)>;
 
 /// Where names stand in what the gateway states and in what these rules make of it.
-pub(super) fn holding_names<'r>(rules: impl Iterator<Item = &'r Rule> + Clone) -> Places {
-    let mut places: Places = STATED.iter().map(|name| ((*name).to_owned(), 0)).collect();
+pub(super) fn holding_names<'r>(rules: impl Iterator<Item = &'r Rule> + Clone) -> PatternPositions {
+    let mut places: PatternPositions = STATED.iter().map(|name| ((*name).to_owned(), 0)).collect();
     // Each round adds a place or is the last.
     loop {
         let before = places.len();
@@ -56,14 +56,14 @@ pub(super) fn holding_names<'r>(rules: impl Iterator<Item = &'r Rule> + Clone) -
 }
 
 /// Makes every pattern over a name one over all its readings.
-pub(super) fn read_leniently(rule: &mut Rule, places: &Places) {
+pub(super) fn read_leniently(rule: &mut Rule, places: &PatternPositions) {
     let names = variables(&rule.body, places);
     for expression in &mut rule.expressions {
         rewrite(&mut expression.ops, &names);
     }
 }
 
-fn variables(body: &[Predicate], places: &Places) -> BTreeSet<String> {
+fn variables(body: &[Predicate], places: &PatternPositions) -> BTreeSet<String> {
     let terms = body.iter().flat_map(|predicate| {
         let terms = predicate.terms.iter().enumerate();
         terms.map(|(at, term)| (predicate.name.clone(), at, term))

@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 
 use mcp_protocol::arguments::Value as Argument;
 
-use super::facts::{Asked, Message, Surroundings};
+use super::facts::{Message, RequestedAction, Surroundings};
 use super::value::Value;
 use super::vocabulary::WEEKDAYS;
 use super::{AskedArguments, PolicyEnvironment};
@@ -86,7 +86,7 @@ pub(super) struct Call<'c> {
     environment: &'c PolicyEnvironment,
     paths: &'c AskedArguments,
     around: &'c Surroundings<'c>,
-    asked: &'c Asked<'c>,
+    asked: &'c RequestedAction<'c>,
     arguments: &'c [(String, Argument)],
     user: OnceCell<String>,
     address: OnceCell<String>,
@@ -101,7 +101,7 @@ impl<'c> Call<'c> {
         environment: &'c PolicyEnvironment,
         paths: &'c AskedArguments,
         around: &'c Surroundings<'c>,
-        asked: &'c Asked<'c>,
+        asked: &'c RequestedAction<'c>,
     ) -> Self {
         let arguments = asked.arguments.and_then(|arguments| arguments.entries());
         Self {

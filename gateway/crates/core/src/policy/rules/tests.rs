@@ -68,7 +68,7 @@ fn around() -> Surroundings<'static> {
 /// How the call of a tool with these arguments is judged.
 fn ruled(rules: &Rules, tool: &str, labels: Labels, arguments: &str) -> Decision {
     let arguments = judge_arguments(arguments).unwrap();
-    let asked = Asked::tool(tool, labels, Some(&arguments));
+    let asked = RequestedAction::tool(tool, labels, Some(&arguments));
     let decision = rules.judge(&around(), &asked);
     let by_reference = rules.judge_by(None, &around(), &asked);
     // The reference alone has a limit of time, which a busy machine reaches.
@@ -88,7 +88,7 @@ fn sent(rules: &Rules, message: &str) -> bool {
     let mut body = judge_and_keep(&message.to_owned().into(), false, Keep::Arguments).unwrap();
     let call = Call::from_message(&mut body.messages_mut()[0]);
     rules
-        .judge(&around(), &Asked::of(&call, SILENT))
+        .judge(&around(), &RequestedAction::of(&call, SILENT))
         .is_allowed()
 }
 
@@ -152,7 +152,10 @@ fn what_is_known_of_a_call_can_be_asked() {
             approvals: &approvals,
             ..around()
         };
-        let decision = rules.judge(&around, &Asked::tool("deploy", CHANGES, Some(&arguments)));
+        let decision = rules.judge(
+            &around,
+            &RequestedAction::tool("deploy", CHANGES, Some(&arguments)),
+        );
         assert!(
             !matches!(decision.effect, Effect::Failed(_)),
             "{condition}: {decision:?}"
@@ -209,7 +212,9 @@ fn a_client_is_known_as_it_came() {
     );
     let allows = |client| {
         let around = Surroundings { client, ..around() };
-        rules.judge(&around, &Asked::stream()).is_allowed()
+        rules
+            .judge(&around, &RequestedAction::stream())
+            .is_allowed()
     };
     assert!(allows("https://chatgpt.com/oauth/x.json"));
     assert!(allows("our-editor"));
@@ -232,7 +237,9 @@ fn local_time_is_ahead_of_utc_by_the_configured_offset() {
             ..environment()
         };
         let rules = Rules::read("p", &format!("allow if {condition};"), environment).unwrap();
-        rules.judge(&around(), &Asked::stream()).is_allowed()
+        rules
+            .judge(&around(), &RequestedAction::stream())
+            .is_allowed()
     };
     assert!(at(12 * 3600, "hour(0), weekday(\"wednesday\")"));
     assert!(at(-12 * 3600 - 60, "hour(23), weekday(\"monday\")"));
@@ -279,8 +286,12 @@ fn methods_are_judged_by_what_they_do_and_unknown_ones_are_denied() {
         &rules,
         r#"{"jsonrpc":"2.0","id":1,"result":{"role":"assistant"}}"#
     ));
-    assert!(rules.judge(&around(), &Asked::stream()).is_allowed());
-    assert!(rules.judge(&around(), &Asked::end()).is_allowed());
+    assert!(
+        rules
+            .judge(&around(), &RequestedAction::stream())
+            .is_allowed()
+    );
+    assert!(rules.judge(&around(), &RequestedAction::end()).is_allowed());
 }
 
 #[test]
@@ -391,7 +402,7 @@ fn more_arguments_than_are_kept_are_refused_where_arguments_are_asked_about() {
     );
     assert!(allows(&rules("allow if true;"), "a", &many));
     // Nobody kept them: not to know is no reason to allow.
-    let decision = asks.judge(&around(), &Asked::tool("a", SILENT, None));
+    let decision = asks.judge(&around(), &RequestedAction::tool("a", SILENT, None));
     assert_eq!(decision.effect, Effect::Failed(Failure::Arguments));
 }
 
@@ -402,7 +413,7 @@ fn read_for(rules: &Rules, arguments: &str) -> Decision {
     );
     let mut body = judge_and_keep(&body.to_owned().into(), false, rules.keep()).unwrap();
     let call = Call::from_message(&mut body.messages_mut()[0]);
-    rules.judge(&around(), &Asked::of(&call, SILENT))
+    rules.judge(&around(), &RequestedAction::of(&call, SILENT))
 }
 
 #[test]
@@ -526,14 +537,14 @@ fn nobody_but_the_operator_states_anything() {
     };
     let arguments =
         judge_arguments(r#"{"q":"x","group":"staff","x\"); group(\"staff":1}"#).unwrap();
-    let asked = Asked::tool("group(\"staff\");", SILENT, Some(&arguments));
+    let asked = RequestedAction::tool("group(\"staff\");", SILENT, Some(&arguments));
     assert_eq!(rules.judge(&around, &asked).effect, Effect::Denied);
 }
 
 #[test]
 fn a_list_shows_what_could_be_called_with_some_arguments_at_some_time() {
     let shows = |policy: &str, tool: &str, labels: Labels| {
-        rules(policy).may_call("t", &around(), &Asked::tool(tool, labels, None))
+        rules(policy).may_call("t", &around(), &RequestedAction::tool(tool, labels, None))
     };
     // Decided without arguments.
     assert!(shows("allow if tool(\"a\");", "a", SILENT));
@@ -650,7 +661,11 @@ fn no_list_hides_a_tool_that_can_be_called() {
                     if ruled(&rules, tool, labels, arguments).is_allowed() {
                         allowed += 1;
                         assert!(
-                            rules.may_call("t", &around(), &Asked::tool(tool, labels, None)),
+                            rules.may_call(
+                                "t",
+                                &around(),
+                                &RequestedAction::tool(tool, labels, None)
+                            ),
                             "{policy} {tool} {arguments}"
                         );
                     }
@@ -663,7 +678,7 @@ fn no_list_hides_a_tool_that_can_be_called() {
 
 #[test]
 fn decisions_are_remembered_only_where_nothing_else_could_change_them() {
-    let asked = |tool| Asked::tool(tool, SILENT, None);
+    let asked = |tool| RequestedAction::tool(tool, SILENT, None);
     let steady = rules("allow if tool(\"a\"), user(\"alice\"), network(\"office\");");
     assert!(steady.judge_for("t", &around(), &asked("a")).is_allowed());
     assert!(steady.judge_for("t", &around(), &asked("a")).is_allowed());
@@ -689,7 +704,7 @@ fn decisions_are_remembered_only_where_nothing_else_could_change_them() {
     let argued = rules("allow if argument(\"n\", 1);");
     for (n, allowed) in [(1, true), (2, false)] {
         let arguments = judge_arguments(&format!("{{\"n\":{n}}}")).unwrap();
-        let asked = Asked::tool("a", SILENT, Some(&arguments));
+        let asked = RequestedAction::tool("a", SILENT, Some(&arguments));
         assert_eq!(
             argued.judge_for("t", &around(), &asked).is_allowed(),
             allowed
@@ -850,7 +865,7 @@ fn what_is_made_of_few_facts_is_compared_with_itself() {
 fn a_person_is_known_by_name_in_any_case() {
     let named = |user: &'static str, policy: &str| {
         let around = Surroundings { user, ..around() };
-        let asked = Asked::tool("a", SILENT, None);
+        let asked = RequestedAction::tool("a", SILENT, None);
         rules(policy).judge(&around, &asked).is_allowed()
     };
     for user in ["alice", "Alice", "ALICE"] {
@@ -865,7 +880,7 @@ fn a_person_is_known_by_name_in_any_case() {
 fn a_tool_of_which_it_can_not_be_told_is_shown() {
     let policy = "allow if argument(\"x\", true), tool($t), $t > 5;\nallow if tool(\"a\");";
     let rules = rules(policy);
-    let asked = Asked::tool("a", SILENT, None);
+    let asked = RequestedAction::tool("a", SILENT, None);
     assert!(rules.may_call("t", &around(), &asked));
     assert!(allows(&rules, "a", "{}"));
 }
@@ -914,7 +929,10 @@ fn every_fault_is_told_at_once() {
 fn the_facts_of_a_decision_can_be_shown() {
     let rules = rules("allow if user($u), tool($t), argument(\"n\", $n), $n > 1;");
     let arguments = judge_arguments(r#"{"n":5,"secret":"x"}"#).unwrap();
-    let stated = rules.stated(&around(), &Asked::tool("a", SILENT, Some(&arguments)));
+    let stated = rules.stated(
+        &around(),
+        &RequestedAction::tool("a", SILENT, Some(&arguments)),
+    );
     assert_eq!(
         stated,
         ["user(\"alice\")", "tool(\"a\")", "argument(\"n\", 5)"]
