@@ -8,8 +8,8 @@ use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
-use super::context::ProxyError;
 use super::in_flight::{FREE, Hold};
+use super::proxy_error::ProxyError;
 use super::rejection::Rejection;
 
 /// Reads the body: at most `limit` bytes within `patience`. What is declared as larger is refused

@@ -3,7 +3,7 @@
 use pingora::ErrorType;
 use pingora::protocols::http::ServerSession;
 
-use super::context::ProxyError;
+use super::proxy_error::ProxyError;
 
 /// Notices that a client closes its connection while it waits.
 #[derive(Default)]

@@ -14,6 +14,7 @@ use tokio::time::timeout;
 
 use super::metered;
 use super::peer::network;
+use super::settings::Bound;
 use gateway_core::reason::Reason;
 
 /// How many connections without a place are answered at once; each takes a file meanwhile.
@@ -21,17 +22,6 @@ const FAREWELLS: usize = 32;
 
 /// How long each of them may take.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// What bounds the connections in all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// `limits.connections`.
-    Setting,
-    /// `limits.memory` is not enough for so many.
-    Memory,
-    /// The limit of open files is not.
-    OpenFiles,
-}
 
 /// How many connections there are, and from where.
 #[derive(Debug)]

@@ -1,44 +1,19 @@
-//! What is known about one request, for the log, the audit log and the policy, and why it ends before
-//! its answer is complete.
+//! What is known about one request, for the log, the audit log and the policy.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::{HeaderValue, Method};
-use pingora::Error;
 
 use super::cors::{Origin, origin};
 use super::drain::Running;
 use super::in_flight::{Budget, Hold};
-use super::rejection::Rejection;
 use super::request::RequestHead;
 use super::settings::Settings;
-use super::{peer, policy_input};
 use gateway_core::access_token::Claims;
 use gateway_core::audit::Sent;
 use mcp_protocol::calls::Call;
-
-/// Why a request ends before its answer is complete.
-#[derive(Debug)]
-pub(super) enum ProxyError {
-    /// It is refused; nothing has been written yet.
-    Denied(Rejection),
-    /// The connection broke, or was broken on purpose because the answer can't be completed.
-    Broken(Box<Error>),
-}
-
-impl From<Rejection> for ProxyError {
-    fn from(rejection: Rejection) -> Self {
-        Self::Denied(rejection)
-    }
-}
-
-impl From<Box<Error>> for ProxyError {
-    fn from(error: Box<Error>) -> Self {
-        Self::Broken(error)
-    }
-}
 
 /// What is known about a request for the log.
 #[derive(Debug)]
@@ -86,8 +61,8 @@ impl RequestContext {
             Origin::Allowed(origin) => Some(origin),
             Origin::Absent | Origin::Foreign(_) => None,
         };
-        self.peer = Some(peer::address_of(head, &settings.trusted_proxies));
-        self.protocol_version = policy_input::protocol_version(head.headers);
+        self.peer = Some(head.address(&settings.trusted_proxies));
+        self.protocol_version = head.protocol_version();
     }
 
     pub(super) fn belongs_to(&mut self, claims: &Claims) {

@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
 
 use super::admission::Admitted;
-use super::context::{ProxyError, RequestContext};
+use super::context::RequestContext;
 use super::cors::allow_reading;
 use super::exchange_watch::ExchangeWatch;
 use super::in_flight::{Full, Hold};
@@ -20,6 +20,7 @@ use super::lifetime;
 use super::mcp_error::single_id;
 use super::mounted_backend::MountedBackend;
 use super::policy_input;
+use super::proxy_error::ProxyError;
 use super::rejection::Rejection;
 use super::relay::Relay;
 use super::request;

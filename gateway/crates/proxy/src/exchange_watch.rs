@@ -12,9 +12,9 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::{Instant, Sleep};
 
 use super::client_watch::{ClientWatch, gone};
-use super::context::ProxyError;
 use super::drain::Draining;
 use super::lifetime::{self, End, StreamLifetime};
+use super::proxy_error::ProxyError;
 use super::rejection::rejected_by;
 use mcp_protocol::sse::KEEP_ALIVE;
 

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use parking_lot::Mutex;
 
 use super::peer;
+use super::settings::InFlight;
 
 /// What each request may hold beside the budget: about what its connection takes anyway. So the
 /// small requests that nearly all are never wait for the large ones of others.
@@ -27,17 +28,6 @@ pub(super) const TAKEN: Duration = Duration::from_millis(100);
 
 /// Holds grow in steps, so that the lock is taken once for many small pieces.
 const STEP: usize = 16 * 1024;
-
-/// How many bytes of unfinished requests are held at once.
-#[derive(Clone, Copy, Debug)]
-pub struct InFlight {
-    /// All together.
-    pub all: usize,
-    /// From one address; trusted proxies are not counted.
-    pub per_address: usize,
-    /// With tokens of one grant.
-    pub per_grant: usize,
-}
 
 /// Which bound is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -28,7 +28,6 @@ mod failure;
 mod service;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gateway_lane::{Lane, Limits};
@@ -47,22 +46,6 @@ const LARGEST_BODY: usize = 64 * 1024;
 
 /// The largest head of a backend's answer.
 const LARGEST_ANSWER_HEAD: usize = 60 * 1024;
-
-/// How many requests the lane has taken. Clones count the same ones.
-#[derive(Clone, Debug, Default)]
-pub struct LaneRequests(Arc<AtomicU64>);
-
-impl LaneRequests {
-    /// So many.
-    pub fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// One more.
-    fn add(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
 
 /// A lane for the requests of `service`. Needs no runtime.
 pub(super) fn open(service: &Arc<Service>) -> Arc<Lane<LaneService>> {

@@ -5,8 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use http::HeaderMap;
 use ipnet::IpNet;
 
-use super::request::RequestHead;
-
 /// The address that a request is counted under: the peer of the connection, or, where that is a
 /// trusted proxy, the last address in `X-Forwarded-For` that is none. What a client wrote itself
 /// stands further left and is never reached. A unix socket counts as loopback.
@@ -36,11 +34,6 @@ pub(super) fn address(
         }
     }
     address
-}
-
-/// The same, of a request whose head was read.
-pub(super) fn address_of(head: RequestHead<'_>, trusted: &[IpNet]) -> IpAddr {
-    address(head.connection, head.headers, trusted)
 }
 
 /// Whether an address is in one of the networks.

@@ -4,18 +4,15 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::HeaderMap;
-
 use super::context::RequestContext;
 use super::mounted_backend::MountedBackend;
-use super::state::ProxyState;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::policy::rules::{RequestedAction, Rules, Surroundings};
 use gateway_core::policy::{
     self, AccessToken, DecisionInput, Permit, PolicyHandle, Question, Refused,
 };
 use gateway_upstream::{Backend, Catalogue, ToolListing};
-use mcp_protocol::calls::{Call, Version};
+use mcp_protocol::calls::Call;
 use mcp_protocol::tool_definition::Labels;
 
 /// Who asks, where and when, held for as long as a policy is asked.
@@ -76,7 +73,8 @@ pub(super) struct StandingContext {
 
 impl StandingContext {
     pub(super) fn new(
-        state: &ProxyState,
+        policy: &PolicyHandle,
+        clock: Clock,
         token: AccessToken,
         mounted: &MountedBackend,
         context: &RequestContext,
@@ -86,8 +84,8 @@ impl StandingContext {
             backend: Arc::clone(&mounted.backend),
             address: context.peer,
             protocol_version: context.protocol_version.clone(),
-            policy: state.policy.clone(),
-            clock: state.clock,
+            policy: policy.clone(),
+            clock,
         }
     }
 
@@ -190,11 +188,4 @@ impl CalledTools {
         let reading = self.labels()?.iter().filter(|(_, said)| said.reads_only());
         Some(reading.map(|(tool, _)| tool.clone()).collect())
     }
-}
-
-/// The revision of MCP that a request names in its header.
-pub(super) fn protocol_version(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get("mcp-protocol-version")?;
-    Version::parse(text.as_bytes())?;
-    text.to_str().ok().map(str::to_owned)
 }

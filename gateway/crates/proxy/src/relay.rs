@@ -12,7 +12,7 @@ use pingora::protocols::http::ServerSession;
 use tokio::time::sleep;
 
 use super::client_watch::gone;
-use super::context::{ProxyError, RequestContext};
+use super::context::RequestContext;
 use super::exchange_log::ExchangeLog;
 use super::exchange_watch::{self, ExchangeWatch, Next, Patience};
 use super::in_flight::{Budget, Full, TAKEN, UNREAD};
@@ -20,6 +20,7 @@ use super::legacy_outbox::{LegacyOutbox, LegacyOutboxes};
 use super::lifetime::{End, StreamLifetime};
 use super::mcp_error::single_id;
 use super::mounted_backend::MountedBackend;
+use super::proxy_error::ProxyError;
 use super::rejection::Rejection;
 use super::response_head::Shape;
 use super::rewrite::EndpointRewriter;

@@ -10,15 +10,15 @@ use std::net::IpAddr;
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Method};
+use ipnet::IpNet;
 use pingora::protocols::http::ServerSession;
 
-use super::body;
-use super::peer::is_trusted;
 use super::rejection::Rejection;
 use super::routes::{McpEndpoint, is_own_host};
 use super::settings::Settings;
+use super::{body, peer};
 use mcp_protocol::Kind;
-use mcp_protocol::calls::{self, Call, MirrorHeaders};
+use mcp_protocol::calls::{self, Call, MirrorHeaders, Version};
 use mcp_protocol::jsonrpc::{self, Body, Keep};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -59,7 +59,7 @@ impl<'a> RequestHead<'a> {
             Some(_)
                 if self
                     .connection
-                    .is_some_and(|peer| is_trusted(peer, trusted)) =>
+                    .is_some_and(|peer| peer::is_trusted(peer, trusted)) =>
             {
                 Ok(())
             }
@@ -96,6 +96,18 @@ impl<'a> RequestHead<'a> {
             return Err(Rejection::Ambiguous("this method has no body"));
         }
         Ok(())
+    }
+
+    /// The address that it is counted under.
+    pub(super) fn address(&self, trusted: &[IpNet]) -> IpAddr {
+        peer::address(self.connection, self.headers, trusted)
+    }
+
+    /// The revision of MCP that it names in its header.
+    pub(super) fn protocol_version(&self) -> Option<String> {
+        let text = self.headers.get(VERSION)?;
+        Version::parse(text.as_bytes())?;
+        text.to_str().ok().map(str::to_owned)
     }
 
     /// The headers that mirror its message.

@@ -14,18 +14,19 @@ use super::admission::{self, Admitted};
 use super::audit::AdmissionEvent;
 use super::challenge::Challenge;
 use super::compat::{self, TranslationPlan, Translator};
-use super::context::{ProxyError, RequestContext};
+use super::context::RequestContext;
 use super::cors::{ANYBODY, allow_reading, preflight};
 use super::declined;
 use super::exchange;
 use super::exchange_watch::while_wanted;
 use super::mounted_backend::MountedBackend;
+use super::proxy_error::ProxyError;
 use super::rejection::Rejection;
 use super::request::RequestHead;
 use super::routes::{BackendRoute, Route, Target};
 use super::settings::Settings;
 use super::state::ProxyState;
-use super::{body, framing, peer, response_writer};
+use super::{body, framing, response_writer};
 use gateway_core::protocol::web::{Request, Response};
 use gateway_oauth::endpoint::MatchedEndpoint;
 
@@ -219,10 +220,7 @@ async fn serve_endpoint(
         query: target.query.map(str::to_owned),
         headers: head.headers.clone(),
         body: Bytes::new(),
-        peer: peer::address_of(
-            RequestHead::from_session(session),
-            &state.settings.trusted_proxies,
-        ),
+        peer: RequestHead::from_session(session).address(&state.settings.trusted_proxies),
         request_id: context.id.clone(),
     };
     // Boxed, as below.
@@ -275,10 +273,7 @@ impl<'a> RefusedRequest<'a> {
         Self {
             method: &head.method,
             target: head.raw_path(),
-            peer: peer::address_of(
-                RequestHead::from_session(session),
-                &settings.trusted_proxies,
-            ),
+            peer: RequestHead::from_session(session).address(&settings.trusted_proxies),
         }
     }
 

@@ -4,8 +4,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::connection_limits::Bound;
-use super::in_flight::InFlight;
 use gateway_core::protocol::resource::Issuer;
 use gateway_core::protocol::web_origin::AllowedOrigins;
 use gateway_upstream::IdentityHeaders;
@@ -42,6 +40,28 @@ pub struct Settings {
     pub streams_outlast_tokens: Option<Duration>,
     /// The bounds on what a client may take its time for.
     pub timeouts: Timeouts,
+}
+
+/// How many bytes of unfinished requests are held at once.
+#[derive(Clone, Copy, Debug)]
+pub struct InFlight {
+    /// All together.
+    pub all: usize,
+    /// From one address; trusted proxies are not counted.
+    pub per_address: usize,
+    /// With tokens of one grant.
+    pub per_grant: usize,
+}
+
+/// What bounds the connections in all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// `limits.connections`.
+    Setting,
+    /// `limits.memory` is not enough for so many.
+    Memory,
+    /// The limit of open files is not.
+    OpenFiles,
 }
 
 /// Bounds on what a client may take its time for.

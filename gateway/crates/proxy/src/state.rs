@@ -8,7 +8,7 @@ use super::backend_tokens::BackendTokens;
 use super::confirmation::TokenConfirmation;
 use super::drain::Draining;
 use super::in_flight::Budget;
-use super::lane::LaneRequests;
+use super::lane_requests::LaneRequests;
 use super::legacy_outbox::LegacyOutboxes;
 use super::mounted_backend::MountedBackend;
 use super::routes::Routes;

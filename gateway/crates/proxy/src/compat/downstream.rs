@@ -13,12 +13,13 @@ use tokio::time::{sleep, timeout};
 
 use super::response_stream::ResponseStream;
 use crate::client_watch::gone;
-use crate::context::{ProxyError, RequestContext};
+use crate::context::RequestContext;
 use crate::cors::allow_reading;
 use crate::exchange_watch::{self, ExchangeWatch, Next, Patience};
 use crate::lifetime::{self, StreamLifetime};
 use crate::mounted_backend::MountedBackend;
 use crate::policy_input;
+use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
 use crate::response_head::{self, Shape};
 use crate::response_writer;

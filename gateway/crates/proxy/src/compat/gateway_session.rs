@@ -20,7 +20,7 @@ use super::session_pool::{Key, Owner};
 use super::stateless_upstream::{self, Memory, StatelessUpstream, failed};
 use super::upstream_client::UpstreamClient;
 use super::upstream_session::{SessionError, UpstreamSession, Wire};
-use crate::context::ProxyError;
+use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
 use gateway_core::secret;
 

@@ -22,8 +22,8 @@ use super::stateless_upstream::{self, MOST_RUNNING, Memory, StatelessUpstream, f
 use super::upstream_client::UpstreamClient;
 use super::upstream_session::{UpstreamSession, Wire};
 use super::{Translator, UpstreamProtocol};
-use crate::context::ProxyError;
 use crate::legacy_outbox::LegacyOutbox;
+use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
 
 /// How many messages wait for a stream to take them. Whoever posts more waits, too.

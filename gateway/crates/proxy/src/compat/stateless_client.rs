@@ -20,8 +20,8 @@ use super::stateless_upstream::failed;
 use super::suspended_calls::SuspendedCalls;
 use super::upstream_client::UpstreamClient;
 use super::upstream_session::{SessionError, UpstreamSession, Wire};
-use crate::context::ProxyError;
 use crate::lifetime::StreamLifetime;
+use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
 use crate::sessions::StateTags;
 

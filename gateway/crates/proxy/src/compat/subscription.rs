@@ -18,8 +18,8 @@ use super::response_stream::ResponseStream;
 use super::stateless_client::server_of;
 use super::upstream_client::UpstreamClient;
 use super::upstream_session::UpstreamSession;
-use crate::context::ProxyError;
 use crate::mcp_error::{Delivery, RefusedCall};
+use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
 
 impl Translator {

@@ -102,7 +102,13 @@ impl UpstreamClient {
             }
         }
         Ok(Arc::new(Self {
-            standing: StandingContext::new(state, permit.token().clone(), mounted, context),
+            standing: StandingContext::new(
+                &state.policy,
+                state.clock,
+                permit.token().clone(),
+                mounted,
+                context,
+            ),
             delegation: permit.delegate(),
             lifetime,
             connections: Arc::clone(&state.connections),
