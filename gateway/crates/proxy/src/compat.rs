@@ -52,40 +52,38 @@
 //! capabilities and under the same grant: a backend that keeps state per session shares it between
 //! that person's conversations in that client. The crate [`mcp_protocol`] lists what is lost in messages.
 
+mod discover_fallbacks;
 mod downstream;
 mod gateway_session;
 mod legacy_sse;
+mod legacy_streams;
 mod param_headers;
+mod pending_call;
 mod plan;
 mod response_stream;
+mod session_error;
 mod session_pool;
+mod shared_session;
 mod stateless_client;
 mod stateless_upstream;
 mod subscription;
 mod suspended_calls;
+mod translator;
 mod upstream_client;
 mod upstream_session;
-
-use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 
 use http::HeaderMap;
 use mcp_protocol::jsonrpc::Body;
 use mcp_protocol::{Message, RpcError, to_stateful};
 use pingora::protocols::http::ServerSession;
-use quick_cache::sync::Cache;
 use rand::rngs::OsRng;
 
-pub(super) use self::plan::{TranslationPlan, UpstreamProtocol, family};
+pub(super) use self::plan::{TranslationPlan, family};
+pub(super) use self::translator::Translator;
 
 use self::downstream::Downstream;
 use self::gateway_session::SessionState;
-use self::legacy_sse::LegacyStreams;
-use self::param_headers::ParamHeaders;
-use self::plan::DiscoverFallbacks;
-use self::session_pool::SessionPool;
-use self::stateless_upstream::Memory;
-use self::suspended_calls::SuspendedCalls;
+use self::plan::UpstreamProtocol;
 use self::upstream_client::UpstreamClient;
 use self::upstream_session::Wire;
 use super::admission::Admitted;
@@ -97,35 +95,6 @@ use super::request::McpBody;
 use super::sessions::StateTags;
 use super::state::ProxyState;
 use gateway_core::secret;
-
-/// How many sessions in front of stateless backends are remembered beyond their ids.
-const MEMORIES: usize = 8192;
-
-/// What translations keep. All of it is bounded, and all of it may be lost.
-pub(super) struct Translator {
-    discover_fallbacks: DiscoverFallbacks,
-    pool: Arc<SessionPool>,
-    legacy_streams: Arc<LegacyStreams>,
-    memories: Cache<String, Arc<Memory>>,
-    suspended_calls: Arc<SuspendedCalls>,
-    param_headers: Arc<ParamHeaders>,
-    /// The next id of a request over a shared session.
-    requests: AtomicU64,
-}
-
-impl Default for Translator {
-    fn default() -> Self {
-        Self {
-            discover_fallbacks: DiscoverFallbacks::default(),
-            pool: Arc::default(),
-            legacy_streams: Arc::default(),
-            memories: Cache::new(MEMORIES),
-            suspended_calls: Arc::default(),
-            param_headers: Arc::default(),
-            requests: AtomicU64::new(1),
-        }
-    }
-}
 
 impl Translator {
     /// Exchanges one request of a client with a backend of another revision family.

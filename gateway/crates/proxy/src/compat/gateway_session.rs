@@ -13,13 +13,14 @@ use mcp_protocol::{Kind, Message, Object};
 use pingora::protocols::http::ServerSession;
 use rand::rngs::OsRng;
 
-use super::Translator;
 use super::downstream::{Downstream, always_ok};
 use super::response_stream::ResponseStream;
+use super::session_error::SessionError;
 use super::session_pool::{Key, Owner};
-use super::stateless_upstream::{self, Memory, StatelessUpstream, failed};
+use super::stateless_upstream::{self, Memory, StatelessUpstream};
+use super::translator::Translator;
 use super::upstream_client::UpstreamClient;
-use super::upstream_session::{SessionError, UpstreamSession, Wire};
+use super::upstream_session::{UpstreamSession, Wire, called};
 use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
 use gateway_core::secret;
@@ -297,23 +298,6 @@ fn own_key(written: &SessionState, downstream: &Downstream<'_>) -> Key {
         owner: Owner::of(&downstream.claims, &downstream.mounted.backend.mount.name),
         name: written.nonce.clone(),
     }
-}
-
-/// A request over a session, its failure told as its response.
-pub(super) fn called(
-    upstream_session: &Arc<UpstreamSession>,
-    upstream: &Arc<UpstreamClient>,
-    message: Message,
-) -> ResponseStream {
-    let (upstream_session, upstream) = (Arc::clone(upstream_session), Arc::clone(upstream));
-    ResponseStream::of(move |out| async move {
-        let id = message.id();
-        if let Err(error) = upstream_session.call(&upstream, message, out.clone()).await
-            && let Some(id) = id
-        {
-            let _ = out.send(failed(&id, &error.failure())).await;
-        }
-    })
 }
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
 //! A client of HTTP+SSE (2024-11-05) in front of a backend that has none of it: the gateway holds
 //! the stream, takes the messages that are posted for it, and answers them over the stream.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use mcp_protocol::to_stateless::{self, ClientInitialize};
 use mcp_protocol::{Id, Kind, Message};
-use parking_lot::Mutex;
 use pingora::protocols::http::ServerSession;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -16,12 +14,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::downstream::Downstream;
+use super::legacy_streams::{Named, Posted};
 use super::param_headers::ParamHeaders;
+use super::plan::UpstreamProtocol;
 use super::response_stream::{MessageSender, ResponseStream};
 use super::stateless_upstream::{self, MOST_RUNNING, Memory, StatelessUpstream, failed};
+use super::translator::Translator;
 use super::upstream_client::UpstreamClient;
-use super::upstream_session::{UpstreamSession, Wire};
-use super::{Translator, UpstreamProtocol};
+use super::upstream_session::{UpstreamSession, Wire, called};
 use crate::legacy_outbox::LegacyOutbox;
 use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
@@ -31,28 +31,6 @@ const POSTED: usize = 256;
 
 /// How long a post waits for the stream to take it.
 const TAKEN: Duration = Duration::from_secs(30);
-
-/// One message that was posted, and who posted it.
-struct Posted {
-    upstream: Arc<UpstreamClient>,
-    message: Message,
-}
-
-/// The streams that are open here, by their names.
-#[derive(Default)]
-pub(super) struct LegacyStreams(Mutex<HashMap<String, mpsc::Sender<Posted>>>);
-
-/// Keeps a stream's name for as long as it is open.
-struct Named {
-    streams: Arc<LegacyStreams>,
-    name: String,
-}
-
-impl Drop for Named {
-    fn drop(&mut self) {
-        self.streams.0.lock().remove(&self.name);
-    }
-}
 
 impl Translator {
     /// Opens a stream and serves what is posted for it until it ends.
@@ -162,8 +140,7 @@ async fn serve(
             }
             StreamUpstream::Session(upstream_session) => {
                 if message.kind() == Kind::Request {
-                    let responses =
-                        super::gateway_session::called(upstream_session, &upstream, message);
+                    let responses = called(upstream_session, &upstream, message);
                     running.spawn(forward(responses, out.clone()));
                     continue;
                 }

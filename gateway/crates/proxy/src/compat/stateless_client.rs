@@ -7,85 +7,24 @@ use std::sync::atomic::Ordering;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use mcp_protocol::to_stateful::{self, Caller, Passing, ServerInfo};
-use mcp_protocol::{CallIdentity, Id, Kind, LATEST_STATEFUL, Message, RpcError, code, meta};
-use parking_lot::Mutex;
+use mcp_protocol::{CallIdentity, Id, Kind, Message, RpcError, code, meta};
 use pingora::protocols::http::ServerSession;
 use sha2::{Digest as _, Sha256};
 
-use super::Translator;
 use super::downstream::Downstream;
+use super::pending_call::{PendingCall, Running, named};
 use super::response_stream::{MessageSender, ResponseStream};
-use super::session_pool::{Key, Owner, SessionPool};
+use super::session_error::SessionError;
+use super::session_pool::{Key, Owner};
+use super::shared_session::SharedSession;
 use super::stateless_upstream::failed;
 use super::suspended_calls::SuspendedCalls;
+use super::translator::Translator;
 use super::upstream_client::UpstreamClient;
-use super::upstream_session::{SessionError, UpstreamSession, Wire};
-use crate::lifetime::StreamLifetime;
+use super::upstream_session::{UpstreamSession, Wire};
 use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
 use crate::sessions::StateTags;
-
-/// The session that stands behind what a stateless client says.
-#[derive(Clone)]
-pub(super) struct SharedSession {
-    pool: Arc<SessionPool>,
-    key: Key,
-    wire: Wire,
-    caller: Caller,
-    lifetime: StreamLifetime,
-}
-
-impl SharedSession {
-    /// The session, opened if there is none.
-    async fn upstream_session(
-        &self,
-        upstream: &Arc<UpstreamClient>,
-    ) -> Result<Arc<UpstreamSession>, SessionError> {
-        if let Some(upstream_session) = self.pool.find(&self.key, &self.lifetime) {
-            return Ok(upstream_session);
-        }
-        let _turn = self.pool.turn(&self.key).await;
-        if let Some(upstream_session) = self.pool.find(&self.key, &self.lifetime) {
-            return Ok(upstream_session);
-        }
-        let initialize =
-            to_stateful::initialize(&self.caller, &Id::text("gateway"), LATEST_STATEFUL);
-        let upstream_session =
-            UpstreamSession::open(Arc::clone(upstream), self.wire, initialize).await?;
-        if let Some(error) = upstream_session.hello.failure() {
-            return Err(SessionError::Declined(error));
-        }
-        upstream_session
-            .notify(upstream, &to_stateful::initialized())
-            .await?;
-        self.pool.keep(
-            self.key.clone(),
-            Arc::clone(&upstream_session),
-            &self.lifetime,
-        );
-        Ok(upstream_session)
-    }
-
-    /// Forgets a session that the backend has forgotten.
-    fn lost(&self, upstream_session: &Arc<UpstreamSession>) {
-        self.pool.end_this(&self.key, upstream_session);
-    }
-}
-
-/// The session of a call, known from when it was sent.
-type Running = Arc<Mutex<Option<Arc<UpstreamSession>>>>;
-
-/// A call of a stateless client on its way.
-pub(super) struct PendingCall {
-    pub(super) responses: ResponseStream,
-    /// The session that it runs in, once it does.
-    pub(super) upstream_session: Running,
-    pub(super) shared: SharedSession,
-    pub(super) method: String,
-    pub(super) name: Option<String>,
-    /// What was judged, where the client may be asked back: a retry must be this again.
-    pub(super) identity: Option<CallIdentity>,
-}
 
 /// Who the backend of a session is.
 pub(super) fn server_of(upstream_session: &UpstreamSession) -> Option<ServerInfo> {
@@ -284,12 +223,6 @@ impl Translator {
             }
         })
     }
-}
-
-/// The tool, prompt or resource that a call names.
-pub(super) fn named(message: &Message) -> Option<String> {
-    let params = message.params();
-    params.text("name").or_else(|| params.text("uri"))
 }
 
 /// From which level on a call wants log messages, and the id to say so under.

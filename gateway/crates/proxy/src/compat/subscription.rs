@@ -11,13 +11,12 @@ use mcp_protocol::to_stateful::{self, Caller, Filter, Passing};
 use mcp_protocol::{Id, Kind, Message, Object, RpcError, meta};
 use pingora::protocols::http::ServerSession;
 
-use super::Translator;
 use super::downstream::Downstream;
-use super::gateway_session::called;
 use super::response_stream::ResponseStream;
 use super::stateless_client::server_of;
+use super::translator::Translator;
 use super::upstream_client::UpstreamClient;
-use super::upstream_session::UpstreamSession;
+use super::upstream_session::{UpstreamSession, called};
 use crate::mcp_error::{Delivery, RefusedCall};
 use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;

@@ -9,9 +9,9 @@ use parking_lot::Mutex;
 use rand::rngs::OsRng;
 use tokio::time::sleep;
 
+use super::pending_call::{PendingCall, named};
 use super::response_stream::Task;
 use super::session_pool::Owner;
-use super::stateless_client::{PendingCall, named};
 use crate::lifetime::StreamLifetime;
 use gateway_core::secret;
 

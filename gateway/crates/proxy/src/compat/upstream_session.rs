@@ -4,20 +4,22 @@
 //! Owns: the two wires. Not: whose session it is and how long it lasts (`session_pool`), nor
 //! what messages mean (the crate `mcp_protocol`).
 
+mod exchange;
 mod routes;
 
 use std::sync::Arc;
 
 use http::{HeaderName, Method};
-use mcp_protocol::{Id, Kind, Message, Object, RpcError, SharedSubscriptions, to_stateful};
+use mcp_protocol::{Id, Kind, Message, Object, SharedSubscriptions, to_stateful};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use self::exchange::{call_over_stream, read_stream, relay_response, response_in};
 use self::routes::Routes;
-use super::gateway_session::called;
 use super::response_stream::{MessageSender, ResponseStream, Task};
+use super::session_error::SessionError;
 use super::stateless_upstream::failed;
-use super::upstream_client::{More, Reader, UpstreamClient};
+use super::upstream_client::{More, UpstreamClient};
 use gateway_upstream::{Failure, endpoint_path};
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -29,48 +31,6 @@ pub(super) enum Wire {
     Streamable,
     /// HTTP+SSE.
     HttpSse,
-}
-
-/// Why a message did not get through.
-#[derive(Debug)]
-pub(super) enum SessionError {
-    /// The backend no longer knows the session: a new one is needed. It ran nothing.
-    Lost,
-    /// The exchange failed.
-    Failed(Failure),
-    /// The backend refused with this status, in words that are not MCP.
-    Refused(u16),
-    /// The backend refused `initialize` in words of MCP: its error.
-    Declined(RpcError),
-}
-
-impl From<Failure> for SessionError {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure)
-    }
-}
-
-impl SessionError {
-    /// The response to the request `id`, which it kept from an answer.
-    pub(super) fn response(self, id: &Id) -> Message {
-        match self {
-            Self::Declined(error) => Message::error(Some(id), &error),
-            other => failed(id, &other.failure()),
-        }
-    }
-
-    /// As a failure of the backend.
-    pub(super) fn failure(self) -> Failure {
-        match self {
-            Self::Failed(failure) => failure,
-            Self::Lost => Failure::Broken("it forgot the session".to_owned()),
-            Self::Refused(status) => Failure::Broken(format!("it refused with status {status}")),
-            Self::Declined(error) => Failure::Broken(format!(
-                "it refused `initialize` with error {}",
-                error.code()
-            )),
-        }
-    }
 }
 
 /// One session with a backend. Dropping it ends it there, too.
@@ -394,6 +354,23 @@ impl Drop for UpstreamSession {
     }
 }
 
+/// A request over a session, its failure told as its response.
+pub(super) fn called(
+    upstream_session: &Arc<UpstreamSession>,
+    upstream: &Arc<UpstreamClient>,
+    message: Message,
+) -> ResponseStream {
+    let (upstream_session, upstream) = (Arc::clone(upstream_session), Arc::clone(upstream));
+    ResponseStream::of(move |out| async move {
+        let id = message.id();
+        if let Err(error) = upstream_session.call(&upstream, message, out.clone()).await
+            && let Some(id) = id
+        {
+            let _ = out.send(failed(&id, &error.failure())).await;
+        }
+    })
+}
+
 /// A request that is being answered. Dropped before it is, its cancellation goes out.
 struct Pending {
     upstream_session: Arc<UpstreamSession>,
@@ -421,93 +398,4 @@ fn in_background(words: impl Future<Output = ()> + Send + 'static) {
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         runtime.spawn(words);
     }
-}
-
-/// Posts a request whose answer comes over the session's one stream.
-async fn call_over_stream(
-    upstream: &UpstreamClient,
-    endpoint: &str,
-    routes: &Routes,
-    ended: &watch::Sender<bool>,
-    request: Message,
-    out: MessageSender,
-) -> Result<(), SessionError> {
-    let answered = routes.expect(&request, out)?;
-    let id = request.id();
-    let posted = async {
-        let reply = upstream.post(endpoint, None, More::new(), &request).await?;
-        let status = reply.status;
-        reply.reader.close().await;
-        match status {
-            200..=299 => Ok(()),
-            404 => Err(SessionError::Lost),
-            _ => Err(SessionError::Refused(status)),
-        }
-    };
-    if let Err(error) = posted.await {
-        if let Some(id) = id {
-            routes.forget(&id);
-        }
-        return Err(error);
-    }
-    let mut ended = ended.subscribe();
-    tokio::select! {
-        _ = answered => Ok(()),
-        _ = ended.wait_for(|ended| *ended) => {
-            Err(Failure::Broken("its stream ended".to_owned()).into())
-        }
-    }
-}
-
-/// Passes on what stands in the answer to a request, up to the response.
-async fn relay_response(
-    id: &Id,
-    status: u16,
-    reader: &mut Reader,
-    out: MessageSender,
-) -> Result<(), SessionError> {
-    while let Some(message) = reader.next().await? {
-        let is_response = message.kind() == Kind::Response;
-        // A refusal may name no id, because its request was not read.
-        let is_ours = message.id().is_none_or(|answered| answered == *id);
-        if is_response && !is_ours {
-            continue;
-        }
-        let message = match is_response {
-            true => message.with_id(id),
-            false => message,
-        };
-        if out.send(message).await.is_err() || is_response {
-            return Ok(());
-        }
-        if !reader.is_stream() {
-            break;
-        }
-    }
-    match status {
-        200..=299 => Err(Failure::Broken("no response in its answer".to_owned()).into()),
-        _ => Err(SessionError::Refused(status)),
-    }
-}
-
-/// The first response in an answer.
-async fn response_in(reader: &mut Reader) -> Result<Option<Message>, Failure> {
-    while let Some(message) = reader.next().await? {
-        if message.kind() == Kind::Response {
-            return Ok(Some(message));
-        }
-        if !reader.is_stream() {
-            break;
-        }
-    }
-    Ok(None)
-}
-
-/// Reads the stream of an HTTP+SSE session to its end.
-async fn read_stream(mut reader: Reader, routes: Arc<Routes>, ended: watch::Sender<bool>) {
-    while let Ok(Some(message)) = reader.next().await {
-        routes.deliver(message);
-    }
-    ended.send_replace(true);
-    routes.close();
 }

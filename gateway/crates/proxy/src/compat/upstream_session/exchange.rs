@@ -1,0 +1,105 @@
+//! One request over a session: posted, its answer read where that wire has it.
+
+use std::sync::Arc;
+
+use mcp_protocol::{Id, Kind, Message};
+use tokio::sync::watch;
+
+use super::routes::Routes;
+use crate::compat::response_stream::MessageSender;
+use crate::compat::session_error::SessionError;
+use crate::compat::upstream_client::{More, Reader, UpstreamClient};
+use gateway_upstream::Failure;
+
+/// Posts a request whose answer comes over the session's one stream.
+pub(super) async fn call_over_stream(
+    upstream: &UpstreamClient,
+    endpoint: &str,
+    routes: &Routes,
+    ended: &watch::Sender<bool>,
+    request: Message,
+    out: MessageSender,
+) -> Result<(), SessionError> {
+    let answered = routes.expect(&request, out)?;
+    let id = request.id();
+    let posted = async {
+        let reply = upstream.post(endpoint, None, More::new(), &request).await?;
+        let status = reply.status;
+        reply.reader.close().await;
+        match status {
+            200..=299 => Ok(()),
+            404 => Err(SessionError::Lost),
+            _ => Err(SessionError::Refused(status)),
+        }
+    };
+    if let Err(error) = posted.await {
+        if let Some(id) = id {
+            routes.forget(&id);
+        }
+        return Err(error);
+    }
+    let mut ended = ended.subscribe();
+    tokio::select! {
+        _ = answered => Ok(()),
+        _ = ended.wait_for(|ended| *ended) => {
+            Err(Failure::Broken("its stream ended".to_owned()).into())
+        }
+    }
+}
+
+/// Passes on what stands in the answer to a request, up to the response.
+pub(super) async fn relay_response(
+    id: &Id,
+    status: u16,
+    reader: &mut Reader,
+    out: MessageSender,
+) -> Result<(), SessionError> {
+    while let Some(message) = reader.next().await? {
+        let is_response = message.kind() == Kind::Response;
+        // A refusal may name no id, because its request was not read.
+        let is_ours = message.id().is_none_or(|answered| answered == *id);
+        if is_response && !is_ours {
+            continue;
+        }
+        let message = match is_response {
+            true => message.with_id(id),
+            false => message,
+        };
+        if out.send(message).await.is_err() || is_response {
+            return Ok(());
+        }
+        if !reader.is_stream() {
+            break;
+        }
+    }
+    match status {
+        200..=299 => Err(Failure::Broken("no response in its answer".to_owned()).into()),
+        _ => Err(SessionError::Refused(status)),
+    }
+}
+
+/// The first response in an answer.
+pub(super) async fn response_in(reader: &mut Reader) -> Result<Option<Message>, Failure> {
+    while let Some(message) = reader.next().await? {
+        if message.kind() == Kind::Response {
+            return Ok(Some(message));
+        }
+        if !reader.is_stream() {
+            break;
+        }
+    }
+    Ok(None)
+}
+
+/// Reads the stream of an HTTP+SSE session to its end.
+pub(super) async fn read_stream(
+    mut reader: Reader,
+    routes: Arc<Routes>,
+    ended: watch::Sender<bool>,
+) {
+    while let Ok(Some(message)) = reader.next().await {
+        routes.deliver(message);
+    }
+    ended.send_replace(true);
+    routes.close();
+}
