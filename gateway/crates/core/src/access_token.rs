@@ -11,109 +11,31 @@ mod attenuation;
 mod backend_token;
 mod envelope;
 mod facts;
+mod keys;
 mod third_party_block;
+mod token_error;
 mod tools;
+mod verified_token;
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
-use biscuit_auth::builder::{Fact, int, string};
-use biscuit_auth::{Biscuit, KeyPair, PublicKey, error};
+use biscuit_auth::{Biscuit, error};
 
 use crate::client::ClientId;
-use crate::clock::Timestamp;
 pub use crate::grants::Tools;
 use crate::grants::{GrantId, UserId};
 use crate::protocol::bearer::BearerToken;
 use crate::protocol::resource::Resource;
-use crate::protocol::scope::Scope;
-use crate::reason::Reason;
 
 pub use self::append::{AppendError, Judged, approve, attenuate, judged};
 pub use self::attenuation::{Attenuation, Check, Constant, FailedCheck, Match, ToolCall};
 pub use self::backend_token::{BackendToken, mint_backend_token};
 pub use self::envelope::{APPENDED_BLOCKS, APPENDED_BYTES};
+pub use self::keys::Keys;
 pub use self::third_party_block::{Approval, Approver, approver_key};
+pub use self::token_error::TokenError;
+pub use self::verified_token::{Claims, LEEWAY, VerifiedToken};
 
 use self::envelope::{Appended, Block, TokenEnvelope};
-
-/// Clocks of replicas may differ by this much.
-pub const LEEWAY: Duration = Duration::from_secs(30);
-
-/// What an access token says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Claims {
-    /// The resource owner.
-    pub user: UserId,
-    /// The resource owner's login name, for the backend.
-    pub user_name: String,
-    /// The client it was issued to.
-    pub client: ClientId,
-    /// The grant it is part of: what revocation names.
-    pub grant: GrantId,
-    /// The audience.
-    pub resource: Resource,
-    /// The granted scope.
-    pub scope: Scope,
-    /// The granted tools.
-    pub tools: Tools,
-    /// When it was minted.
-    pub issued: Timestamp,
-    /// When it ends.
-    pub expires: Timestamp,
-}
-
-/// The signing keys of this installation: the active one and those that still verify.
-#[derive(Debug)]
-pub struct Keys {
-    active: u32,
-    pairs: BTreeMap<u32, KeyPair>,
-    approvers: Vec<Approver>,
-}
-
-impl Keys {
-    /// Keys by their `root_key_id`; the highest id signs. `None` if there is none.
-    pub fn new(pairs: BTreeMap<u32, KeyPair>) -> Option<Self> {
-        let active = *pairs.keys().next_back()?;
-        Some(Self {
-            active,
-            pairs,
-            approvers: Vec::new(),
-        })
-    }
-
-    /// The same keys, and those whose approvals count.
-    pub fn with_approvers(self, approvers: Vec<Approver>) -> Self {
-        Self { approvers, ..self }
-    }
-
-    /// Every public key that verifies, by its `root_key_id`.
-    pub fn public_keys(&self) -> impl Iterator<Item = (u32, PublicKey)> {
-        self.pairs.iter().map(|(id, pair)| (*id, pair.public()))
-    }
-
-    /// The id that new tokens carry.
-    pub const fn active_id(&self) -> u32 {
-        self.active
-    }
-
-    /// The public key that verifies new tokens.
-    pub fn active_public(&self) -> PublicKey {
-        self.signing().public()
-    }
-
-    fn signing(&self) -> &KeyPair {
-        self.pairs
-            .get(&self.active)
-            .expect("`new` took the active id from this map")
-    }
-
-    fn public(&self, id: Option<u32>) -> Result<PublicKey, error::Format> {
-        id.and_then(|id| self.pairs.get(&id))
-            .map(KeyPair::public)
-            .ok_or(error::Format::UnknownPublicKey)
-    }
-}
+use self::facts::{fact, moment};
 
 /// A minted token and its name.
 #[derive(Clone)]
@@ -148,95 +70,6 @@ pub fn mint(claims: &Claims, keys: &Keys) -> Result<Minted, error::Token> {
         id: authority_id(&biscuit),
         token: biscuit.to_base64()?,
     })
-}
-
-/// A token that this installation signed and that says what a token must say, narrowed as its
-/// holders wanted. It may have expired since, and its grant or one of its blocks may be revoked:
-/// both are asked at every request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct VerifiedToken {
-    ids: Vec<String>,
-    claims: Claims,
-    attenuation: Attenuation,
-    approvals: Vec<Approval>,
-}
-
-impl VerifiedToken {
-    /// The revocation id of its authority block: its name in logs.
-    pub fn id(&self) -> &str {
-        self.ids.first().map(String::as_str).unwrap_or_default()
-    }
-
-    /// The revocation ids of all its blocks, the authority block's first. Revoking one revokes
-    /// every token that was narrowed from there.
-    pub fn ids(&self) -> &[String] {
-        &self.ids
-    }
-
-    /// What it says.
-    pub const fn claims(&self) -> &Claims {
-        &self.claims
-    }
-
-    /// What its holders appended.
-    pub const fn attenuation(&self) -> &Attenuation {
-        &self.attenuation
-    }
-
-    /// What third parties approved, also what is over.
-    pub fn approvals(&self) -> &[Approval] {
-        &self.approvals
-    }
-
-    /// Whether it allows a tool: granted, and not narrowed away. `read_only`: whether the backend
-    /// says that the tool changes nothing.
-    pub fn allows_tool(&self, name: &str, read_only: bool) -> bool {
-        self.claims.tools.contains(name) && self.attenuation.allows_tool(name, read_only)
-    }
-
-    /// The moment from which it counts no more: what was minted has [`LEEWAY`] for the clocks of
-    /// replicas, what a holder wrote counts as written.
-    pub fn ends(&self) -> Timestamp {
-        let minted = self.claims.expires + LEEWAY + Duration::from_millis(1);
-        match self.attenuation.ends() {
-            Some(ends) => ends.min(minted),
-            None => minted,
-        }
-    }
-
-    /// Whether its lifetime is over; see [`VerifiedToken::ends`].
-    pub fn is_expired(&self, now: Timestamp) -> bool {
-        now >= self.ends()
-    }
-}
-
-/// Why a token is refused. All of them are 401.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum TokenError {
-    /// No Biscuit, or one of ours that lacks a fact.
-    #[error("malformed")]
-    Malformed,
-    /// Not signed with the key that it names.
-    #[error("bad signature")]
-    BadSignature,
-    /// It names a key that is not here.
-    #[error("unknown key")]
-    UnknownKey,
-    /// A block that was appended is none of those that are taken.
-    #[error("an appended block that is not of the closed form")]
-    Attenuation,
-}
-
-impl TokenError {
-    /// For the log.
-    pub const fn reason(self) -> Reason {
-        match self {
-            Self::Malformed => Reason::TokenMalformed,
-            Self::BadSignature => Reason::TokenBadSignature,
-            Self::UnknownKey => Reason::TokenKeyUnknown,
-            Self::Attenuation => Reason::TokenNarrowingRefused,
-        }
-    }
 }
 
 /// Verifies form and signatures of a presented token. Costs about 0.1 ms a block: cache the answer.
@@ -305,18 +138,6 @@ fn read_claims(authority: &Block) -> Option<Claims> {
     })
 }
 
-fn fact(name: &str, value: &str) -> Fact {
-    Fact::new(name.to_owned(), vec![string(value)])
-}
-
-/// Seconds since the epoch, as an integer: it prints as what it is and orders as it should.
-fn moment(name: &str, at: Timestamp) -> Fact {
-    Fact::new(
-        name.to_owned(),
-        vec![int(i64::try_from(at.secs()).unwrap_or(i64::MAX))],
-    )
-}
-
 fn authority_id(biscuit: &Biscuit) -> String {
     biscuit
         .revocation_identifiers()
@@ -331,9 +152,14 @@ fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    use biscuit_auth::KeyPair;
 
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::protocol::scope::Scope;
 
     fn keys(id: u32) -> Keys {
         Keys::new(BTreeMap::from([(id, KeyPair::new())])).unwrap()

@@ -8,7 +8,8 @@ use biscuit_auth::{KeyPair, PublicKey, UnverifiedBiscuit, error};
 
 use super::attenuation::{self, Check, Constant, Match};
 use super::envelope::{Appended, TokenEnvelope};
-use super::{Approval, Approver, TokenError, third_party_block};
+use super::third_party_block::{self, Approval, Approver};
+use super::token_error::TokenError;
 use crate::clock::Timestamp;
 use crate::protocol::bearer::BearerToken;
 

@@ -8,7 +8,9 @@ use std::time::Duration;
 use biscuit_auth::builder::{Term, string};
 use biscuit_auth::{Biscuit, error};
 
-use super::{Keys, VerifiedToken, fact, moment};
+use super::facts::{fact, moment};
+use super::keys::Keys;
+use super::verified_token::VerifiedToken;
 use crate::clock::Timestamp;
 
 /// How long it counts, at most.

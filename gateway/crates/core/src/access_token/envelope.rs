@@ -17,7 +17,7 @@ use biscuit_auth::format::convert::proto_block_to_token_block;
 use biscuit_auth::format::schema;
 use prost::Message as _;
 
-use super::TokenError;
+use super::token_error::TokenError;
 
 /// A holder may append so many blocks. Each costs a signature check.
 pub const APPENDED_BLOCKS: usize = 8;

@@ -1,5 +1,7 @@
-//! Facts of a block, read as they stand: no Datalog is run to learn what a token says.
+//! Facts of a block: made of values, and read as they stand. No Datalog is run to learn what a token
+//! says.
 
+use biscuit_auth::builder::{Fact, int, string};
 use biscuit_auth::format::schema::{Predicate, Term, term::Content};
 
 use super::envelope::Block;
@@ -73,4 +75,17 @@ fn exactly_one<T>(rows: impl IntoIterator<Item = T>) -> Option<T> {
     let mut rows = rows.into_iter();
     let first = rows.next()?;
     rows.next().is_none().then_some(first)
+}
+
+/// `name("value")`.
+pub(super) fn fact(name: &str, value: &str) -> Fact {
+    Fact::new(name.to_owned(), vec![string(value)])
+}
+
+/// `name(seconds)`, since the epoch, as an integer: it prints as what it is and orders as it should.
+pub(super) fn moment(name: &str, at: Timestamp) -> Fact {
+    Fact::new(
+        name.to_owned(),
+        vec![int(i64::try_from(at.secs()).unwrap_or(i64::MAX))],
+    )
 }

@@ -18,6 +18,8 @@
 //! Owns: what a policy says about a call. Not: who asks it ([`super::decide`], `gateway explain`),
 //! where the file is and when it is read again (`config`, `cli`).
 
+mod asked_arguments;
+mod authorizer;
 mod compiled;
 mod decision;
 #[cfg(test)]
@@ -40,16 +42,15 @@ mod vocabulary;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::time::Duration;
 
-use biscuit_auth::AuthorizerLimits;
 use biscuit_auth::builder::{AuthorizerBuilder, Fact};
 use biscuit_auth::error::{FailedCheck, Logic, MatchedPolicy, Token};
 use quick_cache::sync::Cache;
 
-use mcp_protocol::arguments::{Arguments, Paths};
 use mcp_protocol::jsonrpc::Keep;
 
+use self::asked_arguments::AskedArguments;
+use self::authorizer::authorize;
 use self::compiled::{Compiled, Verdict};
 use self::remembered::{LONGEST_REMEMBERED, Remembered};
 use self::stated::Call;
@@ -59,44 +60,6 @@ pub use self::environment::PolicyEnvironment;
 pub use self::facts::{Message, RequestedAction, Surroundings};
 pub use self::source::Fault;
 pub use self::vocabulary::reference;
-
-/// What an evaluation may cost. The time is tested between steps only, so what a policy may say is
-/// bounded by the reader as well.
-const LIMITS: AuthorizerLimits = AuthorizerLimits {
-    max_facts: 4000,
-    max_iterations: 100,
-    max_time: Duration::from_millis(100),
-};
-
-/// How many statements are tried to find the one that fails: a client can make them fail.
-const ALONE: usize = 32;
-
-/// Which arguments a policy asks about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum AskedArguments {
-    /// Those at these paths.
-    At(Paths),
-    /// Any of them.
-    All,
-}
-
-impl AskedArguments {
-    fn asks_for(&self, path: &str) -> bool {
-        match self {
-            Self::At(paths) => paths.contains(path),
-            Self::All => true,
-        }
-    }
-
-    /// Whether everything that is asked for is known, and no other argument could be taken for it.
-    fn are_clear(&self, arguments: &Arguments) -> bool {
-        !arguments.are_unknowable()
-            && match self {
-                Self::At(paths) => !arguments.resemble(paths),
-                Self::All => !arguments.have_twins(),
-            }
-    }
-}
 
 /// A policy that was read and found good.
 pub struct Rules {
@@ -136,15 +99,6 @@ impl fmt::Debug for Rules {
 }
 
 impl Rules {
-    /// Reads a policy. `file` is what it is called in faults, logs and records. All faults at once.
-    pub fn read(
-        file: &str,
-        text: &str,
-        environment: PolicyEnvironment,
-    ) -> Result<Self, Vec<Fault>> {
-        reader::read(file, text, environment)
-    }
-
     /// How many statements it has that decide: `check`, `allow` and `deny`.
     pub fn len(&self) -> usize {
         self.checks.len() + self.policies.len()
@@ -296,8 +250,23 @@ impl Rules {
 
     /// The facts that [`Self::judge`] goes by, as Datalog: those that the policy asks for.
     pub fn stated(&self, around: &Surroundings<'_>, asked: &RequestedAction<'_>) -> Vec<String> {
-        let facts = facts::facts(self, around, asked, false);
+        let facts = self.facts(around, asked, false);
         facts.iter().map(ToString::to_string).collect()
+    }
+
+    /// `general`: without those that differ between two calls of one tool.
+    fn facts(
+        &self,
+        around: &Surroundings<'_>,
+        asked: &RequestedAction<'_>,
+        general: bool,
+    ) -> Vec<Fact> {
+        let uses = if general {
+            &self.uses_in_general
+        } else {
+            &self.uses
+        };
+        facts::facts(uses, &self.call(around, asked))
     }
 
     fn remember(
@@ -344,7 +313,7 @@ impl Rules {
         asked: &RequestedAction<'_>,
         general: bool,
     ) -> Decision {
-        let facts = facts::facts(self, around, asked, general);
+        let facts = self.facts(around, asked, general);
         let decision = self.decision(authorize(prepared, &facts), general);
         match decision.effect {
             Effect::Failed(Failure::Evaluation(_) | Failure::Name) => Decision {
@@ -407,17 +376,4 @@ impl Rules {
             Err(error) => Decision::failed(Failure::Evaluation(error.to_string())),
         }
     }
-}
-
-fn authorize(prepared: &AuthorizerBuilder, facts: &[Fact]) -> Result<usize, Token> {
-    let mut builder = prepared.clone();
-    for fact in facts {
-        builder = builder.fact(fact.clone())?;
-    }
-    builder.build_unauthenticated()?.authorize()
-}
-
-/// A builder with the limits and with what patterns mean here.
-fn builder() -> AuthorizerBuilder {
-    patterns::registered(AuthorizerBuilder::new().set_limits(LIMITS))
 }

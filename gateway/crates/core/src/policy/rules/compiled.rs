@@ -18,7 +18,7 @@
 //!
 //! What is compiled: every `check`, `allow` and `deny` over stated facts, own facts and rules; joins,
 //! closures, collections, patterns. What is not, each with its reason ([`compile`]): rules that go by
-//! themselves, more than [`SLOTS`] variables in a statement, what is nested deeper than 64, chains of
+//! themselves, more than [`frame::SLOTS`] variables in a statement, what is nested deeper than 64, chains of
 //! rules that could reach the limit of iterations, and facts or operations that are not known here. A
 //! policy with such a statement is the reference's as a whole. So are questions about calls of which not
 //! all is known (`listing`, `partial_evaluation`).
@@ -27,6 +27,7 @@
 
 mod derivation;
 mod expression;
+mod frame;
 mod lower;
 mod operators;
 mod relation;
@@ -37,30 +38,20 @@ use biscuit_auth::builder::{CheckKind, Fact, PolicyKind, Rule};
 
 use self::derivation::Derivation;
 use self::expression::Expression;
-pub(super) use self::lower::Uncovered;
+use self::frame::{Frame, Stop};
+pub(super) use self::lower::NotCompiled;
+use self::lower::{Query, Uncovered};
 use self::relation::{Atom, Pattern, Relation, Relations};
-use super::LIMITS;
+use super::authorizer::LIMITS;
 use super::listing::Program;
 use super::stated::{Call, Flow};
 use super::value::Value;
-
-/// The most variables that a statement may have.
-const SLOTS: usize = 16;
 
 /// So many facts and members are looked at, then the reference decides.
 const MOST_STEPS: u32 = 100_000;
 
 /// So many facts that a rule made are looked through for another one that is equal.
 const LOOKED_THROUGH: usize = 64;
-
-/// A statement that is not compiled, by its number among those of its kind, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NotCompiled {
-    Rule(usize, Uncovered),
-    Check(usize, Uncovered),
-    Policy(usize, Uncovered),
-    Fact(usize, Uncovered),
-}
 
 /// A policy that is compiled.
 #[derive(Debug)]
@@ -70,13 +61,6 @@ pub(super) struct Compiled {
     rules: Vec<Derivation>,
     checks: Vec<Check>,
     policies: Vec<(Vec<Query>, PolicyKind)>,
-}
-
-/// Facts that have to be there, and what has to hold of them.
-#[derive(Debug)]
-struct Query {
-    body: Vec<Atom>,
-    conditions: Vec<Expression>,
 }
 
 #[derive(Debug)]
@@ -94,15 +78,6 @@ pub(super) struct Verdict {
     pub(super) failed: Vec<usize>,
 }
 
-/// Why nothing is decided.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stop {
-    /// The reference can't evaluate it either.
-    Error,
-    /// What the reference makes of it is not known here.
-    Unsure,
-}
-
 /// Whether and how a search ended early.
 enum End {
     Holds,
@@ -113,19 +88,6 @@ enum End {
 impl From<Stop> for End {
     fn from(stop: Stop) -> Self {
         Self::Stopped(stop)
-    }
-}
-
-/// What a decision works with.
-struct Frame<'f> {
-    slots: [Value<'f>; SLOTS],
-    steps: u32,
-}
-
-impl Frame<'_> {
-    fn step(&mut self) -> Result<(), Stop> {
-        self.steps = self.steps.checked_sub(1).ok_or(Stop::Unsure)?;
-        Ok(())
     }
 }
 

@@ -1,12 +1,12 @@
 //! What a policy is told about one call: plain values in, facts of Datalog out. Every value enters
 //! as a value, never as text that is pasted into Datalog.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
 
 use biscuit_auth::builder::Fact;
 
-use super::Rules;
 use super::stated::{self, StatedFact};
 use super::value::Value;
 use crate::access_token::Approval;
@@ -107,7 +107,7 @@ impl<'a> RequestedAction<'a> {
     }
 
     /// A call of a tool. `arguments`: `None` asks about calls of it in general, as
-    /// [`Rules::may_call`] does.
+    /// [`super::Rules::may_call`] does.
     pub const fn tool(name: &'a str, labels: Labels, arguments: Option<&'a Arguments>) -> Self {
         Self {
             message: Message::Request,
@@ -158,19 +158,8 @@ impl<'a> RequestedAction<'a> {
     }
 }
 
-/// The facts that `rules` ask for. `general`: without those that differ between two calls of one
-/// tool.
-pub(super) fn facts(
-    rules: &Rules,
-    around: &Surroundings<'_>,
-    asked: &RequestedAction<'_>,
-    general: bool,
-) -> Vec<Fact> {
-    let uses = match general {
-        false => &rules.uses,
-        true => &rules.uses_in_general,
-    };
-    let call = rules.call(around, asked);
+/// The facts of a call whose names are among those that are asked for.
+pub(super) fn facts(uses: &BTreeSet<&'static str>, call: &stated::Call<'_>) -> Vec<Fact> {
     let mut facts = Vec::with_capacity(16);
     let mut state = |name: &str, terms: &[Value<'_>]| {
         let terms: Vec<_> = terms.iter().map(Value::to_term).collect();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use biscuit_auth::builder::{Binary, Op, Predicate, Rule, Term, Unary};
 
-use super::PolicyEnvironment;
+use super::environment::PolicyEnvironment;
 use super::source::{Fault, File, NOTHING, Source, Written};
 use super::vocabulary::{self, Holds, STATED, nearest};
 

@@ -15,7 +15,8 @@ use biscuit_auth::builder::{
 };
 use biscuit_auth::error;
 
-use super::{builder, vocabulary};
+use super::authorizer::builder;
+use super::vocabulary;
 
 /// Rules, checks and policies, in order.
 #[derive(Clone)]

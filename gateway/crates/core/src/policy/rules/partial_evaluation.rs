@@ -11,7 +11,7 @@ use biscuit_auth::builder::{Expression, Fact, Op, Policy, PolicyKind, Rule, bool
 use biscuit_auth::error::Token;
 
 use super::listing::{Names, Program, relax_by};
-use super::{Decision, Effect, RequestedAction, Rules, Surroundings, facts};
+use super::{Decision, Effect, RequestedAction, Rules, Surroundings};
 
 impl Rules {
     /// The decision about a call if the facts with the names in `unknown` are not known; `None`
@@ -31,7 +31,8 @@ impl Rules {
         if missing.is_empty() {
             return Some(self.judge(around, asked));
         }
-        let known: Vec<Fact> = facts::facts(self, around, asked, false)
+        let known: Vec<Fact> = self
+            .facts(around, asked, false)
             .into_iter()
             .filter(|fact| !missing.contains(&fact.predicate.name))
             .collect();

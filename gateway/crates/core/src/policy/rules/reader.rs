@@ -9,23 +9,32 @@ use biscuit_auth::builder::{Binary, Check, Fact, Op, Policy, Rule};
 use biscuit_auth::error;
 use quick_cache::sync::Cache;
 
-use super::decision::Place;
+use super::asked_arguments::AskedArguments;
+use super::decision::{Place, Statement};
+use super::environment::PolicyEnvironment;
 use super::lint::Linter;
 use super::names::Names;
 use super::patterns::STARTS_WITH;
 use super::remembered::REMEMBERED;
 use super::source::{Fault, File, Source, each};
-use super::{
-    ALONE, AskedArguments, PolicyEnvironment, Rules, Statement, compiled, listing, patterns,
-    vocabulary,
-};
+use super::{Rules, compiled, listing, patterns, vocabulary};
 use compiled::NotCompiled;
 
-pub(super) fn read(
-    name: &str,
-    text: &str,
-    environment: PolicyEnvironment,
-) -> Result<Rules, Vec<Fault>> {
+/// How many statements are tried to find the one that fails: a client can make them fail.
+const ALONE: usize = 32;
+
+impl Rules {
+    /// Reads a policy. `file` is what it is called in faults, logs and records. All faults at once.
+    pub fn read(
+        file: &str,
+        text: &str,
+        environment: PolicyEnvironment,
+    ) -> Result<Self, Vec<Fault>> {
+        read(file, text, environment)
+    }
+}
+
+fn read(name: &str, text: &str, environment: PolicyEnvironment) -> Result<Rules, Vec<Fault>> {
     let source = Source { text };
     let file = source.parse()?;
     let mut judge = Linter::new(&source, &file, &environment);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use quick_cache::Equivalent;
 
-use super::Message;
+use super::facts::Message;
 use mcp_protocol::tool_definition::Labels;
 
 /// How many decisions are remembered, and the longest names among them.

@@ -7,10 +7,11 @@ use std::ops::ControlFlow;
 
 use mcp_protocol::arguments::Value as Argument;
 
+use super::asked_arguments::AskedArguments;
+use super::environment::PolicyEnvironment;
 use super::facts::{Message, RequestedAction, Surroundings};
 use super::value::Value;
 use super::vocabulary::WEEKDAYS;
-use super::{AskedArguments, PolicyEnvironment};
 
 /// A fact that the gateway states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use biscuit_auth::builder::Rule;
 
+use super::lower::{self, NotCompiled, Query, Uncovered};
 use super::relation::{Pattern, Relation, Relations};
-use super::{NotCompiled, Query, Uncovered, lower};
-use crate::policy::rules::LIMITS;
+use crate::policy::rules::authorizer::LIMITS;
 
 const RECURSIVE: Uncovered = "it goes by what it makes itself, or by a rule that does";
 const LONG_CHAIN: Uncovered = "too many rules go by one another";

@@ -5,8 +5,8 @@ use std::rc::Rc;
 use biscuit_auth::builder::Binary;
 use regex::Regex;
 
+use super::frame::{Frame, Stop};
 use super::operators;
-use super::{Frame, Stop};
 use crate::policy::rules::patterns::{self, NamePattern};
 use crate::policy::rules::value::{Array, Constant, Value};
 

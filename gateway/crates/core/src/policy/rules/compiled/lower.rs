@@ -7,13 +7,29 @@ use biscuit_auth::builder::{Binary, Op, Predicate, Rule, Term, Unary};
 use regex::Regex;
 
 use super::expression::{Expression, TextTest};
+use super::frame::SLOTS;
 use super::relation::{Atom, Pattern, Relations};
-use super::{Query, SLOTS};
 use crate::policy::rules::patterns::{self, NamePattern};
 use crate::policy::rules::value::Constant;
 
 /// Why a statement is left to the reference.
 pub(in crate::policy::rules) type Uncovered = &'static str;
+
+/// A statement that is not compiled, by its number among those of its kind, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::policy::rules) enum NotCompiled {
+    Rule(usize, Uncovered),
+    Check(usize, Uncovered),
+    Policy(usize, Uncovered),
+    Fact(usize, Uncovered),
+}
+
+/// Facts that have to be there, and what has to hold of them.
+#[derive(Debug)]
+pub(super) struct Query {
+    pub(super) body: Vec<Atom>,
+    pub(super) conditions: Vec<Expression>,
+}
 
 /// How deep a condition may go, and how many facts a statement may join: evaluation recurses.
 const DEEPEST: usize = 64;

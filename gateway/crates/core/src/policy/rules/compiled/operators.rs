@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use biscuit_auth::builder::Binary;
 
-use super::Stop;
+use super::frame::Stop;
 use crate::policy::rules::patterns;
 use crate::policy::rules::value::{Array, Constant, Value, includes};
 
