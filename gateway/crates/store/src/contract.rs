@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::{
-    CountKey, Cursor, Inserted, Key, KeyKind, Revocation, Store, StoreEpoch, StoreError, Table,
-    Taken,
-};
+use crate::epoch::StoreEpoch;
+use crate::error::StoreError;
+use crate::key::{CountKey, Key, KeyKind, Table};
+use crate::revocation::{Cursor, Revocation};
+use crate::store::{Inserted, Store, Taken};
 use gateway_core::clock::{Clock, Timestamp};
 
 /// Runs the whole suite, each part on a store of its own that `open` opens empty.

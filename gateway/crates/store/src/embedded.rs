@@ -29,10 +29,11 @@ use tokio::sync::{Notify, Semaphore, oneshot};
 
 use self::disk::Opener;
 use self::tables::{Batch, Change, Snapshot};
-use crate::{
-    Corrupt, CountKey, Cursor, Inserted, Key, OpenError, Revocation, Store, StoreEpoch, StoreError,
-    Table, Taken,
-};
+use crate::epoch::StoreEpoch;
+use crate::error::{Corrupt, OpenError, StoreError};
+use crate::key::{CountKey, Key, Table};
+use crate::revocation::{Cursor, Revocation};
+use crate::store::{Inserted, Store, Taken};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 

@@ -1,8 +1,10 @@
 //! Why the store did not do what was asked. Three cases that nobody may mix up: an outage passes, a
 //! conflict is no fault of anybody's, and what can't be read stays so until somebody mends it.
 
-use crate::KeyKind;
-use crate::records::PROGRAM;
+use std::path::PathBuf;
+
+use crate::key::KeyKind;
+use crate::program::PROGRAM;
 use gateway_core::reason::Reason;
 
 /// Why the store did not do what was asked.
@@ -93,6 +95,36 @@ pub fn unless_conflict<T>(outcome: Result<T, StoreError>) -> Result<Option<T>, S
         Err(StoreError::Conflict(_)) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Why a store could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The state folder has its gateway.
+    #[error(
+        "another gateway is using the state folder {}: stop it, give this one a folder of its own, \
+         or let both share a Redis", .0.display()
+    )]
+    InUse(PathBuf),
+    /// The state folder or the file in it can't be made or opened.
+    #[error("the state folder {} can't be used: {cause}", folder.display())]
+    Folder {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// There is a file, and it is not a sound store of this version.
+    #[error("the store in {} can't be read: {cause}", folder.display())]
+    Unreadable {
+        /// The folder.
+        folder: PathBuf,
+        /// What the database said.
+        cause: String,
+    },
+    /// The Redis client refuses its settings.
+    #[error("the Redis client can't be set up: {0}")]
+    Redis(String),
 }
 
 #[cfg(test)]

@@ -14,7 +14,8 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 
-use super::{Records, StoreError};
+use super::error::StoreError;
+use super::records::Records;
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::GrantId;
 
@@ -161,7 +162,7 @@ async fn write_down(uses: Weak<LastUse>, clock: Clock) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Memory;
+    use crate::memory::Memory;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
     const REST: Duration = Duration::from_secs(86_400);

@@ -26,30 +26,30 @@
 #[cfg(test)]
 mod contract;
 mod embedded;
+mod epoch;
 mod error;
 pub mod journal;
 mod key;
 mod last_use;
 mod memory;
+mod program;
 mod records;
 mod redis;
 mod revocation;
 mod revocation_view;
 mod revocation_waiters;
 mod revoke;
+mod store;
 mod url;
 
-use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
 pub use self::embedded::Embedded;
-pub use self::error::{Corrupt, StoreError, unless_conflict};
+pub use self::epoch::StoreEpoch;
+pub use self::error::{Corrupt, OpenError, StoreError, unless_conflict};
 pub use self::key::{CountKey, Key, KeyKind, Table};
 pub use self::last_use::LastUse;
 pub use self::memory::Memory;
@@ -58,12 +58,12 @@ pub use self::records::{
     Records, SetupOffer, SetupState, TakenCode, ToolsUnknown, User,
 };
 pub use self::redis::Redis;
-pub use self::revocation::Revoked;
+pub use self::revocation::{Cursor, Revocation, Revoked};
 pub use self::revocation_view::RevocationView;
+pub use self::store::{Examined, Inserted, Store, Taken};
 pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};
 
-use gateway_core::access_token::LEEWAY;
-use gateway_core::clock::{Clock, Timestamp};
+use gateway_core::clock::Clock;
 
 /// Opens the store that `url` names. A Redis server need not answer yet: until it does, every
 /// promise of it is a [`StoreError`]. `runtime` must outlive the store.
@@ -73,36 +73,6 @@ pub fn open(url: &StoreUrl, runtime: &Handle) -> Result<Arc<dyn Store>, OpenErro
         StoreUrl::Folder(folder) => Arc::new(Embedded::open(folder)?),
         StoreUrl::Redis(url) => Arc::new(Redis::open(url, runtime.clone())?),
     })
-}
-
-/// Why a store could not be opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The state folder has its gateway.
-    #[error(
-        "another gateway is using the state folder {}: stop it, give this one a folder of its own, \
-         or let both share a Redis", .0.display()
-    )]
-    InUse(PathBuf),
-    /// The state folder or the file in it can't be made or opened.
-    #[error("the state folder {} can't be used: {cause}", folder.display())]
-    Folder {
-        /// The folder.
-        folder: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// There is a file, and it is not a sound store of this version.
-    #[error("the store in {} can't be read: {cause}", folder.display())]
-    Unreadable {
-        /// The folder.
-        folder: PathBuf,
-        /// What the database said.
-        cause: String,
-    },
-    /// The Redis client refuses its settings.
-    #[error("the Redis client can't be set up: {0}")]
-    Redis(String),
 }
 
 /// Sweeps the store every ten seconds for as long as somebody else holds it.
@@ -137,175 +107,6 @@ fn level_of_failed_sweep(last: &Result<(), StoreError>, error: &StoreError) -> l
     }
 }
 
-/// What an insertion met.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Inserted {
-    /// The value is there now, durably.
-    New,
-    /// Another value was there and stays.
-    Exists(Vec<u8>),
-}
-
-/// What taking a single-use value met.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// This caller, and no other ever, has it.
-    Fresh(Vec<u8>),
-    /// Somebody had it before; this is what they got.
-    Again(Vec<u8>),
-    /// No such value, or past its time.
-    Unknown,
-}
-
-/// A position in the list of revocations; opaque outside of the store that gave it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Cursor(pub u64);
-
-/// Something was revoked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revocation {
-    /// What, as [`Revoked`] writes it.
-    pub id: String,
-    /// When the last token that it concerns ends; the entry may be forgotten then.
-    pub expires: Timestamp,
-}
-
-/// When this store was first used. A store that was emptied has a new one, and tokens older than
-/// it are refused: their revocations are gone.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoreEpoch {
-    /// A random name.
-    pub id: String,
-    /// The moment.
-    pub at: Timestamp,
-}
-
-impl StoreEpoch {
-    /// The earliest moment that a token which counts was given at. The clock that the epoch was read
-    /// from may be behind the one that a forgotten token was dated by, so the leeway between clocks
-    /// counts against a token; one that is given within it is dated by this moment
-    /// ([`Self::dates`]). In whole seconds, as tokens tell their time.
-    pub fn counts_from(&self) -> Timestamp {
-        Timestamp::from_secs((self.at + LEEWAY).secs() + 1)
-    }
-
-    /// How long from `now` until a token may be given; `None` once one may. Tokens tell whole seconds:
-    /// one given in the very second of this epoch could not be told from one that a store gave which
-    /// was first used, and emptied, in the same second. Never more than a second.
-    pub fn settles_in(&self, now: Timestamp) -> Option<Duration> {
-        let next = Timestamp::from_secs(self.at.secs() + 1);
-        (now < next).then(|| next.since(now).min(Duration::from_secs(1)))
-    }
-
-    /// The moment that a token given at `now` says it was given at.
-    pub fn dates(&self, now: Timestamp) -> Timestamp {
-        now.max(self.counts_from())
-    }
-}
-
-/// What a store's own settings mean for what is promised over it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Examined {
-    /// Why nothing will work before somebody changes something, if so.
-    pub hopeless: Option<String>,
-    /// What endangers what is kept, each with what to change.
-    pub unsafe_settings: Vec<String>,
-}
-
-/// The promises. Every write is durable before it is acknowledged. `now` decides what has expired;
-/// an expired value is never returned, whether or not it was swept.
-#[async_trait]
-pub trait Store: fmt::Debug + Send + Sync {
-    /// The epoch: `candidate` if the store is new, else the one it has.
-    async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError>;
-
-    /// The value under a key.
-    async fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError>;
-
-    /// Sets the value under a key, whatever was there, taken or not.
-    async fn put(
-        &self,
-        key: &Key,
-        value: &[u8],
-        expires: Option<Timestamp>,
-    ) -> Result<(), StoreError>;
-
-    /// Sets the value if there is none. Of concurrent callers exactly one sees [`Inserted::New`].
-    async fn insert(
-        &self,
-        key: &Key,
-        value: &[u8],
-        expires: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<Inserted, StoreError>;
-
-    /// Sets the value and its time if the present one is `seen`; [`StoreError::Conflict`] if it is
-    /// another, or none. A value that was taken stays taken.
-    async fn replace(
-        &self,
-        key: &Key,
-        seen: &[u8],
-        value: &[u8],
-        expires: Option<Timestamp>,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
-
-    /// Takes a single-use value. Of all callers ever exactly one sees [`Taken::Fresh`]; later ones
-    /// see [`Taken::Again`] until it expires.
-    async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError>;
-
-    /// Removes a value. `false` if there was none. One that is past its time may count as one that
-    /// was there.
-    async fn remove(&self, key: &Key) -> Result<bool, StoreError>;
-
-    /// Up to `limit` entries with keys after `after`, in key order. What stands where an entry should
-    /// and is none has an empty value.
-    async fn list(
-        &self,
-        table: Table,
-        after: Option<&str>,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
-
-    /// Counts one event under a key and returns how many there were in the current window, this
-    /// one included. Windows start with their first event. A crash may lose counts.
-    async fn count(
-        &self,
-        key: &CountKey,
-        window: Duration,
-        now: Timestamp,
-    ) -> Result<u64, StoreError>;
-
-    /// Appends a revocation. Every replica sees it at its next [`Store::revocations`].
-    async fn revoke(&self, revocation: &Revocation, now: Timestamp) -> Result<(), StoreError>;
-
-    /// The revocations after a cursor, in order, without those past their time, and the cursor to
-    /// go on from. [`Cursor::default`] reads from the start. The answer may be a page: go on until
-    /// the cursor stays where it is.
-    async fn revocations(
-        &self,
-        after: Cursor,
-        now: Timestamp,
-    ) -> Result<(Vec<Revocation>, Cursor), StoreError>;
-
-    /// Waits until there may be new revocations, at most `limit`. May return early for no reason.
-    /// For one waiter: a second one may be told late.
-    async fn revocation_hint(&self, limit: Duration);
-
-    /// Forgets what has expired. Called every few seconds.
-    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
-
-    /// How the store is set up, where that is not all in our hands. Says nothing of a store that does
-    /// not answer.
-    async fn examine(&self) -> Examined {
-        Examined::default()
-    }
-
-    /// Whether the store answers and takes writes.
-    async fn ping(&self, now: Timestamp) -> Result<(), StoreError>;
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -320,29 +121,5 @@ mod tests {
         assert_eq!(level(Err(corrupt.clone()), &corrupt), log::Level::Debug);
         assert_eq!(level(Err(corrupt.clone()), &away), log::Level::Debug);
         assert_eq!(level(Ok(()), &away), log::Level::Debug);
-    }
-
-    #[test]
-    fn two_epochs_that_gave_tokens_never_date_them_alike() {
-        for millis in [0, 1, 500, 999] {
-            let first = StoreEpoch {
-                id: "b_first".into(),
-                at: Timestamp::from_millis(1_000_000 + millis),
-            };
-            // The earliest moment of a token of the first, and the epoch after a wipe then.
-            let given = first.at + first.settles_in(first.at).unwrap_or_default();
-            assert_eq!(first.settles_in(given), None);
-            let second = StoreEpoch {
-                id: "b_second".into(),
-                at: given,
-            };
-            assert!(first.dates(given) < second.counts_from(), "{millis}");
-        }
-        let ahead = StoreEpoch {
-            id: "b_ahead".into(),
-            at: Timestamp::from_secs(1_000),
-        };
-        let waits = ahead.settles_in(Timestamp::from_secs(10));
-        assert_eq!(waits, Some(Duration::from_secs(1)));
     }
 }

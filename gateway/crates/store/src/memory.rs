@@ -8,9 +8,11 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{
-    CountKey, Cursor, Inserted, Key, Revocation, Store, StoreEpoch, StoreError, Table, Taken,
-};
+use crate::epoch::StoreEpoch;
+use crate::error::StoreError;
+use crate::key::{CountKey, Key, Table};
+use crate::revocation::{Cursor, Revocation};
+use crate::store::{Inserted, Store, Taken};
 use gateway_core::clock::Timestamp;
 
 /// Everything in one place, in memory, under one lock.

@@ -48,10 +48,12 @@ use redis::{Cmd, FromRedisValue, Script, ScriptInvocation};
 use tokio::runtime::Handle;
 
 use self::connection::{Request, SharedConnection};
-use crate::{
-    Corrupt, CountKey, Cursor, Examined, Inserted, Key, OpenError, RedisUrl, Revocation, Store,
-    StoreEpoch, StoreError, Table, Taken,
-};
+use crate::epoch::StoreEpoch;
+use crate::error::{Corrupt, OpenError, StoreError};
+use crate::key::{CountKey, Key, Table};
+use crate::revocation::{Cursor, Revocation};
+use crate::store::{Examined, Inserted, Store, Taken};
+use crate::url::RedisUrl;
 use gateway_core::clock::Timestamp;
 
 static VALUES: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/values.lua")));

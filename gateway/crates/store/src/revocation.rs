@@ -5,9 +5,24 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{GrantId, UserId};
+
+/// A position in the list of revocations; opaque outside of the store that gave it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Cursor(pub u64);
+
+/// Something was revoked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revocation {
+    /// What, as [`Revoked`] writes it.
+    pub id: String,
+    /// When the last token that it concerns ends; the entry may be forgotten then.
+    pub expires: Timestamp,
+}
 
 /// Something that counts no more.
 #[derive(Clone, Debug, PartialEq, Eq)]

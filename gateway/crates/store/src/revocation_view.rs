@@ -19,8 +19,11 @@ use std::time::{Duration, Instant};
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
 
+use crate::epoch::StoreEpoch;
+use crate::error::StoreError;
+use crate::revocation::{Cursor, Revocation, Revoked};
 use crate::revocation_waiters::{RevocationWaiters, WaitKeys};
-use crate::{Cursor, Revocation, Revoked, Store, StoreEpoch, StoreError};
+use crate::store::Store;
 use gateway_core::access_token::VerifiedToken;
 use gateway_core::client::ClientId;
 use gateway_core::clock::{Clock, Timestamp};
@@ -353,7 +356,7 @@ async fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Memory;
+    use crate::memory::Memory;
     use gateway_core::grants::Pin;
 
     fn revocation(id: &str, expires: Timestamp) -> Revocation {

@@ -12,7 +12,7 @@ use gateway_core::client::ClientId;
 use gateway_core::grants::{GrantId, UserId};
 use tokio::sync::Notify;
 
-use crate::Revoked;
+use crate::revocation::Revoked;
 
 /// Slots for each kind of name.
 const SLOTS: usize = 1024;

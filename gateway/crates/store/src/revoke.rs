@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
+use crate::error::StoreError;
+use crate::key::Key;
 use crate::records::Records;
-use crate::{Key, Revocation, Revoked, StoreError};
+use crate::revocation::{Revocation, Revoked};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;
 

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::moments;
-use crate::{
-    Corrupt, FormPage, GrantsOf, Key, KeyKind, Records, SetupOffer, Store, StoreError, TakenCode,
-    User,
-};
+use crate::error::{Corrupt, StoreError};
+use crate::key::{Key, KeyKind};
+use crate::records::{GrantsOf, Records, User};
+use crate::store::Store;
+use crate::{FormPage, SetupOffer, TakenCode};
 use gateway_core::client::{Allowed, Client, ClientId};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId, UserId};

@@ -10,7 +10,7 @@ use redb::backends::FileBackend;
 use redb::{Builder, Database, DatabaseError};
 
 use super::tables;
-use crate::OpenError;
+use crate::error::OpenError;
 
 /// Memory for pages of the file. What the gateway keeps is small and mostly read once.
 const CACHE: usize = 16 * 1024 * 1024;

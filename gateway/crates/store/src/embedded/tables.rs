@@ -9,7 +9,10 @@ use redb::{
     TableError, WriteTransaction,
 };
 
-use crate::{CountKey, Cursor, Inserted, Key, Revocation, StoreEpoch, Table, Taken};
+use crate::epoch::StoreEpoch;
+use crate::key::{CountKey, Key, Table};
+use crate::revocation::{Cursor, Revocation};
+use crate::store::{Inserted, Taken};
 use gateway_core::clock::Timestamp;
 
 /// The layout that this code reads and writes.

@@ -1,7 +1,11 @@
 //! Registered clients, and what a user allowed one last.
 
-use super::{Page, Record, Records, decode, encode};
-use crate::{Inserted, Key, KeyKind, StoreError, unless_conflict};
+use super::access::Records;
+use super::encoding::{Record, decode, encode};
+use super::page::Page;
+use crate::error::{StoreError, unless_conflict};
+use crate::key::{Key, KeyKind};
+use crate::store::Inserted;
 use gateway_core::client::{Allowed, Client, ClientId};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;

@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use super::{GrantsOf, Readable, Record, Records, decode, encode};
-use crate::{Inserted, Key, KeyKind, StoreError, Taken};
+use super::access::Records;
+use super::encoding::{Record, decode, encode};
+use super::grants::GrantsOf;
+use super::page::Readable;
+use crate::error::StoreError;
+use crate::key::{Key, KeyKind};
+use crate::store::{Inserted, Taken};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::authorization_code::AuthorizationCode;
 use gateway_core::secret::SecretHash;

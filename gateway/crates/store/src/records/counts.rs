@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::Records;
-use crate::{CountKey, StoreError};
+use super::access::Records;
+use crate::error::StoreError;
+use crate::key::CountKey;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;

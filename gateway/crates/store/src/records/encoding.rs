@@ -28,10 +28,9 @@
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::error::Category;
 
-use crate::{Corrupt, KeyKind, StoreError};
-
-/// The program that writes, as records name it.
-pub(crate) const PROGRAM: &str = concat!("gateway ", env!("CARGO_PKG_VERSION"));
+use crate::error::{Corrupt, StoreError};
+use crate::key::KeyKind;
+use crate::program::PROGRAM;
 
 /// What is written as a JSON object, with the version of its form.
 pub(super) trait Record: Serialize + DeserializeOwned {

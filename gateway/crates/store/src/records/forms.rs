@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Record, Records, decode, encode};
-use crate::{Inserted, Key, KeyKind, StoreError};
+use super::access::Records;
+use super::encoding::{Record, decode, encode};
+use crate::error::StoreError;
+use crate::key::{Key, KeyKind};
+use crate::store::Inserted;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::clock::Timestamp;
 
@@ -118,7 +121,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::Memory;
+    use crate::memory::Memory;
 
     #[tokio::test]
     async fn a_form_is_pressed_once_and_for_a_minute_again_with_the_same_answer() {

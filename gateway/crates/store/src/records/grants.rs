@@ -2,8 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Page, Readable, Record, Records, decode, encode};
-use crate::{Key, KeyKind, Revocation, StoreError};
+use super::access::Records;
+use super::encoding::{Record, decode, encode};
+use super::page::{Page, Readable};
+use crate::error::StoreError;
+use crate::key::{Key, KeyKind};
+use crate::revocation::Revocation;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
@@ -154,7 +158,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{Memory, RevocationView, StoreEpoch};
+    use crate::epoch::StoreEpoch;
+    use crate::memory::Memory;
+    use crate::revocation_view::RevocationView;
     use gateway_core::grants::{GrantId, Tools};
     use gateway_core::protocol::resource::Resource;
     use gateway_core::protocol::scope::Scope;

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
-use super::Records;
+use super::access::Records;
 use super::encoding::encode_value;
-use crate::{Key, KeyKind, StoreError};
+use crate::error::StoreError;
+use crate::key::{Key, KeyKind};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId, SetDigest, Tools};
 
@@ -135,7 +136,8 @@ pub(crate) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{Memory, Store};
+    use crate::memory::Memory;
+    use crate::store::Store;
     use gateway_core::client::ClientId;
     use gateway_core::clock::Clock;
     use gateway_core::grants::amendment::Amendment;

@@ -1,9 +1,11 @@
 //! When a grant was used last. A number of its own beside the grant's record, which belongs to
 //! refreshing.
 
-use super::Records;
+use super::access::Records;
 use super::encoding::{decode_value, encode_value};
-use crate::{Inserted, Key, KeyKind, StoreError, unless_conflict};
+use crate::error::{StoreError, unless_conflict};
+use crate::key::{Key, KeyKind};
+use crate::store::Inserted;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;
 

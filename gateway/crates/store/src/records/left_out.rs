@@ -5,7 +5,8 @@ use std::collections::HashSet;
 
 use parking_lot::Mutex;
 
-use crate::{KeyKind, StoreError};
+use crate::error::StoreError;
+use crate::key::KeyKind;
 
 /// So many are told of. Where a whole store is of a later version, more lines would say no more.
 const MOST: usize = 200;

@@ -4,8 +4,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::Records;
-use crate::{Corrupt, CountKey, Key, KeyKind, StoreError};
+use super::access::Records;
+use crate::error::{Corrupt, StoreError};
+use crate::key::{CountKey, Key, KeyKind};
 use gateway_core::clock::Timestamp;
 use gateway_core::secret::SecretHash;
 

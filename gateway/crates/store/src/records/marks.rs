@@ -1,7 +1,9 @@
 //! Marks of things that may happen once. A mark has no content: its key says all.
 
-use super::Records;
-use crate::{Inserted, Key, KeyKind, StoreError};
+use super::access::Records;
+use crate::error::StoreError;
+use crate::key::{Key, KeyKind};
+use crate::store::Inserted;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;
 

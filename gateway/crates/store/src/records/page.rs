@@ -4,8 +4,10 @@
 //! There is no index: a filter reads the whole table, in pages. That is for pages that a user opens
 //! and commands that an operator types, never for a call.
 
-use super::{Record, Records, decode};
-use crate::{Key, KeyKind, StoreError};
+use super::access::Records;
+use super::encoding::{Record, decode};
+use crate::error::StoreError;
+use crate::key::{Key, KeyKind};
 use gateway_core::clock::Timestamp;
 
 /// Records read in one round trip at most.

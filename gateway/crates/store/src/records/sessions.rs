@@ -1,7 +1,9 @@
 //! Browser sessions of the login pages.
 
-use super::{Record, Records, encode};
-use crate::{Key, KeyKind, StoreError};
+use super::access::Records;
+use super::encoding::{Record, encode};
+use crate::error::StoreError;
+use crate::key::{Key, KeyKind};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::secret::SecretHash;

@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Record, Records, decode, encode};
-use crate::{Key, KeyKind, StoreError};
+use super::access::Records;
+use super::encoding::{Record, decode, encode};
+use crate::error::StoreError;
+use crate::key::{Key, KeyKind};
 use gateway_core::clock::Timestamp;
 use gateway_core::secret::SecretHash;
 

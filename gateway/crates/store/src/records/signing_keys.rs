@@ -1,7 +1,9 @@
 //! The public halves of the signing keys, so that two gateways with different keys notice each other.
 
-use super::Records;
-use crate::{Inserted, Key, KeyKind, StoreError};
+use super::access::Records;
+use crate::error::StoreError;
+use crate::key::{Key, KeyKind};
+use crate::store::Inserted;
 use gateway_core::clock::Timestamp;
 
 impl Key {

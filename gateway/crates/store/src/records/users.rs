@@ -2,8 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{ATTEMPTS, Page, Readable, Record, Records, decode, encode};
-use crate::{Corrupt, Inserted, Key, KeyKind, StoreError, unless_conflict};
+use super::access::{ATTEMPTS, Records};
+use super::encoding::{Record, decode, encode};
+use super::page::{Page, Readable};
+use crate::error::{Corrupt, StoreError, unless_conflict};
+use crate::key::{Key, KeyKind};
+use crate::store::Inserted;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 

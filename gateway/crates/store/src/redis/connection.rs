@@ -20,7 +20,8 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, Notify};
 
 use super::examine::{corrupt, sentence};
-use crate::{OpenError, RedisUrl, StoreError};
+use crate::error::{OpenError, StoreError};
+use crate::url::RedisUrl;
 
 /// For one command, with a new connection if need be.
 const DEADLINE: Duration = Duration::from_secs(1);

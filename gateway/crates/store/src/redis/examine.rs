@@ -4,7 +4,8 @@ use redis::{ErrorKind, RedisError};
 
 use super::Redis;
 use super::connection::{Failure, Request};
-use crate::{Corrupt, Examined};
+use crate::error::Corrupt;
+use crate::store::Examined;
 use gateway_core::open_files;
 
 impl Redis {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::*;
-use crate::{RevocationView, StoreUrl, contract};
+use crate::contract;
+use crate::revocation_view::RevocationView;
+use crate::url::StoreUrl;
 use gateway_core::clock::Clock;
 use gateway_core::grants::GrantId;
 

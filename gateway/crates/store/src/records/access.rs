@@ -1,0 +1,109 @@
+//! Typed access to the store: reading and writing one record.
+
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use super::encoding::{Record, decode, decode_value, encode, refuse_newer};
+use super::kept_tools::KeptTools;
+use super::left_out::LeftOut;
+use crate::error::{StoreError, unless_conflict};
+use crate::key::Key;
+use crate::revocation_view::RevocationView;
+use crate::store::{Inserted, Store};
+use gateway_core::clock::Timestamp;
+
+/// How often somebody else may come between reading a record and replacing it.
+pub(super) const ATTEMPTS: usize = 8;
+
+/// Typed access to the store.
+#[derive(Clone, Debug)]
+pub struct Records {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) view: Option<Arc<RevocationView>>,
+    pub(super) kept_tools: Arc<KeptTools>,
+    pub(super) left_out: Arc<LeftOut>,
+}
+
+impl Records {
+    /// Records in `store`.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self {
+            store,
+            view: None,
+            kept_tools: Arc::default(),
+            left_out: Arc::default(),
+        }
+    }
+
+    /// The same records; what is revoked through them is known to `view` at once, so that this
+    /// replica refuses the next call without waiting for its own reading.
+    #[must_use]
+    pub fn with_view(self, view: Arc<RevocationView>) -> Self {
+        Self {
+            view: Some(view),
+            ..self
+        }
+    }
+
+    /// The promises themselves.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// The view that knows of revocations without a round trip, where there is one.
+    pub fn view(&self) -> Option<&RevocationView> {
+        self.view.as_deref()
+    }
+
+    /// A record, whatever format up to ours it has.
+    pub(super) async fn load<T: Record>(
+        &self,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<Option<T>, StoreError> {
+        let found = self.store.get(key, now).await?;
+        found.map(|bytes| decode(key.kind(), &bytes)).transpose()
+    }
+
+    /// A value that has no format.
+    pub(super) async fn load_value<T: DeserializeOwned>(
+        &self,
+        key: &Key,
+        now: Timestamp,
+    ) -> Result<Option<T>, StoreError> {
+        let found = self.store.get(key, now).await?;
+        found
+            .map(|bytes| decode_value(key.kind(), &bytes))
+            .transpose()
+    }
+
+    /// Sets a record, whatever was there; but nothing that a later version wrote is written over, also
+    /// where a replica of that version writes at this moment. [`StoreError::Conflict`] where others kept
+    /// changing it.
+    pub(super) async fn overwrite<T: Record>(
+        &self,
+        key: &Key,
+        record: &T,
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let value = encode(record);
+        let inserted = self.store.insert(key, &value, expires, now).await?;
+        let Inserted::Exists(mut seen) = inserted else {
+            return Ok(());
+        };
+        for _ in 0..ATTEMPTS {
+            refuse_newer::<T>(key.kind(), &seen)?;
+            let replaced = self.store.replace(key, &seen, &value, expires, now).await;
+            if unless_conflict(replaced)?.is_some() {
+                return Ok(());
+            }
+            match self.store.insert(key, &value, expires, now).await? {
+                Inserted::New => return Ok(()),
+                Inserted::Exists(other) => seen = other,
+            }
+        }
+        Err(StoreError::Conflict(key.kind()))
+    }
+}

@@ -1,0 +1,135 @@
+//! The promises that a store makes.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::epoch::StoreEpoch;
+use crate::error::StoreError;
+use crate::key::{CountKey, Key, Table};
+use crate::revocation::{Cursor, Revocation};
+use gateway_core::clock::Timestamp;
+
+/// What an insertion met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inserted {
+    /// The value is there now, durably.
+    New,
+    /// Another value was there and stays.
+    Exists(Vec<u8>),
+}
+
+/// What taking a single-use value met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// This caller, and no other ever, has it.
+    Fresh(Vec<u8>),
+    /// Somebody had it before; this is what they got.
+    Again(Vec<u8>),
+    /// No such value, or past its time.
+    Unknown,
+}
+
+/// What a store's own settings mean for what is promised over it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Examined {
+    /// Why nothing will work before somebody changes something, if so.
+    pub hopeless: Option<String>,
+    /// What endangers what is kept, each with what to change.
+    pub unsafe_settings: Vec<String>,
+}
+
+/// The promises. Every write is durable before it is acknowledged. `now` decides what has expired;
+/// an expired value is never returned, whether or not it was swept.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync {
+    /// The epoch: `candidate` if the store is new, else the one it has.
+    async fn epoch(&self, candidate: &StoreEpoch) -> Result<StoreEpoch, StoreError>;
+
+    /// The value under a key.
+    async fn get(&self, key: &Key, now: Timestamp) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// Sets the value under a key, whatever was there, taken or not.
+    async fn put(
+        &self,
+        key: &Key,
+        value: &[u8],
+        expires: Option<Timestamp>,
+    ) -> Result<(), StoreError>;
+
+    /// Sets the value if there is none. Of concurrent callers exactly one sees [`Inserted::New`].
+    async fn insert(
+        &self,
+        key: &Key,
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Inserted, StoreError>;
+
+    /// Sets the value and its time if the present one is `seen`; [`StoreError::Conflict`] if it is
+    /// another, or none. A value that was taken stays taken.
+    async fn replace(
+        &self,
+        key: &Key,
+        seen: &[u8],
+        value: &[u8],
+        expires: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Takes a single-use value. Of all callers ever exactly one sees [`Taken::Fresh`]; later ones
+    /// see [`Taken::Again`] until it expires.
+    async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError>;
+
+    /// Removes a value. `false` if there was none. One that is past its time may count as one that
+    /// was there.
+    async fn remove(&self, key: &Key) -> Result<bool, StoreError>;
+
+    /// Up to `limit` entries with keys after `after`, in key order. What stands where an entry should
+    /// and is none has an empty value.
+    async fn list(
+        &self,
+        table: Table,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// Counts one event under a key and returns how many there were in the current window, this
+    /// one included. Windows start with their first event. A crash may lose counts.
+    async fn count(
+        &self,
+        key: &CountKey,
+        window: Duration,
+        now: Timestamp,
+    ) -> Result<u64, StoreError>;
+
+    /// Appends a revocation. Every replica sees it at its next [`Store::revocations`].
+    async fn revoke(&self, revocation: &Revocation, now: Timestamp) -> Result<(), StoreError>;
+
+    /// The revocations after a cursor, in order, without those past their time, and the cursor to
+    /// go on from. [`Cursor::default`] reads from the start. The answer may be a page: go on until
+    /// the cursor stays where it is.
+    async fn revocations(
+        &self,
+        after: Cursor,
+        now: Timestamp,
+    ) -> Result<(Vec<Revocation>, Cursor), StoreError>;
+
+    /// Waits until there may be new revocations, at most `limit`. May return early for no reason.
+    /// For one waiter: a second one may be told late.
+    async fn revocation_hint(&self, limit: Duration);
+
+    /// Forgets what has expired. Called every few seconds.
+    async fn sweep(&self, now: Timestamp) -> Result<(), StoreError>;
+
+    /// How the store is set up, where that is not all in our hands. Says nothing of a store that does
+    /// not answer.
+    async fn examine(&self) -> Examined {
+        Examined::default()
+    }
+
+    /// Whether the store answers and takes writes.
+    async fn ping(&self, now: Timestamp) -> Result<(), StoreError>;
+}
