@@ -12,9 +12,6 @@ use super::message::{Kind, Message};
 use super::object::Object;
 use super::subscriptions::MOST_SUBSCRIPTIONS;
 
-/// The member of `_meta` that names the protocol version (2026-07-28, Versioning).
-pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-
 /// `HeaderMismatch` of 2026-07-28: a header and the body say different things.
 pub const HEADER_MISMATCH: i64 = -32020;
 

@@ -39,6 +39,7 @@ pub mod jsonrpc;
 pub mod lenient;
 pub mod media_type;
 mod message;
+pub mod meta;
 mod object;
 pub mod path_prefix;
 mod revision;
@@ -65,21 +66,3 @@ pub use subscriptions::{
     LONGEST_SUBSCRIPTIONS, MOST_SUBSCRIPTIONS, SharedSubscriptions, Subscriptions,
 };
 pub use suspension::{CallIdentity, INPUT_TIMEOUT};
-
-/// The members of `_meta` that 2026-07-28 reserves for every request and result.
-pub mod meta {
-    /// The protocol version of a request.
-    pub const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-    /// Who the client is.
-    pub const CLIENT_INFO: &str = "io.modelcontextprotocol/clientInfo";
-    /// What the client can do.
-    pub const CLIENT_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-    /// The lowest level of log messages that the client wants.
-    pub const LOG_LEVEL: &str = "io.modelcontextprotocol/logLevel";
-    /// The `subscriptions/listen` request that a notification belongs to.
-    pub const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
-    /// Who the server is.
-    pub const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
-    /// Opts a request into progress notifications; of every revision.
-    pub const PROGRESS_TOKEN: &str = "progressToken";
-}

@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 
 use crate::id::Id;
-use crate::message::Message;
+use crate::message::{Kind, Message};
 use crate::meta;
 use crate::object::Object;
 use crate::revision::{LATEST_STATEFUL, STATELESS, is_stateful_revision};
@@ -108,15 +108,15 @@ pub fn step(message: &Message) -> Step {
         Step::Refused(RpcError::new(code::INVALID_PARAMS, &sentence))
     };
     match (message.kind(), method) {
-        (crate::Kind::Response, _) => match message.id() {
+        (Kind::Response, _) => match message.id() {
             Some(id) => Step::Answer(id),
             None => Step::Ignored,
         },
-        (crate::Kind::Notification, "notifications/cancelled") => match message.cancelled() {
+        (Kind::Notification, "notifications/cancelled") => match message.cancelled() {
             Some(id) => Step::Cancel(id),
             None => Step::Ignored,
         },
-        (crate::Kind::Notification, _) => Step::Ignored,
+        (Kind::Notification, _) => Step::Ignored,
         (_, "initialize") => Step::Initialize,
         (_, "ping") => Step::Answered,
         (_, "logging/setLevel") => params

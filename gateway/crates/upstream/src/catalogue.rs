@@ -18,11 +18,12 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout};
 
+use super::backend::{Backend, IdentityHeaders};
+use super::catalogue_error::CatalogueError;
 use super::client::McpClient;
 use super::connection::{Connections, Failure};
 use super::tool::ToolListing;
 use super::tool_cache::{AGEING, BELIEVED, CachedState, ToolCache};
-use super::{Backend, IdentityHeaders};
 use gateway_core::grants::{PinKey, ToolState};
 use mcp_protocol::tool_definition::Labels;
 
@@ -47,32 +48,6 @@ const WAITING: usize = 256;
 
 /// A backend's name and the person who asked.
 type Key = (String, Option<String>);
-
-/// Why a backend's tools are not known.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum CatalogueError {
-    /// There is no backend of this name.
-    #[error("no backend has this name")]
-    UnknownBackend,
-    /// The exchange failed.
-    #[error(transparent)]
-    Failed(#[from] Failure),
-    /// It has not answered yet.
-    #[error("the backend has not answered within {} s", .0.as_secs())]
-    TooSlow(Duration),
-    /// Its program does not run, in the words of the bridge before it.
-    #[error("{0}")]
-    NotRunning(String),
-    /// It refused, with this status.
-    #[error("the backend refused with status {0}")]
-    Refused(u16),
-    /// It answers, but its list of tools is none.
-    #[error("the backend's answer to tools/list can't be read: {0}")]
-    BadList(&'static str),
-    /// It answers, but not what MCP says.
-    #[error("the backend was not understood: {0}")]
-    NotUnderstood(String),
-}
 
 /// Asks backends for their tools, and remembers how the tools stand.
 #[derive(Debug)]

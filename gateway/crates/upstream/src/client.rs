@@ -21,15 +21,15 @@ use self::answer::{Answer, result_text};
 use self::pages::Pages;
 use self::stream::Stream;
 
-use super::Backend;
-use super::catalogue::CatalogueError;
+use super::backend::Backend;
+use super::catalogue_error::CatalogueError;
 use super::connection::{Connections, Pooling};
+use super::endpoint::endpoint_path;
 use super::request::{Reached, Request, RequestError};
 use super::tool::ToolListing;
 use gateway_core::grants::PinKey;
-use mcp_protocol::calls::META_VERSION;
-use mcp_protocol::media_type;
 use mcp_protocol::scan::Scan;
+use mcp_protocol::{media_type, meta};
 
 const SESSIONS: &str = "2025-11-25";
 const STATELESS: &str = "2026-07-28";
@@ -160,8 +160,8 @@ impl McpClient<'_> {
     async fn ask_legacy(&self) -> Result<ToolListing, CatalogueError> {
         let mut stream = self.open_stream().await?;
         let endpoint = stream.wait(|event| event.name == "endpoint").await?;
-        let path = super::endpoint_path(self.backend, &stream.target, &endpoint.data)
-            .ok_or_else(garbled)?;
+        let path =
+            endpoint_path(self.backend, &stream.target, &endpoint.data).ok_or_else(garbled)?;
         self.notify(&path, &initialize(LEGACY)).await?;
         let hello = stream.answer(1).await?;
         self.notify(
@@ -330,7 +330,7 @@ fn initialize(version: &str) -> Value {
 /// What every request of 2026-07-28 says.
 fn envelope() -> Value {
     json!({"_meta": {
-        META_VERSION: STATELESS,
+        (meta::VERSION): STATELESS,
         "io.modelcontextprotocol/clientInfo": client_info(),
         "io.modelcontextprotocol/clientCapabilities": {},
     }})

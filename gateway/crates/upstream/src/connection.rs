@@ -20,7 +20,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, RetryType};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Address, Backend};
+use super::backend::{Address, Backend};
 use gateway_core::open_files;
 
 /// Kept connections are closed after this: before uvicorn and Node close theirs at 5 s, so that

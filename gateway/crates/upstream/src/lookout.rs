@@ -9,7 +9,8 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::catalogue::{Catalogue, CatalogueError};
+use super::catalogue::Catalogue;
+use super::catalogue_error::CatalogueError;
 use super::tool::ToolListing;
 
 /// What whoever reads that a backend does not answer can do.

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Backend;
+use super::backend::Backend;
 use super::client::{Found, McpClient};
 use super::connection::Connections;
 

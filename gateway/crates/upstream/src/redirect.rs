@@ -2,7 +2,8 @@
 
 use http::StatusCode;
 
-use super::{Backend, path_and_query};
+use super::backend::Backend;
+use super::endpoint::path_and_query;
 
 /// What becomes of a redirect of a backend.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,7 +49,7 @@ mod tests {
     use gateway_core::protocol::resource::Mount;
 
     use super::*;
-    use crate::Address;
+    use crate::backend::Address;
 
     fn backend() -> Backend {
         Backend {

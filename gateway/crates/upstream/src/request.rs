@@ -12,7 +12,7 @@ use http::header::LOCATION;
 use pingora::http::RequestHeader;
 use tokio::time::timeout;
 
-use super::Backend;
+use super::backend::Backend;
 use super::connection::{Connection, Connections, Failure, Pooling};
 use super::redirect::{Redirect, redirect};
 

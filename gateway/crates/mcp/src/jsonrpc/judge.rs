@@ -11,9 +11,9 @@ use super::members::{BatchSeed, Members, MembersSeed};
 use super::stand_in::HALF;
 use super::walk::{Any, Key, Keys, Scalar, ScalarValue, Text, deeper};
 use super::{Body, Keep, PARAMS_KEYS, Refused, place};
-use crate::calls::META_VERSION;
 use crate::canonical::pointer_token;
 use crate::message::{Judged, Kind, Message};
+use crate::meta;
 
 /// Of a pointer this many characters are told.
 const LONGEST_POINTER: usize = 200;
@@ -360,10 +360,10 @@ impl<'de> Visitor<'de> for Meta<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut keys = Keys::named(&[META_VERSION]);
+        let mut keys = Keys::named(&[meta::VERSION]);
         let mut version = None;
         while let Some(Key(key)) = map.next_key()? {
-            if key == META_VERSION {
+            if key == meta::VERSION {
                 version = map.next_value_seed(Text { depth: 4 })?;
             } else {
                 map.next_value_seed(Any { depth: 4 })?;

@@ -5,7 +5,7 @@ use mcp_protocol::Message;
 use serde_json::Value;
 
 use super::{garbled, readable};
-use crate::catalogue::CatalogueError;
+use crate::catalogue_error::CatalogueError;
 
 /// How much of an error's words is kept, in characters.
 const LONGEST_ERROR: usize = 300;

@@ -6,7 +6,7 @@ use mcp_protocol::tool_list;
 use serde_json::{Value, json};
 
 use super::ServerInfo;
-use crate::catalogue::CatalogueError;
+use crate::catalogue_error::CatalogueError;
 use crate::tool::{Tool, ToolListing};
 
 /// Bounds on what a backend may list.

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::{McpClient, SESSION, SESSIONS, STATELESS, VERSION, initialize};
-use crate::{CatalogueError, Failure};
+use crate::catalogue_error::CatalogueError;
+use crate::connection::Failure;
 
 /// How long one question may take. A server on stdio answers none before it has started.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::answer::{self, result_text};
 use super::{LARGEST_ANSWER, garbled, readable};
-use crate::catalogue::CatalogueError;
+use crate::catalogue_error::CatalogueError;
 use crate::connection::Connection;
 use crate::request::Reached;
 
