@@ -23,52 +23,16 @@ mod exchange;
 mod finding;
 mod form;
 mod http_client;
+mod options;
 mod private;
 mod probes;
 mod stream_recorder;
 mod target;
 mod trust;
 
-use std::path::PathBuf;
-use std::time::Duration;
-
 pub use self::check::Check;
 pub use self::finding::{Finding, Report, Verdict};
+pub use self::options::{Login, Options};
 pub use self::probes::examine;
 pub use self::target::{Target, TargetError};
 pub use self::trust::TrustError;
-use gateway_core::secret::Secret;
-
-/// What is examined, and how.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The MCP URL.
-    pub target: Target,
-    /// Who logs in.
-    pub login: Login,
-    /// Certificates to trust beside those of this machine, in PEM.
-    pub ca_file: Option<PathBuf>,
-    /// For one exchange.
-    pub timeout: Duration,
-    /// Leave out what takes a minute: the idle stream.
-    pub quick: bool,
-}
-
-/// Who logs in and decides, for the flow with a token.
-#[derive(Clone, Debug)]
-pub enum Login {
-    /// Nobody: what needs a token is skipped.
-    Nobody,
-    /// The operator, with a browser on this machine.
-    Operator {
-        /// How long to wait for the operator.
-        patience: Duration,
-    },
-    /// The doctor itself fills in the forms.
-    Unattended {
-        /// As typed into the login form.
-        name: String,
-        /// As typed into the login form.
-        password: Secret,
-    },
-}

@@ -5,32 +5,21 @@ mod authorization;
 mod authorization_request;
 mod challenge;
 mod discovery;
+mod examination;
 mod network;
 mod refresh;
 mod registration;
 mod session;
 mod streams;
 
-use super::check::Check;
+use self::examination::{Examination, Grant};
 use super::checks;
-use super::checks::discovery::{Discovery, Endpoints};
-use super::exchange::{Exchange, are_ours};
-use super::finding::{Finding, Report};
+use super::checks::discovery::Endpoints;
+use super::exchange::are_ours;
+use super::finding::Report;
 use super::http_client::HttpClient;
-use super::target::Target;
+use super::options::{Login, Options};
 use super::trust::{TrustError, client_config};
-use super::{Login, Options};
-
-/// An examination under way.
-struct Examination<'a> {
-    options: &'a Options,
-    target: &'a Target,
-    http: HttpClient,
-    /// Tells the operator what to do.
-    say: &'a (dyn Fn(&str) + Sync),
-    findings: Vec<Finding>,
-    notes: Vec<String>,
-}
 
 /// Examines a deployment. `say` shows the operator what to open in the browser.
 pub async fn examine(options: &Options, say: &(dyn Fn(&str) + Sync)) -> Result<Report, TrustError> {
@@ -101,27 +90,4 @@ impl Examination<'_> {
         self.stream_and_end(endpoints, grant, session).await;
         self.redeem_again(endpoints, grant).await;
     }
-
-    fn found(&mut self, finding: Finding) {
-        self.findings.push(finding);
-    }
-}
-
-/// A registered client.
-struct Client {
-    id: String,
-    redirect_uri: url::Url,
-    /// Waits for the operator's browser; `None` in an unattended flow.
-    callback: Option<super::callback::Callback>,
-    /// The answer to the registration.
-    registration: serde_json::Value,
-}
-
-/// What an authorized client holds.
-struct Grant {
-    client_id: String,
-    token: String,
-    refresh_token: Option<String>,
-    /// The fields of the token request that gave it.
-    redeemed: Vec<(String, String)>,
 }

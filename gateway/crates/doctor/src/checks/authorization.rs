@@ -2,7 +2,7 @@
 
 use url::Url;
 
-use super::{Problem, all_well, answer, described, document, settle, strings};
+use super::judgement::{Problem, all_well, answer, described, document, settle, strings};
 use crate::check::Check;
 use crate::exchange::Exchange;
 use crate::finding::Finding;
@@ -301,7 +301,7 @@ pub(crate) fn pkce_required(landing: Option<&Landing>, last: &Exchange) -> Findi
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict_of;
+    use super::super::judgement::verdict_of;
     use super::*;
     use crate::exchange::tests::exchange;
     use crate::finding::Verdict;

@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use super::{Problem, all_well, answer, described, document, settle};
+use super::judgement::{Problem, all_well, answer, described, document, settle};
 use crate::check::Check;
 use crate::exchange::{Answer, Exchange};
 use crate::finding::{Finding, Verdict};
@@ -226,7 +226,7 @@ fn value(text: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict_of;
+    use super::super::judgement::verdict_of;
     use super::*;
     use crate::exchange::tests::{exchange, json};
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 use url::Url;
 
-use super::{Problem, all_well, answer, described, document, refresh, settle, strings};
+use super::judgement::{Problem, all_well, answer, described, document, settle, strings};
+use super::refresh;
 use crate::check::Check;
 use crate::exchange::Exchange;
 use crate::finding::Finding;

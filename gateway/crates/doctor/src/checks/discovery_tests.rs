@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::super::verdict_of;
+use super::super::judgement::verdict_of;
 use super::*;
 use crate::exchange::tests::{exchange, json as json_exchange};
 use crate::finding::Verdict;

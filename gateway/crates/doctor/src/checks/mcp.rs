@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Problem, answer, described, settle};
+use super::judgement::{Problem, answer, described, settle};
 use crate::check::Check;
 use crate::exchange::{Answer, Exchange};
 use crate::finding::Finding;
@@ -311,7 +311,7 @@ fn refused(check: Check, status: u16, what: &str, exchange: &Exchange) -> Findin
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict_of;
+    use super::super::judgement::verdict_of;
     use super::*;
     use crate::exchange::tests::exchange;
     use crate::finding::Verdict;

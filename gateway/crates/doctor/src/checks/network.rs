@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::judgement::all_well;
 use crate::check::Check;
 use crate::exchange::{Exchange, Failure, Reader, TlsFailure};
 use crate::finding::Finding;
@@ -197,18 +198,18 @@ pub(crate) fn obstacles(log: &[Exchange]) -> Vec<Finding> {
         }
     }
     vec![
-        super::all_well(
+        all_well(
             Check::NoRedirect,
             "nothing that programs ask for redirects",
             redirects,
         ),
-        super::all_well(Check::BotPage, "no firewall or bot page answered", pages),
+        all_well(Check::BotPage, "no firewall or bot page answered", pages),
     ]
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict_of;
+    use super::super::judgement::verdict_of;
     use super::*;
     use crate::exchange::tests::exchange;
     use crate::finding::Verdict;

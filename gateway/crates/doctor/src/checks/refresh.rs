@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::{Problem, answer, described, document, settle, strings};
+use super::judgement::{Problem, answer, described, document, settle, strings};
 use crate::check::Check;
 use crate::exchange::Exchange;
 use crate::finding::Finding;
@@ -158,7 +158,7 @@ fn grace(seen: &Refreshed<'_>) -> Finding {
 mod tests {
     use serde_json::json;
 
-    use super::super::verdict_of;
+    use super::super::judgement::verdict_of;
     use super::*;
     use crate::exchange::tests::exchange;
     use crate::finding::Verdict;

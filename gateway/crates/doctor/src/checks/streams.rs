@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::settle;
+use super::judgement::{Problem, all_well, answer, described, settle};
 use crate::check::Check;
 use crate::exchange::{Exchange, shown};
 use crate::finding::{Finding, Verdict};
@@ -78,15 +78,14 @@ pub(crate) fn sse(target: &Target, trial: &SseTrial) -> Vec<Finding> {
 }
 
 fn not_opened(check: Check, exchange: &Exchange) -> Finding {
-    let absent =
-        super::answer(exchange).is_ok_and(|a| matches!(a.status.as_u16(), 400 | 404 | 405 | 406));
+    let absent = answer(exchange).is_ok_and(|a| matches!(a.status.as_u16(), 400 | 404 | 405 | 406));
     if absent || check != Check::SseFirstEvent {
         return Finding::skip(check, "the backend does not serve the older transport");
     }
-    let judged = super::answer(exchange).and_then(|answer| {
-        Err(super::Problem::Wrong(format!(
+    let judged = answer(exchange).and_then(|answer| {
+        Err(Problem::Wrong(format!(
             "GET /sse answers {}",
-            super::described(answer)
+            described(answer)
         )))
     });
     settle(check, [exchange], judged)
@@ -101,7 +100,7 @@ pub(crate) fn compression<'a>(recordings: impl IntoIterator<Item = &'a Recording
         .filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
         .map(|encoding| format!("content-encoding: {encoding}"))
         .collect();
-    super::all_well(
+    all_well(
         Check::StreamCompression,
         "event streams are not compressed",
         encodings,
@@ -148,15 +147,13 @@ fn buffering(posted: Option<&Posted>) -> Finding {
     let Some(posted) = posted else {
         return Finding::skip(check, "no message was posted");
     };
-    let judged = super::answer(&posted.exchange).and_then(|answer| {
+    let judged = answer(&posted.exchange).and_then(|answer| {
         if !answer.status.is_success() {
-            let what = super::described(answer);
-            return Err(super::Problem::Wrong(format!(
-                "a message is answered with {what}"
-            )));
+            let what = described(answer);
+            return Err(Problem::Wrong(format!("a message is answered with {what}")));
         }
         let Some(answered) = posted.answered else {
-            return Err(super::Problem::Wrong(format!(
+            return Err(Problem::Wrong(format!(
                 "no answer came on the open stream within {} s",
                 EVENT.as_secs()
             )));
@@ -207,7 +204,7 @@ pub(crate) fn idle(recording: &Recording, watched: Duration) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict_of;
+    use super::super::judgement::verdict_of;
     use super::*;
     use crate::exchange::tests::exchange;
     use mcp_protocol::sse::Event;

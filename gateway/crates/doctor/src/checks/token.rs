@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Problem, answer, described, document, settle};
+use super::judgement::{Problem, answer, described, document, settle};
 use crate::check::Check;
 use crate::exchange::Exchange;
 use crate::finding::Finding;
@@ -159,7 +159,7 @@ pub(crate) fn revocation_stream(recording: &Recording, revoked: Duration) -> Fin
 
 #[cfg(test)]
 mod tests {
-    use super::super::verdict_of;
+    use super::super::judgement::verdict_of;
     use super::*;
     use crate::exchange::tests::exchange;
     use crate::finding::Verdict;

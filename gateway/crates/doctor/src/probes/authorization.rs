@@ -6,13 +6,19 @@ use rand::rngs::OsRng;
 use url::Url;
 
 use super::authorization_request::{Request, token_request};
-use super::*;
+use super::examination::{Client, Examination, Grant};
 use crate::browser::{Browser, location};
 use crate::callback;
+use crate::check::Check;
 use crate::checks::authorization::{self, Landing};
+use crate::checks::discovery::Endpoints;
 use crate::checks::token;
+use crate::exchange::Exchange;
+use crate::finding::Finding;
 use crate::form::{Decision, Page};
 use crate::http_client::Ask;
+use crate::http_client::HttpClient;
+use crate::options::Login;
 use gateway_core::secret::Secret;
 
 /// How long the operator may think about pressing Deny as well.

@@ -6,8 +6,9 @@ use rand::rngs::OsRng;
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
-use super::*;
+use super::examination::{Client, Examination, Grant};
 use crate::checks::authorization::Landing;
+use crate::checks::discovery::Endpoints;
 use crate::checks::token;
 use crate::http_client::Ask;
 use gateway_core::secret::Secret;

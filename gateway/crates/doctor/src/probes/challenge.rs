@@ -3,10 +3,13 @@
 use http::Method;
 use url::Url;
 
-use super::*;
+use super::examination::Examination;
+use super::session::{self, discover_message, initialize_message, post};
+use crate::checks;
 use crate::checks::challenge::{Unauthenticated, metadata_url};
+use crate::checks::discovery::Discovery;
+use crate::exchange::Exchange;
 use crate::http_client::Ask;
-use crate::probes::session::{discover_message, initialize_message, post};
 
 /// A web client that asks for leave before it calls.
 const WEB_CLIENT: &str = "http://localhost:6274";

@@ -3,7 +3,10 @@
 use http::Method;
 use url::Url;
 
-use super::*;
+use super::examination::Examination;
+use crate::checks;
+use crate::checks::discovery::Discovery;
+use crate::exchange::Exchange;
 use crate::http_client::Ask;
 use crate::private::is_stray;
 use gateway_core::clock::Clock;

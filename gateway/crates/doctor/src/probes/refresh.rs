@@ -1,8 +1,11 @@
 //! The refresh token, where the metadata offers one.
 
+use super::examination::{Examination, Grant};
 use super::session::{initialize_message, post};
-use super::*;
+use crate::check::Check;
+use crate::checks::discovery::Endpoints;
 use crate::checks::refresh::{self, Refreshed};
+use crate::finding::Finding;
 use crate::http_client::Ask;
 
 impl Examination<'_> {

@@ -4,10 +4,12 @@ use http::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::*;
+use super::examination::{Client, Examination};
 use crate::callback::{self, Callback};
 use crate::checks::authorization;
+use crate::checks::discovery::Endpoints;
 use crate::http_client::Ask;
+use crate::options::Login;
 
 /// The name of the test client, the same at every run.
 const CLIENT_NAME: &str = "Gateway doctor";

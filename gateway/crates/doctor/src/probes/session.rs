@@ -4,8 +4,11 @@ use http::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::*;
+use super::examination::{Examination, Grant};
+use crate::check::Check;
 use crate::checks::mcp;
+use crate::exchange::Exchange;
+use crate::finding::Finding;
 use crate::finding::Verdict;
 use crate::http_client::Ask;
 

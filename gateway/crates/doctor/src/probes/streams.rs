@@ -7,10 +7,13 @@ use serde_json::json;
 use tokio::time::sleep;
 use url::Url;
 
+use super::examination::{Examination, Grant};
 use super::session::{Session, initialize_message, message, post};
-use super::*;
+use crate::check::Check;
+use crate::checks::discovery::Endpoints;
 use crate::checks::streams::{EVENT, Posted, SseTrial, compression, endpoint, idle, sse};
 use crate::checks::token::{self, STREAM_END};
+use crate::finding::Finding;
 use crate::finding::Verdict;
 use crate::http_client::Ask;
 use crate::stream_recorder::StreamRecorder;
