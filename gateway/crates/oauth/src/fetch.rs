@@ -1,4 +1,5 @@
-//! Guarded outgoing requests: GET of a small JSON document whose URL a stranger chose.
+//! Guarded outgoing requests: a small JSON document whose URL a stranger chose, and what an identity
+//! provider is asked.
 //!
 //! Owns: which hosts and addresses may be asked, and what an answer may cost. Not: what the
 //! document means, how long it is kept (`cache`).
@@ -14,7 +15,9 @@ use std::time::Duration;
 use self::names::Names;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_LENGTH, HOST, USER_AGENT};
+use http::header::{
+    ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT,
+};
 use http::{Method, StatusCode};
 use pingora::connectors::ConnectorOptions;
 use pingora::connectors::http::Connector;
@@ -95,6 +98,28 @@ pub struct Fetched {
     pub max_age: Option<Duration>,
 }
 
+/// What is asked for.
+#[derive(Clone, Copy)]
+pub struct Query<'a> {
+    /// Where.
+    pub url: &'a Url,
+    /// The value of `Authorization`. Never logged.
+    pub authorization: Option<&'a str>,
+    /// The form to be posted; `None`: a document is got. Never logged.
+    pub form: Option<&'a str>,
+}
+
+/// A document that came with a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// 200, or 400 or 401, with which an endpoint of OAuth says what was wrong.
+    pub status: StatusCode,
+    /// The whole body.
+    pub body: Bytes,
+    /// As [`Fetched::max_age`].
+    pub max_age: Option<Duration>,
+}
+
 /// Fetches documents. One connection a fetch: nothing is pooled, so that the address that was
 /// judged is the address that is asked.
 pub struct Fetcher {
@@ -103,6 +128,8 @@ pub struct Fetcher {
     limits: Limits,
     /// Hosts of the operator's own network, which may have private addresses and other ports.
     private_hosts: HashSet<String>,
+    /// Origins that the operator wrote with `http:`.
+    plain_origins: HashSet<String>,
 }
 
 impl Fetcher {
@@ -113,26 +140,56 @@ impl Fetcher {
             names: Names::System,
             limits,
             private_hosts: private_hosts.into_iter().collect(),
+            plain_origins: HashSet::new(),
+        }
+    }
+
+    /// The same; these origins (`http://127.0.0.1:8080`) are asked without TLS, wherever they are.
+    #[must_use]
+    pub fn with_plain_origins(self, origins: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            plain_origins: origins.into_iter().collect(),
+            ..self
         }
     }
 
     /// Gets the document at `url`.
     pub async fn get(&self, url: &Url) -> Result<Fetched, FetchError> {
-        timeout(self.limits.total, self.exchange(url))
+        let query = Query {
+            url,
+            authorization: None,
+            form: None,
+        };
+        match self.ask(query).await? {
+            Answered {
+                status: StatusCode::OK,
+                body,
+                max_age,
+            } => Ok(Fetched { body, max_age }),
+            Answered { status, .. } => Err(FetchError::Status(status)),
+        }
+    }
+
+    /// Asks, within the same bounds.
+    pub async fn ask(&self, query: Query<'_>) -> Result<Answered, FetchError> {
+        timeout(self.limits.total, self.exchange(query))
             .await
             .unwrap_or(Err(FetchError::TooSlow))
     }
 
-    async fn exchange(&self, url: &Url) -> Result<Fetched, FetchError> {
+    async fn exchange(&self, query: Query<'_>) -> Result<Answered, FetchError> {
+        let url = query.url;
         let host = url.host_str().ok_or(FetchError::Scheme)?;
-        let private = self.private_hosts.contains(host);
-        if url.scheme() != "https" || (url.port().is_some() && !private) {
+        let origin = url.origin().ascii_serialization();
+        let plain = self.plain_origins.contains(&origin);
+        let private = plain || self.private_hosts.contains(host);
+        let secure = url.scheme() == "https" && (url.port().is_none() || private);
+        if !secure && !plain {
             return Err(FetchError::Scheme);
         }
-        let address = self
-            .resolve(host, url.port().unwrap_or(443), private)
-            .await?;
-        let mut peer = HttpPeer::new(address, true, host.to_owned());
+        let port = url.port_or_known_default().unwrap_or(443);
+        let address = self.resolve(host, port, private).await?;
+        let mut peer = HttpPeer::new(address, secure, host.to_owned());
         peer.options.alpn = ALPN::H1;
         peer.options.connection_timeout = Some(self.limits.total);
 
@@ -148,14 +205,19 @@ impl Fetcher {
                     None => FetchError::Connection,
                 }
             })?;
-        let request = request(url).map_err(connection)?;
+        let request = request(query).map_err(connection)?;
         session
             .write_request_header(Box::new(request))
             .await
             .map_err(connection)?;
+        if let Some(form) = query.form {
+            let form = Bytes::copy_from_slice(form.as_bytes());
+            let sent = session.write_request_body(form, true).await;
+            sent.map_err(connection)?;
+        }
         session.finish_request_body().await.map_err(connection)?;
         session.read_response_header().await.map_err(connection)?;
-        let max_age = accept(session.response_header(), self.limits.body)?;
+        let (status, max_age) = accept(session.response_header(), self.limits.body)?;
         let mut body = Vec::new();
         while let Some(chunk) = session.read_response_body().await.map_err(connection)? {
             if body.len() + chunk.len() > self.limits.body {
@@ -163,7 +225,8 @@ impl Fetcher {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Fetched {
+        Ok(Answered {
+            status,
             body: body.into(),
             max_age,
         })
@@ -202,27 +265,41 @@ impl fmt::Debug for Fetcher {
         f.debug_struct("Fetcher")
             .field("limits", &self.limits)
             .field("private_hosts", &self.private_hosts)
+            .field("plain_origins", &self.plain_origins)
             .finish_non_exhaustive()
     }
 }
 
-fn request(url: &Url) -> pingora::Result<RequestHeader> {
+fn request(query: Query<'_>) -> pingora::Result<RequestHeader> {
+    let url = query.url;
     let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
     let authority = &url[url::Position::BeforeHost..url::Position::AfterPort];
-    let mut request = RequestHeader::build(Method::GET, target.as_bytes(), Some(4))?;
+    let method = query.form.map_or(Method::GET, |_| Method::POST);
+    let mut request = RequestHeader::build(method, target.as_bytes(), Some(6))?;
     request.insert_header(HOST, authority)?;
     request.insert_header(ACCEPT, "application/json")?;
     request.insert_header(
         USER_AGENT,
         concat!("cupcake-gateway/", env!("CARGO_PKG_VERSION")),
     )?;
+    if let Some(authorization) = query.authorization {
+        request.insert_header(AUTHORIZATION, authorization)?;
+    }
+    if let Some(form) = query.form {
+        request.insert_header(CONTENT_TYPE, "application/x-www-form-urlencoded")?;
+        request.insert_header(CONTENT_LENGTH, form.len())?;
+    }
     Ok(request)
 }
 
-fn accept(header: Option<&ResponseHeader>, limit: usize) -> Result<Option<Duration>, FetchError> {
+type Accepted = (StatusCode, Option<Duration>);
+
+fn accept(header: Option<&ResponseHeader>, limit: usize) -> Result<Accepted, FetchError> {
     let header = header.ok_or(FetchError::Connection)?;
-    if header.status != StatusCode::OK {
-        return Err(FetchError::Status(header.status));
+    let status = header.status;
+    let says_why = [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED].contains(&status);
+    if status != StatusCode::OK && !says_why {
+        return Err(FetchError::Status(status));
     }
     let text = |name: http::HeaderName| {
         header
@@ -235,7 +312,10 @@ fn accept(header: Option<&ResponseHeader>, limit: usize) -> Result<Option<Durati
     let json = media_type == "application/json"
         || (media_type.starts_with("application/") && media_type.ends_with("+json"));
     if !json {
-        return Err(FetchError::MediaType);
+        return Err(match status {
+            StatusCode::OK => FetchError::MediaType,
+            status => FetchError::Status(status),
+        });
     }
     if text(CONTENT_LENGTH)
         .parse::<usize>()
@@ -243,7 +323,7 @@ fn accept(header: Option<&ResponseHeader>, limit: usize) -> Result<Option<Durati
     {
         return Err(FetchError::TooLarge);
     }
-    Ok(max_age(text(CACHE_CONTROL)))
+    Ok((status, max_age(text(CACHE_CONTROL))))
 }
 
 /// RFC 9111 §5.2.2, as far as a private cache of one document needs it.
@@ -280,7 +360,14 @@ mod tests {
     #[test]
     fn only_a_small_json_answer_with_200_is_taken() {
         let json = ("content-type", "application/json; charset=utf-8");
-        assert_eq!(accept(Some(&response(200, &[json])), 10), Ok(None));
+        let accepted = accept(Some(&response(200, &[json])), 10);
+        assert_eq!(accepted, Ok((StatusCode::OK, None)));
+        let refused = accept(Some(&response(400, &[json])), 10);
+        assert_eq!(refused, Ok((StatusCode::BAD_REQUEST, None)));
+        let html = ("content-type", "text/html");
+        let refused = accept(Some(&response(400, &[html])), 10);
+        let status = FetchError::Status(StatusCode::BAD_REQUEST);
+        assert_eq!(refused, Err(status));
         assert_eq!(
             accept(
                 Some(&response(302, &[json, ("location", "https://10.0.0.1/")])),

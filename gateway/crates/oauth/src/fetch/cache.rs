@@ -12,7 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use url::Url;
 
-use crate::fetch::{FetchError, Fetched, Fetcher};
+use crate::fetch::{Answered, FetchError, Fetched, Fetcher, Query};
 use gateway_core::clock::Timestamp;
 
 /// How many documents are fetched at once: bounds the sockets and the memory that strangers can
@@ -144,7 +144,18 @@ impl Documents {
         outcome
     }
 
+    /// Asks for what is not kept, in a place like others.
+    pub async fn ask(&self, query: Query<'_>) -> Result<Answered, FetchError> {
+        let _places = self.places(query.url).await?;
+        self.fetcher.ask(query).await
+    }
+
     async fn fetch(&self, url: &Url) -> Result<Fetched, FetchError> {
+        let _places = self.places(url).await?;
+        self.fetcher.get(url).await
+    }
+
+    async fn places(&self, url: &Url) -> Result<[OwnedSemaphorePermit; 2], FetchError> {
         let host = shared(&self.hosts, url.host_str().unwrap_or_default(), || {
             Semaphore::new(AT_ONCE_FROM_A_HOST)
         })?;
@@ -153,12 +164,8 @@ impl Documents {
             let all = self.at_once.clone().acquire_owned().await.ok()?;
             Some::<[OwnedSemaphorePermit; 2]>([host, all])
         };
-        let _places = timeout(PATIENCE, places)
-            .await
-            .ok()
-            .flatten()
-            .ok_or(FetchError::Busy)?;
-        self.fetcher.get(url).await
+        let places = timeout(PATIENCE, places).await.ok().flatten();
+        places.ok_or(FetchError::Busy)
     }
 
     fn fresh(&self, url: &Url, now: Timestamp) -> Option<Kept> {
