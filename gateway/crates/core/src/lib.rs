@@ -35,6 +35,7 @@ pub mod browser_session;
 pub mod client;
 pub mod clock;
 pub mod grants;
+pub mod login_rules;
 pub mod open_files;
 pub mod policy;
 pub mod protocol;
