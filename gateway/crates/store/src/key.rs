@@ -19,7 +19,8 @@ pub enum Table {
     /// Marks of things that may happen once, such as a consent form.
     Once,
     /// Single values: the setup code, fingerprints of keys, what a user allowed a client last,
-    /// when a grant was used, what it allowed before it was amended.
+    /// when a grant was used, what it allowed before it was amended, whose an account at an identity
+    /// provider is.
     Setting,
 }
 
@@ -71,8 +72,12 @@ pub enum KeyKind {
     EndedGrant,
     /// An address, account or browser that has to wait before the next login.
     LoginLock,
+    /// A login that was begun at an identity provider.
+    ProviderLogin,
     /// The setup code.
     Setup,
+    /// Whose an account at an identity provider is.
+    Identity,
     /// The public half of a signing key.
     SigningKey,
     /// When a grant was used last.
@@ -92,12 +97,17 @@ impl KeyKind {
             Self::Grant => Table::Grant,
             Self::Code => Table::Code,
             Self::Session => Table::Session,
-            Self::FormAnswer | Self::UsedAssertion | Self::EndedGrant | Self::LoginLock => {
-                Table::Once
-            }
-            Self::Setup | Self::SigningKey | Self::LastUse | Self::Allowed | Self::EarlierTools => {
-                Table::Setting
-            }
+            Self::FormAnswer
+            | Self::UsedAssertion
+            | Self::EndedGrant
+            | Self::LoginLock
+            | Self::ProviderLogin => Table::Once,
+            Self::Setup
+            | Self::Identity
+            | Self::SigningKey
+            | Self::LastUse
+            | Self::Allowed
+            | Self::EarlierTools => Table::Setting,
         }
     }
 }
@@ -114,7 +124,9 @@ impl fmt::Display for KeyKind {
             Self::UsedAssertion => "used assertion",
             Self::EndedGrant => "ended grant",
             Self::LoginLock => "login lock",
+            Self::ProviderLogin => "login at a provider",
             Self::Setup => "setup code",
+            Self::Identity => "account at a provider",
             Self::SigningKey => "signing key",
             Self::LastUse => "last use",
             Self::Allowed => "allowed client",

@@ -20,6 +20,11 @@ impl CountKey {
         Self::new(format!("registrations-again/{network}"))
     }
 
+    /// Of logins that were begun at identity providers, from a network.
+    pub fn provider_logins(network: &str) -> Self {
+        Self::new(format!("provider-logins/{network}"))
+    }
+
     /// Of a client's assertions.
     pub fn assertions(client: &ClientId) -> Self {
         Self::new(format!("assertions/{client}"))

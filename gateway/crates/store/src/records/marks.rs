@@ -1,16 +1,31 @@
 //! Marks of things that may happen once. A mark has no content: its key says all.
 
+use std::time::Duration;
+
 use super::access::Records;
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
 use crate::store::Inserted;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;
+use gateway_core::secret::Secret;
+
+const CLOCKS: Duration = Duration::from_secs(180);
+
+/// No longer is the mark of a logout token kept, whatever it says of its end.
+const LONGEST_LOGOUT: Duration = Duration::from_secs(24 * 3600);
 
 impl Key {
     /// Of the mark that a client assertion was used: `name` names it among all of all clients.
     pub fn used_assertion(name: &str) -> Self {
         Self::new(KeyKind::UsedAssertion, name)
+    }
+
+    /// Of the mark that a provider's logout token was used.
+    fn used_logout(issuer: &str, id: &str) -> Self {
+        let hash = |text: &str| Secret::presented(text).hash().as_str().to_owned();
+        let both = hash(&format!("{} {}", hash(issuer), hash(id)));
+        Self::new(KeyKind::UsedAssertion, format!("logout:{both}"))
     }
 
     /// Of the mark that a grant without a record was ended.
@@ -20,6 +35,19 @@ impl Key {
 }
 
 impl Records {
+    /// Whether a provider's logout token comes for the first time.
+    pub async fn first_logout(
+        &self,
+        issuer: &str,
+        id: &str,
+        ends: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        // Later than any clock of a replica would believe it.
+        let until = (ends + CLOCKS).min(now + LONGEST_LOGOUT);
+        self.once(&Key::used_logout(issuer, id), until, now).await
+    }
+
     /// Marks something that may happen once; `true` for the first caller only.
     pub async fn once(
         &self,

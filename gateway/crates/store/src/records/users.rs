@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::{ATTEMPTS, Records};
 use super::encoding::{Record, decode, encode};
+use super::identities::Identity;
 use super::page::{Page, Readable};
 use crate::error::{Corrupt, StoreError, unless_conflict};
 use crate::key::{Key, KeyKind};
@@ -18,7 +19,7 @@ pub struct User {
     pub id: UserId,
     /// The login name as its owner writes it.
     pub name: String,
-    /// Argon2id, in the PHC string format.
+    /// Argon2id, in the PHC string format; empty: the person has no password.
     pub password_hash: String,
     /// When the user was added.
     pub created: Timestamp,
@@ -31,6 +32,9 @@ pub struct User {
     /// What browser sessions stand for besides the password: with another text they are over.
     #[serde(default)]
     pub sessions: String,
+    /// The accounts at identity providers that this person logs in with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<Identity>,
 }
 
 /// Why a user may not log in.
@@ -54,7 +58,28 @@ impl User {
             disabled: None,
             configured: false,
             sessions: String::new(),
+            identities: Vec::new(),
         }
+    }
+
+    /// The hash of the password, if the person has one.
+    pub fn password(&self) -> Option<&str> {
+        Some(self.password_hash.as_str()).filter(|hash| !hash.is_empty())
+    }
+
+    /// The account of this subject of an issuer, if it is this person's.
+    pub fn identity(&self, issuer: &str, subject: &str) -> Option<&Identity> {
+        let mut identities = self.identities.iter();
+        identities.find(|identity| identity.is(issuer, subject))
+    }
+
+    /// The same person with what a provider said last.
+    #[must_use]
+    pub fn with_identity(mut self, identity: Identity) -> Self {
+        self.identities
+            .retain(|other| !other.is(&identity.issuer, &identity.subject));
+        self.identities.push(identity);
+        self
     }
 
     /// What a browser session of this user stands for.
