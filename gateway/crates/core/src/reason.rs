@@ -58,6 +58,26 @@ reasons! {
     InConfiguration = "in_configuration", "This stands in the configuration.", "Change it there and restart the gateway.";
     AdminTokenWrong = "admin_token_wrong", "A request to the operator's API does not carry the token of this gateway.", "Run the command as the gateway's user with its configuration: the token is admin.token in keys_dir.";
     AdminRequestForeign = "admin_request_foreign", "A request to the operator's API comes from a web page, or is for a host by name.", "Ask the address of admin_listen itself, from a program.";
+    // Login with an identity provider
+    ProviderUnreachable = "provider_unreachable", "The identity provider could not be reached.", "Try again, or log in another way; the operator checks that this machine reaches the provider's issuer. Whoever is connected stays so.";
+    ProviderDocumentInvalid = "provider_document_invalid", "What the identity provider says of itself is not as it must be.", "The page and the log name what is wrong; login.issuer must be written as the provider's discovery document has it.";
+    ProviderRefused = "provider_refused", "The identity provider did not log this person in.", "Start again; if it recurs, the operator compares client_id, secret and callback URL with those at the provider: the page and the log have its own words.";
+    ProviderAnswerInvalid = "provider_answer_invalid", "The identity provider answered something that can't be taken.", "Start again; if it recurs, the page and the log name what is wrong.";
+    LoginStateUnknown = "login_state_unknown", "This login was not begun in this browser, is over ten minutes old, or was already used.", "Start again from the login page; allow cookies for this site.";
+    LoginIssuerMismatch = "login_issuer_mismatch", "The answer comes from another identity provider than the one that was asked.", "Start again; if it recurs, somebody may be mixing up providers: the operator checks login.issuer.";
+    IdTokenMalformed = "id_token_malformed", "The identity provider's token is none that can be read.", "The log names what is wrong with it; the provider must mend it.";
+    IdTokenAlgorithm = "id_token_algorithm", "The identity provider's token is not signed in a way that is taken.", "Set the provider to sign with RS256, ES256 or EdDSA; `none` and HMAC are never taken.";
+    IdTokenKeyUnknown = "id_token_key_unknown", "The identity provider's token is signed with a key that the provider does not publish.", "Start again; if it recurs, the provider's jwks_uri does not have the key that it signs with, or several that it may be.";
+    IdTokenSignature = "id_token_signature", "The signature of the identity provider's token is wrong.", "Start again; if it recurs, somebody changes what the provider sends.";
+    IdTokenIssuer = "id_token_issuer", "The identity provider's token names another issuer.", "login.issuer must be the issuer that the provider's tokens name.";
+    IdTokenAudience = "id_token_audience", "The identity provider's token is for another application.", "Compare login.client_id with the one at the provider.";
+    IdTokenNonce = "id_token_nonce", "The identity provider's token belongs to another login.", "Start again; the provider must send back the nonce that it was sent.";
+    IdTokenExpired = "id_token_expired", "The identity provider's token is over, or not valid yet.", "Check the clocks of this machine and of the provider.";
+    PersonNotAllowed = "person_not_allowed", "The identity provider knows this person, and no rule of this gateway lets them in.", "Log in there with another account, or ask the operator: login.allow says who may come in.";
+    IdentityTaken = "identity_taken", "This account at the identity provider belongs to another person here.", "Log in with it and use that person; an account stands for one person only.";
+    LoginAgain = "login_again", "What the identity provider said of this person is too old to go on with.", "Reconnect in the app, which leads through the provider's login again; login.groups_max_age sets the time.";
+    PasswordLoginOff = "password_login_off", "Passwords are for the owner only here.", "Log in with an identity provider.";
+    LogoutTokenInvalid = "logout_token_invalid", "The identity provider's logout token was not accepted.", "The error description and the log name what is wrong; compare login.issuer and login.client_id with the provider's.";
     // Token endpoint
     ClientAuthenticationFailed = "client_authentication_failed", "The client did not authenticate with its registered method.", "Remove the connection in the app and add it again.";
     ClientAssertionInvalid = "client_assertion_invalid", "The client's signed assertion was not accepted.", "The error description names what is wrong; check the client's clock and its published keys.";
