@@ -11,7 +11,7 @@ use std::time::Instant;
 use gateway::config;
 use gateway::config::layers::Layers;
 use gateway_core::clock::Clock;
-use gateway_core::policy::rules::{PolicyEnvironment, RequestedAction, Rules, Surroundings};
+use gateway_core::policy::rules::{RequestedAction, GroupMembers, PolicyEnvironment, Rules, Surroundings};
 use mcp_protocol::jsonrpc::judge_arguments;
 use mcp_protocol::tool_definition::Labels;
 
@@ -50,6 +50,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     };
     let around = Surroundings {
         user: "alice",
+        groups: &[],
         client: "our-editor",
         grant: "g_0123456789",
         scopes: &["mcp"],
@@ -113,7 +114,7 @@ fn environment() -> Result<PolicyEnvironment, Box<dyn std::error::Error>> {
         names.iter().map(|name| (*name).to_owned()).collect()
     };
     Ok(PolicyEnvironment {
-        groups: BTreeMap::from([("staff".to_owned(), names(&["alice", "bob"]))]),
+        groups: BTreeMap::from([("staff".to_owned(), GroupMembers::from(["alice", "bob"]))]),
         networks: BTreeMap::from([("office".to_owned(), vec!["192.0.2.0/24".parse()?])]),
         backends: names(&["documents"]),
         approvers: names(&["ops"]),

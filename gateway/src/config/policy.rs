@@ -1,7 +1,7 @@
 //! `[policy]`, `[[group]]`, `[[network]]` and `approvers`: the policy file, and the names that it may
 //! speak of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::config::settings::{Pairs, settings};
 use crate::config::values;
 use gateway_core::access_token::{self, Approver};
 use gateway_core::client::Client;
-use gateway_core::policy::rules::{PolicyEnvironment, Rules};
+use gateway_core::policy::rules::{GroupMembers, PolicyEnvironment, Rules};
 
 /// A policy is read by people; one that is larger is some other file.
 const LARGEST: usize = 256 * 1024;
@@ -139,7 +139,7 @@ pub(super) fn policy(
     }
 }
 
-fn groups(reader: &mut Reader<'_>) -> BTreeMap<String, BTreeSet<String>> {
+fn groups(reader: &mut Reader<'_>) -> BTreeMap<String, GroupMembers> {
     let mut groups = BTreeMap::new();
     for table in reader.tables("group") {
         let GroupKeys { name, users } = GroupKeys::read(reader, &table);
@@ -148,7 +148,10 @@ fn groups(reader: &mut Reader<'_>) -> BTreeMap<String, BTreeSet<String>> {
             &mut groups,
             &table,
             name,
-            users.into_iter().collect(),
+            GroupMembers {
+                users: users.into_iter().collect(),
+                ..GroupMembers::default()
+            },
         );
     }
     groups

@@ -15,7 +15,7 @@ use std::time::Instant;
 use gateway_core::access_token::Approval;
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::rules::{
-    Decision, PolicyEnvironment, RequestedAction, Rules, Surroundings,
+    RequestedAction, Decision, GroupMembers, PolicyEnvironment, Rules, Surroundings,
 };
 use mcp_protocol::jsonrpc::judge_arguments;
 use mcp_protocol::tool_definition::Labels;
@@ -85,6 +85,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }];
     let around = Surroundings {
         user: "alice",
+        groups: &[],
         client: "our-editor",
         grant: "g_0123456789",
         scopes: &["mcp"],
@@ -139,7 +140,7 @@ fn read(file: &str) -> Result<Rules, Box<dyn std::error::Error>> {
         names.iter().map(|name| (*name).to_owned()).collect()
     };
     let environment = PolicyEnvironment {
-        groups: BTreeMap::from([("staff".to_owned(), names(&["alice", "bob"]))]),
+        groups: BTreeMap::from([("staff".to_owned(), GroupMembers::from(["alice", "bob"]))]),
         networks: BTreeMap::from([("office".to_owned(), vec!["192.0.2.0/24".parse()?])]),
         backends: names(&["documents"]),
         approvers: names(&["ops"]),

@@ -59,6 +59,9 @@ pub fn mint(claims: &Claims, keys: &Keys) -> Result<Minted, error::Token> {
         .fact(fact("resource", claims.resource.as_str()))?
         .fact(moment("issued", claims.issued))?
         .fact(moment("expires", claims.expires))?;
+    for group in &claims.groups {
+        builder = builder.fact(fact("provider_group", group))?;
+    }
     for token in claims.scope.iter() {
         builder = builder.fact(fact("scope", token))?;
     }
@@ -128,6 +131,7 @@ fn read_claims(authority: &Block) -> Option<Claims> {
     Some(Claims {
         user: UserId::new(authority.only_text("user")?),
         user_name: authority.only_text("user_name")?,
+        groups: authority.texts("provider_group")?,
         client: ClientId::new(authority.only_text("client")?),
         grant: GrantId::new(authority.only_text("grant")?),
         resource: Resource::from_token(authority.only_text("resource")?),
@@ -169,6 +173,7 @@ mod tests {
         Claims {
             user: UserId::new("u_1"),
             user_name: "alice \"); admin(\"x".to_owned(),
+            groups: Vec::new(),
             client: ClientId::new("c_1"),
             grant: GrantId::new("g_1"),
             resource: Resource::from_token("https://mcp.example.com/mcp"),

@@ -136,6 +136,7 @@ fn issue(
     let claims = Claims {
         user: grant.user.clone(),
         user_name: grant.user_name.clone(),
+        groups: Vec::new(),
         client: grant.client.clone(),
         grant: grant.id.clone(),
         resource: grant.resource.clone(),

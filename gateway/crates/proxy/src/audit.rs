@@ -213,6 +213,7 @@ fn facts(
     let message = call.map(sent).or(context.sent);
     Some(Facts {
         user_name: context.user_name.clone(),
+        groups: context.groups.clone(),
         scope: context.scope.clone(),
         message,
         result: call

@@ -24,6 +24,8 @@ pub(super) struct RequestContext {
     pub(super) client: String,
     pub(super) grant: String,
     pub(super) user_name: String,
+    /// Of identity providers.
+    pub(super) groups: Vec<String>,
     pub(super) scope: String,
     pub(super) call: String,
     /// What is sent, once that is known.
@@ -45,6 +47,7 @@ impl RequestContext {
             client: String::new(),
             grant: String::new(),
             user_name: String::new(),
+            groups: Vec::new(),
             scope: String::new(),
             call: String::new(),
             sent: None,
@@ -70,6 +73,7 @@ impl RequestContext {
         claims.client.as_str().clone_into(&mut self.client);
         claims.grant.as_str().clone_into(&mut self.grant);
         claims.user_name.clone_into(&mut self.user_name);
+        claims.groups.clone_into(&mut self.groups);
         self.scope = claims.scope.to_string();
     }
 

@@ -47,6 +47,7 @@ impl<'a> DecisionContext<'a> {
         let claims = self.token.claims();
         Surroundings {
             user: &claims.user_name,
+            groups: &claims.groups,
             client: claims.client.as_str(),
             grant: claims.grant.as_str(),
             scopes: &self.scopes,

@@ -204,6 +204,7 @@ mod tests {
         Claims {
             user: UserId::new("u_1"),
             user_name: "alice".to_owned(),
+            groups: Vec::new(),
             client: ClientId::new("c_1"),
             grant: GrantId::new("g_1"),
             resource: Resource::from_token("https://h/notes/mcp"),

@@ -245,6 +245,7 @@ mod tests {
         Claims {
             user: UserId::new(user),
             user_name: "alice".to_owned(),
+            groups: Vec::new(),
             client: ClientId::new(client),
             grant: GrantId::new("g_1"),
             resource: Resource::from_token("https://h/mcp"),

@@ -267,6 +267,7 @@ mod tests {
         let claims = Claims {
             user: UserId::new("u_1"),
             user_name: "älice".to_owned(),
+            groups: Vec::new(),
             client: ClientId::new("c_1"),
             grant: GrantId::new("g_1"),
             resource: Resource::from_token("https://h/mcp"),

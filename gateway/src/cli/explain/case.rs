@@ -264,6 +264,7 @@ impl<'a> Case<'a> {
         let claims = token.claims();
         Surroundings {
             user: &claims.user_name,
+            groups: &claims.groups,
             client: claims.client.as_str(),
             grant: claims.grant.as_str(),
             scopes,
@@ -392,6 +393,7 @@ impl Explain {
         let claims = Claims {
             user: UserId::new("u_of-this-question"),
             user_name: self.user.clone().unwrap_or_default(),
+            groups: Vec::new(),
             client: ClientId::new(client),
             grant: GrantId::new("g_of-this-question"),
             resource: backend.mount.resource(&config.issuer),

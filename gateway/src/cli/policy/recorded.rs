@@ -250,8 +250,10 @@ impl<'l> Recorded<'l> {
         let mount = mounts.find(|mount| mount.name == backend);
         let resource = mount.map(|mount| mount.resource(&config.issuer));
         let approvals = self.approvals();
+        let groups = self.groups();
         let around = Surroundings {
             user: self.fact("user_name").unwrap_or_default(),
+            groups: &groups,
             client: text("client"),
             grant: text("grant"),
             scopes: &scopes,
@@ -297,6 +299,13 @@ impl<'l> Recorded<'l> {
     }
 
     /// Those that counted then: the log holds no others.
+    fn groups(&self) -> Vec<String> {
+        let all = self.facts.and_then(|facts| facts.get("groups"));
+        let all = all.and_then(Value::as_array).into_iter().flatten();
+        all.filter_map(|group| Some(group.as_str()?.to_owned()))
+            .collect()
+    }
+
     fn approvals(&self) -> Vec<Approval> {
         let all = self.facts.and_then(|facts| facts.get("approved"));
         let all = all.and_then(Value::as_array).into_iter().flatten();

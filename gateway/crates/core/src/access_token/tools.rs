@@ -133,6 +133,7 @@ mod tests {
         Claims {
             user: UserId::new("u_0123456789012345678901"),
             user_name: "alice".to_owned(),
+            groups: Vec::new(),
             client: ClientId::new("https://chatgpt.com/oauth/some-client/metadata-document.json"),
             grant: GrantId::new("g_0123456789012345678901"),
             resource: Resource::from_token("https://mcp.some-company.example.com/notes/mcp"),

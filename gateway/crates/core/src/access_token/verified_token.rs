@@ -20,6 +20,8 @@ pub struct Claims {
     pub user: UserId,
     /// The resource owner's login name, for the backend.
     pub user_name: String,
+    /// The groups of identity providers that the resource owner was in then: `corp:engineering`.
+    pub groups: Vec<String>,
     /// The client it was issued to.
     pub client: ClientId,
     /// The grant it is part of: what revocation names.

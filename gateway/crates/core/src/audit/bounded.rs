@@ -90,6 +90,11 @@ impl Facts {
     fn bounded(self) -> Self {
         Self {
             user_name: bounded(self.user_name, FIELD),
+            groups: self
+                .groups
+                .into_iter()
+                .map(|group| bounded(group, FIELD))
+                .collect(),
             scope: bounded(self.scope, FIELD),
             protocol_version: self.protocol_version.map(|text| bounded(text, FIELD)),
             // Some of them would be taken for all.

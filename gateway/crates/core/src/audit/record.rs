@@ -102,6 +102,9 @@ pub enum Arguments {
 pub struct Facts {
     /// The person's login name.
     pub user_name: String,
+    /// The groups of identity providers that the token said the person was in.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<String>,
     /// The scope of the token.
     pub scope: String,
     /// What was sent. Records of before there was this member lack it.

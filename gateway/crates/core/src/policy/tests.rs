@@ -37,6 +37,7 @@ fn verified(scope: &str, tools: Tools) -> Arc<VerifiedToken> {
     let claims = Claims {
         user: UserId::new("u_1"),
         user_name: "alice".to_owned(),
+        groups: Vec::new(),
         client: ClientId::new("c_1"),
         grant: GrantId::new("g_1"),
         resource: resource(),
@@ -486,6 +487,7 @@ fn a_backend_that_can_not_be_asked_says_nothing_definite_of_its_tools() {
             rules: &rules,
             around: Surroundings {
                 user: "alice",
+                groups: &[],
                 client: "c_1",
                 grant: "g_1",
                 scopes: &["write"],

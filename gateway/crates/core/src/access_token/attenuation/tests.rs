@@ -37,6 +37,7 @@ impl Issuer {
         let claims = Claims {
             user: UserId::new("u_1"),
             user_name: "alice".to_owned(),
+            groups: Vec::new(),
             client: ClientId::new("c_1"),
             grant: GrantId::new("g_1"),
             resource: Resource::from_token("https://mcp.example.com/mcp"),

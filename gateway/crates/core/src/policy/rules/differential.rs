@@ -44,10 +44,14 @@ struct Met {
 fn environment() -> PolicyEnvironment {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
     let office = ["192.0.2.0/24".parse().unwrap()];
+    let of_provider = GroupMembers {
+        from: names(&["corp:engineering"]),
+        ..GroupMembers::default()
+    };
     PolicyEnvironment {
         groups: BTreeMap::from([
-            ("staff".to_owned(), names(&["alice"])),
-            ("nobody".to_owned(), names(&[])),
+            ("staff".to_owned(), GroupMembers::from(["alice"])),
+            ("nobody".to_owned(), of_provider),
         ]),
         networks: BTreeMap::from([("office".to_owned(), office.to_vec())]),
         backends: names(&["notes"]),
@@ -74,9 +78,11 @@ fn call<T>(
         approver: "ops".to_owned(),
         until: Timestamp::from_secs(1_795_521_600 + 50_000),
     }];
+    let groups = ["corp:engineering".to_owned()];
     let one_of = |random: &mut StdRng, of: &[&'static str]| *of.choose(random).unwrap();
     let around = Surroundings {
         user: one_of(random, &["alice", "Alice", "bob", "éva"]),
+        groups: &groups[random.gen_range(0..2)..],
         client: one_of(random, &["our-editor", "c_1", "https://chatgpt.com/x"]),
         grant: "g_1",
         scopes: [&["mcp"][..], &["mcp", "read", "mcp"], &[]][random.gen_range(0..3)],

@@ -8,8 +8,8 @@ use url::Url;
 /// What a policy stands on besides its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyEnvironment {
-    /// The login names in each group, in lower case.
-    pub groups: BTreeMap<String, BTreeSet<String>>,
+    /// Who is in each group.
+    pub groups: BTreeMap<String, GroupMembers>,
     /// The addresses of each named network.
     pub networks: BTreeMap<String, Vec<IpNet>>,
     /// The names of the backends.
@@ -20,6 +20,31 @@ pub struct PolicyEnvironment {
     pub clients: BTreeSet<String>,
     /// Seconds by which local time is ahead of UTC, for hours and weekdays.
     pub utc_offset: i64,
+}
+
+/// Who is in a group of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupMembers {
+    /// Login names, in lower case.
+    pub users: BTreeSet<String>,
+    /// Groups of identity providers: `corp:engineering`.
+    pub from: BTreeSet<String>,
+}
+
+impl GroupMembers {
+    /// Whether a person is among them, who is in these groups of identity providers.
+    pub(super) fn include(&self, user: &str, groups: &[String]) -> bool {
+        self.users.contains(user) || groups.iter().any(|group| self.from.contains(group))
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for GroupMembers {
+    fn from(users: [&str; N]) -> Self {
+        Self {
+            users: users.into_iter().map(str::to_owned).collect(),
+            from: BTreeSet::new(),
+        }
+    }
 }
 
 impl PolicyEnvironment {

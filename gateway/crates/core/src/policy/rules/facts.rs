@@ -21,6 +21,8 @@ use mcp_protocol::tool_definition::Labels;
 pub struct Surroundings<'a> {
     /// The login name of the person.
     pub user: &'a str,
+    /// The groups of identity providers that the token says the person is in: `corp:engineering`.
+    pub groups: &'a [String],
     /// The client id.
     pub client: &'a str,
     /// The grant's name.

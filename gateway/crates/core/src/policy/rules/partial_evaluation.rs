@@ -129,13 +129,14 @@ fn could_apply(names: &Names, query: &Rule) -> Rule {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::policy::rules::PolicyEnvironment;
+    use crate::policy::rules::{GroupMembers, PolicyEnvironment};
     use mcp_protocol::jsonrpc::judge_arguments;
     use mcp_protocol::tool_definition::Labels;
 
     fn around() -> Surroundings<'static> {
         Surroundings {
             user: "alice",
+            groups: &[],
             client: "c_1",
             grant: "g_1",
             scopes: &["mcp"],
@@ -191,7 +192,7 @@ mod tests {
         let policy = "deny if group(\"staff\"); allow if true;";
         let rules = |unknown: &[&str]| {
             let environment = PolicyEnvironment {
-                groups: [("staff".to_owned(), BTreeSet::new())].into(),
+                groups: [("staff".to_owned(), GroupMembers::default())].into(),
                 ..PolicyEnvironment::default()
             };
             let rules = Rules::read("p", policy, environment).unwrap();

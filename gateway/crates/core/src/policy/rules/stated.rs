@@ -217,7 +217,8 @@ impl<'c> Call<'c> {
                 let user = self.user();
                 let groups = self.environment.groups.iter();
                 let mut groups = groups.filter(|(name, _)| is_wanted(name));
-                groups.try_for_each(|(name, users)| match users.contains(user) {
+                let of_provider = self.around.groups;
+                groups.try_for_each(|(name, members)| match members.include(user, of_provider) {
                     true => each(&[text(name)]),
                     false => Flow::Continue(()),
                 })

@@ -25,12 +25,16 @@ const SILENT: Labels = Labels {
 
 fn environment() -> PolicyEnvironment {
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let staff = GroupMembers {
+        from: names(&["corp:engineering"]),
+        ..GroupMembers::from(["alice"])
+    };
     let office = [
         "192.0.2.0/24".parse().unwrap(),
         "2001:db8::/32".parse().unwrap(),
     ];
     PolicyEnvironment {
-        groups: BTreeMap::from([("staff".to_owned(), names(&["alice"]))]),
+        groups: BTreeMap::from([("staff".to_owned(), staff)]),
         networks: BTreeMap::from([("office".to_owned(), office.to_vec())]),
         backends: names(&["notes"]),
         approvers: names(&["ops"]),
@@ -53,6 +57,7 @@ fn faults(text: &str) -> Vec<String> {
 fn around() -> Surroundings<'static> {
     Surroundings {
         user: "alice",
+        groups: &[],
         client: "c_1",
         grant: "g_1",
         scopes: &["mcp"],
@@ -531,6 +536,7 @@ fn nobody_but_the_operator_states_anything() {
     let rules = rules("allow if group(\"staff\"), argument(\"q\", \"x\");");
     let around = Surroundings {
         user: "mallory\"); group(\"staff",
+        groups: &[],
         client: "group(\"staff\")",
         scopes: &["mcp", "group(\"staff\")"],
         ..around()
@@ -858,6 +864,30 @@ fn what_is_made_of_few_facts_is_compared_with_itself() {
         "allow if user($u), tool($t), $u == \"bob\", $t == \"Erase\";",
     ] {
         assert_eq!(faults(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn a_person_is_in_a_group_by_what_the_token_says_of_the_provider() {
+    let is_staff = |user: &'static str, groups: &[&str]| {
+        let groups: Vec<String> = groups.iter().map(|&group| group.to_owned()).collect();
+        let around = Surroundings {
+            user,
+            groups: &groups,
+            ..around()
+        };
+        let policy = rules("allow if group(\"staff\");");
+        policy.judge(&around, &Asked::stream()).is_allowed()
+    };
+    assert!(is_staff("bob", &["corp:sales", "corp:engineering"]));
+    assert!(is_staff("alice", &["corp:sales"]));
+    for groups in [
+        &[][..],
+        &["engineering"],
+        &["other:engineering"],
+        &["staff"],
+    ] {
+        assert!(!is_staff("bob", groups), "{groups:?}");
     }
 }
 

@@ -82,7 +82,7 @@ pub(super) const STATED: &[Stated] = &[
     steady(
         "group",
         &[Holds::Group],
-        "Each `[[group]]` that the person is in.",
+        "Each `[[group]]` that the person is in: by name, or by a group of the identity provider that `from` takes. What the provider says is as old as the token.",
     ),
     steady("client", &[Holds::Text("ID")], "The client id of the app."),
     steady(
