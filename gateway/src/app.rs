@@ -18,6 +18,7 @@ use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
 use gateway_core::secret::{self, SecretHash, TagKey};
 use gateway_oauth::fetch::{Documents, Fetcher, Limits};
 use gateway_oauth::identity::{Passwords, Setup};
+use gateway_oauth::provider::Providers;
 use gateway_oauth::{AuthorizationServer, Settings};
 use gateway_store::journal::{self, Journal};
 use gateway_store::{LastUse, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError};
@@ -147,6 +148,7 @@ impl App {
                 .metadata_documents
                 .then(|| documents(private_hosts)),
             key_sets: documents(private_hosts),
+            providers: Providers::new(config.providers.clone()),
             journal: journal.clone(),
             clock,
         });
@@ -221,6 +223,7 @@ fn settings(config: &Config) -> Settings {
         clients: config.clients.clone(),
         document_hosts: config.registration.metadata_hosts.clone(),
         registrations_per_hour: config.limits.registrations_per_hour,
+        password_login: config.general.password_login,
     }
 }
 

@@ -10,6 +10,7 @@ mod clients;
 mod general;
 pub mod layers;
 mod limits;
+mod logins;
 mod owner;
 mod policy;
 mod printed;
@@ -35,6 +36,7 @@ use gateway_core::policy::ScopeTable;
 use gateway_core::policy::rules::Rules;
 use gateway_core::protocol::resource::Issuer;
 use gateway_core::protocol::web_origin::AllowedOrigins;
+use gateway_oauth::provider::Provider;
 use gateway_store::StoreUrl;
 use gateway_store::journal;
 use gateway_upstream::IdentityHeaders;
@@ -52,6 +54,7 @@ use self::audit::AuditKeys;
 use self::backends::BackendKeys;
 use self::clients::ClientKeys;
 use self::layers::{Layers, Problem};
+use self::logins::LoginKeys;
 use self::owner::OwnerKeys;
 use self::policy::{ApproverKeys, GroupKeys, NetworkKeys, PolicyKeys};
 use self::reader::Reader;
@@ -68,6 +71,7 @@ pub static SCHEMA: Schema = Schema(&[
     StoreKeys::KEYS,
     TokenKeys::KEYS,
     OwnerKeys::KEYS,
+    LoginKeys::KEYS,
     Clients::KEYS,
     AuditKeys::KEYS,
     Identity::KEYS,
@@ -117,6 +121,8 @@ pub struct Config {
     pub refresh: Option<Lifetimes>,
     /// `[owner]`
     pub owner: Option<Owner>,
+    /// `[[login]]`
+    pub providers: Vec<Provider>,
     /// `[audit]`; `None` switches it off.
     pub audit: Option<journal::Settings>,
     /// `[[client]]`
@@ -160,7 +166,10 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let clients = clients::clients(reader, &registration.redirect_schemes);
     let approvers = ApproverKeys::read(reader, "");
     let approvers = policy::approvers(reader, approvers);
-    let policy = policy::policy(reader, &backends, &clients, &approvers);
+    let (groups, sources) = policy::groups(reader);
+    let providers = logins::providers(reader, &sources);
+    general.check_logins(&providers, reader);
+    let policy = policy::policy(reader, &backends, &clients, &approvers, groups);
     let log = Log::read(reader, "log");
     let owner = OwnerKeys::read(reader, "owner").owner(reader);
     let identity = Identity::read(reader, "identity");
@@ -188,6 +197,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         access_ttl,
         refresh,
         owner,
+        providers,
         audit,
         clients,
         scopes,

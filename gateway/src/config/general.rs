@@ -10,6 +10,7 @@ use crate::config::settings::settings;
 use crate::config::values;
 use gateway_core::protocol::resource::Issuer;
 use gateway_core::protocol::web_origin::AllowedOrigins;
+use gateway_oauth::provider::Provider;
 
 settings! {
     /// The keys outside of any table.
@@ -22,6 +23,9 @@ settings! {
         pub listen: Vec<SocketAddr> = "127.0.0.1:8080", public_address;
         /// Where health, metrics and the operator's commands are served. Never make it public.
         pub admin_listen: SocketAddr = "127.0.0.1:9090", admin_address;
+        /// Whether everybody may log in with a password. `false`: only the owner of the configuration,
+        /// to the rescue, at `/login?password`; all others with a `[[login]]`.
+        pub password_login: bool = "true", values::flag;
         /// The name on pages and in the manifest.
         pub title: String = "Cupcake Gateway", values::text;
         /// Worker threads. Default: one per core.
@@ -72,6 +76,14 @@ impl General {
                 "admin_listen",
                 "is the address of `listen`, too: give it another port, and never make it public",
             );
+        }
+    }
+
+    /// Somebody must be able to log in.
+    pub(super) fn check_logins(&self, providers: &[Provider], reader: &mut Reader<'_>) {
+        if !self.password_login && providers.is_empty() && !reader.is_written("login") {
+            let sentence = "leaves nobody a way in: there is no [[login]]";
+            reader.conflict("password_login", sentence);
         }
     }
 

@@ -47,6 +47,10 @@ settings! {
         name: Option<String>, values::text;
         /// Their login names.
         users: Vec<String>, values::login_name;
+        /// Groups of identity providers whose people are in it, too, such as `corp:engineering`: the
+        /// name of a `[[login]]`, and what that provider calls the group. What the provider says holds
+        /// for as long as `login[].groups_max_age`.
+        from: Vec<String>, group_source;
     }
 }
 
@@ -90,10 +94,11 @@ pub(super) fn policy(
     backends: &[ConfiguredBackend],
     clients: &[Client],
     approvers: &[Approver],
+    groups: BTreeMap<String, GroupMembers>,
 ) -> Option<Arc<Rules>> {
     let keys = PolicyKeys::read(reader, "policy");
     let environment = PolicyEnvironment {
-        groups: groups(reader),
+        groups,
         networks: networks(reader),
         backends: backends
             .iter()
@@ -139,22 +144,47 @@ pub(super) fn policy(
     }
 }
 
-fn groups(reader: &mut Reader<'_>) -> BTreeMap<String, GroupMembers> {
+/// A group that a provider's people are in.
+#[derive(Clone, Debug)]
+pub(super) struct GroupSource {
+    /// The key that names it.
+    pub(super) key: String,
+    /// The name of the provider.
+    pub(super) provider: String,
+    /// The group, as the provider calls it.
+    pub(super) group: String,
+}
+
+/// `[[group]]`, and the groups of providers that they take people from.
+pub(super) fn groups(
+    reader: &mut Reader<'_>,
+) -> (BTreeMap<String, GroupMembers>, Vec<GroupSource>) {
     let mut groups = BTreeMap::new();
+    let mut sources = Vec::new();
     for table in reader.tables("group") {
-        let GroupKeys { name, users } = GroupKeys::read(reader, &table);
-        insert(
-            reader,
-            &mut groups,
-            &table,
-            name,
-            GroupMembers {
-                users: users.into_iter().collect(),
-                ..GroupMembers::default()
-            },
-        );
+        let GroupKeys { name, users, from } = GroupKeys::read(reader, &table);
+        sources.extend(from.iter().filter_map(|text| {
+            let (provider, group) = text.split_once(':')?;
+            Some(GroupSource {
+                key: format!("{table}.from"),
+                provider: provider.to_owned(),
+                group: group.to_owned(),
+            })
+        }));
+        let members = GroupMembers {
+            users: users.into_iter().collect(),
+            from: from.into_iter().collect(),
+        };
+        insert(reader, &mut groups, &table, name, members);
     }
-    groups
+    (groups, sources)
+}
+
+fn group_source(text: &str) -> Result<String, String> {
+    match text.split_once(':') {
+        Some((provider, group)) if !provider.is_empty() && !group.is_empty() => Ok(text.to_owned()),
+        _ => Err("is written as `corp:engineering`: a [[login]] and its group".to_owned()),
+    }
 }
 
 fn networks(reader: &mut Reader<'_>) -> BTreeMap<String, Vec<IpNet>> {

@@ -27,6 +27,9 @@ pub struct BrowserSession {
     pub started: Timestamp,
     /// When a new login is asked for.
     pub expires: Timestamp,
+    /// The identity provider that the person came through, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<String>,
 }
 
 impl BrowserSession {
@@ -39,6 +42,7 @@ impl BrowserSession {
             credential: credential(proven),
             started: now,
             expires: now + LIFETIME,
+            provider: None,
         }
     }
 

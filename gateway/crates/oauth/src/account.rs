@@ -18,7 +18,8 @@ use crate::audited::audited;
 use crate::browser::{self, BrowserName, Cookie};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
-use crate::pages::{self, Account, AccountNotice, Goal};
+use crate::pages::{self, Account, AccountNotice, Goal, LinkForm, LinkedAccount, Logins};
+use crate::provider::{self, Provider};
 use crate::server::AuthorizationServer;
 use crate::{login, session};
 use gateway_core::audit::{Event, Record};
@@ -26,7 +27,7 @@ use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{FormPage, Key};
+use gateway_store::{FormPage, Key, User};
 
 /// `GET /account`. Whoever is not logged in is asked to, and comes back.
 pub(super) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
@@ -56,6 +57,7 @@ async fn show(
         now,
     };
     let (apps, is_cut) = cards::load(sealer).await?;
+    let user = server.records.user(&session.user_name, now).await?;
     let status = notice
         .as_ref()
         .map_or(StatusCode::OK, AccountNotice::status);
@@ -67,6 +69,7 @@ async fn show(
         apps,
         is_cut,
         log_out_seal: &session::log_out_seal(server, &browser, session, now),
+        logins: logins(sealer, user.as_ref()),
     }
     .page();
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());
@@ -85,6 +88,40 @@ async fn show(
     Ok(response)
 }
 
+/// How the person logs in, and with which providers a person who has a password may besides.
+fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
+    let providers = sealer.server.providers.all();
+    let Some(user) = user else {
+        return Logins::default();
+    };
+    let accounts = user.identities.iter();
+    let accounts = accounts.map(|identity| {
+        let provider = providers.iter().find(|it| it.name == identity.provider);
+        let address = identity
+            .address
+            .as_ref()
+            .map(|address| address.text.as_str());
+        LinkedAccount {
+            provider: provider.map_or(identity.provider.as_str(), |it| it.words.as_str()),
+            name: address.unwrap_or(&identity.subject),
+            is_current: sealer.session.provider.as_deref() == Some(&identity.provider),
+        }
+    });
+    let is_linked = |provider: &&Provider| {
+        let mut identities = user.identities.iter();
+        !identities.any(|identity| identity.provider == provider.name)
+    };
+    let links = providers.iter().filter(is_linked).map(|provider| LinkForm {
+        name: &provider.name,
+        words: &provider.words,
+        seal: sealer.link_seal(&provider.name),
+    });
+    Logins {
+        accounts: accounts.collect(),
+        links: links.filter(|_| user.password().is_some()).collect(),
+    }
+}
+
 /// Seals the forms of one page: for this browser and this person.
 #[derive(Clone, Copy)]
 struct Sealer<'a> {
@@ -99,6 +136,18 @@ impl Sealer<'_> {
     fn seal(&self, purpose: Purpose, fields: &[&str]) -> String {
         let bound = bound(self.browser, self.session, fields);
         form_token::seal(&self.server.tags, purpose, &bound, self.now, &mut OsRng)
+    }
+
+    /// A seal of the form that adds an account at a provider.
+    fn link_seal(&self, provider: &str) -> String {
+        let bound = provider::link_bound(self.browser, &self.session.user, provider);
+        form_token::seal(
+            &self.server.tags,
+            Purpose::Link,
+            &bound,
+            self.now,
+            &mut OsRng,
+        )
     }
 }
 

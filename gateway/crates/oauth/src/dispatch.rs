@@ -12,8 +12,8 @@ use crate::endpoint::{Caller, Endpoint, MatchedEndpoint, Subject};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
-    account, audit_log, authorize, discovery, home, introspect, login, metadata, register, revoke,
-    session, setup, token,
+    account, audit_log, authorize, discovery, home, introspect, login, metadata, provider,
+    register, revoke, session, setup, token,
 };
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
@@ -88,6 +88,12 @@ async fn dispatch(
         Endpoint::Authorize => authorize::answer(server, request, now).await,
         Endpoint::Login if submitted => login::submit(server, request).await,
         Endpoint::Login => login::page(server, request, Goal::Start).await,
+        Endpoint::ProviderLogin
+        | Endpoint::ProviderCallback
+        | Endpoint::ProviderKeys
+        | Endpoint::ProviderLogout => {
+            provider::answer(server, matched.endpoint, request, now).await
+        }
         Endpoint::Logout => login::logout(server, request).await,
         Endpoint::Consent => authorize::answer_consent(server, request, now).await,
         Endpoint::Setup if submitted => setup::submit(server, request).await,

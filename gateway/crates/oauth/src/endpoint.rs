@@ -22,6 +22,14 @@ pub enum Endpoint {
     Authorize,
     /// The login form's target.
     Login,
+    /// Where an identity provider sends the browser back to.
+    ProviderCallback,
+    /// Where an identity provider says that somebody logged out there.
+    ProviderLogout,
+    /// The key by which the gateway shows an identity provider who it is.
+    ProviderKeys,
+    /// The target of an identity provider's button.
+    ProviderLogin,
     /// Ends the browser session.
     Logout,
     /// The consent form's target.
@@ -71,17 +79,21 @@ pub enum Endpoint {
 
 /// The table. Its order is that of [`Endpoint`], and the first row whose path fits has the request.
 #[rustfmt::skip]
-const TABLE: [Row; 27] = {
+const TABLE: [Row; 31] = {
     use AuditLog::{BestEffort, Recorded, Required};
     use Caller::{App, Person, Server};
     use Endpoint::*;
-    use Path::{Below, Exact, ExactDefault, OfResource, UnderMcp, WellKnown};
+    use Path::{Below, Exact, ExactDefault, OfProvider, OfResource, UnderMcp, WellKnown};
     [
         row(Health,          Exact("/healthz"),         READ,   Server, Recorded,   NO_BODY),
         row(Home,            Exact("/"),                READ,   Person, Recorded,   NO_BODY),
         row(Asset,           Below("/assets/"),         READ,   Person, Recorded,   NO_BODY),
         row(Authorize,       Exact("/authorize"),       BOTH,   Person, Recorded,   FORM),
         row(Login,           Exact("/login"),           BOTH,   Person, Required,   FORM),
+        row(ProviderCallback, OfProvider("/callback"),    READ,   Person, Recorded,   NO_BODY),
+        row(ProviderLogout,   OfProvider("/backchannel"), SUBMIT, Server, BestEffort, FORM),
+        document(ProviderKeys, OfProvider("/keys")),
+        row(ProviderLogin,    OfProvider(""),             BOTH,   Person, Recorded,   FORM),
         row(Logout,          Exact("/logout"),          SUBMIT, Person, Recorded,   FORM),
         row(Consent,         Exact("/consent"),         SUBMIT, Person, Required,   CONSENT),
         row(Setup,           Exact("/setup"),           BOTH,   Person, Required,   FORM),
@@ -160,6 +172,8 @@ enum Path {
     ExactDefault(&'static str),
     /// All that begin so.
     Below(&'static str),
+    /// `/login/`, the name of an identity provider, and this.
+    OfProvider(&'static str),
     /// This one with the path of one of a backend's endpoints behind it, with or without its slash;
     /// where there is but one backend, also with nothing.
     OfResource(&'static str),
@@ -265,6 +279,7 @@ impl Endpoint {
             | Path::Below(path)
             | Path::OfResource(path)
             | Path::UnderMcp(path) => path,
+            Path::OfProvider(_) => "/login/",
             Path::WellKnown => "/.well-known/",
         }
     }
@@ -312,6 +327,10 @@ impl Path {
         match self {
             Self::Exact(exact) => (path == exact).then_some(None),
             Self::Below(folder) => path.starts_with(folder).then_some(None),
+            Self::OfProvider(end) => {
+                let name = path.strip_prefix("/login/")?.strip_suffix(end)?;
+                (!name.is_empty() && !name.contains('/')).then_some(None)
+            }
             Self::WellKnown => {
                 let mut segments = path.split('/');
                 segments

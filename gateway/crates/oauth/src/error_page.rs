@@ -37,6 +37,25 @@ pub(super) fn page_with_way_back(
     answer(server, request, status, reason, None, authorization_request)
 }
 
+/// An error page with both.
+pub(super) fn explained(
+    server: &AuthorizationServer,
+    request: &Request,
+    status: StatusCode,
+    reason: Reason,
+    detail: Option<&str>,
+    authorization_request: Option<&str>,
+) -> Response {
+    answer(
+        server,
+        request,
+        status,
+        reason,
+        detail,
+        authorization_request,
+    )
+}
+
 /// One log line for a form that was not taken.
 pub(super) fn log(event: &str, request: &Request, reason: Reason) {
     log::warn!(

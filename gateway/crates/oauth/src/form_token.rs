@@ -23,6 +23,8 @@ pub(super) enum Purpose {
     Revoke,
     /// Approve a changed tool.
     Approve,
+    /// Log in with an account at an identity provider from now on.
+    Link,
 }
 
 impl Purpose {
@@ -33,13 +35,14 @@ impl Purpose {
             Self::LogOut => "form log out",
             Self::Revoke => "form revoke",
             Self::Approve => "form approve",
+            Self::Link => "form link",
         }
     }
 
     /// How long a page may stay open.
     const fn lifetime(self) -> Duration {
         match self {
-            Self::Consent | Self::Approve => Duration::from_secs(10 * 60),
+            Self::Consent | Self::Approve | Self::Link => Duration::from_secs(10 * 60),
             Self::Login | Self::LogOut | Self::Revoke => Duration::from_secs(60 * 60),
         }
     }

@@ -39,6 +39,7 @@ pub mod login;
 mod login_limit;
 pub mod metadata;
 pub mod pages;
+pub mod provider;
 pub mod register;
 pub mod revoke;
 pub mod revoke_all;

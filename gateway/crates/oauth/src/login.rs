@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Method, StatusCode};
 use rand::rngs::OsRng;
 
 use crate::audited::audited;
@@ -16,7 +16,8 @@ use crate::form_token::{self, Purpose, SealError};
 use crate::identity::{LoginName, Password, people};
 use crate::known_device_cookie;
 use crate::login_limit::Attempt;
-use crate::pages::{self, Goal, Login, LoginProblem, Ownerless};
+use crate::pages::{self, Goal, Login, LoginProblem, Ownerless, ProviderButton};
+use crate::provider::Provider;
 use crate::server::AuthorizationServer;
 use crate::session::{current_session, open_session};
 use gateway_core::audit::{Event, Record};
@@ -27,7 +28,12 @@ use gateway_store::User;
 
 /// The login page. While nobody can log in yet it says what to do.
 pub async fn page(server: &AuthorizationServer, request: &Request, goal: Goal<'_>) -> Response {
-    match server.records.has_users(server.clock.now()).await {
+    // Whoever comes through a provider needs nobody who was there before.
+    let has_users = match server.providers.all().is_empty() {
+        true => server.records.has_users(server.clock.now()).await,
+        false => Ok(true),
+    };
+    match has_users {
         Ok(true) => show(server, request, goal, "", None),
         Ok(false) => ownerless(server, request, goal.authorization_request()),
         Err(error) => Refused::from(error).page(server, request),
@@ -78,6 +84,17 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     let wait = attempt.wait(&server.records, now).await?;
     refuse_while_limited(server, request, &fields, wait)?;
     let right = check_password(server, user.as_ref(), fields.password, now).await?;
+    if let Some(user) = &user
+        && right
+        && !server.settings.password_login
+        && !user.configured
+    {
+        error_page::log("login_refused", request, Reason::PasswordLoginOff);
+        let page = show_again(server, request, &fields, LoginProblem::Failed);
+        let record = Record::refused(Event::Login, Reason::PasswordLoginOff, false);
+        attempt.count_failure(&server.records, now).await?;
+        return Err(audited(page, record).into());
+    }
     let is_disabled = user.as_ref().is_some_and(|user| user.disabled.is_some());
     let Some(user) = user.filter(|_| right && !is_disabled) else {
         attempt.count_failure(&server.records, now).await?;
@@ -100,7 +117,7 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
         request_id = request.request_id.as_str();
         "a person logged in"
     );
-    let opened = open_session(server, request, &user, &fields.location(), now).await?;
+    let opened = open_session(server, request, &user, &location(fields.goal), now).await?;
     let record = Record {
         user: Some(user.id.as_str().to_owned()),
         ..Record::of(Event::Login)
@@ -112,7 +129,7 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
     let now = server.clock.now();
     let form = browser::posted_form(server, request)?;
     let fields = Fields::from_form(&form);
-    let mut response = web::see_other(&fields.location());
+    let mut response = web::see_other(&location(fields.goal));
     let Some((hash, session)) = current_session(server, request, now).await? else {
         // Pressed twice: the browser may never have read the first answer.
         if Cookie::Session.read(&server.settings, request).is_some() {
@@ -145,16 +162,16 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
     Ok(audited(response, record))
 }
 
-/// What the forms of this file carry.
-struct Fields<'f> {
-    goal: Goal<'f>,
+/// What the forms of the login page carry.
+pub(super) struct Fields<'f> {
+    pub(super) goal: Goal<'f>,
     seal: &'f str,
     name: &'f str,
     password: &'f str,
 }
 
 impl<'f> Fields<'f> {
-    fn from_form(form: &'f PostedForm) -> Self {
+    pub(super) fn from_form(form: &'f PostedForm) -> Self {
         Self {
             goal: match browser::authorization_request(form.field("request")) {
                 Some(query) => Goal::Authorize(query),
@@ -166,14 +183,14 @@ impl<'f> Fields<'f> {
             password: form.field("password"),
         }
     }
+}
 
-    /// Where the browser goes next: always on this origin.
-    fn location(&self) -> String {
-        match self.goal {
-            Goal::Authorize(query) => format!("{}?{query}", Endpoint::Authorize.path()),
-            Goal::Account => Endpoint::Account.path().to_owned(),
-            Goal::Start => Endpoint::Home.path().to_owned(),
-        }
+/// Where the browser goes next: always on this origin.
+pub(super) fn location(goal: Goal<'_>) -> String {
+    match goal {
+        Goal::Authorize(query) => format!("{}?{query}", Endpoint::Authorize.path()),
+        Goal::Account => Endpoint::Account.path().to_owned(),
+        Goal::Start => Endpoint::Home.path().to_owned(),
     }
 }
 
@@ -188,7 +205,7 @@ const fn sealed(goal: Goal<'_>) -> &str {
 
 /// Nobody but the page that this browser was shown may log it in: else a stranger could log it in
 /// as somebody else, and consent would be given under that name.
-fn check_seal(
+pub(super) fn check_seal(
     server: &AuthorizationServer,
     request: &Request,
     fields: &Fields<'_>,
@@ -246,9 +263,7 @@ async fn check_password(
         Some(_) => None,
         None => decoy?,
     };
-    let hash = user
-        .or(decoy.as_ref())
-        .map(|user| user.password_hash.as_str());
+    let hash = user.or(decoy.as_ref()).and_then(User::password);
     let Some(password) = Password::presented(password) else {
         return Ok(false);
     };
@@ -298,6 +313,19 @@ fn ownerless(
     pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
 }
 
+/// Whether the owner comes to the rescue: at `/login?password`, or back from its form.
+fn asks_for_password(request: &Request) -> bool {
+    request.path == Endpoint::Login.path()
+        && (request.method == Method::POST || request.query.as_deref() == Some("password"))
+}
+
+fn button(provider: &Provider) -> ProviderButton<'_> {
+    ProviderButton {
+        name: &provider.name,
+        words: &provider.words,
+    }
+}
+
 fn show(
     server: &AuthorizationServer,
     request: &Request,
@@ -313,6 +341,8 @@ fn show(
         }
         goal => goal,
     };
+    let settings = &server.settings;
+    let buttons: Vec<_> = server.providers.all().iter().map(button).collect();
     let bound = [browser.value.as_bytes(), sealed(goal).as_bytes()];
     let seal = form_token::seal(&server.tags, Purpose::Login, &bound, now, &mut OsRng);
     let page = Login {
@@ -321,6 +351,8 @@ fn show(
         seal: &seal,
         name,
         problem,
+        providers: &buttons,
+        with_password: settings.password_login || asks_for_password(request),
     }
     .page();
     let (status, wait) = match problem {

@@ -18,12 +18,12 @@ mod waiting;
 
 pub use self::account::{
     Account, AccountNotice, AllowedTools, App, ChangedTool, ClientOrigin, Connection,
-    GrantedResource, NewDefinition, RevokeForm,
+    GrantedResource, LinkForm, LinkedAccount, Logins, NewDefinition, RevokeForm,
 };
 pub use self::assets::asset;
 pub use self::consent::{Capabilities, Changed, Consent, ConsentProblem, Preset, ScopeLine, Tool};
 pub use self::home::{Home, MountUrls};
-pub use self::login::{Goal, Login, LoginProblem, Ownerless};
+pub use self::login::{Goal, Login, LoginProblem, Ownerless, ProviderButton};
 pub use self::page::{Frame, Page, respond};
 pub use self::refusal::Refusal;
 pub use self::setup::{SetupForm, SetupProblem};

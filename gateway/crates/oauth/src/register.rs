@@ -175,7 +175,7 @@ async fn within_limit(
 }
 
 /// What one sender holds: an IPv4 address, or the /64 of an IPv6 one.
-fn network(address: IpAddr) -> String {
+pub(super) fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::fetch::Documents;
 use crate::identity::{Passwords, Setup};
+use crate::provider::Providers;
 use gateway_core::access_token::Keys;
 use gateway_core::client::Client;
 use gateway_core::clock::{Clock, Timestamp};
@@ -54,6 +55,8 @@ pub struct Settings {
     pub document_hosts: Vec<String>,
     /// How many registrations one address may make in an hour.
     pub registrations_per_hour: u64,
+    /// Whether everybody may log in with a password; else the owner of the configuration alone.
+    pub password_login: bool,
 }
 
 impl Settings {
@@ -109,6 +112,8 @@ pub struct AuthorizationServer {
     pub documents: Option<Documents>,
     /// The keys of clients that say where theirs are.
     pub key_sets: Documents,
+    /// The identity providers.
+    pub providers: Providers,
     /// The audit log.
     pub journal: Journal,
     /// The time.

@@ -8,6 +8,7 @@ use rand::rngs::OsRng;
 use crate::browser::{BrowserName, Cookie};
 use crate::form_token::{self, Purpose};
 use crate::known_device_cookie;
+use crate::provider::{Provider, standing};
 use crate::server::AuthorizationServer;
 use gateway_core::browser_session::{self, BrowserSession};
 use gateway_core::clock::Timestamp;
@@ -31,7 +32,9 @@ pub(super) async fn current_session(
     };
     let user = server.records.user(&session.user_name, now).await?;
     let live = user.is_some_and(|user| {
-        user.disabled.is_none() && session.is_live(&user.id, &user.credential(), now)
+        user.disabled.is_none()
+            && session.is_live(&user.id, &user.credential(), now)
+            && standing(&server.providers, &user, now).is_ok()
     });
     Ok(live.then_some((hash, session)))
 }
@@ -45,13 +48,45 @@ pub(super) async fn open_session(
     location: &str,
     now: Timestamp,
 ) -> Result<Response, StoreError> {
+    let session =
+        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now);
+    open(server, request, user, session, location, now).await
+}
+
+/// The same for somebody who came through an identity provider: for no longer than what the provider
+/// said of them holds.
+pub(super) async fn open_session_by(
+    server: &AuthorizationServer,
+    request: &Request,
+    user: &User,
+    provider: &Provider,
+    location: &str,
+    now: Timestamp,
+) -> Result<Response, StoreError> {
+    let session =
+        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now);
+    let ends = provider.max_age.map(|age| now + age);
+    let session = BrowserSession {
+        expires: ends.map_or(session.expires, |ends| ends.min(session.expires)),
+        provider: Some(provider.name.clone()),
+        ..session
+    };
+    open(server, request, user, session, location, now).await
+}
+
+async fn open(
+    server: &AuthorizationServer,
+    request: &Request,
+    user: &User,
+    session: BrowserSession,
+    location: &str,
+    now: Timestamp,
+) -> Result<Response, StoreError> {
     if let Some(old) = Cookie::Session.read(&server.settings, request) {
         let old = Secret::presented(old).hash();
         server.records.end_session(&old).await?;
     }
     let id = Secret::draw(&mut OsRng);
-    let session =
-        BrowserSession::begin(user.id.clone(), user.name.clone(), &user.credential(), now);
     server.records.open_session(&id.hash(), &session).await?;
     let mut response = web::see_other(location);
     let settings = &server.settings;

@@ -68,6 +68,7 @@ fn server() -> AuthorizationServer {
             clients: Vec::new(),
             document_hosts: Vec::new(),
             registrations_per_hour: 5,
+            password_login: true,
         },
         records: Records::new(Arc::new(Memory::new())),
         last_use: Arc::default(),
@@ -83,6 +84,7 @@ fn server() -> AuthorizationServer {
         )),
         documents: None,
         key_sets: Documents::new(Fetcher::new(Limits::default(), [])),
+        providers: crate::provider::Providers::new(Vec::new()),
         journal: gateway_store::journal::Journal::off(),
         clock: Clock,
     }

@@ -12,6 +12,7 @@ use serde_json::json;
 use crate::audited::audited;
 use crate::client_authentication::{authenticate, form, malformed};
 use crate::error_response;
+use crate::provider::{Standing, standing};
 use crate::server::AuthorizationServer;
 use gateway_core::access_token::{self, Claims, Minted};
 use gateway_core::audit::{Event, Record};
@@ -103,6 +104,8 @@ struct Granted {
     /// Of this access token; the grant's own or less.
     scope: Scope,
     refresh_token: Option<Secret>,
+    /// What holds of the person.
+    standing: Standing,
 }
 
 /// The canonical resource that the request names, if it names one (RFC 8707 §2.2).
@@ -132,11 +135,13 @@ fn issue(
     now: Timestamp,
 ) -> Result<Issued, OAuthError> {
     let grant = &granted.grant;
-    let expires = now + server.settings.access_ttl;
+    // No longer than what an identity provider said of the person holds.
+    let ends = now + server.settings.access_ttl;
+    let expires = granted.standing.until.map_or(ends, |until| until.min(ends));
     let claims = Claims {
         user: grant.user.clone(),
         user_name: grant.user_name.clone(),
-        groups: Vec::new(),
+        groups: granted.standing.groups.clone(),
         client: grant.client.clone(),
         grant: grant.id.clone(),
         resource: grant.resource.clone(),
@@ -212,14 +217,19 @@ fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, OAuthErro
     })
 }
 
-/// Whether somebody may not use the gateway any more. Asked at every redemption and refresh, after
-/// what is redeemed was read and before anything is given (`oauth::revoke_all` says why in this order).
-async fn is_disabled(
+/// What holds of somebody, or why they may not use the gateway any more. Asked at every redemption and
+/// refresh, after what is redeemed was read and before anything is given (`oauth::revoke_all` says why
+/// in this order).
+async fn standing_of(
     server: &AuthorizationServer,
     id: &UserId,
     name: &str,
     now: Timestamp,
-) -> Result<bool, StoreError> {
+) -> Result<Result<Standing, Reason>, StoreError> {
     let user = server.records.user(name, now).await?;
-    Ok(user.is_none_or(|user| user.id != *id || user.disabled.is_some()))
+    let user = user.filter(|user| user.id == *id && user.disabled.is_none());
+    Ok(match user {
+        Some(user) => standing(&server.providers, &user, now),
+        None => Err(Reason::UserDisabled),
+    })
 }

@@ -276,6 +276,7 @@ fn authorization_server(
             clients: Vec::new(),
             document_hosts: Vec::new(),
             registrations_per_hour: 100,
+            password_login: true,
         },
         records: Records::new(Arc::clone(store)),
         last_use: Arc::default(),
@@ -283,6 +284,7 @@ fn authorization_server(
         tags: TagKey::new([4; 32]),
         passwords: Passwords::default(),
         setup: Setup,
+        providers: gateway_oauth::provider::Providers::new(Vec::new()),
         journal: gateway_store::journal::Journal::off(),
         catalogue: Arc::new(Catalogue::new(
             backends.to_vec(),

@@ -94,6 +94,8 @@ fn no_page_that_people_see_is_open_to_scripts_of_other_sites() {
         Endpoint::Home,
         Endpoint::Authorize,
         Endpoint::Login,
+        Endpoint::ProviderLogin,
+        Endpoint::ProviderCallback,
         Endpoint::Logout,
         Endpoint::Consent,
         Endpoint::Setup,
@@ -108,10 +110,27 @@ fn every_path_of_the_table_leads_to_its_own_row() {
         let path = match row.path {
             Path::Below(folder) => format!("{folder}x"),
             Path::UnderMcp(name) => format!("/files/mcp{name}"),
+            Path::OfProvider(end) => format!("/login/corp{end}"),
             _ => row.endpoint.path().to_owned(),
         };
         let found = Endpoint::find(&path, &mounts()).map(|matched| matched.endpoint);
         assert_eq!(found, Some(row.endpoint), "{path}");
+    }
+}
+
+#[test]
+fn a_provider_has_one_name_and_its_paths_are_those_of_the_table() {
+    let found = |path| Endpoint::find(path, &mounts()).map(|matched| matched.endpoint);
+    assert_eq!(found("/login/keys"), Some(Endpoint::ProviderLogin));
+    assert_eq!(found("/login/keys/keys"), Some(Endpoint::ProviderKeys));
+    for path in [
+        "/login/",
+        "/login//callback",
+        "/login/a/b",
+        "/login/a/b/callback",
+        "/loginx/a",
+    ] {
+        assert_eq!(found(path), None, "{path}");
     }
 }
 

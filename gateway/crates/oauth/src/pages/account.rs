@@ -32,6 +32,39 @@ pub struct Account<'a> {
     pub is_cut: bool,
     /// Proves that the log-out comes from this page.
     pub log_out_seal: &'a str,
+    /// How the person logs in.
+    pub logins: Logins<'a>,
+}
+
+/// How a person logs in, where there are identity providers.
+#[derive(Clone, Debug, Default)]
+pub struct Logins<'a> {
+    /// The accounts at identity providers that are the person's.
+    pub accounts: Vec<LinkedAccount<'a>>,
+    /// The providers that an account may be added of.
+    pub links: Vec<LinkForm<'a>>,
+}
+
+/// An account at an identity provider.
+#[derive(Clone, Debug)]
+pub struct LinkedAccount<'a> {
+    /// The provider's name for people.
+    pub provider: &'a str,
+    /// What the person is called there.
+    pub name: &'a str,
+    /// Whether the person came through it this time.
+    pub is_current: bool,
+}
+
+/// The form that adds an account.
+#[derive(Clone, Debug)]
+pub struct LinkForm<'a> {
+    /// The provider's name in the path.
+    pub name: &'a str,
+    /// Its name for people.
+    pub words: &'a str,
+    /// Proves that the form comes from this page.
+    pub seal: String,
 }
 
 /// An app with everything that it was allowed.
@@ -162,8 +195,14 @@ impl Account<'_> {
                 .collect(),
             is_cut: self.is_cut,
             log_out_seal: self.log_out_seal,
+            logins: &self.logins,
         };
-        Page::render(&template, Forms::Here)
+        // A provider's button leads away.
+        let forms = match self.logins.links.is_empty() {
+            true => Forms::Here,
+            false => Forms::Beyond,
+        };
+        Page::render(&template, forms)
     }
 }
 
@@ -176,6 +215,7 @@ struct AccountTemplate<'a> {
     apps: Vec<AppCard<'a>>,
     is_cut: bool,
     log_out_seal: &'a str,
+    logins: &'a Logins<'a>,
 }
 
 struct NoticeLine {

@@ -28,7 +28,7 @@ impl<'a> Goal<'a> {
     }
 }
 
-/// Asks for name and password.
+/// Asks who somebody is: by an identity provider, or by name and password.
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {
     /// Around it.
@@ -41,6 +41,19 @@ pub struct Login<'a> {
     pub name: &'a str,
     /// Why the page is shown again.
     pub problem: Option<LoginProblem>,
+    /// The identity providers, each with a button.
+    pub providers: &'a [ProviderButton<'a>],
+    /// Whether the page asks for name and password.
+    pub with_password: bool,
+}
+
+/// A button that leads to an identity provider.
+#[derive(Clone, Copy, Debug)]
+pub struct ProviderButton<'a> {
+    /// Its name in the path.
+    pub name: &'a str,
+    /// Its name for people.
+    pub words: &'a str,
 }
 
 /// Why somebody is not logged in.
@@ -78,6 +91,8 @@ impl Login<'_> {
             name: self.name,
             invalid: self.problem == Some(LoginProblem::Failed),
             alert,
+            providers: self.providers,
+            with_password: self.with_password,
         };
         Page::render(&template, Forms::Beyond)
     }
@@ -93,6 +108,8 @@ struct LoginTemplate<'a> {
     name: &'a str,
     invalid: bool,
     alert: Option<String>,
+    providers: &'a [ProviderButton<'a>],
+    with_password: bool,
 }
 
 /// Says that nobody can log in yet, and how that is mended.

@@ -107,6 +107,8 @@ fn login(problem: Option<LoginProblem>) -> Page {
         seal: "1.2.3",
         name: "alice",
         problem,
+        providers: &[],
+        with_password: true,
     }
     .page()
 }
@@ -157,6 +159,7 @@ fn account(apps: Vec<App>, notice: Option<AccountNotice>) -> Page {
         apps,
         is_cut: false,
         log_out_seal: "1.2.3",
+        logins: Logins::default(),
     }
     .page()
 }
@@ -330,6 +333,8 @@ fn every_page() -> Vec<(&'static str, Page)> {
         seal: "1.2.3",
         name: "",
         problem: None,
+        providers: &[],
+        with_password: true,
     };
     let mut pages = account_pages();
     pages.extend([
@@ -505,6 +510,8 @@ fn what_a_stranger_sends_is_text_and_nothing_more() {
             seal: hostile,
             name: hostile,
             problem: Some(LoginProblem::Failed),
+            providers: &[],
+            with_password: true,
         }
         .page(),
     ];

@@ -10,9 +10,10 @@ use rand::rngs::OsRng;
 
 use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
+use crate::provider::Standing;
 use crate::revoke::{Reused, end_reused};
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, is_disabled, required, resource};
+use crate::token::{Granted, required, resource, standing_of};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
@@ -53,9 +54,10 @@ pub(super) async fn redeem(
         TakenCode::Fresh(code) => {
             let proven = code.prove(&presented).map_err(refusal)?;
             let mut grant = proven.redeem(settings.access_ttl, now).map_err(refusal)?;
-            if let Some(reason) = taken_back(server, &grant, now).await.map_err(store_fault)? {
-                return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
-            }
+            let standing = still_stands(server, &grant, now).await;
+            let standing = standing
+                .map_err(store_fault)?
+                .map_err(|reason| OAuthError::new(ErrorCode::InvalidGrant, reason))?;
             if let Some(lifetimes) = settings.refresh_for(client) {
                 grant = grant.with_refresh_tokens(lifetimes, now, &mut OsRng);
             }
@@ -64,6 +66,7 @@ pub(super) async fn redeem(
                 scope: grant.scope.clone(),
                 refresh_token: grant.first_refresh_token(&server.tags),
                 grant,
+                standing,
             })
         }
         TakenCode::Replayed(code) => {
@@ -78,18 +81,19 @@ pub(super) async fn redeem(
     }
 }
 
-/// Why what the person allowed a minute ago counts no more, if so.
-async fn taken_back(
+/// What holds of the person who allowed this a minute ago, or why it counts no more.
+async fn still_stands(
     server: &AuthorizationServer,
     grant: &Grant,
     now: Timestamp,
-) -> Result<Option<Reason>, StoreError> {
-    if is_disabled(server, &grant.user, &grant.user_name, now).await? {
-        return Ok(Some(Reason::UserDisabled));
-    }
+) -> Result<Result<Standing, Reason>, StoreError> {
+    let standing = standing_of(server, &grant.user, &grant.user_name, now).await?;
     let view = server.records.view();
     let revoked = view.is_some_and(|view| view.revokes_grant(grant));
-    Ok(revoked.then_some(Reason::GrantRevoked))
+    Ok(standing.and_then(|standing| match revoked {
+        true => Err(Reason::GrantRevoked),
+        false => Ok(standing),
+    }))
 }
 
 /// Why a code that was redeemed is refused; a replay ends the grant first.

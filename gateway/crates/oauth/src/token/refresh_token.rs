@@ -8,9 +8,10 @@
 
 use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
+use crate::provider::Standing;
 use crate::revoke::{Reused, end_reused};
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, is_disabled, required, resource};
+use crate::token::{Granted, required, resource, standing_of};
 use gateway_core::client::{Client, REMEMBERED};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
@@ -55,19 +56,13 @@ pub(super) async fn refresh(
         };
         let person = (&kept.grant.user, &kept.grant.user_name);
         let turned = turn(server, client, &token, &kept.grant, lifetimes, form, now);
-        // Only to whoever has shown the proof is it told what became of the person.
-        if turned.is_ok()
-            && is_disabled(server, person.0, person.1, now)
-                .await
-                .map_err(store_fault)?
-        {
-            return Err(OAuthError::new(
-                ErrorCode::InvalidGrant,
-                Reason::UserDisabled,
-            ));
-        }
         match turned {
-            Ok(Turn { next, granted }) => {
+            Ok(Turn { next, mut granted }) => {
+                // Only to whoever has shown the proof is it told what became of the person.
+                let standing = standing_of(server, person.0, person.1, now).await;
+                granted.standing = standing
+                    .map_err(store_fault)?
+                    .map_err(|reason| OAuthError::new(ErrorCode::InvalidGrant, reason))?;
                 let Some(next) = next else {
                     return Ok(granted);
                 };
@@ -153,6 +148,7 @@ fn turn(
             grant: next.as_deref().unwrap_or(grant).clone(),
             scope,
             refresh_token: Some(proven.successor(&server.tags)),
+            standing: Standing::default(),
         },
         next,
     })

@@ -1,0 +1,121 @@
+//! Logging in with an identity provider: OpenID Connect, and GitHub's own OAuth.
+//!
+//! `POST /login/NAME` begins, the browser goes to the provider and comes back to
+//! `/login/NAME/callback`. A person is the pair of issuer and subject, never an address.
+//!
+//! Owns: what is asked of a provider, what of its answer is believed, and who that person is here.
+//! Not: who is let in (`gateway_core::login_rules`), the session (`session`).
+
+mod back_channel;
+mod callback;
+mod client_key;
+mod exchange;
+mod failure;
+mod github;
+mod id_token;
+mod metadata;
+mod openid;
+mod person;
+mod settings;
+mod standing;
+mod start;
+
+pub use self::settings::{Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider};
+pub(crate) use self::standing::{Standing, standing};
+pub(crate) use self::start::link_bound;
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use self::client_key::ClientKey;
+use crate::cacheable_response;
+use crate::endpoint::Endpoint;
+use crate::fetch::{Documents, Fetcher, Limits};
+use crate::server::AuthorizationServer;
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+
+/// The providers, and how they are asked.
+#[derive(Debug)]
+pub struct Providers {
+    all: Vec<Provider>,
+    fetch: Documents,
+}
+
+/// What one request to a provider may cost: its answer may hold some thousand groups.
+const LIMITS: Limits = Limits {
+    total: Duration::from_secs(5),
+    body: 512 * 1024,
+};
+
+impl Providers {
+    /// Providers, in the order of the login page. What the operator wrote is trusted to be where it
+    /// says; what a provider says, to be public.
+    pub fn new(all: Vec<Provider>) -> Self {
+        let written: Vec<_> = all.iter().flat_map(Provider::origins).collect();
+        let hosts = written.iter().filter_map(|url| url.host_str());
+        let plain = written.iter().filter(|url| url.scheme() == "http");
+        let plain = plain.map(|url| url.origin().ascii_serialization());
+        let fetcher = Fetcher::new(LIMITS, hosts.map(str::to_owned)).with_plain_origins(plain);
+        Self {
+            fetch: Documents::new(fetcher),
+            all,
+        }
+    }
+
+    /// In the order of the login page.
+    pub fn all(&self) -> &[Provider] {
+        &self.all
+    }
+
+    fn named(&self, name: &str) -> Option<&Provider> {
+        self.all.iter().find(|provider| provider.name == name)
+    }
+}
+
+/// `/login/NAME` and what is below it.
+pub(super) async fn answer(
+    server: &AuthorizationServer,
+    endpoint: Endpoint,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    let name = request.path.split('/').nth(2).unwrap_or_default();
+    let Some(provider) = server.providers.named(name) else {
+        return not_found();
+    };
+    match endpoint {
+        Endpoint::ProviderCallback => callback::answer(server, provider, request, now).await,
+        // Opened from the address bar after a button was pressed.
+        Endpoint::ProviderLogin if request.method != Method::POST => {
+            web::see_other(Endpoint::Login.path())
+        }
+        Endpoint::ProviderKeys => keys(server, provider, request),
+        Endpoint::ProviderLogout => back_channel::answer(server, provider, request, now).await,
+        _ => start::submit(server, provider, request, now).await,
+    }
+}
+
+/// `/login/NAME/keys`: the key by which the gateway shows that provider who it is.
+fn keys(server: &AuthorizationServer, provider: &Provider, request: &Request) -> Response {
+    match provider.authentication {
+        Authentication::PrivateKey => {
+            let key = ClientKey::new(&server.tags, &provider.name);
+            let set = serde_json::json!({ "keys": [key.public()] });
+            cacheable_response::json(request, "application/jwk-set+json", &set)
+        }
+        Authentication::Secret(_) => not_found(),
+    }
+}
+
+fn not_found() -> Response {
+    web::text(StatusCode::NOT_FOUND, Reason::NotFound.sentence())
+}
+
+/// Where the provider sends the browser back to.
+fn callback_url(server: &AuthorizationServer, provider: &Provider) -> String {
+    let path = format!("/login/{}/callback", provider.name);
+    server.settings.issuer.join(&path)
+}

@@ -1,0 +1,133 @@
+//! `POST /login/NAME/backchannel`: the provider says that somebody logged out there (OpenID Connect
+//! Back-Channel Logout 1.0). It takes access away, so it never waits for the audit log.
+
+use http::StatusCode;
+use http::header::CACHE_CONTROL;
+use serde_json::{Value, json};
+
+use super::callback::end;
+use super::failure::Failure;
+use super::id_token::{self, Expected};
+use super::openid::believed;
+use super::settings::{OnLeave, Protocol, Provider};
+use crate::audited::audited;
+use crate::error_response::loggable;
+use crate::server::AuthorizationServer;
+use gateway_core::audit::{Event, Record};
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::form::{Form, has_media_type};
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+use gateway_store::User;
+
+/// `POST /login/NAME/backchannel`.
+pub(super) async fn answer(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    match log_out(server, provider, request, now).await {
+        Ok(user) => {
+            let response = web::with_header(web::empty(StatusCode::OK), CACHE_CONTROL, "no-store");
+            let Some(user) = user else { return response };
+            log::info!(
+                event = "logout",
+                user = user.id.as_str(),
+                provider = provider.name.as_str(),
+                revoked = provider.on_leave == OnLeave::Revoke,
+                request_id = request.request_id.as_str();
+                "an identity provider logged a person out"
+            );
+            let record = Record {
+                user: Some(user.id.as_str().to_owned()),
+                detail: Some(format!("every browser, by {}", provider.name)),
+                ..Record::of(Event::Logout)
+            };
+            audited(response, record)
+        }
+        Err(failure) => refuse(provider, request, failure),
+    }
+}
+
+async fn log_out(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Option<User>, Failure> {
+    let invalid = |said: &str| Failure::because(Reason::LogoutTokenInvalid, said);
+    let Protocol::OpenId(open_id) = &provider.protocol else {
+        return Err(invalid("this provider has none"));
+    };
+    if !has_media_type(&request.headers, "application/x-www-form-urlencoded") {
+        return Err(invalid("it is sent as a form"));
+    }
+    let form = Form::parse(&request.body).map_err(|error| invalid(&error.to_string()))?;
+    let token = form.one("logout_token").ok().flatten();
+    let token = token.ok_or_else(|| invalid("there is no logout_token"))?;
+    let metadata = server.providers.metadata(open_id, now).await?;
+    let expected = Expected {
+        issuer: &metadata.issuer,
+        client_id: &provider.client_id,
+        now,
+    };
+    let verify = |keys: &_| id_token::verify_logout(token, keys, expected);
+    let claims = believed(&server.providers, &metadata, now, verify).await?;
+    let (issuer, subject) = (claims.issuer().as_str(), claims.subject().as_str());
+    // Sent again it ends what began since, so it is good once.
+    let jti = claims
+        .additional_claims()
+        .0
+        .get("jti")
+        .and_then(Value::as_str);
+    let ends = claims.expiration().timestamp_millis();
+    let ends = Timestamp::from_millis(u64::try_from(ends).unwrap_or_default());
+    let records = &server.records;
+    if !records
+        .first_logout(issuer, jti.unwrap_or_default(), ends, now)
+        .await?
+    {
+        return Err(invalid("it was sent before"));
+    }
+    let Some(user) = records.user_of_identity(issuer, subject, now).await? else {
+        return Ok(None);
+    };
+    end(server, provider, &user, now).await?;
+    Ok(Some(user))
+}
+
+fn refuse(provider: &Provider, request: &Request, failure: Failure) -> Response {
+    let (reason, detail, is_fault) = match failure {
+        Failure::Store(error) => (error.reason(), error.to_string(), true),
+        Failure::Because(reason, detail) => {
+            let is_fault = Failure::status(reason).is_server_error();
+            (reason, detail, is_fault)
+        }
+    };
+    log::warn!(
+        event = "logout_refused",
+        reason = reason,
+        hint = reason.remedy(),
+        provider = provider.name.as_str(),
+        detail = loggable(&detail).as_str(),
+        peer:% = request.peer,
+        request_id = request.request_id.as_str();
+        "{}", reason.sentence()
+    );
+    let status = match is_fault {
+        true => StatusCode::SERVICE_UNAVAILABLE,
+        false => StatusCode::BAD_REQUEST,
+    };
+    let said = detail.lines().next().unwrap_or_default();
+    let body = json!({
+        "error": if is_fault { "temporarily_unavailable" } else { "invalid_request" },
+        "error_description": format!("{} {said}", reason.sentence()),
+    });
+    let response = web::json(status, &body);
+    let response = match is_fault {
+        true => web::with_retry_after(response, 2),
+        false => response,
+    };
+    audited(response, Record::refused(Event::Logout, reason, is_fault))
+}

@@ -1,0 +1,322 @@
+//! `GET /login/NAME/callback`: the browser comes back from the provider.
+
+use http::StatusCode;
+use rand::rngs::OsRng;
+
+use super::failure::Failure;
+use super::openid::Told;
+use super::settings::{OnLeave, Protocol, Provider};
+use super::start::{Pass, browser_hash, failed};
+use super::{github, openid, person};
+use crate::audited::audited;
+use crate::browser::{BrowserName, authorization_request};
+use crate::endpoint::Endpoint;
+use crate::error_page::Refused;
+use crate::identity::people;
+use crate::login;
+use crate::pages::Goal;
+use crate::revoke_all::{Whose, cut_off};
+use crate::server::AuthorizationServer;
+use crate::session::{current_session, open_session_by};
+use gateway_core::audit::{Event, Record};
+use gateway_core::clock::Timestamp;
+use gateway_core::login_rules::{self, AllowRule, Missing};
+use gateway_core::protocol::form::Form;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+use gateway_core::secret::Secret;
+use gateway_store::{KeptGoal, ProviderLogin, StoreError, TakenLogin, User};
+
+/// `GET /login/NAME/callback`. HEAD is no visit, and would use a login up.
+pub(super) async fn answer(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    if request.method == http::Method::HEAD {
+        return web::empty(StatusCode::NO_CONTENT);
+    }
+    match come_back(server, provider, request, now).await {
+        Ok(response) => response,
+        Err(refused) => refused.page(server, request),
+    }
+}
+
+async fn come_back(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let fail = |goal, failure| failed(server, provider, request, goal, failure);
+    let query = request.query.as_deref().unwrap_or_default();
+    let returned = Returned::read(query).ok_or_else(|| {
+        let failure = Failure::because(Reason::LoginStateUnknown, "");
+        fail(Goal::Start, failure)
+    })?;
+    let begun = begun(server, provider, request, &returned.state, now).await;
+    let login = begun.map_err(|failure| fail(Goal::Start, failure))?;
+    let goal = goal(&login.goal);
+    let told = told(server, provider, &returned, now).await;
+    let told = told.map_err(|failure| fail(goal, failure))?;
+    let allowed = login_rules::judge(&provider.allow, &told.who);
+    if let Err(lacking) = allowed {
+        let detail = who_and_why(provider, &told, &lacking);
+        leave(server, provider, &told, now).await?;
+        let failure = Failure::because(Reason::PersonNotAllowed, detail);
+        return Err(fail(goal, failure));
+    }
+    match &login.link {
+        Some(_) => link(server, provider, request, &login, &told, now).await,
+        None => log_in(server, provider, request, &told, goal, now).await,
+    }
+}
+
+/// What the browser brings along.
+struct Returned {
+    state: Secret,
+    issuer: Option<String>,
+    outcome: Result<String, String>,
+}
+
+impl Returned {
+    fn read(query: &str) -> Option<Self> {
+        let form = Form::parse(query.as_bytes()).ok()?;
+        let one = |name| form.one(name).ok().flatten();
+        let outcome = match (one("code"), one("error")) {
+            (Some(code), None) => Ok(code.to_owned()),
+            (_, Some(error)) => {
+                let described = one("error_description").unwrap_or_default();
+                Err(format!("the provider said: {error}\n{described}"))
+            }
+            (None, None) => Err("the provider sent neither a code nor an error".to_owned()),
+        };
+        Some(Self {
+            state: Secret::presented(one("state")?),
+            issuer: one("iss").map(str::to_owned),
+            outcome,
+        })
+    }
+}
+
+/// The login that was begun with this state, in this browser, at this provider; used up by this.
+async fn begun(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    request: &Request,
+    state: &Secret,
+    now: Timestamp,
+) -> Result<ProviderLogin, Failure> {
+    let unknown = |why: &str| Err(Failure::because(Reason::LoginStateUnknown, why));
+    let login = match server
+        .records
+        .take_provider_login(&state.hash(), now)
+        .await?
+    {
+        TakenLogin::Fresh(login) => login,
+        TakenLogin::Again => return unknown("it was used before"),
+        TakenLogin::Unknown => return unknown(""),
+    };
+    if login.provider != provider.name {
+        return unknown("it was begun with another provider");
+    }
+    // Else a stranger could log a browser in as somebody else (RFC 9700 §4.7).
+    if login.browser != browser_hash(server, request) {
+        return unknown("it was begun in another browser");
+    }
+    Ok(login)
+}
+
+/// Somebody as the provider knows them.
+async fn told(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    returned: &Returned,
+    now: Timestamp,
+) -> Result<Told, Failure> {
+    let refused = |said: &String| Failure::because(Reason::ProviderRefused, said);
+    let pass = Pass::new(&server.tags, &returned.state);
+    match &provider.protocol {
+        Protocol::OpenId(open_id) => {
+            let metadata = server.providers.metadata(open_id, now).await?;
+            // RFC 9207 §2.4: before anything else is made of the answer.
+            let issuer = returned.issuer.as_deref();
+            let is_its = match issuer {
+                Some(issuer) => issuer == metadata.issuer,
+                None => !metadata.names_itself,
+            };
+            if !is_its {
+                let said = issuer.unwrap_or("no issuer");
+                let detail = format!("expected: {}\nfound: {said}", metadata.issuer);
+                return Err(Failure::because(Reason::LoginIssuerMismatch, detail));
+            }
+            let code = returned.outcome.as_ref().map_err(refused)?;
+            openid::person(server, provider, open_id, &metadata, code, &pass, now).await
+        }
+        Protocol::GitHub(github) => {
+            let code = returned.outcome.as_ref().map_err(refused)?;
+            github::person(server, provider, github, code, &pass, now).await
+        }
+    }
+}
+
+fn goal(kept: &KeptGoal) -> Goal<'_> {
+    match kept {
+        KeptGoal::Start => Goal::Start,
+        KeptGoal::Account => Goal::Account,
+        KeptGoal::Authorize(query) => {
+            authorization_request(query).map_or(Goal::Start, Goal::Authorize)
+        }
+    }
+}
+
+async fn log_in(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    request: &Request,
+    told: &Told,
+    goal: Goal<'_>,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let records = &server.records;
+    let user = person::known_or_new(records, provider, told, now, &mut OsRng).await?;
+    if user.disabled.is_some() {
+        let detail = format!("recognised: {}", said_of(told));
+        let failure = Failure::because(Reason::UserDisabled, detail);
+        return Err(failed(server, provider, request, goal, failure));
+    }
+    log::info!(
+        event = "login",
+        user = user.id.as_str(),
+        provider = provider.name.as_str(),
+        request_id = request.request_id.as_str();
+        "a person logged in with an identity provider"
+    );
+    let location = login::location(goal);
+    let opened = open_session_by(server, request, &user, provider, &location, now).await?;
+    Ok(audited(opened, record(&user, provider)))
+}
+
+fn record(user: &User, provider: &Provider) -> Record {
+    Record {
+        user: Some(user.id.as_str().to_owned()),
+        detail: Some(format!("with {}", provider.name)),
+        ..Record::of(Event::Login)
+    }
+}
+
+/// Adds the account to the person who began this at `/account`, and still is logged in there.
+async fn link(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    request: &Request,
+    login: &ProviderLogin,
+    told: &Told,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let fail = |failure| failed(server, provider, request, Goal::Account, failure);
+    let session = current_session(server, request, now).await?;
+    let session = session.map(|(_, session)| session);
+    let Some(session) = session.filter(|session| login.link.as_ref() == Some(&session.user)) else {
+        return Err(login::page_after_session(server, request, Goal::Account).into());
+    };
+    let records = &server.records;
+    let identity = person::identity(provider, told, now);
+    let owner = records.user_of_identity(&identity.issuer, &identity.subject, now);
+    if owner.await?.is_some_and(|owner| owner.id != session.user) {
+        let detail = format!("recognised: {}", said_of(told));
+        return Err(fail(Failure::because(Reason::IdentityTaken, detail)));
+    }
+    let Some(user) = records.user(&session.user_name, now).await? else {
+        return Err(login::page_after_session(server, request, Goal::Account).into());
+    };
+    let Some(user) = person::confirm(records, &user, &identity, now).await? else {
+        return Err(login::page_after_session(server, request, Goal::Account).into());
+    };
+    records.put_identity(&identity, &user).await?;
+    log::info!(
+        event = "identity_linked",
+        user = user.id.as_str(),
+        provider = provider.name.as_str(),
+        request_id = request.request_id.as_str();
+        "an account at an identity provider was linked to a person"
+    );
+    let record = Record {
+        detail: Some(format!("linked an account at {}", provider.name)),
+        ..record(&user, provider)
+    };
+    let mut response = web::see_other(Endpoint::Account.path());
+    BrowserName::of(server, request).keep(server, &mut response);
+    Ok(audited(response, record))
+}
+
+/// Whom the provider knows and no rule lets in: whoever was let in before is not any more.
+async fn leave(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    told: &Told,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let records = &server.records;
+    let subject = &told.who.subject;
+    let Some(user) = records.user_of_identity(&told.issuer, subject, now).await? else {
+        return Ok(());
+    };
+    // What the provider says now stands, so that nothing is renewed by what it said before.
+    let identity = person::identity(provider, told, now);
+    person::confirm(records, &user, &identity, now).await?;
+    end(server, provider, &user, now).await
+}
+
+/// Ends a person's browser sessions, and with `on_leave = "revoke"` what the person allowed apps.
+pub(super) async fn end(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    user: &User,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    people::end_sessions(&server.records, &user.name, now, &mut OsRng).await?;
+    if provider.on_leave == OnLeave::Revoke {
+        cut_off(server, Whose::User(&user.id), now).await?;
+    }
+    Ok(())
+}
+
+/// How a refusal names a person.
+fn said_of(told: &Told) -> String {
+    let who = &told.who;
+    let address = who.address.as_ref().map(|address| match address.verified {
+        true => address.text.clone(),
+        false => format!("{} (not verified)", address.text),
+    });
+    let said = [who.name.clone(), address];
+    let said: Vec<String> = said.into_iter().flatten().collect();
+    match said.is_empty() {
+        true => who.subject.clone(),
+        false => said.join(", "),
+    }
+}
+
+/// Who was recognised, and what each rule lacks.
+fn who_and_why(provider: &Provider, told: &Told, lacking: &[(&AllowRule, Missing)]) -> String {
+    let mut lines = vec![format!("{} recognised: {}", provider.words, said_of(told))];
+    if lacking.is_empty() {
+        lines.push("no rule lets anybody in yet: login.allow is empty".to_owned());
+    }
+    let is_named = |rule: &AllowRule| !matches!(rule, AllowRule::Address(_));
+    let (named, addresses): (Vec<_>, Vec<_>) = lacking.iter().partition(|(rule, _)| is_named(rule));
+    lines.extend(
+        named
+            .iter()
+            .map(|(rule, missing)| format!("rule {rule}: {missing}")),
+    );
+    // Who else may come in is nobody's business.
+    let unverified = addresses
+        .iter()
+        .find(|(_, missing)| *missing == Missing::Unverified);
+    if let Some((_, missing)) = unverified.or(addresses.first()) {
+        lines.push(format!("rules for single addresses: {missing}"));
+    }
+    lines.join("\n")
+}

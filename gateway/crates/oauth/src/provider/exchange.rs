@@ -1,0 +1,111 @@
+//! From a provider's code to its tokens (RFC 6749 §4.1.3).
+
+use http::StatusCode;
+use rand::rngs::OsRng;
+use serde::Deserialize;
+use url::Url;
+use url::form_urlencoded::{Serializer, byte_serialize};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::callback_url;
+use super::client_key::ClientKey;
+use super::failure::Failure;
+use super::settings::{Authentication, Provider};
+use crate::fetch::Query;
+use crate::server::AuthorizationServer;
+use gateway_core::client::assertion;
+use gateway_core::clock::Timestamp;
+use gateway_core::reason::Reason;
+use gateway_core::secret::Secret;
+
+/// A code, and where it is exchanged.
+pub(super) struct Exchange<'a> {
+    pub(super) provider: &'a Provider,
+    pub(super) endpoint: &'a Url,
+    /// Whether a secret is sent as HTTP Basic; else in the form.
+    pub(super) takes_basic: bool,
+    pub(super) code: &'a str,
+    pub(super) verifier: &'a Secret,
+}
+
+/// What the provider gives. Never logged.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Tokens {
+    pub(super) access_token: Option<String>,
+    pub(super) id_token: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+/// Exchanges a code.
+pub(super) async fn exchange(
+    server: &AuthorizationServer,
+    asked: &Exchange<'_>,
+    now: Timestamp,
+) -> Result<Tokens, Failure> {
+    let (form, authorization) = request(server, asked, now);
+    let query = Query {
+        url: asked.endpoint,
+        authorization: authorization.as_deref(),
+        form: Some(&form),
+    };
+    let answered = server.providers.fetch.ask(query).await;
+    let answered =
+        answered.map_err(|error| Failure::unreachable(asked.endpoint.as_str(), &error))?;
+    let tokens: Tokens = serde_json::from_slice(&answered.body).map_err(|_| {
+        let detail = format!("{}: its answer is no JSON object of tokens", asked.endpoint);
+        Failure::because(Reason::ProviderAnswerInvalid, detail)
+    })?;
+    match (answered.status, &tokens.error) {
+        (StatusCode::OK, None) => Ok(tokens),
+        (_, error) => {
+            let error = error.as_deref().unwrap_or("refused without saying why");
+            let described = tokens.error_description.as_deref().unwrap_or_default();
+            let detail = format!("the token endpoint said: {error}\n{described}");
+            Err(Failure::because(Reason::ProviderRefused, detail))
+        }
+    }
+}
+
+/// The form of the request, and its `Authorization` if it has one.
+fn request(
+    server: &AuthorizationServer,
+    asked: &Exchange<'_>,
+    now: Timestamp,
+) -> (String, Option<String>) {
+    let provider = asked.provider;
+    let mut form = Serializer::new(String::new());
+    form.append_pair("grant_type", "authorization_code")
+        .append_pair("code", asked.code)
+        .append_pair("redirect_uri", &callback_url(server, provider))
+        .append_pair("code_verifier", asked.verifier.reveal());
+    let mut authorization = None;
+    match &provider.authentication {
+        Authentication::Secret(secret) if asked.takes_basic => {
+            authorization = Some(basic(&provider.client_id, secret));
+        }
+        Authentication::Secret(secret) => {
+            form.append_pair("client_id", &provider.client_id)
+                .append_pair("client_secret", secret);
+        }
+        Authentication::PrivateKey => {
+            let key = ClientKey::new(&server.tags, &provider.name);
+            let audience = asked.endpoint.as_str();
+            let assertion = key.assertion(&provider.client_id, audience, now, &mut OsRng);
+            form.append_pair("client_id", &provider.client_id)
+                .append_pair("client_assertion_type", assertion::TYPE)
+                .append_pair("client_assertion", &assertion);
+        }
+    }
+    (form.finish(), authorization)
+}
+
+/// RFC 6749 §2.3.1: both are encoded as in a form first.
+fn basic(client_id: &str, secret: &str) -> String {
+    let encoded = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    let both = format!("{}:{}", encoded(client_id), encoded(secret));
+    format!("Basic {}", STANDARD.encode(both))
+}

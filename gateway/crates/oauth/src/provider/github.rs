@@ -1,0 +1,196 @@
+//! GitHub's own OAuth: no ID token, but an API that says who somebody is.
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::exchange::{Exchange, exchange};
+use super::failure::Failure;
+use super::openid::Told;
+use super::settings::{GitHub, Provider};
+use super::start::Pass;
+use crate::fetch::{FetchError, Query};
+use crate::server::AuthorizationServer;
+use gateway_core::clock::Timestamp;
+use gateway_core::login_rules::{self, MailAddress, Recognised};
+use gateway_core::reason::Reason;
+use http::StatusCode;
+
+/// The login page, without what every provider is sent. Organisations are asked for only where
+/// anything goes by them.
+pub(super) fn login_page(github: &GitHub, provider: &Provider) -> Url {
+    let mut url = below(&github.site, "login/oauth/authorize");
+    let scope = match provider.known_groups.is_empty() {
+        true => "read:user user:email",
+        false => "read:user user:email read:org",
+    };
+    url.query_pairs_mut().append_pair("scope", scope);
+    url
+}
+
+#[derive(Deserialize)]
+struct Account {
+    id: u64,
+    login: String,
+}
+
+#[derive(Deserialize)]
+struct Email {
+    email: String,
+    verified: bool,
+    primary: bool,
+}
+
+#[derive(Deserialize)]
+struct Organisation {
+    login: String,
+}
+
+#[derive(Deserialize)]
+struct Team {
+    slug: String,
+    organization: Organisation,
+}
+
+/// The person behind a code.
+pub(super) async fn person(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    github: &GitHub,
+    code: &str,
+    pass: &Pass,
+    now: Timestamp,
+) -> Result<Told, Failure> {
+    let endpoint = below(&github.site, "login/oauth/access_token");
+    let asked = Exchange {
+        provider,
+        endpoint: &endpoint,
+        takes_basic: false,
+        code,
+        verifier: &pass.verifier,
+    };
+    let tokens = exchange(server, &asked, now).await?;
+    let token = tokens.access_token.ok_or_else(|| {
+        Failure::because(
+            Reason::ProviderAnswerInvalid,
+            "its answer has no access_token",
+        )
+    })?;
+    let api = Api {
+        server,
+        base: &github.api,
+        authorization: format!("Bearer {token}"),
+    };
+    let account: Account = api.get("user").await?;
+    // Its id stays; its login can be changed, and taken by somebody else then.
+    let mut who = Recognised {
+        subject: account.id.to_string(),
+        name: Some(account.login.clone()),
+        ..Recognised::default()
+    };
+    if !provider.known_groups.is_empty() {
+        let (organisations, all) = api.list::<Organisation>("user/orgs").await?;
+        let (teams, all_teams) = api.list::<Team>("user/teams").await?;
+        let of_teams = teams
+            .into_iter()
+            .map(|team| format!("{}/{}", team.organization.login, team.slug));
+        let logins = organisations.into_iter().map(|of| of.login);
+        who.groups = logins.chain(of_teams).collect();
+        who.groups_incomplete = !(all && all_teams);
+    }
+    let (emails, _) = api.list::<Email>("user/emails").await?;
+    who.address = address(provider, &who, emails);
+    Ok(Told {
+        issuer: provider.issuer().to_owned(),
+        handle: Some(account.login),
+        who,
+    })
+}
+
+/// Of a person's addresses the one that lets them in, else the main one.
+fn address(provider: &Provider, who: &Recognised, mut emails: Vec<Email>) -> Option<MailAddress> {
+    emails.sort_by_key(|email| !email.primary);
+    let addresses: Vec<_> = emails
+        .into_iter()
+        .map(|email| MailAddress {
+            text: email.email.to_ascii_lowercase(),
+            verified: email.verified,
+            of_domain: true,
+        })
+        .collect();
+    let lets_in = |address: &&MailAddress| {
+        let who = Recognised {
+            address: Some((*address).clone()),
+            groups: std::collections::BTreeSet::new(),
+            ..who.clone()
+        };
+        login_rules::judge(&provider.allow, &who).is_ok()
+    };
+    let found = addresses.iter().find(lets_in).or(addresses.first());
+    found.cloned()
+}
+
+struct Api<'a> {
+    server: &'a AuthorizationServer,
+    base: &'a Url,
+    authorization: String,
+}
+
+impl Api<'_> {
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let url = below(self.base, path);
+        self.ask(&url).await
+    }
+
+    /// All of a list that comes in pages, and whether that is all.
+    async fn list<T: DeserializeOwned>(&self, path: &str) -> Result<(Vec<T>, bool), Failure> {
+        const PAGE: usize = 100;
+        const PAGES: usize = 10;
+        let mut all = Vec::new();
+        for number in 1..=PAGES {
+            let mut url = below(self.base, path);
+            url.query_pairs_mut()
+                .append_pair("per_page", &PAGE.to_string())
+                .append_pair("page", &number.to_string());
+            let page: Vec<T> = self.ask(&url).await?;
+            let is_last = page.len() < PAGE;
+            all.extend(page);
+            if is_last {
+                return Ok((all, true));
+            }
+        }
+        Ok((all, false))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, url: &Url) -> Result<T, Failure> {
+        let query = Query {
+            url,
+            authorization: Some(&self.authorization),
+            form: None,
+        };
+        let answered = self.server.providers.fetch.ask(query).await;
+        let answered = answered.map_err(|error| match error {
+            FetchError::Status(status) if status.is_client_error() => {
+                let detail = format!("{}: {error}", url.path());
+                Failure::because(Reason::ProviderRefused, detail)
+            }
+            error => Failure::unreachable(url.path(), &error),
+        })?;
+        let invalid = || {
+            let detail = format!("{}: an answer that can't be read", url.path());
+            Failure::because(Reason::ProviderAnswerInvalid, detail)
+        };
+        if answered.status != StatusCode::OK {
+            let detail = format!("{}: the answer was {}", url.path(), answered.status);
+            return Err(Failure::because(Reason::ProviderRefused, detail));
+        }
+        serde_json::from_slice(&answered.body).map_err(|_| invalid())
+    }
+}
+
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    let joined = format!("{}/{path}", base.path().trim_end_matches('/'));
+    url.set_path(&joined);
+    url
+}

@@ -1,0 +1,253 @@
+//! What an OpenID provider says of itself (OpenID Connect Discovery 1.0), and its keys.
+
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+
+use super::Providers;
+use super::failure::Failure;
+use super::id_token::Keys;
+use super::settings::{Flavour, OpenId};
+use crate::fetch::FetchError;
+use gateway_core::clock::Timestamp;
+use gateway_core::reason::Reason;
+
+/// Where a provider is asked for what.
+#[derive(Clone, Debug)]
+pub(super) struct Metadata {
+    /// The issuer of its tokens; `{tenantid}` stands for the tenant that a token names.
+    pub(super) issuer: String,
+    pub(super) authorization_endpoint: Url,
+    pub(super) token_endpoint: Url,
+    pub(super) jwks_uri: Url,
+    pub(super) userinfo_endpoint: Option<Url>,
+    /// Whether its answers to the browser name it (RFC 9207).
+    pub(super) names_itself: bool,
+    /// Whether a secret is sent as HTTP Basic; else in the form.
+    pub(super) takes_basic: bool,
+}
+
+/// Its members, as far as they are used.
+#[derive(Deserialize)]
+struct Document {
+    issuer: String,
+    authorization_endpoint: String,
+    token_endpoint: String,
+    jwks_uri: String,
+    userinfo_endpoint: Option<String>,
+    #[serde(default)]
+    authorization_response_iss_parameter_supported: bool,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+}
+
+/// Why a document is no use.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    #[error(transparent)]
+    Fetch(#[from] FetchError),
+    #[error("{0}")]
+    Document(String),
+}
+
+impl Unusable {
+    fn failure(&self, url: &Url) -> Failure {
+        match self {
+            Self::Fetch(error @ (FetchError::Status(_) | FetchError::MediaType)) => {
+                let detail = format!("{url}: {error}");
+                Failure::because(Reason::ProviderDocumentInvalid, detail)
+            }
+            Self::Fetch(error) => Failure::unreachable(url.as_str(), error),
+            Self::Document(what) => {
+                let detail = format!("{url}: {what}");
+                Failure::because(Reason::ProviderDocumentInvalid, detail)
+            }
+        }
+    }
+}
+
+impl Providers {
+    /// Where the provider is asked for what: kept for as long as it says, the last good one while it
+    /// is away.
+    pub(super) async fn metadata(
+        &self,
+        open_id: &OpenId,
+        now: Timestamp,
+    ) -> Result<Metadata, Failure> {
+        let issuer = open_id.issuer.trim_end_matches('/');
+        let url = format!("{issuer}/.well-known/openid-configuration");
+        let url = Url::parse(&url).map_err(|error| {
+            Failure::because(Reason::ProviderDocumentInvalid, format!("{url}: {error}"))
+        })?;
+        let judge = |document: &[u8]| judge(document, open_id).map_err(Unusable::Document);
+        let had = self.fetch.get(&url, now, judge).await;
+        had.map_err(|error| error.failure(&url))
+    }
+
+    /// The keys that its tokens are signed with.
+    pub(super) async fn keys(&self, metadata: &Metadata, now: Timestamp) -> Result<Keys, Failure> {
+        let url = &metadata.jwks_uri;
+        let had = self.fetch.get(url, now, keys).await;
+        had.map_err(|error| error.failure(url))
+    }
+
+    /// Newer ones than those, if they can be had: the provider may have changed them.
+    pub(super) async fn newer_keys(
+        &self,
+        metadata: &Metadata,
+        now: Timestamp,
+    ) -> Result<Option<Keys>, Failure> {
+        let url = &metadata.jwks_uri;
+        let had = self.fetch.renew(url, now, keys).await.transpose();
+        had.map_err(|error| error.failure(url))
+    }
+}
+
+fn keys(document: &[u8]) -> Result<Keys, Unusable> {
+    let set: Value = serde_json::from_slice(document)
+        .map_err(|_| Unusable::Document("is no JSON".to_owned()))?;
+    Keys::parse(&set).map_err(Unusable::Document)
+}
+
+fn judge(document: &[u8], open_id: &OpenId) -> Result<Metadata, String> {
+    let document: Document = serde_json::from_slice(document)
+        .map_err(|_| "lacks what a provider must say".to_owned())?;
+    // Else the document of one provider could stand for another (OpenID Connect Discovery §4.3).
+    if !is_issuer(&document.issuer, open_id) {
+        let said = &document.issuer;
+        return Err(format!(
+            "it says that its issuer is {said}, not {}",
+            open_id.issuer
+        ));
+    }
+    let own = Url::parse(&open_id.issuer).map(|url| url.origin());
+    let endpoint = |name: &str, text: &str| {
+        let url = Url::parse(text).map_err(|_| format!("its {name} is no URL"))?;
+        let is_own = own.as_ref().is_ok_and(|own| *own == url.origin());
+        match url.scheme() == "https" || is_own {
+            true => Ok(url),
+            false => Err(format!("its {name} is not https")),
+        }
+    };
+    let methods = document.token_endpoint_auth_methods_supported;
+    Ok(Metadata {
+        authorization_endpoint: endpoint(
+            "authorization_endpoint",
+            &document.authorization_endpoint,
+        )?,
+        token_endpoint: endpoint("token_endpoint", &document.token_endpoint)?,
+        jwks_uri: endpoint("jwks_uri", &document.jwks_uri)?,
+        userinfo_endpoint: match &document.userinfo_endpoint {
+            Some(text) => Some(endpoint("userinfo_endpoint", text)?),
+            None => None,
+        },
+        names_itself: document.authorization_response_iss_parameter_supported,
+        takes_basic: methods.is_none_or(|all| all.iter().any(|it| it == "client_secret_basic")),
+        issuer: document.issuer,
+    })
+}
+
+/// Whether a document's issuer is the configured one. Entra's document names the tenant by its id
+/// where it was asked by its domain, and no tenant where it stands for all.
+fn is_issuer(said: &str, open_id: &OpenId) -> bool {
+    if said == open_id.issuer {
+        return true;
+    }
+    let tenant = |issuer: &str| {
+        let (before, rest) = issuer.split_once("://")?;
+        let (host, rest) = rest.split_once('/')?;
+        let (tenant, rest) = rest.split_once('/')?;
+        Some((format!("{before}://{host}/_/{rest}"), tenant.to_owned()))
+    };
+    let Some(((said, by), (expected, _))) = tenant(said).zip(tenant(&open_id.issuer)) else {
+        return false;
+    };
+    let is_id =
+        |text: &str| text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    open_id.flavour == Flavour::Entra && said == expected && (by == "{tenantid}" || is_id(&by))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn open_id(issuer: &str, flavour: Flavour) -> OpenId {
+        OpenId {
+            issuer: issuer.to_owned(),
+            flavour,
+            scopes: Vec::new(),
+            groups_claim: None,
+        }
+    }
+
+    fn document(issuer: &str) -> Value {
+        json!({
+            "issuer": issuer,
+            "authorization_endpoint": "https://login.example.com/authorize",
+            "token_endpoint": "https://tokens.example.net/token",
+            "jwks_uri": "https://login.example.com/keys",
+        })
+    }
+
+    fn judged(document: &Value, open_id: &OpenId) -> Result<Metadata, String> {
+        judge(document.to_string().as_bytes(), open_id)
+    }
+
+    #[test]
+    fn a_document_stands_for_the_issuer_that_was_asked_and_no_other() {
+        let asked = open_id("https://login.example.com", Flavour::Plain);
+        assert!(judged(&document("https://login.example.com"), &asked).is_ok());
+        for other in [
+            "https://login.example.com/",
+            "https://LOGIN.example.com",
+            "https://login.example.com/a",
+            "http://login.example.com",
+            "https://evil.example",
+        ] {
+            assert!(judged(&document(other), &asked).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn endpoints_are_https_but_for_those_at_an_issuer_on_loopback() {
+        let asked = open_id("http://127.0.0.1:3000", Flavour::Plain);
+        let mut document = document("http://127.0.0.1:3000");
+        document["token_endpoint"] = json!("http://127.0.0.1:3000/token");
+        assert!(judged(&document, &asked).is_ok());
+        for plain in [
+            "http://127.0.0.1:3001/token",
+            "http://example.com/token",
+            "x",
+        ] {
+            document["token_endpoint"] = json!(plain);
+            assert!(judged(&document, &asked).is_err(), "{plain}");
+        }
+    }
+
+    #[test]
+    fn entra_names_a_tenant_by_id_or_none_and_nobody_else_may() {
+        let id = "11111111-2222-3333-4444-555555555555";
+        let of = |tenant: &str| format!("https://login.microsoftonline.com/{tenant}/v2.0");
+        for (asked, said, is) in [
+            ("example.com", id, true),
+            ("common", "{tenantid}", true),
+            (id, id, true),
+            ("example.com", "evil", false),
+        ] {
+            let entra = open_id(&of(asked), Flavour::Entra);
+            assert_eq!(judged(&document(&of(said)), &entra).is_ok(), is, "{asked}");
+            if asked != said {
+                let plain = open_id(&of(asked), Flavour::Plain);
+                assert!(judged(&document(&of(said)), &plain).is_err());
+            }
+        }
+        let entra = open_id(&of("common"), Flavour::Entra);
+        assert!(
+            judged(
+                &document(&format!("https://evil.example/{id}/v2.0")),
+                &entra
+            )
+            .is_err()
+        );
+    }
+}

@@ -1,0 +1,293 @@
+//! An OpenID provider: what it is asked for, and what it says of a person.
+
+use http::StatusCode;
+use serde_json::{Map, Value};
+use url::Url;
+
+use super::Providers;
+use super::exchange::{Exchange, exchange};
+use super::failure::Failure;
+use super::id_token::{self, Claims, Expected};
+use super::metadata::Metadata;
+use super::settings::{Flavour, OpenId, Provider};
+use super::start::Pass;
+use crate::fetch::Query;
+use crate::server::AuthorizationServer;
+use gateway_core::clock::Timestamp;
+use gateway_core::login_rules::{MOST_GROUPS, MailAddress, Recognised};
+use gateway_core::reason::Reason;
+
+/// The provider's login page, without what every provider is sent.
+pub(super) fn login_page(open_id: &OpenId, metadata: &Metadata, pass: &Pass) -> Url {
+    let mut url = metadata.authorization_endpoint.clone();
+    let mut scopes = open_id.scopes.clone();
+    if !scopes.iter().any(|scope| scope == "openid") {
+        scopes.insert(0, "openid".to_owned());
+    }
+    url.query_pairs_mut()
+        .append_pair("scope", &scopes.join(" "))
+        .append_pair("nonce", pass.nonce.reveal());
+    url
+}
+
+/// Somebody as the provider knows them, and the issuer that says so.
+pub(super) struct Told {
+    pub(super) issuer: String,
+    pub(super) who: Recognised,
+    /// For a name here: what the person is called there.
+    pub(super) handle: Option<String>,
+}
+
+/// The person behind a code.
+pub(super) async fn person(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    open_id: &OpenId,
+    metadata: &Metadata,
+    code: &str,
+    pass: &Pass,
+    now: Timestamp,
+) -> Result<Told, Failure> {
+    let asked = Exchange {
+        provider,
+        endpoint: &metadata.token_endpoint,
+        takes_basic: metadata.takes_basic,
+        code,
+        verifier: &pass.verifier,
+    };
+    let answer = exchange(server, &asked, now).await?;
+    let token = answer.id_token.ok_or_else(|| {
+        Failure::because(Reason::ProviderAnswerInvalid, "its answer has no id_token")
+    })?;
+    let expected = Expected {
+        issuer: &metadata.issuer,
+        client_id: &provider.client_id,
+        now,
+    };
+    let nonce = pass.nonce.reveal();
+    let claims = believed(&server.providers, metadata, now, |keys| {
+        id_token::verify(&token, nonce, keys, expected)
+    })
+    .await?;
+    let mut said = said(&claims);
+    let is_missing = |name: &str| !said.contains_key(name);
+    let lacks_groups = open_id.groups_claim.as_deref().is_some_and(is_missing);
+    if (is_missing("email") || lacks_groups)
+        && let (Some(endpoint), Some(access)) = (&metadata.userinfo_endpoint, answer.access_token)
+    {
+        let more = user_info(&server.providers, endpoint, &access).await?;
+        // OpenID Connect Core §5.3.2: else it may be about somebody else.
+        if more.get("sub").and_then(Value::as_str) != Some(claims.subject().as_str()) {
+            let detail = format!("{endpoint}: it is about another person");
+            return Err(Failure::because(Reason::ProviderAnswerInvalid, detail));
+        }
+        for (name, value) in more {
+            said.entry(name).or_insert(value);
+        }
+    }
+    Ok(Told {
+        issuer: claims.issuer().to_string(),
+        handle: text(&said, "preferred_username").map(str::to_owned),
+        who: recognised(open_id, claims.subject().as_str(), &said),
+    })
+}
+
+/// What a provider says of a person by itself: many leave it out of the ID token (OpenID Connect Core
+/// §5.4).
+async fn user_info(
+    providers: &Providers,
+    endpoint: &Url,
+    access_token: &str,
+) -> Result<Map<String, Value>, Failure> {
+    let authorization = format!("Bearer {access_token}");
+    let query = Query {
+        url: endpoint,
+        authorization: Some(&authorization),
+        form: None,
+    };
+    let answered = providers.fetch.ask(query).await;
+    let answered = answered.map_err(|error| Failure::unreachable(endpoint.as_str(), &error))?;
+    let read = serde_json::from_slice(&answered.body).ok();
+    let read = read.filter(|_| answered.status == StatusCode::OK);
+    read.ok_or_else(|| {
+        let detail = format!(
+            "{endpoint}: the answer was {}, and no person",
+            answered.status
+        );
+        Failure::because(Reason::ProviderAnswerInvalid, detail)
+    })
+}
+
+/// What a token says, by the provider's keys; by newer ones if the key that signed it is not among
+/// those.
+pub(super) async fn believed(
+    providers: &Providers,
+    metadata: &Metadata,
+    now: Timestamp,
+    verify: impl Fn(&id_token::Keys) -> Result<Claims, id_token::TokenRefusal>,
+) -> Result<Claims, Failure> {
+    let keys = providers.keys(metadata, now).await?;
+    let refused = match verify(&keys) {
+        Ok(claims) => return Ok(claims),
+        Err(refused) => refused,
+    };
+    let newer = match refused.may_need_newer_keys() {
+        true => providers.newer_keys(metadata, now).await?,
+        false => None,
+    };
+    let refused = match newer.map(|keys| verify(&keys)) {
+        Some(Ok(claims)) => return Ok(claims),
+        Some(Err(refused)) => refused,
+        None => refused,
+    };
+    Err(Failure::because(refused.reason, refused.to_string()))
+}
+
+/// The claims of an ID token that are looked at, under their names.
+fn said(claims: &Claims) -> Map<String, Value> {
+    let mut said = claims.additional_claims().0.clone();
+    let texts = [
+        ("email", claims.email().map(|email| email.as_str())),
+        (
+            "preferred_username",
+            claims.preferred_username().map(|name| name.as_str()),
+        ),
+    ];
+    for (name, value) in texts {
+        said.extend(value.map(|value| (name.to_owned(), Value::from(value))));
+    }
+    let verified = claims.email_verified();
+    said.extend(verified.map(|verified| ("email_verified".to_owned(), verified.into())));
+    said
+}
+
+fn recognised(open_id: &OpenId, subject: &str, said: &Map<String, Value>) -> Recognised {
+    let named = open_id.groups_claim.as_deref();
+    // Entra names a list that is too long for the token instead of giving it.
+    let left_out = named.is_some_and(|claim| {
+        let names = said.get("_claim_names");
+        names.is_some_and(|names| names.get(claim).is_some())
+    });
+    let groups: Vec<&str> = match named.and_then(|claim| said.get(claim)) {
+        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
+        Some(Value::String(one)) => vec![one],
+        _ => Vec::new(),
+    };
+    let called = ["preferred_username", "upn", "name"];
+    Recognised {
+        subject: subject.to_owned(),
+        address: address(open_id, said),
+        name: called
+            .iter()
+            .find_map(|name| text(said, name))
+            .map(str::to_owned),
+        groups_incomplete: left_out || groups.len() > MOST_GROUPS,
+        groups: groups
+            .into_iter()
+            .take(MOST_GROUPS)
+            .map(str::to_owned)
+            .collect(),
+    }
+}
+
+fn address(open_id: &OpenId, said: &Map<String, Value>) -> Option<MailAddress> {
+    let text_of = |name| text(said, name).map(str::to_ascii_lowercase);
+    let address = text_of("email").filter(|address| address.contains('@'))?;
+    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+    let is_so = |name| said.get(name).is_some_and(is_true);
+    let (verified, of_domain) = match open_id.flavour {
+        Flavour::Plain => (is_so("email_verified"), true),
+        // Whoever left a domain keeps a Google account with its address, without `hd`.
+        Flavour::Google => {
+            let is_googles = ["gmail.com", "googlemail.com"].contains(&domain);
+            let is_hosted = text_of("hd").as_deref() == Some(domain);
+            (is_so("email_verified"), is_googles || is_hosted)
+        }
+        // `email` is whatever the tenant's people wrote, unless the domain's owner is verified.
+        Flavour::Entra => (is_so("xms_edov"), true),
+    };
+    Some(MailAddress {
+        verified,
+        of_domain,
+        text: address,
+    })
+}
+
+fn text<'v>(said: &'v Map<String, Value>, name: &str) -> Option<&'v str> {
+    said.get(name)?.as_str().filter(|text| !text.is_empty())
+}
+
+/// Providers write `true`, `1` or either as a text.
+fn is_true(value: &Value) -> bool {
+    match value {
+        Value::Bool(said) => *said,
+        Value::Number(number) => number.as_u64() == Some(1),
+        Value::String(text) => text == "1" || text.eq_ignore_ascii_case("true"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn person(flavour: Flavour, said: &Value) -> Recognised {
+        let open_id = OpenId {
+            issuer: "https://login.example.com".into(),
+            flavour,
+            scopes: Vec::new(),
+            groups_claim: Some("groups".into()),
+        };
+        recognised(&open_id, "s", said.as_object().unwrap())
+    }
+
+    fn address(flavour: Flavour, said: &Value) -> (bool, bool) {
+        let address = person(flavour, said).address.unwrap();
+        assert_eq!(address.text, "a@example.com");
+        (address.verified, address.of_domain)
+    }
+
+    #[test]
+    fn an_address_is_as_good_as_the_provider_is_about_it() {
+        let plain = |verified: Value| {
+            let said = json!({ "email": "A@Example.com", "email_verified": verified });
+            address(Flavour::Plain, &said)
+        };
+        assert_eq!(plain(json!(true)), (true, true));
+        assert_eq!(plain(json!("true")), (true, true));
+        for no in [json!(false), json!("false"), json!(null), json!([])] {
+            assert_eq!(plain(no), (false, true));
+        }
+        let google = |hosted: Value| {
+            let said = json!({ "email": "a@example.com", "email_verified": true, "hd": hosted });
+            address(Flavour::Google, &said)
+        };
+        assert_eq!(google(json!("example.com")), (true, true));
+        assert_eq!(google(json!("other.org")), (true, false));
+        assert_eq!(google(json!(null)), (true, false));
+        let entra = |claim: &str, said: Value| {
+            let said = json!({ "email": "a@example.com", claim: said });
+            address(Flavour::Entra, &said)
+        };
+        assert_eq!(entra("xms_edov", json!(true)), (true, true));
+        assert_eq!(entra("xms_edov", json!("1")), (true, true));
+        assert_eq!(entra("xms_edov", json!(0)), (false, true));
+        assert_eq!(entra("email_verified", json!(true)), (false, true));
+    }
+
+    #[test]
+    fn groups_that_were_left_out_or_are_too_many_are_known_to_be_incomplete() {
+        let groups = |said: &Value| {
+            let who = person(Flavour::Entra, said);
+            (who.groups.len(), who.groups_incomplete)
+        };
+        assert_eq!(groups(&json!({ "groups": ["a", "b", "a"] })), (2, false));
+        assert_eq!(groups(&json!({ "groups": "a" })), (1, false));
+        assert_eq!(groups(&json!({ "groups": { "a": 1 } })), (0, false));
+        let left_out = json!({ "_claim_names": { "groups": "src1" } });
+        assert_eq!(groups(&left_out), (0, true));
+        let many: Vec<String> = (0..10_001).map(|number| number.to_string()).collect();
+        assert_eq!(groups(&json!({ "groups": many })), (10_000, true));
+    }
+}

@@ -1,0 +1,119 @@
+//! Who a person of a provider is here.
+
+use rand::RngCore;
+
+use super::openid::Told;
+use super::settings::Provider;
+use crate::identity::LoginName;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::UserId;
+use gateway_core::secret::Secret;
+use gateway_store::{Identity, KeyKind, Records, StoreError, User};
+
+/// How many names are tried for a new person.
+const NAMES: usize = 32;
+
+/// What is kept of what the provider said.
+pub(super) fn identity(provider: &Provider, told: &Told, now: Timestamp) -> Identity {
+    let groups = told.who.groups.iter();
+    let known = groups.filter(|group| provider.known_groups.contains(*group));
+    Identity {
+        provider: provider.name.clone(),
+        issuer: told.issuer.clone(),
+        subject: told.who.subject.clone(),
+        address: told.who.address.clone(),
+        groups: known.cloned().collect(),
+        confirmed: now,
+    }
+}
+
+/// The person whose account this is, with what was said now; a first login makes the person.
+pub(super) async fn known_or_new(
+    records: &Records,
+    provider: &Provider,
+    told: &Told,
+    now: Timestamp,
+    random: &mut (dyn RngCore + Send),
+) -> Result<User, StoreError> {
+    let identity = identity(provider, told, now);
+    let known = records.user_of_identity(&identity.issuer, &identity.subject, now);
+    if let Some(user) = known.await?
+        && let Some(user) = confirm(records, &user, &identity, now).await?
+    {
+        return Ok(user);
+    }
+    let id = UserId::draw(random);
+    for name in names(provider, told) {
+        let new = User::new(id.clone(), &name, "", now).with_identity(identity.clone());
+        let user = match records.add_user(&new, now).await? {
+            true => new,
+            // Somebody else's name, or another press of this person made the record just now.
+            false => match records.user(&name, now).await? {
+                Some(user) if user.identity(&identity.issuer, &identity.subject).is_some() => user,
+                _ => continue,
+            },
+        };
+        records.put_identity(&identity, &user).await?;
+        return Ok(user);
+    }
+    Err(StoreError::Conflict(KeyKind::User))
+}
+
+/// Notes what the provider said in the record of a person whose account it is.
+pub(super) async fn confirm(
+    records: &Records,
+    user: &User,
+    identity: &Identity,
+    now: Timestamp,
+) -> Result<Option<User>, StoreError> {
+    let id = user.id.clone();
+    let change = |user: User| match user.id == id {
+        true => user.with_identity(identity.clone()),
+        false => user,
+    };
+    let changed = records.change_user(&user.name, now, change).await?;
+    Ok(changed.filter(|user| user.id == id))
+}
+
+/// Names for a new person, the best first: an address that the provider answers for, else what the
+/// person is called there, with the provider's name, so that nobody gets a name that means somebody
+/// else here. None is given twice.
+fn names(provider: &Provider, told: &Told) -> impl Iterator<Item = String> {
+    let address = told.who.address.as_ref();
+    let address = address.filter(|address| address.verified && address.of_domain);
+    let address = address.filter(|_| !provider.is_github());
+    let address = address.and_then(|address| LoginName::parse(&address.text));
+    let base = match &address {
+        Some(name) => name.as_str().to_owned(),
+        None => format!("{}@{}", handle(told), provider.name),
+    };
+    let own = provider.name.clone();
+    let numbered = (1..=NAMES).map(move |number| match number {
+        1 => base.clone(),
+        2 => format!("{base}+{own}"),
+        number => format!("{base}+{own}{number}"),
+    });
+    numbered.filter(|name| LoginName::parse(name).is_some())
+}
+
+/// What the person is called at the provider, as far as a login name can say it.
+fn handle(told: &Told) -> String {
+    const LONGEST: usize = 24;
+    let called = told.handle.as_deref().unwrap_or_default();
+    let called = called.split('@').next().unwrap_or_default();
+    let plain = called.chars().take(LONGEST);
+    let plain: String = plain
+        .map(|c| match c.is_ascii_alphanumeric() || ".-_".contains(c) {
+            true => c.to_ascii_lowercase(),
+            false => '-',
+        })
+        .collect();
+    match plain.is_empty() {
+        false => plain,
+        true => {
+            let hash = Secret::presented(told.who.subject.as_str()).hash();
+            let short = hash.as_str().chars().take(10);
+            format!("person-{}", short.collect::<String>().to_lowercase())
+        }
+    }
+}

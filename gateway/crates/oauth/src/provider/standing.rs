@@ -1,0 +1,163 @@
+//! What a person's accounts at providers are good for at this moment: whether the person may still
+//! come in, in which groups the person is, and until when that may be said.
+
+use super::Providers;
+use super::settings::{Flavour, Protocol, Provider};
+use gateway_core::clock::Timestamp;
+use gateway_core::login_rules::{self, Recognised};
+use gateway_core::reason::Reason;
+use gateway_store::{Identity, User};
+
+/// What holds of a person.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Standing {
+    /// Groups of providers, as policies' groups take them: `corp:engineering`.
+    pub(crate) groups: Vec<String>,
+    /// Until when it holds, if it ends.
+    pub(crate) until: Option<Timestamp>,
+}
+
+/// What holds of a person now; or why the person must log in with a provider again, or may not any
+/// more. Whoever has a password needs no provider, and keeps no groups of one that has not said so
+/// lately.
+pub(crate) fn standing(
+    providers: &Providers,
+    user: &User,
+    now: Timestamp,
+) -> Result<Standing, Reason> {
+    let mut standing = Standing::default();
+    let mut good = 0;
+    let mut is_old = false;
+    for identity in &user.identities {
+        let Some(provider) = of(providers, identity) else {
+            continue;
+        };
+        if login_rules::judge(&provider.allow, &recognised(identity)).is_err() {
+            continue;
+        }
+        let until = provider.max_age.map(|age| identity.confirmed + age);
+        if until.is_some_and(|until| now >= until) {
+            is_old = true;
+            continue;
+        }
+        good += 1;
+        let groups = identity.groups.iter();
+        let groups = groups.filter(|group| provider.known_groups.contains(*group));
+        let groups = groups.map(|group| format!("{}:{group}", provider.name));
+        standing.groups.extend(groups);
+        standing.until = [standing.until, until].into_iter().flatten().min();
+    }
+    let needs_provider = user.password().is_none() && !user.identities.is_empty();
+    match (needs_provider, good) {
+        (true, 0) if is_old => Err(Reason::LoginAgain),
+        (true, 0) => Err(Reason::PersonNotAllowed),
+        // Nothing that ends is said of the person.
+        (false, _) if standing.groups.is_empty() => Ok(Standing::default()),
+        _ => Ok(standing),
+    }
+}
+
+/// The provider of an account, if it is still configured. A name that stands for another issuer now
+/// is another provider.
+fn of<'p>(providers: &'p Providers, identity: &Identity) -> Option<&'p Provider> {
+    let provider = providers.named(&identity.provider)?;
+    let is_same = match &provider.protocol {
+        // Its issuer names the tenant of the person.
+        Protocol::OpenId(open_id) if open_id.flavour == Flavour::Entra => true,
+        _ => provider.issuer() == identity.issuer,
+    };
+    is_same.then_some(provider)
+}
+
+fn recognised(identity: &Identity) -> Recognised {
+    Recognised {
+        subject: identity.subject.clone(),
+        address: identity.address.clone(),
+        groups: identity.groups.iter().cloned().collect(),
+        ..Recognised::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::provider::{Authentication, OnLeave, OpenId};
+    use gateway_core::grants::UserId;
+    use gateway_core::login_rules::AllowRule;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn providers(allow: &str) -> Providers {
+        Providers::new(vec![Provider {
+            name: "corp".into(),
+            words: "Example".into(),
+            protocol: Protocol::OpenId(OpenId {
+                issuer: "https://login.example.com".into(),
+                flavour: Flavour::Plain,
+                scopes: Vec::new(),
+                groups_claim: Some("groups".into()),
+            }),
+            client_id: "c".into(),
+            authentication: Authentication::Secret("s".into()),
+            allow: vec![AllowRule::parse(allow).unwrap()],
+            known_groups: ["engineering".into(), "board".into()].into(),
+            max_age: Some(HOUR),
+            on_leave: OnLeave::Keep,
+        }])
+    }
+
+    fn person(password: &str, groups: &[&str]) -> User {
+        let user = User::new(UserId::new("u_1"), "alice", password, NOW);
+        user.with_identity(Identity {
+            provider: "corp".into(),
+            issuer: "https://login.example.com".into(),
+            subject: "s".into(),
+            address: None,
+            groups: groups.iter().map(|&group| group.to_owned()).collect(),
+            confirmed: NOW,
+        })
+    }
+
+    #[test]
+    fn groups_hold_for_their_time_and_then_the_person_logs_in_again() {
+        let providers = providers("group:engineering");
+        let alice = person("", &["engineering", "gone"]);
+        let holds = Standing {
+            groups: vec!["corp:engineering".into()],
+            until: Some(NOW + HOUR),
+        };
+        let last = NOW + HOUR - Duration::from_millis(1);
+        assert_eq!(standing(&providers, &alice, last), Ok(holds));
+        let after = standing(&providers, &alice, NOW + HOUR);
+        assert_eq!(after, Err(Reason::LoginAgain));
+    }
+
+    #[test]
+    fn whom_no_rule_lets_in_any_more_is_out_and_a_password_needs_no_provider() {
+        let providers = providers("group:board");
+        let denied = Err(Reason::PersonNotAllowed);
+        assert_eq!(
+            standing(&providers, &person("", &["engineering"]), NOW),
+            denied
+        );
+        let local = person("$argon2id$", &["engineering"]);
+        assert_eq!(standing(&providers, &local, NOW), Ok(Standing::default()));
+        let both = person("$argon2id$", &["board"]);
+        assert_eq!(
+            standing(&providers, &both, NOW).unwrap().groups,
+            ["corp:board"]
+        );
+        let later = standing(&providers, &both, NOW + HOUR);
+        assert_eq!(later, Ok(Standing::default()));
+        let unconfigured = Providers::new(Vec::new());
+        assert_eq!(
+            standing(&unconfigured, &person("", &["board"]), NOW),
+            denied
+        );
+        let other = User::new(UserId::new("u_2"), "bob", "", NOW);
+        assert_eq!(standing(&providers, &other, NOW), Ok(Standing::default()));
+    }
+}

@@ -1,0 +1,219 @@
+//! `POST /login/NAME`: from a button to the provider.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use rand::rngs::OsRng;
+use url::Url;
+
+use super::failure::Failure;
+use super::settings::{Protocol, Provider};
+use super::{callback_url, github, openid};
+use crate::audited::{audited, take_records};
+use crate::browser::{self, BrowserName, Cookie, PostedForm};
+use crate::error_page::{self, Refused};
+use crate::error_response::loggable;
+use crate::form_token::{self, Purpose, SealError};
+use crate::login::{self, Fields};
+use crate::pages::Goal;
+use crate::register::network;
+use crate::server::AuthorizationServer;
+use crate::session;
+use gateway_core::audit::{Event, Record};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::UserId;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+use gateway_core::secret::{Secret, SecretHash, TagKey};
+use gateway_store::{CountKey, KeptGoal, ProviderLogin};
+
+/// Logins that may be begun from one network in a window. Each is kept for ten minutes, and anybody
+/// can begin one; a whole company may come from one address.
+const MOST: u64 = 600;
+const WINDOW: Duration = Duration::from_secs(600);
+
+/// `POST /login/NAME`.
+pub(super) async fn submit(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    match begin(server, provider, request, now).await {
+        Ok(response) => response,
+        Err(refused) => refused.page(server, request),
+    }
+}
+
+async fn begin(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let form = browser::posted_form(server, request)?;
+    let fields = Fields::from_form(&form);
+    let link = person_to_link(server, provider, request, &form, now).await?;
+    if link.is_none() {
+        login::check_seal(server, request, &fields, now)?;
+    }
+    let fail = |failure| failed(server, provider, request, fields.goal, failure);
+    let count = CountKey::provider_logins(&network(request.peer));
+    if server.records.count(&count, WINDOW, now).await? > MOST {
+        return Err(fail(Failure::because(Reason::RateLimited, "")));
+    }
+    let state = Secret::draw(&mut OsRng);
+    let pass = Pass::new(&server.tags, &state);
+    let redirect_uri = callback_url(server, provider);
+    let mut url = match &provider.protocol {
+        Protocol::OpenId(open_id) => {
+            let metadata = server.providers.metadata(open_id, now).await;
+            openid::login_page(open_id, &metadata.map_err(fail)?, &pass)
+        }
+        Protocol::GitHub(github) => github::login_page(github, provider),
+    };
+    common_parameters(&mut url, provider, &redirect_uri, &state, &pass);
+    let login = ProviderLogin {
+        provider: provider.name.clone(),
+        browser: browser_hash(server, request),
+        goal: match fields.goal {
+            Goal::Start => KeptGoal::Start,
+            Goal::Account => KeptGoal::Account,
+            Goal::Authorize(query) => KeptGoal::Authorize(query.to_owned()),
+        },
+        link,
+    };
+    let records = &server.records;
+    records
+        .begin_provider_login(&state.hash(), &login, now)
+        .await?;
+    Ok(web::see_other(url.as_str()))
+}
+
+/// What every provider is sent.
+fn common_parameters(
+    url: &mut Url,
+    provider: &Provider,
+    redirect_uri: &str,
+    state: &Secret,
+    pass: &Pass,
+) {
+    url.query_pairs_mut()
+        .append_pair("client_id", &provider.client_id)
+        .append_pair("redirect_uri", redirect_uri)
+        .append_pair("response_type", "code")
+        .append_pair("state", state.reveal())
+        .append_pair("code_challenge", &pass.challenge())
+        .append_pair("code_challenge_method", "S256");
+}
+
+/// What only the one who began a login can show of it: derived from its state, so that nothing
+/// secret is kept.
+pub(super) struct Pass {
+    /// For the provider's token endpoint (RFC 7636).
+    pub(super) verifier: Secret,
+    /// Comes back in the ID token.
+    pub(super) nonce: Secret,
+}
+
+impl Pass {
+    pub(super) fn new(tags: &TagKey, state: &Secret) -> Self {
+        let key = tags.derive("provider login");
+        let derived = |what: &[u8]| key.secret(&[what, state.reveal().as_bytes()]);
+        Self {
+            verifier: derived(b"verifier"),
+            nonce: derived(b"nonce"),
+        }
+    }
+
+    /// S256 of the verifier: what a hash of a secret is here.
+    fn challenge(&self) -> String {
+        self.verifier.hash().as_str().to_owned()
+    }
+}
+
+/// Of the cookie that names the asking browser.
+pub(super) fn browser_hash(server: &AuthorizationServer, request: &Request) -> SecretHash {
+    let cookie = Cookie::Browser.read(&server.settings, request);
+    Secret::presented(cookie.unwrap_or_default()).hash()
+}
+
+/// The person at `/account` who wants to log in with the provider from now on: logged in, in this
+/// browser, and the form is one of that page's.
+async fn person_to_link(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    request: &Request,
+    form: &PostedForm,
+    now: Timestamp,
+) -> Result<Option<UserId>, Refused> {
+    let seal = form.field("link");
+    if seal.is_empty() {
+        return Ok(None);
+    }
+    let Some((_, session)) = session::current_session(server, request, now).await? else {
+        return Err(login::page_after_session(server, request, Goal::Account).into());
+    };
+    let browser = BrowserName::of(server, request);
+    let bound = link_bound(&browser.value, &session.user, &provider.name);
+    match form_token::unseal(&server.tags, Purpose::Link, &bound, seal, now) {
+        Ok(_) => Ok(Some(session.user)),
+        Err(error) => {
+            let reason = match error {
+                SealError::Broken => Reason::CrossSiteForm,
+                SealError::Expired => Reason::PageExpired,
+            };
+            error_page::log("login_refused", request, reason);
+            let status = StatusCode::FORBIDDEN;
+            Err(error_page::page(server, request, status, reason, None).into())
+        }
+    }
+}
+
+/// What the seal of a form at `/account` binds that begins a link.
+pub(crate) fn link_bound<'a>(
+    browser: &'a str,
+    user: &'a UserId,
+    provider: &'a str,
+) -> [&'a [u8]; 3] {
+    [
+        browser.as_bytes(),
+        user.as_str().as_bytes(),
+        provider.as_bytes(),
+    ]
+}
+
+/// The page that says why a login did not come about, with a link back to where it was begun.
+pub(super) fn failed(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    request: &Request,
+    goal: Goal<'_>,
+    failure: Failure,
+) -> Refused {
+    let (reason, detail) = match failure {
+        Failure::Store(error) => return error.into(),
+        Failure::Because(reason, detail) => (reason, detail),
+    };
+    log::warn!(
+        event = "login_refused",
+        reason = reason,
+        hint = reason.remedy(),
+        provider = provider.name.as_str(),
+        detail = loggable(&detail).as_str(),
+        peer:% = request.peer,
+        request_id = request.request_id.as_str();
+        "{}", reason.sentence()
+    );
+    let status = Failure::status(reason);
+    let back = goal.authorization_request();
+    let mut page = error_page::explained(server, request, status, reason, Some(&detail), back);
+    // It is a login that failed, and not just a page.
+    let _ = take_records(&mut page);
+    let what = detail.lines().next().unwrap_or_default();
+    let record = Record {
+        detail: Some(format!("{}: {}", provider.name, loggable(what))),
+        ..Record::refused(Event::Login, reason, status.is_server_error())
+    };
+    audited(page, record).into()
+}

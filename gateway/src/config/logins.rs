@@ -1,0 +1,475 @@
+//! `[[login]]`: the identity providers that people log in with.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::config::policy::GroupSource;
+use crate::config::reader::Reader;
+use crate::config::settings::{SecretText, settings};
+use crate::config::{units, values};
+use gateway_core::login_rules::AllowRule;
+use gateway_core::protocol::resource::is_loopback;
+use gateway_oauth::provider::{
+    Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider,
+};
+
+/// How long groups hold where anything goes by them, unless it is said otherwise.
+const GROUPS_HOLD: Duration = Duration::from_secs(24 * 3600);
+
+settings! {
+    /// `[[login]]`
+    pub(super) struct LoginKeys in "login[]." {
+        /// An identity provider that people log in with: its name in `/login/NAME/callback`, which is
+        /// registered there, and in `from` of a group. Lower-case letters, digits and `-`.
+        name: Option<String>, provider_name;
+        /// Its name on the button. Default: that of the preset, else `name`.
+        words: Option<String>, values::displayable;
+        /// `google`, `github` or `entra`, instead of an issuer; with one it is a server of that kind
+        /// of your own.
+        preset: Option<Preset>, preset;
+        /// The issuer of an OpenID provider, exactly as its discovery document has it. It may have a
+        /// private address; `http:` on a loopback address only.
+        issuer: Option<String>, issuer;
+        /// The tenant of `entra`: its id, so that nobody of another tenant is let in.
+        tenant: Option<String>, tenant;
+        /// The id that the provider gave this gateway.
+        client_id: Option<String>, values::text;
+        /// The secret that goes with it.
+        client_secret: SecretText, values::text;
+        /// A file that holds it.
+        client_secret_file: Option<String>, values::file;
+        /// Instead of a secret: requests are signed with a key whose public half stands at
+        /// `/login/NAME/keys`.
+        private_key_jwt: bool = "false", values::flag;
+        /// The scopes that are asked for; some providers want `groups` among them. Not for `github`.
+        scopes: Vec<String> = "openid, profile, email", values::text;
+        /// Who may come in: `a@example.com`, `*@example.com`, `group:NAME`, `*` for everybody whom the
+        /// provider lets in. Addresses count only where the provider has verified them. Default: nobody.
+        allow: Vec<AllowRule>, AllowRule::parse;
+        /// The claim of the ID token that lists a person's groups. With `github` groups are `ORG` and
+        /// `ORG/TEAM` by themselves.
+        groups_claim: Option<String>, values::text;
+        /// How long what the provider said of a person holds. Afterwards apps are sent through its
+        /// login again when they renew their access. Default: `24h` where a rule or a `[[group]]` goes
+        /// by its groups, else until the person logs in again.
+        groups_max_age: Option<Duration>, max_age;
+        /// When the provider says that a person has left, or a rule lets them in no more, their
+        /// browser sessions end; with `revoke` also what they allowed apps, with its streams. Else
+        /// `keep`.
+        on_leave: OnLeave = "keep", on_leave;
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Preset {
+    Google,
+    GitHub,
+    Entra,
+}
+
+impl Preset {
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Google => "Google",
+            Self::GitHub => "GitHub",
+            Self::Entra => "Microsoft",
+        }
+    }
+}
+
+/// The providers, with the groups that `[[group]]` tables take from them.
+pub(super) fn providers(reader: &mut Reader<'_>, sources: &[GroupSource]) -> Vec<Provider> {
+    let mut names = BTreeSet::new();
+    let mut providers = Vec::new();
+    for table in reader.tables("login") {
+        let keys = LoginKeys::read(reader, &table);
+        if let Some(name) = &keys.name
+            && !names.insert(name.clone())
+        {
+            let sentence = format!("`{name}` is the name of two");
+            reader.wrong(&format!("{table}.name"), &sentence);
+        }
+        providers.extend(provider(reader, &table, keys, sources));
+    }
+    for source in sources {
+        if !names.contains(&source.provider) {
+            let sentence = format!(
+                "names `{}`, and no [[login]] has that name",
+                source.provider
+            );
+            reader.wrong(&source.key, &sentence);
+        }
+    }
+    providers
+}
+
+/// Every problem of it, and the provider if there is none.
+fn provider(
+    reader: &mut Reader<'_>,
+    table: &str,
+    keys: LoginKeys,
+    sources: &[GroupSource],
+) -> Option<Provider> {
+    let at = |key: &str| format!("{table}.{key}");
+    reader.require(&at("name"), "is missing");
+    reader.require(&at("client_id"), "is missing: the provider gives it");
+    check_rules(reader, table, &keys);
+    let protocol = protocol(reader, table, &keys);
+    let authentication = authentication(reader, table, &keys);
+    let name = keys.name?;
+    let rules = keys.allow.iter().filter_map(|rule| match rule {
+        AllowRule::Group(group) => Some(group.clone()),
+        _ => None,
+    });
+    let taken = sources.iter().filter(|source| source.provider == name);
+    let known_groups: BTreeSet<String> = rules
+        .chain(taken.map(|source| source.group.clone()))
+        .collect();
+    let goes_by_groups = !known_groups.is_empty();
+    let words = keys
+        .words
+        .or(keys.preset.map(|preset| preset.words().to_owned()));
+    Some(Provider {
+        words: words.unwrap_or_else(|| name.clone()),
+        name,
+        protocol: protocol?,
+        client_id: keys.client_id?,
+        authentication: authentication?,
+        allow: keys.allow,
+        known_groups,
+        max_age: keys
+            .groups_max_age
+            .or(goes_by_groups.then_some(GROUPS_HOLD)),
+        on_leave: keys.on_leave,
+    })
+}
+
+/// A rule that can never hold, or lets the whole world in, is refused.
+fn check_rules(reader: &mut Reader<'_>, table: &str, keys: &LoginKeys) {
+    let allow = format!("{table}.allow");
+    let is_open = match keys.preset {
+        Some(Preset::Google) => true,
+        Some(Preset::GitHub) => keys.issuer.is_none(),
+        Some(Preset::Entra) => keys.tenant.as_deref().is_some_and(is_every_tenant),
+        None => false,
+    };
+    if is_open && keys.allow.contains(&AllowRule::Everybody) {
+        reader.wrong(
+            &allow,
+            "has `*`, which lets everybody in who has an account there",
+        );
+    }
+    let has_groups = keys.groups_claim.is_some() || keys.preset == Some(Preset::GitHub);
+    let goes_by_groups = |rule: &AllowRule| matches!(rule, AllowRule::Group(_));
+    if !has_groups && keys.allow.iter().any(goes_by_groups) {
+        let sentence = "has a group, and `groups_claim` does not say where groups stand";
+        reader.wrong(&allow, sentence);
+    }
+}
+
+fn protocol(reader: &mut Reader<'_>, table: &str, keys: &LoginKeys) -> Option<Protocol> {
+    let at = |key: &str| format!("{table}.{key}");
+    if keys.tenant.is_some() && keys.preset != Some(Preset::Entra) {
+        reader.wrong(&at("tenant"), "is for the preset `entra`");
+    }
+    let open_id = |issuer: String, flavour| {
+        Some(Protocol::OpenId(OpenId {
+            issuer,
+            flavour,
+            scopes: keys.scopes.clone(),
+            groups_claim: keys.groups_claim.clone(),
+        }))
+    };
+    match (keys.preset, keys.issuer.clone()) {
+        (None, Some(issuer)) => open_id(issuer, Flavour::Plain),
+        (None, None) => {
+            if !reader.is_wrong(&at("issuer")) && !reader.is_wrong(&at("preset")) {
+                reader.wrong(&at("issuer"), "is missing, and so is a preset");
+            }
+            None
+        }
+        (Some(Preset::Google), issuer) => open_id(
+            issuer.unwrap_or_else(|| "https://accounts.google.com".to_owned()),
+            Flavour::Google,
+        ),
+        (Some(Preset::GitHub), issuer) => github(issuer.as_deref()),
+        (Some(Preset::Entra), Some(issuer)) => open_id(issuer, Flavour::Entra),
+        (Some(Preset::Entra), None) => {
+            let Some(tenant) = &keys.tenant else {
+                reader.conflict(&at("tenant"), "is missing: the id of your directory");
+                return None;
+            };
+            let issuer = format!("https://login.microsoftonline.com/{tenant}/v2.0");
+            open_id(issuer, Flavour::Entra)
+        }
+    }
+}
+
+/// Of a GitHub Enterprise Server where its URL is given.
+fn github(site: Option<&str>) -> Option<Protocol> {
+    let (site, api) = match site {
+        None => ("https://github.com", "https://api.github.com".to_owned()),
+        Some(site) => {
+            let site = site.trim_end_matches('/');
+            (site, format!("{site}/api/v3"))
+        }
+    };
+    Some(Protocol::GitHub(GitHub {
+        site: Url::parse(site).ok()?,
+        api: Url::parse(&api).ok()?,
+    }))
+}
+
+fn authentication(
+    reader: &mut Reader<'_>,
+    table: &str,
+    keys: &LoginKeys,
+) -> Option<Authentication> {
+    let at = |key: &str| format!("{table}.{key}");
+    let (inline, file) = (at("client_secret"), at("client_secret_file"));
+    let is_given = keys.client_secret.0.is_some() || keys.client_secret_file.is_some();
+    match (keys.private_key_jwt, is_given) {
+        (true, true) => {
+            reader.wrong(
+                &at("private_key_jwt"),
+                "stands beside a secret; give one of them",
+            );
+            None
+        }
+        (true, false) if keys.preset == Some(Preset::GitHub) => {
+            reader.wrong(&at("private_key_jwt"), "is nothing that GitHub takes");
+            None
+        }
+        (true, false) => Some(Authentication::PrivateKey),
+        (false, false) => {
+            reader.conflict(&file, "is missing, and private_key_jwt is not on");
+            None
+        }
+        (false, true) => {
+            let secret = reader.secret(
+                (&inline, keys.client_secret.0.as_deref()),
+                (&file, keys.client_secret_file.as_deref()),
+            )?;
+            if secret.is_empty() {
+                reader.wrong(&file, "is empty");
+                return None;
+            }
+            Some(Authentication::Secret(secret))
+        }
+    }
+}
+
+fn provider_name(text: &str) -> Result<String, String> {
+    let is_plain = (1..=32).contains(&text.len())
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    match is_plain {
+        true => Ok(text.to_owned()),
+        false => Err("must have 1 to 32 lower-case letters, digits and `-`".to_owned()),
+    }
+}
+
+fn preset(text: &str) -> Result<Preset, String> {
+    match text {
+        "google" => Ok(Preset::Google),
+        "github" => Ok(Preset::GitHub),
+        "entra" => Ok(Preset::Entra),
+        _ => Err("must be `google`, `github` or `entra`; for any other give `issuer`".to_owned()),
+    }
+}
+
+/// Kept as it is written: it is compared byte for byte.
+fn issuer(text: &str) -> Result<String, String> {
+    let url =
+        Url::parse(text).map_err(|_| "is no URL, such as https://login.example.com".to_owned())?;
+    let is_sound = match url.scheme() {
+        "https" => true,
+        "http" => is_loopback(&url),
+        _ => false,
+    };
+    if !is_sound {
+        return Err("must be https, or http on a loopback address".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+        return Err("has a query, a fragment or a user name, which no issuer has".to_owned());
+    }
+    if text.ends_with("/.well-known/openid-configuration") {
+        return Err("is the discovery document; write what stands before /.well-known".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// Tenants that stand for all.
+fn is_every_tenant(tenant: &str) -> bool {
+    ["common", "organizations", "consumers"].contains(&tenant)
+}
+
+fn tenant(text: &str) -> Result<String, String> {
+    let is_plain = text
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b));
+    match is_plain {
+        true => Ok(text.to_ascii_lowercase()),
+        false => Err("is no tenant: write the id of your directory".to_owned()),
+    }
+}
+
+/// No time at all would let nobody in.
+fn max_age(text: &str) -> Result<Duration, String> {
+    match units::duration(text)? {
+        age if age < Duration::from_secs(1) => Err("must be a second at least".to_owned()),
+        age => Ok(age),
+    }
+}
+
+fn on_leave(text: &str) -> Result<OnLeave, String> {
+    match text {
+        "keep" => Ok(OnLeave::Keep),
+        "revoke" => Ok(OnLeave::Revoke),
+        _ => Err("must be `keep` or `revoke`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::layers::Layers;
+    use crate::config::{Config, SCHEMA, resolve};
+
+    fn read(tables: &str) -> Result<Config, String> {
+        let mut layers = Layers::new(&SCHEMA);
+        let text = format!("{tables}\n[[backend]]\nurl = \"http://127.0.0.1:9000\"\n");
+        layers.file(Path::new("gateway.toml"), &text);
+        resolve(&layers).map_err(|problems| {
+            let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
+            lines.join("\n")
+        })
+    }
+
+    fn login(lines: &str) -> String {
+        format!("[[login]]\nname = \"corp\"\nclient_id = \"c\"\nclient_secret = \"s\"\n{lines}\n")
+    }
+
+    #[test]
+    fn a_preset_says_all_that_is_always_the_same() {
+        let issuer = |lines: &str| {
+            let config = read(&login(lines)).unwrap();
+            let provider = &config.providers[0];
+            (provider.issuer().to_owned(), provider.words.clone())
+        };
+        for (lines, expected, words) in [
+            (
+                "preset = \"google\"",
+                "https://accounts.google.com",
+                "Google",
+            ),
+            ("preset = \"github\"", "https://github.com/", "GitHub"),
+            (
+                "preset = \"entra\"\ntenant = \"T-1\"",
+                "https://login.microsoftonline.com/t-1/v2.0",
+                "Microsoft",
+            ),
+            (
+                "issuer = \"https://a.example/\"",
+                "https://a.example/",
+                "corp",
+            ),
+        ] {
+            let expected = (expected.to_owned(), words.to_owned());
+            assert_eq!(issuer(lines), expected, "{lines}");
+        }
+    }
+
+    #[test]
+    fn groups_hold_for_a_day_where_anything_goes_by_them() {
+        let of = |lines: &str, more: &str| {
+            let lines = format!("issuer = \"https://a.example\"\n{lines}");
+            let config = read(&(login(&lines) + more)).unwrap();
+            let provider = config.providers[0].clone();
+            (provider.max_age, provider.known_groups)
+        };
+        let group = "[[group]]\nname = \"staff\"\nfrom = [\"corp:a b:c\"]\n";
+        let (age, groups) = of("", group);
+        assert_eq!((age, groups.len()), (Some(GROUPS_HOLD), 1));
+        assert!(groups.contains("a b:c"));
+        let rule = "groups_claim = \"groups\"\nallow = [\"group:x\", \"a@example.com\"]";
+        assert_eq!(of(rule, "").0, Some(GROUPS_HOLD));
+        assert_eq!(of("allow = [\"a@example.com\"]", "").0, None);
+        let said = of("groups_max_age = \"2h\"", "").0;
+        assert_eq!(said, Some(Duration::from_secs(7200)));
+    }
+
+    #[test]
+    fn what_can_never_hold_or_lets_the_world_in_is_refused_and_no_secret_is_told() {
+        for (tables, expected) in [
+            (login(""), "`login.0.issuer` is missing, and so is a preset"),
+            (
+                login("preset = \"okta\""),
+                "`login.0.preset` must be `google`",
+            ),
+            (
+                login("issuer = \"http://a.example\""),
+                "`login.0.issuer` must be https",
+            ),
+            (
+                login("issuer = \"https://a.example/.well-known/openid-configuration\""),
+                "is the discovery document",
+            ),
+            (login("preset = \"entra\""), "`login.0.tenant` is missing"),
+            (
+                login("preset = \"google\"\nallow = [\"*\"]"),
+                "`login.0.allow` has `*`, which lets everybody in",
+            ),
+            (
+                login("preset = \"google\"\nallow = [\"group:a\"]"),
+                "`groups_claim` does not say where groups stand",
+            ),
+            (
+                login("preset = \"google\"\nallow = [\"example.com\"]"),
+                "must be an address",
+            ),
+            (
+                login("preset = \"google\"\nprivate_key_jwt = true"),
+                "stands beside a secret",
+            ),
+            (
+                login("preset = \"google\"\ngroups_max_age = \"0s\""),
+                "must be a second at least",
+            ),
+            (
+                login("preset = \"google\"").repeat(2),
+                "`corp` is the name of two",
+            ),
+            (
+                login("preset = \"google\"").replace("corp", "Corp/x"),
+                "must have 1 to 32 lower-case letters",
+            ),
+            (
+                login("preset = \"google\"").replace("client_secret = \"s\"", ""),
+                "`login.0.client_secret_file` is missing",
+            ),
+            (
+                "[[group]]\nname = \"a\"\nfrom = [\"corp:x\"]\n".to_owned(),
+                "names `corp`, and no [[login]] has that name",
+            ),
+            (
+                "[[group]]\nname = \"a\"\nfrom = [\"x\"]\n".to_owned(),
+                "is written as `corp:engineering`",
+            ),
+            (
+                "password_login = false".to_owned(),
+                "leaves nobody a way in",
+            ),
+        ] {
+            let tables = tables.replace("\"s\"", "\"hunter2\"");
+            let problems = read(&tables).expect_err(&tables);
+            assert!(problems.contains(expected), "{expected}\n{problems}");
+            assert!(!problems.contains("hunter2"), "{problems}");
+        }
+    }
+}
