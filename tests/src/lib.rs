@@ -12,6 +12,7 @@
 //! | [`browser`] | pages, forms and cookies; never follows a redirect by itself |
 //! | [`fault_proxy`] | a reverse proxy in front of a healthy gateway, with one fault at a time |
 //! | [`desktop_client`] | a home folder for a desktop client, and a browser that somebody sits at |
+//! | [`identity_provider`] | identity providers of other make, and a person who logs in at one |
 //! | [`http`] | one HTTP exchange and its whole answer |
 //! | [`oauth`] | an OAuth client: register, authorize, redeem |
 //! | [`operator`] | the operator's commands against a running gateway |
@@ -40,6 +41,7 @@ pub mod fault_proxy;
 pub mod fixture;
 pub mod gateway;
 pub mod http;
+pub mod identity_provider;
 pub mod injector;
 pub mod keys;
 pub mod mcp;

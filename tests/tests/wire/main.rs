@@ -41,6 +41,7 @@ mod policy_forms;
 mod policy_translated;
 mod prefix;
 mod pressed_twice;
+mod providers;
 mod quickstart;
 mod recorded;
 mod redis;

@@ -1,0 +1,102 @@
+//! Groups of the provider reach the policy, and hold no longer than they may.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use tests::mcp::{call, response, send};
+use tests::oauth::OAuthClient;
+
+use super::{World, access, connect, status};
+
+const POLICY: &str = "[policy]\nfile = \"policy.dl\"\n\
+    [[group]]\nname = \"builders\"\nfrom = [\"corp:engineering\"]\nusers = [\"alice\"]\n";
+
+async fn world(login: &str, more: &str) -> Result<World> {
+    let policy = std::env::temp_dir().join(format!("providers-{}.policy", std::process::id()));
+    std::fs::write(&policy, "allow if group(\"builders\");\n")?;
+    let tables = POLICY.replace("policy.dl", &policy.display().to_string());
+    World::start("rs256", login, &format!("{tables}{more}")).await
+}
+
+async fn may_look(world: &World, token: &str) -> Result<bool> {
+    let answer = send(
+        &world.gateway().url("/mcp"),
+        token,
+        &call(3, "look", &json!({})),
+    )
+    .await?;
+    let answer = response(&answer)?;
+    Ok(answer["result"]["_meta"]["reason"] != "policy_denied" && answer["error"].is_null())
+}
+
+#[tokio::test]
+async fn a_policy_goes_by_the_groups_that_the_provider_says() -> Result<()> {
+    let world = world("allow = [\"*\"]", "").await?;
+    let claims = json!({ "groups": ["sales", "builders"] });
+    world.provider.person("sam", claims).await?;
+    let (mut bob, _) = world.log_in("bob").await?;
+    let token = world.connect(&mut bob).await?;
+    assert!(may_look(&world, access(&token)).await?);
+    // Of a name that is ours, and of none at all.
+    let (mut sam, _) = world.log_in("sam").await?;
+    let token = world.connect(&mut sam).await?;
+    assert!(!may_look(&world, access(&token)).await?);
+    let audit = world.audit("\"groups\":[\"corp:engineering\"]").await?;
+    assert!(!audit.contains("corp:sales"), "{audit}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_the_provider_said_ends_in_time_and_a_refresh_says_to_log_in_again() -> Result<()> {
+    let world = world(
+        "allow = [\"*\"]\ngroups_max_age = \"4s\"",
+        "[tokens]\nrefresh = true\n",
+    )
+    .await?;
+    let client = OAuthClient::register(&world.gateway().issuer(), "App").await?;
+    let (mut bob, _) = world.log_in("bob").await?;
+    let tokens = connect(&client, &mut bob).await?;
+    assert!(
+        tokens["expires_in"].as_u64().context("a number")? <= 4,
+        "{tokens}"
+    );
+    assert!(may_look(&world, access(&tokens)).await?);
+    let refresh = |tokens: &Value| {
+        let token = tokens["refresh_token"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let client = client.clone();
+        async move { client.refresh(&token).await }
+    };
+    let renewed = refresh(&tokens).await?;
+    assert_eq!(renewed.status, 200, "{}", renewed.text);
+    // The group is taken away there; what is out ends with what was said.
+    let claims = json!({ "email": "bob@example.com", "email_verified": true, "groups": [] });
+    world.provider.person("bob", claims).await?;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let late = refresh(&renewed.json()).await?;
+    assert_eq!(
+        (late.status, late.error()),
+        (400, "invalid_grant".to_owned())
+    );
+    let log = world.gateway().log().join("\n");
+    assert!(log.contains("\"login_again\""), "{log}");
+    // A session of then is over, too.
+    let page = bob
+        .here
+        .visit(&super::url(&world.gateway().url("/account")))
+        .await?;
+    assert!(
+        page.form_with_button(super::BUTTON).is_ok(),
+        "{}",
+        page.words()
+    );
+    // After another login the app goes on, without the group.
+    let (mut bob, _) = world.log_in("bob").await?;
+    let tokens = connect(&client, &mut bob).await?;
+    assert_eq!(status(world.gateway(), access(&tokens)).await?, 200);
+    assert!(!may_look(&world, access(&tokens)).await?);
+    Ok(())
+}
