@@ -28,6 +28,7 @@ const client = (client_id, more) => ({
 const provider = new Provider(issuer, {
   clients: [
     client('rs256', { id_token_signed_response_alg: 'RS256' }),
+    client('offline', { grant_types: ['authorization_code', 'refresh_token'] }),
     client('es256', {
       id_token_signed_response_alg: 'ES256',
       token_endpoint_auth_method: 'client_secret_post',
@@ -52,7 +53,7 @@ const provider = new Provider(issuer, {
   cookies: { keys: [randomUUID()] },
   features: { backchannelLogout: { enabled: true }, devInteractions: { enabled: true } },
   pkce: { required: () => true },
-  scopes: ['openid', 'profile', 'email', 'groups'],
+  scopes: ['openid', 'profile', 'email', 'groups', 'offline_access'],
   claims: {
     openid: ['sub'],
     email: ['email', 'email_verified'],

@@ -56,12 +56,16 @@ impl World {
             "signed" => "private_key_jwt = true".to_owned(),
             _ => format!("client_secret = \"{SECRET}\""),
         };
+        let more_scopes = match client {
+            "offline" => ", \"offline_access\"",
+            _ => "",
+        };
         let fixture = Fixture::with(StoreKind::Embedded, |setup| {
             let setup = setup.more(&format!(
                 "[audit]\nfile = \"audit.jsonl\"\n\
                  [[login]]\nname = \"corp\"\nwords = \"Example Inc.\"\nissuer = \"{issuer}\"\n\
                  client_id = \"{client}\"\n{proof}\n\
-                 scopes = [\"openid\", \"profile\", \"email\", \"groups\"]\n\
+                 scopes = [\"openid\", \"profile\", \"email\", \"groups\"{more_scopes}]\n\
                  groups_claim = \"groups\"\n{login}\n{more}"
             ));
             tests::gateway::Setup {

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
 use rand::RngCore;
+use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -115,6 +116,36 @@ impl TagKey {
         self.mac(parts)
     }
 
+    /// Encrypts what this installation alone can read again, where `context` is the same
+    /// (ChaCha20-Poly1305, RFC 8439).
+    pub fn encrypt(&self, secret: &Secret, context: &[u8], random: &mut dyn RngCore) -> String {
+        let mut nonce = [0; NONCE_LEN];
+        random.fill_bytes(&mut nonce);
+        let mut text = secret.0.as_bytes().to_vec();
+        let (with, aad) = (Nonce::assume_unique_for_key(nonce), Aad::from(context));
+        self.cipher()
+            .seal_in_place_append_tag(with, aad, &mut text)
+            .expect("only a text of 256 GiB and more can't be encrypted");
+        URL_SAFE_NO_PAD.encode([&nonce[..], &text].concat())
+    }
+
+    /// Decrypts it. `None` for what was encrypted elsewhere, in another context, or changed since.
+    pub fn decrypt(&self, encrypted: &str, context: &[u8]) -> Option<Secret> {
+        let bytes = URL_SAFE_NO_PAD.decode(encrypted).ok()?;
+        let (nonce, text) = bytes.split_at_checked(NONCE_LEN)?;
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let mut text = text.to_vec();
+        let opened = self.cipher();
+        let opened = opened.open_in_place(nonce, Aad::from(context), &mut text);
+        let text = String::from_utf8(opened.ok()?.to_vec()).ok()?;
+        Some(Secret(text))
+    }
+
+    fn cipher(&self) -> LessSafeKey {
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &self.0);
+        LessSafeKey::new(key.expect("the key has the 256 bits of this cipher"))
+    }
+
     /// Whether `tag` is the tag over `parts`, in constant time.
     pub fn verify(&self, parts: &[&[u8]], tag: &str) -> bool {
         self.tag(parts).as_bytes().ct_eq(tag.as_bytes()).into()
@@ -156,6 +187,26 @@ mod tests {
         assert!(!key.verify(&[b"a", b"bc"], &tag));
         assert!(!key.derive("other").verify(&[b"ab", b"c"], &tag));
         assert_eq!(tag.len(), 22);
+    }
+
+    #[test]
+    fn what_is_encrypted_is_read_by_the_same_key_in_the_same_context_alone() {
+        let random = &mut rand::rngs::OsRng;
+        let (key, secret) = (TagKey::new([7; 32]), Secret::presented("a refresh token"));
+        let encrypted = key.encrypt(&secret, b"alice", random);
+        assert_eq!(key.decrypt(&encrypted, b"alice"), Some(secret.clone()));
+        assert_ne!(key.encrypt(&secret, b"alice", random), encrypted);
+        assert_eq!(key.decrypt(&encrypted, b"bob"), None);
+        assert_eq!(key.derive("other").decrypt(&encrypted, b"alice"), None);
+        for at in 0..encrypted.len() {
+            let mut changed = encrypted.clone();
+            let other = if &changed[at..=at] == "A" { "B" } else { "A" };
+            changed.replace_range(at..=at, other);
+            assert_eq!(key.decrypt(&changed, b"alice"), None, "{at}");
+        }
+        for text in ["", "AAAA", "!"] {
+            assert_eq!(key.decrypt(text, b"alice"), None);
+        }
     }
 
     #[test]

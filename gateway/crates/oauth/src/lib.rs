@@ -6,6 +6,12 @@
 //!
 //! Begin at [`AuthorizationServer::answer`].
 //!
+//! # Identity providers
+//!
+//! [`provider`] has what is asked of one and what of its answer is believed. What it said of a person
+//! stands in the person's record, with its time; `provider/standing.rs` judges it wherever a session, a
+//! code or a refresh token is used. Groups travel in the access token, which never outlives them.
+//!
 //! # Consent over tools
 //!
 //! `authorize/consent.rs` shows the live list of [`gateway_upstream::Catalogue`]; the answer is judged against the

@@ -16,10 +16,12 @@ mod id_token;
 mod metadata;
 mod openid;
 mod person;
+mod renewal;
 mod settings;
 mod standing;
 mod start;
 
+pub(crate) use self::renewal::renewed_standing;
 pub use self::settings::{Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider};
 pub(crate) use self::standing::{Standing, standing};
 pub(crate) use self::start::link_bound;

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::audited::audited;
 use crate::client_authentication::{authenticate, form, malformed};
 use crate::error_response;
-use crate::provider::{Standing, standing};
+use crate::provider::{Standing, renewed_standing};
 use crate::server::AuthorizationServer;
 use gateway_core::access_token::{self, Claims, Minted};
 use gateway_core::audit::{Event, Record};
@@ -228,8 +228,16 @@ async fn standing_of(
 ) -> Result<Result<Standing, Reason>, StoreError> {
     let user = server.records.user(name, now).await?;
     let user = user.filter(|user| user.id == *id && user.disabled.is_none());
-    Ok(match user {
-        Some(user) => standing(&server.providers, &user, now),
-        None => Err(Reason::UserDisabled),
-    })
+    match user {
+        Some(user) => renewed_standing(server, user, now).await,
+        None => Ok(Err(Reason::UserDisabled)),
+    }
+}
+
+/// A client must not forget what it was given because a provider is away.
+fn without_standing(reason: Reason) -> OAuthError {
+    match reason {
+        Reason::ProviderUnreachable => OAuthError::fault(reason, reason.sentence()),
+        reason => OAuthError::new(ErrorCode::InvalidGrant, reason),
+    }
 }

@@ -13,10 +13,14 @@ const POLICY: &str = "[policy]\nfile = \"policy.dl\"\n\
     [[group]]\nname = \"builders\"\nfrom = [\"corp:engineering\"]\nusers = [\"alice\"]\n";
 
 async fn world(login: &str, more: &str) -> Result<World> {
+    world_of("rs256", login, more).await
+}
+
+async fn world_of(client: &str, login: &str, more: &str) -> Result<World> {
     let policy = std::env::temp_dir().join(format!("providers-{}.policy", std::process::id()));
     std::fs::write(&policy, "allow if group(\"builders\");\n")?;
     let tables = POLICY.replace("policy.dl", &policy.display().to_string());
-    World::start("rs256", login, &format!("{tables}{more}")).await
+    World::start(client, login, &format!("{tables}{more}")).await
 }
 
 async fn may_look(world: &World, token: &str) -> Result<bool> {
@@ -98,5 +102,56 @@ async fn what_the_provider_said_ends_in_time_and_a_refresh_says_to_log_in_again(
     let tokens = connect(&client, &mut bob).await?;
     assert_eq!(status(world.gateway(), access(&tokens)).await?, 200);
     assert!(!may_look(&world, access(&tokens)).await?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn with_a_refresh_token_of_the_provider_groups_are_renewed_and_nobody_logs_in() -> Result<()>
+{
+    let policy = "allow = [\"*\"]\ngroups_max_age = \"6s\"";
+    let mut world = world_of("offline", policy, "[tokens]\nrefresh = true\n").await?;
+    let client = OAuthClient::register(&world.gateway().issuer(), "App").await?;
+    let (mut bob, _) = world.log_in("bob").await?;
+    let tokens = connect(&client, &mut bob).await?;
+    assert!(may_look(&world, access(&tokens)).await?);
+    let refresh = async |tokens: &Value| {
+        let token = tokens["refresh_token"].as_str().unwrap_or_default();
+        client.refresh(token).await
+    };
+    // Taken away there, and the app never hears of it.
+    world
+        .provider
+        .person("bob", json!({ "groups": ["sales"] }))
+        .await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let renewed = refresh(&tokens).await?;
+    assert_eq!(renewed.status, 200, "{}", renewed.text);
+    let tokens = renewed.json();
+    assert!(!may_look(&world, access(&tokens)).await?);
+    // Given back, long after all that was said at the login.
+    let claims = json!({ "groups": ["engineering"] });
+    world.provider.person("bob", claims).await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let renewed = refresh(&tokens).await?;
+    assert_eq!(renewed.status, 200, "{}", renewed.text);
+    let tokens = renewed.json();
+    assert!(may_look(&world, access(&tokens)).await?);
+    // While the provider is away what it said holds for its time; then the app is told to wait.
+    world.provider.kill().await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let renewed = refresh(&tokens).await?;
+    assert_eq!(renewed.status, 200, "{}", renewed.text);
+    let tokens = renewed.json();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let waits = refresh(&tokens).await?;
+    assert_eq!(
+        (waits.status, waits.error().as_str()),
+        (503, "temporarily_unavailable")
+    );
+    let log = world.gateway().log().join("\n");
+    assert!(
+        log.contains("renewal_failed") && log.contains("provider_unreachable"),
+        "{log}"
+    );
     Ok(())
 }

@@ -20,14 +20,21 @@ use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
 
-/// A code, and where it is exchanged.
+/// A code or a refresh token, and where it is exchanged.
 pub(super) struct Exchange<'a> {
     pub(super) provider: &'a Provider,
     pub(super) endpoint: &'a Url,
     /// Whether a secret is sent as HTTP Basic; else in the form.
     pub(super) takes_basic: bool,
-    pub(super) code: &'a str,
-    pub(super) verifier: &'a Secret,
+    pub(super) grant: Grant<'a>,
+}
+
+/// What is exchanged.
+pub(super) enum Grant<'a> {
+    /// A code, with the verifier of its login.
+    Code(&'a str, &'a Secret),
+    /// A refresh token (RFC 6749 §6).
+    Refresh(&'a Secret),
 }
 
 /// What the provider gives. Never logged.
@@ -36,11 +43,12 @@ pub(super) struct Exchange<'a> {
 pub(super) struct Tokens {
     pub(super) access_token: Option<String>,
     pub(super) id_token: Option<String>,
+    pub(super) refresh_token: Option<String>,
     error: Option<String>,
     error_description: Option<String>,
 }
 
-/// Exchanges a code.
+/// Exchanges it.
 pub(super) async fn exchange(
     server: &AuthorizationServer,
     asked: &Exchange<'_>,
@@ -78,10 +86,16 @@ fn request(
 ) -> (String, Option<String>) {
     let provider = asked.provider;
     let mut form = Serializer::new(String::new());
-    form.append_pair("grant_type", "authorization_code")
-        .append_pair("code", asked.code)
-        .append_pair("redirect_uri", &callback_url(server, provider))
-        .append_pair("code_verifier", asked.verifier.reveal());
+    match &asked.grant {
+        Grant::Code(code, verifier) => form
+            .append_pair("grant_type", "authorization_code")
+            .append_pair("code", code)
+            .append_pair("redirect_uri", &callback_url(server, provider))
+            .append_pair("code_verifier", verifier.reveal()),
+        Grant::Refresh(token) => form
+            .append_pair("grant_type", "refresh_token")
+            .append_pair("refresh_token", token.reveal()),
+    };
     let mut authorization = None;
     match &provider.authentication {
         Authentication::Secret(secret) if asked.takes_basic => {

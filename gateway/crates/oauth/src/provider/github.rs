@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::exchange::{Exchange, exchange};
+use super::exchange::{Exchange, Grant, exchange};
 use super::failure::Failure;
 use super::openid::Told;
 use super::settings::{GitHub, Provider};
@@ -66,8 +66,7 @@ pub(super) async fn person(
         provider,
         endpoint: &endpoint,
         takes_basic: false,
-        code,
-        verifier: &pass.verifier,
+        grant: Grant::Code(code, &pass.verifier),
     };
     let tokens = exchange(server, &asked, now).await?;
     let token = tokens.access_token.ok_or_else(|| {
@@ -103,6 +102,7 @@ pub(super) async fn person(
     Ok(Told {
         issuer: provider.issuer().to_owned(),
         handle: Some(account.login),
+        refresh: None,
         who,
     })
 }

@@ -11,7 +11,7 @@ use openidconnect::core::{
 };
 use openidconnect::{
     AdditionalClaims, ClaimsVerificationError, ClientId, IdToken, IdTokenClaims, IssuerUrl,
-    JsonWebTokenType, Nonce, SignatureVerificationError,
+    JsonWebTokenType, Nonce, NonceVerifier as _, SignatureVerificationError,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -112,17 +112,21 @@ pub(super) struct Expected<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Believes an ID token that belongs to the login with this nonce.
+/// Believes an ID token that belongs to the login with this nonce; `None`: that came for a refresh token.
 pub(super) fn verify(
     text: &str,
-    nonce: &str,
+    nonce: Option<&str>,
     keys: &Keys,
     expected: Expected<'_>,
 ) -> Result<Claims, TokenRefusal> {
-    let nonce = Nonce::new(nonce.to_owned());
+    let nonce = nonce.map(|nonce| Nonce::new(nonce.to_owned()));
+    let belongs = |found: Option<&Nonce>| match &nonce {
+        Some(nonce) => nonce.verify(found),
+        None => Ok(()),
+    };
     let token = parse(text)?;
     let verifier = verifier(keys, expected)?;
-    let claims = token.into_claims(&verifier, &nonce).map_err(refusal)?;
+    let claims = token.into_claims(&verifier, belongs).map_err(refusal)?;
     judge(&claims, expected)?;
     Ok(claims)
 }

@@ -1,11 +1,12 @@
 //! An OpenID provider: what it is asked for, and what it says of a person.
 
 use http::StatusCode;
+use rand::rngs::OsRng;
 use serde_json::{Map, Value};
 use url::Url;
 
 use super::Providers;
-use super::exchange::{Exchange, exchange};
+use super::exchange::{Exchange, Grant, Tokens, exchange};
 use super::failure::Failure;
 use super::id_token::{self, Claims, Expected};
 use super::metadata::Metadata;
@@ -15,7 +16,10 @@ use crate::fetch::Query;
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{MOST_GROUPS, MailAddress, Recognised};
+use gateway_core::protocol::scope::OFFLINE_ACCESS;
 use gateway_core::reason::Reason;
+use gateway_core::secret::{Secret, TagKey};
+use gateway_store::Identity;
 
 /// The provider's login page, without what every provider is sent.
 pub(super) fn login_page(open_id: &OpenId, metadata: &Metadata, pass: &Pass) -> Url {
@@ -27,6 +31,10 @@ pub(super) fn login_page(open_id: &OpenId, metadata: &Metadata, pass: &Pass) -> 
     url.query_pairs_mut()
         .append_pair("scope", &scopes.join(" "))
         .append_pair("nonce", pass.nonce.reveal());
+    // OpenID Connect Core §11: else it is ignored.
+    if scopes.iter().any(|scope| scope == OFFLINE_ACCESS) {
+        url.query_pairs_mut().append_pair("prompt", "consent");
+    }
     url
 }
 
@@ -36,6 +44,8 @@ pub(super) struct Told {
     pub(super) who: Recognised,
     /// For a name here: what the person is called there.
     pub(super) handle: Option<String>,
+    /// The provider's refresh token, encrypted, if it gave one.
+    pub(super) refresh: Option<String>,
 }
 
 /// The person behind a code.
@@ -48,48 +58,147 @@ pub(super) async fn person(
     pass: &Pass,
     now: Timestamp,
 ) -> Result<Told, Failure> {
+    let grant = Grant::Code(code, &pass.verifier);
+    let answer = asked(server, provider, metadata, grant, now).await?;
+    let token = answer.id_token.as_ref().ok_or_else(|| {
+        Failure::because(Reason::ProviderAnswerInvalid, "its answer has no id_token")
+    })?;
+    let asker = Asker {
+        server,
+        provider,
+        metadata,
+        now,
+    };
+    let nonce = Some(pass.nonce.reveal());
+    let (issuer, subject, said) = asker.signed(token, nonce).await?;
+    asker.told(open_id, issuer, &subject, said, answer).await
+}
+
+/// What the provider says of a person now, by the refresh token that it gave.
+pub(super) async fn renewed(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    open_id: &OpenId,
+    identity: &Identity,
+    refresh: &Secret,
+    now: Timestamp,
+) -> Result<Told, Failure> {
+    let metadata = &server.providers.metadata(open_id, now).await?;
+    let answer = asked(server, provider, metadata, Grant::Refresh(refresh), now).await?;
+    let asker = Asker {
+        server,
+        provider,
+        metadata,
+        now,
+    };
+    // OpenID Connect Core §12.2: there may be no ID token, and one has no nonce of ours to show.
+    let (issuer, subject, said) = match &answer.id_token {
+        Some(token) => asker.signed(token, None).await?,
+        None => (
+            identity.issuer.clone(),
+            identity.subject.clone(),
+            Map::new(),
+        ),
+    };
+    if !identity.is(&issuer, &subject) {
+        let detail = "its answer is about another person";
+        return Err(Failure::because(Reason::ProviderAnswerInvalid, detail));
+    }
+    let told = asker.told(open_id, issuer, &subject, said, answer).await?;
+    Ok(Told {
+        // One that is not replaced stays good.
+        refresh: told.refresh.or_else(|| identity.refresh.clone()),
+        ..told
+    })
+}
+
+/// The key of a person's refresh token in the store.
+pub(super) fn refresh_key(tags: &TagKey) -> TagKey {
+    tags.derive("refresh token of a provider")
+}
+
+/// What a person's refresh token is bound to there.
+pub(super) fn refresh_context(issuer: &str, subject: &str) -> String {
+    format!("{} {issuer} {subject}", issuer.len())
+}
+
+async fn asked(
+    server: &AuthorizationServer,
+    provider: &Provider,
+    metadata: &Metadata,
+    grant: Grant<'_>,
+    now: Timestamp,
+) -> Result<Tokens, Failure> {
     let asked = Exchange {
         provider,
         endpoint: &metadata.token_endpoint,
         takes_basic: metadata.takes_basic,
-        code,
-        verifier: &pass.verifier,
+        grant,
     };
-    let answer = exchange(server, &asked, now).await?;
-    let token = answer.id_token.ok_or_else(|| {
-        Failure::because(Reason::ProviderAnswerInvalid, "its answer has no id_token")
-    })?;
-    let expected = Expected {
-        issuer: &metadata.issuer,
-        client_id: &provider.client_id,
-        now,
-    };
-    let nonce = pass.nonce.reveal();
-    let claims = believed(&server.providers, metadata, now, |keys| {
-        id_token::verify(&token, nonce, keys, expected)
-    })
-    .await?;
-    let mut said = said(&claims);
-    let is_missing = |name: &str| !said.contains_key(name);
-    let lacks_groups = open_id.groups_claim.as_deref().is_some_and(is_missing);
-    if (is_missing("email") || lacks_groups)
-        && let (Some(endpoint), Some(access)) = (&metadata.userinfo_endpoint, answer.access_token)
-    {
-        let more = user_info(&server.providers, endpoint, &access).await?;
-        // OpenID Connect Core §5.3.2: else it may be about somebody else.
-        if more.get("sub").and_then(Value::as_str) != Some(claims.subject().as_str()) {
-            let detail = format!("{endpoint}: it is about another person");
-            return Err(Failure::because(Reason::ProviderAnswerInvalid, detail));
-        }
-        for (name, value) in more {
-            said.entry(name).or_insert(value);
-        }
+    exchange(server, &asked, now).await
+}
+
+/// Whoever reads what a provider says.
+struct Asker<'a> {
+    server: &'a AuthorizationServer,
+    provider: &'a Provider,
+    metadata: &'a Metadata,
+    now: Timestamp,
+}
+
+impl Asker<'_> {
+    /// The issuer, the subject and the claims of an ID token.
+    async fn signed(
+        &self,
+        token: &str,
+        nonce: Option<&str>,
+    ) -> Result<(String, String, Map<String, Value>), Failure> {
+        let expected = Expected {
+            issuer: &self.metadata.issuer,
+            client_id: &self.provider.client_id,
+            now: self.now,
+        };
+        let verify = |keys: &_| id_token::verify(token, nonce, keys, expected);
+        let claims = believed(&self.server.providers, self.metadata, self.now, verify).await?;
+        let (issuer, subject) = (claims.issuer().to_string(), claims.subject().to_string());
+        Ok((issuer, subject, said(&claims)))
     }
-    Ok(Told {
-        issuer: claims.issuer().to_string(),
-        handle: text(&said, "preferred_username").map(str::to_owned),
-        who: recognised(open_id, claims.subject().as_str(), &said),
-    })
+
+    /// Somebody as the provider knows them, with what it says at its user info.
+    async fn told(
+        &self,
+        open_id: &OpenId,
+        issuer: String,
+        subject: &str,
+        mut said: Map<String, Value>,
+        tokens: Tokens,
+    ) -> Result<Told, Failure> {
+        let is_missing = |name: &str| !said.contains_key(name);
+        let lacks_groups = open_id.groups_claim.as_deref().is_some_and(is_missing);
+        if (is_missing("email") || lacks_groups)
+            && let (Some(endpoint), Some(access)) =
+                (&self.metadata.userinfo_endpoint, &tokens.access_token)
+        {
+            let more = user_info(&self.server.providers, endpoint, access).await?;
+            // OpenID Connect Core §5.3.2: else it may be about somebody else.
+            if more.get("sub").and_then(Value::as_str) != Some(subject) {
+                let detail = format!("{endpoint}: it is about another person");
+                return Err(Failure::because(Reason::ProviderAnswerInvalid, detail));
+            }
+            for (name, value) in more {
+                said.entry(name).or_insert(value);
+            }
+        }
+        let key = refresh_key(&self.server.tags);
+        let context = refresh_context(&issuer, subject);
+        let refresh = tokens.refresh_token.map(Secret::presented);
+        Ok(Told {
+            refresh: refresh.map(|token| key.encrypt(&token, context.as_bytes(), &mut OsRng)),
+            issuer,
+            handle: text(&said, "preferred_username").map(str::to_owned),
+            who: recognised(open_id, subject, &said),
+        })
+    }
 }
 
 /// What a provider says of a person by itself: many leave it out of the ID token (OpenID Connect Core

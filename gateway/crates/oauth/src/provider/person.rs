@@ -24,6 +24,7 @@ pub(super) fn identity(provider: &Provider, told: &Told, now: Timestamp) -> Iden
         address: told.who.address.clone(),
         groups: known.cloned().collect(),
         confirmed: now,
+        refresh: told.refresh.clone(),
     }
 }
 
@@ -37,10 +38,17 @@ pub(super) async fn known_or_new(
 ) -> Result<User, StoreError> {
     let identity = identity(provider, told, now);
     let known = records.user_of_identity(&identity.issuer, &identity.subject, now);
-    if let Some(user) = known.await?
-        && let Some(user) = confirm(records, &user, &identity, now).await?
-    {
-        return Ok(user);
+    if let Some(user) = known.await? {
+        // Many give a refresh token at the first consent alone.
+        let before = user.identity(&identity.issuer, &identity.subject);
+        let before = before.and_then(|before| before.refresh.clone());
+        let identity = Identity {
+            refresh: identity.refresh.clone().or(before),
+            ..identity.clone()
+        };
+        if let Some(user) = confirm(records, &user, &identity, now).await? {
+            return Ok(user);
+        }
     }
     let id = UserId::draw(random);
     for name in names(provider, told) {

@@ -59,7 +59,7 @@ pub(crate) fn standing(
 
 /// The provider of an account, if it is still configured. A name that stands for another issuer now
 /// is another provider.
-fn of<'p>(providers: &'p Providers, identity: &Identity) -> Option<&'p Provider> {
+pub(super) fn of<'p>(providers: &'p Providers, identity: &Identity) -> Option<&'p Provider> {
     let provider = providers.named(&identity.provider)?;
     let is_same = match &provider.protocol {
         // Its issuer names the tenant of the person.
@@ -118,6 +118,7 @@ mod tests {
             address: None,
             groups: groups.iter().map(|&group| group.to_owned()).collect(),
             confirmed: NOW,
+            refresh: None,
         })
     }
 

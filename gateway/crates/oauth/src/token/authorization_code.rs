@@ -13,7 +13,7 @@ use crate::error_response::store_fault;
 use crate::provider::Standing;
 use crate::revoke::{Reused, end_reused};
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, required, resource, standing_of};
+use crate::token::{Granted, required, resource, standing_of, without_standing};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
@@ -55,9 +55,7 @@ pub(super) async fn redeem(
             let proven = code.prove(&presented).map_err(refusal)?;
             let mut grant = proven.redeem(settings.access_ttl, now).map_err(refusal)?;
             let standing = still_stands(server, &grant, now).await;
-            let standing = standing
-                .map_err(store_fault)?
-                .map_err(|reason| OAuthError::new(ErrorCode::InvalidGrant, reason))?;
+            let standing = standing.map_err(store_fault)?.map_err(without_standing)?;
             if let Some(lifetimes) = settings.refresh_for(client) {
                 grant = grant.with_refresh_tokens(lifetimes, now, &mut OsRng);
             }

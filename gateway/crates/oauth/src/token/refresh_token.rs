@@ -11,7 +11,7 @@ use crate::error_response::store_fault;
 use crate::provider::Standing;
 use crate::revoke::{Reused, end_reused};
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, required, resource, standing_of};
+use crate::token::{Granted, required, resource, standing_of, without_standing};
 use gateway_core::client::{Client, REMEMBERED};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
@@ -60,9 +60,7 @@ pub(super) async fn refresh(
             Ok(Turn { next, mut granted }) => {
                 // Only to whoever has shown the proof is it told what became of the person.
                 let standing = standing_of(server, person.0, person.1, now).await;
-                granted.standing = standing
-                    .map_err(store_fault)?
-                    .map_err(|reason| OAuthError::new(ErrorCode::InvalidGrant, reason))?;
+                granted.standing = standing.map_err(store_fault)?.map_err(without_standing)?;
                 let Some(next) = next else {
                     return Ok(granted);
                 };

@@ -30,6 +30,9 @@ pub struct Identity {
     pub groups: Vec<String>,
     /// When the provider said so.
     pub confirmed: Timestamp,
+    /// The provider's refresh token, encrypted, if it gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<String>,
 }
 
 impl Identity {

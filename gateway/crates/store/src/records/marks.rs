@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use super::access::Records;
+use super::identities::Identity;
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
 use crate::store::Inserted;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::GrantId;
 use gateway_core::secret::Secret;
+
+/// How long one renewal keeps others away; longer than one can take.
+const BETWEEN_RENEWALS: Duration = Duration::from_secs(30);
 
 const CLOCKS: Duration = Duration::from_secs(180);
 
@@ -26,6 +30,18 @@ impl Key {
         let hash = |text: &str| Secret::presented(text).hash().as_str().to_owned();
         let both = hash(&format!("{} {}", hash(issuer), hash(id)));
         Self::new(KeyKind::UsedAssertion, format!("logout:{both}"))
+    }
+
+    /// Of the mark that what a provider said at this moment is being renewed.
+    fn renewal(identity: &Identity) -> Self {
+        let parts = [identity.issuer.as_str(), &identity.subject];
+        let hash = |text: &str| Secret::presented(text).hash().as_str().to_owned();
+        let [issuer, subject] = parts.map(hash);
+        let whole = hash(&format!(
+            "{issuer} {subject} {}",
+            identity.confirmed.millis()
+        ));
+        Self::new(KeyKind::UsedAssertion, format!("renewal:{whole}"))
     }
 
     /// Of the mark that a grant without a record was ended.
@@ -46,6 +62,13 @@ impl Records {
         // Later than any clock of a replica would believe it.
         let until = (ends + CLOCKS).min(now + LONGEST_LOGOUT);
         self.once(&Key::used_logout(issuer, id), until, now).await
+    }
+
+    /// Whether the caller is the one who asks the provider anew what it said of somebody. Of all
+    /// replicas one does in a while: providers take a refresh token once.
+    pub async fn renews(&self, identity: &Identity, now: Timestamp) -> Result<bool, StoreError> {
+        self.once(&Key::renewal(identity), now + BETWEEN_RENEWALS, now)
+            .await
     }
 
     /// Marks something that may happen once; `true` for the first caller only.

@@ -1,0 +1,138 @@
+//! What a provider said of a person, asked anew with the refresh token that it gave, when an app renews
+//! its access: so groups stay what they are there, and nobody has to log in for it.
+
+use super::callback::end;
+use super::failure::Failure;
+use super::openid::{self, Told, refresh_context, refresh_key};
+use super::person;
+use super::settings::{OpenId, Protocol, Provider};
+use super::standing::{Standing, of, standing};
+use crate::server::AuthorizationServer;
+use gateway_core::clock::Timestamp;
+use gateway_core::login_rules;
+use gateway_core::reason::Reason;
+use gateway_core::secret::Secret;
+use gateway_store::{Identity, StoreError, User};
+
+/// What holds of a person, renewed where half of its time is over. `Err` with a reason that is a fault
+/// where the provider would have to be asked and can't be.
+pub(crate) async fn renewed_standing(
+    server: &AuthorizationServer,
+    user: User,
+    now: Timestamp,
+) -> Result<Result<Standing, Reason>, StoreError> {
+    let mut away = None;
+    for identity in &user.identities {
+        let Some(due) = Due::new(server, identity, now) else {
+            continue;
+        };
+        if !server.records.renews(identity, now).await? {
+            // Somebody is at it, or the provider was away just now.
+            away = Some(Reason::ProviderUnreachable);
+            continue;
+        }
+        match due.ask(server, now).await {
+            Ok(told) => due.note(server, &user, &told, now).await?,
+            Err(Failure::Store(error)) => return Err(error),
+            Err(Failure::Because(Reason::ProviderRefused, detail)) => {
+                due.warn(&user, Reason::ProviderRefused, &detail);
+                due.forget(server, &user, now).await?;
+            }
+            Err(Failure::Because(reason, detail)) => {
+                due.warn(&user, reason, &detail);
+                away = Some(Reason::ProviderUnreachable);
+            }
+        }
+    }
+    let present = server.records.user(&user.name, now).await?;
+    let present = present.filter(|present| present.id == user.id && present.disabled.is_none());
+    let Some(present) = present else {
+        return Ok(Err(Reason::UserDisabled));
+    };
+    let standing = standing(&server.providers, &present, now);
+    Ok(standing.map_err(|reason| match (reason, away) {
+        (Reason::LoginAgain, Some(away)) => away,
+        (reason, _) => reason,
+    }))
+}
+
+/// An account whose provider is to be asked anew.
+struct Due<'a> {
+    provider: &'a Provider,
+    open_id: &'a OpenId,
+    identity: &'a Identity,
+    refresh: Secret,
+}
+
+impl<'a> Due<'a> {
+    fn new(
+        server: &'a AuthorizationServer,
+        identity: &'a Identity,
+        now: Timestamp,
+    ) -> Option<Self> {
+        let provider = of(&server.providers, identity)?;
+        let Protocol::OpenId(open_id) = &provider.protocol else {
+            return None;
+        };
+        if now < identity.confirmed + provider.max_age? / 2 {
+            return None;
+        }
+        let context = refresh_context(&identity.issuer, &identity.subject);
+        let key = refresh_key(&server.tags);
+        let refresh = key.decrypt(identity.refresh.as_deref()?, context.as_bytes())?;
+        Some(Self {
+            provider,
+            open_id,
+            identity,
+            refresh,
+        })
+    }
+
+    async fn ask(&self, server: &AuthorizationServer, now: Timestamp) -> Result<Told, Failure> {
+        let (provider, open_id) = (self.provider, self.open_id);
+        openid::renewed(server, provider, open_id, self.identity, &self.refresh, now).await
+    }
+
+    /// Notes what was said; whom no rule lets in any more is out.
+    async fn note(
+        &self,
+        server: &AuthorizationServer,
+        user: &User,
+        told: &Told,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let identity = person::identity(self.provider, told, now);
+        person::confirm(&server.records, user, &identity, now).await?;
+        match login_rules::judge(&self.provider.allow, &told.who) {
+            Ok(()) => Ok(()),
+            Err(_) => end(server, self.provider, user, now).await,
+        }
+    }
+
+    /// The provider does not take the refresh token any more; what it said holds for its time.
+    async fn forget(
+        &self,
+        server: &AuthorizationServer,
+        user: &User,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let identity = Identity {
+            refresh: None,
+            ..self.identity.clone()
+        };
+        person::confirm(&server.records, user, &identity, now).await?;
+        Ok(())
+    }
+
+    fn warn(&self, user: &User, reason: Reason, detail: &str) {
+        log::warn!(
+            event = "renewal_failed",
+            reason = reason,
+            hint = reason.remedy(),
+            provider = self.provider.name.as_str(),
+            user = user.id.as_str(),
+            detail = crate::error_response::loggable(detail).as_str();
+            "what the identity provider said of a person could not be renewed"
+        );
+    }
+}
