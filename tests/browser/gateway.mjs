@@ -141,7 +141,7 @@ export async function until(look, what, patience = 30_000) {
 }
 
 /** Below the range of outgoing connections, so that nothing else is handed it meanwhile. */
-async function freePort() {
+export async function freePort() {
   for (;;) {
     const port = 10_000 + Math.floor(Math.random() * 22_000);
     const taken = await new Promise((done) => {

@@ -76,7 +76,7 @@ export async function inspect(page, name) {
 export async function logIn(page, password = OWNER.password) {
   await page.getByLabel("Name").fill(OWNER.name);
   await page.getByLabel("Password").fill(password);
-  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("button", { name: "Log in", exact: true }).click();
 }
 
 /** The whole way, with whatever way of pressing is given. */
