@@ -11,7 +11,9 @@ use std::time::Instant;
 use gateway::config;
 use gateway::config::layers::Layers;
 use gateway_core::clock::Clock;
-use gateway_core::policy::rules::{RequestedAction, GroupMembers, PolicyEnvironment, Rules, Surroundings};
+use gateway_core::policy::rules::{
+    GroupMembers, PolicyEnvironment, RequestedAction, Rules, Surroundings,
+};
 use mcp_protocol::jsonrpc::judge_arguments;
 use mcp_protocol::tool_definition::Labels;
 

@@ -15,7 +15,7 @@ use std::time::Instant;
 use gateway_core::access_token::Approval;
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::rules::{
-    RequestedAction, Decision, GroupMembers, PolicyEnvironment, Rules, Surroundings,
+    Decision, GroupMembers, PolicyEnvironment, RequestedAction, Rules, Surroundings,
 };
 use mcp_protocol::jsonrpc::judge_arguments;
 use mcp_protocol::tool_definition::Labels;

@@ -57,7 +57,7 @@ use self::stated::Call;
 
 pub use self::decision::{Decision, Effect, Failure, Statement};
 pub use self::environment::{GroupMembers, PolicyEnvironment};
-pub use self::facts::{RequestedAction, Message, Surroundings};
+pub use self::facts::{Message, RequestedAction, Surroundings};
 pub use self::source::Fault;
 pub use self::vocabulary::reference;
 

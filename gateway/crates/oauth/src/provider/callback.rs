@@ -247,7 +247,7 @@ async fn link(
         ..record(&user, provider)
     };
     let mut response = web::see_other(Endpoint::Account.path());
-    BrowserName::of(server, request).keep(server, &mut response);
+    BrowserName::from_request(server, request).keep(server, &mut response);
     Ok(audited(response, record))
 }
 
@@ -278,7 +278,15 @@ pub(super) async fn end(
 ) -> Result<(), StoreError> {
     people::end_sessions(&server.records, &user.name, now, &mut OsRng).await?;
     if provider.on_leave == OnLeave::Revoke {
-        cut_off(server, Whose::User(&user.id), now).await?;
+        let cut = cut_off(server, Whose::User(&user.id), now).await?;
+        if let Some(error) = &cut.unreadable {
+            let reason = error.reason();
+            log::error!(
+                event = "left_cut_off", reason = reason, hint = reason.remedy(),
+                user = user.id.as_str(), grants = cut.grants, cause:% = error;
+                "what a person allowed who has left was taken back, but a record that may be theirs can't be read"
+            );
+        }
     }
     Ok(())
 }

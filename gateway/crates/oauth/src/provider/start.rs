@@ -154,7 +154,7 @@ async fn person_to_link(
     let Some((_, session)) = session::current_session(server, request, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
-    let browser = BrowserName::of(server, request);
+    let browser = BrowserName::from_request(server, request);
     let bound = link_bound(&browser.value, &session.user, &provider.name);
     match form_token::unseal(&server.tags, Purpose::Link, &bound, seal, now) {
         Ok(_) => Ok(Some(session.user)),

@@ -877,7 +877,9 @@ fn a_person_is_in_a_group_by_what_the_token_says_of_the_provider() {
             ..around()
         };
         let policy = rules("allow if group(\"staff\");");
-        policy.judge(&around, &Asked::stream()).is_allowed()
+        policy
+            .judge(&around, &RequestedAction::stream())
+            .is_allowed()
     };
     assert!(is_staff("bob", &["corp:sales", "corp:engineering"]));
     assert!(is_staff("alice", &["corp:sales"]));
