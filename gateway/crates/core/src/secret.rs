@@ -81,22 +81,29 @@ impl SecretHash {
 
 /// A key of this installation for tags that only this installation can make.
 #[derive(Clone)]
-pub struct TagKey([u8; 32]);
+pub struct TagKey {
+    bytes: [u8; 32],
+    /// After the key went in, which is half the work of a short tag.
+    keyed: Hmac<Sha256>,
+}
 
 impl TagKey {
     /// A key from 256 random bits.
-    pub const fn new(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self {
+            bytes,
+            keyed: Hmac::new_from_slice(&bytes).expect("HMAC takes a key of any length"),
+        }
     }
 
     /// A key for one purpose, so that a tag made for another never verifies.
     pub fn derive(&self, purpose: &str) -> Self {
-        Self(self.mac(&[b"derive", purpose.as_bytes()]))
+        Self::new(self.mac(&[b"derive", purpose.as_bytes()]))
     }
 
     /// The key itself, as the seed of a key of another kind. Derive it for that purpose first.
     pub const fn seed(&self) -> [u8; 32] {
-        self.0
+        self.bytes
     }
 
     /// The tag over `parts` (HMAC-SHA-256 cut to 128 bits, base64url, 22 characters). Each part is
@@ -142,7 +149,7 @@ impl TagKey {
     }
 
     fn cipher(&self) -> LessSafeKey {
-        let key = UnboundKey::new(&CHACHA20_POLY1305, &self.0);
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &self.bytes);
         LessSafeKey::new(key.expect("the key has the 256 bits of this cipher"))
     }
 
@@ -152,8 +159,7 @@ impl TagKey {
     }
 
     fn mac(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        let mut mac = self.keyed.clone();
         for part in parts {
             mac.update(&(part.len() as u64).to_be_bytes());
             mac.update(part);
