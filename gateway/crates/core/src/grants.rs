@@ -14,7 +14,7 @@ use rand::RngCore;
 use serde::{Deserialize, Serialize};
 
 pub use self::pin::{Pin, PinKey};
-pub use self::tools::{NotAllowed, SetDigest, ToolState, Tools};
+pub use self::tools::{DigestedTools, NotAllowed, SetDigest, ToolState, Tools};
 
 use crate::client::{ClientId, Fingerprint};
 use crate::clock::Timestamp;

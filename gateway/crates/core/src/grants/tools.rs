@@ -60,6 +60,34 @@ pub enum Tools {
     },
 }
 
+/// A choice of tools with what stands for it, computed once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DigestedTools {
+    tools: Tools,
+    digest: SetDigest,
+}
+
+impl From<Tools> for DigestedTools {
+    fn from(tools: Tools) -> Self {
+        Self {
+            digest: tools.digest(),
+            tools,
+        }
+    }
+}
+
+impl DigestedTools {
+    /// The choice.
+    pub const fn tools(&self) -> &Tools {
+        &self.tools
+    }
+
+    /// What stands for it.
+    pub const fn digest(&self) -> SetDigest {
+        self.digest
+    }
+}
+
 /// How a tool stands at its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ToolState {

@@ -8,7 +8,7 @@ use super::scopes::{Coverage, Operation, Scopes};
 use crate::access_token::{Attenuation, Claims, Tools, VerifiedToken};
 use crate::clock::Timestamp;
 use crate::grants::amendment::Amended;
-use crate::grants::{NotAllowed, Pin, ToolState};
+use crate::grants::{DigestedTools, NotAllowed, Pin, ToolState};
 use crate::protocol::resource::Resource;
 use crate::reason::Reason;
 
@@ -58,7 +58,7 @@ pub struct AccessToken {
     token: Arc<VerifiedToken>,
     scopes: Arc<Scopes>,
     amended: Option<Arc<Amended>>,
-    kept: Option<Arc<Tools>>,
+    kept: Option<Arc<DigestedTools>>,
 }
 
 impl AccessToken {
@@ -107,12 +107,12 @@ impl AccessToken {
     /// The same token with the choice that is kept with its grant, where it says [`Tools::Kept`]. Any
     /// other choice than that is not taken: the token allows no tool then.
     #[must_use]
-    pub fn with_tools(self, kept: Option<Arc<Tools>>) -> Self {
+    pub fn with_tools(self, kept: Option<Arc<DigestedTools>>) -> Self {
         let said = match &self.claims().tools {
             Tools::Kept { digest, .. } => Some(*digest),
             _ => None,
         };
-        let is_it = |kept: &Arc<Tools>| said == Some(kept.digest());
+        let is_it = |kept: &Arc<DigestedTools>| said == Some(kept.digest());
         let kept = kept.filter(is_it);
         Self { kept, ..self }
     }
@@ -120,13 +120,14 @@ impl AccessToken {
     /// The same, supposing a choice that can't be read: for a question about a token, never for a call.
     #[must_use]
     pub fn supposing_tools(self, kept: Option<Tools>) -> Self {
-        let kept = kept.map(Arc::new);
+        let kept = kept.map(|tools| Arc::new(tools.into()));
         Self { kept, ..self }
     }
 
     /// The tools that are granted.
     pub fn tools(&self) -> &Tools {
-        self.kept.as_deref().unwrap_or(&self.claims().tools)
+        let kept = self.kept.as_deref().map(DigestedTools::tools);
+        kept.unwrap_or(&self.claims().tools)
     }
 
     /// The definition in which a tool is granted, where that matters.

@@ -17,7 +17,7 @@ use super::encoding::encode_value;
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::{Grant, GrantId, SetDigest, Tools};
+use gateway_core::grants::{DigestedTools, Grant, GrantId, SetDigest, Tools};
 
 /// What all remembered choices take at most, in bytes.
 const ROOM: u64 = 64 * 1024 * 1024;
@@ -29,14 +29,14 @@ const CHOICES: usize = 1024;
 const EACH: usize = 64;
 
 /// The choices that this replica has read.
-pub(super) struct KeptTools(Cache<SetDigest, Arc<Tools>, Weight>);
+pub(super) struct KeptTools(Cache<SetDigest, Arc<DigestedTools>, Weight>);
 
 #[derive(Clone)]
 struct Weight;
 
-impl Weighter<SetDigest, Arc<Tools>> for Weight {
-    fn weight(&self, _: &SetDigest, tools: &Arc<Tools>) -> u64 {
-        let names = tools.names().into_iter();
+impl Weighter<SetDigest, Arc<DigestedTools>> for Weight {
+    fn weight(&self, _: &SetDigest, kept: &Arc<DigestedTools>) -> u64 {
+        let names = kept.tools().names().into_iter();
         EACH as u64 + names.map(|name| (name.len() + EACH) as u64).sum::<u64>()
     }
 }
@@ -79,7 +79,7 @@ impl Records {
         grant: &GrantId,
         said: &Tools,
         now: Timestamp,
-    ) -> Result<Option<Arc<Tools>>, ToolsUnknown> {
+    ) -> Result<Option<Arc<DigestedTools>>, ToolsUnknown> {
         let Tools::Kept { digest, .. } = said else {
             return Ok(None);
         };
@@ -101,18 +101,19 @@ impl Records {
         grant: &GrantId,
         digest: &SetDigest,
         now: Timestamp,
-    ) -> Result<Option<Tools>, StoreError> {
-        let is_it = |tools: &Tools| tools.digest() == *digest;
+    ) -> Result<Option<DigestedTools>, StoreError> {
+        let is_it = |tools: &DigestedTools| tools.digest() == *digest;
         let kept = self.kept_grant(grant, now).await?;
         let Some(kept) = kept else {
             return Ok(None);
         };
-        if is_it(&kept.grant.tools) {
-            return Ok(Some(kept.grant.tools));
+        let current = DigestedTools::from(kept.grant.tools);
+        if is_it(&current) {
+            return Ok(Some(current));
         }
         let key = Key::earlier_tools(grant, digest);
         let earlier: Option<Tools> = self.load_value(&key, now).await?;
-        Ok(earlier.filter(is_it))
+        Ok(earlier.map(DigestedTools::from).filter(is_it))
     }
 
     /// Keeps the choice of a grant that is about to be amended, for the tokens in use that name it.
@@ -175,7 +176,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn is_gone(read: Result<Option<Arc<Tools>>, ToolsUnknown>) -> bool {
+    fn is_gone(read: Result<Option<Arc<DigestedTools>>, ToolsUnknown>) -> bool {
         matches!(read, Err(ToolsUnknown::Gone))
     }
 
@@ -192,7 +193,7 @@ pub(crate) mod tests {
             .tools_of(&grant.id, &said(&tools), now)
             .await
             .unwrap();
-        assert_eq!(read.as_deref(), Some(&tools));
+        assert_eq!(read.as_deref().map(DigestedTools::tools), Some(&tools));
         // What the token says itself needs no look.
         let small = Tools::Only(["a".to_owned()].into());
         let read = reader.tools_of(&grant.id, &small, now).await.unwrap();
@@ -224,7 +225,7 @@ pub(crate) mod tests {
         let reader = Records::new(Arc::clone(store));
         for tools in [&tools, &amended.tools] {
             let read = reader.tools_of(&grant.id, &said(tools), now).await.unwrap();
-            assert_eq!(read.as_deref(), Some(tools));
+            assert_eq!(read.as_deref().map(DigestedTools::tools), Some(tools));
         }
         let reader = Records::new(Arc::clone(store));
         assert!(is_gone(
