@@ -4,8 +4,8 @@ mod batched;
 
 use std::io::Write as _;
 
-use env_logger::Target;
 use env_logger::fmt::Formatter;
+use env_logger::{Target, WriteStyle};
 use log::kv::{Error, Key, Value, VisitSource, VisitValue};
 use log::{Level, LevelFilter, Record};
 use serde::Serialize;
@@ -72,6 +72,8 @@ pub(super) fn start(format: LogFormat, level: LevelFilter) -> Logging {
                 }
                 json_line(buffer, record)
             });
+            // Nothing is styled: looking for styles to strip would cost more than the line.
+            builder.write_style(WriteStyle::Always);
             builder.target(Target::Pipe(Box::new(batched.clone())));
             Some(batched)
         }
