@@ -129,7 +129,7 @@ impl<S: Service> Lane<S> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut index = Index::default();
+        let (mut index, mut memory) = (Index::default(), S::Memory::default());
         let sleep = std::pin::pin!(sleep(self.shared.limits.head_time));
         let mut timer = Timer::new(sleep);
         let mut draining = std::pin::pin!(self.service.draining());
@@ -140,7 +140,8 @@ impl<S: Service> Lane<S> {
                 .await;
             let step = match read {
                 Received::Head if index.length <= self.shared.limits.body => {
-                    self.step(&mut connection, &index, &mut timer).await
+                    let about = (&index, &mut memory);
+                    self.step(&mut connection, about, &mut timer).await
                 }
                 Received::Head | Received::OtherRoad => Step::OtherRoad(Bytes::new()),
                 Received::Nothing => Step::Close,
@@ -183,7 +184,7 @@ impl<S: Service> Lane<S> {
     async fn step<IO>(
         &self,
         connection: &mut Connection<IO>,
-        index: &Index,
+        (index, memory): (&Index, &mut S::Memory),
         timer: &mut Timer<'_>,
     ) -> Step<S::Exchange>
     where
@@ -193,7 +194,7 @@ impl<S: Service> Lane<S> {
         let raw = connection.client.take(index.end);
         let head = Head::new(&raw, index);
         let read_ahead = self.shared.limits.read_ahead;
-        let beginning = self.service.begin(&head, connection.peer);
+        let beginning = self.service.begin(&head, connection.peer, memory);
         let mut exchange = match while_there(&mut connection.client, read_ahead, beginning).await {
             None => return Step::Close,
             Some(Begin::Exchange(exchange)) => exchange,

@@ -20,11 +20,15 @@ pub trait Service: Send + Sync + 'static {
     /// One request, from its head to the end of its answer.
     type Exchange: Exchange;
 
+    /// What is remembered of a connection from one request to the next.
+    type Memory: Default + Send;
+
     /// Looks at a head before any byte of its body is waited for. Dropped where the client leaves.
     fn begin(
         &self,
         head: &Head<'_>,
         peer: SocketAddr,
+        memory: &mut Self::Memory,
     ) -> impl Future<Output = Begin<Self::Exchange>> + Send;
 
     /// Whether connections are to end after the answer that they wait for.

@@ -12,6 +12,7 @@ use http::{HeaderValue, Method};
 use super::audit::AdmissionEvent;
 use super::challenge::Challenge;
 use super::client_names::Names;
+use super::confirmation::LastToken;
 use super::context::RequestContext;
 use super::cors::{Origin, origin};
 use super::declined::Declined;
@@ -56,16 +57,17 @@ pub(super) struct Admitted {
 }
 
 /// Confirms the token of a request, and that its head may be followed by a body. Before that nothing is
-/// read of one.
+/// read of one. `last`: what the same connection presented before, as far as that is remembered.
 pub(super) async fn confirm(
     state: &ProxyState,
     context: &mut RequestContext,
     head: RequestHead<'_>,
     route: BackendRoute<'_>,
+    last: &mut LastToken,
 ) -> Result<ConfirmedRequest, Rejection> {
     let confirmation = &state.confirmation;
     let token = confirmation
-        .confirm(head.headers, route.mounted, state.clock.now())
+        .confirm(head.headers, route.mounted, state.clock.now(), last)
         .await?;
     context.belongs_to(token.claims());
     // Whoever has no token learns where to get one, from wherever it asks.

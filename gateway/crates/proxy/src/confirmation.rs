@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderValue};
 use quick_cache::sync::Cache;
 use sha2::{Digest as _, Sha256};
 
@@ -49,18 +49,16 @@ impl TokenConfirmation {
         headers: &HeaderMap,
         mounted: &MountedBackend,
         now: Timestamp,
+        last: &mut LastToken,
     ) -> Result<AccessToken, Rejection> {
-        let lines = headers
-            .get_all(AUTHORIZATION)
-            .iter()
-            .map(|line| line.as_bytes());
-        let bearer = match Presented::read(lines) {
-            Presented::Nothing => return Err(Rejection::NoToken),
-            Presented::Malformed => return Err(Rejection::MalformedToken),
-            Presented::Repeated => return Err(Rejection::Ambiguous("two Authorization headers")),
-            Presented::Token(bearer) => bearer,
+        let token = match last.presented_again(headers) {
+            Some(token) => token,
+            None => {
+                let token = self.presented(headers)?;
+                last.remember(headers, &token);
+                token
+            }
         };
-        let token = self.verified(&bearer)?;
         let status = self.revocations.status(&token, now);
         let audience = Audience {
             resource: &mounted.resource,
@@ -70,6 +68,17 @@ impl TokenConfirmation {
         let amended = self.revocations.amended(&token.claims().grant);
         let token = AccessToken::confirm(token, audience, status, now)?.amended(amended);
         Ok(self.server.with_kept_tools(token, now).await?)
+    }
+
+    /// The token that the headers present, if it is one of ours.
+    fn presented(&self, headers: &HeaderMap) -> Result<Arc<VerifiedToken>, Rejection> {
+        let lines = headers.get_all(AUTHORIZATION).iter();
+        match Presented::read(lines.map(HeaderValue::as_bytes)) {
+            Presented::Nothing => Err(Rejection::NoToken),
+            Presented::Malformed => Err(Rejection::MalformedToken),
+            Presented::Repeated => Err(Rejection::Ambiguous("two Authorization headers")),
+            Presented::Token(bearer) => self.verified(&bearer),
+        }
     }
 
     /// Signature and form, once for each token: afterwards the hash of its text is enough.
@@ -83,5 +92,74 @@ impl TokenConfirmation {
         let token = Arc::new(token);
         self.verified_tokens.insert(key, Arc::clone(&token));
         Ok(token)
+    }
+}
+
+/// The token that one connection presented last, known again by its line: its signature and form are good
+/// whenever they were. Whether it counts is asked each time.
+#[derive(Default)]
+pub(super) struct LastToken(Option<(Box<[u8]>, Arc<VerifiedToken>)>);
+
+impl LastToken {
+    fn presented_again(&self, headers: &HeaderMap) -> Option<Arc<VerifiedToken>> {
+        let (line, token) = self.0.as_ref()?;
+        let is_same = is_same(line, single_line(headers)?);
+        is_same.then(|| Arc::clone(token))
+    }
+
+    /// Only what was verified is remembered, and one at a time.
+    fn remember(&mut self, headers: &HeaderMap, token: &Arc<VerifiedToken>) {
+        let line = single_line(headers);
+        self.0 = line.map(|line| (line.into(), Arc::clone(token)));
+    }
+}
+
+fn single_line(headers: &HeaderMap) -> Option<&[u8]> {
+    let mut lines = headers.get_all(AUTHORIZATION).iter();
+    let line = lines.next()?;
+    lines.next().is_none().then(|| line.as_bytes())
+}
+
+/// Whether two lines are the same, in a time that tells nothing of where they differ: behind a proxy
+/// several clients share one connection.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let differing = one
+        .iter()
+        .zip(other)
+        .fold(0, |all, (one, other)| all | (one ^ other));
+    one.len() == other.len() && differing == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_the_same_in_every_byte_and_their_length() {
+        for (one, other, expected) in [
+            ("Bearer ab", "Bearer ab", true),
+            ("Bearer ab", "Bearer ac", false),
+            ("Bearer ab", "bearer ab", false),
+            ("Bearer ab", "Bearer abc", false),
+            ("Bearer ab", "Bearer a", false),
+            ("", "", true),
+        ] {
+            assert_eq!(
+                is_same(one.as_bytes(), other.as_bytes()),
+                expected,
+                "{one} {other}"
+            );
+        }
+    }
+
+    #[test]
+    fn two_lines_are_never_the_one_that_is_remembered() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(single_line(&headers), None);
+        let line = HeaderValue::from_static("Bearer ab");
+        headers.append(AUTHORIZATION, line.clone());
+        assert_eq!(single_line(&headers), Some(&b"Bearer ab"[..]));
+        headers.append(AUTHORIZATION, line);
+        assert_eq!(single_line(&headers), None);
     }
 }

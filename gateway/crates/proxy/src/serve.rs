@@ -14,6 +14,7 @@ use super::admission::{self, Admitted};
 use super::audit::AdmissionEvent;
 use super::challenge::Challenge;
 use super::compat::{self, TranslationPlan, Translator};
+use super::confirmation::LastToken;
 use super::context::RequestContext;
 use super::cors::{ANYBODY, allow_reading, preflight};
 use super::declined;
@@ -113,7 +114,8 @@ impl Service {
     ) -> Result<Admitted, ProxyError> {
         let state = &self.state;
         let head = RequestHead::from_session(session);
-        let confirmed = admission::confirm(state, context, head, route).await?;
+        let confirmed =
+            admission::confirm(state, context, head, route, &mut LastToken::default()).await?;
         let body = if confirmed.has_body() {
             let (limit, patience) = (state.settings.request_body, state.settings.timeouts.body);
             let hold = context.hold(&state.budget);

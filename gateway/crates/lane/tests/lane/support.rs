@@ -295,7 +295,9 @@ async fn read_request(stream: &mut TcpStream) -> Option<String> {
 impl Service for Script {
     type Exchange = Scripted;
 
-    async fn begin(&self, head: &Head<'_>, _peer: SocketAddr) -> Begin<Scripted> {
+    type Memory = ();
+
+    async fn begin(&self, head: &Head<'_>, _peer: SocketAddr, (): &mut ()) -> Begin<Scripted> {
         if head.target().starts_with("/other") {
             return Begin::OtherRoad;
         }

@@ -9,6 +9,7 @@ use gateway_lane::{self as lane, Begin, Head};
 use super::backends::Backends;
 use super::exchange::{LaneExchange, Request};
 use crate::compat::{self, Translator};
+use crate::confirmation::LastToken;
 use crate::context::RequestContext;
 use crate::drain::{Draining, Phase};
 use crate::exchange_watch::farewell;
@@ -60,8 +61,14 @@ impl LaneService {
 
 impl gateway_lane::Service for LaneService {
     type Exchange = LaneExchange;
+    type Memory = LastToken;
 
-    async fn begin(&self, head: &Head<'_>, peer: SocketAddr) -> Begin<LaneExchange> {
+    async fn begin(
+        &self,
+        head: &Head<'_>,
+        peer: SocketAddr,
+        last: &mut LastToken,
+    ) -> Begin<LaneExchange> {
         let state = &self.0.service.state;
         let Some(route) = self.find(head) else {
             return Begin::OtherRoad;
@@ -87,7 +94,7 @@ impl gateway_lane::Service for LaneService {
 
         let mut context = RequestContext::new(state.draining.enter());
         context.comes_from(request, &state.settings);
-        let mut confirmed = admission::confirm(state, &mut context, request, route).await;
+        let mut confirmed = admission::confirm(state, &mut context, request, route, last).await;
         if let Ok(waiting) = &confirmed
             && !mounted.protocols.is_ready(family)
         {
