@@ -109,7 +109,7 @@ impl<'a> Head<'a> {
 
     /// The header lines as a map, for what wants one. It allocates for each line.
     pub fn to_header_map(self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(MOST_LINES / 4);
+        let mut map = HeaderMap::with_capacity(self.headers().count());
         for (name, value) in self.headers() {
             if let (Ok(name), Ok(value)) = (
                 HeaderName::from_bytes(name.as_bytes()),

@@ -218,7 +218,7 @@ impl AnswerForm {
 }
 
 /// The headers of the answer but for its framing, with the session id that is the client's alone.
-pub(super) fn answer_headers(
+fn answer_headers(
     sessions: &Sessions,
     context: &RequestContext,
     upstream: &HeaderMap,
@@ -226,16 +226,24 @@ pub(super) fn answer_headers(
     mounted: &MountedBackend,
     admitted: &Admitted,
 ) -> HeaderMap {
-    let claims = admitted.permit.token().claims();
-    let bound = upstream
-        .get(SESSION)
-        .and_then(|id| id.to_str().ok())
-        .map(|id| sessions.bind(id, claims, &mounted.backend.mount));
+    let bound = bound_session(sessions, upstream, mounted, admitted);
     let mut headers = response_head::headers(upstream, shape, bound);
     if let Some(origin) = &context.allowed_origin {
         allow_reading(&mut headers, origin);
     }
     headers
+}
+
+/// The session id for the client, where the backend's answer has one.
+pub(super) fn bound_session(
+    sessions: &Sessions,
+    upstream: &HeaderMap,
+    mounted: &MountedBackend,
+    admitted: &Admitted,
+) -> Option<String> {
+    let claims = admitted.permit.token().claims();
+    let id = upstream.get(SESSION)?.to_str().ok()?;
+    Some(sessions.bind(id, claims, &mounted.backend.mount))
 }
 
 /// Sends what nobody waits for an answer to: the backend takes it or does not.

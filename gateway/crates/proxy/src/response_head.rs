@@ -134,32 +134,43 @@ pub(super) fn framed(
 /// the backend's session id.
 pub(super) fn headers(upstream: &HeaderMap, shape: Shape, session: Option<String>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(upstream.len() + 8);
+    each(upstream, shape, session, |name, value| {
+        headers.append(name.clone(), value);
+    });
+    headers
+}
+
+/// Tells the headers of the answer one by one; as [`headers`]. None that is the gateway's own is passed on.
+pub(super) fn each(
+    upstream: &HeaderMap,
+    shape: Shape,
+    session: Option<String>,
+    mut line: impl FnMut(&HeaderName, HeaderValue),
+) {
     for (name, value) in upstream {
         if is_passed(name, upstream) {
-            headers.append(name.clone(), respelled(name, value));
+            line(name, respelled(name, value));
         }
     }
     if let Some(session) = session.and_then(|text| HeaderValue::from_str(&text).ok()) {
-        headers.insert(HeaderName::from_static(SESSION), session);
+        line(&HeaderName::from_static(SESSION), session);
     }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let nosniff = HeaderValue::from_static("nosniff");
+    line(&X_CONTENT_TYPE_OPTIONS, nosniff);
     match shape {
         Shape::Events => {
             let no_transform = HeaderValue::from_static("no-cache, no-transform");
-            headers.insert(CACHE_CONTROL, no_transform);
+            line(&CACHE_CONTROL, no_transform);
             let unbuffered = HeaderValue::from_static("no");
-            headers.insert(HeaderName::from_static("x-accel-buffering"), unbuffered);
+            line(&HeaderName::from_static("x-accel-buffering"), unbuffered);
         }
-        _ => {
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        }
+        _ => line(&CACHE_CONTROL, HeaderValue::from_static("no-store")),
     }
     if shape != Shape::Events && media_type::essence(upstream) != "application/json" {
         // Opened as a page it is inert and of no origin.
         let inert = HeaderValue::from_static("sandbox; default-src 'none'");
-        headers.insert(CONTENT_SECURITY_POLICY, inert);
+        line(&CONTENT_SECURITY_POLICY, inert);
     }
-    headers
 }
 
 /// The media types of MCP in the letters in which they are registered: they have no case (RFC 9110
@@ -243,6 +254,24 @@ mod tests {
             ]
         );
         assert_eq!(head.headers["mcp-session-id"], "s~t");
+    }
+
+    #[test]
+    fn what_the_gateway_says_of_an_answer_stands_once_whatever_the_backend_says() {
+        for kind in ["text/event-stream", "text/html", "application/json"] {
+            let head = passed(&[
+                ("content-type", kind),
+                ("mcp-session-id", "raw"),
+                ("x-content-type-options", "x"),
+                ("cache-control", "public"),
+                ("x-accel-buffering", "yes"),
+                ("content-security-policy", "default-src *"),
+            ]);
+            assert_eq!(head.headers.len(), head.headers.keys_len(), "{kind}");
+            assert_eq!(head.headers["x-content-type-options"], "nosniff");
+            assert_eq!(head.headers["mcp-session-id"], "s~t");
+            assert_ne!(head.headers["cache-control"], "public");
+        }
     }
 
     #[test]

@@ -84,24 +84,47 @@ pub(super) fn build(input: &UpstreamHead<'_>) -> Option<RequestHeader> {
 }
 
 /// The headers of the request, but for those that frame it. `None` as for [`build`].
-pub(super) fn headers(input: &UpstreamHead<'_>) -> Option<HeaderMap> {
+fn headers(input: &UpstreamHead<'_>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(input.client_headers.len() + 8);
-    headers.insert(HOST, HeaderValue::from_str(&input.backend.host).ok()?);
-    for (name, value) in input.client_headers {
-        if !is_dropped(name, input) {
-            headers.append(name.clone(), value.clone());
+    each(input, |name, value| {
+        headers.append(name.clone(), value.clone());
+    })?;
+    Some(headers)
+}
+
+/// Tells the headers of the request one by one, but for those that frame it. `None` as for [`build`], before
+/// any of them.
+pub(super) fn each(
+    input: &UpstreamHead<'_>,
+    mut line: impl FnMut(&HeaderName, &HeaderValue),
+) -> Option<()> {
+    let ours = ours(input)?;
+    // What stands later stands for whatever has its name and stands above.
+    for (at, (name, value)) in ours.iter().enumerate() {
+        if ours[at + 1..].iter().all(|(later, _)| later != name) {
+            line(name, value);
         }
     }
+    for (name, value) in input.client_headers {
+        if ours.iter().all(|(own, _)| own != name) && !is_dropped(name, input) {
+            line(name, value);
+        }
+    }
+    Some(())
+}
+
+/// The headers that the gateway writes itself.
+fn ours(input: &UpstreamHead<'_>) -> Option<Vec<(HeaderName, HeaderValue)>> {
+    let mut ours = Vec::with_capacity(input.backend.headers.len() + 7);
+    ours.push((HOST, HeaderValue::from_str(&input.backend.host).ok()?));
     if let Some(accept) = explicit_accept(input.method, input.client_headers) {
-        headers.insert(ACCEPT, HeaderValue::from_static(accept));
+        ours.push((ACCEPT, HeaderValue::from_static(accept)));
     }
     if let Some(session) = input.session {
         let value = HeaderValue::from_str(session).ok()?;
-        headers.insert(HeaderName::from_static("mcp-session-id"), value);
+        ours.push((HeaderName::from_static("mcp-session-id"), value));
     }
-    for (name, value) in &input.backend.headers {
-        headers.insert(name.clone(), value.clone());
-    }
+    ours.extend(input.backend.headers.iter().cloned());
     // Last, so that nothing above can stand in for them.
     let identity = input.identity;
     for (name, value) in [
@@ -110,14 +133,14 @@ pub(super) fn headers(input: &UpstreamHead<'_>) -> Option<HeaderMap> {
         (&identity.grant, input.claims.grant.as_str()),
     ] {
         let value = HeaderValue::from_bytes(value.as_bytes()).ok()?;
-        headers.insert(name.clone(), value);
+        ours.push((name.clone(), value));
     }
     if let (Some(name), Some(token)) = (&input.backend.token_header, input.token) {
         let mut value = HeaderValue::from_str(token).ok()?;
         value.set_sensitive(true);
-        headers.insert(name.clone(), value);
+        ours.push((name.clone(), value));
     }
-    Some(headers)
+    Some(ours)
 }
 
 /// What strict servers want to read where a client takes anything, which it says by `*/*` or by
@@ -256,15 +279,8 @@ mod tests {
         }
     }
 
-    fn built(lines: &[(&str, &str)]) -> RequestHeader {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            headers.append(
-                HeaderName::from_bytes(name.as_bytes()).unwrap(),
-                value.parse().unwrap(),
-            );
-        }
-        let claims = Claims {
+    fn claims() -> Claims {
+        Claims {
             user: UserId::new("u_1"),
             user_name: "älice".to_owned(),
             groups: Vec::new(),
@@ -275,18 +291,43 @@ mod tests {
             tools: Tools::All,
             issued: Timestamp::from_secs(1),
             expires: Timestamp::from_secs(2),
-        };
-        build(&UpstreamHead {
+        }
+    }
+
+    fn input<'a>(
+        claims: &'a Claims,
+        client_headers: &'a HeaderMap,
+        backend: &'a Backend,
+        identity: &'a IdentityHeaders,
+    ) -> UpstreamHead<'a> {
+        UpstreamHead {
             method: &Method::POST,
             target: "/mcp?x=1",
-            client_headers: &headers,
+            client_headers,
             session: Some("s1"),
             body_length: Some(3),
-            backend: &backend(),
-            identity: &IdentityHeaders::default(),
-            claims: &claims,
+            backend,
+            identity,
+            claims,
             token: Some("tok"),
-        })
+        }
+    }
+
+    fn built(lines: &[(&str, &str)]) -> RequestHeader {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(
+                HeaderName::from_bytes(name.as_bytes()).unwrap(),
+                value.parse().unwrap(),
+            );
+        }
+        let (claims, backend) = (claims(), backend());
+        build(&input(
+            &claims,
+            &headers,
+            &backend,
+            &IdentityHeaders::default(),
+        ))
         .unwrap()
     }
 
@@ -393,6 +434,35 @@ mod tests {
         for name in ["remote", "x-webauthor", "x-remoteness", "x-forward"] {
             assert!(!is_never_forwarded(name), "{name}");
         }
+    }
+
+    #[test]
+    fn of_our_own_headers_the_later_one_counts_and_each_stands_once() {
+        let names = IdentityHeaders::default();
+        let own = |name: &HeaderName| (name.clone(), HeaderValue::from_static("configured"));
+        let mut backend = backend();
+        backend.headers = [&HOST, &ACCEPT, &HeaderName::from_static("x-a")]
+            .into_iter()
+            .chain([&names.user, &names.user])
+            .map(own)
+            .collect();
+        let mut client = HeaderMap::new();
+        for name in [
+            HOST,
+            ACCEPT,
+            HeaderName::from_static("x-a"),
+            names.user.clone(),
+        ] {
+            client.append(name, HeaderValue::from_static("*/*"));
+        }
+        let claims = claims();
+        let headers = headers(&input(&claims, &client, &backend, &names)).unwrap();
+        for name in [HOST, ACCEPT, HeaderName::from_static("x-a")] {
+            let values: Vec<_> = headers.get_all(&name).iter().collect();
+            assert_eq!(values, ["configured"], "{name}");
+        }
+        let users: Vec<_> = headers.get_all(&names.user).iter().collect();
+        assert_eq!(users, ["älice".as_bytes()]);
     }
 
     #[test]

@@ -71,7 +71,7 @@ pub(super) fn answer(response: Response) -> Answer {
 
 /// The header lines of a backend's answer as a map.
 pub(super) fn header_map(head: &ResponseHead<'_>) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(16);
+    let mut map = HeaderMap::with_capacity(head.headers().count());
     for (name, value) in head.headers() {
         if let (Ok(name), Ok(value)) = (
             HeaderName::from_bytes(name.as_bytes()),

@@ -16,6 +16,7 @@ use super::failure::failure;
 use super::service::{Road, ending};
 use crate::admission::{self, Admitted, ConfirmedRequest};
 use crate::context::RequestContext;
+use crate::cors::allow_reading;
 use crate::exchange::{self, AnswerForm};
 use crate::exchange_log::ExchangeLog;
 use crate::in_flight::{FREE, Full, Hold, UNREAD};
@@ -25,7 +26,7 @@ use crate::policy_input;
 use crate::rejection::{Rejection, rejected_by};
 use crate::relay;
 use crate::request::{self, RequestHead};
-use crate::response_head::{Shape, UpstreamAnswer};
+use crate::response_head::{self, Shape, UpstreamAnswer};
 use crate::routes::OwnedRoute;
 use crate::serve::RefusedRequest;
 use crate::streams::Held;
@@ -167,12 +168,12 @@ impl LaneExchange {
         Ok(Some(forward))
     }
 
-    /// The headers of the request to the backend; `None` where a value of ours is none.
-    fn request_headers(&self) -> Option<HeaderMap> {
+    /// Writes the headers of the request to the backend; `None` where a value of ours is none.
+    fn write_request_headers(&self, out: &mut HeadWriter<'_>) -> Option<()> {
         let Stage::Admitted(admitted) = &self.stage else {
             return None;
         };
-        upstream_head::headers(&UpstreamHead {
+        let head = UpstreamHead {
             method: &self.request.method,
             target: &admitted.target,
             client_headers: &self.request.headers,
@@ -182,6 +183,9 @@ impl LaneExchange {
             identity: &self.road.service.state.settings.identity_headers,
             claims: admitted.permit.token().claims(),
             token: self.token.as_deref().map(BackendToken::as_str),
+        };
+        upstream_head::each(&head, |name, value| {
+            out.header(name.as_str(), value.as_bytes());
         })
     }
 
@@ -217,17 +221,16 @@ impl LaneExchange {
         let method = &self.request.method;
         let form = AnswerForm::new(upstream, method, route, admitted, is_restricted)?;
         let conversation = exchange::conversation(admitted, upstream);
-        let (sessions, context) = (&state.sessions, &self.context);
-        let written = exchange::answer_headers(
-            sessions,
-            context,
-            &headers,
-            form.shape,
-            route.mounted,
-            admitted,
-        );
-        for (name, value) in &written {
+        let bound = exchange::bound_session(&state.sessions, &headers, route.mounted, admitted);
+        response_head::each(&headers, form.shape, bound, |name, value| {
             out.header(name.as_str(), value.as_bytes());
+        });
+        if let Some(origin) = &self.context.allowed_origin {
+            let mut more = HeaderMap::new();
+            allow_reading(&mut more, origin);
+            for (name, value) in &more {
+                out.header(name.as_str(), value.as_bytes());
+            }
         }
         // It is sent and asked about no more. An answer may last for hours.
         admitted.request.body = None;
@@ -341,14 +344,9 @@ impl lane::Exchange for LaneExchange {
     }
 
     fn write_request(&mut self, out: &mut HeadWriter<'_>) {
-        match self.request_headers() {
-            Some(headers) => {
-                for (name, value) in &headers {
-                    out.header(name.as_str(), value.as_bytes());
-                }
-            }
+        if self.write_request_headers(out).is_none() {
             // No name: the head is not sent.
-            None => out.header("", b""),
+            out.header("", b"");
         }
     }
 
