@@ -57,19 +57,8 @@ pub(super) async fn exchange(
         admitted.waits_for_events
     ));
     let mut watch = ExchangeWatch::new(revoked, leaving);
-    let mut request = session.req_header().clone();
-    if let Some(name) = admitted.mirrored_name.take() {
-        request.insert_header(request::NAME, name)?;
-    }
-
-    // Boxed: a stream, which is done with it, need not have room for it.
-    let reached = Box::pin(reach(state, mounted, &request, &admitted));
-    let reached = watch.before_answer(session, reached).await?;
-    let Reached {
-        mut connection,
-        target,
-    } = reached.inspect_err(|rejection| distrust(&state.catalogue, mounted, rejection))?;
-
+    let (request, reached) = ask(state, session, mounted, &mut admitted, &mut watch).await?;
+    let (mut connection, target) = (reached.connection, reached.target);
     let head = connection.read_head().await;
     let head = head.map_err(|failure| Rejection::Upstream(failure, None))?;
     let (policy, token) = (&state.policy, admitted.permit.token());
@@ -130,6 +119,26 @@ pub(super) async fn exchange(
         return relay.finish(session, connection, list).await;
     }
     relay.run(session, connection, &mut watch).await
+}
+
+/// Sends the request, and waits for the head of its answer as long as the client does.
+async fn ask(
+    state: &ProxyState,
+    session: &mut ServerSession,
+    mounted: &MountedBackend,
+    admitted: &mut Admitted,
+    watch: &mut ExchangeWatch<'_>,
+) -> Result<(RequestHeader, Reached), ProxyError> {
+    let mut request = session.req_header().clone();
+    if let Some(name) = admitted.mirrored_name.take() {
+        request.insert_header(request::NAME, name)?;
+    }
+    // Boxed: a stream, which is done with it, need not have room for it.
+    let reached = Box::pin(reach(state, mounted, &request, admitted));
+    let reached = watch.before_answer(session, reached).await?;
+    let reached =
+        reached.inspect_err(|rejection| distrust(&state.catalogue, mounted, rejection))?;
+    Ok((request, reached))
 }
 
 /// What a backend that can't be reached may have become meanwhile: its tools are asked for anew, and

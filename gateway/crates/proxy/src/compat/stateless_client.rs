@@ -61,7 +61,6 @@ impl Translator {
             }
         };
         let shared = self.shared(downstream, wire, caller.clone());
-        let method = message.method().to_owned();
         let states = StateTags::new(
             &downstream.state.sessions,
             &downstream.claims,
@@ -81,30 +80,61 @@ impl Translator {
                 return downstream.respond(session, &refusal, status, None).await;
             }
         };
-        if matches!(method.as_str(), "server/discover" | "subscriptions/listen") {
-            let opened = downstream
-                .while_wanted(session, shared.upstream_session(&upstream))
-                .await?
-                .inspect_err(|_| downstream.mounted.protocols.invalidate());
-            let upstream_session = match opened {
-                Ok(upstream_session) => upstream_session,
-                Err(declined @ SessionError::Declined(_)) => {
-                    let refusal = declined.response(&id);
-                    return downstream.respond(session, &refusal, 200, None).await;
-                }
-                Err(error) => {
-                    return Err(Rejection::Upstream(error.failure(), Some(id.clone())).into());
-                }
-            };
-            if method == "server/discover" {
-                let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
-                let discovered = Message::result(&id, &server.discovered());
-                return downstream.respond(session, &discovered, 200, None).await;
-            }
+        if matches!(message.method(), "server/discover" | "subscriptions/listen") {
             return self
-                .subscribe(downstream, session, upstream, upstream_session, &message)
+                .over_session(downstream, session, upstream, &shared, &id, &message)
                 .await;
         }
+        let pending = self.pending(shared, &upstream, request, &message, &caller);
+        let responses = self.passing(pending, upstream, id.clone(), caller, states);
+        downstream
+            .answer(session, responses, Some(&id), status_of)
+            .await
+    }
+
+    /// What is answered of the session itself, not over it: who its backend is, and what it says
+    /// unasked.
+    async fn over_session(
+        &self,
+        downstream: &Downstream<'_>,
+        session: &mut ServerSession,
+        upstream: Arc<UpstreamClient>,
+        shared: &SharedSession,
+        id: &Id,
+        message: &Message,
+    ) -> Result<(), ProxyError> {
+        let opened = downstream
+            .while_wanted(session, shared.upstream_session(&upstream))
+            .await?
+            .inspect_err(|_| downstream.mounted.protocols.invalidate());
+        let upstream_session = match opened {
+            Ok(upstream_session) => upstream_session,
+            Err(declined @ SessionError::Declined(_)) => {
+                let refusal = declined.response(id);
+                return downstream.respond(session, &refusal, 200, None).await;
+            }
+            Err(error) => {
+                return Err(Rejection::Upstream(error.failure(), Some(id.clone())).into());
+            }
+        };
+        if message.method() == "server/discover" {
+            let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
+            let discovered = Message::result(id, &server.discovered());
+            return downstream.respond(session, &discovered, 200, None).await;
+        }
+        self.subscribe(downstream, session, upstream, upstream_session, message)
+            .await
+    }
+
+    /// Begins the call `message`, which the backend gets as `request`.
+    fn pending(
+        &self,
+        shared: SharedSession,
+        upstream: &Arc<UpstreamClient>,
+        request: Message,
+        message: &Message,
+        caller: &Caller,
+    ) -> PendingCall {
         let number = Id::number(self.requests.fetch_add(1, Ordering::Relaxed));
         let request = match caller.progress_token {
             Some(_) => to_stateful::with_progress_token(request, &number),
@@ -120,24 +150,20 @@ impl Translator {
             });
         let upstream_session = Running::default();
         let running = Arc::clone(&upstream_session);
-        let pending = PendingCall {
+        PendingCall {
             responses: calling(
                 shared.clone(),
-                Arc::clone(&upstream),
+                Arc::clone(upstream),
                 request,
                 level,
                 running,
             ),
             upstream_session,
             shared,
-            method,
-            name: named(&message),
-            identity: (!caller.capabilities.is_empty()).then(|| CallIdentity::of(&message)),
-        };
-        let responses = self.passing(pending, upstream, id.clone(), caller, states);
-        downstream
-            .answer(session, responses, Some(&id), status_of)
-            .await
+            method: message.method().to_owned(),
+            name: named(message),
+            identity: (!caller.capabilities.is_empty()).then(|| CallIdentity::of(message)),
+        }
     }
 
     /// The session behind what this caller says.

@@ -45,20 +45,7 @@ fn read(name: &str, text: &str, environment: PolicyEnvironment) -> Result<Rules,
         faults.sort_by_key(|fault| (fault.line, fault.column));
         return Err(faults);
     }
-    let holding = patterns::holding_names(file.rules.iter().map(|rule| &rule.is));
-    let safe = |mut rule: Rule| {
-        patterns::read_leniently(&mut rule, &holding);
-        safe(rule)
-    };
-    let rules: Vec<Rule> = each(file.rules.iter(), |rule| safe(rule.is.clone()));
-    let checks: Vec<Check> = each(file.checks.iter(), |check| Check {
-        queries: each(check.is.queries.iter(), |query| safe(query.clone())),
-        kind: check.is.kind.clone(),
-    });
-    let policies: Vec<Policy> = each(file.policies.iter(), |policy| Policy {
-        queries: each(policy.is.queries.iter(), |query| safe(query.clone())),
-        kind: policy.is.kind.clone(),
-    });
+    let program = program(&file);
     let facts: Vec<Fact> = each(file.facts.iter(), |fact| fact.is.clone());
     let place = |at: usize, text: &str| {
         Statement(Arc::new(Place {
@@ -70,11 +57,6 @@ fn read(name: &str, text: &str, environment: PolicyEnvironment) -> Result<Rules,
     let unusable = |error: error::Token| vec![source.fault(0, format!("can't be used: {error}"))];
     let check_places = each(file.checks.iter(), |check| place(check.at, check.text));
     let policy_places = each(file.policies.iter(), |policy| place(policy.at, policy.text));
-    let program = listing::Program {
-        rules,
-        checks,
-        policies,
-    };
     let (compiled, not_compiled) = match compiled::compile(&facts, &program) {
         Ok(compiled) => (Some(compiled), Vec::new()),
         Err(left) => (
@@ -116,6 +98,26 @@ fn read(name: &str, text: &str, environment: PolicyEnvironment) -> Result<Rules,
         environment,
         remembered: Cache::new(REMEMBERED),
     })
+}
+
+/// What is evaluated of a file, beside its facts.
+fn program(file: &File<'_>) -> listing::Program {
+    let holding = patterns::holding_names(file.rules.iter().map(|rule| &rule.is));
+    let safe = |mut rule: Rule| {
+        patterns::read_leniently(&mut rule, &holding);
+        safe(rule)
+    };
+    listing::Program {
+        rules: each(file.rules.iter(), |rule| safe(rule.is.clone())),
+        checks: each(file.checks.iter(), |check| Check {
+            queries: each(check.is.queries.iter(), |query| safe(query.clone())),
+            kind: check.is.kind.clone(),
+        }),
+        policies: each(file.policies.iter(), |policy| Policy {
+            queries: each(policy.is.queries.iter(), |query| safe(query.clone())),
+            kind: policy.is.kind.clone(),
+        }),
+    }
 }
 
 /// Where a statement that is not compiled stands, its text, and why it is not.
