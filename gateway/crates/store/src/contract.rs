@@ -2,6 +2,7 @@
 //! test's own: they start at the wall clock, because Redis also has one, and go only forward.
 
 mod records;
+mod revocations;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,7 +14,6 @@ use tokio::task::JoinSet;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Key, KeyKind, Table};
-use crate::revocation::{Cursor, Revocation};
 use crate::store::{Inserted, Store, Taken};
 use gateway_core::clock::{Clock, Timestamp};
 
@@ -27,8 +27,8 @@ pub(super) async fn every_promise<F: Future<Output = Arc<dyn Store>>>(open: impl
     a_taken_value_stays_taken_until_its_time(open().await.as_ref()).await;
     lists_come_in_pages(open().await.as_ref()).await;
     counts_have_windows(&open().await).await;
-    revocations_come_once_and_in_order(open().await.as_ref()).await;
-    a_revocation_is_hinted_at(&open().await).await;
+    revocations::come_once_and_in_order(open().await.as_ref()).await;
+    revocations::one_is_hinted_at(&open().await).await;
     the_epoch_is_stable(&open().await).await;
     a_sweep_removes_what_expired_and_nothing_else(open().await.as_ref()).await;
     odd_keys_and_values_are_kept(open().await.as_ref()).await;
@@ -369,84 +369,6 @@ async fn counts_have_windows(store: &Arc<dyn Store>) {
         jumped, 1,
         "a clock that jumps back locks nobody out for a day"
     );
-}
-
-fn revocation(id: &str, expires: Timestamp) -> Revocation {
-    Revocation {
-        id: id.to_owned(),
-        expires,
-    }
-}
-
-/// All pages after a cursor.
-async fn read_on(store: &dyn Store, after: &mut Cursor, now: Timestamp) -> Vec<String> {
-    let mut ids = Vec::new();
-    loop {
-        let (page, next) = store.revocations(*after, now).await.unwrap();
-        ids.extend(page.into_iter().map(|revocation| revocation.id));
-        if next == *after {
-            return ids;
-        }
-        *after = next;
-    }
-}
-
-async fn revocations_come_once_and_in_order(store: &dyn Store) {
-    let at = moments();
-    let mut cursor = Cursor::default();
-    assert!(read_on(store, &mut cursor, at(0)).await.is_empty());
-    for id in ["g_b", "g_a", "g_c"] {
-        store.revoke(&revocation(id, at(100)), at(0)).await.unwrap();
-    }
-    assert_eq!(
-        read_on(store, &mut cursor, at(0)).await,
-        ["g_b", "g_a", "g_c"]
-    );
-    assert!(read_on(store, &mut cursor, at(0)).await.is_empty());
-    store
-        .revoke(&revocation("g_d", at(10)), at(0))
-        .await
-        .unwrap();
-    store
-        .revoke(&revocation("g_e", at(200)), at(0))
-        .await
-        .unwrap();
-    assert_eq!(read_on(store, &mut cursor, at(10)).await, ["g_e"]);
-    store.sweep(at(100)).await.unwrap();
-    let mut start = Cursor::default();
-    assert_eq!(read_on(store, &mut start, at(100)).await, ["g_e"]);
-    store.sweep(at(200)).await.unwrap();
-    store
-        .revoke(&revocation("g_f", at(300)), at(200))
-        .await
-        .unwrap();
-    assert_eq!(
-        read_on(store, &mut cursor, at(200)).await,
-        ["g_f"],
-        "an emptied list gives no number twice"
-    );
-}
-
-async fn a_revocation_is_hinted_at(store: &Arc<dyn Store>) {
-    let at = moments();
-    // A hint may come for no reason, and a subscription may need a moment: the first one that is
-    // due may be missed, but not all of them.
-    store.revocation_hint(Duration::from_millis(100)).await;
-    for attempt in 0..5 {
-        let started = std::time::Instant::now();
-        let waiting = {
-            let store = Arc::clone(store);
-            tokio::spawn(async move { store.revocation_hint(Duration::from_secs(5)).await })
-        };
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        let id = format!("g_{attempt}");
-        store.revoke(&revocation(&id, at(60)), at(0)).await.unwrap();
-        waiting.await.unwrap();
-        if started.elapsed() < Duration::from_secs(2) {
-            return;
-        }
-    }
-    panic!("no revocation was hinted at");
 }
 
 async fn the_epoch_is_stable(store: &Arc<dyn Store>) {
