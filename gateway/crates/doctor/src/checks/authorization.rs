@@ -4,7 +4,7 @@ use url::Url;
 
 use super::judgement::{Problem, all_well, answer, described, document, settle, strings};
 use crate::check::Check;
-use crate::exchange::Exchange;
+use crate::exchange::{Answer, Exchange};
 use crate::finding::Finding;
 use crate::form::Page;
 
@@ -104,25 +104,7 @@ pub(crate) fn login_page(
 ) -> Vec<Finding> {
     let check = Check::LoginPage;
     if let Some(landing) = landing {
-        let code = landing.parameter("code").is_some();
-        let error = landing.parameter("error").unwrap_or_default();
-        let finding = match (code, is_loopback) {
-            (true, true) => Finding::warn(
-                check,
-                "a code is given without a login: whoever reaches this server gets in. On this machine alone that is a demonstration",
-            ),
-            (true, false) => Finding::fail(
-                check,
-                "a code is given without a login: whoever reaches this server gets in",
-            ),
-            (false, _) => Finding::fail(
-                check,
-                format!(
-                    "the request is sent back with error {error:?} before anybody could log in"
-                ),
-            ),
-        };
-        return vec![finding.seen(landing.names())];
+        return vec![without_login(landing, is_loopback)];
     }
     let judged = answer(last).and_then(|answer| {
         if answer.status.is_redirection() {
@@ -158,6 +140,34 @@ pub(crate) fn login_page(
             format!("cache-control is {cache}, not no-store"),
         )
     });
+    findings.push(framing(answer));
+    findings
+}
+
+/// Somebody is sent back, though nobody logged in.
+fn without_login(landing: &Landing, is_loopback: bool) -> Finding {
+    let check = Check::LoginPage;
+    let code = landing.parameter("code").is_some();
+    let error = landing.parameter("error").unwrap_or_default();
+    let finding = match (code, is_loopback) {
+        (true, true) => Finding::warn(
+            check,
+            "a code is given without a login: whoever reaches this server gets in. On this machine alone that is a demonstration",
+        ),
+        (true, false) => Finding::fail(
+            check,
+            "a code is given without a login: whoever reaches this server gets in",
+        ),
+        (false, _) => Finding::fail(
+            check,
+            format!("the request is sent back with error {error:?} before anybody could log in"),
+        ),
+    };
+    finding.seen(landing.names())
+}
+
+/// Whether another site may show the page to log in within its own.
+fn framing(answer: &Answer) -> Finding {
     let policy = answer.header("content-security-policy").unwrap_or_default();
     let ancestors = policy
         .split(';')
@@ -167,15 +177,12 @@ pub(crate) fn login_page(
         .header("x-frame-options")
         .unwrap_or_default()
         .to_ascii_uppercase();
-    findings.push(
-        if ancestors || matches!(options.as_str(), "DENY" | "SAMEORIGIN") {
-            Finding::pass(Check::LoginPageFraming, "other sites can't frame it")
-        } else {
-            Finding::fail(Check::LoginPageFraming, "any site may frame it")
-                .seen(format!("content-security-policy: {policy}"))
-        },
-    );
-    findings
+    if ancestors || matches!(options.as_str(), "DENY" | "SAMEORIGIN") {
+        Finding::pass(Check::LoginPageFraming, "other sites can't frame it")
+    } else {
+        Finding::fail(Check::LoginPageFraming, "any site may frame it")
+            .seen(format!("content-security-policy: {policy}"))
+    }
 }
 
 /// What came back to the client's redirect URI, and what was sent.
