@@ -104,7 +104,7 @@ mod tests {
     use crate::format::Format;
 
     fn entries(source: &str, text: &str) -> Vec<(DocumentId, Entry)> {
-        let parsed = Format::of(source)
+        let parsed = Format::from_name(source)
             .unwrap()
             .parse(source, text.as_bytes())
             .unwrap();

@@ -150,7 +150,7 @@ mod tests {
         let mut index = Index::new().unwrap();
         let mut entries = HashMap::new();
         for (source, text) in files {
-            let parsed = Format::of(source)
+            let parsed = Format::from_name(source)
                 .unwrap()
                 .parse(source, text.as_bytes())
                 .unwrap();
@@ -264,7 +264,7 @@ mod tests {
         let text = "# Guide\n\nIntro.\n\n## Revoke\n\nPress.\n";
         let catalog = catalog(&[("a.md", text)]);
         let page = catalog
-            .fetch(&DocumentId::of("a.md", None, Some("guide/revoke")))
+            .fetch(&DocumentId::new("a.md", None, Some("guide/revoke")))
             .unwrap();
         assert_eq!(page.text, text);
         assert_eq!(page.metadata["section"], "Guide › Revoke");
@@ -276,7 +276,7 @@ mod tests {
     fn a_long_document_is_read_through_by_following_next() {
         let text = long_document();
         let catalog = catalog(&[("a.md", &text)]);
-        let mut page = catalog.fetch(&DocumentId::of("a.md", None, None)).unwrap();
+        let mut page = catalog.fetch(&DocumentId::new("a.md", None, None)).unwrap();
         assert!(!page.metadata.contains_key("previous"));
         let mut read = page.text.clone();
         while let Some(next) = page.metadata.get("next") {

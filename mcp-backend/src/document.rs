@@ -59,12 +59,12 @@ impl Document {
 
     /// The id of the whole document.
     pub fn id(&self) -> DocumentId {
-        DocumentId::of(&self.source, self.record.as_deref(), None)
+        DocumentId::new(&self.source, self.record.as_deref(), None)
     }
 
     /// The id of one of its sections.
     pub fn id_of(&self, section: &Section) -> DocumentId {
-        DocumentId::of(&self.source, self.record.as_deref(), Some(&section.slug))
+        DocumentId::new(&self.source, self.record.as_deref(), Some(&section.slug))
     }
 }
 
@@ -81,7 +81,7 @@ impl DocumentId {
     pub const LENGTH: usize = 20;
 
     /// The id of a document, of a record in it, or of a section.
-    pub fn of(source: &str, record: Option<&str>, section: Option<&str>) -> Self {
+    pub fn new(source: &str, record: Option<&str>, section: Option<&str>) -> Self {
         let mut digest = Sha256::new();
         for part in [Some(source), record, section] {
             // Presence and length go in first, so that no two different places spell the same.
@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn an_id_is_the_same_on_every_machine() {
         assert_eq!(
-            DocumentId::of("guide/setup.md", None, Some("docker")).as_str(),
+            DocumentId::new("guide/setup.md", None, Some("docker")).as_str(),
             "a7000b4bb20b27793202"
         );
     }
@@ -136,11 +136,11 @@ mod tests {
     #[test]
     fn different_places_have_different_ids() {
         let ids = [
-            DocumentId::of("a", None, None),
-            DocumentId::of("a", Some("b"), None),
-            DocumentId::of("a", None, Some("b")),
-            DocumentId::of("a", Some(""), Some("b")),
-            DocumentId::of("ab", None, None),
+            DocumentId::new("a", None, None),
+            DocumentId::new("a", Some("b"), None),
+            DocumentId::new("a", None, Some("b")),
+            DocumentId::new("a", Some(""), Some("b")),
+            DocumentId::new("ab", None, None),
         ];
         let distinct: std::collections::HashSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());
@@ -148,7 +148,7 @@ mod tests {
 
     #[test]
     fn only_what_this_server_writes_is_read_as_an_id() {
-        let id = DocumentId::of("a", None, None);
+        let id = DocumentId::new("a", None, None);
         assert_eq!(DocumentId::parse(&format!(" {id}\n")), Some(id));
         for hostile in [
             "",

@@ -136,7 +136,7 @@ impl Folder {
             if !entry.file_type().is_some_and(|kind| kind.is_file()) {
                 continue;
             }
-            let Some(format) = entry.file_name().to_str().and_then(Format::of) else {
+            let Some(format) = entry.file_name().to_str().and_then(Format::from_name) else {
                 continue;
             };
             match self.judge(entry.path(), format, listing.files.len()) {
@@ -232,7 +232,7 @@ impl Folder {
         Ok(Listed {
             path: path.to_owned(),
             format,
-            stamp: Stamp::of(&metadata),
+            stamp: Stamp::from_metadata(&metadata),
             source,
         })
     }
@@ -264,7 +264,7 @@ impl Stamp {
         self.length
     }
 
-    fn of(metadata: &Metadata) -> Self {
+    fn from_metadata(metadata: &Metadata) -> Self {
         Self {
             length: metadata.len(),
             modified: (metadata.mtime(), metadata.mtime_nsec()),

@@ -53,7 +53,7 @@ pub struct Parsed {
 
 impl Format {
     /// The format that a file's name promises; `None` if such files are not read.
-    pub fn of(name: &str) -> Option<Self> {
+    pub fn from_name(name: &str) -> Option<Self> {
         let (stem, extension) = name.rsplit_once('.')?;
         if stem.is_empty() {
             return None;
@@ -153,10 +153,10 @@ mod tests {
 
     #[test]
     fn the_extension_decides_and_unknown_types_are_not_read() {
-        assert_eq!(Format::of("a.MD"), Some(Format::Markdown));
-        assert_eq!(Format::of("a.b.htm"), Some(Format::Html));
+        assert_eq!(Format::from_name("a.MD"), Some(Format::Markdown));
+        assert_eq!(Format::from_name("a.b.htm"), Some(Format::Html));
         for name in ["a", "a.pdf", "a.png", ".md", "json", "a.md.swp", "a.md~"] {
-            assert_eq!(Format::of(name), None, "{name}");
+            assert_eq!(Format::from_name(name), None, "{name}");
         }
     }
 

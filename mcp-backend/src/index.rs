@@ -274,7 +274,7 @@ mod tests {
     use super::*;
 
     fn id(name: &str) -> DocumentId {
-        DocumentId::of(name, None, None)
+        DocumentId::new(name, None, None)
     }
 
     fn index(entries: &[(&str, &str, &str)]) -> Index {

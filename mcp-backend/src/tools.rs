@@ -306,7 +306,7 @@ mod tests {
         let mut indexer = Indexer::new(Folder::open(folder.path()).unwrap()).unwrap();
         let tools = Tools::new(indexer.library(), "https://example.com".parse().unwrap());
         let search = Call::Search(Query::parse("flour"));
-        let fetch = Call::Fetch(Some(DocumentId::of("a.md", None, None)));
+        let fetch = Call::Fetch(Some(DocumentId::new("a.md", None, None)));
         for call in [&search, &fetch] {
             assert!(matches!(tools.answer(call), Err(Refusal::StillReading)));
         }

@@ -50,7 +50,7 @@ pub(crate) struct Spread {
 }
 
 impl Spread {
-    pub(crate) fn of(mut values: Vec<f64>) -> Self {
+    pub(crate) fn new(mut values: Vec<f64>) -> Self {
         values.sort_by(f64::total_cmp);
         let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
         let middle = values.len() / 2;
@@ -174,7 +174,7 @@ impl Report {
             let ratio = |of: fn(&Sample) -> f64| {
                 let pairs = gateway.iter().zip(other);
                 let values = pairs.map(|(one, two)| of(one) / of(two)).collect();
-                format!("{} ×", Spread::of(values).show(2))
+                format!("{} ×", Spread::new(values).show(2))
             };
             let proxy = if name == DIRECT {
                 "–".to_owned()
@@ -387,7 +387,7 @@ fn rows(rows: &[(&'static str, Vec<Sample>)]) -> Vec<Value> {
 }
 
 fn spread(samples: &[Sample], of: impl Fn(&Sample) -> f64) -> Spread {
-    Spread::of(samples.iter().map(of).collect())
+    Spread::new(samples.iter().map(of).collect())
 }
 
 fn figures(figures: &Figures) -> Value {
@@ -422,7 +422,7 @@ mod tests {
 
     #[test]
     fn the_middle_of_an_even_number_of_rounds_lies_between_two() {
-        let spread = Spread::of(vec![4.0, 1.0, 3.0, 2.0]);
+        let spread = Spread::new(vec![4.0, 1.0, 3.0, 2.0]);
         assert_eq!((spread.min, spread.median, spread.max), (1.0, 2.5, 4.0));
     }
 }

@@ -174,7 +174,7 @@ fn find<'r>(rows: &'r Rows, name: &str) -> Option<&'r [Sample]> {
 /// The median of a figure of one row.
 fn median(rows: &Rows, name: &str, of: impl Fn(&Sample) -> f64) -> Option<f64> {
     let values = find(rows, name)?.iter().map(of).collect();
-    Some(Spread::of(values).median)
+    Some(Spread::new(values).median)
 }
 
 fn ratio(

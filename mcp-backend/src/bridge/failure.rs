@@ -23,11 +23,11 @@ pub struct End {
 impl End {
     /// It was asked to.
     pub fn stopped() -> Self {
-        Self::of("stopped")
+        Self::new("stopped")
     }
 
     /// In these words.
-    pub fn of(how: &str) -> Self {
+    pub fn new(how: &str) -> Self {
         Self {
             how: how.to_owned(),
             said: None,
@@ -100,7 +100,7 @@ impl Failure {
     pub fn end(self) -> End {
         match self {
             Self::Ended(end) => end,
-            other => End::of(&other.to_string()),
+            other => End::new(&other.to_string()),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::text::clean;
 
 pub(super) fn parse(markup: &str) -> Draft {
     let mut reading = Reading::default();
-    for part in Tags::of(markup) {
+    for part in Tags::new(markup) {
         match part {
             Part::Text(text) => reading.words(&text),
             Part::Start { name, is_whole } => reading.start(&name, is_whole),

@@ -31,7 +31,7 @@ const ON_LOOPBACK: [&str; 2] = ["public-address", "https"];
 
 /// Nothing is wrong at this path but that it stands on loopback, and these warnings.
 async fn is_well(server: &Server, path: &str, but: &[&str]) -> Result<()> {
-    let front = Front::of(&server.url()).await?;
+    let front = Front::start(&server.url()).await?;
     let report = examined(&front, path).await?;
     let checks = report["checks"].as_array().cloned().unwrap_or_default();
     anyhow::ensure!(checks.len() > 30, "{report:#}");

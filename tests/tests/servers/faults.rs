@@ -99,7 +99,7 @@ impl Oven {
 async fn races_with_keep_alive(server: &Server, with_session: bool) -> Result<()> {
     const LANES: u64 = 40;
     const ROUNDS: u64 = 5;
-    let front = Front::of(&server.url()).await?;
+    let front = Front::start(&server.url()).await?;
     let oven = Oven::at(&front, "/mcp", with_session).await?;
     let lanes = (0..LANES).map(|lane| {
         let oven = &oven;
@@ -252,7 +252,7 @@ async fn progress(stream: &mut EventStream) -> Result<(String, String)> {
 #[tokio::test]
 async fn a_server_killed_amid_a_stream_never_looks_like_one_that_finished() -> Result<()> {
     watched(everything("streamableHttp"), async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let mut stream = working(&front).await?;
         assert!(server.program().signal_group("KILL"));
         let killed = Instant::now();
@@ -308,7 +308,7 @@ async fn a_server_that_stalls_amid_a_stream_is_waited_for_and_the_stream_kept_al
 async fn a_server_is_told_within_two_seconds_that_its_clients_are_gone() -> Result<()> {
     const STREAMS: usize = 50;
     watched(everything("sse"), async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let token = front.token("/sse").await?;
         let mut streams = Vec::new();
         for _ in 0..STREAMS {

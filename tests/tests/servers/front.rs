@@ -25,7 +25,7 @@ pub(crate) struct Front {
 
 impl Front {
     /// In front of `url`, at `/` and at `/it`.
-    pub(crate) async fn of(url: &str) -> Result<Self> {
+    pub(crate) async fn start(url: &str) -> Result<Self> {
         Self::with(Setup::default().backend(url).mounted("it", "/it", url)).await
     }
 

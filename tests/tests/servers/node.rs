@@ -39,7 +39,7 @@ async fn server_everything_streams_its_progress_as_it_comes() -> Result<()> {
             .env("PORT", &port.to_string())
     });
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let sum = ("get-sum", json!({"a": 2, "b": 40}));
         let long = (
             "trigger-long-running-operation",
@@ -122,7 +122,7 @@ async fn server_everything_is_reached_over_its_own_message_path() -> Result<()> 
             .env("PORT", &port.to_string())
     });
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let echo = ("echo", json!({"message": "späte Brötchen"}));
         for (sdk, path) in [(PythonV1, "/sse"), (TypeScriptV2, "/it/sse")] {
             let seen = front
@@ -166,7 +166,7 @@ async fn a_filesystem_is_written_and_read_through_supergateway() -> Result<()> {
             .args(&["--port", &port.to_string()])
     });
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let note = server.folder().join("shared/note.txt");
         let path = note.display().to_string();
         for (sdk, at, text) in [
@@ -214,7 +214,7 @@ async fn a_memory_is_shared_by_both_transports_on_one_port() -> Result<()> {
             .then(memory)
     });
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let learn = |name: &str| {
             let entity =
                 json!({"name": name, "entityType": "bread", "observations": ["has a crust"]});
@@ -275,7 +275,7 @@ async fn sequential_thinking_goes_on_over_sse_only() -> Result<()> {
             .args(&["--port", &port.to_string()])
     });
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let thought = |number: u64| {
             let thought = json!({"thought": "knead", "thoughtNumber": number, "totalThoughts": 2, "nextThoughtNeeded": number < 2});
             ("sequentialthinking", thought)
@@ -301,7 +301,7 @@ async fn the_typescript_sdk_serves_both_eras_without_sessions() -> Result<()> {
     let server =
         Server::start(|port, _| Launch::node_sample("ts_sdk_v2.mjs").arg(&port.to_string()));
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let calls = [
             ("recipe", json!({"name": "Nut torte"})),
             ("bake", json!({"loaves": 3})),
@@ -374,7 +374,7 @@ async fn a_browser_that_answers_to_one_name_only_opens_a_page() -> Result<()> {
         let refused = http::send(message(&direct, None, &mcp::initialize(), &[])).await?;
         assert_eq!(refused.status, 403, "it let in a foreign name: {refused:?}");
 
-        let front = Front::of(&server.url_by_name()).await?;
+        let front = Front::start(&server.url_by_name()).await?;
         let look = [
             ("browser_navigate", json!({"url": page.url()})),
             ("browser_snapshot", json!({})),
@@ -408,7 +408,7 @@ async fn context7_lists_its_tools_and_says_that_it_is_offline() -> Result<()> {
             .env("CONTEXT7_API_URL", "http://127.0.0.1:9/api")
     });
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let ask = [(
             "resolve-library-id",
             json!({"libraryName": "bread", "query": "bread"}),
@@ -446,7 +446,7 @@ async fn a_pdf_is_read_byte_by_byte_and_its_page_resource_comes_whole() -> Resul
             .env("PORT", &port.to_string())
     });
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         for (sdk, path) in [(PythonV1, "/mcp"), (TypeScriptV2, "/it/mcp")] {
             let seen = front
                 .call(sdk, Http, path, &[("list_pdfs", json!({}))])

@@ -29,7 +29,7 @@ async fn the_time_comes_as_plain_json_and_over_sse() -> Result<()> {
     let server =
         Server::start(|port, _| bridged(port, Launch::python(Lock::PythonV2, "mcp-server-time")));
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let convert = (
             "convert_time",
             json!({"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Kolkata"}),
@@ -90,7 +90,7 @@ async fn a_repository_is_read_and_committed_to() -> Result<()> {
         bridged(port, git)
     });
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let at = server.folder().join("repository").display().to_string();
         let work = [
             ("git_add", json!({"repo_path": at, "files": ["order.txt"]})),
@@ -134,7 +134,7 @@ async fn a_page_of_the_local_network_is_fetched() -> Result<()> {
         bridged(port, fetch)
     });
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let fetch = [("fetch", json!({"url": format!("{}/hours", page.url())}))];
         for (sdk, transport, path) in [(PythonV2, Http, "/it/mcp"), (TypeScriptV1, Sse, "/sse")] {
             let seen = front.call(sdk, transport, path, &fetch).await?;
@@ -264,7 +264,7 @@ async fn the_python_sdk_2_never_sees_a_foreign_name() -> Result<()> {
             .args(&[&sample("python_sdk_v2.py"), &port.to_string()])
     });
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let calls = [
             ("recipe", json!({"name": "Flat bread"})),
             ("bake", json!({"loaves": 2})),
@@ -341,7 +341,7 @@ async fn search_and_fetch_on_fastmcp_work_over_sse() -> Result<()> {
             ])
     });
     watched(server, async |server| {
-        let front = Front::of(&server.url()).await?;
+        let front = Front::start(&server.url()).await?;
         let calls = [
             ("search", json!({"query": "milk"})),
             ("fetch", json!({"id": "rolls"})),

@@ -19,13 +19,13 @@ pub(super) struct Fault {
 
 /// The form of the value that stands at `place`.
 pub(super) fn form(text: &str, place: Range<usize>) -> Result<Vec<u8>, Fault> {
-    let mut reader = Reader::of(text, place, true);
+    let mut reader = Reader::new(text, place, true);
     reader.read()
 }
 
 /// Whether a value has a form. Cheaper than to make it.
 pub(super) fn check(text: &str, place: Range<usize>) -> Result<(), Fault> {
-    let mut reader = Reader::of(text, place, false);
+    let mut reader = Reader::new(text, place, false);
     reader.read().map(|_| ())
 }
 
@@ -65,10 +65,10 @@ struct Reader<'a> {
 const MALFORMED: &str = "it is not JSON";
 
 impl<'a> Reader<'a> {
-    fn of(text: &'a str, place: Range<usize>, keeps: bool) -> Self {
+    fn new(text: &'a str, place: Range<usize>, keeps: bool) -> Self {
         let text = &text[..place.end];
         Self {
-            scan: Scan::of(text, place.start),
+            scan: Scan::new(text, place.start),
             text,
             open: Vec::new(),
             keeps,

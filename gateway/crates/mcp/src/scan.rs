@@ -14,7 +14,7 @@ pub struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     /// From byte `at` of `text` on.
-    pub const fn of(text: &'a str, at: usize) -> Self {
+    pub const fn new(text: &'a str, at: usize) -> Self {
         Self { text, at }
     }
 

@@ -23,7 +23,7 @@ pub struct CallIdentity([u8; 32]);
 
 impl CallIdentity {
     /// The call that a request makes, or makes again.
-    pub fn of(request: &Message) -> Self {
+    pub fn from_message(request: &Message) -> Self {
         let mut params = request.params();
         for name in BESIDE {
             params.remove(name);
@@ -47,7 +47,7 @@ mod tests {
 
     fn of(method: &str, params: &str) -> CallIdentity {
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
-        CallIdentity::of(&Message::parse(&text).unwrap())
+        CallIdentity::from_message(&Message::parse(&text).unwrap())
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub struct ServerInfo {
 
 impl ServerInfo {
     /// Reads the result of `initialize`. `None` if it is none.
-    pub fn of(initialized: &Object) -> Option<Self> {
+    pub fn from_initialized(initialized: &Object) -> Option<Self> {
         Some(Self {
             revision: initialized.text("protocolVersion")?,
             info: initialized.raw("serverInfo").map(ToOwned::to_owned),

@@ -45,7 +45,7 @@ pub struct Labels {
 impl Labels {
     /// What annotations say: only `true` and `false` count, another value says nothing.
     fn read(annotations: &str) -> Self {
-        let members = Scan::of(annotations, 0).members().unwrap_or_default();
+        let members = Scan::new(annotations, 0).members().unwrap_or_default();
         let hint = |name: &str| {
             let (_, place) = members.iter().find(|(key, _)| key == name)?;
             match &annotations[place.clone()] {
@@ -147,7 +147,7 @@ fn plain(text: &str, longest: usize) -> String {
 impl Definition {
     /// Reads one element of `tools`. [`Unfit`] for what is no tool, or can be read in two ways.
     pub fn read(json: &str) -> Result<Self, Unfit> {
-        let mut scan = Scan::of(json, 0);
+        let mut scan = Scan::new(json, 0);
         if scan.peek() != Some(b'{') {
             return Err(Unfit::new(None, "", "it is not an object"));
         }

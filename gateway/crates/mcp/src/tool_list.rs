@@ -69,8 +69,8 @@ pub struct ListPage<'a> {
 
 /// Reads the result of `tools/list`. What is wrong with it, where it is none.
 pub fn page(result: &str) -> Result<ListPage<'_>, &'static str> {
-    let members = match Scan::of(result, 0).peek() {
-        Some(b'{') => Scan::of(result, 0).members(),
+    let members = match Scan::new(result, 0).peek() {
+        Some(b'{') => Scan::new(result, 0).members(),
         _ => return Err("the result of tools/list is not an object"),
     };
     let members = members.map_err(|_| "the result of tools/list is not JSON")?;
@@ -83,7 +83,7 @@ pub fn page(result: &str) -> Result<ListPage<'_>, &'static str> {
     let tools = match member("tools") {
         None => Vec::new(),
         Some(tools) if tools.starts_with('[') => {
-            let places = Scan::of(tools, 0).elements().unwrap_or_default();
+            let places = Scan::new(tools, 0).elements().unwrap_or_default();
             places.into_iter().map(|place| &tools[place]).collect()
         }
         Some(_) => return Err("the member tools of the result of tools/list is not an array"),
@@ -157,7 +157,7 @@ impl Edits<'_, '_> {
     }
 
     fn body(&mut self) -> Result<(), Error> {
-        let mut scan = Scan::of(self.text, 0);
+        let mut scan = Scan::new(self.text, 0);
         let messages = match scan.peek() {
             Some(b'[') => scan.elements()?,
             _ => vec![scan.value()?],
@@ -207,7 +207,7 @@ impl Edits<'_, '_> {
     /// The comma and the white space before a tool go with it; for the first that stays, what
     /// stood before the first of all.
     fn tools(&mut self, tools: Range<usize>) -> Result<(), Error> {
-        let places = Scan::of(self.text, tools.start).elements()?;
+        let places = Scan::new(self.text, tools.start).elements()?;
         let mut kept = Vec::with_capacity(places.len());
         for place in &places {
             match Definition::read(&self.text[place.clone()]) {
@@ -245,7 +245,7 @@ impl Edits<'_, '_> {
     ) -> Result<[Option<Range<usize>>; N], Error> {
         let mut keys = Keys::named(known);
         let mut found = [const { None }; N];
-        for (key, place) in Scan::of(self.text, object.start).members()? {
+        for (key, place) in Scan::new(self.text, object.start).members()? {
             match wanted.iter().position(|wanted| *wanted == key) {
                 Some(at) => found[at] = Some(place),
                 None => self.walk(place)?,

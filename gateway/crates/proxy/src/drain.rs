@@ -65,7 +65,7 @@ impl Drop for Running {
 pub struct Drain(Draining);
 
 impl Drain {
-    pub(super) fn of(draining: &Draining) -> Self {
+    pub(super) fn new(draining: &Draining) -> Self {
         Self(draining.clone())
     }
 

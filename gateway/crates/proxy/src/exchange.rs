@@ -203,7 +203,7 @@ impl AnswerForm {
         let is_stream = route.endpoint == McpEndpoint::Sse
             && *method == Method::GET
             && head.status == StatusCode::OK;
-        let shape = Shape::of(head, *method == Method::HEAD);
+        let shape = Shape::from_head(head, *method == Method::HEAD);
         if is_stream && shape != Shape::Events {
             return Err(Rejection::UpstreamUnusable);
         }

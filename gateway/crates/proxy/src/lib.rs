@@ -119,7 +119,7 @@ impl Proxy {
 
     /// The handle that ends streams at shutdown and tells what is still running.
     pub fn drain(&self) -> Drain {
-        Drain::of(&self.service.state.draining)
+        Drain::new(&self.service.state.draining)
     }
 
     /// How many requests were served by the lane.

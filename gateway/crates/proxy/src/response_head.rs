@@ -75,7 +75,7 @@ pub(super) enum Shape {
 }
 
 impl Shape {
-    pub(super) fn of(head: UpstreamAnswer<'_>, is_head_request: bool) -> Self {
+    pub(super) fn from_head(head: UpstreamAnswer<'_>, is_head_request: bool) -> Self {
         let bodiless = matches!(
             head.status,
             StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
@@ -213,7 +213,7 @@ mod tests {
 
     fn passed(lines: &[(&'static str, &str)]) -> ResponseHeader {
         let upstream = upstream(200, lines);
-        let shape = Shape::of((&upstream).into(), false);
+        let shape = Shape::from_head((&upstream).into(), false);
         build(&upstream, shape, Some("s~t".to_owned()), true).unwrap()
     }
 
@@ -310,7 +310,10 @@ mod tests {
                 ("content-encoding", "gzip"),
             ],
         );
-        assert_eq!(Shape::of((&encoded).into(), false), Shape::Bytes(None));
+        assert_eq!(
+            Shape::from_head((&encoded).into(), false),
+            Shape::Bytes(None)
+        );
     }
 
     #[test]
@@ -332,18 +335,18 @@ mod tests {
     #[test]
     fn some_answers_have_no_body() {
         assert_eq!(
-            Shape::of((&upstream(204, &[])).into(), false),
+            Shape::from_head((&upstream(204, &[])).into(), false),
             Shape::Nothing
         );
         assert_eq!(
-            Shape::of(
+            Shape::from_head(
                 (&upstream(200, &[("content-type", "text/event-stream")])).into(),
                 true
             ),
             Shape::Nothing
         );
         assert_eq!(
-            Shape::of((&upstream(202, &[("content-length", "0")])).into(), false),
+            Shape::from_head((&upstream(202, &[("content-length", "0")])).into(), false),
             Shape::Bytes(Some(0))
         );
     }

@@ -235,7 +235,7 @@ impl Catalogue {
     /// How a tool stands at the backend `name` for a person. CachedState from the last answer and from
     /// lists that passed by; asked, and waited for, only where nothing is known or it is too old.
     pub async fn current(self: &Arc<Self>, name: &str, user: &str, tool: &str) -> ToolState {
-        match self.known.of(name, user, tool) {
+        match self.known.state(name, user, tool) {
             CachedState::Fresh(current) => current,
             CachedState::Ageing(current) => {
                 self.refresh_in_background(name, user);
@@ -250,7 +250,7 @@ impl Catalogue {
 
     /// The same without waiting: where nothing is known, it is not.
     pub fn cached_state(&self, name: &str, user: &str, tool: &str) -> ToolState {
-        match self.known.of(name, user, tool) {
+        match self.known.state(name, user, tool) {
             CachedState::Fresh(current) | CachedState::Ageing(current) => current,
             CachedState::Nothing => ToolState::Unknown,
         }

@@ -357,7 +357,7 @@ fn server_info(value: &Value) -> ServerInfo {
 
 /// The members of an object that can be read; the others are left out.
 fn readable(text: &str) -> Value {
-    let members = Scan::of(text, 0).members().unwrap_or_default();
+    let members = Scan::new(text, 0).members().unwrap_or_default();
     let read = |(key, place): (String, std::ops::Range<usize>)| {
         let value = serde_json::from_str(&text[place]).ok()?;
         Some((key, value))

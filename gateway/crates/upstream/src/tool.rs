@@ -45,7 +45,7 @@ impl Tool {
         let definition = Definition::read(text)?;
         let whole = text.len() <= LONGEST_SHOWN;
         Ok(Self {
-            shown: Shown::of(text, definition.name()),
+            shown: Shown::from_definition(text, definition.name()),
             pin: pins.pin(&definition),
             definition,
             whole: whole.then(|| compact(text).into_boxed_str()),
@@ -108,7 +108,7 @@ fn compact(text: &str) -> String {
 
 /// A member of an object, where it is there and not `null`.
 fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    let members = Scan::of(object, 0).members().ok()?;
+    let members = Scan::new(object, 0).members().ok()?;
     let (_, place) = members.into_iter().find(|(key, _)| key == name)?;
     Some(&object[place]).filter(|text| *text != "null")
 }
@@ -116,14 +116,14 @@ fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
 impl Shown {
     /// What is shown of a tool that has a definition. A member of another kind than MCP says is not
     /// shown, and says nothing.
-    fn of(tool: &str, name: &str) -> Self {
+    fn from_definition(tool: &str, name: &str) -> Self {
         let text = |name: &str| member(tool, name).and_then(shown_text);
         Self {
             name: name.to_owned(),
             title: text("title"),
             description: text("description"),
             annotations: member(tool, "annotations")
-                .map_or_else(Annotations::default, Annotations::of),
+                .map_or_else(Annotations::default, Annotations::from_text),
         }
     }
 
@@ -152,7 +152,7 @@ pub struct Annotations {
 }
 
 impl Annotations {
-    fn of(annotations: &str) -> Self {
+    fn from_text(annotations: &str) -> Self {
         let hint = |name: &str| match member(annotations, name)? {
             "true" => Some(true),
             "false" => Some(false),
@@ -186,7 +186,7 @@ pub struct ToolListing {
 
 impl ToolListing {
     /// An offer of what was listed.
-    pub fn of(name: String, version: String, listed: Vec<Tool>) -> Self {
+    pub fn new(name: String, version: String, listed: Vec<Tool>) -> Self {
         let doubled = doubled(listed.iter().map(|tool| tool.name.as_str()));
         let mut tools = listed;
         tools.retain(|tool| !doubled.contains(&tool.name));

@@ -69,7 +69,7 @@ impl Person {
             || self.seen.values().any(|(at, _)| young(at))
     }
 
-    fn of(&self, tool: &str) -> Option<(Instant, ToolState)> {
+    fn state(&self, tool: &str) -> Option<(Instant, ToolState)> {
         let answered = self
             .answer
             .as_ref()
@@ -133,12 +133,12 @@ impl ToolCache {
         )
     }
 
-    pub(super) fn of(&self, backend: &str, user: &str, tool: &str) -> CachedState {
+    pub(super) fn state(&self, backend: &str, user: &str, tool: &str) -> CachedState {
         let persons = self.persons.lock();
         let found = persons
             .get(backend)
             .and_then(|persons| persons.get(&Some(user.to_owned())))
-            .and_then(|person| person.of(tool));
+            .and_then(|person| person.state(tool));
         match found {
             Some((at, current)) if at.elapsed() <= BELIEVED => CachedState::Fresh(current),
             Some((at, current)) if at.elapsed() <= AGEING => CachedState::Ageing(current),
@@ -237,25 +237,28 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_is_known_ages_and_is_forgotten() {
         let known = ToolCache::default();
-        assert_eq!(known.of("notes", "alice", "a"), CachedState::Nothing);
+        assert_eq!(known.state("notes", "alice", "a"), CachedState::Nothing);
         known.learn("notes", Some("alice"), listing(&[A]));
         let defined = ToolState::Defined(tool(A).pin);
-        assert_eq!(known.of("notes", "alice", "a"), CachedState::Fresh(defined));
         assert_eq!(
-            known.of("notes", "alice", "b"),
+            known.state("notes", "alice", "a"),
+            CachedState::Fresh(defined)
+        );
+        assert_eq!(
+            known.state("notes", "alice", "b"),
             CachedState::Fresh(ToolState::Gone)
         );
-        assert_eq!(known.of("notes", "bob", "a"), CachedState::Nothing);
-        assert_eq!(known.of("files", "alice", "a"), CachedState::Nothing);
+        assert_eq!(known.state("notes", "bob", "a"), CachedState::Nothing);
+        assert_eq!(known.state("files", "alice", "a"), CachedState::Nothing);
         tokio::time::advance(Duration::from_secs(31)).await;
         assert_eq!(
-            known.of("notes", "alice", "a"),
+            known.state("notes", "alice", "a"),
             CachedState::Ageing(defined)
         );
         assert!(known.begin_refresh("notes", "alice"));
         assert!(!known.begin_refresh("notes", "alice"));
         tokio::time::advance(Duration::from_secs(90)).await;
-        assert_eq!(known.of("notes", "alice", "a"), CachedState::Nothing);
+        assert_eq!(known.state("notes", "alice", "a"), CachedState::Nothing);
     }
 
     #[tokio::test(start_paused = true)]
@@ -266,17 +269,17 @@ mod tests {
         let changed = tool(CHANGED).pin;
         known.record("notes", "alice", "a", changed);
         assert_eq!(
-            known.of("notes", "alice", "a"),
+            known.state("notes", "alice", "a"),
             CachedState::Fresh(ToolState::Defined(changed))
         );
         tokio::time::advance(Duration::from_secs(1)).await;
         known.learn("notes", Some("alice"), listing(&[A]));
         assert_eq!(
-            known.of("notes", "alice", "a"),
+            known.state("notes", "alice", "a"),
             CachedState::Fresh(ToolState::Defined(tool(A).pin))
         );
         known.invalidate("notes");
-        assert_eq!(known.of("notes", "alice", "a"), CachedState::Nothing);
+        assert_eq!(known.state("notes", "alice", "a"), CachedState::Nothing);
     }
 
     #[test]

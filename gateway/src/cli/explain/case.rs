@@ -224,8 +224,12 @@ impl<'a> Case<'a> {
         let decided = policy::decide(token.clone(), vec![self.call.clone()], input);
         let is_known = |rules: &&Rules| !(self.labels_unknown && rules.asks_for_labels());
         let stated = rules.filter(is_known);
-        let stated = stated
-            .map(|rules| rules.stated(&around, &RequestedAction::of(&self.call, self.labels)));
+        let stated = stated.map(|rules| {
+            rules.stated(
+                &around,
+                &RequestedAction::from_call(&self.call, self.labels),
+            )
+        });
         let (refused, rule) = match decided {
             Ok(permit) => (None, permit.rule(0).cloned()),
             Err(refused) => {

@@ -279,7 +279,7 @@ impl<'l> Recorded<'l> {
         let asked = match sent {
             Sent::Stream => RequestedAction::stream(),
             Sent::End => RequestedAction::end(),
-            _ => RequestedAction::of(&call, self.labels()),
+            _ => RequestedAction::from_call(&call, self.labels()),
         };
         rules.judge_without(unknown, &around, &asked)
     }

@@ -79,7 +79,7 @@ impl Exchange {
         self.notices = None;
         match self.next().await {
             Some(Heard::Answer(message)) => message,
-            _ => Failure::Ended(End::of("it was asked twice")).response(Some(&self.id)),
+            _ => Failure::Ended(End::new("it was asked twice")).response(Some(&self.id)),
         }
     }
 

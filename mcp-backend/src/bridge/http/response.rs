@@ -28,7 +28,7 @@ pub struct Accepts {
 
 impl Accepts {
     /// Reads `Accept`. None at all, or one that names neither, is taken for both.
-    pub fn of(headers: &HeaderMap) -> Self {
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         let names = |wanted: &[&str]| {
             headers
                 .get_all(header::ACCEPT)
@@ -147,7 +147,7 @@ mod tests {
         if let Some(value) = value {
             headers.insert(header::ACCEPT, value.parse().unwrap());
         }
-        let accepts = Accepts::of(&headers);
+        let accepts = Accepts::from_headers(&headers);
         (accepts.json, accepts.events)
     }
 

@@ -151,7 +151,7 @@ async fn initialize(front: Front, headers: HeaderMap, message: Message) -> Respo
 }
 
 fn known(headers: &HeaderMap, answer: &Message) -> Response {
-    match Accepts::of(headers).json() {
+    match Accepts::from_headers(headers).json() {
         true => response::json(StatusCode::OK, answer),
         false => response::events(stream::iter([response::event(answer)])),
     }
@@ -173,7 +173,7 @@ async fn in_session(front: Front, headers: HeaderMap, messages: Vec<Message>) ->
             Taken::Noted => {}
         }
     }
-    let accepts = Accepts::of(&headers);
+    let accepts = Accepts::from_headers(&headers);
     match answers.pop() {
         None => StatusCode::ACCEPTED.into_response(),
         Some(only) if !is_array => response::respond(only, accepts, |_| StatusCode::OK).await,
@@ -226,7 +226,7 @@ fn get(front: &Front, headers: &HeaderMap) -> Response {
         // Of 2026-07-28, or a probe: there is nothing to read without a session.
         return not_allowed();
     }
-    if !Accepts::of(headers).events() {
+    if !Accepts::from_headers(headers).events() {
         return StatusCode::NOT_ACCEPTABLE.into_response();
     }
     match session(front, headers) {

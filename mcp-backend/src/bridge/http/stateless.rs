@@ -25,7 +25,7 @@ pub async fn post(front: Front, headers: HeaderMap, message: Message) -> Respons
     if message.kind() != Kind::Request {
         return StatusCode::BAD_REQUEST.into_response();
     }
-    let caller = match Caller::of(&message) {
+    let caller = match Caller::from_message(&message) {
         Ok(caller) => caller,
         Err(refused) => {
             return response::json(StatusCode::BAD_REQUEST, &refused.response(Some(&id)));
@@ -40,7 +40,12 @@ pub async fn post(front: Front, headers: HeaderMap, message: Message) -> Respons
     let is_look = front.is_look(&owner, info.as_ref(), &caller.capabilities);
     match ask(&front, &owner, caller, message, is_look).await {
         Ok(Some(asked)) => {
-            response::respond(response::heard(asked), Accepts::of(&headers), status).await
+            response::respond(
+                response::heard(asked),
+                Accepts::from_headers(&headers),
+                status,
+            )
+            .await
         }
         Ok(None) => response::refuse(StatusCode::BAD_REQUEST, Some(&id), &not_spoken()),
         Err(failure) => failed(&failure, &id, is_look),

@@ -217,7 +217,7 @@ async fn initialized(asked: &mut Exchange) -> Result<HandshakeResult, Failure> {
         return Err(Failure::Refused(error));
     }
     let result = answer.outcome().unwrap_or_default();
-    let server = to_stateful::ServerInfo::of(&result).ok_or_else(|| {
+    let server = to_stateful::ServerInfo::from_initialized(&result).ok_or_else(|| {
         Failure::NotStarted("its answer to `initialize` names no protocol version".to_owned())
     })?;
     Ok(HandshakeResult::Sessions(result, server))
@@ -281,5 +281,5 @@ fn nobody() -> Caller {
         .with(meta::CLIENT_INFO, &info)
         .with(meta::CLIENT_CAPABILITIES, &Object::new());
     let request = Message::notification("", &Object::new().with("_meta", &meta));
-    Caller::of(&request).expect("the members that are asked for are all there")
+    Caller::from_message(&request).expect("the members that are asked for are all there")
 }

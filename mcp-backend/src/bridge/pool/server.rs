@@ -200,7 +200,7 @@ impl StdioServer {
             return Ok(open);
         }
         if self.now().retired {
-            return Err(Failure::Ended(End::of("the session has ended")));
+            return Err(Failure::Ended(End::new("the session has ended")));
         }
         let last = self.now().open.take();
         health.learn(last.and_then(|open| open.connection.how_it_ended()));
@@ -228,7 +228,7 @@ impl StdioServer {
     fn keep(&self, open: &Open) -> Result<bool, Failure> {
         let mut now = self.now();
         if now.retired {
-            return Err(Failure::Ended(End::of("the session has ended")));
+            return Err(Failure::Ended(End::new("the session has ended")));
         }
         now.open = Some(open.clone());
         Ok(std::mem::replace(&mut now.was_open, true))

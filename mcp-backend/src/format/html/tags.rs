@@ -36,7 +36,7 @@ pub(super) struct Tags<'a> {
 }
 
 impl<'a> Tags<'a> {
-    pub(super) fn of(markup: &'a str) -> Self {
+    pub(super) fn new(markup: &'a str) -> Self {
         Self {
             markup,
             at: 0,

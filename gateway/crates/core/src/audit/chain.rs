@@ -39,7 +39,7 @@ impl Hash {
         Self("0".repeat(64))
     }
 
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(super) fn digest(bytes: &[u8]) -> Self {
         Self(format!("{:x}", Sha256::digest(bytes)))
     }
 
@@ -138,7 +138,7 @@ impl Chain {
             serde_json::to_string(&numbered).expect("records have text keys, so they serialise");
         // `hash` is the object's last member, over everything before it.
         line.pop();
-        let hash = Hash::of(line.as_bytes());
+        let hash = Hash::digest(line.as_bytes());
         line.push_str(&format!(",\"hash\":\"{hash}\"}}\n"));
         self.head.seq += 1;
         self.head.hash = hash;

@@ -99,13 +99,13 @@ mod tests {
     #[test]
     fn a_signature_stands_for_one_place_in_one_chain() {
         let key = CheckpointKey::from_seed(&[7; 32]);
-        let (chain, prev) = (ChainId::new("a_1"), Hash::of(b"x"));
+        let (chain, prev) = (ChainId::new("a_1"), Hash::digest(b"x"));
         let signature = key.sign(&chain, 5, &prev);
         let public = PublicKey::parse(&key.public().to_string()).unwrap();
         assert!(public.verifies(&chain, 5, &prev, &signature));
         assert!(!public.verifies(&chain, 6, &prev, &signature));
         assert!(!public.verifies(&ChainId::new("a_2"), 5, &prev, &signature));
-        assert!(!public.verifies(&chain, 5, &Hash::of(b"y"), &signature));
+        assert!(!public.verifies(&chain, 5, &Hash::digest(b"y"), &signature));
         let other = CheckpointKey::from_seed(&[8; 32]).public();
         assert!(!other.verifies(&chain, 5, &prev, &signature));
         assert!(!public.verifies(&chain, 5, &prev, "zz"));

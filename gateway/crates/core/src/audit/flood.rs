@@ -56,7 +56,7 @@ const REVOCATIONS: Budget = Budget {
 
 impl Budget {
     /// `None` for what only the gateway and its operator do.
-    const fn of(event: Event) -> Option<Self> {
+    const fn from_event(event: Event) -> Option<Self> {
         match event {
             Event::Call | Event::Stream | Event::Introspection => Some(CALLS),
             Event::Login
@@ -164,7 +164,7 @@ impl Flood {
     /// Takes the record of something that a known person stands behind.
     pub fn take(&mut self, record: Record, now: Timestamp) -> Passed {
         self.begin(now);
-        let Some(budget) = Budget::of(record.event) else {
+        let Some(budget) = Budget::from_event(record.event) else {
             return Passed::Written(Box::new(record));
         };
         let event = record.event;
@@ -239,7 +239,7 @@ impl Flood {
 
     /// Whether no record of its kind was counted since counts were last written. Counts it.
     fn is_first(&mut self, record: &Record) -> bool {
-        let mut kind = Kind::of(record);
+        let mut kind = Kind::from_record(record);
         if let Some(count) = self.counts.get_mut(&kind) {
             *count += 1;
             return false;
@@ -272,7 +272,7 @@ const fn network(peer: IpAddr) -> u64 {
 }
 
 impl Kind {
-    fn of(record: &Record) -> Self {
+    fn from_record(record: &Record) -> Self {
         Self {
             event: record.event,
             outcome: record.outcome,

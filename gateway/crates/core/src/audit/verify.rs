@@ -84,7 +84,7 @@ impl Line {
         let strict: Members = serde_json::from_str(text).map_err(|_| Fault::Unreadable)?;
         let members: Map<String, Value> =
             serde_json::from_str(text).map_err(|_| Fault::Unreadable)?;
-        if Hash::of(body.as_bytes()) != strict.hash {
+        if Hash::digest(body.as_bytes()) != strict.hash {
             return Err(Fault::Changed);
         }
         let head = Head {

@@ -75,7 +75,7 @@ impl Question<'_> {
             _ => None,
         };
         let labels = labels.map_or_else(Labels::default, |(_, labels)| *labels);
-        let asked = RequestedAction::of(call, labels);
+        let asked = RequestedAction::from_call(call, labels);
         let mut decision = None;
         // Each resource that it names for itself: what covers one covers no other.
         for uri in &call.resources {

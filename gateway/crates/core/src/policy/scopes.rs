@@ -195,7 +195,7 @@ impl ScopeTable {
             let has =
                 |rule: &&ScopeRule| rule.backends.is_empty() || rule.backends.contains(backend);
             let rules: Vec<ScopeRule> = rules.iter().filter(has).cloned().collect();
-            (backend.to_owned(), Arc::new(Scopes::of(rules)))
+            (backend.to_owned(), Arc::new(Scopes::new(rules)))
         });
         Ok(Self {
             backends: backends.collect(),
@@ -284,12 +284,12 @@ struct ScopeEntry {
 /// `mcp`, which covers everything.
 impl Default for Scopes {
     fn default() -> Self {
-        Self::of(Vec::new())
+        Self::new(Vec::new())
     }
 }
 
 impl Scopes {
-    fn of(mut rules: Vec<ScopeRule>) -> Self {
+    fn new(mut rules: Vec<ScopeRule>) -> Self {
         let is_configured = !rules.is_empty();
         if !is_configured {
             rules.push(ScopeRule::named(MCP, WORDS_FOR_MCP));

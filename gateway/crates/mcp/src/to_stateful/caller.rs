@@ -47,7 +47,7 @@ impl Refused {
 
 impl Caller {
     /// Reads `_meta` (2026-07-28, Base Protocol, Per-request protocol fields).
-    pub fn of(request: &Message) -> Result<Self, Refused> {
+    pub fn from_message(request: &Message) -> Result<Self, Refused> {
         let meta = request.meta();
         let version = meta
             .text(meta::VERSION)

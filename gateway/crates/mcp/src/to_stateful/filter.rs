@@ -21,7 +21,7 @@ pub struct Filter {
 impl Filter {
     /// What a `subscriptions/listen` asks for, or an acknowledgement grants. The refusal if it names more
     /// resources than a session may subscribe to.
-    pub fn of(message: &Message) -> Result<Self, RpcError> {
+    pub fn from_message(message: &Message) -> Result<Self, RpcError> {
         let asked = message.params().object("notifications").unwrap_or_default();
         let flag = |name: &str| asked.read(name).unwrap_or(false);
         let named: Vec<String> = asked.read("resourceSubscriptions").unwrap_or_default();

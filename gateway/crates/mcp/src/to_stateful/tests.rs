@@ -13,12 +13,12 @@ fn call(more: &str) -> Message {
 }
 
 fn caller() -> Caller {
-    Caller::of(&call("")).unwrap()
+    Caller::from_message(&call("")).unwrap()
 }
 
 fn server() -> ServerInfo {
     let initialized = r#"{"protocolVersion":"2025-11-25","capabilities":{"tools":{"listChanged":true},"resources":{"subscribe":true},"tasks":{}},"serverInfo":{"name":"ExampleServer","version":"1.0.0"},"instructions":"Ask."}"#;
-    ServerInfo::of(&Object::parse(initialized).unwrap()).unwrap()
+    ServerInfo::from_initialized(&Object::parse(initialized).unwrap()).unwrap()
 }
 
 /// The request of the page Discovery becomes the handshake, its answer that page's response.
@@ -27,7 +27,7 @@ fn discovery_is_a_handshake() {
     let discover = message(&format!(
         r#"{{"jsonrpc":"2.0","id":"discover-1","method":"server/discover","params":{{{META}}}}}}}"#
     ));
-    let caller = Caller::of(&discover).unwrap();
+    let caller = Caller::from_message(&discover).unwrap();
     assert_eq!(
         initialize(&caller, &Id::number(7), "2025-11-25").to_string(),
         r#"{"jsonrpc":"2.0","id":7,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{"elicitation":{}},"clientInfo":{"name":"ExampleClient","version":"1.0.0"}}}"#
@@ -73,7 +73,7 @@ fn methods_that_are_gone_are_not_found() {
 #[test]
 fn a_request_without_its_envelope_is_refused() {
     let bare = message(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
-    let refused = Caller::of(&bare).unwrap_err();
+    let refused = Caller::from_message(&bare).unwrap_err();
     assert_eq!(refused, Refused::Incomplete(meta::VERSION));
     assert_eq!(
         refused
@@ -87,7 +87,7 @@ fn a_request_without_its_envelope_is_refused() {
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
     );
     assert_eq!(
-        Caller::of(&half).unwrap_err(),
+        Caller::from_message(&half).unwrap_err(),
         Refused::Incomplete(meta::CLIENT_CAPABILITIES)
     );
     // The example of Protocol Version Negotiation.
@@ -95,7 +95,7 @@ fn a_request_without_its_envelope_is_refused() {
         r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"1900-01-01"}}}"#,
     );
     assert_eq!(
-        Caller::of(&old)
+        Caller::from_message(&old)
             .unwrap_err()
             .response(old.id().as_ref())
             .to_string(),
@@ -222,7 +222,8 @@ fn log_messages_come_only_as_asked_for() {
     let goes_on =
         |message, caller: &Caller| matches!(pass(message, "tools/call", caller), Passing::On(_));
     assert!(!goes_on(log("emergency"), &caller()));
-    let wanting = Caller::of(&call(r#","io.modelcontextprotocol/logLevel":"warning""#)).unwrap();
+    let wanting =
+        Caller::from_message(&call(r#","io.modelcontextprotocol/logLevel":"warning""#)).unwrap();
     assert!(goes_on(log("warning"), &wanting) && goes_on(log("error"), &wanting));
     assert!(!goes_on(log("info"), &wanting));
     assert!(goes_on(
@@ -243,7 +244,9 @@ fn a_subscription_is_granted_what_the_server_has() {
     let listen = message(
         r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"notifications":{"toolsListChanged":true,"promptsListChanged":true,"resourceSubscriptions":["file:///project/config.json"]}}}"#,
     );
-    let granted = Filter::of(&listen).unwrap().granted(&server().capabilities);
+    let granted = Filter::from_message(&listen)
+        .unwrap()
+        .granted(&server().capabilities);
     let id = listen.id().unwrap();
     assert_eq!(
         acknowledged(&id, &granted).to_string(),

@@ -250,7 +250,7 @@ impl Translator {
                 }
             }
             None => {
-                let responses = ResponseStream::of(|out| async move {
+                let responses = ResponseStream::spawn(|out| async move {
                     let mut over = upstream_session.end_signal();
                     upstream_session.listen(&upstream, out.clone());
                     tokio::select! {
@@ -295,7 +295,7 @@ impl Translator {
 
 fn own_key(written: &SessionState, downstream: &Downstream<'_>) -> Key {
     Key {
-        owner: Owner::of(&downstream.claims, &downstream.mounted.backend.mount.name),
+        owner: Owner::new(&downstream.claims, &downstream.mounted.backend.mount.name),
         name: written.nonce.clone(),
     }
 }

@@ -56,7 +56,7 @@ impl Translator {
         let param_headers = Arc::clone(&self.param_headers);
         let legacy_outboxes = &downstream.state.legacy_outboxes;
         let outbox = legacy_outboxes.open(downstream.mounted, &downstream.claims, &name);
-        let responses = ResponseStream::of(move |out| async move {
+        let responses = ResponseStream::spawn(move |out| async move {
             let _named = named;
             serve(posted, outbox, protocol, param_headers, out).await;
         });

@@ -42,7 +42,7 @@ pub(super) struct ResponseStream {
 
 impl ResponseStream {
     /// Of a task that is given the other end.
-    pub(super) fn of<F>(work: impl FnOnce(MessageSender) -> F) -> Self
+    pub(super) fn spawn<F>(work: impl FnOnce(MessageSender) -> F) -> Self
     where
         F: Future<Output = ()> + Send + 'static,
     {

@@ -33,7 +33,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) fn of(claims: &Claims, backend: &str) -> Self {
+    pub(super) fn new(claims: &Claims, backend: &str) -> Self {
         Self {
             grant: claims.grant.as_str().to_owned(),
             backend: backend.to_owned(),

@@ -31,7 +31,7 @@ pub(super) fn server_of(upstream_session: &UpstreamSession) -> Option<ServerInfo
     upstream_session
         .hello
         .outcome()
-        .and_then(|result| ServerInfo::of(&result))
+        .and_then(|result| ServerInfo::from_initialized(&result))
 }
 
 /// Statuses of 2026-07-28, for responses of the method `M` that are the whole answer.
@@ -53,7 +53,7 @@ impl Translator {
             // The core has no notifications of clients, and nobody waits for others.
             return downstream.accept(session, 202).await;
         };
-        let caller = match Caller::of(&message) {
+        let caller = match Caller::from_message(&message) {
             Ok(caller) => caller,
             Err(refused) => {
                 let refusal = refused.response(Some(&id));
@@ -162,7 +162,8 @@ impl Translator {
             shared,
             method: message.method().to_owned(),
             name: named(message),
-            identity: (!caller.capabilities.is_empty()).then(|| CallIdentity::of(message)),
+            identity: (!caller.capabilities.is_empty())
+                .then(|| CallIdentity::from_message(message)),
         }
     }
 
@@ -171,7 +172,7 @@ impl Translator {
         SharedSession {
             pool: Arc::clone(&self.pool),
             key: Key {
-                owner: Owner::of(&downstream.claims, &downstream.mounted.backend.mount.name),
+                owner: Owner::new(&downstream.claims, &downstream.mounted.backend.mount.name),
                 name: URL_SAFE_NO_PAD.encode(Sha256::digest(caller.identity())),
             },
             wire,
@@ -213,7 +214,7 @@ impl Translator {
         states: StateTags,
     ) -> ResponseStream {
         let suspended_calls = Arc::clone(&self.suspended_calls);
-        ResponseStream::of(move |out| {
+        ResponseStream::spawn(move |out| {
             pass_on(suspended_calls, pending, upstream, id, caller, states, out)
         })
     }
@@ -230,7 +231,7 @@ impl Translator {
     ) -> ResponseStream {
         let (pending, asked) = suspended_calls;
         let table = Arc::clone(&self.suspended_calls);
-        ResponseStream::of(move |out| async move {
+        ResponseStream::spawn(move |out| async move {
             let Some(answer) = to_stateful::answer(&retry, &asked) else {
                 // It answered nothing, so it is asked again.
                 park(&table, pending, asked, &states, &id, &out).await;
@@ -266,7 +267,7 @@ fn calling(
     level: Option<LevelRequest>,
     running: Running,
 ) -> ResponseStream {
-    ResponseStream::of(move |out| async move {
+    ResponseStream::spawn(move |out| async move {
         let id = request.id().unwrap_or_else(|| Id::number(0));
         let mut may_repeat = true;
         let error = loop {

@@ -147,7 +147,7 @@ impl StatelessUpstream {
             key: id.key(),
         };
         let own = Arc::clone(self);
-        Some(ResponseStream::of(move |out| async move {
+        Some(ResponseStream::spawn(move |out| async move {
             let _entered = entered;
             tokio::select! {
                 // The client expects no answer to what it cancelled.
@@ -264,7 +264,7 @@ impl StatelessUpstream {
     /// ends it; one whose resources change is opened anew.
     pub(super) fn listen(self: &Arc<Self>, upstream: Arc<UpstreamClient>) -> ResponseStream {
         let own = Arc::clone(self);
-        ResponseStream::of(move |out| async move {
+        ResponseStream::spawn(move |out| async move {
             loop {
                 let changed = own.memory.resources_changed.notified();
                 let mut resources = own.memory.resources.lock().uris().to_vec();

@@ -33,7 +33,8 @@ impl Translator {
     ) -> Result<(), ProxyError> {
         let server = server_of(&upstream_session).ok_or(Rejection::UpstreamUnusable)?;
         let id = message.id().unwrap_or_else(|| Id::number(0));
-        let asked = Filter::of(message).map(|filter| filter.granted(&server.capabilities));
+        let asked =
+            Filter::from_message(message).map(|filter| filter.granted(&server.capabilities));
         if let Ok(granted) = &asked {
             may_subscribe(downstream, &upstream, &granted.updates)?;
         }
@@ -52,11 +53,11 @@ impl Translator {
         let ended = to_stateful::ended(&id);
         let count = held.uris.len() as u64;
         let first = self.requests.fetch_add(count, Ordering::Relaxed);
-        let responses = ResponseStream::of(move |out| async move {
+        let responses = ResponseStream::spawn(move |out| async move {
             if out.send(acknowledged).await.is_err() {
                 return;
             }
-            let mut heard = ResponseStream::of({
+            let mut heard = ResponseStream::spawn({
                 let upstream_session = Arc::clone(&upstream_session);
                 let upstream = Arc::clone(&upstream);
                 move |out| async move {
@@ -155,7 +156,7 @@ fn refuse(message: Message) -> Passing {
             .with(meta::VERSION, mcp_protocol::STATELESS)
             .with(meta::CLIENT_CAPABILITIES, &Object::new()),
     );
-    match Caller::of(&Message::request(&Id::number(0), "", &nobody)) {
+    match Caller::from_message(&Message::request(&Id::number(0), "", &nobody)) {
         Ok(nobody) => to_stateful::pass(message, "", &nobody),
         Err(_) => Passing::Dropped,
     }

@@ -63,7 +63,7 @@ impl SuspendedCalls {
     /// Takes the call of this name to go on with it, if `retry` is the same one again. It was judged
     /// and recorded with its own parameters, so a retry with others does not move it.
     pub(super) fn resume(&self, name: &str, retry: &Message) -> Option<(PendingCall, Message)> {
-        let retried = Some(CallIdentity::of(retry));
+        let retried = Some(CallIdentity::from_message(retry));
         self.take_if(name, |pending| pending.identity == retried)
     }
 

@@ -136,7 +136,7 @@ impl UpstreamSession {
             ended.clone(),
         ));
         let id = initialize.id().unwrap_or_else(|| Id::number(0));
-        let mut responses = ResponseStream::of({
+        let mut responses = ResponseStream::spawn({
             let (upstream, routes) = (Arc::clone(&upstream), Arc::clone(&routes));
             let (endpoint, ended) = (endpoint.clone(), ended.clone());
             move |out| async move {
@@ -361,7 +361,7 @@ pub(super) fn called(
     message: Message,
 ) -> ResponseStream {
     let (upstream_session, upstream) = (Arc::clone(upstream_session), Arc::clone(upstream));
-    ResponseStream::of(move |out| async move {
+    ResponseStream::spawn(move |out| async move {
         let id = message.id();
         if let Err(error) = upstream_session.call(&upstream, message, out.clone()).await
             && let Some(id) = id

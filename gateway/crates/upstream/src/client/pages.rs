@@ -63,7 +63,7 @@ impl Pages {
     pub(super) fn listing(self, info: ServerInfo) -> ToolListing {
         let mut listing = ToolListing {
             unfit: self.unfit,
-            ..ToolListing::of(info.name, info.version, self.tools)
+            ..ToolListing::new(info.name, info.version, self.tools)
         };
         listing.double_with_unfit();
         for tool in &listing.doubled {

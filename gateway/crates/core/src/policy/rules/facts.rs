@@ -91,7 +91,7 @@ pub struct RequestedAction<'a> {
 
 impl<'a> RequestedAction<'a> {
     /// A call as it was read. `labels` are those of the tool that it calls.
-    pub fn of(call: &'a Call, labels: Labels) -> Self {
+    pub fn from_call(call: &'a Call, labels: Labels) -> Self {
         let message = match (call.method.is_empty(), &call.id) {
             (true, _) => Message::Response,
             (false, Some(_)) => Message::Request,

@@ -82,7 +82,7 @@ pub(super) fn relax_by(
     policies: &[Policy],
     varying: BTreeSet<String>,
 ) -> Program {
-    let names = Names::of(rules, varying);
+    let names = Names::new(rules, varying);
     let relaxed = |queries: &[Rule]| -> Vec<Rule> {
         queries
             .iter()
@@ -136,7 +136,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn of(rules: &[Rule], varying: BTreeSet<String>) -> Self {
+    pub(super) fn new(rules: &[Rule], varying: BTreeSet<String>) -> Self {
         let mut names = Self {
             varying,
             derived: BTreeSet::new(),

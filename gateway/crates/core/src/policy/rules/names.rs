@@ -11,7 +11,7 @@ use mcp_protocol::lenient::{fold, folded};
 pub(super) struct Names(BTreeMap<String, BTreeSet<String>>);
 
 impl Names {
-    pub(super) fn of(texts: BTreeSet<String>) -> Self {
+    pub(super) fn new(texts: BTreeSet<String>) -> Self {
         let mut names: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for text in texts {
             names.entry(folded(&text)).or_default().insert(text);
@@ -34,7 +34,7 @@ mod tests {
     #[test]
     fn a_name_that_is_written_out_is_itself_and_one_like_it_is_unclear() {
         let texts = ["deploy", "Search", "search"].map(str::to_owned);
-        let names = Names::of(texts.into());
+        let names = Names::new(texts.into());
         for name in ["Deploy", "DEPLOY", "ｄeploy", "de\u{ad}ploy", "SEARCH"] {
             assert!(names.are_mistakable_for(name), "{name}");
         }

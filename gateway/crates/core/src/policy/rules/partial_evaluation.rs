@@ -79,7 +79,7 @@ impl Rules {
 /// What is left if no statement that asks for what is missing applies, after a refusal of whatever
 /// such a statement could apply to.
 fn without_touched(program: &Program, missing: BTreeSet<String>) -> Program {
-    let names = Names::of(&program.rules, missing);
+    let names = Names::new(&program.rules, missing);
     let queries = program
         .checks
         .iter()

@@ -93,7 +93,7 @@ fn sent(rules: &Rules, message: &str) -> bool {
     let mut body = judge_and_keep(&message.to_owned().into(), false, Keep::Arguments).unwrap();
     let call = Call::from_message(&mut body.messages_mut()[0]);
     rules
-        .judge(&around(), &RequestedAction::of(&call, SILENT))
+        .judge(&around(), &RequestedAction::from_call(&call, SILENT))
         .is_allowed()
 }
 
@@ -418,7 +418,7 @@ fn read_for(rules: &Rules, arguments: &str) -> Decision {
     );
     let mut body = judge_and_keep(&body.to_owned().into(), false, rules.keep()).unwrap();
     let call = Call::from_message(&mut body.messages_mut()[0]);
-    rules.judge(&around(), &RequestedAction::of(&call, SILENT))
+    rules.judge(&around(), &RequestedAction::from_call(&call, SILENT))
 }
 
 #[test]
