@@ -245,7 +245,7 @@ impl LaneExchange {
             filter,
             boundary: Boundary::default(),
         });
-        Ok(match (form.list, form.shape) {
+        let plan = match (form.list, form.shape) {
             (Some(limit), _) => ResponsePlan::Collect(limit),
             (None, Shape::Events) => ResponsePlan::Events(Events {
                 keep_alive: state.settings.keep_alive,
@@ -253,7 +253,12 @@ impl LaneExchange {
                 waits: admitted.waits_for_events,
             }),
             (None, Shape::Bytes(_) | Shape::Nothing) => ResponsePlan::Pass,
-        })
+        };
+        // Before its client can know of it, so that streams are listed in the order of their heads.
+        if let ResponsePlan::Events(Events { waits: true, .. }) = &plan {
+            self.enter();
+        }
+        Ok(plan)
     }
 
     /// The answer to a refusal, told as it is made.
