@@ -166,7 +166,7 @@ async fn launch(setup: &Setup<'_>, address: SocketAddr, admin: SocketAddr) -> Re
         address,
     )
     .await?;
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     let health = format!("http://{admin}/healthz");
     while !http::get(&health).await.is_ok_and(|r| r.status == 200) {
         if listening.program.ended().is_some() || Instant::now() > deadline {

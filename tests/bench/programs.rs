@@ -79,7 +79,7 @@ pub(crate) async fn start(
     shell.extend(words);
     let program = Program::start(Path::new("/bin/sh"), folder, &shell, &[])?;
     let mut listening = Listening { program, address };
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(120);
     while tokio::net::TcpStream::connect(address).await.is_err() {
         let ended = listening.program.ended();
         if ended.is_some() || Instant::now() > deadline {

@@ -141,7 +141,7 @@ async fn flags(program: &str, command: Vec<String>, all: &mut BTreeSet<String>) 
 }
 
 /// Flags of others: of compose, cargo, npx, our test scripts, and servers in the manual.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 16] = [
     "--profile",
     "--env-file",
     "--volumes",
@@ -156,6 +156,8 @@ const OTHERS: [&str; 14] = [
     "--transport",
     "--appendonly",
     "--workspace",
+    "--keep",
+    "--against",
 ];
 
 #[tokio::test]
