@@ -75,7 +75,9 @@ impl Service {
             Route::Endpoint(matched) => {
                 serve_endpoint(state, session, context, matched, &target).await
             }
-            Route::Backend(route) => self.serve_backend(session, context, route).await,
+            // Boxed, like what an endpoint does: each is as large as all that may become of a request,
+            // and a body that comes slowly is waited for within one of them.
+            Route::Backend(route) => Box::pin(self.serve_backend(session, context, route)).await,
             Route::Nowhere => refuse(state, session, context, &Rejection::NotFound, None).await,
         }
     }
@@ -93,7 +95,7 @@ impl Service {
             return response_writer::write(session, response).await;
         }
         let outcome = match self.admit(session, context, route).await {
-            Ok(admitted) => self.forward(session, context, route, admitted).await,
+            Ok(admitted) => Box::pin(self.forward(session, context, route, admitted)).await,
             Err(error) => Err(error),
         };
         match outcome {
