@@ -33,7 +33,8 @@ impl LoginName {
 /// A changed password ends that person's browser sessions.
 ///
 /// Whoever the configuration named before is disabled and returned: what they allowed is for the
-/// caller to cut off, and then [`forget_former_owner`]. An owner whom the operator disabled stays so.
+/// caller to cut off, and then [`forget_former_owner`]. An owner whom the operator disabled stays so, as
+/// long as the record can be read.
 pub async fn ensure_owner(
     records: &Records,
     name: &LoginName,
@@ -56,7 +57,7 @@ pub async fn ensure_owner(
             let id = UserId::draw(random);
             let user = User::new(id, name.as_str(), password.as_str(), now);
             // A replica that starts at the same moment adds the same one.
-            if !records.add_user(&configured(user), now).await? {
+            if !records.add_user_anew(&configured(user), now).await? {
                 records.change_user(name.as_str(), now, configured).await?;
             }
         }

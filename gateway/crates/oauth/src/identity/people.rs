@@ -19,7 +19,7 @@ pub async fn add(
     random: &mut (dyn RngCore + Send),
 ) -> Result<Option<User>, StoreError> {
     let user = User::new(UserId::draw(random), name.as_str(), password.as_str(), now);
-    let added = records.add_user(&user, now).await?;
+    let added = records.add_user_anew(&user, now).await?;
     Ok(added.then_some(user))
 }
 

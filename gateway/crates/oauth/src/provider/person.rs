@@ -56,9 +56,14 @@ pub(super) async fn known_or_new(
         let user = match records.add_user(&new, now).await? {
             true => new,
             // Somebody else's name, or another press of this person made the record just now.
-            false => match records.user(&name, now).await? {
-                Some(user) if user.identity(&identity.issuer, &identity.subject).is_some() => user,
-                _ => continue,
+            false => match records.user(&name, now).await {
+                Ok(Some(user)) if user.identity(&identity.issuer, &identity.subject).is_some() => {
+                    user
+                }
+                Ok(_) => continue,
+                // Whoever it is, nobody else gets the name.
+                Err(error) if error.concerns_one_record() => continue,
+                Err(error) => return Err(error),
             },
         };
         records.put_identity(&identity, &user).await?;
@@ -122,6 +127,60 @@ fn handle(told: &Told) -> String {
             let hash = Secret::presented(told.who.subject.as_str()).hash();
             let short = hash.as_str().chars().take(10);
             format!("person-{}", short.collect::<String>().to_lowercase())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rand::rngs::OsRng;
+
+    use super::*;
+    use crate::provider::settings::Flavour;
+    use crate::provider::{Authentication, OnLeave, OpenId, Protocol};
+    use gateway_core::login_rules::Recognised;
+    use gateway_store::{Key, Memory};
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    #[tokio::test]
+    async fn a_name_whose_record_cannot_be_read_is_nobodys_to_take() {
+        let records = Records::new(Arc::new(Memory::new()));
+        let provider = Provider {
+            name: "corp".into(),
+            words: "Example".into(),
+            protocol: Protocol::OpenId(OpenId {
+                issuer: "https://login.example.com".into(),
+                flavour: Flavour::Plain,
+                scopes: Vec::new(),
+                groups_claim: None,
+            }),
+            client_id: "c".into(),
+            authentication: Authentication::Secret("s".into()),
+            allow: Vec::new(),
+            known_groups: std::collections::BTreeSet::new().into_iter().collect(),
+            max_age: None,
+            on_leave: OnLeave::Keep,
+        };
+        let told = Told {
+            issuer: "https://login.example.com".to_owned(),
+            who: Recognised {
+                subject: "s_1".to_owned(),
+                ..Recognised::default()
+            },
+            handle: Some("bob".to_owned()),
+            refresh: None,
+        };
+        let later = br#"{"id":["x"],"format":2,"written_by":"gateway 9.0.0"}"#;
+        for bytes in [&b"{"[..], later] {
+            let key = Key::user("bob@corp");
+            records.store().put(&key, bytes, None).await.unwrap();
+            let user = known_or_new(&records, &provider, &told, NOW, &mut OsRng).await;
+            assert_eq!(user.unwrap().name, "bob@corp+corp");
+            let kept = records.store().get(&key, NOW).await.unwrap();
+            assert_eq!(kept.as_deref(), Some(bytes));
         }
     }
 }

@@ -103,13 +103,27 @@ impl Records {
         self.load(&Key::user(name), now).await
     }
 
-    /// Adds a user; `false` if the name is taken. A record of this name that can't be read lets nobody
-    /// log in, and is replaced; not so one of a later version, which counts again when that runs again.
+    /// Adds a user; `false` if the name is taken, also by a record that can't be read.
     pub async fn add_user(&self, user: &User, now: Timestamp) -> Result<bool, StoreError> {
         let (key, value) = (Key::user(&user.name), encode(user));
         let inserted = self.store.insert(&key, &value, None, now).await?;
-        let Inserted::Exists(seen) = inserted else {
-            return Ok(true);
+        Ok(matches!(inserted, Inserted::New))
+    }
+
+    /// Adds a user for the operator, whose word stands above a record of this name that can't be read: it
+    /// is replaced. Not so one of a later version, which counts again when that runs again. `false` if
+    /// the name is taken.
+    pub async fn add_user_anew(&self, user: &User, now: Timestamp) -> Result<bool, StoreError> {
+        let (key, value) = (Key::user(&user.name), encode(user));
+        let seen = match self.store.insert(&key, &value, None, now).await {
+            Ok(Inserted::New) => return Ok(true),
+            Ok(Inserted::Exists(seen)) => seen,
+            // What stands there is no record at all.
+            Err(StoreError::Corrupt(Corrupt::Record { .. })) => {
+                self.store.remove(&key).await?;
+                return self.add_user(user, now).await;
+            }
+            Err(error) => return Err(error),
         };
         match decode::<User>(key.kind(), &seen) {
             Err(StoreError::Corrupt(Corrupt::Record { .. })) => {

@@ -13,7 +13,9 @@ while #page < 2 * limit do
       if not string.find(found.err, 'WRONGTYPE', 1, true) then return found end
       found = { '' }
     end
-    local live = found[1] and not (found[2] and now >= tonumber(found[2]))
+    local ends = found[2] and tonumber(found[2])
+    if found[2] and not ends then found = { '' } end
+    local live = found[1] and not (ends and now >= ends)
     if live and #page < 2 * limit then
       page[#page + 1] = key
       page[#page + 1] = found[1]

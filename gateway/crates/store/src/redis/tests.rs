@@ -8,10 +8,11 @@ use std::time::Instant;
 
 use super::*;
 use crate::contract;
+use crate::records::{Records, User};
 use crate::revocation_view::RevocationView;
 use crate::url::StoreUrl;
 use gateway_core::clock::Clock;
-use gateway_core::grants::GrantId;
+use gateway_core::grants::{GrantId, UserId};
 
 /// A server in a folder of its own. Both go with the test.
 struct Server {
@@ -189,6 +190,30 @@ async fn a_key_of_another_type_is_corrupt_and_no_outage() {
     let expected = expected.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
     assert_eq!(listed, expected);
     assert!(store.remove(&key).await.unwrap(), "it can be taken away");
+    // Nor does one that ends at no time; the operator's word replaces both.
+    for (command, rest) in [
+        ("SET", &["x"][..]),
+        ("HSET", &["value", "1", "expires", "never"]),
+    ] {
+        server.operate(&["DEL", "gateway:user:alice"]);
+        server.operate(&[&[command, "gateway:user:alice"], rest].concat());
+        server.operate(&["ZADD", "gateway:keys:user", "0", "alice"]);
+        let records = Records::new(Arc::clone(&store));
+        assert!(
+            records
+                .users(None, 9, now)
+                .await
+                .unwrap()
+                .entries
+                .is_empty()
+        );
+        let alice = User::new(UserId::new("u_1"), "alice", "", now);
+        assert!(
+            records.add_user_anew(&alice, now).await.unwrap(),
+            "{command}"
+        );
+        assert_eq!(records.user("alice", now).await.unwrap(), Some(alice));
+    }
     // Nor does it keep a sweep from going on.
     server.operate(&["ZADD", "gateway:expiry", "1", "nonsense"]);
     store.sweep(now).await.unwrap();

@@ -8,7 +8,10 @@ local value, expires, backstop, seen = ARGV[5], ARGV[6], ARGV[7], ARGV[8]
 local function live()
   local found = redis.call('HMGET', KEYS[1], 'value', 'expires', 'used')
   if not found[1] then return nil end
-  if found[2] and now >= tonumber(found[2]) then return nil end
+  local ends = found[2] and tonumber(found[2])
+  -- No record ends like that: its value is empty, which no record can be.
+  if found[2] and not ends then return { value = '', used = found[3] } end
+  if ends and now >= ends then return nil end
   return { value = found[1], used = found[3] }
 end
 
