@@ -198,9 +198,9 @@ async fn end_narrowed(
     records.revoke(&what, until, now).await.map_err(store_fault)
 }
 
-/// Takes a grant back for good, for a person or the operator: its tokens, what was narrowed from them and its refresh tokens count
-/// no more on any replica, and its streams end. Durable when this returns. The record is for the
-/// caller to enter or to attach to its answer.
+/// Takes a grant back for good, for a person or the operator: its tokens, what was narrowed from them
+/// and its refresh tokens count no more on any replica, and its streams end. Durable when this
+/// returns. The record is for the caller to enter or to attach to its answer.
 pub async fn take_back(
     server: &AuthorizationServer,
     grant: &Grant,
