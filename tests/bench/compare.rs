@@ -1,10 +1,13 @@
-//! This run beside a saved one: what got worse by more than the noise of both.
+//! This run beside a saved one: what of the gateway got worse by more than the noise of both.
 //!
-//! A figure is worse where its median is, by a twentieth at least, and where no round of the one run
-//! was as bad, and none of the other as good: with overlapping rounds nobody can tell. Two runs on
-//! different machines, or on a busy one, say little; the report says how busy it was.
+//! A figure is worse where its median is, by a twentieth at least, and where every round of this run was
+//! worse than each of the one before: with overlapping rounds nobody can tell, and with fewer than
+//! [`ROUNDS`] neither. CPU and rates are taken as ratios to nginx in the same run, so that a slower
+//! machine makes nothing worse; memory is what it is, and a quarter more is worse.
 
 use serde_json::Value;
+
+use crate::report::{DIRECT, HAPROXY, NGINX};
 
 /// The figures that are compared, and whether more of them is better.
 const FIGURES: [(&str, bool); 4] = [
@@ -15,54 +18,84 @@ const FIGURES: [(&str, bool); 4] = [
 ];
 /// What a median may differ by.
 const NOISE: f64 = 0.05;
+/// The same for the memory of streams, which is measured once.
+const NOISE_OF_MEMORY: f64 = 0.25;
+/// With fewer rounds nothing is said.
+const ROUNDS: usize = 3;
 
 /// What got worse, a line each.
 pub(crate) fn worse(before: &Value, after: &Value) -> Vec<String> {
     let mut lines = Vec::new();
     for table in ["subjects", "features"] {
-        for row in before[table].as_array().into_iter().flatten() {
-            let name = row["name"].as_str().unwrap_or_default();
-            let same = |other: &&Value| other["name"] == row["name"];
-            let Some(other) = after[table]
-                .as_array()
-                .and_then(|rows| rows.iter().find(same))
-            else {
+        for name in rows(before, table) {
+            if [DIRECT, NGINX, HAPROXY].contains(&name) {
                 continue;
-            };
+            }
+            if row(after, table, name).is_none() {
+                lines.push(format!("{name}: no longer measured"));
+                continue;
+            }
             for load in ["busy", "alone"] {
                 for (figure, more_is_better) in FIGURES {
-                    let of = |row: &Value| rounds(row, load, figure, more_is_better);
-                    if let Some((was, is)) = got_worse(of(row), of(other)) {
-                        lines.push(format!("{name}, {load}, {figure}: {was:.1} → {is:.1}"));
+                    let of = |report| ratios(report, table, name, (load, figure), more_is_better);
+                    if let Some((was, is)) = got_worse(of(before), of(after)) {
+                        lines.push(format!(
+                            "{name}, {load}, {figure} against nginx: {was:.2} → {is:.2}"
+                        ));
                     }
                 }
             }
         }
     }
-    for held in before["streams"].as_array().into_iter().flatten() {
-        let same = |other: &&Value| other["name"] == held["name"];
-        let found = after["streams"]
-            .as_array()
-            .and_then(|all| all.iter().find(same));
-        let each = |held: &Value| held["bytes_each"].as_f64().into_iter().collect();
-        if let Some((was, is)) = found.and_then(|other| got_worse(each(held), each(other))) {
-            let name = held["name"].as_str().unwrap_or_default();
+    for name in rows(before, "streams") {
+        let each = |report| row(report, "streams", name)?["bytes_each"].as_f64();
+        if let (Some(was), Some(is)) = (each(before), each(after))
+            && ![DIRECT, NGINX, HAPROXY].contains(&name)
+            && is > was * (1.0 + NOISE_OF_MEMORY)
+        {
             lines.push(format!("{name}, bytes a held stream: {was:.0} → {is:.0}"));
         }
     }
     lines
 }
 
-/// One figure of each round, in ascending badness: negative where more is better.
-fn rounds(row: &Value, load: &str, figure: &str, more_is_better: bool) -> Vec<f64> {
-    let rounds = row["rounds"].as_array().into_iter().flatten();
-    let values = rounds.filter_map(|round| round[load][figure].as_f64());
+/// The names of a table's rows.
+fn rows<'r>(report: &'r Value, table: &str) -> Vec<&'r str> {
+    let rows = report[table].as_array().into_iter().flatten();
+    rows.filter_map(|row| row["name"].as_str()).collect()
+}
+
+fn row<'r>(report: &'r Value, table: &str, name: &str) -> Option<&'r Value> {
+    let mut rows = report[table].as_array()?.iter();
+    rows.find(|row| row["name"] == name)
+}
+
+/// One figure of each round against nginx' of the same round, in ascending badness: negative where more
+/// is better.
+fn ratios(
+    report: &Value,
+    table: &str,
+    name: &str,
+    (load, figure): (&str, &str),
+    more_is_better: bool,
+) -> Vec<f64> {
+    let rounds = |name| row(report, table, name).and_then(|row| row["rounds"].as_array());
+    let (Some(own), Some(nginx)) = (rounds(name), rounds(NGINX)) else {
+        return Vec::new();
+    };
     let sign = if more_is_better { -1.0 } else { 1.0 };
-    values.map(|value| sign * value).collect()
+    let ratio = |(own, nginx): (&Value, &Value)| {
+        let nginx = nginx[load][figure].as_f64().filter(|value| *value > 0.0)?;
+        Some(sign * own[load][figure].as_f64()? / nginx)
+    };
+    own.iter().zip(nginx).filter_map(ratio).collect()
 }
 
 /// The medians, where the second is worse than noise.
 fn got_worse(mut before: Vec<f64>, mut after: Vec<f64>) -> Option<(f64, f64)> {
+    if before.len() < ROUNDS || after.len() < ROUNDS {
+        return None;
+    }
     before.sort_by(f64::total_cmp);
     after.sort_by(f64::total_cmp);
     let (was, is) = (*before.get(before.len() / 2)?, *after.get(after.len() / 2)?);
@@ -75,29 +108,50 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn report(cpu: &[f64], rate: &[f64]) -> Value {
+    /// Of three rounds, in which nginx needs 10 µs and answers 2,000 a second.
+    fn report(name: &str, cpu: &[f64], rate: &[f64]) -> Value {
         let round = |(cpu, rate): (&f64, &f64)| {
             let figures = json!({"proxy_cpu_us": cpu, "requests_per_second": rate});
             json!({"busy": figures, "alone": figures})
         };
         let rounds: Vec<Value> = cpu.iter().zip(rate).map(round).collect();
-        json!({"subjects": [{"name": "gateway", "rounds": rounds}], "streams": []})
+        let nginx: Vec<Value> = rounds.iter().map(|_| round((&10.0, &2000.0))).collect();
+        json!({
+            "subjects": [{"name": NGINX, "rounds": nginx}, {"name": name, "rounds": rounds}],
+            "streams": [{"name": name, "bytes_each": cpu[0] * 1000.0}],
+        })
     }
 
     #[test]
     fn only_what_is_worse_than_every_round_before_is_told() {
-        let before = report(&[20.0, 21.0, 22.0], &[900.0, 1000.0, 1100.0]);
-        let told = |after: &Value| worse(&before, after);
-        assert!(told(&before).is_empty());
+        let before = report("gateway", &[20.0, 21.0, 22.0], &[900.0, 1000.0, 1100.0]);
+        let told = |cpu: &[f64], rate: &[f64]| worse(&before, &report("gateway", cpu, rate));
+        assert!(worse(&before, &before).is_empty());
         // Better, and within the rounds of before.
-        assert!(told(&report(&[10.0, 10.0, 10.0], &[1050.0, 1060.0, 1070.0])).is_empty());
-        assert!(told(&report(&[21.5, 23.0, 24.0], &[850.0, 860.0, 950.0])).is_empty());
-        let lines = told(&report(&[30.0, 31.0, 32.0], &[500.0, 510.0, 520.0]));
-        assert_eq!(lines.len(), 4, "{lines:?}");
-        assert_eq!(lines[0], "gateway, busy, proxy_cpu_us: 21.0 → 31.0");
+        assert!(told(&[10.0, 10.0, 10.0], &[1050.0, 1060.0, 1070.0]).is_empty());
+        assert!(told(&[21.5, 23.0, 24.0], &[850.0, 860.0, 950.0]).is_empty());
+        let lines = told(&[30.0, 31.0, 32.0], &[500.0, 510.0, 520.0]);
+        assert_eq!(lines.len(), 5, "{lines:?}");
+        assert_eq!(
+            lines[0],
+            "gateway, busy, proxy_cpu_us against nginx: 2.10 → 3.10"
+        );
         assert_eq!(
             lines[1],
-            "gateway, busy, requests_per_second: 1000.0 → 510.0"
+            "gateway, busy, requests_per_second against nginx: 0.50 → 0.26"
         );
+        assert_eq!(lines[4], "gateway, bytes a held stream: 20000 → 30000");
+    }
+
+    #[test]
+    fn of_one_round_nothing_is_said_and_a_row_that_is_gone_is_told() {
+        let before = report("gateway", &[20.0], &[1000.0]);
+        assert!(worse(&before, &report("gateway", &[24.0], &[500.0])).is_empty());
+        let lines = worse(&before, &report("another", &[20.0], &[1000.0]));
+        assert_eq!(lines, ["gateway: no longer measured"]);
+        // A slower machine, or a peer that got worse, is nothing of the gateway's.
+        let before = report(HAPROXY, &[20.0, 20.0, 20.0], &[900.0, 900.0, 900.0]);
+        let after = report(HAPROXY, &[90.0, 90.0, 90.0], &[9.0, 9.0, 9.0]);
+        assert!(worse(&before, &after).is_empty());
     }
 }

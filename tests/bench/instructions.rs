@@ -29,13 +29,27 @@ const COUNTED: usize = 1000;
 /// Under callgrind a call takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The rows: as what each is kept, what it is called, what its configuration says more, its policy.
+const ROWS: [(&str, &str, &str, Option<&str>); 3] = [
+    ("everything", ALL, "", Some(POLICY)),
+    ("audit", PLAIN, "", None),
+    (
+        "without-audit",
+        NO_AUDIT,
+        "\n[audit]\nfile = \"off\"\n",
+        None,
+    ),
+];
+
 /// What one row needs for a call.
 pub(crate) struct Counted {
+    /// As what it is kept; `None` for what the others are compared with.
+    key: Option<&'static str>,
     name: &'static str,
     each: f64,
     /// Against nginx.
     ratio: f64,
-    /// What is kept of it.
+    /// What is kept of it, where that is asked for.
     kept: Option<f64>,
 }
 
@@ -51,34 +65,45 @@ fn kept_in() -> PathBuf {
     workspace().join("tests/bench/instructions.json")
 }
 
-/// Counts every row.
-pub(crate) async fn measure(folder: &Path) -> Result<Vec<Counted>> {
-    let kept: Value = match std::fs::read(kept_in()) {
-        Ok(text) => serde_json::from_slice(&text)?,
-        Err(_) => Value::Null,
+/// The kept ratios: of these rows, all of them and no others, or nothing would be compared.
+fn kept(text: &[u8]) -> Result<Map<String, Value>> {
+    let kept: Map<String, Value> = serde_json::from_slice(text)?;
+    let is_complete = kept.len() == ROWS.len()
+        && ROWS
+            .iter()
+            .all(|(key, ..)| kept.get(*key).is_some_and(Value::is_number));
+    ensure!(
+        is_complete,
+        "instructions.json has other rows: --keep writes it anew"
+    );
+    Ok(kept)
+}
+
+/// Counts every row. What is kept of each is read unless it is to be written anew.
+pub(crate) async fn measure(folder: &Path, keep: bool) -> Result<Vec<Counted>> {
+    let kept = if keep {
+        Map::new()
+    } else {
+        kept(&std::fs::read(kept_in())?)?
     };
     let light = programs::light_backend(folder, None).await?;
     let backend = light.address;
     let nginx = count_nginx(folder, backend).await?;
-    let off = "\n[audit]\nfile = \"off\"\n";
-    let rows = [
-        (ALL, "counted-all", "", Some(POLICY)),
-        (PLAIN, "counted-plain", "", None),
-        (NO_AUDIT, "counted-no-audit", off, None),
-    ];
     let mut counted = vec![Counted {
+        key: None,
         name: NGINX,
         each: nginx,
         ratio: 1.0,
         kept: None,
     }];
-    for (name, program, more, policy) in rows {
-        let each = count_gateway(folder, program, backend, more, policy).await?;
+    for (key, name, more, policy) in ROWS {
+        let each = count_gateway(folder, key, backend, more, policy).await?;
         counted.push(Counted {
+            key: Some(key),
             name,
             each,
             ratio: each / nginx,
-            kept: kept[name].as_f64(),
+            kept: kept.get(key).and_then(Value::as_f64),
         });
     }
     light.end().await;
@@ -87,9 +112,9 @@ pub(crate) async fn measure(folder: &Path) -> Result<Vec<Counted>> {
 
 /// Keeps the ratios for the next run.
 pub(crate) fn keep(counted: &[Counted]) -> Result<()> {
-    let ratios = counted.iter().skip(1).map(|one| {
+    let ratios = counted.iter().filter_map(|one| {
         let rounded = (one.ratio * 100.0).round() / 100.0;
-        (one.name.to_owned(), json!(rounded))
+        Some((one.key?.to_owned(), json!(rounded)))
     });
     let ratios: Map<String, Value> = ratios.collect();
     let text = serde_json::to_string_pretty(&Value::Object(ratios))? + "\n";
@@ -218,16 +243,30 @@ mod unit_tests {
 
     #[test]
     fn what_grows_by_more_than_a_twentieth_is_told() {
-        let counted = |ratio, kept| Counted {
+        let counted = |ratio| Counted {
+            key: Some("audit"),
             name: PLAIN,
             each: 1.0,
             ratio,
-            kept,
+            kept: Some(2.0),
         };
-        assert!(!counted(2.09, Some(2.0)).has_grown());
-        assert!(counted(2.11, Some(2.0)).has_grown());
-        assert!(!counted(9.0, None).has_grown());
-        let table = markdown(&[counted(2.11, Some(2.0))]);
+        assert!(!counted(2.09).has_grown());
+        assert!(counted(2.11).has_grown());
+        let table = markdown(&[counted(2.11)]);
         assert!(table.contains("| 2.11 | 2.00 | **grown** |"), "{table}");
+    }
+
+    #[test]
+    fn what_is_kept_is_of_these_rows() {
+        let now = std::fs::read(kept_in()).unwrap();
+        assert_eq!(kept(&now).unwrap().len(), ROWS.len());
+        for other in [
+            "{}",
+            r#"{"everything": 1, "audit": 2}"#,
+            r#"{"everything": 1, "audit": 2, "without": 3}"#,
+            r#"{"everything": 1, "audit": 2, "without-audit": null}"#,
+        ] {
+            assert!(kept(other.as_bytes()).is_err(), "{other}");
+        }
     }
 }

@@ -98,7 +98,7 @@ enum Command {
     },
     /// Only how many instructions a call needs, against nginx: fails if that has grown by more than 5 %.
     Instructions {
-        /// Keep what is counted as what later runs are compared with.
+        /// Write what is counted down, for later runs to be compared with, and compare nothing.
         #[arg(long)]
         keep: bool,
     },
@@ -246,7 +246,7 @@ async fn floods_alone(connections: usize, only: &str) -> Result<ExitCode> {
 
 async fn count_instructions(keep: bool) -> Result<ExitCode> {
     let folder = folder()?;
-    let counted = instructions::measure(&folder).await?;
+    let counted = instructions::measure(&folder, keep).await?;
     println!("{}", instructions::markdown(&counted));
     if keep {
         instructions::keep(&counted)?;
