@@ -36,7 +36,7 @@ use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{Pressed, StoreError};
+use gateway_store::{Key, Pressed, StoreError};
 use gateway_upstream::ToolListing;
 
 /// What a valid authorization request asks for, as far as a person is told.
@@ -447,7 +447,10 @@ async fn change(
         return Ok(None);
     };
     let records = &server.records;
-    let allowed = records.allowed(&session.user, &client.id, now).await?;
+    let allowed = records.allowed(&session.user, &client.id, now).await;
+    // One that can't be read is written anew by this consent.
+    let key = Key::allowed(&session.user, &client.id);
+    let allowed = records.unless_unreadable(&key, allowed)?;
     let built_in = clients::built_in(server, &address, now);
     Ok(allowed.and_then(|allowed| allowed.change(client, built_in.as_ref())))
 }
