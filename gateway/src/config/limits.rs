@@ -23,7 +23,7 @@ settings! {
         /// is translated.
         in_flight: usize = "128MiB", units::size;
         /// The same from one address; what is more is answered 429.
-        in_flight_per_address: usize = "32MiB", units::size;
+        in_flight_per_address: usize = "24MiB", units::size;
         /// The same with the tokens of one grant.
         in_flight_per_grant: usize = "16MiB", units::size;
         /// How much memory connections and what they hold may take in all: no more are let in than it
