@@ -99,7 +99,7 @@ impl Pool {
     }
 
     /// The revision families that the program speaks. The first time a process is started to find out,
-    /// and a second one where the first has no session: one that was asked `server/discover` may refuse
+    /// and another one for what the first was not asked: one that was asked `server/discover` may refuse
     /// `initialize`, though the program knows both. It is found out to the end, whoever waits for it.
     ///
     /// # Errors
@@ -122,7 +122,8 @@ impl Pool {
             return Ok(families);
         }
         let begun = Instant::now();
-        let is_stateless = match self.open_first().await {
+        let mut by_initialize = false;
+        let is_stateless = match self.open_first(&mut by_initialize).await {
             Ok(open) => matches!(*open.hello, HandshakeResult::Stateless(_)),
             // It refuses the bridge, in a way that tells what it speaks. It may know other clients.
             Err(Failure::Refused(_)) if !self.config.families().is_empty() => false,
@@ -133,8 +134,11 @@ impl Pool {
             (Sharing::Shared, true) => RevisionFamilies::NONE.and(RevisionFamily::Stateless),
             (Sharing::Shared, false) => RevisionFamilies::NONE.and(RevisionFamily::Stateful),
             (Sharing::Session, _) => {
+                let patience = begun.elapsed() * 2 + PROBE;
                 if is_stateless {
-                    self.try_session(begun.elapsed() * 2 + PROBE).await;
+                    self.try_session(patience).await;
+                } else if by_initialize {
+                    self.try_stateless(patience).await;
                 }
                 self.settle().await;
                 self.config.families()
@@ -145,8 +149,9 @@ impl Pool {
     }
 
     /// The process that finds out. Some programs, such as those made with older Rust SDKs, end at a first
-    /// message that is not `initialize`: those have sessions, and are started again with it.
-    async fn open_first(&self) -> Result<Open, Failure> {
+    /// message that is not `initialize`, and are started again with it: `by_initialize`. Others had an
+    /// accident.
+    async fn open_first(&self, by_initialize: &mut bool) -> Result<Open, Failure> {
         let lookout = self.lookout();
         let opened = lookout.open_beside().await;
         let has_ended = matches!(&opened, Err(Failure::Ended(end)) if *end != End::stopped());
@@ -154,9 +159,9 @@ impl Pool {
             return opened;
         }
         log::info!(event = "initialize_first", server = self.config.spec.name.as_str(); "the process ended at `server/discover`; the next one is asked to `initialize` first");
+        *by_initialize = true;
         self.config.initialize_first.store(true, Ordering::Relaxed);
         let again = lookout.open_beside().await;
-        // From now on it is known to have sessions, or nothing is known of it.
         self.config.initialize_first.store(false, Ordering::Relaxed);
         again
     }
@@ -176,6 +181,23 @@ impl Pool {
             }
             Err(failure) => {
                 log::info!(event = "no_sessions", server = self.config.spec.name.as_str(); "a second process was asked to `initialize`, and the server has no sessions: {}", failure.in_full());
+            }
+        }
+    }
+
+    /// Tries whether the program speaks 2026-07-28, too: that one process ended at `server/discover` may
+    /// have been an accident, and what is found out holds for good.
+    async fn try_stateless(&self, patience: Duration) {
+        let server = self.of_nobody(Opening::OfCaller(handshake::nobody()));
+        let opened = timeout(patience, server.open()).await;
+        match opened.unwrap_or(Err(Failure::NoHello(patience))) {
+            Ok(open) => {
+                self.config.learn(RevisionFamily::Stateless);
+                server.retire();
+                let _ = timeout(MAKE_ROOM, open.connection.ended()).await;
+            }
+            Err(failure) => {
+                log::info!(event = "only_sessions", server = self.config.spec.name.as_str(); "another process was asked `server/discover`, and the server has sessions alone: {}", failure.in_full());
             }
         }
     }

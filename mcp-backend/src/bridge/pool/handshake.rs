@@ -118,65 +118,68 @@ async fn find_out(
     connection: &Arc<Connection>,
 ) -> Result<HandshakeResult, Failure> {
     let mut discover = ask(config, connection, discover(&nobody())).await?;
-    let mut discovering = pin!(async { discovered(&discover.answer().await) });
-    let first = match timeout(PROBE, &mut discovering).await {
-        Ok(Some(hello)) => return learn(config, hello?),
-        Ok(None) => None,
-        Err(_) => Some(discovering),
-    };
-    let Some(mut discovering) = first else {
-        return by_initialize(config, connection).await;
-    };
+    let mut discovering = pin!(async { Discovery::from_answer(&discover.answer().await) });
+    let first = timeout(PROBE, &mut discovering).await;
+    if let Ok(Discovery::Stateless(hello)) = first {
+        return learn(config, hello?);
+    }
     let mut asked = ask(config, connection, initialize()).await?;
-    let (session, stateless) = tokio::select! {
+    if let Ok(discovery) = first {
+        let session = initialized(&mut asked).await;
+        return learn_session(config, connection, &discovery, session);
+    }
+    let (session, discovery) = tokio::select! {
         biased;
         session = initialized(&mut asked) => {
-            let stateless = match session {
+            let discovery = match session {
                 Ok(_) => discovering.now_or_never(),
                 Err(_) => timeout(PROBE, discovering).await.ok(),
             };
-            (session, stateless.flatten())
+            (session, discovery.unwrap_or(Discovery::Unclear))
         }
-        stateless = &mut discovering => {
-            let session = match stateless {
-                None => initialized(&mut asked).await,
-                Some(_) => timeout(PROBE, initialized(&mut asked))
+        discovery = &mut discovering => {
+            let session = match discovery {
+                Discovery::Stateless(_) => timeout(PROBE, initialized(&mut asked))
                     .await
                     .unwrap_or(Err(Failure::NoHello(PROBE))),
+                _ => initialized(&mut asked).await,
             };
-            (session, stateless)
+            (session, discovery)
         }
     };
-    match (session, stateless) {
-        (Ok(session), Some(Ok(stateless))) => {
+    match (session, discovery) {
+        (Ok(session), Discovery::Stateless(Ok(stateless))) => {
             learn(config, stateless)?;
             learn(config, session)
         }
-        (Err(_), Some(stateless)) => learn(config, stateless?),
-        (session, _) => learn_session(config, connection, session),
+        (Err(_), Discovery::Stateless(stateless)) => learn(config, stateless?),
+        (session, discovery) => learn_session(config, connection, &discovery, session),
     }
 }
 
-/// Asks a process of a program that does not know `server/discover`.
+/// Asks a process of a program that may not know `server/discover`: an earlier one ended at it. Why is not
+/// known, so a refusal teaches nothing.
 async fn by_initialize(
     config: &SharedConfig,
     connection: &Arc<Connection>,
 ) -> Result<HandshakeResult, Failure> {
     let mut asked = ask(config, connection, initialize()).await?;
-    learn_session(config, connection, initialized(&mut asked).await)
+    learn(config, initialized(&mut asked).await?)
 }
 
-/// Takes note of what a program said to `initialize` that does not know `server/discover`. One that
-/// refuses in words of its own, and goes on, refuses who asks: it has sessions.
+/// Takes note of what a process said to `initialize`. One that has said that it does not know
+/// `server/discover`, refuses in words of its own, and goes on, refuses who asks: it has sessions.
 fn learn_session(
     config: &SharedConfig,
     connection: &Connection,
+    discovery: &Discovery,
     said: Result<HandshakeResult, Failure>,
 ) -> Result<HandshakeResult, Failure> {
     if let Err(Failure::Refused(error)) = &said
+        && matches!(discovery, Discovery::Refused)
         && !matches!(
             error.code(),
-            code::METHOD_NOT_FOUND | code::UNSUPPORTED_VERSION
+            code::METHOD_NOT_FOUND | code::UNSUPPORTED_VERSION | code::INTERNAL
         )
         && connection.how_it_ended().is_none()
     {
@@ -241,38 +244,58 @@ async fn by_discover(
         .await?
         .answer()
         .await;
-    discovered(&answer).unwrap_or_else(|| {
-        Err(match answer.failure() {
+    match Discovery::from_answer(&answer) {
+        Discovery::Stateless(hello) => hello,
+        Discovery::Refused | Discovery::Unclear => Err(match answer.failure() {
             Some(error) => Failure::Refused(error),
             None => Failure::NotStarted(format!("it no longer speaks {STATELESS}")),
-        })
-    })
+        }),
+    }
 }
 
-/// What the answer to `server/discover` says of the server; `None` if it says that it knows no
-/// such thing, which is for `initialize` to find out.
-fn discovered(answer: &Message) -> Option<Result<HandshakeResult, Failure>> {
-    if let Some(error) = answer.failure() {
-        // A stateless server of another revision: `initialize` would be wrong, and so are we.
-        let is_stateless = error.code() == code::UNSUPPORTED_VERSION;
-        let speaks_sessions = error.data().is_some_and(|data| {
-            let supported: Vec<String> = data.read("supported").unwrap_or_default();
-            supported
-                .iter()
-                .any(|version| is_stateful_revision(version))
-        });
-        return (is_stateless && !speaks_sessions).then_some(Err(Failure::Refused(error)));
+/// What came of `server/discover`.
+enum Discovery {
+    /// The server has no sessions, be it of our revision or of another.
+    Stateless(Result<HandshakeResult, Failure>),
+    /// It knows no such thing: whether it has sessions is for `initialize` to find out.
+    Refused,
+    /// No answer, or one that another process may not give: a fault of the moment explains it, too.
+    Unclear,
+}
+
+/// What a server says for want of a better code. JSON-RPC leaves it to each what that is.
+const SERVER_ERROR: i64 = -32000;
+
+impl Discovery {
+    fn from_answer(answer: &Message) -> Self {
+        if let Some(error) = answer.failure() {
+            // A stateless server of another revision: `initialize` would be wrong, and so are we.
+            let is_stateless = error.code() == code::UNSUPPORTED_VERSION;
+            let speaks_sessions = error.data().is_some_and(|data| {
+                let supported: Vec<String> = data.read("supported").unwrap_or_default();
+                supported
+                    .iter()
+                    .any(|version| is_stateful_revision(version))
+            });
+            return match error.code() {
+                _ if is_stateless && !speaks_sessions => {
+                    Self::Stateless(Err(Failure::Refused(error)))
+                }
+                code::INTERNAL | SERVER_ERROR => Self::Unclear,
+                _ => Self::Refused,
+            };
+        }
+        let result = answer.outcome().unwrap_or_default();
+        let versions: Vec<String> = result.read("supportedVersions").unwrap_or_default();
+        match versions.iter().any(|version| version == STATELESS) {
+            true => Self::Stateless(Ok(HandshakeResult::Stateless(result))),
+            false => Self::Unclear,
+        }
     }
-    let result = answer.outcome()?;
-    let versions: Vec<String> = result.read("supportedVersions")?;
-    versions
-        .iter()
-        .any(|version| version == STATELESS)
-        .then_some(Ok(HandshakeResult::Stateless(result)))
 }
 
 /// The caller on whose behalf a process for several is said hello to: one that can do nothing.
-fn nobody() -> Caller {
+pub(crate) fn nobody() -> Caller {
     let info = Object::new()
         .with("name", "mcp-backend bridge")
         .with("version", env!("CARGO_PKG_VERSION"));

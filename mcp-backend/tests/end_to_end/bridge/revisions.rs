@@ -111,13 +111,78 @@ fn all_share_one_process_where_that_is_asked_for() {
 /// As those made with older Rust SDKs do.
 #[test]
 fn a_server_that_ends_at_a_first_message_other_than_initialize_is_served() {
-    for (options, processes) in [(&[][..], 4), (&["--process", "shared"], 2)] {
+    // One more is asked whether the end was an accident.
+    for (options, processes) in [(&[][..], 5), (&["--process", "shared"], 2)] {
         let bridge = Bridge::start_with("strict", options);
         uses(&mut session(&bridge));
         refuses_stateless(&bridge);
         uses(&mut session(&bridge));
         assert_eq!(bridge.events("initialize_first").len(), 1);
         assert_eq!(bridge.events("process_started").len(), processes);
+    }
+}
+
+/// A server whose first starts fail, so many.
+struct Failing {
+    bridge: Bridge,
+    _folder: tempfile::TempDir,
+}
+
+impl Failing {
+    fn start(mode: &str, options: &[&str], failures: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let starts = folder.path().join("starts");
+        let starts = starts.to_str().expect("UTF-8");
+        let server = ["python3", SERVER, mode, starts, &failures.to_string()];
+        Self {
+            bridge: Bridge::spawn(command(), options, &server),
+            _folder: folder,
+        }
+    }
+
+    /// Waits until a client without sessions is answered.
+    fn await_stateless(&self) {
+        eventually("an answer", || {
+            let answer = stateless(&self.bridge).ask("server/discover", json!({}));
+            answer["result"].is_object().then_some(())
+        });
+    }
+}
+
+/// Its end at `server/discover` says nothing of what it speaks, and what it then says to `initialize`
+/// neither.
+#[test]
+fn a_server_that_ends_once_is_served_in_all_that_it_speaks() {
+    for mode in ["stateless", "either", "first"] {
+        let server = Failing::start(mode, &[], 1);
+        server.await_stateless();
+        uses(&mut stateless(&server.bridge));
+        match mode {
+            "stateless" => refuses_sessions(&server.bridge),
+            _ => uses(&mut session(&server.bridge)),
+        }
+    }
+    let shared = Failing::start("stateless", &["--process", "shared"], 1);
+    shared.await_stateless();
+    uses(&mut stateless(&shared.bridge));
+}
+
+/// A fault of the moment is no answer to what it speaks.
+#[test]
+fn a_server_that_answers_with_a_fault_at_first_is_served() {
+    for code in [-32603, -32000] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let there = folder.path().join("there");
+        let script = format!(
+            "import json, os, runpy, sys\nif not os.path.exists({there:?}):\n    for line in sys.stdin:\n        id = json.loads(line).get('id')\n        print(json.dumps({{'jsonrpc': '2.0', 'id': id, 'error': {{'code': {code}, 'message': 'later'}}}}), flush=True)\n    sys.exit()\nsys.argv = ['s', 'stateless']\nrunpy.run_path({SERVER:?})"
+        );
+        let bridge = Bridge::spawn(command(), &[], &["python3", "-c", &script]);
+        let refused = stateless(&bridge).answer("server/discover", json!({}));
+        let error = mcp::message(&refused)["error"].clone();
+        assert_eq!(error["message"], "later", "{refused:?}");
+        std::fs::write(&there, "").expect("a file");
+        uses(&mut stateless(&bridge));
+        refuses_sessions(&bridge);
     }
 }
 

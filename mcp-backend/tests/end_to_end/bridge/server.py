@@ -9,6 +9,7 @@ Its first argument is how it behaves:
   picky       as `sessions`, but refuses clients that it does not know
   silent      reads and never answers
   exit        ends at once
+With two more arguments, a file and a number, its first starts fail, so many: the file counts them.
 A tool call runs in a thread of its own, so that several can be under way.
 """
 
@@ -181,6 +182,13 @@ def request(id, method, params):
         return send(id=id, result={})
     send(id=id, error={"code": -32601, "message": "Method not found"})
 
+
+if len(sys.argv) > 2:
+    with open(sys.argv[2], "a") as starts:
+        starts.write(".")
+    if os.path.getsize(sys.argv[2]) <= int(sys.argv[3]):
+        sys.stderr.write("the database is away\n")
+        sys.exit(5)
 
 if mode == "exit":
     sys.stderr.write("I can't go on\n")
