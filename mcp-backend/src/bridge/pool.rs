@@ -150,19 +150,25 @@ impl Pool {
 
     /// The process that finds out. Some programs, such as those made with older Rust SDKs, end at a first
     /// message that is not `initialize`, and are started again with it: `by_initialize`. Others had an
-    /// accident.
+    /// accident, so that the two ways take turns until a process answers.
     async fn open_first(&self, by_initialize: &mut bool) -> Result<Open, Failure> {
         let lookout = self.lookout();
+        let initialize_first = &self.config.initialize_first;
+        *by_initialize = initialize_first.load(Ordering::Relaxed);
         let opened = lookout.open_beside().await;
+        if is_put_off(&opened) {
+            return opened;
+        }
+        initialize_first.store(false, Ordering::Relaxed);
         let has_ended = matches!(&opened, Err(Failure::Ended(end)) if *end != End::stopped());
-        if !has_ended || !self.config.families().is_empty() {
+        if *by_initialize || !has_ended || !self.config.families().is_empty() {
             return opened;
         }
         log::info!(event = "initialize_first", server = self.config.spec.name.as_str(); "the process ended at `server/discover`; the next one is asked to `initialize` first");
         *by_initialize = true;
-        self.config.initialize_first.store(true, Ordering::Relaxed);
+        initialize_first.store(true, Ordering::Relaxed);
         let again = lookout.open_beside().await;
-        self.config.initialize_first.store(false, Ordering::Relaxed);
+        initialize_first.store(is_put_off(&again), Ordering::Relaxed);
         again
     }
 
@@ -433,4 +439,9 @@ impl Pool {
             server.retire();
         }
     }
+}
+
+/// Whether a start was only put off: no process was asked anything.
+fn is_put_off(opened: &Result<Open, Failure>) -> bool {
+    matches!(opened, Err(Failure::Resting { .. } | Failure::Full(..)))
 }

@@ -140,6 +140,14 @@ impl Failing {
         }
     }
 
+    /// Waits until a client with sessions gets one.
+    fn await_session(&self) {
+        eventually("a session", || {
+            let answer = mcp::post(self.bridge.address, &[], &mcp::initialize("2025-11-25"));
+            answer.header("mcp-session-id").map(|_| ())
+        });
+    }
+
     /// Waits until a client without sessions is answered.
     fn await_stateless(&self) {
         eventually("an answer", || {
@@ -165,6 +173,15 @@ fn a_server_that_ends_once_is_served_in_all_that_it_speaks() {
     let shared = Failing::start("stateless", &["--process", "shared"], 1);
     shared.await_stateless();
     uses(&mut stateless(&shared.bridge));
+}
+
+/// The pause between two starts, which grows, does not take the turn of `initialize` away.
+#[test]
+fn a_server_that_ends_at_server_discover_and_is_away_at_first_is_served() {
+    let server = Failing::start("strict", &[], 4);
+    server.await_session();
+    uses(&mut session(&server.bridge));
+    refuses_stateless(&server.bridge);
 }
 
 /// A fault of the moment is no answer to what it speaks.
