@@ -313,6 +313,10 @@ impl Pool {
             Ok(open) => {
                 log::info!(event = "server_answers", server = name; "the server answers: {}", open.hello)
             }
+            // It answers, and may know other clients.
+            Err(failure @ Failure::Refused(_)) if self.known_families().is_some() => {
+                log::info!(event = "server_refuses_the_bridge", server = name; "{}, which says nothing about other clients", failure.in_full())
+            }
             Err(failure) => {
                 log::error!(event = "server_does_not_answer", server = name; "{}", failure.in_full())
             }

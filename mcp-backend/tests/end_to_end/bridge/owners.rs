@@ -266,6 +266,15 @@ fn a_server_that_refuses_the_bridge_is_looked_at_by_the_gateway_itself() {
 }
 
 #[test]
+fn a_server_that_refuses_the_bridge_is_no_fault() {
+    let bridge = Bridge::start_with("picky", &["--warm-up"]);
+    eventually("the refusal to be told", || {
+        (bridge.events("server_refuses_the_bridge").len() == 1).then_some(())
+    });
+    assert!(bridge.events("server_does_not_answer").is_empty());
+}
+
+#[test]
 fn a_program_that_ends_at_once_is_told_in_full_to_the_operator_alone() {
     let script = "import sys; print('first', file=sys.stderr); print('no key: s3cret', file=sys.stderr); sys.exit(9)";
     let bridge = Bridge::spawn(command(), &["--warm-up"], &["python3", "-c", script]);
