@@ -185,6 +185,27 @@ async fn who_would_gain_is_told_of_what_the_old_policy_refused() -> Result<()> {
     Ok(())
 }
 
+/// Each resource that it names is judged as one of `resources/subscribe`, too; the log has none of them.
+#[tokio::test]
+async fn what_a_subscription_named_is_not_guessed() -> Result<()> {
+    let listen = json!({"notifications": {"resourceSubscriptions": ["test://a"]}});
+    let calls = [message(1, "subscriptions/listen", &listen)];
+    let fixture = fixture("", &calls).await?;
+    let file = fixture.gateway.folder().join("new.biscuit");
+    for (policy, undecided) in [
+        ("allow if true;\n", vec![]),
+        (
+            "deny if method(\"resources/subscribe\");\nallow if true;\n",
+            row("subscriptions/listen", 1),
+        ),
+    ] {
+        std::fs::write(&file, policy)?;
+        let (_, report) = dry_run(&fixture, &file.display().to_string(), 1).await?;
+        assert_eq!(rows(&report, "undecided"), undecided, "{report:#}");
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn a_policy_is_checked_with_every_fault_in_its_place() -> Result<()> {
     let folder = tempfile::tempdir()?;

@@ -175,6 +175,66 @@ async fn what_a_stateless_client_says_within_a_request_is_decided_by_the_policy(
     Ok(())
 }
 
+/// What the audit log says of the calls of a method.
+async fn audited(gateway: &Gateway, method: &str) -> Result<Vec<String>> {
+    // Calls and refusals are on disk within 200 ms.
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let config = gateway.folder().join("gateway.toml").display().to_string();
+    let words = ["audit", "export", "--config", &config, "--event", "call"];
+    let (code, out, errors) = program::run(&program::binary("gateway"), &words, "").await?;
+    ensure!(code == 0, "{errors}");
+    let mut outcomes = Vec::new();
+    for line in out.lines() {
+        let record: Value = serde_json::from_str(line)?;
+        if record["method"] == method {
+            outcomes.push(record["outcome"].as_str().unwrap_or_default().to_owned());
+        }
+    }
+    Ok(outcomes)
+}
+
+#[tokio::test]
+async fn a_resource_that_a_subscription_names_is_judged_under_both_methods() -> Result<()> {
+    type Script = fn(&Recorded) -> Answer;
+    let scripts: [(&str, Script); 2] = [
+        ("2026-07-28", scripted_revisions::stateless),
+        ("2025", sessions),
+    ];
+    for (families, script) in scripts {
+        for denied in [
+            "deny if method(\"resources/subscribe\"), uri(\"test://secret\");\n",
+            "deny if method(\"subscriptions/listen\"), uri(\"test://secret\");\n",
+        ] {
+            let policy = format!("{denied}allow if true;\n");
+            let mut ruled = Ruled::start(families, &policy, script).await?;
+            let of = |uris: Value| json!({"notifications": {"resourceSubscriptions": uris}});
+            let secret = of(json!(["test://a", "test://secret"]));
+            let refused = http::send(ruled.modern("subscriptions/listen", &secret, None)).await?;
+            let error = refused.json()["error"].clone();
+            assert_eq!(error["data"]["reason"], "policy_denied", "{}", refused.text);
+            for method in ["subscriptions/listen", "resources/subscribe"] {
+                assert!(
+                    ruled.backend.marked(method).is_empty(),
+                    "{families} {method}"
+                );
+            }
+            let outcomes = audited(&ruled.gateway, "subscriptions/listen").await?;
+            assert_eq!(outcomes.len(), 1, "{families} {outcomes:?}");
+            assert_ne!(outcomes, ["allowed"], "{families}");
+            let open = of(json!(["test://a"]));
+            EventStream::open(ruled.modern("subscriptions/listen", &open, None)).await?;
+            // Whether it names any matters where the policy speaks of the method alone.
+            ruled.rule(REFUSES_PARTS).await?;
+            let refused = http::send(ruled.modern("subscriptions/listen", &open, None)).await?;
+            let error = refused.json()["error"].clone();
+            assert_eq!(error["data"]["reason"], "policy_denied", "{}", refused.text);
+            let tools = json!({"notifications": {"toolsListChanged": true}});
+            EventStream::open(ruled.modern("subscriptions/listen", &tools, None)).await?;
+        }
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_a_session_has_said_is_said_again_as_long_as_the_policy_allows_it() -> Result<()> {
     let script = scripted_revisions::stateless;

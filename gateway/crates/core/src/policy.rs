@@ -20,7 +20,7 @@ pub use self::confirmed_token::{
 };
 pub use self::decide::{Delegation, Permit, Refused, decide, needs_approval};
 pub use self::handle::PolicyHandle;
-pub use self::input::{DecisionInput, Question};
+pub use self::input::{DecisionInput, Question, SUBSCRIBE};
 pub use self::refusal::Refusal;
 pub use self::scopes::{
     Coverage, Operation, Pattern, ScopeFault, ScopeRule, ScopeTable, ScopedTools, Scopes,

@@ -30,7 +30,9 @@ use super::watchdog::RequestWatchdog;
 use super::{policy_input, tool_states};
 use gateway_core::clock::Clock;
 use gateway_core::policy::rules::{RequestedAction, Rules};
-use gateway_core::policy::{self, AccessToken, DecisionInput, Permit, Question, Refused};
+use gateway_core::policy::{
+    self, AccessToken, DecisionInput, Permit, Question, Refused, SUBSCRIBE,
+};
 use gateway_upstream::Catalogue;
 use mcp_protocol::arguments::Paths;
 use mcp_protocol::calls::{self, Call};
@@ -230,12 +232,6 @@ async fn read_calls(
     let is_stateless = request.is_stateless;
     let body = request.read_body(head, body, keep)?;
     let mut calls = body.calls();
-    if rules
-        .as_ref()
-        .is_some_and(|rules| rules.asks_for_resources())
-    {
-        name_resources(&mut calls, &body.messages)?;
-    }
     let names = names(&state.sessions, destination, token, route.route());
     names.restore(body, &mut calls);
     if let [call] = calls.as_mut_slice()
@@ -243,6 +239,12 @@ async fn read_calls(
         && !token.may_use(&call.method)
     {
         names.listen_to_tools(body, call, token);
+    }
+    let asks_for_resources = |rules: &Arc<Rules>| rules.asks_for_resources();
+    if calls.iter().any(Call::listens)
+        && (rules.as_ref().is_some_and(asks_for_resources) || !token.is_good_for(SUBSCRIBE))
+    {
+        name_resources(&mut calls, &body.messages)?;
     }
     let mirrored_name = is_stateless
         .then(|| names.restored_header(head.mirror().name))
@@ -352,7 +354,7 @@ fn expect_answers(tasks: &Tasks, request: &ConfirmedRequest, calls: &[Call]) {
     }
 }
 
-/// Writes down what a subscription names, for a policy that asks about resources.
+/// Writes down what a subscription names, for a policy or token to which that matters.
 fn name_resources(calls: &mut [Call], messages: &Body) -> Result<(), Rejection> {
     for (call, message) in calls.iter_mut().zip(messages.messages()) {
         let named = calls::resources_of(message);

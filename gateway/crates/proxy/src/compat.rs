@@ -43,8 +43,8 @@
 //! | two questions of a backend at once, in one call of a stateless client | asked one after the other |
 //! | a `requestState` after a restart, after 10 minutes, or with other parameters than the call had | -32602 |
 //! | `GET` for a stateless backend that never speaks unasked | 405 |
-//! | a resource in `subscriptions/listen`, where the policy refuses `resources/subscribe` of it | the whole request is refused, as that one would be |
-//! | a level of log messages, where the policy refuses `logging/setLevel` | the backend is not told |
+//! | a resource in `subscriptions/listen`, where policy or token refuses `resources/subscribe` of it | the whole request is refused, as that one would be |
+//! | a level of log messages, where policy or token refuses `logging/setLevel` | the backend is not told |
 //! | a version later than 2026-07-28 | -32022 with the one that is spoken |
 //! | capabilities of a client larger than a session id has room for (3 KiB) | 400 |
 //!

@@ -10,6 +10,7 @@ use crate::config::Config;
 use gateway_core::access_token::Approval;
 use gateway_core::audit::{Line, Sent, is_cut};
 use gateway_core::clock::Timestamp;
+use gateway_core::policy::SUBSCRIBE;
 use gateway_core::policy::rules::{RequestedAction, Rules, Surroundings};
 use gateway_core::protocol::scope::Scope;
 use gateway_core::reason::Reason;
@@ -75,9 +76,18 @@ pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<Judge
         return undecided("not in the log: the whole method");
     }
     let unknown = recorded.unknown(sent);
-    let decision = recorded.ask(rules, config, sent, &unknown);
+    let ask = |method: &str| recorded.ask(rules, config, sent, &unknown, method);
+    let decision = ask(line.text("method").unwrap_or_default()).filter(|decision| {
+        // Each resource that it names is judged as both, and whether it names any is not in the log.
+        !recorded.is_subscription()
+            || !decision.is_allowed()
+            || ask(SUBSCRIBE).is_some_and(|decision| decision.is_allowed())
+    });
     let Some(decision) = decision else {
-        let missing = rules.asks_for(&unknown).join(", ");
+        let mut missing = rules.asks_for(&unknown).join(", ");
+        if missing.is_empty() && recorded.is_subscription() {
+            missing.push_str("uri");
+        }
         let why = format!("not in the log: {missing}");
         return Some(Judged::Changed(Change::Undecided, who, why));
     };
@@ -179,6 +189,10 @@ impl<'l> Recorded<'l> {
         self.line.text("method") == Some("tools/call")
     }
 
+    fn is_subscription(&self) -> bool {
+        self.line.text("method") == Some("subscriptions/listen")
+    }
+
     /// The names of the facts that the log does not hold.
     fn unknown(&self, sent: Sent) -> BTreeSet<&'static str> {
         let mut unknown = BTreeSet::new();
@@ -188,7 +202,7 @@ impl<'l> Recorded<'l> {
         if self.is_cut("name") {
             unknown.extend(["tool", "prompt", "uri"]);
         }
-        if self.line.text("method") == Some("subscriptions/listen") {
+        if self.is_subscription() {
             unknown.insert("uri");
         }
         if self.is_cut("client") {
@@ -238,6 +252,7 @@ impl<'l> Recorded<'l> {
         config: &Config,
         sent: Sent,
         unknown: &BTreeSet<&str>,
+        method: &str,
     ) -> Option<gateway_core::policy::rules::Decision> {
         let text = |name: &str| self.line.text(name).unwrap_or_default();
         let backend = text("backend");
@@ -267,7 +282,7 @@ impl<'l> Recorded<'l> {
         let call = Call {
             method: match sent {
                 Sent::Response => String::new(),
-                _ => text("method").to_owned(),
+                _ => method.to_owned(),
             },
             name: self.line.text("name").map(str::to_owned),
             id: (sent != Sent::Notification).then_some(Id::Number(1)),

@@ -8,7 +8,7 @@ pub use self::delegation::Delegation;
 
 use super::confirmed_token::AccessToken;
 use super::harmless::is_harmless;
-use super::input::{DecisionInput, Question};
+use super::input::{DecisionInput, Question, SUBSCRIBE};
 use super::refusal::Refusal;
 use super::rules::Statement;
 use super::scopes::{Coverage, Operation};
@@ -160,10 +160,31 @@ fn judge(token: &AccessToken, call: &Call, input: DecisionInput<'_>) -> Result<(
             }
             decided
         }
-        None => decide_method(token, call).or_else(|refusal| match &call.belongs_to {
+        None => decide_methods(token, call).or_else(|refusal| match &call.belongs_to {
             Some(Belonging::Tool(tool)) if concerns_allowed(token, tool, input) => Ok(()),
             _ => Err(refusal),
         }),
+    }
+}
+
+/// Whether the token covers a call as its own method, and as what older revisions say for the resources
+/// that it names.
+fn decide_methods(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
+    let own = decide_method(token, call);
+    if call.resources.is_empty() {
+        return own;
+    }
+    let older = decide_method(token, &Call::named(SUBSCRIBE));
+    match (own, older) {
+        (Err(Refusal::Scope(needed)), Err(Refusal::Scope(more))) => {
+            Err(Refusal::Scope(needed.union(&more)))
+        }
+        // The answer is to what the client has asked.
+        (Ok(()) | Err(Refusal::Scope(_)), Err(Refusal::Method(_))) => {
+            Err(Refusal::Method(call.method.clone()))
+        }
+        (Ok(()), older) => older,
+        (own, _) => own,
     }
 }
 
@@ -276,6 +297,11 @@ fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
 }
 
 impl AccessToken {
+    /// Whether it is good for a method as it is.
+    pub fn is_good_for(&self, method: &str) -> bool {
+        decide_method(self, &Call::named(method)).is_ok()
+    }
+
     /// Whether a method is left to it, or to one with more scope: what is not is not announced to
     /// its holder either.
     pub fn may_use(&self, method: &str) -> bool {

@@ -10,6 +10,10 @@ use crate::grants::{NotAllowed, ToolState};
 use mcp_protocol::calls::Call;
 use mcp_protocol::tool_definition::Labels;
 
+/// By which older revisions subscribe to a resource. What 2026-07-28 says in one `subscriptions/listen` is
+/// judged as both, before a backend of either.
+pub const SUBSCRIBE: &str = "resources/subscribe";
+
 /// What a decision needs to know besides token and calls.
 #[derive(Clone, Copy, Debug)]
 pub struct DecisionInput<'a> {
@@ -79,12 +83,19 @@ impl Question<'_> {
         let mut decision = None;
         // Each resource that it names for itself: what covers one covers no other.
         for uri in &call.resources {
-            let name = Some(uri.as_str());
-            let about = self.ask(token, &RequestedAction { name, ..asked });
-            if !about.is_allowed() {
-                return Ok(about);
+            for method in [SUBSCRIBE, asked.method] {
+                let name = Some(uri.as_str());
+                let named = RequestedAction {
+                    method,
+                    name,
+                    ..asked
+                };
+                let about = self.ask(token, &named);
+                if !about.is_allowed() {
+                    return Ok(about);
+                }
+                decision = Some(about);
             }
-            decision = Some(about);
         }
         Ok(decision.unwrap_or_else(|| self.ask(token, &asked)))
     }

@@ -123,9 +123,10 @@ impl Rules {
         self.uses.contains("argument") || self.uses.contains("argument_type")
     }
 
-    /// Whether it asks about resources.
+    /// Whether it may matter to it which resources a subscription names: it asks about resources, or about
+    /// the methods that each is judged under.
     pub fn asks_for_resources(&self) -> bool {
-        self.uses.contains("uri")
+        self.uses.contains("uri") || self.uses.contains("method")
     }
 
     /// Whether it asks what tools say about their effects.

@@ -430,6 +430,42 @@ fn a_token_narrowed_in_its_operations_can_use_no_method_of_unknown_effect() {
 }
 
 #[test]
+fn what_a_subscription_names_must_be_covered_in_the_words_of_every_revision() {
+    let rule = |name: &str, method: &str| ScopeRule {
+        methods: vec![Pattern::parse(method).unwrap()],
+        ..ScopeRule::named(name, name)
+    };
+    let rules = [
+        rule("listen", "subscriptions/listen"),
+        rule("subscribe", "resources/subscribe"),
+        rule("prompt", "prompts/get"),
+    ];
+    let table = ScopeTable::new(&rules, ["notes"]).unwrap();
+    let resource = resource();
+    let audience = Audience {
+        scopes: table.at("notes"),
+        ..at(&resource)
+    };
+    let decided = |scope: &str, resources: &[&str]| {
+        let token = verified(scope, Tools::All);
+        let token = AccessToken::confirm(token, audience, GOOD, ISSUED).unwrap();
+        let listen = Call {
+            resources: resources.iter().map(|&uri| uri.to_owned()).collect(),
+            ..Call::named("subscriptions/listen")
+        };
+        decide(token, vec![listen]).map(|_| ())
+    };
+    assert_eq!(decided("listen", &[]), Ok(()));
+    // One challenge names all that it needs.
+    let needed = Err(Refusal::Scope(Scope::parse("listen subscribe")));
+    assert_eq!(decided("listen", &["file:///a"]), needed);
+    assert_eq!(decided("subscribe", &["file:///a"]), needed);
+    let needed = Err(Refusal::Scope(Scope::parse("listen prompt subscribe")));
+    assert_eq!(decided("prompt", &["file:///a"]), needed);
+    assert_eq!(decided("listen subscribe", &["file:///a"]), Ok(()));
+}
+
+#[test]
 fn a_backend_that_can_not_be_asked_says_nothing_definite_of_its_tools() {
     let reading = ScopeRule {
         tools: ScopedTools::ReadOnly,

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use gateway_core::policy::Refused;
 use mcp_protocol::to_stateful::{self, Caller, Filter, Passing};
 use mcp_protocol::{Id, Kind, Message, Object, RpcError, meta};
 use pingora::protocols::http::ServerSession;
@@ -17,7 +16,6 @@ use super::stateless_client::server_of;
 use super::translator::Translator;
 use super::upstream_client::UpstreamClient;
 use super::upstream_session::{UpstreamSession, called};
-use crate::mcp_error::{Delivery, RefusedCall};
 use crate::proxy_error::ProxyError;
 use crate::rejection::Rejection;
 
@@ -35,9 +33,6 @@ impl Translator {
         let id = message.id().unwrap_or_else(|| Id::number(0));
         let asked =
             Filter::from_message(message).map(|filter| filter.granted(&server.capabilities));
-        if let Ok(granted) = &asked {
-            may_subscribe(downstream, &upstream, &granted.updates)?;
-        }
         let accepted = asked.and_then(|granted| {
             let held = HeldSubscriptions::new(&upstream_session, &granted.updates)?;
             Ok((granted, held))
@@ -99,30 +94,6 @@ impl Translator {
             .stream(session, responses, None, Some(&ended))
             .await
     }
-}
-
-/// Whether the policy lets the client subscribe to these resources in the words of the backend: the
-/// request is judged as a whole.
-fn may_subscribe(
-    downstream: &Downstream<'_>,
-    upstream: &UpstreamClient,
-    uris: &[String],
-) -> Result<(), Rejection> {
-    for uri in uris {
-        upstream.may_subscribe(uri).map_err(|refused| {
-            Rejection::Refused(Box::new(RefusedCall {
-                // The answer is to what the client has asked.
-                refused: Refused {
-                    calls: downstream.calls.clone(),
-                    ..refused
-                },
-                is_batch: false,
-                is_stateless: true,
-                delivery: Delivery::Response,
-            }))
-        })?;
-    }
-    Ok(())
 }
 
 /// The resources that one stream holds, for as long as it is open.

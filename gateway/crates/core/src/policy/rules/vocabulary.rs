@@ -135,7 +135,7 @@ pub(super) const STATED: &[Stated] = &[
     steady(
         "uri",
         &[Holds::Text("URI")],
-        "The resource that is read, subscribed to or unsubscribed from (`resources/*`, and `subscriptions/listen`, which is asked about once for each resource that it names).",
+        "The resource that is read, subscribed to or unsubscribed from (`resources/*`, and `subscriptions/listen`, which is asked about for each resource that it names).",
     ),
     steady(
         "read_only",
