@@ -87,7 +87,7 @@ impl RevocationWaiters {
         }
     }
 
-    /// WaitKeys whoever waits under what was revoked.
+    /// Wakes whoever waits under what was revoked.
     pub(super) fn wake(&self, revoked: &Revoked) {
         match revoked {
             Revoked::Grant(grant) => self.slot(&self.grants, grant).notify_waiters(),

@@ -232,8 +232,8 @@ impl Catalogue {
             .await
     }
 
-    /// How a tool stands at the backend `name` for a person. CachedState from the last answer and from
-    /// lists that passed by; asked, and waited for, only where nothing is known or it is too old.
+    /// How a tool stands at the backend `name` for a person. Known from the last answer and from lists
+    /// that passed by; asked, and waited for, only where nothing is known or it is too old.
     pub async fn current(self: &Arc<Self>, name: &str, user: &str, tool: &str) -> ToolState {
         match self.known.state(name, user, tool) {
             CachedState::Fresh(current) => current,
