@@ -472,11 +472,7 @@ async fn a_backend_with_a_silent_stream_of_its_own_has_it_opened_once() -> Resul
         let requests = fixture.backend.requests();
         requests.iter().filter(|one| one.method == "GET").count()
     };
-    let deadline = Instant::now() + PATIENCE;
-    while opened() == 0 {
-        ensure!(Instant::now() < deadline, "it was not looked at");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    fixture.backend.await_streams(1, PATIENCE).await?;
     fixture.backend.await_streams(0, PATIENCE).await?;
     // It was opened anew within this time, and again after each pause.
     tokio::time::sleep(Duration::from_secs(2)).await;
