@@ -13,6 +13,9 @@ use crate::sse::EventStream;
 /// The revision the harness speaks.
 pub const REVISION: &str = "2025-11-25";
 
+/// The revision without sessions.
+pub const STATELESS: &str = "2026-07-28";
+
 /// A JSON-RPC request.
 pub fn message(id: u64, method: &str, params: &Value) -> Value {
     json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
@@ -45,6 +48,41 @@ pub fn post(url: &str, token: &str, body: &Value) -> RequestBuilder {
         .header("Content-Type", "application/json")
         .header("MCP-Protocol-Version", REVISION)
         .body(body.to_string())
+}
+
+/// A JSON-RPC request of 2026-07-28: with what its clients say of themselves, where `params` says
+/// nothing else.
+pub fn stateless_message(id: u64, method: &str, params: &Value) -> Value {
+    let mut params = params.clone();
+    for (key, value) in [
+        ("protocolVersion", json!(STATELESS)),
+        ("clientInfo", json!({"name": "modern", "version": "1"})),
+        ("clientCapabilities", json!({"elicitation": {}})),
+    ] {
+        let said = &mut params["_meta"][format!("io.modelcontextprotocol/{key}")];
+        if said.is_null() {
+            *said = value;
+        }
+    }
+    message(id, method, &params)
+}
+
+/// A POST of a message of 2026-07-28, whose headers mirror it, not sent yet.
+pub fn post_stateless(url: &str, token: &str, body: &Value) -> RequestBuilder {
+    let request = http::client()
+        .post(url)
+        .bearer_auth(token)
+        .header("Accept", "application/json, text/event-stream")
+        .header("Content-Type", "application/json")
+        .header("MCP-Protocol-Version", STATELESS)
+        .header("Mcp-Method", body["method"].as_str().unwrap_or_default());
+    let params = &body["params"];
+    let mut names = ["name", "uri", "taskId"].into_iter();
+    match names.find_map(|name| params[name].as_str()) {
+        Some(name) => request.header("Mcp-Name", name),
+        None => request,
+    }
+    .body(body.to_string())
 }
 
 /// POST one message and read the whole answer.

@@ -115,17 +115,8 @@ fn lists(document: &Value, member: &str, word: &str) -> bool {
 
 /// A message of the stateless revision family, as its clients send it.
 async fn modern(fixture: &Fixture, token: &str, method: &str) -> Result<Reply> {
-    let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}});
-    let body = mcp::message(1, method, &json!({"_meta": meta}));
-    let request = http::client()
-        .post(fixture.url("/mcp"))
-        .bearer_auth(token)
-        .header("Accept", "application/json, text/event-stream")
-        .header("Content-Type", "application/json")
-        .header("MCP-Protocol-Version", "2026-07-28")
-        .header("Mcp-Method", method)
-        .body(body.to_string());
-    http::send(request).await
+    let body = mcp::stateless_message(1, method, &json!({}));
+    http::send(mcp::post_stateless(&fixture.url("/mcp"), token, &body)).await
 }
 
 /// A backend of 2025 answers `server/discover` with this; the rest as scripted.

@@ -297,20 +297,8 @@ async fn a_refused_answer_is_declined_across_eras() -> Result<()> {
 fn modern(place: &Place, id: u64, params: &Value) -> RequestBuilder {
     let mut params = params.clone();
     params["name"] = json!("look");
-    params["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "modern", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
-    });
-    http::client()
-        .post(place.gateway.url("/mcp"))
-        .bearer_auth(&place.token)
-        .header("Accept", "application/json, text/event-stream")
-        .header("Content-Type", "application/json")
-        .header("MCP-Protocol-Version", "2026-07-28")
-        .header("Mcp-Method", "tools/call")
-        .header("Mcp-Name", "look")
-        .body(mcp::message(id, "tools/call", &params).to_string())
+    let body = mcp::stateless_message(id, "tools/call", &params);
+    mcp::post_stateless(&place.gateway.url("/mcp"), &place.token, &body)
 }
 
 #[tokio::test]

@@ -412,20 +412,8 @@ async fn a_backend_announces_what_the_token_has_and_lists_of_the_rest_are_empty(
     }
     // And as 2026-07-28 has it.
     let modern = |method: &str| {
-        let meta = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": {"name": "modern", "version": "1"},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        let request = http::client()
-            .post(limited.url())
-            .bearer_auth(&limited.token)
-            .header("Accept", "application/json, text/event-stream")
-            .header("Content-Type", "application/json")
-            .header("MCP-Protocol-Version", "2026-07-28")
-            .header("Mcp-Method", method)
-            .body(message(6, method, &json!({"_meta": meta})).to_string());
-        http::send(request)
+        let body = mcp::stateless_message(6, method, &json!({}));
+        http::send(mcp::post_stateless(&limited.url(), &limited.token, &body))
     };
     let discovered = response(&modern("server/discover").await?)?;
     assert_eq!(discovered["result"]["capabilities"], json!({"tools": {}}));
@@ -686,24 +674,9 @@ async fn a_task_of_the_extension_is_its_clients_and_nobody_elses() -> Result<()>
         let url = limited.url();
         let modern = |token: &str, method: &str, params: Value| {
             let mut params = params;
-            params["_meta"] = json!({
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientInfo": {"name": "modern", "version": "1"},
-                "io.modelcontextprotocol/clientCapabilities": {"extensions": {"io.modelcontextprotocol/tasks": {}}},
-            });
-            let request = http::client()
-                .post(&url)
-                .bearer_auth(token)
-                .header("Accept", "application/json, text/event-stream")
-                .header("Content-Type", "application/json")
-                .header("MCP-Protocol-Version", "2026-07-28")
-                .header("Mcp-Method", method);
-            let name = params["name"].as_str().or(params["taskId"].as_str());
-            let request = match name {
-                Some(name) => request.header("Mcp-Name", name),
-                None => request,
-            };
-            request.body(message(6, method, &params).to_string())
+            params["_meta"]["io.modelcontextprotocol/clientCapabilities"] =
+                json!({"extensions": {"io.modelcontextprotocol/tasks": {}}});
+            mcp::post_stateless(&url, token, &mcp::stateless_message(6, method, &params))
         };
         let ask = async |token: &str, method: &str, params: Value| {
             response(&http::send(modern(token, method, params)).await?)

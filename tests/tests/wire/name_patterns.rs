@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http;
-use tests::mcp::{call, message, response, send};
+use tests::mcp::{self, call, message, response, send};
 use tests::oauth::OAuthClient;
 use tests::recorder::{Answer, Recorder};
 use tests::scripted_mcp;
@@ -187,20 +187,8 @@ async fn a_subscription_is_judged_by_every_resource_that_it_names() -> Result<()
         let client = OAuthClient::register(&gateway.origin(), "A test client").await?;
         let token = client.sign_in(&Owner::alice()).await?;
         let listen = |params: Value| {
-            let mut params = params;
-            params["_meta"] = json!({
-                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-                "io.modelcontextprotocol/clientInfo": {"name": "modern", "version": "1"},
-                "io.modelcontextprotocol/clientCapabilities": {},
-            });
-            http::client()
-                .post(gateway.url("/mcp"))
-                .bearer_auth(&token)
-                .header("Accept", "application/json, text/event-stream")
-                .header("Content-Type", "application/json")
-                .header("MCP-Protocol-Version", "2026-07-28")
-                .header("Mcp-Method", "subscriptions/listen")
-                .body(message(6, "subscriptions/listen", &params).to_string())
+            let body = mcp::stateless_message(6, "subscriptions/listen", &params);
+            mcp::post_stateless(&gateway.url("/mcp"), &token, &body)
         };
         let of = |uris: Value| json!({"notifications": {"resourceSubscriptions": uris}});
         for (params, status) in [

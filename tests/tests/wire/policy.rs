@@ -744,24 +744,9 @@ async fn requests_without_sessions_are_judged_too() -> Result<()> {
     let url = ruled.fixture.url("/new/mcp");
     let token = client.sign_in_for(&ruled.fixture.owner, &url).await?;
     let ask = |method: &'static str, name: &'static str| {
-        let meta = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        let body = message(
-            1,
-            method,
-            &json!({"name": name, "arguments": {}, "_meta": meta}),
-        );
-        let request = http::client()
-            .post(&url)
-            .bearer_auth(&token)
-            .header("Accept", "application/json, text/event-stream")
-            .header("Content-Type", "application/json")
-            .header("MCP-Protocol-Version", "2026-07-28")
-            .header("Mcp-Method", method)
-            .header("Mcp-Name", name)
-            .body(body.to_string());
+        let params = json!({"name": name, "arguments": {}});
+        let body = mcp::stateless_message(1, method, &params);
+        let request = mcp::post_stateless(&url, &token, &body);
         async move { response(&http::send(request).await?) }
     };
     let listed = ask("tools/list", "").await?;

@@ -70,26 +70,11 @@ impl Ruled {
     /// A request of 2026-07-28.
     fn modern(&self, method: &str, params: &Value, level: Option<&str>) -> RequestBuilder {
         let mut params = params.clone();
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": {"name": "modern", "version": "1"},
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
         if let Some(level) = level {
             params["_meta"]["io.modelcontextprotocol/logLevel"] = json!(level);
         }
-        let request = http::client()
-            .post(self.gateway.url("/mcp"))
-            .bearer_auth(&self.token)
-            .header("Accept", "application/json, text/event-stream")
-            .header("Content-Type", "application/json")
-            .header("MCP-Protocol-Version", "2026-07-28")
-            .header("Mcp-Method", method);
-        match params["name"].as_str() {
-            Some(name) => request.header("Mcp-Name", name),
-            None => request,
-        }
-        .body(mcp::message(1, method, &params).to_string())
+        let body = mcp::stateless_message(1, method, &params);
+        mcp::post_stateless(&self.gateway.url("/mcp"), &self.token, &body)
     }
 
     async fn in_session(&self, session: &str, method: &str, params: &Value) -> Result<Reply> {

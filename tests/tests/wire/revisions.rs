@@ -64,20 +64,7 @@ impl Cell {
 
     /// A request of 2026-07-28.
     fn stateless(&self, body: &Value) -> RequestBuilder {
-        let method = body["method"].as_str().unwrap_or_default();
-        let request = http::client()
-            .post(self.gateway.url("/mcp"))
-            .bearer_auth(&self.token)
-            .header("Accept", "application/json, text/event-stream")
-            .header("Content-Type", "application/json")
-            .header("MCP-Protocol-Version", "2026-07-28")
-            .header("Mcp-Method", method);
-        let name = &body["params"]["name"];
-        match name.as_str() {
-            Some(name) => request.header("Mcp-Name", name),
-            None => request,
-        }
-        .body(body.to_string())
+        mcp::post_stateless(&self.gateway.url("/mcp"), &self.token, body)
     }
 
     /// What arrived with this method, but for the gateway's own questions.
@@ -117,13 +104,8 @@ async fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> Result<()> {
 /// A request body of 2026-07-28.
 fn modern(id: u64, method: &str, params: Value) -> Value {
     let mut params = params;
-    params["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "modern", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
-        "progressToken": "mine",
-    });
-    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
+    params["_meta"]["progressToken"] = json!("mine");
+    mcp::stateless_message(id, method, &params)
 }
 
 // --- a client with sessions, a stateless backend ------------------------------------------------

@@ -7,7 +7,7 @@ use tests::browser::{Browser, Form, Page};
 use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::Setup;
 use tests::http::{self, Reply};
-use tests::mcp::{LegacySession, call, message, response, send};
+use tests::mcp::{LegacySession, call, message, post_stateless, response, send, stateless_message};
 use tests::oauth::{Authorization, OAuthClient};
 
 /// `erase` is in a scope of its own that includes reading; `resources/*` in a third; prompts in none.
@@ -258,23 +258,8 @@ async fn the_other_transport_and_the_stateless_revision_are_refused_alike() -> R
     let refused = session.post(&tool("erase")).await?;
     assert_eq!(refused.status, 403, "{}", refused.text);
     assert_eq!(scope_of(refused.header("www-authenticate")), "erase read");
-    let mut body = tool("erase");
-    body["params"]["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    let reply = http::send(
-        http::client()
-            .post(fixture.url("/mcp"))
-            .bearer_auth(reading)
-            .header("Accept", "application/json, text/event-stream")
-            .header("MCP-Protocol-Version", "2026-07-28")
-            .header("Mcp-Method", "tools/call")
-            .header("Mcp-Name", "erase")
-            .json(&body),
-    )
-    .await?;
+    let body = stateless_message(1, "tools/call", &tool("erase")["params"]);
+    let reply = http::send(post_stateless(&fixture.url("/mcp"), reading, &body)).await?;
     assert_eq!(challenged(&fixture, &reply), "erase read");
     assert_eq!(calls(&fixture), Vec::<String>::new());
     Ok(())

@@ -37,27 +37,8 @@ impl OnStdio {
 
     /// A request of 2026-07-28.
     async fn stateless(&self, token: &str, method: &str, params: Value) -> Result<Reply> {
-        let mut params = params;
-        for (name, value) in [
-            ("protocolVersion", json!("2026-07-28")),
-            ("clientInfo", json!({"name": "modern", "version": "1"})),
-            ("clientCapabilities", json!({"elicitation": {}})),
-        ] {
-            params["_meta"][format!("io.modelcontextprotocol/{name}")] = value;
-        }
-        let name = params["name"].as_str().map(str::to_owned);
-        let request = http::client()
-            .post(self.gateway.url("/mcp"))
-            .bearer_auth(token)
-            .header("Accept", "application/json, text/event-stream")
-            .header("Content-Type", "application/json")
-            .header("MCP-Protocol-Version", "2026-07-28")
-            .header("Mcp-Method", method);
-        let request = match name {
-            Some(name) => request.header("Mcp-Name", name),
-            None => request,
-        };
-        http::send(request.body(mcp::message(1, method, &params).to_string())).await
+        let body = mcp::stateless_message(1, method, &params);
+        http::send(mcp::post_stateless(&self.gateway.url("/mcp"), token, &body)).await
     }
 
     async fn in_session(&self, session: &str, body: &Value) -> Result<Value> {

@@ -114,7 +114,8 @@ async fn three_hundred_calls_of_a_stateless_client_share_a_held_session() -> Res
     let token = signed_in(&gateway).await?;
     let mut calls = tokio::task::JoinSet::new();
     for id in 0..300 {
-        let body = modern(id, "tools/call", json!({"name": "look", "arguments": {}}));
+        let body =
+            mcp::stateless_message(id, "tools/call", &json!({"name": "look", "arguments": {}}));
         calls.spawn(http::send(stateless(&gateway, &token, &body)));
     }
     while let Some(reply) = calls.join_next().await {
@@ -223,30 +224,8 @@ async fn large_answers_are_translated_and_too_large_ones_named() -> Result<()> {
     Ok(())
 }
 
-/// A request body of 2026-07-28.
-fn modern(id: u64, method: &str, params: Value) -> Value {
-    let mut params = params;
-    params["_meta"] = json!({
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-        "io.modelcontextprotocol/clientInfo": {"name": "modern", "version": "1"},
-        "io.modelcontextprotocol/clientCapabilities": {},
-    });
-    json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})
-}
-
 fn stateless(gateway: &Gateway, token: &str, body: &Value) -> RequestBuilder {
-    let request = http::client()
-        .post(gateway.url("/mcp"))
-        .bearer_auth(token)
-        .header("Accept", "application/json, text/event-stream")
-        .header("Content-Type", "application/json")
-        .header("MCP-Protocol-Version", "2026-07-28")
-        .header("Mcp-Method", body["method"].as_str().unwrap_or_default());
-    match body["params"]["name"].as_str() {
-        Some(name) => request.header("Mcp-Name", name),
-        None => request,
-    }
-    .body(body.to_string())
+    mcp::post_stateless(&gateway.url("/mcp"), token, body)
 }
 
 /// Two programs of one client id, as those of one metadata document are: one falls back to
@@ -257,7 +236,7 @@ async fn programs_of_one_client_id_do_not_learn_from_each_other() -> Result<()> 
     let client = OAuthClient::register(&gateway.origin(), "Two programs").await?;
     let owner = Owner::alice();
     let (old, new) = (client.sign_in(&owner).await?, client.sign_in(&owner).await?);
-    let discover = modern(1, "server/discover", json!({}));
+    let discover = mcp::stateless_message(1, "server/discover", &json!({}));
     // The first falls back, and again.
     for _ in 0..2 {
         let refused = http::send(stateless(&gateway, &old, &discover)).await?;
@@ -294,7 +273,7 @@ async fn programs_of_one_client_id_share_no_session_with_the_backend() -> Result
     let (gateway, backend) = gateway("2025", scripted_revisions::sessions).await?;
     let client = OAuthClient::register(&gateway.origin(), "Two programs").await?;
     let owner = Owner::alice();
-    let body = modern(1, "tools/call", json!({"name": "look", "arguments": {}}));
+    let body = mcp::stateless_message(1, "tools/call", &json!({"name": "look", "arguments": {}}));
     for _ in 0..2 {
         let token = client.sign_in(&owner).await?;
         for _ in 0..2 {

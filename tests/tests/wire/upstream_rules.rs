@@ -76,22 +76,8 @@ impl Place {
 
     /// A request of 2026-07-28.
     async fn modern(&self, token: &str, method: &str, params: &Value) -> Result<Reply> {
-        let mut params = params.clone();
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": {"name": "modern", "version": "1"},
-            "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
-        });
-        let name = params["name"].as_str().unwrap_or_default().to_owned();
-        let request = http::client()
-            .post(self.gateway.url("/mcp"))
-            .bearer_auth(token)
-            .header("Accept", "application/json, text/event-stream")
-            .header("Content-Type", "application/json")
-            .header("MCP-Protocol-Version", "2026-07-28")
-            .header("Mcp-Method", method)
-            .header("Mcp-Name", name);
-        http::send(request.body(mcp::message(7, method, &params).to_string())).await
+        let body = mcp::stateless_message(7, method, params);
+        http::send(mcp::post_stateless(&self.gateway.url("/mcp"), token, &body)).await
     }
 }
 

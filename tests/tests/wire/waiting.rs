@@ -50,24 +50,8 @@ impl Place {
 
     /// A request of 2026-07-28.
     fn modern(&self, id: u64, method: &str, params: &Value) -> RequestBuilder {
-        let mut params = params.clone();
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-            "io.modelcontextprotocol/clientInfo": {"name": "modern", "version": "1"},
-            "io.modelcontextprotocol/clientCapabilities": {"elicitation": {}},
-        });
-        let request = http::client()
-            .post(self.gateway.url("/mcp"))
-            .bearer_auth(&self.token)
-            .header("Accept", "application/json, text/event-stream")
-            .header("Content-Type", "application/json")
-            .header("MCP-Protocol-Version", "2026-07-28")
-            .header("Mcp-Method", method);
-        match params["name"].as_str() {
-            Some(name) => request.header("Mcp-Name", name),
-            None => request,
-        }
-        .body(mcp::message(id, method, &params).to_string())
+        let body = mcp::stateless_message(id, method, params);
+        mcp::post_stateless(&self.gateway.url("/mcp"), &self.token, &body)
     }
 
     async fn call(&self, id: u64, params: &Value) -> Result<Value> {
