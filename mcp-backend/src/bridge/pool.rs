@@ -122,8 +122,8 @@ impl Pool {
             return Ok(families);
         }
         let begun = Instant::now();
-        let mut by_initialize = false;
-        let is_stateless = match self.open_first(&mut by_initialize).await {
+        let (first_request, opened) = self.open_first().await;
+        let is_stateless = match opened {
             Ok(open) => matches!(*open.hello, HandshakeResult::Stateless(_)),
             // It refuses the bridge, in a way that tells what it speaks. It may know other clients.
             Err(Failure::Refused(_)) if !self.config.families().is_empty() => false,
@@ -137,7 +137,7 @@ impl Pool {
                 let patience = begun.elapsed() * 2 + PROBE;
                 if is_stateless {
                     self.try_session(patience).await;
-                } else if by_initialize {
+                } else if first_request == FirstRequest::Initialize {
                     self.try_stateless(patience).await;
                 }
                 self.settle().await;
@@ -148,28 +148,32 @@ impl Pool {
         Ok(*self.families.get_or_init(|| families))
     }
 
-    /// The process that finds out. Some programs, such as those made with older Rust SDKs, end at a first
-    /// message that is not `initialize`, and are started again with it: `by_initialize`. Others had an
-    /// accident, so that the two ways take turns until a process answers.
-    async fn open_first(&self, by_initialize: &mut bool) -> Result<Open, Failure> {
+    /// The process that finds out, and what it was asked first. Some programs, such as those made with
+    /// older Rust SDKs, end at a first message that is not `initialize`, and are started again with it.
+    /// Others had an accident, so that the two requests take turns until a process answers.
+    async fn open_first(&self) -> (FirstRequest, Result<Open, Failure>) {
         let lookout = self.lookout();
         let initialize_first = &self.config.initialize_first;
-        *by_initialize = initialize_first.load(Ordering::Relaxed);
+        let first_request = if initialize_first.load(Ordering::Relaxed) {
+            FirstRequest::Initialize
+        } else {
+            FirstRequest::Discover
+        };
         let opened = lookout.open_beside().await;
         if is_put_off(&opened) {
-            return opened;
+            return (first_request, opened);
         }
         initialize_first.store(false, Ordering::Relaxed);
         let has_ended = matches!(&opened, Err(Failure::Ended(end)) if *end != End::stopped());
-        if *by_initialize || !has_ended || !self.config.families().is_empty() {
-            return opened;
+        let is_known = !self.config.families().is_empty();
+        if first_request == FirstRequest::Initialize || !has_ended || is_known {
+            return (first_request, opened);
         }
         log::info!(event = "initialize_first", server = self.config.spec.name.as_str(); "the process ended at `server/discover`; the next one is asked to `initialize` first");
-        *by_initialize = true;
         initialize_first.store(true, Ordering::Relaxed);
         let again = lookout.open_beside().await;
         initialize_first.store(is_put_off(&again), Ordering::Relaxed);
-        again
+        (FirstRequest::Initialize, again)
     }
 
     /// Tries whether the program has sessions, too. Then it is looked at in one.
@@ -443,6 +447,13 @@ impl Pool {
             server.retire();
         }
     }
+}
+
+/// What the process that finds out is asked first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FirstRequest {
+    Discover,
+    Initialize,
 }
 
 /// Whether a start was only put off: no process was asked anything.

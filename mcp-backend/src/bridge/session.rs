@@ -35,15 +35,15 @@ pub struct Session {
     subscribed: Mutex<Subscriptions>,
 }
 
-/// What is to be done about a message of the client.
+/// What becomes of a message of the client.
 #[derive(Debug)]
-pub enum Taken {
-    /// The process is asked.
-    Asked(Exchange),
-    /// The answer is known here.
-    Known(Message),
+pub enum MessageOutcome {
+    /// The process is asked, and answers.
+    Forwarded(Exchange),
+    /// The bridge answers by itself.
+    Answered(Message),
     /// There is nothing to answer.
-    Noted,
+    Accepted,
 }
 
 impl Session {
@@ -131,38 +131,45 @@ impl Session {
         Ok((server, open))
     }
 
-    /// Takes a message of the client, in a session that has begun.
-    pub async fn take(&self, message: Message) -> Taken {
+    /// Handles a message of the client, in a session that has begun.
+    pub async fn handle(&self, message: Message) -> MessageOutcome {
         self.touch();
         let Some(server) = self.server.get() else {
-            return Taken::Noted;
+            return MessageOutcome::Accepted;
         };
         let id = message.id();
-        let taken = match server.audience() {
+        let outcome = match server.audience() {
             Audience::Session(_) => self.pass(server, message).await,
             _ => self.pass_to_shared(server, message).await,
         };
-        match (taken, id) {
-            (Ok(taken), _) => taken,
-            (Err(failure), Some(id)) => Taken::Known(failure.response(Some(&id))),
-            (Err(_), None) => Taken::Noted,
+        match (outcome, id) {
+            (Ok(outcome), _) => outcome,
+            (Err(failure), Some(id)) => MessageOutcome::Answered(failure.response(Some(&id))),
+            (Err(_), None) => MessageOutcome::Accepted,
         }
     }
 
     /// The process is this session's own: everything goes to it.
-    async fn pass(&self, server: &Arc<StdioServer>, message: Message) -> Result<Taken, Failure> {
+    async fn pass(
+        &self,
+        server: &Arc<StdioServer>,
+        message: Message,
+    ) -> Result<MessageOutcome, Failure> {
         // A process that has ended is not started for the sake of an answer to its question.
         if message.kind() == Kind::Response {
             if let Some(open) = server.running() {
                 open.connection.answer(message).await;
             }
-            return Ok(Taken::Noted);
+            return Ok(MessageOutcome::Accepted);
         }
         match message.kind() {
             Kind::Request => {
                 let open = server.open().await?;
                 if let Err(error) = server.remember(&message) {
-                    return Ok(Taken::Known(Message::error(message.id().as_ref(), &error)));
+                    return Ok(MessageOutcome::Answered(Message::error(
+                        message.id().as_ref(),
+                        &error,
+                    )));
                 }
                 self.ask(server, &open, message).await
             }
@@ -174,7 +181,7 @@ impl Session {
                     Some(open) => open.connection.write(&message).await?,
                     None => {}
                 }
-                Ok(Taken::Noted)
+                Ok(MessageOutcome::Accepted)
             }
         }
     }
@@ -184,34 +191,40 @@ impl Session {
         &self,
         server: &Arc<StdioServer>,
         message: Message,
-    ) -> Result<Taken, Failure> {
+    ) -> Result<MessageOutcome, Failure> {
         let (method, id) = (message.method().to_owned(), message.id());
         let done = |id: Option<Id>| {
             let id = id.unwrap_or_else(|| Id::number(0));
-            Ok(Taken::Known(Message::result(&id, &Object::new())))
+            Ok(MessageOutcome::Answered(Message::result(
+                &id,
+                &Object::new(),
+            )))
         };
         let uri = message.params().text("uri").unwrap_or_default();
         match (message.kind(), method.as_str()) {
             (Kind::Response, _)
             | (_, "notifications/initialized" | "notifications/roots/list_changed") => {
-                return Ok(Taken::Noted);
+                return Ok(MessageOutcome::Accepted);
             }
             (_, "notifications/cancelled") => {
                 if let Some(open) = server.running() {
                     open.connection.cancel(self.number, message).await;
                 }
-                return Ok(Taken::Noted);
+                return Ok(MessageOutcome::Accepted);
             }
             (Kind::Notification, _) => {
                 if let Some(open) = server.running() {
                     open.connection.write(&message).await?;
                 }
-                return Ok(Taken::Noted);
+                return Ok(MessageOutcome::Accepted);
             }
             // What a process logs names no session, so it is told to none.
             (_, "logging/setLevel") => {
                 let error = RpcError::new(code::METHOD_NOT_FOUND, "Method not found");
-                return Ok(Taken::Known(Message::error(id.as_ref(), &error)));
+                return Ok(MessageOutcome::Answered(Message::error(
+                    id.as_ref(),
+                    &error,
+                )));
             }
             (_, "initialize") => {
                 let open = server.open_beside().await?;
@@ -220,11 +233,14 @@ impl Session {
                 };
                 let id = id.unwrap_or_else(|| Id::number(0));
                 let result = shared_result(result.clone(), &message);
-                return Ok(Taken::Known(Message::result(&id, &result)));
+                return Ok(MessageOutcome::Answered(Message::result(&id, &result)));
             }
             (_, "resources/subscribe") => {
                 if let Err(error) = self.edit_updates(|subscribed| subscribed.add(&uri).map(drop)) {
-                    return Ok(Taken::Known(Message::error(id.as_ref(), &error)));
+                    return Ok(MessageOutcome::Answered(Message::error(
+                        id.as_ref(),
+                        &error,
+                    )));
                 }
             }
             (_, "resources/unsubscribe") => {
@@ -265,13 +281,16 @@ impl Session {
         server: &StdioServer,
         open: &Open,
         message: Message,
-    ) -> Result<Taken, Failure> {
+    ) -> Result<MessageOutcome, Failure> {
         let asking = Asking {
             owner: self.number,
             on_leave: OnLeave::Forget,
             patience: server.config().silence,
         };
-        open.connection.ask(message, asking).await.map(Taken::Asked)
+        open.connection
+            .ask(message, asking)
+            .await
+            .map(MessageOutcome::Forwarded)
     }
 }
 

@@ -15,7 +15,7 @@ use http::{HeaderName, HeaderValue, Method, StatusCode};
 use pingora::http::RequestHeader;
 use serde_json::{Value, json};
 
-pub(super) use self::probe::Found;
+pub(super) use self::probe::ProbeReport;
 
 use self::answer::{Answer, result_text};
 use self::pages::Pages;

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::backend::Backend;
-use super::client::{Found, McpClient};
+use super::client::{McpClient, ProbeReport};
 use super::connection::Connections;
 
 /// The pause before a question is asked again: it doubles from the first to the last.
@@ -249,7 +249,7 @@ impl ProtocolSupport {
     }
 
     /// All questions, side by side. While nothing is known, each answer counts as it comes.
-    async fn ask(&self, backend: &Backend, connections: &Connections) -> Found {
+    async fn ask(&self, backend: &Backend, connections: &Connections) -> ProbeReport {
         let asker = McpClient {
             connections,
             backend,
@@ -268,7 +268,7 @@ impl ProtocolSupport {
             .await
     }
 
-    fn learn(&self, found: Found, backend: &Backend) {
+    fn learn(&self, found: ProbeReport, backend: &Backend) {
         self.known.store(bits(found), Ordering::Relaxed);
         if self.told.swap(bits(found), Ordering::Relaxed) != bits(found) {
             let families = found.speaks.to_string();
@@ -280,7 +280,7 @@ impl ProtocolSupport {
     }
 }
 
-fn bits(found: Found) -> u8 {
+fn bits(found: ProbeReport) -> u8 {
     found.speaks.bits() | found.unclear.bits() << 3
 }
 

@@ -19,7 +19,7 @@ use crate::bridge::connection::exchange::Heard;
 use crate::bridge::http::response::{self, Accepts};
 use crate::bridge::http::stateless;
 use crate::bridge::http::{Front, messages};
-use crate::bridge::session::{Session, Taken, no_sessions, not_in_sessions};
+use crate::bridge::session::{MessageOutcome, Session, no_sessions, not_in_sessions};
 use crate::http::too_many_sessions;
 
 const SESSION: &str = "mcp-session-id";
@@ -165,12 +165,12 @@ async fn in_session(front: Front, headers: HeaderMap, messages: Vec<Message>) ->
     let is_array = messages.len() > 1;
     let mut answers: Vec<BoxStream<'static, Heard>> = Vec::new();
     for message in messages {
-        match session.take(message).await {
-            Taken::Asked(exchange) => answers.push(response::heard(exchange)),
-            Taken::Known(answer) => {
+        match session.handle(message).await {
+            MessageOutcome::Forwarded(exchange) => answers.push(response::heard(exchange)),
+            MessageOutcome::Answered(answer) => {
                 answers.push(stream::iter([Heard::Answer(answer)]).boxed());
             }
-            Taken::Noted => {}
+            MessageOutcome::Accepted => {}
         }
     }
     let accepts = Accepts::from_headers(&headers);

@@ -21,8 +21,8 @@ const ENDPOINT: Duration = Duration::from_secs(3);
 
 /// What a backend was found to speak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Found {
-    /// It does.
+pub(crate) struct ProbeReport {
+    /// It understood.
     pub(crate) speaks: RevisionFamilies,
     /// It did not say: it was away, slow, or wanted to know who asks.
     pub(crate) unclear: RevisionFamilies,
@@ -33,21 +33,21 @@ pub(crate) struct Found {
 impl McpClient<'_> {
     /// Asks the first question of each dialogue, side by side. `heard` is told what is known after
     /// each answer.
-    pub(crate) async fn families(&self, heard: impl Fn(Found) + Sync) -> Found {
-        let found = Mutex::new(Found {
+    pub(crate) async fn families(&self, heard: impl Fn(ProbeReport) + Sync) -> ProbeReport {
+        let found = Mutex::new(ProbeReport {
             unclear: RevisionFamily::ALL.into_iter().collect(),
-            ..Found::default()
+            ..ProbeReport::default()
         });
-        let note = |family: RevisionFamily, said: Said| {
+        let note = |family: RevisionFamily, outcome: ProbeOutcome| {
             let mut found = found.lock();
-            found.is_there |= !matches!(said, Said::Away);
-            if matches!(said, Said::Yes | Said::No) {
+            found.is_there |= !matches!(outcome, ProbeOutcome::Unreachable);
+            if matches!(outcome, ProbeOutcome::Supported | ProbeOutcome::Unsupported) {
                 let others = RevisionFamily::ALL
                     .into_iter()
                     .filter(|other| *other != family);
                 found.unclear = others.filter(|other| found.unclear.has(*other)).collect();
             }
-            if matches!(said, Said::Yes) {
+            if matches!(outcome, ProbeOutcome::Supported) {
                 found.speaks = found.speaks.and(family);
             }
             let found = *found;
@@ -60,16 +60,16 @@ impl McpClient<'_> {
         };
         tokio::join!(
             async {
-                let said = self.within(patience, self.speaks_sessions()).await;
-                note(RevisionFamily::Stateful, said);
+                let outcome = self.probe(patience, self.speaks_sessions()).await;
+                note(RevisionFamily::Stateful, outcome);
             },
             async {
-                let said = self.within(patience, self.speaks_stateless()).await;
-                note(RevisionFamily::Stateless, said);
+                let outcome = self.probe(patience, self.speaks_stateless()).await;
+                note(RevisionFamily::Stateless, outcome);
             },
             async {
-                let said = self.within(patience, self.speaks_http_sse()).await;
-                note(RevisionFamily::HttpSse, said);
+                let outcome = self.probe(patience, self.speaks_http_sse()).await;
+                note(RevisionFamily::HttpSse, outcome);
             },
         );
         found.into_inner()
@@ -111,19 +111,19 @@ impl McpClient<'_> {
 
     /// Whether the backend speaks a revision family: what it can't make sense of, it does not speak. That
     /// its process does not run says nothing of what it speaks.
-    async fn within(
+    async fn probe(
         &self,
         patience: Duration,
         question: impl Future<Output = Result<bool, CatalogueError>>,
-    ) -> Said {
+    ) -> ProbeOutcome {
         match timeout(patience, question).await {
-            Ok(Ok(true)) => Said::Yes,
+            Ok(Ok(true)) => ProbeOutcome::Supported,
             Ok(Err(CatalogueError::NotUnderstood(why))) if self.not_running(&why).is_some() => {
-                Said::Nothing
+                ProbeOutcome::Inconclusive
             }
-            Ok(Ok(false) | Err(CatalogueError::NotUnderstood(_))) => Said::No,
-            Ok(Err(CatalogueError::Failed(Failure::Unreachable(_)))) => Said::Away,
-            Ok(Err(_)) | Err(_) => Said::Nothing,
+            Ok(Ok(false) | Err(CatalogueError::NotUnderstood(_))) => ProbeOutcome::Unsupported,
+            Ok(Err(CatalogueError::Failed(Failure::Unreachable(_)))) => ProbeOutcome::Unreachable,
+            Ok(Err(_)) | Err(_) => ProbeOutcome::Inconclusive,
         }
     }
 }
@@ -136,12 +136,12 @@ fn refuse_fault(status: u16) -> Result<(), CatalogueError> {
     }
 }
 
-/// What a backend said about a revision family.
-enum Said {
-    Yes,
-    No,
+/// What a probe of one revision family came to.
+enum ProbeOutcome {
+    Supported,
+    Unsupported,
     /// It was slow, had a fault, or wanted to know who asks.
-    Nothing,
+    Inconclusive,
     /// It takes no connections.
-    Away,
+    Unreachable,
 }
