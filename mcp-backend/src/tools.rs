@@ -148,9 +148,10 @@ impl Tools {
         let id = id.ok_or(Refusal::UnknownId)?;
         let is_whole = self.library.is_whole();
         let page = self.library.catalog().fetch(id);
-        let page = page.ok_or(match is_whole {
-            true => Refusal::UnknownId,
-            false => Refusal::StillReading,
+        let page = page.ok_or(if is_whole {
+            Refusal::UnknownId
+        } else {
+            Refusal::StillReading
         })?;
         Ok(FetchResult {
             id: id.to_string(),

@@ -322,9 +322,10 @@ async fn read_line(
     loop {
         let available = input.fill_buf().await?;
         if available.is_empty() {
-            return Ok(match line.is_empty() {
-                true => Line::End,
-                false => Line::Whole(line),
+            return Ok(if line.is_empty() {
+                Line::End
+            } else {
+                Line::Whole(line)
             });
         }
         let end = available.iter().position(|byte| *byte == b'\n');

@@ -338,9 +338,10 @@ impl Connection {
 
     /// Programs print greetings on stdout; what looks like a message may be a document.
     fn complain(&self, line: &str) {
-        let shown = match line.starts_with(['{', '[']) {
-            true => "(not shown)".to_owned(),
-            false => line.chars().take(200).collect::<String>(),
+        let shown = if line.starts_with(['{', '[']) {
+            "(not shown)".to_owned()
+        } else {
+            line.chars().take(200).collect::<String>()
         };
         log::warn!(event = "process_line_no_message", server = self.name.as_str(), pid = self.pid(), bytes = line.len(); "the process wrote a line that is no message: {shown}");
     }
@@ -422,9 +423,10 @@ impl Connection {
     fn tell_session(&self, outbox: &Outbox, notification: Message) {
         let is_change = notification.method().ends_with("changed")
             || notification.method() == "notifications/resources/updated";
-        let left = match is_change && outbox.is_open() {
-            true => Some(notification),
-            false => self.tell_newest(notification, |_| true),
+        let left = if is_change && outbox.is_open() {
+            Some(notification)
+        } else {
+            self.tell_newest(notification, |_| true)
         };
         if let Some(notification) = left
             && outbox.put(notification, Instant::now()).is_err()

@@ -120,9 +120,10 @@ async fn only_our_hosts(State(hosts): State<Arc<Hosts>>, request: Request, next:
 /// message on stdio.
 pub fn messages(body: &[u8]) -> Option<Vec<Message>> {
     let text = std::str::from_utf8(body).ok()?;
-    let messages = match text.contains(['\n', '\r']) {
-        true => Message::parse_all(text.replace(['\n', '\r'], " ").trim()),
-        false => Message::parse_all(text.trim()),
+    let messages = if text.contains(['\n', '\r']) {
+        Message::parse_all(text.replace(['\n', '\r'], " ").trim())
+    } else {
+        Message::parse_all(text.trim())
     };
     messages.ok()
 }

@@ -256,9 +256,10 @@ impl Pool {
         let own = own.filter(|server| server.owner().shares(owner, LimitScope::Grant));
         let has_too_many = !owner.is_nobody() && own.count() >= MOST_CALLERS_EACH;
         if has_too_many || all.callers.len() >= MOST_CALLERS {
-            let scope = match has_too_many {
-                true => LimitScope::Grant,
-                false => LimitScope::All,
+            let scope = if has_too_many {
+                LimitScope::Grant
+            } else {
+                LimitScope::All
             };
             let idle = all
                 .callers
@@ -336,9 +337,10 @@ impl Pool {
         let own = own.filter(|other| other.owner.shares(owner, LimitScope::Grant));
         let has_too_many = !owner.is_nobody() && own.count() >= MOST_SESSIONS_EACH;
         if has_too_many || all.sessions.len() >= MOST_SESSIONS {
-            let scope = match has_too_many {
-                true => LimitScope::Grant,
-                false => LimitScope::All,
+            let scope = if has_too_many {
+                LimitScope::Grant
+            } else {
+                LimitScope::All
             };
             let unused = all
                 .sessions

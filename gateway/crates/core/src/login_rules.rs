@@ -82,9 +82,10 @@ impl AllowRule {
             return Ok(Self::Everybody);
         }
         if let Some(group) = text.strip_prefix("group:") {
-            return match group.is_empty() {
-                true => Err(wrong()),
-                false => Ok(Self::Group(group.to_owned())),
+            return if group.is_empty() {
+                Err(wrong())
+            } else {
+                Ok(Self::Group(group.to_owned()))
             };
         }
         let (who, domain) = text.rsplit_once('@').ok_or_else(wrong)?;

@@ -99,9 +99,10 @@ impl Finding {
 }
 
 const fn next(check: Check, is_ours: bool) -> &'static str {
-    match is_ours {
-        true => check.next(),
-        false => check.next_elsewhere(),
+    if is_ours {
+        check.next()
+    } else {
+        check.next_elsewhere()
     }
 }
 
@@ -134,9 +135,12 @@ impl Report {
                         Finding::skip(*check, "not judged: what it needs did not come about")
                     })
             })
-            .map(|finding| match is_ours {
-                true => finding,
-                false => finding.elsewhere(),
+            .map(|finding| {
+                if is_ours {
+                    finding
+                } else {
+                    finding.elsewhere()
+                }
             })
             .collect();
         Self {

@@ -170,9 +170,10 @@ impl Paths {
                 is_within(path.get(..length), path.get(length..), wanted)
             })
         };
-        match path.is_ascii() {
-            true => concerns(path.as_bytes()),
-            false => concerns(fold(path).as_bytes()),
+        if path.is_ascii() {
+            concerns(path.as_bytes())
+        } else {
+            concerns(fold(path).as_bytes())
         }
     }
 }

@@ -263,9 +263,10 @@ pub fn resources_of(message: &Message) -> Result<Vec<String>, &'static str> {
         }
     }
     // Others would not be granted anyway, and each is judged.
-    match found.len() > MOST_SUBSCRIPTIONS {
-        true => Err("params.notifications.resourceSubscriptions names more than 512 resources"),
-        false => Ok(found),
+    if found.len() > MOST_SUBSCRIPTIONS {
+        Err("params.notifications.resourceSubscriptions names more than 512 resources")
+    } else {
+        Ok(found)
     }
 }
 

@@ -129,9 +129,10 @@ impl<'a> Reader<'a> {
     }
 
     fn deeper(&self) -> Result<(), Fault> {
-        match self.open.len() < DEPTH {
-            true => Ok(()),
-            false => Err(self.fault("it is nested deeper than 256 levels")),
+        if self.open.len() < DEPTH {
+            Ok(())
+        } else {
+            Err(self.fault("it is nested deeper than 256 levels"))
         }
     }
 
@@ -145,9 +146,10 @@ impl<'a> Reader<'a> {
             is_twice = members.contains_key(&next);
             *key = next;
         }
-        match is_twice {
-            true => Err(self.fault("a key stands twice in one object")),
-            false => Ok(()),
+        if is_twice {
+            Err(self.fault("a key stands twice in one object"))
+        } else {
+            Ok(())
         }
     }
 

@@ -23,9 +23,10 @@ pub fn encode_value(value: &str) -> Cow<'_, str> {
         && value.trim_matches([' ', '\t']) == value
         && !value.is_empty()
         && !(value.starts_with(OPENS) && value.ends_with(CLOSES));
-    match is_plain {
-        true => Cow::Borrowed(value),
-        false => Cow::Owned(format!("{OPENS}{}{CLOSES}", STANDARD.encode(value))),
+    if is_plain {
+        Cow::Borrowed(value)
+    } else {
+        Cow::Owned(format!("{OPENS}{}{CLOSES}", STANDARD.encode(value)))
     }
 }
 

@@ -77,12 +77,13 @@ fn is_straight(text: &str) -> bool {
 
 fn has_plain_steps(path: &str) -> bool {
     let last = path.matches(['/', '\\']).count();
-    path.split(['/', '\\'])
-        .enumerate()
-        .all(|(at, step)| match step.is_empty() {
-            true => at == 0 || at == last,
-            false => !is_dots(step) && !step.starts_with(';'),
-        })
+    path.split(['/', '\\']).enumerate().all(|(at, step)| {
+        if step.is_empty() {
+            at == 0 || at == last
+        } else {
+            !is_dots(step) && !step.starts_with(';')
+        }
+    })
 }
 
 /// Whether readers drop a step, or go up by it: nothing but dots and blanks, before parameters.
@@ -178,9 +179,10 @@ fn look_alikes(text: &str) -> Cow<'_, str> {
 
 /// With the signs that stand where a `\` does in some countries.
 fn backslashes(text: &str) -> Cow<'_, str> {
-    match text.contains(['\u{a5}', '\u{20a9}']) {
-        true => Cow::Owned(text.replace(['\u{a5}', '\u{20a9}'], "\\")),
-        false => Cow::Borrowed(text),
+    if text.contains(['\u{a5}', '\u{20a9}']) {
+        Cow::Owned(text.replace(['\u{a5}', '\u{20a9}'], "\\"))
+    } else {
+        Cow::Borrowed(text)
     }
 }
 

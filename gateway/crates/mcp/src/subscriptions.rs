@@ -39,9 +39,10 @@ impl Subscriptions {
 
     /// Whether so many resources, whose URIs have so many bytes together, are not too much for one session.
     pub fn fit(count: usize, bytes: usize) -> Result<(), RpcError> {
-        match count <= MOST_SUBSCRIPTIONS && bytes <= LONGEST_SUBSCRIPTIONS {
-            true => Ok(()),
-            false => Err(Self::refusal()),
+        if count <= MOST_SUBSCRIPTIONS && bytes <= LONGEST_SUBSCRIPTIONS {
+            Ok(())
+        } else {
+            Err(Self::refusal())
         }
     }
 

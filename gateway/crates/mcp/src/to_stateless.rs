@@ -29,9 +29,10 @@ impl ClientInitialize {
         let params = initialize.params();
         let asked = params.text("protocolVersion").unwrap_or_default();
         Self {
-            revision: match is_stateful_revision(&asked) {
-                true => asked,
-                false => LATEST_STATEFUL.to_owned(),
+            revision: if is_stateful_revision(&asked) {
+                asked
+            } else {
+                LATEST_STATEFUL.to_owned()
             },
             capabilities: params.object("capabilities").unwrap_or_default(),
             client_info: params.raw("clientInfo").map(ToOwned::to_owned),

@@ -137,10 +137,9 @@ impl fmt::Display for Unfit {
 
 /// A text of the backend's as it may stand in a line of a log.
 fn plain(text: &str, longest: usize) -> String {
-    let visible = text.chars().map(|c| match c.is_control() {
-        true => '\u{fffd}',
-        false => c,
-    });
+    let visible = text
+        .chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c });
     visible.take(longest).collect()
 }
 

@@ -275,9 +275,10 @@ pub fn checkpoint_key(tags: &TagKey) -> CheckpointKey {
 
 impl Shared {
     const fn pen(&self, event: Event) -> &Pen {
-        match event.is_about_access() {
-            true => &self.access,
-            false => &self.calls,
+        if event.is_about_access() {
+            &self.access
+        } else {
+            &self.calls
         }
     }
 
@@ -286,9 +287,10 @@ impl Shared {
     }
 
     fn failing(&self) -> Result<(), Unwritable> {
-        match self.is_failing() {
-            true => self.failed(),
-            false => Ok(()),
+        if self.is_failing() {
+            self.failed()
+        } else {
+            Ok(())
         }
     }
 

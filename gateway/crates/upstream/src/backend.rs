@@ -63,9 +63,10 @@ const FIRST_START: u32 = 5;
 impl Backend {
     /// How long its slowest start may take until its list of tools.
     pub fn longest_start(&self) -> Duration {
-        match self.is_on_stdio {
-            true => self.start_timeout * FIRST_START,
-            false => self.start_timeout,
+        if self.is_on_stdio {
+            self.start_timeout * FIRST_START
+        } else {
+            self.start_timeout
         }
     }
 

@@ -182,12 +182,13 @@ impl McpClient<'_> {
     /// Posts a message of the legacy transport, whose answer comes over the stream.
     async fn notify(&self, path: &str, message: &Value) -> Result<(), CatalogueError> {
         let answer = self.post(path, &[], message, 0).await?;
-        match answer.status.is_success() {
-            true => Ok(()),
-            false => Err(CatalogueError::NotUnderstood(format!(
+        if answer.status.is_success() {
+            Ok(())
+        } else {
+            Err(CatalogueError::NotUnderstood(format!(
                 "status {}",
                 answer.status.as_u16()
-            ))),
+            )))
         }
     }
 

@@ -232,9 +232,10 @@ impl ProtocolSupport {
                 // Whoever needs the answer now need not wait for the whole pause. Of one that is there,
                 // a doubt would tell no more.
                 let doubted = async {
-                    match found.is_there {
-                        true => std::future::pending().await,
-                        false => protocols.doubted.notified().await,
+                    if found.is_there {
+                        std::future::pending().await
+                    } else {
+                        protocols.doubted.notified().await
                     }
                 };
                 tokio::select! {

@@ -151,9 +151,10 @@ async fn initialize(front: Front, headers: HeaderMap, message: Message) -> Respo
 }
 
 fn known(headers: &HeaderMap, answer: &Message) -> Response {
-    match Accepts::from_headers(headers).json() {
-        true => response::json(StatusCode::OK, answer),
-        false => response::events(stream::iter([response::event(answer)])),
+    if Accepts::from_headers(headers).json() {
+        response::json(StatusCode::OK, answer)
+    } else {
+        response::events(stream::iter([response::event(answer)]))
     }
 }
 

@@ -65,9 +65,10 @@ async fn ask(
         return Ok(None);
     }
     // Where the server has sessions, too, the process for looks has one.
-    let server = match is_look && !families.has(RevisionFamily::Stateful) {
-        true => front.pool.lookout(),
-        false => front.pool.of_caller(owner, caller),
+    let server = if is_look && !families.has(RevisionFamily::Stateful) {
+        front.pool.lookout()
+    } else {
+        front.pool.of_caller(owner, caller)
     };
     let open = server.open_beside().await?;
     let asking = Asking {
@@ -90,9 +91,10 @@ fn not_spoken() -> RpcError {
 
 /// The response where there is no answer; the gateway's own look gets it in full.
 fn failed(failure: &Failure, id: &Id, is_look: bool) -> Response {
-    let answer = match is_look {
-        true => failure.response_in_full(Some(id)),
-        false => failure.response(Some(id)),
+    let answer = if is_look {
+        failure.response_in_full(Some(id))
+    } else {
+        failure.response(Some(id))
     };
     match failure {
         Failure::Full(..) => {

@@ -287,9 +287,10 @@ impl Discovery {
         }
         let result = answer.outcome().unwrap_or_default();
         let versions: Vec<String> = result.read("supportedVersions").unwrap_or_default();
-        match versions.iter().any(|version| version == STATELESS) {
-            true => Self::Stateless(Ok(HandshakeResult::Stateless(result))),
-            false => Self::Unclear,
+        if versions.iter().any(|version| version == STATELESS) {
+            Self::Stateless(Ok(HandshakeResult::Stateless(result)))
+        } else {
+            Self::Unclear
         }
     }
 }

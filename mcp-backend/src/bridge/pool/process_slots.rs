@@ -32,9 +32,10 @@ impl Owner {
 
     /// What counts as one connection: the grant, or else the client.
     pub fn connection(&self) -> String {
-        match self.grant.is_empty() {
-            true => self.user_and_client(),
-            false => self.grant.clone(),
+        if self.grant.is_empty() {
+            self.user_and_client()
+        } else {
+            self.grant.clone()
         }
     }
 

@@ -64,9 +64,10 @@ impl SharedConfig {
 
     /// How long a start may take now. The first may have to install something.
     pub(crate) fn patience(&self) -> Duration {
-        match self.is_proven.load(Ordering::Relaxed) {
-            true => self.start,
-            false => self.start * FIRST_START,
+        if self.is_proven.load(Ordering::Relaxed) {
+            self.start
+        } else {
+            self.start * FIRST_START
         }
     }
 }

@@ -91,9 +91,10 @@ impl<'a> Tags<'a> {
             (Some(b'!'), _) if rest.starts_with("<!--") => {
                 self.at += 4;
                 let inside = self.rest();
-                match inside.strip_prefix('-').unwrap_or(inside).starts_with('>') {
-                    true => self.skip_past(">"),
-                    false => self.skip_past("-->"),
+                if inside.strip_prefix('-').unwrap_or(inside).starts_with('>') {
+                    self.skip_past(">")
+                } else {
+                    self.skip_past("-->")
                 }
                 None
             }

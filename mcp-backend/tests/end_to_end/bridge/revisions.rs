@@ -45,9 +45,10 @@ fn refuses_sessions(bridge: &Bridge) {
             let error = &mcp::message(&refused)["error"];
             assert_eq!(error["code"], -32022, "{error}");
             assert_eq!(error["data"]["supported"], json!(["2026-07-28"]));
-            let requested = match message["method"] == "initialize" || !headers.is_empty() {
-                true => "2025-11-25",
-                false => "",
+            let requested = if message["method"] == "initialize" || !headers.is_empty() {
+                "2025-11-25"
+            } else {
+                ""
             };
             assert_eq!(error["data"]["requested"], requested, "{error}");
             assert!(error["message"].to_string().contains("gateway serve"));

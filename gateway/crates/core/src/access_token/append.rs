@@ -116,9 +116,10 @@ fn close(biscuit: &UnverifiedBiscuit) -> Result<String, AppendError> {
         .appended
         .iter()
         .any(|block| matches!(block, Appended::Own(block) if attenuation::judge(block).is_none()));
-    match refused {
-        true => Err(TokenError::Attenuation.into()),
-        false => Ok(text),
+    if refused {
+        Err(TokenError::Attenuation.into())
+    } else {
+        Ok(text)
     }
 }
 

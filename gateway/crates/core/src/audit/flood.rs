@@ -144,10 +144,7 @@ impl Flood {
             return Passed::Written(Box::new(record));
         }
         let kind = Kind {
-            event: match refused {
-                true => Event::Call,
-                false => record.event,
-            },
+            event: if refused { Event::Call } else { record.event },
             outcome: record.outcome,
             reason: record.reason,
             user: None,
@@ -180,9 +177,10 @@ impl Flood {
             let address = self.hasher.hash_one(network(peer));
             writers.push((Writer::Address(event, address), budget.address));
         }
-        match self.spend(&writers) || self.is_first(&record) {
-            true => Passed::Written(Box::new(record)),
-            false => Passed::Counted,
+        if self.spend(&writers) || self.is_first(&record) {
+            Passed::Written(Box::new(record))
+        } else {
+            Passed::Counted
         }
     }
 

@@ -228,9 +228,10 @@ impl Record {
     /// A record of a refusal; `is_fault` tells our own faults apart from it.
     pub fn refused(event: Event, reason: Reason, is_fault: bool) -> Self {
         Self {
-            outcome: match is_fault {
-                true => Outcome::Failed,
-                false => Outcome::Refused,
+            outcome: if is_fault {
+                Outcome::Failed
+            } else {
+                Outcome::Refused
             },
             reason: Some(reason),
             ..Self::of(event)

@@ -166,9 +166,10 @@ impl Verifier {
                 expected: here.seq.saturating_sub(1),
             });
         }
-        match place.prev == last.hash {
-            true => Ok(()),
-            false => Err(Fault::Exchanged),
+        if place.prev == last.hash {
+            Ok(())
+        } else {
+            Err(Fault::Exchanged)
         }
     }
 

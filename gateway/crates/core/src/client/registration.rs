@@ -279,9 +279,10 @@ fn method(metadata: &Map<String, Value>) -> Result<Method, RegistrationError> {
     let others = texts(metadata, "token_endpoint_auth_methods_supported")?.unwrap_or_default();
     let signs = |name: &str| name == "private_key_jwt";
     // Keys that are of no use are not worth a refusal.
-    let keys = match wish.is_some_and(signs) || others.iter().any(|name| signs(name)) {
-        true => keys(metadata)?,
-        false => None,
+    let keys = if wish.is_some_and(signs) || others.iter().any(|name| signs(name)) {
+        keys(metadata)?
+    } else {
+        None
     };
     let served = |name: &str| match name {
         "none" => Some(Method::None),

@@ -104,9 +104,10 @@ pub fn grant(
     is_verified: bool,
 ) -> Result<Tools, NotGranted> {
     if *choice == Choice::Everything {
-        return match shown.is_some() || is_verified {
-            true => Ok(Tools::All),
-            false => Err(NotGranted::Unknown),
+        return if shown.is_some() || is_verified {
+            Ok(Tools::All)
+        } else {
+            Err(NotGranted::Unknown)
         };
     }
     let (Some(shown), Some(live)) = (shown, live) else {
@@ -136,9 +137,10 @@ pub fn grant(
     }
     let pins = chosen.iter().map(|tool| (tool.name.clone(), tool.pin));
     let tools = Tools::Pinned(pins.collect());
-    match tools.fit_a_grant() {
-        true => Ok(tools),
-        false => Err(NotGranted::TooMany),
+    if tools.fit_a_grant() {
+        Ok(tools)
+    } else {
+        Err(NotGranted::TooMany)
     }
 }
 

@@ -125,12 +125,11 @@ fn ask_policy(
     };
     let judge = |call: Option<&Call>| {
         let decision = question.judge(token, call)?;
-        match decision.is_allowed() {
-            true => Ok(decision.by),
-            false => {
-                let method = call.map_or_else(String::new, |call| call.method.clone());
-                Err(Refusal::Policy(method, Box::new(decision)))
-            }
+        if decision.is_allowed() {
+            Ok(decision.by)
+        } else {
+            let method = call.map_or_else(String::new, |call| call.method.clone());
+            Err(Refusal::Policy(method, Box::new(decision)))
         }
     };
     match calls {
@@ -266,15 +265,17 @@ pub fn needs_approval(required: &BTreeSet<String>, tool: &str) -> bool {
 
 fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
     if call.is_response() && token.is_restricted() {
-        return match call.is_asked_for() {
-            true => covered(token, Operation::Session),
-            false => Err(Refusal::Answer),
+        return if call.is_asked_for() {
+            covered(token, Operation::Session)
+        } else {
+            Err(Refusal::Answer)
         };
     }
     let is_harmless = is_harmless(call);
-    let operation = match is_harmless {
-        true => Operation::Session,
-        false => Operation::Method(&call.method),
+    let operation = if is_harmless {
+        Operation::Session
+    } else {
+        Operation::Method(&call.method)
     };
     let is_left = token
         .attenuation()
@@ -290,9 +291,10 @@ fn decide_method(token: &AccessToken, call: &Call) -> Result<(), Refusal> {
     if !token.claims().tools.is_all() && !is_harmless {
         return Err(Refusal::Method(call.method.clone()));
     }
-    match is_left {
-        true => Ok(()),
-        false => Err(Refusal::Narrowed(FailedCheck("method"))),
+    if is_left {
+        Ok(())
+    } else {
+        Err(Refusal::Narrowed(FailedCheck("method")))
     }
 }
 

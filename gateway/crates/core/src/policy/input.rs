@@ -35,9 +35,10 @@ pub struct DecisionInput<'a> {
 impl DecisionInput<'_> {
     /// Whatever the token is good for: which of two tools a call would run nobody can know.
     pub(super) fn refuse_doubled(&self, tool: &str) -> Result<(), Refusal> {
-        match self.doubled.is_some_and(|names| names.contains(tool)) {
-            true => Err(Refusal::Tool(tool.to_owned(), NotAllowed::Doubled)),
-            false => Ok(()),
+        if self.doubled.is_some_and(|names| names.contains(tool)) {
+            Err(Refusal::Tool(tool.to_owned(), NotAllowed::Doubled))
+        } else {
+            Ok(())
         }
     }
 

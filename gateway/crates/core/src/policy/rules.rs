@@ -337,9 +337,12 @@ impl Rules {
     /// What the authorizer said. The numbers of statements are those of the file only where
     /// everything is evaluated, and in general nobody asks for places.
     fn decision(&self, decided: Result<usize, Token>, general: bool) -> Decision {
-        let policy = |index: usize| match general {
-            true => None,
-            false => self.policies.get(index).cloned(),
+        let policy = |index: usize| {
+            if general {
+                None
+            } else {
+                self.policies.get(index).cloned()
+            }
         };
         let failed = |checks: Vec<FailedCheck>| -> Vec<Statement> {
             checks

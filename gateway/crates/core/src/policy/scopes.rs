@@ -210,14 +210,14 @@ impl ScopeTable {
 
     /// Those of all backends.
     pub fn supported(&self) -> Scope {
-        match self.backends.is_empty() {
-            true => self.default.supported(),
-            false => self
-                .backends
+        if self.backends.is_empty() {
+            self.default.supported()
+        } else {
+            self.backends
                 .values()
                 .fold(Scope::default(), |all, scopes| {
                     all.union(&scopes.supported())
-                }),
+                })
         }
     }
 
@@ -261,9 +261,10 @@ fn closure<'a>(rules: &BTreeMap<&'a str, &'a ScopeRule>, name: &'a str) -> BTree
 }
 
 fn advertised(supported: Scope, refresh: bool) -> Scope {
-    match refresh {
-        true => supported.union(&Scope::from_iter([OFFLINE_ACCESS])),
-        false => supported,
+    if refresh {
+        supported.union(&Scope::from_iter([OFFLINE_ACCESS]))
+    } else {
+        supported
     }
 }
 
@@ -335,9 +336,10 @@ impl Scopes {
     pub fn defaults(&self) -> Scope {
         let said = self.rules().filter(|rule| rule.is_default);
         let said: Scope = said.map(|rule| rule.name.clone()).collect();
-        match said.is_empty() {
-            true => self.supported(),
-            false => said,
+        if said.is_empty() {
+            self.supported()
+        } else {
+            said
         }
     }
 
@@ -352,9 +354,10 @@ impl Scopes {
     ) -> Result<Scope, ScopeMalformed> {
         let requested = Scope::strictly(requested.unwrap_or_default())?;
         let granted = requested.intersection(&advertised(self.supported(), refresh));
-        Ok(match granted.for_resource().is_empty() {
-            true => granted.union(&self.defaults()),
-            false => granted,
+        Ok(if granted.for_resource().is_empty() {
+            granted.union(&self.defaults())
+        } else {
+            granted
         })
     }
 
@@ -434,9 +437,10 @@ impl Scopes {
     /// where it has none of this backend.
     pub fn to_ask_for(&self, granted: &Scope) -> Scope {
         let held = self.held(granted);
-        match held.is_empty() {
-            true => self.defaults(),
-            false => held,
+        if held.is_empty() {
+            self.defaults()
+        } else {
+            held
         }
     }
 

@@ -74,9 +74,10 @@ impl AllowedOrigins {
                 }
             }
         }
-        match problems.is_empty() {
-            true => Ok(Self(patterns)),
-            false => Err(problems),
+        if problems.is_empty() {
+            Ok(Self(patterns))
+        } else {
+            Err(problems)
         }
     }
 

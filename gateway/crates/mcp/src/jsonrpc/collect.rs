@@ -90,9 +90,10 @@ impl<'de> Visitor<'de> for Node<'_> {
             let pointer = format!("/params/arguments{pointer}");
             self.reading.whole::<E>(text, &pointer)?;
         }
-        match self.is_wanted() {
-            true => self.keep(Value::Text(text.to_owned())),
-            false => Ok(Root::Other),
+        if self.is_wanted() {
+            self.keep(Value::Text(text.to_owned()))
+        } else {
+            Ok(Root::Other)
         }
     }
 

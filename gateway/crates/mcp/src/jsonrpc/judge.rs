@@ -62,9 +62,10 @@ impl<'k> Reading<'k> {
 
     /// A key of the object at `object`, which is taken apart by its keys: it has one reading.
     pub(super) fn whole_key<E: serde::de::Error>(&self, key: &str, object: &str) -> Result<(), E> {
-        let at = match self.halves {
-            true => key.chars().position(|c| c == HALF),
-            false => None,
+        let at = if self.halves {
+            key.chars().position(|c| c == HALF)
+        } else {
+            None
         };
         let Some(at) = at else { return Ok(()) };
         let pointer = self.pointer(&format!("{object}{}", pointer_token(key)));

@@ -96,9 +96,10 @@ impl<'de> Visitor<'de> for BatchSeed {
             }
             parts.push(part);
         }
-        match parts.is_empty() {
-            true => Err(A::Error::custom("a batch is not empty")),
-            false => Ok(parts),
+        if parts.is_empty() {
+            Err(A::Error::custom("a batch is not empty"))
+        } else {
+            Ok(parts)
         }
     }
 }

@@ -50,9 +50,10 @@ impl Filter {
             tools: self.tools && can("tools", "listChanged"),
             prompts: self.prompts && can("prompts", "listChanged"),
             resources: self.resources && can("resources", "listChanged"),
-            updates: match can("resources", "subscribe") {
-                true => self.updates.clone(),
-                false => Vec::new(),
+            updates: if can("resources", "subscribe") {
+                self.updates.clone()
+            } else {
+                Vec::new()
             },
         }
     }

@@ -378,9 +378,10 @@ fn a_chain_of_narrowings_never_widens_in_any_order_and_means_what_the_library_sa
     let issuer = Issuer::new();
     let (mut allowed, mut decisions) = (0, 0);
     for _ in 0..150 {
-        let tools = match rng.gen_bool(0.5) {
-            true => Tools::All,
-            false => Tools::Only(subset(TOOLS, &mut rng)),
+        let tools = if rng.gen_bool(0.5) {
+            Tools::All
+        } else {
+            Tools::Only(subset(TOOLS, &mut rng))
         };
         let root = issuer.token(tools);
         let blocks: Vec<Vec<Check>> = (0..rng.gen_range(0..4))
@@ -401,9 +402,10 @@ fn a_chain_of_narrowings_never_widens_in_any_order_and_means_what_the_library_sa
         }
         for (call, ours) in calls.iter().zip(&before) {
             let librarys = call.librarys(&token);
-            match call.is_straight() {
-                true => assert_eq!(*ours, librarys, "{blocks:?}"),
-                false => assert!(!ours || librarys, "wider than the library: {blocks:?}"),
+            if call.is_straight() {
+                assert_eq!(*ours, librarys, "{blocks:?}")
+            } else {
+                assert!(!ours || librarys, "wider than the library: {blocks:?}")
             }
             decisions += 1;
             allowed += usize::from(*ours);

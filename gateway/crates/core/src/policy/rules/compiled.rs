@@ -223,12 +223,12 @@ impl<'f> Facts<'f> {
 
     /// Whether the conditions hold of some facts.
     fn matches(&self, query: &'f Query, frame: &mut Frame<'f>) -> Result<bool, Stop> {
-        let ended = self.join(&query.body, frame, &mut |frame| match holds(
-            &query.conditions,
-            frame,
-        )? {
-            true => Flow::Break(End::Holds),
-            false => Flow::Continue(()),
+        let ended = self.join(&query.body, frame, &mut |frame| {
+            if holds(&query.conditions, frame)? {
+                Flow::Break(End::Holds)
+            } else {
+                Flow::Continue(())
+            }
         });
         result(ended, false)
     }
@@ -238,9 +238,10 @@ impl<'f> Facts<'f> {
         let mut found = false;
         let ended = self.join(&query.body, frame, &mut |frame| {
             found = true;
-            match holds(&query.conditions, frame)? {
-                true => Flow::Continue(()),
-                false => Flow::Break(End::HoldsNot),
+            if holds(&query.conditions, frame)? {
+                Flow::Continue(())
+            } else {
+                Flow::Break(End::HoldsNot)
             }
         });
         result(ended, found)
@@ -259,9 +260,10 @@ impl<'f> Facts<'f> {
         match atom.relation {
             Relation::Stated(fact) => self.call.each(fact, atom.first(), &mut |terms| {
                 looked_at(frame)?;
-                match atom.matches(terms.iter().cloned(), &mut frame.slots) {
-                    true => self.join(rest, frame, each),
-                    false => Flow::Continue(()),
+                if atom.matches(terms.iter().cloned(), &mut frame.slots) {
+                    self.join(rest, frame, each)
+                } else {
+                    Flow::Continue(())
                 }
             }),
             Relation::Own(number) => {

@@ -136,19 +136,20 @@ pub(super) fn registered(builder: AuthorizerBuilder) -> AuthorizerBuilder {
 /// otherwise.
 pub(super) fn starts_with(text: &str, prefix: &str) -> Result<bool, &'static str> {
     let is_place = prefix.contains(['/', '\\']);
-    match is_place
-        && (!path_prefix::stays_below(text, prefix) || path_prefix::resembles(text, prefix))
+    if is_place && (!path_prefix::stays_below(text, prefix) || path_prefix::resembles(text, prefix))
     {
-        true => Err("a text that can be read as another path"),
-        false => Ok(text.starts_with(prefix)),
+        Err("a text that can be read as another path")
+    } else {
+        Ok(text.starts_with(prefix))
     }
 }
 
 /// What holds of a name as it is and as a lenient reader takes it.
 fn of_every_reading(as_it_is: bool, leniently: bool) -> Result<bool, &'static str> {
-    match as_it_is == leniently {
-        true => Ok(as_it_is),
-        false => Err(UNCLEAR),
+    if as_it_is == leniently {
+        Ok(as_it_is)
+    } else {
+        Err(UNCLEAR)
     }
 }
 

@@ -169,9 +169,10 @@ impl<'t> Source<'t> {
         let Some(first) = errors.errors.first() else {
             return self.fault(start, UNREADABLE.to_owned());
         };
-        let at = match first.input.is_empty() {
-            true => statement.len(),
-            false => statement.find(&first.input).unwrap_or(0),
+        let at = if first.input.is_empty() {
+            statement.len()
+        } else {
+            statement.find(&first.input).unwrap_or(0)
         };
         let sentence = match &first.message {
             Some(message) => first_line(message),

@@ -172,9 +172,10 @@ impl<'c> Call<'c> {
                 .then(|| text(asked.method)),
             StatedFact::Harmless => asked.harmless.then_some(Value::Bool(true)),
             StatedFact::Tool => asked.name.filter(|_| asked.is_tool()).map(text),
-            StatedFact::ReadOnly => Some(Value::Bool(match asked.is_tool() {
-                true => asked.labels.reads_only(),
-                false => asked.changes_nothing,
+            StatedFact::ReadOnly => Some(Value::Bool(if asked.is_tool() {
+                asked.labels.reads_only()
+            } else {
+                asked.changes_nothing
             })),
             StatedFact::Destructive => {
                 (asked.is_tool()).then(|| Value::Bool(asked.labels.may_destroy()))
@@ -218,18 +219,22 @@ impl<'c> Call<'c> {
                 let groups = self.environment.groups.iter();
                 let mut groups = groups.filter(|(name, _)| is_wanted(name));
                 let of_provider = self.around.groups;
-                groups.try_for_each(|(name, members)| match members.include(user, of_provider) {
-                    true => each(&[text(name)]),
-                    false => Flow::Continue(()),
+                groups.try_for_each(|(name, members)| {
+                    if members.include(user, of_provider) {
+                        each(&[text(name)])
+                    } else {
+                        Flow::Continue(())
+                    }
                 })
             }
             (StatedFact::Network, Some(address)) => {
                 let networks = self.environment.networks.iter();
                 let mut networks = networks.filter(|(name, _)| is_wanted(name));
                 networks.try_for_each(|(name, nets)| {
-                    match nets.iter().any(|net| net.contains(&address)) {
-                        true => each(&[text(name)]),
-                        false => Flow::Continue(()),
+                    if nets.iter().any(|net| net.contains(&address)) {
+                        each(&[text(name)])
+                    } else {
+                        Flow::Continue(())
                     }
                 })
             }
@@ -294,9 +299,10 @@ impl<'c> Call<'c> {
     fn user(&self) -> &str {
         let user = self.around.user;
         let is_lower = |byte: u8| byte.is_ascii() && !byte.is_ascii_uppercase();
-        match user.bytes().all(is_lower) {
-            true => user,
-            false => self.user.get_or_init(|| user.to_lowercase()),
+        if user.bytes().all(is_lower) {
+            user
+        } else {
+            self.user.get_or_init(|| user.to_lowercase())
         }
     }
 

@@ -19,9 +19,10 @@ const RESOURCE: Operation<'static> = Operation::Method("resources/read");
 fn named(name: &str, tools: &[&str], includes: &[&str]) -> ScopeRule {
     let patterns: Vec<_> = tools.iter().filter_map(|p| Pattern::parse(p)).collect();
     ScopeRule {
-        tools: match patterns.is_empty() {
-            true => ScopedTools::None,
-            false => ScopedTools::Named(patterns),
+        tools: if patterns.is_empty() {
+            ScopedTools::None
+        } else {
+            ScopedTools::Named(patterns)
         },
         includes: includes.iter().map(|name| (*name).to_owned()).collect(),
         ..ScopeRule::named(name, "…")

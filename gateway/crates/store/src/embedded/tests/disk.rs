@@ -55,9 +55,10 @@ impl Disk {
                     }
                 }
                 Write::Bytes(offset, bytes) if random.gen_bool(0.5) => {
-                    let arrived = match random.gen_bool(0.3) {
-                        true => random.gen_range(0..=bytes.len()),
-                        false => bytes.len(),
+                    let arrived = if random.gen_bool(0.3) {
+                        random.gen_range(0..=bytes.len())
+                    } else {
+                        bytes.len()
                     };
                     put(&mut kept, *offset, &bytes[..arrived]);
                 }

@@ -43,10 +43,7 @@ pub(super) fn derivations(
         }
     }
     made.sort_by_key(|rule| levels[rule.of]);
-    match left.is_empty() {
-        true => Ok(made),
-        false => Err(left),
-    }
+    if left.is_empty() { Ok(made) } else { Err(left) }
 }
 
 /// How many rules, one by the other, lead to each of the policy's own relations; of one that goes by

@@ -61,14 +61,20 @@ impl Expression {
                 let (left, right) = both(of, frame)?;
                 operators::binary(operator, left, right)
             }
-            Self::And(of) => match of[0].holds(frame)? {
-                true => of[1].evaluate(frame),
-                false => Ok(Value::Bool(false)),
-            },
-            Self::Or(of) => match of[0].holds(frame)? {
-                true => Ok(Value::Bool(true)),
-                false => of[1].evaluate(frame),
-            },
+            Self::And(of) => {
+                if of[0].holds(frame)? {
+                    of[1].evaluate(frame)
+                } else {
+                    Ok(Value::Bool(false))
+                }
+            }
+            Self::Or(of) => {
+                if of[0].holds(frame)? {
+                    Ok(Value::Bool(true))
+                } else {
+                    of[1].evaluate(frame)
+                }
+            }
             Self::All(of, slot) => {
                 let whole = of[0].evaluate(frame)?;
                 each(&whole, &of[1], *slot, false, frame)

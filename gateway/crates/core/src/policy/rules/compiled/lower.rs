@@ -50,9 +50,10 @@ struct Scope<'r> {
 impl<'r> Scope<'r> {
     fn slot(&mut self) -> Result<usize, Uncovered> {
         self.used += 1;
-        match self.used > SLOTS {
-            true => Err(MANY_VARIABLES),
-            false => Ok(self.used - 1),
+        if self.used > SLOTS {
+            Err(MANY_VARIABLES)
+        } else {
+            Ok(self.used - 1)
         }
     }
 

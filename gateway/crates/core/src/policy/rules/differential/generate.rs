@@ -211,9 +211,10 @@ impl Policy<'_> {
         for _ in 0..*[0, 1, 1, 1, 2, 2, 3].choose(self.random).unwrap_or(&1) {
             parts.push(self.atom(&mut variables));
         }
-        let conditions = match parts.is_empty() {
-            true => 1,
-            false => *[0, 0, 1, 1, 2].choose(self.random).unwrap_or(&1),
+        let conditions = if parts.is_empty() {
+            1
+        } else {
+            *[0, 0, 1, 1, 2].choose(self.random).unwrap_or(&1)
         };
         for _ in 0..conditions {
             parts.push(self.condition(&variables, 3));
