@@ -43,10 +43,12 @@ impl Rules {
         } = &self.program;
         let lenient = relax_by(rules, checks, policies, missing.clone());
         let strict = without_touched(&self.program, missing);
-        let effect = match self.passes(lenient, &known)? {
-            false => Effect::Denied,
-            true if self.passes(strict, &known)? => Effect::Allowed,
-            true => return None,
+        let effect = if !self.passes(lenient, &known)? {
+            Effect::Denied
+        } else if self.passes(strict, &known)? {
+            Effect::Allowed
+        } else {
+            return None;
         };
         Some(Decision {
             effect,
