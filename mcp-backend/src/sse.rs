@@ -42,7 +42,7 @@ pub struct Sessions {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 pub struct SessionId(String);
 
-/// The query of a post.
+/// The parameters in the address that a client posts to.
 #[derive(Debug, Deserialize)]
 pub struct PostQuery {
     session_id: SessionId,

@@ -18,7 +18,7 @@ use crate::bridge::pool::process_slots::Owner;
 use crate::bridge::pool::server::{Open, StdioServer};
 use crate::bridge::pool::{Pool, Sharing};
 
-/// One session.
+/// A client's session from its `initialize` on, with the server behind it.
 #[derive(Debug)]
 pub struct Session {
     /// Its name, which only its client knows.

@@ -40,7 +40,7 @@ pub fn cut(
 /// What a message or a batch lists, in order.
 #[derive(Debug, Default)]
 pub struct Listed {
-    /// The definitions.
+    /// The tools that can be offered.
     pub definitions: Vec<Definition>,
     /// Why the others have none.
     pub unfit: Vec<Unfit>,

@@ -1,5 +1,5 @@
 //! Answers of the gateway's own for clients of the legacy transport, which read them on their event
-//! stream and nowhere else. A stream has a outbox from when its endpoint was announced until it
+//! stream and nowhere else. A stream has an outbox from when its endpoint was announced until it
 //! ends; another replica's streams have none here.
 
 use std::collections::HashMap;

@@ -109,7 +109,7 @@ pub enum OpenError {
     /// The state folder or the file in it can't be made or opened.
     #[error("the state folder {} can't be used: {cause}", folder.display())]
     Folder {
-        /// The folder.
+        /// Where the state is.
         folder: PathBuf,
         /// What the system said.
         cause: std::io::Error,
@@ -117,7 +117,7 @@ pub enum OpenError {
     /// There is a file, and it is not a sound store of this version.
     #[error("the store in {} can't be read: {cause}", folder.display())]
     Unreadable {
-        /// The folder.
+        /// Where the state is.
         folder: PathBuf,
         /// What the database said.
         cause: String,

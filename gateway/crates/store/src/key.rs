@@ -189,7 +189,7 @@ impl fmt::Debug for Key {
     }
 }
 
-/// The key of a count.
+/// Under what something is counted, such as wrong passwords.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CountKey(String);
 

@@ -15,7 +15,7 @@ pub enum Address {
     Tcp {
         /// A DNS name or an IP address.
         host: String,
-        /// The port.
+        /// The TCP port.
         port: u16,
         /// Whether to speak TLS, with `host` as server name.
         tls: bool,

@@ -11,7 +11,7 @@ use mcp_protocol::tool_definition::{Definition, Labels, Unfit};
 /// A tool as the backend describes it. Everything is the backend's own claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
-    /// What is shown of it.
+    /// Its name, title, description and hints, for people.
     pub shown: Shown,
     /// All that it says.
     pub definition: Definition,

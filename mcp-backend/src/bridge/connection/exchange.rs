@@ -19,7 +19,7 @@ pub enum OnLeave {
     Forget,
 }
 
-/// What is heard.
+/// What a server says about one request.
 #[derive(Debug)]
 pub enum Heard {
     /// A notification, or a question of the server; the answer is still to come.

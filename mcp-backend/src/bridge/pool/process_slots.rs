@@ -11,7 +11,7 @@ use tokio::time::timeout;
 /// For whom something runs, as far as is known; empty where it is not.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Owner {
-    /// The user.
+    /// The user, as the gateway names them.
     pub user: String,
     /// The client that acts for them.
     pub client: String,
@@ -71,7 +71,7 @@ pub struct SlotLimits {
     pub grant: usize,
 }
 
-/// The slots for processes.
+/// How many processes run, and for whom: each holds a slot.
 #[derive(Debug)]
 pub struct ProcessSlots {
     limits: SlotLimits,

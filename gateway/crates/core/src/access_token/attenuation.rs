@@ -76,7 +76,7 @@ pub enum Check {
     ReadOnly,
     /// An argument is as wanted.
     Argument {
-        /// Its path.
+        /// The path that leads to it within the arguments of a call.
         path: String,
         /// What it must be.
         is: Match,
@@ -89,10 +89,10 @@ pub struct Attenuation {
     checks: Vec<Check>,
 }
 
-/// A call of a tool, as far as a attenuation asks.
+/// A call of a tool, as far as an attenuation asks.
 #[derive(Clone, Copy, Debug)]
 pub struct ToolCall<'a> {
-    /// The tool.
+    /// Its name at the backend.
     pub tool: &'a str,
     /// Whether the backend says that it changes nothing.
     pub read_only: bool,

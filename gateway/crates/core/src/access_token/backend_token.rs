@@ -19,7 +19,7 @@ const LIFETIME: Duration = Duration::from_secs(300);
 /// One with less than this left is not handed out again.
 const LEFT: Duration = Duration::from_secs(150);
 
-/// A token for a backend.
+/// A token that the gateway mints for one backend, which tells it on whose behalf a request comes.
 #[derive(Clone)]
 pub struct BackendToken {
     text: String,
@@ -29,7 +29,7 @@ pub struct BackendToken {
 /// Never the text.
 impl std::fmt::Debug for BackendToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("PassedToken")
+        f.debug_struct("BackendToken")
             .field("ends", &self.ends)
             .finish_non_exhaustive()
     }

@@ -28,12 +28,12 @@ pub fn approver_key(text: &str) -> Option<PublicKey> {
     PublicKey::from_bytes_hex(digits, Algorithm::Ed25519).ok()
 }
 
-/// What an approver approved.
+/// An approver's word that a tool may be called, in a block of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Approval {
-    /// The tool.
+    /// The name of the tool.
     pub tool: String,
-    /// Who approved.
+    /// The approver, by the name that the operator's configuration gives them.
     pub approver: String,
     /// Until when.
     pub until: Timestamp,

@@ -13,10 +13,9 @@ use super::record::{Event, Outcome, Record};
 use crate::clock::Timestamp;
 use crate::reason::Reason;
 
-/// How many refusals of strangers are written one by one in a window, and how many of whatever else
+/// How many refusals of strangers are written one by one in a [`WINDOW`], and how many of whatever else
 /// they did.
 const STRANGERS: u32 = 600;
-/// The window.
 const WINDOW: Duration = Duration::from_secs(3600);
 /// How often counts are written.
 const TELL: Duration = Duration::from_secs(600);

@@ -46,7 +46,6 @@ fn result(exchange: &Exchange, id: u64) -> Result<Value, Problem> {
     }
 }
 
-/// `initialize`.
 pub(crate) fn initialize(exchange: &Exchange, id: u64) -> Finding {
     let check = Check::Initialize;
     let judged = result(exchange, id).and_then(|result| {

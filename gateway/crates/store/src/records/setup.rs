@@ -33,7 +33,7 @@ pub enum SetupState {
 /// The state as it was read, so that what is decided about it replaces exactly that.
 #[derive(Debug)]
 pub struct KeptSetup {
-    /// The state.
+    /// How far it has come.
     pub state: SetupState,
     seen: Vec<u8>,
 }
