@@ -121,7 +121,7 @@ impl Attempt {
         let subject = users::meant(request);
         let record = Record {
             detail: Some(format!("about to: {}", self.describe(&subject.what))),
-            ..Record::of(Event::Operator)
+            ..Record::new(Event::Operator)
         };
         let written = journal.append_durable(self.origin.record(record)).await;
         written.map_err(|error| Failure::from(error).about(&subject))
@@ -140,7 +140,7 @@ impl Attempt {
         );
         let record = Record {
             detail: Some(detail),
-            ..subject.record(Record::of(Event::Operator))
+            ..subject.record(Record::new(Event::Operator))
         };
         let record = self.origin.record(record);
         match write(journal, self.operation.effect(), record).await {

@@ -78,7 +78,7 @@ fn reload(configuration: &Configuration, policy: &PolicyHandle) -> Record {
     };
     Record {
         detail: Some(detail),
-        ..Record::of(Event::Operator)
+        ..Record::new(Event::Operator)
     }
 }
 

@@ -137,7 +137,7 @@ async fn owner_of_configuration(config: &Config, app: &App) -> anyhow::Result<()
         let record = Record {
             user: Some(former.id.as_str().to_owned()),
             detail: Some("owner.name is another: disabled".to_owned()),
-            ..Record::of(Event::Operator)
+            ..Record::new(Event::Operator)
         };
         // Taking access back never waits for the log.
         let _ = app.journal.append_durable(record).await;

@@ -247,12 +247,12 @@ fn number(json: &str) -> String {
 mod tests {
     use super::*;
 
-    fn of(json: &str) -> Result<Vec<u8>, Fault> {
+    fn canonical(json: &str) -> Result<Vec<u8>, Fault> {
         form(json, 0..json.len())
     }
 
     fn fault(json: &str) -> (String, &'static str) {
-        let fault = of(json).unwrap_err();
+        let fault = canonical(json).unwrap_err();
         assert_eq!(check(json, 0..json.len()), Err(fault.clone()));
         (fault.pointer, fault.why)
     }
@@ -280,7 +280,11 @@ mod tests {
         ];
         for (at, one) in distinct.iter().enumerate() {
             for other in &distinct[at + 1..] {
-                assert_ne!(of(one).unwrap(), of(other).unwrap(), "{one} {other}");
+                assert_ne!(
+                    canonical(one).unwrap(),
+                    canonical(other).unwrap(),
+                    "{one} {other}"
+                );
             }
         }
         for (one, other) in [
@@ -291,7 +295,11 @@ mod tests {
             ("{\"a\":1,\"b\":[ ]}", "{\"b\":[],\"\\u0061\":1.0}"),
             ("\"\\ud83d\\ude00\"", "\"😀\""),
         ] {
-            assert_eq!(of(one).unwrap(), of(other).unwrap(), "{one} {other}");
+            assert_eq!(
+                canonical(one).unwrap(),
+                canonical(other).unwrap(),
+                "{one} {other}"
+            );
         }
     }
 
@@ -304,12 +312,12 @@ mod tests {
         for deep in ["[", "{\"a\":"] {
             let end = if deep == "[" { "]" } else { "}" };
             let nested = |levels: usize| format!("{}1{}", deep.repeat(levels), end.repeat(levels));
-            assert!(of(&nested(DEPTH)).is_ok());
+            assert!(canonical(&nested(DEPTH)).is_ok());
             assert_eq!(
                 fault(&nested(DEPTH + 1)).1,
                 "it is nested deeper than 256 levels"
             );
-            assert!(of(&nested(200_000)).is_err());
+            assert!(canonical(&nested(200_000)).is_err());
         }
         for malformed in [
             "",

@@ -45,25 +45,25 @@ impl CallIdentity {
 mod tests {
     use super::*;
 
-    fn of(method: &str, params: &str) -> CallIdentity {
+    fn identity(method: &str, params: &str) -> CallIdentity {
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{params}}}"#);
         CallIdentity::from_message(&Message::parse(&text).unwrap())
     }
 
     #[test]
     fn a_retry_is_the_same_call_however_it_is_spelled() {
-        let call = of("tools/call", r#"{"name":"a","arguments":{"n":1,"s":"é"}}"#);
+        let call = identity("tools/call", r#"{"name":"a","arguments":{"n":1,"s":"é"}}"#);
         for retry in [
             r#"{"arguments":{"s":"\u00e9","n":1.0},"name":"a"}"#,
             r#"{"name":"a","arguments":{"n":1,"s":"é"},"requestState":"s","inputResponses":{"q":{}},"_meta":{"x":1}}"#,
         ] {
-            assert_eq!(of("tools/call", retry), call, "{retry}");
+            assert_eq!(identity("tools/call", retry), call, "{retry}");
         }
     }
 
     #[test]
     fn any_other_parameter_or_method_makes_another_call() {
-        let call = of("tools/call", r#"{"name":"a","arguments":{"n":1}}"#);
+        let call = identity("tools/call", r#"{"name":"a","arguments":{"n":1}}"#);
         for other in [
             r#"{"name":"b","arguments":{"n":1}}"#,
             r#"{"name":"a","arguments":{"n":2}}"#,
@@ -73,10 +73,10 @@ mod tests {
             r#"{"name":"a"}"#,
             r#"{}"#,
         ] {
-            assert_ne!(of("tools/call", other), call, "{other}");
+            assert_ne!(identity("tools/call", other), call, "{other}");
         }
         assert_ne!(
-            of("prompts/get", r#"{"name":"a","arguments":{"n":1}}"#),
+            identity("prompts/get", r#"{"name":"a","arguments":{"n":1}}"#),
             call
         );
     }
@@ -84,7 +84,13 @@ mod tests {
     #[test]
     fn what_has_no_canonical_form_is_compared_by_its_letters() {
         let twice = |n: u8| format!(r#"{{"name":"a","arguments":{{"n":1,"n":{n}}}}}"#);
-        assert_eq!(of("tools/call", &twice(2)), of("tools/call", &twice(2)));
-        assert_ne!(of("tools/call", &twice(2)), of("tools/call", &twice(3)));
+        assert_eq!(
+            identity("tools/call", &twice(2)),
+            identity("tools/call", &twice(2))
+        );
+        assert_ne!(
+            identity("tools/call", &twice(2)),
+            identity("tools/call", &twice(3))
+        );
     }
 }

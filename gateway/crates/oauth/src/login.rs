@@ -120,7 +120,7 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     let opened = open_session(server, request, &user, &location(fields.goal), now).await?;
     let record = Record {
         user: Some(user.id.as_str().to_owned()),
-        ..Record::of(Event::Login)
+        ..Record::new(Event::Login)
     };
     Ok(audited(opened, record))
 }
@@ -157,7 +157,7 @@ async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response
     let record = Record {
         user: Some(session.user.as_str().to_owned()),
         detail: everywhere.then(|| "every browser".to_owned()),
-        ..Record::of(Event::Logout)
+        ..Record::new(Event::Logout)
     };
     Ok(audited(response, record))
 }

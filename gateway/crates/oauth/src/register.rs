@@ -48,7 +48,7 @@ pub(super) async fn answer(
             let record = Record {
                 client: Some(client.id.as_str().to_owned()),
                 detail: client.name.clone(),
-                ..Record::of(Event::Registration)
+                ..Record::new(Event::Registration)
             };
             audited(registered.to_response(server), record)
         }

@@ -218,7 +218,7 @@ pub async fn take_back(
         user: Some(grant.user.as_str().to_owned()),
         client: Some(grant.client.as_str().to_owned()),
         grant: Some(grant.id.as_str().to_owned()),
-        ..Record::of(Event::Revocation)
+        ..Record::new(Event::Revocation)
     })
 }
 
@@ -235,7 +235,7 @@ pub async fn take_back_unread(
     );
     Ok(Record {
         grant: Some(id.as_str().to_owned()),
-        ..Record::of(Event::Revocation)
+        ..Record::new(Event::Revocation)
     })
 }
 
@@ -295,7 +295,7 @@ pub(super) async fn end_reused(
         user: Some(user.to_owned()),
         client: Some(client.to_owned()),
         grant: Some(grant.to_owned()),
-        ..Record::of(Event::Revocation)
+        ..Record::new(Event::Revocation)
     };
     // Access was taken back whether or not it can be written down; a failing log is told elsewhere.
     let _ = server.journal.append_durable(record).await;
@@ -316,7 +316,7 @@ impl Outcome {
             grant: Some(token.grant.as_str().to_owned()),
             token: named.map(|id| id.chars().take(16).collect()),
             detail: token.narrowed.as_ref().map(|_| NARROWED_ONLY.to_owned()),
-            ..Record::of(Event::Revocation)
+            ..Record::new(Event::Revocation)
         };
         audited(response, record)
     }

@@ -107,7 +107,7 @@ async fn become_owner(
     let opened = session::open_session(server, request, &owner, "/", now).await?;
     let record = Record {
         user: Some(owner.id.as_str().to_owned()),
-        ..Record::of(Event::OwnerSet)
+        ..Record::new(Event::OwnerSet)
     };
     Ok(audited(opened, record))
 }
@@ -145,7 +145,7 @@ async fn sent_again(
             let opened = session::open_session(server, request, &owner, "/", now).await?;
             let record = Record {
                 user: Some(owner.id.as_str().to_owned()),
-                ..Record::of(Event::Login)
+                ..Record::new(Event::Login)
             };
             return Ok(Some(audited(opened, record)));
         }

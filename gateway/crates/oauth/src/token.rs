@@ -188,7 +188,7 @@ impl Issued {
                 grant.resource.as_str(),
                 grant_type.done()
             )),
-            ..Record::of(Event::Token)
+            ..Record::new(Event::Token)
         }
     }
 

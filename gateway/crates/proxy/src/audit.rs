@@ -132,7 +132,7 @@ fn permitted(
         backend: Some(backend.to_owned()),
         peer: context.peer,
         request_id: Some(context.id.clone()),
-        ..Record::of(event)
+        ..Record::new(event)
     };
     let approvals = permit.token().verified().approvals();
     let approved: Vec<(String, String)> = approvals

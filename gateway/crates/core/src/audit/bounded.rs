@@ -173,7 +173,7 @@ mod tests {
                 ..Facts::default()
             }),
             request_id: some(),
-            ..Record::of(Event::Call)
+            ..Record::new(Event::Call)
         };
         let line = serde_json::to_string(&record.bounded()).unwrap();
         assert!(line.len() < 32 * 1024, "{}", line.len());

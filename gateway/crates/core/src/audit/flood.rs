@@ -298,7 +298,7 @@ impl Kind {
             method: self.method,
             name: self.name,
             detail: Some(detail),
-            ..Record::of(Event::Unwritten)
+            ..Record::new(Event::Unwritten)
         }
     }
 }
@@ -316,7 +316,7 @@ mod tests {
             peer: Some(IpAddr::from(peer)),
             method: Some("tools/call".to_owned()),
             name: Some(name.to_owned()),
-            ..Record::of(Event::Call)
+            ..Record::new(Event::Call)
         }
     }
 
@@ -406,7 +406,7 @@ mod tests {
             };
             assert!(is_written(&mut flood, record), "{event:?}");
         }
-        let by_operator = |_| Record::of(Event::Operator);
+        let by_operator = |_| Record::new(Event::Operator);
         assert_eq!(written(&mut flood, 50_000, by_operator), 50_000);
     }
 

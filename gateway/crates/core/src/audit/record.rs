@@ -205,7 +205,7 @@ pub struct Record {
 
 impl Record {
     /// A record of `event` that ended well, about nobody yet.
-    pub const fn of(event: Event) -> Self {
+    pub const fn new(event: Event) -> Self {
         Self {
             event,
             outcome: Outcome::Allowed,
@@ -234,7 +234,7 @@ impl Record {
                 Outcome::Refused
             },
             reason: Some(reason),
-            ..Self::of(event)
+            ..Self::new(event)
         }
     }
 

@@ -204,7 +204,7 @@ mod tests {
         for at in 1..=9 {
             let record = Record {
                 name: Some(format!("tool \"{at}\",\"hash\":\"")),
-                ..Record::of(Event::Call)
+                ..Record::new(Event::Call)
             };
             lines.push(chain.add(&record, Timestamp::from_secs(at)));
             if at % 3 == 0 {
@@ -267,7 +267,7 @@ mod tests {
         // A line of another chain with right number and true hash.
         let mut other = Chain::begin(&mut StdRng::seed_from_u64(1));
         let mut exchanged = good.clone();
-        let text = other.add(&Record::of(Event::Login), Timestamp::from_secs(1));
+        let text = other.add(&Record::new(Event::Login), Timestamp::from_secs(1));
         text.trim_end().clone_into(&mut exchanged[0]);
         assert_eq!(first_fault(&exchanged), Some((2, Fault::Exchanged)));
     }
@@ -276,7 +276,7 @@ mod tests {
     fn a_rewritten_chain_fails_at_the_next_signature() {
         let mut forged = Chain::begin(&mut StdRng::seed_from_u64(1));
         let mut lines: Vec<String> = (1..=3)
-            .map(|at| forged.add(&Record::of(Event::Logout), Timestamp::from_secs(at)))
+            .map(|at| forged.add(&Record::new(Event::Logout), Timestamp::from_secs(at)))
             .collect();
         lines.push(forged.sign(&CheckpointKey::from_seed(&[2; 32]), Timestamp::from_secs(4)));
         let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();

@@ -116,7 +116,7 @@ async fn enter(
         backend: cards::mount(server, grant).map(|mount| mount.name.clone()),
         name: Some(amendment.tool.clone()),
         detail: Some(format!("approved again, as pin {}", amendment.pin)),
-        ..Record::of(Event::Consent)
+        ..Record::new(Event::Consent)
     };
     let record = record.asked_by(request.peer, &request.request_id);
     Ok(server.journal.append_durable(record).await?)

@@ -76,7 +76,7 @@ pub(crate) async fn issue_code(
             code.scope,
             code.tools.in_words()
         )),
-        ..Record::of(Event::Consent)
+        ..Record::new(Event::Consent)
     };
     tokio::spawn(watch(
         server.records.clone(),

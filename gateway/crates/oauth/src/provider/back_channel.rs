@@ -42,7 +42,7 @@ pub(super) async fn answer(
             let record = Record {
                 user: Some(user.id.as_str().to_owned()),
                 detail: Some(format!("every browser, by {}", provider.name)),
-                ..Record::of(Event::Logout)
+                ..Record::new(Event::Logout)
             };
             audited(response, record)
         }

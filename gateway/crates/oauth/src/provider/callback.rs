@@ -202,7 +202,7 @@ fn record(user: &User, provider: &Provider) -> Record {
     Record {
         user: Some(user.id.as_str().to_owned()),
         detail: Some(format!("with {}", provider.name)),
-        ..Record::of(Event::Login)
+        ..Record::new(Event::Login)
     }
 }
 

@@ -148,18 +148,18 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn record() -> Entry {
-        Entry::Record(Box::new(Record::of(Event::Call)), None)
+        Entry::Record(Box::new(Record::new(Event::Call)), None)
     }
 
     fn numbered(number: usize) -> Entry {
-        let mut record = Record::of(Event::Call);
+        let mut record = Record::new(Event::Call);
         record.detail = Some(number.to_string());
         Entry::Record(Box::new(record), None)
     }
 
     fn awaited() -> Entry {
         let (told, _) = oneshot::channel();
-        Entry::Record(Box::new(Record::of(Event::Token)), Some(told))
+        Entry::Record(Box::new(Record::new(Event::Token)), Some(told))
     }
 
     /// What a writer takes, batch for batch, in a thread of its own.
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(queue.push(Entry::Close(closed)), Ok(()));
         let (told, mut durable) = oneshot::channel();
         assert_eq!(receiver.take(Duration::ZERO).len(), 3);
-        let awaited = Entry::Record(Box::new(Record::of(Event::Token)), Some(told));
+        let awaited = Entry::Record(Box::new(Record::new(Event::Token)), Some(told));
         assert_eq!(queue.push(awaited), Ok(()));
         assert!(!queue.is_abandoned());
         drop(receiver);

@@ -32,7 +32,7 @@ fn settings(folder: &Path) -> Settings {
 fn record(name: &str) -> Record {
     Record {
         name: Some(name.to_owned()),
-        ..Record::of(Event::Call)
+        ..Record::new(Event::Call)
     }
 }
 
@@ -262,7 +262,7 @@ async fn a_log_without_its_writer_is_not_ready_before_anything_was_entered() {
             OnFailure::Continue => Ok(()),
         };
         assert_eq!(journal.ready(), expected);
-        let token = Record::of(Event::Token);
+        let token = Record::new(Event::Token);
         assert_eq!(journal.append(token.clone()), expected);
         assert_eq!(journal.append_durable(token).await, expected);
     }

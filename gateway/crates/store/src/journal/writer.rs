@@ -115,7 +115,7 @@ impl Writer {
             }
         }
         if close.is_some() {
-            records.push(Record::of(Event::Closed));
+            records.push(Record::new(Event::Closed));
         }
         let count = records.len() as u64;
         let must_sync = !waiting.is_empty() || close.is_some();
@@ -210,7 +210,7 @@ impl Writer {
         }
         log.current.rotate(self.settings.keep)?;
         let mut chain = log.chain.clone();
-        let line = chain.add(&Record::of(Event::Rotated), now);
+        let line = chain.add(&Record::new(Event::Rotated), now);
         log.current.append(line.as_bytes())?;
         log.chain = chain;
         self.unsigned = Some((Instant::now(), 1));
@@ -242,11 +242,11 @@ impl Writer {
         };
         let mut log = Log { current, chain };
         let lost = (missing > 0).then(|| format!("{missing} records could not be written"));
-        let mut records = vec![Record::of(Event::Opened)];
+        let mut records = vec![Record::new(Event::Opened)];
         records.extend(mended.into_iter().chain(lost).map(|detail| Record {
             outcome: Outcome::Failed,
             detail: Some(detail),
-            ..Record::of(Event::Recovered)
+            ..Record::new(Event::Recovered)
         }));
         let now = self.clock.now();
         let lines: String = records
