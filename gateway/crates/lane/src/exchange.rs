@@ -24,9 +24,6 @@ const CONNECT_MARGIN: Duration = Duration::from_secs(1);
 /// A backend that answers before it has read the whole request may break it off.
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
-/// More informational answers before the final one are no answer.
-const MOST_INFORMATIONAL: usize = 8;
-
 /// An exchange while this task works at it.
 pub(crate) struct Work<'a, 't, IO, E> {
     pub(crate) shared: &'a Shared,
@@ -223,18 +220,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
         deadline: Instant,
     ) -> Result<ResponseIndex, Stop> {
         let (most, mut index) = (self.shared.limits.response_head, ResponseIndex::default());
-        let mut informational = 0;
+        let mut is_informed = false;
         loop {
-            while response::parse(&connection.buffer, most, &mut index).map_err(broken)? {
+            // As many informational ones as come in time: nothing of them is kept.
+            while response::parse(&mut connection.buffer, most, &mut index).map_err(broken)? {
                 if !index.status.is_informational() {
                     return Ok(index);
                 }
-                informational += 1;
+                is_informed = true;
                 if index.status == StatusCode::SWITCHING_PROTOCOLS {
                     return Err(broken("it switched protocols unasked"));
-                }
-                if informational > MOST_INFORMATIONAL {
-                    return Err(broken("it has too many informational answers"));
                 }
                 connection.buffer.advance(index.end);
             }
@@ -249,7 +244,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                 Ok(_) => io::ErrorKind::UnexpectedEof,
                 Err(error) => error.kind(),
             };
-            let has_answered = informational > 0 || !connection.buffer.is_empty();
+            let has_answered = is_informed || !connection.buffer.is_empty();
             return Err(match has_answered {
                 true => broken("it broke off"),
                 false => Stop::Failed(Failed::NoAnswer(kind)),

@@ -1,5 +1,7 @@
 //! The header lines of one head, by where they stand in it.
 
+use http::{HeaderMap, HeaderName, HeaderValue};
+
 /// A line's name and value within a head. No head is larger than what 16 bits count.
 #[derive(Clone, Copy, Debug)]
 struct Line {
@@ -33,6 +35,11 @@ impl Span {
         })
     }
 
+    /// All of `whole` from where it begins.
+    pub(crate) fn onwards(self, whole: &[u8]) -> &[u8] {
+        whole.get(usize::from(self.start)..).unwrap_or_default()
+    }
+
     pub(crate) fn of(self, whole: &[u8]) -> &[u8] {
         whole
             .get(usize::from(self.start)..usize::from(self.end))
@@ -55,6 +62,25 @@ impl Lines {
             });
         }
         Some(())
+    }
+
+    /// Joins the lines of each folded value by one space, where they stand in `whole` (RFC 9112 §5.2).
+    pub(crate) fn unfold(&mut self, whole: &mut [u8]) {
+        for line in &mut self.0 {
+            let value = line.value.of(whole);
+            if !value.contains(&b'\n') {
+                continue;
+            }
+            let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+            let lines: Vec<&[u8]> = lines.filter(|line| !line.is_empty()).collect();
+            let joined = lines.join(&b' ');
+            let start = usize::from(line.value.start);
+            // It is no longer than it was.
+            if let Some(place) = whole.get_mut(start..start + joined.len()) {
+                place.copy_from_slice(&joined);
+                line.value.end = line.value.start + joined.len() as u16;
+            }
+        }
     }
 
     /// All lines of a head that is text.
@@ -83,6 +109,20 @@ impl Lines {
             .find(|line| line.name.len() == name.len() && is_same(line.name.of(whole), name));
         line.map(|line| line.value.of(whole))
     }
+}
+
+/// Header lines as a map; it allocates for each of them.
+pub(crate) fn to_header_map<'a>(lines: impl Iterator<Item = (&'a str, &'a [u8])>) -> HeaderMap {
+    let mut map = HeaderMap::with_capacity(lines.size_hint().0);
+    for (name, value) in lines {
+        if let (Ok(name), Ok(value)) = (
+            HeaderName::from_bytes(name.as_bytes()),
+            HeaderValue::from_bytes(value),
+        ) {
+            map.append(name, value);
+        }
+    }
+    map
 }
 
 /// The length that a Content-Length gives: digits alone, so that no two readers differ (RFC 9110 §8.6

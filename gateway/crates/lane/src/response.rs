@@ -1,16 +1,21 @@
 //! The head of a backend's answer, and what it says of where its body ends (RFC 9112 §6.3). What two
 //! readers could read differently is no answer.
 //!
-//! Servers are as they are: what the other road takes is taken here, too (lines that end with LF alone,
-//! one length told twice, a length beside chunks), since the client's head is spelled anew.
+//! Servers are as they are: what the other road takes is taken here, too (lines that end with LF alone
+//! or are folded, spaces before a colon, one length told twice, a length beside chunks, chunks told
+//! twice or by HTTP/1.0, `identity`), since the client's head is spelled anew. Not so what frames a body
+//! in words that the next reader may take otherwise: other codings, which the other road would take off
+//! with their chunks and never undo, and a folded line.
 
 use std::mem::MaybeUninit;
 
-use http::StatusCode;
-use memchr::memchr_iter;
+use http::{HeaderMap, StatusCode};
+use memchr::{memchr, memchr_iter};
 
 use super::chunked::Chunked;
-use super::lines::{Lines, length};
+use super::exchange::is_bodiless;
+use super::lines::{Lines, Span, length, to_header_map};
+use super::plain::is_one_of;
 
 /// More header lines than this are no answer, as on the other road.
 const MOST_LINES: usize = 256;
@@ -68,6 +73,11 @@ impl<'a> ResponseHead<'a> {
         self.index.lines.get(self.raw, name)
     }
 
+    /// The header lines as a map, for what wants one. It allocates for each line.
+    pub fn to_header_map(self) -> HeaderMap {
+        to_header_map(self.headers())
+    }
+
     /// The length of the body, where the head tells it.
     pub const fn body_length(&self) -> Option<u64> {
         match self.index.framing {
@@ -78,45 +88,38 @@ impl<'a> ResponseHead<'a> {
     }
 }
 
-/// Looks for the head of an answer at the front of `raw`: whether it is there whole.
+/// Looks for the head of an answer at the front of `raw`: whether it is there whole. Folded lines of
+/// it are joined where they stand.
 pub(crate) fn parse(
-    raw: &[u8],
+    raw: &mut [u8],
     most: usize,
     index: &mut ResponseIndex,
 ) -> Result<bool, &'static str> {
     let mut headers = [const { MaybeUninit::uninit() }; MOST_LINES];
     let mut response = httparse::Response::new(&mut []);
-    let parsed = httparse::ParserConfig::default().parse_response_with_uninit_headers(
-        &mut response,
-        raw,
-        &mut headers,
-    );
+    let mut parser = httparse::ParserConfig::default();
+    // As on the other road.
+    parser.allow_spaces_after_header_name_in_responses(true);
+    parser.allow_obsolete_multiline_headers_in_responses(true);
+    let parsed = parser.parse_response_with_uninit_headers(&mut response, raw, &mut headers);
     let parsed = parsed.map_err(|_| "its head is not HTTP/1.1")?;
     let httparse::Status::Complete(end) = parsed else {
-        return match raw.len() > most {
-            true => Err("its head is too large"),
-            false => Ok(false),
-        };
+        if raw.len() > most {
+            return Err("its head is too large");
+        }
+        return Ok(false);
     };
     if end > most {
         return Err("its head is too large");
     }
     let head = &raw[..end];
-    let lines = response.headers.len() + 2;
-    let ends_line = |at: usize| head.get(at + 1) == Some(&b'\n');
-    if memchr_iter(b'\n', head).count() != lines || !memchr_iter(b'\r', head).all(ends_line) {
-        return Err("a line of its head is not what it seems");
-    }
+    let folds = check_lines(head, response.headers)?;
     let code = response.code.unwrap_or_default();
     index.status = StatusCode::from_u16(code).map_err(|_| "its status is none")?;
     index.end = end;
     let is_1_1 = response.version == Some(1);
-    let (framing, closes) = framing(response.headers, is_1_1)?;
-    let is_bodiless = index.status.is_informational()
-        || matches!(
-            index.status,
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-        );
+    let (framing, closes) = framing(response.headers)?;
+    let is_bodiless = index.status.is_informational() || is_bodiless(index.status);
     // What says that it has no body and has one all the same has it read as the next answer.
     let is_odd = is_bodiless && !matches!(framing, Framing::Close | Framing::Length(0));
     index.is_kept = is_1_1 && !closes && !is_odd && (is_bodiless || framing != Framing::Close);
@@ -125,16 +128,53 @@ pub(crate) fn parse(
         (false, framing) => framing,
     };
     let filled = index.lines.fill(head, response.headers);
-    filled.map(|()| true).ok_or("its head is too large")
+    filled.ok_or("its head is too large")?;
+    if folds > 0 {
+        index.lines.unfold(raw);
+    }
+    Ok(true)
+}
+
+/// Whether each line of `head` is a header's, or goes on with one: how many do.
+fn check_lines(head: &[u8], headers: &[httparse::Header<'_>]) -> Result<usize, &'static str> {
+    let (mut ends, mut folds) = (0, 0);
+    for at in memchr_iter(b'\n', head) {
+        if is_fold(head, at) {
+            folds += 1;
+        } else {
+            ends += 1;
+        }
+    }
+    let ends_line = |at: usize| head.get(at + 1) == Some(&b'\n');
+    if ends != headers.len() + 2 || !memchr_iter(b'\r', head).all(ends_line) {
+        return Err("a line of its head is not what it seems");
+    }
+    let frames = |header: &&httparse::Header<'_>| {
+        let name = header.name;
+        is_one_of(name, &["content-length", "transfer-encoding", "connection"])
+    };
+    let is_folded = |header: &httparse::Header<'_>| {
+        let name = Span::within(head, header.name.as_bytes());
+        let rest = name.map_or(head, |name| name.onwards(head));
+        memchr(b'\n', rest).is_some_and(|at| is_fold(rest, at))
+    };
+    if folds > 0 && headers.iter().filter(frames).any(is_folded) {
+        return Err("a line that says where it ends is folded");
+    }
+    Ok(folds)
+}
+
+/// Whether the line that ends `at` is continued by the next one (RFC 9112 §5.2).
+fn is_fold(head: &[u8], at: usize) -> bool {
+    matches!(head.get(at + 1), Some(b' ' | b'\t'))
 }
 
 /// Where the body ends, and whether the connection ends with it. What is told twice must be the same;
-/// chunks are right where a length is told, too, but the connection is then used no more.
-fn framing(
-    headers: &[httparse::Header<'_>],
-    is_1_1: bool,
-) -> Result<(Framing, bool), &'static str> {
-    let (mut declared, mut is_chunked, mut closes) = (None, false, false);
+/// chunks are right where they are told twice or with a length, too, but the connection is then used no
+/// more.
+fn framing(headers: &[httparse::Header<'_>]) -> Result<(Framing, bool), &'static str> {
+    let (mut declared, mut is_chunked, mut is_identity) = (None, false, false);
+    let mut closes = false;
     for header in headers {
         if header.name.eq_ignore_ascii_case("content-length") {
             for told in header.value.split(|byte| *byte == b',') {
@@ -144,14 +184,22 @@ fn framing(
                 }
             }
         } else if header.name.eq_ignore_ascii_case("transfer-encoding") {
-            if is_chunked || !is_1_1 || !header.value.eq_ignore_ascii_case(b"chunked") {
+            if header.value.eq_ignore_ascii_case(b"chunked") {
+                closes |= is_chunked;
+                is_chunked = true;
+            } else if header.value.eq_ignore_ascii_case(b"identity") {
+                is_identity = true;
+            } else {
                 return Err("its transfer coding is not chunked alone");
             }
-            is_chunked = true;
         } else if header.name.eq_ignore_ascii_case("connection") {
             let mut options = header.value.split(|byte| *byte == b',');
             closes |= options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"));
         }
+    }
+    // Old servers say it of what ends with the connection. With more, readers differ.
+    if is_identity && (is_chunked || declared.is_some()) {
+        return Err("its transfer coding is read in several ways");
     }
     match (declared, is_chunked) {
         (Some(length), false) => Ok((Framing::Length(length), closes)),
@@ -169,7 +217,7 @@ mod tests {
 
     fn read(raw: &str) -> Result<ResponseIndex, &'static str> {
         let mut index = ResponseIndex::default();
-        match parse(raw.as_bytes(), 1024, &mut index) {
+        match parse(&mut raw.as_bytes().to_vec(), 1024, &mut index) {
             Ok(true) => Ok(index),
             Ok(false) => Err("incomplete"),
             Err(what) => Err(what),
@@ -239,6 +287,26 @@ mod tests {
                 Framing::Length(5),
                 true,
             ),
+            (
+                "1.0 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive",
+                Framing::Chunked(Chunked::default()),
+                false,
+            ),
+            (
+                "1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+                Framing::Chunked(Chunked::default()),
+                false,
+            ),
+            (
+                "1.1 200 OK\r\nTransfer-Encoding: identity",
+                Framing::Close,
+                false,
+            ),
+            (
+                "1.1 200 OK\r\nContent-Length : 5\r\nX: y\r\n folded",
+                Framing::Length(5),
+                true,
+            ),
         ] {
             let index = read(&format!("HTTP/{head}\r\n\r\n")).unwrap();
             assert_eq!((index.framing, index.is_kept), (framing, is_kept), "{head}");
@@ -250,10 +318,23 @@ mod tests {
         let head = |lines: usize| format!("HTTP/1.1 200 OK\r\n{}\r\n", "a:\r\n".repeat(lines));
         let parse = |head: String| {
             let mut index = ResponseIndex::default();
-            parse(head.as_bytes(), 16 * 1024, &mut index)
+            parse(&mut head.into_bytes(), 16 * 1024, &mut index)
         };
         assert_eq!(parse(head(MOST_LINES)), Ok(true));
         assert!(parse(head(MOST_LINES + 1)).is_err());
+    }
+
+    #[test]
+    fn folded_lines_are_joined_by_one_space() {
+        let mut raw = b"HTTP/1.1 200 OK\r\nA: b \r\n \t c\r\n \r\n\td\r\nE \t:\r\n f\r\n g\nH: i\r\nJ:\r\n \r\n\r\nbody".to_vec();
+        let mut index = ResponseIndex::default();
+        assert_eq!(parse(&mut raw, 1024, &mut index), Ok(true));
+        let head = ResponseHead::new(&raw, &index);
+        let headers: Vec<_> = head.headers().collect();
+        let expected: [(&str, &[u8]); 4] =
+            [("A", b"b c d"), ("E", b"f g"), ("H", b"i"), ("J", b"")];
+        assert_eq!(headers, expected);
+        assert_eq!(&raw[index.end..], b"body");
     }
 
     #[test]
@@ -263,12 +344,18 @@ mod tests {
             "HTTP/1.1 200 OK\r\nContent-Length: 5, 6",
             "HTTP/1.1 200 OK\r\nContent-Length: 5,",
             "HTTP/1.1 200 OK\r\nContent-Length: +5",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
             "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked",
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity",
-            "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked",
-            "HTTP/1.1 200 OK\r\nX : y",
-            "HTTP/1.1 200 OK\r\nX: y\r\n folded",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nContent-Length: 5",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n ",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip,\r\n chunked",
+            "HTTP/1.1 200 OK\r\nX: y\r\nContent-Length:\r\n\t5",
+            "HTTP/1.1 200 OK\r\nContent-Length : 5\r\n 6",
+            "HTTP/1.1 200 OK\r\nConnection: x,\n close\r\nX: y",
+            "HTTP/1.1 200 OK\r\n folded\r\nX: y",
+            "HTTP/1.1 200 OK\r\nX y: z",
+            "HTTP/1.1 200 OK\r\n: y",
             "HTTP/1.1 200 OK\r\nX: a\0b",
             "HTTP/1.1 200 OK\r\nX: a\rb",
             "\r\nHTTP/1.1 200 OK\r\nX: y",

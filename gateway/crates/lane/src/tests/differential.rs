@@ -36,7 +36,7 @@ fn answer(bytes: &[u8], piece: usize) -> Option<Read> {
     let (mut raw, mut rest) = (Vec::new(), bytes.chunks(piece));
     let mut index = ResponseIndex::default();
     loop {
-        if response::parse(&raw, MOST, &mut index).ok()? {
+        if response::parse(&mut raw, MOST, &mut index).ok()? {
             match index.status.is_informational() {
                 true if index.status == 101 => return None,
                 true => drop(raw.drain(..index.end)),
@@ -97,12 +97,24 @@ async fn an_answer_that_is_taken_is_read_by_others_in_the_same_way() {
         assert_eq!(read, in_pieces, "{}", bytes.escape_ascii());
         if let Some(read) = read {
             taken += 1;
-            let other = reference::answer(&bytes).await;
-            assert_eq!(Some(read), other, "{}", bytes.escape_ascii());
+            let other = reference::answer(&of_hyper(&bytes, &read)).await;
+            let other = other.map(reference::Read::evenly_spaced);
+            let read = Some(read.evenly_spaced());
+            assert_eq!(read, other, "{}", bytes.escape_ascii());
         }
     }
     let share = taken * 100 / cases;
     assert!((20..90).contains(&share), "{share} of 100 were taken");
+}
+
+/// An answer as hyper takes it, which has no chunks of HTTP/1.0.
+fn of_hyper(bytes: &[u8], read: &Read) -> Vec<u8> {
+    let version = memchr::memmem::find(bytes, b"HTTP/1.0 ");
+    let mut bytes = bytes.to_vec();
+    if let Some(at) = version.filter(|_| read.has_coding()) {
+        bytes[at + 7] = b'1';
+    }
+    bytes
 }
 
 /// `LANE_SEED` for another row of cases.

@@ -41,6 +41,23 @@ fn of_map(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     )
 }
 
+impl Read {
+    /// The same with one space for each row of them: hyper puts several where a line is folded.
+    pub(super) fn evenly_spaced(mut self) -> Self {
+        for (_, value) in &mut self.headers {
+            let words = value.split(|byte| matches!(byte, b' ' | b'\t'));
+            let words: Vec<&[u8]> = words.filter(|word| !word.is_empty()).collect();
+            *value = words.join(&b' ');
+        }
+        self
+    }
+
+    pub(super) fn has_coding(&self) -> bool {
+        let mut names = self.headers.iter().map(|(name, _)| name);
+        names.any(|name| name == "transfer-encoding")
+    }
+}
+
 /// A stream that has all its bytes at once, once something was written if it is an answer.
 struct Memory {
     bytes: Vec<u8>,
@@ -126,9 +143,12 @@ pub(super) async fn request(bytes: &[u8]) -> Option<Read> {
 
 /// The final answer as hyper's client reads it.
 pub(super) async fn answer(bytes: &[u8]) -> Option<Read> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(memory(bytes, false))
-        .await
-        .ok()?;
+    let mut builder = hyper::client::conn::http1::Builder::new();
+    builder
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true);
+    let opened = builder.handshake(memory(bytes, false)).await;
+    let (mut sender, connection) = opened.ok()?;
     let request = Request::post("/")
         .header("host", "a")
         .body(Empty::<Bytes>::new())

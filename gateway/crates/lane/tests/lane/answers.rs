@@ -121,28 +121,40 @@ async fn informational_answers_are_skipped() {
             "{answer}"
         );
     }
-    let many = "HTTP/1.1 102 Processing\r\n\r\n".repeat(20);
-    let (answer, _) = answer(&many, 1000).await;
-    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+    let many = "HTTP/1.1 102 Processing\r\n\r\n".repeat(300);
+    let (broken, _) = answer(&many, 1000).await;
+    assert!(broken.starts_with("HTTP/1.1 502"), "{broken}");
+    let says = format!("{many}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi");
+    let (answer, _) = answer(&says, 1000).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 
 #[tokio::test]
-async fn what_the_other_road_takes_is_taken() {
+async fn what_the_other_road_takes_is_taken_but_for_codings_beside_chunks() {
     let many = "x-a: b\r\n".repeat(250);
     for says in [
         "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nhi".to_owned(),
         "HTTP/1.1 200 OK\ncontent-length: 2\n\nhi".to_owned(),
         format!("HTTP/1.1 200 OK\r\n{many}content-length: 2\r\n\r\nhi"),
+        "HTTP/1.1 200 OK\r\nX-A :b\r\nX-C: d\r\n\te\r\ncontent-length : 2\r\n\r\nhi".to_owned(),
     ] {
         let (answer, outcome) = answer(&says, 1000).await;
         let ends = "content-length: 2\r\nconnection: close\r\n\r\nhi";
         assert!(answer.ends_with(ends), "{says:?}: {answer}");
         assert!(outcome.contains("Done"), "{says:?}: {outcome}");
     }
-    let both = "HTTP/1.1 200 OK\r\ncontent-length: 9\r\ntransfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
-    let (answer, _) = answer(both, 1000).await;
-    assert_eq!(unchunked(&answer).as_deref(), Some("hi"), "{answer}");
-    assert!(!answer.contains("content-length"));
+    let chunks = "transfer-encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n";
+    for start in [
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n",
+        "HTTP/1.0 200 OK\r\n",
+    ] {
+        let (answer, _) = answer(&format!("{start}{chunks}"), 1000).await;
+        assert_eq!(unchunked(&answer).as_deref(), Some("hi"), "{answer}");
+        assert!(!answer.contains("content-length"));
+    }
+    let coded = chunks.replacen("chunked", "gzip, chunked", 1);
+    let (answer, _) = answer(&format!("HTTP/1.1 200 OK\r\n{coded}"), 1000).await;
+    assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
 }
 
 /// What the backend says behind an answer must not become the next one.
