@@ -8,8 +8,11 @@ use std::io;
 use crate::reason::Reason;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Connections to backends that are kept for the next request, at most.
-const KEPT: usize = 1024;
+/// Connections to backends that one pool keeps for the next request, at most.
+const KEPT: usize = 512;
+
+/// How many pools of them there are: the lane's and the other road's.
+const POOLS: u64 = 2;
 
 /// What the gateway needs for itself: its store, logs, listeners, children, and the answers to
 /// those whom it does not let in.
@@ -34,10 +37,11 @@ pub fn limit() -> Option<u64> {
     getrlimit(Resource::Nofile).maximum
 }
 
-/// How many connections to backends are kept for the next request.
+/// How many connections to backends each pool keeps for the next request.
 pub fn kept(limit: Option<u64>) -> usize {
     limit.map_or(KEPT, |limit| {
-        usize::try_from(limit / 8).unwrap_or(KEPT).min(KEPT)
+        let share = usize::try_from(limit / 8 / POOLS);
+        share.unwrap_or(KEPT).min(KEPT)
     })
 }
 
@@ -47,7 +51,7 @@ pub fn connections(limit: Option<u64>) -> usize {
     let Some(limit) = limit else {
         return usize::MAX;
     };
-    let left = limit.saturating_sub(OWN + kept(Some(limit)) as u64);
+    let left = limit.saturating_sub(OWN + POOLS * kept(Some(limit)) as u64);
     usize::try_from(left / 2).unwrap_or(usize::MAX).max(1)
 }
 
@@ -84,7 +88,7 @@ mod tests {
         for limit in [128, 256, 1024, 4096, 65_536, 1_048_576] {
             let most = connections(Some(limit)) as u64;
             assert!(
-                2 * most + kept(Some(limit)) as u64 + OWN <= limit.max(130),
+                2 * most + POOLS * kept(Some(limit)) as u64 + OWN <= limit.max(130),
                 "{limit}"
             );
         }

@@ -60,6 +60,7 @@ pub(crate) struct BackendConnection {
     pub(crate) buffer: BytesMut,
     /// Whether it has carried a request before.
     pub(crate) is_reused: bool,
+    /// When it was opened, or had carried the last one.
     since: Instant,
 }
 
@@ -142,10 +143,19 @@ impl BackendConnection {
             .map(|_| ())
     }
 
-    /// This connection, if it still lives.
-    pub(crate) fn alive(mut self) -> Option<Self> {
+    /// This connection once it has carried a request: idle from now on.
+    pub(crate) fn into_idle(mut self, buffers: &Buffers) -> Self {
+        self.shrink(buffers);
+        self.is_reused = true;
+        self.since = Instant::now();
+        self
+    }
+
+    /// This connection, if it still lives and has not been idle for so long.
+    pub(crate) fn alive(mut self, kept_for: Duration) -> Option<Self> {
         let mut context = Context::from_waker(std::task::Waker::noop());
-        self.poll_dead(&mut context).is_pending().then_some(self)
+        let is_alive = self.since.elapsed() < kept_for && self.poll_dead(&mut context).is_pending();
+        is_alive.then_some(self)
     }
 }
 
@@ -172,6 +182,7 @@ async fn open_any(addresses: &[Address]) -> io::Result<Socket> {
 #[derive(Debug)]
 pub(crate) struct Pool {
     idle: Mutex<HashMap<u64, VecDeque<BackendConnection>>>,
+    /// Of all backends together.
     most: usize,
     time: Duration,
 }
@@ -189,26 +200,20 @@ impl Pool {
     pub(crate) fn take(&self, backend: u64) -> Option<BackendConnection> {
         loop {
             let connection = self.idle.lock().get_mut(&backend)?.pop_back()?;
-            if connection.since.elapsed() < self.time
-                && let Some(connection) = connection.alive()
-            {
+            if let Some(connection) = connection.alive(self.time) {
                 return Some(connection);
             }
         }
     }
 
-    /// Keeps a connection whose answer was read to its end.
-    pub(crate) fn give(&self, mut connection: BackendConnection) {
-        connection.since = Instant::now();
+    /// Keeps an idle connection. Where too many are kept it takes the place of one to the same
+    /// backend, or is closed.
+    pub(crate) fn give(&self, connection: BackendConnection) {
         let mut idle = self.idle.lock();
-        let idle = idle.entry(connection.backend).or_default();
-        while let Some(first) = idle.front()
-            && (idle.len() >= self.most || first.since.elapsed() >= self.time)
-        {
-            idle.pop_front();
-        }
-        if self.most > 0 {
-            idle.push_back(connection);
+        let kept: usize = idle.values().map(VecDeque::len).sum();
+        let own = idle.entry(connection.backend).or_default();
+        if kept < self.most || own.pop_front().is_some() {
+            own.push_back(connection);
         }
     }
 
@@ -285,5 +290,33 @@ impl AsyncWrite for Socket {
             Self::Tcp(stream) => Pin::new(stream).poll_shutdown(context),
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn idle(backend: u64) -> (BackendConnection, UnixStream) {
+        let (socket, other) = UnixStream::pair().unwrap();
+        let connection = BackendConnection {
+            socket: Socket::Unix(socket),
+            backend,
+            buffer: BytesMut::new(),
+            is_reused: true,
+            since: Instant::now(),
+        };
+        (connection, other)
+    }
+
+    #[tokio::test]
+    async fn no_more_are_kept_than_there_is_room_for_in_all() {
+        let pool = Pool::new(2, Duration::from_secs(60));
+        let (connections, _backends): (Vec<_>, Vec<_>) = [1, 2, 3, 2].map(idle).into_iter().unzip();
+        for connection in connections {
+            pool.give(connection);
+        }
+        let kept = [1, 2, 2, 3].map(|backend| pool.take(backend).is_some());
+        assert_eq!(kept, [true, true, false, false]);
     }
 }

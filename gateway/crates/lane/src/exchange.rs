@@ -145,7 +145,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
     ) -> Result<BackendConnection, Stop> {
         if !is_fresh {
             let pinned = self.pinned.take();
-            let alive = pinned.and_then(BackendConnection::alive);
+            let kept_for = self.shared.limits.kept_for;
+            let alive = pinned.and_then(|pinned| pinned.alive(kept_for));
             let own = match alive {
                 Some(other) if other.backend != backend.id => {
                     self.shared.pool.give(other);
@@ -410,11 +411,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
     }
 
     /// Keeps a connection for the next request, unless something stands on it that nobody asked for.
-    fn give_back(&mut self, mut connection: BackendConnection, is_kept: bool) {
+    fn give_back(&mut self, connection: BackendConnection, is_kept: bool) {
         if is_kept && connection.buffer.is_empty() {
-            connection.shrink(&self.shared.buffers);
-            connection.is_reused = true;
-            *self.pinned = Some(connection);
+            *self.pinned = Some(connection.into_idle(&self.shared.buffers));
         }
     }
 }

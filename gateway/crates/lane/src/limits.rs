@@ -31,11 +31,11 @@ pub struct Limits {
     pub linger: Duration,
     /// The largest head of a backend's answer, in bytes.
     pub response_head: usize,
-    /// How many idle connections are kept for one backend, those beside a client's connection aside.
+    /// How many idle connections to backends are kept in all, those beside a client's connection aside.
     pub kept: usize,
-    /// How long an idle connection to a backend is kept.
+    /// How long a connection to a backend is kept after its last answer, wherever it is kept.
     pub kept_for: Duration,
-    /// How long an idle connection to a backend stays with an idle client.
+    /// How much of that it stays with an idle client, before anybody may have it.
     pub pinned_for: Duration,
     /// The silence on a stream of events after which it is left to a small task.
     pub quiet: Duration,

@@ -137,13 +137,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
     }
 
     /// The connection behind the stream, which has ended, properly if `is_done`.
-    fn into_connection(mut self, is_done: bool) -> Connection<IO> {
+    fn into_connection(self, is_done: bool) -> Connection<IO> {
         let is_kept = is_done && self.is_kept && self.connection.buffer.is_empty();
-        self.connection.is_reused = true;
+        let (connection, buffers) = (self.connection, &self.lane.shared.buffers);
         Connection {
             client: self.client,
             peer: self.rest.peer,
-            pinned: is_kept.then_some(self.connection),
+            pinned: is_kept.then(|| connection.into_idle(buffers)),
             served: self.rest.served.saturating_add(1),
         }
     }

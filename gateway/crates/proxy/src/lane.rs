@@ -38,6 +38,7 @@ use super::metered::FREE_HEAD;
 use super::serve::Service;
 use super::settings::Settings;
 use gateway_core::clock::Clock;
+use gateway_core::open_files;
 use gateway_upstream::IDLE;
 use mcp_protocol::sse::KEEP_ALIVE;
 
@@ -54,7 +55,7 @@ pub(super) fn open(service: &Arc<Service>) -> Arc<Lane<LaneService>> {
     Lane::new(LaneService::new(service), limits, now)
 }
 
-fn limits(settings: &Settings) -> Limits {
+pub(super) fn limits(settings: &Settings) -> Limits {
     let timeouts = settings.timeouts;
     Limits {
         // What is larger is counted on the budget, which the other road does.
@@ -68,9 +69,10 @@ fn limits(settings: &Settings) -> Limits {
         stall: TAKEN,
         linger: Duration::from_secs(2),
         response_head: LARGEST_ANSWER_HEAD,
-        // First beside its client, then for anybody: together no longer than the other road's.
+        kept: open_files::kept(open_files::limit()),
+        // First beside its client, then for anybody: together as long as on the other road.
+        kept_for: IDLE,
         pinned_for: IDLE / 2,
-        kept_for: IDLE / 2,
         comment: KEEP_ALIVE,
         ..Limits::default()
     }

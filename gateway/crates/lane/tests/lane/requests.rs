@@ -271,6 +271,37 @@ async fn an_idle_connection_to_a_backend_goes_to_whoever_needs_one() {
     );
 }
 
+/// How many connections the backend has got.
+fn connections(rig: &Rig) -> usize {
+    let received = rig.received();
+    received.iter().filter(|met| *met == "(connected)").count()
+}
+
+/// A body may take longer than backends leave a connection open.
+#[tokio::test]
+async fn a_connection_that_waited_for_too_long_beside_its_client_is_used_no_more() {
+    let limits = gateway_lane::Limits {
+        kept_for: Duration::from_millis(150),
+        ..limits()
+    };
+    let rig = Rig::new(limits, |_, _| vec![Does::Says(OK)]).await;
+    for (pause, expected) in [(0, 1), (300, 2)] {
+        let mut client = rig.connect();
+        client
+            .write_all(post("/mcp", "x").as_bytes())
+            .await
+            .unwrap();
+        read_until(&mut client, "hi").await;
+        let second = last_post("/mcp", "xy");
+        let (head, rest) = second.as_bytes().split_at(second.len() - 1);
+        client.write_all(head).await.unwrap();
+        sleep(Duration::from_millis(pause)).await;
+        client.write_all(rest).await.unwrap();
+        assert!(read_all(&mut client).await.ends_with("hi"));
+        assert_eq!(connections(&rig), expected, "{pause}");
+    }
+}
+
 #[tokio::test]
 async fn a_backend_that_is_not_there_is_told() {
     let nobody = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
