@@ -435,6 +435,10 @@ impl lane::Exchange for LaneExchange {
     }
 
     fn refuse(&mut self, why: &Failed) -> Answer {
+        // While its body is read; afterwards it was counted when it was admitted.
+        if matches!(self.stage, Stage::Confirmed(_)) {
+            self.is_taken();
+        }
         let rejection = self.rejection(why);
         if self.answer.is_none() {
             let state = &self.road.service.state;
