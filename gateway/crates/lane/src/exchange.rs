@@ -68,12 +68,7 @@ struct Relay {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
     /// Exchanges a request and its answer with the backend.
-    pub(crate) async fn forward(
-        &mut self,
-        mut forward: Forward,
-        waited: &mut Duration,
-    ) -> Result<Relayed, Stop> {
-        let begun = Instant::now();
+    pub(crate) async fn forward(&mut self, mut forward: Forward) -> Result<Relayed, Stop> {
         let (mut is_fresh, mut is_resent) = (false, false);
         self.down.client.shed();
         loop {
@@ -88,7 +83,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                 }
                 asked => asked?,
             };
-            *waited = begun.elapsed();
             self.out.clear();
             let answer = ResponseHead::new(&connection.buffer, &index);
             let mut writer = HeadWriter::response(self.out, index.status, &self.shared.date());

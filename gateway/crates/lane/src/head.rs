@@ -4,10 +4,10 @@
 //!
 //! Owns: what a plain head is. Not: whether somebody wants it ([`Service::begin`](crate::Service)).
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, Method};
 use memchr::{memchr, memchr_iter};
 
-use super::lines::{Lines, Span, length};
+use super::lines::{Lines, Span, length, to_header_map};
 use super::plain::{PLAIN_NAME, PLAIN_PATH, is_graphic, is_one_of};
 
 /// More header lines than this are not plain.
@@ -109,16 +109,7 @@ impl<'a> Head<'a> {
 
     /// The header lines as a map, for what wants one. It allocates for each line.
     pub fn to_header_map(self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(self.headers().count());
-        for (name, value) in self.headers() {
-            if let (Ok(name), Ok(value)) = (
-                HeaderName::from_bytes(name.as_bytes()),
-                HeaderValue::from_bytes(value),
-            ) {
-                map.append(name, value);
-            }
-        }
-        map
+        to_header_map(self.headers())
     }
 }
 

@@ -247,7 +247,6 @@ impl<S: Service> Lane<S> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let begun = Instant::now();
         let mut traffic = Traffic {
             received: request.body.len() as u64,
             ..Traffic::default()
@@ -270,7 +269,6 @@ impl<S: Service> Lane<S> {
                 let method = request.into_method();
                 let work = (&mut exchange, &mut traffic, closes);
                 let relayed = self.forward(connection, work, method, forward, timer).await;
-                traffic.took = begun.elapsed();
                 match relayed {
                     Ok(Relayed::Answer(answer)) => answer,
                     Ok(Relayed::Done) => {
@@ -290,7 +288,6 @@ impl<S: Service> Lane<S> {
         };
         closes |= answer.closes;
         let is_written = self.answer(connection, &answer, closes, timer).await;
-        traffic.took = begun.elapsed();
         exchange.finished(&outcome(&answer, is_written), traffic);
         Step::after(is_written && !closes)
     }
@@ -318,7 +315,7 @@ impl<S: Service> Lane<S> {
             method,
             closes,
         };
-        let relayed = work.forward(forward, &mut traffic.waited).await;
+        let relayed = work.forward(forward).await;
         traffic.sent = work.down.sent;
         let has_begun = work.down.has_begun;
         self.shared.buffers.give(out);

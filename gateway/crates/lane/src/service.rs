@@ -255,15 +255,11 @@ pub enum Outcome {
     OtherRoad,
 }
 
-/// What an exchange took.
+/// How many bytes an exchange moved.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
     /// Bytes of the body that the client sent.
     pub received: u64,
     /// Bytes of the answer's body that were written to the client.
     pub sent: u64,
-    /// From the whole request to the head of the answer.
-    pub waited: Duration,
-    /// From the whole request to the end.
-    pub took: Duration,
 }

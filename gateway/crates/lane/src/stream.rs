@@ -28,7 +28,6 @@ pub struct EventStream<IO, S: Service> {
     ending: Option<Ending>,
     is_kept: bool,
     closes: bool,
-    opened: Instant,
     traffic: Traffic,
     rest: Rest,
 }
@@ -70,7 +69,6 @@ impl<IO, S: Service> EventStream<IO, S> {
             is_kept: streaming.is_kept,
             exchange,
             closes,
-            opened: Instant::now(),
             traffic,
             rest: Rest {
                 peer: connection.peer,
@@ -118,7 +116,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
                 Err(stop) => break stop.outcome(),
             }
         };
-        self.traffic.took += self.opened.elapsed();
         self.exchange.finished(&stop, self.traffic);
         let is_resumed = is_done && !self.closes;
         let mut connection = self.into_connection(is_done);

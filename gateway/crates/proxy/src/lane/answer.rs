@@ -1,8 +1,7 @@
 //! Answers on the lane: what is known of a backend's, and what the gateway gives of its own.
 
-use gateway_lane::{Answer, ResponseHead, Unfit};
+use gateway_lane::{Answer, Unfit};
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::admission::Admitted;
 use crate::context::RequestContext;
@@ -67,20 +66,6 @@ pub(super) fn answer(response: Response) -> Answer {
         body,
         closes: false,
     }
-}
-
-/// The header lines of a backend's answer as a map.
-pub(super) fn header_map(head: &ResponseHead<'_>) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(head.headers().count());
-    for (name, value) in head.headers() {
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(name.as_bytes()),
-            HeaderValue::from_bytes(value),
-        ) {
-            map.append(name, value);
-        }
-    }
-    map
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use gateway_lane::{
 use http::header::LOCATION;
 use http::{HeaderMap, Method};
 
-use super::answer::{AnswerState, answer, filter, header_map, unfit};
+use super::answer::{AnswerState, answer, filter, unfit};
 use super::failure::failure;
 use super::service::{Road, ending};
 use crate::admission::{self, Admitted, ConfirmedRequest};
@@ -200,7 +200,7 @@ impl LaneExchange {
             return Err(Rejection::Unspeakable);
         };
         let route = self.request.route.route();
-        let headers = header_map(head);
+        let headers = head.to_header_map();
         let location = headers.get(LOCATION).and_then(|value| value.to_str().ok());
         let backend = &route.mounted.backend;
         match redirect(backend, &admitted.target, head.status(), location) {
