@@ -107,9 +107,10 @@ fn size(raw: &[u8]) -> Result<Option<(usize, u64)>, &'static str> {
             let is_plain = line
                 .iter()
                 .all(|b| (b' '..=b'~').contains(b) || *b == b'\t');
-            match is_plain && used <= LONGEST_SIZE {
-                true => Ok(Some((used, size))),
-                false => Err(NO_SIZE),
+            if is_plain && used <= LONGEST_SIZE {
+                Ok(Some((used, size)))
+            } else {
+                Err(NO_SIZE)
             }
         }
     }
@@ -122,9 +123,10 @@ fn trailers(raw: &[u8]) -> Result<Option<usize>, &'static str> {
         return Ok(Some(2));
     }
     let Some(end) = memchr::memmem::find(raw, b"\r\n\r\n") else {
-        return match raw.len() > LARGEST_TRAILERS {
-            true => Err("it has too many trailers"),
-            false => Ok(None),
+        return if raw.len() > LARGEST_TRAILERS {
+            Err("it has too many trailers")
+        } else {
+            Ok(None)
         };
     };
     let trailers = &raw[..end + 4];

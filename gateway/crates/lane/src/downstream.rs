@@ -25,8 +25,6 @@ pub(crate) struct Downstream<'a, 't, IO, E> {
     pub(crate) limits: &'a Limits,
     /// What ends the exchange from outside; nothing once it has.
     pub(crate) ending: &'a mut Option<Ending>,
-    /// Bytes of the answer's body that were written.
-    pub(crate) sent: u64,
     /// Whether any byte of an answer was.
     pub(crate) has_begun: bool,
 }
@@ -45,7 +43,6 @@ impl<'a, 't, IO, E> Downstream<'a, 't, IO, E> {
             timer,
             limits,
             ending,
-            sent: 0,
             has_begun: false,
         }
     }
@@ -75,7 +72,7 @@ impl ChunkSize {
 
 /// Why an exchange does not go on.
 #[derive(Debug)]
-pub(crate) enum Stop {
+pub(crate) enum ExchangeError {
     Failed(Failed),
     /// It was ended from outside in the middle of a piece, behind which nothing can be written.
     Cut(&'static str),
@@ -92,11 +89,11 @@ pub(crate) enum Interrupted {
 
 impl Interrupted {
     /// The same, where being late is a failure.
-    pub(crate) fn or_late(self, late: Failed) -> Stop {
+    pub(crate) fn or_late(self, late: Failed) -> ExchangeError {
         match self {
-            Self::Ended(end) => Stop::Failed(Failed::Ended(end)),
-            Self::Gone => Stop::Gone,
-            Self::Late => Stop::Failed(late),
+            Self::Ended(end) => ExchangeError::Failed(Failed::Ended(end)),
+            Self::Gone => ExchangeError::Gone,
+            Self::Late => ExchangeError::Failed(late),
         }
     }
 }
@@ -113,13 +110,13 @@ pub(crate) fn poll_ended(ending: &mut Option<Ending>, context: &mut Context<'_>)
 
 impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> {
     /// Whether the exchange may go on and the client is there, as far as that is known by now.
-    pub(crate) async fn is_wanted(&mut self) -> Result<(), Stop> {
+    pub(crate) async fn is_wanted(&mut self) -> Result<(), ExchangeError> {
         poll_fn(|context| {
             if let Poll::Ready(end) = poll_ended(self.ending, context) {
-                return Poll::Ready(Err(Stop::Failed(Failed::Ended(end))));
+                return Poll::Ready(Err(ExchangeError::Failed(Failed::Ended(end))));
             }
             match self.client.poll_gone(self.limits.read_ahead, context) {
-                Poll::Ready(()) => Poll::Ready(Err(Stop::Gone)),
+                Poll::Ready(()) => Poll::Ready(Err(ExchangeError::Gone)),
                 Poll::Pending => Poll::Ready(Ok(())),
             }
         })
@@ -176,14 +173,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
     }
 
     /// Writes pieces of an answer, one behind the other.
-    pub(crate) async fn write<const N: usize>(&mut self, pieces: [&[u8]; N]) -> Result<(), Stop> {
+    pub(crate) async fn write<const N: usize>(
+        &mut self,
+        pieces: [&[u8]; N],
+    ) -> Result<(), ExchangeError> {
         let mut writing = Writing::new(pieces);
         let mut is_held = false;
         let begun = Instant::now();
         loop {
-            let patience = match is_held {
-                true => self.limits.write_time,
-                false => self.limits.stall,
+            let patience = if is_held {
+                self.limits.write_time
+            } else {
+                self.limits.stall
             };
             let written = poll_fn(|context| {
                 if let Poll::Ready(end) = poll_ended(self.ending, context) {
@@ -199,19 +200,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
             self.has_begun |= writing.has_begun();
             match written {
                 Ok(Ok(())) => break,
-                Ok(Err(_)) => return Err(Stop::Gone),
+                Ok(Err(_)) => return Err(ExchangeError::Gone),
                 Err(Interrupted::Late) if !is_held => {
                     is_held = true;
                     if !self.exchange.hold(writing.left()) {
                         // Who takes no answer takes no other one.
                         self.has_begun = true;
-                        return Err(Stop::Failed(Failed::Full));
+                        return Err(ExchangeError::Failed(Failed::Full));
                     }
                 }
                 Err(Interrupted::Ended(end)) if writing.has_begun() => {
-                    return Err(Stop::Cut(end.cause));
+                    return Err(ExchangeError::Cut(end.cause));
                 }
-                Err(Interrupted::Late | Interrupted::Gone) => return Err(Stop::Gone),
+                Err(Interrupted::Late | Interrupted::Gone) => return Err(ExchangeError::Gone),
                 Err(interrupted) => return Err(interrupted.or_late(Failed::Full)),
             }
         }
@@ -228,10 +229,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
         data: &[u8],
         is_chunked: bool,
         is_last: bool,
-    ) -> Result<(), Stop> {
-        let size = match is_chunked && !data.is_empty() {
-            true => ChunkSize::new(data.len()),
-            false => ChunkSize::default(),
+    ) -> Result<(), ExchangeError> {
+        let size = if is_chunked && !data.is_empty() {
+            ChunkSize::new(data.len())
+        } else {
+            ChunkSize::default()
         };
         let tail: &[u8] = match (is_chunked, data.is_empty(), is_last) {
             (true, true, true) => LAST_CHUNK,
@@ -242,7 +244,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
         if !(out.is_empty() && data.is_empty() && tail.is_empty()) {
             self.write([&out[..], size.line(), data, tail]).await?;
         }
-        self.sent += data.len() as u64;
         out.clear();
         Ok(())
     }
@@ -253,20 +254,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Downstream<'_, '_, IO, E> 
         &mut self,
         between: bool,
         last: Option<Bytes>,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ExchangeError> {
         let last = last.filter(|_| between).unwrap_or_default();
         let size = ChunkSize::new(last.len());
-        let mut writing = match last.is_empty() {
-            true => Writing::new([&[], &[], LAST_CHUNK]),
-            false => Writing::new([size.line(), &last, b"\r\n0\r\n\r\n"]),
+        let mut writing = if last.is_empty() {
+            Writing::new([&[], &[], LAST_CHUNK])
+        } else {
+            Writing::new([size.line(), &last, b"\r\n0\r\n\r\n"])
         };
         let deadline = Instant::now() + self.limits.linger;
         poll_fn(|context| {
             if let Poll::Ready(written) = writing.poll(&mut self.client.io, context) {
-                return Poll::Ready(written.map_err(|_| Stop::Gone));
+                return Poll::Ready(written.map_err(|_| ExchangeError::Gone));
             }
             let passed = self.timer.poll_passed(deadline, context);
-            passed.map(|()| Err(Stop::Gone))
+            passed.map(|()| Err(ExchangeError::Gone))
         })
         .await
     }

@@ -7,7 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
-use super::downstream::{Downstream, Stop};
+use super::downstream::{Downstream, ExchangeError};
 use super::response::Framing;
 use super::service::{Events, Exchange, Failed, Unfit};
 
@@ -30,9 +30,10 @@ impl EventRelay {
         down: &mut Downstream<'_, '_, IO, E>,
         raw: &mut BytesMut,
         out: &mut BytesMut,
-    ) -> Result<bool, Stop> {
+    ) -> Result<bool, ExchangeError> {
         let decoded = self.framing.decode(raw);
-        let decoded = decoded.map_err(|what| Stop::Failed(Failed::Broken(what.to_owned())))?;
+        let decoded =
+            decoded.map_err(|what| ExchangeError::Failed(Failed::Broken(what.to_owned())))?;
         let is_done = self.framing.is_done();
         let data = &raw[decoded.data];
         if self.events.is_filtered && (!data.is_empty() || is_done) {
@@ -52,7 +53,7 @@ impl EventRelay {
         data: &[u8],
         out: &mut BytesMut,
         is_done: bool,
-    ) -> Result<(), Stop> {
+    ) -> Result<(), ExchangeError> {
         down.write_body(out, data, true, is_done).await?;
         if !data.is_empty() {
             self.between = down.exchange.advance(data);
@@ -67,7 +68,7 @@ impl EventRelay {
         data: Bytes,
         is_done: bool,
         out: &mut BytesMut,
-    ) -> Result<Bytes, Stop> {
+    ) -> Result<Bytes, ExchangeError> {
         let filtering = down.decided(Instant::now() + JUDGED, |exchange| {
             exchange.filter(data, is_done)
         });
@@ -79,7 +80,7 @@ impl EventRelay {
                     down.write_body(out, &[], true, false).await?;
                     down.end_events(true, last).await?;
                 }
-                Err(Stop::Failed(Failed::Broken(what)))
+                Err(ExchangeError::Failed(Failed::Broken(what)))
             }
             Err(interrupted) => Err(interrupted.or_late(Failed::TimedOut("judging events"))),
         }

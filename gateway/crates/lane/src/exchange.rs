@@ -10,10 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::backend::{Backend, BackendConnection};
-use super::downstream::{Downstream, Interrupted, Stop};
+use super::downstream::{Downstream, ExchangeError, Interrupted};
 use super::events::{EventRelay, JUDGED};
 use super::lane::Shared;
-use super::response::{self, Framing, ResponseHead, ResponseIndex};
+use super::response::{self, Framing, ResponseHead, ResponseIndex, is_bodiless};
 use super::service::{Answer, Ending, Events, Exchange, Failed, Forward, ResponsePlan};
 use super::wire::Writing;
 use super::writer::{BodyFraming, HeadWriter};
@@ -68,14 +68,14 @@ struct Relay {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
     /// Exchanges a request and its answer with the backend.
-    pub(crate) async fn forward(&mut self, mut forward: Forward) -> Result<Relayed, Stop> {
+    pub(crate) async fn forward(&mut self, mut forward: Forward) -> Result<Relayed, ExchangeError> {
         let (mut is_fresh, mut is_resent) = (false, false);
         self.down.client.shed();
         loop {
             self.down.is_wanted().await?;
             let mut connection = self.connect(&forward.backend, is_fresh).await?;
             let index = match self.ask(&mut connection, &mut forward).await {
-                Err(Stop::Failed(failed))
+                Err(ExchangeError::Failed(failed))
                     if connection.is_reused && may_repeat(&failed, forward.is_repeatable) =>
                 {
                     is_fresh = true;
@@ -102,7 +102,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                 forward.body = None;
             }
             return match plan {
-                ResponsePlan::Resend(_) if is_resent => Err(Stop::Failed(Failed::Redirected)),
+                ResponsePlan::Resend(_) if is_resent => {
+                    Err(ExchangeError::Failed(Failed::Redirected))
+                }
                 ResponsePlan::Resend(target) => {
                     (is_resent, forward.target) = (true, target);
                     continue;
@@ -136,7 +138,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
         &mut self,
         backend: &Backend,
         is_fresh: bool,
-    ) -> Result<BackendConnection, Stop> {
+    ) -> Result<BackendConnection, ExchangeError> {
         if !is_fresh {
             let pinned = self.pinned.take();
             let kept_for = self.shared.limits.kept_for;
@@ -162,7 +164,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
         let late = Failed::TimedOut("connecting");
         opened
             .map_err(|interrupted| interrupted.or_late(late))?
-            .map_err(Stop::Failed)
+            .map_err(ExchangeError::Failed)
     }
 
     /// Sends the request and reads up to the head of the final answer.
@@ -171,7 +173,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
         connection: &mut BackendConnection,
         // What ends it is shared with nobody, so that neither is this.
         forward: &mut Forward,
-    ) -> Result<ResponseIndex, Stop> {
+    ) -> Result<ResponseIndex, ExchangeError> {
         self.out.clear();
         let mut writer = HeadWriter::request(self.out, &self.method, &forward.target);
         self.down.exchange.write_request(&mut writer);
@@ -200,10 +202,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                         index.is_kept = false;
                         Ok(index)
                     }
-                    Err(Stop::Failed(failed)) if !matches!(failed, Failed::Ended(_)) => {
-                        Err(Stop::Failed(Failed::NotSent(error.kind())))
+                    Err(ExchangeError::Failed(failed)) if !matches!(failed, Failed::Ended(_)) => {
+                        Err(ExchangeError::Failed(Failed::NotSent(error.kind())))
                     }
-                    Err(stop) => Err(stop),
+                    Err(error) => Err(error),
                 }
             }
         }
@@ -213,7 +215,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
         &mut self,
         connection: &mut BackendConnection,
         deadline: Instant,
-    ) -> Result<ResponseIndex, Stop> {
+    ) -> Result<ResponseIndex, ExchangeError> {
         let (most, mut index) = (self.shared.limits.response_head, ResponseIndex::default());
         let mut is_informed = false;
         loop {
@@ -240,16 +242,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                 Err(error) => error.kind(),
             };
             let has_answered = is_informed || !connection.buffer.is_empty();
-            return Err(match has_answered {
-                true => broken("it broke off"),
-                false => Stop::Failed(Failed::NoAnswer(kind)),
+            return Err(if has_answered {
+                broken("it broke off")
+            } else {
+                ExchangeError::Failed(Failed::NoAnswer(kind))
             });
         }
     }
 
     /// Takes a body to the client as it comes. Its head waits for the first of its bytes, so that both
     /// go in one piece, and so that what fails before them can still be answered.
-    async fn pass(&mut self, mut relay: Relay, is_chunked: bool) -> Result<Relayed, Stop> {
+    async fn pass(&mut self, mut relay: Relay, is_chunked: bool) -> Result<Relayed, ExchangeError> {
         loop {
             let decoded = relay.framing.decode(&mut relay.connection.buffer);
             let decoded = decoded.map_err(broken)?;
@@ -286,18 +289,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
         mut relay: Relay,
         most: usize,
         is_bodiless: bool,
-    ) -> Result<Relayed, Stop> {
+    ) -> Result<Relayed, ExchangeError> {
         let mut body = BytesMut::new();
         loop {
             let decoded = relay.framing.decode(&mut relay.connection.buffer);
             let decoded = decoded.map_err(broken)?;
             let data = &relay.connection.buffer[decoded.data];
             if body.len() + data.len() > most {
-                return Err(Stop::Failed(Failed::TooLarge));
+                return Err(ExchangeError::Failed(Failed::TooLarge));
             }
             body.extend_from_slice(data);
             if !self.down.exchange.collect(body.len()) {
-                return Err(Stop::Failed(Failed::Full));
+                return Err(ExchangeError::Failed(Failed::Full));
             }
             relay.connection.buffer.advance(decoded.used);
             if relay.framing.is_done() {
@@ -317,9 +320,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                 return Err(interrupted.or_late(Failed::TimedOut("judging the answer")));
             }
         };
-        let framing = match is_bodiless {
-            true => BodyFraming::None,
-            false => BodyFraming::Length(body.len() as u64),
+        let framing = if is_bodiless {
+            BodyFraming::None
+        } else {
+            BodyFraming::Length(body.len() as u64)
         };
         spelled(HeadWriter::resume(self.out).end(framing, self.closes))?;
         let body = if is_bodiless { Bytes::new() } else { body };
@@ -328,16 +332,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
     }
 
     /// Takes events to the client until they end or fall silent.
-    async fn follow(&mut self, relay: Relay, events: Events) -> Result<Relayed, Stop> {
+    async fn follow(&mut self, relay: Relay, events: Events) -> Result<Relayed, ExchangeError> {
         let mut connection = relay.connection;
         let mut relay_events = EventRelay {
             framing: relay.framing,
             events,
             between: true,
         };
-        let quiet = match events.waits {
-            true => Duration::ZERO,
-            false => self.shared.limits.quiet,
+        let quiet = if events.waits {
+            Duration::ZERO
+        } else {
+            self.shared.limits.quiet
         };
         loop {
             let passing = relay_events.pass(&mut self.down, &mut connection.buffer, self.out);
@@ -347,7 +352,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                     return Ok(Relayed::Done);
                 }
                 Ok(false) => self.settle(),
-                Err(stop) => return Err(self.end_events(&relay_events, stop).await),
+                Err(error) => return Err(self.end_events(&relay_events, error).await),
             }
             let (deadline, buffers) = (Instant::now() + quiet, &self.shared.buffers);
             let read = self
@@ -368,27 +373,27 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
                     })));
                 }
                 Err(interrupted) => {
-                    let stop = interrupted.or_late(Failed::Full);
-                    return Err(self.end_events(&relay_events, stop).await);
+                    let error = interrupted.or_late(Failed::Full);
+                    return Err(self.end_events(&relay_events, error).await);
                 }
             }
         }
     }
 
     /// Ends a stream that was ended from outside, properly.
-    async fn end_events(&mut self, relay: &EventRelay, stop: Stop) -> Stop {
-        if let Stop::Failed(Failed::Ended(end)) = &stop
+    async fn end_events(&mut self, relay: &EventRelay, error: ExchangeError) -> ExchangeError {
+        if let ExchangeError::Failed(Failed::Ended(end)) = &error
             && self.down.has_begun
         {
             let farewell = end.farewell.clone();
-            if let Err(stop) = self.down.end_events(relay.between, farewell).await {
-                return stop;
+            if let Err(error) = self.down.end_events(relay.between, farewell).await {
+                return error;
             }
         }
-        stop
+        error
     }
 
-    async fn read_on(&mut self, relay: &mut Relay) -> Result<(), Stop> {
+    async fn read_on(&mut self, relay: &mut Relay) -> Result<(), ExchangeError> {
         let deadline = Instant::now() + relay.silence;
         let (buffers, connection) = (&self.shared.buffers, &mut relay.connection);
         let late = Failed::TimedOut("the rest of the response");
@@ -412,11 +417,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
     }
 }
 
-/// Whether an answer of this status never has a body (RFC 9110 §6.4.1).
-pub(crate) const fn is_bodiless(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 204 | 304)
-}
-
 /// A kept connection may turn out to be dead. What was not sent whole was not run; what was sent and
 /// not answered may have been, so it is repeated only if that changes nothing.
 const fn may_repeat(failed: &Failed, is_repeatable: bool) -> bool {
@@ -427,17 +427,18 @@ const fn may_repeat(failed: &Failed, is_repeatable: bool) -> bool {
     }
 }
 
-fn late_answer(interrupted: Interrupted) -> Stop {
+fn late_answer(interrupted: Interrupted) -> ExchangeError {
     interrupted.or_late(Failed::TimedOut("the head of the response"))
 }
 
-fn broken(what: &'static str) -> Stop {
-    Stop::Failed(Failed::Broken(what.to_owned()))
+fn broken(what: &'static str) -> ExchangeError {
+    ExchangeError::Failed(Failed::Broken(what.to_owned()))
 }
 
-const fn spelled(is_spelled: bool) -> Result<(), Stop> {
-    match is_spelled {
-        true => Ok(()),
-        false => Err(Stop::Failed(Failed::Unspeakable)),
+const fn spelled(is_spelled: bool) -> Result<(), ExchangeError> {
+    if is_spelled {
+        Ok(())
+    } else {
+        Err(ExchangeError::Failed(Failed::Unspeakable))
     }
 }

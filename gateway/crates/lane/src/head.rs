@@ -156,9 +156,10 @@ impl Scan {
             }
         }
         self.looked_at = raw.len();
-        match raw.len() > most {
-            true => Parsed::NotPlain("the head is large"),
-            false => Parsed::Incomplete,
+        if raw.len() > most {
+            Parsed::NotPlain("the head is large")
+        } else {
+            Parsed::Incomplete
         }
     }
 }
@@ -170,9 +171,10 @@ fn check_start(raw: &[u8]) -> Result<(), &'static str> {
         let both = raw.len().min(start.len());
         raw[..both] == start[..both]
     };
-    match starts.into_iter().any(may_be) {
-        true => Ok(()),
-        false => Err("the request is of another method or form"),
+    if starts.into_iter().any(may_be) {
+        Ok(())
+    } else {
+        Err("the request is of another method or form")
     }
 }
 
@@ -273,9 +275,10 @@ fn check_headers(headers: &[httparse::Header<'_>]) -> Result<Framing, &'static s
             }
         }
     }
-    match has_host {
-        true => Ok(framing),
-        false => Err("the Host header is missing"),
+    if has_host {
+        Ok(framing)
+    } else {
+        Err("the Host header is missing")
     }
 }
 

@@ -15,15 +15,14 @@ use super::backend::{BackendConnection, Pool};
 use super::buffers::Buffers;
 use super::client::{Client, while_there};
 use super::date::{self, Dates};
-use super::downstream::{Downstream, Stop};
-use super::exchange::{Relayed, Streaming, Work, is_bodiless};
+use super::downstream::{Downstream, ExchangeError};
+use super::exchange::{Relayed, Streaming, Work};
 use super::handover::Handover;
 use super::head::{Head, Index};
 use super::limits::Limits;
 use super::receive::{BodyRead, Received};
-use super::service::{
-    Admission, Answer, Begin, Exchange, Failed, Forward, Outcome, Service, Traffic,
-};
+use super::response::is_bodiless;
+use super::service::{Admission, Answer, Begin, Exchange, Failed, Forward, Outcome, Service};
 use super::stream::EventStream;
 use super::timer::Timer;
 use super::writer::{BodyFraming, HeadWriter};
@@ -97,7 +96,7 @@ enum Step<E> {
     Close,
     /// With what was taken from the front of what came.
     OtherRoad(Bytes),
-    Stream(Box<(E, Streaming, Traffic)>),
+    Stream(Box<(E, Streaming)>),
 }
 
 impl<S: Service> Lane<S> {
@@ -165,10 +164,10 @@ impl<S: Service> Lane<S> {
                     });
                 }
                 Step::Stream(parts) => {
-                    let (exchange, streaming, traffic) = *parts;
+                    let (exchange, streaming) = *parts;
                     let closes = index.closes || self.is_last(connection.served);
                     let lane = Arc::clone(self);
-                    let parts = (exchange, streaming, traffic, closes);
+                    let parts = (exchange, streaming, closes);
                     return Next::Stream(EventStream::new(lane, connection, parts));
                 }
             }
@@ -219,11 +218,11 @@ impl<S: Service> Lane<S> {
                 };
                 let answer = exchange.refuse(&why);
                 let is_written = self.answer(connection, &answer, true, timer).await;
-                exchange.finished(&outcome(&answer, is_written), Traffic::default());
+                exchange.finished(&outcome(&answer, is_written));
                 return Step::Close;
             }
             BodyRead::Gone => {
-                exchange.finished(&Outcome::ClientGone, Traffic::default());
+                exchange.finished(&Outcome::ClientGone);
                 return Step::Close;
             }
         }
@@ -247,40 +246,36 @@ impl<S: Service> Lane<S> {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut traffic = Traffic {
-            received: request.body.len() as u64,
-            ..Traffic::default()
-        };
         let mut closes = request.closes;
         let read_ahead = self.shared.limits.read_ahead;
         let admitting = exchange.admit(&request.body);
         let admission = while_there(&mut connection.client, read_ahead, admitting).await;
         let answer = match admission {
             None => {
-                exchange.finished(&Outcome::ClientGone, traffic);
+                exchange.finished(&Outcome::ClientGone);
                 return Step::Close;
             }
             Some(Admission::OtherRoad) => {
-                exchange.finished(&Outcome::OtherRoad, traffic);
+                exchange.finished(&Outcome::OtherRoad);
                 return Step::OtherRoad(request.all());
             }
             Some(Admission::Answer(answer)) => answer,
             Some(Admission::Forward(forward)) => {
                 let method = request.into_method();
-                let work = (&mut exchange, &mut traffic, closes);
+                let work = (&mut exchange, closes);
                 let relayed = self.forward(connection, work, method, forward, timer).await;
                 match relayed {
                     Ok(Relayed::Answer(answer)) => answer,
                     Ok(Relayed::Done) => {
-                        exchange.finished(&Outcome::Done, traffic);
+                        exchange.finished(&Outcome::Done);
                         return Step::after(!closes);
                     }
                     Ok(Relayed::Stream(streaming)) => {
-                        return Step::Stream(Box::new((exchange, *streaming, traffic)));
+                        return Step::Stream(Box::new((exchange, *streaming)));
                     }
-                    Err((Stop::Failed(failed), false)) => exchange.refuse(&failed),
-                    Err((stop, _)) => {
-                        exchange.finished(&stop.outcome(), traffic);
+                    Err((ExchangeError::Failed(failed), false)) => exchange.refuse(&failed),
+                    Err((error, _)) => {
+                        exchange.finished(&error.outcome());
                         return Step::Close;
                     }
                 }
@@ -288,7 +283,7 @@ impl<S: Service> Lane<S> {
         };
         closes |= answer.closes;
         let is_written = self.answer(connection, &answer, closes, timer).await;
-        exchange.finished(&outcome(&answer, is_written), traffic);
+        exchange.finished(&outcome(&answer, is_written));
         Step::after(is_written && !closes)
     }
 
@@ -296,15 +291,15 @@ impl<S: Service> Lane<S> {
     async fn forward<IO>(
         &self,
         connection: &mut Connection<IO>,
-        work: (&mut S::Exchange, &mut Traffic, bool),
+        work: (&mut S::Exchange, bool),
         method: Method,
         mut forward: Forward,
         timer: &mut Timer<'_>,
-    ) -> Result<Relayed, (Stop, bool)>
+    ) -> Result<Relayed, (ExchangeError, bool)>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let (exchange, traffic, closes) = work;
+        let (exchange, closes) = work;
         let (shared, client) = (&self.shared, &mut connection.client);
         let (mut out, mut ending) = (shared.buffers.take(), forward.ending.take());
         let mut work = Work {
@@ -316,10 +311,9 @@ impl<S: Service> Lane<S> {
             closes,
         };
         let relayed = work.forward(forward).await;
-        traffic.sent = work.down.sent;
         let has_begun = work.down.has_begun;
         self.shared.buffers.give(out);
-        relayed.map_err(|stop| (stop, has_begun))
+        relayed.map_err(|error| (error, has_begun))
     }
 
     /// Writes an answer of the gateway's own: whether the client took it.
@@ -338,9 +332,10 @@ impl<S: Service> Lane<S> {
         for (name, value) in &answer.headers {
             writer.header(name.as_str(), value.as_bytes());
         }
-        let body = match is_bodiless(answer.status) {
-            true => BodyFraming::None,
-            false => BodyFraming::Length(answer.body.len() as u64),
+        let body = if is_bodiless(answer.status) {
+            BodyFraming::None
+        } else {
+            BodyFraming::Length(answer.body.len() as u64)
         };
         let content = match body {
             BodyFraming::None => &[],
@@ -387,14 +382,11 @@ impl Request {
 
 impl<E> Step<E> {
     const fn after(is_kept: bool) -> Self {
-        match is_kept {
-            true => Self::Again,
-            false => Self::Close,
-        }
+        if is_kept { Self::Again } else { Self::Close }
     }
 }
 
-impl Stop {
+impl ExchangeError {
     pub(crate) fn outcome(self) -> Outcome {
         match self {
             Self::Failed(Failed::Ended(end)) => Outcome::Ended(end.cause),
@@ -406,9 +398,10 @@ impl Stop {
 }
 
 const fn outcome(answer: &Answer, is_written: bool) -> Outcome {
-    match is_written {
-        true => Outcome::Answered(answer.status),
-        false => Outcome::ClientGone,
+    if is_written {
+        Outcome::Answered(answer.status)
+    } else {
+        Outcome::ClientGone
     }
 }
 

@@ -55,10 +55,10 @@ pub use self::handover::Handover;
 pub use self::head::Head;
 pub use self::lane::{Connection, Lane, Next};
 pub use self::limits::Limits;
-pub use self::response::ResponseHead;
+pub use self::response::{ResponseHead, is_bodiless};
 pub use self::service::{
     Admission, Answer, Begin, End, Ending, Events, Exchange, Failed, Forward, Outcome,
-    ResponsePlan, Service, Traffic, Unfit,
+    ResponsePlan, Service, Unfit,
 };
 pub use self::spawn::spawn;
 pub use self::stream::EventStream;

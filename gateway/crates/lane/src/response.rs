@@ -13,7 +13,6 @@ use http::{HeaderMap, StatusCode};
 use memchr::{memchr, memchr_iter};
 
 use super::chunked::Chunked;
-use super::exchange::is_bodiless;
 use super::lines::{Lines, Span, length, to_header_map};
 use super::plain::is_one_of;
 
@@ -88,6 +87,11 @@ impl<'a> ResponseHead<'a> {
     }
 }
 
+/// Whether an answer of this status never has a body (RFC 9110 §6.4.1).
+pub const fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 100..=199 | 204 | 304)
+}
+
 /// Looks for the head of an answer at the front of `raw`: whether it is there whole. Folded lines of
 /// it are joined where they stand.
 pub(crate) fn parse(
@@ -119,7 +123,7 @@ pub(crate) fn parse(
     index.end = end;
     let is_1_1 = response.version == Some(1);
     let (framing, closes) = framing(response.headers)?;
-    let is_bodiless = index.status.is_informational() || is_bodiless(index.status);
+    let is_bodiless = is_bodiless(index.status);
     // What says that it has no body and has one all the same has it read as the next answer.
     let is_odd = is_bodiless && !matches!(framing, Framing::Close | Framing::Length(0));
     index.is_kept = is_1_1 && !closes && !is_odd && (is_bodiless || framing != Framing::Close);

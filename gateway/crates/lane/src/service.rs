@@ -104,7 +104,7 @@ pub trait Exchange: Send + Unpin + 'static {
     fn kept_alive(&mut self) {}
 
     /// What came of it: once, at the end, unless the task of its connection is dropped.
-    fn finished(&mut self, outcome: &Outcome, traffic: Traffic);
+    fn finished(&mut self, outcome: &Outcome);
 }
 
 /// A whole answer of the gateway's own.
@@ -253,13 +253,4 @@ pub enum Outcome {
     Failed(Failed),
     /// It went the other road.
     OtherRoad,
-}
-
-/// How many bytes an exchange moved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Bytes of the body that the client sent.
-    pub received: u64,
-    /// Bytes of the answer's body that were written to the client.
-    pub sent: u64,
 }

@@ -11,11 +11,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use super::backend::BackendConnection;
 use super::client::Client;
-use super::downstream::{Downstream, Stop, poll_ended};
+use super::downstream::{Downstream, ExchangeError, poll_ended};
 use super::events::EventRelay;
 use super::exchange::Streaming;
 use super::lane::{Connection, Lane, linger};
-use super::service::{End, Ending, Exchange, Failed, Outcome, Service, Traffic};
+use super::service::{End, Ending, Exchange, Failed, Outcome, Service};
 use super::timer::{Timer, on_grid};
 
 /// A stream of events whose head is written.
@@ -28,7 +28,6 @@ pub struct EventStream<IO, S: Service> {
     ending: Option<Ending>,
     is_kept: bool,
     closes: bool,
-    traffic: Traffic,
     rest: Rest,
 }
 
@@ -52,9 +51,9 @@ impl<IO, S: Service> EventStream<IO, S> {
     pub(crate) fn new(
         lane: Arc<Lane<S>>,
         connection: Connection<IO>,
-        parts: (S::Exchange, Streaming, Traffic, bool),
+        parts: (S::Exchange, Streaming, bool),
     ) -> Self {
-        let (mut exchange, streaming, traffic, closes) = parts;
+        let (mut exchange, streaming, closes) = parts;
         let mut client = connection.client;
         client.shrink(&lane.shared.buffers);
         if let Some(pinned) = connection.pinned {
@@ -69,7 +68,6 @@ impl<IO, S: Service> EventStream<IO, S> {
             is_kept: streaming.is_kept,
             exchange,
             closes,
-            traffic,
             rest: Rest {
                 peer: connection.peer,
                 served: connection.served,
@@ -88,7 +86,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
         let sleep = std::pin::pin!(sleep_until(quiet));
         let mut timer = Timer::new(sleep);
         let mut is_done = false;
-        let stop = loop {
+        let outcome = loop {
             let happened = poll_fn(|context| self.poll(&mut timer, quiet, context)).await;
             let happened = match happened {
                 Happened::BackendEnded if self.relay.framing.end().is_ok() => Happened::Bytes,
@@ -98,11 +96,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
             let passed = match happened {
                 Happened::Bytes => self.pass(&mut timer).await,
                 Happened::Quiet => self.comment(&mut timer).await.map(|()| false),
-                Happened::Ended(end) => Err(Stop::Failed(Failed::Ended(end))),
-                Happened::Gone => Err(Stop::Gone),
-                Happened::BackendBroke | Happened::BackendEnded => {
-                    Err(Stop::Failed(Failed::Broken("it broke off".to_owned())))
-                }
+                Happened::Ended(end) => Err(ExchangeError::Failed(Failed::Ended(end))),
+                Happened::Gone => Err(ExchangeError::Gone),
+                Happened::BackendBroke | Happened::BackendEnded => Err(ExchangeError::Failed(
+                    Failed::Broken("it broke off".to_owned()),
+                )),
             };
             match passed {
                 Ok(true) => {
@@ -110,13 +108,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
                     break Outcome::Done;
                 }
                 Ok(false) => quiet = on_grid(start, keep_alive),
-                Err(Stop::Failed(Failed::Ended(end))) => {
+                Err(ExchangeError::Failed(Failed::Ended(end))) => {
                     break self.end(end, &mut timer).await.outcome();
                 }
-                Err(stop) => break stop.outcome(),
+                Err(error) => break error.outcome(),
             }
         };
-        self.exchange.finished(&stop, self.traffic);
+        self.exchange.finished(&outcome);
         let is_resumed = is_done && !self.closes;
         let mut connection = self.into_connection(is_done);
         if is_resumed {
@@ -125,7 +123,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
         if let Some(kept) = connection.pinned.take() {
             lane.shared.pool.give(kept);
         }
-        if matches!(stop, Outcome::Done | Outcome::Ended(_)) {
+        if matches!(outcome, Outcome::Done | Outcome::Ended(_)) {
             // Boxed: an open stream need not have room for it.
             let lingering = Box::pin(linger(connection.client.io));
             let _ = timeout(lane.shared.limits.linger, lingering).await;
@@ -170,20 +168,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
     }
 
     /// Takes what came from the backend to the client: whether that was the end.
-    async fn pass(&mut self, timer: &mut Timer<'_>) -> Result<bool, Stop> {
+    async fn pass(&mut self, timer: &mut Timer<'_>) -> Result<bool, ExchangeError> {
         let (shared, mut out) = (&self.lane.shared, BytesMut::new());
         let (client, exchange, ending) = (&mut self.client, &mut self.exchange, &mut self.ending);
         let mut down = Downstream::new(client, exchange, timer, &shared.limits, ending);
         down.has_begun = true;
         let raw = &mut self.connection.buffer;
         let passed = self.relay.pass(&mut down, raw, &mut out).await;
-        self.traffic.sent += down.sent;
         self.connection.shrink(&shared.buffers);
         passed
     }
 
     /// Fills silence between two events.
-    async fn comment(&mut self, timer: &mut Timer<'_>) -> Result<(), Stop> {
+    async fn comment(&mut self, timer: &mut Timer<'_>) -> Result<(), ExchangeError> {
         self.exchange.kept_alive();
         if !self.relay.between {
             return Ok(());
@@ -191,20 +188,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
         let (limits, mut out) = (&self.lane.shared.limits, BytesMut::new());
         let (client, exchange, ending) = (&mut self.client, &mut self.exchange, &mut self.ending);
         let mut down = Downstream::new(client, exchange, timer, limits, ending);
-        let written = down.write_body(&mut out, limits.comment, true, false).await;
-        self.traffic.sent += down.sent;
-        written
+        down.write_body(&mut out, limits.comment, true, false).await
     }
 
     /// Ends the stream, properly, because something outside ends it.
-    async fn end(&mut self, end: End, timer: &mut Timer<'_>) -> Stop {
+    async fn end(&mut self, end: End, timer: &mut Timer<'_>) -> ExchangeError {
         let limits = &self.lane.shared.limits;
         let (client, exchange, ending) = (&mut self.client, &mut self.exchange, &mut self.ending);
         let mut down = Downstream::new(client, exchange, timer, limits, ending);
         let farewell = end.farewell.clone();
         match down.end_events(self.relay.between, farewell).await {
-            Ok(()) => Stop::Failed(Failed::Ended(end)),
-            Err(stop) => stop,
+            Ok(()) => ExchangeError::Failed(Failed::Ended(end)),
+            Err(error) => error,
         }
     }
 }

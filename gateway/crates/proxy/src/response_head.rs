@@ -76,11 +76,7 @@ pub(super) enum Shape {
 
 impl Shape {
     pub(super) fn from_head(head: UpstreamAnswer<'_>, is_head_request: bool) -> Self {
-        let bodiless = matches!(
-            head.status,
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-        );
-        if is_head_request || bodiless {
+        if is_head_request || gateway_lane::is_bodiless(head.status) {
             return Self::Nothing;
         }
         let is_encoded = head.headers.contains_key(CONTENT_ENCODING);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession;
 use tokio::time::timeout;
@@ -32,11 +32,8 @@ pub(super) async fn write(session: &mut ServerSession, response: Response) -> pi
             head.append_header(name.clone(), value.clone())?;
         }
     }
-    let bodiless = matches!(
-        parts.status,
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
-    );
-    if !bodiless {
+    let is_bodiless = gateway_lane::is_bodiless(parts.status);
+    if !is_bodiless {
         head.insert_header(CONTENT_LENGTH, body.len())?;
     }
     let unread = !session.is_body_done();
@@ -44,9 +41,10 @@ pub(super) async fn write(session: &mut ServerSession, response: Response) -> pi
         session.set_keepalive(None);
     }
     session.write_response_header(Box::new(head)).await?;
-    let body = match head_only || bodiless {
-        true => Bytes::new(),
-        false => body,
+    let body = if head_only || is_bodiless {
+        Bytes::new()
+    } else {
+        body
     };
     session.write_response_body(body, true).await?;
     if unread {

@@ -93,9 +93,12 @@ const ODD_LINES: &[&str] = &[
 /// The bytes of a request and of something behind it.
 pub(super) fn request(random: &mut StdRng) -> Vec<u8> {
     let one = |random: &mut StdRng, of: &[&str]| (*of.choose(random).unwrap()).to_owned();
-    let often_first = |random: &mut StdRng, of: &[&str]| match random.gen_bool(0.8) {
-        true => of[0].to_owned(),
-        false => (*of.choose(random).unwrap()).to_owned(),
+    let often_first = |random: &mut StdRng, of: &[&str]| {
+        if random.gen_bool(0.8) {
+            of[0].to_owned()
+        } else {
+            (*of.choose(random).unwrap()).to_owned()
+        }
     };
     let method = often_first(random, METHODS);
     let body: String = (0..random.gen_range(0..40))
@@ -186,9 +189,10 @@ pub(super) fn answer(random: &mut StdRng) -> Vec<u8> {
     if random.gen_bool(0.1) {
         text += "HTTP/1.1 100 Continue\r\n\r\n";
     }
-    let status = match random.gen_bool(0.7) {
-        true => STATUSES[0],
-        false => STATUSES.choose(random).unwrap(),
+    let status = if random.gen_bool(0.7) {
+        STATUSES[0]
+    } else {
+        STATUSES.choose(random).unwrap()
     };
     let version = if random.gen_bool(0.95) {
         "HTTP/1.1"

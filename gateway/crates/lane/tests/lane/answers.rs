@@ -21,7 +21,7 @@ async fn answer(says: &str, piece: usize) -> (String, String) {
     })
     .await;
     let answer = rig.all_of(last_post("/mcp", "x").as_bytes()).await;
-    rig.ends("received 1").await;
+    rig.ends("").await;
     let outcomes = rig.outcomes.lock().unwrap().join(", ");
     (answer, outcomes)
 }
@@ -316,9 +316,10 @@ async fn a_large_answer_passes_as_it_is() {
         format!("HTTP/1.1 200 OK\r\n\r\n{body}"),
     ] {
         let (answer, _) = answer(&says, 50_000).await;
-        let passed = match answer.contains("chunked") {
-            true => unchunked(&answer).unwrap(),
-            false => answer.split_once("\r\n\r\n").unwrap().1.to_owned(),
+        let passed = if answer.contains("chunked") {
+            unchunked(&answer).unwrap()
+        } else {
+            answer.split_once("\r\n\r\n").unwrap().1.to_owned()
         };
         assert!(passed == body);
     }

@@ -7,8 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gateway_lane::{
     Address, Admission, Answer, Backend, Begin, End, Ending, Events, Exchange, Failed, Forward,
-    Handover, Head, HeadWriter, Lane, Limits, Outcome, ResponseHead, ResponsePlan, Service,
-    Traffic, Unfit,
+    Handover, Head, HeadWriter, Lane, Limits, Outcome, ResponseHead, ResponsePlan, Service, Unfit,
 };
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -453,11 +452,8 @@ impl Exchange for Scripted {
         self.outcomes.lock().unwrap().push("stream".to_owned());
     }
 
-    fn finished(&mut self, outcome: &Outcome, traffic: Traffic) {
-        let outcome = format!(
-            "{outcome:?} received {} sent {}",
-            traffic.received, traffic.sent
-        );
+    fn finished(&mut self, outcome: &Outcome) {
+        let outcome = format!("{outcome:?}");
         self.outcomes.lock().unwrap().push(outcome);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use gateway_lane::{
     self as lane, Admission, Answer, Begin, Ending, Events, Failed, Forward, HeadWriter, Outcome,
-    ResponseHead, ResponsePlan, Traffic, Unfit,
+    ResponseHead, ResponsePlan, Unfit,
 };
 use http::header::LOCATION;
 use http::{HeaderMap, Method};
@@ -476,7 +476,7 @@ impl lane::Exchange for LaneExchange {
         self.enter();
     }
 
-    fn finished(&mut self, outcome: &Outcome, _traffic: Traffic) {
+    fn finished(&mut self, outcome: &Outcome) {
         let (Stage::Admitted(admitted), Some(answer)) = (&self.stage, &self.answer) else {
             return;
         };
