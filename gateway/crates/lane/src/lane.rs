@@ -88,6 +88,22 @@ impl<IO> Connection<IO> {
             served: 0,
         }
     }
+
+    /// For the other road, if the lane serves nothing.
+    pub fn into_unread(self) -> Handover<IO> {
+        Handover {
+            io: self.client.io,
+            bytes: Bytes::new(),
+        }
+    }
+
+    /// A connection that comes back from the other road, between two requests.
+    pub fn kept(io: IO, peer: SocketAddr) -> Self {
+        Self {
+            served: 1,
+            ..Self::new(io, peer)
+        }
+    }
 }
 
 /// What one round of a connection led to.

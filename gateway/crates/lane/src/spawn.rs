@@ -1,7 +1,6 @@
 //! Tasks for connections: one that serves requests, a small one for each stream, and whatever the
 //! other road takes.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -13,22 +12,8 @@ use super::stream::EventStream;
 
 /// Serves a connection in a task of its own. `guard` lives for as long as the connection is served here;
 /// `other_road` gets it with a connection that is not the lane's any more.
-pub fn spawn<IO, S, G, F>(lane: Arc<Lane<S>>, io: IO, peer: SocketAddr, guard: G, other_road: F)
+pub fn spawn<IO, S, G, F>(lane: Arc<Lane<S>>, connection: Connection<IO>, guard: G, other_road: F)
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service,
-    G: Send + 'static,
-    F: FnOnce(Handover<IO>, G) + Send + 'static,
-{
-    spawn_connection(lane, Connection::new(io, peer), guard, other_road);
-}
-
-fn spawn_connection<IO, S, G, F>(
-    lane: Arc<Lane<S>>,
-    connection: Connection<IO>,
-    guard: G,
-    other_road: F,
-) where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service,
     G: Send + 'static,
@@ -56,7 +41,7 @@ fn spawn_stream<IO, S, G, F>(
 {
     tokio::spawn(async move {
         if let Some(connection) = stream.run().await {
-            spawn_connection(lane, connection, guard, other_road);
+            spawn(lane, connection, guard, other_road);
         }
     });
 }

@@ -11,12 +11,13 @@
 //! | … that belongs to a session, stream or call of a translation, or would begin one | the other |
 //! | HTTP+SSE (`/sse`, `/messages`) | the other |
 //! | HEAD, OPTIONS (preflights), other methods | the other |
-//! | a head that is not plainly one (`gateway_lane::Head`), HTTP/1.0, HTTP/2, chunked or larger bodies, `Expect` | the other |
+//! | a head that is not plainly one (`gateway_lane::Head`), HTTP/1.0, chunked or larger bodies, `Expect` | the other |
 //! | backends at HTTPS or a unix socket | the other |
 //! | OAuth, metadata, pages, whatever is no backend's | the other |
 //!
-//! A connection that goes the other road stays there. Which road it is is decided before anything is
-//! consumed: by the head, once a token counts, and for what is refused once its body was read.
+//! A connection goes the other road for one request, and comes back idle (`listener`). Which road it is is
+//! decided before anything is consumed: by the head, once a token counts, and for what is refused once its
+//! body was read.
 //!
 //! Owns: what the lane is told ([`LaneService`], [`LaneExchange`]). Not: its transport (`gateway-lane`), what
 //! is decided (`admission`, `exchange`, `response_head`, `upstream_head`).

@@ -1,22 +1,17 @@
-//! Connections under their caps: served by the lane for as long as their requests are plain, then by
-//! Pingora's app, every request of it under its watchdog.
+//! Connections under their caps: served by the lane for as long as their requests are plain. One that
+//! is not is served by Pingora's proxy under its watchdog, and its connection then comes back.
 //!
 //! Owns: connections and who answers them. Not: what is answered (`hooks`), how long a request may
 //! stay unended (`watchdog`).
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
-use gateway_lane::{Handover, Lane};
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use gateway_lane::{Connection, Handover, Lane};
+use pingora::apps::{HttpServerApp, ReusedHttpStream};
+use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::H2Options;
-use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{GetSocketDigest, SocketDigest};
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
@@ -31,19 +26,13 @@ use super::peer;
 use super::serve::Service;
 use super::watchdog::RequestWatchdog;
 
-/// How many requests one HTTP/2 connection may have open.
-const H2_STREAMS: u32 = 100;
-
 /// How often connections to backends are closed that nobody used for a while.
 const SWEPT: Duration = Duration::from_secs(1);
 
 /// Answers connections.
 pub(super) struct Listener {
-    inner: Arc<Guarded>,
+    roads: Arc<Roads>,
     limits: Arc<ConnectionLimits>,
-    service: Arc<Service>,
-    /// What plain requests are served by, if they are.
-    lane: Option<Arc<Lane<LaneService>>>,
 }
 
 impl Listener {
@@ -52,26 +41,22 @@ impl Listener {
         limits: Arc<ConnectionLimits>,
         conf: &Arc<ServerConf>,
     ) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(service.state.settings.timeouts.idle);
-        let inner = Guarded {
-            proxy: Arc::new(http_proxy(conf, Hooks::new(Arc::clone(&service)))),
-            service: Arc::clone(&service),
-            options,
-        };
         let lane = service.state.settings.lane;
-        Self {
-            inner: Arc::new(inner),
-            limits,
+        let roads = Roads {
+            proxy: Arc::new(http_proxy(conf, Hooks::new(Arc::clone(&service)))),
             lane: lane.then(|| lane::open(&service)),
             service,
+        };
+        Self {
+            roads: Arc::new(roads),
+            limits,
         }
     }
 
     /// Gives a connection a place and a task that answers it, or turns it away. Whoever is turned
     /// away costs nothing but that.
     pub(super) fn take(&self, socket: TcpStream, peer: SocketAddr, shutdown: &ShutdownWatch) {
-        let settings = &self.service.state.settings;
+        let settings = &self.roads.service.state.settings;
         let counted =
             Some(peer.ip()).filter(|ip| !peer::is_trusted(*ip, &settings.trusted_proxies));
         let permit = self.limits.take(
@@ -89,31 +74,20 @@ impl Listener {
         };
         // Without it answers are a little later.
         let _ = socket.set_nodelay(true);
-        let (inner, shutdown) = (Arc::clone(&self.inner), shutdown.clone());
-        let other_road = move |handover: Handover<TcpStream>, permit: ConnectionPermit| {
-            let answering = answer(inner, handover, (peer, counted), shutdown);
-            tokio::spawn(async move {
-                let _permit = permit;
-                answering.await;
-            });
+        let client = Client {
+            peer,
+            counted,
+            shutdown: shutdown.clone(),
+            _permit: permit,
         };
-        match &self.lane {
-            Some(lane) => gateway_lane::spawn(Arc::clone(lane), socket, peer, permit, other_road),
-            None => {
-                let nothing_read = Handover {
-                    io: socket,
-                    bytes: Bytes::new(),
-                };
-                other_road(nothing_read, permit);
-            }
-        }
+        self.roads.begin(Connection::new(socket, peer), client);
     }
 
     /// Closes connections to backends that nobody used for a while; without end.
     pub(super) async fn sweep(&self) {
         loop {
             sleep(SWEPT).await;
-            if let Some(lane) = &self.lane {
+            if let Some(lane) = &self.roads.lane {
                 lane.sweep();
             }
         }
@@ -121,48 +95,79 @@ impl Listener {
 
     /// What is left to do once no connection is taken any more.
     pub(super) async fn clean_up(&self) {
-        ServerApp::cleanup(&*self.inner).await;
+        self.roads.proxy.http_cleanup().await;
     }
 }
 
-/// Answers a connection with Pingora: what was read of it first, then what still comes. `peer` is whose it
-/// is, and as whose it is counted.
-async fn answer(
-    app: Arc<Guarded>,
-    handover: Handover<TcpStream>,
-    (peer, counted): (SocketAddr, Option<IpAddr>),
+/// What goes with a connection, whichever road serves it.
+struct Client {
+    peer: SocketAddr,
+    /// As whose it is counted.
+    counted: Option<IpAddr>,
     shutdown: ShutdownWatch,
-) {
-    let Handover { io, bytes } = handover;
-    let state = &app.service.state;
-    let digest = SocketDigest::from_raw_fd(io.as_raw_fd());
-    // A new cell is empty.
-    let _ = digest.peer_addr.set(Some(peer.into()));
-    let mut stream = L4Stream::from(io);
-    stream.set_socket_digest(digest);
-    stream.rewind(&bytes);
-    drop(bytes);
-    let meter = Meter::new(&state.budget, counted, state.settings.request_header);
-    let stream = Box::new(Metered::new(stream, Arc::clone(&meter)));
-    let answering = ServerApp::process_new(&app, stream, &shutdown);
-    let mut next = meter.clone().during(answering).await;
-    while let Some(stream) = next {
-        let answering = ServerApp::process_new(&app, stream, &shutdown);
-        next = meter.clone().during(answering).await;
-    }
+    _permit: ConnectionPermit,
 }
 
-/// The app within: every request under its guard.
-struct Guarded {
-    proxy: Arc<HttpProxy<Hooks>>,
+/// Who answers: the lane, if it is on, and Pingora.
+struct Roads {
     service: Arc<Service>,
-    options: HttpServerOptions,
+    lane: Option<Arc<Lane<LaneService>>>,
+    proxy: Arc<HttpProxy<Hooks>>,
 }
 
-#[async_trait]
-impl HttpServerApp for Guarded {
-    async fn process_new_http(
-        self: &Arc<Self>,
+impl Roads {
+    /// Serves a connection, in tasks of its own.
+    fn begin(self: &Arc<Self>, connection: Connection<TcpStream>, client: Client) {
+        let roads = Arc::clone(self);
+        match &self.lane {
+            Some(lane) => {
+                let other_road = move |handover, client| roads.go_on(handover, client);
+                gateway_lane::spawn(Arc::clone(lane), connection, client, other_road);
+            }
+            None => roads.go_on(connection.into_unread(), client),
+        }
+    }
+
+    /// Serves a connection with Pingora until it is idle.
+    fn go_on(self: Arc<Self>, handover: Handover<TcpStream>, client: Client) {
+        tokio::spawn(async move {
+            if let Some(idle) = self.answer(handover, &client).await {
+                self.begin(Connection::kept(idle, client.peer), client);
+            }
+        });
+    }
+
+    /// Answers with Pingora: what was read of the connection first, then what still comes. Without a
+    /// lane it is all requests of the connection; else one, and the connection, if it may carry more.
+    async fn answer(&self, handover: Handover<TcpStream>, client: &Client) -> Option<TcpStream> {
+        let state = &self.service.state;
+        let meter = Meter::new(&state.budget, client.counted, state.settings.request_header);
+        let metered = Metered::new(handover, client.peer, Arc::clone(&meter));
+        let answering = async {
+            let mut session = ServerSession::new_http1(Box::new(metered));
+            session.set_keepalive(Some(state.settings.timeouts.idle.as_secs()));
+            loop {
+                let reused = self.answer_one(session, &client.shutdown).await?;
+                let (stream, settings) = reused.consume();
+                let stream = match &self.lane {
+                    Some(_) => match idle(stream) {
+                        Ok(idle) => return Some(idle),
+                        Err(stream) => stream?,
+                    },
+                    None => stream,
+                };
+                session = ServerSession::new_http1(stream);
+                if let Some(settings) = settings {
+                    settings.apply_to_session(&mut session);
+                }
+            }
+        };
+        meter.clone().during(answering).await
+    }
+
+    /// Answers one request under its guard.
+    async fn answer_one(
+        &self,
         mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
@@ -183,18 +188,13 @@ impl HttpServerApp for Guarded {
             () = watchdog.cut(deadline) => None,
         }
     }
+}
 
-    async fn http_cleanup(&self) {
-        self.proxy.http_cleanup().await;
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        let mut options = H2Options::new();
-        options.max_concurrent_streams(H2_STREAMS);
-        Some(options)
-    }
+/// The connection under a stream of Pingora's that waits for its next request.
+fn idle(stream: Stream) -> Result<TcpStream, Option<Stream>> {
+    let metered = stream.into_any().downcast::<Metered>().map_err(|_| None)?;
+    metered.into_idle().map_err(|metered| {
+        let stream: Stream = metered;
+        Some(stream)
+    })
 }

@@ -2,22 +2,24 @@
 //! and what is more is answered here, because nothing behind has seen a request yet.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::{Buf as _, Bytes};
+use gateway_lane::Handover;
 use parking_lot::Mutex;
-use pingora::protocols::l4::stream::Stream;
 use pingora::protocols::raw_connect::ProxyDigest;
-use pingora::protocols::tls::SslDigest;
 use pingora::protocols::{
-    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl,
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -143,29 +145,52 @@ impl Meter {
 pub(super) struct Metered {
     /// Gone once a head was too much: what has read so far of it is told that it is closed, so that
     /// nothing is kept for it while the client reads its answer.
-    inner: Option<BufWriter<Stream>>,
+    inner: Option<BufWriter<TcpStream>>,
+    /// What was read of it before, which comes first.
+    ahead: Bytes,
     id: UniqueIDType,
+    digest: Arc<SocketDigest>,
     meter: Arc<Meter>,
 }
 
 impl Metered {
-    pub(super) fn new(stream: Stream, meter: Arc<Meter>) -> Self {
+    pub(super) fn new(
+        connection: Handover<TcpStream>,
+        peer: SocketAddr,
+        meter: Arc<Meter>,
+    ) -> Self {
+        let Handover { io, bytes } = connection;
+        let id = io.as_raw_fd();
+        let digest = SocketDigest::from_raw_fd(id);
+        // A new cell is empty.
+        let _ = digest.peer_addr.set(Some(peer.into()));
         Self {
-            id: stream.id(),
-            inner: Some(BufWriter::with_capacity(WRITTEN_TOGETHER, stream)),
+            id,
+            inner: Some(BufWriter::with_capacity(WRITTEN_TOGETHER, io)),
+            ahead: bytes,
+            digest: Arc::new(digest),
             meter,
         }
     }
 
-    fn writer(&mut self) -> io::Result<Pin<&mut BufWriter<Stream>>> {
+    /// The connection itself, if it is open and everything that was read and written is through.
+    pub(super) fn into_idle(mut self: Box<Self>) -> Result<TcpStream, Box<Self>> {
+        match self.inner.take() {
+            Some(inner) if self.ahead.is_empty() && inner.buffer().is_empty() => {
+                Ok(inner.into_inner())
+            }
+            inner => {
+                self.inner = inner;
+                Err(self)
+            }
+        }
+    }
+
+    fn writer(&mut self) -> io::Result<Pin<&mut BufWriter<TcpStream>>> {
         let inner = self.inner.as_mut();
         inner
             .map(Pin::new)
             .ok_or_else(|| io::ErrorKind::BrokenPipe.into())
-    }
-
-    fn stream(&self) -> Option<&Stream> {
-        self.inner.as_ref().map(BufWriter::get_ref)
     }
 
     fn refuse(&mut self, why: &TooMuch) {
@@ -198,7 +223,7 @@ impl Metered {
 }
 
 /// Writes the answer, then throws away what comes until the client has read it.
-async fn farewell(mut stream: BufWriter<Stream>, answer: &[u8]) -> io::Result<()> {
+async fn farewell(mut stream: BufWriter<TcpStream>, answer: &[u8]) -> io::Result<()> {
     stream.write_all(answer).await?;
     AsyncWriteExt::shutdown(&mut stream).await?;
     let mut scratch = [0; 2048];
@@ -241,6 +266,15 @@ impl AsyncRead for Metered {
         };
         let before = buf.filled().len();
         let counted = match this.meter.room() {
+            Ok(room) if !this.ahead.is_empty() => {
+                let read = room.min(buf.remaining()).min(this.ahead.len());
+                buf.put_slice(&this.ahead[..read]);
+                this.ahead.advance(read);
+                if this.ahead.is_empty() {
+                    this.ahead = Bytes::new();
+                }
+                this.meter.count(read)
+            }
             Ok(room) if room >= buf.remaining() => {
                 ready!(Pin::new(inner).poll_read(cx, buf))?;
                 this.meter.count(buf.filled().len() - before)
@@ -308,8 +342,8 @@ impl Drop for Metered {
 impl Shutdown for Metered {
     async fn shutdown(&mut self) {
         if let Some(inner) = &mut self.inner {
-            let _ = timeout(FAREWELL, inner.flush()).await;
-            Shutdown::shutdown(inner.get_mut()).await;
+            // It writes what it holds first.
+            let _ = timeout(FAREWELL, AsyncWriteExt::shutdown(inner)).await;
         }
     }
 }
@@ -320,41 +354,25 @@ impl UniqueID for Metered {
     }
 }
 
-impl Ssl for Metered {
-    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
-        self.stream()?.get_ssl_digest()
-    }
-
-    fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.stream()?.selected_alpn_proto()
-    }
-}
+impl Ssl for Metered {}
 
 #[async_trait]
-impl Peek for Metered {
-    async fn try_peek(&mut self, buf: &mut [u8]) -> io::Result<bool> {
-        match &mut self.inner {
-            Some(inner) => inner.get_mut().try_peek(buf).await,
-            None => Ok(false),
-        }
-    }
-}
+impl Peek for Metered {}
 
 impl GetTimingDigest for Metered {
     fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
-        self.stream()
-            .map_or_else(Vec::new, Stream::get_timing_digest)
+        Vec::new()
     }
 }
 
 impl GetProxyDigest for Metered {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.stream()?.get_proxy_digest()
+        None
     }
 }
 
 impl GetSocketDigest for Metered {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
-        self.stream()?.get_socket_digest()
+        Some(Arc::clone(&self.digest))
     }
 }

@@ -129,7 +129,8 @@ impl Rig {
             });
         };
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        gateway_lane::spawn(Arc::clone(&self.lane), served, peer, (), other_road);
+        let connection = gateway_lane::Connection::new(served, peer);
+        gateway_lane::spawn(Arc::clone(&self.lane), connection, (), other_road);
         client
     }
 

@@ -161,3 +161,26 @@ async fn a_request_whose_body_does_not_come_is_counted_too() {
     assert_eq!(client.reply(false).await.unwrap().status, 408);
     assert_eq!(world.edge.lane_requests().count(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_comes_back_to_the_lane_from_the_other_road() {
+    let world = World::with(|_| json(PONG), |settings| settings.lane = true).await;
+    let call = world.request("POST", "/mcp", "", PING);
+    let chunks = format!("{:x}\r\n{PING}\r\n0\r\n\r\n", PING.len());
+    let length = format!("Content-Length: {}", PING.len());
+    let chunked = call.replacen(&length, "Transfer-Encoding: chunked", 1);
+    let chunked = chunked.replacen(PING, &chunks, 1);
+    assert_ne!(call, chunked);
+    let mut client = Client::connect(world.address).await;
+    for (request, count) in [
+        (&chunked, 0),
+        (&call, 1),
+        (&chunked, 1),
+        (&chunked, 1),
+        (&call, 2),
+    ] {
+        client.send(request).await;
+        assert_eq!(client.reply(false).await.unwrap().status, 200);
+        assert_eq!(world.edge.lane_requests().count(), count);
+    }
+}
