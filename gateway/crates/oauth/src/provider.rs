@@ -9,6 +9,8 @@
 mod back_channel;
 mod callback;
 mod client_key;
+#[cfg(test)]
+mod examples;
 mod exchange;
 mod failure;
 mod github;

@@ -48,7 +48,7 @@ const CALLBACK: &str = "https://app.example.com/cb";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
-fn server() -> AuthorizationServer {
+pub(crate) fn server() -> AuthorizationServer {
     let mounts = [("notes", ""), ("files", "/files")].map(|(name, prefix)| Mount {
         name: name.to_owned(),
         prefix: prefix.to_owned(),

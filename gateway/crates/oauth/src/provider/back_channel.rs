@@ -74,27 +74,50 @@ async fn log_out(
     };
     let verify = |keys: &_| id_token::verify_logout(token, keys, expected);
     let claims = believed(&server.providers, &metadata, now, verify).await?;
-    let (issuer, subject) = (claims.issuer().as_str(), claims.subject().as_str());
-    // Sent again it ends what began since, so it is good once.
-    let jti = claims
-        .additional_claims()
-        .0
-        .get("jti")
-        .and_then(Value::as_str);
+    let id = claims.additional_claims().0.get("jti");
     let ends = claims.expiration().timestamp_millis();
-    let ends = Timestamp::from_millis(u64::try_from(ends).unwrap_or_default());
-    let records = &server.records;
-    if !records
-        .first_logout(issuer, jti.unwrap_or_default(), ends, now)
-        .await?
-    {
-        return Err(invalid("it was sent before"));
-    }
-    let Some(user) = records.user_of_identity(issuer, subject, now).await? else {
-        return Ok(None);
+    let told = ToldLogout {
+        issuer: claims.issuer().as_str(),
+        subject: claims.subject().as_str(),
+        id: id.and_then(Value::as_str).unwrap_or_default(),
+        ends: Timestamp::from_millis(u64::try_from(ends).unwrap_or_default()),
     };
-    end(server, provider, &user, now).await?;
-    Ok(Some(user))
+    told.carry_out(server, provider, now).await
+}
+
+/// What a logout token says that is believed.
+struct ToldLogout<'a> {
+    issuer: &'a str,
+    subject: &'a str,
+    /// Its `jti`.
+    id: &'a str,
+    ends: Timestamp,
+}
+
+impl ToldLogout<'_> {
+    /// Ends what the person has; the person, if there is one here. The token is used up last: whatever
+    /// fails before, the provider sends it again, and to end it all twice is no harm.
+    async fn carry_out(
+        &self,
+        server: &AuthorizationServer,
+        provider: &Provider,
+        now: Timestamp,
+    ) -> Result<Option<User>, Failure> {
+        let (issuer, records) = (self.issuer, &server.records);
+        // Sent again later it would end what began since.
+        if records.was_logged_out(issuer, self.id, now).await? {
+            let said = "it was sent before";
+            return Err(Failure::because(Reason::LogoutTokenInvalid, said));
+        }
+        let user = records.user_of_identity(issuer, self.subject, now).await?;
+        if let Some(user) = &user {
+            end(server, provider, user, now).await?;
+        }
+        records
+            .first_logout(issuer, self.id, self.ends, now)
+            .await?;
+        Ok(user)
+    }
 }
 
 fn refuse(provider: &Provider, request: &Request, failure: Failure) -> Response {
@@ -130,4 +153,47 @@ fn refuse(provider: &Provider, request: &Request, failure: Failure) -> Response 
         false => response,
     };
     audited(response, Record::refused(Event::Logout, reason, is_fault))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::provider::examples::{ISSUER, NOW, identity, person, provider};
+    use gateway_store::{Key, Memory, Records, Store as _};
+
+    #[tokio::test]
+    async fn a_logout_that_met_a_fault_is_carried_out_when_it_is_sent_again_and_then_no_more() {
+        let store = Arc::new(Memory::new());
+        let server = AuthorizationServer {
+            records: Records::new(Arc::clone(&store) as Arc<_>),
+            ..crate::tests::server()
+        };
+        let (corp, alice) = (provider("*"), person("", &[]));
+        assert!(server.records.add_user(&alice, NOW).await.unwrap());
+        let corps = identity(&[]);
+        server.records.put_identity(&corps, &alice).await.unwrap();
+        let key = Key::user(&alice.name);
+        let good = store.get(&key, NOW).await.unwrap().unwrap();
+        let told = ToldLogout {
+            issuer: ISSUER,
+            subject: "s",
+            id: "j",
+            ends: NOW + std::time::Duration::from_secs(60),
+        };
+        store.put(&key, b"unreadable", None).await.unwrap();
+        let failed = told.carry_out(&server, &corp, NOW).await;
+        assert!(matches!(failed, Err(Failure::Store(_))), "{failed:?}");
+        store.put(&key, &good, None).await.unwrap();
+        let done = told.carry_out(&server, &corp, NOW).await.unwrap();
+        assert_eq!(done.map(|user| user.id), Some(alice.id.clone()));
+        let after = server.records.user(&alice.name, NOW).await.unwrap();
+        assert_ne!(after.unwrap().credential(), alice.credential());
+        let again = told.carry_out(&server, &corp, NOW).await;
+        let Err(Failure::Because(reason, _)) = again else {
+            panic!("{again:?}");
+        };
+        assert_eq!(reason, Reason::LogoutTokenInvalid);
+    }
 }

@@ -80,46 +80,12 @@ fn recognised(identity: &Identity) -> Recognised {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::provider::{Authentication, OnLeave, OpenId};
+    use crate::provider::examples::{HOUR, NOW, person, provider};
     use gateway_core::grants::UserId;
-    use gateway_core::login_rules::AllowRule;
-
-    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
-    const HOUR: Duration = Duration::from_secs(3600);
 
     fn providers(allow: &str) -> Providers {
-        Providers::new(vec![Provider {
-            name: "corp".into(),
-            words: "Example".into(),
-            protocol: Protocol::OpenId(OpenId {
-                issuer: "https://login.example.com".into(),
-                flavour: Flavour::Plain,
-                scopes: Vec::new(),
-                groups_claim: Some("groups".into()),
-            }),
-            client_id: "c".into(),
-            authentication: Authentication::Secret("s".into()),
-            allow: vec![AllowRule::parse(allow).unwrap()],
-            known_groups: ["engineering".into(), "board".into()].into(),
-            max_age: Some(HOUR),
-            on_leave: OnLeave::Keep,
-        }])
-    }
-
-    fn person(password: &str, groups: &[&str]) -> User {
-        let user = User::new(UserId::new("u_1"), "alice", password, NOW);
-        user.with_identity(Identity {
-            provider: "corp".into(),
-            issuer: "https://login.example.com".into(),
-            subject: "s".into(),
-            address: None,
-            groups: groups.iter().map(|&group| group.to_owned()).collect(),
-            confirmed: NOW,
-            refresh: None,
-        })
+        Providers::new(vec![provider(allow)])
     }
 
     #[test]
@@ -130,7 +96,7 @@ mod tests {
             groups: vec!["corp:engineering".into()],
             until: Some(NOW + HOUR),
         };
-        let last = NOW + HOUR - Duration::from_millis(1);
+        let last = NOW + HOUR - std::time::Duration::from_millis(1);
         assert_eq!(standing(&providers, &alice, last), Ok(holds));
         let after = standing(&providers, &alice, NOW + HOUR);
         assert_eq!(after, Err(Reason::LoginAgain));

@@ -51,7 +51,18 @@ impl Key {
 }
 
 impl Records {
-    /// Whether a provider's logout token comes for the first time.
+    /// Whether a provider's logout token has done its work before.
+    pub async fn was_logged_out(
+        &self,
+        issuer: &str,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let mark = self.store.get(&Key::used_logout(issuer, id), now).await?;
+        Ok(mark.is_some())
+    }
+
+    /// Notes that a provider's logout token has done its work, and `true` for the first caller only.
     pub async fn first_logout(
         &self,
         issuer: &str,
