@@ -22,6 +22,7 @@ mod renewal;
 mod settings;
 mod standing;
 mod start;
+mod tenant;
 
 pub(crate) use self::renewal::renewed_standing;
 pub use self::settings::{Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider};

@@ -16,6 +16,7 @@ use openidconnect::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::tenant::ANY;
 use gateway_core::client::keys::{KeySet, KeySetError};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
@@ -194,7 +195,7 @@ fn verifier<'k>(
     expected: Expected<'_>,
 ) -> Result<CoreIdTokenVerifier<'k>, TokenRefusal> {
     let own = "https://tenant.invalid".to_owned();
-    let (issuer, is_fixed) = match expected.issuer.contains(TENANT) {
+    let (issuer, is_fixed) = match expected.issuer.contains(ANY) {
         true => (own, false),
         false => (expected.issuer.to_owned(), true),
     };
@@ -219,18 +220,15 @@ fn verifier<'k>(
         }))
 }
 
-/// Where Entra's issuer names the tenant.
-const TENANT: &str = "{tenantid}";
-
 /// What the library leaves to its user.
 fn judge(claims: &Claims, expected: Expected<'_>) -> Result<(), TokenRefusal> {
     let others = &claims.additional_claims().0;
-    if expected.issuer.contains(TENANT) {
+    if expected.issuer.contains(ANY) {
         let tenant = others
             .get("tid")
             .and_then(Value::as_str)
             .unwrap_or_default();
-        let of_tenant = expected.issuer.replace(TENANT, tenant);
+        let of_tenant = expected.issuer.replace(ANY, tenant);
         if tenant.is_empty() || claims.issuer().as_str() != of_tenant {
             let said = format!(
                 "expected {}, found {}",

@@ -7,7 +7,8 @@ use url::Url;
 use super::Providers;
 use super::failure::Failure;
 use super::id_token::Keys;
-use super::settings::{Flavour, OpenId};
+use super::settings::OpenId;
+use super::tenant::is_document_issuer;
 use crate::fetch::FetchError;
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
@@ -112,7 +113,7 @@ fn judge(document: &[u8], open_id: &OpenId) -> Result<Metadata, String> {
     let document: Document = serde_json::from_slice(document)
         .map_err(|_| "lacks what a provider must say".to_owned())?;
     // Else the document of one provider could stand for another (OpenID Connect Discovery §4.3).
-    if !is_issuer(&document.issuer, open_id) {
+    if !is_document_issuer(&document.issuer, open_id) {
         let said = &document.issuer;
         return Err(format!(
             "it says that its issuer is {said}, not {}",
@@ -146,39 +147,12 @@ fn judge(document: &[u8], open_id: &OpenId) -> Result<Metadata, String> {
     })
 }
 
-/// Whether a document's issuer is the configured one. Entra's document names the tenant by its id
-/// where it was asked by its domain, and no tenant where it stands for all.
-fn is_issuer(said: &str, open_id: &OpenId) -> bool {
-    if said == open_id.issuer {
-        return true;
-    }
-    let tenant = |issuer: &str| {
-        let (before, rest) = issuer.split_once("://")?;
-        let (host, rest) = rest.split_once('/')?;
-        let (tenant, rest) = rest.split_once('/')?;
-        Some((format!("{before}://{host}/_/{rest}"), tenant.to_owned()))
-    };
-    let Some(((said, by), (expected, _))) = tenant(said).zip(tenant(&open_id.issuer)) else {
-        return false;
-    };
-    let is_id =
-        |text: &str| text.len() == 36 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    open_id.flavour == Flavour::Entra && said == expected && (by == "{tenantid}" || is_id(&by))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::examples::open_id;
+    use crate::provider::settings::Flavour;
     use serde_json::json;
-
-    fn open_id(issuer: &str, flavour: Flavour) -> OpenId {
-        OpenId {
-            issuer: issuer.to_owned(),
-            flavour,
-            scopes: Vec::new(),
-            groups_claim: None,
-        }
-    }
 
     fn document(issuer: &str) -> Value {
         json!({
@@ -222,32 +196,5 @@ mod tests {
             document["token_endpoint"] = json!(plain);
             assert!(judged(&document, &asked).is_err(), "{plain}");
         }
-    }
-
-    #[test]
-    fn entra_names_a_tenant_by_id_or_none_and_nobody_else_may() {
-        let id = "11111111-2222-3333-4444-555555555555";
-        let of = |tenant: &str| format!("https://login.microsoftonline.com/{tenant}/v2.0");
-        for (asked, said, is) in [
-            ("example.com", id, true),
-            ("common", "{tenantid}", true),
-            (id, id, true),
-            ("example.com", "evil", false),
-        ] {
-            let entra = open_id(&of(asked), Flavour::Entra);
-            assert_eq!(judged(&document(&of(said)), &entra).is_ok(), is, "{asked}");
-            if asked != said {
-                let plain = open_id(&of(asked), Flavour::Plain);
-                assert!(judged(&document(&of(said)), &plain).is_err());
-            }
-        }
-        let entra = open_id(&of("common"), Flavour::Entra);
-        assert!(
-            judged(
-                &document(&format!("https://evil.example/{id}/v2.0")),
-                &entra
-            )
-            .is_err()
-        );
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::tenant::is_issuer;
 use gateway_core::login_rules::AllowRule;
 
 /// An identity provider that people log in with.
@@ -106,6 +107,14 @@ impl Provider {
         match &self.protocol {
             Protocol::OpenId(open_id) => &open_id.issuer,
             Protocol::GitHub(github) => github.site.as_str(),
+        }
+    }
+
+    /// Whether an account of this issuer is one of its people's.
+    pub(super) fn is_of(&self, issuer: &str) -> bool {
+        match &self.protocol {
+            Protocol::OpenId(open_id) => is_issuer(issuer, open_id),
+            Protocol::GitHub(github) => issuer == github.site.as_str(),
         }
     }
 

@@ -2,7 +2,7 @@
 //! come in, in which groups the person is, and until when that may be said.
 
 use super::Providers;
-use super::settings::{Flavour, Protocol, Provider};
+use super::settings::Provider;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, Recognised};
 use gateway_core::reason::Reason;
@@ -61,12 +61,7 @@ pub(crate) fn standing(
 /// is another provider.
 pub(super) fn of<'p>(providers: &'p Providers, identity: &Identity) -> Option<&'p Provider> {
     let provider = providers.named(&identity.provider)?;
-    let is_same = match &provider.protocol {
-        // Its issuer names the tenant of the person.
-        Protocol::OpenId(open_id) if open_id.flavour == Flavour::Entra => true,
-        _ => provider.issuer() == identity.issuer,
-    };
-    is_same.then_some(provider)
+    provider.is_of(&identity.issuer).then_some(provider)
 }
 
 fn recognised(identity: &Identity) -> Recognised {
@@ -81,7 +76,8 @@ fn recognised(identity: &Identity) -> Recognised {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::examples::{HOUR, NOW, person, provider};
+    use crate::provider::examples::{HOUR, NOW, open_id, person, provider};
+    use crate::provider::{Flavour, Protocol};
     use gateway_core::grants::UserId;
 
     fn providers(allow: &str) -> Providers {
@@ -100,6 +96,24 @@ mod tests {
         assert_eq!(standing(&providers, &alice, last), Ok(holds));
         let after = standing(&providers, &alice, NOW + HOUR);
         assert_eq!(after, Err(Reason::LoginAgain));
+    }
+
+    #[test]
+    fn an_account_of_another_directory_is_none_of_the_configured_one() {
+        let of = |tenant: &str| format!("https://login.microsoftonline.com/{tenant}/v2.0");
+        let [own, other] = ["1", "2"].map(|digit| {
+            of("11111111-2222-3333-4444-55555555555_").replace('_', digit)
+        });
+        let entra = Provider {
+            protocol: Protocol::OpenId(open_id(&own, Flavour::Entra)),
+            ..provider("*")
+        };
+        let providers = Providers::new(vec![entra]);
+        for (issuer, is_let_in) in [(own, true), (other, false)] {
+            let mut alice = person("", &[]);
+            alice.identities[0].issuer = issuer;
+            assert_eq!(standing(&providers, &alice, NOW).is_ok(), is_let_in);
+        }
     }
 
     #[test]
