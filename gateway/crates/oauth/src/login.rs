@@ -86,8 +86,7 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
     let right = check_password(server, user.as_ref(), fields.password, now).await?;
     if let Some(user) = &user
         && right
-        && !server.settings.password_login
-        && !user.configured
+        && !server.settings.takes_password_of(user)
     {
         error_page::log("login_refused", request, Reason::PasswordLoginOff);
         let page = show_again(server, request, &fields, LoginProblem::Failed);

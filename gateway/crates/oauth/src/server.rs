@@ -19,7 +19,7 @@ use gateway_core::protocol::resource::{Issuer, Mount};
 use gateway_core::reason::Reason;
 use gateway_core::secret::{SecretHash, TagKey};
 use gateway_store::journal::Journal;
-use gateway_store::{LastUse, Records, ToolsUnknown};
+use gateway_store::{LastUse, Records, ToolsUnknown, User};
 use gateway_upstream::Catalogue;
 
 /// How long a stream lives at most, where access tokens are short and refreshed. Without refresh
@@ -60,6 +60,11 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Whether a person may log in with a password, and so needs no identity provider.
+    pub(crate) fn takes_password_of(&self, user: &User) -> bool {
+        user.password().is_some() && (self.password_login || user.configured)
+    }
+
     /// The refresh tokens that a client may have.
     pub(crate) fn refresh_for(&self, client: &Client) -> Option<&Lifetimes> {
         self.refresh.as_ref().filter(|_| client.may_refresh)

@@ -34,7 +34,7 @@ pub(super) async fn current_session(
     let live = user.is_some_and(|user| {
         user.disabled.is_none()
             && session.is_live(&user.id, &user.credential(), now)
-            && standing(&server.providers, &user, now).is_ok()
+            && standing(server, &user, now).is_ok()
     });
     Ok(live.then_some((hash, session)))
 }

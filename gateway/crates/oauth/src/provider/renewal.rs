@@ -49,7 +49,7 @@ pub(crate) async fn renewed_standing(
     let Some(present) = present else {
         return Ok(Err(Reason::UserDisabled));
     };
-    let standing = standing(&server.providers, &present, now);
+    let standing = standing(server, &present, now);
     Ok(standing.map_err(|reason| match (reason, away) {
         (Reason::LoginAgain, Some(away)) => away,
         (reason, _) => reason,

@@ -3,6 +3,7 @@
 
 use super::Providers;
 use super::settings::Provider;
+use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{self, Recognised};
 use gateway_core::reason::Reason;
@@ -18,11 +19,22 @@ pub(crate) struct Standing {
 }
 
 /// What holds of a person now; or why the person must log in with a provider again, or may not any
-/// more. Whoever has a password needs no provider, and keeps no groups of one that has not said so
-/// lately.
+/// more.
 pub(crate) fn standing(
+    server: &AuthorizationServer,
+    user: &User,
+    now: Timestamp,
+) -> Result<Standing, Reason> {
+    let by_password = server.settings.takes_password_of(user);
+    judge(&server.providers, user, by_password, now)
+}
+
+/// Who may log in with a password needs no provider, and keeps no groups of one that has not said so
+/// lately.
+fn judge(
     providers: &Providers,
     user: &User,
+    by_password: bool,
     now: Timestamp,
 ) -> Result<Standing, Reason> {
     let mut standing = Standing::default();
@@ -47,14 +59,18 @@ pub(crate) fn standing(
         standing.groups.extend(groups);
         standing.until = [standing.until, until].into_iter().flatten().min();
     }
-    let needs_provider = user.password().is_none() && !user.identities.is_empty();
-    match (needs_provider, good) {
-        (true, 0) if is_old => Err(Reason::LoginAgain),
-        (true, 0) => Err(Reason::PersonNotAllowed),
-        // Nothing that ends is said of the person.
-        (false, _) if standing.groups.is_empty() => Ok(Standing::default()),
-        _ => Ok(standing),
+    if good == 0 && !by_password {
+        return Err(match user.identities.is_empty() {
+            _ if is_old => Reason::LoginAgain,
+            false => Reason::PersonNotAllowed,
+            true => Reason::PasswordLoginOff,
+        });
     }
+    // Nothing that ends is said of the person.
+    if by_password && standing.groups.is_empty() {
+        return Ok(Standing::default());
+    }
+    Ok(standing)
 }
 
 /// The provider of an account, if it is still configured. A name that stands for another issuer now
@@ -76,6 +92,7 @@ fn recognised(identity: &Identity) -> Recognised {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::Settings;
     use crate::provider::examples::{HOUR, NOW, open_id, person, provider};
     use crate::provider::{Flavour, Protocol};
     use gateway_core::grants::UserId;
@@ -93,8 +110,8 @@ mod tests {
             until: Some(NOW + HOUR),
         };
         let last = NOW + HOUR - std::time::Duration::from_millis(1);
-        assert_eq!(standing(&providers, &alice, last), Ok(holds));
-        let after = standing(&providers, &alice, NOW + HOUR);
+        assert_eq!(judge(&providers, &alice, false, last), Ok(holds));
+        let after = judge(&providers, &alice, false, NOW + HOUR);
         assert_eq!(after, Err(Reason::LoginAgain));
     }
 
@@ -112,7 +129,7 @@ mod tests {
         for (issuer, is_let_in) in [(own, true), (other, false)] {
             let mut alice = person("", &[]);
             alice.identities[0].issuer = issuer;
-            assert_eq!(standing(&providers, &alice, NOW).is_ok(), is_let_in);
+            assert_eq!(judge(&providers, &alice, false, NOW).is_ok(), is_let_in);
         }
     }
 
@@ -121,24 +138,51 @@ mod tests {
         let providers = providers("group:board");
         let denied = Err(Reason::PersonNotAllowed);
         assert_eq!(
-            standing(&providers, &person("", &["engineering"]), NOW),
+            judge(&providers, &person("", &["engineering"]), false, NOW),
             denied
         );
         let local = person("$argon2id$", &["engineering"]);
-        assert_eq!(standing(&providers, &local, NOW), Ok(Standing::default()));
+        assert_eq!(judge(&providers, &local, true, NOW), Ok(Standing::default()));
         let both = person("$argon2id$", &["board"]);
         assert_eq!(
-            standing(&providers, &both, NOW).unwrap().groups,
+            judge(&providers, &both, true, NOW).unwrap().groups,
             ["corp:board"]
         );
-        let later = standing(&providers, &both, NOW + HOUR);
+        let later = judge(&providers, &both, true, NOW + HOUR);
         assert_eq!(later, Ok(Standing::default()));
         let unconfigured = Providers::new(Vec::new());
         assert_eq!(
-            standing(&unconfigured, &person("", &["board"]), NOW),
+            judge(&unconfigured, &person("", &["board"]), false, NOW),
             denied
         );
-        let other = User::new(UserId::new("u_2"), "bob", "", NOW);
-        assert_eq!(standing(&providers, &other, NOW), Ok(Standing::default()));
+    }
+
+    #[test]
+    fn a_password_that_is_not_taken_is_none() {
+        let providers = providers("group:board");
+        let left = person("$argon2id$", &["engineering"]);
+        let denied = Err(Reason::PersonNotAllowed);
+        assert_eq!(judge(&providers, &left, false, NOW), denied);
+        let member = person("$argon2id$", &["board"]);
+        let later = judge(&providers, &member, false, NOW + HOUR);
+        assert_eq!(later, Err(Reason::LoginAgain));
+        let local = User::new(UserId::new("u_2"), "bob", "$argon2id$", NOW);
+        let off = Err(Reason::PasswordLoginOff);
+        assert_eq!(judge(&providers, &local, false, NOW), off);
+        assert_eq!(judge(&providers, &local, true, NOW), Ok(Standing::default()));
+    }
+
+    #[test]
+    fn a_password_is_taken_of_all_or_of_the_owner_of_the_configuration() {
+        let local = person("$argon2id$", &[]);
+        let owner = User { configured: true, ..local.clone() };
+        for (password_login, expected) in [(true, [true, true, false]), (false, [false, true, false])] {
+            let settings = Settings {
+                password_login,
+                ..crate::tests::server().settings
+            };
+            let people = [&local, &owner, &person("", &[])];
+            assert_eq!(people.map(|user| settings.takes_password_of(user)), expected);
+        }
     }
 }
