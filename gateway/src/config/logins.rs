@@ -12,7 +12,7 @@ use crate::config::{units, values};
 use gateway_core::login_rules::AllowRule;
 use gateway_core::protocol::resource::is_loopback;
 use gateway_oauth::provider::{
-    Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider,
+    Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider, WellKnown,
 };
 
 /// How long groups hold where anything goes by them, unless it is said otherwise.
@@ -115,9 +115,9 @@ fn provider(
     let at = |key: &str| format!("{table}.{key}");
     reader.require(&at("name"), "is missing");
     reader.require(&at("client_id"), "is missing: the provider gives it");
-    check_rules(reader, table, &keys);
     let protocol = protocol(reader, table, &keys);
     let authentication = authentication(reader, table, &keys);
+    check_groups(reader, table, &keys);
     let name = keys.name?;
     let rules = keys.allow.iter().filter_map(|rule| match rule {
         AllowRule::Group(group) => Some(group.clone()),
@@ -131,7 +131,7 @@ fn provider(
     let words = keys
         .words
         .or(keys.preset.map(|preset| preset.words().to_owned()));
-    Some(Provider {
+    let provider = Provider {
         words: words.unwrap_or_else(|| name.clone()),
         name,
         protocol: protocol?,
@@ -143,29 +143,47 @@ fn provider(
             .groups_max_age
             .or(goes_by_groups.then_some(GROUPS_HOLD)),
         on_leave: keys.on_leave,
-    })
+    };
+    check_host(reader, table, keys.preset, &provider);
+    Some(provider)
 }
 
-/// A rule that can never hold, or lets the whole world in, is refused.
-fn check_rules(reader: &mut Reader<'_>, table: &str, keys: &LoginKeys) {
-    let allow = format!("{table}.allow");
-    let is_open = match keys.preset {
-        Some(Preset::Google) => true,
-        Some(Preset::GitHub) => keys.issuer.is_none(),
-        Some(Preset::Entra) => keys.tenant.as_deref().is_some_and(is_every_tenant),
-        None => false,
-    };
-    if is_open && keys.allow.contains(&AllowRule::Everybody) {
-        reader.wrong(
-            &allow,
-            "has `*`, which lets everybody in who has an account there",
-        );
-    }
+/// A rule that can never hold is refused.
+fn check_groups(reader: &mut Reader<'_>, table: &str, keys: &LoginKeys) {
     let has_groups = keys.groups_claim.is_some() || keys.preset == Some(Preset::GitHub);
     let goes_by_groups = |rule: &AllowRule| matches!(rule, AllowRule::Group(_));
     if !has_groups && keys.allow.iter().any(goes_by_groups) {
         let sentence = "has a group, and `groups_claim` does not say where groups stand";
-        reader.wrong(&allow, sentence);
+        reader.wrong(&format!("{table}.allow"), sentence);
+    }
+}
+
+/// What is particular to a provider's host holds however the provider was written: a rule that lets
+/// the whole world in is refused, and so is one of these without its preset, whose addresses would be
+/// believed.
+fn check_host(
+    reader: &mut Reader<'_>,
+    table: &str,
+    preset: Option<Preset>,
+    provider: &Provider,
+) {
+    let needed = provider.well_known_host().map(|host| match host {
+        WellKnown::Google => (Preset::Google, "google"),
+        WellKnown::GitHub => (Preset::GitHub, "github"),
+        WellKnown::Microsoft => (Preset::Entra, "entra"),
+    });
+    if let Some((needed, text)) = needed
+        && preset != Some(needed)
+    {
+        let sentence = format!(
+            "is {}'s, which has particularities: write `preset = \"{text}\"` instead",
+            needed.words()
+        );
+        reader.wrong(&format!("{table}.issuer"), &sentence);
+    }
+    if provider.is_for_everybody() && provider.allow.contains(&AllowRule::Everybody) {
+        let sentence = "has `*`, which lets everybody in who has an account there";
+        reader.wrong(&format!("{table}.allow"), sentence);
     }
 }
 
@@ -302,11 +320,6 @@ fn issuer(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Tenants that stand for all.
-fn is_every_tenant(tenant: &str) -> bool {
-    ["common", "organizations", "consumers"].contains(&tenant)
-}
-
 fn tenant(text: &str) -> Result<String, String> {
     let is_plain = text
         .bytes()
@@ -405,6 +418,18 @@ mod tests {
     }
 
     #[test]
+    fn everybody_may_come_in_where_the_provider_has_people_of_its_own() {
+        for lines in [
+            "issuer = \"https://login.example.com\"",
+            "preset = \"entra\"\ntenant = \"t-1\"",
+            "preset = \"github\"\nissuer = \"https://github.example.com\"",
+        ] {
+            let tables = login(&format!("{lines}\nallow = [\"*\"]"));
+            read(&tables).unwrap_or_else(|problems| panic!("{lines}: {problems}"));
+        }
+    }
+
+    #[test]
     fn what_can_never_hold_or_lets_the_world_in_is_refused_and_no_secret_is_told() {
         for (tables, expected) in [
             (login(""), "`login.0.issuer` is missing, and so is a preset"),
@@ -424,6 +449,44 @@ mod tests {
             (
                 login("preset = \"google\"\nallow = [\"*\"]"),
                 "`login.0.allow` has `*`, which lets everybody in",
+            ),
+            (
+                login("issuer = \"https://accounts.google.com\""),
+                "write `preset = \"google\"` instead",
+            ),
+            (
+                login("issuer = \"https://ACCOUNTS.google.com./\"\nallow = [\"*\"]"),
+                "has `*`, which lets everybody in",
+            ),
+            (
+                login("issuer = \"https://login.microsoftonline.com/t/v2.0\""),
+                "write `preset = \"entra\"` instead",
+            ),
+            (
+                login("preset = \"google\"\nissuer = \"https://github.com\""),
+                "write `preset = \"github\"` instead",
+            ),
+            (
+                login("preset = \"github\"\nissuer = \"https://github.com/\"\nallow = [\"*\"]"),
+                "has `*`, which lets everybody in",
+            ),
+            (
+                login("preset = \"entra\"\ntenant = \"Common\"\nallow = [\"*\"]"),
+                "has `*`, which lets everybody in",
+            ),
+            (
+                login(
+                    "preset = \"entra\"\nallow = [\"*\"]\n\
+                     issuer = \"https://login.microsoftonline.com/organizations/v2.0\"",
+                ),
+                "has `*`, which lets everybody in",
+            ),
+            (
+                login(
+                    "preset = \"entra\"\nallow = [\"*\"]\n\
+                     tenant = \"9188040d-6c67-4c5b-b112-36a304b66dad\"",
+                ),
+                "has `*`, which lets everybody in",
             ),
             (
                 login("preset = \"google\"\nallow = [\"group:a\"]"),

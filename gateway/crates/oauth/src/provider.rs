@@ -25,7 +25,7 @@ mod start;
 mod tenant;
 
 pub(crate) use self::renewal::renewed_standing;
-pub use self::settings::{Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider};
+pub use self::settings::{Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider, WellKnown};
 pub(crate) use self::standing::{Standing, standing};
 pub(crate) use self::start::link_bound;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::tenant::is_issuer;
+use super::tenant::{is_for_everybody, is_issuer};
 use gateway_core::login_rules::AllowRule;
 
 /// An identity provider that people log in with.
@@ -38,6 +38,17 @@ pub enum Protocol {
     OpenId(OpenId),
     /// GitHub's own OAuth.
     GitHub(GitHub),
+}
+
+/// A provider that everybody knows, and whose particularities a login must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WellKnown {
+    /// `accounts.google.com`
+    Google,
+    /// `github.com`
+    GitHub,
+    /// `login.microsoftonline.com`
+    Microsoft,
 }
 
 /// An OpenID provider.
@@ -115,6 +126,28 @@ impl Provider {
         match &self.protocol {
             Protocol::OpenId(open_id) => is_issuer(issuer, open_id),
             Protocol::GitHub(github) => issuer == github.site.as_str(),
+        }
+    }
+
+    /// Whether anybody may have an account there who likes, however the provider was written.
+    pub fn is_for_everybody(&self) -> bool {
+        let host = self.well_known_host();
+        match host {
+            Some(WellKnown::Google | WellKnown::GitHub) => true,
+            Some(WellKnown::Microsoft) => is_for_everybody(self.issuer()),
+            None => false,
+        }
+    }
+
+    /// Whose it is, by its host, if it is one of the providers that everybody knows.
+    pub fn well_known_host(&self) -> Option<WellKnown> {
+        let url = Url::parse(self.issuer()).ok()?;
+        match url.host_str()?.trim_end_matches('.') {
+            "accounts.google.com" => Some(WellKnown::Google),
+            "github.com" | "www.github.com" => Some(WellKnown::GitHub),
+            "login.microsoftonline.com" | "login.microsoft.com" | "login.windows.net"
+            | "sts.windows.net" => Some(WellKnown::Microsoft),
+            _ => None,
         }
     }
 

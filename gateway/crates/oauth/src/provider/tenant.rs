@@ -82,7 +82,8 @@ fn is_named(issuer: &str, open_id: &OpenId, may_be: impl Fn(Tenant, &str) -> boo
 /// likes has an account there.
 pub(super) fn is_for_everybody(issuer: &str) -> bool {
     split(issuer).is_some_and(|(_, tenant, _)| {
-        let stands_for = Tenant::of(tenant);
+        let tenant = tenant.to_ascii_lowercase();
+        let stands_for = Tenant::of(&tenant);
         matches!(stands_for, Tenant::Every | Tenant::Consumers) || tenant == CONSUMERS
     })
 }
