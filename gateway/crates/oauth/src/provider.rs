@@ -24,6 +24,7 @@ mod standing;
 mod start;
 mod tenant;
 
+pub(crate) use self::failure::is_absence;
 pub(crate) use self::renewal::renewed_standing;
 pub use self::settings::{Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider, WellKnown};
 pub(crate) use self::standing::{Standing, standing};

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::audited::audited;
 use crate::client_authentication::{authenticate, form, malformed};
 use crate::error_response;
-use crate::provider::{Standing, renewed_standing};
+use crate::provider::{Standing, is_absence, renewed_standing};
 use crate::server::AuthorizationServer;
 use gateway_core::access_token::{self, Claims, Minted};
 use gateway_core::audit::{Event, Record};
@@ -236,8 +236,8 @@ async fn standing_of(
 
 /// A client must not forget what it was given because a provider is away.
 fn without_standing(reason: Reason) -> OAuthError {
-    match reason {
-        Reason::ProviderUnreachable => OAuthError::fault(reason, reason.sentence()),
-        reason => OAuthError::new(ErrorCode::InvalidGrant, reason),
+    match is_absence(reason) {
+        true => OAuthError::fault(reason, reason.sentence()),
+        false => OAuthError::new(ErrorCode::InvalidGrant, reason),
     }
 }

@@ -121,9 +121,9 @@ impl ToldLogout<'_> {
 }
 
 fn refuse(provider: &Provider, request: &Request, failure: Failure) -> Response {
-    let (reason, detail, is_fault) = match failure {
-        Failure::Store(error) => (error.reason(), error.to_string(), true),
-        Failure::Because(reason, detail) => {
+    let (reason, detail, is_fault) = match failure.explained() {
+        Err(error) => (error.reason(), error.to_string(), true),
+        Ok((reason, detail)) => {
             let is_fault = Failure::status(reason).is_server_error();
             (reason, detail, is_fault)
         }

@@ -69,12 +69,10 @@ pub(super) async fn exchange(
     })?;
     match (answered.status, &tokens.error) {
         (StatusCode::OK, None) => Ok(tokens),
-        (_, error) => {
-            let error = error.as_deref().unwrap_or("refused without saying why");
-            let described = tokens.error_description.as_deref().unwrap_or_default();
-            let detail = format!("the token endpoint said: {error}\n{described}");
-            Err(Failure::because(Reason::ProviderRefused, detail))
-        }
+        (_, error) => Err(Failure::of_token_endpoint(
+            error.as_deref(),
+            tokens.error_description.as_deref(),
+        )),
     }
 }
 

@@ -11,6 +11,8 @@ use gateway_store::StoreError;
 pub(crate) enum Failure {
     /// For this reason. What it is about stands one a line; it may hold what a stranger sent.
     Because(Reason, String),
+    /// The provider does not take this code or refresh token, now or later. Its own words.
+    GrantGone(String),
     /// The store did not do what was asked.
     Store(StoreError),
 }
@@ -18,6 +20,33 @@ pub(crate) enum Failure {
 impl Failure {
     pub(super) fn because(reason: Reason, detail: impl Into<String>) -> Self {
         Self::Because(reason, detail.into())
+    }
+
+    /// The reason and what it is about.
+    pub(super) fn explained(self) -> Result<(Reason, String), StoreError> {
+        match self {
+            Self::Because(reason, detail) => Ok((reason, detail)),
+            Self::GrantGone(detail) => Ok((Reason::ProviderRefused, detail)),
+            Self::Store(error) => Err(error),
+        }
+    }
+
+    /// What a token endpoint says with an error (RFC 6749 §5.2, §4.1.2.1).
+    pub(super) fn of_token_endpoint(error: Option<&str>, described: Option<&str>) -> Self {
+        let said = error.unwrap_or("refused without saying why");
+        let described = described.unwrap_or_default();
+        let detail = format!("the token endpoint said: {said}\n{described}");
+        match error {
+            Some("invalid_grant") => Self::GrantGone(detail),
+            // The last is GitHub's.
+            Some("invalid_client" | "unauthorized_client" | "incorrect_client_credentials") => {
+                Self::Because(Reason::ProviderClientRefused, detail)
+            }
+            Some("temporarily_unavailable" | "server_error") => {
+                Self::Because(Reason::ProviderUnreachable, detail)
+            }
+            _ => Self::Because(Reason::ProviderRefused, detail),
+        }
     }
 
     /// `what` could not be had.
@@ -33,7 +62,9 @@ impl Failure {
     /// The status of the page.
     pub(super) const fn status(reason: Reason) -> StatusCode {
         match reason {
-            Reason::OpenFilesExhausted | Reason::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+            Reason::OpenFilesExhausted | Reason::Overloaded | Reason::ProviderClientRefused => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Reason::ProviderUnreachable
             | Reason::ProviderDocumentInvalid
             | Reason::ProviderAnswerInvalid => StatusCode::BAD_GATEWAY,
@@ -45,8 +76,45 @@ impl Failure {
     }
 }
 
+/// Whether for this reason a provider could not be asked, through no fault of the person's: who waits
+/// for its answer is told to wait, and not to log in, which would fail as well.
+pub(crate) const fn is_absence(reason: Reason) -> bool {
+    matches!(
+        reason,
+        Reason::ProviderUnreachable
+            | Reason::ProviderClientRefused
+            | Reason::Overloaded
+            | Reason::OpenFilesExhausted
+    )
+}
+
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_grant_that_is_gone_is_forgotten_and_our_own_fault_is_said_to_be_ours() {
+        let of = |error| match Failure::of_token_endpoint(error, None) {
+            Failure::GrantGone(_) => None,
+            Failure::Because(reason, _) => Some(reason),
+            Failure::Store(error) => panic!("{error}"),
+        };
+        assert_eq!(of(Some("invalid_grant")), None);
+        for (error, reason) in [
+            (Some("invalid_client"), Reason::ProviderClientRefused),
+            (Some("unauthorized_client"), Reason::ProviderClientRefused),
+            (Some("temporarily_unavailable"), Reason::ProviderUnreachable),
+            (Some("server_error"), Reason::ProviderUnreachable),
+            (Some("invalid_request"), Reason::ProviderRefused),
+            (None, Reason::ProviderRefused),
+        ] {
+            assert_eq!(of(error), Some(reason), "{error:?}");
+        }
     }
 }

@@ -2,7 +2,7 @@
 //! its access: so groups stay what they are there, and nobody has to log in for it.
 
 use super::callback::end;
-use super::failure::Failure;
+use super::failure::{Failure, is_absence};
 use super::openid::{self, Told, refresh_context, refresh_key};
 use super::person;
 use super::settings::{OpenId, Protocol, Provider};
@@ -34,13 +34,13 @@ pub(crate) async fn renewed_standing(
         match due.ask(server, now).await {
             Ok(told) => due.note(server, &user, &told, now).await?,
             Err(Failure::Store(error)) => return Err(error),
-            Err(Failure::Because(Reason::ProviderRefused, detail)) => {
+            Err(Failure::GrantGone(detail)) => {
                 due.warn(&user, Reason::ProviderRefused, &detail);
                 due.forget(server, &user, now).await?;
             }
             Err(Failure::Because(reason, detail)) => {
                 due.warn(&user, reason, &detail);
-                away = Some(Reason::ProviderUnreachable);
+                away = Some(reason).filter(|reason| is_absence(*reason)).or(away);
             }
         }
     }

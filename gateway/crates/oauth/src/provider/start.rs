@@ -191,9 +191,9 @@ pub(super) fn failed(
     goal: Goal<'_>,
     failure: Failure,
 ) -> Refused {
-    let (reason, detail) = match failure {
-        Failure::Store(error) => return error.into(),
-        Failure::Because(reason, detail) => (reason, detail),
+    let (reason, detail) = match failure.explained() {
+        Ok(explained) => explained,
+        Err(error) => return error.into(),
     };
     log::warn!(
         event = "login_refused",
