@@ -161,12 +161,7 @@ fn check_groups(reader: &mut Reader<'_>, table: &str, keys: &LoginKeys) {
 /// What is particular to a provider's host holds however the provider was written: a rule that lets
 /// the whole world in is refused, and so is one of these without its preset, whose addresses would be
 /// believed.
-fn check_host(
-    reader: &mut Reader<'_>,
-    table: &str,
-    preset: Option<Preset>,
-    provider: &Provider,
-) {
+fn check_host(reader: &mut Reader<'_>, table: &str, preset: Option<Preset>, provider: &Provider) {
     let needed = provider.well_known_host().map(|host| match host {
         WellKnown::Google => (Preset::Google, "google"),
         WellKnown::GitHub => (Preset::GitHub, "github"),

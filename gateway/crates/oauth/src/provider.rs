@@ -26,7 +26,9 @@ mod tenant;
 
 pub(crate) use self::failure::is_absence;
 pub(crate) use self::renewal::renewed_standing;
-pub use self::settings::{Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider, WellKnown};
+pub use self::settings::{
+    Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider, WellKnown,
+};
 pub(crate) use self::standing::{Standing, standing};
 pub(crate) use self::start::link_bound;
 

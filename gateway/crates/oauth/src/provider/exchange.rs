@@ -61,8 +61,7 @@ pub(super) async fn exchange(
         form: Some(&form),
     };
     let answered = server.providers.fetch.ask(query).await;
-    let answered =
-        answered.map_err(|error| Failure::unreachable(asked.endpoint.as_str(), &error))?;
+    let answered = answered.map_err(|error| Failure::of_fetch(asked.endpoint.as_str(), &error))?;
     let tokens: Tokens = serde_json::from_slice(&answered.body).map_err(|_| {
         let detail = format!("{}: its answer is no JSON object of tokens", asked.endpoint);
         Failure::because(Reason::ProviderAnswerInvalid, detail)

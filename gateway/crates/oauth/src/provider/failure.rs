@@ -1,6 +1,7 @@
 //! Why a login with an identity provider fails, as facts; the page is made where it is answered.
 
 use http::StatusCode;
+use url::Url;
 
 use crate::fetch::FetchError;
 use gateway_core::reason::Reason;
@@ -49,14 +50,33 @@ impl Failure {
         }
     }
 
-    /// `what` could not be had.
-    pub(super) fn unreachable(what: &str, error: &FetchError) -> Self {
+    /// `what` could not be had: the one rule for everything that a provider is asked.
+    pub(super) fn of_fetch(what: &str, error: &FetchError) -> Self {
         let reason = match error {
             FetchError::NoFiles(_) => Reason::OpenFilesExhausted,
             FetchError::Busy => Reason::Overloaded,
+            // It is there, and has no time.
+            FetchError::Status(StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) => {
+                Reason::ProviderUnreachable
+            }
+            FetchError::Status(status) if status.is_client_error() => Reason::ProviderRefused,
+            FetchError::Status(status) if !status.is_server_error() => {
+                Reason::ProviderAnswerInvalid
+            }
+            FetchError::MediaType | FetchError::TooLarge => Reason::ProviderAnswerInvalid,
             _ => Reason::ProviderUnreachable,
         };
         Self::Because(reason, format!("{what}: {error}"))
+    }
+
+    /// The same for what a provider says of itself: an answer that is no use is a wrong document.
+    pub(super) fn of_document(url: &Url, error: &FetchError) -> Self {
+        match Self::of_fetch(url.as_str(), error) {
+            Self::Because(Reason::ProviderRefused | Reason::ProviderAnswerInvalid, detail) => {
+                Self::Because(Reason::ProviderDocumentInvalid, detail)
+            }
+            failure => failure,
+        }
     }
 
     /// The status of the page.
@@ -116,5 +136,32 @@ mod tests {
         ] {
             assert_eq!(of(error), Some(reason), "{error:?}");
         }
+    }
+
+    #[test]
+    fn who_refuses_is_not_away() {
+        let of = |error: FetchError| {
+            let url = Url::parse("https://login.example.com/x").unwrap();
+            let reasons = [
+                Failure::of_fetch("x", &error),
+                Failure::of_document(&url, &error),
+            ];
+            reasons.map(|failure| failure.explained().unwrap().0)
+        };
+        use Reason::{
+            ProviderAnswerInvalid, ProviderDocumentInvalid, ProviderRefused, ProviderUnreachable,
+        };
+        for status in [400, 401, 403, 404] {
+            let status = FetchError::Status(StatusCode::from_u16(status).unwrap());
+            assert_eq!(of(status), [ProviderRefused, ProviderDocumentInvalid]);
+        }
+        for status in [408, 429, 500, 503] {
+            let status = FetchError::Status(StatusCode::from_u16(status).unwrap());
+            assert_eq!(of(status), [ProviderUnreachable; 2]);
+        }
+        let expected = [ProviderAnswerInvalid, ProviderDocumentInvalid];
+        assert_eq!(of(FetchError::Status(StatusCode::FOUND)), expected);
+        assert_eq!(of(FetchError::MediaType), expected);
+        assert_eq!(of(FetchError::TooSlow), [ProviderUnreachable; 2]);
     }
 }

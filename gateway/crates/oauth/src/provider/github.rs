@@ -169,21 +169,15 @@ impl Api<'_> {
             form: None,
         };
         let answered = self.server.providers.fetch.ask(query).await;
-        let answered = answered.map_err(|error| match error {
-            FetchError::Status(status) if status.is_client_error() => {
-                let detail = format!("{}: {error}", url.path());
-                Failure::because(Reason::ProviderRefused, detail)
-            }
-            error => Failure::unreachable(url.path(), &error),
-        })?;
+        let answered = answered.map_err(|error| Failure::of_fetch(url.path(), &error))?;
+        if answered.status != StatusCode::OK {
+            let error = FetchError::Status(answered.status);
+            return Err(Failure::of_fetch(url.path(), &error));
+        }
         let invalid = || {
             let detail = format!("{}: an answer that can't be read", url.path());
             Failure::because(Reason::ProviderAnswerInvalid, detail)
         };
-        if answered.status != StatusCode::OK {
-            let detail = format!("{}: the answer was {}", url.path(), answered.status);
-            return Err(Failure::because(Reason::ProviderRefused, detail));
-        }
         serde_json::from_slice(&answered.body).map_err(|_| invalid())
     }
 }

@@ -53,11 +53,7 @@ pub(super) enum Unusable {
 impl Unusable {
     fn failure(&self, url: &Url) -> Failure {
         match self {
-            Self::Fetch(error @ (FetchError::Status(_) | FetchError::MediaType)) => {
-                let detail = format!("{url}: {error}");
-                Failure::because(Reason::ProviderDocumentInvalid, detail)
-            }
-            Self::Fetch(error) => Failure::unreachable(url.as_str(), error),
+            Self::Fetch(error) => Failure::of_document(url, error),
             Self::Document(what) => {
                 let detail = format!("{url}: {what}");
                 Failure::because(Reason::ProviderDocumentInvalid, detail)

@@ -12,7 +12,7 @@ use super::id_token::{self, Claims, Expected};
 use super::metadata::Metadata;
 use super::settings::{Flavour, OpenId, Provider};
 use super::start::Pass;
-use crate::fetch::Query;
+use crate::fetch::{FetchError, Query};
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules::{MOST_GROUPS, MailAddress, Recognised};
@@ -215,14 +215,13 @@ async fn user_info(
         form: None,
     };
     let answered = providers.fetch.ask(query).await;
-    let answered = answered.map_err(|error| Failure::unreachable(endpoint.as_str(), &error))?;
-    let read = serde_json::from_slice(&answered.body).ok();
-    let read = read.filter(|_| answered.status == StatusCode::OK);
-    read.ok_or_else(|| {
-        let detail = format!(
-            "{endpoint}: the answer was {}, and no person",
-            answered.status
-        );
+    let answered = answered.map_err(|error| Failure::of_fetch(endpoint.as_str(), &error))?;
+    if answered.status != StatusCode::OK {
+        let error = FetchError::Status(answered.status);
+        return Err(Failure::of_fetch(endpoint.as_str(), &error));
+    }
+    serde_json::from_slice(&answered.body).map_err(|_| {
+        let detail = format!("{endpoint}: its answer is no person");
         Failure::because(Reason::ProviderAnswerInvalid, detail)
     })
 }

@@ -145,7 +145,9 @@ impl Provider {
         match url.host_str()?.trim_end_matches('.') {
             "accounts.google.com" => Some(WellKnown::Google),
             "github.com" | "www.github.com" => Some(WellKnown::GitHub),
-            "login.microsoftonline.com" | "login.microsoft.com" | "login.windows.net"
+            "login.microsoftonline.com"
+            | "login.microsoft.com"
+            | "login.windows.net"
             | "sts.windows.net" => Some(WellKnown::Microsoft),
             _ => None,
         }

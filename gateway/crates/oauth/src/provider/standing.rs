@@ -92,9 +92,9 @@ fn recognised(identity: &Identity) -> Recognised {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::server::Settings;
     use crate::provider::examples::{HOUR, NOW, open_id, person, provider};
     use crate::provider::{Flavour, Protocol};
+    use crate::server::Settings;
     use gateway_core::grants::UserId;
 
     fn providers(allow: &str) -> Providers {
@@ -118,9 +118,8 @@ mod tests {
     #[test]
     fn an_account_of_another_directory_is_none_of_the_configured_one() {
         let of = |tenant: &str| format!("https://login.microsoftonline.com/{tenant}/v2.0");
-        let [own, other] = ["1", "2"].map(|digit| {
-            of("11111111-2222-3333-4444-55555555555_").replace('_', digit)
-        });
+        let [own, other] =
+            ["1", "2"].map(|digit| of("11111111-2222-3333-4444-55555555555_").replace('_', digit));
         let entra = Provider {
             protocol: Protocol::OpenId(open_id(&own, Flavour::Entra)),
             ..provider("*")
@@ -142,7 +141,10 @@ mod tests {
             denied
         );
         let local = person("$argon2id$", &["engineering"]);
-        assert_eq!(judge(&providers, &local, true, NOW), Ok(Standing::default()));
+        assert_eq!(
+            judge(&providers, &local, true, NOW),
+            Ok(Standing::default())
+        );
         let both = person("$argon2id$", &["board"]);
         assert_eq!(
             judge(&providers, &both, true, NOW).unwrap().groups,
@@ -169,20 +171,31 @@ mod tests {
         let local = User::new(UserId::new("u_2"), "bob", "$argon2id$", NOW);
         let off = Err(Reason::PasswordLoginOff);
         assert_eq!(judge(&providers, &local, false, NOW), off);
-        assert_eq!(judge(&providers, &local, true, NOW), Ok(Standing::default()));
+        assert_eq!(
+            judge(&providers, &local, true, NOW),
+            Ok(Standing::default())
+        );
     }
 
     #[test]
     fn a_password_is_taken_of_all_or_of_the_owner_of_the_configuration() {
         let local = person("$argon2id$", &[]);
-        let owner = User { configured: true, ..local.clone() };
-        for (password_login, expected) in [(true, [true, true, false]), (false, [false, true, false])] {
+        let owner = User {
+            configured: true,
+            ..local.clone()
+        };
+        for (password_login, expected) in
+            [(true, [true, true, false]), (false, [false, true, false])]
+        {
             let settings = Settings {
                 password_login,
                 ..crate::tests::server().settings
             };
             let people = [&local, &owner, &person("", &[])];
-            assert_eq!(people.map(|user| settings.takes_password_of(user)), expected);
+            assert_eq!(
+                people.map(|user| settings.takes_password_of(user)),
+                expected
+            );
         }
     }
 }

@@ -39,7 +39,11 @@ fn split(issuer: &str) -> Option<(&str, &str, &str)> {
     let host = issuer.find("://")? + 3;
     let tenant = host + issuer.get(host..)?.find('/')? + 1;
     let end = tenant + issuer.get(tenant..)?.find('/')?;
-    Some((issuer.get(..tenant)?, issuer.get(tenant..end)?, issuer.get(end..)?))
+    Some((
+        issuer.get(..tenant)?,
+        issuer.get(tenant..end)?,
+        issuer.get(end..)?,
+    ))
 }
 
 fn is_id(text: &str) -> bool {
