@@ -15,7 +15,7 @@ pub const MOST_GROUPS: usize = 10_000;
 
 /// What a provider says of a person who has just logged in there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Recognised {
+pub struct Profile {
     /// Names the person at the provider, for good.
     pub subject: String,
     /// The mail address, if there is one.
@@ -101,14 +101,14 @@ impl AllowRule {
     }
 
     /// Whether it lets somebody in, or what it lacks.
-    fn judge(&self, who: &Recognised) -> Result<(), Missing> {
+    fn judge(&self, profile: &Profile) -> Result<(), Missing> {
         match self {
             Self::Everybody => Ok(()),
-            Self::Group(group) if who.groups.contains(group) => Ok(()),
-            Self::Group(_) if who.groups_incomplete => Err(Missing::GroupsIncomplete),
+            Self::Group(group) if profile.groups.contains(group) => Ok(()),
+            Self::Group(_) if profile.groups_incomplete => Err(Missing::GroupsIncomplete),
             Self::Group(_) => Err(Missing::NotInGroup),
             Self::Address(_) | Self::Domain(_) => {
-                let address = who.address.as_ref().ok_or(Missing::NoAddress)?;
+                let address = profile.address.as_ref().ok_or(Missing::NoAddress)?;
                 let domain = address.text.rsplit_once('@').map_or("", |(_, of)| of);
                 match self {
                     Self::Address(text) if *text != address.text => Err(Missing::OtherAddress),
@@ -152,11 +152,11 @@ impl fmt::Display for Missing {
 /// nobody.
 pub fn judge<'r>(
     rules: &'r [AllowRule],
-    who: &Recognised,
+    profile: &Profile,
 ) -> Result<(), Vec<(&'r AllowRule, Missing)>> {
     let mut lacking = Vec::new();
     for rule in rules {
-        match rule.judge(who) {
+        match rule.judge(profile) {
             Ok(()) => return Ok(()),
             Err(missing) => lacking.push((rule, missing)),
         }
@@ -168,8 +168,8 @@ pub fn judge<'r>(
 mod tests {
     use super::*;
 
-    fn person(text: &str, verified: bool) -> Recognised {
-        Recognised {
+    fn person(text: &str, verified: bool) -> Profile {
+        Profile {
             subject: "s".into(),
             address: Some(MailAddress {
                 text: text.into(),
@@ -177,13 +177,13 @@ mod tests {
                 of_domain: true,
             }),
             groups: ["staff".to_owned()].into(),
-            ..Recognised::default()
+            ..Profile::default()
         }
     }
 
-    fn lets_in(rules: &[&str], who: &Recognised) -> bool {
+    fn lets_in(rules: &[&str], profile: &Profile) -> bool {
         let rules: Vec<_> = rules.iter().map(|r| AllowRule::parse(r).unwrap()).collect();
-        judge(&rules, who).is_ok()
+        judge(&rules, profile).is_ok()
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
             let unverified = person("alice@example.com", false);
             let lacking = judge(&rules, &unverified).unwrap_err();
             assert_eq!(lacking, [(&rules[0], Missing::Unverified)]);
-            let nameless = Recognised {
+            let nameless = Profile {
                 address: None,
                 ..unverified
             };

@@ -5,10 +5,10 @@ use http::StatusCode;
 use http::header::CACHE_CONTROL;
 use serde_json::{Value, json};
 
-use super::callback::end;
+use super::callback::end_access;
 use super::failure::Failure;
 use super::id_token::{self, Expected};
-use super::openid::believed;
+use super::openid::verify_with_keys;
 use super::settings::{OnLeave, Protocol, Provider};
 use crate::audited::audited;
 use crate::error_response::loggable;
@@ -73,20 +73,20 @@ async fn log_out(
         now,
     };
     let verify = |keys: &_| id_token::verify_logout(token, keys, expected);
-    let claims = believed(&server.providers, &metadata, now, verify).await?;
+    let claims = verify_with_keys(&server.providers, &metadata, now, verify).await?;
     let id = claims.additional_claims().0.get("jti");
     let ends = claims.expiration().timestamp_millis();
-    let told = ToldLogout {
+    let token = LogoutToken {
         issuer: claims.issuer().as_str(),
         subject: claims.subject().as_str(),
         id: id.and_then(Value::as_str).unwrap_or_default(),
         ends: Timestamp::from_millis(u64::try_from(ends).unwrap_or_default()),
     };
-    told.carry_out(server, provider, now).await
+    token.carry_out(server, provider, now).await
 }
 
-/// What a logout token says that is believed.
-struct ToldLogout<'a> {
+/// What a logout token says, verified.
+struct LogoutToken<'a> {
     issuer: &'a str,
     subject: &'a str,
     /// Its `jti`.
@@ -94,7 +94,7 @@ struct ToldLogout<'a> {
     ends: Timestamp,
 }
 
-impl ToldLogout<'_> {
+impl LogoutToken<'_> {
     /// Ends what the person has; the person, if there is one here. The token is used up last: whatever
     /// fails before, the provider sends it again, and to end it all twice is no harm.
     async fn carry_out(
@@ -111,7 +111,7 @@ impl ToldLogout<'_> {
         }
         let user = records.user_of_identity(issuer, self.subject, now).await?;
         if let Some(user) = &user {
-            end(server, provider, user, now).await?;
+            end_access(server, provider, user, now).await?;
         }
         records
             .first_logout(issuer, self.id, self.ends, now)
@@ -176,21 +176,21 @@ mod tests {
         server.records.put_identity(&corps, &alice).await.unwrap();
         let key = Key::user(&alice.name);
         let good = store.get(&key, NOW).await.unwrap().unwrap();
-        let told = ToldLogout {
+        let token = LogoutToken {
             issuer: ISSUER,
             subject: "s",
             id: "j",
             ends: NOW + std::time::Duration::from_secs(60),
         };
         store.put(&key, b"unreadable", None).await.unwrap();
-        let failed = told.carry_out(&server, &corp, NOW).await;
+        let failed = token.carry_out(&server, &corp, NOW).await;
         assert!(matches!(failed, Err(Failure::Store(_))), "{failed:?}");
         store.put(&key, &good, None).await.unwrap();
-        let done = told.carry_out(&server, &corp, NOW).await.unwrap();
+        let done = token.carry_out(&server, &corp, NOW).await.unwrap();
         assert_eq!(done.map(|user| user.id), Some(alice.id.clone()));
         let after = server.records.user(&alice.name, NOW).await.unwrap();
         assert_ne!(after.unwrap().credential(), alice.credential());
-        let again = told.carry_out(&server, &corp, NOW).await;
+        let again = token.carry_out(&server, &corp, NOW).await;
         let Err(Failure::Because(reason, _)) = again else {
             panic!("{again:?}");
         };

@@ -4,7 +4,7 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 
 use super::failure::Failure;
-use super::openid::Told;
+use super::openid::ProviderUser;
 use super::settings::{OnLeave, Protocol, Provider};
 use super::start::{Pass, browser_hash, failed};
 use super::{github, openid, person};
@@ -37,13 +37,13 @@ pub(super) async fn answer(
     if request.method == http::Method::HEAD {
         return web::empty(StatusCode::NO_CONTENT);
     }
-    match come_back(server, provider, request, now).await {
+    match accept(server, provider, request, now).await {
         Ok(response) => response,
         Err(refused) => refused.page(server, request),
     }
 }
 
-async fn come_back(
+async fn accept(
     server: &AuthorizationServer,
     provider: &Provider,
     request: &Request,
@@ -51,36 +51,36 @@ async fn come_back(
 ) -> Result<Response, Refused> {
     let fail = |goal, failure| failed(server, provider, request, goal, failure);
     let query = request.query.as_deref().unwrap_or_default();
-    let returned = Returned::read(query).ok_or_else(|| {
+    let returned = CallbackQuery::read(query).ok_or_else(|| {
         let failure = Failure::because(Reason::LoginStateUnknown, "");
         fail(Goal::Start, failure)
     })?;
-    let begun = begun(server, provider, request, &returned.state, now).await;
-    let login = begun.map_err(|failure| fail(Goal::Start, failure))?;
+    let taken = take_login(server, provider, request, &returned.state, now).await;
+    let login = taken.map_err(|failure| fail(Goal::Start, failure))?;
     let goal = goal(&login.goal);
-    let told = told(server, provider, &returned, now).await;
-    let told = told.map_err(|failure| fail(goal, failure))?;
-    let allowed = login_rules::judge(&provider.allow, &told.who);
+    let provider_user = fetch_user(server, provider, &returned, now).await;
+    let provider_user = provider_user.map_err(|failure| fail(goal, failure))?;
+    let allowed = login_rules::judge(&provider.allow, &provider_user.profile);
     if let Err(lacking) = allowed {
-        let detail = who_and_why(provider, &told, &lacking);
-        leave(server, provider, &told, now).await?;
+        let detail = refusal_detail(provider, &provider_user, &lacking);
+        end_access_of_left(server, provider, &provider_user, now).await?;
         let failure = Failure::because(Reason::PersonNotAllowed, detail);
         return Err(fail(goal, failure));
     }
     match &login.link {
-        Some(_) => link(server, provider, request, &login, &told, now).await,
-        None => log_in(server, provider, request, &told, goal, now).await,
+        Some(_) => link(server, provider, request, &login, &provider_user, now).await,
+        None => log_in(server, provider, request, &provider_user, goal, now).await,
     }
 }
 
 /// What the browser brings along.
-struct Returned {
+struct CallbackQuery {
     state: Secret,
     issuer: Option<String>,
     outcome: Result<String, String>,
 }
 
-impl Returned {
+impl CallbackQuery {
     fn read(query: &str) -> Option<Self> {
         let form = Form::parse(query.as_bytes()).ok()?;
         let one = |name| form.one(name).ok().flatten();
@@ -101,7 +101,7 @@ impl Returned {
 }
 
 /// The login that was begun with this state, in this browser, at this provider; used up by this.
-async fn begun(
+async fn take_login(
     server: &AuthorizationServer,
     provider: &Provider,
     request: &Request,
@@ -129,12 +129,12 @@ async fn begun(
 }
 
 /// Somebody as the provider knows them.
-async fn told(
+async fn fetch_user(
     server: &AuthorizationServer,
     provider: &Provider,
-    returned: &Returned,
+    returned: &CallbackQuery,
     now: Timestamp,
-) -> Result<Told, Failure> {
+) -> Result<ProviderUser, Failure> {
     let refused = |said: &String| Failure::because(Reason::ProviderRefused, said);
     let pass = Pass::new(&server.tags, &returned.state);
     match &provider.protocol {
@@ -152,11 +152,11 @@ async fn told(
                 return Err(Failure::because(Reason::LoginIssuerMismatch, detail));
             }
             let code = returned.outcome.as_ref().map_err(refused)?;
-            openid::person(server, provider, open_id, &metadata, code, &pass, now).await
+            openid::fetch_user(server, provider, open_id, &metadata, code, &pass, now).await
         }
         Protocol::GitHub(github) => {
             let code = returned.outcome.as_ref().map_err(refused)?;
-            github::person(server, provider, github, code, &pass, now).await
+            github::fetch_user(server, provider, github, code, &pass, now).await
         }
     }
 }
@@ -175,14 +175,14 @@ async fn log_in(
     server: &AuthorizationServer,
     provider: &Provider,
     request: &Request,
-    told: &Told,
+    provider_user: &ProviderUser,
     goal: Goal<'_>,
     now: Timestamp,
 ) -> Result<Response, Refused> {
     let records = &server.records;
-    let user = person::known_or_new(records, provider, told, now, &mut OsRng).await?;
+    let user = person::known_or_new(records, provider, provider_user, now, &mut OsRng).await?;
     if user.disabled.is_some() {
-        let detail = format!("recognised: {}", said_of(told));
+        let detail = format!("recognised: {}", display_name(provider_user));
         let failure = Failure::because(Reason::UserDisabled, detail);
         return Err(failed(server, provider, request, goal, failure));
     }
@@ -212,7 +212,7 @@ async fn link(
     provider: &Provider,
     request: &Request,
     login: &ProviderLogin,
-    told: &Told,
+    provider_user: &ProviderUser,
     now: Timestamp,
 ) -> Result<Response, Refused> {
     let fail = |failure| failed(server, provider, request, Goal::Account, failure);
@@ -222,10 +222,10 @@ async fn link(
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
     let records = &server.records;
-    let identity = person::identity(provider, told, now);
+    let identity = person::identity(provider, provider_user, now);
     let owner = records.user_of_identity(&identity.issuer, &identity.subject, now);
     if owner.await?.is_some_and(|owner| owner.id != session.user) {
-        let detail = format!("recognised: {}", said_of(told));
+        let detail = format!("recognised: {}", display_name(provider_user));
         return Err(fail(Failure::because(Reason::IdentityTaken, detail)));
     }
     let Some(user) = records.user(&session.user_name, now).await? else {
@@ -252,25 +252,28 @@ async fn link(
 }
 
 /// Whom the provider knows and no rule lets in: whoever was let in before is not any more.
-async fn leave(
+async fn end_access_of_left(
     server: &AuthorizationServer,
     provider: &Provider,
-    told: &Told,
+    provider_user: &ProviderUser,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let records = &server.records;
-    let subject = &told.who.subject;
-    let Some(user) = records.user_of_identity(&told.issuer, subject, now).await? else {
+    let subject = &provider_user.profile.subject;
+    let Some(user) = records
+        .user_of_identity(&provider_user.issuer, subject, now)
+        .await?
+    else {
         return Ok(());
     };
     // What the provider says now stands, so that nothing is renewed by what it said before.
-    let identity = person::identity(provider, told, now);
+    let identity = person::identity(provider, provider_user, now);
     person::confirm(records, &user, &identity, now).await?;
-    end(server, provider, &user, now).await
+    end_access(server, provider, &user, now).await
 }
 
 /// Ends a person's browser sessions, and with `on_leave = "revoke"` what the person allowed apps.
-pub(super) async fn end(
+pub(super) async fn end_access(
     server: &AuthorizationServer,
     provider: &Provider,
     user: &User,
@@ -292,23 +295,34 @@ pub(super) async fn end(
 }
 
 /// How a refusal names a person.
-fn said_of(told: &Told) -> String {
-    let who = &told.who;
-    let address = who.address.as_ref().map(|address| match address.verified {
-        true => address.text.clone(),
-        false => format!("{} (not verified)", address.text),
-    });
-    let said = [who.name.clone(), address];
+fn display_name(provider_user: &ProviderUser) -> String {
+    let profile = &provider_user.profile;
+    let address = profile
+        .address
+        .as_ref()
+        .map(|address| match address.verified {
+            true => address.text.clone(),
+            false => format!("{} (not verified)", address.text),
+        });
+    let said = [profile.name.clone(), address];
     let said: Vec<String> = said.into_iter().flatten().collect();
     match said.is_empty() {
-        true => who.subject.clone(),
+        true => profile.subject.clone(),
         false => said.join(", "),
     }
 }
 
 /// Who was recognised, and what each rule lacks.
-fn who_and_why(provider: &Provider, told: &Told, lacking: &[(&AllowRule, Missing)]) -> String {
-    let mut lines = vec![format!("{} recognised: {}", provider.words, said_of(told))];
+fn refusal_detail(
+    provider: &Provider,
+    provider_user: &ProviderUser,
+    lacking: &[(&AllowRule, Missing)],
+) -> String {
+    let mut lines = vec![format!(
+        "{} recognised: {}",
+        provider.words,
+        display_name(provider_user)
+    )];
     if lacking.is_empty() {
         lines.push("no rule lets anybody in yet: login.allow is empty".to_owned());
     }

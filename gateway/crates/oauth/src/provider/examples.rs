@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::openid::Told;
+use super::openid::ProviderUser;
 use super::settings::{Authentication, Flavour, OnLeave, OpenId, Protocol, Provider};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
-use gateway_core::login_rules::{AllowRule, MailAddress, Recognised};
+use gateway_core::login_rules::{AllowRule, MailAddress, Profile};
 use gateway_store::{Identity, User};
 
 pub(super) const NOW: Timestamp = Timestamp::from_secs(1_000_000);
@@ -55,19 +55,19 @@ pub(super) fn person(password: &str, groups: &[&str]) -> User {
 }
 
 /// What the provider says of a person with a verified address, if any.
-pub(super) fn told(address: Option<&str>, handle: &str) -> Told {
-    Told {
+pub(super) fn provider_user(address: Option<&str>, handle: &str) -> ProviderUser {
+    ProviderUser {
         issuer: ISSUER.into(),
         handle: Some(handle.to_owned()),
         refresh: None,
-        who: Recognised {
+        profile: Profile {
             subject: "s".into(),
             address: address.map(|text| MailAddress {
                 text: text.to_owned(),
                 verified: true,
                 of_domain: true,
             }),
-            ..Recognised::default()
+            ..Profile::default()
         },
     }
 }

@@ -6,13 +6,13 @@ use url::Url;
 
 use super::exchange::{Exchange, Grant, exchange};
 use super::failure::Failure;
-use super::openid::Told;
+use super::openid::ProviderUser;
 use super::settings::{GitHub, Provider};
 use super::start::Pass;
 use crate::fetch::{FetchError, Query};
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
-use gateway_core::login_rules::{self, MailAddress, Recognised};
+use gateway_core::login_rules::{self, MailAddress, Profile};
 use gateway_core::reason::Reason;
 use http::StatusCode;
 
@@ -53,14 +53,14 @@ struct Team {
 }
 
 /// The person behind a code.
-pub(super) async fn person(
+pub(super) async fn fetch_user(
     server: &AuthorizationServer,
     provider: &Provider,
     github: &GitHub,
     code: &str,
     pass: &Pass,
     now: Timestamp,
-) -> Result<Told, Failure> {
+) -> Result<ProviderUser, Failure> {
     let endpoint = below(&github.site, "login/oauth/access_token");
     let asked = Exchange {
         provider,
@@ -82,10 +82,10 @@ pub(super) async fn person(
     };
     let account: Account = api.get("user").await?;
     // Its id stays; its login can be changed, and taken by somebody else then.
-    let mut who = Recognised {
+    let mut profile = Profile {
         subject: account.id.to_string(),
         name: Some(account.login.clone()),
-        ..Recognised::default()
+        ..Profile::default()
     };
     if !provider.known_groups.is_empty() {
         let (organisations, all) = api.list::<Organisation>("user/orgs").await?;
@@ -94,21 +94,21 @@ pub(super) async fn person(
             .into_iter()
             .map(|team| format!("{}/{}", team.organization.login, team.slug));
         let logins = organisations.into_iter().map(|of| of.login);
-        who.groups = logins.chain(of_teams).collect();
-        who.groups_incomplete = !(all && all_teams);
+        profile.groups = logins.chain(of_teams).collect();
+        profile.groups_incomplete = !(all && all_teams);
     }
     let (emails, _) = api.list::<Email>("user/emails").await?;
-    who.address = address(provider, &who, emails);
-    Ok(Told {
+    profile.address = address(provider, &profile, emails);
+    Ok(ProviderUser {
         issuer: provider.issuer().to_owned(),
         handle: Some(account.login),
         refresh: None,
-        who,
+        profile,
     })
 }
 
 /// Of a person's addresses the one that lets them in, else the main one.
-fn address(provider: &Provider, who: &Recognised, mut emails: Vec<Email>) -> Option<MailAddress> {
+fn address(provider: &Provider, profile: &Profile, mut emails: Vec<Email>) -> Option<MailAddress> {
     emails.sort_by_key(|email| !email.primary);
     let addresses: Vec<_> = emails
         .into_iter()
@@ -119,12 +119,12 @@ fn address(provider: &Provider, who: &Recognised, mut emails: Vec<Email>) -> Opt
         })
         .collect();
     let lets_in = |address: &&MailAddress| {
-        let who = Recognised {
+        let profile = Profile {
             address: Some((*address).clone()),
             groups: std::collections::BTreeSet::new(),
-            ..who.clone()
+            ..profile.clone()
         };
-        login_rules::judge(&provider.allow, &who).is_ok()
+        login_rules::judge(&provider.allow, &profile).is_ok()
     };
     let found = addresses.iter().find(lets_in).or(addresses.first());
     found.cloned()

@@ -15,7 +15,7 @@ use super::start::Pass;
 use crate::fetch::{FetchError, Query};
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
-use gateway_core::login_rules::{MOST_GROUPS, MailAddress, Recognised};
+use gateway_core::login_rules::{MOST_GROUPS, MailAddress, Profile};
 use gateway_core::protocol::scope::OFFLINE_ACCESS;
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, TagKey};
@@ -39,9 +39,9 @@ pub(super) fn login_page(open_id: &OpenId, metadata: &Metadata, pass: &Pass) -> 
 }
 
 /// Somebody as the provider knows them, and the issuer that says so.
-pub(super) struct Told {
+pub(super) struct ProviderUser {
     pub(super) issuer: String,
-    pub(super) who: Recognised,
+    pub(super) profile: Profile,
     /// For a name here: what the person is called there.
     pub(super) handle: Option<String>,
     /// The provider's refresh token, encrypted, if it gave one.
@@ -49,7 +49,7 @@ pub(super) struct Told {
 }
 
 /// The person behind a code.
-pub(super) async fn person(
+pub(super) async fn fetch_user(
     server: &AuthorizationServer,
     provider: &Provider,
     open_id: &OpenId,
@@ -57,43 +57,43 @@ pub(super) async fn person(
     code: &str,
     pass: &Pass,
     now: Timestamp,
-) -> Result<Told, Failure> {
+) -> Result<ProviderUser, Failure> {
     let grant = Grant::Code(code, &pass.verifier);
-    let answer = asked(server, provider, metadata, grant, now).await?;
+    let answer = exchange_grant(server, provider, metadata, grant, now).await?;
     let token = answer.id_token.as_ref().ok_or_else(|| {
         Failure::because(Reason::ProviderAnswerInvalid, "its answer has no id_token")
     })?;
-    let asker = Asker {
+    let reader = ResponseReader {
         server,
         provider,
         metadata,
         now,
     };
     let nonce = Some(pass.nonce.reveal());
-    let (issuer, subject, said) = asker.signed(token, nonce).await?;
-    asker.told(open_id, issuer, &subject, said, answer).await
+    let (issuer, subject, claims) = reader.verify(token, nonce).await?;
+    reader.read(open_id, issuer, &subject, claims, answer).await
 }
 
 /// What the provider says of a person now, by the refresh token that it gave.
-pub(super) async fn renewed(
+pub(super) async fn refresh_user(
     server: &AuthorizationServer,
     provider: &Provider,
     open_id: &OpenId,
     identity: &Identity,
     refresh: &Secret,
     now: Timestamp,
-) -> Result<Told, Failure> {
+) -> Result<ProviderUser, Failure> {
     let metadata = &server.providers.metadata(open_id, now).await?;
-    let answer = asked(server, provider, metadata, Grant::Refresh(refresh), now).await?;
-    let asker = Asker {
+    let answer = exchange_grant(server, provider, metadata, Grant::Refresh(refresh), now).await?;
+    let reader = ResponseReader {
         server,
         provider,
         metadata,
         now,
     };
     // OpenID Connect Core §12.2: there may be no ID token, and one has no nonce of ours to show.
-    let (issuer, subject, said) = match &answer.id_token {
-        Some(token) => asker.signed(token, None).await?,
+    let (issuer, subject, claims) = match &answer.id_token {
+        Some(token) => reader.verify(token, None).await?,
         None => (
             identity.issuer.clone(),
             identity.subject.clone(),
@@ -104,11 +104,13 @@ pub(super) async fn renewed(
         let detail = "its answer is about another person";
         return Err(Failure::because(Reason::ProviderAnswerInvalid, detail));
     }
-    let told = asker.told(open_id, issuer, &subject, said, answer).await?;
-    Ok(Told {
+    let provider_user = reader
+        .read(open_id, issuer, &subject, claims, answer)
+        .await?;
+    Ok(ProviderUser {
         // One that is not replaced stays good.
-        refresh: told.refresh.or_else(|| identity.refresh.clone()),
-        ..told
+        refresh: provider_user.refresh.or_else(|| identity.refresh.clone()),
+        ..provider_user
     })
 }
 
@@ -122,33 +124,33 @@ pub(super) fn refresh_context(issuer: &str, subject: &str) -> String {
     format!("{} {issuer} {subject}", issuer.len())
 }
 
-async fn asked(
+async fn exchange_grant(
     server: &AuthorizationServer,
     provider: &Provider,
     metadata: &Metadata,
     grant: Grant<'_>,
     now: Timestamp,
 ) -> Result<Tokens, Failure> {
-    let asked = Exchange {
+    let request = Exchange {
         provider,
         endpoint: &metadata.token_endpoint,
         takes_basic: metadata.takes_basic,
         grant,
     };
-    exchange(server, &asked, now).await
+    exchange(server, &request, now).await
 }
 
-/// Whoever reads what a provider says.
-struct Asker<'a> {
+/// Reads what a provider answers.
+struct ResponseReader<'a> {
     server: &'a AuthorizationServer,
     provider: &'a Provider,
     metadata: &'a Metadata,
     now: Timestamp,
 }
 
-impl Asker<'_> {
+impl ResponseReader<'_> {
     /// The issuer, the subject and the claims of an ID token.
-    async fn signed(
+    async fn verify(
         &self,
         token: &str,
         nonce: Option<&str>,
@@ -159,21 +161,22 @@ impl Asker<'_> {
             now: self.now,
         };
         let verify = |keys: &_| id_token::verify(token, nonce, keys, expected);
-        let claims = believed(&self.server.providers, self.metadata, self.now, verify).await?;
+        let claims =
+            verify_with_keys(&self.server.providers, self.metadata, self.now, verify).await?;
         let (issuer, subject) = (claims.issuer().to_string(), claims.subject().to_string());
-        Ok((issuer, subject, said(&claims)))
+        Ok((issuer, subject, claims_by_name(&claims)))
     }
 
     /// Somebody as the provider knows them, with what it says at its user info.
-    async fn told(
+    async fn read(
         &self,
         open_id: &OpenId,
         issuer: String,
         subject: &str,
-        mut said: Map<String, Value>,
+        mut claims: Map<String, Value>,
         tokens: Tokens,
-    ) -> Result<Told, Failure> {
-        let is_missing = |name: &str| !said.contains_key(name);
+    ) -> Result<ProviderUser, Failure> {
+        let is_missing = |name: &str| !claims.contains_key(name);
         let lacks_groups = open_id.groups_claim.as_deref().is_some_and(is_missing);
         if (is_missing("email") || lacks_groups)
             && let (Some(endpoint), Some(access)) =
@@ -186,17 +189,17 @@ impl Asker<'_> {
                 return Err(Failure::because(Reason::ProviderAnswerInvalid, detail));
             }
             for (name, value) in more {
-                said.entry(name).or_insert(value);
+                claims.entry(name).or_insert(value);
             }
         }
         let key = refresh_key(&self.server.tags);
         let context = refresh_context(&issuer, subject);
         let refresh = tokens.refresh_token.map(Secret::presented);
-        Ok(Told {
+        Ok(ProviderUser {
             refresh: refresh.map(|token| key.encrypt(&token, context.as_bytes(), &mut OsRng)),
             issuer,
-            handle: text(&said, "preferred_username").map(str::to_owned),
-            who: recognised(open_id, subject, &said),
+            handle: text(&claims, "preferred_username").map(str::to_owned),
+            profile: profile(open_id, subject, &claims),
         })
     }
 }
@@ -228,7 +231,7 @@ async fn user_info(
 
 /// What a token says, by the provider's keys; by newer ones if the key that signed it is not among
 /// those.
-pub(super) async fn believed(
+pub(super) async fn verify_with_keys(
     providers: &Providers,
     metadata: &Metadata,
     now: Timestamp,
@@ -252,8 +255,8 @@ pub(super) async fn believed(
 }
 
 /// The claims of an ID token that are looked at, under their names.
-fn said(claims: &Claims) -> Map<String, Value> {
-    let mut said = claims.additional_claims().0.clone();
+fn claims_by_name(claims: &Claims) -> Map<String, Value> {
+    let mut by_name = claims.additional_claims().0.clone();
     let texts = [
         ("email", claims.email().map(|email| email.as_str())),
         (
@@ -262,32 +265,32 @@ fn said(claims: &Claims) -> Map<String, Value> {
         ),
     ];
     for (name, value) in texts {
-        said.extend(value.map(|value| (name.to_owned(), Value::from(value))));
+        by_name.extend(value.map(|value| (name.to_owned(), Value::from(value))));
     }
     let verified = claims.email_verified();
-    said.extend(verified.map(|verified| ("email_verified".to_owned(), verified.into())));
-    said
+    by_name.extend(verified.map(|verified| ("email_verified".to_owned(), verified.into())));
+    by_name
 }
 
-fn recognised(open_id: &OpenId, subject: &str, said: &Map<String, Value>) -> Recognised {
+fn profile(open_id: &OpenId, subject: &str, claims: &Map<String, Value>) -> Profile {
     let named = open_id.groups_claim.as_deref();
     // Entra names a list that is too long for the token instead of giving it.
     let left_out = named.is_some_and(|claim| {
-        let names = said.get("_claim_names");
+        let names = claims.get("_claim_names");
         names.is_some_and(|names| names.get(claim).is_some())
     });
-    let groups: Vec<&str> = match named.and_then(|claim| said.get(claim)) {
+    let groups: Vec<&str> = match named.and_then(|claim| claims.get(claim)) {
         Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).collect(),
         Some(Value::String(one)) => vec![one],
         _ => Vec::new(),
     };
     let called = ["preferred_username", "upn", "name"];
-    Recognised {
+    Profile {
         subject: subject.to_owned(),
-        address: address(open_id, said),
+        address: address(open_id, claims),
         name: called
             .iter()
-            .find_map(|name| text(said, name))
+            .find_map(|name| text(claims, name))
             .map(str::to_owned),
         groups_incomplete: left_out || groups.len() > MOST_GROUPS,
         groups: groups
@@ -298,11 +301,11 @@ fn recognised(open_id: &OpenId, subject: &str, said: &Map<String, Value>) -> Rec
     }
 }
 
-fn address(open_id: &OpenId, said: &Map<String, Value>) -> Option<MailAddress> {
-    let text_of = |name| text(said, name).map(str::to_ascii_lowercase);
+fn address(open_id: &OpenId, claims: &Map<String, Value>) -> Option<MailAddress> {
+    let text_of = |name| text(claims, name).map(str::to_ascii_lowercase);
     let address = text_of("email").filter(|address| address.contains('@'))?;
     let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
-    let is_so = |name| said.get(name).is_some_and(is_true);
+    let is_so = |name| claims.get(name).is_some_and(is_true);
     let (verified, of_domain) = match open_id.flavour {
         Flavour::Plain => (is_so("email_verified"), true),
         // Whoever left a domain keeps a Google account with its address, without `hd`.
@@ -321,14 +324,14 @@ fn address(open_id: &OpenId, said: &Map<String, Value>) -> Option<MailAddress> {
     })
 }
 
-fn text<'v>(said: &'v Map<String, Value>, name: &str) -> Option<&'v str> {
-    said.get(name)?.as_str().filter(|text| !text.is_empty())
+fn text<'v>(claims: &'v Map<String, Value>, name: &str) -> Option<&'v str> {
+    claims.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
 /// Providers write `true`, `1` or either as a text.
 fn is_true(value: &Value) -> bool {
     match value {
-        Value::Bool(said) => *said,
+        Value::Bool(flag) => *flag,
         Value::Number(number) => number.as_u64() == Some(1),
         Value::String(text) => text == "1" || text.eq_ignore_ascii_case("true"),
         _ => false,
@@ -340,18 +343,18 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn person(flavour: Flavour, said: &Value) -> Recognised {
+    fn person(flavour: Flavour, claims: &Value) -> Profile {
         let open_id = OpenId {
             issuer: "https://login.example.com".into(),
             flavour,
             scopes: Vec::new(),
             groups_claim: Some("groups".into()),
         };
-        recognised(&open_id, "s", said.as_object().unwrap())
+        profile(&open_id, "s", claims.as_object().unwrap())
     }
 
-    fn address(flavour: Flavour, said: &Value) -> (bool, bool) {
-        let address = person(flavour, said).address.unwrap();
+    fn address(flavour: Flavour, claims: &Value) -> (bool, bool) {
+        let address = person(flavour, claims).address.unwrap();
         assert_eq!(address.text, "a@example.com");
         (address.verified, address.of_domain)
     }
@@ -359,8 +362,8 @@ mod tests {
     #[test]
     fn an_address_is_as_good_as_the_provider_is_about_it() {
         let plain = |verified: Value| {
-            let said = json!({ "email": "A@Example.com", "email_verified": verified });
-            address(Flavour::Plain, &said)
+            let claims = json!({ "email": "A@Example.com", "email_verified": verified });
+            address(Flavour::Plain, &claims)
         };
         assert_eq!(plain(json!(true)), (true, true));
         assert_eq!(plain(json!("true")), (true, true));
@@ -368,15 +371,15 @@ mod tests {
             assert_eq!(plain(no), (false, true));
         }
         let google = |hosted: Value| {
-            let said = json!({ "email": "a@example.com", "email_verified": true, "hd": hosted });
-            address(Flavour::Google, &said)
+            let claims = json!({ "email": "a@example.com", "email_verified": true, "hd": hosted });
+            address(Flavour::Google, &claims)
         };
         assert_eq!(google(json!("example.com")), (true, true));
         assert_eq!(google(json!("other.org")), (true, false));
         assert_eq!(google(json!(null)), (true, false));
-        let entra = |claim: &str, said: Value| {
-            let said = json!({ "email": "a@example.com", claim: said });
-            address(Flavour::Entra, &said)
+        let entra = |claim: &str, value: Value| {
+            let claims = json!({ "email": "a@example.com", claim: value });
+            address(Flavour::Entra, &claims)
         };
         assert_eq!(entra("xms_edov", json!(true)), (true, true));
         assert_eq!(entra("xms_edov", json!("1")), (true, true));
@@ -386,9 +389,9 @@ mod tests {
 
     #[test]
     fn groups_that_were_left_out_or_are_too_many_are_known_to_be_incomplete() {
-        let groups = |said: &Value| {
-            let who = person(Flavour::Entra, said);
-            (who.groups.len(), who.groups_incomplete)
+        let groups = |claims: &Value| {
+            let profile = person(Flavour::Entra, claims);
+            (profile.groups.len(), profile.groups_incomplete)
         };
         assert_eq!(groups(&json!({ "groups": ["a", "b", "a"] })), (2, false));
         assert_eq!(groups(&json!({ "groups": "a" })), (1, false));

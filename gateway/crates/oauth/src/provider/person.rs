@@ -2,7 +2,7 @@
 
 use rand::RngCore;
 
-use super::openid::Told;
+use super::openid::ProviderUser;
 use super::settings::Provider;
 use crate::identity::LoginName;
 use gateway_core::clock::Timestamp;
@@ -14,17 +14,21 @@ use gateway_store::{Identity, KeyKind, Records, StoreError, User};
 const NAMES: usize = 32;
 
 /// What is kept of what the provider said.
-pub(super) fn identity(provider: &Provider, told: &Told, now: Timestamp) -> Identity {
-    let groups = told.who.groups.iter();
+pub(super) fn identity(
+    provider: &Provider,
+    provider_user: &ProviderUser,
+    now: Timestamp,
+) -> Identity {
+    let groups = provider_user.profile.groups.iter();
     let known = groups.filter(|group| provider.known_groups.contains(*group));
     Identity {
         provider: provider.name.clone(),
-        issuer: told.issuer.clone(),
-        subject: told.who.subject.clone(),
-        address: told.who.address.clone(),
+        issuer: provider_user.issuer.clone(),
+        subject: provider_user.profile.subject.clone(),
+        address: provider_user.profile.address.clone(),
         groups: known.cloned().collect(),
         confirmed: now,
-        refresh: told.refresh.clone(),
+        refresh: provider_user.refresh.clone(),
     }
 }
 
@@ -32,11 +36,11 @@ pub(super) fn identity(provider: &Provider, told: &Told, now: Timestamp) -> Iden
 pub(super) async fn known_or_new(
     records: &Records,
     provider: &Provider,
-    told: &Told,
+    provider_user: &ProviderUser,
     now: Timestamp,
     random: &mut (dyn RngCore + Send),
 ) -> Result<User, StoreError> {
-    let identity = identity(provider, told, now);
+    let identity = identity(provider, provider_user, now);
     let known = records.user_of_identity(&identity.issuer, &identity.subject, now);
     if let Some(user) = known.await? {
         // Many give a refresh token at the first consent alone.
@@ -51,7 +55,7 @@ pub(super) async fn known_or_new(
         }
     }
     let id = UserId::draw(random);
-    for name in names(provider, told) {
+    for name in names(provider, provider_user) {
         let new = User::new(id.clone(), &name, "", now).with_identity(identity.clone());
         let user = match records.add_user(&new, now).await? {
             true => new,
@@ -91,14 +95,14 @@ pub(super) async fn confirm(
 /// Names for a new person, the best first: an address that the provider answers for, else what the
 /// person is called there, with the provider's name, so that nobody gets a name that means somebody
 /// else here. None is given twice.
-fn names(provider: &Provider, told: &Told) -> impl Iterator<Item = String> {
-    let address = told.who.address.as_ref();
+fn names(provider: &Provider, provider_user: &ProviderUser) -> impl Iterator<Item = String> {
+    let address = provider_user.profile.address.as_ref();
     let address = address.filter(|address| address.verified && address.of_domain);
     let address = address.filter(|_| !provider.is_github());
     let address = address.and_then(|address| LoginName::parse(&address.text));
     let base = match &address {
         Some(name) => name.as_str().to_owned(),
-        None => format!("{}@{}", handle(told), provider.name),
+        None => format!("{}@{}", handle(provider_user), provider.name),
     };
     let own = provider.name.clone();
     let numbered = (1..=NAMES).map(move |number| match number {
@@ -110,9 +114,9 @@ fn names(provider: &Provider, told: &Told) -> impl Iterator<Item = String> {
 }
 
 /// What the person is called at the provider, as far as a login name can say it.
-fn handle(told: &Told) -> String {
+fn handle(provider_user: &ProviderUser) -> String {
     const LONGEST: usize = 24;
-    let called = told.handle.as_deref().unwrap_or_default();
+    let called = provider_user.handle.as_deref().unwrap_or_default();
     let called = called.split('@').next().unwrap_or_default();
     let plain = called.chars().take(LONGEST);
     let plain: String = plain
@@ -124,7 +128,7 @@ fn handle(told: &Told) -> String {
     match plain.is_empty() {
         false => plain,
         true => {
-            let hash = Secret::presented(told.who.subject.as_str()).hash();
+            let hash = Secret::presented(provider_user.profile.subject.as_str()).hash();
             let short = hash.as_str().chars().take(10);
             format!("person-{}", short.collect::<String>().to_lowercase())
         }

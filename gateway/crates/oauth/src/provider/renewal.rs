@@ -1,12 +1,12 @@
 //! What a provider said of a person, asked anew with the refresh token that it gave, when an app renews
 //! its access: so groups stay what they are there, and nobody has to log in for it.
 
-use super::callback::end;
+use super::callback::end_access;
 use super::failure::{Failure, is_absence};
-use super::openid::{self, Told, refresh_context, refresh_key};
+use super::openid::{self, ProviderUser, refresh_context, refresh_key};
 use super::person;
 use super::settings::{OpenId, Protocol, Provider};
-use super::standing::{Standing, of, standing};
+use super::standing::{Standing, find_provider, standing};
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules;
@@ -23,7 +23,7 @@ pub(crate) async fn renewed_standing(
 ) -> Result<Result<Standing, Reason>, StoreError> {
     let mut away = None;
     for identity in &user.identities {
-        let Some(due) = Due::new(server, identity, now) else {
+        let Some(renewal) = Renewal::new(server, identity, now) else {
             continue;
         };
         if !server.records.renews(identity, now).await? {
@@ -31,15 +31,15 @@ pub(crate) async fn renewed_standing(
             away = Some(Reason::ProviderUnreachable);
             continue;
         }
-        match due.ask(server, now).await {
-            Ok(told) => due.note(server, &user, &told, now).await?,
+        match renewal.refresh(server, now).await {
+            Ok(provider_user) => renewal.store(server, &user, &provider_user, now).await?,
             Err(Failure::Store(error)) => return Err(error),
             Err(Failure::GrantGone(detail)) => {
-                due.warn(&user, Reason::ProviderRefused, &detail);
-                due.forget(server, &user, now).await?;
+                renewal.warn(&user, Reason::ProviderRefused, &detail);
+                renewal.forget_token(server, &user, now).await?;
             }
             Err(Failure::Because(reason, detail)) => {
-                due.warn(&user, reason, &detail);
+                renewal.warn(&user, reason, &detail);
                 away = Some(reason).filter(|reason| is_absence(*reason)).or(away);
             }
         }
@@ -57,20 +57,20 @@ pub(crate) async fn renewed_standing(
 }
 
 /// An account whose provider is to be asked anew.
-struct Due<'a> {
+struct Renewal<'a> {
     provider: &'a Provider,
     open_id: &'a OpenId,
     identity: &'a Identity,
-    refresh: Secret,
+    token: Secret,
 }
 
-impl<'a> Due<'a> {
+impl<'a> Renewal<'a> {
     fn new(
         server: &'a AuthorizationServer,
         identity: &'a Identity,
         now: Timestamp,
     ) -> Option<Self> {
-        let provider = of(&server.providers, identity)?;
+        let provider = find_provider(&server.providers, identity)?;
         let Protocol::OpenId(open_id) = &provider.protocol else {
             return None;
         };
@@ -79,38 +79,42 @@ impl<'a> Due<'a> {
         }
         let context = refresh_context(&identity.issuer, &identity.subject);
         let key = refresh_key(&server.tags);
-        let refresh = key.decrypt(identity.refresh.as_deref()?, context.as_bytes())?;
+        let token = key.decrypt(identity.refresh.as_deref()?, context.as_bytes())?;
         Some(Self {
             provider,
             open_id,
             identity,
-            refresh,
+            token,
         })
     }
 
-    async fn ask(&self, server: &AuthorizationServer, now: Timestamp) -> Result<Told, Failure> {
+    async fn refresh(
+        &self,
+        server: &AuthorizationServer,
+        now: Timestamp,
+    ) -> Result<ProviderUser, Failure> {
         let (provider, open_id) = (self.provider, self.open_id);
-        openid::renewed(server, provider, open_id, self.identity, &self.refresh, now).await
+        openid::refresh_user(server, provider, open_id, self.identity, &self.token, now).await
     }
 
     /// Notes what was said; whom no rule lets in any more is out.
-    async fn note(
+    async fn store(
         &self,
         server: &AuthorizationServer,
         user: &User,
-        told: &Told,
+        provider_user: &ProviderUser,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let identity = person::identity(self.provider, told, now);
+        let identity = person::identity(self.provider, provider_user, now);
         person::confirm(&server.records, user, &identity, now).await?;
-        match login_rules::judge(&self.provider.allow, &told.who) {
+        match login_rules::judge(&self.provider.allow, &provider_user.profile) {
             Ok(()) => Ok(()),
-            Err(_) => end(server, self.provider, user, now).await,
+            Err(_) => end_access(server, self.provider, user, now).await,
         }
     }
 
     /// The provider does not take the refresh token any more; what it said holds for its time.
-    async fn forget(
+    async fn forget_token(
         &self,
         server: &AuthorizationServer,
         user: &User,

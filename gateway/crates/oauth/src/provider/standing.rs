@@ -5,7 +5,7 @@ use super::Providers;
 use super::settings::Provider;
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
-use gateway_core::login_rules::{self, Recognised};
+use gateway_core::login_rules::{self, Profile};
 use gateway_core::reason::Reason;
 use gateway_store::{Identity, User};
 
@@ -41,10 +41,10 @@ fn judge(
     let mut good = 0;
     let mut is_old = false;
     for identity in &user.identities {
-        let Some(provider) = of(providers, identity) else {
+        let Some(provider) = find_provider(providers, identity) else {
             continue;
         };
-        if login_rules::judge(&provider.allow, &recognised(identity)).is_err() {
+        if login_rules::judge(&provider.allow, &profile(identity)).is_err() {
             continue;
         }
         let until = provider.max_age.map(|age| identity.confirmed + age);
@@ -75,17 +75,20 @@ fn judge(
 
 /// The provider of an account, if it is still configured. A name that stands for another issuer now
 /// is another provider.
-pub(super) fn of<'p>(providers: &'p Providers, identity: &Identity) -> Option<&'p Provider> {
+pub(super) fn find_provider<'p>(
+    providers: &'p Providers,
+    identity: &Identity,
+) -> Option<&'p Provider> {
     let provider = providers.named(&identity.provider)?;
     provider.is_of(&identity.issuer).then_some(provider)
 }
 
-fn recognised(identity: &Identity) -> Recognised {
-    Recognised {
+fn profile(identity: &Identity) -> Profile {
+    Profile {
         subject: identity.subject.clone(),
         address: identity.address.clone(),
         groups: identity.groups.iter().cloned().collect(),
-        ..Recognised::default()
+        ..Profile::default()
     }
 }
 
