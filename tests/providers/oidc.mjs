@@ -5,12 +5,14 @@
 //
 // POST /test/person  {"login", "email", "email_verified", "groups"}: from now on that is so
 // POST /test/logout  {"login"}: a logout token for that person is sent to the back channel
+// POST /test/userinfo  {"status"}: from now on the user info answers with this status, unless it is 200
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import Provider from 'oidc-provider';
 
 const [port, redirect, backchannel] = process.argv.slice(2);
 const issuer = `http://127.0.0.1:${port}`;
 const people = new Map();
+let userInfo = 200;
 
 const key = (alg, type, options) => {
   const { privateKey } = generateKeyPairSync(type, options);
@@ -80,6 +82,12 @@ provider.use(async (context, next) => {
   if (context.path === '/test/person') {
     const { login, ...claims } = await body(context.req);
     people.set(login, claims);
+    context.body = {};
+  } else if (context.path === '/test/userinfo') {
+    userInfo = (await body(context.req)).status;
+    context.body = {};
+  } else if (context.path === '/me' && userInfo !== 200) {
+    context.status = userInfo;
     context.body = {};
   } else if (context.path === '/test/logout') {
     const { login, client: id } = await body(context.req);

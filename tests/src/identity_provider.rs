@@ -104,6 +104,14 @@ impl IdentityProvider {
         Ok(())
     }
 
+    /// Lets its user info answer with this status, if it is not 200.
+    pub async fn user_info(&self, status: u16) -> Result<()> {
+        let status = json!({ "status": status });
+        let reply = http::post_json(&format!("{}/test/userinfo", self.issuer()), &status).await?;
+        anyhow::ensure!(reply.status == 200, "{}", reply.text);
+        Ok(())
+    }
+
     /// Lets it tell the gateway that somebody logged out there; whether the gateway took it.
     pub async fn log_out(&self, client: &str, login: &str) -> Result<Value> {
         let who = json!({ "login": login, "client": client });

@@ -473,6 +473,45 @@ async fn a_provider_that_is_away_stops_its_own_logins_and_nothing_else() -> Resu
 }
 
 #[tokio::test]
+async fn a_user_info_that_is_not_had_stops_no_login_that_needs_none() -> Result<()> {
+    let in_id_token = |mut provider: IdentityProvider| {
+        provider.environment("CLAIMS_IN_ID_TOKEN", "yes");
+        provider
+    };
+    let login = "allow = [\"*@example.com\", \"group:dan\"]";
+    let world = World::with("rs256", login, "", in_id_token).await?;
+    let claims = json!({ "email": "eve@example.com", "email_verified": true });
+    world.provider.person("eve", claims).await?;
+    let (mut dan, page) = world.log_in("dan").await?;
+    assert_eq!(page.url.path(), "/account", "{}", page.words());
+    for status in [403, 503] {
+        world.provider.user_info(status).await?;
+        let (_, page) = world.log_in("eve").await?;
+        assert_eq!(page.url.path(), "/account", "{status}: {}", page.words());
+    }
+    // Whose groups it is that let them in has not left, either.
+    let claims = json!({ "email": "dan@other.org", "email_verified": true });
+    world.provider.person("dan", claims).await?;
+    let (_, page) = world.log_in("dan").await?;
+    let words = page.words();
+    assert!(words.contains("Reason provider_unreachable"), "{words}");
+    let account = url(&world.gateway().url("/account"));
+    let page = dan.here.visit(&account).await?;
+    assert!(
+        page.words().contains("Logged in as dan"),
+        "{}",
+        page.words()
+    );
+    world.provider.user_info(200).await?;
+    let (_, page) = world.log_in("dan").await?;
+    let words = page.words();
+    assert!(words.contains("Reason person_not_allowed"), "{words}");
+    let page = dan.here.visit(&account).await?;
+    assert!(page.form_with_button(BUTTON).is_ok(), "{}", page.words());
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_local_person_is_linked_only_after_logging_in_both_ways() -> Result<()> {
     let world = World::start("rs256", "allow = [\"*\"]", "").await?;
     let owner = world.fixture.owner.clone();

@@ -24,8 +24,10 @@ pub struct Profile {
     pub name: Option<String>,
     /// The groups of the person.
     pub groups: BTreeSet<String>,
-    /// Whether the provider could not say all groups in its answer.
+    /// Whether the provider did not say all groups in its answer.
     pub groups_incomplete: bool,
+    /// Whether it did not say whether there is an address.
+    pub address_unsaid: bool,
 }
 
 /// A mail address, and what the provider knows of it.
@@ -58,6 +60,8 @@ pub enum AllowRule {
 pub enum Missing {
     /// The provider names no address.
     NoAddress,
+    /// The provider did not say the address.
+    AddressUnsaid,
     /// The provider has not verified the address.
     Unverified,
     /// It is another address.
@@ -68,6 +72,14 @@ pub enum Missing {
     NotInGroup,
     /// The provider did not say all groups.
     GroupsIncomplete,
+}
+
+impl Missing {
+    /// Whether the rule may hold all the same, as far as the provider's answer goes: nobody has left
+    /// because of it.
+    pub const fn is_unsaid(self) -> bool {
+        matches!(self, Self::GroupsIncomplete | Self::AddressUnsaid)
+    }
 }
 
 impl AllowRule {
@@ -108,7 +120,11 @@ impl AllowRule {
             Self::Group(_) if profile.groups_incomplete => Err(Missing::GroupsIncomplete),
             Self::Group(_) => Err(Missing::NotInGroup),
             Self::Address(_) | Self::Domain(_) => {
-                let address = profile.address.as_ref().ok_or(Missing::NoAddress)?;
+                let none = match profile.address_unsaid {
+                    true => Missing::AddressUnsaid,
+                    false => Missing::NoAddress,
+                };
+                let address = profile.address.as_ref().ok_or(none)?;
                 let domain = address.text.rsplit_once('@').map_or("", |(_, of)| of);
                 match self {
                     Self::Address(text) if *text != address.text => Err(Missing::OtherAddress),
@@ -139,6 +155,7 @@ impl fmt::Display for Missing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NoAddress => "the provider names no address",
+            Self::AddressUnsaid => "the provider did not say the address",
             Self::Unverified => "the provider has not verified the address",
             Self::OtherAddress => "it is another address",
             Self::OtherDomain => "the account is not of that domain",
@@ -224,6 +241,36 @@ mod tests {
         left.address.as_mut().unwrap().of_domain = false;
         assert!(!lets_in(&["*@example.com"], &left));
         assert!(lets_in(&["alice@example.com"], &left));
+    }
+
+    #[test]
+    fn what_was_not_said_is_not_what_is_missing() {
+        let rules = ["group:board", "*@other.org"].map(|rule| AllowRule::parse(rule).unwrap());
+        let alice = person("alice@example.com", true);
+        let lacking = |profile: &Profile| {
+            let lacking = judge(&rules, profile).unwrap_err();
+            lacking
+                .iter()
+                .filter(|(_, missing)| missing.is_unsaid())
+                .count()
+        };
+        assert_eq!(lacking(&alice), 0);
+        let cut = Profile {
+            groups_incomplete: true,
+            ..alice.clone()
+        };
+        assert_eq!(lacking(&cut), 1);
+        let silent = Profile {
+            address: None,
+            address_unsaid: true,
+            ..cut
+        };
+        assert_eq!(lacking(&silent), 2);
+        let nameless = Profile {
+            address: None,
+            ..alice
+        };
+        assert_eq!(lacking(&nameless), 0);
     }
 
     #[test]

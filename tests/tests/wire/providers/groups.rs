@@ -106,6 +106,38 @@ async fn what_the_provider_said_ends_in_time_and_a_refresh_says_to_log_in_again(
 }
 
 #[tokio::test]
+async fn what_a_renewal_does_not_say_stays_for_its_time_and_nobody_has_left_by_it() -> Result<()> {
+    let policy = "allow = [\"group:engineering\"]\ngroups_max_age = \"6s\"\non_leave = \"revoke\"";
+    let world = world_of("offline", policy, "[tokens]\nrefresh = true\n").await?;
+    let client = OAuthClient::register(&world.gateway().issuer(), "App").await?;
+    let (mut bob, _) = world.log_in("bob").await?;
+    let tokens = connect(&client, &mut bob).await?;
+    world.provider.user_info(503).await?;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let refresh = async |tokens: &Value| {
+        let token = tokens["refresh_token"].as_str().unwrap_or_default();
+        client.refresh(token).await
+    };
+    let renewed = refresh(&tokens).await?;
+    assert_eq!(renewed.status, 200, "{}", renewed.text);
+    assert!(may_look(&world, access(&renewed.json())).await?);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let waits = refresh(&renewed.json()).await?;
+    let expected = (503, "temporarily_unavailable");
+    assert_eq!((waits.status, waits.error().as_str()), expected);
+    // Nor by a login; and when the provider says it again, all is as it was.
+    let (_, page) = world.log_in("bob").await?;
+    let words = page.words();
+    assert!(words.contains("Reason provider_unreachable"), "{words}");
+    world.provider.user_info(200).await?;
+    world.log_in("bob").await?;
+    let renewed = refresh(&renewed.json()).await?;
+    assert_eq!(renewed.status, 200, "{}", renewed.text);
+    assert!(may_look(&world, access(&renewed.json())).await?);
+    Ok(())
+}
+
+#[tokio::test]
 async fn with_a_refresh_token_of_the_provider_groups_are_renewed_and_nobody_logs_in() -> Result<()>
 {
     let policy = "allow = [\"*\"]\ngroups_max_age = \"6s\"";

@@ -63,8 +63,15 @@ async fn accept(
     let allowed = login_rules::judge(&provider.allow, &provider_user.profile);
     if let Err(lacking) = allowed {
         let detail = refusal_detail(provider, &provider_user, &lacking);
-        end_access_of_left(server, provider, &provider_user, now).await?;
-        let failure = Failure::because(Reason::PersonNotAllowed, detail);
+        // Who may be let in by what was not said has not left.
+        let failure = match lacking.iter().any(|(_, missing)| missing.is_unsaid()) {
+            true => provider_user.no_user_info,
+            false => {
+                end_access_of_left(server, provider, &provider_user, now).await?;
+                None
+            }
+        };
+        let failure = failure.unwrap_or(Failure::because(Reason::PersonNotAllowed, detail));
         return Err(fail(goal, failure));
     }
     match &login.link {
@@ -222,7 +229,7 @@ async fn link(
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
     let records = &server.records;
-    let identity = person::identity(provider, provider_user, now);
+    let identity = person::identity(provider, provider_user, None, now);
     let owner = records.user_of_identity(&identity.issuer, &identity.subject, now);
     if owner.await?.is_some_and(|owner| owner.id != session.user) {
         let detail = format!("recognised: {}", display_name(provider_user));
@@ -266,10 +273,12 @@ async fn end_access_of_left(
     else {
         return Ok(());
     };
+    // First, so that whatever fails is done at the next attempt.
+    end_access(server, provider, &user, now).await?;
     // What the provider says now stands, so that nothing is renewed by what it said before.
-    let identity = person::identity(provider, provider_user, now);
+    let identity = person::identity(provider, provider_user, None, now);
     person::confirm(records, &user, &identity, now).await?;
-    end_access(server, provider, &user, now).await
+    Ok(())
 }
 
 /// Ends a person's browser sessions, and with `on_leave = "revoke"` what the person allowed apps.

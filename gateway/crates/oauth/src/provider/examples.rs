@@ -60,6 +60,7 @@ pub(super) fn provider_user(address: Option<&str>, handle: &str) -> ProviderUser
         issuer: ISSUER.into(),
         handle: Some(handle.to_owned()),
         refresh: None,
+        no_user_info: None,
         profile: Profile {
             subject: "s".into(),
             address: address.map(|text| MailAddress {

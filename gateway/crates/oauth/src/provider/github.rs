@@ -103,6 +103,7 @@ pub(super) async fn fetch_user(
         issuer: provider.issuer().to_owned(),
         handle: Some(account.login),
         refresh: None,
+        no_user_info: None,
         profile,
     })
 }

@@ -46,6 +46,8 @@ pub(super) struct ProviderUser {
     pub(super) handle: Option<String>,
     /// The provider's refresh token, encrypted, if it gave one.
     pub(super) refresh: Option<String>,
+    /// Why its user info could not be had, if so: the profile may lack something then.
+    pub(super) no_user_info: Option<Failure>,
 }
 
 /// The person behind a code.
@@ -71,7 +73,9 @@ pub(super) async fn fetch_user(
     };
     let nonce = Some(pass.nonce.reveal());
     let (issuer, subject, claims) = reader.verify(token, nonce).await?;
-    reader.read(open_id, issuer, &subject, claims, answer).await
+    let is_whole = true;
+    let id_token = (issuer, subject, claims);
+    reader.read(open_id, id_token, is_whole, answer).await
 }
 
 /// What the provider says of a person now, by the refresh token that it gave.
@@ -104,9 +108,10 @@ pub(super) async fn refresh_user(
         let detail = "its answer is about another person";
         return Err(Failure::because(Reason::ProviderAnswerInvalid, detail));
     }
-    let provider_user = reader
-        .read(open_id, issuer, &subject, claims, answer)
-        .await?;
+    // What it leaves out, the user info says, or nothing does.
+    let is_whole = false;
+    let id_token = (issuer, subject, claims);
+    let provider_user = reader.read(open_id, id_token, is_whole, answer).await?;
     Ok(ProviderUser {
         // One that is not replaced stays good.
         refresh: provider_user.refresh.or_else(|| identity.refresh.clone()),
@@ -167,39 +172,57 @@ impl ResponseReader<'_> {
         Ok((issuer, subject, claims_by_name(&claims)))
     }
 
-    /// Somebody as the provider knows them, with what it says at its user info.
+    /// Somebody as the provider knows them, by the issuer, the subject and the claims of an ID token, with
+    /// what the provider says at its user info. `is_whole`: what neither has is not so, where the user
+    /// info was not refused; else it is not said.
     async fn read(
         &self,
         open_id: &OpenId,
-        issuer: String,
-        subject: &str,
-        mut claims: Map<String, Value>,
+        (issuer, subject, mut claims): (String, String, Map<String, Value>),
+        is_whole: bool,
         tokens: Tokens,
     ) -> Result<ProviderUser, Failure> {
+        let groups_claim = open_id.groups_claim.as_deref();
         let is_missing = |name: &str| !claims.contains_key(name);
-        let lacks_groups = open_id.groups_claim.as_deref().is_some_and(is_missing);
-        if (is_missing("email") || lacks_groups)
+        let mut is_whole = is_whole;
+        let mut no_user_info = None;
+        if (is_missing("email") || groups_claim.is_some_and(is_missing))
             && let (Some(endpoint), Some(access)) =
                 (&self.metadata.userinfo_endpoint, &tokens.access_token)
         {
-            let more = user_info(&self.server.providers, endpoint, access).await?;
-            // OpenID Connect Core §5.3.2: else it may be about somebody else.
-            if more.get("sub").and_then(Value::as_str) != Some(subject) {
-                let detail = format!("{endpoint}: it is about another person");
-                return Err(Failure::because(Reason::ProviderAnswerInvalid, detail));
-            }
-            for (name, value) in more {
-                claims.entry(name).or_insert(value);
+            match user_info(&self.server.providers, endpoint, access).await {
+                // OpenID Connect Core §5.3.2: else it may be about somebody else.
+                Ok(more) if more.get("sub").and_then(Value::as_str) != Some(&subject) => {
+                    let detail = format!("{endpoint}: it is about another person");
+                    return Err(Failure::because(Reason::ProviderAnswerInvalid, detail));
+                }
+                Ok(more) => {
+                    is_whole = true;
+                    for (name, value) in more {
+                        claims.entry(name).or_insert(value);
+                    }
+                }
+                Err(failure) => {
+                    is_whole = false;
+                    no_user_info = Some(failure);
+                }
             }
         }
+        let mut profile = profile(open_id, &subject, &claims);
+        if !is_whole {
+            let is_missing = |name: &str| !claims.contains_key(name);
+            profile.groups_incomplete |= groups_claim.is_some_and(is_missing);
+            profile.address_unsaid = is_missing("email");
+        }
         let key = refresh_key(&self.server.tags);
-        let context = refresh_context(&issuer, subject);
+        let context = refresh_context(&issuer, &subject);
         let refresh = tokens.refresh_token.map(Secret::presented);
         Ok(ProviderUser {
             refresh: refresh.map(|token| key.encrypt(&token, context.as_bytes(), &mut OsRng)),
             issuer,
             handle: text(&claims, "preferred_username").map(str::to_owned),
-            profile: profile(open_id, subject, &claims),
+            profile,
+            no_user_info,
         })
     }
 }
@@ -293,6 +316,7 @@ fn profile(open_id: &OpenId, subject: &str, claims: &Map<String, Value>) -> Prof
             .find_map(|name| text(claims, name))
             .map(str::to_owned),
         groups_incomplete: left_out || groups.len() > MOST_GROUPS,
+        address_unsaid: false,
         groups: groups
             .into_iter()
             .take(MOST_GROUPS)

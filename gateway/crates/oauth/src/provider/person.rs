@@ -13,12 +13,52 @@ use gateway_store::{Identity, KeyKind, Records, StoreError, User};
 /// How many names are tried for a new person.
 const NAMES: usize = 32;
 
-/// What is kept of what the provider said.
+/// What is kept of what the provider said at a login. What it did not say now and did before holds for
+/// as long as it would have.
 pub(super) fn identity(
     provider: &Provider,
     provider_user: &ProviderUser,
+    before: Option<&Identity>,
     now: Timestamp,
 ) -> Identity {
+    let said = said(provider, provider_user, now);
+    let holds = |before: &&Identity| {
+        let until = provider.max_age.map(|age| before.confirmed + age);
+        until.is_none_or(|until| now < until)
+    };
+    match before.filter(holds) {
+        Some(before) => {
+            let merged = with_unsaid(&said, provider_user, before);
+            let is_kept = merged.groups != said.groups || merged.address != said.address;
+            let confirmed = if is_kept { before.confirmed } else { now };
+            Identity {
+                confirmed,
+                ..merged
+            }
+        }
+        None => said,
+    }
+}
+
+/// The same of what it said when it was asked anew. An answer without what was said before confirms
+/// nothing of it.
+pub(super) fn renewed_identity(
+    provider: &Provider,
+    provider_user: &ProviderUser,
+    before: &Identity,
+    now: Timestamp,
+) -> Identity {
+    let said = said(provider, provider_user, now);
+    let profile = &provider_user.profile;
+    let is_partial =
+        profile.groups_incomplete || (profile.address_unsaid && before.address.is_some());
+    Identity {
+        confirmed: if is_partial { before.confirmed } else { now },
+        ..with_unsaid(&said, provider_user, before)
+    }
+}
+
+fn said(provider: &Provider, provider_user: &ProviderUser, now: Timestamp) -> Identity {
     let groups = provider_user.profile.groups.iter();
     let known = groups.filter(|group| provider.known_groups.contains(*group));
     Identity {
@@ -32,6 +72,20 @@ pub(super) fn identity(
     }
 }
 
+fn with_unsaid(said: &Identity, provider_user: &ProviderUser, before: &Identity) -> Identity {
+    let profile = &provider_user.profile;
+    let mut merged = said.clone();
+    if profile.address_unsaid && merged.address.is_none() {
+        merged.address.clone_from(&before.address);
+    }
+    if profile.groups_incomplete {
+        let gone = before.groups.iter();
+        let gone = gone.filter(|group| !profile.groups.contains(*group));
+        merged.groups.extend(gone.cloned());
+    }
+    merged
+}
+
 /// The person whose account this is, with what was said now; a first login makes the person.
 pub(super) async fn known_or_new(
     records: &Records,
@@ -40,20 +94,22 @@ pub(super) async fn known_or_new(
     now: Timestamp,
     random: &mut (dyn RngCore + Send),
 ) -> Result<User, StoreError> {
-    let identity = identity(provider, provider_user, now);
-    let known = records.user_of_identity(&identity.issuer, &identity.subject, now);
+    let (issuer, subject) = (&provider_user.issuer, &provider_user.profile.subject);
+    let known = records.user_of_identity(issuer, subject, now);
     if let Some(user) = known.await? {
+        let before = user.identity(issuer, subject);
+        let identity = identity(provider, provider_user, before, now);
         // Many give a refresh token at the first consent alone.
-        let before = user.identity(&identity.issuer, &identity.subject);
-        let before = before.and_then(|before| before.refresh.clone());
+        let token = before.and_then(|before| before.refresh.clone());
         let identity = Identity {
-            refresh: identity.refresh.clone().or(before),
-            ..identity.clone()
+            refresh: identity.refresh.or(token),
+            ..identity
         };
         if let Some(user) = confirm(records, &user, &identity, now).await? {
             return Ok(user);
         }
     }
+    let identity = identity(provider, provider_user, None, now);
     let id = UserId::draw(random);
     for name in names(provider, provider_user) {
         let new = User::new(id.clone(), &name, "", now).with_identity(identity.clone());
@@ -137,54 +193,50 @@ fn handle(provider_user: &ProviderUser) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use rand::rngs::OsRng;
-
     use super::*;
-    use crate::provider::settings::Flavour;
-    use crate::provider::{Authentication, OnLeave, OpenId, Protocol};
-    use gateway_core::login_rules::Recognised;
-    use gateway_store::{Key, Memory};
+    use crate::provider::examples::{HOUR, NOW, identity as account, provider, provider_user};
+    use gateway_core::login_rules::MailAddress;
 
-    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
-
-    #[tokio::test]
-    async fn a_name_whose_record_cannot_be_read_is_nobodys_to_take() {
-        let records = Records::new(Arc::new(Memory::new()));
-        let provider = Provider {
-            name: "corp".into(),
-            words: "Example".into(),
-            protocol: Protocol::OpenId(OpenId {
-                issuer: "https://login.example.com".into(),
-                flavour: Flavour::Plain,
-                scopes: Vec::new(),
-                groups_claim: None,
-            }),
-            client_id: "c".into(),
-            authentication: Authentication::Secret("s".into()),
-            allow: Vec::new(),
-            known_groups: std::collections::BTreeSet::new().into_iter().collect(),
-            max_age: None,
-            on_leave: OnLeave::Keep,
-        };
-        let told = Told {
-            issuer: "https://login.example.com".to_owned(),
-            who: Recognised {
-                subject: "s_1".to_owned(),
-                ..Recognised::default()
-            },
-            handle: Some("bob".to_owned()),
-            refresh: None,
-        };
-        let later = br#"{"id":["x"],"format":2,"written_by":"gateway 9.0.0"}"#;
-        for bytes in [&b"{"[..], later] {
-            let key = Key::user("bob@corp");
-            records.store().put(&key, bytes, None).await.unwrap();
-            let user = known_or_new(&records, &provider, &told, NOW, &mut OsRng).await;
-            assert_eq!(user.unwrap().name, "bob@corp+corp");
-            let kept = records.store().get(&key, NOW).await.unwrap();
-            assert_eq!(kept.as_deref(), Some(bytes));
+    fn address(verified: bool) -> MailAddress {
+        MailAddress {
+            text: "alice@example.com".into(),
+            verified,
+            of_domain: true,
         }
+    }
+
+    #[test]
+    fn what_a_provider_leaves_unsaid_holds_for_its_time_and_what_it_says_counts_at_once() {
+        let corp = provider("*");
+        let before = Identity {
+            address: Some(address(true)),
+            ..account(&["engineering"])
+        };
+        let later = NOW + HOUR / 2;
+        let mut found = provider_user(None, "alice");
+        found.profile.groups = ["board".to_owned(), "unknown".to_owned()].into();
+        let whole = identity(&corp, &found, Some(&before), later);
+        let kept = |identity: &Identity| (identity.groups.clone(), identity.address.is_some());
+        let said = (vec!["board".to_owned()], false);
+        assert_eq!((kept(&whole), whole.confirmed), (said.clone(), later));
+        assert_eq!(whole, renewed_identity(&corp, &found, &before, later));
+        found.profile.groups_incomplete = true;
+        found.profile.address_unsaid = true;
+        let both = (vec!["board".to_owned(), "engineering".to_owned()], true);
+        for merged in [
+            identity(&corp, &found, Some(&before), later),
+            renewed_identity(&corp, &found, &before, later),
+        ] {
+            assert_eq!((kept(&merged), merged.confirmed), (both.clone(), NOW));
+        }
+        // At its end a login begins anew, and an answer to a refresh token confirms nothing.
+        let over = NOW + HOUR;
+        let anew = identity(&corp, &found, Some(&before), over);
+        assert_eq!((kept(&anew), anew.confirmed), (said, over));
+        let renewed = renewed_identity(&corp, &found, &before, over);
+        assert_eq!(renewed.confirmed, NOW);
+        // Where nothing was said before, nothing is kept.
+        let first = identity(&corp, &found, Some(&account(&[])), later);
+        assert_eq!(first.confirmed, later);
     }
 }

@@ -6,7 +6,7 @@ use super::failure::{Failure, is_absence};
 use super::openid::{self, ProviderUser, refresh_context, refresh_key};
 use super::person;
 use super::settings::{OpenId, Protocol, Provider};
-use super::standing::{Standing, find_provider, standing};
+use super::standing::{Standing, find_provider, profile, standing};
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules;
@@ -32,7 +32,13 @@ pub(crate) async fn renewed_standing(
             continue;
         }
         match renewal.refresh(server, now).await {
-            Ok(provider_user) => renewal.store(server, &user, &provider_user, now).await?,
+            Ok(provider_user) => {
+                renewal.store(server, &user, &provider_user, now).await?;
+                if let Some(Failure::Because(reason, detail)) = provider_user.no_user_info {
+                    renewal.warn(&user, reason, &detail);
+                    away = Some(reason).filter(|reason| is_absence(*reason)).or(away);
+                }
+            }
             Err(Failure::Store(error)) => return Err(error),
             Err(Failure::GrantGone(detail)) => {
                 renewal.warn(&user, Reason::ProviderRefused, &detail);
@@ -97,7 +103,8 @@ impl<'a> Renewal<'a> {
         openid::refresh_user(server, provider, open_id, self.identity, &self.token, now).await
     }
 
-    /// Notes what was said; whom no rule lets in any more is out.
+    /// Notes what was said; whom no rule lets in any more is out, and first, so that whatever fails is
+    /// done at the next attempt.
     async fn store(
         &self,
         server: &AuthorizationServer,
@@ -105,12 +112,12 @@ impl<'a> Renewal<'a> {
         provider_user: &ProviderUser,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let identity = person::identity(self.provider, provider_user, now);
-        person::confirm(&server.records, user, &identity, now).await?;
-        match login_rules::judge(&self.provider.allow, &provider_user.profile) {
-            Ok(()) => Ok(()),
-            Err(_) => end_access(server, self.provider, user, now).await,
+        let identity = person::renewed_identity(self.provider, provider_user, self.identity, now);
+        if login_rules::judge(&self.provider.allow, &profile(&identity)).is_err() {
+            end_access(server, self.provider, user, now).await?;
         }
+        person::confirm(&server.records, user, &identity, now).await?;
+        Ok(())
     }
 
     /// The provider does not take the refresh token any more; what it said holds for its time.

@@ -83,7 +83,8 @@ pub(super) fn find_provider<'p>(
     provider.is_of(&identity.issuer).then_some(provider)
 }
 
-fn profile(identity: &Identity) -> Profile {
+/// What an account's provider said, for the rules.
+pub(super) fn profile(identity: &Identity) -> Profile {
     Profile {
         subject: identity.subject.clone(),
         address: identity.address.clone(),
