@@ -150,7 +150,7 @@ pub(super) async fn confirm(
 
 /// Names for a new person, the best first: an address that the provider answers for, else what the
 /// person is called there, with the provider's name, so that nobody gets a name that means somebody
-/// else here. None is given twice.
+/// else here. None is given twice, and the last one is the person's own: names never run out.
 fn names(provider: &Provider, provider_user: &ProviderUser) -> impl Iterator<Item = String> {
     let address = provider_user.profile.address.as_ref();
     let address = address.filter(|address| address.verified && address.of_domain);
@@ -161,12 +161,14 @@ fn names(provider: &Provider, provider_user: &ProviderUser) -> impl Iterator<Ite
         None => format!("{}@{}", handle(provider_user), provider.name),
     };
     let own = provider.name.clone();
+    let last = format!("{}@{own}", person_name(provider_user));
     let numbered = (1..=NAMES).map(move |number| match number {
         1 => base.clone(),
         2 => format!("{base}+{own}"),
         number => format!("{base}+{own}{number}"),
     });
-    numbered.filter(|name| LoginName::parse(name).is_some())
+    let all = numbered.chain([last]);
+    all.filter(|name| LoginName::parse(name).is_some())
 }
 
 /// What the person is called at the provider, as far as a login name can say it.
@@ -183,19 +185,26 @@ fn handle(provider_user: &ProviderUser) -> String {
         .collect();
     match plain.is_empty() {
         false => plain,
-        true => {
-            let hash = Secret::presented(provider_user.profile.subject.as_str()).hash();
-            let short = hash.as_str().chars().take(10);
-            format!("person-{}", short.collect::<String>().to_lowercase())
-        }
+        true => person_name(provider_user),
     }
+}
+
+/// A name that nobody else of any provider has, and that says nothing.
+fn person_name(provider_user: &ProviderUser) -> String {
+    const LENGTH: usize = 24;
+    let (issuer, subject) = (&provider_user.issuer, &provider_user.profile.subject);
+    let hash = Secret::presented(format!("{} {issuer} {subject}", issuer.len())).hash();
+    let short: String = hash.as_str().chars().take(LENGTH).collect();
+    format!("person-{}", short.to_lowercase())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::provider::examples::{HOUR, NOW, identity as account, provider, provider_user};
+    use crate::provider::{GitHub, Protocol};
     use gateway_core::login_rules::MailAddress;
+    use rand::rngs::OsRng;
 
     fn address(verified: bool) -> MailAddress {
         MailAddress {
@@ -238,5 +247,53 @@ mod tests {
         // Where nothing was said before, nothing is kept.
         let first = identity(&corp, &found, Some(&account(&[])), later);
         assert_eq!(first.confirmed, later);
+    }
+
+    #[test]
+    fn a_bare_address_is_a_name_only_where_the_provider_answers_for_it() {
+        let corp = provider("*");
+        let first = |corp: &Provider, found: &ProviderUser| names(corp, found).next().unwrap();
+        let mut found = provider_user(Some("bob@example.com"), "Bob Ross@evil.example");
+        assert_eq!(first(&corp, &found), "bob@example.com");
+        let address = found.profile.address.clone().unwrap();
+        for not_vouched in [
+            MailAddress {
+                verified: false,
+                ..address.clone()
+            },
+            MailAddress {
+                of_domain: false,
+                ..address.clone()
+            },
+        ] {
+            found.profile.address = Some(not_vouched);
+            assert_eq!(first(&corp, &found), "bob-ross@corp");
+        }
+        found.profile.address = Some(address);
+        let github = Provider {
+            protocol: Protocol::GitHub(GitHub {
+                site: "https://github.com".parse().unwrap(),
+                api: "https://api.github.com".parse().unwrap(),
+            }),
+            ..corp
+        };
+        assert_eq!(first(&github, &found), "bob-ross@corp");
+    }
+
+    #[tokio::test]
+    async fn names_never_run_out() {
+        let records = Records::new(std::sync::Arc::new(gateway_store::Memory::new()));
+        let corp = provider("*");
+        let found = provider_user(Some("bob@example.com"), "bob");
+        for name in names(&corp, &found).take(NAMES) {
+            let other = User::new(UserId::draw(&mut OsRng), &name, "hash", NOW);
+            assert!(records.add_user(&other, NOW).await.unwrap(), "{name}");
+        }
+        let made = known_or_new(&records, &corp, &found, NOW, &mut OsRng).await;
+        let made = made.unwrap();
+        assert!(made.name.starts_with("person-"), "{}", made.name);
+        let again = known_or_new(&records, &corp, &found, NOW, &mut OsRng).await;
+        assert_eq!(again.unwrap().id, made.id);
+        assert!(LoginName::parse(&format!("{}@{}", person_name(&found), "x".repeat(32))).is_some());
     }
 }

@@ -60,10 +60,12 @@ fn judge(
         standing.until = [standing.until, until].into_iter().flatten().min();
     }
     if good == 0 && !by_password {
-        return Err(match user.identities.is_empty() {
+        return Err(match (user.identities.is_empty(), user.password()) {
             _ if is_old => Reason::LoginAgain,
-            false => Reason::PersonNotAllowed,
-            true => Reason::PasswordLoginOff,
+            (false, _) => Reason::PersonNotAllowed,
+            (true, Some(_)) => Reason::PasswordLoginOff,
+            // Nothing is left of how the person came.
+            (true, None) => Reason::LoginAgain,
         });
     }
     // Nothing that ends is said of the person.
@@ -175,6 +177,9 @@ mod tests {
         let local = User::new(UserId::new("u_2"), "bob", "$argon2id$", NOW);
         let off = Err(Reason::PasswordLoginOff);
         assert_eq!(judge(&providers, &local, false, NOW), off);
+        let nobody = User::new(UserId::new("u_3"), "carl", "", NOW);
+        let again = Err(Reason::LoginAgain);
+        assert_eq!(judge(&providers, &nobody, false, NOW), again);
         assert_eq!(
             judge(&providers, &local, true, NOW),
             Ok(Standing::default())
