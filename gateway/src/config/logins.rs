@@ -82,6 +82,7 @@ impl Preset {
 /// The providers, with the groups that `[[group]]` tables take from them.
 pub(super) fn providers(reader: &mut Reader<'_>, sources: &[GroupSource]) -> Vec<Provider> {
     let mut names = BTreeSet::new();
+    let mut issuers = BTreeSet::new();
     let mut providers = Vec::new();
     for table in reader.tables("login") {
         let keys = LoginKeys::read(reader, &table);
@@ -91,7 +92,20 @@ pub(super) fn providers(reader: &mut Reader<'_>, sources: &[GroupSource]) -> Vec
             let sentence = format!("`{name}` is the name of two");
             reader.wrong(&format!("{table}.name"), &sentence);
         }
-        providers.extend(provider(reader, &table, keys, sources));
+        let is_preset = keys.issuer.is_none();
+        let provider = provider(reader, &table, keys, sources);
+        if let Some(provider) = &provider
+            && !issuers.insert(provider.issuer().trim_end_matches('/').to_owned())
+        {
+            // Its people would come in by the rules of either.
+            let key = if is_preset { "preset" } else { "issuer" };
+            let sentence = format!(
+                "is configured twice ({}): write one [[login]] for all of its people",
+                provider.issuer()
+            );
+            reader.wrong(&format!("{table}.{key}"), &sentence);
+        }
+        providers.extend(provider);
     }
     for source in sources {
         if !names.contains(&source.provider) {
@@ -502,6 +516,15 @@ mod tests {
             (
                 login("preset = \"google\"").repeat(2),
                 "`corp` is the name of two",
+            ),
+            (
+                login("issuer = \"https://a.example\"")
+                    + &login("issuer = \"https://a.example/\"").replace("corp", "other"),
+                "`login.1.issuer` is configured twice",
+            ),
+            (
+                login("preset = \"google\"") + &login("preset = \"google\"").replace("corp", "b"),
+                "`login.1.preset` is configured twice",
             ),
             (
                 login("preset = \"google\"").replace("corp", "Corp/x"),

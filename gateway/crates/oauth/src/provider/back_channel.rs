@@ -173,7 +173,8 @@ mod tests {
         let (corp, alice) = (provider("*"), person("", &[]));
         assert!(server.records.add_user(&alice, NOW).await.unwrap());
         let corps = identity(&[]);
-        server.records.put_identity(&corps, &alice).await.unwrap();
+        let added = server.records.add_identity(&corps, &alice, NOW).await;
+        assert!(added.unwrap());
         let key = Key::user(&alice.name);
         let good = store.get(&key, NOW).await.unwrap().unwrap();
         let token = LogoutToken {

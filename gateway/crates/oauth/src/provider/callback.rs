@@ -230,10 +230,14 @@ async fn link(
     };
     let records = &server.records;
     let identity = person::identity(provider, provider_user, None, now);
-    let owner = records.user_of_identity(&identity.issuer, &identity.subject, now);
-    if owner.await?.is_some_and(|owner| owner.id != session.user) {
+    let (issuer, subject) = (&identity.issuer, &identity.subject);
+    let taken = || {
         let detail = format!("recognised: {}", display_name(provider_user));
-        return Err(fail(Failure::because(Reason::IdentityTaken, detail)));
+        fail(Failure::because(Reason::IdentityTaken, detail))
+    };
+    let owner = records.user_of_identity(issuer, subject, now).await?;
+    if owner.is_some_and(|owner| owner.id != session.user) {
+        return Err(taken());
     }
     let Some(user) = records.user(&session.user_name, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
@@ -241,7 +245,12 @@ async fn link(
     let Some(user) = person::confirm(records, &user, &identity, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
-    records.put_identity(&identity, &user).await?;
+    if !records.add_identity(&identity, &user, now).await? {
+        // Somebody else was first, just now.
+        let without = |user: User| user.without_identity(issuer, subject);
+        records.change_user(&user.name, now, without).await?;
+        return Err(taken());
+    }
     log::info!(
         event = "identity_linked",
         user = user.id.as_str(),

@@ -126,8 +126,14 @@ pub(super) async fn known_or_new(
                 Err(error) => return Err(error),
             },
         };
-        records.put_identity(&identity, &user).await?;
-        return Ok(user);
+        if records.add_identity(&identity, &user, now).await? {
+            return Ok(user);
+        }
+        // Somebody linked it at this moment.
+        let owner = records.user_of_identity(&identity.issuer, &identity.subject, now);
+        if let Some(owner) = owner.await? {
+            return Ok(owner);
+        }
     }
     Err(StoreError::Conflict(KeyKind::User))
 }

@@ -75,14 +75,15 @@ fn judge(
     Ok(standing)
 }
 
-/// The provider of an account, if it is still configured. A name that stands for another issuer now
-/// is another provider.
+/// The provider of an account, if it is still configured, under whatever name. A name that stands for
+/// another issuer now is another provider.
 pub(super) fn find_provider<'p>(
     providers: &'p Providers,
     identity: &Identity,
 ) -> Option<&'p Provider> {
-    let provider = providers.named(&identity.provider)?;
-    provider.is_of(&identity.issuer).then_some(provider)
+    let is_its = |provider: &&Provider| provider.is_of(&identity.issuer);
+    let named = providers.named(&identity.provider).filter(is_its);
+    named.or_else(|| providers.all().iter().find(is_its))
 }
 
 /// What an account's provider said, for the rules.
@@ -163,6 +164,25 @@ mod tests {
             judge(&unconfigured, &person("", &["board"]), false, NOW),
             denied
         );
+    }
+
+    #[test]
+    fn a_provider_that_got_another_name_is_known_by_its_issuer_and_a_name_stands_for_one() {
+        let alice = person("", &["board"]);
+        let renamed = Provider {
+            name: "company".into(),
+            ..provider("group:board")
+        };
+        let other = Provider {
+            protocol: Protocol::OpenId(open_id("https://other.example.com", Flavour::Plain)),
+            ..provider("*")
+        };
+        let alone = Providers::new(vec![other.clone()]);
+        let denied = Err(Reason::PersonNotAllowed);
+        assert_eq!(judge(&alone, &alice, false, NOW), denied);
+        let both = Providers::new(vec![other, renamed]);
+        let standing = judge(&both, &alice, false, NOW).unwrap();
+        assert_eq!(standing.groups, ["company:board"]);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::moments;
 use crate::error::{Corrupt, StoreError};
 use crate::key::{Key, KeyKind};
-use crate::records::{GrantsOf, Records, User};
+use crate::records::{GrantsOf, Identity, Records, User};
 use crate::store::Store;
 use crate::{FormPage, SetupOffer, TakenCode};
 use gateway_core::client::{Allowed, Client, ClientId};
@@ -20,11 +20,46 @@ use gateway_core::secret::Secret;
 pub(super) async fn all<F: Future<Output = Arc<dyn Store>>>(open: &impl Fn() -> F) {
     a_user_who_is_changed_by_many_keeps_every_change(&open().await).await;
     a_conflict_that_never_ends_is_told_as_one(&open().await).await;
+    an_account_at_a_provider_is_one_persons(&open().await).await;
     what_cannot_be_read_is_told_as_corrupt(&open().await).await;
     what_cannot_be_read_costs_a_list_nothing_else(&open().await).await;
     what_a_later_version_wrote_is_refused_and_stays(&open().await).await;
     what_a_later_version_writes_at_the_same_moment_stays(&open().await).await;
     what_earlier_versions_wrote_is_read(&open().await).await;
+}
+
+async fn an_account_at_a_provider_is_one_persons(store: &Arc<dyn Store>) {
+    let (records, now) = (Records::new(Arc::clone(store)), moments()(0));
+    let account = Identity {
+        provider: "corp".into(),
+        issuer: "https://login.example.com".into(),
+        subject: "s".into(),
+        address: None,
+        groups: Vec::new(),
+        confirmed: now,
+        refresh: None,
+    };
+    let [alice, bob] = [("alice", "u_1"), ("bob", "u_2")].map(|(name, id)| User {
+        id: UserId::new(id),
+        ..user(name, now).with_identity(account.clone())
+    });
+    let of = async || {
+        let of = records.user_of_identity(&account.issuer, &account.subject, now).await;
+        of.unwrap().map(|user| user.name)
+    };
+    assert!(records.add_user(&alice, now).await.unwrap());
+    assert_eq!(of().await, None);
+    assert!(records.add_identity(&account, &alice, now).await.unwrap());
+    assert!(records.add_identity(&account, &alice, now).await.unwrap());
+    assert!(records.add_user(&bob, now).await.unwrap());
+    assert!(!records.add_identity(&account, &bob, now).await.unwrap());
+    assert_eq!(of().await.as_deref(), Some("alice"));
+    // Once it is taken off her record it is free.
+    let without = |user: User| user.without_identity(&account.issuer, &account.subject);
+    records.change_user("alice", now, without).await.unwrap();
+    assert_eq!(of().await, None);
+    assert!(records.add_identity(&account, &bob, now).await.unwrap());
+    assert_eq!(of().await.as_deref(), Some("bob"));
 }
 
 fn user(name: &str, now: Timestamp) -> User {

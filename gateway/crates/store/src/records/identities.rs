@@ -1,13 +1,15 @@
 //! Accounts at identity providers: whose each is. What a provider said of a person stands in the
-//! person's own record; here is only the way there.
+//! person's own record, which also says whether the account is still the person's; here is only the
+//! way there.
 
 use serde::{Deserialize, Serialize};
 
-use super::access::Records;
+use super::access::{ATTEMPTS, Records};
 use super::encoding::{Record, encode};
 use super::users::User;
-use crate::error::StoreError;
+use crate::error::{StoreError, unless_conflict};
 use crate::key::{Key, KeyKind};
+use crate::store::Inserted;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 use gateway_core::login_rules::MailAddress;
@@ -74,16 +76,41 @@ impl Records {
             return Ok(None);
         };
         let user = self.user(&owner.user_name, now).await?;
-        Ok(user.filter(|user| user.id == owner.user))
+        let is_owner = |user: &User| {
+            user.id == owner.user && user.identity(issuer, subject).is_some()
+        };
+        Ok(user.filter(is_owner))
     }
 
-    /// Notes whose account this is.
-    pub async fn put_identity(&self, identity: &Identity, user: &User) -> Result<(), StoreError> {
+    /// Notes whose account this is; its person's record says so already. `false`: it is somebody
+    /// else's.
+    pub async fn add_identity(
+        &self,
+        identity: &Identity,
+        user: &User,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         let key = Key::identity(&identity.issuer, &identity.subject);
         let owner = Owner {
             user: user.id.clone(),
             user_name: user.name.clone(),
         };
-        self.store.put(&key, &encode(&owner), None).await
+        let value = encode(&owner);
+        for _ in 0..ATTEMPTS {
+            let inserted = self.store.insert(&key, &value, None, now).await?;
+            let Inserted::Exists(seen) = inserted else {
+                return Ok(true);
+            };
+            let (issuer, subject) = (&identity.issuer, &identity.subject);
+            if let Some(owner) = self.user_of_identity(issuer, subject, now).await? {
+                return Ok(owner.id == user.id);
+            }
+            // Whoever had it does not any more.
+            let replaced = self.store.replace(&key, &seen, &value, None, now).await;
+            if unless_conflict(replaced)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Err(StoreError::Conflict(key.kind()))
     }
 }

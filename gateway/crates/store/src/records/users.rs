@@ -82,6 +82,13 @@ impl User {
         self
     }
 
+    /// The same person without this account.
+    #[must_use]
+    pub fn without_identity(mut self, issuer: &str, subject: &str) -> Self {
+        self.identities.retain(|other| !other.is(issuer, subject));
+        self
+    }
+
     /// What a browser session of this user stands for.
     pub fn credential(&self) -> String {
         format!("{}{}", self.password_hash, self.sessions)
