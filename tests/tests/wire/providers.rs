@@ -403,6 +403,17 @@ async fn a_button_leads_to_the_provider_only_from_a_page_of_this_browser() -> Re
     let second = bob.log_in_there(&second, "bob").await?;
     assert_eq!(bob.here.visit(&second).await?.url.path(), "/account");
     assert_eq!(bob.here.visit(&first).await?.url.path(), "/account");
+    // What is kept for an app meanwhile is bounded.
+    let client = OAuthClient::register(&world.gateway().issuer(), "App").await?;
+    let mut request = client.authorization().url();
+    let state = "s".repeat(2048);
+    request.query_pairs_mut().append_pair("more", &state);
+    let mut other = Person::default();
+    let page = other.here.visit(&request).await?;
+    let refused = other.press(&page, BUTTON).await?;
+    let words = refused.words();
+    assert_eq!(refused.reply.status, 400, "{words}");
+    assert!(words.contains("longer than 2048 bytes"), "{words}");
     let opened = bob
         .here
         .open(&url(&world.gateway().url("/login/corp")))

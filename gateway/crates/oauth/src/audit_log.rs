@@ -19,7 +19,7 @@ pub(super) fn unready(
 ) -> Option<Response> {
     let gives = endpoint.audit_log() == AuditLog::Required;
     match server.journal.ready() {
-        Err(error) if gives && request.method == http::Method::POST => {
+        Err(error) if gives && request.method == endpoint.acts_by() => {
             Some(unavailable(server, endpoint, request, error))
         }
         _ => None,

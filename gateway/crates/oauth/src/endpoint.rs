@@ -90,7 +90,7 @@ const TABLE: [Row; 31] = {
         row(Asset,           Below("/assets/"),         READ,   Person, Recorded,   NO_BODY),
         row(Authorize,       Exact("/authorize"),       BOTH,   Person, Recorded,   FORM),
         row(Login,           Exact("/login"),           BOTH,   Person, Required,   FORM),
-        row(ProviderCallback, OfProvider("/callback"),    READ,   Person, Recorded,   NO_BODY),
+        row(ProviderCallback, OfProvider("/callback"),    READ,   Person, Required,   NO_BODY),
         row(ProviderLogout,   OfProvider("/backchannel"), SUBMIT, Server, BestEffort, FORM),
         document(ProviderKeys, OfProvider("/keys")),
         row(ProviderLogin,    OfProvider(""),             BOTH,   Person, Recorded,   FORM),
@@ -202,7 +202,7 @@ pub(crate) enum Caller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AuditLog {
     /// A form or a request gives something: refused while the log can't be written, before anything
-    /// is consumed.
+    /// is consumed. Where there is no form, a visit is the request.
     Required,
     /// What it gives is written down before the answer leaves, if it gives something.
     Recorded,
@@ -297,6 +297,14 @@ impl Endpoint {
     /// Whether it takes a method, besides OPTIONS.
     pub fn takes(self, method: &Method) -> bool {
         self.row().methods.contains(method)
+    }
+
+    /// The method by which it does what it is for: that of its form, else a visit.
+    pub(crate) fn acts_by(self) -> Method {
+        match self.takes(&Method::POST) {
+            true => Method::POST,
+            false => Method::GET,
+        }
     }
 
     /// The methods it takes, as `Allow` names them.

@@ -90,7 +90,7 @@ impl Failure {
             | Reason::ProviderAnswerInvalid => StatusCode::BAD_GATEWAY,
             Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Reason::IdentityTaken => StatusCode::CONFLICT,
-            Reason::LoginStateUnknown => StatusCode::BAD_REQUEST,
+            Reason::LoginStateUnknown | Reason::RequestMalformed => StatusCode::BAD_REQUEST,
             _ => StatusCode::FORBIDDEN,
         }
     }

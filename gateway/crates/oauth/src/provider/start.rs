@@ -29,8 +29,14 @@ use gateway_store::{CountKey, KeptGoal, ProviderLogin};
 
 /// Logins that may be begun from one network in a window. Each is kept for ten minutes, and anybody
 /// can begin one; a whole company may come from one address.
-const MOST: u64 = 600;
+const MOST_OF_NETWORK: u64 = 600;
+/// And from all networks together: there are more of them than one machine has.
+const MOST: u64 = 20_000;
 const WINDOW: Duration = Duration::from_secs(600);
+
+/// The longest authorization request that is kept with a login, in bytes; those of apps have some
+/// hundreds.
+const LONGEST_REQUEST: usize = 2048;
 
 /// `POST /login/NAME`.
 pub(super) async fn submit(
@@ -58,9 +64,21 @@ async fn begin(
         login::check_seal(server, request, &fields, now)?;
     }
     let fail = |failure| failed(server, provider, request, fields.goal, failure);
-    let count = CountKey::provider_logins(&network(request.peer));
-    if server.records.count(&count, WINDOW, now).await? > MOST {
-        return Err(fail(Failure::because(Reason::RateLimited, "")));
+    if fields.goal.authorization_request().is_some_and(|query| query.len() > LONGEST_REQUEST) {
+        let detail = format!(
+            "the app's authorization request is longer than {LONGEST_REQUEST} bytes, which is too \
+             long to be kept while somebody is at an identity provider"
+        );
+        return Err(fail(Failure::because(Reason::RequestMalformed, detail)));
+    }
+    let counts = [
+        (CountKey::provider_logins(&network(request.peer)), MOST_OF_NETWORK, Reason::RateLimited),
+        (CountKey::all_provider_logins(), MOST, Reason::Overloaded),
+    ];
+    for (count, most, reason) in counts {
+        if server.records.count(&count, WINDOW, now).await? > most {
+            return Err(fail(Failure::because(reason, "")));
+        }
     }
     let state = Secret::draw(&mut OsRng);
     let pass = Pass::new(&server.tags, &state);

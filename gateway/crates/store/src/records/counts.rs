@@ -25,6 +25,11 @@ impl CountKey {
         Self::new(format!("provider-logins/{network}"))
     }
 
+    /// Of all logins that were begun at identity providers.
+    pub fn all_provider_logins() -> Self {
+        Self::new("provider-logins")
+    }
+
     /// Of a client's assertions.
     pub fn assertions(client: &ClientId) -> Self {
         Self::new(format!("assertions/{client}"))
