@@ -111,6 +111,8 @@ operations! {
     EnableUser: "users enable", "/v1/users/enable", Gives, NamedUser => ChangedUser, "user";
     /// Gives a user another password.
     SetPassword: "users password", "/v1/users/password", Gives, UserWithPassword => ChangedUser, "user";
+    /// Takes an account at an identity provider off a user.
+    UnlinkUser: "users unlink", "/v1/users/unlink", Takes, AccountToUnlink => ChangedUser, "user";
     /// Lists the event streams of the asked process.
     ListStreams: "streams ls", "/v1/streams", Reads, StreamsQuery => StreamPage, "streams";
     /// Ends event streams of the asked process. Nothing is revoked.
@@ -145,6 +147,19 @@ pub struct ClientToRemove {
 pub struct NamedUser {
     /// The login name.
     pub name: String,
+}
+
+/// An account at an identity provider of a user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccountToUnlink {
+    /// The login name.
+    pub name: String,
+    /// The name of the provider.
+    pub provider: String,
+    /// Which one, where there are several at the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
 }
 
 /// A user and their new password. Never printed.
@@ -311,6 +326,27 @@ pub struct UserView {
     pub disabled: Option<String>,
     /// When they were added, in RFC 3339.
     pub created: String,
+    /// Whether they have a password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has_password: Option<bool>,
+    /// The accounts at identity providers that they log in with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub accounts: Option<Vec<AccountView>>,
+}
+
+/// An account at an identity provider as the operator sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccountView {
+    /// The name of the provider.
+    pub provider: String,
+    /// Names the account at the provider.
+    pub subject: String,
+    /// The mail address.
+    pub address: Option<String>,
+    /// Those of its groups that anything here goes by.
+    pub groups: Vec<String>,
+    /// When the provider said so, in RFC 3339.
+    pub confirmed: String,
 }
 
 /// A user after a change.

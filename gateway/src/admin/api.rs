@@ -90,6 +90,7 @@ async fn run(
         Operation::DisableUser => users::disable(server, request).await,
         Operation::EnableUser => users::enable(server, request).await,
         Operation::SetPassword => users::password(server, request).await,
+        Operation::UnlinkUser => users::unlink(server, request).await,
         Operation::ListStreams => streams::list(server, open, request).await,
         Operation::CloseStreams => streams::close(server, open, request).await,
         Operation::RevokeToken => tokens::revoke(server, request).await,

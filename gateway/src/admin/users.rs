@@ -10,14 +10,15 @@ use super::lookup::no_user;
 use super::outcome::{Done, Subject};
 use super::request::Request;
 use crate::operator_api::{
-    AddUser, ChangedUser, DisableUser, EnableUser, Endpoint, ListUsers, NamedUser, SetPassword,
-    UserPage, UserView, UserWithPassword,
+    AccountToUnlink, AccountView, AddUser, ChangedUser, DisableUser, EnableUser, Endpoint,
+    ListUsers, NamedUser, SetPassword, UnlinkUser, UserPage, UserView, UserWithPassword,
 };
 use gateway_core::reason::Reason;
 use gateway_oauth::AuthorizationServer;
 use gateway_oauth::identity::{self, LoginName, Password, PasswordPhc, people};
+use gateway_oauth::provider::{self, Unlinked};
 use gateway_oauth::revoke_all::{Whose, cut_off};
-use gateway_store::{Disabled, User};
+use gateway_store::{Disabled, Identity, User};
 
 pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
     let query = request.query::<ListUsers>()?;
@@ -93,6 +94,41 @@ pub(super) async fn password(
     Ok(changed::<SetPassword>(&user, None))
 }
 
+pub(super) async fn unlink(
+    server: &AuthorizationServer,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let asked = request.body::<UnlinkUser>()?;
+    let user = server.records.user(&asked.name, request.now).await?;
+    let user = user.ok_or_else(|| no_user(&asked.name))?;
+    let accounts = user.identities.iter();
+    let accounts: Vec<_> = accounts
+        .filter(|account| is_meant(account, &asked))
+        .collect();
+    let account = match accounts[..] {
+        [account] => account,
+        [] => return Err(Failure::unknown("account", &asked.provider)),
+        _ => {
+            let sentence = "there are several at this provider: name the subject, too";
+            return Err(Failure::malformed(sentence));
+        }
+    };
+    let named = (account.issuer.as_str(), account.subject.as_str());
+    match provider::unlink(server, &user, named, request.now).await? {
+        Unlinked::Done(user) => Ok(changed::<UnlinkUser>(&user, None)),
+        Unlinked::NotLinked => Err(Failure::unknown("account", &asked.provider)),
+        Unlinked::LastWayIn => {
+            let reason = Reason::LastWayIn;
+            Err(Failure::new(reason, reason.sentence()).about(&subject(&user)))
+        }
+    }
+}
+
+fn is_meant(account: &Identity, asked: &AccountToUnlink) -> bool {
+    let subject = asked.subject.as_deref();
+    account.provider == asked.provider && subject.is_none_or(|it| it == account.subject)
+}
+
 async fn hashed(server: &AuthorizationServer, password: String) -> Result<PasswordPhc, Failure> {
     let Some(password) = Password::new(password) else {
         let sentence = format!(
@@ -141,6 +177,19 @@ fn view(user: &User) -> UserView {
         owner_of_configuration: user.configured && user.disabled != Some(Disabled::FormerOwner),
         disabled: disabled.map(str::to_owned),
         created: user.created.to_string(),
+        has_password: Some(user.password().is_some()),
+        accounts: Some(user.identities.iter().map(account_view).collect()),
+    }
+}
+
+fn account_view(account: &Identity) -> AccountView {
+    let address = account.address.as_ref();
+    AccountView {
+        provider: account.provider.clone(),
+        subject: account.subject.clone(),
+        address: address.map(|address| address.text.clone()),
+        groups: account.groups.clone(),
+        confirmed: account.confirmed.to_string(),
     }
 }
 

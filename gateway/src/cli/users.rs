@@ -8,7 +8,8 @@ use crate::cli::exit::{UNAVAILABLE, USAGE};
 use crate::cli::operator::passwords::{self, PasswordSource};
 use crate::cli::operator::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
 use crate::operator_api::{
-    AddUser, DisableUser, EnableUser, ListUsers, NamedUser, SetPassword, UserView, UserWithPassword,
+    AccountToUnlink, AccountView, AddUser, DisableUser, EnableUser, ListUsers, NamedUser,
+    SetPassword, UnlinkUser, UserView, UserWithPassword,
 };
 use gateway_oauth::identity::{Password, Passwords};
 
@@ -24,6 +25,8 @@ pub(super) enum Command {
     Enable(One),
     /// Give a person another password, which ends their browser sessions
     Password(Entry),
+    /// Take an account at an identity provider off a person; never the last way in
+    Unlink(Unlink),
     /// Read a password from standard input and print its argon2id hash for owner.password_hash_file
     Hash,
 }
@@ -40,6 +43,18 @@ pub(super) struct Ls {
 pub(super) struct One {
     /// The login name
     name: String,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Unlink {
+    /// The login name
+    name: String,
+    /// The name of the provider's [[login]]
+    provider: String,
+    /// Names the account at the provider, where there are several
+    subject: Option<String>,
     #[command(flatten)]
     common: Common,
 }
@@ -77,6 +92,12 @@ pub(super) fn run(command: &Command) -> ExitCode {
             let sentence = format!("{} has a new password", change.name);
             Ok(Printed::sentence(body, sentence))
         }),
+        Command::Unlink(unlink) => ask(&unlink.common, |gateway| {
+            let body = gateway.post::<UnlinkUser>(&unlink.account())?.body;
+            let (name, provider) = (&unlink.name, &unlink.provider);
+            let sentence = format!("{name} does not log in with {provider} any more");
+            Ok(Printed::sentence(body, sentence))
+        }),
         Command::Hash => hash(),
     }
 }
@@ -84,12 +105,13 @@ pub(super) fn run(command: &Command) -> ExitCode {
 impl Ls {
     fn list(&self, gateway: &Gateway) -> Result<Printed, Failed> {
         let page = gateway.get::<ListUsers>(&self.paging.query())?;
-        let headings = ["NAME", "ID", "STATE", "SINCE"];
+        let headings = ["NAME", "ID", "STATE", "LOGS IN WITH", "SINCE"];
         let table = Table::from_entries(&headings, &page.answer.users, |user| {
             vec![
                 user.name.clone(),
                 user.id.clone(),
                 state(user),
+                logins(user),
                 user.created.clone(),
             ]
         });
@@ -102,6 +124,32 @@ fn state(user: &UserView) -> String {
         (Some(why), _) => format!("disabled, {why}"),
         (None, true) => "may log in, owner of the configuration".to_owned(),
         (None, false) => "may log in".to_owned(),
+    }
+}
+
+/// `password, corp (bob@example.com)`. A gateway of an earlier version does not say.
+fn logins(user: &UserView) -> String {
+    let account = |account: &AccountView| {
+        let called = account.address.as_ref().unwrap_or(&account.subject);
+        format!("{} ({called})", account.provider)
+    };
+    let password = user.has_password.unwrap_or_default();
+    let password = password.then(|| "password".to_owned());
+    let accounts = user.accounts.iter().flatten().map(account);
+    let all: Vec<_> = password.into_iter().chain(accounts).collect();
+    match all.is_empty() {
+        true => "-".to_owned(),
+        false => all.join(", "),
+    }
+}
+
+impl Unlink {
+    fn account(&self) -> AccountToUnlink {
+        AccountToUnlink {
+            name: self.name.clone(),
+            provider: self.provider.clone(),
+            subject: self.subject.clone(),
+        }
     }
 }
 

@@ -563,6 +563,9 @@ async fn a_local_person_is_linked_only_after_logging_in_both_ways() -> Result<()
         linked.words()
     );
     assert!(linked.form_with_button(words).is_err());
+    let ls = operator::done(world.gateway(), &["users", "ls"], "").await?;
+    let expected = "password, corp (bob@example.com)";
+    assert!(ls.out.contains(expected), "{}", ls.out);
     let (_, page) = world.log_in("bob").await?;
     assert!(
         page.words().contains("Logged in as alice "),
@@ -610,5 +613,60 @@ async fn without_passwords_only_the_owner_has_one_to_the_rescue() -> Result<()> 
         .log_in(&refused, &owner.name, &owner.password)
         .await?;
     assert!(browser.cookies.contains_key("session"), "{}", page.words());
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_is_taken_off_by_its_person_or_the_operator_and_never_the_last_way_in()
+-> Result<()> {
+    let world = World::start("rs256", "allow = [\"*\"]", "").await?;
+    let gateway = world.gateway();
+    let (_, page) = world.log_in("dan").await?;
+    assert!(page.form_with_button("Remove").is_err(), "{}", page.words());
+    let words = ["users", "unlink", "dan@other.org", "corp"];
+    let kept = operator::command(gateway, &words, "").await?;
+    assert_eq!(kept.code, 1, "{kept:?}");
+    assert!(kept.errors.contains("could not log in"), "{kept:?}");
+
+    let account = url(&gateway.url("/account"));
+    let mut alice = Person::default();
+    let page = alice.here.visit(&account).await?;
+    let owner = &world.fixture.owner;
+    let page = alice
+        .here
+        .log_in(&page, &owner.name, &owner.password)
+        .await?;
+    let link = "Log in with Example Inc. from now on";
+    let linked = alice.log_in(&page, link, "bob").await?;
+    let (mut second, page) = world.log_in("bob").await?;
+    assert!(
+        page.words().contains("Logged in as alice "),
+        "{}",
+        page.words()
+    );
+    let form = linked.form_with_button("Remove")?;
+    let removed = alice.here.submit(&form).await?;
+    let words = removed.words();
+    assert!(
+        words.contains("at “Example Inc.” does not log you in any more"),
+        "{words}"
+    );
+    let again = alice.here.submit(&form).await?;
+    let words = again.words();
+    assert!(words.contains("had been removed before"), "{words}");
+    // Whoever came through it is out, and it is free for somebody else.
+    let page = second.here.visit(&account).await?;
+    assert!(page.form_with_button(BUTTON).is_ok(), "{}", page.words());
+    let (_, page) = world.log_in("bob").await?;
+    let words = page.words();
+    assert!(words.contains("Logged in as bob@example.com"), "{words}");
+
+    alice.there = Browser::default();
+    let page = alice.here.visit(&account).await?;
+    alice.log_in(&page, link, "carol").await?;
+    operator::done(gateway, &["users", "unlink", &owner.name, "corp"], "").await?;
+    let page = alice.here.visit(&account).await?;
+    assert!(page.form_with_button(link).is_ok(), "{}", page.words());
+    world.audit("removed an account at corp").await?;
     Ok(())
 }

@@ -75,6 +75,7 @@ reasons! {
     IdTokenNonce = "id_token_nonce", "The identity provider's token belongs to another login.", "Start again; the provider must send back the nonce that it was sent.";
     IdTokenExpired = "id_token_expired", "The identity provider's token is over, or not valid yet.", "Check the clocks of this machine and of the provider.";
     PersonNotAllowed = "person_not_allowed", "The identity provider knows this person, and no rule of this gateway lets them in.", "Log in there with another account, or ask the operator: login.allow says who may come in.";
+    LastWayIn = "last_way_in", "Without this account at an identity provider the person could not log in.", "Give the person a password or link another account first; to keep somebody out, use `gateway users disable`.";
     IdentityTaken = "identity_taken", "This account at the identity provider belongs to another person here.", "Log in with it and use that person; an account stands for one person only.";
     LoginAgain = "login_again", "What the identity provider said of this person is too old to go on with.", "Reconnect in the app, which leads through the provider's login again; login.groups_max_age sets the time.";
     PasswordLoginOff = "password_login_off", "Passwords are for the owner only here.", "Log in with an identity provider.";

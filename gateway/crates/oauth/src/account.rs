@@ -1,5 +1,5 @@
-//! `/account`: a person sees which apps may act in their name and takes that back, and approves a tool
-//! again that its backend changed.
+//! `/account`: a person sees which apps may act in their name and takes that back, approves a tool
+//! again that its backend changed, and takes off accounts that they log in with.
 //!
 //! Owns: who may do that, and what each button does. Not: what stands on the cards (`cards`), what a
 //! revocation or an amendment is (`oauth::revoke`, `grants::amendment`).
@@ -7,19 +7,23 @@
 mod approve;
 mod cards;
 mod revoke;
+mod unlink;
 
 use http::StatusCode;
 use rand::rngs::OsRng;
 
 pub(super) use self::approve::submit as approve;
 pub(super) use self::revoke::submit as revoke;
+pub(super) use self::unlink::submit as unlink;
 
 use crate::audited::audited;
 use crate::browser::{self, BrowserName, Cookie};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError};
-use crate::pages::{self, Account, AccountNotice, Goal, LinkForm, LinkedAccount, Logins};
-use crate::provider::{self, Provider};
+use crate::pages::{
+    self, Account, AccountNotice, Goal, LinkForm, LinkedAccount, Logins, UnlinkForm,
+};
+use crate::provider::{self, Provider, find_provider, has_another_way_in};
 use crate::server::AuthorizationServer;
 use crate::{login, session};
 use gateway_core::audit::{Event, Record};
@@ -27,7 +31,7 @@ use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{FormPage, Key, User};
+use gateway_store::{FormPage, Identity, Key, User};
 
 /// `GET /account`. Whoever is not logged in is asked to, and comes back.
 pub(super) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
@@ -96,20 +100,25 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
     };
     let accounts = user.identities.iter();
     let accounts = accounts.map(|identity| {
-        let provider = providers.iter().find(|it| it.name == identity.provider);
         let address = identity
             .address
             .as_ref()
             .map(|address| address.text.as_str());
         LinkedAccount {
-            provider: provider.map_or(identity.provider.as_str(), |it| it.words.as_str()),
+            provider: provider_words(sealer.server, identity),
             name: address.unwrap_or(&identity.subject),
             is_current: sealer.session.provider.as_deref() == Some(&identity.provider),
+            unlink: has_another_way_in(sealer.server, user, identity).then(|| UnlinkForm {
+                issuer: &identity.issuer,
+                subject: &identity.subject,
+                seal: sealer.seal(Purpose::Unlink, &[&identity.issuer, &identity.subject]),
+            }),
         }
     });
     let is_linked = |provider: &&Provider| {
         let mut identities = user.identities.iter();
-        !identities.any(|identity| identity.provider == provider.name)
+        let of = |identity| find_provider(&sealer.server.providers, identity);
+        !identities.any(|identity| of(identity).is_some_and(|of| of.name == provider.name))
     };
     let links = providers.iter().filter(is_linked).map(|provider| LinkForm {
         name: &provider.name,
@@ -120,6 +129,12 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
         accounts: accounts.collect(),
         links: links.filter(|_| user.password().is_some()).collect(),
     }
+}
+
+/// What people know the provider of an account by.
+fn provider_words<'a>(server: &'a AuthorizationServer, identity: &'a Identity) -> &'a str {
+    let provider = find_provider(&server.providers, identity);
+    provider.map_or(identity.provider.as_str(), |it| it.words.as_str())
 }
 
 /// Seals the forms of one page: for this browser and this person.

@@ -101,8 +101,9 @@ async fn dispatch(
         Endpoint::Account => account::page(server, request).await,
         Endpoint::AccountRevoke if submitted => account::revoke(server, request).await,
         Endpoint::AccountApprove if submitted => account::approve(server, request).await,
+        Endpoint::AccountUnlink if submitted => account::unlink(server, request).await,
         // Reloaded from the address bar after a button was pressed.
-        Endpoint::AccountRevoke | Endpoint::AccountApprove => {
+        Endpoint::AccountRevoke | Endpoint::AccountApprove | Endpoint::AccountUnlink => {
             web::see_other(Endpoint::Account.path())
         }
         Endpoint::Token => token::answer(server, request, now).await,

@@ -42,6 +42,8 @@ pub enum Endpoint {
     AccountRevoke,
     /// Approves a changed tool.
     AccountApprove,
+    /// Takes an account at an identity provider off a person.
+    AccountUnlink,
     /// OAuth 2.1 §3.2
     Token,
     /// RFC 7591
@@ -79,7 +81,7 @@ pub enum Endpoint {
 
 /// The table. Its order is that of [`Endpoint`], and the first row whose path fits has the request.
 #[rustfmt::skip]
-const TABLE: [Row; 31] = {
+const TABLE: [Row; 32] = {
     use AuditLog::{BestEffort, Recorded, Required};
     use Caller::{App, Person, Server};
     use Endpoint::*;
@@ -100,6 +102,7 @@ const TABLE: [Row; 31] = {
         row(Account,         Exact("/account"),         READ,   Person, Recorded,   NO_BODY),
         row(AccountRevoke,   Exact("/account/revoke"),  BOTH,   Person, BestEffort, FORM),
         row(AccountApprove,  Exact("/account/approve"), BOTH,   Person, Required,   TOOL),
+        row(AccountUnlink,   Exact("/account/unlink"),  BOTH,   Person, BestEffort, FORM),
         row(Token,           Exact("/token"),           SUBMIT, App,    Required,   FORM),
         row(Register,        Exact("/register"),        SUBMIT, App,    Required,   FORM),
         row(Revoke,          Exact("/revoke"),          SUBMIT, App,    BestEffort, FORM),

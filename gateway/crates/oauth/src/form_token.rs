@@ -25,6 +25,8 @@ pub(super) enum Purpose {
     Approve,
     /// Log in with an account at an identity provider from now on.
     Link,
+    /// Do so no more.
+    Unlink,
 }
 
 impl Purpose {
@@ -36,6 +38,7 @@ impl Purpose {
             Self::Revoke => "form revoke",
             Self::Approve => "form approve",
             Self::Link => "form link",
+            Self::Unlink => "form unlink",
         }
     }
 
@@ -43,7 +46,9 @@ impl Purpose {
     const fn lifetime(self) -> Duration {
         match self {
             Self::Consent | Self::Approve | Self::Link => Duration::from_secs(10 * 60),
-            Self::Login | Self::LogOut | Self::Revoke => Duration::from_secs(60 * 60),
+            Self::Login | Self::LogOut | Self::Revoke | Self::Unlink => {
+                Duration::from_secs(60 * 60)
+            }
         }
     }
 }

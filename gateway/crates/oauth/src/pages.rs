@@ -18,7 +18,7 @@ mod waiting;
 
 pub use self::account::{
     Account, AccountNotice, AllowedTools, App, ChangedTool, ClientOrigin, Connection,
-    GrantedResource, LinkForm, LinkedAccount, Logins, NewDefinition, RevokeForm,
+    GrantedResource, LinkForm, LinkedAccount, Logins, NewDefinition, RevokeForm, UnlinkForm,
 };
 pub use self::assets::asset;
 pub use self::consent::{Capabilities, Changed, Consent, ConsentProblem, Preset, ScopeLine, Tool};

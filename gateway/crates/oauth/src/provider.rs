@@ -23,14 +23,17 @@ mod settings;
 mod standing;
 mod start;
 mod tenant;
+mod unlink;
 
 pub(crate) use self::failure::is_absence;
 pub(crate) use self::renewal::renewed_standing;
 pub use self::settings::{
     Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider, WellKnown,
 };
-pub(crate) use self::standing::{Standing, standing};
+pub(crate) use self::standing::{Standing, find_provider, standing};
 pub(crate) use self::start::link_bound;
+pub(crate) use self::unlink::has_another_way_in;
+pub use self::unlink::{Unlinked, unlink};
 
 use std::time::Duration;
 

@@ -16,8 +16,9 @@ use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::secret::{Secret, SecretHash};
 use gateway_store::{StoreError, User};
 
-/// The session that the request's cookie stands for: not expired, and of a person who may log in and
-/// whose password is still the one it was opened with.
+/// The session that the request's cookie stands for: not expired, and of a person who may log in, whose
+/// password is still the one it was opened with, or who still has an account at the provider that they
+/// came through.
 pub(super) async fn current_session(
     server: &AuthorizationServer,
     request: &Request,
@@ -34,9 +35,16 @@ pub(super) async fn current_session(
     let live = user.is_some_and(|user| {
         user.disabled.is_none()
             && session.is_live(&user.id, &user.credential(), now)
+            && has_account(&user, session.provider.as_deref())
             && standing(server, &user, now).is_ok()
     });
     Ok(live.then_some((hash, session)))
+}
+
+/// Whether somebody who came through this provider, if through one, has an account there.
+fn has_account(user: &User, provider: Option<&str>) -> bool {
+    let mut identities = user.identities.iter();
+    provider.is_none_or(|name| identities.any(|identity| identity.provider == name))
 }
 
 /// Opens a session for somebody who has just proved who they are: always under a new id, and the

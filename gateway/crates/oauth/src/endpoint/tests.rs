@@ -106,7 +106,10 @@ fn no_page_that_people_see_is_open_to_scripts_of_other_sites() {
 
 #[test]
 fn what_gives_something_asks_for_the_audit_log_by_the_method_that_gives_it() {
-    for row in TABLE.iter().filter(|row| row.audit_log == AuditLog::Required) {
+    for row in TABLE
+        .iter()
+        .filter(|row| row.audit_log == AuditLog::Required)
+    {
         let expected = match row.endpoint {
             // The browser is sent there.
             Endpoint::ProviderCallback => Method::GET,

@@ -54,6 +54,19 @@ pub struct LinkedAccount<'a> {
     pub name: &'a str,
     /// Whether the person came through it this time.
     pub is_current: bool,
+    /// Takes it off; `None`: the person could not log in without it.
+    pub unlink: Option<UnlinkForm<'a>>,
+}
+
+/// The form that takes an account off.
+#[derive(Clone, Debug)]
+pub struct UnlinkForm<'a> {
+    /// The account's issuer.
+    pub issuer: &'a str,
+    /// Its subject there.
+    pub subject: &'a str,
+    /// Proves that the form comes from this page.
+    pub seal: String,
 }
 
 /// The form that adds an account.

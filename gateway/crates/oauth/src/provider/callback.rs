@@ -242,7 +242,7 @@ async fn link(
     let Some(user) = records.user(&session.user_name, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
-    let Some(user) = person::confirm(records, &user, &identity, now).await? else {
+    let Some(user) = person::add(records, &user, &identity, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
     if !records.add_identity(&identity, &user, now).await? {

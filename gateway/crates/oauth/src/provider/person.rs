@@ -138,20 +138,41 @@ pub(super) async fn known_or_new(
     Err(StoreError::Conflict(KeyKind::User))
 }
 
-/// Notes what the provider said in the record of a person whose account it is.
+/// Notes what the provider said in the record of a person whose account it is; `None` if it is not any
+/// more: what was removed meanwhile does not come back.
 pub(super) async fn confirm(
     records: &Records,
     user: &User,
     identity: &Identity,
     now: Timestamp,
 ) -> Result<Option<User>, StoreError> {
-    let id = user.id.clone();
-    let change = |user: User| match user.id == id {
-        true => user.with_identity(identity.clone()),
-        false => user,
+    let has_it = |present: &User| {
+        present.id == user.id
+            && present
+                .identity(&identity.issuer, &identity.subject)
+                .is_some()
+    };
+    let change = |present: User| match has_it(&present) {
+        true => present.with_identity(identity.clone()),
+        false => present,
     };
     let changed = records.change_user(&user.name, now, change).await?;
-    Ok(changed.filter(|user| user.id == id))
+    Ok(changed.filter(has_it))
+}
+
+/// Adds an account to a person.
+pub(super) async fn add(
+    records: &Records,
+    user: &User,
+    identity: &Identity,
+    now: Timestamp,
+) -> Result<Option<User>, StoreError> {
+    let change = |present: User| match present.id == user.id {
+        true => present.with_identity(identity.clone()),
+        false => present,
+    };
+    let changed = records.change_user(&user.name, now, change).await?;
+    Ok(changed.filter(|changed| changed.id == user.id))
 }
 
 /// Names for a new person, the best first: an address that the provider answers for, else what the
@@ -207,7 +228,9 @@ fn person_name(provider_user: &ProviderUser) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider::examples::{HOUR, NOW, identity as account, provider, provider_user};
+    use crate::provider::examples::{
+        HOUR, NOW, identity as account, person, provider, provider_user,
+    };
     use crate::provider::{GitHub, Protocol};
     use gateway_core::login_rules::MailAddress;
     use rand::rngs::OsRng;
@@ -284,6 +307,24 @@ mod tests {
             ..corp
         };
         assert_eq!(first(&github, &found), "bob-ross@corp");
+    }
+
+    #[tokio::test]
+    async fn what_was_removed_meanwhile_does_not_come_back() {
+        let records = Records::new(std::sync::Arc::new(gateway_store::Memory::new()));
+        let (alice, account) = (person("$argon2id$", &["board"]), account(&["board"]));
+        assert!(records.add_user(&alice, NOW).await.unwrap());
+        let confirmed = confirm(&records, &alice, &account, NOW).await.unwrap();
+        assert_eq!(confirmed.as_ref(), Some(&alice));
+        let without = |user: User| user.without_identity(&account.issuer, &account.subject);
+        let changed = records.change_user(&alice.name, NOW, without).await;
+        let removed = changed.unwrap().unwrap();
+        let confirmed = confirm(&records, &alice, &account, NOW).await.unwrap();
+        assert_eq!(confirmed, None);
+        let kept = records.user(&alice.name, NOW).await.unwrap();
+        assert_eq!(kept.as_ref(), Some(&removed));
+        let added = add(&records, &removed, &account, NOW).await.unwrap();
+        assert_eq!(added, Some(alice));
     }
 
     #[tokio::test]

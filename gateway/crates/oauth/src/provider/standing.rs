@@ -77,7 +77,7 @@ fn judge(
 
 /// The provider of an account, if it is still configured, under whatever name. A name that stands for
 /// another issuer now is another provider.
-pub(super) fn find_provider<'p>(
+pub(crate) fn find_provider<'p>(
     providers: &'p Providers,
     identity: &Identity,
 ) -> Option<&'p Provider> {

@@ -64,7 +64,11 @@ async fn begin(
         login::check_seal(server, request, &fields, now)?;
     }
     let fail = |failure| failed(server, provider, request, fields.goal, failure);
-    if fields.goal.authorization_request().is_some_and(|query| query.len() > LONGEST_REQUEST) {
+    if fields
+        .goal
+        .authorization_request()
+        .is_some_and(|query| query.len() > LONGEST_REQUEST)
+    {
         let detail = format!(
             "the app's authorization request is longer than {LONGEST_REQUEST} bytes, which is too \
              long to be kept while somebody is at an identity provider"
@@ -72,7 +76,11 @@ async fn begin(
         return Err(fail(Failure::because(Reason::RequestMalformed, detail)));
     }
     let counts = [
-        (CountKey::provider_logins(&network(request.peer)), MOST_OF_NETWORK, Reason::RateLimited),
+        (
+            CountKey::provider_logins(&network(request.peer)),
+            MOST_OF_NETWORK,
+            Reason::RateLimited,
+        ),
         (CountKey::all_provider_logins(), MOST, Reason::Overloaded),
     ];
     for (count, most, reason) in counts {

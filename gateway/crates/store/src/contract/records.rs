@@ -44,7 +44,9 @@ async fn an_account_at_a_provider_is_one_persons(store: &Arc<dyn Store>) {
         ..user(name, now).with_identity(account.clone())
     });
     let of = async || {
-        let of = records.user_of_identity(&account.issuer, &account.subject, now).await;
+        let of = records
+            .user_of_identity(&account.issuer, &account.subject, now)
+            .await;
         of.unwrap().map(|user| user.name)
     };
     assert!(records.add_user(&alice, now).await.unwrap());

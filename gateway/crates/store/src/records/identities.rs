@@ -76,9 +76,8 @@ impl Records {
             return Ok(None);
         };
         let user = self.user(&owner.user_name, now).await?;
-        let is_owner = |user: &User| {
-            user.id == owner.user && user.identity(issuer, subject).is_some()
-        };
+        let is_owner =
+            |user: &User| user.id == owner.user && user.identity(issuer, subject).is_some();
         Ok(user.filter(is_owner))
     }
 

@@ -23,6 +23,12 @@ pub enum AccountNotice {
     Withdrawn(String),
     /// The backend could not be asked.
     NotAsked(String),
+    /// The account at the provider of this name logs nobody in any more.
+    Unlinked(String),
+    /// The account is none of the person's any more.
+    AlreadyUnlinked,
+    /// The person could not log in without the account.
+    LastWayIn,
     /// The page was open for too long.
     PageExpired,
 }
@@ -31,10 +37,13 @@ impl AccountNotice {
     /// The status of the page that says it.
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::Revoked(_) | Self::AlreadyOver | Self::Approved(_) | Self::AlreadyApproved(_) => {
-                StatusCode::OK
-            }
-            Self::ChangedAgain(_) | Self::Withdrawn(_) => StatusCode::CONFLICT,
+            Self::Revoked(_)
+            | Self::AlreadyOver
+            | Self::Approved(_)
+            | Self::AlreadyApproved(_)
+            | Self::Unlinked(_)
+            | Self::AlreadyUnlinked => StatusCode::OK,
+            Self::ChangedAgain(_) | Self::Withdrawn(_) | Self::LastWayIn => StatusCode::CONFLICT,
             Self::NotAsked(_) => StatusCode::SERVICE_UNAVAILABLE,
             Self::PageExpired => StatusCode::FORBIDDEN,
         }
@@ -43,9 +52,13 @@ impl AccountNotice {
     /// Why nothing was done that should have been; `None` where nothing is wrong.
     pub const fn reason(&self) -> Option<Reason> {
         match self {
-            Self::Revoked(_) | Self::AlreadyOver | Self::Approved(_) | Self::AlreadyApproved(_) => {
-                None
-            }
+            Self::Revoked(_)
+            | Self::AlreadyOver
+            | Self::Approved(_)
+            | Self::AlreadyApproved(_)
+            | Self::Unlinked(_)
+            | Self::AlreadyUnlinked => None,
+            Self::LastWayIn => Some(Reason::LastWayIn),
             Self::ChangedAgain(_) => Some(Reason::ToolsChangedMeanwhile),
             Self::Withdrawn(_) => Some(Reason::ToolDefinitionChanged),
             Self::NotAsked(_) => Some(Reason::ToolsUnknown),
@@ -55,7 +68,10 @@ impl AccountNotice {
 
     /// Whether it says that something was done.
     pub(super) const fn is_done(&self) -> bool {
-        matches!(self, Self::Revoked(_) | Self::Approved(_))
+        matches!(
+            self,
+            Self::Revoked(_) | Self::Approved(_) | Self::Unlinked(_)
+        )
     }
 
     pub(super) fn words(&self) -> String {
@@ -92,6 +108,16 @@ impl AccountNotice {
                  in a moment.",
                 tool(name)
             ),
+            Self::Unlinked(provider) => format!(
+                "Your account at “{}” does not log you in any more. Apps keep what you allowed them.",
+                tool(provider)
+            ),
+            Self::AlreadyUnlinked => {
+                "Nothing was changed: that account had been removed before.".to_owned()
+            }
+            Self::LastWayIn => {
+                "Nothing was changed: you could not log in without that account.".to_owned()
+            }
             Self::PageExpired => {
                 "Nothing was changed: the page was open for too long. Press the button again."
                     .to_owned()

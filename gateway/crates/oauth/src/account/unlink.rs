@@ -1,0 +1,76 @@
+//! The button that takes an account at an identity provider off the person.
+
+use crate::audited::audited;
+use crate::error_page::Refused;
+use crate::form_token::Purpose;
+use crate::login;
+use crate::pages::{AccountNotice, Goal};
+use crate::provider::{self, Unlinked};
+use crate::server::AuthorizationServer;
+use crate::session::current_session;
+use gateway_core::audit::{Event, Record};
+use gateway_core::protocol::web::{Request, Response};
+use gateway_store::User;
+
+use super::{pressed, provider_words, show};
+
+/// `POST /account/unlink`.
+pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
+    let answered = answer(server, request).await;
+    answered.unwrap_or_else(|refused| refused.page(server, request))
+}
+
+async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
+    let now = server.clock.now();
+    let names = ["issuer", "subject"];
+    let pressed = pressed(server, request, Purpose::Unlink, &names, now).await?;
+    let session = &pressed.session;
+    let again = |notice| show(server, request, session, Some(notice));
+    if pressed.made.is_none() {
+        return again(AccountNotice::PageExpired).await;
+    }
+    let account = (pressed.fields[0].as_str(), pressed.fields[1].as_str());
+    let user = server.records.user(&session.user_name, now).await?;
+    let Some(user) = user.filter(|user| user.id == session.user) else {
+        return Err(login::page_after_session(server, request, Goal::Account).into());
+    };
+    match provider::unlink(server, &user, account, now).await? {
+        Unlinked::Done(_) => {
+            let notice = AccountNotice::Unlinked(words(server, &user, account));
+            let record = entry(request, &user, account);
+            // The person may have come by that very account.
+            let response = match current_session(server, request, now).await? {
+                Some(_) => again(notice).await?,
+                None => login::page_after_session(server, request, Goal::Account),
+            };
+            Ok(audited(response, record))
+        }
+        Unlinked::NotLinked => again(AccountNotice::AlreadyUnlinked).await,
+        Unlinked::LastWayIn => again(AccountNotice::LastWayIn).await,
+    }
+}
+
+/// The name of the account's provider for people.
+fn words(server: &AuthorizationServer, user: &User, (issuer, subject): (&str, &str)) -> String {
+    let identity = user.identity(issuer, subject);
+    let words = identity.map(|identity| provider_words(server, identity).to_owned());
+    words.unwrap_or_default()
+}
+
+/// One line of the log, and the record for the audit log.
+fn entry(request: &Request, user: &User, (issuer, subject): (&str, &str)) -> Record {
+    let identity = user.identity(issuer, subject);
+    let provider = identity.map_or("", |identity| identity.provider.as_str());
+    log::info!(
+        event = "identity_unlinked",
+        user = user.id.as_str(),
+        provider = provider,
+        request_id = request.request_id.as_str();
+        "an account at an identity provider was taken off its person"
+    );
+    Record {
+        user: Some(user.id.as_str().to_owned()),
+        detail: Some(format!("removed an account at {provider}")),
+        ..Record::of(Event::Logout)
+    }
+}

@@ -1,0 +1,115 @@
+//! Taking an account at an identity provider off a person. Never the last way in.
+
+use super::standing::{find_provider, profile};
+use crate::server::AuthorizationServer;
+use gateway_core::clock::Timestamp;
+use gateway_core::login_rules;
+use gateway_store::{Identity, StoreError, User};
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unlinked {
+    /// The account logs nobody in any more. The person as they are now.
+    Done(User),
+    /// It is none of the person's.
+    NotLinked,
+    /// Without it the person could not log in.
+    LastWayIn,
+}
+
+/// Takes the account of this subject of an issuer off a person. Browser sessions that came through its
+/// provider are over with it (`session`); what the person allowed apps stays.
+pub async fn unlink(
+    server: &AuthorizationServer,
+    user: &User,
+    (issuer, subject): (&str, &str),
+    now: Timestamp,
+) -> Result<Unlinked, StoreError> {
+    if user.identity(issuer, subject).is_none() {
+        return Ok(Unlinked::NotLinked);
+    }
+    // Judged over the record as it is when it is changed: of two presses in two windows one may leave
+    // only one way in.
+    let change = |present: User| match present.identity(issuer, subject) {
+        Some(identity)
+            if present.id == user.id && has_another_way_in(server, &present, identity) =>
+        {
+            present.without_identity(issuer, subject)
+        }
+        _ => present,
+    };
+    let changed = server.records.change_user(&user.name, now, change).await?;
+    Ok(match changed.filter(|changed| changed.id == user.id) {
+        None => Unlinked::NotLinked,
+        Some(changed) if changed.identity(issuer, subject).is_some() => Unlinked::LastWayIn,
+        Some(changed) => Unlinked::Done(changed),
+    })
+}
+
+/// Whether a person could log in without this account, as things are configured.
+pub(crate) fn has_another_way_in(
+    server: &AuthorizationServer,
+    user: &User,
+    account: &Identity,
+) -> bool {
+    let mut others = user.identities.iter();
+    let lets_in = |other: &Identity| {
+        let provider = find_provider(&server.providers, other);
+        provider.is_some_and(|it| login_rules::judge(&it.allow, &profile(other)).is_ok())
+    };
+    server.settings.takes_password_of(user)
+        || others.any(|other| !other.is(&account.issuer, &account.subject) && lets_in(other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::Providers;
+    use crate::provider::examples::{ISSUER, NOW, identity, person, provider};
+
+    fn server() -> AuthorizationServer {
+        AuthorizationServer {
+            providers: Providers::new(vec![provider("group:board")]),
+            ..crate::tests::server()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_account_is_taken_off_once_and_never_the_last_way_in() {
+        let server = server();
+        let second = |groups| Identity {
+            subject: "second".into(),
+            ..identity(groups)
+        };
+        for (password, second, expected) in [
+            ("$argon2id$", None, true),
+            ("", None, false),
+            // No rule lets that one in.
+            ("", Some(second(&["engineering"])), false),
+            ("", Some(second(&["board"])), true),
+        ] {
+            let name = format!("{}{}", password.len(), second.is_some());
+            let mut alice = User {
+                name: format!("{name}{expected}"),
+                ..person(password, &["board"])
+            };
+            alice.identities.extend(second);
+            assert!(server.records.add_user(&alice, NOW).await.unwrap());
+            let account = (ISSUER, "s");
+            let done = unlink(&server, &alice, account, NOW).await.unwrap();
+            assert_eq!(matches!(done, Unlinked::Done(_)), expected, "{name}");
+            assert_eq!(done == Unlinked::LastWayIn, !expected, "{name}");
+            let left = server
+                .records
+                .user(&alice.name, NOW)
+                .await
+                .unwrap()
+                .unwrap();
+            assert_eq!(left.identity(ISSUER, "s").is_none(), expected, "{name}");
+            if expected {
+                let again = unlink(&server, &left, account, NOW).await.unwrap();
+                assert_eq!(again, Unlinked::NotLinked);
+            }
+        }
+    }
+}
