@@ -27,6 +27,16 @@ pub async fn dangers(
     found
 }
 
+/// Without passwords nobody comes in while the identity providers are away, if there is no owner of the
+/// configuration, whose password is always taken.
+pub fn no_way_in_alone(password_login: bool, has_owner: bool) -> Option<String> {
+    (!password_login && !has_owner).then(|| {
+        "password_login is off and no owner is configured (owner.name, owner.password_hash_file): while \
+         the identity providers are away nobody can log in"
+            .to_owned()
+    })
+}
+
 /// A folder of keys that others on this machine can enter or list.
 pub fn readable_by_others(folder: &Path) -> Option<String> {
     let mode = std::fs::metadata(folder).ok()?.permissions().mode() & 0o777;
@@ -58,6 +68,13 @@ pub fn clock(epoch: Option<&StoreEpoch>, now: Timestamp) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn without_passwords_an_owner_of_the_configuration_is_the_way_in() {
+        assert!(no_way_in_alone(false, false).is_some());
+        assert!(no_way_in_alone(false, true).is_none());
+        assert!(no_way_in_alone(true, false).is_none());
+    }
 
     #[test]
     fn a_clock_that_can_not_be_right_is_named() {

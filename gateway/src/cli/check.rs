@@ -39,6 +39,10 @@ fn surroundings(config: &Config) -> ExitCode {
         .unsafe_settings
         .into_iter()
         .chain(environment::readable_by_others(&config.keys_dir))
+        .chain(environment::no_way_in_alone(
+            config.general.password_login,
+            config.owner.is_some(),
+        ))
         .chain(environment::clock(None, Clock.now()));
     for sentence in dangers {
         eprintln!("warning: unsafe: {sentence}");

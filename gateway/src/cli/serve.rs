@@ -93,7 +93,10 @@ async fn dangers(config: &Config, app: &App) {
     let epoch = app.revocations.epoch();
     let store = app.records.store().as_ref();
     let now = app.clock.now();
-    for sentence in environment::dangers(store, &config.keys_dir, epoch.as_ref(), now).await {
+    let found = environment::dangers(store, &config.keys_dir, epoch.as_ref(), now).await;
+    let password_login = config.general.password_login;
+    let alone = environment::no_way_in_alone(password_login, config.owner.is_some());
+    for sentence in found.into_iter().chain(alone) {
         log::warn!(event = "environment_unsafe"; "{sentence}");
         println!("! unsafe     {sentence}");
     }
