@@ -79,6 +79,7 @@ reasons! {
     IdentityTaken = "identity_taken", "This account at the identity provider belongs to another person here.", "Log in with it and use that person; an account stands for one person only.";
     LoginAgain = "login_again", "What the identity provider said of this person is too old to go on with.", "Reconnect in the app, which leads through the provider's login again; login.groups_max_age sets the time.";
     PasswordLoginOff = "password_login_off", "Passwords are for the owner only here.", "Log in with an identity provider.";
+    LogoutTokenWithoutSubject = "logout_token_without_subject", "The identity provider's logout token names a session there, and no person.", "Let the provider put `sub` into its logout tokens: its sessions are not told apart here.";
     LogoutTokenInvalid = "logout_token_invalid", "The identity provider's logout token was not accepted.", "The error description and the log name what is wrong; compare login.issuer and login.client_id with the provider's.";
     // Token endpoint
     ClientAuthenticationFailed = "client_authentication_failed", "The client did not authenticate with its registered method.", "Remove the connection in the app and add it again.";

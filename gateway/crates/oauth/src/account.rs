@@ -100,13 +100,13 @@ fn logins<'a>(sealer: Sealer<'a>, user: Option<&'a User>) -> Logins<'a> {
     };
     let accounts = user.identities.iter();
     let accounts = accounts.map(|identity| {
-        let address = identity
-            .address
-            .as_ref()
-            .map(|address| address.text.as_str());
+        let address = identity.address.as_ref();
+        let address = address.map(|address| address.text.as_str());
         LinkedAccount {
             provider: provider_words(sealer.server, identity),
-            name: address.unwrap_or(&identity.subject),
+            name: address
+                .or(identity.name.as_deref())
+                .unwrap_or(&identity.subject),
             is_current: sealer.session.provider.as_deref() == Some(&identity.provider),
             unlink: has_another_way_in(sealer.server, user, identity).then(|| UnlinkForm {
                 issuer: &identity.issuer,

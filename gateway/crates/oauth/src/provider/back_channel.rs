@@ -6,12 +6,11 @@ use http::header::CACHE_CONTROL;
 use serde_json::{Value, json};
 
 use super::callback::end_access;
-use super::failure::Failure;
+use super::failure::{Failure, Met};
 use super::id_token::{self, Expected};
 use super::openid::verify_with_keys;
 use super::settings::{OnLeave, Protocol, Provider};
 use crate::audited::audited;
-use crate::error_response::loggable;
 use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
 use gateway_core::clock::Timestamp;
@@ -128,16 +127,11 @@ fn refuse(provider: &Provider, request: &Request, failure: Failure) -> Response 
             (reason, detail, is_fault)
         }
     };
-    log::warn!(
-        event = "logout_refused",
-        reason = reason,
-        hint = reason.remedy(),
-        provider = provider.name.as_str(),
-        detail = loggable(&detail).as_str(),
-        peer:% = request.peer,
-        request_id = request.request_id.as_str();
-        "{}", reason.sentence()
-    );
+    let met = Met {
+        request: Some(request),
+        ..Met::default()
+    };
+    Failure::log("logout_refused", provider, reason, &detail, met);
     let status = match is_fault {
         true => StatusCode::SERVICE_UNAVAILABLE,
         false => StatusCode::BAD_REQUEST,

@@ -224,10 +224,13 @@ async fn link(
 ) -> Result<Response, Refused> {
     let fail = |failure| failed(server, provider, request, Goal::Account, failure);
     let session = current_session(server, request, now).await?;
-    let session = session.map(|(_, session)| session);
-    let Some(session) = session.filter(|session| login.link.as_ref() == Some(&session.user)) else {
+    let Some((_, session)) = session else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
+    if login.link.as_ref() != Some(&session.user) {
+        let detail = "it was begun by somebody else, who was logged in in this browser then";
+        return Err(fail(Failure::because(Reason::LoginStateUnknown, detail)));
+    }
     let records = &server.records;
     let identity = person::identity(provider, provider_user, None, now);
     let (issuer, subject) = (&identity.issuer, &identity.subject);

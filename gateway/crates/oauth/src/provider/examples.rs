@@ -43,6 +43,7 @@ pub(super) fn identity(groups: &[&str]) -> Identity {
         issuer: ISSUER.into(),
         subject: "s".into(),
         address: None,
+        name: None,
         groups: groups.iter().map(|&group| group.to_owned()).collect(),
         confirmed: NOW,
         refresh: None,

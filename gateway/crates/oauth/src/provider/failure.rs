@@ -3,7 +3,11 @@
 use http::StatusCode;
 use url::Url;
 
+use super::settings::Provider;
+use crate::error_response::loggable;
 use crate::fetch::FetchError;
+use gateway_core::grants::UserId;
+use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 use gateway_store::StoreError;
 
@@ -18,7 +22,36 @@ pub(crate) enum Failure {
     Store(StoreError),
 }
 
+/// What a failure was met with, as far as it is known.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Met<'a> {
+    pub(super) request: Option<&'a Request>,
+    pub(super) user: Option<&'a UserId>,
+}
+
 impl Failure {
+    /// One line of the log.
+    pub(super) fn log(
+        event: &str,
+        provider: &Provider,
+        reason: Reason,
+        detail: &str,
+        met: Met<'_>,
+    ) {
+        let peer = met.request.map(|request| request.peer.to_string());
+        log::warn!(
+            event = event,
+            reason = reason,
+            hint = reason.remedy(),
+            provider = provider.name.as_str(),
+            user = met.user.map(UserId::as_str),
+            detail = loggable(detail).as_str(),
+            peer = peer.as_deref(),
+            request_id = met.request.map(|request| request.request_id.as_str());
+            "{}", reason.sentence()
+        );
+    }
+
     pub(super) fn because(reason: Reason, detail: impl Into<String>) -> Self {
         Self::Because(reason, detail.into())
     }

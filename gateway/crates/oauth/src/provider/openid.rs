@@ -286,6 +286,13 @@ fn claims_by_name(claims: &Claims) -> Map<String, Value> {
             "preferred_username",
             claims.preferred_username().map(|name| name.as_str()),
         ),
+        (
+            "name",
+            claims
+                .name()
+                .and_then(|names| names.get(None))
+                .map(|name| name.as_str()),
+        ),
     ];
     for (name, value) in texts {
         by_name.extend(value.map(|value| (name.to_owned(), Value::from(value))));

@@ -68,13 +68,21 @@ fn said(provider: &Provider, provider_user: &ProviderUser, now: Timestamp) -> Id
         address: provider_user.profile.address.clone(),
         groups: known.cloned().collect(),
         confirmed: now,
-        refresh: provider_user.refresh.clone(),
+        // Where nothing ends nobody asks anew, and there is nothing to keep a secret for.
+        refresh: provider_user
+            .refresh
+            .clone()
+            .filter(|_| provider.max_age.is_some()),
+        name: provider_user.profile.name.clone(),
     }
 }
 
 fn with_unsaid(said: &Identity, provider_user: &ProviderUser, before: &Identity) -> Identity {
     let profile = &provider_user.profile;
     let mut merged = said.clone();
+    if merged.name.is_none() {
+        merged.name.clone_from(&before.name);
+    }
     if profile.address_unsaid && merged.address.is_none() {
         merged.address.clone_from(&before.address);
     }
@@ -101,6 +109,7 @@ pub(super) async fn known_or_new(
         let identity = identity(provider, provider_user, before, now);
         // Many give a refresh token at the first consent alone.
         let token = before.and_then(|before| before.refresh.clone());
+        let token = token.filter(|_| provider.max_age.is_some());
         let identity = Identity {
             refresh: identity.refresh.or(token),
             ..identity
@@ -276,6 +285,21 @@ mod tests {
         // Where nothing was said before, nothing is kept.
         let first = identity(&corp, &found, Some(&account(&[])), later);
         assert_eq!(first.confirmed, later);
+    }
+
+    #[test]
+    fn a_refresh_token_is_kept_only_where_what_was_said_ends() {
+        let ends = provider("*");
+        let never = Provider {
+            max_age: None,
+            ..provider("*")
+        };
+        let mut found = provider_user(None, "alice");
+        found.refresh = Some("encrypted".to_owned());
+        for (corp, is_kept) in [(ends, true), (never, false)] {
+            let identity = identity(&corp, &found, None, NOW);
+            assert_eq!(identity.refresh.is_some(), is_kept);
+        }
     }
 
     #[test]

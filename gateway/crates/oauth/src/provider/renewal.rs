@@ -2,7 +2,7 @@
 //! its access: so groups stay what they are there, and nobody has to log in for it.
 
 use super::callback::end_access;
-use super::failure::{Failure, is_absence};
+use super::failure::{Failure, Met, is_absence};
 use super::openid::{self, ProviderUser, refresh_context, refresh_key};
 use super::person;
 use super::settings::{OpenId, Protocol, Provider};
@@ -55,11 +55,28 @@ pub(crate) async fn renewed_standing(
     let Some(present) = present else {
         return Ok(Err(Reason::UserDisabled));
     };
-    let standing = standing(server, &present, now);
+    let standing = standing(server, &present, now).map(|standing| capped(standing, &present));
     Ok(standing.map_err(|reason| match (reason, away) {
         (Reason::LoginAgain, Some(away)) => away,
         (reason, _) => reason,
     }))
+}
+
+/// A token carries so many groups of providers at most: it travels with every call.
+const MOST_IN_TOKEN: usize = 64;
+
+/// Without the groups beyond those, which is said.
+fn capped(mut standing: Standing, user: &User) -> Standing {
+    let count = standing.groups.len();
+    if count > MOST_IN_TOKEN {
+        standing.groups.sort_unstable();
+        standing.groups.truncate(MOST_IN_TOKEN);
+        log::warn!(
+            event = "groups_left_out", user = user.id.as_str(), groups = count;
+            "a token carries 64 groups of a person at most: name fewer in login.allow and group.from"
+        );
+    }
+    standing
 }
 
 /// An account whose provider is to be asked anew.
@@ -136,14 +153,30 @@ impl<'a> Renewal<'a> {
     }
 
     fn warn(&self, user: &User, reason: Reason, detail: &str) {
-        log::warn!(
-            event = "renewal_failed",
-            reason = reason,
-            hint = reason.remedy(),
-            provider = self.provider.name.as_str(),
-            user = user.id.as_str(),
-            detail = crate::error_response::loggable(detail).as_str();
-            "what the identity provider said of a person could not be renewed"
-        );
+        let met = Met {
+            user: Some(&user.id),
+            ..Met::default()
+        };
+        Failure::log("renewal_failed", self.provider, reason, detail, met);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::provider::examples::person;
+
+    #[test]
+    fn a_token_carries_so_many_groups_and_no_more() {
+        let of = |count: usize| {
+            let groups = (0..count).map(|number| format!("corp:{number:03}"));
+            let standing = Standing {
+                groups: groups.collect(),
+                until: None,
+            };
+            capped(standing, &person("", &[])).groups
+        };
+        assert_eq!((of(64).len(), of(65).len()), (64, 64));
+        assert_eq!(of(65).last().map(String::as_str), Some("corp:063"));
     }
 }

@@ -6,7 +6,7 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 use url::Url;
 
-use super::failure::Failure;
+use super::failure::{Failure, Met};
 use super::settings::{Protocol, Provider};
 use super::{callback_url, github, openid};
 use crate::audited::{audited, take_records};
@@ -221,16 +221,11 @@ pub(super) fn failed(
         Ok(explained) => explained,
         Err(error) => return error.into(),
     };
-    log::warn!(
-        event = "login_refused",
-        reason = reason,
-        hint = reason.remedy(),
-        provider = provider.name.as_str(),
-        detail = loggable(&detail).as_str(),
-        peer:% = request.peer,
-        request_id = request.request_id.as_str();
-        "{}", reason.sentence()
-    );
+    let met = Met {
+        request: Some(request),
+        ..Met::default()
+    };
+    Failure::log("login_refused", provider, reason, &detail, met);
     let status = Failure::status(reason);
     let back = goal.authorization_request();
     let mut page = error_page::explained(server, request, status, reason, Some(&detail), back);

@@ -35,6 +35,7 @@ async fn an_account_at_a_provider_is_one_persons(store: &Arc<dyn Store>) {
         issuer: "https://login.example.com".into(),
         subject: "s".into(),
         address: None,
+        name: None,
         groups: Vec::new(),
         confirmed: now,
         refresh: None,

@@ -27,6 +27,9 @@ pub struct Identity {
     /// The mail address, for pages and rules; never what names the person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<MailAddress>,
+    /// What the person is called there, for pages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// Those of its groups that anything here goes by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,

@@ -12,7 +12,7 @@ use gateway_core::grants::GrantId;
 use gateway_core::secret::Secret;
 
 /// How long one renewal keeps others away; longer than one can take.
-const BETWEEN_RENEWALS: Duration = Duration::from_secs(30);
+const BETWEEN_RENEWALS: Duration = Duration::from_secs(60);
 
 const CLOCKS: Duration = Duration::from_secs(180);
 
