@@ -53,6 +53,13 @@ impl IdentityProvider {
         self.arguments = arguments.to_vec();
     }
 
+    /// It runs Debian's glewlwyd, which `tests/run` unpacks.
+    pub fn needs_glewlwyd(&mut self) {
+        let folder = workspace().join("tests/.work/glewlwyd");
+        installed(&folder);
+        self.environment("GLEWLWYD", &folder.display().to_string());
+    }
+
     /// A variable of its environment.
     pub fn environment(&mut self, name: &str, value: &str) {
         self.environment.push((name.into(), value.into()));
@@ -67,7 +74,7 @@ impl IdentityProvider {
         let mut arguments = vec![script.display().to_string(), self.port.to_string()];
         arguments.extend(self.arguments.iter().cloned());
         let environment = &self.environment;
-        let mut program = Program::start(&node, self.folder.path(), &arguments, environment)?;
+        let mut program = Program::start_group(&node, self.folder.path(), &arguments, environment)?;
         let deadline = Instant::now() + START;
         while !program
             .stdout

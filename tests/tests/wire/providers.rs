@@ -3,6 +3,7 @@
 
 mod forged;
 mod github;
+mod glewlwyd;
 mod groups;
 mod leaving;
 

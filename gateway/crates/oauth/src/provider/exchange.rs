@@ -24,8 +24,10 @@ use gateway_core::secret::Secret;
 pub(super) struct Exchange<'a> {
     pub(super) provider: &'a Provider,
     pub(super) endpoint: &'a Url,
-    /// Whether a secret is sent as HTTP Basic; else in the form.
+    /// Whether a secret may be sent as HTTP Basic; if not, or if it is safer, in the form.
     pub(super) takes_basic: bool,
+    /// Whether it may be sent in the form.
+    pub(super) takes_form: bool,
     pub(super) grant: Grant<'a>,
 }
 
@@ -95,7 +97,7 @@ fn request(
     };
     let mut authorization = None;
     match &provider.authentication {
-        Authentication::Secret(secret) if asked.takes_basic => {
+        Authentication::Secret(secret) if is_sent_as_basic(asked, secret) => {
             authorization = Some(basic(&provider.client_id, secret));
         }
         Authentication::Secret(secret) => {
@@ -112,6 +114,17 @@ fn request(
         }
     }
     (form.finish(), authorization)
+}
+
+/// Some providers take HTTP Basic and do not undo the encoding (glewlwyd is one): what it would change
+/// is sent in the form, where nobody reads it otherwise.
+fn is_sent_as_basic(asked: &Exchange<'_>, secret: &str) -> bool {
+    let is_plain = |text: &str| {
+        text.bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
+    };
+    let is_safe = is_plain(&asked.provider.client_id) && is_plain(secret);
+    asked.takes_basic && (is_safe || !asked.takes_form)
 }
 
 /// RFC 6749 §2.3.1: both are encoded as in a form first.

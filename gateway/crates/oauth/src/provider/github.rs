@@ -66,6 +66,7 @@ pub(super) async fn fetch_user(
         provider,
         endpoint: &endpoint,
         takes_basic: false,
+        takes_form: true,
         grant: Grant::Code(code, &pass.verifier),
     };
     let tokens = exchange(server, &asked, now).await?;

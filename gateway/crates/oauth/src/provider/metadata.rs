@@ -24,8 +24,10 @@ pub(super) struct Metadata {
     pub(super) userinfo_endpoint: Option<Url>,
     /// Whether its answers to the browser name it (RFC 9207).
     pub(super) names_itself: bool,
-    /// Whether a secret is sent as HTTP Basic; else in the form.
+    /// Whether a secret may be sent as HTTP Basic.
     pub(super) takes_basic: bool,
+    /// Whether it may be sent in the form.
+    pub(super) takes_form: bool,
 }
 
 /// Its members, as far as they are used.
@@ -126,6 +128,11 @@ fn judge(document: &[u8], open_id: &OpenId) -> Result<Metadata, String> {
         }
     };
     let methods = document.token_endpoint_auth_methods_supported;
+    let takes = |method: &str| {
+        methods
+            .as_ref()
+            .map(|all| all.iter().any(|it| it == method))
+    };
     Ok(Metadata {
         authorization_endpoint: endpoint(
             "authorization_endpoint",
@@ -138,7 +145,9 @@ fn judge(document: &[u8], open_id: &OpenId) -> Result<Metadata, String> {
             None => None,
         },
         names_itself: document.authorization_response_iss_parameter_supported,
-        takes_basic: methods.is_none_or(|all| all.iter().any(|it| it == "client_secret_basic")),
+        // The default is said in OpenID Connect Discovery §3.
+        takes_basic: takes("client_secret_basic").unwrap_or(true),
+        takes_form: takes("client_secret_post").unwrap_or_default(),
         issuer: document.issuer,
     })
 }

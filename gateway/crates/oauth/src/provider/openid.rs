@@ -140,6 +140,7 @@ async fn exchange_grant(
         provider,
         endpoint: &metadata.token_endpoint,
         takes_basic: metadata.takes_basic,
+        takes_form: metadata.takes_form,
         grant,
     };
     exchange(server, &request, now).await
