@@ -1,14 +1,17 @@
 // An OpenID provider on loopback that gives out bad tokens, `oauth2-mock-server`: nobody is asked, and
 // what is wrong with the next ID token is told to it at its second port.
 //
-//   node forged.mjs PORT CONTROL_PORT
+//   node forged.mjs PORT CONTROL_PORT [BACKCHANNEL_LOGOUT_URI]
 //
 // POST http://127.0.0.1:CONTROL_PORT/NAME: from now on tokens are wrong in this way
-import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
+// POST http://127.0.0.1:CONTROL_PORT/logout/NAME: a logout token that is wrong in this way is sent to the
+//   back channel, and answered with the status of its answer
+import { createHmac, generateKeyPairSync, randomUUID, sign } from 'node:crypto';
 import { createServer } from 'node:http';
 import { OAuth2Server } from 'oauth2-mock-server';
 
 const [port, control] = process.argv.slice(2).map(Number);
+const backchannel = process.argv[4];
 const server = new OAuth2Server();
 await server.issuer.keys.generate('RS256');
 await server.issuer.keys.generate('RS256');
@@ -68,7 +71,36 @@ server.service.on('beforeResponse', (response) => {
   if (forgery === 'nothing') delete response.body.id_token;
 });
 
-createServer((request, response) => {
-  forgery = decodeURIComponent(request.url.slice(1));
+const logout = {
+  'no event': { events: undefined },
+  'another event': { events: { 'https://evil.example': {} } },
+  'no id': { jti: undefined },
+  'a nonce': { nonce: 'one' },
+  'a session alone': { sub: undefined, sid: 'one' },
+  'an end of yesterday': { iat: now() - 90_000, exp: now() - 86_400 },
+};
+let sent;
+const logoutToken = async (name) => {
+  if (name === 'sent again') return sent;
+  const event = 'http://schemas.openid.net/event/backchannel-logout';
+  const scopesOrTransform = (header, payload) => {
+    header.typ = 'logout+jwt';
+    const usual = { sub: 'johndoe', aud: 'gateway', jti: randomUUID(), events: { [event]: {} } };
+    Object.assign(payload, usual, claims[name], logout[name]);
+  };
+  const token = await server.issuer.buildToken({ scopesOrTransform, expiresIn: 120 });
+  return rewritten[name] ? rewritten[name](token.split('.')) : token;
+};
+
+createServer(async (request, response) => {
+  const [, name, logoutName] = request.url.split('/').map(decodeURIComponent);
+  if (name === 'logout') {
+    sent = await logoutToken(logoutName);
+    const body = new URLSearchParams({ logout_token: sent });
+    const answer = await fetch(backchannel, { method: 'POST', body });
+    response.statusCode = answer.status;
+  } else {
+    forgery = name;
+  }
   response.end();
 }).listen(control, '127.0.0.1', () => console.log(`listening on ${server.issuer.url}`));

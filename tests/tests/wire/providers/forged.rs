@@ -95,3 +95,74 @@ async fn a_document_of_another_issuer_is_not_taken() -> Result<()> {
     );
     Ok(())
 }
+
+#[tokio::test]
+async fn a_bad_logout_token_ends_nothing_and_says_what_is_wrong_with_it() -> Result<()> {
+    let mut provider = IdentityProvider::new("forged.mjs")?;
+    let control = free_port();
+    let issuer = provider.issuer();
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
+        setup.more(&format!(
+            "[[login]]\nname = \"corp\"\nissuer = \"{issuer}\"\nclient_id = \"gateway\"\n\
+             client_secret = \"secret\"\nallow = [\"*@example.com\"]\n"
+        ))
+    })
+    .await?;
+    let backchannel = fixture.gateway.url("/login/corp/backchannel");
+    provider.arguments(&[control.to_string(), backchannel]);
+    provider.start().await?;
+    let mut person = Person::default();
+    let button = "Log in with corp";
+    person
+        .log_in_at(&fixture.gateway, button, "anybody")
+        .await?;
+    let send = async |name: &str| -> Result<u16> {
+        let name = name.replace(' ', "%20");
+        let control = format!("http://127.0.0.1:{control}/logout/{name}");
+        Ok(tests::http::client()
+            .post(control)
+            .send()
+            .await?
+            .status()
+            .as_u16())
+    };
+    let account = url(&fixture.gateway.url("/account"));
+    for (forgery, reason) in [
+        ("no event", "logout_token_invalid"),
+        ("another event", "logout_token_invalid"),
+        ("no id", "logout_token_invalid"),
+        ("a nonce", "id_token_nonce"),
+        ("a session alone", "logout_token_without_subject"),
+        ("an end of yesterday", "id_token_expired"),
+        ("another audience", "id_token_audience"),
+        ("another authorized party", "id_token_audience"),
+        ("another issuer", "id_token_issuer"),
+        ("no subject", "id_token_malformed"),
+        ("unsigned", "id_token_algorithm"),
+        ("signed with the public key", "id_token_algorithm"),
+        ("signed with the secret", "id_token_algorithm"),
+        ("another key", "id_token_signature"),
+        ("an unknown key", "id_token_key_unknown"),
+        ("an access token", "id_token_malformed"),
+    ] {
+        assert_eq!(send(forgery).await?, 400, "{forgery}");
+        let mut log = fixture.gateway.log().into_iter();
+        let refused = log.rfind(|line| line.contains("logout_refused"));
+        let refused = refused.unwrap_or_default();
+        let expected = format!("\"{reason}\"");
+        assert!(refused.contains(&expected), "{forgery}: {refused}");
+        let page = person.here.visit(&account).await?;
+        assert!(page.form_with_button(button).is_err(), "{forgery}");
+    }
+    assert_eq!(send("none at all").await?, 200);
+    let page = person.here.visit(&account).await?;
+    assert!(page.form_with_button(button).is_ok(), "{}", page.words());
+    // Once, also after the person came back.
+    person
+        .log_in_at(&fixture.gateway, button, "anybody")
+        .await?;
+    assert_eq!(send("sent again").await?, 400);
+    let page = person.here.visit(&account).await?;
+    assert!(page.form_with_button(button).is_err(), "{}", page.words());
+    Ok(())
+}

@@ -4,23 +4,24 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tests::fixture::StoreKind;
 use tests::mcp::{call, response, send};
 use tests::oauth::OAuthClient;
 
-use super::{World, access, connect, status};
+use super::{World, access, connect, on_both_stores, status};
 
 const POLICY: &str = "[policy]\nfile = \"policy.dl\"\n\
     [[group]]\nname = \"builders\"\nfrom = [\"corp:engineering\"]\nusers = [\"alice\"]\n";
 
-async fn world(login: &str, more: &str) -> Result<World> {
-    world_of("rs256", login, more).await
+async fn world(store: StoreKind, login: &str, more: &str) -> Result<World> {
+    world_of(store, "rs256", login, more).await
 }
 
-async fn world_of(client: &str, login: &str, more: &str) -> Result<World> {
+async fn world_of(store: StoreKind, client: &str, login: &str, more: &str) -> Result<World> {
     let policy = std::env::temp_dir().join(format!("providers-{}.policy", std::process::id()));
     std::fs::write(&policy, "allow if group(\"builders\");\n")?;
     let tables = POLICY.replace("policy.dl", &policy.display().to_string());
-    World::start(client, login, &format!("{tables}{more}")).await
+    World::start(store, client, login, &format!("{tables}{more}")).await
 }
 
 async fn may_look(world: &World, token: &str) -> Result<bool> {
@@ -34,9 +35,8 @@ async fn may_look(world: &World, token: &str) -> Result<bool> {
     Ok(answer["result"]["_meta"]["reason"] != "policy_denied" && answer["error"].is_null())
 }
 
-#[tokio::test]
-async fn a_policy_goes_by_the_groups_that_the_provider_says() -> Result<()> {
-    let world = world("allow = [\"*\"]", "").await?;
+async fn a_policy_goes_by_the_groups_that_the_provider_says(store: StoreKind) -> Result<()> {
+    let world = world(store, "allow = [\"*\"]", "").await?;
     let claims = json!({ "groups": ["sales", "builders"] });
     world.provider.person("sam", claims).await?;
     let (mut bob, _) = world.log_in("bob").await?;
@@ -51,9 +51,11 @@ async fn a_policy_goes_by_the_groups_that_the_provider_says() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn what_the_provider_said_ends_in_time_and_a_refresh_says_to_log_in_again() -> Result<()> {
+async fn what_the_provider_said_ends_in_time_and_a_refresh_says_to_log_in_again(
+    store: StoreKind,
+) -> Result<()> {
     let world = world(
+        store,
         "allow = [\"*\"]\ngroups_max_age = \"4s\"",
         "[tokens]\nrefresh = true\n",
     )
@@ -105,10 +107,11 @@ async fn what_the_provider_said_ends_in_time_and_a_refresh_says_to_log_in_again(
     Ok(())
 }
 
-#[tokio::test]
-async fn what_a_renewal_does_not_say_stays_for_its_time_and_nobody_has_left_by_it() -> Result<()> {
+async fn what_a_renewal_does_not_say_stays_for_its_time_and_nobody_has_left_by_it(
+    store: StoreKind,
+) -> Result<()> {
     let policy = "allow = [\"group:engineering\"]\ngroups_max_age = \"6s\"\non_leave = \"revoke\"";
-    let world = world_of("offline", policy, "[tokens]\nrefresh = true\n").await?;
+    let world = world_of(store, "offline", policy, "[tokens]\nrefresh = true\n").await?;
     let client = OAuthClient::register(&world.gateway().issuer(), "App").await?;
     let (mut bob, _) = world.log_in("bob").await?;
     let tokens = connect(&client, &mut bob).await?;
@@ -137,11 +140,11 @@ async fn what_a_renewal_does_not_say_stays_for_its_time_and_nobody_has_left_by_i
     Ok(())
 }
 
-#[tokio::test]
-async fn with_a_refresh_token_of_the_provider_groups_are_renewed_and_nobody_logs_in() -> Result<()>
-{
+async fn with_a_refresh_token_of_the_provider_groups_are_renewed_and_nobody_logs_in(
+    store: StoreKind,
+) -> Result<()> {
     let policy = "allow = [\"*\"]\ngroups_max_age = \"6s\"";
-    let mut world = world_of("offline", policy, "[tokens]\nrefresh = true\n").await?;
+    let mut world = world_of(store, "offline", policy, "[tokens]\nrefresh = true\n").await?;
     let client = OAuthClient::register(&world.gateway().issuer(), "App").await?;
     let (mut bob, _) = world.log_in("bob").await?;
     let tokens = connect(&client, &mut bob).await?;
@@ -186,4 +189,11 @@ async fn with_a_refresh_token_of_the_provider_groups_are_renewed_and_nobody_logs
         "{log}"
     );
     Ok(())
+}
+
+on_both_stores! {
+    a_policy_goes_by_the_groups_that_the_provider_says
+    what_the_provider_said_ends_in_time_and_a_refresh_says_to_log_in_again
+    what_a_renewal_does_not_say_stays_for_its_time_and_nobody_has_left_by_it
+    with_a_refresh_token_of_the_provider_groups_are_renewed_and_nobody_logs_in
 }

@@ -4,16 +4,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use serde_json::json;
+use tests::fixture::StoreKind;
 use tests::http;
 use tests::sse::EventStream;
 
-use super::{World, access, status, url};
+use super::{World, access, on_both_stores, status, url};
 
-#[tokio::test]
-async fn a_logout_at_the_provider_ends_sessions_and_where_it_shall_streams() -> Result<()> {
+async fn a_logout_at_the_provider_ends_sessions_and_where_it_shall_streams(
+    store: StoreKind,
+) -> Result<()> {
     for (on_leave, ends) in [("keep", false), ("revoke", true)] {
         let login = format!("allow = [\"*\"]\non_leave = \"{on_leave}\"");
-        let world = World::start("rs256", &login, "").await?;
+        let world = World::start(store, "rs256", &login, "").await?;
         let (mut bob, _) = world.log_in("bob").await?;
         let (mut dan, _) = world.log_in("dan").await?;
         let token = world.connect(&mut bob).await?;
@@ -63,9 +65,8 @@ async fn a_logout_at_the_provider_ends_sessions_and_where_it_shall_streams() -> 
     Ok(())
 }
 
-#[tokio::test]
-async fn a_logout_token_is_nothing_that_anybody_can_make() -> Result<()> {
-    let world = World::start("rs256", "allow = [\"*\"]", "").await?;
+async fn a_logout_token_is_nothing_that_anybody_can_make(store: StoreKind) -> Result<()> {
+    let world = World::start(store, "rs256", "allow = [\"*\"]", "").await?;
     let at = world.gateway().url("/login/corp/backchannel");
     for form in ["", "logout_token=x", "logout_token=a.b.c", "other=x"] {
         let request = http::client().post(&at).body(form);
@@ -78,10 +79,9 @@ async fn a_logout_token_is_nothing_that_anybody_can_make() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn whom_no_rule_lets_in_any_more_is_out_at_the_next_attempt() -> Result<()> {
+async fn whom_no_rule_lets_in_any_more_is_out_at_the_next_attempt(store: StoreKind) -> Result<()> {
     let login = "allow = [\"group:engineering\"]\non_leave = \"revoke\"";
-    let world = World::start("rs256", login, "").await?;
+    let world = World::start(store, "rs256", login, "").await?;
     let (mut bob, _) = world.log_in("bob").await?;
     let token = world.connect(&mut bob).await?;
     assert_eq!(status(world.gateway(), access(&token)).await?, 200);
@@ -109,10 +109,11 @@ async fn whom_no_rule_lets_in_any_more_is_out_at_the_next_attempt() -> Result<()
     Ok(())
 }
 
-#[tokio::test]
-async fn a_rule_that_is_taken_out_of_the_configuration_counts_no_more() -> Result<()> {
+async fn a_rule_that_is_taken_out_of_the_configuration_counts_no_more(
+    store: StoreKind,
+) -> Result<()> {
     let tables = "[tokens]\nrefresh = true\n";
-    let mut world = World::start("rs256", "allow = [\"*@example.com\"]", tables).await?;
+    let mut world = World::start(store, "rs256", "allow = [\"*@example.com\"]", tables).await?;
     let (mut bob, _) = world.log_in("bob").await?;
     let client = tests::oauth::OAuthClient::register(&world.gateway().issuer(), "App").await?;
     let tokens = super::connect(&client, &mut bob).await?;
@@ -137,4 +138,11 @@ async fn a_rule_that_is_taken_out_of_the_configuration_counts_no_more() -> Resul
         page.words()
     );
     Ok(())
+}
+
+on_both_stores! {
+    a_logout_at_the_provider_ends_sessions_and_where_it_shall_streams
+    a_logout_token_is_nothing_that_anybody_can_make
+    whom_no_rule_lets_in_any_more_is_out_at_the_next_attempt
+    a_rule_that_is_taken_out_of_the_configuration_counts_no_more
 }
