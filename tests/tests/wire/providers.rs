@@ -1,11 +1,13 @@
 //! Logging in with an identity provider: `oidc-provider` as a company's, `oauth2-mock-server` as one
 //! that lies, a stand-in for GitHub's API.
 
+mod away;
 mod forged;
 mod github;
 mod glewlwyd;
 mod groups;
 mod leaving;
+mod linking;
 
 use std::time::Duration;
 
@@ -373,38 +375,6 @@ async fn an_answer_counts_once_in_the_browser_that_asked_and_from_the_provider_a
     Ok(())
 }
 
-async fn what_a_person_denied_at_the_provider_is_said_and_can_be_begun_again(
-    store: StoreKind,
-) -> Result<()> {
-    let world = World::start(store, "rs256", DOMAIN, "").await?;
-    let client = OAuthClient::register(&world.gateway().issuer(), "App").await?;
-    let mut bob = Person::default();
-    let page = bob.here.visit(&client.authorization().url()).await?;
-    let started = bob.press(&page, BUTTON).await?;
-    let there = started.location().context("a redirect")?;
-    let state = there.query_pairs().find(|(name, _)| name == "state");
-    let (_, state) = state.context("a state")?;
-    let mut denied = url(&world.gateway().url("/login/corp/callback"));
-    denied
-        .query_pairs_mut()
-        .append_pair("state", &state)
-        .append_pair("error", "access_denied")
-        .append_pair("error_description", "<b>no</b>")
-        .append_pair("iss", &world.provider.issuer());
-    let page = bob.here.open(&denied).await?;
-    let words = page.words();
-    assert_eq!(page.reply.status, 403);
-    assert!(
-        words.contains("the provider said: access_denied"),
-        "{words}"
-    );
-    // Its words are there, and are words.
-    assert!(words.contains("<b>no</b>"), "{words}");
-    assert!(!page.reply.text.contains("<b>no"), "{}", page.reply.text);
-    assert!(words.contains("Open the page again"), "{words}");
-    Ok(())
-}
-
 async fn a_button_leads_to_the_provider_only_from_a_page_of_this_browser(
     store: StoreKind,
 ) -> Result<()> {
@@ -461,159 +431,6 @@ async fn a_button_leads_to_the_provider_only_from_a_page_of_this_browser(
     Ok(())
 }
 
-async fn a_provider_that_is_away_stops_its_own_logins_and_nothing_else(
-    store: StoreKind,
-) -> Result<()> {
-    let provider = IdentityProvider::new("oidc.mjs")?;
-    let mut world = World::before(store, provider, "rs256", DOMAIN, "").await?;
-    let away = async |world: &World| -> Result<()> {
-        let mut person = Person::default();
-        let page = person
-            .here
-            .visit(&url(&world.gateway().url("/account")))
-            .await?;
-        let refused = person.press(&page, BUTTON).await?;
-        let words = refused.words();
-        assert_eq!(refused.reply.status, 502, "{words}");
-        assert!(words.contains("Reason provider_unreachable"), "{words}");
-        // The password goes on, at the same page.
-        let owner = &world.fixture.owner;
-        let page = person
-            .here
-            .log_in(&page, &owner.name, &owner.password)
-            .await?;
-        assert_eq!(page.url.path(), "/account");
-        Ok(())
-    };
-    away(&world).await?;
-    world.start_provider().await?;
-    let (mut bob, page) = world.log_in("bob").await?;
-    assert_eq!(page.url.path(), "/account", "{}", page.words());
-    let token = world.connect(&mut bob).await?;
-    // It dies while somebody is there: what is known of it is still good, and its answer is not had.
-    let mut carol = Person::default();
-    let page = carol
-        .here
-        .visit(&url(&world.gateway().url("/account")))
-        .await?;
-    let started = carol.press(&page, BUTTON).await?;
-    let back = carol.log_in_there(&started, "bob").await?;
-    world.provider.kill().await?;
-    let page = carol.here.visit(&back).await?;
-    assert_eq!(page.reply.status, 502, "{}", page.words());
-    assert!(page.words().contains("provider_unreachable"));
-    assert_eq!(status(world.gateway(), access(&token)).await?, 200);
-    // With other keys it comes back, and nobody waits for the old ones to be forgotten.
-    world.start_provider().await?;
-    let (_, page) = world.log_in("bob").await?;
-    assert_eq!(page.url.path(), "/account", "{}", page.words());
-    Ok(())
-}
-
-async fn a_user_info_that_is_not_had_stops_no_login_that_needs_none(
-    store: StoreKind,
-) -> Result<()> {
-    let in_id_token = |mut provider: IdentityProvider| {
-        provider.environment("CLAIMS_IN_ID_TOKEN", "yes");
-        provider
-    };
-    let login = "allow = [\"*@example.com\", \"group:dan\"]";
-    let world = World::with(store, "rs256", login, "", in_id_token).await?;
-    let claims = json!({ "email": "eve@example.com", "email_verified": true });
-    world.provider.person("eve", claims).await?;
-    let (mut dan, page) = world.log_in("dan").await?;
-    assert_eq!(page.url.path(), "/account", "{}", page.words());
-    for status in [403, 503] {
-        world.provider.user_info(status).await?;
-        let (_, page) = world.log_in("eve").await?;
-        assert_eq!(page.url.path(), "/account", "{status}: {}", page.words());
-    }
-    // Whose groups it is that let them in has not left, either.
-    let claims = json!({ "email": "dan@other.org", "email_verified": true });
-    world.provider.person("dan", claims).await?;
-    let (_, page) = world.log_in("dan").await?;
-    let words = page.words();
-    assert!(words.contains("Reason provider_unreachable"), "{words}");
-    let account = url(&world.gateway().url("/account"));
-    let page = dan.here.visit(&account).await?;
-    assert!(
-        page.words().contains("Logged in as dan"),
-        "{}",
-        page.words()
-    );
-    world.provider.user_info(200).await?;
-    let (_, page) = world.log_in("dan").await?;
-    let words = page.words();
-    assert!(words.contains("Reason person_not_allowed"), "{words}");
-    let page = dan.here.visit(&account).await?;
-    assert!(page.form_with_button(BUTTON).is_ok(), "{}", page.words());
-    Ok(())
-}
-
-async fn a_local_person_is_linked_only_after_logging_in_both_ways(store: StoreKind) -> Result<()> {
-    let world = World::start(store, "rs256", "allow = [\"*\"]", "").await?;
-    let owner = world.fixture.owner.clone();
-    // Whoever has the name there is somebody else.
-    let claims = json!({ "email": "alice", "email_verified": true });
-    world.provider.person("alice", claims).await?;
-    let (_, page) = world.log_in("alice").await?;
-    assert!(
-        page.words().contains("Logged in as alice@corp"),
-        "{}",
-        page.words()
-    );
-
-    let mut alice = Person::default();
-    let page = alice
-        .here
-        .visit(&url(&world.gateway().url("/account")))
-        .await?;
-    let page = alice
-        .here
-        .log_in(&page, &owner.name, &owner.password)
-        .await?;
-    let words = "Log in with Example Inc. from now on";
-    // Somebody else's account is not hers.
-    let taken = alice.log_in(&page, words, "alice").await?;
-    assert!(
-        taken.words().contains("Reason identity_taken"),
-        "{}",
-        taken.words()
-    );
-    alice.there = Browser::default();
-    let linked = alice.log_in(&page, words, "bob").await?;
-    assert!(
-        linked
-            .words()
-            .contains("Also with Example Inc. as bob@example.com"),
-        "{}",
-        linked.words()
-    );
-    assert!(linked.form_with_button(words).is_err());
-    let ls = operator::done(world.gateway(), &["users", "ls"], "").await?;
-    let expected = "password, corp (bob@example.com)";
-    assert!(ls.out.contains(expected), "{}", ls.out);
-    let (_, page) = world.log_in("bob").await?;
-    assert!(
-        page.words().contains("Logged in as alice "),
-        "{}",
-        page.words()
-    );
-
-    // A link that was begun is for whoever is logged in then.
-    let mut other = Person::default();
-    let page = other
-        .here
-        .visit(&url(&world.gateway().url("/account")))
-        .await?;
-    let page = other
-        .here
-        .log_in(&page, &owner.name, &owner.password)
-        .await?;
-    assert!(page.form_with_button(words).is_err(), "linked already");
-    Ok(())
-}
-
 async fn without_passwords_only_the_owner_has_one_to_the_rescue(store: StoreKind) -> Result<()> {
     let world = World::start(store, "rs256", DOMAIN, "# top: password_login = false\n").await?;
     let gateway = world.gateway();
@@ -642,70 +459,10 @@ async fn without_passwords_only_the_owner_has_one_to_the_rescue(store: StoreKind
     Ok(())
 }
 
-async fn an_account_is_taken_off_by_its_person_or_the_operator_and_never_the_last_way_in(
-    store: StoreKind,
-) -> Result<()> {
-    let world = World::start(store, "rs256", "allow = [\"*\"]", "").await?;
-    let gateway = world.gateway();
-    let (_, page) = world.log_in("dan").await?;
-    assert!(page.form_with_button("Remove").is_err(), "{}", page.words());
-    let words = ["users", "unlink", "dan@other.org", "corp"];
-    let kept = operator::command(gateway, &words, "").await?;
-    assert_eq!(kept.code, 1, "{kept:?}");
-    assert!(kept.errors.contains("could not log in"), "{kept:?}");
-
-    let account = url(&gateway.url("/account"));
-    let mut alice = Person::default();
-    let page = alice.here.visit(&account).await?;
-    let owner = &world.fixture.owner;
-    let page = alice
-        .here
-        .log_in(&page, &owner.name, &owner.password)
-        .await?;
-    let link = "Log in with Example Inc. from now on";
-    let linked = alice.log_in(&page, link, "bob").await?;
-    let (mut second, page) = world.log_in("bob").await?;
-    assert!(
-        page.words().contains("Logged in as alice "),
-        "{}",
-        page.words()
-    );
-    let form = linked.form_with_button("Remove")?;
-    let removed = alice.here.submit(&form).await?;
-    let words = removed.words();
-    assert!(
-        words.contains("at “Example Inc.” does not log you in any more"),
-        "{words}"
-    );
-    let again = alice.here.submit(&form).await?;
-    let words = again.words();
-    assert!(words.contains("had been removed before"), "{words}");
-    // Whoever came through it is out, and it is free for somebody else.
-    let page = second.here.visit(&account).await?;
-    assert!(page.form_with_button(BUTTON).is_ok(), "{}", page.words());
-    let (_, page) = world.log_in("bob").await?;
-    let words = page.words();
-    assert!(words.contains("Logged in as bob@example.com"), "{words}");
-
-    alice.there = Browser::default();
-    let page = alice.here.visit(&account).await?;
-    alice.log_in(&page, link, "carol").await?;
-    operator::done(gateway, &["users", "unlink", &owner.name, "corp"], "").await?;
-    let page = alice.here.visit(&account).await?;
-    assert!(page.form_with_button(link).is_ok(), "{}", page.words());
-    world.audit("removed an account at corp").await?;
-    Ok(())
-}
-
 on_both_stores! {
     a_first_login_makes_the_person_and_a_second_one_is_the_same
     only_those_come_in_whom_a_rule_lets_in_and_the_page_says_who_and_why
     an_answer_counts_once_in_the_browser_that_asked_and_from_the_provider_asked
-    what_a_person_denied_at_the_provider_is_said_and_can_be_begun_again
     a_button_leads_to_the_provider_only_from_a_page_of_this_browser
-    a_provider_that_is_away_stops_its_own_logins_and_nothing_else
-    a_user_info_that_is_not_had_stops_no_login_that_needs_none
-    a_local_person_is_linked_only_after_logging_in_both_ways
     without_passwords_only_the_owner_has_one_to_the_rescue
-    an_account_is_taken_off_by_its_person_or_the_operator_and_never_the_last_way_in
 }

@@ -1,0 +1,134 @@
+//! Accounts that are linked to a person, and removed.
+
+use anyhow::Result;
+use serde_json::json;
+use tests::browser::Browser;
+use tests::fixture::StoreKind;
+use tests::identity_provider::Person;
+use tests::operator;
+
+use super::{BUTTON, World, on_both_stores, url};
+
+async fn a_local_person_is_linked_only_after_logging_in_both_ways(store: StoreKind) -> Result<()> {
+    let world = World::start(store, "rs256", "allow = [\"*\"]", "").await?;
+    let owner = world.fixture.owner.clone();
+    // Whoever has the name there is somebody else.
+    let claims = json!({ "email": "alice", "email_verified": true });
+    world.provider.person("alice", claims).await?;
+    let (_, page) = world.log_in("alice").await?;
+    assert!(
+        page.words().contains("Logged in as alice@corp"),
+        "{}",
+        page.words()
+    );
+
+    let mut alice = Person::default();
+    let page = alice
+        .here
+        .visit(&url(&world.gateway().url("/account")))
+        .await?;
+    let page = alice
+        .here
+        .log_in(&page, &owner.name, &owner.password)
+        .await?;
+    let words = "Log in with Example Inc. from now on";
+    // Somebody else's account is not hers.
+    let taken = alice.log_in(&page, words, "alice").await?;
+    assert!(
+        taken.words().contains("Reason identity_taken"),
+        "{}",
+        taken.words()
+    );
+    alice.there = Browser::default();
+    let linked = alice.log_in(&page, words, "bob").await?;
+    assert!(
+        linked
+            .words()
+            .contains("Also with Example Inc. as bob@example.com"),
+        "{}",
+        linked.words()
+    );
+    assert!(linked.form_with_button(words).is_err());
+    let ls = operator::done(world.gateway(), &["users", "ls"], "").await?;
+    let expected = "password, corp (bob@example.com)";
+    assert!(ls.out.contains(expected), "{}", ls.out);
+    let (_, page) = world.log_in("bob").await?;
+    assert!(
+        page.words().contains("Logged in as alice "),
+        "{}",
+        page.words()
+    );
+
+    // A link that was begun is for whoever is logged in then.
+    let mut other = Person::default();
+    let page = other
+        .here
+        .visit(&url(&world.gateway().url("/account")))
+        .await?;
+    let page = other
+        .here
+        .log_in(&page, &owner.name, &owner.password)
+        .await?;
+    assert!(page.form_with_button(words).is_err(), "linked already");
+    Ok(())
+}
+
+async fn an_account_is_taken_off_by_its_person_or_the_operator_and_never_the_last_way_in(
+    store: StoreKind,
+) -> Result<()> {
+    let world = World::start(store, "rs256", "allow = [\"*\"]", "").await?;
+    let gateway = world.gateway();
+    let (_, page) = world.log_in("dan").await?;
+    assert!(page.form_with_button("Remove").is_err(), "{}", page.words());
+    let words = ["users", "unlink", "dan@other.org", "corp"];
+    let kept = operator::command(gateway, &words, "").await?;
+    assert_eq!(kept.code, 1, "{kept:?}");
+    assert!(kept.errors.contains("could not log in"), "{kept:?}");
+
+    let account = url(&gateway.url("/account"));
+    let mut alice = Person::default();
+    let page = alice.here.visit(&account).await?;
+    let owner = &world.fixture.owner;
+    let page = alice
+        .here
+        .log_in(&page, &owner.name, &owner.password)
+        .await?;
+    let link = "Log in with Example Inc. from now on";
+    let linked = alice.log_in(&page, link, "bob").await?;
+    let (mut second, page) = world.log_in("bob").await?;
+    assert!(
+        page.words().contains("Logged in as alice "),
+        "{}",
+        page.words()
+    );
+    let form = linked.form_with_button("Remove")?;
+    let removed = alice.here.submit(&form).await?;
+    let words = removed.words();
+    assert!(
+        words.contains("at “Example Inc.” does not log you in any more"),
+        "{words}"
+    );
+    let again = alice.here.submit(&form).await?;
+    let words = again.words();
+    assert!(words.contains("had been removed before"), "{words}");
+    // Whoever came through it is out, and it is free for somebody else.
+    let page = second.here.visit(&account).await?;
+    assert!(page.form_with_button(BUTTON).is_ok(), "{}", page.words());
+    let (_, page) = world.log_in("bob").await?;
+    let words = page.words();
+    assert!(words.contains("Logged in as bob@example.com"), "{words}");
+
+    alice.there = Browser::default();
+    let page = alice.here.visit(&account).await?;
+    alice.log_in(&page, link, "carol").await?;
+    operator::done(gateway, &["users", "unlink", &owner.name, "corp"], "").await?;
+    let page = alice.here.visit(&account).await?;
+    assert!(page.form_with_button(link).is_ok(), "{}", page.words());
+    world.audit("removed an account at corp").await?;
+    Ok(())
+}
+
+on_both_stores! {
+    a_local_person_is_linked_only_after_logging_in_both_ways
+    an_account_is_taken_off_by_its_person_or_the_operator_and_never_the_last_way_in
+}
