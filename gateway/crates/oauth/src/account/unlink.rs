@@ -71,6 +71,6 @@ fn entry(request: &Request, user: &User, (issuer, subject): (&str, &str)) -> Rec
     Record {
         user: Some(user.id.as_str().to_owned()),
         detail: Some(format!("removed an account at {provider}")),
-        ..Record::of(Event::Logout)
+        ..Record::new(Event::Logout)
     }
 }

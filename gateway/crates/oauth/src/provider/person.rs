@@ -236,12 +236,15 @@ fn person_name(provider_user: &ProviderUser) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::provider::examples::{
         HOUR, NOW, identity as account, person, provider, provider_user,
     };
     use crate::provider::{GitHub, Protocol};
     use gateway_core::login_rules::MailAddress;
+    use gateway_store::{Key, Memory};
     use rand::rngs::OsRng;
 
     fn address(verified: bool) -> MailAddress {
@@ -249,6 +252,21 @@ mod tests {
             text: "alice@example.com".into(),
             verified,
             of_domain: true,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_whose_record_cannot_be_read_is_nobodys_to_take() {
+        let (corp, bob) = (provider("*"), provider_user(None, "bob"));
+        let later = br#"{"id":["x"],"format":2,"written_by":"gateway 9.0.0"}"#;
+        for bytes in [&b"{"[..], later] {
+            let records = Records::new(Arc::new(Memory::new()));
+            let key = Key::user("bob@corp");
+            records.store().put(&key, bytes, None).await.unwrap();
+            let user = known_or_new(&records, &corp, &bob, NOW, &mut OsRng).await;
+            assert_eq!(user.unwrap().name, "bob@corp+corp");
+            let kept = records.store().get(&key, NOW).await.unwrap();
+            assert_eq!(kept.as_deref(), Some(bytes));
         }
     }
 
