@@ -14,6 +14,7 @@ mod setup;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tool_picker;
 mod waiting;
 
 pub use self::account::{
@@ -21,11 +22,12 @@ pub use self::account::{
     GrantedResource, LinkForm, LinkedAccount, Logins, NewDefinition, RevokeForm, UnlinkForm,
 };
 pub use self::assets::asset;
-pub use self::consent::{Capabilities, Changed, Consent, ConsentProblem, Preset, ScopeLine, Tool};
+pub use self::consent::{Changed, Consent, ScopeLine};
 pub use self::home::{Home, MountUrls};
 pub use self::login::{Goal, Login, LoginProblem, Ownerless, ProviderButton};
 pub use self::page::{Frame, Page, respond};
 pub use self::refusal::Refusal;
 pub use self::setup::{SetupForm, SetupProblem};
 pub use self::text::{ago, clean, in_words};
+pub use self::tool_picker::{Capabilities, ConsentProblem, Preset, Tool};
 pub use self::waiting::Waiting;

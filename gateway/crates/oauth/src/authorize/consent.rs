@@ -10,9 +10,10 @@ pub(crate) mod tools;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
-use self::answer::{Answer, Decision, Ticking, bound, refuse};
+use self::answer::{Answer, Decision, bound, refuse};
 use self::tools::{
-    ask_backend, covered_tools, described, in_words, known, offered, shown_tools, spell,
+    Ticking, ask_backend, covered_tools, described, in_words, known, offered, shown_tools, spell,
+    unfit_tools,
 };
 use crate::audited::audited;
 use crate::authorize::next_step::{Consented, NextStep};
@@ -189,15 +190,6 @@ impl Again<'_> {
     }
 }
 
-/// What the backend lists and no call gets, with the reason.
-fn unfit_tools(listing: &ToolListing) -> Vec<String> {
-    let doubled = listing.doubled.iter().map(|name| {
-        format!("{name}: two tools have this name, and a call could run either; no call of it is let through")
-    });
-    let unfit = listing.unfit.iter().map(ToString::to_string);
-    doubled.chain(unfit).collect()
-}
-
 /// `POST /consent`: what comes after the person's answer.
 pub(super) async fn submit(
     server: &AuthorizationServer,
@@ -362,33 +354,15 @@ async fn find(
 ) -> Response {
     let (session, asked) = (&answer.session, requested_access(server, asked));
     let listing = ask_backend(server, request, asked.mount, session).await;
-    let mut ticked = answer.ticked.clone();
     let covered = listing
         .as_deref()
         .map(|listing| covered_tools(listing, asked.scopes, asked.scope));
     let shown = covered.as_deref().map(shown_tools).unwrap_or_default();
-    let found = shown
-        .into_iter()
-        .filter(|tool| described(tool).has(&answer.find));
-    for tool in found {
-        match ticking {
-            Ticking::Stays => {}
-            Ticking::On => {
-                ticked.insert(tool.name.clone());
-            }
-            Ticking::Off => {
-                ticked.remove(&tool.name);
-            }
-        }
-    }
-    let chosen = || Choice::Chosen(ticked.clone());
-    let choice = match ticking {
-        Ticking::Stays => choice,
-        Ticking::On | Ticking::Off => Some(chosen()),
-    };
+    let ticked = answer.ticked.clone();
+    let preset = tools::ticked(&shown, &answer.find, ticking, Preset { choice, ticked });
     let again = Again {
         problem: None,
-        preset: Preset { choice, ticked },
+        preset,
         find: Some(&answer.find),
     };
     show(
@@ -402,7 +376,7 @@ async fn find(
     .await
 }
 
-fn problem_shown(problem: NotGranted) -> ConsentProblem {
+pub(crate) fn problem_shown(problem: NotGranted) -> ConsentProblem {
     match problem {
         NotGranted::Changed(names) => ConsentProblem::Changed(names),
         NotGranted::Nothing => ConsentProblem::Nothing,

@@ -5,9 +5,9 @@ mod notice;
 use askama::Template;
 use http::StatusCode;
 
-use super::consent::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME, Tool};
 use super::page::{Forms, Frame, Page};
 use super::text::{ago, clean, exact, in_words};
+use super::tool_picker::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME, Tool};
 use gateway_core::clock::Timestamp;
 
 pub use self::notice::AccountNotice;

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use http::StatusCode;
 
+use super::tools::{Ticking, choice, words_to_find};
 use crate::browser::{self, Cookie, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError, Unsealed};
@@ -17,9 +18,6 @@ use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
 use gateway_store::{FormPage, Key, Pressed, StoreError};
-
-/// The longest text that tools are looked for by, in characters.
-const LONGEST_FIND: usize = 100;
 
 /// An answer that came from our page, from the person it was shown to.
 pub(super) struct Answer {
@@ -42,14 +40,6 @@ pub(super) enum Decision {
     Deny,
     /// Not decided yet: tools are looked for.
     Find(Ticking, Option<Choice>),
-}
-
-/// What becomes of the boxes of the tools that are found.
-#[derive(Clone, Copy)]
-pub(super) enum Ticking {
-    Stays,
-    On,
-    Off,
 }
 
 impl Answer {
@@ -82,15 +72,8 @@ impl Answer {
             SealError::Expired => refuse(Reason::PageExpired),
         })?;
         let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
-        let choice = match form.field("tools") {
-            "read" => Some(Choice::ReadOnly),
-            "today" => Some(Choice::Today),
-            "all" => Some(Choice::Everything),
-            "chosen" => Some(Choice::Chosen(ticked.clone())),
-            // A browser that does not insist on a choice sends none.
-            "" => None,
-            _ => return Err(refuse(Reason::RequestMalformed)),
-        };
+        let choice =
+            choice(form.field("tools"), &ticked).ok_or_else(|| refuse(Reason::RequestMalformed))?;
         let decision = match form.field("decision") {
             "deny" => Decision::Deny,
             // No tool is chosen then.
@@ -114,12 +97,7 @@ impl Answer {
             shown,
             ticked,
             said,
-            find: form
-                .field("find")
-                .trim()
-                .chars()
-                .take(LONGEST_FIND)
-                .collect(),
+            find: words_to_find(form),
             unsealed,
         })
     }

@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::pages::{self, ScopeLine};
+use crate::browser::PostedForm;
+use crate::pages::{self, Preset, ScopeLine};
 use crate::server::AuthorizationServer;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::grants::Tools;
-use gateway_core::grants::consented_tools::{self, Offered};
+use gateway_core::grants::consented_tools::{self, Choice, Offered};
 use gateway_core::policy::{Coverage, Operation, Scopes};
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::{OFFLINE_ACCESS, Scope};
@@ -22,8 +23,11 @@ use mcp_protocol::tool_definition::Labels;
 const MOST_NAMES: usize = 96 * 1024;
 const LONGEST_NAME: usize = 128;
 
+/// The longest text that tools are looked for by, in characters.
+const LONGEST_FIND: usize = 100;
+
 /// What the backend offers at this moment.
-pub(super) async fn ask_backend(
+pub(crate) async fn ask_backend(
     server: &AuthorizationServer,
     request: &Request,
     mount: &Mount,
@@ -53,7 +57,7 @@ pub(super) fn known(
 
 /// The tools that a page shows, each name once, in the order of the backend. One whose name is no
 /// name (control characters, or longer than MCP allows) can't be granted by itself.
-pub(super) fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
+pub(crate) fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
     let mut names = BTreeSet::new();
     let mut room = MOST_NAMES;
     let fits = |tool: &&Tool| {
@@ -70,7 +74,7 @@ pub(super) fn shown_tools<'a>(covered: &[&'a Tool]) -> Vec<&'a Tool> {
 }
 
 /// The tools that a scope covers: no other is offered to the person.
-pub(super) fn covered_tools<'a>(
+pub(crate) fn covered_tools<'a>(
     listing: &'a ToolListing,
     scopes: &Scopes,
     scope: &Scope,
@@ -102,7 +106,7 @@ pub(crate) fn in_words<'a>(scopes: &'a Scopes, scope: &'a Scope) -> Vec<ScopeLin
     scope.iter().filter_map(line).chain(stays).collect()
 }
 
-pub(super) fn offered(tool: &Tool) -> Offered {
+pub(crate) fn offered(tool: &Tool) -> Offered {
     Offered {
         name: tool.name.clone(),
         pin: tool.pin,
@@ -111,7 +115,7 @@ pub(super) fn offered(tool: &Tool) -> Offered {
 }
 
 /// What was shown, as it travels with the form.
-pub(super) fn spell(tools: Option<&[&Tool]>) -> String {
+pub(crate) fn spell(tools: Option<&[&Tool]>) -> String {
     let tools: Option<Vec<Offered>> =
         tools.map(|tools| tools.iter().map(|tool| offered(tool)).collect());
     consented_tools::spell(tools.as_deref())
@@ -126,4 +130,62 @@ pub(crate) fn described(tool: &Tool) -> pages::Tool {
         read_only: tool.annotations.read_only_hint,
         destructive: tool.annotations.destructive_hint,
     }
+}
+
+/// What the backend lists and no call gets, with the reason.
+pub(crate) fn unfit_tools(listing: &ToolListing) -> Vec<String> {
+    let doubled = listing.doubled.iter().map(|name| {
+        format!("{name}: two tools have this name, and a call could run either; no call of it is let through")
+    });
+    let unfit = listing.unfit.iter().map(ToString::to_string);
+    doubled.chain(unfit).collect()
+}
+
+/// What becomes of the boxes of the tools that are found.
+#[derive(Clone, Copy)]
+pub(crate) enum Ticking {
+    Stays,
+    On,
+    Off,
+}
+
+/// What is chosen and ticked after the boxes of what is looked for were dealt with so. Nothing is
+/// decided by it.
+pub(crate) fn ticked(shown: &[&Tool], words: &str, ticking: Ticking, preset: Preset) -> Preset {
+    let Preset { choice, mut ticked } = preset;
+    for tool in shown.iter().filter(|tool| described(tool).has(words)) {
+        match ticking {
+            Ticking::Stays => {}
+            Ticking::On => {
+                ticked.insert(tool.name.clone());
+            }
+            Ticking::Off => {
+                ticked.remove(&tool.name);
+            }
+        }
+    }
+    let choice = match ticking {
+        Ticking::Stays => choice,
+        Ticking::On | Ticking::Off => Some(Choice::Chosen(ticked.clone())),
+    };
+    Preset { choice, ticked }
+}
+
+/// The way to choose that a form says; nothing where a browser that does not insist on a choice sends
+/// none. `None` for what no form of ours says.
+pub(crate) fn choice(said: &str, ticked: &BTreeSet<String>) -> Option<Option<Choice>> {
+    Some(match said {
+        "read" => Some(Choice::ReadOnly),
+        "today" => Some(Choice::Today),
+        "all" => Some(Choice::Everything),
+        "chosen" => Some(Choice::Chosen(ticked.clone())),
+        "" => None,
+        _ => return None,
+    })
+}
+
+/// What a person looks for among the tools.
+pub(crate) fn words_to_find(form: &PostedForm) -> String {
+    let words = form.field("find").trim().chars();
+    words.take(LONGEST_FIND).collect()
 }

@@ -2,8 +2,8 @@
 
 use http::StatusCode;
 
-use super::super::consent::LONGEST_NAME;
 use super::super::text::clean;
+use super::super::tool_picker::LONGEST_NAME;
 use gateway_core::reason::Reason;
 
 /// What came of a button of this page.
