@@ -10,6 +10,7 @@ mod grants;
 mod guard;
 mod lookup;
 mod outcome;
+mod personal_tokens;
 mod request;
 mod streams;
 mod tokens;

@@ -216,6 +216,7 @@ fn settings(config: &Config) -> Settings {
         access_ttl: config.access_ttl,
         scopes: config.scopes.clone(),
         refresh: config.refresh,
+        personal: config.personal,
         introspection: introspection(config),
         apps_challenge: config.discovery.apps_challenge.clone(),
         security_contact: config.discovery.security_contact.clone(),
@@ -232,7 +233,8 @@ fn longest_rest(config: &Config) -> Duration {
     let idle = config
         .refresh
         .map_or(Duration::ZERO, |refresh| refresh.idle);
-    config.access_ttl.max(idle)
+    let personal = config.personal.unwrap_or_default();
+    config.access_ttl.max(idle).max(personal)
 }
 
 /// What is fetched from addresses that anonymous clients name.

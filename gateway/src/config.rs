@@ -119,6 +119,8 @@ pub struct Config {
     pub access_ttl: Duration,
     /// The lifetimes of refresh tokens, where `tokens.refresh` is on.
     pub refresh: Option<Lifetimes>,
+    /// How long personal tokens may last, where `tokens.personal` is on.
+    pub personal: Option<Duration>,
     /// `[owner]`
     pub owner: Option<Owner>,
     /// `[[login]]`
@@ -159,6 +161,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let tokens = TokenKeys::read(reader, "tokens");
     let access_ttl = tokens.access_ttl(reader);
     let refresh = tokens.lifetimes(access_ttl, reader);
+    let personal = tokens.personal(reader);
     let audit = AuditKeys::read(reader, "audit").settings(store.as_ref(), reader);
     let state = state_folder(store.as_ref());
     let backends = backends::backends(reader, &state);
@@ -196,6 +199,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         store: store?,
         access_ttl,
         refresh,
+        personal,
         owner,
         providers,
         audit,

@@ -117,6 +117,8 @@ operations! {
     ListStreams: "streams ls", "/v1/streams", Reads, StreamsQuery => StreamPage, "streams";
     /// Ends event streams of the asked process. Nothing is revoked.
     CloseStreams: "streams close", "/v1/streams/close", Takes, StreamsToClose => ClosedCount, "closed";
+    /// Makes a personal token.
+    CreateToken: "token create", "/v1/tokens/create", Gives, TokenToCreate => CreatedToken, "token";
     /// Revokes one access token with all that was narrowed from it.
     RevokeToken: "token revoke", "/v1/tokens/revoke", Takes, TokenToRevoke => RevokedToken, "revoked";
 }
@@ -196,6 +198,45 @@ pub enum TokenToRevoke {
     Id(String),
 }
 
+/// What a personal token is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenToCreate {
+    /// In whose name: a login name.
+    pub user: String,
+    /// What it is for.
+    pub name: String,
+    /// The backend; `None`: the only one.
+    pub backend: Option<String>,
+    /// With which tools.
+    pub tools: ToolsToGrant,
+    /// How long it counts.
+    pub seconds: u64,
+}
+
+/// Which tools a personal token allows, each as it is at that moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ToolsToGrant {
+    /// Those that say that they change nothing.
+    ReadOnly,
+    /// All of today.
+    Today,
+    /// Everything, also what comes later.
+    Everything,
+    /// These.
+    Named(Vec<String>),
+}
+
+/// A personal token that was made. Never printed twice.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreatedToken {
+    /// The token itself.
+    pub token: String,
+    /// What it stands for.
+    pub grant: GrantView,
+}
+
 /// A page of grants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GrantPage {
@@ -225,6 +266,9 @@ pub struct GrantView {
     pub client: String,
     /// The name of the client, where it is known and has one.
     pub client_name: Option<String>,
+    /// What the person calls the personal token, if it is the grant of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_name: Option<String>,
     /// Where it counts.
     pub resource: String,
     /// Its scopes, parted by blanks.
@@ -399,6 +443,9 @@ pub struct ClosedCount {
 pub struct RevokedToken {
     /// The revocation id of its last block.
     pub revoked: String,
+    /// The grant that ended with it, if it was a personal token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
 }
 
 /// What is answered instead, with a status that is not 200.

@@ -10,7 +10,7 @@ use pingora::protocols::http::ServerSession;
 use super::failure::Failure;
 use super::outcome::Done;
 use super::request::{Origin, Request};
-use super::{clients, grants, guard, streams, tokens, users};
+use super::{clients, grants, guard, personal_tokens, streams, tokens, users};
 use crate::operator_api::{Effect, Operation};
 use gateway_core::audit::{Event, Record};
 use gateway_core::protocol::web::{self, Response};
@@ -93,6 +93,8 @@ async fn run(
         Operation::UnlinkUser => users::unlink(server, request).await,
         Operation::ListStreams => streams::list(server, open, request).await,
         Operation::CloseStreams => streams::close(server, open, request).await,
+        // Boxed: a backend is asked on the way, and the futures of all operations are one.
+        Operation::CreateToken => Box::pin(personal_tokens::create(server, request)).await,
         Operation::RevokeToken => tokens::revoke(server, request).await,
     }
 }

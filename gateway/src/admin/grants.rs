@@ -179,13 +179,18 @@ async fn last_used(
     Ok(written.max(server.last_use.seen(&grant.id)))
 }
 
-fn view(grant: &Grant, client_name: Option<String>, last_used: Option<Timestamp>) -> GrantView {
+pub(super) fn view(
+    grant: &Grant,
+    client_name: Option<String>,
+    last_used: Option<Timestamp>,
+) -> GrantView {
     GrantView {
         id: grant.id.as_str().to_owned(),
         user: grant.user.as_str().to_owned(),
         user_name: grant.user_name.clone(),
         client: grant.client.as_str().to_owned(),
         client_name,
+        token_name: grant.personal.as_ref().map(|kept| kept.name.clone()),
         resource: grant.resource.as_str().to_owned(),
         scope: grant.scope.to_string(),
         tools: match &grant.tools {

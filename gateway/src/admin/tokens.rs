@@ -7,9 +7,10 @@ use super::outcome::{Done, Subject};
 use super::request::Request;
 use crate::operator_api::{RevokeToken, RevokedToken, TokenToRevoke};
 use gateway_core::access_token;
+use gateway_core::grants::personal::PersonalToken;
 use gateway_core::protocol::bearer::BearerToken;
 use gateway_oauth::AuthorizationServer;
-use gateway_oauth::revoke::remembered_until;
+use gateway_oauth::revoke::{end_held, remembered_until};
 use gateway_oauth::revoke_all::REMEMBERED;
 use gateway_store::Revoked;
 
@@ -30,6 +31,9 @@ pub(super) async fn revoke(
             }
             let until = request.now + REMEMBERED;
             (id.to_lowercase(), Some(until), Subject::default())
+        }
+        TokenToRevoke::Token(text) if PersonalToken::is_meant(&text) => {
+            return revoke_personal(server, request, &text).await;
         }
         TokenToRevoke::Token(text) => {
             let token = BearerToken::parse_token(&text)
@@ -56,6 +60,33 @@ pub(super) async fn revoke(
         let revoking = server.records.revoke(&what, until, request.now).await;
         revoking.map_err(|error| Failure::from(error).about(&subject))?;
     }
-    let answer = RevokedToken { revoked: id };
+    let answer = RevokedToken {
+        revoked: id,
+        grant: None,
+    };
+    Ok(Done::new::<RevokeToken>(&answer, subject))
+}
+
+/// A personal token is all that its grant gives, so the grant ends with it.
+async fn revoke_personal(
+    server: &AuthorizationServer,
+    request: &Request,
+    text: &str,
+) -> Result<Done, Failure> {
+    let none = || Failure::malformed("this is no personal token of this gateway, or it has ended");
+    let token = PersonalToken::parse(text).ok_or_else(none)?;
+    let record = end_held(server, &token, request.now)
+        .await?
+        .ok_or_else(none)?;
+    let subject = Subject {
+        user: record.user,
+        client: record.client,
+        grant: record.grant.clone(),
+        ..Subject::default()
+    };
+    let answer = RevokedToken {
+        revoked: token.id(),
+        grant: record.grant,
+    };
     Ok(Done::new::<RevokeToken>(&answer, subject))
 }

@@ -150,7 +150,10 @@ fn named(name: &str) -> Subject {
 /// Whom a request to give somebody something means, for the audit log; it may be malformed yet.
 pub(super) fn meant(request: &Request) -> Subject {
     let name = request.json::<serde_json::Map<String, Value>>();
-    let name = name.ok().and_then(|mut members| members.remove("name"));
+    let name = name.ok().and_then(|mut members| {
+        let user = members.remove("user");
+        user.or_else(|| members.remove("name"))
+    });
     named(name.as_ref().and_then(Value::as_str).unwrap_or_default())
 }
 

@@ -3,6 +3,7 @@
 mod approve;
 mod inspect;
 mod narrow;
+mod personal;
 mod revoke;
 
 use std::io::Read as _;
@@ -18,6 +19,14 @@ use gateway_core::protocol::bearer::BearerToken;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
+    /// Make a personal token for a program without a browser, at the running gateway; print it once
+    Create(Box<personal::Create>),
+    /// List personal tokens
+    Ls(personal::Ls),
+    /// Revoke personal tokens
+    Rm(personal::Rm),
+    /// Look for personal tokens in files, and say whose they are
+    Find(personal::Find),
     /// Print what a token says, what was appended to it, and whether it verifies here
     Inspect(inspect::Inspect),
     /// Make a token that allows less, for a sub-agent or another machine. Needs nothing but the
@@ -34,6 +43,10 @@ pub(super) enum Command {
 pub(super) fn run(command: &Command) -> ExitCode {
     let outcome = match command {
         Command::Inspect(inspect) => inspect.print(),
+        Command::Create(create) => return create.run(),
+        Command::Ls(ls) => return ls.run(),
+        Command::Rm(rm) => return rm.run(),
+        Command::Find(find) => return find.run(),
         Command::Revoke(revoke) => return revoke.run(),
         Command::Narrow(narrow) => narrow.run().map(|token| println!("{token}")),
         Command::Approve(approve) => approve.run().map(|token| println!("{token}")),

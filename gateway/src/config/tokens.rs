@@ -21,6 +21,10 @@ settings! {
         /// How long a used refresh token gives the same successor again, for parallel requests and lost
         /// answers. A later use revokes the grant.
         refresh_grace: Duration = "60s", units::duration;
+        /// Personal tokens: people make tokens at `/account/tokens` for programs that have no browser.
+        personal: bool = "true", values::flag;
+        /// How long a personal token may last, up to 365d.
+        personal_max: Duration = "90d", units::duration;
     }
 }
 
@@ -34,6 +38,15 @@ impl TokenKeys {
             reader.wrong("tokens.access_ttl", "must be at least 60s");
         }
         ttl
+    }
+
+    /// How long a personal token may last, if there are any.
+    pub(super) fn personal(&self, reader: &mut Reader<'_>) -> Option<Duration> {
+        let day = Duration::from_secs(24 * 3600);
+        if self.personal_max < day || self.personal_max > 365 * day {
+            reader.wrong("tokens.personal_max", "must be between 1d and 365d");
+        }
+        self.personal.then_some(self.personal_max)
     }
 
     /// Those of refresh tokens, if there are any.

@@ -36,6 +36,7 @@ mod odd_bodies;
 mod odd_lists;
 mod operator;
 mod origins;
+mod personal;
 mod policy;
 mod policy_forms;
 mod policy_translated;

@@ -12,6 +12,7 @@ mod backend_token;
 mod envelope;
 mod facts;
 mod keys;
+mod stand_in;
 mod third_party_block;
 mod token_error;
 mod tools;
@@ -30,6 +31,7 @@ pub use self::attenuation::{Attenuation, Check, Constant, FailedCheck, Match, To
 pub use self::backend_token::{BackendToken, mint_backend_token};
 pub use self::envelope::{APPENDED_BLOCKS, APPENDED_BYTES};
 pub use self::keys::Keys;
+pub use self::stand_in::stand_in;
 pub use self::third_party_block::{Approval, Approver, approver_key};
 pub use self::token_error::TokenError;
 pub use self::verified_token::{Claims, LEEWAY, VerifiedToken};
@@ -101,6 +103,7 @@ pub fn verify(bearer: &BearerToken, keys: &Keys) -> Result<VerifiedToken, TokenE
         claims,
         attenuation,
         approvals,
+        is_stand_in: false,
     })
 }
 

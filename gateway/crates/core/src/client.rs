@@ -29,6 +29,9 @@ pub const REMEMBERED: Duration = Duration::from_secs(90 * 24 * 3600);
 pub struct ClientId(String);
 
 impl ClientId {
+    /// Stands for whoever holds a personal token, where an app has its own. Nobody can register it.
+    pub const PERSONAL_TOKEN: &str = "personal_token";
+
     /// An identifier from a request, a token or the store.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())

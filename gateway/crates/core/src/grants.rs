@@ -4,6 +4,7 @@
 pub mod amendment;
 pub mod authorization_code;
 pub mod consented_tools;
+pub mod personal;
 mod pin;
 pub mod refresh_token;
 mod tools;
@@ -18,6 +19,7 @@ pub use self::tools::{DigestedTools, NotAllowed, SetDigest, ToolState, Tools};
 
 use crate::client::{ClientId, Fingerprint};
 use crate::clock::Timestamp;
+use crate::grants::personal::Personal;
 use crate::grants::refresh_token::RefreshTokens;
 use crate::protocol::resource::Resource;
 use crate::protocol::scope::Scope;
@@ -115,4 +117,7 @@ pub struct Grant {
     /// What is kept of its refresh tokens, if it has any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refresh: Option<RefreshTokens>,
+    /// What is kept of its personal token, if it is the grant of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub personal: Option<Personal>,
 }

@@ -116,6 +116,11 @@ reasons! {
     TokenKeyUnknown = "token_key_unknown", "The access token names a signing key that is not here.", "Keep the keys folder across restarts and share it between replicas.";
     TokenExpired = "token_expired", "The access token is past its lifetime.", "The app refreshes it by itself where tokens.refresh is on; else reconnect in the app. tokens.access_ttl sets the lifetime. If a new token is refused so, the clock of this machine or of a replica is wrong.";
     TokenWrongAudience = "token_wrong_audience", "The access token is for another resource.", "Connect to this URL separately: each backend has its own token.";
+    PersonalTokenMalformed = "personal_token_malformed", "The personal token was not copied whole, or is none.", "Copy it again: cupgw_ and 56 letters and digits, with nothing before or after.";
+    PersonalTokenUnknown = "personal_token_unknown", "This gateway did not give this personal token, or it ended long ago.", "Make another at /account/tokens; keep the keys folder and the store's data across restarts.";
+    PersonalTokensOff = "personal_tokens_off", "Personal tokens are switched off here.", "Connect as an app does; the operator decides with tokens.personal.";
+    PersonalTokensTooMany = "personal_tokens_too_many", "This person has as many personal tokens as one person may have, which are 100.", "Revoke some of them at /account/tokens, or with `gateway token rm`.";
+    TokenInUrl = "token_in_url", "A personal token stood in the URL of a request, where others can read it, so it is revoked.", "Make another and send it in the Authorization header: URLs stand in logs and histories.";
     TokenNarrowingRefused = "token_narrowing_refused", "A block that was appended to the token is none of those that are taken.", "Narrow tokens with gateway token narrow, or with checks of the documented form; gateway token inspect shows the block.";
     TokenOlderThanStore = "token_older_than_store", "The access token is older than the store, which was emptied since.", "Reconnect in the app; keep the store's data across restarts. If new tokens are refused so, a clock is wrong: compare that of the gateway's machine now with when the store was first used.";
     GrantRevoked = "grant_revoked", "The grant behind this token was revoked.", "Reconnect in the app to grant access again.";

@@ -6,7 +6,9 @@
 
 mod approve;
 mod cards;
+mod new_token;
 mod revoke;
+mod tokens;
 mod unlink;
 
 use http::StatusCode;
@@ -14,6 +16,9 @@ use rand::rngs::OsRng;
 
 pub(super) use self::approve::submit as approve;
 pub(super) use self::revoke::submit as revoke;
+pub(super) use self::tokens::{
+    new as new_token, page as tokens, submit_new as make_token, submit_revoke as revoke_token,
+};
 pub(super) use self::unlink::submit as unlink;
 
 use crate::audited::audited;
@@ -74,6 +79,7 @@ async fn show(
         is_cut,
         log_out_seal: &session::log_out_seal(server, &browser, session, now),
         logins: logins(sealer, user.as_ref()),
+        has_tokens: server.settings.personal.is_some(),
     }
     .page();
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());

@@ -102,6 +102,11 @@ async fn dispatch(
         Endpoint::AccountRevoke if submitted => account::revoke(server, request).await,
         Endpoint::AccountApprove if submitted => account::approve(server, request).await,
         Endpoint::AccountUnlink if submitted => account::unlink(server, request).await,
+        Endpoint::AccountTokens => account::tokens(server, request).await,
+        Endpoint::AccountTokensNew if submitted => account::make_token(server, request).await,
+        Endpoint::AccountTokensNew => account::new_token(server, request).await,
+        Endpoint::AccountTokensRevoke if submitted => account::revoke_token(server, request).await,
+        Endpoint::AccountTokensRevoke => web::see_other(Endpoint::AccountTokens.path()),
         // Reloaded from the address bar after a button was pressed.
         Endpoint::AccountRevoke | Endpoint::AccountApprove | Endpoint::AccountUnlink => {
             web::see_other(Endpoint::Account.path())

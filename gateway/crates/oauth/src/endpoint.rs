@@ -44,6 +44,12 @@ pub enum Endpoint {
     AccountApprove,
     /// Takes an account at an identity provider off a person.
     AccountUnlink,
+    /// A person's own tokens.
+    AccountTokens,
+    /// Makes one.
+    AccountTokensNew,
+    /// Takes one back.
+    AccountTokensRevoke,
     /// OAuth 2.1 §3.2
     Token,
     /// RFC 7591
@@ -81,7 +87,7 @@ pub enum Endpoint {
 
 /// The table. Its order is that of [`Endpoint`], and the first row whose path fits has the request.
 #[rustfmt::skip]
-const TABLE: [Row; 32] = {
+const TABLE: [Row; 35] = {
     use AuditLog::{BestEffort, Recorded, Required};
     use Caller::{App, Person, Server};
     use Endpoint::*;
@@ -103,6 +109,9 @@ const TABLE: [Row; 32] = {
         row(AccountRevoke,   Exact("/account/revoke"),  BOTH,   Person, BestEffort, FORM),
         row(AccountApprove,  Exact("/account/approve"), BOTH,   Person, Required,   TOOL),
         row(AccountUnlink,   Exact("/account/unlink"),  BOTH,   Person, BestEffort, FORM),
+        row(AccountTokens,   Exact("/account/tokens"),  READ,   Person, Recorded,   NO_BODY),
+        row(AccountTokensNew, Exact("/account/tokens/new"), BOTH, Person, Required, CONSENT),
+        row(AccountTokensRevoke, Exact("/account/tokens/revoke"), BOTH, Person, BestEffort, FORM),
         row(Token,           Exact("/token"),           SUBMIT, App,    Required,   FORM),
         row(Register,        Exact("/register"),        SUBMIT, App,    Required,   FORM),
         row(Revoke,          Exact("/revoke"),          SUBMIT, App,    BestEffort, FORM),

@@ -23,6 +23,8 @@ pub(super) enum Purpose {
     Revoke,
     /// Approve a changed tool.
     Approve,
+    /// Make a personal token.
+    MakeToken,
     /// Log in with an account at an identity provider from now on.
     Link,
     /// Do so no more.
@@ -37,6 +39,7 @@ impl Purpose {
             Self::LogOut => "form log out",
             Self::Revoke => "form revoke",
             Self::Approve => "form approve",
+            Self::MakeToken => "form make token",
             Self::Link => "form link",
             Self::Unlink => "form unlink",
         }
@@ -46,7 +49,7 @@ impl Purpose {
     const fn lifetime(self) -> Duration {
         match self {
             Self::Consent | Self::Approve | Self::Link => Duration::from_secs(10 * 60),
-            Self::Login | Self::LogOut | Self::Revoke | Self::Unlink => {
+            Self::Login | Self::LogOut | Self::Revoke | Self::MakeToken | Self::Unlink => {
                 Duration::from_secs(60 * 60)
             }
         }

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::client_authentication::{basic, form, malformed};
 use crate::server::AuthorizationServer;
 use crate::{discovery, error_response};
-use gateway_core::access_token::{self, VerifiedToken};
+use gateway_core::access_token::VerifiedToken;
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::{AccessToken, Audience, TokenRejection};
 use gateway_core::protocol::bearer::BearerToken;
@@ -56,10 +56,13 @@ async fn introspect(
             "The parameter token is missing.",
         )
     })?;
-    let token = BearerToken::parse_token(presented)
-        .and_then(|bearer| access_token::verify(&bearer, &server.keys).ok());
+    let token = match BearerToken::parse_token(presented) {
+        Some(bearer) => Some(server.verified(&bearer, now).await),
+        None => None,
+    };
     let confirmed = match token {
-        Some(token) => Some(confirm(server, token, mount, now).await),
+        Some(Ok(token)) => Some(confirm(server, token, mount, now).await),
+        Some(Err(rejection)) => Some(Err(rejection)),
         None => None,
     };
     match confirmed {

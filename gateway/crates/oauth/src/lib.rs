@@ -45,6 +45,7 @@ pub mod login;
 mod login_limit;
 pub mod metadata;
 pub mod pages;
+pub mod personal;
 pub mod provider;
 pub mod register;
 pub mod revoke;

@@ -174,8 +174,11 @@ impl<'f> Fields<'f> {
         Self {
             goal: match browser::authorization_request(form.field("request")) {
                 Some(query) => Goal::Authorize(query),
-                None if form.field("goal") == "account" => Goal::Account,
-                None => Goal::Start,
+                None => match form.field("goal") {
+                    "account" => Goal::Account,
+                    "tokens" => Goal::Tokens,
+                    _ => Goal::Start,
+                },
             },
             seal: form.field("seal"),
             name: form.field("name").trim(),
@@ -189,6 +192,7 @@ pub(super) fn location(goal: Goal<'_>) -> String {
     match goal {
         Goal::Authorize(query) => format!("{}?{query}", Endpoint::Authorize.path()),
         Goal::Account => Endpoint::Account.path().to_owned(),
+        Goal::Tokens => Endpoint::AccountTokens.path().to_owned(),
         Goal::Start => Endpoint::Home.path().to_owned(),
     }
 }
@@ -198,6 +202,7 @@ const fn sealed(goal: Goal<'_>) -> &str {
     match goal {
         Goal::Authorize(query) => query,
         Goal::Account => "#account",
+        Goal::Tokens => "#tokens",
         Goal::Start => "",
     }
 }

@@ -14,6 +14,7 @@ mod setup;
 #[cfg(test)]
 mod tests;
 mod text;
+mod tokens;
 mod tool_picker;
 mod waiting;
 
@@ -29,5 +30,6 @@ pub use self::page::{Frame, Page, respond};
 pub use self::refusal::Refusal;
 pub use self::setup::{SetupForm, SetupProblem};
 pub use self::text::{ago, clean, in_words};
+pub use self::tokens::{MadeToken, NewTokenForm, NewTokenProblem, Tokens};
 pub use self::tool_picker::{Capabilities, ConsentProblem, Preset, Tool};
 pub use self::waiting::Waiting;

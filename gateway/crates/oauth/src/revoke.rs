@@ -19,6 +19,7 @@ use gateway_core::access_token::{self, LEEWAY, VerifiedToken};
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::Timestamp;
+use gateway_core::grants::personal::PersonalToken;
 use gateway_core::grants::refresh_token::{Presenter, RefreshToken};
 use gateway_core::grants::{Grant, GrantId, UserId};
 use gateway_core::protocol::bearer::BearerToken;
@@ -40,6 +41,10 @@ pub(super) async fn answer(
         Err(error) => return error_response::refused("revocation_refused", request, None, &error),
     };
     let claimed = form.one("client_id").ok().flatten();
+    let token = form.one("token").ok().flatten();
+    if let Some(token) = token.filter(|token| PersonalToken::is_meant(token)) {
+        return end_personal(server, request, token, now).await;
+    }
     match revoke(server, request, &form, now).await {
         Ok(outcome) => {
             outcome.log(request);
@@ -47,6 +52,45 @@ pub(super) async fn answer(
             outcome.audited(response)
         }
         Err(error) => error_response::refused("revocation_refused", request, claimed, &error),
+    }
+}
+
+/// Whoever holds a personal token may end it, without being an app: whoever finds one that leaked,
+/// too.
+async fn end_personal(
+    server: &AuthorizationServer,
+    request: &Request,
+    token: &str,
+    now: Timestamp,
+) -> Response {
+    let response = web::with_header(web::empty(StatusCode::OK), CACHE_CONTROL, "no-store");
+    let ended = match PersonalToken::parse(token) {
+        Some(token) => end_held(server, &token, now).await,
+        None => Ok(None),
+    };
+    match ended {
+        Ok(Some(record)) => audited(response, record),
+        Ok(None) => response,
+        Err(error) => {
+            error_response::refused("revocation_refused", request, None, &store_fault(error))
+        }
+    }
+}
+
+/// Takes back the grant of a personal token that somebody holds, if it is one of ours.
+pub async fn end_held(
+    server: &AuthorizationServer,
+    token: &PersonalToken,
+    now: Timestamp,
+) -> Result<Option<Record>, StoreError> {
+    if !token.is_ours(&server.tags) {
+        return Ok(None);
+    }
+    let grant = server.records.grant(&token.grant(), now).await?;
+    let is_it = |grant: &Grant| grant.personal.as_ref().is_some_and(|kept| token.is(kept));
+    match grant.filter(is_it) {
+        Some(grant) => take_back(server, &grant, now).await.map(Some),
+        None => Ok(None),
     }
 }
 

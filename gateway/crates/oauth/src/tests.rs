@@ -68,6 +68,7 @@ pub(crate) fn server() -> AuthorizationServer {
             clients: Vec::new(),
             document_hosts: Vec::new(),
             registrations_per_hour: 5,
+            personal: Some(Duration::from_secs(90 * 86_400)),
             password_login: true,
         },
         records: Records::new(Arc::new(Memory::new())),

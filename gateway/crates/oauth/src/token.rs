@@ -1,9 +1,10 @@
 //! `/token`: the phases that every grant type goes through (OAuth 2.1 §3.2): the form, the grant
 //! type, the client's authentication, then what the grant type itself decides, then the access
-//! token. What differs is in a file each: `authorization_code`, `refresh_token`.
+//! token. What differs is in a file each: `authorization_code`, `refresh_token`, `token_exchange`.
 
 mod authorization_code;
 mod refresh_token;
+mod token_exchange;
 
 use http::StatusCode;
 use http::header::HeaderName;
@@ -16,12 +17,14 @@ use crate::provider::{Standing, is_absence, renewed_standing};
 use crate::server::AuthorizationServer;
 use gateway_core::access_token::{self, Claims, Minted};
 use gateway_core::audit::{Event, Record};
+use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, UserId};
+use gateway_core::policy::Scopes;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::resource::{Resource, requested_mount};
-use gateway_core::protocol::scope::Scope;
+use gateway_core::protocol::scope::{NarrowError, Scope};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
@@ -45,15 +48,11 @@ pub(super) async fn answer(
         Ok(grant_type) => grant_type,
         Err(error) => return refused(claimed, &error),
     };
-    let client = match authenticate(server, request, &form, now).await {
-        Ok(client) => client,
-        Err(error) => return refused(claimed, &error),
-    };
-    let granted = match grant_type {
-        GrantType::AuthorizationCode => {
-            authorization_code::redeem(server, &client, &form, now).await
+    let granted = match granted(server, request, grant_type, &form, now).await {
+        Ok(granted) => granted,
+        Err((client, error)) => {
+            return refused(client.as_ref().map(ClientId::as_str).or(claimed), &error);
         }
-        GrantType::RefreshToken => refresh_token::refresh(server, &client, &form, now).await,
     };
     let epoch = server.records.view().and_then(|view| view.epoch());
     let pause = epoch.as_ref().and_then(|epoch| epoch.settles_in(now));
@@ -62,13 +61,42 @@ pub(super) async fn answer(
         tokio::time::sleep(pause).await;
     }
     let now = now + pause;
-    match granted.and_then(|granted| issue(server, granted, epoch.as_ref(), now)) {
+    let client = granted.grant.client.clone();
+    match issue(server, granted, epoch.as_ref(), now) {
         Ok(issued) => {
             issued.log(request, grant_type);
-            audited(issued.to_response(now), issued.record(grant_type))
+            audited(
+                issued.to_response(grant_type, now),
+                issued.record(grant_type),
+            )
         }
-        Err(error) => refused(Some(client.id.as_str()), &error),
+        Err(error) => refused(Some(client.as_str()), &error),
     }
+}
+
+/// What the request is given, after its client was authenticated where the grant type asks for one; or
+/// why nothing, with the client that was.
+async fn granted(
+    server: &AuthorizationServer,
+    request: &Request,
+    grant_type: GrantType,
+    form: &Form,
+    now: Timestamp,
+) -> Result<Granted, (Option<ClientId>, OAuthError)> {
+    if grant_type == GrantType::TokenExchange {
+        let exchanged = token_exchange::exchange(server, form, now).await;
+        return exchanged.map_err(|error| (None, error));
+    }
+    let client = authenticate(server, request, form, now)
+        .await
+        .map_err(|error| (None, error))?;
+    let granted = match grant_type {
+        GrantType::AuthorizationCode => {
+            authorization_code::redeem(server, &client, form, now).await
+        }
+        _ => refresh_token::refresh(server, &client, form, now).await,
+    };
+    granted.map_err(|error| (Some(client.id), error))
 }
 
 /// What is served at `/token`.
@@ -76,6 +104,7 @@ pub(super) async fn answer(
 enum GrantType {
     AuthorizationCode,
     RefreshToken,
+    TokenExchange,
 }
 
 impl GrantType {
@@ -83,6 +112,7 @@ impl GrantType {
         match required(form, "grant_type")? {
             "authorization_code" => Ok(Self::AuthorizationCode),
             "refresh_token" if server.settings.refresh.is_some() => Ok(Self::RefreshToken),
+            token_exchange::NAME if server.settings.personal.is_some() => Ok(Self::TokenExchange),
             _ => Err(OAuthError::new(
                 ErrorCode::UnsupportedGrantType,
                 Reason::GrantTypeUnsupported,
@@ -94,6 +124,7 @@ impl GrantType {
         match self {
             Self::AuthorizationCode => "an authorization code was redeemed",
             Self::RefreshToken => "a refresh token was exchanged",
+            Self::TokenExchange => "a personal token was exchanged",
         }
     }
 }
@@ -192,7 +223,7 @@ impl Issued {
         }
     }
 
-    fn to_response(&self, now: Timestamp) -> Response {
+    fn to_response(&self, grant_type: GrantType, now: Timestamp) -> Response {
         let mut body = json!({
             "access_token": self.minted.token,
             "token_type": "Bearer",
@@ -202,9 +233,25 @@ impl Issued {
         if let Some(token) = &self.granted.refresh_token {
             body["refresh_token"] = token.reveal().into();
         }
+        if grant_type == GrantType::TokenExchange {
+            body["issued_token_type"] = token_exchange::ACCESS_TOKEN.into();
+        }
         let response = web::json(StatusCode::OK, &body);
         web::with_header(response, HeaderName::from_static("pragma"), "no-cache")
     }
+}
+
+/// The scope of an access token that a request asks for less with. The grant's own is not changed by a
+/// narrower one: the next request may ask for all of it again (RFC 6749 §6).
+fn narrowed_scope(scopes: &Scopes, grant: &Grant, form: &Form) -> Result<Scope, OAuthError> {
+    let requested = form.one("scope").map_err(malformed)?;
+    scopes.narrowed(&grant.scope, requested).map_err(|error| {
+        let reason = match error {
+            NarrowError::Malformed(_) => Reason::RequestMalformed,
+            NarrowError::Wider => Reason::RefreshScopeWider,
+        };
+        OAuthError::described(ErrorCode::InvalidScope, reason, error.to_string())
+    })
 }
 
 fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, OAuthError> {
@@ -220,7 +267,7 @@ fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, OAuthErro
 /// What holds of somebody, or why they may not use the gateway any more. Asked at every redemption and
 /// refresh, after what is redeemed was read and before anything is given (`oauth::revoke_all` says why
 /// in this order).
-async fn standing_of(
+pub(crate) async fn standing_of(
     server: &AuthorizationServer,
     id: &UserId,
     name: &str,

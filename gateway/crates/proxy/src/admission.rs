@@ -29,10 +29,12 @@ use super::tasks::{TaskOwner, Tasks};
 use super::watchdog::RequestWatchdog;
 use super::{policy_input, tool_states};
 use gateway_core::clock::Clock;
+use gateway_core::grants::personal::PersonalToken;
 use gateway_core::policy::rules::{RequestedAction, Rules};
 use gateway_core::policy::{
-    self, AccessToken, DecisionInput, Permit, Question, Refused, SUBSCRIBE,
+    self, AccessToken, DecisionInput, Permit, Question, Refused, SUBSCRIBE, TokenRejection,
 };
+use gateway_core::reason::Reason;
 use gateway_upstream::Catalogue;
 use mcp_protocol::arguments::Paths;
 use mcp_protocol::calls::{self, Call};
@@ -67,6 +69,12 @@ pub(super) async fn confirm(
     route: BackendRoute<'_>,
     last: &mut LastToken,
 ) -> Result<ConfirmedRequest, Rejection> {
+    if let Some(query) = route.target.query
+        && PersonalToken::may_stand_in(query)
+    {
+        Box::pin(state.server.burn_tokens_in(query, state.clock.now())).await;
+        return Err(TokenRejection::Invalid(Reason::TokenInUrl).into());
+    }
     let confirmation = &state.confirmation;
     let token = confirmation
         .confirm(head.headers, route.mounted, state.clock.now(), last)

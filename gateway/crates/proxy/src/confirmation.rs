@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::mounted_backend::MountedBackend;
 use super::rejection::Rejection;
-use gateway_core::access_token::{self, Keys, VerifiedToken};
+use gateway_core::access_token::VerifiedToken;
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::{AccessToken, Audience, TokenRejection};
 use gateway_core::protocol::bearer::{BearerToken, Presented};
@@ -23,7 +23,6 @@ const TOKENS: usize = 16_384;
 
 /// What a bearer token is confirmed against.
 pub(super) struct TokenConfirmation {
-    keys: Arc<Keys>,
     /// By SHA-256 of the token's text.
     verified_tokens: Cache<[u8; 32], Arc<VerifiedToken>>,
     revocations: Arc<RevocationView>,
@@ -31,13 +30,8 @@ pub(super) struct TokenConfirmation {
 }
 
 impl TokenConfirmation {
-    pub(super) fn new(
-        keys: Arc<Keys>,
-        revocations: Arc<RevocationView>,
-        server: Arc<AuthorizationServer>,
-    ) -> Self {
+    pub(super) fn new(revocations: Arc<RevocationView>, server: Arc<AuthorizationServer>) -> Self {
         Self {
-            keys,
             verified_tokens: Cache::new(TOKENS),
             revocations,
             server,
@@ -52,10 +46,16 @@ impl TokenConfirmation {
         now: Timestamp,
         last: &mut LastToken,
     ) -> Result<AccessToken, Rejection> {
-        let token = match last.presented_again(headers) {
+        let token = match last.presented_again(headers, now) {
             Some(token) => token,
             None => {
-                let token = self.presented(headers)?;
+                let bearer = presented(headers)?;
+                let key: [u8; 32] = Sha256::digest(bearer.as_str()).into();
+                let token = match self.verified_tokens.get(&key) {
+                    Some(token) if !token.is_stale(now) => token,
+                    // Boxed: it happens once for each token, and then hardly ever.
+                    known => Box::pin(self.read(key, &bearer, known, now)).await?,
+                };
                 last.remember(headers, &token);
                 token
             }
@@ -71,43 +71,53 @@ impl TokenConfirmation {
         Ok(self.server.with_kept_tools(token, now).await?)
     }
 
-    /// The token that the headers present, if it is one of ours.
-    fn presented(&self, headers: &HeaderMap) -> Result<Arc<VerifiedToken>, Rejection> {
-        let lines = headers.get_all(AUTHORIZATION).iter();
-        match Presented::read(lines.map(HeaderValue::as_bytes)) {
-            Presented::Nothing => Err(Rejection::NoToken),
-            Presented::Malformed => Err(Rejection::MalformedToken),
-            Presented::Repeated => Err(Rejection::Ambiguous("two Authorization headers")),
-            Presented::Token(bearer) => self.verified(&bearer),
+    /// What a token says that is not remembered, or not any more: `known` is what it said last. Once for
+    /// a crowd. While the store does not answer, what was known goes on for the leeway of clocks.
+    async fn read(
+        &self,
+        key: [u8; 32],
+        bearer: &BearerToken,
+        known: Option<Arc<VerifiedToken>>,
+        now: Timestamp,
+    ) -> Result<Arc<VerifiedToken>, TokenRejection> {
+        let read = async { self.server.verified(bearer, now).await.map(Arc::new) };
+        let Some(known) = known else {
+            return self.verified_tokens.get_or_insert_async(&key, read).await;
+        };
+        match read.await {
+            Ok(token) => {
+                self.verified_tokens.insert(key, Arc::clone(&token));
+                Ok(token)
+            }
+            Err(TokenRejection::Unknown(_)) if !known.is_expired(now) => Ok(known),
+            Err(rejection) => Err(rejection),
         }
     }
+}
 
-    /// Signature and form, once for each token: afterwards the hash of its text is enough.
-    fn verified(&self, bearer: &BearerToken) -> Result<Arc<VerifiedToken>, Rejection> {
-        let key: [u8; 32] = Sha256::digest(bearer.as_str()).into();
-        if let Some(token) = self.verified_tokens.get(&key) {
-            return Ok(token);
-        }
-        let token = access_token::verify(bearer, &self.keys)
-            .map_err(|error| Rejection::Token(TokenRejection::Invalid(error.reason())))?;
-        let token = Arc::new(token);
-        self.verified_tokens.insert(key, Arc::clone(&token));
-        Ok(token)
+/// The token that the headers present.
+fn presented(headers: &HeaderMap) -> Result<BearerToken, Rejection> {
+    let lines = headers.get_all(AUTHORIZATION).iter();
+    match Presented::read(lines.map(HeaderValue::as_bytes)) {
+        Presented::Nothing => Err(Rejection::NoToken),
+        Presented::Malformed => Err(Rejection::MalformedToken),
+        Presented::Repeated => Err(Rejection::Ambiguous("two Authorization headers")),
+        Presented::Token(bearer) => Ok(bearer),
     }
 }
 
 /// The token that one connection presented last, known again by its line: its signature and form are good
-/// whenever they were. Whether it counts is asked each time.
+/// whenever they were, and what stands in for a personal token until it is stale. Whether it counts is asked each time.
 #[derive(Default)]
 pub(super) struct LastToken(Option<(Box<[u8]>, Arc<VerifiedToken>)>);
 
 impl LastToken {
-    fn presented_again(&self, headers: &HeaderMap) -> Option<Arc<VerifiedToken>> {
+    fn presented_again(&self, headers: &HeaderMap, now: Timestamp) -> Option<Arc<VerifiedToken>> {
         let (line, token) = self.0.as_ref()?;
         // In a time that tells nothing of where they differ: behind a proxy several clients share one
         // connection.
-        let is_same = line.ct_eq(single_line(headers)?);
-        bool::from(is_same).then(|| Arc::clone(token))
+        let is_same = bool::from(line.ct_eq(single_line(headers)?));
+        (is_same && !token.is_stale(now)).then(|| Arc::clone(token))
     }
 
     /// Only what was verified is remembered, and one at a time.

@@ -96,11 +96,7 @@ impl ProxyState {
             routes: Routes::new(mounted_backends.collect()),
             catalogue: Arc::clone(&server.catalogue),
             sessions: Sessions::new(&tags, &settings.issuer),
-            confirmation: TokenConfirmation::new(
-                Arc::clone(&keys),
-                Arc::clone(&revocations),
-                Arc::clone(&server),
-            ),
+            confirmation: TokenConfirmation::new(Arc::clone(&revocations), Arc::clone(&server)),
             backend_tokens: BackendTokens::new(keys),
             streams: Streams::default(),
             lane_requests: LaneRequests::default(),

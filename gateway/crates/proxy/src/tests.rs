@@ -277,6 +277,7 @@ fn authorization_server(
             clients: Vec::new(),
             document_hosts: Vec::new(),
             registrations_per_hour: 100,
+            personal: Some(Duration::from_secs(90 * 86_400)),
             password_login: true,
         },
         records: Records::new(Arc::clone(store)),

@@ -39,6 +39,19 @@ impl Failed {
         }
     }
 
+    /// There is no such thing.
+    pub(in crate::cli) fn unknown(sentence: impl Into<String>) -> Self {
+        Self {
+            code: 1,
+            sentence: sentence.into(),
+        }
+    }
+
+    /// Whether there is no such thing.
+    pub(in crate::cli) const fn is_unknown(&self) -> bool {
+        self.code == 1
+    }
+
     /// What the gateway answered instead of doing it.
     pub(super) fn answered(status: StatusCode, refusal: &Refusal) -> Self {
         let message = cell(&refusal.message, 300);

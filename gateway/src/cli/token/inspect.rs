@@ -10,6 +10,7 @@ use super::{parsed, standard_input};
 use crate::keys;
 use gateway_core::access_token::{self, Approver, Judged, Tools, VerifiedToken};
 use gateway_core::clock::Clock;
+use gateway_core::grants::personal::PersonalToken;
 use gateway_core::protocol::bearer::BearerToken;
 
 #[derive(Debug, Args)]
@@ -30,11 +31,33 @@ fn approver(text: &str) -> Result<PublicKey, String> {
 }
 
 impl Inspect {
+    /// It says nothing itself: what it stands for is with its grant.
+    fn print_personal(&self, text: &str) -> Result<(), String> {
+        let token = PersonalToken::parse(text)
+            .ok_or("this is no personal token, or it was not copied whole")?;
+        println!("// a personal token; `gateway grants show` says what it may do");
+        println!("grant({:?});", token.grant().as_str());
+        println!("// revocation id {}", token.id());
+        let Some(folder) = &self.keys_dir else {
+            println!("// give --keys-dir to learn whether this gateway made it");
+            return Ok(());
+        };
+        let keys = keys::open(folder, &mut OsRng).map_err(|error| error.to_string())?;
+        match token.is_ours(&keys.tags) {
+            true => println!("// made by this gateway"),
+            false => return Err("another gateway made it".to_owned()),
+        }
+        Ok(())
+    }
+
     pub(super) fn print(&self) -> Result<(), String> {
         let bearer = match &self.token {
             Some(text) => parsed(text)?,
             None => parsed(&standard_input()?)?,
         };
+        if PersonalToken::is_meant(bearer.as_str()) {
+            return self.print_personal(bearer.as_str());
+        }
         let biscuit = UnverifiedBiscuit::from_base64(bearer.as_str())
             .map_err(|error| format!("this is no Biscuit: {error}"))?;
         let approvers = self.approvers();

@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{End, Source};
 use gateway_core::access_token::{self, Check, Constant, Match};
+use gateway_core::grants::personal::PersonalToken;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Narrow {
@@ -51,6 +52,13 @@ impl Narrow {
             }
         }
         let token = self.source.read()?;
+        if PersonalToken::is_meant(token.as_str()) {
+            return Err(
+                "a personal token holds no conditions: exchange it at /token for an access token \
+                 first, and narrow that (RFC 8693; the manual's page on tokens has the request)"
+                    .to_owned(),
+            );
+        }
         access_token::attenuate(&token, &checks, self.seal).map_err(|error| error.to_string())
     }
 

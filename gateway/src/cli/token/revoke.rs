@@ -32,6 +32,10 @@ impl Revoke {
                 TokenToRevoke::Token(token.as_str().to_owned())
             }
         })?;
+        if let Some(grant) = &done.answer.grant {
+            let sentence = format!("revoked the personal token of the grant {grant}");
+            return Ok(Printed::sentence(done.body, sentence));
+        }
         let short: String = done.answer.revoked.chars().take(16).collect();
         let sentence = format!(
             "revoked the token {short}… and every token narrowed from it; its grant goes on"

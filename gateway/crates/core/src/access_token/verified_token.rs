@@ -47,6 +47,7 @@ pub struct VerifiedToken {
     pub(super) claims: Claims,
     pub(super) attenuation: Attenuation,
     pub(super) approvals: Vec<Approval>,
+    pub(super) is_stand_in: bool,
 }
 
 impl VerifiedToken {
@@ -90,6 +91,12 @@ impl VerifiedToken {
             Some(ends) => ends.min(minted),
             None => minted,
         }
+    }
+
+    /// Whether it stands in for a personal token and is to be made anew of the grant, which may be good
+    /// for longer.
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        self.is_stand_in && now >= self.claims.expires
     }
 
     /// Whether its lifetime is over; see [`VerifiedToken::ends`].

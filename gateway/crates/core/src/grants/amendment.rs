@@ -185,6 +185,7 @@ mod tests {
             redeemed: None,
             expires: NOW + Duration::from_secs(60),
             refresh: None,
+            personal: None,
         }
     }
 

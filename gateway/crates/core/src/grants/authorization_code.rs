@@ -198,6 +198,7 @@ impl ProvenCode<'_> {
             redeemed: Some(now),
             expires: now + access_ttl,
             refresh: None,
+            personal: None,
         })
     }
 }
@@ -355,6 +356,7 @@ mod tests {
             redeemed,
             expires: code.issued + TTL,
             refresh: None,
+            personal: None,
         };
         let known = grant(Some(at(1_010_000)));
         let judged = |grant: Option<&Grant>, millis| code.presented_again(grant, at(millis));

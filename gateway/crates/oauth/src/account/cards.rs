@@ -29,7 +29,7 @@ use super::Sealer;
 const MOST_SHOWN: usize = 200;
 
 /// What backends offer to a person, by the backend's name; `None` for one that could not be asked.
-type Offers = BTreeMap<String, Option<Arc<ToolListing>>>;
+pub(super) type Offers = BTreeMap<String, Option<Arc<ToolListing>>>;
 
 /// A person's apps, those that were used last first, and whether there are more.
 pub(super) async fn load(sealer: Sealer<'_>) -> Result<(Vec<App>, bool), StoreError> {
@@ -111,7 +111,7 @@ fn by_client(grants: Vec<Used>) -> Vec<(ClientId, Vec<Used>)> {
 }
 
 /// The later of what this replica saw and what is written down.
-async fn last_use(
+pub(super) async fn last_use(
     server: &AuthorizationServer,
     grant: &Grant,
     now: Timestamp,
@@ -157,7 +157,10 @@ fn app(
 ) -> App {
     let all: Vec<&str> = grants.iter().map(|(grant, _)| grant.id.as_str()).collect();
     App {
-        name: client.and_then(|client| client.name.clone()),
+        name: match id.as_str() {
+            ClientId::PERSONAL_TOKEN => Some("Personal tokens".to_owned()),
+            _ => client.and_then(|client| client.name.clone()),
+        },
         known: origin(id, client),
         connections: grants
             .iter()
@@ -173,6 +176,7 @@ fn origin(id: &ClientId, client: Option<&Client>) -> ClientOrigin {
         Some(address.host().to_owned())
     };
     match client {
+        None if id.as_str() == ClientId::PERSONAL_TOKEN => ClientOrigin::Person,
         Some(client) => match client.registration {
             Registration::SelfRegistered => ClientOrigin::SelfRegistered(client.registered),
             Registration::PreRegistered => ClientOrigin::Operator,
@@ -192,7 +196,7 @@ fn revoke_form(sealer: Sealer<'_>, grants: String) -> RevokeForm {
     }
 }
 
-fn connection(
+pub(super) fn connection(
     sealer: Sealer<'_>,
     grant: &Grant,
     last_used: Option<Timestamp>,
@@ -207,6 +211,7 @@ fn connection(
         names.map(str::to_owned).collect()
     };
     Connection {
+        name: grant.personal.as_ref().map(|kept| kept.name.clone()),
         place: match mount {
             Some(mount) => GrantedResource::Backend(mount.name.clone()),
             None => GrantedResource::Gone(grant.resource.as_str().to_owned()),
@@ -297,6 +302,7 @@ mod tests {
             redeemed: None,
             expires: NOW + Duration::from_secs(60),
             refresh: None,
+            personal: None,
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> R
     records.into_iter().fold(response, audited)
 }
 
-async fn take_back(
+pub(super) async fn take_back(
     server: &AuthorizationServer,
     pressed: &Pressed,
     records: &mut Vec<Record>,
@@ -56,12 +56,14 @@ async fn take_back(
         return Ok(AccountNotice::PageExpired);
     };
     let (mut client, mut is_revoked) = (None, false);
+    let mut own = Vec::new();
     for id in pressed.fields[0].split(' ').map(GrantId::new) {
         let user = &pressed.session.user;
         let record = match server.records.grant(&id, now).await {
             Ok(Some(grant)) if grant.user == *user => {
                 let record = revoke::take_back(server, &grant, now).await?;
                 client = Some(grant.client);
+                own.extend(grant.personal.map(|kept| kept.name));
                 record
             }
             Ok(_) => continue,
@@ -86,6 +88,11 @@ async fn take_back(
         end_codes(server, &pressed.session.user, &id, made, now).await?;
         let client = cards::client(server, &id, now).await?;
         name = client.and_then(|client| client.name);
+    }
+    match own.as_slice() {
+        [] => {}
+        [one] => name = Some(one.clone()),
+        several => name = Some(format!("{} tokens", several.len())),
     }
     // Revoked it is, whether or not this can be noted.
     let said = name.as_deref().unwrap_or_default();

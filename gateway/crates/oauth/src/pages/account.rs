@@ -34,6 +34,8 @@ pub struct Account<'a> {
     pub log_out_seal: &'a str,
     /// How the person logs in.
     pub logins: Logins<'a>,
+    /// Whether people make tokens of their own here.
+    pub has_tokens: bool,
 }
 
 /// How a person logs in, where there are identity providers.
@@ -102,6 +104,8 @@ pub enum ClientOrigin {
     Document(String),
     /// The operator named it in the configuration.
     Operator,
+    /// It is the person, or whoever holds their tokens.
+    Person,
     /// There is no record of it any more. Its identifier.
     Gone(String),
 }
@@ -118,6 +122,8 @@ pub struct RevokeForm {
 /// What an app was allowed at one time.
 #[derive(Clone, Debug)]
 pub struct Connection {
+    /// What the person calls it, if it is of a personal token.
+    pub name: Option<String>,
     /// Where.
     pub place: GrantedResource,
     /// The scope.
@@ -196,11 +202,7 @@ impl Account<'_> {
         let template = AccountTemplate {
             frame: self.frame,
             user_name: self.user_name,
-            notice: self.notice.as_ref().map(|notice| NoticeLine {
-                is_done: notice.is_done(),
-                is_problem: notice.status() != StatusCode::OK,
-                words: notice.words(),
-            }),
+            notice: self.notice.as_ref().map(NoticeLine::new),
             apps: self
                 .apps
                 .iter()
@@ -209,6 +211,7 @@ impl Account<'_> {
             is_cut: self.is_cut,
             log_out_seal: self.log_out_seal,
             logins: &self.logins,
+            has_tokens: self.has_tokens,
         };
         // A provider's button leads away.
         let forms = match self.logins.links.is_empty() {
@@ -229,17 +232,28 @@ struct AccountTemplate<'a> {
     is_cut: bool,
     log_out_seal: &'a str,
     logins: &'a Logins<'a>,
+    has_tokens: bool,
 }
 
-struct NoticeLine {
-    is_done: bool,
-    is_problem: bool,
-    words: String,
+pub(super) struct NoticeLine {
+    pub(super) is_done: bool,
+    pub(super) is_problem: bool,
+    pub(super) words: String,
+}
+
+impl NoticeLine {
+    pub(super) fn new(notice: &AccountNotice) -> Self {
+        Self {
+            is_done: notice.is_done(),
+            is_problem: notice.status() != StatusCode::OK,
+            words: notice.words(),
+        }
+    }
 }
 
 /// Tells parts of the document apart.
 #[derive(Default)]
-struct Numbers(usize);
+pub(super) struct Numbers(usize);
 
 impl Numbers {
     fn next(&mut self) -> usize {
@@ -260,26 +274,30 @@ enum OriginLine<'a> {
     SelfRegistered(String),
     Document(&'a str),
     Operator,
+    Person,
     Gone(String),
 }
 
-struct ConnectionLine<'a> {
-    number: usize,
-    place: &'a GrantedResource,
-    scope: &'a str,
-    scope_words: &'a [String],
-    allowed: AllowedLine,
-    since: When,
-    last_used: Option<When>,
-    ends: When,
-    is_renewed: bool,
-    changed: Vec<ChangedLine<'a>>,
-    is_unknown: bool,
-    revoke: &'a RevokeForm,
+pub(super) struct ConnectionLine<'a> {
+    pub(super) number: usize,
+    pub(super) name: Option<String>,
+    pub(super) place: &'a GrantedResource,
+    pub(super) scope: &'a str,
+    pub(super) scope_words: &'a [String],
+    pub(super) allowed: AllowedLine,
+    pub(super) since: When,
+    pub(super) last_used: Option<When>,
+    pub(super) ends: When,
+    pub(super) is_renewed: bool,
+    pub(super) changed: Vec<ChangedLine<'a>>,
+    pub(super) is_unknown: bool,
+    pub(super) revoke: &'a RevokeForm,
 }
 
 /// What is allowed in words, and the names of the tools where it is not everything.
-struct AllowedLine {
+#[derive(Template)]
+#[template(path = "allowed.html")]
+pub(super) struct AllowedLine {
     words: String,
     tools: Vec<String>,
 }
@@ -326,12 +344,12 @@ impl AllowedLine {
 }
 
 /// A moment for people and for programs.
-struct When {
-    words: String,
-    exactly: Timestamp,
+pub(super) struct When {
+    pub(super) words: String,
+    pub(super) exactly: Timestamp,
 }
 
-struct ChangedLine<'a> {
+pub(super) struct ChangedLine<'a> {
     number: usize,
     name: String,
     now: Option<DefinitionLine<'a>>,
@@ -361,6 +379,7 @@ impl<'a> AppCard<'a> {
                 ClientOrigin::SelfRegistered(at) => OriginLine::SelfRegistered(ago(now.since(*at))),
                 ClientOrigin::Document(host) => OriginLine::Document(host),
                 ClientOrigin::Operator => OriginLine::Operator,
+                ClientOrigin::Person => OriginLine::Person,
                 ClientOrigin::Gone(id) => OriginLine::Gone(clean(id, LONGEST_DESCRIPTION)),
             },
             connections: app
@@ -374,9 +393,13 @@ impl<'a> AppCard<'a> {
 }
 
 impl<'a> ConnectionLine<'a> {
-    fn new(connection: &'a Connection, now: Timestamp, numbers: &mut Numbers) -> Self {
+    pub(super) fn new(connection: &'a Connection, now: Timestamp, numbers: &mut Numbers) -> Self {
         Self {
             number: numbers.next(),
+            name: connection
+                .name
+                .as_deref()
+                .map(|name| clean(name, LONGEST_NAME)),
             place: &connection.place,
             scope: &connection.scope,
             scope_words: &connection.scope_words,

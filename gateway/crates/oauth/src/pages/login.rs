@@ -14,6 +14,8 @@ pub enum Goal<'a> {
     Start,
     /// To the person's apps.
     Account,
+    /// To the person's own tokens.
+    Tokens,
     /// To `/authorize` with this raw query.
     Authorize(&'a str),
 }
@@ -23,7 +25,7 @@ impl<'a> Goal<'a> {
     pub const fn authorization_request(self) -> Option<&'a str> {
         match self {
             Self::Authorize(query) => Some(query),
-            Self::Start | Self::Account => None,
+            Self::Start | Self::Account | Self::Tokens => None,
         }
     }
 }
@@ -86,7 +88,11 @@ impl Login<'_> {
         let template = LoginTemplate {
             frame: self.frame,
             authorization_request: self.goal.authorization_request(),
-            is_for_account: self.goal == Goal::Account,
+            goal_name: match self.goal {
+                Goal::Account => Some("account"),
+                Goal::Tokens => Some("tokens"),
+                Goal::Start | Goal::Authorize(_) => None,
+            },
             seal: self.seal,
             name: self.name,
             invalid: self.problem == Some(LoginProblem::Failed),
@@ -103,7 +109,7 @@ impl Login<'_> {
 struct LoginTemplate<'a> {
     frame: Frame<'a>,
     authorization_request: Option<&'a str>,
-    is_for_account: bool,
+    goal_name: Option<&'static str>,
     seal: &'a str,
     name: &'a str,
     invalid: bool,

@@ -121,6 +121,7 @@ fn ago_by(seconds: u64) -> Timestamp {
 
 fn connection(allowed: AllowedTools) -> Connection {
     Connection {
+        name: None,
         place: GrantedResource::Backend("notes".to_owned()),
         scope: "mcp".to_owned(),
         scope_words: Vec::new(),
@@ -160,6 +161,7 @@ fn account(apps: Vec<App>, notice: Option<AccountNotice>) -> Page {
         is_cut: false,
         log_out_seal: "1.2.3",
         logins: Logins::default(),
+        has_tokens: true,
     }
     .page()
 }

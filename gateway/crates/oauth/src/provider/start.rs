@@ -104,7 +104,7 @@ async fn begin(
         browser: browser_hash(server, request),
         goal: match fields.goal {
             Goal::Start => KeptGoal::Start,
-            Goal::Account => KeptGoal::Account,
+            Goal::Account | Goal::Tokens => KeptGoal::Account,
             Goal::Authorize(query) => KeptGoal::Authorize(query.to_owned()),
         },
         link,

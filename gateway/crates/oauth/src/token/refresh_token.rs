@@ -6,12 +6,11 @@
 //! store is 503: whether the grant was moved on or not, the same token gives the same successor
 //! when it is sent again.
 
-use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
 use crate::provider::Standing;
 use crate::revoke::{Reused, end_reused};
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, required, resource, standing_of, without_standing};
+use crate::token::{Granted, narrowed_scope, required, resource, standing_of, without_standing};
 use gateway_core::client::{Client, REMEMBERED};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
@@ -19,10 +18,8 @@ use gateway_core::grants::GrantId;
 use gateway_core::grants::refresh_token::{
     Exchange, Lifetimes, Presenter, RefreshError, RefreshToken,
 };
-use gateway_core::policy::Scopes;
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
-use gateway_core::protocol::scope::{NarrowError, Scope};
 use gateway_core::reason::Reason;
 use gateway_store::{KeptGrant, KeyKind, StoreError, unless_conflict};
 
@@ -136,7 +133,7 @@ fn turn(
     let resource = resource(server, form).map_err(Refused::Error)?;
     proven.covers(resource.as_ref())?;
     let scopes = settings.scopes.at(&mount.name);
-    let scope = scope(scopes, grant, form).map_err(Refused::Error)?;
+    let scope = narrowed_scope(scopes, grant, form).map_err(Refused::Error)?;
     let next = match exchange {
         Exchange::Rotated(next) => Some(next),
         Exchange::Repeated => None,
@@ -149,19 +146,6 @@ fn turn(
             standing: Standing::default(),
         },
         next,
-    })
-}
-
-/// The grant's own scope is not changed by a narrower one: the next request may ask for all of it
-/// again (RFC 6749 §6).
-fn scope(scopes: &Scopes, grant: &Grant, form: &Form) -> Result<Scope, OAuthError> {
-    let requested = form.one("scope").map_err(malformed)?;
-    scopes.narrowed(&grant.scope, requested).map_err(|error| {
-        let reason = match error {
-            NarrowError::Malformed(_) => Reason::RequestMalformed,
-            NarrowError::Wider => Reason::RefreshScopeWider,
-        };
-        OAuthError::described(ErrorCode::InvalidScope, reason, error.to_string())
     })
 }
 

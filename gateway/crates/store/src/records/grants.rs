@@ -8,6 +8,7 @@ use super::page::{Page, Readable};
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
 use crate::revocation::Revocation;
+use crate::store::Inserted;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
@@ -37,8 +38,8 @@ impl GrantsOf<'_> {
     }
 }
 
-/// How long a grant with refresh tokens is remembered after its end, so that a late refresh is told
-/// that it is late and not that it is unknown.
+/// How long a grant with refresh tokens or a personal token is remembered after its end, so that
+/// whoever comes late with one is told that it is late and not that it is unknown.
 const REMEMBERED_AFTER_END: Duration = Duration::from_secs(7 * 24 * 3600);
 
 impl Record for Grant {}
@@ -57,6 +58,14 @@ impl Records {
         let (key, value) = (Key::grant(&grant.id), encode(grant));
         let until = Some(remembered_until(grant));
         self.store.put(&key, &value, until).await
+    }
+
+    /// Keeps a new grant until it ends, unless there is one of its id; `false` then.
+    pub async fn add_grant(&self, grant: &Grant, now: Timestamp) -> Result<bool, StoreError> {
+        let (key, value) = (Key::grant(&grant.id), encode(grant));
+        let until = Some(remembered_until(grant));
+        let inserted = self.store.insert(&key, &value, until, now).await?;
+        Ok(inserted == Inserted::New)
     }
 
     /// A grant that has not ended.
@@ -147,9 +156,9 @@ impl Records {
 
 /// Tokens count a little longer than they say, and find their tools here.
 fn remembered_until(grant: &Grant) -> Timestamp {
-    match grant.refresh {
-        Some(_) => grant.expires + REMEMBERED_AFTER_END,
-        None => grant.expires + 2 * LEEWAY,
+    match grant.refresh.is_some() || grant.personal.is_some() {
+        true => grant.expires + REMEMBERED_AFTER_END,
+        false => grant.expires + 2 * LEEWAY,
     }
 }
 
@@ -181,6 +190,7 @@ mod tests {
             redeemed: None,
             expires: ends,
             refresh: None,
+            personal: None,
         }
     }
 

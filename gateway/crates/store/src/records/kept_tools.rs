@@ -164,6 +164,7 @@ pub(crate) mod tests {
             created: now,
             expires: now + Duration::from_secs(60),
             refresh: None,
+            personal: None,
             redeemed: None,
         }
     }

@@ -38,6 +38,7 @@ fn grant() -> Grant {
         redeemed: None,
         expires: START + ACCESS,
         refresh: None,
+        personal: None,
     }
     .with_refresh_tokens(&LIFETIMES, START, &mut OsRng)
 }

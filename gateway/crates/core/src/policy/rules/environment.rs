@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use ipnet::IpNet;
 use url::Url;
 
+use crate::client::ClientId;
+
 /// What a policy stands on besides its file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PolicyEnvironment {
@@ -50,6 +52,9 @@ impl<const N: usize> From<[&str; N]> for GroupMembers {
 impl PolicyEnvironment {
     /// How a client is known, and the host that vouches for it, if one does.
     pub(super) fn kind_of(&self, client: &str) -> (&'static str, Option<String>) {
+        if client == ClientId::PERSONAL_TOKEN {
+            return ("personal_token", None);
+        }
         if self.clients.contains(client) {
             return ("pre_registered", None);
         }

@@ -58,7 +58,12 @@ const fn varying(name: &'static str, terms: &'static [Holds], about: &'static st
     }
 }
 
-pub(super) const CLIENT_KINDS: &[&str] = &["self_registered", "document", "pre_registered"];
+pub(super) const CLIENT_KINDS: &[&str] = &[
+    "self_registered",
+    "document",
+    "pre_registered",
+    "personal_token",
+];
 pub(super) const MESSAGES: &[&str] = &["request", "notification", "response", "stream", "end"];
 pub(super) const WEEKDAYS: &[&str] = &[
     "monday",
@@ -88,7 +93,7 @@ pub(super) const STATED: &[Stated] = &[
     steady(
         "client_kind",
         &[Holds::OneOf(CLIENT_KINDS)],
-        "How the app is known: it registered itself, by its metadata document, or by your configuration.",
+        "How the app is known: it registered itself, by its metadata document, or by your configuration; or it is whoever holds a personal token.",
     ),
     steady(
         "client_host",

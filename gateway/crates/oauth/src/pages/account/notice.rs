@@ -11,6 +11,8 @@ use gateway_core::reason::Reason;
 pub enum AccountNotice {
     /// An app of this name, if it has one, lost what was shown.
     Revoked(Option<String>),
+    /// The personal token of this name counts no more.
+    TokenEnded(String),
     /// What the form names is over already.
     AlreadyOver,
     /// This tool may be used again.
@@ -38,6 +40,7 @@ impl AccountNotice {
     pub const fn status(&self) -> StatusCode {
         match self {
             Self::Revoked(_)
+            | Self::TokenEnded(_)
             | Self::AlreadyOver
             | Self::Approved(_)
             | Self::AlreadyApproved(_)
@@ -53,6 +56,7 @@ impl AccountNotice {
     pub const fn reason(&self) -> Option<Reason> {
         match self {
             Self::Revoked(_)
+            | Self::TokenEnded(_)
             | Self::AlreadyOver
             | Self::Approved(_)
             | Self::AlreadyApproved(_)
@@ -70,7 +74,7 @@ impl AccountNotice {
     pub(super) const fn is_done(&self) -> bool {
         matches!(
             self,
-            Self::Revoked(_) | Self::Approved(_) | Self::Unlinked(_)
+            Self::Revoked(_) | Self::TokenEnded(_) | Self::Approved(_) | Self::Unlinked(_)
         )
     }
 
@@ -86,6 +90,11 @@ impl AccountNotice {
                      here ends within seconds. To come back it has to ask you again."
                 )
             }
+            Self::TokenEnded(name) => format!(
+                "“{}” counts no more. The next call with it is refused, and whatever is open with it \
+                 ends within seconds.",
+                tool(name)
+            ),
             Self::AlreadyOver => "Nothing was changed: that access had ended before.".to_owned(),
             Self::Approved(name) => format!(
                 "“{}” may be used again, as it is shown to you now. The app need not reconnect.",

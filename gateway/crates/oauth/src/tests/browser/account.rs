@@ -55,6 +55,7 @@ async fn granted(server: &AuthorizationServer, name: &str, id: &str, client: &st
         redeemed: None,
         expires: now + Duration::from_secs(3600),
         refresh: None,
+        personal: None,
     };
     server.records.put_grant(&grant).await.unwrap();
     grant

@@ -1,0 +1,264 @@
+//! The form for a new personal token: what it shows, what came back, and what of it can be granted.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use super::tokens::{refused, seal};
+use crate::authorize::consent::problem_shown;
+use crate::authorize::consent::tools::{
+    self, Ticking, ask_backend, choice, covered_tools, described, offered, shown_tools, spell,
+    unfit_tools,
+};
+use crate::browser::{self, BrowserName, Cookie, PostedForm};
+use crate::error_page::Refused;
+use crate::form_token::{self, Purpose, SealError};
+use crate::pages::{self, Capabilities, NewTokenForm, NewTokenProblem, Preset};
+use crate::server::AuthorizationServer;
+use gateway_core::browser_session::BrowserSession;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::Tools;
+use gateway_core::grants::consented_tools::{self, Choice, Offered};
+use gateway_core::protocol::resource::Mount;
+use gateway_core::protocol::web::{Request, Response};
+use gateway_core::reason::Reason;
+
+/// The longest name of a token, in characters.
+const LONGEST_NAME: usize = 60;
+
+const DAY: u64 = 24 * 3600;
+
+/// The ends that can be chosen, in days, the shortest first; the operator's own ceiling is one where it
+/// is lower than the next.
+pub(super) fn ends(longest: Duration) -> Vec<u64> {
+    let ceiling = longest.as_secs() / DAY;
+    let mut ends: Vec<u64> = [30, 90, 365]
+        .into_iter()
+        .filter(|&days| days < ceiling)
+        .collect();
+    ends.push(ceiling);
+    ends
+}
+
+/// What came back with the form.
+pub(super) struct Asked {
+    pub(super) name: String,
+    pub(super) days: u64,
+    choice: Option<Choice>,
+    ticked: BTreeSet<String>,
+    /// The tools that the page showed; `None` if it could show none.
+    shown: Option<Vec<Offered>>,
+    /// Tools are looked for, and nothing is made yet.
+    find: Option<(String, Ticking)>,
+    /// Names this one rendering of the form; `None`: it was open for too long.
+    nonce: Option<String>,
+}
+
+impl Asked {
+    fn empty(longest: Duration) -> Self {
+        Self {
+            name: String::new(),
+            days: ends(longest)[0],
+            choice: None,
+            ticked: BTreeSet::new(),
+            shown: None,
+            find: None,
+            nonce: None,
+        }
+    }
+
+    /// Reads a form of ours, from the person and the browser that it was made for.
+    pub(super) fn read(
+        server: &AuthorizationServer,
+        request: &Request,
+        form: &PostedForm,
+        session: &BrowserSession,
+        mount: &Mount,
+        longest: Duration,
+        now: Timestamp,
+    ) -> Result<Self, Refused> {
+        let refuse = |reason| refused(server, request, reason);
+        let browser = Cookie::Browser
+            .read(&server.settings, request)
+            .ok_or_else(|| refuse(Reason::CrossSiteForm))?;
+        let shown = form.field("shown");
+        let bound = super::bound(browser, session, &[&mount.name, shown]);
+        let purpose = Purpose::MakeToken;
+        let sealed = form.field("seal");
+        let nonce = match form_token::unseal(&server.tags, purpose, &bound, sealed, now) {
+            Ok(unsealed) => Some(unsealed.nonce),
+            Err(SealError::Expired) => None,
+            Err(SealError::Broken) => return Err(refuse(Reason::CrossSiteForm)),
+        };
+        let ticked: BTreeSet<String> = form.all("tool").map(str::to_owned).collect();
+        let choice =
+            choice(form.field("tools"), &ticked).ok_or_else(|| refuse(Reason::RequestMalformed))?;
+        let ticking = match form.field("decision") {
+            // Return was pressed in a field.
+            "make" | "" => None,
+            "find" => Some(Ticking::Stays),
+            "tick" => Some(Ticking::On),
+            "untick" => Some(Ticking::Off),
+            _ => return Err(refuse(Reason::RequestMalformed)),
+        };
+        let ends = ends(longest);
+        let days = form.field("days").parse().ok();
+        Ok(Self {
+            name: pages::clean(form.field("name"), LONGEST_NAME),
+            days: days.filter(|days| ends.contains(days)).unwrap_or(ends[0]),
+            choice,
+            ticked,
+            shown: consented_tools::read(shown).ok_or_else(|| refuse(Reason::CrossSiteForm))?,
+            find: ticking.map(|ticking| (tools::words_to_find(form), ticking)),
+            nonce,
+        })
+    }
+
+    /// What the token is made of: one a form, so that every replica makes the same one of the same press.
+    pub(super) fn seed(&self, server: &AuthorizationServer, session: &BrowserSession) -> [u8; 32] {
+        let key = server.tags.derive("personal token of a form");
+        let nonce = self.nonce.as_deref().unwrap_or_default().as_bytes();
+        key.bytes(&[nonce, session.user.as_str().as_bytes()])
+    }
+}
+
+/// What can be granted of what was asked; or why nothing is, `None` where nothing is wrong.
+pub(super) async fn judge(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    mount: &Mount,
+    asked: &Asked,
+) -> Result<Tools, Option<NewTokenProblem>> {
+    if asked.find.is_some() {
+        return Err(None);
+    }
+    if asked.nonce.is_none() {
+        return Err(Some(NewTokenProblem::PageExpired));
+    }
+    if asked.name.is_empty() {
+        return Err(Some(NewTokenProblem::Nameless));
+    }
+    let listing = ask_backend(server, request, mount, session).await;
+    let scopes = server.settings.scopes.at(&mount.name);
+    let scope = scopes.defaults();
+    let live = listing.as_deref().map(|listing| {
+        let covered = covered_tools(listing, scopes, &scope);
+        shown_tools(&covered).into_iter().map(offered).collect()
+    });
+    let live: Option<Vec<Offered>> = live;
+    // No tool is chosen where a browser sends no choice.
+    let nothing = Choice::Chosen(BTreeSet::new());
+    let choice = asked.choice.as_ref().unwrap_or(&nothing);
+    consented_tools::grant(choice, asked.shown.as_deref(), live.as_deref(), true)
+        .map_err(|problem| Some(NewTokenProblem::Tools(problem_shown(problem))))
+}
+
+/// The form, opened for the first time.
+pub(super) async fn first(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    mount: &Mount,
+    longest: Duration,
+) -> Response {
+    let asked = Asked::empty(longest);
+    show(server, request, session, mount, longest, asked, None).await
+}
+
+/// The form again, with what was typed and chosen.
+pub(super) async fn again(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    mount: &Mount,
+    longest: Duration,
+    asked: Asked,
+    problem: Option<NewTokenProblem>,
+) -> Result<Response, Refused> {
+    Ok(show(server, request, session, mount, longest, asked, problem).await)
+}
+
+async fn show(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    mount: &Mount,
+    longest: Duration,
+    asked: Asked,
+    problem: Option<NewTokenProblem>,
+) -> Response {
+    let listing = ask_backend(server, request, mount, session).await;
+    let scopes = server.settings.scopes.at(&mount.name);
+    let scope = scopes.defaults();
+    let covered = listing
+        .as_deref()
+        .map(|listing| covered_tools(listing, scopes, &scope));
+    let tools = covered.as_deref().map(shown_tools);
+    let shown = spell(tools.as_deref());
+    let mut preset = Preset {
+        choice: asked.choice,
+        ticked: asked.ticked,
+    };
+    if let (Some((words, ticking)), Some(tools)) = (&asked.find, &tools) {
+        preset = tools::ticked(tools, words, *ticking, preset);
+    }
+    let capabilities = match (&covered, &tools) {
+        (Some(covered), Some(tools)) => Capabilities::Tools(
+            tools.iter().map(|tool| described(tool)).collect(),
+            covered.len() - tools.len(),
+        ),
+        _ => Capabilities::Unknown,
+    };
+    if let (None, Capabilities::Tools(tools, _)) = (&preset.choice, &capabilities) {
+        preset = Preset::first(tools, false);
+    }
+    let browser = BrowserName::from_request(server, request);
+    let page = NewTokenForm {
+        frame: browser::frame(server, request),
+        user_name: &session.user_name,
+        backend: &mount.name,
+        name: &asked.name,
+        ends: &ends(longest),
+        days: asked.days,
+        capabilities,
+        unfit: listing.as_deref().map_or_else(Vec::new, unfit_tools),
+        preset,
+        covers_everything: scopes.is_everything(&scope),
+        find: asked.find.as_ref().map(|(words, _)| words.as_str()),
+        problem,
+        shown: &shown,
+        seal: &seal(
+            server,
+            &browser.value,
+            session,
+            [&mount.name, &shown],
+            server.clock.now(),
+        ),
+    }
+    .page();
+    let mut response = pages::respond(StatusCode::OK, page, server.settings.issuer.is_https());
+    browser.keep(server, &mut response);
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ends_are_those_that_people_know_up_to_the_ceiling() {
+        let days = |days: u64| Duration::from_secs(days * DAY);
+        for (ceiling, expected) in [
+            (365, vec![30, 90, 365]),
+            (90, vec![30, 90]),
+            (60, vec![30, 60]),
+            (30, vec![30]),
+            (7, vec![7]),
+            (100, vec![30, 90, 100]),
+        ] {
+            assert_eq!(ends(days(ceiling)), expected, "{ceiling}");
+        }
+    }
+}

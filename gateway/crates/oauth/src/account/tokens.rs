@@ -1,0 +1,273 @@
+//! `/account/tokens`: a person's own tokens, for programs that have no browser.
+//!
+//! Owns: the pages and their forms. Not: what making one is (`personal`), its form
+//! (`gateway_core::grants::personal`).
+//!
+//! A token is shown on the page that answers the button, once. A double click is two requests of which
+//! the browser shows the second, so for a moment the same press is answered with the same token: it is
+//! derived from the form, not drawn.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use rand::rngs::OsRng;
+
+use super::new_token::{self, Asked};
+use super::{Sealer, cards, pressed, revoke};
+use crate::audited::audited;
+use crate::browser::{self, BrowserName};
+use crate::error_page::{self, Refused};
+use crate::form_token::Purpose;
+use crate::pages::{self, AccountNotice, Goal, MadeToken, Tokens};
+use crate::personal::{self, MOST, Made, NewToken, NotMade};
+use crate::server::AuthorizationServer;
+use crate::{login, session};
+use gateway_core::audit::{Event, Record};
+use gateway_core::browser_session::BrowserSession;
+use gateway_core::client::ClientId;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::Tools;
+use gateway_core::protocol::form::Form;
+use gateway_core::protocol::resource::Mount;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+use gateway_store::GrantsOf;
+
+/// For so long the same press shows the same token again.
+const DOUBLE: Duration = Duration::from_secs(3);
+
+/// `GET /account/tokens`. Whoever is not logged in is asked to, and comes back.
+pub(crate) async fn page(server: &AuthorizationServer, request: &Request) -> Response {
+    match session::current_session(server, request, server.clock.now()).await {
+        Ok(Some((_, session))) => show(server, request, &session, None)
+            .await
+            .unwrap_or_else(|refused| refused.page(server, request)),
+        Ok(None) => login::page(server, request, Goal::Tokens).await,
+        Err(error) => Refused::from(error).page(server, request),
+    }
+}
+
+async fn show(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    notice: Option<AccountNotice>,
+) -> Result<Response, Refused> {
+    let now = server.clock.now();
+    let browser = BrowserName::from_request(server, request);
+    let sealer = Sealer {
+        server,
+        browser: &browser.value,
+        session,
+        now,
+    };
+    let of = GrantsOf {
+        user: Some(&session.user),
+        client: Some(&ClientId::new(ClientId::PERSONAL_TOKEN)),
+    };
+    let mut tokens = Vec::new();
+    let page = server.records.grants(of, None, MOST, now).await?;
+    for grant in page.entries {
+        let used = cards::last_use(server, &grant, now).await?;
+        let Some(personal) = &grant.personal else {
+            continue;
+        };
+        let line = cards::connection(sealer, &grant, used, &cards::Offers::new());
+        tokens.push((personal.name.clone(), line));
+    }
+    tokens.sort_by_key(|(_, line)| std::cmp::Reverse(line.since));
+    let status = notice
+        .as_ref()
+        .map_or(StatusCode::OK, AccountNotice::status);
+    let mounts = server.settings.mounts.iter();
+    let names = mounts.map(|mount| mount.name.as_str());
+    let page = Tokens {
+        frame: browser::frame(server, request),
+        user_name: &session.user_name,
+        now,
+        notice,
+        tokens,
+        backends: names
+            .filter(|_| server.settings.personal.is_some())
+            .collect(),
+        log_out_seal: &session::log_out_seal(server, &browser, session, now),
+    }
+    .page();
+    let mut response = pages::respond(status, page, server.settings.issuer.is_https());
+    browser.keep(server, &mut response);
+    Ok(response)
+}
+
+/// `POST /account/tokens/revoke`.
+pub(crate) async fn submit_revoke(server: &AuthorizationServer, request: &Request) -> Response {
+    let now = server.clock.now();
+    let pressed = match pressed(server, request, Purpose::Revoke, &["grants"], now).await {
+        Ok(pressed) => pressed,
+        Err(refused) => return refused.page(server, request),
+    };
+    let mut records = Vec::new();
+    let answer = match revoke::take_back(server, &pressed, &mut records, now).await {
+        Ok(notice) => {
+            let notice = match notice {
+                AccountNotice::Revoked(Some(name)) => AccountNotice::TokenEnded(name),
+                notice => notice,
+            };
+            show(server, request, &pressed.session, Some(notice)).await
+        }
+        Err(error) => Err(error.into()),
+    };
+    let response = answer.unwrap_or_else(|refused: Refused| refused.page(server, request));
+    // What was taken back is written down, also if the rest failed.
+    records.into_iter().fold(response, audited)
+}
+
+/// `GET /account/tokens/new?backend=NAME`.
+pub(crate) async fn new(server: &AuthorizationServer, request: &Request) -> Response {
+    let session = match session::current_session(server, request, server.clock.now()).await {
+        Ok(Some((_, session))) => session,
+        Ok(None) => return login::page(server, request, Goal::Tokens).await,
+        Err(error) => return Refused::from(error).page(server, request),
+    };
+    let query = request.query.as_deref().unwrap_or_default();
+    let form = Form::parse(query.as_bytes()).ok();
+    let named = form.as_ref().and_then(|form| form.one("backend").ok()?);
+    let Some((mount, longest)) = about(server, named) else {
+        return web::see_other(crate::endpoint::Endpoint::AccountTokens.path());
+    };
+    new_token::first(server, request, &session, mount, longest).await
+}
+
+/// The backend of this name, or the only one; and how long a token may last. `None` where none can be
+/// made.
+fn about<'a>(
+    server: &'a AuthorizationServer,
+    named: Option<&str>,
+) -> Option<(&'a Mount, Duration)> {
+    let longest = server.settings.personal?;
+    let mut mounts = server.settings.mounts.iter();
+    let mount = match (named, server.settings.mounts.as_slice()) {
+        (Some(name), _) => mounts.find(|mount| mount.name == name)?,
+        (None, [only]) => only,
+        (None, _) => return None,
+    };
+    Some((mount, longest))
+}
+
+/// `POST /account/tokens/new`: the token, or the form again.
+pub(crate) async fn submit_new(server: &AuthorizationServer, request: &Request) -> Response {
+    let answered = answer_new(server, request, server.clock.now()).await;
+    answered.unwrap_or_else(|refused| refused.page(server, request))
+}
+
+async fn answer_new(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let form = browser::posted_form(server, request)?;
+    let Some((_, session)) = session::current_session(server, request, now).await? else {
+        return Err(login::page_after_session(server, request, Goal::Tokens).into());
+    };
+    let Some((mount, longest)) = about(server, Some(form.field("backend"))) else {
+        let tokens = crate::endpoint::Endpoint::AccountTokens.path();
+        return Ok(web::see_other(tokens));
+    };
+    let asked = Asked::read(server, request, &form, &session, mount, longest, now)?;
+    let granted = match new_token::judge(server, request, &session, mount, &asked).await {
+        Ok(tools) => tools,
+        Err(problem) => {
+            return new_token::again(server, request, &session, mount, longest, asked, problem)
+                .await;
+        }
+    };
+    make(server, request, &session, mount, asked, granted, now).await
+}
+
+async fn make(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    mount: &Mount,
+    asked: Asked,
+    tools: Tools,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let new = NewToken {
+        user: &session.user,
+        user_name: &session.user_name,
+        name: asked.name.clone(),
+        mount,
+        tools,
+        lasts: Duration::from_secs(asked.days * 24 * 3600),
+        seed: asked.seed(server, session),
+    };
+    let lasts = new.lasts;
+    match personal::make(server, new, now).await {
+        Ok(made) => Ok(shown(server, request, session, mount, lasts, made, now)),
+        Err(NotMade::Store(error)) => Err(error.into()),
+        Err(NotMade::Because(Reason::PersonalTokensTooMany)) => {
+            let problem = Some(pages::NewTokenProblem::TooMany);
+            let longest = server.settings.personal.unwrap_or_default();
+            let again =
+                new_token::again(server, request, session, mount, longest, asked, problem).await?;
+            let reason = Reason::PersonalTokensTooMany;
+            error_page::log("account_refused", request, reason);
+            let record = Record {
+                user: Some(session.user.as_str().to_owned()),
+                ..Record::refused(Event::Page, reason, false)
+            };
+            Ok(audited(again, record))
+        }
+        Err(NotMade::Because(reason)) => Err(refused(server, request, reason)),
+        Err(NotMade::TooLong(_)) => Err(refused(server, request, Reason::RequestMalformed)),
+    }
+}
+
+pub(super) fn refused(server: &AuthorizationServer, request: &Request, reason: Reason) -> Refused {
+    error_page::log("form_refused", request, reason);
+    let status = StatusCode::FORBIDDEN;
+    error_page::page(server, request, status, reason, None).into()
+}
+
+/// The page with the token, or with the words that it was shown before.
+fn shown(
+    server: &AuthorizationServer,
+    request: &Request,
+    session: &BrowserSession,
+    mount: &Mount,
+    lasts: Duration,
+    made: Made,
+    now: Timestamp,
+) -> Response {
+    let when = made.when();
+    let is_same_press = made.record.is_some() || now < when + DOUBLE;
+    let name = made.grant.personal.as_ref().map(|kept| kept.name.as_str());
+    let page = MadeToken {
+        frame: browser::frame(server, request),
+        user_name: &session.user_name,
+        name: name.unwrap_or_default(),
+        token: Some(made.token.reveal()).filter(|_| is_same_press),
+        lasts,
+        backend: &mount.name,
+        mcp: &server.settings.issuer.join(&mount.mcp_path()),
+    }
+    .page();
+    let response = pages::respond(StatusCode::OK, page, server.settings.issuer.is_https());
+    match made.record {
+        Some(record) => audited(response, record),
+        None => response,
+    }
+}
+
+/// Seals a form for a new token: for this browser, this person, this backend and what was shown.
+pub(super) fn seal(
+    server: &AuthorizationServer,
+    browser: &str,
+    session: &BrowserSession,
+    fields: [&str; 2],
+    now: Timestamp,
+) -> String {
+    let bound = super::bound(browser, session, &fields);
+    let purpose = Purpose::MakeToken;
+    crate::form_token::seal(&server.tags, purpose, &bound, now, &mut OsRng)
+}

@@ -1,0 +1,131 @@
+//! What a presented bearer token says. A personal token is looked up: by a seal first, which costs
+//! nothing and which strangers don't have; then in what is revoked; then in the store.
+
+use crate::provider::Standing;
+use crate::revoke;
+use crate::server::AuthorizationServer;
+use crate::token::standing_of;
+use gateway_core::access_token::{self, VerifiedToken};
+use gateway_core::audit::Record;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::Grant;
+use gateway_core::grants::personal::PersonalToken;
+use gateway_core::policy::TokenRejection;
+use gateway_core::protocol::bearer::BearerToken;
+use gateway_core::reason::Reason;
+use gateway_store::StoreError;
+
+impl AuthorizationServer {
+    /// What a token says, if it is one of ours: by its form and signature; for a personal token by its
+    /// grant, which is a look into the store. Either way the answer is to be remembered for as long as it
+    /// is not stale. Whether it is revoked, and for here, is asked of the answer.
+    pub async fn verified(
+        &self,
+        bearer: &BearerToken,
+        now: Timestamp,
+    ) -> Result<VerifiedToken, TokenRejection> {
+        if PersonalToken::is_meant(bearer.as_str()) {
+            let (presented, grant, standing) = personally(self, bearer.as_str(), now).await?;
+            let ends = now + self.settings.access_ttl;
+            let expires = standing.until.map_or(ends, |until| until.min(ends));
+            return access_token::stand_in(&presented, &grant, standing.groups, expires)
+                .ok_or(TokenRejection::Invalid(Reason::PersonalTokenUnknown));
+        }
+        access_token::verify(bearer, &self.keys)
+            .map_err(|error| TokenRejection::Invalid(error.reason()))
+    }
+
+    /// Ends the personal tokens that stand in the query of a request, where logs, histories and other
+    /// people's servers have read them.
+    pub async fn burn_tokens_in(&self, query: &str, now: Timestamp) {
+        for token in PersonalToken::find_in(query) {
+            if let Err(error) = burn(self, &token, now).await {
+                let reason = error.reason();
+                log::error!(
+                    event = "revocation_failed", reason, hint = reason.remedy(),
+                    grant = token.grant().as_str(), cause:% = error; "{}", reason.sentence()
+                );
+            }
+        }
+    }
+}
+
+async fn burn(
+    server: &AuthorizationServer,
+    token: &PersonalToken,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    if let Some(record) = revoke::end_held(server, token, now).await? {
+        let record = Record {
+            reason: Some(Reason::TokenInUrl),
+            ..record
+        };
+        // Access was taken back whether or not it can be written down.
+        let _ = server.journal.append_durable(record).await;
+    }
+    Ok(())
+}
+
+/// The grant of a personal token that is good at this moment, and what holds of its person.
+pub(crate) async fn presented_personally(
+    server: &AuthorizationServer,
+    text: &str,
+    now: Timestamp,
+) -> Result<(Grant, Standing), TokenRejection> {
+    let (_, grant, standing) = personally(server, text, now).await?;
+    Ok((grant, standing))
+}
+
+async fn personally(
+    server: &AuthorizationServer,
+    text: &str,
+    now: Timestamp,
+) -> Result<(PersonalToken, Grant, Standing), TokenRejection> {
+    let refused = |reason| Err(TokenRejection::Invalid(reason));
+    let Some(presented) = PersonalToken::parse(text) else {
+        return refused(Reason::PersonalTokenMalformed);
+    };
+    if server.settings.personal.is_none() {
+        return refused(Reason::PersonalTokensOff);
+    }
+    if !presented.is_ours(&server.tags) {
+        return refused(Reason::PersonalTokenUnknown);
+    }
+    let (records, id) = (&server.records, presented.grant());
+    let view = records.view();
+    if view.is_some_and(|view| view.is_revoked(&id)) {
+        return refused(Reason::GrantRevoked);
+    }
+    let unknown = |error: StoreError| {
+        let reason = error.reason();
+        log::error!(
+            event = "personal_token_unread", reason, hint = reason.remedy(), grant = id.as_str(),
+            cause:% = error; "{}", reason.sentence()
+        );
+        TokenRejection::Unknown(reason)
+    };
+    let kept = records.kept_grant(&id, now).await.map_err(unknown)?;
+    let is_it = |grant: &Grant| {
+        grant
+            .personal
+            .as_ref()
+            .is_some_and(|kept| presented.is(kept))
+    };
+    let Some(grant) = kept.map(|kept| kept.grant).filter(is_it) else {
+        return refused(Reason::PersonalTokenUnknown);
+    };
+    if now >= grant.expires {
+        return refused(Reason::TokenExpired);
+    }
+    if view.is_some_and(|view| view.revokes_grant(&grant)) {
+        return refused(Reason::GrantRevoked);
+    }
+    let standing = standing_of(server, &grant.user, &grant.user_name, now).await;
+    match standing.map_err(unknown)? {
+        Ok(standing) => Ok((presented, grant, standing)),
+        Err(Reason::ProviderUnreachable) => {
+            Err(TokenRejection::Unknown(Reason::ProviderUnreachable))
+        }
+        Err(reason) => refused(reason),
+    }
+}
