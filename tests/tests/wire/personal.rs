@@ -182,7 +182,7 @@ async fn a_person_makes_a_token_sees_it_once_and_takes_it_back() -> Result<()> {
     for said in [
         "“nightly <b>job</b>”",
         "These 2, as they were when you allowed them: echo , look",
-        "Last used less than a minute ago",
+        "Last used less than a minute ago from 127.0.0.1",
         "ends in 30 days",
     ] {
         assert!(words.contains(said), "{said}: {words}");

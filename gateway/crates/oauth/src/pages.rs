@@ -30,6 +30,6 @@ pub use self::page::{Frame, Page, respond};
 pub use self::refusal::Refusal;
 pub use self::setup::{SetupForm, SetupProblem};
 pub use self::text::{ago, clean, in_words};
-pub use self::tokens::{MadeToken, NewTokenForm, NewTokenProblem, Tokens};
+pub use self::tokens::{MadeToken, NewTokenForm, NewTokenProblem, OwnToken, Tokens};
 pub use self::tool_picker::{Capabilities, ConsentProblem, Preset, Tool};
 pub use self::waiting::Waiting;

@@ -139,8 +139,7 @@ impl Service {
     ) -> Result<(), ProxyError> {
         let (state, mounted) = (&self.state, route.mounted);
         if admitted.refused.is_none() {
-            let grant = &admitted.permit.token().claims().grant;
-            state.server.last_use.note(grant, state.clock.now());
+            state.note_use(admitted.permit.token(), context.peer);
         }
         let family = compat::family(route.endpoint, admitted.request.is_stateless);
         if !mounted.protocols.is_ready(family) {

@@ -1,6 +1,7 @@
 //! What requests share: the proxy's dependencies, its settings, and what it remembers.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::audit::AdmissionLog;
@@ -19,7 +20,7 @@ use super::tasks::Tasks;
 use super::tool_list_filter::FilterDependencies;
 use gateway_core::access_token::Keys;
 use gateway_core::clock::Clock;
-use gateway_core::policy::PolicyHandle;
+use gateway_core::policy::{AccessToken, PolicyHandle};
 use gateway_core::secret::TagKey;
 use gateway_oauth::AuthorizationServer;
 use gateway_store::RevocationView;
@@ -120,6 +121,15 @@ impl ProxyState {
 }
 
 impl ProxyState {
+    /// Notes that the grant of a token is used, and by a personal token from where.
+    pub(super) fn note_use(&self, token: &AccessToken, from: Option<IpAddr>) {
+        let (grant, uses) = (&token.claims().grant, &self.server.last_use);
+        uses.note(grant, self.clock.now());
+        if let Some(from) = from.filter(|_| token.verified().is_stand_in()) {
+            uses.note_from(grant, from);
+        }
+    }
+
     /// What lists of tools are judged by.
     pub(super) fn filter_dependencies(&self) -> FilterDependencies<'_> {
         FilterDependencies {

@@ -88,6 +88,8 @@ pub enum KeyKind {
     EarlierTools,
 }
 
+    /// Where a grant was used from.
+    LastAddress,
 impl KeyKind {
     /// Where keys of this kind stand.
     pub const fn table(self) -> Table {
@@ -115,6 +117,7 @@ impl KeyKind {
 impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            | Self::LastAddress
             Self::Client => "client",
             Self::User => "user",
             Self::Grant => "grant",
@@ -141,6 +144,7 @@ impl fmt::Display for KeyKind {
 pub struct Key {
     kind: KeyKind,
     name: String,
+            Self::LastAddress => "last address",
 }
 
 impl Key {

@@ -7,11 +7,12 @@
 //! what it can in its time.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use tokio::runtime::Handle;
 
 use super::error::StoreError;
@@ -51,6 +52,8 @@ struct Kept {
 struct Use {
     at: AtomicU64,
     written: AtomicU64,
+    /// Where it was used from, where that is noted.
+    from: Mutex<Option<IpAddr>>,
 }
 
 impl Use {
@@ -91,6 +94,18 @@ impl LastUse {
         }
     }
 
+    /// Notes where a grant that is in use is used from.
+    pub fn note_from(&self, grant: &GrantId, address: IpAddr) {
+        if let Some(known) = self.grants.read().get(grant) {
+            *known.from.lock() = Some(address);
+        }
+    }
+
+    /// Where it was used from last, as far as this replica saw and noted it.
+    pub fn seen_from(&self, grant: &GrantId) -> Option<IpAddr> {
+        *self.grants.read().get(grant)?.from.lock()
+    }
+
     /// When it was used last, as far as this replica saw it.
     pub fn seen(&self, grant: &GrantId) -> Option<Timestamp> {
         let grants = self.grants.read();
@@ -114,6 +129,10 @@ impl LastUse {
             if let Err(error) = records.put_last_use(&grant, at, now + *rest, now).await {
                 outcome = Err(error);
                 continue;
+            }
+            if let Some(from) = self.seen_from(&grant) {
+                let noted = records.put_last_address(&grant, from, now + *rest).await;
+                outcome = outcome.and(noted);
             }
             if let Some(used) = self.grants.read().get(&grant) {
                 used.written.store(at.millis(), Ordering::Relaxed);

@@ -93,6 +93,11 @@ impl VerifiedToken {
         }
     }
 
+    /// Whether it stands in for a personal token.
+    pub const fn is_stand_in(&self) -> bool {
+        self.is_stand_in
+    }
+
     /// Whether it stands in for a personal token and is to be made anew of the grant, which may be good
     /// for longer.
     pub fn is_stale(&self, now: Timestamp) -> bool {

@@ -18,7 +18,7 @@ use crate::audited::audited;
 use crate::browser::{self, BrowserName};
 use crate::error_page::{self, Refused};
 use crate::form_token::Purpose;
-use crate::pages::{self, AccountNotice, Goal, MadeToken, Tokens};
+use crate::pages::{self, AccountNotice, Goal, MadeToken, OwnToken, Tokens};
 use crate::personal::{self, MOST, Made, NewToken, NotMade};
 use crate::server::AuthorizationServer;
 use crate::{login, session};
@@ -31,7 +31,7 @@ use gateway_core::protocol::form::Form;
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::GrantsOf;
+use gateway_store::{GrantsOf, Key};
 
 /// For so long the same press shows the same token again.
 const DOUBLE: Duration = Duration::from_secs(3);
@@ -72,10 +72,21 @@ async fn show(
         let Some(personal) = &grant.personal else {
             continue;
         };
-        let line = cards::connection(sealer, &grant, used, &cards::Offers::new());
-        tokens.push((personal.name.clone(), line));
+        let from = match server.last_use.seen_from(&grant.id) {
+            Some(from) => Some(from),
+            None => {
+                let written = server.records.last_address(&grant.id, now).await;
+                let key = Key::last_address(&grant.id);
+                server.records.unless_unreadable(&key, written)?
+            }
+        };
+        tokens.push(OwnToken {
+            name: personal.name.clone(),
+            from,
+            connection: cards::connection(sealer, &grant, used, &cards::Offers::new()),
+        });
     }
-    tokens.sort_by_key(|(_, line)| std::cmp::Reverse(line.since));
+    tokens.sort_by_key(|token| std::cmp::Reverse(token.connection.since));
     let status = notice
         .as_ref()
         .map_or(StatusCode::OK, AccountNotice::status);

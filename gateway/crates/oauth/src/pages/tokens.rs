@@ -1,6 +1,7 @@
 //! The pages of a person's own tokens: what there are, the form for a new one, and the one page that
 //! shows it.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use askama::Template;
@@ -26,21 +27,33 @@ pub struct Tokens<'a> {
     pub now: Timestamp,
     /// What the person has just done, or why it was not done.
     pub notice: Option<AccountNotice>,
-    /// The tokens, newest first: what each is called, and what it may do.
-    pub tokens: Vec<(String, Connection)>,
+    /// The tokens, newest first.
+    pub tokens: Vec<OwnToken>,
     /// The backends that a token can be made for; none where tokens are switched off.
     pub backends: Vec<&'a str>,
     /// Proves that the log-out comes from this page.
     pub log_out_seal: &'a str,
 }
 
+/// One of a person's tokens.
+#[derive(Clone, Debug)]
+pub struct OwnToken {
+    /// What it is called.
+    pub name: String,
+    /// Where it was used from last.
+    pub from: Option<IpAddr>,
+    /// What it may do, and its times.
+    pub connection: Connection,
+}
+
 impl Tokens<'_> {
     /// Renders it.
     pub fn page(&self) -> Page {
         let mut numbers = Numbers::default();
-        let tokens = self.tokens.iter().map(|(name, connection)| TokenLine {
-            name: clean(name, LONGEST_NAME),
-            line: ConnectionLine::new(connection, self.now, &mut numbers),
+        let tokens = self.tokens.iter().map(|token| TokenLine {
+            name: clean(&token.name, LONGEST_NAME),
+            from: token.from,
+            line: ConnectionLine::new(&token.connection, self.now, &mut numbers),
         });
         let template = TokensTemplate {
             frame: self.frame,
@@ -87,6 +100,7 @@ impl<'a> BackendLink<'a> {
 
 struct TokenLine<'a> {
     name: String,
+    from: Option<IpAddr>,
     line: ConnectionLine<'a>,
 }
 

@@ -139,8 +139,7 @@ impl LaneExchange {
             return Ok(None);
         }
         let (mounted, now) = (&self.request.route.mounted, state.clock.now());
-        let grant = &admitted.permit.token().claims().grant;
-        state.server.last_use.note(grant, now);
+        state.note_use(admitted.permit.token(), self.context.peer);
         // That it passes as it is was decided by its head; this notes what its client does.
         let _ = road.service.translator.plan(mounted, &admitted);
         if let Some(name) = admitted.mirrored_name.take() {

@@ -1,6 +1,8 @@
 //! When a grant was used last. A number of its own beside the grant's record, which belongs to
 //! refreshing.
 
+use std::net::IpAddr;
+
 use super::access::Records;
 use super::encoding::{decode_value, encode_value};
 use crate::error::{StoreError, unless_conflict};
@@ -16,7 +18,34 @@ impl Key {
     }
 }
 
+impl Key {
+    /// Of where a grant was used from.
+    pub fn last_address(grant: &GrantId) -> Self {
+        Self::new(KeyKind::LastAddress, format!("last_from:{grant}"))
+    }
+}
+
 impl Records {
+    /// Where a grant was used from when that was written down last, where it is noted.
+    pub async fn last_address(
+        &self,
+        grant: &GrantId,
+        now: Timestamp,
+    ) -> Result<Option<IpAddr>, StoreError> {
+        self.load_value(&Key::last_address(grant), now).await
+    }
+
+    /// Keeps where a grant was used from.
+    pub(crate) async fn put_last_address(
+        &self,
+        grant: &GrantId,
+        from: IpAddr,
+        keep_until: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (key, value) = (Key::last_address(grant), encode_value(&from));
+        self.store.put(&key, &value, Some(keep_until)).await
+    }
+
     /// When a grant was used last, to about ten minutes.
     pub async fn last_use(
         &self,
