@@ -121,6 +121,7 @@ fn environment() -> Result<PolicyEnvironment, Box<dyn std::error::Error>> {
         backends: names(&["documents"]),
         approvers: names(&["ops"]),
         clients: names(&["our-editor"]),
+        services: std::collections::BTreeSet::new(),
         utc_offset: 0,
     })
 }

@@ -84,6 +84,11 @@ pub enum StartError {
         /// Why, and what to change.
         sentence: String,
     },
+    /// A person has the name of a service.
+    #[error(
+        "a person has the name of the service `{0}`: give the [[service]] another name, or neither could be told from the other"
+    )]
+    ServiceIsPerson(String),
     /// Another gateway signs with another key under the same number.
     #[error(
         "the store belongs to a gateway with other keys: signing key {0} differs. \
@@ -182,6 +187,12 @@ async fn opened(
     answering(&url, store.as_ref(), clock).await?;
     let records = Records::new(store.clone());
     same_keys(&url, &records, &keys.signing, clock).await?;
+    for service in config.services.values().map(|client| &client.service) {
+        let person = records.user(service, clock.now()).await;
+        if person.is_ok_and(|person| person.is_some()) {
+            return Err(StartError::ServiceIsPerson(service.clone()));
+        }
+    }
     gateway_store::keep_swept(&store, clock, runtime);
     let revocations = RevocationView::follow(store, clock, runtime);
     first_reading(&url, &revocations, clock).await?;
@@ -222,6 +233,8 @@ fn settings(config: &Config) -> Settings {
         security_contact: config.discovery.security_contact.clone(),
         redirect_schemes: PrivateUseSchemes::new(schemes),
         clients: config.clients.clone(),
+        services: config.services.clone(),
+        device_apps: config.registration.device,
         document_hosts: config.registration.metadata_hosts.clone(),
         registrations_per_hour: config.limits.registrations_per_hour,
         password_login: config.general.password_login,

@@ -18,6 +18,7 @@ mod reader;
 pub mod schema;
 mod scopes;
 mod sections;
+mod services;
 mod settings;
 mod stdio;
 mod store;
@@ -25,12 +26,14 @@ mod tokens;
 mod units;
 mod values;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use gateway_core::access_token::Approver;
-use gateway_core::client::Client;
+use gateway_core::client::service::ServiceClient;
+use gateway_core::client::{Client, ClientId};
 use gateway_core::grants::refresh_token::Lifetimes;
 use gateway_core::policy::ScopeTable;
 use gateway_core::policy::rules::Rules;
@@ -61,6 +64,7 @@ use self::reader::Reader;
 use self::schema::Schema;
 use self::scopes::ScopeKeys;
 use self::sections::Identity;
+use self::services::ServiceKeys;
 use self::store::{StoreKeys, state_folder};
 use self::tokens::TokenKeys;
 
@@ -85,6 +89,7 @@ pub static SCHEMA: Schema = Schema(&[
     NetworkKeys::KEYS,
     BackendKeys::KEYS,
     ClientKeys::KEYS,
+    ServiceKeys::KEYS,
 ]);
 
 /// Everything that the operator decided. What a table's own keys say is in the struct of the table;
@@ -129,6 +134,8 @@ pub struct Config {
     pub audit: Option<journal::Settings>,
     /// `[[client]]`
     pub clients: Vec<Client>,
+    /// What clients get for themselves, in the name of a `[[service]]`.
+    pub services: BTreeMap<ClientId, ServiceClient>,
     /// `[scope.NAME]`
     pub scopes: ScopeTable,
     /// `approvers`
@@ -166,21 +173,32 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let state = state_folder(store.as_ref());
     let backends = backends::backends(reader, &state);
     let registration = Clients::read(reader, "clients");
-    let clients = clients::clients(reader, &registration.redirect_schemes);
+    let registered = clients::clients(reader, &registration.redirect_schemes);
+    let clients: Vec<Client> = registered.iter().map(|(_, _, it)| it.clone()).collect();
     let approvers = ApproverKeys::read(reader, "");
     let approvers = policy::approvers(reader, approvers);
-    let (groups, sources) = policy::groups(reader);
+    let (mut groups, sources) = policy::groups(reader);
+    let named = services::services(reader, &mut groups);
     let providers = logins::providers(reader, &sources);
     general.check_logins(&providers, reader);
-    let policy = policy::policy(reader, &backends, &clients, &approvers, groups);
+    let ground = policy::Ground {
+        backends: &backends,
+        clients: &clients,
+        approvers: &approvers,
+        services: &named,
+        groups,
+    };
+    let policy = policy::policy(reader, ground);
     let log = Log::read(reader, "log");
     let owner = OwnerKeys::read(reader, "owner").owner(reader);
+    services::check_owner(reader, owner.as_ref());
     let identity = Identity::read(reader, "identity");
     let limits = Limits::read(reader, "limits");
     limits.check(reader);
     let timeouts = Timeouts::read(reader, "timeouts");
     let discovery = Discovery::read(reader, "discovery");
     let scopes = scopes::scopes(reader, &backends);
+    let services = services::of_clients(reader, &registered, &named, &backends, &scopes);
     Some(Config {
         issuer: issuer?,
         threads: general.worker_threads(),
@@ -204,6 +222,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         providers,
         audit,
         clients,
+        services,
         scopes,
         approvers,
         policy,

@@ -15,6 +15,9 @@ pub(super) async fn user_id(
     now: Timestamp,
 ) -> Result<UserId, Failure> {
     let records = &server.records;
+    if server.settings.is_service(text) {
+        return Ok(UserId::of_service(&text.to_lowercase()));
+    }
     if UserId::looks_like(text) {
         let everybody = records.all_users(now).await?;
         let mut users = everybody.entries.into_iter();

@@ -35,6 +35,10 @@ pub(super) async fn add(server: &AuthorizationServer, request: &Request) -> Resu
     let name = LoginName::parse(&name).ok_or_else(|| {
         Failure::malformed("a login name has 1 to 64 letters, digits or . _ - + @")
     })?;
+    if server.settings.is_service(name.as_str()) {
+        let sentence = format!("a [[service]] has the name {}", name.as_str());
+        return Err(Failure::new(Reason::UserExists, sentence));
+    }
     let password = hashed(server, password).await?;
     let records = &server.records;
     match people::add(records, &name, &password, request.now, &mut OsRng).await? {

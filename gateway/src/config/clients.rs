@@ -13,6 +13,7 @@ use gateway_core::client::{Client, ClientAuthentication, ClientId, Registration,
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::redirect_uri::{PrivateUseSchemes, RedirectUri};
 use gateway_core::secret::{Secret, SecretHash};
+use gateway_oauth::device::DeviceApps;
 
 /// A secret that is guessed once in 2^128 tries has no fewer characters than this.
 const SHORTEST_SECRET: usize = 32;
@@ -28,6 +29,10 @@ settings! {
         pub metadata_hosts: Vec<String>, values::host;
         /// Hosts of your own network whose documents may have a private address or another port.
         pub private_hosts: Vec<String>, values::host;
+        /// Which apps may ask from another machine, where a person types a code at `/device`: `off`,
+        /// `verified` (those of your configuration, and those that a site describes) or `all`, also those
+        /// that registered themselves.
+        pub device: DeviceApps = "verified", device;
         /// Private-use schemes of native apps that may be redirect URIs, besides `cursor`, `grokbot`,
         /// `vscode`, `vscode-insiders` and reverse-domain ones.
         pub redirect_schemes: Vec<String>, values::scheme;
@@ -41,6 +46,18 @@ settings! {
         id: Option<ClientId>, client_id;
         /// Its name on the consent page, which says that you set it up.
         name: Option<String>, values::displayable;
+        /// What it may get: `authorization_code`, which a person has to allow, and `client_credentials`,
+        /// which it gets for itself.
+        pub(super) grants: Vec<GrantType>, grant_type;
+        /// With `client_credentials`: the `[[service]]` in whose name it calls.
+        pub(super) acts_as: Option<String>, service;
+        /// With `client_credentials`: the backends that it may use; all, where none is named.
+        pub(super) backends: Vec<String>, values::text;
+        /// With `client_credentials`: the tools that it may use, however they are defined; all that its
+        /// scopes cover, where none is named.
+        pub(super) tools: Vec<String>, values::tool;
+        /// With `client_credentials`: the scopes that it may have; the default ones, where none is named.
+        pub(super) scopes: Vec<String>, values::text;
         /// Where the app may be sent back to; the port of a loopback address is free.
         redirect_uris: Vec<String>, values::text;
         /// How it authenticates: `none`, `client_secret_basic`, `client_secret_post` or
@@ -60,9 +77,47 @@ settings! {
     }
 }
 
-/// The clients that the operator registers. `schemes`: the private-use ones that are taken beside
-/// the known ones.
-pub(super) fn clients(reader: &mut Reader<'_>, schemes: &[String]) -> Vec<Client> {
+fn device(text: &str) -> Result<DeviceApps, String> {
+    match text {
+        "off" => Ok(DeviceApps::Off),
+        "verified" => Ok(DeviceApps::Verified),
+        "all" => Ok(DeviceApps::All),
+        _ => Err("must be `off`, `verified` or `all`".to_owned()),
+    }
+}
+
+/// What a client of the configuration may get.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GrantType {
+    AuthorizationCode,
+    ClientCredentials,
+}
+
+fn grant_type(text: &str) -> Result<GrantType, String> {
+    match text {
+        "authorization_code" => Ok(GrantType::AuthorizationCode),
+        "client_credentials" => Ok(GrantType::ClientCredentials),
+        _ => Err("must be `authorization_code` or `client_credentials`".to_owned()),
+    }
+}
+
+fn service(text: &str) -> Result<String, String> {
+    Ok(text.to_lowercase())
+}
+
+impl ClientKeys {
+    /// Whether people are asked to allow it something.
+    fn asks_people(&self) -> bool {
+        self.grants.is_empty() || self.grants.contains(&GrantType::AuthorizationCode)
+    }
+}
+
+/// The clients that the operator registers, each with its table and its keys. `schemes`: the
+/// private-use ones that are taken beside the known ones.
+pub(super) fn clients(
+    reader: &mut Reader<'_>,
+    schemes: &[String],
+) -> Vec<(String, ClientKeys, Client)> {
     let schemes = PrivateUseSchemes::new(schemes.to_vec());
     let mut ids = HashSet::new();
     let mut clients = Vec::new();
@@ -75,7 +130,7 @@ pub(super) fn clients(reader: &mut Reader<'_>, schemes: &[String]) -> Vec<Client
             let sentence = format!("`{}` is the id of two clients", client.id);
             reader.wrong(&format!("{table}.id"), &sentence);
         }
-        clients.push(client);
+        clients.push((table, keys, client));
     }
     clients
 }
@@ -89,7 +144,9 @@ fn client(
 ) -> Option<Client> {
     let at = |key: &str| format!("{table}.{key}");
     reader.require(&at("id"), "is missing");
-    reader.require(&at("name"), "is missing: the consent page shows it");
+    if keys.asks_people() {
+        reader.require(&at("name"), "is missing: the consent page shows it");
+    }
     let uris = at("redirect_uris");
     let redirect_uris: Vec<String> = keys
         .redirect_uris
@@ -102,18 +159,18 @@ fn client(
             }
         })
         .collect();
-    if reader.layers.value(&uris).is_none() {
+    if keys.asks_people() && reader.layers.value(&uris).is_none() {
         reader.wrong(&uris, "is missing");
     }
     let authentication = authentication(reader, table, keys);
     Some(Client {
         id: keys.id.clone()?,
-        name: Some(keys.name.clone()?),
+        name: keys.name.clone(),
         redirect_uris,
         authentication: authentication?,
         registration: Registration::PreRegistered,
         registered: Timestamp::from_secs(0),
-        may_refresh: true,
+        may_refresh: keys.asks_people(),
         echoed: Map::new(),
     })
 }
@@ -225,6 +282,9 @@ fn client_id(text: &str) -> Result<ClientId, String> {
     }
     if text.starts_with("c_") || text.starts_with("u_") || text.starts_with("g_") {
         return Err("must not begin like an id that the gateway gives (c_, u_, g_)".to_owned());
+    }
+    if text == ClientId::PERSONAL_TOKEN {
+        return Err("is the id of personal tokens".to_owned());
     }
     Ok(ClientId::new(text))
 }

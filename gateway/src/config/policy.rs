@@ -1,7 +1,7 @@
 //! `[policy]`, `[[group]]`, `[[network]]` and `approvers`: the policy file, and the names that it may
 //! speak of.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -88,27 +88,34 @@ pub(super) fn approvers(reader: &mut Reader<'_>, keys: ApproverKeys) -> Vec<Appr
     approvers
 }
 
+/// What a policy stands on.
+pub(super) struct Ground<'a> {
+    pub(super) backends: &'a [ConfiguredBackend],
+    pub(super) clients: &'a [Client],
+    pub(super) approvers: &'a [Approver],
+    pub(super) services: &'a BTreeSet<String>,
+    pub(super) groups: BTreeMap<String, GroupMembers>,
+}
+
 /// The policy; `None` where there is none, or a problem was noted.
-pub(super) fn policy(
-    reader: &mut Reader<'_>,
-    backends: &[ConfiguredBackend],
-    clients: &[Client],
-    approvers: &[Approver],
-    groups: BTreeMap<String, GroupMembers>,
-) -> Option<Arc<Rules>> {
+pub(super) fn policy(reader: &mut Reader<'_>, ground: Ground<'_>) -> Option<Arc<Rules>> {
     let keys = PolicyKeys::read(reader, "policy");
     let environment = PolicyEnvironment {
-        groups,
+        groups: ground.groups,
         networks: networks(reader),
-        backends: backends
+        services: ground.services.clone(),
+        backends: ground
+            .backends
             .iter()
             .map(|configured| configured.backend.mount.name.clone())
             .collect(),
-        approvers: approvers
+        approvers: ground
+            .approvers
             .iter()
             .map(|approver| approver.name.clone())
             .collect(),
-        clients: clients
+        clients: ground
+            .clients
             .iter()
             .map(|client| client.id.as_str().to_owned())
             .collect(),

@@ -1,6 +1,6 @@
 //! The clients that are programs of their own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -15,7 +15,7 @@ use crate::drive::{
 };
 
 /// What a client was told to search for, and what it prints of the answer.
-fn query() -> Value {
+pub(crate) fn query() -> Value {
     json!({"query": "gateway"})
 }
 
@@ -248,7 +248,7 @@ impl App for Opencode {
 }
 
 /// What a client did for a model.
-fn done_by(model: &Model, prefix: &str, ended: &Ended) -> Result<Done> {
+pub(crate) fn done_by(model: &Model, prefix: &str, ended: &Ended) -> Result<Done> {
     let offered = model.offered();
     let tools = offered.iter().filter_map(|name| name.strip_prefix(prefix));
     let results = model.results();
@@ -260,6 +260,31 @@ fn done_by(model: &Model, prefix: &str, ended: &Ended) -> Result<Done> {
         tools: tools.map(String::from).collect(),
         found: results.concat(),
     })
+}
+
+/// The program of Claude Code.
+pub(crate) fn claude_code() -> PathBuf {
+    let architecture = if cfg!(target_arch = "aarch64") {
+        "arm64"
+    } else {
+        "x64"
+    };
+    package(&format!(
+        "@anthropic-ai/claude-code-linux-{architecture}/claude"
+    ))
+}
+
+/// The program of Codex.
+pub(crate) fn codex() -> PathBuf {
+    let target = if cfg!(target_arch = "aarch64") {
+        ("arm64", "aarch64")
+    } else {
+        ("x64", "x86_64")
+    };
+    package(&format!(
+        "@openai/codex-linux-{}/vendor/{}-unknown-linux-musl/bin/codex",
+        target.0, target.1
+    ))
 }
 
 /// Claude Code. Its client id is the address of a document that cannot be fetched here.
@@ -281,14 +306,7 @@ impl App for ClaudeCode {
     }
 
     async fn work(task: &Task<'_>) -> Result<Done> {
-        let architecture = if cfg!(target_arch = "aarch64") {
-            "arm64"
-        } else {
-            "x64"
-        };
-        let program = package(&format!(
-            "@anthropic-ai/claude-code-linux-{architecture}/claude"
-        ));
+        let program = claude_code();
         let program: &Path = &program;
         if !task.again {
             let transport = if task.sse { "sse" } else { "http" };
@@ -350,15 +368,7 @@ impl App for Codex {
     }
 
     async fn work(task: &Task<'_>) -> Result<Done> {
-        let target = if cfg!(target_arch = "aarch64") {
-            ("arm64", "aarch64")
-        } else {
-            ("x64", "x86_64")
-        };
-        let program = package(&format!(
-            "@openai/codex-linux-{}/vendor/{}-unknown-linux-musl/bin/codex",
-            target.0, target.1
-        ));
+        let program = codex();
         if !task.again {
             let config = format!(
                 "mcp_oauth_credentials_store = \"file\"\n[analytics]\nenabled = false\n[mcp_servers.docs]\nurl = \"{}\"\n",

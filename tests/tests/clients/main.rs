@@ -5,6 +5,7 @@
 mod apps;
 mod choices;
 mod drive;
+mod headers;
 mod held;
 mod pages;
 mod sdks;

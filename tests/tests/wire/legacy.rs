@@ -142,7 +142,10 @@ async fn scopes_that_are_not_served_are_dropped_and_the_granted_ones_echoed() ->
     assert_eq!(metadata["scopes_supported"], json!(["mcp"]));
     assert_eq!(
         metadata["grant_types_supported"],
-        json!(["authorization_code"])
+        json!([
+            "authorization_code",
+            "urn:ietf:params:oauth:grant-type:device_code"
+        ])
     );
     Ok(())
 }

@@ -714,3 +714,34 @@ async fn of_several_backends_a_token_is_for_one() -> Result<()> {
     assert!(unnamed.errors.contains("--backend"), "{unnamed:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_client_that_takes_a_header_for_its_id_is_told_what_went_wrong() -> Result<()> {
+    let fixture = Fixture::start().await?;
+    let gateway = &fixture.gateway;
+    let mut browser = Browser::default();
+    for name in ["Authorization", "authorization"] {
+        let place = format!(
+            "/authorize?response_type=code&client_id={name}&redirect_uri=https%3A%2F%2Fclaude.ai%2Fapi%2Fmcp%2Fauth_callback&code_challenge=x&code_challenge_method=S256"
+        );
+        let page = browser.visit(&url(gateway, &place)).await?;
+        assert_eq!(page.reply.status, 400);
+        let words = page.words();
+        for said in [
+            "takes the header’s name",
+            "did not send its token",
+            "header_taken_for_client",
+        ] {
+            let said = said.replace('’', "'");
+            assert!(words.replace('’', "'").contains(&said), "{said}: {words}");
+        }
+    }
+    // Or the token itself.
+    let token = create(gateway, &["--read-only"]).await?;
+    let place = format!("/authorize?response_type=code&client_id={token}");
+    let page = browser.visit(&url(gateway, &place)).await?;
+    assert!(page.words().contains("token_in_url"), "{}", page.words());
+    assert!(!page.reply.text.contains(&token));
+    assert_eq!(status(gateway, &token).await?, 401, "it is revoked");
+    Ok(())
+}

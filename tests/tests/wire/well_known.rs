@@ -35,7 +35,10 @@ async fn the_authorization_server_metadata_is_what_the_brief_and_rfc_8414_ask() 
     assert_eq!(metadata["response_types_supported"], json!(["code"]));
     assert_eq!(
         metadata["grant_types_supported"],
-        json!(["authorization_code"])
+        json!([
+            "authorization_code",
+            "urn:ietf:params:oauth:grant-type:device_code"
+        ])
     );
     assert_eq!(
         metadata["code_challenge_methods_supported"],

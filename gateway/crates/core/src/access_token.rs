@@ -61,6 +61,9 @@ pub fn mint(claims: &Claims, keys: &Keys) -> Result<Minted, error::Token> {
         .fact(fact("resource", claims.resource.as_str()))?
         .fact(moment("issued", claims.issued))?
         .fact(moment("expires", claims.expires))?;
+    if claims.user.is_service() {
+        builder = builder.fact(facts::holds("machine"))?;
+    }
     for group in &claims.groups {
         builder = builder.fact(fact("provider_group", group))?;
     }

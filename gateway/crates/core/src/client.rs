@@ -6,6 +6,7 @@ pub mod keys;
 pub mod known_documents;
 pub mod metadata_document;
 pub mod registration;
+pub mod service;
 
 use std::fmt;
 use std::time::Duration;

@@ -4,6 +4,7 @@
 pub mod amendment;
 pub mod authorization_code;
 pub mod consented_tools;
+pub mod device;
 pub mod personal;
 mod pin;
 pub mod refresh_token;

@@ -38,6 +38,7 @@ reasons! {
     ClientDocumentUnreachable = "cimd_unreachable", "The client's metadata document could not be fetched, and none is known.", "Check that this machine reaches the host of the client_id by https; or switch clients.metadata_documents off, so that clients register themselves.";
     ClientDocumentInvalid = "cimd_invalid", "The client's metadata document, or its address, is not as it must be.", "The page and the log name what is wrong; the app's vendor must mend it.";
     ClientDocumentHostNotAllowed = "cimd_host_not_allowed", "The host of the client's metadata document is not one that the operator allows.", "Add it to clients.metadata_hosts.";
+    HeaderTakenForClient = "header_taken_for_client", "The app was set up with a header, and takes the header's name for a client id: it did not send its token.", "Where the app asks for a header, give Authorization as its name and Bearer with the token as its value; where it asks for an OAuth client id, leave that empty and remove the header.";
     RedirectUriMismatch = "redirect_uri_mismatch", "The redirect_uri is not one that the client registered.", "Compare it character by character with the registered ones; only the port of a loopback address may differ.";
     RequestMalformed = "request_malformed", "A parameter is missing, repeated or not of its form.", "The error description names the parameter.";
     ResponseTypeUnsupported = "response_type_unsupported", "Only response_type=code is served.", "Configure the client for the authorization code flow.";
@@ -102,7 +103,15 @@ reasons! {
     RefreshClientMismatch = "refresh_client_mismatch", "The refresh token was given to another client.", "Reconnect in the app; nothing was revoked.";
     RefreshNotRegistered = "refresh_not_registered", "The client's registration names its grant types, and refresh_token is not among them.", "The client must register refresh_token to use it.";
     RefreshScopeWider = "refresh_scope_wider", "A refresh asks for a scope that was not granted.", "The client must ask for no more than it was granted, or start a new authorization.";
-    GrantTypeUnsupported = "grant_type_unsupported", "This grant_type is not served.", "Only authorization_code is served, and refresh_token where tokens.refresh is on.";
+    GrantTypeUnsupported = "grant_type_unsupported", "This grant_type is not served.", "Only authorization_code is served, refresh_token where tokens.refresh is on, client_credentials where a [[client]] may use it, and device_code where clients.device is on.";
+    ClientCredentialsNotConfigured = "client_credentials_not_configured", "This client may not get a token for itself.", "A [[client]] of the configuration may that acts_as a [[service]] and has client_credentials among its grants; an app that registered itself never.";
+    ScopeNotConfigured = "scope_not_configured", "The client asks for a scope that the configuration does not give it.", "The client must ask for less, or the operator adds it to client.scopes.";
+    ServiceNameTaken = "service_name_taken", "A person has the name of this service, and neither may stand for the other.", "Give the [[service]] another name.";
+    DevicePending = "device_pending", "Nobody has answered the app on another machine yet.", "Open /device, type the code that the app shows, and decide.";
+    DeviceCodeExpired = "device_code_expired", "Nobody answered the app within ten minutes, or its device code is none.", "Start the login in the app again.";
+    DeviceCodeUsed = "device_code_used", "The answer to the app on another machine was fetched before.", "Start the login in the app again.";
+    DeviceNotAllowed = "device_not_allowed", "This app may not ask from another machine.", "Apps that nobody vouches for may where the operator sets clients.device to all; else log in with a browser, or make a token at /account/tokens.";
+    UserCodeUnknown = "user_code_unknown", "No app waits with this code.", "Compare it with the one that the app shows; it is good for ten minutes and for one answer.";
     IntrospectionUnauthenticated = "introspection_unauthenticated", "A request to the introspection endpoint does not come from a configured backend.", "Send the backend's name and its secret as HTTP Basic; backend.introspection_secret_hash holds the secret's SHA-256.";
     MediaTypeWrong = "media_type_wrong", "The body is not of the media type that the endpoint takes.", "Send application/x-www-form-urlencoded to the token endpoint, application/json to the registration and MCP endpoints.";
     // Registration

@@ -65,6 +65,15 @@ impl SecretHash {
         Some(Self(URL_SAFE_NO_PAD.encode(bytes?)))
     }
 
+    /// One of ours that somebody presents: 43 characters of base64url.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_one = text.len() == 43
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        is_one.then(|| Self(text.to_owned()))
+    }
+
     /// The text form, a store key.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -14,16 +14,17 @@ pub(crate) mod validate;
 use http::{Method, StatusCode};
 
 use self::issue_code::issue_code;
-use self::next_step::NextStep;
-use self::request::{AuthorizationRequest, AuthorizeRefusal, Callback};
+use self::next_step::{Consented, NextStep};
+use self::request::{Asker, AuthorizationRequest, AuthorizeRefusal, Callback};
 use self::validate::validate;
 use crate::audited::audited;
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
-use crate::{error_page, error_response, login, session};
+use crate::{device, error_page, error_response, login, session};
 use gateway_core::audit::Record;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::clock::Timestamp;
+use gateway_core::grants::personal::PersonalToken;
 use gateway_core::protocol::form::has_media_type;
 use gateway_core::protocol::oauth::OAuthError;
 use gateway_core::protocol::web::{Request, Response};
@@ -69,9 +70,25 @@ async fn go_on(
             login::page_after_session(server, request, goal)
         }
         NextStep::Consent(asked, session) => consent::page(server, request, &session, &asked).await,
-        NextStep::IssueCode(consented) => issue_code(server, request, *consented, now)
+        NextStep::IssueCode(consented) => allowed(server, request, *consented, now)
             .await
             .unwrap_or_else(|error| fault(server, request, error)),
+    }
+}
+
+/// What Allow does: a code that the browser carries away, or an answer that an app on another machine
+/// comes for.
+pub(crate) async fn allowed(
+    server: &AuthorizationServer,
+    request: &Request,
+    consented: Consented,
+    now: Timestamp,
+) -> Result<Response, StoreError> {
+    match consented.asked.asker().clone() {
+        Asker::Browser(callback, challenge) => {
+            issue_code(server, request, consented, (callback, challenge), now).await
+        }
+        Asker::Device(kept) => device::allow(server, request, consented, &kept, now).await,
     }
 }
 
@@ -85,6 +102,11 @@ async fn first_step(
         Ok(raw_query) => raw_query,
         Err(reason) => return Ok(refuse(server, request, reason, None).into()),
     };
+    if PersonalToken::may_stand_in(raw_query) {
+        // Typed where an app asks for a client id.
+        server.burn_tokens_in(raw_query, now).await;
+        return Ok(refuse(server, request, Reason::TokenInUrl, None).into());
+    }
     let judged = match validate(server, raw_query, now).await {
         Err(AuthorizeRefusal::Page(reason, detail)) => {
             return Ok(refuse(server, request, reason, Some(&detail)).into());

@@ -12,7 +12,7 @@ use crate::endpoint::{Caller, Endpoint, MatchedEndpoint, Subject};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
-    account, audit_log, authorize, discovery, home, introspect, login, metadata, provider,
+    account, audit_log, authorize, device, discovery, home, introspect, login, metadata, provider,
     register, revoke, session, setup, token,
 };
 use gateway_core::clock::Timestamp;
@@ -112,6 +112,9 @@ async fn dispatch(
             web::see_other(Endpoint::Account.path())
         }
         Endpoint::Token => token::answer(server, request, now).await,
+        Endpoint::DeviceAuthorization => device::ask(server, request, now).await,
+        Endpoint::Device if submitted => device::submit(server, request, now).await,
+        Endpoint::Device => device::page(server, request),
         Endpoint::Register => register::answer(server, request, now).await,
         Endpoint::Revoke => revoke::answer(server, request, now).await,
         Endpoint::Introspect => introspect::answer(server, request, now).await,

@@ -52,6 +52,10 @@ pub enum Endpoint {
     AccountTokensRevoke,
     /// OAuth 2.1 §3.2
     Token,
+    /// RFC 8628 §3.1
+    DeviceAuthorization,
+    /// Where a person types the code of an app on another machine.
+    Device,
     /// RFC 7591
     Register,
     /// RFC 7009
@@ -87,7 +91,7 @@ pub enum Endpoint {
 
 /// The table. Its order is that of [`Endpoint`], and the first row whose path fits has the request.
 #[rustfmt::skip]
-const TABLE: [Row; 35] = {
+const TABLE: [Row; 37] = {
     use AuditLog::{BestEffort, Recorded, Required};
     use Caller::{App, Person, Server};
     use Endpoint::*;
@@ -113,6 +117,8 @@ const TABLE: [Row; 35] = {
         row(AccountTokensNew, Exact("/account/tokens/new"), BOTH, Person, Required, CONSENT),
         row(AccountTokensRevoke, Exact("/account/tokens/revoke"), BOTH, Person, BestEffort, FORM),
         row(Token,           Exact("/token"),           SUBMIT, App,    Required,   FORM),
+        row(DeviceAuthorization, Exact("/device_authorization"), SUBMIT, App, Recorded, FORM),
+        row(Device,          Exact("/device"),          BOTH,   Person, Recorded, FORM),
         row(Register,        Exact("/register"),        SUBMIT, App,    Required,   FORM),
         row(Revoke,          Exact("/revoke"),          SUBMIT, App,    BestEffort, FORM),
         row(Introspect,      Exact("/introspect"),      SUBMIT, Server, Recorded,   FORM),

@@ -30,6 +30,7 @@ mod cacheable_response;
 mod client_assertion;
 mod client_authentication;
 mod clients;
+pub mod device;
 mod discovery;
 mod dispatch;
 pub mod endpoint;

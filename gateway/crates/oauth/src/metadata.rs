@@ -13,8 +13,10 @@
 use serde_json::json;
 
 use crate::cacheable_response;
+use crate::device::DeviceApps;
 use crate::endpoint::Endpoint;
 use crate::server::AuthorizationServer;
+use crate::token;
 use gateway_core::client::keys::Algorithm;
 use gateway_core::client::registration;
 use gateway_core::protocol::resource::identifying_query;
@@ -25,10 +27,15 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
     let issuer = &server.settings.issuer;
     let methods = registration::METHODS;
     let algorithms = Algorithm::NAMES;
-    let grant_types: &[&str] = match server.settings.refresh {
-        Some(_) => &["authorization_code", "refresh_token"],
-        None => &["authorization_code"],
-    };
+    let settings = &server.settings;
+    let with_devices = settings.device_apps != DeviceApps::Off;
+    let served = [
+        Some("authorization_code"),
+        settings.refresh.map(|_| "refresh_token"),
+        Some("client_credentials").filter(|_| !settings.services.is_empty()),
+        Some(token::DEVICE_CODE).filter(|_| with_devices),
+    ];
+    let grant_types: Vec<&str> = served.into_iter().flatten().collect();
     let mut metadata = json!({
         "issuer": issuer.as_str(),
         "authorization_endpoint": issuer.join(Endpoint::Authorize.path()),
@@ -47,6 +54,10 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
         "authorization_response_iss_parameter_supported": true,
         "service_documentation": issuer.join(Endpoint::Home.path()),
     });
+    if with_devices {
+        let place = issuer.join(Endpoint::DeviceAuthorization.path());
+        metadata["device_authorization_endpoint"] = place.into();
+    }
     // Absent rather than false while it is off: some clients look at its presence.
     if server.documents.is_some() {
         metadata["client_id_metadata_document_supported"] = true.into();

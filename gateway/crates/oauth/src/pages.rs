@@ -6,6 +6,7 @@
 mod account;
 mod assets;
 mod consent;
+mod device;
 mod home;
 mod login;
 mod page;
@@ -23,7 +24,8 @@ pub use self::account::{
     GrantedResource, LinkForm, LinkedAccount, Logins, NewDefinition, RevokeForm, UnlinkForm,
 };
 pub use self::assets::asset;
-pub use self::consent::{Changed, Consent, ScopeLine};
+pub use self::consent::{Asker, Changed, Consent, ScopeLine};
+pub use self::device::{DeviceDone, DeviceForm, DeviceProblem};
 pub use self::home::{Home, MountUrls};
 pub use self::login::{Goal, Login, LoginProblem, Ownerless, ProviderButton};
 pub use self::page::{Frame, Page, respond};

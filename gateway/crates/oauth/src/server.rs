@@ -6,11 +6,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::device::DeviceApps;
 use crate::fetch::Documents;
 use crate::identity::{Passwords, Setup};
 use crate::provider::Providers;
 use gateway_core::access_token::Keys;
-use gateway_core::client::Client;
+use gateway_core::client::service::ServiceClient;
+use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::refresh_token::Lifetimes;
 use gateway_core::policy::{AccessToken, ScopeTable, TokenRejection};
@@ -51,6 +53,10 @@ pub struct Settings {
     pub redirect_schemes: PrivateUseSchemes,
     /// The clients that the operator registered.
     pub clients: Vec<Client>,
+    /// What clients of the configuration may get for themselves.
+    pub services: BTreeMap<ClientId, ServiceClient>,
+    /// Which apps may ask from another machine.
+    pub device_apps: DeviceApps,
     /// The hosts whose metadata documents are taken; all, if there is none.
     pub document_hosts: Vec<String>,
     /// How many registrations one address may make in an hour.
@@ -65,6 +71,12 @@ impl Settings {
     /// Whether a person may log in with a password, and so needs no identity provider.
     pub(crate) fn takes_password_of(&self, user: &User) -> bool {
         user.password().is_some() && (self.password_login || user.configured)
+    }
+
+    /// Whether a service of the configuration has this name, which then no person may have.
+    pub fn is_service(&self, name: &str) -> bool {
+        let mut services = self.services.values();
+        services.any(|client| client.service == name.to_lowercase())
     }
 
     /// The refresh tokens that a client may have.

@@ -79,7 +79,9 @@ async fn become_owner(
             audited(*page, record).into()
         }
     };
-    let name = LoginName::parse(form.field("name")).ok_or_else(|| again(SetupProblem::Name))?;
+    let name = LoginName::parse(form.field("name"))
+        .filter(|name| !server.settings.is_service(name.as_str()))
+        .ok_or_else(|| again(SetupProblem::Name))?;
     let password = new_password(form.field("password"), form.field("again")).map_err(again)?;
     let code =
         SetupCode::parse(form.field("code")).ok_or_else(|| refused(SetupRefusal::CodeWrong))?;

@@ -66,6 +66,8 @@ pub(crate) fn server() -> AuthorizationServer {
             security_contact: Some("mailto:security@example.com".to_owned()),
             redirect_schemes: PrivateUseSchemes::default(),
             clients: Vec::new(),
+            services: BTreeMap::new(),
+            device_apps: crate::device::DeviceApps::Verified,
             document_hosts: Vec::new(),
             registrations_per_hour: 5,
             personal: Some(Duration::from_secs(90 * 86_400)),
@@ -187,7 +189,7 @@ async fn code(server: &AuthorizationServer, client: &str, now: Timestamp) -> Str
         tools,
         code: Secret::draw(&mut OsRng),
     };
-    let response = authorize::issue_code::issue_code(server, &request, consented, now).await;
+    let response = authorize::allowed(server, &request, consented, now).await;
     let response = response.unwrap();
     assert_eq!(response.status(), 303);
     let location = url::Url::parse(header(&response, "location")).unwrap();

@@ -1,10 +1,15 @@
 //! `/token`: the phases that every grant type goes through (OAuth 2.1 §3.2): the form, the grant
 //! type, the client's authentication, then what the grant type itself decides, then the access
-//! token. What differs is in a file each: `authorization_code`, `refresh_token`, `token_exchange`.
+//! token. What differs is in a file each: `authorization_code`, `refresh_token`,
+//! `client_credentials`, `device_code`, `token_exchange`.
 
 mod authorization_code;
+mod client_credentials;
+mod device_code;
 mod refresh_token;
 mod token_exchange;
+
+pub(crate) use self::device_code::NAME as DEVICE_CODE;
 
 use http::StatusCode;
 use http::header::HeaderName;
@@ -12,6 +17,7 @@ use serde_json::json;
 
 use crate::audited::audited;
 use crate::client_authentication::{authenticate, form, malformed};
+use crate::device::DeviceApps;
 use crate::error_response;
 use crate::provider::{Standing, is_absence, renewed_standing};
 use crate::server::AuthorizationServer;
@@ -37,7 +43,11 @@ pub(super) async fn answer(
     now: Timestamp,
 ) -> Response {
     let refused = |client: Option<&str>, error: &OAuthError| {
-        error_response::refused("token_refused", request, client, error)
+        match error.code {
+            // Asked every few seconds, and nothing was refused.
+            ErrorCode::AuthorizationPending | ErrorCode::PollSlowDown => error.to_response(),
+            _ => error_response::refused("token_refused", request, client, error),
+        }
     };
     let form = match form(request) {
         Ok(form) => form,
@@ -94,7 +104,11 @@ async fn granted(
         GrantType::AuthorizationCode => {
             authorization_code::redeem(server, &client, form, now).await
         }
-        _ => refresh_token::refresh(server, &client, form, now).await,
+        GrantType::ClientCredentials => client_credentials::give(server, &client, form, now).await,
+        GrantType::DeviceCode => device_code::redeem(server, &client, form, now).await,
+        GrantType::RefreshToken | GrantType::TokenExchange => {
+            refresh_token::refresh(server, &client, form, now).await
+        }
     };
     granted.map_err(|error| (Some(client.id), error))
 }
@@ -104,6 +118,8 @@ async fn granted(
 enum GrantType {
     AuthorizationCode,
     RefreshToken,
+    ClientCredentials,
+    DeviceCode,
     TokenExchange,
 }
 
@@ -112,6 +128,12 @@ impl GrantType {
         match required(form, "grant_type")? {
             "authorization_code" => Ok(Self::AuthorizationCode),
             "refresh_token" if server.settings.refresh.is_some() => Ok(Self::RefreshToken),
+            "client_credentials" if !server.settings.services.is_empty() => {
+                Ok(Self::ClientCredentials)
+            }
+            device_code::NAME if server.settings.device_apps != DeviceApps::Off => {
+                Ok(Self::DeviceCode)
+            }
             token_exchange::NAME if server.settings.personal.is_some() => Ok(Self::TokenExchange),
             _ => Err(OAuthError::new(
                 ErrorCode::UnsupportedGrantType,
@@ -124,6 +146,8 @@ impl GrantType {
         match self {
             Self::AuthorizationCode => "an authorization code was redeemed",
             Self::RefreshToken => "a refresh token was exchanged",
+            Self::ClientCredentials => "a client got a token for itself",
+            Self::DeviceCode => "an app on another machine came for its answer",
             Self::TokenExchange => "a personal token was exchanged",
         }
     }

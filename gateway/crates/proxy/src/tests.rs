@@ -275,6 +275,8 @@ fn authorization_server(
             security_contact: None,
             redirect_schemes: PrivateUseSchemes::default(),
             clients: Vec::new(),
+            services: BTreeMap::new(),
+            device_apps: gateway_oauth::device::DeviceApps::Verified,
             document_hosts: Vec::new(),
             registrations_per_hour: 100,
             personal: Some(Duration::from_secs(90 * 86_400)),

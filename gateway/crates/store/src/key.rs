@@ -74,6 +74,12 @@ pub enum KeyKind {
     LoginLock,
     /// A login that was begun at an identity provider.
     ProviderLogin,
+    /// A request of an app on another machine.
+    Device,
+    /// The way to it from the code that a person types.
+    UserCode,
+    /// The grant that gives a service its tokens.
+    ServiceGrant,
     /// The setup code.
     Setup,
     /// Whose an account at an identity provider is.
@@ -82,14 +88,14 @@ pub enum KeyKind {
     SigningKey,
     /// When a grant was used last.
     LastUse,
+    /// Where a grant was used from.
+    LastAddress,
     /// What a user allowed a client last.
     Allowed,
     /// The tools of a grant before it was amended.
     EarlierTools,
 }
 
-    /// Where a grant was used from.
-    LastAddress,
 impl KeyKind {
     /// Where keys of this kind stand.
     pub const fn table(self) -> Table {
@@ -103,11 +109,15 @@ impl KeyKind {
             | Self::UsedAssertion
             | Self::EndedGrant
             | Self::LoginLock
-            | Self::ProviderLogin => Table::Once,
+            | Self::ProviderLogin
+            | Self::Device
+            | Self::UserCode
+            | Self::ServiceGrant => Table::Once,
             Self::Setup
             | Self::Identity
             | Self::SigningKey
             | Self::LastUse
+            | Self::LastAddress
             | Self::Allowed
             | Self::EarlierTools => Table::Setting,
         }
@@ -117,7 +127,6 @@ impl KeyKind {
 impl fmt::Display for KeyKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            | Self::LastAddress
             Self::Client => "client",
             Self::User => "user",
             Self::Grant => "grant",
@@ -128,10 +137,14 @@ impl fmt::Display for KeyKind {
             Self::EndedGrant => "ended grant",
             Self::LoginLock => "login lock",
             Self::ProviderLogin => "login at a provider",
+            Self::Device => "device authorization",
+            Self::UserCode => "user code",
+            Self::ServiceGrant => "service's grant",
             Self::Setup => "setup code",
             Self::Identity => "account at a provider",
             Self::SigningKey => "signing key",
             Self::LastUse => "last use",
+            Self::LastAddress => "last address",
             Self::Allowed => "allowed client",
             Self::EarlierTools => "earlier tools",
         })
@@ -144,7 +157,6 @@ impl fmt::Display for KeyKind {
 pub struct Key {
     kind: KeyKind,
     name: String,
-            Self::LastAddress => "last address",
 }
 
 impl Key {

@@ -54,9 +54,9 @@ pub use self::key::{CountKey, Key, KeyKind, Table};
 pub use self::last_use::LastUse;
 pub use self::memory::Memory;
 pub use self::records::{
-    Disabled, FormPage, GrantsOf, Identity, KeptGoal, KeptGrant, KeptSetup, LoginSubject, Page,
-    Pressed, ProviderLogin, Readable, Records, SetupOffer, SetupState, TakenCode, TakenLogin,
-    ToolsUnknown, User,
+    Disabled, FormPage, GrantsOf, Identity, KeptDevice, KeptGoal, KeptGrant, KeptSetup,
+    LoginSubject, Page, Pressed, ProviderLogin, Readable, Records, ServiceGrantKey, SetupOffer,
+    SetupState, TakenCode, TakenDevice, TakenLogin, ToolsUnknown, User,
 };
 pub use self::redis::Redis;
 pub use self::revocation::{Cursor, Revocation, Revoked};

@@ -1,7 +1,7 @@
 //! Facts of a block: made of values, and read as they stand. No Datalog is run to learn what a token
 //! says.
 
-use biscuit_auth::builder::{Fact, int, string};
+use biscuit_auth::builder::{Fact, boolean, int, string};
 use biscuit_auth::format::schema::{Predicate, Term, term::Content};
 
 use super::envelope::Block;
@@ -80,6 +80,11 @@ fn exactly_one<T>(rows: impl IntoIterator<Item = T>) -> Option<T> {
 /// `name("value")`.
 pub(super) fn fact(name: &str, value: &str) -> Fact {
     Fact::new(name.to_owned(), vec![string(value)])
+}
+
+/// `name(true)`.
+pub(super) fn holds(name: &str) -> Fact {
+    Fact::new(name.to_owned(), vec![boolean(true)])
 }
 
 /// `name(seconds)`, since the epoch, as an integer: it prints as what it is and orders as it should.

@@ -40,6 +40,12 @@ pub enum ErrorCode {
     TemporarilyUnavailable,
     /// Too many requests.
     SlowDown,
+    /// Nobody has answered yet (RFC 8628 §3.5).
+    AuthorizationPending,
+    /// The app asks for an answer too often (RFC 8628 §3.5).
+    PollSlowDown,
+    /// Nobody answered in time (RFC 8628 §3.5).
+    ExpiredToken,
 }
 
 impl ErrorCode {
@@ -59,7 +65,9 @@ impl ErrorCode {
             Self::InvalidRedirectUri => "invalid_redirect_uri",
             Self::InvalidClientMetadata => "invalid_client_metadata",
             Self::TemporarilyUnavailable => "temporarily_unavailable",
-            Self::SlowDown => "slow_down",
+            Self::SlowDown | Self::PollSlowDown => "slow_down",
+            Self::AuthorizationPending => "authorization_pending",
+            Self::ExpiredToken => "expired_token",
         }
     }
 

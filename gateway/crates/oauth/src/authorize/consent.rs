@@ -17,14 +17,14 @@ use self::tools::{
 };
 use crate::audited::audited;
 use crate::authorize::next_step::{Consented, NextStep};
-use crate::authorize::request::{AuthorizationRequest, AuthorizeRefusal};
+use crate::authorize::request::{Asker, AuthorizationRequest, AuthorizeRefusal};
 use crate::authorize::validate::validate;
 use crate::browser::{self, BrowserName};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose};
 use crate::pages::{self, Capabilities, Changed, Consent, ConsentProblem, Preset, Waiting};
 use crate::server::AuthorizationServer;
-use crate::{clients, session};
+use crate::{clients, device, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::metadata_document::DocumentUrl;
@@ -32,7 +32,6 @@ use gateway_core::client::{Change, Client, Registration};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::consented_tools::{self, Choice, NotGranted, Offered};
 use gateway_core::policy::Scopes;
-use gateway_core::protocol::redirect_uri::RedirectUri;
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{Request, Response};
@@ -45,8 +44,8 @@ use gateway_upstream::ToolListing;
 struct RequestedAccess<'a> {
     /// Who asks.
     client: &'a Client,
-    /// Where the code would go; already compared with the registered ones.
-    redirect_uri: &'a RedirectUri,
+    /// Where the answer goes.
+    asker: &'a Asker,
     /// Which backend.
     mount: &'a Mount,
     /// What would be granted.
@@ -72,6 +71,9 @@ pub(super) async fn page(
     session: &BrowserSession,
     asked: &AuthorizationRequest,
 ) -> Response {
+    if let Some(answered) = answered(server, request, asked) {
+        return answered;
+    }
     let asked = requested_access(server, asked);
     let (name, user) = (&asked.mount.name, session.user_name.as_str());
     let found = server.catalogue.listing_for_page(name, Some(user)).await;
@@ -101,6 +103,31 @@ fn waiting(
     }
     .page();
     pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
+}
+
+fn shown_asker(asker: &Asker, now: Timestamp) -> pages::Asker<'_> {
+    match asker {
+        Asker::Browser(callback, _) => pages::Asker::Browser(callback.redirect_uri().destination()),
+        Asker::Device(kept) => pages::Asker::Device {
+            address: kept.asked.address,
+            asked: pages::ago(now.since(kept.asked.asked)),
+            code: kept.asked.user_code.shown(),
+        },
+    }
+}
+
+/// The page after the answer to an app on another machine, if there is one: it is answered once.
+fn answered(
+    server: &AuthorizationServer,
+    request: &Request,
+    asked: &AuthorizationRequest,
+) -> Option<Response> {
+    match asked.asker() {
+        Asker::Device(kept) if kept.asked.answer.is_some() => {
+            Some(device::done(server, request, asked, &kept.asked))
+        }
+        Asker::Browser(..) | Asker::Device(_) => None,
+    }
 }
 
 /// Renders the page over what the backend offers; `again` says why, where it is not the first time.
@@ -161,7 +188,7 @@ async fn show(
         scopes: in_words(asked.scopes, asked.scope),
         covers_everything: asked.scopes.is_everything(asked.scope),
         user_name: &session.user_name,
-        destination: asked.redirect_uri.destination(),
+        asker: shown_asker(asked.asker, now),
         unfit: listing.map_or_else(Vec::new, unfit_tools),
         preset: again.preset(&capabilities, asked.client),
         capabilities,
@@ -239,6 +266,9 @@ async fn judge(
         let query = Some(asked.raw_query());
         return Err(refuse(server, request, Reason::ClientChanged, query));
     }
+    if let Some(answered) = answered(server, request, &asked) {
+        return Ok(answered.into());
+    }
     match &answer.decision {
         Decision::Find(ticking, choice) => {
             let (ticking, choice) = (*ticking, choice.clone());
@@ -260,8 +290,13 @@ async fn deny(
     asked: &AuthorizationRequest,
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
-    if answer.use_up(server, request, now).await? == Pressed::Again {
-        return Ok(asked.callback().denied().into());
+    let pressed = answer.use_up(server, request, now).await?;
+    let denied = match asked.asker() {
+        Asker::Browser(callback, _) => callback.denied(),
+        Asker::Device(kept) => device::deny(server, request, asked, kept, now).await?,
+    };
+    if pressed == Pressed::Again {
+        return Ok(denied.into());
     }
     let reason = Reason::UserDenied;
     log::info!(
@@ -275,7 +310,7 @@ async fn deny(
         backend: Some(asked.mount().name.clone()),
         ..Record::refused(Event::Consent, reason, false)
     };
-    Ok(audited(asked.callback().denied(), record).into())
+    Ok(audited(denied, record).into())
 }
 
 async fn allow(
@@ -288,10 +323,11 @@ async fn allow(
 ) -> Result<NextStep, Refused> {
     // The same press again leads to the same place, whatever the backend says by now.
     let code = answer.code(server);
-    if answer.is_repeated(server, now).await?
+    if let Asker::Browser(callback, _) = asked.asker()
+        && answer.is_repeated(server, now).await?
         && server.records.code(&code.hash(), now).await?.is_some()
     {
-        return Ok(asked.callback().granted(&code).into());
+        return Ok(callback.granted(&code).into());
     }
     let listing = ask_backend(server, request, asked.mount(), &answer.session).await;
     let listing = listing.as_deref();
@@ -334,7 +370,7 @@ fn requested_access<'a>(
 ) -> RequestedAccess<'a> {
     RequestedAccess {
         client: asked.client(),
-        redirect_uri: asked.callback().redirect_uri(),
+        asker: asked.asker(),
         mount: asked.mount(),
         scope: asked.scope(),
         scopes: server.settings.scopes.at(&asked.mount().name),

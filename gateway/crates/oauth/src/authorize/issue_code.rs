@@ -9,13 +9,14 @@ use rand::rngs::OsRng;
 
 use crate::audited::audited;
 use crate::authorize::next_step::Consented;
-use crate::authorize::request::AuthorizationRequest;
+use crate::authorize::request::{AuthorizationRequest, Callback};
 use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
-use gateway_core::client::{Allowed, REMEMBERED, Registration};
+use gateway_core::client::{Allowed, Client, REMEMBERED, Registration};
 use gateway_core::clock::{Clock, Timestamp};
-use gateway_core::grants::GrantId;
 use gateway_core::grants::authorization_code::{self, AuthorizationCode};
+use gateway_core::grants::{GrantId, UserId};
+use gateway_core::protocol::pkce::CodeChallenge;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, SecretHash};
@@ -29,6 +30,7 @@ pub(crate) async fn issue_code(
     server: &AuthorizationServer,
     request: &Request,
     consented: Consented,
+    (callback, code_challenge): (Callback, CodeChallenge),
     now: Timestamp,
 ) -> Result<Response, StoreError> {
     let Consented {
@@ -41,8 +43,8 @@ pub(crate) async fn issue_code(
         grant: GrantId::draw(&mut OsRng),
         client: asked.client().id.clone(),
         client_fingerprint: asked.client().fingerprint(),
-        redirect_uri: asked.callback().redirect_uri().as_str().to_owned(),
-        code_challenge: asked.code_challenge().clone(),
+        redirect_uri: callback.redirect_uri().as_str().to_owned(),
+        code_challenge,
         resource: asked.resource().clone(),
         scope: asked.scope().clone(),
         tools,
@@ -53,7 +55,7 @@ pub(crate) async fn issue_code(
     };
     if !keep(server, &asked, &secret, &code, now).await? {
         // The same press came twice, and the other one was faster: it has been written down.
-        return Ok(asked.callback().granted(&secret));
+        return Ok(callback.granted(&secret));
     }
     log::info!(
         event = "code_issued",
@@ -84,7 +86,7 @@ pub(crate) async fn issue_code(
         code,
         server.clock,
     ));
-    Ok(audited(asked.callback().granted(&secret), record))
+    Ok(audited(callback.granted(&secret), record))
 }
 
 /// Tells the operator when an app never came for its code: the person saw an error of the app, and
@@ -116,28 +118,37 @@ async fn keep(
 ) -> Result<bool, StoreError> {
     let remember_code = code.remember_until(server.settings.longest_token());
     let remember_client = remember_code.max(now + REMEMBERED);
-    let (records, client) = (&server.records, asked.client());
+    keep_client(server, asked.client(), &code.user, remember_client, now).await?;
+    server
+        .records
+        .add_code(&secret.hash(), code, remember_code, now)
+        .await
+}
+
+/// Keeps a client that a person allows something, and what it is now.
+pub(crate) async fn keep_client(
+    server: &AuthorizationServer,
+    client: &Client,
+    user: &UserId,
+    until: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let records = &server.records;
     match client.registration {
         // What the configuration says of a client is asked anew each time.
         Registration::PreRegistered => {}
         // One that the operator removed meanwhile stays removed.
         Registration::SelfRegistered => {
-            records
-                .extend_client(&client.id, remember_client, now)
-                .await?;
+            records.extend_client(&client.id, until, now).await?;
         }
         Registration::MetadataDocument => {
-            records.keep_client(client, remember_client, now).await?;
+            records.keep_client(client, until, now).await?;
         }
     }
-    if let Some(allowed) = Allowed::now(asked.client(), now) {
-        server
-            .records
-            .put_allowed(&code.user, &code.client, &allowed, remember_client, now)
+    if let Some(allowed) = Allowed::now(client, now) {
+        records
+            .put_allowed(user, &client.id, &allowed, until, now)
             .await?;
     }
-    server
-        .records
-        .add_code(&secret.hash(), code, remember_code, now)
-        .await
+    Ok(())
 }

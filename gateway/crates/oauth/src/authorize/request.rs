@@ -17,7 +17,7 @@ use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{self, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
-use gateway_store::StoreError;
+use gateway_store::{KeptDevice, StoreError};
 
 /// Why a request gets no consent page, and where that can be said.
 #[derive(Clone, Debug)]
@@ -92,27 +92,54 @@ impl Callback {
     }
 }
 
+/// How an app asks, which decides where the answer goes.
+#[derive(Clone, Debug)]
+pub enum Asker {
+    /// It sent the browser here, which goes back to it with a code for whoever made this challenge.
+    Browser(Callback, CodeChallenge),
+    /// From another machine (RFC 8628): it comes for the answer itself.
+    Device(Box<KeptDevice>),
+}
+
 /// A valid request: what a person may be asked to allow.
 #[derive(Clone, Debug)]
 pub struct AuthorizationRequest {
     client: Client,
-    callback: Callback,
+    asker: Asker,
     mount: Mount,
     resource: Resource,
     scope: Scope,
-    code_challenge: CodeChallenge,
     raw_query: String,
 }
 
 impl AuthorizationRequest {
+    /// A request whose parts were judged.
+    pub(crate) fn new(
+        client: Client,
+        mount: Mount,
+        resource: Resource,
+        scope: Scope,
+        asker: Asker,
+        raw_query: &str,
+    ) -> Self {
+        Self {
+            client,
+            asker,
+            mount,
+            resource,
+            scope,
+            raw_query: raw_query.to_owned(),
+        }
+    }
+
     /// Who asks.
     pub const fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Where the answer goes.
-    pub const fn callback(&self) -> &Callback {
-        &self.callback
+    /// How it asks.
+    pub const fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     /// The backend that is asked for.
@@ -128,11 +155,6 @@ impl AuthorizationRequest {
     /// The scope that would be granted.
     pub const fn scope(&self) -> &Scope {
         &self.scope
-    }
-
-    /// The challenge that the code will be bound to.
-    pub const fn code_challenge(&self) -> &CodeChallenge {
-        &self.code_challenge
     }
 
     /// The whole request, undecoded, to be validated anew.
@@ -177,15 +199,11 @@ pub(super) fn judge(
     let scopes = rules.scopes.at(&mount.name);
     let refresh = rules.refresh && client.may_refresh;
     let scope = scope(form, scopes, refresh).map_err(to_client)?;
-    Ok(AuthorizationRequest {
-        resource: mount.resource(rules.issuer),
-        client,
-        callback,
-        mount,
-        scope,
-        code_challenge,
-        raw_query: raw_query.to_owned(),
-    })
+    let resource = mount.resource(rules.issuer);
+    let asker = Asker::Browser(callback, code_challenge);
+    Ok(AuthorizationRequest::new(
+        client, mount, resource, scope, asker, raw_query,
+    ))
 }
 
 /// The redirect URI must be sent and be a registered one. OAuth 2.1 §4.1.1 lets a client with only

@@ -3,6 +3,7 @@
 
 use crate::authorize::request::{AuthorizationRequest, AuthorizeRefusal, Rules, client_id, judge};
 use crate::clients::{self, NotFound};
+use crate::device;
 use crate::error_response;
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
@@ -23,7 +24,15 @@ pub(crate) async fn validate(
         return Err(malformed("the request is too long".to_owned()));
     }
     let form = Form::parse(raw_query.as_bytes()).map_err(|error| malformed(error.to_string()))?;
+    if let Some(of_device) = device::validate(server, raw_query, &form, now).await? {
+        return Ok(of_device);
+    }
     let id = client_id(&form)?;
+    if id.as_str().eq_ignore_ascii_case("authorization") {
+        let detail = format!("client_id: {id}");
+        let reason = Reason::HeaderTakenForClient;
+        return Err(AuthorizeRefusal::Page(reason, detail));
+    }
     let client = clients::find(server, &id, now)
         .await
         .map_err(|error| match error {

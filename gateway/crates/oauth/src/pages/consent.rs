@@ -1,5 +1,6 @@
 //! The consent page.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use askama::Template;
@@ -40,7 +41,7 @@ pub struct Consent<'a> {
     /// Who is asked.
     pub user_name: &'a str,
     /// Where the answer goes.
-    pub destination: &'a Destination,
+    pub asker: Asker<'a>,
     /// What it could do.
     pub capabilities: Capabilities,
     /// Tools of the backend that can't be offered, each with the reason.
@@ -61,6 +62,22 @@ pub struct Consent<'a> {
     pub seal: &'a str,
     /// Proves that the log-out comes from this page.
     pub log_out_seal: &'a str,
+}
+
+/// How an app asks.
+#[derive(Clone, Debug)]
+pub enum Asker<'a> {
+    /// It sent the browser, which goes back to there.
+    Browser(&'a Destination),
+    /// From another machine, with a code that it shows.
+    Device {
+        /// Where it asked from.
+        address: IpAddr,
+        /// How long ago, in words.
+        asked: String,
+        /// The code.
+        code: String,
+    },
 }
 
 /// One scope, as a person is told of it.
@@ -136,7 +153,7 @@ impl Consent<'_> {
             scope: self.scope,
             scopes: &self.scopes,
             user_name: self.user_name,
-            destination: self.destination,
+            asker: &self.asker,
             picker,
             shown: self.shown,
             lifetime: in_words(self.lifetime),
@@ -162,7 +179,7 @@ struct ConsentTemplate<'a> {
     scope: &'a str,
     scopes: &'a [ScopeLine<'a>],
     user_name: &'a str,
-    destination: &'a Destination,
+    asker: &'a Asker<'a>,
     picker: ToolPicker<'a>,
     shown: &'a str,
     lifetime: String,

@@ -36,7 +36,7 @@ fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) ->
         scopes: Vec::new(),
         covers_everything: true,
         user_name: "alice",
-        destination,
+        asker: Asker::Browser(destination),
         preset: Preset::first(&tools, false),
         capabilities: Capabilities::Tools(tools, 0),
         unfit: Vec::new(),
@@ -267,6 +267,118 @@ fn account_pages() -> Vec<(&'static str, Page)> {
     pages
 }
 
+fn new_token(problem: Option<NewTokenProblem>) -> NewTokenForm<'static> {
+    NewTokenForm {
+        frame: FRAME,
+        user_name: "alice",
+        backend: "notes",
+        name: "nightly \"<job>\"",
+        ends: &[30, 90],
+        days: 30,
+        preset: Preset::first(&tools(), false),
+        capabilities: Capabilities::Tools(tools(), 0),
+        unfit: Vec::new(),
+        covers_everything: true,
+        find: None,
+        problem,
+        shown: "[]",
+        seal: "1.2.3",
+    }
+}
+
+fn token_pages() -> Vec<(&'static str, Page)> {
+    let made = |token| MadeToken {
+        frame: FRAME,
+        user_name: "alice",
+        name: "nightly <job>",
+        token,
+        lasts: Duration::from_secs(30 * 86_400),
+        backend: "notes",
+        mcp: "https://mcp.example.com/mcp",
+    };
+    let tokens = |notice, names: &[&str], backends: &[&'static str]| Tokens {
+        frame: FRAME,
+        user_name: "alice",
+        now: NOW,
+        notice,
+        tokens: names
+            .iter()
+            .map(|name| OwnToken {
+                name: (*name).to_owned(),
+                from: Some([192, 0, 2, 7].into()),
+                connection: connection(AllowedTools::AsTheyWere(vec!["search".to_owned()])),
+            })
+            .collect(),
+        backends: backends.to_vec(),
+        log_out_seal: "1.2.3",
+    };
+    let ended = AccountNotice::TokenEnded("ci <script>".to_owned());
+    vec![
+        (
+            "tokens",
+            tokens(None, &["ci <script>", "cron"], &["notes"]).page(),
+        ),
+        (
+            "tokens-empty",
+            tokens(None, &[], &["notes", "a & \"b\""]).page(),
+        ),
+        ("tokens-ended", tokens(Some(ended), &["cron"], &[]).page()),
+        ("token-new", new_token(None).page()),
+        (
+            "token-nameless",
+            new_token(Some(NewTokenProblem::Nameless)).page(),
+        ),
+        (
+            "token-nothing",
+            new_token(Some(NewTokenProblem::Tools(ConsentProblem::Nothing))).page(),
+        ),
+        (
+            "token-made",
+            made(Some(
+                "cupgw_0123456789012345678901234567890123456789012345678901234",
+            ))
+            .page(),
+        ),
+        ("token-shown", made(None).page()),
+    ]
+}
+
+fn device_pages() -> Vec<(&'static str, Page)> {
+    let form = |code, problem| DeviceForm {
+        frame: FRAME,
+        code,
+        problem,
+    };
+    let done = |is_allowed| DeviceDone {
+        frame: FRAME,
+        app: Some("Notes <b>for</b> Teams"),
+        backend: "notes",
+        is_allowed,
+    };
+    let web = Destination::Web("chatgpt.com".to_owned());
+    let asks = Consent {
+        asker: Asker::Device {
+            address: [192, 0, 2, 7].into(),
+            asked: "2 minutes ago".to_owned(),
+            code: "BCDF-GHJK".to_owned(),
+        },
+        ..consent("Notes for Teams", &web, tools())
+    };
+    let limited = DeviceProblem::Limited(Duration::from_secs(300));
+    vec![
+        ("device", form(None, None).page()),
+        ("device-code", form(Some("BCDF-GHJK"), None).page()),
+        (
+            "device-unknown",
+            form(None, Some(DeviceProblem::Unknown)).page(),
+        ),
+        ("device-limited", form(None, Some(limited)).page()),
+        ("device-allowed", done(true).page()),
+        ("device-denied", done(false).page()),
+        ("consent-device", asks.page()),
+    ]
+}
+
 fn setup(code: &str, problem: Option<SetupProblem>) -> Page {
     SetupForm {
         frame: FRAME,
@@ -339,6 +451,8 @@ fn every_page() -> Vec<(&'static str, Page)> {
         with_password: true,
     };
     let mut pages = account_pages();
+    pages.extend(token_pages());
+    pages.extend(device_pages());
     pages.extend([
         ("login-account", for_account.page()),
         ("home", home(false, false).page()),

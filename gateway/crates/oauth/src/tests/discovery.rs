@@ -49,7 +49,10 @@ async fn metadata_names_the_configured_origin_and_nothing_else() {
     assert_eq!(metadata["scopes_supported"], json!(["mcp"]));
     assert_eq!(
         metadata["grant_types_supported"],
-        json!(["authorization_code"])
+        json!([
+            "authorization_code",
+            "urn:ietf:params:oauth:grant-type:device_code"
+        ])
     );
     assert_eq!(
         metadata["code_challenge_methods_supported"],

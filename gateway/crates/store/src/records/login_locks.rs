@@ -20,6 +20,11 @@ impl LoginSubject {
         Self(format!("login:address:{network}"))
     }
 
+    /// The network of whoever types the codes of apps on other machines.
+    pub fn user_codes(network: &str) -> Self {
+        Self(format!("user-code:{network}"))
+    }
+
     /// The account, by the hash of its name.
     pub fn account(name: &SecretHash) -> Self {
         Self(format!("login:account:{}", name.as_str()))

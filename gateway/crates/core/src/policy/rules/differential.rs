@@ -57,6 +57,7 @@ fn environment() -> PolicyEnvironment {
         backends: names(&["notes"]),
         approvers: names(&["ops"]),
         clients: names(&["our-editor"]),
+        services: names(&["bob"]),
         utc_offset: 3600,
     }
 }

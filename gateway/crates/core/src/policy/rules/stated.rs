@@ -17,6 +17,7 @@ use super::vocabulary::WEEKDAYS;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StatedFact {
     User,
+    Machine,
     Group,
     Client,
     ClientKind,
@@ -46,8 +47,9 @@ pub(super) enum StatedFact {
 }
 
 /// Each with its name, in the order in which they are told.
-pub(super) const NAMES: [(StatedFact, &str); 27] = [
+pub(super) const NAMES: [(StatedFact, &str); 28] = [
     (StatedFact::User, "user"),
+    (StatedFact::Machine, "machine"),
     (StatedFact::Group, "group"),
     (StatedFact::Client, "client"),
     (StatedFact::ClientKind, "client_kind"),
@@ -159,6 +161,10 @@ impl<'c> Call<'c> {
         let (around, asked) = (self.around, self.asked);
         match fact {
             StatedFact::User => Some(text(self.user())),
+            StatedFact::Machine => {
+                let is_so = self.environment.services.contains(self.user());
+                is_so.then_some(Value::Bool(true))
+            }
             StatedFact::Client => Some(text(around.client)),
             StatedFact::ClientKind => Some(text(self.client().0)),
             StatedFact::ClientHost => self.client().1.as_deref().map(text),

@@ -39,6 +39,7 @@ fn environment() -> PolicyEnvironment {
         backends: names(&["notes"]),
         approvers: names(&["ops"]),
         clients: names(&["our-editor"]),
+        services: names(&["robot"]),
         utc_offset: 0,
     }
 }

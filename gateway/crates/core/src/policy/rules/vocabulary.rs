@@ -85,6 +85,11 @@ pub(super) const STATED: &[Stated] = &[
         "The login name of the person on whose behalf it is, in lower case.",
     ),
     steady(
+        "machine",
+        &[Holds::True],
+        "It is on behalf of a `[[service]]`, and no person allowed it.",
+    ),
+    steady(
         "group",
         &[Holds::Group],
         "Each `[[group]]` that the person is in: by name, or by a group of the identity provider that `from` takes. What the provider says is as old as the token.",

@@ -49,6 +49,7 @@ const OWN: &[&str] = &[
 /// Facts of the gateway with what may stand in them: constants, or a variable.
 const STATED: &[(&str, &[&[&str]])] = &[
     ("user", &[&["\"alice\"", "\"bob\""]]),
+    ("machine", &[&["true"]]),
     ("group", &[&["\"staff\"", "\"nobody\""]]),
     ("client", &[&["\"our-editor\"", "\"c_1\""]]),
     (

@@ -1,0 +1,98 @@
+//! Device authorization (RFC 8628): an app on a machine without a browser gets two codes; a person types
+//! the short one at `/device` and answers on the ordinary consent page; the app comes for the answer with
+//! the long one (`token::device_code`).
+//!
+//! Owns: who may ask, the page that takes the short code, and what the answer does. Not: the consent page,
+//! which is reached through `/authorize?device=…`, where nobody has to be logged in yet; nor what is kept
+//! (`gateway_core::grants::device`).
+
+mod answer;
+mod ask;
+mod page;
+
+pub(crate) use self::answer::{allow, deny, done};
+pub(super) use self::ask::ask;
+pub(super) use self::page::{page, submit};
+
+use crate::authorize::request::{Asker, AuthorizationRequest, AuthorizeRefusal};
+use crate::clients::{self, NotFound};
+use crate::error_response;
+use crate::server::AuthorizationServer;
+use gateway_core::client::{Client, Registration};
+use gateway_core::clock::Timestamp;
+use gateway_core::protocol::form::Form;
+use gateway_core::reason::Reason;
+use gateway_core::secret::SecretHash;
+
+/// Which apps may ask from another machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceApps {
+    /// None.
+    Off,
+    /// Those that somebody vouches for: the operator, or the site that describes them.
+    Verified,
+    /// All, also those that registered themselves.
+    All,
+}
+
+impl DeviceApps {
+    /// Whether this app may.
+    pub fn include(self, client: &Client) -> bool {
+        match self {
+            Self::Off => false,
+            Self::Verified => client.registration != Registration::SelfRegistered,
+            Self::All => true,
+        }
+    }
+}
+
+/// The request that a raw query of `/authorize` names, if it is one of a device: the query is judged anew
+/// wherever it comes from, as that of any other app. It may have been answered since.
+pub(crate) async fn validate(
+    server: &AuthorizationServer,
+    raw_query: &str,
+    form: &Form,
+    now: Timestamp,
+) -> Result<Option<AuthorizationRequest>, AuthorizeRefusal> {
+    let Ok(Some(named)) = form.one("device") else {
+        return Ok(None);
+    };
+    let unknown = || AuthorizeRefusal::Page(Reason::UserCodeUnknown, String::new());
+    let code = SecretHash::parse(named).ok_or_else(unknown)?;
+    let kept = server.records.device(&code, now).await;
+    let kept = kept.map_err(AuthorizeRefusal::Fault)?;
+    let kept = kept
+        .filter(|kept| now < kept.asked.expires)
+        .ok_or_else(unknown)?;
+    let client = clients::find(server, &kept.asked.client, now).await;
+    let client = client.map_err(|error| match error {
+        NotFound::Unknown(reason, detail) => {
+            AuthorizeRefusal::Page(reason, error_response::loggable(&detail))
+        }
+        NotFound::Fault(error) => AuthorizeRefusal::Fault(error),
+    })?;
+    if !server.settings.device_apps.include(&client) {
+        let detail = client.id.to_string();
+        return Err(AuthorizeRefusal::Page(Reason::DeviceNotAllowed, detail));
+    }
+    if client.fingerprint() != kept.asked.client_fingerprint {
+        let detail = client.id.to_string();
+        return Err(AuthorizeRefusal::Page(Reason::ClientChanged, detail));
+    }
+    let settings = &server.settings;
+    let mut mounts = settings.mounts.iter();
+    let mount = mounts
+        .find(|mount| mount.resource(&settings.issuer) == kept.asked.resource)
+        .ok_or_else(|| {
+            let resource = kept.asked.resource.as_str().to_owned();
+            AuthorizeRefusal::Page(Reason::ResourceUnknown, resource)
+        })?;
+    Ok(Some(AuthorizationRequest::new(
+        client,
+        mount.clone(),
+        kept.asked.resource.clone(),
+        kept.asked.scope.clone(),
+        Asker::Device(Box::new(kept)),
+        raw_query,
+    )))
+}

@@ -1,0 +1,116 @@
+//! What the answer to an app on another machine does: it is kept beside what was asked, durable before the
+//! person is told.
+
+use http::StatusCode;
+use rand::rngs::OsRng;
+
+use crate::audited::audited;
+use crate::authorize::issue_code::keep_client;
+use crate::authorize::next_step::Consented;
+use crate::authorize::request::AuthorizationRequest;
+use crate::browser;
+use crate::pages::{self, DeviceDone};
+use crate::server::AuthorizationServer;
+use gateway_core::audit::{Event, Record};
+use gateway_core::client::REMEMBERED;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::GrantId;
+use gateway_core::grants::device::{Allowed, Answer, DeviceAuthorization};
+use gateway_core::protocol::web::{Request, Response};
+use gateway_store::{KeptDevice, StoreError, unless_conflict};
+
+use std::time::Duration;
+
+/// However late a person answers, the app has this time to come for it.
+const TO_FETCH: Duration = Duration::from_secs(60);
+
+/// Keeps that the person allowed it. The page that follows says what counts, also where somebody was
+/// faster.
+pub(crate) async fn allow(
+    server: &AuthorizationServer,
+    request: &Request,
+    consented: Consented,
+    kept: &KeptDevice,
+    now: Timestamp,
+) -> Result<Response, StoreError> {
+    let Consented {
+        session,
+        asked,
+        tools,
+        code: _,
+    } = consented;
+    let allowed = Allowed {
+        grant: GrantId::draw(&mut OsRng),
+        user: session.user,
+        user_name: session.user_name,
+        tools,
+        at: now,
+    };
+    let until = now + server.settings.longest_token() + REMEMBERED;
+    keep_client(server, asked.client(), &allowed.user, until, now).await?;
+    let record = Record {
+        user: Some(allowed.user.as_str().to_owned()),
+        client: Some(kept.asked.client.as_str().to_owned()),
+        grant: Some(allowed.grant.as_str().to_owned()),
+        backend: Some(asked.mount().name.clone()),
+        detail: Some(format!(
+            "scope {}; tools {}; asked from {}",
+            kept.asked.scope,
+            allowed.tools.in_words(),
+            kept.asked.address
+        )),
+        ..Record::new(Event::Consent)
+    };
+    let (grant, user) = (allowed.grant.clone(), allowed.user.clone());
+    let answered = DeviceAuthorization {
+        expires: kept.asked.expires.max(now + TO_FETCH),
+        answer: Some(Answer::Allowed(Box::new(allowed))),
+        ..kept.asked.clone()
+    };
+    let replaced = server.records.answer_device(kept, &answered, now).await;
+    if unless_conflict(replaced)?.is_none() {
+        let present = server.records.device(&kept.code, now).await?;
+        let present = present.map_or_else(|| kept.asked.clone(), |present| present.asked);
+        return Ok(done(server, request, &asked, &present));
+    }
+    log::info!(
+        event = "device_allowed", client = kept.asked.client.as_str(), grant = grant.as_str(),
+        user = user.as_str(), resource = kept.asked.resource.as_str(),
+        request_id = request.request_id.as_str(); "a person allowed an app on another machine"
+    );
+    Ok(audited(done(server, request, &asked, &answered), record))
+}
+
+/// Keeps that the person denied it. The caller says so in the audit log.
+pub(crate) async fn deny(
+    server: &AuthorizationServer,
+    request: &Request,
+    asked: &AuthorizationRequest,
+    kept: &KeptDevice,
+    now: Timestamp,
+) -> Result<Response, StoreError> {
+    let answered = DeviceAuthorization {
+        answer: Some(Answer::Denied),
+        ..kept.asked.clone()
+    };
+    let replaced = server.records.answer_device(kept, &answered, now).await;
+    unless_conflict(replaced)?;
+    Ok(done(server, request, asked, &answered))
+}
+
+/// The page after the answer.
+pub(crate) fn done(
+    server: &AuthorizationServer,
+    request: &Request,
+    asked: &AuthorizationRequest,
+    answered: &DeviceAuthorization,
+) -> Response {
+    let page = DeviceDone {
+        frame: browser::frame(server, request),
+        app: asked.client().name.as_deref(),
+        backend: &asked.mount().name,
+        is_allowed: matches!(answered.answer, Some(Answer::Allowed(_))),
+    }
+    .page();
+    pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
+}

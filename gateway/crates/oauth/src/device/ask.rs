@@ -1,0 +1,131 @@
+//! `POST /device_authorization`: an app asks, and gets its two codes (RFC 8628 §3.1, §3.2).
+
+use std::time::Duration;
+
+use http::StatusCode;
+use http::header::HeaderName;
+use rand::rngs::OsRng;
+use serde_json::json;
+
+use crate::client_authentication::{authenticate, form, malformed};
+use crate::endpoint::Endpoint;
+use crate::error_response::{self, store_fault};
+use crate::register::network;
+use crate::server::AuthorizationServer;
+use crate::{device::DeviceApps, discovery};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::device::{DeviceAuthorization, INTERVAL, LIFETIME, UserCode};
+use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
+use gateway_core::protocol::resource::{default_mount, requested_mount};
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+use gateway_core::secret::Secret;
+use gateway_store::CountKey;
+
+/// Requests from one network in a window. Each is kept for ten minutes, and anybody can say that it is an
+/// app without a secret.
+const FROM_ONE_NETWORK: u64 = 30;
+const WINDOW: Duration = LIFETIME;
+
+/// How often another code is drawn where one is taken.
+const DRAWS: usize = 4;
+
+/// `POST /device_authorization`. 404 where no app may.
+pub(crate) async fn ask(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    if server.settings.device_apps == DeviceApps::Off {
+        return discovery::absent();
+    }
+    match begin(server, request, now).await {
+        Ok((code, asked)) => {
+            log::info!(
+                event = "device_asked", client = asked.client.as_str(),
+                resource = asked.resource.as_str(), scope:% = asked.scope, peer:% = request.peer,
+                request_id = request.request_id.as_str();
+                "an app on another machine asks; a person has {} s to type its code at /device",
+                LIFETIME.as_secs()
+            );
+            answer(server, &code, &asked)
+        }
+        Err(error) => error_response::refused("token_refused", request, None, &error),
+    }
+}
+
+fn answer(server: &AuthorizationServer, code: &Secret, asked: &DeviceAuthorization) -> Response {
+    let place = server.settings.issuer.join(Endpoint::Device.path());
+    let user_code = asked.user_code.shown();
+    let body = json!({
+        "device_code": code.reveal(),
+        "user_code": user_code,
+        "verification_uri": place,
+        "verification_uri_complete": format!("{place}?user_code={user_code}"),
+        "expires_in": LIFETIME.as_secs(),
+        "interval": INTERVAL.as_secs(),
+    });
+    let response = web::json(StatusCode::OK, &body);
+    web::with_header(response, HeaderName::from_static("pragma"), "no-cache")
+}
+
+async fn begin(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<(Secret, DeviceAuthorization), OAuthError> {
+    let (settings, records) = (&server.settings, &server.records);
+    let key = CountKey::device_requests(&network(request.peer));
+    let count = records
+        .count(&key, WINDOW, now)
+        .await
+        .map_err(store_fault)?;
+    if count > FROM_ONE_NETWORK {
+        return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
+    }
+    let form = form(request)?;
+    let client = authenticate(server, request, &form, now).await?;
+    if !settings.device_apps.include(&client) {
+        let (code, reason) = (ErrorCode::UnauthorizedClient, Reason::DeviceNotAllowed);
+        return Err(OAuthError::new(code, reason));
+    }
+    let target = |sentence: String| {
+        OAuthError::described(ErrorCode::InvalidTarget, Reason::ResourceUnknown, sentence)
+    };
+    let named = requested_mount(form.all("resource"), &settings.issuer, &settings.mounts)
+        .map_err(|error| target(error.to_string()))?;
+    let mount = named
+        .or_else(|| default_mount(&settings.mounts))
+        .ok_or_else(|| target("Nothing is served here.".to_owned()))?;
+    let requested = form.one("scope").map_err(malformed)?;
+    let refresh = settings.refresh_for(&client).is_some();
+    let scope = settings
+        .scopes
+        .at(&mount.name)
+        .grantable(requested, refresh);
+    let scope = scope.map_err(|error| {
+        let (code, reason) = (ErrorCode::InvalidScope, Reason::RequestMalformed);
+        OAuthError::described(code, reason, error.to_string())
+    })?;
+    let mut asked = DeviceAuthorization {
+        client: client.id.clone(),
+        client_fingerprint: client.fingerprint(),
+        resource: mount.resource(&settings.issuer),
+        scope,
+        user_code: UserCode::draw(&mut OsRng),
+        address: request.peer,
+        asked: now,
+        expires: now + LIFETIME,
+        answer: None,
+    };
+    for _ in 0..DRAWS {
+        let code = Secret::draw(&mut OsRng);
+        let added = records.add_device(&code.hash(), &asked, now).await;
+        if added.map_err(store_fault)? {
+            return Ok((code, asked));
+        }
+        asked.user_code = UserCode::draw(&mut OsRng);
+    }
+    let cause = "no user code is free";
+    Err(OAuthError::fault(Reason::Overloaded, cause))
+}

@@ -1,0 +1,118 @@
+//! `/device`: a person types the code that an app on another machine shows.
+//!
+//! Nobody has to be logged in for it: the consent page asks. Wrong codes are counted by the network that
+//! they come from.
+
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::browser;
+use crate::device::DeviceApps;
+use crate::endpoint::Endpoint;
+use crate::error_page::{self, Refused};
+use crate::pages::{self, DeviceForm, DeviceProblem};
+use crate::register::network;
+use crate::server::AuthorizationServer;
+use crate::{audited::audited, discovery};
+use gateway_core::audit::{Event, Record};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::device::UserCode;
+use gateway_core::protocol::form::Form;
+use gateway_core::protocol::web::{self, Request, Response};
+use gateway_core::reason::Reason;
+use gateway_store::{CountKey, LoginSubject};
+
+/// So many wrong codes one network may type in a window, and then waits as long.
+const WRONG: u64 = 5;
+const WINDOW: Duration = Duration::from_secs(600);
+
+/// `GET /device`, with the code where the app could show a whole address.
+pub(crate) fn page(server: &AuthorizationServer, request: &Request) -> Response {
+    if server.settings.device_apps == DeviceApps::Off {
+        return discovery::absent();
+    }
+    let query = request.query.as_deref().unwrap_or_default();
+    let form = Form::parse(query.as_bytes()).ok();
+    let typed = form.as_ref().and_then(|form| form.one("user_code").ok()?);
+    let code = typed.and_then(UserCode::parse);
+    show(server, request, code.map(|code| code.shown()), None)
+}
+
+fn show(
+    server: &AuthorizationServer,
+    request: &Request,
+    code: Option<String>,
+    problem: Option<DeviceProblem>,
+) -> Response {
+    let status = match problem {
+        None => StatusCode::OK,
+        Some(DeviceProblem::Unknown) => StatusCode::BAD_REQUEST,
+        Some(DeviceProblem::Limited(_)) => StatusCode::TOO_MANY_REQUESTS,
+    };
+    let page = DeviceForm {
+        frame: browser::frame(server, request),
+        code: code.as_deref(),
+        problem,
+    }
+    .page();
+    let response = pages::respond(status, page, server.settings.issuer.is_https());
+    match problem {
+        Some(DeviceProblem::Limited(wait)) => web::with_retry_after(response, wait.as_secs()),
+        _ => response,
+    }
+}
+
+/// `POST /device`: on to the consent page, or the page again.
+pub(crate) async fn submit(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Response {
+    if server.settings.device_apps == DeviceApps::Off {
+        return discovery::absent();
+    }
+    let answered = find(server, request, now).await;
+    answered.unwrap_or_else(|refused| refused.page(server, request))
+}
+
+async fn find(
+    server: &AuthorizationServer,
+    request: &Request,
+    now: Timestamp,
+) -> Result<Response, Refused> {
+    let form = browser::posted_form(server, request)?;
+    let records = &server.records;
+    let subject = LoginSubject::user_codes(&network(request.peer));
+    if let Some(wait) = records.logins_locked_for(&subject, now).await? {
+        return Ok(refuse(server, request, DeviceProblem::Limited(wait)));
+    }
+    let typed = UserCode::parse(form.field("user_code"));
+    let found = match &typed {
+        Some(code) => records.device_of_user_code(code, now).await?,
+        None => None,
+    };
+    if let Some(kept) = found.filter(|kept| kept.asked.is_open(now)) {
+        let place = Endpoint::Authorize.path();
+        let location = format!("{place}?device={}", kept.code.as_str());
+        return Ok(web::see_other(&location));
+    }
+    // What can be no code was mistyped, and guesses nothing.
+    if typed.is_some() {
+        let key = CountKey::wrong_passwords(&subject);
+        if records.count(&key, WINDOW, now).await? >= WRONG {
+            records.lock_logins(&subject, now + WINDOW, now).await?;
+        }
+    }
+    Ok(refuse(server, request, DeviceProblem::Unknown))
+}
+
+fn refuse(server: &AuthorizationServer, request: &Request, problem: DeviceProblem) -> Response {
+    let reason = match problem {
+        DeviceProblem::Unknown => Reason::UserCodeUnknown,
+        DeviceProblem::Limited(_) => Reason::RateLimited,
+    };
+    error_page::log("device_refused", request, reason);
+    let page = show(server, request, None, Some(problem));
+    audited(page, Record::refused(Event::Page, reason, false))
+}

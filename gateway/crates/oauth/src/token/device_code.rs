@@ -1,0 +1,92 @@
+//! From a device code to a grant (RFC 8628 §3.4, §3.5).
+//!
+//! An app asks every five seconds until the person has answered; whoever asks faster is told to slow down.
+//! The code is looked at before it is taken, and taken before anything is given, so that it is good once
+//! on all replicas.
+
+use crate::error_response::store_fault;
+use crate::server::AuthorizationServer;
+use crate::token::{Granted, required, resource, standing_of, without_standing};
+use gateway_core::client::Client;
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::device::{INTERVAL, NoAnswer, Presenter};
+use gateway_core::protocol::form::Form;
+use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
+use gateway_core::reason::Reason;
+use gateway_core::secret::Secret;
+use gateway_store::{CountKey, TakenDevice};
+use rand::rngs::OsRng;
+use std::time::Duration;
+
+/// The grant type.
+pub(crate) const NAME: &str = "urn:ietf:params:oauth:grant-type:device_code";
+
+/// Networks deliver two questions a little closer together than they were asked.
+const HASTE: Duration = Duration::from_millis(700);
+
+/// What the device code of a request gives.
+pub(super) async fn redeem(
+    server: &AuthorizationServer,
+    client: &Client,
+    form: &Form,
+    now: Timestamp,
+) -> Result<Granted, OAuthError> {
+    let (settings, records) = (&server.settings, &server.records);
+    let code = Secret::presented(required(form, "device_code")?).hash();
+    let resource = resource(server, form)?;
+    let kept = records.device(&code, now).await.map_err(store_fault)?;
+    let Some(kept) = kept else {
+        // It is forgotten when it ends.
+        return Err(refusal(NoAnswer::Expired));
+    };
+    let polls = CountKey::device_polls(&code);
+    let polls = records.count(&polls, INTERVAL - HASTE, now).await;
+    if polls.map_err(store_fault)? > 1 {
+        let (code, reason) = (ErrorCode::PollSlowDown, Reason::DevicePending);
+        return Err(OAuthError::described(code, reason, "Ask less often."));
+    }
+    let fingerprint = client.fingerprint();
+    let presenter = Presenter {
+        client: &client.id,
+        fingerprint: fingerprint.as_ref(),
+        resource: resource.as_ref(),
+    };
+    kept.asked.answered(presenter, now).map_err(refusal)?;
+    let taken = records.take_device(&code, now).await.map_err(store_fault)?;
+    let TakenDevice::Fresh(asked) = taken else {
+        let reason = Reason::DeviceCodeUsed;
+        return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
+    };
+    let allowed = asked.answered(presenter, now).map_err(refusal)?;
+    let mut grant = asked.grant(allowed, settings.access_ttl, now);
+    let standing = standing_of(server, &grant.user, &grant.user_name, now).await;
+    let standing = standing.map_err(store_fault)?.map_err(without_standing)?;
+    if records
+        .view()
+        .is_some_and(|view| view.revokes_grant(&grant))
+    {
+        let reason = Reason::GrantRevoked;
+        return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
+    }
+    if let Some(lifetimes) = settings.refresh_for(client) {
+        grant = grant.with_refresh_tokens(lifetimes, now, &mut OsRng);
+    }
+    records.put_grant(&grant).await.map_err(store_fault)?;
+    Ok(Granted {
+        scope: grant.scope.clone(),
+        refresh_token: grant.first_refresh_token(&server.tags),
+        grant,
+        standing,
+    })
+}
+
+fn refusal(why: NoAnswer) -> OAuthError {
+    let code = match why {
+        NoAnswer::Pending => ErrorCode::AuthorizationPending,
+        NoAnswer::Denied => ErrorCode::AccessDenied,
+        NoAnswer::Expired => ErrorCode::ExpiredToken,
+        NoAnswer::ClientMismatch | NoAnswer::ClientChanged => ErrorCode::InvalidGrant,
+        NoAnswer::ResourceMismatch => ErrorCode::InvalidTarget,
+    };
+    OAuthError::new(code, why.reason())
+}

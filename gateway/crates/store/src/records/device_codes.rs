@@ -1,0 +1,138 @@
+//! Requests of apps without a browser, by the hash of their device code, and the way there from the code
+//! that a person types.
+
+use super::access::Records;
+use super::encoding::{Record, decode, encode, encode_value};
+use crate::error::StoreError;
+use crate::key::{CountKey, Key, KeyKind};
+use crate::store::{Inserted, Taken};
+use gateway_core::clock::Timestamp;
+use gateway_core::grants::device::{DeviceAuthorization, UserCode};
+use gateway_core::secret::SecretHash;
+
+/// A request as it was read, so that what is answered replaces exactly that.
+#[derive(Clone, Debug)]
+pub struct KeptDevice {
+    /// It.
+    pub asked: DeviceAuthorization,
+    /// The hash of its device code.
+    pub code: SecretHash,
+    seen: Vec<u8>,
+}
+
+/// What taking an answer met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TakenDevice {
+    /// This caller, and no other ever, has it.
+    Fresh(Box<DeviceAuthorization>),
+    /// It was taken before.
+    Again,
+    /// There is none.
+    Unknown,
+}
+
+impl Record for DeviceAuthorization {}
+
+impl Key {
+    /// Of a request, by the hash of its device code.
+    fn device(code: &SecretHash) -> Self {
+        Self::new(KeyKind::Device, format!("device:{}", code.as_str()))
+    }
+
+    /// Of the way to a request from its user code.
+    fn user_code(code: &UserCode) -> Self {
+        let hash = code.hash();
+        Self::new(KeyKind::UserCode, format!("user_code:{}", hash.as_str()))
+    }
+}
+
+impl CountKey {
+    /// Of requests of apps without a browser, from a network.
+    pub fn device_requests(network: &str) -> Self {
+        Self::new(format!("device/{network}"))
+    }
+
+    /// Of questions for one answer.
+    pub fn device_polls(code: &SecretHash) -> Self {
+        Self::new(format!("device-poll/{}", code.as_str()))
+    }
+}
+
+impl Records {
+    /// Keeps a request until its time. `false` if its user code stands for another one.
+    pub async fn add_device(
+        &self,
+        code: &SecretHash,
+        asked: &DeviceAuthorization,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let until = Some(asked.expires);
+        let (key, way) = (Key::user_code(&asked.user_code), encode_value(code));
+        if self.store.insert(&key, &way, until, now).await? != Inserted::New {
+            return Ok(false);
+        }
+        let value = encode(asked);
+        self.store.put(&Key::device(code), &value, until).await?;
+        Ok(true)
+    }
+
+    /// A request by its device code.
+    pub async fn device(
+        &self,
+        code: &SecretHash,
+        now: Timestamp,
+    ) -> Result<Option<KeptDevice>, StoreError> {
+        let key = Key::device(code);
+        let seen = self.store.get(&key, now).await?;
+        seen.map(|seen| {
+            Ok(KeptDevice {
+                asked: decode(key.kind(), &seen)?,
+                code: code.clone(),
+                seen,
+            })
+        })
+        .transpose()
+    }
+
+    /// A request by the code that a person typed.
+    pub async fn device_of_user_code(
+        &self,
+        code: &UserCode,
+        now: Timestamp,
+    ) -> Result<Option<KeptDevice>, StoreError> {
+        match self
+            .load_value::<SecretHash>(&Key::user_code(code), now)
+            .await?
+        {
+            Some(code) => self.device(&code, now).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Keeps what a person said, if nothing was said since; [`StoreError::Conflict`] else.
+    pub async fn answer_device(
+        &self,
+        kept: &KeptDevice,
+        answered: &DeviceAuthorization,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (key, value) = (Key::device(&kept.code), encode(answered));
+        let until = Some(answered.expires);
+        let replaced = self.store.replace(&key, &kept.seen, &value, until, now);
+        replaced.await
+    }
+
+    /// Takes an answer: exactly one caller ever gets it fresh.
+    pub async fn take_device(
+        &self,
+        code: &SecretHash,
+        now: Timestamp,
+    ) -> Result<TakenDevice, StoreError> {
+        let key = Key::device(code);
+        Ok(match self.store.take(&key, now).await? {
+            Taken::Fresh(bytes) => TakenDevice::Fresh(Box::new(decode(key.kind(), &bytes)?)),
+            Taken::Again(_) => TakenDevice::Again,
+            Taken::Unknown => TakenDevice::Unknown,
+        })
+    }
+}
