@@ -1,6 +1,8 @@
 //! Personal tokens: made at `/account/tokens` or by the operator, shown once, used in a header, checked as
 //! fast as any other, taken back.
 
+mod worth;
+
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -9,7 +11,7 @@ use tests::browser::{Browser, Page};
 use tests::fixture::{Fixture, StoreKind};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::http::{self, Reply};
-use tests::mcp::{self, call, initialize, message, response, send};
+use tests::mcp::{call, initialize, message, response, send};
 use tests::operator::{command, done};
 use tests::sse::EventStream;
 
@@ -114,6 +116,14 @@ async fn exchange(gateway: &Gateway, token: &str, more: &[(&str, &str)]) -> Resu
     ]
     .concat();
     http::post_form(&gateway.url("/token"), &fields).await
+}
+
+/// What a command prints that needs no gateway.
+async fn command_offline(words: &[&str], input: &str) -> Result<String> {
+    let binary = tests::program::binary("gateway");
+    let (code, out, errors) = tests::program::run(&binary, words, input).await?;
+    anyhow::ensure!(code == 0, "{words:?}: {errors}");
+    Ok(out.trim().to_owned())
 }
 
 #[tokio::test]
@@ -263,243 +273,6 @@ async fn a_token_without_name_or_tools_is_not_made_and_what_was_typed_stays() ->
 }
 
 #[tokio::test]
-async fn on_two_replicas_a_token_costs_the_store_one_look_and_its_end_reaches_both() -> Result<()> {
-    let fixture = Fixture::on(StoreKind::Redis).await?;
-    let replica = fixture.replica(|setup| setup).await?;
-    let host = fixture.gateway.issuer();
-    let host = host.trim_start_matches("http://").to_owned();
-    let token = create(&fixture.gateway, &["--tool", "look"]).await?;
-    let at = async |gateway: &Gateway| -> Result<u16> {
-        let request = mcp::post(&gateway.url("/mcp"), &token, &initialize()).header("Host", &host);
-        Ok(http::send(request).await?.status)
-    };
-    for gateway in [&fixture.gateway, &replica] {
-        assert_eq!(at(gateway).await?, 200);
-    }
-    let redis = fixture.redis.as_ref().context("no Redis")?;
-    let asked = async || -> Result<u64> {
-        let count = "local n = 0 for c in redis.call('INFO', 'commandstats'):gmatch('calls=(%d+)') do n = n + tonumber(c) end return n";
-        let said = redis.say(&["EVAL", count, "0"]).await?;
-        Ok(said.trim_start_matches(':').parse()?)
-    };
-    let rate = async |work: bool| -> Result<(u64, u64)> {
-        let (before, start) = (asked().await?, Instant::now());
-        let mut calls = 0;
-        while start.elapsed() < Duration::from_secs(4) {
-            if work {
-                for gateway in [&fixture.gateway, &replica] {
-                    assert_eq!(at(gateway).await?, 200);
-                    calls += 1;
-                }
-            } else {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-        }
-        Ok((asked().await? - before, calls))
-    };
-    let (idle, _) = rate(false).await?;
-    let (busy, calls) = rate(true).await?;
-    assert!(calls > 200, "{calls}");
-    assert!(busy <= idle + 20, "idle {idle}, busy {busy}, calls {calls}");
-
-    let ls = done(&fixture.gateway, &["token", "ls", "--json"], "")
-        .await?
-        .json();
-    let grant = ls["grants"][0]["id"]
-        .as_str()
-        .context("no grant")?
-        .to_owned();
-    assert_eq!(ls["grants"][0]["token_name"], "nightly");
-    done(&fixture.gateway, &["token", "rm", &grant], "").await?;
-    let start = Instant::now();
-    for gateway in [&fixture.gateway, &replica] {
-        while at(gateway).await? != 401 {
-            assert!(start.elapsed() < Duration::from_secs(1), "still taken");
-        }
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn without_its_store_known_tokens_go_on_and_strangers_cost_no_look() -> Result<()> {
-    let mut fixture = Fixture::on(StoreKind::Redis).await?;
-    let known = create(&fixture.gateway, &["--read-only"]).await?;
-    let unknown = create(&fixture.gateway, &["--read-only"]).await?;
-    let stranger = Fixture::start().await?;
-    let foreign = create(&stranger.gateway, &["--read-only"]).await?;
-    assert_eq!(status(&fixture.gateway, &known).await?, 200);
-    fixture.redis.as_mut().context("no Redis")?.kill().await?;
-    let gateway = &fixture.gateway;
-    assert_eq!(status(gateway, &known).await?, 200, "a known token");
-    assert_eq!(
-        status(gateway, &unknown).await?,
-        503,
-        "one that is not known yet"
-    );
-    // Neither is looked up.
-    let other = if known.ends_with('A') { "B" } else { "A" };
-    let typo = format!("{}{other}", &known[..61]);
-    for (token, reason) in [
-        (typo.as_str(), "personal_token_malformed"),
-        (&known[..61], "personal_token_malformed"),
-        ("cupgw_", "personal_token_malformed"),
-        (foreign.as_str(), "personal_token_unknown"),
-    ] {
-        assert_eq!(status(gateway, token).await?, 401, "{reason}");
-        assert_eq!(last_reason(gateway), reason);
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_token_outlives_a_crash_and_not_its_person() -> Result<()> {
-    let mut fixture = Fixture::start().await?;
-    let bob = "bobs long password\n";
-    done(&fixture.gateway, &["users", "add", "bob"], bob).await?;
-    let words = [
-        "token",
-        "create",
-        "--user",
-        "bob",
-        "--name",
-        "x",
-        "--everything",
-    ];
-    let token = done(&fixture.gateway, &words, "")
-        .await?
-        .out
-        .trim()
-        .to_owned();
-    assert_eq!(status(&fixture.gateway, &token).await?, 200);
-    fixture.gateway.crash_and_restart().await?;
-    let gateway = &fixture.gateway;
-    assert_eq!(status(gateway, &token).await?, 200, "after a crash");
-    done(gateway, &["users", "disable", "bob"], "").await?;
-    assert_eq!(
-        status(gateway, &token).await?,
-        401,
-        "of somebody who is disabled"
-    );
-    done(gateway, &["users", "enable", "bob"], "").await?;
-    assert_eq!(status(gateway, &token).await?, 401, "it does not come back");
-    let none = command(
-        gateway,
-        &[
-            "token",
-            "create",
-            "--user",
-            "eve",
-            "--name",
-            "x",
-            "--everything",
-        ],
-        "",
-    )
-    .await?;
-    assert_eq!(none.code, 1, "{none:?}");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_token_is_exchanged_for_one_that_can_be_narrowed() -> Result<()> {
-    let fixture = Fixture::start().await?;
-    let gateway = &fixture.gateway;
-    let token = create(gateway, &["--all-tools", "--for", "1d"]).await?;
-    let reply = exchange(gateway, &token, &[]).await?;
-    assert_eq!(reply.status, 200, "{}", reply.text);
-    let answer = reply.json();
-    assert_eq!(
-        answer["issued_token_type"],
-        "urn:ietf:params:oauth:token-type:access_token"
-    );
-    assert_eq!(answer["token_type"], "Bearer");
-    let within_a_day = answer["expires_in"].as_u64().context("no end")?;
-    assert!((1..=86_400).contains(&within_a_day), "{answer}");
-    let exchanged = answer["access_token"].as_str().context("no token")?;
-    assert_eq!(listed(gateway, exchanged).await?.len(), 3);
-    let narrowed = command_offline(&["token", "narrow", "--tool", "look"], exchanged).await?;
-    assert_eq!(listed(gateway, &narrowed).await?, ["look"]);
-    assert_eq!(refusal(gateway, &narrowed, "echo").await?, "token_narrowed");
-
-    for (fields, error) in [
-        (
-            &[(
-                "requested_token_type",
-                "urn:ietf:params:oauth:token-type:jwt",
-            )][..],
-            "invalid_request",
-        ),
-        (&[("actor_token", "x")], "invalid_request"),
-        (
-            &[("resource", "https://elsewhere.example/mcp")],
-            "invalid_target",
-        ),
-    ] {
-        let reply = exchange(gateway, &token, fields).await?;
-        assert_eq!(
-            (reply.status, reply.error().as_str()),
-            (400, error),
-            "{fields:?}"
-        );
-    }
-    // A token that can be narrowed already is no subject.
-    for subject in [exchanged, "cupgw_", "x"] {
-        let reply = exchange(gateway, subject, &[]).await?;
-        assert_eq!(
-            (reply.status, reply.error().as_str()),
-            (400, "invalid_grant"),
-            "{subject}"
-        );
-    }
-    let ls = done(gateway, &["token", "ls", "--json"], "").await?.json();
-    let grant = ls["grants"][0]["id"]
-        .as_str()
-        .context("no grant")?
-        .to_owned();
-    done(gateway, &["token", "rm", &grant], "").await?;
-    for token in [token.as_str(), exchanged, &narrowed] {
-        assert_eq!(status(gateway, token).await?, 401);
-    }
-    Ok(())
-}
-
-/// What a command prints that needs no gateway.
-async fn command_offline(words: &[&str], input: &str) -> Result<String> {
-    let binary = tests::program::binary("gateway");
-    let (code, out, errors) = tests::program::run(&binary, words, input).await?;
-    anyhow::ensure!(code == 0, "{words:?}: {errors}");
-    Ok(out.trim().to_owned())
-}
-
-#[tokio::test]
-async fn a_token_in_a_url_is_refused_and_burnt() -> Result<()> {
-    let fixture = Fixture::start().await?;
-    let gateway = &fixture.gateway;
-    for name in ["access_token", "key"] {
-        let token = create(gateway, &["--read-only"]).await?;
-        assert_eq!(status(gateway, &token).await?, 200);
-        let place = gateway.url(&format!("/mcp?{name}={token}"));
-        for bearer in [token.as_str(), ""] {
-            let request = match bearer {
-                "" => http::client().post(&place).json(&initialize()),
-                bearer => mcp::post(&place, bearer, &initialize()),
-            };
-            assert_eq!(http::send(request).await?.status, 401);
-            assert_eq!(last_reason(gateway), "token_in_url");
-        }
-        assert_eq!(status(gateway, &token).await?, 401, "it is revoked");
-        assert!(!gateway.log().join("\n").contains(&token));
-    }
-    let queries = fixture.backend.requests();
-    assert!(
-        queries
-            .iter()
-            .all(|request| !request.target.contains("cupgw_"))
-    );
-    Ok(())
-}
-
-#[tokio::test]
 async fn whoever_finds_a_token_learns_whose_it_is_and_ends_it() -> Result<()> {
     let fixture = Fixture::start().await?;
     let gateway = &fixture.gateway;
@@ -601,73 +374,6 @@ async fn the_operator_sets_the_ceiling_and_switches_them_off() -> Result<()> {
     assert_eq!(reply.error(), "unsupported_grant_type");
     let page = browser.visit(&url(gateway, "/account/tokens")).await?;
     assert!(page.words().contains("switched off"), "{}", page.words());
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_policy_knows_a_personal_token_and_a_token_many_tools() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("policy.biscuit");
-    std::fs::write(
-        &file,
-        "deny if client_kind(\"personal_token\"), tool(\"tool_007\");\nallow if true;\n",
-    )?;
-    let more = format!("[policy]\nfile = \"{}\"\n", file.display());
-    let fixture = Fixture::with(StoreKind::Embedded, |setup| setup.more(&more)).await?;
-    fixture.backend.play(|request| {
-        let message = request.json();
-        if message["method"] != "tools/list" {
-            return tests::scripted_mcp::answer(request);
-        }
-        let tools: Vec<Value> = (0..300)
-            .map(|n| json!({"name": format!("tool_{n:03}"), "inputSchema": {"type": "object"}}))
-            .collect();
-        let result = json!({"jsonrpc": "2.0", "id": message["id"], "result": {"tools": tools}});
-        tests::recorder::Answer::json(200, &result)
-    });
-    let gateway = &fixture.gateway;
-    let token = create(gateway, &["--all-tools"]).await?;
-    assert_eq!(listed(gateway, &token).await?.len(), 299);
-    assert_eq!(refusal(gateway, &token, "tool_008").await?, "");
-    assert_eq!(refusal(gateway, &token, "tool_007").await?, "policy_denied");
-    assert_eq!(refusal(gateway, &token, "other").await?, "tool_not_allowed");
-    Ok(())
-}
-
-#[tokio::test]
-async fn a_changed_tool_waits_for_its_person_under_a_personal_token_too() -> Result<()> {
-    let fixture = Fixture::start().await?;
-    let gateway = &fixture.gateway;
-    let token = make(gateway, &fixture.owner, "ci", &["look"]).await?;
-    assert_eq!(refusal(gateway, &token, "look").await?, "");
-    fixture.backend.play(|request| {
-        let message = request.json();
-        if message["method"] != "tools/list" {
-            return tests::scripted_mcp::answer(request);
-        }
-        let mut reply = tests::scripted_mcp::reply(&message);
-        reply["result"]["tools"][1]["description"] = json!("Reads something else");
-        tests::recorder::Answer::json(200, &reply)
-    });
-    tokio::time::sleep(Duration::from_millis(1100)).await;
-    let start = Instant::now();
-    while refusal(gateway, &token, "look").await? != "tool_definition_changed" {
-        assert!(start.elapsed() < Duration::from_secs(90), "it goes on");
-        // The page asks anew.
-        let (mut browser, _) = at_tokens(gateway, &fixture.owner).await?;
-        browser.visit(&url(gateway, "/account")).await?;
-    }
-    let (mut browser, _) = at_tokens(gateway, &fixture.owner).await?;
-    let page = browser.visit(&url(gateway, "/account")).await?;
-    let done = browser
-        .submit(&page.form_with_button("Approve again")?)
-        .await?;
-    assert!(
-        done.words().contains("may be used again"),
-        "{}",
-        done.words()
-    );
-    assert_eq!(refusal(gateway, &token, "look").await?, "");
     Ok(())
 }
 
