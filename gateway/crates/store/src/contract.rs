@@ -1,6 +1,7 @@
 //! What every store must do, as one suite that each implementation runs on itself. Times are the
 //! test's own: they start at the wall clock, because Redis also has one, and go only forward.
 
+mod answers;
 mod records;
 mod revocations;
 
@@ -32,6 +33,7 @@ pub(super) async fn every_promise<F: Future<Output = Arc<dyn Store>>>(open: impl
     the_epoch_is_stable(&open().await).await;
     a_sweep_removes_what_expired_and_nothing_else(open().await.as_ref()).await;
     odd_keys_and_values_are_kept(open().await.as_ref()).await;
+    answers::all(&open).await;
     records::all(&open).await;
     super::records::kept_tools::tests::a_choice_is_kept_with_its_grant(&open().await).await;
 }
