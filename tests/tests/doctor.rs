@@ -388,3 +388,31 @@ async fn what_is_no_mcp_url_is_refused_before_anything_is_asked() -> Result<()> 
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn with_a_token_nobody_logs_in_and_the_token_stays_good() -> Result<()> {
+    let gateway = Gateway::start(Setup::default()).await?;
+    let create = [
+        "token",
+        "create",
+        "--user",
+        "alice",
+        "--name",
+        "doctor",
+        "--all-tools",
+    ];
+    let token = tests::operator::done(&gateway, &create, "").await?.out;
+    let file = gateway.folder().join("token");
+    std::fs::write(&file, &token)?;
+    let (url, file) = (gateway.url("/mcp"), file.display().to_string());
+    for way in [["--token", token.trim()], ["--token-file", &file]] {
+        let said = diagnose(&[&url, "--json", "--quick", way[0], way[1]]).await?;
+        assert!(said.code < 2, "{}", said.report);
+        let report = said.report.to_string();
+        assert!(report.contains("A token was given"), "{report}");
+        assert!(!report.contains(token.trim()), "{report}");
+    }
+    let (code, _, _) = doctor(&[&url, "--json", "--quick", "--token", "cupgw_nothing"]).await?;
+    assert_eq!(code, 2, "a token that is none");
+    Ok(())
+}

@@ -31,6 +31,13 @@ pub(super) struct Arguments {
     /// The file with that person's password
     #[arg(long, value_name = "FILE", requires = "login")]
     password_file: Option<PathBuf>,
+    /// Use this token instead of logging in, such as one of /account/tokens. Others on this machine can
+    /// see it: better a file
+    #[arg(long, value_name = "TOKEN", conflicts_with_all = ["login", "no_browser", "wait"])]
+    token: Option<String>,
+    /// The file that holds the token
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "login", "no_browser", "wait"])]
+    token_file: Option<PathBuf>,
     /// Ask nobody to log in; what is behind the login is skipped
     #[arg(long, conflicts_with = "login")]
     no_browser: bool,
@@ -120,6 +127,14 @@ impl Arguments {
                 name: name.clone(),
                 password: password(path)?,
             });
+        }
+        if let Some(token) = &self.token {
+            return Ok(Login::Token(Secret::presented(token.trim())));
+        }
+        if let Some(path) = &self.token_file {
+            return Ok(Login::Token(Secret::presented(
+                password(path)?.reveal().trim(),
+            )));
         }
         if self.no_browser || (self.wait.is_none() && !std::io::stderr().is_terminal()) {
             return Ok(Login::Nobody);

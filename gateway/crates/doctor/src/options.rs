@@ -31,6 +31,8 @@ pub enum Login {
         /// How long to wait for the operator.
         patience: Duration,
     },
+    /// Nobody has to: this token is used, and stays as it is. What would end it or show it is skipped.
+    Token(Secret),
     /// The doctor itself fills in the forms.
     Unattended {
         /// As typed into the login form.

@@ -56,6 +56,9 @@ impl Examination<'_> {
         let Some(endpoints) = discovery.endpoints(self.target) else {
             return;
         };
+        if let Login::Token(token) = &self.options.login {
+            return self.use_given(token.reveal()).await;
+        }
         let Some(client) = self.register(&endpoints).await else {
             return;
         };
@@ -82,6 +85,22 @@ impl Examination<'_> {
             self.use_grant(&endpoints, &grant).await;
         }
         self.deregister(&client).await;
+    }
+
+    /// What a token of before is good for.
+    async fn use_given(&mut self, token: &str) {
+        self.notes.push(
+            "A token was given, so nobody logged in: registration, login, refresh, streams and \
+             revocation were not looked at."
+                .to_owned(),
+        );
+        let grant = Grant {
+            client_id: String::new(),
+            token: token.to_owned(),
+            refresh_token: None,
+            redeemed: Vec::new(),
+        };
+        self.use_token(&grant).await;
     }
 
     async fn use_grant(&mut self, endpoints: &Endpoints, grant: &Grant) {

@@ -131,7 +131,7 @@ impl Examination<'_> {
     ) -> Option<Grant> {
         let (authorize, token) = (endpoints.authorization.as_ref()?, endpoints.token.as_ref()?);
         match &self.options.login {
-            Login::Nobody => None,
+            Login::Nobody | Login::Token(_) => None,
             Login::Operator { patience } => {
                 self.authorize_operator(endpoints, client, authorize, token, *patience)
                     .await
