@@ -221,9 +221,14 @@ impl DesktopClient {
         }
     }
 
+    /// Where a program that is spoken to writes its standard error.
+    pub fn errors(&self) -> PathBuf {
+        self.folder.path().join("errors.log")
+    }
+
     /// Start a program that is spoken to in lines of JSON.
     pub fn converse(&self, program: &Path, arguments: &[&str]) -> Result<Conversation> {
-        let errors = std::fs::File::create(self.folder.path().join("errors.log"))?;
+        let errors = std::fs::File::create(self.errors())?;
         let mut child = self
             .command(program, arguments)
             .stdin(Stdio::piped())
@@ -237,7 +242,7 @@ impl DesktopClient {
         Ok(Conversation {
             input,
             output,
-            errors: self.folder.path().join("errors.log"),
+            errors: self.errors(),
             next_id: 1,
             _group: group,
             _child: child,

@@ -3,9 +3,11 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
+use tests::browser::Browser;
 use tests::desktop_client::DesktopClient;
 use tests::fake_llm::Model;
 use tests::gateway::{Gateway, Owner, Setup};
@@ -141,6 +143,63 @@ async fn mcporter_calls_with_a_token_in_its_headers() -> Result<()> {
     let ended = desktop.run(&node(), &call, PATIENCE).await?;
     assert!(ended.out.contains("Cupcake Gateway"), "{ended:?}");
     quiet(&desktop)
+}
+
+#[tokio::test]
+async fn mcp_remote_shows_a_code_and_goes_on_once_a_person_allowed_it() -> Result<()> {
+    let _place = PLACES.acquire().await?;
+    let setup = Setup::default().more(
+        "[[client]]\nid = \"headless\"\nname = \"Headless\"\nredirect_uris = [\"http://127.0.0.1/cb\"]\n",
+    );
+    let gateway = Gateway::start(setup).await?;
+    let desktop = DesktopClient::new(&Owner::alice())?;
+    let script = package("mcp-remote/dist/proxy.js").display().to_string();
+    let url = gateway.url("/mcp");
+    let arguments = [
+        &*script,
+        &url,
+        "--allow-http",
+        "--device-code",
+        "--static-oauth-client-info",
+        "{\"client_id\": \"headless\"}",
+    ];
+    let mut proxy = desktop.converse(&node(), &arguments)?;
+    let hello = json!({"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "tests", "version": "1"}});
+    let work = async {
+        proxy.ask("initialize", hello, PATIENCE).await?;
+        proxy.tell("notifications/initialized").await?;
+        let call = json!({"name": "search", "arguments": query()});
+        proxy.ask("tools/call", call, PATIENCE).await
+    };
+    let person = async {
+        let place = loop {
+            let said = proxy_said(&desktop);
+            let mut words = said.split_whitespace();
+            if let Some(place) = words.find(|word| word.contains("/device?user_code=")) {
+                break place.to_owned();
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        let mut browser = Browser::default();
+        let page = browser.visit(&place.parse()?).await?;
+        let form = page.form_with_button("Go on")?;
+        let next = browser.submit(&form).await?;
+        let login = browser.settle(next).await?;
+        let owner = Owner::alice();
+        let consent = browser.log_in(&login, &owner.name, &owner.password).await?;
+        browser.answer(&consent, "Allow").await
+    };
+    let (found, answered) = tokio::join!(work, tokio::time::timeout(PATIENCE, person));
+    let page = answered.with_context(|| proxy_said(&desktop))??;
+    assert!(page.words().contains("Go back"), "{}", page.words());
+    let found = found.with_context(|| proxy_said(&desktop))?;
+    assert!(found.to_string().contains("Cupcake Gateway"), "{found}");
+    quiet(&desktop)
+}
+
+/// What a program that is spoken to wrote on standard error.
+fn proxy_said(desktop: &DesktopClient) -> String {
+    std::fs::read_to_string(desktop.errors()).unwrap_or_default()
 }
 
 /// A script of an SDK, to its end; what it reports.
