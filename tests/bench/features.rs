@@ -18,7 +18,7 @@ use crate::wire::Call;
 /// How many of the tools the limited tokens are for.
 const CHOSEN: usize = 20;
 /// The size of large answers, in bytes.
-const MEBIBYTE: usize = 1 << 20;
+pub(crate) const MEBIBYTE: usize = 1 << 20;
 /// Rules that ask for the arguments of what is called.
 pub(crate) const POLICY: &str = "deny if tool(\"erase\"), argument(\"recursive\", true);
 deny if tool(\"search\"), argument(\"query\", $query), $query.contains(\"secret\");

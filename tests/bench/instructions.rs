@@ -1,8 +1,9 @@
 //! Instructions a call: counted by callgrind, so that they are the same however busy the machine is.
 //!
 //! What they are compared with is a ratio: the gateway's instructions against those of nginx, which
-//! checks nothing, counted in the same run. It differs little from one processor to the next, and is
-//! kept beside this file. Whoever makes a call dearer than [`GROWTH`] says why, and writes it anew.
+//! checks nothing, counted in the same run; of what is judged on its way, against the same unjudged. It
+//! differs little from one processor to the next, and is kept beside this file. Whoever makes a call
+//! dearer than [`GROWTH`] says why, and writes it anew.
 //!
 //! What this does not count: the kernel's work, and waiting.
 
@@ -14,7 +15,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Map, Value, json};
 use tests::program::{self, workspace};
 
-use crate::features::{ALL, NO_AUDIT, PLAIN, POLICY, chosen};
+use crate::features::{
+    ALL, EVENTS, EVENTS_CUT, LIST, LIST_CUT, MEBIBYTE, NO_AUDIT, PLAIN, POLICY, chosen,
+};
 use crate::gateways::{Gateway, Setup};
 use crate::load::{self, Bounds};
 use crate::programs::{self, Listening, find};
@@ -26,20 +29,10 @@ const GROWTH: f64 = 0.05;
 /// Calls that are not counted: caches fill, code is translated.
 const WARM_UP: usize = 200;
 const COUNTED: usize = 1000;
+/// Of those with large answers, one so many-th of both is enough.
+const LARGE: usize = 10;
 /// Under callgrind a call takes milliseconds.
 const PATIENCE: Duration = Duration::from_secs(120);
-
-/// The rows: as what each is kept, what it is called, what its configuration says more, its policy.
-const ROWS: [(&str, &str, &str, Option<&str>); 3] = [
-    ("everything", ALL, "", Some(POLICY)),
-    ("audit", PLAIN, "", None),
-    (
-        "without-audit",
-        NO_AUDIT,
-        "\n[audit]\nfile = \"off\"\n",
-        None,
-    ),
-];
 
 /// What one row needs for a call.
 pub(crate) struct Counted {
@@ -47,10 +40,88 @@ pub(crate) struct Counted {
     key: Option<&'static str>,
     name: &'static str,
     each: f64,
-    /// Against nginx.
+    /// What the ratio is to.
+    against: &'static str,
     ratio: f64,
     /// What is kept of it, where that is asked for.
     kept: Option<f64>,
+}
+
+/// A gateway, and what is counted of it.
+struct Program {
+    name: &'static str,
+    more: &'static str,
+    policy: Option<&'static str>,
+    rows: &'static [Row],
+}
+
+struct Row {
+    /// As what it is kept.
+    key: &'static str,
+    name: &'static str,
+    against: &'static str,
+    is_limited: bool,
+    call: fn(&str, &[(&str, &str)]) -> Call,
+    fewer: usize,
+}
+
+const fn small(key: &'static str, name: &'static str, is_limited: bool) -> Row {
+    Row {
+        key,
+        name,
+        against: NGINX,
+        is_limited,
+        call: |host, headers| Call::search("/mcp", host, headers),
+        fewer: 1,
+    }
+}
+
+const fn large(
+    key: &'static str,
+    name: &'static str,
+    against: &'static str,
+    is_limited: bool,
+    call: fn(&str, &[(&str, &str)]) -> Call,
+) -> Row {
+    Row {
+        key,
+        name,
+        against,
+        is_limited,
+        call,
+        fewer: LARGE,
+    }
+}
+
+const PROGRAMS: [Program; 3] = [
+    Program {
+        name: "counted-all",
+        more: "",
+        policy: Some(POLICY),
+        rows: &[small("everything", ALL, true)],
+    },
+    Program {
+        name: "counted-plain",
+        more: "",
+        policy: None,
+        rows: &[
+            small("audit", PLAIN, false),
+            large("list", LIST, NGINX, false, Call::list),
+            large("list-cut", LIST_CUT, LIST, true, Call::list),
+            large("events", EVENTS, NGINX, false, events),
+            large("events-cut", EVENTS_CUT, EVENTS, true, events),
+        ],
+    },
+    Program {
+        name: "counted-no-audit",
+        more: "\n[audit]\nfile = \"off\"\n",
+        policy: None,
+        rows: &[small("without-audit", NO_AUDIT, false)],
+    },
+];
+
+fn events(host: &str, headers: &[(&str, &str)]) -> Call {
+    Call::large(host, headers, MEBIBYTE, true)
 }
 
 impl Counted {
@@ -65,15 +136,16 @@ fn kept_in() -> PathBuf {
     workspace().join("tests/bench/instructions.json")
 }
 
+fn rows() -> impl Iterator<Item = &'static Row> {
+    PROGRAMS.iter().flat_map(|program| program.rows)
+}
+
 /// The kept ratios: of these rows, all of them and no others, or nothing would be compared.
 fn kept(text: &[u8]) -> Result<Map<String, Value>> {
     let kept: Map<String, Value> = serde_json::from_slice(text)?;
-    let is_complete = kept.len() == ROWS.len()
-        && ROWS
-            .iter()
-            .all(|(key, ..)| kept.get(*key).is_some_and(Value::is_number));
+    let is_kept = |row: &Row| kept.get(row.key).is_some_and(Value::is_number);
     ensure!(
-        is_complete,
+        kept.len() == rows().count() && rows().all(is_kept),
         "instructions.json has other rows: --keep writes it anew"
     );
     Ok(kept)
@@ -93,18 +165,24 @@ pub(crate) async fn measure(folder: &Path, keep: bool) -> Result<Vec<Counted>> {
         key: None,
         name: NGINX,
         each: nginx,
+        against: NGINX,
         ratio: 1.0,
         kept: None,
     }];
-    for (key, name, more, policy) in ROWS {
-        let each = count_gateway(folder, key, backend, more, policy).await?;
-        counted.push(Counted {
-            key: Some(key),
-            name,
-            each,
-            ratio: each / nginx,
-            kept: kept.get(key).and_then(Value::as_f64),
-        });
+    for program in &PROGRAMS {
+        let each = count_gateway(folder, program, backend).await?;
+        for (row, each) in program.rows.iter().zip(each) {
+            let against = counted.iter().find(|one| one.name == row.against);
+            let against = against.context("it was counted before")?;
+            counted.push(Counted {
+                key: Some(row.key),
+                name: row.name,
+                each,
+                against: row.against,
+                ratio: each / against.each,
+                kept: kept.get(row.key).and_then(Value::as_f64),
+            });
+        }
     }
     light.end().await;
     Ok(counted)
@@ -124,14 +202,18 @@ pub(crate) fn keep(counted: &[Counted]) -> Result<()> {
 /// The table.
 pub(crate) fn markdown(counted: &[Counted]) -> String {
     let mut text =
-        "| | instructions a call | against nginx | kept | |\n|---|---|---|---|---|\n".to_owned();
+        "| | instructions a call | ratio | to | kept | |\n|---|---|---|---|---|---|\n".to_owned();
     for one in counted {
         let kept = one.kept.map_or("–".to_owned(), |kept| format!("{kept:.2}"));
         let verdict = if one.has_grown() { "**grown**" } else { "" };
         let Counted {
-            name, each, ratio, ..
+            name,
+            each,
+            against,
+            ratio,
+            ..
         } = one;
-        text += &format!("| {name} | {each:.0} | {ratio:.2} | {kept} | {verdict} |\n");
+        text += &format!("| {name} | {each:.0} | {ratio:.2} | {against} | {kept} | {verdict} |\n");
     }
     text
 }
@@ -140,43 +222,51 @@ async fn count_nginx(folder: &Path, backend: SocketAddr) -> Result<f64> {
     let under = callgrind(folder, "nginx")?;
     let nginx = programs::nginx_alone(folder, &under, backend).await?;
     let call = Call::search("/mcp", &nginx.address.to_string(), &[]);
-    let each = count(folder, "nginx", &nginx, &call).await?;
+    let mut counter = Counter::new(folder, "nginx", &nginx)?;
+    let each = counter.count(&call, 1).await?;
     nginx.end().await;
     Ok(each)
 }
 
 async fn count_gateway(
     folder: &Path,
-    name: &'static str,
+    program: &'static Program,
     backend: SocketAddr,
-    more: &'static str,
-    policy: Option<&'static str>,
-) -> Result<f64> {
-    let setup = |under| Setup {
-        name,
+) -> Result<Vec<f64>> {
+    let setup = Setup {
+        name: program.name,
         folder,
         processors: None,
         threads: 1,
         store: None,
         replica_of: None,
         backends: vec![("/", backend)],
-        more,
-        policy,
-        under,
+        more: program.more,
+        policy: program.policy,
+        under: Vec::new(),
     };
-    // Passwords are dear, and dearer when they are counted: the token is made before.
-    let gateway = Gateway::start(setup(Vec::new())).await?;
-    let token = match policy {
-        Some(_) => gateway.token_for(&chosen()).await?,
-        None => gateway.token("/").await?,
-    };
-    let gateway = gateway.restart_under(callgrind(folder, name)?).await?;
-    let address = gateway.listening.address;
-    let bearer = format!("Bearer {token}");
-    let call = Call::search("/mcp", &address.to_string(), &[("Authorization", &bearer)]);
-    let each = count(folder, name, &gateway.listening, &call).await?;
+    // Passwords are dear, and dearer when they are counted: the tokens are made before.
+    let gateway = Gateway::start(setup).await?;
+    let mut calls = Vec::new();
+    for row in program.rows {
+        let token = match row.is_limited {
+            true => gateway.token_for(&chosen()).await?,
+            false => gateway.token("/").await?,
+        };
+        calls.push((row, format!("Bearer {token}")));
+    }
+    let gateway = gateway
+        .restart_under(callgrind(folder, program.name)?)
+        .await?;
+    let host = gateway.listening.address.to_string();
+    let mut counter = Counter::new(folder, program.name, &gateway.listening)?;
+    let mut counted = Vec::new();
+    for (row, bearer) in calls {
+        let call = (row.call)(&host, &[("Authorization", &bearer)]);
+        counted.push(counter.count(&call, row.fewer).await?);
+    }
     gateway.listening.end().await;
-    Ok(each)
+    Ok(counted)
 }
 
 /// The words that start a program under callgrind, which counts nothing yet.
@@ -194,27 +284,45 @@ fn counts(folder: &Path, name: &str) -> PathBuf {
     folder.join(format!("{name}.callgrind"))
 }
 
-async fn count(folder: &Path, name: &str, program: &Listening, call: &Call) -> Result<f64> {
-    let id = program.id()?.to_string();
-    let bounds = |calls| Bounds {
-        connections: 1,
-        time: PATIENCE,
-        calls,
-        rate: None,
-    };
-    control(&["--instr=on", &id]).await?;
-    load::run(program.address, call, bounds(WARM_UP), || ()).await?;
-    control(&["--zero", &id]).await?;
-    // The load has a few calls of its own before those that it counts, on its one connection.
-    let made = load::run(program.address, call, bounds(COUNTED), || ()).await?;
-    control(&["--dump", &id]).await?;
-    let calls = made.calls() + load::WARM_UP as usize;
-    Ok(total(&PathBuf::from(format!(
-        "{}.1",
-        counts(folder, name).display()
-    )))
-    .await?
-        / calls as f64)
+/// A program under callgrind.
+struct Counter<'a> {
+    program: &'a Listening,
+    id: String,
+    /// Where it writes what it counted, but for the number.
+    counts: PathBuf,
+    dumps: usize,
+}
+
+impl<'a> Counter<'a> {
+    fn new(folder: &Path, name: &str, program: &'a Listening) -> Result<Self> {
+        Ok(Self {
+            program,
+            id: program.id()?.to_string(),
+            counts: counts(folder, name),
+            dumps: 0,
+        })
+    }
+
+    /// What one call needs. `fewer`: one so many-th of the calls are made.
+    async fn count(&mut self, call: &Call, fewer: usize) -> Result<f64> {
+        let bounds = |calls| Bounds {
+            connections: 1,
+            time: PATIENCE,
+            calls: calls / fewer,
+            rate: None,
+        };
+        let address = self.program.address;
+        control(&["--instr=on", &self.id]).await?;
+        load::run(address, call, bounds(WARM_UP), || ()).await?;
+        control(&["--zero", &self.id]).await?;
+        // The load has a few calls of its own before those that it counts, on its one connection.
+        let made = load::run(address, call, bounds(COUNTED), || ()).await?;
+        control(&["--dump", &self.id]).await?;
+        self.dumps += 1;
+        let dump = format!("{}.{}", self.counts.display(), self.dumps);
+        let calls = made.calls() + load::WARM_UP as usize;
+        Ok(total(&PathBuf::from(dump)).await? / calls as f64)
+    }
 }
 
 async fn control(arguments: &[&str]) -> Result<()> {
@@ -247,19 +355,21 @@ mod unit_tests {
             key: Some("audit"),
             name: PLAIN,
             each: 1.0,
+            against: NGINX,
             ratio,
             kept: Some(2.0),
         };
         assert!(!counted(2.09).has_grown());
         assert!(counted(2.11).has_grown());
         let table = markdown(&[counted(2.11)]);
-        assert!(table.contains("| 2.11 | 2.00 | **grown** |"), "{table}");
+        let row = format!("| 2.11 | {NGINX} | 2.00 | **grown** |");
+        assert!(table.contains(&row), "{table}");
     }
 
     #[test]
     fn what_is_kept_is_of_these_rows() {
         let now = std::fs::read(kept_in()).unwrap();
-        assert_eq!(kept(&now).unwrap().len(), ROWS.len());
+        assert_eq!(kept(&now).unwrap().len(), rows().count());
         for other in [
             "{}",
             r#"{"everything": 1, "audit": 2}"#,

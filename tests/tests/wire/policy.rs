@@ -154,6 +154,22 @@ fn ground(staff: &str, office: &str) -> String {
     )
 }
 
+/// The backend says the same list each time.
+#[tokio::test]
+async fn a_list_is_cut_by_the_policy_of_the_moment_however_often_it_was_told() -> Result<()> {
+    let mut ruled = Ruled::by("deny if tool(\"erase\");\nallow if true;\n").await?;
+    for _ in 0..3 {
+        assert_eq!(ruled.listed().await?, ["echo", "look"]);
+    }
+    std::fs::write(ruled.file(), "deny if tool(\"look\");\nallow if true;\n")?;
+    ruled.hang_up().await?;
+    ruled.logged("policy_reloaded", 1).await?;
+    for _ in 0..3 {
+        assert_eq!(ruled.listed().await?, ["echo", "erase"]);
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn only_staff_may_call_tools_that_change_things() -> Result<()> {
     let policy = example("staff.biscuit")?;

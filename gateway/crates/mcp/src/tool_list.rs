@@ -20,6 +20,10 @@ use super::jsonrpc::walk::Keys;
 use super::scan::Scan;
 use super::tool_definition::{Definition, Unfit};
 
+pub use self::known::{Frame, KnownMessage};
+
+mod known;
+
 /// Members of the result of `tools/list`.
 const RESULT_KEYS: &[&str] = &["tools", "nextCursor", "ttlMs", "cacheScope", "_meta"];
 
@@ -28,34 +32,108 @@ const RESULT_KEYS: &[&str] = &["tools", "nextCursor", "ttlMs", "cacheScope", "_m
 #[error("a list of tools that can be read in more than one way")]
 pub struct Unreadable;
 
-/// Cuts out of a message, or of a batch of messages, every listed tool that `keep` refuses, and
-/// those without a definition. `None` if nothing has to change, as in a message that lists no tools.
-pub fn cut(
-    text: &str,
-    keep: &mut dyn FnMut(&Definition) -> bool,
-) -> Result<Option<String>, Unreadable> {
-    edits(text, keep).map(|edits| edits.and_then(Edits::apply))
-}
-
-/// What a message or a batch lists, in order.
-#[derive(Debug, Default)]
+/// What a message or a batch lists, read once and in order: good for every token that it is cut for.
+#[derive(Clone, Debug, Default)]
 pub struct Listed {
-    /// The tools that can be offered.
-    pub definitions: Vec<Definition>,
-    /// Why the others have none.
-    pub unfit: Vec<Unfit>,
+    definitions: Vec<Definition>,
+    unfit: Vec<Unfit>,
+    lists: Vec<List>,
 }
 
-/// The tools that a message or a batch lists.
-pub fn listed(text: &str) -> Result<Listed, Unreadable> {
-    let mut definitions = Vec::new();
-    let mut keep = |definition: &Definition| {
-        definitions.push(definition.clone());
-        true
-    };
-    let unfit = edits(text, &mut keep)?.map(|edits| edits.unfit);
-    let unfit = unfit.unwrap_or_default();
-    Ok(Listed { definitions, unfit })
+/// One list, by its places in the text.
+#[derive(Clone, Debug)]
+struct List {
+    /// The tools, in order.
+    tools: Vec<Range<usize>>,
+    /// Which of the definitions each is; `None` for one that has none.
+    defined: Vec<Option<usize>>,
+    /// What is to say that no cache may share the list, if it does not say so itself.
+    private: Option<(Range<usize>, &'static str)>,
+}
+
+impl Listed {
+    /// The tools that a message or a batch lists: none where there is no list.
+    pub fn read(text: &str) -> Result<Self, Unreadable> {
+        if !may_list(text) {
+            return Ok(Self::default());
+        }
+        let mut reader = Reader {
+            text,
+            listed: Self::default(),
+        };
+        reader.body().map_err(|_| Unreadable)?;
+        Ok(reader.listed)
+    }
+
+    /// The definitions.
+    pub fn definitions(&self) -> &[Definition] {
+        &self.definitions
+    }
+
+    /// Why the others have none.
+    pub fn unfit(&self) -> &[Unfit] {
+        &self.unfit
+    }
+
+    /// Cuts out of the text that was read every tool that `keep` refuses, by its place among the
+    /// definitions, and those without a definition. `None` if nothing has to change, as in a message
+    /// that lists no tools.
+    pub fn cut(&self, text: &[u8], keep: impl Fn(usize) -> bool) -> Option<Vec<u8>> {
+        self.cut_shifted(text, keep, |at| at)
+    }
+
+    /// The same of a text in which places stand elsewhere.
+    fn cut_shifted(
+        &self,
+        text: &[u8],
+        keep: impl Fn(usize) -> bool,
+        shift: impl Fn(usize) -> usize,
+    ) -> Option<Vec<u8>> {
+        let mut edits = Vec::new();
+        for list in &self.lists {
+            list.edit(&keep, &mut edits);
+        }
+        if edits.is_empty() {
+            return None;
+        }
+        let mut cut = Vec::with_capacity(text.len() + 32);
+        let mut at = 0;
+        for (range, instead) in edits {
+            cut.extend_from_slice(&text[at..shift(range.start)]);
+            cut.extend_from_slice(instead.as_bytes());
+            at = shift(range.end);
+        }
+        cut.extend_from_slice(&text[at..]);
+        Some(cut)
+    }
+}
+
+impl List {
+    /// What is put instead of which places, in order of place.
+    ///
+    /// The comma and the white space before a tool go with it; for the first that stays, what
+    /// stood before the first of all.
+    fn edit(&self, keep: impl Fn(usize) -> bool, edits: &mut Vec<(Range<usize>, &'static str)>) {
+        let before = edits.len();
+        let mut kept = self.defined.iter().map(|at| at.is_some_and(&keep));
+        if let (Some(first), Some(last)) = (self.tools.first(), self.tools.last()) {
+            match kept.position(|kept| kept) {
+                None => edits.push((first.start..last.end, "")),
+                Some(stays) => {
+                    if stays > 0 {
+                        edits.push((first.start..self.tools[stays].start, ""));
+                    }
+                    for (pair, kept) in self.tools[stays..].windows(2).zip(kept) {
+                        if !kept {
+                            edits.push((pair[0].end..pair[1].end, ""));
+                        }
+                    }
+                }
+            }
+        }
+        edits.extend(self.private.clone());
+        edits[before..].sort_by_key(|(range, _)| range.start);
+    }
 }
 
 /// One page of a list, for whoever reads it tool by tool.
@@ -94,23 +172,6 @@ pub fn page(result: &str) -> Result<ListPage<'_>, &'static str> {
     })
 }
 
-fn edits<'a, 'k>(
-    text: &'a str,
-    keep: &'k mut dyn FnMut(&Definition) -> bool,
-) -> Result<Option<Edits<'a, 'k>>, Unreadable> {
-    if !may_list(text) {
-        return Ok(None);
-    }
-    let mut edits = Edits {
-        text,
-        keep,
-        done: Vec::new(),
-        unfit: Vec::new(),
-    };
-    edits.body().map_err(|_| Unreadable)?;
-    Ok(Some(edits))
-}
-
 /// What a list of tools has in it, for whatever reader. Escapes may hide the word.
 static LIST: LazyLock<AhoCorasick> = LazyLock::new(|| words(&["tool", "\\u"]));
 
@@ -131,31 +192,12 @@ fn may_list(text: &str) -> bool {
     LIST.is_match(text)
 }
 
-struct Edits<'a, 'k> {
+struct Reader<'a> {
     text: &'a str,
-    keep: &'k mut dyn FnMut(&Definition) -> bool,
-    /// Where what is put instead, in order of place.
-    done: Vec<(Range<usize>, &'static str)>,
-    /// Those that have no definition.
-    unfit: Vec<Unfit>,
+    listed: Listed,
 }
 
-impl Edits<'_, '_> {
-    fn apply(self) -> Option<String> {
-        if self.done.is_empty() {
-            return None;
-        }
-        let mut edited = String::with_capacity(self.text.len() + 32);
-        let mut at = 0;
-        for (range, instead) in self.done {
-            edited.push_str(&self.text[at..range.start]);
-            edited.push_str(instead);
-            at = range.end;
-        }
-        edited.push_str(&self.text[at..]);
-        Some(edited)
-    }
-
+impl Reader<'_> {
     fn body(&mut self) -> Result<(), Error> {
         let mut scan = Scan::new(self.text, 0);
         let messages = match scan.peek() {
@@ -188,52 +230,35 @@ impl Edits<'_, '_> {
         if !self.text[tools.clone()].starts_with('[') {
             return self.walk(tools);
         }
-        let before = self.done.len();
-        self.tools(tools)?;
-        match scope {
+        let private = match scope {
             Some(scope) if self.text[scope.clone()] != *"\"private\"" => {
-                self.done.push((scope, "\"private\""));
+                Some((scope, "\"private\""))
             }
-            None if ttl.is_some() => {
-                self.done
-                    .push((start..start, "\"cacheScope\":\"private\","));
-            }
-            _ => {}
-        }
-        self.done[before..].sort_by_key(|(range, _)| range.start);
+            None if ttl.is_some() => Some((start..start, "\"cacheScope\":\"private\",")),
+            _ => None,
+        };
+        let tools = Scan::new(self.text, tools.start).elements()?;
+        let defined = tools.iter().map(|place| self.tool(place)).collect();
+        self.listed.lists.push(List {
+            tools,
+            defined,
+            private,
+        });
         Ok(())
     }
 
-    /// The comma and the white space before a tool go with it; for the first that stays, what
-    /// stood before the first of all.
-    fn tools(&mut self, tools: Range<usize>) -> Result<(), Error> {
-        let places = Scan::new(self.text, tools.start).elements()?;
-        let mut kept = Vec::with_capacity(places.len());
-        for place in &places {
-            match Definition::read(&self.text[place.clone()]) {
-                Ok(definition) => kept.push((self.keep)(&definition)),
-                Err(unfit) => {
-                    kept.push(false);
-                    self.unfit.push(unfit);
-                }
+    fn tool(&mut self, place: &Range<usize>) -> Option<usize> {
+        let listed = &mut self.listed;
+        match Definition::read(&self.text[place.clone()]) {
+            Ok(definition) => {
+                listed.definitions.push(definition);
+                Some(listed.definitions.len() - 1)
+            }
+            Err(unfit) => {
+                listed.unfit.push(unfit);
+                None
             }
         }
-        let (Some(first), Some(last)) = (places.first(), places.last()) else {
-            return Ok(());
-        };
-        let Some(stays) = kept.iter().position(|kept| *kept) else {
-            self.done.push((first.start..last.end, ""));
-            return Ok(());
-        };
-        if stays > 0 {
-            self.done.push((first.start..places[stays].start, ""));
-        }
-        for at in stays + 1..kept.len() {
-            if !kept[at] {
-                self.done.push((places[at - 1].end..places[at].end, ""));
-            }
-        }
-        Ok(())
     }
 
     /// Where the wanted members of an object stand; all others are walked to their end.

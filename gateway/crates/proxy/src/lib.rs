@@ -37,6 +37,7 @@ mod exchange_watch;
 mod framing;
 mod hooks;
 mod in_flight;
+mod known_lists;
 mod lane;
 mod lane_requests;
 mod legacy_outbox;
@@ -64,6 +65,7 @@ mod streams;
 mod tasks;
 #[cfg(test)]
 mod tests;
+mod tool_list_cut;
 mod tool_list_filter;
 mod tool_states;
 mod upstream_head;

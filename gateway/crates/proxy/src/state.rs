@@ -9,6 +9,7 @@ use super::backend_tokens::BackendTokens;
 use super::confirmation::TokenConfirmation;
 use super::drain::Draining;
 use super::in_flight::Budget;
+use super::known_lists::KnownLists;
 use super::lane_requests::LaneRequests;
 use super::legacy_outbox::LegacyOutboxes;
 use super::mounted_backend::MountedBackend;
@@ -70,6 +71,7 @@ pub(super) struct ProxyState {
     pub(super) draining: Draining,
     pub(super) legacy_outboxes: Arc<LegacyOutboxes>,
     pub(super) tasks: Tasks,
+    pub(super) known_lists: KnownLists,
     pub(super) budget: Arc<Budget>,
     pub(super) lane_requests: LaneRequests,
 }
@@ -104,6 +106,7 @@ impl ProxyState {
             draining: Draining::default(),
             legacy_outboxes: Arc::default(),
             tasks: Tasks::default(),
+            known_lists: KnownLists::default(),
             budget: Arc::new(Budget::new(
                 settings.in_flight,
                 settings.request_body,
@@ -138,6 +141,7 @@ impl ProxyState {
             revocations: &self.revocations,
             sessions: &self.sessions,
             tasks: &self.tasks,
+            known_lists: &self.known_lists,
             clock: self.clock,
         }
     }

@@ -2,34 +2,31 @@
 //! when it was allowed, and nothing else. Answers of known kind that list nothing, and all answers
 //! for unrestricted tokens, do not come here.
 //!
-//! Owns: which tool stays, events and bodies taken apart and put together. Not: finding lists in a
-//! text (`protocol::tool_list`).
+//! Owns: events and bodies taken apart and put together. Not: finding lists in a text
+//! (`mcp_protocol::tool_list`), which tool stays (`tool_list_cut`).
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use aho_corasick::AhoCorasick;
 use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use memchr::memmem;
 
 use super::context::RequestContext;
 use super::in_flight::{Full, Hold};
+use super::known_lists::{KnownLists, ReadList};
 use super::mounted_backend::MountedBackend;
-use super::policy_input::{self, DecisionContext};
 use super::sessions::Sessions;
 use super::tasks::Tasks;
 use gateway_core::clock::Clock;
-use gateway_core::grants::{NotAllowed, Pin, ToolState};
-use gateway_core::policy::rules::RequestedAction;
+use gateway_core::grants::ToolState;
 use gateway_core::policy::{AccessToken, Permit, PolicyHandle};
-use gateway_core::reason::Reason;
 use gateway_store::RevocationView;
-use gateway_upstream::{Catalogue, Tool, doubled};
+use gateway_upstream::{Catalogue, Tool};
 use mcp_protocol::calls::Call;
 use mcp_protocol::sse::{Event, Splitter};
-use mcp_protocol::tool_definition::{Definition, Unfit};
 use mcp_protocol::tool_list::{self, Unreadable};
 
 /// The largest event that is held to be judged. One that is larger ends its stream.
@@ -70,6 +67,7 @@ pub(super) struct FilterDependencies<'a> {
     pub(super) revocations: &'a RevocationView,
     pub(super) sessions: &'a Sessions,
     pub(super) tasks: &'a Tasks,
+    pub(super) known_lists: &'a KnownLists,
     pub(super) clock: Clock,
 }
 
@@ -89,16 +87,57 @@ pub(super) struct ToolListFilter<'a> {
 impl ToolListFilter<'_> {
     /// A message or batch with the tools cut out that the token does not allow. `None`: unchanged.
     pub(super) async fn judge(&self, text: &str) -> Result<Option<String>, Unreadable> {
-        // A stream outlasts what was known when it began.
-        let amended = self
-            .dependencies
-            .revocations
-            .amended(&self.token.claims().grant);
-        let token = self.token.clone().amended(amended);
+        let token = self.token_now();
         let token = &token;
         let filter = ToolListFilter { token, ..*self };
-        let cut = filter.judge_as_it_stands(text).await?;
+        if let Some(list) = filter.known(text.as_bytes()) {
+            return Ok(filter.cut_text(&list, text).await);
+        }
+        let list = filter.read(text)?;
+        let cut = filter.cut_text(&list, text).await;
         Ok(filter.named(cut.as_deref().unwrap_or(text)).or(cut))
+    }
+
+    /// A stream outlasts what was known when it began.
+    fn token_now(&self) -> AccessToken {
+        let grant = &self.token.claims().grant;
+        let amended = self.dependencies.revocations.amended(grant);
+        self.token.clone().amended(amended)
+    }
+
+    async fn cut_text(&self, list: &ReadList, text: &str) -> Option<String> {
+        let cut = self.cut(list, text.as_bytes()).await?;
+        // Whole values are cut out, and what they stood between.
+        String::from_utf8(cut).ok()
+    }
+
+    /// The list that these bytes are, if this client was told it before. Then nothing else in them is
+    /// changed: a list was asked for and they answer with nothing else, under whatever id.
+    fn known(&self, text: &[u8]) -> Option<Arc<ReadList>> {
+        let known_lists = self.dependencies.known_lists;
+        let may_be = self.asks_for_list();
+        may_be
+            .then(|| known_lists.find(self.token.claims(), text))
+            .flatten()
+    }
+
+    fn asks_for_list(&self) -> bool {
+        matches!(self.calls, [call] if call.method == "tools/list")
+    }
+
+    fn read(&self, text: &str) -> Result<Arc<ReadList>, Unreadable> {
+        let catalogue = self.dependencies.catalogue;
+        let is_change = memmem::find(text.as_bytes(), b"tools/list_changed").is_some();
+        if is_change {
+            catalogue.definitions().invalidate(self.backend());
+        }
+        match self.asks_for_list() && !is_change {
+            true => {
+                let known_lists = self.dependencies.known_lists;
+                known_lists.read(self.token.claims(), text, catalogue.pins())
+            }
+            false => ReadList::read(text, catalogue.pins()).map(Arc::new),
+        }
     }
 
     /// Whether the token's tools may have user interfaces of their own. Where that is not known,
@@ -112,140 +151,12 @@ impl ToolListFilter<'_> {
         })
     }
 
-    async fn judge_as_it_stands(&self, text: &str) -> Result<Option<String>, Unreadable> {
-        if text.contains("tools/list_changed") {
-            let backend = &self.mounted.backend.mount.name;
-            self.dependencies
-                .catalogue
-                .definitions()
-                .invalidate(backend);
-        }
-        let mut is_doubtful = false;
-        let listed = tool_list::listed(text)?;
-        let definitions = self.dependencies.catalogue.definitions();
-        definitions.tell_unfit(self.backend(), &listed.unfit);
-        // A batch may hold one list twice: of two that are the same it does not matter which is run.
-        let pins = self.dependencies.catalogue.pins();
-        let different: BTreeSet<(&str, Pin)> = listed
-            .definitions
-            .iter()
-            .map(|definition| (definition.name(), pins.pin(definition)))
-            .collect();
-        let unfit = listed.unfit.iter().filter_map(Unfit::name);
-        let mut doubled = doubled(different.iter().map(|(name, _)| *name).chain(unfit));
-        for definition in &listed.definitions {
-            is_doubtful |= self.is_doubtful(definition);
-        }
-        if is_doubtful {
-            // What comes of it is remembered; without it the tool is hidden.
-            let _ = self
-                .dependencies
-                .catalogue
-                .listing(self.backend(), Some(self.user()))
-                .await;
-        }
-        // The other one may stand on another page.
-        if let Some(listing) =
-            policy_input::doubled(self.dependencies.catalogue, self.token, self.mounted)
-        {
-            doubled.extend(listing.doubled.iter().cloned());
-        }
-        tool_list::cut(text, &mut |definition| {
-            !doubled.contains(definition.name()) && self.keeps(definition)
-        })
-    }
-
-    fn backend(&self) -> &str {
+    pub(super) fn backend(&self) -> &str {
         &self.mounted.backend.mount.name
     }
 
-    fn user(&self) -> &str {
+    pub(super) fn user(&self) -> &str {
         &self.token.claims().user_name
-    }
-
-    /// Whether a tool differs from what was allowed, and it is not known whether only because this
-    /// list leaves something out.
-    fn is_doubtful(&self, definition: &Definition) -> bool {
-        self.admit(definition) == Err(NotAllowed::Changed) && self.is_part(definition).is_none()
-    }
-
-    fn admit(&self, definition: &Definition) -> Result<(), NotAllowed> {
-        let pins = self.dependencies.catalogue.pins();
-        self.token
-            .shows(definition.name(), definition.reads_only(), || {
-                ToolState::Defined(pins.pin(definition))
-            })
-    }
-
-    fn is_part(&self, definition: &Definition) -> Option<bool> {
-        let pin = self.token.pin(definition.name())?;
-        let definitions = self.dependencies.catalogue.definitions();
-        definitions.is_part_of_pinned(self.backend(), self.user(), definition, pin)
-    }
-
-    fn keeps(&self, definition: &Definition) -> bool {
-        self.token_shows(definition) && self.policy_shows(definition)
-    }
-
-    /// Whether the operator's policy allows some call of the tool. What the list leaves out for
-    /// clients of older revisions is known from the whole one.
-    fn policy_shows(&self, definition: &Definition) -> bool {
-        let Some(rules) = self.dependencies.policy.current() else {
-            return true;
-        };
-        let mut labels = definition.labels();
-        if labels.are_absent() && rules.asks_for_labels() {
-            let catalogue = self.dependencies.catalogue;
-            let known = catalogue.cached_labels(self.backend(), self.user(), definition.name());
-            labels = known.unwrap_or(labels);
-        }
-        let now = self.dependencies.clock.now();
-        let around = DecisionContext::new(self.token, self.mounted, self.context, now);
-        let asked = RequestedAction::tool(definition.name(), labels, None);
-        rules.may_call(self.token.last_id(), &around.facts(), &asked)
-    }
-
-    fn token_shows(&self, definition: &Definition) -> bool {
-        match self.admit(definition) {
-            Ok(()) => {
-                self.record(definition);
-                true
-            }
-            Err(NotAllowed::Changed) if self.is_part(definition) == Some(true) => true,
-            Err(NotAllowed::Changed) => {
-                self.record(definition);
-                self.log(definition);
-                false
-            }
-            Err(NotAllowed::Never | NotAllowed::Unknown | NotAllowed::Doubled) => false,
-        }
-    }
-
-    fn record(&self, definition: &Definition) {
-        let catalogue = self.dependencies.catalogue;
-        let name = definition.name();
-        if self.token.pin(name).is_some() {
-            let pin = catalogue.pins().pin(definition);
-            let definitions = catalogue.definitions();
-            definitions.record(self.backend(), self.user(), name, pin);
-        }
-    }
-
-    fn log(&self, definition: &Definition) {
-        let reason = Reason::ToolDefinitionChanged;
-        let context = self.context;
-        let tool: String = definition
-            .name()
-            .chars()
-            .filter(|c| !c.is_control())
-            .take(64)
-            .collect();
-        log::warn!(
-            event = "tool_hidden", reason = reason.code(), hint = reason.remedy(), tool = tool,
-            backend = self.backend(), user = context.user, client = context.client, grant = context.grant,
-            request_id = context.id;
-            "{}", reason.sentence()
-        );
     }
 
     /// A body that may hold a list. With `is_lenient` it need not be JSON: an error page, or the
@@ -255,6 +166,11 @@ impl ToolListFilter<'_> {
         body: Vec<u8>,
         is_lenient: bool,
     ) -> Result<Bytes, Unreadable> {
+        if let Some(list) = self.known(&body) {
+            let token = &self.token_now();
+            let cut = ToolListFilter { token, ..*self }.cut(&list, &body).await;
+            return Ok(Bytes::from(cut.unwrap_or(body)));
+        }
         let mut text = String::from_utf8(body).map_err(|_| Unreadable)?;
         // RFC 8259 §8.1: it must not be there, and a reader may skip it.
         if text.starts_with('\u{feff}') {

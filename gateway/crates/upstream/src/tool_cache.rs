@@ -86,11 +86,25 @@ impl Person {
 }
 
 impl ToolCache {
-    /// A definition passed by in a list that the backend showed to this person.
-    pub fn record(&self, backend: &str, user: &str, tool: &str, pin: Pin) {
+    /// Definitions passed by in a list that the backend showed to this person.
+    pub fn record<'t>(
+        &self,
+        backend: &str,
+        user: &str,
+        tools: impl IntoIterator<Item = (&'t str, Pin)>,
+    ) {
+        let mut tools = tools.into_iter().peekable();
+        if tools.peek().is_none() {
+            return;
+        }
+        let now = Instant::now();
         self.with(backend, Some(user), |person| {
-            if person.seen.len() < SEEN || person.seen.contains_key(tool) {
-                person.seen.insert(tool.to_owned(), (Instant::now(), pin));
+            for (tool, pin) in tools {
+                if let Some(seen) = person.seen.get_mut(tool) {
+                    *seen = (now, pin);
+                } else if person.seen.len() < SEEN {
+                    person.seen.insert(tool.to_owned(), (now, pin));
+                }
             }
         });
     }
@@ -267,7 +281,7 @@ mod tests {
         known.learn("notes", Some("alice"), listing(&[A]));
         tokio::time::advance(Duration::from_secs(1)).await;
         let changed = tool(CHANGED).pin;
-        known.record("notes", "alice", "a", changed);
+        known.record("notes", "alice", [("a", changed)]);
         assert_eq!(
             known.state("notes", "alice", "a"),
             CachedState::Fresh(ToolState::Defined(changed))

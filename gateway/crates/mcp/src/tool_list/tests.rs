@@ -8,7 +8,10 @@ use serde_json::Value;
 use super::*;
 
 fn cut_to(text: &str, names: &[&str]) -> Result<Option<String>, Unreadable> {
-    cut(text, &mut |tool| names.contains(&tool.name()))
+    let listed = Listed::read(text)?;
+    let keep = |at: usize| names.contains(&listed.definitions[at].name());
+    let cut = listed.cut(text.as_bytes(), keep);
+    Ok(cut.map(|cut| String::from_utf8(cut).unwrap()))
 }
 
 #[test]
@@ -115,7 +118,7 @@ fn an_odd_part_costs_itself_only() {
         "{cut}"
     );
     assert!(cut.ends_with(r#"}],"x":[1e999,"\udc00"],"nextCursor":null}}"#));
-    let said: Vec<String> = listed(&list)
+    let said: Vec<String> = Listed::read(&list)
         .unwrap()
         .unfit
         .iter()
@@ -330,7 +333,7 @@ fn of_random_lists_exactly_the_kept_tools_remain_and_all_else_is_as_it_was() {
         // Twice is once; and what is listed is what is there.
         let out = cut.unwrap_or(text);
         assert_eq!(cut_to(&out, &kept), Ok(None), "seed {seed}: {out}");
-        let names: Vec<_> = listed(&out)
+        let names: Vec<_> = Listed::read(&out)
             .unwrap()
             .definitions
             .iter()
