@@ -249,9 +249,10 @@ async fn count_gateway(
     let gateway = Gateway::start(setup).await?;
     let mut calls = Vec::new();
     for row in program.rows {
-        let token = match row.is_limited {
-            true => gateway.token_for(&chosen()).await?,
-            false => gateway.token("/").await?,
+        let token = if row.is_limited {
+            gateway.token_for(&chosen()).await?
+        } else {
+            gateway.token("/").await?
         };
         calls.push((row, format!("Bearer {token}")));
     }

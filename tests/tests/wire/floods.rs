@@ -342,7 +342,8 @@ async fn too_many_connections_are_answered() -> Result<()> {
 /// A budget that little fits in.
 const SMALL: &str = "[limits]\nrequest_body = \"64KiB\"\nin_flight_per_grant = \"1MiB\"\n";
 
-/// Calls get 4 MiB: as an event that comes in pieces, or as a body.
+/// Calls get 4 MiB: as an event that comes in pieces, one that has to be judged or a plain one, or as a
+/// body.
 fn large(request: &Recorded) -> Answer {
     let message = request.json();
     if message["method"] != "tools/call" {
@@ -354,7 +355,13 @@ fn large(request: &Recorded) -> Answer {
         message["id"]
     );
     let texts = std::iter::repeat_n(Step::Send(text.clone()), 4);
-    if message["params"]["arguments"]["as"] == "event" {
+    let kind = message["params"]["arguments"]["as"].as_str();
+    if let Some("event" | "plain event") = kind {
+        let judged = r#""result":{"capabilities":{},"#;
+        let front = match kind {
+            Some("event") => front.replace(r#""result":{"#, judged),
+            _ => front,
+        };
         let steps = std::iter::once(Step::Send(format!("data: {front}")))
             .chain(texts)
             .chain([Step::Send("\"}]}}\n\n".into())]);
@@ -400,8 +407,11 @@ async fn an_event_that_is_held_to_be_judged_is_on_the_budget() -> Result<()> {
     );
     // What need not be judged need not be held.
     let (_, token) = fixture.signed_in().await?;
-    let reply = send(&fixture.url("/mcp"), &token, &request).await?;
-    assert!(reply.text.len() > 4 * MIB as usize, "{}", reply.text.len());
+    let plain = call(7, "look", &json!({"as": "plain event"}));
+    for (token, request) in [(&token, &request), (&limited, &plain)] {
+        let reply = send(&fixture.url("/mcp"), token, request).await?;
+        assert!(reply.text.len() > 4 * MIB as usize, "{}", reply.text.len());
+    }
     // The budget was given back.
     slow_call(&fixture, &limited).await?;
     Ok(())

@@ -7,6 +7,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
+use super::buffers::SIZE;
 use super::downstream::{Downstream, ExchangeError};
 use super::response::Framing;
 use super::service::{Events, Exchange, Failed, Unfit};
@@ -35,15 +36,17 @@ impl EventRelay {
         let decoded =
             decoded.map_err(|what| ExchangeError::Failed(Failed::Broken(what.to_owned())))?;
         let is_done = self.framing.is_done();
-        let data = &raw[decoded.data];
-        if self.events.is_filtered && (!data.is_empty() || is_done) {
-            let data = Bytes::copy_from_slice(data);
+        if self.events.is_filtered && (!decoded.data.is_empty() || is_done) {
+            // What goes on is mostly a piece of it: nothing is copied.
+            let data = raw.split_to(decoded.used).freeze().slice(decoded.data);
             let data = self.filter(down, data, is_done, out).await?;
             self.write(down, &data, out, is_done).await?;
+            drop(data);
+            let _ = raw.try_reclaim(SIZE);
         } else {
-            self.write(down, data, out, is_done).await?;
+            self.write(down, &raw[decoded.data], out, is_done).await?;
+            raw.advance(decoded.used);
         }
-        raw.advance(decoded.used);
         Ok(is_done)
     }
 

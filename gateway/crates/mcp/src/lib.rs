@@ -33,6 +33,7 @@
 pub mod arguments;
 pub mod calls;
 mod canonical;
+pub mod event_scan;
 mod headers;
 mod id;
 pub mod jsonrpc;

@@ -126,7 +126,7 @@ impl Event {
         let text = std::str::from_utf8(bytes).ok()?;
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let (mut name, mut data) = ("", None::<String>);
-        for line in text.split(['\n', '\r']) {
+        for line in lines(text) {
             let (field, value) = line.split_once(':').unwrap_or((line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
             match field {
@@ -146,6 +146,32 @@ impl Event {
             data,
         })
     }
+}
+
+/// The lines of an event that are not empty.
+pub fn lines(event: &str) -> impl Iterator<Item = &str> {
+    let ends = memchr::memchr2_iter(b'\n', b'\r', event.as_bytes());
+    let mut start = 0;
+    ends.chain([event.len()]).filter_map(move |end| {
+        let line = &event[std::mem::replace(&mut start, end + 1)..end];
+        (!line.is_empty()).then_some(line)
+    })
+}
+
+/// Whether a text has characters in it that some readers of event streams take for the end of a line,
+/// though the standard does not (Python's `splitlines`): they could hide an event within another.
+pub fn has_line_breaks(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    // U+0085, U+2028 and U+2029 begin so.
+    let mut others = memchr::memchr2_iter(0xc2, 0xe2, bytes);
+    memchr::memchr3(0xb, 0xc, 0x1c, bytes).is_some()
+        || memchr::memchr2(0x1d, 0x1e, bytes).is_some()
+        || others.any(|at| {
+            matches!(
+                bytes[at..],
+                [0xc2, 0x85, ..] | [0xe2, 0x80, 0xa8 | 0xa9, ..]
+            )
+        })
 }
 
 #[cfg(test)]
@@ -258,6 +284,24 @@ mod tests {
         let mut splitter = Splitter::default();
         assert!(splitter.split(&[b'x'; 100], 100).is_ok());
         assert_eq!(splitter.split(b"x", 100), Err(EventTooLarge));
+    }
+
+    #[test]
+    fn what_some_take_for_the_end_of_a_line_is_found() {
+        for c in '\0'..='\u{2100}' {
+            let is_one = matches!(
+                c,
+                '\u{b}' | '\u{c}' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+            );
+            for text in [format!("a{c}b"), format!("{c}"), format!("é{c}\u{2027}")] {
+                assert_eq!(has_line_breaks(&text), is_one, "{text:?}");
+            }
+        }
+        assert_eq!(
+            lines("a\r\nb\n\nc\r\rd").collect::<Vec<_>>(),
+            ["a", "b", "c", "d"]
+        );
+        assert_eq!(lines("\n").count() + lines("").count(), 0);
     }
 
     #[test]

@@ -31,6 +31,7 @@ mod cors;
 mod declined;
 mod destination;
 mod drain;
+mod event_filter;
 mod exchange;
 mod exchange_log;
 mod exchange_watch;

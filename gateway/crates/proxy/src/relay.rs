@@ -13,6 +13,7 @@ use tokio::time::sleep;
 
 use super::client_watch::gone;
 use super::context::RequestContext;
+use super::event_filter::{EventFilter, HoldError};
 use super::exchange_log::ExchangeLog;
 use super::exchange_watch::{self, ExchangeWatch, Next, Patience};
 use super::in_flight::{Budget, Full, TAKEN, UNREAD};
@@ -25,7 +26,7 @@ use super::rejection::Rejection;
 use super::response_head::Shape;
 use super::rewrite::EndpointRewriter;
 use super::streams::{Held, StreamView, Streams};
-use super::tool_list_filter::{EventFilter, FilterDependencies, HoldError, ToolListFilter};
+use super::tool_list_filter::{FilterDependencies, ToolListFilter};
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::Permit;
 use gateway_upstream::{Connection, Connections, Failure};

@@ -15,7 +15,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use memchr::memmem;
 
 use super::context::RequestContext;
-use super::in_flight::{Full, Hold};
+use super::event_filter::{JudgeEvents, escape};
 use super::known_lists::{KnownLists, ReadList};
 use super::mounted_backend::MountedBackend;
 use super::sessions::Sessions;
@@ -26,11 +26,11 @@ use gateway_core::policy::{AccessToken, Permit, PolicyHandle};
 use gateway_store::RevocationView;
 use gateway_upstream::{Catalogue, Tool};
 use mcp_protocol::calls::Call;
-use mcp_protocol::sse::{Event, Splitter};
+use mcp_protocol::sse::{self, Event, has_line_breaks};
 use mcp_protocol::tool_list::{self, Unreadable};
 
 /// The largest event that is held to be judged. One that is larger ends its stream.
-const LARGEST_EVENT: usize = 16 * 1024 * 1024;
+pub(super) const LARGEST_EVENT: usize = 16 * 1024 * 1024;
 
 /// The largest list that is not in an event.
 const LARGEST_LIST: usize = 4 * 1024 * 1024;
@@ -41,10 +41,9 @@ pub(super) const LINE_BREAKS: [char; 8] = [
     '\u{b}', '\u{c}', '\u{1c}', '\u{1d}', '\u{1e}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
 
-/// What an event has in it that may be changed on its way: a list of tools, or a word of it; a request or
-/// notification; what a server can do; a task; an escape, which may hide each of these; a character that
-/// some take for the end of a line. An event without any of them goes on unparsed, and most do: one that
-/// answers a call is as large as what the tool found.
+/// What an event that is not plain has in it where it may be changed on its way: a list of tools, or a
+/// word of it; a request or notification; what a server can do; a task; an escape, which may hide each of
+/// these; a character that some take for the end of a line. Without any of them it goes on unparsed.
 static JUDGED: LazyLock<AhoCorasick> = LazyLock::new(|| {
     let breaks = LINE_BREAKS.map(String::from);
     let mut all = vec![
@@ -131,13 +130,11 @@ impl ToolListFilter<'_> {
         if is_change {
             catalogue.definitions().invalidate(self.backend());
         }
-        match self.asks_for_list() && !is_change {
-            true => {
-                let known_lists = self.dependencies.known_lists;
-                known_lists.read(self.token.claims(), text, catalogue.pins())
-            }
-            false => ReadList::read(text, catalogue.pins()).map(Arc::new),
+        if !self.asks_for_list() || is_change {
+            return ReadList::read(text, catalogue.pins()).map(Arc::new);
         }
+        let known_lists = self.dependencies.known_lists;
+        known_lists.read(self.token.claims(), text, catalogue.pins())
     }
 
     /// Whether the token's tools may have user interfaces of their own. Where that is not known,
@@ -192,22 +189,36 @@ impl ToolListFilter<'_> {
         }
     }
 
-    /// One event, as it may go on.
+    /// Whether nothing but the result of one call is awaited, which lists nothing and is no task. Of any
+    /// other answer more may be changed than what its beginning tells.
+    fn awaits_result(&self) -> bool {
+        const METHODS: [&str; 3] = ["tools/call", "resources/read", "prompts/get"];
+        matches!(self.calls, [call] if METHODS.contains(&call.method.as_str()))
+    }
+}
+
+impl JudgeEvents for ToolListFilter<'_> {
     async fn judge_event(&self, bytes: Vec<u8>) -> Result<Vec<u8>, Unreadable> {
         let text = std::str::from_utf8(&bytes).map_err(|_| Unreadable)?;
         if !JUDGED.is_match(text) {
             return Ok(bytes);
         }
-        let has_breaks = text.contains(LINE_BREAKS);
+        let has_breaks = has_line_breaks(text);
         let Some(event) = Event::parse(&bytes) else {
             return Ok(if has_breaks { Vec::new() } else { bytes });
         };
-        let cut = self.judge(&event.data).await?;
+        // What is judged is what goes on.
+        let data = without_breaks(&event.data);
+        let cut = self.judge(&data).await?;
         if cut.is_none() && !has_breaks {
             return Ok(bytes);
         }
-        let data = cut.as_deref().unwrap_or(&event.data);
-        Ok(with_data(text, &without_breaks(data)))
+        let data = cut.as_deref().map_or(data, without_breaks);
+        Ok(with_data(text, &data))
+    }
+
+    fn may_pass_early(&self) -> bool {
+        self.awaits_result()
     }
 }
 
@@ -262,73 +273,17 @@ pub(super) fn can_be_read(headers: &HeaderMap) -> bool {
     is_plain && charset.is_none_or(|charset| ["utf-8", "utf8", "us-ascii"].contains(&&*charset))
 }
 
-/// Why an event is not judged.
-pub(super) enum HoldError {
-    Unreadable(Unreadable),
-    Full(Full),
-}
-
-impl From<Unreadable> for HoldError {
-    fn from(unreadable: Unreadable) -> Self {
-        Self::Unreadable(unreadable)
-    }
-}
-
-/// Follows a stream of events and lets whole, judged events pass. What it holds of one that has not
-/// ended is on the account of whom it is for.
-pub(super) struct EventFilter {
-    splitter: Splitter,
-    hold: Hold,
-}
-
-impl EventFilter {
-    pub(super) fn new(hold: Hold) -> Self {
-        Self {
-            splitter: Splitter::default(),
-            hold,
-        }
-    }
-
-    /// Takes the next bytes of the backend and gives those that go on.
-    pub(super) async fn pass(
-        &mut self,
-        chunk: &[u8],
-        filter: ToolListFilter<'_>,
-    ) -> Result<Bytes, HoldError> {
-        let held = self.splitter.held() + chunk.len();
-        self.hold.grow_beyond_free(held).map_err(HoldError::Full)?;
-        let events = self
-            .splitter
-            .split(chunk, LARGEST_EVENT)
-            .map_err(|_| Unreadable)?;
-        let mut passed = Vec::with_capacity(chunk.len());
-        for event in events {
-            passed.extend(filter.judge_event(event).await?);
-        }
-        if self.splitter.held() == 0 {
-            self.hold.release();
-        }
-        Ok(Bytes::from(passed))
-    }
-
-    /// What is left of a stream that ended within an event.
-    pub(super) async fn rest(self, filter: ToolListFilter<'_>) -> Result<Bytes, Unreadable> {
-        filter
-            .judge_event(self.splitter.rest())
-            .await
-            .map(Bytes::from)
-    }
-}
-
+/// Data in which no line ends but where the standard says.
 fn without_breaks(data: &str) -> Cow<'_, str> {
-    if !data.contains(LINE_BREAKS) {
+    if !has_line_breaks(data) {
         return Cow::Borrowed(data);
     }
     let mut escaped = String::with_capacity(data.len() + 16);
     for c in data.chars() {
-        match LINE_BREAKS.contains(&c) {
-            true => escaped.push_str(&format!("\\u{:04x}", c as u32)),
-            false => escaped.push(c),
+        if LINE_BREAKS.contains(&c) {
+            escaped.push_str(&escape(c))
+        } else {
+            escaped.push(c)
         }
     }
     Cow::Owned(escaped)
@@ -336,13 +291,12 @@ fn without_breaks(data: &str) -> Cow<'_, str> {
 
 /// An event with other data; its other lines stay, but for those that could be read as two.
 fn with_data(event: &str, data: &str) -> Vec<u8> {
-    let event = event.replace("\r\n", "\n").replace('\r', "\n");
-    let mut out = String::with_capacity(event.len());
+    let mut out = String::with_capacity(data.len() + 64);
     let mut is_written = false;
-    for line in event.split('\n') {
+    for line in sse::lines(event) {
         let field = line.split_once(':').map_or(line, |(field, _)| field);
         if field.trim_start_matches('\u{feff}') != "data" {
-            if !line.is_empty() && !line.contains(LINE_BREAKS) {
+            if !has_line_breaks(line) {
                 out.push_str(line);
                 out.push('\n');
             }

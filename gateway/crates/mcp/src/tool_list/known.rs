@@ -109,10 +109,7 @@ impl KnownMessage {
         keep: impl Fn(usize) -> bool,
     ) -> Option<Vec<u8>> {
         let (was, is) = (self.text.len(), text.len());
-        let shift = |at: usize| match at < self.id.end {
-            true => at,
-            false => at + is - was,
-        };
+        let shift = |at: usize| if at < self.id.end { at } else { at + is - was };
         listed.cut_shifted(text, keep, shift)
     }
 

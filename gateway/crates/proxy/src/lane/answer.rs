@@ -5,9 +5,10 @@ use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 
 use crate::admission::Admitted;
 use crate::context::RequestContext;
+use crate::event_filter::EventFilter;
 use crate::mounted_backend::MountedBackend;
 use crate::state::ProxyState;
-use crate::tool_list_filter::{EventFilter, ToolListFilter};
+use crate::tool_list_filter::ToolListFilter;
 use gateway_core::protocol::web::Response;
 use mcp_protocol::sse::Boundary;
 
