@@ -10,8 +10,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 
 use super::client::Client;
+use super::ending::WatchedEnding;
 use super::limits::Limits;
-use super::service::{End, Ending, Exchange, Failed};
+use super::service::{End, Exchange, Failed};
 use super::timer::Timer;
 use super::wire::Writing;
 
@@ -24,7 +25,7 @@ pub(crate) struct Downstream<'a, 't, IO, E> {
     pub(crate) timer: &'a mut Timer<'t>,
     pub(crate) limits: &'a Limits,
     /// What ends the exchange from outside; nothing once it has.
-    pub(crate) ending: &'a mut Option<Ending>,
+    pub(crate) ending: &'a mut Option<WatchedEnding>,
     /// Whether any byte of an answer was.
     pub(crate) has_begun: bool,
 }
@@ -35,7 +36,7 @@ impl<'a, 't, IO, E> Downstream<'a, 't, IO, E> {
         exchange: &'a mut E,
         timer: &'a mut Timer<'t>,
         limits: &'a Limits,
-        ending: &'a mut Option<Ending>,
+        ending: &'a mut Option<WatchedEnding>,
     ) -> Self {
         Self {
             client,
@@ -99,11 +100,14 @@ impl Interrupted {
 }
 
 /// Whether something outside ends an exchange. Once it has it is not asked again.
-pub(crate) fn poll_ended(ending: &mut Option<Ending>, context: &mut Context<'_>) -> Poll<End> {
+pub(crate) fn poll_ended(
+    ending: &mut Option<WatchedEnding>,
+    context: &mut Context<'_>,
+) -> Poll<End> {
     let Some(waiting) = ending else {
         return Poll::Pending;
     };
-    let end = ready!(waiting.as_mut().poll(context));
+    let end = ready!(waiting.poll(context));
     *ending = None;
     Poll::Ready(end)
 }

@@ -11,10 +11,11 @@ use tokio::time::Instant;
 
 use super::backend::{Backend, BackendConnection};
 use super::downstream::{Downstream, ExchangeError, Interrupted};
+use super::ending::WatchedEnding;
 use super::events::{EventRelay, JUDGED};
 use super::lane::Shared;
 use super::response::{self, Framing, ResponseHead, ResponseIndex, is_bodiless};
-use super::service::{Answer, Ending, Events, Exchange, Failed, Forward, ResponsePlan};
+use super::service::{Answer, Events, Exchange, Failed, Forward, ResponsePlan};
 use super::wire::Writing;
 use super::writer::{BodyFraming, HeadWriter};
 
@@ -55,7 +56,7 @@ pub(crate) struct Streaming {
     /// Whether the backend's connection may carry another request afterwards.
     pub(crate) is_kept: bool,
     /// What ends it from outside.
-    pub(crate) ending: Option<Ending>,
+    pub(crate) ending: Option<WatchedEnding>,
 }
 
 /// The body of an answer and how it goes on.

@@ -16,6 +16,7 @@ use super::buffers::Buffers;
 use super::client::{Client, while_there};
 use super::date::{self, Dates};
 use super::downstream::{Downstream, ExchangeError};
+use super::ending::WatchedEnding;
 use super::exchange::{Relayed, Streaming, Work};
 use super::handover::Handover;
 use super::head::{Head, Index};
@@ -317,7 +318,8 @@ impl<S: Service> Lane<S> {
     {
         let (exchange, closes) = work;
         let (shared, client) = (&self.shared, &mut connection.client);
-        let (mut out, mut ending) = (shared.buffers.take(), forward.ending.take());
+        let mut ending = forward.ending.take().map(WatchedEnding::new);
+        let mut out = shared.buffers.take();
         let mut work = Work {
             shared,
             down: Downstream::new(client, exchange, timer, &shared.limits, &mut ending),

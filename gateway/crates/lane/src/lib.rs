@@ -31,6 +31,7 @@ mod chunked;
 mod client;
 mod date;
 mod downstream;
+mod ending;
 mod events;
 mod exchange;
 mod handover;

@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::backend::BackendConnection;
 use super::client::Client;
 use super::downstream::{Downstream, ExchangeError, poll_ended};
+use super::ending::WatchedEnding;
 use super::events::EventRelay;
 use super::exchange::Streaming;
 use super::lane::{Connection, Lane, linger};
-use super::service::{End, Ending, Exchange, Failed, Outcome, Service};
+use super::service::{End, Exchange, Failed, Outcome, Service};
 use super::timer::{Timer, on_grid};
 
 /// A stream of events whose head is written.
@@ -25,7 +26,7 @@ pub struct EventStream<IO, S: Service> {
     connection: BackendConnection,
     exchange: S::Exchange,
     relay: EventRelay,
-    ending: Option<Ending>,
+    ending: Option<WatchedEnding>,
     is_kept: bool,
     closes: bool,
     rest: Rest,
