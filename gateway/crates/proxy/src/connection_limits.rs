@@ -87,6 +87,11 @@ impl ConnectionLimits {
         })
     }
 
+    /// How many there are now.
+    pub(super) fn open(&self) -> usize {
+        self.taken.lock().all
+    }
+
     /// Answers a connection that there is no place for, after its first bytes: a client that has
     /// asked nothing yet expects no answer. Of very many at once the others are just closed.
     pub(super) fn turn_away(&self, mut socket: TcpStream, refusal: Refusal) {

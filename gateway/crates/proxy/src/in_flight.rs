@@ -82,6 +82,11 @@ impl Budget {
         }
     }
 
+    /// How many bytes are held now.
+    pub(super) fn held(&self) -> usize {
+        self.taken.lock().all
+    }
+
     /// A hold of nothing yet, on the account of where it comes from, trusted proxies aside, and of
     /// its token's grant. An empty `grant` is nobody's.
     pub(super) fn hold(self: &Arc<Self>, address: Option<IpAddr>, grant: &str) -> Hold {

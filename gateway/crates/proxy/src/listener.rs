@@ -21,6 +21,7 @@ use tokio::time::sleep;
 use super::connection_limits::{ConnectionLimits, ConnectionPermit, Refusal};
 use super::hooks::Hooks;
 use super::lane::{self, LaneService};
+use super::memory::{self, Tide};
 use super::metered::{Meter, Metered};
 use super::peer;
 use super::serve::Service;
@@ -28,6 +29,9 @@ use super::watchdog::RequestWatchdog;
 
 /// How often connections to backends are closed that nobody used for a while.
 const SWEPT: Duration = Duration::from_secs(1);
+
+/// How often it is looked for memory that was let go.
+const LOOKED: Duration = Duration::from_secs(2);
 
 /// Answers connections.
 pub(super) struct Listener {
@@ -83,12 +87,29 @@ impl Listener {
         self.roads.begin(Connection::new(socket, peer), client);
     }
 
-    /// Closes connections to backends that nobody used for a while; without end.
+    /// Closes connections to backends that nobody used for a while, and gives memory back that nobody
+    /// uses; without end.
     pub(super) async fn sweep(&self) {
+        tokio::join!(self.close_unused(), self.give_memory_back());
+    }
+
+    async fn close_unused(&self) {
+        let Some(lane) = &self.roads.lane else {
+            return;
+        };
         loop {
             sleep(SWEPT).await;
-            if let Some(lane) = &self.roads.lane {
-                lane.sweep();
+            lane.sweep();
+        }
+    }
+
+    async fn give_memory_back(&self) {
+        let (mut tide, budget) = (Tide::default(), &self.roads.service.state.budget);
+        loop {
+            sleep(LOOKED).await;
+            if tide.has_ebbed(self.limits.open(), budget.held()) {
+                // It takes a while, and needs nothing of ours.
+                let _ = tokio::task::spawn_blocking(memory::give_back).await;
             }
         }
     }

@@ -1,4 +1,5 @@
-//! How much memory the connections of clients may take, and so how many there may be.
+//! How much memory the connections of clients may take, and so how many there may be; and giving it
+//! back once they are gone.
 
 /// What the gateway takes for itself, beside connections and what they hold on the budget: about
 /// 24 MiB when nobody asks anything, and its caches.
@@ -13,9 +14,80 @@ pub const fn connections(memory: usize, in_flight: usize) -> usize {
     memory.saturating_sub(OWN).saturating_sub(in_flight) / EACH
 }
 
+/// What a connection takes that waits, as a stream or for its next request.
+const WAITING: usize = 8 << 10;
+
+/// Less than this is not worth giving back.
+const WORTH: usize = 4 << 20;
+
+/// What connections hold, looked at now and then, so that it is known when much of it was let go.
+#[derive(Debug, Default)]
+pub(super) struct Tide {
+    high: usize,
+    last: usize,
+}
+
+impl Tide {
+    /// Looks at how many connections there are now, and at the bytes that they have on the budget:
+    /// whether much was let go of and no more is.
+    pub(super) fn has_ebbed(&mut self, connections: usize, in_flight: usize) -> bool {
+        let held = connections
+            .saturating_mul(WAITING)
+            .saturating_add(in_flight);
+        let is_falling = held < self.last;
+        self.last = held;
+        self.high = self.high.max(held);
+        let has_ebbed = !is_falling && self.high - held >= WORTH;
+        if has_ebbed {
+            self.high = held;
+        }
+        has_ebbed
+    }
+}
+
+/// Gives back to the system what nobody uses. glibc keeps what is free but for the end of its heap, where
+/// something small that stays is nearly always: of what five thousand streams took, all. It takes
+/// milliseconds, some dozens of them after the largest floods.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[expect(unsafe_code, reason = "the one call into the C library that does it")]
+pub(super) fn give_back() {
+    // SAFETY: it takes a number and may be called from any thread (malloc_trim(3)).
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other allocators do it themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) fn give_back() {}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_let_go_is_given_back_once_and_when_no_more_is() {
+        let mut tide = Tide::default();
+        for (connections, in_flight, expected) in [
+            (10, 0, false),
+            (5000, 0, false),
+            // They are closing.
+            (3000, 0, false),
+            (10, 0, false),
+            (10, 0, true),
+            (10, 0, false),
+            // Little comes and goes.
+            (200, 0, false),
+            (10, 0, false),
+            (10, 0, false),
+            // Large messages on few connections.
+            (20, 64 << 20, false),
+            (20, 0, false),
+            (30, 0, true),
+            (30, 0, false),
+        ] {
+            let has_ebbed = tide.has_ebbed(connections, in_flight);
+            assert_eq!(has_ebbed, expected, "{connections} {in_flight}");
+        }
+    }
 
     #[test]
     fn connections_and_budget_share_the_memory() {
