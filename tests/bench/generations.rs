@@ -1,6 +1,7 @@
 //! Streams in one process over and over: what opening one costs, what one holds, what is given back
 //! once all are closed, and what the revocation of somebody else costs while they are open.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -27,6 +28,8 @@ const OTHERS: usize = 10;
 /// More streams than the defaults let one address have.
 const LIMITS: &str =
     "\n[limits]\nconnections = 16000\nconnections_per_address = 16000\nmemory = \"4GiB\"\n";
+/// Streams through nginx: it has files for so many.
+const NGINX: usize = 1500;
 /// Calls a second beside the streams.
 const RATE: f64 = 5_000.0;
 
@@ -46,6 +49,8 @@ pub(crate) struct Generation {
 #[derive(Clone, Debug)]
 pub(crate) struct Streams {
     pub(crate) generations: Vec<Generation>,
+    /// CPU time of nginx, which checks nothing, to open one, in microseconds.
+    pub(crate) nginx: f64,
     /// CPU time of the gateway for a revocation of somebody else, beyond what it takes without
     /// streams, in microseconds.
     pub(crate) revocation: f64,
@@ -64,6 +69,7 @@ pub(crate) async fn measure(
     let folder = folder.join("generations");
     std::fs::create_dir(&folder)?;
     let light = programs::light_backend(&folder, placement.rest.as_deref()).await?;
+    let nginx = opening_through_nginx(&folder, placement, light.address).await?;
     let gateway = Gateway::start(Setup {
         name: "gateway",
         folder: &folder,
@@ -128,9 +134,38 @@ pub(crate) async fn measure(
     light.end().await;
     Ok(Streams {
         generations,
+        nginx,
         revocation,
         beside,
     })
+}
+
+/// CPU time to open one, in microseconds.
+async fn opening_through_nginx(
+    folder: &Path,
+    placement: &Placement,
+    backend: SocketAddr,
+) -> Result<f64> {
+    let words = match &placement.proxies {
+        Some(list) => vec!["taskset".to_owned(), "--cpu-list".to_owned(), list.clone()],
+        None => Vec::new(),
+    };
+    let nginx = programs::nginx_alone(folder, &words, backend).await?;
+    let relay = Relay {
+        name: "nginx",
+        address: nginx.address,
+        host: nginx.address.to_string(),
+        id: nginx.id()?,
+        token: "",
+    };
+    drop(streams::open_all(&relay, 20).await?);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let before = accounts::cpu(relay.id)?;
+    let open = streams::open_all(&relay, NGINX).await?;
+    let opening = (accounts::cpu(relay.id)? - before) / NGINX as f64;
+    drop(open);
+    nginx.end().await;
+    Ok(opening)
 }
 
 async fn calls_beside(relay: &Relay<'_>) -> Result<(f64, f64, f64)> {

@@ -87,6 +87,12 @@ enum Command {
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(20..=3000))]
         streams: u16,
     },
+    /// Only what streams cost that are opened and closed over and over.
+    Streams {
+        /// Of each generation.
+        #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(20..=8000))]
+        generation: u16,
+    },
     /// Only what floods of strangers' connections cost, and what a good client feels of them.
     Floods {
         /// Of most floods.
@@ -200,6 +206,7 @@ async fn main() -> Result<ExitCode> {
     let measured = async {
         match arguments.command {
             Some(Command::Revocation { streams }) => revocation_alone(streams.into()).await,
+            Some(Command::Streams { generation }) => streams_alone(generation.into()).await,
             Some(Command::Floods { connections, only }) => {
                 floods_alone(connections.into(), &only).await
             }
@@ -229,6 +236,15 @@ async fn revocation_alone(streams: usize) -> Result<ExitCode> {
     placement.place_ourselves().await?;
     let revoked = revocation::measure(&folder, &placement, 1, streams).await?;
     println!("{}", report::revocation(&revoked));
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn streams_alone(generation: usize) -> Result<ExitCode> {
+    let folder = folder()?;
+    let placement = Placement::new(1)?;
+    placement.place_ourselves().await?;
+    let streams = generations::measure(&folder, &placement, 1, generation).await?;
+    println!("{}", report::generations(&streams));
     Ok(ExitCode::SUCCESS)
 }
 
