@@ -108,6 +108,9 @@ pub struct Grant {
     pub scope: Scope,
     /// With which tools.
     pub tools: Tools,
+    /// The name of the identity provider by whose word it was made, where no person was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_by: Option<String>,
     /// When consent was given.
     pub created: Timestamp,
     /// When its code was redeemed; `None` for what an earlier version kept.

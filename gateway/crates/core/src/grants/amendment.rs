@@ -181,6 +181,7 @@ mod tests {
                 ("look".to_owned(), OLD),
                 ("echo".to_owned(), OLD),
             ])),
+            allowed_by: None,
             created: NOW,
             redeemed: None,
             expires: NOW + Duration::from_secs(60),

@@ -382,6 +382,15 @@ impl Scopes {
         Ok(for_resource.union(&offline))
     }
 
+    /// What both sets come to, by the known names that stand in either.
+    #[must_use]
+    pub fn in_common(&self, one: &Scope, other: &Scope) -> Scope {
+        let all = one.union(other);
+        let known = all.iter().filter(|scope| self.rules.contains_key(*scope));
+        let in_both = |scope: &&str| self.implies(one, scope) && self.implies(other, scope);
+        known.filter(in_both).collect()
+    }
+
     fn implies(&self, granted: &Scope, scope: &str) -> bool {
         granted.contains(MCP) || granted.contains(scope) || self.effective(granted).contains(scope)
     }

@@ -298,6 +298,7 @@ mod tests {
             resource: Resource::from_token("https://mcp.example.com/mcp"),
             scope: Scope::parse("mcp"),
             tools: Tools::All,
+            allowed_by: None,
             created: NOW - Duration::from_secs(age),
             redeemed: None,
             expires: NOW + Duration::from_secs(60),

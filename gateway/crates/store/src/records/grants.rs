@@ -186,6 +186,7 @@ mod tests {
             resource: Resource::from_token("https://mcp.example.com/mcp"),
             scope: Scope::parse("mcp"),
             tools: Tools::All,
+            allowed_by: None,
             created: NOW,
             redeemed: None,
             expires: ends,

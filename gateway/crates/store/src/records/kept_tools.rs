@@ -161,6 +161,7 @@ pub(crate) mod tests {
             resource: Resource::from_token("https://mcp.example.com/mcp"),
             scope: Scope::parse("mcp"),
             tools,
+            allowed_by: None,
             created: now,
             expires: now + Duration::from_secs(60),
             refresh: None,

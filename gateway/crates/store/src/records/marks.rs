@@ -32,6 +32,13 @@ impl Key {
         Self::new(KeyKind::UsedAssertion, format!("logout:{both}"))
     }
 
+    /// Of the mark that a provider's assertion for an app was exchanged.
+    fn used_id_jag(issuer: &str, id: &str) -> Self {
+        let hash = |text: &str| Secret::presented(text).hash().as_str().to_owned();
+        let both = hash(&format!("{} {}", hash(issuer), hash(id)));
+        Self::new(KeyKind::UsedAssertion, format!("id_jag:{both}"))
+    }
+
     /// Of the mark that what a provider said at this moment is being renewed.
     fn renewal(identity: &Identity) -> Self {
         let parts = [identity.issuer.as_str(), &identity.subject];
@@ -73,6 +80,19 @@ impl Records {
         // Later than any clock of a replica would believe it.
         let until = (ends + CLOCKS).min(now + LONGEST_LOGOUT);
         self.once(&Key::used_logout(issuer, id), until, now).await
+    }
+
+    /// Notes that a provider's assertion for an app is exchanged, and `true` for the first caller only.
+    pub async fn first_id_jag(
+        &self,
+        issuer: &str,
+        id: &str,
+        ends: Timestamp,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        // Later than any clock of a replica would believe it.
+        self.once(&Key::used_id_jag(issuer, id), ends + CLOCKS, now)
+            .await
     }
 
     /// Whether the caller is the one who asks the provider anew what it said of somebody. Of all

@@ -9,6 +9,7 @@ use super::page::{Page, Readable};
 use crate::error::{Corrupt, StoreError, unless_conflict};
 use crate::key::{Key, KeyKind};
 use crate::store::Inserted;
+use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 
@@ -35,6 +36,10 @@ pub struct User {
     /// The accounts at identity providers that this person logs in with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub identities: Vec<Identity>,
+    /// The apps that no identity provider's word gives anything any more: the person or the operator
+    /// took it back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<ClientId>,
 }
 
 /// Why a user may not log in.
@@ -59,6 +64,7 @@ impl User {
             configured: false,
             sessions: String::new(),
             identities: Vec::new(),
+            withheld: Vec::new(),
         }
     }
 
@@ -87,6 +93,27 @@ impl User {
     pub fn without_identity(mut self, issuer: &str, subject: &str) -> Self {
         self.identities.retain(|other| !other.is(issuer, subject));
         self
+    }
+
+    /// The same person, to whom no provider's word connects this app any more.
+    #[must_use]
+    pub fn with_withheld(mut self, client: &ClientId) -> Self {
+        if !self.withholds(client) {
+            self.withheld.push(client.clone());
+        }
+        self
+    }
+
+    /// The same person, to whom a provider's word may connect this app again.
+    #[must_use]
+    pub fn without_withheld(mut self, client: &ClientId) -> Self {
+        self.withheld.retain(|other| other != client);
+        self
+    }
+
+    /// Whether an identity provider's word gives this app nothing of the person.
+    pub fn withholds(&self, client: &ClientId) -> bool {
+        self.withheld.contains(client)
     }
 
     /// What a browser session of this user stands for.

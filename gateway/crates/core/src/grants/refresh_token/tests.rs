@@ -34,6 +34,7 @@ fn grant() -> Grant {
         resource: Resource::from_token("https://mcp.example.com/mcp"),
         scope: Scope::parse("mcp"),
         tools: Tools::All,
+        allowed_by: None,
         created: START,
         redeemed: None,
         expires: START + ACCESS,

@@ -288,3 +288,28 @@ fn a_scope_is_for_the_backends_that_it_names() {
         "deploy offline_access read"
     );
 }
+
+#[test]
+fn sets_have_in_common_what_either_names_and_both_come_to() {
+    let scopes = scopes();
+    for (one, other, common) in [
+        ("read write files", "read", "read"),
+        ("write", "read", "read"),
+        ("read", "write", "read"),
+        ("mcp", "write files", "files write"),
+        ("files", "write", ""),
+        ("read openid gone", "read openid gone", "read"),
+        ("", "read", ""),
+    ] {
+        let (one, other) = (Scope::parse(one), Scope::parse(other));
+        for both in [
+            scopes.in_common(&one, &other),
+            scopes.in_common(&other, &one),
+        ] {
+            assert_eq!(both.to_string(), common, "{one} {other}");
+        }
+    }
+    let all = Scopes::default();
+    let mcp = Scope::parse("mcp");
+    assert_eq!(all.in_common(&mcp, &mcp), mcp);
+}

@@ -51,6 +51,7 @@ async fn granted(server: &AuthorizationServer, name: &str, id: &str, client: &st
         resource: server.settings.mounts[0].resource(&server.settings.issuer),
         scope: Scope::parse("mcp"),
         tools: Tools::Pinned(pins),
+        allowed_by: None,
         created: now - Duration::from_secs(60),
         redeemed: None,
         expires: now + Duration::from_secs(3600),
