@@ -8,6 +8,7 @@ mod audit;
 mod backends;
 mod clients;
 mod general;
+mod id_jag;
 pub mod layers;
 mod limits;
 mod logins;
@@ -56,6 +57,7 @@ pub use self::values::read_text;
 use self::audit::AuditKeys;
 use self::backends::BackendKeys;
 use self::clients::ClientKeys;
+use self::id_jag::IdJagKeys;
 use self::layers::{Layers, Problem};
 use self::logins::LoginKeys;
 use self::owner::OwnerKeys;
@@ -76,6 +78,7 @@ pub static SCHEMA: Schema = Schema(&[
     TokenKeys::KEYS,
     OwnerKeys::KEYS,
     LoginKeys::KEYS,
+    IdJagKeys::KEYS,
     Clients::KEYS,
     AuditKeys::KEYS,
     Identity::KEYS,

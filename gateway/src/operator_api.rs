@@ -113,6 +113,8 @@ operations! {
     SetPassword: "users password", "/v1/users/password", Gives, UserWithPassword => ChangedUser, "user";
     /// Takes an account at an identity provider off a user.
     UnlinkUser: "users unlink", "/v1/users/unlink", Takes, AccountToUnlink => ChangedUser, "user";
+    /// Lets an identity provider's word connect an app of a user again.
+    ReadmitApp: "users readmit", "/v1/users/readmit", Gives, AppToReadmit => ChangedUser, "user";
     /// Lists the event streams of the asked process.
     ListStreams: "streams ls", "/v1/streams", Reads, StreamsQuery => StreamPage, "streams";
     /// Ends event streams of the asked process. Nothing is revoked.
@@ -162,6 +164,16 @@ pub struct AccountToUnlink {
     /// Which one, where there are several at the provider.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+}
+
+/// An app of a user whose access was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppToReadmit {
+    /// The login name.
+    pub name: String,
+    /// The app's `client_id`.
+    pub client: String,
 }
 
 /// A user and their new password. Never printed.
@@ -283,6 +295,9 @@ pub struct GrantView {
     pub expires: String,
     /// Whether it has a refresh token.
     pub refreshes: bool,
+    /// The identity provider by whose word it was made, where nobody was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowed_by: Option<String>,
 }
 
 /// The tools of a grant.
@@ -376,6 +391,9 @@ pub struct UserView {
     /// The accounts at identity providers that they log in with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accounts: Option<Vec<AccountView>>,
+    /// The apps that no identity provider's word connects to them any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub withheld: Vec<String>,
 }
 
 /// An account at an identity provider as the operator sees it.

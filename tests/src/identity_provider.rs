@@ -119,6 +119,13 @@ impl IdentityProvider {
         Ok(())
     }
 
+    /// An assertion by which it connects an app, as `tests/providers/oidc.mjs` makes them.
+    pub async fn id_jag(&self, asked: &Value) -> Result<String> {
+        let reply = http::post_json(&format!("{}/test/id_jag", self.issuer()), asked).await?;
+        let assertion = reply.json()["assertion"].as_str().map(str::to_owned);
+        assertion.with_context(|| reply.text)
+    }
+
     /// Lets it tell the gateway that somebody logged out there; whether the gateway took it.
     pub async fn log_out(&self, client: &str, login: &str) -> Result<Value> {
         let who = json!({ "login": login, "client": client });

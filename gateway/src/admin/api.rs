@@ -91,6 +91,7 @@ async fn run(
         Operation::EnableUser => users::enable(server, request).await,
         Operation::SetPassword => users::password(server, request).await,
         Operation::UnlinkUser => users::unlink(server, request).await,
+        Operation::ReadmitApp => users::readmit(server, request).await,
         Operation::ListStreams => streams::list(server, open, request).await,
         Operation::CloseStreams => streams::close(server, open, request).await,
         // Boxed: a backend is asked on the way, and the futures of all operations are one.

@@ -17,6 +17,7 @@ use gateway_core::grants::{Grant, GrantId, Tools};
 use gateway_oauth::AuthorizationServer;
 use gateway_oauth::revoke::{take_back, take_back_unread};
 use gateway_oauth::revoke_all::{Whose, cut_off};
+use gateway_oauth::withheld::withhold_all;
 use gateway_store::{GrantsOf, Key};
 
 /// Grants that one request may name.
@@ -140,6 +141,8 @@ async fn revoke_all(
     now: Timestamp,
     subject: &Subject,
 ) -> Result<usize, Failure> {
+    let withholding = withhold_all(server, whose, now).await;
+    withholding.map_err(|error| Failure::from(error).about(subject))?;
     let cutting = cut_off(server, whose, now).await;
     let cut = cutting.map_err(|error| Failure::from(error).about(subject))?;
     Failure::unless_complete(cut, "access was taken back", subject)
@@ -201,5 +204,6 @@ pub(super) fn view(
         last_used: last_used.map(|at| at.to_string()),
         expires: grant.expires.to_string(),
         refreshes: grant.refresh.is_some(),
+        allowed_by: grant.allowed_by.clone(),
     }
 }

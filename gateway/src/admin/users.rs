@@ -11,13 +11,16 @@ use super::outcome::{Done, Subject};
 use super::request::Request;
 use crate::operator_api::{
     AccountToUnlink, AccountView, AddUser, ChangedUser, DisableUser, EnableUser, Endpoint,
-    ListUsers, NamedUser, SetPassword, UnlinkUser, UserPage, UserView, UserWithPassword,
+    ListUsers, NamedUser, ReadmitApp, SetPassword, UnlinkUser, UserPage, UserView,
+    UserWithPassword,
 };
+use gateway_core::client::ClientId;
 use gateway_core::reason::Reason;
 use gateway_oauth::AuthorizationServer;
 use gateway_oauth::identity::{self, LoginName, Password, PasswordPhc, people};
 use gateway_oauth::provider::{self, Unlinked};
 use gateway_oauth::revoke_all::{Whose, cut_off};
+use gateway_oauth::withheld::{Lifted, lift};
 use gateway_store::{Disabled, Identity, User};
 
 pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
@@ -128,6 +131,20 @@ pub(super) async fn unlink(
     }
 }
 
+pub(super) async fn readmit(
+    server: &AuthorizationServer,
+    request: &Request,
+) -> Result<Done, Failure> {
+    let asked = request.body::<ReadmitApp>()?;
+    let user = server.records.user(&asked.name, request.now).await?;
+    let user = user.ok_or_else(|| no_user(&asked.name))?;
+    let client = ClientId::new(asked.client.as_str());
+    match lift(server, &user, &client, request.now).await? {
+        Lifted::Done(user) => Ok(changed::<ReadmitApp>(&user, None)),
+        Lifted::NotWithheld => Err(Failure::unknown("withheld app", &asked.client)),
+    }
+}
+
 fn is_meant(account: &Identity, asked: &AccountToUnlink) -> bool {
     let subject = asked.subject.as_deref();
     account.provider == asked.provider && subject.is_none_or(|it| it == account.subject)
@@ -186,6 +203,7 @@ fn view(user: &User) -> UserView {
         created: user.created.to_string(),
         has_password: Some(user.password().is_some()),
         accounts: Some(user.identities.iter().map(account_view).collect()),
+        withheld: user.withheld.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -8,8 +8,8 @@ use crate::cli::exit::{UNAVAILABLE, USAGE};
 use crate::cli::operator::passwords::{self, PasswordSource};
 use crate::cli::operator::{Common, Failed, Gateway, Paging, Printed, Table, counted, run as ask};
 use crate::operator_api::{
-    AccountToUnlink, AccountView, AddUser, DisableUser, EnableUser, ListUsers, NamedUser,
-    SetPassword, UnlinkUser, UserView, UserWithPassword,
+    AccountToUnlink, AccountView, AddUser, AppToReadmit, DisableUser, EnableUser, ListUsers,
+    NamedUser, ReadmitApp, SetPassword, UnlinkUser, UserView, UserWithPassword,
 };
 use gateway_oauth::identity::{Password, Passwords};
 
@@ -27,6 +27,8 @@ pub(super) enum Command {
     Password(Entry),
     /// Take an account at an identity provider off a person; never the last way in
     Unlink(Unlink),
+    /// Let an identity provider connect an app of a person again, after it was revoked
+    Readmit(Readmit),
     /// Read a password from standard input and print its argon2id hash for owner.password_hash_file
     Hash,
 }
@@ -55,6 +57,16 @@ pub(super) struct Unlink {
     provider: String,
     /// Names the account at the provider, where there are several
     subject: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Readmit {
+    /// The login name
+    name: String,
+    /// The app's client_id
+    client: String,
     #[command(flatten)]
     common: Common,
 }
@@ -96,6 +108,16 @@ pub(super) fn run(command: &Command) -> ExitCode {
             let body = gateway.post::<UnlinkUser>(&unlink.account())?.body;
             let (name, provider) = (&unlink.name, &unlink.provider);
             let sentence = format!("{name} does not log in with {provider} any more");
+            Ok(Printed::sentence(body, sentence))
+        }),
+        Command::Readmit(readmit) => ask(&readmit.common, |gateway| {
+            let (name, client) = (&readmit.name, &readmit.client);
+            let app = AppToReadmit {
+                name: name.clone(),
+                client: client.clone(),
+            };
+            let body = gateway.post::<ReadmitApp>(&app)?.body;
+            let sentence = format!("an identity provider may connect {client} to {name} again");
             Ok(Printed::sentence(body, sentence))
         }),
         Command::Hash => hash(),

@@ -8,7 +8,7 @@ use url::Url;
 use crate::config::policy::GroupSource;
 use crate::config::reader::Reader;
 use crate::config::settings::{SecretText, settings};
-use crate::config::{units, values};
+use crate::config::{id_jag, units, values};
 use gateway_core::login_rules::AllowRule;
 use gateway_core::protocol::resource::is_loopback;
 use gateway_oauth::provider::{
@@ -132,6 +132,7 @@ fn provider(
     let protocol = protocol(reader, table, &keys);
     let authentication = authentication(reader, table, &keys);
     check_groups(reader, table, &keys);
+    let id_jag = id_jag::rules(reader, table, keys.preset == Some(Preset::GitHub));
     let name = keys.name?;
     let rules = keys.allow.iter().filter_map(|rule| match rule {
         AllowRule::Group(group) => Some(group.clone()),
@@ -157,6 +158,7 @@ fn provider(
             .groups_max_age
             .or(goes_by_groups.then_some(GROUPS_HOLD)),
         on_leave: keys.on_leave,
+        id_jag,
     };
     check_host(reader, table, keys.preset, &provider);
     Some(provider)

@@ -6,6 +6,8 @@ mod forged;
 mod github;
 mod glewlwyd;
 mod groups;
+mod id_jag;
+mod id_jag_ends;
 mod leaving;
 mod linking;
 

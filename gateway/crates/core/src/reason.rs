@@ -103,7 +103,7 @@ reasons! {
     RefreshClientMismatch = "refresh_client_mismatch", "The refresh token was given to another client.", "Reconnect in the app; nothing was revoked.";
     RefreshNotRegistered = "refresh_not_registered", "The client's registration names its grant types, and refresh_token is not among them.", "The client must register refresh_token to use it.";
     RefreshScopeWider = "refresh_scope_wider", "A refresh asks for a scope that was not granted.", "The client must ask for no more than it was granted, or start a new authorization.";
-    GrantTypeUnsupported = "grant_type_unsupported", "This grant_type is not served.", "Only authorization_code is served, refresh_token where tokens.refresh is on, client_credentials where a [[client]] may use it, and device_code where clients.device is on.";
+    GrantTypeUnsupported = "grant_type_unsupported", "This grant_type is not served.", "Only authorization_code is served, refresh_token where tokens.refresh is on, client_credentials where a [[client]] may use it, device_code where clients.device is on, and jwt-bearer where a [[login]] has id_jag.";
     ClientCredentialsNotConfigured = "client_credentials_not_configured", "This client may not get a token for itself.", "A [[client]] of the configuration may that acts_as a [[service]] and has client_credentials among its grants; an app that registered itself never.";
     ScopeNotConfigured = "scope_not_configured", "The client asks for a scope that the configuration does not give it.", "The client must ask for less, or the operator adds it to client.scopes.";
     ServiceNameTaken = "service_name_taken", "A person has the name of this service, and neither may stand for the other.", "Give the [[service]] another name.";
@@ -112,6 +112,13 @@ reasons! {
     DeviceCodeUsed = "device_code_used", "The answer to the app on another machine was fetched before.", "Start the login in the app again.";
     DeviceNotAllowed = "device_not_allowed", "This app may not ask from another machine.", "Apps that nobody vouches for may where the operator sets clients.device to all; else log in with a browser, or make a token at /account/tokens.";
     UserCodeUnknown = "user_code_unknown", "No app waits with this code.", "Compare it with the one that the app shows; it is good for ten minutes and for one answer.";
+    IdJagInvalid = "id_jag_invalid", "The identity provider's assertion for the app was not accepted.", "The error description and the log name what is wrong with it; the provider must mend it, or login.issuer is not written as its tokens name it.";
+    IdJagAudience = "id_jag_audience", "The identity provider's assertion is for another authorization server.", "Let the provider issue it for this gateway: its audience is public_url.";
+    IdJagClientMismatch = "id_jag_client_mismatch", "The identity provider's assertion was issued for another app.", "The provider must know the app by the client_id that it has here, and put that into the assertion.";
+    IdJagClientNotAllowed = "id_jag_client_not_allowed", "This app may not connect by an identity provider's word.", "Add its client_id to login.id_jag.clients; it must authenticate with a secret or a key, never with nothing.";
+    IdJagReused = "id_jag_reused", "The identity provider's assertion was exchanged before.", "The app must fetch a new one from the provider for every token.";
+    IdJagScopeEmpty = "id_jag_scope_empty", "Nothing is left of the scope that the app asked for.", "The app gets what it asks for, the assertion names and login.id_jag.scopes lists; make the three meet.";
+    IdJagWithheld = "id_jag_withheld", "The person or the operator took this access back, and an identity provider's word does not bring it again.", "The person lifts it at /account, the operator with `gateway users readmit NAME CLIENT`.";
     IntrospectionUnauthenticated = "introspection_unauthenticated", "A request to the introspection endpoint does not come from a configured backend.", "Send the backend's name and its secret as HTTP Basic; backend.introspection_secret_hash holds the secret's SHA-256.";
     MediaTypeWrong = "media_type_wrong", "The body is not of the media type that the endpoint takes.", "Send application/x-www-form-urlencoded to the token endpoint, application/json to the registration and MCP endpoints.";
     // Registration

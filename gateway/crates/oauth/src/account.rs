@@ -7,6 +7,7 @@
 mod approve;
 mod cards;
 mod new_token;
+mod readmit;
 mod revoke;
 mod tokens;
 mod unlink;
@@ -15,6 +16,7 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 
 pub(super) use self::approve::submit as approve;
+pub(super) use self::readmit::submit as readmit;
 pub(super) use self::revoke::submit as revoke;
 pub(super) use self::tokens::{
     new as new_token, page as tokens, submit_new as make_token, submit_revoke as revoke_token,
@@ -67,6 +69,8 @@ async fn show(
     };
     let (apps, is_cut) = cards::load(sealer).await?;
     let user = server.records.user(&session.user_name, now).await?;
+    let withheld = user.as_ref().map_or(&[][..], |user| &user.withheld);
+    let withheld = cards::withheld(sealer, withheld).await?;
     let status = notice
         .as_ref()
         .map_or(StatusCode::OK, AccountNotice::status);
@@ -80,6 +84,7 @@ async fn show(
         log_out_seal: &session::log_out_seal(server, &browser, session, now),
         logins: logins(sealer, user.as_ref()),
         has_tokens: server.settings.personal.is_some(),
+        withheld,
     }
     .page();
     let mut response = pages::respond(status, page, server.settings.issuer.is_https());

@@ -107,10 +107,12 @@ async fn dispatch(
         Endpoint::AccountTokensNew => account::new_token(server, request).await,
         Endpoint::AccountTokensRevoke if submitted => account::revoke_token(server, request).await,
         Endpoint::AccountTokensRevoke => web::see_other(Endpoint::AccountTokens.path()),
+        Endpoint::AccountReadmit if submitted => account::readmit(server, request).await,
         // Reloaded from the address bar after a button was pressed.
-        Endpoint::AccountRevoke | Endpoint::AccountApprove | Endpoint::AccountUnlink => {
-            web::see_other(Endpoint::Account.path())
-        }
+        Endpoint::AccountRevoke
+        | Endpoint::AccountApprove
+        | Endpoint::AccountUnlink
+        | Endpoint::AccountReadmit => web::see_other(Endpoint::Account.path()),
         Endpoint::Token => token::answer(server, request, now).await,
         Endpoint::DeviceAuthorization => device::ask(server, request, now).await,
         Endpoint::Device if submitted => device::submit(server, request, now).await,

@@ -50,6 +50,8 @@ pub enum Endpoint {
     AccountTokensNew,
     /// Takes one back.
     AccountTokensRevoke,
+    /// Lets an identity provider's word connect an app again.
+    AccountReadmit,
     /// OAuth 2.1 §3.2
     Token,
     /// RFC 8628 §3.1
@@ -91,7 +93,7 @@ pub enum Endpoint {
 
 /// The table. Its order is that of [`Endpoint`], and the first row whose path fits has the request.
 #[rustfmt::skip]
-const TABLE: [Row; 37] = {
+const TABLE: [Row; 38] = {
     use AuditLog::{BestEffort, Recorded, Required};
     use Caller::{App, Person, Server};
     use Endpoint::*;
@@ -116,6 +118,7 @@ const TABLE: [Row; 37] = {
         row(AccountTokens,   Exact("/account/tokens"),  READ,   Person, Recorded,   NO_BODY),
         row(AccountTokensNew, Exact("/account/tokens/new"), BOTH, Person, Required, CONSENT),
         row(AccountTokensRevoke, Exact("/account/tokens/revoke"), BOTH, Person, BestEffort, FORM),
+        row(AccountReadmit,  Exact("/account/readmit"), BOTH,   Person, Required,   FORM),
         row(Token,           Exact("/token"),           SUBMIT, App,    Required,   FORM),
         row(DeviceAuthorization, Exact("/device_authorization"), SUBMIT, App, Recorded, FORM),
         row(Device,          Exact("/device"),          BOTH,   Person, Recorded, FORM),

@@ -29,6 +29,8 @@ pub(super) enum Purpose {
     Link,
     /// Do so no more.
     Unlink,
+    /// Let an identity provider's word connect an app again.
+    Readmit,
 }
 
 impl Purpose {
@@ -42,13 +44,16 @@ impl Purpose {
             Self::MakeToken => "form make token",
             Self::Link => "form link",
             Self::Unlink => "form unlink",
+            Self::Readmit => "form readmit",
         }
     }
 
     /// How long a page may stay open.
     const fn lifetime(self) -> Duration {
         match self {
-            Self::Consent | Self::Approve | Self::Link => Duration::from_secs(10 * 60),
+            Self::Consent | Self::Approve | Self::Link | Self::Readmit => {
+                Duration::from_secs(10 * 60)
+            }
             Self::Login | Self::LogOut | Self::Revoke | Self::MakeToken | Self::Unlink => {
                 Duration::from_secs(60 * 60)
             }

@@ -12,6 +12,9 @@
 //! stands in the person's record, with its time; `provider/standing.rs` judges it wherever a session, a
 //! code or a refresh token is used. Groups travel in the access token, which never outlives them.
 //!
+//! Where `id_jag` of one is configured, its word alone connects apps: `provider/id_jag.rs` reads it,
+//! `token/jwt_bearer.rs` makes the grant of it, [`withheld`] keeps away what a person took back.
+//!
 //! # Consent over tools
 //!
 //! `authorize/consent.rs` shows the live list of [`gateway_upstream::Catalogue`]; the answer is judged against the
@@ -57,5 +60,6 @@ pub mod setup;
 #[cfg(test)]
 mod tests;
 pub mod token;
+pub mod withheld;
 
 pub use self::server::{AuthorizationServer, LONGEST_STREAM, Settings};

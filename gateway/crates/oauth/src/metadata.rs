@@ -22,6 +22,9 @@ use gateway_core::client::registration;
 use gateway_core::protocol::resource::identifying_query;
 use gateway_core::protocol::web::{Request, Response};
 
+/// What clients look for that come with an identity provider's assertion (id-jag §7.2).
+const ID_JAG_PROFILE: &str = "urn:ietf:params:oauth:grant-profile:id-jag";
+
 /// `/.well-known/oauth-authorization-server`
 pub(super) fn authorization_server(server: &AuthorizationServer, request: &Request) -> Response {
     let issuer = &server.settings.issuer;
@@ -29,11 +32,13 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
     let algorithms = Algorithm::NAMES;
     let settings = &server.settings;
     let with_devices = settings.device_apps != DeviceApps::Off;
+    let by_assertion = server.providers.connect_apps();
     let served = [
         Some("authorization_code"),
         settings.refresh.map(|_| "refresh_token"),
         Some("client_credentials").filter(|_| !settings.services.is_empty()),
         Some(token::DEVICE_CODE).filter(|_| with_devices),
+        Some(token::JWT_BEARER).filter(|_| by_assertion),
     ];
     let grant_types: Vec<&str> = served.into_iter().flatten().collect();
     let mut metadata = json!({
@@ -61,6 +66,9 @@ pub(super) fn authorization_server(server: &AuthorizationServer, request: &Reque
     // Absent rather than false while it is off: some clients look at its presence.
     if server.documents.is_some() {
         metadata["client_id_metadata_document_supported"] = true.into();
+    }
+    if by_assertion {
+        metadata["authorization_grant_profiles_supported"] = json!([ID_JAG_PROFILE]);
     }
     if !server.settings.introspection.is_empty() {
         metadata["introspection_endpoint"] = issuer.join(Endpoint::Introspect.path()).into();

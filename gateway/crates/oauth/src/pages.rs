@@ -22,6 +22,7 @@ mod waiting;
 pub use self::account::{
     Account, AccountNotice, AllowedTools, App, ChangedTool, ClientOrigin, Connection,
     GrantedResource, LinkForm, LinkedAccount, Logins, NewDefinition, RevokeForm, UnlinkForm,
+    WithheldApp,
 };
 pub use self::assets::asset;
 pub use self::consent::{Asker, Changed, Consent, ScopeLine};

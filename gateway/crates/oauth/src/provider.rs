@@ -14,6 +14,7 @@ mod examples;
 mod exchange;
 mod failure;
 mod github;
+mod id_jag;
 mod id_token;
 mod metadata;
 mod openid;
@@ -25,10 +26,11 @@ mod start;
 mod tenant;
 mod unlink;
 
-pub(crate) use self::failure::is_absence;
+pub(crate) use self::failure::{Failure, is_absence, is_fault};
+pub(crate) use self::id_jag::{IdJag, may_be_given, read_id_jag};
 pub(crate) use self::renewal::renewed_standing;
 pub use self::settings::{
-    Authentication, Flavour, GitHub, OnLeave, OpenId, Protocol, Provider, WellKnown,
+    Authentication, Flavour, GitHub, IdJagRules, OnLeave, OpenId, Protocol, Provider, WellKnown,
 };
 pub(crate) use self::standing::{Standing, find_provider, standing};
 pub(crate) use self::start::link_bound;
@@ -84,6 +86,12 @@ impl Providers {
     fn named(&self, name: &str) -> Option<&Provider> {
         self.all.iter().find(|provider| provider.name == name)
     }
+}
+
+/// What people know the provider of this name by, if it is configured.
+pub(crate) fn words_of<'s>(server: &'s AuthorizationServer, name: &str) -> Option<&'s str> {
+    let provider = server.providers.named(name)?;
+    Some(&provider.words)
 }
 
 /// `/login/NAME` and what is below it.

@@ -15,6 +15,7 @@ use crate::client_authentication::{authenticate, form, malformed};
 use crate::error_response::{self, store_fault};
 use crate::revoke_all::REMEMBERED;
 use crate::server::{AuthorizationServer, Settings};
+use crate::withheld;
 use gateway_core::access_token::{self, LEEWAY, VerifiedToken};
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::{Client, ClientId};
@@ -250,6 +251,7 @@ pub async fn take_back(
     grant: &Grant,
     now: Timestamp,
 ) -> Result<Record, StoreError> {
+    withheld::withhold(server, grant, now).await?;
     end_grant(server, &grant.id, grant.expires, now).await?;
     log::info!(
         event = "grant_revoked",
@@ -286,7 +288,7 @@ pub async fn take_back_unread(
 /// Revokes a grant for as long as any of its tokens could live: `last_token_ends`, or what the
 /// grant itself says if that is later. Asked again it adds nothing, so that nobody can fill the
 /// list of revocations with one grant.
-async fn end_grant(
+pub(crate) async fn end_grant(
     server: &AuthorizationServer,
     id: &GrantId,
     last_token_ends: Timestamp,

@@ -1,15 +1,17 @@
 //! `/token`: the phases that every grant type goes through (OAuth 2.1 §3.2): the form, the grant
 //! type, the client's authentication, then what the grant type itself decides, then the access
 //! token. What differs is in a file each: `authorization_code`, `refresh_token`,
-//! `client_credentials`, `device_code`, `token_exchange`.
+//! `client_credentials`, `device_code`, `jwt_bearer`, `token_exchange`.
 
 mod authorization_code;
 mod client_credentials;
 mod device_code;
+mod jwt_bearer;
 mod refresh_token;
 mod token_exchange;
 
 pub(crate) use self::device_code::NAME as DEVICE_CODE;
+pub(crate) use self::jwt_bearer::NAME as JWT_BEARER;
 
 use http::StatusCode;
 use http::header::HeaderName;
@@ -106,6 +108,7 @@ async fn granted(
         }
         GrantType::ClientCredentials => client_credentials::give(server, &client, form, now).await,
         GrantType::DeviceCode => device_code::redeem(server, &client, form, now).await,
+        GrantType::JwtBearer => jwt_bearer::exchange(server, &client, form, now).await,
         GrantType::RefreshToken | GrantType::TokenExchange => {
             refresh_token::refresh(server, &client, form, now).await
         }
@@ -121,6 +124,7 @@ enum GrantType {
     ClientCredentials,
     DeviceCode,
     TokenExchange,
+    JwtBearer,
 }
 
 impl GrantType {
@@ -135,6 +139,7 @@ impl GrantType {
                 Ok(Self::DeviceCode)
             }
             token_exchange::NAME if server.settings.personal.is_some() => Ok(Self::TokenExchange),
+            JWT_BEARER if server.providers.connect_apps() => Ok(Self::JwtBearer),
             _ => Err(OAuthError::new(
                 ErrorCode::UnsupportedGrantType,
                 Reason::GrantTypeUnsupported,
@@ -149,6 +154,7 @@ impl GrantType {
             Self::ClientCredentials => "a client got a token for itself",
             Self::DeviceCode => "an app on another machine came for its answer",
             Self::TokenExchange => "a personal token was exchanged",
+            Self::JwtBearer => "an identity provider's assertion was exchanged",
         }
     }
 }
@@ -223,6 +229,7 @@ impl Issued {
             grant = grant.id.as_str(),
             user = grant.user.as_str(),
             resource = grant.resource.as_str(),
+            allowed_by = grant.allowed_by.as_deref(),
             token = self.minted.id.as_str(),
             expires:% = self.expires,
             refresh = self.granted.refresh_token.is_some(),
@@ -238,12 +245,26 @@ impl Issued {
             client: Some(grant.client.as_str().to_owned()),
             grant: Some(grant.id.as_str().to_owned()),
             token: Some(self.minted.id.chars().take(16).collect()),
-            detail: Some(format!(
-                "resource {}, {}",
-                grant.resource.as_str(),
-                grant_type.done()
-            )),
+            detail: Some(self.detail(grant_type)),
             ..Record::new(Event::Token)
+        }
+    }
+
+    /// Where no person was asked, nothing else says what was allowed.
+    fn detail(&self, grant_type: GrantType) -> String {
+        let grant = &self.granted.grant;
+        let given = format!(
+            "resource {}, {}",
+            grant.resource.as_str(),
+            grant_type.done()
+        );
+        match &grant.allowed_by {
+            None => given,
+            Some(provider) => format!(
+                "{given}; allowed by {provider}: scope {}; tools {}",
+                grant.scope,
+                grant.tools.in_words()
+            ),
         }
     }
 

@@ -88,6 +88,7 @@ mod tests {
             redeemed: None,
             expires: NOW + 100 * HOUR,
             refresh: None,
+            allowed_by: None,
             personal: Some(Personal {
                 name: "ci".to_owned(),
                 hash: token.hash(),
@@ -124,6 +125,7 @@ mod tests {
         assert!(stand_in(&one, &renamed, Vec::new(), NOW).is_none());
         let of_an_app = Grant {
             personal: None,
+            allowed_by: None,
             ..grant(&one)
         };
         assert!(stand_in(&one, &of_an_app, Vec::new(), NOW).is_none());

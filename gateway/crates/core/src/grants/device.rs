@@ -218,6 +218,7 @@ impl DeviceAuthorization {
             expires: now + lives,
             refresh: None,
             personal: None,
+            allowed_by: None,
         }
     }
 }

@@ -11,8 +11,9 @@ use crate::clients;
 use crate::form_token::Purpose;
 use crate::pages::{
     AllowedTools, App, ChangedTool, ClientOrigin, Connection, GrantedResource, NewDefinition,
-    RevokeForm,
+    RevokeForm, WithheldApp,
 };
+use crate::provider;
 use crate::server::AuthorizationServer;
 use gateway_core::client::metadata_document::DocumentUrl;
 use gateway_core::client::{Client, ClientId, Registration};
@@ -76,6 +77,24 @@ pub(super) async fn client(
     }
     let address = DocumentUrl::parse(id).and_then(Result::ok);
     Ok(address.and_then(|address| clients::built_in(server, &address, now)))
+}
+
+/// The apps that no provider's word connects to this person any more.
+pub(super) async fn withheld(
+    sealer: Sealer<'_>,
+    clients: &[ClientId],
+) -> Result<Vec<WithheldApp>, StoreError> {
+    let mut apps = Vec::with_capacity(clients.len());
+    for id in clients {
+        let known = client(sealer.server, id, sealer.now).await?;
+        let name = known.and_then(|client| client.name);
+        apps.push(WithheldApp {
+            name: name.unwrap_or_else(|| id.to_string()),
+            client: id.to_string(),
+            seal: sealer.seal(Purpose::Readmit, &[id.as_str()]),
+        });
+    }
+    Ok(apps)
 }
 
 /// The mount that a grant is for, if it is still served.
@@ -229,6 +248,10 @@ pub(super) fn connection(
             Tools::Only(_) | Tools::Kept { .. } => AllowedTools::Named(names()),
             Tools::Pinned(_) => AllowedTools::AsTheyWere(names()),
         },
+        allowed_by: grant.allowed_by.as_ref().map(|name| {
+            let words = provider::words_of(sealer.server, name);
+            words.unwrap_or(name).to_owned()
+        }),
         since: grant.created,
         last_used,
         ends: grant.expires,

@@ -55,13 +55,14 @@ pub(super) async fn take_back(
     let Some(made) = pressed.made else {
         return Ok(AccountNotice::PageExpired);
     };
-    let (mut client, mut is_revoked) = (None, false);
+    let (mut client, mut is_revoked, mut is_withheld) = (None, false, false);
     let mut own = Vec::new();
     for id in pressed.fields[0].split(' ').map(GrantId::new) {
         let user = &pressed.session.user;
         let record = match server.records.grant(&id, now).await {
             Ok(Some(grant)) if grant.user == *user => {
                 let record = revoke::take_back(server, &grant, now).await?;
+                is_withheld |= grant.allowed_by.is_some();
                 client = Some(grant.client);
                 own.extend(grant.personal.map(|kept| kept.name));
                 record
@@ -95,10 +96,48 @@ pub(super) async fn take_back(
         several => name = Some(format!("{} tokens", several.len())),
     }
     // Revoked it is, whether or not this can be noted.
-    let said = name.as_deref().unwrap_or_default();
-    let noted = server.records.press(&pressed.form, said, now + DOUBLE, now);
+    let revoked = Said { name, is_withheld };
+    let said = revoked.to_text();
+    let noted = server
+        .records
+        .press(&pressed.form, &said, now + DOUBLE, now);
     let _ = noted.await;
-    Ok(AccountNotice::Revoked(name))
+    Ok(revoked.notice())
+}
+
+/// What the page says of a revocation, also to whoever presses the button again.
+struct Said {
+    /// Of the app, if it has one.
+    name: Option<String>,
+    /// Whether an organisation had allowed some of it.
+    is_withheld: bool,
+}
+
+impl Said {
+    /// Stands before the name, in which there is no such character.
+    const WITHHELD: char = '\n';
+
+    fn to_text(&self) -> String {
+        let mark = self.is_withheld.then_some(Self::WITHHELD);
+        let name = self.name.as_deref().unwrap_or_default();
+        mark.into_iter().chain(name.chars()).collect()
+    }
+
+    fn from_text(text: &str) -> Self {
+        let marked = text.strip_prefix(Self::WITHHELD);
+        let name = marked.unwrap_or(text);
+        Self {
+            name: Some(name.to_owned()).filter(|name| !name.is_empty()),
+            is_withheld: marked.is_some(),
+        }
+    }
+
+    fn notice(self) -> AccountNotice {
+        match self.is_withheld {
+            true => AccountNotice::Withheld(self.name),
+            false => AccountNotice::Revoked(self.name),
+        }
+    }
 }
 
 /// Where nothing is left to be revoked, a button that was pressed twice says what it said the first
@@ -112,9 +151,8 @@ async fn already_over(
         if look > 0 {
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
-        if let Some(name) = server.records.pressed_lately(&pressed.form, now).await? {
-            let name = Some(name).filter(|name| !name.is_empty());
-            return Ok(AccountNotice::Revoked(name));
+        if let Some(said) = server.records.pressed_lately(&pressed.form, now).await? {
+            return Ok(Said::from_text(&said).notice());
         }
     }
     Ok(AccountNotice::AlreadyOver)

@@ -36,6 +36,19 @@ pub struct Account<'a> {
     pub logins: Logins<'a>,
     /// Whether people make tokens of their own here.
     pub has_tokens: bool,
+    /// The apps that no organisation connects any more.
+    pub withheld: Vec<WithheldApp>,
+}
+
+/// An app that the person took back what an organisation had allowed it.
+#[derive(Clone, Debug)]
+pub struct WithheldApp {
+    /// Its name, or its id.
+    pub name: String,
+    /// Its id.
+    pub client: String,
+    /// Proves that the form which lifts it comes from this page.
+    pub seal: String,
 }
 
 /// How a person logs in, where there are identity providers.
@@ -132,6 +145,8 @@ pub struct Connection {
     pub scope_words: Vec<String>,
     /// Which tools.
     pub allowed: AllowedTools,
+    /// The organisation that allowed it, where the person was not asked.
+    pub allowed_by: Option<String>,
     /// When.
     pub since: Timestamp,
     /// When it was used last.
@@ -212,6 +227,7 @@ impl Account<'_> {
             log_out_seal: self.log_out_seal,
             logins: &self.logins,
             has_tokens: self.has_tokens,
+            withheld: &self.withheld,
         };
         // A provider's button leads away.
         let forms = match self.logins.links.is_empty() {
@@ -233,6 +249,7 @@ struct AccountTemplate<'a> {
     log_out_seal: &'a str,
     logins: &'a Logins<'a>,
     has_tokens: bool,
+    withheld: &'a [WithheldApp],
 }
 
 pub(super) struct NoticeLine {
@@ -285,6 +302,7 @@ pub(super) struct ConnectionLine<'a> {
     pub(super) scope: &'a str,
     pub(super) scope_words: &'a [String],
     pub(super) allowed: AllowedLine,
+    pub(super) allowed_by: Option<&'a str>,
     pub(super) since: When,
     pub(super) last_used: Option<When>,
     pub(super) ends: When,
@@ -404,6 +422,7 @@ impl<'a> ConnectionLine<'a> {
             scope: &connection.scope,
             scope_words: &connection.scope_words,
             allowed: AllowedLine::new(&connection.allowed),
+            allowed_by: connection.allowed_by.as_deref(),
             since: When::before(connection.since, now),
             last_used: connection.last_used.map(|at| When::before(at, now)),
             ends: When {

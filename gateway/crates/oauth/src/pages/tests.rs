@@ -126,6 +126,7 @@ fn connection(allowed: AllowedTools) -> Connection {
         scope: "mcp".to_owned(),
         scope_words: Vec::new(),
         allowed,
+        allowed_by: None,
         since: ago_by(3 * 86_400),
         last_used: Some(ago_by(130)),
         ends: NOW + Duration::from_secs(20 * 3600),
@@ -162,6 +163,11 @@ fn account(apps: Vec<App>, notice: Option<AccountNotice>) -> Page {
         log_out_seal: "1.2.3",
         logins: Logins::default(),
         has_tokens: true,
+        withheld: vec![WithheldApp {
+            name: "Helper <b>".to_owned(),
+            client: "helper".to_owned(),
+            seal: "1.2.3".to_owned(),
+        }],
     }
     .page()
 }
@@ -204,6 +210,7 @@ fn account_pages() -> Vec<(&'static str, Page)> {
                 with_changes("fetch", "Returns a note.", Some("{\"name\":\"fetch\"}")),
                 Connection {
                     last_used: None,
+                    allowed_by: Some("Example <Inc.>".to_owned()),
                     is_renewed: true,
                     ..connection(AllowedTools::Everything)
                 },

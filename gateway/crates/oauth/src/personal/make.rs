@@ -109,6 +109,7 @@ pub async fn make(
         redeemed: Some(now),
         expires: now + new.lasts,
         refresh: None,
+        allowed_by: None,
         personal: Some(Personal {
             name: new.name,
             hash: token.hash(),

@@ -25,7 +25,7 @@ use gateway_core::protocol::form::Form;
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
-use gateway_store::{KeptGoal, ProviderLogin, StoreError, TakenLogin, User};
+use gateway_store::{Identity, KeptGoal, ProviderLogin, StoreError, TakenLogin, User};
 
 /// `GET /login/NAME/callback`. HEAD is no visit, and would use a login up.
 pub(super) async fn answer(
@@ -67,7 +67,8 @@ async fn accept(
         let failure = match lacking.iter().any(|(_, missing)| missing.is_unsaid()) {
             true => provider_user.no_user_info,
             false => {
-                end_access_of_left(server, provider, &provider_user, now).await?;
+                let identity = person::identity(provider, &provider_user, None, now);
+                end_access_of_left(server, provider, &identity, now).await?;
                 None
             }
         };
@@ -271,25 +272,21 @@ async fn link(
 }
 
 /// Whom the provider knows and no rule lets in: whoever was let in before is not any more.
-async fn end_access_of_left(
+pub(super) async fn end_access_of_left(
     server: &AuthorizationServer,
     provider: &Provider,
-    provider_user: &ProviderUser,
+    identity: &Identity,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let records = &server.records;
-    let subject = &provider_user.profile.subject;
-    let Some(user) = records
-        .user_of_identity(&provider_user.issuer, subject, now)
-        .await?
-    else {
+    let (issuer, subject) = (&identity.issuer, &identity.subject);
+    let Some(user) = records.user_of_identity(issuer, subject, now).await? else {
         return Ok(());
     };
     // First, so that whatever fails is done at the next attempt.
     end_access(server, provider, &user, now).await?;
     // What the provider says now stands, so that nothing is renewed by what it said before.
-    let identity = person::identity(provider, provider_user, None, now);
-    person::confirm(records, &user, &identity, now).await?;
+    person::confirm(records, &user, identity, now).await?;
     Ok(())
 }
 
@@ -334,7 +331,7 @@ fn display_name(provider_user: &ProviderUser) -> String {
 }
 
 /// Who was recognised, and what each rule lacks.
-fn refusal_detail(
+pub(super) fn refusal_detail(
     provider: &Provider,
     provider_user: &ProviderUser,
     lacking: &[(&AllowRule, Missing)],

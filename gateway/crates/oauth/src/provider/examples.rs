@@ -34,6 +34,7 @@ pub(super) fn provider(allow: &str) -> Provider {
         known_groups: ["engineering".into(), "board".into()].into(),
         max_age: Some(HOUR),
         on_leave: OnLeave::Keep,
+        id_jag: None,
     }
 }
 

@@ -57,7 +57,7 @@ impl Failure {
     }
 
     /// The reason and what it is about.
-    pub(super) fn explained(self) -> Result<(Reason, String), StoreError> {
+    pub(crate) fn explained(self) -> Result<(Reason, String), StoreError> {
         match self {
             Self::Because(reason, detail) => Ok((reason, detail)),
             Self::GrantGone(detail) => Ok((Reason::ProviderRefused, detail)),
@@ -138,6 +138,15 @@ pub(crate) const fn is_absence(reason: Reason) -> bool {
             | Reason::ProviderClientRefused
             | Reason::Overloaded
             | Reason::OpenFilesExhausted
+    )
+}
+
+/// Whether for this reason nothing is wrong with what was presented: the provider or the gateway could
+/// not say.
+pub(crate) const fn is_fault(reason: Reason) -> bool {
+    matches!(
+        Failure::status(reason),
+        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE
     )
 }
 

@@ -1,5 +1,5 @@
-//! The tokens that an OpenID provider signs: ID tokens (OpenID Connect Core §3.1.3.7) and logout
-//! tokens (Back-Channel Logout §2.6). The library of the field verifies them; here stands what it
+//! The tokens that an OpenID provider signs: ID tokens (OpenID Connect Core §3.1.3.7), logout tokens
+//! (Back-Channel Logout §2.6) and assertions for apps (ID-JAG). The library of the field verifies them; here stands what it
 //! leaves to its user: which algorithms and keys are taken, the authorized party, the clock.
 
 use std::time::Duration;
@@ -172,6 +172,51 @@ pub(super) fn verify_logout(
     Ok(claims)
 }
 
+/// What the header of an assertion for an app says that it is.
+const ID_JAG: &str = "oauth-id-jag+jwt";
+
+/// Believes an assertion for an app, whoever it is for: the audience is the caller's to judge.
+pub(super) fn verify_id_jag(
+    text: &str,
+    keys: &Keys,
+    expected: Expected<'_>,
+) -> Result<Claims, TokenRefusal> {
+    let malformed = |said: &str| TokenRefusal::new(Reason::IdJagInvalid, said);
+    // Else an ID token, which the app has as well, would be one (RFC 8725 §3.11).
+    let said = header_type(text).unwrap_or_default().to_ascii_lowercase();
+    if said.strip_prefix("application/").unwrap_or(&said) != ID_JAG {
+        return Err(malformed("its typ is not oauth-id-jag+jwt"));
+    }
+    let token = parse(text)?;
+    let types = JsonWebTokenType::new(ID_JAG.to_owned()).normalize();
+    let verifier = verifier(keys, expected)?
+        .set_allowed_jose_types(types.ok())
+        .require_audience_match(false);
+    let any_nonce = |_: Option<&Nonce>| Ok(());
+    let claims = token.into_claims(&verifier, any_nonce).map_err(refusal)?;
+    judge_always(&claims, expected)?;
+    Ok(claims)
+}
+
+/// The `typ` of a token that was not verified.
+fn header_type(text: &str) -> Option<String> {
+    let header = text.split('.').next()?;
+    let header = URL_SAFE_NO_PAD.decode(header).ok()?;
+    let members: Map<String, Value> = serde_json::from_slice(&header).ok()?;
+    members.get("typ")?.as_str().map(str::to_owned)
+}
+
+/// The issuer that a token names which was not verified.
+pub(super) fn claimed_issuer(text: &str) -> Option<String> {
+    if text.len() > LONGEST {
+        return None;
+    }
+    let payload = text.split('.').nth(1)?;
+    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    let claims: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
+    claims.get("iss")?.as_str().map(str::to_owned)
+}
+
 /// Whether a logout token that was not verified names a session of the provider, and no person.
 fn names_a_session_alone(text: &str) -> bool {
     let payload = text.split('.').nth(1).unwrap_or_default();
@@ -232,8 +277,23 @@ fn verifier<'k>(
         }))
 }
 
-/// What the library leaves to its user.
+/// What the library leaves to its user, of tokens for this gateway as a client.
 fn judge(claims: &Claims, expected: Expected<'_>) -> Result<(), TokenRefusal> {
+    // OpenID Connect Core §2: the party that it was issued to.
+    let party = claims.authorized_party().map(|party| party.as_str());
+    let is_ours = match party {
+        Some(party) => party == expected.client_id,
+        None => claims.audiences().len() == 1,
+    };
+    if !is_ours {
+        let said = format!("its authorized party is {}", party.unwrap_or("not said"));
+        return Err(TokenRefusal::new(Reason::IdTokenAudience, said));
+    }
+    judge_always(claims, expected)
+}
+
+/// The same of all tokens.
+fn judge_always(claims: &Claims, expected: Expected<'_>) -> Result<(), TokenRefusal> {
     let others = &claims.additional_claims().0;
     if expected.issuer.contains(ANY) {
         let tenant = others
@@ -249,16 +309,6 @@ fn judge(claims: &Claims, expected: Expected<'_>) -> Result<(), TokenRefusal> {
             );
             return Err(TokenRefusal::new(Reason::IdTokenIssuer, said));
         }
-    }
-    // OpenID Connect Core §2: the party that it was issued to.
-    let party = claims.authorized_party().map(|party| party.as_str());
-    let is_ours = match party {
-        Some(party) => party == expected.client_id,
-        None => claims.audiences().len() == 1,
-    };
-    if !is_ours {
-        let said = format!("its authorized party is {}", party.unwrap_or("not said"));
-        return Err(TokenRefusal::new(Reason::IdTokenAudience, said));
     }
     let begins = others
         .get("nbf")

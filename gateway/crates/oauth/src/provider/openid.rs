@@ -279,7 +279,7 @@ pub(super) async fn verify_with_keys(
 }
 
 /// The claims of an ID token that are looked at, under their names.
-fn claims_by_name(claims: &Claims) -> Map<String, Value> {
+pub(super) fn claims_by_name(claims: &Claims) -> Map<String, Value> {
     let mut by_name = claims.additional_claims().0.clone();
     let texts = [
         ("email", claims.email().map(|email| email.as_str())),
@@ -303,7 +303,7 @@ fn claims_by_name(claims: &Claims) -> Map<String, Value> {
     by_name
 }
 
-fn profile(open_id: &OpenId, subject: &str, claims: &Map<String, Value>) -> Profile {
+pub(super) fn profile(open_id: &OpenId, subject: &str, claims: &Map<String, Value>) -> Profile {
     let named = open_id.groups_claim.as_deref();
     // Entra names a list that is too long for the token instead of giving it.
     let left_out = named.is_some_and(|claim| {

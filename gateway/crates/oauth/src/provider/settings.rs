@@ -6,7 +6,9 @@ use std::time::Duration;
 use url::Url;
 
 use super::tenant::{is_for_everybody, is_issuer};
+use gateway_core::client::ClientId;
 use gateway_core::login_rules::AllowRule;
+use gateway_core::protocol::scope::Scope;
 
 /// An identity provider that people log in with.
 #[derive(Clone, Debug)]
@@ -29,6 +31,18 @@ pub struct Provider {
     pub max_age: Option<Duration>,
     /// What ends with a person who leaves the provider, besides browser sessions.
     pub on_leave: OnLeave,
+    /// Which apps its word connects without asking the person, if any.
+    pub id_jag: Option<IdJagRules>,
+}
+
+/// What an identity provider may give apps of its people by its word alone (Identity Assertion JWT
+/// Authorization Grant).
+#[derive(Clone, Debug)]
+pub struct IdJagRules {
+    /// The apps, by their ids here.
+    pub clients: Vec<ClientId>,
+    /// The most that one gets.
+    pub scopes: Scope,
 }
 
 /// What a provider speaks.

@@ -124,6 +124,7 @@ impl Asked<'_> {
             expires: now + GRANT,
             refresh: None,
             personal: None,
+            allowed_by: None,
         };
         records.put_service_grant(&key, &grant).await?;
         Ok(grant)

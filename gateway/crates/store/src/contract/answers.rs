@@ -87,6 +87,7 @@ async fn a_grant_is_added_once_and_a_service_finds_its_own(store: &Arc<dyn Store
         expires: now + Duration::from_secs(3600),
         refresh: None,
         personal: None,
+        allowed_by: None,
     };
     assert!(records.add_grant(&grant, now).await.unwrap());
     let twice = Grant {

@@ -9,7 +9,7 @@ use crate::pages::{self, Preset, ScopeLine};
 use crate::server::AuthorizationServer;
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::grants::Tools;
-use gateway_core::grants::consented_tools::{self, Choice, Offered};
+use gateway_core::grants::consented_tools::{self, Choice, NotGranted, Offered};
 use gateway_core::policy::{Coverage, Operation, Scopes};
 use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::{OFFLINE_ACCESS, Scope};
@@ -104,6 +104,36 @@ pub(crate) fn in_words<'a>(scopes: &'a Scopes, scope: &'a Scope) -> Vec<ScopeLin
     };
     let stays = Some(stays).filter(|line| scope.contains(line.name));
     scope.iter().filter_map(line).chain(stays).collect()
+}
+
+/// Why there are no tools of today.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotToday {
+    /// The backend could not be asked.
+    #[error(transparent)]
+    Unknown(#[from] CatalogueError),
+    /// None that the scope covers, or more than a grant can name.
+    #[error(transparent)]
+    NotGranted(#[from] NotGranted),
+}
+
+/// The tools that the backend offers at this moment and the scope covers, as they are: what a person
+/// gets with "all of today", where nobody is asked.
+pub(crate) async fn today(
+    server: &AuthorizationServer,
+    mount: &Mount,
+    scope: &Scope,
+    user_name: &str,
+) -> Result<Tools, NotToday> {
+    let scopes = server.settings.scopes.at(&mount.name);
+    let listing = server
+        .catalogue
+        .refresh_or_wait(&mount.name, Some(user_name));
+    let listing = listing.await?;
+    let shown = shown_tools(&covered_tools(&listing, scopes, scope));
+    let today: Vec<Offered> = shown.into_iter().map(offered).collect();
+    let today = Some(today.as_slice());
+    Ok(consented_tools::grant(&Choice::Today, today, today, true)?)
 }
 
 pub(crate) fn offered(tool: &Tool) -> Offered {

@@ -13,6 +13,12 @@ pub enum AccountNotice {
     Revoked(Option<String>),
     /// The personal token of this name counts no more.
     TokenEnded(String),
+    /// The same of what an organisation had allowed it.
+    Withheld(Option<String>),
+    /// An organisation may connect an app of this name, if it has one, again.
+    Readmitted(Option<String>),
+    /// It might before.
+    AlreadyReadmitted,
     /// What the form names is over already.
     AlreadyOver,
     /// This tool may be used again.
@@ -41,6 +47,9 @@ impl AccountNotice {
         match self {
             Self::Revoked(_)
             | Self::TokenEnded(_)
+            | Self::Withheld(_)
+            | Self::Readmitted(_)
+            | Self::AlreadyReadmitted
             | Self::AlreadyOver
             | Self::Approved(_)
             | Self::AlreadyApproved(_)
@@ -57,6 +66,9 @@ impl AccountNotice {
         match self {
             Self::Revoked(_)
             | Self::TokenEnded(_)
+            | Self::Withheld(_)
+            | Self::Readmitted(_)
+            | Self::AlreadyReadmitted
             | Self::AlreadyOver
             | Self::Approved(_)
             | Self::AlreadyApproved(_)
@@ -74,21 +86,35 @@ impl AccountNotice {
     pub(super) const fn is_done(&self) -> bool {
         matches!(
             self,
-            Self::Revoked(_) | Self::TokenEnded(_) | Self::Approved(_) | Self::Unlinked(_)
+            Self::Revoked(_)
+                | Self::TokenEnded(_)
+                | Self::Withheld(_)
+                | Self::Readmitted(_)
+                | Self::Approved(_)
+                | Self::Unlinked(_)
         )
     }
 
     pub(super) fn words(&self) -> String {
         let tool = |name: &String| clean(name, LONGEST_NAME);
         match self {
-            Self::Revoked(app) => {
-                let app = app.as_deref().map(|name| clean(name, LONGEST_NAME));
-                let app = app.filter(|name| !name.is_empty());
-                let app = app.map_or_else(|| "The app".to_owned(), |name| format!("“{name}”"));
-                format!(
-                    "{app} lost its access. Its next call is refused, and whatever it has open \
-                     here ends within seconds. To come back it has to ask you again."
-                )
+            Self::Revoked(app) => format!(
+                "{} lost its access. Its next call is refused, and whatever it has open \
+                 here ends within seconds. To come back it has to ask you again.",
+                app_name(app)
+            ),
+            Self::Withheld(app) => format!(
+                "{} lost its access. Its next call is refused, and whatever it has open \
+                 here ends within seconds. Your organisation does not bring it back until you let \
+                 it in again below.",
+                app_name(app)
+            ),
+            Self::Readmitted(app) => format!(
+                "{} may be connected by your organisation again. Until then nothing is allowed.",
+                app_name(app)
+            ),
+            Self::AlreadyReadmitted => {
+                "Nothing was changed: your organisation might connect that app before.".to_owned()
             }
             Self::TokenEnded(name) => format!(
                 "“{}” counts no more. The next call with it is refused, and whatever is open with it \
@@ -133,4 +159,10 @@ impl AccountNotice {
             }
         }
     }
+}
+
+fn app_name(name: &Option<String>) -> String {
+    let name = name.as_deref().map(|name| clean(name, LONGEST_NAME));
+    let name = name.filter(|name| !name.is_empty());
+    name.map_or_else(|| "The app".to_owned(), |name| format!("“{name}”"))
 }

@@ -1,0 +1,50 @@
+//! The button that lets an identity provider's word connect an app again.
+
+use crate::audited::audited;
+use crate::error_page::Refused;
+use crate::form_token::Purpose;
+use crate::login;
+use crate::pages::{AccountNotice, Goal};
+use crate::server::AuthorizationServer;
+use crate::withheld::{Lifted, lift};
+use gateway_core::audit::{Event, Record};
+use gateway_core::client::ClientId;
+use gateway_core::protocol::web::{Request, Response};
+
+use super::{cards, pressed, show};
+
+/// `POST /account/readmit`.
+pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> Response {
+    let answered = answer(server, request).await;
+    answered.unwrap_or_else(|refused| refused.page(server, request))
+}
+
+async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
+    let now = server.clock.now();
+    let pressed = pressed(server, request, Purpose::Readmit, &["client"], now).await?;
+    let session = &pressed.session;
+    let again = |notice| show(server, request, session, Some(notice));
+    if pressed.made.is_none() {
+        return again(AccountNotice::PageExpired).await;
+    }
+    let id = ClientId::new(pressed.fields[0].as_str());
+    let user = server.records.user(&session.user_name, now).await?;
+    let Some(user) = user.filter(|user| user.id == session.user) else {
+        return Err(login::page_after_session(server, request, Goal::Account).into());
+    };
+    match lift(server, &user, &id, now).await? {
+        Lifted::NotWithheld => again(AccountNotice::AlreadyReadmitted).await,
+        Lifted::Done(user) => {
+            let client = cards::client(server, &id, now).await?;
+            let name = client.and_then(|client| client.name);
+            let record = Record {
+                user: Some(user.id.as_str().to_owned()),
+                client: Some(id.as_str().to_owned()),
+                detail: Some("let in again by the person, at /account".to_owned()),
+                ..Record::new(Event::Consent)
+            };
+            let response = again(AccountNotice::Readmitted(name)).await?;
+            Ok(audited(response, record))
+        }
+    }
+}
