@@ -7,5 +7,6 @@ mod choices;
 mod drive;
 mod headers;
 mod held;
+mod organisation;
 mod pages;
 mod sdks;
