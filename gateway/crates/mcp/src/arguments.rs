@@ -87,11 +87,23 @@ impl Arguments {
     /// some backend would take it for the one there. Within what stands at one of them, whether two
     /// values stand at paths that differ so.
     pub fn resemble(&self, paths: &Paths) -> bool {
-        let mut seen = HashSet::new();
+        // Most calls have one value of those that are asked for.
+        let (mut first, mut others) = (None, HashSet::new());
         self.values.iter().any(|(path, _)| {
             let folded = fold(path);
-            let is_other = paths.folded.contains(&*folded) && !paths.contains(path);
-            is_other || (paths.concern(path) && !seen.insert(folded))
+            if paths.folded.contains(&*folded) && !paths.contains(path) {
+                return true;
+            }
+            if !paths.concern(path) {
+                return false;
+            }
+            match &first {
+                None => {
+                    first = Some(folded);
+                    false
+                }
+                Some(first) => *first == folded || !others.insert(folded),
+            }
         })
     }
 

@@ -281,7 +281,7 @@ async fn decide(
         .then(|| policy_input::doubled(catalogue, token, mounted))
         .flatten();
     let now = clock.now();
-    let around = DecisionContext::new(token, mounted, context, now);
+    let around = DecisionContext::new(token, mounted, context, now, rules);
     let input = DecisionInput {
         now,
         approval_required: &mounted.backend.approval_required,

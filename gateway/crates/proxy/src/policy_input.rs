@@ -31,9 +31,10 @@ impl<'a> DecisionContext<'a> {
         mounted: &'a MountedBackend,
         context: &'a RequestContext,
         now: Timestamp,
+        rules: Option<&Rules>,
     ) -> Self {
         Self {
-            scopes: token.scopes(),
+            scopes: scopes(token, rules),
             token,
             backend: &mounted.backend.mount.name,
             address: context.peer,
@@ -58,6 +59,15 @@ impl<'a> DecisionContext<'a> {
             protocol_version: self.protocol_version,
             now: self.now,
         }
+    }
+}
+
+/// The scopes of a token, where a policy asks for them.
+fn scopes<'a>(token: &'a AccessToken, rules: Option<&Rules>) -> Vec<&'a str> {
+    if rules.is_some_and(Rules::asks_for_scopes) {
+        token.scopes()
+    } else {
+        Vec::new()
     }
 }
 
@@ -95,7 +105,7 @@ impl StandingContext {
         let (rules, nothing) = (self.policy.current(), BTreeSet::new());
         let now = self.clock.now();
         let around = DecisionContext {
-            scopes: self.token.scopes(),
+            scopes: scopes(&self.token, rules.as_deref()),
             token: &self.token,
             backend: &self.backend.mount.name,
             address: self.address,

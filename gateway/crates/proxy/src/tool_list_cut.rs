@@ -37,8 +37,9 @@ impl ToolListFilter<'_> {
         };
         let policy = self.dependencies.policy.current();
         let now = self.dependencies.clock.now();
-        let around = DecisionContext::new(self.token, self.mounted, self.context, now);
-        let policy = policy.as_deref().map(|rules| (rules, &around));
+        let rules = policy.as_deref();
+        let around = DecisionContext::new(self.token, self.mounted, self.context, now, rules);
+        let policy = rules.map(|rules| (rules, &around));
         let mut seen: Vec<Seen<'_>> = Vec::new();
         let kept: Vec<bool> = list
             .definitions()

@@ -238,8 +238,7 @@ pub(super) fn are_asked_for(permit: &Permit, body: Option<&Bytes>) -> Option<usi
     // Only who says so may be given a task.
     let knows_tasks = || {
         body.is_some_and(|body| {
-            let mut words = body.windows(4);
-            words.any(|word| word == b"task") || body.windows(2).any(|pair| pair == b"\\u")
+            memmem::find(body, b"task").is_some() || memmem::find(body, b"\\u").is_some()
         })
     };
     let may_name_task = method(&["tasks/get", "tasks/cancel", "tasks/update"])

@@ -77,6 +77,7 @@ pub struct Rules {
     alone: Vec<(AuthorizerBuilder, Statement)>,
     /// The names of the facts that are asked for.
     uses: BTreeSet<&'static str>,
+    asks: Asks,
     /// Those of them that are the same for every call of a tool.
     uses_in_general: BTreeSet<&'static str>,
     /// Whether all are, so that an answer holds for every call of a tool with a token.
@@ -87,6 +88,31 @@ pub struct Rules {
     compiled: Option<Compiled>,
     not_compiled: Vec<(Statement, &'static str)>,
     remembered: Cache<Remembered<String>, Decision>,
+}
+
+/// What of a call has to be found out for a policy.
+#[derive(Clone, Copy, Debug)]
+struct Asks {
+    arguments: bool,
+    resources: bool,
+    labels: bool,
+    scopes: bool,
+    addresses: bool,
+    versions: bool,
+}
+
+impl Asks {
+    fn new(uses: &BTreeSet<&'static str>) -> Self {
+        let any = |names: &[&str]| names.iter().any(|name| uses.contains(name));
+        Self {
+            arguments: any(&["argument", "argument_type"]),
+            resources: any(&["uri", "method"]),
+            labels: any(&["read_only", "destructive", "unlabelled"]),
+            scopes: any(&["scope"]),
+            addresses: any(&["address", "network"]),
+            versions: any(&["protocol_version"]),
+        }
+    }
 }
 
 impl fmt::Debug for Rules {
@@ -120,20 +146,23 @@ impl Rules {
 
     /// Whether it asks about arguments.
     pub fn asks_for_arguments(&self) -> bool {
-        self.uses.contains("argument") || self.uses.contains("argument_type")
+        self.asks.arguments
     }
 
     /// Whether it may matter to it which resources a subscription names: it asks about resources, or about
     /// the methods that each is judged under.
     pub fn asks_for_resources(&self) -> bool {
-        self.uses.contains("uri") || self.uses.contains("method")
+        self.asks.resources
     }
 
     /// Whether it asks what tools say about their effects.
     pub fn asks_for_labels(&self) -> bool {
-        ["read_only", "destructive", "unlabelled"]
-            .iter()
-            .any(|name| self.uses.contains(name))
+        self.asks.labels
+    }
+
+    /// Whether it asks about the scopes of tokens.
+    pub fn asks_for_scopes(&self) -> bool {
+        self.asks.scopes
     }
 
     /// The statements for whose sake the reference decides about every call, and why each of them is
@@ -283,8 +312,6 @@ impl Rules {
         if !is_steady || length > LONGEST_REMEMBERED {
             return decision();
         }
-        let by_address = self.uses.contains("address") || self.uses.contains("network");
-        let by_version = self.uses.contains("protocol_version");
         let key = Remembered {
             token,
             general,
@@ -293,8 +320,8 @@ impl Rules {
             name: asked.name,
             labels: asked.labels,
             harmless: asked.harmless,
-            address: around.address.filter(|_| by_address),
-            protocol_version: around.protocol_version.filter(|_| by_version),
+            address: around.address.filter(|_| self.asks.addresses),
+            protocol_version: around.protocol_version.filter(|_| self.asks.versions),
         };
         if let Some(decision) = self.remembered.get(&key) {
             return decision;

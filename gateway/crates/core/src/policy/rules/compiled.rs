@@ -61,6 +61,8 @@ pub(super) struct Compiled {
     rules: Vec<Derivation>,
     checks: Vec<Check>,
     policies: Vec<(Vec<Query>, PolicyKind)>,
+    /// So many slots have a use in some statement.
+    slots: usize,
 }
 
 #[derive(Debug)]
@@ -121,12 +123,19 @@ pub(super) fn compile(facts: &[Fact], program: &Program) -> Result<Compiled, Vec
     let rules = derivation::derivations(&program.rules, &relations);
     left.extend(rules.as_ref().err().into_iter().flatten());
     match (rules, left.is_empty()) {
-        (Ok(rules), true) => Ok(Compiled {
-            relations,
-            rules,
-            checks,
-            policies,
-        }),
+        (Ok(rules), true) => {
+            let of_rules = rules.iter().map(|rule| &rule.query);
+            let of_checks = checks.iter().flat_map(|check| &check.queries);
+            let of_policies = policies.iter().flat_map(|(queries, _)| queries);
+            let slots = of_rules.chain(of_checks).chain(of_policies);
+            Ok(Compiled {
+                slots: slots.map(|query| query.slots).max().unwrap_or(0),
+                relations,
+                rules,
+                checks,
+                policies,
+            })
+        }
         _ => Err(left),
     }
 }
@@ -139,7 +148,7 @@ impl Compiled {
 
     fn try_decide(&self, call: &Call<'_>) -> Result<Verdict, Stop> {
         let mut frame = Frame {
-            slots: std::array::from_fn(|_| Value::Null),
+            slots: vec![Value::Null; self.slots],
             steps: MOST_STEPS,
         };
         let mut facts = Facts {

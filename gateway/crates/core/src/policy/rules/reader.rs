@@ -17,7 +17,7 @@ use super::names::Names;
 use super::patterns::STARTS_WITH;
 use super::remembered::REMEMBERED;
 use super::source::{Fault, File, Source, each};
-use super::{Rules, compiled, listing, patterns, vocabulary};
+use super::{Asks, Rules, compiled, listing, patterns, vocabulary};
 use compiled::NotCompiled;
 
 /// How many statements are tried to find the one that fails: a client can make them fail.
@@ -87,6 +87,7 @@ fn read(name: &str, text: &str, environment: PolicyEnvironment) -> Result<Rules,
         policies: policy_places,
         uses_in_general: steady.collect(),
         is_steady: !uses.iter().any(varies),
+        asks: Asks::new(&uses),
         uses,
         arguments: match paths {
             Some(paths) => AskedArguments::At(paths.into_iter().collect()),

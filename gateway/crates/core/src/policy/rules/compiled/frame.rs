@@ -16,7 +16,7 @@ pub(super) enum Stop {
 
 /// What a decision works with.
 pub(super) struct Frame<'f> {
-    pub(super) slots: [Value<'f>; SLOTS],
+    pub(super) slots: Vec<Value<'f>>,
     pub(super) steps: u32,
 }
 

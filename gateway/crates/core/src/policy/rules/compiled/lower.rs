@@ -29,6 +29,8 @@ pub(in crate::policy::rules) enum NotCompiled {
 pub(super) struct Query {
     pub(super) body: Vec<Atom>,
     pub(super) conditions: Vec<Expression>,
+    /// So many slots have a use in it.
+    pub(super) slots: usize,
 }
 
 /// How deep a condition may go, and how many facts a statement may join: evaluation recurses.
@@ -103,7 +105,13 @@ pub(super) fn query(rule: &Rule, known: &Relations) -> Result<(Query, Vec<Patter
     };
     let head = rule.head.terms.iter().map(bound);
     let head = head.collect::<Result<_, _>>()?;
-    Ok((Query { body, conditions }, head))
+    let slots = scope.used;
+    let query = Query {
+        body,
+        conditions,
+        slots,
+    };
+    Ok((query, head))
 }
 
 /// What stands on the stack of Biscuit's evaluator, and how deep it goes.
