@@ -42,7 +42,7 @@ pub(super) async fn answer(
         let failure = Failure::from(reason);
         log_refusal(&failure, "", &origin);
         let refused = Record::refused(Event::Operator, reason, false);
-        server.journal.append_anonymous(origin.record(refused));
+        server.journal.append_anonymous(&origin.record(refused));
         return failure.to_response();
     }
     let path = session.req_header().uri.path().to_owned();
@@ -169,14 +169,14 @@ impl Attempt {
             ))
         };
         // It was refused or failed already: a log that can't be written changes nothing.
-        let _ = journal.append(self.origin.record(record));
+        let _ = journal.append(&self.origin.record(record));
         failure.to_response()
     }
 }
 
 async fn write(journal: &Journal, effect: Effect, record: Record) -> Result<(), Failure> {
     match effect {
-        Effect::Reads => Ok(journal.append(record)?),
+        Effect::Reads => Ok(journal.append(&record)?),
         Effect::Gives => journal.append_durable(record).await.map_err(|_| {
             let sentence =
                 "it was done, but the audit log has only that it was about to be: the log can't be written";

@@ -143,7 +143,7 @@ impl<'kvs> VisitSource<'kvs> for Line {
         } else if let Some(text) = value.to_borrowed_str().filter(|text| text.len() <= SHORT) {
             self.member(name, text);
         } else {
-            self.member(name, &bounded(value.to_string(), LONGEST));
+            self.member(name, &bounded(&value.to_string(), LONGEST));
         }
         Ok(())
     }
@@ -164,7 +164,7 @@ fn pretty_line(buffer: &mut Formatter, record: &Record<'_>) -> std::io::Result<(
 }
 
 fn message(record: &Record<'_>) -> String {
-    bounded(record.args().to_string(), LONGEST)
+    bounded(&record.args().to_string(), LONGEST).into_owned()
 }
 
 struct Fields(Vec<(String, serde_json::Value)>);
@@ -192,7 +192,7 @@ impl<'kvs> VisitSource<'kvs> for Fields {
         } else if let Some(flag) = value.to_bool() {
             json!(flag)
         } else {
-            json!(bounded(value.to_string(), LONGEST))
+            json!(bounded(&value.to_string(), LONGEST))
         };
         self.0.push((key.as_str().to_owned(), value));
         Ok(())

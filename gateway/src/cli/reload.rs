@@ -38,7 +38,7 @@ pub(super) fn follow(
                 kept("a fault of the gateway's own".to_owned())
             });
             // That the audit log can't be written is known and told elsewhere.
-            let _ = journal.append(record);
+            let _ = journal.append(&record);
         }
     });
     Ok(())

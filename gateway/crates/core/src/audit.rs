@@ -20,11 +20,13 @@ mod chain;
 mod checkpoint;
 mod flood;
 mod record;
+mod spelled;
 mod verify;
 
 pub use self::bounded::{FIELD, bounded, is_cut};
 pub use self::chain::{Chain, ChainId, Head};
 pub use self::checkpoint::{CheckpointKey, PublicKey};
-pub use self::flood::{Flood, Passed};
+pub use self::flood::Flood;
 pub use self::record::{Arguments, Event, Facts, Labelled, Outcome, Record, Sent};
+pub use self::spelled::Spelled;
 pub use self::verify::{Fault, Line, Place, Report, Verifier};

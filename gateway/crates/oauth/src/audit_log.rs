@@ -37,7 +37,7 @@ pub(super) async fn entered(
     for record in take_records(&mut response) {
         let record = record.asked_by(request.peer, &request.request_id);
         if record.user.is_none() {
-            server.journal.append_anonymous(record);
+            server.journal.append_anonymous(&record);
             continue;
         }
         let takes = endpoint.audit_log() == AuditLog::BestEffort;

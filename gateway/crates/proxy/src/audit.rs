@@ -1,6 +1,7 @@
 //! What the edge let through or refused: one event, and the log line and the records of the audit log
 //! that are made of it.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -63,18 +64,28 @@ impl AdmissionLog {
         let labels = |tool: &str| self.catalogue.cached_labels(backend, user, tool);
         match event {
             AdmissionEvent::Permitted { permit, body } => {
-                permitted(permit, backend, context, *body, &self.journal, labels, now)
-                    .into_iter()
-                    .try_for_each(|record| self.journal.append(record))
+                if self.journal.public_key().is_none() {
+                    return Ok(());
+                }
+                let permitted = Permitted {
+                    permit,
+                    backend,
+                    context,
+                    journal: &self.journal,
+                    now,
+                };
+                permitted.record(*body, labels)
             }
             AdmissionEvent::Refused {
                 rejection, peer, ..
             } => {
-                let record = refused(rejection, backend, context, *peer, labels);
-                match context.user.is_empty() {
-                    true => self.journal.append_anonymous(record),
+                let rule = rejection.rule();
+                let record = refused(rejection, &rule, backend, context, *peer, labels);
+                if context.user.is_empty() {
+                    self.journal.append_anonymous(&record);
+                } else {
                     // It is refused already; that the log is away is told elsewhere.
-                    false => drop(self.journal.append(record)),
+                    let _ = self.journal.append(&record);
                 }
                 Ok(())
             }
@@ -110,77 +121,92 @@ impl AdmissionEvent<'_> {
     }
 }
 
-/// One record a call; one for a request that opens a stream. The client's own answers to the
-/// backend are part of calls that have theirs.
-fn permitted(
-    permit: &Permit,
-    backend: &str,
-    context: &RequestContext,
-    body: Option<&McpBody>,
-    journal: &Journal,
-    labels: impl Fn(&str) -> Option<Labels>,
+/// A record whose texts stand where they are known.
+type Told<'a> = Record<Cow<'a, str>>;
+
+/// What was let through.
+struct Permitted<'a> {
+    permit: &'a Permit,
+    backend: &'a str,
+    context: &'a RequestContext,
+    journal: &'a Journal,
     now: Timestamp,
-) -> Vec<Record> {
-    if journal.public_key().is_none() {
-        return Vec::new();
+}
+
+impl<'a> Permitted<'a> {
+    /// One record a call; one for a request that opens a stream. The client's own answers to the
+    /// backend are part of calls that have theirs.
+    fn record(
+        &self,
+        body: Option<&McpBody>,
+        labels: impl Fn(&str) -> Option<Labels>,
+    ) -> Result<(), Unwritable> {
+        let Some(body) = body else {
+            return self.journal.append(&Record {
+                detail: self.rule(0),
+                facts: self.facts(None, labels),
+                ..self.about(Event::Stream)
+            });
+        };
+        let messages = body.messages.messages();
+        let calls = self.permit.calls().iter().enumerate();
+        let mut told = calls.filter(|(_, call)| !call.method.is_empty());
+        told.try_for_each(|(at, call)| {
+            let arguments = messages.get(at).and_then(Message::arguments_text);
+            self.journal.append(&Record {
+                method: Some(call.method.as_str().into()),
+                name: call.name.as_deref().map(Cow::Borrowed),
+                detail: self.rule(at),
+                facts: self.facts(Some(call), &labels),
+                arguments: arguments.and_then(|text| self.journal.arguments(text.as_bytes())),
+                ..self.about(Event::Call)
+            })
+        })
     }
-    let about = |event| Record {
-        user: known(&context.user),
-        client: known(&context.client),
-        grant: known(&context.grant),
-        token: permit.token().id().get(..16).map(str::to_owned),
-        backend: Some(backend.to_owned()),
-        peer: context.peer,
-        request_id: Some(context.id.clone()),
-        ..Record::new(event)
-    };
-    let approvals = permit.token().verified().approvals();
-    let approved: Vec<(String, String)> = approvals
-        .iter()
-        .filter(|approval| now < approval.until)
-        .map(|approval| (approval.tool.clone(), approval.approver.clone()))
-        .collect();
-    let facts = |call: Option<&Call>| {
-        facts(context, call, &labels).map(|facts| Facts {
-            approved: Some(approved.clone()),
-            ..facts
+
+    fn about(&self, event: Event) -> Told<'a> {
+        let token = self.permit.token().id().get(..16);
+        Record {
+            user: known(&self.context.user),
+            client: known(&self.context.client),
+            grant: known(&self.context.grant),
+            token: token.map(Cow::Borrowed),
+            backend: Some(self.backend.into()),
+            peer: self.context.peer,
+            request_id: Some(self.context.id.as_str().into()),
+            ..Record::new(event)
+        }
+    }
+
+    fn rule(&self, call: usize) -> Option<Cow<'a, str>> {
+        let rule = self.permit.rule(call)?;
+        Some(Cow::Owned(format!("policy {rule}")))
+    }
+
+    fn facts(
+        &self,
+        call: Option<&Call>,
+        labels: impl Fn(&str) -> Option<Labels>,
+    ) -> Option<Facts<Cow<'a, str>>> {
+        let approvals = self.permit.token().verified().approvals().iter();
+        let valid = approvals.filter(|approval| self.now < approval.until);
+        let approved = valid.map(|one| (one.tool.as_str().into(), one.approver.as_str().into()));
+        Some(Facts {
+            approved: Some(approved.collect()),
+            ..facts(self.context, call, labels)?
         })
-    };
-    let rule = |call| permit.rule(call).map(|rule| format!("policy {rule}"));
-    let Some(body) = body else {
-        return vec![Record {
-            detail: rule(0),
-            facts: facts(None),
-            ..about(Event::Stream)
-        }];
-    };
-    let messages = body.messages.messages();
-    let calls = permit.calls().iter().enumerate();
-    calls
-        .filter(|(_, call)| !call.method.is_empty())
-        .map(|(at, call)| Record {
-            method: Some(call.method.clone()),
-            name: call.name.clone(),
-            detail: rule(at),
-            facts: facts(Some(call)),
-            arguments: messages
-                .get(at)
-                .and_then(Message::arguments_text)
-                .and_then(|arguments| journal.arguments(arguments.as_bytes())),
-            ..about(Event::Call)
-        })
-        .collect()
+    }
 }
 
 /// The record of a refusal. A single call is named as one that was let through.
-fn refused(
-    rejection: &Rejection,
-    backend: &str,
-    context: &RequestContext,
+fn refused<'a>(
+    rejection: &'a Rejection,
+    rule: &str,
+    backend: &'a str,
+    context: &'a RequestContext,
     peer: IpAddr,
     labels: impl Fn(&str) -> Option<Labels>,
-) -> Record {
-    let rule = rejection.rule();
+) -> Told<'a> {
     let call = rejection.single_call();
     Record {
         user: known(&context.user),
@@ -188,38 +214,44 @@ fn refused(
         grant: known(&context.grant),
         backend: known(backend),
         method: match call {
-            Some(call) => Some(call.method.clone()),
+            Some(call) => Some(call.method.as_str().into()),
             None => known(&context.call),
         },
-        name: call.and_then(|call| call.name.clone()),
+        name: call
+            .and_then(|call| call.name.as_deref())
+            .map(Cow::Borrowed),
         facts: facts(context, rejection.only_call(), labels),
-        detail: known(&rule).map(|rule| format!("policy {rule}")),
+        detail: (!rule.is_empty()).then(|| Cow::Owned(format!("policy {rule}"))),
         peer: Some(peer),
-        request_id: Some(context.id.clone()),
+        request_id: Some(context.id.as_str().into()),
         ..Record::refused(Event::Call, rejection.reason(), rejection.is_fault())
     }
 }
 
 /// What is known of a request whose token counts.
-fn facts(
-    context: &RequestContext,
+fn facts<'a>(
+    context: &'a RequestContext,
     call: Option<&Call>,
     labels: impl Fn(&str) -> Option<Labels>,
-) -> Option<Facts> {
+) -> Option<Facts<Cow<'a, str>>> {
     if context.user_name.is_empty() {
         return None;
     }
     let labels = call.and_then(Call::tool).and_then(labels);
     let message = call.map(sent).or(context.sent);
     Some(Facts {
-        user_name: context.user_name.clone(),
-        groups: context.groups.clone(),
-        scope: context.scope.clone(),
+        user_name: context.user_name.as_str().into(),
+        groups: context
+            .groups
+            .iter()
+            .map(|group| group.as_str().into())
+            .collect(),
+        scope: context.scope.as_str().into(),
         message,
         result: call
             .filter(|_| message == Some(Sent::Response))
             .map(|call| call.carries_result && !call.is_asked_for()),
-        protocol_version: context.protocol_version.clone(),
+        protocol_version: context.protocol_version.as_deref().map(Cow::Borrowed),
         labels: labels.map(|labels| Labelled {
             read_only: labels.read_only,
             destructive: labels.destructive,
@@ -228,8 +260,8 @@ fn facts(
     })
 }
 
-fn known(text: &str) -> Option<String> {
-    (!text.is_empty()).then(|| text.to_owned())
+fn known(text: &str) -> Option<Cow<'_, str>> {
+    (!text.is_empty()).then_some(Cow::Borrowed(text))
 }
 
 /// A path for the log: without the query, and without segments so long that they may be a secret

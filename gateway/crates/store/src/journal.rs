@@ -18,6 +18,7 @@ mod queue;
 mod tests;
 mod writer;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -30,7 +31,7 @@ pub use self::files::{OpenError, in_order, logs};
 
 use self::queue::{Entry, Queue, Refused};
 use self::writer::Writer;
-use gateway_core::audit::{Arguments, CheckpointKey, Event, Flood, Passed, PublicKey, Record};
+use gateway_core::audit::{Arguments, CheckpointKey, Event, Flood, PublicKey, Record, Spelled};
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::secret::TagKey;
 
@@ -194,11 +195,11 @@ impl Journal {
         let Some(shared) = &self.0 else {
             return Ok(());
         };
-        let Some(record) = shared.pass(record, Flood::take) else {
+        let pen = shared.pen(record.event);
+        let Some(record) = shared.pass(&record, Flood::take) else {
             return shared.failing();
         };
         let (told, durable) = oneshot::channel();
-        let pen = shared.pen(record.event);
         shared.send(pen, Entry::Record(record, Some(told)))?;
         match durable.await {
             Ok(true) => Ok(()),
@@ -207,7 +208,7 @@ impl Journal {
     }
 
     /// Enters a record without waiting for it, within the same bounds.
-    pub fn append(&self, record: Record) -> Result<(), Unwritable> {
+    pub fn append<T: AsRef<str>>(&self, record: &Record<T>) -> Result<(), Unwritable> {
         let Some(shared) = &self.0 else {
             return Ok(());
         };
@@ -225,7 +226,7 @@ impl Journal {
     /// Enters what no known user stands behind: written one by one within bounds, counted beyond
     /// them, and with the calls, so that it pushes out nothing that gives access. The request is
     /// answered already, so a log that can't be written changes nothing.
-    pub fn append_anonymous(&self, record: Record) {
+    pub fn append_anonymous<T: AsRef<str>>(&self, record: &Record<T>) {
         let Some(shared) = &self.0 else {
             return;
         };
@@ -241,14 +242,15 @@ impl Journal {
     }
 
     /// The form in which a call's arguments are written. `text` is their JSON.
-    pub fn arguments(&self, text: &[u8]) -> Option<Arguments> {
+    pub fn arguments<'t>(&self, text: &'t [u8]) -> Option<Arguments<Cow<'t, str>>> {
         let shared = self.0.as_ref()?;
         match shared.arguments {
             ArgumentsMode::None => None,
-            ArgumentsMode::Hash => Some(Arguments::Hash(shared.arguments_key.tag(&[text]))),
-            ArgumentsMode::Full => {
-                Some(Arguments::Full(String::from_utf8_lossy(text).into_owned()))
+            ArgumentsMode::Hash => {
+                let hash = shared.arguments_key.tag(&[text]);
+                Some(Arguments::Hash(Cow::Owned(hash)))
             }
+            ArgumentsMode::Full => Some(Arguments::Full(String::from_utf8_lossy(text))),
         }
     }
 
@@ -296,28 +298,24 @@ impl Shared {
 
     /// A record as it may be written; `None` if it was counted instead. Counts whose time has come
     /// are written first.
-    fn pass(
+    fn pass<T: AsRef<str>>(
         &self,
-        record: Record,
-        take: impl FnOnce(&mut Flood, Record, Timestamp) -> Passed,
-    ) -> Option<Box<Record>> {
+        record: &Record<T>,
+        take: impl FnOnce(&mut Flood, &Record<T>, Timestamp) -> bool,
+    ) -> Option<Spelled> {
         let now = self.clock.now();
-        let record = record.bounded();
-        let (passed, told) = {
+        let (is_written, told) = {
             let mut flood = self.flood.lock();
             (take(&mut flood, record, now), flood.tell(now, false))
         };
         self.tell(told);
-        match passed {
-            Passed::Written(record) => Some(record),
-            Passed::Counted => None,
-        }
+        is_written.then(|| record.spell())
     }
 
     /// Enters counts where what was counted would have been.
     fn tell(&self, told: Vec<(Event, Record)>) {
         for (event, record) in told {
-            let _ = self.send(self.pen(event), Entry::Record(Box::new(record), None));
+            let _ = self.send(self.pen(event), Entry::Record(record.spell(), None));
         }
     }
 

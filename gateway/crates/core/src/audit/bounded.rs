@@ -2,28 +2,28 @@
 //! the size of a whole body; a record that took them as they are would let a few requests push
 //! everything else out of a log of bounded size.
 
-use sha2::{Digest as _, Sha256};
+use std::borrow::Cow;
 
-use super::record::{Arguments, Facts, Record};
+use sha2::{Digest as _, Sha256};
 
 /// So many bytes of a text are written.
 pub const FIELD: usize = 256;
 /// So many of what a person or the operator decided, which names all chosen tools.
-const DETAIL: usize = 4096;
+pub(super) const DETAIL: usize = 4096;
 /// So many of arguments that the operator wants as they are.
-const ARGUMENTS: usize = 4096;
+pub(super) const ARGUMENTS: usize = 4096;
 /// So many approvals of a token are listed.
-const APPROVALS: usize = 16;
+pub(super) const APPROVALS: usize = 16;
 
 /// What stands between what was kept and its length and hash.
 const CUT: &str = "… [";
 
 /// A text that is longer than may be written, as its beginning, its length and its SHA-256; any
 /// other text as it is. What takes more room in JSON counts as that much.
-pub fn bounded(text: String, most: usize) -> String {
+pub fn bounded(text: &str, most: usize) -> Cow<'_, str> {
     // Nearly every text: it takes as many bytes as it has.
-    if text.len() <= most && is_written_as_it_is(&text) {
-        return text;
+    if text.len() <= most && is_written_as_it_is(text) {
+        return Cow::Borrowed(text);
     }
     let mut room = most;
     let end = text.char_indices().find_map(|(at, character)| {
@@ -40,17 +40,12 @@ pub fn bounded(text: String, most: usize) -> String {
             None => Some(at),
         }
     });
-    match end {
-        None => text,
-        Some(end) => {
-            let hash = Sha256::digest(text.as_bytes());
-            format!(
-                "{}{CUT}{} bytes, sha256 {hash:x}]",
-                &text[..end],
-                text.len()
-            )
-        }
-    }
+    let Some(end) = end else {
+        return Cow::Borrowed(text);
+    };
+    let hash = Sha256::digest(text.as_bytes());
+    let (kept, length) = (&text[..end], text.len());
+    Cow::Owned(format!("{kept}{CUT}{length} bytes, sha256 {hash:x}]"))
 }
 
 /// Whether no character of a text takes more room in JSON than it has bytes. Without an early end, so that
@@ -74,77 +69,27 @@ pub fn is_cut(text: &str) -> bool {
     hash.is_some_and(|hash| hash.len() == HASH && hash.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
-impl Record {
-    /// The same record with no text that is longer than a record may be.
-    #[must_use]
-    pub fn bounded(self) -> Self {
-        let short = |text: Option<String>| text.map(|text| bounded(text, FIELD));
-        Self {
-            user: short(self.user),
-            client: short(self.client),
-            grant: short(self.grant),
-            token: short(self.token),
-            backend: short(self.backend),
-            method: short(self.method),
-            name: short(self.name),
-            arguments: self.arguments.map(|arguments| match arguments {
-                Arguments::Hash(hash) => Arguments::Hash(bounded(hash, FIELD)),
-                Arguments::Full(text) => Arguments::Full(bounded(text, ARGUMENTS)),
-            }),
-            detail: self.detail.map(|detail| bounded(detail, DETAIL)),
-            facts: self.facts.map(Facts::bounded),
-            request_id: short(self.request_id),
-            ..self
-        }
-    }
-}
-
-impl Facts {
-    fn bounded(self) -> Self {
-        Self {
-            user_name: bounded(self.user_name, FIELD),
-            groups: self
-                .groups
-                .into_iter()
-                .map(|group| bounded(group, FIELD))
-                .collect(),
-            scope: bounded(self.scope, FIELD),
-            protocol_version: self.protocol_version.map(|text| bounded(text, FIELD)),
-            // Some of them would be taken for all.
-            approved: self
-                .approved
-                .filter(|all| all.len() <= APPROVALS)
-                .map(|all| {
-                    let short = |text| bounded(text, FIELD);
-                    let all = all.into_iter();
-                    all.map(|(tool, by)| (short(tool), short(by))).collect()
-                }),
-            ..self
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::Event;
+    use crate::audit::{Arguments, Event, Facts, Record};
 
     #[test]
     fn a_text_that_is_short_enough_stays_and_any_other_keeps_length_and_hash() {
         for text in ["", "search", &"x".repeat(FIELD), &"ä".repeat(FIELD / 2)] {
-            assert_eq!(bounded((*text).to_owned(), FIELD), *text);
+            assert_eq!(bounded(text, FIELD), *text);
             assert!(!is_cut(text));
         }
         let mut tried = 0;
         for unit in ["x", "ä", "😀", "\u{1}", "\"", "\\", "\n", "… [", "a\u{0}é"] {
             for length in [FIELD + 1, 1_000, 70_000] {
                 let text = unit.repeat(length);
-                let short = bounded(text.clone(), FIELD);
+                let short = bounded(&text, FIELD);
                 let written = serde_json::to_string(&short).unwrap();
                 assert!(written.len() < FIELD + 120, "{unit:?}: {written}");
                 assert!(is_cut(&short), "{short}");
                 assert!(short.contains(&format!("[{} bytes, sha256 ", text.len())));
-                assert_ne!(short, bounded(format!("{text}x"), FIELD));
+                assert_ne!(short, bounded(&format!("{text}x"), FIELD));
                 tried += 1;
             }
         }
@@ -175,12 +120,19 @@ mod tests {
             request_id: some(),
             ..Record::new(Event::Call)
         };
-        let line = serde_json::to_string(&record.bounded()).unwrap();
-        assert!(line.len() < 32 * 1024, "{}", line.len());
-        let many = Facts {
-            approved: Some(vec![("a".to_owned(), "b".to_owned()); APPROVALS + 1]),
-            ..Facts::default()
+        let spelled = record.spell();
+        assert!(spelled.members().len() < 32 * 1024);
+        let approved = |count| Record {
+            facts: Some(Facts {
+                approved: Some(vec![("a", "b"); count]),
+                ..Facts::default()
+            }),
+            ..Record::new(Event::Call)
         };
-        assert_eq!(many.bounded().approved, None);
+        let has = |count| {
+            let members = approved(count).spell().members().to_vec();
+            String::from_utf8(members).unwrap().contains("approved")
+        };
+        assert!(has(APPROVALS) && !has(APPROVALS + 1));
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::checkpoint::CheckpointKey;
-use super::record::Record;
+use super::spelled::Spelled;
 use crate::clock::Timestamp;
 use crate::secret;
 
@@ -40,7 +40,12 @@ impl Hash {
     }
 
     pub(super) fn digest(bytes: &[u8]) -> Self {
-        Self(format!("{:x}", Sha256::digest(bytes)))
+        const DIGITS: [char; 16] = [
+            '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+        ];
+        let halves = |byte: u8| [byte >> 4, byte & 15];
+        let digits = Sha256::digest(bytes).into_iter().flat_map(halves);
+        Self(digits.map(|digit| DIGITS[usize::from(digit)]).collect())
     }
 
     /// The text.
@@ -72,17 +77,6 @@ pub struct Chain {
     head: Head,
 }
 
-/// The members of every line around those of its record.
-#[derive(Serialize)]
-struct Numbered<'a, T> {
-    chain: &'a ChainId,
-    seq: u64,
-    time: String,
-    #[serde(flatten)]
-    what: &'a T,
-    prev: &'a Hash,
-}
-
 #[derive(Serialize)]
 struct Checkpoint {
     event: &'static str,
@@ -110,38 +104,38 @@ impl Chain {
         &self.head
     }
 
-    /// Adds a record; the line, with its line feed.
-    pub fn add(&mut self, record: &Record, now: Timestamp) -> String {
-        self.line(record, now)
+    /// Adds a record to the chain, and its line to `lines`.
+    pub fn add(&mut self, record: &Spelled, now: Timestamp, lines: &mut Vec<u8>) {
+        let start = lines.len();
+        let Head { chain, seq, hash } = &self.head;
+        let time = humantime::format_rfc3339_millis(now.to_system_time());
+        let seq = seq + 1;
+        let chain = chain.as_str();
+        // A name of a chain is a text of ours, in plain letters, or was read from a line as one.
+        let chain = serde_json::Value::from(chain);
+        let front = format!(r#"{{"chain":{chain},"seq":{seq},"time":"{time}","#);
+        lines.extend_from_slice(front.as_bytes());
+        lines.extend_from_slice(record.members());
+        lines.extend_from_slice(b",\"prev\":\"");
+        lines.extend_from_slice(hash.as_str().as_bytes());
+        lines.push(b'"');
+        // `hash` is the object's last member, over everything before it.
+        let hash = Hash::digest(&lines[start..]);
+        lines.extend_from_slice(b",\"hash\":\"");
+        lines.extend_from_slice(hash.as_str().as_bytes());
+        lines.extend_from_slice(b"\"}\n");
+        self.head.seq = seq;
+        self.head.hash = hash;
     }
 
-    /// Adds a signature over everything so far; the line, with its line feed.
-    pub fn sign(&mut self, key: &CheckpointKey, now: Timestamp) -> String {
+    /// Adds a signature over everything so far, and its line to `lines`.
+    pub fn sign(&mut self, key: &CheckpointKey, now: Timestamp, lines: &mut Vec<u8>) {
         let Head { chain, seq, hash } = &self.head;
         let checkpoint = Checkpoint {
             event: "checkpoint",
             public_key: key.public().to_string(),
             signature: key.sign(chain, seq + 1, hash),
         };
-        self.line(&checkpoint, now)
-    }
-
-    fn line(&mut self, what: &impl Serialize, now: Timestamp) -> String {
-        let numbered = Numbered {
-            chain: &self.head.chain,
-            seq: self.head.seq + 1,
-            time: humantime::format_rfc3339_millis(now.to_system_time()).to_string(),
-            what,
-            prev: &self.head.hash,
-        };
-        let mut line =
-            serde_json::to_string(&numbered).expect("records have text keys, so they serialise");
-        // `hash` is the object's last member, over everything before it.
-        line.pop();
-        let hash = Hash::digest(line.as_bytes());
-        line.push_str(&format!(",\"hash\":\"{hash}\"}}\n"));
-        self.head.seq += 1;
-        self.head.hash = hash;
-        line
+        self.add(&Spelled::of(&checkpoint), now, lines);
     }
 }

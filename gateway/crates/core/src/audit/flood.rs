@@ -9,6 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::bounded::{FIELD, bounded};
 use super::record::{Event, Outcome, Record};
 use crate::clock::Timestamp;
 use crate::reason::Reason;
@@ -77,15 +78,6 @@ impl Budget {
     }
 }
 
-/// What becomes of a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Passed {
-    /// It is written.
-    Written(Box<Record>),
-    /// It was counted.
-    Counted,
-}
-
 /// Who writes, within one event. Hashed with a key of this process, so that nobody chooses whose
 /// budget is shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -134,13 +126,13 @@ impl Flood {
         }
     }
 
-    /// Takes the record of something that nobody known did.
-    pub fn take_anonymous(&mut self, record: Record, now: Timestamp) -> Passed {
+    /// Whether the record of something that nobody known did is written. It is counted otherwise.
+    pub fn take_anonymous<T>(&mut self, record: &Record<T>, now: Timestamp) -> bool {
         self.begin(now);
         let refused = record.reason.is_some();
         let writer = Writer::Stranger { refused };
-        if self.spend(&[(writer, STRANGERS)]) {
-            return Passed::Written(Box::new(record));
+        if self.spend([Some((writer, STRANGERS)), None, None]) {
+            return true;
         }
         let kind = Kind {
             event: if refused { Event::Call } else { record.event },
@@ -154,33 +146,27 @@ impl Flood {
             name: None,
         };
         *self.counts.entry(kind).or_default() += 1;
-        Passed::Counted
+        false
     }
 
-    /// Takes the record of something that a known person stands behind.
-    pub fn take(&mut self, record: Record, now: Timestamp) -> Passed {
+    /// Whether the record of something that a known person stands behind is written. It is counted
+    /// otherwise.
+    pub fn take<T: AsRef<str>>(&mut self, record: &Record<T>, now: Timestamp) -> bool {
         self.begin(now);
         let Some(budget) = Budget::from_event(record.event) else {
-            return Passed::Written(Box::new(record));
+            return true;
         };
         let event = record.event;
-        let hash = |text: &str| self.hasher.hash_one(text);
-        let mut writers = Vec::with_capacity(3);
-        if let Some(grant) = &record.grant {
-            writers.push((Writer::Grant(event, hash(grant)), budget.grant));
-        }
-        if let Some(user) = &record.user {
-            writers.push((Writer::Person(event, hash(user)), budget.person));
-        }
-        if let Some(peer) = record.peer {
-            let address = self.hasher.hash_one(network(peer));
-            writers.push((Writer::Address(event, address), budget.address));
-        }
-        if self.spend(&writers) || self.is_first(&record) {
-            Passed::Written(Box::new(record))
-        } else {
-            Passed::Counted
-        }
+        let hash = |text: &T| self.hasher.hash_one(text.as_ref());
+        let grant = record.grant.as_ref().map(hash);
+        let person = record.user.as_ref().map(hash);
+        let address = record.peer.map(|peer| self.hasher.hash_one(network(peer)));
+        let writers = [
+            grant.map(|grant| (Writer::Grant(event, grant), budget.grant)),
+            person.map(|person| (Writer::Person(event, person), budget.person)),
+            address.map(|address| (Writer::Address(event, address), budget.address)),
+        ];
+        self.spend(writers) || self.is_first(record)
     }
 
     /// The counts since they were last asked for, if it is time to write them; `last` asks at once.
@@ -204,38 +190,41 @@ impl Flood {
     }
 
     /// Whether one more may be written by all of these.
-    fn spend(&mut self, writers: &[(Writer, u32)]) -> bool {
-        let writer = |writer: Writer| match (self.written.len() < WRITERS, writer) {
-            (false, Writer::Grant(event, _)) if !self.written.contains_key(&writer) => {
-                Writer::Grant(event, 0)
+    fn spend(&mut self, writers: [Option<(Writer, u32)>; 3]) -> bool {
+        let mut spent = [None; 3];
+        for (at, (writer, most)) in writers.into_iter().flatten().enumerate() {
+            let writer = self.known(writer);
+            let written = self.written.entry(writer).or_default();
+            if *written >= most {
+                // What the others spent is theirs again.
+                for writer in spent.into_iter().flatten() {
+                    self.written
+                        .entry(writer)
+                        .and_modify(|written| *written -= 1);
+                }
+                return false;
             }
-            (false, Writer::Person(event, _)) if !self.written.contains_key(&writer) => {
-                Writer::Person(event, 0)
-            }
-            (false, Writer::Address(event, _)) if !self.written.contains_key(&writer) => {
-                Writer::Address(event, 0)
-            }
-            _ => writer,
-        };
-        let writers: Vec<(Writer, u32)> = writers
-            .iter()
-            .map(|(who, most)| (writer(*who), *most))
-            .collect();
-        let is_left = |(who, most): &(Writer, u32)| {
-            self.written.get(who).copied().unwrap_or_default() < *most
-        };
-        if !writers.iter().all(is_left) {
-            return false;
-        }
-        for (who, _) in writers {
-            let written = self.written.entry(who).or_default();
-            *written = written.saturating_add(1);
+            *written += 1;
+            spent[at] = Some(writer);
         }
         true
     }
 
+    /// Whose account it is: beyond a number of them all share one of their kind.
+    fn known(&self, writer: Writer) -> Writer {
+        if self.written.len() < WRITERS || self.written.contains_key(&writer) {
+            return writer;
+        }
+        match writer {
+            Writer::Grant(event, _) => Writer::Grant(event, 0),
+            Writer::Person(event, _) => Writer::Person(event, 0),
+            Writer::Address(event, _) => Writer::Address(event, 0),
+            Writer::Stranger { .. } => writer,
+        }
+    }
+
     /// Whether no record of its kind was counted since counts were last written. Counts it.
-    fn is_first(&mut self, record: &Record) -> bool {
+    fn is_first<T: AsRef<str>>(&mut self, record: &Record<T>) -> bool {
         let mut kind = Kind::from_record(record);
         if let Some(count) = self.counts.get_mut(&kind) {
             *count += 1;
@@ -269,17 +258,21 @@ const fn network(peer: IpAddr) -> u64 {
 }
 
 impl Kind {
-    fn from_record(record: &Record) -> Self {
+    fn from_record<T: AsRef<str>>(record: &Record<T>) -> Self {
+        let short = |text: &Option<T>| {
+            let text = text.as_ref().map(AsRef::as_ref);
+            text.map(|text| bounded(text, FIELD).into_owned())
+        };
         Self {
             event: record.event,
             outcome: record.outcome,
             reason: record.reason,
-            user: record.user.clone(),
-            client: record.client.clone(),
-            grant: record.grant.clone(),
-            backend: record.backend.clone(),
-            method: record.method.clone(),
-            name: record.name.clone(),
+            user: short(&record.user),
+            client: short(&record.client),
+            grant: short(&record.grant),
+            backend: short(&record.backend),
+            method: short(&record.method),
+            name: short(&record.name),
         }
     }
 
@@ -321,7 +314,7 @@ mod tests {
     }
 
     fn is_written(flood: &mut Flood, record: Record) -> bool {
-        matches!(flood.take(record, START), Passed::Written(_))
+        flood.take(&record, START)
     }
 
     fn written(flood: &mut Flood, count: u32, record: impl Fn(u32) -> Record) -> u32 {
@@ -332,11 +325,11 @@ mod tests {
     #[test]
     fn strangers_fill_no_log_and_none_of_them_is_lost_from_the_count() {
         let mut flood = Flood::new(START);
-        let refusal = || Record::refused(Event::Call, Reason::TokenMissing, false);
+        let refusal = || <Record>::refused(Event::Call, Reason::TokenMissing, false);
         let mut written = 0;
         for at in 0..100_000_u64 {
             let now = START + Duration::from_millis(at);
-            if matches!(flood.take_anonymous(refusal(), now), Passed::Written(_)) {
+            if flood.take_anonymous(&refusal(), now) {
                 written += 1;
             }
         }
@@ -348,8 +341,7 @@ mod tests {
         assert_eq!(detail, Some("99400 requests of strangers"));
         assert_eq!(flood.tell(START + TELL, true), vec![]);
         let later = START + WINDOW;
-        let again = flood.take_anonymous(refusal(), later);
-        assert!(matches!(again, Passed::Written(_)));
+        assert!(flood.take_anonymous(&refusal(), later));
     }
 
     #[test]

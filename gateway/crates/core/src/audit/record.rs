@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::reason::Reason;
 
@@ -87,42 +87,35 @@ pub enum Outcome {
 }
 
 /// How a call's arguments are written.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Arguments {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arguments<T = String> {
     /// A keyed hash of their text: equal arguments have equal hashes, and nobody without the key can
     /// try out what they were.
-    Hash(String),
+    Hash(T),
     /// Their text.
-    Full(String),
+    Full(T),
 }
 
 /// What else a policy can ask about a call, so that another policy can be tried on the log.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Facts {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts<T = String> {
     /// The person's login name.
-    pub user_name: String,
+    pub user_name: T,
     /// The groups of identity providers that the token said the person was in.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<String>,
+    pub groups: Vec<T>,
     /// The scope of the token.
-    pub scope: String,
+    pub scope: T,
     /// What was sent. Records of before there was this member lack it.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Sent>,
     /// Of the client's own response: whether it carried a result, or an error.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<bool>,
     /// The revision of MCP that the request named.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub protocol_version: Option<String>,
+    pub protocol_version: Option<T>,
     /// What the called tool said about its effects, where that was known at that moment.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Labelled>,
     /// The approvals of tools that the token carried, each with who gave it; of a refused call they
     /// are not known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub approved: Option<Vec<(String, String)>>,
+    pub approved: Option<Vec<(T, T)>>,
 }
 
 /// What a request to a backend sent.
@@ -154,56 +147,44 @@ pub struct Labelled {
     pub destructive: Option<bool>,
 }
 
-/// One line, without its place in the chain. Members that are not known are left out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Record {
+/// One line, without its place in the chain. Members that are not known are left out. Its texts are owned,
+/// or borrowed from what it is about until it is spelled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record<T = String> {
     /// What happened.
     pub event: Event,
     /// How it ended.
     pub outcome: Outcome,
     /// Why it was refused.
-    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "code")]
     pub reason: Option<Reason>,
     /// The person's identifier.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user: Option<String>,
+    pub user: Option<T>,
     /// The client identifier, as far as it is known; before authentication it is a claim.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client: Option<String>,
+    pub client: Option<T>,
     /// The grant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub grant: Option<String>,
+    pub grant: Option<T>,
     /// The first 16 digits of the token's revocation id.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub token: Option<String>,
+    pub token: Option<T>,
     /// The backend, by name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backend: Option<String>,
+    pub backend: Option<T>,
     /// The JSON-RPC method.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
+    pub method: Option<T>,
     /// The tool, prompt or resource.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub name: Option<T>,
     /// The call's arguments.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<Arguments>,
+    pub arguments: Option<Arguments<T>>,
     /// What the other members can't say: the tools of a consent, the operator's command, a count,
     /// the statement of the policy that decided.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub detail: Option<String>,
+    pub detail: Option<T>,
     /// What else a policy can ask about a call.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub facts: Option<Facts>,
+    pub facts: Option<Facts<T>>,
     /// From where.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<IpAddr>,
     /// The request's name in the other log.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
+    pub request_id: Option<T>,
 }
 
-impl Record {
+impl<T> Record<T> {
     /// A record of `event` that ended well, about nobody yet.
     pub const fn new(event: Event) -> Self {
         Self {
@@ -237,7 +218,9 @@ impl Record {
             ..Self::new(event)
         }
     }
+}
 
+impl Record {
     /// The same record with where it came from.
     #[must_use]
     pub fn asked_by(self, peer: IpAddr, request_id: &str) -> Self {
@@ -247,10 +230,4 @@ impl Record {
             ..self
         }
     }
-}
-
-// The signature is serde's.
-#[allow(clippy::ref_option)]
-fn code<S: Serializer>(reason: &Option<Reason>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(reason.map_or("", Reason::code))
 }

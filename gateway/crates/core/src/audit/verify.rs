@@ -197,6 +197,19 @@ mod tests {
         CheckpointKey::from_seed(&[1; 32])
     }
 
+    /// The line of a record.
+    fn added(chain: &mut Chain, record: &Record, at: u64) -> String {
+        let mut line = Vec::new();
+        chain.add(&record.spell(), Timestamp::from_secs(at), &mut line);
+        String::from_utf8(line).unwrap()
+    }
+
+    fn signed(chain: &mut Chain, key: &CheckpointKey, at: u64) -> String {
+        let mut line = Vec::new();
+        chain.sign(key, Timestamp::from_secs(at), &mut line);
+        String::from_utf8(line).unwrap()
+    }
+
     /// Lines 1 to 12 with a checkpoint after every four, without line feeds.
     fn lines() -> Vec<String> {
         let mut chain = Chain::begin(&mut StdRng::seed_from_u64(1));
@@ -206,9 +219,9 @@ mod tests {
                 name: Some(format!("tool \"{at}\",\"hash\":\"")),
                 ..Record::new(Event::Call)
             };
-            lines.push(chain.add(&record, Timestamp::from_secs(at)));
+            lines.push(added(&mut chain, &record, at));
             if at % 3 == 0 {
-                lines.push(chain.sign(&key(), Timestamp::from_secs(at)));
+                lines.push(signed(&mut chain, &key(), at));
             }
         }
         for line in &mut lines {
@@ -267,7 +280,7 @@ mod tests {
         // A line of another chain with right number and true hash.
         let mut other = Chain::begin(&mut StdRng::seed_from_u64(1));
         let mut exchanged = good.clone();
-        let text = other.add(&Record::new(Event::Login), Timestamp::from_secs(1));
+        let text = added(&mut other, &Record::new(Event::Login), 1);
         text.trim_end().clone_into(&mut exchanged[0]);
         assert_eq!(first_fault(&exchanged), Some((2, Fault::Exchanged)));
     }
@@ -276,9 +289,9 @@ mod tests {
     fn a_rewritten_chain_fails_at_the_next_signature() {
         let mut forged = Chain::begin(&mut StdRng::seed_from_u64(1));
         let mut lines: Vec<String> = (1..=3)
-            .map(|at| forged.add(&Record::new(Event::Logout), Timestamp::from_secs(at)))
+            .map(|at| added(&mut forged, &Record::new(Event::Logout), at))
             .collect();
-        lines.push(forged.sign(&CheckpointKey::from_seed(&[2; 32]), Timestamp::from_secs(4)));
+        lines.push(signed(&mut forged, &CheckpointKey::from_seed(&[2; 32]), 4));
         let lines: Vec<_> = lines.iter().map(|line| line.trim_end()).collect();
         assert_eq!(first_fault(&lines), Some((4, Fault::Unsigned)));
     }

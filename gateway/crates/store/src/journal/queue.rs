@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use gateway_core::audit::Record;
+use gateway_core::audit::Spelled;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -24,7 +24,7 @@ const BATCH: usize = 1_024;
 #[derive(Debug)]
 pub(super) enum Entry {
     /// A record, and who waits until it is durable.
-    Record(Box<Record>, Option<oneshot::Sender<bool>>),
+    Record(Spelled, Option<oneshot::Sender<bool>>),
     /// The end.
     Close(Sender<()>),
 }
@@ -140,7 +140,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use gateway_core::audit::Event;
+    use gateway_core::audit::{Event, Record};
 
     /// Longer than any test: who gathers for so long takes nothing.
     const FOR_EVER: Duration = Duration::from_secs(3600);
@@ -148,18 +148,21 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(60);
 
     fn record() -> Entry {
-        Entry::Record(Box::new(Record::new(Event::Call)), None)
+        numbered(0)
     }
 
     fn numbered(number: usize) -> Entry {
-        let mut record = Record::new(Event::Call);
-        record.detail = Some(number.to_string());
-        Entry::Record(Box::new(record), None)
+        let record = Record {
+            detail: Some(number.to_string()),
+            ..Record::new(Event::Call)
+        };
+        Entry::Record(record.spell(), None)
     }
 
     fn awaited() -> Entry {
         let (told, _) = oneshot::channel();
-        Entry::Record(Box::new(Record::new(Event::Token)), Some(told))
+        let record: Record = Record::new(Event::Token);
+        Entry::Record(record.spell(), Some(told))
     }
 
     /// What a writer takes, batch for batch, in a thread of its own.
@@ -180,11 +183,13 @@ mod tests {
         queue.push(awaited()).expect("there is room");
         let taken = batches.recv_timeout(PATIENCE).expect("nobody gathers on");
         assert_eq!(taken.len(), 21);
-        let details = taken.into_iter().take(20).map(|entry| match entry {
-            Entry::Record(record, _) => record.detail.unwrap_or_default(),
-            Entry::Close(_) => String::new(),
-        });
-        assert!(details.eq((0..20).map(|number| number.to_string())));
+        for (number, entry) in taken.into_iter().take(20).enumerate() {
+            let is_it = |record: &Spelled| {
+                let members = String::from_utf8_lossy(record.members());
+                members.ends_with(&format!(r#""detail":"{number}""#))
+            };
+            assert!(matches!(&entry, Entry::Record(record, _) if is_it(record)));
+        }
     }
 
     #[test]
@@ -230,7 +235,8 @@ mod tests {
         assert_eq!(queue.push(Entry::Close(closed)), Ok(()));
         let (told, mut durable) = oneshot::channel();
         assert_eq!(receiver.take(Duration::ZERO).len(), 3);
-        let awaited = Entry::Record(Box::new(Record::new(Event::Token)), Some(told));
+        let token: Record = Record::new(Event::Token);
+        let awaited = Entry::Record(token.spell(), Some(told));
         assert_eq!(queue.push(awaited), Ok(()));
         assert!(!queue.is_abandoned());
         drop(receiver);

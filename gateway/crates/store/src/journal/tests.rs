@@ -67,7 +67,7 @@ async fn the_chain_goes_on_after_a_restart_and_ends_signed() {
             .unwrap();
         // What was entered is there although nobody closed anything.
         assert_eq!(count(&verified(&settings), &format!("durable-{start}")), 1);
-        journal.append(record("noted")).unwrap();
+        journal.append(&record("noted")).unwrap();
         journal.close();
     }
     let lines = verified(&settings);
@@ -82,7 +82,7 @@ async fn a_record_that_nobody_waits_for_is_on_disk_soon() {
     let folder = folder("noted");
     let settings = settings(&folder);
     let journal = Journal::open(&settings, &tags(), Clock).unwrap();
-    journal.append(record("noted")).unwrap();
+    journal.append(&record("noted")).unwrap();
     // Whoever closes the log, or enters another record, would write this one, too.
     for _ in 0..600 {
         let text = fs::read_to_string(settings.calls_file()).unwrap();
@@ -225,7 +225,7 @@ async fn a_log_that_cannot_be_written_refuses_until_it_can() {
         Err(Unwritable)
     );
     assert_eq!(journal.ready(), Err(Unwritable));
-    assert_eq!(journal.append(record("lost too")), Err(Unwritable));
+    assert_eq!(journal.append(&record("lost too")), Err(Unwritable));
     fs::remove_file(&folder).unwrap();
     fs::rename(&away, &folder).unwrap();
     for _ in 0..600 {
@@ -263,7 +263,7 @@ async fn a_log_without_its_writer_is_not_ready_before_anything_was_entered() {
         };
         assert_eq!(journal.ready(), expected);
         let token = Record::new(Event::Token);
-        assert_eq!(journal.append(token.clone()), expected);
+        assert_eq!(journal.append(&token), expected);
         assert_eq!(journal.append_durable(token).await, expected);
     }
     let _ = fs::remove_dir_all(folder);

@@ -14,7 +14,7 @@ use rand::rngs::OsRng;
 use super::files::{Current, End, OpenError, rotated_head};
 use super::queue::{Entry, Queue, Receiver};
 use super::{DURABLE_WITHIN, Settings, State};
-use gateway_core::audit::{Chain, CheckpointKey, Event, Outcome, Record};
+use gateway_core::audit::{Chain, CheckpointKey, Event, Outcome, Record, Spelled};
 use gateway_core::clock::Clock;
 
 /// How many lines may be without a signature.
@@ -108,14 +108,14 @@ impl Writer {
         for entry in entries {
             match entry {
                 Entry::Record(record, told) => {
-                    records.push(*record);
+                    records.push(record);
                     waiting.extend(told);
                 }
                 Entry::Close(told) => close = Some(told),
             }
         }
         if close.is_some() {
-            records.push(Record::new(Event::Closed));
+            records.push(spelled(Event::Closed));
         }
         let count = records.len() as u64;
         let must_sync = !waiting.is_empty() || close.is_some();
@@ -148,15 +148,15 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&mut self, records: &[Record], must_sync: bool, sign: bool) -> io::Result<()> {
+    fn write(&mut self, records: &[Spelled], must_sync: bool, sign: bool) -> io::Result<()> {
         let now = self.clock.now();
         let Some(log) = &mut self.log else {
             return Err(io::Error::other("the log is not open"));
         };
-        let mut lines = String::new();
+        let mut lines = Vec::new();
         let mut chain = log.chain.clone();
         for record in records {
-            lines.push_str(&chain.add(record, now));
+            chain.add(record, now, &mut lines);
         }
         let mut unsigned = self.unsigned.map_or(0, |(_, count)| count) + records.len() as u64;
         let due = self
@@ -164,11 +164,11 @@ impl Writer {
             .is_some_and(|(since, _)| since.elapsed() >= self.settings.checkpoint_every);
         let signs = unsigned > 0 && (sign || due || unsigned >= UNSIGNED);
         if signs {
-            lines.push_str(&chain.sign(&self.key, now));
+            chain.sign(&self.key, now, &mut lines);
             unsigned = 0;
         }
         if !lines.is_empty() {
-            log.current.append(lines.as_bytes())?;
+            log.current.append(&lines)?;
             self.unsynced.get_or_insert_with(Instant::now);
         }
         log.chain = chain;
@@ -204,14 +204,16 @@ impl Writer {
         };
         if self.unsigned.is_some() {
             let mut chain = log.chain.clone();
-            let line = chain.sign(&self.key, now);
-            log.current.append(line.as_bytes())?;
+            let mut line = Vec::new();
+            chain.sign(&self.key, now, &mut line);
+            log.current.append(&line)?;
             log.chain = chain;
         }
         log.current.rotate(self.settings.keep)?;
         let mut chain = log.chain.clone();
-        let line = chain.add(&Record::new(Event::Rotated), now);
-        log.current.append(line.as_bytes())?;
+        let mut line = Vec::new();
+        chain.add(&spelled(Event::Rotated), now, &mut line);
+        log.current.append(&line)?;
         log.chain = chain;
         self.unsigned = Some((Instant::now(), 1));
         self.unsynced.get_or_insert_with(Instant::now);
@@ -242,18 +244,21 @@ impl Writer {
         };
         let mut log = Log { current, chain };
         let lost = (missing > 0).then(|| format!("{missing} records could not be written"));
-        let mut records = vec![Record::new(Event::Opened)];
-        records.extend(mended.into_iter().chain(lost).map(|detail| Record {
-            outcome: Outcome::Failed,
-            detail: Some(detail),
-            ..Record::new(Event::Recovered)
+        let mut records = vec![spelled(Event::Opened)];
+        records.extend(mended.into_iter().chain(lost).map(|detail| {
+            let recovered = Record {
+                outcome: Outcome::Failed,
+                detail: Some(detail),
+                ..Record::new(Event::Recovered)
+            };
+            recovered.spell()
         }));
         let now = self.clock.now();
-        let lines: String = records
-            .iter()
-            .map(|record| log.chain.add(record, now))
-            .collect();
-        log.current.append(lines.as_bytes())?;
+        let mut lines = Vec::new();
+        for record in &records {
+            log.chain.add(record, now, &mut lines);
+        }
+        log.current.append(&lines)?;
         log.current.sync()?;
         self.log = Some(log);
         self.unsynced = None;
@@ -274,4 +279,10 @@ impl Writer {
         self.unsynced = None;
         self.unsigned = None;
     }
+}
+
+/// The record of something about the log itself.
+fn spelled(event: Event) -> Spelled {
+    let record: Record = Record::new(event);
+    record.spell()
 }
