@@ -52,6 +52,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     };
     let around = Surroundings {
         user: "alice",
+        is_service: false,
         groups: &[],
         client: "our-editor",
         grant: "g_0123456789",
@@ -121,7 +122,6 @@ fn environment() -> Result<PolicyEnvironment, Box<dyn std::error::Error>> {
         backends: names(&["documents"]),
         approvers: names(&["ops"]),
         clients: names(&["our-editor"]),
-        services: std::collections::BTreeSet::new(),
         utc_offset: 0,
     })
 }

@@ -187,9 +187,10 @@ async fn opened(
     answering(&url, store.as_ref(), clock).await?;
     let records = Records::new(store.clone());
     same_keys(&url, &records, &keys.signing, clock).await?;
-    for service in config.services.values().map(|client| &client.service) {
+    for service in &config.service_names {
         let person = records.user(service, clock.now()).await;
-        if person.is_ok_and(|person| person.is_some()) {
+        let person = person.map_err(|error| StartError::of_store(&url, error))?;
+        if person.is_some() {
             return Err(StartError::ServiceIsPerson(service.clone()));
         }
     }
@@ -234,6 +235,7 @@ fn settings(config: &Config) -> Settings {
         redirect_schemes: PrivateUseSchemes::new(schemes),
         clients: config.clients.clone(),
         services: config.services.clone(),
+        service_names: config.service_names.clone(),
         device_apps: config.registration.device,
         document_hosts: config.registration.metadata_hosts.clone(),
         registrations_per_hour: config.limits.registrations_per_hour,

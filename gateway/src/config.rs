@@ -27,7 +27,7 @@ mod tokens;
 mod units;
 mod values;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -139,6 +139,8 @@ pub struct Config {
     pub clients: Vec<Client>,
     /// What clients get for themselves, in the name of a `[[service]]`.
     pub services: BTreeMap<ClientId, ServiceClient>,
+    /// The name of every `[[service]]`, also of those that no client acts as.
+    pub service_names: BTreeSet<String>,
     /// `[scope.NAME]`
     pub scopes: ScopeTable,
     /// `approvers`
@@ -188,7 +190,6 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         backends: &backends,
         clients: &clients,
         approvers: &approvers,
-        services: &named,
         groups,
     };
     let policy = policy::policy(reader, ground);
@@ -226,6 +227,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
         audit,
         clients,
         services,
+        service_names: named,
         scopes,
         approvers,
         policy,

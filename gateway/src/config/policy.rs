@@ -1,7 +1,7 @@
 //! `[policy]`, `[[group]]`, `[[network]]` and `approvers`: the policy file, and the names that it may
 //! speak of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -93,7 +93,6 @@ pub(super) struct Ground<'a> {
     pub(super) backends: &'a [ConfiguredBackend],
     pub(super) clients: &'a [Client],
     pub(super) approvers: &'a [Approver],
-    pub(super) services: &'a BTreeSet<String>,
     pub(super) groups: BTreeMap<String, GroupMembers>,
 }
 
@@ -103,7 +102,6 @@ pub(super) fn policy(reader: &mut Reader<'_>, ground: Ground<'_>) -> Option<Arc<
     let environment = PolicyEnvironment {
         groups: ground.groups,
         networks: networks(reader),
-        services: ground.services.clone(),
         backends: ground
             .backends
             .iter()

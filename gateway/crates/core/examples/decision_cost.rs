@@ -85,6 +85,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }];
     let around = Surroundings {
         user: "alice",
+        is_service: false,
         groups: &[],
         client: "our-editor",
         grant: "g_0123456789",

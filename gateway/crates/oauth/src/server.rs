@@ -2,7 +2,7 @@
 //!
 //! Not: what any of them does with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,6 +55,8 @@ pub struct Settings {
     pub clients: Vec<Client>,
     /// What clients of the configuration may get for themselves.
     pub services: BTreeMap<ClientId, ServiceClient>,
+    /// The names of all services of the configuration, also of those that no client acts as now.
+    pub service_names: BTreeSet<String>,
     /// Which apps may ask from another machine.
     pub device_apps: DeviceApps,
     /// The hosts whose metadata documents are taken; all, if there is none.
@@ -75,8 +77,7 @@ impl Settings {
 
     /// Whether a service of the configuration has this name, which then no person may have.
     pub fn is_service(&self, name: &str) -> bool {
-        let mut services = self.services.values();
-        services.any(|client| client.service == name.to_lowercase())
+        self.service_names.contains(&name.to_lowercase())
     }
 
     /// The refresh tokens that a client may have.

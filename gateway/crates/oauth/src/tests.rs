@@ -67,6 +67,7 @@ pub(crate) fn server() -> AuthorizationServer {
             redirect_schemes: PrivateUseSchemes::default(),
             clients: Vec::new(),
             services: BTreeMap::new(),
+            service_names: BTreeSet::new(),
             device_apps: crate::device::DeviceApps::Verified,
             document_hosts: Vec::new(),
             registrations_per_hour: 5,

@@ -48,6 +48,7 @@ impl<'a> DecisionContext<'a> {
         let claims = self.token.claims();
         Surroundings {
             user: &claims.user_name,
+            is_service: claims.user.is_service(),
             groups: &claims.groups,
             client: claims.client.as_str(),
             grant: claims.grant.as_str(),

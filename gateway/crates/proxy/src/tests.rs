@@ -276,6 +276,7 @@ fn authorization_server(
             redirect_schemes: PrivateUseSchemes::default(),
             clients: Vec::new(),
             services: BTreeMap::new(),
+            service_names: Default::default(),
             device_apps: gateway_oauth::device::DeviceApps::Verified,
             document_hosts: Vec::new(),
             registrations_per_hour: 100,

@@ -10,6 +10,7 @@ use crate::config::Config;
 use gateway_core::access_token::Approval;
 use gateway_core::audit::{Line, Sent, is_cut};
 use gateway_core::clock::Timestamp;
+use gateway_core::grants::UserId;
 use gateway_core::policy::SUBSCRIBE;
 use gateway_core::policy::rules::{RequestedAction, Rules, Surroundings};
 use gateway_core::protocol::scope::Scope;
@@ -268,6 +269,7 @@ impl<'l> Recorded<'l> {
         let groups = self.groups();
         let around = Surroundings {
             user: self.fact("user_name").unwrap_or_default(),
+            is_service: UserId::new(text("user")).is_service(),
             groups: &groups,
             client: text("client"),
             grant: text("grant"),

@@ -523,6 +523,7 @@ fn a_backend_that_can_not_be_asked_says_nothing_definite_of_its_tools() {
             rules: &rules,
             around: Surroundings {
                 user: "alice",
+                is_service: false,
                 groups: &[],
                 client: "c_1",
                 grant: "g_1",

@@ -57,7 +57,6 @@ fn environment() -> PolicyEnvironment {
         backends: names(&["notes"]),
         approvers: names(&["ops"]),
         clients: names(&["our-editor"]),
-        services: names(&["bob"]),
         utc_offset: 3600,
     }
 }
@@ -83,6 +82,7 @@ fn call<T>(
     let one_of = |random: &mut StdRng, of: &[&'static str]| *of.choose(random).unwrap();
     let around = Surroundings {
         user: one_of(random, &["alice", "Alice", "bob", "éva"]),
+        is_service: random.gen_bool(0.25),
         groups: &groups[random.gen_range(0..2)..],
         client: one_of(random, &["our-editor", "c_1", "https://chatgpt.com/x"]),
         grant: "g_1",

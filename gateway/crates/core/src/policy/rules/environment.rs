@@ -20,8 +20,6 @@ pub struct PolicyEnvironment {
     pub approvers: BTreeSet<String>,
     /// The ids of the clients that the operator registered.
     pub clients: BTreeSet<String>,
-    /// The names of the services, which call without a person.
-    pub services: BTreeSet<String>,
     /// Seconds by which local time is ahead of UTC, for hours and weekdays.
     pub utc_offset: i64,
 }

@@ -19,8 +19,10 @@ use mcp_protocol::tool_definition::Labels;
 /// Who asks, where and when: the same for every call of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'a> {
-    /// The login name of the person.
+    /// The login name of the person, or the name of the service.
     pub user: &'a str,
+    /// Whether it is a service, as the token's user id says, whatever is configured by now.
+    pub is_service: bool,
     /// The groups of identity providers that the token says the person is in: `corp:engineering`.
     pub groups: &'a [String],
     /// The client id.

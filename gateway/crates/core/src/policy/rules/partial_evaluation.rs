@@ -138,6 +138,7 @@ mod tests {
     fn around() -> Surroundings<'static> {
         Surroundings {
             user: "alice",
+            is_service: false,
             groups: &[],
             client: "c_1",
             grant: "g_1",

@@ -161,10 +161,7 @@ impl<'c> Call<'c> {
         let (around, asked) = (self.around, self.asked);
         match fact {
             StatedFact::User => Some(text(self.user())),
-            StatedFact::Machine => {
-                let is_so = self.environment.services.contains(self.user());
-                is_so.then_some(Value::Bool(true))
-            }
+            StatedFact::Machine => around.is_service.then_some(Value::Bool(true)),
             StatedFact::Client => Some(text(around.client)),
             StatedFact::ClientKind => Some(text(self.client().0)),
             StatedFact::ClientHost => self.client().1.as_deref().map(text),

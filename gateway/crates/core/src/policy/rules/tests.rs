@@ -39,7 +39,6 @@ fn environment() -> PolicyEnvironment {
         backends: names(&["notes"]),
         approvers: names(&["ops"]),
         clients: names(&["our-editor"]),
-        services: names(&["robot"]),
         utc_offset: 0,
     }
 }
@@ -58,6 +57,7 @@ fn faults(text: &str) -> Vec<String> {
 fn around() -> Surroundings<'static> {
     Surroundings {
         user: "alice",
+        is_service: false,
         groups: &[],
         client: "c_1",
         grant: "g_1",
@@ -907,6 +907,20 @@ fn a_person_is_known_by_name_in_any_case() {
         assert!(named(user, "allow if user(\"alice\");"), "{user}");
     }
     assert!(!named("bob", "allow if group(\"staff\");"));
+}
+
+#[test]
+fn a_machine_is_known_by_its_id_and_not_by_its_name() {
+    for is_service in [true, false] {
+        let around = Surroundings {
+            user: "robot",
+            is_service,
+            ..around()
+        };
+        let asked = RequestedAction::tool("a", SILENT, None);
+        let rules = rules("allow if machine(true);");
+        assert_eq!(rules.judge(&around, &asked).is_allowed(), is_service);
+    }
 }
 
 #[test]
