@@ -78,7 +78,7 @@ reasons! {
     PersonNotAllowed = "person_not_allowed", "The identity provider knows this person, and no rule of this gateway lets them in.", "Log in there with another account, or ask the operator: login.allow says who may come in.";
     LastWayIn = "last_way_in", "Without this account at an identity provider the person could not log in.", "Give the person a password or link another account first; to keep somebody out, use `gateway users disable`.";
     IdentityTaken = "identity_taken", "This account at the identity provider belongs to another person here.", "Log in with it and use that person; an account stands for one person only.";
-    LoginAgain = "login_again", "What the identity provider said of this person is too old to go on with.", "Reconnect in the app, which leads through the provider's login again; login.groups_max_age sets the time.";
+    LoginAgain = "login_again", "What the identity provider said of this person is too old to go on with.", "Reconnect in the app, which leads through the provider's login again; for a personal token, log in to the gateway in a browser. login.groups_max_age sets the time.";
     PasswordLoginOff = "password_login_off", "Passwords are for the owner only here.", "Log in with an identity provider.";
     LogoutTokenWithoutSubject = "logout_token_without_subject", "The identity provider's logout token names a session there, and no person.", "Let the provider put `sub` into its logout tokens: its sessions are not told apart here.";
     LogoutTokenInvalid = "logout_token_invalid", "The identity provider's logout token was not accepted.", "The error description and the log name what is wrong; compare login.issuer and login.client_id with the provider's.";
@@ -110,7 +110,7 @@ reasons! {
     DevicePending = "device_pending", "Nobody has answered the app on another machine yet.", "Open /device, type the code that the app shows, and decide.";
     DeviceCodeExpired = "device_code_expired", "Nobody answered the app within ten minutes, or its device code is none.", "Start the login in the app again.";
     DeviceCodeUsed = "device_code_used", "The answer to the app on another machine was fetched before.", "Start the login in the app again.";
-    DeviceNotAllowed = "device_not_allowed", "This app may not ask from another machine.", "Apps that nobody vouches for may where the operator sets clients.device to all; else log in with a browser, or make a token at /account/tokens.";
+    DeviceNotAllowed = "device_not_allowed", "This app may not ask from another machine.", "Apps that nobody vouches for may where the operator sets clients.device to all, one of the configuration where its client.grants name device_code; else log in with a browser, or make a token at /account/tokens.";
     UserCodeUnknown = "user_code_unknown", "No app waits with this code.", "Compare it with the one that the app shows; it is good for ten minutes and for one answer.";
     IdJagInvalid = "id_jag_invalid", "The identity provider's assertion for the app was not accepted.", "The error description and the log name what is wrong with it; the provider must mend it, or login.issuer is not written as its tokens name it.";
     IdJagAudience = "id_jag_audience", "The identity provider's assertion is for another authorization server.", "Let the provider issue it for this gateway: its audience is public_url.";

@@ -104,7 +104,7 @@ async fn first_step(
     };
     if PersonalToken::may_stand_in(raw_query) {
         // Typed where an app asks for a client id.
-        server.burn_tokens_in(raw_query, now).await;
+        server.burn_tokens_in(raw_query, now).await?;
         return Ok(refuse(server, request, Reason::TokenInUrl, None).into());
     }
     let judged = match validate(server, raw_query, now).await {

@@ -13,6 +13,7 @@ use crate::server::AuthorizationServer;
 use gateway_core::client::assertion::{self, Assertion};
 use gateway_core::client::{Client, ClientId, Credential};
 use gateway_core::clock::Timestamp;
+use gateway_core::grants::personal::PersonalToken;
 use gateway_core::protocol::form::{self, Form, FormError, has_media_type};
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::web::Request;
@@ -47,6 +48,13 @@ pub(super) async fn authenticate(
     now: Timestamp,
 ) -> Result<Client, OAuthError> {
     let (id, credential) = presented(&request.headers, form)?;
+    if PersonalToken::may_stand_in(id.as_str()) {
+        // The app sent it to whoever writes down who asks, and did not use it as a token.
+        let burnt = server.burn_tokens_in(id.as_str(), now).await;
+        burnt.map_err(store_fault)?;
+        let (code, reason) = (ErrorCode::InvalidClient, Reason::HeaderTakenForClient);
+        return Err(OAuthError::new(code, reason));
+    }
     let client = clients::find(server, &id, now)
         .await
         .map_err(|error| match error {

@@ -2,6 +2,7 @@
 
 use crate::audited::audited;
 use gateway_core::audit::{Event, Record};
+use gateway_core::grants::personal::PersonalToken;
 use gateway_core::protocol::oauth::OAuthError;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
@@ -71,12 +72,13 @@ pub(super) fn log(event: &str, request: &Request, client: Option<&str>, error: &
 }
 
 /// What a stranger sent, or a sentence of ours around it, fit for one line: blanks and letters stay,
-/// what steers a terminal or the direction of writing does not.
+/// what steers a terminal or the direction of writing does not, and nothing of a personal token.
 pub(super) fn loggable(text: &str) -> String {
     const LONGEST: usize = 300;
     let plain =
         |c: char| c == ' ' || c.is_ascii_graphic() || c.is_alphanumeric() || "…’“”–".contains(c);
-    text.chars()
+    PersonalToken::masked(text)
+        .chars()
         .take(LONGEST)
         .map(|c| if plain(c) { c } else { '?' })
         .collect()
@@ -95,5 +97,7 @@ mod tests {
         assert_eq!(loggable("für “App”"), "für “App”");
         assert_eq!(loggable("a\nb\tc\u{1b}[0m\u{202e}d"), "a?b?c?[0m?d");
         assert_eq!(loggable(&"x".repeat(1_000)).len(), 300);
+        let token = format!("client cupgw_{}", "aB3".repeat(18));
+        assert_eq!(loggable(&token), "client cupgw_…");
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn answer(
         Err(error) => return error_response::refused("revocation_refused", request, None, &error),
     };
     let claimed = form.one("client_id").ok().flatten();
-    let token = form.one("token").ok().flatten();
+    let token = form.one("token").ok().flatten().map(str::trim);
     if let Some(token) = token.filter(|token| PersonalToken::is_meant(token)) {
         return end_personal(server, request, token, now).await;
     }
@@ -87,7 +87,12 @@ pub async fn end_held(
     if !token.is_ours(&server.tags) {
         return Ok(None);
     }
-    let grant = server.records.grant(&token.grant(), now).await?;
+    let (records, id) = (&server.records, token.grant());
+    // Whoever presents it again and again costs the store nothing.
+    if records.view().is_some_and(|view| view.is_revoked(&id)) {
+        return Ok(None);
+    }
+    let grant = records.grant(&id, now).await?;
     let is_it = |grant: &Grant| grant.personal.as_ref().is_some_and(|kept| token.is(kept));
     match grant.filter(is_it) {
         Some(grant) => take_back(server, &grant, now).await.map(Some),
@@ -157,6 +162,7 @@ async fn revoke(
             "The parameter token is missing.",
         )
     })?;
+    let presented = presented.trim();
     let token = named(server, presented, now).await.map_err(store_fault)?;
     let own = token.as_ref().filter(|token| token.client == client.id);
     match own {

@@ -72,8 +72,12 @@ pub(super) async fn confirm(
     if let Some(query) = route.target.query
         && PersonalToken::may_stand_in(query)
     {
-        Box::pin(state.server.burn_tokens_in(query, state.clock.now())).await;
-        return Err(TokenRejection::Invalid(Reason::TokenInUrl).into());
+        let burnt = Box::pin(state.server.burn_tokens_in(query, state.clock.now())).await;
+        return Err(match burnt {
+            Ok(()) => TokenRejection::Invalid(Reason::TokenInUrl).into(),
+            // It is said to be revoked once it is.
+            Err(error) => TokenRejection::Unknown(error.reason()).into(),
+        });
     }
     let confirmation = &state.confirmation;
     let token = confirmation

@@ -10,6 +10,7 @@
 //!
 //! Owns: its form. Not: what it stands for at a call (`access_token::stand_in`).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -96,6 +97,20 @@ impl PersonalToken {
     pub fn find_in(text: &str) -> impl Iterator<Item = Self> {
         text.match_indices(PREFIX)
             .filter_map(|(at, _)| Self::parse(text.get(at..at + LENGTH)?))
+    }
+
+    /// A text in which nothing is left of what may be one, whole or in part.
+    pub fn masked(text: &str) -> Cow<'_, str> {
+        let Some((before, first)) = text.split_once(PREFIX) else {
+            return Cow::Borrowed(text);
+        };
+        let mut masked = before.to_owned();
+        for after in first.split(PREFIX) {
+            masked.push_str(PREFIX);
+            masked.push('…');
+            masked.push_str(after.trim_start_matches(|c: char| c.is_ascii_alphanumeric()));
+        }
+        Cow::Owned(masked)
     }
 
     /// The text to hand out. Never log it.
@@ -224,6 +239,21 @@ mod tests {
         assert_eq!(one.id().len(), 128);
         assert_eq!(one.grant().as_str().len(), 24);
         assert_ne!(one.grant(), other.grant());
+    }
+
+    #[test]
+    fn nothing_of_it_is_left_in_a_masked_text() {
+        let token = token(1);
+        let whole = token.reveal();
+        for (text, masked) in [
+            (whole.to_owned(), "cupgw_…"),
+            (format!("a {} b", &whole[..40]), "a cupgw_… b"),
+            (format!("{whole}-{whole}"), "cupgw_…-cupgw_…"),
+            (format!("{whole}{whole}"), "cupgw_…cupgw_…"),
+            ("c_1".to_owned(), "c_1"),
+        ] {
+            assert_eq!(PersonalToken::masked(&text), masked);
+        }
     }
 
     #[test]

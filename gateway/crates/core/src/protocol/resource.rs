@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::grants::personal::PersonalToken;
+
 /// The issuer identifier: the public origin, without path and without trailing slash. Every URL
 /// that the gateway publishes starts with it; no request header ever changes it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -158,6 +160,7 @@ pub fn identifying_query(query: Option<&str>) -> String {
     let has_token = |query: &str| {
         let mut names = query.split('&').filter_map(|pair| pair.split('=').next());
         names.any(|name| name.eq_ignore_ascii_case("access_token"))
+            || PersonalToken::may_stand_in(query)
     };
     match query {
         Some(query) if query.len() <= LONGEST && query.bytes().all(plain) && !has_token(query) => {
@@ -263,6 +266,19 @@ mod tests {
 
     fn issuer() -> Issuer {
         Issuer::parse("https://mcp.example.com").unwrap()
+    }
+
+    #[test]
+    fn no_token_is_echoed_under_whatever_name() {
+        for query in [
+            "access_token=x",
+            "a=b&ACCESS_TOKEN=x",
+            "key=cupgw_1",
+            "cupgw_",
+        ] {
+            assert_eq!(identifying_query(Some(query)), "", "{query}");
+        }
+        assert_eq!(identifying_query(Some("team=1")), "?team=1");
     }
 
     #[test]

@@ -222,6 +222,11 @@ async fn show(
         name: &asked.name,
         ends: &ends(longest),
         days: asked.days,
+        needs_logins: server
+            .providers
+            .all()
+            .iter()
+            .any(|provider| provider.max_age.is_some()),
         capabilities,
         unfit: listing.as_deref().map_or_else(Vec::new, unfit_tools),
         preset,

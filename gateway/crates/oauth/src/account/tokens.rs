@@ -212,9 +212,13 @@ async fn make(
         lasts: Duration::from_secs(asked.days * 24 * 3600),
         seed: asked.seed(server, session),
     };
-    let lasts = new.lasts;
     match personal::make(server, new, now).await {
-        Ok(made) => Ok(shown(server, request, session, mount, lasts, made, now)),
+        Ok(made) => Ok(shown(server, request, session, mount, made, now)),
+        Err(NotMade::Because(Reason::PageExpired)) => {
+            let problem = Some(pages::NewTokenProblem::PageExpired);
+            let longest = server.settings.personal.unwrap_or_default();
+            new_token::again(server, request, session, mount, longest, asked, problem).await
+        }
         Err(NotMade::Store(error)) => Err(error.into()),
         Err(NotMade::Because(Reason::PersonalTokensTooMany)) => {
             let problem = Some(pages::NewTokenProblem::TooMany);
@@ -246,7 +250,6 @@ fn shown(
     request: &Request,
     session: &BrowserSession,
     mount: &Mount,
-    lasts: Duration,
     made: Made,
     now: Timestamp,
 ) -> Response {
@@ -258,7 +261,7 @@ fn shown(
         user_name: &session.user_name,
         name: name.unwrap_or_default(),
         token: Some(made.token.reveal()).filter(|_| is_same_press),
-        lasts,
+        lasts: made.grant.expires.since(when),
         backend: &mount.name,
         mcp: &server.settings.issuer.join(&mount.mcp_path()),
     }

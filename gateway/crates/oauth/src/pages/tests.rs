@@ -282,6 +282,7 @@ fn new_token(problem: Option<NewTokenProblem>) -> NewTokenForm<'static> {
         name: "nightly \"<job>\"",
         ends: &[30, 90],
         days: 30,
+        needs_logins: true,
         preset: Preset::first(&tools(), false),
         capabilities: Capabilities::Tools(tools(), 0),
         unfit: Vec::new(),

@@ -119,6 +119,8 @@ pub struct NewTokenForm<'a> {
     pub ends: &'a [u64],
     /// The one that is chosen.
     pub days: u64,
+    /// Whether identity providers say who people are, for a time.
+    pub needs_logins: bool,
     /// What it could do.
     pub capabilities: Capabilities,
     /// Tools of the backend that can't be offered, each with the reason.
@@ -144,7 +146,7 @@ pub enum NewTokenProblem {
     Nameless,
     /// The person has as many as one may have.
     TooMany,
-    /// The page was open for too long, or what it asked about changed.
+    /// The page was open for too long, or a token was made with it that counts no more or is another one.
     PageExpired,
     /// What was chosen can't be granted.
     Tools(ConsentProblem),
@@ -162,9 +164,9 @@ impl NewTokenForm<'_> {
             Some(NewTokenProblem::TooMany) => Some(
                 "No token was made: you have 100, which is as many as one person may have. Revoke some first.",
             ),
-            Some(NewTokenProblem::PageExpired) => {
-                Some("No token was made: the page was open for too long. Press the button again.")
-            }
+            Some(NewTokenProblem::PageExpired) => Some(
+                "No token was made: this page was used before, or was open for too long. Press the button again.",
+            ),
             Some(NewTokenProblem::Tools(_)) | None => None,
         };
         let template = NewTokenTemplate {
@@ -194,6 +196,7 @@ impl NewTokenForm<'_> {
                 undone: "No token was made",
                 way_out: "go back",
             }),
+            needs_logins: self.needs_logins,
             shown: self.shown,
             seal: self.seal,
         };
@@ -212,6 +215,7 @@ struct NewTokenTemplate<'a> {
     is_nameless: bool,
     ends: Vec<EndLine>,
     picker: ToolPicker<'a>,
+    needs_logins: bool,
     shown: &'a str,
     seal: &'a str,
 }

@@ -70,7 +70,8 @@ impl Made {
     }
 }
 
-/// Makes a token. The same seed again gives the same token and makes nothing.
+/// Makes a token. The same seed again gives the same token and makes nothing, unless that one counts no
+/// more or another was asked for: [`Reason::PageExpired`].
 pub async fn make(
     server: &AuthorizationServer,
     new: NewToken<'_>,
@@ -83,19 +84,20 @@ pub async fn make(
     if new.lasts > longest {
         return Err(NotMade::TooLong(longest));
     }
-    let of = GrantsOf {
-        user: Some(new.user),
-        client: Some(&ClientId::new(ClientId::PERSONAL_TOKEN)),
-    };
-    let others = records.grants(of, None, MOST, now).await?;
-    if others.entries.len() >= MOST {
+    let token = PersonalToken::new(new.seed, &server.tags);
+    let used_up = Err(NotMade::Because(Reason::PageExpired));
+    let is_over = |id| records.view().is_some_and(|view| view.is_revoked(id));
+    if is_over(&token.grant()) {
+        return used_up;
+    }
+    let made_before = records.grant(&token.grant(), now).await?.is_some();
+    if !made_before && has_most(server, new.user, now).await? {
         return Err(NotMade::Because(Reason::PersonalTokensTooMany));
     }
     let epoch = records.view().and_then(|view| view.epoch());
     let pause = epoch.as_ref().and_then(|epoch| epoch.settles_in(now));
     tokio::time::sleep(pause.unwrap_or_default()).await;
     let now = now + pause.unwrap_or_default();
-    let token = PersonalToken::new(new.seed, &server.tags);
     let grant = Grant {
         id: token.grant(),
         user: new.user.clone(),
@@ -116,11 +118,13 @@ pub async fn make(
         }),
     };
     let is_new = records.add_grant(&grant, now).await?;
-    let first = match is_new {
-        true => None,
-        false => records.grant(&grant.id, now).await?,
+    let grant = match is_new {
+        true => grant,
+        false => match records.grant(&grant.id, now).await? {
+            Some(first) if is_same(&first, &grant) => first,
+            Some(_) | None => return used_up,
+        },
     };
-    let grant = first.unwrap_or(grant);
     // Whoever was disabled before the grant was there had all grants revoked but this one.
     if let Err(reason) = standing_of(server, &grant.user, &grant.user_name, now).await? {
         let until = grant.expires + 2 * LEEWAY;
@@ -140,6 +144,32 @@ pub async fn make(
         grant,
         record,
     })
+}
+
+async fn has_most(
+    server: &AuthorizationServer,
+    user: &UserId,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
+    let of = GrantsOf {
+        user: Some(user),
+        client: Some(&ClientId::new(ClientId::PERSONAL_TOKEN)),
+    };
+    let tokens = server.records.grants(of, None, MOST, now).await?;
+    Ok(tokens.entries.len() >= MOST)
+}
+
+/// Whether what is asked for again is what was made first.
+fn is_same(first: &Grant, again: &Grant) -> bool {
+    let of = |grant: &Grant| {
+        let name = grant.personal.as_ref().map(|kept| kept.name.clone());
+        let lasts = grant.redeemed.map(|made| grant.expires.since(made));
+        (name, lasts)
+    };
+    first.user == again.user
+        && first.resource == again.resource
+        && first.tools == again.tools
+        && of(first) == of(again)
 }
 
 /// Why no tools can be granted.

@@ -13,6 +13,7 @@ use gateway_core::grants::personal::PersonalToken;
 use gateway_core::policy::TokenRejection;
 use gateway_core::protocol::bearer::BearerToken;
 use gateway_core::reason::Reason;
+use gateway_core::secret::TagKey;
 use gateway_store::StoreError;
 
 impl AuthorizationServer {
@@ -35,19 +36,36 @@ impl AuthorizationServer {
             .map_err(|error| TokenRejection::Invalid(error.reason()))
     }
 
-    /// Ends the personal tokens that stand in the query of a request, where logs, histories and other
-    /// people's servers have read them.
-    pub async fn burn_tokens_in(&self, query: &str, now: Timestamp) {
-        for token in PersonalToken::find_in(query) {
+    /// Ends the personal tokens that stand in the query of a request, or where a client names itself: logs,
+    /// histories and other people's servers have read them. On an error some may count still.
+    pub async fn burn_tokens_in(&self, text: &str, now: Timestamp) -> Result<(), StoreError> {
+        let mut outcome = Ok(());
+        for token in to_burn(text, &self.tags) {
             if let Err(error) = burn(self, &token, now).await {
                 let reason = error.reason();
                 log::error!(
                     event = "revocation_failed", reason, hint = reason.remedy(),
                     grant = token.grant().as_str(), cause:% = error; "{}", reason.sentence()
                 );
+                outcome = Err(error);
             }
         }
+        outcome
     }
+}
+
+/// No more are looked up for one text.
+const MOST_BURNT: usize = 4;
+
+/// Those in a text that this installation made, each once.
+fn to_burn(text: &str, tags: &TagKey) -> Vec<PersonalToken> {
+    let mut found = Vec::new();
+    for token in PersonalToken::find_in(text) {
+        if found.len() < MOST_BURNT && token.is_ours(tags) && !found.contains(&token) {
+            found.push(token);
+        }
+    }
+    found
 }
 
 async fn burn(
@@ -127,5 +145,23 @@ async fn personally(
             Err(TokenRejection::Unknown(Reason::ProviderUnreachable))
         }
         Err(reason) => refused(reason),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_text_costs_few_looks_whatever_stands_in_it() {
+        let tags = TagKey::new([7; 32]);
+        let ours = |seed: u8| PersonalToken::new([seed; 32], &tags);
+        let foreign = PersonalToken::new([9; 32], &TagKey::new([8; 32]));
+        let mut text = format!("{}&{}", foreign.reveal(), ours(0).reveal());
+        for seed in [0, 0, 1, 2, 3, 4, 5] {
+            text += &format!("&key={}", ours(seed).reveal());
+        }
+        assert_eq!(to_burn(&text, &tags), [0, 1, 2, 3].map(ours));
+        assert!(to_burn("cupgw_", &tags).is_empty());
     }
 }
