@@ -8,7 +8,7 @@ import { closeBrowser, inspect, logIn, openBrowser, withPage } from "./looks.mjs
 before(openBrowser);
 after(closeBrowser);
 
-const CLIENT = '[[client]]\nid = "headless"\nname = "Headless"\nredirect_uris = ["http://127.0.0.1/cb"]\n';
+const CLIENT = '[[client]]\nid = "headless"\nname = "Headless"\nredirect_uris = ["http://127.0.0.1/cb"]\ngrants = ["authorization_code", "device_code"]\n';
 
 const initialize = (origin, token) =>
   fetch(`${origin}/mcp`, {

@@ -46,8 +46,9 @@ settings! {
         id: Option<ClientId>, client_id;
         /// Its name on the consent page, which says that you set it up.
         name: Option<String>, values::displayable;
-        /// What it may get: `authorization_code`, which a person has to allow, and `client_credentials`,
-        /// which it gets for itself.
+        /// What it may get: `authorization_code`, which a person has to allow; `device_code`, which a
+        /// person allows at `/device`; and `client_credentials`, which it gets for itself. Default:
+        /// `authorization_code`.
         pub(super) grants: Vec<GrantType>, grant_type;
         /// With `client_credentials`: the `[[service]]` in whose name it calls.
         pub(super) acts_as: Option<String>, service;
@@ -90,14 +91,16 @@ fn device(text: &str) -> Result<DeviceApps, String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GrantType {
     AuthorizationCode,
+    DeviceCode,
     ClientCredentials,
 }
 
 fn grant_type(text: &str) -> Result<GrantType, String> {
     match text {
         "authorization_code" => Ok(GrantType::AuthorizationCode),
+        "device_code" => Ok(GrantType::DeviceCode),
         "client_credentials" => Ok(GrantType::ClientCredentials),
-        _ => Err("must be `authorization_code` or `client_credentials`".to_owned()),
+        _ => Err("must be `authorization_code`, `device_code` or `client_credentials`".to_owned()),
     }
 }
 
@@ -106,9 +109,19 @@ fn service(text: &str) -> Result<String, String> {
 }
 
 impl ClientKeys {
+    /// Whether browsers are sent back to it.
+    fn sends_browsers(&self) -> bool {
+        self.grants.is_empty() || self.grants.contains(&GrantType::AuthorizationCode)
+    }
+
+    /// Whether it may ask people from another machine.
+    fn asks_from_elsewhere(&self) -> bool {
+        self.grants.contains(&GrantType::DeviceCode)
+    }
+
     /// Whether people are asked to allow it something.
     fn asks_people(&self) -> bool {
-        self.grants.is_empty() || self.grants.contains(&GrantType::AuthorizationCode)
+        self.sends_browsers() || self.asks_from_elsewhere()
     }
 }
 
@@ -159,7 +172,7 @@ fn client(
             }
         })
         .collect();
-    if keys.asks_people() && reader.layers.value(&uris).is_none() {
+    if keys.sends_browsers() && reader.layers.value(&uris).is_none() {
         reader.wrong(&uris, "is missing");
     }
     let authentication = authentication(reader, table, keys);
@@ -171,6 +184,7 @@ fn client(
         registration: Registration::PreRegistered,
         registered: Timestamp::from_secs(0),
         may_refresh: keys.asks_people(),
+        may_ask_from_elsewhere: keys.asks_from_elsewhere(),
         echoed: Map::new(),
     })
 }

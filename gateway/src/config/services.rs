@@ -184,6 +184,32 @@ mod tests {
     }
 
     #[test]
+    fn only_a_client_that_says_so_asks_people_from_elsewhere() {
+        let config = read(&format!(
+            "[[service]]\nname = \"ci\"\n\
+             [[client]]\nid = \"web\"\nname = \"W\"\nredirect_uris = [\"https://w.example/cb\"]\n\
+             [[client]]\nid = \"shell\"\nname = \"S\"\ngrants = [\"device_code\"]\n\
+             [[client]]\nid = \"nightly\"\nacts_as = \"ci\"\ngrants = [\"client_credentials\"]\n\
+             method = \"client_secret_basic\"\nsecret_hash = \"{HASH}\"\n"
+        ));
+        let clients = config.unwrap().clients;
+        let may: Vec<_> = clients
+            .iter()
+            .map(|client| (client.may_ask_from_elsewhere, client.may_refresh))
+            .collect();
+        assert_eq!(may, [(false, true), (true, true), (false, false)]);
+        let nameless = read("[[client]]\nid = \"shell\"\ngrants = [\"device_code\"]\n");
+        assert!(nameless.unwrap_err().contains("`client.0.name` is missing"));
+    }
+
+    #[test]
+    fn the_name_of_a_service_is_kept_also_where_no_client_acts_as_it() {
+        let config = read("[[service]]\nname = \"CI\"\n").unwrap();
+        assert!(config.services.is_empty());
+        assert_eq!(config.service_names, ["ci".to_owned()].into());
+    }
+
+    #[test]
     fn every_problem_is_told() {
         let problems = read(
             "[owner]\nname = \"bob\"\npassword_hash = \"$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$c29tZWhhc2hzb21laGFzaHNvbWVoYXNoc29tZWhhc2g\"\n\
@@ -208,7 +234,7 @@ mod tests {
             "`client.0.backends` `x` is no [[backend]]",
             "`client.0.scopes` `y` is no scope",
             "`client.0.method` must be one with a secret or a key",
-            "`client.1.grants` must be `authorization_code` or `client_credentials`",
+            "`client.1.grants` must be `authorization_code`, `device_code` or `client_credentials`",
             "`client.2.acts_as` has no use without `client_credentials`",
             "`client.2.tools` has no use without `client_credentials`",
             "`client.3.id` is the id of personal tokens",

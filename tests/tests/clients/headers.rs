@@ -149,7 +149,7 @@ async fn mcporter_calls_with_a_token_in_its_headers() -> Result<()> {
 async fn mcp_remote_shows_a_code_and_goes_on_once_a_person_allowed_it() -> Result<()> {
     let _place = PLACES.acquire().await?;
     let setup = Setup::default().more(
-        "[[client]]\nid = \"headless\"\nname = \"Headless\"\nredirect_uris = [\"http://127.0.0.1/cb\"]\n",
+        "[[client]]\nid = \"headless\"\nname = \"Headless\"\nredirect_uris = [\"http://127.0.0.1/cb\"]\ngrants = [\"authorization_code\", \"device_code\"]\n",
     );
     let gateway = Gateway::start(setup).await?;
     let desktop = DesktopClient::new(&Owner::alice())?;

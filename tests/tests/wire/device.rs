@@ -13,7 +13,7 @@ use tests::mcp::{initialize, message, response, send};
 use tests::operator::done;
 
 /// A client that the operator vouches for, without a secret.
-const APP: &str = "[[client]]\nid = \"headless\"\nname = \"Headless\"\nredirect_uris = [\"http://127.0.0.1/cb\"]\n";
+const APP: &str = "[[client]]\nid = \"headless\"\nname = \"Headless\"\nredirect_uris = [\"http://127.0.0.1/cb\"]\ngrants = [\"authorization_code\", \"device_code\"]\n";
 
 async fn fixture(store: StoreKind, more: &str) -> Result<Fixture> {
     let tables = format!("{APP}{more}");
@@ -114,11 +114,14 @@ async fn an_app_on_another_machine_gets_what_a_person_allows_in_a_browser() -> R
             "An app on another machine asks",
             "127.0.0.1",
             asked.user_code.as_str(),
-            "Set up by the operator",
+            "Not proved",
+            "nobody can check that here",
         ] {
             assert!(words.contains(said), "{said}: {words}");
         }
+        assert!(!words.contains("Set up by the operator"), "{words}");
         let mut form = page.form_with_button("Allow")?;
+        assert_eq!(form.value("tools"), Some("read"));
         form.choose_tools(&["look"])?;
         let form = form.press("Allow")?;
         let allowed = browser.submit(&form).await?;
@@ -312,5 +315,65 @@ async fn whoever_is_disabled_meanwhile_has_allowed_nothing_and_a_flood_is_bounde
         last = begin(gateway, &[]).await?.status;
     }
     assert_eq!(last, 429);
+    Ok(())
+}
+
+#[tokio::test]
+async fn whoever_knows_the_name_of_a_request_has_not_typed_its_code() -> Result<()> {
+    let fixture = fixture(StoreKind::Embedded, "").await?;
+    let (gateway, owner) = (&fixture.gateway, &fixture.owner);
+    let asked = asked(gateway).await?;
+    let mut stranger = Browser::default();
+    let page = stranger.visit(&asked.place).await?;
+    let mut form = page.form_with_button("Go on")?;
+    form.set("user_code", &asked.user_code);
+    let next = stranger.submit(&form).await?;
+    let sealed = next.location().context("it leads nowhere")?;
+    let device = sealed.query_pairs().find(|(name, _)| name == "device");
+    let device = device.context("no name")?.1.into_owned();
+    let mut bare = sealed.clone();
+    bare.set_query(Some(&format!("device={device}")));
+    for link in [&sealed, &bare] {
+        let mut browser = Browser::default();
+        let login = browser.visit(&gateway.url("/account").parse()?).await?;
+        browser.log_in(&login, &owner.name, &owner.password).await?;
+        let page = browser.visit(link).await?;
+        assert_eq!(page.url.path(), "/device", "{}", page.words());
+    }
+    // In the browser in which it was typed it goes on.
+    let login = stranger.settle(next).await?;
+    let page = stranger
+        .log_in(&login, &owner.name, &owner.password)
+        .await?;
+    assert!(page.form_with_button("Allow").is_ok(), "{}", page.words());
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_revoked_is_also_what_the_app_has_not_fetched_yet() -> Result<()> {
+    for store in [StoreKind::Embedded, StoreKind::Redis] {
+        let fixture = fixture(store, "").await?;
+        let (gateway, owner) = (&fixture.gateway, &fixture.owner);
+        let mut browser = Browser::default();
+        let first = asked(gateway).await?;
+        let page = consent(&mut browser, &first, owner).await?;
+        browser.answer(&page, "Allow").await?;
+        let reply = poll(gateway, &first.device_code).await?;
+        assert_eq!(reply.status, 200, "{}", reply.text);
+        let second = asked(gateway).await?;
+        let page = enter(&mut browser, &second.place, &second.user_code).await?;
+        let allowed = browser.answer(&page, "Allow").await?;
+        let said = "Once the app has fetched what you allowed";
+        assert!(allowed.words().contains(said), "{}", allowed.words());
+        let account = browser.visit(&gateway.url("/account").parse()?).await?;
+        browser.submit(&account.form_with_button("Revoke")?).await?;
+        let reply = poll(gateway, &second.device_code).await?;
+        assert_eq!(
+            (reply.status, reply.error().as_str()),
+            (400, "invalid_grant"),
+            "{}",
+            reply.text
+        );
+    }
     Ok(())
 }

@@ -329,3 +329,33 @@ async fn no_person_has_the_name_of_a_service() -> Result<()> {
     assert!(said.contains("the service `ci`"), "{said}");
     Ok(())
 }
+
+#[tokio::test]
+async fn a_client_for_machines_asks_nobody_from_another_machine_either() -> Result<()> {
+    let world = World::with(StoreKind::Embedded, "").await?;
+    let request = http::client().post(world.gateway().url("/device_authorization"));
+    let request = request.basic_auth("plain", Some(SECRET));
+    let reply = http::send(request.form(&[("scope", "mcp")])).await?;
+    assert_eq!(
+        (reply.status, reply.error().as_str()),
+        (400, "unauthorized_client"),
+        "{}",
+        reply.text
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_name_of_a_service_that_no_client_acts_as_is_nobodys_either() -> Result<()> {
+    let fixture = Fixture::with(StoreKind::Embedded, |setup| {
+        setup.more("[[service]]\nname = \"idle\"\n")
+    })
+    .await?;
+    let gateway = &fixture.gateway;
+    let taken = command(gateway, &["users", "add", "idle"], "a long password\n").await?;
+    assert_eq!(taken.code, 1, "{taken:?}");
+    assert!(taken.errors.contains("[[service]]"), "{}", taken.errors);
+    let grants = done(gateway, &["grants", "ls", "--user", "idle", "--json"], "").await?;
+    assert_eq!(grants.json()["grants"], json!([]));
+    Ok(())
+}

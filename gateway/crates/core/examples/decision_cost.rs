@@ -146,7 +146,6 @@ fn read(file: &str) -> Result<Rules, Box<dyn std::error::Error>> {
         backends: names(&["documents"]),
         approvers: names(&["ops"]),
         clients: names(&["our-editor"]),
-        services: BTreeSet::new(),
         utc_offset: 0,
     };
     let rules = Rules::read(file, &text, environment);

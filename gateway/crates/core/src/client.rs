@@ -99,6 +99,11 @@ impl ClientAuthentication {
         }
     }
 
+    /// Whether everybody is the client who says so, and no secret or key has to be shown.
+    pub const fn asks_for_no_proof(&self) -> bool {
+        matches!(self, Self::None | Self::NoneOrPrivateKeyJwt { .. })
+    }
+
     /// Whether `presented` authenticates the client. Only the registered method does: a client
     /// that could also use a weaker one would be as weak as that (OAuth 2.1 §2.4). Where the secret
     /// stands, in the header or in the body, makes it no weaker, and whoever issued one must take it
@@ -159,6 +164,10 @@ pub struct Client {
     /// Whether it may have refresh tokens: it named the grant type, or no grant types at all.
     #[serde(default = "yes")]
     pub may_refresh: bool,
+    /// Whether it may ask people from another machine (RFC 8628), as far as it is its own matter: one of
+    /// the configuration names the grant type. Only `false` is written down.
+    #[serde(default = "yes", skip_serializing_if = "bool::clone")]
+    pub may_ask_from_elsewhere: bool,
     /// Members of the registration request that are echoed and otherwise not used
     /// (`client_uri`, `application_type`, `scope`, `software_id`, …).
     #[serde(default)]

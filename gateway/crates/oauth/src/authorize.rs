@@ -18,6 +18,7 @@ use self::next_step::{Consented, NextStep};
 use self::request::{Asker, AuthorizationRequest, AuthorizeRefusal, Callback};
 use self::validate::validate;
 use crate::audited::audited;
+use crate::error_page::Refused;
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{device, error_page, error_response, login, session};
@@ -72,7 +73,10 @@ async fn go_on(
         NextStep::Consent(asked, session) => consent::page(server, request, &session, &asked).await,
         NextStep::IssueCode(consented) => allowed(server, request, *consented, now)
             .await
-            .unwrap_or_else(|error| fault(server, request, error)),
+            .unwrap_or_else(|refused| match refused {
+                Refused::Store(error) => fault(server, request, error),
+                refused => refused.page(server, request),
+            }),
     }
 }
 
@@ -83,10 +87,11 @@ pub(crate) async fn allowed(
     request: &Request,
     consented: Consented,
     now: Timestamp,
-) -> Result<Response, StoreError> {
+) -> Result<Response, Refused> {
     match consented.asked.asker().clone() {
         Asker::Browser(callback, challenge) => {
-            issue_code(server, request, consented, (callback, challenge), now).await
+            let asker = (callback, challenge);
+            Ok(issue_code(server, request, consented, asker, now).await?)
         }
         Asker::Device(kept) => device::allow(server, request, consented, &kept, now).await,
     }
@@ -107,10 +112,11 @@ async fn first_step(
         server.burn_tokens_in(raw_query, now).await?;
         return Ok(refuse(server, request, Reason::TokenInUrl, None).into());
     }
-    let judged = match validate(server, raw_query, now).await {
+    let judged = match validate(server, request, raw_query, now).await {
         Err(AuthorizeRefusal::Page(reason, detail)) => {
             return Ok(refuse(server, request, reason, Some(&detail)).into());
         }
+        Err(AuthorizeRefusal::TypeCode) => return Ok(device::type_code().into()),
         Err(AuthorizeRefusal::Fault(error)) => return Err(error),
         Err(AuthorizeRefusal::Redirect(callback, error)) => Err((callback, error)),
         Ok(valid) => Ok(valid),

@@ -9,10 +9,12 @@
 mod answer;
 mod ask;
 mod page;
+mod typed;
 
 pub(crate) use self::answer::{allow, deny, done};
 pub(super) use self::ask::ask;
 pub(super) use self::page::{page, submit};
+pub(crate) use self::typed::type_code;
 
 use crate::authorize::request::{Asker, AuthorizationRequest, AuthorizeRefusal};
 use crate::clients::{self, NotFound};
@@ -21,6 +23,7 @@ use crate::server::AuthorizationServer;
 use gateway_core::client::{Client, Registration};
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
+use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 use gateway_core::secret::SecretHash;
 
@@ -29,7 +32,8 @@ use gateway_core::secret::SecretHash;
 pub enum DeviceApps {
     /// None.
     Off,
-    /// Those that somebody vouches for: the operator, or the site that describes them.
+    /// Those that somebody vouches for: the operator, or the site that describes them. Whether it is they
+    /// who ask is another question (`AuthorizationRequest::is_proved`).
     Verified,
     /// All, also those that registered themselves.
     All,
@@ -39,6 +43,7 @@ impl DeviceApps {
     /// Whether this app may.
     pub fn include(self, client: &Client) -> bool {
         match self {
+            _ if !client.may_ask_from_elsewhere => false,
             Self::Off => false,
             Self::Verified => client.registration != Registration::SelfRegistered,
             Self::All => true,
@@ -50,6 +55,7 @@ impl DeviceApps {
 /// wherever it comes from, as that of any other app. It may have been answered since.
 pub(crate) async fn validate(
     server: &AuthorizationServer,
+    request: &Request,
     raw_query: &str,
     form: &Form,
     now: Timestamp,
@@ -59,6 +65,10 @@ pub(crate) async fn validate(
     };
     let unknown = || AuthorizeRefusal::Page(Reason::UserCodeUnknown, String::new());
     let code = SecretHash::parse(named).ok_or_else(unknown)?;
+    // Whoever asked knows the name of its request; who typed the code is this browser.
+    if !typed::is_typed(server, request, form, &code, now) {
+        return Err(AuthorizeRefusal::TypeCode);
+    }
     let kept = server.records.device(&code, now).await;
     let kept = kept.map_err(AuthorizeRefusal::Fault)?;
     let kept = kept

@@ -69,6 +69,7 @@ pub(super) fn log(event: &str, request: &Request, reason: Reason) {
 }
 
 /// What ends the way of a form through its checks.
+#[derive(Debug)]
 pub(super) enum Refused {
     /// A page that says what was wrong; already logged.
     Answered(Box<Response>),

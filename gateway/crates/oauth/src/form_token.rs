@@ -31,6 +31,8 @@ pub(super) enum Purpose {
     Unlink,
     /// Let an identity provider's word connect an app again.
     Readmit,
+    /// Answer an app on another machine, whose code was typed.
+    Device,
 }
 
 impl Purpose {
@@ -45,13 +47,14 @@ impl Purpose {
             Self::Link => "form link",
             Self::Unlink => "form unlink",
             Self::Readmit => "form readmit",
+            Self::Device => "typed user code",
         }
     }
 
     /// How long a page may stay open.
     const fn lifetime(self) -> Duration {
         match self {
-            Self::Consent | Self::Approve | Self::Link | Self::Readmit => {
+            Self::Consent | Self::Approve | Self::Link | Self::Readmit | Self::Device => {
                 Duration::from_secs(10 * 60)
             }
             Self::Login | Self::LogOut | Self::Revoke | Self::MakeToken | Self::Unlink => {

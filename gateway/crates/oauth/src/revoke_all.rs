@@ -3,8 +3,8 @@
 //! Two things together leave no gap. The cut itself is durable first: everything from before its
 //! moment is refused, on every replica, however much there is. Then all that can be found is revoked
 //! by name: a code that is being redeemed at this moment, a grant that is just being refreshed, and
-//! what a replica gave whose clock is ahead. Codes come before grants, because one becomes the other:
-//! a grant that was not there yet is named by its code.
+//! what a replica gave whose clock is ahead. Codes, and what apps on other machines have not fetched
+//! yet, come before grants, because one becomes the other: a grant that was not there yet is named by them.
 //!
 //! A person who allows the client again afterwards has given something new, and that counts. For a
 //! person who may not do that, the record is disabled first (`identity::people`), which every
@@ -96,6 +96,12 @@ pub async fn cut_off(
     for code in codes.entries {
         named.push((code.grant, given_now + 2 * LEEWAY));
     }
+    let devices = records.answered_devices(of, now).await?;
+    let allowed = devices
+        .entries
+        .into_iter()
+        .filter_map(|asked| asked.allowed());
+    named.extend(allowed.map(|allowed| (allowed.grant, given_now + 2 * LEEWAY)));
     let grants = records.all_grants(of, now).await?;
     let known = grants.entries.len();
     for grant in grants.entries {
@@ -109,6 +115,9 @@ pub async fn cut_off(
     );
     Ok(CutOff {
         grants: known,
-        unreadable: codes.unreadable.or(grants.unreadable),
+        unreadable: codes
+            .unreadable
+            .or(devices.unreadable)
+            .or(grants.unreadable),
     })
 }

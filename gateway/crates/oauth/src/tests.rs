@@ -175,7 +175,8 @@ async fn code(server: &AuthorizationServer, client: &str, now: Timestamp) -> Str
         "client_id={client}&redirect_uri={CALLBACK}&response_type=code&state=s\
          &code_challenge={CHALLENGE}&code_challenge_method=S256&resource={ORIGIN}/files/sse"
     );
-    let asked = authorize::validate::validate(server, &query, now)
+    let visit = request(Method::GET, "/authorize", &[], "");
+    let asked = authorize::validate::validate(server, &visit, &query, now)
         .await
         .unwrap();
     let user = UserId::new("u_1");

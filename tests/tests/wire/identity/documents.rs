@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use serde_json::json;
+use tests::browser::Browser;
 use tests::documents::{DocumentSite, document};
 use tests::http;
 
@@ -28,6 +29,34 @@ async fn an_app_that_is_known_by_its_document_signs_in_and_its_host_is_named() -
     .await?;
     assert_eq!(reply.status, 200, "{}", reply.text);
     assert_eq!(site.asked("/client.json"), 1, "one fetch serves all of it");
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_app_of_a_document_that_asks_from_another_machine_is_not_called_verified() -> Result<()>
+{
+    let site = DocumentSite::start().await?;
+    let fixture = fixture(&site, "").await?;
+    let id = site.put_client("/client.json", &["https://app.example.net/cb"]);
+    // Anybody can say so.
+    let place = fixture.url("/device_authorization");
+    let reply = http::post_form(&place, &[("client_id", id.as_str())]).await?;
+    assert_eq!(reply.status, 200, "{}", reply.text);
+    let said = reply.json();
+    let place = said["verification_uri_complete"].as_str().unwrap();
+    let mut browser = Browser::default();
+    let page = browser.visit(&place.parse()?).await?;
+    let next = browser.submit(&page.form_with_button("Go on")?).await?;
+    let login = browser.settle(next).await?;
+    let owner = &fixture.owner;
+    let page = browser.log_in(&login, &owner.name, &owner.password).await?;
+    let words = page.words();
+    for said in ["Documented App", "Not proved", "nobody can check that here"] {
+        assert!(words.contains(said), "{said}: {words}");
+    }
+    assert!(!words.contains("Verified"), "{words}");
+    let form = page.form_with_button("Allow")?;
+    assert_eq!(form.value("tools"), Some("read"), "as an unverified app");
     Ok(())
 }
 

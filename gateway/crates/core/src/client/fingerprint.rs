@@ -120,6 +120,7 @@ mod tests {
             registration,
             registered: Timestamp::from_secs(1),
             may_refresh: true,
+            may_ask_from_elsewhere: true,
             echoed: serde_json::Map::new(),
         }
     }

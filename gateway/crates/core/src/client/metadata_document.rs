@@ -127,6 +127,7 @@ pub fn judge(
         registration: Registration::MetadataDocument,
         registered: now,
         may_refresh: registration::may_refresh(&document)?,
+        may_ask_from_elsewhere: true,
         echoed: Map::new(),
     })
 }

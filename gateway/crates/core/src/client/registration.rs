@@ -187,6 +187,7 @@ impl AcceptedMetadata {
             registration: Registration::SelfRegistered,
             registered,
             may_refresh: self.may_refresh,
+            may_ask_from_elsewhere: true,
             echoed: self.echoed,
         }
     }

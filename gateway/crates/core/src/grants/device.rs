@@ -178,6 +178,14 @@ impl DeviceAuthorization {
         now < self.expires && self.answer.is_none()
     }
 
+    /// What was allowed, if anything was.
+    pub fn allowed(self) -> Option<Allowed> {
+        match self.answer {
+            Some(Answer::Allowed(allowed)) => Some(*allowed),
+            Some(Answer::Denied) | None => None,
+        }
+    }
+
     /// What was allowed, for whoever asked.
     pub fn answered(&self, presenter: Presenter<'_>, now: Timestamp) -> Result<&Allowed, NoAnswer> {
         if *presenter.client != self.client {

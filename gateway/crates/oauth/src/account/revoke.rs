@@ -158,8 +158,8 @@ async fn already_over(
     Ok(AccountNotice::AlreadyOver)
 }
 
-/// Ends what the person's codes for this app would give that were out before `made`, unless the app
-/// keeps a connection.
+/// Ends what the person's codes for this app would give that were out before `made`, and what the app has
+/// not fetched on another machine, unless the app keeps a connection.
 async fn end_codes(
     server: &AuthorizationServer,
     user: &UserId,
@@ -179,7 +179,14 @@ async fn end_codes(
     let codes = records.open_codes(of, now).await?;
     let before = codes.entries.into_iter();
     let before = before.filter(|code| code.issued <= made);
-    let named = before.map(|code| (code.grant, until)).collect();
+    let mut named: Vec<_> = before.map(|code| (code.grant, until)).collect();
+    let devices = records.answered_devices(of, now).await?;
+    let allowed = devices
+        .entries
+        .into_iter()
+        .filter_map(|asked| asked.allowed());
+    let before = allowed.filter(|allowed| allowed.at <= made);
+    named.extend(before.map(|allowed| (allowed.grant, until)));
     // One that can't be read can't be redeemed either, and the log has named it.
     records.revoke_grants(named, now).await
 }

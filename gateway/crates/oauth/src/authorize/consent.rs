@@ -28,7 +28,7 @@ use crate::{clients, device, session};
 use gateway_core::audit::{Event, Record};
 use gateway_core::browser_session::BrowserSession;
 use gateway_core::client::metadata_document::DocumentUrl;
-use gateway_core::client::{Change, Client, Registration};
+use gateway_core::client::{Change, Client};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::consented_tools::{self, Choice, NotGranted, Offered};
 use gateway_core::policy::Scopes;
@@ -46,6 +46,8 @@ struct RequestedAccess<'a> {
     client: &'a Client,
     /// Where the answer goes.
     asker: &'a Asker,
+    /// Whether it is the one that somebody vouches for.
+    is_proved: bool,
     /// Which backend.
     mount: &'a Mount,
     /// What would be granted.
@@ -174,6 +176,7 @@ async fn show(
         frame: browser::frame(server, request),
         client_name: asked.client.name.as_deref(),
         registration: asked.client.registration,
+        is_proved: asked.is_proved,
         vouched_by: address.as_ref().map(DocumentUrl::host),
         registered: now.since(asked.client.registered),
         changed: change.as_ref().map(|change| Changed {
@@ -190,7 +193,7 @@ async fn show(
         user_name: &session.user_name,
         asker: shown_asker(asked.asker, now),
         unfit: listing.map_or_else(Vec::new, unfit_tools),
-        preset: again.preset(&capabilities, asked.client),
+        preset: again.preset(&capabilities, asked.is_proved),
         capabilities,
         shown: &shown,
         problem: again.problem,
@@ -208,10 +211,10 @@ async fn show(
 
 impl Again<'_> {
     /// What is chosen and ticked at first, where nobody has chosen yet.
-    fn preset(&self, capabilities: &Capabilities, client: &Client) -> Preset {
+    fn preset(&self, capabilities: &Capabilities, is_proved: bool) -> Preset {
         match capabilities {
             _ if self.preset.choice.is_some() => self.preset.clone(),
-            Capabilities::Tools(tools, _) => Preset::first(tools, is_verified(client)),
+            Capabilities::Tools(tools, _) => Preset::first(tools, is_proved),
             Capabilities::Unknown => Preset::default(),
         }
     }
@@ -250,7 +253,7 @@ async fn judge(
     answer: Answer,
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
-    let asked = match validate(server, &answer.raw_query, now).await {
+    let asked = match validate(server, request, &answer.raw_query, now).await {
         Ok(asked) => asked,
         Err(AuthorizeRefusal::Page(reason, detail)) => {
             let (status, detail) = (StatusCode::BAD_REQUEST, Some(detail.as_str()));
@@ -259,6 +262,7 @@ async fn judge(
         Err(AuthorizeRefusal::Redirect(callback, error)) => {
             return Ok(callback.refused(&error).into());
         }
+        Err(AuthorizeRefusal::TypeCode) => return Ok(device::type_code().into()),
         Err(AuthorizeRefusal::Fault(error)) => return Err(error.into()),
     };
     // What was allowed is the client that the page showed, and no other under its id.
@@ -291,11 +295,11 @@ async fn deny(
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
     let pressed = answer.use_up(server, request, now).await?;
-    let denied = match asked.asker() {
-        Asker::Browser(callback, _) => callback.denied(),
+    let (denied, counts) = match asked.asker() {
+        Asker::Browser(callback, _) => (callback.denied(), true),
         Asker::Device(kept) => device::deny(server, request, asked, kept, now).await?,
     };
-    if pressed == Pressed::Again {
+    if pressed == Pressed::Again || !counts {
         return Ok(denied.into());
     }
     let reason = Reason::UserDenied;
@@ -336,8 +340,7 @@ async fn allow(
     let live = covered.as_deref().map(shown_tools);
     let live: Option<Vec<Offered>> = live.map(|tools| tools.into_iter().map(offered).collect());
     let shown = answer.shown.as_deref();
-    let verified = is_verified(asked.client());
-    match consented_tools::grant(&choice, shown, live.as_deref(), verified) {
+    match consented_tools::grant(&choice, shown, live.as_deref(), asked.is_proved()) {
         Ok(tools) => {
             answer.use_up(server, request, now).await?;
             Ok(NextStep::IssueCode(Box::new(Consented {
@@ -371,6 +374,7 @@ fn requested_access<'a>(
     RequestedAccess {
         client: asked.client(),
         asker: asked.asker(),
+        is_proved: asked.is_proved(),
         mount: asked.mount(),
         scope: asked.scope(),
         scopes: server.settings.scopes.at(&asked.mount().name),
@@ -433,11 +437,6 @@ fn log_problem(request: &Request, answer: &Answer, client: &Client, problem: &No
         client = client.id.as_str(), user = answer.session.user.as_str(),
         request_id = request.request_id.as_str(); "{}", reason.sentence()
     );
-}
-
-/// Whether somebody vouches for an app: the operator, or the site that describes it.
-fn is_verified(client: &Client) -> bool {
-    client.registration != Registration::SelfRegistered
 }
 
 /// What the client is on the page, where its document may change before the answer.

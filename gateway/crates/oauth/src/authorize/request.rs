@@ -6,7 +6,7 @@
 
 use url::form_urlencoded;
 
-use gateway_core::client::{Client, ClientId};
+use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::policy::{ScopeTable, Scopes};
 use gateway_core::protocol::form::{Form, FormError};
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
@@ -27,6 +27,8 @@ pub enum AuthorizeRefusal {
     Page(Reason, String),
     /// To the client, once the person has logged in (OAuth 2.1 §7.13.2).
     Redirect(Box<Callback>, OAuthError),
+    /// To `/device`: whoever sits at this browser has not typed the code of the app.
+    TypeCode,
     /// The store did not do what was asked.
     Fault(StoreError),
 }
@@ -135,6 +137,18 @@ impl AuthorizationRequest {
     /// Who asks.
     pub const fn client(&self) -> &Client {
         &self.client
+    }
+
+    /// Whether it is proved that the app is the one that somebody vouches for: the operator, or the site
+    /// that describes it. In a browser their redirect URIs prove it. From another machine anybody can say
+    /// to be an app of which no secret or key is asked.
+    pub fn is_proved(&self) -> bool {
+        let is_vouched_for = self.client.registration != Registration::SelfRegistered;
+        is_vouched_for
+            && match self.asker {
+                Asker::Browser(..) => true,
+                Asker::Device(_) => !self.client.authentication.asks_for_no_proof(),
+            }
     }
 
     /// How it asks.

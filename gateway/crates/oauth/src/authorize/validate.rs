@@ -8,6 +8,7 @@ use crate::error_response;
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::form::Form;
+use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 
 /// Longer queries are refused: a client that sends this much means something else.
@@ -16,6 +17,7 @@ const MAX_QUERY: usize = 16 * 1024;
 /// Judges an authorization request anew, wherever it comes from: the address bar or a form.
 pub(crate) async fn validate(
     server: &AuthorizationServer,
+    request: &Request,
     raw_query: &str,
     now: Timestamp,
 ) -> Result<AuthorizationRequest, AuthorizeRefusal> {
@@ -24,7 +26,7 @@ pub(crate) async fn validate(
         return Err(malformed("the request is too long".to_owned()));
     }
     let form = Form::parse(raw_query.as_bytes()).map_err(|error| malformed(error.to_string()))?;
-    if let Some(of_device) = device::validate(server, raw_query, &form, now).await? {
+    if let Some(of_device) = device::validate(server, request, raw_query, &form, now).await? {
         return Ok(of_device);
     }
     let id = client_id(&form)?;

@@ -4,11 +4,11 @@
 use http::StatusCode;
 use rand::rngs::OsRng;
 
-use crate::audited::audited;
 use crate::authorize::issue_code::keep_client;
 use crate::authorize::next_step::Consented;
 use crate::authorize::request::AuthorizationRequest;
 use crate::browser;
+use crate::error_page::Refused;
 use crate::pages::{self, DeviceDone};
 use crate::server::AuthorizationServer;
 use gateway_core::audit::{Event, Record};
@@ -21,7 +21,8 @@ use gateway_store::{KeptDevice, StoreError, unless_conflict};
 
 use std::time::Duration;
 
-/// However late a person answers, the app has this time to come for it.
+/// The app has this time to come for what a person allowed: twelve questions. Until it has, nothing of it
+/// stands at `/account`, so it is short.
 const TO_FETCH: Duration = Duration::from_secs(60);
 
 /// Keeps that the person allowed it. The page that follows says what counts, also where somebody was
@@ -32,7 +33,7 @@ pub(crate) async fn allow(
     consented: Consented,
     kept: &KeptDevice,
     now: Timestamp,
-) -> Result<Response, StoreError> {
+) -> Result<Response, Refused> {
     let Consented {
         session,
         asked,
@@ -61,41 +62,59 @@ pub(crate) async fn allow(
         )),
         ..Record::new(Event::Consent)
     };
+    // The app may come for it at once: that the person allowed it is on disk before.
+    let record = record.asked_by(request.peer, &request.request_id);
+    server.journal.append_durable(record).await?;
     let (grant, user) = (allowed.grant.clone(), allowed.user.clone());
     let answered = DeviceAuthorization {
-        expires: kept.asked.expires.max(now + TO_FETCH),
+        expires: now + TO_FETCH,
         answer: Some(Answer::Allowed(Box::new(allowed))),
         ..kept.asked.clone()
     };
     let replaced = server.records.answer_device(kept, &answered, now).await;
     if unless_conflict(replaced)?.is_none() {
-        let present = server.records.device(&kept.code, now).await?;
-        let present = present.map_or_else(|| kept.asked.clone(), |present| present.asked);
-        return Ok(done(server, request, &asked, &present));
+        return Ok(said_before(server, request, &asked, kept, now).await?);
     }
     log::info!(
         event = "device_allowed", client = kept.asked.client.as_str(), grant = grant.as_str(),
         user = user.as_str(), resource = kept.asked.resource.as_str(),
         request_id = request.request_id.as_str(); "a person allowed an app on another machine"
     );
-    Ok(audited(done(server, request, &asked, &answered), record))
+    Ok(done(server, request, &asked, &answered))
 }
 
-/// Keeps that the person denied it. The caller says so in the audit log.
+/// Keeps that the person denied it. The caller says so in the audit log, unless somebody was faster: then
+/// it does not count.
 pub(crate) async fn deny(
     server: &AuthorizationServer,
     request: &Request,
     asked: &AuthorizationRequest,
     kept: &KeptDevice,
     now: Timestamp,
-) -> Result<Response, StoreError> {
+) -> Result<(Response, bool), StoreError> {
     let answered = DeviceAuthorization {
         answer: Some(Answer::Denied),
         ..kept.asked.clone()
     };
     let replaced = server.records.answer_device(kept, &answered, now).await;
-    unless_conflict(replaced)?;
-    Ok(done(server, request, asked, &answered))
+    if unless_conflict(replaced)?.is_none() {
+        let page = said_before(server, request, asked, kept, now).await?;
+        return Ok((page, false));
+    }
+    Ok((done(server, request, asked, &answered), true))
+}
+
+/// The page after an answer that came second: it says what the first one was.
+async fn said_before(
+    server: &AuthorizationServer,
+    request: &Request,
+    asked: &AuthorizationRequest,
+    kept: &KeptDevice,
+    now: Timestamp,
+) -> Result<Response, StoreError> {
+    let present = server.records.device(&kept.code, now).await?;
+    let present = present.map_or_else(|| kept.asked.clone(), |present| present.asked);
+    Ok(done(server, request, asked, &present))
 }
 
 /// The page after the answer.

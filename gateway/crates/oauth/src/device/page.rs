@@ -8,8 +8,7 @@ use std::time::Duration;
 use http::StatusCode;
 
 use crate::browser;
-use crate::device::DeviceApps;
-use crate::endpoint::Endpoint;
+use crate::device::{DeviceApps, typed};
 use crate::error_page::{self, Refused};
 use crate::pages::{self, DeviceForm, DeviceProblem};
 use crate::register::network;
@@ -93,9 +92,7 @@ async fn find(
         None => None,
     };
     if let Some(kept) = found.filter(|kept| kept.asked.is_open(now)) {
-        let place = Endpoint::Authorize.path();
-        let location = format!("{place}?device={}", kept.code.as_str());
-        return Ok(web::see_other(&location));
+        return Ok(typed::go_on(server, request, &kept.code, now));
     }
     // What can be no code was mistyped, and guesses nothing.
     if typed.is_some() {

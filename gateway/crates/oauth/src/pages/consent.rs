@@ -22,6 +22,8 @@ pub struct Consent<'a> {
     pub client_name: Option<&'a str>,
     /// How the client is known, which decides how far its name is believed.
     pub registration: Registration,
+    /// Whether it is proved that it is the client that somebody vouches for.
+    pub is_proved: bool,
     /// The host of its metadata document, for a client that has one.
     pub vouched_by: Option<&'a str>,
     /// How long ago it was registered.
@@ -128,7 +130,7 @@ impl Consent<'_> {
             problem: self.problem.as_ref(),
             find: self.find,
             covers_everything: self.covers_everything,
-            is_verified: self.registration != Registration::SelfRegistered,
+            is_verified: self.is_proved,
             undone: "Nothing was allowed",
             way_out: "press Deny",
         });
@@ -139,6 +141,7 @@ impl Consent<'_> {
                 .map(|name| clean(name, LONGEST_NAME))
                 .filter(|name| !name.is_empty()),
             self_registered: self.registration == Registration::SelfRegistered,
+            is_proved: self.is_proved,
             vouched_by: self
                 .vouched_by
                 .filter(|_| self.registration == Registration::MetadataDocument),
@@ -171,6 +174,7 @@ struct ConsentTemplate<'a> {
     frame: Frame<'a>,
     client_name: Option<String>,
     self_registered: bool,
+    is_proved: bool,
     vouched_by: Option<&'a str>,
     registered: String,
     changed: Option<ChangedLine>,

@@ -27,6 +27,7 @@ fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) ->
         frame: FRAME,
         client_name: Some(name),
         registration: Registration::SelfRegistered,
+        is_proved: false,
         vouched_by: None,
         registered: Duration::from_secs(250),
         changed: None,
@@ -372,6 +373,11 @@ fn device_pages() -> Vec<(&'static str, Page)> {
         },
         ..consent("Notes for Teams", &web, tools())
     };
+    let described = Consent {
+        registration: Registration::MetadataDocument,
+        vouched_by: Some("chatgpt.com"),
+        ..asks.clone()
+    };
     let limited = DeviceProblem::Limited(Duration::from_secs(300));
     vec![
         ("device", form(None, None).page()),
@@ -384,6 +390,7 @@ fn device_pages() -> Vec<(&'static str, Page)> {
         ("device-allowed", done(true).page()),
         ("device-denied", done(false).page()),
         ("consent-device", asks.page()),
+        ("consent-device-described", described.page()),
     ]
 }
 
@@ -420,6 +427,7 @@ fn every_page() -> Vec<(&'static str, Page)> {
     };
     let changed_client = Consent {
         registration: Registration::MetadataDocument,
+        is_proved: true,
         vouched_by: Some("chatgpt.com"),
         changed: Some(Changed {
             allowed: Duration::from_secs(3 * 24 * 3600),
@@ -431,6 +439,7 @@ fn every_page() -> Vec<(&'static str, Page)> {
     };
     let unknown_verified = Consent {
         registration: Registration::PreRegistered,
+        is_proved: true,
         ..unknown.clone()
     };
     let changed = Consent {
@@ -443,6 +452,7 @@ fn every_page() -> Vec<(&'static str, Page)> {
     };
     let verified = Consent {
         registration: Registration::MetadataDocument,
+        is_proved: true,
         vouched_by: Some("chatgpt.com"),
         preset: Preset::first(&tools(), true),
         ..consent("ChatGPT", &web, tools())
@@ -730,6 +740,7 @@ fn reading_is_what_an_unverified_app_is_offered_first() {
     assert_eq!(ticked(&page), ["search", "fetch"]);
     let verified = Consent {
         registration: Registration::PreRegistered,
+        is_proved: true,
         preset: Preset::first(&tools(), true),
         ..consent("ChatGPT", &web, tools())
     };
@@ -747,6 +758,31 @@ fn reading_is_what_an_unverified_app_is_offered_first() {
 }
 
 #[test]
+fn an_app_that_nobody_can_check_is_not_called_verified_whoever_describes_it() {
+    let web = Destination::Web("chatgpt.com".to_owned());
+    for registration in [Registration::MetadataDocument, Registration::PreRegistered] {
+        let asks = Consent {
+            registration,
+            vouched_by: Some("chatgpt.com"),
+            ..consent("ChatGPT", &web, tools())
+        };
+        let (proved, unproved) = (
+            Consent {
+                is_proved: true,
+                ..asks.clone()
+            },
+            asks,
+        );
+        let is_called_so =
+            |html: &str| html.contains("Verified:") || html.contains("Set up by the operator");
+        assert!(is_called_so(proved.page().html()));
+        let page = unproved.page();
+        assert!(!is_called_so(page.html()), "{}", page.html());
+        assert!(page.html().contains("nobody can check that here"));
+    }
+}
+
+#[test]
 fn nothing_that_is_not_known_can_be_allowed_to_an_unverified_app() {
     let web = Destination::Web("chatgpt.com".to_owned());
     let unknown = Consent {
@@ -759,6 +795,7 @@ fn nothing_that_is_not_known_can_be_allowed_to_an_unverified_app() {
     assert!(page.html().contains(">Try again<"));
     let verified = Consent {
         registration: Registration::PreRegistered,
+        is_proved: true,
         ..unknown
     };
     assert_eq!(choices(&verified.page()), (vec!["all"], vec![]));

@@ -283,6 +283,7 @@ mod tests {
             registration: Registration::PreRegistered,
             registered: NOW,
             may_refresh: true,
+            may_ask_from_elsewhere: true,
             echoed: Map::new(),
         }
     }

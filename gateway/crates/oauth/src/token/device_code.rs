@@ -1,8 +1,8 @@
 //! From a device code to a grant (RFC 8628 §3.4, §3.5).
 //!
 //! An app asks every five seconds until the person has answered; whoever asks faster is told to slow down.
-//! The code is looked at before it is taken, and taken before anything is given, so that it is good once
-//! on all replicas.
+//! The code is looked at, and whether anything can be given, before it is taken: a provider that is away
+//! costs an app no answer. It is taken before anything is given, so that it is good once on all replicas.
 
 use crate::error_response::store_fault;
 use crate::server::AuthorizationServer;
@@ -51,14 +51,8 @@ pub(super) async fn redeem(
         fingerprint: fingerprint.as_ref(),
         resource: resource.as_ref(),
     };
-    kept.asked.answered(presenter, now).map_err(refusal)?;
-    let taken = records.take_device(&code, now).await.map_err(store_fault)?;
-    let TakenDevice::Fresh(asked) = taken else {
-        let reason = Reason::DeviceCodeUsed;
-        return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
-    };
-    let allowed = asked.answered(presenter, now).map_err(refusal)?;
-    let mut grant = asked.grant(allowed, settings.access_ttl, now);
+    let allowed = kept.asked.answered(presenter, now).map_err(refusal)?;
+    let grant = kept.asked.grant(allowed, settings.access_ttl, now);
     let standing = standing_of(server, &grant.user, &grant.user_name, now).await;
     let standing = standing.map_err(store_fault)?.map_err(without_standing)?;
     if records
@@ -68,6 +62,13 @@ pub(super) async fn redeem(
         let reason = Reason::GrantRevoked;
         return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
     }
+    let taken = records.take_device(&code, now).await.map_err(store_fault)?;
+    let TakenDevice::Fresh(asked) = taken else {
+        let reason = Reason::DeviceCodeUsed;
+        return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
+    };
+    let allowed = asked.answered(presenter, now).map_err(refusal)?;
+    let mut grant = asked.grant(allowed, settings.access_ttl, now);
     if let Some(lifetimes) = settings.refresh_for(client) {
         grant = grant.with_refresh_tokens(lifetimes, now, &mut OsRng);
     }

@@ -3,11 +3,13 @@
 
 use super::access::Records;
 use super::encoding::{Record, decode, encode, encode_value};
+use super::grants::GrantsOf;
+use super::page::Readable;
 use crate::error::StoreError;
 use crate::key::{CountKey, Key, KeyKind};
 use crate::store::{Inserted, Taken};
 use gateway_core::clock::Timestamp;
-use gateway_core::grants::device::{DeviceAuthorization, UserCode};
+use gateway_core::grants::device::{Answer, DeviceAuthorization, UserCode};
 use gateway_core::secret::SecretHash;
 
 /// A request as it was read, so that what is answered replaces exactly that.
@@ -31,12 +33,15 @@ pub enum TakenDevice {
     Unknown,
 }
 
+/// What the names of requests begin with, in the table that they share.
+const DEVICE: &str = "device:";
+
 impl Record for DeviceAuthorization {}
 
 impl Key {
     /// Of a request, by the hash of its device code.
     fn device(code: &SecretHash) -> Self {
-        Self::new(KeyKind::Device, format!("device:{}", code.as_str()))
+        Self::new(KeyKind::Device, format!("{DEVICE}{}", code.as_str()))
     }
 
     /// Of the way to a request from its user code.
@@ -120,6 +125,20 @@ impl Records {
         let until = Some(answered.expires);
         let replaced = self.store.replace(&key, &kept.seen, &value, until, now);
         replaced.await
+    }
+
+    /// What was allowed to apps that have not come for it, or are coming at this moment.
+    pub async fn answered_devices(
+        &self,
+        of: GrantsOf<'_>,
+        now: Timestamp,
+    ) -> Result<Readable<DeviceAuthorization>, StoreError> {
+        let includes = |asked: &DeviceAuthorization| match &asked.answer {
+            Some(Answer::Allowed(allowed)) => of.includes(&allowed.user, &asked.client),
+            Some(Answer::Denied) | None => false,
+        };
+        let (kind, under) = (KeyKind::Device, DEVICE);
+        self.readable_under(kind, under, now, includes).await
     }
 
     /// Takes an answer: exactly one caller ever gets it fresh.

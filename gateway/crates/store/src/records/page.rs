@@ -55,16 +55,30 @@ impl Records {
         now: Timestamp,
         includes: impl Fn(&T) -> bool + Send,
     ) -> Result<Readable<T>, StoreError> {
+        self.readable_under(kind, "", now, includes).await
+    }
+
+    /// The same, of a kind that shares its table with others: the names of its records begin with `under`.
+    pub(super) async fn readable_under<T: Record>(
+        &self,
+        kind: KeyKind,
+        under: &str,
+        now: Timestamp,
+        includes: impl Fn(&T) -> bool + Send,
+    ) -> Result<Readable<T>, StoreError> {
         let mut found = Readable {
             entries: Vec::new(),
             unreadable: None,
         };
-        let mut after: Option<String> = None;
+        let mut after = Some(under.to_owned()).filter(|under| !under.is_empty());
         loop {
             let read = self.store.list(kind.table(), after.as_deref(), READ, now);
             let read = read.await?;
             let is_last = read.len() < READ;
             for (key, value) in read {
+                if !key.starts_with(under) {
+                    return Ok(found);
+                }
                 match decode::<T>(kind, &value) {
                     Ok(entry) if includes(&entry) => found.entries.push(entry),
                     Ok(_) => {}

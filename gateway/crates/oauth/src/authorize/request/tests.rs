@@ -15,6 +15,7 @@ fn client(redirect_uris: &[&str]) -> Client {
         registration: Registration::SelfRegistered,
         registered: Timestamp::from_secs(0),
         may_refresh: true,
+        may_ask_from_elsewhere: true,
         echoed: serde_json::Map::new(),
     }
 }

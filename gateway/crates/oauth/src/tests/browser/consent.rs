@@ -32,6 +32,7 @@ async fn register_as(
         registration,
         registered: now - Duration::from_secs(240),
         may_refresh: true,
+        may_ask_from_elsewhere: true,
         echoed: serde_json::Map::new(),
     };
     let keep_until = now + Duration::from_secs(3600);
