@@ -7,7 +7,7 @@
 //! - lines as in the standard, whose data is one JSON object;
 //! - the members of this object are `jsonrpc`, `id`, `result` and `error`, in plain letters and each at
 //!   most once; `result` is an object;
-//! - no key of `result` has an escape, a character beyond ASCII, or resembles one of [`JUDGED`]; nor does
+//! - no key of `result` has an escape, a character beyond ASCII, or resembles one of `JUDGED`; nor does
 //!   one of its `_meta` name the task to which a message belongs;
 //! - outside of texts stands nothing that JSON does not have there;
 //! - no character that some take for the end of a line, but within a text, where it is told.
