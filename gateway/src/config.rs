@@ -186,13 +186,13 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let named = services::services(reader, &mut groups);
     let providers = logins::providers(reader, &sources);
     general.check_logins(&providers, reader);
-    let ground = policy::Ground {
+    let context = policy::PolicyContext {
         backends: &backends,
         clients: &clients,
         approvers: &approvers,
         groups,
     };
-    let policy = policy::policy(reader, ground);
+    let policy = policy::policy(reader, context);
     let log = Log::read(reader, "log");
     let owner = OwnerKeys::read(reader, "owner").owner(reader);
     services::check_owner(reader, owner.as_ref());

@@ -28,7 +28,7 @@ pub struct Folder {
 
 /// A file that may be read.
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct FolderEntry {
     /// Path below the folder, with `/` between its parts.
     pub source: String,
     /// Where it is.
@@ -61,7 +61,7 @@ pub struct LeftOut {
 #[derive(Debug, Default)]
 pub struct Listing {
     /// In the order of their paths.
-    pub files: Vec<Listed>,
+    pub files: Vec<FolderEntry>,
     /// What a person might miss. Hidden, ignored and unknown files are not named.
     pub left_out: Vec<LeftOut>,
 }
@@ -153,7 +153,7 @@ impl Folder {
     ///
     /// # Errors
     /// It has changed into something that may not be read.
-    pub fn read(&self, listed: &Listed) -> Result<Vec<u8>, ReadError> {
+    pub fn read(&self, listed: &FolderEntry) -> Result<Vec<u8>, ReadError> {
         let real = fs::canonicalize(&listed.path)?;
         if !self.may_be_read(&real) {
             return Err(ReadError::Outside);
@@ -208,7 +208,7 @@ impl Folder {
             .build()
     }
 
-    fn judge(&self, path: &Path, format: Format, listed: usize) -> Result<Listed, LeftOut> {
+    fn judge(&self, path: &Path, format: Format, listed: usize) -> Result<FolderEntry, LeftOut> {
         let Some(source) = self.source_of(path) else {
             return Err(LeftOut {
                 source: path.to_string_lossy().into_owned(),
@@ -229,7 +229,7 @@ impl Folder {
         if metadata.len() > LARGEST_FILE {
             return Err(left_out(ReadError::TooLarge.to_string()));
         }
-        Ok(Listed {
+        Ok(FolderEntry {
             path: path.to_owned(),
             format,
             stamp: Stamp::from_metadata(&metadata),

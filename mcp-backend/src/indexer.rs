@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::catalog::{Catalog, Library};
 use crate::document::{Document, DocumentId};
 use crate::entry::Entry;
-use crate::folder::{Folder, FolderError, LeftOut, Listed, Stamp};
+use crate::folder::{Folder, FolderEntry, FolderError, LeftOut, Stamp};
 use crate::index::{Index, IndexEntry, IndexError};
 
 /// Text held in memory at most (bytes of files).
@@ -33,7 +33,7 @@ pub struct Indexer {
 
 /// Which files to open although their stamp says that they are the same.
 #[derive(Debug, Default)]
-pub struct Touched(pub HashSet<PathBuf>);
+pub struct ForcedFiles(pub HashSet<PathBuf>);
 
 /// What a refresh did.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl Indexer {
     /// The folder or the index cannot be used.
     pub fn start(folder: Folder) -> Result<(Self, Changes), RefreshError> {
         let mut indexer = Self::new(folder)?;
-        let changes = indexer.refresh(&Touched::default())?;
+        let changes = indexer.refresh(&ForcedFiles::default())?;
         Ok((indexer, changes))
     }
 
@@ -109,7 +109,7 @@ impl Indexer {
     ///
     /// # Errors
     /// The folder is gone or the index failed.
-    pub fn refresh(&mut self, touched: &Touched) -> Result<Changes, RefreshError> {
+    pub fn refresh(&mut self, touched: &ForcedFiles) -> Result<Changes, RefreshError> {
         let listing = self.folder.list()?;
         let mut left_out = listing.left_out;
         let mut changes = Changes::default();
@@ -170,8 +170,8 @@ impl Indexer {
     /// Takes in one file; `true` if it was indexed anew.
     fn take(
         &mut self,
-        file: &Listed,
-        touched: &Touched,
+        file: &FolderEntry,
+        touched: &ForcedFiles,
         left_out: &mut Vec<LeftOut>,
     ) -> Result<bool, Fault> {
         let known = self.files.get(&file.source);
@@ -302,13 +302,13 @@ mod tests {
 
         fs::write(folder.path().join("a.md"), "# A\n\nsugar\n").unwrap();
         fs::write(folder.path().join("b.txt"), "flour").unwrap();
-        let changes = indexer.refresh(&Touched::default()).unwrap();
+        let changes = indexer.refresh(&ForcedFiles::default()).unwrap();
         assert_eq!((changes.indexed, changes.removed), (2, 0));
         assert_eq!(titles(&library, "flour"), ["b"]);
         assert_eq!(titles(&library, "sugar"), ["A"]);
 
         fs::remove_file(folder.path().join("a.md")).unwrap();
-        assert_eq!(indexer.refresh(&Touched::default()).unwrap().removed, 1);
+        assert_eq!(indexer.refresh(&ForcedFiles::default()).unwrap().removed, 1);
         assert!(titles(&library, "sugar").is_empty());
     }
 
@@ -318,11 +318,17 @@ mod tests {
         let path = folder.path().join("a.md");
         fs::write(&path, "# A\n\nflour\n").unwrap();
         let (mut indexer, _) = Indexer::start(Folder::open(folder.path()).unwrap()).unwrap();
-        assert_eq!(indexer.refresh(&Touched::default()).unwrap().indexed, 0);
+        assert_eq!(indexer.refresh(&ForcedFiles::default()).unwrap().indexed, 0);
 
         fs::write(&path, "# A\n\nflour\n").unwrap();
         let real = fs::canonicalize(&path).unwrap();
-        assert_eq!(indexer.refresh(&Touched([real].into())).unwrap().indexed, 0);
+        assert_eq!(
+            indexer
+                .refresh(&ForcedFiles([real].into()))
+                .unwrap()
+                .indexed,
+            0
+        );
     }
 
     #[test]
@@ -360,10 +366,10 @@ mod tests {
         let (mut indexer, _) = Indexer::start(Folder::open(folder.path()).unwrap()).unwrap();
         let library = indexer.library();
         fs::write(&path, "[{").unwrap();
-        indexer.refresh(&Touched::default()).unwrap();
+        indexer.refresh(&ForcedFiles::default()).unwrap();
         assert!(titles(&library, "cake").is_empty());
         fs::write(&path, r#"[{"id":"1","title":"Order","text":"cake again"}]"#).unwrap();
-        indexer.refresh(&Touched::default()).unwrap();
+        indexer.refresh(&ForcedFiles::default()).unwrap();
         assert_eq!(titles(&library, "cake"), ["Order"]);
     }
 
@@ -376,7 +382,7 @@ mod tests {
         let (mut indexer, _) = Indexer::start(Folder::open(&root).unwrap()).unwrap();
         fs::remove_dir_all(&root).unwrap();
         assert!(matches!(
-            indexer.refresh(&Touched::default()),
+            indexer.refresh(&ForcedFiles::default()),
             Err(RefreshError::Folder(_))
         ));
         assert_eq!(titles(&indexer.library(), "flour"), ["A"]);

@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn what_is_not_read_yet_is_said_not_to_be() {
         use crate::folder::Folder;
-        use crate::indexer::{Indexer, Touched};
+        use crate::indexer::{ForcedFiles, Indexer};
 
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.md"), "# A\n\nflour\n").unwrap();
@@ -311,7 +311,7 @@ mod tests {
         for call in [&search, &fetch] {
             assert!(matches!(tools.answer(call), Err(Refusal::StillReading)));
         }
-        indexer.refresh(&Touched::default()).unwrap();
+        indexer.refresh(&ForcedFiles::default()).unwrap();
         assert!(tools.answer(&search).is_ok() && tools.answer(&fetch).is_ok());
         let nothing = tools
             .answer(&Call::Search(Query::parse("nowhere")))

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use notify::event::{AccessKind, AccessMode, EventKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
-use crate::indexer::{Indexer, Touched};
+use crate::indexer::{ForcedFiles, Indexer};
 
 /// Without reports the folder is read again this often.
 const RESCAN: Duration = Duration::from_secs(30);
@@ -41,7 +41,7 @@ fn run(mut indexer: Indexer) {
         }
     };
     let started = Instant::now();
-    refresh(&mut indexer, &Touched::default());
+    refresh(&mut indexer, &ForcedFiles::default());
     if indexer.library().is_whole() {
         log::info!(
             event = "folder_read", folder = indexer.folder().root().display().to_string().as_str(),
@@ -81,11 +81,11 @@ fn is_change(kind: &EventKind) -> bool {
 }
 
 /// Waits for the next changes, or for the time to look anyway; `None` when nobody reports any more.
-fn next_changes(changes: &Receiver<Vec<PathBuf>>) -> Option<Touched> {
+fn next_changes(changes: &Receiver<Vec<PathBuf>>) -> Option<ForcedFiles> {
     let mut touched = HashSet::new();
     match changes.recv_timeout(RESCAN) {
         Ok(paths) => touched.extend(paths),
-        Err(RecvTimeoutError::Timeout) => return Some(Touched::default()),
+        Err(RecvTimeoutError::Timeout) => return Some(ForcedFiles::default()),
         Err(RecvTimeoutError::Disconnected) => return None,
     }
     let start = Instant::now();
@@ -96,10 +96,10 @@ fn next_changes(changes: &Receiver<Vec<PathBuf>>) -> Option<Touched> {
             Err(RecvTimeoutError::Disconnected) => return None,
         }
     }
-    Some(Touched(touched))
+    Some(ForcedFiles(touched))
 }
 
-fn refresh(indexer: &mut Indexer, touched: &Touched) {
+fn refresh(indexer: &mut Indexer, touched: &ForcedFiles) {
     match indexer.refresh(touched) {
         Ok(changes) if changes.indexed + changes.removed > 0 => log::info!(
             event = "folder_changed", files = changes.files, entries = changes.entries,

@@ -35,7 +35,7 @@ const LARGE: usize = 10;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// What one row needs for a call.
-pub(crate) struct Counted {
+pub(crate) struct InstructionCount {
     /// As what it is kept; `None` for what the others are compared with.
     key: Option<&'static str>,
     name: &'static str,
@@ -124,7 +124,7 @@ fn events(host: &str, headers: &[(&str, &str)]) -> Call {
     Call::large(host, headers, MEBIBYTE, true)
 }
 
-impl Counted {
+impl InstructionCount {
     pub(crate) fn has_grown(&self) -> bool {
         self.kept
             .is_some_and(|kept| self.ratio > kept * (1.0 + GROWTH))
@@ -152,7 +152,7 @@ fn kept(text: &[u8]) -> Result<Map<String, Value>> {
 }
 
 /// Counts every row. What is kept of each is read unless it is to be written anew.
-pub(crate) async fn measure(folder: &Path, keep: bool) -> Result<Vec<Counted>> {
+pub(crate) async fn measure(folder: &Path, keep: bool) -> Result<Vec<InstructionCount>> {
     let kept = if keep {
         Map::new()
     } else {
@@ -161,7 +161,7 @@ pub(crate) async fn measure(folder: &Path, keep: bool) -> Result<Vec<Counted>> {
     let light = programs::light_backend(folder, None).await?;
     let backend = light.address;
     let nginx = count_nginx(folder, backend).await?;
-    let mut counted = vec![Counted {
+    let mut counted = vec![InstructionCount {
         key: None,
         name: NGINX,
         each: nginx,
@@ -174,7 +174,7 @@ pub(crate) async fn measure(folder: &Path, keep: bool) -> Result<Vec<Counted>> {
         for (row, each) in program.rows.iter().zip(each) {
             let against = counted.iter().find(|one| one.name == row.against);
             let against = against.context("it was counted before")?;
-            counted.push(Counted {
+            counted.push(InstructionCount {
                 key: Some(row.key),
                 name: row.name,
                 each,
@@ -189,7 +189,7 @@ pub(crate) async fn measure(folder: &Path, keep: bool) -> Result<Vec<Counted>> {
 }
 
 /// Keeps the ratios for the next run.
-pub(crate) fn keep(counted: &[Counted]) -> Result<()> {
+pub(crate) fn keep(counted: &[InstructionCount]) -> Result<()> {
     let ratios = counted.iter().filter_map(|one| {
         let rounded = (one.ratio * 100.0).round() / 100.0;
         Some((one.key?.to_owned(), json!(rounded)))
@@ -200,13 +200,13 @@ pub(crate) fn keep(counted: &[Counted]) -> Result<()> {
 }
 
 /// The table.
-pub(crate) fn markdown(counted: &[Counted]) -> String {
+pub(crate) fn markdown(counted: &[InstructionCount]) -> String {
     let mut text =
         "| | instructions a call | ratio | to | kept | |\n|---|---|---|---|---|---|\n".to_owned();
     for one in counted {
         let kept = one.kept.map_or("–".to_owned(), |kept| format!("{kept:.2}"));
         let verdict = if one.has_grown() { "**grown**" } else { "" };
-        let Counted {
+        let InstructionCount {
             name,
             each,
             against,
@@ -352,7 +352,7 @@ mod unit_tests {
 
     #[test]
     fn what_grows_by_more_than_a_twentieth_is_told() {
-        let counted = |ratio| Counted {
+        let counted = |ratio| InstructionCount {
             key: Some("audit"),
             name: PLAIN,
             each: 1.0,

@@ -254,9 +254,10 @@ async fn floods_alone(connections: usize, only: &str) -> Result<ExitCode> {
     placement.place_ourselves().await?;
     let flooded = floods::measure(&folder, &placement, only, connections).await?;
     println!("{}", report::floods(&flooded));
-    Ok(match flooded.iter().all(|one| one.misses().is_empty()) {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    Ok(if flooded.iter().all(|one| one.misses().is_empty()) {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 
@@ -268,10 +269,16 @@ async fn count_instructions(keep: bool) -> Result<ExitCode> {
         instructions::keep(&counted)?;
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(match counted.iter().any(instructions::Counted::has_grown) {
-        true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
-    })
+    Ok(
+        if counted
+            .iter()
+            .any(instructions::InstructionCount::has_grown)
+        {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        },
+    )
 }
 
 async fn benchmark(options: &Options) -> Result<ExitCode> {
@@ -356,9 +363,10 @@ async fn benchmark(options: &Options) -> Result<ExitCode> {
     }
     let trips = report.round_trips.as_ref();
     let is_well = worse.is_empty() && trips.is_none_or(RoundTrips::none_per_call);
-    Ok(match is_well {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+    Ok(if is_well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     })
 }
 
@@ -366,9 +374,10 @@ fn publish(report: &Report, json: &Value, folder: &Path, as_json: bool) -> Resul
     let file = folder.join("report.json");
     let text = serde_json::to_string_pretty(json)?;
     std::fs::write(&file, &text)?;
-    match as_json {
-        true => println!("{text}"),
-        false => println!("{}", report.markdown()),
+    if as_json {
+        println!("{text}")
+    } else {
+        println!("{}", report.markdown())
     }
     eprintln!("every round: {}", file.display());
     Ok(())

@@ -53,13 +53,13 @@ impl Revoked {
 
 /// How access is taken back.
 #[derive(Clone, Copy)]
-enum Way {
+enum RevocationScope {
     Token,
     Client,
     Person,
 }
 
-impl Way {
+impl RevocationScope {
     const ALL: [Self; 3] = [Self::Token, Self::Client, Self::Person];
 
     const fn name(self) -> &'static str {
@@ -120,7 +120,7 @@ pub(crate) async fn measure(
     };
     rig.command(&["users", "add", "bob"], &bob.password).await?;
     let mut revoked = Vec::new();
-    for way in Way::ALL {
+    for way in RevocationScope::ALL {
         revoked.push(rig.revoke(way, &bob, count).await?);
     }
     rig.first.listening.end().await;
@@ -130,7 +130,7 @@ pub(crate) async fn measure(
 }
 
 impl Rig<'_> {
-    async fn revoke(&self, way: Way, bob: &Owner, count: usize) -> Result<Revoked> {
+    async fn revoke(&self, way: RevocationScope, bob: &Owner, count: usize) -> Result<Revoked> {
         let base = format!("http://{}", self.host);
         let client = OAuthClient::register(&base, "Taken back").await?;
         let mut tokens = Vec::new();
@@ -167,15 +167,15 @@ impl Rig<'_> {
             start,
         ));
         match way {
-            Way::Token => {
+            RevocationScope::Token => {
                 let reply = client.revoke(&tokens[0]).await?;
                 ensure!(reply.status == 200, "{}", reply.text);
             }
-            Way::Client => {
+            RevocationScope::Client => {
                 self.ask(&serde_json::json!({"client": client.client_id}))
                     .await?
             }
-            Way::Person => self.ask(&serde_json::json!({"user": "alice"})).await?,
+            RevocationScope::Person => self.ask(&serde_json::json!({"user": "alice"})).await?,
         }
         let acknowledged = start.elapsed();
         let mut ended = Vec::new();

@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 /// A listening model. Dropping it ends it.
 pub struct Model {
     port: u16,
-    seen: Arc<Seen>,
+    seen: Arc<ModelState>,
     serving: tokio::task::JoinHandle<()>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct ModelState {
     tool: String,
     arguments: Value,
     /// Rest that long after the first result, and ask once more.
@@ -46,11 +46,11 @@ impl Model {
     }
 
     async fn with(tool: &str, arguments: Value, again_after: Option<Duration>) -> Result<Self> {
-        let seen = Arc::new(Seen {
+        let seen = Arc::new(ModelState {
             tool: tool.into(),
             arguments,
             again_after,
-            ..Seen::default()
+            ..ModelState::default()
         });
         let app = Router::new()
             .fallback(get(async || r#"{"data": []}"#).post(answer))
@@ -89,7 +89,7 @@ impl Drop for Model {
     }
 }
 
-async fn answer(State(seen): State<Arc<Seen>>, uri: Uri, body: Bytes) -> impl IntoResponse {
+async fn answer(State(seen): State<Arc<ModelState>>, uri: Uri, body: Bytes) -> impl IntoResponse {
     let request: Value = serde_json::from_slice(&body).unwrap_or_default();
     let tools = request["tools"].as_array().into_iter().flatten();
     let offered: Vec<String> = tools

@@ -151,7 +151,7 @@ faults! {
 }
 
 /// The proxy.
-pub struct Broken {
+pub struct FaultProxy {
     /// Where it listens.
     pub address: SocketAddr,
     shared: Arc<Shared>,
@@ -166,13 +166,13 @@ struct Shared {
     client: reqwest::Client,
 }
 
-impl Drop for Broken {
+impl Drop for FaultProxy {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Broken {
+impl FaultProxy {
     /// Listen, healthy for now, in front of nothing yet.
     pub async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -193,7 +193,7 @@ impl Broken {
         let task = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await;
         });
-        Ok(Broken {
+        Ok(FaultProxy {
             address,
             shared,
             task,
@@ -217,7 +217,7 @@ impl Broken {
 }
 
 /// A request as it came.
-struct Asked {
+struct RecordedRequest {
     method: Method,
     path: String,
     query: String,
@@ -225,7 +225,7 @@ struct Asked {
     body: Bytes,
 }
 
-impl Asked {
+impl RecordedRequest {
     fn is(&self, method: Method, path: &str) -> bool {
         self.method == method && self.path == path
     }
@@ -265,7 +265,7 @@ async fn relay(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     let Ok(body) = axum::body::to_bytes(body, BODY_LIMIT).await else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let asked = Asked {
+    let asked = RecordedRequest {
         method: head.method,
         path: head.uri.path().to_owned(),
         query: head.uri.query().unwrap_or_default().to_owned(),
@@ -294,7 +294,7 @@ fn page(status: u16) -> Response {
 }
 
 /// What the proxy answers itself.
-fn instead(fault: Fault, asked: &Asked, shared: &Shared) -> Option<Response> {
+fn instead(fault: Fault, asked: &RecordedRequest, shared: &Shared) -> Option<Response> {
     let get_or_head = matches!(asked.method, Method::GET | Method::HEAD);
     let answered = match fault {
         Fault::ServerMetadataNotFound if asked.path == SERVER_METADATA && get_or_head => page(404),
@@ -377,7 +377,11 @@ fn instead(fault: Fault, asked: &Asked, shared: &Shared) -> Option<Response> {
     Some(answered)
 }
 
-async fn pass_on(shared: &Shared, fault: Option<Fault>, mut asked: Asked) -> Result<Response> {
+async fn pass_on(
+    shared: &Shared,
+    fault: Option<Fault>,
+    mut asked: RecordedRequest,
+) -> Result<Response> {
     let upstream = shared.upstream.lock().expect("no panic under it").clone();
     let upstream = upstream.context("in front of nothing")?;
     if fault == Some(Fault::OriginStripped) && asked.is(Method::POST, "/mcp") {
@@ -477,7 +481,12 @@ impl Answered {
 }
 
 /// Change a whole answer.
-fn spoil(fault: Fault, asked: &Asked, answer: &mut Answered, shared: &Shared) -> Result<()> {
+fn spoil(
+    fault: Fault,
+    asked: &RecordedRequest,
+    answer: &mut Answered,
+    shared: &Shared,
+) -> Result<()> {
     let server = asked.is(Method::GET, SERVER_METADATA);
     let resource = asked.is(Method::GET, RESOURCE_METADATA);
     let token = asked.is(Method::POST, "/token");
@@ -637,7 +646,7 @@ fn html(answer: &mut Answered) {
 /// Relay an event stream: held back until its end, cut, or changed.
 fn stream(
     fault: Option<Fault>,
-    asked: &Asked,
+    asked: &RecordedRequest,
     mut headers: HeaderMap,
     mut upstream: reqwest::Response,
 ) -> Response {

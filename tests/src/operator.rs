@@ -8,7 +8,7 @@ use crate::program::{binary, run};
 
 /// What a command came to.
 #[derive(Clone, Debug)]
-pub struct Commanded {
+pub struct CommandOutput {
     /// The exit code.
     pub code: i32,
     /// Standard output.
@@ -17,7 +17,7 @@ pub struct Commanded {
     pub errors: String,
 }
 
-impl Commanded {
+impl CommandOutput {
     /// Standard output as JSON. Panics when it is none.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.out)
@@ -26,15 +26,15 @@ impl Commanded {
 }
 
 /// `gateway WORDS… --config …` with the configuration of `gateway`, and `input` on standard input.
-pub async fn command(gateway: &Gateway, words: &[&str], input: &str) -> Result<Commanded> {
+pub async fn command(gateway: &Gateway, words: &[&str], input: &str) -> Result<CommandOutput> {
     let config = gateway.folder().join("gateway.toml").display().to_string();
     let words: Vec<&str> = [words, &["--config", &config]].concat();
     let (code, out, errors) = run(&binary("gateway"), &words, input).await?;
-    Ok(Commanded { code, out, errors })
+    Ok(CommandOutput { code, out, errors })
 }
 
 /// The same; an error unless it ends with 0.
-pub async fn done(gateway: &Gateway, words: &[&str], input: &str) -> Result<Commanded> {
+pub async fn done(gateway: &Gateway, words: &[&str], input: &str) -> Result<CommandOutput> {
     let commanded = command(gateway, words, input).await?;
     anyhow::ensure!(commanded.code == 0, "{words:?}: {commanded:?}");
     Ok(commanded)

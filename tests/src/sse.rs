@@ -8,7 +8,7 @@ use reqwest::{RequestBuilder, Response};
 
 /// What came on the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Happening {
+pub enum SseItem {
     /// An event: its name (`message` when unnamed), its data, its id.
     Event {
         /// The `event` field.
@@ -76,7 +76,7 @@ impl EventStream {
     }
 
     /// The next happening, or an error when none comes within `patience`.
-    pub async fn next(&mut self, patience: Duration) -> Result<Happening> {
+    pub async fn next(&mut self, patience: Duration) -> Result<SseItem> {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(happening) = self.take()? {
@@ -89,8 +89,8 @@ impl EventStream {
                     String::from_utf8_lossy(&self.held)
                 ),
                 Ok(Ok(Some(piece))) => self.held.extend_from_slice(&piece),
-                Ok(Ok(None)) => return Ok(Happening::End(true)),
-                Ok(Err(_)) => return Ok(Happening::End(false)),
+                Ok(Ok(None)) => return Ok(SseItem::End(true)),
+                Ok(Err(_)) => return Ok(SseItem::End(false)),
             }
         }
     }
@@ -103,9 +103,9 @@ impl EventStream {
                 .next(deadline.saturating_duration_since(Instant::now()))
                 .await?
             {
-                Happening::Event { name, data, .. } => return Ok((name, data)),
-                Happening::Comment(_) => {}
-                Happening::End(clean) => {
+                SseItem::Event { name, data, .. } => return Ok((name, data)),
+                SseItem::Comment(_) => {}
+                SseItem::End(clean) => {
                     bail!("the stream ended (properly: {clean}) before an event came")
                 }
             }
@@ -116,7 +116,7 @@ impl EventStream {
     pub async fn end(&mut self, patience: Duration) -> Result<bool> {
         let deadline = Instant::now() + patience;
         loop {
-            if let Happening::End(clean) = self
+            if let SseItem::End(clean) = self
                 .next(deadline.saturating_duration_since(Instant::now()))
                 .await?
             {
@@ -126,7 +126,7 @@ impl EventStream {
     }
 
     /// What the held bytes begin with: a comment line, or an event up to its empty line.
-    fn take(&mut self) -> Result<Option<Happening>> {
+    fn take(&mut self) -> Result<Option<SseItem>> {
         let text = String::from_utf8_lossy(&self.held).replace("\r\n", "\n");
         let text = text.trim_start_matches('\n');
         if let Some(comment) = text.strip_prefix(':') {
@@ -134,7 +134,7 @@ impl EventStream {
                 return Ok(None);
             };
             self.held = rest.as_bytes().to_vec();
-            return Ok(Some(Happening::Comment(comment.trim().to_owned())));
+            return Ok(Some(SseItem::Comment(comment.trim().to_owned())));
         }
         let Some((block, rest)) = text.split_once("\n\n") else {
             return Ok(None);
@@ -150,7 +150,7 @@ impl EventStream {
             };
             block.lines().filter_map(of).collect::<Vec<_>>()
         };
-        let event = Happening::Event {
+        let event = SseItem::Event {
             name: values("event").pop().unwrap_or_else(|| "message".into()),
             data: values("data").join("\n"),
             id: values("id").pop(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use tests::browser::Browser;
-use tests::fault_proxy::{Broken, Fault};
+use tests::fault_proxy::{Fault, FaultProxy};
 use tests::gateway::{Gateway, Owner, Setup};
 use tests::program::{Program, binary, free_port};
 use tests::tls::{Certificates, TlsFront};
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A healthy gateway with the bundled backend, behind a proxy that can do wrong.
 struct Clinic {
-    broken: Broken,
+    broken: FaultProxy,
     gateway: Gateway,
 }
 
@@ -56,7 +56,7 @@ impl Clinic {
     }
 
     async fn with(more: &str) -> Result<Self> {
-        let broken = Broken::start().await?;
+        let broken = FaultProxy::start().await?;
         let setup = Setup {
             public_url: Some(broken.origin()),
             ..Setup::default()

@@ -10,7 +10,7 @@ use crate::operator_api::{
 use gateway_core::client::{Client, ClientId, Registration};
 use gateway_core::reason::Reason;
 use gateway_oauth::AuthorizationServer;
-use gateway_oauth::revoke_all::{Whose, cut_off};
+use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
 use gateway_store::{GrantsOf, StoreError};
 
 pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
@@ -64,9 +64,9 @@ pub(super) async fn remove(
     }
     let subject = Subject::of_client(&id);
     let removing = async {
-        let before = cut_off(server, Whose::Client(&id), request.now).await?;
+        let before = cut_off(server, RevocationSubject::Client(&id), request.now).await?;
         let removed = server.records.remove_client(&id).await?;
-        let after = cut_off(server, Whose::Client(&id), server.clock.now()).await?;
+        let after = cut_off(server, RevocationSubject::Client(&id), server.clock.now()).await?;
         Ok::<_, StoreError>((removed, before.and(after)))
     };
     let removing = removing.await;

@@ -16,7 +16,7 @@ use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId, Tools};
 use gateway_oauth::AuthorizationServer;
 use gateway_oauth::revoke::{take_back, take_back_unread};
-use gateway_oauth::revoke_all::{Whose, cut_off};
+use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
 use gateway_oauth::withheld::withhold_all;
 use gateway_store::{GrantsOf, Key};
 
@@ -78,7 +78,7 @@ pub(super) async fn revoke(
         GrantsToRevoke::Client(id) => {
             let id = ClientId::new(id);
             let subject = Subject::of_client(&id).with_words("all of a client");
-            let revoked = revoke_all(server, Whose::Client(&id), now, &subject).await?;
+            let revoked = revoke_all(server, RevocationSubject::Client(&id), now, &subject).await?;
             if revoked == 0 && matches!(lookup::client(server, &id, now).await, Ok(None)) {
                 return Err(Failure::unknown("client", id.as_str()));
             }
@@ -87,7 +87,7 @@ pub(super) async fn revoke(
         GrantsToRevoke::User(text) => {
             let id = lookup::user_id(server, &text, now).await?;
             let subject = Subject::of_user(&id).with_words("all of a person");
-            let revoked = revoke_all(server, Whose::User(&id), now, &subject).await?;
+            let revoked = revoke_all(server, RevocationSubject::User(&id), now, &subject).await?;
             (revoked, subject)
         }
     };
@@ -137,7 +137,7 @@ async fn revoke_each(
 
 async fn revoke_all(
     server: &AuthorizationServer,
-    whose: Whose<'_>,
+    whose: RevocationSubject<'_>,
     now: Timestamp,
     subject: &Subject,
 ) -> Result<usize, Failure> {

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, HOST, ORIGIN};
 
-use gateway_core::protocol::bearer::Presented;
+use gateway_core::protocol::bearer::BearerPresentation;
 use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, SecretHash};
 
@@ -23,8 +23,8 @@ pub(super) fn check(headers: &HeaderMap, token: Option<&SecretHash>) -> Result<(
         .get_all(AUTHORIZATION)
         .iter()
         .map(|line| line.as_bytes());
-    let presented = match Presented::read(lines) {
-        Presented::Token(bearer) => Secret::presented(bearer.as_str()),
+    let presented = match BearerPresentation::read(lines) {
+        BearerPresentation::Token(bearer) => Secret::presented(bearer.as_str()),
         _ => return Err(Reason::AdminTokenWrong),
     };
     if token.is_some_and(|token| token.matches(&presented)) {

@@ -19,8 +19,8 @@ use gateway_core::reason::Reason;
 use gateway_oauth::AuthorizationServer;
 use gateway_oauth::identity::{self, LoginName, Password, PasswordPhc, people};
 use gateway_oauth::provider::{self, Unlinked};
-use gateway_oauth::revoke_all::{Whose, cut_off};
-use gateway_oauth::withheld::{Lifted, lift};
+use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
+use gateway_oauth::withheld::{Readmission, lift};
 use gateway_store::{Disabled, Identity, User};
 
 pub(super) async fn list(server: &AuthorizationServer, request: &Request) -> Result<Done, Failure> {
@@ -64,7 +64,7 @@ pub(super) async fn disable(
     let user = disabling
         .map_err(|error| Failure::from(error).about(&named(&name)))?
         .ok_or_else(|| no_user(&name))?;
-    let cutting = cut_off(server, Whose::User(&user.id), now).await;
+    let cutting = cut_off(server, RevocationSubject::User(&user.id), now).await;
     let cut = cutting.map_err(|error| Failure::from(error).about(&subject(&user)))?;
     let revoked = Failure::unless_complete(cut, "the person was disabled", &subject(&user))?;
     Ok(changed::<DisableUser>(&user, Some(revoked)))
@@ -140,8 +140,8 @@ pub(super) async fn readmit(
     let user = user.ok_or_else(|| no_user(&asked.name))?;
     let client = ClientId::new(asked.client.as_str());
     match lift(server, &user, &client, request.now).await? {
-        Lifted::Done(user) => Ok(changed::<ReadmitApp>(&user, None)),
-        Lifted::NotWithheld => Err(Failure::unknown("withheld app", &asked.client)),
+        Readmission::Done(user) => Ok(changed::<ReadmitApp>(&user, None)),
+        Readmission::NotWithheld => Err(Failure::unknown("withheld app", &asked.client)),
     }
 }
 

@@ -118,7 +118,7 @@ impl Label {
 /// A decision, and what it rests on.
 struct Explained {
     /// Why not; `None`: it would be allowed.
-    refused: Option<Why>,
+    refused: Option<RejectionCause>,
     /// The statement of the policy that decided.
     rule: Option<Statement>,
     /// What was known about token, call and circumstances.
@@ -127,7 +127,7 @@ struct Explained {
     assumed: Vec<String>,
 }
 
-struct Why {
+struct RejectionCause {
     reason: Reason,
     /// The check that failed.
     check: String,

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use self::recorded::{Change, Judged, Who};
+use self::recorded::{CallSubject, Change, DryRunOutcome};
 use crate::cli::audit::{self, Note};
 use crate::cli::configuration::{Configuration, policy_of, report};
 use crate::cli::exit::USAGE;
@@ -78,7 +78,7 @@ impl Check {
 struct Counts {
     read: u64,
     unchanged: u64,
-    changed: BTreeMap<(Change, Who, String), u64>,
+    changed: BTreeMap<(Change, CallSubject, String), u64>,
     /// From the first to the last.
     times: Option<(String, String)>,
 }
@@ -99,8 +99,8 @@ impl DryRun {
         let read = audit::read(&logs, key, |_, line| {
             match recorded::judge(line, &rules, &config) {
                 None => return Ok(()),
-                Some(Judged::Unchanged) => counts.unchanged += 1,
-                Some(Judged::Changed(change, who, why)) => {
+                Some(DryRunOutcome::Unchanged) => counts.unchanged += 1,
+                Some(DryRunOutcome::Changed(change, who, why)) => {
                     *counts.changed.entry((change, who, why)).or_default() += 1;
                 }
             }
@@ -132,7 +132,7 @@ impl Counts {
         let (from, to) = self.times.clone().unwrap_or_default();
         println!("{} calls and streams, {from} to {to}", self.read);
         println!("{} as before", self.unchanged);
-        let width = |of: fn(&Who) -> &str| {
+        let width = |of: fn(&CallSubject) -> &str| {
             let all = self
                 .changed
                 .keys()

@@ -22,7 +22,7 @@ use gateway_core::audit::{Event, Record};
 use gateway_oauth::identity::{
     LoginName, PasswordPhc, ensure_owner, forget_former_owner, no_owner,
 };
-use gateway_oauth::revoke_all::{Whose, cut_off};
+use gateway_oauth::revoke_all::{RevocationSubject, cut_off};
 
 pub(super) fn run(configuration: &Configuration) -> ExitCode {
     let config = match configuration.resolve() {
@@ -118,7 +118,12 @@ async fn owner_of_configuration(config: &Config, app: &App) -> anyhow::Result<()
     let password = PasswordPhc::parse(&owner.password_hash).context("owner.password_hash")?;
     let former = ensure_owner(records, &name, &password, now, &mut OsRng).await?;
     for former in former {
-        let cut = cut_off(&app.authorization_server, Whose::User(&former.id), now).await?;
+        let cut = cut_off(
+            &app.authorization_server,
+            RevocationSubject::User(&former.id),
+            now,
+        )
+        .await?;
         if let Some(error) = &cut.unreadable {
             // What can't be read is refused by its moment, and no reason not to serve.
             let reason = error.reason();

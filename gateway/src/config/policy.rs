@@ -89,7 +89,7 @@ pub(super) fn approvers(reader: &mut Reader<'_>, keys: ApproverKeys) -> Vec<Appr
 }
 
 /// What a policy stands on.
-pub(super) struct Ground<'a> {
+pub(super) struct PolicyContext<'a> {
     pub(super) backends: &'a [ConfiguredBackend],
     pub(super) clients: &'a [Client],
     pub(super) approvers: &'a [Approver],
@@ -97,22 +97,22 @@ pub(super) struct Ground<'a> {
 }
 
 /// The policy; `None` where there is none, or a problem was noted.
-pub(super) fn policy(reader: &mut Reader<'_>, ground: Ground<'_>) -> Option<Arc<Rules>> {
+pub(super) fn policy(reader: &mut Reader<'_>, context: PolicyContext<'_>) -> Option<Arc<Rules>> {
     let keys = PolicyKeys::read(reader, "policy");
     let environment = PolicyEnvironment {
-        groups: ground.groups,
+        groups: context.groups,
         networks: networks(reader),
-        backends: ground
+        backends: context
             .backends
             .iter()
             .map(|configured| configured.backend.mount.name.clone())
             .collect(),
-        approvers: ground
+        approvers: context
             .approvers
             .iter()
             .map(|approver| approver.name.clone())
             .collect(),
-        clients: ground
+        clients: context
             .clients
             .iter()
             .map(|client| client.id.as_str().to_owned())

@@ -170,7 +170,7 @@ impl Called {
 
 /// What a process said on stderr that tells how it ended.
 #[derive(Debug, Default)]
-struct Said {
+struct ErrorOutput {
     /// In the reaper's words.
     how: Option<String>,
     /// Its own last line.
@@ -183,7 +183,7 @@ struct Life {
     writer: JoinHandle<()>,
     /// Gives the reason if it was the reader who asked for the end.
     reader: JoinHandle<Option<String>>,
-    logger: JoinHandle<Said>,
+    logger: JoinHandle<ErrorOutput>,
     stop: CancellationToken,
     called: Called,
     _slot: ProcessSlot,
@@ -343,12 +343,12 @@ async fn read_line(
 }
 
 /// Logs stderr line by line, a bounded number of them in a second. Returns what it told of the end.
-async fn log_lines(errors: Option<impl AsyncRead + Unpin>, called: Called) -> Said {
+async fn log_lines(errors: Option<impl AsyncRead + Unpin>, called: Called) -> ErrorOutput {
     let Some(errors) = errors else {
-        return Said::default();
+        return ErrorOutput::default();
     };
     let mut errors = BufReader::new(errors);
-    let (mut told, mut part) = (Said::default(), Vec::new());
+    let (mut told, mut part) = (ErrorOutput::default(), Vec::new());
     let (mut second, mut logged, mut dropped) = (Instant::now(), 0_u32, 0_u64);
     loop {
         let next = read_cut_line(&mut errors, &mut part);

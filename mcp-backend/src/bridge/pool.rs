@@ -52,11 +52,11 @@ pub struct Pool {
     families: OnceLock<RevisionFamilies>,
     finding_out: Detached<Result<RevisionFamilies, Failure>>,
     me: Weak<Pool>,
-    all: Mutex<All>,
+    all: Mutex<PoolState>,
 }
 
 #[derive(Debug, Default)]
-struct All {
+struct PoolState {
     sessions: HashMap<String, Arc<Session>>,
     callers: HashMap<String, Arc<StdioServer>>,
     shared: Option<Arc<StdioServer>>,
@@ -79,7 +79,7 @@ impl Pool {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, All> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -436,7 +436,7 @@ impl Pool {
 
     /// Stops all processes.
     pub fn close(&self) {
-        let All {
+        let PoolState {
             sessions,
             shared,
             callers,

@@ -13,7 +13,7 @@ use tests::http::{self, Reply};
 use tests::mcp::{self, LegacySession};
 use tests::oauth::{OAuthClient, REDIRECT_URI};
 use tests::server::{Launch, Lock, Server, sample};
-use tests::sse::{EventStream, Happening};
+use tests::sse::{EventStream, SseItem};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use crate::front::{Front, message, watched};
@@ -283,9 +283,9 @@ async fn a_server_that_stalls_amid_a_stream_is_waited_for_and_the_stream_kept_al
         let mut comments = 0;
         while stalled.elapsed() < Duration::from_secs(4) {
             match stream.next(Duration::from_secs(3)).await? {
-                Happening::Comment(_) => comments += 1,
-                Happening::Event { .. } => {}
-                Happening::End(_) => panic!("the stream ended while its server stalled"),
+                SseItem::Comment(_) => comments += 1,
+                SseItem::Event { .. } => {}
+                SseItem::End(_) => panic!("the stream ended while its server stalled"),
             }
         }
         assert!(server.program().signal_group("CONT"));

@@ -20,7 +20,7 @@ use tests::sdk::{self, Sdk, Seen, Transport};
 use tests::server::{AS_OF, Lock};
 use tokio::sync::{Mutex, Semaphore};
 
-use crate::manual::{Tried, tried};
+use crate::manual::{TestedServer, tried};
 
 /// Servers at once: each brings a runtime of its own, and they share two cores.
 static PLACES: Semaphore = Semaphore::const_new(2);

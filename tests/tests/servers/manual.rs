@@ -9,7 +9,7 @@ use tests::server::Lock;
 use crate::{launched, node, python};
 
 /// One row.
-pub(crate) struct Tried {
+pub(crate) struct TestedServer {
     /// Its package, and what it stands in front of.
     pub(crate) packages: &'static [(Lock, &'static str)],
     /// As in the table.
@@ -21,9 +21,9 @@ pub(crate) struct Tried {
 /// A row and its test.
 macro_rules! tried {
     ($row:ident: $test:ident, $packages:expr, $transports:literal, $peculiar:literal) => {
-        pub(crate) const $row: Tried = {
+        pub(crate) const $row: TestedServer = {
             let _: fn() -> Result<()> = $test;
-            Tried {
+            TestedServer {
                 packages: $packages,
                 transports: $transports,
                 peculiar: $peculiar,
@@ -33,7 +33,7 @@ macro_rules! tried {
 }
 pub(crate) use tried;
 
-const ALL: [Tried; 26] = [
+const ALL: [TestedServer; 26] = [
     node::EVERYTHING_HTTP,
     node::EVERYTHING_SSE,
     node::FILESYSTEM,

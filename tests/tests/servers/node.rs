@@ -12,10 +12,10 @@ use tests::recorder::{Answer, Recorder};
 use tests::sdk::Sdk::{PythonV1, PythonV2, TypeScriptV1, TypeScriptV2};
 use tests::sdk::Transport::{Http, Sse};
 use tests::server::{Launch, Lock, Server};
-use tests::sse::{EventStream, Happening};
+use tests::sse::{EventStream, SseItem};
 
 use crate::front::{Front, asking, discover, endpoint_is_at, greet, message, unchanged, watched};
-use crate::manual::{Tried, tried};
+use crate::manual::{TestedServer, tried};
 
 /// A revision-2025 message with a session.
 fn in_session(
@@ -485,7 +485,7 @@ async fn a_pdf_is_read_byte_by_byte_and_its_page_resource_comes_whole() -> Resul
         // it open, and alive.
         let mut stream = EventStream::open(asking(Method::GET, &url, Some(&token))).await?;
         let quiet = stream.next(Duration::from_secs(1)).await;
-        assert!(!matches!(quiet, Ok(Happening::End(_))), "{quiet:?}");
+        assert!(!matches!(quiet, Ok(SseItem::End(_))), "{quiet:?}");
         Ok(())
     })
     .await

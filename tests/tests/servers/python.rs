@@ -11,7 +11,7 @@ use tests::sdk::Transport::{Http, Sse};
 use tests::server::{Launch, Lock, Server, sample};
 
 use crate::front::{Front, discover, endpoint_is_at, greet, message, unchanged, watched};
-use crate::manual::{Tried, tried};
+use crate::manual::{TestedServer, tried};
 
 /// A stdio server behind the bridge of PyPI.
 fn bridged(port: u16, server: Launch) -> Launch {

@@ -23,14 +23,14 @@ deny if argument("stop", true);
 allow if true;
 "#;
 
-struct Place {
+struct BackendFixture {
     gateway: Gateway,
     backend: Recorder,
     token: String,
     _folder: tempfile::TempDir,
 }
 
-impl Place {
+impl BackendFixture {
     /// `families`: what the gateway is to have found out about the backend.
     async fn start(
         families: &str,
@@ -112,9 +112,10 @@ fn asker(request: &Recorded) -> Answer {
                 "jsonrpc": "2.0", "id": format!("ask-{}", message["id"]),
                 "method": method.unwrap_or("elicitation/create"), "params": {"message": "Who?"},
             }));
-            match is_legacy {
-                true => Answer::Push(202, SSE_STREAM.into(), asks),
-                false => Answer::events(vec![Step::Send(asks), Step::Live("ask".into())]),
+            if is_legacy {
+                Answer::Push(202, SSE_STREAM.into(), asks)
+            } else {
+                Answer::events(vec![Step::Send(asks), Step::Live("ask".into())])
             }
         }
         ("POST", None) => {
@@ -159,7 +160,7 @@ fn read(data: &str) -> Result<Value> {
 #[tokio::test]
 async fn a_refused_answer_in_a_session_is_declined_at_once() -> Result<()> {
     for method in ["elicitation/create", "sampling/createMessage", "roots/list"] {
-        let place = Place::start("2025", in_sessions).await?;
+        let place = BackendFixture::start("2025", in_sessions).await?;
         let session = mcp::open_session(&place.gateway.url("/mcp"), &place.token).await?;
         let called = place.post(&call(3, "look", &json!({"ask": method})));
         let mut stream = EventStream::open(called.header("Mcp-Session-Id", &session)).await?;
@@ -188,7 +189,7 @@ async fn a_refused_answer_in_a_session_is_declined_at_once() -> Result<()> {
 
 #[tokio::test]
 async fn a_refused_answer_over_the_legacy_stream_is_declined_at_once() -> Result<()> {
-    let place = Place::start("2024-11-05", over_http_sse).await?;
+    let place = BackendFixture::start("2024-11-05", over_http_sse).await?;
     let mut session = LegacySession::open(&place.gateway.url("/sse"), &place.token).await?;
     session.request(&initialize()).await?;
     assert_eq!(
@@ -208,7 +209,7 @@ async fn a_refused_answer_over_the_legacy_stream_is_declined_at_once() -> Result
 #[tokio::test]
 async fn a_refused_batch_tells_client_and_backend_what_each_waits_for() -> Result<()> {
     for with_call in [false, true] {
-        let place = Place::start("2025", in_sessions).await?;
+        let place = BackendFixture::start("2025", in_sessions).await?;
         let session = mcp::open_session(&place.gateway.url("/mcp"), &place.token).await?;
         let called = place.post(&call(3, "look", &json!({})));
         let mut stream = EventStream::open(called.header("Mcp-Session-Id", &session)).await?;
@@ -225,14 +226,13 @@ async fn a_refused_batch_tells_client_and_backend_what_each_waits_for() -> Resul
             .header("Mcp-Session-Id", &session)
             .body(json!(batch).to_string());
         let reply = http::send(request).await?;
-        match with_call {
-            true => {
-                assert_eq!(reply.status, 200, "{}", reply.text);
-                assert_eq!(reply.json()[0]["id"], 4, "{}", reply.text);
-                assert_eq!(reply.json()[0]["result"]["isError"], true);
-                assert!(place.backend.marked("erase").is_empty());
-            }
-            false => assert_eq!(reply.status, 202, "{}", reply.text),
+        if with_call {
+            assert_eq!(reply.status, 200, "{}", reply.text);
+            assert_eq!(reply.json()[0]["id"], 4, "{}", reply.text);
+            assert_eq!(reply.json()[0]["result"]["isError"], true);
+            assert!(place.backend.marked("erase").is_empty());
+        } else {
+            assert_eq!(reply.status, 202, "{}", reply.text)
         }
         let done = read(&stream.event(PATIENCE).await?.1)?;
         assert_eq!(done["result"]["content"][0]["text"], "-32601", "{done}");
@@ -244,7 +244,7 @@ async fn a_refused_batch_tells_client_and_backend_what_each_waits_for() -> Resul
 #[tokio::test]
 async fn a_refused_answer_is_declined_across_eras() -> Result<()> {
     // A session in front of HTTP+SSE.
-    let place = Place::start("2024-11-05", over_http_sse).await?;
+    let place = BackendFixture::start("2024-11-05", over_http_sse).await?;
     let session = mcp::open_session(&place.gateway.url("/mcp"), &place.token).await?;
     let called = place.post(&call(3, "look", &json!({})));
     let mut stream = EventStream::open(called.header("Mcp-Session-Id", &session)).await?;
@@ -260,7 +260,7 @@ async fn a_refused_answer_is_declined_across_eras() -> Result<()> {
     assert!(place.backend.marked("Ada").is_empty());
 
     // HTTP+SSE in front of a session.
-    let place = Place::start("2025", in_sessions).await?;
+    let place = BackendFixture::start("2025", in_sessions).await?;
     let mut legacy = LegacySession::open(&place.gateway.url("/sse"), &place.token).await?;
     legacy.request(&initialize()).await?;
     assert_eq!(legacy.post(&call(3, "look", &json!({}))).await?.status, 202);
@@ -271,7 +271,7 @@ async fn a_refused_answer_is_declined_across_eras() -> Result<()> {
     assert!(place.backend.marked("Ada").is_empty());
 
     // Either in front of a backend of 2026-07-28, which waits for nothing: the call ends with it.
-    let place = Place::start("2026-07-28", scripted_revisions::stateless).await?;
+    let place = BackendFixture::start("2026-07-28", scripted_revisions::stateless).await?;
     let session = mcp::open_session(&place.gateway.url("/mcp"), &place.token).await?;
     let called = place.post(&call(3, "asks", &json!({})));
     let mut stream = EventStream::open(called.header("Mcp-Session-Id", &session)).await?;
@@ -294,7 +294,7 @@ async fn a_refused_answer_is_declined_across_eras() -> Result<()> {
 }
 
 /// A request of 2026-07-28.
-fn modern(place: &Place, id: u64, params: &Value) -> RequestBuilder {
+fn modern(place: &BackendFixture, id: u64, params: &Value) -> RequestBuilder {
     let mut params = params.clone();
     params["name"] = json!("look");
     let body = mcp::stateless_message(id, "tools/call", &params);
@@ -307,7 +307,7 @@ async fn a_call_that_comes_again_refused_is_given_up_at_a_backend_with_sessions(
         ("2025", in_sessions as fn(&Recorded) -> Answer),
         ("2024-11-05", over_http_sse),
     ] {
-        let place = Place::start(families, script).await?;
+        let place = BackendFixture::start(families, script).await?;
         let reply = http::send(modern(&place, 1, &json!({"arguments": {}}))).await?;
         let asked = mcp::response(&reply)?["result"].clone();
         assert_eq!(asked["resultType"], "input_required", "{families}: {asked}");

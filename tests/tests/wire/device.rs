@@ -26,14 +26,14 @@ async fn begin(gateway: &Gateway, more: &[(&str, &str)]) -> Result<Reply> {
 }
 
 /// What an app has in its hands.
-struct Asked {
+struct DeviceCodes {
     device_code: String,
     user_code: String,
     place: url::Url,
     complete: url::Url,
 }
 
-async fn asked(gateway: &Gateway) -> Result<Asked> {
+async fn asked(gateway: &Gateway) -> Result<DeviceCodes> {
     let reply = begin(gateway, &[]).await?;
     anyhow::ensure!(reply.status == 200, "{}", reply.text);
     let said = reply.json();
@@ -43,7 +43,7 @@ async fn asked(gateway: &Gateway) -> Result<Asked> {
             .map(str::to_owned)
             .context(name.to_owned())
     };
-    Ok(Asked {
+    Ok(DeviceCodes {
         device_code: text("device_code")?,
         user_code: text("user_code")?,
         place: text("verification_uri")?.parse()?,
@@ -75,7 +75,7 @@ async fn enter(browser: &mut Browser, place: &url::Url, code: &str) -> Result<Pa
 }
 
 /// Types the code and logs in: the consent page.
-async fn consent(browser: &mut Browser, asked: &Asked, owner: &Owner) -> Result<Page> {
+async fn consent(browser: &mut Browser, asked: &DeviceCodes, owner: &Owner) -> Result<Page> {
     let page = enter(browser, &asked.place, &asked.user_code).await?;
     browser.log_in(&page, &owner.name, &owner.password).await
 }

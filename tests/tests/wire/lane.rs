@@ -478,7 +478,7 @@ fn framed(dice: &mut Dice, case: &Case, host: &str) -> Vec<u8> {
 
 /// What a client got.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Got {
+enum Outcome {
     /// Status, headers that count in order of name, content, and whether the connection is kept.
     Whole(u16, Vec<(String, String)>, String, bool),
     /// No whole answer.
@@ -492,7 +492,7 @@ struct Client {
 }
 
 impl Client {
-    async fn send(&mut self, bytes: &[u8], cut: Option<usize>, is_head: bool) -> Result<Got> {
+    async fn send(&mut self, bytes: &[u8], cut: Option<usize>, is_head: bool) -> Result<Outcome> {
         // A kept connection may have been closed after the answer before; that is no answer to this.
         let was_kept = self.socket.is_some();
         let got = self.try_send(bytes, cut, is_head).await?;
@@ -502,9 +502,9 @@ impl Client {
                 Ok(self
                     .try_send(bytes, cut, is_head)
                     .await?
-                    .unwrap_or(Got::Broken))
+                    .unwrap_or(Outcome::Broken))
             }
-            got => Ok(got.unwrap_or(Got::Broken)),
+            got => Ok(got.unwrap_or(Outcome::Broken)),
         }
     }
 
@@ -514,7 +514,7 @@ impl Client {
         bytes: &[u8],
         cut: Option<usize>,
         is_head: bool,
-    ) -> Result<Option<Got>> {
+    ) -> Result<Option<Outcome>> {
         let mut socket = match self.socket.take() {
             Some(socket) => socket,
             None => TcpStream::connect(self.address).await?,
@@ -528,7 +528,7 @@ impl Client {
         let reading = read_answer(&mut socket, is_head);
         let read = tokio::time::timeout(PATIENCE, reading).await;
         let got = read.context("no answer in time")?;
-        if let Some(Got::Whole(.., true)) = &got {
+        if let Some(Outcome::Whole(.., true)) = &got {
             self.socket = Some(socket);
         }
         Ok(got)
@@ -536,7 +536,7 @@ impl Client {
 }
 
 /// Reads one answer. Nothing where none began.
-async fn read_answer(socket: &mut TcpStream, is_head: bool) -> Option<Got> {
+async fn read_answer(socket: &mut TcpStream, is_head: bool) -> Option<Outcome> {
     let mut held = Vec::new();
     loop {
         let end = loop {
@@ -544,7 +544,7 @@ async fn read_answer(socket: &mut TcpStream, is_head: bool) -> Option<Got> {
                 break end + 4;
             }
             if !more(socket, &mut held).await {
-                return (!held.is_empty()).then_some(Got::Broken);
+                return (!held.is_empty()).then_some(Outcome::Broken);
             }
         };
         let head = String::from_utf8_lossy(&held[..end]).into_owned();
@@ -580,12 +580,12 @@ async fn read_answer(socket: &mut TcpStream, is_head: bool) -> Option<Got> {
             }
         };
         let Some(content) = content else {
-            return Some(Got::Broken);
+            return Some(Outcome::Broken);
         };
         headers.retain(|(name, _)| !["date", "connection", "keep-alive"].contains(&name.as_str()));
         let content = without_request_id(&String::from_utf8_lossy(&content));
         let is_kept = !closes && held.is_empty();
-        return Some(Got::Whole(status, headers, content, is_kept));
+        return Some(Outcome::Whole(status, headers, content, is_kept));
     }
 }
 
@@ -721,7 +721,7 @@ async fn whatever_is_sent_both_roads_make_the_same_of_it() -> Result<()> {
             format!("seed {seed}, case {number}, cut {:?}:\n{text}\n", case.cut)
         };
         let (first, second) = (first.with_context(told)?, second.with_context(told)?);
-        if let Got::Whole(status, ..) = &first {
+        if let Outcome::Whole(status, ..) = &first {
             statuses.insert(*status);
         }
         if first != second {

@@ -26,12 +26,12 @@ use tests::operator;
 const BUTTON: &str = "Log in with Example Inc.";
 
 /// A gateway whose people come from a provider.
-struct World {
+struct ProviderFixture {
     fixture: Fixture,
     provider: IdentityProvider,
 }
 
-impl World {
+impl ProviderFixture {
     /// `login`: what stands in the `[[login]]` besides the usual; `more`: other tables.
     async fn start(store: StoreKind, client: &str, login: &str, more: &str) -> Result<Self> {
         Self::with(store, client, login, more, |provider| provider).await
@@ -206,7 +206,7 @@ async fn a_first_login_makes_the_person_and_a_second_one_is_the_same(
     store: StoreKind,
 ) -> Result<()> {
     for client in ["rs256", "es256", "eddsa", "signed"] {
-        let world = World::start(store, client, DOMAIN, "").await?;
+        let world = ProviderFixture::start(store, client, DOMAIN, "").await?;
         let (mut bob, page) = world.log_in("bob").await?;
         assert_eq!(
             (page.reply.status, page.url.path()),
@@ -258,7 +258,8 @@ async fn only_those_come_in_whom_a_rule_lets_in_and_the_page_says_who_and_why(
         ),
         ("*", [true, true, true], ""),
     ] {
-        let world = World::start(store, "rs256", &format!("allow = [\"{rule}\"]"), "").await?;
+        let world =
+            ProviderFixture::start(store, "rs256", &format!("allow = [\"{rule}\"]"), "").await?;
         for (login, lets_in) in ["bob", "carol", "dan"].into_iter().zip(lets_in) {
             let (person, page) = world.log_in(login).await?;
             let words = page.words();
@@ -290,7 +291,7 @@ async fn only_those_come_in_whom_a_rule_lets_in_and_the_page_says_who_and_why(
             );
         }
     }
-    let world = World::start(store, "rs256", "", "").await?;
+    let world = ProviderFixture::start(store, "rs256", "", "").await?;
     let (_, page) = world.log_in("bob").await?;
     assert!(
         page.words().contains("login.allow is empty"),
@@ -303,7 +304,7 @@ async fn only_those_come_in_whom_a_rule_lets_in_and_the_page_says_who_and_why(
 async fn an_answer_counts_once_in_the_browser_that_asked_and_from_the_provider_asked(
     store: StoreKind,
 ) -> Result<()> {
-    let world = World::start(store, "rs256", DOMAIN, "").await?;
+    let world = ProviderFixture::start(store, "rs256", DOMAIN, "").await?;
     let account = url(&world.gateway().url("/account"));
     let back = async || -> Result<(Person, url::Url)> {
         let mut person = Person::default();
@@ -380,7 +381,7 @@ async fn an_answer_counts_once_in_the_browser_that_asked_and_from_the_provider_a
 async fn a_button_leads_to_the_provider_only_from_a_page_of_this_browser(
     store: StoreKind,
 ) -> Result<()> {
-    let world = World::start(store, "rs256", DOMAIN, "").await?;
+    let world = ProviderFixture::start(store, "rs256", DOMAIN, "").await?;
     let mut bob = Person::default();
     let page = bob
         .here
@@ -434,7 +435,8 @@ async fn a_button_leads_to_the_provider_only_from_a_page_of_this_browser(
 }
 
 async fn without_passwords_only_the_owner_has_one_to_the_rescue(store: StoreKind) -> Result<()> {
-    let world = World::start(store, "rs256", DOMAIN, "# top: password_login = false\n").await?;
+    let world =
+        ProviderFixture::start(store, "rs256", DOMAIN, "# top: password_login = false\n").await?;
     let gateway = world.gateway();
     operator::done(
         gateway,

@@ -26,12 +26,12 @@ fn tables(signer: &Signer) -> String {
     )
 }
 
-struct World {
+struct ServiceFixture {
     fixture: Fixture,
     signer: Signer,
 }
 
-impl World {
+impl ServiceFixture {
     async fn with(store: StoreKind, more: &str) -> Result<Self> {
         let signer = Signer::ec("k")?;
         let folder = tempfile::tempdir()?;
@@ -96,7 +96,7 @@ async fn refusal(gateway: &Gateway, token: &str, tool: &str) -> Result<String> {
 
 #[tokio::test]
 async fn a_configured_client_gets_what_is_configured_and_no_more() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, "").await?;
+    let world = ServiceFixture::with(StoreKind::Embedded, "").await?;
     let gateway = world.gateway();
     let reply = world.ask(&[]).await?;
     assert_eq!(reply.status, 200, "{}", reply.text);
@@ -140,7 +140,7 @@ async fn a_configured_client_gets_what_is_configured_and_no_more() -> Result<()>
 
 #[tokio::test]
 async fn a_wrong_proof_gets_nothing_and_an_assertion_counts_once() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, "").await?;
+    let world = ServiceFixture::with(StoreKind::Embedded, "").await?;
     let issuer = world.gateway().issuer();
     let stranger = Signer::ec("k")?;
     for assertion in [
@@ -188,7 +188,7 @@ async fn a_wrong_proof_gets_nothing_and_an_assertion_counts_once() -> Result<()>
 
 #[tokio::test]
 async fn no_app_that_registered_itself_gets_a_token_for_itself() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, "").await?;
+    let world = ServiceFixture::with(StoreKind::Embedded, "").await?;
     let metadata = json!({
         "client_name": "App", "redirect_uris": [REDIRECT_URI],
         "grant_types": ["authorization_code", "client_credentials"],
@@ -237,7 +237,7 @@ async fn no_app_that_registered_itself_gets_a_token_for_itself() -> Result<()> {
 
 #[tokio::test]
 async fn many_tokens_are_one_grant_whose_end_ends_them_all() -> Result<()> {
-    let world = World::with(StoreKind::Redis, "").await?;
+    let world = ServiceFixture::with(StoreKind::Redis, "").await?;
     let gateway = world.gateway();
     let mut tokens = Vec::new();
     for _ in 0..5 {
@@ -269,7 +269,7 @@ async fn many_tokens_are_one_grant_whose_end_ends_them_all() -> Result<()> {
 
 #[tokio::test]
 async fn of_several_backends_one_is_named_and_only_a_configured_one() -> Result<()> {
-    let world = World::with(
+    let world = ServiceFixture::with(
         StoreKind::Embedded,
         "[[backend]]\nname = \"second\"\npath = \"/second\"\nurl = \"http://127.0.0.1:9\"\n",
     )
@@ -301,7 +301,7 @@ async fn a_policy_knows_machines_and_their_groups_from_people() -> Result<()> {
         "deny if machine(true), tool(\"echo\");\nallow if machine(true), group(\"robots\"), user(\"ci\"), client_kind(\"pre_registered\");\nallow if user(\"alice\");\n",
     )?;
     let more = format!("[policy]\nfile = \"{}\"\n", file.display());
-    let world = World::with(StoreKind::Embedded, &more).await?;
+    let world = ServiceFixture::with(StoreKind::Embedded, &more).await?;
     let gateway = world.gateway();
     let machine = token(&world.ask(&[]).await?)?;
     assert_eq!(refusal(gateway, &machine, "look").await?, "");
@@ -313,7 +313,7 @@ async fn a_policy_knows_machines_and_their_groups_from_people() -> Result<()> {
 
 #[tokio::test]
 async fn no_person_has_the_name_of_a_service() -> Result<()> {
-    let mut world = World::with(StoreKind::Embedded, "").await?;
+    let mut world = ServiceFixture::with(StoreKind::Embedded, "").await?;
     let password = "bobs long password\n";
     let taken = command(world.gateway(), &["users", "add", "CI"], password).await?;
     assert_eq!(taken.code, 1, "{taken:?}");
@@ -332,7 +332,7 @@ async fn no_person_has_the_name_of_a_service() -> Result<()> {
 
 #[tokio::test]
 async fn a_client_for_machines_asks_nobody_from_another_machine_either() -> Result<()> {
-    let world = World::with(StoreKind::Embedded, "").await?;
+    let world = ServiceFixture::with(StoreKind::Embedded, "").await?;
     let request = http::client().post(world.gateway().url("/device_authorization"));
     let request = request.basic_auth("plain", Some(SECRET));
     let reply = http::send(request.form(&[("scope", "mcp")])).await?;

@@ -11,7 +11,7 @@ use tests::mcp::{self, LegacySession, call, initialize};
 use tests::oauth::OAuthClient;
 use tests::recorder::{Answer, Recorder, Step};
 use tests::scripted_mcp::{self, MCP_STREAM, SSE_STREAM};
-use tests::sse::{EventStream, Happening};
+use tests::sse::{EventStream, SseItem};
 
 #[tokio::test]
 async fn the_older_transport_works_from_the_endpoint_event_to_the_answer() -> Result<()> {
@@ -123,7 +123,7 @@ async fn silence_is_filled_with_comments_and_only_between_events() -> Result<()>
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(5) {
         match stream.next(Duration::from_secs(3)).await? {
-            Happening::Comment(_) => comments += 1,
+            SseItem::Comment(_) => comments += 1,
             other => panic!("{other:?}"),
         }
     }
@@ -146,7 +146,7 @@ async fn a_stream_idle_for_three_minutes_stays_open_with_a_comment_every_15_seco
     let (start, mut last, mut comments) = (Instant::now(), Instant::now(), 0);
     while start.elapsed() < Duration::from_secs(185) {
         match session.stream.next(Duration::from_secs(20)).await? {
-            Happening::Comment(_) => {
+            SseItem::Comment(_) => {
                 comments += 1;
                 assert!(
                     last.elapsed() < Duration::from_secs(18),

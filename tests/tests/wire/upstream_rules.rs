@@ -19,12 +19,12 @@ use tests::{scripted_mcp, scripted_revisions};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gateway in front of one scripted backend, with lines of its own about it.
-struct Place {
+struct BackendFixture {
     gateway: Gateway,
     backend: Recorder,
 }
 
-impl Place {
+impl BackendFixture {
     async fn start(
         lines: &str,
         script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static,
@@ -100,7 +100,7 @@ fn redirect(location: &str) -> Answer {
 async fn a_relative_redirect_leads_to_one_place_whoever_asks() -> Result<()> {
     let lines = "mcp_path = \"/v2/mcp\"\nsse_path = \"/old/sse\"";
     for location in ["?moved=1", "mcp?moved=1", "../v2/mcp?moved=1"] {
-        let place = Place::start(lines, move |request| match &*request.target {
+        let place = BackendFixture::start(lines, move |request| match &*request.target {
             "/v2/mcp" if request.method == "POST" => redirect(location),
             "/v2/mcp?moved=1" => scripted_mcp::answer(&at("/mcp", request)),
             _ => Answer::json(404, &json!({"error": "not found"})),
@@ -134,7 +134,7 @@ async fn a_relative_redirect_leads_to_one_place_whoever_asks() -> Result<()> {
 /// It was taken relative to the path that is configured, and messages went where nobody takes them.
 #[tokio::test]
 async fn the_endpoint_of_a_redirected_stream_is_relative_to_where_that_leads() -> Result<()> {
-    let place = Place::start("eras = [\"2024-11-05\"]", |request| {
+    let place = BackendFixture::start("eras = [\"2024-11-05\"]", |request| {
         match (&*request.method, &*request.target) {
             ("GET", "/sse") => redirect("/v2/stream?moved=1"),
             ("GET", "/v2/stream?moved=1") => Answer::events(vec![
@@ -167,7 +167,7 @@ async fn the_endpoint_of_a_redirected_stream_is_relative_to_where_that_leads() -
 #[tokio::test]
 async fn a_redirect_to_another_origin_is_followed_by_nobody() -> Result<()> {
     for origin in ["https://{host}", "http://localhost:1", "http://user@{host}"] {
-        let place = Place::start("eras = [\"2025\"]", move |request| {
+        let place = BackendFixture::start("eras = [\"2025\"]", move |request| {
             let host = request.header("host").unwrap_or_default();
             match (&*request.method, &*request.target) {
                 ("POST", "/mcp") => {
@@ -192,7 +192,7 @@ async fn a_redirect_to_another_origin_is_followed_by_nobody() -> Result<()> {
 /// A call followed it; finding out what the backend speaks, and listing its tools, did not.
 #[tokio::test]
 async fn the_stream_of_a_legacy_backend_may_have_moved_for_everybody() -> Result<()> {
-    let place = Place::start("", |request| match request.path() {
+    let place = BackendFixture::start("", |request| match request.path() {
         "/sse" => redirect("streams/"),
         "/streams/" => scripted_revisions::http_sse(&at("/sse", request)),
         _ => scripted_revisions::http_sse(request),
@@ -217,7 +217,7 @@ async fn the_stream_of_a_legacy_backend_may_have_moved_for_everybody() -> Result
 #[tokio::test]
 async fn a_page_is_no_event_stream_whatever_stands_in_it() -> Result<()> {
     for kind in ["text/html", "text/plain; x=text/event-stream", ""] {
-        let place = Place::start("", move |request| match request.path() {
+        let place = BackendFixture::start("", move |request| match request.path() {
             "/sse" => Answer::Steps(
                 200,
                 vec![("Content-Type".into(), kind.into())],
@@ -234,7 +234,7 @@ async fn a_page_is_no_event_stream_whatever_stands_in_it() -> Result<()> {
 #[tokio::test]
 async fn translated_answers_and_lists_are_streams_whatever_their_letters() -> Result<()> {
     for kind in ["Text/Event-Stream", " TEXT/event-stream ;charset=UTF-8"] {
-        let place = Place::start("eras = [\"2026-07-28\"]", move |request| {
+        let place = BackendFixture::start("eras = [\"2026-07-28\"]", move |request| {
             match scripted_revisions::stateless(request) {
                 Answer::Full(200, _, body) => {
                     let body = String::from_utf8_lossy(&body);
@@ -268,7 +268,7 @@ async fn translated_answers_and_lists_are_streams_whatever_their_letters() -> Re
 /// Its permit was that of a prompt, which may be read twice.
 #[tokio::test]
 async fn an_answer_to_a_question_is_never_sent_twice() -> Result<()> {
-    let place = Place::start("eras = [\"2025\"]", |request| {
+    let place = BackendFixture::start("eras = [\"2025\"]", |request| {
         let message = request.json();
         match (&*request.method, message["method"].as_str()) {
             ("POST", Some("prompts/get")) => {
@@ -305,7 +305,7 @@ async fn a_handshake_is_sent_again_whatever_call_it_is_for() -> Result<()> {
     let breaks = Arc::new(AtomicBool::new(false));
     let is_lost = Arc::new(AtomicBool::new(false));
     let (script_breaks, script_lost) = (Arc::clone(&breaks), Arc::clone(&is_lost));
-    let place = Place::start("eras = [\"2025\"]", move |request| {
+    let place = BackendFixture::start("eras = [\"2025\"]", move |request| {
         let message = request.json();
         match message["method"].as_str() {
             Some("initialize") if script_breaks.swap(false, Ordering::SeqCst) => Answer::Reset,

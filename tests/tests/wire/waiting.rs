@@ -18,13 +18,13 @@ use tests::sse::EventStream;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A gateway that knows what its one backend speaks, and a client's token.
-struct Place {
+struct BackendFixture {
     gateway: Gateway,
     backend: Recorder,
     token: String,
 }
 
-impl Place {
+impl BackendFixture {
     async fn start(
         families: &str,
         script: impl Fn(&Recorded) -> Answer + Send + Sync + 'static,
@@ -76,11 +76,10 @@ fn asking(families: &'static str) -> impl Fn(&Recorded) -> Answer {
         match (&*request.method, message["method"].as_str()) {
             ("POST", Some("tools/call")) => {
                 let asks = json!({"jsonrpc": "2.0", "id": format!("ask-{}", message["id"]), "method": "elicitation/create", "params": {"message": "Who?"}});
-                match is_legacy {
-                    true => Answer::Push(202, SSE_STREAM.into(), event(&asks)),
-                    false => {
-                        Answer::events(vec![Step::Send(event(&asks)), Step::Live("ask".into())])
-                    }
+                if is_legacy {
+                    Answer::Push(202, SSE_STREAM.into(), event(&asks))
+                } else {
+                    Answer::events(vec![Step::Send(event(&asks)), Step::Live("ask".into())])
                 }
             }
             ("POST", None) if message["id"].is_string() => {
@@ -102,7 +101,7 @@ fn asking(families: &'static str) -> impl Fn(&Recorded) -> Answer {
 #[tokio::test]
 async fn an_answer_moves_no_call_but_the_one_that_asked() -> Result<()> {
     for families in ["2025", "2024-11-05"] {
-        let place = Place::start(families, asking(families)).await?;
+        let place = BackendFixture::start(families, asking(families)).await?;
         let arguments = json!({"path": "/tmp/a", "n": 1});
         let first = place
             .call(1, &json!({"name": "erase", "arguments": arguments}))
@@ -145,7 +144,7 @@ async fn an_answer_moves_no_call_but_the_one_that_asked() -> Result<()> {
 /// 256 were the most in one place and any number in others.
 #[tokio::test]
 async fn a_session_subscribes_to_512_resources_and_is_told_why_to_no_more() -> Result<()> {
-    let place = Place::start("2026-07-28", scripted_revisions::stateless).await?;
+    let place = BackendFixture::start("2026-07-28", scripted_revisions::stateless).await?;
     let mcp = place.gateway.url("/mcp");
     let session = mcp::open_session(&mcp, &place.token).await?;
     let ask = async |method: &str, at: usize| -> Result<Value> {
@@ -172,7 +171,7 @@ async fn a_session_subscribes_to_512_resources_and_is_told_why_to_no_more() -> R
 /// The session behind them is one, and every stream added to what the backend had to remember.
 #[tokio::test]
 async fn streams_that_share_a_session_share_its_subscriptions() -> Result<()> {
-    let place = Place::start("2025", |request| {
+    let place = BackendFixture::start("2025", |request| {
         let message = request.json();
         match message["method"].as_str() {
             Some("initialize") => {

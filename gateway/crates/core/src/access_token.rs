@@ -26,7 +26,7 @@ use crate::grants::{GrantId, UserId};
 use crate::protocol::bearer::BearerToken;
 use crate::protocol::resource::Resource;
 
-pub use self::append::{AppendError, Judged, approve, attenuate, judged};
+pub use self::append::{AppendError, VerifiedBlock, approve, attenuate, judged};
 pub use self::attenuation::{Attenuation, Check, Constant, FailedCheck, Match, ToolCall};
 pub use self::backend_token::{BackendToken, mint_backend_token};
 pub use self::envelope::{APPENDED_BLOCKS, APPENDED_BYTES};

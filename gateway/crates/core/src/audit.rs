@@ -18,15 +18,15 @@
 mod bounded;
 mod chain;
 mod checkpoint;
+mod encoded_record;
 mod flood;
 mod record;
-mod spelled;
 mod verify;
 
 pub use self::bounded::{FIELD, bounded, is_cut};
 pub use self::chain::{Chain, ChainId, Head};
 pub use self::checkpoint::{CheckpointKey, PublicKey};
+pub use self::encoded_record::EncodedRecord;
 pub use self::flood::Flood;
 pub use self::record::{Arguments, Event, Facts, Labelled, Outcome, Record, Sent};
-pub use self::spelled::Spelled;
-pub use self::verify::{Fault, Line, Place, Report, Verifier};
+pub use self::verify::{Fault, Line, LinePosition, Report, Verifier};

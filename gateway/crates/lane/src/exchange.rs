@@ -26,7 +26,7 @@ const CONNECT_MARGIN: Duration = Duration::from_secs(1);
 const EARLY_ANSWER: Duration = Duration::from_secs(1);
 
 /// An exchange while this task works at it.
-pub(crate) struct Work<'a, 't, IO, E> {
+pub(crate) struct ActiveExchange<'a, 't, IO, E> {
     pub(crate) shared: &'a Shared,
     pub(crate) down: Downstream<'a, 't, IO, E>,
     /// The connection to a backend that goes with the client's.
@@ -67,7 +67,7 @@ struct Relay {
     silence: Duration,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> Work<'_, '_, IO, E> {
+impl<IO: AsyncRead + AsyncWrite + Unpin, E: Exchange> ActiveExchange<'_, '_, IO, E> {
     /// Exchanges a request and its answer with the backend.
     pub(crate) async fn forward(&mut self, mut forward: Forward) -> Result<Relayed, ExchangeError> {
         let (mut is_fresh, mut is_resent) = (false, false);

@@ -17,13 +17,15 @@ use super::client::{Client, while_there};
 use super::date::{self, Dates};
 use super::downstream::{Downstream, ExchangeError};
 use super::ending::WatchedEnding;
-use super::exchange::{Relayed, Streaming, Work};
+use super::exchange::{ActiveExchange, Relayed, Streaming};
 use super::handover::Handover;
 use super::head::{Head, Index};
 use super::limits::Limits;
 use super::receive::{BodyRead, Received};
 use super::response::is_bodiless;
-use super::service::{Admission, Answer, Begin, Exchange, Failed, Forward, Outcome, Service};
+use super::service::{
+    Admission, Answer, Exchange, Failed, Forward, HeadDecision, Outcome, Service,
+};
 use super::stream::EventStream;
 use super::timer::Timer;
 use super::writer::{BodyFraming, HeadWriter};
@@ -213,9 +215,9 @@ impl<S: Service> Lane<S> {
         let beginning = self.service.begin(&head, connection.peer, memory);
         let mut exchange = match while_there(&mut connection.client, read_ahead, beginning).await {
             None => return Step::Close,
-            Some(Begin::Exchange(exchange)) => exchange,
-            Some(Begin::OtherRoad) => return Step::OtherRoad(raw),
-            Some(Begin::Answer(answer)) => {
+            Some(HeadDecision::Exchange(exchange)) => exchange,
+            Some(HeadDecision::OtherRoad) => return Step::OtherRoad(raw),
+            Some(HeadDecision::Answer(answer)) => {
                 let closes = closes || answer.closes;
                 let is_written = self.answer(connection, &answer, closes, timer).await;
                 let is_kept = is_written && !closes;
@@ -320,7 +322,7 @@ impl<S: Service> Lane<S> {
         let (shared, client) = (&self.shared, &mut connection.client);
         let mut ending = forward.ending.take().map(WatchedEnding::new);
         let mut out = shared.buffers.take();
-        let mut work = Work {
+        let mut work = ActiveExchange {
             shared,
             down: Downstream::new(client, exchange, timer, &shared.limits, &mut ending),
             pinned: &mut connection.pinned,

@@ -58,7 +58,7 @@ pub use self::lane::{Connection, Lane, Next};
 pub use self::limits::Limits;
 pub use self::response::{ResponseHead, is_bodiless};
 pub use self::service::{
-    Admission, Answer, Begin, End, Ending, Events, Exchange, Failed, Forward, Outcome,
+    Admission, Answer, End, Ending, Events, Exchange, Failed, Forward, HeadDecision, Outcome,
     ResponsePlan, Service, Unfit,
 };
 pub use self::spawn::spawn;

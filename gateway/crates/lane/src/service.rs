@@ -29,7 +29,7 @@ pub trait Service: Send + Sync + 'static {
         head: &Head<'_>,
         peer: SocketAddr,
         memory: &mut Self::Memory,
-    ) -> impl Future<Output = Begin<Self::Exchange>> + Send;
+    ) -> impl Future<Output = HeadDecision<Self::Exchange>> + Send;
 
     /// Whether connections are to end after the answer that they wait for.
     fn is_draining(&self) -> bool;
@@ -43,7 +43,7 @@ pub type Ending = Pin<Box<dyn Future<Output = End> + Send>>;
 
 /// What becomes of a request, by its head alone.
 #[derive(Debug)]
-pub enum Begin<E> {
+pub enum HeadDecision<E> {
     /// It and whatever follows on its connection is for the other road.
     OtherRoad,
     /// It is answered at once; its body is thrown away.

@@ -39,7 +39,7 @@ struct Rest {
 }
 
 /// What happens next to a stream.
-enum Happened {
+enum StreamEvent {
     Bytes,
     BackendEnded,
     BackendBroke,
@@ -90,18 +90,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
         let outcome = loop {
             let happened = poll_fn(|context| self.poll(&mut timer, quiet, context)).await;
             let happened = match happened {
-                Happened::BackendEnded if self.relay.framing.end().is_ok() => Happened::Bytes,
-                Happened::BackendEnded => Happened::BackendBroke,
+                StreamEvent::BackendEnded if self.relay.framing.end().is_ok() => StreamEvent::Bytes,
+                StreamEvent::BackendEnded => StreamEvent::BackendBroke,
                 happened => happened,
             };
             let passed = match happened {
-                Happened::Bytes => self.pass(&mut timer).await,
-                Happened::Quiet => self.comment(&mut timer).await.map(|()| false),
-                Happened::Ended(end) => Err(ExchangeError::Failed(Failed::Ended(end))),
-                Happened::Gone => Err(ExchangeError::Gone),
-                Happened::BackendBroke | Happened::BackendEnded => Err(ExchangeError::Failed(
-                    Failed::Broken("it broke off".to_owned()),
-                )),
+                StreamEvent::Bytes => self.pass(&mut timer).await,
+                StreamEvent::Quiet => self.comment(&mut timer).await.map(|()| false),
+                StreamEvent::Ended(end) => Err(ExchangeError::Failed(Failed::Ended(end))),
+                StreamEvent::Gone => Err(ExchangeError::Gone),
+                StreamEvent::BackendBroke | StreamEvent::BackendEnded => Err(
+                    ExchangeError::Failed(Failed::Broken("it broke off".to_owned())),
+                ),
             };
             match passed {
                 Ok(true) => {
@@ -149,23 +149,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, S: Service> EventStream<IO, S> {
         timer: &mut Timer<'_>,
         quiet: Instant,
         context: &mut Context<'_>,
-    ) -> Poll<Happened> {
+    ) -> Poll<StreamEvent> {
         let shared = &self.lane.shared;
         if let Poll::Ready(end) = poll_ended(&mut self.ending, context) {
-            return Poll::Ready(Happened::Ended(end));
+            return Poll::Ready(StreamEvent::Ended(end));
         }
         let read = self.connection.poll_fill_idle(&shared.buffers, context);
         match read {
-            Poll::Ready(Ok(0)) => return Poll::Ready(Happened::BackendEnded),
-            Poll::Ready(Ok(_)) => return Poll::Ready(Happened::Bytes),
-            Poll::Ready(Err(_)) => return Poll::Ready(Happened::BackendBroke),
+            Poll::Ready(Ok(0)) => return Poll::Ready(StreamEvent::BackendEnded),
+            Poll::Ready(Ok(_)) => return Poll::Ready(StreamEvent::Bytes),
+            Poll::Ready(Err(_)) => return Poll::Ready(StreamEvent::BackendBroke),
             Poll::Pending => {}
         }
         let read_ahead = shared.limits.read_ahead;
         if self.client.poll_gone(read_ahead, context).is_ready() {
-            return Poll::Ready(Happened::Gone);
+            return Poll::Ready(StreamEvent::Gone);
         }
-        timer.poll_passed(quiet, context).map(|()| Happened::Quiet)
+        timer
+            .poll_passed(quiet, context)
+            .map(|()| StreamEvent::Quiet)
     }
 
     /// Takes what came from the backend to the client: whether that was the end.

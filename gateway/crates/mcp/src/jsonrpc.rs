@@ -24,7 +24,7 @@ use self::members::MembersSeed;
 use self::stand_in::stand_in;
 use super::arguments::{Arguments, Paths};
 use super::id::Id;
-use super::message::{Judged, Kind, Malformed, Message};
+use super::message::{Kind, Malformed, Message, MessageFacts};
 
 /// The members of a message, and those of its `params`, that anybody decides by.
 pub(crate) const MESSAGE_KEYS: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
@@ -163,7 +163,7 @@ pub(crate) fn parse(text: Bytes) -> Result<Message, Malformed> {
         params,
         result,
         error,
-        judged: Judged::default(),
+        judged: MessageFacts::default(),
         text,
     })
 }

@@ -42,12 +42,12 @@ pub struct Message {
     pub(crate) params: Option<Range<usize>>,
     pub(crate) result: Option<Range<usize>>,
     pub(crate) error: Option<Range<usize>>,
-    pub(crate) judged: Judged,
+    pub(crate) judged: MessageFacts,
 }
 
 /// What judging a message finds out besides: what anybody decides by. Nothing where it was not judged.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Judged {
+pub(crate) struct MessageFacts {
     pub(crate) name: Option<String>,
     pub(crate) uri: Option<String>,
     pub(crate) version: Option<String>,

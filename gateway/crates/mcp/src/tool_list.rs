@@ -34,7 +34,7 @@ pub struct Unreadable;
 
 /// What a message or a batch lists, read once and in order: good for every token that it is cut for.
 #[derive(Clone, Debug, Default)]
-pub struct Listed {
+pub struct ToolLists {
     definitions: Vec<Definition>,
     unfit: Vec<Unfit>,
     lists: Vec<List>,
@@ -51,7 +51,7 @@ struct List {
     private: Option<(Range<usize>, &'static str)>,
 }
 
-impl Listed {
+impl ToolLists {
     /// The tools that a message or a batch lists: none where there is no list.
     pub fn read(text: &str) -> Result<Self, Unreadable> {
         if !may_list(text) {
@@ -194,7 +194,7 @@ fn may_list(text: &str) -> bool {
 
 struct Reader<'a> {
     text: &'a str,
-    listed: Listed,
+    listed: ToolLists,
 }
 
 impl Reader<'_> {

@@ -178,7 +178,7 @@ impl Sealer<'_> {
 }
 
 /// A form of the page, from the person and the browser that it was made for.
-struct Pressed {
+struct SubmittedForm {
     session: BrowserSession,
     fields: Vec<String>,
     /// When the page was made; `None`: so long ago that the form is not taken.
@@ -194,7 +194,7 @@ async fn pressed(
     purpose: Purpose,
     names: &[&'static str],
     now: Timestamp,
-) -> Result<Pressed, Refused> {
+) -> Result<SubmittedForm, Refused> {
     let form = browser::posted_form(server, request)?;
     let Some((_, session)) = session::current_session(server, request, now).await? else {
         return Err(login::page_after_session(server, request, Goal::Account).into());
@@ -216,7 +216,7 @@ async fn pressed(
         }
     };
     let fields = fields.into_iter().map(str::to_owned).collect();
-    Ok(Pressed {
+    Ok(SubmittedForm {
         session,
         fields,
         made,

@@ -15,7 +15,7 @@ use http::{Method, StatusCode};
 
 use self::issue_code::issue_code;
 use self::next_step::{Consented, NextStep};
-use self::request::{Asker, AuthorizationRequest, AuthorizeRefusal, Callback};
+use self::request::{AuthorizationFlow, AuthorizationRequest, AuthorizeRefusal, Callback};
 use self::validate::validate;
 use crate::audited::audited;
 use crate::error_page::Refused;
@@ -88,12 +88,14 @@ pub(crate) async fn allowed(
     consented: Consented,
     now: Timestamp,
 ) -> Result<Response, Refused> {
-    match consented.asked.asker().clone() {
-        Asker::Browser(callback, challenge) => {
-            let asker = (callback, challenge);
-            Ok(issue_code(server, request, consented, asker, now).await?)
+    match consented.asked.flow().clone() {
+        AuthorizationFlow::Browser(callback, challenge) => {
+            let flow = (callback, challenge);
+            Ok(issue_code(server, request, consented, flow, now).await?)
         }
-        Asker::Device(kept) => device::allow(server, request, consented, &kept, now).await,
+        AuthorizationFlow::Device(kept) => {
+            device::allow(server, request, consented, &kept, now).await
+        }
     }
 }
 
@@ -109,7 +111,7 @@ async fn first_step(
     };
     if PersonalToken::may_stand_in(raw_query) {
         // Typed where an app asks for a client id.
-        server.burn_tokens_in(raw_query, now).await?;
+        server.revoke_exposed_tokens(raw_query, now).await?;
         return Ok(refuse(server, request, Reason::TokenInUrl, None).into());
     }
     let judged = match validate(server, request, raw_query, now).await {

@@ -50,8 +50,8 @@ pub(super) async fn authenticate(
     let (id, credential) = presented(&request.headers, form)?;
     if PersonalToken::may_stand_in(id.as_str()) {
         // The app sent it to whoever writes down who asks, and did not use it as a token.
-        let burnt = server.burn_tokens_in(id.as_str(), now).await;
-        burnt.map_err(store_fault)?;
+        let revoked = server.revoke_exposed_tokens(id.as_str(), now).await;
+        revoked.map_err(store_fault)?;
         let (code, reason) = (ErrorCode::InvalidClient, Reason::HeaderTakenForClient);
         return Err(OAuthError::new(code, reason));
     }

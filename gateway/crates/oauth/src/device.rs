@@ -16,7 +16,7 @@ pub(super) use self::ask::ask;
 pub(super) use self::page::{page, submit};
 pub(crate) use self::typed::type_code;
 
-use crate::authorize::request::{Asker, AuthorizationRequest, AuthorizeRefusal};
+use crate::authorize::request::{AuthorizationFlow, AuthorizationRequest, AuthorizeRefusal};
 use crate::clients::{self, NotFound};
 use crate::error_response;
 use crate::server::AuthorizationServer;
@@ -102,7 +102,7 @@ pub(crate) async fn validate(
         mount.clone(),
         kept.asked.resource.clone(),
         kept.asked.scope.clone(),
-        Asker::Device(Box::new(kept)),
+        AuthorizationFlow::Device(Box::new(kept)),
         raw_query,
     )))
 }

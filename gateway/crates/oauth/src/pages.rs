@@ -25,7 +25,7 @@ pub use self::account::{
     WithheldApp,
 };
 pub use self::assets::asset;
-pub use self::consent::{Asker, Changed, Consent, ScopeLine};
+pub use self::consent::{AuthorizationFlow, Changed, Consent, ScopeLine};
 pub use self::device::{DeviceDone, DeviceForm, DeviceProblem};
 pub use self::home::{Home, MountUrls};
 pub use self::login::{Goal, Login, LoginProblem, Ownerless, ProviderButton};

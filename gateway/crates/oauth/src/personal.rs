@@ -8,5 +8,5 @@
 mod make;
 mod present;
 
-pub use self::make::{MOST, Made, NewToken, NotChosen, NotMade, choose, make};
+pub use self::make::{MOST, MintOutcome, NewToken, NotChosen, NotMade, choose, make};
 pub(crate) use self::present::presented_personally;

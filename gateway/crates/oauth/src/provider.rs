@@ -16,23 +16,23 @@ mod failure;
 mod github;
 mod id_jag;
 mod id_token;
+mod membership;
 mod metadata;
 mod openid;
 mod person;
 mod renewal;
 mod settings;
-mod standing;
 mod start;
 mod tenant;
 mod unlink;
 
 pub(crate) use self::failure::{Failure, is_absence, is_fault};
 pub(crate) use self::id_jag::{IdJag, may_be_given, read_id_jag};
+pub(crate) use self::membership::{Membership, find_provider, membership};
 pub(crate) use self::renewal::renewed_standing;
 pub use self::settings::{
     Authentication, Flavour, GitHub, IdJagRules, OnLeave, OpenId, Protocol, Provider, WellKnown,
 };
-pub(crate) use self::standing::{Standing, find_provider, standing};
 pub(crate) use self::start::link_bound;
 pub(crate) use self::unlink::has_another_way_in;
 pub use self::unlink::{Unlinked, unlink};

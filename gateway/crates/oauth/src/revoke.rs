@@ -108,13 +108,13 @@ const NARROWED_ONLY: &str = "a narrowed token, and what was narrowed from it";
 
 struct Outcome {
     client: Client,
-    token: Option<Named>,
+    token: Option<TokenSubject>,
     revoked: bool,
 }
 
 /// What a token names, whatever kind it is: `token_type_hint` may be wrong and is not needed, for
 /// the forms differ (RFC 7009 §2.1).
-struct Named {
+struct TokenSubject {
     grant: GrantId,
     client: ClientId,
     user: UserId,
@@ -166,7 +166,7 @@ async fn revoke(
     let token = named(server, presented, now).await.map_err(store_fault)?;
     let own = token.as_ref().filter(|token| token.client == client.id);
     match own {
-        Some(Named {
+        Some(TokenSubject {
             narrowed: Some(narrowed),
             grant,
             ..
@@ -188,7 +188,7 @@ async fn named(
     server: &AuthorizationServer,
     presented: &str,
     now: Timestamp,
-) -> Result<Option<Named>, StoreError> {
+) -> Result<Option<TokenSubject>, StoreError> {
     if let Some(token) = RefreshToken::parse(presented) {
         let kept = server.records.kept_grant(&token.grant, now).await?;
         return Ok(kept
@@ -198,7 +198,7 @@ async fn named(
                     .prove(grant, Presenter::owner(grant), &server.tags)
                     .is_ok()
             })
-            .map(|grant| Named {
+            .map(|grant| TokenSubject {
                 grant: grant.id,
                 client: grant.client,
                 user: grant.user,
@@ -219,7 +219,7 @@ async fn named(
                 until: remembered_until(&server.settings, &token, now).filter(|_| !is_over),
             })
         });
-        Named {
+        TokenSubject {
             grant: claims.grant.clone(),
             client: claims.client.clone(),
             user: claims.user.clone(),

@@ -23,9 +23,9 @@ use gateway_store::{GrantsOf, Revoked, StoreError};
 /// than anything lives, also where the operator has made lifetimes shorter since.
 pub const REMEMBERED: Duration = Duration::from_secs(400 * 24 * 3600);
 
-/// Whose.
+/// The client or the person whose access is taken back.
 #[derive(Clone, Copy, Debug)]
-pub enum Whose<'a> {
+pub enum RevocationSubject<'a> {
     /// What this client was given.
     Client(&'a ClientId),
     /// What this person gave.
@@ -62,20 +62,20 @@ impl CutOff {
 /// read keeps nothing else from being revoked. On an error some may have been.
 pub async fn cut_off(
     server: &AuthorizationServer,
-    whose: Whose<'_>,
+    whose: RevocationSubject<'_>,
     now: Timestamp,
 ) -> Result<CutOff, StoreError> {
     let records = &server.records;
     let settings = &server.settings;
     let (cut, of) = match whose {
-        Whose::Client(client) => {
+        RevocationSubject::Client(client) => {
             let of = GrantsOf {
                 client: Some(client),
                 user: None,
             };
             (Revoked::Client(client.clone(), now), of)
         }
-        Whose::User(user) => {
+        RevocationSubject::User(user) => {
             let of = GrantsOf {
                 client: None,
                 user: Some(user),

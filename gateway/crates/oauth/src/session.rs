@@ -8,7 +8,7 @@ use rand::rngs::OsRng;
 use crate::browser::{BrowserName, Cookie};
 use crate::form_token::{self, Purpose};
 use crate::known_device_cookie;
-use crate::provider::{Provider, standing};
+use crate::provider::{Provider, membership};
 use crate::server::AuthorizationServer;
 use gateway_core::browser_session::{self, BrowserSession};
 use gateway_core::clock::Timestamp;
@@ -36,7 +36,7 @@ pub(super) async fn current_session(
         user.disabled.is_none()
             && session.is_live(&user.id, &user.credential(), now)
             && has_account(&user, session.provider.as_deref())
-            && standing(server, &user, now).is_ok()
+            && membership(server, &user, now).is_ok()
     });
     Ok(live.then_some((hash, session)))
 }

@@ -21,7 +21,7 @@ use crate::audited::audited;
 use crate::client_authentication::{authenticate, form, malformed};
 use crate::device::DeviceApps;
 use crate::error_response;
-use crate::provider::{Standing, is_absence, renewed_standing};
+use crate::provider::{Membership, is_absence, renewed_standing};
 use crate::server::AuthorizationServer;
 use gateway_core::access_token::{self, Claims, Minted};
 use gateway_core::audit::{Event, Record};
@@ -166,7 +166,7 @@ struct Granted {
     scope: Scope,
     refresh_token: Option<Secret>,
     /// What holds of the person.
-    standing: Standing,
+    membership: Membership,
 }
 
 /// The canonical resource that the request names, if it names one (RFC 8707 §2.2).
@@ -198,11 +198,14 @@ fn issue(
     let grant = &granted.grant;
     // No longer than what an identity provider said of the person holds.
     let ends = now + server.settings.access_ttl;
-    let expires = granted.standing.until.map_or(ends, |until| until.min(ends));
+    let expires = granted
+        .membership
+        .until
+        .map_or(ends, |until| until.min(ends));
     let claims = Claims {
         user: grant.user.clone(),
         user_name: grant.user_name.clone(),
-        groups: granted.standing.groups.clone(),
+        groups: granted.membership.groups.clone(),
         client: grant.client.clone(),
         grant: grant.id.clone(),
         resource: grant.resource.clone(),
@@ -312,12 +315,12 @@ fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, OAuthErro
 /// What holds of somebody, or why they may not use the gateway any more. Asked at every redemption and
 /// refresh, after what is redeemed was read and before anything is given (`oauth::revoke_all` says why
 /// in this order).
-pub(crate) async fn standing_of(
+pub(crate) async fn membership_of(
     server: &AuthorizationServer,
     id: &UserId,
     name: &str,
     now: Timestamp,
-) -> Result<Result<Standing, Reason>, StoreError> {
+) -> Result<Result<Membership, Reason>, StoreError> {
     let user = server.records.user(name, now).await?;
     let user = user.filter(|user| user.id == *id && user.disabled.is_none());
     match user {
@@ -327,7 +330,7 @@ pub(crate) async fn standing_of(
 }
 
 /// A client must not forget what it was given because a provider is away.
-fn without_standing(reason: Reason) -> OAuthError {
+fn without_membership(reason: Reason) -> OAuthError {
     match is_absence(reason) {
         true => OAuthError::fault(reason, reason.sentence()),
         false => OAuthError::new(ErrorCode::InvalidGrant, reason),

@@ -2,7 +2,7 @@
 //! word brings it again until that is lifted, or the app would be back within the second.
 
 use crate::revoke::end_grant;
-use crate::revoke_all::Whose;
+use crate::revoke_all::RevocationSubject;
 use crate::server::AuthorizationServer;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
@@ -34,15 +34,15 @@ pub(crate) async fn withhold(
 /// The same of all that a client or a person has, before it is cut off.
 pub async fn withhold_all(
     server: &AuthorizationServer,
-    whose: Whose<'_>,
+    whose: RevocationSubject<'_>,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let of = match whose {
-        Whose::Client(client) => GrantsOf {
+        RevocationSubject::Client(client) => GrantsOf {
             client: Some(client),
             user: None,
         },
-        Whose::User(user) => GrantsOf {
+        RevocationSubject::User(user) => GrantsOf {
             client: None,
             user: Some(user),
         },
@@ -76,7 +76,7 @@ async fn note(
 
 /// What came of lifting.
 #[derive(Debug)]
-pub enum Lifted {
+pub enum Readmission {
     /// A provider's word counts again. The person as they are now.
     Done(User),
     /// Nothing was withheld from this app.
@@ -89,9 +89,9 @@ pub async fn lift(
     user: &User,
     client: &ClientId,
     now: Timestamp,
-) -> Result<Lifted, StoreError> {
+) -> Result<Readmission, StoreError> {
     if !user.withholds(client) {
-        return Ok(Lifted::NotWithheld);
+        return Ok(Readmission::NotWithheld);
     }
     let change = |present: User| match present.id == user.id {
         true => present.without_withheld(client),
@@ -99,11 +99,11 @@ pub async fn lift(
     };
     let changed = server.records.change_user(&user.name, now, change).await?;
     let changed = changed.filter(|changed| changed.id == user.id);
-    Ok(changed.map_or(Lifted::NotWithheld, |user| {
+    Ok(changed.map_or(Readmission::NotWithheld, |user| {
         log::info!(
             event = "withheld_lifted", user = user.id.as_str(), client = client.as_str();
             "an identity provider's word may connect an app of a person again"
         );
-        Lifted::Done(user)
+        Readmission::Done(user)
     }))
 }

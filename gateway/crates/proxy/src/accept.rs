@@ -108,7 +108,7 @@ async fn open(address: SocketAddr) -> io::Result<TcpListener> {
 
 /// Takes connections until the shutdown.
 async fn keep(socket: TcpListener, listener: &Arc<Listener>, mut shutdown: ShutdownWatch) {
-    let mut trouble = Trouble::default();
+    let mut trouble = AcceptErrors::default();
     loop {
         let taken = tokio::select! {
             taken = socket.accept() => taken,
@@ -162,12 +162,12 @@ fn say(error: &io::Error, failed: u64) {
 
 /// How often taking a connection failed since the log last said so.
 #[derive(Debug, Default)]
-struct Trouble {
+struct AcceptErrors {
     said: Option<Instant>,
     unsaid: u64,
 }
 
-impl Trouble {
+impl AcceptErrors {
     /// Counts one more. The count, when the log is to say it.
     fn meet(&mut self, now: Instant) -> Option<u64> {
         self.unsaid += 1;
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn the_log_says_once_in_a_period_how_often_it_failed() {
-        let mut trouble = Trouble::default();
+        let mut trouble = AcceptErrors::default();
         let start = Instant::now();
         assert_eq!(trouble.meet(start), Some(1));
         for _ in 0..50 {

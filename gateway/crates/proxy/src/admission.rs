@@ -15,7 +15,7 @@ use super::client_names::Names;
 use super::confirmation::LastToken;
 use super::context::RequestContext;
 use super::cors::{Origin, origin};
-use super::declined::Declined;
+use super::decline_message::DeclineMessage;
 use super::destination::{Destination, GatewayOwned};
 use super::lifetime::StreamLifetime;
 use super::mcp_error::{Delivery, RefusedCall};
@@ -72,8 +72,8 @@ pub(super) async fn confirm(
     if let Some(query) = route.target.query
         && PersonalToken::may_stand_in(query)
     {
-        let burnt = Box::pin(state.server.burn_tokens_in(query, state.clock.now())).await;
-        return Err(match burnt {
+        let revoked = Box::pin(state.server.revoke_exposed_tokens(query, state.clock.now())).await;
+        return Err(match revoked {
             Ok(()) => TokenRejection::Invalid(Reason::TokenInUrl).into(),
             // It is said to be revoked once it is.
             Err(error) => TokenRejection::Unknown(error.reason()).into(),
@@ -313,7 +313,7 @@ fn refuse(
     refused: Refused,
 ) -> Result<Admitted, Rejection> {
     let request = &confirmed.request;
-    let declined = Declined::new(&refused, &confirmed.token, request);
+    let declined = DeclineMessage::new(&refused, &confirmed.token, request);
     let call = RefusedCall {
         refused,
         is_batch: request.is_batch(),
@@ -324,7 +324,7 @@ fn refuse(
         },
     };
     let rejection = deliver(state, context, &confirmed, call);
-    let Some(Declined { permit, body }) = declined else {
+    let Some(DeclineMessage { permit, body }) = declined else {
         return Err(rejection);
     };
     let mut admitted = confirmed.admitted(permit);

@@ -122,7 +122,7 @@ impl AdmissionEvent<'_> {
 }
 
 /// A record whose texts stand where they are known.
-type Told<'a> = Record<Cow<'a, str>>;
+type BorrowedRecord<'a> = Record<Cow<'a, str>>;
 
 /// What was let through.
 struct Permitted<'a> {
@@ -164,7 +164,7 @@ impl<'a> Permitted<'a> {
         })
     }
 
-    fn about(&self, event: Event) -> Told<'a> {
+    fn about(&self, event: Event) -> BorrowedRecord<'a> {
         let token = self.permit.token().id().get(..16);
         Record {
             user: known(&self.context.user),
@@ -206,7 +206,7 @@ fn refused<'a>(
     context: &'a RequestContext,
     peer: IpAddr,
     labels: impl Fn(&str) -> Option<Labels>,
-) -> Told<'a> {
+) -> BorrowedRecord<'a> {
     let call = rejection.single_call();
     Record {
         user: known(&context.user),

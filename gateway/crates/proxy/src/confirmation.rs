@@ -14,7 +14,7 @@ use super::rejection::Rejection;
 use gateway_core::access_token::VerifiedToken;
 use gateway_core::clock::Timestamp;
 use gateway_core::policy::{AccessToken, Audience, TokenRejection};
-use gateway_core::protocol::bearer::{BearerToken, Presented};
+use gateway_core::protocol::bearer::{BearerPresentation, BearerToken};
 use gateway_oauth::AuthorizationServer;
 use gateway_store::RevocationView;
 
@@ -98,11 +98,11 @@ impl TokenConfirmation {
 /// The token that the headers present.
 fn presented(headers: &HeaderMap) -> Result<BearerToken, Rejection> {
     let lines = headers.get_all(AUTHORIZATION).iter();
-    match Presented::read(lines.map(HeaderValue::as_bytes)) {
-        Presented::Nothing => Err(Rejection::NoToken),
-        Presented::Malformed => Err(Rejection::MalformedToken),
-        Presented::Repeated => Err(Rejection::Ambiguous("two Authorization headers")),
-        Presented::Token(bearer) => Ok(bearer),
+    match BearerPresentation::read(lines.map(HeaderValue::as_bytes)) {
+        BearerPresentation::Nothing => Err(Rejection::NoToken),
+        BearerPresentation::Malformed => Err(Rejection::MalformedToken),
+        BearerPresentation::Repeated => Err(Rejection::Ambiguous("two Authorization headers")),
+        BearerPresentation::Token(bearer) => Ok(bearer),
     }
 }
 

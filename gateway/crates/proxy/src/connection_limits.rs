@@ -26,9 +26,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How many connections there are, and from where.
 #[derive(Debug)]
 pub(super) struct ConnectionLimits {
-    taken: Mutex<Taken>,
+    taken: Mutex<OpenConnections>,
     farewells: Arc<Semaphore>,
-    said: Mutex<Said>,
+    said: Mutex<LogThrottle>,
 }
 
 impl Default for ConnectionLimits {
@@ -43,13 +43,13 @@ impl Default for ConnectionLimits {
 
 /// When it was last said in the log that connections are refused, and how many were since.
 #[derive(Debug, Default)]
-struct Said {
+struct LogThrottle {
     at: Option<Instant>,
     unsaid: u64,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct OpenConnections {
     all: usize,
     by_address: HashMap<IpAddr, usize>,
 }

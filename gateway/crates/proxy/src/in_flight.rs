@@ -57,11 +57,11 @@ pub(super) struct Budget {
     most: InFlight,
     /// Their addresses have no account of their own.
     trusted_proxies: Vec<IpNet>,
-    taken: Mutex<Taken>,
+    taken: Mutex<Reserved>,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct Reserved {
     all: usize,
     by_address: HashMap<IpAddr, usize>,
     by_grant: HashMap<String, usize>,

@@ -18,7 +18,7 @@ use gateway_core::access_token::Claims;
 use gateway_core::grants::{Pin, PinKey};
 use gateway_upstream::doubled;
 use mcp_protocol::tool_definition::{Definition, Unfit};
-use mcp_protocol::tool_list::{Frame, KnownMessage, Listed, Unreadable};
+use mcp_protocol::tool_list::{Frame, KnownMessage, ToolLists, Unreadable};
 
 /// What all remembered lists take at most, in bytes; what several have counts for each.
 const ROOM: u64 = 32 * 1024 * 1024;
@@ -42,7 +42,7 @@ const CROWDED: usize = 256;
 /// A message or batch that was read, and what is computed of it once.
 #[derive(Debug)]
 pub(super) struct ReadList {
-    listed: Listed,
+    listed: ToolLists,
     /// Of each definition.
     pins: Vec<Pin>,
     /// Names that stand there twice, not for the same.
@@ -53,7 +53,7 @@ pub(super) struct ReadList {
 
 impl ReadList {
     pub(super) fn read(text: &str, pins: &PinKey) -> Result<Self, Unreadable> {
-        let listed = Listed::read(text)?;
+        let listed = ToolLists::read(text)?;
         let pins: Vec<Pin> = listed
             .definitions()
             .iter()

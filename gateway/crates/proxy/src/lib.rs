@@ -28,7 +28,7 @@ mod confirmation;
 mod connection_limits;
 mod context;
 mod cors;
-mod declined;
+mod decline_message;
 mod destination;
 mod drain;
 mod event_filter;

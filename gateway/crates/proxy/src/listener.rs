@@ -21,7 +21,7 @@ use tokio::time::sleep;
 use super::connection_limits::{ConnectionLimits, ConnectionPermit, Refusal};
 use super::hooks::Hooks;
 use super::lane::{self, LaneService};
-use super::memory::{self, Tide};
+use super::memory::{self, PeakUsage};
 use super::metered::{Meter, Metered};
 use super::peer;
 use super::serve::Service;
@@ -104,10 +104,10 @@ impl Listener {
     }
 
     async fn give_memory_back(&self) {
-        let (mut tide, budget) = (Tide::default(), &self.roads.service.state.budget);
+        let (mut peak, budget) = (PeakUsage::default(), &self.roads.service.state.budget);
         loop {
             sleep(LOOKED).await;
-            if tide.has_ebbed(self.limits.open(), budget.held()) {
+            if peak.has_fallen(self.limits.open(), budget.held()) {
                 // It takes a while, and needs nothing of ours.
                 let _ = tokio::task::spawn_blocking(memory::give_back).await;
             }

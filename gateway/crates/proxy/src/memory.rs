@@ -22,26 +22,26 @@ const WORTH: usize = 4 << 20;
 
 /// What connections hold, looked at now and then, so that it is known when much of it was let go.
 #[derive(Debug, Default)]
-pub(super) struct Tide {
+pub(super) struct PeakUsage {
     high: usize,
     last: usize,
 }
 
-impl Tide {
+impl PeakUsage {
     /// Looks at how many connections there are now, and at the bytes that they have on the budget:
     /// whether much was let go of and no more is.
-    pub(super) fn has_ebbed(&mut self, connections: usize, in_flight: usize) -> bool {
+    pub(super) fn has_fallen(&mut self, connections: usize, in_flight: usize) -> bool {
         let held = connections
             .saturating_mul(WAITING)
             .saturating_add(in_flight);
         let is_falling = held < self.last;
         self.last = held;
         self.high = self.high.max(held);
-        let has_ebbed = !is_falling && self.high - held >= WORTH;
-        if has_ebbed {
+        let has_fallen = !is_falling && self.high - held >= WORTH;
+        if has_fallen {
             self.high = held;
         }
-        has_ebbed
+        has_fallen
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn what_was_let_go_is_given_back_once_and_when_no_more_is() {
-        let mut tide = Tide::default();
+        let mut peak = PeakUsage::default();
         for (connections, in_flight, expected) in [
             (10, 0, false),
             (5000, 0, false),
@@ -84,8 +84,8 @@ mod tests {
             (30, 0, true),
             (30, 0, false),
         ] {
-            let has_ebbed = tide.has_ebbed(connections, in_flight);
-            assert_eq!(has_ebbed, expected, "{connections} {in_flight}");
+            let has_fallen = peak.has_fallen(connections, in_flight);
+            assert_eq!(has_fallen, expected, "{connections} {in_flight}");
         }
     }
 

@@ -23,14 +23,15 @@ pub(super) struct Target<'a> {
 /// The target can be read in more than one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Ambiguous(pub(super) &'static str);
+pub(super) struct AmbiguousTarget(pub(super) &'static str);
 
 impl<'a> Target<'a> {
     /// Reads a request target: origin-form, or absolute-form that names this gateway (RFC 9112
     /// §3.2). No segment is empty or a dot segment, and nothing is percent-encoded: no path that
     /// is served here needs it.
-    pub(super) fn read(raw: &'a [u8], issuer: &Issuer) -> Result<Self, Ambiguous> {
-        let text = std::str::from_utf8(raw).map_err(|_| Ambiguous("the target is not ASCII"))?;
+    pub(super) fn read(raw: &'a [u8], issuer: &Issuer) -> Result<Self, AmbiguousTarget> {
+        let text =
+            std::str::from_utf8(raw).map_err(|_| AmbiguousTarget("the target is not ASCII"))?;
         let names_host = !text.starts_with('/');
         let text = origin_form(text, issuer)?;
         let (path, query) = match text.split_once('?') {
@@ -39,23 +40,25 @@ impl<'a> Target<'a> {
         };
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:/".contains(&b);
         if !path.bytes().all(plain) {
-            return Err(Ambiguous(
+            return Err(AmbiguousTarget(
                 "the path has a character that is read in several ways",
             ));
         }
         let mut segments = path.split('/');
         if segments.next() != Some("") {
-            return Err(Ambiguous("the path is not absolute"));
+            return Err(AmbiguousTarget("the path is not absolute"));
         }
         let mut segments = segments.peekable();
         while let Some(segment) = segments.next() {
             let is_last = segments.peek().is_none();
             if matches!(segment, "." | "..") || (segment.is_empty() && !is_last) {
-                return Err(Ambiguous("the path has an empty or a dot segment"));
+                return Err(AmbiguousTarget("the path has an empty or a dot segment"));
             }
         }
         if query.is_some_and(|query| !query.bytes().all(|b| b.is_ascii_graphic() && b != b'#')) {
-            return Err(Ambiguous("the query has a character that must be encoded"));
+            return Err(AmbiguousTarget(
+                "the query has a character that must be encoded",
+            ));
         }
         Ok(Self {
             names_host,
@@ -65,7 +68,7 @@ impl<'a> Target<'a> {
     }
 }
 
-fn origin_form<'a>(text: &'a str, issuer: &Issuer) -> Result<&'a str, Ambiguous> {
+fn origin_form<'a>(text: &'a str, issuer: &Issuer) -> Result<&'a str, AmbiguousTarget> {
     if text.starts_with('/') {
         return Ok(text);
     }
@@ -77,16 +80,16 @@ fn origin_form<'a>(text: &'a str, issuer: &Issuer) -> Result<&'a str, Ambiguous>
                 .any(|own| scheme.eq_ignore_ascii_case(own))
         })
         .map(|(_, rest)| rest)
-        .ok_or(Ambiguous("the target is neither a path nor a URL"))?;
+        .ok_or(AmbiguousTarget("the target is neither a path nor a URL"))?;
     let end = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, rest) = rest.split_at(end);
     if !is_own_host(authority, issuer) {
-        return Err(Ambiguous("the target names another host"));
+        return Err(AmbiguousTarget("the target names another host"));
     }
     match rest {
         "" => Ok("/"),
         rest if rest.starts_with('/') => Ok(rest),
-        _ => Err(Ambiguous("the target has no path")),
+        _ => Err(AmbiguousTarget("the target has no path")),
     }
 }
 

@@ -17,7 +17,7 @@ use super::compat::{self, TranslationPlan, Translator};
 use super::confirmation::LastToken;
 use super::context::RequestContext;
 use super::cors::{ANYBODY, allow_reading, preflight};
-use super::declined;
+use super::decline_message;
 use super::exchange;
 use super::exchange_watch::while_wanted;
 use super::mounted_backend::MountedBackend;
@@ -194,7 +194,7 @@ impl Service {
                 }
                 TranslationPlan::Stateless(_) => {
                     if let Rejection::Refused(call) = &rejection {
-                        let error = declined::why(call.refusal());
+                        let error = decline_message::why(call.refusal());
                         self.translator
                             .give_up(state, &head.headers, context, mounted, admitted, &error)
                             .await;
@@ -232,9 +232,10 @@ async fn serve_endpoint(
     context.peer = Some(request.peer);
     let hold = context.hold(&state.budget);
     // Where none is taken none is read, not even to be refused for its size.
-    let read = match limit > 0 && matched.endpoint.takes(&request.method) {
-        true => body::read(session, limit, patience, hold).await,
-        false => Ok(Bytes::new()),
+    let read = if limit > 0 && matched.endpoint.takes(&request.method) {
+        body::read(session, limit, patience, hold).await
+    } else {
+        Ok(Bytes::new())
     };
     request.body = match read {
         Ok(body) => body,

@@ -50,7 +50,7 @@ const PONG: &str = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#;
 
 /// A gateway in front of one backend at `/`, by its name at `/named`, by a unix socket at `/socket`,
 /// and of one that does not listen at `/gone`.
-struct World {
+struct Fixture {
     address: SocketAddr,
     backend: Scripted,
     edge: Proxy,
@@ -60,13 +60,13 @@ struct World {
     socket: PathBuf,
 }
 
-impl Drop for World {
+impl Drop for Fixture {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.socket);
     }
 }
 
-impl World {
+impl Fixture {
     async fn new(act: impl Fn(&scripted::RecordedRequest) -> Act + Send + Sync + 'static) -> Self {
         Self::with(act, |_| {}).await
     }

@@ -10,7 +10,7 @@ use gateway_core::reason::Reason;
 use mcp_protocol::tool_definition::Definition;
 
 /// A definition that passes by, by its name.
-type Seen<'l> = (&'l str, Pin);
+type ListedTool<'l> = (&'l str, Pin);
 
 impl ToolListFilter<'_> {
     /// The text that a list was read from, or one that says the same, without what the token does not
@@ -40,7 +40,7 @@ impl ToolListFilter<'_> {
         let rules = policy.as_deref();
         let around = DecisionContext::new(self.token, self.mounted, self.context, now, rules);
         let policy = rules.map(|rules| (rules, &around));
-        let mut seen: Vec<Seen<'_>> = Vec::new();
+        let mut seen: Vec<ListedTool<'_>> = Vec::new();
         let kept: Vec<bool> = list
             .definitions()
             .zip(admitted)
@@ -96,7 +96,7 @@ impl ToolListFilter<'_> {
         definition: &'l Definition,
         pin: Pin,
         admitted: Result<(), NotAllowed>,
-        seen: &mut Vec<Seen<'l>>,
+        seen: &mut Vec<ListedTool<'l>>,
     ) -> bool {
         let mut see = || {
             if self.token.pin(definition.name()).is_some() {

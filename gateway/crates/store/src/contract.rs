@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Key, KeyKind, Table};
-use crate::store::{Inserted, Store, Taken};
+use crate::store::{Inserted, Store, TakeOutcome};
 use gateway_core::clock::{Clock, Timestamp};
 
 /// Runs the whole suite, each part on a store of its own that `open` opens empty.
@@ -228,12 +228,12 @@ async fn a_code_is_taken_once(store: &Arc<dyn Store>) {
         let mut fresh = 0;
         for taken in racers.join_all().await {
             match taken {
-                Taken::Fresh(value) => {
+                TakeOutcome::Fresh(value) => {
                     assert_eq!(value, b"grant");
                     fresh += 1;
                 }
-                Taken::Again(value) => assert_eq!(value, b"grant"),
-                Taken::Unknown => panic!("a known code was not found"),
+                TakeOutcome::Again(value) => assert_eq!(value, b"grant"),
+                TakeOutcome::Unknown => panic!("a known code was not found"),
             }
         }
         assert_eq!(fresh, 1, "concurrent redemptions of one code");
@@ -244,7 +244,7 @@ async fn a_taken_value_stays_taken_until_its_time(store: &dyn Store) {
     let at = moments();
     let table = Table::Code;
     let taken = store.take(&Key::in_table(table, "c"), at(0)).await.unwrap();
-    assert_eq!(taken, Taken::Unknown);
+    assert_eq!(taken, TakeOutcome::Unknown);
     store
         .put(&Key::in_table(table, "c"), b"v", Some(at(60)))
         .await
@@ -254,7 +254,7 @@ async fn a_taken_value_stays_taken_until_its_time(store: &dyn Store) {
         Some(b"v".to_vec())
     );
     let taken = store.take(&Key::in_table(table, "c"), at(1)).await.unwrap();
-    assert_eq!(taken, Taken::Fresh(b"v".to_vec()));
+    assert_eq!(taken, TakeOutcome::Fresh(b"v".to_vec()));
     assert_eq!(
         store.get(&Key::in_table(table, "c"), at(2)).await.unwrap(),
         Some(b"v".to_vec()),
@@ -269,7 +269,7 @@ async fn a_taken_value_stays_taken_until_its_time(store: &dyn Store) {
             .take(&Key::in_table(table, "c"), at(second))
             .await
             .unwrap();
-        assert_eq!(taken, Taken::Again(b"w".to_vec()));
+        assert_eq!(taken, TakeOutcome::Again(b"w".to_vec()));
     }
     assert_eq!(
         store
@@ -282,7 +282,7 @@ async fn a_taken_value_stays_taken_until_its_time(store: &dyn Store) {
         .take(&Key::in_table(table, "c"), at(60))
         .await
         .unwrap();
-    assert_eq!(taken, Taken::Unknown);
+    assert_eq!(taken, TakeOutcome::Unknown);
 
     store
         .put(&Key::in_table(table, "late"), b"v", Some(at(60)))
@@ -292,7 +292,11 @@ async fn a_taken_value_stays_taken_until_its_time(store: &dyn Store) {
         .take(&Key::in_table(table, "late"), at(60))
         .await
         .unwrap();
-    assert_eq!(taken, Taken::Unknown, "nobody redeems an expired code");
+    assert_eq!(
+        taken,
+        TakeOutcome::Unknown,
+        "nobody redeems an expired code"
+    );
 }
 
 async fn lists_come_in_pages(store: &dyn Store) {

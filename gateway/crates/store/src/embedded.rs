@@ -33,7 +33,7 @@ use crate::epoch::StoreEpoch;
 use crate::error::{Corrupt, OpenError, StoreError};
 use crate::key::{CountKey, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Inserted, Store, Taken};
+use crate::store::{Inserted, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::reason::Reason;
 
@@ -395,7 +395,7 @@ impl Store for Embedded {
         if replaced { Ok(()) } else { Err(conflict) }
     }
 
-    async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError> {
+    async fn take(&self, key: &Key, now: Timestamp) -> Result<TakeOutcome, StoreError> {
         let key = key.clone();
         self.write(move |batch| batch.take(&key, now)).await
     }

@@ -31,7 +31,9 @@ pub use self::files::{OpenError, in_order, logs};
 
 use self::queue::{Entry, Queue, Refused};
 use self::writer::Writer;
-use gateway_core::audit::{Arguments, CheckpointKey, Event, Flood, PublicKey, Record, Spelled};
+use gateway_core::audit::{
+    Arguments, CheckpointKey, EncodedRecord, Event, Flood, PublicKey, Record,
+};
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::secret::TagKey;
 
@@ -104,8 +106,8 @@ pub struct Journal(Option<Arc<Shared>>);
 
 #[derive(Debug)]
 struct Shared {
-    access: Pen,
-    calls: Pen,
+    access: LogHandle,
+    calls: LogHandle,
     flood: Mutex<Flood>,
     arguments: ArgumentsMode,
     arguments_key: TagKey,
@@ -116,7 +118,7 @@ struct Shared {
 
 /// The way to one log's writer.
 #[derive(Debug)]
-struct Pen {
+struct LogHandle {
     queue: Arc<Queue>,
     state: Arc<State>,
 }
@@ -129,7 +131,7 @@ struct State {
     missing: AtomicU64,
 }
 
-impl Pen {
+impl LogHandle {
     /// Whether records are lost that go to this log. Without a writer all are, whoever ended it.
     fn is_failing(&self) -> bool {
         self.state.failing.load(Ordering::Relaxed) || self.queue.is_abandoned()
@@ -146,7 +148,7 @@ impl Journal {
     /// they ended. Keys are derived from `tags`, so that they are those of this installation.
     pub fn open(settings: &Settings, tags: &TagKey, clock: Clock) -> Result<Self, OpenError> {
         let public = checkpoint_key(tags).public();
-        let pen = |file: PathBuf| -> Result<Pen, OpenError> {
+        let pen = |file: PathBuf| -> Result<LogHandle, OpenError> {
             let state = Arc::new(State::default());
             let settings = Settings {
                 file,
@@ -154,7 +156,7 @@ impl Journal {
             };
             let key = checkpoint_key(tags);
             let writer = Writer::open(settings, key, clock, Arc::clone(&state))?;
-            Ok(Pen {
+            Ok(LogHandle {
                 queue: writer.start(QUEUE),
                 state,
             })
@@ -276,7 +278,7 @@ pub fn checkpoint_key(tags: &TagKey) -> CheckpointKey {
 }
 
 impl Shared {
-    const fn pen(&self, event: Event) -> &Pen {
+    const fn pen(&self, event: Event) -> &LogHandle {
         if event.is_about_access() {
             &self.access
         } else {
@@ -302,24 +304,24 @@ impl Shared {
         &self,
         record: &Record<T>,
         take: impl FnOnce(&mut Flood, &Record<T>, Timestamp) -> bool,
-    ) -> Option<Spelled> {
+    ) -> Option<EncodedRecord> {
         let now = self.clock.now();
         let (is_written, told) = {
             let mut flood = self.flood.lock();
             (take(&mut flood, record, now), flood.tell(now, false))
         };
         self.tell(told);
-        is_written.then(|| record.spell())
+        is_written.then(|| record.encode())
     }
 
     /// Enters counts where what was counted would have been.
     fn tell(&self, told: Vec<(Event, Record)>) {
         for (event, record) in told {
-            let _ = self.send(self.pen(event), Entry::Record(record.spell(), None));
+            let _ = self.send(self.pen(event), Entry::Record(record.encode(), None));
         }
     }
 
-    fn send(&self, pen: &Pen, entry: Entry) -> Result<(), Unwritable> {
+    fn send(&self, pen: &LogHandle, entry: Entry) -> Result<(), Unwritable> {
         match pen.queue.push(entry) {
             Ok(()) => Ok(()),
             Err(Refused) => {

@@ -36,12 +36,12 @@ const GRANTS: usize = 100_000;
 #[derive(Debug, Default)]
 pub struct LastUse {
     grants: RwLock<HashMap<GrantId, Use>>,
-    kept: Option<Kept>,
+    kept: Option<Persistence>,
 }
 
 /// Where it is written down.
 #[derive(Debug)]
-struct Kept {
+struct Persistence {
     records: Records,
     /// How long a grant can rest and still be used.
     rest: Duration,
@@ -76,7 +76,7 @@ impl LastUse {
     fn kept_in(records: Records, rest: Duration) -> Self {
         Self {
             grants: RwLock::default(),
-            kept: Some(Kept { records, rest }),
+            kept: Some(Persistence { records, rest }),
         }
     }
 
@@ -120,7 +120,7 @@ impl LastUse {
 
     /// Writes down up to `most` of what was not written for `every` or longer.
     async fn write(&self, every: Duration, most: usize, now: Timestamp) -> Result<(), StoreError> {
-        let Some(Kept { records, rest }) = &self.kept else {
+        let Some(Persistence { records, rest }) = &self.kept else {
             return Ok(());
         };
         let mut outcome = Ok(());

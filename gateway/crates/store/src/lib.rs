@@ -55,13 +55,13 @@ pub use self::last_use::LastUse;
 pub use self::memory::Memory;
 pub use self::records::{
     Disabled, FormPage, GrantsOf, Identity, KeptDevice, KeptGoal, KeptGrant, KeptSetup,
-    LoginSubject, Page, Pressed, ProviderLogin, Readable, Records, ServiceGrantKey, SetupOffer,
-    SetupState, TakenCode, TakenDevice, TakenLogin, ToolsUnknown, User,
+    LoginSubject, Page, ProviderLogin, Readable, Records, ServiceGrantKey, SetupOffer, SetupState,
+    Submission, TakenCode, TakenDevice, TakenLogin, ToolsUnknown, User,
 };
 pub use self::redis::Redis;
 pub use self::revocation::{Cursor, Revocation, Revoked};
 pub use self::revocation_view::RevocationView;
-pub use self::store::{Examined, Inserted, Store, Taken};
+pub use self::store::{Examined, Inserted, Store, TakeOutcome};
 pub use self::url::{RedisUrl, StoreUrl, StoreUrlError};
 
 use gateway_core::clock::Clock;

@@ -12,7 +12,7 @@ use crate::epoch::StoreEpoch;
 use crate::error::StoreError;
 use crate::key::{CountKey, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Inserted, Store, Taken};
+use crate::store::{Inserted, Store, TakeOutcome};
 use gateway_core::clock::Timestamp;
 
 /// Everything in one place, in memory, under one lock.
@@ -133,15 +133,15 @@ impl Store for Memory {
         }
     }
 
-    async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError> {
+    async fn take(&self, key: &Key, now: Timestamp) -> Result<TakeOutcome, StoreError> {
         let mut state = self.state.lock();
         let Some(entry) = state.live(key, now) else {
-            return Ok(Taken::Unknown);
+            return Ok(TakeOutcome::Unknown);
         };
         if std::mem::replace(&mut entry.used, true) {
-            return Ok(Taken::Again(entry.value.clone()));
+            return Ok(TakeOutcome::Again(entry.value.clone()));
         }
-        Ok(Taken::Fresh(entry.value.clone()))
+        Ok(TakeOutcome::Fresh(entry.value.clone()))
     }
 
     async fn remove(&self, key: &Key) -> Result<bool, StoreError> {

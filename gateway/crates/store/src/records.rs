@@ -26,7 +26,7 @@ mod users;
 pub use self::access::Records;
 pub use self::codes::TakenCode;
 pub use self::device_codes::{KeptDevice, TakenDevice};
-pub use self::forms::{FormPage, Pressed};
+pub use self::forms::{FormPage, Submission};
 pub use self::grants::{GrantsOf, KeptGrant};
 pub use self::identities::Identity;
 pub use self::kept_tools::ToolsUnknown;

@@ -52,7 +52,7 @@ use crate::epoch::StoreEpoch;
 use crate::error::{Corrupt, OpenError, StoreError};
 use crate::key::{CountKey, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Examined, Inserted, Store, Taken};
+use crate::store::{Examined, Inserted, Store, TakeOutcome};
 use crate::url::RedisUrl;
 use gateway_core::clock::Timestamp;
 
@@ -267,16 +267,16 @@ impl Store for Redis {
         }
     }
 
-    async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError> {
+    async fn take(&self, key: &Key, now: Timestamp) -> Result<TakeOutcome, StoreError> {
         let operation = Operation {
             name: "take",
             now: Some(now),
             ..Operation::default()
         };
         match self.value(key, operation).await? {
-            Outcome::Fresh(value) => Ok(Taken::Fresh(value)),
-            Outcome::Present(value) => Ok(Taken::Again(value)),
-            Outcome::Missed => Ok(Taken::Unknown),
+            Outcome::Fresh(value) => Ok(TakeOutcome::Fresh(value)),
+            Outcome::Present(value) => Ok(TakeOutcome::Again(value)),
+            Outcome::Missed => Ok(TakeOutcome::Unknown),
             Outcome::Done => Err(strange()),
         }
     }

@@ -22,7 +22,7 @@ pub enum Inserted {
 
 /// What taking a single-use value met.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
+pub enum TakeOutcome {
     /// This caller, and no other ever, has it.
     Fresh(Vec<u8>),
     /// Somebody had it before; this is what they got.
@@ -78,9 +78,9 @@ pub trait Store: fmt::Debug + Send + Sync {
         now: Timestamp,
     ) -> Result<(), StoreError>;
 
-    /// Takes a single-use value. Of all callers ever exactly one sees [`Taken::Fresh`]; later ones
-    /// see [`Taken::Again`] until it expires.
-    async fn take(&self, key: &Key, now: Timestamp) -> Result<Taken, StoreError>;
+    /// Takes a single-use value. Of all callers ever exactly one sees [`TakeOutcome::Fresh`]; later ones
+    /// see [`TakeOutcome::Again`] until it expires.
+    async fn take(&self, key: &Key, now: Timestamp) -> Result<TakeOutcome, StoreError>;
 
     /// Removes a value. `false` if there was none. One that is past its time may count as one that
     /// was there.

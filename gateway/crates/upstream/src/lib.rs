@@ -29,5 +29,5 @@ pub use self::lookout::{BackendStatus, Lookout, Observation};
 pub use self::protocol_support::ProtocolSupport;
 pub use self::redirect::{Redirect, redirect};
 pub use self::request::{Reached, Request, RequestError};
-pub use self::tool::{Annotations, Shown, Tool, ToolListing, doubled};
+pub use self::tool::{Annotations, Tool, ToolDescription, ToolListing, doubled};
 pub use self::tool_cache::ToolCache;

@@ -51,7 +51,7 @@ pub struct ProtocolSupport {
     is_there: AtomicBool,
     /// A request wants to know.
     wanted: Notify,
-    vain: Mutex<Vain>,
+    vain: Mutex<ProbeBackoff>,
     answers_discover: bool,
     /// The longest that a request waits for the first answer.
     first_answer: Duration,
@@ -59,12 +59,12 @@ pub struct ProtocolSupport {
 
 /// When requests have waited in vain, and until when no other does.
 #[derive(Debug, Default)]
-struct Vain {
+struct ProbeBackoff {
     until: Option<Instant>,
     times: u32,
 }
 
-impl Vain {
+impl ProbeBackoff {
     fn is_quiet(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
     }
@@ -224,7 +224,7 @@ impl ProtocolSupport {
                     .send_modify(|rounds| rounds.done = rounds.begun);
                 if !found.speaks.is_empty() && found.unclear.is_empty() {
                     pause = FIRST_PAUSE;
-                    *protocols.vain.lock() = Vain::default();
+                    *protocols.vain.lock() = ProbeBackoff::default();
                     protocols.doubted.notified().await;
                     sleep(SETTLE).await;
                     continue;

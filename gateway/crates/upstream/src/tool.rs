@@ -12,7 +12,7 @@ use mcp_protocol::tool_definition::{Definition, Labels, Unfit};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
     /// Its name, title, description and hints, for people.
-    pub shown: Shown,
+    pub shown: ToolDescription,
     /// All that it says.
     pub definition: Definition,
     /// Stands for all that it says.
@@ -28,7 +28,7 @@ const LONGEST_SHOWN: usize = 16 * 1024;
 
 /// What people are shown of a tool.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Shown {
+pub struct ToolDescription {
     /// What calls name it by.
     pub name: String,
     /// What people may call it.
@@ -45,7 +45,7 @@ impl Tool {
         let definition = Definition::read(text)?;
         let whole = text.len() <= LONGEST_SHOWN;
         Ok(Self {
-            shown: Shown::from_definition(text, definition.name()),
+            shown: ToolDescription::from_definition(text, definition.name()),
             pin: pins.pin(&definition),
             definition,
             whole: whole.then(|| compact(text).into_boxed_str()),
@@ -87,9 +87,9 @@ fn is_interface(uri: &str) -> bool {
 }
 
 impl std::ops::Deref for Tool {
-    type Target = Shown;
+    type Target = ToolDescription;
 
-    fn deref(&self) -> &Shown {
+    fn deref(&self) -> &ToolDescription {
         &self.shown
     }
 }
@@ -113,7 +113,7 @@ fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
     Some(&object[place]).filter(|text| *text != "null")
 }
 
-impl Shown {
+impl ToolDescription {
     /// What is shown of a tool that has a definition. A member of another kind than MCP says is not
     /// shown, and says nothing.
     fn from_definition(tool: &str, name: &str) -> Self {

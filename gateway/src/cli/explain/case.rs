@@ -8,7 +8,7 @@ use std::time::Duration;
 use biscuit_auth::KeyPair;
 use serde_json::value::RawValue;
 
-use super::{Explain, Explained, Why, message};
+use super::{Explain, Explained, RejectionCause, message};
 use crate::cli::configuration::{Configuration, policy_of};
 use crate::cli::token;
 use crate::config::{self, Config};
@@ -188,7 +188,7 @@ impl<'a> Case<'a> {
         let token = match self.confirmed() {
             Ok(token) => token.supposing_tools(self.kept.clone()),
             Err(TokenRejection::Invalid(reason)) => {
-                return Ok(self.explained(Some(Why {
+                return Ok(self.explained(Some(RejectionCause {
                     check: "the token itself".to_owned(),
                     needs: None,
                     failed: Vec::new(),
@@ -283,7 +283,7 @@ impl<'a> Case<'a> {
     }
 
     /// The decision with what is known of the token.
-    fn explained(&self, refused: Option<Why>) -> Explained {
+    fn explained(&self, refused: Option<RejectionCause>) -> Explained {
         let mut facts = Vec::new();
         if let Ok(token) = &self.token {
             let claims = token.claims();
@@ -329,7 +329,7 @@ impl<'a> Case<'a> {
 }
 
 /// What a refusal says, and the statement of the operator's policy that it rests on.
-fn why(refusal: &Refusal) -> (Why, Option<Statement>) {
+fn why(refusal: &Refusal) -> (RejectionCause, Option<Statement>) {
     let (rule, failed) = match refusal {
         Refusal::Policy(_, decision) => (decision.by.clone(), decision.failed.clone()),
         _ => (None, Vec::new()),
@@ -338,7 +338,7 @@ fn why(refusal: &Refusal) -> (Why, Option<Statement>) {
         Refusal::Scope(scope) => Some(scope.clone()),
         _ => None,
     };
-    let why = Why {
+    let why = RejectionCause {
         reason: refusal.reason(),
         check: refusal.to_string(),
         needs,

@@ -41,9 +41,9 @@ impl Change {
     }
 }
 
-/// Whose call of what.
+/// A call by whose it is and of what.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Who {
+pub(super) struct CallSubject {
     pub(super) user: String,
     pub(super) client: String,
     pub(super) backend: String,
@@ -51,18 +51,18 @@ pub(super) struct Who {
     pub(super) what: String,
 }
 
-pub(super) enum Judged {
+pub(super) enum DryRunOutcome {
     Unchanged,
     /// With what it rests on, or what is missing.
-    Changed(Change, Who, String),
+    Changed(Change, CallSubject, String),
 }
 
 /// `None` for a line that is about no call, and for a refusal that is no policy's matter.
-pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<Judged> {
+pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<DryRunOutcome> {
     let recorded = Recorded::from_line(line)?;
     let who = recorded.who();
     let undecided = |why: &str| {
-        Some(Judged::Changed(
+        Some(DryRunOutcome::Changed(
             Change::Undecided,
             who.clone(),
             why.to_owned(),
@@ -90,7 +90,7 @@ pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<Judge
             missing.push_str("uri");
         }
         let why = format!("not in the log: {missing}");
-        return Some(Judged::Changed(Change::Undecided, who, why));
+        return Some(DryRunOutcome::Changed(Change::Undecided, who, why));
     };
     let why = match (decision.place(), decision.is_allowed()) {
         (Some(place), _) => place.to_string(),
@@ -98,9 +98,9 @@ pub(super) fn judge(line: &Line, rules: &Rules, config: &Config) -> Option<Judge
         (None, false) => "whatever is missing in the log".to_owned(),
     };
     Some(match (recorded.went_through, decision.is_allowed()) {
-        (true, false) => Judged::Changed(Change::Loses, who, why),
-        (false, true) => Judged::Changed(Change::Gains, who, why),
-        _ => Judged::Unchanged,
+        (true, false) => DryRunOutcome::Changed(Change::Loses, who, why),
+        (false, true) => DryRunOutcome::Changed(Change::Gains, who, why),
+        _ => DryRunOutcome::Unchanged,
     })
 }
 
@@ -145,7 +145,7 @@ impl<'l> Recorded<'l> {
         self.facts?.get(name)?.as_str()
     }
 
-    fn who(&self) -> Who {
+    fn who(&self) -> CallSubject {
         let text = |name: &str| self.line.text(name).unwrap_or_default().to_owned();
         let user = self.fact("user_name").map(str::to_owned);
         let what = match (text("method"), text("name")) {
@@ -158,7 +158,7 @@ impl<'l> Recorded<'l> {
             (method, name) if name.is_empty() => method,
             (method, name) => format!("{method} {name}"),
         };
-        Who {
+        CallSubject {
             user: user.unwrap_or_else(|| text("user")),
             client: text("client"),
             backend: text("backend"),

@@ -8,7 +8,7 @@ use rand::rngs::OsRng;
 
 use super::{parsed, standard_input};
 use crate::keys;
-use gateway_core::access_token::{self, Approver, Judged, Tools, VerifiedToken};
+use gateway_core::access_token::{self, Approver, Tools, VerifiedBlock, VerifiedToken};
 use gateway_core::clock::Clock;
 use gateway_core::grants::personal::PersonalToken;
 use gateway_core::protocol::bearer::BearerToken;
@@ -114,9 +114,9 @@ impl Inspect {
     }
 }
 
-fn print_judged(judged: Option<&Judged>) {
+fn print_judged(judged: Option<&VerifiedBlock>) {
     match judged {
-        Some(Judged::Attenuation(checks)) => println!(
+        Some(VerifiedBlock::Attenuation(checks)) => println!(
             "// narrows: {} {}, all of which must hold",
             checks.len(),
             match checks.len() {
@@ -124,7 +124,7 @@ fn print_judged(judged: Option<&Judged>) {
                 _ => "conditions",
             }
         ),
-        Some(Judged::Approvals(approvals)) => {
+        Some(VerifiedBlock::Approvals(approvals)) => {
             for approval in approvals {
                 println!(
                     "// approves {} until {}, signed by {}",
@@ -132,10 +132,10 @@ fn print_judged(judged: Option<&Judged>) {
                 );
             }
         }
-        Some(Judged::Stranger(key)) => {
+        Some(VerifiedBlock::Stranger(key)) => {
             println!("// signed by {key}: taken only where that is the key of an approver");
         }
-        Some(Judged::Refused) | None => {
+        Some(VerifiedBlock::Refused) | None => {
             println!("// REFUSED: with this block the gateway takes the token for none of its own");
         }
     }

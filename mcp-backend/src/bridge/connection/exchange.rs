@@ -21,7 +21,7 @@ pub enum OnLeave {
 
 /// What a server says about one request.
 #[derive(Debug)]
-pub enum Heard {
+pub enum ServerMessage {
     /// A notification, or a question of the server; the answer is still to come.
     Notice(Message),
     /// The answer. Nothing comes after it.
@@ -60,15 +60,15 @@ impl Exchange {
     }
 
     /// The next thing that is heard; `None` after the answer. Can be dropped and asked again.
-    pub async fn next(&mut self) -> Option<Heard> {
+    pub async fn next(&mut self) -> Option<ServerMessage> {
         self.answer.as_ref()?;
         let heard = timeout(self.patience, self.hear()).await;
         let heard = heard.unwrap_or_else(|_| {
             self.connection
                 .leave(self.number, OnLeave::Cancel, "timeout");
-            Heard::Answer(Failure::Silent(self.patience).response(Some(&self.id)))
+            ServerMessage::Answer(Failure::Silent(self.patience).response(Some(&self.id)))
         });
-        if matches!(heard, Heard::Answer(_)) {
+        if matches!(heard, ServerMessage::Answer(_)) {
             self.answer = None;
         }
         Some(heard)
@@ -78,16 +78,16 @@ impl Exchange {
     pub async fn answer(&mut self) -> Message {
         self.notices = None;
         match self.next().await {
-            Some(Heard::Answer(message)) => message,
+            Some(ServerMessage::Answer(message)) => message,
             _ => Failure::Ended(End::new("it was asked twice")).response(Some(&self.id)),
         }
     }
 
-    async fn hear(&mut self) -> Heard {
+    async fn hear(&mut self) -> ServerMessage {
         if let Some(notices) = &mut self.notices {
             // All that came before the answer is read before it: the senders go together.
             if let Some(notice) = notices.recv().await {
-                return Heard::Notice(notice);
+                return ServerMessage::Notice(notice);
             }
             self.notices = None;
         }
@@ -95,7 +95,7 @@ impl Exchange {
             Some(answer) => answer.await.ok(),
             None => None,
         };
-        Heard::Answer(answer.unwrap_or_else(|| {
+        ServerMessage::Answer(answer.unwrap_or_else(|| {
             let how = self.connection.how_it_ended();
             let failure = Failure::Ended(how.unwrap_or_else(End::stopped));
             failure.response(Some(&self.id))

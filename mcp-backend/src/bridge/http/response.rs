@@ -13,7 +13,7 @@ use mcp_protocol::{Id, Message, RpcError};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::bridge::connection::exchange::{Exchange, Heard};
+use crate::bridge::connection::exchange::{Exchange, ServerMessage};
 use crate::http::KEEP_ALIVE;
 
 /// An answer that takes longer than this comes as an event stream, which can be kept alive.
@@ -65,7 +65,7 @@ impl Accepts {
 }
 
 /// What an exchange gives, as a stream.
-pub fn heard(exchange: Exchange) -> BoxStream<'static, Heard> {
+pub fn heard(exchange: Exchange) -> BoxStream<'static, ServerMessage> {
     stream::unfold(exchange, async |mut exchange| {
         exchange.next().await.map(|heard| (heard, exchange))
     })
@@ -74,26 +74,28 @@ pub fn heard(exchange: Exchange) -> BoxStream<'static, Heard> {
 
 /// The response to a request. `status` is that of an answer which comes alone.
 pub async fn respond(
-    mut heard: BoxStream<'static, Heard>,
+    mut heard: BoxStream<'static, ServerMessage>,
     accepts: Accepts,
     status: impl Fn(&Message) -> StatusCode,
 ) -> Response {
     if !accepts.events {
         while let Some(next) = heard.next().await {
-            if let Heard::Answer(answer) = next {
+            if let ServerMessage::Answer(answer) = next {
                 return json(status(&answer), &answer);
             }
         }
         return StatusCode::BAD_GATEWAY.into_response();
     }
     let first = match timeout(SOON, heard.next()).await {
-        Ok(Some(Heard::Answer(answer))) if accepts.json => return json(status(&answer), &answer),
-        Ok(Some(Heard::Answer(message) | Heard::Notice(message))) => Some(message),
+        Ok(Some(ServerMessage::Answer(answer))) if accepts.json => {
+            return json(status(&answer), &answer);
+        }
+        Ok(Some(ServerMessage::Answer(message) | ServerMessage::Notice(message))) => Some(message),
         Ok(None) => return StatusCode::BAD_GATEWAY.into_response(),
         Err(_) => None,
     };
     let rest = heard.map(|heard| match heard {
-        Heard::Answer(message) | Heard::Notice(message) => message,
+        ServerMessage::Answer(message) | ServerMessage::Notice(message) => message,
     });
     events(
         stream::iter(first)

@@ -15,7 +15,7 @@ use mcp_protocol::{
     media_type, meta,
 };
 
-use crate::bridge::connection::exchange::Heard;
+use crate::bridge::connection::exchange::ServerMessage;
 use crate::bridge::http::response::{self, Accepts};
 use crate::bridge::http::stateless;
 use crate::bridge::http::{Front, messages};
@@ -164,12 +164,12 @@ async fn in_session(front: Front, headers: HeaderMap, messages: Vec<Message>) ->
         Err(refusal) => return *refusal,
     };
     let is_array = messages.len() > 1;
-    let mut answers: Vec<BoxStream<'static, Heard>> = Vec::new();
+    let mut answers: Vec<BoxStream<'static, ServerMessage>> = Vec::new();
     for message in messages {
         match session.handle(message).await {
             MessageOutcome::Forwarded(exchange) => answers.push(response::heard(exchange)),
             MessageOutcome::Answered(answer) => {
-                answers.push(stream::iter([Heard::Answer(answer)]).boxed());
+                answers.push(stream::iter([ServerMessage::Answer(answer)]).boxed());
             }
             MessageOutcome::Accepted => {}
         }
@@ -181,7 +181,9 @@ async fn in_session(front: Front, headers: HeaderMap, messages: Vec<Message>) ->
         Some(last) if accepts.events() => {
             answers.push(last);
             let all = stream::select_all(answers).map(|heard| match heard {
-                Heard::Answer(message) | Heard::Notice(message) => response::event(&message),
+                ServerMessage::Answer(message) | ServerMessage::Notice(message) => {
+                    response::event(&message)
+                }
             });
             response::events(all)
         }
@@ -193,11 +195,11 @@ async fn in_session(front: Front, headers: HeaderMap, messages: Vec<Message>) ->
 }
 
 /// The answers to the messages of an array, as an array.
-async fn array(all: impl StreamExt<Item = Heard>) -> Response {
+async fn array(all: impl StreamExt<Item = ServerMessage>) -> Response {
     let answers: Vec<String> = all
         .filter_map(async |heard| match heard {
-            Heard::Answer(message) => Some(message.to_string()),
-            Heard::Notice(_) => None,
+            ServerMessage::Answer(message) => Some(message.to_string()),
+            ServerMessage::Notice(_) => None,
         })
         .collect()
         .await;

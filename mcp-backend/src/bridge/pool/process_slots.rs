@@ -75,12 +75,12 @@ pub struct SlotLimits {
 #[derive(Debug)]
 pub struct ProcessSlots {
     limits: SlotLimits,
-    taken: Mutex<Taken>,
+    taken: Mutex<SlotsInUse>,
     freed: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Taken {
+struct SlotsInUse {
     all: usize,
     users: HashMap<String, usize>,
     grants: HashMap<String, usize>,
@@ -103,7 +103,7 @@ impl ProcessSlots {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Taken> {
+    fn lock(&self) -> MutexGuard<'_, SlotsInUse> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

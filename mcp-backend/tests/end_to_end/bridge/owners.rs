@@ -13,12 +13,12 @@ use crate::mcp;
 use crate::wire::Answer;
 
 /// A session of somebody's.
-struct Of {
+struct BridgeSession {
     address: SocketAddr,
     headers: Vec<(String, String)>,
 }
 
-impl Of {
+impl BridgeSession {
     fn open(bridge: &Bridge, user: &str, grant: &str) -> (Self, Answer) {
         let mut headers = vec![
             ("x-forwarded-user".to_owned(), user.to_owned()),
@@ -86,22 +86,22 @@ const LIMITS: [&str; 6] = [
 fn one_connection_or_person_does_not_take_all_processes() {
     let bridge = Bridge::start_with("sessions", &LIMITS);
     let mut busy: Vec<_> = (0..2)
-        .map(|_| Of::open(&bridge, "alice", "g1").0.busy(6))
+        .map(|_| BridgeSession::open(&bridge, "alice", "g1").0.busy(6))
         .collect();
     std::thread::sleep(Duration::from_millis(500));
-    let refused = refusal(&Of::open(&bridge, "alice", "g1").1);
+    let refused = refusal(&BridgeSession::open(&bridge, "alice", "g1").1);
     assert!(
         refused.contains("2 processes of this connection"),
         "{refused}"
     );
-    busy.push(Of::open(&bridge, "alice", "g2").0.busy(6));
+    busy.push(BridgeSession::open(&bridge, "alice", "g2").0.busy(6));
     std::thread::sleep(Duration::from_millis(500));
-    let refused = refusal(&Of::open(&bridge, "alice", "g3").1);
+    let refused = refusal(&BridgeSession::open(&bridge, "alice", "g3").1);
     assert!(refused.contains("3 processes of this person"), "{refused}");
     // Others are served all the while.
-    let (bob, _) = Of::open(&bridge, "bob", "g5");
+    let (bob, _) = BridgeSession::open(&bridge, "bob", "g5");
     assert!(bob.pid() > 0);
-    let (carol, _) = Of::open(&bridge, "carol", "g6");
+    let (carol, _) = BridgeSession::open(&bridge, "carol", "g6");
     assert!(carol.pid() > 0);
     for call in busy {
         assert_eq!(call.join().expect("a thread").status, 200);
@@ -160,12 +160,12 @@ fn without_sessions_one_connection_or_person_does_not_take_all_processes() {
 fn whoever_is_at_a_bound_has_an_idle_one_of_their_own_stopped() {
     let limits = ["--processes", "8", "--processes-per-connection", "2"];
     let bridge = Bridge::start_with("sessions", &limits);
-    let (bob, _) = Of::open(&bridge, "bob", "g9");
+    let (bob, _) = BridgeSession::open(&bridge, "bob", "g9");
     let of_bob = bob.pid();
-    let (first, _) = Of::open(&bridge, "alice", "g1");
-    let (second, _) = Of::open(&bridge, "alice", "g1");
+    let (first, _) = BridgeSession::open(&bridge, "alice", "g1");
+    let (second, _) = BridgeSession::open(&bridge, "alice", "g1");
     let (of_first, of_second) = (first.pid(), second.pid());
-    let (third, _) = Of::open(&bridge, "alice", "g1");
+    let (third, _) = BridgeSession::open(&bridge, "alice", "g1");
     assert!(third.pid() > 0);
     assert!(
         !is_running(of_first),
@@ -180,10 +180,10 @@ fn whoever_is_at_a_bound_has_an_idle_one_of_their_own_stopped() {
 #[test]
 fn sessions_without_end_cost_nobody_else_theirs() {
     let bridge = Bridge::start_with("sessions", &["--process", "shared"]);
-    let (bob, _) = Of::open(&bridge, "bob", "g9");
-    let (first, _) = Of::open(&bridge, "alice", "g1");
+    let (bob, _) = BridgeSession::open(&bridge, "bob", "g9");
+    let (first, _) = BridgeSession::open(&bridge, "alice", "g1");
     for _ in 0..520 {
-        let (_, opened) = Of::open(&bridge, "alice", "g1");
+        let (_, opened) = BridgeSession::open(&bridge, "alice", "g1");
         assert_eq!(opened.status, 200, "{opened:?}");
     }
     assert!(bob.pid() > 0);
@@ -248,7 +248,7 @@ fn all_looks_of_the_gateway_share_the_process_that_was_started_first() {
     }
     assert_eq!(bridge.events("process_started").len(), 1);
     // Nobody else gets it.
-    let (alice, _) = Of::open(&bridge, "alice", "g1");
+    let (alice, _) = BridgeSession::open(&bridge, "alice", "g1");
     assert!(alice.pid() > 0);
     assert_eq!(bridge.events("process_started").len(), 2);
 }
@@ -260,7 +260,7 @@ fn a_server_that_refuses_the_bridge_is_looked_at_by_the_gateway_itself() {
     let listed = mcp::message(&look(&bridge));
     assert!(listed["result"]["tools"].is_array(), "{listed}");
     assert_eq!(
-        refusal(&Of::open(&bridge, "alice", "g1").1),
+        refusal(&BridgeSession::open(&bridge, "alice", "g1").1),
         "I don't know you"
     );
 }
@@ -292,7 +292,7 @@ fn a_program_that_ends_at_once_is_told_in_full_to_the_operator_alone() {
         full.contains("exit code 9") && full.contains("s3cret"),
         "{full}"
     );
-    let (_, opened) = Of::open(&bridge, "alice", "g1");
+    let (_, opened) = BridgeSession::open(&bridge, "alice", "g1");
     let told = refusal(&opened);
     assert!(
         told.contains("exit code 9") && !told.contains("s3cret"),
@@ -300,7 +300,7 @@ fn a_program_that_ends_at_once_is_told_in_full_to_the_operator_alone() {
     );
     // However many ask, it is started ever less often.
     for at in 0..30 {
-        Of::open(&bridge, "alice", &format!("g{at}"));
+        BridgeSession::open(&bridge, "alice", &format!("g{at}"));
     }
     assert!(bridge.events("process_started").len() < 8);
 }
@@ -349,7 +349,7 @@ fn who_gives_up_waiting_does_not_end_a_start() {
 fn who_gives_up_waiting_does_not_end_the_finding_out() {
     let bridge = Bridge::spawn(command(), &[], &["python3", "-c", &slow("either", 1)]);
     leave_after(bridge.address, Duration::from_millis(1_600));
-    let (alice, _) = Of::open(&bridge, "alice", "g1");
+    let (alice, _) = BridgeSession::open(&bridge, "alice", "g1");
     assert!(alice.pid() > 0);
     assert_eq!(bridge.events("process_started").len(), 3);
 }

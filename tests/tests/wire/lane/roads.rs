@@ -9,7 +9,7 @@ use tests::mcp::{call, open_session};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::{Got, PATIENCE, read_answer};
+use super::{Outcome, PATIENCE, read_answer};
 
 /// The gateway with this word for the road, whatever the whole run has.
 pub(super) fn forced(word: &str) -> Vec<(String, String)> {
@@ -33,7 +33,7 @@ async fn status(gateway: &Gateway, request: &str) -> Result<u16> {
     let reading = read_answer(&mut socket, is_head);
     let read = tokio::time::timeout(PATIENCE, reading).await;
     match read.context("no answer in time")? {
-        Some(Got::Whole(status, ..)) => Ok(status),
+        Some(Outcome::Whole(status, ..)) => Ok(status),
         _ => bail!("no whole answer"),
     }
 }

@@ -6,14 +6,14 @@ use tests::fixture::StoreKind;
 use tests::identity_provider::{IdentityProvider, Person};
 use tests::oauth::OAuthClient;
 
-use super::{BUTTON, DOMAIN, World, access, on_both_stores, status, url};
+use super::{BUTTON, DOMAIN, ProviderFixture, access, on_both_stores, status, url};
 
 async fn a_provider_that_is_away_stops_its_own_logins_and_nothing_else(
     store: StoreKind,
 ) -> Result<()> {
     let provider = IdentityProvider::new("oidc.mjs")?;
-    let mut world = World::before(store, provider, "rs256", DOMAIN, "").await?;
-    let away = async |world: &World| -> Result<()> {
+    let mut world = ProviderFixture::before(store, provider, "rs256", DOMAIN, "").await?;
+    let away = async |world: &ProviderFixture| -> Result<()> {
         let mut person = Person::default();
         let page = person
             .here
@@ -65,7 +65,7 @@ async fn a_user_info_that_is_not_had_stops_no_login_that_needs_none(
         provider
     };
     let login = "allow = [\"*@example.com\", \"group:dan\"]";
-    let world = World::with(store, "rs256", login, "", in_id_token).await?;
+    let world = ProviderFixture::with(store, "rs256", login, "", in_id_token).await?;
     let claims = json!({ "email": "eve@example.com", "email_verified": true });
     world.provider.person("eve", claims).await?;
     let (mut dan, page) = world.log_in("dan").await?;
@@ -100,7 +100,7 @@ async fn a_user_info_that_is_not_had_stops_no_login_that_needs_none(
 async fn what_a_person_denied_at_the_provider_is_said_and_can_be_begun_again(
     store: StoreKind,
 ) -> Result<()> {
-    let world = World::start(store, "rs256", DOMAIN, "").await?;
+    let world = ProviderFixture::start(store, "rs256", DOMAIN, "").await?;
     let client = OAuthClient::register(&world.gateway().issuer(), "App").await?;
     let mut bob = Person::default();
     let page = bob.here.visit(&client.authorization().url()).await?;

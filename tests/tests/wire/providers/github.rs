@@ -16,13 +16,12 @@ fn answer(request: &Recorded) -> Answer {
             let is_right = body.contains("code=right")
                 && body.contains("code_verifier=")
                 && body.contains("client_secret=secret");
-            match is_right {
-                true => Answer::json(
-                    200,
-                    &json!({ "access_token": "gho_token", "token_type": "bearer" }),
-                ),
+            if is_right {
+                let token = json!({ "access_token": "gho_token", "token_type": "bearer" });
+                Answer::json(200, &token)
+            } else {
                 // GitHub says what is wrong with 200.
-                false => Answer::json(200, &json!({ "error": "bad_verification_code" })),
+                Answer::json(200, &json!({ "error": "bad_verification_code" }))
             }
         }
         _ if !bearer => Answer::json(401, &json!({ "message": "Bad credentials" })),

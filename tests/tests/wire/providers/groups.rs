@@ -8,23 +8,28 @@ use tests::fixture::StoreKind;
 use tests::mcp::{call, response, send};
 use tests::oauth::OAuthClient;
 
-use super::{World, access, connect, on_both_stores, status};
+use super::{ProviderFixture, access, connect, on_both_stores, status};
 
 const POLICY: &str = "[policy]\nfile = \"policy.dl\"\n\
     [[group]]\nname = \"builders\"\nfrom = [\"corp:engineering\"]\nusers = [\"alice\"]\n";
 
-async fn world(store: StoreKind, login: &str, more: &str) -> Result<World> {
+async fn world(store: StoreKind, login: &str, more: &str) -> Result<ProviderFixture> {
     world_of(store, "rs256", login, more).await
 }
 
-async fn world_of(store: StoreKind, client: &str, login: &str, more: &str) -> Result<World> {
+async fn world_of(
+    store: StoreKind,
+    client: &str,
+    login: &str,
+    more: &str,
+) -> Result<ProviderFixture> {
     let policy = std::env::temp_dir().join(format!("providers-{}.policy", std::process::id()));
     std::fs::write(&policy, "allow if group(\"builders\");\n")?;
     let tables = POLICY.replace("policy.dl", &policy.display().to_string());
-    World::start(store, client, login, &format!("{tables}{more}")).await
+    ProviderFixture::start(store, client, login, &format!("{tables}{more}")).await
 }
 
-async fn may_look(world: &World, token: &str) -> Result<bool> {
+async fn may_look(world: &ProviderFixture, token: &str) -> Result<bool> {
     let answer = send(
         &world.gateway().url("/mcp"),
         token,

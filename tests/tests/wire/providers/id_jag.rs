@@ -10,7 +10,7 @@ use tests::http::{self, Reply};
 use tests::mcp::{call, initialize, message, response, send};
 use tests::operator;
 
-use super::{World, access, on_both_stores, url};
+use super::{ProviderFixture, access, on_both_stores, url};
 
 const GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 pub(super) const HELPER_SECRET: &str = "a secret of the helper, long enough";
@@ -59,13 +59,13 @@ words = "Open files"
 methods = ["resources/*"]
 "#;
 
-pub(super) async fn world(store: StoreKind, login: &str) -> Result<World> {
+pub(super) async fn world(store: StoreKind, login: &str) -> Result<ProviderFixture> {
     let login = format!("{login}\n{RULES}");
-    World::start(store, "rs256", &login, TABLES).await
+    ProviderFixture::start(store, "rs256", &login, TABLES).await
 }
 
 /// What the provider says of bob to the helper, unless it is said otherwise.
-fn claims(world: &World) -> Value {
+fn claims(world: &ProviderFixture) -> Value {
     json!({
         "sub": "bob",
         "aud": world.gateway().issuer(),
@@ -76,11 +76,11 @@ fn claims(world: &World) -> Value {
 }
 
 /// The same with these changed; `null` leaves one out.
-pub(super) async fn minted(world: &World, changes: Value) -> Result<String> {
+pub(super) async fn minted(world: &ProviderFixture, changes: Value) -> Result<String> {
     minted_with(world, changes, json!({})).await
 }
 
-async fn minted_with(world: &World, changes: Value, more: Value) -> Result<String> {
+async fn minted_with(world: &ProviderFixture, changes: Value, more: Value) -> Result<String> {
     let mut asked = more;
     asked["claims"] = merged(claims(world), changes);
     world.provider.id_jag(&asked).await
@@ -427,7 +427,7 @@ async fn an_assertion_counts_once_on_all_replicas(store: StoreKind) -> Result<()
 }
 
 async fn it_is_off_unless_it_is_configured(store: StoreKind) -> Result<()> {
-    let world = World::start(store, "rs256", "allow = [\"*\"]", TABLES).await?;
+    let world = ProviderFixture::start(store, "rs256", "allow = [\"*\"]", TABLES).await?;
     let said = metadata(world.gateway()).await?;
     assert!(
         said.get("authorization_grant_profiles_supported").is_none(),

@@ -8,14 +8,14 @@ use tests::fixture::StoreKind;
 use tests::http;
 use tests::sse::EventStream;
 
-use super::{World, access, on_both_stores, status, url};
+use super::{ProviderFixture, access, on_both_stores, status, url};
 
 async fn a_logout_at_the_provider_ends_sessions_and_where_it_shall_streams(
     store: StoreKind,
 ) -> Result<()> {
     for (on_leave, ends) in [("keep", false), ("revoke", true)] {
         let login = format!("allow = [\"*\"]\non_leave = \"{on_leave}\"");
-        let world = World::start(store, "rs256", &login, "").await?;
+        let world = ProviderFixture::start(store, "rs256", &login, "").await?;
         let (mut bob, _) = world.log_in("bob").await?;
         let (mut dan, _) = world.log_in("dan").await?;
         let token = world.connect(&mut bob).await?;
@@ -66,7 +66,7 @@ async fn a_logout_at_the_provider_ends_sessions_and_where_it_shall_streams(
 }
 
 async fn a_logout_token_is_nothing_that_anybody_can_make(store: StoreKind) -> Result<()> {
-    let world = World::start(store, "rs256", "allow = [\"*\"]", "").await?;
+    let world = ProviderFixture::start(store, "rs256", "allow = [\"*\"]", "").await?;
     let at = world.gateway().url("/login/corp/backchannel");
     for form in ["", "logout_token=x", "logout_token=a.b.c", "other=x"] {
         let request = http::client().post(&at).body(form);
@@ -81,7 +81,7 @@ async fn a_logout_token_is_nothing_that_anybody_can_make(store: StoreKind) -> Re
 
 async fn whom_no_rule_lets_in_any_more_is_out_at_the_next_attempt(store: StoreKind) -> Result<()> {
     let login = "allow = [\"group:engineering\"]\non_leave = \"revoke\"";
-    let world = World::start(store, "rs256", login, "").await?;
+    let world = ProviderFixture::start(store, "rs256", login, "").await?;
     let (mut bob, _) = world.log_in("bob").await?;
     let token = world.connect(&mut bob).await?;
     assert_eq!(status(world.gateway(), access(&token)).await?, 200);
@@ -113,7 +113,8 @@ async fn a_rule_that_is_taken_out_of_the_configuration_counts_no_more(
     store: StoreKind,
 ) -> Result<()> {
     let tables = "[tokens]\nrefresh = true\n";
-    let mut world = World::start(store, "rs256", "allow = [\"*@example.com\"]", tables).await?;
+    let mut world =
+        ProviderFixture::start(store, "rs256", "allow = [\"*@example.com\"]", tables).await?;
     let (mut bob, _) = world.log_in("bob").await?;
     let client = tests::oauth::OAuthClient::register(&world.gateway().issuer(), "App").await?;
     let tokens = super::connect(&client, &mut bob).await?;

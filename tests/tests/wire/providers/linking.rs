@@ -7,10 +7,10 @@ use tests::fixture::StoreKind;
 use tests::identity_provider::Person;
 use tests::operator;
 
-use super::{BUTTON, World, on_both_stores, url};
+use super::{BUTTON, ProviderFixture, on_both_stores, url};
 
 async fn a_local_person_is_linked_only_after_logging_in_both_ways(store: StoreKind) -> Result<()> {
-    let world = World::start(store, "rs256", "allow = [\"*\"]", "").await?;
+    let world = ProviderFixture::start(store, "rs256", "allow = [\"*\"]", "").await?;
     let owner = world.fixture.owner.clone();
     // Whoever has the name there is somebody else.
     let claims = json!({ "email": "alice", "email_verified": true });
@@ -76,7 +76,7 @@ async fn a_local_person_is_linked_only_after_logging_in_both_ways(store: StoreKi
 async fn an_account_is_taken_off_by_its_person_or_the_operator_and_never_the_last_way_in(
     store: StoreKind,
 ) -> Result<()> {
-    let world = World::start(store, "rs256", "allow = [\"*\"]", "").await?;
+    let world = ProviderFixture::start(store, "rs256", "allow = [\"*\"]", "").await?;
     let gateway = world.gateway();
     let (_, page) = world.log_in("dan").await?;
     assert!(page.form_with_button("Remove").is_err(), "{}", page.words());

@@ -43,7 +43,7 @@ impl From<error::Token> for AppendError {
 
 /// One appended block, as [`super::verify`] judges it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Judged {
+pub enum VerifiedBlock {
     /// Its holder's conditions.
     Attenuation(Vec<Check>),
     /// A third party's approvals.
@@ -87,17 +87,20 @@ pub fn approve(
 }
 
 /// What was appended, block by block. Signatures are not looked at.
-pub fn judged(token: &BearerToken, approvers: &[Approver]) -> Result<Vec<Judged>, TokenError> {
+pub fn judged(
+    token: &BearerToken,
+    approvers: &[Approver],
+) -> Result<Vec<VerifiedBlock>, TokenError> {
     let form = TokenEnvelope::read(token.as_str())?;
     let judged = form.appended.iter().map(|block| match block {
         Appended::Own(block) => {
-            attenuation::judge(block).map_or(Judged::Refused, Judged::Attenuation)
+            attenuation::judge(block).map_or(VerifiedBlock::Refused, VerifiedBlock::Attenuation)
         }
         Appended::ThirdParty(_, key) if !approvers.iter().any(|other| other.key == *key) => {
-            Judged::Stranger(*key)
+            VerifiedBlock::Stranger(*key)
         }
         Appended::ThirdParty(block, key) => third_party_block::judge(block, key, approvers)
-            .map_or(Judged::Refused, Judged::Approvals),
+            .map_or(VerifiedBlock::Refused, VerifiedBlock::Approvals),
     });
     Ok(judged.collect())
 }

@@ -120,8 +120,8 @@ mod tests {
             request_id: some(),
             ..Record::new(Event::Call)
         };
-        let spelled = record.spell();
-        assert!(spelled.members().len() < 32 * 1024);
+        let encoded = record.encode();
+        assert!(encoded.members().len() < 32 * 1024);
         let approved = |count| Record {
             facts: Some(Facts {
                 approved: Some(vec![("a", "b"); count]),
@@ -130,7 +130,7 @@ mod tests {
             ..Record::new(Event::Call)
         };
         let has = |count| {
-            let members = approved(count).spell().members().to_vec();
+            let members = approved(count).encode().members().to_vec();
             String::from_utf8(members).unwrap().contains("approved")
         };
         assert!(has(APPROVALS) && !has(APPROVALS + 1));

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::checkpoint::CheckpointKey;
-use super::spelled::Spelled;
+use super::encoded_record::EncodedRecord;
 use crate::clock::Timestamp;
 use crate::secret;
 
@@ -105,7 +105,7 @@ impl Chain {
     }
 
     /// Adds a record to the chain, and its line to `lines`.
-    pub fn add(&mut self, record: &Spelled, now: Timestamp, lines: &mut Vec<u8>) {
+    pub fn add(&mut self, record: &EncodedRecord, now: Timestamp, lines: &mut Vec<u8>) {
         let start = lines.len();
         let Head { chain, seq, hash } = &self.head;
         let time = humantime::format_rfc3339_millis(now.to_system_time());
@@ -136,6 +136,6 @@ impl Chain {
             public_key: key.public().to_string(),
             signature: key.sign(chain, seq + 1, hash),
         };
-        self.add(&Spelled::of(&checkpoint), now, lines);
+        self.add(&EncodedRecord::of(&checkpoint), now, lines);
     }
 }

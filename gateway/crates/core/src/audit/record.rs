@@ -148,7 +148,7 @@ pub struct Labelled {
 }
 
 /// One line, without its place in the chain. Members that are not known are left out. Its texts are owned,
-/// or borrowed from what it is about until it is spelled.
+/// or borrowed from what it is about until it is encoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record<T = String> {
     /// What happened.

@@ -14,14 +14,14 @@ const TAIL: usize = 64 + "\"}".len();
 #[derive(Clone, Debug)]
 pub struct Line {
     /// Where it stands.
-    pub place: Place,
+    pub place: LinePosition,
     /// All members.
     pub members: Map<String, Value>,
 }
 
 /// Where a line stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct LinePosition {
     /// Its chain, number and hash.
     pub head: Head,
     /// The hash of the line before.
@@ -94,7 +94,7 @@ impl Line {
         };
         let prev = strict.prev;
         Ok(Self {
-            place: Place { head, prev },
+            place: LinePosition { head, prev },
             members,
         })
     }
@@ -152,7 +152,7 @@ impl Verifier {
         Ok(line)
     }
 
-    fn in_place(&self, place: &Place) -> Result<(), Fault> {
+    fn in_place(&self, place: &LinePosition) -> Result<(), Fault> {
         let Some(last) = &self.report.head else {
             return Ok(());
         };
@@ -174,7 +174,7 @@ impl Verifier {
     }
 
     fn signed(&mut self, line: &Line) -> Result<(), Fault> {
-        let Place { head, prev } = &line.place;
+        let LinePosition { head, prev } = &line.place;
         let signature = line.text("signature").unwrap_or_default();
         if !self.key.verifies(&head.chain, head.seq, prev, signature) {
             return Err(Fault::Unsigned);
@@ -200,7 +200,7 @@ mod tests {
     /// The line of a record.
     fn added(chain: &mut Chain, record: &Record, at: u64) -> String {
         let mut line = Vec::new();
-        chain.add(&record.spell(), Timestamp::from_secs(at), &mut line);
+        chain.add(&record.encode(), Timestamp::from_secs(at), &mut line);
         String::from_utf8(line).unwrap()
     }
 

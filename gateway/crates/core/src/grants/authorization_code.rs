@@ -27,7 +27,7 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// What a code that is presented again, with its proof, means for the grant that it gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
+pub enum CodeReuse {
     /// It is denied, and nothing else: the first request is being answered, or was a moment ago.
     Retry,
     /// The grant ends (OAuth 2.1 §7.5.2).
@@ -68,7 +68,7 @@ pub struct AuthorizationCode {
 
 /// What a token request shows to redeem a code. The client has authenticated.
 #[derive(Clone, Debug)]
-pub struct Presented<'a> {
+pub struct CodeRedemption<'a> {
     /// Who asks.
     pub client: &'a ClientId,
     /// What that client is now, if it can change.
@@ -129,7 +129,7 @@ impl AuthorizationCode {
     /// Judges who presents the code, not whether it is still in time: a replay is a replay at any
     /// time, and only one with this proof may revoke the grant (OAuth 2.1 §7.5.2), because anybody
     /// can send a code that leaked without its verifier.
-    pub fn prove(&self, presented: &Presented<'_>) -> Result<ProvenCode<'_>, RedeemError> {
+    pub fn prove(&self, presented: &CodeRedemption<'_>) -> Result<ProvenCode<'_>, RedeemError> {
         if *presented.client != self.client {
             return Err(RedeemError::ClientMismatch);
         }
@@ -160,13 +160,13 @@ impl AuthorizationCode {
     /// Judges a request with the proof for a code that was taken before. `grant` is what it gave, as
     /// it is kept now. Where that is not there yet the first request is on its way; ending the grant
     /// from under it would leave nobody with anything, so one of many requests at once always wins.
-    pub fn presented_again(&self, grant: Option<&Grant>, now: Timestamp) -> Again {
+    pub fn presented_again(&self, grant: Option<&Grant>, now: Timestamp) -> CodeReuse {
         match grant {
-            None if now < self.expires => Again::Retry,
-            None => Again::Over,
+            None if now < self.expires => CodeReuse::Retry,
+            None => CodeReuse::Over,
             Some(grant) => match grant.redeemed {
-                Some(at) if now.since(at) <= RETRY && at.since(now) <= SKEW => Again::Retry,
-                _ => Again::Replay,
+                Some(at) if now.since(at) <= RETRY && at.since(now) <= SKEW => CodeReuse::Retry,
+                _ => CodeReuse::Replay,
             },
         }
     }
@@ -237,10 +237,10 @@ mod tests {
         }
     }
 
-    fn refusal(change: impl FnOnce(&mut Presented<'_>)) -> Option<RedeemError> {
+    fn refusal(change: impl FnOnce(&mut CodeRedemption<'_>)) -> Option<RedeemError> {
         let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
         let own = fingerprint("a");
-        let mut presented = Presented {
+        let mut presented = CodeRedemption {
             client: &client,
             client_fingerprint: Some(&own),
             redirect_uri: Some("http://127.0.0.1:5000/cb"),
@@ -269,7 +269,7 @@ mod tests {
         let other_verifier = CodeVerifier::parse(CHALLENGE).unwrap();
         let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
         let own = fingerprint("a");
-        let presented = Presented {
+        let presented = CodeRedemption {
             client: &client,
             client_fingerprint: Some(&own),
             redirect_uri: None,
@@ -279,35 +279,35 @@ mod tests {
         assert!(code().prove(&presented).is_ok());
         for (presented, error) in [
             (
-                Presented {
+                CodeRedemption {
                     resource: Some(&other),
                     ..presented.clone()
                 },
                 RedeemError::ResourceMismatch,
             ),
             (
-                Presented {
+                CodeRedemption {
                     client_fingerprint: Some(&fingerprint("b")),
                     ..presented.clone()
                 },
                 RedeemError::ClientChanged,
             ),
             (
-                Presented {
+                CodeRedemption {
                     client_fingerprint: None,
                     ..presented.clone()
                 },
                 RedeemError::ClientChanged,
             ),
             (
-                Presented {
+                CodeRedemption {
                     client: &other_client,
                     ..presented.clone()
                 },
                 RedeemError::ClientMismatch,
             ),
             (
-                Presented {
+                CodeRedemption {
                     verifier: Some(&other_verifier),
                     ..presented
                 },
@@ -323,7 +323,7 @@ mod tests {
         let code = code();
         let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
         let own = fingerprint("a");
-        let presented = Presented {
+        let presented = CodeRedemption {
             client: &client,
             client_fingerprint: Some(&own),
             redirect_uri: None,
@@ -363,19 +363,19 @@ mod tests {
         let known = grant(Some(at(1_010_000)));
         let judged = |grant: Option<&Grant>, millis| code.presented_again(grant, at(millis));
         for (millis, again) in [
-            (1_010_000, Again::Retry),
-            (1_012_000, Again::Retry),
-            (1_012_001, Again::Replay),
-            (5_000_000, Again::Replay),
+            (1_010_000, CodeReuse::Retry),
+            (1_012_000, CodeReuse::Retry),
+            (1_012_001, CodeReuse::Replay),
+            (5_000_000, CodeReuse::Replay),
             // Another replica's clock, and one that jumped.
-            (980_000, Again::Retry),
-            (979_999, Again::Replay),
+            (980_000, CodeReuse::Retry),
+            (979_999, CodeReuse::Replay),
         ] {
             assert_eq!(judged(Some(&known), millis), again, "{millis}");
         }
-        assert_eq!(judged(Some(&grant(None)), 1_010_000), Again::Replay);
-        assert_eq!(judged(None, 1_059_999), Again::Retry);
-        assert_eq!(judged(None, 1_060_000), Again::Over);
+        assert_eq!(judged(Some(&grant(None)), 1_010_000), CodeReuse::Replay);
+        assert_eq!(judged(None, 1_059_999), CodeReuse::Retry);
+        assert_eq!(judged(None, 1_060_000), CodeReuse::Over);
     }
 
     #[test]
@@ -383,7 +383,7 @@ mod tests {
         let code = code();
         let (client, verifier) = (ClientId::new("c_1"), CodeVerifier::parse(VERIFIER).unwrap());
         let own = fingerprint("a");
-        let presented = Presented {
+        let presented = CodeRedemption {
             client: &client,
             client_fingerprint: Some(&own),
             redirect_uri: None,

@@ -77,7 +77,7 @@ pub struct Rules {
     alone: Vec<(AuthorizerBuilder, Statement)>,
     /// The names of the facts that are asked for.
     uses: BTreeSet<&'static str>,
-    asks: Asks,
+    required: RequiredFacts,
     /// Those of them that are the same for every call of a tool.
     uses_in_general: BTreeSet<&'static str>,
     /// Whether all are, so that an answer holds for every call of a tool with a token.
@@ -92,7 +92,7 @@ pub struct Rules {
 
 /// What of a call has to be found out for a policy.
 #[derive(Clone, Copy, Debug)]
-struct Asks {
+struct RequiredFacts {
     arguments: bool,
     resources: bool,
     labels: bool,
@@ -101,7 +101,7 @@ struct Asks {
     versions: bool,
 }
 
-impl Asks {
+impl RequiredFacts {
     fn new(uses: &BTreeSet<&'static str>) -> Self {
         let any = |names: &[&str]| names.iter().any(|name| uses.contains(name));
         Self {
@@ -146,23 +146,23 @@ impl Rules {
 
     /// Whether it asks about arguments.
     pub fn asks_for_arguments(&self) -> bool {
-        self.asks.arguments
+        self.required.arguments
     }
 
     /// Whether it may matter to it which resources a subscription names: it asks about resources, or about
     /// the methods that each is judged under.
     pub fn asks_for_resources(&self) -> bool {
-        self.asks.resources
+        self.required.resources
     }
 
     /// Whether it asks what tools say about their effects.
     pub fn asks_for_labels(&self) -> bool {
-        self.asks.labels
+        self.required.labels
     }
 
     /// Whether it asks about the scopes of tokens.
     pub fn asks_for_scopes(&self) -> bool {
-        self.asks.scopes
+        self.required.scopes
     }
 
     /// The statements for whose sake the reference decides about every call, and why each of them is
@@ -320,8 +320,8 @@ impl Rules {
             name: asked.name,
             labels: asked.labels,
             harmless: asked.harmless,
-            address: around.address.filter(|_| self.asks.addresses),
-            protocol_version: around.protocol_version.filter(|_| self.asks.versions),
+            address: around.address.filter(|_| self.required.addresses),
+            protocol_version: around.protocol_version.filter(|_| self.required.versions),
         };
         if let Some(decision) = self.remembered.get(&key) {
             return decision;

@@ -30,7 +30,7 @@ impl fmt::Debug for BearerToken {
 
 /// What the Authorization header of a request presents.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Presented {
+pub enum BearerPresentation {
     /// No header, or one of another scheme: the client does not know yet what is wanted.
     Nothing,
     /// A bearer token of the right form.
@@ -41,7 +41,7 @@ pub enum Presented {
     Repeated,
 }
 
-impl Presented {
+impl BearerPresentation {
     /// Reads the lines of the Authorization header.
     pub fn read<'a>(mut lines: impl Iterator<Item = &'a [u8]>) -> Self {
         let Some(line) = lines.next() else {
@@ -77,13 +77,13 @@ fn is_b64token(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn read(lines: &[&str]) -> Presented {
-        Presented::read(lines.iter().map(|line| line.as_bytes()))
+    fn read(lines: &[&str]) -> BearerPresentation {
+        BearerPresentation::read(lines.iter().map(|line| line.as_bytes()))
     }
 
     #[test]
     fn the_example_of_rfc_6750_is_a_token() {
-        let Presented::Token(token) = read(&["Bearer mF_9.B5f-4.1JqM"]) else {
+        let BearerPresentation::Token(token) = read(&["Bearer mF_9.B5f-4.1JqM"]) else {
             panic!("no token");
         };
         assert_eq!(token.as_str(), "mF_9.B5f-4.1JqM");
@@ -97,9 +97,9 @@ mod tests {
     #[test]
     fn another_scheme_presents_no_token() {
         for line in ["Basic dTpw", "", "Digest x", "Bearerx y", "DPoP abc"] {
-            assert_eq!(read(&[line]), Presented::Nothing, "{line}");
+            assert_eq!(read(&[line]), BearerPresentation::Nothing, "{line}");
         }
-        assert_eq!(read(&[]), Presented::Nothing);
+        assert_eq!(read(&[]), BearerPresentation::Nothing);
     }
 
     #[test]
@@ -120,20 +120,23 @@ mod tests {
         ] {
             let read = read(&[line]);
             assert!(
-                read == Presented::Malformed
-                    || line.starts_with("Bearer\t") && read == Presented::Nothing,
+                read == BearerPresentation::Malformed
+                    || line.starts_with("Bearer\t") && read == BearerPresentation::Nothing,
                 "{line}: {read:?}"
             );
         }
         assert_eq!(
-            Presented::read([&b"Bearer \xff"[..]].into_iter()),
-            Presented::Malformed
+            BearerPresentation::read([&b"Bearer \xff"[..]].into_iter()),
+            BearerPresentation::Malformed
         );
     }
 
     #[test]
     fn two_headers_are_refused_even_if_equal() {
-        assert_eq!(read(&["Bearer a", "Bearer a"]), Presented::Repeated);
-        assert_eq!(read(&["Basic a", "Bearer a"]), Presented::Repeated);
+        assert_eq!(
+            read(&["Bearer a", "Bearer a"]),
+            BearerPresentation::Repeated
+        );
+        assert_eq!(read(&["Basic a", "Bearer a"]), BearerPresentation::Repeated);
     }
 }

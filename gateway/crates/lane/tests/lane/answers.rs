@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
-use crate::support::{Does, Rig, last_post, limits, post, read_all, read_until};
+use crate::support::{BackendStep, Rig, last_post, limits, post, read_all, read_until};
 
 /// What a client gets where a backend says this, in pieces of this size, and closes.
 async fn answer(says: &str, piece: usize) -> (String, String) {
@@ -13,10 +13,10 @@ async fn answer(says: &str, piece: usize) -> (String, String) {
     let rig = Rig::new(limits(), move |_, _| {
         let mut does = Vec::new();
         for piece in &pieces {
-            does.push(Does::SaysBytes(piece.clone()));
-            does.push(Does::Waits(1));
+            does.push(BackendStep::SaysBytes(piece.clone()));
+            does.push(BackendStep::Waits(1));
         }
-        does.push(Does::Closes);
+        does.push(BackendStep::Closes);
         does
     })
     .await;
@@ -178,9 +178,15 @@ async fn bytes_that_nobody_asked_for_answer_nobody() {
         for waits in [0, 20] {
             let rig = Rig::new(limits(), move |at, _| match at {
                 // In one piece with it, or on its own once the connection is idle.
-                0 if waits == 0 => vec![Does::SaysBytes([head, smuggled].concat().into_bytes())],
-                0 => vec![Does::Says(head), Does::Waits(waits), Does::Says(smuggled)],
-                _ => vec![Does::Says(
+                0 if waits == 0 => vec![BackendStep::SaysBytes(
+                    [head, smuggled].concat().into_bytes(),
+                )],
+                0 => vec![
+                    BackendStep::Says(head),
+                    BackendStep::Waits(waits),
+                    BackendStep::Says(smuggled),
+                ],
+                _ => vec![BackendStep::Says(
                     "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\ngood",
                 )],
             })
@@ -266,7 +272,7 @@ async fn an_answer_can_be_replaced_or_asked_for_elsewhere_once() {
     let good = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
     for (second, ends) in [(good, "hi"), (moved, "failed: it redirects again")] {
         let rig = Rig::new(limits(), move |at, _| {
-            vec![Does::Says(if at == 0 { moved } else { second })]
+            vec![BackendStep::Says(if at == 0 { moved } else { second })]
         })
         .await;
         let answer = rig.all_of(last_post("/mcp", "x").as_bytes()).await;
@@ -281,7 +287,7 @@ async fn an_answer_can_be_replaced_or_asked_for_elsewhere_once() {
 
 #[tokio::test]
 async fn a_silent_backend_is_given_up() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Waits(60_000)]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Waits(60_000)]).await;
     let answer = rig.all_of(last_post("/mcp", "x").as_bytes()).await;
     assert!(
         answer.contains("too long for the head of the response"),
@@ -289,8 +295,8 @@ async fn a_silent_backend_is_given_up() {
     );
     let rig = Rig::new(limits(), |_, _| {
         vec![
-            Does::Says("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel"),
-            Does::Waits(60_000),
+            BackendStep::Says("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhel"),
+            BackendStep::Waits(60_000),
         ]
     })
     .await;
@@ -337,7 +343,7 @@ async fn a_client_that_reads_nothing_is_counted_and_then_cut_off() {
             format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
         says.extend_from_slice(&body);
         let rig = Rig::new(limits.clone(), move |_, _| {
-            vec![Does::SaysBytes(says.clone())]
+            vec![BackendStep::SaysBytes(says.clone())]
         })
         .await;
         let mut client = rig.connect();
@@ -354,7 +360,10 @@ async fn a_client_that_reads_slowly_gets_all() {
     let mut says =
         format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
     says.extend_from_slice(&body);
-    let rig = Rig::new(limits(), move |_, _| vec![Does::SaysBytes(says.clone())]).await;
+    let rig = Rig::new(limits(), move |_, _| {
+        vec![BackendStep::SaysBytes(says.clone())]
+    })
+    .await;
     let mut client = rig.connect();
     client
         .write_all(last_post("/mcp", "x").as_bytes())

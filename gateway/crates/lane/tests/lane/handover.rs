@@ -4,13 +4,13 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::io::AsyncWriteExt;
 
-use crate::support::{Does, Rig, limits, post, read_until};
+use crate::support::{BackendStep, Rig, limits, post, read_until};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi";
 
 #[tokio::test]
 async fn what_is_not_plain_goes_the_other_road_and_nowhere_else() {
-    let mut rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let mut rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     for odd in [
         "POST /mcp HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "POST /mcp HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -58,7 +58,7 @@ async fn what_is_not_plain_goes_the_other_road_and_nowhere_else() {
 
 #[tokio::test]
 async fn every_byte_is_put_back_wherever_it_was_split() {
-    let mut rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let mut rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     let mut random = StdRng::seed_from_u64(10);
     for round in 0..150 {
         let plain = random.gen_range(0..4);

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
-use crate::support::{Does, Rig, get, last_post, limits, post, read_all, read_until};
+use crate::support::{BackendStep, Rig, get, last_post, limits, post, read_all, read_until};
 
 const OK: &str = "HTTP/1.1 200 OK\r\nx-a: b\r\nset-cookie: c\r\ncontent-length: 2\r\n\r\nhi";
 
 #[tokio::test]
 async fn a_call_goes_to_the_backend_spelled_anew_and_its_answer_back() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     let answer = rig.all_of(last_post("/mcp?a=b", "hello").as_bytes()).await;
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\ndate: "), "{answer}");
     let rest = "GMT\r\nx-a: b\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi";
@@ -24,7 +24,7 @@ async fn a_call_goes_to_the_backend_spelled_anew_and_its_answer_back() {
 
 #[tokio::test]
 async fn a_connection_carries_many_requests_beside_one_to_the_backend() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     let mut client = rig.connect();
     for _ in 0..5 {
         client
@@ -45,7 +45,10 @@ async fn a_connection_carries_many_requests_beside_one_to_the_backend() {
 async fn requests_that_come_at_once_are_answered_in_order() {
     let rig = Rig::new(limits(), |at, _| {
         let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{at}");
-        vec![Does::Waits(20), Does::SaysBytes(answer.into_bytes())]
+        vec![
+            BackendStep::Waits(20),
+            BackendStep::SaysBytes(answer.into_bytes()),
+        ]
     })
     .await;
     let all: String = (0..20)
@@ -72,7 +75,7 @@ async fn a_connection_ends_after_its_requests() {
         requests: 3,
         ..limits()
     };
-    let rig = Rig::new(limits, |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits, |_, _| vec![BackendStep::Says(OK)]).await;
     let answers = rig.all_of(post("/mcp", "x").repeat(5).as_bytes()).await;
     assert_eq!(answers.matches("200 OK").count(), 3);
     assert_eq!(answers.matches("connection: close").count(), 1);
@@ -80,7 +83,7 @@ async fn a_connection_ends_after_its_requests() {
 
 #[tokio::test]
 async fn what_is_slow_is_cut_off() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     let begun = Instant::now();
     assert_eq!(rig.all_of(b"POST /mcp HTT").await, "");
     assert_eq!(rig.all_of(b"").await, "");
@@ -112,7 +115,7 @@ async fn what_is_slow_is_cut_off() {
 
 #[tokio::test]
 async fn an_idle_connection_ends() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     let begun = Instant::now();
     let answer = rig.all_of(post("/mcp", "x").as_bytes()).await;
     assert!(answer.ends_with("hi") && begun.elapsed() >= Duration::from_millis(700));
@@ -120,7 +123,7 @@ async fn an_idle_connection_ends() {
 
 #[tokio::test]
 async fn a_stranger_is_answered_before_its_body_comes() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     let mut client = rig.connect();
     let request = post("/stranger", "hello");
     let (head, body) = request.split_at(request.len() - 5);
@@ -137,7 +140,7 @@ async fn a_stranger_is_answered_before_its_body_comes() {
 
 #[tokio::test]
 async fn a_body_may_be_large_up_to_its_bound() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     let body = "x".repeat(64 * 1024);
     let mut client = rig.connect();
     let request = last_post("/mcp", &body);
@@ -151,7 +154,7 @@ async fn a_body_may_be_large_up_to_its_bound() {
 
 #[tokio::test]
 async fn a_value_that_would_end_its_line_goes_nowhere() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     let answer = rig.all_of(last_post("/spoiled", "x").as_bytes()).await;
     assert!(answer.contains("can't be put in a header"), "{answer}");
     assert!(!rig.received().iter().any(|met| met.contains("x-admin")));
@@ -159,7 +162,7 @@ async fn a_value_that_would_end_its_line_goes_nowhere() {
 
 #[tokio::test]
 async fn a_client_that_leaves_ends_its_call_at_the_backend() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::WatchesEnd]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::WatchesEnd]).await;
     let mut client = rig.connect();
     client
         .write_all(post("/mcp", "x").as_bytes())
@@ -175,7 +178,7 @@ async fn a_client_that_leaves_ends_its_call_at_the_backend() {
 
 #[tokio::test]
 async fn an_exchange_that_is_ended_is_answered_and_ends_at_the_backend() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::WatchesEnd]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::WatchesEnd]).await;
     let mut client = rig.connect();
     client
         .write_all(last_post("/mcp", "x").as_bytes())
@@ -189,7 +192,10 @@ async fn an_exchange_that_is_ended_is_answered_and_ends_at_the_backend() {
 
 #[tokio::test]
 async fn a_dead_connection_is_noticed_and_another_one_used() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK), Does::Closes]).await;
+    let rig = Rig::new(limits(), |_, _| {
+        vec![BackendStep::Says(OK), BackendStep::Closes]
+    })
+    .await;
     let mut client = rig.connect();
     for _ in 0..3 {
         client
@@ -203,10 +209,10 @@ async fn a_dead_connection_is_noticed_and_another_one_used() {
 }
 
 /// Answers the first request of all; what follows on the same connection it reads and drops.
-fn drops_the_second(at: usize, _: &str) -> Vec<Does> {
+fn drops_the_second(at: usize, _: &str) -> Vec<BackendStep> {
     match at {
-        1 => vec![Does::Closes],
-        _ => vec![Does::Says(OK)],
+        1 => vec![BackendStep::Closes],
+        _ => vec![BackendStep::Says(OK)],
     }
 }
 
@@ -240,7 +246,7 @@ async fn what_was_sent_and_not_answered_is_sent_again_only_if_that_is_the_same()
 
 #[tokio::test]
 async fn a_new_connection_is_not_tried_twice() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Closes]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Closes]).await;
     let answer = rig.all_of(last_post("/repeat", "x").as_bytes()).await;
     assert!(answer.contains("broke before an answer"), "{answer}");
     assert_eq!(rig.received().len(), 2);
@@ -252,7 +258,7 @@ async fn an_idle_connection_to_a_backend_goes_to_whoever_needs_one() {
         pinned_for: Duration::from_millis(100),
         ..limits()
     };
-    let rig = Rig::new(limits, |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits, |_, _| vec![BackendStep::Says(OK)]).await;
     let mut first = rig.connect();
     first.write_all(post("/mcp", "x").as_bytes()).await.unwrap();
     read_until(&mut first, "hi").await;
@@ -284,7 +290,7 @@ async fn a_connection_that_waited_for_too_long_beside_its_client_is_used_no_more
         kept_for: Duration::from_millis(150),
         ..limits()
     };
-    let rig = Rig::new(limits, |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits, |_, _| vec![BackendStep::Says(OK)]).await;
     for (pause, expected) in [(0, 1), (300, 2)] {
         let mut client = rig.connect();
         client
@@ -327,7 +333,7 @@ async fn a_backend_that_is_not_there_is_told() {
 
 #[tokio::test]
 async fn a_request_that_says_when_it_was_made_says_so_to_the_backend() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     let date = "Sun, 06 Nov 1994 08:49:37 GMT";
     let request = last_post("/mcp", "x");
     let request = request.replacen("X-Sent: yes", &format!("Date: {date}"), 1);
@@ -338,7 +344,7 @@ async fn a_request_that_says_when_it_was_made_says_so_to_the_backend() {
 #[tokio::test]
 async fn nothing_is_sent_for_a_client_that_is_gone() {
     for path in ["/mcp", "/slow-begin", "/slow-admit"] {
-        let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+        let rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
         let mut client = rig.connect();
         let begun = Instant::now();
         client.write_all(post(path, "x").as_bytes()).await.unwrap();
@@ -361,8 +367,8 @@ async fn a_connection_that_waits_ends_when_the_gateway_stops() {
         ..limits()
     };
     let rig = Rig::new(patient, |at, _| match at {
-        0 => vec![Does::Says(OK)],
-        _ => vec![Does::Waits(200), Does::Says(OK)],
+        0 => vec![BackendStep::Says(OK)],
+        _ => vec![BackendStep::Waits(200), BackendStep::Says(OK)],
     })
     .await;
     let (mut idle, mut asks, mut begins) = (rig.connect(), rig.connect(), rig.connect());
@@ -389,7 +395,7 @@ async fn a_connection_that_waits_ends_when_the_gateway_stops() {
 
 #[tokio::test]
 async fn a_connection_to_a_backend_outlives_its_client() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     for _ in 0..3 {
         let answer = rig.all_of(last_post("/mcp", "x").as_bytes()).await;
         assert!(answer.ends_with("hi"));
@@ -410,7 +416,7 @@ async fn a_connection_to_a_backend_outlives_its_client() {
 
 #[tokio::test]
 async fn a_request_without_body_has_no_length() {
-    let rig = Rig::new(limits(), |_, _| vec![Does::Says(OK)]).await;
+    let rig = Rig::new(limits(), |_, _| vec![BackendStep::Says(OK)]).await;
     let mut client = rig.connect();
     client.write_all(get("/mcp").as_bytes()).await.unwrap();
     read_until(&mut client, "hi").await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::sleep;
 
-use crate::support::{Does, Rig, get, last_post, limits, post, read_all, read_until};
+use crate::support::{BackendStep, Rig, get, last_post, limits, post, read_all, read_until};
 
 const EVENTS: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -14,13 +14,13 @@ const EVENTS: &str =
 async fn a_stream_is_left_to_a_task_and_goes_on() {
     let rig = Rig::new(limits(), |_, _| {
         vec![
-            Does::Says(EVENTS),
-            Does::Waits(100),
-            Does::Says("9\r\ndata: 1\n\n\r\n"),
-            Does::Waits(100),
-            Does::Says("6\r\ndata: "),
-            Does::Waits(100),
-            Does::Says("\r\n3\r\n2\n\n\r\n0\r\n\r\n"),
+            BackendStep::Says(EVENTS),
+            BackendStep::Waits(100),
+            BackendStep::Says("9\r\ndata: 1\n\n\r\n"),
+            BackendStep::Waits(100),
+            BackendStep::Says("6\r\ndata: "),
+            BackendStep::Waits(100),
+            BackendStep::Says("\r\n3\r\n2\n\n\r\n0\r\n\r\n"),
         ]
     })
     .await;
@@ -49,10 +49,10 @@ async fn a_stream_is_left_to_a_task_and_goes_on() {
 async fn the_answer_of_a_call_in_events_needs_no_task() {
     let rig = Rig::new(limits(), |_, _| {
         vec![
-            Does::Says(EVENTS),
-            Does::Says("9\r\ndata: 1\n\n\r\n"),
-            Does::Waits(50),
-            Does::Says("0\r\n\r\n"),
+            BackendStep::Says(EVENTS),
+            BackendStep::Says("9\r\ndata: 1\n\n\r\n"),
+            BackendStep::Waits(50),
+            BackendStep::Says("0\r\n\r\n"),
         ]
     })
     .await;
@@ -68,11 +68,11 @@ async fn the_answer_of_a_call_in_events_needs_no_task() {
 async fn silence_is_filled_between_events_only() {
     let rig = Rig::new(limits(), |_, _| {
         vec![
-            Does::Says(EVENTS),
-            Does::Waits(1100),
-            Does::Says("6\r\ndata: \r\n"),
-            Does::Waits(1100),
-            Does::Says("3\r\n1\n\n\r\n0\r\n\r\n"),
+            BackendStep::Says(EVENTS),
+            BackendStep::Waits(1100),
+            BackendStep::Says("6\r\ndata: \r\n"),
+            BackendStep::Waits(1100),
+            BackendStep::Says("3\r\n1\n\n\r\n0\r\n\r\n"),
         ]
     })
     .await;
@@ -97,7 +97,10 @@ async fn a_stream_that_is_ended_ends_properly_and_at_the_backend() {
         ] {
             let says = format!("{EVENTS}{:x}\r\n{between}\r\n", between.len());
             let rig = Rig::new(limits(), move |_, _| {
-                vec![Does::SaysBytes(says.clone().into_bytes()), Does::WatchesEnd]
+                vec![
+                    BackendStep::SaysBytes(says.clone().into_bytes()),
+                    BackendStep::WatchesEnd,
+                ]
             })
             .await;
             let mut client = rig.connect();
@@ -123,9 +126,9 @@ async fn a_stream_that_is_ended_ends_properly_and_at_the_backend() {
 async fn what_is_ended_before_its_head_is_written_is_an_answer_of_its_own() {
     let rig = Rig::new(limits(), |_, _| {
         vec![
-            Does::Says(EVENTS),
-            Does::Says("9\r\ndata: 1\n\n\r\n"),
-            Does::WatchesEnd,
+            BackendStep::Says(EVENTS),
+            BackendStep::Says("9\r\ndata: 1\n\n\r\n"),
+            BackendStep::WatchesEnd,
         ]
     })
     .await;
@@ -152,7 +155,10 @@ async fn judging_ends_with_the_exchange_and_with_its_client() {
         for leaves in [false, true] {
             let says = says.clone();
             let rig = Rig::new(limits(), move |_, _| {
-                vec![Does::SaysBytes(says.clone().into_bytes()), Does::WatchesEnd]
+                vec![
+                    BackendStep::SaysBytes(says.clone().into_bytes()),
+                    BackendStep::WatchesEnd,
+                ]
             })
             .await;
             let mut client = rig.connect();
@@ -172,7 +178,10 @@ async fn judging_ends_with_the_exchange_and_with_its_client() {
 #[tokio::test]
 async fn a_client_that_leaves_ends_its_stream_at_the_backend() {
     for request in [get("/mcp"), post("/mcp", "x")] {
-        let rig = Rig::new(limits(), |_, _| vec![Does::Says(EVENTS), Does::WatchesEnd]).await;
+        let rig = Rig::new(limits(), |_, _| {
+            vec![BackendStep::Says(EVENTS), BackendStep::WatchesEnd]
+        })
+        .await;
         let mut client = rig.connect();
         client.write_all(request.as_bytes()).await.unwrap();
         read_until(&mut client, "\r\n\r\n").await;
@@ -193,11 +202,11 @@ async fn a_stream_that_breaks_off_is_never_complete() {
     ] {
         let rig = Rig::new(limits(), move |_, _| {
             vec![
-                Does::Says(EVENTS),
-                Does::Waits(50),
-                Does::Says(says),
-                Does::Waits(50),
-                Does::Closes,
+                BackendStep::Says(EVENTS),
+                BackendStep::Waits(50),
+                BackendStep::Says(says),
+                BackendStep::Waits(50),
+                BackendStep::Closes,
             ]
         })
         .await;
@@ -214,10 +223,12 @@ async fn a_stream_that_breaks_off_is_never_complete() {
 async fn a_stream_without_framing_ends_with_its_connection() {
     let rig = Rig::new(limits(), |_, _| {
         vec![
-            Does::Says("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n"),
-            Does::Waits(400),
-            Does::Says("data: 2\n\n"),
-            Does::Closes,
+            BackendStep::Says(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: 1\n\n",
+            ),
+            BackendStep::Waits(400),
+            BackendStep::Says("data: 2\n\n"),
+            BackendStep::Closes,
         ]
     })
     .await;
@@ -242,10 +253,10 @@ async fn events_are_judged_where_they_must_be() {
     ] {
         let rig = Rig::new(limits(), |_, _| {
             vec![
-                Does::Says(EVENTS),
-                Does::Says("9\r\ndata: 1\n\n\r\n"),
-                Does::Waits(100),
-                Does::Says("b\r\ndata: bad\n\n\r\n0\r\n\r\n"),
+                BackendStep::Says(EVENTS),
+                BackendStep::Says("9\r\ndata: 1\n\n\r\n"),
+                BackendStep::Waits(100),
+                BackendStep::Says("b\r\ndata: bad\n\n\r\n0\r\n\r\n"),
             ]
         })
         .await;
@@ -261,11 +272,13 @@ async fn events_are_judged_where_they_must_be() {
 async fn what_a_client_sends_during_a_stream_is_its_next_request() {
     let rig = Rig::new(limits(), |at, _| match at {
         0 => vec![
-            Does::Says(EVENTS),
-            Does::Waits(400),
-            Does::Says("0\r\n\r\n"),
+            BackendStep::Says(EVENTS),
+            BackendStep::Waits(400),
+            BackendStep::Says("0\r\n\r\n"),
         ],
-        _ => vec![Does::Says("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi")],
+        _ => vec![BackendStep::Says(
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi",
+        )],
     })
     .await;
     let mut client = rig.connect();

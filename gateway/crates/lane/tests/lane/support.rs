@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use gateway_lane::{
-    Address, Admission, Answer, Backend, Begin, End, Ending, Events, Exchange, Failed, Forward,
-    Handover, Head, HeadWriter, Lane, Limits, Outcome, ResponseHead, ResponsePlan, Service, Unfit,
+    Address, Admission, Answer, Backend, End, Ending, Events, Exchange, Failed, Forward, Handover,
+    Head, HeadDecision, HeadWriter, Lane, Limits, Outcome, ResponseHead, ResponsePlan, Service,
+    Unfit,
 };
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -20,7 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a backend does when it has read a request.
 #[derive(Clone, Debug)]
-pub(crate) enum Does {
+pub(crate) enum BackendStep {
     Says(&'static str),
     SaysBytes(Vec<u8>),
     Waits(u64),
@@ -60,7 +61,7 @@ impl Rig {
     /// `answers(n, request)`: what the backend does with the nth request of all.
     pub(crate) async fn new(
         limits: Limits,
-        answers: impl Fn(usize, &str) -> Vec<Does> + Send + Sync + 'static,
+        answers: impl Fn(usize, &str) -> Vec<BackendStep> + Send + Sync + 'static,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -233,7 +234,7 @@ pub(crate) async fn read_until(client: &mut DuplexStream, end: &str) -> String {
 
 async fn serve<F>(listener: TcpListener, received: Arc<Mutex<Vec<String>>>, answers: Arc<F>)
 where
-    F: Fn(usize, &str) -> Vec<Does> + Send + Sync + 'static,
+    F: Fn(usize, &str) -> Vec<BackendStep> + Send + Sync + 'static,
 {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -244,7 +245,7 @@ where
 
 async fn answer<F>(mut stream: TcpStream, received: Arc<Mutex<Vec<String>>>, answers: Arc<F>)
 where
-    F: Fn(usize, &str) -> Vec<Does>,
+    F: Fn(usize, &str) -> Vec<BackendStep>,
 {
     loop {
         let Some(request) = read_request(&mut stream).await else {
@@ -259,11 +260,11 @@ where
         };
         for does in answers(at, &request) {
             match does {
-                Does::Says(text) => drop(stream.write_all(text.as_bytes()).await),
-                Does::SaysBytes(bytes) => drop(stream.write_all(&bytes).await),
-                Does::Waits(millis) => sleep(Duration::from_millis(millis)).await,
-                Does::Closes => return,
-                Does::WatchesEnd => {
+                BackendStep::Says(text) => drop(stream.write_all(text.as_bytes()).await),
+                BackendStep::SaysBytes(bytes) => drop(stream.write_all(&bytes).await),
+                BackendStep::Waits(millis) => sleep(Duration::from_millis(millis)).await,
+                BackendStep::Closes => return,
+                BackendStep::WatchesEnd => {
                     let _ = stream.read(&mut [0; 1]).await;
                     received.lock().unwrap().push("(ended)".to_owned());
                     return;
@@ -297,18 +298,23 @@ impl Service for Script {
 
     type Memory = ();
 
-    async fn begin(&self, head: &Head<'_>, _peer: SocketAddr, (): &mut ()) -> Begin<Scripted> {
+    async fn begin(
+        &self,
+        head: &Head<'_>,
+        _peer: SocketAddr,
+        (): &mut (),
+    ) -> HeadDecision<Scripted> {
         if head.target().starts_with("/other") {
-            return Begin::OtherRoad;
+            return HeadDecision::OtherRoad;
         }
         if head.target().starts_with("/stranger") {
             let answer = plain(StatusCode::UNAUTHORIZED, "who?");
-            return Begin::Answer(answer);
+            return HeadDecision::Answer(answer);
         }
         if head.target().starts_with("/slow-begin") {
             sleep(Duration::from_secs(1)).await;
         }
-        Begin::Exchange(Scripted {
+        HeadDecision::Exchange(Scripted {
             backend: Arc::clone(&self.backend),
             ended: self.ended.clone(),
             outcomes: Arc::clone(&self.outcomes),

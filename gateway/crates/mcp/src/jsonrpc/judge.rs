@@ -12,7 +12,7 @@ use super::stand_in::HALF;
 use super::walk::{Any, Key, Keys, Scalar, ScalarValue, Text, deeper};
 use super::{Body, Keep, PARAMS_KEYS, Refused, place};
 use crate::canonical::pointer_token;
-use crate::message::{Judged, Kind, Message};
+use crate::message::{Kind, Message, MessageFacts};
 use crate::meta;
 
 /// Of a pointer this many characters are told.
@@ -232,10 +232,10 @@ fn judge_message<'k>(
 }
 
 /// What stands in the parts of a message, each walked to its end.
-fn judge_parts<'k>(members: &Members<'k>, reading: &Reading<'k>) -> Result<Judged, Refused> {
+fn judge_parts<'k>(members: &Members<'k>, reading: &Reading<'k>) -> Result<MessageFacts, Refused> {
     let mut judged = match members.params {
         Some(params) => reading.part(params, ParamsSeed(*reading))?,
-        None => Judged::default(),
+        None => MessageFacts::default(),
     };
     if reading.keep != Keep::Nothing {
         judged.arguments.get_or_insert_default();
@@ -278,28 +278,28 @@ fn position(text: &str) -> (usize, usize) {
 struct ParamsSeed<'k>(Reading<'k>);
 
 impl<'de> DeserializeSeed<'de> for ParamsSeed<'_> {
-    type Value = Judged;
+    type Value = MessageFacts;
 
-    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<Judged, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<MessageFacts, D::Error> {
         json.deserialize_any(self)
     }
 }
 
 impl<'de> Visitor<'de> for ParamsSeed<'_> {
-    type Value = Judged;
+    type Value = MessageFacts;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("params as an object")
     }
 
     /// `null` says what absence says.
-    fn visit_unit<E>(self) -> Result<Judged, E> {
-        Ok(Judged::default())
+    fn visit_unit<E>(self) -> Result<MessageFacts, E> {
+        Ok(MessageFacts::default())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Judged, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<MessageFacts, A::Error> {
         let mut keys = Keys::named(PARAMS_KEYS);
-        let mut params = Judged::default();
+        let mut params = MessageFacts::default();
         while let Some(Key(key)) = map.next_key()? {
             match key.as_ref() {
                 "name" => params.name = map.next_value_seed(Text { depth: 3 })?,

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::scan::Scan;
 
-use super::Listed;
+use super::ToolLists;
 
 /// The longest id, in bytes of JSON, with which a list is known again.
 const LONGEST_ID: usize = 130;
@@ -101,10 +101,10 @@ impl KnownMessage {
         self.frame().is_of(text)
     }
 
-    /// As [`Listed::cut`], of a text that says what was read of this message.
+    /// As [`ToolLists::cut`], of a text that says what was read of this message.
     pub fn cut(
         &self,
-        listed: &Listed,
+        listed: &ToolLists,
         text: &[u8],
         keep: impl Fn(usize) -> bool,
     ) -> Option<Vec<u8>> {
@@ -163,11 +163,11 @@ mod tests {
         for form in forms {
             for first in ids {
                 let text = form.replace("ID", first);
-                let (known, read) = (known(&text), Listed::read(&text).unwrap());
+                let (known, read) = (known(&text), ToolLists::read(&text).unwrap());
                 for other in ids {
                     let text = form.replace("ID", other);
                     assert!(known.is_said_by(text.as_bytes()), "{text}");
-                    let listed = Listed::read(&text).unwrap();
+                    let listed = ToolLists::read(&text).unwrap();
                     for kept in ["", "a", "b", "ab"] {
                         let keep = |at: usize| kept.contains(listed.definitions()[at].name());
                         let cut = known.cut(&read, text.as_bytes(), keep);

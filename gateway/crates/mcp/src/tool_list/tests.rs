@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::*;
 
 fn cut_to(text: &str, names: &[&str]) -> Result<Option<String>, Unreadable> {
-    let listed = Listed::read(text)?;
+    let listed = ToolLists::read(text)?;
     let keep = |at: usize| names.contains(&listed.definitions[at].name());
     let cut = listed.cut(text.as_bytes(), keep);
     Ok(cut.map(|cut| String::from_utf8(cut).unwrap()))
@@ -118,7 +118,7 @@ fn an_odd_part_costs_itself_only() {
         "{cut}"
     );
     assert!(cut.ends_with(r#"}],"x":[1e999,"\udc00"],"nextCursor":null}}"#));
-    let said: Vec<String> = Listed::read(&list)
+    let said: Vec<String> = ToolLists::read(&list)
         .unwrap()
         .unfit
         .iter()
@@ -333,7 +333,7 @@ fn of_random_lists_exactly_the_kept_tools_remain_and_all_else_is_as_it_was() {
         // Twice is once; and what is listed is what is there.
         let out = cut.unwrap_or(text);
         assert_eq!(cut_to(&out, &kept), Ok(None), "seed {seed}: {out}");
-        let names: Vec<_> = Listed::read(&out)
+        let names: Vec<_> = ToolLists::read(&out)
             .unwrap()
             .definitions
             .iter()

@@ -16,7 +16,7 @@ use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
 use gateway_store::{KeptGrant, KeyKind, StoreError, unless_conflict};
 
-use super::{Pressed, cards, pressed, show};
+use super::{SubmittedForm, cards, pressed, show};
 
 /// How often a refresh may move the grant on between our reading and our writing.
 const ATTEMPTS: usize = 8;
@@ -44,7 +44,7 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
 async fn approve(
     server: &AuthorizationServer,
     request: &Request,
-    pressed: &Pressed,
+    pressed: &SubmittedForm,
     now: Timestamp,
 ) -> Result<AccountNotice, Refused> {
     let [id, tool, pin] = &pressed.fields[..] else {

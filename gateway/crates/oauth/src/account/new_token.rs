@@ -8,7 +8,7 @@ use http::StatusCode;
 use super::tokens::{refused, seal};
 use crate::authorize::consent::problem_shown;
 use crate::authorize::consent::tools::{
-    self, Ticking, ask_backend, choice, covered_tools, described, offered, shown_tools, spell,
+    self, BoxChange, ask_backend, choice, covered_tools, described, offered, shown_tools, spell,
     unfit_tools,
 };
 use crate::browser::{self, BrowserName, Cookie, PostedForm};
@@ -42,7 +42,7 @@ pub(super) fn ends(longest: Duration) -> Vec<u64> {
 }
 
 /// What came back with the form.
-pub(super) struct Asked {
+pub(super) struct NewTokenRequest {
     pub(super) name: String,
     pub(super) days: u64,
     choice: Option<Choice>,
@@ -50,12 +50,12 @@ pub(super) struct Asked {
     /// The tools that the page showed; `None` if it could show none.
     shown: Option<Vec<Offered>>,
     /// Tools are looked for, and nothing is made yet.
-    find: Option<(String, Ticking)>,
+    find: Option<(String, BoxChange)>,
     /// Names this one rendering of the form; `None`: it was open for too long.
     nonce: Option<String>,
 }
 
-impl Asked {
+impl NewTokenRequest {
     fn empty(longest: Duration) -> Self {
         Self {
             name: String::new(),
@@ -97,9 +97,9 @@ impl Asked {
         let ticking = match form.field("decision") {
             // Return was pressed in a field.
             "make" | "" => None,
-            "find" => Some(Ticking::Stays),
-            "tick" => Some(Ticking::On),
-            "untick" => Some(Ticking::Off),
+            "find" => Some(BoxChange::Stays),
+            "tick" => Some(BoxChange::On),
+            "untick" => Some(BoxChange::Off),
             _ => return Err(refuse(Reason::RequestMalformed)),
         };
         let ends = ends(longest);
@@ -129,7 +129,7 @@ pub(super) async fn judge(
     request: &Request,
     session: &BrowserSession,
     mount: &Mount,
-    asked: &Asked,
+    asked: &NewTokenRequest,
 ) -> Result<Tools, Option<NewTokenProblem>> {
     if asked.find.is_some() {
         return Err(None);
@@ -163,7 +163,7 @@ pub(super) async fn first(
     mount: &Mount,
     longest: Duration,
 ) -> Response {
-    let asked = Asked::empty(longest);
+    let asked = NewTokenRequest::empty(longest);
     show(server, request, session, mount, longest, asked, None).await
 }
 
@@ -174,7 +174,7 @@ pub(super) async fn again(
     session: &BrowserSession,
     mount: &Mount,
     longest: Duration,
-    asked: Asked,
+    asked: NewTokenRequest,
     problem: Option<NewTokenProblem>,
 ) -> Result<Response, Refused> {
     Ok(show(server, request, session, mount, longest, asked, problem).await)
@@ -186,7 +186,7 @@ async fn show(
     session: &BrowserSession,
     mount: &Mount,
     longest: Duration,
-    asked: Asked,
+    asked: NewTokenRequest,
     problem: Option<NewTokenProblem>,
 ) -> Response {
     let listing = ask_backend(server, request, mount, session).await;

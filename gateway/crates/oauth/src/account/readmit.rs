@@ -6,7 +6,7 @@ use crate::form_token::Purpose;
 use crate::login;
 use crate::pages::{AccountNotice, Goal};
 use crate::server::AuthorizationServer;
-use crate::withheld::{Lifted, lift};
+use crate::withheld::{Readmission, lift};
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::ClientId;
 use gateway_core::protocol::web::{Request, Response};
@@ -33,8 +33,8 @@ async fn answer(server: &AuthorizationServer, request: &Request) -> Result<Respo
         return Err(login::page_after_session(server, request, Goal::Account).into());
     };
     match lift(server, &user, &id, now).await? {
-        Lifted::NotWithheld => again(AccountNotice::AlreadyReadmitted).await,
-        Lifted::Done(user) => {
+        Readmission::NotWithheld => again(AccountNotice::AlreadyReadmitted).await,
+        Readmission::Done(user) => {
             let client = cards::client(server, &id, now).await?;
             let name = client.and_then(|client| client.name);
             let record = Record {

@@ -20,7 +20,7 @@ use gateway_core::grants::{GrantId, UserId};
 use gateway_core::protocol::web::{Request, Response};
 use gateway_store::{GrantsOf, StoreError};
 
-use super::{Pressed, cards, pressed, show};
+use super::{SubmittedForm, cards, pressed, show};
 
 /// For so long a button that is pressed again says the same.
 const DOUBLE: Duration = Duration::from_secs(60);
@@ -48,7 +48,7 @@ pub(crate) async fn submit(server: &AuthorizationServer, request: &Request) -> R
 
 pub(super) async fn take_back(
     server: &AuthorizationServer,
-    pressed: &Pressed,
+    pressed: &SubmittedForm,
     records: &mut Vec<Record>,
     now: Timestamp,
 ) -> Result<AccountNotice, StoreError> {
@@ -96,7 +96,7 @@ pub(super) async fn take_back(
         several => name = Some(format!("{} tokens", several.len())),
     }
     // Revoked it is, whether or not this can be noted.
-    let revoked = Said { name, is_withheld };
+    let revoked = RevocationNotice { name, is_withheld };
     let said = revoked.to_text();
     let noted = server
         .records
@@ -106,14 +106,14 @@ pub(super) async fn take_back(
 }
 
 /// What the page says of a revocation, also to whoever presses the button again.
-struct Said {
+struct RevocationNotice {
     /// Of the app, if it has one.
     name: Option<String>,
     /// Whether an organisation had allowed some of it.
     is_withheld: bool,
 }
 
-impl Said {
+impl RevocationNotice {
     /// Stands before the name, in which there is no such character.
     const WITHHELD: char = '\n';
 
@@ -144,7 +144,7 @@ impl Said {
 /// time. The first press may still be on its way, here or on another replica.
 async fn already_over(
     server: &AuthorizationServer,
-    pressed: &Pressed,
+    pressed: &SubmittedForm,
     now: Timestamp,
 ) -> Result<AccountNotice, StoreError> {
     for look in 0..LOOKS {
@@ -152,7 +152,7 @@ async fn already_over(
             tokio::time::sleep(BETWEEN_LOOKS).await;
         }
         if let Some(said) = server.records.pressed_lately(&pressed.form, now).await? {
-            return Ok(Said::from_text(&said).notice());
+            return Ok(RevocationNotice::from_text(&said).notice());
         }
     }
     Ok(AccountNotice::AlreadyOver)

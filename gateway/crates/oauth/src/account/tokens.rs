@@ -12,14 +12,14 @@ use std::time::Duration;
 use http::StatusCode;
 use rand::rngs::OsRng;
 
-use super::new_token::{self, Asked};
+use super::new_token::{self, NewTokenRequest};
 use super::{Sealer, cards, pressed, revoke};
 use crate::audited::audited;
 use crate::browser::{self, BrowserName};
 use crate::error_page::{self, Refused};
 use crate::form_token::Purpose;
 use crate::pages::{self, AccountNotice, Goal, MadeToken, OwnToken, Tokens};
-use crate::personal::{self, MOST, Made, NewToken, NotMade};
+use crate::personal::{self, MOST, MintOutcome, NewToken, NotMade};
 use crate::server::AuthorizationServer;
 use crate::{login, session};
 use gateway_core::audit::{Event, Record};
@@ -183,7 +183,7 @@ async fn answer_new(
         let tokens = crate::endpoint::Endpoint::AccountTokens.path();
         return Ok(web::see_other(tokens));
     };
-    let asked = Asked::read(server, request, &form, &session, mount, longest, now)?;
+    let asked = NewTokenRequest::read(server, request, &form, &session, mount, longest, now)?;
     let granted = match new_token::judge(server, request, &session, mount, &asked).await {
         Ok(tools) => tools,
         Err(problem) => {
@@ -199,7 +199,7 @@ async fn make(
     request: &Request,
     session: &BrowserSession,
     mount: &Mount,
-    asked: Asked,
+    asked: NewTokenRequest,
     tools: Tools,
     now: Timestamp,
 ) -> Result<Response, Refused> {
@@ -250,7 +250,7 @@ fn shown(
     request: &Request,
     session: &BrowserSession,
     mount: &Mount,
-    made: Made,
+    made: MintOutcome,
     now: Timestamp,
 ) -> Response {
     let when = made.when();

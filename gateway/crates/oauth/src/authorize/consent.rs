@@ -12,12 +12,12 @@ use rand::rngs::OsRng;
 
 use self::answer::{Answer, Decision, bound, refuse};
 use self::tools::{
-    Ticking, ask_backend, covered_tools, described, in_words, known, offered, shown_tools, spell,
+    BoxChange, ask_backend, covered_tools, described, in_words, known, offered, shown_tools, spell,
     unfit_tools,
 };
 use crate::audited::audited;
 use crate::authorize::next_step::{Consented, NextStep};
-use crate::authorize::request::{Asker, AuthorizationRequest, AuthorizeRefusal};
+use crate::authorize::request::{AuthorizationFlow, AuthorizationRequest, AuthorizeRefusal};
 use crate::authorize::validate::validate;
 use crate::browser::{self, BrowserName};
 use crate::error_page::{self, Refused};
@@ -36,7 +36,7 @@ use gateway_core::protocol::resource::Mount;
 use gateway_core::protocol::scope::Scope;
 use gateway_core::protocol::web::{Request, Response};
 use gateway_core::reason::Reason;
-use gateway_store::{Key, Pressed, StoreError};
+use gateway_store::{Key, StoreError, Submission};
 use gateway_upstream::ToolListing;
 
 /// What a valid authorization request asks for, as far as a person is told.
@@ -45,7 +45,7 @@ struct RequestedAccess<'a> {
     /// Who asks.
     client: &'a Client,
     /// Where the answer goes.
-    asker: &'a Asker,
+    flow: &'a AuthorizationFlow,
     /// Whether it is the one that somebody vouches for.
     is_proved: bool,
     /// Which backend.
@@ -60,7 +60,7 @@ struct RequestedAccess<'a> {
 
 /// What the page has from the time before, where it is not the first.
 #[derive(Debug, Default)]
-struct Again<'a> {
+struct PageState<'a> {
     problem: Option<ConsentProblem>,
     preset: Preset,
     find: Option<&'a str>,
@@ -107,10 +107,12 @@ fn waiting(
     pages::respond(StatusCode::OK, page, server.settings.issuer.is_https())
 }
 
-fn shown_asker(asker: &Asker, now: Timestamp) -> pages::Asker<'_> {
-    match asker {
-        Asker::Browser(callback, _) => pages::Asker::Browser(callback.redirect_uri().destination()),
-        Asker::Device(kept) => pages::Asker::Device {
+fn flow_on_page(flow: &AuthorizationFlow, now: Timestamp) -> pages::AuthorizationFlow<'_> {
+    match flow {
+        AuthorizationFlow::Browser(callback, _) => {
+            pages::AuthorizationFlow::Browser(callback.redirect_uri().destination())
+        }
+        AuthorizationFlow::Device(kept) => pages::AuthorizationFlow::Device {
             address: kept.asked.address,
             asked: pages::ago(now.since(kept.asked.asked)),
             code: kept.asked.user_code.shown(),
@@ -124,11 +126,11 @@ fn answered(
     request: &Request,
     asked: &AuthorizationRequest,
 ) -> Option<Response> {
-    match asked.asker() {
-        Asker::Device(kept) if kept.asked.answer.is_some() => {
+    match asked.flow() {
+        AuthorizationFlow::Device(kept) if kept.asked.answer.is_some() => {
             Some(device::done(server, request, asked, &kept.asked))
         }
-        Asker::Browser(..) | Asker::Device(_) => None,
+        AuthorizationFlow::Browser(..) | AuthorizationFlow::Device(_) => None,
     }
 }
 
@@ -139,7 +141,7 @@ async fn show(
     session: &BrowserSession,
     asked: RequestedAccess<'_>,
     listing: Option<&ToolListing>,
-    again: Option<Again<'_>>,
+    again: Option<PageState<'_>>,
 ) -> Response {
     let Some(raw_query) = browser::authorization_request(asked.raw_query) else {
         let status = StatusCode::BAD_REQUEST;
@@ -191,7 +193,7 @@ async fn show(
         scopes: in_words(asked.scopes, asked.scope),
         covers_everything: asked.scopes.is_everything(asked.scope),
         user_name: &session.user_name,
-        asker: shown_asker(asked.asker, now),
+        flow: flow_on_page(asked.flow, now),
         unfit: listing.map_or_else(Vec::new, unfit_tools),
         preset: again.preset(&capabilities, asked.is_proved),
         capabilities,
@@ -209,7 +211,7 @@ async fn show(
     response
 }
 
-impl Again<'_> {
+impl PageState<'_> {
     /// What is chosen and ticked at first, where nobody has chosen yet.
     fn preset(&self, capabilities: &Capabilities, is_proved: bool) -> Preset {
         match capabilities {
@@ -295,11 +297,11 @@ async fn deny(
     now: Timestamp,
 ) -> Result<NextStep, Refused> {
     let pressed = answer.use_up(server, request, now).await?;
-    let (denied, counts) = match asked.asker() {
-        Asker::Browser(callback, _) => (callback.denied(), true),
-        Asker::Device(kept) => device::deny(server, request, asked, kept, now).await?,
+    let (denied, counts) = match asked.flow() {
+        AuthorizationFlow::Browser(callback, _) => (callback.denied(), true),
+        AuthorizationFlow::Device(kept) => device::deny(server, request, asked, kept, now).await?,
     };
-    if pressed == Pressed::Again || !counts {
+    if pressed == Submission::Again || !counts {
         return Ok(denied.into());
     }
     let reason = Reason::UserDenied;
@@ -327,7 +329,7 @@ async fn allow(
 ) -> Result<NextStep, Refused> {
     // The same press again leads to the same place, whatever the backend says by now.
     let code = answer.code(server);
-    if let Asker::Browser(callback, _) = asked.asker()
+    if let AuthorizationFlow::Browser(callback, _) = asked.flow()
         && answer.is_repeated(server, now).await?
         && server.records.code(&code.hash(), now).await?.is_some()
     {
@@ -352,7 +354,7 @@ async fn allow(
         }
         Err(problem) => {
             log_problem(request, &answer, asked.client(), &problem);
-            let again = Again {
+            let again = PageState {
                 problem: Some(problem_shown(problem)),
                 preset: Preset {
                     choice: Some(choice).filter(|_| answer.shown.is_some()),
@@ -373,7 +375,7 @@ fn requested_access<'a>(
 ) -> RequestedAccess<'a> {
     RequestedAccess {
         client: asked.client(),
-        asker: asked.asker(),
+        flow: asked.flow(),
         is_proved: asked.is_proved(),
         mount: asked.mount(),
         scope: asked.scope(),
@@ -389,7 +391,7 @@ async fn find(
     request: &Request,
     answer: &Answer,
     asked: &AuthorizationRequest,
-    ticking: Ticking,
+    ticking: BoxChange,
     choice: Option<Choice>,
 ) -> Response {
     let (session, asked) = (&answer.session, requested_access(server, asked));
@@ -400,7 +402,7 @@ async fn find(
     let shown = covered.as_deref().map(shown_tools).unwrap_or_default();
     let ticked = answer.ticked.clone();
     let preset = tools::ticked(&shown, &answer.find, ticking, Preset { choice, ticked });
-    let again = Again {
+    let again = PageState {
         problem: None,
         preset,
         find: Some(&answer.find),

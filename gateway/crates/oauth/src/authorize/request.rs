@@ -96,7 +96,7 @@ impl Callback {
 
 /// How an app asks, which decides where the answer goes.
 #[derive(Clone, Debug)]
-pub enum Asker {
+pub enum AuthorizationFlow {
     /// It sent the browser here, which goes back to it with a code for whoever made this challenge.
     Browser(Callback, CodeChallenge),
     /// From another machine (RFC 8628): it comes for the answer itself.
@@ -107,7 +107,7 @@ pub enum Asker {
 #[derive(Clone, Debug)]
 pub struct AuthorizationRequest {
     client: Client,
-    asker: Asker,
+    flow: AuthorizationFlow,
     mount: Mount,
     resource: Resource,
     scope: Scope,
@@ -121,12 +121,12 @@ impl AuthorizationRequest {
         mount: Mount,
         resource: Resource,
         scope: Scope,
-        asker: Asker,
+        flow: AuthorizationFlow,
         raw_query: &str,
     ) -> Self {
         Self {
             client,
-            asker,
+            flow,
             mount,
             resource,
             scope,
@@ -145,15 +145,15 @@ impl AuthorizationRequest {
     pub fn is_proved(&self) -> bool {
         let is_vouched_for = self.client.registration != Registration::SelfRegistered;
         is_vouched_for
-            && match self.asker {
-                Asker::Browser(..) => true,
-                Asker::Device(_) => !self.client.authentication.asks_for_no_proof(),
+            && match self.flow {
+                AuthorizationFlow::Browser(..) => true,
+                AuthorizationFlow::Device(_) => !self.client.authentication.asks_for_no_proof(),
             }
     }
 
     /// How it asks.
-    pub const fn asker(&self) -> &Asker {
-        &self.asker
+    pub const fn flow(&self) -> &AuthorizationFlow {
+        &self.flow
     }
 
     /// The backend that is asked for.
@@ -214,9 +214,9 @@ pub(super) fn judge(
     let refresh = rules.refresh && client.may_refresh;
     let scope = scope(form, scopes, refresh).map_err(to_client)?;
     let resource = mount.resource(rules.issuer);
-    let asker = Asker::Browser(callback, code_challenge);
+    let flow = AuthorizationFlow::Browser(callback, code_challenge);
     Ok(AuthorizationRequest::new(
-        client, mount, resource, scope, asker, raw_query,
+        client, mount, resource, scope, flow, raw_query,
     ))
 }
 

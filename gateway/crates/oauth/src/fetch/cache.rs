@@ -37,7 +37,7 @@ const DEFAULT: Duration = Duration::from_secs(60 * 60);
 #[derive(Debug)]
 pub struct Documents {
     fetcher: Fetcher,
-    kept: Cache<String, Kept>,
+    kept: Cache<String, CachedBody>,
     /// When a URL was last renewed before its time.
     renewed: Cache<String, Timestamp>,
     at_once: Arc<Semaphore>,
@@ -48,7 +48,7 @@ pub struct Documents {
 }
 
 #[derive(Clone, Debug)]
-struct Kept {
+struct CachedBody {
     body: Bytes,
     fresh_until: Timestamp,
 }
@@ -116,7 +116,7 @@ impl Documents {
                 let age = fetched.max_age.unwrap_or(DEFAULT).clamp(SHORTEST, LONGEST);
                 self.kept.insert(
                     url.as_str().to_owned(),
-                    Kept {
+                    CachedBody {
                         body: fetched.body,
                         fresh_until: now + age,
                     },
@@ -168,7 +168,7 @@ impl Documents {
         places.ok_or(FetchError::Busy)
     }
 
-    fn fresh(&self, url: &Url, now: Timestamp) -> Option<Kept> {
+    fn fresh(&self, url: &Url, now: Timestamp) -> Option<CachedBody> {
         self.kept
             .get(url.as_str())
             .filter(|kept| now < kept.fresh_until)

@@ -303,9 +303,9 @@ pub(super) struct ConnectionLine<'a> {
     pub(super) scope_words: &'a [String],
     pub(super) allowed: AllowedLine,
     pub(super) allowed_by: Option<&'a str>,
-    pub(super) since: When,
-    pub(super) last_used: Option<When>,
-    pub(super) ends: When,
+    pub(super) since: Moment,
+    pub(super) last_used: Option<Moment>,
+    pub(super) ends: Moment,
     pub(super) is_renewed: bool,
     pub(super) changed: Vec<ChangedLine<'a>>,
     pub(super) is_unknown: bool,
@@ -362,7 +362,7 @@ impl AllowedLine {
 }
 
 /// A moment for people and for programs.
-pub(super) struct When {
+pub(super) struct Moment {
     pub(super) words: String,
     pub(super) exactly: Timestamp,
 }
@@ -423,9 +423,9 @@ impl<'a> ConnectionLine<'a> {
             scope_words: &connection.scope_words,
             allowed: AllowedLine::new(&connection.allowed),
             allowed_by: connection.allowed_by.as_deref(),
-            since: When::before(connection.since, now),
-            last_used: connection.last_used.map(|at| When::before(at, now)),
-            ends: When {
+            since: Moment::before(connection.since, now),
+            last_used: connection.last_used.map(|at| Moment::before(at, now)),
+            ends: Moment {
                 words: in_words(connection.ends.since(now)),
                 exactly: connection.ends,
             },
@@ -445,7 +445,7 @@ impl<'a> ConnectionLine<'a> {
     }
 }
 
-impl When {
+impl Moment {
     fn before(at: Timestamp, now: Timestamp) -> Self {
         Self {
             words: ago(now.since(at)),

@@ -43,7 +43,7 @@ pub struct Consent<'a> {
     /// Who is asked.
     pub user_name: &'a str,
     /// Where the answer goes.
-    pub asker: Asker<'a>,
+    pub flow: AuthorizationFlow<'a>,
     /// What it could do.
     pub capabilities: Capabilities,
     /// Tools of the backend that can't be offered, each with the reason.
@@ -68,7 +68,7 @@ pub struct Consent<'a> {
 
 /// How an app asks.
 #[derive(Clone, Debug)]
-pub enum Asker<'a> {
+pub enum AuthorizationFlow<'a> {
     /// It sent the browser, which goes back to there.
     Browser(&'a Destination),
     /// From another machine, with a code that it shows.
@@ -156,7 +156,7 @@ impl Consent<'_> {
             scope: self.scope,
             scopes: &self.scopes,
             user_name: self.user_name,
-            asker: &self.asker,
+            flow: &self.flow,
             picker,
             shown: self.shown,
             lifetime: in_words(self.lifetime),
@@ -183,7 +183,7 @@ struct ConsentTemplate<'a> {
     scope: &'a str,
     scopes: &'a [ScopeLine<'a>],
     user_name: &'a str,
-    asker: &'a Asker<'a>,
+    flow: &'a AuthorizationFlow<'a>,
     picker: ToolPicker<'a>,
     shown: &'a str,
     lifetime: String,

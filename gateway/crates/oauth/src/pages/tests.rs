@@ -37,7 +37,7 @@ fn consent<'a>(name: &'a str, destination: &'a Destination, tools: Vec<Tool>) ->
         scopes: Vec::new(),
         covers_everything: true,
         user_name: "alice",
-        asker: Asker::Browser(destination),
+        flow: AuthorizationFlow::Browser(destination),
         preset: Preset::first(&tools, false),
         capabilities: Capabilities::Tools(tools, 0),
         unfit: Vec::new(),
@@ -366,7 +366,7 @@ fn device_pages() -> Vec<(&'static str, Page)> {
     };
     let web = Destination::Web("chatgpt.com".to_owned());
     let asks = Consent {
-        asker: Asker::Device {
+        flow: AuthorizationFlow::Device {
             address: [192, 0, 2, 7].into(),
             asked: "2 minutes ago".to_owned(),
             code: "BCDF-GHJK".to_owned(),

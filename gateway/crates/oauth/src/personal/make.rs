@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::authorize::consent::tools::{covered_tools, offered, shown_tools};
 use crate::server::AuthorizationServer;
-use crate::token::standing_of;
+use crate::token::membership_of;
 use gateway_core::access_token::LEEWAY;
 use gateway_core::audit::{Event, Record};
 use gateway_core::client::ClientId;
@@ -54,7 +54,7 @@ pub enum NotMade {
 
 /// A token that was made.
 #[derive(Debug)]
-pub struct Made {
+pub struct MintOutcome {
     /// To be shown once.
     pub token: PersonalToken,
     /// What it stands for.
@@ -63,7 +63,7 @@ pub struct Made {
     pub record: Option<Record>,
 }
 
-impl Made {
+impl MintOutcome {
     /// When it was made first.
     pub fn when(&self) -> Timestamp {
         self.grant.redeemed.unwrap_or(self.grant.created)
@@ -76,7 +76,7 @@ pub async fn make(
     server: &AuthorizationServer,
     new: NewToken<'_>,
     now: Timestamp,
-) -> Result<Made, NotMade> {
+) -> Result<MintOutcome, NotMade> {
     let (settings, records) = (&server.settings, &server.records);
     let longest = settings
         .personal
@@ -126,7 +126,7 @@ pub async fn make(
         },
     };
     // Whoever was disabled before the grant was there had all grants revoked but this one.
-    if let Err(reason) = standing_of(server, &grant.user, &grant.user_name, now).await? {
+    if let Err(reason) = membership_of(server, &grant.user, &grant.user_name, now).await? {
         let until = grant.expires + 2 * LEEWAY;
         records.revoke_grant(&grant.id, until, now).await?;
         return Err(NotMade::Because(reason));
@@ -139,7 +139,7 @@ pub async fn make(
             "a personal token was made"
         );
     }
-    Ok(Made {
+    Ok(MintOutcome {
         token,
         grant,
         record,

@@ -1,10 +1,10 @@
 //! What a presented bearer token says. A personal token is looked up: by a seal first, which costs
 //! nothing and which strangers don't have; then in what is revoked; then in the store.
 
-use crate::provider::Standing;
+use crate::provider::Membership;
 use crate::revoke;
 use crate::server::AuthorizationServer;
-use crate::token::standing_of;
+use crate::token::membership_of;
 use gateway_core::access_token::{self, VerifiedToken};
 use gateway_core::audit::Record;
 use gateway_core::clock::Timestamp;
@@ -26,10 +26,10 @@ impl AuthorizationServer {
         now: Timestamp,
     ) -> Result<VerifiedToken, TokenRejection> {
         if PersonalToken::is_meant(bearer.as_str()) {
-            let (presented, grant, standing) = personally(self, bearer.as_str(), now).await?;
+            let (presented, grant, membership) = personally(self, bearer.as_str(), now).await?;
             let ends = now + self.settings.access_ttl;
-            let expires = standing.until.map_or(ends, |until| until.min(ends));
-            return access_token::stand_in(&presented, &grant, standing.groups, expires)
+            let expires = membership.until.map_or(ends, |until| until.min(ends));
+            return access_token::stand_in(&presented, &grant, membership.groups, expires)
                 .ok_or(TokenRejection::Invalid(Reason::PersonalTokenUnknown));
         }
         access_token::verify(bearer, &self.keys)
@@ -38,10 +38,14 @@ impl AuthorizationServer {
 
     /// Ends the personal tokens that stand in the query of a request, or where a client names itself: logs,
     /// histories and other people's servers have read them. On an error some may count still.
-    pub async fn burn_tokens_in(&self, text: &str, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn revoke_exposed_tokens(
+        &self,
+        text: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let mut outcome = Ok(());
-        for token in to_burn(text, &self.tags) {
-            if let Err(error) = burn(self, &token, now).await {
+        for token in exposed_tokens(text, &self.tags) {
+            if let Err(error) = revoke_exposed(self, &token, now).await {
                 let reason = error.reason();
                 log::error!(
                     event = "revocation_failed", reason, hint = reason.remedy(),
@@ -55,20 +59,20 @@ impl AuthorizationServer {
 }
 
 /// No more are looked up for one text.
-const MOST_BURNT: usize = 4;
+const MAX_EXPOSED: usize = 4;
 
 /// Those in a text that this installation made, each once.
-fn to_burn(text: &str, tags: &TagKey) -> Vec<PersonalToken> {
+fn exposed_tokens(text: &str, tags: &TagKey) -> Vec<PersonalToken> {
     let mut found = Vec::new();
     for token in PersonalToken::find_in(text) {
-        if found.len() < MOST_BURNT && token.is_ours(tags) && !found.contains(&token) {
+        if found.len() < MAX_EXPOSED && token.is_ours(tags) && !found.contains(&token) {
             found.push(token);
         }
     }
     found
 }
 
-async fn burn(
+async fn revoke_exposed(
     server: &AuthorizationServer,
     token: &PersonalToken,
     now: Timestamp,
@@ -89,16 +93,16 @@ pub(crate) async fn presented_personally(
     server: &AuthorizationServer,
     text: &str,
     now: Timestamp,
-) -> Result<(Grant, Standing), TokenRejection> {
-    let (_, grant, standing) = personally(server, text, now).await?;
-    Ok((grant, standing))
+) -> Result<(Grant, Membership), TokenRejection> {
+    let (_, grant, membership) = personally(server, text, now).await?;
+    Ok((grant, membership))
 }
 
 async fn personally(
     server: &AuthorizationServer,
     text: &str,
     now: Timestamp,
-) -> Result<(PersonalToken, Grant, Standing), TokenRejection> {
+) -> Result<(PersonalToken, Grant, Membership), TokenRejection> {
     let refused = |reason| Err(TokenRejection::Invalid(reason));
     let Some(presented) = PersonalToken::parse(text) else {
         return refused(Reason::PersonalTokenMalformed);
@@ -138,9 +142,9 @@ async fn personally(
     if view.is_some_and(|view| view.revokes_grant(&grant)) {
         return refused(Reason::GrantRevoked);
     }
-    let standing = standing_of(server, &grant.user, &grant.user_name, now).await;
-    match standing.map_err(unknown)? {
-        Ok(standing) => Ok((presented, grant, standing)),
+    let membership = membership_of(server, &grant.user, &grant.user_name, now).await;
+    match membership.map_err(unknown)? {
+        Ok(membership) => Ok((presented, grant, membership)),
         Err(Reason::ProviderUnreachable) => {
             Err(TokenRejection::Unknown(Reason::ProviderUnreachable))
         }
@@ -161,7 +165,7 @@ mod tests {
         for seed in [0, 0, 1, 2, 3, 4, 5] {
             text += &format!("&key={}", ours(seed).reveal());
         }
-        assert_eq!(to_burn(&text, &tags), [0, 1, 2, 3].map(ours));
-        assert!(to_burn("cupgw_", &tags).is_empty());
+        assert_eq!(exposed_tokens(&text, &tags), [0, 1, 2, 3].map(ours));
+        assert!(exposed_tokens("cupgw_", &tags).is_empty());
     }
 }

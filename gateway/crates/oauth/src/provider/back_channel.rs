@@ -6,7 +6,7 @@ use http::header::CACHE_CONTROL;
 use serde_json::{Value, json};
 
 use super::callback::end_access;
-use super::failure::{Failure, Met};
+use super::failure::{Failure, FailureContext};
 use super::id_token::{self, Expected};
 use super::openid::verify_with_keys;
 use super::settings::{OnLeave, Protocol, Provider};
@@ -127,9 +127,9 @@ fn refuse(provider: &Provider, request: &Request, failure: Failure) -> Response 
             (reason, detail, is_fault)
         }
     };
-    let met = Met {
+    let met = FailureContext {
         request: Some(request),
-        ..Met::default()
+        ..FailureContext::default()
     };
     Failure::log("logout_refused", provider, reason, &detail, met);
     let status = match is_fault {

@@ -15,7 +15,7 @@ use crate::error_page::Refused;
 use crate::identity::people;
 use crate::login;
 use crate::pages::Goal;
-use crate::revoke_all::{Whose, cut_off};
+use crate::revoke_all::{RevocationSubject, cut_off};
 use crate::server::AuthorizationServer;
 use crate::session::{current_session, open_session_by};
 use gateway_core::audit::{Event, Record};
@@ -299,7 +299,7 @@ pub(super) async fn end_access(
 ) -> Result<(), StoreError> {
     people::end_sessions(&server.records, &user.name, now, &mut OsRng).await?;
     if provider.on_leave == OnLeave::Revoke {
-        let cut = cut_off(server, Whose::User(&user.id), now).await?;
+        let cut = cut_off(server, RevocationSubject::User(&user.id), now).await?;
         if let Some(error) = &cut.unreadable {
             let reason = error.reason();
             log::error!(

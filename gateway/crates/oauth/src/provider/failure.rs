@@ -24,7 +24,7 @@ pub(crate) enum Failure {
 
 /// What a failure was met with, as far as it is known.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Met<'a> {
+pub(super) struct FailureContext<'a> {
     pub(super) request: Option<&'a Request>,
     pub(super) user: Option<&'a UserId>,
 }
@@ -36,7 +36,7 @@ impl Failure {
         provider: &Provider,
         reason: Reason,
         detail: &str,
-        met: Met<'_>,
+        met: FailureContext<'_>,
     ) {
         let peer = met.request.map(|request| request.peer.to_string());
         log::warn!(

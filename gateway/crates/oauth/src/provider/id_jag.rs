@@ -12,9 +12,9 @@ use serde_json::{Map, Value};
 use super::callback::{end_access_of_left, refusal_detail};
 use super::failure::Failure;
 use super::id_token::{self, Claims, Expected};
+use super::membership::profile as kept_profile;
 use super::openid::{ProviderUser, claims_by_name, profile, verify_with_keys};
 use super::settings::{IdJagRules, OpenId, Protocol, Provider};
-use super::standing::profile as kept_profile;
 use super::{Providers, person};
 use crate::server::AuthorizationServer;
 use gateway_core::client::{Client, ClientAuthentication};
@@ -107,7 +107,7 @@ fn may_present(client: &Client, rules: &IdJagRules) -> Result<(), Failure> {
 }
 
 /// What stands in the claims, where they are for this app at this gateway.
-struct Said {
+struct IdJagClaims {
     resource: String,
     scope: Option<Scope>,
     id: String,
@@ -115,7 +115,7 @@ struct Said {
     ends: Timestamp,
 }
 
-fn judge(claims: &Claims, client: &Client, issuer: &Issuer) -> Result<Said, Failure> {
+fn judge(claims: &Claims, client: &Client, issuer: &Issuer) -> Result<IdJagClaims, Failure> {
     let others = &claims.additional_claims().0;
     // The slash is what URL types put behind an origin.
     let is_ours = |audience: &str| audience == issuer.as_str() || audience == issuer.join("/");
@@ -142,7 +142,7 @@ fn judge(claims: &Claims, client: &Client, issuer: &Issuer) -> Result<Said, Fail
         Some(Value::String(text)) => Some(Scope::parse(text)),
         Some(_) => return Err(invalid("its scope is no text")),
     };
-    Ok(Said {
+    Ok(IdJagClaims {
         resource: text(others, "resource")?,
         id: text(others, "jti")?,
         scope,
@@ -305,7 +305,7 @@ mod tests {
         serde_json::from_value(claims).unwrap()
     }
 
-    fn judged(changes: &Value) -> Result<Said, Reason> {
+    fn judged(changes: &Value) -> Result<IdJagClaims, Reason> {
         let issuer = Issuer::parse(HERE).unwrap();
         let said = judge(&claims(changes), &client("helper", secret()), &issuer);
         said.map_err(|failure| failure.explained().unwrap().0)

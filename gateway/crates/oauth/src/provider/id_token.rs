@@ -36,15 +36,19 @@ const ALGORITHMS: [CoreJwsSigningAlgorithm; 3] = [
 /// The claims that are not in the library's own list.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Others(pub(super) Map<String, Value>);
+pub(super) struct ExtraClaims(pub(super) Map<String, Value>);
 
-impl AdditionalClaims for Others {}
+impl AdditionalClaims for ExtraClaims {}
 
 /// What a verified token says.
-pub(super) type Claims = IdTokenClaims<Others, CoreGenderClaim>;
+pub(super) type Claims = IdTokenClaims<ExtraClaims, CoreGenderClaim>;
 
-type Token =
-    IdToken<Others, CoreGenderClaim, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm>;
+type Token = IdToken<
+    ExtraClaims,
+    CoreGenderClaim,
+    CoreJweContentEncryptionAlgorithm,
+    CoreJwsSigningAlgorithm,
+>;
 
 /// The keys of a provider that a token may be signed with.
 #[derive(Clone, Debug)]

@@ -2,11 +2,11 @@
 //! its access: so groups stay what they are there, and nobody has to log in for it.
 
 use super::callback::end_access;
-use super::failure::{Failure, Met, is_absence};
+use super::failure::{Failure, FailureContext, is_absence};
+use super::membership::{Membership, find_provider, membership, profile};
 use super::openid::{self, ProviderUser, refresh_context, refresh_key};
 use super::person;
 use super::settings::{OpenId, Protocol, Provider};
-use super::standing::{Standing, find_provider, profile, standing};
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules;
@@ -20,7 +20,7 @@ pub(crate) async fn renewed_standing(
     server: &AuthorizationServer,
     user: User,
     now: Timestamp,
-) -> Result<Result<Standing, Reason>, StoreError> {
+) -> Result<Result<Membership, Reason>, StoreError> {
     let mut away = None;
     for identity in &user.identities {
         let Some(renewal) = Renewal::new(server, identity, now) else {
@@ -55,8 +55,9 @@ pub(crate) async fn renewed_standing(
     let Some(present) = present else {
         return Ok(Err(Reason::UserDisabled));
     };
-    let standing = standing(server, &present, now).map(|standing| capped(standing, &present));
-    Ok(standing.map_err(|reason| match (reason, away) {
+    let membership =
+        membership(server, &present, now).map(|membership| capped(membership, &present));
+    Ok(membership.map_err(|reason| match (reason, away) {
         (Reason::LoginAgain, Some(away)) => away,
         (reason, _) => reason,
     }))
@@ -66,17 +67,17 @@ pub(crate) async fn renewed_standing(
 const MOST_IN_TOKEN: usize = 64;
 
 /// Without the groups beyond those, which is said.
-fn capped(mut standing: Standing, user: &User) -> Standing {
-    let count = standing.groups.len();
+fn capped(mut membership: Membership, user: &User) -> Membership {
+    let count = membership.groups.len();
     if count > MOST_IN_TOKEN {
-        standing.groups.sort_unstable();
-        standing.groups.truncate(MOST_IN_TOKEN);
+        membership.groups.sort_unstable();
+        membership.groups.truncate(MOST_IN_TOKEN);
         log::warn!(
             event = "groups_left_out", user = user.id.as_str(), groups = count;
             "a token carries 64 groups of a person at most: name fewer in login.allow and group.from"
         );
     }
-    standing
+    membership
 }
 
 /// An account whose provider is to be asked anew.
@@ -153,9 +154,9 @@ impl<'a> Renewal<'a> {
     }
 
     fn warn(&self, user: &User, reason: Reason, detail: &str) {
-        let met = Met {
+        let met = FailureContext {
             user: Some(&user.id),
-            ..Met::default()
+            ..FailureContext::default()
         };
         Failure::log("renewal_failed", self.provider, reason, detail, met);
     }
@@ -170,11 +171,11 @@ mod tests {
     fn a_token_carries_so_many_groups_and_no_more() {
         let of = |count: usize| {
             let groups = (0..count).map(|number| format!("corp:{number:03}"));
-            let standing = Standing {
+            let membership = Membership {
                 groups: groups.collect(),
                 until: None,
             };
-            capped(standing, &person("", &[])).groups
+            capped(membership, &person("", &[])).groups
         };
         assert_eq!((of(64).len(), of(65).len()), (64, 64));
         assert_eq!(of(65).last().map(String::as_str), Some("corp:063"));

@@ -6,7 +6,7 @@ use http::StatusCode;
 use rand::rngs::OsRng;
 use url::Url;
 
-use super::failure::{Failure, Met};
+use super::failure::{Failure, FailureContext};
 use super::settings::{Protocol, Provider};
 use super::{callback_url, github, openid};
 use crate::audited::{audited, take_records};
@@ -221,9 +221,9 @@ pub(super) fn failed(
         Ok(explained) => explained,
         Err(error) => return error.into(),
     };
-    let met = Met {
+    let met = FailureContext {
         request: Some(request),
-        ..Met::default()
+        ..FailureContext::default()
     };
     Failure::log("login_refused", provider, reason, &detail, met);
     let status = Failure::status(reason);

@@ -1,6 +1,6 @@
 //! Taking an account at an identity provider off a person. Never the last way in.
 
-use super::standing::{find_provider, profile};
+use super::membership::{find_provider, profile};
 use crate::server::AuthorizationServer;
 use gateway_core::clock::Timestamp;
 use gateway_core::login_rules;

@@ -4,7 +4,7 @@
 use super::*;
 use crate::identity::people;
 use crate::revoke::{take_back, take_back_unread};
-use crate::revoke_all::{Whose, cut_off};
+use crate::revoke_all::{RevocationSubject, cut_off};
 use gateway_core::access_token::{Check, VerifiedToken};
 use gateway_core::client::ClientId;
 use gateway_core::grants::GrantId;
@@ -136,7 +136,9 @@ async fn cutting_off_a_client_ends_tokens_grants_and_codes_of_before_and_none_of
     let spared = token_of(&server, &bystander, NOW).await;
 
     let id = ClientId::new(client.clone());
-    let cut = cut_off(&server, Whose::Client(&id), NOW).await.unwrap();
+    let cut = cut_off(&server, RevocationSubject::Client(&id), NOW)
+        .await
+        .unwrap();
     assert_eq!(cut.complete(), Ok(3));
     for (token, which) in [(&old, "old"), (&young, "young"), (&ahead, "ahead")] {
         assert!(is_revoked(&server, token), "{which}");
@@ -177,7 +179,9 @@ async fn a_cut_ends_tokens_whose_grant_nobody_remembers() {
         .await
         .unwrap();
     let alice = UserId::new("u_1");
-    let cut = cut_off(&server, Whose::User(&alice), NOW).await.unwrap();
+    let cut = cut_off(&server, RevocationSubject::User(&alice), NOW)
+        .await
+        .unwrap();
     assert_eq!(cut.complete(), Ok(0));
     assert!(is_revoked(&server, &token));
 }
@@ -222,7 +226,9 @@ async fn what_cannot_be_read_keeps_nothing_else_from_being_revoked() {
     let unreadable = Key::grant(&GrantId::new("g_"));
     store.put(&unreadable, b"{", None).await.unwrap();
     let alice = UserId::new("u_1");
-    let cut = cut_off(&server, Whose::User(&alice), NOW).await.unwrap();
+    let cut = cut_off(&server, RevocationSubject::User(&alice), NOW)
+        .await
+        .unwrap();
     assert_eq!(cut.grants, 1);
     assert!(matches!(cut.complete(), Err(StoreError::Corrupt(_))));
     assert!(is_revoked(&server, &token));
@@ -248,6 +254,8 @@ async fn a_grant_that_cannot_be_read_is_taken_back_by_its_id_and_is_gone() {
     assert_eq!(record.grant.as_deref(), Some(id.as_str()));
     assert!(is_revoked(&server, &token));
     let alice = UserId::new("u_1");
-    let cut = cut_off(&server, Whose::User(&alice), NOW).await.unwrap();
+    let cut = cut_off(&server, RevocationSubject::User(&alice), NOW)
+        .await
+        .unwrap();
     assert_eq!(cut.complete(), Ok(0), "nothing unreadable is left");
 }

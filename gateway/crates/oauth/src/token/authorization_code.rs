@@ -10,14 +10,16 @@ use rand::rngs::OsRng;
 
 use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
-use crate::provider::Standing;
+use crate::provider::Membership;
 use crate::revoke::{Reused, end_reused};
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, required, resource, standing_of, without_standing};
+use crate::token::{Granted, membership_of, required, resource, without_membership};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
-use gateway_core::grants::authorization_code::{Again, AuthorizationCode, Presented, RedeemError};
+use gateway_core::grants::authorization_code::{
+    AuthorizationCode, CodeRedemption, CodeReuse, RedeemError,
+};
 use gateway_core::protocol::form::Form;
 use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::protocol::pkce::CodeVerifier;
@@ -39,7 +41,7 @@ pub(super) async fn redeem(
     let verifier = verifier.and_then(CodeVerifier::parse);
     let resource = resource(server, form)?;
     let fingerprint = client.fingerprint();
-    let presented = Presented {
+    let presented = CodeRedemption {
         client: &client.id,
         client_fingerprint: fingerprint.as_ref(),
         redirect_uri: form.one("redirect_uri").map_err(malformed)?,
@@ -54,8 +56,10 @@ pub(super) async fn redeem(
         TakenCode::Fresh(code) => {
             let proven = code.prove(&presented).map_err(refusal)?;
             let mut grant = proven.redeem(settings.access_ttl, now).map_err(refusal)?;
-            let standing = still_stands(server, &grant, now).await;
-            let standing = standing.map_err(store_fault)?.map_err(without_standing)?;
+            let membership = still_stands(server, &grant, now).await;
+            let membership = membership
+                .map_err(store_fault)?
+                .map_err(without_membership)?;
             if let Some(lifetimes) = settings.refresh_for(client) {
                 grant = grant.with_refresh_tokens(lifetimes, now, &mut OsRng);
             }
@@ -64,7 +68,7 @@ pub(super) async fn redeem(
                 scope: grant.scope.clone(),
                 refresh_token: grant.first_refresh_token(&server.tags),
                 grant,
-                standing,
+                membership,
             })
         }
         TakenCode::Replayed(code) => {
@@ -84,13 +88,13 @@ async fn still_stands(
     server: &AuthorizationServer,
     grant: &Grant,
     now: Timestamp,
-) -> Result<Result<Standing, Reason>, StoreError> {
-    let standing = standing_of(server, &grant.user, &grant.user_name, now).await?;
+) -> Result<Result<Membership, Reason>, StoreError> {
+    let membership = membership_of(server, &grant.user, &grant.user_name, now).await?;
     let view = server.records.view();
     let revoked = view.is_some_and(|view| view.revokes_grant(grant));
-    Ok(standing.and_then(|standing| match revoked {
+    Ok(membership.and_then(|membership| match revoked {
         true => Err(Reason::GrantRevoked),
-        false => Ok(standing),
+        false => Ok(membership),
     }))
 }
 
@@ -106,9 +110,9 @@ async fn again(
         return Ok(Reason::CodeReused);
     }
     match code.presented_again(grant.as_ref(), now) {
-        Again::Retry => return Ok(Reason::CodeRetried),
-        Again::Replay => revoke(server, code, now).await?,
-        Again::Over => {}
+        CodeReuse::Retry => return Ok(Reason::CodeRetried),
+        CodeReuse::Replay => revoke(server, code, now).await?,
+        CodeReuse::Over => {}
     }
     Ok(Reason::CodeReused)
 }

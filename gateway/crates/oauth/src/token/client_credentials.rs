@@ -11,7 +11,7 @@ use rand::rngs::OsRng;
 
 use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
-use crate::provider::Standing;
+use crate::provider::Membership;
 use crate::server::AuthorizationServer;
 use crate::token::Granted;
 use gateway_core::client::service::{ServiceClient, ServiceRefusal};
@@ -59,7 +59,7 @@ pub(super) async fn give(
         let reason = Reason::ServiceNameTaken;
         return Err(OAuthError::new(ErrorCode::UnauthorizedClient, reason));
     }
-    let asked = Asked {
+    let asked = ServiceRequest {
         client,
         service,
         mount,
@@ -69,23 +69,23 @@ pub(super) async fn give(
     Ok(Granted {
         scope: grant.scope.clone(),
         refresh_token: None,
-        standing: Standing {
+        membership: Membership {
             until: Some((now + TOKEN).min(grant.expires)),
-            ..Standing::default()
+            ..Membership::default()
         },
         grant,
     })
 }
 
 /// What is given, judged.
-struct Asked<'a> {
+struct ServiceRequest<'a> {
     client: &'a Client,
     service: &'a ServiceClient,
     mount: &'a Mount,
     scope: Scope,
 }
 
-impl Asked<'_> {
+impl ServiceRequest<'_> {
     /// The grant that gives it: the one of before while that is good for a whole token more, or a new
     /// one, which is durable then.
     async fn grant(

@@ -6,7 +6,7 @@
 
 use crate::error_response::store_fault;
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, required, resource, standing_of, without_standing};
+use crate::token::{Granted, membership_of, required, resource, without_membership};
 use gateway_core::client::Client;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::device::{INTERVAL, NoAnswer, Presenter};
@@ -53,8 +53,10 @@ pub(super) async fn redeem(
     };
     let allowed = kept.asked.answered(presenter, now).map_err(refusal)?;
     let grant = kept.asked.grant(allowed, settings.access_ttl, now);
-    let standing = standing_of(server, &grant.user, &grant.user_name, now).await;
-    let standing = standing.map_err(store_fault)?.map_err(without_standing)?;
+    let membership = membership_of(server, &grant.user, &grant.user_name, now).await;
+    let membership = membership
+        .map_err(store_fault)?
+        .map_err(without_membership)?;
     if records
         .view()
         .is_some_and(|view| view.revokes_grant(&grant))
@@ -77,7 +79,7 @@ pub(super) async fn redeem(
         scope: grant.scope.clone(),
         refresh_token: grant.first_refresh_token(&server.tags),
         grant,
-        standing,
+        membership,
     })
 }
 

@@ -10,10 +10,10 @@ use rand::rngs::OsRng;
 use crate::authorize::consent::tools::{NotToday, today};
 use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
-use crate::provider::{Failure, IdJag, is_fault, may_be_given, read_id_jag, standing};
+use crate::provider::{Failure, IdJag, is_fault, may_be_given, membership, read_id_jag};
 use crate::revoke::end_grant;
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, required, without_standing};
+use crate::token::{Granted, required, without_membership};
 use gateway_core::client::{Client, REMEMBERED, Registration};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId};
@@ -44,7 +44,7 @@ pub(super) async fn exchange(
     let scope = scope(server.settings.scopes.at(&mount.name), asked, &assertion)?;
     let user = assertion.person(server, client, now).await;
     let user = user.map_err(refusal)?;
-    let standing = standing(server, &user, now).map_err(without_standing)?;
+    let membership = membership(server, &user, now).map_err(without_membership)?;
     let tools = today(server, mount, &scope, &user.name).await;
     let tools = tools.map_err(without_tools)?;
     let ends = now + server.settings.access_ttl;
@@ -61,7 +61,7 @@ pub(super) async fn exchange(
         personal: None,
         created: now,
         redeemed: Some(now),
-        expires: standing.until.map_or(ends, |until| until.min(ends)),
+        expires: membership.until.map_or(ends, |until| until.min(ends)),
         refresh: None,
     };
     assertion.use_up(server, now).await.map_err(refusal)?;
@@ -73,7 +73,7 @@ pub(super) async fn exchange(
         scope: grant.scope.clone(),
         refresh_token: None,
         grant,
-        standing,
+        membership,
     })
 }
 

@@ -7,10 +7,12 @@
 //! when it is sent again.
 
 use crate::error_response::store_fault;
-use crate::provider::Standing;
+use crate::provider::Membership;
 use crate::revoke::{Reused, end_reused};
 use crate::server::AuthorizationServer;
-use crate::token::{Granted, narrowed_scope, required, resource, standing_of, without_standing};
+use crate::token::{
+    Granted, membership_of, narrowed_scope, required, resource, without_membership,
+};
 use gateway_core::client::{Client, REMEMBERED};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::Grant;
@@ -54,10 +56,12 @@ pub(super) async fn refresh(
         let person = (&kept.grant.user, &kept.grant.user_name);
         let turned = turn(server, client, &token, &kept.grant, lifetimes, form, now);
         match turned {
-            Ok(Turn { next, mut granted }) => {
+            Ok(Rotation { next, mut granted }) => {
                 // Only to whoever has shown the proof is it told what became of the person.
-                let standing = standing_of(server, person.0, person.1, now).await;
-                granted.standing = standing.map_err(store_fault)?.map_err(without_standing)?;
+                let membership = membership_of(server, person.0, person.1, now).await;
+                granted.membership = membership
+                    .map_err(store_fault)?
+                    .map_err(without_membership)?;
                 let Some(next) = next else {
                     return Ok(granted);
                 };
@@ -79,7 +83,7 @@ pub(super) async fn refresh(
 }
 
 /// What a request decides about the grant as it was read.
-struct Turn {
+struct Rotation {
     /// What to store first, if the grant moves on.
     next: Option<Box<Grant>>,
     granted: Granted,
@@ -109,7 +113,7 @@ fn turn(
     lifetimes: &Lifetimes,
     form: &Form,
     now: Timestamp,
-) -> Result<Turn, Refused> {
+) -> Result<Rotation, Refused> {
     let settings = &server.settings;
     let fingerprint = client.fingerprint();
     let presenter = Presenter {
@@ -138,12 +142,12 @@ fn turn(
         Exchange::Rotated(next) => Some(next),
         Exchange::Repeated => None,
     };
-    Ok(Turn {
+    Ok(Rotation {
         granted: Granted {
             grant: next.as_deref().unwrap_or(grant).clone(),
             scope,
             refresh_token: Some(proven.successor(&server.tags)),
-            standing: Standing::default(),
+            membership: Membership::default(),
         },
         next,
     })

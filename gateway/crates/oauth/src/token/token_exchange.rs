@@ -6,7 +6,7 @@
 
 use crate::client_authentication::malformed;
 use crate::personal::presented_personally;
-use crate::provider::Standing;
+use crate::provider::Membership;
 use crate::server::AuthorizationServer;
 use crate::token::{Granted, narrowed_scope, required, resource};
 use gateway_core::clock::Timestamp;
@@ -41,7 +41,7 @@ pub(super) async fn exchange(
     }
     let presented = required(form, "subject_token")?;
     let resource = resource(server, form)?;
-    let (grant, standing) = presented_personally(server, presented, now)
+    let (grant, membership) = presented_personally(server, presented, now)
         .await
         .map_err(refusal)?;
     if resource.is_some_and(|resource| resource != grant.resource) {
@@ -59,9 +59,9 @@ pub(super) async fn exchange(
     Ok(Granted {
         scope,
         refresh_token: None,
-        standing: Standing {
-            until: Some(standing.until.map_or(ends, |until| until.min(ends))),
-            ..standing
+        membership: Membership {
+            until: Some(membership.until.map_or(ends, |until| until.min(ends))),
+            ..membership
         },
         grant,
     })

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::downstream::Downstream;
-use super::legacy_streams::{Named, Posted};
+use super::legacy_streams::{Posted, StreamRegistration};
 use super::param_headers::ParamHeaders;
 use super::plan::UpstreamProtocol;
 use super::response_stream::{MessageSender, ResponseStream};
@@ -43,7 +43,7 @@ impl Translator {
         let name = downstream.conversation.clone();
         let (post, posted) = mpsc::channel(POSTED);
         self.legacy_streams.0.lock().insert(name.clone(), post);
-        let named = Named {
+        let named = StreamRegistration {
             streams: Arc::clone(&self.legacy_streams),
             name: name.clone(),
         };

@@ -20,12 +20,12 @@ pub(super) struct Posted {
 pub(super) struct LegacyStreams(pub(super) Mutex<HashMap<String, mpsc::Sender<Posted>>>);
 
 /// Keeps a stream's name for as long as it is open.
-pub(super) struct Named {
+pub(super) struct StreamRegistration {
     pub(super) streams: Arc<LegacyStreams>,
     pub(super) name: String,
 }
 
-impl Drop for Named {
+impl Drop for StreamRegistration {
     fn drop(&mut self) {
         self.streams.0.lock().remove(&self.name);
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use gateway_lane::{
-    self as lane, Admission, Answer, Begin, Ending, Events, Failed, Forward, HeadWriter, Outcome,
-    ResponseHead, ResponsePlan, Unfit,
+    self as lane, Admission, Answer, Ending, Events, Failed, Forward, HeadDecision, HeadWriter,
+    Outcome, ResponseHead, ResponsePlan, Unfit,
 };
 use http::header::LOCATION;
 use http::{HeaderMap, Method};
@@ -79,7 +79,7 @@ impl LaneExchange {
         request: Request,
         context: RequestContext,
         confirmed: Result<ConfirmedRequest, Rejection>,
-    ) -> Begin<Self> {
+    ) -> HeadDecision<Self> {
         let (stage, rejection) = match confirmed {
             Ok(confirmed) => (Stage::Confirmed(Box::new(confirmed)), None),
             Err(rejection) => (Stage::Over, Some(rejection)),
@@ -96,10 +96,10 @@ impl LaneExchange {
             held: None,
         };
         match rejection {
-            None => Begin::Exchange(exchange),
+            None => HeadDecision::Exchange(exchange),
             Some(rejection) => {
                 exchange.is_taken();
-                Begin::Answer(exchange.refusal(&rejection))
+                HeadDecision::Answer(exchange.refusal(&rejection))
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use gateway_lane::{self as lane, Begin, Head};
+use gateway_lane::{self as lane, Head, HeadDecision};
 
 use super::backends::Backends;
 use super::exchange::{LaneExchange, Request};
@@ -68,14 +68,14 @@ impl gateway_lane::Service for LaneService {
         head: &Head<'_>,
         peer: SocketAddr,
         last: &mut LastToken,
-    ) -> Begin<LaneExchange> {
+    ) -> HeadDecision<LaneExchange> {
         let state = &self.0.service.state;
         let Some(route) = self.find(head) else {
-            return Begin::OtherRoad;
+            return HeadDecision::OtherRoad;
         };
         let headers = head.to_header_map();
         if framing::check_headers(&headers, head.target().len()).is_err() {
-            return Begin::OtherRoad;
+            return HeadDecision::OtherRoad;
         }
         let request = RequestHead {
             method: head.method(),
@@ -89,7 +89,7 @@ impl gateway_lane::Service for LaneService {
         if mounted.protocols.is_ready(family)
             && !Translator::passes(mounted, endpoint, is_stateless, None)
         {
-            return Begin::OtherRoad;
+            return HeadDecision::OtherRoad;
         }
 
         let mut context = RequestContext::new(state.draining.enter());
@@ -112,7 +112,7 @@ impl gateway_lane::Service for LaneService {
             Ok(confirmed)
                 if !Translator::passes(mounted, endpoint, is_stateless, confirmed.own()) =>
             {
-                return Begin::OtherRoad;
+                return HeadDecision::OtherRoad;
             }
             confirmed => confirmed,
         };

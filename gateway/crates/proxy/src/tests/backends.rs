@@ -8,7 +8,7 @@ use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_is_down_is_502_at_once_and_the_others_go_on() {
-    let world = World::new(|_| json(PONG)).await;
+    let world = Fixture::new(|_| json(PONG)).await;
     let claims = Claims {
         resource: Resource::from_token(format!("{ISSUER}/gone/mcp")),
         ..world.claims()
@@ -23,7 +23,7 @@ async fn a_backend_that_is_down_is_502_at_once_and_the_others_go_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_that_does_not_answer_is_504() {
-    let world = World::new(|_| Act::Stream(Vec::new())).await;
+    let world = Fixture::new(|_| Act::Stream(Vec::new())).await;
     let reply = world.ask("POST", "/mcp", "", PING).await;
     assert_eq!(reply.status, 504);
     assert!(reply.body.contains("upstream_timeout"));
@@ -40,7 +40,7 @@ fn closing_race(asked: &RecordedRequest) -> Act {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dead_kept_connection_costs_a_list_nothing_and_never_runs_a_tool_twice() {
-    let world = World::new(closing_race).await;
+    let world = Fixture::new(closing_race).await;
     let list = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
     for _ in 0..20 {
         assert_eq!(world.ask("POST", "/mcp", "", list).await.status, 200);
@@ -59,7 +59,7 @@ async fn a_dead_kept_connection_costs_a_list_nothing_and_never_runs_a_tool_twice
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_that_the_backend_closed_while_idle_is_never_used() {
-    let world = World::new(|_| {
+    let world = Fixture::new(|_| {
         Act::AnswerAndClose(response(200, "Content-Type: application/json\r\n", PONG))
     })
     .await;
@@ -72,7 +72,7 @@ async fn a_connection_that_the_backend_closed_while_idle_is_never_used() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn kept_connections_are_used_again() {
-    let world = World::new(|_| json(PONG)).await;
+    let world = Fixture::new(|_| json(PONG)).await;
     for _ in 0..10 {
         assert_eq!(world.ask("POST", "/mcp", "", CALL).await.status, 200);
     }
@@ -94,7 +94,7 @@ async fn a_truncated_answer_never_looks_complete() {
         ),
     ];
     for bytes in cut {
-        let world = World::new(move |_| Act::AnswerAndClose(bytes.clone())).await;
+        let world = Fixture::new(move |_| Act::AnswerAndClose(bytes.clone())).await;
         let mut client = Client::connect(world.address).await;
         client.send(&world.request("POST", "/mcp", "", PING)).await;
         if let Some(reply) = client.reply(false).await {
@@ -110,7 +110,7 @@ async fn what_is_not_http_is_502() {
         "nonsense\r\n\r\n",
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
     ] {
-        let world = World::new(move |_| Act::AnswerAndClose(bytes.to_owned())).await;
+        let world = Fixture::new(move |_| Act::AnswerAndClose(bytes.to_owned())).await;
         assert_eq!(
             world.ask("POST", "/mcp", "", PING).await.status,
             502,
@@ -129,14 +129,14 @@ async fn errors_of_the_backend_pass_byte_for_byte() {
             "Content-Type: application/json\r\nAllow: POST\r\n",
             body,
         );
-        let world = World::new(move |_| Act::Answer(bytes.clone())).await;
+        let world = Fixture::new(move |_| Act::Answer(bytes.clone())).await;
         let reply = world.ask("POST", "/mcp", "", PING).await;
         assert_eq!(
             (reply.status, reply.body.as_str(), reply.header("allow")),
             (status, body, Some("POST"))
         );
     }
-    let world = World::new(|_| {
+    let world = Fixture::new(|_| {
         Act::Answer("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_owned())
     })
     .await;
@@ -154,7 +154,7 @@ async fn a_backends_own_challenge_never_reaches_the_client() {
         (407, ""),
     ] {
         let bytes = response(status, lines, "{}");
-        let world = World::new(move |_| Act::Answer(bytes.clone())).await;
+        let world = Fixture::new(move |_| Act::Answer(bytes.clone())).await;
         let reply = world.ask("POST", "/mcp", "", PING).await;
         assert_eq!(
             (reply.status, reply.header("www-authenticate")),
@@ -163,7 +163,7 @@ async fn a_backends_own_challenge_never_reaches_the_client() {
         assert!(reply.body.contains("upstream_refused_us"));
     }
     let bytes = response(403, "Content-Type: text/plain\r\n", "Invalid Host header");
-    let world = World::new(move |_| Act::Answer(bytes.clone())).await;
+    let world = Fixture::new(move |_| Act::Answer(bytes.clone())).await;
     let reply = world.ask("POST", "/mcp", "", PING).await;
     assert_eq!(
         (reply.status, reply.body.as_str()),
@@ -173,7 +173,7 @@ async fn a_backends_own_challenge_never_reaches_the_client() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redirect_within_the_backend_is_followed_once_and_no_other_is_shown() {
-    let world = World::new(|asked| match asked.line() {
+    let world = Fixture::new(|asked| match asked.line() {
         "POST /mcp HTTP/1.1" => Act::Answer(response(307, "Location: /mcp/\r\n", "")),
         "POST /mcp/ HTTP/1.1" => json(PONG),
         _ => Act::Close,
@@ -184,7 +184,7 @@ async fn a_redirect_within_the_backend_is_followed_once_and_no_other_is_shown() 
     assert_eq!(world.backend.asked()[1].body, CALL);
     for location in ["http://127.0.0.1:1/mcp/", "/mcp", "/other", ""] {
         let bytes = response(308, &format!("Location: {location}\r\n"), "");
-        let world = World::new(move |_| Act::Answer(bytes.clone())).await;
+        let world = Fixture::new(move |_| Act::Answer(bytes.clone())).await;
         let reply = world.ask("POST", "/mcp", "", PING).await;
         assert_eq!(
             (reply.status, reply.header("location")),
@@ -196,7 +196,7 @@ async fn a_redirect_within_the_backend_is_followed_once_and_no_other_is_shown() 
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_early_answer_to_a_large_body_is_passed_on() {
-    let world = World::with(
+    let world = Fixture::with(
         |_| {
             Act::Answer(response(
                 413,
@@ -216,7 +216,7 @@ async fn an_early_answer_to_a_large_body_is_passed_on() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn session_ids_are_bound_to_user_client_and_backend() {
-    let world = World::new(|_| {
+    let world = Fixture::new(|_| {
         Act::Answer(response(
             200,
             "Content-Type: application/json\r\nMcp-Session-Id: abc\r\n",
@@ -266,7 +266,7 @@ async fn session_ids_are_bound_to_user_client_and_backend() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_goes_away_takes_its_request_with_it() {
-    let world = World::new(|_| Act::Stream(Vec::new())).await;
+    let world = Fixture::new(|_| Act::Stream(Vec::new())).await;
     let mut client = Client::connect(world.address).await;
     client.send(&world.request("POST", "/mcp", "", CALL)).await;
     while world.backend.asked().is_empty() {
@@ -281,7 +281,7 @@ async fn a_client_that_goes_away_takes_its_request_with_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_stops_half_way_is_broken_off() {
-    let world = World::new(|_| {
+    let world = Fixture::new(|_| {
         let head =
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100\r\n\r\n{";
         Act::Stream(vec![(0, head.to_owned())])
@@ -295,7 +295,7 @@ async fn an_answer_that_stops_half_way_is_broken_off() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_of_http_1_0_gets_no_chunks() {
     let chunked = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n";
-    let world = World::new(move |_| Act::Answer(chunked.to_owned())).await;
+    let world = Fixture::new(move |_| Act::Answer(chunked.to_owned())).await;
     let request = world
         .request("POST", "/mcp", "", PING)
         .replace("HTTP/1.1", "HTTP/1.0");
@@ -308,7 +308,7 @@ async fn a_client_of_http_1_0_gets_no_chunks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_backend_is_reached_by_name_and_by_unix_socket() {
-    let world = World::new(|_| json(PONG)).await;
+    let world = Fixture::new(|_| json(PONG)).await;
     for name in ["named", "socket"] {
         let claims = Claims {
             resource: Resource::from_token(format!("{ISSUER}/{name}/mcp")),

@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::SystemTime;
 
-use gateway_lane::{Answer, Begin, Connection, Head, Lane};
+use gateway_lane::{Answer, Connection, Head, HeadDecision, Lane};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -68,16 +68,21 @@ const LINES: &[&str] = &[
 ];
 
 /// What the other road says of the head that the lane took last.
-type Judged = Arc<Mutex<Option<Result<(), &'static str>>>>;
+type HeadVerdict = Arc<Mutex<Option<Result<(), &'static str>>>>;
 
 /// Takes nothing, and has the other road judge what the lane takes.
-struct Judge(Judged);
+struct Judge(HeadVerdict);
 
 impl gateway_lane::Service for Judge {
     type Exchange = <LaneService as gateway_lane::Service>::Exchange;
     type Memory = ();
 
-    async fn begin(&self, head: &Head<'_>, _: SocketAddr, (): &mut ()) -> Begin<Self::Exchange> {
+    async fn begin(
+        &self,
+        head: &Head<'_>,
+        _: SocketAddr,
+        (): &mut (),
+    ) -> HeadDecision<Self::Exchange> {
         let issuer = Issuer::parse(ISSUER).unwrap();
         let (target, headers) = (head.target(), head.to_header_map());
         let target = Target::read(target.as_bytes(), &issuer).map(|_| target.len());
@@ -86,7 +91,7 @@ impl gateway_lane::Service for Judge {
             Err(_) => Err("the target is ambiguous"),
         };
         *self.0.lock().unwrap() = Some(judged);
-        Begin::Answer(Answer {
+        HeadDecision::Answer(Answer {
             closes: true,
             ..Answer::default()
         })
@@ -126,9 +131,9 @@ fn generated(random: &mut StdRng) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_a_plain_head_to_the_lane_is_one_by_the_rules_of_the_other_road() {
-    let world = World::new(|_| json(PONG)).await;
+    let world = Fixture::new(|_| json(PONG)).await;
     let limits = crate::lane::limits(&world.edge.service.state.settings);
-    let judged = Judged::default();
+    let judged = HeadVerdict::default();
     let lane = Lane::new(Judge(Arc::clone(&judged)), limits, || {
         SystemTime::UNIX_EPOCH
     });
@@ -154,7 +159,7 @@ async fn what_is_a_plain_head_to_the_lane_is_one_by_the_rules_of_the_other_road(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_whose_body_does_not_come_is_counted_too() {
-    let world = World::with(|_| json(PONG), |settings| settings.lane = true).await;
+    let world = Fixture::with(|_| json(PONG), |settings| settings.lane = true).await;
     let request = world.request("POST", "/mcp", "", PING);
     let mut client = Client::connect(world.address).await;
     client.send(&request[..request.len() - 1]).await;
@@ -164,7 +169,7 @@ async fn a_request_whose_body_does_not_come_is_counted_too() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_connection_comes_back_to_the_lane_from_the_other_road() {
-    let world = World::with(|_| json(PONG), |settings| settings.lane = true).await;
+    let world = Fixture::with(|_| json(PONG), |settings| settings.lane = true).await;
     let call = world.request("POST", "/mcp", "", PING);
     let chunks = format!("{:x}\r\n{PING}\r\n0\r\n\r\n", PING.len());
     let length = format!("Content-Length: {}", PING.len());

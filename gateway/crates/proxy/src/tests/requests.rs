@@ -7,8 +7,8 @@ use super::scripted::json;
 use super::*;
 use gateway_core::reason::Reason;
 
-async fn world() -> World {
-    World::new(|_| json(PONG)).await
+async fn world() -> Fixture {
+    Fixture::new(|_| json(PONG)).await
 }
 
 fn reason(reply: &Reply) -> String {
@@ -506,7 +506,7 @@ async fn a_connection_carries_many_requests_and_pipelined_ones_do_no_harm() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_head_that_drips_is_cut_off_and_so_are_too_many_connections() {
-    let world = World::with(
+    let world = Fixture::with(
         |_| json(PONG),
         |settings| settings.connections_per_address = 2,
     )

@@ -12,7 +12,7 @@ fn quiet() -> Act {
     Act::Stream(vec![(0, EVENTS.to_owned()), (0, "data: 1\n\n".to_owned())])
 }
 
-async fn open(world: &World, path: &str) -> Client {
+async fn open(world: &Fixture, path: &str) -> Client {
     let mut client = Client::connect(world.address).await;
     client
         .send(&world.request("GET", path, "Accept: text/event-stream\r\n", ""))
@@ -28,7 +28,7 @@ async fn open(world: &World, path: &str) -> Client {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_pass_at_once_and_silence_is_kept_alive_between_events_only() {
-    let world = World::new(|_| {
+    let world = Fixture::new(|_| {
         Act::Stream(vec![
             (0, EVENTS.to_owned()),
             (0, "data: 1\n\n".to_owned()),
@@ -60,7 +60,7 @@ async fn a_stream_that_the_backend_ends_is_complete_and_one_that_it_breaks_is_no
     let chunked = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n9\r\ndata: 1\n\n\r\n";
     for (end, complete) in [("0\r\n\r\n", true), ("", false), ("9\r\ndata:", false)] {
         let bytes = format!("{chunked}{end}");
-        let world = World::new(move |_| Act::AnswerAndClose(bytes.clone())).await;
+        let world = Fixture::new(move |_| Act::AnswerAndClose(bytes.clone())).await;
         let started = Instant::now();
         let reply = world.ask("POST", "/mcp", "", PING).await;
         assert_eq!((reply.status, reply.complete), (200, complete), "{end:?}");
@@ -71,7 +71,7 @@ async fn a_stream_that_the_backend_ends_is_complete_and_one_that_it_breaks_is_no
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn revocation_ends_streams_of_the_grant_properly_and_leaves_others() {
-    let world = World::new(|_| quiet()).await;
+    let world = Fixture::new(|_| quiet()).await;
     let mut mine = open(&world, "/mcp").await;
     let other = Claims {
         grant: GrantId::new("g_2"),
@@ -100,7 +100,7 @@ async fn revocation_ends_streams_of_the_grant_properly_and_leaves_others() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_stopped_reading_is_cut_off_when_its_grant_is_revoked() {
     let flood = "data: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n\n".repeat(20_000);
-    let world = World::new(move |_| {
+    let world = Fixture::new(move |_| {
         let mut parts = vec![(0, EVENTS.to_owned())];
         parts.extend((0..20).map(|_| (0, flood.clone())));
         Act::Stream(parts)
@@ -125,7 +125,7 @@ async fn a_client_that_stopped_reading_is_cut_off_when_its_grant_is_revoked() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stream_ends_when_its_token_runs_out() {
-    let world = World::new(|_| quiet()).await;
+    let world = Fixture::new(|_| quiet()).await;
     let now = Timestamp::from_secs(Clock.now().secs());
     // One second left, leeway included.
     let claims = Claims {
@@ -149,7 +149,7 @@ async fn a_stream_ends_when_its_token_runs_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutdown_ends_waiting_streams_with_a_hint_and_lets_calls_finish() {
-    let world = World::new(|asked| match asked.body.contains("tools/call") {
+    let world = Fixture::new(|asked| match asked.body.contains("tools/call") {
         true => Act::Stream(vec![(
             1500,
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -175,7 +175,7 @@ async fn shutdown_ends_waiting_streams_with_a_hint_and_lets_calls_finish() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_idle_edge_shuts_down_at_once() {
-    let world = World::new(|_| quiet()).await;
+    let world = Fixture::new(|_| quiet()).await;
     let _idle = Client::connect(world.address).await;
     let started = Instant::now();
     assert_eq!(world.edge.drain().finish(Duration::from_secs(5)).await, 0);
@@ -184,7 +184,7 @@ async fn an_idle_edge_shuts_down_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_legacy_transport_works_through_the_public_address() {
-    let world = World::new(|asked| match asked.line() {
+    let world = Fixture::new(|asked| match asked.line() {
         "GET /sse HTTP/1.1" => Act::Stream(vec![
             (0, EVENTS.to_owned()),
             (0, "event: endpo".to_owned()),
@@ -222,6 +222,6 @@ async fn the_legacy_transport_works_through_the_public_address() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_legacy_stream_that_is_none_is_502() {
-    let world = World::new(|_| json(PONG)).await;
+    let world = Fixture::new(|_| json(PONG)).await;
     assert_eq!(world.ask("GET", "/sse", "", "").await.status, 502);
 }

@@ -12,7 +12,7 @@ use redb::{
 use crate::epoch::StoreEpoch;
 use crate::key::{CountKey, Key, Table};
 use crate::revocation::{Cursor, Revocation};
-use crate::store::{Inserted, Taken};
+use crate::store::{Inserted, TakeOutcome};
 use gateway_core::clock::Timestamp;
 
 /// The layout that this code reads and writes.
@@ -172,7 +172,7 @@ pub(super) struct Batch<'t> {
 
 /// What one step of a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Swept {
+pub(super) struct SweepStep {
     /// Whether the next step may find more.
     pub(super) may_have_more: bool,
     /// Rows that name nothing that this version keeps.
@@ -269,18 +269,18 @@ impl<'t> Batch<'t> {
         }
     }
 
-    pub(super) fn take(&mut self, key: &Key, now: Timestamp) -> Result<Taken, Error> {
+    pub(super) fn take(&mut self, key: &Key, now: Timestamp) -> Result<TakeOutcome, Error> {
         let Some(found) = self.live(key, now)? else {
-            return Ok(Taken::Unknown);
+            return Ok(TakeOutcome::Unknown);
         };
         if found.used {
-            return Ok(Taken::Again(found.value));
+            return Ok(TakeOutcome::Again(found.value));
         }
         self.change = Change::Values;
         self.transaction
             .open_table(entries(key.table()))?
             .insert(key.name(), (true, found.expires, found.value.as_slice()))?;
-        Ok(Taken::Fresh(found.value))
+        Ok(TakeOutcome::Fresh(found.value))
     }
 
     pub(super) fn remove(&mut self, key: &Key) -> Result<bool, Error> {
@@ -337,8 +337,8 @@ impl<'t> Batch<'t> {
     }
 
     /// Removes some of what has expired.
-    pub(super) fn sweep(&mut self, now: Timestamp) -> Result<Swept, Error> {
-        let mut swept = Swept::default();
+    pub(super) fn sweep(&mut self, now: Timestamp) -> Result<SweepStep, Error> {
+        let mut swept = SweepStep::default();
         let mut expired = Vec::new();
         {
             let index = self.transaction.open_table(EXPIRY)?;

@@ -176,7 +176,7 @@ async fn assert_kept(store: &Embedded, acknowledged: &Acknowledged) {
                     .take(&Key::in_table(Table::Code, key), now)
                     .await
                     .unwrap();
-                assert_eq!(taken, Taken::Again(value), "redeemed twice: {key}");
+                assert_eq!(taken, TakeOutcome::Again(value), "redeemed twice: {key}");
             }
             _ => assert!(revoked.contains(key), "a revocation is lost: {key}"),
         }

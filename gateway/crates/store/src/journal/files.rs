@@ -39,13 +39,13 @@ pub(super) enum End {
 
 /// The file that is appended to.
 #[derive(Debug)]
-pub(super) struct Current {
+pub(super) struct CurrentFile {
     path: PathBuf,
     file: File,
     length: u64,
 }
 
-impl Current {
+impl CurrentFile {
     /// Opens or creates it, readable by its owner only, and looks at its end.
     pub(super) fn open(path: &Path) -> io::Result<(Self, End)> {
         if let Some(folder) = path

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use gateway_core::audit::Spelled;
+use gateway_core::audit::EncodedRecord;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
@@ -24,7 +24,7 @@ const BATCH: usize = 1_024;
 #[derive(Debug)]
 pub(super) enum Entry {
     /// A record, and who waits until it is durable.
-    Record(Spelled, Option<oneshot::Sender<bool>>),
+    Record(EncodedRecord, Option<oneshot::Sender<bool>>),
     /// The end.
     Close(Sender<()>),
 }
@@ -156,13 +156,13 @@ mod tests {
             detail: Some(number.to_string()),
             ..Record::new(Event::Call)
         };
-        Entry::Record(record.spell(), None)
+        Entry::Record(record.encode(), None)
     }
 
     fn awaited() -> Entry {
         let (told, _) = oneshot::channel();
         let record: Record = Record::new(Event::Token);
-        Entry::Record(record.spell(), Some(told))
+        Entry::Record(record.encode(), Some(told))
     }
 
     /// What a writer takes, batch for batch, in a thread of its own.
@@ -184,7 +184,7 @@ mod tests {
         let taken = batches.recv_timeout(PATIENCE).expect("nobody gathers on");
         assert_eq!(taken.len(), 21);
         for (number, entry) in taken.into_iter().take(20).enumerate() {
-            let is_it = |record: &Spelled| {
+            let is_it = |record: &EncodedRecord| {
                 let members = String::from_utf8_lossy(record.members());
                 members.ends_with(&format!(r#""detail":"{number}""#))
             };
@@ -236,7 +236,7 @@ mod tests {
         let (told, mut durable) = oneshot::channel();
         assert_eq!(receiver.take(Duration::ZERO).len(), 3);
         let token: Record = Record::new(Event::Token);
-        let awaited = Entry::Record(token.spell(), Some(told));
+        let awaited = Entry::Record(token.encode(), Some(told));
         assert_eq!(queue.push(awaited), Ok(()));
         assert!(!queue.is_abandoned());
         drop(receiver);

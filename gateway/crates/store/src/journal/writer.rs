@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::OsRng;
 
-use super::files::{Current, End, OpenError, rotated_head};
+use super::files::{CurrentFile, End, OpenError, rotated_head};
 use super::queue::{Entry, Queue, Receiver};
 use super::{DURABLE_WITHIN, Settings, State};
-use gateway_core::audit::{Chain, CheckpointKey, Event, Outcome, Record, Spelled};
+use gateway_core::audit::{Chain, CheckpointKey, EncodedRecord, Event, Outcome, Record};
 use gateway_core::clock::Clock;
 
 /// How many lines may be without a signature.
@@ -37,7 +37,7 @@ pub(super) struct Writer {
 
 /// The open file and the chain in it.
 struct Log {
-    current: Current,
+    current: CurrentFile,
     chain: Chain,
 }
 
@@ -115,7 +115,7 @@ impl Writer {
             }
         }
         if close.is_some() {
-            records.push(spelled(Event::Closed));
+            records.push(encoded(Event::Closed));
         }
         let count = records.len() as u64;
         let must_sync = !waiting.is_empty() || close.is_some();
@@ -148,7 +148,7 @@ impl Writer {
         Ok(())
     }
 
-    fn write(&mut self, records: &[Spelled], must_sync: bool, sign: bool) -> io::Result<()> {
+    fn write(&mut self, records: &[EncodedRecord], must_sync: bool, sign: bool) -> io::Result<()> {
         let now = self.clock.now();
         let Some(log) = &mut self.log else {
             return Err(io::Error::other("the log is not open"));
@@ -212,7 +212,7 @@ impl Writer {
         log.current.rotate(self.settings.keep)?;
         let mut chain = log.chain.clone();
         let mut line = Vec::new();
-        chain.add(&spelled(Event::Rotated), now, &mut line);
+        chain.add(&encoded(Event::Rotated), now, &mut line);
         log.current.append(&line)?;
         log.chain = chain;
         self.unsigned = Some((Instant::now(), 1));
@@ -222,7 +222,7 @@ impl Writer {
 
     /// Opens the file and goes on with the chain that is in it.
     fn reopen(&mut self, missing: u64) -> io::Result<()> {
-        let (mut current, end) = Current::open(&self.settings.file)?;
+        let (mut current, end) = CurrentFile::open(&self.settings.file)?;
         let (chain, mended) = match end {
             End::Empty => match rotated_head(&self.settings.file)? {
                 Some(head) => {
@@ -244,14 +244,14 @@ impl Writer {
         };
         let mut log = Log { current, chain };
         let lost = (missing > 0).then(|| format!("{missing} records could not be written"));
-        let mut records = vec![spelled(Event::Opened)];
+        let mut records = vec![encoded(Event::Opened)];
         records.extend(mended.into_iter().chain(lost).map(|detail| {
             let recovered = Record {
                 outcome: Outcome::Failed,
                 detail: Some(detail),
                 ..Record::new(Event::Recovered)
             };
-            recovered.spell()
+            recovered.encode()
         }));
         let now = self.clock.now();
         let mut lines = Vec::new();
@@ -282,7 +282,7 @@ impl Writer {
 }
 
 /// The record of something about the log itself.
-fn spelled(event: Event) -> Spelled {
+fn encoded(event: Event) -> EncodedRecord {
     let record: Record = Record::new(event);
-    record.spell()
+    record.encode()
 }

@@ -8,7 +8,7 @@ use super::grants::GrantsOf;
 use super::page::Readable;
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
-use crate::store::{Inserted, Taken};
+use crate::store::{Inserted, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::authorization_code::AuthorizationCode;
 use gateway_core::secret::SecretHash;
@@ -54,9 +54,9 @@ impl Records {
     ) -> Result<TakenCode, StoreError> {
         let key = Key::code(hash);
         match self.store.take(&key, now).await? {
-            Taken::Fresh(bytes) => Ok(TakenCode::Fresh(decode(key.kind(), &bytes)?)),
-            Taken::Again(bytes) => Ok(TakenCode::Replayed(decode(key.kind(), &bytes)?)),
-            Taken::Unknown => Ok(TakenCode::Unknown),
+            TakeOutcome::Fresh(bytes) => Ok(TakenCode::Fresh(decode(key.kind(), &bytes)?)),
+            TakeOutcome::Again(bytes) => Ok(TakenCode::Replayed(decode(key.kind(), &bytes)?)),
+            TakeOutcome::Unknown => Ok(TakenCode::Unknown),
         }
     }
 

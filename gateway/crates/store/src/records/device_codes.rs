@@ -7,7 +7,7 @@ use super::grants::GrantsOf;
 use super::page::Readable;
 use crate::error::StoreError;
 use crate::key::{CountKey, Key, KeyKind};
-use crate::store::{Inserted, Taken};
+use crate::store::{Inserted, TakeOutcome};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::device::{Answer, DeviceAuthorization, UserCode};
 use gateway_core::secret::SecretHash;
@@ -149,9 +149,9 @@ impl Records {
     ) -> Result<TakenDevice, StoreError> {
         let key = Key::device(code);
         Ok(match self.store.take(&key, now).await? {
-            Taken::Fresh(bytes) => TakenDevice::Fresh(Box::new(decode(key.kind(), &bytes)?)),
-            Taken::Again(_) => TakenDevice::Again,
-            Taken::Unknown => TakenDevice::Unknown,
+            TakeOutcome::Fresh(bytes) => TakenDevice::Fresh(Box::new(decode(key.kind(), &bytes)?)),
+            TakeOutcome::Again(_) => TakenDevice::Again,
+            TakeOutcome::Unknown => TakenDevice::Unknown,
         })
     }
 }

@@ -14,7 +14,7 @@ use gateway_core::clock::Timestamp;
 
 /// What noting a press of a form met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pressed {
+pub enum Submission {
     /// Nobody had pressed it.
     First,
     /// It was pressed within the last minute, with the same answer: a double click, or a browser that
@@ -58,11 +58,11 @@ impl Press {
         now < self.at + DOUBLE && self.at <= now + LEEWAY
     }
 
-    fn compared_with(&self, answer: &str, now: Timestamp) -> Pressed {
+    fn compared_with(&self, answer: &str, now: Timestamp) -> Submission {
         if self.answer == answer && self.is_recent(now) {
-            Pressed::Again
+            Submission::Again
         } else {
-            Pressed::Before
+            Submission::Before
         }
     }
 }
@@ -88,7 +88,7 @@ impl Records {
         answer: &str,
         until: Timestamp,
         now: Timestamp,
-    ) -> Result<Pressed, StoreError> {
+    ) -> Result<Submission, StoreError> {
         let press = Press {
             answer: answer.to_owned(),
             at: now,
@@ -96,9 +96,9 @@ impl Records {
         let value = encode(&press);
         let inserted = self.store.insert(form, &value, Some(until), now);
         Ok(match inserted.await? {
-            Inserted::New => Pressed::First,
+            Inserted::New => Submission::First,
             Inserted::Exists(bytes) => Press::decode(form, &bytes)?
-                .map_or(Pressed::Before, |first| first.compared_with(answer, now)),
+                .map_or(Submission::Before, |first| first.compared_with(answer, now)),
         })
     }
 
@@ -133,11 +133,11 @@ mod tests {
             let pressed = records.press(&form, answer, at(600), at(secs)).await;
             pressed.unwrap()
         };
-        assert_eq!(press("allow", 0).await, Pressed::First);
-        assert_eq!(press("allow", 0).await, Pressed::Again);
-        assert_eq!(press("deny", 1).await, Pressed::Before);
-        assert_eq!(press("allow", 59).await, Pressed::Again);
-        assert_eq!(press("allow", 60).await, Pressed::Before);
+        assert_eq!(press("allow", 0).await, Submission::First);
+        assert_eq!(press("allow", 0).await, Submission::Again);
+        assert_eq!(press("deny", 1).await, Submission::Before);
+        assert_eq!(press("allow", 59).await, Submission::Again);
+        assert_eq!(press("allow", 60).await, Submission::Before);
         let lately = async |secs| records.pressed_lately(&form, at(secs)).await.unwrap();
         assert_eq!(lately(59).await.as_deref(), Some("allow"));
         assert_eq!(lately(60).await, None);
@@ -146,6 +146,6 @@ mod tests {
         let once = records.store().put(&form, b"1", Some(at(600)));
         once.await.unwrap();
         let pressed = records.press(&form, "allow", at(600), now).await;
-        assert_eq!(pressed.unwrap(), Pressed::Before);
+        assert_eq!(pressed.unwrap(), Submission::Before);
     }
 }

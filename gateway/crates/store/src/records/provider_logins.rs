@@ -8,7 +8,7 @@ use super::access::Records;
 use super::encoding::{Record, decode, encode};
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
-use crate::store::Taken;
+use crate::store::TakeOutcome;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::UserId;
 use gateway_core::secret::SecretHash;
@@ -85,9 +85,9 @@ impl Records {
     ) -> Result<TakenLogin, StoreError> {
         let key = Key::provider_login(state);
         Ok(match self.store.take(&key, now).await? {
-            Taken::Fresh(bytes) => TakenLogin::Fresh(decode(key.kind(), &bytes)?),
-            Taken::Again(_) => TakenLogin::Again,
-            Taken::Unknown => TakenLogin::Unknown,
+            TakeOutcome::Fresh(bytes) => TakenLogin::Fresh(decode(key.kind(), &bytes)?),
+            TakeOutcome::Again(_) => TakenLogin::Again,
+            TakeOutcome::Unknown => TakenLogin::Unknown,
         })
     }
 }

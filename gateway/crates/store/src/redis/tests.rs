@@ -300,8 +300,8 @@ async fn redis_killed_and_restarted_with_its_file_keeps_everything() {
             .await;
         let value = b"grant".to_vec();
         let expected = match code % 2 {
-            0 => Taken::Again(value),
-            _ => Taken::Fresh(value),
+            0 => TakeOutcome::Again(value),
+            _ => TakeOutcome::Fresh(value),
         };
         assert_eq!(taken.unwrap(), expected);
     }

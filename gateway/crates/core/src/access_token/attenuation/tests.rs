@@ -271,7 +271,7 @@ fn check(rng: &mut StdRng) -> Check {
 }
 
 /// A call with all its facts.
-pub(in crate::access_token) struct Asked {
+pub(in crate::access_token) struct GeneratedCall {
     tool: String,
     backend: String,
     now: u64,
@@ -279,7 +279,7 @@ pub(in crate::access_token) struct Asked {
     call: Call,
 }
 
-pub(in crate::access_token) fn asked(rng: &mut StdRng) -> Asked {
+pub(in crate::access_token) fn asked(rng: &mut StdRng) -> GeneratedCall {
     let tool = pick(TOOLS, rng);
     let value = |rng: &mut StdRng| match rng.gen_range(0..3) {
         0 => serde_json::json!(pick(TEXTS, rng)),
@@ -302,7 +302,7 @@ pub(in crate::access_token) fn asked(rng: &mut StdRng) -> Asked {
     });
     let mut judged =
         jsonrpc::judge_and_keep(&body.to_string().into(), false, Keep::Arguments).unwrap();
-    Asked {
+    GeneratedCall {
         tool,
         backend: pick(BACKENDS, rng),
         now: NOW - 1 + rng.gen_range(0..3),
@@ -311,7 +311,7 @@ pub(in crate::access_token) fn asked(rng: &mut StdRng) -> Asked {
     }
 }
 
-impl Asked {
+impl GeneratedCall {
     /// Whether every text stays below whatever it starts with, so that the library, which knows no
     /// such rule, must decide the same.
     pub(in crate::access_token) fn is_straight(&self) -> bool {
@@ -387,7 +387,7 @@ fn a_chain_of_narrowings_never_widens_in_any_order_and_means_what_the_library_sa
         let blocks: Vec<Vec<Check>> = (0..rng.gen_range(0..4))
             .map(|_| (0..rng.gen_range(1..3)).map(|_| check(&mut rng)).collect())
             .collect();
-        let calls: Vec<Asked> = (0..20).map(|_| asked(&mut rng)).collect();
+        let calls: Vec<GeneratedCall> = (0..20).map(|_| asked(&mut rng)).collect();
 
         // The chain as it is made, each token less than the one before.
         let mut token = root.clone();
@@ -432,7 +432,7 @@ fn code(block: &[Check]) -> String {
     block.iter().map(|check| format!("{check};")).collect()
 }
 
-fn decide(issuer: &Issuer, token: &Biscuit, calls: &[Asked]) -> Vec<bool> {
+fn decide(issuer: &Issuer, token: &Biscuit, calls: &[GeneratedCall]) -> Vec<bool> {
     let verified = issuer.verify(token).unwrap();
     calls.iter().map(|call| call.ours(&verified)).collect()
 }

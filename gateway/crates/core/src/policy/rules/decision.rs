@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 /// A statement of the policy, and where it stands.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Statement(pub(super) Arc<Place>);
+pub struct Statement(pub(super) Arc<SourceLine>);
 
 #[derive(PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct SourceLine {
     pub(super) file: String,
     pub(super) line: usize,
     pub(super) text: String,

@@ -25,9 +25,9 @@ const CALLS: usize = 2;
 /// So often the reference may answer until it gives the other answer.
 const ANSWERS: usize = 400;
 
-/// What was met.
+/// What was tally.
 #[derive(Debug, Default)]
-struct Met {
+struct Tally {
     policies: usize,
     compiled_policies: usize,
     calls: usize,
@@ -121,23 +121,23 @@ fn call<T>(
     ask(&around, &asked)
 }
 
-fn compare(seed: u64, policies: usize, calls: usize) -> Met {
+fn compare(seed: u64, policies: usize, calls: usize) -> Tally {
     let mut random = StdRng::seed_from_u64(seed);
-    let mut met = Met::default();
-    while met.policies < policies {
+    let mut tally = Tally::default();
+    while tally.policies < policies {
         let text = generate::policy(&mut random);
         let Ok(rules) = Rules::read("p", &text, environment()) else {
             continue;
         };
-        met.policies += 1;
-        met.compiled_policies += usize::from(rules.compiled.is_some());
+        tally.policies += 1;
+        tally.compiled_policies += usize::from(rules.compiled.is_some());
         for _ in 0..calls {
             call(&mut random, |around, asked| {
-                compare_one(&rules, &text, around, asked, &mut met);
+                compare_one(&rules, &text, around, asked, &mut tally);
             });
         }
     }
-    met
+    tally
 }
 
 fn compare_one(
@@ -145,25 +145,25 @@ fn compare_one(
     text: &str,
     around: &Surroundings<'_>,
     asked: &RequestedAction<'_>,
-    met: &mut Met,
+    tally: &mut Tally,
 ) {
     let reference = || rules.evaluate(&rules.prepared, around, asked, false);
     let first = reference();
-    met.calls += 1;
+    tally.calls += 1;
     match first.effect {
-        Effect::Allowed => met.allowed += 1,
-        Effect::Denied => met.denied += 1,
-        Effect::Failed(_) => met.failed += 1,
+        Effect::Allowed => tally.allowed += 1,
+        Effect::Denied => tally.denied += 1,
+        Effect::Failed(_) => tally.failed += 1,
     }
     let compiled = rules.compiled.as_ref();
     let Some(verdict) = compiled.and_then(|one| one.decide(&rules.call(around, asked))) else {
-        met.left += usize::from(compiled.is_some() && !first.is_failed());
+        tally.left += usize::from(compiled.is_some() && !first.is_failed());
         return;
     };
-    met.compiled += 1;
+    tally.compiled += 1;
     let decision = rules.decided(verdict);
     if decision != first {
-        met.ambiguous += 1;
+        tally.ambiguous += 1;
         assert!(
             (0..ANSWERS).any(|_| reference() == decision),
             "the reference: {first:?}\ncompiled: {decision:?}\n{text}\n{around:?}\n{asked:?}\n{:?}",
@@ -177,18 +177,21 @@ fn compare_one(
 fn compiled_and_reference_agree() {
     let seed = rand::random();
     println!("seed {seed}");
-    let met = compare(seed, POLICIES, CALLS);
-    println!("{met:?}");
+    let tally = compare(seed, POLICIES, CALLS);
+    println!("{tally:?}");
     // What is drawn is worth comparing.
-    assert!(met.compiled_policies * 10 > met.policies * 9, "{met:?}");
-    assert!(met.compiled * 2 > met.calls, "{met:?}");
     assert!(
-        met.allowed * 10 > met.calls && met.denied * 10 > met.calls,
-        "{met:?}"
+        tally.compiled_policies * 10 > tally.policies * 9,
+        "{tally:?}"
     );
-    assert!(met.failed * 50 > met.calls, "{met:?}");
-    assert!(met.left * 20 < met.calls, "{met:?}");
-    assert!(met.ambiguous * 50 < met.calls, "{met:?}");
+    assert!(tally.compiled * 2 > tally.calls, "{tally:?}");
+    assert!(
+        tally.allowed * 10 > tally.calls && tally.denied * 10 > tally.calls,
+        "{tally:?}"
+    );
+    assert!(tally.failed * 50 > tally.calls, "{tally:?}");
+    assert!(tally.left * 20 < tally.calls, "{tally:?}");
+    assert!(tally.ambiguous * 50 < tally.calls, "{tally:?}");
 }
 
 /// `cargo test --release -p gateway-core --lib hundred_thousand -- --ignored --nocapture`

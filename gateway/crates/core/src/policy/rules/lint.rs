@@ -235,7 +235,7 @@ impl<'a> Linter<'a> {
                 match meant {
                     Some(meant) => {
                         let form = vocabulary::stated(meant)
-                            .map_or_else(|| meant.to_owned(), vocabulary::Stated::form);
+                            .map_or_else(|| meant.to_owned(), vocabulary::FactDefinition::form);
                         format!("nothing states `{name}`; did you mean `{form}`?")
                     }
                     None => format!("nothing states `{name}`"),

@@ -10,14 +10,14 @@ use biscuit_auth::error;
 use quick_cache::sync::Cache;
 
 use super::asked_arguments::AskedArguments;
-use super::decision::{Place, Statement};
+use super::decision::{SourceLine, Statement};
 use super::environment::PolicyEnvironment;
 use super::lint::Linter;
 use super::names::Names;
 use super::patterns::STARTS_WITH;
 use super::remembered::REMEMBERED;
 use super::source::{Fault, File, Source, each};
-use super::{Asks, Rules, compiled, listing, patterns, vocabulary};
+use super::{RequiredFacts, Rules, compiled, listing, patterns, vocabulary};
 use compiled::NotCompiled;
 
 /// How many statements are tried to find the one that fails: a client can make them fail.
@@ -48,7 +48,7 @@ fn read(name: &str, text: &str, environment: PolicyEnvironment) -> Result<Rules,
     let program = program(&file);
     let facts: Vec<Fact> = each(file.facts.iter(), |fact| fact.is.clone());
     let place = |at: usize, text: &str| {
-        Statement(Arc::new(Place {
+        Statement(Arc::new(SourceLine {
             file: name.to_owned(),
             line: source.position(at).0,
             text: text.to_owned(),
@@ -87,7 +87,7 @@ fn read(name: &str, text: &str, environment: PolicyEnvironment) -> Result<Rules,
         policies: policy_places,
         uses_in_general: steady.collect(),
         is_steady: !uses.iter().any(varies),
-        asks: Asks::new(&uses),
+        required: RequiredFacts::new(&uses),
         uses,
         arguments: match paths {
             Some(paths) => AskedArguments::At(paths.into_iter().collect()),

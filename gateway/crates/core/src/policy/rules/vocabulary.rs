@@ -33,7 +33,7 @@ pub(super) enum Holds {
 
 /// A fact that the gateway states about every call, or about those that it is true of.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Stated {
+pub(super) struct FactDefinition {
     pub(super) name: &'static str,
     pub(super) terms: &'static [Holds],
     /// Whether it can differ between two calls of one tool with one token.
@@ -42,8 +42,12 @@ pub(super) struct Stated {
     pub(super) about: &'static str,
 }
 
-const fn steady(name: &'static str, terms: &'static [Holds], about: &'static str) -> Stated {
-    Stated {
+const fn steady(
+    name: &'static str,
+    terms: &'static [Holds],
+    about: &'static str,
+) -> FactDefinition {
+    FactDefinition {
         name,
         terms,
         varies: false,
@@ -51,8 +55,12 @@ const fn steady(name: &'static str, terms: &'static [Holds], about: &'static str
     }
 }
 
-const fn varying(name: &'static str, terms: &'static [Holds], about: &'static str) -> Stated {
-    Stated {
+const fn varying(
+    name: &'static str,
+    terms: &'static [Holds],
+    about: &'static str,
+) -> FactDefinition {
+    FactDefinition {
         varies: true,
         ..steady(name, terms, about)
     }
@@ -78,7 +86,7 @@ pub(super) const ARGUMENT_TYPES: &[&str] =
     &["text", "number", "boolean", "null", "array", "object"];
 
 /// Every fact, in the order of the documentation.
-pub(super) const STATED: &[Stated] = &[
+pub(super) const STATED: &[FactDefinition] = &[
     steady(
         "user",
         &[Holds::User],
@@ -206,7 +214,7 @@ pub(super) const STATED: &[Stated] = &[
 ];
 
 /// The fact of this name.
-pub(super) fn stated(name: &str) -> Option<&'static Stated> {
+pub(super) fn stated(name: &str) -> Option<&'static FactDefinition> {
     STATED.iter().find(|stated| stated.name == name)
 }
 
@@ -220,7 +228,7 @@ pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(known, _)| known)
 }
 
-impl Stated {
+impl FactDefinition {
     /// How it is written: `argument(PATH, VALUE)`.
     pub(super) fn form(&self) -> String {
         let terms: Vec<String> = self.terms.iter().map(|term| term.shown()).collect();

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use http::StatusCode;
 
-use super::tools::{Ticking, choice, words_to_find};
+use super::tools::{BoxChange, choice, words_to_find};
 use crate::browser::{self, Cookie, PostedForm};
 use crate::error_page::{self, Refused};
 use crate::form_token::{self, Purpose, SealError, Unsealed};
@@ -17,7 +17,7 @@ use gateway_core::grants::consented_tools::{self, Choice, Offered};
 use gateway_core::protocol::web::Request;
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
-use gateway_store::{FormPage, Key, Pressed, StoreError};
+use gateway_store::{FormPage, Key, StoreError, Submission};
 
 /// An answer that came from our page, from the person it was shown to.
 pub(super) struct Answer {
@@ -39,7 +39,7 @@ pub(super) enum Decision {
     Allow(Choice),
     Deny,
     /// Not decided yet: tools are looked for.
-    Find(Ticking, Option<Choice>),
+    Find(BoxChange, Option<Choice>),
 }
 
 impl Answer {
@@ -78,9 +78,9 @@ impl Answer {
             "deny" => Decision::Deny,
             // No tool is chosen then.
             "allow" => Decision::Allow(choice.unwrap_or(Choice::Chosen(BTreeSet::new()))),
-            "find" => Decision::Find(Ticking::Stays, choice),
-            "tick" => Decision::Find(Ticking::On, choice),
-            "untick" => Decision::Find(Ticking::Off, choice),
+            "find" => Decision::Find(BoxChange::Stays, choice),
+            "tick" => Decision::Find(BoxChange::On, choice),
+            "untick" => Decision::Find(BoxChange::Off, choice),
             _ => return Err(refuse(Reason::RequestMalformed)),
         };
         let said = said(
@@ -109,11 +109,11 @@ impl Answer {
         server: &AuthorizationServer,
         request: &Request,
         now: Timestamp,
-    ) -> Result<Pressed, Refused> {
+    ) -> Result<Submission, Refused> {
         let (form, expires) = (self.form(), self.unsealed.expires);
         let records = &server.records;
         match records.press(&form, &self.said, expires, now).await? {
-            Pressed::Before => Err(refuse(
+            Submission::Before => Err(refuse(
                 server,
                 request,
                 Reason::PageExpired,

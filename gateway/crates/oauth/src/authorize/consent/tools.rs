@@ -173,7 +173,7 @@ pub(crate) fn unfit_tools(listing: &ToolListing) -> Vec<String> {
 
 /// What becomes of the boxes of the tools that are found.
 #[derive(Clone, Copy)]
-pub(crate) enum Ticking {
+pub(crate) enum BoxChange {
     Stays,
     On,
     Off,
@@ -181,22 +181,22 @@ pub(crate) enum Ticking {
 
 /// What is chosen and ticked after the boxes of what is looked for were dealt with so. Nothing is
 /// decided by it.
-pub(crate) fn ticked(shown: &[&Tool], words: &str, ticking: Ticking, preset: Preset) -> Preset {
+pub(crate) fn ticked(shown: &[&Tool], words: &str, ticking: BoxChange, preset: Preset) -> Preset {
     let Preset { choice, mut ticked } = preset;
     for tool in shown.iter().filter(|tool| described(tool).has(words)) {
         match ticking {
-            Ticking::Stays => {}
-            Ticking::On => {
+            BoxChange::Stays => {}
+            BoxChange::On => {
                 ticked.insert(tool.name.clone());
             }
-            Ticking::Off => {
+            BoxChange::Off => {
                 ticked.remove(&tool.name);
             }
         }
     }
     let choice = match ticking {
-        Ticking::Stays => choice,
-        Ticking::On | Ticking::Off => Some(Choice::Chosen(ticked.clone())),
+        BoxChange::Stays => choice,
+        BoxChange::On | BoxChange::Off => Some(Choice::Chosen(ticked.clone())),
     };
     Preset { choice, ticked }
 }

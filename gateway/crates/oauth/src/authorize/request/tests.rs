@@ -61,9 +61,9 @@ fn location(response: &Response) -> &str {
 
 /// What a request of a browser carries besides what is asked.
 fn in_browser(request: &AuthorizationRequest) -> (Callback, CodeChallenge) {
-    match request.asker() {
-        Asker::Browser(callback, challenge) => (callback.clone(), challenge.clone()),
-        Asker::Device(_) => panic!("no app on another machine"),
+    match request.flow() {
+        AuthorizationFlow::Browser(callback, challenge) => (callback.clone(), challenge.clone()),
+        AuthorizationFlow::Device(_) => panic!("no app on another machine"),
     }
 }
 

@@ -27,12 +27,12 @@ const METHOD_NOT_FOUND: i64 = -32601;
 const INTERNAL: i64 = -32603;
 
 /// What is sent instead of a refused request.
-pub(super) struct Declined {
+pub(super) struct DeclineMessage {
     pub(super) permit: Permit,
     pub(super) body: McpBody,
 }
 
-impl Declined {
+impl DeclineMessage {
     /// What a refused request, with the backend's own names in it, means for a backend that waits for
     /// something in it; `None` where none does.
     pub(super) fn new(

@@ -1,4 +1,4 @@
-//! A record as it is written: the members of its line as JSON, none longer than it may be. It is spelled
+//! A record as it is written: the members of its line as JSON, none longer than it may be. It is encoded
 //! once, straight from what it is about.
 
 use serde::Serialize;
@@ -9,9 +9,9 @@ use crate::reason::Reason;
 
 /// The members of a line that its record says, without braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Spelled(Vec<u8>);
+pub struct EncodedRecord(Vec<u8>);
 
-impl Spelled {
+impl EncodedRecord {
     /// As JSON.
     pub fn members(&self) -> &[u8] {
         &self.0
@@ -29,7 +29,7 @@ impl Spelled {
 
 impl<T: AsRef<str>> Record<T> {
     /// What is written of it.
-    pub fn spell(&self) -> Spelled {
+    pub fn encode(&self) -> EncodedRecord {
         let mut json = Json(Vec::with_capacity(512));
         json.member("event", &self.event);
         json.member("outcome", &self.outcome);
@@ -53,16 +53,16 @@ impl<T: AsRef<str>> Record<T> {
         }
         if let Some(facts) = &self.facts {
             json.name("facts");
-            json.object(|json| facts.spell(json));
+            json.object(|json| facts.encode(json));
         }
         json.some("peer", self.peer);
         json.text("request_id", self.request_id.as_ref());
-        Spelled(json.0)
+        EncodedRecord(json.0)
     }
 }
 
 impl<T: AsRef<str>> Facts<T> {
-    fn spell(&self, json: &mut Json) {
+    fn encode(&self, json: &mut Json) {
         json.text("user_name", Some(&self.user_name));
         if !self.groups.is_empty() {
             json.name("groups");
@@ -162,8 +162,8 @@ mod tests {
     use super::*;
     use crate::audit::{Event, Sent};
 
-    fn spelled<T: AsRef<str>>(record: &Record<T>) -> String {
-        String::from_utf8(record.spell().members().to_vec()).unwrap()
+    fn encoded<T: AsRef<str>>(record: &Record<T>) -> String {
+        String::from_utf8(record.encode().members().to_vec()).unwrap()
     }
 
     #[test]
@@ -190,7 +190,7 @@ mod tests {
             request_id: Some("r"),
             ..Record::refused(Event::Call, Reason::PolicyDenied, true)
         };
-        let text = spelled(&record);
+        let text = encoded(&record);
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&format!("{{{text}}}")).unwrap(),
             json!({
@@ -223,7 +223,7 @@ mod tests {
             ..Record::new(Event::Login)
         };
         let plain = r#""event":"login","outcome":"allowed","user":"u_1""#;
-        assert_eq!(spelled(&owned), plain);
-        assert_eq!(Spelled::of(&json!({"a": 1})).members(), br#""a":1"#);
+        assert_eq!(encoded(&owned), plain);
+        assert_eq!(EncodedRecord::of(&json!({"a": 1})).members(), br#""a":1"#);
     }
 }

@@ -11,7 +11,7 @@ use gateway_store::{Identity, User};
 
 /// What holds of a person.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Standing {
+pub(crate) struct Membership {
     /// Groups of providers, as policies' groups take them: `corp:engineering`.
     pub(crate) groups: Vec<String>,
     /// Until when it holds, if it ends.
@@ -20,11 +20,11 @@ pub(crate) struct Standing {
 
 /// What holds of a person now; or why the person must log in with a provider again, or may not any
 /// more.
-pub(crate) fn standing(
+pub(crate) fn membership(
     server: &AuthorizationServer,
     user: &User,
     now: Timestamp,
-) -> Result<Standing, Reason> {
+) -> Result<Membership, Reason> {
     let by_password = server.settings.takes_password_of(user);
     judge(&server.providers, user, by_password, now)
 }
@@ -36,8 +36,8 @@ fn judge(
     user: &User,
     by_password: bool,
     now: Timestamp,
-) -> Result<Standing, Reason> {
-    let mut standing = Standing::default();
+) -> Result<Membership, Reason> {
+    let mut membership = Membership::default();
     let mut good = 0;
     let mut is_old = false;
     for identity in &user.identities {
@@ -56,8 +56,8 @@ fn judge(
         let groups = identity.groups.iter();
         let groups = groups.filter(|group| provider.known_groups.contains(*group));
         let groups = groups.map(|group| format!("{}:{group}", provider.name));
-        standing.groups.extend(groups);
-        standing.until = [standing.until, until].into_iter().flatten().min();
+        membership.groups.extend(groups);
+        membership.until = [membership.until, until].into_iter().flatten().min();
     }
     if good == 0 && !by_password {
         return Err(match (user.identities.is_empty(), user.password()) {
@@ -69,10 +69,10 @@ fn judge(
         });
     }
     // Nothing that ends is said of the person.
-    if by_password && standing.groups.is_empty() {
-        return Ok(Standing::default());
+    if by_password && membership.groups.is_empty() {
+        return Ok(Membership::default());
     }
-    Ok(standing)
+    Ok(membership)
 }
 
 /// The provider of an account, if it is still configured, under whatever name. A name that stands for
@@ -112,7 +112,7 @@ mod tests {
     fn groups_hold_for_their_time_and_then_the_person_logs_in_again() {
         let providers = providers("group:engineering");
         let alice = person("", &["engineering", "gone"]);
-        let holds = Standing {
+        let holds = Membership {
             groups: vec!["corp:engineering".into()],
             until: Some(NOW + HOUR),
         };
@@ -150,7 +150,7 @@ mod tests {
         let local = person("$argon2id$", &["engineering"]);
         assert_eq!(
             judge(&providers, &local, true, NOW),
-            Ok(Standing::default())
+            Ok(Membership::default())
         );
         let both = person("$argon2id$", &["board"]);
         assert_eq!(
@@ -158,7 +158,7 @@ mod tests {
             ["corp:board"]
         );
         let later = judge(&providers, &both, true, NOW + HOUR);
-        assert_eq!(later, Ok(Standing::default()));
+        assert_eq!(later, Ok(Membership::default()));
         let unconfigured = Providers::new(Vec::new());
         assert_eq!(
             judge(&unconfigured, &person("", &["board"]), false, NOW),
@@ -181,8 +181,8 @@ mod tests {
         let denied = Err(Reason::PersonNotAllowed);
         assert_eq!(judge(&alone, &alice, false, NOW), denied);
         let both = Providers::new(vec![other, renamed]);
-        let standing = judge(&both, &alice, false, NOW).unwrap();
-        assert_eq!(standing.groups, ["company:board"]);
+        let membership = judge(&both, &alice, false, NOW).unwrap();
+        assert_eq!(membership.groups, ["company:board"]);
     }
 
     #[test]
@@ -202,7 +202,7 @@ mod tests {
         assert_eq!(judge(&providers, &nobody, false, NOW), again);
         assert_eq!(
             judge(&providers, &local, true, NOW),
-            Ok(Standing::default())
+            Ok(Membership::default())
         );
     }
 
