@@ -11,11 +11,13 @@
 //! Owns: paths, names and types. Not: what an operation does (`admin`), how it is sent (`cli::operator`).
 
 mod query;
+mod tokens;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::query::{GrantsQuery, IdQuery, Limit, PageQuery, Query, QueryError, StreamsQuery};
+pub use self::tokens::{CreatedToken, RevokedToken, TokenToCreate, TokenToRevoke, ToolsToGrant};
 
 /// What an operation does to what people may do, which decides what an audit log means for it that
 /// can't be written: nothing is given unless it is written down before what is about to be given, to
@@ -198,55 +200,6 @@ pub enum StreamsToClose {
     Client(String),
     /// All of a user: an id or a login name.
     User(String),
-}
-
-/// The token, or the revocation id of the block to begin with. Never printed.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "snake_case")]
-pub enum TokenToRevoke {
-    /// The token itself.
-    Token(String),
-    /// A revocation id in hexadecimal.
-    Id(String),
-}
-
-/// What a personal token is to be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TokenToCreate {
-    /// In whose name: a login name.
-    pub user: String,
-    /// What it is for.
-    pub name: String,
-    /// The backend; `None`: the only one.
-    pub backend: Option<String>,
-    /// With which tools.
-    pub tools: ToolsToGrant,
-    /// How long it counts.
-    pub seconds: u64,
-}
-
-/// Which tools a personal token allows, each as it is at that moment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ToolsToGrant {
-    /// Those that say that they change nothing.
-    ReadOnly,
-    /// All of today.
-    Today,
-    /// Everything, also what comes later.
-    Everything,
-    /// These.
-    Named(Vec<String>),
-}
-
-/// A personal token that was made. Never printed twice.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CreatedToken {
-    /// The token itself.
-    pub token: String,
-    /// What it stands for.
-    pub grant: GrantView,
 }
 
 /// A page of grants.
@@ -454,16 +407,6 @@ pub struct StreamEntry {
 pub struct ClosedCount {
     /// So many.
     pub closed: usize,
-}
-
-/// The token that was revoked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RevokedToken {
-    /// The revocation id of its last block.
-    pub revoked: String,
-    /// The grant that ended with it, if it was a personal token.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub grant: Option<String>,
 }
 
 /// What is answered instead, with a status that is not 200.
