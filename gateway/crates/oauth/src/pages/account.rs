@@ -1,5 +1,6 @@
 //! The page of a person's apps: what each may do, and the buttons that take it back.
 
+mod logins;
 mod notice;
 
 use askama::Template;
@@ -10,6 +11,7 @@ use super::text::{ago, clean, exact, in_words};
 use super::tool_picker::{FEW_TOOLS, LONGEST_DESCRIPTION, LONGEST_NAME, Tool};
 use gateway_core::clock::Timestamp;
 
+pub use self::logins::{LinkForm, LinkedAccount, Logins, UnlinkForm};
 pub use self::notice::AccountNotice;
 
 /// The longest definition that is shown, in bytes. One that is longer can't be approved here.
@@ -48,50 +50,6 @@ pub struct WithheldApp {
     /// Its id.
     pub client: String,
     /// Proves that the form which lifts it comes from this page.
-    pub seal: String,
-}
-
-/// How a person logs in, where there are identity providers.
-#[derive(Clone, Debug, Default)]
-pub struct Logins<'a> {
-    /// The accounts at identity providers that are the person's.
-    pub accounts: Vec<LinkedAccount<'a>>,
-    /// The providers that an account may be added of.
-    pub links: Vec<LinkForm<'a>>,
-}
-
-/// An account at an identity provider.
-#[derive(Clone, Debug)]
-pub struct LinkedAccount<'a> {
-    /// The provider's name for people.
-    pub provider: &'a str,
-    /// What the person is called there.
-    pub name: &'a str,
-    /// Whether the person came through it this time.
-    pub is_current: bool,
-    /// Takes it off; `None`: the person could not log in without it.
-    pub unlink: Option<UnlinkForm<'a>>,
-}
-
-/// The form that takes an account off.
-#[derive(Clone, Debug)]
-pub struct UnlinkForm<'a> {
-    /// The account's issuer.
-    pub issuer: &'a str,
-    /// Its subject there.
-    pub subject: &'a str,
-    /// Proves that the form comes from this page.
-    pub seal: String,
-}
-
-/// The form that adds an account.
-#[derive(Clone, Debug)]
-pub struct LinkForm<'a> {
-    /// The provider's name in the path.
-    pub name: &'a str,
-    /// Its name for people.
-    pub words: &'a str,
-    /// Proves that the form comes from this page.
     pub seal: String,
 }
 
@@ -230,9 +188,10 @@ impl Account<'_> {
             withheld: &self.withheld,
         };
         // A provider's button leads away.
-        let forms = match self.logins.links.is_empty() {
-            true => Forms::Here,
-            false => Forms::Beyond,
+        let forms = if self.logins.links.is_empty() {
+            Forms::Here
+        } else {
+            Forms::Beyond
         };
         Page::render(&template, forms)
     }

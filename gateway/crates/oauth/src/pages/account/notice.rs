@@ -41,58 +41,63 @@ pub enum AccountNotice {
     PageExpired,
 }
 
+/// What a notice comes to.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    /// Something was changed.
+    Done,
+    /// It was so before.
+    Unchanged,
+    /// It could not be done.
+    Refused(StatusCode, Reason),
+}
+
 impl AccountNotice {
-    /// The status of the page that says it.
-    pub const fn status(&self) -> StatusCode {
+    const fn outcome(&self) -> Outcome {
         match self {
             Self::Revoked(_)
             | Self::TokenEnded(_)
             | Self::Withheld(_)
             | Self::Readmitted(_)
-            | Self::AlreadyReadmitted
-            | Self::AlreadyOver
             | Self::Approved(_)
+            | Self::Unlinked(_) => Outcome::Done,
+            Self::AlreadyReadmitted
+            | Self::AlreadyOver
             | Self::AlreadyApproved(_)
-            | Self::Unlinked(_)
-            | Self::AlreadyUnlinked => StatusCode::OK,
-            Self::ChangedAgain(_) | Self::Withdrawn(_) | Self::LastWayIn => StatusCode::CONFLICT,
-            Self::NotAsked(_) => StatusCode::SERVICE_UNAVAILABLE,
-            Self::PageExpired => StatusCode::FORBIDDEN,
+            | Self::AlreadyUnlinked => Outcome::Unchanged,
+            Self::ChangedAgain(_) => {
+                Outcome::Refused(StatusCode::CONFLICT, Reason::ToolsChangedMeanwhile)
+            }
+            Self::Withdrawn(_) => {
+                Outcome::Refused(StatusCode::CONFLICT, Reason::ToolDefinitionChanged)
+            }
+            Self::LastWayIn => Outcome::Refused(StatusCode::CONFLICT, Reason::LastWayIn),
+            Self::NotAsked(_) => {
+                Outcome::Refused(StatusCode::SERVICE_UNAVAILABLE, Reason::ToolsUnknown)
+            }
+            Self::PageExpired => Outcome::Refused(StatusCode::FORBIDDEN, Reason::PageExpired),
+        }
+    }
+
+    /// The status of the page that says it.
+    pub const fn status(&self) -> StatusCode {
+        match self.outcome() {
+            Outcome::Done | Outcome::Unchanged => StatusCode::OK,
+            Outcome::Refused(status, _) => status,
         }
     }
 
     /// Why nothing was done that should have been; `None` where nothing is wrong.
     pub const fn reason(&self) -> Option<Reason> {
-        match self {
-            Self::Revoked(_)
-            | Self::TokenEnded(_)
-            | Self::Withheld(_)
-            | Self::Readmitted(_)
-            | Self::AlreadyReadmitted
-            | Self::AlreadyOver
-            | Self::Approved(_)
-            | Self::AlreadyApproved(_)
-            | Self::Unlinked(_)
-            | Self::AlreadyUnlinked => None,
-            Self::LastWayIn => Some(Reason::LastWayIn),
-            Self::ChangedAgain(_) => Some(Reason::ToolsChangedMeanwhile),
-            Self::Withdrawn(_) => Some(Reason::ToolDefinitionChanged),
-            Self::NotAsked(_) => Some(Reason::ToolsUnknown),
-            Self::PageExpired => Some(Reason::PageExpired),
+        match self.outcome() {
+            Outcome::Done | Outcome::Unchanged => None,
+            Outcome::Refused(_, reason) => Some(reason),
         }
     }
 
     /// Whether it says that something was done.
     pub(super) const fn is_done(&self) -> bool {
-        matches!(
-            self,
-            Self::Revoked(_)
-                | Self::TokenEnded(_)
-                | Self::Withheld(_)
-                | Self::Readmitted(_)
-                | Self::Approved(_)
-                | Self::Unlinked(_)
-        )
+        matches!(self.outcome(), Outcome::Done)
     }
 
     pub(super) fn words(&self) -> String {
