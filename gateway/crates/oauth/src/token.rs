@@ -15,6 +15,7 @@ pub(crate) use self::jwt_bearer::NAME as JWT_BEARER;
 
 use http::StatusCode;
 use http::header::HeaderName;
+use rand::rngs::OsRng;
 use serde_json::json;
 
 use crate::audited::audited;
@@ -25,7 +26,7 @@ use crate::provider::{Membership, is_absence, renewed_standing};
 use crate::server::AuthorizationServer;
 use gateway_core::access_token::{self, Claims, Minted};
 use gateway_core::audit::{Event, Record};
-use gateway_core::client::ClientId;
+use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, UserId};
 use gateway_core::policy::Scopes;
@@ -36,7 +37,7 @@ use gateway_core::protocol::scope::{NarrowError, Scope};
 use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
-use gateway_store::{StoreEpoch, StoreError};
+use gateway_store::StoreError;
 
 /// `POST /token`.
 pub(super) async fn answer(
@@ -66,15 +67,14 @@ pub(super) async fn answer(
             return refused(client.as_ref().map(ClientId::as_str).or(claimed), &error);
         }
     };
-    let epoch = server.records.view().and_then(|view| view.epoch());
-    let pause = epoch.as_ref().and_then(|epoch| epoch.settles_in(now));
+    let pause = server.records.settles_in(now);
     let pause = pause.unwrap_or_default();
     if !pause.is_zero() {
         tokio::time::sleep(pause).await;
     }
     let now = now + pause;
     let client = granted.grant.client.clone();
-    match issue(server, granted, epoch.as_ref(), now) {
+    match issue(server, granted, now) {
         Ok(issued) => {
             issued.log(request, grant_type);
             audited(
@@ -169,6 +169,29 @@ struct Granted {
     membership: Membership,
 }
 
+impl Granted {
+    /// Keeps a new grant, with refresh tokens where its client gets them, before anything is given of it.
+    async fn keep(
+        server: &AuthorizationServer,
+        client: &Client,
+        grant: Grant,
+        membership: Membership,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let grant = match server.settings.refresh_for(client) {
+            Some(lifetimes) => grant.with_refresh_tokens(lifetimes, now, &mut OsRng),
+            None => grant,
+        };
+        server.records.put_grant(&grant).await?;
+        Ok(Self {
+            scope: grant.scope.clone(),
+            refresh_token: grant.first_refresh_token(&server.tags),
+            grant,
+            membership,
+        })
+    }
+}
+
 /// The canonical resource that the request names, if it names one (RFC 8707 §2.2).
 fn resource(server: &AuthorizationServer, form: &Form) -> Result<Option<Resource>, OAuthError> {
     let settings = &server.settings;
@@ -192,7 +215,6 @@ struct Issued {
 fn issue(
     server: &AuthorizationServer,
     granted: Granted,
-    epoch: Option<&StoreEpoch>,
     now: Timestamp,
 ) -> Result<Issued, OAuthError> {
     let grant = &granted.grant;
@@ -211,7 +233,7 @@ fn issue(
         resource: grant.resource.clone(),
         scope: granted.scope.for_resource(),
         tools: grant.tools.clone(),
-        issued: epoch.map_or(now, |epoch| epoch.dates(now)),
+        issued: server.records.dated(now),
         expires,
     };
     let minted = access_token::mint(&claims, &server.keys)
@@ -331,8 +353,9 @@ pub(crate) async fn membership_of(
 
 /// A client must not forget what it was given because a provider is away.
 fn without_membership(reason: Reason) -> OAuthError {
-    match is_absence(reason) {
-        true => OAuthError::fault(reason, reason.sentence()),
-        false => OAuthError::new(ErrorCode::InvalidGrant, reason),
+    if is_absence(reason) {
+        OAuthError::fault(reason, reason.sentence())
+    } else {
+        OAuthError::new(ErrorCode::InvalidGrant, reason)
     }
 }

@@ -94,8 +94,7 @@ pub async fn make(
     if !made_before && has_most(server, new.user, now).await? {
         return Err(NotMade::Because(Reason::PersonalTokensTooMany));
     }
-    let epoch = records.view().and_then(|view| view.epoch());
-    let pause = epoch.as_ref().and_then(|epoch| epoch.settles_in(now));
+    let pause = records.settles_in(now);
     tokio::time::sleep(pause.unwrap_or_default()).await;
     let now = now + pause.unwrap_or_default();
     let grant = Grant {
@@ -107,7 +106,7 @@ pub async fn make(
         resource: new.mount.resource(&settings.issuer),
         scope: settings.scopes.at(&new.mount.name).defaults(),
         tools: new.tools,
-        created: epoch.map_or(now, |epoch| epoch.dates(now)),
+        created: server.records.dated(now),
         redeemed: Some(now),
         expires: now + new.lasts,
         refresh: None,
@@ -118,12 +117,13 @@ pub async fn make(
         }),
     };
     let is_new = records.add_grant(&grant, now).await?;
-    let grant = match is_new {
-        true => grant,
-        false => match records.grant(&grant.id, now).await? {
+    let grant = if is_new {
+        grant
+    } else {
+        match records.grant(&grant.id, now).await? {
             Some(first) if is_same(&first, &grant) => first,
             Some(_) | None => return used_up,
-        },
+        }
     };
     // Whoever was disabled before the grant was there had all grants revoked but this one.
     if let Err(reason) = membership_of(server, &grant.user, &grant.user_name, now).await? {

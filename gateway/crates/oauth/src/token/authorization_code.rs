@@ -6,8 +6,6 @@
 //! the proof is a replay and revokes the grant (OAuth 2.1 §7.5.2), unless it comes with the first or
 //! right after it: that is a client's retry. The grant is durable before the token leaves.
 
-use rand::rngs::OsRng;
-
 use crate::client_authentication::malformed;
 use crate::error_response::store_fault;
 use crate::provider::Membership;
@@ -55,21 +53,13 @@ pub(super) async fn redeem(
     match records.take_code(&code, now).await.map_err(store_fault)? {
         TakenCode::Fresh(code) => {
             let proven = code.prove(&presented).map_err(refusal)?;
-            let mut grant = proven.redeem(settings.access_ttl, now).map_err(refusal)?;
+            let grant = proven.redeem(settings.access_ttl, now).map_err(refusal)?;
             let membership = still_stands(server, &grant, now).await;
             let membership = membership
                 .map_err(store_fault)?
                 .map_err(without_membership)?;
-            if let Some(lifetimes) = settings.refresh_for(client) {
-                grant = grant.with_refresh_tokens(lifetimes, now, &mut OsRng);
-            }
-            records.put_grant(&grant).await.map_err(store_fault)?;
-            Ok(Granted {
-                scope: grant.scope.clone(),
-                refresh_token: grant.first_refresh_token(&server.tags),
-                grant,
-                membership,
-            })
+            let kept = Granted::keep(server, client, grant, membership, now).await;
+            kept.map_err(store_fault)
         }
         TakenCode::Replayed(code) => {
             code.prove(&presented).map_err(refusal)?;
@@ -92,9 +82,12 @@ async fn still_stands(
     let membership = membership_of(server, &grant.user, &grant.user_name, now).await?;
     let view = server.records.view();
     let revoked = view.is_some_and(|view| view.revokes_grant(grant));
-    Ok(membership.and_then(|membership| match revoked {
-        true => Err(Reason::GrantRevoked),
-        false => Ok(membership),
+    Ok(membership.and_then(|membership| {
+        if revoked {
+            Err(Reason::GrantRevoked)
+        } else {
+            Ok(membership)
+        }
     }))
 }
 

@@ -102,14 +102,14 @@ impl ServiceRequest<'_> {
             tools: self.service.tools.digest(),
         };
         let user = UserId::of_service(&self.service.service);
-        if let Some(grant) = records.service_grant(&key, now).await? {
+        let seen = records.service_grant(&key, now).await?;
+        if let Some(grant) = &seen {
             let view = records.view();
-            let is_revoked = view.is_some_and(|view| view.revokes_grant(&grant));
+            let is_revoked = view.is_some_and(|view| view.revokes_grant(grant));
             if !is_revoked && grant.user == user && now + TOKEN <= grant.expires {
-                return Ok(grant);
+                return Ok(grant.clone());
             }
         }
-        let epoch = records.view().and_then(|view| view.epoch());
         let grant = Grant {
             id: GrantId::draw(&mut OsRng),
             user,
@@ -119,15 +119,17 @@ impl ServiceRequest<'_> {
             resource: resource.clone(),
             scope: self.scope.clone(),
             tools: self.service.tools.clone(),
-            created: epoch.map_or(now, |epoch| epoch.dates(now)),
+            created: records.dated(now),
             redeemed: None,
             expires: now + GRANT,
             refresh: None,
             personal: None,
             allowed_by: None,
         };
-        records.put_service_grant(&key, &grant).await?;
-        Ok(grant)
+        let seen = seen.map(|seen| seen.id);
+        records
+            .put_service_grant(&key, seen.as_ref(), grant, now)
+            .await
     }
 }
 

@@ -15,7 +15,6 @@ use gateway_core::protocol::oauth::{ErrorCode, OAuthError};
 use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
 use gateway_store::{CountKey, TakenDevice};
-use rand::rngs::OsRng;
 use std::time::Duration;
 
 /// The grant type.
@@ -70,17 +69,9 @@ pub(super) async fn redeem(
         return Err(OAuthError::new(ErrorCode::InvalidGrant, reason));
     };
     let allowed = asked.answered(presenter, now).map_err(refusal)?;
-    let mut grant = asked.grant(allowed, settings.access_ttl, now);
-    if let Some(lifetimes) = settings.refresh_for(client) {
-        grant = grant.with_refresh_tokens(lifetimes, now, &mut OsRng);
-    }
-    records.put_grant(&grant).await.map_err(store_fault)?;
-    Ok(Granted {
-        scope: grant.scope.clone(),
-        refresh_token: grant.first_refresh_token(&server.tags),
-        grant,
-        membership,
-    })
+    let grant = asked.grant(allowed, settings.access_ttl, now);
+    let kept = Granted::keep(server, client, grant, membership, now).await;
+    kept.map_err(store_fault)
 }
 
 fn refusal(why: NoAnswer) -> OAuthError {

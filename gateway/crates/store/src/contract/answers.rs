@@ -15,6 +15,7 @@ use gateway_core::grants::{Grant, GrantId, Tools, UserId};
 use gateway_core::protocol::resource::Resource;
 use gateway_core::protocol::scope::Scope;
 use gateway_core::secret::Secret;
+use rand::rngs::OsRng;
 
 pub(super) async fn all<F: Future<Output = Arc<dyn Store>>>(open: &impl Fn() -> F) {
     a_device_is_answered_once_and_its_answer_taken_once(&open().await).await;
@@ -108,9 +109,32 @@ async fn a_grant_is_added_once_and_a_service_finds_its_own(store: &Arc<dyn Store
         tools: grant.tools.digest(),
     };
     assert_eq!(records.service_grant(&key, now).await.unwrap(), None);
-    records.put_service_grant(&key, &grant).await.unwrap();
+    let put = async |seen: Option<GrantId>, grant: Grant| {
+        let put = records.put_service_grant(&key, seen.as_ref(), grant, now);
+        put.await.unwrap()
+    };
+    assert_eq!(put(None, grant.clone()).await, grant);
     let found = records.service_grant(&key, now).await.unwrap();
     assert_eq!(found, Some(grant.clone()));
+    // Two that found none at the same time have one in the end.
+    let second = Grant {
+        id: GrantId::draw(&mut OsRng),
+        ..grant.clone()
+    };
+    assert_eq!(put(None, second.clone()).await, grant);
+    assert_eq!(records.grant(&second.id, now).await.unwrap(), None);
+    // One that is good no more is followed by another, once.
+    assert_eq!(put(Some(grant.id.clone()), second.clone()).await, second);
+    let third = Grant {
+        id: GrantId::draw(&mut OsRng),
+        ..grant.clone()
+    };
+    assert_eq!(put(Some(grant.id.clone()), third.clone()).await, second);
+    // The name of one that is gone stands in nobody's way.
+    let ended = records.revoke_grant(&second.id, second.expires, now);
+    ended.await.unwrap();
+    assert_eq!(put(None, third.clone()).await, third);
+    let grant = third;
     let (less, other) = (Scope::parse("read"), ClientId::new("other"));
     for key in [
         ServiceGrantKey {

@@ -1,6 +1,7 @@
 //! Typed access to the store: reading and writing one record.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
@@ -54,6 +55,19 @@ impl Records {
     /// The view that knows of revocations without a round trip, where there is one.
     pub fn view(&self) -> Option<&RevocationView> {
         self.view.as_deref()
+    }
+
+    /// How long to wait until what is given at `now` counts, where the store is so new that this is not yet.
+    pub fn settles_in(&self, now: Timestamp) -> Option<Duration> {
+        let epoch = self.view().and_then(RevocationView::epoch);
+        epoch.and_then(|epoch| epoch.settles_in(now))
+    }
+
+    /// The moment that is written into what is given at `now`: not before what the store's epoch begins
+    /// with.
+    pub fn dated(&self, now: Timestamp) -> Timestamp {
+        let epoch = self.view().and_then(RevocationView::epoch);
+        epoch.map_or(now, |epoch| epoch.dates(now))
     }
 
     /// A record, whatever format up to ours it has.

@@ -4,6 +4,7 @@ use super::access::Records;
 use super::encoding::encode_value;
 use crate::error::StoreError;
 use crate::key::{Key, KeyKind};
+use crate::store::Inserted;
 use gateway_core::client::ClientId;
 use gateway_core::clock::Timestamp;
 use gateway_core::grants::{Grant, GrantId, SetDigest};
@@ -52,14 +53,31 @@ impl Records {
         }
     }
 
-    /// Keeps a new grant, and that it gives these tokens from now on.
+    /// Keeps a new grant, and that it gives these tokens from now on instead of `seen`, which
+    /// [`Records::service_grant`] found and which is good no more. The grant that gives them: another, if
+    /// a request at the same time was first.
     pub async fn put_service_grant(
         &self,
         key: &ServiceGrantKey<'_>,
-        grant: &Grant,
-    ) -> Result<(), StoreError> {
-        self.put_grant(grant).await?;
-        let (key, value) = (key.key(), encode_value(&grant.id));
-        self.store.put(&key, &value, Some(grant.expires)).await
+        seen: Option<&GrantId>,
+        grant: Grant,
+        now: Timestamp,
+    ) -> Result<Grant, StoreError> {
+        self.put_grant(&grant).await?;
+        let (name, value) = (key.key(), encode_value(&grant.id));
+        let (store, expires) = (&self.store, Some(grant.expires));
+        let present = match store.insert(&name, &value, expires, now).await? {
+            Inserted::New => return Ok(grant),
+            Inserted::Exists(present) => present,
+        };
+        let other = match self.service_grant(key, now).await? {
+            Some(other) if seen != Some(&other.id) => Some(other),
+            _ => match store.replace(&name, &present, &value, expires, now).await {
+                Err(StoreError::Conflict(_)) => self.service_grant(key, now).await?,
+                replaced => return replaced.map(|()| grant),
+            },
+        };
+        store.remove(&Key::grant(&grant.id)).await?;
+        other.ok_or(StoreError::Conflict(KeyKind::ServiceGrant))
     }
 }
