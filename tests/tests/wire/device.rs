@@ -11,6 +11,7 @@ use tests::gateway::{Gateway, Owner};
 use tests::http::{self, Reply};
 use tests::mcp::{initialize, message, response, send};
 use tests::operator::done;
+use tokio::task::JoinSet;
 
 /// A client that the operator vouches for, without a secret.
 const APP: &str = "[[client]]\nid = \"headless\"\nname = \"Headless\"\nredirect_uris = [\"http://127.0.0.1/cb\"]\ngrants = [\"authorization_code\", \"device_code\"]\n";
@@ -241,6 +242,39 @@ async fn wrong_codes_are_counted_and_a_mistyped_one_is_not() -> Result<()> {
         "{}",
         page.words()
     );
+    Ok(())
+}
+
+#[tokio::test]
+async fn guesses_at_the_same_moment_are_bounded_too() -> Result<()> {
+    let fixture = fixture(StoreKind::Redis, "").await?;
+    let asked = asked(&fixture.gateway).await?;
+    let mut browser = Browser::default();
+    let page = browser.visit(&asked.place).await?;
+    let form = page.form_with_button("Go on")?;
+    let mut guesses = JoinSet::new();
+    for (first, second) in ('B'..='Z').flat_map(|a| ('B'..='Z').map(move |b| (a, b))) {
+        let code = format!("{first}{second}BC-DFGH");
+        if [first, second]
+            .iter()
+            .any(|&letter| "AEIOUY".contains(letter))
+            || code == asked.user_code
+        {
+            continue;
+        }
+        let (mut browser, mut form) = (browser.clone(), form.clone());
+        form.set("user_code", &code);
+        guesses.spawn(async move { anyhow::Ok(browser.submit(&form).await?.reply.status) });
+        if guesses.len() == 200 {
+            break;
+        }
+    }
+    let statuses: Vec<Result<u16>> = guesses.join_all().await;
+    let statuses = statuses.into_iter().collect::<Result<Vec<_>>>()?;
+    let looked_up = statuses.iter().filter(|status| **status == 400).count();
+    let refused = statuses.iter().filter(|status| **status == 429).count();
+    assert!((5..=60).contains(&looked_up), "{looked_up} were looked up");
+    assert_eq!(looked_up + refused, 200, "{statuses:?}");
     Ok(())
 }
 

@@ -52,6 +52,7 @@ pub mod pages;
 pub mod personal;
 pub mod provider;
 pub mod register;
+mod request_limit;
 pub mod revoke;
 pub mod revoke_all;
 mod server;

@@ -31,9 +31,10 @@ const DEVICE: Limit = Limit {
     window: MINUTE.saturating_mul(15),
 };
 
-struct Limit {
-    most: u64,
-    window: Duration,
+/// So many failures in a window, and then a wait as long.
+pub(crate) struct Limit {
+    pub(crate) most: u64,
+    pub(crate) window: Duration,
 }
 
 /// What one attempt to log in is counted under.
@@ -66,9 +67,10 @@ impl Attempt {
             Some(device) => records.logins_locked_for(device, now).await?.is_none(),
             None => false,
         };
-        let account = match known {
-            true => None,
-            false => records.logins_locked_for(&self.account, now).await?,
+        let account = if known {
+            None
+        } else {
+            records.logins_locked_for(&self.account, now).await?
         };
         Ok(address.max(account))
     }
@@ -88,7 +90,8 @@ impl Attempt {
     }
 }
 
-async fn count(
+/// Counts a failure of `subject`, which has to wait from the last on that the limit allows.
+pub(crate) async fn count(
     records: &Records,
     subject: &LoginSubject,
     limit: &Limit,

@@ -1,7 +1,5 @@
 //! `POST /device_authorization`: an app asks, and gets its two codes (RFC 8628 §3.1, §3.2).
 
-use std::time::Duration;
-
 use http::StatusCode;
 use http::header::HeaderName;
 use rand::rngs::OsRng;
@@ -11,6 +9,7 @@ use crate::client_authentication::{authenticate, form, malformed};
 use crate::endpoint::Endpoint;
 use crate::error_response::{self, store_fault};
 use crate::register::network;
+use crate::request_limit::RequestLimit;
 use crate::server::AuthorizationServer;
 use crate::{device::DeviceApps, discovery};
 use gateway_core::clock::Timestamp;
@@ -22,10 +21,12 @@ use gateway_core::reason::Reason;
 use gateway_core::secret::Secret;
 use gateway_store::CountKey;
 
-/// Requests from one network in a window. Each is kept for ten minutes, and anybody can say that it is an
-/// app without a secret.
-const FROM_ONE_NETWORK: u64 = 30;
-const WINDOW: Duration = LIFETIME;
+/// Each request is kept for ten minutes, and anybody can say that it is an app without a secret.
+const LIMIT: RequestLimit = RequestLimit {
+    per_network: 30,
+    in_all: 20_000,
+    window: LIFETIME,
+};
 
 /// How often another code is drawn where one is taken.
 const DRAWS: usize = 4;
@@ -75,16 +76,19 @@ async fn begin(
     now: Timestamp,
 ) -> Result<(Secret, DeviceAuthorization), OAuthError> {
     let (settings, records) = (&server.settings, &server.records);
-    let key = CountKey::device_requests(&network(request.peer));
-    let count = records
-        .count(&key, WINDOW, now)
-        .await
-        .map_err(store_fault)?;
-    if count > FROM_ONE_NETWORK {
-        return Err(OAuthError::new(ErrorCode::SlowDown, Reason::RateLimited));
-    }
     let form = form(request)?;
     let client = authenticate(server, request, &form, now).await?;
+    let from = CountKey::device_requests(&network(request.peer));
+    let all = CountKey::all_device_requests();
+    let limited = LIMIT.count(records, &from, &all, now).await;
+    match limited.map_err(store_fault)? {
+        Some(Reason::Overloaded) => {
+            let cause = "too many apps on other machines ask";
+            return Err(OAuthError::fault(Reason::Overloaded, cause));
+        }
+        Some(reason) => return Err(OAuthError::new(ErrorCode::SlowDown, reason)),
+        None => {}
+    }
     if !settings.device_apps.include(&client) {
         let (code, reason) = (ErrorCode::UnauthorizedClient, Reason::DeviceNotAllowed);
         return Err(OAuthError::new(code, reason));

@@ -10,6 +10,7 @@ use http::StatusCode;
 use crate::browser;
 use crate::device::{DeviceApps, typed};
 use crate::error_page::{self, Refused};
+use crate::login_limit::{self, Limit};
 use crate::pages::{self, DeviceForm, DeviceProblem};
 use crate::register::network;
 use crate::server::AuthorizationServer;
@@ -22,9 +23,13 @@ use gateway_core::protocol::web::{self, Request, Response};
 use gateway_core::reason::Reason;
 use gateway_store::{CountKey, LoginSubject};
 
-/// So many wrong codes one network may type in a window, and then waits as long.
-const WRONG: u64 = 5;
-const WINDOW: Duration = Duration::from_secs(600);
+/// So many wrong codes one network may type.
+const WRONG_CODES: Limit = Limit {
+    most: 5,
+    window: Duration::from_secs(600),
+};
+/// And so many codes in all, right or wrong, in the same time.
+const CODES: u64 = 60;
 
 /// `GET /device`, with the code where the app could show a whole address.
 pub(crate) fn page(server: &AuthorizationServer, request: &Request) -> Response {
@@ -87,19 +92,25 @@ async fn find(
         return Ok(refuse(server, request, DeviceProblem::Limited(wait)));
     }
     let typed = UserCode::parse(form.field("user_code"));
+    // Counted before anything is looked up, so that guesses at the same moment are not free.
+    if typed.is_some() {
+        let key = CountKey::user_codes(&network(request.peer));
+        if records.count(&key, WRONG_CODES.window, now).await? > CODES {
+            let problem = DeviceProblem::Limited(WRONG_CODES.window);
+            return Ok(refuse(server, request, problem));
+        }
+    }
     let found = match &typed {
         Some(code) => records.device_of_user_code(code, now).await?,
         None => None,
     };
+    let is_known = found.is_some();
     if let Some(kept) = found.filter(|kept| kept.asked.is_open(now)) {
         return Ok(typed::go_on(server, request, &kept.code, now));
     }
-    // What can be no code was mistyped, and guesses nothing.
-    if typed.is_some() {
-        let key = CountKey::wrong_passwords(&subject);
-        if records.count(&key, WINDOW, now).await? >= WRONG {
-            records.lock_logins(&subject, now + WINDOW, now).await?;
-        }
+    // What can be no code was mistyped, and whose code was answered pressed twice: neither guesses.
+    if typed.is_some() && !is_known {
+        login_limit::count(records, &subject, &WRONG_CODES, now).await?;
     }
     Ok(refuse(server, request, DeviceProblem::Unknown))
 }

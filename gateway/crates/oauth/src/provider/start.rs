@@ -17,6 +17,7 @@ use crate::form_token::{self, Purpose, SealError};
 use crate::login::{self, Fields};
 use crate::pages::Goal;
 use crate::register::network;
+use crate::request_limit::RequestLimit;
 use crate::server::AuthorizationServer;
 use crate::session;
 use gateway_core::audit::{Event, Record};
@@ -27,12 +28,12 @@ use gateway_core::reason::Reason;
 use gateway_core::secret::{Secret, SecretHash, TagKey};
 use gateway_store::{CountKey, KeptGoal, ProviderLogin};
 
-/// Logins that may be begun from one network in a window. Each is kept for ten minutes, and anybody
-/// can begin one; a whole company may come from one address.
-const MOST_OF_NETWORK: u64 = 600;
-/// And from all networks together: there are more of them than one machine has.
-const MOST: u64 = 20_000;
-const WINDOW: Duration = Duration::from_secs(600);
+/// Logins that may be begun. Each is kept for ten minutes, and anybody can begin one.
+const LIMIT: RequestLimit = RequestLimit {
+    per_network: 600,
+    in_all: 20_000,
+    window: Duration::from_secs(600),
+};
 
 /// The longest authorization request that is kept with a login, in bytes; those of apps have some
 /// hundreds.
@@ -75,18 +76,10 @@ async fn begin(
         );
         return Err(fail(Failure::because(Reason::RequestMalformed, detail)));
     }
-    let counts = [
-        (
-            CountKey::provider_logins(&network(request.peer)),
-            MOST_OF_NETWORK,
-            Reason::RateLimited,
-        ),
-        (CountKey::all_provider_logins(), MOST, Reason::Overloaded),
-    ];
-    for (count, most, reason) in counts {
-        if server.records.count(&count, WINDOW, now).await? > most {
-            return Err(fail(Failure::because(reason, "")));
-        }
+    let from = CountKey::provider_logins(&network(request.peer));
+    let all = CountKey::all_provider_logins();
+    if let Some(reason) = LIMIT.count(&server.records, &from, &all, now).await? {
+        return Err(fail(Failure::because(reason, "")));
     }
     let state = Secret::draw(&mut OsRng);
     let pass = Pass::new(&server.tags, &state);

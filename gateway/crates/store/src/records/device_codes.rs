@@ -57,6 +57,16 @@ impl CountKey {
         Self::new(format!("device/{network}"))
     }
 
+    /// Of user codes that were typed, from a network.
+    pub fn user_codes(network: &str) -> Self {
+        Self::new(format!("user-codes/{network}"))
+    }
+
+    /// Of all device authorization requests.
+    pub fn all_device_requests() -> Self {
+        Self::new("device-requests")
+    }
+
     /// Of questions for one answer.
     pub fn device_polls(code: &SecretHash) -> Self {
         Self::new(format!("device-poll/{}", code.as_str()))
