@@ -20,7 +20,7 @@ let bakery, bakeryUrl;
 async function started(context, variables, profiles, build = []) {
   const it = await stack(variables, profiles);
   context.after(() => it.down());
-  if (build.length) it.compose("build", "--build-arg", "OPT_LEVEL=1", ...build);
+  if (build.length) it.compose("build", "--build-arg", "PROFILE=release", "--build-arg", "OPT_LEVEL=1", ...build);
   it.up();
   return it;
 }
