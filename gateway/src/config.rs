@@ -203,6 +203,7 @@ fn read(reader: &mut Reader<'_>) -> Option<Config> {
     let discovery = Discovery::read(reader, "discovery");
     let scopes = scopes::scopes(reader, &backends);
     let services = services::of_clients(reader, &registered, &named, &backends, &scopes);
+    id_jag::check(reader, &scopes);
     Some(Config {
         issuer: issuer?,
         threads: general.worker_threads(),

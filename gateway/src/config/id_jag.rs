@@ -4,6 +4,7 @@ use crate::config::reader::Reader;
 use crate::config::settings::settings;
 use crate::config::values;
 use gateway_core::client::ClientId;
+use gateway_core::policy::ScopeTable;
 use gateway_oauth::provider::IdJagRules;
 
 settings! {
@@ -40,6 +41,19 @@ pub(super) fn rules(reader: &mut Reader<'_>, table: &str, is_github: bool) -> Op
         clients: written.clients.into_iter().map(ClientId::new).collect(),
         scopes: written.scopes.into_iter().collect(),
     })
+}
+
+/// Reports scopes that are written in an `id_jag` and that no backend has. Apps are not looked for: one may
+/// have registered itself, or be named by the address of its description.
+pub(super) fn check(reader: &mut Reader<'_>, scopes: &ScopeTable) {
+    let supported = scopes.supported();
+    for table in reader.tables("login") {
+        let path = format!("{table}.id_jag.scopes");
+        let written = reader.list(&path, values::text);
+        if let Some(unknown) = written.iter().find(|name| !supported.contains(name)) {
+            reader.wrong(&path, &format!("`{unknown}` is no scope"));
+        }
+    }
 }
 
 #[cfg(test)]
@@ -87,6 +101,10 @@ mod tests {
             (
                 "id_jag = { clients = [], scopes = [] }",
                 "`login.0.id_jag.clients` is missing",
+            ),
+            (
+                "id_jag = { clients = [\"https://a.example\"], scopes = [\"mpc\"] }",
+                "`login.0.id_jag.scopes` `mpc` is no scope",
             ),
             (
                 "id_jag = { client = [\"a\"] }",
