@@ -134,9 +134,10 @@ pub fn admin_token(folder: &Path) -> Result<Secret, KeysError> {
     // What `open` writes has 43 characters; one that was set by hand must be as hard to guess, and
     // must be one that a request can show.
     let is_token = text.len() >= 32 && BearerToken::parse_token(&text).is_some();
-    match is_token {
-        true => Ok(Secret::presented(text)),
-        false => Err(KeysError::AdminToken(path)),
+    if is_token {
+        Ok(Secret::presented(text))
+    } else {
+        Err(KeysError::AdminToken(path))
     }
 }
 

@@ -116,9 +116,10 @@ fn reply(message: &Value) -> Response<Answer> {
 
 /// The result of a call that says how large it wants it: as JSON, or as the event of a stream.
 fn large_result(id: &Value, bytes: usize, is_events: bool) -> Response<Answer> {
-    let (before, after, kind) = match is_events {
-        true => ("event: message\ndata: ", "\n\n", "text/event-stream"),
-        false => ("", "", "application/json"),
+    let (before, after, kind) = if is_events {
+        ("event: message\ndata: ", "\n\n", "text/event-stream")
+    } else {
+        ("", "", "application/json")
     };
     let front = format!(
         r#"{before}{{"jsonrpc":"2.0","id":{id},"result":{{"content":[{{"type":"text","text":""#
@@ -130,9 +131,10 @@ fn large_result(id: &Value, bytes: usize, is_events: bool) -> Response<Answer> {
         .chain(fillers.map(|length| Bytes::from_static(&FILLER[..length])))
         .chain([Bytes::from(end)]);
     let pieces = pieces.filter(|piece| !piece.is_empty()).collect();
-    let mut response = Response::new(match is_events {
-        true => Answer::Events(pieces),
-        false => Answer::Pieces(pieces),
+    let mut response = Response::new(if is_events {
+        Answer::Events(pieces)
+    } else {
+        Answer::Pieces(pieces)
     });
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

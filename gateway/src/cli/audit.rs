@@ -140,9 +140,10 @@ impl Source {
                 logs.push((log, files));
             }
         }
-        match logs.is_empty() {
-            true => Err(format!("{} is not there", settings.file.display())),
-            false => Ok((logs, key)),
+        if logs.is_empty() {
+            Err(format!("{} is not there", settings.file.display()))
+        } else {
+            Ok((logs, key))
         }
     }
 }
@@ -347,9 +348,12 @@ impl Export {
     fn run(&self) -> Result<ExitCode, String> {
         let (logs, key) = self.source.open()?;
         let mut out = io::stdout().lock();
-        let (_, notes) = read(&logs, key, |text, line| match self.wants(line) {
-            true => writeln!(out, "{text}"),
-            false => Ok(()),
+        let (_, notes) = read(&logs, key, |text, line| {
+            if self.wants(line) {
+                writeln!(out, "{text}")
+            } else {
+                Ok(())
+            }
         })
         .map_err(|error| error.to_string())?;
         let mut worst = 0;

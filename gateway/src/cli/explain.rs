@@ -140,9 +140,10 @@ struct RejectionCause {
 pub(super) fn run(explain: &Explain) -> ExitCode {
     match Case::from_arguments(explain).and_then(|case| case.decide()) {
         Ok(explained) => {
-            match explain.json {
-                true => println!("{}", explained.to_json()),
-                false => explained.print(),
+            if explain.json {
+                println!("{}", explained.to_json())
+            } else {
+                explained.print()
             }
             match explained.refused {
                 None => ExitCode::SUCCESS,

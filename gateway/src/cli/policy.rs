@@ -116,13 +116,15 @@ impl DryRun {
         for Note::Broken(sentence) | Note::Unsure(sentence) in &notes {
             eprintln!("note: {sentence}");
         }
-        match self.json {
-            true => println!("{}", counts.to_json()),
-            false => counts.print(),
+        if self.json {
+            println!("{}", counts.to_json())
+        } else {
+            counts.print()
         }
-        Ok(match counts.changed.is_empty() {
-            true => ExitCode::SUCCESS,
-            false => ExitCode::from(CHANGES),
+        Ok(if counts.changed.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(CHANGES)
         })
     }
 }

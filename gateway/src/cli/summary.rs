@@ -129,12 +129,13 @@ fn remedy(backend: &Backend) -> String {
 fn answers(place: &str, offer: &ToolListing) -> String {
     let tools = offer.tools.iter().take(8).map(|tool| tool.name.as_str());
     let doubled: Vec<&str> = offer.doubled.iter().take(8).map(String::as_str).collect();
-    let doubled = match doubled.is_empty() {
-        true => String::new(),
-        false => format!(
+    let doubled = if doubled.is_empty() {
+        String::new()
+    } else {
+        format!(
             "; two tools of one name, not offered: {}",
             doubled.join(", ")
-        ),
+        )
     };
     let unfit = offer.unfit.iter();
     let unfit = unfit

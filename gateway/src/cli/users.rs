@@ -159,9 +159,10 @@ fn logins(user: &UserView) -> String {
     let password = password.then(|| "password".to_owned());
     let accounts = user.accounts.iter().flatten().map(account);
     let all: Vec<_> = password.into_iter().chain(accounts).collect();
-    match all.is_empty() {
-        true => "-".to_owned(),
-        false => all.join(", "),
+    if all.is_empty() {
+        "-".to_owned()
+    } else {
+        all.join(", ")
     }
 }
 

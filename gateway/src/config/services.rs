@@ -124,9 +124,10 @@ pub(super) fn of_clients(
         let service = ServiceClient {
             service: service.clone(),
             backends: keys.backends.iter().cloned().collect(),
-            tools: match tools.is_empty() {
-                true => Tools::All,
-                false => Tools::Only(tools),
+            tools: if tools.is_empty() {
+                Tools::All
+            } else {
+                Tools::Only(tools)
             },
             scope: Some(scope).filter(|scope| !scope.is_empty()),
         };
@@ -138,9 +139,10 @@ pub(super) fn of_clients(
 /// A login name that no person can have whom an identity provider brings: theirs have an `@` or a `+`.
 fn service_name(text: &str) -> Result<String, String> {
     let name = values::login_name(text)?;
-    match name.contains(['@', '+']) {
-        true => Err("must have no `@` and no `+`, which names of people have".to_owned()),
-        false => Ok(name),
+    if name.contains(['@', '+']) {
+        Err("must have no `@` and no `+`, which names of people have".to_owned())
+    } else {
+        Ok(name)
     }
 }
 

@@ -17,9 +17,10 @@ async fn an_sdk_loses_its_stream_and_its_running_call_when_the_person_presses_re
     let fixture = Fixture::start().await?;
     // A call that asks to be held is never answered.
     fixture.backend.play(|request| {
-        match request.json()["params"]["arguments"]["hold"] == json!(true) {
-            true => Answer::Silence,
-            false => scripted_mcp::answer(request),
+        if request.json()["params"]["arguments"]["hold"] == json!(true) {
+            Answer::Silence
+        } else {
+            scripted_mcp::answer(request)
         }
     });
     let tests = workspace().join("tests");

@@ -408,9 +408,10 @@ async fn steps_up_by_itself(sdk: Sdk, refresh: bool) -> Result<()> {
     let stored: Value = serde_json::from_str(&std::fs::read_to_string(&storage)?)?;
     let is_refreshed = stored["tokens"]["refresh_token"].is_string();
     assert_eq!(is_refreshed, refresh, "the last token came without one");
-    let expected = match scopes[0].contains("offline_access") {
-        true => ["\"offline_access read\"", "\"erase offline_access read\""],
-        false => ["\"read\"", "\"erase read\""],
+    let expected = if scopes[0].contains("offline_access") {
+        ["\"offline_access read\"", "\"erase offline_access read\""]
+    } else {
+        ["\"read\"", "\"erase read\""]
     };
     assert_eq!(scopes, expected);
     let refused = lines("refused");

@@ -67,9 +67,10 @@ struct Oven {
 impl Oven {
     async fn at(front: &Front, path: &str, with_session: bool) -> Result<Self> {
         let (url, token) = (front.gateway.url(path), front.token(path).await?);
-        let session = match with_session {
-            true => Some(mcp::open_session(&url, &token).await?),
-            false => None,
+        let session = if with_session {
+            Some(mcp::open_session(&url, &token).await?)
+        } else {
+            None
         };
         Ok(Oven {
             url,

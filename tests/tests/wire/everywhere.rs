@@ -35,9 +35,10 @@ impl Pair {
         let fixture = Fixture::on(StoreKind::Redis).await?;
         fixture.backend.play(|request| {
             let body = String::from_utf8_lossy(&request.body);
-            match body.contains("\"hang\"") {
-                true => Answer::Silence,
-                false => scripted_mcp::answer(request),
+            if body.contains("\"hang\"") {
+                Answer::Silence
+            } else {
+                scripted_mcp::answer(request)
             }
         });
         let second = fixture.replica(|setup| setup).await?;

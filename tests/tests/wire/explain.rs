@@ -165,9 +165,10 @@ async fn each_example_policy_is_explained_by_its_own_statements() -> Result<()> 
             "{asked}"
         );
         if !statement.is_empty() {
-            let place = match answer["unmet"][0].is_object() {
-                true => &answer["unmet"][0],
-                false => &answer["rule"],
+            let place = if answer["unmet"][0].is_object() {
+                &answer["unmet"][0]
+            } else {
+                &answer["rule"]
             };
             let text = std::fs::read_to_string(example(policy))?;
             let line = text.lines().position(|line| line.starts_with(statement));

@@ -142,9 +142,10 @@ fn citizen(request: &Recorded) -> Answer {
                 },
             });
             let whole = json!({"jsonrpc": "2.0", "id": message["id"], "result": hello});
-            match is_legacy {
-                true => Answer::Push(202, SSE_STREAM.into(), event(&whole)),
-                false => result(hello).with("Mcp-Session-Id", SESSION),
+            if is_legacy {
+                Answer::Push(202, SSE_STREAM.into(), event(&whole))
+            } else {
+                result(hello).with("Mcp-Session-Id", SESSION)
             }
         }
         Some("server/discover") => result(json!({
@@ -163,9 +164,10 @@ fn citizen(request: &Recorded) -> Answer {
         ),
         Some("tools/call") if !params["arguments"]["ask"].is_null() => {
             let question = event(&params["arguments"]["ask"]);
-            match is_legacy {
-                true => Answer::Push(202, SSE_STREAM.into(), question),
-                false => Answer::events(vec![Step::Send(question), Step::Live("look".into())]),
+            if is_legacy {
+                Answer::Push(202, SSE_STREAM.into(), question)
+            } else {
+                Answer::events(vec![Step::Send(question), Step::Live("look".into())])
             }
         }
         Some("tasks/get" | "tasks/cancel") => {

@@ -322,9 +322,12 @@ async fn oracle(
 
 fn rust_oracle(prefix: &str, values: &BTreeSet<String>) -> Result<()> {
     for value in values {
-        if let Ok(base) = url::Url::parse(prefix).and_then(|base| match base.has_host() {
-            true => Ok(base),
-            false => Err(url::ParseError::EmptyHost),
+        if let Ok(base) = url::Url::parse(prefix).and_then(|base| {
+            if base.has_host() {
+                Ok(base)
+            } else {
+                Err(url::ParseError::EmptyHost)
+            }
         }) {
             let parsed = url::Url::parse(value).with_context(|| value.clone())?;
             assert_eq!(parsed.host_str(), base.host_str(), "{value:?}");

@@ -705,9 +705,10 @@ fn greeter(request: &Recorded) -> Answer {
     match (request.method.as_str(), message["method"].as_str()) {
         ("POST", Some("tools/call")) => {
             let asks = json!({"jsonrpc": "2.0", "id": 7, "method": "elicitation/create", "params": {"message": "Who?"}});
-            match is_legacy {
-                true => Answer::Push(202, SSE_STREAM.into(), event(&asks)),
-                false => Answer::events(vec![Step::Send(event(&asks)), Step::Live("greet".into())]),
+            if is_legacy {
+                Answer::Push(202, SSE_STREAM.into(), event(&asks))
+            } else {
+                Answer::events(vec![Step::Send(event(&asks)), Step::Live("greet".into())])
             }
         }
         ("POST", None) if message["id"] == 7 => {

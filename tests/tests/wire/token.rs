@@ -526,9 +526,12 @@ async fn a_client_with_a_secret_shows_it_in_the_header_or_in_the_body_at_every_g
         let id = client.client_id.as_str();
         let header = basic(id, &secret);
         for in_header in [true, false] {
-            let send = async |url: &str, fields: &[(String, String)]| match in_header {
-                true => form(url, fields, Some(&header)).await,
-                false => form(url, &and_secret(fields, &secret), None).await,
+            let send = async |url: &str, fields: &[(String, String)]| {
+                if in_header {
+                    form(url, fields, Some(&header)).await
+                } else {
+                    form(url, &and_secret(fields, &secret), None).await
+                }
             };
             let what = format!("{method}, header: {in_header}");
             let (code, request) = fresh_code(&fixture, &client).await?;

@@ -120,9 +120,10 @@ impl AllowRule {
             Self::Group(_) if profile.groups_incomplete => Err(Missing::GroupsIncomplete),
             Self::Group(_) => Err(Missing::NotInGroup),
             Self::Address(_) | Self::Domain(_) => {
-                let none = match profile.address_unsaid {
-                    true => Missing::AddressUnsaid,
-                    false => Missing::NoAddress,
+                let none = if profile.address_unsaid {
+                    Missing::AddressUnsaid
+                } else {
+                    Missing::NoAddress
                 };
                 let address = profile.address.as_ref().ok_or(none)?;
                 let domain = address.text.rsplit_once('@').map_or("", |(_, of)| of);

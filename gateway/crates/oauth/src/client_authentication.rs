@@ -158,9 +158,10 @@ pub(super) fn basic(header: &str) -> Option<(String, String)> {
     let joined = STANDARD.decode(encoded.trim()).ok()?;
     // An address as id that was joined without being encoded first, to no secret.
     let is_address = joined.starts_with(b"https://") && joined.ends_with(b":");
-    let colon = match is_address {
-        true => joined.len() - 1,
-        false => joined.iter().position(|&byte| byte == b':')?,
+    let colon = if is_address {
+        joined.len() - 1
+    } else {
+        joined.iter().position(|&byte| byte == b':')?
     };
     let id = form::decode(&joined[..colon])?;
     let secret = form::decode(&joined[colon + 1..])?;

@@ -322,9 +322,10 @@ impl Endpoint {
 
     /// The method by which it does what it is for: that of its form, else a visit.
     pub(crate) fn acts_by(self) -> Method {
-        match self.takes(&Method::POST) {
-            true => Method::POST,
-            false => Method::GET,
+        if self.takes(&Method::POST) {
+            Method::POST
+        } else {
+            Method::GET
         }
     }
 

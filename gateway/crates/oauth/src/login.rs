@@ -29,9 +29,10 @@ use gateway_store::User;
 /// The login page. While nobody can log in yet it says what to do.
 pub async fn page(server: &AuthorizationServer, request: &Request, goal: Goal<'_>) -> Response {
     // Whoever comes through a provider needs nobody who was there before.
-    let has_users = match server.providers.all().is_empty() {
-        true => server.records.has_users(server.clock.now()).await,
-        false => Ok(true),
+    let has_users = if server.providers.all().is_empty() {
+        server.records.has_users(server.clock.now()).await
+    } else {
+        Ok(true)
     };
     match has_users {
         Ok(true) => show(server, request, goal, "", None),
@@ -99,9 +100,10 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
         attempt.count_failure(&server.records, now).await?;
         // The name is not logged: people type passwords into the wrong field. The page says the same
         // to everybody, so that it tells nobody who is disabled.
-        let reason = match right && is_disabled {
-            true => Reason::UserDisabled,
-            false => Reason::LoginFailed,
+        let reason = if right && is_disabled {
+            Reason::UserDisabled
+        } else {
+            Reason::LoginFailed
         };
         error_page::log("login_refused", request, reason);
         let page = show_again(server, request, &fields, LoginProblem::Failed);

@@ -59,9 +59,12 @@ async fn note(
     grant: &Grant,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let change = |user: User| match user.id == grant.user {
-        true => user.with_withheld(&grant.client),
-        false => user,
+    let change = |user: User| {
+        if user.id == grant.user {
+            user.with_withheld(&grant.client)
+        } else {
+            user
+        }
     };
     match server
         .records
@@ -93,9 +96,12 @@ pub async fn lift(
     if !user.withholds(client) {
         return Ok(Readmission::NotWithheld);
     }
-    let change = |present: User| match present.id == user.id {
-        true => present.without_withheld(client),
-        false => present,
+    let change = |present: User| {
+        if present.id == user.id {
+            present.without_withheld(client)
+        } else {
+            present
+        }
     };
     let changed = server.records.change_user(&user.name, now, change).await?;
     let changed = changed.filter(|changed| changed.id == user.id);

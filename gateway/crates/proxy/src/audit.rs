@@ -107,9 +107,10 @@ impl AdmissionEvent<'_> {
             return;
         };
         let reason = rejection.reason();
-        let level = match rejection.is_fault() {
-            true => log::Level::Warn,
-            false => log::Level::Info,
+        let level = if rejection.is_fault() {
+            log::Level::Warn
+        } else {
+            log::Level::Info
         };
         log::log!(
             level,

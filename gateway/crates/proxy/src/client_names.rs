@@ -68,9 +68,10 @@ impl Names<'_> {
     pub(super) fn restore(&self, body: &mut McpBody, calls: &mut [Call]) {
         let mut is_changed = false;
         for (message, call) in body.messages.messages_mut().iter_mut().zip(calls) {
-            is_changed |= match call.is_response() {
-                true => self.restore_question(message, call),
-                false => is_about_a_task(call) && self.restore_task(message, call),
+            is_changed |= if call.is_response() {
+                self.restore_question(message, call)
+            } else {
+                is_about_a_task(call) && self.restore_task(message, call)
             };
         }
         if is_changed {
@@ -118,9 +119,10 @@ impl Names<'_> {
             .sessions
             .unbind_task(presented, self.claims, self.mount)?;
         let is_plain = id.bytes().all(|b| b.is_ascii_graphic());
-        let spelled = match is_plain {
-            true => id,
-            false => format!("=?base64?{}?=", STANDARD.encode(id)),
+        let spelled = if is_plain {
+            id
+        } else {
+            format!("=?base64?{}?=", STANDARD.encode(id))
         };
         // It is printable ASCII, so it is a value.
         HeaderValue::from_str(&spelled).ok()
@@ -382,10 +384,11 @@ impl ToolListFilter<'_> {
             }
         }
         if !self.token.may_use("resources/read") && capabilities.has("resources") {
-            match self.may_show_interfaces() {
+            if self.may_show_interfaces() {
                 // They are read like any resource, and none of them is listed.
-                true => capabilities.set("resources", &Object::new()),
-                false => drop(capabilities.remove("resources")),
+                capabilities.set("resources", &Object::new());
+            } else {
+                capabilities.remove("resources");
             }
             is_changed = true;
         }
@@ -457,8 +460,9 @@ fn read(text: &str) -> Option<(Vec<Object>, bool)> {
 
 fn written(messages: &[Object], is_batch: bool) -> String {
     let texts: Vec<String> = messages.iter().map(Object::to_string).collect();
-    match is_batch {
-        true => format!("[{}]", texts.join(",")),
-        false => texts.concat(),
+    if is_batch {
+        format!("[{}]", texts.join(","))
+    } else {
+        texts.concat()
     }
 }

@@ -36,9 +36,10 @@ pub(super) fn origin(headers: &HeaderMap, settings: &Settings) -> Origin {
         return Origin::Absent;
     };
     let text = origin.to_str().unwrap_or_default();
-    match text == settings.issuer.as_str() || settings.allowed_origins.contain(text) {
-        true => Origin::Allowed(origin.clone()),
-        false => Origin::Foreign(text.chars().take(100).collect()),
+    if text == settings.issuer.as_str() || settings.allowed_origins.contain(text) {
+        Origin::Allowed(origin.clone())
+    } else {
+        Origin::Foreign(text.chars().take(100).collect())
     }
 }
 

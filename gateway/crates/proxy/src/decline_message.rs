@@ -48,9 +48,10 @@ impl DeclineMessage {
         if !has_answers && !comes_again {
             return None;
         }
-        let body = match has_answers {
-            true => errors(&body.messages, &refused.calls, &why(&refused.refusal)),
-            false => body.clone(),
+        let body = if has_answers {
+            errors(&body.messages, &refused.calls, &why(&refused.refusal))
+        } else {
+            body.clone()
         };
         let permit = refused.decline(token.clone())?;
         Some(Self { permit, body })

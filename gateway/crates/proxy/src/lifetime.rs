@@ -119,9 +119,10 @@ impl StreamLifetime {
 /// Waits for the shutdown as far as it concerns an exchange: at once for a stream that waits for
 /// events, in its last moment for one that answers a call.
 pub(super) async fn shutdown(draining: &Draining, waits_for_events: bool) -> End {
-    let wanted = match waits_for_events {
-        true => Phase::Draining,
-        false => Phase::Closing,
+    let wanted = if waits_for_events {
+        Phase::Draining
+    } else {
+        Phase::Closing
     };
     let mut phase = draining.watch();
     if phase.wait_for(|phase| *phase >= wanted).await.is_err() {

@@ -148,9 +148,10 @@ impl RefusedCall {
             Some(json!({"jsonrpc": "2.0", "id": id, "error": error}))
         };
         let mut answers = self.refused.calls.iter().filter_map(answer);
-        match self.is_batch {
-            true => Some(answers.collect()),
-            false => answers.next(),
+        if self.is_batch {
+            Some(answers.collect())
+        } else {
+            answers.next()
         }
     }
 }

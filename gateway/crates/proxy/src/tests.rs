@@ -217,12 +217,13 @@ impl Fixture {
 }
 
 fn message(method: &str, path: &str, lines: &str, body: &str) -> String {
-    let content = match body.is_empty() {
-        true => String::new(),
-        false => format!(
+    let content = if body.is_empty() {
+        String::new()
+    } else {
+        format!(
             "Content-Type: application/json\r\nContent-Length: {}\r\n",
             body.len()
-        ),
+        )
     };
     format!("{method} {path} HTTP/1.1\r\nHost: mcp.example.com\r\n{lines}{content}\r\n{body}")
 }

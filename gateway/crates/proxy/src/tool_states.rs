@@ -26,9 +26,10 @@ pub(super) async fn of_calls(
     let mut tool_states = Vec::new();
     for tool in calls.iter().filter_map(Call::concerns) {
         if token.tools().pin(tool).is_some() {
-            let mut current = match may_ask {
-                true => catalogue.current(name, user, tool).await,
-                false => catalogue.cached_state(name, user, tool),
+            let mut current = if may_ask {
+                catalogue.current(name, user, tool).await
+            } else {
+                catalogue.cached_state(name, user, tool)
             };
             let has_changed = || token.admit(tool, || current) == Err(NotAllowed::Changed);
             if may_ask && token.is_amended(tool) && has_changed() {

@@ -381,10 +381,10 @@ impl Explain {
         backend: &Backend,
         now: Timestamp,
     ) -> Result<Arc<VerifiedToken>, String> {
-        let scope = match self.scope.is_empty() {
-            true => config.scopes.at(&backend.mount.name).defaults(),
-            false => self
-                .scope
+        let scope = if self.scope.is_empty() {
+            config.scopes.at(&backend.mount.name).defaults()
+        } else {
+            self.scope
                 .iter()
                 .flat_map(|text| {
                     Scope::parse(text)
@@ -392,7 +392,7 @@ impl Explain {
                         .map(str::to_owned)
                         .collect::<Vec<_>>()
                 })
-                .collect(),
+                .collect()
         };
         let client = self.client.as_deref().unwrap_or("c_of-this-question");
         let claims = Claims {

@@ -17,9 +17,10 @@ pub(super) fn call(
     if !method.starts_with("notifications/") {
         message += ",\"id\":1";
     }
-    let of_name = match method.starts_with("resources/") {
-        true => "uri",
-        false => "name",
+    let of_name = if method.starts_with("resources/") {
+        "uri"
+    } else {
+        "name"
     };
     let name = name.map(|name| format!("\"{of_name}\":{}", json!(name)));
     let arguments = arguments.map(|arguments| format!("\"arguments\":{arguments}"));

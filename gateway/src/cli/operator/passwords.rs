@@ -42,9 +42,10 @@ pub(in crate::cli) fn typed() -> Result<String, Failed> {
     }
     let password = rpassword::prompt_password("Password: ").map_err(broken)?;
     let again = rpassword::prompt_password("Again: ").map_err(broken)?;
-    match password == again {
-        true => new(&password),
-        false => Err(Failed::usage("the two differ")),
+    if password == again {
+        new(&password)
+    } else {
+        Err(Failed::usage("the two differ"))
     }
 }
 

@@ -43,9 +43,10 @@ impl Inspect {
             return Ok(());
         };
         let keys = keys::open(folder, &mut OsRng).map_err(|error| error.to_string())?;
-        match token.is_ours(&keys.tags) {
-            true => println!("// made by this gateway"),
-            false => return Err("another gateway made it".to_owned()),
+        if token.is_ours(&keys.tags) {
+            println!("// made by this gateway")
+        } else {
+            return Err("another gateway made it".to_owned());
         }
         Ok(())
     }

@@ -37,11 +37,13 @@ fn answer(bytes: &[u8], piece: usize) -> Option<Read> {
     let mut index = ResponseIndex::default();
     loop {
         if response::parse(&mut raw, MOST, &mut index).ok()? {
-            match index.status.is_informational() {
-                true if index.status == 101 => return None,
-                true => drop(raw.drain(..index.end)),
-                false => break,
+            if index.status == 101 {
+                return None;
             }
+            if !index.status.is_informational() {
+                break;
+            }
+            raw.drain(..index.end);
             continue;
         }
         raw.extend_from_slice(rest.next()?);

@@ -422,15 +422,16 @@ impl Exchange for Scripted {
             self.outcomes.lock().unwrap().push("judges".to_owned());
             std::future::pending::<()>().await;
         }
-        match events.windows(3).any(|three| three == b"bad") {
-            true => Err(Unfit {
+        if events.windows(3).any(|three| three == b"bad") {
+            Err(Unfit {
                 what: "bad events".to_owned(),
                 last: self
                     .path
                     .contains("proper")
                     .then(|| Bytes::from_static(b"data: sorry\n\n")),
-            }),
-            false => Ok(events.to_ascii_uppercase().into()),
+            })
+        } else {
+            Ok(events.to_ascii_uppercase().into())
         }
     }
 

@@ -115,11 +115,12 @@ impl<'de> Visitor<'de> for Node<'_> {
 
     fn visit_f64<E>(self, number: f64) -> Result<Root, E> {
         const EXACT: f64 = 9_007_199_254_740_992.0;
-        self.keep(match number.fract() == 0.0 && number.abs() < EXACT {
+        if number.fract() == 0.0 && number.abs() < EXACT {
             #[allow(clippy::cast_possible_truncation)] // whole, and within 53 bits
-            true => Value::Whole(number as i64),
-            false => Value::Number,
-        })
+            self.keep(Value::Whole(number as i64))
+        } else {
+            self.keep(Value::Number)
+        }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Root, A::Error> {

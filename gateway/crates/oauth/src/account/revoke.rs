@@ -133,9 +133,10 @@ impl RevocationNotice {
     }
 
     fn notice(self) -> AccountNotice {
-        match self.is_withheld {
-            true => AccountNotice::Withheld(self.name),
-            false => AccountNotice::Revoked(self.name),
+        if self.is_withheld {
+            AccountNotice::Withheld(self.name)
+        } else {
+            AccountNotice::Revoked(self.name)
         }
     }
 }

@@ -34,11 +34,14 @@ impl Preset {
     pub fn first(tools: &[Tool], is_verified: bool) -> Self {
         let reads = |tool: &&Tool| Effect::from_annotations(tool) == Effect::Read;
         let readers = tools.iter().filter(reads).count();
-        let choice = match is_verified {
-            _ if tools.is_empty() => None,
-            true => Some(Choice::Today),
-            false if readers > 0 => Some(Choice::ReadOnly),
-            false => Some(Choice::Chosen(BTreeSet::new())),
+        let choice = if tools.is_empty() {
+            None
+        } else if is_verified {
+            Some(Choice::Today)
+        } else if readers > 0 {
+            Some(Choice::ReadOnly)
+        } else {
+            Some(Choice::Chosen(BTreeSet::new()))
         };
         let ticked = tools.iter().filter(|tool| is_verified || reads(tool));
         Self {
@@ -208,23 +211,26 @@ struct Group {
 
 impl Group {
     const fn heading(&self) -> &'static str {
-        match self.is_found {
-            true => self.effect.heading(),
-            false => "Not what you look for",
+        if self.is_found {
+            self.effect.heading()
+        } else {
+            "Not what you look for"
         }
     }
 
     const fn note(&self) -> &'static str {
-        match self.is_found {
-            true => self.effect.note(),
-            false => "All other tools. What is ticked here counts, too.",
+        if self.is_found {
+            self.effect.note()
+        } else {
+            "All other tools. What is ticked here counts, too."
         }
     }
 
     const fn class(&self) -> &'static str {
-        match self.is_found {
-            true => self.effect.class(),
-            false => "others",
+        if self.is_found {
+            self.effect.class()
+        } else {
+            "others"
         }
     }
 

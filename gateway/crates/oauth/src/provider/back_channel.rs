@@ -132,9 +132,10 @@ fn refuse(provider: &Provider, request: &Request, failure: Failure) -> Response 
         ..FailureContext::default()
     };
     Failure::log("logout_refused", provider, reason, &detail, met);
-    let status = match is_fault {
-        true => StatusCode::SERVICE_UNAVAILABLE,
-        false => StatusCode::BAD_REQUEST,
+    let status = if is_fault {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::BAD_REQUEST
     };
     let said = detail.lines().next().unwrap_or_default();
     let body = json!({
@@ -142,9 +143,10 @@ fn refuse(provider: &Provider, request: &Request, failure: Failure) -> Response 
         "error_description": format!("{} {said}", reason.sentence()),
     });
     let response = web::json(status, &body);
-    let response = match is_fault {
-        true => web::with_retry_after(response, 2),
-        false => response,
+    let response = if is_fault {
+        web::with_retry_after(response, 2)
+    } else {
+        response
     };
     audited(response, Record::refused(Event::Logout, reason, is_fault))
 }

@@ -64,13 +64,12 @@ async fn accept(
     if let Err(lacking) = allowed {
         let detail = refusal_detail(provider, &provider_user, &lacking);
         // Who may be let in by what was not said has not left.
-        let failure = match lacking.iter().any(|(_, missing)| missing.is_unsaid()) {
-            true => provider_user.no_user_info,
-            false => {
-                let identity = person::identity(provider, &provider_user, None, now);
-                end_access_of_left(server, provider, &identity, now).await?;
-                None
-            }
+        let failure = if lacking.iter().any(|(_, missing)| missing.is_unsaid()) {
+            provider_user.no_user_info
+        } else {
+            let identity = person::identity(provider, &provider_user, None, now);
+            end_access_of_left(server, provider, &identity, now).await?;
+            None
         };
         let failure = failure.unwrap_or(Failure::because(Reason::PersonNotAllowed, detail));
         return Err(fail(goal, failure));
@@ -315,18 +314,19 @@ pub(super) async fn end_access(
 /// How a refusal names a person.
 fn display_name(provider_user: &ProviderUser) -> String {
     let profile = &provider_user.profile;
-    let address = profile
-        .address
-        .as_ref()
-        .map(|address| match address.verified {
-            true => address.text.clone(),
-            false => format!("{} (not verified)", address.text),
-        });
+    let address = profile.address.as_ref().map(|address| {
+        if address.verified {
+            address.text.clone()
+        } else {
+            format!("{} (not verified)", address.text)
+        }
+    });
     let said = [profile.name.clone(), address];
     let said: Vec<String> = said.into_iter().flatten().collect();
-    match said.is_empty() {
-        true => profile.subject.clone(),
-        false => said.join(", "),
+    if said.is_empty() {
+        profile.subject.clone()
+    } else {
+        said.join(", ")
     }
 }
 

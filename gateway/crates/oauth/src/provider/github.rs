@@ -20,9 +20,10 @@ use http::StatusCode;
 /// anything goes by them.
 pub(super) fn login_page(github: &GitHub, provider: &Provider) -> Url {
     let mut url = below(&github.site, "login/oauth/authorize");
-    let scope = match provider.known_groups.is_empty() {
-        true => "read:user user:email",
-        false => "read:user user:email read:org",
+    let scope = if provider.known_groups.is_empty() {
+        "read:user user:email"
+    } else {
+        "read:user user:email read:org"
     };
     url.query_pairs_mut().append_pair("scope", scope);
     url

@@ -245,9 +245,10 @@ impl IdJag<'_> {
         let first = server
             .records
             .first_id_jag(issuer, &self.id, self.ends, now);
-        match first.await? {
-            true => Ok(()),
-            false => Err(Failure::because(Reason::IdJagReused, "")),
+        if first.await? {
+            Ok(())
+        } else {
+            Err(Failure::because(Reason::IdJagReused, ""))
         }
     }
 }
@@ -257,9 +258,10 @@ pub(crate) fn may_be_given(user: &User, client: &Client) -> Result<(), Failure> 
     if user.disabled.is_some() {
         return Err(Failure::because(Reason::UserDisabled, ""));
     }
-    match user.withholds(&client.id) {
-        true => Err(Failure::because(Reason::IdJagWithheld, "")),
-        false => Ok(()),
+    if user.withholds(&client.id) {
+        Err(Failure::because(Reason::IdJagWithheld, ""))
+    } else {
+        Ok(())
     }
 }
 

@@ -156,9 +156,12 @@ pub(super) fn verify_logout(
         None => Ok(()),
         Some(_) => Err("a logout token has no nonce".to_owned()),
     };
-    let token = parse(text).map_err(|refusal| match names_a_session_alone(text) {
-        true => TokenRefusal::new(Reason::LogoutTokenWithoutSubject, "it has a sid and no sub"),
-        false => refusal,
+    let token = parse(text).map_err(|refusal| {
+        if names_a_session_alone(text) {
+            TokenRefusal::new(Reason::LogoutTokenWithoutSubject, "it has a sid and no sub")
+        } else {
+            refusal
+        }
     })?;
     let claims = token.into_claims(&verifier, no_nonce).map_err(refusal)?;
     judge(&claims, expected)?;
@@ -256,9 +259,10 @@ fn verifier<'k>(
     expected: Expected<'_>,
 ) -> Result<CoreIdTokenVerifier<'k>, TokenRefusal> {
     let own = "https://tenant.invalid".to_owned();
-    let (issuer, is_fixed) = match expected.issuer.contains(ANY) {
-        true => (own, false),
-        false => (expected.issuer.to_owned(), true),
+    let (issuer, is_fixed) = if expected.issuer.contains(ANY) {
+        (own, false)
+    } else {
+        (expected.issuer.to_owned(), true)
     };
     let issuer = IssuerUrl::new(issuer)
         .map_err(|_| TokenRefusal::new(Reason::IdTokenIssuer, "the issuer is no URL"))?;
@@ -275,9 +279,12 @@ fn verifier<'k>(
         // Several audiences are fine where the authorized party is this gateway (`judge`).
         .set_other_audience_verifier_fn(|_| true)
         .set_time_fn(move || lenient)
-        .set_issue_time_verifier_fn(move |issued| match issued <= latest {
-            true => Ok(()),
-            false => Err("it was issued later than now".to_owned()),
+        .set_issue_time_verifier_fn(move |issued| {
+            if issued <= latest {
+                Ok(())
+            } else {
+                Err("it was issued later than now".to_owned())
+            }
         }))
 }
 

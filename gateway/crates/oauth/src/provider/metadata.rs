@@ -122,9 +122,10 @@ fn judge(document: &[u8], open_id: &OpenId) -> Result<Metadata, String> {
     let endpoint = |name: &str, text: &str| {
         let url = Url::parse(text).map_err(|_| format!("its {name} is no URL"))?;
         let is_own = own.as_ref().is_ok_and(|own| *own == url.origin());
-        match url.scheme() == "https" || is_own {
-            true => Ok(url),
-            false => Err(format!("its {name} is not https")),
+        if url.scheme() == "https" || is_own {
+            Ok(url)
+        } else {
+            Err(format!("its {name} is not https"))
         }
     };
     let methods = document.token_endpoint_auth_methods_supported;

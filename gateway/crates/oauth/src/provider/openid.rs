@@ -266,9 +266,10 @@ pub(super) async fn verify_with_keys(
         Ok(claims) => return Ok(claims),
         Err(refused) => refused,
     };
-    let newer = match refused.may_need_newer_keys() {
-        true => providers.newer_keys(metadata, now).await?,
-        false => None,
+    let newer = if refused.may_need_newer_keys() {
+        providers.newer_keys(metadata, now).await?
+    } else {
+        None
     };
     let refused = match newer.map(|keys| verify(&keys)) {
         Some(Ok(claims)) => return Ok(claims),

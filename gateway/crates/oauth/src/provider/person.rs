@@ -122,10 +122,11 @@ pub(super) async fn known_or_new(
     let id = UserId::draw(random);
     for name in names(provider, provider_user) {
         let new = User::new(id.clone(), &name, "", now).with_identity(identity.clone());
-        let user = match records.add_user(&new, now).await? {
-            true => new,
+        let user = if records.add_user(&new, now).await? {
+            new
+        } else {
             // Somebody else's name, or another press of this person made the record just now.
-            false => match records.user(&name, now).await {
+            match records.user(&name, now).await {
                 Ok(Some(user)) if user.identity(&identity.issuer, &identity.subject).is_some() => {
                     user
                 }
@@ -133,7 +134,7 @@ pub(super) async fn known_or_new(
                 // Whoever it is, nobody else gets the name.
                 Err(error) if error.concerns_one_record() => continue,
                 Err(error) => return Err(error),
-            },
+            }
         };
         if records.add_identity(&identity, &user, now).await? {
             return Ok(user);
@@ -161,9 +162,12 @@ pub(super) async fn confirm(
                 .identity(&identity.issuer, &identity.subject)
                 .is_some()
     };
-    let change = |present: User| match has_it(&present) {
-        true => present.with_identity(identity.clone()),
-        false => present,
+    let change = |present: User| {
+        if has_it(&present) {
+            present.with_identity(identity.clone())
+        } else {
+            present
+        }
     };
     let changed = records.change_user(&user.name, now, change).await?;
     Ok(changed.filter(has_it))
@@ -176,9 +180,12 @@ pub(super) async fn add(
     identity: &Identity,
     now: Timestamp,
 ) -> Result<Option<User>, StoreError> {
-    let change = |present: User| match present.id == user.id {
-        true => present.with_identity(identity.clone()),
-        false => present,
+    let change = |present: User| {
+        if present.id == user.id {
+            present.with_identity(identity.clone())
+        } else {
+            present
+        }
     };
     let changed = records.change_user(&user.name, now, change).await?;
     Ok(changed.filter(|changed| changed.id == user.id))
@@ -214,14 +221,18 @@ fn handle(provider_user: &ProviderUser) -> String {
     let called = called.split('@').next().unwrap_or_default();
     let plain = called.chars().take(LONGEST);
     let plain: String = plain
-        .map(|c| match c.is_ascii_alphanumeric() || ".-_".contains(c) {
-            true => c.to_ascii_lowercase(),
-            false => '-',
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || ".-_".contains(c) {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
         })
         .collect();
-    match plain.is_empty() {
-        false => plain,
-        true => person_name(provider_user),
+    if plain.is_empty() {
+        person_name(provider_user)
+    } else {
+        plain
     }
 }
 

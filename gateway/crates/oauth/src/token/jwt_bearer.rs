@@ -109,9 +109,10 @@ fn scope(scopes: &Scopes, asked: Option<&str>, assertion: &IdJag<'_>) -> Result<
         .into_iter()
         .flatten()
         .fold(most, |scope, limit| scopes.in_common(&scope, limit));
-    match scope.is_empty() {
-        true => Err(error(Reason::IdJagScopeEmpty)),
-        false => Ok(scope),
+    if scope.is_empty() {
+        Err(error(Reason::IdJagScopeEmpty))
+    } else {
+        Ok(scope)
     }
 }
 

@@ -217,9 +217,10 @@ impl Translator {
     ) -> Result<(), ProxyError> {
         let key = own_key(written, downstream);
         if session.req_header().method == Method::DELETE {
-            return match self.pool.end(&key) {
-                true => downstream.accept(session, 200).await,
-                false => Err(Rejection::SessionUnknown.into()),
+            return if self.pool.end(&key) {
+                downstream.accept(session, 200).await
+            } else {
+                Err(Rejection::SessionUnknown.into())
             };
         }
         // Its stream is gone: the backend ended it, nobody used it, or this gateway was restarted. The

@@ -148,9 +148,10 @@ impl SessionPool {
         let table = self.table.lock();
         let entry = table.get(key)?;
         // A session that somebody listens to is used.
-        let used = match entry.upstream_session.is_quiet() {
-            true => entry.used,
-            false => Instant::now(),
+        let used = if entry.upstream_session.is_quiet() {
+            entry.used
+        } else {
+            Instant::now()
         };
         Some((entry.lifetime.clone(), used, entry.uses))
     }

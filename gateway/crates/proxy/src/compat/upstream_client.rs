@@ -151,9 +151,10 @@ impl UpstreamClient {
             let what = "a message that was not permitted was to be sent";
             return Err(Failure::Broken(what.to_owned()));
         }
-        match self.lifetime.is_over() && !Delegation::takes_back(message) {
-            true => Err(Failure::Broken("the token's lifetime is over".to_owned())),
-            false => Ok(()),
+        if self.lifetime.is_over() && !Delegation::takes_back(message) {
+            Err(Failure::Broken("the token's lifetime is over".to_owned()))
+        } else {
+            Ok(())
         }
     }
 
@@ -190,9 +191,10 @@ impl UpstreamClient {
         };
         let unspeakable = || Failure::Broken("a value can't be put in a header".to_owned());
         let mut headers = self.headers.clone();
-        let accept = match method == Method::GET {
-            true => "text/event-stream",
-            false => "application/json, text/event-stream",
+        let accept = if method == Method::GET {
+            "text/event-stream"
+        } else {
+            "application/json, text/event-stream"
         };
         headers.insert(ACCEPT, HeaderValue::from_static(accept));
         if body.is_some() {
@@ -341,14 +343,13 @@ impl Reader {
 
     /// Lets go of the answer: a short one is read to its end, a stream is broken off.
     pub(super) async fn close(mut self) {
-        match self.is_stream() {
-            true => {
-                if let Some(connection) = self.connection.take() {
-                    connection.abandon().await;
-                }
+        if self.is_stream() {
+            if let Some(connection) = self.connection.take() {
+                connection.abandon().await;
             }
+        } else {
             // Its end is of no interest, only that it ends.
-            false => drop(self.rest().await),
+            drop(self.rest().await);
         }
     }
 

@@ -108,9 +108,10 @@ impl gateway_lane::Service for Judge {
 
 fn generated(random: &mut StdRng) -> String {
     let method = ["POST", "GET", "DELETE"].choose(random).unwrap();
-    let target = match random.gen_bool(0.5) {
-        true => TARGETS[0],
-        false => TARGETS.choose(random).unwrap(),
+    let target = if random.gen_bool(0.5) {
+        TARGETS[0]
+    } else {
+        TARGETS.choose(random).unwrap()
     };
     let mut head = format!("{method} {target} HTTP/1.1\r\nHost: a\r\n");
     let lines = random.gen_range(0..6);

@@ -149,13 +149,16 @@ async fn a_stream_ends_when_its_token_runs_out() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shutdown_ends_waiting_streams_with_a_hint_and_lets_calls_finish() {
-    let world = Fixture::new(|asked| match asked.body.contains("tools/call") {
-        true => Act::Stream(vec![(
-            1500,
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
-                .to_owned(),
-        )]),
-        false => quiet(),
+    let world = Fixture::new(|asked| {
+        if asked.body.contains("tools/call") {
+            Act::Stream(vec![(
+                1500,
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
+                    .to_owned(),
+            )])
+        } else {
+            quiet()
+        }
     })
     .await;
     let mut stream = open(&world, "/mcp").await;

@@ -156,9 +156,10 @@ impl Records {
 
 /// Tokens count a little longer than they say, and find their tools here.
 fn remembered_until(grant: &Grant) -> Timestamp {
-    match grant.refresh.is_some() || grant.personal.is_some() {
-        true => grant.expires + REMEMBERED_AFTER_END,
-        false => grant.expires + 2 * LEEWAY,
+    if grant.refresh.is_some() || grant.personal.is_some() {
+        grant.expires + REMEMBERED_AFTER_END
+    } else {
+        grant.expires + 2 * LEEWAY
     }
 }
 

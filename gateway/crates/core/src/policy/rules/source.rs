@@ -193,9 +193,11 @@ pub(super) const NOTHING: &str =
 fn first_line(message: &str) -> String {
     let line = message.lines().next().unwrap_or_default();
     // What was met instead is quoted whole, over lines.
-    match line.contains(": '") || line.contains("got '") {
-        true if !line.ends_with('\'') => format!("{line}…'"),
-        _ => line.to_owned(),
+    let is_quoted = line.contains(": '") || line.contains("got '");
+    if is_quoted && !line.ends_with('\'') {
+        format!("{line}…'")
+    } else {
+        line.to_owned()
     }
 }
 

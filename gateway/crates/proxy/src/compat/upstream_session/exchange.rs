@@ -61,9 +61,10 @@ pub(super) async fn relay_response(
         if is_response && !is_ours {
             continue;
         }
-        let message = match is_response {
-            true => message.with_id(id),
-            false => message,
+        let message = if is_response {
+            message.with_id(id)
+        } else {
+            message
         };
         if out.send(message).await.is_err() || is_response {
             return Ok(());
