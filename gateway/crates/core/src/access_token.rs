@@ -31,7 +31,7 @@ pub use self::attenuation::{Attenuation, Check, Constant, FailedCheck, Match, To
 pub use self::backend_token::{BackendToken, mint_backend_token};
 pub use self::envelope::{APPENDED_BLOCKS, APPENDED_BYTES};
 pub use self::keys::Keys;
-pub use self::stand_in::stand_in;
+pub use self::stand_in::{as_its_app, stand_in};
 pub use self::third_party_block::{Approval, Approver, approver_key};
 pub use self::token_error::TokenError;
 pub use self::verified_token::{Claims, LEEWAY, VerifiedToken};

@@ -5,6 +5,7 @@ pub mod bearer;
 pub mod form;
 pub mod oauth;
 pub mod pkce;
+pub mod published;
 pub mod redirect_uri;
 pub mod resource;
 pub mod scope;

@@ -168,6 +168,8 @@ reasons! {
     RequestAmbiguous = "request_ambiguous", "The request's framing or headers can be read in more than one way.", "Repeat no header that may stand once.";
     SessionUnknown = "session_unknown", "The session id was not given to this user and client.", "The client starts a new session by itself.";
     NotFound = "not_found", "Nothing is served under this path.", "Use the MCP URL that the start page shows.";
+    BackendPageNotAllowed = "backend_page_not_allowed", "No app of yours may read this page now.", "Connect an app to this backend and allow it the tool fetch, then open the page again: it shows what an app may read in your name, by the operator's policy too.";
+    BackendPageUnfit = "backend_page_unfit", "What the backend answered is not a page that is shown here.", "The page names what is wrong with it: pages are HTML, plain text, style sheets and pictures of at most 4 MiB.";
     MethodNotAllowed = "method_not_allowed", "The path does not take this method.", "The Allow header names those it takes.";
     // Faults
     AuditUnavailable = "audit_unavailable", "The audit log can't be written, so nothing is given that it would have to hold.", "Check the space and rights of the disk that audit.file is on; requests go on by themselves once it takes records. audit.on_failure decides.";

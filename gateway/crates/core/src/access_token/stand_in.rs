@@ -1,6 +1,7 @@
 //! What a personal token stands for at a call: the access token that would be minted of its grant at
 //! that moment, without being minted. It ends as that would, and is then made anew of the grant; all
-//! else that is asked about an access token is asked about it.
+//! else that is asked about an access token is asked about it. And what an app may do with a grant, for
+//! the person who gave it ([`as_its_app`]).
 
 use crate::clock::Timestamp;
 use crate::grants::personal::PersonalToken;
@@ -25,22 +26,41 @@ pub fn stand_in(
     }
     Some(VerifiedToken {
         ids: vec![presented.id()],
-        claims: Claims {
-            user: grant.user.clone(),
-            user_name: grant.user_name.clone(),
-            groups,
-            client: grant.client.clone(),
-            grant: grant.id.clone(),
-            resource: grant.resource.clone(),
-            scope: grant.scope.for_resource(),
-            tools: said(&grant.tools),
-            issued: grant.created,
-            expires: expires.min(grant.expires),
-        },
+        claims: claims(grant, groups, expires.min(grant.expires)),
         attenuation: Attenuation::default(),
         approvals: Vec::new(),
         is_stand_in: true,
     })
+}
+
+/// The access token that an app would have of `grant` now, for a question about what it may do in
+/// the person's name: the person asks themselves. It is never presented, and ends at once.
+pub fn as_its_app(grant: &Grant, groups: Vec<String>, now: Timestamp) -> VerifiedToken {
+    // Decisions are remembered by this name, so all is in it that they may rest on.
+    let name = format!("as its app: {} {} {groups:?}", grant.id, grant.scope);
+    VerifiedToken {
+        ids: vec![name],
+        claims: claims(grant, groups, now.min(grant.expires)),
+        attenuation: Attenuation::default(),
+        approvals: Vec::new(),
+        is_stand_in: true,
+    }
+}
+
+/// What a token of the grant says.
+fn claims(grant: &Grant, groups: Vec<String>, expires: Timestamp) -> Claims {
+    Claims {
+        user: grant.user.clone(),
+        user_name: grant.user_name.clone(),
+        groups,
+        client: grant.client.clone(),
+        grant: grant.id.clone(),
+        resource: grant.resource.clone(),
+        scope: grant.scope.for_resource(),
+        tools: said(&grant.tools),
+        issued: grant.created,
+        expires,
+    }
 }
 
 /// As a minted token says them, so that what is remembered of many tokens stays small.

@@ -58,7 +58,7 @@ impl Budget {
     /// `None` for what only the gateway and its operator do.
     const fn from_event(event: Event) -> Option<Self> {
         match event {
-            Event::Call | Event::Stream | Event::Introspection => Some(CALLS),
+            Event::Call | Event::Stream | Event::BackendPage | Event::Introspection => Some(CALLS),
             Event::Login
             | Event::Logout
             | Event::Registration

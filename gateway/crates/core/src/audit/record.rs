@@ -30,6 +30,8 @@ pub enum Event {
     Call,
     /// An event stream was let through to a backend, or refused.
     Stream,
+    /// A page that a backend publishes was shown to a person, or refused.
+    BackendPage,
     /// A form or page of the gateway's own was refused.
     Page,
     /// Access was taken back.
@@ -64,6 +66,7 @@ impl Event {
             | Self::Introspection
             | Self::Call
             | Self::Stream
+            | Self::BackendPage
             | Self::Page
             | Self::Unwritten
             | Self::Opened
