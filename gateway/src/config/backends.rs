@@ -12,6 +12,7 @@ use crate::config::reader::Reader;
 use crate::config::settings::{SecretList, SecretPairs, SecretText, Words, settings};
 use crate::config::stdio::{self, Bridge};
 use crate::config::{units, values};
+use gateway_core::protocol::published::PublishedFolder;
 use gateway_core::protocol::resource::Mount;
 use gateway_core::secret::SecretHash;
 use gateway_upstream::{Address, Backend};
@@ -59,6 +60,10 @@ settings! {
         /// A header that carries a signed, short-lived token of who calls, which the backend can check
         /// offline. Default: none.
         token_header: Option<HeaderName>, values::free_header;
+        /// The folder of its pages that people may open at `/pages/` below its path, such as `/documents/` of
+        /// mcp-backend: whoever may read one with the tool `fetch`, and the owner. The backend is told
+        /// where they are by the header X-Forwarded-Pages. Default: none.
+        pages: Option<PublishedFolder>, published;
         /// A program to start beside the gateway, and its arguments. It ends with the gateway.
         command: Words, values::text;
         /// Lets the backend ask /introspect what a token for it says: the SHA-256 of a random secret of
@@ -90,6 +95,10 @@ settings! {
 fn family(text: &str) -> Result<RevisionFamily, String> {
     RevisionFamily::named(text)
         .ok_or_else(|| "is none of `2024-11-05`, `2025` and `2026-07-28`".to_owned())
+}
+
+fn published(text: &str) -> Result<PublishedFolder, String> {
+    PublishedFolder::parse(text).map_err(|error| error.to_string())
 }
 
 fn process(text: &str) -> Result<String, String> {
@@ -148,6 +157,10 @@ fn backend(
             None
         }
     };
+    if keys.pages.is_some() && !keys.stdio.0.is_empty() {
+        let sentence = "is for a backend with a url: a server on stdin and stdout has no pages";
+        reader.conflict(&at("pages"), sentence);
+    }
     let headers = headers(reader, &at("headers"), &keys.headers);
     let introspection = introspection(reader, table, &keys);
     let bridge_name = name.as_deref().unwrap_or_default();
@@ -171,6 +184,7 @@ fn backend(
             start_timeout: keys.start_timeout,
             is_on_stdio,
             starts_with_us: !reached.command.is_empty(),
+            pages: keys.pages,
         },
         command: reached.command,
         environment: reached.environment,
@@ -315,6 +329,10 @@ fn mount_prefix(path: &str) -> Result<String, &'static str> {
                 "sse",
                 "messages",
                 "introspect",
+                "device",
+                "device_authorization",
+                "pages",
+                "admin",
             ];
             if ours.contains(&first) {
                 Err("begins with a path of the gateway's own")

@@ -250,6 +250,7 @@ fn backend_at(name: &str, prefix: &str, address: SocketAddr) -> Backend {
         start_timeout: Duration::from_secs(2),
         is_on_stdio: false,
         starts_with_us: false,
+        pages: None,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use gateway_core::protocol::published::PublishedFolder;
 use gateway_core::protocol::resource::Mount;
 
 /// How a backend is reached.
@@ -54,6 +55,8 @@ pub struct Backend {
     pub is_on_stdio: bool,
     /// Its program is started beside us, and may take a while to listen.
     pub starts_with_us: bool,
+    /// The folder of its pages that people may open on the gateway's own origin.
+    pub pages: Option<PublishedFolder>,
 }
 
 /// The very first start of a server on stdio may take so many times as long as any other: it may have to

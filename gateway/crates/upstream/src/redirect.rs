@@ -73,6 +73,7 @@ mod tests {
             start_timeout: Duration::from_secs(5),
             is_on_stdio: false,
             starts_with_us: false,
+            pages: None,
         }
     }
 

@@ -36,6 +36,7 @@ fn backend() -> Backend {
         start_timeout: Duration::from_secs(5),
         is_on_stdio: false,
         starts_with_us: false,
+        pages: None,
     }
 }
 
