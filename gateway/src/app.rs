@@ -22,7 +22,7 @@ use gateway_oauth::provider::Providers;
 use gateway_oauth::{AuthorizationServer, Settings};
 use gateway_store::journal::{self, Journal};
 use gateway_store::{LastUse, OpenError, Records, RevocationView, Store, StoreEpoch, StoreError};
-use gateway_upstream::{Backend, Catalogue, Connections, Lookout, ProtocolSupport};
+use gateway_upstream::{Backend, Catalogue, Connections, Lookout, PageReader, ProtocolSupport};
 
 /// How long a start waits for a store that is not up yet, as in a compose file.
 const STORE_START: Duration = Duration::from_secs(30);
@@ -125,7 +125,8 @@ impl App {
         let backends: Vec<Arc<Backend>> = config
             .backends
             .iter()
-            .map(|configured| Arc::new(configured.backend.clone()))
+            .map(|configured| configured.backend.clone().told_of_pages(&config.issuer))
+            .map(Arc::new)
             .collect();
         let connections = Arc::new(Connections::default());
         let protocols = protocols(config, &backends, &connections, runtime);
@@ -138,6 +139,7 @@ impl App {
         let lookout = Lookout::follow(&catalogue, runtime);
         let signing = Arc::new(keys.signing.with_approvers(config.approvers.clone()));
         let last_use = LastUse::follow(records.clone(), longest_rest(config), clock, runtime);
+        let policy = PolicyHandle::new(config.policy.clone());
         let private_hosts = &config.registration.private_hosts;
         let authorization_server = Arc::new(AuthorizationServer {
             settings: settings(config),
@@ -154,6 +156,12 @@ impl App {
                 .then(|| documents(private_hosts)),
             key_sets: documents(private_hosts),
             providers: Providers::new(config.providers.clone()),
+            pages: PageReader::new(
+                backends.clone(),
+                connections.clone(),
+                config.identity.clone(),
+            ),
+            policy: policy.clone(),
             journal: journal.clone(),
             clock,
         });
@@ -169,7 +177,7 @@ impl App {
             protocols,
             connections,
             journal,
-            policy: PolicyHandle::new(config.policy.clone()),
+            policy,
             clock,
         })
     }

@@ -12,8 +12,8 @@ use crate::endpoint::{Caller, Endpoint, MatchedEndpoint, Subject};
 use crate::pages::Goal;
 use crate::server::AuthorizationServer;
 use crate::{
-    account, audit_log, authorize, device, discovery, home, introspect, login, metadata, provider,
-    register, revoke, session, setup, token,
+    account, audit_log, authorize, backend_page, device, discovery, home, introspect, login,
+    metadata, provider, register, revoke, session, setup, token,
 };
 use gateway_core::clock::Timestamp;
 use gateway_core::protocol::web::{self, Request, Response};
@@ -113,6 +113,10 @@ async fn dispatch(
         | Endpoint::AccountApprove
         | Endpoint::AccountUnlink
         | Endpoint::AccountReadmit => web::see_other(Endpoint::Account.path()),
+        Endpoint::BackendPage => match &matched.subject {
+            Some(subject) => backend_page::page(server, subject, request, now).await,
+            None => discovery::absent(),
+        },
         Endpoint::Token => token::answer(server, request, now).await,
         Endpoint::DeviceAuthorization => device::ask(server, request, now).await,
         Endpoint::Device if submitted => device::submit(server, request, now).await,

@@ -7,6 +7,7 @@
 
 use http::Method;
 
+use gateway_core::protocol::published::PAGES;
 use gateway_core::protocol::resource::{Mount, default_mount, mount_at};
 
 /// Something that the gateway itself answers on the public listener.
@@ -52,6 +53,8 @@ pub enum Endpoint {
     AccountTokensRevoke,
     /// Lets an identity provider's word connect an app again.
     AccountReadmit,
+    /// A page that a backend publishes for people.
+    BackendPage,
     /// OAuth 2.1 §3.2
     Token,
     /// RFC 8628 §3.1
@@ -93,11 +96,13 @@ pub enum Endpoint {
 
 /// The table. Its order is that of [`Endpoint`], and the first row whose path fits has the request.
 #[rustfmt::skip]
-const TABLE: [Row; 38] = {
+const TABLE: [Row; 39] = {
     use AuditLog::{BestEffort, Recorded, Required};
     use Caller::{App, Person, Server};
     use Endpoint::*;
-    use Path::{Below, Exact, ExactDefault, OfProvider, OfResource, UnderMcp, WellKnown};
+    use Path::{
+        Below, Exact, ExactDefault, OfProvider, OfResource, Published, UnderMcp, WellKnown,
+    };
     [
         row(Health,          Exact("/healthz"),         READ,   Server, Recorded,   NO_BODY),
         row(Home,            Exact("/"),                READ,   Person, Recorded,   NO_BODY),
@@ -119,6 +124,7 @@ const TABLE: [Row; 38] = {
         row(AccountTokensNew, Exact("/account/tokens/new"), BOTH, Person, Required, CONSENT),
         row(AccountTokensRevoke, Exact("/account/tokens/revoke"), BOTH, Person, BestEffort, FORM),
         row(AccountReadmit,  Exact("/account/readmit"), BOTH,   Person, Required,   FORM),
+        row(BackendPage,     Published,                 READ,   Person, Recorded,   NO_BODY),
         row(Token,           Exact("/token"),           SUBMIT, App,    Required,   FORM),
         row(DeviceAuthorization, Exact("/device_authorization"), SUBMIT, App, Recorded, FORM),
         row(Device,          Exact("/device"),          BOTH,   Person, Recorded, FORM),
@@ -198,6 +204,8 @@ enum Path {
     /// This one with the path of one of a backend's endpoints behind it, with or without its slash;
     /// where there is but one backend, also with nothing.
     OfResource(&'static str),
+    /// A backend's place, `/pages/`, and the name of one of its pages.
+    Published,
     /// All with a segment `.well-known`.
     WellKnown,
     /// A backend's MCP endpoint with this behind it.
@@ -273,7 +281,8 @@ pub struct MatchedEndpoint {
 pub struct Subject {
     /// The backend.
     pub mount: Mount,
-    /// The path that named it, as it was asked for: empty, or with its slashes.
+    /// The path that named it, as it was asked for: empty, or with its slashes. Of one of its pages, the
+    /// name of that.
     pub path: String,
 }
 
@@ -301,6 +310,7 @@ impl Endpoint {
             | Path::OfResource(path)
             | Path::UnderMcp(path) => path,
             Path::OfProvider(_) => "/login/",
+            Path::Published => PAGES,
             Path::WellKnown => "/.well-known/",
         }
     }
@@ -318,6 +328,11 @@ impl Endpoint {
     /// Whether it takes a method, besides OPTIONS.
     pub fn takes(self, method: &Method) -> bool {
         self.row().methods.contains(method)
+    }
+
+    /// Whether somebody who opened it and had to log in is led back to it.
+    pub(crate) const fn is_reached_by_login(self) -> bool {
+        matches!(self, Self::BackendPage)
     }
 
     /// The method by which it does what it is for: that of its form, else a visit.
@@ -360,6 +375,16 @@ impl Path {
             Self::OfProvider(end) => {
                 let name = path.strip_prefix("/login/")?.strip_suffix(end)?;
                 (!name.is_empty() && !name.contains('/')).then_some(None)
+            }
+            Self::Published => {
+                let page = |mount: &'_ Mount| {
+                    let below = path.strip_prefix(mount.prefix.as_str())?;
+                    below.strip_prefix(PAGES).map(str::to_owned)
+                };
+                // The innermost, where one backend's place lies in another's.
+                let mounts = mounts.iter().filter(|mount| page(mount).is_some());
+                let mount = mounts.max_by_key(|mount| mount.prefix.len())?;
+                about(mount, &page(mount)?)
             }
             Self::WellKnown => {
                 let mut segments = path.split('/');

@@ -79,6 +79,8 @@ pub(super) enum Refused {
     Overloaded(Overloaded),
     /// Something would have been given, and the audit log can't be written.
     Unwritable(Unwritable),
+    /// Whether it may be done can't be known.
+    Unknown(Reason),
 }
 
 impl Refused {
@@ -93,6 +95,7 @@ impl Refused {
             }
             Self::Store(error) => (error.reason(), error.to_string()),
             Self::Overloaded(error) => (Reason::Overloaded, error.to_string()),
+            Self::Unknown(reason) => (reason, reason.sentence().to_owned()),
         };
         log::error!(
             event = "page_failed",

@@ -28,6 +28,7 @@ pub mod account;
 mod audit_log;
 mod audited;
 pub mod authorize;
+mod backend_page;
 mod browser;
 mod cacheable_response;
 mod client_assertion;

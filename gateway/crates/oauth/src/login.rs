@@ -1,8 +1,10 @@
 //! `/login` and `/logout`: from a password to a browser session, and its end.
 //!
 //! Not: what comes afterwards. Both go on to `/authorize` with the request that the form carries, to
-//! the person's apps or to the start page; no form and no parameter can name another place.
+//! the person's apps, to a page that the table of endpoints opens after a login, or to the start page;
+//! no form and no parameter can name another place.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -71,7 +73,7 @@ pub(super) fn page_after_session(
 async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
     let form = browser::posted_form(server, request)?;
-    let fields = Fields::from_form(&form);
+    let fields = Fields::from_form(server, &form);
     check_seal(server, request, &fields, now)?;
     let user = match LoginName::parse(fields.name) {
         Some(name) => server.records.user(name.as_str(), now).await?,
@@ -129,7 +131,7 @@ async fn attempt(server: &AuthorizationServer, request: &Request) -> Result<Resp
 async fn end(server: &AuthorizationServer, request: &Request) -> Result<Response, Refused> {
     let now = server.clock.now();
     let form = browser::posted_form(server, request)?;
-    let fields = Fields::from_form(&form);
+    let fields = Fields::from_form(server, &form);
     let mut response = web::see_other(&location(fields.goal));
     let Some((hash, session)) = current_session(server, request, now).await? else {
         // Pressed twice: the browser may never have read the first answer.
@@ -172,14 +174,14 @@ pub(super) struct Fields<'f> {
 }
 
 impl<'f> Fields<'f> {
-    pub(super) fn from_form(form: &'f PostedForm) -> Self {
+    pub(super) fn from_form(server: &AuthorizationServer, form: &'f PostedForm) -> Self {
         Self {
             goal: match browser::authorization_request(form.field("request")) {
                 Some(query) => Goal::Authorize(query),
                 None => match form.field("goal") {
                     "account" => Goal::Account,
                     "tokens" => Goal::Tokens,
-                    _ => Goal::Start,
+                    other => own_page(server, other).map_or(Goal::Start, Goal::Page),
                 },
             },
             seal: form.field("seal"),
@@ -195,17 +197,25 @@ pub(super) fn location(goal: Goal<'_>) -> String {
         Goal::Authorize(query) => format!("{}?{query}", Endpoint::Authorize.path()),
         Goal::Account => Endpoint::Account.path().to_owned(),
         Goal::Tokens => Endpoint::AccountTokens.path().to_owned(),
+        Goal::Page(path) => path.to_owned(),
         Goal::Start => Endpoint::Home.path().to_owned(),
     }
 }
 
+/// A path of a page that somebody may have wanted to open before they logged in.
+pub(super) fn own_page<'p>(server: &AuthorizationServer, path: &'p str) -> Option<&'p str> {
+    let found = Endpoint::find(path, &server.settings.mounts)?;
+    found.endpoint.is_reached_by_login().then_some(path)
+}
+
 /// What the seal of a login form binds of its goal. No query has a `#`.
-const fn sealed(goal: Goal<'_>) -> &str {
+fn sealed(goal: Goal<'_>) -> Cow<'_, str> {
     match goal {
-        Goal::Authorize(query) => query,
-        Goal::Account => "#account",
-        Goal::Tokens => "#tokens",
-        Goal::Start => "",
+        Goal::Authorize(query) => query.into(),
+        Goal::Account => "#account".into(),
+        Goal::Tokens => "#tokens".into(),
+        Goal::Page(path) => format!("#{path}").into(),
+        Goal::Start => "".into(),
     }
 }
 
@@ -220,7 +230,8 @@ pub(super) fn check_seal(
     let browser = Cookie::Browser
         .read(&server.settings, request)
         .unwrap_or_default();
-    let bound = [browser.as_bytes(), sealed(fields.goal).as_bytes()];
+    let sealed = sealed(fields.goal);
+    let bound = [browser.as_bytes(), sealed.as_bytes()];
     match form_token::unseal(&server.tags, Purpose::Login, &bound, fields.seal, now) {
         Ok(_) => Ok(()),
         Err(SealError::Broken) => Err(cross_site(server, request, "login_refused")),
@@ -349,7 +360,8 @@ fn show(
     };
     let settings = &server.settings;
     let buttons: Vec<_> = server.providers.all().iter().map(button).collect();
-    let bound = [browser.value.as_bytes(), sealed(goal).as_bytes()];
+    let sealed = sealed(goal);
+    let bound = [browser.value.as_bytes(), sealed.as_bytes()];
     let seal = form_token::seal(&server.tags, Purpose::Login, &bound, now, &mut OsRng);
     let page = Login {
         frame: browser::frame(server, request),

@@ -15,14 +15,14 @@ use gateway_core::client::service::ServiceClient;
 use gateway_core::client::{Client, ClientId};
 use gateway_core::clock::{Clock, Timestamp};
 use gateway_core::grants::refresh_token::Lifetimes;
-use gateway_core::policy::{AccessToken, ScopeTable, TokenRejection};
+use gateway_core::policy::{AccessToken, PolicyHandle, ScopeTable, TokenRejection};
 use gateway_core::protocol::redirect_uri::PrivateUseSchemes;
 use gateway_core::protocol::resource::{Issuer, Mount};
 use gateway_core::reason::Reason;
 use gateway_core::secret::{SecretHash, TagKey};
 use gateway_store::journal::Journal;
 use gateway_store::{LastUse, Records, ToolsUnknown, User};
-use gateway_upstream::Catalogue;
+use gateway_upstream::{Catalogue, PageReader};
 
 /// How long a stream lives at most, where access tokens are short and refreshed. Without refresh
 /// tokens a stream ends with its token.
@@ -134,6 +134,10 @@ pub struct AuthorizationServer {
     pub key_sets: Documents,
     /// The identity providers.
     pub providers: Providers,
+    /// Pages that backends publish for people.
+    pub pages: PageReader,
+    /// The operator's policy.
+    pub policy: PolicyHandle,
     /// The audit log.
     pub journal: Journal,
     /// The time.

@@ -94,7 +94,10 @@ async fn become_owner(
         }
     };
     let hash = server.passwords.hash(password).await?;
-    let owner = User::new(UserId::draw(&mut OsRng), name.as_str(), hash.as_str(), now);
+    let owner = User {
+        owner: true,
+        ..User::new(UserId::draw(&mut OsRng), name.as_str(), hash.as_str(), now)
+    };
     let claimed = server.setup.claim(&server.records, accepted, &owner, now);
     if let Err(refusal) = claimed.await {
         let again = sent_again(server, request, &form, now).await?;

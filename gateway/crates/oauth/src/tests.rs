@@ -89,6 +89,12 @@ pub(crate) fn server() -> AuthorizationServer {
         documents: None,
         key_sets: Documents::new(Fetcher::new(Limits::default(), [])),
         providers: crate::provider::Providers::new(Vec::new()),
+        pages: gateway_upstream::PageReader::new(
+            Vec::new(),
+            Arc::default(),
+            IdentityHeaders::default(),
+        ),
+        policy: Default::default(),
         journal: gateway_store::journal::Journal::off(),
         clock: Clock,
     }

@@ -292,6 +292,12 @@ fn authorization_server(
         passwords: Passwords::default(),
         setup: Setup,
         providers: gateway_oauth::provider::Providers::new(Vec::new()),
+        pages: gateway_upstream::PageReader::new(
+            backends.to_vec(),
+            Arc::default(),
+            IdentityHeaders::default(),
+        ),
+        policy: Default::default(),
         journal: gateway_store::journal::Journal::off(),
         catalogue: Arc::new(Catalogue::new(
             backends.to_vec(),

@@ -18,6 +18,8 @@ pub enum Goal<'a> {
     Tokens,
     /// To `/authorize` with this raw query.
     Authorize(&'a str),
+    /// To the page of our own at this path, which is opened with GET.
+    Page(&'a str),
 }
 
 impl<'a> Goal<'a> {
@@ -25,7 +27,7 @@ impl<'a> Goal<'a> {
     pub const fn authorization_request(self) -> Option<&'a str> {
         match self {
             Self::Authorize(query) => Some(query),
-            Self::Start | Self::Account | Self::Tokens => None,
+            Self::Start | Self::Account | Self::Tokens | Self::Page(_) => None,
         }
     }
 }
@@ -91,6 +93,7 @@ impl Login<'_> {
             goal_name: match self.goal {
                 Goal::Account => Some("account"),
                 Goal::Tokens => Some("tokens"),
+                Goal::Page(path) => Some(path),
                 Goal::Start | Goal::Authorize(_) => None,
             },
             seal: self.seal,
@@ -109,7 +112,7 @@ impl Login<'_> {
 struct LoginTemplate<'a> {
     frame: Frame<'a>,
     authorization_request: Option<&'a str>,
-    goal_name: Option<&'static str>,
+    goal_name: Option<&'a str>,
     seal: &'a str,
     name: &'a str,
     invalid: bool,

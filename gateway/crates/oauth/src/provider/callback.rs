@@ -57,7 +57,7 @@ async fn accept(
     })?;
     let taken = take_login(server, provider, request, &returned.state, now).await;
     let login = taken.map_err(|failure| fail(Goal::Start, failure))?;
-    let goal = goal(&login.goal);
+    let goal = goal(server, &login.goal);
     let provider_user = fetch_user(server, provider, &returned, now).await;
     let provider_user = provider_user.map_err(|failure| fail(goal, failure))?;
     let allowed = login_rules::judge(&provider.allow, &provider_user.profile);
@@ -168,10 +168,11 @@ async fn fetch_user(
     }
 }
 
-fn goal(kept: &KeptGoal) -> Goal<'_> {
+fn goal<'k>(server: &AuthorizationServer, kept: &'k KeptGoal) -> Goal<'k> {
     match kept {
         KeptGoal::Start => Goal::Start,
         KeptGoal::Account => Goal::Account,
+        KeptGoal::Page(path) => login::own_page(server, path).map_or(Goal::Start, Goal::Page),
         KeptGoal::Authorize(query) => {
             authorization_request(query).map_or(Goal::Start, Goal::Authorize)
         }

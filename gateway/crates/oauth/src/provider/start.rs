@@ -59,7 +59,7 @@ async fn begin(
     now: Timestamp,
 ) -> Result<Response, Refused> {
     let form = browser::posted_form(server, request)?;
-    let fields = Fields::from_form(&form);
+    let fields = Fields::from_form(server, &form);
     let link = person_to_link(server, provider, request, &form, now).await?;
     if link.is_none() {
         login::check_seal(server, request, &fields, now)?;
@@ -99,6 +99,7 @@ async fn begin(
             Goal::Start => KeptGoal::Start,
             Goal::Account | Goal::Tokens => KeptGoal::Account,
             Goal::Authorize(query) => KeptGoal::Authorize(query.to_owned()),
+            Goal::Page(path) => KeptGoal::Page(path.to_owned()),
         },
         link,
     };

@@ -40,6 +40,8 @@ pub enum KeptGoal {
     Account,
     /// To `/authorize` with this raw query.
     Authorize(String),
+    /// To the page of our own at this path.
+    Page(String),
 }
 
 /// What taking a login met.

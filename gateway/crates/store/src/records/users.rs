@@ -30,6 +30,9 @@ pub struct User {
     /// Whether the configuration names this user as the owner.
     #[serde(default)]
     pub configured: bool,
+    /// Whether this user runs the gateway: became the owner by the set-up, or was made one by the operator.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub owner: bool,
     /// What browser sessions stand for besides the password: with another text they are over.
     #[serde(default)]
     pub sessions: String,
@@ -62,10 +65,16 @@ impl User {
             created,
             disabled: None,
             configured: false,
+            owner: false,
             sessions: String::new(),
             identities: Vec::new(),
             withheld: Vec::new(),
         }
+    }
+
+    /// Whether this user may see and do at `/admin` what the operator may.
+    pub const fn is_owner(&self) -> bool {
+        self.owner || self.configured
     }
 
     /// The hash of the password, if the person has one.
