@@ -16,6 +16,36 @@ use crate::outline;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressTemplate(String);
 
+/// Where people open documents: what the operator says, else what the gateway in front says of a call,
+/// else this server's own viewer.
+#[derive(Debug, Clone)]
+pub struct Addresses {
+    configured: Option<AddressTemplate>,
+    own: AddressTemplate,
+}
+
+/// What a gateway in front of this server tells with a call: the URL of the folder under which people
+/// open its documents.
+pub const PAGES_HEADER: &str = "x-forwarded-pages";
+
+/// The longest such URL that is taken, in bytes.
+const LONGEST_PAGES: usize = 2048;
+
+impl Addresses {
+    /// `configured`: what counts whatever else is said. `own`: this server's viewer.
+    pub const fn new(configured: Option<AddressTemplate>, own: AddressTemplate) -> Self {
+        Self { configured, own }
+    }
+
+    /// Those for one call. `told`: what the gateway in front says with it. It concerns nobody but who
+    /// asks, so it is believed of everybody; what is no URL of a folder is left out of account.
+    pub fn for_call(&self, told: Option<&str>) -> AddressTemplate {
+        let told = || AddressTemplate::from_folder(told?);
+        let configured = self.configured.clone();
+        configured.or_else(told).unwrap_or_else(|| self.own.clone())
+    }
+}
+
 /// The text is not a base address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
@@ -55,6 +85,19 @@ impl FromStr for AddressTemplate {
 }
 
 impl AddressTemplate {
+    /// Addresses below a folder, whose URL ends in `/`.
+    fn from_folder(folder: &str) -> Option<Self> {
+        let is_folder = folder.len() <= LONGEST_PAGES
+            && folder.ends_with('/')
+            && !folder.contains(['{', '}', '?', '#'])
+            && folder.bytes().all(|b| b.is_ascii_graphic());
+        let url = Url::parse(folder).ok().filter(|_| is_folder)?;
+        let is_web = matches!(url.scheme(), "http" | "https")
+            && url.username().is_empty()
+            && url.password().is_none();
+        is_web.then(|| Self(format!("{folder}{{id}}")))
+    }
+
     /// The document's own address, else one made from the template.
     pub fn address(&self, id: &DocumentId, entry: &Entry) -> String {
         let document = entry.document();
@@ -156,6 +199,39 @@ mod tests {
             template("https://example.com").address(&id, &entry),
             "https://example.org/1"
         );
+    }
+
+    #[test]
+    fn the_gateway_in_front_is_believed_where_the_operator_says_nothing() {
+        let (id, entry) = entries("a.md", "# A\n").remove(0);
+        let own = template("http://127.0.0.1:9000");
+        let told = Some("https://mcp.example.com/notes/pages/");
+        let address = |addresses: &Addresses, told| addresses.for_call(told).address(&id, &entry);
+        let unsaid = Addresses::new(None, own.clone());
+        assert_eq!(
+            address(&unsaid, told),
+            format!("https://mcp.example.com/notes/pages/{id}")
+        );
+        assert_eq!(
+            address(&unsaid, None),
+            format!("http://127.0.0.1:9000/documents/{id}")
+        );
+        let said = Addresses::new(Some(template("https://docs.example.com/{path}")), own);
+        assert_eq!(address(&said, told), "https://docs.example.com/a.md");
+        for odd in [
+            "",
+            "x",
+            "https://mcp.example.com/pages",
+            "javascript:alert(1)/",
+            "file:///pages/",
+            "https://user@mcp.example.com/",
+            "https://mcp.example.com/{path}/",
+            "https://a.example/?x/",
+            "https://a.example/ b/",
+            &format!("https://a.example/{}/", "a".repeat(LONGEST_PAGES)),
+        ] {
+            assert_eq!(address(&unsaid, Some(odd)), address(&unsaid, None), "{odd}");
+        }
     }
 
     #[test]

@@ -64,7 +64,7 @@ pub struct ServeOptions {
     pub listen: SocketAddr,
 
     /// Where people open documents: a base URL, or a template with {id}, {path} and {section}
-    /// [default: this server's own viewer]
+    /// [default: what the gateway in front says in X-Forwarded-Pages, else this server's own viewer]
     #[arg(long, value_name = "URL", env = "MCP_BACKEND_BASE_URL")]
     pub base_url: Option<AddressTemplate>,
 

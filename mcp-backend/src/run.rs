@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::address::AddressTemplate;
+use crate::address::{AddressTemplate, Addresses};
 use crate::folder::Folder;
 use crate::hosts::Hosts;
 use crate::http::{self, Served};
@@ -62,10 +62,7 @@ async fn serve_http(
         format!("cannot listen on {listen}; name another address with --listen")
     })?;
     let address = listener.local_addr()?;
-    let base_url = match options.base_url {
-        Some(base_url) => base_url,
-        None => own_address(address)?,
-    };
+    let addresses = Addresses::new(options.base_url, own_address(address)?);
     if options.until_stdin_closes {
         end_with(tokio::io::stdin(), &ending);
     }
@@ -75,7 +72,7 @@ async fn serve_http(
 
     let library = indexer.library();
     watch::follow(indexer)?;
-    let server = DocumentServer::new(Tools::new(std::sync::Arc::clone(&library), base_url));
+    let server = DocumentServer::new(Tools::new(std::sync::Arc::clone(&library), addresses));
     let hosts = Hosts::new(&options.allowed_host);
     let router = http::router(Served {
         server,
@@ -112,11 +109,8 @@ async fn serve_stdio(
     indexer: Indexer,
     ending: CancellationToken,
 ) -> anyhow::Result<()> {
-    let base_url = match options.base_url {
-        Some(base_url) => base_url,
-        None => own_address(options.listen)?,
-    };
-    let server = DocumentServer::new(Tools::new(indexer.library(), base_url));
+    let addresses = Addresses::new(options.base_url, own_address(options.listen)?);
+    let server = DocumentServer::new(Tools::new(indexer.library(), addresses));
     watch::follow(indexer)?;
     let session = async {
         match server.serve_with_ct(stdio_pipes(), ending.clone()).await {

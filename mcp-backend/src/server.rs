@@ -8,6 +8,7 @@ use rmcp::model::{
 };
 use rmcp::service::{RequestContext, RoleServer};
 
+use crate::address::PAGES_HEADER;
 use crate::tools::{self, Call, Refusal, Tools};
 
 /// What the model is told first. ChatGPT reads 512 characters of it.
@@ -50,7 +51,7 @@ impl ServerHandler for DocumentServer {
     async fn call_tool(
         &self,
         request: CallToolRequestParams,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let call = match Call::parse(&request.name, request.arguments.as_ref()) {
             Ok(call) => call,
@@ -64,8 +65,10 @@ impl ServerHandler for DocumentServer {
         };
         let tools = self.tools.clone();
         tools.ready().await;
+        let pages = told_pages(&context);
         // Searching computes for milliseconds; other requests must not wait for it.
-        let answer = tokio::task::spawn_blocking(move || tools.answer(&call)).await;
+        let answer =
+            tokio::task::spawn_blocking(move || tools.answer(&call, pages.as_deref())).await;
         match answer {
             Ok(Ok(value)) => Ok(CallToolResult::structured(value).into()),
             Ok(Err(refusal)) => Ok(refused(&refusal)),
@@ -75,6 +78,13 @@ impl ServerHandler for DocumentServer {
             }
         }
     }
+}
+
+/// Where people open documents, as the gateway in front says with this call.
+fn told_pages(context: &RequestContext<RoleServer>) -> Option<String> {
+    let parts = context.extensions.get::<axum::http::request::Parts>()?;
+    let told = parts.headers.get(PAGES_HEADER)?;
+    told.to_str().ok().map(str::to_owned)
 }
 
 /// A refusal as the model reads it: a result that is an error, one text, nothing else.

@@ -9,17 +9,18 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::channel::mpsc;
 use futures::{SinkExt, Stream, StreamExt, stream};
 use mcp_protocol::media_type;
 use rmcp::ServiceExt;
-use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use rmcp::model::{ClientJsonRpcMessage, GetExtensions as _, ServerJsonRpcMessage};
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::address::PAGES_HEADER;
 use crate::http::{KEEP_ALIVE, too_many_sessions};
 use crate::server::DocumentServer;
 
@@ -126,8 +127,8 @@ pub async fn receive(
     let Some(mut session) = sessions.sender(&query.session_id) else {
         return (StatusCode::NOT_FOUND, "no such session\n").into_response();
     };
-    let message: ClientJsonRpcMessage = match serde_json::from_slice(&body) {
-        Ok(message) => message,
+    let message = match serde_json::from_slice(&body) {
+        Ok(message) => told_of_pages(message, &headers),
         Err(_) => {
             return (
                 StatusCode::BAD_REQUEST,
@@ -146,6 +147,18 @@ pub async fn receive(
         )
             .into_response(),
     }
+}
+
+/// A message with what the gateway in front said with it: a request knows it as one of Streamable HTTP
+/// does.
+fn told_of_pages(mut message: ClientJsonRpcMessage, headers: &HeaderMap) -> ClientJsonRpcMessage {
+    let told = headers.get(PAGES_HEADER).cloned();
+    if let (ClientJsonRpcMessage::Request(request), Some(told)) = (&mut message, told) {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.headers.insert(PAGES_HEADER, told);
+        request.request.extensions_mut().insert(parts);
+    }
+    message
 }
 
 async fn serve(
@@ -211,6 +224,7 @@ impl SessionId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::Addresses;
     use crate::folder::Folder;
     use crate::indexer::Indexer;
     use crate::tools::Tools;
@@ -219,7 +233,8 @@ mod tests {
     async fn one_stream_too_many_is_refused_until_another_ends() {
         let folder = tempfile::tempdir().unwrap();
         let (indexer, _) = Indexer::start(Folder::open(folder.path()).unwrap()).unwrap();
-        let tools = Tools::new(indexer.library(), "https://example.com".parse().unwrap());
+        let own = "https://example.com".parse().unwrap();
+        let tools = Tools::new(indexer.library(), Addresses::new(None, own));
         let sessions = Sessions::new(DocumentServer::new(tools), 1, CancellationToken::new());
         let first = open(State(sessions.clone())).await;
         assert_eq!(first.status(), StatusCode::OK);

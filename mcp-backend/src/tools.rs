@@ -10,7 +10,7 @@ use rmcp::model::{JsonObject, Tool, ToolAnnotations};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::address::AddressTemplate;
+use crate::address::{AddressTemplate, Addresses};
 use crate::catalog::{FIRST_READING, Library};
 use crate::document::DocumentId;
 use crate::index::IndexError;
@@ -20,7 +20,7 @@ use crate::query::Query;
 #[derive(Clone)]
 pub struct Tools {
     library: Arc<Library>,
-    addresses: Arc<AddressTemplate>,
+    addresses: Arc<Addresses>,
 }
 
 /// A tool call that was understood.
@@ -102,7 +102,7 @@ impl Call {
 
 impl Tools {
     /// The tools over a library.
-    pub fn new(library: Arc<Library>, addresses: AddressTemplate) -> Self {
+    pub fn new(library: Arc<Library>, addresses: Addresses) -> Self {
         Self {
             library,
             addresses: Arc::new(addresses),
@@ -114,19 +114,21 @@ impl Tools {
         self.library.whole_within(FIRST_READING).await;
     }
 
-    /// Answers a call with the object that is its result. Takes milliseconds of computing.
+    /// Answers a call with the object that is its result. Takes milliseconds of computing. `pages`: where
+    /// people open documents, as the gateway in front says with the call.
     ///
     /// # Errors
     /// Unknown id, or a damaged index.
-    pub fn answer(&self, call: &Call) -> Result<Value, Refusal> {
+    pub fn answer(&self, call: &Call, pages: Option<&str>) -> Result<Value, Refusal> {
+        let addresses = self.addresses.for_call(pages);
         let result = match call {
-            Call::Search(query) => serde_json::to_value(self.search(query)?),
-            Call::Fetch(id) => serde_json::to_value(self.fetch(id.as_ref())?),
+            Call::Search(query) => serde_json::to_value(self.search(query, &addresses)?),
+            Call::Fetch(id) => serde_json::to_value(self.fetch(id.as_ref(), &addresses)?),
         };
         Ok(result.expect("strings and maps with string keys always serialize"))
     }
 
-    fn search(&self, query: &Query) -> Result<SearchResult, Refusal> {
+    fn search(&self, query: &Query, addresses: &AddressTemplate) -> Result<SearchResult, Refusal> {
         let is_whole = self.library.is_whole();
         let found = self.library.catalog().search(query)?;
         if found.is_empty() && !is_whole {
@@ -136,7 +138,7 @@ impl Tools {
             .into_iter()
             .map(|found| SearchItem {
                 title: found.entry.title(),
-                url: self.addresses.address(&found.id, &found.entry),
+                url: addresses.address(&found.id, &found.entry),
                 id: found.id.to_string(),
                 text: found.snippet,
             })
@@ -144,7 +146,11 @@ impl Tools {
         Ok(SearchResult { results })
     }
 
-    fn fetch(&self, id: Option<&DocumentId>) -> Result<FetchResult, Refusal> {
+    fn fetch(
+        &self,
+        id: Option<&DocumentId>,
+        addresses: &AddressTemplate,
+    ) -> Result<FetchResult, Refusal> {
         let id = id.ok_or(Refusal::UnknownId)?;
         let is_whole = self.library.is_whole();
         let page = self.library.catalog().fetch(id);
@@ -157,7 +163,7 @@ impl Tools {
             id: id.to_string(),
             title: page.entry.title(),
             text: page.text,
-            url: self.addresses.address(id, &page.entry),
+            url: addresses.address(id, &page.entry),
             metadata: page.metadata,
         })
     }
@@ -305,16 +311,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.md"), "# A\n\nflour\n").unwrap();
         let mut indexer = Indexer::new(Folder::open(folder.path()).unwrap()).unwrap();
-        let tools = Tools::new(indexer.library(), "https://example.com".parse().unwrap());
+        let own = "https://example.com".parse().unwrap();
+        let tools = Tools::new(indexer.library(), Addresses::new(None, own));
         let search = Call::Search(Query::parse("flour"));
         let fetch = Call::Fetch(Some(DocumentId::new("a.md", None, None)));
         for call in [&search, &fetch] {
-            assert!(matches!(tools.answer(call), Err(Refusal::StillReading)));
+            assert!(matches!(
+                tools.answer(call, None),
+                Err(Refusal::StillReading)
+            ));
         }
         indexer.refresh(&ForcedFiles::default()).unwrap();
-        assert!(tools.answer(&search).is_ok() && tools.answer(&fetch).is_ok());
+        assert!(tools.answer(&search, None).is_ok() && tools.answer(&fetch, None).is_ok());
         let nothing = tools
-            .answer(&Call::Search(Query::parse("nowhere")))
+            .answer(&Call::Search(Query::parse("nowhere")), None)
             .unwrap();
         assert_eq!(nothing["results"], json!([]));
     }
