@@ -44,6 +44,9 @@ elif [ -n "${BACKEND_URL:-}" ]; then
     export GATEWAY__BACKEND__0__URL="$BACKEND_URL" GATEWAY__BACKEND__0__NAME="${BACKEND_NAME:-backend}"
 elif [ -n "${STDIO_COMMAND:-}" ]; then
     export GATEWAY__BACKEND__0__NAME="${BACKEND_NAME:-stdio}"
+else
+    # The bundled document server: what an answer cites opens for whoever may read it.
+    export GATEWAY__BACKEND__0__PAGES=/documents/
 fi
 
 exec gateway serve

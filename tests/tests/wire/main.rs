@@ -7,6 +7,7 @@ mod apps;
 mod audit;
 mod audit_flood;
 mod authorize;
+mod backend_pages;
 mod config;
 mod consent;
 mod declined;

@@ -128,11 +128,18 @@ async fn one_command_leads_from_nothing_to_a_cited_document_and_the_second_start
             .as_str()
             .is_some_and(|text| !text.is_empty())
     );
+    let cited = document["url"].as_str().unwrap_or_default();
     assert!(
-        document["url"]
-            .as_str()
-            .is_some_and(|url| url.starts_with("http"))
+        cited.starts_with(&format!("{}/pages/", clone.origin())),
+        "{cited}"
     );
+    let page = browser.visit(&cited.parse()?).await?;
+    assert_eq!(
+        page.reply.status, 200,
+        "the browser of the set-up is logged in"
+    );
+    let title = document["title"].as_str().unwrap_or_default();
+    assert!(page.words().contains(title), "{}", page.words());
 
     assert_eq!(program.terminate(Duration::from_secs(15)).await?, 0);
     let second = clone.start().await?;
